@@ -1,0 +1,101 @@
+"""deploykit: from a trained model to the cheapest served artifact that still does its job, with evidence.
+
+Importing the package loads nothing heavy: public names are loaded on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from deploykit._version import __version__
+
+if TYPE_CHECKING:
+    from deploykit_widgets import Workbench
+
+    from deploykit.core import errors
+    from deploykit.core.artifact import Artifact
+    from deploykit.core.candidate import Candidate, Recipe, Step, Target
+    from deploykit.core.dataset import Dataset
+    from deploykit.core.errors import DeploykitError, GoalMissed
+    from deploykit.core.model import Model
+    from deploykit.core.preprocess import Preprocess
+    from deploykit.core.space import Space
+    from deploykit.exporters._export import export
+    from deploykit.exporters._verify import verify
+    from deploykit.loading._load import load
+    from deploykit.measuring.doctor import doctor
+    from deploykit.reporting.report import Report
+    from deploykit.serving.server import serve
+    from deploykit.sweeping.build import build
+    from deploykit.sweeping.clean import clean
+    from deploykit.sweeping.plan import plan
+    from deploykit.sweeping.run import start_sweep, sweep
+
+__all__ = [
+    "Artifact",
+    "Candidate",
+    "Dataset",
+    "DeploykitError",
+    "GoalMissed",
+    "Model",
+    "Preprocess",
+    "Recipe",
+    "Report",
+    "Space",
+    "Step",
+    "Target",
+    "Workbench",
+    "__version__",
+    "build",
+    "clean",
+    "doctor",
+    "errors",
+    "export",
+    "load",
+    "plan",
+    "serve",
+    "start_sweep",
+    "sweep",
+    "verify",
+]
+
+_HOMES = {
+    "Artifact": "deploykit.core.artifact",
+    "Candidate": "deploykit.core.candidate",
+    "Dataset": "deploykit.core.dataset",
+    "DeploykitError": "deploykit.core.errors",
+    "GoalMissed": "deploykit.core.errors",
+    "Model": "deploykit.core.model",
+    "Preprocess": "deploykit.core.preprocess",
+    "Recipe": "deploykit.core.candidate",
+    "Report": "deploykit.reporting.report",
+    "Space": "deploykit.core.space",
+    "Step": "deploykit.core.candidate",
+    "Target": "deploykit.core.candidate",
+    "Workbench": "deploykit_widgets",
+    "build": "deploykit.sweeping.build",
+    "clean": "deploykit.sweeping.clean",
+    "doctor": "deploykit.measuring.doctor",
+    "export": "deploykit.exporters._export",
+    "load": "deploykit.loading._load",
+    "plan": "deploykit.sweeping.plan",
+    "serve": "deploykit.serving.server",
+    "start_sweep": "deploykit.sweeping.run",
+    "sweep": "deploykit.sweeping.run",
+    "verify": "deploykit.exporters._verify",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "errors":
+        return importlib.import_module("deploykit.core.errors")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'deploykit' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

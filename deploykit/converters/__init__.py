@@ -1,0 +1,1 @@
+"""Converters from one model format to another. One file each."""

@@ -1,0 +1,67 @@
+"""What a converter is: one edge of the graph of formats. `deploykit.converters._route` finds the way."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+from deploykit.core.adapter import Adapter
+from deploykit.core.errors import CandidateError
+from deploykit.core.registry import Registry
+
+
+@dataclass
+class Job:
+    """What a converter or transform works on, in a child process.
+
+    Attributes:
+        source: The input model.
+        target: Where to write the output: a path that does not exist yet, without an ending rule of its own.
+        source_format: Format of ``source``.
+        imports: Modules with custom layers; they have been imported.
+        trusted: Code inside the model may run.
+        notes: Facts for the report; the adapter adds to it.
+    """
+
+    source: Path
+    target: Path
+    source_format: str
+    imports: tuple[str, ...] = ()
+    trusted: bool = False
+    notes: dict[str, Any] = field(default_factory=dict)
+
+    def check_written(self, label: str) -> None:
+        """Raise `CandidateError` when the adapter has written nothing."""
+        if not self.target.exists():
+            raise CandidateError(f"{label} wrote no output.", remedy="report this to the adapter's author.")
+
+
+class Converter(Adapter):
+    """Converts one format into another without changing what the model computes.
+
+    Attributes:
+        accepts: Format it reads.
+        produces: Format it writes.
+    """
+
+    accepts: ClassVar[str]
+    produces: ClassVar[str]
+
+    def convert(self, job: Job) -> None:
+        """Convert ``job.source`` into ``job.target``.
+
+        Raises:
+            UnsupportedModelError: An operator or layer has no counterpart; names it.
+        """
+        self.check_installed()
+        self._convert(job)
+        job.check_written(self.label)
+
+    @abstractmethod
+    def _convert(self, job: Job) -> None:
+        """Write ``job.target``."""
+
+
+CONVERTERS: Registry[Converter] = Registry("deploykit.converters", "converter")

@@ -1,0 +1,49 @@
+"""What all adapters have in common."""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import ClassVar, Literal
+
+from deploykit.core import extras
+from deploykit.core.errors import MissingExtraError
+
+#: Import groups: children of a group are forked from one parent that has imported its frameworks.
+Group = Literal["light", "tensorflow", "tf_keras"]
+
+
+class Adapter(ABC):
+    """Facts of one runtime, format, converter, transform, metric, engine or exporter.
+
+    Attributes:
+        name: Its name in recipes, on the command line and in reports: the name of its file.
+        label: Its name for people.
+        help: One sentence.
+        extra: The deploykit extra that installs what it needs; "" for the core install.
+        requires: Import names it needs.
+        group: Import group of the children that run it.
+    """
+
+    name: ClassVar[str]
+    label: ClassVar[str]
+    help: ClassVar[str] = ""
+    extra: ClassVar[str] = ""
+    requires: ClassVar[tuple[str, ...]] = ()
+    group: ClassVar[Group] = "light"
+
+    def missing(self) -> str:
+        """Why it cannot be used here, with the remedy; "" when it can. Imports nothing."""
+        absent = [m for m in self.requires if not extras.installed(m)]
+        if not absent:
+            return ""
+        names = ", ".join(extras.distribution(m) for m in absent)
+        return f"{names} not installed; pip install 'deploykit[{self.extra}]'" if self.extra else f"{names} missing"
+
+    def check_installed(self) -> None:
+        """Raise `MissingExtraError` when a package it needs is missing."""
+        if reason := self.missing():
+            raise MissingExtraError(f"{self.label}: {reason}.")
+
+    def versions(self) -> dict[str, str]:
+        """Versions of the packages it needs."""
+        return {extras.distribution(m): extras.version(m) for m in self.requires}

@@ -1,0 +1,85 @@
+"""What can be tried: steps, recipes, targets, candidates."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from deploykit.core.digest import json_digest
+from deploykit.core.parameter import Value
+from deploykit.core.serial import Plain
+
+
+@dataclass(frozen=True)
+class Step(Plain):
+    """One transform with its parameters.
+
+    Attributes:
+        technique: Name of a transform, for example ``"prune_magnitude"``.
+        parameters: Keyword values; the ones left out have the technique's defaults.
+    """
+
+    technique: str
+    parameters: dict[str, Value] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        words = self.technique.replace("_", " ")
+        shown = ", ".join(f"{k.replace('_', ' ')} {_number(v)}" for k, v in self.parameters.items())
+        return f"{words} ({shown})" if shown else words
+
+
+@dataclass(frozen=True)
+class Recipe(Plain):
+    """An ordered list of steps; the empty recipe is the model as given."""
+
+    steps: tuple[Step, ...] = ()
+
+    def __str__(self) -> str:
+        return " → ".join(map(str, self.steps)) or "original"
+
+    @property
+    def key(self) -> str:
+        """Digest of the canonical form."""
+        return json_digest(self.to_json())
+
+
+@dataclass(frozen=True)
+class Target(Plain):
+    """Where a candidate runs.
+
+    Attributes:
+        runtime: Name of a runtime.
+        device: Name of a device of that runtime.
+        threads: Threads of one inference.
+        batch_size: Examples per inference while latency is timed.
+    """
+
+    runtime: str
+    device: str = "cpu"
+    threads: int = 1
+    batch_size: int = 1
+
+    def __str__(self) -> str:
+        text = f"{self.runtime} · {self.device} · {self.threads} thread{'s' if self.threads != 1 else ''}"
+        return text if self.batch_size == 1 else f"{text} · batch {self.batch_size}"
+
+
+@dataclass(frozen=True)
+class Candidate(Plain):
+    """A recipe on a target."""
+
+    recipe: Recipe
+    target: Target
+
+    @property
+    def key(self) -> str:
+        """Short, stable name of this candidate: 12 hexadecimal digits."""
+        return json_digest(self.to_json())[:12]
+
+    def __str__(self) -> str:
+        return f"{self.recipe} on {self.target}"
+
+
+def _number(value: Value) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    return str(value).lower() if isinstance(value, bool) else str(value)

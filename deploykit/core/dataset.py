@@ -1,0 +1,329 @@
+"""Named batches, with labels or without, split once and for all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from deploykit.core.digest import array_digest, json_digest
+from deploykit.core.errors import DatasetError
+from deploykit.core.preprocess import Preprocess
+from deploykit.core.serial import dump, from_plain, parse, to_plain
+from deploykit.core.splits import cut, shuffled
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deploykit.core.model import Model
+
+#: Splits in the order of their use.
+SPLITS = ("train", "evaluation", "test")
+#: Share of the held-out examples that choose; the others confirm the choice.
+_EVALUATION_SHARE = 0.6
+#: Share of the examples used for calibration and fine-tuning when no training data are given apart.
+_TRAIN_SHARE = 0.4
+_MINIMUM = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Examples of one split, raw (not preprocessed).
+
+    Attributes:
+        inputs: Input name → examples, batch first.
+        labels: Class indices (batch,), or regression targets (batch, …); None when there are none.
+    """
+
+    inputs: dict[str, NDArray[Any]]
+    labels: NDArray[Any] | None
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values()), ()))
+
+    def take(self, index: Any) -> Split:
+        """The examples at ``index`` (anything NumPy takes)."""
+        return Split({k: v[index] for k, v in self.inputs.items()}, None if self.labels is None else self.labels[index])
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Data to calibrate, fine-tune, evaluate and confirm with.
+
+    Make one with `from_arrays`, `from_npz`, `from_csv`, `from_image_folder` or `from_tf`.
+
+    Attributes:
+        splits: ``"train"`` (fine-tuning; calibration is drawn from it), ``"evaluation"`` (compares the candidates),
+            ``"test"`` (confirms the choice). Seeded and stratified.
+        preprocess: Input name → preprocessing.
+        classes: Class names by index, empty for regression or when unknown.
+        seed: Seed of the splits.
+        calibration_size: How many training examples calibrate a quantizer.
+    """
+
+    splits: dict[str, Split]
+    preprocess: dict[str, Preprocess] = field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    seed: int = 0
+    calibration_size: int = 200
+
+    # -- making one -------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_arrays(
+        cls,
+        x: Any,
+        y: Any = None,
+        *,
+        x_test: Any = None,
+        y_test: Any = None,
+        preprocess: Preprocess | Mapping[str, Preprocess] | None = None,
+        classes: Sequence[str] = (),
+        seed: int = 0,
+        calibration_size: int = 200,
+    ) -> Self:
+        """From arrays in memory.
+
+        Args:
+            x: Examples, batch first; a dictionary by input name for models with several inputs.
+            y: Labels: class indices, class names, one-hot rows, or real numbers; None when there are none.
+            x_test: Held-out examples. With them, ``x`` is training data and the held-out ones are split into
+                evaluation (60 %) and test (40 %). Without them, ``x`` is split into train (40 %), evaluation (36 %)
+                and test (24 %): give data the model was not trained on.
+            y_test: Labels of ``x_test``.
+            preprocess: What turns raw examples into what the model takes; by input name for several inputs.
+            classes: Class names by index.
+            seed: Seed of the splits.
+            calibration_size: How many training examples calibrate a quantizer.
+
+        Raises:
+            DatasetError: Empty, too small, ragged, of unequal lengths, with NaN, of an unusable dtype.
+        """
+        from deploykit.core import sources
+
+        given, names = sources.checked(x, y, tuple(str(c) for c in classes), "x")
+        if x_test is None:
+            order = shuffled(len(given), given.labels, seed)
+            held = (1 - _TRAIN_SHARE) * _EVALUATION_SHARE
+            parts = cut(order, (_TRAIN_SHARE, held, 1 - _TRAIN_SHARE - held))
+            splits = {name: given.take(part) for name, part in zip(SPLITS, parts, strict=True)}
+        else:
+            held_out, names = sources.checked(x_test, y_test, names, "x_test")
+            if set(held_out.inputs) != set(given.inputs):
+                raise DatasetError(f"x has inputs {sorted(given.inputs)}, x_test has {sorted(held_out.inputs)}.")
+            parts = cut(shuffled(len(held_out), held_out.labels, seed), (_EVALUATION_SHARE, 1 - _EVALUATION_SHARE))
+            splits = {"train": given, **{n: held_out.take(p) for n, p in zip(SPLITS[1:], parts, strict=True)}}
+        if len(splits["evaluation"]) < _MINIMUM:
+            total = len(given if x_test is None else held_out)
+            raise DatasetError(
+                f"too few examples: {total} leave {len(splits['evaluation'])} to evaluate with; at least {_MINIMUM} "
+                "are needed.",
+                remedy="give more held-out examples; a drop of 1 % needs about a thousand.",
+            )
+        if isinstance(preprocess, Preprocess):
+            preprocess = dict.fromkeys(given.inputs, preprocess)
+        unknown = set(preprocess or ()) - set(given.inputs)
+        if unknown:
+            raise DatasetError(f"preprocess names inputs {sorted(unknown)}, the data have {sorted(given.inputs)}.")
+        data = cls(splits, dict(preprocess or {}), names, seed, calibration_size)
+        data.batch("evaluation", slice(0, 2))  # preprocessing that cannot work fails here
+        return data
+
+    @classmethod
+    def from_npz(cls, path: str | Path, *, x_key: str | None = None, y_key: str | None = None, **options: Any) -> Self:
+        """From an ``.npz`` file with ``x`` and ``y``, or ``x_train y_train x_test y_test`` (and ``classes``).
+
+        Args:
+            path: The file. Pickled arrays are refused.
+            x_key: Name of the examples' array when it is another one.
+            y_key: Name of the labels' array when it is another one.
+            **options: As in `from_arrays`.
+
+        Raises:
+            DatasetError: The file or an array is missing or unusable.
+        """
+        from deploykit.core import sources
+
+        return cls.from_arrays(**sources.read_npz(Path(path), x_key, y_key), **options)
+
+    @classmethod
+    def from_csv(cls, path: str | Path, *, label: str | None = None, **options: Any) -> Self:
+        """From a CSV file with a header: one example a row, numbers only but for the label.
+
+        Args:
+            path: The file.
+            label: Column of the labels; None: a column called label, target, class or y, if there is one.
+            **options: As in `from_arrays`.
+
+        Raises:
+            DatasetError: The file is missing, or a cell is not a number (names line and column).
+        """
+        from deploykit.core import sources
+
+        return cls.from_arrays(**sources.read_csv(Path(path), label), **options)
+
+    @classmethod
+    def from_image_folder(cls, path: str | Path, *, size: tuple[int, int] | None = None, **options: Any) -> Self:
+        """From a folder with one sub-folder of images a class.
+
+        Args:
+            path: The folder; with sub-folders ``train`` and ``test`` each of them holds the class folders.
+            size: (height, width) to which images are scaled when they differ; None: the size of the first one.
+            **options: As in `from_arrays`.
+
+        Raises:
+            DatasetError: No image is found, or one cannot be read (names it).
+        """
+        from deploykit.core import sources
+
+        return cls.from_arrays(**sources.read_image_folder(Path(path), size), **options)
+
+    @classmethod
+    def from_tf(cls, dataset: Any, test: Any = None, **options: Any) -> Self:
+        """From a ``tf.data.Dataset`` of ``x`` or ``(x, y)``, batched or not.
+
+        Args:
+            dataset: The dataset (finite).
+            test: Held-out examples, another ``tf.data.Dataset``.
+            **options: As in `from_arrays`.
+        """
+        from deploykit.core import sources
+
+        x, y = sources.read_tf(dataset)
+        if test is None:
+            return cls.from_arrays(x, y, **options)
+        x_test, y_test = sources.read_tf(test)
+        return cls.from_arrays(x, y, x_test=x_test, y_test=y_test, **options)
+
+    @classmethod
+    def of(cls, data: Any) -> Dataset:
+        """``data`` itself, or a dataset made of a pair ``(x, y)``."""
+        if isinstance(data, Dataset):
+            return data
+        if isinstance(data, tuple) and len(data) == 2:
+            return cls.from_arrays(*data)
+        raise DatasetError(
+            f"expected a Dataset or a pair (x, y), got {type(data).__name__}.",
+            remedy="make one with dk.Dataset.from_arrays, from_npz, from_csv, from_image_folder or from_tf.",
+        )
+
+    # -- using it ---------------------------------------------------------------------------------------------------
+
+    def __len__(self) -> int:
+        return sum(map(len, self.splits.values()))
+
+    def __repr__(self) -> str:
+        inputs = ", ".join(f"{k}: {v.dtype} {v.shape[1:]}" for k, v in self.splits["evaluation"].inputs.items())
+        sizes = ", ".join(f"{len(s):,} {n}" for n, s in self.splits.items())
+        labels = "labelled" if self.labelled else "no labels"
+        return f"Dataset({sizes}; {inputs}; {labels}{f', {len(self.classes)} classes' if self.classes else ''})"
+
+    @property
+    def labelled(self) -> bool:
+        """Whether the evaluation split has labels."""
+        return self.splits["evaluation"].labels is not None
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the inputs."""
+        return tuple(self.splits["evaluation"].inputs)
+
+    def labels(self, split: str = "evaluation") -> NDArray[Any] | None:
+        """Labels of a split, None when there are none."""
+        return self.splits[split].labels
+
+    def batch(self, split: str = "evaluation", index: Any = slice(None)) -> dict[str, NDArray[Any]]:
+        """Preprocessed examples of a split by input name."""
+        return self.prepare({k: v[index] for k, v in self.splits[split].inputs.items()})
+
+    def prepare(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Preprocess raw examples by input name."""
+        import numpy as np
+
+        none = Preprocess()
+        return {k: self.preprocess.get(k, none).apply(np.asarray(v)) for k, v in raw.items()}
+
+    def batches(self, split: str, size: int) -> Iterator[tuple[dict[str, NDArray[Any]], NDArray[Any] | None]]:
+        """Preprocessed batches and labels; the last batch may be smaller."""
+        labels = self.splits[split].labels
+        for start in range(0, len(self.splits[split]), size):
+            index = slice(start, start + size)
+            yield self.batch(split, index), None if labels is None else labels[index]
+
+    def calibration(self) -> dict[str, NDArray[Any]]:
+        """Preprocessed calibration examples: a stratified draw from the training split."""
+        train = self.splits["train"]
+        chosen = shuffled(len(train), train.labels, self.seed)[: self.calibration_size]
+        chosen.sort()
+        return self.batch("train", chosen)
+
+    def sample(self, count: int = 1, split: str = "evaluation") -> Any:
+        """Raw examples, as a client would send them: an array, or a dictionary for several inputs."""
+        inputs = self.splits[split].take(slice(0, count)).inputs
+        return inputs if len(inputs) > 1 else next(iter(inputs.values()))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all examples, labels and preprocessing."""
+        content = {
+            name: [*((k, array_digest(v)) for k, v in split.inputs.items()), _label_digest(split)]
+            for name, split in self.splits.items()
+        }
+        return json_digest([content, to_plain(self.preprocess), self.classes, self.seed, self.calibration_size])
+
+    def check(self, model: Model) -> Dataset:
+        """The dataset with its inputs named as the model's, after checking that both fit.
+
+        Raises:
+            DatasetError: Inputs, shapes, dtypes or number of classes do not fit; says which, and how to mend it.
+        """
+        from deploykit.core import sources
+
+        return sources.fitted(self, model)
+
+    # -- on disk, for child processes -------------------------------------------------------------------------------
+
+    def save(self, folder: Path) -> None:
+        """Write the arrays as ``.npy`` files, so that children can map them into memory."""
+        import numpy as np
+
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, split in self.splits.items():
+            for i, array in enumerate(split.inputs.values()):
+                np.save(folder / f"{name}.{i}.npy", array, allow_pickle=False)
+            if split.labels is not None:
+                np.save(folder / f"{name}.labels.npy", split.labels, allow_pickle=False)
+        facts = {
+            "inputs": self.inputs,
+            "preprocess": self.preprocess,
+            "classes": self.classes,
+            "seed": self.seed,
+            "calibration_size": self.calibration_size,
+            "digest": self.digest,
+        }
+        (folder / "dataset.json").write_bytes(dump(facts))
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Map a saved dataset into memory."""
+        import numpy as np
+
+        facts = parse((folder / "dataset.json").read_bytes())
+        splits = {}
+        for name in SPLITS:
+            paths = {key: folder / f"{name}.{i}.npy" for i, key in enumerate(facts["inputs"])}
+            labels = folder / f"{name}.labels.npy"
+            splits[name] = Split(
+                {k: np.load(p, mmap_mode="r", allow_pickle=False) for k, p in paths.items()},
+                np.load(labels, allow_pickle=False) if labels.exists() else None,
+            )
+        preprocess = from_plain(dict[str, Preprocess], facts["preprocess"])
+        data = cls(splits, preprocess, tuple(facts["classes"]), facts["seed"], facts["calibration_size"])
+        data.__dict__["digest"] = facts["digest"]
+        return data
+
+
+def _label_digest(split: Split) -> str:
+    return "" if split.labels is None else array_digest(split.labels)

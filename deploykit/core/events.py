@@ -1,0 +1,38 @@
+"""What long work says while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from deploykit.core.serial import Plain
+
+
+@dataclass(frozen=True)
+class Progress(Plain):
+    """State of a sweep, sent whenever it changes.
+
+    Attributes:
+        phase: What kind of work runs now.
+        doing: What runs now, in words.
+        done: Units of work finished.
+        total: Units of work known.
+        reused: Units that were found finished.
+        failed: Candidates that failed so far.
+        seconds_left: Estimate; None while it is not known.
+        changed: Keys of candidates whose row is new or changed.
+    """
+
+    phase: Literal["plan", "build", "accuracy", "latency", "done", "cancelled"]
+    doing: str
+    done: int
+    total: int
+    reused: int = 0
+    failed: int = 0
+    seconds_left: float | None = None
+    changed: tuple[str, ...] = ()
+
+
+#: Called from a worker thread: it must be quick and must not raise.
+OnProgress = Callable[[Progress], None]

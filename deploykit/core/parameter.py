@@ -1,0 +1,82 @@
+"""Settings an adapter declares: typed, with units, defaults and ranges.
+
+The Workbench builds its controls from them, the command line its help, and the planner checks values with them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deploykit.core.errors import SettingError, unknown_name
+from deploykit.core.serial import Plain
+
+Value = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class Parameter(Plain):
+    """One setting.
+
+    Attributes:
+        name: Keyword, as written in a recipe.
+        kind: What values look like.
+        default: Used when a recipe does not name it.
+        help: One sentence for people; says what the setting does not buy, too.
+        label: Short name for controls; empty: derived from ``name``.
+        minimum: Smallest number allowed.
+        maximum: Largest number allowed.
+        step: Step of a slider.
+        unit: Unit of a number, for example ``"epochs"``.
+        choices: Allowed values of a choice.
+    """
+
+    name: str
+    kind: Literal["float", "int", "bool", "choice"]
+    default: Value
+    help: str = ""
+    label: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    unit: str = ""
+    choices: tuple[str, ...] = ()
+
+    def check(self, value: Any, owner: str) -> Value:
+        """The value in its canonical type.
+
+        Raises:
+            SettingError: Wrong type or out of range; names the owner, the parameter, the range and the value.
+        """
+        where = f"{owner}: {self.name}"
+        if self.kind == "choice":
+            if value not in self.choices:
+                raise unknown_name(f"value for {where},", value, self.choices)
+            return str(value)
+        if self.kind == "bool":
+            if not isinstance(value, bool):
+                raise SettingError(f"{where} must be true or false, got {value!r}.")
+            return value
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise SettingError(f"{where} must be a number, got {value!r} ({type(value).__name__}).")
+        number: int | float = float(value) if self.kind == "float" else int(value)
+        if number != value:
+            raise SettingError(f"{where} must be a whole number, got {value!r}.")
+        low, high = self.minimum, self.maximum
+        if (low is not None and not number >= low) or (high is not None and not number <= high):
+            bounds = f"between {low:g} and {high:g}" if low is not None and high is not None else f"at least {low:g}"
+            raise SettingError(f"{where} must be {bounds}, got {value!r}.", remedy=f"the default is {self.default}.")
+        return number
+
+
+def complete(declared: tuple[Parameter, ...], given: dict[str, Any], owner: str) -> dict[str, Value]:
+    """All declared parameters with their values, defaults filled in, sorted by name.
+
+    Raises:
+        SettingError: An unknown parameter (lists the known ones) or a bad value.
+    """
+    known = {p.name: p for p in declared}
+    for name in given:
+        if name not in known:
+            raise unknown_name(f"parameter for {owner}", name, known)
+    return {name: known[name].check(given.get(name, known[name].default), owner) for name in sorted(known)}

@@ -1,0 +1,93 @@
+"""Adapters are found by file name: one file ending in ``ADAPTER = …`` adds one thing, in one place.
+
+A registry lists the modules of a package without importing them; names that begin with ``_`` are helpers. Installed
+packages can add adapters through an entry point whose group is the package's dotted name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator
+from functools import cache
+from importlib.metadata import entry_points
+from typing import Any, Generic, TypeVar
+
+from deploykit.core.errors import MissingExtraError, SettingError, unknown_name
+
+T = TypeVar("T")
+
+
+class Registry(Generic[T]):
+    """The adapters of one package.
+
+    Args:
+        package: Dotted name of the package that holds the adapter files, also the entry-point group.
+        what: What an adapter of it is called in messages, for example ``"runtime"``.
+    """
+
+    def __init__(self, package: str, what: str) -> None:
+        self.package = package
+        self.what = what
+
+    def names(self) -> tuple[str, ...]:
+        """Names of all adapters, sorted; imports none of them."""
+        return tuple(sorted(self._locations()))
+
+    def get(self, name: str) -> T:
+        """The adapter called ``name``.
+
+        Raises:
+            SettingError: There is no such adapter (lists the known ones), or its file is malformed.
+            MissingExtraError: Its file imports an optional package that is not installed.
+        """
+        locations = self._locations()
+        if name not in locations:
+            raise unknown_name(self.what, name, locations)
+        module_name, _, attribute = locations[name].partition(":")
+        adapter = getattr(importlib.import_module(module_name), attribute, None)
+        if adapter is None:
+            raise SettingError(f"{module_name} defines no {attribute}.", remedy=f"end the file with {attribute} = …")
+        if getattr(adapter, "name", None) != name:
+            raise SettingError(
+                f"{module_name}: the adapter's name is {getattr(adapter, 'name', None)!r}, its file says {name!r}.",
+                remedy="give the file and the adapter one name.",
+            )
+        return adapter  # type: ignore[no-any-return]  # checked by the conformance suites
+
+    def all(self) -> Iterator[T]:
+        """All adapters whose files can be imported here."""
+        for name in self.names():
+            try:
+                yield self.get(name)
+            except MissingExtraError:
+                continue
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._locations()
+
+    def _locations(self) -> dict[str, str]:
+        package = importlib.import_module(self.package)
+        found = {
+            module.name: f"{self.package}.{module.name}:ADAPTER"
+            for module in pkgutil.iter_modules(package.__path__)
+            if not module.name.startswith("_") and not module.ispkg
+        }
+        for point in _entry_points(self.package):
+            if point.name in found:
+                raise SettingError(
+                    f"two {self.what}s are called {point.name!r}: {found[point.name]} and {point.value}.",
+                    remedy="uninstall or rename one of them.",
+                )
+            found[point.name] = point.value
+        return found
+
+
+@cache
+def _entry_points(group: str) -> tuple[Any, ...]:
+    return tuple(entry_points(group=group))
+
+
+def registry(package: str, what: str) -> Registry[Any]:
+    """An untyped registry, for callers that may not import the package's contract (shells, core)."""
+    return Registry(package, what)

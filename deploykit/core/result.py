@@ -1,0 +1,158 @@
+"""What was measured of a candidate, and the row of it in a report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from deploykit.core.candidate import Candidate
+from deploykit.core.serial import Plain
+
+
+@dataclass(frozen=True)
+class Interval(Plain):
+    """An estimate with its 95 % confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the interval's length."""
+        return (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Score(Plain):
+    """A metric on the evaluation split.
+
+    Attributes:
+        metric: Name of the metric.
+        value: Mean over the examples.
+        change: Paired change against the model as given: a difference for scores that grow with quality (accuracy,
+            agreement), a ratio minus one for errors. Negative is worse for the former, positive for the latter.
+        drop: The change as a loss, so that positive is worse for every metric; what ``max_drop`` limits.
+        examples: How many examples it rests on.
+        higher_is_better: Direction of ``value``.
+        p_value: Exact McNemar test (binary scores) or paired t-test against the model as given.
+    """
+
+    metric: str
+    value: float
+    change: Interval
+    drop: Interval
+    examples: int
+    higher_is_better: bool = True
+    p_value: float = 1.0
+
+
+@dataclass(frozen=True)
+class Latency(Plain):
+    """Latency of one inference of ``batch_size`` examples.
+
+    Attributes:
+        p50_ms: Median over all launches, with a t-interval over the launches' medians.
+        p90_ms: 90th percentile.
+        p99_ms: 99th percentile, None when fewer than ten samples lie above it.
+        speedup: Against the model as given (baseline latency / this latency), t-interval over launches.
+        speedup_same_runtime: Against float32 on the same runtime, device and threads; None when that was not measured.
+        cpu_ms: CPU time of one inference over all threads.
+        launches: How many launches.
+        runs: How many timed inferences.
+        noise_floor: Half-width of the largest ratio that two copies of the baseline could not be told from (relative).
+        flags: ``"noisy"``, ``"inconclusive"``, ``"not warm"``.
+        claim: What may be said at the 95 % level after Holm's correction over all candidates.
+        involuntary_switches: Context switches forced on the process while it was timed, per 1000 inferences.
+    """
+
+    p50_ms: Interval
+    p90_ms: float
+    p99_ms: float | None
+    speedup: Interval
+    speedup_same_runtime: Interval | None
+    cpu_ms: float
+    launches: int
+    runs: int
+    noise_floor: float
+    flags: tuple[str, ...] = ()
+    claim: Literal["baseline", "faster", "slower", "same", "unclear"] = "unclear"
+    involuntary_switches: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measurement(Plain):
+    """All that was measured of one candidate.
+
+    Attributes:
+        scores: The metrics; the first one is the one the sweep was asked for.
+        latency: None while it has not been timed.
+        size_bytes: Size of the artifact.
+        compressed_bytes: Size after gzip: what a pruned model saves in storage and transfer.
+        peak_memory_bytes: Growth of a fresh process by loading and running the model, libraries not counted.
+        environment: Host, CPU, governor, load and package versions at the time.
+    """
+
+    scores: tuple[Score, ...]
+    latency: Latency | None
+    size_bytes: int
+    compressed_bytes: int
+    peak_memory_bytes: int | None = None
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def score(self) -> Score:
+        """The metric the sweep was asked for."""
+        return self.scores[0]
+
+
+@dataclass(frozen=True)
+class Failure(Plain):
+    """Why a candidate has no measurement.
+
+    Attributes:
+        stage: ``"build"``, ``"accuracy"`` or ``"latency"``, with the step's name.
+        error: Type of the error.
+        cause: What happened.
+        remedy: What to do about it.
+        log: Path of the child's log file relative to the store, "" when there is none.
+    """
+
+    stage: str
+    error: str
+    cause: str
+    remedy: str = ""
+    log: str = ""
+
+
+@dataclass(frozen=True)
+class Result(Plain):
+    """The row of one candidate, failed ones too.
+
+    Attributes:
+        key: The candidate's key.
+        candidate: Recipe and target.
+        status: ``"measured"``; ``"failed"`` (see ``failure``); ``"pending"``: not finished when the report was made.
+        label: The recipe in words, short.
+        family: Group for charts: original, quantize, prune, prune + quantize, other.
+        format: Format of the artifact.
+        artifact: Path of the artifact relative to the store.
+        artifact_digest: SHA-256 of it.
+        same_as: Key of an earlier candidate whose artifact is byte-identical on the same target.
+        measurement: What was measured.
+        failure: Why it failed.
+        notes: Facts the build steps reported, for example the sparsity that was reached.
+    """
+
+    key: str
+    candidate: Candidate
+    status: Literal["measured", "failed", "pending"]
+    label: str
+    family: str
+    format: str = ""
+    artifact: str = ""
+    artifact_digest: str = ""
+    same_as: str = ""
+    measurement: Measurement | None = None
+    failure: Failure | None = None
+    notes: dict[str, Any] = field(default_factory=dict)

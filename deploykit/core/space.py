@@ -1,0 +1,136 @@
+"""Which candidates there are: a list or a grid, as data that can be saved and shared."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self
+
+from deploykit.core.candidate import Candidate, Recipe, Step, Target
+from deploykit.core.errors import SettingError, unknown_name
+from deploykit.core.parameter import Value
+from deploykit.core.serial import Plain, dump
+
+_PRESETS = Path(__file__).with_name("presets")
+
+
+@dataclass(frozen=True)
+class Refine(Plain):
+    """A second round: the best candidates of the first one again, on other targets.
+
+    Attributes:
+        top: How many candidates of the first round.
+        threads: Threads to try them with.
+    """
+
+    top: int = 0
+    threads: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Space(Plain):
+    """Recipes × targets, and an optional second round.
+
+    A combination that no route of conversions can build is not a candidate of the space: the planner lists it with
+    its reason and leaves it out.
+
+    Attributes:
+        recipes: What is done to the model; the empty recipe (the model as given) is always tried.
+        targets: Where it runs; empty: every runtime that is installed, on its first device with one thread.
+        refine: The second round.
+        name: Preset it came from, empty when hand-made.
+    """
+
+    recipes: tuple[Recipe, ...]
+    targets: tuple[Target, ...] = ()
+    refine: Refine = Refine()
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "recipes", tuple(self.recipes))
+        object.__setattr__(self, "targets", tuple(self.targets))
+
+    def candidates(self, targets: Iterable[Target]) -> tuple[Candidate, ...]:
+        """All combinations in a fixed order, duplicates once; the model as given comes first."""
+        recipes = dict.fromkeys(r.key for r in (Recipe(), *self.recipes))
+        by_key = {r.key: r for r in (Recipe(), *self.recipes)}
+        pairs = itertools.product((by_key[k] for k in recipes), dict.fromkeys(targets))
+        return tuple(Candidate(recipe, target) for recipe, target in pairs)
+
+    @classmethod
+    def preset(cls, name: str, **changes: dict[str, list[Value] | Value]) -> Self:
+        """A ready-made space.
+
+        Args:
+            name: ``"quick"``, ``"balanced"`` or ``"thorough"``.
+            **changes: For a technique, the values to try instead of the preset's:
+                ``prune_magnitude={"sparsity": [0.5, 0.8]}``. Each recipe of the preset that has the technique is
+                repeated for every combination of values.
+
+        Raises:
+            SettingError: No such preset, or a technique the preset does not use.
+        """
+        known = {p.stem: p for p in sorted(_PRESETS.glob("*.json"))}
+        if name not in known:
+            raise unknown_name("preset", name, known)
+        space = cls.from_file(known[name])
+        for technique, values in changes.items():
+            used = {s.technique for r in space.recipes for s in r.steps}
+            if technique not in used:
+                raise unknown_name(f"technique in the preset {name!r}", technique, used)
+            space = replace(space, recipes=_vary(space.recipes, technique, values))
+        return replace(space, name=name)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """Read a space from JSON, or from YAML when PyYAML is installed.
+
+        Raises:
+            SettingError: The file is missing, broken, or not a space.
+        """
+        path = Path(path)
+        try:
+            text = path.read_text("utf-8")
+        except OSError as error:
+            raise SettingError(f"cannot read the space {str(path)!r}: {error.strerror}.") from error
+        data: Any
+        if path.suffix in {".yaml", ".yml"}:
+            from deploykit.core.extras import require
+
+            data = require("yaml", "").safe_load(text)
+        else:
+            from deploykit.core.serial import parse
+
+            try:
+                data = parse(text)
+            except ValueError as error:
+                raise SettingError(f"{path} is not JSON: {error}.") from error
+        return cls.from_json(data)
+
+    def save(self, path: str | Path) -> None:
+        """Write the space as JSON, or as YAML when the name ends so."""
+        path = Path(path)
+        if path.suffix in {".yaml", ".yml"}:
+            from deploykit.core.extras import require
+
+            path.write_text(require("yaml", "").safe_dump(self.to_json(), sort_keys=False), "utf-8")
+        else:
+            path.write_bytes(dump(self, indent=True))
+
+
+def _vary(recipes: tuple[Recipe, ...], technique: str, values: dict[str, list[Value] | Value]) -> tuple[Recipe, ...]:
+    if not isinstance(values, dict):
+        raise SettingError(f"{technique}: expected a dictionary of parameter values, got {values!r}.")
+    lists = {k: v if isinstance(v, list | tuple) else [v] for k, v in values.items()}
+    varied: dict[str, Recipe] = {}
+    for recipe in recipes:
+        here = lists if any(s.technique == technique for s in recipe.steps) else {}
+        for combination in itertools.product(*here.values()):
+            change = dict(zip(here, combination, strict=True))
+            steps = tuple(
+                Step(s.technique, {**s.parameters, **change}) if s.technique == technique else s for s in recipe.steps
+            )
+            varied.setdefault(Recipe(steps).key, Recipe(steps))
+    return tuple(varied.values())

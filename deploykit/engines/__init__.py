@@ -1,0 +1,1 @@
+"""Where tasks run: in child processes of this machine, or on the workers of a cluster."""

@@ -1,0 +1,1 @@
+"""Export layouts. One file each."""

@@ -1,0 +1,1 @@
+"""Formats: each tells its files by content and reads their summary. One file each."""

@@ -1,0 +1,1 @@
+"""Measuring candidates: quality, latency, size, memory, and the environment it was done in."""

@@ -1,0 +1,45 @@
+"""What a metric is: a value for each example, so that two models can be compared example by example."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from deploykit.core.adapter import Adapter
+from deploykit.core.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Metric(Adapter):
+    """A metric.
+
+    Attributes:
+        higher_is_better: Direction.
+        relative: Changes are given relative to the baseline's mean (errors) instead of as a difference (accuracies).
+        truth: What outputs are compared with: ``"labels"``, or the outputs of the model as given (``"original"``).
+        priority: ``"auto"`` takes the applicable metric with the highest one; 0: only by name.
+    """
+
+    higher_is_better: ClassVar[bool] = True
+    relative: ClassVar[bool] = False
+    truth: ClassVar[str] = "labels"
+    priority: ClassVar[int] = 0
+
+    @abstractmethod
+    def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
+        """Why the metric cannot be used for such outputs and labels (or original outputs); "" when it can."""
+
+    @abstractmethod
+    def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+        """One value for each example, shape (examples,).
+
+        Args:
+            outputs: First output of the model for all examples, batch first.
+            truth: Labels, or the original's outputs.
+        """
+
+
+METRICS: Registry[Metric] = Registry("deploykit.metrics", "metric")

@@ -1,0 +1,1 @@
+"""What happens while an artifact serves."""

@@ -1,0 +1,1 @@
+"""Runtimes: each opens a model file and runs it. One file each."""

@@ -1,0 +1,162 @@
+"""The program a child runs.
+
+Two ways to start: ``spawn`` runs tasks in this very process; ``fork`` imports the group's modules once and forks a
+child for each request (see `deploykit.sandbox.supervisor`). Either way the child ends when its driver is gone.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import importlib
+import os
+import queue
+import signal
+import socket
+import sys
+import threading
+from typing import Any
+
+from deploykit.core import errors
+from deploykit.core.serial import parse
+from deploykit.sandbox.task import PRELOAD, resolve
+from deploykit.sandbox.wire import Wire
+
+
+def quiet() -> None:
+    """Settings every child needs before it imports anything."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("DEPLOYKIT_CUDA_VISIBLE_DEVICES", ""))
+
+
+def preload(group: str) -> None:
+    """Import what the group's children need; packages that are not installed are passed over."""
+    modules, environment = PRELOAD[group]
+    os.environ.update(environment)
+    for module in modules:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+
+
+def run_tasks(wire: Wire) -> None:
+    """Run tasks until the driver closes the wire."""
+    inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+
+    def listen() -> None:
+        while True:
+            try:
+                inbox.put(wire.receive())
+            except EOFError:
+                os._exit(0)  # the driver is gone: nothing this process does matters any more
+
+    threading.Thread(target=listen, name="deploykit-wire", daemon=True).start()
+    while True:
+        wire.send(_run(inbox.get(), wire))
+
+
+def _run(message: dict[str, Any], wire: Wire) -> dict[str, Any]:
+    if log := message.get("log"):
+        _redirect(log)
+
+    def report(done: float, total: float, words: str) -> None:
+        wire.send({"progress": [done, total, words]})
+
+    try:
+        for path in message.get("paths", ()):
+            if path not in sys.path:
+                sys.path.append(path)
+        for module in message.get("imports", ()):
+            try:
+                importlib.import_module(module)
+            except ImportError as error:
+                raise errors.SettingError(
+                    f"cannot import {module!r} in a child process: {error}.",
+                    remedy="put the module on the import path (sys.path), then pass imports=[…] again.",
+                ) from error
+        return {"result": resolve(message["function"])(message["arguments"], report)}
+    except errors.DeploykitError as error:
+        return {"error": errors.to_json(error)}
+    except MemoryError:
+        return {"error": errors.to_json(errors.CandidateMemory("out of memory.", remedy="raise memory=."))}
+    except BaseException as error:
+        import traceback
+
+        traceback.print_exc()
+        text = " ".join(str(error).split())
+        shown = text if len(text) < 600 else f"{text[:600]}…"
+        return {"error": errors.to_json(errors.CandidateError(f"{type(error).__name__}: {shown}"))}
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+
+
+def _redirect(path: str) -> None:
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(target, 1)
+    os.dup2(target, 2)
+    os.close(target)
+
+
+def serve_forks(control: socket.socket) -> None:
+    """Fork a child for each request; ends, with all children, when the driver closes ``control``."""
+    children: set[int] = set()
+    while True:
+        try:
+            message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 1)
+        except OSError:
+            message, descriptors = b"", []
+        if not message:
+            for pid in children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            os._exit(0)
+        request = parse(message)
+        if "wait" in request:
+            _, status = os.waitpid(request["wait"], 0)
+            children.discard(request["wait"])
+            control.sendall(array.array("i", [os.waitstatus_to_exitcode(status)]).tobytes())
+            continue
+        pid = os.fork()
+        if pid == 0:
+            control.close()
+            _become_child(socket.socket(fileno=descriptors[0]))
+        os.close(descriptors[0])
+        children.add(pid)
+        control.sendall(array.array("i", [pid]).tobytes())
+
+
+def _become_child(connection: socket.socket) -> None:
+    with contextlib.suppress(OSError, AttributeError):
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: die with the forking parent
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        run_tasks(Wire(connection.makefile("rb"), connection.makefile("wb")))
+    finally:
+        os._exit(1)
+
+
+def main() -> None:
+    """``python -m deploykit.sandbox.child fork|spawn GROUP LOG``."""
+    method, group, log = sys.argv[1:4]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    quiet()
+    if method == "fork":
+        control = socket.socket(fileno=os.dup(0))
+        _redirect(log)
+        preload(group)
+        control.sendall(b"r")
+        serve_forks(control)
+    else:
+        reader, writer = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+        _redirect(log)
+        preload(group)
+        run_tasks(Wire(reader, writer))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""A task for a child process: plain data in, plain data out."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from deploykit.core.adapter import Group
+from deploykit.core.errors import SettingError
+from deploykit.core.serial import Plain
+
+#: What the parent of a group imports (missing packages are passed over) and the environment it needs.
+PRELOAD: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
+    "light": (("numpy", "onnx", "onnxruntime", "ai_edge_litert.interpreter", "h5py"), {}),
+    "tensorflow": (("numpy", "tensorflow", "keras"), {}),
+    "tf_keras": (
+        ("numpy", "tensorflow", "keras", "tf_keras", "tensorflow_model_optimization"),
+        {"TF_USE_LEGACY_KERAS": "1"},
+    ),
+}
+
+#: Passed to every task function: reports (done, total, words).
+Report = Callable[[float, float, str], None]
+
+
+@dataclass(frozen=True)
+class Task(Plain):
+    """A call of ``function(arguments, report)`` in a child.
+
+    Attributes:
+        function: ``"deploykit.package.module:function"``.
+        arguments: Plain data.
+        group: Import group of the child.
+        deadline_s: Wall-clock seconds after which the child is killed.
+        memory_bytes: Resident size above which the child is killed; 0: the supervisor's default.
+        imports: Modules of the user that define custom layers.
+        log: File that takes what the task writes to stdout and stderr; "" for the supervisor's own.
+        name: What it does, in words, for messages.
+    """
+
+    function: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    group: Group = "light"
+    deadline_s: float = 600.0
+    memory_bytes: int = 0
+    imports: tuple[str, ...] = ()
+    log: str = ""
+    name: str = ""
+
+
+def resolve(function: str) -> Callable[[dict[str, Any], Report], dict[str, Any]]:
+    """The function of a task; only functions of installed adapters and of deploykit are called."""
+    module, _, attribute = function.partition(":")
+    if not attribute or attribute.startswith("_"):
+        raise SettingError(f"not a task function: {function!r}.")
+    found: Callable[[dict[str, Any], Report], dict[str, Any]] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def parent_paths() -> list[str]:
+    """The driver's import path, so that children find the user's modules."""
+    import os
+
+    return [p or os.getcwd() for p in sys.path]

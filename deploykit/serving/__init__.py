@@ -1,0 +1,1 @@
+"""The embedded server: one data plane under thin protocol layers."""

@@ -1,0 +1,1 @@
+"""Conformance suites every adapter must pass, and tiny models to pass them with."""

@@ -1,0 +1,1 @@
+"""Techniques that make a model cheaper. One file each."""

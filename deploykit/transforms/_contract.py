@@ -1,0 +1,126 @@
+"""What a technique is.
+
+A technique (``prune_magnitude``, ``quantize_static``) may be done on several formats by different tools: each way is a
+`Variant`. The planner searches the cheapest way through conversions and variants to a format the runtime accepts, so
+a recipe says what is wanted, never how files are converted on the way.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from deploykit.converters._contract import Job
+from deploykit.core.adapter import Adapter, Group
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import DatasetError, SettingError
+from deploykit.core.parameter import Parameter, Value, complete
+from deploykit.core.registry import Registry
+
+#: Which data a variant reads.
+Need = Literal["calibration", "train"]
+
+
+@dataclass
+class TransformJob(Job):
+    """A `Job` with settings and data.
+
+    Attributes:
+        parameters: All of the technique's parameters that the variant uses, checked, defaults filled in.
+        data: The data, inputs named as the model's; None when there are none.
+        seed: Seed of anything random.
+        report: Call with (done, total, words).
+    """
+
+    parameters: dict[str, Any] | None = None
+    data: Dataset | None = None
+    seed: int = 0
+    report: Callable[[float, float, str], None] = lambda _done, _total, _words: None
+
+    def __getitem__(self, name: str) -> Any:
+        return (self.parameters or {})[name]
+
+    def require_data(self, label: str, need: Need) -> Dataset:
+        """The data, or `DatasetError` when a technique that needs them has none."""
+        if self.data is None or (need == "train" and self.data.labels("train") is None):
+            raise DatasetError(f"{label} needs {need} data.", remedy="pass data with a training split (and labels).")
+        return self.data
+
+
+class Variant(Adapter):
+    """One way to do a technique. Its ``name`` is its own, for logs and step keys.
+
+    Attributes:
+        accepts: Formats it reads.
+        produces: Format it writes.
+        uses: Names of the technique's parameters that have an effect here; the others are dropped from the step's
+            key, so that candidates that differ only in them are one.
+        needs: Data it reads; without them a candidate that needs it is left out with the reason.
+    """
+
+    accepts: ClassVar[frozenset[str]]
+    produces: ClassVar[str]
+    uses: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[Need, ...]] = ()
+    group: ClassVar[Group] = "light"
+
+    def apply(self, job: TransformJob) -> None:
+        """Write the transformed model to ``job.target``.
+
+        Raises:
+            UnsupportedModelError: A layer or operator cannot be handled; names it.
+            DatasetError: Data it needs are missing.
+        """
+        self.check_installed()
+        self._apply(job)
+        job.check_written(self.label)
+
+    @abstractmethod
+    def _apply(self, job: TransformJob) -> None:
+        """Write ``job.target``."""
+
+
+class Transform(Adapter):
+    """A technique.
+
+    Attributes:
+        family: Group in charts.
+        parameters: Its settings.
+        variants: Ways to do it, in order of preference when two are equally near.
+    """
+
+    family: ClassVar[Literal["quantize", "prune", "cluster", "distill", "other"]]
+    parameters: ClassVar[tuple[Parameter, ...]] = ()
+    variants: ClassVar[tuple[Variant, ...]]
+
+    def complete(self, given: dict[str, Any]) -> dict[str, Value]:
+        """All parameters, checked, defaults filled in."""
+        return complete(self.parameters, given, self.name)
+
+    def describe(self, given: dict[str, Any]) -> str:
+        """The step in a few words, for tables: label and the parameters that differ from the defaults."""
+        values = self.complete(given)
+        parts = [
+            f"{p.label or p.name.replace('_', ' ')} {_shown(values[p.name])}"
+            for p in self.parameters
+            if values[p.name] != p.default
+        ]
+        return f"{self.label} ({', '.join(parts)})" if parts else self.label
+
+    def variant(self, name: str) -> Variant:
+        """The variant called ``name``."""
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
+        raise SettingError(f"{self.name} has no variant {name!r}.")
+
+
+def _shown(value: Value) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+TRANSFORMS: Registry[Transform] = Registry("deploykit.transforms", "technique")

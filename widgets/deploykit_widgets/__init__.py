@@ -1,0 +1,1 @@
+"""The notebook user interface of deploykit."""
