@@ -1,0 +1,61 @@
+"""Quality of a candidate, paired with the model as given example by example."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.errors import CandidateError
+from deploykit.core.result import Interval, Score
+from deploykit.measuring.statistics import paired_binary, t_interval, t_test
+from deploykit.metrics._contract import METRICS, Metric
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def score(metric: Metric, values: NDArray[np.float64], baseline: NDArray[np.float64]) -> Score:
+    """A candidate's score against the baseline's on the same examples.
+
+    Args:
+        metric: The metric.
+        values: The candidate's value for each example.
+        baseline: The baseline's value for each example.
+
+    Raises:
+        CandidateError: Values are not finite.
+    """
+    import numpy as np
+
+    if not np.isfinite(values).all():
+        bad = int((~np.isfinite(values)).sum())
+        raise CandidateError(
+            f"{metric.label} is not finite for {bad} of {len(values)} examples.",
+            remedy="the outputs hold NaN or infinite values: use a milder setting, or float32 for the layers at fault.",
+        )
+    difference = values - baseline
+    if set(np.unique(values)) <= {0.0, 1.0} and set(np.unique(baseline)) <= {0.0, 1.0}:
+        change, p_value = paired_binary(int((difference > 0).sum()), int((difference < 0).sum()), len(values))
+    else:
+        change, p_value = t_interval(difference), t_test(difference.tolist())
+    if metric.relative:
+        # Linearized ratio of means: its interval is that of values - ratio * baseline, in units of the baseline.
+        level = float(baseline.mean())
+        ratio = float(values.mean()) / level if level else 1.0
+        if level:
+            spread = t_interval((values - ratio * baseline) / level)
+            change = Interval(ratio - 1, ratio - 1 + spread.low, ratio - 1 + spread.high)
+    drop = Interval(-change.value, -change.high, -change.low) if metric.higher_is_better else change
+    return Score(
+        metric.name, float(values.mean()), change, drop, len(values), metric.higher_is_better, min(p_value, 1.0)
+    )
+
+
+def extra_metrics(chosen: Metric, outputs: NDArray[Any], labels: NDArray[Any] | None) -> list[Metric]:
+    """Further metrics that cost nothing once outputs are known."""
+    found = []
+    for metric in METRICS.all():
+        truth = labels if metric.truth == "labels" else outputs
+        if metric.name != chosen.name and truth is not None and not metric.unsuitable(outputs, truth):
+            found.append(metric)
+    return found

@@ -1,0 +1,78 @@
+"""Intervals and tests for paired comparisons."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.result import Interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CONFIDENCE = 0.95
+
+
+def t_interval(values: Sequence[float] | NDArray[Any], confidence: float = CONFIDENCE) -> Interval:
+    """Mean with Student's t-interval; with fewer than two values the interval is infinite."""
+    import numpy as np
+    from scipy.special import stdtrit
+
+    array = np.asarray(values, np.float64)
+    mean = float(array.mean())
+    if len(array) < 2:
+        return Interval(mean, -math.inf, math.inf)
+    half = float(stdtrit(len(array) - 1, (1 + confidence) / 2)) * float(array.std(ddof=1)) / math.sqrt(len(array))
+    return Interval(mean, mean - half, mean + half)
+
+
+def t_test(values: Sequence[float], center: float = 0.0) -> float:
+    """Two-sided p-value of Student's one-sample t-test."""
+    import numpy as np
+    from scipy.special import stdtr
+
+    array = np.asarray(values, np.float64) - center
+    if len(array) < 2:
+        return 1.0
+    spread = float(array.std(ddof=1)) / math.sqrt(len(array))
+    if spread == 0:
+        return 1.0 if array.mean() == 0 else 0.0
+    return float(2 * stdtr(len(array) - 1, -abs(float(array.mean())) / spread))
+
+
+def paired_binary(better: int, worse: int, count: int) -> tuple[Interval, float]:
+    """Difference of two paired proportions.
+
+    The interval is Bonett and Price's adjusted Wald interval (J. Educ. Behav. Stat. 37, 2012), which stays honest when
+    few or no pairs differ; the p-value is McNemar's exact test.
+
+    Args:
+        better: Pairs in which only the second is a hit.
+        worse: Pairs in which only the first is a hit.
+        count: All pairs.
+
+    Returns:
+        Second minus first proportion with its 95 % interval, and the p-value.
+    """
+    from scipy.special import bdtr, ndtri
+
+    up, down = (better + 1) / (count + 2), (worse + 1) / (count + 2)
+    z = float(ndtri((1 + CONFIDENCE) / 2))
+    half = z * math.sqrt(max(up + down - (up - down) ** 2, 0.0) / (count + 2))
+    value = (better - worse) / count
+    low, high = max(-1.0, up - down - half), min(1.0, up - down + half)
+    discordant = better + worse
+    p_value = 1.0 if discordant == 0 else min(1.0, 2 * float(bdtr(min(better, worse), discordant, 0.5)))
+    return Interval(value, min(low, value), max(high, value)), p_value
+
+
+def holm(p_values: Sequence[float], level: float = 1 - CONFIDENCE) -> list[bool]:
+    """Which hypotheses Holm's step-down procedure rejects."""
+    order = sorted(range(len(p_values)), key=lambda i: p_values[i])
+    rejected = [False] * len(p_values)
+    for rank, i in enumerate(order):
+        if p_values[i] > level / (len(p_values) - rank):
+            break
+        rejected[i] = True
+    return rejected

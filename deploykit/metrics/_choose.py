@@ -1,0 +1,87 @@
+"""Which metric a sweep uses."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.errors import DatasetError, SettingError
+from deploykit.metrics._contract import METRICS, Metric
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: A metric's name, "auto", or a function of (outputs, labels) that gives one value for each example.
+MetricLike = str | Callable[..., Any] | Metric
+
+_ALWAYS = "output_fidelity"
+
+
+class Custom(Metric):
+    """A function of the user: ``function(outputs, labels)`` → one value for each example, shape (examples,).
+
+    Set ``function.higher_is_better = False`` or ``function.relative = True`` when that is so.
+    """
+
+    label = "custom metric"
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.name = getattr(function, "__name__", "custom")  # type: ignore[misc]  # the adapter's name is per function
+        self.label = self.name.replace("_", " ")  # type: ignore[misc]
+        self.higher_is_better = bool(getattr(function, "higher_is_better", True))  # type: ignore[misc]
+        self.relative = bool(getattr(function, "relative", False))  # type: ignore[misc]
+
+    def identity(self) -> str:
+        """Source of the function where it can be had: a changed function is another metric."""
+        try:
+            return inspect.getsource(self.function)
+        except (OSError, TypeError):
+            return repr(self.function)
+
+    def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
+        """Needs labels."""
+        return "" if truth is not None else "needs labels"
+
+    def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+        """The function's values.
+
+        Raises:
+            SettingError: The function fails or gives something else than one number for each example.
+        """
+        import numpy as np
+
+        try:
+            found = np.asarray(self.function(outputs, truth), np.float64)
+        except Exception as error:
+            raise SettingError(f"the metric {self.name} failed: {type(error).__name__}: {error}.") from error
+        if found.shape != (len(outputs),):
+            raise SettingError(
+                f"the metric {self.name} gave values of shape {found.shape}, expected ({len(outputs)},).",
+                remedy="return one value for each example: candidates are compared example by example.",
+            )
+        return found
+
+
+def choose(metric: MetricLike, outputs: NDArray[Any], labels: NDArray[Any] | None) -> Metric:
+    """The metric for the original's outputs and the data's labels.
+
+    Raises:
+        SettingError: An unknown name (lists the known ones).
+        DatasetError: The metric does not suit the model or the data; says why.
+    """
+    if metric != "auto":
+        chosen = metric if isinstance(metric, Metric) else METRICS.get(metric) if isinstance(metric, str) else None
+        chosen = chosen or Custom(metric)  # type: ignore[arg-type]  # what is left is a function
+        truth = labels if chosen.truth == "labels" else outputs
+        if reason := chosen.unsuitable(outputs, truth):
+            raise DatasetError(f"the metric {chosen.name} {reason}.", remedy='choose another metric or "auto".')
+        return chosen
+    usable = [
+        m for m in METRICS.all() if m.priority and not m.unsuitable(outputs, labels if m.truth == "labels" else outputs)
+    ]
+    if labels is not None:
+        usable = [m for m in usable if m.truth == "labels"] or usable
+    return max(usable, key=lambda m: m.priority, default=METRICS.get(_ALWAYS))

@@ -1,0 +1,40 @@
+"""Errors of real-valued outputs."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from deploykit.metrics._contract import Metric
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class MeanError(Metric):
+    """Mean over an example's values of a function of the difference between output and label."""
+
+    higher_is_better = False
+    relative = True
+
+    def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
+        """Needs numeric labels of the outputs' size."""
+        import numpy as np
+
+        if truth is None:
+            return "needs labels"
+        if int(np.prod(outputs.shape[1:])) != int(np.prod(truth.shape[1:])):
+            return f"labels have shape {truth.shape[1:]}, outputs {outputs.shape[1:]}"
+        return ""
+
+    def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+        """The example's mean error."""
+        import numpy as np
+
+        difference = outputs.reshape(len(outputs), -1).astype(np.float64) - truth.reshape(len(truth), -1)
+        return self._error(difference).mean(axis=1)
+
+    @abstractmethod
+    def _error(self, difference: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The error of each value."""

@@ -1,0 +1,41 @@
+"""Fidelity to the original model's outputs, for real-valued outputs without labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from deploykit.metrics._contract import Metric
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class OutputFidelity(Metric):
+    """1 - ‖output - original‖₁ / ‖original‖₁ of an example, not below 0."""
+
+    name = "output_fidelity"
+    label = "output fidelity"
+    help = "How near the outputs stay to the original's, 1 is equal: needs no labels and works for any output."
+    truth = "original"
+    priority = 0
+
+    def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
+        """Needs numeric outputs of the original's shape."""
+        if outputs.dtype.kind not in "fiub":
+            return f"needs numeric outputs, the model gives {outputs.dtype}"
+        if truth is not None and truth.shape != outputs.shape:
+            return f"outputs have shape {outputs.shape[1:]}, the original's {truth.shape[1:]}"
+        return ""
+
+    def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+        """Fidelity of each example, between 0 and 1."""
+        import numpy as np
+
+        original = truth.reshape(len(truth), -1).astype(np.float64)
+        difference = np.abs(outputs.reshape(len(outputs), -1) - original).sum(axis=1)
+        scale = np.maximum(np.abs(original).sum(axis=1), np.finfo(np.float64).tiny)
+        return np.nan_to_num(np.clip(1 - difference / scale, 0, 1))
+
+
+ADAPTER = OutputFidelity()

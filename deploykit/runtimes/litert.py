@@ -1,0 +1,95 @@
+"""LiteRT (TensorFlow Lite) on the CPU through XNNPACK."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.candidate import Target
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.extras import require
+from deploykit.core.model import TensorSpec
+from deploykit.runtimes._contract import Device, Runtime, Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class _LiteRTSession(Session):
+    def __init__(self, interpreter: Any) -> None:
+        self._interpreter = interpreter
+        self._inputs = interpreter.get_input_details()
+        self._outputs = interpreter.get_output_details()
+        names = _signature_names(interpreter)
+        self.inputs = tuple(_spec(d, names) for d in self._inputs)
+        self.outputs = tuple(_spec(d, names) for d in self._outputs)
+        self._shapes: list[tuple[int, ...]] = [tuple(d["shape"]) for d in self._inputs]
+        interpreter.allocate_tensors()
+
+    def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        interpreter = self._interpreter
+        shapes = [a.shape for a in arrays]
+        if shapes != self._shapes:
+            for detail, shape in zip(self._inputs, shapes, strict=True):
+                interpreter.resize_tensor_input(detail["index"], shape)
+            interpreter.allocate_tensors()
+            self._shapes = shapes
+        for detail, value in zip(self._inputs, arrays, strict=True):
+            interpreter.set_tensor(detail["index"], value)
+        interpreter.invoke()
+        return [interpreter.get_tensor(d["index"]) for d in self._outputs]
+
+
+class LiteRT(Runtime):
+    """Runs ``.tflite`` files."""
+
+    name = "litert"
+    label = "LiteRT"
+    help = "TensorFlow Lite's interpreter with XNNPACK kernels: small, fast int8 on ARM and x86."
+    note = "Weights pruned to zero are multiplied all the same: sparsity saves storage, not time."
+    requires = ("ai_edge_litert",)
+    accepts = frozenset({"tflite"})
+
+    def devices(self) -> tuple[Device, ...]:
+        """The CPU; GPU and NPU delegates are not part of the Python package."""
+        return (
+            Device("cpu", available=True, detail="XNNPACK"),
+            Device("gpu", available=False, detail="the Python package of LiteRT has no GPU delegate for this system"),
+        )
+
+    def _open(self, path: Path, target: Target) -> Session:
+        interpreter_module = require("ai_edge_litert.interpreter", "")
+        try:
+            interpreter = interpreter_module.Interpreter(model_path=str(path), num_threads=target.threads)
+            return _LiteRTSession(interpreter)
+        except (RuntimeError, ValueError) as error:
+            text = " ".join(str(error).split())
+            raise UnsupportedModelError(
+                f"LiteRT cannot run {path.name}: {text}.",
+                remedy="convert the model with built-in operators only, or choose another runtime.",
+            ) from error
+
+
+def _signature_names(interpreter: Any) -> dict[int, str]:
+    """Tensor index → name in the file's only signature."""
+    signatures = interpreter.get_signature_list()
+    if len(signatures) != 1:
+        return {}
+    runner = interpreter.get_signature_runner(next(iter(signatures)))
+    details = {**runner.get_input_details(), **runner.get_output_details()}
+    return {detail["index"]: name for name, detail in details.items()}
+
+
+def _spec(detail: dict[str, Any], names: dict[int, str]) -> TensorSpec:
+    import numpy as np
+
+    dims = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
+    scale, zero_point = detail["quantization"]
+    # A batch of one in the file is how converters write a free batch dimension: the interpreter can resize it.
+    shape = tuple(None if d < 0 else int(d) for d in dims)
+    dtype = "string" if detail["dtype"] is np.bytes_ else np.dtype(detail["dtype"]).name
+    return TensorSpec(names.get(detail["index"], detail["name"]), shape, dtype, float(scale), int(zero_point))
+
+
+ADAPTER = LiteRT()

@@ -1,0 +1,88 @@
+"""TensorFlow: the serving signature of a SavedModel, as TensorFlow Serving runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.candidate import Target
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.extras import require
+from deploykit.core.model import TensorSpec
+from deploykit.runtimes._contract import Device, Runtime, Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+SIGNATURE = "serving_default"
+
+
+class _TensorFlowSession(Session):
+    def __init__(self, tf: Any, loaded: Any, path: Path, device: str) -> None:
+        if SIGNATURE not in loaded.signatures:
+            raise UnsupportedModelError(
+                f"{path.name} has no signature {SIGNATURE!r}; it has {', '.join(loaded.signatures) or 'none'}.",
+                remedy="save the model with a serving signature (model.export in Keras 3).",
+            )
+        self._loaded = loaded  # variables live as long as this object
+        self._tf = tf
+        self._place = f"/{device.upper()}:0".replace("CUDA", "GPU")
+        self._function = loaded.signatures[SIGNATURE]
+        taken = self._function.structured_input_signature[1]
+        given = self._function.structured_outputs
+        self._names = list(taken)
+        self._wanted = list(given)
+        self.inputs = tuple(_spec(name, taken[name]) for name in self._names)
+        self.outputs = tuple(_spec(name, given[name]) for name in self._wanted)
+        self.delegate = device
+
+    def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        constant = self._tf.constant
+        with self._tf.device(self._place):
+            found = self._function(**{n: constant(a) for n, a in zip(self._names, arrays, strict=True)})
+        return [found[name].numpy() for name in self._wanted]
+
+
+class TensorFlow(Runtime):
+    """Runs SavedModel folders."""
+
+    name = "tensorflow"
+    label = "TensorFlow"
+    help = "The SavedModel's serving signature: what TensorFlow Serving runs."
+    extra = "tensorflow"
+    requires = ("tensorflow",)
+    accepts = frozenset({"saved_model"})
+    group = "tensorflow"
+
+    def devices(self) -> tuple[Device, ...]:
+        """The CPU, and CUDA GPUs TensorFlow can see."""
+        tf = require("tensorflow", self.extra)
+        gpus = tf.config.list_physical_devices("GPU")
+        reason = f"{len(gpus)} GPU(s)" if gpus else "TensorFlow sees no GPU: it needs an NVIDIA GPU and its driver"
+        return Device("cpu", available=True, detail="oneDNN"), Device("cuda", available=bool(gpus), detail=reason)
+
+    def _open(self, path: Path, target: Target) -> Session:
+        tf = require("tensorflow", self.extra)
+        try:  # threads can be set only before TensorFlow's first operation
+            tf.config.threading.set_intra_op_parallelism_threads(target.threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        except RuntimeError as error:
+            if tf.config.threading.get_intra_op_parallelism_threads() != target.threads:
+                raise UnsupportedModelError(
+                    "TensorFlow's threads are set already in this process.", remedy="open the model in a new process."
+                ) from error
+        try:
+            loaded = tf.saved_model.load(str(path))
+        except (OSError, ValueError, tf.errors.OpError) as error:
+            text = " ".join(str(error).split())[:400]
+            raise UnsupportedModelError(f"TensorFlow {tf.__version__} cannot load {path.name}: {text}.") from error
+        return _TensorFlowSession(tf, loaded, path, target.device)
+
+
+def _spec(name: str, spec: Any) -> TensorSpec:
+    shape = None if spec.shape.rank is None else tuple(spec.shape.as_list())
+    return TensorSpec(name, shape, spec.dtype.name)
+
+
+ADAPTER = TensorFlow()
