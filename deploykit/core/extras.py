@@ -15,6 +15,7 @@ _DISTRIBUTIONS = {
     "tensorflow_model_optimization": "tensorflow-model-optimization",
     "tf_keras": "tf-keras",
     "PIL": "pillow",
+    "yaml": "pyyaml",
     "vl_convert": "vl-convert-python",
 }
 

@@ -5,6 +5,7 @@ The Workbench builds its controls from them, the command line its help, and the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -49,6 +50,10 @@ class Parameter(Plain):
             SettingError: Wrong type or out of range; names the owner, the parameter, the range and the value.
         """
         where = f"{owner}: {self.name}"
+        if hasattr(value, "item") and not getattr(value, "ndim", 0):  # a NumPy scalar
+            value = value.item()
+        if value is None and self.default is None:
+            return None
         if self.kind == "choice":
             if value not in self.choices:
                 raise unknown_name(f"value for {where},", value, self.choices)
@@ -59,14 +64,26 @@ class Parameter(Plain):
             return value
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise SettingError(f"{where} must be a number, got {value!r} ({type(value).__name__}).")
+        if not math.isfinite(value):
+            raise SettingError(f"{where} must be a finite number, got {value!r}.")
         number: int | float = float(value) if self.kind == "float" else int(value)
         if number != value:
             raise SettingError(f"{where} must be a whole number, got {value!r}.")
         low, high = self.minimum, self.maximum
-        if (low is not None and not number >= low) or (high is not None and not number <= high):
-            bounds = f"between {low:g} and {high:g}" if low is not None and high is not None else f"at least {low:g}"
-            raise SettingError(f"{where} must be {bounds}, got {value!r}.", remedy=f"the default is {self.default}.")
+        if (low is not None and number < low) or (high is not None and number > high):
+            raise SettingError(
+                f"{where} must be {self.bounds}, got {value!r}.", remedy=f"the default is {self.default}."
+            )
         return number
+
+    @property
+    def bounds(self) -> str:
+        """The range in words, "" when there is none."""
+        if self.minimum is not None and self.maximum is not None:
+            return f"between {self.minimum:g} and {self.maximum:g}"
+        if self.minimum is not None:
+            return f"at least {self.minimum:g}"
+        return f"at most {self.maximum:g}" if self.maximum is not None else ""
 
 
 def complete(declared: tuple[Parameter, ...], given: dict[str, Any], owner: str) -> dict[str, Value]:

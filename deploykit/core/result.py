@@ -91,6 +91,8 @@ class Measurement(Plain):
         compressed_bytes: Size after gzip: what a pruned model saves in storage and transfer.
         peak_memory_bytes: Growth of a fresh process by loading and running the model, libraries not counted.
         environment: Host, CPU, governor, load and package versions at the time.
+        confirmation: The first metric on the test split, which chose nothing.
+        flips: Examples of the evaluation split (indices) whose answer differs from the original's, at most 1000.
     """
 
     scores: tuple[Score, ...]
@@ -99,6 +101,8 @@ class Measurement(Plain):
     compressed_bytes: int
     peak_memory_bytes: int | None = None
     environment: dict[str, Any] = field(default_factory=dict)
+    confirmation: Score | None = None
+    flips: tuple[int, ...] = ()
 
     @property
     def score(self) -> Score:

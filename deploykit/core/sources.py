@@ -5,96 +5,19 @@ from __future__ import annotations
 import csv
 import zipfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
 from deploykit.core.extras import require
-from deploykit.core.model import align
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from deploykit.core.dataset import Dataset, Split
-    from deploykit.core.model import Model
 
 _LABEL_COLUMNS = ("label", "target", "class", "y")
 _IMAGES = {".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif"}
-
-
-def checked(x: Any, y: Any, classes: tuple[str, ...], name: str) -> tuple[Split, tuple[str, ...]]:
-    """Validated examples and labels, and the class names (found when labels are text)."""
-    from deploykit.core.dataset import Split
-
-    given = x if isinstance(x, Mapping) else {"input": x}
-    inputs = {str(k): _array(v, f"{name}[{k!r}]" if isinstance(x, Mapping) else name) for k, v in given.items()}
-    if not inputs:
-        raise DatasetError(f"{name} is an empty dictionary.", remedy="give one array for each input of the model.")
-    lengths = {k: len(v) for k, v in inputs.items()}
-    if len(set(lengths.values())) > 1:
-        raise DatasetError(f"inputs have different numbers of examples: {lengths}.")
-    count = next(iter(lengths.values()))
-    if count == 0:
-        raise DatasetError(f"{name} is empty: 0 examples.", remedy="check the file or the filter that made it.")
-    if y is None:
-        return Split(inputs, None), classes
-    labels, classes = _labels(y, classes, name.replace("x", "y", 1))
-    if len(labels) != count:
-        raise DatasetError(f"{name} has {count} examples, its labels are {len(labels)}.")
-    return Split(inputs, labels), classes
-
-
-def _array(value: Any, name: str) -> NDArray[Any]:
-    import numpy as np
-
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise DatasetError(f"{name} is ragged: examples differ in shape ({error}).") from error
-    if array.dtype == object or array.dtype.kind not in "biufSU":
-        raise DatasetError(f"{name} has dtype {array.dtype}.", remedy="give numbers of one shape (or text).")
-    if array.ndim == 0:
-        raise DatasetError(f"{name} is a single value.", remedy="give an array with the examples along its first axis.")
-    if array.dtype == np.float64:
-        array = array.astype(np.float32)
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        bad = np.unique(np.nonzero(~np.isfinite(array))[0])
-        raise DatasetError(
-            f"{name} holds NaN or infinite values in {len(bad)} of {len(array)} examples (the first is {bad[0]}).",
-            remedy="drop or fill these examples.",
-        )
-    return array
-
-
-def _labels(value: Any, classes: tuple[str, ...], name: str) -> tuple[NDArray[Any], tuple[str, ...]]:
-    import numpy as np
-
-    labels = _array(value, name)
-    if labels.dtype.kind in "SU":
-        text = labels.astype(str)
-        names = classes or tuple(sorted(set(text.tolist())))
-        unknown = sorted(set(text.tolist()) - set(names))
-        if unknown:
-            raise DatasetError(f"{name} holds labels that are not in classes: {', '.join(unknown[:5])}.")
-        place = {n: i for i, n in enumerate(names)}
-        return np.array([place[t] for t in text.tolist()], np.int64), names
-    if labels.ndim == 2 and labels.shape[1] > 1 and _one_hot(labels):
-        labels = labels.argmax(axis=1)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.dtype.kind in "bu":
-        labels = labels.astype(np.int64)
-    if labels.dtype.kind == "i" and labels.min() < 0:
-        raise DatasetError(f"{name} holds the negative class index {labels.min()}.", remedy="number classes from 0.")
-    if classes and labels.dtype.kind == "i" and labels.max() >= len(classes):
-        raise DatasetError(f"{name} holds class {labels.max()}, but classes names only {len(classes)}.")
-    return labels, classes
-
-
-def _one_hot(labels: NDArray[Any]) -> bool:
-    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all())
 
 
 def _present(path: Path) -> None:
@@ -246,67 +169,3 @@ def read_tf(dataset: Any) -> tuple[Any, Any]:
     if isinstance(xs[0], Mapping):
         return {k: np.concatenate([e[k] for e in xs]) for k in xs[0]}, y
     return np.concatenate(xs), y
-
-
-def fitted(data: Dataset, model: Model) -> Dataset:
-    """The dataset with its inputs named as the model's; see `Dataset.check`."""
-    if len(data.inputs) != len(model.inputs):
-        raise DatasetError(
-            f"the model takes {len(model.inputs)} input(s) ({'; '.join(map(str, model.inputs))}), the data have "
-            f"{len(data.inputs)}: {', '.join(data.inputs)}.",
-            remedy="give a dictionary with one array for each input.",
-        )
-    order = align([i.name for i in model.inputs], data.inputs)
-    names = {data.inputs[j]: spec.name for spec, j in zip(model.inputs, order, strict=True)}
-    probe = data.batch("evaluation", slice(0, 1))
-    for spec in model.inputs:
-        given = probe[next(old for old, new in names.items() if new == spec.name)]
-        _check_input(spec.name, spec.example_shape, spec.dtype, given, bool(spec.scale))
-    _check_classes(data, model)
-    from deploykit.core.dataset import Split
-
-    renamed = replace(
-        data,
-        splits={s: Split({names[k]: v for k, v in p.inputs.items()}, p.labels) for s, p in data.splits.items()},
-        preprocess={names[k]: v for k, v in data.preprocess.items()},
-    )
-    renamed.__dict__.pop("digest", None)
-    return renamed
-
-
-def _check_input(
-    name: str, wanted: tuple[int | None, ...] | None, dtype: str, batch: NDArray[Any], quantized: bool
-) -> None:
-    given = batch.shape[1:]
-    if wanted is not None and (
-        len(wanted) != len(given) or any(w not in (None, g) for w, g in zip(wanted, given, strict=True))
-    ):
-        shown = tuple("any" if w is None else w for w in wanted)
-        raise DatasetError(
-            f"input {name!r}: the model takes examples of shape {shown}, the data give {given} after preprocessing.",
-            remedy="set reshape= or resize= in Preprocess (--reshape, --resize), or give the right data.",
-        )
-    if dtype == "string" or batch.dtype.kind in "SU":
-        if (dtype == "string") != (batch.dtype.kind in "SU"):
-            raise DatasetError(f"input {name!r}: the model takes {dtype}, the data are {batch.dtype}.")
-        return
-    if not quantized and dtype.lstrip("u").startswith("int") and batch.dtype.kind == "f":
-        raise DatasetError(
-            f"input {name!r}: the model takes {dtype}, the data are {batch.dtype} after preprocessing.",
-            remedy="give whole numbers, and leave out scale= and offset=.",
-        )
-
-
-def _check_classes(data: Dataset, model: Model) -> None:
-    labels = data.labels()
-    shape = model.outputs[0].shape if model.outputs else None
-    if labels is None or labels.dtype.kind != "i" or labels.ndim != 1 or not shape or len(shape) != 2:
-        return
-    outputs, highest = shape[1], int(labels.max())
-    if outputs is not None and outputs > 1 and highest >= outputs:
-        raise DatasetError(
-            f"the labels go up to class {highest}, the model has {outputs} outputs (classes 0 to {outputs - 1}).",
-            remedy="number classes from 0, or use the model that was trained on these classes.",
-        )
-    if outputs is not None and outputs > 1 and data.classes and len(data.classes) != outputs:
-        raise DatasetError(f"{len(data.classes)} class names are given, the model has {outputs} outputs.")

@@ -10,10 +10,12 @@ from typing import Any, Self
 
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.errors import SettingError, unknown_name
+from deploykit.core.extras import require
 from deploykit.core.parameter import Value
-from deploykit.core.serial import Plain, dump
+from deploykit.core.serial import Plain, dump, parse
 
 _PRESETS = Path(__file__).with_name("presets")
+_YAML = {".yaml", ".yml"}
 
 
 @dataclass(frozen=True)
@@ -95,35 +97,41 @@ class Space(Plain):
             text = path.read_text("utf-8")
         except OSError as error:
             raise SettingError(f"cannot read the space {str(path)!r}: {error.strerror}.") from error
-        data: Any
-        if path.suffix in {".yaml", ".yml"}:
-            from deploykit.core.extras import require
-
-            data = require("yaml", "").safe_load(text)
-        else:
-            from deploykit.core.serial import parse
-
-            try:
-                data = parse(text)
-            except ValueError as error:
-                raise SettingError(f"{path} is not JSON: {error}.") from error
-        return cls.from_json(data)
+        except UnicodeDecodeError as error:
+            raise SettingError(f"{path} is not a space: it is not text ({error.reason}).") from error
+        try:
+            return cls.from_json(_parse(text, path.suffix))
+        except SettingError as error:
+            raise SettingError(f"{path}: {error.message}", remedy=error.remedy) from error
 
     def save(self, path: str | Path) -> None:
         """Write the space as JSON, or as YAML when the name ends so."""
         path = Path(path)
-        if path.suffix in {".yaml", ".yml"}:
-            from deploykit.core.extras import require
-
+        if path.suffix in _YAML:
             path.write_text(require("yaml", "").safe_dump(self.to_json(), sort_keys=False), "utf-8")
         else:
             path.write_bytes(dump(self, indent=True))
+
+
+def _parse(text: str, suffix: str) -> Any:
+    if suffix in _YAML:
+        yaml = require("yaml", "")
+        try:
+            return yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise SettingError(f"not YAML: {' '.join(str(error).split())}.") from error
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise SettingError(f"not JSON: {error}.") from error
 
 
 def _vary(recipes: tuple[Recipe, ...], technique: str, values: dict[str, list[Value] | Value]) -> tuple[Recipe, ...]:
     if not isinstance(values, dict):
         raise SettingError(f"{technique}: expected a dictionary of parameter values, got {values!r}.")
     lists = {k: v if isinstance(v, list | tuple) else [v] for k, v in values.items()}
+    if empty := [k for k, v in lists.items() if not v]:
+        raise SettingError(f"{technique}: no values are given for {', '.join(empty)}.")
     varied: dict[str, Recipe] = {}
     for recipe in recipes:
         here = lists if any(s.technique == technique for s in recipe.steps) else {}

@@ -1,0 +1,88 @@
+"""The host a measurement was made on."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from deploykit._version import __version__
+from deploykit.core import extras
+
+_PACKAGES = (
+    "numpy", "onnx", "onnxruntime", "ai_edge_litert", "tensorflow", "keras", "tf_keras",
+    "tensorflow_model_optimization", "tf2onnx", "openvino",
+)  # fmt: skip
+#: CPU features that decide which kernels run.
+_FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
+             "asimd", "asimddp", "i8mm", "sve")  # fmt: skip
+
+
+@cache
+def stable() -> dict[str, Any]:
+    """Facts that key a measurement: CPU, cores, features, system, versions."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": core_count(),
+        "features": cpu_features(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "python": platform.python_version(),
+        "packages": versions(),
+    }
+
+
+def volatile() -> dict[str, Any]:
+    """Facts that are recorded and never keyed: load, governor, kernel, deploykit's version."""
+    load = os.getloadavg() if hasattr(os, "getloadavg") else ()
+    return {
+        "load": [round(v, 2) for v in load],
+        "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor") or "unknown",
+        "kernel": platform.release(),
+        "deploykit": __version__,
+    }
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that build and run candidates; imports none of them."""
+    found = {extras.distribution(m): extras.version(m) for m in _PACKAGES}
+    return {k: v for k, v in found.items() if v}
+
+
+def core_count() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@cache
+def cpu_features() -> tuple[str, ...]:
+    """The features of `_FEATURES` this CPU has, as far as the system tells."""
+    text = _read("/proc/cpuinfo")
+    for line in text.splitlines():
+        if line.startswith(("flags", "Features")):
+            present = set(line.partition(":")[2].split())
+            return tuple(f for f in _FEATURES if f in present)
+    return ()
+
+
+def steal_seconds() -> float:
+    """CPU seconds the hypervisor has given to other guests since boot; 0 where it is not told."""
+    first = _read("/proc/stat").partition("\n")[0].split()
+    return int(first[8]) / os.sysconf("SC_CLK_TCK") if len(first) > 8 else 0.0
+
+
+def _cpu_name() -> str:
+    for line in _read("/proc/cpuinfo").splitlines():
+        if line.lower().startswith(("model name", "hardware")):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or sys.platform
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return ""

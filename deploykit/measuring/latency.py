@@ -1,0 +1,225 @@
+"""Fair latency: interleaved blocks in random order, many launches, a clone of the baseline as noise floor.
+
+Timing one model after the other calls two copies of one file more than 5 % different in nearly half of all runs on a
+busy machine. Here every launch opens every session anew in a process of its own, every round times each of them once
+in random order, and intervals are taken over launches, because a session keeps an offset of its own (its memory
+layout) for life.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from deploykit.core.adapter import Group
+from deploykit.core.candidate import Target
+from deploykit.core.errors import Cancelled, DeploykitError, to_json
+from deploykit.core.serial import Plain
+from deploykit.measuring.environment import steal_seconds
+from deploykit.sandbox.supervisor import Child, Supervisor
+from deploykit.sandbox.task import Task
+
+#: Sessions alive at once; more are timed in several groups, each with its own baseline and clone.
+GROUP_SIZE = 24
+_WORK = "deploykit.measuring.session_work"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One session of each launch.
+
+    Attributes:
+        key: Name of its series; ``"baseline"`` and ``"clone"`` are reserved.
+        path: Artifact.
+        format: Its format.
+        target: Where it runs.
+        group: Import group of its child.
+    """
+
+    key: str
+    path: Path
+    format: str
+    target: Target
+    group: Group
+
+
+@dataclass(frozen=True)
+class Series(Plain):
+    """What one launch measured of one entry.
+
+    Attributes:
+        block_medians_ns: Median of each round's block.
+        times_ns: All single inferences.
+        cpu_ns: CPU time over all blocks.
+        switches: Context switches forced on it.
+        warm: Whether warm-up settled.
+        peak_memory_bytes: Growth of the process by loading and running the model.
+        error: Why the entry could not be timed in this launch, plain form of an error.
+    """
+
+    block_medians_ns: tuple[int, ...] = ()
+    times_ns: tuple[int, ...] = ()
+    cpu_ns: int = 0
+    switches: int = 0
+    warm: bool = True
+    peak_memory_bytes: int = 0
+    error: dict[str, str] | None = None
+
+
+@dataclass(frozen=True)
+class Launch(Plain):
+    """One launch: every entry once.
+
+    Attributes:
+        index: Number of the launch.
+        series: Key → what was measured.
+        seconds: Wall-clock time.
+        steal_seconds: CPU time the hypervisor gave to others meanwhile.
+    """
+
+    index: int
+    series: dict[str, Series]
+    seconds: float = 0.0
+    steal_seconds: float = 0.0
+
+
+@dataclass
+class Timer:
+    """Runs launches. One at a time on a host: a lock file keeps other deploykit processes waiting.
+
+    Attributes:
+        supervisor: Makes the children.
+        data: Folder of the saved dataset.
+        rounds: Blocks of each entry in a launch.
+        seed: Seed of the random order.
+        deadline_s: Deadline of opening, and of a block.
+        memory_bytes: Memory limit of a child.
+        log_dir: Where children log.
+        cancel: Set it to stop between blocks.
+    """
+
+    supervisor: Supervisor
+    data: Path
+    rounds: int = 5
+    seed: int = 0
+    deadline_s: float = 120.0
+    memory_bytes: int = 0
+    log_dir: Path | None = None
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+    def launch(self, index: int, entries: Sequence[Entry], say: Callable[[str], None] = lambda _words: None) -> Launch:
+        """Open all entries anew and time them, interleaved.
+
+        An entry that fails is reported in its series; the others go on.
+
+        Raises:
+            Cancelled: ``cancel`` was set.
+        """
+        started, stolen = time.perf_counter(), steal_seconds()
+        series: dict[str, Series] = {}
+        children: dict[str, Child] = {}
+        try:
+            with ThreadPoolExecutor(2) as pool:  # opening is not timed and may use both cores
+                for entry, opened in zip(entries, pool.map(self._open, entries), strict=True):
+                    if isinstance(opened, Child):
+                        children[entry.key] = opened
+                    else:
+                        series[entry.key] = opened
+            if self.cancel.is_set():
+                raise Cancelled("cancelled while models were opened.")
+            with self._exclusive(say):
+                series |= self._time(index, [e for e in entries if e.key in children], children)
+        finally:
+            for child in children.values():
+                child.close()
+        return Launch(index, series, time.perf_counter() - started, steal_seconds() - stolen)
+
+    def _open(self, entry: Entry) -> Child | Series:
+        child: Child | None = None
+        try:
+            if self.cancel.is_set():
+                raise Cancelled("cancelled while models were opened.")
+            child = self.supervisor.child(entry.group)
+            arguments = {
+                "path": str(entry.path),
+                "format": entry.format,
+                "target": entry.target.to_json(),
+                "data": str(self.data),
+            }
+            child.call(self._task("open_session", entry, arguments), cancel=self.cancel)
+            return child
+        except DeploykitError as error:
+            if child is not None:
+                child.close()
+            return Series(error=to_json(error))
+
+    def _time(self, index: int, entries: Sequence[Entry], children: dict[str, Child]) -> dict[str, Series]:
+        blocks: dict[str, list[dict[str, Any]]] = {e.key: [] for e in entries}
+        warm: dict[str, dict[str, Any]] = {}
+        failed: dict[str, Series] = {}
+        rng = random.Random(f"{self.seed}/{index}")
+        for step in range(-1, self.rounds):
+            order = [e for e in entries if e.key not in failed]
+            rng.shuffle(order)
+            for entry in order:
+                if self.cancel.is_set():
+                    raise Cancelled("cancelled while latency was measured.")
+                task = self._task("warm_up" if step < 0 else "run_block", entry, {})
+                try:
+                    found = children[entry.key].call(task, cancel=self.cancel)
+                except Cancelled:
+                    raise
+                except DeploykitError as error:
+                    failed[entry.key] = Series(error=to_json(error))
+                    continue
+                if step < 0:
+                    warm[entry.key] = found
+                else:
+                    blocks[entry.key].append(found)
+        done = {k: _series(b, warm[k]) for k, b in blocks.items() if k not in failed}
+        return done | failed
+
+    def _task(self, function: str, entry: Entry, arguments: dict[str, Any]) -> Task:
+        log = "" if self.log_dir is None else str(self.log_dir / f"latency-{entry.key}.log")
+        words = {"open_session": "loading", "warm_up": "warm-up", "run_block": "timing"}[function]
+        return Task(
+            f"{_WORK}:{function}", arguments, entry.group, self.deadline_s, self.memory_bytes, log=log, name=words
+        )
+
+    @contextlib.contextmanager
+    def _exclusive(self, say: Callable[[str], None]) -> Iterator[None]:
+        lock = FileLock(str(Path(tempfile.gettempdir()) / "deploykit-timing.lock"), mode=0o666)
+        while True:
+            try:
+                lock.acquire(timeout=0.5)
+                break
+            except Timeout:
+                say("waiting: another deploykit process is timing on this machine")
+                if self.cancel.is_set():
+                    raise Cancelled("cancelled while waiting for the machine.") from None
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _series(blocks: list[dict[str, Any]], warm: dict[str, Any]) -> Series:
+    medians = tuple(sorted(b["times_ns"])[len(b["times_ns"]) // 2] for b in blocks)
+    return Series(
+        medians,
+        tuple(t for b in blocks for t in b["times_ns"]),
+        sum(b["cpu_ns"] for b in blocks),
+        sum(b["switches"] for b in blocks),
+        warm["warm"],
+        warm["peak_memory_bytes"],
+    )

@@ -1,0 +1,157 @@
+"""From launches to latencies, speed-ups with intervals, and claims."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from deploykit.core.result import Interval, Latency
+from deploykit.measuring.latency import Launch, Series
+from deploykit.measuring.statistics import CONFIDENCE, holm, t_interval
+
+#: Differences below this are not worth a claim.
+MARGIN = 0.02
+#: A speed-up known worse than this is no evidence.
+_INCONCLUSIVE = 0.10
+_TAIL_SAMPLES = 10
+
+BASELINE = "baseline"
+CLONE = "clone"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """What two copies of the baseline differed by.
+
+    Attributes:
+        floor: Largest relative difference the interval still holds.
+        noisy: The interval excludes 0, or is wider than ±2 %.
+        interval: Log-ratio of clone to baseline.
+    """
+
+    floor: float
+    noisy: bool
+    interval: Interval
+
+
+def log_ratios(launches: Sequence[Launch], key: str, reference: str) -> list[float]:
+    """Log of reference latency / latency of ``key``: for each launch the median over its rounds."""
+    import statistics
+
+    found = []
+    for launch in launches:
+        one, other = launch.series.get(key), launch.series.get(reference)
+        if one is None or other is None or not one.block_medians_ns or not other.block_medians_ns:
+            continue
+        pairs = zip(one.block_medians_ns, other.block_medians_ns, strict=False)
+        found.append(statistics.median(math.log(theirs / ours) for ours, theirs in pairs))
+    return found
+
+
+def noise(launches: Sequence[Launch]) -> Noise:
+    """The noise floor of a group of launches."""
+    ratios = log_ratios(launches, CLONE, BASELINE)
+    if len(ratios) < 2:
+        return Noise(math.inf, noisy=True, interval=Interval(0.0, -math.inf, math.inf))
+    interval = t_interval(ratios)
+    floor = math.expm1(max(abs(interval.low), abs(interval.high)))
+    return Noise(floor, not interval.low <= 0 <= interval.high or interval.half_width > MARGIN, interval)
+
+
+def latencies(launches: Sequence[Launch], references: Mapping[str, str | None], cores: int = 0) -> dict[str, Latency]:
+    """Latency of every key.
+
+    Args:
+        launches: Launches of one group.
+        references: Key → key of float32 on the same runtime, None when there is none. Only these keys are returned.
+        cores: Cores of the machine; 0 when unknown.
+    """
+    found_noise = noise(launches)
+    margin = max(MARGIN, found_noise.floor)
+    found: dict[str, Latency] = {}
+    p_values: dict[str, float] = {}
+    for key, reference in references.items():
+        series = [s for launch in launches if (s := launch.series.get(key)) is not None and s.block_medians_ns]
+        if not series:
+            continue
+        ratios = [0.0] if key == BASELINE else log_ratios(launches, key, BASELINE)
+        found[key] = _latency(key, series, ratios, log_ratios(launches, key, reference) if reference else None)
+        found[key] = replace(found[key], noise_floor=found_noise.floor, flags=_flags(found[key], series, found_noise))
+        if key != BASELINE:
+            p_values[key] = _beyond(ratios, math.log1p(min(margin, 10.0)))
+    claims = dict(zip(p_values, holm(list(p_values.values())), strict=True))
+    return {k: replace(v, claim=_claim(v, claims.get(k), margin)) for k, v in found.items()}
+
+
+def _latency(key: str, series: list[Series], ratios: list[float], same: list[float] | None) -> Latency:
+    import numpy as np
+
+    times = np.concatenate([np.asarray(s.times_ns, np.float64) for s in series]) / 1e6
+    medians = [float(np.median(s.times_ns)) / 1e6 for s in series]
+    runs = len(times)
+    tail = runs * 0.01 >= _TAIL_SAMPLES
+    return Latency(
+        p50_ms=t_interval(medians),
+        p90_ms=float(np.quantile(times, 0.9)),
+        p99_ms=float(np.quantile(times, 0.99)) if tail else None,
+        speedup=Interval(1.0, 1.0, 1.0) if key == BASELINE else ratio_interval(ratios),
+        speedup_same_runtime=ratio_interval(same) if same else None,
+        cpu_ms=sum(s.cpu_ns for s in series) / runs / 1e6,
+        launches=len(series),
+        runs=runs,
+        noise_floor=0.0,
+        involuntary_switches=1000 * sum(s.switches for s in series) / runs,
+    )
+
+
+def ratio_interval(ratios: Sequence[float]) -> Interval:
+    """Ratio with its interval from log-ratios, one for each launch."""
+    logs = t_interval(ratios)
+    return Interval(math.exp(logs.value), math.exp(logs.low), math.exp(min(logs.high, 700.0)))
+
+
+def _flags(latency: Latency, series: list[Series], found: Noise) -> tuple[str, ...]:
+    flags = []
+    if found.noisy:
+        flags.append("noisy")
+    if latency.speedup.half_width > _INCONCLUSIVE * latency.speedup.value:
+        flags.append("inconclusive")
+    if sum(not s.warm for s in series) > len(series) / 2:
+        flags.append("not warm")
+    return tuple(flags)
+
+
+def _beyond(ratios: list[float], margin: float) -> float:
+    """p-value against "the ratio lies within ± margin" (one-sided t-test towards the observed side, doubled)."""
+    import numpy as np
+    from scipy.special import stdtr
+
+    array = np.asarray(ratios)
+    if len(array) < 2:
+        return 1.0
+    spread = float(array.std(ddof=1)) / math.sqrt(len(array))
+    excess = abs(float(array.mean())) - margin
+    if spread == 0:
+        return 0.0 if excess > 0 else 1.0
+    return min(1.0, 2 * float(stdtr(len(array) - 1, -excess / spread)))
+
+
+def _claim(
+    latency: Latency, rejected: bool | None, margin: float
+) -> Literal["baseline", "faster", "slower", "same", "unclear"]:
+    if rejected is None:
+        return "baseline"
+    if rejected:
+        return "faster" if latency.speedup.value > 1 else "slower"
+    inside = latency.speedup.low > 1 / (1 + margin) and latency.speedup.high < 1 + margin
+    return "same" if inside else "unclear"
+
+
+def steady(launches: Sequence[Launch]) -> bool:
+    """Whether the noise floor of these launches is good enough to stop."""
+    return not noise(launches).noisy
+
+
+__all__ = ["BASELINE", "CLONE", "CONFIDENCE", "MARGIN", "Noise", "latencies", "log_ratios", "noise", "steady"]

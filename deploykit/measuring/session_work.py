@@ -1,0 +1,191 @@
+"""Tasks that run in a child of their own: one opened model, timed in blocks, and evaluated."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.candidate import Target
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import CandidateError
+from deploykit.core.model import align
+from deploykit.runtimes._contract import RUNTIMES, Session
+from deploykit.sandbox.task import Report
+
+#: Different real inputs that timed runs cycle through, so that no cache holds one answer.
+_SAMPLES = 16
+_WARM_CAP_S = 2.0
+_WARM_TOLERANCE = 0.02
+_BLOCK_RUNS = 20
+_BLOCK_S = 0.02
+_BLOCK_CAP_S = 0.5
+_BLOCK_FLOOR = 3
+
+
+@dataclass
+class _Opened:
+    session: Session
+    inputs: list[list[Any]] = field(default_factory=list)
+    runs: int = _BLOCK_RUNS
+    resident_before: int = 0
+
+
+_opened: _Opened | None = None
+
+
+def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Open a candidate in this process and prepare its inputs; nothing is timed yet."""
+    global _opened
+    target = Target.from_json(arguments["target"])
+    _pin(target.threads)
+    resident = _resident()
+    session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"])
+    data = Dataset.open(Path(arguments["data"]))
+    size = target.batch_size
+    fixed = next((s.batch_size for s in session.inputs if s.batch_size), None)
+    if fixed and size not in (1, fixed):
+        raise CandidateError(
+            f"the model has a fixed batch size of {fixed}, the target asks for {size}.",
+            remedy=f"use batch_size={fixed}.",
+        )
+    size = fixed or size
+    count = min(_SAMPLES * size, len(data.splits["evaluation"]))
+    examples = data.batch("evaluation", slice(0, count))
+    whole = session.arrange({k: _repeat(v, size) for k, v in examples.items()})
+    steps = max(1, len(whole[0]) // size)
+    inputs = [[a[i * size : (i + 1) * size].copy() for a in whole] for i in range(steps)]
+    _opened = _Opened(session, inputs, resident_before=resident)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    return {"inputs": steps, "delegate": session.delegate}
+
+
+def warm_up(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Run until two successive block medians agree within 2 % (at most 2 s), and size the timed blocks."""
+    opened = _current()
+    end = time.perf_counter() + _WARM_CAP_S
+    previous, warm, median = 0.0, False, 0.0
+    while not warm:
+        times = _time_runs(opened, 5 if previous == 0.0 else max(_BLOCK_FLOOR, min(_BLOCK_RUNS, int(0.05 / previous))))
+        median = sorted(times)[len(times) // 2] / 1e9
+        warm = previous > 0 and abs(median - previous) <= _WARM_TOLERANCE * previous
+        previous = median
+        if time.perf_counter() > end:
+            break
+    wanted = max(_BLOCK_RUNS, round(_BLOCK_S / median))
+    opened.runs = max(_BLOCK_FLOOR, min(wanted, int(_BLOCK_CAP_S / median)))
+    return {"warm": warm, "peak_memory_bytes": max(0, _peak() - opened.resident_before), "runs": opened.runs}
+
+
+def run_block(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """One timed block.
+
+    Returns:
+        ``times_ns`` of the single inferences, ``cpu_ns`` of all threads over the block, ``switches`` forced on it.
+    """
+    opened = _current()
+    before, cpu = _switches(), time.process_time_ns()
+    times = _time_runs(opened, opened.runs)
+    return {"times_ns": times, "cpu_ns": time.process_time_ns() - cpu, "switches": _switches() - before}
+
+
+def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Run a candidate on a whole split and keep its first output.
+
+    Args:
+        arguments: ``path format target data split out outputs`` (names of the original's outputs, to find the first).
+        report: Progress in examples.
+
+    Returns:
+        Names of the outputs, and how many values are not finite. The array is written to ``out`` (``.npy``).
+    """
+    import numpy as np
+
+    target = Target.from_json(arguments["target"])
+    session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"])
+    data = Dataset.open(Path(arguments["data"]))
+    total = len(data.splits[arguments["split"]])
+    names = [spec.name for spec in session.outputs]
+    first = names[align(arguments["outputs"], names)[0]] if arguments["outputs"] else names[0]
+    parts, done = [], 0
+    size = next((s.batch_size for s in session.inputs if s.batch_size), None) or 32
+    for batch, _ in data.batches(arguments["split"], size):
+        part = session.predict(batch)[first]
+        if part.ndim == 0 or len(part) != len(next(iter(batch.values()))):
+            raise CandidateError(
+                f"output {first!r} has shape {part.shape} for a batch of {len(next(iter(batch.values())))}.",
+                remedy="deploykit evaluates models whose first output has the batch as its first dimension.",
+            )
+        parts.append(part)
+        done += len(part)
+        report(done, total, "examples")
+    outputs = np.concatenate(parts)
+    temporary = Path(arguments["out"]).with_suffix(".tmp.npy")
+    np.save(temporary, outputs, allow_pickle=False)
+    temporary.replace(arguments["out"])
+    session.close()
+    bad = int((~np.isfinite(outputs)).sum()) if outputs.dtype.kind == "f" else 0
+    return {"outputs": names, "not_finite": bad, "shape": list(outputs.shape)}
+
+
+def _current() -> _Opened:
+    if _opened is None:
+        raise CandidateError("no session is open in this process.", remedy="call open_session first.")
+    return _opened
+
+
+def _time_runs(opened: _Opened, count: int) -> list[int]:
+    run, inputs, clock = opened.session.run, opened.inputs, time.perf_counter_ns
+    times = [0] * count
+    for i in range(count):
+        arrays = inputs[i % len(inputs)]
+        start = clock()
+        run(arrays)
+        times[i] = clock() - start
+    return times
+
+
+def _repeat(array: Any, size: int) -> Any:
+    """The examples, repeated so that they fill at least one batch."""
+    import numpy as np
+
+    if len(array) >= size:
+        return array[: len(array) // size * size]
+    return np.concatenate([array] * -(-size // len(array)))[:size]
+
+
+def _pin(threads: int) -> None:
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, cores[-min(threads, len(cores)) :])
+
+
+def _switches() -> int:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
+
+
+def _resident() -> int:
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def _peak() -> int:
+    status = Path("/proc/self/status")
+    if status.exists():
+        for line in status.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    import psutil
+
+    memory = psutil.Process().memory_info()
+    return int(getattr(memory, "peak_wset", memory.rss))
