@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.core.digest import array_digest, json_digest
-from deploykit.core.errors import DatasetError
+from deploykit.core.errors import DatasetError, SettingError
+from deploykit.core.parameter import Parameter, complete
 from deploykit.core.preprocess import Preprocess
 from deploykit.core.serial import dump, from_plain, parse, to_plain
 from deploykit.core.splits import cut, shuffled
@@ -26,6 +27,7 @@ _EVALUATION_SHARE = 0.6
 #: Share of the examples used for calibration and fine-tuning when no training data are given apart.
 _TRAIN_SHARE = 0.4
 _MINIMUM = 10
+_SETTINGS = (Parameter("seed", "int", 0, minimum=0), Parameter("calibration_size", "int", 200, minimum=1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,18 +103,20 @@ class Dataset:
         Raises:
             DatasetError: Empty, too small, ragged, of unequal lengths, with NaN, of an unusable dtype.
         """
-        from deploykit.core import sources
+        from deploykit.core.arrays import checked, same_kind
 
-        given, names = sources.checked(x, y, tuple(str(c) for c in classes), "x")
+        settings = complete(_SETTINGS, {"seed": seed, "calibration_size": calibration_size}, "Dataset")
+        given, names = checked(x, y, tuple(str(c) for c in classes), "x")
         if x_test is None:
+            if y_test is not None:
+                raise DatasetError("y_test is given, x_test is not.", remedy="pass both or neither.")
             order = shuffled(len(given), given.labels, seed)
             held = (1 - _TRAIN_SHARE) * _EVALUATION_SHARE
             parts = cut(order, (_TRAIN_SHARE, held, 1 - _TRAIN_SHARE - held))
             splits = {name: given.take(part) for name, part in zip(SPLITS, parts, strict=True)}
         else:
-            held_out, names = sources.checked(x_test, y_test, names, "x_test")
-            if set(held_out.inputs) != set(given.inputs):
-                raise DatasetError(f"x has inputs {sorted(given.inputs)}, x_test has {sorted(held_out.inputs)}.")
+            held_out, names = checked(x_test, y_test, names, "x_test")
+            same_kind(given, held_out)
             parts = cut(shuffled(len(held_out), held_out.labels, seed), (_EVALUATION_SHARE, 1 - _EVALUATION_SHARE))
             splits = {"train": given, **{n: held_out.take(p) for n, p in zip(SPLITS[1:], parts, strict=True)}}
         if len(splits["evaluation"]) < _MINIMUM:
@@ -122,12 +126,7 @@ class Dataset:
                 "are needed.",
                 remedy="give more held-out examples; a drop of 1 % needs about a thousand.",
             )
-        if isinstance(preprocess, Preprocess):
-            preprocess = dict.fromkeys(given.inputs, preprocess)
-        unknown = set(preprocess or ()) - set(given.inputs)
-        if unknown:
-            raise DatasetError(f"preprocess names inputs {sorted(unknown)}, the data have {sorted(given.inputs)}.")
-        data = cls(splits, dict(preprocess or {}), names, seed, calibration_size)
+        data = cls(splits, _by_input(preprocess, given.inputs), names, **settings)  # type: ignore[arg-type]  # whole numbers
         data.batch("evaluation", slice(0, 2))  # preprocessing that cannot work fails here
         return data
 
@@ -146,7 +145,7 @@ class Dataset:
         """
         from deploykit.core import sources
 
-        return cls.from_arrays(**sources.read_npz(Path(path), x_key, y_key), **options)
+        return cls.from_arrays(**{**sources.read_npz(Path(path), x_key, y_key), **options})
 
     @classmethod
     def from_csv(cls, path: str | Path, *, label: str | None = None, **options: Any) -> Self:
@@ -171,30 +170,35 @@ class Dataset:
         Args:
             path: The folder; with sub-folders ``train`` and ``test`` each of them holds the class folders.
             size: (height, width) to which images are scaled when they differ; None: the size of the first one.
-            **options: As in `from_arrays`.
+            **options: As in `from_arrays`; ``classes`` gives the folders' order when it is not alphabetical.
 
         Raises:
             DatasetError: No image is found, or one cannot be read (names it).
         """
         from deploykit.core import sources
 
-        return cls.from_arrays(**sources.read_image_folder(Path(path), size), **options)
+        classes = tuple(options.get("classes", ()))
+        return cls.from_arrays(**{**options, **sources.read_image_folder(Path(path), size, classes)})
 
     @classmethod
-    def from_tf(cls, dataset: Any, test: Any = None, **options: Any) -> Self:
+    def from_tf(cls, dataset: Any, test: Any = None, *, batched: bool | None = None, **options: Any) -> Self:
         """From a ``tf.data.Dataset`` of ``x`` or ``(x, y)``, batched or not.
 
         Args:
-            dataset: The dataset (finite).
+            dataset: The dataset (finite); ``x`` is a tensor, or a dictionary of tensors by input name.
             test: Held-out examples, another ``tf.data.Dataset``.
+            batched: Whether an element is a batch; None: told by the shapes.
             **options: As in `from_arrays`.
+
+        Raises:
+            DatasetError: The dataset is infinite, empty, or has elements of another form.
         """
         from deploykit.core import sources
 
-        x, y = sources.read_tf(dataset)
+        x, y = sources.read_tf(dataset, batched)
         if test is None:
             return cls.from_arrays(x, y, **options)
-        x_test, y_test = sources.read_tf(test)
+        x_test, y_test = sources.read_tf(test, batched)
         return cls.from_arrays(x, y, x_test=x_test, y_test=y_test, **options)
 
     @classmethod
@@ -279,9 +283,9 @@ class Dataset:
         Raises:
             DatasetError: Inputs, shapes, dtypes or number of classes do not fit; says which, and how to mend it.
         """
-        from deploykit.core import sources
+        from deploykit.core.fitting import fitted
 
-        return sources.fitted(self, model)
+        return fitted(self, model)
 
     # -- on disk, for child processes -------------------------------------------------------------------------------
 
@@ -323,6 +327,20 @@ class Dataset:
         data = cls(splits, preprocess, tuple(facts["classes"]), facts["seed"], facts["calibration_size"])
         data.__dict__["digest"] = facts["digest"]
         return data
+
+
+def _by_input(
+    preprocess: Preprocess | Mapping[str, Preprocess] | None, inputs: Mapping[str, Any]
+) -> dict[str, Preprocess]:
+    if isinstance(preprocess, Preprocess):
+        return dict.fromkeys(inputs, preprocess)
+    given = dict(preprocess or {})
+    if unknown := set(given) - set(inputs):
+        raise DatasetError(f"preprocess names inputs {sorted(unknown)}, the data have {sorted(inputs)}.")
+    for name, value in given.items():
+        if not isinstance(value, Preprocess):
+            raise SettingError(f"preprocess[{name!r}] must be a Preprocess, got {type(value).__name__}.")
+    return given
 
 
 def _label_digest(split: Split) -> str:

@@ -20,9 +20,9 @@ def path_digest(path: Path) -> str:
     if path.is_file():
         return file_digest(path)
     total = hashlib.sha256()
-    for member in sorted(p for p in path.rglob("*") if p.is_file()):
-        name = member.relative_to(path).as_posix()
-        total.update(f"{name}\0{file_digest(member)}\n".encode())
+    members = {p.relative_to(path).as_posix(): p for p in path.rglob("*") if p.is_file()}
+    for name in sorted(members):
+        total.update(f"{name}\0{file_digest(members[name])}\n".encode())
     return total.hexdigest()
 
 

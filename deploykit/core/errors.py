@@ -119,11 +119,11 @@ class RequestError(DeploykitError):
     """A request to the server is wrong."""
 
 
-class GoalMissed(DeploykitError):  # noqa: N818  the name is part of the public API
+class GoalMissed(DeploykitError):
     """No candidate meets the goal."""
 
 
-class Cancelled(DeploykitError):  # noqa: N818  a signal more than an error
+class Cancelled(DeploykitError):
     """The user stopped the work."""
 
 

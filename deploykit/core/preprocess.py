@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import operator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.errors import DatasetError
+from deploykit.core.errors import DatasetError, SettingError
 from deploykit.core.serial import Plain
 
 if TYPE_CHECKING:
@@ -31,10 +33,14 @@ class Preprocess(Plain):
     resize: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        for name in ("reshape", "resize"):
+        for name in ("scale", "offset"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise SettingError(f"Preprocess: {name} must be a finite number, got {value!r}.")
+        for name, length in (("reshape", None), ("resize", 2)):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, tuple(int(v) for v in value))
+                object.__setattr__(self, name, _sizes(name, value, length))
 
     @property
     def is_identity(self) -> bool:
@@ -66,8 +72,22 @@ class Preprocess(Plain):
         if self.resize is not None:
             batch = _resize(batch, self.resize)
         if self.scale != 1.0 or self.offset != 0.0:
+            if batch.dtype.kind in "SU":
+                raise DatasetError("text cannot be scaled.", remedy="leave out scale= and offset= for this input.")
             batch = batch.astype(np.float32) * np.float32(self.scale) + np.float32(self.offset)
         return batch
+
+
+def _sizes(name: str, value: Any, length: int | None) -> tuple[int, ...]:
+    sizes = (value,) if isinstance(value, int) else value
+    wanted = "(height, width)" if length == 2 else "the shape of one example, for example (28, 28, 1)"
+    try:
+        whole = tuple(operator.index(v) for v in sizes)
+    except TypeError:
+        whole = ()
+    if not whole or min(whole) < 1 or len(whole) != (length or len(whole)):
+        raise SettingError(f"Preprocess: {name} must be {wanted} in whole numbers, 1 or more, got {value!r}.")
+    return whole
 
 
 def _resize(batch: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:

@@ -27,11 +27,12 @@ def shuffled(count: int, labels: NDArray[Any] | None, seed: int) -> NDArray[np.i
     if labels is None or labels.ndim != 1 or labels.dtype.kind not in "iub":
         return order
     # Position of each example within its class, scaled to [0, 1): sorting by it interleaves the classes.
-    place = np.empty(count)
-    shuffled_labels = labels[order]
-    for label in np.unique(shuffled_labels):
-        here = np.flatnonzero(shuffled_labels == label)
-        place[here] = (np.arange(len(here)) + rng.random()) / len(here)
+    _, group, sizes = np.unique(labels[order], return_inverse=True, return_counts=True)
+    first = np.cumsum(sizes) - sizes
+    rank = np.empty(count, np.int64)
+    by_class = np.argsort(group, kind="stable")
+    rank[by_class] = np.arange(count) - first[group[by_class]]
+    place = (rank + rng.random(len(sizes))[group]) / sizes[group]
     return order[np.argsort(place, kind="stable")]
 
 
