@@ -24,6 +24,7 @@ _BLOCK_RUNS = 20
 _BLOCK_S = 0.02
 _BLOCK_CAP_S = 0.5
 _BLOCK_FLOOR = 3
+_EVALUATION_BATCH = 32
 
 
 @dataclass
@@ -95,42 +96,70 @@ def run_block(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Run a candidate on a whole split and keep its first output.
+    """Run a candidate on whole splits and keep its first output.
 
     Args:
-        arguments: ``path format target data split out outputs`` (names of the original's outputs, to find the first).
+        arguments: ``path format target data``; ``outputs``: names of the original's outputs, to find the first;
+            ``splits``: split → ``.npy`` file to write.
         report: Progress in examples.
 
     Returns:
-        Names of the outputs, and how many values are not finite. The array is written to ``out`` (``.npy``).
+        Names of the outputs, and how many values are not finite.
     """
     import numpy as np
 
     target = Target.from_json(arguments["target"])
     session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"])
     data = Dataset.open(Path(arguments["data"]))
-    total = len(data.splits[arguments["split"]])
     names = [spec.name for spec in session.outputs]
     first = names[align(arguments["outputs"], names)[0]] if arguments["outputs"] else names[0]
-    parts, done = [], 0
-    size = next((s.batch_size for s in session.inputs if s.batch_size), None) or 32
-    for batch, _ in data.batches(arguments["split"], size):
-        part = session.predict(batch)[first]
-        if part.ndim == 0 or len(part) != len(next(iter(batch.values()))):
-            raise CandidateError(
-                f"output {first!r} has shape {part.shape} for a batch of {len(next(iter(batch.values())))}.",
-                remedy="deploykit evaluates models whose first output has the batch as its first dimension.",
-            )
-        parts.append(part)
-        done += len(part)
-        report(done, total, "examples")
-    outputs = np.concatenate(parts)
-    temporary = Path(arguments["out"]).with_suffix(".tmp.npy")
-    np.save(temporary, outputs, allow_pickle=False)
-    temporary.replace(arguments["out"])
+    total = sum(len(data.splits[s]) for s in arguments["splits"])
+    done = bad = 0
+    for split, out in arguments["splits"].items():
+        parts = []
+        for batch, _ in data.batches(split, _EVALUATION_BATCH):
+            parts.append(_first_output(session, batch, first))
+            done += len(parts[-1])
+            report(done, total, "examples")
+        if not parts:
+            continue
+        outputs = np.concatenate(parts)
+        bad += int((~np.isfinite(outputs)).sum()) if outputs.dtype.kind == "f" else 0
+        _save(Path(out), outputs)
     session.close()
-    bad = int((~np.isfinite(outputs)).sum()) if outputs.dtype.kind == "f" else 0
-    return {"outputs": names, "not_finite": bad, "shape": list(outputs.shape)}
+    return {"outputs": names, "not_finite": bad}
+
+
+def predict(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Run a model once on preprocessed inputs: ``path format target inputs`` (``.npz``) → ``out`` (``.npz``)."""
+    import numpy as np
+
+    target = Target.from_json(arguments["target"])
+    session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"])
+    with np.load(arguments["inputs"], allow_pickle=False) as file:
+        found = session.predict({name: file[name] for name in file.files})
+    np.savez(arguments["out"], **found)
+    session.close()
+    return {"outputs": list(found)}
+
+
+def _first_output(session: Session, batch: dict[str, Any], name: str) -> Any:
+    part = session.predict(batch)[name]
+    count = len(next(iter(batch.values())))
+    if part.ndim == 0 or len(part) != count:
+        raise CandidateError(
+            f"output {name!r} has shape {part.shape} for a batch of {count}.",
+            remedy="deploykit evaluates models whose first output has the batch as its first dimension.",
+        )
+    return part
+
+
+def _save(path: Path, array: Any) -> None:
+    import numpy as np
+
+    temporary = path.with_suffix(".tmp.npy")
+    np.save(temporary, array, allow_pickle=False)
+    temporary.replace(path)
 
 
 def _current() -> _Opened:

@@ -107,10 +107,12 @@ class Runtime(Adapter):
 
     Attributes:
         accepts: Names of formats.
+        native_to: Formats of models that are at home on this runtime: there it is the baseline.
         note: What users should know of this runtime, for example where its int8 kernels are slow.
     """
 
     accepts: ClassVar[frozenset[str]]
+    native_to: ClassVar[frozenset[str]] = frozenset()
     note: ClassVar[str] = ""
 
     @abstractmethod

@@ -50,6 +50,7 @@ class LiteRT(Runtime):
     note = "Weights pruned to zero are multiplied all the same: sparsity saves storage, not time."
     requires = ("ai_edge_litert",)
     accepts = frozenset({"tflite"})
+    native_to = frozenset({"tflite"})
 
     def devices(self) -> tuple[Device, ...]:
         """The CPU; GPU and NPU delegates are not part of the Python package."""

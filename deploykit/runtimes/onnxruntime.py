@@ -50,6 +50,7 @@ class OnnxRuntime(Runtime):
     note = "Dynamic int8 of convolutions and s8 QOperator models are slower than float32 on x86."
     requires = ("onnxruntime",)
     accepts = frozenset({"onnx"})
+    native_to = frozenset({"onnx"})
 
     def devices(self) -> tuple[Device, ...]:
         """Execution providers: present ones, and absent ones with what they need."""

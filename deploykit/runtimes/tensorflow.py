@@ -53,6 +53,7 @@ class TensorFlow(Runtime):
     extra = "tensorflow"
     requires = ("tensorflow",)
     accepts = frozenset({"saved_model"})
+    native_to = frozenset({"keras", "h5", "saved_model"})
     group = "tensorflow"
 
     def devices(self) -> tuple[Device, ...]:

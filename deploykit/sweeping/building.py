@@ -1,0 +1,224 @@
+"""Build steps and evaluations: shared work that is done once and kept."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.adapter import Group
+from deploykit.core.candidate import Target
+from deploykit.core.dataset import Dataset
+from deploykit.core.digest import json_digest
+from deploykit.core.errors import Cancelled, DeploykitError, from_json, to_json
+from deploykit.core.model import Model
+from deploykit.core.result import Failure
+from deploykit.core.serial import Plain
+from deploykit.core.store import Store
+from deploykit.engines._contract import OnReport, Running
+from deploykit.loading._contract import FORMATS
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sandbox.task import Task
+from deploykit.sweeping.routes import BuildStep
+
+#: Failures of the machine rather than of the candidate: tried again by the next sweep.
+_RETRY = {"CandidateCrash", "CandidateTimeout", "CandidateMemory"}
+
+
+@dataclass(frozen=True)
+class Built(Plain):
+    """What a build step, or the model as given, left on disk.
+
+    Attributes:
+        path: The artifact: relative to the store, or absolute for the model as given.
+        digest: SHA-256.
+        size_bytes: Size.
+        compressed_bytes: Size after gzip.
+        notes: Facts the adapter reported.
+    """
+
+    path: str
+    digest: str
+    size_bytes: int
+    compressed_bytes: int
+    notes: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of a child process: ``timeout_s`` seconds, ``memory_bytes`` resident (0: the default)."""
+
+    timeout_s: float = 600.0
+    memory_bytes: int = 0
+
+
+class Workshop:
+    """Runs build steps and evaluations of one model and dataset, and keeps their records in the store."""
+
+    def __init__(self, store: Store, running: Running, model: Model, data: Dataset, seed: int, limits: Limits) -> None:
+        self.store = store
+        self.model = model
+        self.data = data
+        self.data_folder = store.folder("data", data.digest)
+        self._running = running
+        self._seed = seed
+        self._limits = limits
+
+    def save_data(self) -> None:
+        """Write the dataset for the children, once."""
+        if (self.data_folder / "dataset.json").exists():
+            return
+        temporary = self.data_folder.with_name(f"{self.data_folder.name}.{os.getpid()}.tmp")
+        shutil.rmtree(temporary, ignore_errors=True)
+        self.data.save(temporary)
+        self.store.keep(temporary, self.data_folder)
+
+    # -- build steps ------------------------------------------------------------------------------------------------
+
+    def built(self, step: BuildStep | None) -> Built | DeploykitError | None:
+        """What a step has left, why it failed, or None when it is still to do. None means the model as given."""
+        key = step.key if step else self.model.digest
+        record = self.store.record("step", key)
+        if record is None:
+            return None
+        if "error" in record:
+            return None if record["error"]["type"] in _RETRY else from_json(record["error"])
+        found = Built.from_json(record)
+        return found if self.path(found).exists() else None
+
+    def path(self, built: Built) -> Path:
+        """Where an artifact is."""
+        return self.store.path / built.path
+
+    def start_step(
+        self, step: BuildStep | None, source: Path, on_report: OnReport | None = None
+    ) -> Future[dict[str, Any]]:
+        """Submit a step whose input is built."""
+        if step is None:
+            arguments = {"path": self.model.path}
+            return self._running.submit(Task("deploykit.sweeping.work:sizes", arguments, name="reading the model"))
+        temporary = self._temporary(step)
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        needs_data = step.kind == "transform"
+        arguments = {
+            "step": step.to_json(),
+            "source": str(source),
+            "target": str(temporary / self._file_name(step)),
+            "imports": self.model.imports,
+            "trusted": self.model.trusted,
+            "data": str(self.data_folder) if needs_data else "",
+            "seed": self._seed,
+        }
+        task = Task(
+            "deploykit.sweeping.work:build_step", arguments, step.group, self._limits.timeout_s,
+            self._limits.memory_bytes, self.model.imports, self.log(step.key), step.words,
+        )  # fmt: skip
+        return self._running.submit(task, on_report)
+
+    def finish_step(self, step: BuildStep | None, future: Future[dict[str, Any]]) -> Built | DeploykitError:
+        """Keep what a step made, or why it failed.
+
+        Raises:
+            Cancelled: The user cancelled; nothing is recorded.
+        """
+        key = step.key if step else self.model.digest
+        try:
+            found = future.result()
+        except Cancelled:
+            raise
+        except DeploykitError as error:
+            if step:
+                shutil.rmtree(self._temporary(step), ignore_errors=True)
+            self.store.put_record("step", key, {"error": to_json(error)})
+            return error
+        if step is None:
+            path = self.model.path
+        else:
+            final = self.store.folder("steps", key)
+            self.store.keep(self._temporary(step), final)
+            path = self.store.relative(final / self._file_name(step))
+        built = Built(path, found["digest"], found["size_bytes"], found["compressed_bytes"], found["notes"])
+        self.store.put_record("step", key, built.to_json())
+        return built
+
+    def _temporary(self, step: BuildStep) -> Path:
+        folder = self.store.folder("steps", step.key)
+        return folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
+
+    def _file_name(self, step: BuildStep) -> str:
+        suffixes = FORMATS.get(step.format).suffixes
+        return f"model{suffixes[0]}" if suffixes else step.format
+
+    # -- evaluations ------------------------------------------------------------------------------------------------
+
+    def evaluation_key(self, built: Built, target: Target) -> str:
+        """Key of the outputs of an artifact on a runtime and device: threads and batch change no output."""
+        versions = RUNTIMES.get(target.runtime).versions()
+        return json_digest([built.digest, target.runtime, target.device, self.data.digest, versions])
+
+    def evaluated(self, key: str) -> dict[str, Any] | DeploykitError | None:
+        """The record of an evaluation, why it failed, or None when it is still to do."""
+        record = self.store.record("evaluation", key)
+        if record is None:
+            return None
+        if "error" in record:
+            return None if record["error"]["type"] in _RETRY else from_json(record["error"])
+        return record if all(self.outputs_path(key, s).exists() for s in record["splits"]) else None
+
+    def start_evaluation(
+        self, built: Built, format_name: str, target: Target, outputs: list[str], on_report: OnReport | None = None
+    ) -> Future[dict[str, Any]]:
+        """Submit the evaluation of an artifact."""
+        key = self.evaluation_key(built, target)
+        splits = [s for s in ("evaluation", "test") if len(self.data.splits[s])]
+        arguments = {
+            "path": str(self.path(built)),
+            "format": format_name,
+            "target": Target(target.runtime, target.device).to_json(),
+            "data": str(self.data_folder),
+            "outputs": outputs,
+            "splits": {s: str(self.outputs_path(key, s)) for s in splits},
+        }
+        group: Group = RUNTIMES.get(target.runtime).group
+        task = Task(
+            "deploykit.measuring.session_work:evaluate", arguments, group, self._limits.timeout_s,
+            self._limits.memory_bytes, self.model.imports, self.log(key), "evaluation",
+        )  # fmt: skip
+        return self._running.submit(task, on_report)
+
+    def finish_evaluation(self, key: str, future: Future[dict[str, Any]]) -> dict[str, Any] | DeploykitError:
+        """Keep an evaluation's record, or why it failed.
+
+        Raises:
+            Cancelled: The user cancelled; nothing is recorded.
+        """
+        try:
+            found = future.result()
+        except Cancelled:
+            raise
+        except DeploykitError as error:
+            self.store.put_record("evaluation", key, {"error": to_json(error)})
+            return error
+        record = {**found, "splits": [s for s in ("evaluation", "test") if self.outputs_path(key, s).exists()]}
+        self.store.put_record("evaluation", key, record)
+        return record
+
+    def outputs_path(self, key: str, split: str) -> Path:
+        """File of the outputs of an evaluation."""
+        return self.store.path / "outputs" / f"{key[:24]}-{split}.npy"
+
+    def log(self, key: str) -> str:
+        """Log file of a step or evaluation."""
+        return str(self.store.path / "logs" / f"{key[:24]}.log")
+
+
+def failure(error: DeploykitError, stage: str, store: Store) -> Failure:
+    """The row's account of an error."""
+    log = Path(error.log) if error.log else None
+    inside = log is not None and log.is_relative_to(store.path)
+    shown = store.relative(log) if log and inside else error.log
+    return Failure(stage, type(error).__name__, error.message, error.remedy, shown)

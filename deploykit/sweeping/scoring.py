@@ -1,0 +1,90 @@
+"""From outputs on disk to scores: paired with the model as given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.errors import CandidateError
+from deploykit.core.result import Score
+from deploykit.measuring.accuracy import extra_metrics, score
+from deploykit.metrics._choose import MetricLike, choose
+from deploykit.sweeping.building import Workshop
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_MOST_FLIPS = 1000
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Scores of a candidate: all metrics on the evaluation split, the first one on the test split, and the flips."""
+
+    scores: tuple[Score, ...]
+    confirmation: Score | None
+    flips: tuple[int, ...]
+
+
+class Judge:
+    """Scores outputs against labels and the original's outputs.
+
+    Args:
+        workshop: Knows where outputs are.
+        baseline_key: Evaluation of the model as given.
+        metric: The metric the user asked for.
+
+    Raises:
+        DatasetError: The metric does not suit model or data.
+        CandidateError: The original's own outputs are not finite.
+    """
+
+    def __init__(self, workshop: Workshop, baseline_key: str, metric: MetricLike) -> None:
+        self._workshop = workshop
+        self._original = {s: self._load(baseline_key, s) for s in ("evaluation", "test")}
+        outputs = self._original["evaluation"]
+        labels = workshop.data.labels()
+        self.metric = choose(metric, outputs, labels)
+        self.metrics = [self.metric, *extra_metrics(self.metric, outputs, labels)]
+
+    def judge(self, key: str) -> Scored:
+        """Scores of an evaluation.
+
+        Raises:
+            CandidateError: Outputs are not finite, or of another shape than the original's.
+        """
+        outputs = self._load(key, "evaluation")
+        original = self._original["evaluation"]
+        if outputs.shape != original.shape:
+            raise CandidateError(
+                f"the first output has shape {outputs.shape[1:]}, the original's has {original.shape[1:]}.",
+                remedy="report this: a conversion has changed the order or shape of the outputs.",
+            )
+        scores = tuple(self._score(metric, outputs, "evaluation") for metric in self.metrics)
+        test = self._load(key, "test") if len(self._original["test"]) else None
+        confirmation = self._score(self.metric, test, "test") if test is not None else None
+        return Scored(scores, confirmation, _flips(outputs, original))
+
+    def _score(self, metric: Any, outputs: NDArray[Any], split: str) -> Score:
+        original = self._original[split]
+        labels = self._workshop.data.labels(split)
+        truth = labels if metric.truth == "labels" and labels is not None else original
+        return score(metric, metric.values(outputs, truth), metric.values(original, truth))
+
+    def _load(self, key: str, split: str) -> NDArray[Any]:
+        import numpy as np
+
+        path = self._workshop.outputs_path(key, split)
+        if not path.exists():
+            return np.empty((0,))
+        found: NDArray[Any] = np.load(path, allow_pickle=False)
+        return found
+
+
+def _flips(outputs: NDArray[Any], original: NDArray[Any]) -> tuple[int, ...]:
+    import numpy as np
+
+    if outputs.ndim != 2 or outputs.shape[1] < 2:
+        return ()
+    changed = np.flatnonzero(outputs.argmax(axis=1) != original.argmax(axis=1))
+    return tuple(changed[:_MOST_FLIPS].tolist())

@@ -1,0 +1,57 @@
+"""Tasks of a sweep that run in child processes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from deploykit.converters._contract import CONVERTERS, Job
+from deploykit.core.dataset import Dataset
+from deploykit.core.digest import compressed_size, path_digest, path_size
+from deploykit.sandbox.task import Report
+from deploykit.sweeping.routes import BuildStep
+from deploykit.transforms._contract import TRANSFORMS, TransformJob
+
+
+def build_step(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Do one build step.
+
+    Args:
+        arguments: ``step`` (plain `BuildStep`), ``source``, ``target``, ``imports``, ``trusted``, ``data`` (folder or
+            ""), ``seed``.
+        report: Progress of the step.
+
+    Returns:
+        Digest, size and compressed size of what was written, and the adapter's notes.
+    """
+    step = BuildStep.from_json(arguments["step"])
+    source, target = Path(arguments["source"]), Path(arguments["target"])
+    imports, trusted = tuple(arguments["imports"]), bool(arguments["trusted"])
+    job: Job
+    if step.kind == "convert":
+        job = Job(source, target, step.source_format, imports, trusted)
+        CONVERTERS.get(step.adapter).convert(job)
+    else:
+        data = Dataset.open(Path(arguments["data"])) if arguments["data"] else None
+        job = TransformJob(
+            source, target, step.source_format, imports, trusted,
+            parameters=step.parameters, data=data, seed=arguments["seed"], report=report,
+        )  # fmt: skip
+        TRANSFORMS.get(step.adapter).variant(step.variant).apply(job)
+    return {
+        "digest": path_digest(target),
+        "size_bytes": path_size(target),
+        "compressed_bytes": compressed_size(target),
+        "notes": job.notes,
+    }
+
+
+def sizes(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Digest and sizes of the model as given."""
+    path = Path(arguments["path"])
+    return {
+        "digest": path_digest(path),
+        "size_bytes": path_size(path),
+        "compressed_bytes": compressed_size(path),
+        "notes": {},
+    }
