@@ -1,0 +1,141 @@
+"""Opens Keras models with Keras itself, in a child process of the ``tensorflow`` group."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.errors import ModelFileError, UnsafeModelError, UnsupportedModelError
+from deploykit.core.model import Layer, TensorSpec
+from deploykit.loading._contract import Summary
+
+
+def open_keras(path: Path, *, imports: tuple[str, ...] = (), trusted: bool = False) -> Any:
+    """Load a ``.keras`` or ``.h5`` file, uncompiled.
+
+    Args:
+        path: A file the gate has let pass.
+        imports: Modules whose classes and functions the model may use, registered with Keras or not.
+        trusted: Code inside the file may run (Lambda layers).
+
+    Raises:
+        UnsafeModelError: The file holds code of its own and is not trusted.
+        UnsupportedModelError: A custom class is not known.
+        ModelFileError: Keras cannot read the file.
+    """
+    import keras
+
+    try:
+        return keras.saving.load_model(
+            path, custom_objects=custom_objects(imports), compile=False, safe_mode=not trusted
+        )
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _explain(path, error) from error
+
+
+def custom_objects(imports: tuple[str, ...]) -> dict[str, Any]:
+    """Keras classes and public functions that the user's modules define, by name."""
+    import keras
+
+    kinds = (keras.Layer, keras.Initializer, keras.Regularizer, keras.constraints.Constraint)
+    found: dict[str, Any] = {}
+    for name in imports:
+        module = importlib.import_module(name)
+        for key, value in vars(module).items():
+            if getattr(value, "__module__", None) != name or key.startswith("_"):
+                continue
+            if isinstance(value, type):
+                if issubclass(value, kinds):
+                    found[key] = value
+            elif callable(value):
+                found[key] = value
+    return found
+
+
+def read_model(path: Path, *, imports: tuple[str, ...], trusted: bool) -> Summary:
+    """The summary of a model, told by Keras."""
+    model = open_keras(path, imports=imports, trusted=trusted)
+    inputs, outputs = _signature(model, str(path))
+    layers = tuple(
+        Layer(name, type(layer).__name__, _layer_shape(layer), _count(layer)) for name, layer in _leaves(model, "")
+    )
+    flaws = [f"the weights {w.path!r} hold {flaw}: outputs will be wrong." for w in model.weights if (flaw := _flaw(w))]
+    return Summary(inputs, outputs, layers, _count(model), tuple(flaws))
+
+
+def _signature(model: Any, shown: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    import keras
+
+    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
+    if inputs and outputs:
+        return _specs(inputs, [t.name for t in inputs]), _specs(outputs, list(model.output_names))
+    shapes = model.get_build_config() or {}
+    shape = shapes.get("input_shape")
+    if not (isinstance(shape, list | tuple) and all(d is None or isinstance(d, int) for d in shape)):
+        raise UnsupportedModelError(
+            f"{shown}: the model is a subclass of keras.Model whose inputs are not known.",
+            remedy="call it once on one array before you save it, or wrap it: keras.Model(inputs, model(inputs)).",
+        )
+    example = keras.Input(batch_shape=(None, *shape[1:]), name="input")
+    given = model(example)
+    named = given if isinstance(given, dict) else None
+    flat = list(named.values()) if named is not None else keras.tree.flatten(given)
+    names = list(named) if named is not None else [f"output_{i}" for i in range(len(flat))]
+    return _specs([example], ["input"]), _specs(flat, names)
+
+
+def _specs(tensors: Any, names: list[str]) -> tuple[TensorSpec, ...]:
+    import keras
+
+    return tuple(
+        TensorSpec(name, tuple(t.shape), str(keras.backend.standardize_dtype(t.dtype)))
+        for name, t in zip(names, tensors, strict=True)
+    )
+
+
+def _leaves(model: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+    for layer in model.layers:
+        if getattr(layer, "layers", None):
+            yield from _leaves(layer, f"{prefix}{layer.name}/")
+        else:
+            yield prefix + layer.name, layer
+
+
+def _layer_shape(layer: Any) -> tuple[int | None, ...] | None:
+    try:
+        return tuple(layer.output.shape)
+    except (AttributeError, ValueError):  # several outputs, or never called symbolically
+        return None
+
+
+def _count(layer: Any) -> int:
+    return int(layer.count_params()) if layer.built else 0
+
+
+def _flaw(weight: Any) -> str:
+    import numpy as np
+
+    values = np.asarray(weight)
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return ""
+    return "NaN" if np.isnan(values).any() else "infinite values"
+
+
+def _explain(path: Path, error: Exception) -> Exception:
+    text = " ".join(str(error).split())
+    short = text if len(text) < 400 else f"{text[:400]}…"
+    if "safe_mode" in text or "unsafe" in text.lower():
+        return UnsafeModelError(
+            f"{path}: Keras refuses to load it, since it holds code of its own: {short}",
+            remedy="if you trust whoever made it, pass trusted=True in code.",
+        )
+    if "Could not locate" in text or "Unknown layer" in text:
+        return UnsupportedModelError(
+            f"{path}: it uses a class or function Keras does not know: {short}",
+            remedy='pass imports=["my_layers"] with the module that defines it.',
+        )
+    return ModelFileError(f"{path}: Keras cannot read it: {short}", remedy="save the model again.")

@@ -1,0 +1,206 @@
+"""``dk.load``: from a path, or a Keras model living in the kernel, to a `Model`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploykit.core import digest, errors
+from deploykit.core.errors import ModelFileError, SettingError
+from deploykit.core.model import Model, TensorSpec
+from deploykit.loading import _kernel_model
+from deploykit.loading._contract import FORMATS, Format, Summary
+from deploykit.sandbox import gate
+from deploykit.sandbox.supervisor import shared
+from deploykit.sandbox.task import Report, Task
+
+#: Reading a file's structure: the child is killed after this many seconds, or when it holds this many bytes.
+DEADLINE_S = 60.0
+MEMORY_BYTES = 4 << 30
+#: The same where the framework must load the whole model.
+FULL_DEADLINE_S = 300.0
+FULL_MEMORY_BYTES = 8 << 30
+
+
+def load(model: Any, *, imports: Sequence[str] = (), trusted: bool = False) -> Model:
+    """Read what can be known of a trained model without running it.
+
+    The file is looked at as bytes here and parsed in a child process, so a broken or hostile one cannot harm the
+    kernel. The format is told by content, never by the name's ending.
+
+    Args:
+        model: Path of a ``.keras``, ``.h5``, ``.onnx`` or ``.tflite`` file or of a SavedModel folder; or a Keras 3
+            model of this process, which is saved into a cache folder.
+        imports: Names of modules that define the model's custom layers; child processes import them too.
+        trusted: Code inside the file may run (Lambda layers, operators that touch files). Only for files you made.
+
+    Raises:
+        ModelFileError: The file is missing, damaged, hostile or no model.
+        UnsafeModelError: It would run code of its own and is not trusted.
+        UnsupportedModelError: It uses classes or operators that are not known.
+        SettingError: ``model`` or ``imports`` is of the wrong type, or a module cannot be imported.
+        MissingExtraError: A package that is needed to read it is not installed.
+    """
+    modules = _modules(imports)
+    origin = ""
+    if not isinstance(model, str | os.PathLike):
+        saved = _kernel_model.save(model)
+        model, origin = saved.path, saved.name
+        modules = (*modules, *(m for m in saved.imports if m not in modules))
+    passed = gate.check(model)
+    form = _format(passed)
+    form.check_installed()
+    warnings = [*_suffix_warnings(passed.path, form)]
+    if modules and form.full_group is None:
+        warnings.append(f"imports={list(modules)} has no meaning for {form.label} files.")
+        modules = ()
+    summary = _summary(passed.path, form, modules, trusted)
+    inputs, outputs, flaws = _check_specs(summary)
+    return Model(
+        path=str(passed.path),
+        format=form.name,
+        inputs=inputs,
+        outputs=outputs,
+        layers=summary.layers,
+        parameter_count=summary.parameter_count,
+        size_bytes=passed.size_bytes + sum(Path(f).stat().st_size for f in summary.extra_files),
+        digest=_digest(passed.path, summary.extra_files),
+        imports=modules,
+        trusted=trusted,
+        warnings=(*warnings, *summary.warnings, *flaws),
+        origin=origin,
+    )
+
+
+def read_summary(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: the summary of a file, by its format's reader."""
+    del report
+    form = FORMATS.get(arguments["format"])
+    reader = form.read_fully if arguments["fully"] else form.read
+    path = Path(arguments["path"])
+    return reader(path, trusted=arguments["trusted"], imports=tuple(arguments["imports"])).to_json()
+
+
+def _modules(imports: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(imports, str) or not all(isinstance(m, str) for m in imports):
+        raise SettingError(f"imports must be a list of module names, got {imports!r}.", remedy='imports=["my_layers"].')
+    return tuple(imports)
+
+
+def _format(passed: gate.Passed) -> Format:
+    """The format whose content this is."""
+    candidates = [f for f in FORMATS.all() if f.is_folder == passed.is_folder]
+    for form in candidates:
+        if form.matches(passed.path, passed.head):
+            return form
+    path = passed.path
+    known = "; ".join(f"{f.label} ({', '.join(f.suffixes) or 'folder'})" for f in FORMATS.all())
+    if passed.is_folder:
+        raise _no_model_folder(path, known)
+    named = next((f for f in candidates if path.suffix.lower() in f.suffixes), None)
+    begins = gate.describe(passed.head)
+    if path.name == "saved_model.pb":
+        raise ModelFileError(f"{path}: a SavedModel is its whole folder.", remedy=f"pass {path.parent}.")
+    if named is not None:
+        raise ModelFileError(
+            f"{path}: named {path.suffix}, but the content is not {named.label}: {begins} "
+            f"({passed.size_bytes:,} bytes).",
+            remedy="it is damaged or of another kind: download, copy or export it again.",
+        )
+    raise ModelFileError(f"{path}: not a model of a known format: {begins}.", remedy=f"known formats: {known}.")
+
+
+def _no_model_folder(path: Path, known: str) -> ModelFileError:
+    suffixes = {suffix for form in FORMATS.all() for suffix in form.suffixes}
+    entries = sorted(path.iterdir())
+    models = [e.name for e in entries if e.suffix.lower() in suffixes or (e / "saved_model.pb").exists()]
+    held = ", ".join(e.name for e in entries[:6]) or "nothing"
+    remedy = f"pass one of the models in it: {', '.join(models[:6])}." if models else f"known formats: {known}."
+    return ModelFileError(
+        f"{path}: a folder, but no model: it has no saved_model.pb; it holds {held}{'…' if len(entries) > 6 else ''}.",
+        remedy=remedy,
+    )
+
+
+def _suffix_warnings(path: Path, form: Format) -> list[str]:
+    suffix = path.suffix.lower()
+    if suffix in form.suffixes:
+        return []
+    owner = next((f for f in FORMATS.all() if suffix in f.suffixes), None)
+    return [f"named {path.suffix}, but the content is {form.label}."] if owner is not None else []
+
+
+def _summary(path: Path, form: Format, imports: tuple[str, ...], trusted: bool) -> Summary:
+    summary = _read(path, form, imports, trusted, fully=False)
+    if summary.outputs:
+        return summary
+    full = _read(path, form, imports, trusted, fully=True)
+    kept = tuple(w for w in summary.warnings if w not in full.warnings)
+    return dataclasses.replace(full, warnings=(*kept, *full.warnings), extra_files=summary.extra_files)
+
+
+def _read(path: Path, form: Format, imports: tuple[str, ...], trusted: bool, *, fully: bool) -> Summary:
+    task = Task(
+        "deploykit.loading._load:read_summary",
+        {"format": form.name, "path": str(path), "trusted": trusted, "imports": list(imports), "fully": fully},
+        group=(form.full_group or form.group) if fully else form.group,
+        deadline_s=FULL_DEADLINE_S if fully else DEADLINE_S,
+        memory_bytes=FULL_MEMORY_BYTES if fully else MEMORY_BYTES,
+        imports=imports if fully else (),
+        name=f"reading {path.name}",
+    )
+    try:
+        return Summary.from_json(shared().run(task))
+    except errors.CandidateCrash as error:
+        death = error.message.rpartition(": ")[2].rstrip(".")
+        raise ModelFileError(
+            f"{path}: the file is corrupt: the parser died ({death}).",
+            remedy="download, copy or export it again.",
+            log=error.log,
+        ) from error
+    except errors.CandidateTimeout as error:
+        raise ModelFileError(
+            f"{path}: reading it took longer than {task.deadline_s:g} s.",
+            remedy="the file is corrupt or hostile; export it again.",
+            log=error.log,
+        ) from error
+    except errors.CandidateMemory as error:
+        raise ModelFileError(
+            f"{path}: reading it took more than {task.memory_bytes >> 30} GiB of memory.",
+            remedy="the file is corrupt or hostile, or too large for this machine.",
+            log=error.log,
+        ) from error
+    except errors.CandidateError as error:
+        raise ModelFileError(
+            f"{path}: it cannot be read: {error.message}", remedy="export it again.", log=error.log
+        ) from error
+    except errors.DeploykitError as error:
+        error.log = ""  # the message says it all
+        raise
+
+
+def _check_specs(summary: Summary) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], list[str]]:
+    """The signature with negative dimensions made free, and what is odd about it."""
+    flaws: list[str] = []
+
+    def check(spec: TensorSpec) -> TensorSpec:
+        if spec.shape is None:
+            return spec
+        if any(d is not None and d < 0 for d in spec.shape):
+            flaws.append(f"{spec.name!r} has a negative dimension {spec.shape}; it is treated as free.")
+        if 0 in spec.shape:
+            flaws.append(f"{spec.name!r} has a dimension of size zero {spec.shape}; no data fit it.")
+        return dataclasses.replace(spec, shape=tuple(None if d is None or d < 0 else d for d in spec.shape))
+
+    return tuple(map(check, summary.inputs)), tuple(map(check, summary.outputs)), flaws
+
+
+def _digest(path: Path, extra_files: tuple[str, ...]) -> str:
+    own = digest.path_digest(path)
+    if not extra_files:
+        return own
+    parts = {os.path.relpath(f, path.parent): digest.file_digest(Path(f)) for f in extra_files}
+    return digest.json_digest([own, parts])

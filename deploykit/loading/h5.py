@@ -1,0 +1,68 @@
+"""Legacy whole-model HDF5 files of Keras 2 and 3."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.errors import ModelFileError
+from deploykit.core.serial import parse
+from deploykit.loading import _hdf5
+from deploykit.loading._contract import Format, Summary
+from deploykit.sandbox import gate
+
+
+class H5(Format):
+    """Told by HDF5's signature; the architecture is a JSON text in the attribute ``model_config``."""
+
+    name = "h5"
+    label = "Keras HDF5"
+    help = "Legacy Keras model file."
+    requires = ("h5py",)
+    suffixes = (".h5", ".hdf5")
+    full_group = "tensorflow"
+
+    def matches(self, path: Path, head: bytes) -> bool:
+        """HDF5's signature."""
+        del path
+        return head.startswith(_hdf5.MAGIC)
+
+    def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
+        """Read config and weights."""
+        from deploykit.loading import _keras_config, _keras_summary
+
+        shown = str(path)
+        with _hdf5.opened(path, shown) as file:
+            contents = _hdf5.read_contents(file, shown, path.stat().st_size)
+            config = _config(file, shown, contents)
+        _keras_config.check_config(config, shown, trusted=trusted, imports=imports)
+        graph = _keras_config.parse_model(config, shown)
+        if graph is not None:
+            _keras_config.check_layers(graph, shown, imports)
+        return _keras_summary.summarize(graph, contents, shown, legacy=True)
+
+    def read_fully(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
+        """Let Keras load the model."""
+        from deploykit.loading._keras_open import read_model
+
+        return read_model(path, imports=imports, trusted=trusted)
+
+
+def _config(file: Any, shown: str, contents: _hdf5.Contents) -> Any:
+    text = file.attrs.get("model_config")
+    if text is None:
+        held = f"{len(contents.tensors)} arrays" if contents.tensors else "nothing"
+        raise ModelFileError(
+            f"{shown}: an HDF5 file without a model: it has no attribute model_config and holds {held}; a file of "
+            "model.save_weights has no architecture.",
+            remedy="save the whole model with model.save('model.keras').",
+        )
+    data = text if isinstance(text, bytes) else str(text).encode()
+    gate.check_json(data, f"{shown}: model_config")
+    try:
+        return parse(data)
+    except ValueError as error:
+        raise ModelFileError(f"{shown}: model_config is damaged: {error}.", remedy="save the model again.") from error
+
+
+ADAPTER = H5()

@@ -1,0 +1,119 @@
+"""The ``.keras`` format of Keras 3: a zip archive of a JSON config and HDF5 weights."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+from deploykit.core import extras
+from deploykit.core.errors import ModelFileError
+from deploykit.core.serial import parse
+from deploykit.loading._contract import Format, Summary
+from deploykit.sandbox import gate
+
+CONFIG = "config.json"
+WEIGHTS = "model.weights.h5"
+METADATA = "metadata.json"
+_AGAIN = "save the model again, or download it again."
+
+
+class Keras(Format):
+    """Told by the member ``config.json``; its summary is read without TensorFlow where the config tells it."""
+
+    name = "keras"
+    label = "Keras"
+    help = "Keras 3 model file."
+    requires = ("h5py",)
+    suffixes = (".keras",)
+    full_group = "tensorflow"
+
+    def matches(self, path: Path, head: bytes) -> bool:
+        """A zip archive with a member ``config.json`` or ``model.weights.h5``."""
+        if not gate.zipfile_head(head):
+            return False
+        names = {member.filename for member in gate.check_archive(path)}
+        return bool(names & {CONFIG, WEIGHTS})
+
+    def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
+        """Read config and weights."""
+        gate.check_archive(path)
+        with zipfile.ZipFile(path) as archive:
+            config = _json(archive, path, CONFIG)
+            metadata = _json(archive, path, METADATA)
+            return _summary(archive, path, config, metadata, trusted=trusted, imports=imports)
+
+    def read_fully(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
+        """Let Keras load the model."""
+        from deploykit.loading._keras_open import read_model
+
+        return read_model(path, imports=imports, trusted=trusted)
+
+
+def _summary(
+    archive: zipfile.ZipFile, path: Path, config: Any, metadata: Any, *, trusted: bool, imports: tuple[str, ...]
+) -> Summary:
+    from deploykit.loading import _hdf5, _keras_config, _keras_summary
+
+    shown = str(path)
+    _keras_config.check_config(config, shown, trusted=trusted, imports=imports)
+    graph = _keras_config.parse_model(config, shown)
+    with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
+        file = _unpack(archive, path, Path(folder) / WEIGHTS)
+        where = f"{shown}: {WEIGHTS}"
+        with _hdf5.opened(file, where) as weights:
+            contents = _hdf5.read_contents(weights, where, file.stat().st_size)
+    return _keras_summary.summarize(graph, contents, shown, warnings=_version_warning(metadata))
+
+
+def _json(archive: zipfile.ZipFile, path: Path, member: str) -> Any:
+    """A JSON member; {} for a missing metadata.json."""
+    names = archive.namelist()
+    if member not in names:
+        if member == METADATA:
+            return {}
+        raise ModelFileError(
+            f"{path}: the archive has no {member}; it holds {', '.join(names[:8])}.", remedy="save it with model.save."
+        )
+    if archive.getinfo(member).file_size > gate.MAX_JSON_BYTES:
+        raise ModelFileError(f"{path}: {member} is larger than {gate.MAX_JSON_BYTES:,} bytes.", remedy=_AGAIN)
+    try:
+        data = archive.read(member)
+        gate.check_json(data, f"{path}: {member}")
+        found = parse(data)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError) as error:
+        raise ModelFileError(f"{path}: {member} is damaged: {error}.", remedy=_AGAIN) from error
+    if not isinstance(found, dict):
+        raise ModelFileError(f"{path}: {member} holds no JSON object.", remedy=_AGAIN)
+    return found
+
+
+def _unpack(archive: zipfile.ZipFile, path: Path, target: Path) -> Path:
+    if WEIGHTS not in archive.namelist():
+        raise ModelFileError(
+            f"{path}: the archive has no {WEIGHTS}, so the model has no weights.", remedy="save it with model.save."
+        )
+    try:
+        with archive.open(WEIGHTS) as source, target.open("wb") as copy:
+            shutil.copyfileobj(source, copy, 1 << 20)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:
+        raise ModelFileError(f"{path}: {WEIGHTS} is truncated or damaged: {error}.", remedy=_AGAIN) from error
+    return target
+
+
+def _version_warning(metadata: dict[str, Any]) -> tuple[str, ...]:
+    saved, here = str(metadata.get("keras_version", "")), extras.version("keras")
+    if not saved or not here or _numbers(saved) <= _numbers(here):
+        return ()
+    return (f"saved by Keras {saved}, newer than the {here} installed here; upgrade keras if it fails.",)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    parts = version.split(".")[:2]
+    return tuple(int(p) if p.isdigit() else 0 for p in parts)
+
+
+ADAPTER = Keras()

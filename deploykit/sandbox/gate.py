@@ -1,0 +1,354 @@
+"""What may be opened at all: looks at bytes, names and sizes, and never parses a model.
+
+It runs in the user's process, before any child is given the file. Limits are generous for models and mean to
+attackers; each is a constant below.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import struct
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploykit.core.errors import ModelFileError
+
+#: Largest model file, and largest sum of a folder's files.
+MAX_FILE_BYTES = 16 << 30
+#: Most files a model folder may hold.
+MAX_FOLDER_FILES = 10_000
+#: Most members of a zip archive, and the largest size of its directory.
+MAX_MEMBERS = 10_000
+MAX_DIRECTORY_BYTES = 4 << 20
+#: Largest unpacked size of an archive over its size on disk. Zeros deflate 1000:1, weights of a pruned model 20:1.
+MAX_RATIO = 200
+#: JSON inside a model: largest size and deepest nesting.
+MAX_JSON_BYTES = 64 << 20
+MAX_JSON_DEPTH = 256
+
+HEAD_BYTES = 4096
+_AGAIN = "download, copy or export it again."
+
+
+@dataclass(frozen=True)
+class Passed:
+    """A path the gate let pass.
+
+    Attributes:
+        path: Absolute path.
+        is_folder: Whether it is a folder.
+        head: The first bytes of a file, b"" for a folder.
+        size_bytes: Size of the file, or of all files of the folder.
+    """
+
+    path: Path
+    is_folder: bool
+    head: bytes
+    size_bytes: int
+
+
+def check(path: str | os.PathLike[str]) -> Passed:
+    """Let a file or folder pass, or say why not.
+
+    Raises:
+        ModelFileError: Missing, unreadable, no regular file, empty, too large, or known to be no model (a Git LFS
+            pointer, an HTML page, a pickle, …).
+    """
+    text = os.fspath(path)
+    if not text or "\0" in text:
+        raise ModelFileError(f"not a path: {text!r}.", remedy="pass the path of a model file or folder.")
+    where = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  resolve() would follow links
+    try:
+        status = where.stat()
+    except OSError as error:
+        raise _missing(where, error) from error
+    if stat.S_ISDIR(status.st_mode):
+        return Passed(where, True, b"", _check_folder(where))
+    _check_regular(where, status)
+    head = read_head(where)
+    if zipfile_head(head):
+        _check_zip_kind(where, check_archive(where))
+    else:
+        _check_kind(where, head)
+    return Passed(where, False, head, status.st_size)
+
+
+def read_head(path: Path, size: int = HEAD_BYTES) -> bytes:
+    """The first bytes of a regular file. Never blocks: a pipe that took the file's place is refused.
+
+    Raises:
+        ModelFileError: It cannot be read or is no regular file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as error:
+        raise ModelFileError(
+            f"{path}: cannot be read: {error.strerror}.", remedy="check the permissions of the file."
+        ) from error
+    try:
+        _check_regular(path, os.fstat(descriptor))
+        return os.read(descriptor, size)
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read: {error.strerror}.", remedy="check the disk.") from error
+    finally:
+        os.close(descriptor)
+
+
+def zipfile_head(head: bytes) -> bool:
+    """Whether a file begins as a zip archive does."""
+    return head.startswith((b"PK\x03\x04", b"PK\x05\x06"))
+
+
+def check_archive(path: Path) -> list[zipfile.ZipInfo]:
+    """The members of a zip archive, none of them unpacked.
+
+    Raises:
+        ModelFileError: Truncated, or its directory breaks a limit: too many members, a size out of proportion (a zip
+            bomb), names that leave the folder (a zip slip), two members of one name, links or encryption.
+    """
+    _check_directory(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = archive.infolist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, struct.error) as error:
+        raise ModelFileError(f"{path}: a damaged zip archive: {error}.", remedy=_AGAIN) from error
+    seen: set[str] = set()
+    for member in members:
+        _check_member(path, member)
+        if member.filename in seen:
+            raise ModelFileError(
+                f"{path}: the archive has two members called {member.filename!r}.", remedy="do not use this file."
+            )
+        seen.add(member.filename)
+    unpacked = sum(m.file_size for m in members)
+    packed = path.stat().st_size
+    if unpacked > MAX_FILE_BYTES or unpacked > MAX_RATIO * packed + (1 << 20):
+        raise ModelFileError(
+            f"{path}: a zip bomb: {packed:,} bytes unpack to {unpacked:,} (limit {MAX_RATIO} times the size, and "
+            f"{MAX_FILE_BYTES >> 30} GiB).",
+            remedy="do not use this file; if it is yours, save it without compression.",
+        )
+    return members
+
+
+def check_json(data: bytes, where: str) -> None:
+    """Bound a JSON text before it is parsed.
+
+    Raises:
+        ModelFileError: It is larger than `MAX_JSON_BYTES` or nested deeper than `MAX_JSON_DEPTH`.
+    """
+    if len(data) > MAX_JSON_BYTES:
+        raise ModelFileError(f"{where}: {len(data):,} bytes of JSON (limit {MAX_JSON_BYTES:,}).", remedy=_AGAIN)
+    depth = 0
+    for match in re.finditer(rb'"(?:[^"\\]|\\.)*+"|[\[{]|[\]}]', data, re.DOTALL):
+        token = match.group()[:1]
+        depth += (token in b"[{") - (token in b"]}")
+        if depth > MAX_JSON_DEPTH:
+            raise ModelFileError(
+                f"{where}: JSON nested deeper than {MAX_JSON_DEPTH} levels.", remedy="do not use this file."
+            )
+
+
+def describe(head: bytes) -> str:
+    """How an unknown file begins, in words."""
+    if not head.strip(b"\0"):
+        return "it begins with zero bytes only, as interrupted downloads do"
+    sample = head[:48]
+    if all(32 <= b < 127 or b in b"\t\r\n" for b in sample):
+        return f"it begins with the text {sample.decode('ascii').split(chr(10))[0].strip()!r}"
+    return f"it begins with the bytes {sample[:8].hex(' ')}"
+
+
+def _missing(path: Path, error: OSError) -> ModelFileError:
+    if error.errno == errno.EACCES:
+        return ModelFileError(f"{path}: permission denied.", remedy="check the permissions of the folders above it.")
+    if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR) and path.is_symlink():
+        return ModelFileError(
+            f"{path}: a link to {str(path.readlink())!r}, which cannot be followed: {error.strerror}.",
+            remedy="copy the real file.",
+        )
+    if error.errno not in (errno.ENOENT, errno.ENOTDIR):
+        return ModelFileError(f"{path}: cannot be opened: {error.strerror}.", remedy="check the path.")
+    parent = path.parent
+    if not parent.is_dir():
+        return ModelFileError(f"{path}: no such file: the folder {parent} does not exist.", remedy="check the path.")
+    import difflib
+
+    with os.scandir(parent) as entries:
+        names = [entry.name for _, entry in zip(range(2000), entries, strict=False)]
+    close = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    hint = f"did you mean {', '.join(close)}? " if close else ""
+    return ModelFileError(f"{path}: no such file.", remedy=f"{hint}check the path (working folder: {Path.cwd()}).")
+
+
+def _check_regular(path: Path, status: os.stat_result) -> None:
+    mode = status.st_mode
+    if not stat.S_ISREG(mode):
+        kinds = {
+            stat.S_IFIFO: "a named pipe (FIFO)",
+            stat.S_IFSOCK: "a socket",
+            stat.S_IFCHR: "a character device",
+            stat.S_IFBLK: "a block device",
+        }
+        raise ModelFileError(
+            f"{path}: {kinds.get(stat.S_IFMT(mode), 'not a regular file')}, not a model file.",
+            remedy="pass the path of a regular file.",
+        )
+    if status.st_size == 0:
+        raise ModelFileError(f"{path}: the file is empty (0 bytes).", remedy=_AGAIN)
+    if status.st_size > MAX_FILE_BYTES:
+        held = getattr(status, "st_blocks", 0) * 512
+        sparse = f", of which {held:,} are on disk (a sparse file)" if 0 <= held < status.st_size // 2 else ""
+        raise ModelFileError(
+            f"{path}: the file claims {status.st_size:,} bytes{sparse}; the limit is {MAX_FILE_BYTES:,}.",
+            remedy="pass a smaller model.",
+        )
+
+
+def _check_folder(path: Path) -> int:
+    total = 0
+    root = path.resolve()
+    for number, (file, status) in enumerate(_walk(path)):
+        if number >= MAX_FOLDER_FILES:
+            raise ModelFileError(
+                f"{path}: the folder holds more than {MAX_FOLDER_FILES:,} files.", remedy="pass the model's own folder."
+            )
+        if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
+            raise ModelFileError(
+                f"{path}: {file.relative_to(path)} in it is no regular file.", remedy="remove it, or copy the model."
+            )
+        if file.is_symlink() and not file.resolve().is_relative_to(root):
+            raise ModelFileError(
+                f"{path}: {file.relative_to(path)} in it is a link that leaves the folder.",
+                remedy="copy the model with its real files (cp -rL).",
+            )
+        if stat.S_ISREG(status.st_mode):
+            total += status.st_size
+            if 0 < status.st_size < HEAD_BYTES:  # pointers and error pages are small
+                _check_text(file, read_head(file))
+    if total > MAX_FILE_BYTES:
+        raise ModelFileError(
+            f"{path}: the folder's files have {total:,} bytes; the limit is {MAX_FILE_BYTES:,}.",
+            remedy="pass a smaller model.",
+        )
+    return total
+
+
+def _walk(path: Path) -> Iterator[tuple[Path, os.stat_result]]:
+    for folder, folders, files in os.walk(path):
+        for name in (*folders, *files):
+            file = Path(folder, name)
+            try:
+                yield file, file.stat()
+            except OSError as error:
+                raise ModelFileError(
+                    f"{path}: {file.relative_to(path)} in it cannot be read: {error.strerror}.",
+                    remedy="copy the model with its real files.",
+                ) from error
+
+
+def _check_directory(path: Path) -> None:
+    """Bound the archive's directory by its end record, before zipfile reads all of it."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        file.seek(max(0, size - (1 << 16) - 22))
+        tail = file.read()
+    at = tail.rfind(b"PK\x05\x06")
+    if at < 0 or len(tail) - at < 22:
+        raise ModelFileError(
+            f"{path}: the zip archive is truncated: it has {size:,} bytes, and its directory, which comes at the end, "
+            "is missing.",
+            remedy=_AGAIN,
+        )
+    members, directory = struct.unpack_from("<HI", tail, at + 10)
+    if members == 0:
+        raise ModelFileError(f"{path}: an empty zip archive.", remedy=_AGAIN)
+    long_form = tail.rfind(b"PK\x06\x06", 0, at)
+    if long_form >= 0 and at - long_form >= 56:
+        members, directory = struct.unpack_from("<QQ", tail, long_form + 32)
+    if members > MAX_MEMBERS or directory > MAX_DIRECTORY_BYTES:
+        raise ModelFileError(
+            f"{path}: the zip archive has {members:,} members and a directory of {directory:,} bytes (limits "
+            f"{MAX_MEMBERS:,} and {MAX_DIRECTORY_BYTES:,}).",
+            remedy="do not use this file.",
+        )
+
+
+def _check_member(path: Path, member: zipfile.ZipInfo) -> None:
+    name = member.filename
+    parts = name.replace("\\", "/").split("/")
+    if name.startswith(("/", "\\")) or ".." in parts or re.match(r"[A-Za-z]:", name):
+        raise ModelFileError(
+            f"{path}: the archive's member {name!r} would be unpacked outside its folder (a zip slip).",
+            remedy="do not use this file.",
+        )
+    if stat.S_ISLNK(member.external_attr >> 16):
+        raise ModelFileError(f"{path}: the archive's member {name!r} is a link.", remedy="do not use this file.")
+    if member.flag_bits & 1:
+        raise ModelFileError(f"{path}: the archive's member {name!r} is encrypted.", remedy="save it unencrypted.")
+
+
+def _check_zip_kind(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    names = [m.filename for m in members]
+    if any(n.endswith("data.pkl") or n == "constants.pkl" for n in names):
+        raise _refused(path, "a PyTorch checkpoint (a zip archive with a pickle)", "export it with torch.onnx.export.")
+    if all(n.endswith(".npy") for n in names):
+        raise _refused(path, "a NumPy .npz archive of arrays", "pass it as data (Dataset.from_npz), not as a model.")
+
+
+#: Beginnings that tell a file, what it is, and the remedy.
+_KINDS: tuple[tuple[bytes, str, str], ...] = (
+    (b"\x93NUMPY", "a NumPy array", "pass it as data, not as a model."),
+    (b"\x1f\x8b", "a gzip archive", "unpack it first."),
+    (b"BZh", "a bzip2 archive", "unpack it first."),
+    (b"\xfd7zXZ\0", "an xz archive", "unpack it first."),
+    (b"\x28\xb5\x2f\xfd", "a zstandard archive", "unpack it first."),
+    (b"7z\xbc\xaf\x27\x1c", "a 7-zip archive", "unpack it first."),
+    (b"GGUF", "a GGUF file", "export the model to ONNX."),
+)
+
+
+def _check_kind(path: Path, head: bytes) -> None:
+    _check_text(path, head)
+    for start, found, remedy in _KINDS:
+        if head.startswith(start):
+            raise _refused(path, found, remedy)
+    if head[257:262] == b"ustar":
+        raise _refused(path, "a tar archive", "unpack it first.")
+    if len(head) > 8 and struct.unpack_from("<Q", head)[0] < MAX_JSON_BYTES and head[8:10] == b'{"':
+        raise _refused(path, "a safetensors file, which holds weights only", "export the model to ONNX.")
+    if _is_pickle(path, head):
+        kind = "a joblib pickle" if b"joblib" in head or path.suffix == ".joblib" else "a Python pickle"
+        raise _refused(
+            path, f"{kind}, which is never unpickled, since that runs code", "export it as .keras, .onnx or .tflite."
+        )
+
+
+def _is_pickle(path: Path, head: bytes) -> bool:
+    if len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5:
+        return True
+    if re.match(rb"\(?c[A-Za-z_][\w.]*\n\w+\n|\([dl]p\d*\n", head):
+        return True
+    return path.suffix.lower() in {".pkl", ".pickle", ".joblib"}
+
+
+def _check_text(path: Path, head: bytes) -> None:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:512].lower()
+    if start.startswith((b"version https://git-lfs", b"version http://git-media", b"version https://hawser")):
+        raise ModelFileError(f"{path}: this is a Git LFS pointer, not the model itself.", remedy="run git lfs pull.")
+    if b"/annex/objects/" in start and len(head) < 1024:
+        raise ModelFileError(f"{path}: this is a git-annex pointer.", remedy="run git annex get.")
+    if start.startswith((b"<!doctype html", b"<html", b"<head")) or (start.startswith(b"<?xml") and b"<html" in start):
+        raise ModelFileError(
+            f"{path}: this is an HTML page, not a model: the download gave a web page instead of the file.",
+            remedy="open the address in a browser, sign in if asked, and download the raw file.",
+        )
+
+
+def _refused(path: Path, found: str, remedy: str) -> ModelFileError:
+    return ModelFileError(f"{path}: this is {found}.", remedy=remedy)
