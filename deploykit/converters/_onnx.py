@@ -1,0 +1,127 @@
+"""SavedModel to ONNX through tf2onnx."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from deploykit.converters._keras import signature_function
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.extras import require
+
+#: High enough for per-channel quantization and LayerNormalization, low enough for every runtime in use.
+OPSET = 17
+_LIMIT_BYTES = 2_000_000_000
+
+
+def write(saved_model: Path, target: Path) -> None:
+    """Convert the serving signature of a SavedModel, keeping names and order of inputs and outputs.
+
+    Raises:
+        UnsupportedModelError: An operator has no counterpart in ONNX; names it.
+    """
+    onnx = require("onnx", "tensorflow")
+    convert = require("tf2onnx.convert", "tensorflow")
+    graph, inputs, outputs = _frozen(saved_model)
+    try:
+        model, _ = convert.from_graph_def(
+            graph,
+            name=saved_model.name,
+            input_names=list(inputs),
+            output_names=list(outputs),
+            opset=OPSET,
+            tensors_to_rename=inputs | outputs,
+            custom_op_handlers={"Erfc": (_erfc, [])},
+        )
+    except MemoryError:
+        raise
+    except Exception as error:  # tf2onnx raises what its handlers raise
+        raise _conversion_error(error, saved_model.name) from error
+    _check_operators(model, saved_model.name)
+    _name_batch(model)
+    if model.ByteSize() > _LIMIT_BYTES:
+        raise UnsupportedModelError(
+            f"{saved_model.name} gives {model.ByteSize() / 1e9:.1f} GB of ONNX; at most 2 GB fit into one file.",
+            remedy="use the TensorFlow runtime for this model.",
+        )
+    onnx.save(model, str(target))
+
+
+def _conversion_error(error: Exception, name: str) -> UnsupportedModelError:
+    text = " ".join(str(error).split())
+    found = re.search(r"[Oo]p(?:erator)? (?:type )?\[?'?(?:name: )?(?P<op>\w+)", text)
+    what = f" ({found['op']})" if found else ""
+    return UnsupportedModelError(
+        f"tf2onnx cannot convert {name}{what}: {type(error).__name__}: {text[:400]}",
+        remedy="use LiteRT or TensorFlow for this model, or replace the layer.",
+    )
+
+
+def _check_operators(model: Any, name: str) -> None:
+    """tf2onnx leaves what it cannot convert in the graph under its TensorFlow name."""
+    onnx = require("onnx", "tensorflow")
+    unknown = sorted({n.op_type for n in _nodes(model.graph) if n.domain == "" and not onnx.defs.has(n.op_type)})
+    if unknown:
+        raise UnsupportedModelError(
+            f"ONNX has no operator for {', '.join(unknown)} in {name}.",
+            remedy="use LiteRT or TensorFlow for this model, or replace the layers that need it.",
+        )
+
+
+def _nodes(graph: Any) -> Any:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _nodes(attribute.g)
+
+
+def _frozen(saved_model: Path) -> tuple[Any, dict[str, str], dict[str, str]]:
+    """The serving signature as a graph of constants; its input and output tensors with their names in the signature."""
+    tf = require("tensorflow", "tensorflow")
+    constants = require("tensorflow.python.framework.convert_to_constants", "tensorflow")
+    loaded, signature = signature_function(saved_model)
+    taken, given = signature.structured_input_signature[1], list(signature.structured_outputs)
+    specs = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in taken.items()]
+
+    def call(*tensors: Any) -> list[Any]:
+        found = signature(**dict(zip(taken, tensors, strict=True)))
+        return [found[name] for name in given]
+
+    function = tf.function(call, input_signature=specs).get_concrete_function()
+    frozen = constants.convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
+    del loaded  # it owned the variables, which are constants now
+    graph = frozen.graph.as_graph_def(add_shapes=True)
+    _allow_inlining(graph)
+    inputs = {tensor.name: name for tensor, name in zip(frozen.inputs, taken, strict=True)}
+    return graph, inputs, {tensor.name: name for tensor, name in zip(frozen.outputs, given, strict=True)}
+
+
+def _allow_inlining(graph: Any) -> None:
+    """Keras compiles grouped convolutions apart, with XLA; tf2onnx sees into a function only when it can be inlined."""
+    for part in (*graph.library.function, *graph.node, *(n for f in graph.library.function for n in f.node_def)):
+        for attribute in ("_XlaMustCompile", "_noinline"):
+            if attribute in part.attr:
+                del part.attr[attribute]
+
+
+def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """The complement of the error function, which the exact GELU uses: ONNX has the error function alone."""
+    del arguments
+    np = require("numpy", "")
+    utils = require("tf2onnx.utils", "tensorflow")
+    known = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    given, result = node.input[0], node.output[0]
+    context.remove_node(node.name)
+    one = context.make_const(f"{name}_one", np.array(1, utils.map_onnx_to_numpy_type(known["dtypes"][0])))
+    error = context.make_node("Erf", [given], **known)
+    context.make_node("Sub", [one.output[0], error.output[0]], name=name, outputs=[result], **known)
+
+
+def _name_batch(model: Any) -> None:
+    """Call the free first dimension ``batch`` everywhere, so that shape inference can follow it."""
+    for value in (*model.graph.input, *model.graph.output):
+        dims = value.type.tensor_type.shape.dim
+        if dims and not dims[0].HasField("dim_value"):
+            dims[0].dim_param = "batch"

@@ -1,0 +1,106 @@
+"""Setting up and running TensorFlow's TFLite converter; conversions and quantization share it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from deploykit.converters._keras import SIGNATURE, signature_function
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.extras import require
+
+_OPERATORS = re.compile(r"(?:TF Select|Flex|Custom) ops: ([\w, .:]+?)(?= ?(?:Details|Custom|TF Select|Flex|See|$))")
+
+
+def converter_of(saved_model: Path) -> Any:
+    """A ``tf.lite.TFLiteConverter`` for the serving signature of a SavedModel.
+
+    Raises:
+        UnsupportedModelError: The SavedModel has no serving signature.
+    """
+    tf = require("tensorflow", "tensorflow")
+    try:
+        return tf.lite.TFLiteConverter.from_saved_model(str(saved_model), signature_keys=[SIGNATURE])
+    except (KeyError, ValueError) as error:
+        signature_function(saved_model)  # says which signatures there are
+        text = " ".join(str(error).split())
+        raise UnsupportedModelError(f"TFLite cannot read {saved_model.name}: {text[:300]}") from error
+
+
+def fixed_batch_converter_of(saved_model: Path) -> Any:
+    """A converter for the serving signature with the batch fixed at one.
+
+    Recurrent layers keep their steps in lists of tensors; TFLite has those only when their shape is known.
+    """
+    tf = require("tensorflow", "tensorflow")
+    loaded, signature = signature_function(saved_model)
+    taken = signature.structured_input_signature[1]
+    specs = [tf.TensorSpec([1, *spec.shape[1:]], spec.dtype, name=name) for name, spec in taken.items()]
+
+    def call(*tensors: Any) -> Any:
+        return signature(**dict(zip(taken, tensors, strict=True)))
+
+    function = tf.function(call, input_signature=specs).get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([function], loaded)
+    converter._experimental_default_to_single_batch_in_tensor_list_ops = True
+    return converter
+
+
+def converted(converter: Any, name: str) -> bytes:
+    """Run the converter.
+
+    Raises:
+        UnsupportedModelError: TFLite lacks an operator (names all of them), or the quantizer refuses the graph.
+    """
+    try:
+        return bytes(converter.convert())
+    except MemoryError:
+        raise
+    except Exception as error:  # the converter's own class is private; what it wraps can be anything
+        raise conversion_error(error, name) from error
+
+
+def conversion_error(error: Exception, name: str) -> UnsupportedModelError:
+    """The converter's message, which quotes the whole graph, in one line that names the operators."""
+    text = " ".join(str(error).split())
+    if operators := missing_operators(text):
+        return UnsupportedModelError(
+            f"TFLite has no operator for {', '.join(operators)} in {name}.",
+            remedy="use ONNX Runtime or TensorFlow for this model, or replace the layers that need it.",
+        )
+    return UnsupportedModelError(
+        f"TFLite cannot convert {name}: {text[:400]}",
+        remedy="use ONNX Runtime or TensorFlow for this model; the log has the converter's full message.",
+    )
+
+
+def missing_operators(text: str) -> list[str]:
+    """Names of TensorFlow operators the converter says it lacks."""
+    found = {op.strip() for group in _OPERATORS.findall(text) for op in group.split(",")}
+    return sorted(f for f in found if f)
+
+
+def write(saved_model: Path, target: Path, notes: dict[str, Any], setup: Any = None) -> None:
+    """Convert a SavedModel to a ``.tflite`` file.
+
+    Args:
+        saved_model: The folder.
+        target: The file to write.
+        notes: Takes a note when the batch had to be fixed.
+        setup: Called with the converter before it runs, to set quantization options.
+    """
+    try:
+        content = _attempt(converter_of(saved_model), saved_model, setup)
+    except UnsupportedModelError as error:
+        if "TensorList" not in error.message:
+            raise
+        content = _attempt(fixed_batch_converter_of(saved_model), saved_model, setup)
+        notes["batch"] = "fixed at 1: TFLite has recurrent layers only for a known batch size"
+    target.write_bytes(content)
+
+
+def _attempt(converter: Any, saved_model: Path, setup: Any) -> bytes:
+    if setup is not None:
+        setup(converter)
+    return converted(converter, saved_model.name)

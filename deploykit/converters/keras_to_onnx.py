@@ -1,0 +1,27 @@
+"""Keras 3 to ONNX."""
+
+from __future__ import annotations
+
+from deploykit.converters import _keras, _onnx
+from deploykit.converters._contract import Converter, Job
+
+
+class KerasToOnnx(Converter):
+    """Goes through a SavedModel, which keeps the names that ``model.export(format="onnx")`` drops."""
+
+    name = "keras_to_onnx"
+    label = "Keras to ONNX"
+    help = "Converts to a float32 ONNX file; input and output names stay."
+    extra = "tensorflow"
+    requires = ("tensorflow", "keras", "tf2onnx", "onnx")
+    group = "tensorflow"
+    accepts = "keras"
+    produces = "onnx"
+
+    def _convert(self, job: Job) -> None:
+        model = _keras.load(job.source, trusted=job.trusted)
+        with _keras.as_saved_model(model) as folder:
+            _onnx.write(folder, job.target)
+
+
+ADAPTER = KerasToOnnx()
