@@ -28,7 +28,7 @@ class TensorSpec(Plain):
     zero_point: int = 0
 
     def __str__(self) -> str:
-        shape = "?" if self.shape is None else ", ".join("?" if d is None else str(d) for d in self.shape)
+        shape = "any shape" if self.shape is None else ", ".join("?" if d is None else str(d) for d in self.shape)
         return f"{self.name}: {self.dtype} ({shape})"
 
     @property
@@ -104,7 +104,7 @@ class Model(Plain):
     def __str__(self) -> str:
         return (
             f"{Path(self.origin or self.path).name}: {self.format}, {self.parameter_count:,} parameters, "
-            f"{self.size_bytes / 1000:,.0f} kB, {len(self.layers)} layers; "
+            f"{self.size_bytes / 1000:,.0f} kB, {len(self.layers)} layer{'s' if len(self.layers) != 1 else ''}; "
             f"in {'; '.join(map(str, self.inputs))}; out {'; '.join(map(str, self.outputs))}"
         )
 

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses, tuples and NumPy scalars as dicts, lists and numbers."""
+    """Dataclasses and NumPy scalars as dicts and numbers; tuples stay tuples, which JSON writes as lists."""
     import msgspec
 
     return msgspec.to_builtins(value, str_keys=True, enc_hook=_encode)
