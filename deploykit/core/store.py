@@ -152,6 +152,10 @@ class Store:
             found = self._one("SELECT context, data FROM sweeps WHERE context = ?", (context,))
         return (found[0], parse(found[1])) if found else None
 
+    def sweeps(self) -> dict[str, dict[str, Any]]:
+        """Facts of all sweeps by context."""
+        return {c: parse(d) for c, d in self._all("SELECT context, data FROM sweeps", ())}
+
     def put_row(self, context: str, place: int, row: Result) -> None:
         """Commit a row."""
         self._write("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)", (context, row.key, place, dump(row)))

@@ -98,8 +98,8 @@ class Workshop:
     ) -> Future[dict[str, Any]]:
         """Submit a step whose input is built."""
         if step is None:
-            arguments = {"path": self.model.path}
-            return self._running.submit(Task("deploykit.sweeping.work:sizes", arguments, name="reading the model"))
+            task = Task("deploykit.sweeping.work:sizes", {"path": self.model.path}, name="reading the model")
+            return self._running.submit(task)
         temporary = self._temporary(step)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)

@@ -1,0 +1,116 @@
+"""Which candidate wins for a goal, and why a goal is missed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from deploykit.choosing.pareto import cost_of, tied
+from deploykit.core.result import Result
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the user wants.
+
+    Attributes:
+        minimize: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"`` or ``"cpu"``.
+        max_drop: Largest loss of the metric: absolute for accuracies (0.01 is one percentage point), relative for
+            errors. The far end of the 95 % interval must satisfy it.
+    """
+
+    minimize: str = "latency"
+    max_drop: float = 0.01
+
+
+@dataclass(frozen=True)
+class Decision:
+    """The winner.
+
+    Attributes:
+        winner: The best so far; None only when no candidate at all is measured.
+        met: Whether it surely satisfies the goal.
+        reason: Why it was chosen, or why the goal is missed.
+        ties: Rows inside the goal whose cost cannot be told apart from the winner's.
+    """
+
+    winner: Result | None
+    met: bool
+    reason: str
+    ties: tuple[Result, ...] = ()
+
+
+def decide(
+    rows: Sequence[Result], goal: Goal, allowed: Callable[[Result], str] = lambda _row: "", *, relative: bool = False
+) -> Decision:
+    """The best row for a goal: always the best so far.
+
+    Among candidates whose cost cannot be told apart the smallest file wins.
+
+    Args:
+        rows: All rows.
+        goal: What is wanted.
+        allowed: Why a row may not be chosen, "" when it may.
+        relative: Whether changes of the metric are relative (errors).
+
+    Raises:
+        SettingError: An unknown cost.
+    """
+    cost = cost_of(goal.minimize)
+    measured = [r for r in rows if r.status == "measured" and cost(r) is not None]
+    usable = [r for r in measured if not allowed(r)]
+    if not usable:
+        if measured:
+            return Decision(None, met=False, reason=allowed(measured[0]))
+        failed = [r for r in rows if r.failure is not None]
+        cause = f" {failed[0].label}: {failed[0].failure.cause}" if failed and failed[0].failure else ""
+        return Decision(None, met=False, reason=f"no candidate is measured yet.{cause}")
+    inside = [r for r in usable if _drop(r) <= goal.max_drop]
+    if not inside:
+        return _closest(usable, goal, relative=relative)
+    cheapest = min(inside, key=lambda r: _cost(r, goal))
+    ties = tied(inside, cheapest, goal.minimize)
+    winner = min([cheapest, *ties], key=lambda r: (_size(r), _cost(r, goal)))
+    others = tuple(r for r in [cheapest, *ties] if r.key != winner.key)
+    reason = f"the lowest {goal.minimize} of {len(inside)} candidates that surely lose at most "
+    reason += _amount(goal.max_drop, relative=relative)
+    if others:
+        plural = "s" if len(others) > 1 else ""
+        reason += f"; tied with {len(others)} other{plural} by interval, the smallest file wins"
+    tempting = [r for r in usable if r not in inside and _cost(r, goal) < _cost(winner, goal)]
+    if tempting:
+        count = len(tempting)
+        verb = "is" if count == 1 else "are"
+        reason += f"; {count} cheaper one{'s' if count > 1 else ''} {verb} not surely inside the limit"
+    return Decision(winner, met=True, reason=reason + ".", ties=others)
+
+
+def _closest(usable: list[Result], goal: Goal, *, relative: bool) -> Decision:
+    winner = min(usable, key=lambda r: (_drop(r), _cost(r, goal)))
+    assert winner.measurement is not None
+    drop = winner.measurement.score.drop
+    shown = f"{_amount(drop.value, relative=relative)} (95 % interval up to {_amount(drop.high, relative=relative)})"
+    reason = f"nothing surely stays within {_amount(goal.max_drop, relative=relative)}; the closest loses {shown}."
+    if drop.value <= goal.max_drop < drop.high:
+        reason += " More evaluation data would tell."
+    return Decision(winner, met=False, reason=reason)
+
+
+def _amount(drop: float, *, relative: bool) -> str:
+    return f"{100 * drop:.2f} %" if relative else f"{100 * drop:.2f} pp"
+
+
+def _drop(row: Result) -> float:
+    assert row.measurement is not None
+    return row.measurement.score.drop.high
+
+
+def _size(row: Result) -> int:
+    assert row.measurement is not None
+    return row.measurement.size_bytes
+
+
+def _cost(row: Result, goal: Goal) -> float:
+    interval = cost_of(goal.minimize)(row)
+    assert interval is not None
+    return interval.value

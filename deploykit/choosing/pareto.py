@@ -1,0 +1,84 @@
+"""The front of quality against cost, with ties by interval."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from deploykit.core.errors import unknown_name
+from deploykit.core.result import Interval, Result
+
+#: What can be minimized: name → (title, unit, the row's value as an interval, smaller is better).
+_Cost = Callable[[Result], Interval | None]
+
+
+def _latency(row: Result) -> Interval | None:
+    """Relative latency (1 / speed-up): paired with the baseline, so comparable between groups of launches."""
+    latency = row.measurement.latency if row.measurement else None
+    if latency is None:
+        return None
+    speedup = latency.speedup
+    return Interval(1 / speedup.value, 1 / speedup.high, 1 / speedup.low if speedup.low > 0 else float("inf"))
+
+
+def _exact(get: Callable[[Result], float | None]) -> _Cost:
+    def cost(row: Result) -> Interval | None:
+        value = get(row) if row.measurement else None
+        return None if value is None else Interval(value, value, value)
+
+    return cost
+
+
+COSTS: dict[str, _Cost] = {
+    "latency": _latency,
+    "size": _exact(lambda r: r.measurement.size_bytes if r.measurement else None),
+    "compressed_size": _exact(lambda r: r.measurement.compressed_bytes if r.measurement else None),
+    "memory": _exact(lambda r: r.measurement.peak_memory_bytes if r.measurement else None),
+    "cpu": _exact(lambda r: r.measurement.latency.cpu_ms if r.measurement and r.measurement.latency else None),
+}
+
+
+def cost_of(name: str) -> _Cost:
+    """The cost called ``name``.
+
+    Raises:
+        SettingError: No such cost (lists the known ones).
+    """
+    if name not in COSTS:
+        raise unknown_name("cost to minimize", name, COSTS)
+    return COSTS[name]
+
+
+def beats(one: Result, other: Result, cost: str = "latency") -> bool:
+    """Whether ``one`` is surely better on one axis and, by estimate, no worse on the other."""
+    first, second = cost_of(cost)(one), cost_of(cost)(other)
+    if first is None or second is None or one.measurement is None or other.measurement is None:
+        return False
+    good, bad = one.measurement.score.drop, other.measurement.score.drop
+    surely_cheaper = first.high < second.low
+    surely_better = good.high < bad.low
+    return (surely_cheaper and good.value <= bad.value) or (surely_better and first.value <= second.value)
+
+
+def front(rows: Sequence[Result], cost: str = "latency") -> list[Result]:
+    """Rows that no other row beats, cheapest first: the Pareto front and what cannot be told apart from it."""
+    measured = [r for r in rows if r.status == "measured" and cost_of(cost)(r) is not None]
+    kept = [r for r in measured if not any(beats(other, r, cost) for other in measured if other is not r)]
+    return sorted(kept, key=lambda r: _value(r, cost))
+
+
+def tied(rows: Sequence[Result], winner: Result, cost: str = "latency") -> list[Result]:
+    """Rows whose cost cannot be told apart from the winner's: the intervals overlap."""
+    best = cost_of(cost)(winner)
+    assert best is not None
+    found = []
+    for row in rows:
+        value = cost_of(cost)(row)
+        if row.key != winner.key and value is not None and value.low <= best.high and best.low <= value.high:
+            found.append(row)
+    return found
+
+
+def _value(row: Result, cost: str) -> float:
+    interval = cost_of(cost)(row)
+    assert interval is not None
+    return interval.value

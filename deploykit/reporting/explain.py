@@ -1,0 +1,98 @@
+"""Why a candidate is what it is, in plain sentences."""
+
+from __future__ import annotations
+
+from deploykit.choosing.goals import Decision, Goal
+from deploykit.core.registry import registry
+from deploykit.core.result import Latency, Measurement, Result
+from deploykit.reporting import numbers
+
+
+def verdict(row: Result, goal: Goal, *, relative: bool) -> str:
+    """One sentence: faster or not, and how surely inside the limit."""
+    measurement = row.measurement
+    if measurement is None or measurement.latency is None:
+        cause = f": {row.failure.cause} {row.failure.remedy}".rstrip() if row.failure else ""
+        return f"{row.status.capitalize()}{cause}."
+    latency, drop = measurement.latency, measurement.score.drop
+    if latency.claim == "baseline":
+        return "This is the model as given: the baseline of all comparisons."
+    inside = drop.high <= goal.max_drop
+    maybe = drop.value <= goal.max_drop
+    limit = f"{100 * goal.max_drop:.1f} {'%' if relative else 'pp'}"
+    speed = numbers.times(latency.speedup)
+    if latency.claim == "faster":
+        if inside:
+            return f"Faster ({speed}), and surely inside the limit of {limit}."
+        if maybe:
+            return f"Faster ({speed}), but may lose more than {limit} ({numbers.points(measurement.score.change)})."
+        return f"Faster ({speed}), but loses more than {limit} ({numbers.points(measurement.score.change)})."
+    if latency.claim == "slower":
+        return f"Slower: {speed}."
+    if latency.claim == "same":
+        return f"Not faster: {speed}."
+    return f"Inconclusive: {speed}. No claim is made."
+
+
+def sentences(row: Result, decision: Decision | None, goal: Goal, *, relative: bool, left_out: int = 0) -> list[str]:
+    """The explanation of a row, most important first."""
+    lines = [f"{row.label} on {row.candidate.target} ({row.key})", verdict(row, goal, relative=relative)]
+    if decision is not None:
+        said = "Chosen" if decision.met else "Goal missed"
+        lines.append(f"{said}: {decision.reason}")
+    measurement = row.measurement
+    if measurement is None:
+        return lines
+    lines += _quality(measurement, relative=relative)
+    if measurement.latency is not None:
+        lines += _speed(row, measurement.latency)
+    lines.append(
+        f"Size {numbers.kilobytes(measurement.size_bytes)} kB, {numbers.kilobytes(measurement.compressed_bytes)} kB "
+        "after gzip."
+    )
+    if row.family.startswith("prune") and measurement.latency is not None and measurement.latency.claim != "faster":
+        note = getattr(registry("deploykit.runtimes", "runtime").get(row.candidate.target.runtime), "note", "")
+        lines.append(f"Pruned weights are zeros that this runtime multiplies all the same. {note}".strip())
+    if row.same_as:
+        lines.append(f"Its file is byte for byte that of {row.same_as}: measured once.")
+    return lines
+
+
+def _quality(measurement: Measurement, *, relative: bool) -> list[str]:
+    score = measurement.score
+    name = score.metric.replace("_", " ")
+    value = f"{score.value:.4g}" if relative else f"{100 * score.value:.2f} %"
+    unit = "%" if relative else "pp"
+    lines = [
+        f"{name} {value} on {score.examples:,} evaluation examples, change {numbers.points(score.change)} {unit} "
+        f"(paired, 95 % interval)."
+    ]
+    if measurement.flips:
+        lines.append(f"{len(measurement.flips)} examples get another answer than from the model as given.")
+    if (confirmed := measurement.confirmation) is not None:
+        agrees = confirmed.change.low <= score.change.value <= confirmed.change.high
+        lines.append(
+            f"On {confirmed.examples:,} test examples that chose nothing the change is "
+            f"{numbers.points(confirmed.change)} {unit}" + ("." if agrees else ": the evaluation split flattered it.")
+        )
+    return lines
+
+
+def _speed(row: Result, latency: Latency) -> list[str]:
+    floor = f"±{100 * latency.noise_floor:.1f} %"
+    lines = [
+        f"p50 {numbers.plus_minus(latency.p50_ms, 3)} ms, p90 {latency.p90_ms:.3f} ms, {latency.cpu_ms:.3f} ms of CPU "
+        f"time; {latency.runs:,} runs in {latency.launches} launches, noise floor {floor}."
+    ]
+    if latency.speedup_same_runtime is not None and latency.claim != "baseline":
+        lines.append(
+            f"Of that, {numbers.times(latency.speedup_same_runtime)} is against float32 on the same runtime; the rest "
+            "is the change of runtime."
+        )
+    if "noisy" in latency.flags:
+        lines.append("Noisy: two copies of the same model could not be told to be equally fast within 2 %.")
+    if "inconclusive" in latency.flags:
+        lines.append("Inconclusive: the interval of the speed-up is wider than ±10 %.")
+    if "not warm" in latency.flags:
+        lines.append("Not warm: latency had not settled after two seconds of warm-up.")
+    return lines

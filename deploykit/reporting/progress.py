@@ -1,0 +1,96 @@
+"""Progress of long work as text: a bar in a terminal, a line now and then elsewhere."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TextIO
+
+from deploykit.core.events import OnProgress, Progress
+
+_LINE_EVERY_S = 5.0
+_BAR = 24
+
+
+def line(progress: Progress) -> str:
+    """One line: what runs now, what is done and left."""
+    if progress.phase in {"done", "cancelled"}:
+        return f"{progress.phase}: {progress.doing}"
+    parts = [f"{progress.done} of {progress.total}", progress.doing]
+    if progress.reused:
+        parts.append(f"{progress.reused} reused")
+    if progress.failed:
+        parts.append(f"{progress.failed} failed")
+    if progress.seconds_left is not None:
+        parts.append(f"about {duration(progress.seconds_left)} left")
+    return " · ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Two units at most, rounded to 5 s below a minute and 10 s above."""
+    if seconds < 60:
+        return f"{max(5, 5 * round(seconds / 5))} s"
+    minutes, rest = divmod(10 * round(seconds / 10), 60)
+    hours, minutes = divmod(int(minutes), 60)
+    if hours:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    return f"{minutes} min {rest:.0f} s" if rest else f"{minutes} min"
+
+
+class TerminalBar:
+    """A bar that rewrites its line."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream or sys.stderr
+        self._lock = threading.Lock()
+        self._shown = 0.0
+
+    def __call__(self, progress: Progress) -> None:
+        """Show the state; at most ten times a second."""
+        ended = progress.phase in {"done", "cancelled"}
+        with self._lock:
+            if not ended and time.monotonic() - self._shown < 0.1:
+                return
+            self._shown = time.monotonic()
+            share = progress.done / progress.total if progress.total else 0.0
+            full = round(_BAR * min(share, 1.0))
+            text = f"{'█' * full}{'░' * (_BAR - full)} {line(progress)}"
+            width = shutil.get_terminal_size().columns - 1
+            text = text if len(text) <= width else text[: width - 1] + "…"
+            self._stream.write(f"\r\x1b[K{text}" + ("\n" if ended else ""))
+            self._stream.flush()
+
+
+class Lines:
+    """A line every few seconds and at every change of phase: for logs, notebooks and pipes."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self._stream = stream
+        self._lock = threading.Lock()
+        self._shown = 0.0
+        self._phase = ""
+
+    def __call__(self, progress: Progress) -> None:
+        """Print the state when it is time."""
+        with self._lock:
+            now = time.monotonic()
+            if progress.phase == self._phase and now - self._shown < _LINE_EVERY_S:
+                return
+            self._shown, self._phase = now, progress.phase
+            share = f"[{100 * progress.done / progress.total:3.0f} %] " if progress.total else ""
+            print(share + line(progress), file=self._stream or sys.stdout, flush=True)
+
+
+@contextmanager
+def automatic(progress: OnProgress | None) -> Iterator[OnProgress]:
+    """The given callback, or what suits where this runs: a bar in a terminal, lines elsewhere."""
+    if progress is not None:
+        yield progress
+    elif sys.stderr is not None and sys.stderr.isatty() and "ipykernel" not in sys.modules:
+        yield TerminalBar()
+    else:
+        yield Lines()

@@ -1,0 +1,227 @@
+"""All rows of a sweep, the front, and the choice."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from deploykit.choosing.goals import Decision, Goal, decide
+from deploykit.choosing.pareto import front
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import CandidateError, StoreError, unknown_name
+from deploykit.core.model import Model
+from deploykit.core.registry import registry
+from deploykit.core.result import Result
+from deploykit.core.serial import dump
+from deploykit.core.store import Store
+from deploykit.reporting import table, tradeoff
+from deploykit.reporting.choice import Choice
+from deploykit.reporting.html import notebook, page
+from deploykit.reporting.rows import records
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Version of the JSON that `Report.to_json` gives.
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Report:
+    """The results of a sweep. Opening one reads the store; it does not change when the store does.
+
+    Attributes:
+        path: The store's folder.
+        rows: One row for each candidate, failed ones too, in the order of the plan.
+        facts: Model, data, metric and baseline of the sweep.
+    """
+
+    path: Path
+    rows: tuple[Result, ...]
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, store: str | Path, *, context: str | None = None) -> Self:
+        """Read the report of a store.
+
+        Args:
+            store: The store's folder.
+            context: Which sweep, when the store holds sweeps of several models or datasets; the latest by default.
+
+        Raises:
+            StoreError: No store, or no sweep in it.
+        """
+        opened = Store(store)
+        try:
+            found = opened.sweep(context)
+            if found is None:
+                raise StoreError(f"the store {opened.path} holds no sweep.", remedy="run deploykit sweep on it.")
+            return cls(opened.path, tuple(opened.rows(found[0])), found[1])
+        finally:
+            opened.close()
+
+    # -- facts ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def model(self) -> Model:
+        """The model as given."""
+        return Model.from_json(self.facts["model"])
+
+    @cached_property
+    def data(self) -> Dataset:
+        """The data, from the store."""
+        return Dataset.open(self.path / self.facts["data"])
+
+    @property
+    def baseline(self) -> str:
+        """Key of the model as given on its own runtime."""
+        return str(self.facts["baseline"])
+
+    @property
+    def metric(self) -> str:
+        """Name of the metric that decides."""
+        return str(self.facts["metric"])
+
+    @property
+    def relative(self) -> bool:
+        """Whether changes of the metric are relative (errors) rather than differences (accuracies)."""
+        return bool(self.facts["relative"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether every row is measured or failed."""
+        return bool(self.rows) and all(r.status != "pending" for r in self.rows)
+
+    def row(self, key: str) -> Result:
+        """The row of a candidate.
+
+        Raises:
+            SettingError: No such candidate.
+        """
+        found = [r for r in self.rows if r.key == key] or [r for r in self.rows if key and r.key.startswith(key)]
+        if len(found) != 1:
+            raise unknown_name("candidate", key, [r.key for r in self.rows])
+        return found[0]
+
+    def group_of(self, runtime: str) -> Any:
+        """Import group of a runtime's children."""
+        return registry("deploykit.runtimes", "runtime").get(runtime).group
+
+    # -- choosing ---------------------------------------------------------------------------------------------------
+
+    def best(self, *, minimize: str = "latency", max_drop: float = 0.01, layout: str | None = None) -> Choice:
+        """The best candidate so far for a goal; never raises because a goal is missed.
+
+        Args:
+            minimize: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"`` or ``"cpu"``.
+            max_drop: Largest loss of the metric, absolute for accuracies, relative for errors; the far end of the 95 %
+                interval must satisfy it.
+            layout: Only candidates that this export layout can hold.
+
+        Raises:
+            SettingError: An unknown cost or layout.
+            CandidateError: No candidate at all is measured, or the layout can hold none.
+        """
+        goal = Goal(minimize, max_drop)
+        decision = self._decide(goal, layout)
+        if decision.winner is None:
+            raise CandidateError(
+                f"there is nothing to choose: {decision.reason}", remedy="run the sweep, or choose another layout."
+            )
+        return Choice(self, decision.winner, goal, decision)
+
+    def choice_for(self, key: str, *, minimize: str = "latency", max_drop: float = 0.01) -> Choice:
+        """A candidate picked by its key (or the beginning of it)."""
+        return Choice(self, self.row(key), Goal(minimize, max_drop))
+
+    def ranked(self, goal: Goal) -> list[Result]:
+        """Measured rows, best first: those inside the goal before the others."""
+        left, ranked = list(self.rows), []
+        while (winner := decide(left, goal, relative=self.relative).winner) is not None:
+            ranked.append(winner)
+            left = [r for r in left if r.key != winner.key]
+        return ranked
+
+    def pareto(self, cost: str = "latency") -> list[Result]:
+        """Rows no other row surely beats, cheapest first."""
+        return front(self.rows, cost)
+
+    def _decide(self, goal: Goal, layout: str | None = None) -> Decision:
+        if layout is None:
+            return decide(self.rows, goal, relative=self.relative)
+        exporter = registry("deploykit.exporters", "layout").get(layout)
+        return decide(self.rows, goal, lambda row: exporter.refuses(row.format), relative=self.relative)
+
+    def _chosen(self) -> str:
+        winner = self._decide(Goal()).winner
+        return winner.key if winner else ""
+
+    # -- showing ----------------------------------------------------------------------------------------------------
+
+    def to_frame(self) -> pd.DataFrame:
+        """All rows as a data frame with flat columns, units in their names; the index is the candidate's key."""
+        import pandas as pd
+
+        return pd.DataFrame.from_records(records(self.rows, self.baseline), index="key")
+
+    def chart(self, *, x: str = "latency", max_drop: float | None = 0.01, dark: bool = False) -> Any:
+        """The trade-off chart (Altair).
+
+        Args:
+            x: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"`` or ``"cpu"``.
+            max_drop: Limit to draw.
+            dark: Colors for a dark background.
+        """
+        if x not in tradeoff.AXES:
+            raise unknown_name("axis", x, tradeoff.AXES)
+        return tradeoff.chart(
+            self.rows, self.baseline, x=x, max_drop=max_drop, chosen=self._chosen(), relative=self.relative,
+            higher_is_better=bool(self.facts["higher_is_better"]), dark=dark,
+        )  # fmt: skip
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything as plain data: ``schema``, ``metric``, ``baseline``, ``best`` and ``rows``.
+
+        Each row has ``key``, ``status`` and the columns of `to_frame`, and under ``result`` the whole record.
+        """
+        flat = records(self.rows, self.baseline)
+        return {
+            "schema": SCHEMA,
+            "store": str(self.path),
+            "model": self.facts["model"],
+            "metric": self.metric,
+            "baseline": self.baseline,
+            "best": self._chosen(),
+            "left_out": self.facts.get("left_out", []),
+            "rows": [{**record, "result": row.to_json()} for record, row in zip(flat, self.rows, strict=True)],
+        }
+
+    def save(self, path: str | Path) -> Path:
+        """Write `to_json` to a file."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(dump(self.to_json(), indent=True))
+        return path
+
+    def to_html(self, path: str | Path | None = None) -> str:
+        """A page with chart, table, choice and environment that needs no network; written to ``path`` if given."""
+        text = page(self)
+        if path is not None:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            Path(path).write_text(text, "utf-8")
+        return text
+
+    def __str__(self) -> str:
+        shown = table.text_table(self.rows, self.metric, relative=self.relative, best=self._chosen())
+        winner = self._decide(Goal())
+        said = f"* best so far: {winner.reason}" if winner.winner else winner.reason
+        return f"{shown}\n{said}"
+
+    def __repr__(self) -> str:
+        counts = {s: sum(r.status == s for r in self.rows) for s in ("measured", "failed", "pending")}
+        return f"Report({str(self.path)!r}, {', '.join(f'{n} {s}' for s, n in counts.items() if n)})"
+
+    def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
+        return {"text/plain": str(self), "text/html": notebook(self)}

@@ -1,0 +1,79 @@
+"""Results as flat records: the source of every table, chart and file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from deploykit.choosing.pareto import front
+from deploykit.core.result import Interval, Latency, Result, Score
+
+
+def records(rows: Sequence[Result], baseline: str) -> list[dict[str, Any]]:
+    """One flat record for each row, with the same keys; unknown values are None.
+
+    Units are in the names; ``change`` is a difference for accuracies and a ratio minus one for errors.
+    """
+    on_front = {r.key for r in front(rows)}
+    return [_record(row, baseline, on_front) for row in rows]
+
+
+def _record(row: Result, baseline: str, on_front: set[str]) -> dict[str, Any]:
+    measurement, target = row.measurement, row.candidate.target
+    latency = measurement.latency if measurement else None
+    failure = row.failure
+    return {
+        "key": row.key,
+        "status": row.status,
+        "candidate": row.label,
+        "family": row.family,
+        "runtime": target.runtime,
+        "device": target.device,
+        "threads": target.threads,
+        "batch_size": target.batch_size,
+        "format": row.format,
+        "is_baseline": row.key == baseline,
+        "on_front": row.key in on_front,
+        **_score(measurement.score if measurement else None),
+        "confirmed_change": measurement.confirmation.change.value if measurement and measurement.confirmation else None,
+        **_latency(latency),
+        "size_bytes": measurement.size_bytes if measurement else None,
+        "compressed_bytes": measurement.compressed_bytes if measurement else None,
+        "peak_memory_bytes": measurement.peak_memory_bytes if measurement else None,
+        "flips": len(measurement.flips) if measurement else None,
+        "same_as": row.same_as,
+        "cause": failure.cause if failure else "",
+        "remedy": failure.remedy if failure else "",
+        "log": failure.log if failure else "",
+    }
+
+
+def _score(score: Score | None) -> dict[str, Any]:
+    return {
+        "metric": score.metric if score else None,
+        "value": score.value if score else None,
+        **_interval("change", score.change if score else None),
+        **_interval("drop", score.drop if score else None),
+    }
+
+
+def _latency(latency: Latency | None) -> dict[str, Any]:
+    return {
+        **_interval("p50_ms", latency.p50_ms if latency else None),
+        "p90_ms": latency.p90_ms if latency else None,
+        "p99_ms": latency.p99_ms if latency else None,
+        "cpu_ms": latency.cpu_ms if latency else None,
+        **_interval("speedup", latency.speedup if latency else None),
+        **_interval("speedup_same_runtime", latency.speedup_same_runtime if latency else None),
+        "claim": latency.claim if latency else None,
+        "flags": ", ".join(latency.flags) if latency else "",
+        "launches": latency.launches if latency else None,
+    }
+
+
+def _interval(name: str, interval: Interval | None) -> dict[str, float | None]:
+    return {
+        name: interval.value if interval else None,
+        f"{name}_low": interval.low if interval else None,
+        f"{name}_high": interval.high if interval else None,
+    }

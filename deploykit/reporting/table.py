@@ -1,0 +1,147 @@
+"""The table of a report, as text and as HTML."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Sequence
+
+from deploykit.core.result import Result
+from deploykit.reporting import numbers
+from deploykit.reporting.numbers import DASH
+
+CSS = """
+.dk-report{font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;color:var(--jp-ui-font-color0,inherit)}
+.dk-report table{border-collapse:collapse;font-variant-numeric:tabular-nums;font-size:12px;margin:8px 0}
+.dk-report th{text-align:left;font-weight:600;padding:4px 10px;border-bottom:1px solid var(--jp-border-color1,#888);
+ white-space:nowrap}
+.dk-report td{padding:4px 10px;border-bottom:1px solid var(--jp-border-color2,#ccc);white-space:nowrap;text-align:left}
+.dk-report td.dk-n,.dk-report th.dk-n{text-align:right}
+.dk-report tr.dk-best td{font-weight:600}
+.dk-report td.dk-cause{white-space:normal;min-width:24em}
+.dk-report .dk-badge{border:1px solid currentColor;border-radius:4px;padding:0 4px;font-size:11px;font-weight:400}
+.dk-report .dk-scroll{overflow-x:auto}
+.dk-report caption{text-align:left;padding:4px 0;caption-side:top}
+"""
+
+_HEADERS = (
+    "Candidate", "Runtime", "{metric}, %", "Change, pp", "p50, ms", "p90, ms", "CPU, ms", "Speed-up",
+    "vs float32 there", "Size, kB", "gzip, kB", "Memory, MB",
+)  # fmt: skip
+_TEXT_COLUMNS = 2
+_RELATIVE_HEADERS = {"{metric}, %": "{metric}", "Change, pp": "Change, %"}
+
+
+def cells(rows: Sequence[Result], *, relative: bool) -> list[list[str]]:
+    """The cells of all rows that are not failed; badges are part of the candidate's cell."""
+    latencies = [r.measurement.latency for r in rows if r.measurement and r.measurement.latency]
+    digits = numbers.digits_for([v.p50_ms.half_width for v in latencies])
+    return [_cells(row, digits, relative=relative) for row in rows]
+
+
+def _cells(row: Result, digits: int, *, relative: bool) -> list[str]:
+    target = row.candidate.target
+    where = target.runtime + (f" ×{target.threads}" if target.threads > 1 else "")
+    where += f" {target.device}" if target.device != "cpu" else ""
+    where += f" batch {target.batch_size}" if target.batch_size > 1 else ""
+    measurement = row.measurement
+    if measurement is None:
+        return [row.label, where, *[DASH] * (len(_HEADERS) - 2)]
+    score, latency = measurement.score, measurement.latency
+    badges = [*(latency.flags if latency else ()), *(["same file"] if row.same_as else ())]
+    badges += ["slower"] if latency and latency.claim == "slower" else []
+    label = row.label + "".join(f" [{b}]" for b in badges)
+    baseline = latency is not None and latency.claim == "baseline"
+    value = f"{score.value:.4g}" if relative else f"{100 * score.value:.2f}"
+    found = [label, where, value, "baseline" if baseline else numbers.points(score.change)]
+    if latency is None:
+        found += [DASH] * 5
+    else:
+        found += [
+            numbers.plus_minus(latency.p50_ms, digits),
+            f"{latency.p90_ms:.{digits}f}",
+            f"{latency.cpu_ms:.{digits}f}",
+            "baseline" if baseline else numbers.times(latency.speedup),
+            numbers.times(latency.speedup_same_runtime),
+        ]
+    memory = measurement.peak_memory_bytes
+    return [
+        *found,
+        numbers.kilobytes(measurement.size_bytes),
+        numbers.kilobytes(measurement.compressed_bytes),
+        DASH if memory is None else f"{memory / 1e6:.1f}",
+    ]
+
+
+def headers(metric: str, *, relative: bool) -> list[str]:
+    """Column titles."""
+    titles = [_RELATIVE_HEADERS.get(h, h) if relative else h for h in _HEADERS]
+    return [t.format(metric=metric.replace("_", " ").capitalize() or "Metric") for t in titles]
+
+
+def ordered(rows: Sequence[Result]) -> tuple[list[Result], list[Result]]:
+    """Rows fastest first, unknown latencies last, and the failed ones apart."""
+
+    def order(row: Result) -> float:
+        latency = row.measurement.latency if row.measurement else None
+        return -latency.speedup.value if latency else math.inf
+
+    return sorted((r for r in rows if r.status != "failed"), key=order), [r for r in rows if r.status == "failed"]
+
+
+def text_table(rows: Sequence[Result], metric: str, *, relative: bool, best: str = "") -> str:
+    """The table in monospaced text; ``*`` marks the choice."""
+    good, failed = ordered(rows)
+    marks = ["* " if r.key == best else "  " for r in good]
+    body = [[mark + c[0], *c[1:]] for mark, c in zip(marks, cells(good, relative=relative), strict=True)]
+    table = [headers(metric, relative=relative), *body]
+    widths = [max(len(line[i]) for line in table) for i in range(len(_HEADERS))]
+    lines = [_aligned(line, widths) for line in table]
+    lines.insert(1, "─" * len(lines[0]))
+    for row in failed:
+        assert row.failure is not None
+        remedy = f" Remedy: {row.failure.remedy}" if row.failure.remedy else ""
+        log = f" (log: {row.failure.log})" if row.failure.log else ""
+        lines.append(f"  failed: {row.label} on {row.candidate.target.runtime}: {row.failure.cause}{remedy}{log}")
+    return "\n".join(lines)
+
+
+def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
+    padded = (
+        c.ljust(w) if i < _TEXT_COLUMNS else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
+    )
+    return "  ".join(padded).rstrip()
+
+
+def html_table(rows: Sequence[Result], metric: str, *, relative: bool, best: str = "") -> str:
+    """The table in HTML; all text is escaped."""
+    good, failed = ordered(rows)
+    head = "".join(
+        f'<th scope="col"{_numeric(i)}>{html.escape(t)}</th>' for i, t in enumerate(headers(metric, relative=relative))
+    )
+    body = []
+    for row, line in zip(good, cells(good, relative=relative), strict=True):
+        mark = ' class="dk-best"' if row.key == best else ""
+        body.append(f"<tr{mark}>" + "".join(_cell(i, c) for i, c in enumerate(line)) + "</tr>")
+    for row in failed:
+        assert row.failure is not None
+        said = f"{row.failure.cause} {'Remedy: ' + row.failure.remedy if row.failure.remedy else ''}"
+        said += f" Log: {row.failure.log}" if row.failure.log else ""
+        where = html.escape(row.candidate.target.runtime)
+        body.append(
+            f'<tr><td>{html.escape(row.label)} <span class="dk-badge">failed</span></td><td>{where}</td>'
+            f'<td class="dk-cause" colspan="{len(_HEADERS) - 2}">{html.escape(said)}</td></tr>'
+        )
+    return f'<div class="dk-scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+
+
+def _numeric(column: int) -> str:
+    return ' class="dk-n"' if column >= _TEXT_COLUMNS else ""
+
+
+def _cell(column: int, text: str) -> str:
+    escaped = html.escape(text)
+    if column == 0 and escaped.endswith("]") and " [" in escaped:
+        label, *badges = escaped.split(" [")
+        escaped = label + "".join(f' <span class="dk-badge">{b.removesuffix("]")}</span>' for b in badges)
+    return f"<td{_numeric(column)}>{escaped}</td>"

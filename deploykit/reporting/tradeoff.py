@@ -1,0 +1,210 @@
+"""The trade-off chart: quality against cost, with intervals, baseline, limit and choice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from deploykit.core.result import Result
+from deploykit.reporting.rows import records
+
+#: Colors of runtimes in registry order; contrast at least 3:1, told apart under the common color deficiencies.
+LIGHT = ("#0F4C9C", "#9A3A0A", "#1B9A78", "#CB3FD6", "#98860D", "#2F3337")
+DARK = ("#4596FF", "#E0762F", "#62E3B3", "#F5A6EE", "#F2E65A", "#8C9196")
+#: Shape for each family.
+_SHAPES = {"original": "circle", "quantize": "square", "prune": "triangle-up", "prune + quantize": "diamond"}
+_OTHER_SHAPE = "cross"
+_TICKS = [m * 10.0**e for e in range(-4, 6) for m in (1, 2, 5)]
+#: Axes a chart can have: name → (title, field, error-bar fields, logarithmic).
+AXES: dict[str, tuple[str, str, bool]] = {
+    "latency": ("Latency p50, ms (log scale) ← faster", "p50_ms", True),
+    "size": ("Size, kB (log scale) ← smaller", "size_kb", True),
+    "compressed_size": ("Size after gzip, kB (log scale) ← smaller", "compressed_kb", True),
+    "memory": ("Peak memory, MB (log scale) ← smaller", "memory_mb", True),
+    "cpu": ("CPU time of an inference, ms (log scale) ← cheaper", "cpu_ms", True),
+}
+
+
+def points(rows: Sequence[Result], baseline: str, chosen: str = "") -> list[dict[str, Any]]:
+    """Plain rows of the chart: one for each candidate that has a score and a latency.
+
+    ``change`` and its ends are in percentage points (percent for errors), so that up is what the metric calls better.
+    """
+    found = []
+    for record in records(rows, baseline):
+        if record["p50_ms"] is None or record["status"] == "failed":
+            continue
+        found.append(
+            {
+                "key": record["key"],
+                "candidate": record["candidate"],
+                "runtime": record["runtime"],
+                "threads": record["threads"],
+                "family": record["family"] if record["family"] in _SHAPES else "other",
+                "change": 100 * record["change"],
+                "change_low": 100 * record["change_low"],
+                "change_high": 100 * record["change_high"],
+                "p50_ms": record["p50_ms"],
+                "p50_ms_low": max(record["p50_ms_low"], record["p50_ms"] / 10),
+                "p50_ms_high": min(record["p50_ms_high"], record["p50_ms"] * 10),
+                "cpu_ms": record["cpu_ms"],
+                "size_kb": record["size_bytes"] / 1000,
+                "compressed_kb": record["compressed_bytes"] / 1000,
+                "memory_mb": (record["peak_memory_bytes"] or 0) / 1e6,
+                "speedup": _ratio(record, "speedup"),
+                "same_runtime": _ratio(record, "speedup_same_runtime"),
+                "flags": record["flags"],
+                "state": "on the front" if record["on_front"] else "beaten",
+                "is_baseline": record["is_baseline"],
+                "chosen": record["key"] == chosen,
+            }
+        )
+    return found
+
+
+def _ratio(record: dict[str, Any], name: str) -> str:
+    value = record[name]
+    if value is None:
+        return ""
+    low, high = record[f"{name}_low"], record[f"{name}_high"]
+    return f"×{value:.2f} [{low:.2f}, {min(high, 999.0):.2f}]"
+
+
+def chart(
+    rows: Sequence[Result],
+    baseline: str,
+    *,
+    x: str = "latency",
+    max_drop: float | None = None,
+    chosen: str = "",
+    relative: bool = False,
+    higher_is_better: bool = True,
+    dark: bool = False,
+    width: int = 640,
+    height: int = 360,
+) -> Any:
+    """The chart as an Altair object; see `points` for its data."""
+    import altair as alt
+
+    data = points(rows, baseline, chosen)
+    title, field, logarithmic = AXES[x]
+    values = [p[field] for p in data if p[field] > 0] or [1.0]
+    low, high = min(values) / 1.25, max(values) * 1.25
+    x_axis = alt.X(
+        f"{field}:Q",
+        title=title,
+        scale=alt.Scale(type="log" if logarithmic else "linear", domain=[low, high], nice=False),
+        axis=alt.Axis(values=[t for t in _TICKS if low <= t <= high], format="~g", grid=True),
+    )
+    unit = "percent" if relative else "percentage points"
+    direction = "" if higher_is_better else " (down is better)"
+    y_axis = alt.Y("change:Q", title=f"Change of the metric, {unit}{direction}", scale=alt.Scale(zero=True))
+    base = alt.Chart(_values(alt, data))
+    layers = [
+        *_rules(alt, data, field, max_drop if higher_is_better else None),
+        *_bars(alt, base, field, x_axis, y_axis),
+    ]
+    layers.append(_marks(alt, base, data, x_axis, y_axis, dark=dark))
+    rings = base.transform_filter("datum.chosen").encode(x=x_axis, y=y_axis)
+    ink = "#ffffff" if dark else "#000000"
+    layers.append(rings.mark_point(shape="circle", size=320, filled=False, stroke=ink, strokeWidth=1.5, aria=False))
+    return alt.layer(*layers).properties(width=width, height=height, description=summary(data, chosen))
+
+
+def _values(alt: Any, rows: list[dict[str, Any]]) -> Any:
+    return alt.Data(values=rows)
+
+
+def _rules(alt: Any, data: list[dict[str, Any]], field: str, max_drop: float | None) -> list[Any]:
+    origin = [{"x": p[field], "y": 0.0} for p in data if p["is_baseline"]]
+    dashed = {"strokeDash": [4, 3], "opacity": 0.6, "aria": False, "stroke": "#888888"}
+    layers = []
+    if origin:
+        source = alt.Chart(_values(alt, origin))
+        layers = [source.mark_rule(**dashed).encode(x="x:Q"), source.mark_rule(**dashed).encode(y="y:Q")]
+        label = source.mark_text(text="baseline", align="left", dx=4, baseline="top", fontSize=11, aria=False)
+        layers.append(label.encode(x="x:Q", y=alt.value(4)))
+    if max_drop is not None:
+        limit = alt.Chart(_values(alt, [{"y": -100 * max_drop}]))
+        layers.append(limit.mark_rule(stroke="#c62828", aria=False).encode(y="y:Q"))
+    return layers
+
+
+def _bars(alt: Any, base: Any, field: str, x_axis: Any, y_axis: Any) -> list[Any]:
+    faint = alt.condition("datum.state == 'on the front'", alt.value(0.8), alt.value(0.25))
+    vertical = base.mark_rule(strokeWidth=1.2, aria=False).encode(
+        x=x_axis, y=alt.Y("change_low:Q"), y2="change_high:Q", opacity=faint, color=alt.Color("runtime:N", legend=None)
+    )
+    layers = [vertical]
+    if field == "p50_ms":
+        across = base.mark_rule(strokeWidth=1.2, aria=False).encode(
+            x=alt.X("p50_ms_low:Q"),
+            x2="p50_ms_high:Q",
+            y=y_axis,
+            opacity=faint,
+            color=alt.Color("runtime:N", legend=None),
+        )
+        layers.append(across)
+    return layers
+
+
+def _marks(alt: Any, base: Any, data: list[dict[str, Any]], x_axis: Any, y_axis: Any, *, dark: bool) -> Any:
+    from deploykit.core.registry import registry
+
+    names = list(registry("deploykit.runtimes", "runtime").names())
+    used = [n for n in names if any(p["runtime"] == n for p in data)]
+    palette = DARK if dark else LIGHT
+    colors = [palette[min(names.index(n), len(palette) - 1)] for n in used]
+    families = [f for f in (*_SHAPES, "other") if any(p["family"] == f for p in data)]
+    color = alt.Color("runtime:N", title="runtime", scale=alt.Scale(domain=used, range=colors))
+    tooltip = [
+        alt.Tooltip(f"{name}:{kind}", title=label, **({"format": form} if form else {}))
+        for name, kind, label, form in (
+            ("candidate", "N", "candidate", ""), ("runtime", "N", "runtime", ""), ("threads", "Q", "threads", ""),
+            ("change", "Q", "change", "+.2f"), ("p50_ms", "Q", "p50, ms", ".4~f"), ("speedup", "N", "speed-up", ""),
+            ("same_runtime", "N", "vs float32 there", ""), ("size_kb", "Q", "size, kB", ",.0f"),
+            ("compressed_kb", "Q", "gzip, kB", ",.0f"), ("state", "N", "state", ""), ("flags", "N", "flags", ""),
+        )
+    ]  # fmt: skip
+    return base.mark_point(size=70, strokeWidth=1.6, aria=False).encode(
+        x=x_axis,
+        y=y_axis,
+        color=color,
+        fill=alt.condition("datum.state == 'on the front'", color, alt.value("transparent")),
+        shape=alt.Shape(
+            "family:N",
+            title="technique",
+            scale=alt.Scale(domain=families, range=[_SHAPES.get(f, _OTHER_SHAPE) for f in families]),
+        ),
+        tooltip=tooltip,
+    )
+
+
+def summary(data: Sequence[dict[str, Any]], chosen: str = "") -> str:
+    """The chart in a sentence, for screen readers."""
+    if not data:
+        return "Trade-off chart, no candidate measured yet."
+    latency = [p["p50_ms"] for p in data]
+    change = [p["change"] for p in data]
+    text = (
+        f"Trade-off chart of {len(data)} candidates: latency from {min(latency):.3g} to {max(latency):.3g} ms, change "
+        f"of the metric from {min(change):.2f} to {max(change):.2f}; "
+        f"{sum(p['state'] == 'on the front' for p in data)} on the front."
+    )
+    best = next((p for p in data if p["key"] == chosen), None)
+    return text + (f" Chosen: {best['candidate']} on {best['runtime']}, {best['p50_ms']:.3g} ms." if best else "")
+
+
+def png(drawn: Any, scale: float = 2.0) -> bytes:
+    """The chart as a picture; needs no network."""
+    import vl_convert
+
+    picture: bytes = vl_convert.vegalite_to_png(drawn.to_dict(), scale=scale)
+    return picture
+
+
+def svg(drawn: Any) -> str:
+    """The chart as SVG; needs no network."""
+    import vl_convert
+
+    return str(vl_convert.vegalite_to_svg(drawn.to_dict()))

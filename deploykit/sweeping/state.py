@@ -1,0 +1,156 @@
+"""Rows of a running sweep, and what it tells of its progress."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from dataclasses import replace
+from typing import Any, Literal
+
+from deploykit.core.errors import DeploykitError
+from deploykit.core.events import OnProgress, Progress
+from deploykit.core.result import Failure, Latency, Measurement, Result
+from deploykit.core.store import Store
+from deploykit.measuring.environment import stable, volatile
+from deploykit.sweeping.building import Built, failure
+from deploykit.sweeping.plan import Planned
+from deploykit.sweeping.scoring import Scored
+
+_Phase = Literal["plan", "build", "accuracy", "latency", "done", "cancelled"]
+
+
+class State:
+    """Rows and progress. Thread-safe: the sweep writes, anybody reads.
+
+    Args:
+        store: Rows are committed to it as they change.
+        context: What sweeps of one model, dataset and metric share.
+        on_progress: Called on every change.
+    """
+
+    def __init__(self, store: Store, context: str, on_progress: OnProgress | None) -> None:
+        self.store = store
+        self.context = context
+        self._on_progress = on_progress
+        self._lock = threading.RLock()
+        self._rows: dict[str, Result] = {}
+        self._places: dict[str, int] = {}
+        self.progress = Progress("plan", "planning", 0, 0)
+        self._seconds: dict[str, list[float]] = {"step": [], "evaluation": [], "launch": []}
+        self._left = {"step": 0, "evaluation": 0, "launch": 0}
+        self._earlier = {row.key: row for row in store.rows(context)}
+
+    # -- rows -------------------------------------------------------------------------------------------------------
+
+    @property
+    def rows(self) -> list[Result]:
+        """All rows in order."""
+        with self._lock:
+            return sorted(self._rows.values(), key=lambda r: self._places[r.key])
+
+    def row(self, key: str) -> Result:
+        """One row."""
+        with self._lock:
+            return self._rows[key]
+
+    def add(self, planned: Planned, place: int) -> None:
+        """Begin a row."""
+        row = Result(planned.key, planned.candidate, "pending", planned.label, planned.family, planned.format)
+        earlier = self._earlier.get(planned.key)
+        if earlier is not None and earlier.status == "measured":
+            row = earlier  # stays readable while the sweep finds out that nothing has changed
+        with self._lock:
+            self._rows[planned.key] = row
+            self._places[planned.key] = place
+        self.store.put_row(self.context, place, row)
+
+    def built(self, key: str, built: Built) -> None:
+        """Note a candidate's artifact."""
+        self._put(
+            replace(self.row(key), artifact=built.path, artifact_digest=built.digest, notes=built.notes), say=False
+        )
+
+    def scored(self, key: str, built: Built, scored: Scored) -> None:
+        """Note a candidate's scores; its latency stays if it was known."""
+        row = self.row(key)
+        known = row.measurement if row.artifact_digest == built.digest else None
+        measurement = Measurement(
+            scored.scores,
+            known.latency if known else None,
+            built.size_bytes,
+            built.compressed_bytes,
+            known.peak_memory_bytes if known else None,
+            known.environment if known else {**stable(), **volatile()},
+            scored.confirmation,
+            scored.flips,
+        )
+        self._put(replace(row, measurement=measurement))
+
+    def timed(self, key: str, latency: Latency, peak_memory_bytes: int, *, final: bool, same_as: str = "") -> None:
+        """Note a candidate's latency; the row is measured once it is final."""
+        row = self.row(key)
+        assert row.measurement is not None
+        measurement = replace(row.measurement, latency=latency, peak_memory_bytes=peak_memory_bytes)
+        status: Literal["measured", "pending"] = "measured" if final else "pending"
+        self._put(replace(row, measurement=measurement, status=status, same_as=same_as, failure=None))
+
+    def failed(self, key: str, error: DeploykitError, stage: str) -> None:
+        """Note why a candidate failed."""
+        found: Failure = failure(error, stage, self.store)
+        self._put(replace(self.row(key), status="failed", failure=found))
+
+    def _put(self, row: Result, *, say: bool = True) -> None:
+        with self._lock:
+            if self._rows.get(row.key) == row:
+                return
+            self._rows[row.key] = row
+            place = self._places[row.key]
+        self.store.put_row(self.context, place, row)
+        if say:
+            self._tell(replace(self.progress, changed=(row.key,)))
+
+    # -- progress ---------------------------------------------------------------------------------------------------
+
+    def expect(self, kind: str, count: int) -> None:
+        """More units of work are known."""
+        with self._lock:
+            self._left[kind] += count
+            self.progress = replace(self.progress, total=self.progress.total + count)
+
+    def finish(self, kind: str, seconds: float | None) -> None:
+        """One unit is done; ``seconds`` is None when it was found finished."""
+        with self._lock:
+            self._left[kind] -= 1
+            if seconds is not None:
+                self._seconds[kind].append(seconds)
+            reused = self.progress.reused + (seconds is None)
+            self.progress = replace(self.progress, done=self.progress.done + 1, reused=reused)
+
+    def say(self, phase: _Phase, doing: str) -> None:
+        """Tell what runs now."""
+        self._tell(replace(self.progress, phase=phase, doing=doing, changed=()))
+
+    def _tell(self, progress: Progress) -> None:
+        with self._lock:
+            failed = sum(r.status == "failed" for r in self._rows.values())
+            self.progress = replace(progress, failed=failed, seconds_left=self._seconds_left(progress.phase))
+            event = self.progress
+            self.progress = replace(self.progress, changed=())
+        if self._on_progress is not None:
+            self._on_progress(event)
+
+    def _seconds_left(self, phase: _Phase) -> float | None:
+        if phase in {"done", "cancelled"}:
+            return 0.0
+        known = {k: statistics.mean(v[-8:]) for k, v in self._seconds.items() if v}
+        if self._left["launch"] and "launch" not in known:
+            sessions = sum(r.status != "failed" for r in self._rows.values()) + 2
+            known["launch"] = 0.45 * sessions  # typical of small models; replaced by the first launch
+        if any(left and kind not in known for kind, left in self._left.items()):
+            return None
+        return sum(left * known[kind] for kind, left in self._left.items() if left)
+
+
+def facts(rows: list[Result]) -> dict[str, Any]:
+    """Counts for the end of a sweep."""
+    return {status: sum(r.status == status for r in rows) for status in ("measured", "failed", "pending")}
