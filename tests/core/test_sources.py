@@ -286,8 +286,19 @@ def from_tf(monkeypatch):
 
 @pytest.mark.parametrize(
     "form",
-    ["single", "batched", "full_batches", "one_hot", "one_hot_batched", "dictionary", "unlabelled", "unlabelled_batched", "text", "unlabelled_told"],
-)  # fmt: skip
+    [
+        "single",
+        "batched",
+        "full_batches",
+        "one_hot",
+        "one_hot_batched",
+        "dictionary",
+        "unlabelled",
+        "unlabelled_batched",
+        "text",
+        "unlabelled_told",
+    ],
+)
 def test_tf_data_in_every_form(from_tf, form):
     found = from_tf(form)
     assert found["count"] == 60
