@@ -12,6 +12,7 @@ from deploykit.choosing.goals import Decision, Goal
 from deploykit.core.artifact import Exportable
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import ExportError, GoalMissed
+from deploykit.core.registry import registry
 from deploykit.core.result import Measurement, Result
 from deploykit.reporting import explain as words
 from deploykit.reporting.table import CSS
@@ -122,8 +123,16 @@ class Choice:
                 "path": str(item.path), "format": item.format, "target": target.to_json(), "inputs": str(inputs),
                 "out": str(out),
             }  # fmt: skip
-            group = self.report.group_of(target.runtime)
-            shared().run(Task("deploykit.measuring.session_work:predict", arguments, group, name="prediction"))
+            runtime = registry("deploykit.runtimes", "runtime").get(target.runtime)
+            shared().run(
+                Task(
+                    "deploykit.measuring.session_work:predict",
+                    arguments,
+                    runtime.group,
+                    name="prediction",
+                    fresh=runtime.fresh_process,
+                )  # fmt: skip
+            )
             with np.load(out, allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
 

@@ -105,10 +105,6 @@ class Report:
             raise unknown_name("candidate", key, [r.key for r in self.rows])
         return found[0]
 
-    def group_of(self, runtime: str) -> Any:
-        """Import group of a runtime's children."""
-        return registry("deploykit.runtimes", "runtime").get(runtime).group
-
     # -- choosing ---------------------------------------------------------------------------------------------------
 
     def best(self, *, minimize: str = "latency", max_drop: float = 0.01, layout: str | None = None) -> Choice:

@@ -108,11 +108,13 @@ class Runtime(Adapter):
     Attributes:
         accepts: Names of formats.
         native_to: Formats of models that are at home on this runtime: there it is the baseline.
+        fresh_process: Its threads can be set only once in a process: each session needs one of its own.
         note: What users should know of this runtime, for example where its int8 kernels are slow.
     """
 
     accepts: ClassVar[frozenset[str]]
     native_to: ClassVar[frozenset[str]] = frozenset()
+    fresh_process: ClassVar[bool] = False
     note: ClassVar[str] = ""
 
     @abstractmethod

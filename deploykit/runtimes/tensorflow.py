@@ -55,6 +55,7 @@ class TensorFlow(Runtime):
     accepts = frozenset({"saved_model"})
     native_to = frozenset({"keras", "h5", "saved_model"})
     group = "tensorflow"
+    fresh_process = True
 
     def devices(self) -> tuple[Device, ...]:
         """The CPU, and CUDA GPUs TensorFlow can see."""

@@ -15,6 +15,7 @@ import signal
 import socket
 import sys
 import threading
+from pathlib import Path
 from typing import Any
 
 from deploykit.core import errors
@@ -40,8 +41,8 @@ def preload(group: str) -> None:
             importlib.import_module(module)
 
 
-def run_tasks(wire: Wire) -> None:
-    """Run tasks until the driver closes the wire."""
+def run_tasks(wire: Wire, own_log: str) -> None:
+    """Run tasks until the driver closes the wire; a task without a log of its own writes to ``own_log``."""
     inbox: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
 
     def listen() -> None:
@@ -53,17 +54,19 @@ def run_tasks(wire: Wire) -> None:
 
     threading.Thread(target=listen, name="deploykit-wire", daemon=True).start()
     while True:
-        wire.send(_run(inbox.get(), wire))
+        answer = _run(inbox.get(), wire, own_log)
+        try:
+            wire.send(answer)
+        except (TypeError, ValueError, OverflowError) as error:  # a result without a JSON form
+            wire.send({"error": errors.to_json(errors.CandidateError(f"the task's result cannot be sent: {error}."))})
 
 
-def _run(message: dict[str, Any], wire: Wire) -> dict[str, Any]:
-    if log := message.get("log"):
-        _redirect(log)
-
+def _run(message: dict[str, Any], wire: Wire, own_log: str) -> dict[str, Any]:
     def report(done: float, total: float, words: str) -> None:
         wire.send({"progress": [done, total, words]})
 
     try:
+        _redirect(message.get("log") or own_log)
         for path in message.get("paths", ()):
             if path not in sys.path:
                 sys.path.append(path)
@@ -94,13 +97,23 @@ def _run(message: dict[str, Any], wire: Wire) -> dict[str, Any]:
 
 
 def _redirect(path: str) -> None:
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)
 
 
-def serve_forks(control: socket.socket) -> None:
+def _detach_input() -> int:
+    """A copy of stdin's descriptor; stdin itself becomes empty, so that no task can read the driver's messages."""
+    copy = os.dup(0)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.close(nothing)
+    return copy
+
+
+def serve_forks(control: socket.socket, log: str) -> None:
     """Fork a child for each request; ends, with all children, when the driver closes ``control``."""
     children: set[int] = set()
     while True:
@@ -122,20 +135,20 @@ def serve_forks(control: socket.socket) -> None:
         pid = os.fork()
         if pid == 0:
             control.close()
-            _become_child(socket.socket(fileno=descriptors[0]))
+            _become_child(socket.socket(fileno=descriptors[0]), log)
         os.close(descriptors[0])
         children.add(pid)
         control.sendall(array.array("i", [pid]).tobytes())
 
 
-def _become_child(connection: socket.socket) -> None:
+def _become_child(connection: socket.socket, log: str) -> None:
     with contextlib.suppress(OSError, AttributeError):
         import ctypes
 
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: die with the forking parent
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        run_tasks(Wire(connection.makefile("rb"), connection.makefile("wb")))
+        run_tasks(Wire(connection.makefile("rb"), connection.makefile("wb")), log)
     finally:
         os._exit(1)
 
@@ -146,16 +159,16 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     quiet()
     if method == "fork":
-        control = socket.socket(fileno=os.dup(0))
+        control = socket.socket(fileno=_detach_input())
         _redirect(log)
         preload(group)
         control.sendall(b"r")
-        serve_forks(control)
+        serve_forks(control, log)
     else:
-        reader, writer = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+        reader, writer = os.fdopen(_detach_input(), "rb"), os.fdopen(os.dup(1), "wb")
         _redirect(log)
         preload(group)
-        run_tasks(Wire(reader, writer))
+        run_tasks(Wire(reader, writer), log)
 
 
 if __name__ == "__main__":

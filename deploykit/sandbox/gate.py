@@ -164,6 +164,28 @@ def describe(head: bytes) -> str:
     return f"it begins with the bytes {sample[:8].hex(' ')}"
 
 
+def check_text(path: Path, head: bytes) -> None:
+    """Refuse what downloads and version control leave in place of a file.
+
+    Args:
+        path: Named in the message.
+        head: Its first bytes.
+
+    Raises:
+        ModelFileError: A Git LFS or git-annex pointer, or an HTML page.
+    """
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:512].lower()
+    if start.startswith((b"version https://git-lfs", b"version http://git-media", b"version https://hawser")):
+        raise ModelFileError(f"{path}: this is a Git LFS pointer, not the model itself.", remedy="run git lfs pull.")
+    if b"/annex/objects/" in start and len(head) < 1024:
+        raise ModelFileError(f"{path}: this is a git-annex pointer.", remedy="run git annex get.")
+    if start.startswith((b"<!doctype html", b"<html", b"<head")) or (start.startswith(b"<?xml") and b"<html" in start):
+        raise ModelFileError(
+            f"{path}: this is an HTML page, not a model: the download gave a web page instead of the file.",
+            remedy="open the address in a browser, sign in if asked, and download the raw file.",
+        )
+
+
 def _missing(path: Path, error: OSError) -> ModelFileError:
     if error.errno == errno.EACCES:
         return ModelFileError(f"{path}: permission denied.", remedy="check the permissions of the folders above it.")
@@ -230,7 +252,7 @@ def _check_folder(path: Path) -> int:
         if stat.S_ISREG(status.st_mode):
             total += status.st_size
             if 0 < status.st_size < HEAD_BYTES:  # pointers and error pages are small
-                _check_text(file, read_head(file))
+                check_text(file, read_head(file))
     if total > MAX_FILE_BYTES:
         raise ModelFileError(
             f"{path}: the folder's files have {total:,} bytes; the limit is {MAX_FILE_BYTES:,}.",
@@ -314,7 +336,7 @@ _KINDS: tuple[tuple[bytes, str, str], ...] = (
 
 
 def _check_kind(path: Path, head: bytes) -> None:
-    _check_text(path, head)
+    check_text(path, head)
     for start, found, remedy in _KINDS:
         if head.startswith(start):
             raise _refused(path, found, remedy)
@@ -335,19 +357,6 @@ def _is_pickle(path: Path, head: bytes) -> bool:
     if re.match(rb"\(?c[A-Za-z_][\w.]*\n\w+\n|\([dl]p\d*\n", head):
         return True
     return path.suffix.lower() in {".pkl", ".pickle", ".joblib"}
-
-
-def _check_text(path: Path, head: bytes) -> None:
-    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")[:512].lower()
-    if start.startswith((b"version https://git-lfs", b"version http://git-media", b"version https://hawser")):
-        raise ModelFileError(f"{path}: this is a Git LFS pointer, not the model itself.", remedy="run git lfs pull.")
-    if b"/annex/objects/" in start and len(head) < 1024:
-        raise ModelFileError(f"{path}: this is a git-annex pointer.", remedy="run git annex get.")
-    if start.startswith((b"<!doctype html", b"<html", b"<head")) or (start.startswith(b"<?xml") and b"<html" in start):
-        raise ModelFileError(
-            f"{path}: this is an HTML page, not a model: the download gave a web page instead of the file.",
-            remedy="open the address in a browser, sign in if asked, and download the raw file.",
-        )
 
 
 def _refused(path: Path, found: str, remedy: str) -> ModelFileError:

@@ -34,6 +34,8 @@ MEMORY_BYTES = 6 << 30
 _RETIRE_BYTES = 3 << 30
 _WATCH_S = 0.2
 _START_S = 180.0
+#: How long a child that has hung up may take to end before it is killed.
+_END_S = 5.0
 
 OnReport = Callable[[float, float, str], None]
 
@@ -54,6 +56,7 @@ class Child:
         self._log = log
         self._inbox: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         self.alive = True
+        self._ended = threading.Event()
         threading.Thread(target=self._listen, name=f"deploykit-child-{pid}", daemon=True).start()
 
     def _listen(self) -> None:
@@ -61,8 +64,14 @@ class Child:
             try:
                 self._inbox.put(self._wire.receive())
             except EOFError:
+                self._ended.set()
                 self._inbox.put(None)
                 return
+
+    @property
+    def usable(self) -> bool:
+        """Whether it can take a task: it has been neither closed nor killed from outside."""
+        return self.alive and not self._ended.is_set()
 
     def call(
         self, task: Task, on_report: OnReport | None = None, cancel: threading.Event | None = None
@@ -99,47 +108,58 @@ class Child:
         log = task.log or self._log
         name = task.name or task.function
         end = time.monotonic() + task.deadline_s
-        limit = task.memory_bytes or MEMORY_BYTES
+        look = time.monotonic() + _WATCH_S
         while True:
+            wait = look - time.monotonic()
             try:
-                message = self._inbox.get(timeout=_WATCH_S)
+                message = self._inbox.get(timeout=wait) if wait > 0 else self._inbox.get_nowait()
             except queue.Empty:
-                if cancel is not None and cancel.is_set():
-                    self.close()
-                    raise errors.Cancelled(f"cancelled during {name}.") from None
-                if time.monotonic() > end:
-                    self.close()
-                    raise errors.CandidateTimeout(
-                        f"out of time after {task.deadline_s:g} s in {name}.",
-                        remedy="raise timeout=, or use less data.",
-                        log=log,
-                    ) from None
-                if (used := resident_bytes(self.pid)) > limit:
-                    self.close()
-                    raise errors.CandidateMemory(
-                        f"out of memory at {used / 1e9:.1f} GB in {name} (limit {limit / 1e9:.1f} GB).",
-                        remedy="raise memory=, or use smaller batches.",
-                        log=log,
-                    ) from None
-                continue
+                message = {}
             if message is None:
                 raise errors.CandidateCrash(
                     f"the process died in {name}: {self._death()}.", remedy="see the log.", log=log
                 )
-            if "progress" in message:
-                if on_report is not None:
-                    on_report(*message["progress"])
-                continue
             if "error" in message:
                 error = errors.from_json(message["error"])
                 error.log = error.log or log
                 raise error
-            result: dict[str, Any] = message["result"]
-            return result
+            if "result" in message:
+                result: dict[str, Any] = message["result"]
+                return result
+            if time.monotonic() >= look:  # by the clock: a child that reports all the time is watched, too
+                look = time.monotonic() + _WATCH_S
+                self._watch(task, name, log, end, cancel)
+            if "progress" in message and on_report is not None:
+                on_report(*message["progress"])
+
+    def _watch(self, task: Task, name: str, log: str, end: float, cancel: threading.Event | None) -> None:
+        """Kill the child when it was cancelled, is late or has grown too large."""
+        limit = task.memory_bytes or MEMORY_BYTES
+        if cancel is not None and cancel.is_set():
+            self.close()
+            raise errors.Cancelled(f"cancelled during {name}.")
+        if time.monotonic() > end:
+            self.close()
+            raise errors.CandidateTimeout(
+                f"out of time after {task.deadline_s:g} s in {name}.",
+                remedy="raise timeout=, or use less data.",
+                log=log,
+            )
+        if (used := resident_bytes(self.pid)) > limit:
+            self.close()
+            raise errors.CandidateMemory(
+                f"out of memory at {used / 1e9:.1f} GB in {name} (limit {limit / 1e9:.1f} GB).",
+                remedy="raise memory=, or use smaller batches.",
+                log=log,
+            )
 
     def _death(self) -> str:
         self.alive = False
         self._wire.close()
+        end = time.monotonic() + _END_S
+        while resident_bytes(self.pid) and time.monotonic() < end:  # it has hung up and is about to end
+            time.sleep(0.01)
+        self._kill()
         code = self._reap()
         if code >= 0:
             return f"exit status {code}"
@@ -152,10 +172,13 @@ class Child:
         if not self.alive:
             return
         self.alive = False
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(self.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
+        self._kill()
         self._wire.close()
         self._reap()
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(self.pid, getattr(signal, "SIGKILL", signal.SIGTERM))
 
 
 class _ForkParent:
@@ -169,7 +192,7 @@ class _ForkParent:
         self._lock = threading.Lock()
         self._process = subprocess.Popen(  # noqa: S603  our own interpreter
             [sys.executable, "-m", "deploykit.sandbox.child", "fork", group, log],
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env=_environment(),
@@ -281,8 +304,13 @@ class Supervisor:
     def lease(self, group: Group) -> Iterator[Child]:
         """A pooled child, given back afterwards unless it died or has grown."""
         with self._lock:
-            waiting = self._idle.get(group, [])
+            waiting = self._idle.pop(group, [])
+            dead = [c for c in waiting if not c.usable]
+            waiting = [c for c in waiting if c.usable]
             child = waiting.pop() if waiting else None
+            self._idle[group] = waiting
+        for one in dead:
+            one.close()
         child = child or self.child(group)
         try:
             yield child
@@ -290,7 +318,7 @@ class Supervisor:
             if child.alive:
                 child.close()
             raise
-        if child.alive and resident_bytes(child.pid) < _RETIRE_BYTES:
+        if child.usable and resident_bytes(child.pid) < _RETIRE_BYTES:
             with self._lock:
                 self._idle.setdefault(group, []).append(child)
         else:
@@ -299,7 +327,13 @@ class Supervisor:
     def run(
         self, task: Task, on_report: OnReport | None = None, cancel: threading.Event | None = None
     ) -> dict[str, Any]:
-        """Run a task in a pooled child; see `Child.call`."""
+        """Run a task in a pooled child, or in one of its own; see `Child.call`."""
+        if task.fresh:
+            child = self.child(task.group)
+            try:
+                return child.call(task, on_report, cancel)
+            finally:
+                child.close()
         with self.lease(task.group) as child:
             return child.call(task, on_report, cancel)
 

@@ -6,6 +6,7 @@ import importlib
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from deploykit.core.adapter import Group
@@ -39,6 +40,7 @@ class Task(Plain):
         imports: Modules of the user that define custom layers.
         log: File that takes what the task writes to stdout and stderr; "" for the supervisor's own.
         name: What it does, in words, for messages.
+        fresh: It needs a process of its own, for example because it sets a framework's number of threads.
     """
 
     function: str
@@ -49,6 +51,7 @@ class Task(Plain):
     imports: tuple[str, ...] = ()
     log: str = ""
     name: str = ""
+    fresh: bool = False
 
 
 def resolve(function: str) -> Callable[[dict[str, Any], Report], dict[str, Any]]:
@@ -62,6 +65,4 @@ def resolve(function: str) -> Callable[[dict[str, Any], Report], dict[str, Any]]
 
 def parent_paths() -> list[str]:
     """The driver's import path, so that children find the user's modules."""
-    import os
-
-    return [p or os.getcwd() for p in sys.path]
+    return [p or str(Path.cwd()) for p in sys.path]

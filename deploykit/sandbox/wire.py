@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import threading
 from typing import Any, BinaryIO
@@ -57,7 +58,5 @@ class Wire:
     def close(self) -> None:
         """Close both directions."""
         for stream in (self._writer, self._reader):
-            try:
+            with contextlib.suppress(OSError):
                 stream.close()
-            except OSError:
-                pass

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.adapter import Group
 from deploykit.core.candidate import Target
 from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
@@ -183,10 +182,10 @@ class Workshop:
             "outputs": outputs,
             "splits": {s: str(self.outputs_path(key, s)) for s in splits},
         }
-        group: Group = RUNTIMES.get(target.runtime).group
+        runtime = RUNTIMES.get(target.runtime)
         task = Task(
-            "deploykit.measuring.session_work:evaluate", arguments, group, self._limits.timeout_s,
-            self._limits.memory_bytes, self.model.imports, self.log(key), "evaluation",
+            "deploykit.measuring.session_work:evaluate", arguments, runtime.group, self._limits.timeout_s,
+            self._limits.memory_bytes, self.model.imports, self.log(key), "evaluation", runtime.fresh_process,
         )  # fmt: skip
         return self._running.submit(task, on_report)
 

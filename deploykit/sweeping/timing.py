@@ -165,7 +165,9 @@ class TimingStage:
         for same in members:
             reference = self._reference(same[0])
             key = _key(reference) if reference else None
-            references[names[_key(same[0])]] = BASELINE if key == own else key
+            name = names[_key(same[0])]
+            key = BASELINE if key == own else key
+            references[name] = None if key == name else key
         found = latencies(launches, references)
         for same in members:
             self._put(same, names[_key(same[0])], launches, found, final=final)
