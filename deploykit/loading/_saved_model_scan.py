@@ -1,0 +1,75 @@
+"""Looks for operators in a SavedModel that do more than compute. Fails closed: what is not known is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from deploykit.core.errors import UnsafeModelError
+from deploykit.loading._saved_model_graph import MetaGraph, Node, base
+from deploykit.loading._saved_model_ops import DOES, HARMLESS, SAVER
+
+
+def check_operators(meta: MetaGraph, shown: str) -> None:
+    """Refuse a graph with an operator that is not known to be harmless.
+
+    Only nodes that nothing but saving and restoring needs may use the saver's operators: a signature that leads to
+    them would write files when it is called.
+
+    Raises:
+        UnsafeModelError: Names the operator and its node.
+    """
+    used = _backward(meta, [*_signature_nodes(meta), *meta.starters])
+    saver_nodes = _backward(meta, meta.saver) - used
+    others = [node for name, node in meta.nodes.items() if name not in saver_nodes]
+    used_functions = _called(meta, others)
+    saver_functions = _called(meta, [meta.nodes[n] for n in saver_nodes]) - used_functions
+    _check(others, "", HARMLESS, meta, shown)
+    _check((meta.nodes[name] for name in saver_nodes), "", HARMLESS | SAVER, meta, shown)
+    for name, function in meta.functions.items():
+        allowed = HARMLESS | SAVER if name in saver_functions else HARMLESS
+        _check(function.nodes, f" in function {name!r}", allowed, meta, shown)
+
+
+def _check(nodes: Iterable[Node], where: str, allowed: frozenset[str], meta: MetaGraph, shown: str) -> None:
+    for node in nodes:
+        if node.op in allowed or (node.op in meta.functions and node.op.startswith("__")):
+            continue
+        does = DOES.get(node.op, "is not known to be harmless")
+        raise UnsafeModelError(
+            f"{shown}: its operator {node.op!r} (node {node.name!r}{where}) {does}; nothing was run.",
+            remedy="export the model without it; or, if you trust whoever made it, pass trusted=True in code.",
+        )
+
+
+def _signature_nodes(meta: MetaGraph) -> list[str]:
+    return [
+        base(tensor.name)
+        for signature in meta.signatures.values()
+        for tensor in (*signature.inputs, *signature.outputs)
+    ]
+
+
+def _backward(meta: MetaGraph, names: Iterable[str]) -> set[str]:
+    """The nodes some nodes need, themselves included."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in meta.nodes:
+            continue
+        found.add(name)
+        waiting += map(base, meta.nodes[name].inputs)
+    return found
+
+
+def _called(meta: MetaGraph, nodes: Iterable[Node]) -> set[str]:
+    """The functions some nodes call, directly or not."""
+    found: set[str] = set()
+    waiting = [name for node in nodes for name in (node.op, *node.functions())]
+    while waiting:
+        name = waiting.pop()
+        if name in found or name not in meta.functions:
+            continue
+        found.add(name)
+        waiting += [called for node in meta.functions[name].nodes for called in (node.op, *node.functions())]
+    return found

@@ -1,0 +1,220 @@
+"""The ONNX format: a protobuf message, with the weights inside or in files beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deploykit.core import extras
+from deploykit.core.errors import ModelFileError, UnsupportedModelError
+from deploykit.core.model import Layer, TensorSpec
+from deploykit.loading import _wire
+from deploykit.loading._contract import Format, Summary
+
+#: Field numbers of ModelProto and their wire types.
+_FIELDS = {
+    **dict.fromkeys((1, 5), _wire.VARINT),
+    **dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25, 26), _wire.BYTES),
+}
+_GRAPH, _OPSETS = 7, 8
+_OWN_DOMAIN = ("", "ai.onnx")
+#: Larger files are not given to shape inference, which copies them.
+_INFER_BYTES = 256 << 20
+_AGAIN = "export or download the model again."
+
+
+class Onnx(Format):
+    """Has no signature of its own: told by the fields at its beginning. External data are never opened unchecked."""
+
+    name = "onnx"
+    label = "ONNX"
+    help = "ONNX graph."
+    requires = ("onnx",)
+    suffixes = (".onnx",)
+
+    def matches(self, path: Path, head: bytes) -> bool:
+        """The fields of a ModelProto: an IR version, then a graph or operator sets."""
+        del path
+        version, seen = 0, set()
+        try:
+            for number, wire, value in _wire.fields(memoryview(head)):
+                if _FIELDS.get(number) != wire:
+                    return False
+                seen.add(number)
+                if number == 1 and isinstance(value, int):
+                    version = value
+        except _wire.WireError as error:  # the head ends in the middle of a field
+            if not error.needs:
+                return False
+            seen |= {error.field} - {0}
+        return 0 < version < 1 << 16 and bool(seen & {_GRAPH, _OPSETS}) and seen <= set(_FIELDS)
+
+    def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
+        """Check all tensors, then summarize the graph."""
+        del trusted, imports
+        from deploykit.loading import _onnx_tensors
+
+        model = _parse(path)
+        _check_versions(model, path)
+        files: dict[str, None] = {}
+        flaws: list[str] = []
+        for tensor, sparse in _onnx_tensors.all_tensors(model):
+            stored = _onnx_tensors.check_tensor(tensor, path, sparse=sparse)
+            if stored.file and stored.file != str(path):
+                files[stored.file] = None
+            if stored.flaw == "NaN":
+                flaws.append(f"the tensor {tensor.name!r} holds NaN: outputs will be wrong; export the model again.")
+            elif stored.flaw:
+                flaws.append(f"the tensor {tensor.name!r} holds {stored.flaw}: right for a mask, wrong for weights.")
+        flaws += _unknown_operators(model)
+        inputs, outputs = _signature(model, path)
+        layers, total = _layers(model)
+        return Summary(inputs, outputs, layers, total, tuple(flaws), tuple(files))
+
+
+def _parse(path: Path) -> Any:
+    import onnx
+
+    data = path.read_bytes()
+    try:
+        for _ in _wire.fields(memoryview(data)):
+            pass
+    except _wire.WireError as error:
+        if error.needs:
+            raise ModelFileError(
+                f"{path}: truncated: {len(data):,} of at least {error.needs:,} bytes are there.", remedy=_AGAIN
+            ) from error
+        raise ModelFileError(f"{path}: damaged ONNX file: {error}.", remedy=_AGAIN) from error
+    try:
+        model = onnx.load_model_from_string(data, format="protobuf")
+    except Exception as error:  # protobuf's DecodeError has no stable home
+        raise ModelFileError(f"{path}: truncated or damaged ONNX file: {error}.", remedy=_AGAIN) from error
+    if not model.HasField("graph") or not (model.graph.node or model.graph.output):
+        raise ModelFileError(f"{path}: an ONNX file without a graph.", remedy=_AGAIN)
+    return model
+
+
+def _check_versions(model: Any, path: Path) -> None:
+    import onnx
+
+    here = extras.version("onnx")
+    if model.ir_version > onnx.IR_VERSION:
+        raise UnsupportedModelError(
+            f"{path}: ONNX IR version {model.ir_version}; the newest that onnx {here} knows is {onnx.IR_VERSION}.",
+            remedy="upgrade onnx and onnxruntime, or export for an older version.",
+        )
+    newest = onnx.defs.onnx_opset_version()
+    for entry in model.opset_import:
+        if entry.domain in _OWN_DOMAIN and not 0 < entry.version <= newest:
+            raise UnsupportedModelError(
+                f"{path}: opset {entry.version} of ai.onnx; onnx {here} knows 1 to {newest}.",
+                remedy=f"export with opset {min(newest, 21)}, or upgrade onnx and onnxruntime.",
+            )
+
+
+def _unknown_operators(model: Any) -> list[str]:
+    import onnx
+
+    version = next((e.version for e in model.opset_import if e.domain in _OWN_DOMAIN), 1)
+    local = {f.name for f in model.functions}
+    kinds = dict.fromkeys(n.op_type for n in model.graph.node if n.domain in _OWN_DOMAIN and n.op_type not in local)
+    unknown = []
+    for kind in kinds:
+        try:
+            onnx.defs.get_schema(kind, version)
+        except onnx.defs.SchemaError:
+            unknown.append(kind)
+    if not unknown:
+        return []
+    return [f"operators that opset {version} does not have: {', '.join(unknown[:8])}; no runtime will know them."]
+
+
+def _signature(model: Any, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    constant = {tensor.name for tensor in model.graph.initializer}
+    constant |= {sparse.values.name for sparse in model.graph.sparse_initializer}
+    inputs = tuple(_spec(v, path, "input") for v in model.graph.input if v.name not in constant)
+    outputs = tuple(_spec(v, path, "output") for v in model.graph.output)
+    if not outputs:
+        raise ModelFileError(f"{path}: the graph has no outputs.", remedy=_AGAIN)
+    return inputs, outputs
+
+
+def _spec(value: Any, path: Path, what: str) -> TensorSpec:
+    if not value.type.HasField("tensor_type"):
+        kind = value.type.WhichOneof("value") or "untyped value"
+        raise UnsupportedModelError(
+            f"{path}: {what} {value.name!r} is a {kind.removesuffix('_type')}, not a tensor.",
+            remedy="export a model whose inputs and outputs are tensors (skl2onnx: options={'zipmap': False}).",
+        )
+    tensor = value.type.tensor_type
+    return TensorSpec(value.name, _shape(tensor), _dtype(tensor.elem_type, value.name, path))
+
+
+def _shape(tensor_type: Any) -> tuple[int | None, ...] | None:
+    if not tensor_type.HasField("shape"):
+        return None
+    return tuple(int(d.dim_value) if d.HasField("dim_value") else None for d in tensor_type.shape.dim)
+
+
+def _dtype(elem_type: int, name: str, path: Path) -> str:
+    from onnx import TensorProto, helper
+
+    if elem_type == TensorProto.STRING:
+        return "string"
+    try:
+        return str(helper.tensor_dtype_to_np_dtype(elem_type))
+    except (KeyError, ValueError, TypeError) as error:
+        raise ModelFileError(f"{path}: {name!r} has the unknown type {elem_type}.", remedy=_AGAIN) from error
+
+
+def _layers(model: Any) -> tuple[tuple[Layer, ...], int]:
+    """The nodes of the main graph, with what they own; and the number of all weights."""
+    graph = model.graph
+    owned = {t.name: _weights(t) for t in graph.initializer}
+    owned |= {s.values.name: _weights(s.values) for s in graph.sparse_initializer}
+    total = sum(owned.values())
+    shapes = dict(_shapes(model))
+    layers = []
+    for number, node in enumerate(graph.node):
+        own = sum(owned.pop(name, 0) for name in dict.fromkeys(node.input))
+        if node.op_type == "Constant":
+            own = sum(_weights(a.t) for a in node.attribute if a.HasField("t"))
+            total += own
+        kind = node.op_type if node.domain in _OWN_DOMAIN else f"{node.domain}.{node.op_type}"
+        shape = shapes.get(node.output[0]) if node.output else None
+        layers.append(Layer(node.name or f"{node.op_type}_{number}", kind, shape, own))
+    return tuple(layers), total
+
+
+def _weights(tensor: Any) -> int:
+    """Number of values, 0 for shapes and other integers that no training made."""
+    import math
+
+    from onnx import TensorProto
+
+    if tensor.data_type in (TensorProto.INT64, TensorProto.BOOL, TensorProto.STRING):
+        return 0
+    return math.prod(tensor.dims)
+
+
+def _shapes(model: Any) -> Iterator[tuple[str, tuple[int | None, ...] | None]]:
+    graph = model.graph
+    known = {v.name for v in (*graph.value_info, *graph.output)}
+    if any(name not in known for node in graph.node for name in node.output) and model.ByteSize() < _INFER_BYTES:
+        graph = _inferred(model).graph
+    for value in (*graph.value_info, *graph.output):
+        if value.type.HasField("tensor_type"):
+            yield value.name, _shape(value.type.tensor_type)
+
+
+def _inferred(model: Any) -> Any:
+    import onnx
+
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception:  # shapes are for display only, and a checker's opinion does not stop a model
+        return model
+
+
+ADAPTER = Onnx()

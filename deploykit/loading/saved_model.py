@@ -1,0 +1,97 @@
+"""TensorFlow's SavedModel: a folder with a graph, variables and assets. Read without TensorFlow."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploykit.core.errors import ModelFileError, UnsupportedModelError
+from deploykit.core.model import TensorSpec
+from deploykit.loading import _checkpoint
+from deploykit.loading._contract import Format, Summary
+from deploykit.loading._saved_model_graph import MetaGraph, Tensor, read_saved_model, variable_name
+from deploykit.loading._saved_model_layers import collect
+from deploykit.loading._saved_model_scan import check_operators
+from deploykit.loading._wire import WireError
+
+GRAPH = "saved_model.pb"
+_DEFAULT = "serving_default"
+_INIT = "__saved_model_init_op"
+
+
+class SavedModel(Format):
+    """A folder that holds ``saved_model.pb``; its operators are scanned, since some touch files or run Python."""
+
+    name = "saved_model"
+    label = "SavedModel"
+    help = "TensorFlow SavedModel folder."
+    suffixes = ()
+    is_folder = True
+
+    def matches(self, path: Path, head: bytes) -> bool:
+        """A file ``saved_model.pb`` in the folder."""
+        del head
+        return (path / GRAPH).is_file()
+
+    def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
+        """Scan the operators, then summarize the serving signature."""
+        del imports
+        file = path / GRAPH
+        try:
+            graphs = read_saved_model(memoryview(file.read_bytes()))
+        except WireError as error:
+            raise ModelFileError(
+                f"{file}: truncated or damaged: {error}.", remedy="copy, download or export the model again."
+            ) from error
+        if not graphs:
+            raise ModelFileError(f"{file}: it holds no graph.", remedy="export the model again.")
+        if not trusted:
+            for graph in graphs:
+                check_operators(graph, str(file))
+        meta = next((graph for graph in graphs if "serve" in graph.tags), graphs[0])
+        key, warnings = _choose(meta, path)
+        signature = meta.signatures[key]
+        layers, total = collect(meta, signature)
+        return Summary(
+            _specs(signature.inputs, path),
+            _specs(signature.outputs, path),
+            layers,
+            total,
+            (*warnings, *_flaws(path, meta)),
+        )
+
+
+def _choose(meta: MetaGraph, path: Path) -> tuple[str, tuple[str, ...]]:
+    """The signature to use, and a warning when it is not the default one."""
+    names = sorted(name for name, found in meta.signatures.items() if name != _INIT and found.outputs)
+    if not names:
+        raise UnsupportedModelError(
+            f"{path}: the SavedModel has no signature, so it cannot be served.",
+            remedy="export it with model.export(path), or tf.saved_model.save(…, signatures=…).",
+        )
+    if _DEFAULT in names:
+        return _DEFAULT, ()
+    return names[0], (f"no signature {_DEFAULT!r}; {names[0]!r} is used of {', '.join(names)}.",)
+
+
+def _specs(tensors: tuple[Tensor, ...], path: Path) -> tuple[TensorSpec, ...]:
+    for tensor in tensors:
+        if not tensor.name:
+            raise UnsupportedModelError(
+                f"{path}: {tensor.key!r} of the signature is no dense tensor (sparse or ragged).",
+                remedy="export a signature whose inputs and outputs are dense tensors.",
+            )
+    return tuple(TensorSpec(tensor.key, tensor.shape, tensor.dtype) for tensor in tensors)
+
+
+def _flaws(path: Path, meta: MetaGraph) -> list[str]:
+    folder = path / "variables"
+    if not folder.is_dir() or not any(folder.iterdir()):  # a frozen graph has no variables
+        return []
+    return [
+        f"the variable {variable_name(meta, entry.key)!r} holds {flaw}: outputs will be wrong; export it again."
+        for entry in _checkpoint.read_entries(folder, str(path))
+        if (flaw := _checkpoint.flaw(entry))
+    ]
+
+
+ADAPTER = SavedModel()

@@ -1,0 +1,201 @@
+"""The TFLite (LiteRT) format: a FlatBuffers file."""
+
+from __future__ import annotations
+
+import math
+import mmap
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.errors import ModelFileError, UnsupportedModelError
+from deploykit.core.model import Layer, TensorSpec
+from deploykit.loading._contract import Format, Summary
+from deploykit.loading._flatbuffer import FlatbufferError, Table
+
+_AGAIN = "download, copy or convert the model again."
+#: Fields of the schema's tables.
+_SUBGRAPHS, _BUFFERS, _TENSORS = 2, 4, 0
+_SHAPE, _TYPE, _BUFFER, _NAME, _SPARSITY = 0, 1, 2, 3, 6
+_DATA, _OFFSET, _SIZE = 0, 1, 2
+#: Type code → bytes of a value, for types of whole bytes and fixed size.
+_WIDTHS = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 8: 8, 9: 1, 10: 8, 11: 16, 12: 8, 15: 4, 16: 2}
+
+
+class TfLite(Format):
+    """Told by its identifier ``TFL3``. Corrupt files crash the interpreter, so only child processes open it."""
+
+    name = "tflite"
+    label = "TFLite"
+    help = "TensorFlow Lite (LiteRT) model."
+    requires = ("ai_edge_litert",)
+    suffixes = (".tflite",)
+
+    def matches(self, path: Path, head: bytes) -> bool:
+        """The identifier after the root offset."""
+        del path
+        return head[4:8] == b"TFL3"
+
+    def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
+        """Check all sizes, then ask the interpreter."""
+        del trusted, imports
+        check_bounds(path)
+        interpreter = _interpreter(path)
+        inputs, outputs = _signature(interpreter)
+        layers, total, flaws = _layers(interpreter)
+        flaws += _prepare(interpreter, path, dynamic=any(s.shape and None in s.shape for s in inputs))
+        return Summary(inputs, outputs, layers, total, tuple(flaws))
+
+
+def check_bounds(path: Path) -> None:
+    """Check that all weights are inside the file and as large as their tensors claim.
+
+    Raises:
+        ModelFileError: Truncated or damaged.
+    """
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        data = memoryview(mapped)
+        try:
+            _check_tables(Table.root(data), len(data), path)
+        except FlatbufferError as error:
+            raise ModelFileError(
+                f"{path}: truncated or damaged: {error} ({len(data):,} bytes are there).", remedy=_AGAIN
+            ) from error
+        finally:
+            data.release()
+
+
+def _check_tables(model: Table, size: int, path: Path) -> None:
+    lengths = []
+    for number, buffer in enumerate(model.tables(_BUFFERS)):
+        inside = buffer.span(_DATA, 1)
+        offset, length = buffer.number(_OFFSET, "Q"), buffer.number(_SIZE, "Q")
+        if offset > 1 and offset + length > size:  # data behind the tables, in files of more than 2 GB
+            raise FlatbufferError(f"buffer {number} ends at byte {offset + length:,}")
+        lengths.append(inside[1] if inside else length if offset > 1 else 0)
+    for graph in model.tables(_SUBGRAPHS):
+        for tensor in graph.tables(_TENSORS):
+            buffer_number = tensor.number(_BUFFER, "I")
+            if buffer_number >= len(lengths):
+                raise FlatbufferError(f"tensor {tensor.text(_NAME)!r} uses buffer {buffer_number}, which is not there")
+            held = lengths[buffer_number]
+            width = _WIDTHS.get(tensor.number(_TYPE, "b"))
+            if not held or width is None or tensor.span(_SPARSITY, 0) is not None:
+                continue
+            shape = tensor.numbers(_SHAPE, "i")
+            if (needed := math.prod(shape) * width) != held:
+                raise ModelFileError(
+                    f"{path}: damaged: tensor {tensor.text(_NAME)!r} of shape {list(shape)} needs {needed:,} bytes, "
+                    f"the file holds {held:,}.",
+                    remedy=_AGAIN,
+                )
+
+
+def _interpreter(path: Path) -> Any:
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+    try:
+        return Interpreter(
+            model_path=str(path), experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )
+    except (ValueError, RuntimeError) as error:
+        raise _explain(path, error) from error
+
+
+def _explain(path: Path, error: Exception) -> Exception:
+    text = " ".join(str(error).split())
+    if "unresolved custom op" in text or "Didn't find op" in text or "Select TensorFlow op" in text:
+        return UnsupportedModelError(
+            f"{path}: it has an operator that LiteRT lacks: {text}",
+            remedy="convert it again with builtin operators only (no SELECT_TF_OPS, no custom operators).",
+        )
+    return ModelFileError(f"{path}: LiteRT cannot open it: {text}", remedy=_AGAIN)
+
+
+def _prepare(interpreter: Any, path: Path, *, dynamic: bool) -> list[str]:
+    """Let the interpreter prepare all operators, which finds what is unknown or inconsistent; runs none."""
+    try:
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        explained = _explain(path, error)
+        if isinstance(explained, UnsupportedModelError) or not dynamic:
+            raise explained from error
+        return [f"LiteRT cannot prepare it at its default shape: {' '.join(str(error).split())[:300]}"]
+    return []
+
+
+def _signature(interpreter: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    names: tuple[dict[int, str], dict[int, str]] = ({}, {})
+    signatures = list(interpreter.get_signature_list())
+    if len(signatures) == 1:
+        runner = interpreter.get_signature_runner(signatures[0])
+        for found, details in zip(names, (runner.get_input_details(), runner.get_output_details()), strict=True):
+            found.update({int(d["index"]): str(name) for name, d in details.items()})
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    return tuple(_spec(d, names[0]) for d in inputs), tuple(_spec(d, names[1]) for d in outputs)
+
+
+def _spec(details: dict[str, Any], names: dict[int, str]) -> TensorSpec:
+    scales = details["quantization_parameters"]["scales"]
+    scale, zero_point = details["quantization"] if len(scales) == 1 else (0.0, 0)
+    name = names.get(int(details["index"]), str(details["name"]))
+    return TensorSpec(name, _shape(details), _dtype(details), float(scale), int(zero_point))
+
+
+def _shape(details: dict[str, Any]) -> tuple[int | None, ...]:
+    shape, signature = details["shape"], details["shape_signature"]
+    dims = signature if len(signature) == len(shape) else shape
+    return tuple(None if d < 0 else int(d) for d in dims)
+
+
+def _dtype(details: dict[str, Any]) -> str:
+    import numpy as np
+
+    dtype = np.dtype(details["dtype"])
+    return "string" if dtype.kind in "OSU" else dtype.name
+
+
+def _layers(interpreter: Any) -> tuple[tuple[Layer, ...], int, list[str]]:
+    """The operators with the weights they own, the number of all weights, and what is wrong with weights."""
+    tensors = {int(d["index"]): d for d in interpreter.get_tensor_details()}
+    operators = interpreter._get_ops_details()
+    made = {int(i) for op in operators for i in op["outputs"]} | {
+        int(d["index"]) for d in interpreter.get_input_details()
+    }
+    owned: dict[int, int] = {}
+    flaws: list[str] = []
+    for index, details in tensors.items():
+        if index not in made:
+            owned[index], flaw = _constant(interpreter, details)
+            if flaw:
+                flaws.append(f"the tensor {details['name']!r} holds {flaw}: outputs will be wrong; convert it again.")
+    total = sum(owned.values())
+    layers = []
+    for number, op in enumerate(operators):
+        own = sum(owned.pop(int(i), 0) for i in op["inputs"])
+        results = [int(i) for i in op["outputs"] if int(i) in tensors]
+        if op["op_name"] == "DEQUANTIZE" and own and results:  # float16 weights: they belong to the operator behind it
+            owned[results[0]] = own
+            continue
+        name = tensors[results[0]]["name"] if results else f"{op['op_name']}_{number}"
+        shape = _shape(tensors[results[0]]) if results else None
+        layers.append(Layer(str(name), str(op["op_name"]), shape, own))
+    return tuple(layers), total, flaws
+
+
+def _constant(interpreter: Any, details: dict[str, Any]) -> tuple[int, str]:
+    """Number of weights of a constant tensor (0 for shapes and axes), and what is wrong with them."""
+    import numpy as np
+
+    quantized = len(details["quantization_parameters"]["scales"]) > 0
+    if np.dtype(details["dtype"]).kind != "f" and not quantized:
+        return 0, ""
+    try:
+        values = interpreter.get_tensor(details["index"])
+    except ValueError:  # a variable, which has no value yet
+        return 0, ""
+    if values.dtype.kind != "f" or np.isfinite(values).all():
+        return int(values.size), ""
+    return int(values.size), "NaN" if np.isnan(values).any() else "infinite values"
+
+
+ADAPTER = TfLite()
