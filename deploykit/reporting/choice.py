@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,6 @@ from deploykit.choosing.goals import Decision, Goal
 from deploykit.core.artifact import Exportable
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import ExportError, GoalMissed
-from deploykit.core.registry import registry
 from deploykit.core.result import Measurement, Result
 from deploykit.reporting import explain as words
 from deploykit.reporting.table import CSS
@@ -108,33 +106,9 @@ class Choice:
         Args:
             x: Raw examples, batch first; a dictionary by input name for several inputs.
         """
-        import numpy as np
+        from deploykit.measuring.predict import predict
 
-        from deploykit.sandbox.supervisor import shared
-        from deploykit.sandbox.task import Task
-
-        item = self.exportable()
-        feeds = item.data.prepare(x if isinstance(x, dict) else {item.data.inputs[0]: np.asarray(x)})
-        target = item.target
-        with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
-            inputs, out = Path(folder, "inputs.npz"), Path(folder, "out.npz")
-            np.savez(inputs, **feeds)  # type: ignore[arg-type]  # the stub's allow_pickle hides the arrays
-            arguments = {
-                "path": str(item.path), "format": item.format, "target": target.to_json(), "inputs": str(inputs),
-                "out": str(out),
-            }  # fmt: skip
-            runtime = registry("deploykit.runtimes", "runtime").get(target.runtime)
-            shared().run(
-                Task(
-                    "deploykit.measuring.session_work:predict",
-                    arguments,
-                    runtime.group,
-                    name="prediction",
-                    fresh=runtime.fresh_process,
-                )  # fmt: skip
-            )
-            with np.load(out, allow_pickle=False) as file:
-                return {name: file[name] for name in file.files}
+        return predict(self.exportable(), x)
 
     def data(self) -> Dataset:
         """The data it was measured with."""

@@ -80,7 +80,7 @@ def chart(
     relative: bool = False,
     higher_is_better: bool = True,
     dark: bool = False,
-    width: int = 640,
+    width: int = 760,
     height: int = 360,
 ) -> Any:
     """The chart as an Altair object; see `points` for its data."""
@@ -100,11 +100,12 @@ def chart(
     direction = "" if higher_is_better else " (down is better)"
     y_axis = alt.Y("change:Q", title=f"Change of the metric, {unit}{direction}", scale=alt.Scale(zero=True))
     base = alt.Chart(_values(alt, data))
+    color = _color(alt, data, dark=dark)
     layers = [
         *_rules(alt, data, field, max_drop if higher_is_better else None),
-        *_bars(alt, base, field, x_axis, y_axis),
+        *_bars(alt, base, field, x_axis, y_axis, color),
     ]
-    layers.append(_marks(alt, base, data, x_axis, y_axis, dark=dark))
+    layers.append(_marks(alt, base, data, x_axis, y_axis, color))
     rings = base.transform_filter("datum.chosen").encode(x=x_axis, y=y_axis)
     ink = "#ffffff" if dark else "#000000"
     layers.append(rings.mark_point(shape="circle", size=320, filled=False, stroke=ink, strokeWidth=1.5, aria=False))
@@ -130,10 +131,20 @@ def _rules(alt: Any, data: list[dict[str, Any]], field: str, max_drop: float | N
     return layers
 
 
-def _bars(alt: Any, base: Any, field: str, x_axis: Any, y_axis: Any) -> list[Any]:
+def _color(alt: Any, data: list[dict[str, Any]], *, dark: bool) -> Any:
+    from deploykit.core.registry import registry
+
+    names = list(registry("deploykit.runtimes", "runtime").names())
+    used = [n for n in names if any(p["runtime"] == n for p in data)]
+    palette = DARK if dark else LIGHT
+    colors = [palette[min(names.index(n), len(palette) - 1)] for n in used]
+    return alt.Color("runtime:N", title="runtime", scale=alt.Scale(domain=used, range=colors))
+
+
+def _bars(alt: Any, base: Any, field: str, x_axis: Any, y_axis: Any, color: Any) -> list[Any]:
     faint = alt.condition("datum.state == 'on the front'", alt.value(0.8), alt.value(0.25))
     vertical = base.mark_rule(strokeWidth=1.2, aria=False).encode(
-        x=x_axis, y=alt.Y("change_low:Q"), y2="change_high:Q", opacity=faint, color=alt.Color("runtime:N", legend=None)
+        x=x_axis, y=alt.Y("change_low:Q"), y2="change_high:Q", opacity=faint, color=color
     )
     layers = [vertical]
     if field == "p50_ms":
@@ -142,21 +153,14 @@ def _bars(alt: Any, base: Any, field: str, x_axis: Any, y_axis: Any) -> list[Any
             x2="p50_ms_high:Q",
             y=y_axis,
             opacity=faint,
-            color=alt.Color("runtime:N", legend=None),
+            color=color,
         )
         layers.append(across)
     return layers
 
 
-def _marks(alt: Any, base: Any, data: list[dict[str, Any]], x_axis: Any, y_axis: Any, *, dark: bool) -> Any:
-    from deploykit.core.registry import registry
-
-    names = list(registry("deploykit.runtimes", "runtime").names())
-    used = [n for n in names if any(p["runtime"] == n for p in data)]
-    palette = DARK if dark else LIGHT
-    colors = [palette[min(names.index(n), len(palette) - 1)] for n in used]
+def _marks(alt: Any, base: Any, data: list[dict[str, Any]], x_axis: Any, y_axis: Any, color: Any) -> Any:
     families = [f for f in (*_SHAPES, "other") if any(p["family"] == f for p in data)]
-    color = alt.Color("runtime:N", title="runtime", scale=alt.Scale(domain=used, range=colors))
     tooltip = [
         alt.Tooltip(f"{name}:{kind}", title=label, **({"format": form} if form else {}))
         for name, kind, label, form in (

@@ -1,0 +1,142 @@
+"""What a bug report needs: versions, CPU, devices, and why one is unavailable."""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass
+from typing import Any
+
+from deploykit._version import __version__
+from deploykit.core.errors import DeploykitError
+from deploykit.core.registry import Registry, registry
+from deploykit.core.serial import Plain
+from deploykit.measuring.environment import stable, volatile
+from deploykit.runtimes._contract import RUNTIMES, Device
+from deploykit.sandbox.supervisor import default_method, shared
+from deploykit.sandbox.task import Report, Task
+
+#: Packages of adapters: name of the package → what an adapter is called.
+_REGISTRIES = {
+    "runtimes": "runtime",
+    "loading": "format",
+    "converters": "converter",
+    "transforms": "technique",
+    "metrics": "metric",
+    "exporters": "layout",
+    "engines": "engine",
+}
+
+
+@dataclass(frozen=True)
+class RuntimeState(Plain):
+    """One runtime on this machine.
+
+    Attributes:
+        name: Name of the runtime.
+        problem: Why it cannot be used; "" when it can.
+        devices: All devices it knows, absent ones with the reason.
+    """
+
+    name: str
+    problem: str
+    devices: tuple[Device, ...]
+
+
+@dataclass(frozen=True)
+class Diagnosis(Plain):
+    """The state of this installation.
+
+    Attributes:
+        version: deploykit's version.
+        environment: CPU, cores, features, system, versions, load.
+        processes: How child processes start here.
+        runtimes: State of each runtime.
+        adapters: Kind → name → what is missing, "" when it can be used.
+        notes: What will be slow or impossible here, in words.
+    """
+
+    version: str
+    environment: dict[str, Any]
+    processes: str
+    runtimes: tuple[RuntimeState, ...]
+    adapters: dict[str, dict[str, str]]
+    notes: tuple[str, ...]
+
+    def __str__(self) -> str:
+        facts = self.environment
+        lines = [
+            f"deploykit {self.version}, Python {facts['python']}, {facts['system']} {facts['kernel']} "
+            f"{facts['machine']}",
+            f"CPU: {facts['cpu']}, {facts['cores']} cores, features: {', '.join(facts['features']) or 'unknown'}",
+            f"load {facts['load']}, governor {facts['governor']}, child processes: {self.processes}",
+            "packages: " + ", ".join(f"{k} {v}" for k, v in facts["packages"].items()),
+        ]
+        for runtime in self.runtimes:
+            lines.append(f"runtime {runtime.name}: {runtime.problem or 'ok'}")
+            lines += [f"  {'✓' if d.available else '✗'} {d.name}: {d.detail}" for d in runtime.devices]
+        for kind, names in self.adapters.items():
+            shown = [n if not problem else f"{n} ({problem})" for n, problem in names.items()]
+            lines.append(f"{kind}: {', '.join(shown) or 'none'}")
+        return "\n".join([*lines, *(f"note: {n}" for n in self.notes)])
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(str(self))}</pre>"
+
+
+def doctor() -> Diagnosis:
+    """What this machine and installation can do; runtimes are asked in child processes."""
+    adapters = {kind: _adapters(kind, what) for kind, what in _REGISTRIES.items()}
+    return Diagnosis(
+        __version__,
+        {**stable(), **volatile()},
+        default_method(),
+        tuple(_state(name) for name in RUNTIMES.names()),
+        adapters,
+        tuple(_notes()),
+    )
+
+
+def devices(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: the devices of a runtime, asked in a child."""
+    return {"devices": [d.to_json() for d in RUNTIMES.get(arguments["runtime"]).devices()]}
+
+
+def _state(name: str) -> RuntimeState:
+    try:
+        runtime = RUNTIMES.get(name)
+        if problem := runtime.missing():
+            return RuntimeState(name, problem, ())
+        task = Task(
+            "deploykit.measuring.doctor:devices", {"runtime": name}, runtime.group, 120.0, name=f"devices of {name}"
+        )
+        found = shared().run(task)
+    except DeploykitError as error:
+        return RuntimeState(name, str(error), ())
+    return RuntimeState(name, "", tuple(Device.from_json(d) for d in found["devices"]))
+
+
+def _adapters(kind: str, what: str) -> dict[str, str]:
+    names: Registry[Any] = registry(f"deploykit.{kind}", what)
+    found = {}
+    for name in names.names():
+        try:
+            found[name] = names.get(name).missing()
+        except DeploykitError as error:
+            found[name] = str(error)
+    return found
+
+
+def _notes() -> list[str]:
+    facts, now = stable(), volatile()
+    notes = []
+    features = set(facts["features"])
+    int8 = {"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"}
+    if features and not features & int8:
+        notes.append("this CPU has no int8 dot-product instructions: int8 models gain little speed here")
+    if now["governor"] not in {"performance", "unknown"}:
+        notes.append(f"the CPU governor is {now['governor']!r}: latency is steadier with 'performance'")
+    if now["load"] and now["load"][0] > facts["cores"] / 2:
+        notes.append(f"load is {now['load'][0]}: latency will be noisy while other programs run")
+    if facts["cores"] == 1:
+        notes.append("one core: building and timing share it")
+    return notes

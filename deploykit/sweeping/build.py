@@ -1,0 +1,142 @@
+"""One candidate, without a sweep."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.artifact import Exportable
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import DeploykitError, UnsupportedModelError
+from deploykit.core.model import Model
+from deploykit.core.store import Store
+from deploykit.engines._contract import start
+from deploykit.measuring.predict import predict
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sweeping.building import Built, Limits, Workshop
+from deploykit.sweeping.plan import describe
+from deploykit.sweeping.routes import Impossible, Routes
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class BuiltCandidate:
+    """A candidate that was built and not measured.
+
+    Attributes:
+        item: File and facts, as exporters take them.
+        size_bytes: Size of the artifact.
+        compressed_bytes: Size after gzip.
+        notes: Facts the build steps reported.
+    """
+
+    item: Exportable
+    size_bytes: int
+    compressed_bytes: int
+    notes: dict[str, Any]
+
+    @property
+    def path(self) -> Path:
+        """The model file or folder."""
+        return self.item.path
+
+    def exportable(self) -> Exportable:
+        """For ``dk.export``."""
+        return self.item
+
+    def save(self, path: str | Path) -> Path:
+        """Write just the model file (or folder); see ``Choice.save``."""
+        from deploykit.exporters._export import save_file
+
+        return save_file(self.item, path)
+
+    def predict(self, x: Any) -> dict[str, NDArray[Any]]:
+        """Outputs by name for raw examples, computed in a child process."""
+        return predict(self.item, x)
+
+    def __repr__(self) -> str:
+        return f"BuiltCandidate({describe(self.item.recipe)} on {self.item.target}, {self.size_bytes:,} bytes)"
+
+
+def build(
+    model: Model,
+    recipe: Recipe | Step | list[Step],
+    data: Any,
+    *,
+    target: Target | str | None = None,
+    store: str | Path | None = None,
+    seed: int = 0,
+    timeout: float = 600.0,
+) -> BuiltCandidate:
+    """Build one candidate.
+
+    Args:
+        model: From ``dk.load``.
+        recipe: What to do to the model; a step or a list of steps is taken as a recipe.
+        data: A Dataset or a pair (x, y); calibration and fine-tuning read its training split.
+        target: Runtime (or its name) to build for; None: the first one the recipe can be built for.
+        store: Folder that keeps build steps; None: a temporary one, removed when the process ends.
+        seed: Seed of fine-tuning.
+        timeout: Seconds after which a build step is given up.
+
+    Raises:
+        UnsupportedModelError: The recipe cannot be built for the target; says why.
+        SettingError: An unknown technique, parameter or runtime.
+        DeploykitError: A step failed.
+    """
+    data = Dataset.of(data).check(model)
+    steps = recipe.steps if isinstance(recipe, Recipe) else (recipe,) if isinstance(recipe, Step) else tuple(recipe)
+    recipe = Recipe(steps)
+    routes = Routes(model, data, seed)
+    names = [r.name for r in RUNTIMES.all()]
+    native = sorted(names, key=lambda n: (model.format not in RUNTIMES.get(n).native_to, n))
+    wanted = [Target(n) for n in native] if target is None else [Target(target) if isinstance(target, str) else target]
+    reasons = []
+    for candidate in wanted:
+        route = routes.find(recipe, RUNTIMES.get(candidate.runtime))
+        if isinstance(route, Impossible):
+            reasons.append(route.reason)
+            continue
+        opened = Store(store or _scratch(), create=True)
+        with opened.writer(), start("local", threading.Event()) as running:
+            workshop = Workshop(opened, running, model, data, seed, Limits(timeout))
+            workshop.save_data()
+            built = _run(workshop, route)
+        format_name = route[-1].format if route else model.format
+        item = Exportable(workshop.path(built), format_name, model.name, recipe, candidate, model, data)
+        return BuiltCandidate(item, built.size_bytes, built.compressed_bytes, built.notes)
+    raise UnsupportedModelError(
+        f"{describe(recipe)} cannot be built: {'; '.join(dict.fromkeys(reasons))}.",
+        remedy="choose another target or technique.",
+    )
+
+
+def _run(workshop: Workshop, route: tuple[Any, ...]) -> Built:
+    built: Built | None = None
+    for step in (None, *route):
+        found = workshop.built(step)
+        if found is None:
+            source = workshop.path(built) if built else Path(workshop.model.path)
+            found = workshop.finish_step(step, workshop.start_step(step, source))
+        if isinstance(found, DeploykitError):
+            raise found
+        built = found
+    assert built is not None
+    return built
+
+
+_folder: tempfile.TemporaryDirectory[str] | None = None
+
+
+def _scratch() -> str:
+    """One temporary store for this process."""
+    global _folder
+    if _folder is None:
+        _folder = tempfile.TemporaryDirectory(prefix="deploykit-build-")
+    return _folder.name
