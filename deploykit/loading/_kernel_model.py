@@ -83,7 +83,6 @@ def cache_folder() -> Path:
 
 def _check_kind(model: Any) -> None:
     packages = {(k.__module__.partition(".")[0], k.__name__) for k in type(model).__mro__}
-    names = {name for _, name in packages}
     if any(package == "tf_keras" for package, _ in packages):
         raise UnsupportedModelError(
             f"a tf_keras object ({type(model).__name__}); only models of Keras 3 are taken from the kernel.",
@@ -98,8 +97,6 @@ def _check_kind(model: Any) -> None:
     remedy = "pass a path, or a keras.Model."
     if any(package == "torch" for package, _ in packages):
         remedy = "export it with torch.onnx.export and load the .onnx file."
-    elif "Model" in names and {"path", "digest"} <= set(dir(model)):
-        remedy = "it is loaded already: pass it on as it is."
     raise SettingError(f"not a model: {type(model).__module__}.{type(model).__qualname__}.", remedy=remedy)
 
 

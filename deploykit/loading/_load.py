@@ -33,7 +33,7 @@ def load(model: Any, *, imports: Sequence[str] = (), trusted: bool = False) -> M
 
     Args:
         model: Path of a ``.keras``, ``.h5``, ``.onnx`` or ``.tflite`` file or of a SavedModel folder; or a Keras 3
-            model of this process, which is saved into a cache folder.
+            model of this process, which is saved into a cache folder. A `Model` is returned as it is.
         imports: Names of modules that define the model's custom layers; child processes import them too.
         trusted: Code inside the file may run (Lambda layers, operators that touch files). Only for files you made.
 
@@ -44,13 +44,22 @@ def load(model: Any, *, imports: Sequence[str] = (), trusted: bool = False) -> M
         SettingError: ``model`` or ``imports`` is of the wrong type, or a module cannot be imported.
         MissingExtraError: A package that is needed to read it is not installed.
     """
+    if isinstance(model, Model):
+        return model
     modules = _modules(imports)
-    origin = ""
-    if not isinstance(model, str | os.PathLike):
-        saved = _kernel_model.save(model)
-        model, origin = saved.path, saved.name
-        modules = (*modules, *(m for m in saved.imports if m not in modules))
-    passed = gate.check(model)
+    if isinstance(model, str | os.PathLike):
+        return _load(model, "", modules, trusted)
+    saved = _kernel_model.save(model)
+    modules = (*modules, *(m for m in saved.imports if m not in modules))
+    try:
+        return _load(saved.path, saved.name, modules, trusted)
+    except errors.DeploykitError as error:  # the user knows the model by its name, not by its place in the cache
+        error.message = error.message.replace(str(saved.path), f"the model {saved.name!r}")
+        raise
+
+
+def _load(path: str | os.PathLike[str], origin: str, modules: tuple[str, ...], trusted: bool) -> Model:
+    passed = gate.check(path)
     form = _format(passed)
     form.check_installed()
     warnings = [*_suffix_warnings(passed.path, form)]
