@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.dataset import Dataset
+from deploykit.core.digest import file_digest
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.model import Model, TensorSpec
 from deploykit.core.preprocess import Preprocess
@@ -129,9 +130,13 @@ class Artifact:
                 f"{file} has schema {schema!r}, this version reads up to {SCHEMA}.", remedy="upgrade deploykit."
             )
         try:
-            return cls(folder, Manifest.from_json(data))
+            manifest = Manifest.from_json(data)
         except SettingError as error:
             raise ExportError(f"{file}: {error.message}", remedy="export again.") from error
+        for name in (manifest.model, manifest.golden_inputs, manifest.golden_outputs, *manifest.files):
+            if not _is_inside(name):
+                raise ExportError(f"{file} names {name!r}, which is outside the folder.", remedy="export again.")
+        return cls(folder, manifest)
 
     def save(self) -> None:
         """Write the manifest."""
@@ -142,5 +147,35 @@ class Artifact:
         """The model file or folder."""
         return self.path / self.manifest.model
 
+    def problems(self) -> list[str]:
+        """Files that are missing, changed or (in the model's folder) new since the export, one sentence each."""
+        found = []
+        for name, digest in self.manifest.files.items():
+            file = self.path / name
+            if not file.is_file():
+                found.append(f"{name} is missing.")
+            elif file_digest(file) != digest:
+                found.append(f"{name} has changed since the export (its SHA-256 differs from the manifest's).")
+        if self.manifest.model not in self.manifest.files:
+            found += [
+                f"{n} was not there at the export."
+                for n in files_of(self.path, self.manifest.model)
+                if n not in self.manifest.files
+            ]
+        for name in (self.manifest.golden_inputs, self.manifest.golden_outputs):
+            if name not in self.manifest.files:
+                found.append(f"{MANIFEST} gives no digest of {name}.")
+        return found
+
     def __repr__(self) -> str:
         return f"Artifact({str(self.path)!r}, {self.manifest.layout}, {self.manifest.format}: {self.manifest.recipe})"
+
+
+def files_of(folder: Path, below: str = "") -> list[str]:
+    """Relative paths, with forward slashes, of the files of a folder (or of a folder in it), sorted."""
+    return sorted(p.relative_to(folder).as_posix() for p in (folder / below).rglob("*") if not p.is_dir())
+
+
+def _is_inside(name: str) -> bool:
+    path = PurePosixPath(name)
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and ":" not in path.parts[0]

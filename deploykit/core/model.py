@@ -118,6 +118,8 @@ def align(reference: Sequence[str], names: Sequence[str]) -> list[int]:
     Returns:
         For each reference name, in order, an index into ``names``; -1 when ``names`` is shorter.
     """
+    if list(reference) == list(names):  # the usual case, and on the path of every request
+        return list(range(len(names)))
     taken: dict[int, int] = {}
     for simplify in (str, plain_name):
         keys = [simplify(n) for n in names]

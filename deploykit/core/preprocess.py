@@ -62,8 +62,7 @@ class Preprocess(Plain):
         import numpy as np
 
         if self.reshape is not None:
-            wanted = int(np.prod(self.reshape))
-            if int(np.prod(batch.shape[1:])) != wanted:
+            if math.prod(batch.shape[1:]) != math.prod(self.reshape):
                 raise DatasetError(
                     f"cannot reshape examples of shape {batch.shape[1:]} to {self.reshape}.",
                     remedy="correct reshape= (on the command line --reshape).",
@@ -74,7 +73,10 @@ class Preprocess(Plain):
         if self.scale != 1.0 or self.offset != 0.0:
             if batch.dtype.kind in "SU":
                 raise DatasetError("text cannot be scaled.", remedy="leave out scale= and offset= for this input.")
-            batch = batch.astype(np.float32) * np.float32(self.scale) + np.float32(self.offset)
+            batch = batch.astype(np.float32)
+            batch *= np.float32(self.scale)
+            if self.offset != 0.0:
+                batch += np.float32(self.offset)
         return batch
 
 

@@ -7,12 +7,40 @@ result in a child process and only then renames it into place.
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.adapter import Adapter
 from deploykit.core.artifact import Exportable
+from deploykit.core.model import TensorSpec
 from deploykit.core.registry import Registry
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What is known of an artifact before its files are written.
+
+    Attributes:
+        name: Name to serve the model by: letters, digits, ``.``, ``_`` and ``-``.
+        inputs: Raw inputs as clients of deploykit's server send them.
+        outputs: Outputs as they get them.
+        examples: Golden inputs after preprocessing, by the input names of the model file, batch first.
+        requirements: pip requirements to run the model.
+        suffix: Ending of the model file, with the dot; "" for a folder.
+        extra_files: Files beside the model file that it refers to (external data), relative to its folder.
+    """
+
+    name: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    examples: dict[str, NDArray[Any]]
+    requirements: tuple[str, ...]
+    suffix: str = ""
+    extra_files: tuple[str, ...] = field(default=())
 
 
 class Exporter(Adapter):
@@ -31,7 +59,7 @@ class Exporter(Adapter):
         return f"the layout {self.name!r} holds {', '.join(sorted(self.accepts))}, not {format_name}"
 
     @abstractmethod
-    def write(self, candidate: Exportable, folder: Path) -> str:
+    def write(self, candidate: Exportable, draft: Draft, folder: Path) -> str:
         """Write model and layout files into an empty folder.
 
         Returns:

@@ -85,6 +85,9 @@ class Session:
         count = len(arrays[0])
         fixed = next((s.batch_size for s in self.inputs if s.batch_size), None)
         size = fixed or count or 1
+        if count == size:
+            whole = zip(self.outputs, self._run(arrays), strict=True)
+            return {spec.name: _real(spec, np.array(value)) for spec, value in whole}
         parts: list[list[NDArray[Any]]] = [[] for _ in self.outputs]
         for start in range(0, count, size):
             chunk = [a[start : start + size] for a in arrays]

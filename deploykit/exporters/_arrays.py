@@ -1,0 +1,42 @@
+"""Named arrays in an ``.npz`` file, whatever the names are."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.errors import ExportError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
+    """Write an ``.npz`` that ``numpy.load`` reads; unlike ``numpy.savez``, an array may be called ``file``.
+
+    Text is stored with a fixed width: object arrays would have to be pickled.
+    """
+    import numpy as np
+
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            plain = array.astype("S") if array.dtype.kind == "O" else array
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(plain), allow_pickle=False)
+
+
+def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """Read an ``.npz``; nothing is unpickled.
+
+    Raises:
+        ExportError: The file cannot be read; names it.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise ExportError(f"{path} cannot be read: {error}.", remedy="export again.") from error

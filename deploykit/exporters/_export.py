@@ -1,0 +1,218 @@
+"""``dk.export``: write a layout, prove that it answers as the measured model does, and only then put it in place."""
+
+from __future__ import annotations
+
+import os
+import re
+import tempfile
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from deploykit._version import __version__
+from deploykit.core.artifact import MANIFEST, Artifact, Exportable, Manifest, files_of
+from deploykit.core.digest import file_digest, path_digest
+from deploykit.core.errors import ExportError, SettingError
+from deploykit.core.model import TensorSpec
+from deploykit.core.serial import from_plain, to_plain
+from deploykit.exporters._arrays import load_arrays, save_arrays
+from deploykit.exporters._contract import EXPORTERS, Draft, Exporter
+from deploykit.exporters._files import copy_to, new_folder
+from deploykit.exporters._golden import EXAMPLES, raw_specs
+from deploykit.exporters._prove import prove, structure
+from deploykit.loading._contract import FORMATS
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sandbox.supervisor import shared
+from deploykit.sandbox.task import Task
+
+GOLDEN_INPUTS = "golden/inputs.npz"
+GOLDEN_OUTPUTS = "golden/outputs.npz"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+@runtime_checkable
+class Choice(Protocol):
+    """What ``report.best()`` and ``dk.build()`` return, as far as exporting is concerned."""
+
+    def exportable(self) -> Exportable:
+        """The candidate's file and what its export needs to know."""
+
+
+def export(
+    candidate: Exportable | Choice,
+    path: str | Path,
+    *,
+    layout: str = "folder",
+    name: str | None = None,
+    overwrite: bool = False,
+) -> Artifact:
+    """Export a candidate to a folder that can be served, checked and moved to another machine.
+
+    The folder appears whole, or not at all: it is written beside ``path`` under a temporary name, its model is loaded
+    again in a child process and run on golden inputs (raw examples of the evaluation split), and the answers are
+    compared with those of the measured file. Then it is renamed into place.
+
+    Args:
+        candidate: What ``report.best()`` or ``dk.build()`` gave.
+        path: The folder to make. An artifact that is there already is replaced (unless someone put files of their
+            own into it); any other folder that is not empty is refused.
+        layout: Name of an export layout.
+        name: Name to serve the model by; None: the model's file name.
+        overwrite: Replace whatever folder is there.
+
+    Returns:
+        The artifact.
+
+    Raises:
+        ExportError: The layout cannot hold the candidate's format (names the best candidate it can), the folder is
+            taken or cannot be written, or the exported model does not give the measured model's outputs.
+        SettingError: Unknown layout or unusable name.
+    """
+    chosen = _exportable(candidate)
+    exporter = EXPORTERS.get(layout)
+    _check_layout(exporter, chosen)
+    exporter.check_installed()
+    served_name = _served_name(chosen.name, name)
+    target = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  resolve() would follow links
+    with new_folder(target, overwrite=overwrite) as folder, tempfile.TemporaryDirectory() as scratch:
+        manifest = _write(chosen, exporter, served_name, folder, Path(scratch))
+        Artifact(folder, manifest).save()
+        _check(Artifact(folder, manifest), trusted=chosen.model.trusted)
+    return Artifact(target, manifest)
+
+
+def save_file(candidate: Exportable | Choice, path: str | Path) -> Path:
+    """Write just the model file (or folder), for ``best.save("x.tflite")``.
+
+    Args:
+        candidate: What to save.
+        path: Where. Its ending must be the usual one of the candidate's format; a file that is there is replaced.
+
+    Returns:
+        The absolute path.
+
+    Raises:
+        ExportError: The ending belongs to another format, or the file cannot be written.
+    """
+    chosen = _exportable(candidate)
+    target = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  resolve() would follow links
+    endings = FORMATS.get(chosen.format).suffixes
+    if target.suffix.lower() not in (endings or ("",)):
+        wanted = target.with_suffix(endings[0] if endings else "").name
+        kind = "" if endings else ", a folder without an ending"
+        raise ExportError(
+            f"{target.name!r}: the candidate's format is {chosen.format}{kind}.",
+            remedy=f"call it {wanted!r}, or choose a candidate of the format you want.",
+        )
+    extra = structure(chosen.path, chosen.format, trusted=chosen.model.trusted)
+    for source, copy in [(chosen.path.parent / m, target.parent / m) for m in extra] + [(chosen.path, target)]:
+        copy_to(source, copy)
+        if path_digest(copy) != path_digest(source):
+            raise ExportError(f"{copy} is no true copy of {source}.", remedy="check the disk, then save again.")
+    return target
+
+
+def _exportable(candidate: Any) -> Exportable:
+    if isinstance(candidate, Exportable):
+        return candidate
+    if isinstance(candidate, Choice):
+        return candidate.exportable()
+    raise SettingError(
+        f"expected a candidate, got {type(candidate).__name__}.",
+        remedy="pass what report.best() or dk.build() returned.",
+    )
+
+
+def _check_layout(exporter: Exporter, chosen: Exportable) -> None:
+    reason = exporter.refuses(chosen.format)
+    if not reason:
+        return
+    fitting = [r for r in chosen.alternatives if r.status == "measured" and r.format and not exporter.refuses(r.format)]
+    if fitting:
+        best = fitting[0]
+        remedy = (
+            f"the best candidate it can hold is {best.label!r} on {best.candidate.target} (key {best.key}): "
+            f"report.best(layout={exporter.name!r}); or export this one with layout='folder'."
+        )
+    else:
+        remedy = "no candidate of this report fits it; export with layout='folder'."
+    raise ExportError(f"{reason}.", remedy=remedy)
+
+
+def _served_name(default: str, name: str | None) -> str:
+    if name is None:
+        return re.sub(r"[^A-Za-z0-9._-]+", "_", default).strip("._-") or "model"
+    if not _NAME.fullmatch(name):
+        raise SettingError(f"name {name!r} cannot be part of a URL.", remedy="use letters, digits, '.', '_' and '-'.")
+    return name
+
+
+def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scratch: Path) -> Manifest:
+    runtime = RUNTIMES.get(chosen.target.runtime)
+    raw = chosen.data.splits["evaluation"].take(slice(0, EXAMPLES)).inputs
+    (folder / "golden").mkdir()
+    save_arrays(folder / GOLDEN_INPUTS, raw)
+    extra_files = structure(chosen.path, chosen.format, trusted=chosen.model.trusted)
+    recorded = shared().run(
+        Task(
+            "deploykit.exporters._golden:record",
+            {
+                "path": str(chosen.path),
+                "format": chosen.format,
+                "target": to_plain(chosen.target),
+                "preprocess": to_plain(chosen.data.preprocess),
+                "outputs": [o.name for o in chosen.model.outputs],
+                "golden_inputs": str(folder / GOLDEN_INPUTS),
+                "golden_outputs": str(folder / GOLDEN_OUTPUTS),
+                "prepared": str(scratch / "prepared.npz"),
+            },
+            group=runtime.group,
+            name="running the measured model on the golden inputs",
+            fresh=True,
+        )
+    )
+    draft = Draft(
+        name=name,
+        inputs=raw_specs(raw, chosen.data.preprocess),
+        outputs=from_plain(tuple[TensorSpec, ...], recorded["outputs"]),
+        examples=load_arrays(scratch / "prepared.npz"),
+        requirements=_requirements(runtime.versions()),
+        suffix=next(iter(FORMATS.get(chosen.format).suffixes), ""),
+        extra_files=extra_files,
+    )
+    model = exporter.write(chosen, draft, folder)
+    return Manifest(
+        name=name,
+        layout=exporter.name,
+        format=chosen.format,
+        model=model,
+        target=chosen.target,
+        inputs=draft.inputs,
+        outputs=draft.outputs,
+        preprocess=chosen.data.preprocess,
+        classes=chosen.data.classes,
+        recipe=chosen.recipe,
+        source={"name": chosen.model.name, "format": chosen.model.format, "digest": chosen.model.digest},
+        result=chosen.result,
+        files={f: file_digest(folder / f) for f in files_of(folder) if f != MANIFEST},
+        golden_inputs=GOLDEN_INPUTS,
+        golden_outputs=GOLDEN_OUTPUTS,
+        tolerance=recorded["tolerance"],
+        requirements=draft.requirements,
+        version=__version__,
+    )
+
+
+def _requirements(versions: dict[str, str]) -> tuple[str, ...]:
+    import numpy as np
+
+    pinned = {"deploykit": __version__, "numpy": np.__version__, **versions}
+    return tuple(f"{package}=={version}" for package, version in sorted(pinned.items()) if version)
+
+
+def _check(artifact: Artifact, *, trusted: bool) -> None:
+    proof = prove(artifact, trusted=trusted)
+    if proof.problems:
+        raise ExportError(
+            f"{' '.join(proof.problems)} Not exported.",
+            remedy="measure the candidate again: its file gives other outputs than when it was measured.",
+        )

@@ -1,0 +1,76 @@
+"""Proof that an artifact is what was exported: digests, structure and golden outputs, all in child processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from deploykit.core.artifact import Artifact
+from deploykit.core.errors import CandidateError, DatasetError, ExportError, ModelFileError, UnsupportedModelError
+from deploykit.loading._contract import FORMATS
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sandbox.supervisor import shared
+from deploykit.sandbox.task import Task
+
+_DEADLINE_S = 300.0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What the checks found.
+
+    Attributes:
+        problems: One sentence each; empty when all is well.
+        difference: Largest difference from the golden outputs, relative to their range; None when nothing was run.
+    """
+
+    problems: tuple[str, ...]
+    difference: float | None = None
+
+
+def prove(artifact: Artifact, *, trusted: bool) -> Proof:
+    """Compare digests; only if they agree read the model's structure, load it and run it on the golden inputs.
+
+    Args:
+        artifact: What to check.
+        trusted: Let the model hold operators that touch files or run code.
+
+    Raises:
+        MissingExtraError: The runtime is not installed here.
+        DeviceError: The device it was measured on is absent here.
+    """
+    if changed := artifact.problems():
+        return Proof(tuple(changed))
+    manifest = artifact.manifest
+    runtime = RUNTIMES.get(manifest.target.runtime)
+    runtime.check_installed()
+    replay = Task(
+        "deploykit.exporters._golden:replay",
+        {"artifact": str(artifact.path)},
+        group=runtime.group,
+        deadline_s=_DEADLINE_S,
+        name=f"running {manifest.model} on its golden inputs",
+        fresh=True,
+    )
+    try:
+        structure(artifact.model_path, manifest.format, trusted=trusted)
+        found = shared().run(replay)
+    except (ModelFileError, UnsupportedModelError, CandidateError, DatasetError, ExportError) as error:
+        return Proof((str(error),))
+    return Proof(tuple(found["problems"]), found["difference"])
+
+
+def structure(path: Path, format_name: str, *, trusted: bool) -> tuple[str, ...]:
+    """Parse a model file in a child process, and name the files beside it that it refers to.
+
+    Raises:
+        ModelFileError: Broken or hostile.
+    """
+    task = Task(
+        "deploykit.exporters._golden:read_structure",
+        {"path": str(path), "format": format_name, "trusted": trusted},
+        group=FORMATS.get(format_name).group,
+        deadline_s=_DEADLINE_S,
+        name=f"reading {path.name}",
+    )
+    return tuple(shared().run(task)["extra_files"])

@@ -1,0 +1,63 @@
+"""README files of exported folders."""
+
+from __future__ import annotations
+
+from deploykit.core.artifact import Exportable
+from deploykit.exporters._contract import Draft
+
+
+def readme(candidate: Exportable, draft: Draft, run: str) -> str:
+    """The README of an artifact; ``run`` is the layout's own part."""
+    return "\n".join(
+        [
+            f"# {draft.name}",
+            "",
+            f"`{candidate.recipe}` on {candidate.target}, exported by deploykit.",
+            "",
+            *_measured(candidate),
+            "| tensor | dtype | shape (batch first) | preprocessing |",
+            "|---|---|---|---|",
+            *(f"| in `{i.name}` | {i.dtype} | {_shape(i.shape)} | {_steps(candidate, i.name)} |" for i in draft.inputs),
+            *(f"| out `{o.name}` | {o.dtype} | {_shape(o.shape)} | |" for o in draft.outputs),
+            "",
+            run.rstrip(),
+            "",
+            "## What is in it",
+            "",
+            "`manifest.json` holds the signature, preprocessing, class names, recipe, measurement and the SHA-256 of",
+            "every file. `golden/` holds raw inputs and the outputs the measured model gave for them: `deploykit",
+            "verify .` and `deploykit serve .` refuse a folder that has changed or no longer reproduces them.",
+            "",
+        ]
+    )
+
+
+def _measured(candidate: Exportable) -> list[str]:
+    result = candidate.result
+    if result is None or result.measurement is None:
+        return []
+    measured = result.measurement
+    score = measured.score
+    lines = [f"- {score.metric}: {score.value:.4g} on {score.examples:,} examples (change {score.change.value:+.4g})"]
+    if measured.latency is not None:
+        lines.append(f"- latency: {measured.latency.p50_ms.value:.3g} ms (median, one example at a time)")
+    lines.append(f"- size: {measured.size_bytes / 1000:,.0f} kB")
+    return [*lines, ""]
+
+
+def _shape(shape: tuple[int | None, ...] | None) -> str:
+    return "any" if shape is None else "(" + ", ".join("?" if d is None else str(d) for d in shape) + ")"
+
+
+def _steps(candidate: Exportable, name: str) -> str:
+    step = candidate.data.preprocess.get(name)
+    if step is None or step.is_identity:
+        return "none"
+    words = []
+    if step.reshape is not None:
+        words.append(f"reshape to {step.reshape}")
+    if step.resize is not None:
+        words.append(f"resize to {step.resize}")
+    if step.scale != 1.0 or step.offset != 0.0:
+        words.append(f"x × {step.scale:g} + {step.offset:g}")
+    return ", ".join(words)

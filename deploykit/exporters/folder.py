@@ -1,0 +1,72 @@
+"""A plain folder: the model, what runs it and how to run it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from deploykit.core.artifact import Exportable
+from deploykit.exporters._contract import Draft, Exporter
+from deploykit.exporters._files import copy_model
+from deploykit.exporters._texts import readme
+
+_DOCKERFILE = """\
+# Needs only the runtime and deploykit itself: no training framework unless the model runs on one.
+FROM python:{python}-slim
+WORKDIR /srv
+COPY requirements.txt *.whl ./
+RUN pip install --no-cache-dir --find-links . -r requirements.txt
+COPY . artifact
+USER nobody
+EXPOSE 8501
+CMD ["deploykit", "serve", "artifact", "--host", "0.0.0.0", "--port", "8501"]
+"""
+
+_RUN = """\
+## Run it
+
+    pip install --find-links . -r requirements.txt
+    deploykit verify .
+    deploykit serve . --port 8501
+
+or, with Docker:
+
+    docker build -t {image} .
+    docker run -p 8501:8501 {image}
+
+When `deploykit` is not on your package index, put its wheel into this folder.
+
+## Ask it
+
+The server speaks TensorFlow Serving's REST protocol and the Open Inference Protocol v2, and takes raw examples: it
+does the preprocessing itself.
+
+    curl -d '{{"{key}": [...]}}' http://127.0.0.1:8501/v1/models/{name}:predict
+    curl http://127.0.0.1:8501/v2/models/{name}
+"""
+
+
+class Folder(Exporter):
+    """Holds any format."""
+
+    name = "folder"
+    label = "Folder"
+    help = "Any format: model, requirements.txt, Dockerfile and README; served by deploykit serve."
+
+    def write(self, candidate: Exportable, draft: Draft, folder: Path) -> str:
+        """Write the model, ``requirements.txt``, ``Dockerfile`` and ``README.md``."""
+        model = f"model{draft.suffix}"
+        copy_model(candidate.path, folder / model)
+        for name in draft.extra_files:
+            copy_model(candidate.path.parent / name, folder / name)
+        (folder / "requirements.txt").write_text("".join(f"{r}\n" for r in draft.requirements), encoding="utf-8")
+        python = f"{sys.version_info.major}.{sys.version_info.minor}"
+        (folder / "Dockerfile").write_text(_DOCKERFILE.format(python=python), encoding="utf-8")
+        run = _RUN.format(
+            image=draft.name.lower(), name=draft.name, key="instances" if len(draft.inputs) == 1 else "inputs"
+        )
+        (folder / "README.md").write_text(readme(candidate, draft, run), encoding="utf-8")
+        return model
+
+
+ADAPTER = Folder()

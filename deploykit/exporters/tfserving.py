@@ -1,0 +1,56 @@
+"""TensorFlow Serving: a versioned SavedModel, ``models.config`` and warm-up requests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from deploykit.core.artifact import Exportable
+from deploykit.exporters._contract import Draft, Exporter
+from deploykit.exporters._files import copy_model
+from deploykit.exporters._texts import readme
+from deploykit.exporters._warmup import warmup_records
+
+_CONFIG = """\
+model_config_list {{
+  config {{
+    name: "{name}"
+    base_path: "/models/{name}"
+    model_platform: "tensorflow"
+  }}
+}}
+"""
+
+_RUN = """\
+## Run it
+
+    docker run -p 8501:8501 -v "$PWD:/models" tensorflow/serving --model_config_file=/models/models.config
+
+`{name}/1/assets.extra/tf_serving_warmup_requests` warms the model up before it takes requests.
+
+**TensorFlow Serving runs the SavedModel alone: its clients send examples that are preprocessed already** (see the
+table). `deploykit serve .` serves the same folder and takes raw examples; `deploykit verify . --url URL` checks
+either server against the golden outputs.
+"""
+
+
+class TFServing(Exporter):
+    """Holds SavedModel folders."""
+
+    name = "tfserving"
+    label = "TensorFlow Serving"
+    help = "SavedModel only: <name>/1/, models.config and warm-up requests, as TensorFlow Serving loads them."
+    accepts = frozenset({"saved_model"})
+
+    def write(self, candidate: Exportable, draft: Draft, folder: Path) -> str:
+        """Write ``<name>/1/``, ``models.config`` and ``README.md``."""
+        model = f"{draft.name}/1"
+        copy_model(candidate.path, folder / model)
+        extra = folder / model / "assets.extra"
+        extra.mkdir(exist_ok=True)
+        (extra / "tf_serving_warmup_requests").write_bytes(warmup_records(draft.name, draft.examples))
+        (folder / "models.config").write_text(_CONFIG.format(name=draft.name), encoding="utf-8")
+        (folder / "README.md").write_text(readme(candidate, draft, _RUN.format(name=draft.name)), encoding="utf-8")
+        return model
+
+
+ADAPTER = TFServing()

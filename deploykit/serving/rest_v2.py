@@ -1,0 +1,154 @@
+"""Messages of the Open Inference Protocol v2, with the binary tensor extension."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from deploykit._version import __version__
+from deploykit.core.model import TensorSpec
+from deploykit.core.serial import dump
+from deploykit.exporters._wire import DATATYPES, DTYPES, datatype, from_bytes, to_bytes
+from deploykit.serving.dataplane import VERSION, Batch, DataPlane
+from deploykit.serving.faults import BadRequestError
+from deploykit.serving.tensors import from_lists, to_lists
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Wanted:
+    """What the client wants back.
+
+    Attributes:
+        id: The request's id, None when it gave none.
+        outputs: Names of the outputs, in its order.
+        binary: Those of them to be sent as binary tensors.
+    """
+
+    __slots__ = ("binary", "id", "outputs")
+
+    def __init__(self, plane: DataPlane, message: Mapping[str, Any]) -> None:
+        self.id = message.get("id")
+        if self.id is not None and not isinstance(self.id, str):
+            raise BadRequestError(f"'id': expected text, got {self.id!r}.")
+        everything_binary = _parameters(message, "the request").get("binary_data_output") is True
+        listed = message.get("outputs") or [{"name": name} for name in plane.outputs]
+        if not isinstance(listed, list) or not all(isinstance(o, dict) for o in listed):
+            raise BadRequestError("'outputs': expected a list of objects.")
+        self.outputs = [o.get("name") for o in listed]
+        for name in self.outputs:
+            if name not in plane.outputs:
+                raise BadRequestError(f"unknown output {name!r}; expected {', '.join(map(repr, plane.outputs))}.")
+        self.binary = {
+            o["name"]
+            for o in listed
+            if _parameters(o, f"output {o['name']!r}").get("binary_data", everything_binary) is True
+        }
+
+
+def read_infer(plane: DataPlane, message: Any, blobs: memoryview) -> tuple[Batch, Wanted]:
+    """The batch of an infer request, and what is wanted back.
+
+    Args:
+        plane: The model.
+        message: The JSON part.
+        blobs: The binary part, empty without the extension.
+
+    Raises:
+        BadRequestError: The request is wrong.
+    """
+    if not isinstance(message, dict) or not isinstance(message.get("inputs"), list):
+        raise BadRequestError("expected a JSON object with 'inputs', a list of tensors.")
+    arrays: dict[str, NDArray[Any]] = {}
+    position = 0
+    for tensor in message["inputs"]:
+        if not isinstance(tensor, dict):
+            raise BadRequestError("'inputs': expected objects with name, shape, datatype and data.")
+        spec = plane.spec(tensor.get("name"))
+        if spec.name in arrays:
+            raise BadRequestError(f"input {spec.name!r} is given twice.")
+        size = _parameters(tensor, f"input {spec.name!r}").get("binary_data_size")
+        if size is None:
+            arrays[spec.name] = _read_tensor(tensor, spec, None)
+            continue
+        if type(size) is not int or not 0 <= size <= len(blobs) - position:
+            left = len(blobs) - position
+            raise BadRequestError(
+                f"input {spec.name!r}: binary_data_size is {size!r}, {left} bytes of binary data are left."
+            )
+        arrays[spec.name] = _read_tensor(tensor, spec, blobs[position : position + size])
+        position += size
+    if position != len(blobs):
+        raise BadRequestError(f"the inputs name {position} bytes of binary data, the body has {len(blobs)}.")
+    return plane.batch(arrays), Wanted(plane, message)
+
+
+def write_infer(plane: DataPlane, outputs: dict[str, NDArray[Any]], wanted: Wanted) -> tuple[dict[str, Any], bytes]:
+    """The JSON part and the binary part of the answer."""
+    tensors, blobs = [], []
+    for name in wanted.outputs:
+        array = outputs[name]
+        tensor: dict[str, Any] = {"name": name, "datatype": datatype(array), "shape": list(array.shape)}
+        if name in wanted.binary:
+            blobs.append(to_bytes(array))
+            tensor["parameters"] = {"binary_data_size": len(blobs[-1])}
+        else:
+            tensor["data"] = to_lists(name, array.ravel())
+        tensors.append(tensor)
+    message = {"model_name": plane.name, "model_version": VERSION, "outputs": tensors}
+    return message if wanted.id is None else {**message, "id": wanted.id}, b"".join(blobs)
+
+
+def server_metadata() -> bytes:
+    """Answer to ``GET /v2``."""
+    return dump({"name": "deploykit", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+
+def model_metadata(plane: DataPlane) -> bytes:
+    """Answer to ``GET /v2/models/NAME``; class names come as a parameter of the first output."""
+    outputs = [_metadata(spec) for spec in plane.outputs.values()]
+    if plane.classes and outputs:
+        outputs[0]["parameters"] = {"classes": list(plane.classes)}
+    return dump(
+        {
+            "name": plane.name,
+            "versions": [VERSION],
+            "platform": plane.platform,
+            "inputs": [_metadata(spec) for spec in plane.inputs.values()],
+            "outputs": outputs,
+        }
+    )
+
+
+def _read_tensor(tensor: dict[str, Any], spec: TensorSpec, blob: memoryview | None) -> NDArray[Any]:
+    where = f"input {spec.name!r}"
+    wire, shape = tensor.get("datatype"), tensor.get("shape")
+    wanted = DATATYPES.get(spec.dtype, "")
+    if wire != wanted:
+        known = "" if wire in DTYPES else f"; datatypes are {', '.join(DTYPES)}"
+        raise BadRequestError(f"{where}: expected datatype {wanted}, got {wire!r}{known}.")
+    if not isinstance(shape, list) or not all(type(d) is int and d >= 0 for d in shape):
+        raise BadRequestError(f"{where}: expected 'shape', a list of whole numbers, got {shape!r}.")
+    if blob is None:
+        if not isinstance(tensor.get("data"), list):
+            raise BadRequestError(f"{where}: expected 'data', a list, or the parameter binary_data_size.")
+        return from_lists(tensor["data"], spec, tuple(shape))
+    try:
+        return from_bytes(blob, wanted, shape)
+    except ValueError as error:
+        raise BadRequestError(f"{where}: {error}.") from error
+
+
+def _parameters(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
+    found = holder.get("parameters")
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        raise BadRequestError(f"{where}: expected 'parameters' to be an object.")
+    return found
+
+
+def _metadata(spec: TensorSpec) -> dict[str, Any]:
+    shape = [-1 if d is None else d for d in spec.shape or ()]
+    return {"name": spec.name, "datatype": DATATYPES.get(spec.dtype, spec.dtype), "shape": shape}

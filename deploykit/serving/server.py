@@ -1,0 +1,257 @@
+"""``dk.serve``: an artifact behind HTTP, in processes of its own."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import ipaddress
+import os
+import signal
+import socket
+import threading
+import weakref
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from deploykit.core.artifact import MANIFEST, Artifact
+from deploykit.core.digest import file_digest
+from deploykit.core.errors import PortInUseError, ServeError, SettingError
+from deploykit.core.model import TensorSpec
+from deploykit.exporters._client import Client
+from deploykit.exporters._verify import verify
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sandbox.supervisor import shared
+from deploykit.serving.listen import listen
+from deploykit.serving.worker import log_file
+from deploykit.serving.workers import Workers
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_live: weakref.WeakSet[Server] = weakref.WeakSet()
+
+
+class Server:
+    """A running server. Made by `serve`; a context manager that stops it at the end.
+
+    Attributes:
+        artifact: What it serves.
+        host: Address it listens on.
+        port: Port it listens on.
+        log: File its workers write to.
+    """
+
+    def __init__(self, artifact: Artifact, host: str, port: int, listeners: list[socket.socket], workers: int) -> None:
+        self.artifact = artifact
+        self.host = host
+        self.port = port
+        self.log = log_file(shared().log_dir, port)
+        self._listeners = listeners
+        self._stopped = threading.Event()
+        self._lock = threading.Lock()
+        modules = RUNTIMES.get(artifact.manifest.target.runtime).requires
+        self._workers = Workers(listeners, workers, modules, self.log)
+
+    def _start(self, *, trusted: bool) -> None:
+        checked = verify(self.artifact, trusted=trusted)
+        if not checked:
+            raise ServeError(
+                f"{checked.artifact} is not served: {' '.join(checked.problems)}", remedy="export it again."
+            )
+        self._workers.serve(
+            {
+                "artifact": str(self.artifact.path),
+                "manifest": file_digest(self.artifact.path / MANIFEST),
+                "host": self.host,
+                "port": self.port,
+            }
+        )
+        _live.add(self)
+
+    @property
+    def url(self) -> str:
+        """Its address, for example ``http://127.0.0.1:8501``."""
+        host = self.host
+        with contextlib.suppress(ValueError):
+            address = ipaddress.ip_address(host)
+            if address.is_unspecified:
+                host = "127.0.0.1" if address.version == 4 else "::1"
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    @property
+    def name(self) -> str:
+        """The name the model is served by."""
+        return self.artifact.manifest.name
+
+    @property
+    def alive(self) -> bool:
+        """Whether all its workers run."""
+        return not self._stopped.is_set() and self._workers.alive
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the workers."""
+        return self._workers.pids
+
+    def predict(self, x: Any) -> Any:
+        """Predict over HTTP, as any client would.
+
+        Args:
+            x: Raw examples, batch first: an array, or a dictionary by input name.
+
+        Returns:
+            The output; a dictionary by name when there are several.
+
+        Raises:
+            RequestError: The examples are not what the model takes; says what it expected and what it got.
+            ServeError: The server does not run.
+        """
+        if self._stopped.is_set():
+            raise ServeError(f"{self!r} does not run.", remedy="start it again with dk.serve.")
+        specs = {spec.name: spec for spec in self.artifact.manifest.inputs}
+        given: Mapping[str, Any] = x if isinstance(x, Mapping) else {next(iter(specs)): x}
+        with Client(self.url) as client:
+            found = client.infer(self.name, {name: _as_array(v, specs.get(name)) for name, v in given.items()})
+        return found if len(found) > 1 else next(iter(found.values()))
+
+    def stop(self) -> None:
+        """Stop it: requests under way are answered, the port is free afterwards and no process is left."""
+        with self._lock:
+            if self._stopped.is_set():
+                return
+            for listener in self._listeners:
+                listener.close()
+            self._workers.stop()
+            self._stopped.set()
+            _live.discard(self)
+
+    def wait(self) -> None:
+        """Block until the server is stopped: by Ctrl-C or SIGTERM (in the main thread), or by `stop` elsewhere.
+
+        Raises:
+            ServeError: Its workers die again and again.
+        """
+        ended = threading.Event()
+        with _signals(ended):
+            while not ended.wait(0.2) and not self._stopped.is_set():
+                if self._workers.failure is not None and not self._workers.alive:
+                    self.stop()
+                    raise self._workers.failure
+        self.stop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        state = "running" if self.alive else "stopped" if self._stopped.is_set() else "failing"
+        return f"Server({self.name!r} at {self.url}, {state})"
+
+
+def serve(
+    artifact: Artifact | str | Path,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8501,
+    workers: int = 1,
+    block: bool = False,
+    trusted: bool = False,
+) -> Server:
+    """Serve an artifact over HTTP: TensorFlow Serving's REST protocol and the Open Inference Protocol v2.
+
+    First a child process proves the artifact (digests, golden outputs); only then worker processes load it. This
+    process never runs the model. A worker that dies is restarted, and all end when this process does.
+
+    There is no authentication and no TLS: listen on loopback (the default), or put a proxy in front.
+
+    Args:
+        artifact: What `export` returned, or its folder.
+        host: Address to listen on; ``"0.0.0.0"`` for all.
+        port: Port; 0 for any free one.
+        workers: Number of processes, each with the model in memory; one for each core gives the highest throughput.
+        block: Serve until Ctrl-C, SIGTERM or `Server.stop`, as the command line does, instead of in the background.
+        trusted: Let the model hold operators that touch files or run code. Only ever set in code.
+
+    Returns:
+        The server: ready, or stopped when ``block`` is set.
+
+    Raises:
+        PortInUseError: Another program has the port; suggests a free one.
+        ServeError: The artifact is not as it was exported, or a worker could not start.
+        ExportError: There is no artifact at that path.
+        MissingExtraError: The runtime it needs is not installed.
+    """
+    opened = Artifact.open(artifact.path if isinstance(artifact, Artifact) else artifact)
+    if type(workers) is not int or not 1 <= workers <= 256:
+        raise SettingError(f"workers must be a whole number from 1 to 256, got {workers!r}.")
+    if os.name == "nt" and workers != 1:
+        raise SettingError("workers must be 1 on Windows, where processes cannot share a port.")
+    try:
+        listeners = listen(host, port, workers)
+    except PortInUseError as error:
+        raise _named(error, port) from error
+    bound = int(listeners[0].getsockname()[1])
+    if os.name == "nt":  # sockets are not inherited: the worker binds the port again
+        listeners.pop().close()
+    try:
+        server = Server(opened, host, bound, listeners, workers)
+    except BaseException:
+        for listener in listeners:
+            listener.close()
+        raise
+    try:
+        server._start(trusted=trusted)
+    except BaseException:
+        server.stop()
+        raise
+    if block:
+        server.wait()
+    return server
+
+
+def _named(error: PortInUseError, port: int) -> PortInUseError:
+    """The same error, naming this process's own server where that has the port."""
+    for server in tuple(_live):
+        if server.port == port and server.alive:
+            return PortInUseError(
+                f"{error.message[:-1]} by this process's own server of {server.name!r}.",
+                remedy=f"stop that one first with its stop() method; or: {error.remedy}",
+            )
+    return error
+
+
+def _as_array(value: Any, spec: TensorSpec | None) -> NDArray[Any]:
+    """An array in the input's dtype where no value changes by that; else as it is, for the server to refuse."""
+    import numpy as np
+
+    array = np.asarray(value)
+    if spec is None or spec.dtype == "string" or array.dtype.kind not in "fiub" or array.dtype.name == spec.dtype:
+        return array
+    wanted = np.dtype(spec.dtype)
+    with np.errstate(all="ignore"):
+        cast = array.astype(wanted)
+    same = wanted.kind == "f" or np.array_equal(cast, array)
+    return cast if same and array.dtype.kind != "b" else array
+
+
+@contextlib.contextmanager
+def _signals(ended: threading.Event) -> Iterator[None]:
+    """Set ``ended`` on Ctrl-C and SIGTERM; signals belong to the main thread, elsewhere nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@atexit.register
+def _stop_all() -> None:
+    for server in tuple(_live):
+        server.stop()

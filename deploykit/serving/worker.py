@@ -1,0 +1,132 @@
+"""One worker process: ``python -m deploykit.serving.worker MODULE…``.
+
+It imports what it needs at once, then waits on standard input for one line: what to serve, sent when a child process
+has proved the artifact. It answers on standard output with one line, ready or an error. When standard input closes the
+parent is gone or wants it to end: requests under way are answered, then it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deploykit.core import errors
+from deploykit.core.artifact import MANIFEST, Artifact
+from deploykit.core.digest import file_digest
+from deploykit.core.serial import dump, parse
+from deploykit.sandbox.child import quiet
+
+#: Time for requests under way when the server goes down.
+DRAIN_SECONDS = 10
+
+
+def main() -> None:
+    """Serve until standard input closes."""
+    if hasattr(signal, "SIGINT"):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    quiet()
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what libraries print goes to the log
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    for module in ("numpy", "msgspec", "uvicorn", "uvicorn.protocols.http.httptools_impl", "uvloop", *sys.argv[1:]):
+        with contextlib.suppress(ImportError):
+            importlib.import_module(module)
+    line = sys.stdin.buffer.readline()
+    if not line:
+        return
+    order = parse(line)
+    try:
+        app = _load(order)
+    except BaseException as error:
+        logging.getLogger("deploykit.serving").exception("cannot serve %s", order["artifact"])
+        if not isinstance(error, errors.DeploykitError):
+            error = errors.ServeError(f"{type(error).__name__}: {error}")
+        _say(answers, {"error": errors.to_json(error)})
+        sys.exit(1)
+    _serve(app, order, answers)
+
+
+def _load(order: dict[str, Any]) -> Any:
+    from deploykit.serving.dataplane import DataPlane
+    from deploykit.serving.http import App
+
+    artifact = Artifact.open(order["artifact"])
+    # Between the proof and now (or since, when this is a restart) someone may have exported to the same folder.
+    if file_digest(artifact.path / MANIFEST) != order["manifest"] or artifact.problems():
+        raise errors.ServeError(
+            f"{artifact.path} has changed since it was checked.", remedy="start the server again to check it."
+        )
+    return App(DataPlane(artifact))
+
+
+def _serve(app: Any, order: dict[str, Any], answers: Any) -> None:
+    import uvicorn
+
+    class Server(uvicorn.Server):
+        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+            await super().startup(sockets)
+            _say(answers, {"ready": True})
+
+        @contextlib.contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            signal.signal(signal.SIGTERM, lambda *_: end())
+            yield
+
+    config = uvicorn.Config(
+        app,
+        host=order["host"],
+        port=order["port"],
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        interface="asgi3",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        date_header=False,
+        backlog=1024,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    server = Server(config)
+
+    def end() -> None:
+        app.draining = True
+        server.should_exit = True
+
+    def watch() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stdin.buffer.read(1)
+        end()
+        # A model that hangs must not outlive the server.
+        threading.Timer(DRAIN_SECONDS + 5, os._exit, (1,)).start()
+
+    threading.Thread(target=watch, name="deploykit-parent", daemon=True).start()
+    descriptor = order["socket"]
+    server.run(None if descriptor is None else [socket.socket(fileno=descriptor)])
+    logging.shutdown()
+    os._exit(0)  # some runtimes crash while the interpreter is taken down
+
+
+def _say(answers: Any, message: dict[str, Any]) -> None:
+    with contextlib.suppress(OSError):
+        answers.write(dump(message) + b"\n")
+        answers.flush()
+
+
+def log_file(folder: Path, port: int) -> Path:
+    """Where the workers of a server write."""
+    return folder / f"serve-{port}.log"
+
+
+if __name__ == "__main__":
+    main()

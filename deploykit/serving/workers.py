@@ -1,0 +1,205 @@
+"""Starts, watches, restarts and ends the worker processes of a server."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import IO, Any
+
+from deploykit.core import errors
+from deploykit.core.serial import dump, parse
+from deploykit.sandbox.task import parent_paths
+
+#: Time a worker may take until it is ready; TensorFlow on a busy machine takes most of a minute.
+START_SECONDS = 180.0
+#: Time for requests under way, and a little, before a worker is killed.
+STOP_SECONDS = 12.0
+#: A worker that lived this long has proved itself: its end is an accident, not a pattern.
+_SETTLED_SECONDS = 10.0
+_MAX_FAILURES = 5
+
+
+class Worker:
+    """One worker process.
+
+    Args:
+        listener: Socket it inherits; None where sockets cannot be inherited.
+        modules: Modules to import while the artifact is being checked.
+        log: File for what it prints.
+    """
+
+    def __init__(self, listener: socket.socket | None, modules: tuple[str, ...], log: Path) -> None:
+        paths = os.pathsep.join(p for p in parent_paths() if Path(p).is_dir())
+        self._listener = listener
+        self._log = log
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(  # noqa: S603  our own interpreter
+                [sys.executable, "-m", "deploykit.serving.worker", *modules],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=output,
+                env={**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"},
+                pass_fds=() if listener is None else (listener.fileno(),),
+                start_new_session=os.name == "posix",  # Ctrl-C in a terminal reaches the parent alone
+            )
+
+    def order(self, order: dict[str, Any]) -> None:
+        """Say what to serve."""
+        descriptor = None if self._listener is None else self._listener.fileno()
+        stream = self._stream(self.process.stdin)
+        with contextlib.suppress(OSError):  # a dead worker is noticed by ready()
+            stream.write(dump({**order, "socket": descriptor}) + b"\n")
+            stream.flush()
+
+    def ready(self) -> None:
+        """Wait until it serves.
+
+        Raises:
+            DeploykitError: What kept it from serving.
+        """
+        timer = threading.Timer(START_SECONDS, self.process.kill)
+        timer.start()
+        try:
+            line = self._stream(self.process.stdout).readline()
+        except ValueError:  # closed by stop()
+            line = b""
+        finally:
+            timer.cancel()
+        if not line:
+            code = self.process.wait()
+            raise errors.ServeError(f"a worker ended while it started (status {code}).", log=str(self._log))
+        answer = parse(line)
+        if "error" in answer:
+            error = errors.from_json(answer["error"])
+            error.log = error.log or str(self._log)
+            raise error
+
+    def end(self) -> None:
+        """Ask it to end; does not wait."""
+        with contextlib.suppress(OSError):
+            self._stream(self.process.stdin).close()
+
+    def join(self, deadline: float) -> None:
+        """Wait until it has ended; kill it at ``deadline`` (of ``time.monotonic``)."""
+        try:
+            self.process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self._stream(self.process.stdout).close()
+
+    @staticmethod
+    def _stream(stream: IO[bytes] | None) -> IO[bytes]:
+        assert stream is not None
+        return stream
+
+
+class Workers:
+    """The workers of one server, each with a thread that restarts it when it dies.
+
+    Args:
+        listeners: One socket for each worker, or one for all; none where sockets cannot be inherited.
+        count: How many workers.
+        modules: Modules they import first.
+        log: File for what they print.
+    """
+
+    def __init__(self, listeners: list[socket.socket], count: int, modules: tuple[str, ...], log: Path) -> None:
+        self._listeners: list[socket.socket | None] = [*listeners] or [None]
+        self._modules = modules
+        self._log = log
+        self._order: dict[str, Any] = {}
+        self._stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self.failure: errors.DeploykitError | None = None
+        self.restarts = 0
+        self._workers: list[Worker] = []
+        try:
+            for slot in range(count):
+                self._workers.append(self._start(slot))
+        except OSError as error:
+            self.stop()
+            raise errors.ServeError(f"cannot start a worker: {error.strerror}.") from error
+
+    @property
+    def pids(self) -> tuple[int, ...]:
+        """Process ids of the workers, in their slots' order."""
+        with self._lock:
+            return tuple(w.process.pid for w in self._workers)
+
+    @property
+    def alive(self) -> bool:
+        """Whether all workers run."""
+        with self._lock:
+            running = all(w.process.poll() is None for w in self._workers)
+        return running and self.failure is None and not self._stopping.is_set()
+
+    def serve(self, order: dict[str, Any]) -> None:
+        """Let all workers serve, and wait until they do.
+
+        Raises:
+            DeploykitError: One of them could not.
+        """
+        self._order = order
+        for worker in self._workers:
+            worker.order(order)
+        for worker in self._workers:
+            worker.ready()
+        for slot in range(len(self._workers)):
+            thread = threading.Thread(target=self._keep, args=(slot,), name=f"deploykit-serve-{slot}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """End all workers; requests under way are answered. Returns when no process is left."""
+        self._stopping.set()
+        with self._lock:
+            workers = list(self._workers)
+        for worker in workers:
+            worker.end()
+        deadline = time.monotonic() + STOP_SECONDS
+        for worker in workers:
+            worker.join(deadline)
+        for thread in self._threads:
+            thread.join()
+
+    def _start(self, slot: int) -> Worker:
+        return Worker(self._listeners[slot % len(self._listeners)], self._modules, self._log)
+
+    def _keep(self, slot: int) -> None:
+        """Restart a worker whenever it dies, ever later, until it dies too often."""
+        failures, started = 0, time.monotonic()
+        while True:
+            self._workers[slot].process.wait()
+            failures = 1 if time.monotonic() - started > _SETTLED_SECONDS else failures + 1
+            if failures > _MAX_FAILURES:
+                self.failure = self.failure or errors.ServeError(
+                    f"a worker died {failures} times in a row.", remedy="see the log.", log=str(self._log)
+                )
+                return
+            if self._stopping.wait(0.0 if failures == 1 else min(0.1 * 2**failures, 3.0)):
+                return
+            with self._lock:
+                if self._stopping.is_set():
+                    return
+                self._workers[slot].end()
+                self._workers[slot].join(time.monotonic())
+                self._workers[slot] = worker = self._start(slot)
+                self.restarts += 1
+            started = time.monotonic()
+            worker.order(self._order)
+            try:
+                worker.ready()
+            except errors.DeploykitError as error:
+                if not self._stopping.is_set():
+                    self.failure = error
+                worker.process.kill()
+            else:
+                self.failure = None
