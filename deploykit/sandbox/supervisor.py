@@ -358,6 +358,8 @@ class Supervisor:
         with self._lock:
             parent = self._parents.get(group)
             if parent is None or not parent.alive:
+                if parent is not None:
+                    parent.close()
                 parent = self._parents[group] = _ForkParent(group, self._log(group))
             return parent
 

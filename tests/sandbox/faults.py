@@ -1,0 +1,124 @@
+"""Tasks that run in children: some work, most misbehave."""
+
+import contextlib
+import ctypes
+import json
+import os
+import signal
+import socket
+import stat
+import sys
+import threading
+import time
+from pathlib import Path
+
+from deploykit.core import errors
+
+
+def echo(arguments, report):
+    return {"pid": os.getpid(), **arguments}
+
+
+def steps(arguments, report):
+    for i in range(3):
+        report(i, 3, f"step {i}")
+    return {}
+
+
+def fail(arguments, report):
+    raise getattr(errors, arguments["type"])("what was found.", remedy="do this.")
+
+
+def surprise(arguments, report):
+    raise ZeroDivisionError("a line\nand another")
+
+
+def segfault(arguments, report):
+    ctypes.string_at(0)
+
+
+def leave(arguments, report):
+    os._exit(3)
+
+
+def hang_up(arguments, report):
+    """Ends the conversation, then stops without ending."""
+    for descriptor in range(3, 64):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+                socket.socket(fileno=os.dup(descriptor)).shutdown(socket.SHUT_WR)
+            else:
+                os.close(descriptor)
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
+def hang(arguments, report):
+    """Says that it runs, then waits for ever."""
+    Path(arguments["started"]).write_text(str(os.getpid()))
+    time.sleep(600)
+
+
+def chatter(arguments, report):
+    """Reports without end."""
+    while True:
+        report(0, 1, "still here")
+
+
+def grow(arguments, report):
+    """Grows by 100 MB at a time, and is killed before it reaches 20 GB."""
+    held = []
+    for _ in range(200):
+        held.append(b"x" * 100_000_000)
+        time.sleep(0.1)
+    return {}
+
+
+def write(arguments, report):
+    print(arguments["text"], flush=True)
+    print(arguments["text"].upper(), file=sys.stderr, flush=True)
+    os.system(f"echo from a program: {arguments['text']}")
+    return {}
+
+
+def read_input(arguments, report):
+    return {"input": sys.stdin.read()}
+
+
+def odd_result(arguments, report):
+    return {"thing": object()}
+
+
+def modules(arguments, report):
+    return {"loaded": sorted(m for m in sys.modules if "." not in m), "environment": dict(os.environ)}
+
+
+def custom(arguments, report):
+    return {"value": sys.modules["my_layers"].VALUE}
+
+
+def stubborn(arguments, report):
+    """Ignores every signal that can be ignored."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    hang(arguments, report)
+
+
+def drive(path, method):
+    """A driver: starts one hanging task and an idle child, writes their process ids, and waits to be killed."""
+    from deploykit.sandbox.supervisor import Supervisor
+    from deploykit.sandbox.task import Task
+
+    folder = Path(path)
+    supervisor = Supervisor(folder / "logs", method)
+    task = Task("faults:stubborn", {"started": str(folder / "busy")})
+    threading.Thread(target=lambda: supervisor.run(task), daemon=True).start()
+    idle = supervisor.run(Task("faults:echo"))["pid"]
+    while not (folder / "busy").exists() or not (folder / "busy").read_text():
+        time.sleep(0.02)
+    (folder / "pids.tmp").write_text(json.dumps([idle, int((folder / "busy").read_text())]))
+    (folder / "pids.tmp").rename(folder / "pids")
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    drive(*sys.argv[1:])
