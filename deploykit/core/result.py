@@ -145,7 +145,7 @@ class Result(Plain):
         same_as: Key of an earlier candidate whose artifact is byte-identical on the same target.
         measurement: What was measured.
         failure: Why it failed.
-        notes: Facts the build steps reported, for example the sparsity that was reached.
+        notes: Adapter → facts its build step reported, for example the sparsity that was reached.
     """
 
     key: str

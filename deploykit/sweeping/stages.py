@@ -205,8 +205,13 @@ class Stages:
                 return None
             source = self._built[identity]
         if source is not None:
-            self._state.built(planned.key, source)
+            self._state.built(planned.key, source, self._notes(planned))
         return source
+
+    def _notes(self, planned: Planned) -> dict[str, Any]:
+        """What the candidate's build steps reported, by adapter."""
+        found = {self._plan.steps[key].adapter: self._built[key].notes for key in planned.steps}
+        return {adapter: notes for adapter, notes in found.items() if notes}
 
     def _begin_step(
         self, step: BuildStep | None, identity: str, source: Built | None,

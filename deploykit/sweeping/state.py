@@ -64,10 +64,10 @@ class State:
             self._places[planned.key] = place
         self.store.put_row(self.context, place, row)
 
-    def built(self, key: str, built: Built) -> None:
+    def built(self, key: str, built: Built, notes: dict[str, Any]) -> None:
         """Note a candidate's artifact."""
         self._put(
-            replace(self.row(key), artifact=built.path, artifact_digest=built.digest, notes=built.notes), say=False
+            replace(self.row(key), artifact=built.path, artifact_digest=built.digest, notes=notes), say=False
         )
 
     def scored(self, key: str, built: Built, scored: Scored) -> None:

@@ -1,0 +1,100 @@
+"""What every runtime must do. A test module derives from `RuntimeConformance` and parametrizes it with the registry."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.candidate import Target
+from deploykit.core.errors import SettingError, UnsupportedModelError
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sandbox.supervisor import shared
+from deploykit.sandbox.task import Report, Task
+
+
+def call(runtime: str, what: str, **arguments: Any) -> dict[str, Any]:
+    """Call a function of this module in a new child of the runtime's group."""
+    group = RUNTIMES.get(runtime).group
+    task = Task(
+        f"deploykit.testing.runtimes:{what}", {"runtime": runtime, **arguments}, group, 120.0, fresh=True, name=what
+    )
+    return shared().run(task)
+
+
+def devices(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: the runtime's devices."""
+    return {"devices": [d.to_json() for d in RUNTIMES.get(arguments["runtime"]).devices()]}
+
+
+def run(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: open a model and predict seeded random images of shape ``shape``, ``count`` of them."""
+    import numpy as np
+
+    target = Target(arguments["runtime"], arguments.get("device", "cpu"), arguments.get("threads", 1))
+    runtime = RUNTIMES.get(arguments["runtime"])
+    session = runtime.open(Path(arguments["path"]), target, arguments["format"])
+    images = np.random.default_rng(0).random((arguments["count"], *arguments["shape"])).astype(arguments["dtype"])
+    outputs = session.predict({arguments.get("input", session.inputs[0].name): images})
+    session.close()
+    return {
+        "inputs": [s.to_json() for s in session.inputs],
+        "outputs": [s.to_json() for s in session.outputs],
+        "values": [np.asarray(v, np.float64).tolist() for v in outputs.values()],
+        "names": list(outputs),
+        "delegate": session.delegate,
+    }
+
+
+class RuntimeConformance:
+    """Derive, and give fixtures ``name`` (a runtime) and ``model`` (path, format, shape of an example)."""
+
+    def test_facts(self, name: str) -> None:
+        """Declared facts are complete."""
+        runtime = RUNTIMES.get(name)
+        assert runtime.label
+        assert runtime.help
+        assert runtime.accepts
+        assert runtime.native_to
+        assert not runtime.missing()
+        assert all(runtime.versions().values())
+
+    def test_devices_are_listed_with_reasons(self, name: str) -> None:
+        """The CPU is there; absent devices say why."""
+        found = {d["name"]: d for d in call(name, "devices")["devices"]}
+        assert found["cpu"]["available"]
+        assert all(d["detail"] for d in found.values())
+
+    def test_every_batch_size_gives_the_same_outputs(self, name: str, model: tuple[Path, str, Any]) -> None:
+        """One example at a time or many: outputs agree, and come in the order of the examples."""
+        path, format_name, shape = model
+        arguments = {"path": str(path), "format": format_name, "shape": list(shape), "dtype": "float32"}
+        many = call(name, "run", count=5, **arguments)
+        again = call(name, "run", count=1, threads=2, **arguments)
+        assert len(many["values"][0]) == 5
+        difference = [abs(a - b) for a, b in zip(many["values"][0][0], again["values"][0][0], strict=True)]
+        assert max(difference) < 1e-5
+        assert many["delegate"] == "cpu"
+        assert many["values"][0][0] != many["values"][0][1]
+
+    def test_an_unknown_device_is_refused(self, name: str, model: tuple[Path, str, Any]) -> None:
+        """The error lists the known devices."""
+        path, format_name, shape = model
+        try:
+            call(name, "run", count=1, path=str(path), format=format_name, shape=list(shape), dtype="float32",
+                 device="abacus")  # fmt: skip
+        except SettingError as error:
+            assert "abacus" in str(error)  # noqa: PT017
+            assert "cpu" in str(error)  # noqa: PT017
+        else:
+            raise AssertionError("an unknown device was accepted")
+
+    def test_a_foreign_format_is_refused(self, name: str, model: tuple[Path, str, Any]) -> None:
+        """The error names what the runtime runs."""
+        path, _, shape = model
+        try:
+            call(name, "run", count=1, path=str(path), format="papyrus", shape=list(shape), dtype="float32")
+        except UnsupportedModelError as error:
+            assert "papyrus" in str(error)  # noqa: PT017
+            assert all(f in str(error) for f in RUNTIMES.get(name).accepts)  # noqa: PT017
+        else:
+            raise AssertionError("a foreign format was accepted")

@@ -1,0 +1,91 @@
+"""Choosing by interval: ties, limits, and goals that cannot be met."""
+
+import pytest
+
+from deploykit.choosing.goals import Goal, decide
+from deploykit.choosing.pareto import beats, front, tied
+from deploykit.core.candidate import Candidate, Recipe, Step, Target
+from deploykit.core.errors import SettingError
+from deploykit.core.result import Failure, Interval, Latency, Measurement, Result, Score
+
+
+def row(name, speedup, drop, *, size=1000, width=0.02, doubt=0.002, status="measured"):
+    candidate = Candidate(Recipe((Step(name),)), Target("litert"))
+    score = Score(
+        "accuracy",
+        0.9 - drop,
+        Interval(-drop, -drop - doubt, -drop + doubt),
+        Interval(drop, drop - doubt, drop + doubt),
+        1000,
+    )
+    latency = Latency(
+        Interval(1 / speedup, 0.9 / speedup, 1.1 / speedup), 1, 2, Interval(speedup, speedup * (1 - width), speedup * (1 + width)),
+        None, 1.0, 10, 1000, 0.01,
+    )  # fmt: skip
+    failure = Failure("build", "CandidateCrash", "it died", "try again") if status == "failed" else None
+    measurement = Measurement((score,), latency, size, size // 2) if status == "measured" else None
+    return Result(name, candidate, status, name, "quantize", "tflite", measurement=measurement, failure=failure)
+
+
+BASE = row("base", 1.0, 0.0, size=2000, doubt=0.0)
+SAFE = row("safe", 2.0, 0.001)
+TEMPTING = row("tempting", 3.0, 0.009)
+BAD = row("bad", 4.0, 0.2)
+ROWS = [BASE, SAFE, TEMPTING, BAD]
+
+
+def test_the_far_end_of_the_interval_must_satisfy_the_limit():
+    decision = decide(ROWS, Goal(max_drop=0.01))
+    assert decision.winner == SAFE
+    assert decision.met
+    assert "2 cheaper ones are not surely inside the limit" in decision.reason
+
+
+def test_a_wider_limit_takes_the_faster_one():
+    assert decide(ROWS, Goal(max_drop=0.02)).winner == TEMPTING
+    assert decide(ROWS, Goal(max_drop=0.5)).winner == BAD
+
+
+def test_an_impossible_goal_gives_the_closest_and_the_reason():
+    decision = decide([SAFE, BAD], Goal(max_drop=0.0005))
+    assert decision.winner == SAFE
+    assert not decision.met
+    assert "nothing surely stays within 0.05 pp" in decision.reason
+    assert "0.10 pp" in decision.reason
+
+
+def test_of_ties_the_smallest_file_wins():
+    small = row("small", 1.99, 0.001, size=500)
+    decision = decide([SAFE, small, BASE], Goal())
+    assert decision.winner == small
+    assert decision.ties == (SAFE,)
+    assert "tied with 1 other" in decision.reason
+
+
+def test_failed_rows_are_never_chosen_and_their_cause_is_told():
+    decision = decide([row("dead", 1, 0, status="failed")], Goal())
+    assert decision.winner is None
+    assert "it died" in decision.reason
+
+
+def test_a_layout_restricts_the_choice():
+    decision = decide(ROWS, Goal(), lambda r: "" if r.key == "base" else "does not fit")
+    assert decision.winner == BASE
+    nothing = decide(ROWS, Goal(), lambda _row: "does not fit")
+    assert nothing.winner is None
+    assert nothing.reason == "does not fit"
+
+
+def test_other_costs():
+    assert decide([SAFE, row("tiny", 0.5, 0.0, size=10), BASE], Goal(minimize="size")).winner.key == "tiny"
+    with pytest.raises(SettingError, match="known: compressed_size, cpu, latency, memory, size"):
+        decide(ROWS, Goal(minimize="beauty"))
+
+
+def test_front_holds_what_cannot_be_told_apart():
+    twin = row("twin", 1.98, 0.0015)
+    slower = row("slower", 1.5, 0.004)
+    assert [r.key for r in front([*ROWS, twin, slower])] == ["bad", "tempting", "safe", "twin", "base"]
+    assert beats(SAFE, slower)
+    assert not beats(SAFE, twin)
+    assert tied([twin, slower], SAFE) == [twin]

@@ -1,0 +1,81 @@
+"""The store: what is committed stays, what is foreign is refused."""
+
+import sqlite3
+
+import pytest
+
+from deploykit.core.candidate import Candidate, Recipe, Target
+from deploykit.core.errors import StoreError
+from deploykit.core.result import Result
+from deploykit.core.store import Store
+
+
+def row(key):
+    return Result(key, Candidate(Recipe(), Target("litert")), "pending", "original", "original")
+
+
+def test_everything_comes_back(tmp_path):
+    with_all = Store(tmp_path / "s", create=True)
+    with_all.put_record("step", "a", {"path": "x"})
+    with_all.put_launch("series", 0, {"n": 1})
+    with_all.put_sweep("context", {"baseline": "k"})
+    with_all.put_row("context", 1, row("late"))
+    with_all.put_row("context", 0, row("early"))
+    with_all.close()
+    again = Store(tmp_path / "s")
+    assert again.record("step", "a") == {"path": "x"}
+    assert again.record("step", "b") is None
+    assert again.launches("series") == {0: {"n": 1}}
+    assert again.sweep() == ("context", {"baseline": "k"})
+    assert [r.key for r in again.rows("context")] == ["early", "late"]
+    again.close()
+
+
+def test_a_store_from_a_newer_version_is_refused(tmp_path):
+    Store(tmp_path / "s", create=True).close()
+    with sqlite3.connect(tmp_path / "s" / "store.sqlite") as db:
+        db.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
+    db.close()
+    with pytest.raises(StoreError, match=r"schema 99.*Remedy: upgrade deploykit"):
+        Store(tmp_path / "s")
+
+
+def test_no_store(tmp_path):
+    with pytest.raises(StoreError, match="no store at"):
+        Store(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+def test_a_file_where_the_store_should_be(tmp_path):
+    (tmp_path / "s").write_text("hello")
+    with pytest.raises(StoreError, match="is a file"):
+        Store(tmp_path / "s", create=True)
+
+
+def test_another_database(tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "store.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreError, match="not a deploykit store"):
+        Store(tmp_path / "s")
+
+
+def test_one_writer_at_a_time(tmp_path):
+    one, two = Store(tmp_path / "s", create=True), Store(tmp_path / "s")
+    with one.writer(), pytest.raises(StoreError, match="another sweep"), two.writer():
+        pass
+    with two.writer():
+        pass
+    one.close()
+    two.close()
+
+
+def test_keep_replaces_a_folder(tmp_path):
+    store = Store(tmp_path / "s", create=True)
+    for text in ("old", "new"):
+        temporary = store.path / "steps" / "x.tmp"
+        temporary.mkdir()
+        (temporary / "f").write_text(text)
+        store.keep(temporary, store.path / "steps" / "x")
+    assert (store.path / "steps" / "x" / "f").read_text() == "new"
+    assert not (store.path / "steps" / "x.tmp").exists()
+    store.close()

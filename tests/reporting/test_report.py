@@ -1,0 +1,127 @@
+"""The report of a real sweep: rows, frames, charts, pages, choice, explanation."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.errors import CandidateError, GoalMissed, SettingError
+from deploykit.reporting import tradeoff
+from deploykit.testing import models
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    model = dk.load(models.build("cnn_onnx", folder))
+    rng = np.random.default_rng(0)
+    data = dk.Dataset.from_arrays(
+        rng.random((300, 1, 8, 8)).astype(np.float32), rng.integers(0, 3, 300), classes=["a", "b", "<img src=x>"]
+    )
+    space = dk.Space(
+        [Recipe((Step("quantize_dynamic"),))], [Target("onnxruntime"), Target("onnxruntime", device="cuda")]
+    )
+    return dk.sweep(model, data, space, store=folder / "s", launches=2, progress=lambda _p: None)
+
+
+def test_the_frame_has_flat_columns_with_units(report):
+    frame = report.to_frame()
+    assert len(frame) == 4
+    assert {"p50_ms", "p50_ms_low", "speedup", "size_bytes", "change_high", "cause", "remedy", "log"} <= set(
+        frame.columns
+    )
+    assert frame["is_baseline"].sum() == 1
+    assert frame.loc[report.baseline, "speedup"] == 1
+    assert (frame[frame.status == "failed"]["cause"] != "").all()
+
+
+def test_json_is_complete_and_comes_back(report, tmp_path):
+    data = json.loads(report.save(tmp_path / "deep" / "r.json").read_text())
+    assert data["schema"] == 1
+    assert {r["key"] for r in data["rows"]} == {r.key for r in report.rows}
+    assert all("status" in r for r in data["rows"])
+    assert data["best"] in {r["key"] for r in data["rows"]}
+
+
+def test_opening_gives_the_same_report(report):
+    assert dk.Report.open(report.path).rows == report.rows
+
+
+def test_chart_rows_are_plain_and_complete(report):
+    points = tradeoff.points(report.rows, report.baseline)
+    assert len(points) == 2
+    assert sum(p["is_baseline"] for p in points) == 1
+    for point in points:
+        assert point["p50_ms_low"] <= point["p50_ms"] <= point["p50_ms_high"]
+        assert point["change_low"] <= point["change"] <= point["change_high"]
+    json.dumps(points)
+
+
+def test_the_chart_draws_on_every_axis(report):
+    for x in tradeoff.AXES:
+        assert tradeoff.png(report.chart(x=x), scale=1)[:4] == b"\x89PNG"
+    with pytest.raises(SettingError, match="known: compressed_size"):
+        report.chart(x="beauty")
+
+
+def test_the_page_needs_no_network_and_escapes_text(report, tmp_path):
+    page = report.to_html(tmp_path / "r.html")
+    assert (tmp_path / "r.html").read_text() == page
+    outside = re.findall(r"""(?:src|href|url\()\s*=?\s*["']?(https?://[^"'\s)]+)""", page)
+    assert outside == []
+    assert "<script" not in page
+    assert "failed" in page
+
+
+def test_the_notebook_form_has_text_and_pictures(report):
+    bundle = report._repr_mimebundle_()
+    assert "Candidate" in bundle["text/plain"]
+    assert "data:image/svg+xml" in bundle["text/html"]
+
+
+def test_best_explains_itself(report):
+    best = report.best(max_drop=0.5)
+    assert best.met
+    text = best.explain()
+    assert best.result.label in text
+    assert "evaluation examples" in text
+    assert "test examples that chose nothing" in text
+    assert best.require() is best
+
+
+def test_an_impossible_goal_returns_the_best_so_far(report):
+    best = report.best(max_drop=-0.5)
+    assert not best.met
+    assert "nothing surely stays within" in best.reason
+    assert "Goal missed" in best.explain()
+    with pytest.raises(GoalMissed, match="nothing surely stays within"):
+        best.require()
+
+
+def test_a_layout_that_holds_nothing(report):
+    with pytest.raises(CandidateError, match="tfserving"):
+        report.best(layout="tfserving")
+    with pytest.raises(SettingError, match="known: folder, tfserving"):
+        report.best(layout="floppy")
+
+
+def test_a_candidate_by_the_beginning_of_its_key(report):
+    row = report.rows[0]
+    assert report.choice_for(row.key[:8]).result == row
+    with pytest.raises(SettingError, match="unknown candidate"):
+        report.choice_for("zzz")
+
+
+def test_a_failed_candidate_cannot_be_exported(report, tmp_path):
+    failed = next(r for r in report.rows if r.status == "failed")
+    with pytest.raises(dk.DeploykitError, match="cannot be exported"):
+        dk.export(report.choice_for(failed.key), tmp_path / "out")
+
+
+def test_predictions_come_from_a_child(report):
+    outputs = report.best(max_drop=1).predict(report.data.sample(3))
+    assert outputs["probabilities"].shape == (3, 3)
+    np.testing.assert_allclose(outputs["probabilities"].sum(axis=1), 1, atol=0.05)

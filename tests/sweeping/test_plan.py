@@ -1,0 +1,123 @@
+"""Planning: routes, shared steps, merged duplicates, reasons; without importing a framework."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.errors import SettingError
+from deploykit.core.model import Model, TensorSpec
+
+RNG = np.random.default_rng(0)
+
+
+def model(format_name="keras"):
+    return Model(
+        f"/nowhere/net.{format_name}", format_name, (TensorSpec("image", (None, 8, 8, 1), "float32"),),
+        (TensorSpec("class", (None, 3), "float32"),), (), 10, 10, "d" * 64,
+    )  # fmt: skip
+
+
+def data(labels=True):
+    return dk.Dataset.from_arrays(
+        RNG.random((100, 8, 8, 1)).astype(np.float32), RNG.integers(0, 3, 100) if labels else None
+    )
+
+
+@pytest.fixture(scope="module")
+def quick():
+    return dk.plan(model(), data(), "quick")
+
+
+def test_the_preset_quick_on_keras(quick):
+    by_runtime = {}
+    for planned in quick.candidates:
+        by_runtime.setdefault(planned.candidate.target.runtime, []).append(planned.label)
+    assert len(by_runtime["litert"]) == 8
+    assert len(by_runtime["onnxruntime"]) == 7
+    assert len(by_runtime["tensorflow"]) == 3
+    assert len(quick.candidates) == 18
+    assert quick.duplicates > 0
+    baseline = next(c for c in quick.candidates if c.key == quick.baseline)
+    assert (baseline.label, baseline.candidate.target.runtime) == ("original", "tensorflow")
+
+
+def test_shared_steps_run_once(quick):
+    prunes = [s for s in quick.steps.values() if s.adapter == "prune_magnitude"]
+    assert len(prunes) == 2
+    exports = [s for s in quick.steps.values() if s.format == "saved_model"]
+    assert len(exports) == 3  # the original and the two pruned models
+    assert sum(len(c.steps) for c in quick.candidates) > len(quick.steps)
+
+
+def test_a_step_key_depends_on_what_decides_the_output(quick):
+    other = dk.plan(model(), data(), "quick", seed=1)
+    changed = {s.adapter for k, s in quick.steps.items() if k not in other.steps}
+    assert "prune_magnitude" in changed
+    same = [s for k, s in quick.steps.items() if k in other.steps]
+    assert any(s.adapter == "keras_to_saved_model" for s in same)
+
+
+def test_impossible_combinations_have_a_reason(quick):
+    reasons = {o.label: o.reason for o in quick.left_out}
+    assert "int8 dynamic on TensorFlow" in reasons
+    assert "does not lead to TensorFlow" in reasons["int8 dynamic on TensorFlow"]
+
+
+def test_of_an_onnx_model_the_applicable_part_is_planned():
+    plan = dk.plan(model("onnx"), data(), "quick")
+    assert {c.candidate.target.runtime for c in plan.candidates} == {"onnxruntime"}
+    assert {c.label for c in plan.candidates} >= {"original", "int8 dynamic", "int8 static"}
+    assert all(o.reason for o in plan.left_out)
+
+
+def test_of_a_tflite_model_the_original_is_planned():
+    plan = dk.plan(model("tflite"), data(), "quick")
+    assert next(c.label for c in plan.candidates) == "original"
+    assert plan.candidates[0].steps == ()
+
+
+def test_pruning_needs_labels():
+    plan = dk.plan(model(), data(labels=False), dk.Space([Recipe((Step("prune_magnitude"),))]))
+    assert any("labelled training data" in o.reason for o in plan.left_out)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "target", "said"),
+    [
+        (Step("prune_magnitud"), Target("litert"), "did you mean 'prune_magnitude'"),
+        (Step("prune_magnitude", {"sparsity": 1.5}), Target("litert"), "1.5"),
+        (Step("prune_magnitude", {"sparsty": 0.5}), Target("litert"), "sparsity"),
+        (Step("prune_magnitude"), Target("litertt"), "known: litert"),
+        (Step("prune_magnitude"), Target("litert", threads=0), "at least 1"),
+    ],
+)
+def test_bad_settings_are_found_before_any_work(recipe, target, said):
+    with pytest.raises(SettingError, match=said.replace("(", r"\(")):
+        dk.plan(model(), data(), dk.Space([Recipe((recipe,))], [target]))
+
+
+def test_nothing_can_run():
+    with pytest.raises(SettingError, match="no runtime can run the model as given"):
+        dk.plan(model("tflite"), data(), dk.Space([], [Target("onnxruntime")]))
+
+
+def test_a_plan_round_trips_and_reads_well(quick):
+    assert type(quick).from_json(quick.to_json()) == quick
+    assert "18 candidates" in str(quick)
+
+
+def test_planning_imports_no_framework():
+    code = (
+        "import sys, numpy as np, deploykit as dk\n"
+        "from deploykit.core.model import Model, TensorSpec\n"
+        "m = Model('/n.keras', 'keras', (TensorSpec('i', (None, 4), 'float32'),),"
+        " (TensorSpec('o', (None, 3), 'float32'),), (), 1, 1, 'd')\n"
+        "dk.plan(m, (np.zeros((50, 4), 'f'), np.arange(50) % 3), 'quick')\n"
+        "print([n for n in ('tensorflow', 'keras', 'onnxruntime', 'onnx', 'pandas', 'altair') if n in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

@@ -1,0 +1,237 @@
+"""Sweeps on a real model: rows, progress, resuming, cancelling, failing."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.errors import CandidateError, SettingError, StoreError
+from deploykit.core.store import Store
+
+
+def test_every_candidate_is_a_measured_row(swept):
+    _, report, _ = swept
+    assert [r.status for r in report.rows] == ["measured"] * 3
+    for row in report.rows:
+        measurement = row.measurement
+        assert measurement.score.metric == "accuracy"
+        assert measurement.score.examples == 144
+        assert measurement.confirmation.examples == 96
+        assert measurement.size_bytes > measurement.compressed_bytes > 0
+        assert measurement.peak_memory_bytes > 0
+        assert measurement.latency.launches >= 2
+        assert measurement.environment["packages"]["onnxruntime"]
+        assert (report.path / row.artifact).exists()
+
+
+def test_the_baseline_is_compared_with_itself(swept):
+    _, report, _ = swept
+    latency = report.row(report.baseline).measurement.latency
+    assert latency.claim == "baseline"
+    assert latency.speedup.value == 1
+    others = [r.measurement.latency for r in report.rows if r.key != report.baseline]
+    assert all(o.speedup_same_runtime.value == o.speedup.value for o in others)
+
+
+def test_progress_counts_up_to_the_end(swept):
+    _, _, events = swept
+    assert events[-1].phase == "done"
+    assert events[-1].done == events[-1].total
+    assert {"build", "accuracy", "latency"} <= {e.phase for e in events}
+    done = [e.done for e in events]
+    assert done == sorted(done)
+    assert {k for e in events for k in e.changed} == {r.key for r in swept[1].rows}
+
+
+def test_a_second_sweep_does_only_what_is_new(swept, onnx_model, images, small_space, tmp_path):
+    store = shutil.copytree(swept[0], tmp_path / "copy")
+    events = []
+    again = dk.sweep(onnx_model, images, small_space, store=store, launches=2, progress=events.append)
+    assert events[-1].reused == events[-1].total
+    assert again.rows == swept[1].rows
+    more = replace(
+        small_space, recipes=(*small_space.recipes, Recipe((Step("quantize_static", {"per_channel": True}),)))
+    )
+    added = dk.sweep(onnx_model, images, more, store=store, launches=2, progress=events.append)
+    assert len(added.rows) == 4
+    assert added.rows[:3] == swept[1].rows
+    assert events[-1].reused >= 7
+
+
+_DRIVER = """
+import os, signal, sys
+import numpy as np
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+
+def stop(progress):
+    if progress.phase == "latency" and "launch 2" in progress.doing:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    model = dk.load(sys.argv[1])
+    rng = np.random.default_rng(0)
+    data = dk.Dataset.from_arrays(rng.random((400, 1, 8, 8)).astype(np.float32), rng.integers(0, 3, 400))
+    space = dk.Space([Recipe((Step("quantize_dynamic"),))], [Target("onnxruntime")])
+    dk.sweep(model, data, space, store=sys.argv[2], launches=3, progress=stop)
+"""
+
+
+def test_a_killed_sweep_resumes_without_repeating(onnx_model, images, tmp_path):
+    store = tmp_path / "store"
+    script = tmp_path / "driver.py"
+    script.write_text(_DRIVER)
+    killed = subprocess.run(
+        [sys.executable, str(script), onnx_model.path, str(store)], capture_output=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    before = {p: p.stat().st_mtime_ns for p in (store / "steps").rglob("*.onnx")}
+    opened = Store(store)
+    (series,) = {s for (s,) in opened._all("SELECT DISTINCT series FROM launches", ())}
+    first = opened.launches(series)[0]
+    opened.close()
+    events = []
+    space = dk.Space([Recipe((Step("quantize_dynamic"),))], [Target("onnxruntime")])
+    report = dk.sweep(onnx_model, images, space, store=store, launches=3, progress=events.append)
+    assert [r.status for r in report.rows] == ["measured"] * 2
+    assert {p: p.stat().st_mtime_ns for p in (store / "steps").rglob("*.onnx")} == before
+    opened = Store(store)
+    assert opened.launches(series)[0] == first
+    opened.close()
+    assert events[-1].reused >= 5
+
+
+def test_cancel_keeps_what_is_finished(onnx_model, images, small_space, tmp_path):
+    handles = []
+
+    def cancel_in_latency(progress):
+        if progress.phase == "latency" and handles:
+            handles[0].cancel()
+
+    handles.append(
+        dk.start_sweep(onnx_model, images, small_space, store=tmp_path / "s", launches=10, progress=cancel_in_latency)
+    )
+    report = handles[0].wait()
+    assert handles[0].progress.phase == "cancelled"
+    assert not report.finished
+    assert all(r.measurement.score.value > 0 for r in report.rows)
+    finished = dk.sweep(onnx_model, images, small_space, store=tmp_path / "s", launches=2, progress=lambda _p: None)
+    assert finished.finished
+
+
+def test_pause_and_resume(onnx_model, images, small_space, tmp_path):
+    handle = dk.start_sweep(onnx_model, images, small_space, store=tmp_path / "s", launches=2)
+    handle.pause()
+    assert handle.progress.doing == "paused"
+    assert handle.running
+    handle.resume()
+    assert handle.wait().finished
+
+
+def test_ctrl_c_returns_the_report_so_far(onnx_model, images, small_space, tmp_path):
+    def interrupt(progress):
+        if progress.phase == "latency" and not sent:
+            sent.append(True)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    sent = []
+    report = dk.sweep(onnx_model, images, small_space, store=tmp_path / "s", launches=10, progress=interrupt)
+    assert sent
+    assert not report.finished
+    assert len(report.rows) == 3
+
+
+def test_a_failed_candidate_is_a_row_and_the_sweep_goes_on(onnx_model, images, small_space, tmp_path):
+    space = replace(small_space, targets=(Target("onnxruntime"), Target("onnxruntime", device="cuda")))
+    report = dk.sweep(onnx_model, images, space, store=tmp_path / "s", launches=2, progress=lambda _p: None)
+    failed = [r for r in report.rows if r.status == "failed"]
+    assert len(failed) == 3
+    for row in failed:
+        assert "CUDAExecutionProvider" in row.failure.cause
+        assert row.failure.error == "DeviceError"
+        assert (report.path / row.failure.log).is_file()
+    assert sum(r.status == "measured" for r in report.rows) == 3
+    assert "failed: original on onnxruntime" in str(report)
+
+
+def test_a_model_that_cannot_run_ends_the_sweep_with_its_cause(onnx_model, images, small_space, tmp_path):
+    with pytest.raises(CandidateError, match=r"model as given cannot be used: out of time after 0\.0"):
+        dk.sweep(onnx_model, images, small_space, store=tmp_path / "s", timeout=0.0, progress=lambda _p: None)
+
+
+def test_byte_identical_candidates_are_measured_once(onnx_model, images, tmp_path):
+    """A model without float weights to quantize gives the same file for two settings."""
+    recipes = [Recipe((Step("quantize_static", {"operators": o}),)) for o in ("all", "conv_matmul")]
+    space = dk.Space(recipes, [Target("onnxruntime")])
+    report = dk.sweep(onnx_model, images, space, store=tmp_path / "s", launches=2, progress=lambda _p: None)
+    digests = [r.artifact_digest for r in report.rows]
+    twins = [r for r in report.rows if r.same_as]
+    assert len(twins) == len(digests) - len(set(digests))
+
+
+def test_a_metric_of_the_user(onnx_model, images, small_space, tmp_path):
+    def confidence(outputs, labels):
+        return outputs[np.arange(len(labels)), labels]
+
+    report = dk.sweep(
+        onnx_model, images, replace(small_space, recipes=()), store=tmp_path / "s", metric=confidence, launches=2,
+        progress=lambda _p: None,
+    )  # fmt: skip
+    assert report.metric == "confidence"
+    assert 0 < report.rows[0].measurement.score.value < 1
+
+
+def test_without_labels_agreement_decides(onnx_model, small_space, tmp_path):
+    data = dk.Dataset.from_arrays(np.random.default_rng(0).random((200, 1, 8, 8)).astype(np.float32))
+    report = dk.sweep(onnx_model, data, small_space, store=tmp_path / "s", launches=2, progress=lambda _p: None)
+    assert report.metric == "agreement"
+    assert report.row(report.baseline).measurement.score.value == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"launches": 1}, "at least 2"),
+        ({"metric": "acuracy"}, "did you mean 'accuracy'"),
+        ({"engine": "moon"}, "local"),
+    ],
+)
+def test_bad_settings(onnx_model, images, small_space, tmp_path, options, said):
+    with pytest.raises(SettingError, match=said):
+        dk.sweep(onnx_model, images, small_space, store=tmp_path / "s", **options)
+
+
+def test_two_sweeps_on_one_store(onnx_model, images, small_space, tmp_path):
+    opened = Store(tmp_path / "s", create=True)
+    with opened.writer(), pytest.raises(StoreError, match="another sweep is running"):
+        dk.sweep(onnx_model, images, small_space, store=tmp_path / "s", progress=lambda _p: None)
+    opened.close()
+
+
+def test_build_makes_one_candidate(onnx_model, images, tmp_path):
+    built = dk.build(onnx_model, Step("quantize_dynamic"), images)
+    assert built.path.exists()
+    outputs = built.predict(images.sample(4))
+    assert outputs["probabilities"].shape == (4, 3)
+    saved = built.save(tmp_path / "small.onnx")
+    assert Path(saved).read_bytes() == built.path.read_bytes()
+
+
+def test_clean_keeps_what_rows_need(swept, tmp_path):
+    store = shutil.copytree(swept[0], tmp_path / "copy")
+    (store / "steps" / "leftover.tmp").mkdir()
+    (store / "steps" / "leftover.tmp" / "x").write_bytes(b"x" * 1000)
+    cleaned = dk.clean(store)
+    assert cleaned.freed_bytes >= 1000
+    assert "steps/leftover.tmp" in cleaned.removed
+    report = dk.Report.open(store)
+    assert all((store / r.artifact).exists() for r in report.rows)
+    assert report.best().exportable().path.exists()
