@@ -23,6 +23,9 @@ class Table:
         self._at = at
         self._vtable = at - _unpack(data, "<i", at)
         self._fields = (_unpack(data, "<H", self._vtable) - 4) // 2
+        end = at + _unpack(data, "<H", self._vtable + 2)
+        if end > len(data):
+            raise FlatbufferError(f"a table ends at byte {end:,}, the file has {len(data):,}")
 
     @classmethod
     def root(cls, data: memoryview) -> Table:

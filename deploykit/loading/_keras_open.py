@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,11 +15,12 @@ from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading._contract import Summary
 
 
-def open_keras(path: Path, *, imports: tuple[str, ...] = (), trusted: bool = False) -> Any:
+def open_keras(path: Path, *, suffix: str = ".keras", imports: tuple[str, ...] = (), trusted: bool = False) -> Any:
     """Load a ``.keras`` or ``.h5`` file, uncompiled.
 
     Args:
-        path: A file the gate has let pass.
+        path: A file the gate has let pass, whatever its ending.
+        suffix: The ending Keras expects of this kind of file.
         imports: Modules whose classes and functions the model may use, registered with Keras or not.
         trusted: Code inside the file may run (Lambda layers).
 
@@ -27,14 +31,27 @@ def open_keras(path: Path, *, imports: tuple[str, ...] = (), trusted: bool = Fal
     """
     import keras
 
-    try:
-        return keras.saving.load_model(
-            path, custom_objects=custom_objects(imports), compile=False, safe_mode=not trusted
-        )
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise _explain(path, error) from error
+    with _ending_in(path, suffix) as file:
+        try:
+            return keras.saving.load_model(
+                file, custom_objects=custom_objects(imports), compile=False, safe_mode=not trusted
+            )
+        except MemoryError:
+            raise
+        except Exception as error:  # Keras raises whatever the layers raise
+            raise _explain(path, error) from error
+
+
+@contextlib.contextmanager
+def _ending_in(path: Path, suffix: str) -> Iterator[Path]:
+    """The file under a name with the ending Keras insists on."""
+    if path.suffix == suffix:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
+        named = Path(folder) / f"model{suffix}"
+        shutil.copyfile(path, named)
+        yield named
 
 
 def custom_objects(imports: tuple[str, ...]) -> dict[str, Any]:
@@ -56,9 +73,9 @@ def custom_objects(imports: tuple[str, ...]) -> dict[str, Any]:
     return found
 
 
-def read_model(path: Path, *, imports: tuple[str, ...], trusted: bool) -> Summary:
+def read_model(path: Path, *, suffix: str, imports: tuple[str, ...], trusted: bool) -> Summary:
     """The summary of a model, told by Keras."""
-    model = open_keras(path, imports=imports, trusted=trusted)
+    model = open_keras(path, suffix=suffix, imports=imports, trusted=trusted)
     inputs, outputs = _signature(model, str(path))
     layers = tuple(
         Layer(name, type(layer).__name__, _layer_shape(layer), _count(layer)) for name, layer in _leaves(model, "")

@@ -17,6 +17,8 @@ from deploykit.sandbox import gate
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Report, Task
 
+#: The task function that reads a file.
+READER = "deploykit.loading._load:read_summary"
 #: Reading a file's structure: the child is killed after this many seconds, or when it holds this many bytes.
 DEADLINE_S = 60.0
 MEMORY_BYTES = 4 << 30
@@ -153,7 +155,7 @@ def _summary(path: Path, form: Format, imports: tuple[str, ...], trusted: bool) 
 
 def _read(path: Path, form: Format, imports: tuple[str, ...], trusted: bool, *, fully: bool) -> Summary:
     task = Task(
-        "deploykit.loading._load:read_summary",
+        READER,
         {"format": form.name, "path": str(path), "trusted": trusted, "imports": list(imports), "fully": fully},
         group=(form.full_group or form.group) if fully else form.group,
         deadline_s=FULL_DEADLINE_S if fully else DEADLINE_S,

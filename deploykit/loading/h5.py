@@ -45,7 +45,7 @@ class H5(Format):
         """Let Keras load the model."""
         from deploykit.loading._keras_open import read_model
 
-        return read_model(path, imports=imports, trusted=trusted)
+        return read_model(path, suffix=".h5", imports=imports, trusted=trusted)
 
 
 def _config(file: Any, shown: str, contents: _hdf5.Contents) -> Any:

@@ -50,7 +50,7 @@ class Keras(Format):
         """Let Keras load the model."""
         from deploykit.loading._keras_open import read_model
 
-        return read_model(path, imports=imports, trusted=trusted)
+        return read_model(path, suffix=".keras", imports=imports, trusted=trusted)
 
 
 def _summary(

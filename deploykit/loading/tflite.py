@@ -14,9 +14,10 @@ from deploykit.loading._flatbuffer import FlatbufferError, Table
 
 _AGAIN = "download, copy or convert the model again."
 #: Fields of the schema's tables.
-_SUBGRAPHS, _BUFFERS, _TENSORS = 2, 4, 0
+_CODES, _SUBGRAPHS, _BUFFERS, _TENSORS, _OPERATORS = 1, 2, 4, 0, 3
 _SHAPE, _TYPE, _BUFFER, _NAME, _SPARSITY = 0, 1, 2, 3, 6
 _DATA, _OFFSET, _SIZE = 0, 1, 2
+_CUSTOM_CODE, _INPUTS, _OUTPUTS = 1, 1, 2
 #: Type code → bytes of a value, for types of whole bytes and fixed size.
 _WIDTHS = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 8: 8, 9: 1, 10: 8, 11: 16, 12: 8, 15: 4, 16: 2}
 
@@ -72,7 +73,12 @@ def _check_tables(model: Table, size: int, path: Path) -> None:
         if offset > 1 and offset + length > size:  # data behind the tables, in files of more than 2 GB
             raise FlatbufferError(f"buffer {number} ends at byte {offset + length:,}")
         lengths.append(inside[1] if inside else length if offset > 1 else 0)
+    for code in model.tables(_CODES):
+        code.text(_CUSTOM_CODE)
     for graph in model.tables(_SUBGRAPHS):
+        for operator in graph.tables(_OPERATORS):
+            operator.numbers(_INPUTS, "i")
+            operator.numbers(_OUTPUTS, "i")
         for tensor in graph.tables(_TENSORS):
             buffer_number = tensor.number(_BUFFER, "I")
             if buffer_number >= len(lengths):
@@ -108,7 +114,8 @@ def _explain(path: Path, error: Exception) -> Exception:
             f"{path}: it has an operator that LiteRT lacks: {text}",
             remedy="convert it again with builtin operators only (no SELECT_TF_OPS, no custom operators).",
         )
-    return ModelFileError(f"{path}: LiteRT cannot open it: {text}", remedy=_AGAIN)
+    size = path.stat().st_size
+    return ModelFileError(f"{path}: truncated or damaged ({size:,} bytes): LiteRT says: {text}", remedy=_AGAIN)
 
 
 def _prepare(interpreter: Any, path: Path, *, dynamic: bool) -> list[str]:

@@ -1,0 +1,56 @@
+import shutil
+
+import pytest
+
+from deploykit.testing import models
+
+
+@pytest.fixture(scope="session")
+def zoo(tmp_path_factory):
+    """Tiny models of every format, each made once: kind → path."""
+    folder = tmp_path_factory.mktemp("zoo")
+    made = {}
+
+    def get(kind):
+        if kind not in made:
+            made[kind] = models.build(kind, folder)
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture
+def copy(zoo, tmp_path):
+    """A private copy of a tiny model, to be damaged."""
+
+    def get(kind, name=""):
+        source = zoo(kind)
+        target = tmp_path / (name or source.name)
+        if source.is_dir():
+            shutil.copytree(source, target)
+        else:
+            shutil.copyfile(source, target)
+            data = source.with_name(f"{source.name}.data")
+            if data.exists():
+                shutil.copyfile(data, tmp_path / data.name)
+        return target
+
+    return get
+
+
+@pytest.fixture
+def refused():
+    """Load something that must be refused: the error, after checking that it says which file and what to do."""
+    from deploykit.loading._load import load
+
+    def check(path, kind, *found, **options):
+        with pytest.raises(kind) as caught:
+            load(path, **options)
+        text = str(caught.value)
+        assert str(getattr(path, "name", path)) in text, text
+        assert caught.value.remedy, text
+        for part in found:
+            assert part in text, text
+        return caught.value
+
+    return check
