@@ -1,0 +1,99 @@
+"""What the runtimes do beyond the common suite: quantized inputs, fixed batches, operators they lack."""
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from deploykit.core.candidate import Target
+from deploykit.core.errors import CandidateCrash, DatasetError, DeviceError, UnsupportedModelError
+from deploykit.testing import models
+from deploykit.testing.runtimes import call
+
+
+def graph(tmp_path, node, shape=("batch", 4), domain=""):
+    made = helper.make_graph(
+        [node],
+        "one",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+    )
+    imports = [helper.make_opsetid("", 21), *([helper.make_opsetid(domain, 1)] if domain else [])]
+    path = tmp_path / "one.onnx"
+    onnx.save(helper.make_model(made, ir_version=10, opset_imports=imports), path)
+    return path
+
+
+def arguments(path, format_name, shape, count=3):
+    return {"path": str(path), "format": format_name, "shape": list(shape), "dtype": "float32", "count": count}
+
+
+def test_an_operator_onnx_runtime_lacks_is_named(tmp_path):
+    path = graph(tmp_path, helper.make_node("Sundial", ["x"], ["y"], domain="nowhere"), domain="nowhere")
+    with pytest.raises(UnsupportedModelError, match=r"ONNX Runtime .* cannot run one\.onnx: .*(Sundial|nowhere)"):
+        call("onnxruntime", "run", **arguments(path, "onnx", (4,)))
+
+
+def test_a_fixed_batch_is_filled_and_cut(tmp_path):
+    path = graph(tmp_path, helper.make_node("Relu", ["x"], ["y"]), shape=(4, 4))
+    found = call("onnxruntime", "run", **arguments(path, "onnx", (4,), count=6))
+    assert len(found["values"][0]) == 6
+
+
+def test_a_device_that_is_absent_says_what_it_needs(tmp_path):
+    path = graph(tmp_path, helper.make_node("Relu", ["x"], ["y"]))
+    with pytest.raises(DeviceError, match=r"CUDAExecutionProvider .* needs an NVIDIA GPU"):
+        call("onnxruntime", "run", device="cuda", **arguments(path, "onnx", (4,)))
+
+
+def test_a_silent_fallback_is_an_error(tmp_path, monkeypatch):
+    from deploykit.runtimes._contract import RUNTIMES, Device
+
+    runtime = RUNTIMES.get("onnxruntime")
+    path = graph(tmp_path, helper.make_node("Relu", ["x"], ["y"]))
+    # No GPU here: claim that there is one, so that ONNX Runtime falls back to the CPU as it does on a broken driver.
+    monkeypatch.setattr(type(runtime), "devices", lambda _self: (Device("cuda", available=True),))
+    with pytest.raises(DeviceError, match="asked for 'cuda', ran on 'cpu'"), pytest.warns(UserWarning, match="CUDA"):
+        runtime.open(path, Target("onnxruntime", "cuda"), "onnx")
+
+
+def test_wrong_examples_are_refused_by_name_and_shape(tmp_path):
+    path = graph(tmp_path, helper.make_node("Relu", ["x"], ["y"]))
+    with pytest.raises(DatasetError, match=r"input 'x'.*\(4,\).*\(5,\)"):
+        call("onnxruntime", "run", **arguments(path, "onnx", (5,)))
+
+
+def test_int8_inputs_take_real_numbers(tmp_path):
+    """Inputs are quantized and outputs brought back to real numbers outside the timed call."""
+    path = models.build("cnn_int8_tflite", tmp_path)
+    found = call("litert", "run", **arguments(path, "tflite", models.IMAGE_SHAPE))
+    assert found["inputs"][0]["dtype"] == "int8"
+    assert found["inputs"][0]["scale"] > 0
+    values = np.array(found["values"][0])
+    assert values.dtype == np.float64
+    np.testing.assert_allclose(values.sum(axis=1), 1, atol=0.05)
+
+
+def test_a_corrupt_tflite_never_takes_this_process_along(tmp_path):
+    path = models.build("cnn_tflite", tmp_path)
+    content = bytearray(path.read_bytes())
+    rng = np.random.default_rng(0)
+    ends = []
+    for i in range(8):
+        broken = bytearray(content)
+        for place in rng.integers(8, len(content), 40):
+            broken[place] ^= 0xFF
+        target = tmp_path / f"broken{i}.tflite"
+        target.write_bytes(broken)
+        try:
+            call("litert", "run", **arguments(target, "tflite", models.IMAGE_SHAPE))
+            ends.append("ran")
+        except (UnsupportedModelError, CandidateCrash, DatasetError) as error:
+            ends.append(type(error).__name__)
+    assert len(ends) == 8
+    assert set(ends) - {"ran"}
+
+
+def test_signature_names_survive_in_litert(tmp_path):
+    found = call("litert", "run", **arguments(models.build("cnn_tflite", tmp_path), "tflite", models.IMAGE_SHAPE))
+    assert [spec["name"] for spec in found["inputs"]] == ["image"]
