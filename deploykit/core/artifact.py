@@ -162,8 +162,8 @@ class Artifact:
                 for n in files_of(self.path, self.manifest.model)
                 if n not in self.manifest.files
             ]
-        for name in (self.manifest.golden_inputs, self.manifest.golden_outputs):
-            if name not in self.manifest.files:
+        for name in (self.manifest.model, self.manifest.golden_inputs, self.manifest.golden_outputs):
+            if not any(f == name or f.startswith(f"{name}/") for f in self.manifest.files):
                 found.append(f"{MANIFEST} gives no digest of {name}.")
         return found
 
@@ -178,4 +178,5 @@ def files_of(folder: Path, below: str = "") -> list[str]:
 
 def _is_inside(name: str) -> bool:
     path = PurePosixPath(name)
-    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts and ":" not in path.parts[0]
+    inside = bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+    return inside and ":" not in path.parts[0] and "\\" not in name  # Windows' drives and separators

@@ -22,7 +22,9 @@ def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():
-            plain = array.astype("S") if array.dtype.kind == "O" else array
+            plain = array
+            if array.dtype.kind == "O":
+                plain = array.astype("S" if all(isinstance(v, bytes) for v in array.flat) else "U")
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                 np.lib.format.write_array(member, np.ascontiguousarray(plain), allow_pickle=False)
 

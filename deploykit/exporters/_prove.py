@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -61,7 +62,7 @@ def prove(artifact: Artifact, *, trusted: bool) -> Proof:
 
 
 def structure(path: Path, format_name: str, *, trusted: bool) -> tuple[str, ...]:
-    """Parse a model file in a child process, and name the files beside it that it refers to.
+    """Parse a model file in a child process, and name the files it refers to, relative to its folder.
 
     Raises:
         ModelFileError: Broken or hostile.
@@ -73,4 +74,5 @@ def structure(path: Path, format_name: str, *, trusted: bool) -> tuple[str, ...]
         deadline_s=_DEADLINE_S,
         name=f"reading {path.name}",
     )
-    return tuple(shared().run(task)["extra_files"])
+    found = shared().run(task)["extra_files"]
+    return tuple(os.path.relpath(os.path.realpath(file), os.path.realpath(path.parent)) for file in found)

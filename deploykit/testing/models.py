@@ -210,6 +210,63 @@ def onnx_matmul() -> Any:
     return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
 
 
+def onnx_two_inputs() -> Any:
+    """Two inputs, left (batch, 4) float32 and right (batch, 6) int64, and two outputs, score and label."""
+    import numpy as np
+    from onnx import TensorProto, helper, numpy_helper
+
+    rng = np.random.default_rng(0)
+    shapes = {"score_w": (10, 1), "label_w": (10, CLASSES)}
+    weights = [numpy_helper.from_array(rng.normal(0, 0.6, s).astype(np.float32), n) for n, s in shapes.items()]
+    nodes = [
+        helper.make_node("Cast", ["right"], ["right_out"], "cast", to=TensorProto.FLOAT),
+        helper.make_node("Concat", ["left", "right_out"], ["both"], "both", axis=1),
+        helper.make_node("MatMul", ["both", "score_w"], ["score"], "score_node"),
+        helper.make_node("MatMul", ["both", "label_w"], ["label_out"], "label_node"),
+        helper.make_node("Softmax", ["label_out"], ["label"], "softmax", axis=-1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "two_inputs",
+        [
+            helper.make_tensor_value_info("left", TensorProto.FLOAT, ["batch", 4]),
+            helper.make_tensor_value_info("right", TensorProto.INT64, ["batch", 6]),
+        ],
+        [
+            helper.make_tensor_value_info("score", TensorProto.FLOAT, ["batch", 1]),
+            helper.make_tensor_value_info("label", TensorProto.FLOAT, ["batch", CLASSES]),
+        ],
+        weights,
+    )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
+
+
+def onnx_log() -> Any:
+    """The logarithm of (batch, 4): NaN and infinity for what has none."""
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Log", ["features"], ["logarithm"], "log")],
+        "log",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 4])],
+        [helper.make_tensor_value_info("logarithm", TensorProto.FLOAT, ["batch", 4])],
+    )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
+
+
+def onnx_text() -> Any:
+    """Text in, the same text out: (batch, 2)."""
+    from onnx import TensorProto, helper
+
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["words"], ["same"], "identity")],
+        "text",
+        [helper.make_tensor_value_info("words", TensorProto.STRING, ["batch", 2])],
+        [helper.make_tensor_value_info("same", TensorProto.STRING, ["batch", 2])],
+    )
+    return helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
+
+
 def _onnx(make_model: Callable[[], Any], *, external: bool = False) -> Builder:
     def write(path: Path) -> None:
         import onnx
@@ -235,5 +292,8 @@ KINDS: dict[str, tuple[Builder, Group, str]] = {
     "cnn_int8_tflite": (_tflite_int8, "tensorflow", ".tflite"),
     "cnn_onnx": (_onnx(onnx_cnn), "light", ".onnx"),
     "matmul_onnx": (_onnx(onnx_matmul), "light", ".onnx"),
+    "two_inputs_onnx": (_onnx(onnx_two_inputs), "light", ".onnx"),
+    "log_onnx": (_onnx(onnx_log), "light", ".onnx"),
+    "text_onnx": (_onnx(onnx_text), "light", ".onnx"),
     "cnn_external_onnx": (_onnx(onnx_cnn, external=True), "light", ".onnx"),
 }

@@ -1,0 +1,134 @@
+"""What TensorFlow Serving finds in the folder, read with schemas written independently of the encoder."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
+
+from deploykit.core.errors import ExportError
+from deploykit.exporters._export import export
+from deploykit.exporters._verify import verify
+from deploykit.exporters._warmup import crc32c, predict_request, tensor_proto
+from deploykit.sandbox.supervisor import shared
+from deploykit.sandbox.task import Task
+
+#: Subset of tensorflow_serving/apis/*.proto and tensorflow_serving/config/model_server_config.proto.
+SCHEMA = """
+name: "subset.proto" syntax: "proto3" package: "t"
+message_type { name: "ModelSpec"
+  field { name: "name" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "signature_name" number: 3 type: TYPE_STRING label: LABEL_OPTIONAL } }
+message_type { name: "Input"
+  field { name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "value" number: 2 type: TYPE_BYTES label: LABEL_OPTIONAL } }
+message_type { name: "PredictRequest"
+  field { name: "model_spec" number: 1 type: TYPE_MESSAGE type_name: ".t.ModelSpec" label: LABEL_OPTIONAL }
+  field { name: "inputs" number: 2 type: TYPE_MESSAGE type_name: ".t.Input" label: LABEL_REPEATED } }
+message_type { name: "PredictLog"
+  field { name: "request" number: 1 type: TYPE_MESSAGE type_name: ".t.PredictRequest" label: LABEL_OPTIONAL } }
+message_type { name: "PredictionLog"
+  field { name: "predict_log" number: 6 type: TYPE_MESSAGE type_name: ".t.PredictLog" label: LABEL_OPTIONAL } }
+message_type { name: "ModelConfig"
+  field { name: "name" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "base_path" number: 2 type: TYPE_STRING label: LABEL_OPTIONAL }
+  field { name: "model_platform" number: 4 type: TYPE_STRING label: LABEL_OPTIONAL } }
+message_type { name: "ModelConfigList"
+  field { name: "config" number: 1 type: TYPE_MESSAGE type_name: ".t.ModelConfig" label: LABEL_REPEATED } }
+message_type { name: "ModelServerConfig"
+  field { name: "model_config_list" number: 1 type: TYPE_MESSAGE type_name: ".t.ModelConfigList"
+          label: LABEL_OPTIONAL } }
+"""
+
+
+@pytest.fixture(scope="module")
+def message():
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(text_format.Parse(SCHEMA, descriptor_pb2.FileDescriptorProto()))
+    return lambda name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"t.{name}"))
+
+
+@pytest.fixture
+def in_tensorflow(monkeypatch):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return lambda what, **arguments: shared().run(Task(f"tf_reader:{what}", arguments, group="tensorflow"))
+
+
+@pytest.fixture(scope="module")
+def artifact(saved_model, tmp_path_factory):
+    return export(saved_model, tmp_path_factory.mktemp("served") / "out", layout="tfserving", name="shoes")
+
+
+def test_the_layout_is_the_one_tensorflow_serving_loads(artifact, saved_model, message):
+    assert (artifact.path / "shoes" / "1" / "saved_model.pb").read_bytes() == (
+        saved_model.path / "saved_model.pb"
+    ).read_bytes()
+    assert (artifact.path / "shoes" / "1" / "variables" / "variables.index").is_file()
+    config = text_format.Parse((artifact.path / "models.config").read_text(), message("ModelServerConfig")())
+    (model,) = config.model_config_list.config
+    assert (model.name, model.base_path, model.model_platform) == ("shoes", "/models/shoes", "tensorflow")
+    assert artifact.manifest.model == "shoes/1"
+
+
+def test_warm_up_requests_hold_what_the_signature_takes(artifact, saved_model, message, in_tensorflow):
+    file = artifact.model_path / "assets.extra" / "tf_serving_warmup_requests"
+    records = [bytes.fromhex(r) for r in in_tensorflow("read", path=str(file))["records"]]
+    assert len(records) == 4
+    wanted = saved_model.data.batch("evaluation", slice(0, 4))["image"]
+    for number, record in enumerate(records):
+        request = message("PredictionLog").FromString(record).predict_log.request
+        assert request.model_spec.name == "shoes"
+        assert request.model_spec.signature_name == "serving_default"
+        (entry,) = request.inputs
+        assert entry.key == "image"
+        found = in_tensorflow("tensor", proto=entry.value.hex())
+        assert found["dtype"] == "float32"
+        assert found["shape"] == [1, 8, 8, 1]
+        np.testing.assert_array_equal(np.array(found["values"], np.float32), wanted[number].ravel())
+
+
+def test_the_readme_says_that_clients_must_preprocess(artifact):
+    text = (artifact.path / "README.md").read_text(encoding="utf-8")
+    assert "preprocessed already" in text
+    assert "x × 0.00392157" in text
+    assert "tensorflow/serving --model_config_file=/models/models.config" in text
+
+
+def test_it_verifies(artifact):
+    assert verify(artifact).difference == 0.0
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.arange(6, dtype=np.int64).reshape(2, 3),
+        np.array([[1.5], [-2.5]], np.float16),
+        np.array([True, False]),
+        np.array([300, 2], ">u2"),
+        np.zeros((0, 3), np.float32),
+        np.array(["ü", ""]),
+        np.arange(300, dtype=np.float32),
+    ],
+)
+def test_tensors_are_encoded_as_tensorflow_reads_them(array, in_tensorflow):
+    found = in_tensorflow("tensor", proto=tensor_proto(array).hex())
+    assert found["shape"] == list(array.shape)
+    assert found["values"] == array.ravel().tolist()
+
+
+def test_a_dtype_tensorflow_serving_lacks_is_refused():
+    with pytest.raises(ExportError, match=r"takes no float128 input.*layout='folder'"):
+        tensor_proto(np.zeros(1, np.longdouble))
+
+
+def test_checksums_are_those_of_the_standard():
+    # RFC 3720, B.4
+    assert crc32c(bytes(32)) == 0x8A9136AA
+    assert crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert crc32c(bytes(range(32))) == 0x46DD794E
+    assert crc32c(b"123456789") == 0xE3069283
+
+
+def test_several_inputs_are_entries_of_a_map(message):
+    encoded = predict_request("m", {"a": np.zeros(1, np.float32), "b": np.zeros(1, np.int32)})
+    assert [e.key for e in message("PredictRequest").FromString(encoded).inputs] == ["a", "b"]
