@@ -1,0 +1,141 @@
+"""Arguments that several verbs share: the model, the data, the space, the goal."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import deploykit as dk
+
+if TYPE_CHECKING:
+    from deploykit.core.dataset import Dataset
+    from deploykit.core.model import Model
+    from deploykit.core.space import Space
+
+#: Which flags belong to which kind of data.
+_ONLY = {"x_key": "npz", "y_key": "npz", "label": "csv"}
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """``MODEL`` and ``--imports``."""
+    parser.add_argument("model", metavar="MODEL", help="model file, or folder of a SavedModel")
+    parser.add_argument(
+        "--imports",
+        metavar="MODULE",
+        action="append",
+        default=[],
+        help="Python module that defines custom layers, found in the current folder too (may be repeated)",
+    )
+
+
+def model(options: argparse.Namespace) -> Model:
+    """The model that was named."""
+    if options.imports:
+        sys.path.insert(0, str(Path.cwd()))
+    return dk.load(options.model, imports=options.imports)
+
+
+def add_data(parser: argparse.ArgumentParser) -> None:
+    """``--data`` and how it is read."""
+    group = parser.add_argument_group("data")
+    group.add_argument(
+        "--data",
+        metavar="DATA",
+        required=True,
+        help=".npz with x and y, or x_train y_train x_test y_test; .csv; or a folder of images by class",
+    )
+    group.add_argument("--x-key", metavar="NAME", help="array of the examples in the .npz")
+    group.add_argument("--y-key", metavar="NAME", help="array of the labels in the .npz")
+    group.add_argument("--label", metavar="COLUMN", help="column of the labels in the .csv")
+    group.add_argument("--classes", metavar="A,B,…", type=_words, default=(), help="class names in order")
+    group.add_argument("--reshape", metavar="H,W,C", type=_whole, help="shape of one example for the model")
+    group.add_argument("--resize", metavar="H,W", type=_whole, help="scale images to this height and width")
+    group.add_argument("--scale", metavar="X", type=_number, default=1.0, help="factor, for example 1/255")
+    group.add_argument("--offset", metavar="X", type=_number, default=0.0, help="added after scaling")
+    group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the splits and of fine-tuning")
+
+
+def data(options: argparse.Namespace) -> Dataset:
+    """The data that were named."""
+    path = Path(options.data)
+    kind = "folder" if path.is_dir() else path.suffix.lower().removeprefix(".")
+    for flag, owner in _ONLY.items():
+        if getattr(options, flag) is not None and kind != owner:
+            raise argparse.ArgumentTypeError(f"--{flag.replace('_', '-')} is for .{owner} files, not for {path}.")
+    preprocess = dk.Preprocess(options.scale, options.offset, options.reshape, options.resize)
+    common = {"preprocess": preprocess, "seed": options.seed}
+    if options.classes:
+        common["classes"] = options.classes
+    if kind == "csv":
+        return dk.Dataset.from_csv(path, label=options.label, **common)
+    if kind == "folder":
+        return dk.Dataset.from_image_folder(path, size=preprocess.resize, **common)
+    return dk.Dataset.from_npz(path, x_key=options.x_key, y_key=options.y_key, **common)
+
+
+def add_space(parser: argparse.ArgumentParser) -> None:
+    """``--space``."""
+    parser.add_argument(
+        "--space",
+        metavar="NAME|FILE",
+        default="quick",
+        help="what to try: quick, balanced, thorough, or a .json or .yaml file (default: quick)",
+    )
+
+
+def space(options: argparse.Namespace) -> Space:
+    """The space that was named: a file where there is one, else a preset."""
+    path = Path(options.space)
+    if path.suffix or path.exists():
+        return dk.Space.from_file(path)
+    return dk.Space.preset(options.space)
+
+
+def add_goal(parser: argparse.ArgumentParser) -> None:
+    """``--max-drop`` and ``--minimize``."""
+    parser.add_argument(
+        "--max-drop",
+        metavar="X",
+        type=_number,
+        default=0.01,
+        help="largest loss of the metric: absolute for accuracies, relative for errors (default: 0.01)",
+    )
+    parser.add_argument(
+        "--minimize",
+        metavar="COST",
+        default="latency",
+        help="latency, size, compressed_size, memory or cpu (default: latency)",
+    )
+
+
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(word.strip() for word in text.split(",") if word.strip())
+
+
+def _whole(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 28,28,1") from None
+
+
+def _number(text: str) -> float:
+    above, slash, below = text.partition("/")
+    try:
+        value = float(above) / float(below) if slash else float(above)
+    except (ValueError, ZeroDivisionError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number such as 0.5 or 1/255")
+    return value
+
+
+def named(text: str) -> tuple[str, str]:
+    """A ``name=value`` argument."""
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value

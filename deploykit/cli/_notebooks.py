@@ -1,0 +1,89 @@
+"""The notebooks that come with deploykit: where they are, and running one headless."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import deploykit
+from deploykit.core.errors import DeploykitError, SettingError, unknown_name
+from deploykit.core.extras import require
+
+
+def folder() -> Path:
+    """The notebooks of the source tree, or those inside the wheel."""
+    package = Path(deploykit.__file__).parent
+    packed = package / "_notebooks"
+    return packed if packed.is_dir() else package.parent / "notebooks"
+
+
+def find(name: str) -> Path:
+    """Path of a notebook.
+
+    Raises:
+        DeploykitError: The installation lacks it.
+    """
+    path = folder() / name
+    if not path.is_file():
+        raise DeploykitError(f"this installation has no notebook {name!r} in {folder()}.", remedy="install it again.")
+    return path
+
+
+def execute(notebook: Path, output: Path, parameters: dict[str, Any], *, quiet: bool = False) -> None:
+    """Run a notebook with papermill in its own folder, its output shown live.
+
+    Args:
+        notebook: What to run.
+        output: Where to write the executed notebook.
+        parameters: Values for its parameters; text is converted to the declared type.
+        quiet: Show the notebook's output on stderr instead of stdout.
+
+    Raises:
+        SettingError: The notebook has no such parameter, or a value has the wrong type.
+        DeploykitError: A cell failed; names the error and the executed notebook.
+    """
+    papermill = require("papermill", "jupyter")
+    declared = papermill.inspect_notebook(str(notebook))
+    for name in parameters:
+        if name not in declared:
+            raise unknown_name(f"parameter of {notebook.name}", name, declared)
+    typed = {name: _typed(value, declared[name]) for name, value in parameters.items()}
+    output.parent.mkdir(parents=True, exist_ok=True)
+    stream = sys.stderr if quiet else sys.stdout
+    try:
+        papermill.execute_notebook(
+            str(notebook),
+            str(output),
+            typed,
+            progress_bar=False,
+            stdout_file=stream,
+            stderr_file=sys.stderr,
+            cwd=str(notebook.parent),
+        )
+    except papermill.PapermillExecutionError as error:
+        raise DeploykitError(
+            f"{notebook.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}",
+            remedy=f"the executed notebook is {output}.",
+        ) from error
+
+
+def _typed(value: Any, declared: Any) -> Any:
+    kinds: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": _truth}
+    kind = kinds.get(declared["inferred_type_name"])
+    if kind is None or not isinstance(value, str):
+        return value
+    try:
+        return kind(value)
+    except ValueError:
+        raise SettingError(
+            f"the parameter {declared['name']!r} is a {declared['inferred_type_name']}, got {value!r}."
+        ) from None
+
+
+def _truth(text: str) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError(text)
+    return known[text.lower()]

@@ -1,0 +1,21 @@
+"""``deploykit clean STORE``."""
+
+from __future__ import annotations
+
+import argparse
+
+import deploykit as dk
+from deploykit.cli._show import show
+
+HELP = "Free what no row of a store needs: intermediate artifacts, unfinished files, logs of work that went well."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("store", metavar="STORE", help="folder of the sweep")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the verb."""
+    cleaned = dk.clean(options.store)
+    show(options, cleaned, cleaned)

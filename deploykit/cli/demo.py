@@ -1,0 +1,41 @@
+"""``deploykit demo``: the quickstart notebook, headless."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from deploykit.cli import _notebooks
+from deploykit.cli._inputs import named
+from deploykit.cli._show import note, show
+
+HELP = "Run the quickstart notebook headless: sweep, choose, export and serve a small model that comes with it."
+_NOTEBOOK = "01_quickstart.ipynb"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument(
+        "--store", metavar="FOLDER", default="runs/demo", help="folder that keeps everything (default: runs/demo)"
+    )
+    parser.add_argument(
+        "-p",
+        dest="parameters",
+        metavar="NAME=VALUE",
+        type=named,
+        action="append",
+        default=[],
+        help="a parameter of the notebook, for example -p launches=2 (may be repeated)",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the verb."""
+    notebook = _notebooks.find(_NOTEBOOK)
+    store = Path(options.store).absolute()
+    executed = store / _NOTEBOOK
+    note(options, f"running {notebook} with its store in {store}; Ctrl-C stops it, the same command goes on")
+    parameters = {**dict(options.parameters), "store": str(store)}
+    _notebooks.execute(notebook, executed, parameters, quiet=options.json)
+    text = f"notebook  {executed}\nreport it again with: deploykit report {options.store}"
+    show(options, text, {"notebook": str(executed), "store": str(store)})

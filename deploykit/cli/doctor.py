@@ -1,0 +1,20 @@
+"""``deploykit doctor``."""
+
+from __future__ import annotations
+
+import argparse
+
+import deploykit as dk
+from deploykit.cli._show import show
+
+HELP = "Say what this machine and installation can do: what a bug report needs."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """It has none of its own."""
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the verb."""
+    found = dk.doctor()
+    show(options, found, found)

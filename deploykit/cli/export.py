@@ -1,0 +1,49 @@
+"""``deploykit export STORE --out ARTIFACT``."""
+
+from __future__ import annotations
+
+import argparse
+
+import deploykit as dk
+from deploykit.cli._choices import describe, names
+from deploykit.cli._inputs import add_goal
+from deploykit.cli._show import note, show
+
+HELP = "Export a candidate as a folder that can be served; it is reloaded and compared before it is called done."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("store", metavar="STORE", help="folder of the sweep")
+    parser.add_argument("--out", metavar="ARTIFACT", required=True, help="folder to make")
+    parser.add_argument("--candidate", metavar="KEY", help="a candidate's key, or its beginning, instead of the best")
+    parser.add_argument(
+        "--layout",
+        choices=names("exporters", "layout"),
+        default="folder",
+        help="form of the artifact (default: folder)",
+    )
+    parser.add_argument("--name", help="name to serve the model by (default: the model's)")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument("--require", action="store_true", help="fail when no candidate surely meets the goal")
+    add_goal(parser)
+    describe(parser, "layouts", "exporters", "layout")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the verb."""
+    report = dk.Report.open(options.store)
+    goal = {"minimize": options.minimize, "max_drop": options.max_drop}
+    if options.candidate:
+        choice = report.choice_for(options.candidate, **goal)
+    else:
+        choice = report.best(layout=options.layout, **goal)
+    if options.require:
+        choice.require()
+    note(options, choice.explain())
+    artifact = dk.export(choice, options.out, layout=options.layout, name=options.name, overwrite=options.overwrite)
+    show(
+        options,
+        f"exported {artifact.path}\nserve it with: deploykit serve {artifact.path}",
+        {"path": str(artifact.path), "candidate": choice.key, "met": choice.met, "manifest": artifact.manifest},
+    )

@@ -1,0 +1,49 @@
+"""``deploykit lab``: JupyterLab with the Workbench notebook."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from deploykit.cli import _notebooks
+from deploykit.cli._show import note, show
+from deploykit.core.extras import require
+
+HELP = "Open JupyterLab on the Workbench notebook; it and its data are copied here, nothing is overwritten."
+_NOTEBOOK = "02_workbench.ipynb"
+_NEEDS = ("data/fashion-mnist.npz", "models/fashion_cnn.keras")
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("--folder", default=".", help="where to work (default: the current folder)")
+    parser.add_argument("--no-start", action="store_true", help="copy only")
+    parser.add_argument("jupyter", metavar="ARGUMENT", nargs="*", help="passed to jupyter lab, after --")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    folder = Path(options.folder).absolute()
+    copied = [name for name in (_NOTEBOOK, *_NEEDS) if _copy(name, folder)]
+    for name in copied:
+        note(options, f"copied {folder / name}")
+    command = [sys.executable, "-m", "jupyterlab", str(folder / _NOTEBOOK), *options.jupyter]
+    show(options, f"opening {folder / _NOTEBOOK}", {"notebook": folder / _NOTEBOOK, "copied": copied})
+    if options.no_start:
+        return 0
+    sys.stdout.flush()
+    require("jupyterlab", "jupyter")
+    return subprocess.call(command, cwd=folder)  # noqa: S603  our own interpreter
+
+
+def _copy(name: str, folder: Path) -> bool:
+    target = folder / name
+    if target.exists():
+        return False
+    source = _notebooks.find(name)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+    return True

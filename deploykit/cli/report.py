@@ -1,0 +1,37 @@
+"""``deploykit report STORE``."""
+
+from __future__ import annotations
+
+import argparse
+
+import deploykit as dk
+from deploykit.cli._inputs import add_goal
+from deploykit.cli._show import note, show
+
+HELP = "Show the results of a sweep, finished or not, and which candidate is the best so far and why."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("store", metavar="STORE", help="folder of the sweep")
+    parser.add_argument("--html", metavar="FILE", help="also write a page with chart and table that needs no network")
+    parser.add_argument("--save", metavar="FILE", help="also write the results as JSON")
+    add_goal(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the verb."""
+    report = dk.Report.open(options.store)
+    if options.html:
+        report.to_html(options.html)
+        note(options, f"wrote {options.html}")
+    if options.save:
+        report.save(options.save)
+        note(options, f"wrote {options.save}")
+    facts = report.to_json()
+    text = str(report)
+    if any(row.status == "measured" for row in report.rows):
+        best = report.best(minimize=options.minimize, max_drop=options.max_drop)
+        facts |= {"best": best.key, "met": best.met, "reason": best.reason}
+        text += f"\n\n{best.explain()}"
+    show(options, text, facts)

@@ -1,0 +1,76 @@
+"""``deploykit sweep MODEL --data DATA --store STORE``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import deploykit as dk
+from deploykit.cli._choices import describe, names
+from deploykit.cli._inputs import add_data, add_model, add_space, data, model, space
+from deploykit.cli._show import show
+from deploykit.core.events import Progress
+from deploykit.reporting.progress import Lines, TerminalBar
+
+HELP = "Build, evaluate and time every candidate; a second sweep on the same store does only what is new."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_model(parser)
+    parser.add_argument(
+        "--store", metavar="FOLDER", default="runs", help="folder that keeps everything (default: runs)"
+    )
+    add_space(parser)
+    add_data(parser)
+    parser.add_argument(
+        "--metric",
+        choices=("auto", *names("metrics", "metric")),
+        metavar="NAME",
+        default="auto",
+        help="what a candidate must not lose (default: auto: told by the labels)",
+    )
+    parser.add_argument(
+        "--engine",
+        metavar="NAME[://ADDRESS]",
+        default="local",
+        help=f"where tasks run: {', '.join(names('engines', 'engine'))} (default: local)",
+    )
+    parser.add_argument("--timeout", metavar="S", type=float, default=600.0, help="seconds for one task (default: 600)")
+    parser.add_argument(
+        "--memory", metavar="GB", type=float, default=0.0, help="gigabytes a child process may use (default: 6.4)"
+    )
+    parser.add_argument(
+        "--launches", metavar="N", type=int, default=10, help="how often each session is opened anew (default: 10)"
+    )
+    describe(parser, "metrics", "metrics", "metric")
+    describe(parser, "techniques", "transforms", "technique")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    bar = TerminalBar(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
+    cancelled = False
+
+    def progress(state: Progress) -> None:
+        nonlocal cancelled
+        cancelled = state.phase == "cancelled"
+        bar(state)
+
+    report = dk.sweep(
+        model(options),
+        data(options),
+        space(options),
+        store=options.store,
+        metric=options.metric,
+        engine=options.engine,
+        seed=options.seed,
+        timeout=options.timeout,
+        memory=options.memory,
+        launches=options.launches,
+        progress=progress,
+    )
+    show(options, report, report.to_json())
+    if cancelled:
+        print(f"deploykit: interrupted; the same command goes on from {options.store}.", file=sys.stderr)
+    return 130 if cancelled else 0

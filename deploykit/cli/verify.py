@@ -1,0 +1,23 @@
+"""``deploykit verify ARTIFACT``."""
+
+from __future__ import annotations
+
+import argparse
+
+import deploykit as dk
+from deploykit.cli._show import show
+
+HELP = "Check an artifact's digests and golden outputs, and those of a server that runs it."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("artifact", metavar="ARTIFACT", help="folder of the artifact")
+    parser.add_argument("--url", help="address of a server to ask, too, for example http://127.0.0.1:8501")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    found = dk.verify(options.artifact, url=options.url)
+    show(options, found, found)
+    return 0 if found.ok else 1
