@@ -1,0 +1,108 @@
+"""What the wheel holds, and that everything the code imports is declared."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from importlib.metadata import packages_distributions
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+
+
+def names(requirements):
+    return {re.match(r"[A-Za-z0-9._-]+", r)[0].lower().replace("_", "-") for r in requirements}
+
+
+def imported(folder):
+    """Top-level modules that the files of a folder import, anywhere in them."""
+    found = {}
+    for path in folder.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Import):
+                modules = [a.name for a in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module]
+            elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require" and node.args:
+                modules = [getattr(node.args[0], "value", None)]
+            else:
+                continue
+            found |= {m.partition(".")[0]: path for m in modules if isinstance(m, str)}
+    return found
+
+
+@pytest.mark.parametrize("folder", ["deploykit", "widgets/deploykit_widgets"])
+def test_every_imported_package_is_declared(folder):
+    declared = names(PROJECT["dependencies"]).union(*map(names, PROJECT["optional-dependencies"].values()))
+    owners = packages_distributions()
+    for module, path in imported(ROOT / folder).items():
+        if module in sys.stdlib_module_names or module in {"deploykit", "deploykit_widgets", "__future__"}:
+            continue
+        distributions = {d.lower().replace("_", "-") for d in owners.get(module, [module])}
+        assert distributions & declared, f"{path} imports {module}, which pyproject.toml does not declare"
+
+
+def test_every_requirement_has_a_floor_and_a_cap():
+    for requirement in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["tensorflow"],
+                        *PROJECT["optional-dependencies"]["jupyter"]]:  # fmt: skip
+        assert re.search(r">=[0-9.]+,<[0-9.]+", requirement), requirement
+
+
+def test_all_is_everything():
+    extras = set(PROJECT["optional-dependencies"]) - {"all"}
+    (everything,) = PROJECT["optional-dependencies"]["all"]
+    assert set(everything.partition("[")[2].rstrip("]").split(",")) == extras
+
+
+def test_the_installed_versions_are_inside_the_declared_ranges():
+    done = subprocess.run([sys.executable, "-m", "pip", "check"], capture_output=True, text=True, check=False)
+    assert "deploykit" not in done.stdout.lower().replace("no broken requirements found.", ""), done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "--no-build-isolation", "-w", str(folder), str(ROOT)],
+        check=True,
+        timeout=300,
+    )
+    (path,) = folder.glob("deploykit-*.whl")
+    with zipfile.ZipFile(path) as archive:
+        yield archive
+
+
+def test_the_wheel_holds_both_packages_whole(wheel):
+    content = set(wheel.namelist())
+    for package in (ROOT / "deploykit", ROOT / "widgets" / "deploykit_widgets"):
+        tracked = {p for p in package.rglob("*.py") if "_generated" not in p.parts}
+        assert {p.relative_to(package.parent).as_posix() for p in tracked} <= content
+        assert f"{package.name}/py.typed" in content
+    assert {f"deploykit/core/presets/{n}.json" for n in ("quick", "balanced", "thorough")} <= content
+
+
+def test_the_wheel_holds_the_notebooks_and_what_they_need(wheel):
+    content = set(wheel.namelist())
+    notebooks = {p.name for p in (ROOT / "notebooks").glob("*.ipynb")}
+    assert "01_quickstart.ipynb" in notebooks
+    wanted = {*notebooks, "data/fashion-mnist.npz", "data/LICENSE", "models/fashion_cnn.keras"}
+    assert {f"deploykit/_notebooks/{n}" for n in wanted} <= content
+
+
+def test_the_wheel_holds_nothing_else(wheel):
+    for name in wheel.namelist():
+        assert name.split("/")[0] in {"deploykit", "deploykit_widgets"} or ".dist-info/" in name or ".data/" in name, (
+            name
+        )
+        assert not re.search(r"__pycache__|\.pyc$|ipynb_checkpoints|/runs/|/tests/|node_modules", name), name
+
+
+def test_the_wheel_has_its_licence_and_command(wheel):
+    info = next(n.split("/")[0] for n in wheel.namelist() if n.endswith(".dist-info/METADATA"))
+    assert "BSD 3-Clause" in wheel.read(f"{info}/licenses/LICENSE").decode()
+    assert "deploykit = deploykit.cli.main:main" in wheel.read(f"{info}/entry_points.txt").decode()
