@@ -9,7 +9,6 @@ import os
 import signal
 import socket
 import threading
-import weakref
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -29,7 +28,8 @@ from deploykit.serving.workers import Workers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_live: weakref.WeakSet[Server] = weakref.WeakSet()
+#: Running servers of this process: one that nobody holds on to runs on all the same, and is stopped at the end.
+_live: set[Server] = set()
 
 
 class Server:
@@ -132,13 +132,11 @@ class Server:
         Raises:
             ServeError: Its workers die again and again.
         """
-        ended = threading.Event()
-        with _signals(ended):
-            while not ended.wait(0.2) and not self._stopped.is_set():
+        with _interruptible(self):
+            while not self._stopped.wait(0.2):
                 if self._workers.failure is not None and not self._workers.alive:
                     self.stop()
                     raise self._workers.failure
-        self.stop()
 
     def __enter__(self) -> Self:
         return self
@@ -203,12 +201,15 @@ def serve(
             listener.close()
         raise
     try:
-        server._start(trusted=trusted)
+        if block:
+            with _interruptible(server):
+                server._start(trusted=trusted)
+                server.wait()
+        else:
+            server._start(trusted=trusted)
     except BaseException:
         server.stop()
         raise
-    if block:
-        server.wait()
     return server
 
 
@@ -238,17 +239,17 @@ def _as_array(value: Any, spec: TensorSpec | None) -> NDArray[Any]:
 
 
 @contextlib.contextmanager
-def _signals(ended: threading.Event) -> Iterator[None]:
-    """Set ``ended`` on Ctrl-C and SIGTERM; signals belong to the main thread, elsewhere nothing is changed."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, lambda *_: ended.set()) for number in (signal.SIGINT, signal.SIGTERM)}
+def _interruptible(server: Server) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM stop the server and end the block; signals belong to the main thread."""
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
     try:
         yield
+    except KeyboardInterrupt:
+        server.stop()
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        if main:
+            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @atexit.register

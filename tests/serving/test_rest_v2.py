@@ -1,0 +1,214 @@
+"""The Open Inference Protocol v2 on a real server."""
+
+import json
+
+import numpy as np
+import pytest
+
+from deploykit import __version__
+
+INFER = "/v2/models/cnn/infer"
+
+
+def tensor(**changes):
+    return {"name": "image", "shape": [1, 8, 8], "datatype": "UINT8", "data": [1] * 64, **changes}
+
+
+def without(name):
+    return {k: v for k, v in tensor().items() if k != name}
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v2/health/live", {"live": True}),
+        ("/v2/health/ready", {"ready": True}),
+        ("/v2/models/cnn/ready", {"name": "cnn", "ready": True}),
+        ("/v2/models/cnn/versions/1/ready", {"name": "cnn", "ready": True}),
+        ("/V2/Health/Ready", {"ready": True}),
+        ("/v2", {"name": "deploykit", "version": __version__, "extensions": ["binary_tensor_data"]}),
+        ("/v2/", {"name": "deploykit", "version": __version__, "extensions": ["binary_tensor_data"]}),
+    ],
+)
+def test_health_and_server(cnn, ask, path, body):
+    answer = ask(cnn, "GET", path)
+    assert (answer.status, answer.json) == (200, body)
+    head = ask(cnn, "HEAD", path)
+    assert (head.status, head.body) == (200, b"")
+    assert head.headers["content-length"] == str(len(answer.body))
+
+
+@pytest.mark.parametrize("path", ["/v2/models/cnn", "/v2/models/cnn/versions/1"])
+def test_model_metadata(cnn, ask, path):
+    assert ask(cnn, "GET", path).json == {
+        "name": "cnn",
+        "versions": ["1"],
+        "platform": "onnxruntime_onnx",
+        "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, 8, 8]}],
+        "outputs": [
+            {
+                "name": "probabilities",
+                "datatype": "FP32",
+                "shape": [-1, 3],
+                "parameters": {"classes": ["boot", "coat", "shirt"]},
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_infer_with_json(cnn, ask, golden, nested):
+    inputs, outputs = golden(cnn)
+    images = inputs["image"]
+    data = images.tolist() if nested else images.ravel().tolist()
+    message = {"id": "42", "inputs": [tensor(shape=list(images.shape), data=data)]}
+    answer = ask(cnn, "POST", INFER, message)
+    assert answer.status == 200
+    assert {k: v for k, v in answer.json.items() if k != "outputs"} == {
+        "model_name": "cnn",
+        "model_version": "1",
+        "id": "42",
+    }
+    (output,) = answer.json["outputs"]
+    assert (output["name"], output["datatype"], output["shape"]) == ("probabilities", "FP32", [8, 3])
+    np.testing.assert_array_equal(np.array(output["data"], np.float32), outputs["probabilities"].ravel())
+
+
+def binary(tensors, blobs, **message):
+    head = json.dumps({"inputs": tensors, **message}).encode()
+    return head + b"".join(blobs), {"Inference_Header_Content_Length": str(len(head))}
+
+
+def test_infer_with_binary_tensors(two, ask, golden):
+    inputs, outputs = golden(two)
+    blobs = [v.astype(v.dtype.newbyteorder("<")).tobytes() for v in inputs.values()]
+    tensors = [
+        {"name": n, "shape": list(v.shape), "datatype": t, "parameters": {"binary_data_size": len(b)}}
+        for (n, v), t, b in zip(inputs.items(), ("FP32", "INT64"), blobs, strict=True)
+    ]
+    wanted = [{"name": "label", "parameters": {"binary_data": True}}, {"name": "score"}]
+    body, headers = binary(tensors, blobs, outputs=wanted)
+    answer = ask(two, "POST", "/v2/models/two/infer", body, **headers)
+    assert answer.status == 200
+    assert answer.headers["content-type"] == "application/octet-stream"
+    length = int(answer.headers["inference-header-content-length"])
+    label, score = json.loads(answer.body[:length])["outputs"]
+    assert label["parameters"]["binary_data_size"] == len(answer.body) - length
+    found = np.frombuffer(answer.body[length:], "<f4").reshape(label["shape"])
+    np.testing.assert_array_equal(found, outputs["label"])
+    np.testing.assert_array_equal(np.array(score["data"], np.float32), outputs["score"].ravel())
+
+
+def test_binary_and_json_tensors_in_one_request(two, ask, golden):
+    inputs, outputs = golden(two)
+    left = inputs["left"].astype("<f4").tobytes()
+    tensors = [
+        {"name": "right", "shape": [8, 6], "datatype": "INT64", "data": inputs["right"].tolist()},
+        {"name": "left", "shape": [8, 4], "datatype": "FP32", "parameters": {"binary_data_size": len(left)}},
+    ]
+    body, headers = binary(tensors, [left])
+    found = ask(two, "POST", "/v2/models/two/infer", body, **headers).json["outputs"]
+    assert [o["name"] for o in found] == ["score", "label"]
+    np.testing.assert_array_equal(np.array(found[1]["data"], np.float32), outputs["label"].ravel())
+
+
+def test_text_as_json_and_binary(text, ask):
+    words = {"name": "words", "shape": [1, 2], "datatype": "BYTES"}
+    answer = ask(text, "POST", "/v2/models/text/infer", {"inputs": [{**words, "data": ["a", "grün"]}]})
+    assert answer.json["outputs"][0]["data"] == ["a", "grün"]
+    blob = b"\x01\x00\x00\x00a\x05\x00\x00\x00gr\xc3\xbcn"
+    body, headers = binary(
+        [{**words, "parameters": {"binary_data_size": len(blob)}}], [blob], parameters={"binary_data_output": True}
+    )
+    answer = ask(text, "POST", "/v2/models/text/infer", body, **headers)
+    length = int(answer.headers["inference-header-content-length"])
+    assert answer.body[length:] == blob
+
+
+def test_not_a_number_comes_out_of_json(log, ask):
+    features = {"name": "features", "shape": [1, 4], "datatype": "FP32", "data": [1, 0, -1, 1]}
+    answer = ask(log, "POST", "/v2/models/log/infer", {"inputs": [features]})
+    assert b"[0.0, -Infinity, NaN, 0.0]" in answer.body
+
+
+@pytest.mark.parametrize("path", ["/v2/models/dog/infer", "/v2/models/cnn/versions/7/infer", "/v2/models/dog/ready"])
+def test_a_missing_model_is_404(cnn, ask, path):
+    answer = ask(cnn, "POST", path, {"inputs": [tensor()]})
+    assert answer.status == 404
+    assert "This server has 'cnn', version 1." in answer.error
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ([], "expected a JSON object with 'inputs', a list of tensors."),
+        ({}, "expected a JSON object with 'inputs', a list of tensors."),
+        ({"inputs": {}}, "expected a JSON object with 'inputs', a list of tensors."),
+        ({"inputs": []}, "expected the inputs 'image'; got none."),
+        ({"inputs": [3]}, "'inputs': expected objects with name, shape, datatype and data."),
+        ({"inputs": [tensor(name="picture")]}, "unknown input 'picture'; expected 'image'."),
+        ({"inputs": [tensor(name=["image"])]}, "unknown input ['image']; expected 'image'."),
+        ({"inputs": [tensor(), tensor()]}, "input 'image' is given twice."),
+        ({"inputs": [tensor(datatype="FP32")]}, "input 'image': expected datatype UINT8, got 'FP32'."),
+        ({"inputs": [tensor(datatype="BF16")]}, "expected datatype UINT8, got 'BF16'; datatypes are BOOL, UINT8"),
+        ({"inputs": [without("datatype")]}, "expected datatype UINT8, got None"),
+        ({"inputs": [without("shape")]}, "expected 'shape', a list of whole numbers, got None."),
+        ({"inputs": [tensor(shape=[-1, 8, 8])]}, "expected 'shape', a list of whole numbers, got [-1, 8, 8]."),
+        ({"inputs": [tensor(shape=[True, 8, 8])]}, "expected 'shape', a list of whole numbers"),
+        ({"inputs": [tensor(shape=[1, 64])]}, "input 'image': expected shape (batch, 8, 8), got (1, 64)."),
+        ({"inputs": [tensor(shape=[2, 8, 8])]}, "input 'image': expected data of shape (2, 8, 8), got (64,)."),
+        ({"inputs": [tensor(data=[[0] * 32] * 2)]}, "expected data of shape (1, 8, 8), got (2, 32)."),
+        ({"inputs": [tensor(shape=[0, 8, 8], data=[])]}, "expected at least one example, got none."),
+        ({"inputs": [without("data")]}, "expected 'data', a list, or the parameter binary_data_size."),
+        ({"inputs": [tensor(data=[300] * 64)]}, "expected uint8 (0 to 255), got 300."),
+        ({"inputs": [tensor(data=["1"] * 64)]}, "expected uint8 (whole numbers), got text '1'."),
+        ({"inputs": [tensor(parameters=3)]}, "input 'image': expected 'parameters' to be an object."),
+        ({"inputs": [tensor()], "parameters": []}, "the request: expected 'parameters' to be an object."),
+        ({"inputs": [tensor()], "outputs": [{"name": "x"}]}, "unknown output 'x'; expected 'probabilities'."),
+        ({"inputs": [tensor()], "outputs": "all"}, "'outputs': expected a list of objects."),
+        ({"inputs": [tensor()], "id": 3}, "'id': expected text, got 3."),
+        (
+            {"inputs": [tensor(parameters={"binary_data_size": 64})]},
+            "input 'image': binary_data_size is 64, 0 bytes of binary data are left.",
+        ),
+    ],
+)
+def test_a_wrong_message_is_400_with_expected_and_got(cnn, ask, message, words):
+    answer = ask(cnn, "POST", INFER, message)
+    assert answer.status == 400
+    assert words in answer.error
+
+
+@pytest.mark.parametrize(
+    ("size", "blob", "words"),
+    [
+        (60, bytes(60), "UINT8 of shape [1, 8, 8] needs 64 bytes, got 60."),
+        (64, bytes(70), "the inputs name 64 bytes of binary data, the body has 70."),
+        (-1, bytes(64), "binary_data_size is -1, 64 bytes of binary data are left."),
+        ("64", bytes(64), "binary_data_size is '64', 64 bytes of binary data are left."),
+        (10**9, bytes(64), "binary_data_size is 1000000000, 64 bytes of binary data are left."),
+    ],
+)
+def test_wrong_binary_data_are_400(cnn, ask, size, blob, words):
+    body, headers = binary([{**without("data"), "parameters": {"binary_data_size": size}}], [blob])
+    answer = ask(cnn, "POST", INFER, body, **headers)
+    assert answer.status == 400
+    assert words in answer.error
+
+
+@pytest.mark.parametrize("length", ["-1", "x", "100000", "1.5", ""])
+def test_a_wrong_length_of_the_json_part_is_400(cnn, ask, length):
+    answer = ask(cnn, "POST", INFER, b"{}", Inference_Header_Content_Length=length)
+    assert answer.status == 400
+    assert (
+        f"Inference-Header-Content-Length: expected a number up to the body's 2 bytes, got {length!r}." in answer.error
+    )
+
+
+@pytest.mark.parametrize("blob", [b"\x01", b"\x05\x00\x00\x00ab", b"\x01\x00\x00\x00a", b""])
+def test_broken_binary_text_is_400(text, ask, blob):
+    words = {"name": "words", "shape": [1, 2], "datatype": "BYTES", "parameters": {"binary_data_size": len(blob)}}
+    body, headers = binary([words], [blob])
+    answer = ask(text, "POST", "/v2/models/text/infer", body, **headers)
+    assert answer.status == 400
+    assert "BYTES" in answer.error

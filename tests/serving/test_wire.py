@@ -1,0 +1,252 @@
+"""Routes, methods, encodings and limits on a real server; what no client should send must not harm it."""
+
+import asyncio
+import contextlib
+import gzip
+import json
+import socket
+import zlib
+
+import pytest
+
+from deploykit.core.artifact import Artifact
+from deploykit.serving import http
+from deploykit.serving.dataplane import DataPlane
+from deploykit.serving.runner import QUEUE_LIMIT, Runner
+
+PREDICT = "/v1/models/cnn:predict"
+BODY = json.dumps({"instances": [[[1] * 8] * 8]}).encode()
+
+
+@pytest.fixture(autouse=True)
+def _lives_on(cnn, ask):
+    (before,) = cnn.pids
+    yield
+    assert ask(cnn, "POST", PREDICT, BODY).status == 200
+    assert cnn.pids == (before,)
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/v1", "/v1/models", "/v2/model/cnn", "/v1/models/cnn:explain", "/v2/models/cnn/infer/x", "/../etc"]
+)
+def test_an_unknown_route_is_404_and_names_the_known_ones(cnn, ask, path):
+    answer = ask(cnn, "GET", path)
+    assert answer.status == 404
+    assert answer.error == f"no such route: {path}; there are /v1/models/cnn[:predict] and /v2/models/cnn[/infer]."
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", PREDICT, "POST"),
+        ("HEAD", PREDICT, "POST"),
+        ("PUT", PREDICT, "POST"),
+        ("DELETE", "/v1/models/cnn", "GET"),
+        ("POST", "/v2/health/ready", "GET"),
+        ("GET", "/v2/models/cnn/infer", "POST"),
+        ("OPTIONS", "/v2", "GET"),
+    ],
+)
+def test_another_method_is_405_and_names_the_right_one(cnn, ask, method, path, allowed):
+    answer = ask(cnn, method, path)
+    assert answer.status == 405
+    assert answer.headers["allow"] == allowed
+    if method != "HEAD":
+        assert answer.error == f"method {method} is not allowed here; use {allowed}."
+
+
+def test_gzip_is_understood(cnn, ask):
+    plain = ask(cnn, "POST", PREDICT, BODY)
+    packed = ask(cnn, "POST", PREDICT, gzip.compress(BODY), Content_Encoding="gzip")
+    assert (packed.status, packed.json) == (200, plain.json)
+    assert ask(cnn, "POST", PREDICT, BODY, Content_Encoding="identity").status == 200
+
+
+@pytest.mark.parametrize("encoding", ["br", "deflate", "gzip, gzip", "zstd"])
+def test_another_encoding_is_415(cnn, ask, encoding):
+    answer = ask(cnn, "POST", PREDICT, BODY, Content_Encoding=encoding)
+    assert answer.status == 415
+    assert answer.error == f"expected Content-Encoding gzip or none, got {encoding!r}."
+
+
+@pytest.mark.parametrize("body", [BODY, b"", gzip.compress(BODY)[:-9], zlib.compress(BODY)])
+def test_broken_gzip_is_400(cnn, ask, body):
+    answer = ask(cnn, "POST", PREDICT, body, Content_Encoding="gzip")
+    assert answer.status == 400
+    assert "gzip" in answer.error
+
+
+def test_a_gzip_bomb_is_413(cnn, ask):
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    bomb = b"".join([*(packer.compress(bytes(1 << 20)) for _ in range(65)), packer.flush()])
+    assert len(bomb) < 100_000
+    answer = ask(cnn, "POST", PREDICT, bomb, Content_Encoding="gzip")
+    assert answer.status == 413
+    assert (
+        answer.error
+        == "expected at most 67,108,864 bytes, got more than that after decompression; send smaller batches."
+    )
+
+
+def test_a_huge_body_is_413_and_the_client_hears_it(cnn, ask):
+    answer = ask(cnn, "POST", PREDICT, bytes(http.BODY_BYTES + 1))
+    assert answer.status == 413
+    assert answer.error == "expected at most 67,108,864 bytes, got 67,108,865; send smaller batches."
+
+
+def raw(server, *parts):
+    """Send bytes, read until the server closes or answers."""
+    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as connection:
+        for part in parts:
+            connection.sendall(part)
+        return connection.recv(1 << 16)
+
+
+def head(path=PREDICT, *lines):
+    return "\r\n".join([f"POST {path} HTTP/1.1", "Host: x", *lines, "", ""]).encode()
+
+
+def test_an_announced_terabyte_is_413_at_once(cnn):
+    answer = raw(cnn, head(PREDICT, "Content-Length: 1000000000000"))
+    assert answer.startswith(b"HTTP/1.1 413 ")
+    assert b"connection: close" in answer.lower()
+
+
+def test_a_chunked_body_is_read_up_to_the_limit(cnn):
+    size = f"{len(BODY):x}".encode()
+    chunked = head(PREDICT, "Transfer-Encoding: chunked")
+    assert raw(cnn, chunked, size + b"\r\n" + BODY + b"\r\n0\r\n\r\n").startswith(b"HTTP/1.1 200 ")
+    chunk = b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+    with socket.create_connection(("127.0.0.1", cnn.port), timeout=60) as connection:
+        connection.sendall(chunked)
+        with contextlib.suppress(OSError):  # the server may have closed already
+            for _ in range(80):
+                connection.sendall(chunk)
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(1 << 16).startswith(b"HTTP/1.1 413 ")
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"\x16\x03\x01\x02\x00\x01\x00", b"GET\r\n\r\n", head(PREDICT, "Content-Length: -1"), b"HTTP/1.1 200 OK\r\n\r\n"],
+)
+def test_what_is_no_http_is_400(cnn, garbage):
+    assert raw(cnn, garbage).startswith(b"HTTP/1.1 400 ")
+
+
+def test_two_requests_in_one_packet_are_both_answered(cnn):
+    request = head(PREDICT, f"Content-Length: {len(BODY)}") + BODY
+    with socket.create_connection(("127.0.0.1", cnn.port), timeout=60) as connection:
+        connection.sendall(request + request)
+        answer = b""
+        while answer.count(b"predictions") < 2:
+            part = connection.recv(1 << 16)
+            assert part, answer
+            answer += part
+    assert answer.count(b"HTTP/1.1 200 ") == 2
+
+
+# -- the application itself, without a socket --------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def plane(made):
+    return DataPlane(Artifact.open(made("cnn_onnx").path))
+
+
+def call(app, path=PREDICT, method="POST", body=BODY, headers=(), parts=None):
+    sent = []
+    waiting = [{"type": "http.request", "body": body, "more_body": False}] if parts is None else list(parts)
+
+    async def receive():
+        if waiting:
+            return waiting.pop(0)
+        await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(app({"path": path, "method": method, "headers": list(headers)}, receive, send))
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+def test_readiness_ends_when_the_server_goes_down(plane):
+    app = http.App(plane)
+    assert call(app, "/v2/health/ready", "GET") == (200, {"ready": True})
+    app.draining = True
+    for path in ("/v2/health/ready", "/v2/models/cnn/ready"):
+        assert call(app, path, "GET") == (503, {"error": "the server is going down."})
+    assert call(app, "/v2/health/live", "GET") == (200, {"live": True})
+    assert call(app)[0] == 200
+
+
+def test_an_unexpected_error_is_500_without_details(plane, monkeypatch, caplog):
+    def broken(batch):
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr(plane, "infer", broken)
+    assert call(http.App(plane)) == (500, {"error": "internal error; the server's log has the details."})
+    assert "ZeroDivisionError: secret" in caplog.text
+
+
+def test_a_body_that_does_not_arrive_is_408(plane, monkeypatch):
+    monkeypatch.setattr(http, "BODY_SECONDS", 0.01)
+    parts = [{"type": "http.request", "body": BODY[:10], "more_body": True}]
+    assert call(http.App(plane), parts=parts) == (408, {"error": "the body did not arrive within 0.01 s."})
+
+
+def test_a_body_in_parts_is_put_together(plane):
+    parts = [{"type": "http.request", "body": bytes([b]), "more_body": True} for b in BODY]
+    assert call(http.App(plane), parts=[*parts, {"type": "http.request"}])[0] == 200
+
+
+def test_long_batches_run_in_the_thread_and_give_the_same(plane, monkeypatch):
+    app = http.App(plane)
+    inline = call(app)
+    monkeypatch.setattr(plane, "example_seconds", 1.0)
+    assert call(app) == inline
+
+
+def test_too_many_waiting_requests_are_429(plane, monkeypatch):
+    monkeypatch.setattr(plane, "example_seconds", 1.0)
+    app = http.App(plane)
+    monkeypatch.setattr(app._runner, "_waiting", QUEUE_LIMIT)
+    assert call(app) == (429, {"error": f"{QUEUE_LIMIT} requests wait already; try again later."})
+
+
+def test_a_quick_batch_waits_behind_a_long_one(plane):
+    """A session belongs to one thread at a time."""
+    order = []
+
+    class Slow:
+        example_seconds = 0.0
+
+        def infer(self, batch):
+            order.append(("begin", batch.count))
+            if batch.count > 1:
+                released.wait(60)
+            order.append(("end", batch.count))
+            return {}
+
+    class Count:
+        def __init__(self, count):
+            self.count = count
+
+    import threading
+
+    released = threading.Event()
+
+    async def both():
+        slow = Slow()
+        runner = Runner(slow)
+        slow.example_seconds = 0.004
+        long = asyncio.create_task(runner.run(Count(1000)))
+        while not order:
+            await asyncio.sleep(0)
+        quick = asyncio.create_task(runner.run(Count(1)))
+        await asyncio.sleep(0)  # the loop still turns while the long batch runs
+        released.set()
+        await asyncio.gather(long, quick)
+
+    asyncio.run(both())
+    assert order == [("begin", 1000), ("end", 1000), ("begin", 1), ("end", 1)]
