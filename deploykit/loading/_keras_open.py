@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from typing import Any
 from deploykit.core.errors import ModelFileError, UnsafeModelError, UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading._contract import Summary
+
+#: How Keras complains of what it does not know.
+_UNKNOWN = re.compile(r"(?:Could not locate \w+|Unknown \w+:?) '(?P<name>[\w.>]+)'")
 
 
 def open_keras(path: Path, *, suffix: str = ".keras", imports: tuple[str, ...] = (), trusted: bool = False) -> Any:
@@ -150,9 +154,9 @@ def _explain(path: Path, error: Exception) -> Exception:
             f"{path}: Keras refuses to load it, since it holds code of its own: {short}",
             remedy="if you trust whoever made it, pass trusted=True in code.",
         )
-    if "Could not locate" in text or "Unknown layer" in text:
+    if found := _UNKNOWN.search(text):
         return UnsupportedModelError(
-            f"{path}: it uses a class or function Keras does not know: {short}",
+            f"{path}: it uses {found['name']!r}, which Keras does not know.",
             remedy='pass imports=["my_layers"] with the module that defines it.',
         )
     return ModelFileError(f"{path}: Keras cannot read it: {short}", remedy="save the model again.")

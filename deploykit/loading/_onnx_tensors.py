@@ -162,7 +162,7 @@ def _place(tensor: Any, path: Path, name: str, bits: int) -> tuple[Path, int, in
 def _inside(path: Path, name: str, location: str) -> Path:
     where = f"{path}: the external data of {name!r}"
     parts = PurePosixPath(location).parts
-    if not location or "\0" in location:
+    if not parts or "\0" in location:
         raise ModelFileError(f"{where} have no location.", remedy=_HOSTILE)
     if location.startswith(("/", "\\")) or re.match(r"[A-Za-z]:", location):
         raise ModelFileError(f"{where} are at an absolute path ({location!r}).", remedy=_HOSTILE)

@@ -43,7 +43,8 @@ class SavedModel(Format):
                 f"{file}: truncated or damaged: {error}.", remedy="copy, download or export the model again."
             ) from error
         if not graphs:
-            raise ModelFileError(f"{file}: it holds no graph.", remedy="export the model again.")
+            why = "it holds no graph" if file.stat().st_size else "the file is empty (0 bytes)"
+            raise ModelFileError(f"{file}: {why}.", remedy="copy, download or export the model again.")
         if not trusted:
             for graph in graphs:
                 check_operators(graph, str(file))

@@ -1,4 +1,5 @@
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -54,3 +55,21 @@ def refused():
         return caught.value
 
     return check
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """Run a task of ``makers.py`` in a child that has TensorFlow."""
+    from deploykit.sandbox.supervisor import shared
+    from deploykit.sandbox.task import Task
+
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+
+    def make(name, **arguments):
+        return shared().run(Task(f"makers:{name}", {k: _plain(v) for k, v in arguments.items()}, group="tensorflow"))
+
+    return make
+
+
+def _plain(value):
+    return str(value) if isinstance(value, Path) else value

@@ -90,18 +90,18 @@ def test_flipped_bits_end_in_an_error_or_a_model(copy, form):
     path = copy(FILES[form])
     whole = path.read_bytes()
     chance = random.Random(form)
-    ends = set()
+    refusals = []
     for _ in range(30 if form == "tflite" else 10):
         data = bytearray(whole)
         for _ in range(4):
             data[chance.randrange(len(data))] ^= 1 << chance.randrange(8)
         path.write_bytes(bytes(data))
         try:
-            ends.add(type(load(path)))
+            load(path)
         except (ModelFileError, errors.UnsupportedModelError) as error:
-            assert str(path) in str(error)
-            ends.add(type(error))
-    assert ends - {_load.Model}, "no corruption was noticed"
+            refusals.append(str(error))
+    assert refusals, "no corruption was noticed"
+    assert all(str(path) in text for text in refusals)
 
 
 def test_a_plain_folder_names_the_models_in_it(tmp_path, copy, refused):

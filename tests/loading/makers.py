@@ -1,0 +1,153 @@
+"""Tasks that make models with TensorFlow, in a child process."""
+
+from pathlib import Path
+
+
+def custom(arguments, report):
+    """Custom layers by name; a model of its own class for "Net"."""
+    import keras
+    import my_layers
+    import numpy as np
+
+    kind = getattr(my_layers, arguments["kind"])
+    if issubclass(kind, keras.Model):
+        model = kind(name="net")
+        model(np.zeros((1, 4), np.float32))
+    else:
+        x = keras.Input((4,), name="x")
+        model = keras.Model(x, kind(name="own")(keras.layers.Dense(3, name="dense")(x)), name="net")
+    model.save(arguments["path"])
+    return {}
+
+
+def lambda_model(arguments, report):
+    """A Lambda layer that would leave a mark when it runs."""
+    import keras
+
+    mark = arguments["mark"]
+    x = keras.Input((4,), name="x")
+    layer = keras.layers.Lambda(lambda v: (open(mark, "w").close(), v)[1], name="mark")  # noqa: PTH123  no Path in it
+    keras.Model(x, layer(x)).save(arguments["path"])
+    Path(mark).unlink()
+    return {}
+
+
+def legacy(arguments, report):
+    """A file of the old package: a functional model with a nested one, and a Sequential one."""
+    import tf_keras
+
+    layers = tf_keras.layers
+    image = layers.Input((8, 8, 1), name="image")
+    inner = tf_keras.Sequential([layers.Conv2D(4, 3, input_shape=(8, 8, 1), name="conv"), layers.ReLU(name="relu")])
+    x = layers.Flatten(name="flat")(inner(image))
+    joined = layers.Add(name="add")([layers.Dense(5, name="a")(x), layers.Dense(5, name="b")(x)])
+    model = tf_keras.Model(image, layers.Dense(3, activation="softmax", name="class")(joined))
+    model.save(arguments["path"])
+    return {"count": model.count_params()}
+
+
+def shapes(arguments, report):
+    """One file for each kind of layer, and what Keras says of its output."""
+    import keras
+
+    found = {}
+    for number, (config, shape) in enumerate(arguments["layers"]):
+        layer = keras.layers.deserialize(config)
+        inputs = [keras.Input(s, name=f"x{i}") for i, s in enumerate(shape)]
+        outputs = layer(inputs if len(inputs) > 1 else inputs[0])
+        path = Path(arguments["folder"]) / f"{number}_{layer.name}.keras"
+        model = keras.Model(inputs, outputs)
+        model.save(path)
+        found[path.name] = [list(outputs.shape), outputs.dtype, model.count_params()]
+    return found
+
+
+def layer_names(arguments, report):
+    """The layer classes of the Keras that is installed."""
+    import keras
+
+    items = vars(keras.layers).items()
+    return {"names": sorted(n for n, v in items if isinstance(v, type) and issubclass(v, keras.Layer))}
+
+
+def saved_model(arguments, report):
+    """A SavedModel with an operator of every kind a hostile one would use."""
+    import numpy as np
+    import tensorflow as tf
+
+    kind, mark = arguments["kind"], arguments.get("mark", "")
+    module = tf.Module()
+    module.w = tf.Variable(np.ones((4, 3), np.float32), name="w")
+
+    def call(x):
+        y = tf.matmul(x, module.w)
+        if kind == "WriteFile":
+            tf.io.write_file(mark, "run")
+        elif kind == "ReadFile":
+            y += tf.cast(tf.strings.length(tf.io.read_file(mark)), tf.float32)
+        elif kind == "EagerPyFunc":
+            y = tf.ensure_shape(tf.py_function(lambda v: v, [y], tf.float32), (None, 3))
+        elif kind == "PyFunc":
+            y = tf.ensure_shape(tf.numpy_function(lambda v: v, [y], tf.float32), (None, 3))
+        elif kind == "SaveV2":
+            tf.raw_ops.SaveV2(prefix=mark, tensor_names=["y"], shape_and_slices=[""], tensors=[y])
+        elif kind == "branch":
+            y = tf.cond(tf.reduce_sum(y) > 1e9, lambda: _write(y, mark), lambda: y)
+        return {"y": y}
+
+    spec = tf.TensorSpec((None, 4), tf.float32, name="x")
+    function = tf.function(call, input_signature=[spec])
+    if kind == "unsigned":
+        module.call, module.other = function, tf.function(lambda: module.w)  # one alone would be exported
+        tf.saved_model.save(module, arguments["path"])
+    elif kind == "two":
+        tf.saved_model.save(module, arguments["path"], signatures={"a": function, "b": function})
+    else:
+        tf.saved_model.save(module, arguments["path"], signatures=function)
+    return {}
+
+
+def _write(y, mark):
+    import tensorflow as tf
+
+    with tf.control_dependencies([tf.io.write_file(mark, "run")]):
+        return tf.identity(y)
+
+
+def tflite(arguments, report):
+    """A dense layer: plain with one known weight, in half precision, or with an operator of TensorFlow's own."""
+    import numpy as np
+    import tensorflow as tf
+
+    kind = arguments["kind"]
+    module = tf.Module()
+    weights = np.linspace(-1, 1, 15, dtype=np.float32).reshape(5, 3)
+    weights[2, 1] = arguments.get("value", 0.5)
+    module.w = tf.Variable(weights)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 5), tf.float32, name="x")])
+    def call(x):
+        y = tf.matmul(x, module.w)
+        return tf.math.erfinv(y) if kind == "custom" else y
+
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([call.get_concrete_function()], module)
+    if kind == "float16":
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+    elif kind == "custom":
+        converter.allow_custom_ops = True
+    Path(arguments["path"]).write_bytes(converter.convert())
+    return {}
+
+
+def checkpoint(arguments, report):
+    """What TensorFlow says a checkpoint holds."""
+    import tensorflow as tf
+
+    reader = tf.train.load_checkpoint(arguments["path"])
+    types = reader.get_variable_to_dtype_map()
+    return {
+        name: [shape, types[name].name]
+        for name, shape in reader.get_variable_to_shape_map().items()
+        if types[name] != tf.string
+    }
