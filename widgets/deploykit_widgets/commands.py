@@ -1,0 +1,341 @@
+"""What the buttons do: the public calls of deploykit, each in a thread of its own, results shown through the state."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import deploykit as dk
+from deploykit.core.errors import CandidateError, DeploykitError, SettingError, StoreError
+from deploykit.core.events import OnProgress, Progress
+from deploykit.reporting.choice import Choice
+from deploykit.reporting.report import Report
+from deploykit_widgets.desk import Desk
+from deploykit_widgets.state import DataSource, Goal, State
+
+#: Seconds between two messages to the browser about progress, and about new results.
+_PROGRESS_EVERY_S = 0.1
+_RESULTS_EVERY_S = 0.4
+_PLAN_AFTER_S = 0.25
+
+
+class Commands:
+    """Everything a user can do. Call its methods on the desk's thread.
+
+    Args:
+        state: What they change.
+        desk: Where long work runs.
+    """
+
+    def __init__(self, state: State, desk: Desk) -> None:
+        self.state = state
+        self.desk = desk
+        self.handle: Any = None
+        self.error: BaseException | None = None
+        self.ended = threading.Event()
+        self._began = 0.0
+        self._ticket = 0
+        self._wanted: str = ""
+        state.observe(self.plan_soon, "model", "data", "space")
+        state.observe(self.find_earlier, "model", "data")
+        state.observe(self._choose, "report", "goal", "picked")
+
+    # -- model and data ---------------------------------------------------------------------------------------------
+
+    def load_model(self, path: Any) -> None:
+        """Load a model; never trusted from here."""
+        if self.state.sweeping:
+            self.state.problem("model", "A sweep of the present model is running. Cancel it first.")
+            return
+        if not path:
+            said = "Give the path of a model file: .keras .h5 .onnx .tflite, or a SavedModel folder."
+            self.state.problem("model", said)
+            return
+        self._long("model", lambda: dk.load(path), lambda model: self._inputs(model=model))
+
+    def load_data(self, source: DataSource) -> None:
+        """Read data from a file or folder."""
+        if self.state.sweeping:
+            self.state.problem("data", "A sweep on the present data is running. Cancel it first.")
+            return
+        if not source.path:
+            self.state.problem("data", "Give the path of the data: .npz, .csv, or a folder of images by class.")
+            return
+
+        def read() -> dk.Dataset:
+            preprocess = dk.Preprocess(scale=source.scale, reshape=source.reshape)
+            options = {} if preprocess.is_identity else {"preprocess": preprocess}
+            data: dk.Dataset = getattr(dk.Dataset, source.reader)(Path(source.path).expanduser(), **options)
+            return data
+
+        self._long("data", read, lambda data: self._inputs(data=data, data_source=source))
+
+    def use(self, *, data: Any) -> None:
+        """Take a Dataset or a pair (x, y)."""
+        self._long("data", lambda: dk.Dataset.of(data), lambda found: self._inputs(data=found, data_source=None))
+
+    def _inputs(self, **values: Any) -> None:
+        """Another model or other data: what was found before belongs to the old ones."""
+        fresh = {"plan": None, "report": None, "picked": "", "best": None, "chosen": None, "progress": None}
+        self.state.change(**fresh, sweep="idle", **values)
+
+    # -- plan -------------------------------------------------------------------------------------------------------
+
+    def plan_soon(self) -> None:
+        """Plan once the controls are quiet."""
+        self._ticket += 1
+        if self.state.space is None:
+            self.state.change(plan=None)
+        self.desk.when_quiet(_PLAN_AFTER_S, "plan", self.plan)
+
+    def plan(self) -> None:
+        """Find what would run."""
+        state, ticket = self.state, self._ticket
+        model, data, space = state.model, state.data, state.space
+        if model is None or data is None or space is None:
+            return
+
+        def done(plan: Any) -> None:
+            if ticket == self._ticket:
+                state.problem("plan", None)
+                state.change(plan=plan)
+
+        def failed(error: BaseException) -> None:
+            if ticket == self._ticket:
+                state.change(plan=None)
+                state.problem("plan", error)
+
+        self.desk.run("plan", lambda: dk.plan(model, data, space), done, failed)
+
+    def find_earlier(self) -> None:
+        """Show what the store already holds for this model and these data."""
+        state = self.state
+        model, data = state.model, state.data
+        if model is None or data is None or state.report is not None:
+            return
+
+        def look() -> Report | None:
+            with contextlib.suppress(StoreError):
+                report = dk.Report.open(state.store)
+                if report.model.digest == model.digest and report.data.digest == data.check(model).digest:
+                    return report
+            return None
+
+        def show(report: Report | None) -> None:
+            if report is not None and state.report is None and state.model is model and state.data is data:
+                state.change(report=report)
+
+        self.desk.run("earlier", look, show, lambda error: state.problem("sweep", error))
+
+    # -- sweep ------------------------------------------------------------------------------------------------------
+
+    def start(self, echo: OnProgress | None = None) -> None:
+        """Run the sweep; what is finished in the store is not done again.
+
+        Args:
+            echo: Told of all progress too, from the sweep's thread.
+        """
+        state = self.state
+        model, data, space = state.model, state.data, state.space
+        if state.sweeping:
+            return
+        self.error = None
+        self.ended.clear()
+        if model is None or data is None or space is None:
+            missing = "model" if model is None else "data" if data is None else "space that can be run"
+            self._end(SettingError(f"nothing to run: there is no {missing}.", remedy="give what is missing."))
+            return
+        self.handle = None
+        self._began = time.monotonic()
+        self._wanted = ""
+        state.problem("sweep", None)
+        state.change(sweep="starting", progress=None)
+
+        def tell(progress: Progress) -> None:
+            self._progress(progress)
+            if echo is not None:
+                echo(progress)
+
+        self.desk.run(
+            "start",
+            lambda: dk.start_sweep(model, data, space, store=state.store, launches=state.launches, progress=tell),
+            self._started,
+            self._end,
+        )
+
+    def _started(self, handle: Any) -> None:
+        self.handle = handle
+        threading.Thread(target=self._watch, args=(handle,), name="deploykit-watch", daemon=True).start()
+        self.state.change(sweep="running")
+        if self._wanted == "cancel":
+            self.cancel()
+
+    def _watch(self, handle: Any) -> None:
+        try:
+            handle.wait()
+        except BaseException as error:  # shown in the strip
+            caught = error
+            self.desk.post(lambda: self._end(caught))
+        else:
+            self.desk.post(lambda: self._end(None))
+
+    def _progress(self, progress: Progress) -> None:
+        """From the sweep's thread."""
+        self.desk.at_most_every(_PROGRESS_EVERY_S, "progress", lambda: self._show_progress(progress))
+        if progress.changed:
+            self.desk.at_most_every(_RESULTS_EVERY_S, "results", self.refresh)
+
+    def _show_progress(self, progress: Progress) -> None:
+        if self.state.sweeping:
+            self.state.change(progress=progress)
+
+    def refresh(self) -> None:
+        """Read the results of the running sweep."""
+        if self.handle is not None:
+            with contextlib.suppress(StoreError):  # the sweep has written nothing yet
+                self.state.change(report=self.handle.report)
+
+    def _end(self, error: BaseException | None) -> None:
+        state = self.state
+        self.refresh()
+        cancelled = self._wanted == "cancel"
+        self.error = None if cancelled else error
+        took = time.monotonic() - self._began if self._began else 0.0
+        state.problem("sweep", self.error)
+        state.change(sweep="failed" if self.error else "cancelled" if cancelled else "done", took_s=took)
+        self.ended.set()
+
+    def pause(self) -> None:
+        """Start nothing new."""
+        if self.state.sweep == "running":
+            self.handle.pause()
+            self.state.change(sweep="paused")
+
+    def resume(self) -> None:
+        """Go on after a pause, or again after a cancelled or failed sweep."""
+        if self.state.sweep == "paused":
+            self.handle.resume()
+            self.state.change(sweep="running")
+        elif not self.state.sweeping:
+            self.start()
+
+    def cancel(self) -> None:
+        """Stop the sweep; everything finished is kept."""
+        if self.state.sweeping:
+            self._wanted = "cancel"
+            self.state.change(sweep="cancelling")
+            if self.handle is not None:
+                self.handle.cancel()
+
+    # -- choosing ---------------------------------------------------------------------------------------------------
+
+    def pick(self, key: str) -> None:
+        """Show a candidate; "" follows the best so far."""
+        report = self.state.report
+        if not key or (report is not None and any(r.key == key for r in report.rows)):
+            self.state.change(picked=key)
+
+    def set_goal(self, goal: Goal) -> None:
+        """Say what is wanted."""
+        if goal != self.state.goal:
+            self.state.change(goal=goal)
+
+    def _choose(self) -> None:
+        state, goal = self.state, self.state.goal
+        best: Choice | None = None
+        chosen: Choice | None = None
+        if state.report is not None:
+            with contextlib.suppress(CandidateError):
+                best = state.report.best(minimize=goal.minimize, max_drop=goal.max_drop)
+            chosen = best
+            if state.picked and any(r.key == state.picked for r in state.report.rows):
+                chosen = state.report.choice_for(state.picked, minimize=goal.minimize, max_drop=goal.max_drop)
+        state.change(best=best, chosen=chosen)
+
+    # -- export and serve -------------------------------------------------------------------------------------------
+
+    def export(self, folder: str, layout: str) -> None:
+        """Export the chosen candidate; it is shown only when it was verified."""
+        state = self.state
+        choice = state.chosen
+        if choice is None:
+            state.problem("export", "Nothing is chosen yet. Run the sweep first.")
+            return
+        if not folder.strip():
+            state.problem("export", "Give a folder to export to.")
+            return
+        path = Path(folder).expanduser().absolute()
+        if state.server is not None and Path(state.server.artifact.path) == path:
+            state.problem("export", "The server runs from this folder. Stop it first, or choose another folder.")
+            return
+        key = choice.key
+        self._long(
+            "export",
+            lambda: dk.export(choice, path, layout=layout),
+            lambda artifact: state.change(artifact=artifact, exported=key, layout=layout),
+        )
+
+    def serve(self, port: int) -> None:
+        """Start a server of the artifact."""
+        state = self.state
+        artifact = state.artifact
+        if artifact is None or state.server is not None:
+            state.problem("serve", "Export a candidate first." if artifact is None else "The server runs already.")
+            return
+        self._long("serve", lambda: dk.serve(artifact, port=port), lambda server: state.change(server=server))
+
+    def stop_server(self) -> None:
+        """Stop the server."""
+        server = self.state.server
+        if server is not None:
+            self._long("serve", server.stop, lambda _none: self.state.change(server=None))
+
+    def predict(self, index: int, show: Callable[[Any], None]) -> None:
+        """Send an evaluation example to the server; ``show`` gets what it answered."""
+        state = self.state
+        server, report = state.server, state.report
+        if server is None or report is None:
+            state.problem("serve", "Start the server first.")
+            return
+
+        def ask() -> Any:
+            split = report.data.splits["evaluation"]
+            if not 0 <= index < len(split):
+                raise SettingError(f"there is no sample {index}.", remedy=f"choose one from 0 to {len(split) - 1}.")
+            return server.predict(split.take(slice(index, index + 1)).inputs)
+
+        self._long("serve", ask, show)
+
+    def _long(self, panel: str, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Long work of a panel, whose failure is shown there; `State.busy` says that it runs."""
+        state = self.state
+        state.problem(panel, None)
+        state.change(busy=state.busy | {panel})
+
+        def finish() -> None:
+            state.change(busy=state.busy - {panel})
+
+        def good(result: Any) -> None:
+            finish()
+            done(result)
+
+        def bad(error: BaseException) -> None:
+            finish()
+            state.problem(panel, error)
+
+        self.desk.run(panel, work, good, bad)
+
+    def close(self) -> None:
+        """Cancel the sweep and stop the server, and wait for both. Call it from any thread."""
+        handle, server = self.handle, self.state.server
+        if handle is not None and handle.running:
+            self._wanted = "cancel"
+            handle.cancel()
+            with contextlib.suppress(DeploykitError):
+                handle.wait(30)
+        if server is not None:
+            server.stop()

@@ -1,0 +1,89 @@
+"""Examples of a dataset as pictures or cells: compute, then draw."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.dataset import Dataset
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Most columns of a table of samples.
+COLUMNS = 8
+
+
+def picture_of(data: Dataset, index: int, split: str = "evaluation") -> NDArray[Any] | None:
+    """An example as image bytes, None when it is none.
+
+    Args:
+        data: The data; only those with a single input have pictures.
+        index: Which example.
+        split: Of which split.
+
+    Returns:
+        (height, width) or (height, width, channel).
+    """
+    if len(data.inputs) != 1:
+        return None
+    name = data.inputs[0]
+    raw = data.splits[split].inputs[name][index]
+    preprocess = data.preprocess.get(name)
+    if preprocess is not None and preprocess.reshape is not None:
+        raw = raw.reshape(preprocess.reshape)
+    return as_picture(raw)
+
+
+def as_picture(raw: NDArray[Any]) -> NDArray[Any] | None:
+    """An array as image bytes when its shape is that of an image: channels last or first, one, three or four."""
+    import numpy as np
+
+    if raw.dtype.kind not in "fiub" or raw.ndim not in (2, 3) or min(raw.shape) < 1:
+        return None
+    if raw.ndim == 3 and raw.shape[-1] not in (1, 3, 4):
+        if raw.shape[0] not in (1, 3, 4):
+            return None
+        raw = np.moveaxis(raw, 0, -1)
+    if min(raw.shape[:2]) < 4:
+        return None
+    if raw.dtype == np.uint8:
+        return np.ascontiguousarray(raw)
+    values = np.nan_to_num(raw.astype(np.float64))
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
+    return np.ascontiguousarray(scaled.astype(np.uint8))
+
+
+def label_of(data: Dataset, index: int, split: str = "evaluation") -> str:
+    """The label of an example in words, "" when there is none."""
+    labels = data.labels(split)
+    return "" if labels is None else class_name(data, labels[index])
+
+
+def class_name(data: Dataset, label: Any) -> str:
+    """A label in words."""
+    if getattr(label, "ndim", 0):
+        return ", ".join(f"{v:g}" for v in label.ravel()[:4])
+    if getattr(label, "dtype", None) is not None and label.dtype.kind in "iub":
+        return data.classes[int(label)] if int(label) < len(data.classes) else str(int(label))
+    return f"{label:.4g}" if isinstance(label, float) or hasattr(label, "dtype") else str(label)
+
+
+def cells_of(data: Dataset, index: int, split: str = "evaluation") -> list[str]:
+    """An example as the first numbers of each input."""
+    found = []
+    for values in data.splits[split].inputs.values():
+        flat = values[index].ravel()[:COLUMNS] if getattr(values[index], "ndim", 0) else [values[index]]
+        found += [f"{v:.4g}" if getattr(v, "dtype", None) is not None and v.dtype.kind == "f" else str(v) for v in flat]
+    return found[:COLUMNS]
+
+
+def class_counts(data: Dataset, split: str = "evaluation") -> list[tuple[str, int]]:
+    """Examples of each class; empty when the labels are no classes."""
+    import numpy as np
+
+    labels = data.labels(split)
+    if labels is None or labels.dtype.kind not in "iub" or labels.ndim != 1:
+        return []
+    found = np.bincount(labels.astype(np.int64), minlength=len(data.classes))
+    return [(data.classes[i] if i < len(data.classes) else str(i), int(n)) for i, n in enumerate(found)]

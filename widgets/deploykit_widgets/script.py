@@ -1,0 +1,192 @@
+"""The script that does what was clicked, with the public API only and defaults left out."""
+
+from __future__ import annotations
+
+import pprint
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.model import Model
+from deploykit.core.space import Space
+from deploykit_widgets.space_choice import SpaceChoice
+from deploykit_widgets.state import DataSource, Goal, State
+
+_WIDTH = 100
+
+
+def script(state: State, variable: str = "") -> str:
+    """The whole script.
+
+    Args:
+        state: What is shown.
+        variable: Name of the Dataset in the notebook, used when nothing better is known.
+    """
+    lines = ["import deploykit as dk", ""]
+    lines += [_model(state.model), *_data(state, variable)]
+    space = _space(state.space_choice)
+    if any("dataclasses." in line for line in space):
+        lines.insert(0, "import dataclasses\n")
+    lines += [*space, _sweep(state, named=bool(space)), ""]
+    lines.append(_choice(state))
+    if state.artifact is not None and state.chosen is not None and state.exported == state.chosen.key:
+        lines.append(_export(state))
+        if state.server is not None:
+            lines += [f"with {call('dk.serve', ['artifact', 'port=0'])} as server:",
+                      "    print(server.predict(data.sample(1)))"]  # fmt: skip
+    return "\n".join(lines) + "\n"
+
+
+def call(function: str, arguments: Sequence[str], prefix: str = "", indent: str = "") -> str:
+    """A call on one line, or with one argument a line when it is too long."""
+    line = f"{indent}{prefix}{function}({', '.join(arguments)})"
+    if len(line) <= _WIDTH:
+        return line
+    inner = "".join(f"{indent}    {a},\n" for a in arguments)
+    return f"{indent}{prefix}{function}(\n{inner}{indent})"
+
+
+def path_code(path: str | Path) -> str:
+    """A path as a literal: relative to the working folder when it is inside it, with forward slashes."""
+    found = Path(path).expanduser()
+    here = Path.cwd()
+    if found.is_absolute() and found.is_relative_to(here):
+        found = found.relative_to(here)
+    return string(found.as_posix())
+
+
+def string(value: str) -> str:
+    """A string literal with double quotes."""
+    literal = repr(value)
+    return f'"{literal[1:-1]}"' if literal.startswith("'") and '"' not in literal else literal
+
+
+def literal(value: Any) -> str:
+    """A value of a recipe as code."""
+    if isinstance(value, str):
+        return string(value)
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(literal, value))}]"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{string(k)}: {literal(v)}" for k, v in value.items()) + "}"
+    return repr(value)
+
+
+def _model(model: Model | None) -> str:
+    if model is None:
+        return 'model = dk.load("model.keras")'
+    arguments = [path_code(model.path)]
+    arguments += [f"imports={literal(list(model.imports))}"] if model.imports else []
+    arguments += ["trusted=True"] if model.trusted else []
+    return call("dk.load", arguments, "model = ")
+
+
+def _data(state: State, variable: str) -> list[str]:
+    if state.data_source is not None:
+        return [call(f"dk.Dataset.{state.data_source.reader}", data_arguments(state.data_source), "data = ")]
+    if state.report is not None:
+        return [f"data = dk.Report.open({path_code(state.store)}).data  # as the sweep saved it"]
+    if variable:
+        return ["# data: the Dataset of this notebook" if variable == "data" else f"data = {variable}"]
+    return ["# data: the Dataset that was given to the Workbench"]
+
+
+def data_arguments(source: DataSource) -> list[str]:
+    """Arguments of the constructor of Dataset."""
+    arguments = [path_code(source.path)]
+    steps = [f"scale={source.scale!r}"] if source.scale != 1.0 else []
+    steps += [f"reshape={source.reshape!r}"] if source.reshape is not None else []
+    if steps:
+        arguments.append(f"preprocess=dk.Preprocess({', '.join(steps)})")
+    return arguments
+
+
+def _space(choice: SpaceChoice | None) -> list[str]:
+    if choice is None:
+        return []
+    lines = []
+    if not choice.preset:
+        lines.append(_spelled_out(choice.base))
+    elif choice.changes:
+        changes = [f"{name}={literal(values)}" for name, values in choice.changes.items()]
+        lines.append(call("dk.Space.preset", [string(choice.preset), *changes], "space = "))
+    edits = _edits(choice)
+    if edits and not lines:
+        lines.append(f"space = dk.Space.preset({string(choice.preset)})")
+    if edits:
+        lines.append(call("dataclasses.replace", ["space", *edits], "space = "))
+    return lines
+
+
+def _edits(choice: SpaceChoice) -> list[str]:
+    edits = []
+    if choice.left_out or choice.added:
+        out = literal(list(choice.left_out))
+        kept = f"r for r in space.recipes if not any(s.technique in {out} for s in r.steps)"
+        parts = [f"*({kept})" if choice.left_out else "*space.recipes", *map(_recipe, choice.added)]
+        inner = "".join(f"\n        {p}," for p in parts)
+        edits.append(f"recipes=[{inner}\n    ]")
+    if choice.targets:
+        edits.append(f"targets=[{', '.join(map(_target, choice.targets))}]")
+    return edits
+
+
+def _spelled_out(space: Space) -> str:
+    if space.refine.top:
+        spelled = pprint.pformat(space.to_json(), indent=1, width=90, compact=True)
+        return f"space = dk.Space.from_json(\n    {spelled}\n)"
+    recipes = "".join(f"\n        {_recipe(r)}," for r in space.recipes)
+    arguments = [f"recipes=[{recipes}\n    ]"]
+    if space.targets:
+        arguments.append(f"targets=[{', '.join(map(_target, space.targets))}]")
+    return "space = dk.Space(\n" + "".join(f"    {a},\n" for a in arguments) + ")"
+
+
+def _recipe(recipe: Any) -> str:
+    if not recipe.steps:
+        return "dk.Recipe()"
+    steps = [
+        f"dk.Step({', '.join([string(s.technique), *([literal(s.parameters)] if s.parameters else [])])})"
+        for s in recipe.steps
+    ]
+    return f"dk.Recipe(({', '.join(steps)},))"
+
+
+def _target(target: Any) -> str:
+    arguments = [string(target.runtime)]
+    arguments += [f"device={string(target.device)}"] if target.device != "cpu" else []
+    arguments += [f"threads={target.threads}"] if target.threads != 1 else []
+    arguments += [f"batch_size={target.batch_size}"] if target.batch_size != 1 else []
+    return f"dk.Target({', '.join(arguments)})"
+
+
+def _sweep(state: State, *, named: bool) -> str:
+    choice = state.space_choice
+    arguments = ["model", "data"]
+    if named:
+        arguments.append("space")
+    elif choice is not None and choice.preset != "quick":
+        arguments.append(string(choice.preset))
+    arguments.append(f"store={path_code(state.store)}")
+    arguments += [f"launches={state.launches}"] if state.launches != 10 else []
+    return call("dk.sweep", arguments, "report = ")
+
+
+def _choice(state: State) -> str:
+    goal = state.goal
+    changed = []
+    if goal.max_drop != Goal().max_drop:
+        changed.append(f"max_drop={goal.max_drop:g}")
+    if goal.minimize != Goal().minimize:
+        changed.append(f"minimize={string(goal.minimize)}")
+    if state.picked:
+        return call("report.choice_for", [string(state.picked), *changed], "choice = ")
+    return call("report.best", changed, "choice = ")
+
+
+def _export(state: State) -> str:
+    assert state.artifact is not None
+    arguments = ["choice", path_code(state.artifact.path)]
+    layout = state.artifact.manifest.layout
+    arguments += [f"layout={string(layout)}"] if layout != "folder" else []
+    return call("dk.export", arguments, "artifact = ")

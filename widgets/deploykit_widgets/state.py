@@ -1,0 +1,141 @@
+"""What the panels share: one object with observers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from deploykit.core.artifact import Artifact
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import DeploykitError
+from deploykit.core.events import Progress
+from deploykit.core.model import Model
+from deploykit.core.space import Space
+from deploykit.reporting.choice import Choice
+from deploykit.reporting.report import Report
+
+if TYPE_CHECKING:
+    from deploykit_widgets.space_choice import SpaceChoice
+
+#: What a sweep is doing, as the strip shows it.
+SweepState = Literal["idle", "starting", "running", "paused", "cancelling", "cancelled", "failed", "done"]
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What the user wants of the best candidate; see ``Report.best``.
+
+    Attributes:
+        max_drop: Largest loss of the metric, as a share.
+        minimize: Cost to minimize.
+    """
+
+    max_drop: float = 0.01
+    minimize: str = "latency"
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """How the data were read, for the code that reads them again.
+
+    Attributes:
+        path: File or folder.
+        reader: Name of the constructor of Dataset.
+        scale: See ``Preprocess``.
+        reshape: See ``Preprocess``.
+    """
+
+    path: str
+    reader: str = "from_npz"
+    scale: float = 1.0
+    reshape: tuple[int, ...] | None = None
+
+
+@dataclass
+class State:
+    """Everything the panels show. Changed by `change` on the desk's thread only; anybody may read.
+
+    Attributes:
+        store: Folder of the sweep.
+        launches: Launches of each timed session.
+        model: The model, None before it is loaded.
+        data: The data, None before they are loaded.
+        data_source: How the data were read; None when a Dataset was given.
+        space: What the space panel shows as a space; None when its controls make none.
+        space_choice: What the controls say.
+        plan: What would run; None when there is none (yet).
+        sweep: What the sweep does.
+        progress: Last message of the sweep.
+        took_s: Seconds the last sweep took.
+        report: Results so far.
+        goal: What is wanted.
+        best: The best so far for the goal.
+        picked: Key of the candidate the user picked, "" to follow the best.
+        chosen: The candidate the panels show: the picked one, or the best so far.
+        artifact: What was exported last.
+        exported: Key of the candidate that was exported last.
+        layout: Export layout.
+        server: The running server.
+        busy: Panels that wait for long work.
+        problems: Panel → what went wrong there, in words.
+    """
+
+    store: Path
+    launches: int = 10
+    model: Model | None = None
+    data: Dataset | None = None
+    data_source: DataSource | None = None
+    space: Space | None = None
+    space_choice: SpaceChoice | None = None
+    plan: Any = None
+    sweep: SweepState = "idle"
+    progress: Progress | None = None
+    took_s: float = 0.0
+    report: Report | None = None
+    goal: Goal = field(default_factory=Goal)
+    best: Choice | None = None
+    picked: str = ""
+    chosen: Choice | None = None
+    artifact: Artifact | None = None
+    exported: str = ""
+    layout: str = "folder"
+    server: Any = None
+    busy: frozenset[str] = frozenset()
+    problems: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._observers: list[tuple[frozenset[str], Callable[[], None]]] = []
+
+    def observe(self, work: Callable[[], None], *names: str) -> None:
+        """Call ``work`` once after any of these attributes has changed."""
+        self._observers.append((frozenset(names), work))
+
+    def change(self, **values: Any) -> None:
+        """Set attributes and tell the observers of those that are new."""
+        changed = {name for name, value in values.items() if getattr(self, name) is not value}
+        for name in changed:
+            setattr(self, name, values[name])
+        for names, work in tuple(self._observers):
+            if names & changed:
+                work()
+
+    def problem(self, panel: str, error: BaseException | str | None) -> None:
+        """Show (or clear, with None) what went wrong in a panel."""
+        text = "" if error is None else error if isinstance(error, str) else in_words(error)
+        if self.problems.get(panel, "") != text:
+            self.change(problems={**self.problems, panel: text})
+
+    @property
+    def sweeping(self) -> bool:
+        """Whether a sweep is under way."""
+        return self.sweep in {"starting", "running", "paused", "cancelling"}
+
+
+def in_words(error: BaseException) -> str:
+    """An error as a sentence, never as a traceback."""
+    if isinstance(error, DeploykitError):
+        return str(error)
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

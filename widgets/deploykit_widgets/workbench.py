@@ -1,0 +1,196 @@
+"""The Workbench: state a goal, watch honest points arrive, take the winner away as a file, a server or code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import ipywidgets as widgets
+
+from deploykit.core.errors import SettingError
+from deploykit.core.model import Model
+from deploykit.core.space import Space
+from deploykit.reporting import html as report_html
+from deploykit.reporting.choice import Choice
+from deploykit.reporting.progress import automatic
+from deploykit.reporting.report import Report
+from deploykit_widgets import markup
+from deploykit_widgets.candidate_panel import CandidatePanel
+from deploykit_widgets.code_panel import CodePanel
+from deploykit_widgets.commands import Commands
+from deploykit_widgets.data_panel import DataPanel
+from deploykit_widgets.desk import Desk
+from deploykit_widgets.export_panel import ExportPanel
+from deploykit_widgets.model_panel import ModelPanel
+from deploykit_widgets.serve_panel import ServePanel
+from deploykit_widgets.space_choice import PRESETS
+from deploykit_widgets.space_panel import SpacePanel
+from deploykit_widgets.state import State
+from deploykit_widgets.style import stylesheet
+from deploykit_widgets.sweep_strip import SweepStrip, counts
+from deploykit_widgets.tradeoff_panel import TradeoffPanel
+
+_MODEL, _DATA, _EXPLORE, _EXPORT = range(4)
+
+
+class Workbench:
+    """The notebook user interface: load, choose a space, sweep, choose a candidate, export and serve it.
+
+    Show it by ending a cell with it. All work is done in the background; the kernel stays free. Without a browser
+    (papermill, nbclient) call `run`, which waits for the sweep.
+
+    Args:
+        model: From ``dk.load``, or what ``dk.load`` takes; None: a path field is shown.
+        data: A Dataset, a pair (x, y), or the path of an ``.npz`` file; None: a path field is shown.
+        store: Folder that keeps everything; a second sweep on it does only what is new. None: ``"runs"``.
+        space: Name of a preset or a space to begin with.
+        launches: How often each session is opened anew and timed.
+
+    Attributes:
+        widget: The whole as an ipywidget, to put into a layout of your own.
+
+    Raises:
+        SettingError: An unknown preset, or too few launches.
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        data: Any = None,
+        store: str | Path | None = None,
+        space: str | Space = "quick",
+        launches: int = 10,
+    ) -> None:
+        if isinstance(space, str) and space not in PRESETS:
+            Space.preset(space)  # raises, naming the known ones
+        if launches < 2:
+            raise SettingError(f"launches must be at least 2, got {launches}.", remedy="10 gives honest intervals.")
+        self._state = State(Path(store if store is not None else "runs"), launches)
+        self._desk = Desk(lambda error: self._state.problem("sweep", error))
+        self._commands = commands = Commands(self._state, self._desk)
+        self.model_panel = ModelPanel(commands, ask=model is None)
+        self.data_panel = DataPanel(commands, ask=data is None)
+        self.space_panel = SpacePanel(commands, space)
+        self.sweep_strip = SweepStrip(commands)
+        self.tradeoff_panel = TradeoffPanel(commands)
+        self.candidate_panel = CandidatePanel(commands)
+        self.export_panel = ExportPanel(commands)
+        self.serve_panel = ServePanel(commands)
+        self.code_panel = CodePanel(commands, None if isinstance(data, str | os.PathLike) else data)
+        self.tabs = self._tabs()
+        style = widgets.HTML(f"<style>{stylesheet()}</style>")
+        style.layout.display = "none"
+        self.widget = widgets.VBox([style, self.tabs, self.code_panel.widget])
+        self.widget.add_class("dk-Workbench")
+        self._state.observe(self._name_tabs, "model", "data", "report", "plan", "server", "artifact")
+        self.tabs.selected_index = _MODEL if model is None else _DATA if data is None else _EXPLORE
+        self._desk.post(lambda: self._begin(model, data))
+
+    def _tabs(self) -> Any:
+        explore = widgets.GridBox([self.space_panel.widget, self.tradeoff_panel.widget, self.candidate_panel.widget])
+        explore.add_class("dk-explore")
+        leave = widgets.HBox([self.export_panel.widget, self.serve_panel.widget])
+        leave.add_class("dk-leave")
+        # The strip is one widget with a view in each tab: what it says belongs to all of them.
+        panels = [self.model_panel.widget, self.data_panel.widget, explore, leave]
+        tabs = widgets.Tab([widgets.VBox([self.sweep_strip.widget, panel]) for panel in panels])
+        tabs.add_class("dk-tabs")
+        tabs.titles = ("Model", "Data", "Explore", "Export & serve")
+        return tabs
+
+    def _begin(self, model: Any, data: Any) -> None:
+        if isinstance(model, Model):
+            self._state.change(model=model)
+        elif model is not None:
+            self._commands.load_model(model)
+        if isinstance(data, str | os.PathLike):
+            self.data_panel.load_from(os.fspath(data))
+        elif data is not None:
+            self._commands.use(data=data)
+
+    def _name_tabs(self) -> None:
+        state = self._state
+        measured, failed, total = counts(state)
+        model = f"Model  {Path(state.model.origin or state.model.path).name}" if state.model else "Model"
+        data = f"Data  {len(state.data.splits['evaluation']):,} to evaluate" if state.data else "Data"
+        explore = f"Explore  {measured + failed} of {total}" if total else "Explore"
+        leave = "Export & serve" + ("  serving" if state.server else "  exported" if state.artifact else "")
+        self.tabs.titles = (model, data, explore, leave)
+
+    # -- for code ---------------------------------------------------------------------------------------------------
+
+    @property
+    def report(self) -> Report | None:
+        """The results so far; None before the first."""
+        return self._state.report
+
+    @property
+    def choice(self) -> Choice | None:
+        """The candidate that is shown: the one that was picked, or the best so far."""
+        return self._state.chosen
+
+    @property
+    def code(self) -> str:
+        """The script that does what was clicked."""
+        return self.code_panel.code
+
+    def run(self) -> Report:
+        """Run the sweep and wait for it, as `dk.sweep` does: for notebooks without a browser.
+
+        Interrupting it cancels the sweep and returns the report so far.
+
+        Raises:
+            DeploykitError: Model, data or space cannot be used, or the sweep was ended by an error.
+        """
+        self._desk.settle(3600)
+        problems = self._state.problems
+        for panel in ("model", "data", "space", "plan"):
+            if problems.get(panel):
+                raise SettingError(problems[panel])
+        with automatic(None) as echo:
+            self._commands.ended.clear()
+            self._desk.post(lambda: self._commands.start(echo))
+            try:
+                self._commands.ended.wait()
+            except KeyboardInterrupt:
+                self._desk.post(self._commands.cancel)
+                self._commands.ended.wait()
+        self._desk.settle()
+        if self._commands.error is not None:
+            raise self._commands.error
+        assert self._state.report is not None
+        return self._state.report
+
+    def close(self) -> None:
+        """Cancel the sweep, stop the server and end the background thread. The last state stays readable."""
+        self._commands.close()
+        self._desk.close()
+
+    def __enter__(self) -> Workbench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        measured, failed, total = counts(self._state)
+        name = self._state.model.name if self._state.model else "no model"
+        return f"Workbench({name!r}, {measured} measured and {failed} failed of {total})"
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_(**options) or {})
+        return {**bundle, "text/plain": repr(self), "text/html": self._static()}
+
+    def _static(self) -> str:
+        """What viewers without widgets show: results when there are any, else what would run, and the code."""
+        state = self._state
+        parts = ['<div class="dk-report">']
+        if state.report is not None:
+            parts.append(report_html.notebook(state.report))
+        elif state.model is not None:
+            parts.append(f"<p>{markup.text(state.model)}</p>")
+            if state.plan is not None:
+                parts.append(f"<pre>{markup.text(state.plan)}</pre>")
+        parts += [markup.problem(words) for words in state.problems.values() if words]
+        return "".join([*parts, f"<pre>{markup.text(self.code)}</pre></div>"])
