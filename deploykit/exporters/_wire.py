@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import struct
 from collections.abc import Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -37,7 +38,12 @@ DTYPES = {wire: name for name, wire in DATATYPES.items()}
 
 def datatype(array: NDArray[Any]) -> str:
     """The wire's name of an array's dtype."""
-    return "BYTES" if array.dtype.kind in "SUO" else DATATYPES[array.dtype.name]
+    return _datatype(array.dtype)
+
+
+@cache
+def _datatype(dtype: Any) -> str:
+    return "BYTES" if dtype.kind in "SUO" else DATATYPES[dtype.name]
 
 
 def to_bytes(array: NDArray[Any]) -> bytes:

@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -22,26 +23,24 @@ from urllib.parse import urlsplit
 import numpy as np
 import psutil
 
-from deploykit.core.artifact import Artifact, Exportable
-from deploykit.core.candidate import Recipe, Target
-from deploykit.core.dataset import Dataset
-from deploykit.core.preprocess import Preprocess
+import deploykit as dk
+from deploykit.core.artifact import Artifact
 from deploykit.exporters._arrays import load_arrays
-from deploykit.exporters._export import export
 from deploykit.exporters._pipeline import Pipeline
 from deploykit.exporters._wire import JSON_LENGTH, datatype, to_bytes
-from deploykit.loading._load import load
-from deploykit.serving.server import serve
 
 ROOT = Path(__file__).resolve().parents[2]
 CONNECTIONS = (1, 8, 32)
+FASTAPI = "FastAPI + pydantic"
 
 
 def main() -> None:
     """Run the part that the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("artifact", nargs="?", type=Path, help="an exported folder; a CNN for 28×28 images by default")
-    parser.add_argument("--seconds", type=float, default=4.0, help="length of one measurement")
+    parser.add_argument("artifact", nargs="?", type=Path, help="an exported folder; the tutorial's CNN by default")
+    parser.add_argument("--runtime", default="onnxruntime", help="what runs the tutorial's CNN")
+    parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement")
+    parser.add_argument("--rounds", type=int, default=3, help="measurements of each server, taken in turns")
     parser.add_argument("--load", nargs=3, metavar=("URL", "BODIES", "CONNECTIONS"), help=argparse.SUPPRESS)
     parser.add_argument("--fastapi", type=int, metavar="PORT", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -51,48 +50,49 @@ def main() -> None:
     elif arguments.fastapi:
         serve_fastapi(arguments.artifact, arguments.fastapi)
     else:
-        compare(arguments.artifact, arguments.seconds)
+        compare(arguments.artifact, arguments.runtime, arguments.seconds, arguments.rounds)
 
 
 # -- the comparison ---------------------------------------------------------------------------------------------------
 
 
-def compare(path: Path | None, seconds: float) -> None:
-    """Measure both servers and print the table."""
+def compare(path: Path | None, runtime: str, seconds: float, rounds: int) -> None:
+    """Measure both servers in turns, so that whatever else the machine does hits both, and print the medians."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[0]})  # the servers inherit it
     with tempfile.TemporaryDirectory(prefix="deploykit-bench-") as folder:
-        scratch = Path(folder)
-        artifact = Artifact.open(path) if path else export_cnn(scratch)
+        artifact = Artifact.open(path) if path else export_tutorial(runtime, Path(folder))
         raw = load_arrays(artifact.path / artifact.manifest.golden_inputs)
-        json_bodies, binary_bodies = write_bodies(raw, scratch)
+        json_bodies, binary_bodies = write_bodies(raw, Path(folder))
         size = json_bodies.stat().st_size // 2 // len(next(iter(raw.values())))  # hexadecimal
         name = artifact.manifest.name
-        rows = []
-        with serve(artifact, port=0) as server:
-            (pid,) = server.pids
-            for label, route, bodies in (
-                ("deploykit, TF Serving JSON", f"/v1/models/{name}:predict", json_bodies),
-                ("deploykit, v2 binary", f"/v2/models/{name}/infer", binary_bodies),
-            ):
-                url = server.url + route
-                rows += [(label, n, measure(url, bodies, n, pid, seconds, cores[-1])) for n in CONNECTIONS]
-        process, url = start_fastapi(artifact.path)
+        process, fastapi = start_fastapi(artifact.path)
         try:
-            url, pid = f"{url}/predict", process.pid
-            label = "FastAPI + pydantic"
-            rows += [(label, n, measure(url, json_bodies, n, pid, seconds, cores[-1])) for n in CONNECTIONS]
+            with dk.serve(artifact, port=0) as server:
+                (pid,) = server.pids
+                ways = {
+                    "deploykit, TF Serving JSON": (f"{server.url}/v1/models/{name}:predict", json_bodies, pid),
+                    "deploykit, v2 binary": (f"{server.url}/v2/models/{name}/infer", binary_bodies, pid),
+                    FASTAPI: (f"{fastapi}/predict", json_bodies, process.pid),
+                }
+                turns = [(label, count) for _ in range(rounds) for count in CONNECTIONS for label in ways]
+                found: dict[tuple[str, int], list[dict[str, float]]] = {turn: [] for turn in turns}
+                for label, count in turns:
+                    url, bodies, owner = ways[label]
+                    found[label, count].append(measure(url, bodies, count, owner, seconds, cores[-1]))
         finally:
             process.terminate()
             process.wait()
-    print(f"{artifact.manifest.format}, one example a request, about {size:,} bytes of JSON; one core each for server")
-    print(f"and load; load average before: {os.getloadavg()[0]:.1f}\n")
-    print_table(rows)
+    load = os.getloadavg()[0]
+    print(f"{artifact.manifest.target.runtime}; one example a request, about {size:,} bytes of JSON; one core for the")
+    print(f"server, one for the load; medians of {rounds} rounds in turns; load average now {load:.1f}\n")
+    medians = {turn: {k: statistics.median(r[k] for r in rows) for k in rows[0]} for turn, rows in found.items()}
+    print_table([(label, count, medians[label, count]) for label in ways for count in CONNECTIONS])
 
 
 def print_table(rows: list[tuple[str, int, dict[str, float]]]) -> None:
     """One line for each server and number of connections; the ratio is to FastAPI's requests a second."""
-    base = {count: found["rps"] for label, count, found in rows if label.startswith("FastAPI")}
+    base = {count: found["rps"] for label, count, found in rows if label == FASTAPI}
     print(
         f"{'server':28} {'conn':>4} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'CPU µs':>7} {'MB':>5} {'× FastAPI':>9}"
     )
@@ -183,44 +183,14 @@ async def _connection(host: str, port: int, requests: list[bytes], first: int, e
 # -- the servers ------------------------------------------------------------------------------------------------------
 
 
-def export_cnn(folder: Path) -> Artifact:
-    """An ONNX CNN of the tutorial model's size (random weights) behind raw 28×28 images."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
-
-    rng = np.random.default_rng(0)
-    nodes, weights, last, depth = [], [], "image", 1
-    for i, filters in enumerate((32, 64, 96)):
-        weights.append((f"w{i}", rng.normal(0, 0.1, (filters, depth, 3, 3))))
-        weights.append((f"b{i}", rng.normal(0, 0.1, filters)))
-        nodes.append(helper.make_node("Conv", [last, f"w{i}", f"b{i}"], [f"conv{i}"], pads=[1, 1, 1, 1]))
-        nodes.append(helper.make_node("Relu", [f"conv{i}"], [f"relu{i}"]))
-        nodes.append(helper.make_node("MaxPool", [f"relu{i}"], [f"pool{i}"], kernel_shape=[2, 2], strides=[2, 2]))
-        last, depth = f"pool{i}", filters
-    weights += [("wd", rng.normal(0, 0.1, (864, 96))), ("wc", rng.normal(0, 0.1, (96, 10)))]
-    nodes += [
-        helper.make_node("Flatten", [last], ["flat"]),
-        helper.make_node("MatMul", ["flat", "wd"], ["dense"]),
-        helper.make_node("Relu", ["dense"], ["hidden"]),
-        helper.make_node("MatMul", ["hidden", "wc"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["class"], axis=-1),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        "cnn",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 28, 28])],
-        [helper.make_tensor_value_info("class", TensorProto.FLOAT, ["batch", 10])],
-        [numpy_helper.from_array(value.astype(np.float32), name) for name, value in weights],
+def export_tutorial(runtime: str, folder: Path) -> Artifact:
+    """The tutorial's CNN, converted for a runtime, behind raw 28×28 images."""
+    notebooks = ROOT / "notebooks"
+    data = dk.Dataset.from_npz(
+        notebooks / "data" / "fashion-mnist.npz", preprocess=dk.Preprocess(scale=1 / 255, reshape=(28, 28, 1))
     )
-    path = folder / "cnn.onnx"
-    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]), path)
-    model = load(path)
-    with np.load(ROOT / "notebooks" / "data" / "fashion-mnist.npz") as file:
-        x, y = file["x_test"][:200], file["y_test"][:200]
-    data = Dataset.from_arrays(x, y, preprocess=Preprocess(scale=1 / 255, reshape=(1, 28, 28))).check(model)
-    return export(
-        Exportable(path, model.format, "cnn", Recipe(), Target("onnxruntime"), model, data), folder / "artifact"
-    )
+    model = dk.load(notebooks / "models" / "fashion_cnn.keras")
+    return dk.export(dk.build(model, dk.Recipe(), data, target=runtime), folder / "artifact")
 
 
 def start_fastapi(artifact: Path) -> tuple[subprocess.Popen[bytes], str]:
