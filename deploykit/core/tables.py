@@ -80,9 +80,10 @@ def notes(texts: Sequence[str]) -> str:
 def model_html(model: Model) -> str:
     """A model as a card: facts, warnings, signature, and the layers folded away."""
     shown = Path(model.origin or model.path).name
+    count = f"{len(model.layers):,} layer{'s' if len(model.layers) != 1 else ''}"
     facts = (
         f"{model.format} · {model.parameter_count:,} parameters · {model.size_bytes / 1000:,.0f} kB · "
-        f"{len(model.layers)} layers · sha256 {model.digest[:12]}"
+        f"{count} · sha256 {model.digest[:12]}"
     )
     signature = table(
         ("signature", "name", "type", "shape"),
@@ -100,7 +101,7 @@ def model_html(model: Model) -> str:
         numeric=(3,),
     )
     hidden = len(model.layers) - MAX_LAYERS
-    title = f"{len(model.layers)} layers" + (f" (the first {MAX_LAYERS})" if hidden > 0 else "")
+    title = count + (f" (the first {MAX_LAYERS})" if hidden > 0 else "")
     return card(shown, facts, notes(model.warnings), signature, fold(title, layers) if model.layers else "")
 
 

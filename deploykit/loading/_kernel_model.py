@@ -53,7 +53,7 @@ def save(model: Any) -> Saved:
             model.save(raw)
         except Exception as error:
             raise UnsupportedModelError(
-                f"the model {model.name!r} cannot be saved by Keras: {error}",
+                f"the model {model.name!r} cannot be saved by Keras: {' '.join(str(error).split())[:300]}",
                 remedy="give its custom layers a get_config method.",
             ) from error
         _clean(raw, clean, Path(work))

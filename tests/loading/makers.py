@@ -151,3 +151,57 @@ def checkpoint(arguments, report):
         for name, shape in reader.get_variable_to_shape_map().items()
         if types[name] != tf.string
     }
+
+
+def live(arguments, report):
+    """Load models of this process; an error becomes data."""
+    import os
+
+    from deploykit.core import errors
+    from deploykit.loading._load import load
+
+    os.environ["DEPLOYKIT_CACHE"] = arguments["cache"]
+    try:
+        return {"models": [load(m, **arguments["options"]).to_json() for m in _live_models(arguments["kind"])]}
+    except errors.DeploykitError as error:
+        return {"error": errors.to_json(error)}
+
+
+def _live_models(kind):
+    import keras
+    import my_layers
+    import numpy as np
+
+    from deploykit.testing import models
+
+    x = keras.Input((4,), name="x")
+    if kind == "cnn":
+        model = models.keras_cnn()
+        yield model
+        yield models.keras_cnn()
+        model.compile("adam", "mse")
+        model.fit(np.ones((2, 8, 8, 1)), np.ones((2, 3)), verbose=0)
+        yield model
+    elif kind == "custom":
+        yield keras.Model(x, my_layers.Thrice(name="own")(keras.layers.Dense(3, name="dense")(x)), name="net")
+    elif kind == "lambda":
+        yield models.keras_lambda()
+    elif kind == "unbuilt":
+        yield keras.Sequential([keras.layers.Dense(2)], name="unbuilt")
+    elif kind == "subclass":
+        yield my_layers.Net(name="net")
+    elif kind == "called":
+        model = my_layers.Net(name="net")
+        model(np.zeros((1, 4), np.float32))
+        yield model
+    elif kind == "legacy":
+        import tf_keras
+
+        yield tf_keras.Sequential([tf_keras.layers.Dense(2, input_shape=(3,))])
+    elif kind == "layer":
+        yield keras.layers.Dense(3)
+    elif kind == "main":
+        here = type("Here", (keras.layers.Layer,), {"__module__": "__main__", "call": lambda self, v: v})
+        yield keras.Model(x, here(name="here")(x))
+    elif kind == "unsaved":
+        yield keras.Model(x, my_layers.Needy(object(), name="needy")(x), name="needy")
