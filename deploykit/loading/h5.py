@@ -9,7 +9,7 @@ from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
 from deploykit.loading import _hdf5
 from deploykit.loading._contract import Format, Summary
-from deploykit.sandbox import gate
+from deploykit.sandbox.archive import check_json
 
 
 class H5(Format):
@@ -58,7 +58,7 @@ def _config(file: Any, shown: str, contents: _hdf5.Contents) -> Any:
             remedy="save the whole model with model.save('model.keras').",
         )
     data = text if isinstance(text, bytes) else str(text).encode()
-    gate.check_json(data, f"{shown}: model_config")
+    check_json(data, f"{shown}: model_config")
     try:
         return parse(data)
     except ValueError as error:

@@ -13,7 +13,7 @@ from deploykit.core import extras
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
 from deploykit.loading._contract import Format, Summary
-from deploykit.sandbox import gate
+from deploykit.sandbox import archive as zips
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
@@ -33,14 +33,14 @@ class Keras(Format):
 
     def matches(self, path: Path, head: bytes) -> bool:
         """A zip archive with a member ``config.json`` or ``model.weights.h5``."""
-        if not gate.zipfile_head(head):
+        if not zips.is_archive(head):
             return False
-        names = {member.filename for member in gate.check_archive(path)}
+        names = {member.filename for member in zips.check_archive(path)}
         return bool(names & {CONFIG, WEIGHTS})
 
     def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Read config and weights."""
-        gate.check_archive(path)
+        zips.check_archive(path)
         with zipfile.ZipFile(path) as archive:
             config = _json(archive, path, CONFIG)
             metadata = _json(archive, path, METADATA)
@@ -78,11 +78,11 @@ def _json(archive: zipfile.ZipFile, path: Path, member: str) -> Any:
         raise ModelFileError(
             f"{path}: the archive has no {member}; it holds {', '.join(names[:8])}.", remedy="save it with model.save."
         )
-    if archive.getinfo(member).file_size > gate.MAX_JSON_BYTES:
-        raise ModelFileError(f"{path}: {member} is larger than {gate.MAX_JSON_BYTES:,} bytes.", remedy=_AGAIN)
+    if archive.getinfo(member).file_size > zips.MAX_JSON_BYTES:
+        raise ModelFileError(f"{path}: {member} is larger than {zips.MAX_JSON_BYTES:,} bytes.", remedy=_AGAIN)
     try:
         data = archive.read(member)
-        gate.check_json(data, f"{path}: {member}")
+        zips.check_json(data, f"{path}: {member}")
         found = parse(data)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError) as error:
         raise ModelFileError(f"{path}: {member} is damaged: {error}.", remedy=_AGAIN) from error
