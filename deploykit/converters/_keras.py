@@ -90,10 +90,10 @@ def exportable(model: Any) -> Any:
         UnsupportedModelError: A name is refused and the model cannot be copied, as it is no graph of layers.
     """
     keras = require("keras", "tensorflow")
-    refused = {layer.name for layer in _all_layers(model) if not _SCOPE.fullmatch(layer.name)}
+    refused = {layer.name for layer in all_layers(model) if not _SCOPE.fullmatch(layer.name)}
     if not refused:
         return model
-    names = {layer.name for layer in _all_layers(model)}
+    names = {layer.name for layer in all_layers(model)}
     renamed = {old: _fresh(old, names) for old in sorted(refused)}
 
     def copied(layer: Any) -> Any:
@@ -117,10 +117,11 @@ def _is_nested(model: Any) -> bool:
     return any(isinstance(layer, keras.Model) for layer in model.layers)
 
 
-def _all_layers(model: Any) -> Iterator[Any]:
+def all_layers(model: Any) -> Iterator[Any]:
+    """The layers of a model, those of nested models included (a shared layer can come twice)."""
     for layer in getattr(model, "layers", ()):
         yield layer
-        yield from _all_layers(layer)
+        yield from all_layers(layer)
 
 
 def _fresh(name: str, taken: set[str]) -> str:

@@ -100,14 +100,11 @@ class Transform(Adapter):
         return complete(self.parameters, given, self.name)
 
     def describe(self, given: dict[str, Any]) -> str:
-        """The step in a few words, for tables: label and the parameters that differ from the defaults."""
+        """The step in a few words, for tables: label, shown parameters, and those that differ from the defaults."""
         values = self.complete(given)
-        parts = [
-            f"{p.label or p.name.replace('_', ' ')} {_shown(values[p.name])}"
-            for p in self.parameters
-            if values[p.name] != p.default
-        ]
-        return f"{self.label} ({', '.join(parts)})" if parts else self.label
+        always = [_value(p, values[p.name]) for p in self.parameters if p.shown]
+        others = [_named(p, values[p.name]) for p in self.parameters if not p.shown and values[p.name] != p.default]
+        return " ".join([self.label, *always]) + (f" ({', '.join(others)})" if others else "")
 
     def variant(self, name: str) -> Variant:
         """The variant called ``name``."""
@@ -117,10 +114,17 @@ class Transform(Adapter):
         raise SettingError(f"{self.name} has no variant {name!r}.")
 
 
-def _shown(value: Value) -> str:
+def _named(parameter: Parameter, value: Value) -> str:
+    name = parameter.label or parameter.name.replace("_", " ")
     if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        return name if value else f"no {name}"
+    return f"{name} {_value(parameter, value)}"
+
+
+def _value(parameter: Parameter, value: Value) -> str:
+    if isinstance(value, float):
+        return f"{100 * value:g} %" if parameter.unit == "share" else f"{value:g}"
+    return str(value).replace("_", " ")
 
 
 TRANSFORMS: Registry[Transform] = Registry("deploykit.transforms", "technique")

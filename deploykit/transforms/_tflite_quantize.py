@@ -1,0 +1,101 @@
+"""What quantized TFLite files have in common: reading the signature, and counting what stayed float."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deploykit.converters import _tflite
+from deploykit.converters._keras import signature_function
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.extras import require
+from deploykit.transforms._contract import TransformJob
+
+#: What every TFLite variant declares.
+REQUIRES = ("tensorflow",)
+ACCEPTS = frozenset({"saved_model"})
+_LOOPS = frozenset({"While", "StatelessWhile"})
+
+
+def signature_inputs(saved_model: Path) -> tuple[dict[str, Any], int]:
+    """Name → NumPy dtype of the serving signature's inputs, and the batch size (1 when it is free).
+
+    Raises:
+        UnsupportedModelError: The graph has loops, in which TFLite's calibrator dies by SIGSEGV (TensorFlow 2.21).
+    """
+    loaded, signature = signature_function(saved_model)
+    graph = signature.graph.as_graph_def()
+    bodies = (graph.node, *(function.node_def for function in graph.library.function))
+    if any(node.op in _LOOPS for nodes in bodies for node in nodes):
+        raise UnsupportedModelError(
+            f"TFLite cannot calibrate {saved_model.name}: it has a loop (a recurrent layer that is not unrolled).",
+            remedy="use quantize_dynamic for this model, or build the layer with unroll=True.",
+        )
+    taken = signature.structured_input_signature[1]
+    sizes = {spec.shape[0] for spec in taken.values() if spec.shape.rank and spec.shape[0]}
+    del loaded
+    return {name: spec.dtype.as_numpy_dtype for name, spec in taken.items()}, max(sizes, default=1)
+
+
+def quantize(job: TransformJob, setup: Any) -> None:
+    """Convert with the quantization options ``setup(converter)`` sets, and note what became of the operators.
+
+    Raises:
+        UnsupportedModelError: An operator is missing, or no weight was quantized.
+    """
+    _tflite.write(job.source, job.target, job.notes, setup)
+    content = job.target.read_bytes()
+    counts = kinds(content)
+    if not any(counts.get(kind) for kind in ("int8", "float16")):
+        job.target.unlink()
+        raise UnsupportedModelError(
+            f"TFLite found nothing to quantize in {job.source.name}: it has no large enough weights.",
+            remedy="leave out this technique for the model.",
+        )
+    job.notes |= operators(content)
+
+
+def kinds(content: bytes) -> Mapping[str, int]:
+    """How many constant tensors of each type a TFLite file holds."""
+    graph, model = _parsed(content)
+    names = _type_names()
+    tensors = [graph.Tensors(i) for i in range(graph.TensorsLength())]
+    return Counter(names[t.Type()] for t in tensors if model.Buffers(t.Buffer()).DataLength())
+
+
+def operators(content: bytes) -> dict[str, dict[str, int]]:
+    """Operators of a TFLite file that compute in integers and in floats, by type: ``{"quantized": …, "float": …}``."""
+    schema = require("tensorflow.lite.python.schema_py_generated", "tensorflow")
+    graph, model = _parsed(content)
+    types = _type_names()
+    codes = {v: k for k, v in vars(schema.BuiltinOperator).items() if isinstance(v, int)}
+    found: dict[str, Counter[str]] = {"quantized": Counter(), "float": Counter()}
+    for i in range(graph.OperatorsLength()):
+        operator = graph.Operators(i)
+        code = model.OperatorCodes(operator.OpcodeIndex())
+        name = codes.get(max(code.BuiltinCode(), code.DeprecatedBuiltinCode()), "?")
+        if name in ("QUANTIZE", "DEQUANTIZE"):
+            continue
+        outputs = {types[graph.Tensors(j).Type()] for j in _outputs(operator)}
+        if outputs & {"int8", "int16", "uint8"}:
+            found["quantized"][name] += 1
+        elif any(kind.startswith("float") for kind in outputs):
+            found["float"][name] += 1
+    return {kind: dict(sorted(counts.items())) for kind, counts in found.items() if counts}
+
+
+def _parsed(content: bytes) -> tuple[Any, Any]:
+    schema = require("tensorflow.lite.python.schema_py_generated", "tensorflow")
+    model = schema.Model.GetRootAsModel(content, 0)
+    return model.Subgraphs(0), model
+
+
+def _outputs(operator: Any) -> list[int]:
+    return [operator.Outputs(j) for j in range(operator.OutputsLength())]
+
+
+def _type_names() -> dict[int, str]:
+    schema = require("tensorflow.lite.python.schema_py_generated", "tensorflow")
+    return {v: k.lower() for k, v in vars(schema.TensorType).items() if isinstance(v, int)}

@@ -1,0 +1,238 @@
+"""Magnitude pruning: the smallest weights become zero, and the others learn to do without them."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from deploykit.converters import _keras
+from deploykit.core.extras import require
+from deploykit.core.parameter import Parameter
+from deploykit.transforms import _bridge, _finetune
+from deploykit.transforms._contract import Transform, TransformJob, Variant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Class of a twin → where its prunable weights are.
+_KERNELS = {
+    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense", "EinsumDense"), ("kernel",)),
+    **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), ("kernel",)),
+    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), ("pointwise_kernel",)),
+    **dict.fromkeys(("SimpleRNN", "LSTM", "GRU"), ("cell.kernel", "cell.recurrent_kernel")),
+    "Embedding": ("embeddings",),
+    "MultiHeadAttention": tuple(f"_{part}_dense.kernel" for part in ("query", "key", "value", "output")),
+}
+#: Share of the steps in which a polynomial schedule raises the sparsity; the others recover the accuracy.
+_RAMP = 0.3
+#: How often masks are recomputed: sorting all weights at every step would take longer than the step.
+_UPDATES = 10
+#: Share of the weights in the layers that are spared: mostly the first and the last one, which suffer most.
+_SMALL = 0.01
+
+
+class _TFMOT(Variant):
+    name = "tfmot"
+    label = "magnitude pruning (TF-MOT)"
+    help = (
+        "TensorFlow Model Optimization on a tf_keras copy of the model; the weights come back into the Keras 3 model."
+    )
+    extra = "tensorflow"
+    requires = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization")
+    group = "tf_keras"
+    accepts = frozenset({"keras"})
+    produces = "keras"
+    uses = ("sparsity", "schedule", "small_layers", "epochs", "batch_size", "learning_rate", "train_examples")
+    needs = ("train",)
+
+    def _apply(self, job: TransformJob) -> None:
+        data = job.require_data(self.label, "train")
+        model = _keras.load(job.source, trusted=job.trusted)
+        plan = _finetune.plan(job, data)
+        pruning = _Pruning(job["sparsity"], job["schedule"], plan.steps)
+        if not job["small_layers"]:
+            pruning.spare(_smallest(model))
+        bridge = _bridge.to_tf_keras(model, pruning.wrap)
+        probe = data.batch("train", plan.examples[:16])
+        bridge.check(probe)
+        if plan.steps:
+            _finetune.fine_tune(bridge, job, data, plan, pruning.callbacks())
+        pruning.finish()
+        bridge.copy_back()
+        bridge.check(probe)
+        job.notes |= pruning.notes()
+        _keras.save(model, job.target)
+
+
+class _Pruning:
+    """Wraps layers for TF-MOT, and sees to it that each of them ends up with the sparsity asked for."""
+
+    def __init__(self, sparsity: float, schedule: str, steps: int) -> None:
+        tfmot = require("tensorflow_model_optimization", "tensorflow")
+        self._keras = tfmot.sparsity.keras
+        self._sparsity = sparsity
+        self._schedule = self._make_schedule(schedule, steps)
+        self._spared: set[int] = set()
+        self._pruned: dict[str, Any] = {}
+        self._left: list[str] = []
+
+    def _make_schedule(self, schedule: str, steps: int) -> Any:
+        if schedule == "constant":
+            return self._keras.ConstantSparsity(self._sparsity, begin_step=1, frequency=max(1, steps // _UPDATES))
+        ramp = max(1, int(_RAMP * steps))
+        every = max(1, ramp // _UPDATES)
+        end = ramp // every * every  # masks change at multiples of the frequency only: the ramp must end on one
+        return self._keras.PolynomialDecay(0.0, self._sparsity, begin_step=0, end_step=end, frequency=every)
+
+    def spare(self, layers: list[Any]) -> None:
+        """Leave these Keras 3 layers as they are."""
+        self._spared = {id(layer) for layer in layers}
+
+    def wrap(self, layer: Any, twin: Any, outputs: Any) -> Any:
+        """A pruning wrapper around a twin that has kernels; the twin itself otherwise."""
+        paths = _KERNELS.get(type(twin).__name__, ())
+        if not paths or id(layer) in self._spared or _masked(twin, outputs):
+            if any(len(w.shape) > 1 for w in twin.weights):
+                self._left.append(layer.name)
+            return twin
+        twin.get_prunable_weights = lambda: [_attribute(twin, path) for path in paths]
+        self._pruned[layer.name] = twin
+        return self._keras.prune_low_magnitude(twin, pruning_schedule=self._schedule)
+
+    def callbacks(self) -> list[Any]:
+        """What TF-MOT needs while it trains."""
+        return [self._keras.UpdatePruningStep()]
+
+    def finish(self) -> None:
+        """Apply the sparsity to all kernels: training reaches only those that lead to the first output."""
+        for twin in self._pruned.values():
+            for kernel in twin.get_prunable_weights():
+                kernel.assign(sparse(kernel.numpy(), self._sparsity))
+
+    def notes(self) -> dict[str, Any]:
+        """What was pruned, and how much of it."""
+        import numpy as np
+
+        kernels = {name: [w.numpy() for w in twin.get_prunable_weights()] for name, twin in self._pruned.items()}
+        zeros = {name: sum(int((k == 0).sum()) for k in arrays) for name, arrays in kernels.items()}
+        sizes = {name: sum(k.size for k in arrays) for name, arrays in kernels.items()}
+        return {
+            "sparsity": round(sum(zeros.values()) / max(1, sum(sizes.values())), 4),
+            "sparsity_by_layer": {name: round(zeros[name] / sizes[name], 4) for name in sizes},
+            "prunable_weights": int(np.sum(list(sizes.values()), dtype=int)),
+            "left_dense": self._left,
+        }
+
+
+def sparse(kernel: NDArray[Any], sparsity: float) -> NDArray[Any]:
+    """The kernel with its smallest weights set to zero; at least one weight stays.
+
+    Args:
+        kernel: Weights of any shape.
+        sparsity: Share of them that become zero.
+    """
+    import numpy as np
+
+    kept = max(1, round(kernel.size * (1 - sparsity)))
+    smallest = np.argsort(np.abs(kernel), axis=None, kind="stable")[: kernel.size - kept]
+    found = kernel.copy()
+    found.reshape(-1)[smallest] = 0
+    return found
+
+
+def _smallest(model: Any) -> list[Any]:
+    """The smallest layers that together hold no more than a hundredth of the prunable weights."""
+    sizes = {
+        id(layer): (sum(math.prod(w.shape) for w in layer.weights if len(w.shape) > 1), layer)
+        for layer in _keras.all_layers(model)
+        if type(layer).__name__ in _KERNELS
+    }
+    left = _SMALL * sum(size for size, _ in sizes.values())
+    found = []
+    for size, layer in sorted(sizes.values(), key=lambda pair: pair[0]):
+        left -= size
+        if left < 0:
+            break
+        found.append(layer)
+    return found
+
+
+def _masked(twin: Any, outputs: Any) -> bool:
+    """Whether a mask of padded steps passes through: TF-MOT's wrapper would lose it."""
+    keras = require("keras", "tensorflow")
+    tensors = [*keras.tree.flatten(twin.input), *keras.tree.flatten(outputs)]
+    return any(getattr(t, "_keras_mask", None) is not None for t in tensors)
+
+
+def _attribute(layer: Any, path: str) -> Any:
+    for name in path.split("."):
+        layer = getattr(layer, name)
+    return layer
+
+
+class PruneMagnitude(Transform):
+    """Sets the smallest weights of each layer to zero while fine-tuning the others."""
+
+    name = "prune_magnitude"
+    label = "Magnitude pruning"
+    help = (
+        "Sets the smallest weights to zero and fine-tunes the rest. Makes the compressed file smaller; no runtime here "
+        "skips single zeros, so it is no faster."
+    )
+    family = "prune"
+    parameters = (
+        Parameter(
+            "sparsity",
+            "float",
+            0.5,
+            "Share of each layer's weights that become zero.",
+            minimum=0.0,
+            maximum=0.99,
+            step=0.05,
+        ),
+        Parameter(
+            "schedule",
+            "choice",
+            "polynomial",
+            "Polynomial raises the sparsity step by step; constant prunes at once and then recovers.",
+            choices=("polynomial", "constant"),
+        ),
+        Parameter(
+            "small_layers",
+            "bool",
+            False,
+            "Prune the smallest layers too (1 % of the weights): saves next to nothing and costs the most accuracy.",
+        ),
+        Parameter(
+            "epochs",
+            "int",
+            2,
+            "Passes over the training examples; 0 prunes without fine-tuning.",
+            minimum=0,
+            maximum=1000,
+            step=1,
+            unit="epochs",
+        ),
+        Parameter("batch_size", "int", 32, "Examples a step.", minimum=1, maximum=65536, step=1, unit="examples"),
+        Parameter(
+            "learning_rate",
+            "float",
+            5e-4,
+            "Of Adam at the first step of fine-tuning; it falls along a cosine.",
+            minimum=1e-7,
+            maximum=1.0,
+        ),
+        Parameter(
+            "train_examples",
+            "int",
+            4000,
+            "Examples of the training split to fine-tune on, drawn with each class in proportion; 0 takes all.",
+            minimum=0,
+            step=1000,
+            unit="examples",
+        ),
+    )
+    variants = (_TFMOT(),)
+
+
+ADAPTER = PruneMagnitude()

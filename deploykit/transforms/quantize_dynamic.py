@@ -1,0 +1,95 @@
+"""Dynamic int8: weights are quantized in the file, activations while the model runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploykit.core.extras import require
+from deploykit.core.parameter import Parameter
+from deploykit.transforms import _onnx_quantize, _tflite_quantize
+from deploykit.transforms._contract import Transform, TransformJob, Variant
+
+
+class _TFLite(Variant):
+    name = "tflite"
+    label = "int8 dynamic (TFLite)"
+    help = "Dynamic range quantization: int8 weights per channel; XNNPACK quantizes the activations of heavy operators."
+    extra = "tensorflow"
+    requires = _tflite_quantize.REQUIRES
+    group = "tensorflow"
+    accepts = _tflite_quantize.ACCEPTS
+    produces = "tflite"
+
+    def _apply(self, job: TransformJob) -> None:
+        tf = require("tensorflow", self.extra)
+
+        def setup(converter: Any) -> None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+
+        _tflite_quantize.quantize(job, setup)
+
+
+class _OnnxRuntime(Variant):
+    name = "onnxruntime"
+    label = "int8 dynamic (ONNX Runtime)"
+    help = "Integer matrix products; convolutions too when asked for."
+    requires = _onnx_quantize.REQUIRES
+    accepts = _onnx_quantize.ACCEPTS
+    produces = "onnx"
+    uses = ("per_channel", "convolutions", "reduce_range")
+
+    def _apply(self, job: TransformJob) -> None:
+        quantization = require("onnxruntime.quantization", "")
+        registry = require("onnxruntime.quantization.registry", "")
+        kinds = {*registry.CommonOpsRegistry, *registry.IntegerOpsRegistry}
+        if not job["convolutions"]:
+            kinds -= {"Conv", "ConvTranspose"}
+        with _onnx_quantize.prepared(job) as path:
+            _onnx_quantize.attempt(
+                job,
+                quantization.quantize_dynamic,
+                str(path),
+                str(job.target),
+                op_types_to_quantize=sorted(kinds),
+                per_channel=job["per_channel"],
+                reduce_range=job["reduce_range"],
+                weight_type=quantization.QuantType.QInt8,
+                extra_options={"MatMulConstBOnly": True},
+            )
+
+
+class QuantizeDynamic(Transform):
+    """Quantizes weights ahead of time and activations on the fly; needs no data."""
+
+    name = "quantize_dynamic"
+    label = "Int8 dynamic"
+    help = (
+        "A quarter of the size without calibration data. Faster where matrix products prevail (dense layers, recurrent "
+        "networks, transformers); convolutions gain little."
+    )
+    family = "quantize"
+    parameters = (
+        Parameter(
+            "per_channel",
+            "bool",
+            False,
+            "One scale for each output channel instead of one for each weight tensor: more accurate, hardly slower.",
+        ),
+        Parameter(
+            "convolutions",
+            "bool",
+            False,
+            "Quantize convolutions too: smaller, but ONNX Runtime's integer convolution is 2 to 10 times slower than "
+            "its float one.",
+        ),
+        Parameter(
+            "reduce_range",
+            "bool",
+            False,
+            "Weights of 7 bits, for x86 processors without VNNI, whose 8-bit products can overflow.",
+        ),
+    )
+    variants = (_TFLite(), _OnnxRuntime())
+
+
+ADAPTER = QuantizeDynamic()

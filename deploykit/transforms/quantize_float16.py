@@ -1,0 +1,45 @@
+"""Float16 weights: half the size, the same arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploykit.core.extras import require
+from deploykit.transforms import _tflite_quantize
+from deploykit.transforms._contract import Transform, TransformJob, Variant
+
+
+class _TFLite(Variant):
+    name = "tflite"
+    label = "float16 weights (TFLite)"
+    help = "Stores weights as float16; XNNPACK widens them to float32 when the model is opened."
+    extra = "tensorflow"
+    requires = _tflite_quantize.REQUIRES
+    group = "tensorflow"
+    accepts = _tflite_quantize.ACCEPTS
+    produces = "tflite"
+
+    def _apply(self, job: TransformJob) -> None:
+        tf = require("tensorflow", self.extra)
+
+        def setup(converter: Any) -> None:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+
+        _tflite_quantize.quantize(job, setup)
+
+
+class QuantizeFloat16(Transform):
+    """Stores the weights in half precision."""
+
+    name = "quantize_float16"
+    label = "Float16 weights"
+    help = (
+        "Halves the file at next to no loss of accuracy; no faster on CPUs. For TFLite only: ONNX Runtime has no "
+        "float16 arithmetic for CPUs, and converts back and forth at every operator."
+    )
+    family = "quantize"
+    variants = (_TFLite(),)
+
+
+ADAPTER = QuantizeFloat16()
