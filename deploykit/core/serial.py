@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
 from deploykit.core.errors import SettingError
 
 T = TypeVar("T")
+_PLAIN = {str, int, float, bool, type(None)}
 
 
 def to_plain(value: Any) -> Any:
-    """Dataclasses and NumPy scalars as dicts and numbers; tuples stay tuples, which JSON writes as lists."""
-    import msgspec
-
-    return msgspec.to_builtins(value, str_keys=True, enc_hook=_encode)
+    """Dataclasses, tuples and NumPy values as dicts, lists and numbers."""
+    if type(value) in _PLAIN:
+        return value
+    if isinstance(value, list | tuple):
+        return [to_plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {str(k): to_plain(v) for k, v in value.items()}
+    # By the declared fields: msgspec looks into __dict__, where defaults are missing when msgspec made the object.
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: to_plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    return _encode(value)
 
 
 def from_plain(kind: type[T], data: Any) -> T:
@@ -61,7 +71,7 @@ def dump(data: Any, *, indent: bool = False) -> bytes:
     """JSON text (UTF-8) of plain data or dataclasses; NaN and infinities become null."""
     import msgspec
 
-    text = msgspec.json.encode(data, enc_hook=_encode)
+    text = msgspec.json.encode(to_plain(data))
     return msgspec.json.format(text, indent=2) if indent else text
 
 
