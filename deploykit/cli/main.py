@@ -33,7 +33,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else _USAGE
     try:
-        return int(verbs[options.verb].run(options) or _DONE)
+        status = int(verbs[options.verb].run(options) or _DONE)
+        sys.stdout.flush()  # here, where a closed pipe is understood
+        return status
     except KeyboardInterrupt:
         print("deploykit: interrupted.", file=sys.stderr)
         return _INTERRUPTED

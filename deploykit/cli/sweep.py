@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
 
     def progress(state: Progress) -> None:
         nonlocal cancelled
-        cancelled = state.phase == "cancelled"
+        cancelled = cancelled or state.phase == "cancelled"
         bar(state)
 
     report = dk.sweep(

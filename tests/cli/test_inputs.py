@@ -1,0 +1,90 @@
+"""Model, data and space as they are named on the command line."""
+
+import argparse
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from deploykit.cli import _inputs
+from deploykit.core.errors import DatasetError, SettingError
+
+X, Y = np.zeros((60, 4), np.uint8), np.arange(60) % 3
+
+
+def parsed(*arguments):
+    parser = argparse.ArgumentParser()
+    _inputs.add_data(parser)
+    _inputs.add_space(parser)
+    return parser.parse_args([str(a) for a in arguments])
+
+
+def data(*arguments):
+    return _inputs.data(parsed(*arguments))
+
+
+def test_npz_with_flags(tmp_path):
+    np.savez(tmp_path / "d.npz", images=X, kinds=Y)
+    found = data(
+        "--data", tmp_path / "d.npz", "--x-key", "images", "--y-key", "kinds", "--classes", "a, b,c",
+        "--reshape", "2x2x1", "--scale", "1/255", "--offset", "-0.5", "--seed", 3,
+    )  # fmt: skip
+    assert found.classes == ("a", "b", "c")
+    assert found.seed == 3
+    assert found.batch()["input"].shape[1:] == (2, 2, 1)
+    assert (found.batch()["input"] == -0.5).all()
+    assert found.preprocess["input"].scale == pytest.approx(1 / 255)
+
+
+def test_class_names_in_the_file_stay_when_no_flag_is_given(tmp_path):
+    np.savez(tmp_path / "d.npz", x=X, y=Y, classes=np.array(["p", "q", "r"]))
+    assert data("--data", tmp_path / "d.npz").classes == ("p", "q", "r")
+
+
+def test_csv_with_a_label_column(tmp_path):
+    (tmp_path / "d.csv").write_text("a,kind\n" + "".join(f"{i},{'xyz'[i % 3]}\n" for i in range(60)))
+    assert data("--data", tmp_path / "d.csv", "--label", "kind").classes == ("x", "y", "z")
+
+
+def test_a_folder_of_images(tmp_path):
+    for name in ("cat", "dog"):
+        (tmp_path / name).mkdir()
+        for i in range(20):
+            Image.new("L", (6, 5), i).save(tmp_path / name / f"{i}.png")
+    found = data("--data", tmp_path, "--resize", "4,3")
+    assert found.classes == ("cat", "dog")
+    assert found.batch()["input"].shape[1:] == (4, 3, 1)
+
+
+@pytest.mark.parametrize(
+    ("file", "flag", "message"),
+    [
+        ("d.npz", "--label", r"--label is for \.csv files, not for .*d\.npz"),
+        ("d.csv", "--x-key", r"--x-key is for \.npz files, not for .*d\.csv"),
+        ("d.csv", "--y-key", r"--y-key is for \.npz files"),
+    ],
+)
+def test_flags_of_another_kind_of_data_are_wrong_usage(tmp_path, file, flag, message):
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        data("--data", tmp_path / file, flag, "a")
+
+
+def test_they_are_status_2(cli, desk, data_flags):
+    status, _, err = cli("plan", desk / "net.onnx", *data_flags, "--label", "kind")
+    assert status == 2
+    assert "--label is for .csv files" in err
+
+
+def test_data_of_another_kind(tmp_path):
+    (tmp_path / "d.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DatasetError, match=r"d\.parquet is not an \.npz file"):
+        data("--data", tmp_path / "d.parquet")
+
+
+def test_spaces_by_name_and_by_file(desk, tmp_path):
+    assert _inputs.space(parsed("--data", "d", "--space", "balanced")).name == "balanced"
+    assert len(_inputs.space(parsed("--data", "d", "--space", desk / "space.json")).targets) == 2
+    with pytest.raises(SettingError, match=r"unknown preset 'quik'.*did you mean 'quick'"):
+        _inputs.space(parsed("--data", "d", "--space", "quik"))
+    with pytest.raises(SettingError, match=r"cannot read the space '.*none\.json'"):
+        _inputs.space(parsed("--data", "d", "--space", tmp_path / "none.json"))

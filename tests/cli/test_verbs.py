@@ -1,0 +1,277 @@
+"""Every verb on a tiny model, as text and as JSON."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+import deploykit
+from deploykit.cli._show import columns, printable
+from deploykit.core.model import Model
+
+
+@pytest.fixture(scope="module")
+def artifact(store):
+    from deploykit.cli.main import main
+
+    folder = store.parent / "served"
+    assert main(["export", str(store), "--out", str(folder), "--json"]) == 0
+    return folder
+
+
+# -- inspect, plan --------------------------------------------------------------------------------------------------
+
+
+def test_inspect(cli, desk):
+    status, out, err = cli("inspect", desk / "net.onnx")
+    assert (status, err) == (0, "")
+    assert "format      onnx" in out
+    assert "input       image: float32 (?, 1, 8, 8)" in out
+    assert "layer" in out
+
+
+def test_inspect_as_json_is_the_model(cli, desk):
+    status, out, _ = cli("inspect", desk / "net.onnx", "--json")
+    assert status == 0
+    assert Model.from_json(json.loads(out)) == deploykit.load(desk / "net.onnx")
+
+
+def test_names_from_files_cannot_control_the_terminal():
+    assert printable("a\x1b[2Jb\n\tc\x07") == "a\\x1b[2Jb\n\tc\\x07"
+    assert printable("käfer 🐞") == "käfer 🐞"
+
+
+def test_columns_are_aligned():
+    assert columns([("a", "1"), ("bcd", "22")], right=(1,)) == "a     1\nbcd  22"
+
+
+def test_plan(cli, desk, data_flags):
+    status, out, err = cli("plan", desk / "net.onnx", *data_flags)
+    assert (status, err) == (0, "")
+    assert out.startswith("2 candidates")
+    status, out, _ = cli("plan", desk / "net.onnx", *data_flags, "--json")
+    assert status == 0
+    assert [c["candidate"]["target"]["threads"] for c in json.loads(out)["candidates"]] == [1, 2]
+
+
+def test_plan_with_data_that_do_not_fit(cli, desk):
+    status, out, err = cli("plan", desk / "net.onnx", "--data", desk / "data.npz")
+    assert (status, out) == (1, "")
+    assert "the model takes examples of shape (1, 8, 8), the data give (8, 8)" in err
+
+
+# -- sweep, report, clean -------------------------------------------------------------------------------------------
+
+
+def test_sweep_again_does_nothing_anew_and_prints_the_table(cli, desk, data_flags, store):
+    status, out, err = cli("sweep", desk / "net.onnx", *data_flags, "--store", store, "--launches", 2)
+    assert status == 0
+    assert out.splitlines()[0].startswith("Candidate")
+    assert "onnxruntime ×2" in out
+    assert "2 measured, 0 failed" in err
+    assert "\r" not in err
+
+
+def test_report(cli, store):
+    status, out, _ = cli("report", store)
+    assert status == 0
+    assert "Accuracy, %" in out
+    assert "on onnxruntime" in out
+
+
+def test_report_as_json_has_a_row_for_each_candidate(cli, store):
+    status, out, _ = cli("report", store, "--json", "--max-drop", "1")
+    found = json.loads(out)
+    assert status == 0
+    assert [r["status"] for r in found["rows"]] == ["measured", "measured"]
+    assert found["best"] in [r["key"] for r in found["rows"]]
+    assert found["met"] is True
+
+
+def test_report_writes_files(cli, store, tmp_path):
+    page, data = tmp_path / "new" / "report.html", tmp_path / "results.json"
+    status, out, _ = cli("report", store, "--html", page, "--save", data)
+    assert status == 0
+    assert f"wrote {page}" in out
+    assert page.read_text("utf-8").lstrip().lower().startswith("<!doctype html")
+    assert len(json.loads(data.read_text("utf-8"))["rows"]) == 2
+
+
+def test_report_as_json_is_json_even_when_files_are_written(cli, store, tmp_path):
+    _, out, err = cli("report", store, "--json", "--html", tmp_path / "r.html")
+    assert json.loads(out)["rows"]
+    assert "wrote" in err
+
+
+@pytest.mark.parametrize("verb", ["report", "clean"])
+def test_a_store_that_is_not_there(cli, tmp_path, verb):
+    status, _, err = cli(verb, tmp_path / "none")
+    assert status == 1
+    assert "no store at" in err
+    assert not (tmp_path / "none").exists()
+
+
+def test_an_unknown_cost(cli, store):
+    status, _, err = cli("report", store, "--minimize", "latncy")
+    assert status == 1
+    assert "did you mean 'latency'" in err
+
+
+def test_clean(cli, store):
+    leftover = store / "logs" / "old.log"
+    leftover.parent.mkdir(exist_ok=True)
+    leftover.write_bytes(b"x" * 1000)
+    status, out, _ = cli("clean", store, "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert "logs/old.log" in found["removed"]
+    assert found["freed_bytes"] >= 1000
+    assert not leftover.exists()
+
+
+# -- export, verify, serve ------------------------------------------------------------------------------------------
+
+
+def test_export_says_why_and_where(cli, store, tmp_path):
+    status, out, _ = cli("export", store, "--out", tmp_path / "served", "--max-drop", "1", "--name", "digits")
+    assert status == 0
+    assert "p50" in out
+    assert f"deploykit serve {tmp_path / 'served'}" in out
+    assert json.loads((tmp_path / "served" / "manifest.json").read_text("utf-8"))["name"] == "digits"
+
+
+def test_export_of_one_candidate(cli, store, tmp_path):
+    _, out, _ = cli("report", store, "--json")
+    key = json.loads(out)["rows"][1]["key"]
+    status, out, err = cli("export", store, "--candidate", key[:6], "--out", tmp_path / "served", "--json")
+    assert status == 0
+    found = json.loads(out)
+    assert found["candidate"] == key
+    assert found["manifest"]["target"]["threads"] == 2
+    assert "p50" in err
+
+
+def test_a_goal_that_must_be_met(cli, store, tmp_path):
+    status, _, err = cli("export", store, "--out", tmp_path / "served", "--max-drop", "0", "--require", "--candidate",
+                         _second(store))  # fmt: skip
+    assert status == 1
+    assert "Remedy: " in err
+    assert not (tmp_path / "served").exists()
+
+
+def _second(store):
+    return deploykit.Report.open(store).rows[1].key
+
+
+def test_an_unknown_candidate(cli, store, tmp_path):
+    status, _, err = cli("export", store, "--candidate", "ffffff", "--out", tmp_path / "served")
+    assert status == 1
+    assert "unknown candidate 'ffffff'" in err
+
+
+def test_verify(cli, artifact, tmp_path):
+    status, out, _ = cli("verify", artifact, "--json")
+    assert (status, json.loads(out)["ok"]) == (0, True)
+    broken = tmp_path / "broken"
+    import shutil
+
+    shutil.copytree(artifact, broken)
+    model = broken / json.loads((broken / "manifest.json").read_text("utf-8"))["model"]
+    model.write_bytes(model.read_bytes()[:-1])
+    status, out, _ = cli("verify", broken)
+    assert status == 1
+    assert model.name in out
+
+
+def test_serve_until_ctrl_c(artifact):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deploykit", "serve", str(artifact), "--port", "0", "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        text = ""
+        while not text.endswith("}\n"):
+            line = process.stdout.readline()
+            assert line, process.stderr.read()
+            text += line
+        found = json.loads(text)
+        body = json.dumps({"instances": [[[0] * 8] * 8]}).encode()
+        request = urllib.request.Request(
+            f"{found['url']}/v1/models/{found['name']}:predict", body, {"Content-Type": "application/json"}
+        )
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            assert len(json.load(answer)["predictions"][0]) == 3
+        process.send_signal(signal.SIGINT)
+        assert process.wait(60) == 0
+        assert process.stderr.read() == ""
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_serve_something_else(cli, tmp_path):
+    status, _, err = cli("serve", tmp_path)
+    assert status == 1
+    assert "is no exported artifact" in err
+
+
+def test_doctor(cli):
+    status, out, _ = cli("doctor", "--json")
+    found = json.loads(out)
+    assert status == 0
+    assert {r["name"] for r in found["runtimes"]} >= {"litert", "onnxruntime", "tensorflow"}
+    assert found["version"] == deploykit.__version__
+
+
+# -- Ctrl-C ---------------------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_prints_the_report_so_far_and_the_next_sweep_goes_on(cli, desk, data_flags, tmp_path):
+    store = tmp_path / "runs"
+    command = [sys.executable, "-m", "deploykit", "sweep", desk / "net.onnx", *data_flags, "--store", store]
+    process = subprocess.Popen(
+        [*map(str, command), "--launches", "10000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    try:
+        for line in process.stderr:
+            if "timing" in line:
+                break
+        else:
+            pytest.fail("the sweep ended before it timed anything")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=120)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, err
+    assert "the same command goes on from" in err
+    assert "Traceback" not in err
+    assert out.splitlines()[0].startswith("Candidate")
+    status, out, err = cli("sweep", desk / "net.onnx", *data_flags, "--store", store, "--launches", 2, "--json")
+    assert status == 0
+    assert [r["status"] for r in json.loads(out)["rows"]] == ["measured", "measured"]
+
+
+def test_no_process_is_left_behind(tmp_path, artifact):
+    import psutil
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deploykit", "serve", str(artifact), "--port", "0"], stdout=subprocess.PIPE
+    )
+    assert process.stdout.readline()
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert family
+    process.kill()
+    process.communicate()
+    end = time.monotonic() + 60
+    while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family):
+        assert time.monotonic() < end, family
+        time.sleep(0.05)
