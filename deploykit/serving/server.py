@@ -51,9 +51,12 @@ class Server:
         self._stopped = threading.Event()
         self._lock = threading.Lock()
         modules = RUNTIMES.get(artifact.manifest.target.runtime).requires
-        self._workers = Workers(listeners, workers, modules, self.log)
+        self._workers = Workers(listeners, workers, modules, self.log, self.stop)
 
     def _start(self, *, trusted: bool) -> None:
+        manifest = file_digest(
+            self.artifact.path / MANIFEST
+        )  # read first: what is served later must be what is proved now
         checked = verify(self.artifact, trusted=trusted)
         if not checked:
             raise ServeError(
@@ -62,7 +65,7 @@ class Server:
         self._workers.serve(
             {
                 "artifact": str(self.artifact.path),
-                "manifest": file_digest(self.artifact.path / MANIFEST),
+                "manifest": manifest,
                 "host": self.host,
                 "port": self.port,
             }
@@ -108,7 +111,8 @@ class Server:
             ServeError: The server does not run.
         """
         if self._stopped.is_set():
-            raise ServeError(f"{self!r} does not run.", remedy="start it again with dk.serve.")
+            reason = f": {self._workers.failure}" if self._workers.failure else "."
+            raise ServeError(f"{self!r} does not run{reason}", remedy="start it again with dk.serve.")
         specs = {spec.name: spec for spec in self.artifact.manifest.inputs}
         given: Mapping[str, Any] = x if isinstance(x, Mapping) else {next(iter(specs)): x}
         with Client(self.url) as client:
@@ -130,13 +134,13 @@ class Server:
         """Block until the server is stopped: by Ctrl-C or SIGTERM (in the main thread), or by `stop` elsewhere.
 
         Raises:
-            ServeError: Its workers die again and again.
+            ServeError: A worker could not be restarted; the server has stopped.
         """
         with _interruptible(self):
-            while not self._stopped.wait(0.2):
-                if self._workers.failure is not None and not self._workers.alive:
-                    self.stop()
-                    raise self._workers.failure
+            while not self._stopped.wait(0.2):  # a wait without end could not be interrupted on Windows
+                pass
+        if self._workers.failure is not None:
+            raise self._workers.failure
 
     def __enter__(self) -> Self:
         return self

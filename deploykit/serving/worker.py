@@ -95,6 +95,7 @@ def _serve(app: Any, order: dict[str, Any], answers: Any) -> None:
         server_header=False,
         date_header=False,
         backlog=1024,
+        timeout_keep_alive=75,  # longer than the usual proxy's, so that no request meets a closing connection
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
     server = Server(config)

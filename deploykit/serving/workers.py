@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +24,10 @@ STOP_SECONDS = 12.0
 #: A worker that lived this long has proved itself: its end is an accident, not a pattern.
 _SETTLED_SECONDS = 10.0
 _MAX_FAILURES = 5
+
+
+class WorkerDeath(errors.ServeError):
+    """A worker ended, and nobody knows why."""
 
 
 class Worker:
@@ -61,6 +66,7 @@ class Worker:
         """Wait until it serves.
 
         Raises:
+            WorkerDeath: It ended without a word.
             DeploykitError: What kept it from serving.
         """
         timer = threading.Timer(START_SECONDS, self.process.kill)
@@ -73,7 +79,7 @@ class Worker:
             timer.cancel()
         if not line:
             code = self.process.wait()
-            raise errors.ServeError(f"a worker ended while it started (status {code}).", log=str(self._log))
+            raise WorkerDeath(f"a worker ended while it started (status {code}).", log=str(self._log))
         answer = parse(line)
         if "error" in answer:
             error = errors.from_json(answer["error"])
@@ -108,12 +114,25 @@ class Workers:
         count: How many workers.
         modules: Modules they import first.
         log: File for what they print.
+        on_failure: Called from a thread of its own when a worker is given up.
+
+    Attributes:
+        failure: Why a worker was given up; None while all is well.
+        restarts: How often a worker was started again.
     """
 
-    def __init__(self, listeners: list[socket.socket], count: int, modules: tuple[str, ...], log: Path) -> None:
+    def __init__(
+        self,
+        listeners: list[socket.socket],
+        count: int,
+        modules: tuple[str, ...],
+        log: Path,
+        on_failure: Callable[[], None],
+    ) -> None:
         self._listeners: list[socket.socket | None] = [*listeners] or [None]
         self._modules = modules
         self._log = log
+        self._on_failure = on_failure
         self._order: dict[str, Any] = {}
         self._stopping = threading.Event()
         self._lock = threading.Lock()
@@ -174,15 +193,14 @@ class Workers:
         return Worker(self._listeners[slot % len(self._listeners)], self._modules, self._log)
 
     def _keep(self, slot: int) -> None:
-        """Restart a worker whenever it dies, ever later, until it dies too often."""
+        """Restart a worker whenever it dies, ever later; give up when it says why it cannot, or dies too often."""
         failures, started = 0, time.monotonic()
         while True:
             self._workers[slot].process.wait()
             failures = 1 if time.monotonic() - started > _SETTLED_SECONDS else failures + 1
             if failures > _MAX_FAILURES:
-                self.failure = self.failure or errors.ServeError(
-                    f"a worker died {failures} times in a row.", remedy="see the log.", log=str(self._log)
-                )
+                text = f"a worker died {failures} times in a row."
+                self._give_up(errors.ServeError(text, remedy="see the log.", log=str(self._log)))
                 return
             if self._stopping.wait(0.0 if failures == 1 else min(0.1 * 2**failures, 3.0)):
                 return
@@ -197,9 +215,16 @@ class Workers:
             worker.order(self._order)
             try:
                 worker.ready()
+            except WorkerDeath:
+                continue
             except errors.DeploykitError as error:
-                if not self._stopping.is_set():
-                    self.failure = error
-                worker.process.kill()
-            else:
-                self.failure = None
+                self._give_up(error)
+                return
+
+    def _give_up(self, error: errors.DeploykitError) -> None:
+        """End the whole server: connections that the kernel gives to a worker that never comes back would hang."""
+        with self._lock:
+            if self._stopping.is_set() or self.failure is not None:
+                return
+            self.failure = error
+        threading.Thread(target=self._on_failure, name="deploykit-serve-failed", daemon=True).start()

@@ -6,12 +6,17 @@ import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-from deploykit.core.errors import ExportError
+from deploykit.core.artifact import Exportable
+from deploykit.core.candidate import Recipe, Target
+from deploykit.core.errors import ExportError, ServeError
 from deploykit.exporters._export import export
 from deploykit.exporters._verify import verify
 from deploykit.exporters._warmup import crc32c, predict_request, tensor_proto
+from deploykit.loading._load import load
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
+from deploykit.serving.server import serve
+from deploykit.testing.exporters import data_for
 
 #: Subset of tensorflow_serving/apis/*.proto and tensorflow_serving/config/model_server_config.proto.
 SCHEMA = """
@@ -96,6 +101,23 @@ def test_the_readme_says_that_clients_must_preprocess(artifact):
 
 def test_it_verifies(artifact):
     assert verify(artifact).difference == 0.0
+
+
+def test_an_artifact_whose_model_writes_files_runs_only_where_code_says_so(tmp_path, in_tensorflow):
+    path, mark = tmp_path / "writer", tmp_path / "mark"
+    in_tensorflow("writer", path=str(path), mark=str(mark))
+    model = load(path, trusted=True)
+    item = Exportable(path, model.format, "writer", Recipe(), Target("tensorflow"), model, data_for(model))
+    made = export(item, tmp_path / "out", layout="tfserving")
+    mark.unlink()
+    found = verify(made)
+    assert not found.ok
+    assert "'WriteFile'" in found.problems[0]
+    with pytest.raises(ServeError, match="'WriteFile'"):
+        serve(made, port=0)
+    assert not mark.exists()
+    assert verify(made, trusted=True).ok
+    assert mark.exists()
 
 
 @pytest.mark.parametrize(

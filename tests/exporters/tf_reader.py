@@ -18,3 +18,18 @@ def tensor(arguments, report):
     array = tf.make_ndarray(tensor_pb2.TensorProto.FromString(bytes.fromhex(arguments["proto"])))
     values = [v.decode() for v in array.ravel()] if array.dtype == object else array.ravel().tolist()
     return {"dtype": array.dtype.name, "shape": list(array.shape), "values": values}
+
+
+def writer(arguments, report):
+    """A SavedModel (batch, 4) → (batch, 4) that leaves a mark in the file system when it runs."""
+    import tensorflow as tf
+
+    module = tf.Module()
+
+    def call(features):
+        with tf.control_dependencies([tf.io.write_file(arguments["mark"], "run")]):
+            return {"same": tf.identity(features)}
+
+    function = tf.function(call, input_signature=[tf.TensorSpec((None, 4), tf.float32, name="features")])
+    tf.saved_model.save(module, arguments["path"], signatures=function)
+    return {}

@@ -159,19 +159,36 @@ def test_two_workers_share_a_port_and_one_outlives_the_other(made, golden):
         assert server.pids[1] == second
 
 
-def test_a_worker_that_cannot_come_back_is_given_up(made, tmp_path):
+def test_a_worker_that_cannot_come_back_ends_the_server_with_its_reason(made, tmp_path):
     artifact = Artifact.open(shutil.copytree(made("cnn_onnx").path, tmp_path / "copy"))
-    server = serve(artifact, port=0)
-    try:
+    with serve(artifact, port=0, workers=2) as server:
         (artifact.path / "model.onnx").write_bytes(b"changed while it was served")
         os.kill(server.pids[0], signal.SIGKILL)
         with pytest.raises(ServeError, match="has changed since it was checked") as caught:
             server.wait()
-        assert caught.value.log
+        assert "serve-" in caught.value.log
         assert not server.alive
         assert refuses(server.port)
-    finally:
-        server.stop()
+        assert all(map(gone, server.pids))
+        with pytest.raises(ServeError, match=r"does not run: .*has changed since it was checked"):
+            server.predict(np.zeros((1, 8, 8), np.uint8))
+
+
+def test_a_worker_that_dies_again_and_again_ends_the_server(made):
+    with serve(made("cnn_onnx"), port=0) as server:
+        killed = set()
+
+        def kill_and_look():
+            (pid,) = server.pids
+            if pid not in killed:
+                killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
+            return refuses(server.port)
+
+        until(kill_and_look, "the server to give up")
+        assert len(killed) == 6
+        with pytest.raises(ServeError, match="a worker died 6 times in a row"):
+            server.wait()
 
 
 def test_a_request_under_way_is_answered_while_the_server_stops(made):
