@@ -1,0 +1,56 @@
+# Everything runs in .venv, which is set up once and again whenever pyproject.toml changes.
+PYTHON ?= python3
+VENV := .venv
+ifeq ($(OS),Windows_NT)
+BIN := $(VENV)/Scripts
+else
+BIN := $(VENV)/bin
+endif
+STAMP := $(VENV)/.installed
+
+.PHONY: help demo lab test lint bench readme-tables clean
+
+help:
+	@echo "make demo           run the whole way on a small model: sweep, choose, export, serve (a few minutes)"
+	@echo "make lab            open JupyterLab on the Workbench notebook"
+	@echo "make test           lint, types, layers and all tests, notebooks and browser included"
+	@echo "make lint           lint, types and layers only"
+	@echo "make bench          start-up times, and the server beside FastAPI (wants a quiet machine)"
+	@echo "make readme-tables  write the adapters' tables of the README anew"
+	@echo "make clean          remove .venv, caches and built wheels; results in runs/ stay"
+	@echo "Another interpreter: make demo PYTHON=python3.12"
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; found = sys.version_info[:2]; sys.exit(0 if (3, 11) <= found < (3, 14) else "deploykit needs Python 3.11, 3.12 or 3.13; $(PYTHON) is %d.%d. Choose one: make PYTHON=python3.12" % found)'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "cannot make $(VENV): on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	@echo "installing deploykit[all] into $(VENV): about 3 GB, once"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]' --group dev
+	@touch $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/deploykit demo
+
+lab: $(STAMP)
+	$(BIN)/deploykit lab --folder runs/lab
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/python -m pytest
+
+bench: $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
+	$(BIN)/python tests/bench/startup.py
+	$(BIN)/python tests/bench/serve.py
+
+readme-tables: $(STAMP)
+	$(BIN)/python tests/readme_tables.py
+
+clean:
+	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
