@@ -131,6 +131,8 @@ def _walk(group: Any, prefix: str, shown: str) -> Iterator[tuple[str, Any]]:
         if depth > _MAX_DEPTH:
             raise ModelFileError(f"{shown}: {base!r} is nested too deeply.", remedy="do not use this file.")
         for key in current:
+            if not isinstance(key, str):
+                raise ModelFileError(f"{shown}: damaged: the name {key!r} is not UTF-8.", remedy=_AGAIN)
             path = f"{base}/{key}" if base else key
             number += 1
             if number > MAX_OBJECTS:

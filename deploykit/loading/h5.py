@@ -49,7 +49,10 @@ class H5(Format):
 
 
 def _config(file: Any, shown: str, contents: _hdf5.Contents) -> Any:
-    text = file.attrs.get("model_config")
+    try:
+        text = file.attrs.get("model_config")
+    except (OSError, RuntimeError, KeyError, ValueError) as error:
+        raise ModelFileError(f"{shown}: model_config is damaged: {error}.", remedy="save the model again.") from error
     if text is None:
         held = f"{len(contents.tensors)} arrays" if contents.tensors else "nothing"
         raise ModelFileError(
@@ -57,7 +60,7 @@ def _config(file: Any, shown: str, contents: _hdf5.Contents) -> Any:
             "model.save_weights has no architecture.",
             remedy="save the whole model with model.save('model.keras').",
         )
-    data = text if isinstance(text, bytes) else str(text).encode()
+    data = text if isinstance(text, bytes) else str(text).encode(errors="surrogateescape")
     check_json(data, f"{shown}: model_config")
     try:
         return parse(data)

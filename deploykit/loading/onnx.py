@@ -9,7 +9,7 @@ from typing import Any
 from deploykit.core import extras
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
-from deploykit.loading import _wire
+from deploykit.loading import _onnx_tensors, _wire
 from deploykit.loading._contract import Format, Summary
 
 #: Field numbers of ModelProto and their wire types.
@@ -53,9 +53,8 @@ class Onnx(Format):
     def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Check all tensors, then summarize the graph."""
         del trusted, imports
-        from deploykit.loading import _onnx_tensors
-
         model = _parse(path)
+        _check_texts(model, path)
         _check_versions(model, path)
         files: dict[str, None] = {}
         flaws: list[str] = []
@@ -93,6 +92,20 @@ def _parse(path: Path) -> Any:
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise ModelFileError(f"{path}: an ONNX file without a graph.", remedy=_AGAIN)
     return model
+
+
+def _check_texts(model: Any, path: Path) -> None:
+    """Refuse names that are no UTF-8, which protobuf gives as bytes."""
+    graph = model.graph
+    texts = [entry.domain for entry in model.opset_import]
+    texts += [item.name for item in (*graph.initializer, *graph.input, *graph.output, *graph.value_info)]
+    for node in graph.node:
+        texts += [node.name, node.op_type, node.domain, *node.input, *node.output]
+    for tensor, _ in _onnx_tensors.all_tensors(model):
+        texts += [tensor.name, *(text for entry in tensor.external_data for text in (entry.key, entry.value))]
+    for text in texts:
+        if not isinstance(text, str):
+            raise ModelFileError(f"{path}: damaged: the name {text!r} is not UTF-8.", remedy=_AGAIN)
 
 
 def _check_versions(model: Any, path: Path) -> None:

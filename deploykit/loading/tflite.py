@@ -41,8 +41,11 @@ class TfLite(Format):
         del trusted, imports
         check_bounds(path)
         interpreter = _interpreter(path)
-        inputs, outputs = _signature(interpreter)
-        layers, total, flaws = _layers(interpreter)
+        try:
+            inputs, outputs = _signature(interpreter)
+            layers, total, flaws = _layers(interpreter)
+        except (UnicodeDecodeError, ValueError, TypeError) as error:  # names that are no text, types that are none
+            raise _explain(path, error) from error
         flaws += _prepare(interpreter, path, dynamic=any(s.shape and None in s.shape for s in inputs))
         return Summary(inputs, outputs, layers, total, tuple(flaws))
 

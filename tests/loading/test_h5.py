@@ -89,3 +89,12 @@ def test_weights_that_are_no_numbers_are_named(copy):
         file["model_weights/conv/conv/kernel"][0, 0, 0, 0] = np.nan
     (warning,) = load(path).warnings
     assert "the weights 'model_weights/conv/conv/kernel' hold NaN" in warning
+
+
+def test_names_that_are_no_text(copy, refused):
+    path = copy("cnn_h5")
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"InputLayer", b"Input\xffayer"))
+    refused(path, ModelFileError, "model_config is damaged")
+    path.write_bytes(data.replace(b"depthwise\0", b"depth\xffise\0"))
+    refused(path, ModelFileError, "damaged")

@@ -302,3 +302,11 @@ def test_an_endless_loop_is_read_and_not_run(tmp_path):
     nodes = [relu(), helper.make_node("Loop", ["", "forever"], [], "loop", body=body)]
     flag = numpy_helper.from_array(np.array(True), "forever")
     assert [layer.type for layer in load(write(tmp_path / "m.onnx", nodes, weights=[flag])).layers] == ["Relu", "Loop"]
+
+
+def test_names_that_are_no_text(zoo, tmp_path, refused):
+    data = zoo("cnn_onnx").read_bytes()
+    for found in (b"Relu", b"flatten", b"conv_w", b"image"):
+        path = tmp_path / "m.onnx"
+        path.write_bytes(data.replace(found, b"\xff" * len(found)))
+        refused(path, ModelFileError, "damaged")
