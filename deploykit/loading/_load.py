@@ -21,7 +21,7 @@ from deploykit.sandbox.task import Report, Task
 READER = "deploykit.loading._load:read_summary"
 #: Reading a file's structure: the child is killed after this many seconds, or when it holds this many bytes.
 DEADLINE_S = 60.0
-MEMORY_BYTES = 4 << 30
+MEMORY_BYTES = 6 << 30
 #: The same where the framework must load the whole model.
 FULL_DEADLINE_S = 300.0
 FULL_MEMORY_BYTES = 8 << 30
