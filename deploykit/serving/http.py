@@ -282,8 +282,10 @@ def _not_json(error: Exception) -> BadRequestError:
 
 
 def _write_json(message: Any, outputs: Mapping[str, NDArray[Any]]) -> bytes:
+    """JSON text of plain data; values that are no numbers as the literals that clients of these protocols know."""
+    import msgspec
     import numpy as np
 
-    if all(a.dtype.kind != "f" or np.isfinite(a).all() for a in outputs.values()):  # NaN would become null
-        return dump(message)
+    if all(a.dtype.kind != "f" or np.isfinite(a).all() for a in outputs.values()):
+        return msgspec.json.encode(message)  # without dump's walk over the data: this is the path of every request
     return json.dumps(message).encode()
