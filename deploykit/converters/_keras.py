@@ -4,74 +4,56 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.errors import CandidateError, ModelFileError, UnsafeModelError, UnsupportedModelError
+from deploykit.converters._contract import Job
+from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.loading._keras_open import open_keras
 
 #: Name of the signature every tool reads by default.
 SIGNATURE = "serving_default"
 #: What TensorFlow accepts as the first part of a variable's name.
 _SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
-_UNKNOWN_CLASS = re.compile(r"[Cc]ould not (?:locate|deserialize) (?:class|function|object)? ?'?(?P<name>[\w.>]+)'?")
 
 
-def load(path: Path, *, trusted: bool, suffix: str = ".keras") -> Any:
-    """Load a Keras 3 model for inference.
+def load(job: Job, *, suffix: str = ".keras") -> Any:
+    """Load the Keras 3 model of a job.
 
     Args:
-        path: The file, whatever its ending.
-        trusted: Whether code inside the model may run.
+        job: Names the file, the modules it needs and whether it is trusted.
         suffix: The ending Keras expects of this kind of file.
+
+    Returns:
+        A functional or Sequential model; a subclassed model is called once and wrapped, since a model that was never
+        called has no graph to convert.
 
     Raises:
         UnsafeModelError: The model holds code and is not trusted.
-        UnsupportedModelError: It uses a class that cannot be found.
+        UnsupportedModelError: It uses a class that is not known, or its inputs are not known.
         ModelFileError: Keras cannot read the file.
     """
+    model = open_keras(job.source, suffix=suffix, imports=job.imports, trusted=job.trusted)
+    return model if getattr(model, "inputs", None) else _functional(model)
+
+
+def _functional(model: Any) -> Any:
     keras = require("keras", "tensorflow")
-    with _ending_in(path, suffix) as file:
-        try:
-            return keras.saving.load_model(file, compile=False, safe_mode=not trusted)
-        except Exception as error:  # Keras raises whatever its layers raise
-            raise _load_error(path, error) from error
-
-
-def _load_error(path: Path, error: Exception) -> Exception:
-    text = " ".join(str(error).split())
-    if "safe_mode" in text or "unsafe deserialization" in text:
-        return UnsafeModelError(
-            f"{path.name}: loading it would run code that comes with the model: {text[:300]}",
-            remedy="replace the layer, or pass trusted=True in code if you trust where the file comes from.",
+    shape = (model.get_build_config() or {}).get("input_shape")
+    if not (isinstance(shape, list | tuple) and all(d is None or isinstance(d, int) for d in shape)):
+        raise UnsupportedModelError(
+            f"the model is a {type(model).__name__}, a subclass of keras.Model whose inputs are not known.",
+            remedy="call it once on one array before you save it, or wrap it: keras.Model(inputs, model(inputs)).",
         )
-    if found := _UNKNOWN_CLASS.search(text):
-        return UnsupportedModelError(
-            f"{path.name} uses {found['name']!r}, which Keras does not know.",
-            remedy="register it with keras.saving.register_keras_serializable and pass imports=['its_module'].",
-        )
-    return ModelFileError(
-        f"{path.name}: Keras cannot read it: {type(error).__name__}: {text[:400]}",
-        remedy="load it in the version of Keras that wrote it, and save it again.",
-    )
-
-
-@contextlib.contextmanager
-def _ending_in(path: Path, suffix: str) -> Iterator[Path]:
-    """The file under a name with the ending Keras insists on."""
-    if path.suffix == suffix:
-        yield path
-        return
-    with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
-        named = Path(folder) / f"model{suffix}"
-        try:
-            named.symlink_to(path.resolve())
-        except OSError:  # no links on this file system, or not allowed
-            shutil.copyfile(path, named)
-        yield named
+    example = keras.Input(batch_shape=(None, *shape[1:]), dtype=model.input_dtype, name="input")
+    given = model(example)
+    flat = keras.tree.flatten(given)
+    names = list(given) if isinstance(given, dict) else [f"output_{i}" for i in range(len(flat))]
+    named = [keras.layers.Identity(name=name)(tensor) for name, tensor in zip(names, flat, strict=True)]
+    return keras.Model(example, named if len(named) > 1 else named[0], name=model.name)
 
 
 def save(model: Any, target: Path) -> None:
@@ -154,25 +136,17 @@ def _distinct(name: str, taken: set[str]) -> str:
     return fresh
 
 
-def output_names(model: Any, count: int) -> list[str]:
+def output_names(model: Any) -> list[str]:
     """Names of the outputs: of the layers that make them, each one once."""
     keras = require("keras", "tensorflow")
-    names = [model.layers[-1].name] if isinstance(model, keras.Sequential) else getattr(model, "output_names", ())
-    if len(names) != count:
-        names = [f"output_{i}" for i in range(count)]
+    if isinstance(model, keras.Sequential):
+        return [model.layers[-1].name]
     taken: set[str] = set()
-    return [_distinct(name, taken) for name in names]
+    return [_distinct(name, taken) for name in model.output_names]
 
 
-def call_once(model: Any) -> None:
-    """Call the model on zeros: some exporters refuse a model that was loaded and never called."""
-    tf = require("tensorflow", "tensorflow")
-    zeros = [tf.zeros([d or 1 for d in t.shape], t.dtype) for t in model.inputs]
-    model(_packed(model, zeros), training=False)
-
-
-def _packed(model: Any, tensors: Sequence[Any]) -> Any:
-    """Tensors in the structure the model was made with: one, a list or a dictionary."""
+def packed(model: Any, tensors: Sequence[Any]) -> Any:
+    """Tensors in the structure the model takes: one, a list or a dictionary."""
     keras = require("keras", "tensorflow")
     structure = getattr(model, "_inputs_struct", None)
     if structure is not None:
@@ -187,38 +161,30 @@ def export_saved_model(model: Any, target: Path) -> None:
     of several formats easier to compare, when they keep their names.
 
     Raises:
-        UnsupportedModelError: The model is not a graph of layers with known inputs, or cannot be traced.
+        UnsupportedModelError: The model cannot be traced.
     """
-    keras = require("keras", "tensorflow")
-    model = exportable(model)
-    archive = keras.export.ExportArchive()
-    try:
-        if getattr(model, "inputs", None):
-            _add_endpoint(archive, model)
-            archive.write_out(str(target), verbose=False)
-        else:
-            model.export(str(target), format="tf_saved_model", verbose=False)
-    except Exception as error:  # a layer's own code can raise anything while it is traced
-        if isinstance(error, MemoryError):
-            raise
-        text = " ".join(str(error).split())
-        raise UnsupportedModelError(
-            f"Keras cannot export {model.name!r} as a SavedModel: {type(error).__name__}: {text[:400]}",
-            remedy="make the model with the functional API, and its custom layers of TensorFlow or keras.ops only.",
-        ) from error
-
-
-def _add_endpoint(archive: Any, model: Any) -> None:
     keras, tf = require("keras", "tensorflow"), require("tensorflow", "tensorflow")
+    model = exportable(model)
     names = argument_names([t.name for t in model.inputs])
     specs = [tf.TensorSpec(t.shape, t.dtype, name=n) for t, n in zip(model.inputs, names, strict=True)]
 
     def serve(*tensors: Any) -> dict[str, Any]:
-        outputs = keras.tree.flatten(model(_packed(model, tensors), training=False))
-        return dict(zip(output_names(model, len(outputs)), outputs, strict=True))
+        outputs = keras.tree.flatten(model(packed(model, tensors), training=False))
+        return dict(zip(output_names(model), outputs, strict=True))
 
+    archive = keras.export.ExportArchive()
     archive.track(model)
-    archive.add_endpoint("serve", serve, input_signature=specs)
+    try:
+        archive.add_endpoint("serve", serve, input_signature=specs)
+        archive.write_out(str(target), verbose=False)
+    except MemoryError:
+        raise
+    except Exception as error:  # a layer's own code can raise anything while it is traced
+        text = " ".join(str(error).split())
+        raise UnsupportedModelError(
+            f"TensorFlow cannot trace {model.name!r}: {type(error).__name__}: {text[:400]}",
+            remedy="make the model with the functional API, and its custom layers of TensorFlow or keras.ops only.",
+        ) from error
 
 
 @contextlib.contextmanager

@@ -27,7 +27,7 @@ def write(saved_model: Path, target: Path) -> None:
     try:
         model, _ = convert.from_graph_def(
             graph,
-            name=saved_model.name,
+            name="deploykit",
             input_names=list(inputs),
             output_names=list(outputs),
             opset=OPSET,
@@ -37,34 +37,34 @@ def write(saved_model: Path, target: Path) -> None:
     except MemoryError:
         raise
     except Exception as error:  # tf2onnx raises what its handlers raise
-        raise _conversion_error(error, saved_model.name) from error
-    _check_operators(model, saved_model.name)
+        raise _conversion_error(error) from error
+    _check_operators(model)
     _name_batch(model)
     if model.ByteSize() > _LIMIT_BYTES:
         raise UnsupportedModelError(
-            f"{saved_model.name} gives {model.ByteSize() / 1e9:.1f} GB of ONNX; at most 2 GB fit into one file.",
+            f"the model gives {model.ByteSize() / 1e9:.1f} GB of ONNX; at most 2 GB fit into one file.",
             remedy="use the TensorFlow runtime for this model.",
         )
     onnx.save(model, str(target))
 
 
-def _conversion_error(error: Exception, name: str) -> UnsupportedModelError:
+def _conversion_error(error: Exception) -> UnsupportedModelError:
     text = " ".join(str(error).split())
     found = re.search(r"[Oo]p(?:erator)? (?:type )?\[?'?(?:name: )?(?P<op>\w+)", text)
     what = f" ({found['op']})" if found else ""
     return UnsupportedModelError(
-        f"tf2onnx cannot convert {name}{what}: {type(error).__name__}: {text[:400]}",
+        f"tf2onnx cannot convert the model{what}: {type(error).__name__}: {text[:400]}",
         remedy="use LiteRT or TensorFlow for this model, or replace the layer.",
     )
 
 
-def _check_operators(model: Any, name: str) -> None:
+def _check_operators(model: Any) -> None:
     """tf2onnx leaves what it cannot convert in the graph under its TensorFlow name."""
     onnx = require("onnx", "tensorflow")
     unknown = sorted({n.op_type for n in _nodes(model.graph) if n.domain == "" and not onnx.defs.has(n.op_type)})
     if unknown:
         raise UnsupportedModelError(
-            f"ONNX has no operator for {', '.join(unknown)} in {name}.",
+            f"ONNX has no operator for {', '.join(unknown)}, which the model needs.",
             remedy="use LiteRT or TensorFlow for this model, or replace the layers that need it.",
         )
 

@@ -25,7 +25,7 @@ def converter_of(saved_model: Path) -> Any:
     except (KeyError, ValueError) as error:
         signature_function(saved_model)  # says which signatures there are
         text = " ".join(str(error).split())
-        raise UnsupportedModelError(f"TFLite cannot read {saved_model.name}: {text[:300]}") from error
+        raise UnsupportedModelError(f"TFLite cannot read the SavedModel: {text[:300]}") from error
 
 
 def fixed_batch_converter_of(saved_model: Path) -> Any:
@@ -47,7 +47,7 @@ def fixed_batch_converter_of(saved_model: Path) -> Any:
     return converter
 
 
-def converted(converter: Any, name: str) -> bytes:
+def converted(converter: Any) -> bytes:
     """Run the converter.
 
     Raises:
@@ -58,19 +58,19 @@ def converted(converter: Any, name: str) -> bytes:
     except MemoryError:
         raise
     except Exception as error:  # the converter's own class is private; what it wraps can be anything
-        raise conversion_error(error, name) from error
+        raise conversion_error(error) from error
 
 
-def conversion_error(error: Exception, name: str) -> UnsupportedModelError:
+def conversion_error(error: Exception) -> UnsupportedModelError:
     """The converter's message, which quotes the whole graph, in one line that names the operators."""
     text = " ".join(str(error).split())
     if operators := missing_operators(text):
         return UnsupportedModelError(
-            f"TFLite has no operator for {', '.join(operators)} in {name}.",
+            f"TFLite has no operator for {', '.join(operators)}, which the model needs.",
             remedy="use ONNX Runtime or TensorFlow for this model, or replace the layers that need it.",
         )
     return UnsupportedModelError(
-        f"TFLite cannot convert {name}: {text[:400]}",
+        f"TFLite cannot convert the model: {text[:400]}",
         remedy="use ONNX Runtime or TensorFlow for this model; the log has the converter's full message.",
     )
 
@@ -91,16 +91,16 @@ def write(saved_model: Path, target: Path, notes: dict[str, Any], setup: Any = N
         setup: Called with the converter before it runs, to set quantization options.
     """
     try:
-        content = _attempt(converter_of(saved_model), saved_model, setup)
+        content = _attempt(converter_of(saved_model), setup)
     except UnsupportedModelError as error:
         if "TensorList" not in error.message:
             raise
-        content = _attempt(fixed_batch_converter_of(saved_model), saved_model, setup)
+        content = _attempt(fixed_batch_converter_of(saved_model), setup)
         notes["batch"] = "fixed at 1: TFLite has recurrent layers only for a known batch size"
     target.write_bytes(content)
 
 
-def _attempt(converter: Any, saved_model: Path, setup: Any) -> bytes:
+def _attempt(converter: Any, setup: Any) -> bytes:
     if setup is not None:
         setup(converter)
-    return converted(converter, saved_model.name)
+    return converted(converter)

@@ -21,7 +21,7 @@ class H5ToKeras(Converter):
 
     def _convert(self, job: Job) -> None:
         try:
-            model = _keras.load(job.source, trusted=job.trusted, suffix=".h5")
+            model = _keras.load(job, suffix=".h5")
         except UnsafeModelError:
             raise
         except ModelFileError as error:

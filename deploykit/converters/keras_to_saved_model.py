@@ -19,7 +19,7 @@ class KerasToSavedModel(Converter):
     produces = "saved_model"
 
     def _convert(self, job: Job) -> None:
-        _keras.export_saved_model(_keras.load(job.source, trusted=job.trusted), job.target)
+        _keras.export_saved_model(_keras.load(job), job.target)
 
 
 ADAPTER = KerasToSavedModel()

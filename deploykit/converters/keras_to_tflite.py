@@ -19,7 +19,7 @@ class KerasToTFLite(Converter):
     produces = "tflite"
 
     def _convert(self, job: Job) -> None:
-        model = _keras.load(job.source, trusted=job.trusted)
+        model = _keras.load(job)
         with _keras.as_saved_model(model) as folder:
             _tflite.write(folder, job.target, job.notes)
 

@@ -28,8 +28,9 @@ class Parameter(Plain):
         minimum: Smallest number allowed.
         maximum: Largest number allowed.
         step: Step of a slider.
-        unit: Unit of a number, for example ``"epochs"``.
+        unit: Unit of a number, for example ``"epochs"``; ``"share"`` is shown in percent.
         choices: Allowed values of a choice.
+        shown: Part of a recipe's label even at its default.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Parameter(Plain):
     step: float | None = None
     unit: str = ""
     choices: tuple[str, ...] = ()
+    shown: bool = False
 
     def check(self, value: Any, owner: str) -> Value:
         """The value in its canonical type.

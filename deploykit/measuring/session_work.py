@@ -60,8 +60,6 @@ def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     steps = max(1, len(whole[0]) // size)
     inputs = [[a[i * size : (i + 1) * size].copy() for a in whole] for i in range(steps)]
     _opened = _Opened(session, inputs, resident_before=resident)
-    gc.collect()
-    gc.freeze()
     gc.disable()
     return {"inputs": steps, "delegate": session.delegate}
 

@@ -33,7 +33,8 @@ class MeanError(Metric):
         import numpy as np
 
         difference = outputs.reshape(len(outputs), -1).astype(np.float64) - truth.reshape(len(truth), -1)
-        return self._error(difference).mean(axis=1)
+        found: NDArray[np.float64] = self._error(difference).mean(axis=1)
+        return found
 
     @abstractmethod
     def _error(self, difference: NDArray[np.float64]) -> NDArray[np.float64]:

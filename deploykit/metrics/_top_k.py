@@ -35,9 +35,10 @@ class TopK(Metric):
         import numpy as np
 
         if outputs.shape[1] == 1:
-            return ((outputs[:, 0] > 0.5).astype(np.int64) == truth).astype(np.float64)
-        if self.k == 1:
+            hit = (outputs[:, 0] > 0.5) == truth
+        elif self.k == 1:
             hit = outputs.argmax(axis=1) == truth
         else:
             hit = (np.argpartition(-outputs, self.k - 1, axis=1)[:, : self.k] == truth[:, None]).any(axis=1)
-        return (hit & np.isfinite(outputs).all(axis=1)).astype(np.float64)
+        found: NDArray[np.float64] = (hit & np.isfinite(outputs).all(axis=1)).astype(np.float64)
+        return found

@@ -33,7 +33,8 @@ class Agreement(Metric):
         import numpy as np
 
         same = outputs.argmax(axis=1) == truth.argmax(axis=1)
-        return (same & np.isfinite(outputs).all(axis=1)).astype(np.float64)
+        found: NDArray[np.float64] = (same & np.isfinite(outputs).all(axis=1)).astype(np.float64)
+        return found
 
 
 ADAPTER = Agreement()

@@ -35,7 +35,8 @@ class OutputFidelity(Metric):
         original = truth.reshape(len(truth), -1).astype(np.float64)
         difference = np.abs(outputs.reshape(len(outputs), -1) - original).sum(axis=1)
         scale = np.maximum(np.abs(original).sum(axis=1), np.finfo(np.float64).tiny)
-        return np.nan_to_num(np.clip(1 - difference / scale, 0, 1))
+        found: NDArray[np.float64] = np.nan_to_num(np.clip(1 - difference / scale, 0, 1))
+        return found
 
 
 ADAPTER = OutputFidelity()

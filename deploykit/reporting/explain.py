@@ -68,7 +68,10 @@ def _quality(measurement: Measurement, *, relative: bool) -> list[str]:
         f"(paired, 95 % interval)."
     ]
     if measurement.flips:
-        lines.append(f"{len(measurement.flips)} examples get another answer than from the model as given.")
+        count = len(measurement.flips)
+        lines.append(
+            f"{count} example{'s get' if count != 1 else ' gets'} another answer than from the model as given."
+        )
     if (confirmed := measurement.confirmation) is not None:
         agrees = confirmed.change.low <= score.change.value <= confirmed.change.high
         lines.append(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import gc
 import importlib
 import os
 import queue
@@ -162,6 +163,9 @@ def main() -> None:
         control = socket.socket(fileno=_detach_input())
         _redirect(log)
         preload(group)
+        # What was imported is never collected: children share its pages instead of copying them.
+        gc.collect()
+        gc.freeze()
         control.sendall(b"r")
         serve_forks(control, log)
     else:

@@ -84,6 +84,10 @@ class SweepHandle:
         self._cancel.set()
         self._resume.set()
 
+    def join(self, timeout_s: float | None = None) -> None:
+        """Wait for the end, or for some seconds."""
+        self._thread.join(timeout_s)
+
     def wait(self, timeout_s: float | None = None) -> Report:
         """Wait for the end and return the report.
 
@@ -213,7 +217,7 @@ def sweep(
         )  # fmt: skip
         try:
             while handle.running:
-                handle.wait(0.2)
+                handle.join(0.2)
         except KeyboardInterrupt:
             handle.cancel()
         return handle.wait()

@@ -66,9 +66,7 @@ class State:
 
     def built(self, key: str, built: Built, notes: dict[str, Any]) -> None:
         """Note a candidate's artifact."""
-        self._put(
-            replace(self.row(key), artifact=built.path, artifact_digest=built.digest, notes=notes), say=False
-        )
+        self._put(replace(self.row(key), artifact=built.path, artifact_digest=built.digest, notes=notes), say=False)
 
     def scored(self, key: str, built: Built, scored: Scored) -> None:
         """Note a candidate's scores; its latency stays if it was known."""
@@ -142,7 +140,7 @@ class State:
     def _seconds_left(self, phase: _Phase) -> float | None:
         if phase in {"done", "cancelled"}:
             return 0.0
-        known = {k: statistics.mean(v[-8:]) for k, v in self._seconds.items() if v}
+        known = {k: statistics.median(v) for k, v in self._seconds.items() if v}
         if self._left["launch"] and "launch" not in known:
             sessions = sum(r.status != "failed" for r in self._rows.values()) + 2
             known["launch"] = 0.45 * sessions  # typical of small models; replaced by the first launch

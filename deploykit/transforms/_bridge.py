@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from deploykit.converters._keras import packed
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import align
@@ -287,12 +288,3 @@ def arranged(model: Any, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]
     names = list(feeds)
     order = align([t.name for t in model.inputs], names)
     return [np.asarray(feeds[names[j]], t.dtype) for t, j in zip(model.inputs, order, strict=True)]
-
-
-def packed(model: Any, arrays: list[Any]) -> Any:
-    """Arrays in the structure the model takes: one, a list or a dictionary."""
-    keras = require("keras", "tensorflow")
-    structure = getattr(model, "_inputs_struct", None)
-    if structure is not None:
-        return keras.tree.pack_sequence_as(structure, arrays)
-    return arrays[0] if len(arrays) == 1 else arrays

@@ -33,23 +33,24 @@ def prepared(job: TransformJob) -> Iterator[Path]:
     nodes = onnx.load(str(job.source), load_external_data=False).graph.node
     if marks := sorted({n.op_type for n in nodes} & (_MARKS | _INTEGER)):
         raise UnsupportedModelError(
-            f"{job.source.name} is quantized already: it has {', '.join(marks)}.",
+            f"the model is quantized already: it has {', '.join(marks)}.",
             remedy="quantize the float model it was made from.",
         )
     quantization = require("onnxruntime.quantization.shape_inference", "")
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
-        path = Path(folder) / "prepared.onnx"
+        source, path = job.source.resolve(), Path(folder) / "prepared.onnx"
         # Symbolic shape inference needs SymPy, and fails on graphs it does not know; the plain one finds less.
         for skip_symbolic in (False, True) if installed("sympy") else (True,):
             try:
-                quantization.quant_pre_process(str(job.source), str(path), skip_symbolic_shape=skip_symbolic)
+                with contextlib.chdir(folder):  # symbolic shape inference leaves a file where it fails
+                    quantization.quant_pre_process(str(source), str(path), skip_symbolic_shape=skip_symbolic)
                 break
             except Exception as error:  # whatever the graph makes it stumble over
                 what = "shape inference" if skip_symbolic else "symbolic shape inference"
                 job.notes["preparation"] = f"{what} failed: {' '.join(str(error).split())[:200]}"
                 path.unlink(missing_ok=True)
         else:
-            path = job.source
+            path = source
         yield path
 
 
@@ -67,7 +68,7 @@ def attempt(job: TransformJob, quantize: Any, *arguments: Any, **options: Any) -
     except Exception as error:  # the quantizer raises whatever the graph makes it stumble over
         text = " ".join(str(error).split())
         raise CandidateError(
-            f"ONNX Runtime cannot quantize {job.source.name}: {type(error).__name__}: {text[:400]}",
+            f"ONNX Runtime cannot quantize the model: {type(error).__name__}: {text[:400]}",
             remedy="try other settings of this technique; the log has the traceback.",
         ) from error
     onnx = require("onnx", "")
@@ -75,7 +76,7 @@ def attempt(job: TransformJob, quantize: Any, *arguments: Any, **options: Any) -
     if not counts.get("quantized"):
         job.target.unlink()
         raise UnsupportedModelError(
-            f"ONNX Runtime found nothing to quantize in {job.source.name}.",
+            "ONNX Runtime found nothing to quantize in the model.",
             remedy="let more kinds of operators be quantized, or leave out this technique for the model.",
         )
     job.notes |= counts

@@ -30,7 +30,7 @@ def signature_inputs(saved_model: Path) -> tuple[dict[str, Any], int]:
     bodies = (graph.node, *(function.node_def for function in graph.library.function))
     if any(node.op in _LOOPS for nodes in bodies for node in nodes):
         raise UnsupportedModelError(
-            f"TFLite cannot calibrate {saved_model.name}: it has a loop (a recurrent layer that is not unrolled).",
+            "TFLite cannot calibrate the model: it has a loop (a recurrent layer that is not unrolled).",
             remedy="use quantize_dynamic for this model, or build the layer with unroll=True.",
         )
     taken = signature.structured_input_signature[1]
@@ -51,7 +51,7 @@ def quantize(job: TransformJob, setup: Any) -> None:
     if not any(counts.get(kind) for kind in ("int8", "float16")):
         job.target.unlink()
         raise UnsupportedModelError(
-            f"TFLite found nothing to quantize in {job.source.name}: it has no large enough weights.",
+            "TFLite found nothing to quantize: it leaves weights of fewer than 1024 elements as they are.",
             remedy="leave out this technique for the model.",
         )
     job.notes |= operators(content)

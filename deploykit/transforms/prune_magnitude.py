@@ -47,7 +47,7 @@ class _TFMOT(Variant):
 
     def _apply(self, job: TransformJob) -> None:
         data = job.require_data(self.label, "train")
-        model = _keras.load(job.source, trusted=job.trusted)
+        model = _keras.load(job)
         plan = _finetune.plan(job, data)
         pruning = _Pruning(job["sparsity"], job["schedule"], plan.steps)
         if not job["small_layers"]:
@@ -174,7 +174,7 @@ class PruneMagnitude(Transform):
     """Sets the smallest weights of each layer to zero while fine-tuning the others."""
 
     name = "prune_magnitude"
-    label = "Magnitude pruning"
+    label = "magnitude pruning"
     help = (
         "Sets the smallest weights to zero and fine-tunes the rest. Makes the compressed file smaller; no runtime here "
         "skips single zeros, so it is no faster."
@@ -189,6 +189,8 @@ class PruneMagnitude(Transform):
             minimum=0.0,
             maximum=0.99,
             step=0.05,
+            unit="share",
+            shown=True,
         ),
         Parameter(
             "schedule",
@@ -213,11 +215,11 @@ class PruneMagnitude(Transform):
             step=1,
             unit="epochs",
         ),
-        Parameter("batch_size", "int", 32, "Examples a step.", minimum=1, maximum=65536, step=1, unit="examples"),
+        Parameter("batch_size", "int", 64, "Examples a step.", minimum=1, maximum=65536, step=1, unit="examples"),
         Parameter(
             "learning_rate",
             "float",
-            5e-4,
+            1e-3,
             "Of Adam at the first step of fine-tuning; it falls along a cosine.",
             minimum=1e-7,
             maximum=1.0,

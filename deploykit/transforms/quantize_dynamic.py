@@ -62,7 +62,7 @@ class QuantizeDynamic(Transform):
     """Quantizes weights ahead of time and activations on the fly; needs no data."""
 
     name = "quantize_dynamic"
-    label = "Int8 dynamic"
+    label = "int8 dynamic"
     help = (
         "A quarter of the size without calibration data. Faster where matrix products prevail (dense layers, recurrent "
         "networks, transformers); convolutions gain little."

@@ -33,7 +33,7 @@ class QuantizeFloat16(Transform):
     """Stores the weights in half precision."""
 
     name = "quantize_float16"
-    label = "Float16 weights"
+    label = "float16 weights"
     help = (
         "Halves the file at next to no loss of accuracy; no faster on CPUs. For TFLite only: ONNX Runtime has no "
         "float16 arithmetic for CPUs, and converts back and forth at every operator."

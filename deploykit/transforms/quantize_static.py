@@ -131,7 +131,7 @@ class QuantizeStatic(Transform):
     """Quantizes weights and activations with ranges from calibration data."""
 
     name = "quantize_static"
-    label = "Int8 static"
+    label = "int8 static"
     help = (
         "Integer arithmetic throughout: a quarter of the size, and the fastest on CPUs for convolutional networks. "
         "Accuracy depends on the calibration data and on which operators are quantized."

@@ -1,0 +1,144 @@
+"""What every technique must do. A test module derives from the suites here and parametrizes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+from deploykit.core.candidate import Step
+from deploykit.core.errors import DatasetError, SettingError
+from deploykit.core.parameter import Parameter
+from deploykit.loading._contract import FORMATS
+from deploykit.loading._load import load
+from deploykit.sandbox.task import PRELOAD
+from deploykit.testing import work
+from deploykit.transforms._contract import TRANSFORMS, Need
+
+
+class TechniqueConformance:
+    """Derive, and give a fixture ``name`` (a technique). Runs nothing."""
+
+    def test_facts(self, name: str) -> None:
+        """Declared facts are complete and consistent."""
+        technique = TRANSFORMS.get(name)
+        assert technique.label
+        assert technique.help.endswith(".")
+        assert technique.family in ("quantize", "prune", "cluster", "distill", "other")
+        names = [v.name for v in technique.variants]
+        assert names
+        assert len(set(names)) == len(names)
+        for variant in technique.variants:
+            assert technique.variant(variant.name) is variant
+            assert variant.label
+            assert variant.accepts
+            assert all(f in FORMATS for f in (*variant.accepts, variant.produces))
+            assert set(variant.needs) <= set(get_args(Need))
+            assert variant.group in PRELOAD
+            assert not variant.missing()
+            assert all(variant.versions().values())
+
+    def test_every_parameter_matters_somewhere(self, name: str) -> None:
+        """Variants use declared parameters only, and each parameter is used by one at least."""
+        technique = TRANSFORMS.get(name)
+        declared = {p.name for p in technique.parameters}
+        assert len(declared) == len(technique.parameters)
+        assert {used for v in technique.variants for used in v.uses} == declared
+
+    def test_parameters_are_described(self, name: str) -> None:
+        """Each has a sentence of help and a default within its own range, and survives JSON."""
+        for parameter in TRANSFORMS.get(name).parameters:
+            assert parameter.help.endswith("."), parameter.name
+            assert parameter.check(parameter.default, name) == parameter.default
+            assert Parameter.from_json(json.loads(json.dumps(parameter.to_json()))) == parameter
+            if parameter.kind in ("float", "int"):
+                assert parameter.minimum is not None, f"{parameter.name} has no lower bound"
+
+    def test_steps_survive_json(self, name: str) -> None:
+        """A step with all parameters is the same after a round trip, and is described by its label alone."""
+        technique = TRANSFORMS.get(name)
+        step = Step(name, technique.complete({}))
+        assert Step.from_json(json.loads(json.dumps(step.to_json()))) == step
+        assert technique.describe({}) == technique.label
+
+    def test_an_unknown_parameter_is_refused(self, name: str) -> None:
+        """The error lists the known ones."""
+        technique = TRANSFORMS.get(name)
+        message = _refusal(lambda: technique.complete({"zeal": 1}))
+        assert "zeal" in message
+        assert name in message
+        assert all(p.name in message for p in technique.parameters)
+
+    def test_values_out_of_range_are_refused(self, name: str) -> None:
+        """The error names the technique, the parameter and what is allowed."""
+        technique = TRANSFORMS.get(name)
+        for parameter in technique.parameters:
+            for value, allowed in _bad_values(parameter):
+                given = {parameter.name: value}
+                message = _refusal(lambda given=given: technique.complete(given))  # type: ignore[misc]
+                assert f"{name}: {parameter.name}" in message
+                assert allowed in message, message
+
+
+class VariantConformance:
+    """Derive, and give fixtures ``name``, ``variant``, ``source`` (a model it reads) and ``data`` (a saved Dataset)."""
+
+    def test_a_loadable_model_is_written(
+        self, name: str, variant: str, source: Path, data: Path, tmp_path: Path
+    ) -> None:
+        """The file is of the declared format, keeps the signature's names, and gives finite outputs near the source's."""
+        import numpy as np
+
+        declared = TRANSFORMS.get(name).variant(variant)
+        target = tmp_path / "target"  # no ending: files in a store have none
+        notes = work.transformed(name, variant, source, target, data, **quick(name))
+        assert json.loads(json.dumps(notes)) == notes
+        before, after = load(source), load(target)
+        assert after.format == declared.produces
+        assert {s.name for s in after.inputs} == {s.name for s in before.inputs}
+        assert {s.name for s in after.outputs} == {s.name for s in before.outputs}
+        feeds = {before.inputs[0].name: np.random.default_rng(0).random((6, 8, 8, 1), np.float32)}
+        given, found = (work.predicted(p, f, feeds) for p, f in ((source, before.format), (target, after.format)))
+        for key, value in given.items():
+            assert found[key].shape == value.shape
+            assert np.isfinite(found[key]).all()
+            assert np.abs(found[key] - value).mean() < 0.2, "outputs have nothing in common with the source's"
+        assert target.read_bytes() != source.read_bytes() if source.is_file() else True
+
+    def test_missing_data_are_named(self, name: str, variant: str, source: Path, tmp_path: Path) -> None:
+        """Without data, a variant that needs them says so; one that does not works."""
+        needs = TRANSFORMS.get(name).variant(variant).needs
+        try:
+            work.transformed(name, variant, source, tmp_path / "target", None, **quick(name))
+        except DatasetError as error:
+            assert needs  # noqa: PT017
+            assert needs[0] in str(error)  # noqa: PT017
+        else:
+            assert not needs
+
+
+def quick(name: str) -> dict[str, Any]:
+    """Settings that make a technique quick to run."""
+    declared = {p.name for p in TRANSFORMS.get(name).parameters}
+    return {k: v for k, v in {"epochs": 1, "batch_size": 8, "train_examples": 32}.items() if k in declared}
+
+
+def _bad_values(parameter: Parameter) -> list[tuple[Any, str]]:
+    if parameter.kind == "choice":
+        return [("astrology", parameter.choices[0])]
+    if parameter.kind == "bool":
+        return [("yes", "true or false")]
+    found: list[tuple[Any, str]] = [("many", "number")]
+    if parameter.minimum is not None:
+        found.append((parameter.minimum - 1, f"{parameter.minimum:g}"))
+    if parameter.maximum is not None:
+        found.append((parameter.maximum + 1, f"{parameter.maximum:g}"))
+    return found
+
+
+def _refusal(call: Any) -> str:
+    try:
+        call()
+    except SettingError as error:
+        return str(error)
+    raise AssertionError("a bad setting was accepted")

@@ -1,0 +1,209 @@
+"""Task functions that convert, transform and run models in child processes, for the conformance suites and tests."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.converters import _keras
+from deploykit.converters._contract import CONVERTERS, Job
+from deploykit.core.candidate import Target
+from deploykit.core.dataset import Dataset
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sandbox.supervisor import shared
+from deploykit.sandbox.task import Report, Task
+from deploykit.testing import architectures
+from deploykit.transforms._contract import TRANSFORMS, TransformJob
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+def make(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: save the architecture ``name`` at ``path``, with examples and its outputs beside it as ``.npz``."""
+    import keras
+    import numpy as np
+
+    del report
+    path = Path(arguments["path"])
+    model = architectures.build(arguments["name"])
+    _keras.save(model, path)
+    feeds = architectures.examples(model, arguments["count"])
+    found = keras.tree.flatten(model(_keras.packed(model, list(feeds.values())), training=False))
+    outputs = dict(zip(_keras.output_names(model), map(np.asarray, found), strict=True))
+    store(path.with_suffix(".inputs.npz"), feeds)
+    store(path.with_suffix(".outputs.npz"), outputs)
+    return {"inputs": list(feeds), "outputs": list(outputs)}
+
+
+def convert(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: run one converter."""
+    del report
+    converter = CONVERTERS.get(arguments["converter"])
+    job = Job(
+        Path(arguments["source"]),
+        Path(arguments["target"]),
+        converter.accepts,
+        trusted=arguments.get("trusted", False),
+    )
+    converter.convert(job)
+    return {"notes": job.notes}
+
+
+def transform(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: run one variant of a technique."""
+    technique = TRANSFORMS.get(arguments["technique"])
+    variant = technique.variant(arguments["variant"])
+    job = TransformJob(
+        Path(arguments["source"]),
+        Path(arguments["target"]),
+        min(variant.accepts),
+        parameters=technique.complete(arguments["parameters"]),
+        data=Dataset.open(Path(arguments["data"])) if arguments["data"] else None,
+        seed=arguments["seed"],
+        report=report,
+    )
+    variant.apply(job)
+    return {"notes": job.notes}
+
+
+def predict(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: run a model on the ``.npz`` file ``inputs`` and write ``outputs``."""
+    import numpy as np
+
+    del report
+    with np.load(arguments["inputs"], allow_pickle=False) as file:
+        feeds = dict(file)
+    path = Path(arguments["path"])
+    if runtime := arguments["runtime"]:
+        session = RUNTIMES.get(runtime).open(path, Target(runtime), arguments["format"])
+        outputs = session.predict(feeds)
+        session.close()
+    else:
+        outputs = _predict_keras(path, arguments["format"], feeds)
+    store(Path(arguments["outputs"]), outputs)
+    return {"outputs": list(outputs)}
+
+
+def _predict_keras(path: Path, format_name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    import keras
+    import numpy as np
+
+    model = _keras.load(Job(path, path, format_name), suffix=f".{format_name}")
+    found = keras.tree.flatten(model(_keras.packed(model, [feeds[t.name] for t in model.inputs]), training=False))
+    return dict(zip(_keras.output_names(model), map(np.asarray, found), strict=True))
+
+
+def bridge(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: carry the architecture ``name`` to tf_keras and back.
+
+    Returns:
+        Differences of the outputs: after bridging, with other weights in the copy, and after copying them back.
+    """
+    from deploykit.transforms._bridge import to_tf_keras
+
+    del report
+    model = architectures.build(arguments["name"])
+    feeds = architectures.examples(model, 8)
+    made = to_tf_keras(model)
+    before = made.difference(feeds)
+    for pair in made.pairs:
+        pair.twin.set_weights([w * 1.1 for w in pair.twin.get_weights()])
+    moved = made.difference(feeds)
+    made.copy_back()
+    return {"before": before, "moved": moved, "after": made.difference(feeds)}
+
+
+# -- called by tests --------------------------------------------------------------------------------------------------
+
+
+def run(function: str, group: Any, *, fresh: bool = False, **arguments: Any) -> dict[str, Any]:
+    """Run a task function of this module in a child."""
+    task = Task(f"deploykit.testing.work:{function}", arguments, group, fresh=fresh, name=function)
+    return shared().run(task)
+
+
+def made(name: str, folder: Path, count: int = 24) -> Path:
+    """An architecture as a ``.keras`` file; `examples_of` and `outputs_of` give what was computed with it."""
+    path = folder / f"{name}.keras"
+    if not path.exists():
+        run("make", "tensorflow", name=name, path=str(path), count=count)
+    return path
+
+
+def converted(converter: str, source: Path, target: Path, *, trusted: bool = False) -> dict[str, Any]:
+    """Convert in a child; gives the notes."""
+    group = CONVERTERS.get(converter).group
+    result = run("convert", group, converter=converter, source=str(source), target=str(target), trusted=trusted)
+    notes: dict[str, Any] = result["notes"]
+    return notes
+
+
+def transformed(
+    technique: str,
+    variant: str,
+    source: Path,
+    target: Path,
+    data: Path | None = None,
+    *,
+    seed: int = 0,
+    **parameters: Any,
+) -> dict[str, Any]:
+    """Apply a variant in a child; gives the notes."""
+    result = run(
+        "transform",
+        TRANSFORMS.get(technique).variant(variant).group,
+        technique=technique,
+        variant=variant,
+        source=str(source),
+        target=str(target),
+        data=str(data) if data else "",
+        parameters=parameters,
+        seed=seed,
+    )
+    notes: dict[str, Any] = result["notes"]
+    return notes
+
+
+def predicted(path: Path, format_name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Outputs of a model file by name, run by the first runtime of its format, or by Keras."""
+    runtime = next((r for r in RUNTIMES.all() if format_name in r.accepts), None)
+    given, found = path.with_name(f"{path.name}.given.npz"), path.with_name(f"{path.name}.found.npz")
+    store(given, feeds)
+    run(
+        "predict",
+        runtime.group if runtime else "tensorflow",
+        fresh=runtime is not None and runtime.group != "light",
+        path=str(path),
+        format=format_name,
+        runtime=runtime.name if runtime else "",
+        inputs=str(given),
+        outputs=str(found),
+    )
+    return arrays(found)
+
+
+def store(path: Path, found: Mapping[str, Any]) -> None:
+    """Write arrays as an ``.npz`` file."""
+    import numpy as np
+
+    np.savez(path, **found)
+
+
+def arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of an ``.npz`` file."""
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def examples_of(path: Path) -> dict[str, NDArray[Any]]:
+    """The examples `made` has computed outputs for."""
+    return arrays(path.with_suffix(".inputs.npz"))
+
+
+def outputs_of(path: Path) -> dict[str, NDArray[Any]]:
+    """The outputs `made` has computed."""
+    return arrays(path.with_suffix(".outputs.npz"))
