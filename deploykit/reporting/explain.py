@@ -69,9 +69,8 @@ def _quality(measurement: Measurement, *, relative: bool) -> list[str]:
     ]
     if measurement.flips:
         count = len(measurement.flips)
-        lines.append(
-            f"{count} example{'s get' if count != 1 else ' gets'} another answer than from the model as given."
-        )
+        get = "example gets" if count == 1 else "examples get"
+        lines.append(f"{count} {get} another answer than from the model as given.")
     if (confirmed := measurement.confirmation) is not None:
         agrees = confirmed.change.low <= score.change.value <= confirmed.change.high
         lines.append(

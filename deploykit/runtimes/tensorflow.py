@@ -35,7 +35,8 @@ class _TensorFlowSession(Session):
         self._wanted = list(given)
         self.inputs = tuple(_spec(name, taken[name]) for name in self._names)
         self.outputs = tuple(_spec(name, given[name]) for name in self._wanted)
-        self.delegate = device
+        # TensorFlow places operators on the CPU without a word when it cannot open the GPU.
+        self.delegate = device if device == "cpu" or tf.config.list_logical_devices("GPU") else "cpu"
 
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         constant = self._tf.constant
@@ -66,7 +67,9 @@ class TensorFlow(Runtime):
 
     def _open(self, path: Path, target: Target) -> Session:
         tf = require("tensorflow", self.extra)
-        try:  # threads can be set only before TensorFlow's first operation
+        try:  # threads and devices can be set only before TensorFlow's first operation
+            if target.device == "cpu":
+                tf.config.set_visible_devices([], "GPU")
             tf.config.threading.set_intra_op_parallelism_threads(target.threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
         except RuntimeError as error:

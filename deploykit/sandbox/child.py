@@ -30,7 +30,7 @@ def quiet() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("CUDA_VISIBLE_DEVICES", os.environ.get("DEPLOYKIT_CUDA_VISIBLE_DEVICES", ""))
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several children may share a GPU
 
 
 def preload(group: str) -> None:

@@ -18,10 +18,9 @@ def row(name, speedup, drop, *, size=1000, width=0.02, doubt=0.002, status="meas
         Interval(drop, drop - doubt, drop + doubt),
         1000,
     )
-    latency = Latency(
-        Interval(1 / speedup, 0.9 / speedup, 1.1 / speedup), 1, 2, Interval(speedup, speedup * (1 - width), speedup * (1 + width)),
-        None, 1.0, 10, 1000, 0.01,
-    )  # fmt: skip
+    p50 = Interval(1 / speedup, 0.9 / speedup, 1.1 / speedup)
+    ratio = Interval(speedup, speedup * (1 - width), speedup * (1 + width))
+    latency = Latency(p50, 1, 2, ratio, None, 1.0, 10, 1000, 0.01)
     failure = Failure("build", "CandidateCrash", "it died", "try again") if status == "failed" else None
     measurement = Measurement((score,), latency, size, size // 2) if status == "measured" else None
     return Result(name, candidate, status, name, "quantize", "tflite", measurement=measurement, failure=failure)
