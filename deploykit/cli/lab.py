@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -26,17 +27,23 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb."""
+    if not options.no_start:
+        require("jupyterlab", "jupyter")
     folder = Path(options.folder).absolute()
     copied = [name for name in (_NOTEBOOK, *_NEEDS) if _copy(name, folder)]
     for name in copied:
         note(options, f"copied {folder / name}")
-    command = [sys.executable, "-m", "jupyterlab", str(folder / _NOTEBOOK), *options.jupyter]
+    command = [sys.executable, "-m", "jupyterlab", str(folder / _NOTEBOOK), *_root(), *options.jupyter]
     show(options, f"opening {folder / _NOTEBOOK}", {"notebook": folder / _NOTEBOOK, "copied": copied})
     if options.no_start:
         return 0
     sys.stdout.flush()
-    require("jupyterlab", "jupyter")
     return subprocess.call(command, cwd=folder)  # noqa: S603  our own interpreter
+
+
+def _root() -> list[str]:
+    """In containers one is root, which Jupyter refuses unless told otherwise."""
+    return ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 
 
 def _copy(name: str, folder: Path) -> bool:

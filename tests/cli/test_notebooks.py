@@ -1,6 +1,7 @@
 """Notebooks that run headless, and the demo and lab verbs on top of them."""
 
 import json
+import os
 from pathlib import Path
 
 import nbformat
@@ -104,5 +105,7 @@ def test_lab_starts_jupyter_on_the_notebook(cli, tmp_path, monkeypatch):
     status, _, _ = cli("lab", "--folder", tmp_path, "--", "--no-browser", "--port=8899")
     assert status == 0
     command, cwd = calls[0]
-    assert command[1:] == ["-m", "jupyterlab", str(tmp_path / "02_workbench.ipynb"), "--no-browser", "--port=8899"]
+    assert command[1:4] == ["-m", "jupyterlab", str(tmp_path / "02_workbench.ipynb")]
+    assert command[-2:] == ["--no-browser", "--port=8899"]
+    assert ("--allow-root" in command) == (os.geteuid() == 0)
     assert Path(cwd) == tmp_path

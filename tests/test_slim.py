@@ -1,0 +1,100 @@
+"""The install without extras: models are read, swept, exported and served with no TensorFlow and no Jupyter."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deploykit.testing import models
+
+#: Import names of everything the extras install.
+EXTRAS = (
+    "tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "tf2onnx", "onnxconverter_common", "ipykernel",
+    "IPython", "ipywidgets", "anywidget", "jupyterlab", "netron", "papermill",
+)  # fmt: skip
+#: Run by every interpreter that has it on its path, children too.
+HIDE = f"""
+from importlib.machinery import PathFinder
+
+_find = PathFinder.find_spec
+
+
+def find_spec(name, path=None, target=None):
+    return None if name.partition(".")[0] in {set(EXTRAS)!r} else _find(name, path, target)
+
+
+PathFinder.find_spec = find_spec
+"""
+
+
+@pytest.fixture(scope="module")
+def slim(tmp_path_factory):
+    """Runs the command line where nothing of the extras can be imported."""
+    folder = tmp_path_factory.mktemp("slim")
+    (folder / "sitecustomize.py").write_text(HIDE)
+    path = os.pathsep.join([str(folder), str(Path.cwd())])
+
+    def run(*arguments, status=0):
+        command = [sys.executable, "-m", "deploykit", *map(str, arguments)]
+        env = {**os.environ, "PYTHONPATH": path}
+        done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tiny")
+    return {kind: models.build(kind, folder) for kind in ("cnn_onnx", "cnn_tflite", "cnn_keras", "cnn_h5")}
+
+
+def test_the_extras_are_hidden(slim):
+    found = json.loads(slim("doctor", "--json").stdout)
+    (runtime,) = [r for r in found["runtimes"] if r["name"] == "tensorflow"]
+    assert runtime["problem"] == "tensorflow not installed; pip install 'deploykit[tensorflow]'"
+
+
+@pytest.mark.parametrize("kind", ["cnn_onnx", "cnn_tflite", "cnn_keras", "cnn_h5"])
+def test_models_are_read(slim, tiny, kind):
+    found = json.loads(slim("inspect", tiny[kind], "--json").stdout)
+    assert found["parameter_count"] > 0
+    assert found["layers"]
+
+
+@pytest.mark.parametrize(("kind", "shape"), [("cnn_onnx", "1,8,8"), ("cnn_tflite", "8,8,1")])
+def test_the_whole_way(slim, tiny, tmp_path, kind, shape):
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "d.npz", x=rng.integers(0, 255, (120, 8, 8), dtype=np.uint8), y=rng.integers(0, 3, 120))
+    recipes = [{"steps": [{"technique": "quantize_dynamic"}]}] if kind == "cnn_onnx" else []
+    (tmp_path / "space.json").write_text(json.dumps({"recipes": recipes}))
+    slim(
+        "sweep", tiny[kind], "--data", tmp_path / "d.npz", "--reshape", shape, "--scale", "1/255",
+        "--space", tmp_path / "space.json", "--store", tmp_path / "runs", "--launches", 2,
+    )  # fmt: skip
+    rows = json.loads(slim("report", tmp_path / "runs", "--json").stdout)["rows"]
+    assert [r["status"] for r in rows] == ["measured"] * (1 + len(recipes))
+    slim("export", tmp_path / "runs", "--out", tmp_path / "served")
+    assert json.loads(slim("verify", tmp_path / "served", "--json").stdout)["ok"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["demo"], "the package 'papermill' is not installed. Remedy: pip install 'deploykit[jupyter]'"),
+        (["lab"], "the package 'jupyterlab' is not installed. Remedy: pip install 'deploykit[jupyter]'"),
+    ],
+)
+def test_what_needs_an_extra_names_its_pip_line(slim, arguments, message):
+    assert message in slim(*arguments, status=1).stderr
+
+
+def test_keras_models_need_tensorflow_to_run(slim, tiny, tmp_path):
+    np.savez(tmp_path / "d.npz", x=np.zeros((120, 8, 8, 1), np.float32), y=np.arange(120) % 3)
+    done = slim("plan", tiny["cnn_keras"], "--data", tmp_path / "d.npz", status=1)
+    assert "pip install 'deploykit[tensorflow]'" in done.stderr
