@@ -1,0 +1,66 @@
+"""Every technique passes the suites; a new file in the package is tested unasked."""
+
+import numpy as np
+import pytest
+
+from deploykit.converters._contract import CONVERTERS
+from deploykit.converters._route import route
+from deploykit.core.dataset import Dataset
+from deploykit.testing import work
+from deploykit.testing.transforms import TechniqueConformance, VariantConformance
+from deploykit.transforms._contract import TRANSFORMS
+
+VARIANTS = [(name, variant.name) for name in TRANSFORMS.names() for variant in TRANSFORMS.get(name).variants]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("transforms")
+
+
+@pytest.fixture(scope="session")
+def source_of(folder):
+    """One small CNN in the format that is asked for."""
+
+    def get(format_name):
+        path = work.made("wide_cnn", folder)
+        for converter in route("keras", frozenset({format_name}), CONVERTERS):
+            target = folder / converter.produces
+            if not target.exists():
+                work.converted(converter.name, path, target)
+            path = target
+        return path
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def data(folder):
+    rng = np.random.default_rng(0)
+    images = rng.random((120, 8, 8, 1)).astype(np.float32)
+    Dataset.from_arrays(images, rng.integers(0, 3, 120), calibration_size=20).save(folder / "data")
+    return folder / "data"
+
+
+class TestTechniques(TechniqueConformance):
+    @pytest.fixture(params=TRANSFORMS.names())
+    def name(self, request):
+        return request.param
+
+
+class TestVariants(VariantConformance):
+    @pytest.fixture(params=VARIANTS, ids="-".join)
+    def case(self, request):
+        return request.param
+
+    @pytest.fixture
+    def name(self, case):
+        return case[0]
+
+    @pytest.fixture
+    def variant(self, case):
+        return case[1]
+
+    @pytest.fixture
+    def source(self, case, source_of):
+        return source_of(min(TRANSFORMS.get(case[0]).variant(case[1]).accepts))
