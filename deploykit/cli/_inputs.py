@@ -88,10 +88,7 @@ def add_space(parser: argparse.ArgumentParser) -> None:
 
 def space(options: argparse.Namespace) -> Space:
     """The space that was named: a file where there is one, else a preset."""
-    path = Path(options.space)
-    if path.suffix or path.exists():
-        return dk.Space.from_file(path)
-    return dk.Space.preset(options.space)
+    return dk.Space.of(options.space)
 
 
 def add_goal(parser: argparse.ArgumentParser) -> None:

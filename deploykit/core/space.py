@@ -15,6 +15,7 @@ from deploykit.core.parameter import Value
 from deploykit.core.serial import Plain, dump, parse
 
 _PRESETS = Path(__file__).with_name("presets")
+_FILES = {".json", ".yaml", ".yml"}
 _YAML = {".yaml", ".yml"}
 
 
@@ -84,6 +85,19 @@ class Space(Plain):
                 raise unknown_name(f"technique in the preset {name!r}", technique, used)
             space = replace(space, recipes=_vary(space.recipes, technique, values))
         return replace(space, name=name)
+
+    @classmethod
+    def of(cls, space: Space | str | Path) -> Space:
+        """``space`` itself, a preset by its name, or a space from a file (a path that ends in .json, .yaml or .yml).
+
+        Raises:
+            SettingError: No such preset, or the file cannot be read.
+        """
+        if isinstance(space, Space):
+            return space
+        if Path(space).suffix in _FILES:
+            return cls.from_file(space)
+        return cls.preset(str(space))
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:

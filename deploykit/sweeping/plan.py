@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from deploykit.core.candidate import Candidate, Recipe, Target
@@ -97,13 +98,13 @@ class Plan(Plain):
         return "\n".join(lines)
 
 
-def plan(model: Model, data: Any, space: Space | str = "quick", *, seed: int = 0) -> Plan:
+def plan(model: Model, data: Any, space: Space | str | Path = "quick", *, seed: int = 0) -> Plan:
     """What a sweep of ``space`` would run, and what it cannot.
 
     Args:
         model: From ``dk.load``.
         data: A Dataset or a pair (x, y).
-        space: A space or the name of a preset.
+        space: A space, the name of a preset, or the path of a saved space.
         seed: Seed of the transforms.
 
     Raises:
@@ -111,7 +112,7 @@ def plan(model: Model, data: Any, space: Space | str = "quick", *, seed: int = 0
         DatasetError: The data do not fit the model.
     """
     data = Dataset.of(data).check(model)
-    space = Space.preset(space) if isinstance(space, str) else space
+    space = Space.of(space)
     return make(model, data, space, seed)
 
 

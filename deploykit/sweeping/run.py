@@ -123,7 +123,7 @@ class SweepHandle:
 def start_sweep(
     model: Model,
     data: Any,
-    space: Space | str = "quick",
+    space: Space | str | Path = "quick",
     *,
     store: str | Path = "runs",
     metric: MetricLike = "auto",
@@ -139,7 +139,7 @@ def start_sweep(
     Args:
         model: From ``dk.load``.
         data: A Dataset or a pair (x, y).
-        space: A space or the name of a preset.
+        space: A space, the name of a preset, or the path of a saved space.
         store: Folder that keeps everything; a second sweep on it does only what is new.
         metric: See `sweep`.
         engine: See `sweep`.
@@ -161,7 +161,7 @@ def start_sweep(
         raise SettingError(f"launches must be at least 2, got {launches}.", remedy="10 gives honest intervals.")
     if isinstance(metric, str) and metric != "auto":
         METRICS.get(metric)
-    space = Space.preset(space) if isinstance(space, str) else space
+    space = Space.of(space)
     checked = Dataset.of(data).check(model)
     limits = Limits(timeout, int(memory * 1e9))
     settings = Settings(metric, engine, seed, limits, Protocol(launches))
@@ -174,7 +174,7 @@ def start_sweep(
 def sweep(
     model: Model,
     data: Any,
-    space: Space | str = "quick",
+    space: Space | str | Path = "quick",
     *,
     store: str | Path = "runs",
     metric: MetricLike = "auto",
@@ -192,7 +192,7 @@ def sweep(
     Args:
         model: From ``dk.load``.
         data: A Dataset or a pair (x, y).
-        space: A space or the name of a preset.
+        space: A space, the name of a preset, or the path of a saved space.
         store: Folder that keeps everything; a second sweep on it does only what is new.
         metric: Name of a metric, ``"auto"`` (accuracy for class labels, mean absolute error for real labels, agreement
             with the original when there are no labels), or a function of (outputs, labels) that gives one value for

@@ -1,5 +1,6 @@
-"""Adding a runtime is one file: the registry, the planner and the suite pick it up from an installed package."""
+"""Adding a runtime is one file: an installed package with an entry point is picked up everywhere."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +13,32 @@ from deploykit.runtimes._contract import RUNTIMES
 from deploykit.testing import models
 from deploykit.testing.runtimes import RuntimeConformance
 
-
-class _Point:
-    """What importlib.metadata gives for an entry point of the group ``deploykit.runtimes``."""
-
-    name = "reference"
-    value = "reference_runtime:ADAPTER"
+_ENTRY_POINTS = "[deploykit.runtimes]\nreference = reference_runtime:ADAPTER\n"
 
 
 @pytest.fixture(autouse=True)
-def installed(monkeypatch):
-    monkeypatch.syspath_prepend(str(Path(__file__).parent / "example"))
-    points = registry._entry_points
-    monkeypatch.setattr(
-        registry, "_entry_points", lambda group: (_Point,) if group == RUNTIMES.package else points(group)
-    )
+def installed(tmp_path, monkeypatch):
+    """The example as pip would install it: a module, and its metadata beside it."""
+    shutil.copy(Path(__file__).parent / "example" / "reference_runtime.py", tmp_path)
+    metadata = tmp_path / "reference_runtime-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: reference-runtime\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text(_ENTRY_POINTS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    registry._entry_points.cache_clear()
+    yield
+    monkeypatch.undo()
+    registry._entry_points.cache_clear()
+
+
+class TestItsConformance(RuntimeConformance):
+    @pytest.fixture
+    def name(self):
+        return "reference"
+
+    @pytest.fixture
+    def model(self, tmp_path):
+        return models.build("cnn_onnx", tmp_path), "onnx", (1, 8, 8)
 
 
 def test_the_registry_lists_it():
@@ -34,33 +46,13 @@ def test_the_registry_lists_it():
     assert RUNTIMES.get("reference").label == "ONNX reference evaluator"
 
 
-def test_it_runs_and_reports_its_devices(tmp_path):
-    runtime = RUNTIMES.get("reference")
-    assert [d.name for d in runtime.devices()] == ["cpu"]
-    path = models.build("cnn_onnx", tmp_path)
-    images = np.random.default_rng(0).random((4, 1, 8, 8)).astype(np.float32)
-    mine = runtime.open(path, Target("reference"), "onnx").predict({"image": images})
-    theirs = RUNTIMES.get("onnxruntime").open(path, Target("onnxruntime"), "onnx").predict({"image": images})
-    for one, other in zip(mine.values(), theirs.values(), strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
-
-
-def test_the_planner_offers_it(tmp_path):
+def test_a_sweep_runs_it(tmp_path):
     model = dk.load(models.build("cnn_onnx", tmp_path))
     rng = np.random.default_rng(0)
     data = dk.Dataset.from_arrays(rng.random((60, 1, 8, 8)).astype(np.float32), rng.integers(0, 3, 60))
-    plan = dk.plan(model, data, dk.Space(recipes=[], targets=[Target("reference"), Target("onnxruntime")]))
-    assert [c.candidate.target.runtime for c in plan.candidates] == ["reference", "onnxruntime"]
-
-
-class TestItsFacts(RuntimeConformance):
-    """The suite's checks that run in this process; the others need it installed in child processes too."""
-
-    @pytest.fixture
-    def name(self):
-        return "reference"
-
-    test_devices_are_listed_with_reasons = None
-    test_every_batch_size_gives_the_same_outputs = None
-    test_an_unknown_device_is_refused = None
-    test_a_foreign_format_is_refused = None
+    space = dk.Space(recipes=[], targets=[Target("reference"), Target("onnxruntime")])
+    report = dk.sweep(model, data, space, store=tmp_path / "s", launches=2, progress=lambda _p: None)
+    reference, fast = report.rows
+    assert reference.status == fast.status == "measured"
+    assert fast.measurement.score.change.value == 0
+    assert fast.measurement.latency.speedup.low > 1

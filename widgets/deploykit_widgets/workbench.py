@@ -44,7 +44,7 @@ class Workbench:
         model: From ``dk.load``, or what ``dk.load`` takes; None: a path field is shown.
         data: A Dataset, a pair (x, y), or the path of an ``.npz`` file; None: a path field is shown.
         store: Folder that keeps everything; a second sweep on it does only what is new. None: ``"runs"``.
-        space: Name of a preset or a space to begin with.
+        space: Name of a preset, a space, or the path of a saved one to begin with.
         launches: How often each session is opened anew and timed.
 
     Attributes:
@@ -63,7 +63,7 @@ class Workbench:
         launches: int = 10,
     ) -> None:
         if isinstance(space, str) and space not in PRESETS:
-            Space.preset(space)  # raises, naming the known ones
+            space = Space.of(space)  # a saved space; raises for anything else, naming the presets
         if launches < 2:
             raise SettingError(f"launches must be at least 2, got {launches}.", remedy="10 gives honest intervals.")
         self._state = State(Path(store if store is not None else "runs"), launches)

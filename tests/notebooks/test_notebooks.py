@@ -1,0 +1,66 @@
+"""Every tutorial notebook runs under papermill on small settings; the notebooks assert on their own results."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+#: Notebook → parameters that make it small, besides ``store``.
+SMALL = {
+    "01_quickstart": {"launches": 2, "max_drop": 0.05},
+    "02_workbench": {"launches": 2},
+}
+pytestmark = pytest.mark.notebook
+
+
+@pytest.fixture(scope="module")
+def small_space(tmp_path_factory):
+    """Both ways from Keras, and pruning with one short epoch."""
+    prune = Step("prune_magnitude", {"sparsity": 0.5, "epochs": 1, "train_examples": 1000})
+    recipes = [Recipe((Step("quantize_static"),)), Recipe((prune, Step("quantize_dynamic")))]
+    path = tmp_path_factory.mktemp("space") / "small.json"
+    dk.Space(recipes, [Target("litert"), Target("onnxruntime")]).save(path)
+    return path
+
+
+def test_every_notebook_is_tested():
+    assert {p.stem for p in NOTEBOOKS.glob("[0-9]*.ipynb")} == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_notebook(name, small_space, tmp_path):
+    parameters = {**SMALL[name], "store": str(tmp_path / "store"), "space": str(small_space)}
+    known = papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb"))
+    assert set(parameters) <= set(known)
+    out = tmp_path / "out.ipynb"
+    papermill.execute_notebook(
+        str(NOTEBOOKS / f"{name}.ipynb"), str(out), parameters, cwd=str(NOTEBOOKS), progress_bar=False
+    )
+    report = dk.Report.open(tmp_path / "store")
+    assert report.finished
+    assert [r.status for r in report.rows] == ["measured"] * len(report.rows)
+    done = nbformat.read(out, 4)
+    nbformat.validate(done)
+    shown = [o for cell in done.cells if cell.cell_type == "code" for o in cell.outputs]
+    assert any("text/html" in o.get("data", {}) for o in shown)
+    if name == "01_quickstart":
+        _check_evidence(tmp_path / "store")
+
+
+def _check_evidence(store):
+    """The report, the results and an artifact that verifies are where the quickstart says."""
+    assert "<h1>" in (store / "report.html").read_text("utf-8")
+    assert json.loads((store / "results.json").read_text("utf-8"))["rows"]
+    assert dk.verify(store / "served").ok
+
+
+def test_committed_notebooks_hold_no_outputs():
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        cells = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
+        assert all(not c.outputs and c.execution_count is None for c in cells), path.name
