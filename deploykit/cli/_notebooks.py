@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import deploykit
 from deploykit.core.errors import DeploykitError, SettingError, unknown_name
 from deploykit.core.extras import require
+
+#: A line of `deploykit.reporting.progress.Lines`.
+_PROGRESS = re.compile(r"\[ *(\d+) %\] (.*)")
+_BAR = 24
 
 
 def folder() -> Path:
@@ -58,7 +64,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any], *, quiet: 
             str(output),
             typed,
             progress_bar=False,
-            stdout_file=stream,
+            stdout_file=Live(stream) if stream.isatty() else stream,
             stderr_file=sys.stderr,
             cwd=str(notebook.parent),
         )
@@ -67,6 +73,35 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any], *, quiet: 
             f"{notebook.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}",
             remedy=f"the executed notebook is {output}.",
         ) from error
+
+
+class Live:
+    """A terminal on which a notebook's progress lines are one bar that is drawn anew.
+
+    Args:
+        stream: The terminal.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._open = False
+
+    def write(self, text: str) -> int:
+        """Write text; a part that begins like ``[ 25 %]`` replaces the one before."""
+        for part in text.splitlines(keepends=True):
+            match = _PROGRESS.match(part)
+            if match:
+                full = round(_BAR * min(int(match[1]), 100) / 100)
+                shown = f"{'█' * full}{'░' * (_BAR - full)} {match[2]}"
+                self._stream.write(f"\r\x1b[K{shown[: shutil.get_terminal_size().columns - 1]}")
+            else:
+                self._stream.write(f"\n{part}" if self._open else part)
+            self._open = match is not None
+        return len(text)
+
+    def flush(self) -> None:
+        """Show what was written."""
+        self._stream.flush()
 
 
 def _typed(value: Any, declared: Any) -> Any:

@@ -1,5 +1,6 @@
 """Notebooks that run headless, and the demo and lab verbs on top of them."""
 
+import io
 import json
 import os
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 from deploykit.cli import _notebooks
 from deploykit.core.errors import DeploykitError, SettingError
+from deploykit.core.events import Progress
+from deploykit.reporting import progress
 
 PARAMETERS = "count: int = 1\nshare: float = 0.5\nsay: str = 'hi'\nloud: bool = False"
 
@@ -57,6 +60,24 @@ def test_a_cell_that_fails_is_named(notebook, tmp_path):
     path = notebook("1 / 0")
     with pytest.raises(DeploykitError, match=r"tiny\.ipynb failed in cell 2: ZeroDivisionError.*done\.ipynb"):
         _notebooks.execute(path, tmp_path / "done.ipynb", {})
+
+
+def test_progress_lines_are_one_bar_in_a_terminal(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    stream = io.StringIO()
+    live = _notebooks.Live(stream)
+    lines = io.StringIO()
+    show = progress.Lines(lines)
+    for done, phase in [(1, "build"), (3, "accuracy"), (4, "latency")]:
+        show(Progress(phase, "work " * 20, done, 4))
+    for line in lines.getvalue().splitlines(keepends=True):
+        live.write(line)
+    live.write("after\nwards\n")
+    before, *bars = stream.getvalue().split("\r\x1b[K")
+    assert before == ""
+    assert [b.count("█") for b in bars] == [6, 18, 24]
+    assert all(len(b) == 59 for b in bars[:-1])
+    assert bars[-1].partition("\n")[2] == "after\nwards\n"
 
 
 def test_a_notebook_that_is_not_installed():
