@@ -6,6 +6,7 @@ import contextlib
 import re
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -154,26 +155,36 @@ def packed(model: Any, tensors: Sequence[Any]) -> Any:
     return tensors[0] if len(tensors) == 1 else list(tensors)
 
 
-def export_saved_model(model: Any, target: Path) -> None:
+@dataclass(frozen=True)
+class Names:
+    """Names of a signature in the model's order, which a SavedModel does not keep."""
+
+    inputs: Sequence[str]
+    outputs: Sequence[str]
+
+
+def export_saved_model(model: Any, target: Path) -> Names:
     """Write a SavedModel whose serving signature has the model's own input and output names.
 
     ``model.export`` would call the outputs ``output_0``, ``output_1``; a served model is easier to use, and candidates
     of several formats easier to compare, when they keep their names.
+
+    Returns:
+        Names of inputs and outputs as they were written.
 
     Raises:
         UnsupportedModelError: The model cannot be traced.
     """
     keras, tf = require("keras", "tensorflow"), require("tensorflow", "tensorflow")
     model = exportable(model)
-    names = argument_names([t.name for t in model.inputs])
+    names, results = argument_names([t.name for t in model.inputs]), output_names(model)
     specs = [tf.TensorSpec(t.shape, t.dtype, name=n) for t, n in zip(model.inputs, names, strict=True)]
 
     def serve(*tensors: Any) -> dict[str, Any]:
         outputs = keras.tree.flatten(model(packed(model, tensors), training=False))
-        return dict(zip(output_names(model), outputs, strict=True))
+        return dict(zip(results, outputs, strict=True))
 
     archive = keras.export.ExportArchive()
-    archive.track(model)
     try:
         archive.add_endpoint("serve", serve, input_signature=specs)
         archive.write_out(str(target), verbose=False)
@@ -185,15 +196,16 @@ def export_saved_model(model: Any, target: Path) -> None:
             f"TensorFlow cannot trace {model.name!r}: {type(error).__name__}: {text[:400]}",
             remedy="make the model with the functional API, and its custom layers of TensorFlow or keras.ops only.",
         ) from error
+    return Names(names, results)
 
 
 @contextlib.contextmanager
-def as_saved_model(model: Any) -> Iterator[Path]:
-    """The model as a SavedModel in a temporary folder."""
+def as_saved_model(model: Any) -> Iterator[tuple[Path, Names]]:
+    """The model as a SavedModel in a temporary folder, and its names in order."""
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
         path = Path(folder) / "saved_model"
-        export_saved_model(model, path)
-        yield path
+        names = export_saved_model(model, path)
+        yield path, names
 
 
 def signature_function(path: Path) -> tuple[Any, Any]:

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from deploykit.converters._keras import signature_function
+from deploykit.converters._keras import Names, signature_function
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 
@@ -15,15 +15,20 @@ OPSET = 17
 _LIMIT_BYTES = 2_000_000_000
 
 
-def write(saved_model: Path, target: Path) -> None:
-    """Convert the serving signature of a SavedModel, keeping names and order of inputs and outputs.
+def write(saved_model: Path, target: Path, names: Names | None = None) -> None:
+    """Convert the serving signature of a SavedModel, keeping the names of inputs and outputs.
+
+    Args:
+        saved_model: The folder.
+        target: The file to write.
+        names: Inputs and outputs in the order wanted; None: by name, since a SavedModel has no order.
 
     Raises:
         UnsupportedModelError: An operator has no counterpart in ONNX; names it.
     """
     onnx = require("onnx", "tensorflow")
     convert = require("tf2onnx.convert", "tensorflow")
-    graph, inputs, outputs = _frozen(saved_model)
+    graph, inputs, outputs = _frozen(saved_model, names)
     try:
         model, _ = convert.from_graph_def(
             graph,
@@ -77,13 +82,15 @@ def _nodes(graph: Any) -> Any:
                 yield from _nodes(attribute.g)
 
 
-def _frozen(saved_model: Path) -> tuple[Any, dict[str, str], dict[str, str]]:
+def _frozen(saved_model: Path, names: Names | None) -> tuple[Any, dict[str, str], dict[str, str]]:
     """The serving signature as a graph of constants; its input and output tensors with their names in the signature."""
     tf = require("tensorflow", "tensorflow")
     constants = require("tensorflow.python.framework.convert_to_constants", "tensorflow")
     loaded, signature = signature_function(saved_model)
-    taken, given = signature.structured_input_signature[1], list(signature.structured_outputs)
-    specs = [tf.TensorSpec(spec.shape, spec.dtype, name=name) for name, spec in taken.items()]
+    known = signature.structured_input_signature[1]
+    taken = names.inputs if names else sorted(known)
+    given = names.outputs if names else sorted(signature.structured_outputs)
+    specs = [tf.TensorSpec(known[name].shape, known[name].dtype, name=name) for name in taken]
 
     def call(*tensors: Any) -> list[Any]:
         found = signature(**dict(zip(taken, tensors, strict=True)))

@@ -20,8 +20,8 @@ class KerasToOnnx(Converter):
 
     def _convert(self, job: Job) -> None:
         model = _keras.load(job)
-        with _keras.as_saved_model(model) as folder:
-            _onnx.write(folder, job.target)
+        with _keras.as_saved_model(model) as (folder, names):
+            _onnx.write(folder, job.target, names)
 
 
 ADAPTER = KerasToOnnx()

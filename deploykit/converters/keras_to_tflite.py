@@ -20,7 +20,7 @@ class KerasToTFLite(Converter):
 
     def _convert(self, job: Job) -> None:
         model = _keras.load(job)
-        with _keras.as_saved_model(model) as folder:
+        with _keras.as_saved_model(model) as (folder, _):
             _tflite.write(folder, job.target, job.notes)
 
 

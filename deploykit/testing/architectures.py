@@ -39,6 +39,22 @@ def examples(model: Any, count: int) -> dict[str, Any]:
     return found
 
 
+def subclassed() -> Any:
+    """A subclassed model without weights of its own making; not built yet."""
+    import keras
+
+    @keras.saving.register_keras_serializable("deploykit_testing")
+    class Halving(keras.Model):  # type: ignore[misc]  # the base class is untyped
+        def __init__(self, **options: Any) -> None:
+            super().__init__(**options)
+            self.dense = keras.layers.Dense(3, kernel_initializer=keras.initializers.Constant(0.5))
+
+        def call(self, x: Any) -> Any:
+            return self.dense(x)
+
+    return Halving()
+
+
 def _mixed_cnn() -> Any:
     from keras import Input, Model, layers
 
@@ -148,6 +164,14 @@ def _two_inputs() -> Any:
     return Model([right, left], outputs)
 
 
+def _twice_the_same_output() -> Any:
+    from keras import Input, Model, layers
+
+    left, right = Input((4,), name="left"), Input((4,), name="right")
+    shared = layers.Dense(3, name="shared")
+    return Model([left, right], [shared(left), shared(right)])
+
+
 def _dictionaries() -> Any:
     from keras import Input, Model, layers
 
@@ -244,6 +268,7 @@ ARCHITECTURES: dict[str, Builder] = {
     "wrapped_recurrent": _wrapped_recurrent,
     "attention": _attention,
     "two_inputs": _two_inputs,
+    "twice_the_same_output": _twice_the_same_output,
     "dictionaries": _dictionaries,
     "resized": _resized,
     "merged": _merged,

@@ -76,7 +76,7 @@ class TechniqueConformance:
         for parameter in technique.parameters:
             for value, allowed in _bad_values(parameter):
                 given = {parameter.name: value}
-                message = _refusal(lambda given=given: technique.complete(given))  # type: ignore[misc]
+                message = _refusal(lambda given=given: technique.complete(given))
                 assert f"{name}: {parameter.name}" in message
                 assert allowed in message, message
 

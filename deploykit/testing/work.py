@@ -95,6 +95,34 @@ def _predict_keras(path: Path, format_name: str, feeds: Mapping[str, NDArray[Any
     return dict(zip(_keras.output_names(model), map(np.asarray, found), strict=True))
 
 
+def make_subclassed(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: save a subclassed model (features (batch, 4) → three twos where all features are one)."""
+    import keras
+    import numpy as np
+
+    from deploykit.testing.architectures import subclassed
+
+    del report
+    keras.utils.clear_session()
+    model = subclassed()
+    model(np.ones((1, 4), np.float32))
+    model.save(arguments["path"])
+    return {}
+
+
+def make_without_signature(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: write a SavedModel that has functions but no signature."""
+    import tensorflow as tf
+
+    del report
+    module = tf.Module()
+    signature = [tf.TensorSpec([None], tf.float32)]
+    module.double = tf.function(lambda x: x * 2.0, input_signature=signature)
+    module.triple = tf.function(lambda x: x * 3.0, input_signature=signature)  # one alone would become the signature
+    tf.saved_model.save(module, arguments["path"])
+    return {}
+
+
 def bridge(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Task: carry the architecture ``name`` to tf_keras and back.
 

@@ -1,0 +1,28 @@
+import onnx
+import pytest
+
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.testing import work
+
+
+def test_an_operator_without_counterpart_is_named(folder, tmp_path):
+    source = work.made("inverse_error_function", folder)
+    with pytest.raises(UnsupportedModelError, match="Erfinv") as caught:
+        work.converted("keras_to_onnx", source, tmp_path / "out")
+    assert "LiteRT or TensorFlow" in caught.value.remedy
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_batch_is_free_and_named(folder, tmp_path):
+    work.converted("keras_to_onnx", work.made("mixed_cnn", folder), tmp_path / "out")
+    model = onnx.load(tmp_path / "out")
+    onnx.checker.check_model(model)
+    for value in (*model.graph.input, *model.graph.output):
+        assert value.type.tensor_type.shape.dim[0].dim_param == "batch"
+
+
+def test_recurrent_layers_convert(folder, tmp_path):
+    source = work.made("masked_recurrent", folder)
+    work.converted("keras_to_onnx", source, tmp_path / "out")
+    found = work.predicted(tmp_path / "out", "onnx", work.examples_of(source))
+    assert abs(found["positive"] - work.outputs_of(source)["positive"]).max() < 1e-5
