@@ -45,9 +45,7 @@ def describe(choice: Choice, *, follows_best: bool) -> str:
     """A candidate as HTML."""
     row = choice.result
     _, verdict, *rest = choice.explain().split("\n")
-    good = row.status == "measured" and choice.met
-    mark = "✓" if good else "✗" if row.status == "failed" else "!"
-    kind = "dk-good" if good else "dk-bad" if row.status == "failed" else "dk-fair"
+    mark, kind = _state(choice)
     title = (
         f'<div class="dk-title"><span class="dk-a">A</span><div><b>{text(row.label)}</b>'
         f'<div class="dk-soft">{text(where(row))} · {text(row.candidate.target.device)}</div></div></div>'
@@ -61,6 +59,16 @@ def describe(choice: Choice, *, follows_best: bool) -> str:
         + (f'<div class="dk-label">What is known</div><ul class="dk-details">{details}</ul>' if details else "")
         + _recipe(row)
     )
+
+
+def _state(choice: Choice) -> tuple[str, str]:
+    """Mark and class of the verdict."""
+    row = choice.result
+    if row.status == "failed":
+        return "✗", "dk-bad"
+    if row.key == choice.report.baseline:
+        return "", ""
+    return ("✓", "dk-good") if row.status == "measured" and choice.met else ("!", "dk-fair")
 
 
 def _numbers(choice: Choice) -> str:

@@ -9,13 +9,16 @@ import altair as alt
 from deploykit.reporting import tradeoff
 from deploykit_widgets.live_chart import FAMILIES, FRAME, HEIGHT, MARKS, PICK, POINTS, WIDTH, runtime_names
 
+#: Measured and drawn in the same font: a wider one would run over the axis.
+_FONT = "system-ui, -apple-system, 'Segoe UI', sans-serif"
 
-def specification(x_title: str, y_title: str, *, bars_across: bool) -> Any:
+
+def specification(x_title: str, y_title: str, rows: dict[str, list[dict[str, Any]]], *, bars_across: bool) -> Any:
     """The Altair chart over the named datasets."""
     x = alt.X(
         "x:Q",
         title=x_title,
-        scale=alt.Scale(type="log", nice=False, zero=False),
+        scale=alt.Scale(type="log", nice=False),
         axis=alt.Axis(
             values=alt.ExprRef(f"length(data('{FRAME}')) ? data('{FRAME}')[0].ticks : []"),
             format="~g", labelOverlap=True, labelFlush=False,
@@ -25,8 +28,8 @@ def specification(x_title: str, y_title: str, *, bars_across: bool) -> Any:
     layers = [*_ground(x, y), *_bars(x, y, across=bars_across), *_points(x, y)]
     return (
         alt.layer(*layers)
-        .properties(width=WIDTH, height=HEIGHT, datasets={POINTS: [], FRAME: [], MARKS: []})
-        .configure(background="transparent")
+        .properties(width=WIDTH, height=HEIGHT, datasets=rows, autosize=alt.AutoSizeParams(type="pad", resize=True))
+        .configure(background="transparent", font=_FONT)
         .configure_view(stroke="#888888", strokeOpacity=0.5)
         .configure_axis(
             gridColor="#888888",
@@ -50,10 +53,10 @@ def _ground(x: Any, y: Any) -> list[Any]:
     return [
         corner.encode(x=_axis_of(x, "x_low"), y=_axis_of(y, "y_low")),
         corner.encode(x=_axis_of(x, "x_high"), y=_axis_of(y, "y_high")),
-        limit.mark_rect(fill="#808080", opacity=0.08, aria=False).encode(y=_axis_of(y, "y"), y2="bottom:Q"),
+        limit.mark_rect(fill="#808080", opacity=0.08, aria=False).encode(y=_axis_of(y, "y"), y2=alt.value(HEIGHT)),
         limit.mark_rule(stroke="#c62828", strokeWidth=1.2, aria=False).encode(y=_axis_of(y, "y")),
-        limit.mark_text(align="right", baseline="top", dx=-4, dy=4, **words).encode(
-            y=_axis_of(y, "y"), x=alt.value(WIDTH), text="text:N"
+        limit.mark_text(align="left", baseline="top", dx=6, dy=4, **words).encode(
+            y=_axis_of(y, "y"), x=alt.value(0), text="text:N"
         ),
         baseline.mark_rule(**dashed).encode(x=_axis_of(x, "x")),
         baseline.mark_rule(**dashed).encode(y=_axis_of(y, "y")),

@@ -106,10 +106,9 @@ def describe(data: Dataset) -> str:
         ("Labels", _labels(data)),
         ("Preprocessing", "<br>".join(text(p) for p in _steps(data)) or "none"),
     ]
-    return (
-        f'<div class="dk-two"><div>{markup.heading("Data", f"{len(data):,} examples")}{markup.facts(pairs)}'
-        f"</div><div>{_classes(data)}{markup.heading('Samples', 'of the evaluation split')}{_samples(data)}</div></div>"
-    )
+    facts = markup.heading("Data", f"{len(data):,} examples") + markup.facts(pairs)
+    seen = markup.heading("Samples", "of the evaluation split") + _samples(data)
+    return f'<div class="dk-two"><div>{facts}{seen}</div><div>{_classes(data)}</div></div>'
 
 
 def _input(data: Dataset, name: str) -> str:

@@ -106,7 +106,7 @@ def layers_data(
     ]
     if limit is not None and points:
         words = f"your limit, {limit:.1f} {unit}".replace("-", "−")
-        marks.append({"kind": "limit", "y": limit, "bottom": found["y_low"], "text": words})
+        marks.append({"kind": "limit", "y": limit, "text": words})
     return {POINTS: rows, FRAME: [found], MARKS: marks}
 
 
@@ -119,11 +119,20 @@ class LiveChart:
     Args:
         x_title: Title of the horizontal axis.
         y_title: Title of the vertical axis.
+        rows: What `layers_data` gave, to begin with.
         bars_across: Whether points have intervals across, too.
         on_pick: Called with the key of a clicked candidate.
     """
 
-    def __init__(self, x_title: str, y_title: str, on_pick: Callable[[str], None], *, bars_across: bool = True) -> None:
+    def __init__(
+        self,
+        x_title: str,
+        y_title: str,
+        rows: dict[str, list[dict[str, Any]]],
+        on_pick: Callable[[str], None],
+        *,
+        bars_across: bool = True,
+    ) -> None:
         import altair as alt
 
         from deploykit_widgets.chart_spec import specification
@@ -131,10 +140,10 @@ class LiveChart:
         alt.JupyterChart.enable_offline()
         self._on_pick = on_pick
         self._serial = itertools.count()
-        self._rows: dict[str, list[dict[str, Any]]] = {}
+        self._rows: dict[str, list[dict[str, Any]]] = rows
         self._titles = (x_title, y_title, bars_across)
         self.widget = alt.JupyterChart(
-            specification(x_title, y_title, bars_across=bars_across),
+            specification(x_title, y_title, rows, bars_across=bars_across),
             embed_options={"renderer": "svg", "actions": False},
         )
         self.widget.observe(self._from_browser, names="_vl_selections")
@@ -145,7 +154,7 @@ class LiveChart:
             from deploykit_widgets.chart_spec import specification
 
             self._titles = (x_title, y_title, bars_across)
-            self.widget.chart = specification(x_title, y_title, bars_across=bars_across)
+            self.widget.chart = specification(x_title, y_title, self._rows, bars_across=bars_across)
 
     def put(self, rows: dict[str, list[dict[str, Any]]]) -> None:
         """Replace the data in place: what is zoomed, hovered or selected stays."""

@@ -174,7 +174,7 @@ def summary(plan: Any, known: set[str]) -> str:
     reused = sum(c.key in known for c in plan.candidates)
     parts = [f"<b>{markup.count(len(plan.candidates), 'candidate')}</b>"]
     parts += [f"{reused} known already"] if reused else []
-    parts += [f"{plan.duplicates} duplicates merged"] if plan.duplicates else []
+    parts += [f"{markup.count(plan.duplicates, 'duplicate')} merged"] if plan.duplicates else []
     said = ", ".join(parts)
     if plan.refine.top:
         threads = ", ".join(map(str, plan.refine.threads))
@@ -208,8 +208,13 @@ class Technique:
         self._counted.add_class("dk-soft")
         self.values = {p.name: Values(p, adapter.name, [p.default], on_change) for p in adapter.parameters}
         self._first, self._more = widgets.VBox([]), widgets.VBox([])
-        self._fold_more = widgets.Accordion([self._more], titles=("More settings",), selected_index=None)
-        self._box = widgets.VBox([self._first, self._fold_more])
+        # A button and not an Accordion, whose header no key can reach.
+        self._unfold = widgets.ToggleButton(
+            description="More settings", icon="caret-right", tooltip=f"Show or hide more settings of {adapter.label}"
+        )
+        self._unfold.add_class("dk-more")
+        self._unfold.observe(self._fold, names="value")
+        self._box = widgets.VBox([self._first, self._unfold, self._more])
         self._box.add_class("dk-settings")
         head = widgets.HBox([self.ticked, self._counted])
         head.add_class("dk-technique")
@@ -227,7 +232,6 @@ class Technique:
             values.enable(not (fixed and used))
         self._first.children = [v.widget for n, v in self.values.items() if n in first]
         self._more.children = [v.widget for n, v in self.values.items() if n not in first]
-        self._fold_more.layout.display = "" if self._more.children else "none"
         self.ticked.value = used and not self._reason
         self._fold()
 
@@ -247,6 +251,9 @@ class Technique:
 
     def _fold(self, _change: Any = None) -> None:
         self._box.layout.display = "" if self.ticked.value and self.values else "none"
+        self._unfold.layout.display = "" if self._more.children else "none"
+        self._unfold.icon = "caret-down" if self._unfold.value else "caret-right"
+        self._more.layout.display = "" if self._unfold.value else "none"
 
 
 class RuntimeBox:

@@ -25,6 +25,6 @@ def _colors(place: int, light: str, dark: str) -> str:
     colors need no new drawing and follow the theme at once.
     """
     rules = [f".dk-Workbench .dk-c{place}{{color:{light}}}", f"{_DARK} .dk-c{place}{{color:{dark}}}"]
-    for attribute in ("stroke", "fill"):
-        rules.append(f'{_DARK} .vega-embed svg [{attribute}="{light}" i]{{{attribute}:{dark}}}')
+    drawn = f"{_DARK} .vega-embed svg"
+    rules += [f'{drawn} [{name}="{light}" i]{{{name}:{dark}}}' for name in ("stroke", "fill")]
     return "".join(rules)

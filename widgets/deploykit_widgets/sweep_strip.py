@@ -60,6 +60,8 @@ class SweepStrip:
         self.line.value = f'<div class="dk-line"><span>{words}</span><span class="dk-soft">{text(left)}</span></div>'
         self.bar.value = bar(state.progress) if state.sweeping else ""
         self.problem.value = markup.problem(state.problems.get("sweep", ""))
+        for part in (self.bar, self.problem):
+            part.layout.display = "" if part.value else "none"
         self.pause.disabled = state.sweep in {"starting", "cancelling", "done", "idle"}
         self.pause.description = "Pause" if state.sweep in {"starting", "running"} else "Resume"
         self.pause.icon = "pause" if self.pause.description == "Pause" else "play"

@@ -92,9 +92,9 @@ class TradeoffPanel:
         if self.chart is None:
             self._make_chart(state, points)
             return
+        self.chart.put(chart_rows(state, points))
         x_title, y_title = _titles(state)
         self.chart.title(x_title, y_title, bars_across=state.goal.minimize == "latency")
-        self.chart.put(chart_rows(state, points))
 
     def _make_chart(self, state: State, points: list[dict[str, Any]]) -> None:
         """Make the chart with the first point, in the background: its libraries are slow to import."""
@@ -102,6 +102,8 @@ class TradeoffPanel:
             return
         self._making = True
         x_title, y_title = _titles(state)
+        rows = chart_rows(state, points)
+        across = state.goal.minimize == "latency"
 
         def done(chart: live_chart.LiveChart) -> None:
             self.chart = chart
@@ -111,7 +113,7 @@ class TradeoffPanel:
 
         self._commands.desk.run(
             "chart",
-            lambda: live_chart.LiveChart(x_title, y_title, self._picked),
+            lambda: live_chart.LiveChart(x_title, y_title, rows, self._picked, bars_across=across),
             done,
             lambda error: state.problem("sweep", error),
         )

@@ -1,0 +1,182 @@
+"""JupyterLab on loopback and a browser that drives it."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+TOKEN = "a-token"
+BASE_URL = "/user/someone/"
+START_S = 120
+#: Where Debian and the CI images have it; the browsers Playwright downloads are not used.
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+_LOCAL = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "about:")
+
+
+class Lab:
+    """A running JupyterLab.
+
+    Attributes:
+        url: Address with the base URL, without a slash at its end.
+        root: Folder it shows.
+    """
+
+    def __init__(self, url: str, root: Path) -> None:
+        self.url = url
+        self.root = root
+
+    def address(self, notebook: str) -> str:
+        return f"{self.url}/lab/tree/{notebook}?token={TOKEN}"
+
+
+@contextmanager
+def running_lab(root: Path, scratch: Path, *, dark: bool = False) -> Iterator[Lab]:
+    """Start JupyterLab in a session of its own; everything it started ends with it.
+
+    Args:
+        root: Folder to show.
+        scratch: Folder for its configuration, so that the user's is neither read nor changed.
+        dark: Start with the dark theme.
+    """
+    port = _free_port()
+    folders = {f"JUPYTER_{name}_DIR": str(scratch / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
+    settings = scratch / "settings"
+    _write_settings(settings, dark=dark)
+    env = {**os.environ, **folders, "JUPYTERLAB_SETTINGS_DIR": str(settings)}
+    env["JUPYTERLAB_WORKSPACES_DIR"] = str(scratch / "workspaces")
+    command = [
+        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
+        "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.base_url={BASE_URL}", f"--ServerApp.root_dir={root}",
+        f"--IdentityProvider.token={TOKEN}", "--ServerApp.port_retries=0", "--LabApp.collaborative=False",
+    ]  # fmt: skip
+    log = (scratch / "lab.log").open("wb")
+    process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
+    try:
+        lab = Lab(f"http://127.0.0.1:{port}{BASE_URL.rstrip('/')}", root)
+        _wait_until_up(lab, process, scratch / "lab.log")
+        yield lab
+    finally:
+        _end(process)
+        log.close()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _write_settings(folder: Path, *, dark: bool) -> None:
+    """No news, no dialogs: the test must see the page a user sees after the first visit."""
+    plugins = folder / "@jupyterlab"
+    (plugins / "apputils-extension").mkdir(parents=True)
+    notices = {"fetchNews": "false", "checkForUpdates": False}
+    (plugins / "apputils-extension" / "notification.jupyterlab-settings").write_text(json.dumps(notices))
+    if dark:
+        theme = {"theme": "JupyterLab Dark"}
+        (plugins / "apputils-extension" / "themes.jupyterlab-settings").write_text(json.dumps(theme))
+
+
+def _wait_until_up(lab: Lab, process: subprocess.Popen[bytes], log: Path) -> None:
+    import time
+
+    end = time.monotonic() + START_S
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            raise RuntimeError(f"JupyterLab ended with status {process.returncode}:\n{log.read_text()[-3000:]}")
+        try:
+            with urllib.request.urlopen(f"{lab.url}/api/status?token={TOKEN}", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            process_waits(process, 0.1)
+    raise RuntimeError(f"JupyterLab is not up after {START_S} s:\n{log.read_text()[-3000:]}")
+
+
+def process_waits(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Wait a moment, or until the process ends."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        return
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)  # lets it shut its kernels down
+        process_waits(process, 20)
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait(10)
+
+
+@contextmanager
+def open_browser(width: int = 1500, height: int = 1100, scale: float = 1.0) -> Iterator[tuple[Any, list[str]]]:
+    """A page of headless Chromium, and the list of addresses off this machine that it asked for."""
+    from playwright.sync_api import sync_playwright
+
+    outside: list[str] = []
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
+        context = browser.new_context(viewport={"width": width, "height": height}, device_scale_factor=scale)
+        context.on("request", lambda r: None if r.url.startswith(_LOCAL) else outside.append(r.url))
+        page = context.new_page()
+        page.set_default_timeout(120_000)
+        try:
+            yield page, outside
+        finally:
+            browser.close()
+
+
+def run_all_cells(page: Any, lab: Lab, notebook: str) -> None:
+    """Open a notebook, wait for its kernel and run it to the end."""
+    page.goto(lab.address(notebook))
+    page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
+    page.evaluate(
+        """async () => {
+            const panel = window.jupyterapp.shell.currentWidget;
+            await panel.revealed; await panel.sessionContext.ready;
+            await panel.sessionContext.session.kernel.info;
+            await window.jupyterapp.commands.execute('notebook:run-all-cells');
+        }"""
+    )
+
+
+def kernel_value(page: Any, expression: str) -> Any:
+    """Value of a Python expression in the notebook's kernel, as JSON; works between two cells."""
+    code = f"__import__('json').dumps({expression})"
+    found = page.evaluate(
+        """async (code) => {
+            const kernel = window.jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+            const done = await kernel.requestExecute({
+                code: '', silent: true, store_history: false, user_expressions: { v: code } }).done;
+            const v = done.content.user_expressions.v;
+            return v.status === 'ok' ? v.data['text/plain'] : 'ERROR ' + v.evalue;
+        }""",
+        code,
+    )
+    if found.startswith("ERROR"):
+        raise AssertionError(f"{expression}: {found}")
+    import ast
+
+    return json.loads(ast.literal_eval(found))
+
+
+def poll(page: Any, ready: Callable[[], bool], what: str, seconds: float = 120) -> None:
+    """Ask until it is so; the browser goes on between two questions."""
+    import time
+
+    end = time.monotonic() + seconds
+    while not ready():
+        if time.monotonic() > end:
+            raise AssertionError(f"not so after {seconds:.0f} s: {what}")
+        page.wait_for_timeout(100)
