@@ -67,6 +67,7 @@ def execute(notebook: Path, output: Path, parameters: dict[str, Any], *, quiet: 
             stdout_file=Live(stream) if stream.isatty() else stream,
             stderr_file=sys.stderr,
             cwd=str(notebook.parent),
+            extra_arguments=["--IPKernelApp.log_level=40"],  # its warning about loopback is no news here
         )
     except papermill.PapermillExecutionError as error:
         raise DeploykitError(
