@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pprint
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,19 @@ def script(state: State, variable: str = "") -> str:
 def call(function: str, arguments: Sequence[str], prefix: str = "", indent: str = "") -> str:
     """A call on one line, or with one argument a line when it is too long."""
     line = f"{indent}{prefix}{function}({', '.join(arguments)})"
-    if len(line) <= _WIDTH:
+    if len(line) <= _WIDTH and "\n" not in line:
         return line
     inner = "".join(f"{indent}    {a},\n" for a in arguments)
     return f"{indent}{prefix}{function}(\n{inner}{indent})"
+
+
+def several(items: Sequence[str], indent: str) -> str:
+    """A list on one line, or with one item a line when it is too long."""
+    line = f"[{', '.join(items)}]"
+    if len(line) <= _WIDTH - 30:  # room for what stands before it
+        return line
+    inner = "".join(f"{indent}    {item},\n" for item in items)
+    return f"[\n{inner}{indent}]"
 
 
 def path_code(path: str | Path) -> str:
@@ -110,36 +120,33 @@ def _space(choice: SpaceChoice | None) -> list[str]:
     elif choice.changes:
         changes = [f"{name}={literal(values)}" for name, values in choice.changes.items()]
         lines.append(call("dk.Space.preset", [string(choice.preset), *changes], "space = "))
-    edits = _edits(choice)
-    if edits and not lines:
+    if not (choice.left_out or choice.added or choice.targets):
+        return lines
+    if not lines:
         lines.append(f"space = dk.Space.preset({string(choice.preset)})")
-    if edits:
-        lines.append(call("dataclasses.replace", ["space", *edits], "space = "))
-    return lines
-
-
-def _edits(choice: SpaceChoice) -> list[str]:
+    recipes = "space.recipes"
+    if choice.left_out:
+        lines.append(f"left_out = {literal(list(choice.left_out))}")
+        lines.append("kept = [r for r in space.recipes if not any(s.technique in left_out for s in r.steps)]")
+        recipes = "kept"
     edits = []
-    if choice.left_out or choice.added:
-        out = literal(list(choice.left_out))
-        kept = f"r for r in space.recipes if not any(s.technique in {out} for s in r.steps)"
-        parts = [f"*({kept})" if choice.left_out else "*space.recipes", *map(_recipe, choice.added)]
-        inner = "".join(f"\n        {p}," for p in parts)
-        edits.append(f"recipes=[{inner}\n    ]")
+    if choice.added:
+        edits.append(f"recipes={several([f'*{recipes}', *map(_recipe, choice.added)], '    ')}")
+    elif choice.left_out:
+        edits.append(f"recipes={recipes}")
     if choice.targets:
-        edits.append(f"targets=[{', '.join(map(_target, choice.targets))}]")
-    return edits
+        edits.append(f"targets={several([_target(t) for t in choice.targets], '    ')}")
+    return [*lines, call("dataclasses.replace", ["space", *edits], "space = ")]
 
 
 def _spelled_out(space: Space) -> str:
     if space.refine.top:
-        spelled = pprint.pformat(space.to_json(), indent=1, width=90, compact=True)
-        return f"space = dk.Space.from_json(\n    {spelled}\n)"
-    recipes = "".join(f"\n        {_recipe(r)}," for r in space.recipes)
-    arguments = [f"recipes=[{recipes}\n    ]"]
+        spelled = textwrap.indent(pprint.pformat(space.to_json(), width=90, compact=True, sort_dicts=False), "    ")
+        return f"space = dk.Space.from_json(\n{spelled}\n)"
+    arguments = [f"recipes={several([_recipe(r) for r in space.recipes], '    ')}"]
     if space.targets:
-        arguments.append(f"targets=[{', '.join(map(_target, space.targets))}]")
-    return "space = dk.Space(\n" + "".join(f"    {a},\n" for a in arguments) + ")"
+        arguments.append(f"targets={several([_target(t) for t in space.targets], '    ')}")
+    return call("dk.Space", arguments, "space = ")
 
 
 def _recipe(recipe: Any) -> str:
