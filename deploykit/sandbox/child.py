@@ -21,7 +21,7 @@ from typing import Any
 
 from deploykit.core import errors
 from deploykit.core.serial import parse
-from deploykit.sandbox.task import PRELOAD, resolve
+from deploykit.sandbox.task import PRELOAD, TASKS, resolve
 from deploykit.sandbox.wire import Wire
 
 
@@ -37,7 +37,7 @@ def preload(group: str) -> None:
     """Import what the group's children need; packages that are not installed are passed over."""
     modules, environment = PRELOAD[group]
     os.environ.update(environment)
-    for module in modules:
+    for module in (*modules, *TASKS):
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
 

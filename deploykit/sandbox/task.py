@@ -13,6 +13,9 @@ from deploykit.core.adapter import Group
 from deploykit.core.errors import SettingError
 from deploykit.core.serial import Plain
 
+#: Modules of tasks that every group runs: imported once by the parent, so that a child answers at once.
+TASKS = ("deploykit.measuring.session_work", "deploykit.sweeping.work", "psutil")
+
 #: What the parent of a group imports (missing packages are passed over) and the environment it needs.
 PRELOAD: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     "light": (("numpy", "onnx", "onnxruntime", "ai_edge_litert.interpreter", "h5py"), {}),
