@@ -238,6 +238,14 @@ def _rms_normalization() -> Any:
     return Model(features, layers.Dense(2)(layers.RMSNormalization(name="scaled")(features)))
 
 
+def _text() -> Any:
+    from keras import Input, Model, layers
+
+    words = Input((1,), dtype="string", name="text")
+    tokens = layers.TextVectorization(vocabulary=["yes", "no"], output_sequence_length=4, name="words")(words)
+    return Model(words, layers.Dense(2)(layers.Embedding(4, 3)(tokens)))
+
+
 def _inverse_error_function() -> Any:
     from keras import Input, Model, layers, ops
 
@@ -277,5 +285,6 @@ ARCHITECTURES: dict[str, Builder] = {
     "wide_cnn": _wide_cnn,
     "custom_layer": _custom_layer,
     "rms_normalization": _rms_normalization,
+    "text": _text,
     "inverse_error_function": _inverse_error_function,
 }

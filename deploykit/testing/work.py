@@ -123,32 +123,26 @@ def make_without_signature(arguments: dict[str, Any], report: Report) -> dict[st
     return {}
 
 
-def bridge(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Task: carry the architecture ``name`` to tf_keras and back.
-
-    Returns:
-        Differences of the outputs: after bridging, with other weights in the copy, and after copying them back.
-    """
-    from deploykit.transforms._bridge import to_tf_keras
+def weights(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: write all weights of a ``.keras`` file, by layer and variable, to the ``.npz`` file ``target``."""
+    import numpy as np
 
     del report
-    model = architectures.build(arguments["name"])
-    feeds = architectures.examples(model, 8)
-    made = to_tf_keras(model)
-    before = made.difference(feeds)
-    for pair in made.pairs:
-        pair.twin.set_weights([w * 1.1 for w in pair.twin.get_weights()])
-    moved = made.difference(feeds)
-    made.copy_back()
-    return {"before": before, "moved": moved, "after": made.difference(feeds)}
+    path = Path(arguments["path"])
+    model = _keras.load(Job(path, path, "keras"))
+    layers = {id(layer): layer for layer in _keras.all_layers(model)}.values()
+    own = [(layer, w) for layer in layers for w in layer.weights if len(w.path.split("/")) == 2]
+    store(Path(arguments["target"]), {f"{layer.name}.{w.name}": np.asarray(w) for layer, w in own})
+    return {}
 
 
 # -- called by tests --------------------------------------------------------------------------------------------------
 
 
 def run(function: str, group: Any, *, fresh: bool = False, **arguments: Any) -> dict[str, Any]:
-    """Run a task function of this module in a child."""
-    task = Task(f"deploykit.testing.work:{function}", arguments, group, fresh=fresh, name=function)
+    """Run a task function in a child: one of this module, or ``module:function`` of this package."""
+    place = function if ":" in function else f"work:{function}"
+    task = Task(f"deploykit.testing.{place}", arguments, group, fresh=fresh, name=function)
     return shared().run(task)
 
 
@@ -210,6 +204,13 @@ def predicted(path: Path, format_name: str, feeds: Mapping[str, NDArray[Any]]) -
         outputs=str(found),
     )
     return arrays(found)
+
+
+def weights_of(path: Path) -> dict[str, NDArray[Any]]:
+    """Weights of the layers of a ``.keras`` file, as ``layer.variable``."""
+    target = path.with_name(f"{path.name}.weights.npz")
+    run("weights", "tensorflow", path=str(path), target=str(target))
+    return arrays(target)
 
 
 def store(path: Path, found: Mapping[str, Any]) -> None:

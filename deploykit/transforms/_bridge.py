@@ -130,7 +130,7 @@ def to_tf_keras(model: Any, wrap: Wrap | None = None) -> Bridge:
     builder = _Builder(wrap)
     inputs = [
         tf_keras.Input(batch_shape=tuple(t.shape), dtype=t.dtype, name=builder.fresh(t.name))
-        for t in model.inputs or ()
+        for t in getattr(model, "inputs", None) or ()
     ]
     outputs = builder.graph(model, inputs, "")
     built = tf_keras.Model(inputs if len(inputs) > 1 else inputs[0], outputs if len(outputs) > 1 else outputs[0])

@@ -1,0 +1,142 @@
+import json
+
+import numpy as np
+import pytest
+
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import DatasetError, SettingError
+from deploykit.testing import work
+from deploykit.transforms._contract import TRANSFORMS
+from deploykit.transforms.prune_magnitude import sparse
+
+TECHNIQUE = TRANSFORMS.get("prune_magnitude")
+
+
+@pytest.fixture(scope="session")
+def data(folder):
+    """Images whose class is the third that is bright: learnable in a few steps."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 400)
+    images = rng.random((400, 8, 8, 1)).astype(np.float32)
+    for i, label in enumerate(labels):
+        images[i, :, label * 3 : label * 3 + 2] += 2.0
+    Dataset.from_arrays(images, labels).save(folder / "bright")
+    return folder / "bright"
+
+
+def prune(source, target, data, **parameters):
+    settings = {"epochs": 2, "batch_size": 16, "small_layers": True, **parameters}
+    return work.transformed("prune_magnitude", "tfmot", source, target, data, **settings)
+
+
+def test_every_layer_reaches_the_sparsity_and_the_rest_is_trained(folder, data, tmp_path):
+    source = work.made("wide_cnn", folder)
+    notes = prune(source, tmp_path / "out", data, sparsity=0.6)
+    assert set(notes["sparsity_by_layer"]) == {"first", "second", "hidden", "class"}
+    assert all(0.55 < share < 0.65 for share in notes["sparsity_by_layer"].values())
+    assert notes["sparsity"] == pytest.approx(0.6, abs=0.01)
+    before, after = work.weights_of(source), work.weights_of(tmp_path / "out")
+    kernels = [path for path in after if path.endswith("kernel")]
+    assert len(kernels) == 4
+    for path in kernels:
+        zeros = after[path] == 0
+        assert zeros.mean() == pytest.approx(0.6, abs=0.05)
+        assert not np.array_equal(after[path][~zeros], before[path][~zeros]), "the weights that stay were not trained"
+    assert not any((after[path] == 0).mean() > 0.5 for path in after if path.endswith("gamma"))
+
+
+def test_fine_tuning_learns(folder, data, tmp_path):
+    notes = prune(work.made("wide_cnn", folder), tmp_path / "out", data, sparsity=0.3, epochs=4, learning_rate=5e-3)
+    assert notes["loss"] == "SparseCategoricalCrossentropy"
+    assert notes["loss_by_epoch"][-1] < 0.5 * notes["loss_by_epoch"][0]
+
+
+def test_the_same_seed_gives_the_same_weights(folder, data, tmp_path):
+    source = work.made("wide_cnn", folder)
+    for name in ("a", "b"):
+        prune(source, tmp_path / name, data, epochs=1)
+    a, b = work.weights_of(tmp_path / "a"), work.weights_of(tmp_path / "b")
+    for path, value in a.items():
+        np.testing.assert_allclose(value, b[path], atol=1e-5)
+
+
+def test_without_epochs_nothing_is_trained(folder, data, tmp_path):
+    source = work.made("wide_cnn", folder)
+    notes = prune(source, tmp_path / "out", data, sparsity=0.5, epochs=0)
+    assert "loss" not in notes
+    before, after = work.weights_of(source), work.weights_of(tmp_path / "out")
+    for path, value in after.items():
+        expected = sparse(before[path], 0.5) if path.endswith("kernel") else before[path]
+        np.testing.assert_array_equal(value, expected)
+
+
+def test_the_smallest_layers_are_spared_unless_asked_for(folder, data, tmp_path):
+    notes = prune(work.made("wide_cnn", folder), tmp_path / "out", data, epochs=0, small_layers=False)
+    assert "class" in notes["left_dense"]
+    assert set(notes["sparsity_by_layer"]) == {"first", "second", "hidden"}
+
+
+def test_a_constant_schedule_prunes_too(folder, data, tmp_path):
+    notes = prune(work.made("wide_cnn", folder), tmp_path / "out", data, schedule="constant", epochs=1, sparsity=0.7)
+    assert notes["sparsity"] == pytest.approx(0.7, abs=0.01)
+
+
+@pytest.mark.parametrize("name", ["attention", "wrapped_recurrent"])
+def test_regression_on_sequences(name, folder, tmp_path):
+    source = work.made(name, folder)
+    examples, outputs = work.examples_of(source), work.outputs_of(source)
+    rng = np.random.default_rng(0)
+    inputs = {k: rng.normal(0, 1, (60, *v.shape[1:])).astype(np.float32) for k, v in examples.items()}
+    targets = rng.normal(0, 1, (60, *next(iter(outputs.values())).shape[1:]))
+    Dataset.from_arrays(inputs, targets).save(tmp_path / "data")
+    notes = prune(source, tmp_path / "out", tmp_path / "data", epochs=1)
+    assert notes["loss"] == "MeanSquaredError"
+    assert notes["sparsity"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_layers_behind_a_mask_stay_dense_and_are_named(folder, tmp_path):
+    source = work.made("masked_recurrent", folder)
+    rng = np.random.default_rng(0)
+    tokens = rng.integers(0, 9, (60, 6)).astype(np.int32)
+    Dataset.from_arrays({"tokens": tokens}, rng.integers(0, 2, 60)).save(tmp_path / "data")
+    notes = prune(source, tmp_path / "out", tmp_path / "data", epochs=1)
+    assert notes["loss"] == "BinaryCrossentropy"
+    assert {"embedding", "lstm", "gru"} <= set(notes["left_dense"])
+    assert notes["sparsity_by_layer"].keys() == {"positive"}
+
+
+def test_a_second_output_is_pruned_without_labels_of_its_own(folder, tmp_path):
+    source = work.made("two_inputs", folder)
+    rng = np.random.default_rng(0)
+    inputs = {k: rng.normal(0, 1, (60, *v.shape[1:])).astype(np.float32) for k, v in work.examples_of(source).items()}
+    Dataset.from_arrays(inputs, rng.normal(0, 1, 60)).save(tmp_path / "data")
+    notes = prune(source, tmp_path / "out", tmp_path / "data", epochs=1)
+    assert notes["sparsity_by_layer"]["label"] == pytest.approx(0.5, abs=0.05)
+    assert notes["sparsity_by_layer"]["shared"] == pytest.approx(0.5, abs=0.05)
+
+
+def test_data_without_labels_are_refused(folder, tmp_path):
+    Dataset.from_arrays(np.zeros((60, 8, 8, 1), np.float32)).save(tmp_path / "data")
+    with pytest.raises(DatasetError, match="train"):
+        prune(work.made("wide_cnn", folder), tmp_path / "out", tmp_path / "data")
+
+
+@pytest.mark.parametrize("sparsity", [1.5, -0.1, 1.0])
+def test_an_impossible_sparsity_names_the_range(sparsity):
+    with pytest.raises(SettingError, match=r"sparsity must be between 0 and 0\.99"):
+        TECHNIQUE.complete({"sparsity": sparsity})
+
+
+def test_progress_counts_steps(folder, data, tmp_path):
+    found = work.run("bridge:prune", "tf_keras", source=str(work.made("wide_cnn", folder)), data=str(data),
+                     target=str(tmp_path / "out"))  # fmt: skip
+    assert found["reports"][-1][:2] == [20, 20]
+    assert json.dumps(found["reports"][0][2]) == '"fine-tuning, epoch 1 of 2"'
+
+
+def test_the_smallest_weights_become_zero():
+    kernel = np.array([[3.0, -0.5], [0.1, -2.0]], np.float32)
+    np.testing.assert_array_equal(sparse(kernel, 0.5), [[3.0, 0.0], [0.0, -2.0]])
+    np.testing.assert_array_equal(sparse(kernel, 0.99), [[3.0, 0.0], [0.0, 0.0]])
+    np.testing.assert_array_equal(sparse(kernel, 0.0), kernel)
+    assert sparse(np.full(10, 2.0), 0.5).tolist().count(0.0) == 5, "equal weights must not all go"

@@ -1,0 +1,237 @@
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import DatasetError, UnsupportedModelError
+from deploykit.loading._load import load
+from deploykit.testing import models, work
+from deploykit.transforms._onnx_quantize import operators
+
+
+@pytest.fixture(scope="session")
+def data(folder):
+    images = np.random.default_rng(0).normal(0, 1, (100, 8, 8, 1)).astype(np.float32)
+    Dataset.from_arrays(images, calibration_size=21).save(folder / "images")  # 21: the last batch of 8 is not full
+    return folder / "images"
+
+
+@pytest.fixture(scope="session")
+def saved_model(folder):
+    return converted("wide_cnn", "keras_to_saved_model", folder)
+
+
+@pytest.fixture(scope="session")
+def onnx_file(folder):
+    return converted("wide_cnn", "keras_to_onnx", folder)
+
+
+def converted(name, converter, folder):
+    target = folder / f"{name}.{converter}"
+    if not target.exists():
+        work.converted(converter, work.made(name, folder), target)
+    return target
+
+
+def difference(path, folder):
+    """Mean difference of the probabilities from those of the float model."""
+    source = work.made("wide_cnn", folder)
+    found = work.predicted(path, load(path).format, work.examples_of(source))
+    return float(np.abs(found["class"] - work.outputs_of(source)["class"]).mean())
+
+
+# -- TFLite -----------------------------------------------------------------------------------------------------------
+
+
+def test_float16_halves_the_file(saved_model, folder, tmp_path):
+    work.converted("saved_model_to_tflite", saved_model, tmp_path / "float")
+    notes = work.transformed("quantize_float16", "tflite", saved_model, tmp_path / "out")
+    assert (tmp_path / "out").stat().st_size < 0.6 * (tmp_path / "float").stat().st_size
+    assert "quantized" not in notes
+    assert difference(tmp_path / "out", folder) < 1e-3
+
+
+def test_dynamic_range_keeps_float_inputs(saved_model, folder, tmp_path):
+    work.transformed("quantize_dynamic", "tflite", saved_model, tmp_path / "out")
+    model = load(tmp_path / "out")
+    assert [s.dtype for s in (*model.inputs, *model.outputs)] == ["float32", "float32"]
+    assert 0 < difference(tmp_path / "out", folder) < 0.05
+
+
+@pytest.mark.parametrize(("io", "dtype"), [("float", "float32"), ("int8", "int8")])
+def test_static_int8(io, dtype, saved_model, data, folder, tmp_path):
+    notes = work.transformed("quantize_static", "tflite", saved_model, tmp_path / "out", data, io=io)
+    model = load(tmp_path / "out")
+    assert [s.dtype for s in (*model.inputs, *model.outputs)] == [dtype, dtype]
+    assert bool(model.inputs[0].scale) == (io == "int8")
+    assert notes["calibration_examples"] == 21
+    assert notes["quantized"]["CONV_2D"] == 2
+    assert "float" not in notes
+    assert 0 < difference(tmp_path / "out", folder) < 0.1
+
+
+def test_a_loop_cannot_be_calibrated(folder, tmp_path):
+    source = converted("masked_recurrent", "keras_to_saved_model", folder)
+    Dataset.from_arrays({"tokens": np.zeros((60, 6), np.int32)}).save(tmp_path / "data")
+    with pytest.raises(UnsupportedModelError, match="loop"):
+        work.transformed("quantize_static", "tflite", source, tmp_path / "out", tmp_path / "data")
+
+
+def test_several_inputs_are_calibrated_by_name(folder, tmp_path):
+    source = work.made("two_inputs", folder)
+    inputs = {k: np.repeat(v, 4, axis=0) for k, v in work.examples_of(source).items()}
+    Dataset.from_arrays(inputs, calibration_size=30).save(tmp_path / "data")
+    wanted = work.outputs_of(source)
+    for converter, variant, format_name in (
+        ("keras_to_saved_model", "tflite", "tflite"),
+        ("keras_to_onnx", "onnxruntime", "onnx"),
+    ):
+        path = converted("two_inputs", converter, folder)
+        work.transformed("quantize_static", variant, path, tmp_path / variant, tmp_path / "data")
+        found = work.predicted(tmp_path / variant, format_name, work.examples_of(source))
+        for key, value in wanted.items():
+            assert np.abs(found[key] - value).mean() < 0.1 * np.abs(value).max()
+
+
+def test_a_model_with_nothing_to_quantize_is_refused(folder, tmp_path):
+    source = converted("two_inputs", "keras_to_saved_model", folder)
+    with pytest.raises(UnsupportedModelError, match="nothing to quantize"):
+        work.transformed("quantize_dynamic", "tflite", source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+# -- ONNX Runtime -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"per_channel": True},
+        {"calibration": "entropy"},
+        {"calibration": "percentile", "per_channel": True},
+        {"activations": "int8", "reduce_range": True},
+    ],
+    ids=str,
+)
+def test_static_qdq(parameters, onnx_file, data, folder, tmp_path):
+    notes = work.transformed("quantize_static", "onnxruntime", onnx_file, tmp_path / "out", data, **parameters)
+    assert notes["calibration_examples"] == 21
+    assert notes["quantized"]["Conv"] == 2
+    nodes = {n.op_type for n in onnx.load(tmp_path / "out").graph.node}
+    assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= nodes
+    assert 0 < difference(tmp_path / "out", folder) < 0.1
+
+
+def test_per_channel_has_a_scale_for_each_channel(onnx_file, data, tmp_path):
+    sizes = {}
+    for per_channel in (False, True):
+        target = tmp_path / str(per_channel)
+        work.transformed("quantize_static", "onnxruntime", onnx_file, target, data, per_channel=per_channel)
+        graph = onnx.load(target).graph
+        weights = {n.input[1]: n.output[0] for n in graph.node if n.op_type == "DequantizeLinear"}
+        taken = {i for n in graph.node if n.op_type == "Conv" for i in n.input[1:2]}
+        scales = [s for s, out in weights.items() if out in taken]
+        arrays = {i.name: numpy_helper.to_array(i) for i in graph.initializer}
+        sizes[per_channel] = sorted(arrays[s].size for s in scales)
+    assert sizes == {False: [1, 1], True: [16, 24]}
+
+
+def test_fewer_operators_leave_the_others_float(onnx_file, data, tmp_path):
+    every = work.transformed("quantize_static", "onnxruntime", onnx_file, tmp_path / "all", data)
+    heavy = work.transformed(
+        "quantize_static", "onnxruntime", onnx_file, tmp_path / "heavy", data, operators="conv_matmul"
+    )
+    assert "Softmax" in every["quantized"]
+    assert "Softmax" in heavy["float"]
+    assert heavy["quantized"]["Conv"] == every["quantized"]["Conv"] == 2
+
+
+def test_dynamic_leaves_convolutions_unless_asked_for(onnx_file, folder, tmp_path):
+    some = work.transformed("quantize_dynamic", "onnxruntime", onnx_file, tmp_path / "some")
+    every = work.transformed("quantize_dynamic", "onnxruntime", onnx_file, tmp_path / "all", convolutions=True)
+    assert "ConvInteger" not in some["quantized"]
+    assert some["quantized"]["MatMulInteger"] == 2
+    assert every["quantized"]["ConvInteger"] == 2
+    assert 0 < difference(tmp_path / "some", folder) < 0.1
+
+
+def test_a_fixed_batch_is_respected(onnx_file, data, folder, tmp_path):
+    model = onnx.load(onnx_file)
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_value = 4
+    onnx.save(model, tmp_path / "fixed")
+    work.transformed("quantize_static", "onnxruntime", tmp_path / "fixed", tmp_path / "out", data)
+    assert load(tmp_path / "out").inputs[0].batch_size == 4
+    assert difference(tmp_path / "out", folder) < 0.1
+
+
+def test_a_model_quantized_already_is_refused(onnx_file, data, tmp_path):
+    work.transformed("quantize_static", "onnxruntime", onnx_file, tmp_path / "once", data)
+    for technique in ("quantize_static", "quantize_dynamic"):
+        with pytest.raises(UnsupportedModelError, match="quantized already"):
+            work.transformed(technique, "onnxruntime", tmp_path / "once", tmp_path / "twice", data)
+
+
+def test_a_graph_symbolic_shape_inference_fails_on_is_quantized_all_the_same(folder, tmp_path, monkeypatch):
+    source = converted("attention", "keras_to_onnx", folder)
+    sequence = np.random.default_rng(0).normal(0, 1, (60, 6, 8)).astype(np.float32)
+    Dataset.from_arrays({"sequence": sequence}).save(tmp_path / "data")
+    notes = work.transformed("quantize_static", "onnxruntime", source, tmp_path / "out", tmp_path / "data")
+    assert notes["quantized"]["MatMul"] >= 4
+    assert not list(tmp_path.glob("*.onnx"))
+
+
+def test_missing_calibration_data_are_named(onnx_file, tmp_path):
+    with pytest.raises(DatasetError, match="int8 static"):
+        work.transformed("quantize_static", "onnxruntime", onnx_file, tmp_path / "out")
+
+
+def test_counting_operators_follows_the_pattern_runtimes_fuse():
+    quantized = [
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["x"]),
+        helper.make_node("Relu", ["x"], ["y"]),
+        helper.make_node("QuantizeLinear", ["y", "s", "z"], ["r"]),
+    ]
+    loose = [
+        helper.make_node("DequantizeLinear", ["r", "s", "z"], ["w"]),
+        helper.make_node("Softmax", ["w"], ["p"]),
+        helper.make_node("MatMulInteger", ["r", "r"], ["m"]),
+    ]
+    graph = helper.make_graph(
+        [*quantized, *loose], "g", [], [helper.make_tensor_value_info("p", TensorProto.FLOAT, [1])]
+    )
+    assert operators(graph) == {"quantized": {"MatMulInteger": 1, "Relu": 1}, "float": {"Softmax": 1}}
+
+
+def test_a_foreign_onnx_file_is_quantized(data, tmp_path):
+    source = models.build("cnn_onnx", tmp_path)  # channels first, opset 21, not made by a converter
+    images = np.random.default_rng(0).normal(0, 1, (100, 1, 8, 8)).astype(np.float32)
+    Dataset.from_arrays(images).save(tmp_path / "data")
+    notes = work.transformed("quantize_static", "onnxruntime", source, tmp_path / "out", tmp_path / "data")
+    assert notes["quantized"]["Conv"] == 1
+
+
+# -- recipes ----------------------------------------------------------------------------------------------------------
+
+
+def test_pruning_then_int8_is_one_recipe(folder, tmp_path):
+    rng = np.random.default_rng(0)
+    images = rng.normal(0, 1, (100, 8, 8, 1)).astype(np.float32)
+    Dataset.from_arrays(images, rng.integers(0, 3, 100), calibration_size=20).save(tmp_path / "data")
+    work.transformed("prune_magnitude", "tfmot", work.made("wide_cnn", folder), tmp_path / "pruned", tmp_path / "data",
+                     epochs=0, sparsity=0.8)  # fmt: skip
+    for converter, variant in (("keras_to_saved_model", "tflite"), ("keras_to_onnx", "onnxruntime")):
+        work.converted(converter, tmp_path / "pruned", tmp_path / converter)
+        notes = work.transformed(
+            "quantize_static", variant, tmp_path / converter, tmp_path / variant, tmp_path / "data"
+        )
+        assert notes["quantized"]
+    zeros = [
+        (numpy_helper.to_array(i) == 0).mean()
+        for i in onnx.load(tmp_path / "onnxruntime").graph.initializer
+        if i.data_type == TensorProto.INT8 and np.prod(i.dims) > 1000
+    ]
+    assert zeros
+    assert min(zeros) > 0.75, "pruned weights stay zero in int8"
