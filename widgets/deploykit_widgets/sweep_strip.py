@@ -83,6 +83,8 @@ def sentence(state: State) -> tuple[str, str]:
     """What the sweep does, as HTML, and the time left in words."""
     measured, failed, total = counts(state)
     progress = state.progress
+    if state.sweep == "idle":
+        return "", ""
     if state.sweep == "starting":
         return "<b>Starting the sweep</b>", ""
     if state.sweep == "cancelling":
