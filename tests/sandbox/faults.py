@@ -42,14 +42,15 @@ def leave(arguments, report):
 
 
 def hang_up(arguments, report):
-    """Ends the conversation, then stops without ending."""
+    """Ends the conversation, but not the process: even the thread that would end it waits for ever."""
+    os._exit = lambda _status: threading.Event().wait()
     for descriptor in range(3, 64):
         with contextlib.suppress(OSError):
             if stat.S_ISSOCK(os.fstat(descriptor).st_mode):
                 socket.socket(fileno=os.dup(descriptor)).shutdown(socket.SHUT_WR)
             else:
                 os.close(descriptor)
-    os.kill(os.getpid(), signal.SIGSTOP)
+    threading.Event().wait()
 
 
 def hang(arguments, report):
