@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError
 from deploykit.sandbox.task import Report
 from deploykit.testing import architectures
 from deploykit.transforms._bridge import to_tf_keras
-from deploykit.transforms._contract import TRANSFORMS, TransformJob
 
 
 def there_and_back(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -100,20 +97,3 @@ def keep_switches(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         "dropout_runs": bool((thinned == 0).any()),
         "augmentation_runs": bool(np.abs(augmented - examples).max() > 0),
     }
-
-
-def prune(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Task: prune with few steps, and give back what was reported on the way."""
-    del report
-    technique = TRANSFORMS.get("prune_magnitude")
-    seen: list[list[Any]] = []
-    job = TransformJob(
-        Path(arguments["source"]),
-        Path(arguments["target"]),
-        "keras",
-        parameters=technique.complete({"epochs": 2, "batch_size": 16}),
-        data=Dataset.open(Path(arguments["data"])),
-        report=lambda done, total, words: seen.append([done, total, words]),
-    )
-    technique.variants[0].apply(job)
-    return {"reports": seen}

@@ -91,7 +91,7 @@ class VariantConformance:
         declared = TRANSFORMS.get(name).variant(variant)
         target = tmp_path / "target"  # no ending: files in a store have none
         notes = work.transformed(name, variant, source, target, data, **quick(name))
-        assert json.loads(json.dumps(notes)) == notes
+        assert notes["reports"] or not declared.needs, "work that reads data takes long enough to report progress"
         before, after = load(source), load(target)
         assert after.format == declared.produces
         assert {s.name for s in after.inputs} == {s.name for s in before.inputs}

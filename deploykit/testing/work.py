@@ -55,6 +55,12 @@ def transform(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Task: run one variant of a technique."""
     technique = TRANSFORMS.get(arguments["technique"])
     variant = technique.variant(arguments["variant"])
+    reports: list[tuple[float, float, str]] = []
+
+    def tell(done: float, total: float, words: str) -> None:
+        reports.append((done, total, words))
+        report(done, total, words)
+
     job = TransformJob(
         Path(arguments["source"]),
         Path(arguments["target"]),
@@ -62,10 +68,10 @@ def transform(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         parameters=technique.complete(arguments["parameters"]),
         data=Dataset.open(Path(arguments["data"])) if arguments["data"] else None,
         seed=arguments["seed"],
-        report=report,
+        report=tell,
     )
     variant.apply(job)
-    return {"notes": job.notes}
+    return {"notes": job.notes, "reports": reports}
 
 
 def predict(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -172,7 +178,7 @@ def transformed(
     seed: int = 0,
     **parameters: Any,
 ) -> dict[str, Any]:
-    """Apply a variant in a child; gives the notes."""
+    """Apply a variant in a child; gives the notes, with what was reported as ``"reports"``."""
     result = run(
         "transform",
         TRANSFORMS.get(technique).variant(variant).group,
@@ -184,8 +190,7 @@ def transformed(
         parameters=parameters,
         seed=seed,
     )
-    notes: dict[str, Any] = result["notes"]
-    return notes
+    return {**result["notes"], "reports": result["reports"]}
 
 
 def predicted(path: Path, format_name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -174,7 +174,7 @@ def test_a_model_quantized_already_is_refused(onnx_file, data, tmp_path):
             work.transformed(technique, "onnxruntime", tmp_path / "once", tmp_path / "twice", data)
 
 
-def test_a_graph_symbolic_shape_inference_fails_on_is_quantized_all_the_same(folder, tmp_path, monkeypatch):
+def test_a_graph_symbolic_shape_inference_fails_on_is_quantized_all_the_same(folder, tmp_path):
     source = converted("attention", "keras_to_onnx", folder)
     sequence = np.random.default_rng(0).normal(0, 1, (60, 6, 8)).astype(np.float32)
     Dataset.from_arrays({"sequence": sequence}).save(tmp_path / "data")
