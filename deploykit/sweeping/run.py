@@ -48,6 +48,8 @@ class SweepHandle:
         self._cancel = threading.Event()
         self._resume = threading.Event()
         self._resume.set()
+        # Not Thread.join: interrupted by Ctrl-C it takes a running thread for a finished one (Python 3.11, 3.12).
+        self._ended = threading.Event()
         self._error: BaseException | None = None
         self._state = State(store, name, on_progress)
         self._context = Context(model, data, store, name, settings, self.plan, self._state, self._cancel, self._resume)
@@ -68,7 +70,7 @@ class SweepHandle:
     @property
     def running(self) -> bool:
         """Whether it still works."""
-        return self._thread.is_alive()
+        return self._thread.ident is not None and not self._ended.is_set()
 
     def pause(self) -> None:
         """Start nothing new until `resume`; what runs is finished."""
@@ -86,7 +88,7 @@ class SweepHandle:
 
     def join(self, timeout_s: float | None = None) -> None:
         """Wait for the end, or for some seconds."""
-        self._thread.join(timeout_s)
+        self._ended.wait(timeout_s)
 
     def wait(self, timeout_s: float | None = None) -> Report:
         """Wait for the end and return the report.
@@ -94,7 +96,7 @@ class SweepHandle:
         Raises:
             DeploykitError: What ended the sweep early, unless it was `cancel`.
         """
-        self._thread.join(timeout_s)
+        self._ended.wait(timeout_s)
         if self._error is not None:
             raise self._error
         return self.report
@@ -118,6 +120,8 @@ class SweepHandle:
             self._error = error
             with contextlib.suppress(Exception):
                 self._state.say("cancelled", f"stopped: {error}")
+        finally:
+            self._ended.set()
 
 
 def start_sweep(
