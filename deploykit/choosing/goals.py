@@ -111,6 +111,7 @@ def _size(row: Result) -> int:
 
 
 def _cost(row: Result, goal: Goal) -> float:
+    """The far end of the cost's interval: a lucky estimate with a wide interval does not win."""
     interval = cost_of(goal.minimize)(row)
     assert interval is not None
-    return interval.value
+    return interval.high

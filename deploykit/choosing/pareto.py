@@ -67,12 +67,18 @@ def front(rows: Sequence[Result], cost: str = "latency") -> list[Result]:
 
 
 def tied(rows: Sequence[Result], winner: Result, cost: str = "latency") -> list[Result]:
-    """Rows whose cost cannot be told apart from the winner's: the intervals overlap."""
+    """Rows whose cost cannot be told apart from the winner's: the intervals overlap.
+
+    A row without a conclusive latency ties with nothing: a wide interval is no merit.
+    """
     best = cost_of(cost)(winner)
     assert best is not None
     found = []
     for row in rows:
         value = cost_of(cost)(row)
+        latency = row.measurement.latency if row.measurement else None
+        if latency is None or "inconclusive" in latency.flags:
+            continue
         if row.key != winner.key and value is not None and value.low <= best.high and best.low <= value.high:
             found.append(row)
     return found

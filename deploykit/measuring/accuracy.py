@@ -34,7 +34,7 @@ def score(metric: Metric, values: NDArray[np.float64], baseline: NDArray[np.floa
             remedy="the outputs hold NaN or infinite values: use a milder setting, or float32 for the layers at fault.",
         )
     difference = values - baseline
-    if set(np.unique(values)) <= {0.0, 1.0} and set(np.unique(baseline)) <= {0.0, 1.0}:
+    if metric.binary:
         change, p_value = paired_binary(int((difference > 0).sum()), int((difference < 0).sum()), len(values))
     else:
         change, p_value = t_interval(difference), t_test(difference.tolist())

@@ -19,12 +19,14 @@ class Metric(Adapter):
     Attributes:
         higher_is_better: Direction.
         relative: Changes are given relative to the baseline's mean (errors) instead of as a difference (accuracies).
+        binary: Values are hits and misses: changes get the exact tests of paired proportions.
         truth: What outputs are compared with: ``"labels"``, or the outputs of the model as given (``"original"``).
         priority: ``"auto"`` takes the applicable metric with the highest one; 0: only by name.
     """
 
     higher_is_better: ClassVar[bool] = True
     relative: ClassVar[bool] = False
+    binary: ClassVar[bool] = False
     truth: ClassVar[str] = "labels"
     priority: ClassVar[int] = 0
 

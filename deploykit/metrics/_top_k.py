@@ -17,6 +17,7 @@ class TopK(Metric):
     One output column is read as the probability of class 1 (threshold 0.5).
     """
 
+    binary = True
     k: ClassVar[int]
 
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:

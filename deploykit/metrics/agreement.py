@@ -17,6 +17,7 @@ class Agreement(Metric):
     name = "agreement"
     label = "agreement"
     help = "Share of examples with the same answer as the original model: needs no labels."
+    binary = True
     truth = "original"
     priority = 1
 
