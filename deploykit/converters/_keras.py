@@ -65,16 +65,18 @@ def save(model: Any, target: Path) -> None:
 
 
 def exportable(model: Any) -> Any:
-    """The model, or a copy whose layer names TensorFlow accepts in variable names.
+    """The model, or a copy that TensorFlow can write and other runtimes can run.
 
-    A layer called ``_stem``, say, loads and runs, but cannot be written to a SavedModel.
+    A layer called ``_stem``, say, loads and runs, but its variables cannot be written to a SavedModel: it gets another
+    name. A layer of mixed precision computes in float32, since CPU runtimes have no half-precision kernels.
 
     Raises:
-        UnsupportedModelError: A name is refused and the model cannot be copied, as it is no graph of layers.
+        UnsupportedModelError: The model would have to be copied, but is no graph of layers.
     """
     keras = require("keras", "tensorflow")
     refused = {layer.name for layer in all_layers(model) if not _SCOPE.fullmatch(layer.name)}
-    if not refused:
+    mixed = {layer.name for layer in all_layers(model) if is_mixed(layer)}
+    if not refused and not mixed:
         return model
     names = {layer.name for layer in all_layers(model)}
     renamed = {old: _fresh(old, names) for old in sorted(refused)}
@@ -82,17 +84,26 @@ def exportable(model: Any) -> Any:
     def copied(layer: Any) -> Any:
         config = layer.get_config()
         config["name"] = renamed.get(layer.name, layer.name)
+        if layer.name in mixed:
+            config["dtype"] = "float32"
         return type(layer).from_config(config)
 
     try:
         copy = keras.models.clone_model(model, clone_function=copied, recursive=_is_nested(model))
     except (TypeError, ValueError) as error:
         raise UnsupportedModelError(
-            f"TensorFlow refuses the layer name(s) {', '.join(map(repr, sorted(refused)))}.",
-            remedy="give these layers names that begin with a letter, and save the model again.",
+            f"the layers {', '.join(map(repr, sorted(refused | mixed)))} must be renamed or made float32, but the "
+            "model cannot be copied.",
+            remedy="give all layers names that begin with a letter and the policy float32, and save the model again.",
         ) from error
     copy.set_weights(model.get_weights())
     return copy
+
+
+def is_mixed(layer: Any) -> bool:
+    """Whether a layer keeps its weights in a wider type than it computes in."""
+    policy = getattr(layer, "dtype_policy", None)
+    return policy is not None and policy.compute_dtype != policy.variable_dtype
 
 
 def _is_nested(model: Any) -> bool:
@@ -184,10 +195,18 @@ def export_saved_model(model: Any, target: Path) -> Names:
         outputs = keras.tree.flatten(model(packed(model, tensors), training=False))
         return dict(zip(results, outputs, strict=True))
 
-    archive = keras.export.ExportArchive()
-    try:
+    def write(tracked: Any) -> None:
+        archive = keras.export.ExportArchive()
+        if tracked is not None:
+            archive.track(tracked)
         archive.add_endpoint("serve", serve, input_signature=specs)
         archive.write_out(str(target), verbose=False)
+
+    try:
+        try:
+            write(None)
+        except AssertionError:  # lookup tables must be tracked; tracking traces everything once more, so not at first
+            write(model)
     except MemoryError:
         raise
     except Exception as error:  # a layer's own code can raise anything while it is traced

@@ -34,6 +34,9 @@ def examples(model: Any, count: int) -> dict[str, Any]:
     found = {}
     for tensor in model.inputs:
         shape = (count, *tensor.shape[1:])
+        if tensor.dtype == "string":
+            found[tensor.name] = rng.choice(["yes", "no", "yes no"], shape)
+            continue
         values = rng.integers(0, 9, shape) if "int" in tensor.dtype else rng.normal(0.0, 1.0, shape)
         found[tensor.name] = values.astype(tensor.dtype)
     return found
@@ -172,6 +175,16 @@ def _twice_the_same_output() -> Any:
     return Model([left, right], [shared(left), shared(right)])
 
 
+def _mixed_precision() -> Any:
+    from keras import DTypePolicy, Input, Model, layers
+
+    half = DTypePolicy("mixed_float16")
+    image = Input((8, 8, 1), name="image")
+    x = layers.Conv2D(8, 3, activation="relu", dtype=half)(image)
+    x = layers.GlobalAveragePooling2D(dtype=half)(layers.BatchNormalization(dtype=half)(x))
+    return Model(image, layers.Dense(3, name="class", dtype="float32")(x))
+
+
 def _dictionaries() -> Any:
     from keras import Input, Model, layers
 
@@ -277,6 +290,7 @@ ARCHITECTURES: dict[str, Builder] = {
     "attention": _attention,
     "two_inputs": _two_inputs,
     "twice_the_same_output": _twice_the_same_output,
+    "mixed_precision": _mixed_precision,
     "dictionaries": _dictionaries,
     "resized": _resized,
     "merged": _merged,

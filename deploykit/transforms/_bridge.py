@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from deploykit.converters._keras import packed
+from deploykit.converters._keras import is_mixed, packed
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import align
@@ -29,6 +29,8 @@ Wrap = Callable[[Any, Any, Any], Any]
 
 #: Largest difference of the outputs before the last activation, relative to the largest of them.
 TOLERANCE = 1e-4
+#: The same where the Keras 3 model computes in half precision, which the copy does not.
+_MIXED_TOLERANCE = 5e-2
 
 
 @dataclass
@@ -92,10 +94,11 @@ class Bridge:
     def check(self, feeds: Mapping[str, NDArray[Any]]) -> None:
         """Raise `CandidateError` when the two models differ on the examples."""
         difference = self.difference(feeds)
-        if not difference <= TOLERANCE:
+        allowed = _MIXED_TOLERANCE if any(is_mixed(pair.keras) for pair in self.pairs) else TOLERANCE
+        if not difference <= allowed:
             raise CandidateError(
                 f"the tf_keras copy of {self.source.name!r} differs by {difference:.1e} of the largest output "
-                f"(allowed: {TOLERANCE:.0e}).",
+                f"(allowed: {allowed:.0e}).",
                 remedy="leave out the techniques that need TensorFlow Model Optimization; please report the layers.",
             )
 

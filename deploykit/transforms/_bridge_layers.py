@@ -120,7 +120,8 @@ def _policy(value: Any, owner: str, kind: type) -> Any:
         return value
     if value["class_name"] != "DTypePolicy":
         raise _no_twin(owner, kind, f"has the dtype policy {value['class_name']}, which tf_keras lacks")
-    return value["config"]["name"]
+    name = value["config"]["name"]
+    return "float32" if name.startswith("mixed_") else name  # CPUs train in float32; the weights are float32 anyway
 
 
 def _penalty(key: str, value: Any) -> Any:

@@ -16,8 +16,9 @@ from deploykit.transforms._contract import TransformJob
 #: What every ONNX variant declares.
 REQUIRES = ("onnx", "onnxruntime")
 ACCEPTS = frozenset({"onnx"})
-#: Operators that hold most weights and arithmetic.
-HEAVY = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+#: Operators that hold most weights and arithmetic, and the activations that melt into their integer kernels: left out,
+#: each of these would be a float operator between two conversions.
+HEAVY = ("Clip", "Conv", "ConvTranspose", "Gemm", "MatMul", "Relu")
 _MARKS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 _INTEGER = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
 

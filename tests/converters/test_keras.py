@@ -52,6 +52,22 @@ def test_onnx_keeps_the_order_of_inputs_and_outputs(folder, tmp_path):
     assert [s.name for s in model.outputs] == ["score", "label"]
 
 
+@pytest.mark.parametrize("converter", ["keras_to_tflite", "keras_to_onnx"])
+def test_mixed_precision_becomes_float32(converter, folder, tmp_path):
+    source = work.made("mixed_precision", folder)
+    work.converted(converter, source, tmp_path / "out")
+    assert 0 < difference(tmp_path / "out", source) < 0.01
+
+
+def test_a_lookup_table_travels_in_a_saved_model(folder, tmp_path):
+    source = work.made("text", folder)
+    work.converted("keras_to_saved_model", source, tmp_path / "out")
+    wanted = work.outputs_of(source)
+    found = work.predicted(tmp_path / "out", "saved_model", work.examples_of(source))
+    for key, value in wanted.items():
+        np.testing.assert_allclose(found[key], value, atol=1e-6)
+
+
 def test_a_lambda_layer_is_refused_unless_trusted(tmp_path):
     source = models.build("lambda_keras", tmp_path)
     with pytest.raises(UnsafeModelError, match="trusted=True"):
