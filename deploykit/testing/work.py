@@ -201,7 +201,7 @@ def predicted(path: Path, format_name: str, feeds: Mapping[str, NDArray[Any]]) -
     run(
         "predict",
         runtime.group if runtime else "tensorflow",
-        fresh=runtime is not None and runtime.group != "light",
+        fresh=runtime is not None,  # threads are set once a process; and tests add runtimes
         path=str(path),
         format=format_name,
         runtime=runtime.name if runtime else "",
