@@ -16,6 +16,8 @@ MARGIN = 0.02
 #: A speed-up known worse than this is no evidence.
 _INCONCLUSIVE = 0.10
 _TAIL_SAMPLES = 10
+#: Bounds of what is not known, so that every number has a form in JSON: factors of e**±27.
+_UNKNOWN = 27.0
 
 BASELINE = "baseline"
 CLONE = "clone"
@@ -78,7 +80,11 @@ def latencies(launches: Sequence[Launch], references: Mapping[str, str | None], 
             continue
         ratios = [0.0] if key == BASELINE else log_ratios(launches, key, BASELINE)
         found[key] = _latency(key, series, ratios, log_ratios(launches, key, reference) if reference else None)
-        found[key] = replace(found[key], noise_floor=found_noise.floor, flags=_flags(found[key], series, found_noise))
+        found[key] = replace(
+            found[key],
+            noise_floor=min(found_noise.floor, math.exp(_UNKNOWN)),
+            flags=_flags(found[key], series, found_noise),
+        )
         if key != BASELINE:
             p_values[key] = _beyond(ratios, math.log1p(min(margin, 10.0)))
     claims = dict(zip(p_values, holm(list(p_values.values())), strict=True))
@@ -93,7 +99,7 @@ def _latency(key: str, series: list[Series], ratios: list[float], same: list[flo
     runs = len(times)
     tail = runs * 0.01 >= _TAIL_SAMPLES
     return Latency(
-        p50_ms=t_interval(medians),
+        p50_ms=_finite(t_interval(medians)),
         p90_ms=float(np.quantile(times, 0.9)),
         p99_ms=float(np.quantile(times, 0.99)) if tail else None,
         speedup=Interval(1.0, 1.0, 1.0) if key == BASELINE else ratio_interval(ratios),
@@ -109,7 +115,13 @@ def _latency(key: str, series: list[Series], ratios: list[float], same: list[flo
 def ratio_interval(ratios: Sequence[float]) -> Interval:
     """Ratio with its interval from log-ratios, one for each launch."""
     logs = t_interval(ratios)
-    return Interval(math.exp(logs.value), math.exp(logs.low), math.exp(min(logs.high, 700.0)))
+    return Interval(math.exp(logs.value), math.exp(max(logs.low, -_UNKNOWN)), math.exp(min(logs.high, _UNKNOWN)))
+
+
+def _finite(interval: Interval) -> Interval:
+    """Milliseconds with ends that can be written down."""
+    most = interval.value * math.exp(_UNKNOWN)
+    return Interval(interval.value, max(interval.low, -most), min(interval.high, most))
 
 
 def _flags(latency: Latency, series: list[Series], found: Noise) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -163,10 +164,10 @@ def _fit(spec: TensorSpec, value: NDArray[Any]) -> NDArray[Any]:
     if spec.dtype == "string":
         return np.asarray(value, object)
     wanted = np.dtype(spec.dtype)
-    if spec.scale and value.dtype.kind == "f":
+    if spec.scale and value.dtype != wanted:  # real numbers, whole ones too: bytes as they are would wrap around
         info = np.iinfo(wanted)
-        value = np.clip(np.rint(value / spec.scale) + spec.zero_point, info.min, info.max)
-    elif value.dtype != wanted and not np.can_cast(value.dtype, wanted, "same_kind"):
+        value = np.clip(np.rint(value.astype(np.float32) / spec.scale) + spec.zero_point, info.min, info.max)
+    elif value.dtype != wanted and not _holds(wanted, value):
         raise DatasetError(
             f"input {spec.name!r}: the model takes {spec.dtype}, got {value.dtype}.", remedy="convert the data."
         )
@@ -177,6 +178,18 @@ def _fit(spec: TensorSpec, value: NDArray[Any]) -> NDArray[Any]:
     ):
         raise DatasetError(f"input {spec.name!r}: the model takes examples of shape {spec.example_shape}, got {given}.")
     return np.ascontiguousarray(value, wanted)
+
+
+def _holds(wanted: np.dtype[Any], value: NDArray[Any]) -> bool:
+    """Whether a dtype can hold the values: rounding of real numbers is allowed, whole numbers must fit."""
+    import numpy as np
+
+    if not np.can_cast(value.dtype, wanted, "same_kind"):
+        return False
+    if wanted.kind not in "iu" or np.can_cast(value.dtype, wanted, "safe") or not value.size:
+        return True
+    info = np.iinfo(wanted)
+    return bool(value.min() >= info.min and value.max() <= info.max)
 
 
 def _real(spec: TensorSpec, value: NDArray[Any]) -> NDArray[Any]:

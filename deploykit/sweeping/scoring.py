@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError
-from deploykit.core.result import Score
+from deploykit.core.result import Interval, Score
 from deploykit.measuring.accuracy import extra_metrics, score
 from deploykit.metrics._choose import MetricLike, choose
 from deploykit.sweeping.building import Workshop
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MOST_FLIPS = 1000
+#: The baseline's change against itself: known, not estimated.
+_NONE = Interval(0.0, 0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Judge:
 
     def __init__(self, workshop: Workshop, baseline_key: str, metric: MetricLike) -> None:
         self._workshop = workshop
+        self._baseline_key = baseline_key
         self._original = {s: self._load(baseline_key, s) for s in ("evaluation", "test")}
         outputs = self._original["evaluation"]
         labels = workshop.data.labels()
@@ -61,6 +64,8 @@ class Judge:
                 remedy="report this: a conversion has changed the order or shape of the outputs.",
             )
         scores = tuple(self._score(metric, outputs, "evaluation") for metric in self.metrics)
+        if key == self._baseline_key:
+            scores = tuple(replace(score, change=_NONE, drop=_NONE) for score in scores)
         test = self._load(key, "test") if len(self._original["test"]) else None
         confirmation = self._score(self.metric, test, "test") if test is not None else None
         return Scored(scores, confirmation, _flips(outputs, original))

@@ -86,6 +86,8 @@ class Stages:
         )
         self._built: dict[str, Built] = {}
         self._broken: dict[str, tuple[DeploykitError, str]] = {}
+        self._started: set[str] = set()
+        self._evaluated: dict[str, dict[str, Any] | DeploykitError] = {}
         self._judge: Judge | None = None
         self._output_names: list[str] = []
 
@@ -153,51 +155,48 @@ class Stages:
     def _build_and_evaluate(self, candidates: list[Planned]) -> None:
         waiting = list(candidates)
         flying: dict[Future[dict[str, Any]], tuple[str, Any, float]] = {}
-        started: set[str] = set()
         while waiting or flying:
             self._pause()
             for planned in list(waiting):
                 if len(flying) >= self._running.slots + 1:
                     break
-                if self._advance(planned, flying, started):
+                if self._advance(planned, flying):
                     waiting.remove(planned)
             finished, _ = wait(flying, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in finished:
                 kind, subject, began = flying.pop(future)
                 self._finish(kind, subject, future, time.monotonic() - began)
 
-    def _advance(self, planned: Planned, flying: dict[Future[Any], tuple[str, Any, float]], started: set[str]) -> bool:
+    def _advance(self, planned: Planned, flying: dict[Future[Any], tuple[str, Any, float]]) -> bool:
         """Start the candidate's next piece of work if it can start; True when nothing is left to do for it."""
-        built = self._source(planned, flying, started)
+        built = self._source(planned, flying)
         if built is None:
             return self._state.row(planned.key).status == "failed"
         key = self._workshop.evaluation_key(built, planned.candidate.target)
-        record = self._workshop.evaluated(key)
+        record = self._evaluated.get(key) or self._workshop.evaluated(key)
         if record is None:
-            if key not in started and len(flying) < self._running.slots + 1:
-                started.add(key)
+            if key not in self._started and len(flying) < self._running.slots + 1:
+                self._started.add(key)
                 doing = f"evaluating {planned.label} on {planned.candidate.target.runtime}"
                 future = self._workshop.start_evaluation(
                     built, planned.format, planned.candidate.target, self._output_names, self._reporter(doing)
                 )
                 flying[future] = ("evaluation", (key, doing), time.monotonic())
             return False
-        if key not in started:
-            started.add(key)
+        if key not in self._started:
+            self._started.add(key)
             self._state.finish("evaluation", None)
         self._score(planned, built, key, record)
         return True
 
-    def _source(
-        self, planned: Planned, flying: dict[Future[Any], tuple[str, Any, float]], started: set[str]
-    ) -> Built | None:
+    def _source(self, planned: Planned, flying: dict[Future[Any], tuple[str, Any, float]]) -> Built | None:
         """The candidate's artifact, None while it is being built or when it cannot be."""
         source: Built | None = None
         for key in ("", *planned.steps):
             step = self._plan.steps[key] if key else None
             identity = key or "given"
             if identity not in self._built and identity not in self._broken:
-                self._begin_step(step, identity, source, flying, started)
+                self._begin_step(step, identity, source, flying)
             if identity in self._broken:
                 self._state.failed(planned.key, *self._broken[identity])
                 return None
@@ -215,17 +214,17 @@ class Stages:
 
     def _begin_step(
         self, step: BuildStep | None, identity: str, source: Built | None,
-        flying: dict[Future[Any], tuple[str, Any, float]], started: set[str],
-    ) -> None:  # fmt: skip
-        if identity in started:
+        flying: dict[Future[Any], tuple[str, Any, float]]
+) -> None:  # fmt: skip
+        if identity in self._started:
             return
         found = self._workshop.built(step)
         if found is not None:
-            started.add(identity)
+            self._started.add(identity)
             self._keep_step(step, found)
             self._state.finish("step", None)
         elif len(flying) < self._running.slots + 1:
-            started.add(identity)
+            self._started.add(identity)
             path = self._workshop.path(source) if source else Path(self._model.path)
             words = step.words if step else "reading the model"
             future = self._workshop.start_step(step, path, self._reporter(words))
@@ -246,7 +245,7 @@ class Stages:
             phase = "build"
         else:
             key, doing = subject
-            self._workshop.finish_evaluation(key, future)
+            self._evaluated[key] = self._workshop.finish_evaluation(key, future)
             phase = "accuracy"
         self._state.finish(kind, seconds)
         self._state.say(phase, doing)  # type: ignore[arg-type]  # both are phases
@@ -326,7 +325,6 @@ class Stages:
         extra = [c for c in extra if c.key not in known]
         for place, planned in enumerate(extra, len(self._plan.candidates)):
             self._state.add(planned, place)
-        self._state.expect("evaluation", len(extra))
         self._build_and_evaluate(extra)
         self._time(extra, baseline)
 

@@ -27,13 +27,14 @@ def devices(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def run(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Task: open a model and predict seeded random images of shape ``shape``, ``count`` of them."""
+    """Task: open a model and predict seeded random images of shape ``shape``, ``count`` of them, in [0, ``scale``)."""
     import numpy as np
 
     target = Target(arguments["runtime"], arguments.get("device", "cpu"), arguments.get("threads", 1))
     runtime = RUNTIMES.get(arguments["runtime"])
     session = runtime.open(Path(arguments["path"]), target, arguments["format"])
-    images = np.random.default_rng(0).random((arguments["count"], *arguments["shape"])).astype(arguments["dtype"])
+    images = np.random.default_rng(0).random((arguments["count"], *arguments["shape"]))
+    images = (images * arguments.get("scale", 1)).astype(arguments["dtype"])
     outputs = session.predict({arguments.get("input", session.inputs[0].name): images})
     session.close()
     return {

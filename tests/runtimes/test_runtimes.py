@@ -97,3 +97,27 @@ def test_a_corrupt_tflite_never_takes_this_process_along(tmp_path):
 def test_signature_names_survive_in_litert(tmp_path):
     found = call("litert", "run", **arguments(models.build("cnn_tflite", tmp_path), "tflite", models.IMAGE_SHAPE))
     assert [spec["name"] for spec in found["inputs"]] == ["image"]
+
+
+def test_bytes_are_real_numbers_to_an_int8_model(tmp_path):
+    """Raw bytes and the same values as real numbers give the same answer: nothing wraps around."""
+    path = models.build("cnn_int8_tflite", tmp_path)
+    given = {**arguments(path, "tflite", models.IMAGE_SHAPE), "scale": 255}
+    real = call("litert", "run", **given)
+    whole = call("litert", "run", **{**given, "dtype": "uint8"})
+    np.testing.assert_allclose(np.array(real["values"][0]).argmax(1), np.array(whole["values"][0]).argmax(1))
+
+
+def test_numbers_that_do_not_fit_are_refused(tmp_path):
+    made = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "small",
+        [helper.make_tensor_value_info("x", TensorProto.INT8, ["batch", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.INT8, ["batch", 4])],
+    )
+    path = tmp_path / "small.onnx"
+    onnx.save(helper.make_model(made, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]), path)
+    given = {**arguments(path, "onnx", (4,)), "dtype": "int32"}
+    assert call("onnxruntime", "run", scale=100, **given)["values"]
+    with pytest.raises(DatasetError, match="input 'x': the model takes int8, got int32"):
+        call("onnxruntime", "run", scale=1000, **given)

@@ -39,6 +39,8 @@ def test_the_baseline_is_compared_with_itself(swept):
     latency = report.row(report.baseline).measurement.latency
     assert latency.claim == "baseline"
     assert latency.speedup.value == 1
+    drop = report.row(report.baseline).measurement.score.drop
+    assert (drop.low, drop.value, drop.high) == (0, 0, 0)
     others = [r.measurement.latency for r in report.rows if r.key != report.baseline]
     assert all(o.speedup_same_runtime.value == o.speedup.value for o in others)
 
@@ -179,6 +181,40 @@ def test_a_model_that_cannot_run_ends_the_sweep_with_its_cause(images, small_spa
         dk.sweep(model, images, small_space, store=tmp_path / "s", progress=lambda _p: None)
     report = dk.Report.open(tmp_path / "s")
     assert report.row(report.baseline).failure.error == "UnsupportedModelError"
+
+
+def test_a_model_that_hangs_meets_its_deadline(images, tmp_path):
+    """An endless loop in the graph: the child is killed, and the sweep ends instead of waiting for it."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Identity", ["x"], ["same"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, 8, 8]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("same", TensorProto.FLOAT, ["batch", 1, 8, 8]),
+        ],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["", "always", "image"], ["out"], body=body)],
+        "endless",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["batch", 1, 8, 8])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, ["batch", 1, 8, 8])],
+        [helper.make_tensor("always", TensorProto.BOOL, [], [True])],
+    )
+    model = helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)])
+    onnx.save(model, tmp_path / "endless.onnx")
+    space = dk.Space([], [Target("onnxruntime")])
+    with pytest.raises(CandidateError, match="model as given cannot be used: out of time after 2 s in evaluation"):
+        dk.sweep(
+            dk.load(tmp_path / "endless.onnx"), images, space, store=tmp_path / "s", timeout=2, progress=lambda _p: None
+        )
 
 
 def test_byte_identical_candidates_are_measured_once(onnx_model, images, tmp_path):
