@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import lab as driver
+import lab_driver as driver
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOK = "02_workbench.ipynb"

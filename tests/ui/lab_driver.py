@@ -36,7 +36,8 @@ class Lab:
         self.root = root
 
     def address(self, notebook: str) -> str:
-        return f"{self.url}/lab/tree/{notebook}?token={TOKEN}"
+        # Without the reset, Lab opens the notebooks of earlier tests again, hidden behind this one.
+        return f"{self.url}/lab/tree/{notebook}?token={TOKEN}&reset"
 
 
 @contextmanager
@@ -130,7 +131,7 @@ def open_browser(width: int = 1500, height: int = 1100, scale: float = 1.0) -> I
         context = browser.new_context(viewport={"width": width, "height": height}, device_scale_factor=scale)
         context.on("request", lambda r: None if r.url.startswith(_LOCAL) else outside.append(r.url))
         page = context.new_page()
-        page.set_default_timeout(120_000)
+        page.set_default_timeout(60_000)
         try:
             yield page, outside
         finally:

@@ -1,0 +1,78 @@
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))  # the driver is shared with screenshot.py, which is no test
+
+import lab_driver
+from lab_driver import Lab, open_browser, running_lab
+
+from deploykit.testing import models
+
+#: Shown as text everywhere, or the page notes it.
+HOSTILE = '<img src=x onerror="window.ran=1">'
+
+_CELL = """
+import numpy as np
+import deploykit as dk
+
+rng = np.random.default_rng(0)
+data = dk.Dataset.from_arrays(
+    rng.random((200, 1, 8, 8), np.float32), rng.integers(0, 3, 200),
+    classes=["cat", "dog", HOSTILE], calibration_size=20,
+)
+recipes = [dk.Recipe((dk.Step(name),)) for name in ("quantize_static", "quantize_dynamic")]
+space = dk.Space(recipes, (dk.Target("onnxruntime"),))
+bench = dk.Workbench("HOSTILE.onnx", data, store="runs/NAME", space=space, launches=2)
+bench
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _chromium() -> None:
+    if lab_driver.CHROMIUM is not None:
+        return
+    if os.environ.get("CI"):
+        pytest.fail("no Chromium on the PATH: in CI the interface must be driven by a browser")
+    pytest.skip("no Chromium on the PATH; install chromium to drive the interface")
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory, _chromium: None) -> Iterator[Lab]:
+    root = tmp_path_factory.mktemp("root")
+    _hostile(models.build("cnn_onnx", tmp_path_factory.mktemp("model")), root / "hostile.onnx")
+    with running_lab(root, tmp_path_factory.mktemp("scratch")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def browser(_chromium: None) -> Iterator[tuple[object, list[str]]]:
+    with open_browser() as opened:
+        yield opened
+
+
+def _hostile(source: Path, target: Path) -> None:
+    """The same model with a name that is a script where it is not shown as text."""
+    import onnx
+
+    model = onnx.load(source)
+    model.graph.node[0].name = HOSTILE
+    onnx.save(model, target)
+
+
+def write_notebook(lab: Lab, name: str) -> str:
+    import nbformat
+
+    source = _CELL.replace("HOSTILE.onnx", "hostile.onnx").replace("HOSTILE", repr(HOSTILE)).replace("NAME", name)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source.strip())])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, lab.root / f"{name}.ipynb")
+    return f"{name}.ipynb"
+
+
+@pytest.fixture
+def notebook(lab: Lab, request: pytest.FixtureRequest) -> str:
+    return write_notebook(lab, request.node.name.replace("[", "-").replace("]", ""))
