@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import entry_points
@@ -73,7 +74,7 @@ class Registry(Generic[T]):
             for module in pkgutil.iter_modules(package.__path__)
             if not module.name.startswith("_") and not module.ispkg
         }
-        for point in _entry_points(self.package):
+        for point in _entry_points(self.package, tuple(sys.path)):
             if point.name in found:
                 raise SettingError(
                     f"two {self.what}s are called {point.name!r}: {found[point.name]} and {point.value}.",
@@ -84,7 +85,8 @@ class Registry(Generic[T]):
 
 
 @cache
-def _entry_points(group: str) -> tuple[Any, ...]:
+def _entry_points(group: str, path: tuple[str, ...]) -> tuple[Any, ...]:
+    """Entry points of a group; ``path`` is where they are looked for, so that a longer path is read anew."""
     return tuple(entry_points(group=group))
 
 

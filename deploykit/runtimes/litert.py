@@ -25,7 +25,10 @@ class _LiteRTSession(Session):
         self.inputs = tuple(_spec(d, names) for d in self._inputs)
         self.outputs = tuple(_spec(d, names) for d in self._outputs)
         self._shapes: list[tuple[int, ...]] = [tuple(d["shape"]) for d in self._inputs]
-        interpreter.allocate_tensors()
+        if any(-1 in d["shape_signature"][1:] for d in self._inputs):
+            self._shapes = []  # sizes are known when the first input comes; the default ones may not even fit
+        else:
+            interpreter.allocate_tensors()
 
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         interpreter = self._interpreter
