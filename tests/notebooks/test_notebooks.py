@@ -14,7 +14,7 @@ NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 #: Notebook → parameters that make it small, besides ``store``.
 SMALL = {
     "01_quickstart": {"launches": 2, "max_drop": 0.05},
-    "02_workbench": {"launches": 2},
+    "02_workbench": {"launches": 2, "blocking": True},
 }
 pytestmark = pytest.mark.notebook
 
