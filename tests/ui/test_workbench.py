@@ -90,9 +90,12 @@ def test_everything_can_be_reached_by_keys(lab, browser, notebook):
     page.keyboard.press("Enter")
     wait_for_sweep(page)
     pick = page.get_by_label("Show", exact=True)
+    cells = page.locator(".jp-Cell").count()
     pick.focus()
     page.keyboard.press("ArrowDown")
     poll(page, lambda: kernel_value(page, "bool(bench._state.picked)"), "the arrow key picks a candidate")
+    page.keyboard.press("x")  # cuts the cell, in command mode
+    assert page.locator(".jp-Cell").count() == cells
     page.locator(".dk-tabs .lm-TabBar-tab.lm-mod-current").focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")

@@ -22,6 +22,7 @@ from deploykit_widgets.commands import Commands
 from deploykit_widgets.data_panel import DataPanel
 from deploykit_widgets.desk import Desk
 from deploykit_widgets.export_panel import ExportPanel
+from deploykit_widgets.keys import Keys
 from deploykit_widgets.model_panel import ModelPanel
 from deploykit_widgets.serve_panel import ServePanel
 from deploykit_widgets.space_choice import PRESETS
@@ -81,7 +82,7 @@ class Workbench:
         self.tabs = self._tabs()
         style = widgets.HTML(f"<style>{stylesheet()}</style>")
         style.layout.display = "none"
-        self.widget = widgets.VBox([style, self.tabs, self.code_panel.widget])
+        self.widget = widgets.VBox([style, Keys(), self.tabs, self.code_panel.widget])
         self.widget.add_class("dk-Workbench")
         self._state.observe(self._name_tabs, "model", "data", "report", "plan", "server", "artifact")
         self.tabs.selected_index = _MODEL if model is None else _DATA if data is None else _EXPLORE
