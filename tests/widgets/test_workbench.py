@@ -201,6 +201,15 @@ def test_data_that_do_not_fit_the_model_are_explained_before_any_work(open_workb
     assert "too few examples" in few.data_panel.content.value
 
 
+def test_a_space_may_be_a_preset_a_file_or_made_in_code(open_workbench, model, data, space, tmp_path):
+    space.save(tmp_path / "space.json")
+    for given in (space, tmp_path / "space.json", str(tmp_path / "space.json")):
+        bench = open_workbench(model, data, space=given)
+        assert bench._state.space == space
+        assert len(bench._state.plan.candidates) == 2
+    assert open_workbench(model, data, space=dk.Space.preset("balanced")).space_panel.preset.value == "balanced"
+
+
 def test_a_bad_argument_is_an_error_at_once(model, data):
     with pytest.raises(SettingError, match="quik"):
         dk.Workbench(model, data, space="quik")

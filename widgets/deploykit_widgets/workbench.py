@@ -60,11 +60,13 @@ class Workbench:
         model: Any = None,
         data: Any = None,
         store: str | Path | None = None,
-        space: str | Space = "quick",
+        space: str | Path | Space = "quick",
         launches: int = 10,
     ) -> None:
-        if isinstance(space, str) and space not in PRESETS:
+        if space not in PRESETS:
             space = Space.of(space)  # a saved space; raises for anything else, naming the presets
+            if space.name in PRESETS and space == Space.preset(space.name):
+                space = space.name
         if launches < 2:
             raise SettingError(f"launches must be at least 2, got {launches}.", remedy="10 gives honest intervals.")
         self._state = State(Path(store if store is not None else "runs"), launches)
