@@ -89,7 +89,8 @@ class Measurement(Plain):
         latency: None while it has not been timed.
         size_bytes: Size of the artifact.
         compressed_bytes: Size after gzip: what a pruned model saves in storage and transfer.
-        peak_memory_bytes: Growth of a fresh process by loading and running the model, libraries not counted.
+        peak_memory_bytes: Growth of a fresh process's private memory by loading and running the model: libraries and
+            memory-mapped files are not counted.
         environment: Host, CPU, governor, load and package versions at the time.
         confirmation: The first metric on the test split, which chose nothing.
         flips: Examples of the evaluation split (indices) whose answer differs from the original's, at most 1000.

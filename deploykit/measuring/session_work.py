@@ -32,7 +32,7 @@ class _Opened:
     session: Session
     inputs: list[list[Any]] = field(default_factory=list)
     runs: int = _BLOCK_RUNS
-    resident_before: int = 0
+    memory_before: int = 0
 
 
 _opened: _Opened | None = None
@@ -43,7 +43,7 @@ def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     global _opened
     target = Target.from_json(arguments["target"])
     _pin(target.threads)
-    resident = _resident()
+    before = _own_memory()
     session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"])
     data = Dataset.open(Path(arguments["data"]))
     size = target.batch_size
@@ -59,7 +59,7 @@ def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     whole = session.arrange({k: _repeat(v, size) for k, v in examples.items()})
     steps = max(1, len(whole[0]) // size)
     inputs = [[a[i * size : (i + 1) * size].copy() for a in whole] for i in range(steps)]
-    _opened = _Opened(session, inputs, resident_before=resident)
+    _opened = _Opened(session, inputs, memory_before=before)
     gc.disable()
     return {"inputs": steps, "delegate": session.delegate}
 
@@ -78,7 +78,11 @@ def warm_up(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
             break
     wanted = max(_BLOCK_RUNS, round(_BLOCK_S / median))
     opened.runs = max(_BLOCK_FLOOR, min(wanted, int(_BLOCK_CAP_S / median)))
-    return {"warm": warm, "peak_memory_bytes": max(0, _peak() - opened.resident_before), "runs": opened.runs}
+    return {
+        "warm": warm,
+        "peak_memory_bytes": max(0, _own_memory(peak=True) - opened.memory_before),
+        "runs": opened.runs,
+    }
 
 
 def run_block(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -200,19 +204,18 @@ def _switches() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
-def _resident() -> int:
-    import psutil
+def _own_memory(*, peak: bool = False) -> int:
+    """Private memory of this process in bytes; pages of libraries and mapped files are not counted.
 
-    return int(psutil.Process().memory_info().rss)
-
-
-def _peak() -> int:
+    The system keeps a peak of the whole resident size only: what that once was above the present size was private.
+    """
     status = Path("/proc/self/status")
     if status.exists():
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+        facts = dict(line.split(":", 1) for line in status.read_text().splitlines() if line.startswith(("Vm", "Rss")))
+        kilobytes = {k: int(v.split()[0]) for k, v in facts.items()}
+        above = kilobytes["VmHWM"] - kilobytes["VmRSS"] if peak else 0
+        return 1024 * (kilobytes["RssAnon"] + max(0, above))
     import psutil
 
     memory = psutil.Process().memory_info()
-    return int(getattr(memory, "peak_wset", memory.rss))
+    return int(getattr(memory, "peak_wset", memory.rss) if peak else memory.rss)
