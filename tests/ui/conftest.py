@@ -75,4 +75,4 @@ def write_notebook(lab: Lab, name: str) -> str:
 
 @pytest.fixture
 def notebook(lab: Lab, request: pytest.FixtureRequest) -> str:
-    return write_notebook(lab, request.node.name.replace("[", "-").replace("]", ""))
+    return write_notebook(lab, request.node.name)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -298,6 +299,25 @@ def test_run_waits_prints_progress_and_returns_the_report(open_workbench, model,
     assert [r.status for r in report.rows] == ["measured", "measured"]
     assert "done: 2 measured" in capsys.readouterr().out
     assert repr(bench) == "Workbench('cnn_onnx', 2 measured and 0 failed of 2)"
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="this system cannot send a signal to a thread")
+def test_an_interrupt_cancels_and_gives_the_report_so_far(open_workbench, model, data, space):
+    bench = open_workbench(model, data, space=space)
+    main = threading.main_thread().ident
+    interrupted = []
+
+    def interrupt():
+        if not interrupted and bench._state.report is not None:
+            interrupted.append(True)
+            signal.pthread_kill(main, signal.SIGINT)
+
+    bench._state.observe(interrupt, "report")
+    report = bench.run()
+    assert interrupted
+    assert bench._state.sweep == "cancelled"
+    assert len(report.rows) == 2
+    assert bench.run().finished  # it goes on where it was
 
 
 def test_an_unusable_store_is_a_sentence_in_the_strip_and_an_error_of_run(open_workbench, model, data, space, tmp_path):

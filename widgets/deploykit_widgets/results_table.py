@@ -85,7 +85,7 @@ def _row(row: Result, digits: int, shown: bool, best: bool, on_front: bool) -> s
     change = "baseline" if baseline else numbers.points(measurement.score.change) if measurement else numbers.DASH
     cells = [
         '<span class="dk-a" title="shown in the Candidate panel">A</span>' if shown else "",
-        _candidate(row, filled=on_front, marks=[*(["best so far"] if best else []), *badges(row)]),
+        _candidate(row, filled=on_front, best=best),
         change,
         numbers.plus_minus(latency.p50_ms, digits) if latency else numbers.DASH,
         "baseline" if baseline else numbers.times(latency.speedup) if latency else numbers.DASH,
@@ -95,9 +95,10 @@ def _row(row: Result, digits: int, shown: bool, best: bool, on_front: bool) -> s
     return f"<tr{kind}>" + "".join(f"<td{_right(i)}>{c}</td>" for i, c in enumerate(cells)) + "</tr>"
 
 
-def _candidate(row: Result, *, filled: bool, marks: Sequence[str]) -> str:
+def _candidate(row: Result, *, filled: bool, best: bool) -> str:
     drawn = markup.glyph(row.family, live_chart.color_of(row.candidate.target.runtime), filled=filled)
-    shown = "".join(f'<span class="dk-badge">{text(m)}</span>' for m in marks)
+    shown = '<span class="dk-badge dk-blue">best so far</span>' if best else ""
+    shown += "".join(f'<span class="dk-badge">{text(m)}</span>' for m in badges(row))
     return (
         f'<div class="dk-name">{drawn}<span class="dk-label-cell" title="{text(name_of(row))}">{text(row.label)}</span>'
         f'<span class="dk-soft dk-runtime">{text(where(row))}</span>{shown}</div>'

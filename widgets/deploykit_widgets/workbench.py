@@ -8,7 +8,7 @@ from typing import Any
 
 import ipywidgets as widgets
 
-from deploykit.core.errors import SettingError
+from deploykit.core.errors import Cancelled, SettingError
 from deploykit.core.model import Model
 from deploykit.core.space import Space
 from deploykit.reporting import html as report_html
@@ -145,6 +145,7 @@ class Workbench:
 
         Raises:
             DeploykitError: Model, data or space cannot be used, or the sweep was ended by an error.
+            Cancelled: It was interrupted before there was a report.
         """
         self._desk.settle(3600)
         problems = self._state.problems
@@ -162,7 +163,8 @@ class Workbench:
         self._desk.settle()
         if self._commands.error is not None:
             raise self._commands.error
-        assert self._state.report is not None
+        if self._state.report is None:
+            raise Cancelled("the sweep was cancelled before anything was known.", remedy="run it again.")
         return self._state.report
 
     def close(self) -> None:
