@@ -157,7 +157,7 @@ def test_export_of_one_candidate(cli, store, tmp_path):
 
 
 def test_a_goal_that_must_be_met(cli, store, tmp_path):
-    status, _, err = cli("export", store, "--out", tmp_path / "served", "--max-drop", "0", "--require", "--candidate",
+    status, _, err = cli("export", store, "--out", tmp_path / "served", "--max-drop=-1", "--require", "--candidate",
                          _second(store))  # fmt: skip
     assert status == 1
     assert "Remedy: " in err
