@@ -1,4 +1,3 @@
-import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +6,6 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))  # the driver is shared with screenshot.py, which is no test
 
-import lab_driver
 from lab_driver import Lab, open_browser, running_lab
 
 from deploykit.testing import models
@@ -31,17 +29,8 @@ bench
 """
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _chromium() -> None:
-    if lab_driver.CHROMIUM is not None:
-        return
-    if os.environ.get("CI"):
-        pytest.fail("no Chromium on the PATH: in CI the interface must be driven by a browser")
-    pytest.skip("no Chromium on the PATH; install chromium to drive the interface")
-
-
 @pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory, _chromium: None) -> Iterator[Lab]:
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root = tmp_path_factory.mktemp("root")
     _hostile(models.build("cnn_onnx", tmp_path_factory.mktemp("model")), root / "hostile.onnx")
     with running_lab(root, tmp_path_factory.mktemp("scratch")) as running:
@@ -49,7 +38,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory, _chromium: None) -> Iterator[L
 
 
 @pytest.fixture(scope="module")
-def browser(_chromium: None) -> Iterator[tuple[object, list[str]]]:
+def browser() -> Iterator[tuple[object, list[str]]]:
     with open_browser() as opened:
         yield opened
 

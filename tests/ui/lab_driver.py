@@ -1,5 +1,6 @@
 """JupyterLab on loopback and a browser that drives it."""
 
+import ast
 import json
 import os
 import shutil
@@ -7,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -18,7 +20,7 @@ TOKEN = "a-token"
 BASE_URL = "/user/someone/"
 START_S = 120
 #: Where Debian and the CI images have it; the browsers Playwright downloads are not used.
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
 _LOCAL = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "about:")
 
@@ -89,8 +91,6 @@ def _write_settings(folder: Path, *, dark: bool) -> None:
 
 
 def _wait_until_up(lab: Lab, process: subprocess.Popen[bytes], log: Path) -> None:
-    import time
-
     end = time.monotonic() + START_S
     while time.monotonic() < end:
         if process.poll() is not None:
@@ -99,11 +99,11 @@ def _wait_until_up(lab: Lab, process: subprocess.Popen[bytes], log: Path) -> Non
             with urllib.request.urlopen(f"{lab.url}/api/status?token={TOKEN}", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
-            process_waits(process, 0.1)
+            _wait_a_moment(process, 0.1)
     raise RuntimeError(f"JupyterLab is not up after {START_S} s:\n{log.read_text()[-3000:]}")
 
 
-def process_waits(process: subprocess.Popen[bytes], seconds: float) -> None:
+def _wait_a_moment(process: subprocess.Popen[bytes], seconds: float) -> None:
     """Wait a moment, or until the process ends."""
     try:
         process.wait(seconds)
@@ -114,9 +114,11 @@ def process_waits(process: subprocess.Popen[bytes], seconds: float) -> None:
 def _end(process: subprocess.Popen[bytes]) -> None:
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)  # lets it shut its kernels down
-        process_waits(process, 20)
+        _wait_a_moment(process, 20)
     if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
+        if hasattr(os, "killpg"):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.kill()
         process.wait(10)
 
 
@@ -167,15 +169,11 @@ def kernel_value(page: Any, expression: str) -> Any:
     )
     if found.startswith("ERROR"):
         raise AssertionError(f"{expression}: {found}")
-    import ast
-
     return json.loads(ast.literal_eval(found))
 
 
 def poll(page: Any, ready: Callable[[], bool], what: str, seconds: float = 120) -> None:
     """Ask until it is so; the browser goes on between two questions."""
-    import time
-
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > end:
