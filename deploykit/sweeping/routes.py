@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from deploykit.converters._contract import CONVERTERS, Converter
+from deploykit.converters._route import shortest
 from deploykit.core.adapter import Group
 from deploykit.core.candidate import Recipe
 from deploykit.core.dataset import Dataset
@@ -91,19 +91,14 @@ class Routes:
             return Impossible(self._why_not(techniques, runtime))
         return tuple(self._steps(path, values))
 
-    def _search(self, techniques: list[Transform], goals: frozenset[str]) -> list[_Edge] | None:
-        start = (0, self._model.format)
-        came: dict[tuple[int, str], tuple[tuple[int, str], _Edge] | None] = {start: None}
-        queue = deque([start])
-        while queue:
-            state = queue.popleft()
-            if state[0] == len(techniques) and state[1] in goals:
-                return _unwind(came, state)
-            for edge, following in self._edges(state, techniques):
-                if following not in came:
-                    came[following] = (state, edge)
-                    queue.append(following)
-        return None
+    def _search(self, techniques: list[Transform], goals: frozenset[str]) -> tuple[_Edge, ...] | None:
+        """The shortest chain over states of (techniques done, format)."""
+        end = len(techniques)
+        return shortest(
+            (0, self._model.format),
+            lambda state: state[0] == end and state[1] in goals,
+            lambda state: self._edges(state, techniques),
+        )
 
     def _edges(self, state: tuple[int, str], techniques: list[Transform]) -> Iterator[tuple[_Edge, tuple[int, str]]]:
         place, current = state
@@ -148,7 +143,7 @@ class Routes:
         reasons = {c.missing() for c in self._converters if c.accepts == self._model.format and c.missing()}
         return f" ({'; '.join(sorted(reasons))})" if reasons else ""
 
-    def _steps(self, path: list[_Edge], values: list[dict[str, Any]]) -> Iterator[BuildStep]:
+    def _steps(self, path: tuple[_Edge, ...], values: list[dict[str, Any]]) -> Iterator[BuildStep]:
         source, current, place = "", self._model.format, 0
         for edge in path:
             if isinstance(edge, Converter):
@@ -183,11 +178,3 @@ class Routes:
                 "version": _BUILD_VERSION,
             }
         )
-
-
-def _unwind(came: dict[Any, Any], state: tuple[int, str]) -> list[_Edge]:
-    path: list[_Edge] = []
-    while came[state] is not None:
-        state, edge = came[state]
-        path.append(edge)
-    return path[::-1]
