@@ -45,6 +45,23 @@ class Split:
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values()), ()))
 
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Input name → SHA-256 of its examples."""
+        return {k: array_digest(v) for k, v in self.inputs.items()}
+
+    @cached_property
+    def label_digest(self) -> str:
+        """SHA-256 of the labels, "" when there are none."""
+        return "" if self.labels is None else array_digest(self.labels)
+
+    def renamed(self, names: Mapping[str, str]) -> Split:
+        """The same examples under other input names (new → old), in the order of ``names``; nothing is hashed twice."""
+        found = Split({new: self.inputs[old] for new, old in names.items()}, self.labels)
+        found.__dict__["digests"] = {new: self.digests[old] for new, old in names.items()}
+        found.__dict__["label_digest"] = self.label_digest
+        return found
+
     def take(self, index: Any) -> Split:
         """The examples at ``index`` (anything NumPy takes)."""
         return Split({k: v[index] for k, v in self.inputs.items()}, None if self.labels is None else self.labels[index])
@@ -272,7 +289,7 @@ class Dataset:
     def digest(self) -> str:
         """SHA-256 of all examples, labels and preprocessing."""
         content = {
-            name: [*((k, array_digest(v)) for k, v in split.inputs.items()), _label_digest(split)]
+            name: [*zip(split.inputs, split.digests.values(), strict=True), split.label_digest]
             for name, split in self.splits.items()
         }
         return json_digest([content, to_plain(self.preprocess), self.classes, self.seed, self.calibration_size])
@@ -341,7 +358,3 @@ def _by_input(
         if not isinstance(value, Preprocess):
             raise SettingError(f"preprocess[{name!r}] must be a Preprocess, got {type(value).__name__}.")
     return given
-
-
-def _label_digest(split: Split) -> str:
-    return "" if split.labels is None else array_digest(split.labels)

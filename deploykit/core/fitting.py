@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 def fitted(data: Dataset, model: Model) -> Dataset:
     """The dataset with its inputs named as the model's; see `Dataset.check`."""
-    from deploykit.core.dataset import Split
-
     if len(data.inputs) != len(model.inputs):
         raise DatasetError(
             f"the model takes {len(model.inputs)} input(s) ({'; '.join(map(str, model.inputs))}), the data have "
@@ -34,7 +32,7 @@ def fitted(data: Dataset, model: Model) -> Dataset:
     _check_classes(data, model)
     return replace(
         data,
-        splits={s: Split({new: p.inputs[old] for new, old in names.items()}, p.labels) for s, p in data.splits.items()},
+        splits={s: p.renamed(names) for s, p in data.splits.items()},
         preprocess={new: data.preprocess[old] for new, old in names.items() if old in data.preprocess},
     )
 
