@@ -11,6 +11,7 @@ from typing import Any
 
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import installed, require
+from deploykit.core.parameter import Parameter
 from deploykit.transforms._contract import TransformJob
 
 #: What every ONNX variant declares.
@@ -19,6 +20,19 @@ ACCEPTS = frozenset({"onnx"})
 #: Operators that hold most weights and arithmetic, and the activations that melt into their integer kernels: left out,
 #: each of these would be a float operator between two conversions.
 HEAVY = ("Clip", "Conv", "ConvTranspose", "Gemm", "MatMul", "Relu")
+#: Settings that static and dynamic quantization share.
+PER_CHANNEL = Parameter(
+    "per_channel",
+    "bool",
+    False,
+    "One scale for each output channel instead of one for each weight tensor: more accurate, hardly slower.",
+)
+REDUCE_RANGE = Parameter(
+    "reduce_range",
+    "bool",
+    False,
+    "Weights of 7 bits, for x86 processors without VNNI, whose 8-bit products can overflow.",
+)
 _MARKS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 _INTEGER = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
 

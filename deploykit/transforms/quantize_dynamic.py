@@ -69,12 +69,7 @@ class QuantizeDynamic(Transform):
     )
     family = "quantize"
     parameters = (
-        Parameter(
-            "per_channel",
-            "bool",
-            False,
-            "One scale for each output channel instead of one for each weight tensor: more accurate, hardly slower.",
-        ),
+        _onnx_quantize.PER_CHANNEL,
         Parameter(
             "convolutions",
             "bool",
@@ -82,12 +77,7 @@ class QuantizeDynamic(Transform):
             "Quantize convolutions too: smaller, but ONNX Runtime's integer convolution is 2 to 10 times slower than "
             "its float one.",
         ),
-        Parameter(
-            "reduce_range",
-            "bool",
-            False,
-            "Weights of 7 bits, for x86 processors without VNNI, whose 8-bit products can overflow.",
-        ),
+        _onnx_quantize.REDUCE_RANGE,
     )
     variants = (_TFLite(), _OnnxRuntime())
 

@@ -146,12 +146,7 @@ class QuantizeStatic(Transform):
             label="inputs and outputs",
             choices=("float", "int8"),
         ),
-        Parameter(
-            "per_channel",
-            "bool",
-            False,
-            "One scale for each output channel instead of one for each weight tensor: more accurate, hardly slower.",
-        ),
+        _onnx_quantize.PER_CHANNEL,
         Parameter(
             "calibration",
             "choice",
@@ -174,12 +169,7 @@ class QuantizeStatic(Transform):
             "Type of the activations: uint8 suits x86, int8 suits ARM and accelerators.",
             choices=("uint8", "int8"),
         ),
-        Parameter(
-            "reduce_range",
-            "bool",
-            False,
-            "Weights of 7 bits, for x86 processors without VNNI, whose 8-bit products can overflow.",
-        ),
+        _onnx_quantize.REDUCE_RANGE,
     )
     variants = (_TFLite(), _OnnxRuntime())
 
