@@ -97,7 +97,8 @@ def _closest(usable: list[Result], goal: Goal, *, relative: bool) -> Decision:
 
 
 def _amount(drop: float, *, relative: bool) -> str:
-    return f"{100 * drop:.2f} %" if relative else f"{100 * drop:.2f} pp"
+    amount = round(100 * drop, 2) + 0.0  # no negative zero
+    return f"{amount:.2f} {'%' if relative else 'pp'}"
 
 
 def _drop(row: Result) -> float:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.choosing.goals import Decision, Goal
 from deploykit.core.artifact import Exportable
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import ExportError, GoalMissed
 from deploykit.core.result import Measurement, Result
 from deploykit.reporting import explain as words
@@ -109,10 +108,6 @@ class Choice:
         from deploykit.measuring.predict import predict
 
         return predict(self.exportable(), x)
-
-    def data(self) -> Dataset:
-        """The data it was measured with."""
-        return self.report.data
 
     def _inside(self) -> bool:
         measurement = self.result.measurement

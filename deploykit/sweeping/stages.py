@@ -306,7 +306,7 @@ class Stages:
             cancel=self._cancel,
         )
         base = self._ready([baseline])[0]
-        stage = TimingStage(self._workshop, self._state, timer, self._settings.protocol, base, self._model)
+        stage = TimingStage(self._workshop, self._state, timer, self._settings.protocol, base)
         stage.run(self._ready(candidates), self._pause)
 
     def _refine(self, baseline: Planned) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import CandidateError, from_json
-from deploykit.core.model import Model
 from deploykit.core.result import Latency
 from deploykit.measuring.environment import core_count, stable
 from deploykit.measuring.latency import GROUP_SIZE, Entry, Launch, Timer
@@ -67,18 +66,14 @@ class TimingStage:
         timer: Runs launches.
         protocol: How long.
         baseline: The model as given.
-        model: Its facts.
     """
 
-    def __init__(
-        self, workshop: Workshop, state: State, timer: Timer, protocol: Protocol, baseline: Ready, model: Model
-    ) -> None:
+    def __init__(self, workshop: Workshop, state: State, timer: Timer, protocol: Protocol, baseline: Ready) -> None:
         self._workshop = workshop
         self._state = state
         self._timer = timer
         self._protocol = protocol
         self._baseline = baseline
-        self._model = model
 
     def run(self, ready: list[Ready], pause: Callable[[], None]) -> None:
         """Time all candidates that have no latency yet.
