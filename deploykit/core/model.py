@@ -76,6 +76,7 @@ class Model(Plain):
         trusted: Code inside the model may be run (Lambda layers, file operators). Only ever set in code.
         warnings: Problems that do not stop the work, for example NaN weights.
         origin: The path the user gave, when ``path`` is a copy.
+        extra_files: Absolute paths of further files the model consists of (external data); they lie beside it.
     """
 
     path: str
@@ -90,6 +91,7 @@ class Model(Plain):
     trusted: bool = False
     warnings: tuple[str, ...] = ()
     origin: str = ""
+    extra_files: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

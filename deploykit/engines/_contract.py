@@ -1,4 +1,8 @@
-"""What an engine is: a place where tasks run, each in a supervised child process."""
+"""What an engine is: a place where tasks run, each in a supervised child process.
+
+An engine may be remote. Tasks name the files they read and write; an engine that does not share this machine's disk
+brings those to where the task runs, puts its own paths into the arguments, and brings the results back.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +10,32 @@ import threading
 from abc import abstractmethod
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any, Self, cast
 
-from deploykit.core.adapter import Adapter
+from deploykit.core.adapter import Adapter, Group
 from deploykit.core.registry import Registry
 from deploykit.sandbox.supervisor import Supervisor
-from deploykit.sandbox.task import Task
+from deploykit.sandbox.task import Report, Task, resolve
 
 OnReport = Callable[[float, float, str], None]
+HostFunction = Callable[[dict[str, Any], Report, "Host"], dict[str, Any]]
+
+#: Stable facts of a host (CPU, cores, versions): what keys a measurement.
+FACTS = "deploykit.measuring.environment:stable"
+
+
+@dataclass(frozen=True)
+class Host:
+    """The machine a whole-machine task runs on, as its function sees it.
+
+    Attributes:
+        supervisor: Makes children on this machine.
+        cancel: Set when the work is no longer wanted.
+    """
+
+    supervisor: Supervisor
+    cancel: threading.Event
 
 
 class Running:
@@ -29,12 +51,23 @@ class Running:
 
     @abstractmethod
     def submit(self, task: Task, on_report: OnReport | None = None) -> Future[dict[str, Any]]:
-        """Start a task when a slot is free; the future raises what the task raised."""
+        """Run a task in a child when a slot is free; the future raises what the task raised."""
 
-    @property
     @abstractmethod
-    def supervisor(self) -> Supervisor:
-        """The supervisor of the host that times latency."""
+    def exclusive(self, task: Task, on_report: OnReport | None = None) -> Future[dict[str, Any]]:
+        """Run a task that owns a whole machine: no other task of this engine runs there meanwhile.
+
+        Its function runs in the process that supervises the machine's children, as ``function(arguments, report,
+        host)``; it raises `Cancelled` when ``host.cancel`` is set.
+        """
+
+    @abstractmethod
+    def facts(self, device: str) -> dict[str, Any]:
+        """Stable facts of the machines that exclusive tasks for a device run on: the same for all of them."""
+
+    @abstractmethod
+    def warm(self, group: Group) -> None:
+        """Begin to import what a group's children need, without waiting."""
 
     @abstractmethod
     def close(self) -> None:
@@ -69,3 +102,13 @@ def start(engine: str, cancel: threading.Event) -> Running:
     adapter = ENGINES.get(name)
     adapter.check_installed()
     return adapter.start(address, cancel)
+
+
+def run_on_host(task: Task, host: Host, on_report: OnReport | None = None) -> dict[str, Any]:
+    """Run an exclusive task in this process."""
+    function = cast("HostFunction", resolve(task.function))
+    return function(task.arguments, on_report or _silent, host)
+
+
+def _silent(_done: float, _total: float, _words: str) -> None:
+    """Nobody listens."""

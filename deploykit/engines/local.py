@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, cast
 
-from deploykit.engines._contract import Engine, OnReport, Running
-from deploykit.sandbox.supervisor import Supervisor, shared
-from deploykit.sandbox.task import Task
+from deploykit.core.adapter import Group
+from deploykit.engines._contract import FACTS, Engine, Host, OnReport, Running, run_on_host
+from deploykit.sandbox.supervisor import shared
+from deploykit.sandbox.task import Task, resolve
 
 #: More tasks at once would only fight for memory: frameworks use a gigabyte each.
 _MOST = 4
@@ -22,17 +25,56 @@ class _LocalRunning(Running):
         self.slots = max(1, min(_MOST, cores))
         self.cancel = cancel
         self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="deploykit-task")
+        self._single = ThreadPoolExecutor(1, thread_name_prefix="deploykit-exclusive")
+        self._change = threading.Condition()
+        self._inside = 0
+        self._closed_to_tasks = False
 
     def submit(self, task: Task, on_report: OnReport | None = None) -> Future[dict[str, Any]]:
-        return self._pool.submit(self.supervisor.run, task, on_report, self.cancel)
+        return self._pool.submit(self._run, task, on_report)
 
-    @property
-    def supervisor(self) -> Supervisor:
-        return shared()
+    def exclusive(self, task: Task, on_report: OnReport | None = None) -> Future[dict[str, Any]]:
+        return self._single.submit(self._run_alone, task, on_report)
+
+    def facts(self, device: str) -> dict[str, Any]:
+        return cast("Callable[[], dict[str, Any]]", resolve(FACTS))()
+
+    def warm(self, group: Group) -> None:
+        shared().warm(group)
 
     def close(self) -> None:
+        self._single.shutdown(cancel_futures=True)
         self._pool.shutdown(cancel_futures=True)
-        self.supervisor.drain()
+        shared().drain()
+
+    def _run(self, task: Task, on_report: OnReport | None) -> dict[str, Any]:
+        with self._change:
+            self._change.wait_for(lambda: not self._closed_to_tasks)
+            self._inside += 1
+        try:
+            return shared().run(task, on_report, self.cancel)
+        finally:
+            with self._change:
+                self._inside -= 1
+                self._change.notify_all()
+
+    def _run_alone(self, task: Task, on_report: OnReport | None) -> dict[str, Any]:
+        with self._alone():
+            shared().drain()  # idle children keep memory, and some runtimes keep threads that spin
+            return run_on_host(task, Host(shared(), self.cancel), on_report)
+
+    @contextlib.contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Let running tasks end and no new one begin."""
+        with self._change:
+            self._closed_to_tasks = True
+            self._change.wait_for(lambda: self._inside == 0)
+        try:
+            yield
+        finally:
+            with self._change:
+                self._closed_to_tasks = False
+                self._change.notify_all()
 
 
 class Local(Engine):

@@ -83,6 +83,7 @@ def _load(path: str | os.PathLike[str], origin: str, modules: tuple[str, ...], t
         trusted=trusted,
         warnings=(*warnings, *summary.warnings, *flaws),
         origin=origin,
+        extra_files=summary.extra_files,
     )
 
 

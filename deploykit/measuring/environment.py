@@ -46,6 +46,11 @@ def volatile() -> dict[str, Any]:
     }
 
 
+def here() -> dict[str, Any]:
+    """All facts of this host, for a row: the stable ones, the volatile ones, and its name."""
+    return {**stable(), **volatile(), "host": platform.node()}
+
+
 def versions() -> dict[str, str]:
     """Versions of the packages that build and run candidates; imports none of them."""
     found = {extras.distribution(m): extras.version(m) for m in _PACKAGES}

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import random
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,9 +24,10 @@ from deploykit.core.adapter import Group
 from deploykit.core.candidate import Target
 from deploykit.core.errors import Cancelled, DeploykitError, to_json
 from deploykit.core.serial import Plain
-from deploykit.measuring.environment import steal_seconds
-from deploykit.sandbox.supervisor import Child, Supervisor
-from deploykit.sandbox.task import Task
+from deploykit.engines._contract import Host, Running
+from deploykit.measuring.environment import here, steal_seconds
+from deploykit.sandbox.supervisor import Child
+from deploykit.sandbox.task import Report, Task
 
 #: Sessions alive at once; more are timed in several groups, each with its own baseline and clone.
 GROUP_SIZE = 24
@@ -35,7 +35,7 @@ _WORK = "deploykit.measuring.session_work"
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Plain):
     """One session of each launch.
 
     Attributes:
@@ -44,13 +44,15 @@ class Entry:
         format: Its format.
         target: Where it runs.
         group: Import group of its child.
+        reads: The files and folders the artifact consists of; empty when that is just ``path``.
     """
 
     key: str
-    path: Path
+    path: str
     format: str
     target: Target
     group: Group
+    reads: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,37 +87,62 @@ class Launch(Plain):
         series: Key → what was measured.
         seconds: Wall-clock time.
         steal_seconds: CPU time the hypervisor gave to others meanwhile.
+        environment: The host that measured, see `deploykit.measuring.environment.here`.
     """
 
     index: int
     series: dict[str, Series]
     seconds: float = 0.0
     steal_seconds: float = 0.0
+    environment: dict[str, Any] = field(default_factory=dict)
 
 
-@dataclass
-class Timer:
-    """Runs launches. One at a time on a host: a lock file keeps other deploykit processes waiting.
+@dataclass(frozen=True)
+class Order(Plain):
+    """What a launch is told.
 
     Attributes:
-        supervisor: Makes the children.
+        index: Number of the launch.
+        entries: What is timed.
+        data: Folder of the saved dataset.
+        rounds: Blocks of each entry.
+        seed: Seed of the random order.
+        deadline_s: Deadline of opening, and of a block.
+        memory_bytes: Memory limit of a child.
+        log_dir: Where children log.
+    """
+
+    index: int
+    entries: tuple[Entry, ...]
+    data: str
+    rounds: int
+    seed: int
+    deadline_s: float
+    memory_bytes: int
+    log_dir: str
+
+
+@dataclass(frozen=True)
+class Timer:
+    """Runs launches on an engine; each owns its host.
+
+    Attributes:
+        running: The engine.
         data: Folder of the saved dataset.
         rounds: Blocks of each entry in a launch.
         seed: Seed of the random order.
         deadline_s: Deadline of opening, and of a block.
         memory_bytes: Memory limit of a child.
         log_dir: Where children log.
-        cancel: Set it to stop between blocks.
     """
 
-    supervisor: Supervisor
+    running: Running
     data: Path
+    log_dir: Path
     rounds: int = 5
     seed: int = 0
     deadline_s: float = 120.0
     memory_bytes: int = 0
-    log_dir: Path | None = None
-    cancel: threading.Event = field(default_factory=threading.Event)
 
     def launch(self, index: int, entries: Sequence[Entry], say: Callable[[str], None] = lambda _words: None) -> Launch:
         """Open all entries anew and time them, interleaved.
@@ -123,9 +150,42 @@ class Timer:
         An entry that fails is reported in its series; the others go on.
 
         Raises:
-            Cancelled: ``cancel`` was set.
+            Cancelled: The engine's ``cancel`` was set.
         """
-        started, stolen = time.perf_counter(), steal_seconds()
+        order = Order(
+            index, tuple(entries), str(self.data), self.rounds, self.seed, self.deadline_s, self.memory_bytes,
+            str(self.log_dir),
+        )  # fmt: skip
+        artifacts = dict.fromkeys(path for e in entries for path in (e.reads or (e.path,)))
+        task = Task(
+            f"{__name__}:launch",
+            order.to_json(),
+            name="timing",
+            reads=(str(self.data), *artifacts),
+            writes=(str(self.log_dir),),
+            devices=tuple(dict.fromkeys(e.target.device for e in entries if e.target.device != "cpu")),
+        )
+        found = self.running.exclusive(task, lambda _done, _total, words: say(words)).result()
+        return Launch.from_json(found)
+
+
+def launch(arguments: dict[str, Any], report: Report, host: Host) -> dict[str, Any]:
+    """Exclusive task: one launch, from the plain form of an `Order` to that of a `Launch`."""
+    order = Order.from_json(arguments)
+    return _Launching(order, host, lambda words: report(0, 0, words)).run().to_json()
+
+
+@dataclass(frozen=True)
+class _Launching:
+    """One launch on this host. A lock file keeps the timings of other deploykit processes waiting."""
+
+    order: Order
+    host: Host
+    say: Callable[[str], None]
+
+    def run(self) -> Launch:
+        entries, cancel = self.order.entries, self.host.cancel
+        started, stolen, environment = time.perf_counter(), steal_seconds(), here()
         series: dict[str, Series] = {}
         children: dict[str, Child] = {}
         try:
@@ -135,48 +195,49 @@ class Timer:
                         children[entry.key] = opened
                     else:
                         series[entry.key] = opened
-            if self.cancel.is_set():
+            if cancel.is_set():
                 raise Cancelled("cancelled while models were opened.")
-            with self._exclusive(say):
-                series |= self._time(index, [e for e in entries if e.key in children], children)
+            with self._exclusive():
+                series |= self._time([e for e in entries if e.key in children], children)
         finally:
             for child in children.values():
                 child.close()
-        return Launch(index, series, time.perf_counter() - started, steal_seconds() - stolen)
+        seconds = time.perf_counter() - started
+        return Launch(self.order.index, series, seconds, steal_seconds() - stolen, environment)
 
     def _open(self, entry: Entry) -> Child | Series:
         child: Child | None = None
         try:
-            if self.cancel.is_set():
+            if self.host.cancel.is_set():
                 raise Cancelled("cancelled while models were opened.")
-            child = self.supervisor.child(entry.group)
+            child = self.host.supervisor.child(entry.group)
             arguments = {
-                "path": str(entry.path),
+                "path": entry.path,
                 "format": entry.format,
                 "target": entry.target.to_json(),
-                "data": str(self.data),
+                "data": self.order.data,
             }
-            child.call(self._task("open_session", entry, arguments), cancel=self.cancel)
+            child.call(self._task("open_session", entry, arguments), cancel=self.host.cancel)
             return child
         except DeploykitError as error:
             if child is not None:
                 child.close()
             return Series(error=to_json(error))
 
-    def _time(self, index: int, entries: Sequence[Entry], children: dict[str, Child]) -> dict[str, Series]:
+    def _time(self, entries: Sequence[Entry], children: dict[str, Child]) -> dict[str, Series]:
         blocks: dict[str, list[dict[str, Any]]] = {e.key: [] for e in entries}
         warm: dict[str, dict[str, Any]] = {}
         failed: dict[str, Series] = {}
-        rng = random.Random(f"{self.seed}/{index}")
-        for step in range(-1, self.rounds):
+        rng = random.Random(f"{self.order.seed}/{self.order.index}")
+        for step in range(-1, self.order.rounds):
             order = [e for e in entries if e.key not in failed]
             rng.shuffle(order)
             for entry in order:
-                if self.cancel.is_set():
+                if self.host.cancel.is_set():
                     raise Cancelled("cancelled while latency was measured.")
                 task = self._task("warm_up" if step < 0 else "run_block", entry, {})
                 try:
-                    found = children[entry.key].call(task, cancel=self.cancel)
+                    found = children[entry.key].call(task, cancel=self.host.cancel)
                 except Cancelled:
                     raise
                 except DeploykitError as error:
@@ -190,22 +251,23 @@ class Timer:
         return done | failed
 
     def _task(self, function: str, entry: Entry, arguments: dict[str, Any]) -> Task:
-        log = "" if self.log_dir is None else str(self.log_dir / f"latency-{entry.key}.log")
+        log = str(Path(self.order.log_dir) / f"latency-{entry.key}.log")
         words = {"open_session": "loading", "warm_up": "warm-up", "run_block": "timing"}[function]
         return Task(
-            f"{_WORK}:{function}", arguments, entry.group, self.deadline_s, self.memory_bytes, log=log, name=words
-        )
+            f"{_WORK}:{function}", arguments, entry.group, self.order.deadline_s, self.order.memory_bytes, log=log,
+            name=words,
+        )  # fmt: skip
 
     @contextlib.contextmanager
-    def _exclusive(self, say: Callable[[str], None]) -> Iterator[None]:
+    def _exclusive(self) -> Iterator[None]:
         lock = FileLock(str(Path(tempfile.gettempdir()) / "deploykit-timing.lock"), mode=0o666)
         while True:
             try:
                 lock.acquire(timeout=0.5)
                 break
             except Timeout:
-                say("waiting: another deploykit process is timing on this machine")
-                if self.cancel.is_set():
+                self.say("waiting: another deploykit process is timing on this machine")
+                if self.host.cancel.is_set():
                     raise Cancelled("cancelled while waiting for the machine.") from None
         try:
             yield

@@ -44,6 +44,10 @@ class Task(Plain):
         log: File that takes what the task writes to stdout and stderr; "" for the supervisor's own.
         name: What it does, in words, for messages.
         fresh: It needs a process of its own, for example because it sets a framework's number of threads.
+        reads: Files and folders whose paths occur in the arguments and are read: an engine on another machine brings
+            them there and puts its own paths into the arguments.
+        writes: Files and folders it writes and the caller wants; an engine on another machine brings them back.
+        devices: Devices it needs besides the CPU, by the names of ``Target.device``.
     """
 
     function: str
@@ -55,6 +59,9 @@ class Task(Plain):
     log: str = ""
     name: str = ""
     fresh: bool = False
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+    devices: tuple[str, ...] = ()
 
 
 def resolve(function: str) -> Callable[[dict[str, Any], Report], dict[str, Any]]:

@@ -92,12 +92,21 @@ class Workshop:
         """Where an artifact is."""
         return self.store.path / built.path
 
+    def files(self, path: Path) -> tuple[str, ...]:
+        """The files and folders an artifact consists of: a step's folder, or the model as given."""
+        if path.is_relative_to(self.store.path / "steps"):
+            return (str(path.parent),)
+        return (str(path), *self.model.extra_files)
+
     def start_step(
         self, step: BuildStep | None, source: Path, on_report: OnReport | None = None
     ) -> Future[dict[str, Any]]:
         """Submit a step whose input is built."""
         if step is None:
-            task = Task("deploykit.sweeping.work:sizes", {"path": self.model.path}, name="reading the model")
+            files = self.files(Path(self.model.path))
+            task = Task(
+                "deploykit.sweeping.work:sizes", {"path": self.model.path}, name="reading the model", reads=files
+            )
             return self._running.submit(task)
         temporary = self._temporary(step)
         shutil.rmtree(temporary, ignore_errors=True)
@@ -115,6 +124,7 @@ class Workshop:
         task = Task(
             "deploykit.sweeping.work:build_step", arguments, step.group, self._limits.timeout_s,
             self._limits.memory_bytes, self.model.imports, self.log(step.key), step.words,
+            reads=(*self.files(source), *([str(self.data_folder)] if needs_data else [])), writes=(str(temporary),),
         )  # fmt: skip
         return self._running.submit(task, on_report)
 
@@ -172,20 +182,23 @@ class Workshop:
         self, built: Built, format_name: str, target: Target, outputs: list[str], on_report: OnReport | None = None
     ) -> Future[dict[str, Any]]:
         """Submit the evaluation of an artifact."""
-        key = self.evaluation_key(built, target)
+        key, path = self.evaluation_key(built, target), self.path(built)
         splits = [s for s in ("evaluation", "test") if len(self.data.splits[s])]
+        written = {s: str(self.outputs_path(key, s)) for s in splits}
         arguments = {
-            "path": str(self.path(built)),
+            "path": str(path),
             "format": format_name,
             "target": Target(target.runtime, target.device).to_json(),
             "data": str(self.data_folder),
             "outputs": outputs,
-            "splits": {s: str(self.outputs_path(key, s)) for s in splits},
+            "splits": written,
         }
         runtime = RUNTIMES.get(target.runtime)
         task = Task(
             "deploykit.measuring.session_work:evaluate", arguments, runtime.group, self._limits.timeout_s,
             self._limits.memory_bytes, self.model.imports, self.log(key), "evaluation", runtime.fresh_process,
+            reads=(*self.files(path), str(self.data_folder)), writes=tuple(written.values()),
+            devices=() if target.device == "cpu" else (target.device,),
         )  # fmt: skip
         return self._running.submit(task, on_report)
 

@@ -103,7 +103,7 @@ class Stages:
         self._put_facts("")
         self._state.say("plan", "starting processes")
         for group in self._groups():
-            self._running.supervisor.warm(group)
+            self._running.warm(group)
         self._workshop.save_data()
         baseline = next(c for c in self._plan.candidates if c.key == self._plan.baseline)
         self._state.expect("step", len(self._plan.steps) + 1)
@@ -295,15 +295,13 @@ class Stages:
         return self._built[planned.steps[-1] if planned.steps else "given"]
 
     def _time(self, candidates: list[Planned], baseline: Planned) -> None:
-        self._running.supervisor.drain()
         timer = Timer(
-            self._running.supervisor,
+            self._running,
             self._workshop.data_folder,
+            self._store.path / "logs",
             self._settings.protocol.rounds,
             self._settings.seed,
             memory_bytes=self._settings.limits.memory_bytes,
-            log_dir=self._store.path / "logs",
-            cancel=self._cancel,
         )
         base = self._ready([baseline])[0]
         stage = TimingStage(self._workshop, self._state, timer, self._settings.protocol, base)

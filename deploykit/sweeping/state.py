@@ -11,7 +11,7 @@ from deploykit.core.errors import DeploykitError
 from deploykit.core.events import OnProgress, Progress
 from deploykit.core.result import Failure, Latency, Measurement, Result
 from deploykit.core.store import Store
-from deploykit.measuring.environment import stable, volatile
+from deploykit.measuring.environment import here
 from deploykit.sweeping.building import Built, failure
 from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.scoring import Scored
@@ -78,17 +78,31 @@ class State:
             built.size_bytes,
             built.compressed_bytes,
             known.peak_memory_bytes if known else None,
-            known.environment if known else {**stable(), **volatile()},
+            known.environment if known else here(),
             scored.confirmation,
             scored.flips,
         )
         self._put(replace(row, measurement=measurement))
 
-    def timed(self, key: str, latency: Latency, peak_memory_bytes: int, *, final: bool, same_as: str = "") -> None:
-        """Note a candidate's latency; the row is measured once it is final."""
+    def timed(
+        self,
+        key: str,
+        latency: Latency,
+        peak_memory_bytes: int,
+        *,
+        final: bool,
+        same_as: str = "",
+        environment: dict[str, Any] | None = None,
+    ) -> None:
+        """Note a candidate's latency and the host that measured it; the row is measured once it is final."""
         row = self.row(key)
         assert row.measurement is not None
-        measurement = replace(row.measurement, latency=latency, peak_memory_bytes=peak_memory_bytes)
+        measurement = replace(
+            row.measurement,
+            latency=latency,
+            peak_memory_bytes=peak_memory_bytes,
+            environment=environment or row.measurement.environment,
+        )
         status: Literal["measured", "pending"] = "measured" if final else "pending"
         self._put(replace(row, measurement=measurement, status=status, same_as=same_as, failure=None))
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import CandidateError, from_json
 from deploykit.core.result import Latency
-from deploykit.measuring.environment import core_count, stable
+from deploykit.measuring.environment import core_count
 from deploykit.measuring.latency import GROUP_SIZE, Entry, Launch, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.runtimes._contract import RUNTIMES
@@ -87,22 +88,26 @@ class TimingStage:
         groups: dict[str, list[list[Ready]]] = {}
         new: list[list[Ready]] = []
         for same in twins.values():
-            record = self._workshop.store.record("timed", self._measurement_key(same[0]))
+            record = self._workshop.store.record("timed", self._measurement_key(same[0], self._facts(same)))
             if record is None:
                 new.append(same)
             else:
                 groups.setdefault(record["series"], []).append(same)
         for series, members in groups.items():
             self._report(self._launches(series), members, final=True)
-        chunks = _batched(new)
+        hardware: dict[str, list[list[Ready]]] = {}
+        for same in new:
+            hardware.setdefault(json_digest(self._facts(same)), []).append(same)
+        chunks = [chunk for alike in hardware.values() for chunk in _batched(alike)]
         self._state.expect("launch", self._protocol.launches * len(chunks))
         for chunk in chunks:
             self._group(list(chunk), pause)
 
     def _group(self, members: list[list[Ready]], pause: Callable[[], None]) -> None:
         entries = self._entries([same[0] for same in members])
-        keys = sorted(self._measurement_key(same[0]) for same in members)
-        series = json_digest([keys, self._measurement_key(self._baseline), self._protocol.rounds])
+        facts = self._facts(members[0])
+        keys = sorted(self._measurement_key(same[0], facts) for same in members)
+        series = json_digest([keys, self._measurement_key(self._baseline, facts), self._protocol.rounds])
         done = self._launches(series)
         for launch in done[: self._protocol.launches]:
             self._state.finish("launch", None)
@@ -127,7 +132,7 @@ class TimingStage:
             self._report(done, members, final=True)
         for same in members:
             if self._state.row(same[0].planned.key).status == "measured":
-                key = self._measurement_key(same[0])
+                key = self._measurement_key(same[0], facts)
                 self._workshop.store.put_record("timed", key, {"series": series, "entry": _key(same[0])})
 
     def _affordable(self, spent: float, done: list[Launch]) -> bool:
@@ -151,7 +156,9 @@ class TimingStage:
     def _entry(self, key: str, item: Ready) -> Entry:
         runtime = RUNTIMES.get(item.target.runtime)
         format_name = item.planned.format
-        return Entry(key, self._workshop.path(item.built), format_name, item.target, runtime.group)
+        path = self._workshop.path(item.built)
+        reads = self._workshop.files(path)
+        return Entry(key, str(path), format_name, item.target, runtime.group, reads)
 
     def _report(self, launches: list[Launch], members: list[list[Ready]], *, final: bool) -> None:
         own = _key(self._baseline)
@@ -179,16 +186,21 @@ class TimingStage:
             elif name in found:
                 memory = int(sorted(s.peak_memory_bytes for s in series)[len(series) // 2])
                 twin = "" if key == first else first
-                self._state.timed(key, found[name], memory, final=final, same_as=twin)
+                where = launches[-1].environment
+                self._state.timed(key, found[name], memory, final=final, same_as=twin, environment=where)
             elif final:
                 self._state.failed(key, CandidateError("it was never timed.", remedy="run the sweep again."), "latency")
 
     def _launches(self, series: str) -> list[Launch]:
         return [Launch.from_json(data) for data in self._workshop.store.launches(series).values()]
 
-    def _measurement_key(self, item: Ready) -> str:
+    def _facts(self, same: list[Ready]) -> dict[str, Any]:
+        """The hardware and versions these candidates are timed with."""
+        return self._timer.running.facts(same[0].target.device)
+
+    def _measurement_key(self, item: Ready, facts: dict[str, Any]) -> str:
         return json_digest(
-            [item.built.digest, item.target.to_json(), self._workshop.data.digest, stable(), _PROTOCOL,
+            [item.built.digest, item.target.to_json(), self._workshop.data.digest, facts, _PROTOCOL,
              self._protocol.launches, self._protocol.rounds]
         )  # fmt: skip
 
