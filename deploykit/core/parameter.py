@@ -21,7 +21,7 @@ class Parameter(Plain):
 
     Attributes:
         name: Keyword, as written in a recipe.
-        kind: What values look like.
+        kind: What values look like; ``"text"`` is names with commas between them.
         default: Used when a recipe does not name it.
         help: One sentence for people; says what the setting does not buy, too.
         label: Short name for controls; empty: derived from ``name``.
@@ -31,10 +31,12 @@ class Parameter(Plain):
         unit: Unit of a number, for example ``"epochs"``; ``"share"`` is shown in percent.
         choices: Allowed values of a choice.
         shown: Part of a recipe's label even at its default.
+        binding: A way of doing the technique that does not use it cannot stand in when it is set: such a combination
+            is left out with the reason instead of being taken for the default.
     """
 
     name: str
-    kind: Literal["float", "int", "bool", "choice"]
+    kind: Literal["float", "int", "bool", "choice", "text"]
     default: Value
     help: str = ""
     label: str = ""
@@ -44,6 +46,7 @@ class Parameter(Plain):
     unit: str = ""
     choices: tuple[str, ...] = ()
     shown: bool = False
+    binding: bool = False
 
     def check(self, value: Any, owner: str) -> Value:
         """The value in its canonical type.
@@ -64,6 +67,8 @@ class Parameter(Plain):
             if not isinstance(value, bool):
                 raise SettingError(f"{where} must be true or false, got {value!r}.")
             return value
+        if self.kind == "text":
+            return _names(value, where)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise SettingError(f"{where} must be a number, got {value!r} ({type(value).__name__}).")
         if not math.isfinite(value):
@@ -86,6 +91,16 @@ class Parameter(Plain):
         if self.minimum is not None:
             return f"at least {self.minimum:g}"
         return f"at most {self.maximum:g}" if self.maximum is not None else ""
+
+
+def _names(value: Any, where: str) -> str:
+    """Names with commas between them, sorted and each once: neither order nor repetition means anything."""
+    if not isinstance(value, str):
+        raise SettingError(f"{where} must be text, got {value!r} ({type(value).__name__}).")
+    names = sorted({name for part in value.split(",") if (name := part.strip())})
+    if bad := [name for name in names if not name.isprintable()]:
+        raise SettingError(f"{where} holds characters that cannot be printed: {bad[0]!r}.")
+    return ", ".join(names)
 
 
 def complete(declared: tuple[Parameter, ...], given: dict[str, Any], owner: str) -> dict[str, Value]:

@@ -37,6 +37,13 @@ class TechniqueConformance:
             assert variant.group in PRELOAD
             assert not variant.missing()
             assert all(variant.versions().values())
+            for stage in variant.stages:
+                assert variant.stage(stage.name) is stage
+                assert stage.label
+                assert set(stage.uses) <= set(variant.uses)
+                assert set(stage.needs) <= set(variant.needs)
+                assert stage.group in PRELOAD
+                assert not stage.missing()
 
     def test_every_parameter_matters_somewhere(self, name: str) -> None:
         """Variants use declared parameters only, and each parameter is used by one at least."""
@@ -127,6 +134,8 @@ def _bad_values(parameter: Parameter) -> list[tuple[Any, str]]:
         return [("astrology", parameter.choices[0])]
     if parameter.kind == "bool":
         return [("yes", "true or false")]
+    if parameter.kind == "text":
+        return [(1, "text")]
     found: list[tuple[Any, str]] = [("many", "number")]
     if parameter.minimum is not None:
         found.append((parameter.minimum - 1, f"{parameter.minimum:g}"))

@@ -7,9 +7,12 @@ a recipe says what is wanted, never how files are converted on the way.
 
 from __future__ import annotations
 
+import json
+import tempfile
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from deploykit.converters._contract import Job
@@ -21,6 +24,8 @@ from deploykit.core.registry import Registry
 
 #: Which data a variant reads.
 Need = Literal["calibration", "train"]
+#: File in a stage's folder that holds its notes.
+_NOTES = "deploykit-notes.json"
 
 
 @dataclass
@@ -49,37 +54,101 @@ class TransformJob(Job):
         return self.data
 
 
-class Variant(Adapter):
-    """One way to do a technique. Its ``name`` is its own, for logs and step keys.
+class Stage(Adapter):
+    """Work that comes before a variant and that others need, too: a sweep does it once and keeps its folder.
+
+    Stages of one name are one stage, whichever technique declares it.
 
     Attributes:
-        accepts: Formats it reads.
-        produces: Format it writes.
-        uses: Names of the technique's parameters that have an effect here; the others are dropped from the step's
-            key, so that candidates that differ only in them are one.
-        needs: Data it reads; without them a candidate that needs it is left out with the reason.
+        uses: Names of the parameters that have an effect here.
+        needs: Data it reads.
     """
 
-    accepts: ClassVar[frozenset[str]]
-    produces: ClassVar[str]
     uses: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[Need, ...]] = ()
     group: ClassVar[Group] = "light"
 
-    def apply(self, job: TransformJob) -> None:
-        """Write the transformed model to ``job.target``.
+    def prepare(self, job: TransformJob) -> None:
+        """Fill the folder ``job.target`` from the model or from the folder of the stage before.
 
         Raises:
             UnsupportedModelError: A layer or operator cannot be handled; names it.
             DatasetError: Data it needs are missing.
         """
         self.check_installed()
+        _recall(job)
+        job.target.mkdir(parents=True)
+        self._prepare(job)
+        (job.target / _NOTES).write_text(json.dumps(job.notes), "utf-8")
+
+    @abstractmethod
+    def _prepare(self, job: TransformJob) -> None:
+        """Fill ``job.target``, an empty folder."""
+
+
+class Variant(Adapter):
+    """One way to do a technique. Its ``name`` is its own, for logs and step keys.
+
+    Attributes:
+        accepts: Formats it reads.
+        produces: Format it writes.
+        uses: Names of the technique's parameters that have an effect here, its stages included; the others are dropped
+            from the step's key, so that candidates that differ only in them are one.
+        needs: Data it reads; without them a candidate that needs it is left out with the reason.
+        stages: What is done before it and may be shared; the first one reads the model, each other one the folder of
+            the one before.
+    """
+
+    accepts: ClassVar[frozenset[str]]
+    produces: ClassVar[str]
+    uses: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[tuple[Need, ...]] = ()
+    stages: ClassVar[tuple[Stage, ...]] = ()
+    group: ClassVar[Group] = "light"
+
+    def stage(self, name: str) -> Stage:
+        """The stage called ``name``."""
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise SettingError(f"{self.label} has no stage {name!r}.")
+
+    def apply(self, job: TransformJob) -> None:
+        """Write the transformed model to ``job.target``: all stages, then `finish`.
+
+        Raises:
+            UnsupportedModelError: A layer or operator cannot be handled; names it.
+            DatasetError: Data it needs are missing.
+        """
+        with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
+            source = job.source
+            for stage in self.stages:
+                target = Path(folder) / stage.name
+                stage.prepare(replace(job, source=source, target=target, notes={}))
+                source = target
+            self.finish(replace(job, source=source))
+
+    def finish(self, job: TransformJob) -> None:
+        """Write the transformed model to ``job.target`` from what the last stage left in ``job.source``.
+
+        Raises:
+            UnsupportedModelError: A layer or operator cannot be handled; names it.
+            DatasetError: Data it needs are missing.
+        """
+        self.check_installed()
+        _recall(job)
         self._apply(job)
         job.check_written(self.label)
 
     @abstractmethod
     def _apply(self, job: TransformJob) -> None:
         """Write ``job.target``."""
+
+
+def _recall(job: TransformJob) -> None:
+    """Take over the notes of the stage before."""
+    if (file := job.source / _NOTES).is_file():
+        job.notes |= json.loads(file.read_text("utf-8"))
 
 
 class Transform(Adapter):

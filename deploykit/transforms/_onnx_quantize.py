@@ -1,21 +1,20 @@
-"""What quantized ONNX files have in common: preparing the graph, and counting what stayed float."""
+"""What quantized ONNX files have in common: their settings, writing them, and counting what stayed float."""
 
 from __future__ import annotations
 
-import contextlib
-import tempfile
+import difflib
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from deploykit.core.errors import CandidateError, UnsupportedModelError
-from deploykit.core.extras import installed, require
+from deploykit.core.errors import SettingError, UnsupportedModelError
+from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
+from deploykit.transforms import _onnx_stages
 from deploykit.transforms._contract import TransformJob
 
 #: What every ONNX variant declares.
-REQUIRES = ("onnx", "onnxruntime")
+REQUIRES = _onnx_stages.REQUIRES
 ACCEPTS = frozenset({"onnx"})
 #: Operators that hold most weights and arithmetic, and the activations that melt into their integer kernels: left out,
 #: each of these would be a float operator between two conversions.
@@ -33,61 +32,40 @@ REDUCE_RANGE = Parameter(
     False,
     "Weights of 7 bits, for x86 processors without VNNI, whose 8-bit products can overflow.",
 )
-_MARKS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
-_INTEGER = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul"})
+EXCLUDE = Parameter(
+    "exclude",
+    "text",
+    "",
+    "Nodes and types of operators that stay float, by name, with commas between them; names are those of the ONNX "
+    "graph after constant folding.",
+    label="stay float",
+    binding=True,
+)
+_SHOWN = 3
 
 
-@contextlib.contextmanager
-def prepared(job: TransformJob) -> Iterator[Path]:
-    """The model after shape inference and constant folding, which ONNX Runtime's quantizer wants.
+def write(job: TransformJob, types: Iterable[str], quantizer: Callable[[Any, list[str], list[str]], Any]) -> None:
+    """Quantize the prepared model, write it, and count what became of its operators.
 
-    Raises:
-        UnsupportedModelError: The model is quantized already.
-    """
-    onnx = require("onnx", "")
-    nodes = onnx.load(str(job.source), load_external_data=False).graph.node
-    if marks := sorted({n.op_type for n in nodes} & (_MARKS | _INTEGER)):
-        raise UnsupportedModelError(
-            f"the model is quantized already: it has {', '.join(marks)}.",
-            remedy="quantize the float model it was made from.",
-        )
-    quantization = require("onnxruntime.quantization.shape_inference", "")
-    with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
-        source, path = job.source.resolve(), Path(folder) / "prepared.onnx"
-        # Symbolic shape inference needs SymPy, and fails on graphs it does not know; the plain one finds less.
-        for skip_symbolic in (False, True) if installed("sympy") else (True,):
-            try:
-                with contextlib.chdir(folder):  # symbolic shape inference leaves a file where it fails
-                    quantization.quant_pre_process(str(source), str(path), skip_symbolic_shape=skip_symbolic)
-                break
-            except Exception as error:  # whatever the graph makes it stumble over
-                what = "shape inference" if skip_symbolic else "symbolic shape inference"
-                job.notes["preparation"] = f"{what} failed: {' '.join(str(error).split())[:200]}"
-                path.unlink(missing_ok=True)
-        else:
-            path = source
-        yield path
-
-
-def attempt(job: TransformJob, quantize: Any, *arguments: Any, **options: Any) -> None:
-    """Call one of ONNX Runtime's quantizers, and check and count what it has written.
+    Args:
+        job: Its source is the folder of a stage; its ``exclude`` says what stays float.
+        types: Types of operators to quantize.
+        quantizer: Makes one of ONNX Runtime's quantizers from the model, the names of nodes that stay float, and the
+            types of operators to quantize.
 
     Raises:
+        SettingError: A name in ``exclude`` is neither a node's nor an operator's.
         CandidateError: The quantizer failed.
         UnsupportedModelError: It found nothing to quantize.
     """
-    try:
-        quantize(*arguments, **options)
-    except MemoryError:
-        raise
-    except Exception as error:  # the quantizer raises whatever the graph makes it stumble over
-        text = " ".join(str(error).split())
-        raise CandidateError(
-            f"ONNX Runtime cannot quantize the model: {type(error).__name__}: {text[:400]}",
-            remedy="try other settings of this technique; the log has the traceback.",
-        ) from error
     onnx = require("onnx", "")
-    counts = operators(onnx.load(str(job.target)).graph)
+    model = _onnx_stages.graph(job.source)
+    names, kinds = _excluded(job["exclude"], model.graph.node)
+    with _onnx_stages.failures("quantize"):
+        made = quantizer(model, names, [t for t in types if t not in kinds])
+        made.quantize_model()
+        made.model.save_model_to_file(str(job.target), False)
+    counts = operators(onnx.load(str(job.target), load_external_data=False).graph)
     if not counts.get("quantized"):
         job.target.unlink()
         raise UnsupportedModelError(
@@ -97,20 +75,47 @@ def attempt(job: TransformJob, quantize: Any, *arguments: Any, **options: Any) -
     job.notes |= counts
 
 
+def _excluded(text: str, nodes: Iterable[Any]) -> tuple[list[str], set[str]]:
+    """Names of nodes and types of operators that stay float."""
+    wanted = [name.strip() for name in text.split(",") if name.strip()]
+    names = {n.name for n in nodes if n.name}
+    kinds = {n.op_type for n in nodes}
+    for name in wanted:
+        if name not in names | kinds:
+            raise _unknown(name, names, kinds)
+    return [n for n in wanted if n in names], kinds.intersection(wanted)
+
+
+def _unknown(name: str, names: set[str], kinds: set[str]) -> SettingError:
+    close = difflib.get_close_matches(name, sorted(names | kinds), n=_SHOWN, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    some = ", ".join(sorted(names)[:_SHOWN]) or "none has a name"
+    return SettingError(
+        f"exclude: the model has no node and no operator {name!r}.",
+        remedy=f"{hint}operators: {', '.join(sorted(kinds))}; nodes: {some}{', …' if len(names) > _SHOWN else ''}.",
+    )
+
+
 def operators(graph: Any) -> dict[str, dict[str, int]]:
     """Operators that compute in integers and in floats, by type: ``{"quantized": …, "float": …}``.
 
     An operator counts as quantized when it stands between DequantizeLinear and QuantizeLinear, the pattern ONNX Runtime
-    turns into an integer kernel, or when it is an integer operator itself.
+    turns into an integer kernel, when it is an integer operator itself, or when it moves integers.
     """
     makers = {output: node.op_type for node in graph.node for output in node.output}
     takers = {i for node in graph.node if node.op_type == "QuantizeLinear" for i in node.input}
+    integers: set[str] = set()
     found: dict[str, Counter[str]] = {"quantized": Counter(), "float": Counter()}
     for node in graph.node:
-        if node.op_type in _MARKS or node.op_type == "Constant":
+        if node.op_type in _onnx_stages.CONVERSIONS or node.op_type == "Constant":
+            if node.op_type == "QuantizeLinear":
+                integers.update(node.output)
             continue
         sources = [makers[i] for i in node.input if i in makers and makers[i] != "Constant"]
         between = bool(sources) and all(s == "DequantizeLinear" for s in sources) and not takers.isdisjoint(node.output)
-        integer = node.op_type in _INTEGER or between
+        moved = bool(node.input) and node.input[0] in integers
+        if node.op_type.startswith("QLinear") or moved:
+            integers.update(node.output)
+        integer = _onnx_stages.is_integer(node.op_type) or between or moved
         found["quantized" if integer else "float"][node.op_type] += 1
     return {kind: dict(sorted(counts.items())) for kind, counts in found.items() if counts}

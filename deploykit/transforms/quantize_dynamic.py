@@ -6,7 +6,7 @@ from typing import Any
 
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
-from deploykit.transforms import _onnx_quantize, _tflite_quantize
+from deploykit.transforms import _onnx_quantize, _onnx_stages, _tflite_quantize
 from deploykit.transforms._contract import Transform, TransformJob, Variant
 
 
@@ -36,26 +36,34 @@ class _OnnxRuntime(Variant):
     requires = _onnx_quantize.REQUIRES
     accepts = _onnx_quantize.ACCEPTS
     produces = "onnx"
-    uses = ("per_channel", "convolutions", "reduce_range")
+    uses = ("per_channel", "convolutions", "reduce_range", "exclude")
+    stages = (_onnx_stages.GRAPH,)
 
     def _apply(self, job: TransformJob) -> None:
-        quantization = require("onnxruntime.quantization", "")
+        quantizers = require("onnxruntime.quantization.onnx_quantizer", "")
+        kinds = require("onnxruntime.quantization", "").QuantType
         registry = require("onnxruntime.quantization.registry", "")
-        kinds = {*registry.CommonOpsRegistry, *registry.IntegerOpsRegistry}
+        types = {*registry.CommonOpsRegistry, *registry.IntegerOpsRegistry}
         if not job["convolutions"]:
-            kinds -= {"Conv", "ConvTranspose"}
-        with _onnx_quantize.prepared(job) as path:
-            _onnx_quantize.attempt(
-                job,
-                quantization.quantize_dynamic,
-                str(path),
-                str(job.target),
-                op_types_to_quantize=sorted(kinds),
-                per_channel=job["per_channel"],
-                reduce_range=job["reduce_range"],
-                weight_type=quantization.QuantType.QInt8,
+            types -= {"Conv", "ConvTranspose"}
+
+        def quantizer(model: Any, excluded: list[str], wanted: list[str]) -> Any:
+            return quantizers.ONNXQuantizer(
+                model,
+                job["per_channel"],
+                job["reduce_range"],
+                mode=quantizers.QuantizationMode.IntegerOps,
+                static=False,
+                weight_qType=kinds.QInt8,
+                activation_qType=kinds.QUInt8,
+                tensors_range=None,
+                nodes_to_quantize=[],
+                nodes_to_exclude=excluded,
+                op_types_to_quantize=wanted,
                 extra_options={"MatMulConstBOnly": True},
             )
+
+        _onnx_quantize.write(job, sorted(types), quantizer)
 
 
 class QuantizeDynamic(Transform):
@@ -78,6 +86,7 @@ class QuantizeDynamic(Transform):
             "its float one.",
         ),
         _onnx_quantize.REDUCE_RANGE,
+        _onnx_quantize.EXCLUDE,
     )
     variants = (_TFLite(), _OnnxRuntime())
 

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
-from deploykit.transforms import _calibration, _onnx_quantize, _tflite_quantize
+from deploykit.transforms import _calibration, _onnx_quantize, _onnx_stages, _tflite_quantize
 from deploykit.transforms._contract import Transform, TransformJob, Variant
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-#: Examples a batch where the model leaves it free: the outputs of all layers of one batch are held at once.
-_BATCH = 8
 
 
 class _TFLite(Variant):
@@ -53,78 +46,42 @@ class _TFLite(Variant):
 class _OnnxRuntime(Variant):
     name = "onnxruntime"
     label = "int8 static (ONNX Runtime)"
-    help = "QuantizeLinear/DequantizeLinear pairs around operators, which ONNX Runtime fuses into integer kernels."
+    help = "Integer kernels for the operators that have one; ranges are measured once for all settings."
     requires = _onnx_quantize.REQUIRES
     accepts = _onnx_quantize.ACCEPTS
     produces = "onnx"
-    uses = ("per_channel", "calibration", "operators", "activations", "reduce_range")
+    uses = ("form", "per_channel", "calibration", "operators", "activations", "reduce_range", "exclude")
     needs = ("calibration",)
+    stages = (_onnx_stages.GRAPH, _onnx_stages.RANGES)
 
     def _apply(self, job: TransformJob) -> None:
-        quantization = require("onnxruntime.quantization", "")
-        with _onnx_quantize.prepared(job) as path:
-            _onnx_quantize.attempt(
-                job,
-                quantization.quantize_static,
-                str(path),
-                str(job.target),
-                _reader(job, _onnx_batches(job, self.label)),
-                quant_format=quantization.QuantFormat.QDQ,
-                op_types_to_quantize=list(_onnx_quantize.HEAVY) if job["operators"] == "conv_matmul" else None,
-                per_channel=job["per_channel"],
-                reduce_range=job["reduce_range"],
-                activation_type=_quant_type(job["activations"]),
-                weight_type=quantization.QuantType.QInt8,
-                calibrate_method=_method(job["calibration"]),
-                # One batch at a time: by default the outputs of all layers of all batches are kept.
-                extra_options={"CalibStridedMinMax": 1},
-            )
+        kinds = require("onnxruntime.quantization", "").QuantType
+        heavy = job["operators"] == "conv_matmul"
+        make = {"qdq": _qdq, "qoperator": _qoperator}[job["form"]]
+        options = {
+            "per_channel": job["per_channel"],
+            "reduce_range": job["reduce_range"],
+            "weight_qType": kinds.QInt8,
+            "activation_qType": {"uint8": kinds.QUInt8, "int8": kinds.QInt8}[job["activations"]],
+            "tensors_range": _onnx_stages.ranges(job.source),
+            "nodes_to_quantize": [],
+            "extra_options": {},
+        }
+        _onnx_quantize.write(
+            job,
+            _onnx_quantize.HEAVY if heavy else _onnx_stages.operator_types(),
+            lambda model, names, types: make(model, **options, nodes_to_exclude=names, op_types_to_quantize=types),
+        )
 
 
-def _quant_type(name: str) -> Any:
-    kinds = require("onnxruntime.quantization", "").QuantType
-    return {"uint8": kinds.QUInt8, "int8": kinds.QInt8}[name]
+def _qdq(model: Any, **options: Any) -> Any:
+    return require("onnxruntime.quantization.qdq_quantizer", "").QDQQuantizer(model, **options)
 
 
-def _method(name: str) -> Any:
-    methods = require("onnxruntime.quantization", "").CalibrationMethod
-    return {"minmax": methods.MinMax, "entropy": methods.Entropy, "percentile": methods.Percentile}[name]
-
-
-def _onnx_batches(job: TransformJob, label: str) -> list[dict[str, NDArray[Any]]]:
-    onnx = require("onnx", "")
-    graph = onnx.load(str(job.source), load_external_data=False).graph
-    constants = {i.name for i in graph.initializer}
-    inputs = [i for i in graph.input if i.name not in constants]
-    dtypes = {i.name: onnx.helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in inputs}
-    fixed = {i.type.tensor_type.shape.dim[0].dim_value for i in inputs if i.type.tensor_type.shape.dim} - {0}
-    arrays = _calibration.examples(job, label, dtypes)
-    free = min(_BATCH, len(next(iter(arrays.values()))))
-    return _calibration.equal_batches(arrays, max(fixed, default=free))
-
-
-def _reader(job: TransformJob, batches: Sequence[dict[str, NDArray[Any]]]) -> Any:
-    """The batches as ONNX Runtime reads them: some from ``start`` to ``end``, then None."""
-    base = require("onnxruntime.quantization", "").CalibrationDataReader
-
-    class Reader(base):  # type: ignore[misc, valid-type]
-        def __init__(self) -> None:
-            self._batches = _calibration.counted(job, batches)
-            self._left = len(batches)
-
-        def __len__(self) -> int:
-            return len(batches)
-
-        def set_range(self, start_index: int, end_index: int) -> None:
-            self._left = end_index - start_index
-
-        def get_next(self) -> dict[str, Any] | None:
-            if not self._left:
-                return None
-            self._left -= 1
-            return next(self._batches, None)
-
-    return Reader()
+def _qoperator(model: Any, **options: Any) -> Any:
+    module = require("onnxruntime.quantization.onnx_quantizer", "")
+    mode = module.QuantizationMode.QLinearOps
+    return module.ONNXQuantizer(model, mode=mode, static=True, **options)
 
 
 class QuantizeStatic(Transform):
@@ -145,6 +102,15 @@ class QuantizeStatic(Transform):
             "Type of the model's inputs and outputs; int8 saves the conversion where the sensor delivers bytes.",
             label="inputs and outputs",
             choices=("float", "int8"),
+        ),
+        Parameter(
+            "form",
+            "choice",
+            "qdq",
+            "How an ONNX file says it: pairs of QuantizeLinear and DequantizeLinear around operators, which runtimes "
+            "fuse into integer kernels, or integer operators themselves, for runtimes that do not fuse. On x86, "
+            "integer operators with int8 activations are slow.",
+            choices=("qdq", "qoperator"),
         ),
         _onnx_quantize.PER_CHANNEL,
         Parameter(
@@ -170,6 +136,7 @@ class QuantizeStatic(Transform):
             choices=("uint8", "int8"),
         ),
         _onnx_quantize.REDUCE_RANGE,
+        _onnx_quantize.EXCLUDE,
     )
     variants = (_TFLite(), _OnnxRuntime())
 

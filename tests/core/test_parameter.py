@@ -12,6 +12,7 @@ SPARSITY = Parameter("sparsity", "float", 0.5, minimum=0.0, maximum=0.99)
 EPOCHS = Parameter("epochs", "int", 2, minimum=1, unit="epochs")
 METHOD = Parameter("method", "choice", "minmax", choices=("minmax", "entropy"))
 CHANNELS = Parameter("per_channel", "bool", True)
+NAMES = Parameter("exclude", "text", "")
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,8 @@ CHANNELS = Parameter("per_channel", "bool", True)
         (METHOD, "minmx", r"unknown value for prune: method, 'minmx'.*did you mean 'minmax'\? known: entropy, minmax"),
         (METHOD, ["minmax"], r"unknown value for prune: method"),
         (CHANNELS, 1, r"per_channel must be true or false, got 1"),
+        (NAMES, ["Conv"], r"prune: exclude must be text, got \['Conv'\] \(list\)"),
+        (NAMES, "Conv, \x1b[31m", r"prune: exclude holds characters that cannot be printed"),
     ],
 )
 def test_bad_values_name_owner_range_and_value(parameter, value, message):
@@ -45,6 +48,8 @@ def test_bad_values_name_owner_range_and_value(parameter, value, message):
         (EPOCHS, np.int64(3), 3),
         (METHOD, "entropy", "entropy"),
         (CHANNELS, np.bool_(False), False),
+        (NAMES, " Relu,Conv , ,Relu", "Conv, Relu"),
+        (NAMES, " ", ""),
         (Parameter("seed", "int", None), None, None),
     ],
 )

@@ -2,12 +2,14 @@ import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import DatasetError, UnsupportedModelError
+from deploykit.core.errors import DatasetError, SettingError, UnsupportedModelError
 from deploykit.loading._load import load
 from deploykit.testing import models, work
-from deploykit.transforms._onnx_quantize import operators
+from deploykit.transforms._onnx_quantize import HEAVY, operators
 
 
 @pytest.fixture(scope="session")
@@ -112,16 +114,87 @@ def test_a_model_with_nothing_to_quantize_is_refused(folder, tmp_path):
         {"calibration": "entropy"},
         {"calibration": "percentile", "per_channel": True},
         {"activations": "int8", "reduce_range": True},
+        {"form": "qoperator"},
     ],
     ids=str,
 )
-def test_static_qdq(parameters, onnx_file, data, folder, tmp_path):
+def test_static_onnx(parameters, onnx_file, data, folder, tmp_path):
     notes = work.transformed("quantize_static", "onnxruntime", onnx_file, tmp_path / "out", data, **parameters)
     assert notes["calibration_examples"] == 21
-    assert notes["quantized"]["Conv"] == 2
     nodes = {n.op_type for n in onnx.load(tmp_path / "out").graph.node}
-    assert {"QuantizeLinear", "DequantizeLinear", "Conv"} <= nodes
+    conv = "QLinearConv" if parameters.get("form") == "qoperator" else "Conv"
+    assert notes["quantized"][conv] == 2
+    assert {"QuantizeLinear", "DequantizeLinear", conv} <= nodes
     assert 0 < difference(tmp_path / "out", folder) < 0.1
+
+
+@pytest.fixture(scope="session")
+def prepared(onnx_file, folder):
+    """The model as a user of ONNX Runtime would prepare it."""
+    quant_pre_process(str(onnx_file), str(folder / "prepared.onnx"))
+    return folder / "prepared.onnx"
+
+
+class Reader(CalibrationDataReader):
+    def __init__(self, data, name):
+        (images,) = Dataset.open(data).calibration().values()
+        self.batches = [{name: images[i : i + 8]} for i in (0, 8)]
+
+    def __len__(self):
+        return 2
+
+    def set_range(self, start_index, end_index):
+        self.left = self.batches[start_index:end_index]
+
+    def get_next(self):
+        return self.left.pop(0) if self.left else None
+
+
+@pytest.mark.parametrize("calibration", ["minmax", "entropy", "percentile"])
+@pytest.mark.parametrize("form", ["qdq", "qoperator"])
+def test_ranges_measured_once_give_what_quantize_static_gives(form, calibration, onnx_file, prepared, data, tmp_path):
+    formats = {"qdq": QuantFormat.QDQ, "qoperator": QuantFormat.QOperator}
+    methods = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
+    graph = onnx.load(prepared).graph
+    for activations, per_channel, kinds, excluded in (
+        ("uint8", False, "all", "Softmax"),
+        ("int8", True, "all", ""),
+        ("uint8", True, "conv_matmul", ""),
+        ("int8", False, "conv_matmul", "Relu"),
+    ):
+        settings = {"form": form, "calibration": calibration, "activations": activations, "operators": kinds}
+        settings |= {"per_channel": per_channel, "exclude": excluded}
+        work.transformed("quantize_static", "onnxruntime", onnx_file, tmp_path / "out", data, **settings)
+        quantize_static(
+            str(prepared), str(tmp_path / "wanted"), Reader(data, graph.input[0].name), formats[form],
+            op_types_to_quantize=list(HEAVY) if kinds == "conv_matmul" else None, per_channel=per_channel,
+            nodes_to_exclude=[n.name for n in graph.node if n.op_type == excluded],
+            activation_type={"uint8": QuantType.QUInt8, "int8": QuantType.QInt8}[activations],
+            calibrate_method=CalibrationMethod[methods[calibration]], extra_options={"CalibStridedMinMax": 1},
+        )  # fmt: skip
+        assert (tmp_path / "out").read_bytes() == (tmp_path / "wanted").read_bytes(), settings
+
+
+def test_nodes_and_operators_that_are_excluded_stay_float(onnx_file, prepared, data, folder, tmp_path):
+    nodes = [n.name for n in onnx.load(prepared).graph.node if n.op_type == "Conv"]
+    assert len(nodes) == 2
+    for technique, settings, kept in (
+        ("quantize_static", {}, "Conv"),
+        ("quantize_static", {"form": "qoperator"}, "QLinearConv"),
+        ("quantize_dynamic", {"convolutions": True}, "ConvInteger"),
+    ):
+        given = {**settings, "exclude": f"{nodes[0]}, Softmax"}
+        notes = work.transformed(technique, "onnxruntime", onnx_file, tmp_path / "out", data, **given)
+        assert notes["float"]["Conv"] == 1
+        assert notes["float"]["Softmax"] == 1
+        assert notes["quantized"][kept] == 1
+        assert 0 < difference(tmp_path / "out", folder) < 0.1
+
+
+def test_an_unknown_name_among_the_excluded_is_refused_with_the_closest(onnx_file, data, tmp_path):
+    for technique in ("quantize_static", "quantize_dynamic"):
+        with pytest.raises(SettingError, match=r"no node and no operator 'Covn'.*did you mean 'Conv'"):
+            work.transformed(technique, "onnxruntime", onnx_file, tmp_path / "out", data, exclude="Covn, Relu")
 
 
 def test_per_channel_has_a_scale_for_each_channel(onnx_file, data, tmp_path):
@@ -184,7 +257,7 @@ def test_a_graph_symbolic_shape_inference_fails_on_is_quantized_all_the_same(fol
 
 
 def test_missing_calibration_data_are_named(onnx_file, tmp_path):
-    with pytest.raises(DatasetError, match="int8 static"):
+    with pytest.raises(DatasetError, match="calibration data"):
         work.transformed("quantize_static", "onnxruntime", onnx_file, tmp_path / "out")
 
 

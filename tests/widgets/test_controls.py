@@ -30,6 +30,8 @@ def _some_values(parameter):
         return parameter.choices
     if parameter.kind == "bool":
         return (False, True)
+    if parameter.kind == "text":
+        return ("", "Relu, Softmax", "Conv")
     low = parameter.minimum if parameter.minimum is not None else 1
     high = parameter.maximum if parameter.maximum is not None else low + 2
     cast = int if parameter.kind == "int" else float
@@ -39,6 +41,7 @@ def _some_values(parameter):
 SHARE = Parameter("sparsity", "float", 0.5, "Share of zeros.", minimum=0.0, maximum=0.9, unit="of all")
 COUNT = Parameter("epochs", "int", 2, "Passes.", minimum=0, maximum=10)
 KIND = Parameter("operators", "choice", "all", "Which.", choices=("all", "conv_matmul"))
+NAMES = Parameter("exclude", "text", "", "Which stay float.")
 MAYBE = Parameter("batches", "int", None, "How many.", minimum=1)
 
 
@@ -51,6 +54,8 @@ MAYBE = Parameter("batches", "int", None, "How many.", minimum=1)
         (COUNT, "1e1", (10,)),
         (MAYBE, "", (None,)),
         (MAYBE, "4", (4,)),
+        (NAMES, "", ("",)),
+        (NAMES, "Softmax,Conv; ;Conv, Softmax", ("Conv, Softmax", "")),
     ],
 )
 def test_typed_numbers(parameter, typed, values):

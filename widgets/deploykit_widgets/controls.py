@@ -15,7 +15,8 @@ from deploykit_widgets.markup import text
 class Values:
     """The values of one parameter to try.
 
-    Numbers are typed with commas between them; choices and yes-no settings are buttons that stay pressed.
+    Numbers are typed with commas between them; choices and yes-no settings are buttons that stay pressed; names are
+    typed with commas between them, and semicolons between one set of names and the next.
 
     Args:
         parameter: What it declares.
@@ -29,7 +30,7 @@ class Values:
     ) -> None:
         self.parameter = parameter
         self._owner = owner
-        self._inner = _Numbers(parameter) if parameter.kind in {"float", "int"} else _Choices(parameter)
+        self._inner = _CONTROLS.get(parameter.kind, _Choices)(parameter)
         self.widget = self._inner.widget
         self.set(values)
         for control in self._inner.controls:
@@ -93,6 +94,27 @@ class _Numbers:
         self.controls[0].value = ", ".join(shown)
 
 
+class _Names:
+    """Sets of names in a text field, with semicolons between them; an empty set is the default."""
+
+    def __init__(self, parameter: Parameter) -> None:
+        field = widgets.Text(
+            description=title(parameter),
+            tooltip=f"{parameter.help} Semicolons stand between the sets to try; an empty one is tried, too.",
+            continuous_update=False,
+            placeholder="none",
+        )
+        field.add_class("dk-field")
+        self.controls = (field,)
+        self.widget = field
+
+    def read(self, _owner: str) -> list[Value]:
+        return [part.strip() for part in str(self.controls[0].value).split(";")]
+
+    def write(self, values: tuple[Value, ...]) -> None:
+        self.controls[0].value = "; ".join(str(v) for v in values)
+
+
 class _Choices:
     """Buttons that stay pressed, several at a time."""
 
@@ -119,6 +141,10 @@ class _Choices:
     def write(self, values: tuple[Value, ...]) -> None:
         for value, control in zip(self._values, self.controls, strict=True):
             control.value = value in values
+
+
+#: Controls by kind of parameter; all others are choices.
+_CONTROLS: dict[str, Any] = {"float": _Numbers, "int": _Numbers, "text": _Names}
 
 
 def _tick(change: Any) -> None:

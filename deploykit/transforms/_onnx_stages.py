@@ -1,0 +1,196 @@
+"""Work that all quantized ONNX files of a model share: preparing its graph, and measuring its ranges."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.errors import CandidateError, UnsupportedModelError
+from deploykit.core.extras import installed, require
+from deploykit.transforms import _calibration
+from deploykit.transforms._contract import Stage, TransformJob
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: What every ONNX variant and stage declares.
+REQUIRES = ("onnx", "onnxruntime")
+#: Operators of quantized graphs: conversions, and integer operators that are not called QLinear….
+CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
+INTEGER = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm"})
+#: Files of the stages.
+_GRAPH = "prepared.onnx"
+_RANGES = "ranges.json"
+#: Examples a batch where the model leaves it free: the outputs of all layers of one batch are held at once.
+_BATCH = 8
+
+
+class _Graph(Stage):
+    name = "onnx_graph"
+    label = "graph preparation (ONNX)"
+    help = "Shape inference and constant folding, which ONNX Runtime's quantizers want."
+    requires = REQUIRES
+
+    def _prepare(self, job: TransformJob) -> None:
+        onnx = require("onnx", "")
+        nodes = onnx.load(str(job.source), load_external_data=False).graph.node
+        if marks := sorted({n.op_type for n in nodes if n.op_type in CONVERSIONS or is_integer(n.op_type)}):
+            raise UnsupportedModelError(
+                f"the model is quantized already: it has {', '.join(marks)}.",
+                remedy="quantize the float model it was made from.",
+            )
+        tools = require("onnxruntime.quantization.quant_utils", "")
+        kinds = require("onnxruntime.quantization", "").QuantType
+        with tempfile.TemporaryDirectory(prefix="deploykit-") as folder, failures("prepare"):
+            path = _folded(job, Path(folder))
+            # What the quantizers themselves would do first, each time.
+            model = tools.load_model_with_shape_infer(path)
+            model = tools.update_opset_version(model, kinds.QInt8, kinds.QUInt8)
+            onnx.save(model, str(job.target / _GRAPH))
+
+
+class _Ranges(Stage):
+    name = "onnx_ranges"
+    label = "calibration (ONNX Runtime)"
+    help = "The range of every tensor over the calibration examples."
+    requires = REQUIRES
+    uses = ("calibration",)
+    needs = ("calibration",)
+
+    def _prepare(self, job: TransformJob) -> None:
+        quantization = require("onnxruntime.quantization", "")
+        calibrate = require("onnxruntime.quantization.calibrate", "")
+        methods = {"minmax": "MinMax", "entropy": "Entropy", "percentile": "Percentile"}
+        method = quantization.CalibrationMethod[methods[job["calibration"]]]
+        batches = _batches(job, self.label)
+        with tempfile.TemporaryDirectory(prefix="deploykit-") as folder, failures("calibrate"):
+            # The calibrator writes beside the model it reads, and another one may read the same.
+            path = shutil.copyfile(job.source / _GRAPH, Path(folder) / _GRAPH)
+            augmented = Path(folder) / "augmented.onnx"
+            calibrator = calibrate.create_calibrator(
+                path, operator_types(), augmented_model_path=str(augmented), calibrate_method=method
+            )
+            # One batch at a time: otherwise the outputs of all layers of all batches are kept.
+            for batch in _calibration.counted(job, batches):
+                calibrator.collect_data(_One(batch))
+            found = calibrator.compute_data()
+        (job.target / _RANGES).write_text(json.dumps(_to_plain(found)), "utf-8")
+        _link(job.source / _GRAPH, job.target / _GRAPH)
+
+
+GRAPH = _Graph()
+RANGES = _Ranges()
+
+
+def graph(folder: Path) -> Any:
+    """The prepared model in the folder of a stage."""
+    return require("onnx", "").load(str(folder / _GRAPH))
+
+
+def ranges(folder: Path) -> Any:
+    """The measured ranges in the folder of the calibration, as ONNX Runtime's quantizers take them."""
+    import numpy as np
+
+    calibrate = require("onnxruntime.quantization.calibrate", "")
+    plain = json.loads((folder / _RANGES).read_text("utf-8"))
+    tensors = {
+        name: calibrate.TensorData(**{end: np.array(value, dtype) for end, value in ends.items()})
+        for name, (dtype, ends) in plain["tensors"].items()
+    }
+    return calibrate.TensorsData(calibrate.CalibrationMethod[plain["method"]], tensors)
+
+
+def operator_types() -> list[str]:
+    """Types of operators ONNX Runtime can quantize ahead of time."""
+    registry = require("onnxruntime.quantization.registry", "")
+    return sorted({*registry.QLinearOpsRegistry, *registry.QDQRegistry})
+
+
+def is_integer(op_type: str) -> bool:
+    """Whether an operator is one of those that compute in integers."""
+    return op_type in INTEGER or op_type.startswith("QLinear")
+
+
+@contextlib.contextmanager
+def failures(what: str) -> Iterator[None]:
+    """Say of whatever ONNX Runtime's tools stumble over that it is the model's.
+
+    Raises:
+        CandidateError: They failed.
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:  # they raise whatever the graph makes them stumble over
+        text = " ".join(str(error).split())
+        raise CandidateError(
+            f"ONNX Runtime cannot {what} the model: {type(error).__name__}: {text[:400]}",
+            remedy="try other settings of this technique; the log has the traceback.",
+        ) from error
+
+
+def _folded(job: TransformJob, folder: Path) -> Path:
+    """The model after shape inference and constant folding, or as it is where both fail; in ``folder``."""
+    quantization = require("onnxruntime.quantization.shape_inference", "")
+    source, path = job.source.resolve(), folder / "folded.onnx"
+    # Symbolic shape inference needs SymPy, and fails on graphs it does not know; the plain one finds less.
+    for skip_symbolic in (False, True) if installed("sympy") else (True,):
+        try:
+            with contextlib.chdir(folder):  # symbolic shape inference leaves a file where it fails
+                quantization.quant_pre_process(str(source), str(path), skip_symbolic_shape=skip_symbolic)
+            return path
+        except Exception as error:  # whatever the graph makes it stumble over
+            what = "shape inference" if skip_symbolic else "symbolic shape inference"
+            job.notes["preparation"] = f"{what} failed: {' '.join(str(error).split())[:200]}"
+            path.unlink(missing_ok=True)
+    onnx = require("onnx", "")
+    onnx.save(onnx.load(str(source)), str(path))
+    return path
+
+
+def _batches(job: TransformJob, label: str) -> Sequence[dict[str, NDArray[Any]]]:
+    onnx = require("onnx", "")
+    model = onnx.load(str(job.source / _GRAPH), load_external_data=False).graph
+    constants = {i.name for i in model.initializer}
+    inputs = [i for i in model.input if i.name not in constants]
+    dtypes = {i.name: onnx.helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in inputs}
+    fixed = {i.type.tensor_type.shape.dim[0].dim_value for i in inputs if i.type.tensor_type.shape.dim} - {0}
+    arrays = _calibration.examples(job, label, dtypes)
+    free = min(_BATCH, len(next(iter(arrays.values()))))
+    return _calibration.equal_batches(arrays, max(fixed, default=free))
+
+
+class _One:
+    """One batch, as ONNX Runtime's calibrators read it."""
+
+    def __init__(self, batch: dict[str, NDArray[Any]]) -> None:
+        self._batch: dict[str, NDArray[Any]] | None = batch
+
+    def get_next(self) -> dict[str, NDArray[Any]] | None:
+        batch, self._batch = self._batch, None
+        return batch
+
+
+def _to_plain(found: Any) -> dict[str, Any]:
+    """Ranges as JSON, exactly: Python writes and reads the shortest text of a number that gives it back."""
+    tensors = {}
+    for name, data in found.items():
+        low, high = data.range_value
+        ends = {"lowest": low.tolist(), "highest": high.tolist()}
+        tensors[name] = (str(low.dtype), ends)
+    return {"method": found.calibration_method.name, "tensors": tensors}
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file at another place, without a second copy where the file system can do it."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
