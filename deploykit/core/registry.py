@@ -12,9 +12,11 @@ import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.metadata import entry_points
+from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from deploykit.core.errors import MissingExtraError, SettingError, unknown_name
+from deploykit.core.extras import stamps
 
 T = TypeVar("T")
 
@@ -30,6 +32,8 @@ class Registry(Generic[T]):
     def __init__(self, package: str, what: str) -> None:
         self.package = package
         self.what = what
+        self._known: dict[str, str] = {}
+        self._stamps: object = None
 
     def names(self) -> tuple[str, ...]:
         """Names of all adapters, sorted; imports none of them."""
@@ -69,6 +73,12 @@ class Registry(Generic[T]):
 
     def _locations(self) -> dict[str, str]:
         package = importlib.import_module(self.package)
+        now = stamps([*package.__path__, *sys.path])
+        if now != self._stamps:
+            self._known, self._stamps = self._look(package), now
+        return self._known
+
+    def _look(self, package: ModuleType) -> dict[str, str]:
         found = {
             module.name: f"{self.package}.{module.name}:ADAPTER"
             for module in pkgutil.iter_modules(package.__path__)
