@@ -111,7 +111,7 @@ class Workshop:
         temporary = self._temporary(step)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        needs_data = step.kind == "transform"
+        needs_data = step.needs_data
         arguments = {
             "step": step.to_json(),
             "source": str(source),
@@ -159,6 +159,8 @@ class Workshop:
         return folder.with_name(f"{folder.name}.{os.getpid()}.tmp")
 
     def _file_name(self, step: BuildStep) -> str:
+        if step.kind == "prepare":
+            return step.stage
         suffixes = FORMATS.get(step.format).suffixes
         return f"model{suffixes[0]}" if suffixes else step.format
 

@@ -2,44 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from deploykit.converters._contract import CONVERTERS, Converter
 from deploykit.converters._route import shortest
 from deploykit.core.adapter import Group
-from deploykit.core.candidate import Recipe
+from deploykit.core.candidate import Recipe, Step
 from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
 from deploykit.core.model import Model
 from deploykit.core.serial import Plain
 from deploykit.runtimes._contract import Runtime
-from deploykit.transforms._contract import TRANSFORMS, Transform, Variant
+from deploykit.transforms._contract import TRANSFORMS, Stage, Transform, Variant
 
 #: Raised when what build steps do changes: old artifacts are then built again.
-_BUILD_VERSION = 1
+_BUILD_VERSION = 2
 
 
 @dataclass(frozen=True)
 class BuildStep(Plain):
-    """One conversion or transform of a given input: the unit of shared work.
+    """One conversion, stage or transform of a given input: the unit of shared work.
 
     Attributes:
         key: Digest of everything that decides the output: input, adapter, parameters, seed, tools, data.
-        kind: What it is.
+        kind: What it is; what ``"prepare"`` makes is a folder that only other steps read.
         adapter: Name of the converter or technique.
         variant: Name of the technique's variant, "" for conversions.
-        parameters: Checked parameters the variant uses.
         source: Key of the step that makes the input, "" for the model as given.
         source_format: Format of the input.
         format: Format of the output.
         group: Import group of its child.
         words: What it does, for people.
+        parameters: Checked parameters it uses.
+        stage: Name of the variant's stage, "" when it is none.
+        needs_data: Whether it reads the data.
     """
 
     key: str
-    kind: Literal["convert", "transform"]
+    kind: Literal["convert", "prepare", "transform"]
     adapter: str
     variant: str
     source: str
@@ -48,6 +50,8 @@ class BuildStep(Plain):
     group: Group
     words: str
     parameters: dict[str, Any] = field(default_factory=dict)
+    stage: str = ""
+    needs_data: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,8 +64,23 @@ class Impossible:
 _Edge = Converter | tuple[Transform, Variant]
 
 
+@dataclass(frozen=True)
+class _Wanted:
+    """One step of a recipe.
+
+    Attributes:
+        technique: What is to be done.
+        values: All its parameters, checked.
+        binding: Names of the ones that are set and that a variant must use.
+    """
+
+    technique: Transform
+    values: dict[str, Any]
+    binding: frozenset[str]
+
+
 class Routes:
-    """Finds routes for one model and its data.
+    """Finds routes for one model and its data. What recipes have in common is worked out once.
 
     Args:
         model: The model as given.
@@ -73,8 +92,12 @@ class Routes:
         self._model = model
         self._data = data
         self._seed = seed
-        self._converters = sorted(CONVERTERS.all(), key=lambda c: c.name)
+        self._converters = [c for c in sorted(CONVERTERS.all(), key=lambda c: c.name) if not c.missing()]
         self._has_labels = data is not None and data.labels("train") is not None
+        self._ways: dict[tuple[Any, ...], tuple[_Edge, ...] | None] = {}
+        self._steps: dict[tuple[Any, ...], tuple[BuildStep, ...]] = {}
+        self._lacks: dict[int, str] = {}
+        self._tools: dict[int, dict[str, str]] = {}
 
     def find(self, recipe: Recipe, runtime: Runtime) -> tuple[BuildStep, ...] | Impossible:
         """The build steps of a recipe for a runtime, or why there are none.
@@ -82,99 +105,154 @@ class Routes:
         Raises:
             SettingError: The recipe names an unknown technique or parameter, or a bad value.
         """
-        techniques = [TRANSFORMS.get(step.technique) for step in recipe.steps]
-        values = [t.complete(s.parameters) for t, s in zip(techniques, recipe.steps, strict=True)]
-        if runtime.missing():
-            return Impossible(f"{runtime.label}: {runtime.missing()}")
-        path = self._search(techniques, runtime.accepts)
+        wanted = [self._wanted(step) for step in recipe.steps]
+        if reason := self._lacking(runtime):
+            return Impossible(f"{runtime.label}: {reason}")
+        path = self._search(wanted, runtime.accepts)
         if path is None:
-            return Impossible(self._why_not(techniques, runtime))
-        return tuple(self._steps(path, values))
+            return Impossible(self._why_not(wanted, runtime))
+        return tuple(self._chain(path, wanted))
 
-    def _search(self, techniques: list[Transform], goals: frozenset[str]) -> tuple[_Edge, ...] | None:
+    @staticmethod
+    def _wanted(step: Step) -> _Wanted:
+        technique = TRANSFORMS.get(step.technique)
+        values = technique.complete(step.parameters)
+        binding = frozenset(p.name for p in technique.parameters if p.binding and values[p.name] != p.default)
+        return _Wanted(technique, values, binding)
+
+    def _search(self, wanted: list[_Wanted], goals: frozenset[str]) -> tuple[_Edge, ...] | None:
         """The shortest chain over states of (techniques done, format)."""
-        end = len(techniques)
-        return shortest(
-            (0, self._model.format),
-            lambda state: state[0] == end and state[1] in goals,
-            lambda state: self._edges(state, techniques),
-        )
+        identity = (tuple((w.technique.name, w.binding) for w in wanted), goals)
+        if identity not in self._ways:
+            end = len(wanted)
+            self._ways[identity] = shortest(
+                (0, self._model.format),
+                lambda state: state[0] == end and state[1] in goals,
+                lambda state: self._edges(state, wanted),
+            )
+        return self._ways[identity]
 
-    def _edges(self, state: tuple[int, str], techniques: list[Transform]) -> Iterator[tuple[_Edge, tuple[int, str]]]:
+    def _edges(self, state: tuple[int, str], wanted: list[_Wanted]) -> Iterator[tuple[_Edge, tuple[int, str]]]:
         place, current = state
-        if place < len(techniques):
-            for variant in techniques[place].variants:
-                if current in variant.accepts and not variant.missing() and not self._lacking(variant):
-                    yield (techniques[place], variant), (place + 1, variant.produces)
+        if place < len(wanted):
+            here = wanted[place]
+            for variant in here.technique.variants:
+                if current in variant.accepts and here.binding <= set(variant.uses) and not self._lacking(variant):
+                    yield (here.technique, variant), (place + 1, variant.produces)
         for converter in self._converters:
-            if converter.accepts == current and not converter.missing():
+            if converter.accepts == current:
                 yield converter, (place, converter.produces)
 
-    def _lacking(self, variant: Variant) -> str:
-        if variant.needs and self._data is None:
-            return f"{variant.label} needs data"
-        if "train" in variant.needs and not self._has_labels:
-            return f"{variant.label} needs labelled training data"
+    def _lacking(self, adapter: Runtime | Variant) -> str:
+        """The packages or data an adapter would need, "" when it can work."""
+        if id(adapter) not in self._lacks:
+            self._lacks[id(adapter)] = adapter.missing() or self._lacking_data(adapter)
+        return self._lacks[id(adapter)]
+
+    def _lacking_data(self, adapter: Runtime | Variant) -> str:
+        needs = getattr(adapter, "needs", ())
+        if needs and self._data is None:
+            return f"{adapter.label} needs data"
+        if "train" in needs and not self._has_labels:
+            return f"{adapter.label} needs labelled training data"
         return ""
 
-    def _why_not(self, techniques: list[Transform], runtime: Runtime) -> str:
-        for technique in techniques:
-            blocked = [v.missing() or self._lacking(v) for v in technique.variants]
+    def _why_not(self, wanted: list[_Wanted], runtime: Runtime) -> str:
+        for one in wanted:
+            blocked = [self._lacking(v) for v in one.technique.variants]
             if all(blocked):
-                return f"{technique.label}: {blocked[0]}"
+                return f"{one.technique.label}: {blocked[0]}"
         plain = self._search([], runtime.accepts)
         if plain is None:
             return (
                 f"no conversion leads from {self._model.format} to what {runtime.label} runs "
                 f"({', '.join(sorted(runtime.accepts))})" + self._missing_converters()
             )
-        for technique in techniques:
-            if self._search([technique], runtime.accepts) is None:
-                made = sorted({v.produces for v in technique.variants})
-                read = sorted({f for v in technique.variants for f in v.accepts})
-                return (
-                    f"{technique.label} works on {', '.join(read)} and gives {', '.join(made)}: from a "
-                    f"{self._model.format} model that does not lead to {runtime.label}"
-                )
-        names = " → ".join(t.label for t in techniques)
+        for one in wanted:
+            if self._search([one], runtime.accepts) is None:
+                return self._why_not_alone(one, runtime)
+        names = " → ".join(one.technique.label for one in wanted)
         return f"{names} cannot be done in this order for {runtime.label}"
 
+    def _why_not_alone(self, one: _Wanted, runtime: Runtime) -> str:
+        label, variants = one.technique.label, one.technique.variants
+        if one.binding and self._search([replace(one, binding=frozenset())], runtime.accepts) is not None:
+            able = " or ".join(v.label for v in variants if one.binding <= set(v.uses)) or "nothing"
+            return f"{label} with {', '.join(sorted(one.binding))} is what {able} does, not what {runtime.label} runs"
+        made = sorted({v.produces for v in variants})
+        read = sorted({f for v in variants for f in v.accepts})
+        return (
+            f"{label} works on {', '.join(read)} and gives {', '.join(made)}: from a "
+            f"{self._model.format} model that does not lead to {runtime.label}"
+        )
+
     def _missing_converters(self) -> str:
-        reasons = {c.missing() for c in self._converters if c.accepts == self._model.format and c.missing()}
+        found = [c for c in CONVERTERS.all() if c.accepts == self._model.format]
+        reasons = {reason for c in found if (reason := c.missing())}
         return f" ({'; '.join(sorted(reasons))})" if reasons else ""
 
-    def _steps(self, path: tuple[_Edge, ...], values: list[dict[str, Any]]) -> Iterator[BuildStep]:
-        source, current, place = "", self._model.format, 0
+    def _chain(self, path: tuple[_Edge, ...], wanted: list[_Wanted]) -> Iterator[BuildStep]:
+        source, current = "", self._model.format
+        left = iter(wanted)
         for edge in path:
             if isinstance(edge, Converter):
-                adapter: Converter | Variant = edge
-                facts: dict[str, Any] = {"kind": "convert", "adapter": edge.name, "variant": "", "parameters": {}}
-                words = f"convert {edge.accepts} to {edge.produces}"
+                steps = self._once((source, edge.name), lambda: [self._convert(source, edge)])  # noqa: B023
             else:
-                technique, adapter = edge
-                used = {k: v for k, v in values[place].items() if k in adapter.uses}
-                facts = {
-                    "kind": "transform", "adapter": technique.name, "variant": adapter.name, "parameters": used,
-                }  # fmt: skip
-                words = technique.describe(used)
-                place += 1
-            key = self._key(source, facts, adapter)
-            yield BuildStep(
-                key=key, source=source, source_format=current, format=adapter.produces, group=adapter.group,
-                words=words, **facts,
-            )  # fmt: skip
-            source, current = key, adapter.produces
+                _, variant = edge
+                values = {k: v for k, v in next(left).values.items() if k in variant.uses}
+                identity = (source, id(variant), current, *values.items())
+                steps = self._once(identity, lambda: self._transform(source, current, edge, values))  # noqa: B023
+            yield from steps
+            source, current = steps[-1].key, steps[-1].format
 
-    def _key(self, source: str, facts: dict[str, Any], adapter: Converter | Variant) -> str:
-        needs = getattr(adapter, "needs", ())
+    def _once(self, identity: tuple[Any, ...], make: Callable[[], Iterable[BuildStep]]) -> tuple[BuildStep, ...]:
+        if identity not in self._steps:
+            self._steps[identity] = tuple(make())
+        return self._steps[identity]
+
+    def _convert(self, source: str, converter: Converter) -> BuildStep:
+        facts = {"kind": "convert", "adapter": converter.name, "variant": "", "parameters": {}}
+        key = self._key(source, facts, converter, needs_data=False)
+        words = f"convert {converter.accepts} to {converter.produces}"
+        return BuildStep(
+            key, "convert", converter.name, "", source, converter.accepts, converter.produces, converter.group, words
+        )
+
+    def _transform(
+        self, source: str, current: str, edge: tuple[Transform, Variant], values: dict[str, Any]
+    ) -> Iterator[BuildStep]:
+        """The variant's stages, then the variant itself. What a stage is called alone says what it does."""
+        technique, variant = edge
+        for stage in variant.stages:
+            used = {k: v for k, v in values.items() if k in stage.uses}
+            facts = {"kind": "prepare", "stage": stage.name, "parameters": used}
+            key = self._key(source, facts, stage, needs_data=bool(stage.needs))
+            words = " ".join([stage.label, *(str(v) for v in used.values())])
+            yield BuildStep(
+                key, "prepare", technique.name, variant.name, source, current, current, stage.group, words, used,
+                stage.name, bool(stage.needs),
+            )  # fmt: skip
+            source = key
+        reads = bool(variant.needs) and not any(stage.needs for stage in variant.stages)
+        facts = {"kind": "transform", "adapter": technique.name, "variant": variant.name, "parameters": values}
+        yield BuildStep(
+            self._key(source, facts, variant, needs_data=reads), "transform", technique.name, variant.name, source,
+            current, variant.produces, variant.group, technique.describe(values), values, "", reads,
+        )  # fmt: skip
+
+    def _key(
+        self, source: str, facts: dict[str, Any], adapter: Converter | Stage | Variant, *, needs_data: bool
+    ) -> str:
+        if id(adapter) not in self._tools:
+            self._tools[id(adapter)] = adapter.versions()
         return json_digest(
             {
                 "source": source or self._model.digest,
                 "imports": self._model.imports,
                 **facts,
-                "tools": adapter.versions(),
-                "data": self._data.digest if needs and self._data is not None else "",
-                "seed": self._seed if needs else 0,
+                "tools": self._tools[id(adapter)],
+                "data": self._data.digest if needs_data and self._data is not None else "",
+                "seed": self._seed if needs_data else 0,
                 "version": _BUILD_VERSION,
             }
         )

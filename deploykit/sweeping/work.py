@@ -32,12 +32,17 @@ def build_step(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         job = Job(source, target, step.source_format, imports, trusted)
         CONVERTERS.get(step.adapter).convert(job)
     else:
+        variant = TRANSFORMS.get(step.adapter).variant(step.variant)
         data = Dataset.open(Path(arguments["data"])) if arguments["data"] else None
         job = TransformJob(
             source, target, step.source_format, imports, trusted,
             parameters=step.parameters, data=data, seed=arguments["seed"], report=report,
         )  # fmt: skip
-        TRANSFORMS.get(step.adapter).variant(step.variant).apply(job)
+        if step.kind == "prepare":
+            variant.stage(step.stage).prepare(job)
+            # Nobody is shown a size of it; its notes are told by the steps that read it.
+            return {"digest": path_digest(target), "size_bytes": path_size(target), "compressed_bytes": 0, "notes": {}}
+        variant.finish(job)
     return {
         "digest": path_digest(target),
         "size_bytes": path_size(target),

@@ -1,0 +1,101 @@
+import numpy as np
+import onnx
+import pytest
+
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.errors import SettingError
+from deploykit.core.store import Store
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sweeping.routes import Impossible, Routes
+
+ONNX = RUNTIMES.get("onnxruntime")
+
+
+def static(**parameters):
+    return Recipe((Step("quantize_static", parameters),))
+
+
+def dynamic(**parameters):
+    return Recipe((Step("quantize_dynamic", parameters),))
+
+
+@pytest.fixture
+def routes(onnx_model, images):
+    return Routes(onnx_model, images, 0)
+
+
+def test_schemes_share_the_graph_and_the_calibration_of_a_method(routes):
+    found = [
+        routes.find(recipe, ONNX)
+        for recipe in (
+            static(),
+            static(activations="int8", per_channel=True, form="qoperator", exclude="Softmax"),
+            static(calibration="entropy"),
+            dynamic(),
+        )
+    ]
+    graphs, ranges, artifacts = ([route[i].key for route in found if len(route) > i] for i in range(3))
+    assert len(set(graphs)) == 1
+    assert ranges[0] == ranges[1] != ranges[2]
+    assert ranges[3] == found[3][-1].key
+    assert len(set(artifacts)) == 3
+    assert [step.kind for step in found[0]] == ["prepare", "prepare", "transform"]
+    assert [step.needs_data for step in found[0]] == [False, True, False]
+    for route in found:
+        assert [step.source for step in route] == ["", *(step.key for step in route[:-1])]
+
+
+def test_only_what_reads_data_depends_on_them(onnx_model, images, routes):
+    other = dk.Dataset.from_arrays(np.ones((400, 1, 8, 8), np.float32), np.arange(400) % 3)
+    first, second = (r.find(static(), ONNX) for r in (routes, Routes(onnx_model, other, 0)))
+    assert first[0].key == second[0].key
+    assert first[1].key != second[1].key
+    assert first[2].key != second[2].key, "what is made of other ranges is another artifact"
+
+
+def test_the_order_of_excluded_names_does_not_matter(routes):
+    one, two = (routes.find(static(exclude=text), ONNX) for text in ("Softmax,Relu", "Relu, Softmax, Relu"))
+    assert one[-1] == two[-1]
+    assert one[-1].key != routes.find(static(), ONNX)[-1].key
+
+
+@pytest.mark.parametrize("recipe", [static(exclude="Softmax"), dynamic(exclude="Softmax")])
+def test_what_cannot_be_excluded_is_left_out_with_the_reason(recipe, images, tmp_path):
+    from deploykit.testing import models
+
+    model = dk.load(models.build("cnn_keras", tmp_path))
+    routes = Routes(model, images, 0)
+    litert = RUNTIMES.get("litert")
+    assert not isinstance(routes.find(Recipe((Step(recipe.steps[0].technique),)), litert), Impossible)
+    assert not isinstance(routes.find(recipe, ONNX), Impossible)
+    assert "with exclude is what int8" in routes.find(recipe, litert).reason
+    assert "LiteRT" in routes.find(recipe, litert).reason
+
+
+def test_bad_values_are_refused(routes):
+    with pytest.raises(SettingError, match="exclude must be text"):
+        routes.find(static(exclude=3), ONNX)
+
+
+def test_shared_work_is_done_once_and_not_again(onnx_model, images, tmp_path):
+    def built():
+        records = Store(tmp_path / "s").records("step")
+        return {key for key, record in records.items() if "error" not in record}
+
+    target = Target("onnxruntime")
+    first = dk.build(onnx_model, static(), images, target=target, store=tmp_path / "s")
+    assert first.notes["calibration_examples"] == len(next(iter(images.calibration().values())))
+    before = built()
+    assert len(before) == 4, "the model as given, its graph, its ranges and the artifact"
+    second = dk.build(
+        onnx_model, static(activations="int8", exclude="Conv"), images, target=target, store=tmp_path / "s"
+    )
+    assert len(built() - before) == 1
+    dk.build(onnx_model, dynamic(), images, target=target, store=tmp_path / "s")
+    assert len(built() - before) == 2
+    kept = {node.op_type for node in onnx.load(second.path).graph.node}
+    assert {"Conv", "QuantizeLinear"} <= kept
+    assert second.notes["float"]["Conv"] == 1
+    sizes = [r["compressed_bytes"] for r in Store(tmp_path / "s").records("step").values()]
+    assert sum(size == 0 for size in sizes) == 2, "nobody compresses what only other steps read"
