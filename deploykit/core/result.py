@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deploykit.core.candidate import Candidate
+from deploykit.core.candidate import Candidate, Recipe
 from deploykit.core.serial import Plain
 
 
@@ -81,6 +81,64 @@ class Latency(Plain):
 
 
 @dataclass(frozen=True)
+class LayerTime(Plain):
+    """One layer of a candidate beside the same layer of float32 on the same runtime, from the runtime's profiler.
+
+    Attributes:
+        name: Name for people: the float model's, without the prefix all names share.
+        node: Name of the node in the candidate's file.
+        operator: Type of operator as the candidate executes it.
+        kernel: What the runtime tells of the candidate's kernel.
+        kind: ``"conv"``, ``"matmul"``, ``"convert"`` (quantizes, dequantizes, casts), ``"move"`` or ``"compute"``.
+        float_ms: Time in float32; None for nodes the candidate has on top.
+        ms: Time in the candidate; None for layers it lacks.
+        precision: What the candidate computes in: ``"int8"``, ``"float32"``, …
+        trait: Why its kernel is slow whatever the layer: ``"reference"``, ``"signed"``, ``"dynamic"`` or "".
+    """
+
+    name: str
+    node: str
+    operator: str
+    kernel: str
+    kind: str
+    float_ms: float | None
+    ms: float | None
+    precision: str = ""
+    trait: str = ""
+
+    @property
+    def quantized(self) -> bool:
+        """Whether the candidate computes it in integers."""
+        return self.precision == "int8"
+
+    @property
+    def ratio(self) -> float | None:
+        """Time in the candidate divided by time in float32; None when it is in one of them only."""
+        return self.ms / self.float_ms if self.ms is not None and self.float_ms else None
+
+
+@dataclass(frozen=True)
+class Finding(Plain):
+    """A reason why a candidate is as fast as it is.
+
+    Attributes:
+        cause: Name of the cause.
+        text: What was found, in plain words with its numbers.
+        share: Share of the candidate's time it concerns, 0 when that cannot be told.
+        layers: The layers it is about, slowest first, at most five.
+        remedy: What to do about it.
+        fix: The recipe that does it; None when no recipe can.
+    """
+
+    cause: str
+    text: str
+    share: float = 0.0
+    layers: tuple[LayerTime, ...] = ()
+    remedy: str = ""
+    fix: Recipe | None = None
+
+
+@dataclass(frozen=True)
 class Measurement(Plain):
     """All that was measured of one candidate.
 
@@ -94,6 +152,8 @@ class Measurement(Plain):
         environment: Host, CPU, governor, load and package versions at the time.
         confirmation: The first metric on the test split, which chose nothing.
         flips: Examples of the evaluation split (indices) whose answer differs from the original's, at most 1000.
+        profile: Key of the store's record with the time of each layer; "" when the runtime does not tell.
+        findings: Why it is as fast as it is, the weightiest reason first.
     """
 
     scores: tuple[Score, ...]
@@ -104,6 +164,8 @@ class Measurement(Plain):
     environment: dict[str, Any] = field(default_factory=dict)
     confirmation: Score | None = None
     flips: tuple[int, ...] = ()
+    profile: str = ""
+    findings: tuple[Finding, ...] = ()
 
     @property
     def score(self) -> Score:

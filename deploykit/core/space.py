@@ -41,7 +41,8 @@ class Space(Plain):
 
     Attributes:
         recipes: What is done to the model; the empty recipe (the model as given) is always tried.
-        targets: Where it runs; empty: every runtime that is installed, on its first device with one thread.
+        targets: Where it runs; empty: every runtime that is installed and tried by default, on its first device
+            with one thread.
         refine: The second round.
         name: Preset it came from, empty when hand-made.
     """

@@ -19,6 +19,7 @@ from deploykit.core.errors import DatasetError, DeviceError, UnsupportedModelErr
 from deploykit.core.model import TensorSpec, align
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
+from deploykit.runtimes._profile import NodeTime
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,12 +115,18 @@ class Runtime(Adapter):
         native_to: Formats of models that are at home on this runtime: there it is the baseline.
         fresh_process: Its threads can be set only once in a process: each session needs one of its own.
         note: What users should know of this runtime, for example where its int8 kernels are slow.
+        default: Spaces that name no target include it.
+        profiles: It can tell the time of each node (`profile`).
+        sparse_kernels: It multiplies fewer numbers when weights are zero.
     """
 
     accepts: ClassVar[frozenset[str]]
     native_to: ClassVar[frozenset[str]] = frozenset()
     fresh_process: ClassVar[bool] = False
     note: ClassVar[str] = ""
+    default: ClassVar[bool] = True
+    profiles: ClassVar[bool] = False
+    sparse_kernels: ClassVar[bool] = False
 
     @abstractmethod
     def devices(self) -> tuple[Device, ...]:
@@ -156,6 +163,30 @@ class Runtime(Adapter):
                 remedy=f"install the driver of {target.device!r}, or choose {session.delegate!r}.",
             )
         return session
+
+    def profile(
+        self, path: Path, target: Target, inputs: Sequence[Sequence[NDArray[Any]]], runs: int
+    ) -> tuple[NodeTime, ...]:
+        """Time of each node in one inference, in the order of execution, in a session of its own.
+
+        Args:
+            path: A file that `open` has opened.
+            target: Where it runs.
+            inputs: Arrays as `Session.run` takes them, to cycle through.
+            runs: Inferences; the first quarter warms up and is left out.
+
+        Raises:
+            UnsupportedModelError: This runtime cannot tell.
+        """
+        if not self.profiles:
+            raise UnsupportedModelError(f"{self.label} does not tell the time of single nodes.")
+        return tuple(self._profile(path, target, inputs, runs))
+
+    def _profile(
+        self, path: Path, target: Target, inputs: Sequence[Sequence[NDArray[Any]]], runs: int
+    ) -> Sequence[NodeTime]:
+        """Fill this where ``profiles`` is True. Called in a child process."""
+        raise NotImplementedError
 
 
 def _fit(spec: TensorSpec, value: NDArray[Any]) -> NDArray[Any]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +14,7 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 from deploykit.runtimes._contract import Device, Runtime, Session
+from deploykit.runtimes._profile import Kind, NodeTime, Trait, is_x86, middle_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +28,26 @@ _PROVIDERS = {
     "directml": ("DmlExecutionProvider", "Windows with a DirectX 12 GPU and onnxruntime-directml"),
     "coreml": ("CoreMLExecutionProvider", "macOS"),
 }
+#: Operators by what sort of work they are; others compute.
+_KINDS: dict[Kind, frozenset[str]] = {
+    "conv": frozenset({"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "QLinearConv", "ConvInteger"}),
+    "matmul": frozenset(
+        {"Gemm", "FusedGemm", "MatMul", "FusedMatMul", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulNBits",
+         "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "Attention", "QAttention", "MultiHeadAttention", "LSTM",
+         "GRU", "RNN", "DynamicQuantizeLSTM"}
+    ),
+    "convert": frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Cast"}),
+    "move": frozenset(
+        {"Reshape", "Transpose", "ReorderInput", "ReorderOutput", "Concat", "Slice", "Gather", "Shape", "Squeeze",
+         "Unsqueeze", "Flatten", "Split", "Expand", "Pad", "Identity", "Tile", "DepthToSpace", "SpaceToDepth",
+         "MemcpyToHost", "MemcpyFromHost"}
+    ),
+}  # fmt: skip
+#: They take floats and compute in integers.
+_INTEGER_INSIDE = frozenset({"DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QAttention", "MatMulIntegerToFloat"})
+_INT8 = frozenset({"int8", "uint8"})
+#: What the graph optimizer and the quantizer add to the name of a node.
+_DECORATION = re.compile(r"^fused |(_token_\d+|_nchwc|_nhwc|_quant|_MatMul(?=_quant)|:\d+)+$")
 _DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool", "string": "string"}
 
 
@@ -51,6 +75,7 @@ class OnnxRuntime(Runtime):
     requires = ("onnxruntime",)
     accepts = frozenset({"onnx"})
     native_to = frozenset({"onnx"})
+    profiles = True
 
     def devices(self) -> tuple[Device, ...]:
         """Execution providers: present ones, and absent ones with what they need."""
@@ -67,6 +92,11 @@ class OnnxRuntime(Runtime):
         )
 
     def _open(self, path: Path, target: Target) -> Session:
+        session = self._session(path, target)
+        active = session.get_providers()[0]
+        return _OnnxSession(session, next((d for d, (p, _) in _PROVIDERS.items() if p == active), active))
+
+    def _session(self, path: Path, target: Target, profile: str = "") -> Any:
         ort = require("onnxruntime", "")
         options = ort.SessionOptions()
         options.intra_op_num_threads = target.threads
@@ -74,17 +104,79 @@ class OnnxRuntime(Runtime):
         options.log_severity_level = 3
         # Spinning threads burn the CPU time of their neighbours and of the measurement.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if profile:
+            options.enable_profiling = True
+            options.profile_file_prefix = profile
         provider = _PROVIDERS[target.device][0]
         try:
-            session = ort.InferenceSession(str(path), options, providers=[provider])
+            return ort.InferenceSession(str(path), options, providers=[provider])
         except Exception as error:  # ONNX Runtime raises classes of its own without a public base
             text = " ".join(str(error).split())[:400]
             raise UnsupportedModelError(
                 f"ONNX Runtime {ort.__version__} cannot run {path.name}: {text}.",
                 remedy="convert the model with an older opset or other operators, or choose another runtime.",
             ) from error
-        active = session.get_providers()[0]
-        return _OnnxSession(session, next((d for d, (p, _) in _PROVIDERS.items() if p == active), active))
+
+    def _profile(
+        self, path: Path, target: Target, inputs: Sequence[Sequence[NDArray[Any]]], runs: int
+    ) -> Sequence[NodeTime]:
+        with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
+            session = self._session(path, target, str(Path(folder) / "profile"))
+            names = [node.name for node in session.get_inputs()]
+            for i in range(runs):
+                session.run(None, dict(zip(names, inputs[i % len(inputs)], strict=True)))
+            events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+        return _node_times(events)
+
+
+def _node_times(events: Iterable[dict[str, Any]]) -> list[NodeTime]:
+    """Nodes in the order of the first run; the first quarter of the runs is left out."""
+    runs: list[dict[tuple[str, str], float]] = [{}]
+    facts: dict[tuple[str, str], dict[str, Any]] = {}
+    for event in events:
+        if event.get("cat") == "Session" and event["name"] == "model_run":  # written when a run has ended
+            runs.append({})
+        elif event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            details = event["args"]
+            key = (event["name"].removesuffix("_kernel_time"), str(details.get("node_index", "")))
+            facts.setdefault(key, details)
+            runs[-1][key] = runs[-1].get(key, 0.0) + event["dur"]  # the body of a loop runs more than once
+    done = runs[:-1]
+    kept = done[len(done) // 4 :]
+    return [_node_time(key[0], facts[key], middle_mean([run.get(key, 0.0) for run in kept])) for key in facts]
+
+
+def _node_time(name: str, details: dict[str, Any], microseconds: float) -> NodeTime:
+    operator = details["op_name"]
+    types = [next(iter(entry)) for entry in details.get("input_type_shape", ()) if entry]
+    outputs = [next(iter(entry.values())) for entry in details.get("output_type_shape", ()) if entry]
+    integer = (types and types[0] in _INT8) or operator in _INTEGER_INSIDE
+    first = _DTYPES.get(types[0], types[0]) if types else ""
+    kind: Kind = next((k for k, members in _KINDS.items() if operator in members), "compute")
+    if kind == "convert" and first in {"int32", "int64", "bool"}:
+        kind = "move"  # computes a shape, no matter of quantization
+    return NodeTime(
+        _plain(name), operator, f"{operator} {first}".strip(), kind, microseconds, "int8" if integer else first,
+        tuple(outputs[0]) if outputs else (), _trait(operator, kind, first), int(details.get("parameter_size", 0)),
+    )  # fmt: skip
+
+
+def _plain(name: str) -> str:
+    while (shorter := _DECORATION.sub("", name)) != name:
+        name = shorter
+    return name
+
+
+def _trait(operator: str, kind: Kind, activations: str) -> Trait:
+    """MLAS multiplies uint8 activations with vector instructions; on x86 it has no such kernel for signed ones.
+
+    ONNX Runtime's quantizer warns of it ("bad performance on x64"). Of dynamic convolutions only ConvInteger is left
+    after optimization, which takes the weights as the left factor and so meets the same gap.
+    """
+    if operator == "ConvInteger":
+        return "dynamic"
+    signed = activations == "int8" and operator.startswith("QLinear") and kind in {"conv", "matmul"}
+    return "signed" if signed and is_x86() else ""
 
 
 def _spec(node: Any) -> TensorSpec:

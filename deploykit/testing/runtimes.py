@@ -46,6 +46,20 @@ def run(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     }
 
 
+def profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: the time of each node of a model on a seeded random image."""
+    import numpy as np
+
+    target = Target(arguments["runtime"])
+    runtime = RUNTIMES.get(arguments["runtime"])
+    path = Path(arguments["path"])
+    session = runtime.open(path, target, arguments["format"])
+    image = np.random.default_rng(0).random((1, *arguments["shape"])).astype("float32")
+    inputs = session.arrange({session.inputs[0].name: image})
+    session.close()
+    return {"nodes": [node.to_json() for node in runtime.profile(path, target, [inputs], 12)]}
+
+
 class RuntimeConformance:
     """Derive, and give fixtures ``name`` (a runtime) and ``model`` (path, format, shape of an example)."""
 
@@ -55,7 +69,7 @@ class RuntimeConformance:
         assert runtime.label
         assert runtime.help
         assert runtime.accepts
-        assert runtime.native_to
+        assert runtime.native_to or not runtime.default  # what every sweep tries is at home with some format
         assert not runtime.missing()
         assert all(runtime.versions().values())
 
@@ -76,6 +90,21 @@ class RuntimeConformance:
         assert max(difference) < 1e-5
         assert many["delegate"] == "cpu"
         assert many["values"][0][0] != many["values"][0][1]
+
+    def test_nodes_are_profiled_or_refused(self, name: str, model: tuple[Path, str, Any]) -> None:
+        """A runtime that says so gives times of nodes, heavy ones among them; any other one refuses."""
+        path, format_name, shape = model
+        arguments = {"path": str(path), "format": format_name, "shape": list(shape)}
+        try:
+            nodes = call(name, "profile", **arguments)["nodes"]
+        except UnsupportedModelError as error:
+            assert not RUNTIMES.get(name).profiles
+            assert "single nodes" in str(error)  # noqa: PT017
+            return
+        assert RUNTIMES.get(name).profiles
+        assert sum(node["microseconds"] for node in nodes) > 0
+        assert {"conv", "matmul"} & {node["kind"] for node in nodes}
+        assert all(node["name"] and node["operator"] and node["kernel"] for node in nodes)
 
     def test_an_unknown_device_is_refused(self, name: str, model: tuple[Path, str, Any]) -> None:
         """The error lists the known devices."""

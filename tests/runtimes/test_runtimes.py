@@ -1,5 +1,8 @@
 """What the runtimes do beyond the common suite: quantized inputs, fixed batches, operators they lack."""
 
+import subprocess
+import sys
+
 import numpy as np
 import onnx
 import pytest
@@ -121,3 +124,29 @@ def test_numbers_that_do_not_fit_are_refused(tmp_path):
     assert call("onnxruntime", "run", scale=100, **given)["values"]
     with pytest.raises(DatasetError, match="input 'x': the model takes int8, got int32"):
         call("onnxruntime", "run", scale=1000, **given)
+
+
+def test_openvino_talks_to_no_server():
+    """Importing OpenVINO usually imports and starts what reports to a server; a session works without."""
+    code = (
+        "import sys, threading\n"
+        "from deploykit.runtimes._contract import RUNTIMES\n"
+        "assert RUNTIMES.get('openvino').devices()[0].available\n"
+        "assert 'openvino' in sys.modules\n"
+        "assert not [m for m in sys.modules if 'telemetry' in m], sys.modules\n"
+        "assert threading.active_count() == 1\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_openvino_computes_in_float32_and_integers(tmp_path):
+    """Not in bfloat16, its default where the CPU has it: float32 is what int8 is compared with."""
+    path = models.build("cnn_onnx", tmp_path)
+    found = call("openvino", "profile", **arguments(path, "onnx", (1, 8, 8)))["nodes"]
+    assert {n["precision"] for n in found if n["kind"] in {"conv", "matmul"}} == {"float32"}
+
+
+def test_openvino_names_an_operator_it_lacks(tmp_path):
+    path = graph(tmp_path, helper.make_node("Sundial", ["x"], ["y"], domain="nowhere"), domain="nowhere")
+    with pytest.raises(UnsupportedModelError, match=r"OpenVINO .* cannot run one\.onnx: .*Sundial"):
+        call("openvino", "run", **arguments(path, "onnx", (4,)))

@@ -1,0 +1,77 @@
+"""The task that profiles a candidate and float32 on the same runtime, in turns on the same real inputs."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.candidate import Target
+from deploykit.core.dataset import Dataset
+from deploykit.measuring.profile_match import Profile, compare
+from deploykit.runtimes._contract import RUNTIMES, Session
+from deploykit.sandbox.task import Report
+
+#: Raised when what a comparison holds changes: old ones are then made again.
+PROFILE_VERSION = 1
+#: Both sides are timed in turns, so that a change of the machine's load meets both.
+_TURNS = 2
+#: Of one side, timed and profiled.
+_MOST_US = 60_000
+_MOST_RUNS = 100
+_LEAST_RUNS = 4
+_SAMPLES = 8
+
+
+def profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Profile two files and match their nodes.
+
+    Args:
+        arguments: ``path`` of the candidate, ``reference`` of float32, ``format``, ``target``, ``data`` (folder).
+        report: Not used: it takes a fraction of a second.
+
+    Returns:
+        A plain `Comparison`.
+    """
+    del report
+    target = Target.from_json(arguments["target"])
+    runtime = RUNTIMES.get(target.runtime)
+    paths = [Path(arguments["reference"]), Path(arguments["path"])]
+    sessions = [runtime.open(path, target, arguments["format"]) for path in paths]
+    data = Dataset.open(Path(arguments["data"]))
+    inputs = [_inputs(session, data, target) for session in sessions]
+    both = (0, 1)
+    walls = [[_wall_us(sessions[side], inputs[side]) for side in both] for _ in range(_TURNS)]
+    wall = [min(turn[side] for turn in walls) for side in both]
+    runs = [max(_LEAST_RUNS, min(_MOST_RUNS, int(_MOST_US / wall[side]))) for side in both]
+    nodes = [runtime.profile(paths[side], target, inputs[side], runs[side]) for side in both]
+    for session in sessions:
+        session.close()
+    return compare(Profile(nodes[0], wall[0]), Profile(nodes[1], wall[1])).to_json()
+
+
+def _inputs(session: Session, data: Dataset, target: Target) -> list[list[Any]]:
+    import numpy as np
+
+    size = next((s.batch_size for s in session.inputs if s.batch_size), None) or target.batch_size
+    count = len(data.splits["evaluation"])
+    places = np.arange(_SAMPLES * size) % count
+    whole = session.arrange({k: v[places % len(v)] for k, v in _head(data, min(count, _SAMPLES * size)).items()})
+    return [[array[i * size : (i + 1) * size].copy() for array in whole] for i in range(_SAMPLES)]
+
+
+def _head(data: Dataset, count: int) -> dict[str, Any]:
+    found: dict[str, Any] = data.batch("evaluation", slice(0, count))
+    return found
+
+
+def _wall_us(session: Session, inputs: Sequence[Sequence[Any]]) -> float:
+    """Median microseconds of an inference without the profiler."""
+    taken: list[float] = []
+    end = time.perf_counter() + _MOST_US / _TURNS / 1e6
+    while len(taken) < _LEAST_RUNS or (len(taken) < _MOST_RUNS and time.perf_counter() < end):
+        start = time.perf_counter()
+        session.run(inputs[len(taken) % len(inputs)])
+        taken.append(time.perf_counter() - start)
+    return sorted(taken)[len(taken) // 2] * 1e6

@@ -1,0 +1,56 @@
+"""What runtimes tell of the time single nodes take."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from deploykit.core.serial import Plain
+
+#: ``convert``: quantizes, dequantizes or casts; ``move``: reshapes, transposes, reorders, copies.
+Kind = Literal["conv", "matmul", "convert", "move", "compute"]
+#: Why a kernel is slow whatever the layer: no vector instructions (``reference``), no kernel for signed activations
+#: (``signed``), no kernel for activations that are quantized on the fly (``dynamic``).
+Trait = Literal["", "reference", "signed", "dynamic"]
+
+
+@dataclass(frozen=True)
+class NodeTime(Plain):
+    """One node of a graph as the runtime executes it.
+
+    Attributes:
+        name: Name in the model file of the node it comes from, as far as the runtime tells.
+        operator: Type of operator as executed, after fusion.
+        kernel: What the runtime tells of the kernel.
+        kind: What sort of work it is.
+        microseconds: Time in one inference, as the runtime's profiler gives it.
+        precision: ``"int8"``, ``"float32"``, …: what it computes in; "" when not known.
+        shape: Shape of its first output, () when not known.
+        trait: Why the kernel is slow whatever the layer; "" when nothing is known against it.
+        parameter_bytes: Size of its weights; 0 when not known.
+    """
+
+    name: str
+    operator: str
+    kernel: str
+    kind: Kind
+    microseconds: float
+    precision: str = ""
+    shape: tuple[int, ...] = ()
+    trait: Trait = ""
+    parameter_bytes: int = 0
+
+
+def middle_mean(values: Sequence[float]) -> float:
+    """Mean of the middle half: profilers count whole microseconds, so a median would be coarse."""
+    ordered = sorted(values)
+    cut = len(ordered) // 4
+    kept = ordered[cut : len(ordered) - cut]
+    return sum(kept) / len(kept) if kept else 0.0
+
+
+def is_x86() -> bool:
+    """Whether this machine has an x86 processor."""
+    return platform.machine().lower() in {"x86_64", "amd64", "i386", "i686"}

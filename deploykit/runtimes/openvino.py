@@ -1,0 +1,191 @@
+"""OpenVINO on CPU, GPU and NPU."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.candidate import Target
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.extras import require
+from deploykit.core.model import TensorSpec
+from deploykit.runtimes._contract import Device, Runtime, Session
+from deploykit.runtimes._profile import Kind, NodeTime, middle_mean
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_NEEDS = {
+    "GPU": "an Intel GPU with its OpenCL driver (intel-opencl-icd)",
+    "NPU": "an Intel NPU with its driver (intel-driver-compiler-npu)",
+}
+#: Modules that ``import openvino`` pulls in to convert models: they report to a server over the network.
+_TALKATIVE = ("openvino_telemetry", "openvino.tools.ovc")
+_DTYPES = {"f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "boolean": "bool"}
+_PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "i8": "int8", "u8": "int8"}
+_KINDS: dict[Kind, frozenset[str]] = {
+    "conv": frozenset({"Convolution", "GroupConvolution", "Deconvolution"}),
+    "matmul": frozenset(
+        {"FullyConnected", "FullyConnectedQuantized", "FullyConnectedQuantizedLegacy", "MatMul", "RNNCell", "RNNSeq",
+         "ScaledAttn", "MHA"}
+    ),
+    "convert": frozenset({"FakeQuantize", "Convert", "Quantize"}),
+    "move": frozenset(
+        {"Reorder", "Reshape", "Transpose", "Concatenation", "Concat", "Split", "StridedSlice", "Gather", "Pad",
+         "Broadcast", "ShapeOf", "Tile", "Input", "Output"}
+    ),
+}  # fmt: skip
+#: What OpenVINO's passes add to the name of a node.
+_DECORATION = re.compile(r"(/WithoutBiases|/DequantizationMultiply|/Fused\w*|_quant|_MatMul(?=_quant)|:\d+)+$")
+
+
+class _OpenVINOSession(Session):
+    def __init__(self, compiled: Any, delegate: str) -> None:
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+        self._tensor = _openvino().Tensor
+        self.delegate = delegate
+        self.inputs = tuple(_spec(port) for port in compiled.inputs)
+        self.outputs = tuple(_spec(port) for port in compiled.outputs)
+
+    def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        request = self._request
+        # The arrays are shared, not copied; `infer` with a list would spend 0.1 ms in Python on checking it.
+        for i, value in enumerate(arrays):
+            request.set_input_tensor(i, self._tensor(value, shared_memory=True))
+        request.start_async()
+        request.wait()
+        return [request.get_output_tensor(i).data for i in range(len(self.outputs))]
+
+
+class OpenVINO(Runtime):
+    """Runs ``.onnx`` files."""
+
+    name = "openvino"
+    label = "OpenVINO"
+    help = "Intel's runtime: integer kernels for x86 (VNNI, AMX), Intel GPUs and NPUs."
+    note = "Activations quantized to int8 with an offset run in float32 on x86; uint8 ones run in integers."
+    extra = "openvino"
+    requires = ("openvino",)
+    accepts = frozenset({"onnx"})
+    profiles = True
+    # It runs the same files as ONNX Runtime and would double the time of every sweep on them: name it as a target.
+    default = False
+
+    def devices(self) -> tuple[Device, ...]:
+        """The CPU, and the GPU and NPU plugins with what they need."""
+        core = _core()
+        present = {name.partition(".")[0] for name in core.available_devices}
+        cpu = core.get_property("CPU", "FULL_DEVICE_NAME") if "CPU" in present else "no CPU plugin in this build"
+        others = []
+        for name, needs in _NEEDS.items():
+            there = name in present
+            detail = core.get_property(name, "FULL_DEVICE_NAME") if there else f"no {name} found; it needs {needs}"
+            others.append(Device(name.lower(), there, detail))
+        return (Device("cpu", "CPU" in present, cpu), *others)
+
+    def _open(self, path: Path, target: Target) -> Session:
+        compiled = self._compile(path, target)
+        used = compiled.get_property("EXECUTION_DEVICES")
+        return _OpenVINOSession(compiled, used[0].partition(".")[0].strip("()").lower())
+
+    def _compile(self, path: Path, target: Target, *, profile: bool = False) -> Any:
+        openvino = _openvino()
+        settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "PERF_COUNT": profile}
+        if target.device == "cpu":
+            # bfloat16 is the default where the CPU has it: faster, and no float32 baseline. The process is pinned
+            # by whoever measures it.
+            settings |= {
+                "INFERENCE_PRECISION_HINT": "f32",
+                "INFERENCE_NUM_THREADS": target.threads,
+                "ENABLE_CPU_PINNING": False,
+            }
+        try:
+            core = _core()
+            return core.compile_model(core.read_model(str(path)), target.device.upper(), settings)
+        except Exception as error:  # OpenVINO raises RuntimeError, and classes of its own for operators it lacks
+            text = " ".join(str(error).split())[-400:]
+            raise UnsupportedModelError(
+                f"OpenVINO {openvino.__version__} cannot run {path.name}: {text}.",
+                remedy="convert the model with an older opset or other operators, or choose another runtime.",
+            ) from error
+
+    def _profile(
+        self, path: Path, target: Target, inputs: Sequence[Sequence[NDArray[Any]]], runs: int
+    ) -> Sequence[NodeTime]:
+        compiled = self._compile(path, target, profile=True)
+        session = _OpenVINOSession(compiled, target.device)
+        times: dict[str, list[float]] = defaultdict(list)
+        for i in range(runs):
+            session.run(inputs[i % len(inputs)])
+            if i >= runs // 4:
+                for node in session._request.get_profiling_info():
+                    if node.status == node.Status.EXECUTED:
+                        times[node.node_name].append(node.real_time.total_seconds() * 1e6)
+        found = (_node_time(node, times) for node in compiled.get_runtime_model().get_ordered_ops())
+        return [node for node in found if node is not None]
+
+
+@contextmanager
+def _silenced() -> Iterator[None]:
+    """Keep modules that talk to a server from being imported; OpenVINO does without them."""
+    absent = [m for m in _TALKATIVE if m not in sys.modules]
+    for module in absent:
+        sys.modules[module] = None  # type: ignore[assignment]  # Python's way to make an import fail
+    try:
+        yield
+    finally:
+        for module in absent:
+            sys.modules.pop(module, None)
+
+
+@cache
+def _openvino() -> Any:
+    with _silenced():
+        return require("openvino", ADAPTER.extra)
+
+
+@cache
+def _core() -> Any:
+    return _openvino().Core()
+
+
+def _spec(port: Any) -> TensorSpec:
+    names = sorted(port.get_names())
+    shape = tuple(None if d.is_dynamic else int(d.get_length()) for d in port.get_partial_shape())
+    kind = port.get_element_type()
+    name = names[0] if names else port.get_node().get_friendly_name()
+    return TensorSpec(name, shape, _DTYPES.get(kind.get_type_name(), kind.to_dtype().name))
+
+
+def _node_time(node: Any, times: dict[str, list[float]]) -> NodeTime | None:
+    taken = times.get(node.get_friendly_name())
+    if not taken:
+        return None
+    facts = {key: value.astype(str) for key, value in node.get_rt_info().items()}
+    operator, kernel = facts["layerType"], facts["primitiveType"]
+    precision = kernel.rpartition("_")[2].lower()  # "runtimePrecision" is that of the input, whatever the kernel does
+    original = facts["originalLayersNames"].partition(",")[0] or node.get_friendly_name()
+    shape = node.output(0).get_partial_shape() if node.outputs() else None
+    return NodeTime(
+        _DECORATION.sub("", original), operator, kernel, _kind(operator, facts), middle_mean(taken),
+        _PRECISIONS.get(precision, precision),
+        tuple(int(d.get_length()) for d in shape) if shape is not None and shape.is_static else (),
+        "reference" if kernel.startswith("ref") or "_ref" in kernel else "",
+    )  # fmt: skip
+
+
+def _kind(operator: str, facts: dict[str, str]) -> Kind:
+    changed = facts["outputPrecisions"].partition(",")[0].lower() != facts["runtimePrecision"].lower()
+    if operator == "Reorder" and changed:
+        return "convert"
+    return next((kind for kind, members in _KINDS.items() if operator in members), "compute")
+
+
+ADAPTER = OpenVINO()
