@@ -199,10 +199,12 @@ class TimingStage:
         return self._timer.running.facts(same[0].target.device)
 
     def _measurement_key(self, item: Ready, facts: dict[str, Any]) -> str:
-        return json_digest(
-            [item.built.digest, item.target.to_json(), self._workshop.data.digest, facts, _PROTOCOL,
-             self._protocol.launches, self._protocol.rounds]
-        )  # fmt: skip
+        return measurement_key(item.built.digest, item.target, self._workshop.data.digest, facts, self._protocol)
+
+
+def measurement_key(artifact: str, target: Target, data: str, facts: dict[str, Any], protocol: Protocol) -> str:
+    """Key of a latency: digests of artifact and data, target, host facts and protocol."""
+    return json_digest([artifact, target.to_json(), data, facts, _PROTOCOL, protocol.launches, protocol.rounds])
 
 
 def _key(item: Ready) -> str:
