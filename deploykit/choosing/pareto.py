@@ -59,6 +59,26 @@ def beats(one: Result, other: Result, cost: str = "latency") -> bool:
     return (surely_cheaper and good.value <= bad.value) or (surely_better and first.value <= second.value)
 
 
+def dominating(rows: Sequence[Result], row: Result, cost: str, *, size_bytes: int) -> Result | None:
+    """The row that surely costs less than ``row`` and of those loses the least; None when no cost is sure yet.
+
+    Args:
+        rows: Candidates to compare with.
+        row: A candidate whose quality is not known yet.
+        cost: Name of the cost.
+        size_bytes: Size of its artifact, known before it is measured.
+    """
+    own = Interval(size_bytes, size_bytes, size_bytes) if cost == "size" else cost_of(cost)(row)
+    if own is None:
+        return None
+    cheaper = [
+        other
+        for other in rows
+        if other.status == "measured" and (theirs := cost_of(cost)(other)) is not None and theirs.high < own.low
+    ]
+    return min(cheaper, key=lambda r: r.measurement.score.drop.high if r.measurement else 1.0, default=None)
+
+
 def front(rows: Sequence[Result], cost: str = "latency") -> list[Result]:
     """Rows that no other row beats, cheapest first: the Pareto front and what cannot be told apart from it."""
     measured = [r for r in rows if r.status == "measured" and cost_of(cost)(r) is not None]

@@ -199,7 +199,8 @@ class Result(Plain):
     Attributes:
         key: The candidate's key.
         candidate: Recipe and target.
-        status: ``"measured"``; ``"failed"`` (see ``failure``); ``"pending"``: not finished when the report was made.
+        status: ``"measured"``; ``"failed"`` (see ``failure``); ``"stopped"``: given up early because it surely loses too
+            much (see ``stopped``); ``"pending"``: not finished when the report was made.
         label: The recipe in words, short.
         family: Group for charts: original, quantize, prune, prune + quantize, other.
         format: Format of the artifact.
@@ -209,11 +210,12 @@ class Result(Plain):
         measurement: What was measured.
         failure: Why it failed.
         notes: Adapter → facts its build step reported, for example the sparsity that was reached.
+        stopped: Why it was given up before all of the data were used; its scores are of the examples up to then.
     """
 
     key: str
     candidate: Candidate
-    status: Literal["measured", "failed", "pending"]
+    status: Literal["measured", "failed", "stopped", "pending"]
     label: str
     family: str
     format: str = ""
@@ -223,3 +225,4 @@ class Result(Plain):
     measurement: Measurement | None = None
     failure: Failure | None = None
     notes: dict[str, Any] = field(default_factory=dict)
+    stopped: str = ""

@@ -13,6 +13,8 @@ from deploykit.core.candidate import Target
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError
 from deploykit.core.model import align
+from deploykit.core.splits import shuffled
+from deploykit.measuring.racing import Race, Racer
 from deploykit.runtimes._contract import RUNTIMES, Session
 from deploykit.sandbox.task import Report
 
@@ -100,13 +102,15 @@ def run_block(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Run a candidate on whole splits and keep its first output.
 
+    Examples come in a random order that is the same for all candidates: any prefix stands for the whole split.
+
     Args:
         arguments: ``path format target data``; ``outputs``: names of the original's outputs, to find the first;
-            ``splits``: split → ``.npy`` file to write.
+            ``splits``: split → ``.npy`` file to write; ``race``: plain `Race`, None for no racing.
         report: Progress in examples.
 
     Returns:
-        Names of the outputs, and how many values are not finite.
+        Names of the outputs, how many values are not finite, and ``stopped``: plain `Stopped`, None when it finished.
     """
     import numpy as np
 
@@ -118,18 +122,37 @@ def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     total = sum(len(data.splits[s]) for s in arguments["splits"])
     done = bad = 0
     for split, out in arguments["splits"].items():
-        parts = []
-        for batch, _ in data.batches(split, _EVALUATION_BATCH):
-            parts.append(_first_output(session, batch, first))
-            done += len(parts[-1])
+        count = len(data.splits[split])
+        order = shuffled(count, None, data.seed)
+        racer = _racer(arguments.get("race"), data, order) if split == "evaluation" else None
+        parts: list[Any] = []
+        for start in range(0, count, _EVALUATION_BATCH):
+            chosen = order[start : start + _EVALUATION_BATCH]
+            parts.append(_first_output(session, data.batch(split, chosen), first))
+            done += len(chosen)
             report(done, total, "examples")
+            if racer is not None and (stopped := racer.look(parts, start + len(chosen))) is not None:
+                session.close()
+                return {"outputs": names, "not_finite": 0, "stopped": stopped.to_json()}
         if not parts:
             continue
         outputs = np.concatenate(parts)
         bad += int((~np.isfinite(outputs)).sum()) if outputs.dtype.kind == "f" else 0
-        _save(Path(out), outputs)
+        arranged = np.empty_like(outputs)
+        arranged[order] = outputs
+        _save(Path(out), arranged)
     session.close()
-    return {"outputs": names, "not_finite": bad}
+    return {"outputs": names, "not_finite": bad, "stopped": None}
+
+
+def _racer(race: dict[str, Any] | None, data: Dataset, order: Any) -> Racer | None:
+    import numpy as np
+
+    if race is None:
+        return None
+    wanted, labels = Race.from_json(race), data.labels()
+    original = np.load(wanted.original, allow_pickle=False)
+    return Racer(wanted, None if labels is None else labels[order], original[order])
 
 
 def predict(arguments: dict[str, Any], report: Report) -> dict[str, Any]:

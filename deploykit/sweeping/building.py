@@ -19,6 +19,7 @@ from deploykit.core.serial import Plain
 from deploykit.core.store import Store
 from deploykit.engines._contract import OnReport, Running
 from deploykit.loading._contract import FORMATS
+from deploykit.measuring.racing import Race, Stopped
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.task import Task
 from deploykit.sweeping.routes import BuildStep
@@ -171,19 +172,30 @@ class Workshop:
         versions = RUNTIMES.get(target.runtime).versions()
         return json_digest([built.digest, target.runtime, target.device, self.data.digest, versions])
 
-    def evaluated(self, key: str) -> dict[str, Any] | DeploykitError | None:
-        """The record of an evaluation, why it failed, or None when it is still to do."""
+    def evaluated(self, key: str, race: Race | None = None) -> dict[str, Any] | DeploykitError | None:
+        """The record of an evaluation, why it failed, or None when it is still to do.
+
+        One that was stopped counts only for a race that would stop it, too.
+        """
         record = self.store.record("evaluation", key)
         if record is None:
             return None
         if "error" in record:
             return None if record["error"]["type"] in _RETRY else from_json(record["error"])
+        if record.get("stopped"):
+            return record if race is not None and race.stops(Stopped.from_json(record["stopped"])) else None
         return record if all(self.outputs_path(key, s).exists() for s in record["splits"]) else None
 
     def start_evaluation(
-        self, built: Built, format_name: str, target: Target, outputs: list[str], on_report: OnReport | None = None
+        self,
+        built: Built,
+        format_name: str,
+        target: Target,
+        outputs: list[str],
+        race: Race | None = None,
+        on_report: OnReport | None = None,
     ) -> Future[dict[str, Any]]:
-        """Submit the evaluation of an artifact."""
+        """Submit the evaluation of an artifact, which a race may stop early."""
         key, path = self.evaluation_key(built, target), self.path(built)
         splits = [s for s in ("evaluation", "test") if len(self.data.splits[s])]
         written = {s: str(self.outputs_path(key, s)) for s in splits}
@@ -194,12 +206,14 @@ class Workshop:
             "data": str(self.data_folder),
             "outputs": outputs,
             "splits": written,
+            "race": race.to_json() if race else None,
         }
         runtime = RUNTIMES.get(target.runtime)
         task = Task(
             "deploykit.measuring.session_work:evaluate", arguments, runtime.group, self._limits.timeout_s,
             self._limits.memory_bytes, self.model.imports, self.log(key), "evaluation", runtime.fresh_process,
-            reads=(*self.files(path), str(self.data_folder)), writes=tuple(written.values()),
+            reads=(*self.files(path), str(self.data_folder), *([race.original] if race else [])),
+            writes=tuple(written.values()),
             devices=() if target.device == "cpu" else (target.device,),
         )  # fmt: skip
         return self._running.submit(task, on_report)

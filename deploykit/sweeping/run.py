@@ -136,6 +136,8 @@ def start_sweep(
     timeout: float = 600.0,
     memory: float = 0.0,
     launches: int = 10,
+    max_drop: float | None = None,
+    racing: bool = True,
     progress: OnProgress | None = None,
 ) -> SweepHandle:
     """Start a sweep in the background and return at once; see `sweep` for the arguments.
@@ -151,6 +153,8 @@ def start_sweep(
         timeout: See `sweep`.
         memory: See `sweep`.
         launches: See `sweep`.
+        max_drop: See `sweep`.
+        racing: See `sweep`.
         progress: Called on every change, from another thread.
 
     Returns:
@@ -161,14 +165,16 @@ def start_sweep(
         SettingError: An unknown or bad setting.
         StoreError: The store cannot be used.
     """
-    if launches < 2:
-        raise SettingError(f"launches must be at least 2, got {launches}.", remedy="10 gives honest intervals.")
+    if launches == 1 or launches < 0:
+        raise SettingError(
+            f"launches must be at least 2, or 0 for no latency, got {launches}.", remedy="10 gives honest intervals."
+        )
     if isinstance(metric, str) and metric != "auto":
         METRICS.get(metric)
     space = Space.of(space)
     checked = Dataset.of(data).check(model)
     limits = Limits(timeout, int(memory * 1e9))
-    settings = Settings(metric, engine, seed, limits, Protocol(launches))
+    settings = Settings(metric, engine, seed, limits, Protocol(launches), max_drop, racing)
     opened = Store(store, create=True)
     handle = SweepHandle(model, checked, space, opened, settings, progress)
     handle.begin()
@@ -187,6 +193,8 @@ def sweep(
     timeout: float = 600.0,
     memory: float = 0.0,
     launches: int = 10,
+    max_drop: float | None = None,
+    racing: bool = True,
     progress: OnProgress | None = None,
 ) -> Report:
     """Build, evaluate and time every candidate of a space; resumes what an earlier sweep on the store has finished.
@@ -205,7 +213,11 @@ def sweep(
         seed: Seed of fine-tuning and of the timing order.
         timeout: Seconds after which one build step or evaluation is given up.
         memory: Gigabytes (10⁹ bytes) a child process may use; 0: the default.
-        launches: How often each session is opened anew and timed; fewer are faster and give wider intervals.
+        launches: How often each session is opened anew and timed; fewer are faster and give wider intervals. 0: latency
+            is not measured.
+        max_drop: Loss above which no candidate is wanted, in the metric's units as in ``Report.best``. Candidates that
+            surely lose more are stopped before all of the data were used, and are not timed. None: all are measured.
+        racing: Whether ``max_drop`` may stop candidates early; without it they are evaluated on all of the data.
         progress: Called on every change, from another thread; None: a bar in a terminal, lines elsewhere.
 
     Raises:
@@ -217,7 +229,7 @@ def sweep(
     with automatic(progress) as shown:
         handle = start_sweep(
             model, data, space, store=store, metric=metric, engine=engine, seed=seed, timeout=timeout, memory=memory,
-            launches=launches, progress=shown,
+            launches=launches, max_drop=max_drop, racing=racing, progress=shown,
         )  # fmt: skip
         try:
             while handle.running:

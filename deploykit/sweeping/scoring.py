@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.errors import CandidateError
 from deploykit.core.result import Interval, Score
 from deploykit.measuring.accuracy import extra_metrics, score
+from deploykit.measuring.racing import ERROR, Race, Stopped
 from deploykit.metrics._choose import MetricLike, choose
+from deploykit.metrics._contract import METRICS
 from deploykit.sweeping.building import Workshop
 
 if TYPE_CHECKING:
@@ -69,6 +71,26 @@ class Judge:
         test = self._load(key, "test") if len(self._original["test"]) else None
         confirmation = self._score(self.metric, test, "test") if test is not None else None
         return Scored(scores, confirmation, _flips(outputs, original))
+
+    def race(self, max_drop: float, rival: str = "", rival_drop: float = 1.0) -> Race | None:
+        """What a candidate must not surely lose; None when the metric knows more than hits and misses.
+
+        Args:
+            max_drop: Largest loss allowed.
+            rival: See `Race`.
+            rival_drop: See `Race`.
+        """
+        if not self.metric.binary or self.metric.name not in METRICS.names():
+            return None
+        original = str(self._workshop.outputs_path(self._baseline_key, "evaluation"))
+        return Race(self.metric.name, original, max_drop, rival, rival_drop)
+
+    def stopped(self, found: Stopped) -> Scored:
+        """Scores of a candidate that was stopped: of the examples up to then, with the bound that stopped it."""
+        drop = Interval(found.drop, found.low, 2 * found.drop - found.low)
+        change = Interval(-drop.value, -drop.high, -drop.low) if self.metric.higher_is_better else drop
+        score = Score(found.metric, found.value, change, drop, found.examples, self.metric.higher_is_better, ERROR)
+        return Scored((score,), None, ())
 
     def _score(self, metric: Any, outputs: NDArray[Any], split: str) -> Score:
         original = self._original[split]

@@ -1,44 +1,57 @@
-"""The stages of a sweep: build, evaluate, time, refine."""
+"""The stages of a sweep: build and evaluate, time, then further rounds of candidates."""
 
 from __future__ import annotations
 
 import threading
-import time
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
 
 from deploykit.core.adapter import Group
 from deploykit.core.candidate import Candidate
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import Cancelled, CandidateError, DeploykitError
+from deploykit.core.errors import Cancelled, CandidateError
 from deploykit.core.model import Model
 from deploykit.core.store import Store
 from deploykit.engines._contract import Running
 from deploykit.measuring.latency import Timer
 from deploykit.metrics._choose import MetricLike
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.building import Built, Limits, Workshop
+from deploykit.sweeping.building import Limits, Workshop
+from deploykit.sweeping.pipeline import Pipeline, Racing
 from deploykit.sweeping.plan import Plan, Planned
 from deploykit.sweeping.routes import BuildStep
-from deploykit.sweeping.scoring import Judge
 from deploykit.sweeping.state import State
 from deploykit.sweeping.timing import Protocol, Ready, TimingStage, useless_threads
 
-#: The limit that decides which candidates the second round takes.
+#: The limit that decides which candidates the second round takes, unless the sweep was given one.
 _REFINE_DROP = 0.01
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a sweep runs; none of it changes what a candidate is."""
+    """How a sweep runs; none of it changes what a candidate is.
+
+    Attributes:
+        metric: The metric the user asked for.
+        engine: Where tasks run.
+        seed: Seed of the transforms and of the timing order.
+        limits: Limits of child processes.
+        protocol: How latency is measured.
+        max_drop: Loss above which no candidate is wanted; None: all are kept.
+        racing: Whether candidates that surely lose more are stopped before all of the data were used.
+    """
 
     metric: MetricLike = "auto"
     engine: str = "local"
     seed: int = 0
     limits: Limits = field(default_factory=Limits)
     protocol: Protocol = field(default_factory=Protocol)
+    max_drop: float | None = None
+    racing: bool = True
+
+    @property
+    def cost(self) -> str:
+        """What makes one candidate cheaper than another in this sweep."""
+        return "latency" if self.protocol.launches else "size"
 
 
 @dataclass
@@ -67,29 +80,35 @@ class Context:
     cancel: threading.Event
     resume: threading.Event
 
+    def pause(self) -> None:
+        """Return when work may go on.
+
+        Raises:
+            Cancelled: The user cancelled.
+        """
+        while not self.resume.wait(0.2):
+            if self.cancel.is_set():
+                break
+        if self.cancel.is_set():
+            raise Cancelled("cancelled.")
+
 
 class Stages:
     """One run of a sweep, in its own thread."""
 
     def __init__(self, context: Context, running: Running) -> None:
+        self._context = context
         self._plan = context.plan
         self._state = context.state
-        self._store = context.store
         self._settings = context.settings
-        self._model = context.model
-        self._cancel = context.cancel
-        self._resume = context.resume
-        self._context = context.name
         self._running = running
         self._workshop = Workshop(
             context.store, running, context.model, context.data, self._settings.seed, self._settings.limits
         )
-        self._built: dict[str, Built] = {}
-        self._broken: dict[str, tuple[DeploykitError, str]] = {}
-        self._started: set[str] = set()
-        self._evaluated: dict[str, dict[str, Any] | DeploykitError] = {}
-        self._judge: Judge | None = None
-        self._output_names: list[str] = []
+        racing = Racing(self._settings.max_drop if self._settings.racing else None, self._settings.cost)
+        self._pipeline = Pipeline(self._workshop, running, context.state, self._settings.metric, racing, context.pause)
+        self._baseline = next(c for c in self._plan.candidates if c.key == self._plan.baseline)
+        self._planned: dict[str, Planned] = {}
 
     def run(self) -> None:
         """All stages.
@@ -98,24 +117,106 @@ class Stages:
             Cancelled: The user cancelled.
             DeploykitError: The model as given cannot be built or evaluated: nothing can be compared.
         """
-        for place, planned in enumerate(self._plan.candidates):
-            self._state.add(planned, place)
-        self._put_facts("")
+        first = list(self._plan.candidates)
+        self._add(first)
+        self._put_facts()
         self._state.say("plan", "starting processes")
         for group in self._groups():
             self._running.warm(group)
         self._workshop.save_data()
-        baseline = next(c for c in self._plan.candidates if c.key == self._plan.baseline)
-        self._state.expect("step", len(self._plan.steps) + 1)
-        self._state.expect("evaluation", len({self._evaluation_unit(c) for c in self._plan.candidates}))
-        self._build_and_evaluate([baseline])
-        if (row := self._state.row(baseline.key)).failure is not None:
+        self._pipeline.run([self._baseline], self._steps([self._baseline]))
+        if (row := self._state.row(self._baseline.key)).failure is not None:
             cause, remedy = row.failure.cause, row.failure.remedy
             raise CandidateError(f"the model as given cannot be used: {cause}", remedy=remedy, log=row.failure.log)
-        self._put_facts(self._judge.metric.name if self._judge else "")
-        self._build_and_evaluate([c for c in self._plan.candidates if c.key != baseline.key])
-        self._time(list(self._plan.candidates), baseline)
-        self._refine(baseline)
+        self._put_facts()
+        self._round(first, self._plan.steps)
+        self._round(self._refined(), {})
+
+    # -- rounds -----------------------------------------------------------------------------------------------------
+
+    def _round(self, candidates: list[Planned], steps: dict[str, BuildStep]) -> None:
+        """Build, evaluate and time candidates."""
+        if not candidates:
+            return
+        self._add(candidates)
+        self._pipeline.run([c for c in candidates if c.key != self._baseline.key], steps)
+        if self._settings.protocol.launches:
+            self._time(candidates)
+        else:
+            for planned in candidates:
+                self._state.untimed(planned.key)
+
+    def _add(self, candidates: list[Planned]) -> None:
+        for planned in candidates:
+            if planned.key not in self._planned:
+                self._state.add(planned, len(self._planned))
+                self._planned[planned.key] = planned
+
+    def _steps(self, candidates: list[Planned]) -> dict[str, BuildStep]:
+        return {key: self._plan.steps[key] for planned in candidates for key in planned.steps}
+
+    def _refined(self) -> list[Planned]:
+        """The second round: the best candidates with other numbers of threads."""
+        refine = self._plan.refine
+        found = []
+        for planned in self._best(refine.top):
+            for threads in refine.threads:
+                target = replace(planned.candidate.target, threads=threads)
+                if target != planned.candidate.target and not useless_threads(threads):
+                    found.append(replace(planned, candidate=Candidate(planned.candidate.recipe, target)))
+        return [c for c in found if c.key not in self._planned]
+
+    def _best(self, top: int) -> list[Planned]:
+        limit = _REFINE_DROP if self._settings.max_drop is None else self._settings.max_drop
+
+        def order(planned: Planned) -> tuple[bool, float]:
+            measurement = self._state.row(planned.key).measurement
+            assert measurement is not None
+            assert measurement.latency is not None
+            return (measurement.score.drop.high > limit, -measurement.latency.speedup.value)
+
+        rows = {c.key: self._state.row(c.key) for c in self._planned.values()}
+        timed = [
+            c
+            for c in self._planned.values()
+            if (m := rows[c.key].measurement) and m.latency and rows[c.key].status == "measured"
+        ]
+        return sorted((c for c in timed if not rows[c.key].same_as), key=order)[:top]
+
+    # -- latency ----------------------------------------------------------------------------------------------------
+
+    def _time(self, candidates: list[Planned]) -> None:
+        timer = Timer(
+            self._running,
+            self._workshop.data_folder,
+            self._context.store.path / "logs",
+            self._settings.protocol.rounds,
+            self._settings.seed,
+            memory_bytes=self._settings.limits.memory_bytes,
+        )
+        base = self._ready([self._baseline])[0]
+        stage = TimingStage(self._workshop, self._state, timer, self._settings.protocol, base)
+        stage.run(self._ready(candidates), self._context.pause)
+
+    def _ready(self, candidates: list[Planned]) -> list[Ready]:
+        originals = {
+            (c.candidate.target.runtime, c.candidate.target.device): c
+            for c in self._plan.candidates
+            if not c.candidate.recipe.steps
+        }
+        found = []
+        for planned in candidates:
+            row = self._state.row(planned.key)
+            if row.status in {"failed", "stopped"} or row.measurement is None:
+                continue
+            target = planned.candidate.target
+            original = originals.get((target.runtime, target.device))
+            usable = original is not None and self._state.row(original.key).status != "failed"
+            reference = self._pipeline.artifact(original) if original is not None and usable else None
+            found.append(Ready(planned, self._pipeline.artifact(planned), reference))
+        return found
+
+    # -- facts ------------------------------------------------------------------------------------------------------
 
     def _groups(self) -> list[Group]:
         groups = dict.fromkeys(s.group for s in self._plan.steps.values())
@@ -128,211 +229,20 @@ class Stages:
         runs = [c for c in self._plan.candidates if RUNTIMES.get(c.candidate.target.runtime).group == group]
         return not runs and all(self._workshop.built(s) is not None for s in steps)
 
-    def _put_facts(self, metric: str) -> None:
-        self._store.put_sweep(
-            self._context,
+    def _put_facts(self) -> None:
+        settings, judge = self._settings, self._pipeline.judge
+        asked = settings.metric if isinstance(settings.metric, str) else ""
+        self._context.store.put_sweep(
+            self._context.name,
             {
-                "model": self._model.to_json(),
-                "data": str(self._store.relative(self._workshop.data_folder)),
+                "model": self._context.model.to_json(),
+                "data": str(self._context.store.relative(self._workshop.data_folder)),
                 "baseline": self._plan.baseline,
-                "metric": metric or (self._settings.metric if isinstance(self._settings.metric, str) else ""),
-                "higher_is_better": self._judge.metric.higher_is_better if self._judge else True,
-                "relative": self._judge.metric.relative if self._judge else False,
+                "metric": judge.metric.name if judge else asked,
+                "higher_is_better": judge.metric.higher_is_better if judge else True,
+                "relative": judge.metric.relative if judge else False,
                 "left_out": [o.to_json() for o in self._plan.left_out],
                 "resolves": self._plan.resolves,
+                "max_drop": settings.max_drop,
             },
         )
-
-    def _pause(self) -> None:
-        while not self._resume.wait(0.2):
-            if self._cancel.is_set():
-                break
-        if self._cancel.is_set():
-            raise Cancelled("cancelled.")
-
-    # -- build and evaluate -----------------------------------------------------------------------------------------
-
-    def _build_and_evaluate(self, candidates: list[Planned]) -> None:
-        waiting = list(candidates)
-        flying: dict[Future[dict[str, Any]], tuple[str, Any, float]] = {}
-        while waiting or flying:
-            self._pause()
-            for planned in list(waiting):
-                if len(flying) >= self._running.slots + 1:
-                    break
-                if self._advance(planned, flying):
-                    waiting.remove(planned)
-            finished, _ = wait(flying, timeout=0.2, return_when=FIRST_COMPLETED)
-            for future in finished:
-                kind, subject, began = flying.pop(future)
-                self._finish(kind, subject, future, time.monotonic() - began)
-
-    def _advance(self, planned: Planned, flying: dict[Future[Any], tuple[str, Any, float]]) -> bool:
-        """Start the candidate's next piece of work if it can start; True when nothing is left to do for it."""
-        built = self._source(planned, flying)
-        if built is None:
-            return self._state.row(planned.key).status == "failed"
-        key = self._workshop.evaluation_key(built, planned.candidate.target)
-        record = self._evaluated.get(key) or self._workshop.evaluated(key)
-        if record is None:
-            if key not in self._started and len(flying) < self._running.slots + 1:
-                self._started.add(key)
-                doing = f"evaluating {planned.label} on {planned.candidate.target.runtime}"
-                future = self._workshop.start_evaluation(
-                    built, planned.format, planned.candidate.target, self._output_names, self._reporter(doing)
-                )
-                flying[future] = ("evaluation", (key, doing), time.monotonic())
-            return False
-        if key not in self._started:
-            self._started.add(key)
-            self._state.finish("evaluation", None)
-        self._score(planned, built, key, record)
-        return True
-
-    def _source(self, planned: Planned, flying: dict[Future[Any], tuple[str, Any, float]]) -> Built | None:
-        """The candidate's artifact, None while it is being built or when it cannot be."""
-        source: Built | None = None
-        for key in ("", *planned.steps):
-            step = self._plan.steps[key] if key else None
-            identity = key or "given"
-            if identity not in self._built and identity not in self._broken:
-                self._begin_step(step, identity, source, flying)
-            if identity in self._broken:
-                self._state.failed(planned.key, *self._broken[identity])
-                return None
-            if identity not in self._built:
-                return None
-            source = self._built[identity]
-        if source is not None:
-            self._state.built(planned.key, source, self._notes(planned))
-        return source
-
-    def _notes(self, planned: Planned) -> dict[str, Any]:
-        """What the candidate's build steps reported, by adapter."""
-        found = {self._plan.steps[key].adapter: self._built[key].notes for key in planned.steps}
-        return {adapter: notes for adapter, notes in found.items() if notes}
-
-    def _begin_step(
-        self, step: BuildStep | None, identity: str, source: Built | None,
-        flying: dict[Future[Any], tuple[str, Any, float]]
-) -> None:  # fmt: skip
-        if identity in self._started:
-            return
-        found = self._workshop.built(step)
-        if found is not None:
-            self._started.add(identity)
-            self._keep_step(step, found)
-            self._state.finish("step", None)
-        elif len(flying) < self._running.slots + 1:
-            self._started.add(identity)
-            path = self._workshop.path(source) if source else Path(self._model.path)
-            words = step.words if step else "reading the model"
-            future = self._workshop.start_step(step, path, self._reporter(words))
-            flying[future] = ("step", step, time.monotonic())
-            self._state.say("build", words)
-
-    def _keep_step(self, step: BuildStep | None, found: Built | DeploykitError) -> None:
-        identity = step.key if step else "given"
-        if isinstance(found, DeploykitError):
-            self._broken[identity] = (found, f"build: {step.words if step else 'reading the model'}")
-        else:
-            self._built[identity] = found
-
-    def _finish(self, kind: str, subject: Any, future: Future[dict[str, Any]], seconds: float) -> None:
-        if kind == "step":
-            self._keep_step(subject, self._workshop.finish_step(subject, future))
-            doing = f"built: {subject.words}" if subject else "read the model"
-            phase = "build"
-        else:
-            key, doing = subject
-            self._evaluated[key] = self._workshop.finish_evaluation(key, future)
-            phase = "accuracy"
-        self._state.finish(kind, seconds)
-        self._state.say(phase, doing)  # type: ignore[arg-type]  # both are phases
-
-    def _score(self, planned: Planned, built: Built, key: str, record: dict[str, Any] | DeploykitError) -> None:
-        if isinstance(record, DeploykitError):
-            self._state.failed(planned.key, record, "accuracy")
-            return
-        if self._judge is None:  # the first candidate is the baseline
-            self._output_names = record["outputs"]
-            self._judge = Judge(self._workshop, key, self._settings.metric)
-        try:
-            self._state.scored(planned.key, built, self._judge.judge(key))
-        except DeploykitError as error:
-            self._state.failed(planned.key, error, "accuracy")
-
-    def _evaluation_unit(self, planned: Planned) -> tuple[str, str, str]:
-        target = planned.candidate.target
-        return (planned.steps[-1] if planned.steps else "", target.runtime, target.device)
-
-    def _reporter(self, words: str) -> Any:
-        def report(done: float, total: float, what: str) -> None:
-            share = f" · {done:.0f} of {total:.0f} {what}" if total else f" · {what}"
-            self._state.say(self._state.progress.phase, words + share)
-
-        return report
-
-    # -- latency ----------------------------------------------------------------------------------------------------
-
-    def _ready(self, candidates: list[Planned]) -> list[Ready]:
-        originals = {
-            (c.candidate.target.runtime, c.candidate.target.device): c
-            for c in self._plan.candidates
-            if not c.candidate.recipe.steps
-        }
-        found = []
-        for planned in candidates:
-            row = self._state.row(planned.key)
-            if row.status == "failed" or row.measurement is None:
-                continue
-            target = planned.candidate.target
-            original = originals.get((target.runtime, target.device))
-            found.append(Ready(planned, self._artifact(planned), self._artifact(original) if original else None))
-        return found
-
-    def _artifact(self, planned: Planned) -> Built:
-        return self._built[planned.steps[-1] if planned.steps else "given"]
-
-    def _time(self, candidates: list[Planned], baseline: Planned) -> None:
-        timer = Timer(
-            self._running,
-            self._workshop.data_folder,
-            self._store.path / "logs",
-            self._settings.protocol.rounds,
-            self._settings.seed,
-            memory_bytes=self._settings.limits.memory_bytes,
-        )
-        base = self._ready([baseline])[0]
-        stage = TimingStage(self._workshop, self._state, timer, self._settings.protocol, base)
-        stage.run(self._ready(candidates), self._pause)
-
-    def _refine(self, baseline: Planned) -> None:
-        """The second round: the best candidates with other numbers of threads."""
-        refine = self._plan.refine
-        if not refine.top:
-            return
-        best = self._best(refine.top)
-        extra = []
-        for planned in best:
-            for threads in refine.threads:
-                target = replace(planned.candidate.target, threads=threads)
-                if target != planned.candidate.target and not useless_threads(threads):
-                    extra.append(replace(planned, candidate=Candidate(planned.candidate.recipe, target)))
-        known = {c.key for c in self._plan.candidates}
-        extra = [c for c in extra if c.key not in known]
-        for place, planned in enumerate(extra, len(self._plan.candidates)):
-            self._state.add(planned, place)
-        self._build_and_evaluate(extra)
-        self._time(extra, baseline)
-
-    def _best(self, top: int) -> list[Planned]:
-        def order(planned: Planned) -> tuple[bool, float]:
-            measurement = self._state.row(planned.key).measurement
-            assert measurement is not None
-            assert measurement.latency is not None
-            return (measurement.score.drop.high > _REFINE_DROP, -measurement.latency.speedup.value)
-
-        measured = [c for c in self._plan.candidates if self._state.row(c.key).status == "measured"]
-        distinct = [c for c in measured if not self._state.row(c.key).same_as]
-        return sorted(distinct, key=order)[:top]

@@ -82,7 +82,7 @@ class State:
             scored.confirmation,
             scored.flips,
         )
-        self._put(replace(row, measurement=measurement))
+        self._put(replace(row, measurement=measurement, stopped=""))
 
     def timed(
         self,
@@ -105,6 +105,17 @@ class State:
         )
         status: Literal["measured", "pending"] = "measured" if final else "pending"
         self._put(replace(row, measurement=measurement, status=status, same_as=same_as, failure=None))
+
+    def untimed(self, key: str) -> None:
+        """Note that a candidate is measured, its latency not being asked for."""
+        row = self.row(key)
+        if row.status == "pending" and row.measurement is not None:
+            self._put(replace(row, status="measured", failure=None))
+
+    def stopped(self, key: str, built: Built, scored: Scored, reason: str) -> None:
+        """Note that a candidate was given up early, and what was seen of it."""
+        self.scored(key, built, scored)
+        self._put(replace(self.row(key), status="stopped", stopped=reason, failure=None))
 
     def failed(self, key: str, error: DeploykitError, stage: str) -> None:
         """Note why a candidate failed."""

@@ -1,0 +1,270 @@
+"""Building and evaluating candidates: each piece of shared work once, as many at a time as the engine has slots."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploykit.choosing.pareto import dominating
+from deploykit.core.errors import DeploykitError
+from deploykit.engines._contract import Running
+from deploykit.measuring.racing import Race, Stopped
+from deploykit.metrics._choose import MetricLike
+from deploykit.sweeping.building import Built, Workshop
+from deploykit.sweeping.plan import Planned
+from deploykit.sweeping.routes import BuildStep
+from deploykit.sweeping.scoring import Judge
+from deploykit.sweeping.state import State
+
+#: Identity of the model as given among build steps.
+GIVEN = "given"
+
+
+@dataclass(frozen=True)
+class Racing:
+    """When candidates are stopped early.
+
+    Attributes:
+        max_drop: Loss that none may surely exceed; None: nothing is stopped.
+        cost: Name of the cost by which a finished candidate may dominate another.
+    """
+
+    max_drop: float | None = None
+    cost: str = "latency"
+
+
+@dataclass(frozen=True)
+class _Work:
+    """A unit under way."""
+
+    kind: str
+    key: str
+    words: str
+    began: float
+    step: BuildStep | None = None
+    unit: str = ""
+
+
+class Pipeline:
+    """Builds and evaluates candidates.
+
+    Args:
+        workshop: Starts and keeps the work.
+        running: The engine.
+        state: Gets rows and progress.
+        metric: The metric the user asked for.
+        racing: When candidates are stopped early.
+        pause: Returns when work may go on; raises `Cancelled`.
+
+    Attributes:
+        judge: Scores outputs; None until the first candidate, which must be the baseline, is evaluated.
+    """
+
+    def __init__(
+        self,
+        workshop: Workshop,
+        running: Running,
+        state: State,
+        metric: MetricLike,
+        racing: Racing,
+        pause: Callable[[], None],
+    ) -> None:
+        self._workshop = workshop
+        self._running = running
+        self._state = state
+        self._metric = metric
+        self._racing = racing
+        self._pause = pause
+        self._steps: dict[str, BuildStep] = {}
+        self._built: dict[str, Built] = {}
+        self._broken: dict[str, tuple[DeploykitError, str]] = {}
+        self._started: set[str] = set()
+        self._evaluated: dict[str, dict[str, Any] | DeploykitError] = {}
+        self._expected: set[str] = set()
+        self._counted: set[str] = set()
+        self._output_names: list[str] = []
+        self._flying: dict[Future[dict[str, Any]], _Work] = {}
+        self.judge: Judge | None = None
+
+    def run(self, candidates: list[Planned], steps: dict[str, BuildStep]) -> None:
+        """Build and evaluate candidates.
+
+        Args:
+            candidates: In order of importance.
+            steps: The build steps they name.
+
+        Raises:
+            Cancelled: The user cancelled.
+        """
+        self._expect(candidates, steps)
+        waiting = list(candidates)
+        while waiting or self._flying:
+            self._pause()
+            for planned in list(waiting):
+                if not self._room():
+                    break
+                if self._advance(planned):
+                    waiting.remove(planned)
+            finished, _ = wait(self._flying, timeout=0.2, return_when=FIRST_COMPLETED)
+            for future in finished:
+                self._finish(self._flying.pop(future), future)
+
+    def artifact(self, planned: Planned) -> Built:
+        """The artifact of a candidate that was built."""
+        return self._built[planned.steps[-1] if planned.steps else GIVEN]
+
+    def _expect(self, candidates: list[Planned], steps: dict[str, BuildStep]) -> None:
+        self._steps |= steps
+        for kind, units in (("step", {GIVEN, *steps}), ("evaluation", {self._unit(c) for c in candidates})):
+            new = units - self._expected
+            self._expected |= new
+            self._state.expect(kind, len(new))
+
+    def _count(self, kind: str, unit: str, seconds: float | None) -> None:
+        """A unit is done; ``seconds`` is None when it was found finished."""
+        if unit not in self._counted:
+            self._counted.add(unit)
+            self._state.finish(kind, seconds)
+
+    def _give_up(self, planned: Planned) -> None:
+        """Expect nothing more of a candidate that cannot be built."""
+        units = {*planned.steps, self._unit(planned)} - self._counted - self._built.keys()
+        self._counted |= units
+        for unit in units:
+            self._state.expect("evaluation" if unit == self._unit(planned) else "step", -1)
+
+    def _unit(self, planned: Planned) -> str:
+        """What is evaluated once: an artifact on a runtime's device."""
+        target = planned.candidate.target
+        return f"unit {planned.steps[-1] if planned.steps else ''} {target.runtime} {target.device}"
+
+    def _room(self) -> bool:
+        return len(self._flying) <= self._running.slots  # one more than slots, so that none waits for the driver
+
+    # -- one candidate ----------------------------------------------------------------------------------------------
+
+    def _advance(self, planned: Planned) -> bool:
+        """Start the candidate's next piece of work if it can start; True when nothing is left to do for it."""
+        built = self._source(planned)
+        if built is None:
+            return self._state.row(planned.key).status == "failed"
+        key = self._workshop.evaluation_key(built, planned.candidate.target)
+        race = self._race(planned, built)
+        record = self._evaluated.get(key) or self._workshop.evaluated(key, race)
+        if record is None:
+            if key not in self._started and self._room():
+                self._started.add(key)
+                doing = f"evaluating {planned.label} on {planned.candidate.target.runtime}"
+                future = self._workshop.start_evaluation(
+                    built, planned.format, planned.candidate.target, self._output_names, race, self._reporter(doing)
+                )
+                self._flying[future] = _Work("evaluation", key, doing, time.monotonic(), unit=self._unit(planned))
+            return False
+        self._count("evaluation", self._unit(planned), None)
+        self._score(planned, built, key, record)
+        return True
+
+    def _source(self, planned: Planned) -> Built | None:
+        """The candidate's artifact, None while it is being built or when it cannot be."""
+        source: Built | None = None
+        for key in ("", *planned.steps):
+            step = self._steps[key] if key else None
+            identity = key or GIVEN
+            if identity not in self._built and identity not in self._broken:
+                self._begin_step(step, identity, source)
+            if identity in self._broken:
+                self._state.failed(planned.key, *self._broken[identity])
+                self._give_up(planned)
+                return None
+            if identity not in self._built:
+                return None
+            source = self._built[identity]
+        if source is not None:
+            self._state.built(planned.key, source, self._notes(planned))
+        return source
+
+    def _notes(self, planned: Planned) -> dict[str, Any]:
+        """What the candidate's build steps reported, by adapter."""
+        found: dict[str, dict[str, Any]] = {}
+        for key in planned.steps:
+            found.setdefault(self._steps[key].adapter, {}).update(self._built[key].notes)
+        return {adapter: notes for adapter, notes in found.items() if notes}
+
+    def _race(self, planned: Planned, built: Built) -> Race | None:
+        if self._racing.max_drop is None or self.judge is None:
+            return None
+        target, row = planned.candidate.target, self._state.row(planned.key)
+        others = [r for r in self._state.rows if r.candidate.target == target and r.key != planned.key]
+        rival = dominating(others, row, self._racing.cost, size_bytes=built.size_bytes)
+        if rival is None or rival.measurement is None:
+            return self.judge.race(self._racing.max_drop)
+        return self.judge.race(self._racing.max_drop, rival.key, rival.measurement.score.drop.high)
+
+    # -- units of work ----------------------------------------------------------------------------------------------
+
+    def _begin_step(self, step: BuildStep | None, identity: str, source: Built | None) -> None:
+        if identity in self._started:
+            return
+        found = self._workshop.built(step)
+        if found is not None:
+            self._started.add(identity)
+            self._keep_step(step, found)
+            self._count("step", identity, None)
+        elif self._room():
+            self._started.add(identity)
+            path = self._workshop.path(source) if source else Path(self._workshop.model.path)
+            words = step.words if step else "reading the model"
+            future = self._workshop.start_step(step, path, self._reporter(words))
+            self._flying[future] = _Work("step", identity, words, time.monotonic(), step)
+            self._state.say("build", words)
+
+    def _keep_step(self, step: BuildStep | None, found: Built | DeploykitError) -> None:
+        identity = step.key if step else GIVEN
+        if isinstance(found, DeploykitError):
+            self._broken[identity] = (found, f"build: {step.words if step else 'reading the model'}")
+        else:
+            self._built[identity] = found
+
+    def _finish(self, work: _Work, future: Future[dict[str, Any]]) -> None:
+        seconds = time.monotonic() - work.began
+        if work.kind == "step":
+            self._keep_step(work.step, self._workshop.finish_step(work.step, future))
+            self._count("step", work.key, seconds)
+            self._state.say("build", f"built: {work.words}" if work.step else "read the model")
+        else:
+            self._evaluated[work.key] = self._workshop.finish_evaluation(work.key, future)
+            self._count("evaluation", work.unit, seconds)
+            self._state.say("accuracy", work.words)
+
+    def _score(self, planned: Planned, built: Built, key: str, record: dict[str, Any] | DeploykitError) -> None:
+        if isinstance(record, DeploykitError):
+            self._state.failed(planned.key, record, "accuracy")
+            return
+        if self.judge is None:  # the first candidate is the baseline
+            self._output_names = record["outputs"]
+            self.judge = Judge(self._workshop, key, self._metric)
+        if record.get("stopped"):
+            found = Stopped.from_json(record["stopped"])
+            self._state.stopped(planned.key, built, self.judge.stopped(found), self._why(found))
+            return
+        try:
+            self._state.scored(planned.key, built, self.judge.judge(key))
+        except DeploykitError as error:
+            self._state.failed(planned.key, error, "accuracy")
+
+    def _why(self, found: Stopped) -> str:
+        lost = f"surely loses more than {100 * found.low:.1f} pp (seen on {found.examples:,} examples)"
+        if found.rival:
+            return f"{lost}: {found.rival} costs less and loses less"
+        return f"{lost}; at most {100 * (self._racing.max_drop or 0):.1f} pp were allowed"
+
+    def _reporter(self, words: str) -> Callable[[float, float, str], None]:
+        def report(done: float, total: float, what: str) -> None:
+            share = f" · {done:.0f} of {total:.0f} {what}" if total else f" · {what}"
+            self._state.say(self._state.progress.phase, words + share)
+
+        return report
