@@ -77,6 +77,7 @@ class Model(Plain):
         warnings: Problems that do not stop the work, for example NaN weights.
         origin: The path the user gave, when ``path`` is a copy.
         extra_files: Absolute paths of further files the model consists of (external data); they lie beside it.
+        operator_set: Version of the standard operators it uses, 0 for formats without one.
     """
 
     path: str
@@ -92,6 +93,7 @@ class Model(Plain):
     warnings: tuple[str, ...] = ()
     origin: str = ""
     extra_files: tuple[str, ...] = ()
+    operator_set: int = 0
 
     @property
     def name(self) -> str:

@@ -32,6 +32,7 @@ class Summary(Plain):
     parameter_count: int = 0
     warnings: tuple[str, ...] = ()
     extra_files: tuple[str, ...] = field(default=())
+    operator_set: int = 0
 
 
 class Format(Adapter):

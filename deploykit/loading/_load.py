@@ -84,6 +84,7 @@ def _load(path: str | os.PathLike[str], origin: str, modules: tuple[str, ...], t
         warnings=(*warnings, *summary.warnings, *flaws),
         origin=origin,
         extra_files=summary.extra_files,
+        operator_set=summary.operator_set,
     )
 
 

@@ -69,7 +69,7 @@ class Onnx(Format):
         flaws += _unknown_operators(model)
         inputs, outputs = _signature(model, path)
         layers, total = _layers(model)
-        return Summary(inputs, outputs, layers, total, tuple(flaws), tuple(files))
+        return Summary(inputs, outputs, layers, total, tuple(flaws), tuple(files), _operator_set(model))
 
 
 def _parse(path: Path) -> Any:
@@ -129,7 +129,7 @@ def _check_versions(model: Any, path: Path) -> None:
 def _unknown_operators(model: Any) -> list[str]:
     import onnx
 
-    version = next((e.version for e in model.opset_import if e.domain in _OWN_DOMAIN), 1)
+    version = _operator_set(model)
     local = {f.name for f in model.functions}
     kinds = dict.fromkeys(n.op_type for n in model.graph.node if n.domain in _OWN_DOMAIN and n.op_type not in local)
     unknown = []
@@ -179,6 +179,10 @@ def _dtype(elem_type: int, name: str, path: Path) -> str:
         return str(helper.tensor_dtype_to_np_dtype(elem_type))
     except (KeyError, ValueError, TypeError) as error:
         raise ModelFileError(f"{path}: {name!r} has the unknown type {elem_type}.", remedy=_AGAIN) from error
+
+
+def _operator_set(model: Any) -> int:
+    return next((e.version for e in model.opset_import if e.domain in _OWN_DOMAIN), 1)
 
 
 def _layers(model: Any) -> tuple[tuple[Layer, ...], int]:

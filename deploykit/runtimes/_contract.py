@@ -8,7 +8,7 @@ the device that was asked for is not the one that runs, opening fails with `Devi
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -17,6 +17,7 @@ from deploykit.core.adapter import Adapter
 from deploykit.core.candidate import Target
 from deploykit.core.errors import DatasetError, DeviceError, UnsupportedModelError, unknown_name
 from deploykit.core.model import TensorSpec, align
+from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
 from deploykit.runtimes._profile import NodeTime
@@ -127,6 +128,33 @@ class Runtime(Adapter):
     default: ClassVar[bool] = True
     profiles: ClassVar[bool] = False
     sparse_kernels: ClassVar[bool] = False
+
+    def problems(self, target: Target, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:
+        """What is known to be wrong with running an artifact here, before there is one.
+
+        Args:
+            target: Where it would run.
+            effects: What techniques would have done to it.
+            facts: The model and this machine.
+        """
+        size = facts.batch_size
+        if size and target.batch_size not in (1, size):
+            yield Problem("impossible", f"the model has a fixed batch size of {size}, not {target.batch_size}")
+        if target.device != "cpu":
+            return
+        if target.threads > facts.cores:
+            cores = f"{facts.cores} core{'s' if facts.cores != 1 else ''}"
+            yield Problem("pointless", f"{target.threads} threads on {cores} only wait for each other")
+        if "sparse" in effects and not self.sparse_kernels:
+            yield Problem(
+                "pointless", f"{self.label} multiplies zeros like other weights: pruning saves storage, not time"
+            )
+        if "int8" in effects and facts.lacks_dot_products:
+            yield Problem(
+                "pointless", "this CPU has no 8-bit dot products (VNNI): int8 is hardly faster than float32 here"
+            )
+        if "int8" in effects and facts.x86 and facts.lacks_dot_products and not {"narrow"} & effects:
+            yield Problem("note", "8-bit products can overflow on this CPU (no VNNI): reduce_range=true avoids it")
 
     @abstractmethod
     def devices(self) -> tuple[Device, ...]:

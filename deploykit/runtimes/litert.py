@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
+from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.runtimes._contract import Device, Runtime, Session
 
 if TYPE_CHECKING:
@@ -54,6 +55,12 @@ class LiteRT(Runtime):
     requires = ("ai_edge_litert",)
     accepts = frozenset({"tflite"})
     native_to = frozenset({"tflite"})
+
+    def problems(self, target: Target, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:
+        """Half precision, which XNNPACK computes in on ARM only."""
+        yield from super().problems(target, effects, facts)
+        if facts.x86 and "float16" in effects:
+            yield Problem("pointless", "float16 weights are widened to float32 on x86: half the file, no faster")
 
     def devices(self) -> tuple[Device, ...]:
         """The CPU; GPU and NPU delegates are not part of the Python package."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
+from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.runtimes._contract import Device, Runtime, Session
 from deploykit.runtimes._profile import Kind, NodeTime, Trait, is_x86, middle_mean
 
@@ -48,6 +49,8 @@ _INTEGER_INSIDE = frozenset({"DynamicQuantizeMatMul", "DynamicQuantizeLSTM", "QA
 _INT8 = frozenset({"int8", "uint8"})
 #: What the graph optimizer and the quantizer add to the name of a node.
 _DECORATION = re.compile(r"^fused |(_token_\d+|_nchwc|_nhwc|_quant|_MatMul(?=_quant)|:\d+)+$")
+#: The first operator set that ONNX Runtime promises to run.
+_OLDEST_OPERATORS = 7
 _DTYPES = {"float": "float32", "double": "float64", "float16": "float16", "bool": "bool", "string": "string"}
 
 
@@ -76,6 +79,23 @@ class OnnxRuntime(Runtime):
     accepts = frozenset({"onnx"})
     native_to = frozenset({"onnx"})
     profiles = True
+
+    def problems(self, target: Target, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:
+        """Kernels that MLAS, ONNX Runtime's library for CPUs, does not have."""
+        yield from super().problems(target, effects, facts)
+        if target.device != "cpu":
+            return
+        if facts.x86 and {"signed", "qoperator"} <= effects:
+            yield Problem(
+                "pointless", "integer operators with int8 activations have no vector kernel on x86: use uint8"
+            )
+        if "dynamic conv" in effects:
+            yield Problem("pointless", "dynamically quantized convolutions (ConvInteger) are slower than float32")
+        if 0 < facts.model.operator_set < _OLDEST_OPERATORS:
+            yield Problem(
+                "note",
+                f"operator set {facts.model.operator_set}: ONNX Runtime vouches for {_OLDEST_OPERATORS} and later",
+            )
 
     def devices(self) -> tuple[Device, ...]:
         """Execution providers: present ones, and absent ones with what they need."""
@@ -157,7 +177,7 @@ def _node_time(name: str, details: dict[str, Any], microseconds: float) -> NodeT
         kind = "move"  # computes a shape, no matter of quantization
     return NodeTime(
         _plain(name), operator, f"{operator} {first}".strip(), kind, microseconds, "int8" if integer else first,
-        tuple(outputs[0]) if outputs else (), _trait(operator, kind, first), int(details.get("parameter_size", 0)),
+        tuple(outputs[0]) if outputs else (), _trait(operator, kind, first),
     )  # fmt: skip
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,6 +20,7 @@ from deploykit.core.adapter import Adapter, Group
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError, SettingError
 from deploykit.core.parameter import Parameter, Value, complete
+from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.core.registry import Registry
 
 #: Which data a variant reads.
@@ -105,6 +106,33 @@ class Variant(Adapter):
     needs: ClassVar[tuple[Need, ...]] = ()
     stages: ClassVar[tuple[Stage, ...]] = ()
     group: ClassVar[Group] = "light"
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """What it does to an artifact that decides which kernels a runtime has for it."""
+        return frozenset()
+
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """What is known to be wrong with these parameters for a model, without running anything."""
+        size, count = facts.batch_size, facts.calibration_examples
+        if "calibration" not in self.needs or not size:
+            return
+        if count < size:
+            yield Problem(
+                "impossible",
+                f"the model takes batches of {size}, there are {count} calibration examples: raise calibration_size=",
+            )
+        elif count % size:
+            yield Problem(
+                "note",
+                f"batches of {size} leave {count % size} of {count} calibration examples over: they are not used",
+            )
+
+    def examples(self, parameters: dict[str, Any], calibration: int, train: int) -> int:
+        """Examples it works through, which its time grows with; 0 when it reads no data."""
+        if "train" in self.needs:
+            wanted = int(parameters.get("train_examples") or 0)
+            return max(1, round((min(wanted, train) if wanted else train) * float(parameters.get("epochs", 1))))
+        return calibration if "calibration" in self.needs else 0
 
     def stage(self, name: str) -> Stage:
         """The stage called ``name``."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from deploykit.core.errors import SettingError, UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
+from deploykit.core.problem import Facts, Problem
 from deploykit.transforms import _onnx_stages
 from deploykit.transforms._contract import TransformJob
 
@@ -42,6 +43,29 @@ EXCLUDE = Parameter(
     binding=True,
 )
 _SHOWN = 3
+#: The first operator set that ONNX Runtime quantizes as it is.
+OLD_OPERATORS = 10
+
+
+def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[str] = ()) -> Iterator[Problem]:
+    """What is known to be wrong with settings that quantizers share; ``floating``: kinds of layers left alone."""
+    stays = sorted(kind for kind in floating if facts.weights.get(kind))
+    if facts.weights and facts.share(*stays) == 1.0:
+        yield Problem("impossible", f"nothing to quantize: all weights are in layers that stay float ({_words(stays)})")
+    elif facts.share(*stays) > 0.5:
+        percent = round(100 * facts.share(*stays))
+        yield Problem("pointless", f"{percent} % of the weights are in layers that stay float ({_words(stays)})")
+    if parameters.get("reduce_range") and facts.features and not facts.lacks_dot_products:
+        yield Problem("pointless", "8-bit products do not overflow on this CPU: weights of 7 bits only lose accuracy")
+    if 0 < facts.model.operator_set < OLD_OPERATORS:
+        yield Problem(
+            "note",
+            f"operator set {facts.model.operator_set} has no quantized operators: the graph is converted to 11 first",
+        )
+
+
+def _words(kinds: Iterable[str]) -> str:
+    return ", ".join({"conv": "convolutions", "product": "dense layers"}.get(k, f"{k} layers") for k in kinds)
 
 
 def write(job: TransformJob, types: Iterable[str], quantizer: Callable[[Any, list[str], list[str]], Any]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.converters import _keras
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
+from deploykit.core.problem import Effect
 from deploykit.transforms import _bridge, _finetune
 from deploykit.transforms._contract import Transform, TransformJob, Variant
 
@@ -44,6 +45,10 @@ class _TFMOT(Variant):
     produces = "keras"
     uses = ("sparsity", "schedule", "small_layers", "epochs", "batch_size", "learning_rate", "train_examples")
     needs = ("train",)
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Zeros."""
+        return frozenset({"sparse"} if parameters["sparsity"] else ())
 
     def _apply(self, job: TransformJob) -> None:
         data = job.require_data(self.label, "train")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
+from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.transforms import _onnx_quantize, _onnx_stages, _tflite_quantize
 from deploykit.transforms._contract import Transform, TransformJob, Variant
 
@@ -38,6 +40,16 @@ class _OnnxRuntime(Variant):
     produces = "onnx"
     uses = ("per_channel", "convolutions", "reduce_range", "exclude")
     stages = (_onnx_stages.GRAPH,)
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Convolutions whose activations are quantized on the fly."""
+        return frozenset({"dynamic conv"} if parameters["convolutions"] else ())
+
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """Layers that stay float."""
+        yield from super().problems(parameters, facts)
+        floating = () if parameters["convolutions"] else ("conv",)
+        yield from _onnx_quantize.problems(parameters, facts, floating=floating)
 
     def _apply(self, job: TransformJob) -> None:
         quantizers = require("onnxruntime.quantization.onnx_quantizer", "")

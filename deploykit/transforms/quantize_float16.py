@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploykit.core.extras import require
+from deploykit.core.problem import Effect
 from deploykit.transforms import _tflite_quantize
 from deploykit.transforms._contract import Transform, TransformJob, Variant
 
@@ -18,6 +19,10 @@ class _TFLite(Variant):
     group = "tensorflow"
     accepts = _tflite_quantize.ACCEPTS
     produces = "tflite"
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Weights in half precision."""
+        return frozenset({"float16"})
 
     def _apply(self, job: TransformJob) -> None:
         tf = require("tensorflow", self.extra)

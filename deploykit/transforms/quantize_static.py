@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
+from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.transforms import _calibration, _onnx_quantize, _onnx_stages, _tflite_quantize
 from deploykit.transforms._contract import Transform, TransformJob, Variant
+
+#: The first operator set whose DequantizeLinear has an axis.
+_PER_CHANNEL_OPERATORS = 13
 
 
 class _TFLite(Variant):
@@ -21,6 +26,10 @@ class _TFLite(Variant):
     produces = "tflite"
     uses = ("io",)
     needs = ("calibration",)
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Integer activations."""
+        return frozenset({"int8"})
 
     def _apply(self, job: TransformJob) -> None:
         tf = require("tensorflow", self.extra)
@@ -53,6 +62,28 @@ class _OnnxRuntime(Variant):
     uses = ("form", "per_channel", "calibration", "operators", "activations", "reduce_range", "exclude")
     needs = ("calibration",)
     stages = (_onnx_stages.GRAPH, _onnx_stages.RANGES)
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Integer activations; how they are written decides which kernels there are."""
+        found: dict[Effect, bool] = {
+            "int8": True,
+            "signed": parameters["activations"] == "int8",
+            "qoperator": parameters["form"] == "qoperator",
+            "narrow": parameters["reduce_range"],
+        }
+        return frozenset(effect for effect, here in found.items() if here)
+
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """Batches that do not fit, layers without an integer operator, operator sets that are too old."""
+        yield from super().problems(parameters, facts)
+        yield from _onnx_quantize.problems(parameters, facts, floating=("recurrent",))
+        old = _onnx_quantize.OLD_OPERATORS <= facts.model.operator_set < _PER_CHANNEL_OPERATORS
+        if old and parameters["per_channel"] and parameters["form"] == "qdq":
+            yield Problem(
+                "impossible",
+                f"scales per channel need operator set {_PER_CHANNEL_OPERATORS}, the model has "
+                f"{facts.model.operator_set}: export it anew, or use form=qoperator",
+            )
 
     def _apply(self, job: TransformJob) -> None:
         kinds = require("onnxruntime.quantization", "").QuantType

@@ -1,0 +1,105 @@
+"""What is known to be wrong with a combination before any work is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+from deploykit.core.model import Model
+from deploykit.core.serial import Plain
+
+#: ``impossible``: it is left out; ``pointless``: it can be done, and will not be faster or better than what is cheaper;
+#: ``note``: worth knowing.
+Severity = Literal["impossible", "pointless", "note"]
+#: What techniques do to an artifact that decides which kernels a runtime has for it: ``int8``: activations ahead of
+#: time; ``signed``: int8 and not uint8 activations; ``qoperator``: integer operators in the file; ``dynamic conv``:
+#: convolutions whose activations are quantized on the fly; ``narrow``: weights of 7 bits; ``float16``; ``sparse``.
+Effect = Literal["int8", "signed", "qoperator", "dynamic conv", "narrow", "float16", "sparse"]
+
+_X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
+_DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
+#: Layers and operators that hold most weights and arithmetic, by what kernels call them; of Keras, TensorFlow and ONNX.
+_PRODUCTS = frozenset(
+    {"Dense", "EinsumDense", "MultiHeadAttention", "GroupedQueryAttention", "Attention", "AdditiveAttention", "MatMul",
+     "Gemm", "BatchMatMul", "BatchMatMulV2", "Einsum"}
+)  # fmt: skip
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN", "SimpleRNN"})
+_LIGHT = frozenset(
+    {"BatchNormalization", "LayerNormalization", "GroupNormalization", "InstanceNormalization", "InputLayer", "PReLU"}
+)
+
+
+@dataclass(frozen=True)
+class Problem(Plain):
+    """A reason against a combination."""
+
+    severity: Severity
+    reason: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a combination is judged by.
+
+    Attributes:
+        model: The model as given.
+        calibration_examples: Examples that calibrate a quantizer; 0 when there are no data.
+        machine: Processor architecture.
+        features: CPU features, see `deploykit.measuring.environment.cpu_features`; empty when they are not known.
+        cores: Cores that may be used.
+    """
+
+    model: Model
+    calibration_examples: int
+    machine: str
+    features: tuple[str, ...]
+    cores: int
+
+    @property
+    def x86(self) -> bool:
+        """Whether the processor is an x86."""
+        return self.machine.lower() in _X86
+
+    @property
+    def lacks_dot_products(self) -> bool:
+        """Whether the processor is known to have no instructions for products of 8-bit numbers."""
+        return bool(self.features) and _DOT_PRODUCTS.isdisjoint(self.features)
+
+    @property
+    def batch_size(self) -> int:
+        """The model's fixed batch size, 0 when it is free."""
+        return next((spec.batch_size for spec in self.model.inputs if spec.batch_size), 0)
+
+    @cached_property
+    def weights(self) -> dict[str, int]:
+        """Weights by kind of layer: ``conv``, ``product``, ``recurrent``, ``other``; empty when they are not known."""
+        found: dict[str, int] = {}
+        for layer in self.model.layers:
+            if layer.parameters and (kind := _kind(layer.type)):
+                found[kind] = found.get(kind, 0) + layer.parameters
+        return found
+
+    def share(self, *kinds: str) -> float:
+        """Share of the weights in layers of these kinds; 0 when it is not known."""
+        total = sum(self.weights.values())
+        return sum(self.weights.get(kind, 0) for kind in kinds) / total if total else 0.0
+
+
+def worst(problems: Iterable[Problem]) -> Severity | None:
+    """The gravest severity, None when there is no problem."""
+    found = {problem.severity for problem in problems}
+    order: tuple[Severity, ...] = ("impossible", "pointless", "note")
+    return next((severity for severity in order if severity in found), None)
+
+
+def _kind(layer: str) -> str:
+    plain = layer.rpartition(".")[2]
+    if "Conv" in plain:
+        return "conv"
+    if plain in _PRODUCTS:
+        return "product"
+    if plain in _RECURRENT:
+        return "recurrent"
+    return "" if plain in _LIGHT else "other"
