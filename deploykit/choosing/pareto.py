@@ -48,13 +48,22 @@ def cost_of(name: str) -> _Cost:
     return COSTS[name]
 
 
-def beats(one: Result, other: Result, cost: str = "latency") -> bool:
-    """Whether ``one`` is surely better on one axis and, by estimate, no worse on the other."""
+def beats(one: Result, other: Result, cost: str = "latency", *, margin: float | None = None) -> bool:
+    """Whether ``one`` is surely better on one axis and, by estimate, no worse on the other.
+
+    Args:
+        one: A row.
+        other: Another one.
+        cost: Name of the cost.
+        margin: ``one`` must surely be cheaper by this share, whatever its quality.
+    """
     first, second = cost_of(cost)(one), cost_of(cost)(other)
     if first is None or second is None or one.measurement is None or other.measurement is None:
         return False
     good, bad = one.measurement.score.drop, other.measurement.score.drop
     surely_cheaper = first.high < second.low
+    if margin is not None:
+        return first.high * (1 + margin) < second.low and good.value <= bad.value
     surely_better = good.high < bad.low
     return (surely_cheaper and good.value <= bad.value) or (surely_better and first.value <= second.value)
 

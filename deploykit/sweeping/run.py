@@ -138,6 +138,7 @@ def start_sweep(
     launches: int = 10,
     max_drop: float | None = None,
     racing: bool = True,
+    adaptive: bool = True,
     progress: OnProgress | None = None,
 ) -> SweepHandle:
     """Start a sweep in the background and return at once; see `sweep` for the arguments.
@@ -155,6 +156,7 @@ def start_sweep(
         launches: See `sweep`.
         max_drop: See `sweep`.
         racing: See `sweep`.
+        adaptive: See `sweep`.
         progress: Called on every change, from another thread.
 
     Returns:
@@ -174,7 +176,9 @@ def start_sweep(
     space = Space.of(space)
     checked = Dataset.of(data).check(model)
     limits = Limits(timeout, int(memory * 1e9))
-    settings = Settings(metric, engine, seed, limits, Protocol(launches), max_drop, racing)
+    settings = Settings(
+        metric, engine, seed, limits, Protocol(launches, adaptive=adaptive, max_drop=max_drop), max_drop, racing
+    )
     opened = Store(store, create=True)
     handle = SweepHandle(model, checked, space, opened, settings, progress)
     handle.begin()
@@ -195,6 +199,7 @@ def sweep(
     launches: int = 10,
     max_drop: float | None = None,
     racing: bool = True,
+    adaptive: bool = True,
     progress: OnProgress | None = None,
 ) -> Report:
     """Build, evaluate and time every candidate of a space; resumes what an earlier sweep on the store has finished.
@@ -218,6 +223,8 @@ def sweep(
         max_drop: Loss above which no candidate is wanted, in the metric's units as in ``Report.best``. Candidates that
             surely lose more are stopped before all of the data were used, and are not timed. None: all are measured.
         racing: Whether ``max_drop`` may stop candidates early; without it they are evaluated on all of the data.
+        adaptive: Whether candidates that after three launches are surely slower than another one, and by estimate no
+            better, get no more launches: their rows say "screened". Without it all get all launches.
         progress: Called on every change, from another thread; None: a bar in a terminal, lines elsewhere.
 
     Raises:
@@ -229,7 +236,8 @@ def sweep(
     with automatic(progress) as shown:
         handle = start_sweep(
             model, data, space, store=store, metric=metric, engine=engine, seed=seed, timeout=timeout, memory=memory,
-            launches=launches, max_drop=max_drop, racing=racing, progress=shown,
+            launches=launches, max_drop=max_drop, racing=racing,
+            adaptive=adaptive, progress=shown,
         )  # fmt: skip
         try:
             while handle.running:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from deploykit.choosing.pareto import beats
 from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import CandidateError, from_json
@@ -20,7 +21,11 @@ from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.state import State
 
 #: Raised when what a launch does changes.
-_PROTOCOL = 1
+_PROTOCOL = 2
+#: Launches of the screen.
+_SCREEN = 3
+#: How much faster another candidate must surely be to end the launches of one after the screen.
+_SCREEN_MARGIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -31,11 +36,20 @@ class Protocol:
         launches: Launches of every session.
         rounds: Blocks in each launch.
         budget_s: While the noise floor is too high, launches are added up to twice their number within this time.
+        adaptive: Whether candidates that are far from the front after a few launches get no more of them.
+        max_drop: Loss above which no candidate is wanted, None when there is no limit.
     """
 
     launches: int = 10
     rounds: int = 5
     budget_s: float = 60.0
+    adaptive: bool = True
+    max_drop: float | None = None
+
+    @property
+    def screen(self) -> int:
+        """Launches after which the budget goes to the front; 0: all candidates get all launches."""
+        return _SCREEN if self.adaptive and self.launches >= 2 * _SCREEN else 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +72,21 @@ class Ready:
         return self.planned.candidate.target
 
 
+@dataclass
+class _Group:
+    """Candidates timed together.
+
+    Attributes:
+        members: Byte-identical candidates on one target, together.
+        series: Name of their launches in the store.
+        launches: Finished ones.
+    """
+
+    members: list[list[Ready]]
+    series: str
+    launches: list[Launch]
+
+
 class TimingStage:
     """Times candidates in groups, each with the baseline and its clone.
 
@@ -77,63 +106,130 @@ class TimingStage:
         self._baseline = baseline
 
     def run(self, ready: list[Ready], pause: Callable[[], None]) -> None:
-        """Time all candidates that have no latency yet.
+        """Time all candidates that have no latency yet: all of them shortly, then those near the front.
 
         Raises:
             Cancelled: The user cancelled; finished launches are kept.
         """
-        twins: dict[tuple[str, Target], list[Ready]] = {}
-        for item in ready:
-            twins.setdefault((item.built.digest, item.target), []).append(item)
-        groups: dict[str, list[list[Ready]]] = {}
-        new: list[list[Ready]] = []
-        for same in twins.values():
-            record = self._workshop.store.record("timed", self._measurement_key(same[0], self._facts(same)))
-            if record is None:
-                new.append(same)
-            else:
-                groups.setdefault(record["series"], []).append(same)
-        for series, members in groups.items():
-            self._report(self._launches(series), members, final=True)
+        new = self._known(ready)
         hardware: dict[str, list[list[Ready]]] = {}
         for same in new:
             hardware.setdefault(json_digest(self._facts(same)), []).append(same)
+        screen = self._protocol.screen
         chunks = [chunk for alike in hardware.values() for chunk in _batched(alike)]
-        self._state.expect("launch", self._protocol.launches * len(chunks))
-        for chunk in chunks:
-            self._group(list(chunk), pause)
+        self._state.expect("launch", screen * len(chunks) + (self._protocol.launches - screen) * len(hardware))
+        screened = [self._group(chunk, "screen") for chunk in chunks] if screen else []
+        for group in screened:
+            self._fill(group, screen, pause)
+            self._report(group.launches, group.members, final=False)
+        earlier = [launch for group in screened for launch in group.launches]
+        kept = new
+        if screen:
+            alive = [same for same in new if self._state.row(same[0].planned.key).status != "failed"]
+            kept = [same for same in alive if not self._hopeless(same[0])]
+        for group in screened:
+            out = [same for same in group.members if same not in kept]
+            self._report(group.launches, out, final=True, screened=True)
+            self._record(group, [], out, screened_out=True)
+        self._finish(kept, earlier, screened, pause)
 
-    def _group(self, members: list[list[Ready]], pause: Callable[[], None]) -> None:
-        entries = self._entries([same[0] for same in members])
+    def _finish(
+        self, kept: list[list[Ready]], earlier: list[Launch], screened: list[_Group], pause: Callable[[], None]
+    ) -> None:
+        """The rest of the launches for those that were kept."""
+        hardware: dict[str, list[list[Ready]]] = {}
+        for same in kept:
+            hardware.setdefault(json_digest(self._facts(same)), []).append(same)
+        groups = [self._group(chunk, "") for alike in hardware.values() for chunk in _batched(alike)]
+        left = self._protocol.launches - self._protocol.screen
+        self._state.expect("launch", left * (len(groups) - len(hardware)))
+        for group in groups:
+            self._fill(group, left, pause, earlier)
+            self._report([*earlier, *group.launches], group.members, final=True)
+            self._record(group, screened, group.members, screened_out=False)
+
+    def _known(self, ready: list[Ready]) -> list[list[Ready]]:
+        """Report what is in the store; the rest, byte-identical ones together."""
+        twins: dict[tuple[str, Target], list[Ready]] = {}
+        for item in ready:
+            twins.setdefault((item.built.digest, item.target), []).append(item)
+        known: dict[tuple[tuple[str, ...], bool], list[list[Ready]]] = {}
+        new: list[list[Ready]] = []
+        for same in twins.values():
+            record = self._workshop.store.record("timed", self._measurement_key(same[0], self._facts(same)))
+            if record is None or (record["screened"] and not self._protocol.screen):
+                new.append(same)
+            else:
+                known.setdefault((tuple(record["series"]), record["screened"]), []).append(same)
+        for (series, screened), members in known.items():
+            launches = [launch for name in series for launch in self._launches(name)]
+            self._report(launches, members, final=True, screened=screened)
+        return new
+
+    def _record(self, group: _Group, screened: list[_Group], members: list[list[Ready]], *, screened_out: bool) -> None:
+        """Commit which launches tell the latency of members."""
+        for same in members:
+            if self._state.row(same[0].planned.key).status == "measured":
+                key = self._measurement_key(same[0], self._facts(same))
+                series = [g.series for g in screened if same in g.members] + [group.series]
+                self._workshop.store.put_record("timed", key, {"series": series, "screened": screened_out})
+
+    def _hopeless(self, item: Ready) -> bool:
+        """Whether more launches would not bring a candidate to the front.
+
+        Another one is surely faster by more than a tenth and by estimate no less accurate, or it surely loses more than
+        the sweep allows.
+        """
+        row = self._state.row(item.planned.key)
+        if row.measurement is None or row.measurement.latency is None or _key(item) == _key(self._baseline):
+            return False
+        limit = self._protocol.max_drop
+        if limit is not None and row.measurement.score.drop.low > limit:
+            return True
+        return any(
+            beats(other, row, margin=_SCREEN_MARGIN)
+            for other in self._state.rows
+            if other.key != row.key and other.status != "failed"
+        )
+
+    def _group(self, members: list[list[Ready]], phase: str) -> _Group:
         facts = self._facts(members[0])
         keys = sorted(self._measurement_key(same[0], facts) for same in members)
-        series = json_digest([keys, self._measurement_key(self._baseline, facts), self._protocol.rounds])
-        done = self._launches(series)
-        for launch in done[: self._protocol.launches]:
+        series = json_digest([keys, self._measurement_key(self._baseline, facts), self._protocol.rounds, phase])
+        return _Group(members, series, self._launches(series))
+
+    def _fill(
+        self, group: _Group, wanted: int, pause: Callable[[], None], earlier: Sequence[Launch] | None = None
+    ) -> None:
+        """Launch until a group has the launches that are wanted, and some more while the host is noisy.
+
+        Args:
+            group: The sessions.
+            wanted: How many launches.
+            pause: See `run`.
+            earlier: Launches of the same candidates in other groups, when these are the last ones; None for a screen.
+        """
+        done = group.launches
+        for _launch in done[:wanted]:
             self._state.finish("launch", None)
-            del launch
-        spent, limit = sum(launch.seconds for launch in done), self._protocol.launches
+        limit, spent = wanted, sum(launch.seconds for launch in done)
         while len(done) < limit:
             pause()
+            entries = self._entries([s[0] for s in group.members if not _failed(s[0], done)])
             self._state.say("latency", f"timing {len(entries)} sessions · launch {len(done) + 1} of {limit}")
             started = time.monotonic()
             launch = self._timer.launch(len(done), entries, lambda words: self._state.say("latency", words))
-            self._workshop.store.put_launch(series, launch.index, launch)
+            self._workshop.store.put_launch(group.series, launch.index, launch)
             done.append(launch)
             spent += launch.seconds
             self._state.finish("launch", time.monotonic() - started)
-            last = len(done) >= limit
-            if last and not steady(done) and limit < 2 * self._protocol.launches and self._affordable(spent, done):
-                limit, last = limit + 1, False
+            everything = [*(earlier or ()), *done]
+            noisy = earlier is not None and len(done) >= limit and not steady(everything)
+            if noisy and limit < 2 * self._protocol.launches and self._affordable(spent, done):
+                limit += 1
                 self._state.expect("launch", 1)
-            if last or len(done) > 1:
-                self._report(done, members, final=last)
-        if len(done) >= limit:
-            self._report(done, members, final=True)
-        for same in members:
-            if self._state.row(same[0].planned.key).status == "measured":
-                key = self._measurement_key(same[0], facts)
-                self._workshop.store.put_record("timed", key, {"series": series, "entry": _key(same[0])})
+            if len(everything) > 1:
+                self._report(everything, group.members, final=False)
 
     def _affordable(self, spent: float, done: list[Launch]) -> bool:
         return spent + spent / len(done) <= self._protocol.budget_s
@@ -160,7 +256,9 @@ class TimingStage:
         reads = self._workshop.files(path)
         return Entry(key, str(path), format_name, item.target, runtime.group, reads)
 
-    def _report(self, launches: list[Launch], members: list[list[Ready]], *, final: bool) -> None:
+    def _report(
+        self, launches: Sequence[Launch], members: list[list[Ready]], *, final: bool, screened: bool = False
+    ) -> None:
         own = _key(self._baseline)
         names = {_key(s[0]): BASELINE if _key(s[0]) == own else _key(s[0]) for s in members}
         references: dict[str, str | None] = {}
@@ -171,11 +269,13 @@ class TimingStage:
             key = BASELINE if key == own else key
             references[name] = None if key == name else key
         found = latencies(launches, references)
+        if screened:
+            found = {k: replace(v, flags=(*v.flags, "screened")) for k, v in found.items()}
         for same in members:
             self._put(same, names[_key(same[0])], launches, found, final=final)
 
     def _put(
-        self, same: list[Ready], name: str, launches: list[Launch], found: dict[str, Latency], *, final: bool
+        self, same: list[Ready], name: str, launches: Sequence[Launch], found: dict[str, Latency], *, final: bool
     ) -> None:
         series = [s for launch in launches if (s := launch.series.get(name)) is not None]
         error = next((s.error for s in series if s.error is not None), None)
@@ -209,6 +309,11 @@ def measurement_key(artifact: str, target: Target, data: str, facts: dict[str, A
 
 def _key(item: Ready) -> str:
     return json_digest([item.built.digest, item.target.to_json()])[:12]
+
+
+def _failed(item: Ready, done: list[Launch]) -> bool:
+    series = [launch.series.get(_key(item)) for launch in done]
+    return any(s is not None and s.error is not None for s in series)
 
 
 def _batched(items: list[list[Ready]]) -> list[list[list[Ready]]]:
