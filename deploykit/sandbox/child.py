@@ -12,17 +12,22 @@ import gc
 import importlib
 import os
 import queue
+import select
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from deploykit.core import errors
 from deploykit.core.serial import parse
-from deploykit.sandbox.task import PRELOAD, TASKS, resolve
+from deploykit.sandbox.task import LATER, PRELOAD, TASKS, resolve
 from deploykit.sandbox.wire import Wire
+
+#: A parent that was asked nothing for so long has nothing to do.
+_IDLE_S = 0.2
 
 
 def quiet() -> None:
@@ -37,9 +42,16 @@ def preload(group: str) -> None:
     """Import what the group's children need; packages that are not installed are passed over."""
     modules, environment = PRELOAD[group]
     os.environ.update(environment)
-    for module in (*modules, *TASKS):
+    _import([*modules, *TASKS])
+
+
+def _import(modules: Iterable[str]) -> None:
+    for module in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+    # What was imported is never collected: children share its pages instead of copying them.
+    gc.collect()
+    gc.freeze()
 
 
 def run_tasks(wire: Wire, own_log: str) -> None:
@@ -114,10 +126,16 @@ def _detach_input() -> int:
     return copy
 
 
-def serve_forks(control: socket.socket, log: str) -> None:
-    """Fork a child for each request; ends, with all children, when the driver closes ``control``."""
+def serve_forks(control: socket.socket, log: str, later: Iterable[str] = ()) -> None:
+    """Fork a child for each request, and import ``later`` while there is none.
+
+    Ends, with all children, when the driver closes ``control``.
+    """
     children: set[int] = set()
+    waiting = list(later)
     while True:
+        while waiting and not select.select([control], [], [], _IDLE_S)[0]:
+            _import([waiting.pop(0)])
         try:
             message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 1)
         except OSError:
@@ -163,11 +181,8 @@ def main() -> None:
         control = socket.socket(fileno=_detach_input())
         _redirect(log)
         preload(group)
-        # What was imported is never collected: children share its pages instead of copying them.
-        gc.collect()
-        gc.freeze()
         control.sendall(b"r")
-        serve_forks(control, log)
+        serve_forks(control, log, LATER.get(group, ()))
     else:
         reader, writer = os.fdopen(_detach_input(), "rb"), os.fdopen(os.dup(1), "wb")
         _redirect(log)

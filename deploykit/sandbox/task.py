@@ -26,6 +26,11 @@ PRELOAD: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     ),
 }
 
+#: What the parent of a group imports when it has nothing to do: only some tasks need it, and nobody should wait for it.
+LATER: dict[str, tuple[str, ...]] = {
+    "light": ("onnxruntime.quantization", "sympy", "onnxruntime.tools.symbolic_shape_infer"),
+}
+
 #: Passed to every task function: reports (done, total, words).
 Report = Callable[[float, float, str], None]
 

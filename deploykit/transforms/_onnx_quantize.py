@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from deploykit.core.errors import SettingError, UnsupportedModelError
-from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
 from deploykit.transforms import _onnx_stages
@@ -82,14 +81,13 @@ def write(job: TransformJob, types: Iterable[str], quantizer: Callable[[Any, lis
         CandidateError: The quantizer failed.
         UnsupportedModelError: It found nothing to quantize.
     """
-    onnx = require("onnx", "")
     model = _onnx_stages.graph(job.source)
     names, kinds = _excluded(job["exclude"], model.graph.node)
     with _onnx_stages.failures("quantize"):
         made = quantizer(model, names, [t for t in types if t not in kinds])
         made.quantize_model()
         made.model.save_model_to_file(str(job.target), False)
-    counts = operators(onnx.load(str(job.target), load_external_data=False).graph)
+    counts = operators(made.model.model.graph)
     if not counts.get("quantized"):
         job.target.unlink()
         raise UnsupportedModelError(

@@ -76,6 +76,7 @@ class _Ranges(Stage):
             calibrator = calibrate.create_calibrator(
                 path, operator_types(), augmented_model_path=str(augmented), calibrate_method=method
             )
+            calibrator.infer_session = _session(augmented)
             # One batch at a time: otherwise the outputs of all layers of all batches are kept.
             for batch in _calibration.counted(job, batches):
                 calibrator.collect_data(_One(batch))
@@ -165,6 +166,15 @@ def _batches(job: TransformJob, label: str) -> Sequence[dict[str, NDArray[Any]]]
     arrays = _calibration.examples(job, label, dtypes)
     free = min(_BATCH, len(next(iter(arrays.values()))))
     return _calibration.equal_batches(arrays, max(fixed, default=free))
+
+
+def _session(path: Path) -> Any:
+    """A session of one thread, as a sweep has one process for each core; its own would spin on all of them."""
+    ort = require("onnxruntime", "")
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class _One:
