@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from deploykit.serving.server import serve
     from deploykit.sweeping.build import build
     from deploykit.sweeping.clean import clean
-    from deploykit.sweeping.plan import plan
+    from deploykit.sweeping.planning import plan
     from deploykit.sweeping.run import start_sweep, sweep
 
 __all__ = [
@@ -79,7 +79,7 @@ _HOMES = {
     "doctor": "deploykit.measuring.doctor",
     "export": "deploykit.exporters._export",
     "load": "deploykit.loading._load",
-    "plan": "deploykit.sweeping.plan",
+    "plan": "deploykit.sweeping.planning",
     "serve": "deploykit.serving.server",
     "start_sweep": "deploykit.sweeping.run",
     "sweep": "deploykit.sweeping.run",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,12 +18,15 @@ from deploykit.sandbox.task import Task, resolve
 _MOST = 4
 
 
+def slots() -> int:
+    """Tasks that run at once on this machine."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(_MOST, cores))
+
+
 class _LocalRunning(Running):
     def __init__(self, cancel: threading.Event) -> None:
-        import os
-
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.slots = max(1, min(_MOST, cores))
+        self.slots = slots()
         self.cancel = cancel
         self._pool = ThreadPoolExecutor(self.slots, thread_name_prefix="deploykit-task")
         self._single = ThreadPoolExecutor(1, thread_name_prefix="deploykit-exclusive")
@@ -84,7 +88,7 @@ class Local(Engine):
     label = "this machine"
     help = "Child processes of this machine, one task for each core."
 
-    def start(self, address: str, cancel: threading.Event) -> Running:
+    def start(self, address: Any, cancel: threading.Event) -> Running:
         """Begin to work; there is no address."""
         return _LocalRunning(cancel)
 

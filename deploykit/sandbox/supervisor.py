@@ -36,6 +36,8 @@ _WATCH_S = 0.2
 _START_S = 180.0
 #: How long a child that has hung up may take to end before it is killed.
 _END_S = 5.0
+#: A wait for imports that is longer than this is one.
+_WAITED_S = 0.01
 
 OnReport = Callable[[float, float, str], None]
 
@@ -199,14 +201,20 @@ class _ForkParent:
         )
         theirs.close()
         self._ready = False
+        self._began = time.monotonic()
+        #: How long its imports took; 0 while that is not known.
+        self.start_s = 0.0
 
     def child(self) -> Child:
         ours, theirs = socket.socketpair()
         with self._lock, theirs:
             if not self._ready:
                 self._control.settimeout(_START_S)
+                waited = time.monotonic()
                 self._receive(1)
                 self._ready = True
+                if time.monotonic() - waited > _WAITED_S:  # else it was ready before, nobody knows for how long
+                    self.start_s = time.monotonic() - self._began
             try:
                 socket.send_fds(self._control, [dump({"fork": 1})], [theirs.fileno()])
             except OSError as error:
@@ -337,6 +345,11 @@ class Supervisor:
         with self.lease(task.group) as child:
             return child.call(task, on_report, cancel)
 
+    def start_seconds(self) -> dict[str, float]:
+        """How long the imports of the groups in use took; 0 where nobody had to wait for them."""
+        with self._lock:
+            return {group: parent.start_s for group, parent in self._parents.items() if parent.alive}
+
     def drain(self) -> None:
         """End the idle children (their parents stay)."""
         with self._lock:
@@ -375,6 +388,11 @@ def resident_bytes(pid: int) -> int:
         return int(psutil.Process(pid).memory_info().rss)
     except psutil.Error:
         return 0
+
+
+def warm_groups() -> frozenset[str]:
+    """Import groups that the shared supervisor has started; starts nothing."""
+    return frozenset(_shared.start_seconds()) if _shared is not None else frozenset()
 
 
 _shared: Supervisor | None = None

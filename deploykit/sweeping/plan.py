@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import math
+import platform
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from deploykit.core.candidate import Candidate, Recipe, Target
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
+from deploykit.core.problem import Effect, Facts, Problem, Severity
 from deploykit.core.serial import Plain
 from deploykit.core.space import Refine, Space
+from deploykit.measuring.environment import core_count, cpu_features
 from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sweeping.history import How
 from deploykit.sweeping.routes import BuildStep, Impossible, Routes
 from deploykit.transforms._contract import TRANSFORMS
 
 #: Share of examples whose answer a mild change flips, for the estimate of what the data can resolve.
-_TYPICAL_FLIPS = 0.02
+TYPICAL_FLIPS = 0.02
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,50 @@ class LeftOut(Plain):
 
 
 @dataclass(frozen=True)
+class Remark(Plain):
+    """What is known of a candidate before it is built.
+
+    Attributes:
+        key: The candidate's key.
+        label: Recipe and target in words.
+        severity: ``"pointless"``: it will not be faster or better than what is cheaper; ``"note"``: worth knowing.
+        reason: Why.
+    """
+
+    key: str
+    label: str
+    severity: Severity
+    reason: str
+
+
+@dataclass(frozen=True)
+class Expected(Plain):
+    """What a sweep will take. Work that the store already holds is not counted.
+
+    Attributes:
+        seconds: Expected wall-clock time.
+        low: Lower end of a rough range.
+        high: Upper end of it.
+        stages: The same by stage: ``build``, ``accuracy``, ``latency``; start-up of processes is part of the first.
+        known_from: What most of it rests on: durations of this model here, of other models here, or typical ones.
+        steps: Build steps to do.
+        evaluations: Evaluations to do.
+        sessions: Sessions of each launch, baselines and their clones included.
+        disk_bytes: Growth of the store.
+    """
+
+    seconds: float
+    low: float
+    high: float
+    stages: dict[str, float]
+    known_from: How
+    steps: int
+    evaluations: int
+    sessions: int
+    disk_bytes: int
+
+
+@dataclass(frozen=True)
 class Plan(Plain):
     """What would run.
 
@@ -69,8 +116,14 @@ class Plan(Plain):
         left_out: Combinations that cannot be built, with the reason.
         duplicates: How many combinations were the same as another one.
         refine: Second round, planned when the first is measured.
-        resolves: Half-width, as a share, to which the evaluation split can typically tell an accuracy change.
+        resolves: Half-width, as a share, to which the evaluation split can tell an accuracy change; 0 when the labels
+            are no classes.
         evaluation_examples: Size of the evaluation split.
+        remarks: What is known of candidates that are kept, and plainly said before the work.
+        flips: Share of examples whose answer a candidate changes, which ``resolves`` rests on.
+        flips_measured: Whether ``flips`` was measured on earlier candidates in the store, or is a typical value.
+        max_drop: Largest loss the user allows, None when that was not said.
+        expected: What it will take, None when nobody asked.
     """
 
     candidates: tuple[Planned, ...]
@@ -81,49 +134,53 @@ class Plan(Plain):
     refine: Refine = field(default_factory=Refine)
     resolves: float = 0.0
     evaluation_examples: int = 0
+    remarks: tuple[Remark, ...] = ()
+    flips: float = TYPICAL_FLIPS
+    flips_measured: bool = False
+    max_drop: float | None = None
+    expected: Expected | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Expected wall-clock time; 0 when nobody asked."""
+        return self.expected.seconds if self.expected else 0.0
+
+    @property
+    def disk_bytes(self) -> int:
+        """Expected growth of the store; 0 when nobody asked."""
+        return self.expected.disk_bytes if self.expected else 0
+
+    @property
+    def pointless(self) -> tuple[Remark, ...]:
+        """Candidates that will not be faster or better than what is cheaper."""
+        return tuple(r for r in self.remarks if r.severity == "pointless")
+
+    @property
+    def examples_needed(self) -> int:
+        """Evaluation examples that would confirm ``max_drop``; 0 when that cannot be told."""
+        return math.ceil(1.96**2 * self.flips / self.max_drop**2) if self.max_drop and self.resolves else 0
 
     def __str__(self) -> str:
-        shared = sum(len(c.steps) for c in self.candidates) - len(self.steps)
-        lines = [
-            f"{len(self.candidates)} candidates, {len(self.steps)} build steps ({shared} shared), "
-            f"{len(self.left_out)} combinations left out, {self.duplicates} duplicates merged",
-            f"{self.evaluation_examples:,} evaluation examples typically resolve an accuracy change of "
-            f"about ±{100 * self.resolves:.2f} pp",
-        ]
-        if self.refine.top:
-            threads = ", ".join(map(str, self.refine.threads))
-            lines.append(f"then the best {self.refine.top} again with {threads} threads")
-        lines += [f"  {c.key}  {c.label} on {c.candidate.target}" for c in self.candidates]
-        lines += [f"  left out: {o.label}: {o.reason}" for o in self.left_out]
-        return "\n".join(lines)
+        from deploykit.sweeping.plan_text import text
 
+        return text(self)
 
-def plan(model: Model, data: Any, space: Space | str | Path = "quick", *, seed: int = 0) -> Plan:
-    """What a sweep of ``space`` would run, and what it cannot.
+    def _repr_html_(self) -> str:
+        from deploykit.sweeping.plan_text import html
 
-    Args:
-        model: From ``dk.load``.
-        data: A Dataset or a pair (x, y).
-        space: A space, the name of a preset, or the path of a saved space.
-        seed: Seed of the transforms.
-
-    Raises:
-        SettingError: The space names an unknown technique, runtime, parameter, or a bad value.
-        DatasetError: The data do not fit the model.
-    """
-    data = Dataset.of(data).check(model)
-    space = Space.of(space)
-    return make(model, data, space, seed)
+        return html(self)
 
 
 def make(model: Model, data: Dataset, space: Space, seed: int) -> Plan:
-    """`plan` for data that have been checked."""
+    """What a sweep would run on data that have been checked; `deploykit.sweeping.planning.plan` says what it takes."""
     routes = Routes(model, data, seed)
+    judge = _Judge(model, data)
     targets = space.targets or _all_targets(model)
     found: dict[tuple[Any, ...], Planned] = {}
     steps: dict[str, BuildStep] = {}
     left_out: dict[str, LeftOut] = {}
     duplicates = 0
+    remarks: list[Remark] = []
     for candidate in space.candidates(targets):
         _check_target(candidate.target)
         runtime = RUNTIMES.get(candidate.target.runtime)
@@ -132,12 +189,18 @@ def make(model: Model, data: Dataset, space: Space, seed: int) -> Plan:
             label = f"{describe(candidate.recipe)} on {runtime.label}"
             left_out.setdefault(label, LeftOut(label, route.reason))
             continue
-        planned = _planned(candidate, route, model)
+        problems = judge.problems(route, candidate.target)
+        if impossible := [p.reason for p in problems if p.severity == "impossible"]:
+            label = f"{describe(candidate.recipe)} on {_where(candidate.target)}"
+            left_out.setdefault(label, LeftOut(label, "; ".join(impossible)))
+            continue
         identity = (route[-1].key if route else "", candidate.target)
         if identity in found:
             duplicates += 1
             continue
-        found[identity] = planned
+        planned = found[identity] = _planned(candidate, route, model)
+        label = f"{planned.label} on {_where(candidate.target)}"
+        remarks += [Remark(planned.key, label, p.severity, p.reason) for p in problems]
         steps.update({s.key: s for s in route})
     candidates = tuple(found.values())
     count = len(data.splits["evaluation"])
@@ -148,9 +211,54 @@ def make(model: Model, data: Dataset, space: Space, seed: int) -> Plan:
         tuple(left_out.values()),
         duplicates,
         space.refine,
-        1.96 * math.sqrt(_TYPICAL_FLIPS / count),
+        half_width(TYPICAL_FLIPS, count) if _classes(data) else 0.0,
         count,
+        tuple(remarks),
     )
+
+
+def half_width(flips: float, examples: int) -> float:
+    """Half-width of the paired 95 % interval of an accuracy change when so large a share of answers flips."""
+    return 1.96 * math.sqrt(flips / max(1, examples))
+
+
+class _Judge:
+    """What adapters say against combinations, asked once for each that differs."""
+
+    def __init__(self, model: Model, data: Dataset) -> None:
+        count = min(data.calibration_size, len(data.splits["train"]))
+        self._facts = Facts(model, count, platform.machine(), cpu_features(), core_count())
+        self._variants: dict[str, tuple[tuple[Problem, ...], frozenset[Effect]]] = {}
+        self._runtimes: dict[tuple[Target, frozenset[Effect]], tuple[Problem, ...]] = {}
+
+    def problems(self, route: tuple[BuildStep, ...], target: Target) -> list[Problem]:
+        """All of a route and its target, each reason once."""
+        found: list[Problem] = []
+        effects: frozenset[Effect] = frozenset()
+        for step in route:
+            if step.kind != "transform":
+                continue
+            if step.key not in self._variants:
+                variant = TRANSFORMS.get(step.adapter).variant(step.variant)
+                problems = tuple(variant.problems(step.parameters, self._facts))
+                self._variants[step.key] = problems, variant.effects(step.parameters)
+            found += self._variants[step.key][0]
+            effects |= self._variants[step.key][1]
+        if (target, effects) not in self._runtimes:
+            runtime = RUNTIMES.get(target.runtime)
+            self._runtimes[target, effects] = tuple(runtime.problems(target, effects, self._facts))
+        return list(dict.fromkeys([*found, *self._runtimes[target, effects]]))
+
+
+def _where(target: Target) -> str:
+    plain = target == Target(target.runtime)
+    return RUNTIMES.get(target.runtime).label if plain else str(target)
+
+
+def _classes(data: Dataset) -> bool:
+    """Whether answers are right or wrong: labels are classes, or there are none and top-1 agreement is what counts."""
+    labels = data.labels()
+    return labels is None or labels.dtype.kind in "iub"
 
 
 def describe(recipe: Recipe) -> str:

@@ -1,0 +1,142 @@
+"""What the durations of a sweep's work depend on, how long the rest of it will take, and how long it has taken."""
+
+from __future__ import annotations
+
+import statistics
+import threading
+from collections.abc import Iterable, Mapping
+
+from deploykit.core.candidate import Target
+from deploykit.core.dataset import Dataset
+from deploykit.core.digest import json_digest
+from deploykit.core.model import Model
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sweeping.history import History, Kind, Recorder, Unit
+from deploykit.sweeping.routes import BuildStep
+from deploykit.transforms._contract import TRANSFORMS
+
+
+class Units:
+    """Units of work of one model and its data.
+
+    Args:
+        model: The model as given.
+        data: The data.
+    """
+
+    def __init__(self, model: Model, data: Dataset) -> None:
+        self._model = model
+        sizes = {name: len(split) for name, split in data.splits.items()}
+        self._evaluated = sizes.get("evaluation", 0) + sizes.get("test", 0)
+        self._train = sizes.get("train", 0)
+        self._calibration = min(data.calibration_size, self._train)
+
+    def start(self, group: str) -> Unit:
+        """Importing a group's frameworks."""
+        return Unit("start", group, group)
+
+    def step(self, step: BuildStep | None) -> Unit:
+        """A build step; None: reading the model as given."""
+        if step is None:
+            return self._unit("step", "given", "light")
+        name = "/".join(filter(None, (step.adapter, step.variant))) if not step.stage else step.stage
+        settings = json_digest(step.parameters)[:8] if step.parameters else ""
+        examples = 0
+        if step.stage:
+            examples = self._calibration if step.needs_data else 0
+        elif step.needs_data:
+            variant = TRANSFORMS.get(step.adapter).variant(step.variant)
+            examples = variant.examples(step.parameters, self._calibration, self._train)
+        return self._unit("step", name, step.group, settings, examples)
+
+    def evaluation(self, target: Target) -> Unit:
+        """All examples on a runtime's device."""
+        runtime = RUNTIMES.get(target.runtime)
+        settings = "" if target.device == "cpu" else target.device
+        return self._unit("evaluation", runtime.name, runtime.group, settings, self._evaluated)
+
+    def session(self, target: Target) -> Unit:
+        """One session in one launch."""
+        runtime = RUNTIMES.get(target.runtime)
+        plain = target.device == "cpu" and target.batch_size == 1
+        settings = "" if plain else f"{target.device} {target.batch_size}"
+        return self._unit("session", runtime.name, runtime.group, settings)
+
+    def launches(self, *, screened: bool) -> Unit:
+        """How many sessions are timed, as a ratio to the ones that were planned."""
+        name = "screened" if screened else "full"
+        return self._unit("launches", name, name)
+
+    def _unit(self, kind: Kind, name: str, group: str, settings: str = "", examples: int = 0) -> Unit:
+        model = self._model
+        return Unit(kind, name, group, settings, model.digest[:12], model.parameter_count, examples)
+
+
+class Durations:
+    """Expects, watches and remembers the work of one sweep. Thread-safe.
+
+    Args:
+        units: Units of the sweep's model and data.
+        history: What is known from earlier sweeps; None: nothing.
+    """
+
+    def __init__(self, units: Units, history: History | None = None) -> None:
+        self.units = units
+        self._history = history or History()
+        self._recorder = Recorder()
+        self._lock = threading.Lock()
+        self._left: dict[str, Unit] = {}
+        self._seen: dict[tuple[str, str], list[float]] = {}
+
+    def expect(self, identity: str, unit: Unit) -> None:
+        """A unit is to be done."""
+        with self._lock:
+            self._left[identity] = unit
+
+    def finish(self, identity: str, seconds: float | None = None, size_bytes: int = 0) -> None:
+        """A unit is done; ``seconds`` is None when it was found finished, or given up."""
+        with self._lock:
+            unit = self._left.pop(identity, None)
+            if unit is not None and seconds is not None:
+                self._note(unit, seconds, size_bytes)
+
+    def note(self, unit: Unit, seconds: float) -> None:
+        """Remember a unit that was not expected by name."""
+        with self._lock:
+            self._note(unit, seconds)
+
+    def _note(self, unit: Unit, seconds: float, size_bytes: int = 0) -> None:
+        self._seen.setdefault((unit.kind, unit.name), []).append(seconds)
+        self._recorder.note(unit, seconds, size_bytes)
+
+    def seconds(self, unit: Unit) -> float:
+        """How long a unit takes: the median of this sweep's, else what earlier ones tell."""
+        seen = self._seen.get((unit.kind, unit.name))
+        return statistics.median(seen) if seen else self._history.expect(unit).seconds
+
+    def left(self) -> float:
+        """Seconds of build steps and evaluations that are still expected, one after the other."""
+        with self._lock:
+            return sum(self.seconds(unit) for unit in self._left.values())
+
+    def sessions(self, targets: Iterable[Target]) -> float:
+        """Seconds of one launch of these sessions."""
+        with self._lock:
+            return sum(self.seconds(self.units.session(target)) for target in targets)
+
+    def launched(self, took: Mapping[Target, list[float]], seconds: float) -> None:
+        """Remember a launch.
+
+        Args:
+            took: Seconds each session was worked on, by target; some of that is done two at a time.
+            seconds: Wall-clock time of the launch.
+        """
+        total = sum(sum(values) for values in took.values())
+        for target, values in took.items():
+            share = sum(values) / total if total else 1 / len(took)
+            self.note(self.units.session(target), seconds * share / len(values))
+
+    def save(self) -> None:
+        """Add what was done to the user's history."""
+        with self._lock:
+            self._recorder.save(self._history.path)

@@ -1,0 +1,247 @@
+"""How long a plan will take, and how much disk: a sweep played through with the durations that are known."""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from itertools import islice
+
+from deploykit.core.candidate import Target
+from deploykit.measuring.latency import GROUP_SIZE
+from deploykit.sweeping.building import Built
+from deploykit.sweeping.durations import Units
+from deploykit.sweeping.history import History, How, Unit
+from deploykit.sweeping.known import Known
+from deploykit.sweeping.plan import Expected, Plan, Planned
+from deploykit.sweeping.routes import BuildStep
+from deploykit.sweeping.timing import Protocol, useless_threads
+
+#: Relative error of an estimate, by how it is known.
+_ERROR: dict[How, float] = {"this model": 1.4, "other models": 2.0, "typical": 3.0}
+_HOWS: tuple[How, ...] = ("this model", "other models", "typical")
+#: What the driver and a process cost beside the work of a task.
+_OVERHEAD_S = 0.03
+#: Bytes of an artifact for each weight of the model, where nothing like it was made yet.
+_BYTES_A_WEIGHT, _BYTES_A_FILE = 5, 20_000
+#: Bytes the times of one session in one launch take in the store.
+_BYTES_A_SESSION = 4_000
+
+
+@dataclass
+class _Job:
+    seconds: float
+    stage: str
+    after: tuple[str, ...] = ()
+
+
+@dataclass
+class _Tally:
+    """Work found so far."""
+
+    jobs: dict[str, _Job] = field(default_factory=dict)
+    hows: dict[How, float] = field(default_factory=lambda: dict.fromkeys(_HOWS, 0.0))
+    disk_bytes: int = 0
+
+
+def expect(
+    plan: Plan,
+    units: Units,
+    history: History,
+    protocol: Protocol,
+    *,
+    known: Known | None,
+    slots: int,
+    warm: Iterable[str] = (),
+    new_data_bytes: int = 0,
+) -> Expected:
+    """What a plan will take.
+
+    Args:
+        plan: What would run.
+        units: Units of work of its model and data.
+        history: Durations.
+        protocol: How latency would be measured.
+        known: Finished work, None when there is none.
+        slots: Tasks that run at once.
+        warm: Import groups whose frameworks are imported already.
+        new_data_bytes: Size of the data as the store keeps them.
+    """
+    return _Estimate(plan, units, history, protocol, known, slots, frozenset(warm)).run(new_data_bytes)
+
+
+class _Estimate:
+    def __init__(
+        self, plan: Plan, units: Units, history: History, protocol: Protocol, known: Known | None, slots: int,
+        warm: frozenset[str],
+    ) -> None:  # fmt: skip
+        self._plan = plan
+        self._units = units
+        self._history = history
+        self._protocol = protocol
+        self._known = known
+        self._slots = slots
+        self._warm = warm
+        self._tally = _Tally()
+        self._built: dict[str, Built | None] = {}
+        self._dead: set[str] = set()
+        self._untimed: dict[tuple[str, Target], Planned] = {}
+
+    def run(self, new_data_bytes: int) -> Expected:
+        baseline = next(c for c in self._plan.candidates if c.key == self._plan.baseline)
+        self._add(baseline)
+        first = _makespan(self._tally.jobs, self._slots)
+        alone = dict.fromkeys(self._tally.jobs)
+        for planned in self._plan.candidates:
+            self._add(planned)
+        jobs = self._tally.jobs
+        rest = {
+            k: replace(job, after=tuple(a for a in job.after if a not in alone))
+            for k, job in jobs.items()
+            if k not in alone
+        }
+        wall = first + _makespan(rest, self._slots)
+        latency, sessions = self._latency(baseline)
+        work = sum(job.seconds for job in jobs.values())
+        stages = {
+            stage: wall * sum(j.seconds for j in jobs.values() if j.stage == stage) / work if work else 0.0
+            for stage in ("build", "accuracy")
+        }
+        stages["latency"] = latency
+        return self._expected(stages, sessions, new_data_bytes)
+
+    def _expected(self, stages: dict[str, float], sessions: int, new_data_bytes: int) -> Expected:
+        seconds, jobs, hows = sum(stages.values()), self._tally.jobs, self._tally.hows
+        total = sum(hows.values())
+        error = sum(_ERROR[how] * share for how, share in hows.items()) / total if total else 1.0
+        how: How = max(_HOWS, key=lambda h: hows[h]) if total else "this model"
+        kinds = Counter(identity.partition(" ")[0] for identity in jobs)
+        return Expected(
+            seconds, seconds / error, seconds * error, stages, how, kinds["step"], kinds["evaluation"], sessions,
+            self._tally.disk_bytes + new_data_bytes,
+        )  # fmt: skip
+
+    # -- build and accuracy -----------------------------------------------------------------------------------------
+
+    def _add(self, planned: Planned) -> None:
+        """The work of a candidate that is still to do and that no earlier one does."""
+        source, built = "", self._step("", None)
+        for key in planned.steps:
+            if source in self._dead:
+                self._dead.add(key)
+            else:
+                built = self._step(key, self._plan.steps[key], source)
+            source = key
+        if source in self._dead:
+            return
+        target = planned.candidate.target
+        if built is None or self._known is None or not self._known.evaluated(built, target):
+            unit = self._units.evaluation(target)
+            identity = f"evaluation {source} {target.runtime} {target.device}"
+            self._job(identity, unit, "accuracy", f"step {source}")
+        if built is None or self._known is None or not self._known.timed(built, target):
+            self._untimed.setdefault((built.digest if built else source, target), planned)
+
+    def _step(self, key: str, step: BuildStep | None, source: str = "") -> Built | None:
+        if key not in self._built:
+            known = self._known
+            self._built[key] = known.built(step) if known else None
+            if self._built[key] is None and known is not None and known.failed(step):
+                self._dead.add(key)
+            elif self._built[key] is None:
+                unit = self._units.step(step)
+                self._job(f"step {key}", unit, "build", *([f"step {source}"] if step else []))
+                if step is not None:
+                    self._tally.disk_bytes += self._history.size_bytes(unit) or (
+                        _BYTES_A_WEIGHT * unit.parameters + _BYTES_A_FILE
+                    )
+        return self._built[key]
+
+    def _job(self, identity: str, unit: Unit, stage: str, *after: str) -> None:
+        jobs = self._tally.jobs
+        if identity in jobs:
+            return
+        if unit.group not in self._warm and (start := f"start {unit.group}") not in jobs:
+            jobs[start] = _Job(self._guess(self._units.start(unit.group)), "build")
+        jobs[identity] = _Job(self._guess(unit) + _OVERHEAD_S, stage, (f"start {unit.group}", *after))
+        if unit.kind == "evaluation":
+            self._tally.disk_bytes += 40 * unit.examples + 200
+
+    def _guess(self, unit: Unit, times: float = 1.0) -> float:
+        guess = self._history.expect(unit)
+        self._tally.hows[guess.how] += guess.seconds * times
+        return guess.seconds
+
+    # -- latency ----------------------------------------------------------------------------------------------------
+
+    def _latency(self, baseline: Planned) -> tuple[float, int]:
+        """Seconds of the latency stage, and sessions in a launch."""
+        protocol = self._protocol
+        if not protocol.launches:
+            return 0.0, 0
+        first = [(t, not c.candidate.recipe.steps) for (_, t), c in self._untimed.items() if c is not baseline]
+        if not self._untimed:
+            return 0.0, 0
+        home = baseline.candidate.target
+        second = self._second_round()
+        found = [*sessions(first, home), *(sessions([(t, False) for t in second], home) if second else [])]
+        ratio = self._history.expect(self._units.launches(screened=bool(protocol.screen))).seconds
+        counted = Counter(self._units.session(target) for target in found)
+        one = sum(self._guess(unit, count * protocol.launches) * count for unit, count in counted.items())
+        self._tally.disk_bytes += round(_BYTES_A_SESSION * len(found) * protocol.launches * ratio)
+        starts = {u.group for u in counted} - self._warm - {k.partition(" ")[2] for k in self._tally.jobs}
+        return one * protocol.launches * ratio + sum(self._guess(self._units.start(g)) for g in starts), len(found)
+
+    def _second_round(self) -> list[Target]:
+        """Targets of the second round, as far as they can be told: those of the first candidates."""
+        refine = self._plan.refine
+        first = [c.candidate.target for c in islice(self._plan.candidates, refine.top)]
+        return [
+            replace(target, threads=threads)
+            for target in first
+            for threads in refine.threads
+            if threads != target.threads and not useless_threads(threads)
+        ]
+
+
+def sessions(timed: list[tuple[Target, bool]], baseline: Target) -> list[Target]:
+    """Sessions of one launch, over all groups: candidates, the baseline, its clone, and float32 on their runtimes.
+
+    Args:
+        timed: Candidates other than the baseline: target, and whether it is the model as given.
+        baseline: Where the baseline runs.
+    """
+    size = GROUP_SIZE - 2
+    found: list[Target] = []
+    for i in range(0, max(1, len(timed)), size):
+        chunk = timed[i : i + size]
+        originals = {target for target, original in chunk if original}
+        references = {target for target, _ in chunk} - originals - {baseline}
+        found += [*(target for target, _ in chunk), baseline, baseline, *references]
+    return found
+
+
+def _makespan(jobs: dict[str, _Job], slots: int) -> float:
+    """Wall-clock time of jobs with their dependencies on so many slots, each started as soon as it can be."""
+    waiting = {k: {a for a in job.after if a in jobs} for k, job in jobs.items()}
+    followers: dict[str, list[str]] = {}
+    for key, after in waiting.items():
+        for other in after:
+            followers.setdefault(other, []).append(key)
+    places = {key: place for place, key in enumerate(jobs)}
+    ready = [places[k] for k, after in waiting.items() if not after]
+    heapq.heapify(ready)
+    keys = list(jobs)
+    running: list[tuple[float, int]] = []
+    now = 0.0
+    while ready or running:
+        while ready and len(running) < slots:
+            place = heapq.heappop(ready)
+            heapq.heappush(running, (now + jobs[keys[place]].seconds, place))
+        now, place = heapq.heappop(running)
+        for key in followers.get(keys[place], []):
+            waiting[key].discard(keys[place])
+            if not waiting[key]:
+                heapq.heappush(ready, places[key])
+    return now

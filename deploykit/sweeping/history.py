@@ -1,0 +1,210 @@
+"""How long work has taken on this machine: what the expected time of a plan rests on.
+
+Every sweep adds what it has done to one small file of the user (``durations.json`` in deploykit's cache folder), so
+that the next plan, of the same model or of another one, knows what a conversion, an evaluation or a launch costs here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from deploykit.core.digest import json_digest
+from deploykit.core.serial import Plain, dump, from_plain, parse
+from deploykit.loading._kernel_model import cache_folder
+from deploykit.measuring.environment import core_count, cpu_features
+
+#: ``start``: importing a group's frameworks; ``step``: one build step; ``evaluation``: all examples on a runtime;
+#: ``session``: one session in one launch; ``launches``: sessions timed for each one that was planned.
+Kind = Literal["start", "step", "evaluation", "session", "launches"]
+#: How an estimate is known, best first.
+How = Literal["this model", "other models", "typical"]
+
+_VERSION = 1
+#: Entries kept of one unit of work of one model, and altogether.
+_EACH, _ALL = 5, 4000
+#: With the model's size, work grows less than in proportion: much of it is start-up.
+_GROWTH = 0.6
+#: Parameters that a model without any seems to have.
+_SMALL = 50_000
+_SCALES = (0.1, 30.0)
+
+#: Durations on a machine that has done nothing yet, by import group: seconds for a model of 200,000 parameters, and
+#: examples that are worked through meanwhile.
+TYPICAL: dict[Kind, dict[str, tuple[float, int]]] = {
+    "start": {"light": (1.0, 0), "tensorflow": (6.0, 0), "tf_keras": (8.0, 0)},
+    "step": {"light": (0.4, 200), "tensorflow": (2.5, 200), "tf_keras": (15.0, 8000)},
+    "evaluation": {"light": (0.3, 5000), "tensorflow": (2.0, 5000), "tf_keras": (2.0, 5000)},
+    "session": {"light": (0.35, 0), "tensorflow": (0.9, 0), "tf_keras": (0.9, 0)},
+    "launches": {"full": (1.1, 0), "screened": (0.9, 0)},
+}
+_TYPICAL_PARAMETERS = 200_000
+
+
+@dataclass(frozen=True)
+class Unit(Plain):
+    """A unit of work, as its duration depends on it.
+
+    Attributes:
+        kind: What it is.
+        name: Adapter and variant, runtime, or import group.
+        group: Import group of its child.
+        settings: Digest of its parameters, "" when it has none.
+        model: Digest of the model as given, "" for start-up.
+        parameters: Number of the model's weights.
+        examples: Examples it works through; 0 when it reads no data.
+    """
+
+    kind: Kind
+    name: str
+    group: str = "light"
+    settings: str = ""
+    model: str = ""
+    parameters: int = 0
+    examples: int = 0
+
+
+@dataclass(frozen=True)
+class Entry(Plain):
+    """A duration.
+
+    Attributes:
+        machine: Digest of the machine it was measured on.
+        unit: What took so long.
+        seconds: Time in the child; a ratio for ``launches``.
+        size_bytes: Size of what a build step made.
+        when: Seconds since 1970.
+    """
+
+    machine: str
+    unit: Unit
+    seconds: float
+    size_bytes: int = 0
+    when: float = 0.0
+
+
+@dataclass(frozen=True)
+class Guess:
+    """An expected duration, and how it is known."""
+
+    seconds: float
+    how: How
+
+
+class History:
+    """Durations of this user on this machine. Not thread-safe.
+
+    Args:
+        path: The file; None: the one in deploykit's cache folder.
+    """
+
+    def __init__(self, path: Path | None = None) -> None:
+        self.path = path or cache_folder() / "durations.json"
+        self.machine = _machine()
+        self._entries = [e for e in _read(self.path) if e.machine == self.machine]
+        self._named: dict[tuple[str, str], list[Entry]] = {}
+        for entry in self._entries:
+            self._named.setdefault((entry.unit.kind, entry.unit.name), []).append(entry)
+        self._guessed: dict[Unit, Guess] = {}
+
+    def expect(self, unit: Unit) -> Guess:
+        """How long a unit will take."""
+        if unit not in self._guessed:
+            self._guessed[unit] = self._expect(unit)
+        return self._guessed[unit]
+
+    def _expect(self, unit: Unit) -> Guess:
+        known = self._named.get((unit.kind, unit.name), [])
+        own = [e for e in known if e.unit.model == unit.model]
+        exact = [e for e in own if e.unit.settings == unit.settings]
+        for found, how in ((exact, "this model"), (own, "this model"), (known, "other models")):
+            if found:
+                seconds = statistics.median(_scaled(e.seconds, e.unit, unit) for e in found[-_EACH:])
+                return Guess(seconds, how)  # type: ignore[arg-type]  # both are literals
+        typical = TYPICAL[unit.kind]
+        seconds, examples = typical.get(unit.group, max(typical.values()))
+        like = Unit(unit.kind, "", parameters=_TYPICAL_PARAMETERS, examples=examples)
+        return Guess(_scaled(seconds, like, unit), "typical")
+
+    def size_bytes(self, unit: Unit) -> int | None:
+        """Size of what a build step makes, None when none like it was made yet."""
+        known = [e for e in self._named.get((unit.kind, unit.name), []) if e.size_bytes]
+        own = [e for e in known if e.unit.model == unit.model]
+        if own:
+            return round(statistics.median(e.size_bytes for e in own))
+        grown = [e.size_bytes * (unit.parameters + 1) / (e.unit.parameters + 1) for e in known]
+        return round(statistics.median(grown)) if grown else None
+
+
+class Recorder:
+    """Collects the durations of a sweep. Thread-safe: adding to a list is."""
+
+    def __init__(self) -> None:
+        self._entries: list[Entry] = []
+
+    def note(self, unit: Unit, seconds: float, size_bytes: int = 0) -> None:
+        """Remember how long a unit took."""
+        self._entries.append(Entry(_machine(), unit, round(seconds, 4), size_bytes, time.time()))
+
+    def save(self, path: Path | None = None) -> None:
+        """Add everything to the user's file; nothing happens where that cannot be written."""
+        new, self._entries = self._entries, []
+        if not new:
+            return
+        from filelock import FileLock, Timeout
+
+        path = path or cache_folder() / "durations.json"
+        with contextlib.suppress(OSError, Timeout):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(f"{path}.lock", timeout=5):
+                _write(path, _trimmed([*_read(path), *new]))
+
+
+def _scaled(seconds: float, old: Unit, new: Unit) -> float:
+    """What took ``seconds`` for one unit, for another: linear in the examples, less than linear in the model."""
+    if old.kind in {"start", "launches"}:
+        return seconds
+    factor = ((new.parameters + _SMALL) / (old.parameters + _SMALL)) ** _GROWTH if new.model != old.model else 1.0
+    if old.examples and new.examples:
+        factor *= new.examples / old.examples
+    return seconds * min(max(factor, _SCALES[0]), _SCALES[1])
+
+
+def _trimmed(entries: list[Entry]) -> list[Entry]:
+    kept: dict[tuple[Any, ...], list[Entry]] = {}
+    for entry in sorted(entries, key=lambda e: e.when):
+        unit = entry.unit
+        kept.setdefault((entry.machine, unit.kind, unit.name, unit.settings, unit.model), []).append(entry)
+    latest = [e for group in kept.values() for e in group[-_EACH:]]
+    return sorted(latest, key=lambda e: e.when)[-_ALL:]
+
+
+def _read(path: Path) -> list[Entry]:
+    """The entries of a file; none when it is missing, broken or of another version."""
+    try:
+        data = parse(path.read_bytes())
+        return from_plain(list[Entry], data["entries"]) if data["version"] == _VERSION else []
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # SettingError is a ValueError of ours
+        return []
+
+
+def _write(path: Path, entries: list[Entry]) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix="durations-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(dump({"version": _VERSION, "entries": entries}))
+        os.replace(name, path)  # noqa: PTH105  atomic on every system
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+def _machine() -> str:
+    return json_digest([platform.node(), platform.machine(), core_count(), cpu_features()])[:12]

@@ -1,0 +1,103 @@
+"""What a store already holds of a plan."""
+
+from __future__ import annotations
+
+import statistics
+from functools import cached_property
+from pathlib import Path
+from typing import cast
+
+from deploykit.core.candidate import Target
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import StoreError
+from deploykit.core.model import Model
+from deploykit.core.store import Store
+from deploykit.engines._contract import Running
+from deploykit.measuring.environment import stable
+from deploykit.sweeping.building import Built, Limits, Workshop
+from deploykit.sweeping.routes import BuildStep
+from deploykit.sweeping.timing import Protocol, measurement_key
+
+#: Fewer rows tell nothing of how often answers flip.
+_FEW = 3
+
+
+class Known:
+    """Finished work of one model and its data, looked up in an open store.
+
+    Args:
+        store: The store.
+        model: The model as given.
+        data: The data, checked.
+        protocol: How latency would be measured.
+        max_drop: Loss above which no candidate is wanted, None when there is no limit.
+    """
+
+    def __init__(self, store: Store, model: Model, data: Dataset, protocol: Protocol, max_drop: float | None) -> None:
+        self._store = store
+        self._model = model
+        self._data = data
+        self._protocol = protocol
+        self._racing = max_drop is not None
+        # It starts nothing: only looks up what is there.
+        self._workshop = Workshop(store, cast("Running", None), model, data, 0, Limits())
+
+    def built(self, step: BuildStep | None) -> Built | None:
+        """What a step has left, None when it is still to do or has failed for good; None means the model as given."""
+        found = self._workshop.built(step)
+        return found if isinstance(found, Built) else None
+
+    def failed(self, step: BuildStep | None) -> bool:
+        """Whether a step has failed in a way that trying again does not help."""
+        found = self._workshop.built(step)
+        return found is not None and not isinstance(found, Built)
+
+    def evaluated(self, built: Built, target: Target) -> bool:
+        """Whether an artifact was evaluated on a runtime's device, or was stopped early."""
+        key = self._workshop.evaluation_key(built, target)
+        if self._workshop.evaluated(key) is not None:
+            return True
+        return self._racing and bool((self._store.record("evaluation", key) or {}).get("stopped"))
+
+    def timed(self, built: Built, target: Target) -> bool:
+        """Whether an artifact was timed here."""
+        key = measurement_key(built.digest, target, self._data.digest, stable(), self._protocol)
+        record = self._store.record("timed", key)
+        return record is not None and not (record.get("screened") and not self._protocol.screen)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether the store has the data."""
+        return (self._workshop.data_folder / "dataset.json").exists()
+
+    @cached_property
+    def flips(self) -> float | None:
+        """Median share of evaluation examples whose answer changed, over earlier candidates; None when unknown."""
+        data = self._store.relative(self._workshop.data_folder)
+        shares: list[float] = []
+        for context, facts in self._store.sweeps().items():
+            if facts["model"]["digest"] != self._model.digest or facts["data"] != data or facts["relative"]:
+                continue
+            shares += [
+                len(row.measurement.flips) / row.measurement.score.examples
+                for row in self._store.rows(context)
+                if row.measurement and row.key != facts["baseline"] and row.status == "measured"
+            ]
+        return statistics.median(shares) if len(shares) >= _FEW else None
+
+
+def opened(path: str | Path) -> Store | None:
+    """The store at a path, None when there is none yet.
+
+    Raises:
+        StoreError: There is something else, or it cannot be read.
+    """
+    folder = Path(path).expanduser()
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return None
+    try:
+        return Store(folder)
+    except StoreError as error:
+        if folder.is_dir() and "no store" in error.message:
+            return None
+        raise

@@ -1,0 +1,76 @@
+"""The plan of a sweep with what it will take, from recorded facts and without importing a framework."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import SettingError
+from deploykit.core.model import Model
+from deploykit.core.space import Space
+from deploykit.engines.local import slots
+from deploykit.sandbox.supervisor import warm_groups
+from deploykit.sweeping.durations import Units
+from deploykit.sweeping.expected import expect
+from deploykit.sweeping.history import History
+from deploykit.sweeping.known import Known, opened
+from deploykit.sweeping.plan import Plan, half_width, make
+from deploykit.sweeping.timing import Protocol
+
+
+def plan(
+    model: Model,
+    data: Any,
+    space: Space | str | Path = "quick",
+    *,
+    store: str | Path | None = None,
+    launches: int = 10,
+    max_drop: float | None = None,
+    seed: int = 0,
+) -> Plan:
+    """What a sweep of ``space`` would run, what it cannot run and why, how long it will take, and what it can tell.
+
+    Args:
+        model: From ``dk.load``.
+        data: A Dataset or a pair (x, y).
+        space: A space, the name of a preset, or the path of a saved space.
+        store: Folder of earlier sweeps: what it holds is not expected to be done again.
+        launches: As in ``dk.sweep``.
+        max_drop: As in ``dk.sweep``: whether the evaluation examples can confirm it is part of the plan.
+        seed: Seed of the transforms.
+
+    Raises:
+        SettingError: The space names an unknown technique, runtime, parameter, or a bad value.
+        DatasetError: The data do not fit the model.
+        StoreError: The store cannot be read.
+    """
+    if max_drop is not None and max_drop < 0:
+        raise SettingError(f"max_drop must be at least 0, got {max_drop}.")
+    data = Dataset.of(data).check(model)
+    found = make(model, data, Space.of(space), seed)
+    protocol = Protocol(launches, max_drop=max_drop)
+    opened_store = opened(store) if store is not None else None
+    try:
+        known = Known(opened_store, model, data, protocol, max_drop) if opened_store else None
+        size = 0 if known and known.has_data else _data_bytes(data)
+        expected = expect(
+            found, Units(model, data), History(), protocol, known=known, slots=slots(), warm=warm_groups(),
+            new_data_bytes=size,
+        )  # fmt: skip
+        flips = known.flips if known else None
+    finally:
+        if opened_store:
+            opened_store.close()
+    found = replace(found, expected=expected, max_drop=max_drop)
+    if flips is None or not found.resolves:
+        return found
+    flips = max(flips, 1 / found.evaluation_examples)
+    resolves = half_width(flips, found.evaluation_examples)
+    return replace(found, resolves=resolves, flips=flips, flips_measured=True)
+
+
+def _data_bytes(data: Dataset) -> int:
+    arrays = [array for split in data.splits.values() for array in split.inputs.values()]
+    return sum(int(getattr(array, "nbytes", 0)) for array in arrays)
