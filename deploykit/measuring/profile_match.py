@@ -41,13 +41,13 @@ class Comparison(Plain):
         layers: In the candidate's order of execution; layers it lacks come last.
         float_ms: One inference of float32 without the profiler.
         ms: One inference of the candidate without the profiler.
-        parameter_bytes: Weights of the candidate, 0 when the runtime does not tell.
+        cache_bytes: Last-level cache of the machine that was measured, 0 when not known.
     """
 
     layers: tuple[LayerTime, ...]
     float_ms: float
     ms: float
-    parameter_bytes: int = 0
+    cache_bytes: int = 0
 
     @property
     def outside_ms(self) -> float:
@@ -80,8 +80,7 @@ def compare(before: Profile, after: Profile) -> Comparison:
         for i, n in enumerate(old)
         if i not in matched
     ]
-    size = sum(node.parameter_bytes for node in new)
-    return Comparison(tuple(layers), before.wall_us / 1e3, after.wall_us / 1e3, size)
+    return Comparison(tuple(layers), before.wall_us / 1e3, after.wall_us / 1e3)
 
 
 def _calibrated(profile: Profile) -> list[NodeTime]:

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.choosing.goals import Decision, Goal
 from deploykit.core.artifact import Exportable
-from deploykit.core.errors import ExportError, GoalMissed
+from deploykit.core.candidate import Recipe
+from deploykit.core.errors import CandidateError, ExportError, GoalMissed
 from deploykit.core.result import Measurement, Result
+from deploykit.core.store import Store
+from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import explain as words
+from deploykit.reporting import layers
 from deploykit.reporting.table import CSS
 
 if TYPE_CHECKING:
@@ -59,6 +63,51 @@ class Choice:
     def explain(self) -> str:
         """Why it is what it is, in plain sentences."""
         return "\n".join(self._sentences())
+
+    def suggested(self) -> list[Recipe]:
+        """Recipes that would mend what the profile found, as far as they are not in the report.
+
+        To try them: ``dk.sweep(model, data, dk.Space(best.suggested(), [best.result.candidate.target]), store=store)``.
+        """
+        target = self.result.candidate.target
+        tried = {r.candidate.recipe.key for r in self.report.rows if r.candidate.target == target}
+        found = self.measurement.findings if self.measurement else ()
+        fixes = {f.fix.key: f.fix for f in found if f.fix is not None}
+        return [recipe for key, recipe in fixes.items() if key not in tried]
+
+    def layers(self) -> list[dict[str, Any]]:
+        """The time of each layer beside that of float32 on the same runtime, as flat records; units are in the names.
+
+        Raises:
+            CandidateError: There is no profile of this candidate.
+        """
+        return layers.records(self._comparison())
+
+    def chart_layers(self, *, top: int = 15, dark: bool = False) -> Any:
+        """Time of the slowest layers, float32 and this candidate side by side (Altair).
+
+        Args:
+            top: How many layers; the rest is summed up.
+            dark: Colors for a dark background.
+
+        Raises:
+            CandidateError: There is no profile of this candidate.
+        """
+        return layers.chart(self._comparison(), top=top, dark=dark)
+
+    def _comparison(self) -> Comparison:
+        key = self.measurement.profile if self.measurement else ""
+        if not key:
+            raise CandidateError(
+                f"there is no profile of {self.result.label} on {self.result.candidate.target}.",
+                remedy="profiles need a runtime that tells the time of single nodes (onnxruntime, openvino), and the "
+                "model as given on the same runtime to compare with.",
+            )
+        store = Store(self.report.path)
+        try:
+            return Comparison.from_json(store.record("profile", key))
+        finally:
+            store.close()
 
     def require(self) -> Choice:
         """The choice itself.
@@ -114,7 +163,10 @@ class Choice:
         return measurement is not None and measurement.score.drop.high <= self.goal.max_drop
 
     def _sentences(self) -> list[str]:
-        return words.sentences(self.result, self.decision, self.goal, relative=self.report.relative)
+        same = {
+            r.candidate.recipe.key: r for r in self.report.rows if r.candidate.target == self.result.candidate.target
+        }
+        return words.sentences(self.result, self.decision, self.goal, relative=self.report.relative, known=same)
 
     def __repr__(self) -> str:
         state = "" if self.met else ", goal missed"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from deploykit.choosing.goals import Decision, Goal
 from deploykit.core.registry import registry
-from deploykit.core.result import Latency, Measurement, Result
+from deploykit.core.result import Finding, Latency, LayerTime, Measurement, Result
 from deploykit.reporting import numbers
 
 
@@ -34,8 +36,23 @@ def verdict(row: Result, goal: Goal, *, relative: bool) -> str:
     return f"Inconclusive: {speed}. No claim is made."
 
 
-def sentences(row: Result, decision: Decision | None, goal: Goal, *, relative: bool, left_out: int = 0) -> list[str]:
-    """The explanation of a row, most important first."""
+def sentences(
+    row: Result,
+    decision: Decision | None,
+    goal: Goal,
+    *,
+    relative: bool,
+    known: Mapping[str, Result] | None = None,
+) -> list[str]:
+    """The explanation of a row, most important first.
+
+    Args:
+        row: The row.
+        decision: Why it was chosen, None when it was picked by its key.
+        goal: What was wanted.
+        relative: Whether changes of the metric are relative.
+        known: Rows on the same target by the key of their recipe, to say what came of a fix.
+    """
     lines = [f"{row.label} on {row.candidate.target} ({row.key})", verdict(row, goal, relative=relative)]
     if decision is not None:
         said = "Chosen" if decision.met else "Goal missed"
@@ -45,12 +62,15 @@ def sentences(row: Result, decision: Decision | None, goal: Goal, *, relative: b
         return lines
     lines += _quality(measurement, relative=relative)
     if measurement.latency is not None:
-        lines += _speed(row, measurement.latency)
+        lines += _speed(measurement.latency)
+    for finding in measurement.findings:
+        lines += _finding(finding, known or {})
     lines.append(
         f"Size {numbers.kilobytes(measurement.size_bytes)} kB, {numbers.kilobytes(measurement.compressed_bytes)} kB "
         "after gzip."
     )
-    if row.family.startswith("prune") and measurement.latency is not None and measurement.latency.claim != "faster":
+    pruned = row.family.startswith("prune") and not measurement.findings
+    if pruned and measurement.latency is not None and measurement.latency.claim != "faster":
         note = getattr(registry("deploykit.runtimes", "runtime").get(row.candidate.target.runtime), "note", "")
         lines.append(f"Pruned weights are zeros that this runtime multiplies all the same. {note}".strip())
     if row.same_as:
@@ -80,16 +100,17 @@ def _quality(measurement: Measurement, *, relative: bool) -> list[str]:
     return lines
 
 
-def _speed(row: Result, latency: Latency) -> list[str]:
+def _speed(latency: Latency) -> list[str]:
     floor = f"±{100 * latency.noise_floor:.1f} %"
     lines = [
         f"p50 {numbers.plus_minus(latency.p50_ms, 3)} ms, p90 {latency.p90_ms:.3f} ms, {latency.cpu_ms:.3f} ms of CPU "
         f"time; {latency.runs:,} runs in {latency.launches} launches, noise floor {floor}."
     ]
-    if latency.speedup_same_runtime is not None and latency.claim != "baseline":
+    same = latency.speedup_same_runtime
+    if same is not None and same != latency.speedup and latency.claim != "baseline":
         lines.append(
-            f"Of that, {numbers.times(latency.speedup_same_runtime)} is against float32 on the same runtime; the rest "
-            "is the change of runtime."
+            f"Against float32 on the same runtime {numbers.times(same)}; the rest is the change of runtime or of the "
+            "number of threads."
         )
     if "noisy" in latency.flags:
         lines.append("Noisy: two copies of the same model could not be told to be equally fast within 2 %.")
@@ -98,3 +119,30 @@ def _speed(row: Result, latency: Latency) -> list[str]:
     if "not warm" in latency.flags:
         lines.append("Not warm: latency had not settled after two seconds of warm-up.")
     return lines
+
+
+def _finding(finding: Finding, known: Mapping[str, Result]) -> list[str]:
+    """What was found, the layers it is about, and what to do about it."""
+    lines = [f"{finding.cause.capitalize()}: {finding.text}"]
+    if len(finding.layers) > 1 or (finding.layers and finding.layers[0].float_ms is not None):
+        lines.append("  " + "; ".join(map(_layer, finding.layers)))
+    if finding.remedy:
+        lines.append(f"  What helps: {finding.remedy}{_fix(finding, known)}")
+    return lines
+
+
+def _layer(layer: LayerTime) -> str:
+    after = f"{layer.ms or 0.0:.3f} ms"
+    before = "" if layer.float_ms is None else f"{layer.float_ms:.3f} → "
+    return f"{layer.name or layer.operator} {before}{after} ({layer.kernel or layer.operator})"
+
+
+def _fix(finding: Finding, known: Mapping[str, Result]) -> str:
+    if finding.fix is None:
+        return ""
+    row = known.get(finding.fix.key)
+    latency = row.measurement.latency if row is not None and row.measurement else None
+    if row is None:
+        return f" To try: {finding.fix}."
+    came = numbers.times(latency.speedup) if latency else row.status
+    return f" Tried already: {row.label} ({row.key}), {came}."

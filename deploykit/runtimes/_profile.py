@@ -29,7 +29,6 @@ class NodeTime(Plain):
         precision: ``"int8"``, ``"float32"``, …: what it computes in; "" when not known.
         shape: Shape of its first output, () when not known.
         trait: Why the kernel is slow whatever the layer; "" when nothing is known against it.
-        parameter_bytes: Size of its weights; 0 when not known.
     """
 
     name: str
@@ -40,7 +39,6 @@ class NodeTime(Plain):
     precision: str = ""
     shape: tuple[int, ...] = ()
     trait: Trait = ""
-    parameter_bytes: int = 0
 
 
 def middle_mean(values: Sequence[float]) -> float:

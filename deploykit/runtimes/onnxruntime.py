@@ -195,7 +195,7 @@ def _trait(operator: str, kind: Kind, activations: str) -> Trait:
     """
     if operator == "ConvInteger":
         return "dynamic"
-    signed = activations == "int8" and operator.startswith("QLinear") and kind in {"conv", "matmul"}
+    signed = activations == "int8" and operator.startswith("Q") and kind in {"conv", "matmul"}
     return "signed" if signed and is_x86() else ""
 
 

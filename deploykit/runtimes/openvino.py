@@ -41,6 +41,8 @@ _KINDS: dict[Kind, frozenset[str]] = {
          "Broadcast", "ShapeOf", "Tile", "Input", "Output"}
     ),
 }  # fmt: skip
+#: Before the readable part of a message about operators it lacks.
+_SUMMARY = "Summary:"
 #: What OpenVINO's passes add to the name of a node.
 _DECORATION = re.compile(r"(/WithoutBiases|/DequantizationMultiply|/Fused\w*|_quant|_MatMul(?=_quant)|:\d+)+$")
 
@@ -70,7 +72,7 @@ class OpenVINO(Runtime):
     name = "openvino"
     label = "OpenVINO"
     help = "Intel's runtime: integer kernels for x86 (VNNI, AMX), Intel GPUs and NPUs."
-    note = "Activations quantized to int8 with an offset run in float32 on x86; uint8 ones run in integers."
+    note = "On x86 static uint8 activations run in integers; dynamic and int8 ones are converted back to float32."
     extra = "openvino"
     requires = ("openvino",)
     accepts = frozenset({"onnx"})
@@ -110,10 +112,13 @@ class OpenVINO(Runtime):
             core = _core()
             return core.compile_model(core.read_model(str(path)), target.device.upper(), settings)
         except Exception as error:  # OpenVINO raises RuntimeError, and classes of its own for operators it lacks
-            text = " ".join(str(error).split())[-400:]
+            text = " ".join(str(error).split())
+            said = text[text.find(_SUMMARY) + len(_SUMMARY) :] if _SUMMARY in text else text[-400:]
+            version = openvino.__version__.partition("-")[0]
             raise UnsupportedModelError(
-                f"OpenVINO {openvino.__version__} cannot run {path.name}: {text}.",
-                remedy="convert the model with an older opset or other operators, or choose another runtime.",
+                f"OpenVINO {version} cannot run {path.name}: {said.strip(' -.')}.",
+                remedy="convert the model with an older opset or other operators, quantize it to pairs of "
+                "QuantizeLinear and DequantizeLinear rather than integer operators, or choose another runtime.",
             ) from error
 
     def _profile(

@@ -17,7 +17,8 @@ from deploykit.metrics._choose import MetricLike
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.building import Limits, Workshop
 from deploykit.sweeping.pipeline import Pipeline, Racing
-from deploykit.sweeping.plan import Plan, Planned
+from deploykit.sweeping.plan import Plan, Planned, make
+from deploykit.sweeping.profiling import profile
 from deploykit.sweeping.routes import BuildStep
 from deploykit.sweeping.state import State
 from deploykit.sweeping.timing import Protocol, Ready, TimingStage, useless_threads
@@ -237,6 +238,7 @@ class Stages:
             {
                 "model": self._context.model.to_json(),
                 "data": str(self._context.store.relative(self._workshop.data_folder)),
+        profile(self._workshop, self._running, self._state, self._ready(candidates), self._context.pause)
                 "baseline": self._plan.baseline,
                 "metric": judge.metric.name if judge else asked,
                 "higher_is_better": judge.metric.higher_is_better if judge else True,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from deploykit.core.errors import DeploykitError
 from deploykit.core.events import OnProgress, Progress
-from deploykit.core.result import Failure, Latency, Measurement, Result
+from deploykit.core.result import Failure, Finding, Latency, Measurement, Result
 from deploykit.core.store import Store
 from deploykit.measuring.environment import here
 from deploykit.sweeping.building import Built, failure
@@ -113,6 +113,13 @@ class State:
             self._put(replace(row, status="measured", failure=None))
 
     def stopped(self, key: str, built: Built, scored: Scored, reason: str) -> None:
+    def explained(self, key: str, profile: str, findings: tuple[Finding, ...]) -> None:
+        """Note why a candidate is as fast as it is."""
+        row = self.row(key)
+        if row.measurement is not None:
+            measurement = replace(row.measurement, profile=profile, findings=findings)
+            self._put(replace(row, measurement=measurement), say=False)
+
         """Note that a candidate was given up early, and what was seen of it."""
         self.scored(key, built, scored)
         self._put(replace(self.row(key), status="stopped", stopped=reason, failure=None))

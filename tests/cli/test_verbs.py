@@ -102,6 +102,18 @@ def test_report_writes_files(cli, store, tmp_path):
     assert len(json.loads(data.read_text("utf-8"))["rows"]) == 2
 
 
+def test_explain(cli, store, tmp_path):
+    fixes = tmp_path / "fixes.json"
+    status, out, _ = cli("explain", store, "--max-drop", "1", "--fixes", fixes)
+    assert status == 0
+    assert "on onnxruntime" in out
+    assert f"wrote {fixes}" in out
+    assert json.loads(fixes.read_text("utf-8"))["targets"][0]["runtime"] == "onnxruntime"
+    status, out, _ = cli("explain", store, "--json")
+    found = json.loads(out)
+    assert {"key", "explanation", "findings", "suggested", "layers"} <= set(found)
+
+
 def test_report_as_json_is_json_even_when_files_are_written(cli, store, tmp_path):
     _, out, err = cli("report", store, "--json", "--html", tmp_path / "r.html")
     assert json.loads(out)["rows"]

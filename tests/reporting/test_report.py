@@ -9,7 +9,7 @@ import pytest
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import CandidateError, GoalMissed, SettingError
-from deploykit.reporting import tradeoff
+from deploykit.reporting import layers, tradeoff
 from deploykit.testing import models
 
 
@@ -125,3 +125,42 @@ def test_predictions_come_from_a_child(report):
     outputs = report.best(max_drop=1).predict(report.data.sample(3))
     assert outputs["probabilities"].shape == (3, 3)
     np.testing.assert_allclose(outputs["probabilities"].sum(axis=1), 1, atol=0.05)
+
+
+# -- layers ---------------------------------------------------------------------------------------------------------
+
+
+def quantized(report):
+    return next(report.choice_for(r.key) for r in report.rows if r.measurement and r.measurement.profile)
+
+
+def test_a_candidate_says_where_its_time_goes(report):
+    choice = quantized(report)
+    found = choice.layers()
+    assert {"conv", "matmul"} <= {layer["kind"] for layer in found}
+    assert any(layer["float_ms"] and layer["ms"] for layer in found)
+    for finding in choice.measurement.findings:
+        assert finding.text in choice.explain()
+
+
+def test_suggestions_are_recipes_that_are_not_in_the_report(report):
+    choice = quantized(report)
+    fixes = {f.fix.key for f in choice.measurement.findings if f.fix is not None}
+    assert fixes
+    assert {recipe.key for recipe in choice.suggested()} == fixes - {r.candidate.recipe.key for r in report.rows}
+    assert dk.Space(choice.suggested(), [choice.result.candidate.target]).recipes
+
+
+def test_the_chart_of_layers_draws_the_slowest_and_sums_up_the_rest(report):
+    choice = quantized(report)
+    bars = layers.bars(choice._comparison(), top=3)
+    assert len(bars) == 8
+    whole = {side: sum(b["ms"] for b in bars if b["side"] == side) for side in ("float32", "this candidate")}
+    assert whole["float32"] == pytest.approx(sum(x["float_ms"] or 0 for x in choice.layers()))
+    assert whole["this candidate"] == pytest.approx(sum(x["ms"] or 0 for x in choice.layers()))
+    assert tradeoff.png(choice.chart_layers(top=3), scale=1)[:4] == b"\x89PNG"
+
+
+def test_without_a_profile_the_reason_is_said(report):
+    with pytest.raises(CandidateError, match="no profile of original"):
+        report.choice_for(report.baseline).chart_layers()

@@ -1,0 +1,241 @@
+"""Each named cause is found where it is real, with the setting that mends it."""
+
+import itertools
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import deploykit as dk
+from deploykit.core.candidate import Candidate, Recipe, Step, Target
+from deploykit.core.result import Interval, Latency, Measurement, Result, Score
+from deploykit.measuring.profile_match import Comparison
+from deploykit.reporting.causes import CAUSES, Facts, findings
+from deploykit.sandbox.supervisor import shared
+from deploykit.sandbox.task import Task
+
+SIDE = 20
+DYNAMIC = Step("quantize_dynamic")
+DYNAMIC_CONVOLUTIONS = Step("quantize_dynamic", {"convolutions": True})
+STATIC = Step("quantize_static")
+SIGNED = Step("quantize_static", {"activations": "int8"})
+SIGNED_OPERATORS = Step("quantize_static", {"activations": "int8", "form": "qoperator"})
+
+
+def saved(path, nodes, weights=(), shape=(1, SIDE, SIDE), kind=TensorProto.FLOAT, out=None):
+    rng = np.random.default_rng(0)
+    constants = [
+        numpy_helper.from_array(v if isinstance(v, np.ndarray) else rng.normal(0, 0.3, v).astype(np.float32), name)
+        for name, v in dict(weights).items()
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "net",
+        [helper.make_tensor_value_info("x", kind, ["batch", *shape])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, out or ["batch", *shape])],
+        constants,
+    )
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+def convolutions(path):
+    """Two convolutions, the first with one channel, and a dense layer."""
+    nodes = [
+        helper.make_node("Conv", ["x", "w1"], ["c1"], "first", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c1"], ["r1"], "relu1"),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], "second", pads=[1, 1, 1, 1]),
+        helper.make_node("Relu", ["c2"], ["r2"], "relu2"),
+        helper.make_node("GlobalAveragePool", ["r2"], ["p"], "pool"),
+        helper.make_node("Flatten", ["p"], ["f"], "flat"),
+        helper.make_node("Gemm", ["f", "w3"], ["y"], "dense"),
+    ]
+    weights = {"w1": (32, 1, 3, 3), "w2": (48, 32, 3, 3), "w3": (48, 4)}
+    return saved(path, nodes, weights, out=["batch", 4])
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    return dk.Dataset.from_arrays(rng.random((80, 1, SIDE, SIDE)).astype(np.float32), rng.integers(0, 4, 80))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory, data):
+    found = tmp_path_factory.mktemp("causes")
+    data.save(found / "data")
+    return found
+
+
+def row(recipe, target, notes=None, **latency):
+    one = Interval(1.0, 0.99, 1.01)
+    fields = {"speedup": Interval(0.5, 0.49, 0.51), "speedup_same_runtime": Interval(0.5, 0.49, 0.51), **latency}
+    timed = Latency(fields.pop("p50_ms", one), 1.1, None, cpu_ms=1.0, launches=5, runs=100, noise_floor=0.01, **fields)
+    score = Score("accuracy", 0.9, Interval(0, 0, 0), Interval(0, 0, 0), 100)
+    return Result(
+        "k", Candidate(recipe, target), "measured", "label", "quantize", "onnx", notes=notes or {},
+        measurement=Measurement((score,), timed, 1000, 500),
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def profiled(folder, data):
+    """Facts of a candidate that was built and profiled for real; its latency is made up."""
+
+    def make(runtime, *steps, source=None):
+        path = source or convolutions(folder / "net.onnx")
+        recipe, target = Recipe(steps), Target(runtime)
+        built = dk.build(dk.load(path), recipe, data, target=target, store=folder / "store")
+        arguments = {
+            "path": str(built.path), "reference": str(path), "format": "onnx", "target": target.to_json(),
+            "data": str(folder / "data"),
+        }  # fmt: skip
+        found = shared().run(Task("deploykit.measuring.profile:profile", arguments, name="profile"))
+        # Notes by technique, as a sweep keeps them; the build gives those of its only step.
+        notes = {s.technique: built.notes for s in steps}
+        return Facts(row(recipe, target, notes), Comparison.from_json(found), cores=2)
+
+    return make
+
+
+def causes(facts):
+    return {f.cause: f for f in findings(facts)}
+
+
+def test_operators_that_were_not_quantized(profiled):
+    found = causes(profiled("onnxruntime", DYNAMIC))["operators not quantized"]
+    assert found.share > 0.5
+    assert "2 convolutions were not quantized" in found.text
+    assert {layer.operator for layer in found.layers} == {"Conv"}
+    assert found.fix == Recipe((STATIC,))
+
+
+def test_operators_a_runtime_converts_back(profiled):
+    """The file is quantized; OpenVINO computes its convolutions in float32 all the same."""
+    found = causes(profiled("openvino", SIGNED))["operators not quantized"]
+    assert "stores 2 convolutions" in found.text
+    assert "OpenVINO converts them back" in found.text
+    assert "f32" in found.layers[0].kernel
+    assert found.fix == Recipe((STATIC,))
+
+
+def test_dynamic_convolutions(profiled):
+    found = causes(profiled("onnxruntime", DYNAMIC_CONVOLUTIONS))["dynamic quantization of convolutions"]
+    assert {layer.operator for layer in found.layers} == {"ConvInteger"}
+    assert all(layer.ratio > 1 for layer in found.layers)
+    assert found.fix == Recipe((DYNAMIC,))
+
+
+def test_quantize_and_dequantize_overhead(profiled):
+    found = causes(profiled("openvino", DYNAMIC_CONVOLUTIONS))["quantize and dequantize overhead"]
+    assert found.share > 0.1
+    assert all(layer.float_ms is None or layer.kind == "convert" for layer in found.layers)
+    assert found.fix == Recipe((STATIC,))
+
+
+def test_signed_integer_operators(profiled):
+    found = causes(profiled("onnxruntime", SIGNED_OPERATORS))["signed integer operators on x86"]
+    assert found.share > 0.5
+    assert found.layers[0].ratio > 2
+    assert found.fix == Recipe((Step("quantize_static", {"form": "qoperator"}),))
+
+
+def test_pairs_with_signed_activations_are_rewritten_and_fast(profiled):
+    """The same setting is harmless in the other form: no warning without a cause."""
+    assert "signed integer operators on x86" not in causes(profiled("onnxruntime", SIGNED))
+
+
+def test_a_layer_that_is_slower_in_integers_is_excluded_by_name(profiled):
+    """A convolution of one channel does not fill the integer kernel; the name is the one in the ONNX file."""
+    found = causes(profiled("onnxruntime", STATIC))["layers slower in integers"]
+    assert [layer.node for layer in found.layers] == ["first"]
+    assert found.fix == Recipe((Step("quantize_static", {"exclude": "first"}),))
+    mended = profiled("onnxruntime", *found.fix.steps)
+    assert {x.precision for x in mended.timed if x.kind == "conv"} == {"float32", "int8"}
+    assert "first" not in {x.node for f in findings(mended) for x in f.layers if f.cause == found.cause}
+
+
+def test_reference_kernels(profiled, folder):
+    """OpenVINO's cumulative sum has no vector instructions."""
+    names = ["x", *(f"s{i}" for i in range(15)), "y"]
+    nodes = [helper.make_node("CumSum", [a, "axis"], [b], f"sum {b}") for a, b in itertools.pairwise(names)]
+    path = saved(folder / "sum.onnx", nodes, {"axis": np.array(3, np.int64)})
+    found = causes(profiled("openvino", source=path))["reference kernels"]
+    assert found.layers[0].operator == "CumSum"
+    assert "reference kernel" in found.text
+
+
+def test_memory_bound_by_moving_data(profiled, folder):
+    nodes, last = [], "x"
+    for i in range(6):
+        nodes.append(helper.make_node("Transpose", [last], [f"t{i}"], f"turn{i}", perm=[0, 1, 3, 2]))
+        nodes.append(helper.make_node("Concat", [f"t{i}"] * 3, [f"c{i}"], f"stack{i}", axis=1))
+        nodes.append(helper.make_node("Slice", [f"c{i}", "from", "to", "by"], [f"s{i}"], f"cut{i}"))
+        last = f"s{i}"
+    nodes.append(helper.make_node("Relu", [last], ["y"], "relu"))
+    ends = {"from": [0], "to": [1], "by": [1]}
+    path = saved(folder / "moves.onnx", nodes, {k: np.array(v, np.int64) for k, v in ends.items()})
+    found = causes(profiled("onnxruntime", source=path))["memory-bound"]
+    assert found.share > 0.25
+    assert {layer.kind for layer in found.layers} == {"move"}
+
+
+def test_memory_bound_by_weights_larger_than_the_cache(profiled):
+    facts = profiled("onnxruntime", DYNAMIC)
+    dense = [x for x in facts.layers.layers if x.kind == "matmul"]
+    layers = Comparison(tuple(dense), 0.2, sum(x.ms for x in dense), cache_bytes=900)
+    found = causes(Facts(facts.row, layers))["memory-bound"]
+    assert "do not fit the last-level cache" in found.text
+    assert "memory-bound" not in causes(Facts(facts.row, Comparison(tuple(dense), 0.2, layers.ms, cache_bytes=1001)))
+
+
+def test_little_heavy_arithmetic(profiled, folder):
+    """Forty small operators beside one tiny product: int8 cannot help, and the bound says so."""
+    nodes, last = [helper.make_node("Flatten", ["x"], ["f"], "flat"), helper.make_node("Gemm", ["f", "w"], ["g"])], "g"
+    for i in range(40):
+        nodes.append(helper.make_node(("Sin", "Sigmoid")[i % 2], [last], [f"a{i}"], f"a{i}"))
+        last = f"a{i}"
+    nodes.append(helper.make_node("Identity", [last], ["y"]))
+    path = saved(folder / "thin.onnx", nodes, {"w": (SIDE * SIDE, 64)}, out=["batch", 64])
+    found = causes(profiled("onnxruntime", DYNAMIC, source=path))["little heavy arithmetic"]
+    assert "quantization cannot give more" in found.text
+
+
+def test_sparsity_without_a_kernel():
+    pruned = Step("prune_magnitude", {"sparsity": 0.8})
+    facts = Facts(row(Recipe((pruned,)), Target("onnxruntime"), {"prune_magnitude": {"sparsity": 0.8}}))
+    found = causes(facts)["sparsity without a kernel"]
+    assert "80 % of the pruned layers' weights are zeros that ONNX Runtime multiplies all the same" in found.text
+    assert found.fix == Recipe((pruned, STATIC))
+    assert "sparsity without a kernel" not in causes(Facts(row(Recipe((STATIC,)), Target("onnxruntime"))))
+
+
+def test_threads():
+    one = row(Recipe((STATIC,)), Target("onnxruntime"))
+    four = row(Recipe((STATIC,)), Target("onnxruntime", threads=4))
+    assert "4 threads share 2 cores" in causes(Facts(four, cores=2))["threads beyond cores"].text
+    two = row(Recipe((STATIC,)), Target("onnxruntime", threads=2))
+    assert "no faster than 1" in causes(Facts(two, cores=2, fewer_threads=one))["more threads than work"].text
+    quick = row(Recipe((STATIC,)), Target("onnxruntime", threads=2), p50_ms=Interval(0.6, 0.58, 0.62))
+    assert not {"more threads than work", "threads beyond cores"} & set(
+        causes(Facts(quick, cores=2, fewer_threads=one))
+    )
+
+
+def test_noise():
+    same = row(Recipe((STATIC,)), Target("onnxruntime"), speedup_same_runtime=Interval(1.01, 0.98, 1.04))
+    assert "cannot be told apart from float32" in causes(Facts(same))["noise"].text
+    assert "noise" not in causes(Facts(row(Recipe((STATIC,)), Target("onnxruntime"))))
+
+
+def test_findings_round_trip_and_the_weightiest_comes_first(profiled):
+    found = findings(profiled("onnxruntime", DYNAMIC_CONVOLUTIONS))
+    assert [f.share for f in found] == sorted((f.share for f in found), reverse=True)
+    assert all(f.text and len(f.layers) <= 5 for f in found)
+    whole = row(Recipe(), Target("onnxruntime")).to_json()
+    whole["measurement"]["findings"] = [f.to_json() for f in found]
+    assert Result.from_json(whole).measurement.findings == found
+    del whole["measurement"]["findings"], whole["measurement"]["profile"]
+    assert Result.from_json(whole).measurement.findings == ()
+    assert len(CAUSES) >= 8
