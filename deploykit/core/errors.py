@@ -14,6 +14,7 @@
     │   ├── CandidateCrash    its process died (names the signal)
     │   ├── CandidateTimeout  it ran past its deadline
     │   └── CandidateMemory   it grew past its memory limit
+    ├── EngineError           the machines of an engine cannot be reached, do not fit, or were lost
     ├── StoreError            the store of a sweep cannot be read or written
     ├── ExportError           the artifact could not be written or did not reproduce the golden outputs
     ├── ServeError            the server could not start
@@ -97,6 +98,10 @@ class CandidateTimeout(CandidateError):
 
 class CandidateMemory(CandidateError):
     """A candidate grew past its memory limit."""
+
+
+class EngineError(DeploykitError):
+    """The machines an engine runs tasks on cannot be reached, do not fit, or were lost."""
 
 
 class StoreError(DeploykitError):

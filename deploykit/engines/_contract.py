@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Self, cast
 
 from deploykit.core.adapter import Adapter, Group
+from deploykit.core.errors import SettingError
 from deploykit.core.registry import Registry
 from deploykit.sandbox.supervisor import Supervisor
 from deploykit.sandbox.task import Report, Task, resolve
@@ -65,6 +66,13 @@ class Running:
     def facts(self, device: str) -> dict[str, Any]:
         """Stable facts of the machines that exclusive tasks for a device run on: the same for all of them."""
 
+    def require(self, devices: Collection[str]) -> None:
+        """Called once before the work, with all devices it needs.
+
+        Raises:
+            EngineError: Nobody offers one of them; lists what is offered.
+        """
+
     @abstractmethod
     def warm(self, group: Group) -> None:
         """Begin to import what a group's children need, without waiting."""
@@ -76,7 +84,9 @@ class Running:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_exception: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
+        if kind is not None:  # nobody wants the results of what still runs
+            self.cancel.set()
         self.close()
 
 
@@ -84,23 +94,50 @@ class Engine(Adapter):
     """Makes a `Running`."""
 
     @abstractmethod
-    def start(self, address: str, cancel: threading.Event) -> Running:
+    def start(self, address: Any, cancel: threading.Event) -> Running:
         """Begin to work.
 
         Args:
-            address: What follows the engine's name in ``engine="name://address"``, "" when nothing does.
+            address: What follows the engine's name in ``engine="name://address"``, "" when nothing does; or an object
+                the engine `takes`.
             cancel: Set when the user cancels.
+
+        Raises:
+            EngineError: It cannot work; says why.
         """
+
+    def takes(self, thing: object) -> bool:
+        """Whether ``engine=thing`` means this engine, for example because it is a connection to a cluster."""
+        return False
 
 
 ENGINES: Registry[Engine] = Registry("deploykit.engines", "engine")
 
 
-def start(engine: str, cancel: threading.Event) -> Running:
-    """Start the engine called ``engine`` (``"local"``, ``"name://address"``)."""
-    name, _, address = engine.partition("://")
-    adapter = ENGINES.get(name)
-    adapter.check_installed()
+def find(engine: object) -> tuple[Engine, Any]:
+    """The engine called ``engine`` (``"local"``, ``"name://address"``) or that takes it, and the address.
+
+    Raises:
+        SettingError: There is none.
+        MissingExtraError: It is not installed.
+    """
+    if isinstance(engine, str):
+        name, _, address = engine.partition("://")
+        adapter = ENGINES.get(name)
+        adapter.check_installed()
+        return adapter, address
+    for adapter in ENGINES.all():
+        if adapter.takes(engine):
+            return adapter, engine
+    raise SettingError(
+        f"engine must be the name of an engine, got {type(engine).__name__}.",
+        remedy=f"known: {', '.join(ENGINES.names())}.",
+    )
+
+
+def start(engine: object, cancel: threading.Event) -> Running:
+    """Start the engine that `find` finds."""
+    adapter, address = find(engine)
     return adapter.start(address, cancel)
 
 

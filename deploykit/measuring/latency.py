@@ -8,17 +8,13 @@ layout) for life.
 
 from __future__ import annotations
 
-import contextlib
 import random
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from deploykit.core.adapter import Group
 from deploykit.core.candidate import Target
@@ -28,6 +24,7 @@ from deploykit.engines._contract import Host, Running
 from deploykit.measuring.environment import here, steal_seconds
 from deploykit.sandbox.supervisor import Child
 from deploykit.sandbox.task import Report, Task
+from deploykit.sandbox.turn import alone
 
 #: Sessions alive at once; more are timed in several groups, each with its own baseline and clone.
 GROUP_SIZE = 24
@@ -197,7 +194,7 @@ class _Launching:
                         series[entry.key] = opened
             if cancel.is_set():
                 raise Cancelled("cancelled while models were opened.")
-            with self._exclusive():
+            with alone(cancel, self.say):
                 series |= self._time([e for e in entries if e.key in children], children)
         finally:
             for child in children.values():
@@ -257,22 +254,6 @@ class _Launching:
             f"{_WORK}:{function}", arguments, entry.group, self.order.deadline_s, self.order.memory_bytes, log=log,
             name=words,
         )  # fmt: skip
-
-    @contextlib.contextmanager
-    def _exclusive(self) -> Iterator[None]:
-        lock = FileLock(str(Path(tempfile.gettempdir()) / "deploykit-timing.lock"), mode=0o666)
-        while True:
-            try:
-                lock.acquire(timeout=0.5)
-                break
-            except Timeout:
-                self.say("waiting: another deploykit process is timing on this machine")
-                if self.host.cancel.is_set():
-                    raise Cancelled("cancelled while waiting for the machine.") from None
-        try:
-            yield
-        finally:
-            lock.release()
 
 
 def _series(blocks: list[dict[str, Any]], warm: dict[str, Any]) -> Series:

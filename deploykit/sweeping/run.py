@@ -111,6 +111,7 @@ class SweepHandle:
         try:
             engine = self._context.settings.engine
             with self._context.store.writer(), start(engine, self._cancel) as running:
+                running.require({c.candidate.target.device for c in self.plan.candidates})
                 Stages(self._context, running).run()
             counts = facts(self._state.rows)
             self._state.say("done", f"{counts['measured']} measured, {counts['failed']} failed")
@@ -131,7 +132,7 @@ def start_sweep(
     *,
     store: str | Path = "runs",
     metric: MetricLike = "auto",
-    engine: str = "local",
+    engine: Any = "local",
     seed: int = 0,
     timeout: float = 600.0,
     memory: float = 0.0,
@@ -192,7 +193,7 @@ def sweep(
     *,
     store: str | Path = "runs",
     metric: MetricLike = "auto",
-    engine: str = "local",
+    engine: Any = "local",
     seed: int = 0,
     timeout: float = 600.0,
     memory: float = 0.0,
@@ -214,7 +215,7 @@ def sweep(
         metric: Name of a metric, ``"auto"`` (accuracy for class labels, mean absolute error for real labels, agreement
             with the original when there are no labels), or a function of (outputs, labels) that gives one value for
             each example.
-        engine: Where tasks run.
+        engine: Where tasks run: ``"local"``, ``"dask://scheduler:8786"``, or a connected ``distributed.Client``.
         seed: Seed of fine-tuning and of the timing order.
         timeout: Seconds after which one build step or evaluation is given up.
         memory: Gigabytes (10⁹ bytes) a child process may use; 0: the default.
@@ -231,6 +232,7 @@ def sweep(
         DatasetError: The data do not fit the model.
         SettingError: An unknown or bad setting.
         StoreError: The store cannot be used.
+        EngineError: The engine's workers cannot be reached, do not fit, or were lost.
         CandidateError: The model as given cannot be run: there is nothing to compare with.
     """
     with automatic(progress) as shown:

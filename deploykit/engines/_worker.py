@@ -1,0 +1,211 @@
+"""What runs in the process of a Dask worker: tasks under its own crash supervisor, and the exchange of files.
+
+All functions are called from the driver by name. Short ones run in the worker's event loop; whatever takes longer is
+handed to a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import platform
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+from deploykit._version import __version__
+from deploykit.core.adapter import Group
+from deploykit.core.errors import DeploykitError, to_json
+from deploykit.core.serial import Plain
+from deploykit.engines._contract import FACTS, Host, run_on_host
+from deploykit.engines._files import Shelf, Tree, default_shelf, describe, files_of, read_chunk, translate
+from deploykit.sandbox.supervisor import shared
+from deploykit.sandbox.task import Task, resolve
+from deploykit.sandbox.turn import together
+
+_WATCH_S = 0.25
+_REPORT_S = 0.25
+#: States of a Dask task that somebody still wants.
+_WANTED = {"executing", "long-running", "resumed"}
+
+
+@cache
+def shelf() -> Shelf:
+    """The shelf of this worker."""
+    return Shelf(default_shelf())
+
+
+def hello() -> dict[str, Any]:
+    """Who this worker is: version, host, identity of the machine, folder and stable facts."""
+    boot = Path("/proc/sys/kernel/random/boot_id")  # the same in all containers of a machine
+    return {
+        "version": __version__,
+        "host": platform.node(),
+        "machine": boot.read_text().strip() if boot.exists() else platform.node(),
+        "shelf": f"{platform.node()}:{shelf().folder}",
+        "facts": cast("Callable[[], dict[str, Any]]", resolve(FACTS))(),
+    }
+
+
+def ping() -> None:
+    """Answer."""
+
+
+def warm(group: Group) -> None:
+    """Begin to import a group's modules."""
+    shared().warm(group)
+
+
+async def drain() -> None:
+    """End idle children."""
+    await asyncio.to_thread(shared().drain)
+
+
+# -- files ----------------------------------------------------------------------------------------------------------
+
+
+def missing(digests: list[str]) -> list[str]:
+    """Which trees are not on the shelf."""
+    return [d for d in digests if not shelf().has(d)]
+
+
+def begin() -> str:
+    """Begin to receive a tree."""
+    return shelf().begin()
+
+
+async def receive(name: str, path: str, offset: int, data: bytes) -> None:
+    """Take a piece of a file."""
+    await asyncio.to_thread(shelf().receive, name, path, offset, data)
+
+
+async def finish(name: str, tree: dict[str, Any]) -> None:
+    """Put a received tree on the shelf."""
+    await asyncio.to_thread(shelf().finish, name, Tree.from_json(tree))
+
+
+async def fetch(unit: str, path: str, offset: int, length: int) -> bytes:
+    """A piece of a file a unit has written."""
+    return await asyncio.to_thread(read_chunk, _work(unit) / path, offset, length)
+
+
+async def release(unit: str, keep: list[tuple[str, dict[str, Any]]]) -> None:
+    """Forget a unit's files; folders in ``keep`` go onto the shelf, since later tasks will read them."""
+    await asyncio.to_thread(_release, unit, keep)
+
+
+def _release(unit: str, keep: list[tuple[str, dict[str, Any]]]) -> None:
+    for path, tree in keep:
+        if not shelf().has(tree["digest"]):
+            shelf().adopt(_work(unit) / path, Tree.from_json(tree))
+    shutil.rmtree(_work(unit), ignore_errors=True)
+
+
+def _work(unit: str) -> Path:
+    return shelf().folder / "work" / unit
+
+
+# -- tasks ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Unit(Plain):
+    """A task on its way to a worker.
+
+    Attributes:
+        name: Its key in Dask and the name of its folder.
+        task: What to run; paths are the driver's.
+        exclusive: Whether it owns the machine.
+        reads: Path → (digest of the tree it is in, path in the tree).
+        writes: Path → whether it is a folder.
+        topic: Where it reports.
+    """
+
+    name: str
+    task: Task
+    exclusive: bool
+    reads: dict[str, tuple[str, str]]
+    writes: dict[str, bool]
+    topic: str
+
+
+def run(plain: dict[str, Any]) -> dict[str, Any]:
+    """Run a unit: the Dask task.
+
+    Returns:
+        ``missing``: trees that are no longer here; or ``result`` or ``error`` (plain), with ``written``: path → (place,
+        plain tree), and ``span``: when it began and ended on this machine's monotonic clock.
+    """
+    unit = Unit.from_json(plain)
+    if absent := missing([digest for digest, _ in unit.reads.values()]):
+        return {"missing": absent}
+    places = {path: str(shelf().path(digest) / rest) for path, (digest, rest) in unit.reads.items()}
+    folders: dict[str, str] = {}
+    for number, (path, is_folder) in enumerate(unit.writes.items()):
+        folders[path] = f"w{number}"
+        folder = _work(unit.name) / folders[path]
+        folder.mkdir(parents=True, exist_ok=True)
+        places[path] = str(folder if is_folder else folder / Path(path).name)
+    task = Task.from_json(translate(unit.task.to_json(), places))
+    began, answer = time.monotonic(), _supervised(unit, task)
+    span = [began, time.monotonic()]
+    back = {new: old for old, new in places.items()}
+    written = {path: (name, describe(root, files_of(root)).to_json()) for path, name in folders.items()
+               for root in [_work(unit.name) / name]}  # fmt: skip
+    return {**_translated_back(answer, back), "written": written, "span": span}
+
+
+def _supervised(unit: Unit, task: Task) -> dict[str, Any]:
+    from distributed import get_worker
+
+    worker = get_worker()
+    cancel, done = threading.Event(), threading.Event()
+    report = _Reporter(worker, unit)
+
+    def watch() -> None:
+        """Kill what nobody wants any more: it was cancelled, or its driver is gone."""
+        while not done.wait(_WATCH_S):
+            state = worker.state.tasks.get(unit.name)
+            if state is None or state.state not in _WANTED:
+                cancel.set()
+                return
+
+    threading.Thread(target=watch, name="deploykit-watch", daemon=True).start()
+    try:
+        if unit.exclusive:
+            return {"result": run_on_host(task, Host(shared(), cancel), report)}
+        with together(cancel, lambda words: report(0, 0, words)):
+            return {"result": shared().run(task, report, cancel)}
+    except DeploykitError as error:
+        return {"error": to_json(error)}
+    finally:
+        done.set()
+
+
+class _Reporter:
+    """Sends progress to the driver, a few times a second at most."""
+
+    def __init__(self, worker: Any, unit: Unit) -> None:
+        self._worker = worker
+        self._unit = unit
+        self._next = 0.0
+
+    def __call__(self, done: float, total: float, words: str) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _REPORT_S
+            self._worker.log_event(self._unit.topic, {"unit": self._unit.name, "report": [done, total, words]})
+
+
+def _translated_back(answer: dict[str, Any], places: dict[str, str]) -> dict[str, Any]:
+    """The answer with the driver's paths; errors name them in the middle of their text."""
+    if "error" not in answer:
+        found: dict[str, Any] = translate(answer, places)
+        return found
+    error = dict(answer["error"])
+    for new, old in places.items():
+        error = {k: v.replace(new, old) for k, v in error.items()}
+    return {"error": error}

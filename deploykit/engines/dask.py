@@ -1,0 +1,127 @@
+"""The workers of a Dask cluster: ``engine="dask://scheduler:8786"``, or a connected ``distributed.Client``.
+
+A worker needs deploykit in the driver's version, the same frameworks, and the Dask resource ``slot``, which counts
+the tasks it takes at once. ``deploykit worker ADDRESS`` starts one; so does ``dask worker ADDRESS --resources
+"slot=2"``. Devices are resources, too: ``"slot=2 cuda=1"``. Files travel over Dask's own connections.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, cast
+
+from deploykit.core.adapter import Group
+from deploykit.core.errors import EngineError
+from deploykit.engines._contract import FACTS, Engine, OnReport, Running
+from deploykit.sandbox.task import Task, resolve
+
+#: Tasks this driver watches at once; each waits in a thread.
+_MOST = 256
+_CONNECT_S = 10.0
+
+
+class _DaskRunning(Running):
+    def __init__(self, client: Any, cancel: threading.Event, *, owned: bool) -> None:
+        from deploykit.engines._cluster import Cluster
+        from deploykit.engines._remote import Dispatch
+
+        self.cancel = cancel
+        self._client = client
+        self._owned = owned
+        self._cluster = Cluster(client, cast("Callable[[], dict[str, Any]]", resolve(FACTS))())
+        self._dispatch = Dispatch(client, self._cluster, cancel)
+        self._pool = ThreadPoolExecutor(_MOST, thread_name_prefix="deploykit-remote")
+        self._hardware: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    @property
+    def slots(self) -> int:  # type: ignore[override]  # workers come and go
+        return max(1, min(_MOST, self._cluster.slots))
+
+    def submit(self, task: Task, on_report: OnReport | None = None) -> Future[dict[str, Any]]:
+        return self._pool.submit(self._dispatch.run, task, "", on_report)
+
+    def exclusive(self, task: Task, on_report: OnReport | None = None) -> Future[dict[str, Any]]:
+        device = next(iter(task.devices), "cpu")
+        return self._pool.submit(self._dispatch.run, task, self._timing(device)[0], on_report)
+
+    def require(self, devices: Collection[str]) -> None:
+        absent = sorted(set(devices) - {d for m in self._cluster.usable for d in m.devices})
+        if absent:
+            raise EngineError(
+                f"no worker offers the device {' or '.join(absent)}; there is {self._cluster.offered()}.",
+                remedy="start a worker with that device as a Dask resource (deploykit worker ADDRESS --device "
+                f"{absent[0]}), or leave the device out of the space.",
+            )
+        for device in sorted(devices, key="cpu".__eq__):  # devices first: their machines offer the CPU, too
+            self._timing(device)
+
+    def facts(self, device: str) -> dict[str, Any]:
+        return self._timing(device)[1]
+
+    def warm(self, group: Group) -> None:
+        from deploykit.engines import _worker
+
+        self._cluster.tell(self._cluster.usable, _worker.warm, group)
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+        self._dispatch.close()
+        self._cluster.close()
+        if self._owned:
+            self._client.close()
+
+    def _timing(self, device: str) -> tuple[str, dict[str, Any]]:
+        """The hardware that times a device: one for the whole sweep, and for all devices if some hardware has them."""
+        if device not in self._hardware:
+            able = [m for m in self._cluster.usable if device in m.devices]
+            if not able:
+                self.require([device])
+            chosen = {digest for digest, _ in self._hardware.values()}
+            alike = [m.hardware for m in able]
+            best = max(able, key=lambda m: (m.hardware in chosen, len(m.devices), alike.count(m.hardware), m.hardware))
+            self._hardware[device] = (best.hardware, best.facts)
+        return self._hardware[device]
+
+
+class Dask(Engine):
+    """Runs tasks on the workers of a Dask cluster."""
+
+    name = "dask"
+    label = "a Dask cluster"
+    help = "The workers of a Dask cluster; start them with: deploykit worker ADDRESS."
+    extra = "dask"
+    requires = ("distributed",)
+
+    def start(self, address: Any, cancel: threading.Event) -> Running:
+        """Begin to work on the scheduler at ``address`` (``host:8786``, ``tls://host:8786``), or with a ``Client``."""
+        if not isinstance(address, str):
+            if address.asynchronous:
+                raise EngineError(
+                    "the Dask client is asynchronous.", remedy="pass one made with asynchronous=False, or its address."
+                )
+            return _DaskRunning(address, cancel, owned=False)
+        from distributed import Client
+
+        if not address:
+            raise EngineError("the address of the Dask scheduler is missing.", remedy='engine="dask://host:8786".')
+        try:
+            client = Client(address, timeout=_CONNECT_S, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise EngineError(
+                f"no Dask scheduler answers at {address}: {error}.",
+                remedy="start one (dask scheduler), or correct the address.",
+            ) from error
+        try:
+            return _DaskRunning(client, cancel, owned=True)
+        except BaseException:
+            client.close()
+            raise
+
+    def takes(self, thing: object) -> bool:
+        """Whether it is a ``distributed.Client``."""
+        return any(t.__module__.split(".")[0] == "distributed" and t.__name__ == "Client" for t in type(thing).__mro__)
+
+
+ADAPTER = Dask()
