@@ -64,6 +64,7 @@ class Series(Plain):
         warm: Whether warm-up settled.
         peak_memory_bytes: Growth of the process by loading and running the model.
         error: Why the entry could not be timed in this launch, plain form of an error.
+        seconds: Time spent on it: half of its opening, because two are opened at a time, warm-up and blocks.
     """
 
     block_medians_ns: tuple[int, ...] = ()
@@ -73,6 +74,7 @@ class Series(Plain):
     warm: bool = True
     peak_memory_bytes: int = 0
     error: dict[str, str] | None = None
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,7 @@ class _Launching:
     order: Order
     host: Host
     say: Callable[[str], None]
+    spent: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> Launch:
         entries, cancel = self.order.entries, self.host.cancel
@@ -204,6 +207,7 @@ class _Launching:
 
     def _open(self, entry: Entry) -> Child | Series:
         child: Child | None = None
+        began = time.perf_counter()
         try:
             if self.host.cancel.is_set():
                 raise Cancelled("cancelled while models were opened.")
@@ -215,6 +219,7 @@ class _Launching:
                 "data": self.order.data,
             }
             child.call(self._task("open_session", entry, arguments), cancel=self.host.cancel)
+            self.spent[entry.key] = (time.perf_counter() - began) / 2
             return child
         except DeploykitError as error:
             if child is not None:
@@ -233,6 +238,7 @@ class _Launching:
                 if self.host.cancel.is_set():
                     raise Cancelled("cancelled while latency was measured.")
                 task = self._task("warm_up" if step < 0 else "run_block", entry, {})
+                began = time.perf_counter()
                 try:
                     found = children[entry.key].call(task, cancel=self.host.cancel)
                 except Cancelled:
@@ -240,11 +246,12 @@ class _Launching:
                 except DeploykitError as error:
                     failed[entry.key] = Series(error=to_json(error))
                     continue
+                self.spent[entry.key] += time.perf_counter() - began
                 if step < 0:
                     warm[entry.key] = found
                 else:
                     blocks[entry.key].append(found)
-        done = {k: _series(b, warm[k]) for k, b in blocks.items() if k not in failed}
+        done = {k: _series(b, warm[k], self.spent[k]) for k, b in blocks.items() if k not in failed}
         return done | failed
 
     def _task(self, function: str, entry: Entry, arguments: dict[str, Any]) -> Task:
@@ -256,7 +263,7 @@ class _Launching:
         )  # fmt: skip
 
 
-def _series(blocks: list[dict[str, Any]], warm: dict[str, Any]) -> Series:
+def _series(blocks: list[dict[str, Any]], warm: dict[str, Any], seconds: float) -> Series:
     medians = tuple(sorted(b["times_ns"])[len(b["times_ns"]) // 2] for b in blocks)
     return Series(
         medians,
@@ -265,4 +272,5 @@ def _series(blocks: list[dict[str, Any]], warm: dict[str, Any]) -> Series:
         sum(b["switches"] for b in blocks),
         warm["warm"],
         warm["peak_memory_bytes"],
+        seconds=seconds,
     )

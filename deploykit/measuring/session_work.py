@@ -110,10 +110,12 @@ def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         report: Progress in examples.
 
     Returns:
-        Names of the outputs, how many values are not finite, and ``stopped``: plain `Stopped`, None when it finished.
+        Names of the outputs, how many values are not finite, ``stopped``: plain `Stopped`, None when it finished, and
+        the seconds it took.
     """
     import numpy as np
 
+    began = time.perf_counter()
     target = Target.from_json(arguments["target"])
     session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"])
     data = Dataset.open(Path(arguments["data"]))
@@ -142,7 +144,8 @@ def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         arranged[order] = outputs
         _save(Path(out), arranged)
     session.close()
-    return {"outputs": names, "not_finite": bad, "stopped": None}
+    seconds = time.perf_counter() - began
+    return {"outputs": names, "not_finite": bad, "stopped": None, "seconds": seconds}
 
 
 def _racer(race: dict[str, Any] | None, data: Dataset, order: Any) -> Racer | None:

@@ -15,6 +15,7 @@ from deploykit.engines._contract import Running
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.metrics._choose import MetricLike
 from deploykit.sweeping.building import Built, Workshop
+from deploykit.sweeping.history import Unit
 from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.routes import BuildStep
 from deploykit.sweeping.scoring import Judge
@@ -123,11 +124,22 @@ class Pipeline:
             new = units - self._expected
             self._expected |= new
             self._state.expect(kind, len(new))
+            for unit in new:
+                self._state.durations.expect(unit, self._duration(kind, unit, candidates))
+
+    def _duration(self, kind: str, unit: str, candidates: list[Planned]) -> Unit:
+        """What a unit's duration depends on."""
+        units = self._state.durations.units
+        if kind == "step":
+            return units.step(self._steps.get(unit))
+        return units.evaluation(next(c.candidate.target for c in candidates if self._unit(c) == unit))
 
     def _count(self, kind: str, unit: str, seconds: float | None) -> None:
         """A unit is done; ``seconds`` is None when it was found finished."""
         if unit not in self._counted:
             self._counted.add(unit)
+            built = self._built.get(unit)
+            self._state.durations.finish(unit, seconds, built.size_bytes if built else 0)
             self._state.finish(kind, seconds)
 
     def _give_up(self, planned: Planned) -> None:
@@ -135,6 +147,7 @@ class Pipeline:
         units = {*planned.steps, self._unit(planned)} - self._counted - self._built.keys()
         self._counted |= units
         for unit in units:
+            self._state.durations.finish(unit)
             self._state.expect("evaluation" if unit == self._unit(planned) else "step", -1)
 
     def _unit(self, planned: Planned) -> str:
@@ -230,7 +243,7 @@ class Pipeline:
             self._built[identity] = found
 
     def _finish(self, work: _Work, future: Future[dict[str, Any]]) -> None:
-        seconds = time.monotonic() - work.began
+        seconds = _seconds(future, time.monotonic() - work.began)
         if work.kind == "step":
             self._keep_step(work.step, self._workshop.finish_step(work.step, future))
             self._count("step", work.key, seconds)
@@ -268,3 +281,10 @@ class Pipeline:
             self._state.say(self._state.progress.phase, words + share)
 
         return report
+
+
+def _seconds(future: Future[dict[str, Any]], waited: float) -> float | None:
+    """Time of a task in its child; None when it failed or was stopped early: that tells nothing of the next one."""
+    if future.cancelled() or future.exception() is not None or future.result().get("stopped"):
+        return None
+    return float(future.result().get("seconds", waited))

@@ -19,7 +19,9 @@ from deploykit.metrics._choose import Custom, MetricLike
 from deploykit.metrics._contract import METRICS
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
+from deploykit.sandbox.supervisor import shared, warm_groups
 from deploykit.sweeping.building import Limits
+from deploykit.sweeping.durations import Durations, Units
 from deploykit.sweeping.plan import Plan, make
 from deploykit.sweeping.stages import Context, Settings, Stages
 from deploykit.sweeping.state import State, facts
@@ -51,7 +53,7 @@ class SweepHandle:
         # Not Thread.join: interrupted by Ctrl-C it takes a running thread for a finished one (Python 3.11, 3.12).
         self._ended = threading.Event()
         self._error: BaseException | None = None
-        self._state = State(store, name, on_progress)
+        self._state = State(store, name, on_progress, Durations(Units(model, data)))
         self._context = Context(model, data, store, name, settings, self.plan, self._state, self._cancel, self._resume)
         self._thread = threading.Thread(target=self._main, name="deploykit-sweep", daemon=True)
 
@@ -108,6 +110,7 @@ class SweepHandle:
         self._thread.start()
 
     def _main(self) -> None:
+        warm = warm_groups()
         try:
             engine = self._context.settings.engine
             with self._context.store.writer(), start(engine, self._cancel) as running:
@@ -122,7 +125,18 @@ class SweepHandle:
             with contextlib.suppress(Exception):
                 self._state.say("cancelled", f"stopped: {error}")
         finally:
+            self._remember(warm)
             self._ended.set()
+
+    def _remember(self, warm: frozenset[str]) -> None:
+        """Keep how long this machine took; what other machines take says nothing of it."""
+        if self._context.settings.engine != Settings.engine:
+            return
+        durations = self._state.durations
+        for group, seconds in shared().start_seconds().items():
+            if seconds and group not in warm:
+                durations.note(durations.units.start(group), seconds)
+        durations.save()
 
 
 def start_sweep(

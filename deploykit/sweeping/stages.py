@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field, replace
 
 from deploykit.core.adapter import Group
@@ -103,6 +104,7 @@ class Stages:
         self._state = context.state
         self._settings = context.settings
         self._running = running
+        self._state.slots = running.slots
         self._workshop = Workshop(
             context.store, running, context.model, context.data, self._settings.seed, self._settings.limits
         )
@@ -197,7 +199,10 @@ class Stages:
         )
         base = self._ready([self._baseline])[0]
         stage = TimingStage(self._workshop, self._state, timer, self._settings.protocol, base)
+        began = time.monotonic()
         stage.run(self._ready(candidates), self._context.pause)
+        profile(self._workshop, self._running, self._state, self._ready(candidates), self._context.pause)
+        stage.remember(time.monotonic() - began)
 
     def _ready(self, candidates: list[Planned]) -> list[Ready]:
         originals = {
@@ -238,7 +243,6 @@ class Stages:
             {
                 "model": self._context.model.to_json(),
                 "data": str(self._context.store.relative(self._workshop.data_folder)),
-        profile(self._workshop, self._running, self._state, self._ready(candidates), self._context.pause)
                 "baseline": self._plan.baseline,
                 "metric": judge.metric.name if judge else asked,
                 "higher_is_better": judge.metric.higher_is_better if judge else True,

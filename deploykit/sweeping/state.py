@@ -13,6 +13,7 @@ from deploykit.core.result import Failure, Finding, Latency, Measurement, Result
 from deploykit.core.store import Store
 from deploykit.measuring.environment import here
 from deploykit.sweeping.building import Built, failure
+from deploykit.sweeping.durations import Durations
 from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.scoring import Scored
 
@@ -26,9 +27,13 @@ class State:
         store: Rows are committed to it as they change.
         context: What sweeps of one model, dataset and metric share.
         on_progress: Called on every change.
+        durations: Expects and remembers how long work takes.
+
+    Attributes:
+        slots: Build steps and evaluations done at once.
     """
 
-    def __init__(self, store: Store, context: str, on_progress: OnProgress | None) -> None:
+    def __init__(self, store: Store, context: str, on_progress: OnProgress | None, durations: Durations) -> None:
         self.store = store
         self.context = context
         self._on_progress = on_progress
@@ -36,7 +41,9 @@ class State:
         self._rows: dict[str, Result] = {}
         self._places: dict[str, int] = {}
         self.progress = Progress("plan", "planning", 0, 0)
-        self._seconds: dict[str, list[float]] = {"step": [], "evaluation": [], "launch": []}
+        self.durations = durations
+        self.slots = 1
+        self._launches: list[float] = []
         self._left = {"step": 0, "evaluation": 0, "launch": 0}
         self._earlier = {row.key: row for row in store.rows(context)}
 
@@ -106,13 +113,6 @@ class State:
         status: Literal["measured", "pending"] = "measured" if final else "pending"
         self._put(replace(row, measurement=measurement, status=status, same_as=same_as, failure=None))
 
-    def untimed(self, key: str) -> None:
-        """Note that a candidate is measured, its latency not being asked for."""
-        row = self.row(key)
-        if row.status == "pending" and row.measurement is not None:
-            self._put(replace(row, status="measured", failure=None))
-
-    def stopped(self, key: str, built: Built, scored: Scored, reason: str) -> None:
     def explained(self, key: str, profile: str, findings: tuple[Finding, ...]) -> None:
         """Note why a candidate is as fast as it is."""
         row = self.row(key)
@@ -120,6 +120,13 @@ class State:
             measurement = replace(row.measurement, profile=profile, findings=findings)
             self._put(replace(row, measurement=measurement), say=False)
 
+    def untimed(self, key: str) -> None:
+        """Note that a candidate is measured, its latency not being asked for."""
+        row = self.row(key)
+        if row.status == "pending" and row.measurement is not None:
+            self._put(replace(row, status="measured", failure=None))
+
+    def stopped(self, key: str, built: Built, scored: Scored, reason: str) -> None:
         """Note that a candidate was given up early, and what was seen of it."""
         self.scored(key, built, scored)
         self._put(replace(self.row(key), status="stopped", stopped=reason, failure=None))
@@ -151,8 +158,8 @@ class State:
         """One unit is done; ``seconds`` is None when it was found finished."""
         with self._lock:
             self._left[kind] -= 1
-            if seconds is not None:
-                self._seconds[kind].append(seconds)
+            if seconds is not None and kind == "launch":
+                self._launches.append(seconds)
             reused = self.progress.reused + (seconds is None)
             self.progress = replace(self.progress, done=self.progress.done + 1, reused=reused)
 
@@ -172,13 +179,15 @@ class State:
     def _seconds_left(self, phase: _Phase) -> float | None:
         if phase in {"done", "cancelled"}:
             return 0.0
-        known = {k: statistics.median(v) for k, v in self._seconds.items() if v}
-        if self._left["launch"] and "launch" not in known:
-            sessions = sum(r.status != "failed" for r in self._rows.values()) + 2
-            known["launch"] = 0.45 * sessions  # typical of small models; replaced by the first launch
-        if any(left and kind not in known for kind, left in self._left.items()):
+        if not self.progress.total:
             return None
-        return sum(left * known[kind] for kind, left in self._left.items() if left)
+        seconds = self.durations.left() / self.slots
+        if launches := self._left["launch"]:
+            with self._lock:
+                rows = [r for r in self._rows.values() if r.status not in {"failed", "stopped"}]
+            one = self.durations.sessions(r.candidate.target for r in rows)
+            seconds += launches * (statistics.median(self._launches) if self._launches else one)
+        return seconds
 
 
 def facts(rows: list[Result]) -> dict[str, Any]:

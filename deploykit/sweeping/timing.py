@@ -104,6 +104,7 @@ class TimingStage:
         self._timer = timer
         self._protocol = protocol
         self._baseline = baseline
+        self._new: list[Ready] = []
 
     def run(self, ready: list[Ready], pause: Callable[[], None]) -> None:
         """Time all candidates that have no latency yet: all of them shortly, then those near the front.
@@ -112,6 +113,7 @@ class TimingStage:
             Cancelled: The user cancelled; finished launches are kept.
         """
         new = self._known(ready)
+        self._new = [same[0] for same in new]
         hardware: dict[str, list[list[Ready]]] = {}
         for same in new:
             hardware.setdefault(json_digest(self._facts(same)), []).append(same)
@@ -127,15 +129,10 @@ class TimingStage:
         if screen:
             alive = [same for same in new if self._state.row(same[0].planned.key).status != "failed"]
             kept = [same for same in alive if not self._hopeless(same[0])]
-        for group in screened:
-            out = [same for same in group.members if same not in kept]
-            self._report(group.launches, out, final=True, screened=True)
-            self._record(group, [], out, screened_out=True)
-        self._finish(kept, earlier, screened, pause)
+        final = self._finish(kept, earlier, pause)
+        self._conclude([*screened, *final], kept)
 
-    def _finish(
-        self, kept: list[list[Ready]], earlier: list[Launch], screened: list[_Group], pause: Callable[[], None]
-    ) -> None:
+    def _finish(self, kept: list[list[Ready]], earlier: list[Launch], pause: Callable[[], None]) -> list[_Group]:
         """The rest of the launches for those that were kept."""
         hardware: dict[str, list[list[Ready]]] = {}
         for same in kept:
@@ -145,8 +142,25 @@ class TimingStage:
         self._state.expect("launch", left * (len(groups) - len(hardware)))
         for group in groups:
             self._fill(group, left, pause, earlier)
-            self._report([*earlier, *group.launches], group.members, final=True)
-            self._record(group, screened, group.members, screened_out=False)
+        return groups
+
+    def _conclude(self, groups: list[_Group], kept: list[list[Ready]]) -> None:
+        """Report and commit what all launches together tell of everybody."""
+        told: set[str] = set()
+        for group in reversed(groups):  # the groups of the last launches first: their members were screened, too
+            hardware = json_digest(self._facts(group.members[0]))
+            alike = [g for g in groups if json_digest(self._facts(g.members[0])) == hardware]
+            launches = [launch for g in alike for launch in g.launches]
+            members = [same for same in group.members if _key(same[0]) not in told]
+            told |= {_key(same[0]) for same in members}
+            for screened in (False, True):
+                chosen = [same for same in members if (same not in kept) == screened]
+                self._report(launches, chosen, final=True, screened=screened)
+                for same in chosen:
+                    if self._state.row(same[0].planned.key).status == "measured":
+                        key = self._measurement_key(same[0], self._facts(same))
+                        record = {"series": [g.series for g in alike], "screened": screened}
+                        self._workshop.store.put_record("timed", key, record)
 
     def _known(self, ready: list[Ready]) -> list[list[Ready]]:
         """Report what is in the store; the rest, byte-identical ones together."""
@@ -165,14 +179,6 @@ class TimingStage:
             launches = [launch for name in series for launch in self._launches(name)]
             self._report(launches, members, final=True, screened=screened)
         return new
-
-    def _record(self, group: _Group, screened: list[_Group], members: list[list[Ready]], *, screened_out: bool) -> None:
-        """Commit which launches tell the latency of members."""
-        for same in members:
-            if self._state.row(same[0].planned.key).status == "measured":
-                key = self._measurement_key(same[0], self._facts(same))
-                series = [g.series for g in screened if same in g.members] + [group.series]
-                self._workshop.store.put_record("timed", key, {"series": series, "screened": screened_out})
 
     def _hopeless(self, item: Ready) -> bool:
         """Whether more launches would not bring a candidate to the front.
@@ -220,6 +226,7 @@ class TimingStage:
             started = time.monotonic()
             launch = self._timer.launch(len(done), entries, lambda words: self._state.say("latency", words))
             self._workshop.store.put_launch(group.series, launch.index, launch)
+            self._watch(launch, entries)
             done.append(launch)
             spent += launch.seconds
             self._state.finish("launch", time.monotonic() - started)
@@ -230,6 +237,29 @@ class TimingStage:
                 self._state.expect("launch", 1)
             if len(everything) > 1:
                 self._report(everything, group.members, final=False)
+
+    def _watch(self, launch: Launch, entries: list[Entry]) -> None:
+        """Remember how long the sessions of a launch took."""
+        took: dict[Target, list[float]] = {}
+        for entry in entries:
+            if (series := launch.series.get(entry.key)) is not None and series.error is None:
+                took.setdefault(entry.target, []).append(series.seconds)
+        self._state.durations.launched(took, launch.seconds)
+
+    def remember(self, seconds: float) -> None:
+        """Remember what the whole stage took, as a ratio to all launches of all candidates.
+
+        Args:
+            seconds: Wall-clock time of `run` and what belongs to it.
+        """
+        if not self._new:
+            return
+        durations, protocol = self._state.durations, self._protocol
+        groups = [[same[0] for same in chunk] for chunk in _batched([[item] for item in self._new])]
+        targets = [entry.target for group in groups for entry in self._entries(group)]
+        whole = durations.sessions(targets) * protocol.launches
+        if whole:
+            durations.note(durations.units.launches(screened=bool(protocol.screen)), seconds / whole)
 
     def _affordable(self, spent: float, done: list[Launch]) -> bool:
         return spent + spent / len(done) <= self._protocol.budget_s

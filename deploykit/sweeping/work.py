@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,14 @@ def build_step(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         report: Progress of the step.
 
     Returns:
-        Digest, size and compressed size of what was written, and the adapter's notes.
+        Digest, size and compressed size of what was written, the adapter's notes, and the seconds it took.
     """
+    began = time.perf_counter()
+    found = _build(arguments, report)
+    return {**found, "seconds": time.perf_counter() - began}
+
+
+def _build(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     step = BuildStep.from_json(arguments["step"])
     source, target = Path(arguments["source"]), Path(arguments["target"])
     imports, trusted = tuple(arguments["imports"]), bool(arguments["trusted"])
