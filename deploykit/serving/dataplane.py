@@ -1,14 +1,14 @@
 """All behaviour of the server: what it accepts, how it predicts, what it says of itself. Protocols sit above it.
 
-A `Batch` is checked and preprocessed; `DataPlane.infer` runs one. Whatever comes between (queues, threads, batches put
-together from several requests) needs to know no more than that.
+`DataPlane.batch` checks examples; `DataPlane.infer` preprocesses and runs them. Whatever comes between (queues,
+threads, batches put together from several requests) needs to know no more than that.
 """
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.artifact import Artifact
@@ -16,6 +16,7 @@ from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec
 from deploykit.exporters._arrays import load_arrays
 from deploykit.exporters._pipeline import Pipeline
+from deploykit.serving.batches import Batch, independent, join
 from deploykit.serving.faults import BadRequestError, NotFoundError
 from deploykit.serving.tensors import check_shape
 
@@ -25,19 +26,10 @@ if TYPE_CHECKING:
 #: An artifact is one version of a model.
 VERSION = "1"
 _WARM_RUNS = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Examples that may be run: checked, preprocessed, by the model file's input names.
-
-    Attributes:
-        arrays: Input name → examples, batch first.
-        count: How many examples.
-    """
-
-    arrays: dict[str, NDArray[Any]]
-    count: int
+#: Longest time the event loop may be held up by one batch.
+INLINE_SECONDS = 0.005
+#: Most examples of several requests that are tried, and run, as one batch.
+_MOST_JOINED = 8
 
 
 class DataPlane:
@@ -52,7 +44,8 @@ class DataPlane:
         outputs: Outputs by name.
         classes: Class names by index.
         platform: Runtime and format, as the v2 protocol names them.
-        example_seconds: Time one example takes, measured while warming up.
+        example_seconds: Time one example takes at best, measured while warming up.
+        most_joined: Most examples of several requests that may run as one batch; 1 when each must run alone.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -63,16 +56,31 @@ class DataPlane:
         self.classes = manifest.classes
         self.platform = f"{manifest.target.runtime}_{manifest.format}"
         self._pipeline = Pipeline.open(artifact)
-        self.example_seconds = self._warm_up(load_arrays(artifact.path / manifest.golden_inputs))
+        golden = load_arrays(artifact.path / manifest.golden_inputs)
+        self.example_seconds = self._warm_up(golden)
+        self.most_joined = self._try_joining(golden)
 
     def _warm_up(self, golden: Mapping[str, NDArray[Any]]) -> float:
-        batch = self.batch({name: golden[name][:1] for name in self.inputs})
-        times = []
-        for _ in range(_WARM_RUNS):
-            start = time.perf_counter()
-            self.infer(batch)
-            times.append(time.perf_counter() - start)
-        return sorted(times)[_WARM_RUNS // 2]
+        batch = self._examples(golden, 1)[0]
+        return _least_seconds(self.infer, [batch])
+
+    def _try_joining(self, golden: Mapping[str, NDArray[Any]]) -> int:
+        """Whether joining changes no answer and saves time depends on the model and its runtime: find out."""
+        most = min(_MOST_JOINED, int(INLINE_SECONDS / self.example_seconds))
+        examples = self._examples(golden, most)
+        # A session fills up a fixed batch, or cuts up what does not fit it.
+        fixed = any(spec.batch_size for spec in self._pipeline.session.inputs)
+        if fixed or len(examples) < 2 or not independent(self.infer, examples):
+            return 1
+        # Sizes change from batch to batch, and some runtimes allocate anew for each size: that counts, too.
+        sizes = range(1, len(examples) + 1)
+        taken = _least_seconds(lambda size: self.infer(join(examples[:size])), sizes)
+        return len(examples) if taken < sum(sizes) * self.example_seconds else 1
+
+    def _examples(self, golden: Mapping[str, NDArray[Any]], most: int) -> list[Batch]:
+        """Up to so many golden examples, each a batch."""
+        count = min(most, *(len(golden[name]) for name in self.inputs))
+        return [self.batch({name: golden[name][i : i + 1] for name in self.inputs}) for i in range(count)]
 
     def spec(self, name: Any) -> TensorSpec:
         """The input called ``name``.
@@ -104,7 +112,7 @@ class DataPlane:
             raise BadRequestError(f"expected the inputs {self._names()}; got {', '.join(map(repr, got)) or 'none'}.")
 
     def batch(self, arrays: Mapping[str, NDArray[Any]]) -> Batch:
-        """Check raw examples, dtypes already right, and preprocess them.
+        """Check raw examples, dtypes already right.
 
         Raises:
             BadRequestError: Names or shapes are wrong, no example is given, or the inputs have different numbers.
@@ -120,14 +128,18 @@ class DataPlane:
             raise BadRequestError(f"expected the same number of examples in all inputs; {shown}.")
         if count == 0:
             raise BadRequestError("expected at least one example, got none.")
-        try:
-            return Batch(self._pipeline.prepare(arrays), count)
-        except DatasetError as error:
-            raise BadRequestError(str(error)) from error
+        return Batch({name: arrays[name] for name in self.inputs}, count)
 
     def infer(self, batch: Batch) -> dict[str, NDArray[Any]]:
-        """Run a batch: outputs by name."""
-        return self._pipeline.run(batch.arrays)
+        """Preprocess and run a batch: outputs by name.
+
+        Raises:
+            BadRequestError: The examples cannot be preprocessed, or the model cannot hold their values.
+        """
+        try:
+            return self._pipeline(batch.arrays)
+        except DatasetError as error:
+            raise BadRequestError(str(error)) from error
 
     def check_model(self, name: str, version: str | None) -> None:
         """Raise `NotFoundError` unless this model and version are served (in TensorFlow Serving's words)."""
@@ -140,3 +152,14 @@ class DataPlane:
 
     def _names(self) -> str:
         return ", ".join(map(repr, self.inputs))
+
+
+def _least_seconds(run: Callable[[Any], object], arguments: Sequence[Any]) -> float:
+    """Time of one run with each argument in turn; the best of several rounds, as a busy machine only adds to it."""
+    least = [math.inf] * len(arguments)
+    for _ in range(_WARM_RUNS):
+        for place, argument in enumerate(arguments):
+            start = time.perf_counter()
+            run(argument)
+            least[place] = min(least[place], time.perf_counter() - start)
+    return sum(least)

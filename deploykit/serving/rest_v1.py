@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.model import TensorSpec
-from deploykit.serving.dataplane import VERSION, Batch, DataPlane
+from deploykit.serving.batches import Batch
+from deploykit.serving.dataplane import VERSION, DataPlane
 from deploykit.serving.faults import BadRequestError
 from deploykit.serving.tensors import from_lists, to_lists
 

@@ -9,7 +9,8 @@ from deploykit._version import __version__
 from deploykit.core.model import TensorSpec
 from deploykit.core.serial import dump
 from deploykit.exporters._wire import DATATYPES, DTYPES, datatype, from_bytes, to_bytes
-from deploykit.serving.dataplane import VERSION, Batch, DataPlane
+from deploykit.serving.batches import Batch
+from deploykit.serving.dataplane import VERSION, DataPlane
 from deploykit.serving.faults import BadRequestError
 from deploykit.serving.tensors import from_lists, to_lists
 

@@ -1,23 +1,28 @@
 """Runs batches without letting a slow model hold up the event loop.
 
 A thread costs a request about as much as a small model does, so quick batches run right where they arrive; longer ones
-run, one at a time, in a thread of their own, while health checks and other requests are still answered.
+run, one at a time, in a thread of their own, while health checks and other requests are still answered. Requests that
+arrive in the same turn of the event loop run as one batch where the data plane allows it; none waits for more.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deploykit.serving.dataplane import Batch, DataPlane
+from deploykit.serving.batches import Batch, join, split
+from deploykit.serving.dataplane import INLINE_SECONDS, DataPlane
 from deploykit.serving.faults import OverloadError
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    from deploykit.serving.batches import Outputs
 
-#: Longest time the event loop may be held up by one batch.
-INLINE_SECONDS = 0.005
+    #: A batch and its answer, which is None when the batch must run alone.
+    Arrived = tuple[Batch, asyncio.Future[Outputs | None]]
+
 #: Batches that may wait for the thread; more are answered 429.
 QUEUE_LIMIT = 512
 
@@ -27,22 +32,68 @@ class Runner:
 
     def __init__(self, plane: DataPlane) -> None:
         self._plane = plane
-        self._waiting = 0
+        self._in_thread = 0
+        self._arrived: dict[tuple[object, ...], deque[Arrived]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deploykit-inference")
 
-    async def run(self, batch: Batch) -> dict[str, NDArray[Any]]:
+    async def run(self, batch: Batch) -> Outputs:
         """Outputs by name.
 
         Raises:
+            BadRequestError: The examples cannot be preprocessed, or the model cannot hold their values.
             OverloadError: Too many batches wait already.
         """
+        outputs = None
+        if batch.count < self._plane.most_joined and not self._in_thread:
+            outputs = await self._run_joined(batch)
+        return await self._run_alone(batch) if outputs is None else outputs
+
+    async def _run_alone(self, batch: Batch) -> Outputs:
         # The session belongs to one thread at a time: while the other thread has work, all work goes there.
-        if not self._waiting and batch.count * self._plane.example_seconds <= INLINE_SECONDS:
+        if not self._in_thread and batch.count * self._plane.example_seconds <= INLINE_SECONDS:
             return self._plane.infer(batch)
-        if self._waiting >= QUEUE_LIMIT:
-            raise OverloadError(f"{self._waiting} requests wait already; try again later.")
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, self._plane.infer, batch)
-        finally:
-            self._waiting -= 1
+        if self._in_thread >= QUEUE_LIMIT:
+            raise OverloadError(f"{self._in_thread} requests wait already; try again later.")
+        self._in_thread += 1
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._plane.infer, batch)
+        work.add_done_callback(self._leave_thread)
+        return await asyncio.shield(work)  # who stops waiting does not stop the thread: the session is still in use
+
+    def _leave_thread(self, _: asyncio.Future[Outputs]) -> None:
+        self._in_thread -= 1
+
+    async def _run_joined(self, batch: Batch) -> Outputs | None:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Outputs | None] = loop.create_future()
+        if not self._arrived:
+            loop.call_soon(self._run_arrived)
+        self._arrived.setdefault(batch.kind, deque()).append((batch, future))
+        return await future
+
+    def _run_arrived(self) -> None:
+        """Run one batch; the next one has its turn when this one's answers are on their way."""
+        group = self._take_arrived()
+        batches = [batch for batch, _ in group]
+        answers: list[Outputs] | list[None] = [None] * len(group)
+        if len(group) > 1 and not self._in_thread:
+            with contextlib.suppress(Exception):  # one request's fault is not the others': each runs alone
+                answers = split(self._plane.infer(join(batches)), batches)
+        for (_, future), answer in zip(group, answers, strict=True):
+            future.set_result(answer)
+        if self._arrived:
+            asyncio.get_running_loop().call_soon(self._run_arrived)
+
+    def _take_arrived(self) -> list[Arrived]:
+        """As many of the kind that waits longest as may run together; the rest of them go behind the other kinds."""
+        kind = next(iter(self._arrived))
+        queue = self._arrived.pop(kind)
+        group: list[Arrived] = []
+        left = self._plane.most_joined
+        while queue and queue[0][0].count <= left:
+            batch, future = queue.popleft()
+            if not future.done():  # the client stopped waiting
+                group.append((batch, future))
+                left -= batch.count
+        if queue:
+            self._arrived[kind] = queue
+        return group

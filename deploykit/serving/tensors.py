@@ -98,9 +98,11 @@ def _cast(flat: list[Any], spec: TensorSpec) -> NDArray[Any]:
 
     code = _CODES.get(spec.dtype)
     if code is not None and flat and type(flat[0]) is not bool:
-        try:  # four times as fast as numpy.array
+        try:  # four times as fast as numpy.array; bytes are six times as fast as that
+            if code == "B":
+                return np.frombuffer(bytes(flat), spec.dtype)
             return np.frombuffer(struct.pack(f"{len(flat)}{code}", *flat), spec.dtype)
-        except (struct.error, OverflowError):
+        except (struct.error, OverflowError, ValueError, TypeError):
             pass
     return _cast_slowly(flat, spec)
 

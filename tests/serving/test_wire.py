@@ -200,17 +200,22 @@ def test_a_body_in_parts_is_put_together(plane):
     assert call(http.App(plane), parts=[*parts, {"type": "http.request"}])[0] == 200
 
 
+def slow(plane, monkeypatch):
+    monkeypatch.setattr(plane, "example_seconds", 1.0)
+    monkeypatch.setattr(plane, "most_joined", 1)
+
+
 def test_long_batches_run_in_the_thread_and_give_the_same(plane, monkeypatch):
     app = http.App(plane)
     inline = call(app)
-    monkeypatch.setattr(plane, "example_seconds", 1.0)
+    slow(plane, monkeypatch)
     assert call(app) == inline
 
 
 def test_too_many_waiting_requests_are_429(plane, monkeypatch):
-    monkeypatch.setattr(plane, "example_seconds", 1.0)
+    slow(plane, monkeypatch)
     app = http.App(plane)
-    monkeypatch.setattr(app._runner, "_waiting", QUEUE_LIMIT)
+    monkeypatch.setattr(app._runner, "_in_thread", QUEUE_LIMIT)
     assert call(app) == (429, {"error": f"{QUEUE_LIMIT} requests wait already; try again later."})
 
 
@@ -220,6 +225,7 @@ def test_a_quick_batch_waits_behind_a_long_one(plane):
 
     class Slow:
         example_seconds = 0.0
+        most_joined = 1
 
         def infer(self, batch):
             order.append(("begin", batch.count))
