@@ -130,14 +130,20 @@ def reference_kernels(facts: Facts) -> Finding | None:
     share = facts.share(slow)
     if share < _WORTH:
         return None
-    kernels = ", ".join(dict.fromkeys(f"{x.operator}: {x.kernel}" for x in slow))
+    kernels = ", ".join(dict.fromkeys(x.kernel for x in slow))
     text = (
-        f"{facts.runtime.label} has only a reference kernel, without vector instructions, for {_several(slow)} "
-        f"({kernels}): {_percent(share)} of its time."
+        f"{facts.runtime.label} has only a generic reference kernel, without vector instructions, for {_several(slow)} "
+        f"(kernel {kernels}): {_percent(share)} of its time."
     )
     quantized = [x for x in slow if x.quantized]
-    fix = _excluding(facts, quantized)
-    remedy = "leave them in float" if fix else "build the model with other operators there, or choose another runtime"
+    # Behind a layer that was left in float an integer operator may lose its quick kernel: then that is what to mend.
+    whole = _changed(facts, exclude="") if quantized else None
+    fix = whole or _excluding(facts, quantized)
+    remedy = (
+        "quantize the layers before them, too" if whole
+        else "leave them in float" if fix
+        else "build the model with other operators there, or choose another runtime"
+    )  # fmt: skip
     return Finding("reference kernels", text, share, _slowest(slow), f"{remedy}.", fix)
 
 
@@ -182,10 +188,13 @@ def slower_layers(facts: Facts) -> Finding | None:
         f"{_several(slow)} {'takes' if len(slow) == 1 else 'take'} {lost:.3f} ms longer in integers than in float32: "
         "layers with few channels or little work do not fill an integer kernel."
     )
-    return Finding(
-        "layers slower in integers", text, lost / whole, _slowest(slow), "leave them in float.",
-        _excluding(facts, slow),
+    # What follows in integers would need conversions, or lose its own kernel, behind a layer in float.
+    alone = [x for x in slow if not _leads_on(facts.timed, x)]
+    remedy = (
+        "leave them in float, if the conversions this needs cost less." if alone
+        else "nothing that is sure: the operators behind them need integers; compare with fewer quantized operators."
     )  # fmt: skip
+    return Finding("layers slower in integers", text, lost / whole, _slowest(slow), remedy, _excluding(facts, alone))
 
 
 def faster_layers(facts: Facts) -> Finding | None:
@@ -396,6 +405,12 @@ def _quantizes(recipe: Recipe) -> bool:
 
 def _slowest(layers: Iterable[LayerTime]) -> tuple[LayerTime, ...]:
     return tuple(sorted(layers, key=lambda x: -(x.ms or 0.0))[:_MOST_LAYERS])
+
+
+def _leads_on(layers: tuple[LayerTime, ...], layer: LayerTime) -> bool:
+    """Whether the next node, shape computations aside, is a light one on integers, such as pooling."""
+    behind = [x for x in layers[layers.index(layer) + 1 :] if x.kind != "move"]
+    return bool(behind) and behind[0].kind == "compute" and behind[0].quantized
 
 
 def _saved(layer: LayerTime) -> float:

@@ -64,7 +64,7 @@ def sentences(
     if measurement.latency is not None:
         lines += _speed(measurement.latency)
     for finding in measurement.findings:
-        lines += _finding(finding, known or {})
+        lines += _finding(finding, measurement.latency, known or {})
     lines.append(
         f"Size {numbers.kilobytes(measurement.size_bytes)} kB, {numbers.kilobytes(measurement.compressed_bytes)} kB "
         "after gzip."
@@ -121,13 +121,13 @@ def _speed(latency: Latency) -> list[str]:
     return lines
 
 
-def _finding(finding: Finding, known: Mapping[str, Result]) -> list[str]:
+def _finding(finding: Finding, own: Latency | None, known: Mapping[str, Result]) -> list[str]:
     """What was found, the layers it is about, and what to do about it."""
     lines = [f"{finding.cause.capitalize()}: {finding.text}"]
     if len(finding.layers) > 1 or (finding.layers and finding.layers[0].float_ms is not None):
         lines.append("  " + "; ".join(map(_layer, finding.layers)))
     if finding.remedy:
-        lines.append(f"  What helps: {finding.remedy}{_fix(finding, known)}")
+        lines.append(f"  What helps: {finding.remedy}{_fix(finding, own, known)}")
     return lines
 
 
@@ -137,12 +137,19 @@ def _layer(layer: LayerTime) -> str:
     return f"{layer.name or layer.operator} {before}{after} ({layer.kernel or layer.operator})"
 
 
-def _fix(finding: Finding, known: Mapping[str, Result]) -> str:
+def _fix(finding: Finding, own: Latency | None, known: Mapping[str, Result]) -> str:
+    """The recipe to try, or what came of it."""
     if finding.fix is None:
         return ""
     row = known.get(finding.fix.key)
-    latency = row.measurement.latency if row is not None and row.measurement else None
     if row is None:
         return f" To try: {finding.fix}."
-    came = numbers.times(latency.speedup) if latency else row.status
-    return f" Tried already: {row.label} ({row.key}), {came}."
+    latency = row.measurement.latency if row.measurement else None
+    if latency is None or own is None:
+        return f" Tried already: {row.label} ({row.key}), {row.status}."
+    helped = (
+        "it helped" if latency.speedup.low > own.speedup.high
+        else "it did not help" if latency.speedup.high < own.speedup.low
+        else "no difference can be told"
+    )  # fmt: skip
+    return f" Tried already: {row.label} ({row.key}), {numbers.times(latency.speedup)}; {helped}."

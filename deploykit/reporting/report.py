@@ -107,20 +107,23 @@ class Report:
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 
-    def best(self, *, minimize: str = "latency", max_drop: float = 0.01, layout: str | None = None) -> Choice:
+    def best(
+        self, *, minimize: str | None = None, max_drop: float | None = None, layout: str | None = None
+    ) -> Choice:
         """The best candidate so far for a goal; never raises because a goal is missed.
 
         Args:
-            minimize: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"`` or ``"cpu"``.
+            minimize: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"`` or ``"cpu"``; None: latency, or
+                size when the sweep measured none.
             max_drop: Largest loss of the metric, absolute for accuracies, relative for errors; the far end of the 95 %
-                interval must satisfy it.
+                interval must satisfy it. None: that of the sweep, or 0.01.
             layout: Only candidates that this export layout can hold.
 
         Raises:
             SettingError: An unknown cost or layout.
             CandidateError: No candidate at all is measured, or the layout can hold none.
         """
-        goal = Goal(minimize, max_drop)
+        goal = self.goal(minimize, max_drop)
         decision = self._decide(goal, layout)
         if decision.winner is None:
             raise CandidateError(
@@ -128,9 +131,14 @@ class Report:
             )
         return Choice(self, decision.winner, goal, decision)
 
-    def choice_for(self, key: str, *, minimize: str = "latency", max_drop: float = 0.01) -> Choice:
-        """A candidate picked by its key (or the beginning of it)."""
-        return Choice(self, self.row(key), Goal(minimize, max_drop))
+    def choice_for(self, key: str, *, minimize: str | None = None, max_drop: float | None = None) -> Choice:
+        """A candidate picked by its key (or the beginning of it); see `best` for the goal."""
+        return Choice(self, self.row(key), self.goal(minimize, max_drop))
+
+    def goal(self, minimize: str | None = None, max_drop: float | None = None) -> Goal:
+        """A goal; what is None is as the sweep was run: see `best`."""
+        limit = self.facts.get("max_drop") if max_drop is None else max_drop
+        return Goal(minimize or str(self.facts.get("cost", "latency")), 0.01 if limit is None else float(limit))
 
     def ranked(self, goal: Goal) -> list[Result]:
         """Measured rows, best first: those inside the goal before the others."""
@@ -151,7 +159,7 @@ class Report:
         return decide(self.rows, goal, lambda row: exporter.refuses(row.format), relative=self.relative)
 
     def _chosen(self) -> str:
-        winner = self._decide(Goal()).winner
+        winner = self._decide(self.goal()).winner
         return winner.key if winner else ""
 
     # -- showing ----------------------------------------------------------------------------------------------------
@@ -211,12 +219,12 @@ class Report:
 
     def __str__(self) -> str:
         shown = table.text_table(self.rows, self.metric, relative=self.relative, best=self._chosen())
-        winner = self._decide(Goal())
+        winner = self._decide(self.goal())
         said = f"* best so far: {winner.reason}" if winner.winner else winner.reason
         return f"{shown}\n{said}"
 
     def __repr__(self) -> str:
-        counts = {s: sum(r.status == s for r in self.rows) for s in ("measured", "failed", "pending")}
+        counts = {s: sum(r.status == s for r in self.rows) for s in ("measured", "failed", "stopped", "pending")}
         return f"Report({str(self.path)!r}, {', '.join(f'{n} {s}' for s, n in counts.items() if n)})"
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:

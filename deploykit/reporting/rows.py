@@ -42,6 +42,7 @@ def _record(row: Result, baseline: str, on_front: set[str]) -> dict[str, Any]:
         "peak_memory_bytes": measurement.peak_memory_bytes if measurement else None,
         "flips": len(measurement.flips) if measurement else None,
         "same_as": row.same_as,
+        "stopped": row.stopped,
         "cause": failure.cause if failure else "",
         "remedy": failure.remedy if failure else "",
         "log": failure.log if failure else "",

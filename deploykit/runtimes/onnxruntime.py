@@ -188,13 +188,17 @@ def _plain(name: str) -> str:
 
 
 def _trait(operator: str, kind: Kind, activations: str) -> Trait:
-    """MLAS multiplies uint8 activations with vector instructions; on x86 it has no such kernel for signed ones.
+    """What is known against a kernel.
 
-    ONNX Runtime's quantizer warns of it ("bad performance on x64"). Of dynamic convolutions only ConvInteger is left
-    after optimization, which takes the weights as the left factor and so meets the same gap.
+    MLAS multiplies uint8 activations with vector instructions; on x86 it has no such kernel for signed ones. ONNX
+    Runtime's quantizer warns of it ("bad performance on x64"). Of dynamic convolutions only ConvInteger is left after
+    optimization, which takes the weights as the left factor and so meets the same gap. Pooling of integers is quick
+    with channels last only (NhwcMaxPool); behind a float convolution it runs in a generic loop.
     """
     if operator == "ConvInteger":
         return "dynamic"
+    if operator == "MaxPool" and activations in _INT8:
+        return "reference"
     signed = activations == "int8" and operator.startswith("Q") and kind in {"conv", "matmul"}
     return "signed" if signed and is_x86() else ""
 

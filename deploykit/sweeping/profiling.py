@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from typing import Any
 
 from deploykit.core.digest import json_digest
-from deploykit.core.errors import Cancelled, DeploykitError, to_json
+from deploykit.core.errors import Cancelled, DeploykitError
 from deploykit.core.result import Result
 from deploykit.engines._contract import Running
 from deploykit.measuring.profile import PROFILE_VERSION
@@ -45,7 +45,12 @@ def profile(
             flying[key] = running.submit(_task(workshop, item))
     for key, future in flying.items():
         pause()
-        workshop.store.put_record("profile", key, _result(future))
+        try:
+            workshop.store.put_record("profile", key, future.result())
+        except Cancelled:
+            raise
+        except DeploykitError:
+            continue  # the candidate was timed all the same; the next sweep tries again
     rows = state.rows
     for item in timed:
         row, key = state.row(item.planned.key), keys[item.planned.key]
@@ -73,18 +78,9 @@ def _task(workshop: Workshop, item: Ready) -> Task:
     )  # fmt: skip
 
 
-def _result(future: Future[dict[str, Any]]) -> dict[str, Any]:
-    try:
-        return future.result()
-    except Cancelled:
-        raise
-    except DeploykitError as error:
-        return {"error": to_json(error)}
-
-
 def _comparison(workshop: Workshop, key: str) -> Comparison | None:
     record = workshop.store.record("profile", key) if key else None
-    return None if record is None or "error" in record else Comparison.from_json(record)
+    return None if record is None else Comparison.from_json(record)
 
 
 def _key(workshop: Workshop, item: Ready, host: dict[str, Any]) -> str:
