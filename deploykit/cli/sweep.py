@@ -41,7 +41,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--memory", metavar="GB", type=float, default=0.0, help="gigabytes a child process may use (default: 6.4)"
     )
     parser.add_argument(
-        "--launches", metavar="N", type=int, default=10, help="how often each session is opened anew (default: 10)"
+        "--launches",
+        metavar="N",
+        type=int,
+        default=10,
+        help="how often each session is opened anew (default: 10; 0: no latency)",
+    )
+    parser.add_argument(
+        "--max-drop", metavar="D", type=float, help="stop and do not time candidates that surely lose more than D"
+    )
+    parser.add_argument(
+        "--no-racing", action="store_true", help="evaluate on all of the data, whatever --max-drop says"
+    )
+    parser.add_argument(
+        "--no-adaptive", action="store_true", help="time all candidates equally often, also those far from the front"
+    )
+    parser.add_argument(
+        "--search",
+        metavar="NAME",
+        default="grid",
+        help="grid: the whole space; random, tpe, nsga2: Optuna proposes candidates within it (default: grid)",
+    )
+    parser.add_argument(
+        "--budget",
+        metavar="B",
+        help='what a search may cost: seconds, "10 min" or "40 candidates" (default: 30 candidates)',
     )
     describe(parser, "metrics", "metrics", "metric")
     describe(parser, "techniques", "transforms", "technique")
@@ -68,6 +92,11 @@ def run(options: argparse.Namespace) -> int:
         timeout=options.timeout,
         memory=options.memory,
         launches=options.launches,
+        max_drop=options.max_drop,
+        racing=not options.no_racing,
+        adaptive=not options.no_adaptive,
+        search=options.search,
+        budget=options.budget,
         progress=progress,
     )
     show(options, report, report.to_json())

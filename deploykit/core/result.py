@@ -199,8 +199,8 @@ class Result(Plain):
     Attributes:
         key: The candidate's key.
         candidate: Recipe and target.
-        status: ``"measured"``; ``"failed"`` (see ``failure``); ``"stopped"``: given up early because it surely loses too
-            much (see ``stopped``); ``"pending"``: not finished when the report was made.
+        status: ``"measured"``; ``"failed"`` (see ``failure``); ``"stopped"``: given up early because it surely loses
+            too much (see ``stopped``); ``"pending"``: not finished when the report was made.
         label: The recipe in words, short.
         family: Group for charts: original, quantize, prune, prune + quantize, other.
         format: Format of the artifact.

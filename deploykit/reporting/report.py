@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.choosing.goals import Decision, Goal, decide
-from deploykit.choosing.pareto import front
+from deploykit.choosing.pareto import competing, front
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, StoreError, unknown_name
 from deploykit.core.model import Model
@@ -19,7 +19,7 @@ from deploykit.core.store import Store
 from deploykit.reporting import table, tradeoff
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.html import notebook, page
-from deploykit.reporting.rows import records
+from deploykit.reporting.rows import elsewhere, records
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -142,7 +142,7 @@ class Report:
 
     def ranked(self, goal: Goal) -> list[Result]:
         """Measured rows, best first: those inside the goal before the others."""
-        left, ranked = list(self.rows), []
+        left, ranked = self._competing, []
         while (winner := decide(left, goal, relative=self.relative).winner) is not None:
             ranked.append(winner)
             left = [r for r in left if r.key != winner.key]
@@ -150,13 +150,22 @@ class Report:
 
     def pareto(self, cost: str = "latency") -> list[Result]:
         """Rows no other row surely beats, cheapest first."""
-        return front(self.rows, cost)
+        return front(self._competing, cost)
+
+    @property
+    def notes(self) -> list[str]:
+        """What limits the comparison, in sentences."""
+        return elsewhere(self.rows, self.baseline)
+
+    @property
+    def _competing(self) -> list[Result]:
+        return competing(self.rows, self.baseline)
 
     def _decide(self, goal: Goal, layout: str | None = None) -> Decision:
         if layout is None:
-            return decide(self.rows, goal, relative=self.relative)
+            return decide(self._competing, goal, relative=self.relative)
         exporter = registry("deploykit.exporters", "layout").get(layout)
-        return decide(self.rows, goal, lambda row: exporter.refuses(row.format), relative=self.relative)
+        return decide(self._competing, goal, lambda row: exporter.refuses(row.format), relative=self.relative)
 
     def _chosen(self) -> str:
         winner = self._decide(self.goal()).winner
@@ -221,7 +230,7 @@ class Report:
         shown = table.text_table(self.rows, self.metric, relative=self.relative, best=self._chosen())
         winner = self._decide(self.goal())
         said = f"* best so far: {winner.reason}" if winner.winner else winner.reason
-        return f"{shown}\n{said}"
+        return "\n".join([shown, *(f"note: {n}" for n in self.notes), said])
 
     def __repr__(self) -> str:
         counts = {s: sum(r.status == s for r in self.rows) for s in ("measured", "failed", "stopped", "pending")}

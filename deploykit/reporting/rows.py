@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from deploykit.choosing.pareto import front
+from deploykit.choosing.pareto import competing, front
 from deploykit.core.result import Interval, Latency, Result, Score
 
 
@@ -14,8 +14,23 @@ def records(rows: Sequence[Result], baseline: str) -> list[dict[str, Any]]:
 
     Units are in the names; ``change`` is a difference for accuracies and a ratio minus one for errors.
     """
-    on_front = {r.key for r in front(rows)}
+    on_front = {r.key for r in front(competing(rows, baseline))}
     return [_record(row, baseline, on_front) for row in rows]
+
+
+def elsewhere(rows: Sequence[Result], baseline: str) -> list[str]:
+    """Sentences about candidates that are not compared because other hardware has timed them."""
+    rivals = {r.key for r in competing(rows, baseline)}
+    others: dict[str, list[str]] = {}
+    for row in rows:
+        if row.key not in rivals and row.measurement is not None:
+            facts = row.measurement.environment
+            name = f"{facts['cpu']}, {facts['cores']} cores (host {facts.get('host', 'unknown')})"
+            others.setdefault(name, []).append(f"{row.label} on {row.candidate.target}")
+    return [
+        f"timed on other hardware than the model as given, so not compared with it: {'; '.join(names)} on {place}."
+        for place, names in others.items()
+    ]
 
 
 def _record(row: Result, baseline: str, on_front: set[str]) -> dict[str, Any]:

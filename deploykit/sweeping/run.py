@@ -23,6 +23,7 @@ from deploykit.sandbox.supervisor import shared, warm_groups
 from deploykit.sweeping.building import Limits
 from deploykit.sweeping.durations import Durations, Units
 from deploykit.sweeping.plan import Plan, make
+from deploykit.sweeping.search import check_search
 from deploykit.sweeping.stages import Context, Settings, Stages
 from deploykit.sweeping.state import State, facts
 from deploykit.sweeping.timing import Protocol
@@ -117,7 +118,8 @@ class SweepHandle:
                 running.require({c.candidate.target.device for c in self.plan.candidates})
                 Stages(self._context, running).run()
             counts = facts(self._state.rows)
-            self._state.say("done", f"{counts['measured']} measured, {counts['failed']} failed")
+            stopped = f", {counts['stopped']} stopped early" if counts["stopped"] else ""
+            self._state.say("done", f"{counts['measured']} measured, {counts['failed']} failed{stopped}")
         except Cancelled:
             self._state.say("cancelled", "cancelled; finished work is kept")
         except BaseException as error:  # carried to the thread that waits
@@ -154,6 +156,8 @@ def start_sweep(
     max_drop: float | None = None,
     racing: bool = True,
     adaptive: bool = True,
+    search: str = "grid",
+    budget: float | str | None = None,
     progress: OnProgress | None = None,
 ) -> SweepHandle:
     """Start a sweep in the background and return at once; see `sweep` for the arguments.
@@ -172,6 +176,8 @@ def start_sweep(
         max_drop: See `sweep`.
         racing: See `sweep`.
         adaptive: See `sweep`.
+        search: See `sweep`.
+        budget: See `sweep`.
         progress: Called on every change, from another thread.
 
     Returns:
@@ -188,12 +194,12 @@ def start_sweep(
         )
     if isinstance(metric, str) and metric != "auto":
         METRICS.get(metric)
+    spent = check_search(search, budget)
     space = Space.of(space)
     checked = Dataset.of(data).check(model)
     limits = Limits(timeout, int(memory * 1e9))
-    settings = Settings(
-        metric, engine, seed, limits, Protocol(launches, adaptive=adaptive, max_drop=max_drop), max_drop, racing
-    )
+    protocol = Protocol(launches, adaptive=adaptive, max_drop=max_drop)
+    settings = Settings(metric, engine, seed, limits, protocol, max_drop, racing, search, spent)
     opened = Store(store, create=True)
     handle = SweepHandle(model, checked, space, opened, settings, progress)
     handle.begin()
@@ -215,6 +221,8 @@ def sweep(
     max_drop: float | None = None,
     racing: bool = True,
     adaptive: bool = True,
+    search: str = "grid",
+    budget: float | str | None = None,
     progress: OnProgress | None = None,
 ) -> Report:
     """Build, evaluate and time every candidate of a space; resumes what an earlier sweep on the store has finished.
@@ -240,6 +248,10 @@ def sweep(
         racing: Whether ``max_drop`` may stop candidates early; without it they are evaluated on all of the data.
         adaptive: Whether candidates that after three launches are surely slower than another one, and by estimate no
             better, get no more launches: their rows say "screened". Without it all get all launches.
+        search: ``"grid"``: every candidate of the space. ``"tpe"``, ``"nsga2"`` or ``"random"``: Optuna proposes
+            candidates between the values the space gives, and learns from all rows the store holds.
+        budget: What a search may cost: seconds, ``"10 min"`` or ``"40 candidates"`` (30 by default). Candidates the
+            store knows already count; no batch of candidates begins after the time.
         progress: Called on every change, from another thread; None: a bar in a terminal, lines elsewhere.
 
     Raises:
@@ -252,8 +264,8 @@ def sweep(
     with automatic(progress) as shown:
         handle = start_sweep(
             model, data, space, store=store, metric=metric, engine=engine, seed=seed, timeout=timeout, memory=memory,
-            launches=launches, max_drop=max_drop, racing=racing,
-            adaptive=adaptive, progress=shown,
+            launches=launches, max_drop=max_drop, racing=racing, adaptive=adaptive, search=search, budget=budget,
+            progress=shown,
         )  # fmt: skip
         try:
             while handle.running:

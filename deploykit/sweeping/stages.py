@@ -11,6 +11,7 @@ from deploykit.core.candidate import Candidate
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import Cancelled, CandidateError
 from deploykit.core.model import Model
+from deploykit.core.space import Space
 from deploykit.core.store import Store
 from deploykit.engines._contract import Running
 from deploykit.measuring.latency import Timer
@@ -21,11 +22,14 @@ from deploykit.sweeping.pipeline import Pipeline, Racing
 from deploykit.sweeping.plan import Plan, Planned, make
 from deploykit.sweeping.profiling import profile
 from deploykit.sweeping.routes import BuildStep
+from deploykit.sweeping.search import Budget, Searcher
 from deploykit.sweeping.state import State
 from deploykit.sweeping.timing import Protocol, Ready, TimingStage, useless_threads
 
 #: The limit that decides which candidates the second round takes, unless the sweep was given one.
 _REFINE_DROP = 0.01
+#: Batches without a new candidate after which a search ends: what still varies has no effect.
+_IDLE = 5
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Settings:
         protocol: How latency is measured.
         max_drop: Loss above which no candidate is wanted; None: all are kept.
         racing: Whether candidates that surely lose more are stopped before all of the data were used.
+        search: One of `SEARCHES`.
+        budget: What a search may cost; None for a grid.
     """
 
     metric: MetricLike = "auto"
@@ -49,6 +55,8 @@ class Settings:
     protocol: Protocol = field(default_factory=Protocol)
     max_drop: float | None = None
     racing: bool = True
+    search: str = "grid"
+    budget: Budget | None = None
 
     @property
     def cost(self) -> str:
@@ -120,7 +128,8 @@ class Stages:
             Cancelled: The user cancelled.
             DeploykitError: The model as given cannot be built or evaluated: nothing can be compared.
         """
-        first = list(self._plan.candidates)
+        searching = self._settings.budget is not None
+        first = [c for c in self._plan.candidates if not (searching and c.candidate.recipe.steps)]
         self._add(first)
         self._put_facts()
         self._state.say("plan", "starting processes")
@@ -132,7 +141,9 @@ class Stages:
             cause, remedy = row.failure.cause, row.failure.remedy
             raise CandidateError(f"the model as given cannot be used: {cause}", remedy=remedy, log=row.failure.log)
         self._put_facts()
-        self._round(first, self._plan.steps)
+        self._round(first, self._steps(first))
+        if self._settings.budget is not None:
+            self._search(self._settings.budget)
         self._round(self._refined(), {})
 
     # -- rounds -----------------------------------------------------------------------------------------------------
@@ -148,6 +159,36 @@ class Stages:
         else:
             for planned in candidates:
                 self._state.untimed(planned.key)
+
+    def _search(self, budget: Budget) -> None:
+        """Rounds of candidates that a sampler proposes, until the budget is spent."""
+        settings, started = self._settings, time.monotonic()
+        searcher = Searcher(self._plan, settings.search, settings.cost, settings.max_drop, settings.seed)
+        batch = [
+            r.candidate
+            for r in self._state.earlier.values()
+            if r.key not in self._planned and searcher.holds(r.candidate)
+        ]
+        first, idle = len(self._planned), 0
+        while idle < _IDLE and (batch or (room := budget.room(len(self._planned) - first, started))):
+            batch = batch or searcher.ask(room)
+            if not batch:
+                return
+            plans = [(candidate, self._replan(candidate)) for candidate in batch]
+            asked = [
+                (candidate, next((p for p in plan.candidates if p.candidate.recipe.steps), None))
+                for candidate, plan in plans
+            ]
+            new = {p.key: p for _, p in asked if p is not None and p.key not in self._planned}
+            self._round(list(new.values()), {key: step for _, plan in plans for key, step in plan.steps.items()})
+            rows = {row.key: row for row in self._state.rows}
+            searcher.tell([(candidate, rows.get(p.key) if p else None) for candidate, p in asked])
+            batch, idle = [], 0 if new else idle + 1
+
+    def _replan(self, candidate: Candidate) -> Plan:
+        """The plan of one more candidate."""
+        space = Space((candidate.recipe,), (candidate.target,))
+        return make(self._context.model, self._context.data, space, self._settings.seed)
 
     def _add(self, candidates: list[Planned]) -> None:
         for planned in candidates:
@@ -250,5 +291,6 @@ class Stages:
                 "left_out": [o.to_json() for o in self._plan.left_out],
                 "resolves": self._plan.resolves,
                 "max_drop": settings.max_drop,
+                "cost": settings.cost,
             },
         )

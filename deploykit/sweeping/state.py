@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -45,7 +46,7 @@ class State:
         self.slots = 1
         self._launches: list[float] = []
         self._left = {"step": 0, "evaluation": 0, "launch": 0}
-        self._earlier = {row.key: row for row in store.rows(context)}
+        self.earlier = {row.key: row for row in store.rows(context)}
 
     # -- rows -------------------------------------------------------------------------------------------------------
 
@@ -63,7 +64,7 @@ class State:
     def add(self, planned: Planned, place: int) -> None:
         """Begin a row."""
         row = Result(planned.key, planned.candidate, "pending", planned.label, planned.family, planned.format)
-        earlier = self._earlier.get(planned.key)
+        earlier = self.earlier.get(planned.key)
         if earlier is not None and earlier.status == "measured":
             row = earlier  # stays readable while the sweep finds out that nothing has changed
         with self._lock:
@@ -73,7 +74,16 @@ class State:
 
     def built(self, key: str, built: Built, notes: dict[str, Any]) -> None:
         """Note a candidate's artifact."""
-        self._put(replace(self.row(key), artifact=built.path, artifact_digest=built.digest, notes=notes), say=False)
+        row = self.row(key)
+        lost = {k: v for k, v in row.notes.items() if k == "lost_workers"}
+        self._put(replace(row, artifact=built.path, artifact_digest=built.digest, notes={**notes, **lost}), say=False)
+
+    def lost(self, key: str, workers: Sequence[str]) -> None:
+        """Note that machines were lost with work for a candidate; it was done again."""
+        row = self.row(key)
+        known = row.notes.get("lost_workers", [])
+        if new := [worker for worker in dict.fromkeys(workers) if worker not in known]:
+            self._put(replace(row, notes={**row.notes, "lost_workers": [*known, *new]}))
 
     def scored(self, key: str, built: Built, scored: Scored) -> None:
         """Note a candidate's scores; its latency stays if it was known."""
@@ -192,4 +202,4 @@ class State:
 
 def facts(rows: list[Result]) -> dict[str, Any]:
     """Counts for the end of a sweep."""
-    return {status: sum(r.status == status for r in rows) for status in ("measured", "failed", "pending")}
+    return {status: sum(r.status == status for r in rows) for status in ("measured", "failed", "stopped", "pending")}
