@@ -108,7 +108,8 @@ class SpacePanel:
     def _where(self, base: Space) -> tuple[tuple[str, ...], space_choice.Values, space_choice.Values]:
         """Runtimes, threads and batch sizes of a space."""
         here = [n for n, r in self.runtimes.items() if not r.ticked.disabled]
-        targets = [t for t in base.targets if t.runtime in here] or [Target(n) for n in here]
+        usual = [n for n in here if self.runtimes[n].usual]
+        targets = [t for t in base.targets if t.runtime in here] or [Target(n) for n in usual]
         named = {t.runtime for t in targets}
         threads, batches = {t.threads for t in targets}, {t.batch_size for t in targets}
         return tuple(n for n in here if n in named), tuple(sorted(threads)), tuple(sorted(batches))
@@ -262,12 +263,16 @@ class RuntimeBox:
     Args:
         adapter: The runtime.
         on_change: Called when the user has changed it.
+
+    Attributes:
+        usual: Whether spaces that name no target include it.
     """
 
     def __init__(self, adapter: Any, on_change: Callable[[Any], None]) -> None:
         reason = adapter.missing()
+        self.usual = adapter.default
         self.ticked = widgets.Checkbox(
-            value=not reason, description=adapter.label, indent=False, disabled=bool(reason),
+            value=self.usual and not reason, description=adapter.label, indent=False, disabled=bool(reason),
             tooltip=" ".join(filter(None, (adapter.help, adapter.note))),
         )  # fmt: skip
         self.ticked.observe(on_change, names="value")
