@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from deploykit.core.errors import unknown_name
 from deploykit.core.result import Interval, Result
+
+#: Facts of a host that must agree where latencies are compared.
+_HARDWARE = ("cpu", "cores", "features", "machine", "system")
 
 #: What can be minimized: name → (title, unit, the row's value as an interval, smaller is better).
 _Cost = Callable[[Result], Interval | None]
@@ -48,6 +52,20 @@ def cost_of(name: str) -> _Cost:
     return COSTS[name]
 
 
+def hardware(row: Result) -> tuple[Any, ...] | None:
+    """The hardware a row's latency was measured on; None when it has none, or does not say."""
+    measurement = row.measurement
+    if measurement is None or measurement.latency is None or "cpu" not in measurement.environment:
+        return None
+    return tuple(str(measurement.environment.get(fact)) for fact in _HARDWARE)
+
+
+def competing(rows: Sequence[Result], baseline: str) -> list[Result]:
+    """Rows that may be compared: latencies of other hardware than the baseline's are no rivals."""
+    own = next((hardware(r) for r in rows if r.key == baseline), None)
+    return [r for r in rows if own is None or hardware(r) in {None, own}]
+
+
 def beats(one: Result, other: Result, cost: str = "latency", *, margin: float | None = None) -> bool:
     """Whether ``one`` is surely better on one axis and, by estimate, no worse on the other.
 
@@ -59,6 +77,8 @@ def beats(one: Result, other: Result, cost: str = "latency", *, margin: float | 
     """
     first, second = cost_of(cost)(one), cost_of(cost)(other)
     if first is None or second is None or one.measurement is None or other.measurement is None:
+        return False
+    if None not in {hardware(one), hardware(other)} and hardware(one) != hardware(other):
         return False
     good, bad = one.measurement.score.drop, other.measurement.score.drop
     surely_cheaper = first.high < second.low

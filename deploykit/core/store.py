@@ -15,6 +15,7 @@ committed at once with ``synchronous=FULL``, so that a killed process loses only
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -31,6 +32,8 @@ from deploykit.core.serial import dump, parse
 
 SCHEMA = 1
 _FILE = "store.sqlite"
+#: With less free space than this, whatever fails is put down to the disk.
+_ROOM_BYTES = 64 << 10
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS sweeps (context TEXT PRIMARY KEY, updated REAL NOT NULL, data BLOB NOT NULL);
@@ -190,6 +193,15 @@ class Store:
             temporary.replace(final)
         except OSError as error:
             raise _failure(self.path, error) from error
+
+    def check_room(self) -> None:
+        """Raise when the disk is full: libraries report that in many ways, or as something else.
+
+        Raises:
+            StoreError: There is hardly any room left.
+        """
+        if shutil.disk_usage(self.path).free < _ROOM_BYTES:
+            raise _failure(self.path, OSError(errno.ENOSPC, "no space left on device"))
 
     def close(self) -> None:
         """Close the database."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.errors import Cancelled, EngineError, from_json
+from deploykit.core.errors import Cancelled, EngineError, StoreError, from_json
 from deploykit.engines import _worker as remote
 from deploykit.engines._cluster import SLOT, Cluster, Member, WorkerLost
 from deploykit.engines._contract import OnReport
@@ -172,7 +172,10 @@ class Dispatch:
             self._latest.pop(unit.name, None)
             future.cancel()
         if "error" in answer:
-            raise from_json(answer["error"])
+            error = from_json(answer["error"])
+            if isinstance(error, StoreError):  # its disk, not that of the store
+                raise EngineError(f"the worker {member.address} on {member.host}: {error.message}", remedy=error.remedy)
+            raise error
         result: dict[str, Any] = answer["result"]
         return result
 

@@ -87,6 +87,7 @@ class Launch(Plain):
         seconds: Wall-clock time.
         steal_seconds: CPU time the hypervisor gave to others meanwhile.
         environment: The host that measured, see `deploykit.measuring.environment.here`.
+        lost_workers: Machines that were lost while they did this launch, and why.
     """
 
     index: int
@@ -94,6 +95,7 @@ class Launch(Plain):
     seconds: float = 0.0
     steal_seconds: float = 0.0
     environment: dict[str, Any] = field(default_factory=dict)
+    lost_workers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

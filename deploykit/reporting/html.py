@@ -85,7 +85,7 @@ def _pictures(report: Report) -> str:
 def _choice(report: Report) -> str:
     if not any(r.status == "measured" for r in report.rows):
         return "<p>No candidate is measured yet.</p>"
-    first, *rest = (html.escape(line) for line in report.best().explain().split("\n"))
+    first, *rest = (html.escape(line) for line in [*report.best().explain().split("\n"), *report.notes])
     return f"<p><b>Best so far: {first}</b></p><ul>{''.join(f'<li>{line}</li>' for line in rest)}</ul>"
 
 

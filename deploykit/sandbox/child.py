@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import gc
 import importlib
 import os
@@ -94,19 +95,28 @@ def _run(message: dict[str, Any], wire: Wire, own_log: str) -> dict[str, Any]:
         return {"result": resolve(message["function"])(message["arguments"], report)}
     except errors.DeploykitError as error:
         return {"error": errors.to_json(error)}
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
+            return _unexpected(error)
+        words = f"the disk is full or read-only: {error}."
+        return {"error": errors.to_json(errors.StoreError(words, remedy="free some space, then run it again."))}
     except MemoryError:
         return {"error": errors.to_json(errors.CandidateMemory("out of memory.", remedy="raise memory=."))}
     except BaseException as error:
-        import traceback
-
-        traceback.print_exc()
-        text = " ".join(str(error).split())
-        shown = text if len(text) < 600 else f"{text[:600]}…"
-        return {"error": errors.to_json(errors.CandidateError(f"{type(error).__name__}: {shown}"))}
+        return _unexpected(error)
     finally:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
+
+
+def _unexpected(error: BaseException) -> dict[str, Any]:
+    import traceback
+
+    traceback.print_exc()
+    text = " ".join(str(error).split())
+    shown = text if len(text) < 600 else f"{text[:600]}…"
+    return {"error": errors.to_json(errors.CandidateError(f"{type(error).__name__}: {shown}"))}
 
 
 def _redirect(path: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from deploykit.core.candidate import Target
 from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
-from deploykit.core.errors import Cancelled, DeploykitError, from_json, to_json
+from deploykit.core.errors import Cancelled, DeploykitError, EngineError, StoreError, from_json, to_json
 from deploykit.core.model import Model
 from deploykit.core.result import Failure
 from deploykit.core.serial import Plain
@@ -26,6 +26,8 @@ from deploykit.sweeping.routes import BuildStep
 
 #: Failures of the machine rather than of the candidate: tried again by the next sweep.
 _RETRY = {"CandidateCrash", "CandidateTimeout", "CandidateMemory"}
+#: What ends the sweep instead of failing the candidate, so that the next sweep tries it again.
+_NOBODYS_FAULT = (Cancelled, EngineError, StoreError)
 
 
 @dataclass(frozen=True)
@@ -134,15 +136,18 @@ class Workshop:
 
         Raises:
             Cancelled: The user cancelled; nothing is recorded.
+            EngineError: No machine could do it; nothing is recorded.
+            StoreError: There is no room for the result; nothing is recorded.
         """
         key = step.key if step else self.model.digest
         try:
             found = future.result()
-        except Cancelled:
+        except _NOBODYS_FAULT:
             raise
         except DeploykitError as error:
             if step:
                 shutil.rmtree(self._temporary(step), ignore_errors=True)
+            self.store.check_room()
             self.store.put_record("step", key, {"error": to_json(error)})
             return error
         if step is None:
@@ -151,7 +156,9 @@ class Workshop:
             final = self.store.folder("steps", key)
             self.store.keep(self._temporary(step), final)
             path = self.store.relative(final / self._file_name(step))
-        built = Built(path, found["digest"], found["size_bytes"], found["compressed_bytes"], found["notes"])
+        lost = {"lost_workers": found["lost_workers"]} if found.get("lost_workers") else {}
+        notes = {**found["notes"], **lost}
+        built = Built(path, found["digest"], found["size_bytes"], found["compressed_bytes"], notes)
         self.store.put_record("step", key, built.to_json())
         return built
 
@@ -223,12 +230,15 @@ class Workshop:
 
         Raises:
             Cancelled: The user cancelled; nothing is recorded.
+            EngineError: No machine could do it; nothing is recorded.
+            StoreError: There is no room for the outputs; nothing is recorded.
         """
         try:
             found = future.result()
-        except Cancelled:
+        except _NOBODYS_FAULT:
             raise
         except DeploykitError as error:
+            self.store.check_room()
             self.store.put_record("evaluation", key, {"error": to_json(error)})
             return error
         record = {**found, "splits": [s for s in ("evaluation", "test") if self.outputs_path(key, s).exists()]}

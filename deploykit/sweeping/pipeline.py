@@ -257,6 +257,7 @@ class Pipeline:
         if isinstance(record, DeploykitError):
             self._state.failed(planned.key, record, "accuracy")
             return
+        self._state.lost(planned.key, record.get("lost_workers", ()))
         if self.judge is None:  # the first candidate is the baseline
             self._output_names = record["outputs"]
             self.judge = Judge(self._workshop, key, self._metric)

@@ -232,7 +232,7 @@ class TimingStage:
             self._state.finish("launch", time.monotonic() - started)
             everything = [*(earlier or ()), *done]
             noisy = earlier is not None and len(done) >= limit and not steady(everything)
-            if noisy and limit < 2 * self._protocol.launches and self._affordable(spent, done):
+            if noisy and len(everything) < 2 * self._protocol.launches and self._affordable(spent, done):
                 limit += 1
                 self._state.expect("launch", 1)
             if len(everything) > 1:
@@ -318,6 +318,7 @@ class TimingStage:
                 twin = "" if key == first else first
                 where = launches[-1].environment
                 self._state.timed(key, found[name], memory, final=final, same_as=twin, environment=where)
+                self._state.lost(key, [worker for launch in launches for worker in launch.lost_workers])
             elif final:
                 self._state.failed(key, CandidateError("it was never timed.", remedy="run the sweep again."), "latency")
 
