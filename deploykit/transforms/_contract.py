@@ -27,6 +27,9 @@ from deploykit.core.registry import Registry
 Need = Literal["calibration", "train"]
 #: File in a stage's folder that holds its notes.
 _NOTES = "deploykit-notes.json"
+#: Note of the layers or nodes that were changed: ``[name, type, number of weights]`` for each, in order. Rows leave it
+#: out.
+UNITS = "units"
 
 
 @dataclass
@@ -186,11 +189,16 @@ class Transform(Adapter):
         family: Group in charts.
         parameters: Its settings.
         variants: Ways to do it, in order of preference when two are equally near.
+        excluding: Name of the parameter that leaves layers out by name or type, ``!`` before a name leaving out all
+            others; "" when there is none. Variants that use it note under `UNITS` what they have changed.
+        one_shot: Parameters with which the effect on single layers can be compared: without training, for example.
     """
 
     family: ClassVar[Literal["quantize", "prune", "cluster", "distill", "other"]]
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     variants: ClassVar[tuple[Variant, ...]]
+    excluding: ClassVar[str] = ""
+    one_shot: ClassVar[dict[str, Value]] = {}
 
     def complete(self, given: dict[str, Any]) -> dict[str, Value]:
         """All parameters, checked, defaults filled in."""

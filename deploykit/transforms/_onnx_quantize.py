@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import difflib
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from deploykit.core.errors import SettingError, UnsupportedModelError
+from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
-from deploykit.transforms import _onnx_stages
-from deploykit.transforms._contract import TransformJob
+from deploykit.transforms import _exclude, _onnx_stages
+from deploykit.transforms._contract import UNITS, TransformJob
 
 #: What every ONNX variant declares.
 REQUIRES = _onnx_stages.REQUIRES
@@ -19,6 +19,15 @@ ACCEPTS = frozenset({"onnx"})
 #: Operators that hold most weights and arithmetic, and the activations that melt into their integer kernels: left out,
 #: each of these would be a float operator between two conversions.
 HEAVY = ("Clip", "Conv", "ConvTranspose", "Gemm", "MatMul", "Relu")
+#: Operators that pass on or clip what comes before them: they are integer when that is.
+FOLLOWERS = frozenset(
+    {
+        "AveragePool", "Clip", "Flatten", "MaxPool", "Relu", "Reshape", "Resize", "Slice", "Split", "Squeeze", "TopK",
+        "Transpose", "Unsqueeze", "Where",
+    }
+)  # fmt: skip
+#: Types of tensors that can be quantized: float32, float16, float64 and bfloat16, and the unknown.
+_FLOATS = frozenset({0, 1, 10, 11, 16})
 #: Settings that static and dynamic quantization share.
 PER_CHANNEL = Parameter(
     "per_channel",
@@ -32,16 +41,9 @@ REDUCE_RANGE = Parameter(
     False,
     "Weights of 7 bits, for x86 processors without VNNI, whose 8-bit products can overflow.",
 )
-EXCLUDE = Parameter(
-    "exclude",
-    "text",
-    "",
-    "Nodes and types of operators that stay float, by name, with commas between them; names are those of the ONNX "
-    "graph after constant folding.",
-    label="stay float",
-    binding=True,
+EXCLUDE = _exclude.setting(
+    "nodes", "types of operators", "stay float", "Names are those of the ONNX graph after constant folding."
 )
-_SHOWN = 3
 #: The first operator set that ONNX Runtime quantizes as it is.
 OLD_OPERATORS = 10
 
@@ -82,9 +84,13 @@ def write(job: TransformJob, types: Iterable[str], quantizer: Callable[[Any, lis
         UnsupportedModelError: It found nothing to quantize.
     """
     model = _onnx_stages.graph(job.source)
-    names, kinds = _excluded(job["exclude"], model.graph.node)
+    wanted = list(types)
+    parts = _parts(model.graph, wanted)
+    left = _exclude.excluded(job["exclude"], _parts(model.graph), "node", "operator")
+    # What dynamic quantization makes of a Gemm first has a name of its own.
+    names = sorted({*left, *(f"{name}_MatMul" for name in left)})
     with _onnx_stages.failures("quantize"):
-        made = quantizer(model, names, [t for t in types if t not in kinds])
+        made = quantizer(model, names, wanted)
         made.quantize_model()
         made.model.save_model_to_file(str(job.target), False)
     counts = operators(made.model.model.graph)
@@ -94,28 +100,22 @@ def write(job: TransformJob, types: Iterable[str], quantizer: Callable[[Any, lis
             "ONNX Runtime found nothing to quantize in the model.",
             remedy="let more kinds of operators be quantized, or leave out this technique for the model.",
         )
-    job.notes |= counts
+    job.notes |= {**counts, UNITS: _exclude.units(parts, left)}
 
 
-def _excluded(text: str, nodes: Iterable[Any]) -> tuple[list[str], set[str]]:
-    """Names of nodes and types of operators that stay float."""
-    wanted = [name.strip() for name in text.split(",") if name.strip()]
-    names = {n.name for n in nodes if n.name}
-    kinds = {n.op_type for n in nodes}
-    for name in wanted:
-        if name not in names | kinds:
-            raise _unknown(name, names, kinds)
-    return [n for n in wanted if n in names], kinds.intersection(wanted)
-
-
-def _unknown(name: str, names: set[str], kinds: set[str]) -> SettingError:
-    close = difflib.get_close_matches(name, sorted(names | kinds), n=_SHOWN, cutoff=0.4)
-    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    some = ", ".join(sorted(names)[:_SHOWN]) or "none has a name"
-    return SettingError(
-        f"exclude: the model has no node and no operator {name!r}.",
-        remedy=f"{hint}operators: {', '.join(sorted(kinds))}; nodes: {some}{', …' if len(names) > _SHOWN else ''}.",
-    )
+def _parts(graph: Any, types: Iterable[str] | None = None) -> list[_exclude.Part]:
+    """The nodes of a graph, of some types or all."""
+    sizes = {i.name: math.prod(i.dims) for i in graph.initializer}
+    chosen = None if types is None else set(types)
+    integers = {v.name for v in graph.value_info if v.type.tensor_type.elem_type not in _FLOATS}  # shapes, mostly
+    return [
+        _exclude.Part(
+            n.name, n.op_type, sum(sizes.get(i, 0) for i in n.input),
+            n.op_type in FOLLOWERS or not integers.isdisjoint(n.output),
+        )
+        for n in graph.node
+        if chosen is None or n.op_type in chosen
+    ]  # fmt: skip
 
 
 def operators(graph: Any) -> dict[str, dict[str, int]]:

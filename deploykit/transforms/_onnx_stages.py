@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import installed, require
-from deploykit.transforms import _calibration
+from deploykit.transforms import _calibration, _exclude
 from deploykit.transforms._contract import Stage, TransformJob
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class _Graph(Stage):
             # What the quantizers themselves would do first, each time.
             model = tools.load_model_with_shape_infer(path)
             model = tools.update_opset_version(model, kinds.QInt8, kinds.QUInt8)
+            _name(model.graph.node)
             onnx.save(model, str(job.target / _GRAPH))
 
 
@@ -154,6 +155,20 @@ def _folded(job: TransformJob, folder: Path) -> Path:
     onnx = require("onnx", "")
     onnx.save(onnx.load(str(source)), str(path))
     return path
+
+
+def _name(nodes: Sequence[Any]) -> None:
+    """Give every node a name of its own, by which it can be left out."""
+    taken = {node.op_type for node in nodes}
+    for node in nodes:
+        base = name = _exclude.nameable(node.name) or node.op_type
+        number = 0
+        while name in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(name)
+        if node.name != name:
+            node.name = name
 
 
 def _batches(job: TransformJob, label: str) -> Sequence[dict[str, NDArray[Any]]]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.converters import _keras
 from deploykit.core.extras import require
-from deploykit.core.parameter import Parameter
+from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect
-from deploykit.transforms import _bridge, _finetune
-from deploykit.transforms._contract import Transform, TransformJob, Variant
+from deploykit.transforms import _bridge, _exclude, _finetune
+from deploykit.transforms._contract import UNITS, Transform, TransformJob, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -43,7 +43,9 @@ class _TFMOT(Variant):
     group = "tf_keras"
     accepts = frozenset({"keras"})
     produces = "keras"
-    uses = ("sparsity", "schedule", "small_layers", "epochs", "batch_size", "learning_rate", "train_examples")
+    uses = (
+        "sparsity", "schedule", "small_layers", "epochs", "batch_size", "learning_rate", "train_examples", "exclude",
+    )  # fmt: skip
     needs = ("train",)
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
@@ -55,8 +57,7 @@ class _TFMOT(Variant):
         model = _keras.load(job)
         plan = _finetune.plan(job, data)
         pruning = _Pruning(job["sparsity"], job["schedule"], plan.steps)
-        if not job["small_layers"]:
-            pruning.spare(_smallest(model))
+        pruning.spare([*_named(model, job["exclude"]), *([] if job["small_layers"] else _smallest(model))])
         bridge = _bridge.to_tf_keras(model, pruning.wrap)
         probe = data.batch("train", plan.examples[:16])
         bridge.check(probe)
@@ -126,6 +127,7 @@ class _Pruning:
             "sparsity_by_layer": {name: round(zeros[name] / sizes[name], 4) for name in sizes},
             "prunable_weights": int(np.sum(list(sizes.values()), dtype=int)),
             "left_dense": self._left,
+            UNITS: [[name, type(twin).__name__, sizes[name]] for name, twin in self._pruned.items()],
         }
 
 
@@ -143,6 +145,14 @@ def sparse(kernel: NDArray[Any], sparsity: float) -> NDArray[Any]:
     found = kernel.copy()
     found.reshape(-1)[smallest] = 0
     return found
+
+
+def _named(model: Any, text: str) -> list[Any]:
+    """The layers that a text excludes."""
+    layers = list(_keras.all_layers(model))
+    parts = [_exclude.Part(layer.name, type(layer).__name__) for layer in layers]
+    left = _exclude.excluded(text, parts, "layer", "layer type")
+    return [layer for layer in layers if layer.name in left]
 
 
 def _smallest(model: Any) -> list[Any]:
@@ -238,8 +248,11 @@ class PruneMagnitude(Transform):
             step=1000,
             unit="examples",
         ),
+        _exclude.setting("layers", "types of layers", "stay dense"),
     )
     variants = (_TFMOT(),)
+    excluding = "exclude"
+    one_shot: ClassVar[dict[str, Value]] = {"epochs": 0}
 
 
 ADAPTER = PruneMagnitude()

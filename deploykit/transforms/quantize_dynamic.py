@@ -101,6 +101,7 @@ class QuantizeDynamic(Transform):
         _onnx_quantize.EXCLUDE,
     )
     variants = (_TFLite(), _OnnxRuntime())
+    excluding = _onnx_quantize.EXCLUDE.name
 
 
 ADAPTER = QuantizeDynamic()

@@ -170,6 +170,7 @@ class QuantizeStatic(Transform):
         _onnx_quantize.EXCLUDE,
     )
     variants = (_TFLite(), _OnnxRuntime())
+    excluding = _onnx_quantize.EXCLUDE.name
 
 
 ADAPTER = QuantizeStatic()

@@ -146,3 +146,17 @@ def test_the_smallest_weights_become_zero():
     np.testing.assert_array_equal(sparse(kernel, 0.99), [[3.0, 0.0], [0.0, 0.0]])
     np.testing.assert_array_equal(sparse(kernel, 0.0), kernel)
     assert sparse(np.full(10, 2.0), 0.5).tolist().count(0.0) == 5, "equal weights must not all go"
+
+
+def test_layers_that_are_excluded_stay_dense(folder, data, tmp_path):
+    source = work.made("wide_cnn", folder)
+    notes = prune(source, tmp_path / "out", data, epochs=0, exclude="second, Dense")
+    assert [unit[:2] for unit in notes["units"]] == [["first", "Conv2D"]]
+    assert {"second", "hidden", "class"} <= set(notes["left_dense"])
+    before, after = work.weights_of(source), work.weights_of(tmp_path / "out")
+    for path in (p for p in after if "second" in p):
+        np.testing.assert_array_equal(after[path], before[path])
+    only = prune(source, tmp_path / "only", data, epochs=0, exclude="!second")
+    assert set(only["sparsity_by_layer"]) == {"second"}
+    with pytest.raises(SettingError, match=r"no layer and no layer type 'secnd'.*did you mean 'second'"):
+        prune(source, tmp_path / "none", data, epochs=0, exclude="secnd")

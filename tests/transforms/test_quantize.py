@@ -308,3 +308,46 @@ def test_pruning_then_int8_is_one_recipe(folder, tmp_path):
     ]
     assert zeros
     assert min(zeros) > 0.75, "pruned weights stay zero in int8"
+
+
+def test_a_name_after_an_exclamation_mark_leaves_all_others_float(onnx_file, prepared, data, tmp_path):
+    nodes = onnx.load(prepared).graph.node
+    first = next(n.name for n in nodes if n.op_type == "Conv")
+    whole = work.transformed("quantize_static", "onnxruntime", onnx_file, tmp_path / "whole", data)
+    units = {name: (kind, weights) for name, kind, weights in whole["units"]}
+    assert set(units) < {n.name for n in nodes}  # Relu follows what comes before it
+    assert {kind for kind, _ in units.values()} == {"Conv", "Gemm", "Softmax"}
+    assert all((weights > 0) == (kind != "Softmax") for kind, weights in units.values())
+    one = work.transformed("quantize_static", "onnxruntime", onnx_file, tmp_path / "one", data, exclude=f"!{first}")
+    assert one["quantized"]["Conv"] == 1
+    assert "MatMul" not in one["quantized"]
+    assert "Gemm" not in one["quantized"]
+    assert one["units"] == [[first, *units[first]]]
+    two = work.transformed(
+        "quantize_static", "onnxruntime", onnx_file, tmp_path / "two", data, exclude=f"!Conv,{first}"
+    )
+    assert [name for name, *_ in two["units"]] == [n for n, (kind, _) in units.items() if kind == "Conv" and n != first]
+
+
+def test_matrix_products_with_a_bias_stay_float_when_weights_alone_are_quantized(folder, data, tmp_path):
+    """Dynamic quantization makes two nodes of a Gemm before it looks at names."""
+    source = models.build("matmul_onnx", tmp_path)
+    assert work.transformed("quantize_dynamic", "onnxruntime", source, tmp_path / "all")["quantized"] == {
+        "MatMulInteger": 2
+    }
+    for name in ("gemm", "Gemm"):
+        notes = work.transformed("quantize_dynamic", "onnxruntime", source, tmp_path / name, exclude=name)
+        assert notes["quantized"] == {"MatMulInteger": 1}
+        assert notes["units"] == [["hidden", "MatMul", 32]]
+
+
+def test_nodes_without_a_name_can_be_left_out(tmp_path):
+    source = models.build("matmul_onnx", tmp_path)
+    model = onnx.load(source)
+    for node, name in zip(model.graph.node, ("", "a, b", "a, b"), strict=True):
+        node.name = name
+    onnx.save(model, source)
+    notes = work.transformed("quantize_dynamic", "onnxruntime", source, tmp_path / "out")
+    assert [name for name, *_ in notes["units"]] == ["MatMul_1", "a_ b_1"]
+    one = work.transformed("quantize_dynamic", "onnxruntime", source, tmp_path / "one", exclude="!MatMul_1")
+    assert [name for name, *_ in one["units"]] == ["MatMul_1"]

@@ -1,0 +1,100 @@
+"""Which parts of a model a technique leaves as they are: what its setting ``exclude`` means."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from deploykit.core.errors import SettingError
+from deploykit.core.parameter import Parameter
+
+#: Before a name: everything else is left as it is.
+NOT = "!"
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Part:
+    """A node or a layer.
+
+    Attributes:
+        name: Its name.
+        type: Operator or class.
+        weights: How many it holds.
+        follows: It is changed only with what comes before it, so ``!name`` need not say it.
+    """
+
+    name: str
+    type: str
+    weights: int = 0
+    follows: bool = False
+
+
+def setting(what: str, types: str, label: str, more: str = "") -> Parameter:
+    """The setting of a technique.
+
+    Args:
+        what: What parts are called, for example ``"nodes"``.
+        types: What their types are called, for example ``"types of operators"``.
+        label: What is done to them, for example ``"stay float"``.
+        more: A further sentence.
+    """
+    return Parameter(
+        "exclude",
+        "text",
+        "",
+        f"{what.capitalize()} and {types} that {label}, by name, with commas between them; with ! before it, a name "
+        f"means that all others {label}.{f' {more}' if more else ''}",
+        label=label,
+        binding=True,
+    )
+
+
+def excluded(text: str, parts: Sequence[Part], what: str, kind: str) -> set[str]:
+    """Names of the parts that are left as they are.
+
+    Args:
+        text: The setting, for example ``"conv_1, Softmax"`` or ``"!Conv"``.
+        parts: All there are.
+        what: What a part is called in messages.
+        kind: What a type of them is called.
+
+    Raises:
+        SettingError: A name is neither a part's nor a type's; names the closest.
+    """
+    wanted = [name for piece in text.split(",") if (name := piece.strip())]
+    names, types = {p.name for p in parts if p.name}, {p.type for p in parts}
+    for name in wanted:
+        if name.removeprefix(NOT).strip() not in names | types:
+            raise _unknown(name.removeprefix(NOT).strip(), names, types, what, kind)
+    alone = {name.removeprefix(NOT).strip() for name in wanted if name.startswith(NOT)}
+    left = {name for name in wanted if not name.startswith(NOT)}
+
+    def stays(part: Part) -> bool:
+        if left.intersection((part.name, part.type)):
+            return True
+        return bool(alone) and not part.follows and alone.isdisjoint((part.name, part.type))
+
+    return {part.name for part in parts if stays(part)}
+
+
+def units(parts: Sequence[Part], left: set[str]) -> list[list[Any]]:
+    """What was changed, in order, as a note: ``[name, type, number of weights]`` for each."""
+    return [[p.name, p.type, p.weights] for p in parts if p.name not in left and not p.follows]
+
+
+def nameable(name: str) -> str:
+    """A name as `excluded` can read it."""
+    return "".join(c if c.isprintable() and c != "," else "_" for c in name).strip().lstrip(NOT)
+
+
+def _unknown(name: str, names: set[str], types: set[str], what: str, kind: str) -> SettingError:
+    close = difflib.get_close_matches(name, sorted(names | types), n=_SHOWN, cutoff=0.4)
+    hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+    some = ", ".join(sorted(names)[:_SHOWN]) or "none has a name"
+    return SettingError(
+        f"exclude: the model has no {what} and no {kind} {name!r}.",
+        remedy=f"{hint}{kind}s: {', '.join(sorted(types))}; {what}s: {some}{', …' if len(names) > _SHOWN else ''}.",
+    )
