@@ -33,9 +33,11 @@ def run(options: argparse.Namespace) -> None:
     text = choice.explain()
     if layers:
         text += f"\n\n{_table(layers)}"
-    if options.fixes:
+    if options.fixes and fixes:
         dk.Space(tuple(fixes), (choice.result.candidate.target,)).save(options.fixes)
         note(options, f"wrote {options.fixes}")
+    elif options.fixes:
+        note(options, f"no recipe is known that would help and was not tried: {options.fixes} was not written")
     if fixes:
         file = options.fixes or "fixes.json"
         write = f"deploykit explain {options.store} --candidate {choice.key} --fixes {file} && "

@@ -12,7 +12,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.dataset import Dataset
 from deploykit.measuring.profile_match import Profile, compare
 from deploykit.runtimes._contract import RUNTIMES, Session
-from deploykit.runtimes._profile import NodeTime
+from deploykit.runtimes._profile import NodeTime, quick_mean
 from deploykit.sandbox.task import Report
 
 #: Raised when what a comparison holds changes: old ones are then made again.
@@ -82,14 +82,14 @@ def _head(data: Dataset, count: int) -> dict[str, Any]:
 
 
 def _wall_us(session: Session, inputs: Sequence[Sequence[Any]]) -> float:
-    """Median microseconds of an inference without the profiler."""
+    """Microseconds of an inference without the profiler."""
     taken: list[float] = []
     end = time.perf_counter() + _MOST_US / _TURNS / 1e6
     while len(taken) < _LEAST_RUNS or (len(taken) < _MOST_RUNS and time.perf_counter() < end):
         start = time.perf_counter()
         session.run(inputs[len(taken) % len(inputs)])
         taken.append(time.perf_counter() - start)
-    return sorted(taken)[len(taken) // 2] * 1e6
+    return quick_mean(taken) * 1e6
 
 
 def _cache_bytes() -> int:

@@ -15,7 +15,7 @@ from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.runtimes._contract import Device, Runtime, Session
-from deploykit.runtimes._profile import Kind, NodeTime, Trait, is_x86, middle_mean
+from deploykit.runtimes._profile import Kind, NodeTime, Trait, is_x86, quick_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -163,7 +163,7 @@ def _node_times(events: Iterable[dict[str, Any]]) -> list[NodeTime]:
             runs[-1][key] = runs[-1].get(key, 0.0) + event["dur"]  # the body of a loop runs more than once
     done = runs[:-1]
     kept = done[len(done) // 4 :]
-    return [_node_time(key[0], facts[key], middle_mean([run.get(key, 0.0) for run in kept])) for key in facts]
+    return [_node_time(key[0], facts[key], quick_mean([run.get(key, 0.0) for run in kept])) for key in facts]
 
 
 def _node_time(name: str, details: dict[str, Any], microseconds: float) -> NodeTime:

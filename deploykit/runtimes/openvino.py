@@ -16,7 +16,7 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 from deploykit.runtimes._contract import Device, Runtime, Session
-from deploykit.runtimes._profile import Kind, NodeTime, middle_mean
+from deploykit.runtimes._profile import Kind, NodeTime, quick_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -179,7 +179,7 @@ def _node_time(node: Any, times: dict[str, list[float]]) -> NodeTime | None:
     original = facts["originalLayersNames"].partition(",")[0] or node.get_friendly_name()
     shape = node.output(0).get_partial_shape() if node.outputs() else None
     return NodeTime(
-        _DECORATION.sub("", original), operator, kernel, _kind(operator, facts), middle_mean(taken),
+        _DECORATION.sub("", original), operator, kernel, _kind(operator, facts), quick_mean(taken),
         _PRECISIONS.get(precision, precision),
         tuple(int(d.get_length()) for d in shape) if shape is not None and shape.is_static else (),
         "reference" if kernel.startswith("ref") or "_ref" in kernel else "",
