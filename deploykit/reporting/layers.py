@@ -33,10 +33,13 @@ def bars(comparison: Comparison, top: int = 15) -> list[dict[str, Any]]:
     """Two bars for each of the ``top`` slowest layers in the order of execution, and two for the rest."""
     found = comparison.layers
     places = sorted(range(len(found)), key=lambda i: -max(found[i].float_ms or 0.0, found[i].ms or 0.0))[:top]
-    shown = []
+    shown: list[dict[str, Any]] = []
+    taken: dict[str, int] = {}
     for order, i in enumerate(sorted(places)):
         layer = found[i]
-        name = f"{layer.name or layer.operator} · {layer.operator}"
+        name = f"{layer.name} · {layer.operator}" if layer.name not in {"", layer.operator} else layer.operator
+        taken[name] = taken.get(name, 0) + 1
+        name += f" ({taken[name]})" if taken[name] > 1 else ""  # bars of one name would be drawn as one
         for side, value in zip(_SIDES, (layer.float_ms, layer.ms), strict=True):
             kernel = layer.kernel if side == _SIDES[1] else ""
             shown.append({"order": order, "layer": name, "side": side, "ms": value or 0.0, "kernel": kernel})
@@ -62,7 +65,7 @@ def chart(comparison: Comparison, *, top: int = 15, dark: bool = False, width: i
         alt.Chart(_values(alt, data))
         .mark_bar()
         .encode(
-            y=alt.Y("layer:N", title=None, sort=alt.EncodingSortField("order", order="ascending")),
+            y=alt.Y("layer:N", title=None, axis=alt.Axis(labelLimit=320), sort=alt.EncodingSortField("order", order="ascending")),
             yOffset=alt.YOffset("side:N", sort=list(_SIDES)),
             x=alt.X("ms:Q", title="Time of one inference, ms"),
             color=alt.Color("side:N", title=None, scale=alt.Scale(domain=list(_SIDES), range=list(palette[:2]))),

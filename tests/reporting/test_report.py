@@ -155,6 +155,7 @@ def test_the_chart_of_layers_draws_the_slowest_and_sums_up_the_rest(report):
     choice = quantized(report)
     bars = layers.bars(choice._comparison(), top=3)
     assert len(bars) == 8
+    assert len({(b["layer"], b["side"]) for b in layers.bars(choice._comparison(), top=50)}) >= 2 * len(choice.layers())
     whole = {side: sum(b["ms"] for b in bars if b["side"] == side) for side in ("float32", "this candidate")}
     assert whole["float32"] == pytest.approx(sum(x["float_ms"] or 0 for x in choice.layers()))
     assert whole["this candidate"] == pytest.approx(sum(x["ms"] or 0 for x in choice.layers()))
