@@ -37,6 +37,7 @@ _ROOM_BYTES = 64 << 10
 _TABLES = """
 CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS sweeps (context TEXT PRIMARY KEY, updated REAL NOT NULL, data BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS sweeps_updated ON sweeps (updated);
 CREATE TABLE IF NOT EXISTS records (kind TEXT NOT NULL, key TEXT NOT NULL, data BLOB NOT NULL,
                                     PRIMARY KEY (kind, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS launches (series TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,

@@ -124,17 +124,10 @@ class Durations:
         with self._lock:
             return sum(self.seconds(self.units.session(target)) for target in targets)
 
-    def launched(self, took: Mapping[Target, list[float]], seconds: float) -> None:
-        """Remember a launch.
-
-        Args:
-            took: Seconds each session was worked on, by target; some of that is done two at a time.
-            seconds: Wall-clock time of the launch.
-        """
-        total = sum(sum(values) for values in took.values())
+    def launched(self, took: Mapping[Target, list[float]]) -> None:
+        """Remember a launch: seconds each of its sessions was worked on, by target."""
         for target, values in took.items():
-            share = sum(values) / total if total else 1 / len(took)
-            self.note(self.units.session(target), seconds * share / len(values))
+            self.note(self.units.session(target), sum(values) / len(values))
 
     def save(self) -> None:
         """Add what was done to the user's history."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from itertools import islice
 
 from deploykit.core.candidate import Target
@@ -168,9 +168,10 @@ class _Estimate:
         if unit.kind == "evaluation":
             self._tally.disk_bytes += 40 * unit.examples + 200
 
-    def _guess(self, unit: Unit, times: float = 1.0) -> float:
+    def _guess(self, unit: Unit, times: float = 1.0, also: How = "this model") -> float:
         guess = self._history.expect(unit)
-        self._tally.hows[guess.how] += guess.seconds * times
+        how = max(guess.how, also, key=_HOWS.index)
+        self._tally.hows[how] += guess.seconds * times
         return guess.seconds
 
     # -- latency ----------------------------------------------------------------------------------------------------
@@ -186,9 +187,9 @@ class _Estimate:
         home = baseline.candidate.target
         second = self._second_round()
         found = [*sessions(first, home), *(sessions([(t, False) for t in second], home) if second else [])]
-        ratio = self._history.expect(self._units.launches(screened=bool(protocol.screen))).seconds
+        ratio, how = astuple(self._history.expect(self._units.launches(screened=bool(protocol.screen))))
         counted = Counter(self._units.session(target) for target in found)
-        one = sum(self._guess(unit, count * protocol.launches) * count for unit, count in counted.items())
+        one = sum(self._guess(unit, count * protocol.launches, how) * count for unit, count in counted.items())
         self._tally.disk_bytes += round(_BYTES_A_SESSION * len(found) * protocol.launches * ratio)
         starts = {u.group for u in counted} - self._warm - {k.partition(" ")[2] for k in self._tally.jobs}
         return one * protocol.launches * ratio + sum(self._guess(self._units.start(g)) for g in starts), len(found)

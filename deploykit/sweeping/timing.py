@@ -26,6 +26,8 @@ _PROTOCOL = 2
 _SCREEN = 3
 #: How much faster another candidate must surely be to end the launches of one after the screen.
 _SCREEN_MARGIN = 0.1
+#: A launch that takes longer than this many times the work on its sessions has waited for another process.
+_IDLE = 1.5
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,7 @@ class TimingStage:
         self._protocol = protocol
         self._baseline = baseline
         self._new: list[Ready] = []
+        self._waited = 0.0
 
     def run(self, ready: list[Ready], pause: Callable[[], None]) -> None:
         """Time all candidates that have no latency yet: all of them shortly, then those near the front.
@@ -244,7 +247,9 @@ class TimingStage:
         for entry in entries:
             if (series := launch.series.get(entry.key)) is not None and series.error is None:
                 took.setdefault(entry.target, []).append(series.seconds)
-        self._state.durations.launched(took, launch.seconds)
+        self._state.durations.launched(took)
+        worked = sum(sum(values) for values in took.values())
+        self._waited += max(0.0, launch.seconds - _IDLE * worked)
 
     def remember(self, seconds: float) -> None:
         """Remember what the whole stage took, as a ratio to all launches of all candidates.
@@ -259,7 +264,8 @@ class TimingStage:
         targets = [entry.target for group in groups for entry in self._entries(group)]
         whole = durations.sessions(targets) * protocol.launches
         if whole:
-            durations.note(durations.units.launches(screened=bool(protocol.screen)), seconds / whole)
+            ratio = (seconds - self._waited) / whole
+            durations.note(durations.units.launches(screened=bool(protocol.screen)), ratio)
 
     def _affordable(self, spent: float, done: list[Launch]) -> bool:
         return spent + spent / len(done) <= self._protocol.budget_s
