@@ -61,11 +61,12 @@ def chart(comparison: Comparison, *, top: int = 15, dark: bool = False, width: i
 
     data = bars(comparison, top)
     palette = DARK if dark else LIGHT
+    order = alt.EncodingSortField("order", order="ascending")
     return (
         alt.Chart(_values(alt, data))
         .mark_bar()
         .encode(
-            y=alt.Y("layer:N", title=None, axis=alt.Axis(labelLimit=320), sort=alt.EncodingSortField("order", order="ascending")),
+            y=alt.Y("layer:N", title=None, axis=alt.Axis(labelLimit=320), sort=order),
             yOffset=alt.YOffset("side:N", sort=list(_SIDES)),
             x=alt.X("ms:Q", title="Time of one inference, ms"),
             color=alt.Color("side:N", title=None, scale=alt.Scale(domain=list(_SIDES), range=list(palette[:2]))),
