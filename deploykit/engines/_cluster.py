@@ -9,6 +9,7 @@ answer is lost, even if its connection still stands.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import logging
 import threading
@@ -26,6 +27,9 @@ from deploykit.engines import _worker as remote
 SLOT = "slot"
 _LOOK_S = 1.0
 _PING_S = 8.0
+_HELLO_S = 30.0
+_TELL_S = 2.0
+_POLL_S = 0.2
 #: How long a task waits while nobody is there who could take it.
 PATIENCE_S = 60.0
 _START = 'start workers with: deploykit worker {address}  (or: dask worker {address} --resources "slot=2")'
@@ -121,8 +125,12 @@ class Cluster:
 
     def offered(self) -> str:
         """The members and what they offer, in words."""
-        shown = [f"{m.address} ({', '.join(sorted(m.devices))}; {m.slots} slots)" for m in self.usable]
-        return "; ".join(shown) or "no worker"
+
+        def show(member: Member) -> str:
+            slots = f"{member.slots} slot{'s' if member.slots > 1 else ''}"
+            return f"{member.address} ({', '.join(sorted(member.devices))}; {slots})"
+
+        return "; ".join(map(show, self.usable)) or "no worker"
 
     # -- calls ------------------------------------------------------------------------------------------------------
 
@@ -132,26 +140,36 @@ class Cluster:
         Raises:
             WorkerLost: It does not answer.
         """
-        if member.lost:
-            raise WorkerLost(member.lost)
+        waiting = self._begin(member.address, function, arguments)
+        end = time.monotonic() + timeout_s
         try:
-            return self._run([member.address], function, arguments, timeout_s)[member.address]
-        except (OSError, TimeoutError, KeyError) as error:  # Dask's CommClosedError is an OSError
+            while True:
+                if member.lost:
+                    raise WorkerLost(member.lost)
+                try:
+                    return waiting.result(_POLL_S)
+                except concurrent.futures.TimeoutError as error:
+                    if waiting.done() or time.monotonic() > end:
+                        raise WorkerLost("it does not answer (TimeoutError)") from error
+        except (OSError, KeyError) as error:  # Dask's CommClosedError is an OSError
             raise WorkerLost(f"it does not answer ({type(error).__name__})") from error
+        finally:
+            waiting.cancel()
 
     def tell(self, members: Collection[Member], function: Callable[..., Any], *arguments: Any) -> None:
-        """Call a function in some members; those that do not answer are passed over."""
-        for member in members:
-            with contextlib.suppress(WorkerLost):
-                self.call(member, function, *arguments)
+        """Call a function in some members, all at once; those that do not answer soon are passed over."""
+        waiting = [self._begin(m.address, function, arguments) for m in members if not m.lost]
+        concurrent.futures.wait(waiting, _TELL_S)
+        for one in waiting:
+            one.cancel()
 
-    def _run(
-        self, addresses: list[str], function: Callable[..., Any], arguments: tuple[Any, ...], timeout_s: float
-    ) -> dict[str, Any]:
-        found: dict[str, Any] = self._client.sync(
-            self._client._run, function, *arguments, workers=addresses, callback_timeout=timeout_s
-        )
-        return found
+    def _begin(
+        self, address: str, function: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> concurrent.futures.Future[Any]:
+        async def ask() -> Any:
+            return (await self._client._run(function, *arguments, workers=[address]))[address]
+
+        return asyncio.run_coroutine_threadsafe(ask(), self._client.loop.asyncio_loop)
 
     # -- who is there -----------------------------------------------------------------------------------------------
 
@@ -184,7 +202,7 @@ class Cluster:
 
     def _welcome(self, address: str, resources: dict[str, float]) -> None:
         try:
-            found = self._run([address], remote.hello, (), 30.0)[address]
+            found = self._begin(address, remote.hello, ()).result(_HELLO_S)
         except (ImportError, AttributeError) as error:
             self._refused[address] = f"the worker {address} has no deploykit {__version__} ({error})"
             return

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import Any, ClassVar, Self, cast
 
 from deploykit.core.adapter import Adapter, Group
 from deploykit.core.errors import SettingError
@@ -91,7 +91,13 @@ class Running:
 
 
 class Engine(Adapter):
-    """Makes a `Running`."""
+    """Makes a `Running`.
+
+    Attributes:
+        has_workers: Whether `work` can make a machine one of its workers.
+    """
+
+    has_workers: ClassVar[bool] = False
 
     @abstractmethod
     def start(self, address: Any, cancel: threading.Event) -> Running:
@@ -105,6 +111,20 @@ class Engine(Adapter):
         Raises:
             EngineError: It cannot work; says why.
         """
+
+    def work(self, address: str, slots: int, devices: Sequence[str], folder: str) -> int:
+        """Be a worker until the user or the scheduler ends it.
+
+        Args:
+            address: The scheduler's.
+            slots: Tasks at once; 0: one for each core.
+            devices: Devices to offer besides the CPU.
+            folder: Folder for the files tasks need; "": one in the user's cache.
+
+        Returns:
+            The exit status.
+        """
+        raise SettingError(f"the engine {self.name!r} has no workers.")
 
     def takes(self, thing: object) -> bool:
         """Whether ``engine=thing`` means this engine, for example because it is a connection to a cluster."""

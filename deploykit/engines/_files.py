@@ -188,8 +188,37 @@ class Shelf:
                 raise
             shutil.rmtree(folder, ignore_errors=True)  # another worker was faster
 
+    def hold(self) -> None:
+        """Keep other workers of this machine from trimming while this process lives."""
+        self._lock(shared=True)
+
     def trim(self, limit_bytes: int = SHELF_BYTES) -> None:
-        """Throw away the trees that were not used for longest, and what dead processes left; for a worker's start."""
+        """Throw away what dead processes left, and the trees that were not used for longest; not while it is in use."""
+        if (descriptor := self._lock(shared=False)) is None:
+            return
+        try:
+            for name in ("incoming", "work"):
+                for leftover in (self.folder / name).iterdir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+            self._trim_trees(limit_bytes)
+        finally:
+            os.close(descriptor)
+
+    def _lock(self, *, shared: bool) -> int | None:
+        """A descriptor that holds the lock until it is closed; None when others hold it, or there are no such locks."""
+        try:
+            import fcntl
+        except ImportError:
+            return None
+        descriptor = os.open(self.folder / "in-use.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def _trim_trees(self, limit_bytes: int) -> None:
         trees = sorted((self.folder / "trees").iterdir(), key=lambda p: p.stat().st_mtime, reverse=True)
         kept = 0
         for tree in trees:

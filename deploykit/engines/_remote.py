@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import uuid
 from contextlib import AbstractContextManager
@@ -10,15 +11,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.errors import Cancelled, EngineError, StoreError, from_json
+from deploykit.core.errors import Cancelled, EngineError, SettingError, StoreError, from_json
 from deploykit.engines import _worker as remote
 from deploykit.engines._cluster import SLOT, Cluster, Member, WorkerLost
 from deploykit.engines._contract import OnReport
-from deploykit.engines._files import Tree, bundles, chunks, describe, read_chunk, write_chunk
+from deploykit.engines._files import Tree, bundles, chunks, describe, read_chunk, translate, write_chunk
 from deploykit.sandbox.task import Task
 
 _LOG = logging.getLogger(__name__)
 _POLL_S = 0.2
+_LONGEST_PATH = 4096
 #: How many workers a task may lose before it is taken for their murderer.
 _MOST_LOSSES = 5
 
@@ -77,6 +79,25 @@ class Freight:
         cluster.call(member, remote.finish, name, tree.to_json(), timeout_s=600.0)
 
 
+def _check_declared(task: Task) -> None:
+    """Refuse a task that names a file of this machine without declaring it: on another machine it is not there.
+
+    Raises:
+        SettingError: It does; addresses the task's author.
+    """
+    declared = dict.fromkeys((*task.reads, *task.writes, *([task.log] if task.log else [])), "")
+
+    def check(value: Any) -> None:
+        if isinstance(value, str) and value.startswith(os.sep) and len(value) < _LONGEST_PATH and Path(value).exists():
+            raise SettingError(
+                f"the task {task.function} names {value} and declares it neither in reads nor in writes."
+            )
+        for item in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+            check(item)
+
+    check(translate(task.arguments, declared))
+
+
 class Dispatch:
     """Runs tasks on the members of a cluster."""
 
@@ -107,6 +128,7 @@ class Dispatch:
             DeploykitError: What the task raised.
             EngineError: No worker is left, or this task has lost several.
         """
+        _check_declared(task)
         losses: list[str] = []
         while True:
             places, trees = self._freight.pack(task.reads)

@@ -31,12 +31,16 @@ _WATCH_S = 0.25
 _REPORT_S = 0.25
 #: States of a Dask task that somebody still wants.
 _WANTED = {"executing", "long-running", "resumed"}
+#: Units whose files are still here.
+_kept: set[str] = set()
 
 
 @cache
 def shelf() -> Shelf:
     """The shelf of this worker."""
-    return Shelf(default_shelf())
+    found = Shelf(default_shelf())
+    found.hold()
+    return found
 
 
 def hello() -> dict[str, Any]:
@@ -103,6 +107,13 @@ def _release(unit: str, keep: list[tuple[str, dict[str, Any]]]) -> None:
         if not shelf().has(tree["digest"]):
             shelf().adopt(_work(unit) / path, Tree.from_json(tree))
     shutil.rmtree(_work(unit), ignore_errors=True)
+    _kept.discard(unit)
+
+
+def _forget(wanted: set[Any]) -> None:
+    """Drop what units have written whose drivers are gone."""
+    for unit in [u for u in _kept if u not in wanted]:
+        _release(unit, [])
 
 
 def _work(unit: str) -> Path:
@@ -150,6 +161,7 @@ def run(plain: dict[str, Any]) -> dict[str, Any]:
         folder = _work(unit.name) / folders[path]
         folder.mkdir(parents=True, exist_ok=True)
         places[path] = str(folder if is_folder else folder / Path(path).name)
+    _kept.add(unit.name)
     task = Task.from_json(translate(unit.task.to_json(), places))
     began, answer = time.monotonic(), _supervised(unit, task)
     span = [began, time.monotonic()]
@@ -163,6 +175,7 @@ def _supervised(unit: Unit, task: Task) -> dict[str, Any]:
     from distributed import get_worker
 
     worker = get_worker()
+    _forget(set(worker.state.tasks))
     cancel, done = threading.Event(), threading.Event()
     report = _Reporter(worker, unit)
 

@@ -7,14 +7,19 @@ the tasks it takes at once. ``deploykit worker ADDRESS`` starts one; so does ``d
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, cast
 
 from deploykit.core.adapter import Group
 from deploykit.core.errors import EngineError
 from deploykit.engines._contract import FACTS, Engine, OnReport, Running
+from deploykit.engines.local import slots as default_slots
 from deploykit.sandbox.task import Task, resolve
 
 #: Tasks this driver watches at once; each waits in a thread.
@@ -93,6 +98,7 @@ class Dask(Engine):
     help = "The workers of a Dask cluster; start them with: deploykit worker ADDRESS."
     extra = "dask"
     requires = ("distributed",)
+    has_workers = True
 
     def start(self, address: Any, cancel: threading.Event) -> Running:
         """Begin to work on the scheduler at ``address`` (``host:8786``, ``tls://host:8786``), or with a ``Client``."""
@@ -118,6 +124,27 @@ class Dask(Engine):
         except BaseException:
             client.close()
             raise
+
+    def work(self, address: str, slots: int, devices: Sequence[str], folder: str) -> int:
+        """Run ``dask worker`` with what deploykit needs: slots and devices as resources, no limit on memory.
+
+        The limit would only count the worker's own process: children are watched by their supervisor.
+        """
+        from deploykit.engines._files import Shelf, default_shelf
+
+        self.check_installed()
+        if folder:
+            os.environ["DEPLOYKIT_WORKER_FOLDER"] = str(Path(folder).absolute())
+        Shelf(default_shelf()).trim()
+        count = slots or default_slots()
+        resources = " ".join([f"slot={count}", *(f"{device}=1" for device in devices)])
+        command = [
+            sys.executable, "-m", "dask", "worker", address, "--nworkers", "1", "--nthreads", str(count),
+            "--resources", resources, "--memory-limit", "0", "--no-dashboard", "--death-timeout", "60",
+        ]  # fmt: skip
+        if sys.platform != "win32":
+            os.execv(sys.executable, command)  # noqa: S606  our own interpreter; signals reach the worker itself
+        return subprocess.call(command)  # noqa: S603
 
     def takes(self, thing: object) -> bool:
         """Whether it is a ``distributed.Client``."""

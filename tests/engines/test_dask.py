@@ -1,0 +1,134 @@
+"""Sweeps on real worker processes: the same rows as here, machines kept free for timing, workers lost on the way."""
+
+import logging
+import signal
+
+import numpy as np
+import pytest
+
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.errors import EngineError
+from deploykit.testing import models
+from deploykit.testing.cluster import Cluster, wait_until
+
+_SPACE = dk.Space([Recipe((Step("quantize_dynamic"),)), Recipe((Step("quantize_static"),))], [Target("onnxruntime")])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return dk.load(models.build("cnn_external_onnx", tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(0)
+    return dk.Dataset.from_arrays(rng.random((400, 1, 8, 8)).astype(np.float32), rng.integers(0, 3, 400))
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    with Cluster(tmp_path_factory.mktemp("cluster"), 2) as running:
+        yield running
+
+
+class Spans(logging.Handler):
+    """What ran where and when, as the engine logs it: (kind, task, address, machine, begin, end)."""
+
+    def __init__(self):
+        super().__init__(logging.DEBUG)
+        self.found = []
+
+    def emit(self, record):
+        if record.levelno == logging.DEBUG:
+            self.found.append(record.args)
+
+
+@pytest.fixture
+def spans():
+    handler, logger = Spans(), logging.getLogger("deploykit.engines._remote")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    yield handler
+    logger.removeHandler(handler)
+    logger.setLevel(logging.NOTSET)
+
+
+def overlaps(found):
+    """Pairs of a timing and anything else at the same time on the same machine."""
+    timings = [s for s in found if s[0] == "exclusive"]
+    return [
+        (a, b) for a in timings for b in found
+        if a is not b and a[3] == b[3] and a[4] < b[5] and b[4] < a[5]
+    ]  # fmt: skip
+
+
+def test_the_rows_are_those_of_a_local_sweep_and_nothing_overlaps_a_timing(cluster, model, data, spans, tmp_path):
+    events = []
+    far = dk.sweep(
+        model, data, _SPACE, store=tmp_path / "far", engine=cluster.engine, launches=2, progress=events.append
+    )
+    near = dk.sweep(model, data, _SPACE, store=tmp_path / "near", launches=2, progress=lambda _p: None)
+    assert [r.artifact_digest for r in far.rows] == [r.artifact_digest for r in near.rows]
+    assert [r.measurement.scores for r in far.rows] == [r.measurement.scores for r in near.rows]
+    assert all(r.measurement.latency.launches >= 2 and r.measurement.environment["host"] for r in far.rows)
+    assert {"build", "accuracy", "latency", "done"} <= {e.phase for e in events}
+    assert {s[2] for s in spans.found} == set(cluster.pids())
+    assert sum(s[0] == "exclusive" for s in spans.found) >= 2
+    assert overlaps(spans.found) == []
+    again = dk.sweep(model, data, _SPACE, store=tmp_path / "far", launches=2, progress=events.append)
+    assert events[-1].reused == events[-1].total
+    assert again.rows == far.rows
+
+
+def test_a_device_nobody_offers_is_refused_before_the_start(cluster, model, data, tmp_path):
+    space = dk.Space(_SPACE.recipes, [Target("onnxruntime"), Target("onnxruntime", device="cuda")])
+    with pytest.raises(EngineError, match=r"no worker offers the device cuda; there is tcp://\S+ \(cpu; 1 slot\)"):
+        dk.sweep(model, data, space, store=tmp_path / "s", engine=cluster.engine, progress=lambda _p: None)
+
+
+def test_an_existing_client_is_used_and_left_open(cluster, model, data, tmp_path):
+    from distributed import Client
+
+    with Client(cluster.address, set_as_default=False) as client:
+        report = dk.sweep(
+            model, data, dk.Space([], [Target("onnxruntime")]), store=tmp_path / "s", engine=client, launches=2,
+            progress=lambda _p: None,
+        )  # fmt: skip
+        assert report.finished
+        assert client.status == "running"
+
+
+def test_other_versions_are_refused(cluster, model, data, monkeypatch, tmp_path):
+    monkeypatch.setattr("deploykit.engines._cluster.__version__", "99.0")
+    with pytest.raises(EngineError, match=r"has deploykit \S+, here is 99\.0"):
+        dk.sweep(model, data, _SPACE, store=tmp_path / "s", engine=cluster.engine, progress=lambda _p: None)
+
+
+def test_no_scheduler(model, data, monkeypatch, tmp_path):
+    monkeypatch.setattr("deploykit.engines.dask._CONNECT_S", 0.5)
+    with pytest.raises(EngineError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+        dk.sweep(model, data, _SPACE, store=tmp_path / "s", engine="dask://tcp://127.0.0.1:9", progress=lambda _p: None)
+
+
+@pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_lost_worker_loses_nothing(fault, cluster, model, data, spans, tmp_path):
+    """The worker that times is killed, or cut off; the launch is done again on another one, and the rows say so."""
+    cluster.add()
+    cluster.wait_for(3)
+    pids, struck = cluster.pids(), []
+
+    def strike(progress):
+        timing = [s[2] for s in spans.found if s[0] == "exclusive"]
+        if timing and not struck and "launch 2" in progress.doing:
+            struck.append(timing[0])
+            Cluster.send(pids[timing[0]], fault)
+
+    report = dk.sweep(model, data, _SPACE, store=tmp_path / "s", engine=cluster.engine, launches=3, progress=strike)
+    assert [r.status for r in report.rows] == ["measured"] * 3
+    launches = [s for s in spans.found if s[0] == "exclusive"]
+    assert set(struck) < {s[2] for s in launches}
+    assert any("lost_workers" in r.notes and struck[0] in r.notes["lost_workers"][0] for r in report.rows)
+    if fault == signal.SIGSTOP:
+        Cluster.send(pids[struck[0]], signal.SIGKILL)
+    assert wait_until(lambda: len(cluster.pids()) == 2)
