@@ -16,6 +16,7 @@ from deploykit.core.store import Store
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import explain as words
 from deploykit.reporting import layers
+from deploykit.reporting.drawing import shown
 from deploykit.reporting.table import CSS
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Choice:
         Raises:
             CandidateError: There is no profile of this candidate.
         """
-        return layers.chart(self._comparison(), top=top, dark=dark)
+        return shown(layers.chart(self._comparison(), top=top, dark=dark))
 
     def _comparison(self) -> Comparison:
         key = self.measurement.profile if self.measurement else ""

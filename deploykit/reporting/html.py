@@ -7,6 +7,7 @@ import html
 from typing import TYPE_CHECKING
 
 from deploykit.reporting import table, tradeoff
+from deploykit.reporting.drawing import svg
 
 if TYPE_CHECKING:
     from deploykit.reporting.report import Report
@@ -76,7 +77,7 @@ def _pictures(report: Report) -> str:
         drawn = drawn.configure(background="transparent").configure_view(stroke="#888888", strokeOpacity=0.4)
         drawn = drawn.configure_axis(labelColor=ink, titleColor=ink, gridColor="#888888", gridOpacity=0.25)
         drawn = drawn.configure_legend(labelColor=ink, titleColor=ink).configure_text(color=ink)
-        data = base64.b64encode(tradeoff.svg(drawn).encode()).decode()
+        data = base64.b64encode(svg(drawn).encode()).decode()
         text = html.escape(tradeoff.summary(tradeoff.points(report.rows, report.baseline)), quote=True)
         found.append(f'<img class="{name}" alt="{text}" src="data:image/svg+xml;base64,{data}">')
     return "".join(found)

@@ -18,6 +18,7 @@ from deploykit.core.serial import dump
 from deploykit.core.store import Store
 from deploykit.reporting import table, tradeoff
 from deploykit.reporting.choice import Choice
+from deploykit.reporting.drawing import shown
 from deploykit.reporting.html import notebook, page
 from deploykit.reporting.rows import elsewhere, records
 
@@ -107,9 +108,7 @@ class Report:
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 
-    def best(
-        self, *, minimize: str | None = None, max_drop: float | None = None, layout: str | None = None
-    ) -> Choice:
+    def best(self, *, minimize: str | None = None, max_drop: float | None = None, layout: str | None = None) -> Choice:
         """The best candidate so far for a goal; never raises because a goal is missed.
 
         Args:
@@ -189,10 +188,10 @@ class Report:
         """
         if x not in tradeoff.AXES:
             raise unknown_name("axis", x, tradeoff.AXES)
-        return tradeoff.chart(
+        return shown(tradeoff.chart(
             self.rows, self.baseline, x=x, max_drop=max_drop, chosen=self._chosen(), relative=self.relative,
             higher_is_better=bool(self.facts["higher_is_better"]), dark=dark,
-        )  # fmt: skip
+        ))  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data: ``schema``, ``metric``, ``baseline``, ``best`` and ``rows``.

@@ -205,10 +205,3 @@ def png(drawn: Any, scale: float = 2.0) -> bytes:
 
     picture: bytes = vl_convert.vegalite_to_png(drawn.to_dict(), scale=scale)
     return picture
-
-
-def svg(drawn: Any) -> str:
-    """The chart as SVG; needs no network."""
-    import vl_convert
-
-    return str(vl_convert.vegalite_to_svg(drawn.to_dict()))
