@@ -9,13 +9,20 @@ from deploykit.cli._choices import describe
 from deploykit.cli._inputs import add_data, add_model, add_space, data, model, space
 from deploykit.cli._show import show
 
-HELP = "Show what a sweep would run, what it cannot run and why; nothing is built."
+HELP = "Show what a sweep would run, what it cannot run and why, and how long it will take; nothing is built."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model(parser)
     add_space(parser)
+    parser.add_argument("--store", metavar="FOLDER", help="what this store holds is not expected to be done again")
+    parser.add_argument(
+        "--launches", metavar="N", type=int, default=10, help="how often each session is opened anew (default: 10)"
+    )
+    parser.add_argument(
+        "--max-drop", metavar="X", type=float, help="loss that must not be passed, for example 0.01: can the data tell?"
+    )
     add_data(parser)
     describe(parser, "techniques", "transforms", "technique")
     describe(parser, "runtimes", "runtimes", "runtime")
@@ -23,5 +30,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the verb."""
-    planned = dk.plan(model(options), data(options), space(options), seed=options.seed)
+    planned = dk.plan(
+        model(options),
+        data(options),
+        space(options),
+        store=options.store,
+        launches=options.launches,
+        max_drop=options.max_drop,
+        seed=options.seed,
+    )
     show(options, planned, planned)

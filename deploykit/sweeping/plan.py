@@ -160,6 +160,33 @@ class Plan(Plain):
         """Evaluation examples that would confirm ``max_drop``; 0 when that cannot be told."""
         return math.ceil(1.96**2 * self.flips / self.max_drop**2) if self.max_drop and self.resolves else 0
 
+    @property
+    def can_resolve(self) -> bool:
+        """Whether the evaluation examples can confirm that ``max_drop`` is not passed."""
+        return not self.max_drop or self.resolves <= self.max_drop
+
+    @property
+    def costs(self) -> tuple[str, ...]:
+        """Expected time and disk in words."""
+        from deploykit.sweeping.plan_text import costs
+
+        return tuple(costs(self))
+
+    @property
+    def resolution(self) -> str:
+        """What the evaluation examples can tell, in words; "" when that is not known."""
+        from deploykit.sweeping.plan_text import resolution
+
+        return resolution(self)
+
+    @property
+    def reasons(self) -> tuple[tuple[str, str], ...]:
+        """What is said of candidates, gravest first: each reason once, with the candidates it is for."""
+        from deploykit.sweeping.plan_text import grouped
+
+        order = sorted(self.remarks, key=lambda r: r.severity != "pointless")
+        return tuple(grouped((r.reason, r.label) for r in order))
+
     def __str__(self) -> str:
         from deploykit.sweeping.plan_text import text
 

@@ -23,12 +23,12 @@ _KNOWN = {
 
 def text(plan: Plan) -> str:
     """A plan as lines."""
-    lines = [_counts(plan), *_costs(plan), *filter(None, [resolution(plan), _second(plan)])]
+    lines = [_counts(plan), *costs(plan), *filter(None, [resolution(plan), _second(plan)])]
     lines += [f"  {c.key}  {c.label} on {c.candidate.target}" for c in plan.candidates]
     said = {"left out": [(o.reason, o.label) for o in plan.left_out]}
     said |= {s: [(r.reason, r.label) for r in plan.remarks if r.severity == s] for s in ("pointless", "note")}
     for word, reasons in said.items():
-        lines += [f"  {word}: {label}: {reason}" for reason, label in _grouped(reasons)]
+        lines += [f"  {word}: {label}: {reason}" for reason, label in grouped(reasons)]
     return "\n".join(lines)
 
 
@@ -44,10 +44,9 @@ def html(plan: Plan) -> str:
         ],
     )  # fmt: skip
     hidden = len(plan.candidates) - _CANDIDATES
-    parts = [_line(said) for said in [*_costs(plan), _second(plan)] if said]
-    confirmed = not plan.max_drop or plan.resolves <= plan.max_drop
+    parts = [_line(said) for said in [*costs(plan), _second(plan)] if said]
     said = resolution(plan)
-    parts.append(_line(said) if confirmed else tables.notes([said]))
+    parts.append(_line(said) if plan.can_resolve else tables.notes([said]))
     more = f" (the first {_CANDIDATES})" if hidden > 0 else ""
     parts.append(tables.fold(f"{_count(len(plan.candidates), 'candidate')}{more}", candidates))
     parts += [
@@ -86,7 +85,8 @@ def _counts(plan: Plan) -> str:
     return ", ".join(parts)
 
 
-def _costs(plan: Plan) -> list[str]:
+def costs(plan: Plan) -> list[str]:
+    """Expected time and disk; empty when nobody asked."""
     expected = plan.expected
     if expected is None:
         return []
@@ -117,7 +117,7 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
-def _grouped(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def grouped(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Each reason once, with the labels it is for."""
     found: dict[str, list[str]] = {}
     for reason, label in reasons:
@@ -132,7 +132,7 @@ def _reasons(title: str, reasons: Iterable[tuple[str, str]]) -> str:
     given = list(reasons)
     if not given:
         return ""
-    found = _grouped(given)
+    found = grouped(given)
     content = tables.table(("what", "why"), [(label, reason) for reason, label in found[:_REASONS]])
     return tables.fold(f"{_count(len(given), 'combination')} {title}", content)
 

@@ -40,7 +40,7 @@ class Commands:
         self._began = 0.0
         self._ticket = 0
         self._wanted: str = ""
-        state.observe(self.plan_soon, "model", "data", "space")
+        state.observe(self.plan_soon, "model", "data", "space", "goal")
         state.observe(self.find_earlier, "model", "data")
         state.observe(self._choose, "report", "goal", "picked")
 
@@ -109,7 +109,15 @@ class Commands:
                 state.change(plan=None)
                 state.problem("plan", error)
 
-        self.desk.run("plan", lambda: dk.plan(model, data, space), done, failed)
+        store, launches, max_drop = state.store, state.launches, state.goal.max_drop
+
+        def work() -> Any:
+            try:
+                return dk.plan(model, data, space, store=store, launches=launches, max_drop=max_drop)
+            except StoreError:  # said when the sweep is started
+                return dk.plan(model, data, space, launches=launches, max_drop=max_drop)
+
+        self.desk.run("plan", work, done, failed)
 
     def find_earlier(self) -> None:
         """Show what the store already holds for this model and these data."""
@@ -207,6 +215,7 @@ class Commands:
         took = time.monotonic() - self._began if self._began else 0.0
         state.problem("sweep", self.error)
         state.change(sweep="failed" if self.error else "cancelled" if cancelled else "done", took_s=took)
+        self.plan_soon()  # what is done is not expected any more
         self.ended.set()
 
     def pause(self) -> None:

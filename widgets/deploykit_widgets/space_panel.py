@@ -181,12 +181,20 @@ def summary(plan: Any, known: set[str]) -> str:
         threads = ", ".join(map(str, plan.refine.threads))
         said += f"; then the best {plan.refine.top} with {threads} threads"
     said = f'<div class="dk-count" role="status">{said}.</div>'
+    said += "".join(markup.note(text(line)) for line in plan.costs)
+    if resolution := plan.resolution:
+        said += markup.note(text(resolution if plan.can_resolve else f"⚠ {resolution}"))
     if plan.left_out:
         items = "".join(f"<li>{text(o.label)}: {text(o.reason)}</li>" for o in plan.left_out[:_MOST_REASONS])
         more = len(plan.left_out) - _MOST_REASONS
         items += f"<li>and {more} more</li>" if more > 0 else ""
         combinations = markup.count(len(plan.left_out), "impossible combination")
         said += f"<details><summary>{combinations} left out</summary><ul>{items}</ul></details>"
+    if plan.remarks:
+        items = "".join(f"<li>{text(label)}: {text(reason)}</li>" for reason, label in plan.reasons[:_MOST_REASONS])
+        pointless = len({r.key for r in plan.pointless})
+        words = f"{markup.count(pointless, 'pointless candidate')}" if pointless else "Worth knowing"
+        said += f"<details><summary>{words}</summary><ul>{items}</ul></details>"
     return said
 
 
