@@ -55,7 +55,7 @@ class _OnnxRuntime(Variant):
         quantizers = require("onnxruntime.quantization.onnx_quantizer", "")
         kinds = require("onnxruntime.quantization", "").QuantType
         registry = require("onnxruntime.quantization.registry", "")
-        types = {*registry.CommonOpsRegistry, *registry.IntegerOpsRegistry}
+        types = {*registry.CommonOpsRegistry, *registry.IntegerOpsRegistry, "Gemm"}  # made a MatMul first
         if not job["convolutions"]:
             types -= {"Conv", "ConvTranspose"}
 
