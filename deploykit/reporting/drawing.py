@@ -6,7 +6,6 @@ picture is drawn when the cell runs: it stays in saved notebooks, in pages made 
 
 from __future__ import annotations
 
-from functools import cache
 from typing import Any
 
 
@@ -31,6 +30,13 @@ def svg(chart: Any) -> str:
     return str(vl_convert.vegalite_to_svg(chart.to_dict()))
 
 
-@cache
-def _kind(cls: Any) -> Any:
-    return cls if issubclass(cls, _Shown) else type(cls.__name__, (_Shown, cls), {"__module__": cls.__module__})
+#: Altair's class → the same with a picture.
+_kinds: dict[type, type] = {}
+
+
+def _kind(cls: type) -> type:
+    if issubclass(cls, _Shown):
+        return cls
+    if cls not in _kinds:
+        _kinds[cls] = type(cls.__name__, (_Shown, cls), {"__module__": cls.__module__})
+    return _kinds[cls]
