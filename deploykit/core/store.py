@@ -146,7 +146,8 @@ class Store:
 
     def put_sweep(self, context: str, data: dict[str, Any]) -> None:
         """Commit the facts of a sweep: model, data, metric, goal, baseline."""
-        self._write("INSERT OR REPLACE INTO sweeps VALUES (?, ?, ?)", (context, time.time(), dump(data)))
+        newest = "max(?, (SELECT ifnull(max(updated), 0) + 1e-6 FROM sweeps))"  # the clock may have been set back
+        self._write(f"INSERT OR REPLACE INTO sweeps VALUES (?, {newest}, ?)", (context, time.time(), dump(data)))  # noqa: S608
 
     def sweep(self, context: str | None = None) -> tuple[str, dict[str, Any]] | None:
         """A sweep's context and facts; the latest one by default."""

@@ -1,0 +1,162 @@
+"""Faults done to real processes: nothing that was committed is lost or done twice, and nobody is left over."""
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+import deploykit as dk
+from deploykit.core.store import Store
+from deploykit.testing.cluster import wait_until
+
+_DRIVER = Path(__file__).with_name("driver.py")
+_MARK = "DEPLOYKIT_TEST_MARK"
+_spec = importlib.util.spec_from_file_location("faults_driver", _DRIVER)
+driver = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(driver)
+
+
+def start(mark, *prefix, environment=None, **options):
+    command = [*prefix, sys.executable, str(_DRIVER), json.dumps(options)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, _MARK: str(mark), "PYTHONPATH": str(Path(dk.__file__).parents[1]), **(environment or {})},
+    )  # fmt: skip
+
+
+def run(mark, *prefix, **options):
+    process = start(mark, *prefix, **options)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    return json.loads(out)
+
+
+def marked(mark):
+    """Living processes that descend from a driver."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get(_MARK) == str(mark) and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+def committed(path):
+    """How many steps, evaluations and launches a store holds."""
+    store = Store(path)
+    series = [s for (s,) in store._all("SELECT DISTINCT series FROM launches", ())]
+    counts = [len(store.records("step")), len(store.records("evaluation")), sum(len(store.launches(s)) for s in series)]
+    store.close()
+    return counts
+
+
+@pytest.fixture(scope="module")
+def model_path(onnx_model):
+    return onnx_model.path
+
+
+def test_a_driver_killed_again_and_again_does_only_what_was_not_committed(model_path, tmp_path):
+    store, before = tmp_path / "store", [0, 0, 0]
+    for stop in ("build: built", "accuracy: evaluating", "latency: timing 4 sessions · launch 3"):
+        process = start(tmp_path, model=model_path, store=str(store), stop=stop)
+        process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL
+        assert wait_until(lambda: not marked(tmp_path), 5), "processes outlive their driver"
+        after = committed(store)
+        assert after > before
+        before = after
+    kept = [p for kind in ("steps", "outputs") for p in (store / kind).rglob("*.*") if ".tmp" not in str(p)]
+    files = {p: p.stat().st_mtime_ns for p in kept}
+    found = run(tmp_path, model=model_path, store=str(store))
+    assert found["statuses"] == ["measured"] * 3
+    assert found["reused"] == sum(before) < found["total"] == sum(committed(store))
+    assert {p: p.stat().st_mtime_ns for p in files} == files
+    again = run(tmp_path, model=model_path, store=str(store))
+    assert again["reused"] == again["total"]
+    assert wait_until(lambda: not marked(tmp_path), 5)
+
+
+def test_a_killed_child_is_a_row_that_the_next_sweep_tries_again(onnx_model, tmp_path):
+    killed = []
+
+    def kill(progress):
+        if not killed and "evaluating int8 dynamic" in progress.doing and " of " in progress.doing:
+            everybody = psutil.Process().children(recursive=True)
+            parents = {p.ppid() for p in everybody}
+            children = [p for p in everybody if p.ppid() != os.getpid() and p.pid not in parents]
+            for child in children:
+                child.kill()
+            killed.extend(children)
+
+    data = driver.dataset(20_000)
+    report = dk.sweep(onnx_model, data, driver.SPACE, store=tmp_path / "s", launches=2, progress=kill)
+    failed = [r for r in report.rows if r.status == "failed"]
+    assert killed
+    assert failed
+    assert all(r.failure.error == "CandidateCrash" and "SIGKILL" in r.failure.cause for r in failed)
+    again = dk.sweep(onnx_model, data, driver.SPACE, store=tmp_path / "s", launches=2, progress=lambda _p: None)
+    assert [r.status for r in again.rows] == ["measured"] * 3
+
+
+def test_two_drivers_on_one_store(model_path, tmp_path):
+    """One of them works; the other one is told so, and every piece of work is done once."""
+    both = [start(tmp_path, model=model_path, store=str(tmp_path / "s")) for _ in range(2)]
+    ended = [process.communicate(timeout=120) for process in both]
+    assert [p.returncode for p in both] == [0, 0], [e for _, e in ended]
+    found = sorted((json.loads(out) for out, _ in ended), key=lambda f: "error" in f)
+    assert found[0]["statuses"] == ["measured"] * 3
+    assert found[1]["error"] == "StoreError"
+    assert "another sweep is running" in found[1]["text"]
+    assert found[0]["reused"] == 0
+    assert sum(committed(tmp_path / "s")) == found[0]["total"]
+
+
+@pytest.mark.parametrize("fill", ["build: int8", "latency: timing 4 sessions · launch 2"])
+def test_a_full_disk_ends_the_sweep_and_keeps_what_was_committed(fill, model_path, tmp_path):
+    """The store is on a small file system of its own, which is filled in the middle of the work."""
+    store = tmp_path / "store"
+    store.mkdir()
+    shell = f'mount -t tmpfs -o size=4m none "{store}" && exec "$@"'
+    found = run(
+        tmp_path, "unshare", "--map-root-user", "--mount", "sh", "-c", shell, "sh",
+        model=model_path, store=str(store), fill=fill,
+    )  # fmt: skip
+    assert found["error"] == "StoreError"
+    assert "full" in found["text"]
+    assert "Remedy: free some space" in found["text"]
+    assert found["again"]["statuses"] == ["measured"] * 3
+    assert found["again"]["reused"] >= 3
+
+
+def test_a_read_only_store_is_read_and_refuses_sweeps(model_path, swept, tmp_path):
+    shell = f'mount --bind "{swept[0]}" "{tmp_path}" && mount -o remount,ro,bind "{tmp_path}" && exec "$@"'
+    found = run(
+        tmp_path, "unshare", "--map-root-user", "--mount", "sh", "-c", shell, "sh",
+        model=model_path, store=str(tmp_path), read=True,
+    )  # fmt: skip
+    assert found["read"] == 3
+    assert found["error"] == "StoreError"
+    assert "is not writable" in found["text"]
+
+
+def test_clocks_may_jump(model_path, tmp_path):
+    """Every process of the sweep sees a wall clock that jumps by hours, back and forth, at each look."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import itertools, time\n"
+        "real, jumps = time.time, itertools.cycle([-36000, 36000, 0, 7200])\n"
+        "time.time = lambda: real() + next(jumps)\n"
+        "time.time_ns = lambda: int(time.time() * 1e9)\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), str(Path(dk.__file__).parents[1])])
+    found = run(tmp_path, model=model_path, store=str(tmp_path / "s"), environment={"PYTHONPATH": paths})
+    assert found["statuses"] == ["measured"] * 3
+    again = run(tmp_path, model=model_path, store=str(tmp_path / "s"), environment={"PYTHONPATH": paths})
+    assert again["reused"] == again["total"]
