@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from deploykit.core.digest import json_digest
 from deploykit.core.parameter import Value
@@ -36,7 +37,7 @@ class Recipe(Plain):
     def __str__(self) -> str:
         return " → ".join(map(str, self.steps)) or "original"
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Digest of the canonical form."""
         return json_digest(self.to_json())
@@ -70,7 +71,7 @@ class Candidate(Plain):
     recipe: Recipe
     target: Target
 
-    @property
+    @cached_property
     def key(self) -> str:
         """Short, stable name of this candidate: 12 hexadecimal digits."""
         return json_digest(self.to_json())[:12]

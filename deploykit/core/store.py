@@ -1,7 +1,9 @@
 """The store of sweeps: a folder with one SQLite database and the files its rows name.
 
 One process writes at a time (it holds ``store.lock``); any number may read. Every finished step and every launch is
-committed at once with ``synchronous=FULL``, so that a killed process loses only what it was just doing.
+committed at once with ``synchronous=FULL``, so that a killed process loses only what it was just doing. Rows are
+committed at once, too, and reach the disk with the next step or launch: a power failure may cost the latest ones, which
+the next sweep makes again from what they were made of.
 
 ::
 
@@ -163,7 +165,13 @@ class Store:
 
     def put_row(self, context: str, place: int, row: Result) -> None:
         """Commit a row."""
-        self._write("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)", (context, row.key, place, dump(row)))
+        values = (context, row.key, place, dump(row))
+        with self._lock:
+            self._write("PRAGMA synchronous=NORMAL", ())
+            try:
+                self._write("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)", values)
+            finally:
+                self._write("PRAGMA synchronous=FULL", ())
 
     def rows(self, context: str) -> list[Result]:
         """All rows of a sweep in their order."""

@@ -87,6 +87,7 @@ class Durations:
         self._lock = threading.Lock()
         self._left: dict[str, Unit] = {}
         self._seen: dict[tuple[str, str], list[float]] = {}
+        self._medians: dict[tuple[str, str], float] = {}
 
     def expect(self, identity: str, unit: Unit) -> None:
         """A unit is to be done."""
@@ -107,12 +108,16 @@ class Durations:
 
     def _note(self, unit: Unit, seconds: float, size_bytes: int = 0) -> None:
         self._seen.setdefault((unit.kind, unit.name), []).append(seconds)
+        self._medians.pop((unit.kind, unit.name), None)
         self._recorder.note(unit, seconds, size_bytes)
 
     def seconds(self, unit: Unit) -> float:
         """How long a unit takes: the median of this sweep's, else what earlier ones tell."""
-        seen = self._seen.get((unit.kind, unit.name))
-        return statistics.median(seen) if seen else self._history.expect(unit).seconds
+        name = (unit.kind, unit.name)
+        if name not in self._medians and name in self._seen:
+            self._medians[name] = statistics.median(self._seen[name])
+        found = self._medians.get(name)
+        return self._history.expect(unit).seconds if found is None else found
 
     def left(self) -> float:
         """Seconds of build steps and evaluations that are still expected, one after the other."""
