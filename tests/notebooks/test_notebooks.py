@@ -11,10 +11,11 @@ import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-#: Notebook → parameters that make it small, besides ``store``.
+#: Notebook → parameters that make it small, besides ``store`` and ``space``.
 SMALL = {
     "01_quickstart": {"launches": 2, "max_drop": 0.05},
     "02_workbench": {"launches": 2, "blocking": True},
+    "05_cluster": {"launches": 3, "space": ""},
 }
 pytestmark = pytest.mark.notebook
 
@@ -35,7 +36,7 @@ def test_every_notebook_is_tested():
 
 @pytest.mark.parametrize("name", SMALL)
 def test_notebook(name, small_space, tmp_path):
-    parameters = {**SMALL[name], "store": str(tmp_path / "store"), "space": str(small_space)}
+    parameters = {"store": str(tmp_path / "store"), "space": str(small_space), **SMALL[name]}
     known = papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb"))
     assert set(parameters) <= set(known)
     out = tmp_path / "out.ipynb"
