@@ -10,6 +10,15 @@ settings.register_profile(
 )
 settings.load_profile("deploykit")
 
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """Neither reads nor changes what the user's own sweeps have taken."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEPLOYKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _NOT_RUN = pytest.StashKey[int]()
 

@@ -45,7 +45,7 @@ EXCLUDE = _exclude.setting(
     "nodes", "types of operators", "stay float", "Names are those of the ONNX graph after constant folding."
 )
 #: The first operator set that ONNX Runtime quantizes as it is.
-OLD_OPERATORS = 10
+_OLD_OPERATORS = 10
 
 
 def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[str] = ()) -> Iterator[Problem]:
@@ -58,7 +58,7 @@ def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[str
         yield Problem("pointless", f"{percent} % of the weights are in layers that stay float ({_words(stays)})")
     if parameters.get("reduce_range") and facts.features and not facts.lacks_dot_products:
         yield Problem("pointless", "8-bit products do not overflow on this CPU: weights of 7 bits only lose accuracy")
-    if 0 < facts.model.operator_set < OLD_OPERATORS:
+    if 0 < facts.model.operator_set < _OLD_OPERATORS:
         yield Problem(
             "note",
             f"operator set {facts.model.operator_set} has no quantized operators: the graph is converted to 11 first",

@@ -77,7 +77,7 @@ class _OnnxRuntime(Variant):
         """Batches that do not fit, layers without an integer operator, operator sets that are too old."""
         yield from super().problems(parameters, facts)
         yield from _onnx_quantize.problems(parameters, facts, floating=("recurrent",))
-        old = _onnx_quantize.OLD_OPERATORS <= facts.model.operator_set < _PER_CHANNEL_OPERATORS
+        old = 0 < facts.model.operator_set < _PER_CHANNEL_OPERATORS
         if old and parameters["per_channel"] and parameters["form"] == "qdq":
             yield Problem(
                 "impossible",

@@ -1,0 +1,72 @@
+"""Durations: kept for a user and a machine, scaled to other models, and never in the way."""
+
+from dataclasses import replace
+
+import pytest
+
+from deploykit.sweeping.history import TYPICAL, History, Recorder, Unit
+
+STEP = Unit("step", "quantize/onnx", "light", "a", "model", 400_000, 200)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "cache" / "durations.json"
+
+
+def remember(path, *pairs):
+    recorder = Recorder()
+    for unit, seconds in pairs:
+        recorder.note(unit, seconds, 1000)
+    recorder.save(path)
+
+
+def test_a_fresh_machine_has_typical_durations(path):
+    guess = History(path).expect(replace(STEP, parameters=200_000))
+    assert (guess.how, guess.seconds) == ("typical", TYPICAL["step"]["light"][0])
+
+
+def test_the_same_settings_count_before_the_same_model_and_that_before_others(path):
+    other = replace(STEP, model="other", settings="b")
+    remember(path, (STEP, 1.0), (replace(STEP, settings="b"), 5.0), (other, 70.0))
+    history = History(path)
+    assert history.expect(STEP).seconds == 1.0
+    assert history.expect(replace(STEP, settings="c")).seconds == 3.0
+    assert history.expect(replace(STEP, model="third")).how == "other models"
+
+
+def test_more_examples_take_longer_in_proportion_and_larger_models_less_than_that(path):
+    remember(path, (STEP, 2.0))
+    history = History(path)
+    assert history.expect(replace(STEP, examples=600)).seconds == pytest.approx(6.0)
+    larger = history.expect(replace(STEP, model="other", parameters=4_000_000))
+    assert 2.0 < larger.seconds < 20.0
+
+
+def test_another_machine_tells_nothing(path, monkeypatch):
+    remember(path, (STEP, 50.0))
+    monkeypatch.setattr("platform.node", lambda: "elsewhere")
+    assert History(path).expect(STEP).how == "typical"
+
+
+def test_only_the_latest_durations_are_kept(path):
+    for seconds in range(1, 9):
+        remember(path, (STEP, float(seconds)))
+    assert History(path).expect(STEP).seconds == 6.0
+    assert History(path).size_bytes(STEP) == 1000
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b'{"version": 1}', b'{"version": 1, "entries": [{"unit": 3}]}'])
+def test_a_broken_file_is_as_none_and_is_replaced(path, content):
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert History(path).expect(STEP).how == "typical"
+    remember(path, (STEP, 1.5))
+    assert History(path).expect(STEP).seconds == 1.5
+    assert not list(path.parent.glob("*.tmp"))
+
+
+def test_a_cache_that_cannot_be_written_disturbs_nobody(tmp_path):
+    (tmp_path / "cache").write_text("a file")
+    remember(tmp_path / "cache" / "durations.json", (STEP, 1.0))
+    assert History(tmp_path / "cache" / "durations.json").expect(STEP).how == "typical"

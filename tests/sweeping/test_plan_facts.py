@@ -1,0 +1,216 @@
+"""What a plan says before the work: reasons, expected time, what the data can tell, what the store holds already."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.model import Layer, Model, TensorSpec
+from deploykit.core.problem import Facts
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sweeping.expected import _Job, _makespan, sessions
+from deploykit.transforms._contract import TRANSFORMS
+
+RNG = np.random.default_rng(0)
+SIGNED = {"activations": "int8", "form": "qoperator"}
+
+
+def model(layers=(("Conv", 90), ("Gemm", 10)), batch=None, operator_set=21):
+    found = tuple(Layer(f"l{i}", kind, None, count) for i, (kind, count) in enumerate(layers))
+    inputs, outputs = (TensorSpec("x", (batch, 4), "float32"),), (TensorSpec("y", (batch, 3), "float32"),)
+    return Model("/net.onnx", "onnx", inputs, outputs, found, 100, 400, "d" * 64, operator_set=operator_set)
+
+
+def data(count=540, **options):
+    return dk.Dataset.from_arrays(RNG.random((count, 4)).astype(np.float32), np.arange(count) % 3, **options)
+
+
+def space(technique, threads=1, **parameters):
+    return dk.Space([Recipe((Step(technique, parameters),))], [Target("onnxruntime", threads=threads)])
+
+
+def said(plan):
+    return {r.severity: r.reason for r in plan.remarks} | {"impossible": "; ".join(o.reason for o in plan.left_out)}
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "severity", "words"),
+    [
+        (model(batch=300), space("quantize_static"), "impossible", "batches of 300, there are 200 calibration"),
+        (model(batch=64), space("quantize_static"), "note", "leave 8 of 200 calibration examples over"),
+        (model(operator_set=11), space("quantize_static", per_channel=True), "impossible", "need operator set 13"),
+        (model(operator_set=9), space("quantize_static"), "note", "operator set 9 has no quantized operators"),
+        (model([("Conv", 100)]), space("quantize_dynamic"), "impossible", "nothing to quantize"),
+        (model(), space("quantize_dynamic"), "pointless", "90 % of the weights are in layers that stay float"),
+        (model([("LSTM", 80), ("Gemm", 20)]), space("quantize_static"), "pointless", "80 % of the weights"),
+        (model(), space("quantize_dynamic", convolutions=True), "pointless", "ConvInteger"),
+        (model(), space("quantize_static", threads=999), "pointless", "999 threads on"),
+    ],
+)
+def test_reasons_are_given_before_the_work(given, wanted, severity, words):
+    plan = dk.plan(given, data(), wanted)
+    assert words in said(plan).get(severity, "")
+    assert (len(plan.candidates) == 1) == (severity == "impossible")  # what is pointless is kept: the user asked for it
+
+
+def test_an_impossible_combination_really_is(tmp_path, onnx_model, images):
+    """The claim about operator sets, made to the quantizer itself."""
+    import onnx
+
+    old = tmp_path / "old.onnx"
+    graph = onnx.load(onnx_model.path)
+    graph.opset_import[0].version = 12
+    onnx.save(graph, old)
+    loaded = dk.load(old)
+    assert loaded.operator_set == 12
+    plan = dk.plan(loaded, images, space("quantize_static", per_channel=True))
+    assert "operator set 13" in said(plan)["impossible"]
+    built = dk.build(loaded, Recipe((Step("quantize_static", {"per_channel": True}),)), images)
+    with pytest.raises(dk.DeploykitError, match="DequantizeLinear"):
+        built.predict(next(iter(images.batch().values()))[:2])
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "threads", "technique", "parameters", "runtime", "words"),
+    [
+        ("x86_64", ("avx2",), 1, "quantize_static", {}, "onnxruntime", "no 8-bit dot products"),
+        ("x86_64", ("avx_vnni",), 1, "quantize_static", {"reduce_range": True}, "onnxruntime", "7 bits only lose"),
+        ("x86_64", (), 1, "quantize_static", SIGNED, "onnxruntime", "no vector"),
+        ("aarch64", ("asimddp",), 1, "quantize_static", SIGNED, "onnxruntime", ""),
+        ("x86_64", (), 1, "quantize_float16", {}, "litert", "widened to float32"),
+        ("aarch64", (), 1, "quantize_float16", {}, "litert", ""),
+        ("x86_64", (), 1, "prune_magnitude", {"sparsity": 0.5}, "litert", "multiplies zeros"),
+        ("x86_64", (), 5, "quantize_float16", {}, "tensorflow", "5 threads on 4 cores"),
+    ],
+)  # fmt: skip
+def test_the_processor_decides_what_is_pointless(machine, features, threads, technique, parameters, runtime, words):
+    adapter = TRANSFORMS.get(technique)
+    variant = adapter.variants[-1]
+    values = {k: v for k, v in adapter.complete(parameters).items() if k in variant.uses}
+    facts = Facts(model(), 200, machine, features, 4)
+    target = Target(runtime, threads=threads)
+    found = [
+        *variant.problems(values, facts),
+        *RUNTIMES.get(runtime).problems(target, variant.effects(values), facts),
+    ]
+    reasons = "; ".join(p.reason for p in found if p.severity == "pointless" and "stay float" not in p.reason)
+    assert words in reasons if words else not reasons
+
+
+def test_whether_the_examples_can_confirm_a_drop():
+    few = dk.plan(model(), data(), space("quantize_static"), max_drop=0.005)
+    assert not few.can_resolve
+    assert "a drop of 0.5 pp cannot be confirmed; about 3,100 would" in few.resolution
+    half = 1.96 * (few.flips / few.examples_needed) ** 0.5
+    enough = replace(few, evaluation_examples=few.examples_needed, resolves=half)
+    assert enough.can_resolve
+    assert "enough to confirm" in enough.resolution
+
+
+def test_of_real_labels_nothing_is_claimed():
+    plan = dk.plan(
+        model(), (RNG.random((90, 4)).astype("f"), RNG.random((90, 3)).astype("f")), space("quantize_static")
+    )
+    assert plan.resolution == ""
+
+
+def test_what_the_store_holds_is_not_expected_again(swept, onnx_model, images, small_space):
+    store, report, _ = swept
+    fresh = dk.plan(onnx_model, images, small_space, launches=2)
+    known = dk.plan(onnx_model, images, small_space, store=store, launches=2, max_drop=0.01)
+    assert fresh.expected.steps > 0
+    assert fresh.seconds > 0
+    assert fresh.disk_bytes > 0
+    assert (known.expected.steps, known.expected.evaluations, known.expected.sessions, known.seconds) == (0, 0, 0, 0.0)
+    assert "nothing is left to do" in str(known)
+    more = dk.Space(
+        [*small_space.recipes, Recipe((Step("quantize_static", {"per_channel": True}),))], small_space.targets
+    )
+    new = dk.plan(onnx_model, images, more, store=store, launches=2)
+    assert (new.expected.steps, new.expected.evaluations) == (1, 1)
+    assert new.expected.known_from == "this model"
+    assert len(report.rows) + 1 == len(new.candidates)
+
+
+def test_other_launches_are_timed_anew_and_no_launches_not_at_all(swept, onnx_model, images, small_space):
+    store = swept[0]
+    again = dk.plan(onnx_model, images, small_space, store=store, launches=4).expected
+    assert again.stages["latency"] > 0
+    assert (again.steps, again.evaluations, again.stages["build"]) == (0, 0, 0.0)
+    assert dk.plan(onnx_model, images, small_space, launches=0).expected.stages["latency"] == 0
+
+
+def test_jobs_wait_for_what_they_need_and_share_the_slots():
+    jobs = {"a": _Job(2.0, "build"), "b": _Job(1.0, "build", ("a",)), "c": _Job(3.0, "build"), "d": _Job(1.0, "build")}
+    assert _makespan(jobs, 1) == 7.0
+    assert _makespan(jobs, 2) == 4.0
+    assert _makespan(jobs, 9) == 3.0
+    assert _makespan({}, 2) == 0.0
+
+
+def test_every_group_of_sessions_has_the_baseline_and_its_clone():
+    home, away = Target("tensorflow"), Target("litert")
+    assert sessions([(home, False)], home) == [home, home, home]
+    assert sorted(t.runtime for t in sessions([(away, False)], home)) == [
+        "litert",
+        "litert",
+        "tensorflow",
+        "tensorflow",
+    ]
+    assert len(sessions([(away, True), (away, False)], home)) == 4
+    assert len(sessions([(home, False)] * 30, home)) == 30 + 2 * 2
+
+
+def test_the_notebook_shows_names_as_text(quiet_plan):
+    html = replace(quiet_plan, candidates=(replace(quiet_plan.candidates[0], label="<script>alert(1)</script>"),))
+    shown = html._repr_html_()
+    assert "<script>" not in shown
+    assert "&lt;script&gt;" in shown
+    assert "var(--jp-ui-font-color1" in shown  # the colors of the theme, light or dark
+
+
+def test_the_page_says_what_the_text_says(quiet_plan):
+    shown, text = quiet_plan._repr_html_(), str(quiet_plan)
+    for words in ("pointless", "candidates", "evaluation examples resolve", "typical durations", "MB of disk"):
+        assert words in shown
+        assert words in text
+
+
+@pytest.fixture
+def quiet_plan(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEPLOYKIT_CACHE", str(tmp_path))
+    return dk.plan(model(), data(), space("quantize_dynamic", convolutions=True), max_drop=0.01)
+
+
+def test_the_command_line_says_the_same_as_json(onnx_model, tmp_path, images):
+    arrays = images.batch("evaluation")
+    np.savez(tmp_path / "d.npz", x=next(iter(arrays.values())), y=images.labels())
+    command = [sys.executable, "-m", "deploykit", "plan", onnx_model.path, "--data", str(tmp_path / "d.npz"),
+               "--max-drop", "0.01", "--store", str(tmp_path / "none"), "--json"]  # fmt: skip
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert found["expected"]["seconds"] > 0
+    assert found["expected"]["stages"].keys() == {"build", "accuracy", "latency"}
+    assert found["max_drop"] == 0.01
+    assert {c["label"] for c in found["candidates"]} >= {"original", "int8 static"}
+    assert not (tmp_path / "none").exists()
+
+
+def test_a_thousand_candidates_are_planned_without_a_framework():
+    code = (
+        "import sys, numpy as np, deploykit as dk\n"
+        "from deploykit.core.model import Model, TensorSpec\n"
+        "m = Model('/n.onnx', 'onnx', (TensorSpec('i', (None, 4), 'float32'),),"
+        " (TensorSpec('o', (None, 3), 'float32'),), (), 1, 1, 'd')\n"
+        "r = [dk.Recipe((dk.Step('quantize_static', {'exclude': f'n{i}'}),)) for i in range(999)]\n"
+        "p = dk.plan(m, (np.zeros((50, 4), 'f'), np.arange(50) % 3), dk.Space(r, [dk.Target('onnxruntime')]))\n"
+        "assert len(p.candidates) == 1000 and p.seconds > 0\n"
+        "heavy = ('tensorflow', 'keras', 'onnxruntime', 'onnx', 'openvino', 'ai_edge_litert', 'pandas', 'altair')\n"
+        "print([n for n in heavy if n in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
