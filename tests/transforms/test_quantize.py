@@ -1,7 +1,10 @@
+from collections import Counter
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
+from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -351,3 +354,18 @@ def test_nodes_without_a_name_can_be_left_out(tmp_path):
     assert [name for name, *_ in notes["units"]] == ["MatMul_1", "a_ b_1"]
     one = work.transformed("quantize_dynamic", "onnxruntime", source, tmp_path / "one", exclude="!MatMul_1")
     assert [name for name, *_ in one["units"]] == ["MatMul_1"]
+
+
+@pytest.mark.parametrize("form", ["qdq", "qoperator"])
+def test_the_runtime_does_not_quantize_what_stays_float(form, onnx_file, data, tmp_path):
+    """ONNX Runtime rounds the weights of float layers between quantized ones unless the file keeps it from that."""
+    whole = work.transformed("quantize_static", "onnxruntime", onnx_file, tmp_path / "whole", data, form=form)
+    left = [name for name, kind, _ in whole["units"] if kind == "Conv"][1]
+    work.transformed("quantize_static", "onnxruntime", onnx_file, tmp_path / "out", data, form=form, exclude=left)
+    options = SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+    InferenceSession(tmp_path / "out", options, providers=["CPUExecutionProvider"])
+    run = Counter(n.op_type for n in onnx.load(tmp_path / "optimized.onnx").graph.node)
+    assert run["QLinearConv"] == 1
+    assert run["Conv"] + run["FusedConv"] == 1
