@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from deploykit.loading._load import load
     from deploykit.measuring.doctor import doctor
     from deploykit.reporting.report import Report
+    from deploykit.reporting.sensitivity import Sensitivity
     from deploykit.serving.server import serve
     from deploykit.sweeping.build import build
     from deploykit.sweeping.clean import clean
     from deploykit.sweeping.planning import plan
     from deploykit.sweeping.run import start_sweep, sweep
+    from deploykit.sweeping.sensitivity import sensitivity, start_sensitivity
 
 __all__ = [
     "Artifact",
@@ -42,6 +44,7 @@ __all__ = [
     "Preprocess",
     "Recipe",
     "Report",
+    "Sensitivity",
     "Space",
     "Step",
     "Target",
@@ -54,7 +57,9 @@ __all__ = [
     "export",
     "load",
     "plan",
+    "sensitivity",
     "serve",
+    "start_sensitivity",
     "start_sweep",
     "sweep",
     "verify",
@@ -70,6 +75,7 @@ _HOMES = {
     "Preprocess": "deploykit.core.preprocess",
     "Recipe": "deploykit.core.candidate",
     "Report": "deploykit.reporting.report",
+    "Sensitivity": "deploykit.reporting.sensitivity",
     "Space": "deploykit.core.space",
     "Step": "deploykit.core.candidate",
     "Target": "deploykit.core.candidate",
@@ -80,7 +86,9 @@ _HOMES = {
     "export": "deploykit.exporters._export",
     "load": "deploykit.loading._load",
     "plan": "deploykit.sweeping.planning",
+    "sensitivity": "deploykit.sweeping.sensitivity",
     "serve": "deploykit.serving.server",
+    "start_sensitivity": "deploykit.sweeping.sensitivity",
     "start_sweep": "deploykit.sweeping.run",
     "sweep": "deploykit.sweeping.run",
     "verify": "deploykit.exporters._verify",

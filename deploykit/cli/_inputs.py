@@ -136,3 +136,14 @@ def named(text: str) -> tuple[str, str]:
     if not name or not equals:
         raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
     return name, value
+
+
+def setting(text: str) -> tuple[str, str | float | bool]:
+    """A ``name=value`` argument whose value may be a number, or true or false."""
+    name, value = named(text)
+    if value in {"true", "false"}:
+        return name, value == "true"
+    try:
+        return name, int(value) if value.lstrip("-").isdigit() else float(value)
+    except ValueError:
+        return name, value

@@ -67,6 +67,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="B",
         help='what a search may cost: seconds, "10 min" or "40 candidates" (default: 30 candidates)',
     )
+    parser.add_argument(
+        "--sensitivity",
+        action="store_true",
+        help="look for layers that suffer, and try leaving them out (see deploykit sensitivity)",
+    )
     describe(parser, "metrics", "metrics", "metric")
     describe(parser, "techniques", "transforms", "technique")
 
@@ -97,6 +102,7 @@ def run(options: argparse.Namespace) -> int:
         adaptive=not options.no_adaptive,
         search=options.search,
         budget=options.budget,
+        sensitivity=options.sensitivity,
         progress=progress,
     )
     show(options, report, report.to_json())

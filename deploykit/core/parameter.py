@@ -12,6 +12,9 @@ from typing import Any, Literal
 from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.serial import Plain
 
+#: Names that a label shows, and the characters of each.
+_SHOWN, _LONG = 3, 32
+
 Value = bool | int | float | str | None
 
 
@@ -91,6 +94,14 @@ class Parameter(Plain):
         if self.minimum is not None:
             return f"at least {self.minimum:g}"
         return f"at most {self.maximum:g}" if self.maximum is not None else ""
+
+
+def short(names: str) -> str:
+    """Names with commas between them, as a label shows them: the ends of long ones, and the first three."""
+    found = [name.strip() for name in names.split(",")]
+    shown = [name if len(name) <= _LONG else f"…{name[1 - _LONG :]}" for name in found[:_SHOWN]]
+    more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
+    return ", ".join(shown) + more
 
 
 def _names(value: Any, where: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import html
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from deploykit.reporting import table, tradeoff
 from deploykit.reporting.drawing import svg
@@ -29,14 +30,15 @@ code{font-size:13px}
 
 def notebook(report: Report) -> str:
     """Chart (a picture, so that saved notebooks keep it), choice and table."""
-    parts = [f"<style>{table.CSS}{_THEMED}</style>", '<div class="dk-report">']
+    parts = [f"<style>{table.CSS}{THEMED}</style>", '<div class="dk-report">']
     if any(r.measurement and r.measurement.latency for r in report.rows):
         parts.append(_pictures(report))
     parts += [_choice(report), _table(report), "</div>"]
     return "".join(parts)
 
 
-_THEMED = """
+#: Pictures for light or dark pages in a notebook.
+THEMED = """
 .dk-report .dk-dark{display:none}
 body[data-jp-theme-light="false"] .dk-report .dk-light{display:none}
 body[data-jp-theme-light="false"] .dk-report .dk-dark{display:inline}
@@ -70,16 +72,26 @@ def page(report: Report) -> str:
 
 def _pictures(report: Report) -> str:
     """The chart for light and for dark pages."""
+    text = tradeoff.summary(tradeoff.points(report.rows, report.baseline))
+    return pictures(lambda dark: report.chart(dark=dark), text)
+
+
+def pictures(draw: Callable[[bool], Any], text: str) -> str:
+    """A chart for light and for dark pages.
+
+    Args:
+        draw: Makes the chart, for a dark background or not.
+        text: The chart in words.
+    """
     found = []
     for name, dark in (("dk-light", False), ("dk-dark", True)):
-        drawn = report.chart(dark=dark)
         ink = "#dddddd" if dark else "#222222"
-        drawn = drawn.configure(background="transparent").configure_view(stroke="#888888", strokeOpacity=0.4)
+        drawn = draw(dark).configure(background="transparent").configure_view(stroke="#888888", strokeOpacity=0.4)
         drawn = drawn.configure_axis(labelColor=ink, titleColor=ink, gridColor="#888888", gridOpacity=0.25)
         drawn = drawn.configure_legend(labelColor=ink, titleColor=ink).configure_text(color=ink)
         data = base64.b64encode(svg(drawn).encode()).decode()
-        text = html.escape(tradeoff.summary(tradeoff.points(report.rows, report.baseline)), quote=True)
-        found.append(f'<img class="{name}" alt="{text}" src="data:image/svg+xml;base64,{data}">')
+        alt = html.escape(text, quote=True)
+        found.append(f'<img class="{name}" alt="{alt}" src="data:image/svg+xml;base64,{data}">')
     return "".join(found)
 
 

@@ -23,7 +23,7 @@ def plus_minus(interval: Interval, digits: int, factor: float = 1.0) -> str:
 
 def points(interval: Interval) -> str:
     """A change of a share in percentage points: ``−0.31 ± 0.24``; lopsided intervals keep their ends."""
-    value = 100 * interval.value
+    value = round(100 * interval.value, 2) + 0.0  # the sum makes minus zero plus zero
     up, down = 100 * interval.high - value, value - 100 * interval.low
     if abs(up - down) > 0.05:
         return _clean(f"{value:.2f} [{100 * interval.low:.2f}, {100 * interval.high:.2f}]")

@@ -21,6 +21,7 @@ from deploykit.reporting.choice import Choice
 from deploykit.reporting.drawing import shown
 from deploykit.reporting.html import notebook, page
 from deploykit.reporting.rows import elsewhere, records
+from deploykit.reporting.sensitivity import Sensitivity
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,6 +170,29 @@ class Report:
     def _chosen(self) -> str:
         winner = self._decide(self.goal()).winner
         return winner.key if winner else ""
+
+    def sensitivity(self, technique: str | None = None) -> Sensitivity:
+        """What a pass over the layers of the model has found, the latest of this model and data.
+
+        Args:
+            technique: Of this technique only.
+
+        Raises:
+            StoreError: There was none.
+        """
+        opened = Store(self.path)
+        try:
+            passes = [Sensitivity.from_json(record) for record in opened.records("sensitivity").values()]
+        finally:
+            opened.close()
+        wanted = (self.model.digest, self.facts["data"])
+        found = [p for p in passes if (p.model, p.data) == wanted and technique in (None, p.technique)]
+        if not found:
+            raise StoreError(
+                f"the store {self.path} holds no pass over the layers{f' for {technique}' if technique else ''}.",
+                remedy="run dk.sensitivity(model, data, store=…), or deploykit sensitivity.",
+            )
+        return max(found, key=lambda p: p.when)
 
     # -- showing ----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +20,7 @@ from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.routes import BuildStep
 from deploykit.sweeping.scoring import Judge
 from deploykit.sweeping.state import State
+from deploykit.transforms._contract import UNITS
 
 #: Identity of the model as given among build steps.
 GIVEN = "given"
@@ -91,25 +92,31 @@ class Pipeline:
         self._flying: dict[Future[dict[str, Any]], _Work] = {}
         self.judge: Judge | None = None
 
-    def run(self, candidates: list[Planned], steps: dict[str, BuildStep]) -> None:
+    def run(self, candidates: list[Planned], steps: dict[str, BuildStep], ahead: Sequence[Planned] = ()) -> None:
         """Build and evaluate candidates.
 
         Args:
             candidates: In order of importance.
             steps: The build steps they name.
+            ahead: Candidates of the next run, whose build steps are begun where there is room; what is under way when
+                ``candidates`` are done is left to that run.
 
         Raises:
             Cancelled: The user cancelled.
         """
-        self._expect(candidates, steps)
+        self._expect([*candidates, *ahead], steps)
         waiting = list(candidates)
-        while waiting or self._flying:
+        while waiting or (self._flying and not ahead):
             self._pause()
             for planned in list(waiting):
                 if not self._room():
                     break
                 if self._advance(planned):
                     waiting.remove(planned)
+            for planned in ahead if waiting else ():
+                if not self._room():
+                    break
+                self._source(planned)
             finished, _ = wait(self._flying, timeout=0.2, return_when=FIRST_COMPLETED)
             for future in finished:
                 self._finish(self._flying.pop(future), future)
@@ -204,7 +211,8 @@ class Pipeline:
         """What the candidate's build steps reported, by adapter."""
         found: dict[str, dict[str, Any]] = {}
         for key in planned.steps:
-            found.setdefault(self._steps[key].adapter, {}).update(self._built[key].notes)
+            notes = {name: note for name, note in self._built[key].notes.items() if name != UNITS}
+            found.setdefault(self._steps[key].adapter, {}).update(notes)
         return {adapter: notes for adapter, notes in found.items() if notes}
 
     def _race(self, planned: Planned, built: Built) -> Race | None:

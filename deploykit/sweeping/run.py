@@ -2,34 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.dataset import Dataset
-from deploykit.core.digest import json_digest
-from deploykit.core.errors import Cancelled, SettingError
-from deploykit.core.events import OnProgress, Progress
+from deploykit.core.errors import SettingError
+from deploykit.core.events import OnProgress
 from deploykit.core.model import Model
 from deploykit.core.space import Space
 from deploykit.core.store import Store
-from deploykit.engines._contract import start
-from deploykit.metrics._choose import Custom, MetricLike
+from deploykit.engines._contract import Running
+from deploykit.metrics._choose import MetricLike
 from deploykit.metrics._contract import METRICS
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
-from deploykit.sandbox.supervisor import shared, warm_groups
+from deploykit.sweeping.background import Background
 from deploykit.sweeping.building import Limits
 from deploykit.sweeping.durations import Durations, Units
 from deploykit.sweeping.plan import Plan, make
 from deploykit.sweeping.search import check_search
 from deploykit.sweeping.stages import Context, Settings, Stages
-from deploykit.sweeping.state import State, facts
+from deploykit.sweeping.state import State, context_name, facts
 from deploykit.sweeping.timing import Protocol
 
 
-class SweepHandle:
+class SweepHandle(Background):
     """A sweep that runs in the background.
 
     Attributes:
@@ -45,53 +42,16 @@ class SweepHandle:
         settings: Settings,
         on_progress: OnProgress | None,
     ) -> None:
-        identity = Custom(settings.metric).identity() if callable(settings.metric) else settings.metric
-        name = json_digest([model.digest, data.digest, identity])
+        name = context_name(model, data, settings.metric)
         self.plan: Plan = make(model, data, space, settings.seed)
-        self._cancel = threading.Event()
-        self._resume = threading.Event()
-        self._resume.set()
-        # Not Thread.join: interrupted by Ctrl-C it takes a running thread for a finished one (Python 3.11, 3.12).
-        self._ended = threading.Event()
-        self._error: BaseException | None = None
-        self._state = State(store, name, on_progress, Durations(Units(model, data)))
-        self._context = Context(model, data, store, name, settings, self.plan, self._state, self._cancel, self._resume)
-        self._thread = threading.Thread(target=self._main, name="deploykit-sweep", daemon=True)
-
-    # -- for the user -----------------------------------------------------------------------------------------------
+        state = State(store, name, on_progress, Durations(Units(model, data)))
+        super().__init__(store, settings.engine, state, "deploykit-sweep")
+        self._context = Context(model, data, store, name, settings, self.plan, state, self._cancel, self._resume)
 
     @property
     def report(self) -> Report:
         """The report so far."""
         return Report.open(self._context.store.path, context=self._context.name)
-
-    @property
-    def progress(self) -> Progress:
-        """What it does now and what is left."""
-        return self._state.progress
-
-    @property
-    def running(self) -> bool:
-        """Whether it still works."""
-        return self._thread.ident is not None and not self._ended.is_set()
-
-    def pause(self) -> None:
-        """Start nothing new until `resume`; what runs is finished."""
-        self._resume.clear()
-        self._state.say(self._state.progress.phase, "paused")
-
-    def resume(self) -> None:
-        """Go on after `pause`."""
-        self._resume.set()
-
-    def cancel(self) -> None:
-        """Stop now; everything finished is kept."""
-        self._cancel.set()
-        self._resume.set()
-
-    def join(self, timeout_s: float | None = None) -> None:
-        """Wait for the end, or for some seconds."""
-        self._ended.wait(timeout_s)
 
     def wait(self, timeout_s: float | None = None) -> Report:
         """Wait for the end and return the report.
@@ -99,46 +59,15 @@ class SweepHandle:
         Raises:
             DeploykitError: What ended the sweep early, unless it was `cancel`.
         """
-        self._ended.wait(timeout_s)
-        if self._error is not None:
-            raise self._error
+        self._check(timeout_s)
         return self.report
 
-    # -- the work ---------------------------------------------------------------------------------------------------
-
-    def begin(self) -> None:
-        """Start the thread."""
-        self._thread.start()
-
-    def _main(self) -> None:
-        warm = warm_groups()
-        try:
-            engine = self._context.settings.engine
-            with self._context.store.writer(), start(engine, self._cancel) as running:
-                running.require({c.candidate.target.device for c in self.plan.candidates})
-                Stages(self._context, running).run()
-            counts = facts(self._state.rows)
-            stopped = f", {counts['stopped']} stopped early" if counts["stopped"] else ""
-            self._state.say("done", f"{counts['measured']} measured, {counts['failed']} failed{stopped}")
-        except Cancelled:
-            self._state.say("cancelled", "cancelled; finished work is kept")
-        except BaseException as error:  # carried to the thread that waits
-            self._error = error
-            with contextlib.suppress(Exception):
-                self._state.say("cancelled", f"stopped: {error}")
-        finally:
-            self._remember(warm)
-            self._ended.set()
-
-    def _remember(self, warm: frozenset[str]) -> None:
-        """Keep how long this machine took; what other machines take says nothing of it."""
-        if self._context.settings.engine != Settings.engine:
-            return
-        durations = self._state.durations
-        for group, seconds in shared().start_seconds().items():
-            if seconds and group not in warm:
-                durations.note(durations.units.start(group), seconds)
-        durations.save()
+    def _work(self, running: Running) -> str:
+        running.require({c.candidate.target.device for c in self.plan.candidates})
+        Stages(self._context, running).run()
+        counts = facts(self._state.rows)
+        stopped = f", {counts['stopped']} stopped early" if counts["stopped"] else ""
+        return f"{counts['measured']} measured, {counts['failed']} failed{stopped}"
 
 
 def start_sweep(
@@ -158,6 +87,7 @@ def start_sweep(
     adaptive: bool = True,
     search: str = "grid",
     budget: float | str | None = None,
+    sensitivity: bool = False,
     progress: OnProgress | None = None,
 ) -> SweepHandle:
     """Start a sweep in the background and return at once; see `sweep` for the arguments.
@@ -178,6 +108,7 @@ def start_sweep(
         adaptive: See `sweep`.
         search: See `sweep`.
         budget: See `sweep`.
+        sensitivity: See `sweep`.
         progress: Called on every change, from another thread.
 
     Returns:
@@ -199,7 +130,7 @@ def start_sweep(
     checked = Dataset.of(data).check(model)
     limits = Limits(timeout, int(memory * 1e9))
     protocol = Protocol(launches, adaptive=adaptive, max_drop=max_drop)
-    settings = Settings(metric, engine, seed, limits, protocol, max_drop, racing, search, spent)
+    settings = Settings(metric, engine, seed, limits, protocol, max_drop, racing, search, spent, sensitivity)
     opened = Store(store, create=True)
     handle = SweepHandle(model, checked, space, opened, settings, progress)
     handle.begin()
@@ -223,6 +154,7 @@ def sweep(
     adaptive: bool = True,
     search: str = "grid",
     budget: float | str | None = None,
+    sensitivity: bool = False,
     progress: OnProgress | None = None,
 ) -> Report:
     """Build, evaluate and time every candidate of a space; resumes what an earlier sweep on the store has finished.
@@ -252,6 +184,9 @@ def sweep(
             candidates between the values the space gives, and learns from all rows the store holds.
         budget: What a search may cost: seconds, ``"10 min"`` or ``"40 candidates"`` (30 by default). Candidates the
             store knows already count; no batch of candidates begins after the time.
+        sensitivity: Whether, after the first candidates, each technique that can leave layers out is done to one layer
+            and one type of operators at a time and to all but one (see `deploykit.sensitivity`), and the exclusions
+            that promise most are candidates, too.
         progress: Called on every change, from another thread; None: a bar in a terminal, lines elsewhere.
 
     Raises:
@@ -265,11 +200,7 @@ def sweep(
         handle = start_sweep(
             model, data, space, store=store, metric=metric, engine=engine, seed=seed, timeout=timeout, memory=memory,
             launches=launches, max_drop=max_drop, racing=racing, adaptive=adaptive, search=search, budget=budget,
-            progress=shown,
+            sensitivity=sensitivity, progress=shown,
         )  # fmt: skip
-        try:
-            while handle.running:
-                handle.join(0.2)
-        except KeyboardInterrupt:
-            handle.cancel()
+        handle.watch()
         return handle.wait()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from deploykit.core.adapter import Group
 from deploykit.core.candidate import Candidate
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import Cancelled, CandidateError
+from deploykit.core.errors import Cancelled, CandidateError, DeploykitError
 from deploykit.core.model import Model
 from deploykit.core.space import Space
 from deploykit.core.store import Store
@@ -17,10 +17,13 @@ from deploykit.engines._contract import Running
 from deploykit.measuring.latency import Timer
 from deploykit.metrics._choose import MetricLike
 from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sweeping.background import wait_turn
 from deploykit.sweeping.building import Limits, Workshop
+from deploykit.sweeping.layerwise import Part, Pass
 from deploykit.sweeping.pipeline import Pipeline, Racing
-from deploykit.sweeping.plan import Plan, Planned, make
+from deploykit.sweeping.plan import LeftOut, Plan, Planned, make
 from deploykit.sweeping.profiling import profile
+from deploykit.sweeping.questions import pass_name, questions
 from deploykit.sweeping.routes import BuildStep
 from deploykit.sweeping.search import Budget, Searcher
 from deploykit.sweeping.state import State
@@ -30,6 +33,8 @@ from deploykit.sweeping.timing import Protocol, Ready, TimingStage, useless_thre
 _REFINE_DROP = 0.01
 #: Batches without a new candidate after which a search ends: what still varies has no effect.
 _IDLE = 5
+#: Exclusions that a pass of sensitivity adds to the candidates.
+_SUGGESTED = 4
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,7 @@ class Settings:
         racing: Whether candidates that surely lose more are stopped before all of the data were used.
         search: One of `SEARCHES`.
         budget: What a search may cost; None for a grid.
+        sensitivity: Whether layers that suffer are looked for, and leaving them out is tried.
     """
 
     metric: MetricLike = "auto"
@@ -57,6 +63,7 @@ class Settings:
     racing: bool = True
     search: str = "grid"
     budget: Budget | None = None
+    sensitivity: bool = False
 
     @property
     def cost(self) -> str:
@@ -96,11 +103,7 @@ class Context:
         Raises:
             Cancelled: The user cancelled.
         """
-        while not self.resume.wait(0.2):
-            if self.cancel.is_set():
-                break
-        if self.cancel.is_set():
-            raise Cancelled("cancelled.")
+        wait_turn(self.cancel, self.resume)
 
 
 class Stages:
@@ -136,7 +139,8 @@ class Stages:
         for group in self._groups():
             self._running.warm(group)
         self._workshop.save_data()
-        self._pipeline.run([self._baseline], self._steps([self._baseline]))
+        others = [c for c in first if c.key != self._baseline.key]
+        self._pipeline.run([self._baseline], self._steps(first), others)
         if (row := self._state.row(self._baseline.key)).failure is not None:
             cause, remedy = row.failure.cause, row.failure.remedy
             raise CandidateError(f"the model as given cannot be used: {cause}", remedy=remedy, log=row.failure.log)
@@ -144,6 +148,8 @@ class Stages:
         self._round(first, self._steps(first))
         if self._settings.budget is not None:
             self._search(self._settings.budget)
+        if self._settings.sensitivity:
+            self._round(*self._exclusions())
         self._round(self._refined(), {})
 
     # -- rounds -----------------------------------------------------------------------------------------------------
@@ -184,6 +190,31 @@ class Stages:
             rows = {row.key: row for row in self._state.rows}
             searcher.tell([(candidate, rows.get(p.key) if p else None) for candidate, p in asked])
             batch, idle = [], 0 if new else idle + 1
+
+    def _exclusions(self) -> tuple[list[Planned], dict[str, BuildStep]]:
+        """Candidates that leave out layers which suffer, for each technique that can."""
+        context, settings = self._context, self._settings
+        targets = tuple(dict.fromkeys(c.candidate.target for c in self._plan.candidates))
+        found: dict[str, Planned] = {}
+        steps: dict[str, BuildStep] = {}
+        for question in questions(
+            context.model, context.data, list(self._planned.values()), self._state, settings.seed
+        ):
+            try:
+                state = Part(self._state, pass_name(context.name, question, settings.seed))
+                one = Pass(question, self._workshop, self._running, state, settings.metric, settings.seed)
+                recipes = one.run(context.pause).recipes(_SUGGESTED)
+            except Cancelled:
+                raise
+            except DeploykitError as error:
+                left = LeftOut(f"sensitivity of {question.technique}", error.message)
+                self._plan = replace(self._plan, left_out=(*self._plan.left_out, left))
+                self._put_facts()
+                continue
+            more = make(context.model, context.data, Space(recipes, targets), settings.seed)
+            found |= {c.key: c for c in more.candidates if c.key not in self._planned}
+            steps |= more.steps
+        return list(found.values()), steps
 
     def _replan(self, candidate: Candidate) -> Plan:
         """The plan of one more candidate."""

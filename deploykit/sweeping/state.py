@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from deploykit.core.dataset import Dataset
+from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
 from deploykit.core.events import OnProgress, Progress
+from deploykit.core.model import Model
 from deploykit.core.result import Failure, Finding, Latency, Measurement, Result
 from deploykit.core.store import Store
 from deploykit.measuring.environment import here
+from deploykit.metrics._choose import Custom, MetricLike
 from deploykit.sweeping.building import Built, failure
 from deploykit.sweeping.durations import Durations
 from deploykit.sweeping.plan import Planned
@@ -198,6 +202,12 @@ class State:
             one = self.durations.sessions(r.candidate.target for r in rows)
             seconds += launches * (statistics.median(self._launches) if self._launches else one)
         return seconds
+
+
+def context_name(model: Model, data: Dataset, metric: MetricLike) -> str:
+    """What sweeps of one model, dataset and metric share."""
+    identity = Custom(metric).identity() if callable(metric) else metric
+    return json_digest([model.digest, data.digest, identity])
 
 
 def facts(rows: list[Result]) -> dict[str, Any]:

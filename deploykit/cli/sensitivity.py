@@ -1,0 +1,94 @@
+"""``deploykit sensitivity MODEL --data DATA --store STORE``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import deploykit as dk
+from deploykit.cli._choices import names
+from deploykit.cli._inputs import add_data, add_model, data, model, setting
+from deploykit.cli._show import note, show
+from deploykit.core.events import Progress
+from deploykit.reporting.progress import Lines, TerminalBar
+
+HELP = "Measure which layers and types of operators a technique harms, one at a time and all but one."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_model(parser)
+    parser.add_argument(
+        "--store", metavar="FOLDER", default="runs", help="folder that keeps everything (default: runs)"
+    )
+    parser.add_argument(
+        "--technique",
+        choices=names("transforms", "technique"),
+        metavar="NAME",
+        default="quantize_static",
+        help="what is done to layers: one that can leave some out (default: quantize_static)",
+    )
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        type=setting,
+        action="append",
+        default=[],
+        help="a parameter of the technique (may be repeated)",
+    )
+    parser.add_argument("--runtime", metavar="NAME", help="where it is evaluated (default: the first that can)")
+    parser.add_argument("--by", choices=("layer", "type"), action="append", help="only these rows (default: both)")
+    parser.add_argument(
+        "--limit", metavar="N", type=int, default=32, help="layers measured one by one: the largest (default: 32)"
+    )
+    parser.add_argument(
+        "--recipes", metavar="FILE", help="write what it suggests as a space (.json or .yaml), for sweep --space"
+    )
+    add_data(parser)
+    parser.add_argument(
+        "--metric",
+        choices=("auto", *names("metrics", "metric")),
+        metavar="NAME",
+        default="auto",
+        help="what must not be lost (default: auto: told by the labels)",
+    )
+    parser.add_argument("--engine", metavar="NAME[://ADDRESS]", default="local", help="where tasks run")
+    parser.add_argument("--timeout", metavar="S", type=float, default=600.0, help="seconds for one task (default: 600)")
+    parser.add_argument(
+        "--memory", metavar="GB", type=float, default=0.0, help="gigabytes a child process may use (default: 6.4)"
+    )
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run the verb."""
+    bar = TerminalBar(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
+    cancelled = False
+
+    def progress(state: Progress) -> None:
+        nonlocal cancelled
+        cancelled = cancelled or state.phase == "cancelled"
+        bar(state)
+
+    found = dk.sensitivity(
+        model(options),
+        data(options),
+        options.technique,
+        parameters=dict(options.set),
+        runtime=options.runtime,
+        store=options.store,
+        metric=options.metric,
+        by=options.by or ("layer", "type"),
+        limit=options.limit,
+        engine=options.engine,
+        seed=options.seed,
+        timeout=options.timeout,
+        memory=options.memory,
+        progress=progress,
+    )
+    if options.recipes:
+        dk.Space(found.recipes()).save(options.recipes)
+        note(options, f"wrote {options.recipes}")
+    show(options, found, found.to_json())
+    if cancelled:
+        print(f"deploykit: interrupted; the same command goes on from {options.store}.", file=sys.stderr)
+    return 130 if cancelled else 0

@@ -1,0 +1,289 @@
+"""Which layers and types of operators a technique harms: the rows, the chart, and what to leave out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.errors import unknown_name
+from deploykit.core.parameter import Value, short
+from deploykit.core.result import Interval, Score
+from deploykit.core.serial import Plain
+from deploykit.reporting import numbers
+from deploykit.reporting import sensitivity_view as view
+from deploykit.reporting.drawing import shown
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Less than this share of the harm is not worth a layer that stays as it is.
+_WORTH = 0.05
+#: Layers are added to a suggestion until it recovers this share, and no more than so many.
+_ENOUGH, _MOST = 0.95, 12
+_KINDS = ("layer", "type")
+
+
+@dataclass(frozen=True)
+class Damage(Plain):
+    """What a candidate has lost against the model as given on the same runtime.
+
+    Attributes:
+        key: The candidate's key.
+        drop: Loss of the metric, paired; positive is worse.
+        fidelity: Loss of fidelity to the original's outputs: needs no labels, and shows what accuracy does not resolve.
+        others: Losses by further metrics that need no labels, for example ``"agreement"``.
+        size_bytes: Size of its artifact.
+    """
+
+    key: str
+    drop: Interval
+    fidelity: Interval
+    others: dict[str, Interval] = field(default_factory=dict)
+    size_bytes: int = 0
+
+    @classmethod
+    def of(cls, key: str, scores: Sequence[Score], fidelity: str, others: Sequence[str], size_bytes: int) -> Damage:
+        """From a candidate's scores, the metric's first."""
+        drops = {s.metric: s.drop for s in scores}
+        kept = {name: drops[name] for name in others if name in drops}
+        return cls(key, scores[0].drop, drops.get(fidelity, scores[0].drop), kept, size_bytes)
+
+
+@dataclass(frozen=True)
+class SensitivityRow(Plain):
+    """A layer, a type of operators, or all layers that were not measured one by one.
+
+    Attributes:
+        name: Name in the graph, or the type.
+        kind: What it is.
+        type: Operator or class; "" when there are several.
+        order: Place in the graph of the first layer it stands for.
+        names: Names of the layers it stands for.
+        weights: How many weights they hold.
+        only: Loss when the technique is done to nothing else; None when that was not measured (see ``problem``).
+        all_but: Loss when it is done to everything else.
+        problem: Why a loss is not known.
+    """
+
+    name: str
+    kind: Literal["layer", "type", "others"]
+    type: str
+    order: int
+    names: tuple[str, ...]
+    weights: int
+    only: Damage | None = None
+    all_but: Damage | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Suggestion(Plain):
+    """Layers to leave as they are.
+
+    Attributes:
+        recipe: The technique without them.
+        names: Names of the layers.
+        label: What is left out, in words.
+        recovers: Estimate of the share of the loss that is recovered.
+        weights_share: Share of the weights that stay as they are.
+    """
+
+    recipe: Recipe
+    names: tuple[str, ...]
+    label: str
+    recovers: float
+    weights_share: float
+
+
+@dataclass(frozen=True)
+class Sensitivity(Plain):
+    """What a technique does to single layers and types of operators. See `deploykit.sensitivity`.
+
+    Attributes:
+        technique: Name of the technique.
+        parameters: Its parameters, exclusions aside; those left out have their defaults.
+        target: Where it was evaluated.
+        metric: Name of the metric.
+        relative: Whether losses of the metric are relative (errors) rather than differences (accuracies).
+        examples: How many examples it rests on.
+        whole: Loss when the technique is done to the whole model.
+        rows: Types of operators, then layers in the order of the graph.
+        excluding: Name of the parameter that leaves layers out.
+        weights: Weights in all layers the technique changes.
+        finished: Whether everything was measured.
+        model: Digest of the model.
+        data: Folder of the data, relative to the store.
+        when: Seconds since 1970.
+    """
+
+    technique: str
+    parameters: dict[str, Value]
+    target: Target
+    metric: str
+    relative: bool
+    examples: int
+    whole: Damage | None
+    rows: tuple[SensitivityRow, ...]
+    excluding: str = "exclude"
+    weights: int = 0
+    finished: bool = True
+    model: str = ""
+    data: str = ""
+    when: float = 0.0
+
+    # -- what to leave out ------------------------------------------------------------------------------------------
+
+    def harm(self, row: SensitivityRow) -> float:
+        """How much of the loss of fidelity is due to a row.
+
+        The mean of what it does alone and of what leaving it out recovers: its first and its last contribution, between
+        which all others lie when losses add up in any other order (Shapley's value is the mean of all).
+        """
+        found = [row.only.fidelity.value] if row.only else []
+        if row.all_but and self.whole:
+            found.append(self.whole.fidelity.value - row.all_but.fidelity.value)
+        return sum(found) / len(found) if found else 0.0
+
+    def ranked(self, kind: str = "layer") -> list[SensitivityRow]:
+        """Layers or types, the most harmed first.
+
+        Args:
+            kind: ``"layer"`` or ``"type"``.
+
+        Raises:
+            SettingError: Another kind.
+        """
+        if kind not in _KINDS:
+            raise unknown_name("kind of row", kind, _KINDS)
+        return sorted((r for r in self.rows if r.kind == kind), key=self.harm, reverse=True)
+
+    def suggest(self, top: int = 5) -> tuple[Suggestion, ...]:
+        """Exclusions that recover most of the loss for the fewest weights that stay as they are.
+
+        They are the worst types of operators, and the worst one, two, three … layers together; what they recover is
+        estimated from the losses of fidelity, as if those added up. Best first; none that recovers less than 5 %.
+
+        Args:
+            top: How many at most.
+        """
+        whole = self.whole.fidelity.value if self.whole else 0.0
+        if whole <= 0:
+            return ()
+        found: dict[frozenset[str], Suggestion] = {}
+        for rows in (*self._stacks(whole), *([r] for r in self.ranked("type"))):
+            suggestion = self._suggestion(rows, min(1.0, sum(map(self.harm, rows)) / whole))
+            if suggestion.recovers >= _WORTH and suggestion.weights_share < 1:
+                found.setdefault(frozenset(suggestion.names), suggestion)
+        return tuple(sorted(found.values(), key=lambda s: s.weights_share - s.recovers)[:top])
+
+    def recipes(self, top: int = 5) -> tuple[Recipe, ...]:
+        """The suggestions as recipes: ``dk.Space(sensitivity.recipes())``."""
+        return tuple(s.recipe for s in self.suggest(top))
+
+    def _stacks(self, whole: float) -> Iterator[list[SensitivityRow]]:
+        """The worst layer, the worst two, …, as long as each adds something."""
+        stack: list[SensitivityRow] = []
+        for row in self.ranked("layer")[:_MOST]:
+            if self.harm(row) < _WORTH * whole / 2 or sum(map(self.harm, stack)) >= _ENOUGH * whole:
+                return
+            stack.append(row)
+            yield list(stack)
+
+    def _suggestion(self, rows: Sequence[SensitivityRow], recovers: float) -> Suggestion:
+        base = str(self.parameters.get(self.excluding, ""))
+        named = [r.name for r in rows]
+        text = ", ".join(sorted({*(n.strip() for n in base.split(",") if n.strip()), *named}))
+        recipe = Recipe((Step(self.technique, {**self.parameters, self.excluding: text}),))
+        share = sum(r.weights for r in rows) / self.weights if self.weights else 0.0
+        kind = "all " if rows[0].kind == "type" else ""
+        return Suggestion(
+            recipe, tuple(n for r in rows for n in r.names), kind + short(", ".join(named)), recovers, share
+        )
+
+    # -- showing ----------------------------------------------------------------------------------------------------
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat record for each row, with the same keys; losses are shares, unknown values None."""
+        others = sorted({n for r in self.rows for d in (r.only, r.all_but) if d for n in d.others})
+        return [self._record(row, others) for row in self.rows]
+
+    def _record(self, row: SensitivityRow, others: Sequence[str]) -> dict[str, Any]:
+        found: dict[str, Any] = {
+            "name": row.name,
+            "kind": row.kind,
+            "type": row.type,
+            "order": row.order,
+            "layers": len(row.names),
+            "weights": row.weights,
+            "weights_share": row.weights / self.weights if self.weights else 0.0,
+            "harm": self.harm(row),
+        }
+        for side, damage in (("only", row.only), ("all_but", row.all_but)):
+            intervals = {"drop": damage.drop, "fidelity_loss": damage.fidelity} if damage else {}
+            intervals |= {f"{name}_loss": i for name, i in damage.others.items()} if damage else {}
+            for name in ("drop", "fidelity_loss", *(f"{other}_loss" for other in others)):
+                interval = intervals.get(name)
+                found[f"{side}_{name}"] = interval.value if interval else None
+                found[f"{side}_{name}_low"] = interval.low if interval else None
+                found[f"{side}_{name}_high"] = interval.high if interval else None
+        return {**found, "problem": row.problem}
+
+    def to_frame(self) -> pd.DataFrame:
+        """All rows as a data frame with flat columns; losses are shares, positive is worse."""
+        import pandas as pd
+
+        return pd.DataFrame.from_records(self.records())
+
+    def points(self, kind: str = "layer", *, score: str = "fidelity", sort: str = "order") -> list[dict[str, Any]]:
+        """Plain rows of the chart, two for each layer or type: ``loss`` and its ends are in percent.
+
+        Raises:
+            SettingError: Another kind, score or order.
+        """
+        return view.points(self, kind, score, sort)
+
+    def chart(self, kind: str = "layer", *, score: str = "fidelity", sort: str = "order", dark: bool = False) -> Any:
+        """Loss by layer or by type of operator, with intervals (Altair).
+
+        Filled: nothing else is changed. Hollow: everything else is. The dashed line is the loss of the whole.
+
+        Args:
+            kind: ``"layer"`` or ``"type"``.
+            score: ``"fidelity"``, or ``"drop"`` for the metric.
+            sort: ``"order"`` of the graph, or ``"damage"``: worst first.
+            dark: Colors for a dark background.
+
+        Raises:
+            SettingError: Another kind, score or order.
+        """
+        return shown(view.chart(self, self.points(kind, score=score, sort=sort), score, dark=dark))
+
+    def summary(self) -> str:
+        """The most important in a sentence."""
+        if self.whole is None:
+            return f"{self.technique} was not measured yet."
+        text = (
+            f"{self.technique} on {self.target.runtime} loses {numbers.points(self.whole.drop)} "
+            f"{'%' if self.relative else 'pp'} of {self.metric} and {numbers.points(self.whole.fidelity)} % of fidelity"
+        )
+        text += "" if self.whole.drop.low > 0 else " (the former may be chance)"
+        best = self.suggest(1)
+        if not best:
+            return f"{text}; no layer or type stands out."
+        first = best[0]
+        return (
+            f"{text}; leaving out {first.label} ({100 * first.weights_share:.1f} % of the weights) should recover "
+            f"about {100 * first.recovers:.0f} % of that fidelity."
+        )
+
+    def __str__(self) -> str:
+        state = "" if self.finished else "\nnot finished: the same call goes on."
+        return f"{view.text(self)}\n{self.summary()}{state}"
+
+    def __repr__(self) -> str:
+        return f"Sensitivity({self.technique} on {self.target}, {len(self.rows)} rows)"
+
+    def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
+        return {"text/plain": str(self), "text/html": view.page(self)}

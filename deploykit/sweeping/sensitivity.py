@@ -1,0 +1,197 @@
+"""Measuring which layers and types of operators a technique harms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.candidate import Target
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import CandidateError, SettingError, unknown_name
+from deploykit.core.events import OnProgress
+from deploykit.core.model import Model
+from deploykit.core.parameter import Value
+from deploykit.core.store import Store
+from deploykit.engines._contract import Running
+from deploykit.metrics._choose import MetricLike
+from deploykit.metrics._contract import METRICS
+from deploykit.reporting.progress import automatic
+from deploykit.reporting.sensitivity import Sensitivity
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sweeping.background import Background, wait_turn
+from deploykit.sweeping.building import Limits, Workshop
+from deploykit.sweeping.durations import Durations, Units
+from deploykit.sweeping.layerwise import RECORD, Pass
+from deploykit.sweeping.questions import KINDS, LIMIT, Question, pass_name, target_for
+from deploykit.sweeping.state import State, context_name
+
+
+class SensitivityHandle(Background):
+    """A pass that runs in the background."""
+
+    def __init__(
+        self,
+        model: Model,
+        data: Dataset,
+        question: Question,
+        store: Store,
+        metric: MetricLike,
+        engine: Any,
+        seed: int,
+        limits: Limits,
+        on_progress: OnProgress | None,
+    ) -> None:
+        name = pass_name(context_name(model, data, metric), question, seed)
+        state = State(store, name, on_progress, Durations(Units(model, data)))
+        super().__init__(store, engine, state, "deploykit-sensitivity")
+        self._arguments = (model, data, question, metric, seed, limits)
+
+    @property
+    def result(self) -> Sensitivity | None:
+        """What the store holds; None before the first rows."""
+        record = self._store.record(RECORD, self._arguments[2].record(self._state.context))
+        return Sensitivity.from_json(record) if record else None
+
+    def wait(self, timeout_s: float | None = None) -> Sensitivity:
+        """Wait for the end and return what was found, after `cancel` as far as it went.
+
+        Raises:
+            DeploykitError: What ended the pass early.
+        """
+        self._check(timeout_s)
+        found = self.result
+        if found is None:
+            raise CandidateError("the pass ended before anything was measured.", remedy="the same call goes on.")
+        return found
+
+    def _work(self, running: Running) -> str:
+        model, data, question, metric, seed, limits = self._arguments
+        self._state.slots = running.slots
+        running.require({question.target.device})
+        workshop = Workshop(self._store, running, model, data, seed, limits)
+        found = Pass(question, workshop, running, self._state, metric, seed).run(
+            lambda: wait_turn(self._cancel, self._resume)
+        )
+        return f"{len(found.rows)} layers and types measured"
+
+
+def start_sensitivity(
+    model: Model,
+    data: Any,
+    technique: str = "quantize_static",
+    *,
+    parameters: dict[str, Value] | None = None,
+    runtime: str | None = None,
+    store: str | Path = "runs",
+    metric: MetricLike = "auto",
+    by: Sequence[str] = KINDS,
+    limit: int = LIMIT,
+    engine: Any = "local",
+    seed: int = 0,
+    timeout: float = 600.0,
+    memory: float = 0.0,
+    progress: OnProgress | None = None,
+) -> SensitivityHandle:
+    """Start a pass in the background and return at once; see `sensitivity` for the arguments.
+
+    Args:
+        model: From ``dk.load``.
+        data: A Dataset or a pair (x, y).
+        technique: See `sensitivity`.
+        parameters: See `sensitivity`.
+        runtime: See `sensitivity`.
+        store: See `sensitivity`.
+        metric: See `sensitivity`.
+        by: See `sensitivity`.
+        limit: See `sensitivity`.
+        engine: See `sensitivity`.
+        seed: See `sensitivity`.
+        timeout: See `sensitivity`.
+        memory: See `sensitivity`.
+        progress: Called on every change, from another thread.
+
+    Returns:
+        A handle with ``result``, ``progress``, ``pause()``, ``resume()``, ``cancel()`` and ``wait()``.
+
+    Raises:
+        DatasetError: The data do not fit the model.
+        SettingError: An unknown or bad setting, or a technique that cannot leave layers out.
+        StoreError: The store cannot be used.
+    """
+    kinds = (by,) if isinstance(by, str) else tuple(by)
+    for kind in kinds:
+        if kind not in KINDS:
+            raise unknown_name("kind of row", kind, KINDS)
+    if not kinds or limit < 1:
+        raise SettingError(
+            f"by must name at least one of {', '.join(KINDS)}, and limit be at least 1, got {kinds} and {limit}."
+        )
+    if isinstance(metric, str) and metric != "auto":
+        METRICS.get(metric)
+    checked = Dataset.of(data).check(model)
+    given = dict(parameters or {})
+    names = [runtime] if runtime else [r.name for r in RUNTIMES.all() if r.default and not r.missing()]
+    target = target_for(model, checked, technique, given, [Target(name) for name in names], seed)
+    question = Question(technique, given, target, kinds, limit)
+    limits = Limits(timeout, int(memory * 1e9))
+    opened = Store(store, create=True)
+    handle = SensitivityHandle(model, checked, question, opened, metric, engine, seed, limits, progress)
+    handle.begin()
+    return handle
+
+
+def sensitivity(
+    model: Model,
+    data: Any,
+    technique: str = "quantize_static",
+    *,
+    parameters: dict[str, Value] | None = None,
+    runtime: str | None = None,
+    store: str | Path = "runs",
+    metric: MetricLike = "auto",
+    by: Sequence[str] = KINDS,
+    limit: int = LIMIT,
+    engine: Any = "local",
+    seed: int = 0,
+    timeout: float = 600.0,
+    memory: float = 0.0,
+    progress: OnProgress | None = None,
+) -> Sensitivity:
+    """Measure which layers and types of operators a technique harms.
+
+    The technique is done to one layer (then: type of operators) at a time, and to all but it, and each time the loss is
+    measured: of the metric, and of the fidelity to the original's outputs, which shows far less than accuracy resolves.
+    Latency is not measured. Graph preparation and calibration run once. Ctrl-C returns what is known so far; the same
+    call goes on. To try what it suggests: ``dk.sweep(model, data, dk.Space(found.recipes()), store=store)``.
+
+    Args:
+        model: From ``dk.load``.
+        data: A Dataset or a pair (x, y).
+        technique: One that can leave layers out: it has a parameter ``exclude``. Pruning is done in one shot, without
+            fine-tuning.
+        parameters: Its parameters; those left out have their defaults.
+        runtime: Where it is evaluated; None: the first on which the technique can leave layers out.
+        store: Folder that keeps everything.
+        metric: See `sweep`.
+        by: ``"layer"``, ``"type"`` or both.
+        limit: How many layers are measured one by one: those with the most weights; the others are one row together.
+        engine: See `sweep`.
+        seed: See `sweep`.
+        timeout: See `sweep`.
+        memory: See `sweep`.
+        progress: Called on every change, from another thread; None: a bar in a terminal, lines elsewhere.
+
+    Raises:
+        DatasetError: The data do not fit the model.
+        SettingError: An unknown or bad setting, or a technique that cannot leave layers out.
+        StoreError: The store cannot be used.
+        CandidateError: The model as given, or with the technique done to all of it, cannot be run.
+    """
+    with automatic(progress) as shown:
+        handle = start_sensitivity(
+            model, data, technique, parameters=parameters, runtime=runtime, store=store, metric=metric, by=by,
+            limit=limit, engine=engine, seed=seed, timeout=timeout, memory=memory, progress=shown,
+        )  # fmt: skip
+        handle.watch()
+        return handle.wait()
