@@ -19,7 +19,7 @@ from deploykit.converters._contract import Job
 from deploykit.core.adapter import Adapter, Group
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError, SettingError
-from deploykit.core.parameter import Parameter, Value, complete
+from deploykit.core.parameter import Parameter, Value, complete, short
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.core.registry import Registry
 
@@ -229,7 +229,7 @@ def _named(parameter: Parameter, value: Value) -> str:
 def _value(parameter: Parameter, value: Value) -> str:
     if isinstance(value, float):
         return f"{100 * value:g} %" if parameter.unit == "share" else f"{value:g}"
-    return str(value).replace("_", " ")
+    return short(str(value)) if parameter.kind == "text" else str(value).replace("_", " ")
 
 
 TRANSFORMS: Registry[Transform] = Registry("deploykit.transforms", "technique")
