@@ -1,12 +1,15 @@
 """Choosing by interval: ties, limits, and goals that cannot be met."""
 
+from dataclasses import replace
+
 import pytest
 
 from deploykit.choosing.goals import Goal, decide
-from deploykit.choosing.pareto import beats, front, tied
+from deploykit.choosing.pareto import beats, competing, front, tied
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.errors import SettingError
 from deploykit.core.result import Failure, Interval, Latency, Measurement, Result, Score
+from deploykit.reporting.rows import elsewhere, records
 
 
 def row(name, speedup, drop, *, size=1000, width=0.02, doubt=0.002, status="measured"):
@@ -88,3 +91,22 @@ def test_front_holds_what_cannot_be_told_apart():
     assert beats(SAFE, slower)
     assert not beats(SAFE, twin)
     assert tied([twin, slower], SAFE) == [twin]
+
+
+def _on(row, cpu, cores=2):
+    facts = {"cpu": cpu, "cores": cores, "features": ["avx2"], "machine": "x86_64", "system": "Linux", "load": [0.1]}
+    return replace(row, measurement=replace(row.measurement, environment=facts))
+
+
+def test_latencies_of_other_hardware_are_no_rivals():
+    base, safe, far = _on(BASE, "A"), _on(SAFE, "A"), _on(TEMPTING, "B", 64)
+    assert beats(TEMPTING, row("slow", 1.5, 0.02))
+    assert not beats(far, _on(row("slow", 1.5, 0.02), "A"))
+    assert competing([base, safe, far], "base") == [base, safe]
+    assert competing([base, safe, replace(far, status="pending", measurement=None)], "base")[2].key == "tempting"
+    (said,) = elsewhere([base, safe, far], "base")
+    assert "tempting on litert" in said
+    assert "B, 64 cores" in said
+    assert elsewhere([base, safe], "base") == []
+    flat = {r["key"]: r["on_front"] for r in records([base, safe, far], "base")}
+    assert flat == {"base": True, "safe": True, "tempting": False}

@@ -1,10 +1,17 @@
 """Sweeps on real worker processes: the same rows as here, machines kept free for timing, workers lost on the way."""
 
 import logging
+import os
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
+import onnx
+import psutil
 import pytest
+from onnx import TensorProto, helper
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
@@ -12,6 +19,16 @@ from deploykit.core.errors import EngineError
 from deploykit.testing import models
 from deploykit.testing.cluster import Cluster, wait_until
 
+_ENDLESS = """
+import sys
+import numpy as np
+import deploykit as dk
+from deploykit.core.candidate import Target
+
+if __name__ == "__main__":
+    data = dk.Dataset.from_arrays(np.ones((100, 1, 8, 8), np.float32), np.arange(100) % 3)
+    dk.sweep(dk.load(sys.argv[1]), data, dk.Space([], [Target("onnxruntime")]), store=sys.argv[2], engine=sys.argv[3])
+"""
 _SPACE = dk.Space([Recipe((Step("quantize_dynamic"),)), Recipe((Step("quantize_static"),))], [Target("onnxruntime")])
 
 
@@ -30,6 +47,37 @@ def data():
 def cluster(tmp_path_factory):
     with Cluster(tmp_path_factory.mktemp("cluster"), 2) as running:
         yield running
+
+
+def session_of(pid):
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return None
+
+
+def start_endless(folder, engine):
+    """A driver of a sweep of a model that never answers."""
+    info = helper.make_tensor_value_info
+    shape = ["batch", 1, 8, 8]
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["x"], ["same"])],
+        "body",
+        [info("i", TensorProto.INT64, []), info("go", TensorProto.BOOL, []), info("x", TensorProto.FLOAT, shape)],
+        [info("go_on", TensorProto.BOOL, []), info("same", TensorProto.FLOAT, shape)],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["", "always", "image"], ["out"], body=body)],
+        "endless",
+        [info("image", TensorProto.FLOAT, shape)],
+        [info("out", TensorProto.FLOAT, shape)],
+        [helper.make_tensor("always", TensorProto.BOOL, [], [True])],
+    )
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]), folder / "m.onnx")
+    (folder / "driver.py").write_text(_ENDLESS)
+    command = [sys.executable, str(folder / "driver.py"), str(folder / "m.onnx"), str(folder / "s"), engine]
+    environment = {**os.environ, "PYTHONPATH": str(Path(dk.__file__).parents[1])}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 class Spans(logging.Handler):
@@ -109,6 +157,29 @@ def test_no_scheduler(model, data, monkeypatch, tmp_path):
     monkeypatch.setattr("deploykit.engines.dask._CONNECT_S", 0.5)
     with pytest.raises(EngineError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         dk.sweep(model, data, _SPACE, store=tmp_path / "s", engine="dask://tcp://127.0.0.1:9", progress=lambda _p: None)
+
+
+def _working(session):
+    """Children that run a task in a worker's session: forked from a parent that has imported the frameworks."""
+    found = {p.pid: p for p in psutil.process_iter() if session_of(p.pid) == session}
+    return [p for p in found.values() if p.ppid() in found and "sandbox.child" in " ".join(found[p.ppid()].cmdline())]
+
+
+def test_a_worker_ends_what_a_killed_driver_has_asked_for(cluster, tmp_path):
+    """An endless loop in the model: only the end of the driver can end its child."""
+    driver = start_endless(tmp_path, cluster.engine)
+    sessions = {session_of(pid) for pid in cluster.pids().values()}
+    spinning = []
+
+    def spins():
+        spinning[:] = [p for s in sessions for p in _working(s) if p.cpu_times().user > 1]
+        return spinning or driver.poll() is not None
+
+    assert wait_until(spins)
+    assert driver.poll() is None, driver.communicate()[1]
+    driver.kill()
+    driver.communicate()
+    assert wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in spinning), 5)
 
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
