@@ -34,9 +34,10 @@ def profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         report: Not used: it takes a fraction of a second.
 
     Returns:
-        A plain `Comparison`.
+        A plain `Comparison`, and the seconds it took.
     """
     del report
+    began = time.perf_counter()
     target = Target.from_json(arguments["target"])
     runtime = RUNTIMES.get(target.runtime)
     paths = [Path(arguments["reference"]), Path(arguments["path"])]
@@ -51,7 +52,7 @@ def profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     for session in sessions:
         session.close()
     found = compare(*(Profile(_least([turn[side] for turn in nodes]), wall[side]) for side in both))
-    return replace(found, cache_bytes=_cache_bytes()).to_json()
+    return {**replace(found, cache_bytes=_cache_bytes()).to_json(), "seconds": time.perf_counter() - began}
 
 
 def _least(turns: Sequence[tuple[NodeTime, ...]]) -> tuple[NodeTime, ...]:

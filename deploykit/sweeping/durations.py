@@ -62,6 +62,11 @@ class Units:
         settings = "" if plain else f"{target.device} {target.batch_size}"
         return self._unit("session", runtime.name, runtime.group, settings)
 
+    def profile(self, target: Target) -> Unit:
+        """The profile of one artifact beside its reference."""
+        runtime = RUNTIMES.get(target.runtime)
+        return self._unit("profile", runtime.name, runtime.group)
+
     def launches(self, *, screened: bool) -> Unit:
         """How many sessions are timed, as a ratio to the ones that were planned."""
         name = "screened" if screened else "full"

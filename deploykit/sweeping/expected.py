@@ -10,6 +10,7 @@ from itertools import islice
 
 from deploykit.core.candidate import Target
 from deploykit.measuring.latency import GROUP_SIZE
+from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.building import Built
 from deploykit.sweeping.durations import Units
 from deploykit.sweeping.history import History, How, Unit
@@ -191,8 +192,14 @@ class _Estimate:
         counted = Counter(self._units.session(target) for target in found)
         one = sum(self._guess(unit, count * protocol.launches, how) * count for unit, count in counted.items())
         self._tally.disk_bytes += round(_BYTES_A_SESSION * len(found) * protocol.launches * ratio)
+        profiled = [
+            self._guess(self._units.profile(target))
+            for (_, target), planned in self._untimed.items()
+            if planned.candidate.recipe.steps and RUNTIMES.get(target.runtime).profiles
+        ]
         starts = {u.group for u in counted} - self._warm - {k.partition(" ")[2] for k in self._tally.jobs}
-        return one * protocol.launches * ratio + sum(self._guess(self._units.start(g)) for g in starts), len(found)
+        seconds = one * protocol.launches * ratio + sum(profiled) / self._slots
+        return seconds + sum(self._guess(self._units.start(g)) for g in starts), len(found)
 
     def _second_round(self) -> list[Target]:
         """Targets of the second round, as far as they can be told: those of the first candidates."""

@@ -22,8 +22,9 @@ from deploykit.loading._kernel_model import cache_folder
 from deploykit.measuring.environment import core_count, cpu_features
 
 #: ``start``: importing a group's frameworks; ``step``: one build step; ``evaluation``: all examples on a runtime;
-#: ``session``: one session in one launch; ``launches``: sessions timed for each one that was planned.
-Kind = Literal["start", "step", "evaluation", "session", "launches"]
+#: ``session``: one session in one launch; ``launches``: launches made for each one that was asked for; ``profile``:
+#: where the time of one artifact goes.
+Kind = Literal["start", "step", "evaluation", "session", "launches", "profile"]
 #: How an estimate is known, best first.
 How = Literal["this model", "other models", "typical"]
 
@@ -43,7 +44,8 @@ TYPICAL: dict[Kind, dict[str, tuple[float, int]]] = {
     "step": {"light": (0.4, 200), "tensorflow": (2.5, 200), "tf_keras": (15.0, 8000)},
     "evaluation": {"light": (0.3, 5000), "tensorflow": (2.0, 5000), "tf_keras": (2.0, 5000)},
     "session": {"light": (0.35, 0), "tensorflow": (0.9, 0), "tf_keras": (0.9, 0)},
-    "launches": {"full": (1.1, 0), "screened": (0.9, 0)},
+    "profile": {"light": (0.8, 0), "tensorflow": (1.5, 0), "tf_keras": (1.5, 0)},
+    "launches": {"full": (1.3, 0), "screened": (1.1, 0)},
 }
 _TYPICAL_PARAMETERS = 200_000
 

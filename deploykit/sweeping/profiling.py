@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
+from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import Cancelled, DeploykitError
 from deploykit.core.result import Result
@@ -36,6 +37,7 @@ def profile(
     """
     timed = [r for r in ready if (m := state.row(r.planned.key).measurement) is not None and m.latency is not None]
     flying: dict[str, Future[dict[str, Any]]] = {}
+    targets: dict[str, Target] = {}
     hosts = {device: running.facts(device) for device in {r.target.device for r in timed}}
     keys = {r.planned.key: _key(workshop, r, hosts[r.target.device]) for r in timed}
     for item in timed:
@@ -43,10 +45,12 @@ def profile(
         if key and key not in flying and workshop.store.record("profile", key) is None:
             state.say("latency", f"profiling {item.planned.label} on {item.target.runtime}")
             flying[key] = running.submit(_task(workshop, item))
+            targets[key] = item.target
     for key, future in flying.items():
         pause()
         try:
             workshop.store.put_record("profile", key, future.result())
+            state.durations.note(state.durations.units.profile(targets[key]), future.result()["seconds"])
         except Cancelled:
             raise
         except DeploykitError:

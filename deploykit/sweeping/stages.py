@@ -271,10 +271,8 @@ class Stages:
         )
         base = self._ready([self._baseline])[0]
         stage = TimingStage(self._workshop, self._state, timer, self._settings.protocol, base)
-        began = time.monotonic()
         stage.run(self._ready(candidates), self._context.pause)
         profile(self._workshop, self._running, self._state, self._ready(candidates), self._context.pause)
-        stage.remember(time.monotonic() - began)
 
     def _ready(self, candidates: list[Planned]) -> list[Ready]:
         originals = {

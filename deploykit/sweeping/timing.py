@@ -107,7 +107,7 @@ class TimingStage:
         self._protocol = protocol
         self._baseline = baseline
         self._new: list[Ready] = []
-        self._waited = 0.0
+        self._worked = 0.0
 
     def run(self, ready: list[Ready], pause: Callable[[], None]) -> None:
         """Time all candidates that have no latency yet: all of them shortly, then those near the front.
@@ -134,6 +134,7 @@ class TimingStage:
             kept = [same for same in alive if not self._hopeless(same[0])]
         final = self._finish(kept, earlier, pause)
         self._conclude([*screened, *final], kept)
+        self._remember()
 
     def _finish(self, kept: list[list[Ready]], earlier: list[Launch], pause: Callable[[], None]) -> list[_Group]:
         """The rest of the launches for those that were kept."""
@@ -248,15 +249,10 @@ class TimingStage:
             if (series := launch.series.get(entry.key)) is not None and series.error is None:
                 took.setdefault(entry.target, []).append(series.seconds)
         self._state.durations.launched(took)
-        worked = sum(sum(values) for values in took.values())
-        self._waited += max(0.0, launch.seconds - _IDLE * worked)
+        self._worked += min(launch.seconds, _IDLE * sum(sum(values) for values in took.values()))
 
-    def remember(self, seconds: float) -> None:
-        """Remember what the whole stage took, as a ratio to all launches of all candidates.
-
-        Args:
-            seconds: Wall-clock time of `run` and what belongs to it.
-        """
+    def _remember(self) -> None:
+        """Remember what all launches took, as a ratio to what was asked for: of all candidates, and no more of them."""
         if not self._new:
             return
         durations, protocol = self._state.durations, self._protocol
@@ -264,8 +260,7 @@ class TimingStage:
         targets = [entry.target for group in groups for entry in self._entries(group)]
         whole = durations.sessions(targets) * protocol.launches
         if whole:
-            ratio = (seconds - self._waited) / whole
-            durations.note(durations.units.launches(screened=bool(protocol.screen)), ratio)
+            durations.note(durations.units.launches(screened=bool(protocol.screen)), self._worked / whole)
 
     def _affordable(self, spent: float, done: list[Launch]) -> bool:
         return spent + spent / len(done) <= self._protocol.budget_s
