@@ -127,11 +127,14 @@ class Pass:
         whole = next((c for c in planned if c.candidate.recipe.steps), None)
         if whole is None:
             raise CandidateError(self._problems[""])
-        assert self._pipeline is not None
-        units = self._pipeline.artifact(whole).notes.get(UNITS, [])
+        units = [unit for key in whole.steps for unit in self._notes(steps[key]).get(UNITS, [])]
         if not units:
             raise CandidateError(f"{self._technique.label} changed no layer of the model.")
         return set(steps), units
+
+    def _notes(self, step: BuildStep) -> dict[str, Any]:
+        found = self._workshop.built(step)
+        return found.notes if isinstance(found, Built) else {}
 
     def _run(self, shared: Collection[str]) -> list[Planned]:
         wanted = [text for group in self._groups if not group.whole for text in self._texts(group)]

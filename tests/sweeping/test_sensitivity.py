@@ -14,6 +14,7 @@ from deploykit.cli.main import main
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError, StoreError
 from deploykit.sweeping.questions import grouped
+from deploykit.testing import models
 
 ON = Target("onnxruntime")
 
@@ -234,6 +235,21 @@ def test_one_layer_is_the_whole(tmp_path, onnx_model, images):
         assert row.only == found.whole
         assert row.all_but.drop.value == row.all_but.drop.high == 0
     assert found.suggest() == ()
+
+
+def test_pruning_layer_by_layer_needs_no_training(tmp_path):
+    model = dk.load(models.build("cnn_keras", tmp_path))
+    rng = np.random.default_rng(0)
+    data = dk.Dataset.from_arrays(rng.random((120, 8, 8, 1)).astype(np.float32), rng.integers(0, 3, 120))
+    settings = {"sparsity": 0.9, "small_layers": True, "epochs": 3}
+    found = dk.sensitivity(
+        model, data, "prune_magnitude", parameters=settings, by="layer", store=tmp_path / "s", progress=lambda _: None
+    )
+    assert [(r.name, r.type, r.weights) for r in found.rows] == [("conv", "Conv2D", 72), ("class", "Dense", 24)]
+    conv, dense = found.rows
+    assert conv.only.fidelity.value == pytest.approx(dense.all_but.fidelity.value)  # there are only these two
+    assert conv.only.fidelity.value != pytest.approx(dense.only.fidelity.value)
+    assert all(recipe.steps[0].parameters["epochs"] == 3 for recipe in found.recipes())
 
 
 def test_units_are_grouped_by_type_and_by_weights():
