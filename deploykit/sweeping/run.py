@@ -51,7 +51,10 @@ class SweepHandle(Background):
     @property
     def report(self) -> Report:
         """The report so far."""
-        return Report.open(self._context.store.path, context=self._context.name)
+        context = self._context
+        if context.store.sweep(context.name) is None:  # it has only just begun
+            return Report(context.store.path, tuple(context.state.rows), context.facts(None))
+        return Report.open(context.store.path, context=context.name)
 
     def wait(self, timeout_s: float | None = None) -> Report:
         """Wait for the end and return the report.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from deploykit.core.adapter import Group
 from deploykit.core.candidate import Candidate
@@ -16,6 +17,7 @@ from deploykit.core.store import Store
 from deploykit.engines._contract import Running
 from deploykit.measuring.latency import Timer
 from deploykit.metrics._choose import MetricLike
+from deploykit.metrics._contract import Metric
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.background import wait_turn
 from deploykit.sweeping.building import Limits, Workshop
@@ -96,6 +98,22 @@ class Context:
     state: State
     cancel: threading.Event
     resume: threading.Event
+
+    def facts(self, metric: Metric | None) -> dict[str, Any]:
+        """What a report says of the sweep as a whole; the metric is None before the baseline is evaluated."""
+        asked = self.settings.metric if isinstance(self.settings.metric, str) else ""
+        return {
+            "model": self.model.to_json(),
+            "data": self.store.relative(self.store.folder("data", self.data.digest)),
+            "baseline": self.plan.baseline,
+            "metric": metric.name if metric else asked,
+            "higher_is_better": metric.higher_is_better if metric else True,
+            "relative": metric.relative if metric else False,
+            "left_out": [o.to_json() for o in self.plan.left_out],
+            "resolves": self.plan.resolves,
+            "max_drop": self.settings.max_drop,
+            "cost": self.settings.cost,
+        }
 
     def pause(self) -> None:
         """Return when work may go on.
@@ -306,20 +324,5 @@ class Stages:
         return not runs and all(self._workshop.built(s) is not None for s in steps)
 
     def _put_facts(self) -> None:
-        settings, judge = self._settings, self._pipeline.judge
-        asked = settings.metric if isinstance(settings.metric, str) else ""
-        self._context.store.put_sweep(
-            self._context.name,
-            {
-                "model": self._context.model.to_json(),
-                "data": str(self._context.store.relative(self._workshop.data_folder)),
-                "baseline": self._plan.baseline,
-                "metric": judge.metric.name if judge else asked,
-                "higher_is_better": judge.metric.higher_is_better if judge else True,
-                "relative": judge.metric.relative if judge else False,
-                "left_out": [o.to_json() for o in self._plan.left_out],
-                "resolves": self._plan.resolves,
-                "max_drop": settings.max_drop,
-                "cost": settings.cost,
-            },
-        )
+        judge = self._pipeline.judge
+        self._context.store.put_sweep(self._context.name, self._context.facts(judge.metric if judge else None))

@@ -285,3 +285,12 @@ def test_clean_keeps_what_rows_need(swept, tmp_path):
     report = dk.Report.open(store)
     assert all((store / r.artifact).exists() for r in report.rows)
     assert report.best().exportable().path.exists()
+
+
+def test_a_sweep_has_a_report_from_the_first_moment(onnx_model, images, small_space, tmp_path):
+    handle = dk.start_sweep(onnx_model, images, small_space, store=tmp_path / "s", launches=0, progress=lambda _p: None)
+    report = handle.report
+    assert report.model == onnx_model
+    assert not report.finished
+    assert "no candidate is measured yet" in str(report)
+    assert handle.wait().finished
