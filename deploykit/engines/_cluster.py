@@ -132,6 +132,19 @@ class Cluster:
 
         return "; ".join(map(show, self.usable)) or "no worker"
 
+    def check(self) -> None:
+        """Raise when the scheduler is gone.
+
+        Raises:
+            EngineError: It is.
+        """
+        if self._client.status in {"closing", "closed"}:
+            self.failed = self.failed or "the connection to the Dask scheduler is lost"
+        if self.failed:
+            raise EngineError(
+                f"{self.failed}.", remedy="start it and its workers, then run the sweep again: finished work is kept."
+            )
+
     # -- calls ------------------------------------------------------------------------------------------------------
 
     def call(self, member: Member, function: Callable[..., Any], *arguments: Any, timeout_s: float = 60.0) -> Any:
@@ -323,10 +336,7 @@ class Cluster:
         """Wait for ``find`` to find something, as long as some member is able; the lock is held."""
         since = time.monotonic()
         while (found := find()) is None:
-            if self.failed:
-                raise EngineError(
-                    f"{self.failed}.", remedy="start it, then run the sweep again: finished work is kept."
-                )
+            self.check()
             if cancel.is_set():
                 raise Cancelled("cancelled while waiting for a worker.")
             if able():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -112,7 +113,8 @@ class Dispatch:
 
     def close(self) -> None:
         """Stop listening."""
-        self._client.unsubscribe_topic(self._topic)
+        with contextlib.suppress(Exception):  # the connection may be closed
+            self._client.unsubscribe_topic(self._topic)
 
     def _hear(self, event: tuple[Any, dict[str, Any]]) -> None:
         """In the client's event loop: only note what is said."""
@@ -137,6 +139,7 @@ class Dispatch:
                     found = self._attempt(member, task, bool(hardware), places, trees, on_report)
                     return {**found, "lost_workers": losses} if losses else found
                 except WorkerLost as loss:
+                    self._cluster.check()
                     losses.append(f"{member.host} ({member.address}): {loss}")
                     _LOG.info("%s is run again: lost %s", task.name, losses[-1])
                 except _FilesGone:
@@ -171,7 +174,7 @@ class Dispatch:
         writes = {path: Path(path).is_dir() for path in (*task.writes, *([task.log] if task.log else []))}
         unit = remote.Unit(f"deploykit-{uuid.uuid4().hex}", task, exclusive, places, writes, self._topic)
         resources = {SLOT: member.slots if exclusive else 1} | dict.fromkeys(task.devices, 1)
-        future = self._client.submit(
+        future = self._submit(
             remote.run,
             unit.to_json(),
             key=unit.name,
@@ -192,7 +195,8 @@ class Dispatch:
             self._bring_back(member, unit, answer)
         finally:
             self._latest.pop(unit.name, None)
-            future.cancel()
+            with contextlib.suppress(Exception):  # the connection may be closed
+                future.cancel()
         if "error" in answer:
             error = from_json(answer["error"])
             if isinstance(error, StoreError):  # its disk, not that of the store
@@ -200,6 +204,12 @@ class Dispatch:
             raise error
         result: dict[str, Any] = answer["result"]
         return result
+
+    def _submit(self, function: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return self._client.submit(function, *arguments, **options)
+        except Exception as error:  # the connection was closed just now
+            raise WorkerLost(f"it cannot be given work ({type(error).__name__})") from error
 
     def _wait(self, member: Member, unit: remote.Unit, future: Any, on_report: OnReport | None) -> dict[str, Any]:
         """The unit's answer.

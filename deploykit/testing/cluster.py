@@ -50,15 +50,16 @@ class Cluster:
         for process in self._processes:
             self._kill(process)
 
-    def add(self, slots: int = 1, devices: tuple[str, ...] = ()) -> int:
-        """Start a worker; returns its number."""
+    def add(self, slots: int = 1, devices: tuple[str, ...] = (), *, cores: frozenset[int] | None = None) -> None:
+        """Start a worker; one that may only use some ``cores`` is other hardware to deploykit."""
         number = len(self._processes)
         options = [option for device in devices for option in ("--device", device)]
         folder = str(self.folder / "shelf")
         self._start(
             f"worker-{number}", "deploykit", "worker", self.address, "--slots", str(slots), "--folder", folder, *options
         )
-        return number
+        if cores is not None:  # before it has started a thread
+            os.sched_setaffinity(self._processes[-1].pid, cores)
 
     def pids(self) -> dict[str, int]:
         """Process of each connected worker by its address."""

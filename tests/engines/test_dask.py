@@ -182,6 +182,23 @@ def test_a_worker_ends_what_a_killed_driver_has_asked_for(cluster, tmp_path):
     assert wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in spinning), 5)
 
 
+def test_one_kind_of_hardware_times_all(cluster, model, data, spans, tmp_path):
+    """A third worker may use one core only: it builds and evaluates, and times nothing."""
+    usual = cluster.pids()
+    cluster.add(cores=frozenset([min(os.sched_getaffinity(0))]))
+    cluster.wait_for(3)
+    (pinned,) = set(cluster.pids()) - set(usual)
+    try:
+        report = dk.sweep(
+            model, data, _SPACE, store=tmp_path / "s", engine=cluster.engine, launches=2, progress=lambda _p: None
+        )
+    finally:
+        Cluster.send(cluster.pids()[pinned], signal.SIGKILL)
+    assert {r.measurement.environment["cores"] for r in report.rows} == {len(os.sched_getaffinity(0))}
+    assert {s[2] for s in spans.found if s[0] == "exclusive"} <= set(usual)
+    assert wait_until(lambda: len(cluster.pids()) == 2)
+
+
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_lost_worker_loses_nothing(fault, cluster, model, data, spans, tmp_path):
     """The worker that times is killed, or cut off; the launch is done again on another one, and the rows say so."""
