@@ -39,7 +39,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--runtime", metavar="NAME", help="where it is evaluated (default: the first that can)")
     parser.add_argument("--by", choices=("layer", "type"), action="append", help="only these rows (default: both)")
     parser.add_argument(
-        "--limit", metavar="N", type=int, default=32, help="layers measured one by one: the largest (default: 32)"
+        "--limit",
+        metavar="N",
+        type=int,
+        default=32,
+        help="layers measured one by one at first: the largest (default: 32)",
     )
     parser.add_argument(
         "--recipes", metavar="FILE", help="write what it suggests as a space (.json or .yaml), for sweep --space"

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 #: Less than this share of the harm is not worth a layer that stays as it is.
-_WORTH = 0.05
+WORTH = 0.05
 #: Layers are added to a suggestion until it recovers this share, and no more than so many.
 _ENOUGH, _MOST = 0.95, 12
 _KINDS = ("layer", "type")
@@ -174,7 +174,7 @@ class Sensitivity(Plain):
         found: dict[frozenset[str], Suggestion] = {}
         for rows in (*self._stacks(whole), *([r] for r in self.ranked("type"))):
             suggestion = self._suggestion(rows, min(1.0, sum(map(self.harm, rows)) / whole))
-            if suggestion.recovers >= _WORTH and suggestion.weights_share < 1:
+            if suggestion.recovers >= WORTH and suggestion.weights_share < 1:
                 found.setdefault(frozenset(suggestion.names), suggestion)
         return tuple(sorted(found.values(), key=lambda s: s.weights_share - s.recovers)[:top])
 
@@ -186,7 +186,7 @@ class Sensitivity(Plain):
         """The worst layer, the worst two, …, as long as each adds something."""
         stack: list[SensitivityRow] = []
         for row in self.ranked("layer")[:_MOST]:
-            if self.harm(row) < _WORTH * whole / 2 or sum(map(self.harm, stack)) >= _ENOUGH * whole:
+            if self.harm(row) < WORTH * whole / 2 or sum(map(self.harm, stack)) >= _ENOUGH * whole:
                 return
             stack.append(row)
             yield list(stack)

@@ -16,7 +16,7 @@ from deploykit.core.space import Space
 from deploykit.engines._contract import Running
 from deploykit.metrics._choose import MetricLike
 from deploykit.metrics._contract import METRICS
-from deploykit.reporting.sensitivity import Damage, Sensitivity
+from deploykit.reporting.sensitivity import WORTH, Damage, Sensitivity
 from deploykit.sweeping.building import Built, Workshop
 from deploykit.sweeping.pipeline import Pipeline, Racing
 from deploykit.sweeping.plan import Planned, make
@@ -96,10 +96,15 @@ class Pass:
         kept = {p.name for p in (self._workshop.store.path / "outputs").glob("*")}
         shared, units = self._whole()
         kept |= {p.name for p in (self._workshop.store.path / "outputs").glob("*")}
-        self._groups = grouped(units, self._question.by, self._question.limit)
         new: list[Planned] = []
+        limit = self._question.limit
         try:
-            new = self._run(shared)
+            self._groups = grouped(units, self._question.by, limit)
+            self._run(shared, new)
+            while self._to_blame():
+                limit += self._question.limit
+                self._groups = grouped(units, self._question.by, limit)
+                self._run(shared, new)
             self._finished = True
         finally:
             self._drop_outputs(new, kept)
@@ -136,14 +141,22 @@ class Pass:
         found = self._workshop.built(step)
         return found.notes if isinstance(found, Built) else {}
 
-    def _run(self, shared: Collection[str]) -> list[Planned]:
-        wanted = [text for group in self._groups if not group.whole for text in self._texts(group)]
-        planned, steps = self._plan([self._recipe(text) for text in dict.fromkeys(wanted)])
+    def _to_blame(self) -> bool:
+        """Whether the layers that were not measured one by one do harm."""
+        found = self.result()
+        whole = found.whole.fidelity.value if found.whole else 0.0
+        return any(row.kind == "others" and found.harm(row) > WORTH * whole for row in found.rows)
+
+    def _run(self, shared: Collection[str], new: list[Planned]) -> None:
+        """Measure all groups that are not; ``new`` gets the candidates that were evaluated."""
+        wanted = dict.fromkeys(text for group in self._groups if not group.whole for text in self._texts(group))
+        planned, steps = self._plan([self._recipe(text) for text in wanted if text not in self._keys])
         candidates = [c for c in planned if c.candidate.recipe.steps]
         for candidate in candidates:
             self._state.add(candidate, len(self._keys))
             self._keys[_text(candidate, self._technique.excluding)] = candidate.key
         left = [c for c in candidates if self._state.row(c.key).status != "measured"]
+        new += left
         done = len(candidates) - len(left)
         self._state.expect("evaluation", done)
         for _ in range(done):
@@ -151,13 +164,12 @@ class Pass:
         for start in range(0, len(left), _CHUNK):
             chunk = left[start : start + _CHUNK]
             own = {key: steps[key] for c in chunk for key in c.steps}
-            new = [key for key, step in own.items() if key not in shared and self._workshop.built(step) is None]
+            made = [key for key, step in own.items() if key not in shared and self._workshop.built(step) is None]
             try:
                 self._evaluate(chunk, own)
             finally:
-                for key in new:
+                for key in made:
                     shutil.rmtree(self._workshop.store.folder("steps", key), ignore_errors=True)
-        return left
 
     def _evaluate(self, candidates: list[Planned], steps: dict[str, BuildStep]) -> None:
         assert self._pipeline is not None

@@ -34,7 +34,8 @@ class Question:
         parameters: Its parameters.
         target: Where it is evaluated.
         by: `KINDS` of rows.
-        limit: Layers that are measured one by one: those with the most weights; the others are one row.
+        limit: Layers that are measured one by one: those with the most weights; the others are one row. When they are
+            to blame, so many more are measured.
     """
 
     technique: str

@@ -175,7 +175,8 @@ def sensitivity(
         store: Folder that keeps everything.
         metric: See `sweep`.
         by: ``"layer"``, ``"type"`` or both.
-        limit: How many layers are measured one by one: those with the most weights; the others are one row together.
+        limit: How many layers are measured one by one: those with the most weights; the others are one row together. As
+            long as those do more than 5 % of the harm, so many more are measured one by one.
         engine: See `sweep`.
         seed: See `sweep`.
         timeout: See `sweep`.
