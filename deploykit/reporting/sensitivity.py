@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 #: Less than this share of the harm is not worth a layer that stays as it is.
 WORTH = 0.05
-#: Layers are added to a suggestion until it recovers this share, and no more than so many.
-_ENOUGH, _MOST = 0.95, 12
+#: Layers of one suggestion.
+_MOST = 12
 _KINDS = ("layer", "type")
 
 
@@ -86,7 +87,7 @@ class Suggestion(Plain):
         recipe: The technique without them.
         names: Names of the layers.
         label: What is left out, in words.
-        recovers: Estimate of the share of the loss that is recovered.
+        recovers: Share of the loss of fidelity that is recovered, measured or estimated.
         weights_share: Share of the weights that stay as they are.
     """
 
@@ -162,8 +163,9 @@ class Sensitivity(Plain):
     def suggest(self, top: int = 5) -> tuple[Suggestion, ...]:
         """Exclusions that recover most of the loss for the fewest weights that stay as they are.
 
-        They are the worst types of operators, and the worst one, two, three … layers together; what they recover is
-        estimated from the losses of fidelity, as if those added up. Best first; none that recovers less than 5 %.
+        They are the worst types of operators, and the worst one, two, three … layers together. What one of them
+        recovers was measured; for several it is estimated as if their errors were independent, so that squares of
+        losses add up. Best first; none that recovers less than 5 %.
 
         Args:
             top: How many at most.
@@ -172,8 +174,8 @@ class Sensitivity(Plain):
         if whole <= 0:
             return ()
         found: dict[frozenset[str], Suggestion] = {}
-        for rows in (*self._stacks(whole), *([r] for r in self.ranked("type"))):
-            suggestion = self._suggestion(rows, min(1.0, sum(map(self.harm, rows)) / whole))
+        for rows in (*self._stacks(), *([r] for r in self.ranked("type"))):
+            suggestion = self._suggestion(rows, self._recovers(rows))
             if suggestion.recovers >= WORTH and suggestion.weights_share < 1:
                 found.setdefault(frozenset(suggestion.names), suggestion)
         return tuple(sorted(found.values(), key=lambda s: s.weights_share - s.recovers)[:top])
@@ -182,14 +184,31 @@ class Sensitivity(Plain):
         """The suggestions as recipes: ``dk.Space(sensitivity.recipes())``."""
         return tuple(s.recipe for s in self.suggest(top))
 
-    def _stacks(self, whole: float) -> Iterator[list[SensitivityRow]]:
+    def _stacks(self) -> Iterator[list[SensitivityRow]]:
         """The worst layer, the worst two, …, as long as each adds something."""
         stack: list[SensitivityRow] = []
         for row in self.ranked("layer")[:_MOST]:
-            if self.harm(row) < WORTH * whole / 2 or sum(map(self.harm, stack)) >= _ENOUGH * whole:
+            more = [*stack, row]
+            if self._estimate(more) - self._estimate(stack) < WORTH / 2:
                 return
-            stack.append(row)
-            yield list(stack)
+            stack = more
+            yield stack
+
+    def _recovers(self, rows: Sequence[SensitivityRow]) -> float:
+        """Share of the loss that leaving out rows recovers: measured where that was done."""
+        measured = rows[0].all_but if len(rows) == 1 else None
+        if measured is None or self.whole is None:
+            return self._estimate(rows)
+        return 1 - measured.fidelity.value / self.whole.fidelity.value
+
+    def _estimate(self, rows: Sequence[SensitivityRow]) -> float:
+        """Share of the loss that leaving out rows recovers, from what each layer does alone."""
+        layers = [r for r in self.rows if r.kind != "type"]
+        squares = {r.name: max(0.0, r.only.fidelity.value if r.only else self.harm(r)) ** 2 for r in layers}
+        names = {r.name for r in rows}
+        whole = sum(squares.values())
+        rest = sum(square for name, square in squares.items() if name not in names)
+        return 1 - math.sqrt(rest / whole) if whole else 0.0
 
     def _suggestion(self, rows: Sequence[SensitivityRow], recovers: float) -> Suggestion:
         base = str(self.parameters.get(self.excluding, ""))

@@ -96,6 +96,7 @@ def test_what_it_suggests_recovers_the_accuracy(measured, fragile):
     assert first.names == ("fragile",)
     assert first.recovers > 0.8
     assert found.recipes(1) == (Recipe((Step("quantize_static", {"exclude": "fragile"}),)),)
+    assert first.recovers == pytest.approx(1 - found.ranked()[0].all_but.fidelity.value / found.whole.fidelity.value)
     assert "leaving out fragile (" in found.summary()
     report = dk.sweep(*fragile, dk.Space(found.recipes(1), [ON]), store=store, launches=0, progress=lambda _: None)
     (row,) = [r for r in report.rows if r.candidate.recipe.steps]
