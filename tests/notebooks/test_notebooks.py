@@ -11,10 +11,12 @@ import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-#: Notebook → parameters that make it small, besides ``store`` and ``space``.
+#: Notebook → parameters that make it small, besides ``store``, and ``space`` where there is one.
 SMALL = {
     "01_quickstart": {"launches": 2, "max_drop": 0.05},
     "02_workbench": {"launches": 2, "blocking": True},
+    "03_sweep": {"launches": 2, "budget": "4 candidates", "space": ""},
+    "04_measuring": {"launches": 2, "space": ""},
     "05_cluster": {"launches": 3, "space": ""},
 }
 pytestmark = pytest.mark.notebook
@@ -37,6 +39,7 @@ def test_every_notebook_is_tested():
 @pytest.mark.parametrize("name", SMALL)
 def test_notebook(name, small_space, tmp_path):
     parameters = {"store": str(tmp_path / "store"), "space": str(small_space), **SMALL[name]}
+    parameters = {key: value for key, value in parameters.items() if value != ""}
     known = papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb"))
     assert set(parameters) <= set(known)
     out = tmp_path / "out.ipynb"
@@ -45,7 +48,7 @@ def test_notebook(name, small_space, tmp_path):
     )
     report = dk.Report.open(tmp_path / "store")
     assert report.finished
-    assert [r.status for r in report.rows] == ["measured"] * len(report.rows)
+    assert {r.status for r in report.rows} <= {"measured", "stopped"}
     done = nbformat.read(out, 4)
     nbformat.validate(done)
     shown = [o for cell in done.cells if cell.cell_type == "code" for o in cell.outputs]
