@@ -27,7 +27,7 @@ from deploykit.sweeping.routes import BuildStep
 #: Failures of the machine rather than of the candidate: tried again by the next sweep.
 _RETRY = {"CandidateCrash", "CandidateTimeout", "CandidateMemory"}
 #: What ends the sweep instead of failing the candidate, so that the next sweep tries it again.
-_NOBODYS_FAULT = (Cancelled, EngineError, StoreError)
+NOBODYS_FAULT = (Cancelled, EngineError, StoreError)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class Workshop:
         key = step.key if step else self.model.digest
         try:
             found = future.result()
-        except _NOBODYS_FAULT:
+        except NOBODYS_FAULT:
             raise
         except DeploykitError as error:
             if step:
@@ -235,7 +235,7 @@ class Workshop:
         """
         try:
             found = future.result()
-        except _NOBODYS_FAULT:
+        except NOBODYS_FAULT:
             raise
         except DeploykitError as error:
             self.store.check_room()

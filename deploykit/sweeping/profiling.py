@@ -8,7 +8,7 @@ from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
-from deploykit.core.errors import Cancelled, DeploykitError
+from deploykit.core.errors import DeploykitError
 from deploykit.core.result import Result
 from deploykit.engines._contract import Running
 from deploykit.measuring.profile import PROFILE_VERSION
@@ -16,7 +16,7 @@ from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting.causes import Facts, findings
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.task import Task
-from deploykit.sweeping.building import Workshop
+from deploykit.sweeping.building import NOBODYS_FAULT, Workshop
 from deploykit.sweeping.state import State
 from deploykit.sweeping.timing import Ready
 
@@ -34,6 +34,7 @@ def profile(
 
     Raises:
         Cancelled: The user cancelled.
+        EngineError: No machine could do it.
     """
     timed = [r for r in ready if (m := state.row(r.planned.key).measurement) is not None and m.latency is not None]
     flying: dict[str, Future[dict[str, Any]]] = {}
@@ -51,7 +52,7 @@ def profile(
         try:
             workshop.store.put_record("profile", key, future.result())
             state.durations.note(state.durations.units.profile(targets[key]), future.result()["seconds"])
-        except Cancelled:
+        except NOBODYS_FAULT:
             raise
         except DeploykitError:
             continue  # the candidate was timed all the same; the next sweep tries again
