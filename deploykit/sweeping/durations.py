@@ -67,10 +67,10 @@ class Units:
         runtime = RUNTIMES.get(target.runtime)
         return self._unit("profile", runtime.name, runtime.group)
 
-    def launches(self, *, screened: bool) -> Unit:
-        """How many sessions are timed, as a ratio to the ones that were planned."""
+    def launches(self, candidates: int, *, screened: bool) -> Unit:
+        """How many launches so many candidates get, as a ratio to what was asked for."""
         name = "screened" if screened else "full"
-        return self._unit("launches", name, name)
+        return self._unit("launches", name, name, f"{candidates.bit_length()} bits", candidates)
 
     def _unit(self, kind: Kind, name: str, group: str, settings: str = "", examples: int = 0) -> Unit:
         model = self._model

@@ -188,7 +188,9 @@ class _Estimate:
         home = baseline.candidate.target
         second = self._second_round()
         found = [*sessions(first, home), *(sessions([(t, False) for t in second], home) if second else [])]
-        ratio, how = astuple(self._history.expect(self._units.launches(screened=bool(protocol.screen))))
+        ratio, how = astuple(
+            self._history.expect(self._units.launches(len(self._untimed), screened=bool(protocol.screen)))
+        )
         counted = Counter(self._units.session(target) for target in found)
         one = sum(self._guess(unit, count * protocol.launches, how) * count for unit, count in counted.items())
         self._tally.disk_bytes += round(_BYTES_A_SESSION * len(found) * protocol.launches * ratio)

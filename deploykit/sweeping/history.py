@@ -33,6 +33,8 @@ _VERSION = 1
 _EACH, _ALL = 5, 4000
 #: With the model's size, work grows less than in proportion: much of it is start-up.
 _GROWTH = 0.6
+#: The more candidates, the smaller the share of them near the front, which get all launches: by this power, at most.
+_CROWD, _CROWDED = 0.3, 2.0
 #: Parameters that a model without any seems to have.
 _SMALL = 50_000
 _SCALES = (0.1, 30.0)
@@ -45,7 +47,7 @@ TYPICAL: dict[Kind, dict[str, tuple[float, int]]] = {
     "evaluation": {"light": (0.3, 5000), "tensorflow": (2.0, 5000), "tf_keras": (2.0, 5000)},
     "session": {"light": (0.35, 0), "tensorflow": (0.9, 0), "tf_keras": (0.9, 0)},
     "profile": {"light": (0.8, 0), "tensorflow": (1.5, 0), "tf_keras": (1.5, 0)},
-    "launches": {"full": (1.3, 0), "screened": (1.1, 0)},
+    "launches": {"full": (1.3, 0), "screened": (1.1, 6)},
 }
 _TYPICAL_PARAMETERS = 200_000
 
@@ -171,8 +173,11 @@ class Recorder:
 
 def _scaled(seconds: float, old: Unit, new: Unit) -> float:
     """What took ``seconds`` for one unit, for another: linear in the examples, less than linear in the model."""
-    if old.kind in {"start", "launches"}:
+    if old.kind == "start":
         return seconds
+    if old.kind == "launches":
+        crowd = new.examples / old.examples if old.examples and new.group == "screened" else 1.0
+        return seconds / min(max(float(crowd**_CROWD), 1 / _CROWDED), _CROWDED)
     factor = ((new.parameters + _SMALL) / (old.parameters + _SMALL)) ** _GROWTH if new.model != old.model else 1.0
     if old.examples and new.examples:
         factor *= new.examples / old.examples

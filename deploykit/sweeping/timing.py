@@ -260,7 +260,8 @@ class TimingStage:
         targets = [entry.target for group in groups for entry in self._entries(group)]
         whole = durations.sessions(targets) * protocol.launches
         if whole:
-            durations.note(durations.units.launches(screened=bool(protocol.screen)), self._worked / whole)
+            unit = durations.units.launches(len(self._new), screened=bool(protocol.screen))
+            durations.note(unit, self._worked / whole)
 
     def _affordable(self, spent: float, done: list[Launch]) -> bool:
         return spent + spent / len(done) <= self._protocol.budget_s

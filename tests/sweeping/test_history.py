@@ -43,6 +43,14 @@ def test_more_examples_take_longer_in_proportion_and_larger_models_less_than_tha
     assert 2.0 < larger.seconds < 20.0
 
 
+def test_of_more_candidates_a_smaller_share_gets_all_launches(path):
+    few = Unit("launches", "screened", "screened", "3 bits", "model", 400_000, 5)
+    remember(path, (few, 2.0))
+    many = replace(few, settings="6 bits", examples=40)
+    assert 1.0 <= History(path).expect(many).seconds < 1.5
+    assert History(path).expect(few).seconds == 2.0
+
+
 def test_another_machine_tells_nothing(path, monkeypatch):
     remember(path, (STEP, 50.0))
     monkeypatch.setattr("platform.node", lambda: "elsewhere")
