@@ -200,8 +200,21 @@ class _Estimate:
             if planned.candidate.recipe.steps and RUNTIMES.get(target.runtime).profiles
         ]
         starts = {u.group for u in counted} - self._warm - {k.partition(" ")[2] for k in self._tally.jobs}
-        seconds = one * protocol.launches * ratio + sum(profiled) / self._slots
+        seconds = one * protocol.launches * ratio * (1 - self._launched(baseline)) + sum(profiled) / self._slots
         return seconds + sum(self._guess(self._units.start(g)) for g in starts), len(found)
+
+    def _launched(self, baseline: Planned) -> float:
+        """Share of the launches that an interrupted sweep has done."""
+        base = self._built[baseline.steps[-1] if baseline.steps else ""]
+        if self._known is None or base is None:
+            return 0.0
+        members, size = list(self._untimed), GROUP_SIZE - 2
+        home = base.digest, baseline.candidate.target
+        done = sum(
+            self._known.launched(chunk, home) * len(chunk)
+            for chunk in (members[i : i + size] for i in range(0, len(members), size))
+        )
+        return done / self._protocol.launches / len(members)
 
     def _second_round(self) -> list[Target]:
         """Targets of the second round, as far as they can be told: those of the first candidates."""

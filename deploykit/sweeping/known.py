@@ -16,7 +16,7 @@ from deploykit.engines._contract import Running
 from deploykit.measuring.environment import stable
 from deploykit.sweeping.building import Built, Limits, Workshop
 from deploykit.sweeping.routes import BuildStep
-from deploykit.sweeping.timing import Protocol, measurement_key
+from deploykit.sweeping.timing import Protocol, measurement_key, series_key
 
 #: Fewer rows tell nothing of how often answers flip.
 _FEW = 3
@@ -59,10 +59,19 @@ class Known:
             return True
         return self._racing and bool((self._store.record("evaluation", key) or {}).get("stopped"))
 
+    def launched(self, members: list[tuple[str, Target]], baseline: tuple[str, Target]) -> int:
+        """Launches of artifacts (by digest) that a sweep has timed together and has not finished."""
+        protocol = self._protocol
+        keys = [self._timing_key(*member) for member in members]
+        series = series_key(keys, self._timing_key(*baseline), protocol.rounds, "screen" if protocol.screen else "")
+        return min(len(self._store.launches(series)), protocol.screen or protocol.launches)
+
+    def _timing_key(self, digest: str, target: Target) -> str:
+        return measurement_key(digest, target, self._data.digest, stable(), self._protocol)
+
     def timed(self, built: Built, target: Target) -> bool:
         """Whether an artifact was timed here."""
-        key = measurement_key(built.digest, target, self._data.digest, stable(), self._protocol)
-        record = self._store.record("timed", key)
+        record = self._store.record("timed", self._timing_key(built.digest, target))
         return record is not None and not (record.get("screened") and not self._protocol.screen)
 
     @property

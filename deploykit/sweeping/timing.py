@@ -204,8 +204,8 @@ class TimingStage:
 
     def _group(self, members: list[list[Ready]], phase: str) -> _Group:
         facts = self._facts(members[0])
-        keys = sorted(self._measurement_key(same[0], facts) for same in members)
-        series = json_digest([keys, self._measurement_key(self._baseline, facts), self._protocol.rounds, phase])
+        keys = [self._measurement_key(same[0], facts) for same in members]
+        series = series_key(keys, self._measurement_key(self._baseline, facts), self._protocol.rounds, phase)
         return _Group(members, series, self._launches(series))
 
     def _fill(
@@ -333,6 +333,11 @@ class TimingStage:
 
     def _measurement_key(self, item: Ready, facts: dict[str, Any]) -> str:
         return measurement_key(item.built.digest, item.target, self._workshop.data.digest, facts, self._protocol)
+
+
+def series_key(members: list[str], baseline: str, rounds: int, phase: str) -> str:
+    """Key of the launches of candidates that are timed together; ``phase`` is ``"screen"`` or empty."""
+    return json_digest([sorted(members), baseline, rounds, phase])
 
 
 def measurement_key(artifact: str, target: Target, data: str, facts: dict[str, Any], protocol: Protocol) -> str:

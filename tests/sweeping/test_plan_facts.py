@@ -214,3 +214,18 @@ def test_a_thousand_candidates_are_planned_without_a_framework():
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_launches_of_an_interrupted_sweep_are_not_expected_again(onnx_model, images, small_space, tmp_path):
+    def stop(progress):
+        if "launch 2 of 3" in progress.doing and ready:
+            ready.pop().cancel()
+
+    ready = []
+    handle = dk.start_sweep(onnx_model, images, small_space, store=tmp_path / "s", launches=3, progress=stop)
+    ready.append(handle)
+    handle.wait()
+    left = dk.plan(onnx_model, images, small_space, store=tmp_path / "s", launches=3).expected
+    whole = dk.plan(onnx_model, images, small_space, launches=3).expected
+    assert (left.steps, left.evaluations) == (0, 0)
+    assert 0 < left.stages["latency"] < whole.stages["latency"]
