@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 endif
 STAMP := $(VENV)/.installed
 
-.PHONY: help demo lab test lint bench bench-quantize readme-tables clean
+.PHONY: help demo lab test lint bench bench-sweep readme-tables clean
 
 help:
 	@echo "make demo           run the whole way on a small model: sweep, choose, export, serve (a few minutes)"
@@ -16,7 +16,7 @@ help:
 	@echo "make test           lint, types, layers and all tests, notebooks and browser included"
 	@echo "make lint           lint, types and layers only"
 	@echo "make bench          start-up times, planning, and the server beside FastAPI (wants a quiet machine)"
-	@echo "make bench-quantize 29 quantized models beside a plain script and Olive, whose environment takes 2 GB"
+	@echo "make bench-sweep    sweeps beside a plain script and Olive (whose environment takes 2 GB), and their overhead"
 	@echo "make readme-tables  write the adapters' tables of the README anew"
 	@echo "make clean          remove .venv, caches and built wheels; results in runs/ stay"
 	@echo "Another interpreter: make demo PYTHON=python3.12"
@@ -50,9 +50,12 @@ bench: $(STAMP)
 	$(BIN)/python tests/bench/serve.py
 	$(BIN)/python tests/bench/plan.py
 
-bench-quantize: $(STAMP)
+bench-sweep: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/python tests/bench/quantize.py
+	$(BIN)/python tests/bench/latency.py
+	$(BIN)/python tests/bench/engine.py
+	$(BIN)/python tests/bench/cluster.py
 
 readme-tables: $(STAMP)
 	$(BIN)/python tests/readme_tables.py

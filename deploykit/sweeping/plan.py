@@ -105,7 +105,7 @@ class Expected(Plain):
     disk_bytes: int
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan(Plain):
     """What would run.
 
@@ -186,6 +186,9 @@ class Plan(Plain):
 
         order = sorted(self.remarks, key=lambda r: r.severity != "pointless")
         return tuple(grouped((r.reason, r.label) for r in order))
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def __str__(self) -> str:
         from deploykit.sweeping.plan_text import text
