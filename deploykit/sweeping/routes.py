@@ -18,7 +18,7 @@ from deploykit.runtimes._contract import Runtime
 from deploykit.transforms._contract import TRANSFORMS, Stage, Transform, Variant
 
 #: Raised when what build steps do changes: old artifacts are then built again.
-_BUILD_VERSION = 4
+_BUILD_VERSION = 5
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,28 @@
 """Keeping layers float in ONNX files whose other layers are quantized.
 
 ONNX Runtime's optimizer (``WeightBiasQuantization``) rounds the weights of a Conv, ConvTranspose or Gemm to 8 bits, one
-scale a tensor, whenever its input is dequantized and its output quantized, also when the file says float. It does so
-only where the input has a single scale: the same scale once for each channel, which gives the same numbers, is left as
-it is.
+scale a tensor, where it finds the input dequantized and the output quantized after it has moved conversions about, also
+when the file says float. It does so only where the input has a single scale: the same scale once for each channel,
+which gives the same numbers, is left as it is, and where it is.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from deploykit.core.extras import require
 
-#: Operators it rounds; the channels of their input are its second dimension.
+#: Operators whose weights it rounds.
 _ROUNDED = frozenset({"Conv", "ConvTranspose", "Gemm"})
-#: What may stand between such an operator and QuantizeLinear.
-_BETWEEN = frozenset({"Relu", "Clip"})
+#: It moves DequantizeLinear behind these.
+_PASSED = frozenset({"MaxPool", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten"})
 #: The first operator set whose DequantizeLinear has an axis.
 _AXIS = 13
 
 
 def protect(model: Any) -> int:
-    """Keep the layers float that a quantized model has in float; gives how many would have been rounded.
+    """Keep the layers float that a quantized model has in float; gives how many inputs were changed for it.
 
     Args:
         model: A quantized ``ModelProto``, changed in place.
@@ -30,21 +31,21 @@ def protect(model: Any) -> int:
     graph = model.graph
     if max((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), default=0) < _AXIS:
         return 0
-    takers: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for name in node.input:
-            takers.setdefault(name, []).append(node)
     makers = {output: node for node in graph.node for output in node.output}
     weights = {i.name: i for i in graph.initializer}
     added: dict[str, Any] = {}
-    found = 0
-    for node in graph.node:
-        maker = makers.get(node.input[0]) if node.input else None
-        if node.op_type not in _ROUNDED or node.input[1] not in weights or not _ends_quantized(node, takers):
+    for layer in graph.node:
+        if layer.op_type not in _ROUNDED or layer.input[1] not in weights:
             continue
-        if maker is None or maker.op_type != "DequantizeLinear" or len(weights[maker.input[1]].dims) > 0:
+        node = layer
+        while (maker := makers.get(node.input[0])) is not None and maker.op_type in _PASSED:
+            node = maker
+        if node.name in added or maker is None or maker.op_type != "DequantizeLinear":
             continue
-        count = _channels(node, weights[node.input[1]].dims)
+        count = _weighed(layer, weights[layer.input[1]].dims) if node is layer else _shaped(graph, makers, maker)
+        known = all(i in weights for i in maker.input[1:]) and len(maker.input) == 3
+        if not count or not known or math.prod(weights[maker.input[1]].dims) != 1:
+            continue
         name = f"{node.name}_input"
         inputs = [maker.input[0]]
         for i, end in zip((1, 2), ("scale", "zero_point"), strict=True):
@@ -55,30 +56,26 @@ def protect(model: Any) -> int:
             "DequantizeLinear", inputs, [f"{name}_dequantized"], f"{name}_DequantizeLinear", axis=1
         )
         node.input[0] = f"{name}_dequantized"
-        found += 1
-    if found:
+    if added:
         nodes = [n for node in graph.node for n in (*([added[node.name]] if node.name in added else ()), node)]
         graph.ClearField("node")
         graph.node.extend(nodes)
-    return found
+    return len(added)
 
 
-def _channels(node: Any, dims: Any) -> int:
-    """How many channels the input of an operator has."""
+def _weighed(node: Any, dims: Any) -> int:
+    """How many channels the input of a layer has, by its weights."""
     given = {a.name: int(a.i) for a in node.attribute if a.name in {"group", "transB"}}
     if node.op_type == "Gemm":
         return int(dims[1] if given.get("transB") else dims[0])
     return int(dims[0]) if node.op_type == "ConvTranspose" else int(dims[1]) * given.get("group", 1)
 
 
-def _ends_quantized(node: Any, takers: dict[str, list[Any]]) -> bool:
-    """Whether the output goes to nothing but QuantizeLinear, through activations or not."""
-    while True:
-        behind = takers.get(node.output[0], [])
-        if len(behind) != 1:
-            return False
-        if behind[0].op_type == "QuantizeLinear":
-            return True
-        if behind[0].op_type not in _BETWEEN:
-            return False
-        node = behind[0]
+def _shaped(graph: Any, makers: dict[str, Any], dequantize: Any) -> int:
+    """How many channels the tensor has that a DequantizeLinear gives back; 0 when that is not known."""
+    quantize = makers.get(dequantize.input[0])
+    if quantize is None or quantize.op_type != "QuantizeLinear":
+        return 0
+    known = {v.name: v.type.tensor_type.shape.dim for v in (*graph.value_info, *graph.input)}
+    dims = known.get(quantize.input[0], ())
+    return int(dims[1].dim_value) if len(dims) > 1 else 0
