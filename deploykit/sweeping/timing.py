@@ -108,6 +108,7 @@ class TimingStage:
         self._baseline = baseline
         self._new: list[Ready] = []
         self._worked = 0.0
+        self._resumed = False
 
     def run(self, ready: list[Ready], pause: Callable[[], None]) -> None:
         """Time all candidates that have no latency yet: all of them shortly, then those near the front.
@@ -220,6 +221,7 @@ class TimingStage:
             earlier: Launches of the same candidates in other groups, when these are the last ones; None for a screen.
         """
         done = group.launches
+        self._resumed = self._resumed or bool(done)
         for _launch in done[:wanted]:
             self._state.finish("launch", None)
         limit, spent = wanted, sum(launch.seconds for launch in done)
@@ -253,7 +255,7 @@ class TimingStage:
 
     def _remember(self) -> None:
         """Remember what all launches took, as a ratio to what was asked for: of all candidates, and no more of them."""
-        if not self._new:
+        if not self._new or self._resumed:  # what an earlier sweep has done took its time, too
             return
         durations, protocol = self._state.durations, self._protocol
         groups = [[same[0] for same in chunk] for chunk in _batched([[item] for item in self._new])]
