@@ -64,6 +64,7 @@ class Latency(Plain):
         flags: ``"noisy"``, ``"inconclusive"``, ``"not warm"``.
         claim: What may be said at the 95 % level after Holm's correction over all candidates.
         involuntary_switches: Context switches forced on the process while it was timed, per 1000 inferences.
+        steal: Share of one core's time that the hypervisor gave to other guests during the launches.
     """
 
     p50_ms: Interval
@@ -78,6 +79,7 @@ class Latency(Plain):
     flags: tuple[str, ...] = ()
     claim: Literal["baseline", "faster", "slower", "same", "unclear"] = "unclear"
     involuntary_switches: float = 0.0
+    steal: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ def latencies(launches: Sequence[Launch], references: Mapping[str, str | None], 
             found[key],
             noise_floor=min(found_noise.floor, math.exp(_UNKNOWN)),
             flags=_flags(found[key], series, found_noise),
+            steal=_steal([launch for launch in launches if key in launch.series]),
         )
         if key != BASELINE:
             p_values[key] = _beyond(ratios, math.log1p(min(margin, 10.0)))
@@ -133,6 +134,11 @@ def _flags(latency: Latency, series: list[Series], found: Noise) -> tuple[str, .
     if sum(not s.warm for s in series) > len(series) / 2:
         flags.append("not warm")
     return tuple(flags)
+
+
+def _steal(launches: Sequence[Launch]) -> float:
+    seconds = sum(launch.seconds for launch in launches)
+    return sum(launch.steal_seconds for launch in launches) / seconds if seconds else 0.0
 
 
 def _beyond(ratios: list[float], margin: float) -> float:

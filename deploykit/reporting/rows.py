@@ -84,6 +84,8 @@ def _latency(latency: Latency | None) -> dict[str, Any]:
         "claim": latency.claim if latency else None,
         "flags": ", ".join(latency.flags) if latency else "",
         "launches": latency.launches if latency else None,
+        "involuntary_switches": latency.involuntary_switches if latency else None,
+        "steal": latency.steal if latency else None,
     }
 
 

@@ -1,6 +1,7 @@
 """From launches to claims: simulated launches with a known truth."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,3 +82,9 @@ def test_a_failed_series_is_left_out():
     made[3].series["fast"] = Series(error={"type": "CandidateCrash", "message": "died", "remedy": "", "log": ""})
     assert len(log_ratios(made, "fast", "baseline")) == 9
     assert latencies(made, {"fast": None, "ghost": None}).keys() == {"fast"}
+
+
+def test_what_the_hypervisor_took_is_told():
+    some = [replace(launch, seconds=2.0, steal_seconds=0.5 * (i % 2)) for i, launch in enumerate(launches(TRUTH))]
+    found = latencies(some, {"fast": None})
+    assert found["fast"].steal == pytest.approx(0.125)
