@@ -259,4 +259,6 @@ def failure(error: DeploykitError, stage: str, store: Store) -> Failure:
     log = Path(error.log) if error.log else None
     inside = log is not None and log.is_relative_to(store.path)
     shown = store.relative(log) if log and inside else error.log
-    return Failure(stage, type(error).__name__, error.message, error.remedy, shown)
+    more = f"read {shown}, and " if shown else ""
+    remedy = error.remedy or f"{more}try other settings, or leave this candidate out."
+    return Failure(stage, type(error).__name__, error.message, remedy, shown)
