@@ -161,6 +161,7 @@ def test_a_failed_candidate_is_a_row_and_the_sweep_goes_on(onnx_model, images, s
     for row in failed:
         assert "CUDAExecutionProvider" in row.failure.cause
         assert row.failure.error == "DeviceError"
+        assert row.failure.remedy
         assert (report.path / row.failure.log).is_file()
     assert sum(r.status == "measured" for r in report.rows) == 3
     assert "failed: original on onnxruntime" in str(report)
