@@ -7,13 +7,16 @@ else
 BIN := $(VENV)/bin
 endif
 STAMP := $(VENV)/.installed
+# The JupyterLab extension is built, and installed, again when its sources change.
+EXTENSION := $(VENV)/.extension
+EXTENSION_SOURCES := $(wildcard widgets/*.json widgets/*.py widgets/*.lock widgets/src/* widgets/style/* widgets/schema/*)
 
 .PHONY: help demo lab test lint bench bench-sweep readme-tables clean
 
 help:
 	@echo "make demo           run the whole way on a small model: sweep, choose, export, serve (a few minutes)"
 	@echo "make lab            open JupyterLab on the Workbench notebook"
-	@echo "make test           lint, types, layers and all tests, notebooks and browser included"
+	@echo "make test           lint, types, layers and all tests, notebooks and browser included, in Python and TypeScript"
 	@echo "make lint           lint, types and layers only"
 	@echo "make bench          start-up times, planning, and the server beside FastAPI (wants a quiet machine)"
 	@echo "make bench-sweep    sweeps beside a plain script and Olive (whose environment takes 2 GB), and their overhead"
@@ -27,21 +30,27 @@ $(STAMP): pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	@echo "installing deploykit[all] into $(VENV): about 3 GB, once"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]' --group dev
-	@touch $(STAMP)
+	@touch $(STAMP) $(EXTENSION)
+
+$(EXTENSION): $(STAMP) $(EXTENSION_SOURCES)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $(EXTENSION)
 
 demo: $(STAMP)
 	$(BIN)/deploykit demo
 
-lab: $(STAMP)
+lab: $(EXTENSION)
 	$(BIN)/deploykit lab --folder runs/lab
 
-lint: $(STAMP)
+lint: $(EXTENSION)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python widgets/hatch_build.py check
 
 test: lint
+	$(BIN)/python widgets/hatch_build.py test
 	$(BIN)/python -m pytest
 
 bench: $(STAMP)
@@ -61,5 +70,5 @@ readme-tables: $(STAMP)
 	$(BIN)/python tests/readme_tables.py
 
 clean:
-	rm -rf $(VENV) dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) dist widgets/node_modules widgets/lib widgets/labextension* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,6 +1,7 @@
 """What the wheel holds, and that everything the code imports is declared."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -92,6 +93,16 @@ def test_the_wheel_holds_the_notebooks_and_what_they_need(wheel):
     assert "01_quickstart.ipynb" in notebooks
     wanted = {*notebooks, "data/fashion-mnist.npz", "data/LICENSE", "models/fashion_cnn.keras"}
     assert {f"deploykit/_notebooks/{n}" for n in wanted} <= content
+
+
+def test_the_wheel_brings_the_extension_of_jupyterlab(wheel):
+    data = {n.partition(".data/data/")[2]: n for n in wheel.namelist() if ".data/data/" in n}
+    folder = "share/jupyter/labextensions/deploykit-widgets"
+    package = json.loads(wheel.read(data[f"{folder}/package.json"]))
+    assert package["version"] == re.search(r"deploykit-([\d.]+)-", wheel.filename)[1]
+    assert f"{folder}/{package['jupyterlab']['_build']['load']}" in data
+    assert {f"{folder}/install.json", "etc/jupyter/jupyter_server_config.d/deploykit.json"} <= set(data)
+    assert {f"deploykit_widgets/{n}" for n in ("netron_bridge.js", "templates/optimize.ipynb")} <= set(wheel.namelist())
 
 
 def test_the_wheel_holds_nothing_else(wheel):

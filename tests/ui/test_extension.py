@@ -1,0 +1,160 @@
+"""Models as graphs in JupyterLab, and notebooks made for them, driven in Chromium; nothing from the network."""
+
+import shutil
+
+import pytest
+from lab_driver import TOKEN, poll
+
+from deploykit.testing import models
+
+pytestmark = pytest.mark.browser
+
+FOLDER = "graphs"
+KINDS = ("cnn_onnx", "cnn_tflite", "cnn_keras", "cnn_h5", "cnn_saved_model")
+
+
+@pytest.fixture(scope="module")
+def graphs(lab):
+    folder = lab.root / FOLDER
+    folder.mkdir()
+    for kind in KINDS:
+        models.build(kind, folder)
+    shutil.copy(lab.root / "hostile.onnx", folder)
+    return folder
+
+
+@pytest.fixture
+def page(lab, browser, graphs):
+    page, outside = browser
+    page.set_viewport_size({"width": 1400, "height": 1000})
+    page.goto(f"{lab.url}/lab/tree/{FOLDER}?token={TOKEN}&reset")
+    item(page, "cnn_onnx.onnx").wait_for()
+    yield page
+    assert outside == []
+
+
+def item(page, name):
+    return page.locator(".jp-DirListing-item").filter(has=page.get_by_text(name, exact=True))
+
+
+def graph(page):
+    """The frame of the graph in front."""
+    return page.frame_locator(".dk-Graph:visible iframe")
+
+
+def pick(page, name, *labels):
+    """Choose from the context menu of a file or folder."""
+    item(page, name).click(button="right")
+    for label in labels:
+        entry = page.locator(".lm-Menu-item:visible").filter(has=page.get_by_text(label, exact=True))
+        entry.last.hover()
+        last = entry.last
+    last.click()
+
+
+def node(page, text):
+    return graph(page).locator("#canvas .node").filter(has_text=text).first
+
+
+def test_models_of_every_format_open_as_graphs(page):
+    errors = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    for name, layer in (("cnn_onnx.onnx", "Conv"), ("cnn_tflite.tflite", "Conv2D"), ("cnn_keras.keras", "Conv2D")):
+        item(page, name).dblclick()
+        node(page, layer).wait_for()
+    pick(page, "cnn_h5.h5", "Open With", "Graph (deploykit)")
+    node(page, "DepthwiseConv2D").wait_for()
+    pick(page, "cnn_saved_model", "Open With", "Graph (deploykit)")
+    graph(page).locator("#canvas .node").first.wait_for()
+    titles = page.locator("#jp-main-dock-panel .lm-TabBar-tabLabel").all_text_contents()
+    assert {"cnn_onnx.onnx", "cnn_tflite.tflite", "cnn_keras.keras", "cnn_h5.h5", "cnn_saved_model"} <= set(titles)
+    assert errors == []
+    assert graph(page).locator(".message-text").is_hidden()  # no consent, no "please update"
+
+
+def test_a_folder_that_is_no_saved_model_says_so(page, graphs):
+    (graphs / "plain").mkdir(exist_ok=True)
+    page.get_by_role("button", name="Refresh the file browser.").click()
+    pick(page, "plain", "Open With", "Graph (deploykit)")
+    page.locator(".jp-Dialog").get_by_text("It has no file saved_model.pb.").wait_for()
+    page.keyboard.press("Enter")
+
+
+def test_layers_are_linked_both_ways(page, graphs):
+    page.evaluate(
+        "() => { window.layers = [];"
+        " window.addEventListener('deploykit-layer-selected', e => window.layers.push(e.detail)); }"
+    )
+    for name in ("cnn_onnx.onnx", "cnn_keras.keras"):
+        item(page, name).dblclick()
+        node(page, "Conv").wait_for()
+    node(page, "DepthwiseConv2D").locator(".node-item-type").click()
+    poll(page, lambda: page.evaluate("() => window.layers.length"), "the click is told")
+    (told,) = page.evaluate("() => window.layers")
+    assert told == {
+        "path": f"{FOLDER}/cnn_keras.keras",
+        "layer": "depthwise",
+        "names": told["names"],
+        "operator": "DepthwiseConv2D",
+    }
+    # As a widget of a notebook asks, which knows the path in the file system.
+    detail = {"layer": "conv", "path": str(graphs / "cnn_onnx.onnx")}
+    page.evaluate("detail => window.dispatchEvent(new CustomEvent('deploykit-show-layer', { detail }))", detail)
+    poll(page, lambda: page.evaluate("() => window.layers.length") == 2, "the layer is selected in the other graph")
+    assert page.evaluate("() => window.layers[1].path") == f"{FOLDER}/cnn_onnx.onnx"
+    page.locator(".lm-TabBar-tab", has_text="cnn_onnx.onnx").click()
+    graph(page).locator("#canvas .node.select").wait_for()
+    shown = page.evaluate(
+        "() => window.jupyterapp.commands.execute('deploykit:show-layer', { layer: 'nothing', path: 'cnn_onnx.onnx' })"
+    )
+    assert shown is True
+    page.get_by_text("This graph has no layer called nothing.").wait_for()
+
+
+def test_graphs_follow_the_theme(page):
+    item(page, "cnn_onnx.onnx").dblclick()
+    node(page, "Conv").wait_for()
+    # Asked from outside: Netron takes the frame's eval away.
+    background = """() => {
+        const frame = [...document.querySelectorAll('.dk-Graph iframe')].find(f => f.offsetParent);
+        return getComputedStyle(frame.contentDocument.body).backgroundColor;
+    }"""
+    light = page.evaluate(background)
+    set_theme(page, "JupyterLab Dark")
+    poll(page, lambda: page.evaluate(background) != light, "the graph is dark")
+    set_theme(page, "JupyterLab Light")
+    poll(page, lambda: page.evaluate(background) == light, "the graph is light again")
+
+
+def set_theme(page, name):
+    page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", name)
+
+
+def test_names_of_layers_are_text(page):
+    item(page, "hostile.onnx").dblclick()
+    node(page, "<img src=x").wait_for()
+    assert page.evaluate("() => [window, ...Array.from(window.frames)].map(w => w.ran ?? null)") == [None, None]
+
+
+def test_a_notebook_is_made_beside_the_model_and_shows_the_workbench(page, graphs):
+    pick(page, "cnn_onnx.onnx", "Optimize with deploykit")
+    page.locator(".jp-NotebookPanel .dk-Workbench").get_by_text("cnn_onnx.onnx").first.wait_for()
+    book = (graphs / "cnn_onnx-optimize.ipynb").read_text("utf-8")
+    assert 'model_path: str = \\"cnn_onnx.onnx\\"' in book
+    page.get_by_role("button", name="Optimize with deploykit")
+    item(page, "cnn_onnx.onnx").dblclick()
+    page.locator(".jp-Document:visible").get_by_text("Optimize with deploykit").click()
+    poll(page, (graphs / "cnn_onnx-optimize-2.ipynb").exists, "a second notebook has another name")
+    shut_down(page)
+
+
+def test_the_launcher_opens_a_workbench(page, graphs):
+    page.locator(".jp-LauncherCard", has_text="deploykit Workbench").click()
+    page.locator(".jp-NotebookPanel .dk-Workbench").first.wait_for()
+    assert (graphs / "workbench.ipynb").is_file()
+    shut_down(page)
+
+
+def shut_down(page):
+    page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")

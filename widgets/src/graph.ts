@@ -1,0 +1,208 @@
+/** Models as graphs: file types, the document factory, and the link between layers and the Workbench. */
+
+import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
+import { Dialog, IThemeManager, showDialog, ToolbarButton, WidgetTracker } from '@jupyterlab/apputils';
+import { ABCWidgetFactory, Base64ModelFactory, type DocumentRegistry, DocumentWidget } from '@jupyterlab/docregistry';
+import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
+import type { Contents } from '@jupyterlab/services';
+import { Signal } from '@lumino/signaling';
+import { MODEL_TYPES } from './filetypes';
+import { GraphPanel } from './graphpanel';
+import { graphIcon, workbenchIcon } from './icons';
+import { graphFile, matchOpen, modelOf, nameOf, titleOf } from './paths';
+import { type ILayerSelection, ILayers, OPTIMIZE, SELECTED_EVENT, SHOW_EVENT, SHOW_LAYER } from './tokens';
+
+/** Name of the factory, as "Open With" shows it. */
+export const FACTORY = 'Graph (deploykit)';
+
+type GraphDocument = DocumentWidget<GraphPanel>;
+
+/** Files whose content is not fetched: the frame reads it, once and not as base64. */
+class UnreadFactory extends Base64ModelFactory {
+  override get name(): string {
+    return 'deploykit-unread';
+  }
+
+  override get fileFormat(): Contents.FileFormat {
+    return null;
+  }
+}
+
+class GraphFactory extends ABCWidgetFactory<GraphDocument> {
+  constructor(
+    options: DocumentRegistry.IWidgetFactoryOptions<GraphDocument>,
+    private readonly app: JupyterFrontEnd,
+    private readonly dark: () => boolean
+  ) {
+    super(options);
+  }
+
+  protected createNewWidget(context: DocumentRegistry.Context): GraphDocument {
+    const path = this.app.serviceManager.contents.localPath(context.path);
+    const widget = new DocumentWidget({ context, content: new GraphPanel(context, path, this.dark) });
+    const optimize = new ToolbarButton({
+      label: 'Optimize with deploykit',
+      icon: workbenchIcon,
+      tooltip: 'Make a notebook beside the model that shows the Workbench on it',
+      onClick: () => void this.app.commands.execute(OPTIMIZE, { path: modelOf(context.path) })
+    });
+    widget.toolbar.addItem('optimize', optimize);
+    const name = (): void => {
+      widget.title.label = titleOf(context.localPath);
+      widget.title.icon = graphIcon;
+    };
+    name();
+    widget.title.changed.connect(() => {
+      if (widget.title.label !== titleOf(context.localPath)) {
+        name(); // JupyterLab names all SavedModels by the same file
+      }
+    });
+    return widget;
+  }
+}
+
+class Layers implements ILayers {
+  readonly selected: Signal<ILayers, ILayerSelection> = new Signal<ILayers, ILayerSelection>(this);
+
+  constructor(
+    private readonly tracker: WidgetTracker<GraphDocument>,
+    private readonly open: (path: string) => Promise<GraphDocument | null>
+  ) {}
+
+  async show(layer: string, path = ''): Promise<boolean> {
+    const graph = path ? await this.find(path) : this.tracker.currentWidget;
+    graph?.content.showLayer(layer);
+    return Boolean(graph);
+  }
+
+  private async find(path: string): Promise<GraphDocument | null> {
+    const open: GraphDocument[] = [];
+    this.tracker.forEach(widget => {
+      open.push(widget);
+    });
+    const match = matchOpen(
+      path,
+      open.map(widget => widget.context.localPath)
+    );
+    return open.find(widget => widget.context.localPath === match) ?? (await this.open(path));
+  }
+}
+
+async function activate(
+  app: JupyterFrontEnd,
+  restorer: ILayoutRestorer | null,
+  themes: IThemeManager | null,
+  browser: IFileBrowserFactory | null
+): Promise<ILayers> {
+  const { commands, docRegistry, serviceManager } = app;
+  const dark = (): boolean => document.body.dataset.jpThemeLight === 'false';
+  for (const { name, label, extensions } of MODEL_TYPES) {
+    docRegistry.addFileType({
+      name,
+      displayName: label,
+      extensions,
+      mimeTypes: ['application/octet-stream'],
+      contentType: 'file',
+      fileFormat: 'base64',
+      icon: graphIcon
+    });
+  }
+  docRegistry.addModelFactory(new UnreadFactory());
+  const factory = new GraphFactory(
+    {
+      name: FACTORY,
+      label: FACTORY,
+      modelName: 'deploykit-unread',
+      fileTypes: MODEL_TYPES.map(type => type.name),
+      defaultFor: MODEL_TYPES.filter(type => type.isDefault).map(type => type.name),
+      readOnly: true
+    },
+    app,
+    dark
+  );
+  docRegistry.addWidgetFactory(factory);
+
+  const tracker = new WidgetTracker<GraphDocument>({ namespace: 'deploykit-graph' });
+  const openGraph = async (path: string): Promise<GraphDocument | null> => {
+    try {
+      const model = await serviceManager.contents.get(path, { content: false });
+      const file = model.type === 'directory' ? graphFile(path) : path;
+      return (await commands.execute('docmanager:open', { path: file, factory: FACTORY })) ?? null;
+    } catch {
+      return null;
+    }
+  };
+  const layers = new Layers(tracker, openGraph);
+  factory.widgetCreated.connect((_, widget) => {
+    void tracker.add(widget);
+    widget.content.selected.connect((_, selection) => {
+      layers.selected.emit(selection);
+      window.dispatchEvent(new CustomEvent(SELECTED_EVENT, { detail: selection }));
+    });
+  });
+  themes?.themeChanged.connect(() => {
+    tracker.forEach(widget => {
+      widget.content.setDark(dark());
+    });
+  });
+  if (restorer) {
+    void restorer.restore(tracker, {
+      command: 'docmanager:open',
+      args: widget => ({ path: widget.context.path, factory: FACTORY }),
+      name: widget => widget.context.path
+    });
+  }
+
+  commands.addCommand(SHOW_LAYER, {
+    label: 'Show a Layer in Its Graph',
+    execute: args => layers.show(String(args.layer ?? ''), String(args.path ?? ''))
+  });
+  window.addEventListener(SHOW_EVENT, event => {
+    const { layer, path } = ((event as CustomEvent).detail ?? {}) as { layer?: unknown; path?: unknown };
+    if (typeof layer === 'string') {
+      void layers.show(layer, typeof path === 'string' ? path : '');
+    }
+  });
+  addFolderCommand(app, browser);
+  return layers;
+}
+
+/** "Open With" of a folder: JupyterLab's own is for files only. */
+function addFolderCommand(app: JupyterFrontEnd, browser: IFileBrowserFactory | null): void {
+  const { commands, serviceManager } = app;
+  const folder = (): string | null => {
+    const items = [...(browser?.tracker.currentWidget?.selectedItems() ?? [])];
+    return items.length === 1 && items[0]?.type === 'directory' ? items[0].path : null;
+  };
+  commands.addCommand('deploykit:open-folder', {
+    label: FACTORY,
+    caption: 'Show the graph of a SavedModel folder',
+    icon: graphIcon,
+    isVisible: () => folder() !== null,
+    execute: async () => {
+      const path = folder();
+      if (path === null) {
+        return null;
+      }
+      const found = await serviceManager.contents.get(path);
+      if (!found.content.some((item: Contents.IModel) => item.name === 'saved_model.pb')) {
+        await showDialog({
+          title: `${nameOf(path)} is not a SavedModel`,
+          body: 'It has no file saved_model.pb. Choose the folder that holds it, or a model file.',
+          buttons: [Dialog.okButton()]
+        });
+        return null;
+      }
+      return commands.execute('docmanager:open', { path: graphFile(path), factory: FACTORY });
+    }
+  });
+}
+
+export const graph: JupyterFrontEndPlugin<ILayers> = {
+  id: 'deploykit-widgets:graph',
+  description: 'Shows models as graphs.',
+  autoStart: true,
+  provides: ILayers,
+  optional: [ILayoutRestorer, IThemeManager, IFileBrowserFactory],
+  activate
+};

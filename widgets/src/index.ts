@@ -1,0 +1,7 @@
+/** deploykit in JupyterLab. One plugin a file; what shows charts is in vegalite.ts, which JupyterLab loads by itself. */
+
+import { graph } from './graph';
+import { start } from './start';
+
+export * from './tokens';
+export default [graph, start];

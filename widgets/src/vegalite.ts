@@ -1,0 +1,81 @@
+/** Shows deploykit's charts in outputs of notebooks, without the network. */
+
+import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
+import { Widget } from '@lumino/widgets';
+import type { Result } from 'vega-embed';
+import { harmless, MIME_TYPE, themeConfig } from './chartspec';
+
+class Chart extends Widget implements IRenderMime.IRenderer {
+  constructor() {
+    super();
+    this.addClass('dk-Chart');
+    // JupyterLab says nothing to renderers when the theme changes.
+    this.observer = new MutationObserver(() => void this.draw());
+    this.observer.observe(document.body, { attributeFilter: ['data-jp-theme-light', 'data-jp-theme-name'] });
+  }
+
+  async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
+    this.spec = model.data[MIME_TYPE] as Record<string, unknown>;
+    await this.draw();
+  }
+
+  override dispose(): void {
+    if (!this.isDisposed) {
+      this.observer.disconnect();
+      this.result?.finalize();
+      super.dispose();
+    }
+  }
+
+  private async draw(): Promise<void> {
+    if (this.spec === null) {
+      return;
+    }
+    const [{ default: embed }, { expressionInterpreter }, vega] = await Promise.all([
+      import('vega-embed'),
+      import('vega-interpreter'),
+      import('vega')
+    ]);
+    if (this.isDisposed) {
+      return;
+    }
+    const loader = vega.loader();
+    // Data is in the spec; a spec from a notebook of somebody else must not make the browser ask for anything.
+    loader.load = (uri: string) => Promise.reject(new Error(`Charts load nothing, and this one asks for ${uri}.`));
+    loader.sanitize = (uri: string) =>
+      uri.startsWith('data:image/')
+        ? Promise.resolve({ href: uri })
+        : Promise.reject(new Error('Charts link nowhere.'));
+    const host = document.createElement('div');
+    const style = getComputedStyle(document.body);
+    const options = {
+      mode: 'vega-lite' as const,
+      renderer: 'svg' as const,
+      actions: { export: true, source: false, compiled: false, editor: false },
+      ast: true,
+      expr: expressionInterpreter,
+      loader,
+      config: themeConfig(name => style.getPropertyValue(name).trim())
+    };
+    this.result?.finalize();
+    this.node.replaceChildren(host);
+    this.result = await embed(host, harmless(this.spec) as Parameters<typeof embed>[1], options);
+    if (this.isDisposed) {
+      this.result.finalize();
+    }
+  }
+
+  private readonly observer: MutationObserver;
+  private result: Result | null = null;
+  private spec: Record<string, unknown> | null = null;
+}
+
+const extension: IRenderMime.IExtension = {
+  id: 'deploykit-widgets:vegalite',
+  description: 'Shows charts of deploykit.',
+  rendererFactory: { safe: true, mimeTypes: [MIME_TYPE], createRenderer: () => new Chart() },
+  rank: 40,
+  dataType: 'json'
+};
+
+export default extension;

@@ -1,0 +1,47 @@
+import { describe, expect, it } from 'vitest';
+import { folderOf, graphFile, matchOpen, modelOf, nameOf, notebookName, storeFor, titleOf } from '../src/paths';
+
+describe('paths', () => {
+  it('are split at the last slash', () => {
+    expect([folderOf('a/b/net.onnx'), nameOf('a/b/net.onnx')]).toEqual(['a/b', 'net.onnx']);
+    expect([folderOf('net.onnx'), nameOf('net.onnx')]).toEqual(['', 'net.onnx']);
+  });
+
+  it('of a SavedModel are those of its folder', () => {
+    expect(graphFile('models/net')).toBe('models/net/saved_model.pb');
+    expect(graphFile('')).toBe('saved_model.pb');
+    expect(modelOf('models/net/saved_model.pb')).toBe('models/net');
+    expect(titleOf('models/net/saved_model.pb')).toBe('net');
+    expect(titleOf('saved_model.pb')).toBe('saved_model.pb');
+    expect(titleOf('models/frozen.pb')).toBe('frozen.pb');
+  });
+});
+
+describe('a notebook', () => {
+  it('is called after the model and never takes a name that is taken', () => {
+    expect(notebookName('m/net.v2.onnx', [])).toBe('net.v2-optimize.ipynb');
+    expect(notebookName('m/net.onnx', ['net-optimize.ipynb', 'net-optimize-2.ipynb'])).toBe('net-optimize-3.ipynb');
+    expect(notebookName('', ['workbench.ipynb'])).toBe('workbench-2.ipynb');
+  });
+
+  it('keeps its sweeps in a folder of the model', () => {
+    expect(storeFor('m/net.onnx')).toBe('runs/net');
+    expect(storeFor('')).toBe('runs/workbench');
+  });
+});
+
+describe('an open graph', () => {
+  const open = ['a/net.onnx', 'b/net.onnx', 'c/flowers/saved_model.pb'];
+
+  it('is found by the path a kernel knows', () => {
+    expect(matchOpen('/home/me/work/b/net.onnx', open)).toBe('b/net.onnx');
+    expect(matchOpen('./a/net.onnx', open)).toBe('a/net.onnx');
+    expect(matchOpen('C:\\work\\b\\net.onnx', open)).toBe('b/net.onnx');
+    expect(matchOpen('/work/c/flowers', open)).toBe('c/flowers/saved_model.pb');
+  });
+
+  it('is not found by the name of another', () => {
+    expect(matchOpen('other.onnx', open)).toBeNull();
+    expect(matchOpen('', open)).toBeNull();
+  });
+});
