@@ -13,6 +13,8 @@ from deploykit.measuring.statistics import CONFIDENCE, holm, t_interval
 
 #: Differences below this are not worth a claim.
 MARGIN = 0.02
+#: Half-width of the clone's interval at which no more launches are added.
+_SHARP = 0.0125
 #: A speed-up known worse than this is no evidence.
 _INCONCLUSIVE = 0.10
 _TAIL_SAMPLES = 10
@@ -168,8 +170,9 @@ def _claim(
 
 
 def steady(launches: Sequence[Launch]) -> bool:
-    """Whether the noise floor of these launches is good enough to stop."""
-    return not noise(launches).noisy
+    """Whether these launches are enough: the clone is like the baseline, within an interval that is narrow enough."""
+    found = noise(launches)
+    return not found.noisy and found.interval.half_width <= _SHARP
 
 
 __all__ = ["BASELINE", "CLONE", "CONFIDENCE", "MARGIN", "Noise", "latencies", "log_ratios", "noise", "steady"]
