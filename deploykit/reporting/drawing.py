@@ -1,24 +1,37 @@
 """Charts that show themselves without a network.
 
 What a notebook shows of an Altair chart loads a library from the network, and nothing where there is none. Here the
-picture is drawn when the cell runs: it stays in saved notebooks, in pages made of them, and offline.
+picture is drawn when the cell runs: it stays in saved notebooks, in pages made of them, and offline. Beside it is the
+chart itself, under a type of our own, for which our extension of JupyterLab brings what draws it.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from deploykit.reporting.tradeoff import DARK, LIGHT
+
+#: Type of the chart in outputs. Not Vega-Lite's own: JupyterLab would take that, and load what it lacks.
+MIME_TYPE = "application/vnd.deploykit.vegalite.v6+json"
 
 class _Shown:
-    """Mixed into an Altair chart: shown as a picture."""
+    """Mixed into an Altair chart: shown as a picture, and by our extension as a chart."""
 
     def _repr_mimebundle_(self, *_args: Any, **_options: Any) -> dict[str, Any]:
-        description = self.to_dict().get("description", "")  # type: ignore[attr-defined]  # Altair's
-        return {"image/svg+xml": svg(self), "text/plain": description or repr(self)}
+        spec = self.to_dict()  # type: ignore[attr-defined]  # Altair's
+        return {
+            MIME_TYPE: spec | {"usermeta": {"deploykit": {"dark": _DARK_INSTEAD}}},
+            "image/svg+xml": svg(self),
+            "text/plain": spec.get("description", "") or repr(self),
+        }
+
+
+#: The colors that take the place of a chart's own where the theme is dark.
+_DARK_INSTEAD = dict(zip(LIGHT, DARK, strict=True)) | {"#000000": "#ffffff"}
 
 
 def shown(chart: Any) -> Any:
-    """The Altair chart, and all charts that are made from it, shown as pictures in notebooks."""
+    """The Altair chart, and all charts that are made from it, shown without the network in notebooks."""
     object.__setattr__(chart, "__class__", _kind(type(chart)))
     return chart
 

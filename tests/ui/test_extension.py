@@ -2,9 +2,11 @@
 
 import shutil
 
+import nbformat
 import pytest
-from lab_driver import TOKEN, poll
+from lab_driver import TOKEN, poll, run_all_cells
 
+from deploykit.reporting.drawing import MIME_TYPE
 from deploykit.testing import models
 
 pytestmark = pytest.mark.browser
@@ -60,6 +62,7 @@ def test_models_of_every_format_open_as_graphs(page):
     errors = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("response", lambda answer: errors.append(answer.url) if answer.status >= 400 else None)
     for name, layer in (("cnn_onnx.onnx", "Conv"), ("cnn_tflite.tflite", "Conv2D"), ("cnn_keras.keras", "Conv2D")):
         item(page, name).dblclick()
         node(page, layer).wait_for()
@@ -115,6 +118,7 @@ def test_layers_are_linked_both_ways(page, graphs):
 def test_graphs_follow_the_theme(page):
     item(page, "cnn_onnx.onnx").dblclick()
     node(page, "Conv").wait_for()
+    graph(page).locator("body.default").wait_for()  # before, the color is that of the welcome page
     # Asked from outside: Netron takes the frame's eval away.
     background = """() => {
         const frame = [...document.querySelectorAll('.dk-Graph iframe')].find(f => f.offsetParent);
@@ -154,6 +158,58 @@ def test_the_launcher_opens_a_workbench(page, graphs):
     page.locator(".jp-NotebookPanel .dk-Workbench").first.wait_for()
     assert (graphs / "workbench.ipynb").is_file()
     shut_down(page)
+
+
+_CHART = """
+import altair as alt
+from deploykit.reporting.drawing import shown
+from deploykit.reporting.tradeoff import LIGHT
+
+shown(alt.Chart(alt.Data(values=[{"a": 1, "b": 2}])).mark_circle(color=LIGHT[0]).encode(x="a:Q", y="b:Q"))
+"""
+
+
+def test_charts_are_drawn_in_the_theme_and_again_when_a_notebook_is_opened(page, lab):
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(_CHART.strip())])
+    book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, lab.root / "chart.ipynb")
+    run_all_cells(page, lab, "chart.ipynb")
+    mark = page.locator(".dk-Chart svg .mark-symbol path")
+    poll(page, lambda: mark.count() and mark.get_attribute("fill").lower() == "#0f4c9c", "the chart is drawn")
+    set_theme(page, "JupyterLab Dark")
+    poll(page, lambda: mark.count() and mark.get_attribute("fill").lower() == "#4596ff", "it takes its dark colors")
+    set_theme(page, "JupyterLab Light")
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    shut_down(page)
+    page.goto(lab.address("chart.ipynb"))
+    mark.wait_for()
+    saved = nbformat.read(lab.root / "chart.ipynb", 4).cells[0].outputs[0].data
+    assert saved["image/svg+xml"].startswith("<svg")
+
+
+def test_a_chart_of_somebody_else_asks_for_nothing_and_runs_nothing(page, lab):
+    """The page fixture asserts that nothing was asked of other machines."""
+    spec = {
+        "data": {"values": [{"a": 1}]},
+        "transform": [{"calculate": "[].constructor.constructor('window.ran = 1')()", "as": "b"}],
+        "layer": [
+            {"mark": "circle", "encoding": {"x": {"field": "a", "type": "quantitative"}}},
+            {"mark": "image", "encoding": {"url": {"value": "https://example.org/x.png"}}},
+            {"data": {"url": "https://example.org/x.csv"}, "mark": "circle"},
+        ],
+        "usermeta": {"embedOptions": {"ast": False, "patch": "https://example.org/x.json", "loader": {}}},
+    }
+    picture = '<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"/>'
+    output = nbformat.v4.new_output("display_data", {MIME_TYPE: spec, "image/svg+xml": picture, "text/plain": ""})
+    plain = spec | {"transform": [], "layer": spec["layer"][:1]}
+    last = nbformat.v4.new_output("display_data", {MIME_TYPE: plain, "text/plain": "a chart"})
+    cells = [nbformat.v4.new_code_cell("", outputs=[o]) for o in (output, last)]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), lab.root / "theirs.ipynb")
+    page.goto(lab.address("theirs.ipynb"))
+    page.locator(".jp-Cell").last.locator(".dk-Chart svg .mark-symbol path").wait_for()
+    page.locator(".jp-Cell").first.get_by_text("This chart cannot be drawn here.").wait_for()
+    page.locator(".jp-Cell").first.locator(".dk-Chart img").wait_for()
+    assert page.evaluate("() => window.ran") is None
 
 
 def shut_down(page):

@@ -2,10 +2,44 @@
 
 export const MIME_TYPE = 'application/vnd.deploykit.vegalite.v6+json';
 
-/** A copy without what would change how charts are drawn here: `usermeta` can load settings and switch safety off. */
-export function harmless(spec: Record<string, unknown>): Record<string, unknown> {
-  const { usermeta: _, ...rest } = structuredClone(spec);
-  return rest;
+/** Where no color is one of the chart. */
+const DATA = new Set(['data', 'datasets', 'values']);
+
+type Colors = Readonly<Record<string, string>>;
+
+/**
+ * A copy to be drawn: in the colors of the theme, and without `usermeta`, which can load settings and switch safety off.
+ *
+ * @param dark Whether to take the colors the chart names for dark themes.
+ */
+export function prepare(spec: Record<string, unknown>, dark: boolean): Record<string, unknown> {
+  const { usermeta, ...rest } = structuredClone(spec);
+  const colors = darkColors(usermeta);
+  return dark ? (recolored(rest, colors) as Record<string, unknown>) : rest;
+}
+
+function darkColors(usermeta: unknown): Colors {
+  const named = (usermeta as { deploykit?: { dark?: unknown } } | undefined)?.deploykit?.dark ?? {};
+  const found = Object.entries(named).filter(pair => pair.every(isColor));
+  return Object.fromEntries(found.map(([light, dark]) => [light.toLowerCase(), dark]));
+}
+
+function isColor(value: unknown): value is string {
+  return typeof value === 'string' && /^#[0-9a-f]{6}$/i.test(value);
+}
+
+function recolored(value: unknown, colors: Colors): unknown {
+  if (typeof value === 'string') {
+    return colors[value.toLowerCase()] ?? value;
+  }
+  if (Array.isArray(value)) {
+    return value.map(item => recolored(item, colors));
+  }
+  if (typeof value === 'object' && value !== null) {
+    const pairs = Object.entries(value);
+    return Object.fromEntries(pairs.map(([key, item]) => [key, DATA.has(key) ? item : recolored(item, colors)]));
+  }
+  return value;
 }
 
 /**

@@ -3,20 +3,25 @@
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Widget } from '@lumino/widgets';
 import type { Result } from 'vega-embed';
-import { harmless, MIME_TYPE, themeConfig } from './chartspec';
+import { MIME_TYPE, prepare, themeConfig } from './chartspec';
 
 class Chart extends Widget implements IRenderMime.IRenderer {
   constructor() {
     super();
     this.addClass('dk-Chart');
     // JupyterLab says nothing to renderers when the theme changes.
-    this.observer = new MutationObserver(() => void this.draw());
+    this.observer = new MutationObserver(() => void this.draw().catch(() => undefined));
     this.observer.observe(document.body, { attributeFilter: ['data-jp-theme-light', 'data-jp-theme-name'] });
   }
 
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
     this.spec = model.data[MIME_TYPE] as Record<string, unknown>;
-    await this.draw();
+    const picture = model.data['image/svg+xml'];
+    try {
+      await this.draw();
+    } catch (error) {
+      this.showPicture(typeof picture === 'string' ? picture : '', String(error));
+    }
   }
 
   override dispose(): void {
@@ -31,12 +36,13 @@ class Chart extends Widget implements IRenderMime.IRenderer {
     if (this.spec === null) {
       return;
     }
+    const turn = ++this.turn;
     const [{ default: embed }, { expressionInterpreter }, vega] = await Promise.all([
       import('vega-embed'),
       import('vega-interpreter'),
       import('vega')
     ]);
-    if (this.isDisposed) {
+    if (this.isDisposed || turn !== this.turn) {
       return;
     }
     const loader = vega.loader();
@@ -47,6 +53,7 @@ class Chart extends Widget implements IRenderMime.IRenderer {
         ? Promise.resolve({ href: uri })
         : Promise.reject(new Error('Charts link nowhere.'));
     const host = document.createElement('div');
+    const dark = document.body.dataset.jpThemeLight === 'false';
     const style = getComputedStyle(document.body);
     const options = {
       mode: 'vega-lite' as const,
@@ -55,19 +62,36 @@ class Chart extends Widget implements IRenderMime.IRenderer {
       ast: true,
       expr: expressionInterpreter,
       loader,
+      tooltip: { theme: dark ? 'dark' : 'light' },
       config: themeConfig(name => style.getPropertyValue(name).trim())
     };
-    this.result?.finalize();
     this.node.replaceChildren(host);
-    this.result = await embed(host, harmless(this.spec) as Parameters<typeof embed>[1], options);
-    if (this.isDisposed) {
-      this.result.finalize();
+    const result = await embed(host, prepare(this.spec, dark) as Parameters<typeof embed>[1], options);
+    if (this.isDisposed || turn !== this.turn) {
+      result.finalize(); // the theme changed, or the output went away, while it was drawn
+      return;
+    }
+    this.result?.finalize();
+    this.result = result;
+  }
+
+  /** The chart as it was when it was made, in place of one that cannot be drawn. */
+  private showPicture(svg: string, reason: string): void {
+    const said = document.createElement('p');
+    said.textContent = `This chart cannot be drawn here. ${reason}`;
+    this.node.replaceChildren(said);
+    if (svg) {
+      const image = document.createElement('img');
+      image.alt = String(this.spec?.description ?? 'The chart as a picture');
+      image.src = `data:image/svg+xml,${encodeURIComponent(svg)}`;
+      this.node.append(image);
     }
   }
 
   private readonly observer: MutationObserver;
   private result: Result | null = null;
   private spec: Record<string, unknown> | null = null;
+  private turn = 0;
 }
 
 const extension: IRenderMime.IExtension = {
