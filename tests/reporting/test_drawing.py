@@ -1,7 +1,6 @@
 """Charts are pictures where they are shown, whatever is made of them."""
 
 import altair as alt
-
 import nbformat
 from nbconvert import HTMLExporter
 
