@@ -58,7 +58,8 @@ def node(page, text):
     return graph(page).locator("#canvas .node").filter(has_text=text).first
 
 
-def test_models_of_every_format_open_as_graphs(page):
+def test_models_of_every_format_open_as_graphs(page, graphs):
+    before = contents(graphs)
     errors = []
     page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
@@ -69,11 +70,19 @@ def test_models_of_every_format_open_as_graphs(page):
     pick(page, "cnn_h5.h5", "Open With", "Graph (deploykit)")
     node(page, "DepthwiseConv2D").wait_for()
     pick(page, "cnn_saved_model", "Open With", "Graph (deploykit)")
+    page.locator(".dk-Graph-place:visible").get_by_text(f"{FOLDER}/cnn_saved_model", exact=True).wait_for()
     graph(page).locator("#canvas .node").first.wait_for()
     titles = page.locator("#jp-main-dock-panel .lm-TabBar-tabLabel").all_text_contents()
-    assert {"cnn_onnx.onnx", "cnn_tflite.tflite", "cnn_keras.keras", "cnn_h5.h5", "cnn_saved_model"} <= set(titles)
+    assert {"cnn_onnx.onnx", "cnn_tflite.tflite", "cnn_keras.keras", "cnn_h5.h5", "saved_model.pb"} <= set(titles)
     assert errors == []
     assert graph(page).locator(".message-text").is_hidden()  # no consent, no "please update"
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save-all')")
+    assert contents(graphs) == before  # looking changes nothing and copies nothing
+
+
+def contents(folder):
+    """Files of a folder and their bytes."""
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
 def test_a_folder_that_is_no_saved_model_says_so(page, graphs):
@@ -122,11 +131,11 @@ def test_graphs_follow_the_theme(page):
     # Asked from outside: Netron takes the frame's eval away.
     background = """() => {
         const frame = [...document.querySelectorAll('.dk-Graph iframe')].find(f => f.offsetParent);
-        return getComputedStyle(frame.contentDocument.body).backgroundColor;
+        return frame ? getComputedStyle(frame.contentDocument.body).backgroundColor : "hidden";
     }"""
     light = page.evaluate(background)
-    set_theme(page, "JupyterLab Dark")
-    poll(page, lambda: page.evaluate(background) != light, "the graph is dark")
+    set_theme(page, "JupyterLab Dark")  # hides the page for a moment
+    poll(page, lambda: page.evaluate(background) not in {light, "hidden"}, "the graph is dark")
     set_theme(page, "JupyterLab Light")
     poll(page, lambda: page.evaluate(background) == light, "the graph is light again")
 

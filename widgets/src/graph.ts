@@ -2,20 +2,42 @@
 
 import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { Dialog, IThemeManager, showDialog, ToolbarButton, WidgetTracker } from '@jupyterlab/apputils';
-import { ABCWidgetFactory, Base64ModelFactory, type DocumentRegistry, DocumentWidget } from '@jupyterlab/docregistry';
+import {
+  ABCWidgetFactory,
+  Base64ModelFactory,
+  DocumentModel,
+  type DocumentRegistry,
+  DocumentWidget
+} from '@jupyterlab/docregistry';
 import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
 import type { Contents } from '@jupyterlab/services';
+import { ReactiveToolbar } from '@jupyterlab/ui-components';
 import { Signal } from '@lumino/signaling';
+import { Widget } from '@lumino/widgets';
 import { MODEL_TYPES } from './filetypes';
 import { GraphPanel } from './graphpanel';
 import { graphIcon, workbenchIcon } from './icons';
-import { graphFile, matchOpen, modelOf, nameOf, titleOf } from './paths';
+import { graphFile, matchOpen, modelOf, nameOf } from './paths';
 import { type ILayerSelection, ILayers, OPTIMIZE, SELECTED_EVENT, SHOW_EVENT, SHOW_LAYER } from './tokens';
 
 /** Name of the factory, as "Open With" shows it. */
 export const FACTORY = 'Graph (deploykit)';
 
 type GraphDocument = DocumentWidget<GraphPanel>;
+
+/**
+ * What JupyterLab takes for saved elsewhere: or it would copy each model into a checkpoint when it is opened, and write
+ * the content that was never read over the model's when all documents are saved.
+ */
+class UnreadModel extends DocumentModel {
+  override get collaborative(): boolean {
+    return true;
+  }
+
+  override get readOnly(): boolean {
+    return true;
+  }
+}
 
 /** Files whose content is not fetched: the frame reads it, once and not as base64. */
 class UnreadFactory extends Base64ModelFactory {
@@ -25,6 +47,10 @@ class UnreadFactory extends Base64ModelFactory {
 
   override get fileFormat(): Contents.FileFormat {
     return null;
+  }
+
+  override createNew(options: Parameters<Base64ModelFactory['createNew']>[0] = {}): DocumentRegistry.ICodeModel {
+    return new UnreadModel(options);
   }
 }
 
@@ -40,23 +66,22 @@ class GraphFactory extends ABCWidgetFactory<GraphDocument> {
   protected createNewWidget(context: DocumentRegistry.Context): GraphDocument {
     const path = this.app.serviceManager.contents.localPath(context.path);
     const widget = new DocumentWidget({ context, content: new GraphPanel(context, path, this.dark) });
+    context.save = () => Promise.resolve(); // "Save All" asks every document
     const optimize = new ToolbarButton({
       label: 'Optimize with deploykit',
       icon: workbenchIcon,
+      className: 'dk-Graph-optimize',
       tooltip: 'Make a notebook beside the model that shows the Workbench on it',
       onClick: () => void this.app.commands.execute(OPTIMIZE, { path: modelOf(context.path) })
     });
+    widget.title.icon = graphIcon;
+    // All SavedModels have the same file name, which is the title. The title must stay: setting it renames the file.
+    const place = new Widget();
+    place.addClass('dk-Graph-place');
+    place.node.textContent = modelOf(path);
+    widget.toolbar.addItem('place', place);
+    widget.toolbar.addItem('spacer', ReactiveToolbar.createSpacerItem());
     widget.toolbar.addItem('optimize', optimize);
-    const name = (): void => {
-      widget.title.label = titleOf(context.localPath);
-      widget.title.icon = graphIcon;
-    };
-    name();
-    widget.title.changed.connect(() => {
-      if (widget.title.label !== titleOf(context.localPath)) {
-        name(); // JupyterLab names all SavedModels by the same file
-      }
-    });
     return widget;
   }
 }

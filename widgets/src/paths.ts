@@ -22,11 +22,6 @@ export function modelOf(path: string): string {
   return nameOf(path) === SAVED_MODEL && folderOf(path) ? folderOf(path) : path;
 }
 
-/** What a tab is called: the folder of a SavedModel, whose file is always called the same. */
-export function titleOf(path: string): string {
-  return nameOf(modelOf(path));
-}
-
 /** A notebook's name beside the model: never one that is taken. */
 export function notebookName(model: string, taken: Iterable<string>): string {
   const names = new Set(taken);

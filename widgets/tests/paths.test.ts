@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { folderOf, graphFile, matchOpen, modelOf, nameOf, notebookName, storeFor, titleOf } from '../src/paths';
+import { folderOf, graphFile, matchOpen, modelOf, nameOf, notebookName, storeFor } from '../src/paths';
 
 describe('paths', () => {
   it('are split at the last slash', () => {
@@ -11,9 +11,8 @@ describe('paths', () => {
     expect(graphFile('models/net')).toBe('models/net/saved_model.pb');
     expect(graphFile('')).toBe('saved_model.pb');
     expect(modelOf('models/net/saved_model.pb')).toBe('models/net');
-    expect(titleOf('models/net/saved_model.pb')).toBe('net');
-    expect(titleOf('saved_model.pb')).toBe('saved_model.pb');
-    expect(titleOf('models/frozen.pb')).toBe('frozen.pb');
+    expect(modelOf('saved_model.pb')).toBe('saved_model.pb');
+    expect(modelOf('models/frozen.pb')).toBe('models/frozen.pb');
   });
 });
 
