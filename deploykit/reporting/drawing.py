@@ -14,6 +14,7 @@ from deploykit.reporting.tradeoff import DARK, LIGHT
 #: Type of the chart in outputs. Not Vega-Lite's own: JupyterLab would take that, and load what it lacks.
 MIME_TYPE = "application/vnd.deploykit.vegalite.v6+json"
 
+
 class _Shown:
     """Mixed into an Altair chart: shown as a picture, and by our extension as a chart."""
 
