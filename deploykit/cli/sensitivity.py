@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 import deploykit as dk
 from deploykit.cli._choices import names
 from deploykit.cli._inputs import add_data, add_model, data, model, setting
 from deploykit.cli._show import note, show
-from deploykit.core.events import Progress
-from deploykit.reporting.progress import Lines, TerminalBar
+from deploykit.cli._watch import Watch, add_limits, add_store
 
 HELP = "Measure which layers and types of operators a technique harms, one at a time and all but one."
 
@@ -18,9 +16,7 @@ HELP = "Measure which layers and types of operators a technique harms, one at a 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model(parser)
-    parser.add_argument(
-        "--store", metavar="FOLDER", default="runs", help="folder that keeps everything (default: runs)"
-    )
+    add_store(parser)
     parser.add_argument(
         "--technique",
         choices=names("transforms", "technique"),
@@ -57,22 +53,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="what must not be lost (default: auto: told by the labels)",
     )
     parser.add_argument("--engine", metavar="NAME[://ADDRESS]", default="local", help="where tasks run")
-    parser.add_argument("--timeout", metavar="S", type=float, default=600.0, help="seconds for one task (default: 600)")
-    parser.add_argument(
-        "--memory", metavar="GB", type=float, default=0.0, help="gigabytes a child process may use (default: 6.4)"
-    )
+    add_limits(parser)
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb."""
-    bar = TerminalBar(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
-    cancelled = False
-
-    def progress(state: Progress) -> None:
-        nonlocal cancelled
-        cancelled = cancelled or state.phase == "cancelled"
-        bar(state)
-
+    watch = Watch()
     found = dk.sensitivity(
         model(options),
         data(options),
@@ -87,12 +73,10 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         timeout=options.timeout,
         memory=options.memory,
-        progress=progress,
+        progress=watch,
     )
     if options.recipes:
         dk.Space(found.recipes()).save(options.recipes)
         note(options, f"wrote {options.recipes}")
     show(options, found, found.to_json())
-    if cancelled:
-        print(f"deploykit: interrupted; the same command goes on from {options.store}.", file=sys.stderr)
-    return 130 if cancelled else 0
+    return watch.status(options.store)

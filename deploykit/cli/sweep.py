@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 
 import deploykit as dk
 from deploykit.cli._choices import describe, names
 from deploykit.cli._inputs import add_data, add_model, add_space, data, model, space
 from deploykit.cli._show import show
-from deploykit.core.events import Progress
-from deploykit.reporting.progress import Lines, TerminalBar
+from deploykit.cli._watch import Watch, add_limits, add_store
 
 HELP = "Build, evaluate and time every candidate; a second sweep on the same store does only what is new."
 
@@ -18,9 +16,7 @@ HELP = "Build, evaluate and time every candidate; a second sweep on the same sto
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model(parser)
-    parser.add_argument(
-        "--store", metavar="FOLDER", default="runs", help="folder that keeps everything (default: runs)"
-    )
+    add_store(parser)
     add_space(parser)
     add_data(parser)
     parser.add_argument(
@@ -36,10 +32,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="local",
         help=f"where tasks run: {', '.join(names('engines', 'engine'))} (default: local)",
     )
-    parser.add_argument("--timeout", metavar="S", type=float, default=600.0, help="seconds for one task (default: 600)")
-    parser.add_argument(
-        "--memory", metavar="GB", type=float, default=0.0, help="gigabytes a child process may use (default: 6.4)"
-    )
+    add_limits(parser)
     parser.add_argument(
         "--launches",
         metavar="N",
@@ -78,14 +71,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb."""
-    bar = TerminalBar(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
-    cancelled = False
-
-    def progress(state: Progress) -> None:
-        nonlocal cancelled
-        cancelled = cancelled or state.phase == "cancelled"
-        bar(state)
-
+    watch = Watch()
     report = dk.sweep(
         model(options),
         data(options),
@@ -103,9 +89,7 @@ def run(options: argparse.Namespace) -> int:
         search=options.search,
         budget=options.budget,
         sensitivity=options.sensitivity,
-        progress=progress,
+        progress=watch,
     )
     show(options, report, report.to_json())
-    if cancelled:
-        print(f"deploykit: interrupted; the same command goes on from {options.store}.", file=sys.stderr)
-    return 130 if cancelled else 0
+    return watch.status(options.store)

@@ -1,0 +1,43 @@
+"""What the verbs that run for long share: where results are kept, the tasks' limits, progress, and Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from deploykit.core.events import Progress
+from deploykit.reporting.progress import Lines, TerminalBar
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Declare the folder that keeps everything."""
+    parser.add_argument(
+        "--store", metavar="FOLDER", default="runs", help="folder that keeps everything (default: runs)"
+    )
+
+
+def add_limits(parser: argparse.ArgumentParser) -> None:
+    """Declare the limits of a task."""
+    parser.add_argument("--timeout", metavar="S", type=float, default=600.0, help="seconds for one task (default: 600)")
+    parser.add_argument(
+        "--memory", metavar="GB", type=float, default=0.0, help="gigabytes a child process may use (default: 6.4)"
+    )
+
+
+class Watch:
+    """Shows progress on stderr, and remembers whether the work was interrupted."""
+
+    def __init__(self) -> None:
+        self._show = TerminalBar(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
+        self._cancelled = False
+
+    def __call__(self, state: Progress) -> None:
+        """Take a change."""
+        self._cancelled = self._cancelled or state.phase == "cancelled"
+        self._show(state)
+
+    def status(self, store: str) -> int:
+        """The exit status; says how to go on after an interruption."""
+        if self._cancelled:
+            print(f"deploykit: interrupted; the same command goes on from {store}.", file=sys.stderr)
+        return 130 if self._cancelled else 0
