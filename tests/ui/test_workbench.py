@@ -74,10 +74,20 @@ def _click_a_point_that_is_not_shown(page):
     """Click the mark on top of a candidate that the panels do not show; returns its key."""
     shown = kernel_value(page, "bench.choice.key")
     keys = kernel_value(page, "[p['key'] for p in bench.tradeoff_panel.chart._rows['points']]")
-    place = next(i for i, key in enumerate(keys) if key != shown)
     marks = page.locator(".dk-chart svg .mark-symbol").last.locator("path")
     poll(page, lambda: marks.count() == len(keys), "the marks that take clicks are drawn")
-    box = marks.nth(place).bounding_box()
+    marks.first.scroll_into_view_if_needed()  # the mouse clicks where it is told, seen or not
+    boxes = []
+
+    def settled():
+        """Whether the chart has stopped moving."""
+        before = list(boxes)
+        boxes[:] = [marks.nth(i).bounding_box() for i in range(len(keys))]
+        return boxes == before
+
+    poll(page, settled, "the chart stands still")
+    own = boxes[keys.index(shown)]  # marks may lie on each other: the farthest one is clear of the one that is shown
+    box = max(boxes, key=lambda b: abs(b["x"] - own["x"]) + abs(b["y"] - own["y"]))
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     poll(page, lambda: kernel_value(page, "bench.choice.key") != shown, "a click picks a candidate")
     return kernel_value(page, "bench.choice.key")
