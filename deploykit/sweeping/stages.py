@@ -10,7 +10,7 @@ from typing import Any
 from deploykit.core.adapter import Group
 from deploykit.core.candidate import Candidate
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import Cancelled, CandidateError, DeploykitError
+from deploykit.core.errors import CandidateError, DeploykitError
 from deploykit.core.model import Model
 from deploykit.core.space import Space
 from deploykit.core.store import Store
@@ -20,7 +20,7 @@ from deploykit.metrics._choose import MetricLike
 from deploykit.metrics._contract import Metric
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.background import wait_turn
-from deploykit.sweeping.building import Limits, Workshop
+from deploykit.sweeping.building import NOBODYS_FAULT, Limits, Workshop
 from deploykit.sweeping.layerwise import Part, Pass
 from deploykit.sweeping.pipeline import Pipeline, Racing
 from deploykit.sweeping.plan import LeftOut, Plan, Planned, make
@@ -222,7 +222,7 @@ class Stages:
                 state = Part(self._state, pass_name(context.name, question, settings.seed))
                 one = Pass(question, self._workshop, self._running, state, settings.metric, settings.seed)
                 recipes = one.run(context.pause).recipes(_SUGGESTED)
-            except Cancelled:
+            except NOBODYS_FAULT:
                 raise
             except DeploykitError as error:
                 left = LeftOut(f"sensitivity of {question.technique}", error.message)
