@@ -1,10 +1,11 @@
-"""What the verbs that run for long share: where results are kept, the tasks' limits, progress, and Ctrl-C."""
+"""What the verbs that run for long share: the store, the metric, the tasks' limits, progress, and Ctrl-C."""
 
 from __future__ import annotations
 
 import argparse
 import sys
 
+from deploykit.cli._choices import names
 from deploykit.core.events import Progress
 from deploykit.reporting.progress import Lines, TerminalBar
 
@@ -13,6 +14,17 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     """Declare the folder that keeps everything."""
     parser.add_argument(
         "--store", metavar="FOLDER", default="runs", help="folder that keeps everything (default: runs)"
+    )
+
+
+def add_metric(parser: argparse.ArgumentParser) -> None:
+    """Declare the metric that decides."""
+    parser.add_argument(
+        "--metric",
+        choices=("auto", *names("metrics", "metric")),
+        metavar="NAME",
+        default="auto",
+        help="what a candidate must not lose (default: auto: told by the labels)",
     )
 
 

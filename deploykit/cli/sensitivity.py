@@ -8,7 +8,7 @@ import deploykit as dk
 from deploykit.cli._choices import names
 from deploykit.cli._inputs import add_data, add_model, data, model, setting
 from deploykit.cli._show import note, show
-from deploykit.cli._watch import Watch, add_limits, add_store
+from deploykit.cli._watch import Watch, add_limits, add_metric, add_store
 
 HELP = "Measure which layers and types of operators a technique harms, one at a time and all but one."
 
@@ -45,13 +45,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--recipes", metavar="FILE", help="write what it suggests as a space (.json or .yaml), for sweep --space"
     )
     add_data(parser)
-    parser.add_argument(
-        "--metric",
-        choices=("auto", *names("metrics", "metric")),
-        metavar="NAME",
-        default="auto",
-        help="what must not be lost (default: auto: told by the labels)",
-    )
+    add_metric(parser)
     parser.add_argument("--engine", metavar="NAME[://ADDRESS]", default="local", help="where tasks run")
     add_limits(parser)
 

@@ -8,7 +8,7 @@ import deploykit as dk
 from deploykit.cli._choices import describe, names
 from deploykit.cli._inputs import add_data, add_model, add_space, data, model, space
 from deploykit.cli._show import show
-from deploykit.cli._watch import Watch, add_limits, add_store
+from deploykit.cli._watch import Watch, add_limits, add_metric, add_store
 
 HELP = "Build, evaluate and time every candidate; a second sweep on the same store does only what is new."
 
@@ -19,13 +19,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     add_space(parser)
     add_data(parser)
-    parser.add_argument(
-        "--metric",
-        choices=("auto", *names("metrics", "metric")),
-        metavar="NAME",
-        default="auto",
-        help="what a candidate must not lose (default: auto: told by the labels)",
-    )
+    add_metric(parser)
     parser.add_argument(
         "--engine",
         metavar="NAME[://ADDRESS]",

@@ -65,6 +65,16 @@ class Custom(Metric):
         return found
 
 
+def check_name(metric: MetricLike) -> None:
+    """Refuse an unknown name before any work; `choose` says later whether the metric suits the data.
+
+    Raises:
+        SettingError: An unknown name (lists the known ones).
+    """
+    if isinstance(metric, str) and metric != "auto":
+        METRICS.get(metric)
+
+
 def choose(metric: MetricLike, outputs: NDArray[Any], labels: NDArray[Any] | None) -> Metric:
     """The metric for the original's outputs and the data's labels.
 

@@ -12,8 +12,7 @@ from deploykit.core.model import Model
 from deploykit.core.space import Space
 from deploykit.core.store import Store
 from deploykit.engines._contract import Running
-from deploykit.metrics._choose import MetricLike
-from deploykit.metrics._contract import METRICS
+from deploykit.metrics._choose import MetricLike, check_name
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
 from deploykit.sweeping.background import Background
@@ -126,8 +125,7 @@ def start_sweep(
         raise SettingError(
             f"launches must be at least 2, or 0 for no latency, got {launches}.", remedy="10 gives honest intervals."
         )
-    if isinstance(metric, str) and metric != "auto":
-        METRICS.get(metric)
+    check_name(metric)
     spent = check_search(search, budget)
     space = Space.of(space)
     checked = Dataset.of(data).check(model)

@@ -14,8 +14,7 @@ from deploykit.core.model import Model
 from deploykit.core.parameter import Value
 from deploykit.core.store import Store
 from deploykit.engines._contract import Running
-from deploykit.metrics._choose import MetricLike
-from deploykit.metrics._contract import METRICS
+from deploykit.metrics._choose import MetricLike, check_name
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.sensitivity import Sensitivity
 from deploykit.runtimes._contract import RUNTIMES
@@ -127,8 +126,7 @@ def start_sensitivity(
         raise SettingError(
             f"by must name at least one of {', '.join(KINDS)}, and limit be at least 1, got {kinds} and {limit}."
         )
-    if isinstance(metric, str) and metric != "auto":
-        METRICS.get(metric)
+    check_name(metric)
     checked = Dataset.of(data).check(model)
     given = dict(parameters or {})
     names = [runtime] if runtime else [r.name for r in RUNTIMES.all() if r.default and not r.missing()]
