@@ -133,12 +133,12 @@ class Shelf:
 
         FOLDER/trees/<digest>/     files as they were sent
         FOLDER/incoming/<id>/      trees that are being sent
-        FOLDER/work/<id>/          what tasks write
+        FOLDER/written/<id>/       what tasks write
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("trees", "incoming", "work"):
+        for name in ("trees", "incoming", "written"):
             (folder / name).mkdir(parents=True, exist_ok=True)
 
     def path(self, digest: str) -> Path:
@@ -197,7 +197,7 @@ class Shelf:
         if (descriptor := self._lock(shared=False)) is None:
             return
         try:
-            for name in ("incoming", "work"):
+            for name in ("incoming", "written"):
                 for leftover in (self.folder / name).iterdir():
                     shutil.rmtree(leftover, ignore_errors=True)
             self._trim_trees(limit_bytes)

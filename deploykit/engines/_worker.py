@@ -94,7 +94,7 @@ async def finish(name: str, tree: dict[str, Any]) -> None:
 
 async def fetch(unit: str, path: str, offset: int, length: int) -> bytes:
     """A piece of a file a unit has written."""
-    return await asyncio.to_thread(read_chunk, _work(unit) / path, offset, length)
+    return await asyncio.to_thread(read_chunk, _written(unit) / path, offset, length)
 
 
 async def release(unit: str, keep: list[tuple[str, dict[str, Any]]]) -> None:
@@ -105,8 +105,8 @@ async def release(unit: str, keep: list[tuple[str, dict[str, Any]]]) -> None:
 def _release(unit: str, keep: list[tuple[str, dict[str, Any]]]) -> None:
     for path, tree in keep:
         if not shelf().has(tree["digest"]):
-            shelf().adopt(_work(unit) / path, Tree.from_json(tree))
-    shutil.rmtree(_work(unit), ignore_errors=True)
+            shelf().adopt(_written(unit) / path, Tree.from_json(tree))
+    shutil.rmtree(_written(unit), ignore_errors=True)
     _kept.discard(unit)
 
 
@@ -116,8 +116,8 @@ def _forget(wanted: set[Any]) -> None:
         _release(unit, [])
 
 
-def _work(unit: str) -> Path:
-    return shelf().folder / "work" / unit
+def _written(unit: str) -> Path:
+    return shelf().folder / "written" / unit
 
 
 # -- tasks ----------------------------------------------------------------------------------------------------------
@@ -158,7 +158,7 @@ def run(plain: dict[str, Any]) -> dict[str, Any]:
     folders: dict[str, str] = {}
     for number, (path, is_folder) in enumerate(unit.writes.items()):
         folders[path] = f"w{number}"
-        folder = _work(unit.name) / folders[path]
+        folder = _written(unit.name) / folders[path]
         folder.mkdir(parents=True, exist_ok=True)
         places[path] = str(folder if is_folder else folder / Path(path).name)
     _kept.add(unit.name)
@@ -167,7 +167,7 @@ def run(plain: dict[str, Any]) -> dict[str, Any]:
     span = [began, time.monotonic()]
     back = {new: old for old, new in places.items()}
     written = {path: (name, describe(root, files_of(root)).to_json()) for path, name in folders.items()
-               for root in [_work(unit.name) / name]}  # fmt: skip
+               for root in [_written(unit.name) / name]}  # fmt: skip
     return {**_translated_back(answer, back), "written": written, "span": span}
 
 

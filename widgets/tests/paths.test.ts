@@ -33,10 +33,10 @@ describe('an open graph', () => {
   const open = ['a/net.onnx', 'b/net.onnx', 'c/flowers/saved_model.pb'];
 
   it('is found by the path a kernel knows', () => {
-    expect(matchOpen('/home/me/work/b/net.onnx', open)).toBe('b/net.onnx');
+    expect(matchOpen('/home/me/models/b/net.onnx', open)).toBe('b/net.onnx');
     expect(matchOpen('./a/net.onnx', open)).toBe('a/net.onnx');
-    expect(matchOpen('C:\\work\\b\\net.onnx', open)).toBe('b/net.onnx');
-    expect(matchOpen('/work/c/flowers', open)).toBe('c/flowers/saved_model.pb');
+    expect(matchOpen('C:\\models\\b\\net.onnx', open)).toBe('b/net.onnx');
+    expect(matchOpen('/srv/c/flowers', open)).toBe('c/flowers/saved_model.pb');
   });
 
   it('is not found by the name of another', () => {
