@@ -327,10 +327,15 @@ class Dataset:
         (folder / "dataset.json").write_bytes(dump(facts))
 
     @classmethod
-    def open(cls, folder: Path) -> Self:
-        """Map a saved dataset into memory."""
+    def open(cls, folder: str | Path) -> Self:
+        """Map a saved dataset into memory.
+
+        Args:
+            folder: Written by `save`.
+        """
         import numpy as np
 
+        folder = Path(folder)
         facts = parse((folder / "dataset.json").read_bytes())
         splits = {}
         for name in SPLITS:

@@ -16,6 +16,27 @@ from deploykit_widgets.state import DataSource, Goal, State
 _WIDTH = 100
 
 
+class Values:
+    """How the script names its paths and settings: as literals."""
+
+    def of(self, name: str, value: str | float) -> str:
+        """The expression for a value that ``name`` describes."""
+        del name
+        return string(value) if isinstance(value, str) else f"{value:g}"
+
+
+class Parameters(Values):
+    """As parameters of a notebook, which are gathered in ``found`` in the order of their use."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, str | float] = {}
+
+    def of(self, name: str, value: str | float) -> str:
+        """The name itself."""
+        self.found[name] = value
+        return name
+
+
 def script(state: State, variable: str = "") -> str:
     """The whole script.
 
@@ -23,19 +44,23 @@ def script(state: State, variable: str = "") -> str:
         state: What is shown.
         variable: Name of the Dataset in the notebook, used when nothing better is known.
     """
-    lines = ["import deploykit as dk", ""]
-    lines += [_model(state.model), *_data(state, variable)]
+    return "\n".join("\n".join(part) + "\n" for part in parts(state, variable, Values()) if part)
+
+
+def parts(state: State, variable: str, values: Values) -> list[list[str]]:
+    """The script in its parts: imports; model, data, space and sweep; choice; export and server."""
+    named = not isinstance(values, Parameters)
+    inputs = [_model(state.model, values), *_data(state, variable, values)]
     space = _space(state.space_choice)
-    if any("dataclasses." in line for line in space):
-        lines.insert(0, "import dataclasses\n")
-    lines += [*space, _sweep(state, named=bool(space)), ""]
-    lines.append(_choice(state))
+    imports = ["import dataclasses", ""] if any("dataclasses." in line for line in space) else []
+    work = [*inputs, *space, _sweep(state, values, spaced=bool(space), all_named=not named)]
+    leave: list[str] = []
     if state.artifact is not None and state.chosen is not None and state.exported == state.chosen.key:
-        lines.append(_export(state))
+        leave = [_export(state)]
         if state.server is not None:
-            lines += [f"with {call('dk.serve', ['artifact', 'port=0'])} as server:",
+            leave += [f"with {call('dk.serve', ['artifact', 'port=0'])} as server:",
                       "    print(server.predict(data.sample(1)))"]  # fmt: skip
-    return "\n".join(lines) + "\n"
+    return [[*imports, "import deploykit as dk"], work, [_choice(state, values, all_named=not named), *leave]]
 
 
 def call(function: str, arguments: Sequence[str], prefix: str = "", indent: str = "") -> str:
@@ -56,13 +81,18 @@ def several(items: Sequence[str], indent: str) -> str:
     return f"[\n{inner}{indent}]"
 
 
-def path_code(path: str | Path) -> str:
-    """A path as a literal: relative to the working folder when it is inside it, with forward slashes."""
+def shown_path(path: str | Path) -> str:
+    """A path relative to the working folder when it is inside it, with forward slashes."""
     found = Path(path).expanduser()
     here = Path.cwd()
     if found.is_absolute() and found.is_relative_to(here):
         found = found.relative_to(here)
-    return string(found.as_posix())
+    return found.as_posix()
+
+
+def path_code(path: str | Path) -> str:
+    """A path as a literal; see `shown_path`."""
+    return string(shown_path(path))
 
 
 def string(value: str) -> str:
@@ -82,28 +112,29 @@ def literal(value: Any) -> str:
     return repr(value)
 
 
-def _model(model: Model | None) -> str:
+def _model(model: Model | None, values: Values) -> str:
     if model is None:
-        return 'model = dk.load("model.keras")'
-    arguments = [path_code(model.path)]
+        return f"model = dk.load({values.of('model_path', 'model.keras')})"
+    arguments = [values.of("model_path", shown_path(model.path))]
     arguments += [f"imports={literal(list(model.imports))}"] if model.imports else []
     arguments += ["trusted=True"] if model.trusted else []
     return call("dk.load", arguments, "model = ")
 
 
-def _data(state: State, variable: str) -> list[str]:
+def _data(state: State, variable: str, values: Values) -> list[str]:
     if state.data_source is not None:
-        return [call(f"dk.Dataset.{state.data_source.reader}", data_arguments(state.data_source), "data = ")]
+        arguments = data_arguments(state.data_source, values)
+        return [call(f"dk.Dataset.{state.data_source.reader}", arguments, "data = ")]
     if state.report is not None:
-        return [f"data = dk.Report.open({path_code(state.store)}).data  # as the sweep saved it"]
+        return [f"data = dk.Report.open({values.of('store', shown_path(state.store))}).data  # as the sweep saved it"]
     if variable:
         return ["# data: the Dataset of this notebook" if variable == "data" else f"data = {variable}"]
     return ["# data: the Dataset that was given to the Workbench"]
 
 
-def data_arguments(source: DataSource) -> list[str]:
+def data_arguments(source: DataSource, values: Values) -> list[str]:
     """Arguments of the constructor of Dataset."""
-    arguments = [path_code(source.path)]
+    arguments = [values.of("data_path", shown_path(source.path))]
     steps = [f"scale={source.scale!r}"] if source.scale != 1.0 else []
     steps += [f"reshape={source.reshape!r}"] if source.reshape is not None else []
     if steps:
@@ -167,25 +198,26 @@ def _target(target: Any) -> str:
     return f"dk.Target({', '.join(arguments)})"
 
 
-def _sweep(state: State, *, named: bool) -> str:
+def _sweep(state: State, values: Values, *, spaced: bool, all_named: bool) -> str:
     choice = state.space_choice
     arguments = ["model", "data"]
-    if named:
+    if spaced:
         arguments.append("space")
     elif choice is not None and choice.preset != "quick":
         arguments.append(string(choice.preset))
-    arguments.append(f"store={path_code(state.store)}")
-    arguments += [f"launches={state.launches}"] if state.launches != 10 else []
+    arguments.append(f"store={values.of('store', shown_path(state.store))}")
+    if all_named or state.launches != 10:
+        arguments.append(f"launches={values.of('launches', state.launches)}")
     return call("dk.sweep", arguments, "report = ")
 
 
-def _choice(state: State) -> str:
+def _choice(state: State, values: Values, *, all_named: bool) -> str:
     goal = state.goal
     changed = []
-    if goal.max_drop != Goal().max_drop:
-        changed.append(f"max_drop={goal.max_drop:g}")
-    if goal.minimize != Goal().minimize:
-        changed.append(f"minimize={string(goal.minimize)}")
+    if all_named or goal.max_drop != Goal().max_drop:
+        changed.append(f"max_drop={values.of('max_drop', goal.max_drop)}")
+    if all_named or goal.minimize != Goal().minimize:
+        changed.append(f"minimize={values.of('minimize', goal.minimize)}")
     if state.picked:
         return call("report.choice_for", [string(state.picked), *changed], "choice = ")
     return call("report.best", changed, "choice = ")

@@ -2,6 +2,7 @@
 
 import { graph } from './graph';
 import { start } from './start';
+import { workbench } from './workbench';
 
 export * from './tokens';
-export default [graph, start];
+export default [graph, start, workbench];

@@ -1,0 +1,68 @@
+"""What all panels need to know: title, colors, what went wrong and what waits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.registry import registry
+from deploykit.reporting import tradeoff
+from deploykit_widgets.progress_section import counts
+from deploykit_widgets.script import shown_path
+from deploykit_widgets.state import State
+from deploykit_widgets.surface import Command
+
+
+class AppSection:
+    """The frame around the panels.
+
+    Args:
+        state: What is shown.
+        tab: View to begin with: ``"model"``, ``"data"``, ``"explore"`` or ``"export"``.
+    """
+
+    name = "app"
+    fields = ("model", "data", "report", "plan", "server", "artifact", "problems", "busy")
+
+    def __init__(self, state: State, tab: str) -> None:
+        self._state = state
+        self._tab = tab
+
+    def value(self) -> Any:
+        """See ``IApp`` in protocol.ts."""
+        state = self._state
+        return {
+            "title": name_of_model(state) or "deploykit",
+            "tab": self._tab,
+            "palette": {"light": tradeoff.LIGHT, "dark": tradeoff.DARK},
+            "runtimes": [
+                {"name": r.name, "label": r.label, "color": min(place, len(tradeoff.LIGHT) - 1)}
+                for place, r in enumerate(registry("deploykit.runtimes", "runtime").all())
+            ],
+            "problems": {panel: words for panel, words in state.problems.items() if words},
+            "busy": sorted(state.busy),
+            "hints": self._hints(),
+            "store": shown_path(state.store),
+        }
+
+    def commands(self) -> Mapping[str, Command]:
+        """None."""
+        return {}
+
+    def _hints(self) -> dict[str, Any]:
+        state = self._state
+        measured, failed, total = counts(state)
+        examples = f"{len(state.data.splits['evaluation']):,} to evaluate" if state.data else ""
+        leave = "serving" if state.server else "exported" if state.artifact else ""
+        return {
+            "model": {"words": name_of_model(state), "done": state.model is not None},
+            "data": {"words": examples.replace(",", "\u2009"), "done": state.data is not None},
+            "explore": {"words": f"{measured + failed} of {total}" if total else "", "done": False},
+            "export": {"words": leave, "done": bool(leave)},
+        }
+
+
+def name_of_model(state: State) -> str:
+    """File name of the model; "" when there is none."""
+    return Path(state.model.origin or state.model.path).name if state.model else ""

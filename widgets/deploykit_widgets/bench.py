@@ -1,0 +1,191 @@
+"""The Workbench: state a goal, watch honest points arrive, take the winner away as a file, a server or code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.errors import Cancelled, SettingError
+from deploykit.core.model import Model
+from deploykit.core.space import Space
+from deploykit.reporting import html as report_html
+from deploykit.reporting.choice import Choice
+from deploykit.reporting.progress import automatic
+from deploykit.reporting.report import Report
+from deploykit_widgets import markup
+from deploykit_widgets.app_section import AppSection
+from deploykit_widgets.code_section import CodeSection
+from deploykit_widgets.commands import Commands
+from deploykit_widgets.data_source import source_of
+from deploykit_widgets.desk import Desk
+from deploykit_widgets.progress_section import ProgressSection, counts
+from deploykit_widgets.space_choice import PRESETS
+from deploykit_widgets.state import State
+from deploykit_widgets.surface import Hub, Section, Surface
+
+#: Panels that can be shown alone.
+PANELS = ("model", "data", "space", "sweep", "tradeoff", "candidate", "export")
+
+
+class Workbench:
+    """The notebook user interface: load, choose a space, sweep, choose a candidate, export and serve it.
+
+    Show it by ending a cell with it. All work is done in the background; the kernel stays free. Without a browser
+    (papermill, nbclient) call `run`, which waits for the sweep.
+
+    Args:
+        model: From ``dk.load``, or what ``dk.load`` takes; None: a path field is shown.
+        data: A Dataset, a pair (x, y), or the path of an ``.npz`` file; None: a path field is shown.
+        store: Folder that keeps everything; a second sweep on it does only what is new. None: ``"runs"``.
+        space: Name of a preset, a space, or the path of a saved one to begin with.
+        launches: How often each session is opened anew and timed.
+
+    Attributes:
+        widget: The whole as an ipywidget, to put into a layout of your own.
+
+    Raises:
+        SettingError: An unknown preset, or too few launches.
+    """
+
+    def __init__(
+        self,
+        model: Any = None,
+        data: Any = None,
+        store: str | Path | None = None,
+        space: str | Path | Space = "quick",
+        launches: int = 10,
+    ) -> None:
+        if space not in PRESETS:
+            space = Space.of(space)  # a saved space; raises for anything else, naming the presets
+            if space.name in PRESETS and space == Space.preset(space.name):
+                space = space.name
+        if launches < 2:
+            raise SettingError(f"launches must be at least 2, got {launches}.", remedy="10 gives honest intervals.")
+        self._state = State(Path(store if store is not None else "runs"), launches)
+        self._desk = Desk(lambda error: self._state.problem("sweep", error))
+        self._commands = commands = Commands(self._state, self._desk)
+        tab = "model" if model is None else "data" if data is None else "explore"
+        self._code = CodeSection(self._state, _variable(None if isinstance(data, str | os.PathLike) else data))
+        sections: list[Section] = [AppSection(self._state, tab), ProgressSection(commands), self._code]
+        self._hub = Hub(self._state, self._desk, sections)
+        self.widget = Surface()
+        self._hub.add(self.widget)
+        self._desk.post(lambda: self._begin(model, data))
+
+    def _begin(self, model: Any, data: Any) -> None:
+        if isinstance(model, Model):
+            self._state.change(model=model)
+        elif model is not None:
+            self._commands.load_model(model)
+        if isinstance(data, str | os.PathLike):
+            self._commands.load_data(source_of(os.fspath(data)))
+        elif data is not None:
+            self._commands.use(data=data)
+
+    def panel(self, name: str) -> Surface:
+        """One panel alone, for a cell of its own; it shows the same state as the Workbench.
+
+        Args:
+            name: ``"model"``, ``"data"``, ``"space"``, ``"sweep"``, ``"tradeoff"``, ``"candidate"`` or ``"export"``.
+
+        Raises:
+            SettingError: There is no such panel.
+        """
+        if name not in PANELS:
+            raise SettingError(f"there is no panel {name!r}.", remedy=f"choose one of {', '.join(PANELS)}.")
+        surface = Surface([name])
+        self._hub.add(surface)
+        return surface
+
+    # -- for code ---------------------------------------------------------------------------------------------------
+
+    @property
+    def report(self) -> Report | None:
+        """The results so far; None before the first."""
+        return self._state.report
+
+    @property
+    def choice(self) -> Choice | None:
+        """The candidate that is shown: the one that was picked, or the best so far."""
+        return self._state.chosen
+
+    @property
+    def code(self) -> str:
+        """The script that does what was clicked."""
+        return self._code.script
+
+    def run(self) -> Report:
+        """Run the sweep and wait for it, as `dk.sweep` does: for notebooks without a browser.
+
+        Interrupting it cancels the sweep and returns the report so far.
+
+        Raises:
+            DeploykitError: Model, data or space cannot be used, or the sweep was ended by an error.
+            Cancelled: It was interrupted before there was a report.
+        """
+        self._desk.settle(3600)
+        problems = self._state.problems
+        for panel in ("model", "data", "space", "plan"):
+            if problems.get(panel):
+                raise SettingError(problems[panel])
+        with automatic(None) as echo:
+            self._commands.ended.clear()
+            self._desk.post(lambda: self._commands.start(echo))
+            try:
+                self._commands.ended.wait()
+            except KeyboardInterrupt:
+                self._desk.post(self._commands.cancel)
+                self._commands.ended.wait()
+        self._desk.settle()
+        if self._commands.error is not None:
+            raise self._commands.error
+        if self._state.report is None:
+            raise Cancelled("the sweep was cancelled before anything was known.", remedy="run it again.")
+        return self._state.report
+
+    def close(self) -> None:
+        """Cancel the sweep, stop the server and end the background thread. The last state stays readable."""
+        self._commands.close()
+        self._desk.close()
+
+    def __enter__(self) -> Workbench:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        measured, failed, total = counts(self._state)
+        name = self._state.model.name if self._state.model else "no model"
+        return f"Workbench({name!r}, {measured} measured and {failed} failed of {total})"
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_(**options) or {})
+        return {**bundle, "text/plain": repr(self), "text/html": self._static()}
+
+    def _static(self) -> str:
+        """What viewers without widgets show: results when there are any, else what would run, and the code."""
+        state = self._state
+        parts = ['<div class="dk-report">']
+        if state.report is not None:
+            parts.append(report_html.notebook(state.report))
+        elif state.model is not None:
+            parts.append(f"<p>{markup.text(state.model)}</p>")
+            if state.plan is not None:
+                parts.append(f"<pre>{markup.text(state.plan)}</pre>")
+        parts += [markup.problem(words) for words in state.problems.values() if words]
+        return "".join([*parts, f"<pre>{markup.text(self.code)}</pre></div>"])
+
+
+def _variable(data: Any) -> str:
+    """Name of an object in the notebook, "" when it has none."""
+    if data is None:
+        return ""
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return ""
+    shell = get_ipython()
+    names = shell.user_ns.items() if shell is not None else ()
+    return next((n for n, v in tuple(names) if v is data and not n.startswith("_")), "")

@@ -1,0 +1,69 @@
+"""Code: the script that does what was clicked, and the notebook that does it under papermill."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.errors import SettingError
+from deploykit_widgets import script
+from deploykit_widgets.saved_notebook import notebook_of
+from deploykit_widgets.state import State
+from deploykit_widgets.surface import Command
+
+
+class CodeSection:
+    """The code drawer.
+
+    Args:
+        state: What the code must reproduce.
+        variable: Name of the Dataset in the user's notebook; "" when it has none.
+    """
+
+    name = "code"
+    fields = ("model", "data", "space_choice", "goal", "picked", "chosen", "artifact", "server", "report", "launches")
+
+    def __init__(self, state: State, variable: str = "") -> None:
+        self._state = state
+        self._variable = variable
+        self._lines: list[str] = []
+        self._changed: list[int] = []
+
+    @property
+    def script(self) -> str:
+        """The whole script."""
+        return script.script(self._state, self._variable)
+
+    def value(self) -> Any:
+        """See ``ICode`` in code.tsx."""
+        text = self.script
+        lines = text.rstrip().split("\n")
+        if lines != self._lines:
+            # At the first time nothing was changed by a click.
+            self._changed = [i for i, line in enumerate(lines) if line not in self._lines] if self._lines else []
+            self._lines = lines
+        line = next((lines[i] for i in reversed(self._changed) if lines[i].strip()), lines[-1])
+        return {"script": text, "line": line, "changed": self._changed, "notebook": self._path()}
+
+    def commands(self) -> Mapping[str, Command]:
+        """Saving."""
+        return {"save_notebook": self._save}
+
+    def _path(self) -> str:
+        model = self._state.model
+        return f"{Path(model.origin or model.path).stem if model else 'model'}-deploykit.ipynb"
+
+    def _save(self, path: str, overwrite: bool = False) -> Any:
+        """Write the notebook; never over a file unless that was said."""
+        if not path.strip():
+            raise SettingError("no path was given for the notebook.", remedy="give a file name, such as best.ipynb.")
+        target = Path(path).expanduser()
+        if target.suffix != ".ipynb":
+            target = target.with_name(f"{target.name}.ipynb")
+        if target.exists() and not overwrite:
+            return {"saved": "", "taken": True}
+        content = notebook_of(self._state, target)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(content, "utf-8")
+        return {"saved": script.shown_path(target), "taken": False}

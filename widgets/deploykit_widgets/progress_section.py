@@ -1,0 +1,100 @@
+"""Sweep: what runs now, what is left; pause, resume, cancel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deploykit.reporting.progress import duration
+from deploykit_widgets.commands import Commands
+from deploykit_widgets.state import State
+from deploykit_widgets.surface import Command
+
+_PHASES = {"plan": "Preparing", "build": "Building", "accuracy": "Evaluating", "latency": "Measuring"}
+
+
+class ProgressSection:
+    """The strip above the panels.
+
+    Args:
+        commands: What its buttons do.
+    """
+
+    name = "sweep"
+    fields = ("sweep", "progress", "report", "plan")
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+
+    def value(self) -> Any:
+        """See ``ISweep`` in strip.tsx."""
+        state = self._commands.state
+        progress = state.progress
+        bold, words, soft, left = sentence(state)
+        done, reused = (progress.done, min(progress.reused, progress.done)) if progress else (0, 0)
+        failed = min(progress.failed, done - reused) if progress else 0
+        total = progress.total if progress else 0
+        bar = {
+            "reused": reused,
+            "done": done - reused - failed,
+            "failed": failed,
+            "running": 1 if state.sweep == "running" and done < total else 0,
+            "total": total,
+        }
+        return {"state": state.sweep, "bold": bold, "words": words, "soft": soft, "left": left, "bar": bar}
+
+    def commands(self) -> Mapping[str, Command]:
+        """Start and stop."""
+        commands = self._commands
+        return {
+            "start": commands.start,
+            "pause": commands.pause,
+            "resume": commands.resume,
+            "cancel": commands.cancel,
+        }
+
+
+def sentence(state: State) -> tuple[str, str, str, str]:
+    """What the sweep does: words in bold, further words, soft words, and the time left."""
+    measured, failed, total = counts(state)
+    finished = measured + failed
+    match state.sweep:
+        case "idle":
+            return "", "", "", ""
+        case "starting":
+            return "Starting the sweep", "", "", ""
+        case "cancelling":
+            return "Cancelling", "; everything finished is kept", "", ""
+        case "paused":
+            left = total - finished
+            return "Paused", f", {left} candidate{'' if left == 1 else 's'} left. Finished ones are safe.", "", ""
+        case "cancelled":
+            return f"Cancelled after {finished} of {total}.", " Nothing is lost.", "", ""
+        case "failed":
+            return f"Stopped after {finished} of {total}.", " Nothing finished is lost.", "", ""
+        case "done":
+            said = f", {failed} failed" if failed else ""
+            return f"Done: {measured} measured", f"{said}, {duration(state.took_s)}.", "", ""
+        case _:
+            return _running(state, finished, total)
+
+
+def _running(state: State, finished: int, total: int) -> tuple[str, str, str, str]:
+    progress = state.progress
+    if progress is None:
+        return "Starting processes", "", "", ""
+    phase = _PHASES.get(progress.phase, "Working")
+    soft = f" · {progress.reused} reused" if progress.reused else ""
+    soft += f" · {progress.failed} failed" if progress.failed else ""
+    seconds = progress.seconds_left
+    left = "estimating time left" if seconds is None else f"about {duration(seconds)} left"
+    return f"{phase} {finished} of {total}" if total else phase, f" · {progress.doing}", soft, left
+
+
+def counts(state: State) -> tuple[int, int, int]:
+    """Candidates measured (or stopped early, which is a result, too), failed, and all."""
+    rows = state.report.rows if state.report else ()
+    measured = sum(r.status in {"measured", "stopped"} for r in rows)
+    failed = sum(r.status == "failed" for r in rows)
+    planned = len(state.plan.candidates) if state.plan else 0
+    return measured, failed, max(len(rows), planned if not rows or state.sweeping else 0)

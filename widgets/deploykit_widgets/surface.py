@@ -1,0 +1,239 @@
+"""Between the panels' state and the browser: sections go out when they change, commands come in.
+
+The browser holds the whole user interface (``widgets/src/app``); what it shows comes from here as *sections*, small
+JSON values by name, and as *rows*, the candidates by key. A `Section` makes one of them from the state and says which
+commands its panel has. The `Hub` sends what has changed, at most ten times a second and never more than about a
+megabyte a message, and answers commands. Sections and commands run on the desk's thread, so they need no locks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import ipywidgets
+import msgspec
+import traitlets
+
+from deploykit_widgets.desk import Desk
+from deploykit_widgets.state import State, in_words
+
+_MODULE = "deploykit-widgets"
+#: Of the messages, not of the package: the browser's part refuses another one.
+PROTOCOL = "1.0.0"
+_PUSH_EVERY_S = 0.1
+#: Rows in one message; a row has about two kilobytes.
+_ROWS_A_MESSAGE = 300
+
+Rows = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer with bytes beside it.
+
+    Attributes:
+        value: JSON.
+        buffers: Pictures and the like; ``value`` says what each is.
+    """
+
+    value: Any
+    buffers: Sequence[bytes] = field(default=())
+
+
+@dataclass(frozen=True)
+class Later:
+    """An answer that takes time: ``work`` runs in a thread of its own and returns JSON or a `Reply`.
+
+    Attributes:
+        name: For the thread.
+        work: Called without arguments; its exception is the answer when it fails.
+    """
+
+    name: str
+    work: Callable[[], Any]
+
+
+#: Called with the arguments the browser sent, as keywords. Returns JSON, a `Reply` or a `Later`.
+Command = Callable[..., Any]
+
+
+class Section(Protocol):
+    """One part of what the browser shows."""
+
+    @property
+    def name(self) -> str:
+        """Key of the section in the browser."""
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Attributes of the state it is made from."""
+
+    def value(self) -> Any:
+        """The section as JSON; called on the desk's thread after one of ``fields`` has changed."""
+
+    def commands(self) -> Mapping[str, Command]:
+        """What the browser can ask for, by names that no other section uses."""
+
+
+class Surface(ipywidgets.DOMWidget):  # type: ignore[misc]  # ipywidgets is not typed
+    """What is shown in a cell; the browser draws it.
+
+    Args:
+        panels: Panels to show: all those of the Workbench when empty.
+    """
+
+    _model_name = traitlets.Unicode("WorkbenchModel").tag(sync=True)
+    _model_module = traitlets.Unicode(_MODULE).tag(sync=True)
+    _model_module_version = traitlets.Unicode(PROTOCOL).tag(sync=True)
+    _view_name = traitlets.Unicode("WorkbenchView").tag(sync=True)
+    _view_module = traitlets.Unicode(_MODULE).tag(sync=True)
+    _view_module_version = traitlets.Unicode(PROTOCOL).tag(sync=True)
+    panels = traitlets.List(traitlets.Unicode()).tag(sync=True)
+
+    def __init__(self, panels: Sequence[str] = ()) -> None:
+        super().__init__(panels=list(panels))
+
+
+class Hub:
+    """Sends sections and rows to surfaces, and answers their commands.
+
+    Args:
+        state: What is shown.
+        desk: Whose thread makes the sections.
+        sections: All panels' sections.
+        rows: Makes the candidates' rows by key.
+        row_fields: Attributes of the state that rows are made from.
+    """
+
+    def __init__(
+        self,
+        state: State,
+        desk: Desk,
+        sections: Iterable[Section],
+        rows: Callable[[], Rows] = dict,
+        row_fields: Sequence[str] = (),
+    ) -> None:
+        self._desk = desk
+        self._sections = {s.name: s for s in sections}
+        self._rows = rows
+        self._commands = _commands_of(self._sections.values())
+        self._surfaces: list[Surface] = []
+        self._dirty = set(self._sections)
+        self._rows_dirty = bool(row_fields)
+        self._sent: dict[str, bytes] = {}
+        self._sent_rows: dict[str, bytes] = {}
+        for section in self._sections.values():
+            state.observe(lambda name=section.name: self._mark(name), *section.fields)  # type: ignore[misc]
+        if row_fields:
+            state.observe(self._mark_rows, *row_fields)
+
+    def add(self, surface: Surface) -> None:
+        """Show everything in one more surface."""
+        self._surfaces.append(surface)
+        surface.on_msg(lambda _widget, content, _buffers: self._receive(surface, content))
+        self._desk.post(lambda: self.push(surface))
+
+    def push(self, newcomer: Surface | None = None) -> None:
+        """Send what has changed; everything to a newcomer."""
+        changed = {name: value for name in sorted(self._dirty) if (value := self._made(name)) is not None}
+        self._dirty.clear()
+        made, gone = self._made_rows()
+        for surface in self._surfaces:
+            if surface is newcomer:
+                continue
+            _send_sections(surface, changed)
+            _send_rows(surface, made, gone, reset=False)
+        if newcomer is not None:
+            _send_sections(newcomer, {n: msgspec.Raw(v) for n, v in self._sent.items()})
+            _send_rows(newcomer, {k: msgspec.Raw(v) for k, v in self._sent_rows.items()}, [], reset=True)
+
+    def _mark(self, name: str) -> None:
+        self._dirty.add(name)
+        self._desk.at_most_every(_PUSH_EVERY_S, "push", self.push)
+
+    def _mark_rows(self) -> None:
+        self._rows_dirty = True
+        self._desk.at_most_every(_PUSH_EVERY_S, "push", self.push)
+
+    def _made(self, name: str) -> Any:
+        """The section if it is new, else None."""
+        encoded = msgspec.json.encode(self._sections[name].value())
+        if self._sent.get(name) == encoded:
+            return None
+        self._sent[name] = encoded
+        return msgspec.Raw(encoded)
+
+    def _made_rows(self) -> tuple[dict[str, Any], list[str]]:
+        if not self._rows_dirty:
+            return {}, []
+        self._rows_dirty = False
+        encoded = {key: msgspec.json.encode(row) for key, row in self._rows().items()}
+        made = {k: msgspec.Raw(v) for k, v in encoded.items() if self._sent_rows.get(k) != v}
+        gone = [k for k in self._sent_rows if k not in encoded]
+        self._sent_rows = encoded
+        return made, gone
+
+    # -- commands ---------------------------------------------------------------------------------------------------
+
+    def _receive(self, surface: Surface, content: Any) -> None:
+        """From the kernel's thread, whenever the kernel hands messages out."""
+        if content.get("type") == "hello":
+            self._desk.post(lambda: self.push(surface))
+        elif content.get("type") == "do":
+            self._desk.post(lambda: self._do(surface, content))
+
+    def _do(self, surface: Surface, content: Mapping[str, Any]) -> None:
+        number, name = content.get("id"), str(content.get("command"))
+
+        def good(answer: Any) -> None:
+            reply = answer if isinstance(answer, Reply) else Reply(answer)
+            self.push()  # what the command changed is there before its answer
+            _send(surface, {"type": "reply", "id": number, "ok": True, "value": reply.value}, reply.buffers)
+
+        def bad(error: BaseException) -> None:
+            self.push()
+            _send(surface, {"type": "reply", "id": number, "ok": False, "error": in_words(error)})
+
+        try:
+            answer = self._commands[name](**content.get("args") or {})
+        except Exception as error:
+            bad(error)
+            return
+        if isinstance(answer, Later):
+            self._desk.run(answer.name, answer.work, good, bad)
+        else:
+            good(answer)
+
+
+def _commands_of(sections: Iterable[Section]) -> dict[str, Command]:
+    found: dict[str, Command] = {}
+    for section in sections:
+        for name, command in section.commands().items():
+            if name in found:
+                raise ValueError(f"two sections have the command {name!r}")
+            found[name] = command
+    return found
+
+
+def _send_sections(surface: Surface, sections: dict[str, Any]) -> None:
+    if sections:
+        _send(surface, {"type": "sections", "sections": sections})
+
+
+def _send_rows(surface: Surface, rows: dict[str, Any], gone: list[str], *, reset: bool) -> None:
+    items = list(rows.items())
+    for start in range(0, max(len(items), 1), _ROWS_A_MESSAGE):
+        part = dict(items[start : start + _ROWS_A_MESSAGE])
+        first = start == 0
+        if part or (first and (gone or reset)):
+            _send(surface, {"type": "rows", "set": part, "gone": gone if first else [], "reset": reset and first})
+
+
+def _send(surface: Surface, content: dict[str, Any], buffers: Sequence[bytes] = ()) -> None:
+    # Through JSON once, since the comm knows neither raw JSON nor numpy numbers.
+    plain = msgspec.json.decode(msgspec.json.encode(content))
+    with contextlib.suppress(AttributeError):  # the widget was closed
+        surface.send(plain, buffers=list(buffers))

@@ -1,0 +1,54 @@
+/** Numbers for people: digits follow the uncertainty, minus signs are minus signs. */
+
+import type { Interval } from './protocol';
+
+export const DASH = '—';
+
+export function minus(text: string): string {
+  return text.replace('-', '−');
+}
+
+export function fixed(value: number, digits: number): string {
+  const text = value.toFixed(digits);
+  return minus(Number(text) === 0 ? text.replace('-', '') : text);
+}
+
+export function halfWidth([, low, high]: Interval): number {
+  return (high - low) / 2;
+}
+
+/**
+ * Decimals of a column: those at which the median half-width has one significant digit.
+ *
+ * @param most Never more than these.
+ */
+export function digitsFor(widths: readonly number[], most = 6): number {
+  const known = widths.filter(w => Number.isFinite(w) && w > 0).sort((a, b) => a - b);
+  const middle = known[Math.floor(known.length / 2)];
+  return middle === undefined ? 3 : Math.min(most, Math.max(0, -Math.floor(Math.log10(middle))));
+}
+
+/** `0.094 ± 0.001`; a half-width that rounds to zero shows the last place. */
+export function plusMinus(interval: Interval, digits: number): { value: string; around: string } {
+  const half = Math.max(halfWidth(interval), 10 ** -digits);
+  return { value: fixed(interval[0], digits), around: `± ${half.toFixed(digits)}` };
+}
+
+/** `×2.79 [2.75, 2.83]`. */
+export function ratio([value, low, high]: Interval): { value: string; around: string } {
+  return { value: `×${value.toFixed(2)}`, around: `[${low.toFixed(2)}, ${Math.min(high, 999).toFixed(2)}]` };
+}
+
+/** Bytes in kB of 1000 bytes. */
+export function kilobytes(bytes: number): string {
+  const kb = bytes / 1000;
+  return kb >= 10 ? Math.round(kb).toLocaleString('en').replaceAll(',', '\u2009') : kb.toFixed(1);
+}
+
+export function thousands(value: number): string {
+  return value.toLocaleString('en').replaceAll(',', '\u2009');
+}
+
+export function plural(count: number, one: string, many = `${one}s`): string {
+  return `${thousands(count)} ${count === 1 ? one : many}`;
+}

@@ -1,0 +1,57 @@
+/** Line icons, 14 px, in the color of the text. */
+
+import type { ReactElement } from 'react';
+
+const PATHS = {
+  check: 'M3 8.5l3.2 3.2L13 5',
+  close: 'M4 4l8 8M12 4l-8 8',
+  pause: 'M6 4v8M10 4v8',
+  play: 'M5 3.5v9l7-4.5Z',
+  code: 'M5.5 4.5L2 8l3.5 3.5M10.5 4.5L14 8l-3.5 3.5',
+  open: 'M9 3h4v4M13 3L8 8M7 4H3v9h9V9',
+  down: 'M4 6l4 4 4-4',
+  right: 'M6 4l4 4-4 4',
+  copy: 'M5.5 5.5H13V13H5.5ZM3 10V3.8A.8.8 0 013.8 3H10',
+  graph: 'M8 2v3M8 5L4 11M8 5l4 6M4 11v2.5M12 11v2.5',
+  folder: 'M2 4.5h4l1.5 2H14v6.5H2Z',
+  file: 'M4 2h5l3 3v9H4ZM9 2v3h3',
+  warning: 'M8 2.5l6 11H2ZM8 6.5v3.2M8 11.6v.4',
+  cross: 'M4 4l8 8M12 4l-8 8'
+} as const;
+
+export type IconName = keyof typeof PATHS;
+
+export function Icon({ name }: { name: IconName }): ReactElement {
+  return (
+    <svg className="dk-icon" viewBox="0 0 16 16" aria-hidden="true">
+      <path d={PATHS[name]} />
+    </svg>
+  );
+}
+
+/** Shapes of families, as in the chart, in a box from 0 to 12. */
+const SHAPES: Record<string, string> = {
+  original: 'M6 1.8a4.2 4.2 0 110 8.4a4.2 4.2 0 110-8.4Z',
+  quantize: 'M2 2h8v8H2Z',
+  prune: 'M6 1.6L10.6 10H1.4Z',
+  'prune + quantize': 'M6 .8L11.2 6 6 11.2.8 6Z',
+  other: 'M4.5 1h3v3.5H11v3H7.5V11h-3V7.5H1v-3h3.5Z'
+};
+
+/** The mark of a candidate. */
+export function Glyph({
+  family,
+  color,
+  filled
+}: {
+  family: string;
+  color: number | null;
+  filled: boolean;
+}): ReactElement {
+  const paint = color === null ? 'var(--dk-muted)' : `var(--dk-c${color})`;
+  return (
+    <svg className="dk-glyph" viewBox="0 0 12 12" aria-hidden="true" fill={filled ? paint : 'none'} stroke={paint}>
+      <path d={SHAPES[family] ?? SHAPES.other} />
+    </svg>
+  );
+}

@@ -1,0 +1,271 @@
+/** Small pieces that all panels are made of. Text goes in as text, never as HTML. */
+
+import {
+  type ButtonHTMLAttributes,
+  type ReactElement,
+  type ReactNode,
+  useCallback,
+  useEffect,
+  useId,
+  useRef,
+  useState
+} from 'react';
+import { Icon, type IconName } from './icons';
+import { Refused } from './link';
+import type { IAnswer } from './protocol';
+import { useBench, useSection } from './store';
+
+interface IButton extends ButtonHTMLAttributes<HTMLButtonElement> {
+  icon?: IconName;
+  kind?: 'usual' | 'primary' | 'quiet' | 'link';
+  /** Why it cannot be pressed: it stays focusable, and the reason is read out. */
+  reason?: string;
+}
+
+export function Button({ icon, kind = 'usual', reason = '', children, onClick, ...rest }: IButton): ReactElement {
+  return (
+    <button
+      type="button"
+      className={`dk-button dk-button-${kind}`}
+      aria-disabled={reason !== '' || undefined}
+      title={reason || rest.title}
+      onClick={reason === '' ? onClick : undefined}
+      {...rest}
+    >
+      {icon && <Icon name={icon} />}
+      {children}
+    </button>
+  );
+}
+
+/** A button that stays pressed. */
+export function Toggle({ pressed, ...rest }: IButton & { pressed: boolean }): ReactElement {
+  return (
+    <button
+      type="button"
+      {...rest}
+      className={`dk-chip ${pressed ? 'dk-on' : ''} ${rest.className ?? ''}`}
+      aria-pressed={pressed}
+    />
+  );
+}
+
+/** What went wrong, with what to do; nothing when there is nothing. */
+export function Problem({ words, children }: { words: string | undefined; children?: ReactNode }): ReactElement | null {
+  if (!words) {
+    return null;
+  }
+  return (
+    <div className="dk-problem" role="alert">
+      <Icon name="warning" />
+      <span>{words}</span>
+      {children}
+    </div>
+  );
+}
+
+export function Note({ children }: { children: ReactNode }): ReactElement {
+  return <p className="dk-note">{children}</p>;
+}
+
+/** A titled part of a panel. */
+export function Part({
+  title,
+  aside,
+  children,
+  className = ''
+}: {
+  title: string;
+  aside?: ReactNode;
+  children: ReactNode;
+  className?: string;
+}): ReactElement {
+  const id = useId();
+  return (
+    <section className={`dk-part ${className}`} aria-labelledby={id}>
+      <div className="dk-part-head">
+        <h3 id={id}>{title}</h3>
+        <span className="dk-grow" />
+        {aside}
+      </div>
+      {children}
+    </section>
+  );
+}
+
+/** A part that is closed until it is wanted; its content is made when it is opened. */
+export function Fold({ title, children }: { title: string; children: () => ReactNode }): ReactElement {
+  const [open, setOpen] = useState(false);
+  const id = useId();
+  return (
+    <section className="dk-part dk-fold">
+      <h3>
+        <button
+          type="button"
+          className="dk-fold-head"
+          aria-expanded={open}
+          aria-controls={id}
+          onClick={() => setOpen(!open)}
+        >
+          <Icon name={open ? 'down' : 'right'} />
+          {title}
+        </button>
+      </h3>
+      <div id={id} hidden={!open}>
+        {open && children()}
+      </div>
+    </section>
+  );
+}
+
+/** Waiting: nothing for a moment, then grey lines, then how long it has taken. */
+export function Waiting({ what, onCancel }: { what: string; onCancel?: () => void }): ReactElement | null {
+  const [seconds, setSeconds] = useState(0);
+  useEffect(() => {
+    const began = performance.now();
+    const timer = window.setInterval(() => setSeconds((performance.now() - began) / 1000), 300);
+    return () => window.clearInterval(timer);
+  }, []);
+  if (seconds < 0.3) {
+    return null;
+  }
+  return (
+    <div className="dk-waiting" role="status">
+      <span className="dk-skeleton" aria-hidden="true" />
+      <span className="dk-skeleton" aria-hidden="true" />
+      {seconds >= 10 ? (
+        <span>
+          Still {what}, {Math.floor(seconds)} s.{' '}
+          {onCancel && (
+            <Button kind="link" onClick={onCancel}>
+              Cancel
+            </Button>
+          )}
+        </span>
+      ) : (
+        <span className="dk-unseen">{what}</span>
+      )}
+    </div>
+  );
+}
+
+/** What a command said: while it runs, when it failed, and its answer. */
+export interface IAsked<T> {
+  busy: boolean;
+  error: string;
+  answer: IAnswer<T> | null;
+}
+
+/** Run commands from an event handler; the latest one wins. */
+export function useAsk<T = unknown>(): IAsked<T> & {
+  ask: (command: string, args?: Record<string, unknown>) => Promise<IAnswer<T> | null>;
+  clear: () => void;
+} {
+  const bench = useBench();
+  const turn = useRef(0);
+  const [asked, setAsked] = useState<IAsked<T>>({ busy: false, error: '', answer: null });
+  const ask = useCallback(
+    async (command: string, args: Record<string, unknown> = {}): Promise<IAnswer<T> | null> => {
+      const mine = ++turn.current;
+      setAsked(old => ({ ...old, busy: true, error: '' }));
+      try {
+        const answer = await bench.link.ask<T>(command, args);
+        if (mine === turn.current) {
+          setAsked({ busy: false, error: '', answer });
+        }
+        return answer;
+      } catch (error) {
+        if (mine === turn.current) {
+          setAsked({ busy: false, error: error instanceof Refused ? error.message : String(error), answer: null });
+        }
+        return null;
+      }
+    },
+    [bench]
+  );
+  const clear = useCallback(() => {
+    turn.current += 1;
+    setAsked({ busy: false, error: '', answer: null });
+  }, []);
+  return { ...asked, ask, clear };
+}
+
+/** Ask for something whenever `args` change, as long as `wanted`. */
+export function useAnswer<T>(
+  command: string,
+  args: Record<string, unknown>,
+  wanted = true
+): IAsked<T> & { again(): void } {
+  const { ask, clear, ...asked } = useAsk<T>();
+  const key = JSON.stringify(args);
+  const again = useCallback(() => void ask(command, JSON.parse(key)), [ask, command, key]);
+  useEffect(() => {
+    if (wanted) {
+      again();
+    } else {
+      clear();
+    }
+  }, [again, clear, wanted]);
+  return { ...asked, again };
+}
+
+/** What went wrong in a panel, as the kernel knows it. */
+export function usePanelProblem(panel: string): string {
+  return useSection('app')?.problems[panel] ?? '';
+}
+
+export function usePanelBusy(panel: string): boolean {
+  return useSection('app')?.busy.includes(panel) ?? false;
+}
+
+/** Put text on the clipboard and say so. */
+export function useCopy(): (text: string) => void {
+  const bench = useBench();
+  return text => {
+    const copied = (): void => bench.say('Copied', true);
+    const failed = (): void =>
+      bench.say('The browser did not allow copying. Select the text and copy it yourself.', true);
+    if (navigator.clipboard) {
+      navigator.clipboard.writeText(text).then(copied, () => (copyBySelection(text) ? copied() : failed()));
+    } else if (copyBySelection(text)) {
+      copied();
+    } else {
+      failed();
+    }
+  };
+}
+
+/** Pages that are not served by HTTPS have no clipboard. */
+function copyBySelection(text: string): boolean {
+  const area = document.createElement('textarea');
+  area.value = text;
+  area.style.position = 'fixed';
+  area.style.opacity = '0';
+  const focused = document.activeElement;
+  document.body.append(area);
+  area.select();
+  const done = document.execCommand('copy');
+  area.remove();
+  if (focused instanceof HTMLElement) {
+    focused.focus();
+  }
+  return done;
+}
+
+/** Arrow keys among the items of one tab stop: tabs, radios, toolbars. */
+export function onArrowKeys(event: React.KeyboardEvent<HTMLElement>, selector: string): void {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  const items = [...event.currentTarget.querySelectorAll<HTMLElement>(selector)];
+  const at = items.indexOf(document.activeElement as HTMLElement);
+  if (at < 0 || items.length === 0) {
+    return;
+  }
+  const last = items.length - 1;
+  const next =
+    event.key === 'Home' ? 0 : event.key === 'End' ? last : step ? (at + step + items.length) % items.length : at;
+  if (next !== at) {
+    event.preventDefault();
+    items[next]?.focus();
+    items[next]?.click();
+  }
+}

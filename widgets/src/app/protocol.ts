@@ -1,0 +1,60 @@
+/**
+ * What the kernel and the browser tell each other; the kernel's side is deploykit_widgets/surface.py.
+ *
+ * The kernel sends sections (small JSON values by name, replaced as a whole when they change) and rows (candidates by
+ * key, patched). The browser asks for commands and gets an answer each, or an error in words.
+ */
+
+/** Must be that of surface.py. */
+export const PROTOCOL = '1.0.0';
+export const MODULE = 'deploykit-widgets';
+
+/** A value with the ends of its 95 % interval. */
+export type Interval = readonly [value: number, low: number, high: number];
+
+/** Sections by name. Each panel adds its own by `declare module './protocol'`. */
+export interface ISections {
+  app: IApp;
+}
+
+export interface IRuntime {
+  name: string;
+  label: string;
+  /** Place in the palette. */
+  color: number;
+}
+
+/** What all panels need to know. */
+export interface IApp {
+  title: string;
+  /** The view to begin with. */
+  tab: Tab;
+  /** Colors of runtimes, by place. */
+  palette: { light: string[]; dark: string[] };
+  runtimes: IRuntime[];
+  /** What went wrong, by panel; empty texts are left out. */
+  problems: Record<string, string>;
+  /** Panels that wait for long work. */
+  busy: string[];
+  /** What stands beside the titles of the views, and whether their work is done. */
+  hints: Record<Tab, { words: string; done: boolean }>;
+  /** Folder of results, as the code names it. */
+  store: string;
+}
+
+export const TABS = ['model', 'data', 'explore', 'export'] as const;
+export type Tab = (typeof TABS)[number];
+
+export type FromKernel =
+  | { type: 'sections'; sections: Partial<ISections> }
+  | { type: 'rows'; set: Record<string, unknown>; gone: string[]; reset: boolean }
+  | { type: 'reply'; id: string; ok: true; value: unknown }
+  | { type: 'reply'; id: string; ok: false; error: string };
+
+export type ToKernel = { type: 'hello' } | { type: 'do'; id: string; command: string; args: Record<string, unknown> };
+
+/** An answer: its value, and bytes beside it. */
+export interface IAnswer<T> {
+  value: T;
+  buffers: DataView[];
+}

@@ -1,0 +1,54 @@
+/** A candidate as the kernel sends it: raw numbers, and words for what is not a number. */
+
+import type { Interval } from './protocol';
+
+export type Family = 'original' | 'quantize' | 'prune' | 'prune + quantize' | 'other';
+
+export interface IFailure {
+  cause: string;
+  remedy: string;
+  log: string;
+}
+
+export interface IRow {
+  key: string;
+  /** The recipe in words, steps joined by arrows. */
+  name: string;
+  runtime: string;
+  /** Runtime, and device, threads and batch where they are not the usual ones. */
+  where: string;
+  device: string;
+  threads: number;
+  batch: number;
+  family: Family;
+  status: 'planned' | 'running' | 'built' | 'measured' | 'failed' | 'stopped';
+  isBaseline: boolean;
+  /** `front` and `tied` are filled; `beaten` and `screened` (its interval is not final) hollow; '' is not measured. */
+  state: 'front' | 'tied' | 'beaten' | 'screened' | '';
+  /** Why it is filled or hollow, in words. */
+  why: string;
+  /** Technique names, for filters by technique. */
+  techniques: string[];
+  badges: string[];
+  /** Quality, in the metric's unit (an accuracy is a share of one). */
+  score: number | null;
+  /** Change against the baseline, percentage points for shares and percent for errors; up is better or worse by `higherIsBetter`. */
+  change: Interval | null;
+  /** Milliseconds. */
+  p50: Interval | null;
+  p90: number | null;
+  p99: number | null;
+  cpu: number | null;
+  /** Ratios against the baseline, and against float32 on the same runtime. */
+  speedup: Interval | null;
+  sameRuntime: Interval | null;
+  /** Bytes. */
+  size: number | null;
+  compressed: number | null;
+  memory: number | null;
+  /** Share of examples with the original's answer. */
+  agreement: number | null;
+  /** Seconds it took to build and measure. */
+  took: number | null;
+  failure: IFailure | null;
+}

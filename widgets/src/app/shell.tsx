@@ -1,0 +1,292 @@
+/** The frame around the panels: tabs, sweep strip, the views, the code drawer. */
+
+import type { DOMWidgetModel } from '@jupyter-widgets/base';
+import {
+  Component,
+  type ReactElement,
+  type ReactNode,
+  useEffect,
+  useId,
+  useRef,
+  useState,
+  useSyncExternalStore
+} from 'react';
+import { useStore } from 'zustand';
+import { CandidatePanel } from './candidate';
+import { CodeButton, CodeDrawer } from './code';
+import { DataPanel } from './data';
+import { ExportPanel } from './exporting';
+import { host } from './host';
+import { Icon } from './icons';
+import { ModelPanel } from './model';
+import { Button, onArrowKeys } from './parts';
+import { TABS, type Tab } from './protocol';
+import { SpacePanel } from './space';
+import { type Bench, BenchProvider, useAlive, useBench, useSection } from './store';
+import { Strip } from './strip';
+import { TradeoffPanel } from './tradeoff';
+
+/** Panels that can be shown alone, by the names the kernel uses. */
+const ALONE: Record<string, () => ReactElement | null> = {
+  model: ModelPanel,
+  data: DataPanel,
+  space: SpacePanel,
+  sweep: Strip,
+  tradeoff: TradeoffPanel,
+  candidate: CandidatePanel,
+  export: ExportPanel
+};
+
+interface IShell {
+  bench: Bench;
+  model: DOMWidgetModel;
+  panels: readonly string[];
+}
+
+export function Shell({ bench, model, panels }: IShell): ReactElement {
+  const root = useRef<HTMLDivElement>(null);
+  useOwnKeys(root);
+  return (
+    <BenchProvider value={bench}>
+      <Frame root={root}>
+        {panels.length > 0 ? <Panels names={panels} /> : <Whole model={model} />}
+        <Spoken />
+      </Frame>
+    </BenchProvider>
+  );
+}
+
+function Frame({ root, children }: { root: React.RefObject<HTMLDivElement>; children: ReactNode }): ReactElement {
+  const palette = useSection('app')?.palette;
+  const dark = useDark();
+  const style = Object.fromEntries(
+    ((dark ? palette?.dark : palette?.light) ?? []).map((color, place) => [`--dk-c${place}`, color])
+  );
+  return (
+    <div ref={root} className={`dk-Workbench ${dark ? 'dk-dark' : 'dk-light'}`} style={style}>
+      {children}
+    </div>
+  );
+}
+
+/** Panels alone in a cell: no tab bar. */
+function Panels({ names }: { names: readonly string[] }): ReactElement {
+  return (
+    <>
+      <div className="dk-alone">
+        {names.map(name => {
+          const Panel = ALONE[name];
+          return Panel ? (
+            <Guard key={name} name={name}>
+              <Panel />
+            </Guard>
+          ) : null;
+        })}
+      </div>
+      <div className="dk-alone-foot">
+        <CodeButton />
+      </div>
+      <CodeDrawer />
+    </>
+  );
+}
+
+function Whole({ model }: { model: DOMWidgetModel }): ReactElement {
+  const bench = useBench();
+  const app = useSection('app');
+  const chosen = useStore(bench.store, state => state.tab);
+  const tab = chosen ?? app?.tab ?? 'explore';
+  const id = useId();
+  const alive = useAlive();
+  if (app === undefined) {
+    return <div className="dk-empty">{alive ? 'Waiting for the kernel …' : KERNEL_GONE}</div>;
+  }
+  return (
+    <>
+      <div className="dk-top">
+        <Tabs tab={tab} id={id} />
+        <span className="dk-grow" />
+        <CodeButton />
+        {host().openTab && (
+          <Button kind="quiet" icon="open" onClick={() => void host().openTab?.(model, app.title)}>
+            <span className="dk-wide">Open in tab</span>
+          </Button>
+        )}
+      </div>
+      {!alive && <div className="dk-problem">{KERNEL_GONE}</div>}
+      <Guard name="sweep">
+        <Strip />
+      </Guard>
+      <div id={`${id}-view`} role="tabpanel" aria-labelledby={`${id}-${tab}`} className={`dk-view dk-view-${tab}`}>
+        {tab === 'model' && (
+          <Guard name="model">
+            <ModelPanel />
+          </Guard>
+        )}
+        {tab === 'data' && (
+          <Guard name="data">
+            <DataPanel />
+          </Guard>
+        )}
+        {tab === 'explore' && <Explore />}
+        {tab === 'export' && (
+          <Guard name="export">
+            <ExportPanel />
+          </Guard>
+        )}
+      </div>
+      <Guard name="code">
+        <CodeDrawer />
+      </Guard>
+    </>
+  );
+}
+
+const KERNEL_GONE = 'The kernel stopped. Run the cell again: finished candidates come back from the store.';
+
+/** Space, trade-off and candidate side by side; the space folds into a line where there is no room. */
+function Explore(): ReactElement {
+  const [open, setOpen] = useState(false);
+  const space = useSection('space');
+  return (
+    <>
+      <div className="dk-space-line">
+        <b>Space</b>
+        <span className="dk-soft">{space?.line ?? ''}</span>
+        <span className="dk-grow" />
+        <Button aria-expanded={open} onClick={() => setOpen(!open)}>
+          {open ? 'Close' : 'Edit space'}
+        </Button>
+      </div>
+      <div className={`dk-explore ${open ? 'dk-space-open' : ''}`}>
+        <div className="dk-column dk-column-space" role="region" aria-label="Space">
+          <Guard name="space">
+            <SpacePanel />
+          </Guard>
+        </div>
+        <div className="dk-column dk-column-tradeoff" role="region" aria-label="Trade-off">
+          <Guard name="tradeoff">
+            <TradeoffPanel />
+          </Guard>
+        </div>
+        <div className="dk-column dk-column-candidate" role="region" aria-label="Candidate">
+          <Guard name="candidate">
+            <CandidatePanel />
+          </Guard>
+        </div>
+      </div>
+    </>
+  );
+}
+
+const TITLES: Record<Tab, string> = { model: 'Model', data: 'Data', explore: 'Explore', export: 'Export & serve' };
+
+function Tabs({ tab, id }: { tab: Tab; id: string }): ReactElement {
+  const bench = useBench();
+  return (
+    <div
+      className="dk-tabs"
+      role="tablist"
+      aria-label="Workbench"
+      onKeyDown={event => onArrowKeys(event, '[role=tab]')}
+    >
+      {TABS.map(name => (
+        <button
+          key={name}
+          id={`${id}-${name}`}
+          type="button"
+          role="tab"
+          className="dk-tab"
+          aria-selected={tab === name}
+          aria-controls={`${id}-view`}
+          tabIndex={tab === name ? 0 : -1}
+          onClick={() => bench.show(name)}
+        >
+          <TabLabel name={name} />
+        </button>
+      ))}
+    </div>
+  );
+}
+
+function TabLabel({ name }: { name: Tab }): ReactElement {
+  const hint = useSection('app')?.hints[name];
+  return (
+    <>
+      {hint?.done && <Icon name="check" />}
+      <b>{TITLES[name]}</b>
+      {hint?.words && <span className="dk-soft dk-tab-hint">{hint.words}</span>}
+    </>
+  );
+}
+
+/** A panel that fails takes nothing else with it. */
+class Guard extends Component<{ name: string; children: ReactNode }, { error: Error | null }> {
+  override state: { error: Error | null } = { error: null };
+
+  static getDerivedStateFromError(error: Error): { error: Error } {
+    return { error };
+  }
+
+  override render(): ReactNode {
+    const { error } = this.state;
+    if (error === null) {
+      return this.props.children;
+    }
+    return (
+      <div className="dk-problem" role="alert">
+        <Icon name="warning" />
+        <span>
+          This panel ({this.props.name}) cannot be drawn: {error.message}
+        </span>
+        <Button onClick={() => this.setState({ error: null })}>Try again</Button>
+      </div>
+    );
+  }
+}
+
+/** What screen readers say; urgent words interrupt. */
+function Spoken(): ReactElement {
+  const { words, urgent, count } = useStore(useBench().store, state => state.said);
+  const text = words && count % 2 ? `${words}\u00a0` : words; // the same words twice are read twice
+  return (
+    <>
+      <div className="dk-unseen" role="status">
+        {urgent ? '' : text}
+      </div>
+      <div className="dk-unseen" role="alert">
+        {urgent ? text : ''}
+      </div>
+    </>
+  );
+}
+
+/**
+ * Keys pressed in the Workbench belong to it: in command mode JupyterLab takes plain keys wherever the focus is in a
+ * cell's output, and a typed letter could delete a cell. Lab leaves an element alone that says so. Keys with Ctrl, Alt
+ * or Cmd, and Escape, stay Lab's.
+ */
+function useOwnKeys(root: React.RefObject<HTMLElement>): void {
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent): void => {
+      const target = event.target;
+      if (target instanceof Element && root.current?.contains(target)) {
+        const ours = !event.ctrlKey && !event.metaKey && !event.altKey && event.key !== 'Escape';
+        target.toggleAttribute('data-lm-suppress-shortcuts', ours);
+      }
+    };
+    window.addEventListener('keydown', onKey, true); // before Lab's own listener, which is on the document
+    return () => window.removeEventListener('keydown', onKey, true);
+  }, [root]);
+}
+
+function onTheme(changed: () => void): () => void {
+  const observer = new MutationObserver(changed);
+  observer.observe(document.body, { attributeFilter: ['data-jp-theme-light', 'data-jp-theme-name'] });
+  return () => observer.disconnect();
+}
+
+/** Whether the theme is dark; follows a change at once. */
+export function useDark(): boolean {
+  return useSyncExternalStore(onTheme, () => document.body.dataset.jpThemeLight === 'false');
+}

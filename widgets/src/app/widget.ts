@@ -1,0 +1,65 @@
+/** The ipywidget: its model holds what is shown, each of its views draws it. */
+
+import { type DOMWidgetModel as BaseModel, DOMWidgetModel, DOMWidgetView } from '@jupyter-widgets/base';
+import { createElement } from 'react';
+import { createRoot, type Root } from 'react-dom/client';
+import { type FromKernel, MODULE, PROTOCOL, type ToKernel } from './protocol';
+import { Shell } from './shell';
+import { Bench } from './store';
+
+/** How long the kernel has to send everything by itself before it is asked: after a reload it does not. */
+const PATIENCE_MS = 400;
+
+export class WorkbenchModel extends DOMWidgetModel {
+  // Only declared: a field would be made after the base class has called initialize, and undo it.
+  declare bench: Bench;
+
+  override defaults(): ReturnType<BaseModel['defaults']> {
+    return {
+      ...super.defaults(),
+      _model_name: 'WorkbenchModel',
+      _model_module: MODULE,
+      _model_module_version: PROTOCOL,
+      _view_name: 'WorkbenchView',
+      _view_module: MODULE,
+      _view_module_version: PROTOCOL,
+      panels: []
+    };
+  }
+
+  override initialize(...given: Parameters<BaseModel['initialize']>): void {
+    super.initialize(...given);
+    this.bench = new Bench((message: ToKernel) => this.send(message as never, {}));
+    this.on('msg:custom', (message: FromKernel, buffers: DataView[]) => this.bench.receive(message, buffers));
+    this.on('comm_live_update', () => (this.comm_live ? undefined : this.bench.die()));
+    window.setTimeout(() => {
+      if (this.comm_live && this.bench.store.getState().sections.app === undefined) {
+        this.send({ type: 'hello' } as never, {});
+      }
+    }, PATIENCE_MS);
+  }
+
+  get panels(): readonly string[] {
+    return this.get('panels') as string[];
+  }
+}
+
+export class WorkbenchView extends DOMWidgetView {
+  override render(): void {
+    super.render();
+    this.el.classList.add('dk-Workbench-host');
+    const model = this.model as WorkbenchModel;
+    this.root = createRoot(this.el);
+    this.root.render(createElement(Shell, { bench: model.bench, model, panels: model.panels }));
+  }
+
+  override remove(): void {
+    // Not at once: React may be drawing when a cell is run again.
+    const { root } = this;
+    this.root = null;
+    window.setTimeout(() => root?.unmount(), 0);
+    super.remove();
+  }
+
+  private root: Root | null = null;
+}
