@@ -156,6 +156,7 @@ class Measurement(Plain):
         flips: Examples of the evaluation split (indices) whose answer differs from the original's, at most 1000.
         profile: Key of the store's record with the time of each layer; "" when the runtime does not tell.
         findings: Why it is as fast as it is, the weightiest reason first.
+        outputs: Key under which the store keeps its outputs; "" when it was stopped early, or by an older version.
     """
 
     scores: tuple[Score, ...]
@@ -168,6 +169,7 @@ class Measurement(Plain):
     flips: tuple[int, ...] = ()
     profile: str = ""
     findings: tuple[Finding, ...] = ()
+    outputs: str = ""
 
     @property
     def score(self) -> Score:

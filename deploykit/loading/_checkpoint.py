@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploykit.core.errors import ModelFileError
 from deploykit.loading._saved_model_graph import DTYPES, Shape, read_shape
@@ -74,6 +75,16 @@ def flaw(entry: Entry) -> str:
             if not np.isfinite(values).all():
                 return "NaN" if np.isnan(values).any() else "infinite values"
     return ""
+
+
+def values(entry: Entry) -> Any:
+    """The values of a floating-point tensor."""
+    import numpy as np
+
+    count = math.prod(d or 0 for d in entry.shape)
+    kind = np.dtype(entry.dtype).newbyteorder("<")
+    found = np.fromfile(entry.file, kind, count, offset=entry.offset)
+    return found.reshape([d or 0 for d in entry.shape])
 
 
 def _check_inside(entry: Entry, shown: str) -> None:

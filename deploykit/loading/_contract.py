@@ -7,15 +7,40 @@ gate: it may parse the file, and runs nothing of it.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.adapter import Adapter, Group
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight tensor of at least two dimensions, as `Format.weights` gives it.
+
+    Attributes:
+        layer: Name of the layer or node that uses it, as in `Summary`.
+        name: Its own name in the file.
+        shape: Its dimensions, in the format's order.
+        stored: What the file stores, for example ``"int8"``.
+        load: Gives its values as real numbers: quantized ones are multiplied by their scales.
+        scaled: Whether the scales of quantized values were found; else ``load`` gives whole numbers.
+    """
+
+    layer: str
+    name: str
+    shape: tuple[int, ...]
+    stored: str
+    load: Callable[[], NDArray[Any]]
+    scaled: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,6 +100,17 @@ class Format(Adapter):
         raise UnsupportedModelError(
             f"{path}: the signature of this {self.label} file cannot be told.", remedy="export the model again."
         )
+
+    def weights(self, path: Path) -> Iterator[Weight]:
+        """The weight tensors of at least two dimensions, in the order of the layers. Called in a child process.
+
+        Args:
+            path: A file or folder that `read` has accepted.
+
+        Raises:
+            UnsupportedModelError: This format does not tell.
+        """
+        raise UnsupportedModelError(f"{path}: the weights of {self.label} files cannot be listed.")
 
 
 FORMATS: Registry[Format] = Registry("deploykit.loading", "format")

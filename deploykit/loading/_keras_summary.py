@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from deploykit.core.model import Layer, TensorSpec
-from deploykit.loading._contract import Summary
-from deploykit.loading._hdf5 import Contents
+from deploykit.loading._contract import Summary, Weight
+from deploykit.loading._hdf5 import Contents, Tensor
 from deploykit.loading._keras_config import Graph, check_sizes
 
 #: Parts of a weight file that are no weights of the model.
@@ -31,7 +33,10 @@ def summarize(
     if graph is None:
         return Summary((), (), (), total, tuple(found))
     check_sizes(graph, shown, total)
-    counts = _legacy_counts(graph, contents) if legacy else _counts(graph, contents, "")
+    if legacy:
+        counts = {path: sum(t.count for t in found) for path, found in legacy_tensors(graph, contents).items()}
+    else:
+        counts = _counts(graph, contents)
     layers = tuple(Layer(n.path, n.type, n.shape, counts.get(n.path, 0)) for n in graph.leaves())
     inputs, outputs = _specs(graph, graph.inputs), _specs(graph, graph.outputs)
     if any(spec.shape is None for spec in (*inputs, *outputs)):
@@ -47,8 +52,13 @@ def _specs(graph: Graph, ends: dict[str, str]) -> tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-def _counts(graph: Graph, contents: Contents, prefix: str) -> dict[str, int]:
-    """Layer path → number of weights, for the groups a ``.keras`` file names by class and number."""
+def _counts(graph: Graph, contents: Contents) -> dict[str, int]:
+    """Layer path → number of weights."""
+    return {path: contents.count(group, NO_WEIGHTS) for path, group in groups(graph, contents).items()}
+
+
+def groups(graph: Graph, contents: Contents, prefix: str = "") -> dict[str, str]:
+    """Layer path → its group in a ``.keras`` file, which names groups by class and number."""
     base = f"{prefix}layers/"
     by_name = {
         name: group.removesuffix("/vars")
@@ -56,28 +66,53 @@ def _counts(graph: Graph, contents: Contents, prefix: str) -> dict[str, int]:
         if group.startswith(base) and group.endswith("/vars") and group.count("/") == base.count("/") + 1
     }
     used: dict[str, int] = {}
-    counts: dict[str, int] = {}
+    found: dict[str, str] = {}
     for node in graph.nodes:
         snake = _snake(node.type)
         number = used.get(snake, 0)
         used[snake] = number + 1
         group = by_name.get(node.name) or f"{base}{snake}{f'_{number}' if number else ''}"
         if node.graph is not None:
-            counts |= _counts(node.graph, contents, f"{group}/")
+            found |= groups(node.graph, contents, f"{group}/")
         else:
-            counts[node.path] = contents.count(group, NO_WEIGHTS)
-    return counts
+            found[node.path] = group
+    return found
 
 
-def _legacy_counts(graph: Graph, contents: Contents) -> dict[str, int]:
-    """Layer path → number of weights, for ``.h5`` files: ``model_weights/OUTER/…/INNER/kernel``."""
-    counts: dict[str, int] = {}
+def legacy_tensors(graph: Graph, contents: Contents) -> dict[str, list[Tensor]]:
+    """Layer path → its tensors, for ``.h5`` files: ``model_weights/OUTER/…/INNER/kernel``."""
+    found: dict[str, list[Tensor]] = {}
     for node in graph.leaves():
         top, _, rest = node.path.partition("/")
         inner = rest.rpartition("/")[2]
         tensors = [t for t in contents.tensors if t.path.startswith(f"model_weights/{top}/")]
-        counts[node.path] = sum(t.count for t in tensors if not inner or inner in t.path.split("/"))
-    return counts
+        found[node.path] = [t for t in tensors if not inner or inner in t.path.split("/")]
+    return found
+
+
+def owned(graph: Graph | None, contents: Contents) -> list[tuple[str, list[Tensor]]]:
+    """Layers of a ``.keras`` file with their tensors; groups of the weight file when the layers are not known."""
+    tensors = [t for t in contents.tensors if not set(t.path.split("/")) & set(NO_WEIGHTS)]
+    if graph is None:
+        return [(t.path.rpartition("/vars/")[0], [t]) for t in tensors]
+    return [
+        (path, [t for t in tensors if t.path.startswith(f"{group}/")])
+        for path, group in groups(graph, contents).items()
+    ]
+
+
+def weights(file: Any, owned: Iterable[tuple[str, Iterable[Tensor]]]) -> Iterator[Weight]:
+    """The tensors of at least two dimensions of an open weight file, by layer."""
+    for layer, tensors in owned:
+        for tensor in tensors:
+            item = file[tensor.path]
+            if len(item.shape) >= 2 and item.dtype.kind == "f":
+                shape = tuple(int(d) for d in item.shape)
+                yield Weight(layer, tensor.path, shape, str(item.dtype), partial(_values, item))
+
+
+def _values(item: Any) -> Any:
+    return item[()]
 
 
 def _flaws(contents: Contents) -> list[str]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
 from deploykit.loading import _hdf5
-from deploykit.loading._contract import Format, Summary
+from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.sandbox.archive import check_json
 
 
@@ -46,6 +47,21 @@ class H5(Format):
         from deploykit.loading._keras_open import read_model
 
         return read_model(path, suffix=".h5", imports=imports, trusted=trusted)
+
+    def weights(self, path: Path) -> Iterator[Weight]:
+        """Weights by layer; by their path in the file where the config does not list the layers."""
+        from deploykit.loading import _keras_config, _keras_summary
+
+        shown = str(path)
+        with _hdf5.opened(path, shown) as file:
+            contents = _hdf5.read_contents(file, shown, path.stat().st_size)
+            graph = _keras_config.parse_model(_config(file, shown, contents), shown)
+            if graph is None:
+                inside = [t for t in contents.tensors if t.path.startswith("model_weights/")]
+                found = [(t.path.split("/", 1)[1].rpartition("/")[0], [t]) for t in inside]
+            else:
+                found = list(_keras_summary.legacy_tensors(graph, contents).items())
+            yield from _keras_summary.weights(file, found)
 
 
 def _config(file: Any, shown: str, contents: _hdf5.Contents) -> Any:

@@ -6,13 +6,14 @@ import shutil
 import tempfile
 import zipfile
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from deploykit.core import extras
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
-from deploykit.loading._contract import Format, Summary
+from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.sandbox import archive as zips
 
 CONFIG = "config.json"
@@ -51,6 +52,20 @@ class Keras(Format):
         from deploykit.loading._keras_open import read_model
 
         return read_model(path, suffix=".keras", imports=imports, trusted=trusted)
+
+    def weights(self, path: Path) -> Iterator[Weight]:
+        """Weights by layer; by group of the weight file where the config does not list the layers."""
+        from deploykit.loading import _hdf5, _keras_config, _keras_summary
+
+        zips.check_archive(path)
+        with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
+            with zipfile.ZipFile(path) as archive:
+                graph = _keras_config.parse_model(_json(archive, path, CONFIG), str(path))
+                file = _unpack(archive, path, Path(folder) / WEIGHTS)
+            where = f"{path}: {WEIGHTS}"
+            with _hdf5.opened(file, where) as opened:
+                contents = _hdf5.read_contents(opened, where, file.stat().st_size)
+                yield from _keras_summary.weights(opened, _keras_summary.owned(graph, contents))
 
 
 def _summary(

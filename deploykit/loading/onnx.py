@@ -10,7 +10,7 @@ from deploykit.core import extras
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading import _onnx_tensors, _wire
-from deploykit.loading._contract import Format, Summary
+from deploykit.loading._contract import Format, Summary, Weight
 
 #: Field numbers of ModelProto and their wire types.
 _FIELDS = {
@@ -70,6 +70,15 @@ class Onnx(Format):
         inputs, outputs = _signature(model, path)
         layers, total = _layers(model)
         return Summary(inputs, outputs, layers, total, tuple(flaws), tuple(files), _operator_set(model))
+
+    def weights(self, path: Path) -> Iterator[Weight]:
+        """Constants of the main graph, by the nodes that use them; external data are checked before they are read."""
+        from deploykit.loading import _onnx_weights
+
+        model = _parse(path)
+        for tensor, sparse in _onnx_tensors.all_tensors(model):
+            _onnx_tensors.check_tensor(tensor, path, sparse=sparse)
+        return _onnx_weights.weights(model.graph, path.parent)
 
 
 def _parse(path: Path) -> Any:

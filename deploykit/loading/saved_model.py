@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import TensorSpec
 from deploykit.loading import _checkpoint
-from deploykit.loading._contract import Format, Summary
+from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.loading._saved_model_graph import MetaGraph, Tensor, read_saved_model, variable_name
 from deploykit.loading._saved_model_layers import collect
 from deploykit.loading._saved_model_scan import check_operators
@@ -59,6 +62,24 @@ class SavedModel(Format):
             total,
             (*warnings, *_flaws(path, meta)),
         )
+
+    def weights(self, path: Path) -> Iterator[Weight]:
+        """Variables of the checkpoint by the layer their name tells; frozen graphs have none."""
+        folder = path / "variables"
+        if not folder.is_dir() or not any(folder.iterdir()):
+            return
+        graphs = read_saved_model(memoryview((path / GRAPH).read_bytes()))
+        meta = next((graph for graph in graphs if "serve" in graph.tags), graphs[0])
+        seen: set[tuple[str, tuple[int, ...], str]] = set()
+        for entry in _checkpoint.read_entries(folder, str(path)):
+            if entry.dtype in ("float16", "float32", "float64") and len(entry.shape) >= 2:
+                name = variable_name(meta, entry.key)
+                shape = tuple(int(d or 0) for d in entry.shape)
+                load = partial(_checkpoint.values, entry)
+                copy = (name, shape, hashlib.sha256(load().tobytes()).hexdigest())
+                if copy not in seen:  # Keras saves its variables twice, under two keys
+                    seen.add(copy)
+                    yield Weight(name.rpartition("/")[0] or name, name, shape, entry.dtype, load)
 
 
 def _choose(meta: MetaGraph, path: Path) -> tuple[str, tuple[str, ...]]:

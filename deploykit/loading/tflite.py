@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import mmap
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
-from deploykit.loading._contract import Format, Summary
+from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.loading._flatbuffer import FlatbufferError, Table
 
 _AGAIN = "download, copy or convert the model again."
@@ -48,6 +50,11 @@ class TfLite(Format):
             raise _explain(path, error) from error
         flaws += _prepare(interpreter, path, dynamic=any(s.shape and None in s.shape for s in inputs))
         return Summary(inputs, outputs, layers, total, tuple(flaws))
+
+    def weights(self, path: Path) -> Iterator[Weight]:
+        """Constant tensors, by the operators that use them."""
+        check_bounds(path)
+        return _weights(_interpreter(path))
 
 
 def check_bounds(path: Path) -> None:
@@ -206,6 +213,47 @@ def _constant(interpreter: Any, details: dict[str, Any]) -> tuple[int, str]:
     if values.dtype.kind != "f" or np.isfinite(values).all():
         return int(values.size), ""
     return int(values.size), "NaN" if np.isnan(values).any() else "infinite values"
+
+
+def _weights(interpreter: Any) -> Iterator[Weight]:
+    tensors = {int(d["index"]): d for d in interpreter.get_tensor_details()}
+    operators = interpreter._get_ops_details()
+    made = {int(i) for op in operators for i in op["outputs"]}
+    made |= {int(d["index"]) for d in interpreter.get_input_details()}
+    stored = {index: index for index in tensors if index not in made}
+    for number, op in enumerate(operators):
+        results = [int(i) for i in op["outputs"] if int(i) in tensors]
+        sources = list(dict.fromkeys(int(i) for i in op["inputs"] if int(i) in stored))
+        if op["op_name"] == "DEQUANTIZE" and sources and results:  # float16 weights: another operator uses them
+            stored[results[0]] = stored[sources[0]]
+            continue
+        layer = str(tensors[results[0]]["name"]) if results else f"{op['op_name']}_{number}"
+        for index in sources:
+            source = stored.pop(index)
+            details = tensors[source]
+            if len(details["shape"]) >= 2 and (_dtype(details)[:5] == "float" or _scales(details)):
+                shape = tuple(int(d) for d in details["shape"])
+                load = partial(_real, interpreter, details)
+                yield Weight(layer, str(details["name"]), shape, _dtype(details), load)
+
+
+def _scales(details: dict[str, Any]) -> bool:
+    return len(details["quantization_parameters"]["scales"]) > 0
+
+
+def _real(interpreter: Any, details: dict[str, Any]) -> Any:
+    """The values of a constant as real numbers: r = (q - zero point) * scale."""
+    import numpy as np
+
+    values = interpreter.get_tensor(details["index"]).astype(np.float32)
+    if not _scales(details):
+        return values
+    found = details["quantization_parameters"]
+    shape = [1] * values.ndim
+    if len(found["scales"]) > 1:
+        shape[int(found["quantized_dimension"])] = -1
+    scales, zeros = (np.asarray(found[k], np.float32).reshape(shape) for k in ("scales", "zero_points"))
+    return (values - zeros) * scales
 
 
 ADAPTER = TfLite()

@@ -10,14 +10,21 @@ from typing import TYPE_CHECKING, Any
 from deploykit.choosing.goals import Decision, Goal
 from deploykit.core.artifact import Exportable
 from deploykit.core.candidate import Recipe
-from deploykit.core.errors import CandidateError, ExportError, GoalMissed
+from deploykit.core.errors import CandidateError, ExportError, GoalMissed, SettingError
 from deploykit.core.result import Measurement, Result
 from deploykit.core.store import Store
 from deploykit.measuring.profile_match import Comparison
+from deploykit.reporting import class_changes, flips, layers, verdict, weights, why
 from deploykit.reporting import explain as words
-from deploykit.reporting import layers
+from deploykit.reporting.class_changes import ClassChanges
 from deploykit.reporting.drawing import shown
+from deploykit.reporting.flips import Flips
+from deploykit.reporting.outputs import outputs_of
 from deploykit.reporting.table import CSS
+from deploykit.reporting.verdict import Verdict
+from deploykit.reporting.weights import Weights
+from deploykit.reporting.why import Why
+from deploykit.sandbox.supervisor import OnReport
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -95,6 +102,120 @@ class Choice:
             CandidateError: There is no profile of this candidate.
         """
         return shown(layers.chart(self._comparison(), top=top, dark=dark))
+
+    # -- evidence ---------------------------------------------------------------------------------------------------
+
+    def outputs(self, split: str = "evaluation", *, on_report: OnReport | None = None) -> NDArray[Any]:
+        """First output for all examples of a split, shape (examples, …), in the order of the split.
+
+        The store keeps it for every candidate that was evaluated to the end. For one that was stopped early, or whose
+        outputs were removed, the file is run once more in a child process, and the outputs are kept.
+
+        Args:
+            split: ``"evaluation"`` or ``"test"``.
+            on_report: Told (done, total, words) while the file is run.
+
+        Raises:
+            CandidateError: The candidate has no file, or its file is gone.
+            SettingError: Another split.
+        """
+        return outputs_of(self, split, on_report)
+
+    def flips(
+        self, against: Choice | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
+    ) -> Flips:
+        """Examples that get another answer from this candidate; when outputs are numbers, those whose error grew most.
+
+        Args:
+            against: What it is compared with; None: the model as given.
+            split: ``"evaluation"`` or ``"test"``.
+            on_report: See `outputs`.
+
+        Raises:
+            CandidateError: Outputs are missing and cannot be made; see `outputs`.
+            SettingError: ``against`` belongs to another model or other data.
+        """
+        other, words = self._other(against)
+        data = self.report.data
+        return flips.find(
+            self.outputs(split, on_report=on_report), other.outputs(split, on_report=on_report), data.labels(split),
+            data.classes, split=split, against=words,
+        )  # fmt: skip
+
+    def classes(
+        self, against: Choice | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
+    ) -> ClassChanges:
+        """What it gains and loses in single classes, with paired intervals, the greatest loss first.
+
+        Args:
+            against: What it is compared with; None: the model as given.
+            split: ``"evaluation"`` or ``"test"``.
+            on_report: See `outputs`.
+
+        Raises:
+            DatasetError: Answers are no classes.
+            CandidateError: Outputs are missing and cannot be made; see `outputs`.
+            SettingError: ``against`` belongs to another model or other data.
+        """
+        other, words = self._other(against)
+        data = self.report.data
+        return class_changes.compare(
+            self.outputs(split, on_report=on_report), other.outputs(split, on_report=on_report), data.labels(split),
+            data.classes, split=split, against=words,
+        )  # fmt: skip
+
+    def weights(self, against: Choice | None = None, *, on_report: OnReport | None = None) -> Weights:
+        """Sparsity and histograms of its weight tensors before and after; the files are read in a child process.
+
+        Args:
+            against: What it is compared with; None: the model as given, in the candidate's format where the sweep has
+                made that.
+            on_report: Told (done, total, words) while the files are read.
+
+        Raises:
+            CandidateError: A file is not in the store, or cannot be read.
+            UnsupportedModelError: The format does not tell its weights.
+        """
+        return weights.compare(self, against, on_report)
+
+    def why(self) -> Why:
+        """Why it is faster or slower: the cause in a line, and microseconds of each layer before and after.
+
+        Without a profile the rows are the float32 model's shares of time on another runtime, marked as an estimate;
+        without any profile in the report there are none, and ``note`` says so.
+        """
+        return why.explain(self)
+
+    def verdict(self) -> Verdict:
+        """What may be said of it for its goal, in one sentence with its numbers."""
+        return verdict.verdict(
+            self.result, self.goal, relative=self.report.relative, baseline=self.key == self.report.baseline,
+            best=self.decision is not None and not self.decision.met,
+        )  # fmt: skip
+
+    def compare(self, other: Choice) -> str:
+        """What may be said of another candidate (B) beside this one (A), in a sentence or two.
+
+        Raises:
+            SettingError: ``other`` belongs to another model or other data.
+        """
+        self._other(other)
+        return verdict.compare(self, other)
+
+    def _other(self, against: Choice | None) -> tuple[Choice, str]:
+        """What this is compared with, and in words."""
+        if against is None or (against.key == self.report.baseline and against.report.path == self.report.path):
+            return self.report.choice_for(self.report.baseline), "the model as given"
+        ours, theirs = self.report.facts, against.report.facts
+        if (ours["model"]["digest"], self.report.data.digest) != (
+            theirs["model"]["digest"],
+            against.report.data.digest,
+        ):
+            raise SettingError(
+                f"{against.key} is of another model or other data than {self.key}.",
+                remedy="compare candidates of one sweep.",
+            )
+        return against, f"{against.result.label} on {against.result.candidate.target.runtime}"
 
     def _comparison(self) -> Comparison:
         key = self.measurement.profile if self.measurement else ""

@@ -16,12 +16,13 @@ from deploykit.core.registry import registry
 from deploykit.core.result import Result
 from deploykit.core.serial import dump
 from deploykit.core.store import Store
-from deploykit.reporting import table, tradeoff
+from deploykit.reporting import sensitivity_table, table, tradeoff
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.drawing import shown
 from deploykit.reporting.html import notebook, page
 from deploykit.reporting.rows import elsewhere, records
 from deploykit.reporting.sensitivity import Sensitivity
+from deploykit.reporting.sensitivity_table import SensitivityTable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -193,6 +194,14 @@ class Report:
                 remedy="run dk.sensitivity(model, data, store=…), or deploykit sensitivity.",
             )
         return max(found, key=lambda p: p.when)
+
+    def sensitivity_table(self) -> SensitivityTable:
+        """Layers by levels of techniques: what each loses when nothing else is changed.
+
+        Columns are all passes over the layers of this model that the store holds, and the levels of the report's
+        candidates that no pass has measured, whose cells are empty.
+        """
+        return sensitivity_table.build(self)
 
     # -- showing ----------------------------------------------------------------------------------------------------
 

@@ -11,7 +11,6 @@ from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.dataset import Dataset
-from deploykit.core.digest import json_digest
 from deploykit.core.errors import Cancelled, DeploykitError, EngineError, StoreError, from_json, to_json
 from deploykit.core.model import Model
 from deploykit.core.result import Failure
@@ -19,6 +18,7 @@ from deploykit.core.serial import Plain
 from deploykit.core.store import Store
 from deploykit.engines._contract import OnReport, Running
 from deploykit.loading._contract import FORMATS
+from deploykit.measuring.outputs import evaluation_key, outputs_file
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.task import Task
@@ -176,8 +176,7 @@ class Workshop:
 
     def evaluation_key(self, built: Built, target: Target) -> str:
         """Key of the outputs of an artifact on a runtime and device: threads and batch change no output."""
-        versions = RUNTIMES.get(target.runtime).versions()
-        return json_digest([built.digest, target.runtime, target.device, self.data.digest, versions])
+        return evaluation_key(built.digest, target, self.data.digest)
 
     def evaluated(self, key: str, race: Race | None = None) -> dict[str, Any] | DeploykitError | None:
         """The record of an evaluation, why it failed, or None when it is still to do.
@@ -247,7 +246,7 @@ class Workshop:
 
     def outputs_path(self, key: str, split: str) -> Path:
         """File of the outputs of an evaluation."""
-        return self.store.path / "outputs" / f"{key[:24]}-{split}.npy"
+        return outputs_file(self.store.path, key, split)
 
     def log(self, key: str) -> str:
         """Log file of a step or evaluation."""

@@ -23,11 +23,15 @@ _NONE = Interval(0.0, 0.0, 0.0)
 
 @dataclass(frozen=True)
 class Scored:
-    """Scores of a candidate: all metrics on the evaluation split, the first one on the test split, and the flips."""
+    """Scores of a candidate: all metrics on the evaluation split, the first one on the test split, and the flips.
+
+    ``outputs`` is the key of its outputs, "" when they were not kept.
+    """
 
     scores: tuple[Score, ...]
     confirmation: Score | None
     flips: tuple[int, ...]
+    outputs: str = ""
 
 
 class Judge:
@@ -70,7 +74,7 @@ class Judge:
             scores = tuple(replace(score, change=_NONE, drop=_NONE) for score in scores)
         test = self._load(key, "test") if len(self._original["test"]) else None
         confirmation = self._score(self.metric, test, "test") if test is not None else None
-        return Scored(scores, confirmation, _flips(outputs, original))
+        return Scored(scores, confirmation, _flips(outputs, original), key)
 
     def race(self, max_drop: float, rival: str = "", rival_drop: float = 1.0) -> Race | None:
         """What a candidate must not surely lose; None when the metric knows more than hits and misses.

@@ -102,6 +102,7 @@ class State:
             known.environment if known else here(),
             scored.confirmation,
             scored.flips,
+            outputs=scored.outputs,
         )
         self._put(replace(row, measurement=measurement, stopped=""))
 

@@ -1,0 +1,157 @@
+"""What a candidate does to single classes: a mean that stays can hide one class that does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.errors import DatasetError
+from deploykit.core.result import Interval
+from deploykit.core.serial import Plain
+from deploykit.measuring.statistics import holm, paired_binary
+from deploykit.reporting import numbers
+from deploykit.reporting.flips import are_classes, shares
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class ClassChange(Plain):
+    """One class.
+
+    Attributes:
+        index: Its index.
+        name: Its name; text from outside.
+        examples: How many examples it has.
+        before: Share of them that was answered rightly.
+        after: Share of them that is answered rightly now.
+        change: Paired difference of both shares with its 95 % interval, for this class alone.
+        better: Examples that are right now and were not.
+        worse: Examples that were right and are not now.
+        p_value: McNemar's exact test.
+        sure: Whether the difference stands after Holm's correction over all classes.
+    """
+
+    index: int
+    name: str
+    examples: int
+    before: float
+    after: float
+    change: Interval
+    better: int
+    worse: int
+    p_value: float
+    sure: bool = False
+
+
+@dataclass(frozen=True)
+class ClassChanges(Plain):
+    """All classes, the one that loses most first. See ``Choice.classes``.
+
+    Attributes:
+        rows: The classes that have examples.
+        split: Of which split.
+        labelled: Whether right answers are known; else a right answer is that of what the candidate is compared with,
+            and classes are its answers.
+        against: What the candidate is compared with, in words.
+    """
+
+    rows: tuple[ClassChange, ...]
+    split: str
+    labelled: bool
+    against: str = "the model as given"
+
+    def __iter__(self) -> Iterator[ClassChange]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def summary(self) -> str:
+        """The most important in a sentence."""
+        worse = [r for r in self.rows if r.sure and r.change.value < 0]
+        better = [r for r in self.rows if r.sure and r.change.value > 0]
+        parts = [
+            f"{len(rows)} of {len(self.rows)} classes surely {verb} ({_shown(rows)})"
+            for rows, verb in ((worse, "lose"), (better, "gain"))
+            if rows
+        ]
+        if not parts:
+            return f"No class of {len(self.rows)} surely differs from {self.against}."
+        return f"Compared with {self.against}, {' and '.join(parts)}."
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat record for each class; shares, not percent."""
+        return [
+            {
+                "class": r.name, "examples": r.examples, "before": r.before, "after": r.after,
+                "change": r.change.value, "change_low": r.change.low, "change_high": r.change.high,
+                "better": r.better, "worse": r.worse, "sure": r.sure,
+            }
+            for r in self.rows
+        ]  # fmt: skip
+
+    def to_frame(self) -> pd.DataFrame:
+        """The classes as a data frame."""
+        import pandas as pd
+
+        return pd.DataFrame.from_records(self.records())
+
+    def __str__(self) -> str:
+        return self.summary()
+
+
+def compare(
+    after: NDArray[Any],
+    before: NDArray[Any],
+    labels: NDArray[Any] | None,
+    names: Sequence[str] = (),
+    *,
+    split: str = "evaluation",
+    against: str = "the model as given",
+) -> ClassChanges:
+    """Compare the outputs of two candidates class by class.
+
+    Args:
+        after: First output of the candidate, shape (examples, classes).
+        before: The same of what it is compared with.
+        labels: Class indices (examples,); None when there are none.
+        names: Class names by index.
+        split: Of which split, for the words.
+        against: What ``before`` belongs to, in words.
+
+    Raises:
+        DatasetError: Answers are no classes.
+    """
+    if not are_classes(before, labels):
+        raise DatasetError(
+            f"answers are no classes: outputs have shape {before.shape[1:]}, "
+            f"labels {'are missing' if labels is None else f'are {labels.dtype} {labels.shape[1:]}'}.",
+            remedy="compare single classes only for models that choose among classes; see flips() for largest errors.",
+        )
+    old, new = shares(before).argmax(axis=1), shares(after).argmax(axis=1)
+    truth = old if labels is None else labels
+    rows = []
+    for index in sorted({int(v) for v in truth}):
+        mine = truth == index
+        was, now = old[mine] == index, new[mine] == index
+        count, better, worse = int(mine.sum()), int((now & ~was).sum()), int((was & ~now).sum())
+        change, p_value = paired_binary(better, worse, count)
+        name = names[index] if index < len(names) else str(index)
+        rows.append(
+            ClassChange(
+                index, name, count, float(was.mean()), float(now.mean()), change, better, worse, p_value,
+            )
+        )  # fmt: skip
+    sure = holm([r.p_value for r in rows])
+    found = [replace(r, sure=s) for r, s in zip(rows, sure, strict=True)]
+    found.sort(key=lambda r: (r.change.value, r.index))
+    return ClassChanges(tuple(found), split, labels is not None, against)
+
+
+def _shown(rows: Sequence[ClassChange]) -> str:
+    shown = [f"{r.name} {numbers.points(r.change)} pp" for r in rows[:3]]
+    return "; ".join(shown) + (f"; {len(rows) - 3} more" if len(rows) > 3 else "")

@@ -1,0 +1,245 @@
+"""Layers by levels of techniques: what each loses when nothing else is changed, and what was not measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.parameter import Value
+from deploykit.core.result import Interval
+from deploykit.core.serial import Plain
+from deploykit.core.space import Space
+from deploykit.core.store import Store
+from deploykit.reporting.sensitivity import Sensitivity, SensitivityRow
+from deploykit.transforms._contract import TRANSFORMS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deploykit.reporting.report import Report
+
+#: More columns than this cannot be read side by side.
+_MOST_LEVELS = 8
+#: Layers that one pass measures one by one unless told otherwise.
+_LAYERS = 32
+
+
+@dataclass(frozen=True)
+class Level(Plain):
+    """A technique with its parameters, done to one layer at a time.
+
+    Attributes:
+        technique: Its name.
+        parameters: Its parameters, exclusions aside; those left out have their defaults.
+        target: Where it is evaluated.
+        family: Group of the technique, for example ``"quantize"``.
+        label: The level in words, for example ``"magnitude pruning 70 %"``.
+        excluding: Name of the parameter that leaves layers out.
+        measured: Whether there was a pass.
+    """
+
+    technique: str
+    parameters: dict[str, Value]
+    target: Target
+    family: str
+    label: str
+    excluding: str
+    measured: bool
+
+
+@dataclass(frozen=True)
+class SensitivityCell(Plain):
+    """What a layer loses at a level.
+
+    Attributes:
+        names: Names of the layer in the model the technique sees, to leave it out by.
+        drop: Loss of the metric, a share; positive is worse. None when it was not measured.
+        fidelity: Loss of fidelity to the original's outputs, a share.
+        problem: Why it could not be measured; "" when it was, or was not tried.
+    """
+
+    names: tuple[str, ...] = ()
+    drop: Interval | None = None
+    fidelity: Interval | None = None
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class SensitivityTable(Plain):
+    """The table. See ``Report.sensitivity_table``.
+
+    Attributes:
+        levels: The columns.
+        layers: Names of the rows, in the order of the graph; text from outside.
+        cells: For each layer one cell for each level.
+        metric: Name of the metric.
+        relative: Whether losses are relative (errors) rather than differences (accuracies).
+    """
+
+    levels: tuple[Level, ...]
+    layers: tuple[str, ...]
+    cells: tuple[tuple[SensitivityCell, ...], ...]
+    metric: str
+    relative: bool
+
+    def __iter__(self) -> Iterator[tuple[str, tuple[SensitivityCell, ...]]]:
+        return iter(zip(self.layers, self.cells, strict=True))
+
+    def leaving_out(self, layer: int, level: int) -> Recipe:
+        """The recipe of a level that leaves one more layer as it is.
+
+        Args:
+            layer: Place of the row.
+            level: Place of the column.
+        """
+        column, cell = self.levels[level], self.cells[layer][level]
+        base = [w.strip() for w in str(column.parameters.get(column.excluding, "")).split(",") if w.strip()]
+        names = cell.names or (self.layers[layer],)
+        text = ", ".join(sorted({*base, *names}))
+        return Recipe((Step(column.technique, {**column.parameters, column.excluding: text}),))
+
+    def to_measure(self, level: int) -> Space:
+        """What a pass at a level would evaluate, so that ``dk.plan`` can tell how long it takes.
+
+        Args:
+            level: Place of the column.
+        """
+        column = self.levels[level]
+        technique = TRANSFORMS.get(column.technique)
+        given = {**column.parameters, **technique.one_shot}
+        names = [
+            cells[level].names[0] if cells[level].names else layer
+            for layer, cells in zip(self.layers, self.cells, strict=True)
+        ][:_LAYERS]
+        texts = ["", *(f"!{name}" for name in names), *names]
+        steps = ({**given, column.excluding: t} if t else given for t in texts)
+        return Space(tuple(Recipe((Step(column.technique, s),)) for s in steps), (column.target,))
+
+    def records(self) -> list[dict[str, Any]]:
+        """One flat record for each cell; losses are shares, unknown values None."""
+        return [
+            {
+                "layer": layer, "technique": level.technique, "level": level.label, "measured": level.measured,
+                "drop": cell.drop.value if cell.drop else None,
+                "drop_low": cell.drop.low if cell.drop else None,
+                "drop_high": cell.drop.high if cell.drop else None,
+                "fidelity_loss": cell.fidelity.value if cell.fidelity else None,
+                "problem": cell.problem,
+            }
+            for layer, cells in self
+            for level, cell in zip(self.levels, cells, strict=True)
+        ]  # fmt: skip
+
+    def to_frame(self) -> pd.DataFrame:
+        """Layers by levels as a data frame of losses in percentage points; NaN where nothing was measured."""
+        import pandas as pd
+
+        values = [[None if c.drop is None else 100 * c.drop.value for c in cells] for cells in self.cells]
+        labels = [level.label for level in self.levels]
+        return pd.DataFrame(values, index=list(self.layers), columns=labels, dtype="float64")
+
+    def __str__(self) -> str:
+        done = sum(level.measured for level in self.levels)
+        return f"{len(self.layers)} layers at {len(self.levels)} levels, {done} of them measured."
+
+
+def build(report: Report) -> SensitivityTable:
+    """All passes over the layers that a store holds, and the levels of its candidates that were not measured."""
+    store = Store(report.path)
+    try:
+        found = [Sensitivity.from_json(record) for record in store.records("sensitivity").values()]
+    finally:
+        store.close()
+    wanted = (report.model.digest, report.facts["data"])
+    latest: dict[str, Sensitivity] = {}
+    for one in sorted((p for p in found if (p.model, p.data) == wanted), key=lambda p: p.when):
+        if any(r.kind != "type" for r in one.rows):
+            latest[_level_key(one.technique, one.parameters, one.excluding, one.target)] = one
+    levels = [_level(p.technique, p.parameters, p.target, measured=True) for p in latest.values()]
+    passes: list[Sensitivity | None] = list(latest.values())
+    for level in _untried(report, set(latest)):
+        if len(levels) < _MOST_LEVELS:
+            levels.append(level)
+            passes.append(None)
+    order = sorted(range(len(levels)), key=lambda i: (levels[i].family, levels[i].technique, _numbers(levels[i])))
+    levels, passes = [levels[i] for i in order], [passes[i] for i in order]
+    rows = _rows(report, [p for p in passes if p is not None])
+    cells = tuple(tuple(_cell(p, names) for p in passes) for _, names in rows)
+    return SensitivityTable(tuple(levels), tuple(n for n, _ in rows), cells, report.metric, report.relative)
+
+
+def _level(technique: str, parameters: dict[str, Value], target: Target, *, measured: bool) -> Level:
+    adapter = TRANSFORMS.get(technique)
+    return Level(
+        technique, parameters, target, adapter.family, adapter.describe(parameters), adapter.excluding, measured
+    )
+
+
+def _level_key(technique: str, parameters: dict[str, Value], excluding: str, target: Target) -> str:
+    """What makes two levels one: settings of training aside, which a pass does without."""
+    adapter = TRANSFORMS.get(technique)
+    shown = {k: v for k, v in adapter.complete(parameters).items() if k not in adapter.one_shot and k != excluding}
+    return repr((technique, sorted(shown.items()), target.device))
+
+
+def _untried(report: Report, known: set[str]) -> Iterator[Level]:
+    """Levels of the report's candidates of one step that no pass has measured, on the first runtime that can."""
+    for row in report.rows:
+        steps = row.candidate.recipe.steps
+        if len(steps) != 1 or row.status != "measured":
+            continue
+        adapter = TRANSFORMS.get(steps[0].technique)
+        if not adapter.excluding or steps[0].parameters.get(adapter.excluding):
+            continue
+        # A technique of one format, whose result is converted for the runtime, writes none in the runtime's.
+        used = [v for v in adapter.variants if v.produces == row.format] or list(adapter.variants)
+        if not any(adapter.excluding in v.uses for v in used):
+            continue
+        target = Target(row.candidate.target.runtime, row.candidate.target.device)
+        key = _level_key(adapter.name, steps[0].parameters, adapter.excluding, target)
+        if key not in known:
+            known.add(key)
+            yield _level(adapter.name, steps[0].parameters, target, measured=False)
+
+
+def _numbers(level: Level) -> tuple[float, ...]:
+    return tuple(float(v) for v in level.parameters.values() if isinstance(v, int | float))
+
+
+def _rows(report: Report, passes: Sequence[Sensitivity]) -> list[tuple[str, tuple[str, ...]]]:
+    """Layers with all their names: those of the model as given, then what passes call otherwise."""
+    rows: list[tuple[str, list[str]]] = []
+    for one in passes:
+        for row in one.rows:
+            if row.kind == "type":
+                continue
+            same = next((names for _, names in rows if any(_same(n, row.name) for n in names)), None)
+            if same is None:
+                rows.append((row.name, [row.name]))
+            elif row.name not in same:
+                same.append(row.name)
+    if not rows:
+        rows = [(x.name, [x.name]) for x in report.model.layers if x.parameters][:_LAYERS]
+    return [(min(names, key=len), tuple(names)) for _, names in rows]
+
+
+def _same(one: str, other: str) -> bool:
+    """Whether two names are one layer's: formats put folders before it and operators behind it."""
+    if one == other:
+        return True
+    short, long = sorted((one, other), key=len)
+    parts = long.replace(":", "/").split("/")
+    return bool(short) and (short in parts or f"{short}_1" in parts)
+
+
+def _cell(one: Sensitivity | None, names: tuple[str, ...]) -> SensitivityCell:
+    if one is None:
+        return SensitivityCell()
+    row: SensitivityRow | None = next((r for r in one.rows if r.kind != "type" and r.name in names), None)
+    if row is None:
+        return SensitivityCell()
+    if row.only is None:
+        return SensitivityCell(row.names, problem=row.problem)
+    return SensitivityCell(row.names, row.only.drop, row.only.fidelity, row.problem)

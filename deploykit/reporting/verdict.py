@@ -1,0 +1,255 @@
+"""The verdict on a candidate, and on two: one sentence that people read first, with its numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from deploykit.choosing.goals import Goal
+from deploykit.core.result import Interval, Latency, Measurement, Result
+from deploykit.core.serial import Plain
+from deploykit.reporting import numbers
+
+if TYPE_CHECKING:
+    from deploykit.reporting.choice import Choice
+
+Kind = Literal[
+    "baseline", "faster", "maybe inside", "outside", "not faster", "slower", "noisy", "inconclusive", "target missed",
+    "not timed", "failed", "stopped", "pending",
+]  # fmt: skip
+
+#: Kinds that are good news, and those that need a look; the others are neither.
+GOOD: frozenset[Kind] = frozenset({"faster"})
+BAD: frozenset[Kind] = frozenset({"failed", "outside", "slower", "stopped", "target missed"})
+#: More samples than this are not asked for.
+_MOST_SAMPLES = 10_000_000
+
+
+@dataclass(frozen=True)
+class Verdict(Plain):
+    """What may be said of a candidate.
+
+    Attributes:
+        kind: Which sentence it is.
+        headline: The beginning of it, a sentence of its own, for bold type.
+        detail: The rest, "" when that is all.
+    """
+
+    kind: Kind
+    headline: str
+    detail: str = ""
+
+    @property
+    def tone(self) -> Literal["good", "bad", "neutral"]:
+        """Whether it is good news."""
+        return "good" if self.kind in GOOD else "bad" if self.kind in BAD else "neutral"
+
+    def __str__(self) -> str:
+        return f"{self.headline} {self.detail}".strip()
+
+
+def verdict(row: Result, goal: Goal, *, relative: bool, baseline: bool = False, best: bool = False) -> Verdict:
+    """The verdict on a row.
+
+    Args:
+        row: The row.
+        goal: What is wanted.
+        relative: Whether changes of the metric are relative (errors) rather than differences (accuracies).
+        baseline: Whether it is the model as given.
+        best: Whether it was chosen for the goal: then a missed goal is the verdict.
+    """
+    if baseline:
+        return Verdict("baseline", "This is the model as given: the baseline of all comparisons.")
+    measurement = row.measurement
+    if row.status == "failed":
+        failure = row.failure
+        detail = f"{failure.cause} {failure.remedy}".strip() if failure else ""
+        return Verdict("failed", "Failed.", detail[:1].upper() + detail[1:])
+    if row.status == "stopped":
+        return Verdict("stopped", "Stopped early.", f"{row.stopped[:1].upper()}{row.stopped[1:]}.")
+    if measurement is None:
+        return Verdict("pending", "Not measured yet.")
+    if best and measurement.score.drop.high > goal.max_drop:
+        return _missed(row, measurement, goal, relative=relative)
+    if measurement.latency is None:
+        return Verdict("not timed", "Not timed.", _quality(measurement, goal, relative=relative)[1])
+    return _timed(row, measurement, measurement.latency, goal, relative=relative)
+
+
+def _timed(row: Result, measurement: Measurement, latency: Latency, goal: Goal, *, relative: bool) -> Verdict:
+    times = numbers.times(latency.speedup)
+    noisy = _noise(latency)
+    if "inconclusive" in latency.flags and latency.claim not in ("faster", "slower"):
+        half = 100 * (latency.speedup.high - latency.speedup.low) / (2 * max(latency.speedup.value, 1e-9))
+        return Verdict(
+            "inconclusive", f"Inconclusive: still ±{half:.0f} % after {latency.launches} launches.",
+            f"{times}. No claim is made. {_quality(measurement, goal, relative=relative)[1]}".strip(),
+        )  # fmt: skip
+    cause = _because(measurement, latency)
+    if latency.claim == "slower":
+        return Verdict("slower", f"Slower: {times}.", f"{cause} {noisy}".strip())
+    if latency.claim == "same":
+        smaller = _smaller(row, measurement)
+        return Verdict("not faster", f"Not faster: {times}.", f"{cause} {smaller} {noisy}".strip())
+    if latency.claim == "unclear":
+        if noisy:
+            return Verdict("noisy", noisy.partition(". ")[0].rstrip(".") + ".", f"{times}. No claim is made.")
+        return Verdict("inconclusive", f"Inconclusive: {times}.", "No claim is made.")
+    kind, said = _quality(measurement, goal, relative=relative)
+    headline = {
+        "inside": "Faster, and surely inside your limit.",
+        "maybe": f"Faster, but may lose more than {_limit(goal, relative=relative)}.",
+        "outside": f"Faster, but loses more than {_limit(goal, relative=relative)}.",
+    }[kind]
+    names: dict[str, Kind] = {"inside": "faster", "maybe": "maybe inside", "outside": "outside"}
+    return Verdict(names[kind], headline, " ".join(filter(None, (f"{times}.", said, _runtime(latency), noisy))))
+
+
+def compare(a: Choice, b: Choice) -> str:
+    """What may be said of B beside A, in a sentence or two.
+
+    Both were measured against the same baseline in the same launches as far as they were in one group; the interval of
+    their ratio is made of both intervals as if they were independent, which is wider than the truth where they share
+    the machine's mood.
+    """
+    left, right = a.measurement, b.measurement
+    if left is None or right is None:
+        row = a.result if left is None else b.result
+        return f"{'A' if left is None else 'B'} ({row.label}) is not measured: nothing can be compared."
+    parts = [_speed(left.latency, right.latency), _loss(a, b)]
+    smaller = right.compressed_bytes / left.compressed_bytes if left.compressed_bytes else 1.0
+    if abs(smaller - 1) >= 0.02:
+        parts.append(
+            f"Its file is {'smaller' if smaller < 1 else 'larger'}: {numbers.kilobytes(left.compressed_bytes)} → "
+            f"{numbers.kilobytes(right.compressed_bytes)} kB compressed."
+        )
+    return " ".join(filter(None, parts))
+
+
+def _speed(left: Latency | None, right: Latency | None) -> str:
+    if left is None or right is None:
+        return "Latency is not known for both."
+    if left.claim == right.claim == "baseline":
+        return "Both are the model as given."
+    ratio = ratio_of(right.speedup, left.speedup)
+    if ratio.low > 1:
+        return f"B is {numbers.times(ratio)} as fast as A."
+    if ratio.high < 1:
+        return f"B is slower than A: {numbers.times(ratio)}."
+    return f"B and A cannot be told apart in speed: {numbers.times(ratio)}."
+
+
+def _loss(a: Choice, b: Choice) -> str:
+    assert a.measurement is not None
+    assert b.measurement is not None
+    goal, relative = a.goal, a.report.relative
+    unit = "%" if relative else "pp"
+    ours, theirs = (_quality(m, goal, relative=relative)[0] for m in (a.measurement, b.measurement))
+    change = numbers.points(b.measurement.score.change)
+    limit = _limit(goal, relative=relative)
+    if ours == theirs:
+        words = {
+            "inside": f"Both are surely inside {limit}",
+            "maybe": f"Both may lose more than {limit}",
+            "outside": f"Both lose more than {limit}",
+        }[ours]
+        return f"{words} (A {numbers.points(a.measurement.score.change)}, B {change} {unit})."
+    words = {
+        "inside": f"B is surely inside {limit}",
+        "maybe": f"B may lose more than {limit}",
+        "outside": f"B loses more than {limit}",
+    }[theirs]
+    return f"{words} ({change} {unit})."
+
+
+def ratio_of(upper: Interval, lower: Interval) -> Interval:
+    """Ratio of two speed-ups, their logarithms taken as independent."""
+
+    def halves(x: Interval) -> tuple[float, float]:
+        value = max(x.value, 1e-12)
+        return math.log(value / max(x.low, 1e-12)), math.log(max(x.high, 1e-12) / value)
+
+    value = upper.value / max(lower.value, 1e-12)
+    up_low, up_high = halves(upper)
+    down_low, down_high = halves(lower)
+    return Interval(value, value * math.exp(-math.hypot(up_low, down_high)),
+                    value * math.exp(math.hypot(up_high, down_low)))  # fmt: skip
+
+
+def samples_needed(score_drop: Interval, examples: int, limit: float) -> int | None:
+    """Examples that would tell whether a loss is inside a limit, to two digits; None when no number would.
+
+    The half-width of an interval falls with the square root of the number of examples.
+    """
+    room = limit - score_drop.value
+    half = score_drop.high - score_drop.value
+    if room <= 0 or half <= room:
+        return None
+    wanted = examples * (half / room) ** 2
+    if wanted > _MOST_SAMPLES:
+        return None
+    places = 10 ** max(0, math.floor(math.log10(wanted)) - 1)
+    return int(math.ceil(wanted / places) * places)
+
+
+def _quality(measurement: Measurement, goal: Goal, *, relative: bool) -> tuple[str, str]:
+    """``"inside"``, ``"maybe"`` or ``"outside"`` the limit, and the numbers in a sentence."""
+    score = measurement.score
+    change = f"{numbers.points(score.change)} {'%' if relative else 'pp'}"
+    if score.drop.high <= goal.max_drop:
+        return "inside", f"Change {change}."
+    if score.drop.low > goal.max_drop:
+        return "outside", f"Change {change}."
+    more = samples_needed(score.drop, score.examples, goal.max_drop)
+    tell = f" More data would tell: about {more:,} samples." if more else ""
+    return "maybe", f"Change {change}.{tell}"
+
+
+def _missed(row: Result, measurement: Measurement, goal: Goal, *, relative: bool) -> Verdict:
+    limit = _limit(goal, relative=relative)
+    unit = "%" if relative else "pp"
+    more = samples_needed(measurement.score.drop, measurement.score.examples, goal.max_drop)
+    tell = f" More data would tell: about {more:,} samples." if more else ""
+    change = f"{numbers.points(measurement.score.change)} {unit}"
+    return Verdict("target missed", f"Nothing surely stays within {limit}.", f"Closest: {row.label}, {change}.{tell}")
+
+
+def _noise(latency: Latency) -> str:
+    if "noisy" not in latency.flags:
+        return ""
+    return (
+        f"Noisy: two copies of the same model differed by up to {100 * latency.noise_floor:.0f} %. "
+        f"Measured {latency.launches} launches."
+    )
+
+
+def _runtime(latency: Latency) -> str:
+    """Says so when only the change of runtime made it faster."""
+    same = latency.speedup_same_runtime
+    if same is None or same == latency.speedup or same.low > 1:
+        return ""
+    return f"That is the runtime: against float32 on the same one it is {numbers.times(same)}."
+
+
+def _because(measurement: Measurement, latency: Latency) -> str:
+    """The weightiest reason, and what helps."""
+    found = measurement.findings
+    if not found:
+        same = latency.speedup_same_runtime
+        if latency.claim == "slower" and same is not None and same.low <= 1 <= same.high:
+            return "The runtime is slower for this model, not the technique."
+        return ""
+    fix = next((f.remedy for f in found if f.remedy), "")
+    return f"{found[0].text}{f' What helps: {fix}' if fix else ''}"
+
+
+def _smaller(row: Result, measurement: Measurement) -> str:
+    compressed = f"{numbers.kilobytes(measurement.compressed_bytes)} kB"
+    if "prune" in row.family:
+        return f"Smaller when compressed: {compressed}."
+    return f"{numbers.kilobytes(measurement.size_bytes)} kB, {compressed} compressed."
+
+
+def _limit(goal: Goal, *, relative: bool) -> str:
+    return f"{100 * goal.max_drop:.1f} {'%' if relative else 'pp'}"

@@ -1,0 +1,274 @@
+"""What is told of a candidate beside the model as given, from a real sweep and from outputs made by hand."""
+
+import json
+import shutil
+import sqlite3
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.errors import CandidateError, DatasetError, SettingError
+from deploykit.reporting import class_changes, flips
+
+CLASSES = ["a", "b", "<img src=x>"]
+
+
+def network(path):
+    """Two matrix products with an outlier in the first: one scale for all of its weights is a coarse one."""
+    rng = np.random.default_rng(0)
+    weights = {"hidden_w": rng.normal(0, 0.2, (16, 24)), "class_w": rng.normal(0, 0.3, (24, 3))}
+    weights["hidden_w"][0, 0] = 8.0
+    nodes = [
+        helper.make_node("MatMul", ["features", "hidden_w"], ["hidden_out"], "hidden"),
+        helper.make_node("Relu", ["hidden_out"], ["relu_out"], "relu"),
+        helper.make_node("MatMul", ["relu_out", "class_w"], ["logits"], "class"),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], "softmax", axis=-1),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "network",
+        [helper.make_tensor_value_info("features", TensorProto.FLOAT, ["batch", 16])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 3])],
+        [numpy_helper.from_array(w.astype(np.float32), n) for n, w in weights.items()],
+    )
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    """A sweep whose candidates change some answers."""
+    folder = tmp_path_factory.mktemp("evidence")
+    model = dk.load(network(folder / "network.onnx"))
+    rng = np.random.default_rng(0)
+    data = dk.Dataset.from_arrays(
+        rng.normal(0, 1, (1000, 16)).astype(np.float32), rng.integers(0, 3, 1000), classes=CLASSES
+    )
+    steps = [Step("quantize_static"), Step("quantize_static", {"form": "qoperator"}), Step("quantize_dynamic")]
+    space = dk.Space([Recipe((s,)) for s in steps], [Target("onnxruntime")])
+    return dk.sweep(model, data, space, store=folder / "s", launches=2, progress=lambda _p: None)
+
+
+@pytest.fixture(scope="module")
+def static(report):
+    return next(report.choice_for(r.key) for r in report.rows if "static" in r.label)
+
+
+# -- flips ----------------------------------------------------------------------------------------------------------
+
+
+def test_flips_are_those_the_sweep_has_counted(report):
+    found = [report.choice_for(r.key).flips() for r in report.rows]
+    assert [sorted(f.example for f in one.rows) for one in found] == [sorted(r.measurement.flips) for r in report.rows]
+    assert any(one.rows for one in found)  # or this test would tell nothing
+    assert not report.choice_for(report.baseline).flips().rows
+
+
+def test_groups_follow_the_labels_and_accuracy_follows_the_groups(report, static):
+    found = static.flips()
+    for flip in found.rows:
+        right = (flip.before == flip.label, flip.after == flip.label)
+        assert (
+            flip.group == {(True, False): "now wrong", (False, True): "now right", (False, False): "both wrong"}[right]
+        )
+        assert {flip.label, flip.before, flip.after} <= set(CLASSES)
+        assert flip.top_before[0].name == flip.before
+        assert flip.top_after[0].confidence == flip.confidence_after
+        assert len(flip.top_after) == 3
+    assert [f.lost for f in found.rows] == sorted((f.lost for f in found.rows), reverse=True)
+    change = static.measurement.score.change.value * found.examples
+    assert round(change) == found.counts["now right"] - found.counts["now wrong"]
+    assert found.counts == found.to_frame()["group"].value_counts().reindex(found.counts, fill_value=0).to_dict()
+    json.dumps(found.to_json())
+
+
+def test_two_candidates_are_compared_with_each_other(report, static):
+    other = next(report.choice_for(r.key) for r in report.rows if "dynamic" in r.label)
+    forth, back = static.flips(other), other.flips(static)
+    assert {f.example for f in forth.rows} == {f.example for f in back.rows}
+    assert forth.counts["now wrong"] == back.counts["now right"]
+    assert "int8 dynamic" in forth.against
+
+
+def test_scores_that_are_no_probabilities_are_said_to_be_none():
+    before = np.array([[4.0, 0.0, -1.0], [0.0, 2.0, 1.9]])
+    after = np.array([[4.0, 0.0, -1.0], [0.0, 1.9, 2.0]])
+    found = flips.find(after, before, None)
+    assert "softmax" in found.scores
+    assert [f.group for f in found.rows] == ["changed"]
+    assert sum(g.confidence for g in found.rows[0].top_before) == pytest.approx(1)
+    assert found.counts == {"changed": 1}
+
+
+def test_one_column_is_the_probability_of_the_second_class():
+    found = flips.find(np.array([[0.4], [0.9]]), np.array([[0.7], [0.8]]), np.array([1, 1]), ["no", "yes"])
+    (flip,) = found.rows
+    assert (flip.group, flip.before, flip.after) == ("now wrong", "yes", "no")
+    assert flip.lost == pytest.approx(0.3)
+
+
+def test_numbers_have_largest_errors():
+    labels = np.array([1.0, 2.0, 3.0])
+    before, after = np.array([[1.1], [2.0], [2.0]]), np.array([[1.0], [5.0], [2.5]])
+    found = flips.find(after, before, labels)
+    assert [(f.example, f.group, f.lost) for f in found.rows] == [(1, "largest error", pytest.approx(3.0))]
+    assert not found.classes
+    unlabelled = flips.find(after[:, :, None], before[:, :, None], None)
+    assert [f.example for f in unlabelled.rows] == [1, 2, 0]
+    assert not unlabelled.labelled
+
+
+def test_outputs_of_different_models_are_refused():
+    with pytest.raises(SettingError, match="candidates of one model"):
+        flips.find(np.zeros((2, 3)), np.zeros((3, 3)), None)
+
+
+def test_outputs_that_are_gone_are_made_again_and_kept(report, tmp_path):
+    path = shutil.copytree(report.path, tmp_path / "copy")
+    copy = dk.Report.open(path)
+    row = next(r for r in copy.rows if "static" in r.label)
+    expected = copy.choice_for(row.key).outputs()
+    for file in (path / "outputs").iterdir():
+        file.unlink()
+    said = []
+    found = copy.choice_for(row.key).outputs(on_report=lambda *words: said.append(words))
+    np.testing.assert_array_equal(found, expected)
+    assert said[-1][2] == "examples"
+    assert len(list((path / "outputs").iterdir())) == 1
+    copy.choice_for(row.key).flips()
+    assert len(list((path / "outputs").iterdir())) == 2
+    shutil.rmtree(path / "steps")
+    for file in (path / "outputs").iterdir():
+        file.unlink()
+    with pytest.raises(CandidateError, match="neither is its file"):
+        copy.choice_for(row.key).flips()
+
+
+# -- classes --------------------------------------------------------------------------------------------------------
+
+
+def test_classes_add_up_to_the_whole(report, static):
+    found = static.classes()
+    assert {r.name for r in found} == set(CLASSES)
+    assert sum(r.examples for r in found) == static.measurement.score.examples
+    counts = static.flips().counts
+    assert sum(r.worse for r in found) == counts["now wrong"]
+    assert sum(r.better for r in found) == counts["now right"]
+    for row in found:
+        assert row.change.low <= row.change.value <= row.change.high
+        assert row.after - row.before == pytest.approx(row.change.value)
+    values = [r.change.value for r in found]
+    assert values == sorted(values)
+
+
+def test_only_what_stands_after_correction_is_called_sure():
+    labels = np.repeat([0, 1], 200)
+    before = np.eye(2)[labels]
+    after = before.copy()
+    after[:40] = [0, 1]  # forty of the first class
+    after[200:202] = [1, 0]  # two of the second
+    found = class_changes.compare(after, before, labels, ["first", "second"])
+    assert [(r.name, r.worse, r.sure) for r in found] == [("first", 40, True), ("second", 2, False)]
+    assert "1 of 2 classes surely lose (first −20.0" in found.summary()
+
+
+def test_numbers_have_no_classes():
+    with pytest.raises(DatasetError, match=r"flips\(\)"):
+        class_changes.compare(np.zeros((3, 1)), np.zeros((3, 1)), np.array([0.5, 1.5, 2.0]))
+
+
+def test_another_dataset_is_refused(report, static, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("other")
+    rng = np.random.default_rng(1)
+    data = (rng.normal(0, 1, (60, 16)).astype(np.float32), rng.integers(0, 3, 60))
+    space = dk.Space([Recipe()], [Target("onnxruntime")])
+    other = dk.sweep(report.model, data, space, store=folder / "s", launches=0, progress=lambda _p: None)
+    with pytest.raises(SettingError, match="one sweep"):
+        static.flips(other.choice_for(other.baseline))
+
+
+# -- why ------------------------------------------------------------------------------------------------------------
+
+
+def test_why_has_every_layer_of_the_profile_the_largest_difference_first(static):
+    found = static.why()
+    assert {r.state for r in found} <= {"kept", "added", "gone"}
+    assert len(found) == len(static.layers())
+    sizes = [abs(r.difference_us) for r in found]
+    assert sizes == sorted(sizes, reverse=True)
+    assert found.after_us > 0
+    assert found.cause.endswith(".")
+    for row in found:
+        assert (row.before_us is None) == (row.state == "added")
+        assert (row.after_us is None) == (row.state == "gone")
+
+
+def test_without_a_profile_shares_are_an_estimate(report, tmp_path):
+    path = shutil.copytree(report.path, tmp_path / "copy")
+    with sqlite3.connect(path / "store.sqlite") as db:
+        rows = db.execute("SELECT context, key, data FROM rows").fetchall()
+        for context, key, data in rows:
+            row = json.loads(data)
+            if "dynamic" in row["label"]:
+                row["measurement"]["profile"] = ""
+                db.execute("UPDATE rows SET data = ? WHERE context = ? AND key = ?", (json.dumps(row), context, key))
+    db.close()
+    copy = dk.Report.open(path)
+    found = next(copy.choice_for(r.key) for r in copy.rows if "dynamic" in r.label).why()
+    assert found.estimate
+    assert "Estimate" in found.note
+    assert sum(r.before_us for r in found) == pytest.approx(100)
+    assert all(r.after_us is None for r in found)
+
+
+# -- weights --------------------------------------------------------------------------------------------------------
+
+
+def test_quantized_weights_are_compared_as_real_numbers(report, static):
+    found = static.weights()
+    assert {r.layer for r in found} == {"hidden", "class"}
+    assert found.same_format
+    for row in found:
+        assert row.matched == "name"
+        assert (row.before.stored, row.after.stored) == ("float32", "int8")
+        assert row.after.scaled
+        assert row.after.deviation == pytest.approx(row.before.deviation, rel=0.05)
+        assert sum(row.after.histogram) == row.after.count == row.before.count
+    assert not found.notes
+    assert "int8" in str(found)
+
+
+def test_a_file_that_is_gone_is_an_error(report, static, tmp_path):
+    path = shutil.copytree(report.path, tmp_path / "copy")
+    shutil.rmtree(path / "steps")
+    with pytest.raises(CandidateError, match="run the same sweep again"):
+        dk.Report.open(path).choice_for(static.key).weights()
+
+
+# -- sensitivity ----------------------------------------------------------------------------------------------------
+
+
+def test_levels_without_a_pass_are_columns_without_numbers(report):
+    table = report.sensitivity_table()
+    assert [level.measured for level in table.levels] == [False] * 3
+    assert table.to_frame().isna().all(axis=None)
+    assert table.layers == ("hidden", "class")
+    plan = dk.plan(report.model, report.data, table.to_measure(0), store=report.path, launches=0)
+    assert plan.expected.seconds > 0
+
+
+def test_a_pass_fills_its_column(report, tmp_path):
+    path = shutil.copytree(report.path, tmp_path / "copy")
+    done = dk.sensitivity(report.model, report.data, "quantize_static", store=path, progress=lambda _p: None)
+    table = dk.Report.open(path).sensitivity_table()
+    (column,) = [i for i, level in enumerate(table.levels) if level.measured]
+    losses = {r.name: r.only.drop for r in done.rows if r.kind == "layer"}
+    assert {layer: cells[column].drop for layer, cells in table} == losses
+    recipe = table.leaving_out(0, column)
+    assert recipe.steps[0].parameters["exclude"] == table.layers[0]
+    plan = dk.plan(report.model, report.data, dk.Space([recipe], [Target("onnxruntime")]), launches=0)
+    assert not [left for left in plan.left_out if "exclude" in left.reason]
