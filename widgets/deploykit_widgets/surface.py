@@ -17,6 +17,7 @@ import ipywidgets
 import msgspec
 import traitlets
 
+from deploykit.core.errors import SettingError
 from deploykit_widgets.desk import Desk
 from deploykit_widgets.state import State, in_words
 
@@ -198,6 +199,11 @@ class Hub:
             _send(surface, {"type": "reply", "id": number, "ok": False, "error": in_words(error)})
 
         try:
+            if name not in self._commands:
+                raise SettingError(
+                    f"the kernel has no command {name!r}: the page was made by another version of deploykit.",
+                    remedy="reload the page, and restart the kernel.",
+                )
             answer = self._commands[name](**content.get("args") or {})
         except Exception as error:
             bad(error)
