@@ -1,4 +1,4 @@
-"""JupyterLab on loopback and a browser that drives it."""
+"""JupyterLab or Notebook 7 on loopback, and a browser that drives it."""
 
 import ast
 import json
@@ -26,30 +26,35 @@ _LOCAL = ("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:", "about:")
 
 
 class Lab:
-    """A running JupyterLab.
+    """A running JupyterLab, or Notebook 7.
 
     Attributes:
         url: Address with the base URL, without a slash at its end.
         root: Folder it shows.
+        app: ``"jupyterlab"`` or ``"notebook"``.
     """
 
-    def __init__(self, url: str, root: Path) -> None:
+    def __init__(self, url: str, root: Path, app: str) -> None:
         self.url = url
         self.root = root
+        self.app = app
 
     def address(self, notebook: str) -> str:
+        if self.app == "notebook":
+            return f"{self.url}/notebooks/{notebook}?token={TOKEN}"
         # Without the reset, Lab opens the notebooks of earlier tests again, hidden behind this one.
         return f"{self.url}/lab/tree/{notebook}?token={TOKEN}&reset"
 
 
 @contextmanager
-def running_lab(root: Path, scratch: Path, *, dark: bool = False) -> Iterator[Lab]:
-    """Start JupyterLab in a session of its own; everything it started ends with it.
+def running_lab(root: Path, scratch: Path, *, dark: bool = False, app: str = "jupyterlab") -> Iterator[Lab]:
+    """Start JupyterLab or Notebook 7 in a session of its own; everything it started ends with it.
 
     Args:
         root: Folder to show.
         scratch: Folder for its configuration, so that the user's is neither read nor changed.
         dark: Start with the dark theme.
+        app: Module to start.
     """
     port = _free_port()
     folders = {f"JUPYTER_{name}_DIR": str(scratch / name.lower()) for name in ("CONFIG", "DATA", "RUNTIME")}
@@ -58,14 +63,14 @@ def running_lab(root: Path, scratch: Path, *, dark: bool = False) -> Iterator[La
     env = {**os.environ, **folders, "JUPYTERLAB_SETTINGS_DIR": str(settings)}
     env["JUPYTERLAB_WORKSPACES_DIR"] = str(scratch / "workspaces")
     command = [
-        sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", "--expose-app-in-browser",
+        sys.executable, "-m", app, "--no-browser", "--allow-root", "--expose-app-in-browser",
         "--ip=127.0.0.1", f"--port={port}", f"--ServerApp.base_url={BASE_URL}", f"--ServerApp.root_dir={root}",
         f"--IdentityProvider.token={TOKEN}", "--ServerApp.port_retries=0", "--LabApp.collaborative=False",
     ]  # fmt: skip
     log = (scratch / "lab.log").open("wb")
     process = subprocess.Popen(command, env=env, stdout=log, stderr=log, start_new_session=True)
     try:
-        lab = Lab(f"http://127.0.0.1:{port}{BASE_URL.rstrip('/')}", root)
+        lab = Lab(f"http://127.0.0.1:{port}{BASE_URL.rstrip('/')}", root, app)
         _wait_until_up(lab, process, scratch / "lab.log")
         yield lab
     finally:
@@ -94,13 +99,13 @@ def _wait_until_up(lab: Lab, process: subprocess.Popen[bytes], log: Path) -> Non
     end = time.monotonic() + START_S
     while time.monotonic() < end:
         if process.poll() is not None:
-            raise RuntimeError(f"JupyterLab ended with status {process.returncode}:\n{log.read_text()[-3000:]}")
+            raise RuntimeError(f"{lab.app} ended with status {process.returncode}:\n{log.read_text()[-3000:]}")
         try:
             with urllib.request.urlopen(f"{lab.url}/api/status?token={TOKEN}", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             _wait_a_moment(process, 0.1)
-    raise RuntimeError(f"JupyterLab is not up after {START_S} s:\n{log.read_text()[-3000:]}")
+    raise RuntimeError(f"{lab.app} is not up after {START_S} s:\n{log.read_text()[-3000:]}")
 
 
 def _wait_a_moment(process: subprocess.Popen[bytes], seconds: float) -> None:

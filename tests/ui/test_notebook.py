@@ -1,0 +1,19 @@
+"""The Workbench in Notebook 7."""
+
+import pytest
+from lab_driver import open_browser, poll, run_all_cells, running_lab
+
+pytestmark = pytest.mark.browser
+
+
+def test_the_workbench_in_notebook_7(notebook_root, tmp_path):
+    with running_lab(notebook_root, tmp_path, app="notebook") as lab, open_browser() as (page, outside):
+        run_all_cells(page, lab, "bench.ipynb")
+        page.locator(".dk-Workbench [role=tab]", has_text="Explore").wait_for()
+        cells = page.locator(".jp-CodeCell")
+        before = cells.count()
+        page.get_by_role("button", name="Insert cell below").click()
+        poll(page, lambda: cells.count() == before + 1, "the code is a cell of its own")
+        assert "import deploykit as dk" in cells.nth(1).inner_text()
+        assert page.get_by_role("button", name="Open in tab").count() == 0  # there are no tabs
+        assert outside == []
