@@ -231,7 +231,7 @@ def _flips(
                 i, _group(before, after, None if labels is None else int(labels[i])),
                 "" if labels is None else _name(names, int(labels[i])), _name(names, before), _name(names, after),
                 float(old[i, before]), float(new[i, after]), float(old[i, before] - new[i, before]),
-                _top(old[i], names), _top(new[i], names),
+                best(old[i], names), best(new[i], names),
             )
         )  # fmt: skip
     return rows
@@ -243,11 +243,17 @@ def _group(before: int, after: int, label: int | None) -> Group:
     return "now wrong" if before == label else "now right" if after == label else "both wrong"
 
 
-def _top(row: NDArray[Any], names: Sequence[str]) -> tuple[Guess, ...]:
+def best(row: NDArray[Any], names: Sequence[str]) -> tuple[Guess, ...]:
+    """The likeliest answers of one example, likeliest first.
+
+    Args:
+        row: Its confidences, shape (classes,).
+        names: Class names by index.
+    """
     import numpy as np
 
-    best = np.argsort(-row, kind="stable")[:TOP]
-    return tuple(Guess(int(i), _name(names, int(i)), float(row[i])) for i in best)
+    places = np.argsort(-row, kind="stable")[:TOP]
+    return tuple(Guess(int(i), _name(names, int(i)), float(row[i])) for i in places)
 
 
 def _name(names: Sequence[str], index: int) -> str:

@@ -15,6 +15,7 @@ from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
 from deploykit_widgets import markup
 from deploykit_widgets.app_section import AppSection
+from deploykit_widgets.candidate_section import CandidateSection
 from deploykit_widgets.code_section import CodeSection
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.data_source import source_of
@@ -67,7 +68,12 @@ class Workbench:
         self._commands = commands = Commands(self._state, self._desk)
         tab = "model" if model is None else "data" if data is None else "explore"
         self._code = CodeSection(self._state, _variable(None if isinstance(data, str | os.PathLike) else data))
-        sections: list[Section] = [AppSection(self._state, tab), ProgressSection(commands), self._code]
+        sections: list[Section] = [
+            AppSection(self._state, tab),
+            ProgressSection(commands),
+            CandidateSection(commands),
+            self._code,
+        ]
         self._hub = Hub(self._state, self._desk, sections)
         self.widget = Surface()
         self._hub.add(self.widget)

@@ -29,6 +29,7 @@ class SpaceChoice:
         techniques: Technique → whether it is ticked.
         values: Technique → parameter → values to try; only those the user changed.
         targets: Where to run; empty: every runtime that is installed, one thread.
+        extra: Recipes that were added one by one, for example from the sensitivity of a layer.
     """
 
     preset: str = "quick"
@@ -36,6 +37,7 @@ class SpaceChoice:
     techniques: Mapping[str, bool] = field(default_factory=dict)
     values: Mapping[str, Mapping[str, Values]] = field(default_factory=dict)
     targets: tuple[Target, ...] = ()
+    extra: tuple[Recipe, ...] = ()
 
     @property
     def base(self) -> Space:
@@ -63,14 +65,14 @@ class SpaceChoice:
 
     @property
     def added(self) -> tuple[Recipe, ...]:
-        """Recipes of ticked techniques that the base does not use: one for each combination of their values."""
+        """Recipes the base lacks: those of ticked techniques, one for each combination of values, and single ones."""
         used, found = techniques_of(self.base), []
         for name, ticked in self.techniques.items():
             if ticked and name not in used:
                 values = self.values.get(name, {})
                 steps = (Step(name, dict(zip(values, v, strict=True))) for v in itertools.product(*values.values()))
                 found += [Recipe((step,)) for step in steps]
-        return tuple(found)
+        return (*found, *(r for r in self.extra if r not in found))
 
     @property
     def space(self) -> Space:

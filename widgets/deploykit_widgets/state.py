@@ -78,6 +78,7 @@ class State:
         exported: Key of the candidate that was exported last.
         layout: Export layout.
         server: The running server.
+        measuring: Which level of a technique is measured layer by layer, and how far that is; None when none is.
         busy: Panels that wait for long work.
         problems: Panel → what went wrong there, in words.
     """
@@ -102,6 +103,7 @@ class State:
     exported: str = ""
     layout: str = "folder"
     server: Any = None
+    measuring: dict[str, Any] | None = None
     busy: frozenset[str] = frozenset()
     problems: dict[str, str] = field(default_factory=dict)
 
