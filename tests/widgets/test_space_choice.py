@@ -30,6 +30,10 @@ CHOICES = {
     "given, elsewhere": SpaceChoice("", GIVEN, targets=(dk.Target("onnxruntime"),)),
     "given, refined": SpaceChoice("", REFINED),
     "added": SpaceChoice("", GIVEN, {"quantize_static": True}, {"quantize_static": {"io": ("float", "int8")}}),
+    "added one by one": SpaceChoice(
+        techniques={"prune_magnitude": False},
+        extra=(dk.Recipe((dk.Step("quantize_static", {"exclude": "conv_1, Softmax"}),)),),
+    ),
     "added, defaults": SpaceChoice("", GIVEN, {"quantize_float16": True, "quantize_dynamic": False}),
 }
 
