@@ -27,6 +27,8 @@ _BLOCK_S = 0.02
 _BLOCK_CAP_S = 0.5
 _BLOCK_FLOOR = 3
 _EVALUATION_BATCH = 32
+#: Progress is told this often: each telling costs the driver about as much as a small model costs for a batch.
+_TELL_S = 0.1
 
 
 @dataclass
@@ -123,6 +125,7 @@ def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     first = names[align(arguments["outputs"], names)[0]] if arguments["outputs"] else names[0]
     total = sum(len(data.splits[s]) for s in arguments["splits"])
     done = bad = 0
+    told = began
     for split, out in arguments["splits"].items():
         count = len(data.splits[split])
         order = shuffled(count, None, data.seed)
@@ -132,7 +135,9 @@ def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
             chosen = order[start : start + _EVALUATION_BATCH]
             parts.append(_first_output(session, data.batch(split, chosen), first))
             done += len(chosen)
-            report(done, total, "examples")
+            if (now := time.perf_counter()) - told >= _TELL_S:
+                told = now
+                report(done, total, "examples")
             if racer is not None and (stopped := racer.look(parts, start + len(chosen))) is not None:
                 session.close()
                 return {"outputs": names, "not_finite": 0, "stopped": stopped.to_json()}

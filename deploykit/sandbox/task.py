@@ -28,7 +28,13 @@ PRELOAD: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
 
 #: What the parent of a group imports when it has nothing to do: only some tasks need it, and nobody should wait for it.
 LATER: dict[str, tuple[str, ...]] = {
-    "light": ("onnxruntime.quantization", "sympy", "onnxruntime.tools.symbolic_shape_infer"),
+    # SymPy imports its tensors at the first subtraction, which takes a third of a second.
+    "light": (
+        "onnxruntime.quantization",
+        "sympy",
+        "sympy.tensor.tensor",
+        "onnxruntime.tools.symbolic_shape_infer",
+    ),
 }
 
 #: Passed to every task function: reports (done, total, words).

@@ -191,20 +191,21 @@ class Pipeline:
     def _source(self, planned: Planned) -> Built | None:
         """The candidate's artifact, None while it is being built or when it cannot be."""
         source: Built | None = None
-        for key in ("", *planned.steps):
-            step = self._steps[key] if key else None
-            identity = key or GIVEN
+        for identity in (GIVEN, *planned.steps):
             if identity not in self._built and identity not in self._broken:
-                self._begin_step(step, identity, source)
+                self._begin_step(self._steps.get(identity), identity, source)
             if identity in self._broken:
                 self._state.failed(planned.key, *self._broken[identity])
                 self._give_up(planned)
                 return None
+            if identity == GIVEN and planned.steps:
+                continue  # what is not known of it yet are sizes: steps can begin with the file
             if identity not in self._built:
                 return None
             source = self._built[identity]
-        if source is not None:
-            self._state.built(planned.key, source, self._notes(planned))
+        if source is None or GIVEN not in self._built:
+            return None
+        self._state.built(planned.key, source, self._notes(planned))
         return source
 
     def _notes(self, planned: Planned) -> dict[str, Any]:
