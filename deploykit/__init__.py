@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deploykit.core.dataset import Dataset
     from deploykit.core.errors import DeploykitError, GoalMissed
     from deploykit.core.model import Model
+    from deploykit.core.notebook import check_parameters
     from deploykit.core.preprocess import Preprocess
     from deploykit.core.space import Space
     from deploykit.exporters._export import export
@@ -51,6 +52,7 @@ __all__ = [
     "Workbench",
     "__version__",
     "build",
+    "check_parameters",
     "clean",
     "doctor",
     "errors",
@@ -81,6 +83,7 @@ _HOMES = {
     "Target": "deploykit.core.candidate",
     "Workbench": "deploykit_widgets",
     "build": "deploykit.sweeping.build",
+    "check_parameters": "deploykit.core.notebook",
     "clean": "deploykit.sweeping.clean",
     "doctor": "deploykit.measuring.doctor",
     "export": "deploykit.exporters._export",

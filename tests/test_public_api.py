@@ -27,6 +27,7 @@ PUBLIC = [
     "Workbench",
     "__version__",
     "build",
+    "check_parameters",
     "clean",
     "doctor",
     "errors",

@@ -1,0 +1,251 @@
+"""Parameters of notebooks: what a parameters cell declares, what papermill put after it, and whether the two fit.
+
+papermill overwrites the values of the cell that is tagged ``parameters`` by a cell of its own behind it. It only warns
+of names that the notebook does not have, and takes any type: a misspelt ``max_drop`` would go unnoticed for hours.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deploykit.core.errors import SettingError, unknown_name
+from deploykit.core.extras import require
+
+#: How papermill begins the cell it adds.
+_INJECTED = "# Parameters"
+#: Names of types in annotations, and what a value of them may be.
+_TYPES: dict[str, tuple[type, ...]] = {
+    "None": (type(None),),
+    "bool": (bool,),
+    "int": (int,),
+    "float": (int, float),
+    "list": (list, tuple),
+    "tuple": (list, tuple),
+    "dict": (dict,),
+    "str": (str,),
+}
+_ALIASES = {"List": "list", "Tuple": "tuple", "Dict": "dict", "Sequence": "list", "Mapping": "dict"}
+_LITERAL = (
+    ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.UnaryOp, ast.BinOp, ast.unaryop, ast.operator, ast.Load,
+)  # fmt: skip
+
+
+def check_parameters() -> dict[str, Any]:
+    """Refuse unknown parameters and values of a wrong type; for the first cell after a notebook's parameters.
+
+    ``dk.check_parameters()`` in a cell behind the one that is tagged ``parameters`` ends a run under papermill before
+    any work is done, instead of running it with the default of what was misspelt. Types are those of the annotations
+    (``launches: int = 10``); a parameter without one may have any. In JupyterLab it checks the values in the cell.
+
+    Returns:
+        The parameters and their values; none outside of a notebook.
+
+    Raises:
+        SettingError: A parameter that the notebook does not declare, or a value of another type than declared.
+    """
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return checked(shell.user_ns.get("In", [])[:-1], shell.user_ns) if shell else {}
+
+
+def checked(history: Sequence[str], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What `check_parameters` does, for the sources of the cells that were run, in their order.
+
+    Raises:
+        SettingError: See `check_parameters`.
+    """
+    given, known = _latest([source for source in history if source.strip()])
+    for name in given:
+        if name not in known:
+            raise unknown_name("parameter of this notebook", name, known)
+    found = {name: values[name] for name in known if name in values}
+    for name, value in found.items():
+        if not fits(value, known[name]):
+            raise _misfit(name, known[name], value)
+    return found
+
+
+def _latest(cells: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
+    """What the latest cell of papermill gives, nothing if there is none, and what the cell before it declares."""
+    for i in reversed(range(len(cells))):
+        if i and _is_injected(cells[i]) and (before := declared(cells[i - 1])):
+            return declared(cells[i]), before
+        if _is_parameters(cells[i]):
+            return {}, declared(cells[i])
+    return {}, {}
+
+
+def declared(source: str) -> dict[str, str]:
+    """Names that the source of a cell assigns, and their annotated types, ``""`` without; none if it is no Python."""
+    found: dict[str, str] = {}
+    tree = _parsed(source)
+    for node in tree.body if tree else []:
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            found[node.target.id] = ast.unparse(node.annotation)
+        elif isinstance(node, ast.Assign):
+            parts = [n for target in node.targets for n in ast.walk(target) if isinstance(n, ast.Name)]
+            found |= {n.id: node.type_comment or "" for n in parts if isinstance(n.ctx, ast.Store)}
+    return found
+
+
+def constants(source: str) -> dict[str, Any]:
+    """Names that the source of a cell assigns a constant, and the constant."""
+    tree = _parsed(source)
+    found = {}
+    for node in tree.body if tree else []:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(target, ast.Name) and isinstance(value := getattr(node, "value", None), ast.Constant):
+            found[target.id] = value.value
+    return found
+
+
+def fits(value: Any, annotation: str) -> bool:
+    """Whether a value is of an annotated type; anything is where the type is not one of the plain ones."""
+    names = _names(annotation)
+    if names is None:
+        return True
+    if isinstance(value, bool):  # which is an int for Python
+        return "bool" in names
+    return any(isinstance(value, _TYPES[name]) for name in names)
+
+
+def from_text(name: str, text: str, annotation: str) -> Any:
+    """The value that a text on the command line stands for.
+
+    Args:
+        name: The parameter, for the error.
+        text: The text. Where the type is not known, numbers, ``True``, ``False`` and ``None`` are what they look like.
+        annotation: The type that was declared.
+
+    Raises:
+        SettingError: It is none of that type.
+    """
+    names = _names(annotation)
+    if names is None:
+        names = ("None", "int", "float", "str") if text not in {"True", "False"} else ("bool",)
+    for kind in (k for k in _TYPES if k in names):
+        try:
+            return _READERS[kind](text)
+        except ValueError:
+            continue
+    raise _misfit(name, annotation, text)
+
+
+def _misfit(name: str, annotation: str, value: Any) -> SettingError:
+    remedy = f"give a value such as {_EXAMPLES[names[0]]}." if (names := _names(annotation)) else ""
+    if names and "str" in names and not isinstance(value, str):
+        remedy = f"give it as text: papermill takes -r {name} VALUE for that."
+    return SettingError(f"the parameter {name!r} is declared as {annotation}, got {value!r}.", remedy=remedy)
+
+
+def _names(annotation: str) -> tuple[str, ...] | None:
+    """The plain types of an annotation, None where it has others."""
+    try:
+        return _plain(ast.parse(annotation, mode="eval").body)
+    except SyntaxError:
+        return None
+
+
+def _plain(node: ast.expr) -> tuple[str, ...] | None:
+    match node:
+        case ast.Constant(value=None):
+            return ("None",)
+        case ast.Constant(value=str(text)):
+            return _names(text)
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            name = _ALIASES.get(name, name)
+            return (name,) if name in _TYPES else None
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _all([left, right])
+        case ast.Subscript(value=ast.Name(id="Optional") | ast.Attribute(attr="Optional"), slice=inner):
+            return _all([inner, ast.Constant(None)])
+        case ast.Subscript(value=ast.Name(id="Union") | ast.Attribute(attr="Union"), slice=ast.Tuple(elts=several)):
+            return _all(several)
+        case ast.Subscript(value=outer):
+            return _plain(outer)
+    return None
+
+
+def _all(nodes: Sequence[ast.expr]) -> tuple[str, ...] | None:
+    found = [_plain(node) for node in nodes]
+    return None if None in found else tuple(name for names in found for name in names or ())
+
+
+def _parsed(source: str) -> ast.Module | None:
+    for comments in (True, False):  # a comment may look like the type it is not
+        try:
+            return ast.parse(source, type_comments=comments)
+        except SyntaxError:
+            continue
+    return None
+
+
+def _is_parameters(source: str) -> bool:
+    """Whether a cell only assigns constants, at least one of them with its type."""
+    tree = _parsed(source)
+    body = tree.body if tree else []
+    plain = all(isinstance(n, ast.AnnAssign | ast.Assign) and n.value is not None and _constant(n.value) for n in body)
+    return plain and any(isinstance(node, ast.AnnAssign) for node in body)
+
+
+def _is_injected(source: str) -> bool:
+    """Whether a cell is papermill's: its comment, then names and values without types."""
+    tree = _parsed(source)
+    assigns = tree is not None and all(isinstance(node, ast.Assign) for node in tree.body)
+    return assigns and source.lstrip().startswith(_INJECTED)
+
+
+def _constant(node: ast.expr) -> bool:
+    return all(isinstance(part, _LITERAL) for part in ast.walk(node))
+
+
+def _truth(text: str) -> bool:
+    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+    if text.lower() not in known:
+        raise ValueError(text)
+    return known[text.lower()]
+
+
+def _number(text: str) -> float:
+    above, slash, below = text.partition("/")
+    try:
+        return float(above) / float(below) if slash else float(above)
+    except ZeroDivisionError as error:
+        raise ValueError(text) from error
+
+
+def _nothing(text: str) -> None:
+    if text not in {"None", "null"}:
+        raise ValueError(text)
+
+
+def _structure(kind: type) -> Any:
+    def read(text: str) -> Any:
+        yaml = require("yaml", "")
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ValueError(text) from error
+        if not isinstance(value, kind):
+            raise ValueError(text)
+        return value
+
+    return read
+
+
+_READERS: dict[str, Any] = {
+    "None": _nothing,
+    "bool": _truth,
+    "int": int,
+    "float": _number,
+    "list": _structure(list),
+    "tuple": _structure(list),
+    "dict": _structure(dict),
+    "str": str,
+}
+_EXAMPLES = {
+    "None": "None", "bool": "true", "int": "10", "float": "0.01", "str": "text", "list": "[1, 2]", "tuple": "[1, 2]",
+    "dict": "{name: 1}",
+}  # fmt: skip
