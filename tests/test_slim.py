@@ -87,6 +87,10 @@ def test_the_whole_way(slim, tiny, tmp_path, kind, shape):
     ("arguments", "message"),
     [
         (["demo"], "the package 'papermill' is not installed. Remedy: pip install 'deploykit[jupyter]'"),
+        (
+            ["batch", "06_batch.ipynb"],
+            "the package 'papermill' is not installed. Remedy: pip install 'deploykit[jupyter]'",
+        ),
         (["lab"], "the package 'jupyterlab' is not installed. Remedy: pip install 'deploykit[jupyter]'"),
     ],
 )

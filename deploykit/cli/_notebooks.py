@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
 import deploykit
-from deploykit.core.errors import DeploykitError, SettingError, unknown_name
+from deploykit.core.errors import DeploykitError, GoalMissed, SettingError, unknown_name
 from deploykit.core.extras import require
+from deploykit.core.notebook import constants, declared, from_text
 
 #: A line of `deploykit.reporting.progress.Lines`.
 _PROGRESS = re.compile(r"\[ *(\d+) %\] (.*)")
@@ -37,42 +38,102 @@ def find(name: str) -> Path:
     return path
 
 
-def execute(notebook: Path, output: Path, parameters: dict[str, Any], *, quiet: bool = False) -> None:
-    """Run a notebook with papermill in its own folder, its output shown live.
+def names() -> list[str]:
+    """Names of the notebooks that come with deploykit."""
+    return sorted(path.name for path in folder().glob("*.ipynb"))
+
+
+def typed(notebook: Path, given: dict[str, str]) -> dict[str, Any]:
+    """Values for the parameters of a notebook, of the types it declares; nothing is run.
+
+    Args:
+        notebook: The notebook.
+        given: Values as text.
+
+    Raises:
+        SettingError: It is no notebook, it has no such parameter, or a value has the wrong type.
+    """
+    known = parameters(notebook)
+    for name in given:
+        if name not in known:
+            raise unknown_name(f"parameter of {notebook.name}", name, known)
+    return {name: from_text(name, text, known[name]) for name, text in given.items()}
+
+
+def parameters(notebook: Path) -> dict[str, str]:
+    """Parameters of a notebook and their types, ``""`` where none is declared.
+
+    Raises:
+        SettingError: It is no notebook.
+    """
+    cell = _parameters_cell(notebook)
+    if not cell:
+        return {}
+    # papermill leaves out what its pattern does not match: two "=" in a line, a type such as "int | None".
+    found = require("papermill", "jupyter").inspect_notebook(_literal(notebook))
+    types = {name: p["inferred_type_name"] for name, p in found.items()}
+    return {name: "" if kind == "None" else kind for name, kind in types.items()} | declared(cell)
+
+
+def beside(notebook: Path) -> dict[str, str]:
+    """Defaults of parameters named ``…_path`` that are relative, and found beside the notebook but not here."""
+    found: dict[str, str] = {}
+    for name, value in constants(_parameters_cell(notebook)).items():
+        if name.endswith("_path") and isinstance(value, str) and value and not Path(value).exists():
+            path = notebook.parent / value
+            found |= {name: str(path)} if path.exists() else {}
+    return found
+
+
+def _parameters_cell(notebook: Path) -> str:
+    try:
+        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        sources = [c["source"] for c in cells if "parameters" in c["metadata"].get("tags", [])]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingError(f"{notebook} is no notebook.", remedy="give an .ipynb file.") from error
+    return "".join(sources[0]) if sources else ""
+
+
+def _literal(path: Path) -> str:
+    """A path for papermill, which takes braces for places to fill in."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def execute(
+    notebook: Path, output: Path, values: dict[str, Any], *, cwd: Path | None = None, quiet: bool = False
+) -> None:
+    """Run a notebook with papermill, its output shown live.
 
     Args:
         notebook: What to run.
         output: Where to write the executed notebook.
-        parameters: Values for its parameters; text is converted to the declared type.
+        values: Values for its parameters, see `typed`.
+        cwd: Where it runs; None: in its own folder.
         quiet: Show the notebook's output on stderr instead of stdout.
 
     Raises:
-        SettingError: The notebook has no such parameter, or a value has the wrong type.
+        GoalMissed: A cell required a goal that no candidate meets.
         DeploykitError: A cell failed; names the error and the executed notebook.
     """
     papermill = require("papermill", "jupyter")
-    declared = papermill.inspect_notebook(str(notebook))
-    for name in parameters:
-        if name not in declared:
-            raise unknown_name(f"parameter of {notebook.name}", name, declared)
-    typed = {name: _typed(value, declared[name]) for name, value in parameters.items()}
     output.parent.mkdir(parents=True, exist_ok=True)
     stream = sys.stderr if quiet else sys.stdout
     try:
         papermill.execute_notebook(
-            str(notebook),
-            str(output),
-            typed,
+            _literal(notebook),
+            _literal(output),
+            values,
             progress_bar=False,
             stdout_file=Live(stream) if stream.isatty() else stream,
             stderr_file=sys.stderr,
-            cwd=str(notebook.parent),
+            cwd=str(cwd or notebook.parent),
             extra_arguments=["--IPKernelApp.log_level=40"],  # its warning about loopback is no news here
         )
     except papermill.PapermillExecutionError as error:
-        raise DeploykitError(
-            f"{notebook.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue}",
-            remedy=f"the executed notebook is {output}.",
+        kind = GoalMissed if error.ename == GoalMissed.__name__ else DeploykitError
+        raise kind(
+            f"{notebook.name} failed in cell {error.exec_count}: {error.ename}: {error.evalue} "
+            f"(executed notebook: {output})"
         ) from error
 
 
@@ -103,23 +164,3 @@ class Live:
     def flush(self) -> None:
         """Show what was written."""
         self._stream.flush()
-
-
-def _typed(value: Any, declared: Any) -> Any:
-    kinds: dict[str, Callable[[str], Any]] = {"int": int, "float": float, "bool": _truth}
-    kind = kinds.get(declared["inferred_type_name"])
-    if kind is None or not isinstance(value, str):
-        return value
-    try:
-        return kind(value)
-    except ValueError:
-        raise SettingError(
-            f"the parameter {declared['name']!r} is a {declared['inferred_type_name']}, got {value!r}."
-        ) from None
-
-
-def _truth(text: str) -> bool:
-    known = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
-    if text.lower() not in known:
-        raise ValueError(text)
-    return known[text.lower()]

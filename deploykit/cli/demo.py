@@ -8,6 +8,8 @@ from pathlib import Path
 from deploykit.cli import _notebooks
 from deploykit.cli._inputs import named
 from deploykit.cli._show import note, show
+from deploykit.core.errors import SettingError
+from deploykit.core.extras import installed
 
 HELP = "Run the quickstart notebook headless: sweep, choose, export and serve a small model that comes with it."
 _NOTEBOOK = "01_quickstart.ipynb"
@@ -35,7 +37,15 @@ def run(options: argparse.Namespace) -> None:
     store = Path(options.store).absolute()
     executed = store / _NOTEBOOK
     note(options, f"running {notebook} with its store in {store}; Ctrl-C stops it, the same command goes on")
-    parameters = {**dict(options.parameters), "store": str(store)}
-    _notebooks.execute(notebook, executed, parameters, quiet=options.json)
+    try:
+        values = _notebooks.typed(notebook, {**_start(), **dict(options.parameters), "store": str(store)})
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    _notebooks.execute(notebook, executed, values, quiet=options.json)
     text = f"notebook  {executed}\nreport it again with: deploykit report {options.store}"
     show(options, text, {"notebook": str(executed), "store": str(store)})
+
+
+def _start() -> dict[str, str]:
+    """The Keras model where it can be run: more techniques and runtimes than from the same model as ONNX."""
+    return {"model_path": "models/fashion_cnn.keras"} if installed("tensorflow") else {}

@@ -15,7 +15,7 @@ from deploykit.core.extras import require
 
 HELP = "Open JupyterLab on the Workbench notebook; it and its data are copied here, nothing is overwritten."
 _NOTEBOOK = "02_workbench.ipynb"
-_NEEDS = ("data/fashion-mnist.npz", "models/fashion_cnn.keras")
+_NEEDS = ("data/fashion-mnist.npz", "models/fashion_cnn.keras", "models/fashion_cnn.onnx")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

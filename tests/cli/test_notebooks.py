@@ -1,4 +1,4 @@
-"""Notebooks that run headless, and the demo and lab verbs on top of them."""
+"""Notebooks that run headless, and the batch, demo and lab verbs on top of them."""
 
 import io
 import json
@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from deploykit.cli import _notebooks
-from deploykit.core.errors import DeploykitError, SettingError
+from deploykit.core.errors import DeploykitError
 from deploykit.core.events import Progress
 from deploykit.reporting import progress
 
@@ -18,8 +18,8 @@ PARAMETERS = "count: int = 1\nshare: float = 0.5\nsay: str = 'hi'\nloud: bool = 
 
 @pytest.fixture
 def notebook(tmp_path):
-    def make(*cells):
-        first = nbformat.v4.new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]})
+    def make(*cells, first=PARAMETERS):
+        first = nbformat.v4.new_code_cell(first, metadata={"tags": ["parameters"]})
         made = nbformat.v4.new_notebook(
             cells=[first, *map(nbformat.v4.new_code_cell, cells)],
             metadata={"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}},
@@ -35,31 +35,87 @@ def notebook(tmp_path):
 def test_a_notebook_runs_in_its_folder_and_shows_its_output(notebook, tmp_path, capfd):
     path = notebook("from pathlib import Path\nprint(Path.cwd().name, repr(count), repr(share), say, loud)")
     given = {"count": "3", "share": "0.25", "say": "hallo", "loud": "true"}
-    _notebooks.execute(path, tmp_path / "out" / "done.ipynb", given)
+    _notebooks.execute(path, tmp_path / "out" / "done.ipynb", _notebooks.typed(path, given))
     assert capfd.readouterr() == ("folder 3 0.25 hallo True\n", "")
     done = nbformat.read(tmp_path / "out" / "done.ipynb", 4)
     assert "hallo" in done.cells[-1].outputs[0].text
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"cuont": 1}, r"unknown parameter of tiny\.ipynb 'cuont'.*did you mean 'count'"),
-        ({"count": "many"}, r"the parameter 'count' is a int, got 'many'"),
-        ({"loud": "perhaps"}, r"the parameter 'loud' is a bool, got 'perhaps'"),
-    ],
-)
-def test_parameters_are_checked_before_anything_runs(notebook, tmp_path, given, message):
-    path = notebook("raise AssertionError")
-    with pytest.raises(SettingError, match=message):
-        _notebooks.execute(path, tmp_path / "done.ipynb", given)
-    assert not (tmp_path / "done.ipynb").exists()
 
 
 def test_a_cell_that_fails_is_named(notebook, tmp_path):
     path = notebook("1 / 0")
     with pytest.raises(DeploykitError, match=r"tiny\.ipynb failed in cell 2: ZeroDivisionError.*done\.ipynb"):
         _notebooks.execute(path, tmp_path / "done.ipynb", {})
+
+
+def test_parameters_papermill_does_not_see_are_parameters(notebook):
+    path = notebook(first="sign: str = '='\nlimit: int | None = None\nplain = 3  # no type\nold = 4  # type: int")
+    assert _notebooks.parameters(path) == {"sign": "str", "limit": "int | None", "plain": "", "old": "int"}
+    given = {"sign": "a=b", "limit": "None", "plain": "0.5", "old": "4"}
+    assert _notebooks.typed(path, given) == {"sign": "a=b", "limit": None, "plain": 0.5, "old": 4}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["-p", "cuont", "1"], "unknown parameter of tiny.ipynb 'cuont'. Remedy: did you mean 'count'? known: count, "),
+        (["-p", "count", "many"], "the parameter 'count' is declared as int, got 'many'"),
+        (["-p", "loud", "perhaps"], "the parameter 'loud' is declared as bool, got 'perhaps'"),
+        (["-p", "count"], "expected 2 arguments"),
+    ],
+)
+def test_batch_refuses_before_anything_runs(cli, notebook, tmp_path, arguments, message):
+    path, out = notebook("raise AssertionError"), tmp_path / "done.ipynb"
+    status, shown, err = cli("batch", path, out, *arguments)
+    assert (status, shown) == (2, "")
+    assert message in err
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "out", "message"),
+    [
+        ("none.ipynb", None, "there is no notebook 'none.ipynb'. Remedy: known: 01_quickstart.ipynb, "),
+        ("text.ipynb", None, "text.ipynb is no notebook"),
+        ("tiny.ipynb", "done.html", "give a file that ends in .ipynb"),
+        ("tiny.ipynb", "../folder/tiny.ipynb", "would be overwritten"),
+    ],
+)
+def test_batch_needs_a_notebook_and_a_place(cli, notebook, monkeypatch, name, out, message):
+    path = notebook("1")
+    monkeypatch.chdir(path.parent)
+    Path("text.ipynb").write_text("import this")
+    before = path.read_bytes()
+    status, _, err = cli("batch", name, *([out] if out else []))
+    assert status == 2
+    assert message in err
+    assert path.read_bytes() == before
+
+
+def test_batch_runs_here_and_finds_defaults_beside_the_notebook(cli, notebook, monkeypatch, tmp_path):
+    first = "model_path: str = 'm.onnx'\ndata_path: str = 'd.npz'\nstore: str = 's'\nn: int = 1"
+    path = notebook("from pathlib import Path\nprint(Path.cwd().name, model_path, data_path, store, n)", first=first)
+    for name in ("m.onnx", "d.npz", "s"):
+        (path.parent / name).touch()
+    here = tmp_path / "here {now}"
+    here.mkdir()
+    (here / "d.npz").touch()
+    monkeypatch.chdir(here)
+    status, out, _ = cli("batch", path, "-p", "n", "-2")
+    assert status == 0
+    assert f"here {{now}} {path.parent / 'm.onnx'} d.npz s -2\n" in out
+    assert f"done      {here / 'tiny-out.ipynb'}" in out
+    assert (here / "tiny-out.ipynb").is_file()
+
+
+def test_batch_ends_with_status_1_when_a_cell_fails(cli, notebook, tmp_path):
+    path, out = (
+        notebook("import deploykit as dk\nraise dk.GoalMissed('too slow.', remedy='wait.')"),
+        tmp_path / "o.ipynb",
+    )
+    status, shown, err = cli("batch", path, out, "--json")
+    assert (status, shown) == (1, "")
+    assert f"failed in cell 2: GoalMissed: too slow. Remedy: wait. (executed notebook: {out})" in err
+    assert nbformat.read(out, 4).cells[-1].outputs[0].ename == "GoalMissed"
 
 
 def test_progress_lines_are_one_bar_in_a_terminal(monkeypatch):
@@ -94,17 +150,28 @@ def test_the_demo_is_the_quickstart_with_its_store_here(cli, monkeypatch, tmp_pa
     (notebook, executed, parameters), options = calls[0]
     assert notebook.name == "01_quickstart.ipynb"
     assert executed == tmp_path / "runs" / "demo" / "01_quickstart.ipynb"
-    assert parameters == {"launches": "2", "space": "x=y", "store": str(tmp_path / "runs" / "demo")}
+    assert parameters == {
+        "model_path": "models/fashion_cnn.keras",
+        "launches": 2,
+        "space": "x=y",
+        "store": str(tmp_path / "runs" / "demo"),
+    }
     assert options == {"quiet": True}
     assert json.loads(out)["store"] == str(tmp_path / "runs" / "demo")
 
 
-def test_the_quickstart_has_the_parameters_the_demo_sets():
-    import papermill
+def test_the_demo_starts_from_onnx_without_tensorflow(cli, monkeypatch, tmp_path):
+    calls = []
+    monkeypatch.setattr(_notebooks, "execute", lambda *given, **options: calls.append(given))
+    monkeypatch.setattr("deploykit.cli.demo.installed", lambda module: False)
+    assert cli("demo", "--store", tmp_path)[0] == 0
+    assert calls[0][2] == {"store": str(tmp_path)}
 
-    assert {"store", "launches", "space"} <= set(
-        papermill.inspect_notebook(str(_notebooks.find("01_quickstart.ipynb")))
-    )
+
+def test_the_demo_refuses_what_the_quickstart_does_not_know(cli, tmp_path):
+    status, _, err = cli("demo", "--store", tmp_path, "-p", "lanches=2")
+    assert status == 2
+    assert "unknown parameter of 01_quickstart.ipynb 'lanches'" in err
 
 
 def test_lab_copies_what_the_workbench_needs_and_overwrites_nothing(cli, tmp_path):
@@ -113,7 +180,9 @@ def test_lab_copies_what_the_workbench_needs_and_overwrites_nothing(cli, tmp_pat
     mine.write_bytes(b"my own")
     status, out, _ = cli("lab", "--folder", tmp_path, "--no-start", "--json")
     assert status == 0
-    assert json.loads(out)["copied"] == ["02_workbench.ipynb", "models/fashion_cnn.keras"]
+    assert json.loads(out)["copied"] == [
+        "02_workbench.ipynb", "models/fashion_cnn.keras", "models/fashion_cnn.onnx",
+    ]  # fmt: skip
     assert mine.read_bytes() == b"my own"
     assert (tmp_path / "02_workbench.ipynb").read_bytes() == _notebooks.find("02_workbench.ipynb").read_bytes()
     _, out, _ = cli("lab", "--folder", tmp_path, "--no-start", "--json")
