@@ -231,14 +231,25 @@ class Choice:
         finally:
             store.close()
 
-    def require(self) -> Choice:
-        """The choice itself.
+    def require(self, *, min_speedup: float = 0.0) -> Choice:
+        """The choice itself, if it is good enough.
+
+        Args:
+            min_speedup: How many times as fast as the model as given it must be at least, at the interval's far end.
 
         Raises:
-            GoalMissed: It does not surely meet the goal.
+            GoalMissed: It does not surely meet the goal, or is not surely that fast.
         """
         if not self.met:
             raise GoalMissed(self.reason, remedy="raise max_drop=, add techniques or data, or take the best so far.")
+        latency = self.measurement.latency if self.measurement else None
+        sure = latency.speedup.low if latency else 0.0
+        if sure < min_speedup:
+            found = f"is surely ×{sure:.2f} as fast as the model as given" if latency else "has no measured latency"
+            raise GoalMissed(
+                f"{self.result.label} on {self.result.candidate.target} {found}, at least ×{min_speedup:g} is wanted.",
+                remedy="lower min_speedup=, raise max_drop=, or add techniques or runtimes.",
+            )
         return self
 
     def exportable(self) -> Exportable:

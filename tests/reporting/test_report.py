@@ -90,6 +90,10 @@ def test_best_explains_itself(report):
     assert "evaluation examples" in text
     assert "test examples that chose nothing" in text
     assert best.require() is best
+    sure = best.measurement.latency.speedup.low
+    assert best.require(min_speedup=sure) is best
+    with pytest.raises(GoalMissed, match=r"is surely ×.* as fast as the model as given, at least ×1000 is wanted"):
+        best.require(min_speedup=1000)
 
 
 def test_an_impossible_goal_returns_the_best_so_far(report):
