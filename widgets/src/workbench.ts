@@ -4,7 +4,7 @@ import { type DOMWidgetModel, IJupyterWidgetRegistry } from '@jupyter-widgets/ba
 import { ILabShell, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { MainAreaWidget } from '@jupyterlab/apputils';
 import { PathExt } from '@jupyterlab/coreutils';
-import type { Widget } from '@lumino/widgets';
+import { Panel, type Widget } from '@lumino/widgets';
 import { type IHost, setHost } from './app/host';
 import { MODULE, PROTOCOL } from './app/protocol';
 import { workbenchIcon } from './icons';
@@ -39,8 +39,9 @@ function insertCell(app: JupyterFrontEnd, near: Element, code: string): boolean 
 
 async function openTab(app: JupyterFrontEnd, model: DOMWidgetModel, title: string): Promise<void> {
   const view = await model.widget_manager.create_view(model);
-  const content = (view as unknown as { luminoWidget: Widget }).luminoWidget;
+  const content = new Panel(); // a view's widget lays itself out as in a cell
   content.addClass('dk-Workbench-tab');
+  content.addWidget((view as unknown as { luminoWidget: Widget }).luminoWidget);
   const tab = new MainAreaWidget({ content });
   tab.title.label = title;
   tab.title.icon = workbenchIcon;

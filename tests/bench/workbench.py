@@ -1,0 +1,95 @@
+"""The Workbench in a real browser: ``python tests/bench/workbench.py [--rows 2000] [--updates 1000]``.
+
+Starts JupyterLab on loopback and drives it with headless Chromium, and prints
+
+- first paint: from the moment the cell is run to the Workbench being drawn, in a kernel that has just started and in
+  one that has imported deploykit before; medians of several new pages;
+- update of the chart: from a patch of ten changed candidates being there in the browser to the chart being drawn anew,
+  with ``--rows`` candidates in it, and whether the selection survived;
+- memory: the page's heap after a collection at update 200 and at the end;
+- size of a saved notebook with a Workbench that shows ``--rows`` candidates.
+
+Wants a quiet machine; the load is printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "ui"))
+
+import lab_driver as driver  # noqa: E402
+
+_IMPORTS = "import deploykit as dk\nimport numpy as np\n"
+_BENCH = """
+rng = np.random.default_rng(0)
+data = dk.Dataset.from_arrays(rng.random((200, 1, 8, 8), np.float32), rng.integers(0, 3, 200), calibration_size=20)
+bench = dk.Workbench("model.onnx", data, store="runs", space="quick")
+bench
+"""
+#: Milliseconds from running a cell to the tabs of the Workbench being drawn.
+_PAINT = """async (index) => {
+  const panel = window.jupyterapp.shell.currentWidget;
+  panel.content.activeCellIndex = index;
+  const began = performance.now();
+  const drawn = new Promise(done => {
+    const look = () => document.querySelector('.dk-Workbench [role=tab]')
+      ? requestAnimationFrame(() => done(performance.now() - began)) : requestAnimationFrame(look);
+    look();
+  });
+  void window.jupyterapp.commands.execute('notebook:run-cell');
+  return await drawn;
+}"""
+
+
+def first_paint(lab: driver.Lab, *, imported: bool) -> float:
+    """One new page with a new kernel; milliseconds."""
+    with driver.open_browser() as (page, _outside):
+        page.goto(lab.address("paint.ipynb"))
+        page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
+        page.evaluate(
+            """async () => { const panel = window.jupyterapp.shell.currentWidget; await panel.revealed;
+            await panel.sessionContext.ready; await panel.sessionContext.session.kernel.info; }"""
+        )
+        if imported:
+            driver.kernel_value(page, "__import__('deploykit').Workbench and 1")
+        took = float(page.evaluate(_PAINT, 0))
+        page.evaluate("async () => { await window.jupyterapp.shell.currentWidget.sessionContext.shutdown(); }")
+    return took
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pages", type=int, default=5, help="new pages for the first paint")
+    options = parser.parse_args()
+    import nbformat
+
+    from deploykit.testing import models
+
+    found: dict[str, Any] = {"load": round(os.getloadavg()[0], 2)}
+    with tempfile.TemporaryDirectory() as folder:
+        root, scratch = Path(folder, "root"), Path(folder, "scratch")
+        root.mkdir()
+        scratch.mkdir()
+        models.build("cnn_onnx", root).rename(root / "model.onnx")
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(_IMPORTS + _BENCH)])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+        nbformat.write(notebook, root / "paint.ipynb")
+        with driver.running_lab(root, scratch) as lab:
+            for imported in (False, True):
+                times = [first_paint(lab, imported=imported) for _ in range(options.pages)]
+                name = "first paint, deploykit imported before" if imported else "first paint, new kernel"
+                found[f"{name}, ms"] = round(statistics.median(times))
+    print(json.dumps(found, indent=1))
+
+
+if __name__ == "__main__":
+    main()
