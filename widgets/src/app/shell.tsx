@@ -19,6 +19,7 @@ import { ExportPanel } from './exporting';
 import { host } from './host';
 import { Icon } from './icons';
 import { ModelPanel } from './model';
+import { usePanes } from './panes';
 import { Button, onArrowKeys } from './parts';
 import { TABS, type Tab } from './protocol';
 import { SpacePanel } from './space';
@@ -148,6 +149,7 @@ const KERNEL_GONE = 'The kernel stopped. Run the cell again: finished candidates
 function Explore(): ReactElement {
   const [open, setOpen] = useState(false);
   const space = useSection('space');
+  const { style, separator } = usePanes();
   return (
     <>
       <div className="dk-space-line">
@@ -158,17 +160,19 @@ function Explore(): ReactElement {
           {open ? 'Close' : 'Edit space'}
         </Button>
       </div>
-      <div className={`dk-explore ${open ? 'dk-space-open' : ''}`}>
+      <div className={`dk-explore ${open ? 'dk-space-open' : ''}`} style={style}>
         <div className="dk-column dk-column-space" role="region" aria-label="Space">
           <Guard name="space">
             <SpacePanel />
           </Guard>
         </div>
+        {separator('space')}
         <div className="dk-column dk-column-tradeoff" role="region" aria-label="Trade-off">
           <Guard name="tradeoff">
             <TradeoffPanel />
           </Guard>
         </div>
+        {separator('candidate')}
         <div className="dk-column dk-column-candidate" role="region" aria-label="Candidate">
           <Guard name="candidate">
             <CandidatePanel />
