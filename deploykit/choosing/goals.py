@@ -32,12 +32,14 @@ class Decision:
         met: Whether it surely satisfies the goal.
         reason: Why it was chosen, or why the goal is missed.
         ties: Rows inside the goal whose cost cannot be told apart from the winner's.
+        tempting: Cheaper rows that are not surely inside the goal.
     """
 
     winner: Result | None
     met: bool
     reason: str
     ties: tuple[Result, ...] = ()
+    tempting: tuple[Result, ...] = ()
 
 
 def decide(
@@ -82,7 +84,7 @@ def decide(
         count = len(tempting)
         verb = "is" if count == 1 else "are"
         reason += f"; {count} cheaper one{'s' if count > 1 else ''} {verb} not surely inside the limit"
-    return Decision(winner, met=True, reason=reason + ".", ties=others)
+    return Decision(winner, met=True, reason=reason + ".", ties=others, tempting=tuple(tempting))
 
 
 def _closest(usable: list[Result], goal: Goal, *, relative: bool) -> Decision:

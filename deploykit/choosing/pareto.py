@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -110,9 +111,69 @@ def dominating(rows: Sequence[Result], row: Result, cost: str, *, size_bytes: in
 
 def front(rows: Sequence[Result], cost: str = "latency") -> list[Result]:
     """Rows that no other row beats, cheapest first: the Pareto front and what cannot be told apart from it."""
-    measured = [r for r in rows if r.status == "measured" and cost_of(cost)(r) is not None]
-    kept = [r for r in measured if not any(beats(other, r, cost) for other in measured if other is not r)]
-    return sorted(kept, key=lambda r: _value(r, cost))
+    found = beaten_by(rows, cost)
+    return sorted((r for r in _measured(rows, cost) if r.key not in found), key=lambda r: _value(r, cost))
+
+
+def beaten_by(rows: Sequence[Result], cost: str = "latency") -> dict[str, Result]:
+    """Key of each row that another one beats → the one that does it best: see `beats`.
+
+    Args:
+        rows: Candidates to compare with each other.
+        cost: Name of the cost.
+    """
+    measured = _measured(rows, cost)
+    places = {r.key: hardware(r) for r in measured}
+    found: dict[str, Result] = {}
+    for place in dict.fromkeys(places.values()):
+        # A row that does not tell its hardware is compared with all of them.
+        rivals = _Rivals([r for r in measured if place is None or places[r.key] in {None, place}], cost)
+        for row in measured:
+            if places[row.key] == place and (rival := rivals.that_beats(row)) is not None:
+                found[row.key] = rival
+    return found
+
+
+class _Rivals:
+    """Finds who beats a row without comparing all pairs: thousands of rows are compared at each new result."""
+
+    def __init__(self, rows: Sequence[Result], cost: str) -> None:
+        self._cost = cost_of(cost)
+        self._by_cost = _Best([(self._costs(r).high, _drop(r).value, r) for r in rows])
+        self._by_drop = _Best([(_drop(r).high, self._costs(r).value, r) for r in rows])
+
+    def that_beats(self, row: Result) -> Result | None:
+        cost, drop = self._costs(row), _drop(row)
+        return self._by_cost.below(cost.low, drop.value) or self._by_drop.below(drop.low, cost.value)
+
+    def _costs(self, row: Result) -> Interval:
+        interval = self._cost(row)
+        assert interval is not None
+        return interval
+
+
+class _Best:
+    """Of all rows that surely lie below a limit on one axis, the best by estimate on the other."""
+
+    def __init__(self, items: list[tuple[float, float, Result]]) -> None:
+        items.sort(key=lambda item: item[0])
+        self._ends = [end for end, _, _ in items]
+        self._best: list[tuple[float, Result]] = []
+        for _, value, row in items:
+            self._best.append(min([*self._best[-1:], (value, row)], key=lambda pair: pair[0]))
+
+    def below(self, end: float, value: float) -> Result | None:
+        count = bisect.bisect_left(self._ends, end)
+        return self._best[count - 1][1] if count and self._best[count - 1][0] <= value else None
+
+
+def _measured(rows: Sequence[Result], cost: str) -> list[Result]:
+    return [r for r in rows if r.status == "measured" and cost_of(cost)(r) is not None]
+
+
+def _drop(row: Result) -> Interval:
+    assert row.measurement is not None
+    return row.measurement.score.drop
 
 
 def tied(rows: Sequence[Result], winner: Result, cost: str = "latency") -> list[Result]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
+from deploykit.choosing.pareto import beaten_by, competing
 from deploykit.core.result import Result
 from deploykit.reporting.rows import records
 
@@ -23,6 +26,51 @@ AXES: dict[str, tuple[str, str, bool]] = {
     "memory": ("Peak memory, MB (log scale) ← smaller", "memory_mb", True),
     "cpu": ("CPU time of an inference, ms (log scale) ← cheaper", "cpu_ms", True),
 }
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a measured candidate stands in quality and latency.
+
+    Attributes:
+        state: ``"front"``: nobody is better on both by estimate; ``"tied"``: nobody surely is; ``"beaten"``.
+        rival: Who beats it best.
+        surely: What the rival surely is: ``"faster"`` or ``"better"``.
+    """
+
+    state: Literal["front", "tied", "beaten"]
+    rival: Result | None = None
+    surely: Literal["faster", "better", ""] = ""
+
+
+def standings(rows: Sequence[Result], baseline: str) -> dict[str, Standing]:
+    """Standing of each candidate that is timed on the baseline's hardware, by key."""
+    rivals = [
+        r for r in competing(rows, baseline) if r.status == "measured" and r.measurement and r.measurement.latency
+    ]
+    beaten = beaten_by(rivals)
+    found = {}
+    best = math.inf
+    for row in sorted(rivals, key=_by_estimate):
+        drop = _by_estimate(row)[1]
+        if (rival := beaten.get(row.key)) is not None:
+            surely: Literal["faster", "better"] = "faster" if _surely_faster(rival, row) else "better"
+            found[row.key] = Standing("beaten", rival, surely)
+        else:
+            found[row.key] = Standing("front" if drop < best else "tied")
+        best = min(best, drop)
+    return found
+
+
+def _by_estimate(row: Result) -> tuple[float, float]:
+    assert row.measurement is not None
+    assert row.measurement.latency is not None
+    return -row.measurement.latency.speedup.value, row.measurement.score.drop.value
+
+
+def _surely_faster(one: Result, other: Result) -> bool:
+    first, second = (r.measurement.latency if r.measurement else None for r in (one, other))
+    return first is not None and second is not None and first.speedup.low > second.speedup.high
 
 
 def points(rows: Sequence[Result], baseline: str, chosen: str = "") -> list[dict[str, Any]]:

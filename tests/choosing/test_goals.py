@@ -1,11 +1,12 @@
 """Choosing by interval: ties, limits, and goals that cannot be met."""
 
+import random
 from dataclasses import replace
 
 import pytest
 
 from deploykit.choosing.goals import Goal, decide
-from deploykit.choosing.pareto import beats, competing, front, tied
+from deploykit.choosing.pareto import beaten_by, beats, competing, front, tied
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.errors import SettingError
 from deploykit.core.result import Failure, Interval, Latency, Measurement, Result, Score
@@ -110,3 +111,18 @@ def test_latencies_of_other_hardware_are_no_rivals():
     assert elsewhere([base, safe], "base") == []
     flat = {r["key"]: r["on_front"] for r in records([base, safe, far], "base")}
     assert flat == {"base": True, "safe": True, "tempting": False}
+
+
+def test_the_quick_search_for_rivals_finds_whom_all_pairs_find():
+    rng = random.Random(5)
+    rows = [
+        row(str(n), rng.choice([1, 1.5, 2, 3]) * rng.uniform(0.9, 1.1), rng.uniform(0, 0.02), width=rng.uniform(0, 0.1))
+        for n in range(80)
+    ]
+    hosts = ({}, {"cpu": "a", "cores": 1}, {"cpu": "b", "cores": 2})
+    rows = [replace(r, measurement=replace(r.measurement, environment=hosts[rng.randrange(3)])) for r in rows]
+    found = beaten_by(rows)
+    for one in rows:
+        rivals = [other for other in rows if beats(other, one)]
+        assert (one.key in found) == bool(rivals)
+        assert not rivals or beats(found[one.key], one)

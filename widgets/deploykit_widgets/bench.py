@@ -21,9 +21,11 @@ from deploykit_widgets.commands import Commands
 from deploykit_widgets.data_source import source_of
 from deploykit_widgets.desk import Desk
 from deploykit_widgets.progress_section import ProgressSection, counts
+from deploykit_widgets.rows import rows_of
 from deploykit_widgets.space_choice import PRESETS
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Hub, Section, Surface
+from deploykit_widgets.tradeoff_section import TradeoffSection
 
 #: Panels that can be shown alone.
 PANELS = ("model", "data", "space", "sweep", "tradeoff", "candidate", "export")
@@ -71,10 +73,11 @@ class Workbench:
         sections: list[Section] = [
             AppSection(self._state, tab),
             ProgressSection(commands),
+            TradeoffSection(commands),
             CandidateSection(commands),
             self._code,
         ]
-        self._hub = Hub(self._state, self._desk, sections)
+        self._hub = Hub(self._state, self._desk, sections, lambda: rows_of(self._state.report), ("report",))
         self.widget = Surface()
         self._hub.add(self.widget)
         self._desk.post(lambda: self._begin(model, data))

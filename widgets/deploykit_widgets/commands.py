@@ -80,7 +80,15 @@ class Commands:
 
     def _inputs(self, **values: Any) -> None:
         """Another model or other data: what was found before belongs to the old ones."""
-        fresh = {"plan": None, "report": None, "picked": "", "best": None, "chosen": None, "progress": None}
+        fresh = {
+            "plan": None,
+            "report": None,
+            "picked": "",
+            "second": "",
+            "best": None,
+            "chosen": None,
+            "progress": None,
+        }
         self.state.change(**fresh, sweep="idle", **values)
 
     # -- plan -------------------------------------------------------------------------------------------------------
@@ -247,6 +255,12 @@ class Commands:
         report = self.state.report
         if not key or (report is not None and any(r.key == key for r in report.rows)):
             self.state.change(picked=key)
+
+    def compare(self, key: str) -> None:
+        """Compare the shown candidate with another one; "" with none."""
+        report = self.state.report
+        if not key or (report is not None and any(r.key == key for r in report.rows)):
+            self.state.change(second=key)
 
     def set_goal(self, goal: Goal) -> None:
         """Say what is wanted."""

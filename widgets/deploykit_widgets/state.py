@@ -73,6 +73,7 @@ class State:
         goal: What is wanted.
         best: The best so far for the goal.
         picked: Key of the candidate the user picked, "" to follow the best.
+        second: Key of the candidate it is compared with, "" for none.
         chosen: The candidate the panels show: the picked one, or the best so far.
         artifact: What was exported last.
         exported: Key of the candidate that was exported last.
@@ -98,6 +99,7 @@ class State:
     goal: Goal = field(default_factory=Goal)
     best: Choice | None = None
     picked: str = ""
+    second: str = ""
     chosen: Choice | None = None
     artifact: Artifact | None = None
     exported: str = ""

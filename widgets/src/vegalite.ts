@@ -3,6 +3,7 @@
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { Widget } from '@lumino/widgets';
 import type { Result } from 'vega-embed';
+import { chartParts } from './chartparts';
 import { MIME_TYPE, prepare, themeConfig } from './chartspec';
 
 class Chart extends Widget implements IRenderMime.IRenderer {
@@ -37,31 +38,17 @@ class Chart extends Widget implements IRenderMime.IRenderer {
       return;
     }
     const turn = ++this.turn;
-    const [{ default: embed }, { expressionInterpreter }, vega] = await Promise.all([
-      import('vega-embed'),
-      import('vega-interpreter'),
-      import('vega')
-    ]);
+    const { embed, options: usual } = await chartParts();
     if (this.isDisposed || turn !== this.turn) {
       return;
     }
-    const loader = vega.loader();
-    // Data is in the spec; a spec from a notebook of somebody else must not make the browser ask for anything.
-    loader.load = (uri: string) => Promise.reject(new Error(`Charts load nothing, and this one asks for ${uri}.`));
-    loader.sanitize = (uri: string) =>
-      uri.startsWith('data:image/')
-        ? Promise.resolve({ href: uri })
-        : Promise.reject(new Error('Charts link nowhere.'));
     const host = document.createElement('div');
     const dark = document.body.dataset.jpThemeLight === 'false';
     const style = getComputedStyle(document.body);
     const options = {
-      mode: 'vega-lite' as const,
+      ...usual,
       renderer: 'svg' as const,
       actions: { export: true, source: false, compiled: false, editor: false },
-      ast: true,
-      expr: expressionInterpreter,
-      loader,
       tooltip: { theme: dark ? 'dark' : 'light' },
       config: themeConfig(name => style.getPropertyValue(name).trim())
     };

@@ -10,6 +10,7 @@ const PATHS = {
   code: 'M5.5 4.5L2 8l3.5 3.5M10.5 4.5L14 8l-3.5 3.5',
   open: 'M9 3h4v4M13 3L8 8M7 4H3v9h9V9',
   down: 'M4 6l4 4 4-4',
+  up: 'M4 10l4-4 4 4',
   right: 'M6 4l4 4-4 4',
   copy: 'M5.5 5.5H13V13H5.5ZM3 10V3.8A.8.8 0 013.8 3H10',
   graph: 'M8 2v3M8 5L4 11M8 5l4 6M4 11v2.5M12 11v2.5',

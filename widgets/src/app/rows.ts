@@ -21,17 +21,22 @@ export interface IRow {
   threads: number;
   batch: number;
   family: Family;
-  status: 'planned' | 'running' | 'built' | 'measured' | 'failed' | 'stopped';
+  /** Without what nobody knows: which candidate is at work just now. */
+  status: 'planned' | 'built' | 'measured' | 'failed' | 'stopped';
   isBaseline: boolean;
   /** `front` and `tied` are filled; `beaten` and `screened` (its interval is not final) hollow; '' is not measured. */
   state: 'front' | 'tied' | 'beaten' | 'screened' | '';
   /** Why it is filled or hollow, in words. */
   why: string;
+  /** Whether it was timed on the baseline's hardware; others are not compared. */
+  compared: boolean;
   /** Technique names, for filters by technique. */
   techniques: string[];
   badges: string[];
   /** Quality, in the metric's unit (an accuracy is a share of one). */
   score: number | null;
+  /** Further metrics by name. */
+  scores: Record<string, number>;
   /** Change against the baseline, percentage points for shares and percent for errors; up is better or worse by `higherIsBetter`. */
   change: Interval | null;
   /** Milliseconds. */
@@ -48,7 +53,15 @@ export interface IRow {
   memory: number | null;
   /** Share of examples with the original's answer. */
   agreement: number | null;
-  /** Seconds it took to build and measure. */
-  took: number | null;
+  /** Examples whose answer differs from the original's; a thousand stands for more. */
+  flips: number | null;
+  /** What may be said of its speed. */
+  claim: 'baseline' | 'faster' | 'slower' | 'same' | 'unclear' | null;
+  /** How often it was opened anew and timed. */
+  launches: number;
+  /** Why it was given up early; empty when it was not. */
+  stopped: string;
+  /** Key of a candidate with the same file; empty when there is none. */
+  sameAs: string;
   failure: IFailure | null;
 }

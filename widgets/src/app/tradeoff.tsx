@@ -1,5 +1,79 @@
+/** Trade-off: the goal, the best so far, the chart and the table. */
+
 import type { ReactElement } from 'react';
+import { Problem, usePanelProblem } from './parts';
+import { useRows, useSection } from './store';
+import { Chart } from './tradeoff/chart';
+import { Best, Goal } from './tradeoff/goal';
+import { Legend } from './tradeoff/legend';
+import type { IMeasure } from './tradeoff/measures';
+import { SceneProvider } from './tradeoff/scene';
+import { Table } from './tradeoff/table';
+
+export interface IBest {
+  key: string;
+  name: string;
+  where: string;
+  /** `×2.79 [2.75, 2.83]`; empty for the baseline. */
+  speedup: string;
+  met: boolean;
+  /** `Nothing surely stays within 0.2 pp.`; empty when something does. */
+  missed: string;
+  /** `−0.31 ± 0.24 pp`. */
+  change: string;
+  /** How sure it is, with ties and with what tempts. */
+  words: string;
+  reason: string;
+  ties: number;
+}
+
+export interface ITradeoff {
+  /** A share: 0.01 is one percentage point. */
+  maxDrop: number;
+  minimize: string;
+  /** What can be minimized. */
+  costs: { name: string; label: string }[];
+  metric: string;
+  /** Of changes: `pp` or `%`. */
+  unit: string;
+  /** Where the limit is on the axis of changes. */
+  limit: number;
+  higherIsBetter: boolean;
+  measures: IMeasure[];
+  best: IBest | null;
+  /** What was selected when the page was opened; later the browser knows better. */
+  picked: { a: string; b: string };
+  /** How many examples the changes rest on. */
+  examples: number;
+}
+
+declare module './protocol' {
+  interface ISections {
+    tradeoff: ITradeoff;
+  }
+}
 
 export function TradeoffPanel(): ReactElement | null {
-  return null;
+  const tradeoff = useSection('tradeoff');
+  const problem = usePanelProblem('tradeoff');
+  const empty = useRows().size === 0;
+  if (tradeoff === undefined) {
+    return null;
+  }
+  return (
+    <SceneProvider tradeoff={tradeoff}>
+      <Goal tradeoff={tradeoff} />
+      <Problem words={problem} />
+      {empty ? (
+        <p className="dk-empty">No results yet. Choose a space and run the sweep.</p>
+      ) : (
+        <>
+          <Best tradeoff={tradeoff} />
+          <Legend />
+          <Chart />
+          <Table />
+        </>
+      )}
+    </SceneProvider>
+  );
 }

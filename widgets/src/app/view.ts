@@ -2,7 +2,7 @@
 
 /** A range of an axis that was dragged over in the chart. */
 export interface IRange {
-  /** Name of the measure: see `measures.ts`. */
+  /** Name of the measure: see `tradeoff/measures.ts`. */
   measure: string;
   low: number;
   high: number;
@@ -19,9 +19,13 @@ export interface IView {
   /** Names of runtimes, and of families, that the legend has switched off. */
   hiddenRuntimes: readonly string[];
   hiddenFamilies: readonly string[];
-  /** Measures of the chart's axes: x is a cost, y a quality. */
+  /** Measures of the chart's axes. */
   x: string;
   y: string;
+  /** What the axes hold: what is usual, all points, or the front. */
+  zoom: 'usual' | 'all' | 'front';
+  /** Show the front alone, and what is tied with it. */
+  frontOnly: boolean;
   sort: { column: string; descending: boolean };
   /** Columns beside the usual ones. */
   columns: readonly string[];
@@ -41,6 +45,8 @@ export const VIEW: IView = {
   hiddenFamilies: [],
   x: 'latency',
   y: 'change',
+  zoom: 'usual',
+  frontOnly: false,
   sort: { column: 'latency', descending: false },
   columns: [],
   failedOnly: false,

@@ -1,0 +1,138 @@
+"""Candidates as the browser shows them: raw numbers, and words for what is not a number."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from deploykit.core.registry import registry
+from deploykit.core.result import Interval, Latency, Measurement, Result
+from deploykit.reporting import tradeoff
+from deploykit.reporting.report import Report
+
+_FAMILIES = ("original", "quantize", "prune", "prune + quantize")
+
+
+def rows_of(report: Report | None) -> dict[str, dict[str, Any]]:
+    """Rows by key, as ``IRow`` of rows.ts has them."""
+    if report is None:
+        return {}
+    standings = tradeoff.standings(report.rows, report.baseline)
+    found = {}
+    for row in report.rows:
+        state, why = _state(row, standings.get(row.key))
+        found[row.key] = {**_facts(row, report), "state": state, "why": why, "compared": row.key in standings}
+    return found
+
+
+def _facts(row: Result, report: Report) -> dict[str, Any]:
+    target, measured, failure = row.candidate.target, row.measurement, row.failure
+    return {
+        "key": row.key,
+        "name": row.label,
+        "runtime": target.runtime,
+        "where": where(row),
+        "device": target.device,
+        "threads": target.threads,
+        "batch": target.batch_size,
+        "family": row.family if row.family in _FAMILIES else "other",
+        "status": _status(row),
+        "isBaseline": row.key == report.baseline,
+        "techniques": [step.technique for step in row.candidate.recipe.steps],
+        "badges": _badges(row),
+        **_quality(measured),
+        **_timing(measured.latency if measured else None),
+        "size": measured.size_bytes if measured else None,
+        "compressed": measured.compressed_bytes if measured else None,
+        "memory": measured.peak_memory_bytes if measured else None,
+        "flips": len(measured.flips) if measured else None,
+        "stopped": row.stopped,
+        "sameAs": row.same_as,
+        "failure": {"cause": failure.cause, "remedy": failure.remedy, "log": failure.log} if failure else None,
+    }
+
+
+def _quality(measured: Measurement | None) -> dict[str, Any]:
+    if measured is None:
+        return {"score": None, "change": None, "scores": {}, "agreement": None}
+    score = measured.score
+    others = {s.metric: s.value for s in measured.scores[1:]}
+    return {
+        "score": score.value,
+        "change": _ends(score.change, 100.0),  # percentage points of a share, percent of an error
+        "scores": others,
+        "agreement": score.value if score.metric == "agreement" else others.get("agreement"),
+    }
+
+
+def _timing(latency: Latency | None) -> dict[str, Any]:
+    if latency is None:
+        names = ("p50", "p90", "p99", "cpu", "speedup", "sameRuntime", "claim")
+        return {"launches": 0, **dict.fromkeys(names)}
+    same = latency.speedup_same_runtime
+    return {
+        "p50": _ends(latency.p50_ms),
+        "p90": latency.p90_ms,
+        "p99": latency.p99_ms,
+        "cpu": latency.cpu_ms,
+        "speedup": _ends(latency.speedup),
+        "sameRuntime": _ends(same) if same is not None else None,
+        "claim": latency.claim,
+        "launches": latency.launches,
+    }
+
+
+def _ends(interval: Interval, factor: float = 1.0) -> list[float]:
+    """Value, low, high; JSON knows no infinity, so an end that is not finite is far away."""
+    value = interval.value * factor
+    far = 1000 * max(abs(value), 1.0)
+    low = interval.low * factor if math.isfinite(interval.low) else value - far
+    return [value, low, interval.high * factor if math.isfinite(interval.high) else value + far]
+
+
+def _status(row: Result) -> str:
+    if row.status == "pending":
+        return "built" if row.measurement is not None or row.artifact else "planned"
+    return row.status
+
+
+def _badges(row: Result) -> list[str]:
+    """What must be known of a row, in words."""
+    latency = row.measurement.latency if row.measurement else None
+    found = [*(latency.flags if latency else ()), *(["same file"] if row.same_as else ())]
+    if latency is not None and latency.claim == "slower":
+        found.append("slower")
+    return [*found, *(["stopped"] if row.status == "stopped" else ["under way"] if row.status == "pending" else [])]
+
+
+def _state(row: Result, standing: tradeoff.Standing | None) -> tuple[str, str]:
+    """Whether it is filled or hollow on the axes of change and latency, and why."""
+    measured = row.measurement
+    if measured is None or measured.latency is None:
+        return "", row.stopped
+    if row.status != "measured":
+        return "screened", row.stopped or "Measured with few launches so far: its interval is not final."
+    if standing is None:
+        return "beaten", "Timed on other hardware than the model as given, so not compared with it."
+    if standing.rival is not None:
+        name = f"{standing.rival.label} on {where(standing.rival)}"
+        also = "no worse" if standing.surely == "faster" else "no slower"
+        return standing.state, f"Beaten: {name} is surely {standing.surely}, and {also} by estimate."
+    if standing.state == "front":
+        return standing.state, "On the front: no other candidate is both faster and better."
+    return standing.state, "Tied with the front: by its intervals it cannot be told apart from it."
+
+
+def where(row: Result) -> str:
+    """Runtime, and device, threads and batch where they are not the usual ones."""
+    target = row.candidate.target
+    label = runtime_label(target.runtime)
+    label += f" {target.device}" if target.device != "cpu" else ""
+    label += f" · {target.threads} threads" if target.threads != 1 else ""
+    return label + (f" · batch {target.batch_size}" if target.batch_size != 1 else "")
+
+
+def runtime_label(name: str) -> str:
+    """A runtime's name for people."""
+    known = registry("deploykit.runtimes", "runtime")
+    return str(known.get(name).label) if name in known else name

@@ -1,0 +1,197 @@
+"""Trade-off: the goal, the best so far, and what the chart's axes can show."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from deploykit.core.errors import SettingError, StoreError, unknown_name
+from deploykit.core.registry import registry
+from deploykit.reporting import numbers, tradeoff
+from deploykit.reporting.choice import Choice
+from deploykit.reporting.report import Report
+from deploykit_widgets.commands import Commands
+from deploykit_widgets.rows import where
+from deploykit_widgets.state import Goal
+from deploykit_widgets.surface import Command, Later
+
+#: Costs and what else can be on an axis: name → (label, title, unit, whether more is better, word for better).
+_COSTS = {
+    "latency": ("latency", "Latency p50", "ms", False, "faster"),
+    "size": ("size", "Size", "kB", False, "smaller"),
+    "compressed_size": ("gzip size", "Size after gzip", "kB", False, "smaller"),
+    "memory": ("memory", "Peak memory", "MB", False, "smaller"),
+    "cpu": ("CPU time", "CPU time of an inference", "ms", False, "cheaper"),
+}
+_TAILS = {"p90": ("p90", "Latency p90", "ms", False, "faster"), "p99": ("p99", "Latency p99", "ms", False, "faster")}
+#: Of a log, at its end: what a worker says last is why it died.
+_LOG_CHARACTERS = 20_000
+
+
+class TradeoffSection:
+    """Goal, best so far, axes.
+
+    Args:
+        commands: What its controls do.
+    """
+
+    name = "tradeoff"
+    fields = ("report", "goal", "best", "picked", "second")
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._chart: dict[str, Any] | None = None
+
+    def value(self) -> Any:
+        """See ``ITradeoff`` in tradeoff.tsx."""
+        state = self._commands.state
+        report, goal = state.report, state.goal
+        higher = report is None or bool(report.facts.get("higher_is_better", True))
+        return {
+            "maxDrop": goal.max_drop,
+            "minimize": goal.minimize,
+            "costs": [{"name": name, "label": _COSTS[name][0] if name in _COSTS else name} for name in tradeoff.AXES],
+            "metric": metric_name(report),
+            "unit": unit(report),
+            # Where the limit is on the axis of changes: losing is going up for errors.
+            "limit": round((-100 if higher else 100) * goal.max_drop, 9),
+            "higherIsBetter": higher,
+            "measures": measures(report),
+            "best": best_of(state.best, unit(report)),
+            "picked": {"a": state.picked, "b": state.second},
+            "examples": _examples(report),
+        }
+
+    def commands(self) -> Mapping[str, Command]:
+        """Goal, selection, the chart's specification, a failed candidate's log."""
+        return {
+            "set_goal": self._set_goal,
+            "pick": self._pick,
+            "chart": lambda: Later("chart", self._drawn),
+            "log": self._log,
+        }
+
+    def _set_goal(self, max_drop: float, minimize: str) -> None:
+        if not math.isfinite(max_drop) or not 0 <= max_drop <= 1:
+            raise SettingError(
+                f"the largest loss must be from 0 to 100 {unit(self._commands.state.report)}, got {100 * max_drop:g}.",
+                remedy="1 is usual.",
+            )
+        if minimize not in tradeoff.AXES:
+            raise unknown_name("cost to minimize", minimize, tradeoff.AXES)
+        self._commands.set_goal(Goal(max_drop, minimize))
+
+    def _pick(self, a: str = "", b: str = "") -> None:
+        """Show ``a`` (empty: the best so far) beside ``b`` (empty: none)."""
+        self._commands.pick(a)
+        self._commands.compare(b)
+
+    def _drawn(self) -> dict[str, Any]:
+        """What the chart looks like; Altair is imported for it, so not before somebody sees results."""
+        if self._chart is None:
+            from deploykit_widgets.tradeoff_spec import specification
+
+            self._chart = specification()
+        return self._chart
+
+    def _log(self, key: str) -> str:
+        report = self._commands.state.report
+        failure = report.row(key).failure if report else None
+        if report is None or failure is None or not failure.log:
+            raise StoreError("this candidate left no log.", remedy="its cause is all that is known.")
+        path = report.path / failure.log
+        if not path.is_file():
+            raise StoreError(
+                f"the log {path} is gone.", remedy="run the sweep again: failed candidates are tried anew."
+            )
+        return path.read_text("utf-8", errors="replace")[-_LOG_CHARACTERS:]
+
+
+def metric_name(report: Report | None) -> str:
+    """Name of the metric in words."""
+    return report.metric.replace("_", " ") if report and report.metric else "accuracy"
+
+
+def unit(report: Report | None) -> str:
+    """Unit of changes: percentage points of shares, percent of errors."""
+    return "%" if report and report.relative else "pp"
+
+
+def measures(report: Report | None) -> list[dict[str, Any]]:
+    """What an axis can show, qualities first; see ``IMeasure`` in measures.ts."""
+    metric = metric_name(report)
+    relative = bool(report and report.relative)
+    higher = report is None or bool(report.facts.get("higher_is_better", True))
+    words = "percent" if relative else "percentage points"
+    title = metric[:1].upper() + metric[1:]
+    found = [
+        _measure("change", f"{metric} change", f"{title} change, {words}", unit(report), higher, "better"),
+        _measure("score", metric, title if relative else f"{title}, %", "" if relative else "%", higher, "better"),
+    ]
+    found += [
+        _measure(f"metric:{name}", name.replace("_", " "), _title(name, share), "%" if share else "", more, "better")
+        for name, share, more in _other_metrics(report)
+    ]
+    for name, (label, title, shown, more, better) in {**_COSTS, **_TAILS}.items():
+        found.append(_measure(name, label, f"{title}, {shown}", shown, more, better))
+    return found
+
+
+def _measure(name: str, label: str, title: str, shown: str, higher: bool, better: str) -> dict[str, Any]:
+    return {"name": name, "label": label, "title": title, "unit": shown, "higher": higher, "better": better}
+
+
+def _title(metric: str, share: bool) -> str:
+    words = metric.replace("_", " ")
+    return words[:1].upper() + words[1:] + (", %" if share else "")
+
+
+def _other_metrics(report: Report | None) -> list[tuple[str, bool, bool]]:
+    """Further metrics: name, whether it is a share of one, and whether more is better."""
+    known = registry("deploykit.metrics", "metric")
+    for row in report.rows if report else ():
+        if row.measurement is not None:
+            return [
+                (s.metric, not (s.metric in known and known.get(s.metric).relative), s.higher_is_better)
+                for s in row.measurement.scores[1:]
+            ]
+    return []
+
+
+def best_of(best: Choice | None, shown_unit: str) -> dict[str, Any] | None:
+    """The best so far for the goal, in words; None when nothing is measured."""
+    if best is None or best.measurement is None:
+        return None
+    decision, latency = best.decision, best.measurement.latency
+    change = f"{numbers.points(best.measurement.score.change)} {shown_unit}"
+    ties = len(decision.ties) if decision else 0
+    tempting = len(decision.tempting) if decision else 0
+    said = []
+    if best.met:
+        own = "the model as given" if latency and latency.claim == "baseline" else change
+        said.append(f"{own}, surely inside your limit")
+    if ties:
+        said.append(f"tied with {ties} other{'s' if ties > 1 else ''}, the smallest file wins")
+    if best.met and tempting:
+        cheaper = {"latency": "faster"}.get(best.goal.minimize, "cheaper")
+        said.append(f"{tempting} {cheaper} candidate{'s' if tempting > 1 else ''} may be outside it")
+    limit = f"{100 * best.goal.max_drop:g} {shown_unit}"
+    return {
+        "key": best.key,
+        "name": best.result.label,
+        "where": where(best.result),
+        "speedup": "" if latency is None or latency.claim == "baseline" else numbers.times(latency.speedup),
+        "met": best.met,
+        "missed": "" if best.met else f"Nothing surely stays within {limit}.",
+        "change": change,
+        "words": f"{'; '.join(said)}." if said else "",
+        "reason": best.reason,
+        "ties": ties,
+    }
+
+
+def _examples(report: Report | None) -> int:
+    """How many examples the changes rest on."""
+    rows = report.rows if report else ()
+    return max((r.measurement.score.examples for r in rows if r.measurement), default=0)

@@ -1,0 +1,158 @@
+"""What the live trade-off chart looks like: an Altair chart over named datasets that the browser fills and patches.
+
+Everything that changes while the chart lives is data or a parameter, so that one view in the browser lasts: positions
+(logarithms are taken before they get here), the ends of the axes and their ticks, and the colors of the theme. Rows
+of the datasets are made by ``tradeoff/points.ts``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+#: Family → shape of its points.
+SHAPES = {
+    "original": "circle",
+    "quantize": "square",
+    "prune": "triangle-up",
+    "prune + quantize": "diamond",
+    "other": "cross",
+}
+#: Parameters the browser sets, with what stands there before it does.
+PARAMETERS: dict[str, Any] = {
+    "x0": 0, "x1": 1, "y0": 0, "y1": 1,
+    "xticks": [], "xlabels": [], "yticks": [], "ylabels": [],
+    "ink": "#000000", "muted": "#5a5a5a", "line": "#e0e0e0", "blue": "#1976d2", "bandOpacity": 0.15,
+}  # fmt: skip
+#: Datasets the browser fills, from the back to the front.
+DATASETS = ("forbidden", "band", "rules", "limits", "bars", "weak", "strong", "rings", "pointed", "marks")
+
+
+def specification() -> dict[str, Any]:
+    """The chart as a Vega-Lite specification without data."""
+    import altair as alt
+
+    layers = [*_ground(alt), *_bars(alt), *_points(alt), *_marks(alt)]
+    chart = (
+        alt.layer(*layers)
+        .add_params(*(alt.param(name=name, value=value) for name, value in PARAMETERS.items()))
+        .properties(width=600, height=300, autosize=alt.AutoSizeParams(type="none"))
+        .configure(background="transparent")
+        .configure_view(stroke=alt.expr("line"))
+        .configure_mark(invalid="show")  # the browser sends nothing that is not finite: no filters over all points
+    )
+    spec: dict[str, Any] = chart.to_dict(context={"pre_transform": False})
+    return spec
+
+
+def _x(alt: Any, field: str = "x") -> Any:
+    return alt.X(f"{field}:Q", scale=_scale(alt, "x"), axis=_axis(alt, "x"))
+
+
+def _y(alt: Any, field: str = "y") -> Any:
+    return alt.Y(f"{field}:Q", scale=_scale(alt, "y"), axis=_axis(alt, "y"))
+
+
+def _scale(alt: Any, name: str) -> Any:
+    return alt.Scale(domain=[alt.ExprRef(f"{name}0"), alt.ExprRef(f"{name}1")], nice=False, zero=False)
+
+
+def _axis(alt: Any, name: str) -> Any:
+    return alt.Axis(
+        title=None,  # beside the canvas, where it can be read and found
+        values=alt.ExprRef(f"{name}ticks"),
+        labelExpr=f"{name}labels[indexof({name}ticks, datum.value)]",
+        labelColor=alt.ExprRef("muted"),
+        labelFontSize=11,
+        labelOverlap="greedy",
+        gridColor=alt.ExprRef("line"),
+        gridOpacity=0.7,
+        domain=False,
+        ticks=False,
+        labelPadding=6,
+    )
+
+
+def _of(alt: Any, name: str) -> Any:
+    return alt.Chart(alt.NamedData(name))
+
+
+def _flat(**more: Any) -> dict[str, Any]:
+    """Marks say nothing to screen readers: the chart does, and the table."""
+    return {"aria": False, "clip": True, "tooltip": None, **more}
+
+
+def _ground(alt: Any) -> list[Any]:
+    """What lies under the points: the forbidden side, the band, baseline and limit with their words."""
+    ink, muted = alt.ExprRef("ink"), alt.ExprRef("muted")
+    x, y = _x(alt), _y(alt)
+    words = {"fontSize": 11, "fill": muted, "baseline": "top", "dy": 4}
+    return [
+        _of(alt, "forbidden").mark_rect(**_flat(fill=ink, opacity=0.05)).encode(x=x, x2="x2", y=y, y2="y2"),
+        _of(alt, "band")
+        .mark_area(**_flat(interpolate="step-after", fill=alt.ExprRef("blue"), opacity=alt.ExprRef("bandOpacity")))
+        .encode(x=x, y=y, y2="y2"),
+        _of(alt, "rules").mark_rule(**_flat(stroke=muted, strokeDash=[4, 3])).encode(x=x, x2="x2", y=y, y2="y2"),
+        _of(alt, "rules").mark_text(**_flat(align="left", dx=5, **words)).encode(x=x, y=_y(alt, "y2"), text="text:N"),
+        _of(alt, "limits").mark_rule(**_flat(stroke=ink, strokeWidth=1.2)).encode(x=x, x2="x2", y=y, y2="y2"),
+        _of(alt, "limits")
+        .mark_text(**_flat(align="right", dx=-6, **words))
+        .encode(x=_x(alt, "x2"), y=y, text="text:N"),
+    ]
+
+
+def _bars(alt: Any) -> list[Any]:
+    """Intervals on both axes; those of what is selected or pointed at once more, so that all others can stay."""
+    x, y = _x(alt), _y(alt)
+    look = {
+        "color": alt.Color("color:N", scale=None, legend=None),
+        "opacity": alt.Opacity("opacity:Q", scale=None, legend=None),
+    }
+    return [
+        layer
+        for rule in (_of(alt, name).mark_rule(**_flat(strokeWidth=1.2)) for name in ("bars", "pointed"))
+        for layer in (
+            rule.encode(x=x, y=_y(alt, "yLow"), y2="yHigh", **look),
+            rule.encode(x=_x(alt, "xLow"), x2="xHigh", y=y, **look),
+        )
+    ]
+
+
+def _points(alt: Any) -> list[Any]:
+    """Beaten candidates under those on the front."""
+    shape = alt.Shape("family:N", legend=None, scale=alt.Scale(domain=list(SHAPES), range=list(SHAPES.values())))
+    return [
+        _of(alt, name)
+        .mark_point(**_flat(size=62, strokeWidth=1.6))
+        .encode(
+            x=_x(alt),
+            y=_y(alt),
+            shape=shape,
+            stroke=alt.Stroke("color:N", scale=None, legend=None),
+            fill=alt.Fill("fill:N", scale=None, legend=None),
+            opacity=alt.Opacity("opacity:Q", scale=None, legend=None),
+        )
+        for name in ("weak", "strong")
+    ]
+
+
+def _marks(alt: Any) -> list[Any]:
+    """Rings of noisy candidates; rings and letters of A and B, and of what is pointed at."""
+    ink = alt.ExprRef("ink")
+    ring = {"shape": "circle", "filled": False}
+    x, y = _x(alt), _y(alt)
+    return [
+        _of(alt, "rings")
+        .mark_point(**_flat(size=330, strokeDash=[3, 2.5], strokeWidth=1.3, **ring))
+        .encode(
+            x=x,
+            y=y,
+            stroke=alt.Stroke("color:N", scale=None, legend=None),
+            opacity=alt.Opacity("opacity:Q", scale=None, legend=None),
+        ),
+        _of(alt, "marks")
+        .mark_point(**_flat(strokeWidth=1.8, stroke=ink, **ring))
+        .encode(x=x, y=y, size=alt.Size("size:Q", scale=None, legend=None)),
+        _of(alt, "marks")
+        .mark_text(**_flat(dx=-15, dy=-9, fontSize=13, fontWeight="bold", fill=ink))
+        .encode(x=x, y=y, text="text:N"),
+    ]

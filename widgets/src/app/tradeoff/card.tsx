@@ -1,0 +1,49 @@
+/** The card beside a point: all that is known of a candidate, as text that can be selected. */
+
+import type { ReactElement } from 'react';
+import { Glyph } from '../icons';
+import type { IRow } from '../rows';
+import { useScene } from './scene';
+import { badgeInWords, factsOf, placeOf } from './words';
+
+interface ICard {
+  row: IRow;
+  /** Of the point, in pixels of the chart. */
+  at: [number, number];
+  room: { width: number; height: number };
+  onEnter(): void;
+  onLeave(): void;
+}
+
+export function Card({ row, at: [x, y], room, onEnter, onLeave }: ICard): ReactElement {
+  const { tradeoff, judged, labelOf, colorOf } = useScene();
+  const state = judged.get(row.key);
+  const filled = state?.state === 'front' || state?.state === 'tied';
+  const style = {
+    ...(x > room.width / 2 ? { right: room.width - x + 12 } : { left: x + 12 }),
+    ...(y > room.height / 2 ? { bottom: room.height - y - 4 } : { top: y - 4 })
+  };
+  return (
+    <div className="dk-card" style={style} onPointerEnter={onEnter} onPointerLeave={onLeave}>
+      <div className="dk-card-name">
+        <Glyph family={row.family} color={colorOf(row.runtime)} filled={filled} />
+        <b>{row.name}</b>
+      </div>
+      <div className="dk-soft">{placeOf(row, labelOf(row.runtime))}</div>
+      <dl>
+        {factsOf(row, tradeoff.measures, tradeoff.unit).map(({ name, value }) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      {row.badges.map(badge => (
+        <p key={badge} className="dk-card-badge">
+          {badgeInWords(badge)}
+        </p>
+      ))}
+      {state?.why && <p>{state.why}</p>}
+    </div>
+  );
+}

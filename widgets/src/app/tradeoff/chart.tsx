@@ -1,0 +1,247 @@
+/** The live chart: one view in a canvas, with what people touch above it. */
+
+import { type ReactElement, useEffect, useId, useMemo, useRef, useState } from 'react';
+import { Button, Problem, Waiting } from '../parts';
+import { useDark } from '../shell';
+import { useBench, useSection, useView } from '../store';
+import { Card } from './card';
+import { onChartKeys } from './chartkeys';
+import { LiveChart, ROOM, signalsOf } from './live';
+import { usePointer } from './pointer';
+import { drawingOf, type IDrawing, marksOf, pixel } from './points';
+import { useScene } from './scene';
+import { useSpec } from './spec';
+import { summary } from './summary';
+import { Under } from './under';
+
+export function Chart(): ReactElement {
+  const bench = useBench();
+  const scene = useScene();
+  const drawing = useDrawing();
+  const host = useRef<HTMLDivElement>(null);
+  const over = useRef<HTMLDivElement>(null);
+  const { failed, size } = useLive(host, drawing);
+  const hovered = useView(view => view.hovered);
+  const pointer = usePointer(over, drawing, size);
+  const id = useId();
+  const words = useMemo(() => summary(drawing, scene), [drawing, scene]);
+  const card = pointer.card === '' ? undefined : drawing.byKey.get(pointer.card);
+  return (
+    <div className="dk-chart">
+      <div className="dk-chart-title-y" aria-hidden="true">
+        <span>{drawing.y.title}</span>
+      </div>
+      <div className="dk-chart-plot">
+        <div ref={host} className="dk-chart-canvas" aria-hidden="true" />
+        <span className="dk-chart-better" aria-hidden="true">
+          ↖ better
+        </span>
+        <div
+          ref={over}
+          className="dk-chart-over"
+          role="application"
+          aria-roledescription="chart"
+          aria-label={words}
+          aria-describedby={id}
+          // biome-ignore lint/a11y/noNoninteractiveTabindex: it is walked with arrow keys
+          tabIndex={0}
+          onKeyDown={event => {
+            if (event.key === 'Escape') {
+              pointer.close();
+            }
+            onChartKeys(event, { bench, scene, drawing, walked: pointer.show });
+          }}
+          {...pointer.handlers}
+        >
+          <BrushBox drawing={drawing} dragged={pointer.dragged} />
+        </div>
+        <span id={id} className="dk-unseen">
+          Arrow keys left and right walk along the front, up and down through all points at that place. A and B mark, F
+          shows the front only, 0 fits, Enter opens the candidate.
+        </span>
+        {card && hovered === pointer.card && (
+          <Card
+            row={card.row}
+            at={placed(drawing, size, card)}
+            room={size}
+            onEnter={pointer.hold}
+            onLeave={pointer.release}
+          />
+        )}
+        {failed ? <Problem words={failed} /> : null}
+        {!failed && size.drawn === false ? (
+          <div className="dk-chart-waiting">
+            <Waiting what="drawing the chart" />
+          </div>
+        ) : null}
+      </div>
+      <div className="dk-chart-title-x" aria-hidden="true">
+        {drawing.x.title}
+      </div>
+      <Under drawing={drawing}>
+        <Button kind="link" onClick={() => bench.look({ zoom: 'usual' })}>
+          Fit
+        </Button>
+        <Button kind="link" onClick={() => bench.look({ zoom: 'front' })}>
+          Zoom to front
+        </Button>
+      </Under>
+    </div>
+  );
+}
+
+/** Room of the chart, and whether something was drawn yet. */
+export interface ISize {
+  width: number;
+  height: number;
+  drawn: boolean;
+}
+
+function placed(drawing: IDrawing, size: ISize, point: { x: number; y: number }): [number, number] {
+  const [x, y] = pixel(drawing, plotOf(size), point);
+  return [x + ROOM.left, y + ROOM.top];
+}
+
+export function plotOf({ width, height }: { width: number; height: number }): { width: number; height: number } {
+  return { width: width - ROOM.left - ROOM.right, height: height - ROOM.top - ROOM.bottom };
+}
+
+function useDrawing(): IDrawing {
+  const { rows, judged, x, y, tradeoff, a, b, colorOf } = useScene();
+  const dark = useDark();
+  const palettes = useSection('app')?.palette;
+  const brush = useView(view => view.brush);
+  const hiddenRuntimes = useView(view => view.hiddenRuntimes);
+  const hiddenFamilies = useView(view => view.hiddenFamilies);
+  const frontOnly = useView(view => view.frontOnly);
+  const zoom = useView(view => view.zoom);
+  const before = useRef<IDrawing | null>(null);
+  const drawing = useMemo(() => {
+    const colors = (dark ? palettes?.dark : palettes?.light) ?? [];
+    const names = new Set([...rows.values()].map(row => row.runtime));
+    return drawingOf({
+      rows: rows.values(),
+      judged,
+      measures: tradeoff.measures,
+      x,
+      y,
+      limit: { value: tradeoff.limit, unit: tradeoff.unit },
+      palette: {
+        runtimes: new Map([...names].map(name => [name, colors[colorOf(name)] ?? '#888888'])),
+        surface: dark ? '#212121' : '#ffffff'
+      },
+      must: [a, b],
+      view: { brush, hiddenRuntimes, hiddenFamilies, frontOnly, failedOnly: false, zoom },
+      before: before.current
+    });
+  }, [rows, judged, tradeoff.measures, tradeoff.limit, tradeoff.unit, x, y, a, b, dark, palettes, colorOf, brush, hiddenRuntimes, hiddenFamilies, frontOnly, zoom]); // biome-ignore format: one list
+  before.current = drawing;
+  return drawing;
+}
+
+/** Keeps the view in an element: made once, then patched. */
+function useLive(host: React.RefObject<HTMLDivElement>, drawing: IDrawing): { failed: string; size: ISize } {
+  const [live, setLive] = useState<LiveChart | null>(null);
+  const [failed, setFailed] = useState('');
+  const [room, setRoom] = useState({ width: 0, height: 0 });
+  const { spec, error } = useSpec();
+  const dark = useDark();
+  const { a, b } = useScene();
+  const hovered = useView(view => view.hovered);
+  useEffect(() => {
+    const element = host.current;
+    if (!element || !spec) {
+      return;
+    }
+    let made: LiveChart | null = null;
+    let ended = false;
+    LiveChart.make(element, spec).then(
+      chart => {
+        made = chart;
+        if (ended) {
+          chart.finalize();
+        } else {
+          setLive(chart);
+        }
+      },
+      reason => setFailed(`The chart cannot be drawn here: ${reason instanceof Error ? reason.message : reason}`)
+    );
+    return () => {
+      ended = true;
+      made?.finalize();
+      setLive(null);
+    };
+  }, [host, spec]);
+  useEffect(() => {
+    const element = host.current;
+    if (!element) {
+      return;
+    }
+    const resized = new ResizeObserver(([entry]) => {
+      const { width, height } = entry?.contentRect ?? { width: 0, height: 0 };
+      if (width > 0) {
+        setRoom({ width, height });
+      }
+    });
+    const seen = new IntersectionObserver(([entry]) => live?.show(entry?.isIntersecting ?? true));
+    resized.observe(element);
+    seen.observe(element);
+    return () => {
+      resized.disconnect();
+      seen.disconnect();
+    };
+  }, [host, live]);
+  useEffect(() => {
+    if (live && room.width > 0) {
+      live.resize(room.width, room.height);
+    }
+  }, [live, room]);
+  useEffect(() => {
+    if (live && host.current) {
+      const data = { ...drawing.data, ...marksOf(drawing, a, b, hovered) };
+      live.draw(signalsOf(drawing, host.current, dark), data);
+    }
+  }, [live, host, drawing, a, b, hovered, dark]);
+  return { failed: failed || error, size: useMemo(() => ({ ...room, drawn: live !== null }), [room, live]) };
+}
+
+/** What was brushed, or is being dragged over just now. */
+function BrushBox({
+  drawing,
+  dragged
+}: {
+  drawing: IDrawing;
+  dragged: { left: number; top: number; width: number; height: number } | null;
+}): ReactElement | null {
+  const brush = useView(view => view.brush);
+  const style = dragged ?? brushed(drawing, brush);
+  return style && <div className="dk-brush" style={style} />;
+}
+
+function brushed(drawing: IDrawing, brush: readonly { measure: string; low: number; high: number }[]) {
+  const share = (axis: IDrawing['x']): [number, number] | null => {
+    const range = brush.find(({ measure }) => measure === axis.measure.name);
+    return range ? stretchOf(axis, range) : null;
+  };
+  const [x, y] = [share(drawing.x), share(drawing.y)];
+  if (!x || !y) {
+    return null;
+  }
+  const inside = (part: number, from: number, to: number): string =>
+    `calc(${from}px + (100% - ${from + to}px) * ${part.toFixed(5)})`;
+  return {
+    left: inside(x[0], ROOM.left, ROOM.right),
+    right: `calc(100% - (${ROOM.left}px + (100% - ${ROOM.left + ROOM.right}px) * ${x[1].toFixed(5)}))`,
+    top: inside(1 - y[1], ROOM.top, ROOM.bottom),
+    bottom: `calc(100% - (${ROOM.top}px + (100% - ${ROOM.top + ROOM.bottom}px) * ${(1 - y[0]).toFixed(5)}))`
+  };
+}
+
+function stretchOf(axis: IDrawing['x'], { low, high }: { low: number; high: number }): [number, number] {
+  const at = (value: number): number => {
+    const position = axis.sign * (axis.log ? Math.log10(Math.max(value, Number.MIN_VALUE)) : value);
+    return Math.min(1, Math.max(0, (position - axis.low) / (axis.high - axis.low)));
+  };
+  const [one, other] = [at(low), at(high)];
+  return one <= other ? [one, other] : [other, one];
+}

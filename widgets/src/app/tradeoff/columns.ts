@@ -1,0 +1,190 @@
+/** Columns of the table: what they hold, how it is written, how it is sorted. */
+
+import { DASH, digitsFor, fixed, halfWidth, kilobytes, plusMinus, ratio, thousands } from '../format';
+import type { Interval } from '../protocol';
+import type { IRow } from '../rows';
+import { changeOf } from './words';
+
+export interface ICell {
+  value: string;
+  /** Its interval, in softer ink. */
+  around?: string;
+  /** Why there is nothing, or what it means. */
+  title?: string;
+}
+
+export interface IColumn {
+  name: string;
+  title: string;
+  /** Width as CSS. */
+  width: string;
+  cell(row: IRow): ICell;
+  /** For sorting; null is unknown, and comes last. */
+  sort(row: IRow): number | string | null;
+}
+
+export const USUAL = ['change', 'latency', 'speedup', 'size'] as const;
+/** Beside the usual ones, under "Columns". */
+export const MORE = ['compressed', 'memory', 'p90', 'p99', 'cpu', 'score', 'agreement', 'flips', 'key'] as const;
+
+const NOTHING: ICell = { value: DASH };
+
+/** All columns, with the decimals that fit these rows. */
+export function columnsOf(rows: readonly IRow[], unit: string, metric: string, share: boolean): Map<string, IColumn> {
+  const latencies = rows.flatMap(row => (row.p50 ? [row.p50] : []));
+  const { name: time, scale } = timeUnit(latencies);
+  const digits = digitsFor(latencies.map(p50 => halfWidth(p50) * scale));
+  const ms = (title: string, get: (row: IRow) => number | null, why?: string): Omit<IColumn, 'name'> => ({
+    title: `${title}, ${time}`,
+    width: '84px',
+    cell: row => {
+      const value = get(row);
+      return value === null
+        ? row.p50 && why
+          ? { ...NOTHING, title: why }
+          : NOTHING
+        : { value: fixed(value * scale, digits) };
+    },
+    sort: get
+  });
+  const kB = (title: string, get: (row: IRow) => number | null): Omit<IColumn, 'name'> => ({
+    title: `${title}, kB`,
+    width: '78px',
+    cell: row => one(get(row), kilobytes),
+    sort: get
+  });
+  const columns: Record<string, Omit<IColumn, 'name'>> = {
+    name: {
+      title: 'Candidate',
+      width: 'minmax(190px, 1fr)',
+      cell: row => ({ value: row.name }),
+      sort: row => row.name
+    },
+    change: {
+      title: `Change, ${unit}`,
+      width: '112px',
+      cell: row =>
+        row.isBaseline ? { value: '0.00', title: 'The model as given' } : row.change ? changeOf(row.change) : NOTHING,
+      sort: row => row.change?.[0] ?? null
+    },
+    latency: {
+      title: `p50, ${time}`,
+      width: '112px',
+      cell: row => (row.p50 ? plusMinus(scaled(row.p50, scale), digits) : NOTHING),
+      sort: row => row.p50?.[0] ?? null
+    },
+    speedup: {
+      title: 'Speed-up',
+      width: '136px',
+      cell: row => (row.isBaseline ? { value: 'baseline' } : row.speedup ? ratio(row.speedup) : NOTHING),
+      sort: row => row.speedup?.[0] ?? null
+    },
+    size: kB('Size', row => row.size),
+    compressed: kB('Gzip', row => row.compressed),
+    memory: {
+      title: 'Memory, MB',
+      width: '92px',
+      cell: row => one(row.memory, value => fixed(value / 1e6, 1)),
+      sort: row => row.memory
+    },
+    p90: ms('p90', row => row.p90),
+    p99: ms('p99', row => row.p99, 'Fewer than ten of its runs lie above the 99th percentile, so it cannot be told.'),
+    cpu: ms('CPU', row => row.cpu),
+    score: {
+      title: share ? `${metric}, %` : metric,
+      width: '104px',
+      cell: row => one(row.score, value => fixed(share ? 100 * value : value, share ? 2 : 4)),
+      sort: row => row.score
+    },
+    agreement: {
+      title: 'Agreement, %',
+      width: '104px',
+      cell: row => one(row.agreement, value => fixed(100 * value, 2)),
+      sort: row => row.agreement
+    },
+    flips: {
+      title: 'Flips',
+      width: '66px',
+      cell: row => one(row.flips, value => (value >= 1000 ? '≥ 1000' : thousands(value))),
+      sort: row => row.flips
+    },
+    key: { title: 'Key', width: '110px', cell: row => ({ value: row.key }), sort: row => row.key }
+  };
+  return new Map(Object.entries(columns).map(([name, column]) => [name, { name, ...column }]));
+}
+
+function one(value: number | null, shown: (value: number) => string): ICell {
+  return value === null ? NOTHING : { value: shown(value) };
+}
+
+function scaled([value, low, high]: Interval, scale: number): Interval {
+  return [value * scale, low * scale, high * scale];
+}
+
+/** One unit for all: that of the median. */
+function timeUnit(latencies: readonly Interval[]): { name: string; scale: number } {
+  const sorted = latencies.map(([value]) => value).sort((a, b) => a - b);
+  const middle = sorted[sorted.length >> 1] ?? 1;
+  return middle < 0.01
+    ? { name: 'µs', scale: 1000 }
+    : middle > 1000
+      ? { name: 's', scale: 0.001 }
+      : { name: 'ms', scale: 1 };
+}
+
+/** Sorted; unknown values last, failed candidates after them; of equal ones those on the front first. */
+export function sorted(
+  rows: readonly IRow[],
+  column: IColumn,
+  descending: boolean,
+  isStrong: (row: IRow) => boolean
+): IRow[] {
+  const sign = descending ? -1 : 1;
+  const keyed = rows.map(row => ({
+    row,
+    key: column.sort(row),
+    failed: row.status === 'failed',
+    strong: isStrong(row)
+  }));
+  keyed.sort((a, b) => {
+    if (a.failed !== b.failed) {
+      return a.failed ? 1 : -1;
+    }
+    if (a.key === null || b.key === null) {
+      return a.key === b.key ? 0 : a.key === null ? 1 : -1;
+    }
+    const order =
+      typeof a.key === 'string' ? a.key.localeCompare(String(b.key), 'en', { numeric: true }) : a.key - Number(b.key);
+    return sign * order || Number(b.strong) - Number(a.strong);
+  });
+  return keyed.map(({ row }) => row);
+}
+
+/** A row for a spreadsheet: names and values at full precision, with tabs between them. */
+export function rowAsText(row: IRow): string {
+  const flat: [string, unknown][] = [
+    ['key', row.key],
+    ['candidate', row.name],
+    ['where', row.where],
+    ['status', row.status],
+    ['score', row.score],
+    ...spread('change', row.change),
+    ...spread('p50_ms', row.p50),
+    ['p90_ms', row.p90],
+    ['p99_ms', row.p99],
+    ...spread('speedup', row.speedup),
+    ['size_bytes', row.size],
+    ['compressed_bytes', row.compressed],
+    ['peak_memory_bytes', row.memory],
+    ['badges', row.badges.join(', ')],
+    ['cause', row.failure?.cause ?? ''],
+    ['remedy', row.failure?.remedy ?? '']
+  ];
+  const line = (values: unknown[]): string =>
+    values.map(value => String(value ?? '').replaceAll(/\s+/g, ' ')).join('\t');
+  return `${line(flat.map(([name]) => name))}\n${line(flat.map(([, value]) => value))}`;
+}
+
+function spread(name: string, interval: Interval | null): [string, unknown][] {
+  return ['', '_low', '_high'].map((end, place) => [`${name}${end}`, interval?.[place] ?? null]);
+}

@@ -1,0 +1,118 @@
+/** What is shown: legend, brush and other filters, in words and as code. */
+
+import { fixed } from '../format';
+import type { IRow } from '../rows';
+import type { IRange, IView } from '../view';
+import type { IJudged } from './front';
+import { type IMeasure, valueIn } from './measures';
+
+export type Filters = Pick<IView, 'brush' | 'hiddenRuntimes' | 'hiddenFamilies' | 'frontOnly' | 'failedOnly'>;
+
+/** Whether the legend or "front only" takes a candidate off the chart. */
+export function isHidden(row: IRow, filters: Filters, judged: IJudged | undefined): boolean {
+  return (
+    filters.hiddenRuntimes.includes(row.runtime) ||
+    filters.hiddenFamilies.includes(row.family) ||
+    (filters.frontOnly && judged?.state !== 'front' && judged?.state !== 'tied')
+  );
+}
+
+/** Whether the brush leaves a candidate out: it stays on the chart, dimmed. */
+export function isOutside(row: IRow, brush: readonly IRange[], measures: readonly IMeasure[]): boolean {
+  return brush.some(range => {
+    const measure = measures.find(known => known.name === range.measure);
+    const value = measure && valueIn(row, measure)?.[0];
+    return value === undefined || value < range.low || value > range.high;
+  });
+}
+
+export interface IChip {
+  words: string;
+  /** What taking it away means. */
+  without: Partial<IView>;
+}
+
+export function chips(filters: Filters, measures: readonly IMeasure[], labelOf: (runtime: string) => string): IChip[] {
+  const found: IChip[] = [];
+  if (filters.brush.length > 0) {
+    found.push({ words: filters.brush.map(range => inWords(range, measures)).join(', '), without: { brush: [] } });
+  }
+  for (const name of filters.hiddenRuntimes) {
+    const rest = filters.hiddenRuntimes.filter(other => other !== name);
+    found.push({ words: `without ${labelOf(name)}`, without: { hiddenRuntimes: rest } });
+  }
+  for (const name of filters.hiddenFamilies) {
+    const rest = filters.hiddenFamilies.filter(other => other !== name);
+    found.push({ words: `without ${name}`, without: { hiddenFamilies: rest } });
+  }
+  if (filters.frontOnly) {
+    found.push({ words: 'front only', without: { frontOnly: false } });
+  }
+  if (filters.failedOnly) {
+    found.push({ words: 'failed only', without: { failedOnly: false } });
+  }
+  return found;
+}
+
+/** `0.07–0.13 ms`. */
+function inWords(range: IRange, measures: readonly IMeasure[]): string {
+  const unit = measures.find(known => known.name === range.measure)?.unit ?? '';
+  const digits = digitsOf(range);
+  const [low, high] = [fixed(range.low, digits), fixed(range.high, digits)];
+  return `${low}${low.includes('−') || high.includes('−') ? ' to ' : '–'}${high}${unit ? `\u2009${unit}` : ''}`;
+}
+
+/** Enough to tell the two ends apart to a hundredth of what lies between. */
+function digitsOf({ low, high }: IRange): number {
+  return Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(high - low || 1))));
+}
+
+/** Columns of `Report.to_frame`, and what a measure's unit is in theirs. */
+const COLUMNS: Record<string, { column: string; scale: number }> = {
+  latency: { column: 'p50_ms', scale: 1 },
+  p90: { column: 'p90_ms', scale: 1 },
+  p99: { column: 'p99_ms', scale: 1 },
+  cpu: { column: 'cpu_ms', scale: 1 },
+  size: { column: 'size_bytes', scale: 1e3 },
+  compressed_size: { column: 'compressed_bytes', scale: 1e3 },
+  memory: { column: 'peak_memory_bytes', scale: 1e6 },
+  change: { column: 'change', scale: 0.01 }
+};
+
+/** Python that makes the same rows of a report. */
+export function frameCode(filters: Filters, measures: readonly IMeasure[]): string {
+  const tests: string[] = [];
+  const notes: string[] = [];
+  for (const range of filters.brush) {
+    const measure = measures.find(known => known.name === range.measure);
+    const known = measure?.name === 'score' ? { column: 'value', scale: measure.unit === '%' ? 0.01 : 1 } : undefined;
+    const { column, scale } = known ?? COLUMNS[range.measure] ?? { column: '', scale: 1 };
+    if (column) {
+      tests.push(`${number(range.low * scale)} <= ${column} <= ${number(range.high * scale)}`);
+    } else {
+      notes.push(`# The frame has no column for ${measure?.label ?? range.measure}: it is not filtered by it.`);
+    }
+  }
+  if (filters.hiddenRuntimes.length > 0) {
+    tests.push(`runtime not in ${list(filters.hiddenRuntimes)}`);
+  }
+  if (filters.hiddenFamilies.length > 0) {
+    tests.push(`family not in ${list(filters.hiddenFamilies)}`);
+  }
+  if (filters.frontOnly) {
+    tests.push('on_front');
+  }
+  if (filters.failedOnly) {
+    tests.push("status == 'failed'");
+  }
+  const query = tests.length > 0 ? `.query(\n    "${tests.join(' and ')}"\n)` : '';
+  return [...notes, `frame = report.to_frame()${query}`].join('\n');
+}
+
+function number(value: number): string {
+  return String(Number(value.toPrecision(6)));
+}
+
+function list(names: readonly string[]): string {
+  return `[${names.map(name => `'${name}'`).join(', ')}]`;
+}

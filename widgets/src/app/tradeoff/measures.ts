@@ -1,0 +1,63 @@
+/** What an axis, a column or a filter can be about. */
+
+import type { Interval } from '../protocol';
+import type { IRow } from '../rows';
+
+/** As tradeoff_section.py sends it. */
+export interface IMeasure {
+  name: string;
+  label: string;
+  /** With its unit. */
+  title: string;
+  unit: string;
+  /** Whether more is better. */
+  higher: boolean;
+  /** One word for better: faster, smaller. */
+  better: string;
+}
+
+function exact(value: number | null | undefined, scale = 1): Interval | null {
+  return value === null || value === undefined ? null : [value * scale, value * scale, value * scale];
+}
+
+/** A row's value with its interval, in the measure's unit; null when it was not measured. */
+export function valueIn(row: IRow, measure: IMeasure): Interval | null {
+  const share = measure.unit === '%' ? 100 : 1;
+  switch (measure.name) {
+    case 'latency':
+      return row.p50;
+    case 'change':
+      return row.change;
+    case 'score':
+      return exact(row.score, share);
+    case 'size':
+      return exact(row.size, 1e-3);
+    case 'compressed_size':
+      return exact(row.compressed, 1e-3);
+    case 'memory':
+      return exact(row.memory, 1e-6);
+    case 'cpu':
+      return exact(row.cpu);
+    case 'p90':
+      return exact(row.p90);
+    case 'p99':
+      return exact(row.p99);
+    default:
+      return measure.name.startsWith('metric:') ? exact(row.scores[measure.name.slice(7)], share) : null;
+  }
+}
+
+/** The same for comparing rows with each other, so that less is better. */
+export function costOf(row: IRow, measure: IMeasure): Interval | null {
+  if (measure.name === 'latency' && row.speedup !== null) {
+    // Paired with the baseline, so comparable between launches at different times.
+    const [value, low, high] = row.speedup;
+    return [1 / value, 1 / high, low > 0 ? 1 / low : Number.POSITIVE_INFINITY];
+  }
+  const found = valueIn(row, measure);
+  return found !== null && measure.higher ? [-found[0], -found[2], -found[1]] : found;
+}
+
+export function isPlotted(row: IRow): boolean {
+  return row.status !== 'failed' && row.status !== 'planned';
+}

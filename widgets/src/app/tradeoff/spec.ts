@@ -1,0 +1,35 @@
+/** The chart's specification: the kernel makes it once, when somebody looks at results. */
+
+import { useEffect, useState } from 'react';
+import { type Bench, useBench } from '../store';
+
+/** By Workbench: its views in cell and tab share one. */
+const known = new WeakMap<Bench, Promise<Record<string, unknown>>>();
+
+export function useSpec(): { spec: Record<string, unknown> | null; error: string } {
+  const bench = useBench();
+  const [spec, setSpec] = useState<Record<string, unknown> | null>(null);
+  const [error, setError] = useState('');
+  useEffect(() => {
+    let wanted = true;
+    specOf(bench).then(
+      found => wanted && setSpec(found),
+      reason => {
+        known.delete(bench);
+        if (wanted) {
+          setError(`The chart could not be made: ${reason instanceof Error ? reason.message : String(reason)}`);
+        }
+      }
+    );
+    return () => {
+      wanted = false;
+    };
+  }, [bench]);
+  return { spec, error };
+}
+
+function specOf(bench: Bench): Promise<Record<string, unknown>> {
+  const found = known.get(bench) ?? bench.link.ask<Record<string, unknown>>('chart').then(({ value }) => value);
+  known.set(bench, found);
+  return found;
+}

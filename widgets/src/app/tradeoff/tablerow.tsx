@@ -1,0 +1,185 @@
+/** One candidate in the table; a failed one says why, and what to do. */
+
+import { memo, type ReactElement, useState } from 'react';
+import { Glyph } from '../icons';
+import { Button, useAsk } from '../parts';
+import type { IRow } from '../rows';
+import { useBench, useView } from '../store';
+import type { IColumn } from './columns';
+import { useScene } from './scene';
+import { badgeInWords } from './words';
+
+export const ROW_PX = 28;
+export const HEAD_PX = 30;
+
+interface ITableRow {
+  row: IRow;
+  columns: readonly IColumn[];
+  template: string;
+  index: number;
+  start: number;
+  measure: (element: Element | null) => void;
+  mark: 'A' | 'B' | '';
+  /** Column of the cursor, or -1. */
+  cursor: number;
+  id: string;
+  onPick(which: 'a' | 'b'): void;
+  onToggle(): void;
+}
+
+export function TableRow(props: ITableRow): ReactElement {
+  const { row, columns, template, index, start, measure, mark, cursor, id, onPick, onToggle } = props;
+  const bench = useBench();
+  const hovered = useView(view => view.hovered === row.key);
+  const failed = row.status === 'failed';
+  const look = [mark && 'dk-chosen-row', hovered && 'dk-hovered', failed && 'dk-failed', cursor >= 0 && 'dk-at-row'];
+  const at = (column: number): string => (cursor === column ? 'dk-grid-at' : '');
+  return (
+    // biome-ignore lint/a11y/useKeyWithClickEvents: the grid has the keys
+    <div
+      ref={measure}
+      data-index={index}
+      className={`dk-grid-row ${look.filter(Boolean).join(' ')}`}
+      role="row"
+      aria-rowindex={index + 2}
+      aria-selected={mark !== ''}
+      tabIndex={-1}
+      style={{ gridTemplateColumns: failed ? '40px minmax(0, 1fr)' : template, transform: `translateY(${start}px)` }}
+      onPointerEnter={() => bench.look({ hovered: row.key })}
+      onClick={event => onPick(event.shiftKey ? 'b' : 'a')}
+    >
+      <div className={`dk-grid-cell ${at(0)}`} role="gridcell" tabIndex={-1} id={`${id}-0`}>
+        <Box row={row} mark={mark} onToggle={onToggle} />
+      </div>
+      {failed ? (
+        <div
+          className={`dk-grid-cell dk-grid-wide ${at(1)}`}
+          role="gridcell"
+          tabIndex={-1}
+          id={`${id}-1`}
+          aria-colspan={columns.length}
+        >
+          <Failed row={row} />
+        </div>
+      ) : (
+        columns.map((column, place) => (
+          <div
+            key={column.name}
+            id={`${id}-${place + 1}`}
+            className={`dk-grid-cell ${place > 0 ? 'dk-n' : 'dk-grid-name'} ${at(place + 1)}`}
+            role="gridcell"
+            tabIndex={-1}
+          >
+            {place === 0 ? <Name row={row} /> : <Value row={row} column={column} />}
+          </div>
+        ))
+      )}
+    </div>
+  );
+}
+
+const Value = memo(function Value({ row, column }: { row: IRow; column: IColumn }): ReactElement {
+  const { value, around, title } = column.cell(row);
+  return (
+    <span title={title}>
+      {value}
+      {around && <span className="dk-soft"> {around}</span>}
+    </span>
+  );
+});
+
+function Box({ row, mark, onToggle }: { row: IRow; mark: 'A' | 'B' | ''; onToggle(): void }): ReactElement {
+  const letter = mark === '' ? '' : mark === 'A' ? 'dk-ab' : 'dk-ab dk-ab-b';
+  return (
+    <button
+      type="button"
+      role="checkbox"
+      className="dk-grid-box"
+      aria-checked={mark !== ''}
+      aria-label={mark ? `${mark}, ${row.name}` : `Compare ${row.name}`}
+      tabIndex={-1}
+      onClick={event => {
+        event.stopPropagation();
+        onToggle();
+      }}
+    >
+      <span className={letter || 'dk-grid-empty'}>{mark}</span>
+    </button>
+  );
+}
+
+function Name({ row }: { row: IRow }): ReactElement {
+  const { judged, colorOf } = useScene();
+  const state = judged.get(row.key)?.state;
+  return (
+    <>
+      <Glyph family={row.family} color={colorOf(row.runtime)} filled={state === 'front' || state === 'tied'} />
+      <span className="dk-ellipsis" title={row.name}>
+        {row.name}
+      </span>
+      <span className="dk-soft">{row.where}</span>
+      <Badges row={row} />
+    </>
+  );
+}
+
+function Badges({ row }: { row: IRow }): ReactElement {
+  return (
+    <>
+      {row.badges.map(badge => (
+        <span
+          key={badge}
+          className={`dk-badge ${badge === 'noisy' || badge === 'inconclusive' ? 'dk-badge-warn' : ''}`}
+          title={row.stopped && badge === 'stopped' ? row.stopped : badgeInWords(badge)}
+        >
+          {badge}
+        </span>
+      ))}
+    </>
+  );
+}
+
+function Failed({ row }: { row: IRow }): ReactElement {
+  const { cause, remedy, log } = row.failure ?? { cause: 'unknown cause', remedy: '', log: '' };
+  return (
+    <>
+      <span className="dk-badge dk-badge-bad">failed</span> {row.name} on {row.where}: {cause}
+      {remedy && (
+        <span>
+          {' '}
+          <b>Remedy:</b> {remedy}
+        </span>
+      )}
+      {log && <Log row={row} />}
+    </>
+  );
+}
+
+function Log({ row }: { row: IRow }): ReactElement {
+  const [open, setOpen] = useState(false);
+  const { ask, answer, error } = useAsk<string>();
+  return (
+    <>
+      {' '}
+      <Button
+        kind="link"
+        aria-expanded={open}
+        onClick={event => {
+          event.stopPropagation();
+          setOpen(!open);
+          if (!open) {
+            void ask('log', { key: row.key });
+          }
+        }}
+      >
+        Log
+      </Button>
+      {open && (
+        // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so it must be reached by keyboard
+        <pre className="dk-log" tabIndex={0} role="region" aria-label={`Log of ${row.name}`}>
+          {error || answer?.value || '…'}
+        </pre>
+      )}
+    </>
+  );
+}

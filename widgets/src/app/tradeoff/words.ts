@@ -1,0 +1,120 @@
+/** One candidate in words: for the card beside a point, for screen readers, and for copying. */
+
+import { digitsFor, fixed, halfWidth, kilobytes, plusMinus, ratio } from '../format';
+import type { Interval } from '../protocol';
+import type { IRow } from '../rows';
+import type { IJudged } from './front';
+import { type IMeasure, valueIn } from './measures';
+
+/** `−0.31 ± 0.24`; lopsided intervals keep their ends. */
+export function changeOf([value, low, high]: Interval): { value: string; around: string } {
+  const [up, down] = [high - value, value - low];
+  return Math.abs(up - down) > 0.05
+    ? { value: fixed(value, 2), around: `[${fixed(low, 2)}, ${fixed(high, 2)}]` }
+    : { value: fixed(value, 2), around: `± ${Math.max(up, down, 0.01).toFixed(2)}` };
+}
+
+function joined({ value, around }: { value: string; around: string }, unit = ''): string {
+  return `${value} ${around}${unit ? `\u2009${unit}` : ''}`;
+}
+
+const KNOWN: Record<string, string> = {
+  noisy: 'Noisy: copies of one model differed more than usual, so it was measured with more launches.',
+  inconclusive: 'Inconclusive: its interval stayed wide after all launches, so no claim is made.',
+  'not warm': 'Not warm: it was still getting faster when it was timed.',
+  screened: 'Screened: others are surely faster and better, so it got few launches.',
+  'same file': 'Same file as another candidate.',
+  slower: 'Slower than the model as given.',
+  stopped: 'Given up early.',
+  'under way': 'Under way: not final.'
+};
+
+/** A badge in a sentence. */
+export function badgeInWords(badge: string): string {
+  return KNOWN[badge] ?? badge;
+}
+
+export interface IFact {
+  name: string;
+  value: string;
+}
+
+/** All that is known of a candidate. */
+export function factsOf(row: IRow, measures: readonly IMeasure[], unit: string): IFact[] {
+  const facts: IFact[] = [];
+  const score = measures.find(measure => measure.name === 'score');
+  if (score && row.score !== null) {
+    const shown = valueIn(row, score)?.[0] ?? row.score;
+    const change = row.change && !row.isBaseline ? `, change ${joined(changeOf(row.change), unit)}` : '';
+    const value = `${fixed(shown, score.unit === '%' ? 2 : 4)}${score.unit ? `\u2009${score.unit}` : ''}${change}`;
+    facts.push({ name: sentence(score.label), value });
+  }
+  for (const measure of measures.filter(({ name }) => name.startsWith('metric:'))) {
+    const value = valueIn(row, measure);
+    if (value) {
+      const shown = fixed(value[0], measure.unit === '%' ? 2 : 4);
+      facts.push({ name: sentence(measure.label), value: measure.unit ? `${shown}\u2009${measure.unit}` : shown });
+    }
+  }
+  if (row.p50) {
+    const launches = row.launches > 0 ? `, ${row.launches} launches` : '';
+    facts.push({ name: 'p50', value: joined(plusMinus(row.p50, digitsFor([halfWidth(row.p50)])), 'ms') + launches });
+  }
+  if (row.isBaseline) {
+    facts.push({ name: 'Speed-up', value: 'baseline' });
+  } else if (row.speedup) {
+    facts.push({ name: 'Speed-up', value: joined(ratio(row.speedup)) });
+  }
+  if (row.sameRuntime) {
+    facts.push({ name: 'Against float32 there', value: joined(ratio(row.sameRuntime)) });
+  }
+  if (row.size !== null) {
+    const gzip = row.compressed === null ? '' : `, gzip ${kilobytes(row.compressed)}\u2009kB`;
+    facts.push({ name: 'Size', value: `${kilobytes(row.size)}\u2009kB${gzip}` });
+  }
+  if (row.memory !== null) {
+    facts.push({ name: 'Memory', value: `${fixed(row.memory / 1e6, 1)}\u2009MB` });
+  }
+  return facts;
+}
+
+/** Where it ran, in full. */
+export function placeOf(row: IRow, runtime: string): string {
+  const threads = row.threads === 1 ? '1 thread' : `${row.threads} threads`;
+  return `${runtime} · ${row.device === 'cpu' ? 'CPU' : row.device} · ${threads} · batch ${row.batch}`;
+}
+
+/** What is read out at a point: "int8 static on LiteRT, 0.094 milliseconds, accuracy minus 0.31 points, on the front". */
+export function spoken(row: IRow, x: IMeasure, y: IMeasure, judged: IJudged | undefined): string {
+  const states = {
+    front: 'on the front',
+    tied: 'tied with the front',
+    beaten: 'beaten',
+    screened: 'not final',
+    '': ''
+  };
+  const parts = [`${row.name} on ${row.where}`, saidValue(row, x), saidValue(row, y), states[judged?.state ?? '']];
+  return [...parts, ...row.badges].filter(Boolean).join(', ');
+}
+
+const UNITS: Record<string, string> = {
+  ms: 'milliseconds',
+  pp: 'points',
+  '%': 'percent',
+  kB: 'kilobytes',
+  MB: 'megabytes'
+};
+
+function saidValue(row: IRow, measure: IMeasure): string {
+  const value = valueIn(row, measure);
+  if (value === null) {
+    return '';
+  }
+  const number = String(Number(value[0].toPrecision(3))).replace('-', 'minus ');
+  const name = measure.name === 'latency' ? '' : `${measure.label} `;
+  return `${name}${number} ${UNITS[measure.unit] ?? measure.unit}`.trim();
+}
+
+function sentence(text: string): string {
+  return text.charAt(0).toUpperCase() + text.slice(1);
+}
