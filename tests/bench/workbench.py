@@ -25,7 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ui"))
 
-import lab_driver as driver  # noqa: E402
+import lab_driver as driver
 
 _IMPORTS = "import deploykit as dk\nimport numpy as np\n"
 _BENCH = """
