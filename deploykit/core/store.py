@@ -23,13 +23,15 @@ import shutil
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
 from deploykit.core.errors import StoreError
 from deploykit.core.result import Result
+from deploykit.core.rows import Rows
 from deploykit.core.serial import dump, parse
 
 SCHEMA = 1
@@ -46,6 +48,7 @@ CREATE TABLE IF NOT EXISTS launches (series TEXT NOT NULL, number INTEGER NOT NU
                                      PRIMARY KEY (series, number)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rows (context TEXT NOT NULL, key TEXT NOT NULL, place INTEGER NOT NULL, data BLOB NOT NULL,
                                  PRIMARY KEY (context, key)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS rows_place ON rows (context, place, key);
 """
 
 
@@ -173,13 +176,10 @@ class Store:
             finally:
                 self._write("PRAGMA synchronous=FULL", ())
 
-    def rows(self, context: str) -> list[Result]:
-        """All rows of a sweep in their order."""
-        import msgspec
-
-        decoder = msgspec.json.Decoder(Result)
-        found = self._all("SELECT data FROM rows WHERE context = ? ORDER BY place, key", (context,))
-        return [decoder.decode(data) for (data,) in found]
+    def rows(self, context: str) -> Rows:
+        """All rows of a sweep in their order; they can be read when the store is closed."""
+        keys = [key for (key,) in self._all("SELECT key FROM rows WHERE context = ? ORDER BY place, key", (context,))]
+        return Rows(keys, partial(_packed, self.path, context))
 
     # -- files ------------------------------------------------------------------------------------------------------
 
@@ -239,6 +239,19 @@ class Store:
                 self._db.execute(query, values)
             except sqlite3.Error as error:
                 raise _failure(self.path, error) from error
+
+
+def _packed(path: Path, context: str, keys: Sequence[str]) -> dict[str, bytes]:
+    """Rows as they are stored."""
+    if not keys:
+        return {}
+    opened = Store(path)
+    try:
+        places = ", ".join("?" * len(keys))
+        query = f"SELECT key, data FROM rows WHERE context = ? AND key IN ({places})"  # noqa: S608
+        return dict(opened._all(query, (context, *keys)))
+    finally:
+        opened.close()
 
 
 def _failure(path: Path, error: Exception) -> StoreError:

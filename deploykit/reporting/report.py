@@ -14,6 +14,7 @@ from deploykit.core.errors import CandidateError, StoreError, unknown_name
 from deploykit.core.model import Model
 from deploykit.core.registry import registry
 from deploykit.core.result import Result
+from deploykit.core.rows import Rows
 from deploykit.core.serial import dump
 from deploykit.core.store import Store
 from deploykit.reporting import sensitivity_table, table, tradeoff
@@ -35,6 +36,8 @@ SCHEMA = 1
 class Report:
     """The results of a sweep. Opening one reads the store; it does not change when the store does.
 
+    Of more than a thousand candidates, those after the first thousand are read when they are first looked at.
+
     Attributes:
         path: The store's folder.
         rows: One row for each candidate, failed ones too, in the order of the plan.
@@ -42,7 +45,7 @@ class Report:
     """
 
     path: Path
-    rows: tuple[Result, ...]
+    rows: Rows
     facts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -61,7 +64,7 @@ class Report:
             found = opened.sweep(context)
             if found is None:
                 raise StoreError(f"the store {opened.path} holds no sweep.", remedy="run deploykit sweep on it.")
-            return cls(opened.path, tuple(opened.rows(found[0])), found[1])
+            return cls(opened.path, opened.rows(found[0]), found[1])
         finally:
             opened.close()
 
@@ -103,10 +106,13 @@ class Report:
         Raises:
             SettingError: No such candidate.
         """
-        found = [r for r in self.rows if r.key == key] or [r for r in self.rows if key and r.key.startswith(key)]
-        if len(found) != 1:
-            raise unknown_name("candidate", key, [r.key for r in self.rows])
-        return found[0]
+        found = self.rows.get(key)
+        if found is None and key:
+            begin = [whole for whole in self.rows.keys if whole.startswith(key)]
+            found = self.rows.get(begin[0]) if len(begin) == 1 else None
+        if found is None:
+            raise unknown_name("candidate", key, self.rows.keys)
+        return found
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 

@@ -20,6 +20,8 @@ from deploykit.sweeping.timing import Protocol, measurement_key, series_key
 
 #: Fewer rows tell nothing of how often answers flip.
 _FEW = 3
+#: More rows of one sweep tell nothing new.
+_MANY = 1000
 
 
 class Known:
@@ -89,7 +91,7 @@ class Known:
                 continue
             shares += [
                 len(row.measurement.flips) / row.measurement.score.examples
-                for row in self._store.rows(context)
+                for row in self._store.rows(context)[:_MANY]
                 if row.measurement and row.key != facts["baseline"] and row.status == "measured"
             ]
         return statistics.median(shares) if len(shares) >= _FEW else None

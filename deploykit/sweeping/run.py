@@ -9,6 +9,7 @@ from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
 from deploykit.core.events import OnProgress
 from deploykit.core.model import Model
+from deploykit.core.rows import Rows
 from deploykit.core.space import Space
 from deploykit.core.store import Store
 from deploykit.engines._contract import Running
@@ -52,7 +53,7 @@ class SweepHandle(Background):
         """The report so far."""
         context = self._context
         if context.store.sweep(context.name) is None:  # it has only just begun
-            return Report(context.store.path, tuple(context.state.rows), context.facts(None))
+            return Report(context.store.path, Rows.of(context.state.rows), context.facts(None))
         return Report.open(context.store.path, context=context.name)
 
     def wait(self, timeout_s: float | None = None) -> Report:

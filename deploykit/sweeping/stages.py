@@ -188,11 +188,7 @@ class Stages:
         """Rounds of candidates that a sampler proposes, until the budget is spent."""
         settings, started = self._settings, time.monotonic()
         searcher = Searcher(self._plan, settings.search, settings.cost, settings.max_drop, settings.seed)
-        batch = [
-            r.candidate
-            for r in self._state.earlier.values()
-            if r.key not in self._planned and searcher.holds(r.candidate)
-        ]
+        batch = [r.candidate for r in self._state.earlier if r.key not in self._planned and searcher.holds(r.candidate)]
         first, idle = len(self._planned), 0
         while idle < _IDLE and (batch or (room := budget.room(len(self._planned) - first, started))):
             batch = batch or searcher.ask(room)

@@ -50,7 +50,7 @@ class State:
         self.slots = 1
         self._launches: list[float] = []
         self._left = {"step": 0, "evaluation": 0, "launch": 0}
-        self.earlier = {row.key: row for row in store.rows(context)}
+        self.earlier = store.rows(context)
 
     # -- rows -------------------------------------------------------------------------------------------------------
 
