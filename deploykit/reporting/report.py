@@ -48,6 +48,11 @@ class Report:
     rows: Rows
     facts: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Take any sequence of rows."""
+        if not isinstance(self.rows, Rows):
+            object.__setattr__(self, "rows", Rows.of(self.rows))
+
     @classmethod
     def open(cls, store: str | Path, *, context: str | None = None) -> Self:
         """Read the report of a store.
