@@ -55,10 +55,14 @@ class LeftOut(Plain):
     Attributes:
         label: Recipe and runtime in words.
         reason: Why.
+        recipe: What would have been done; None when it is no recipe that is left out.
+        target: Where it would have run.
     """
 
     label: str
     reason: str
+    recipe: Recipe | None = None
+    target: Target | None = None
 
 
 @dataclass(frozen=True)
@@ -217,12 +221,12 @@ def make(model: Model, data: Dataset, space: Space, seed: int) -> Plan:
         route = routes.find(candidate.recipe, runtime)
         if isinstance(route, Impossible):
             label = f"{describe(candidate.recipe)} on {runtime.label}"
-            left_out.setdefault(label, LeftOut(label, route.reason))
+            left_out.setdefault(label, LeftOut(label, route.reason, candidate.recipe, candidate.target))
             continue
         problems = judge.problems(route, candidate.target)
         if impossible := [p.reason for p in problems if p.severity == "impossible"]:
             label = f"{describe(candidate.recipe)} on {_where(candidate.target)}"
-            left_out.setdefault(label, LeftOut(label, "; ".join(impossible)))
+            left_out.setdefault(label, LeftOut(label, "; ".join(impossible), candidate.recipe, candidate.target))
             continue
         identity = (route[-1].key if route else "", candidate.target)
         if identity in found:

@@ -28,6 +28,7 @@ def plan(
     store: str | Path | None = None,
     launches: int = 10,
     max_drop: float | None = None,
+    adaptive: bool = True,
     seed: int = 0,
 ) -> Plan:
     """What a sweep of ``space`` would run, what it cannot run and why, how long it will take, and what it can tell.
@@ -39,6 +40,7 @@ def plan(
         store: Folder of earlier sweeps: what it holds is not expected to be done again.
         launches: As in ``dk.sweep``.
         max_drop: As in ``dk.sweep``: whether the evaluation examples can confirm it is part of the plan.
+        adaptive: As in ``dk.sweep``.
         seed: Seed of the transforms.
 
     Raises:
@@ -50,7 +52,7 @@ def plan(
         raise SettingError(f"max_drop must be at least 0, got {max_drop}.")
     data = Dataset.of(data).check(model)
     found = make(model, data, Space.of(space), seed)
-    protocol = Protocol(launches, max_drop=max_drop)
+    protocol = Protocol(launches, adaptive=adaptive, max_drop=max_drop)
     opened_store = opened(store) if store is not None else None
     try:
         known = Known(opened_store, model, data, protocol, max_drop) if opened_store else None

@@ -23,6 +23,7 @@ from deploykit_widgets.desk import Desk
 from deploykit_widgets.progress_section import ProgressSection, counts
 from deploykit_widgets.rows import rows_of
 from deploykit_widgets.space_choice import PRESETS
+from deploykit_widgets.space_section import SpaceSection
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Hub, Section, Surface
 from deploykit_widgets.tradeoff_section import TradeoffSection
@@ -76,6 +77,7 @@ class Workbench:
             TradeoffSection(commands),
             CandidateSection(commands),
             self._code,
+            SpaceSection(commands, space),
         ]
         self._hub = Hub(self._state, self._desk, sections, lambda: rows_of(self._state.report), ("report",))
         self.widget = Surface()

@@ -22,7 +22,19 @@ class CodeSection:
     """
 
     name = "code"
-    fields = ("model", "data", "space_choice", "goal", "picked", "chosen", "artifact", "server", "report", "launches")
+    fields = (
+        "model",
+        "data",
+        "space_choice",
+        "goal",
+        "picked",
+        "chosen",
+        "artifact",
+        "server",
+        "report",
+        "launches",
+        "options",
+    )
 
     def __init__(self, state: State, variable: str = "") -> None:
         self._state = state

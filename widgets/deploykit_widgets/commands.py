@@ -5,22 +5,30 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import deploykit as dk
+from deploykit.core.candidate import Recipe
 from deploykit.core.errors import CandidateError, DeploykitError, SettingError, StoreError
 from deploykit.core.events import OnProgress, Progress
+from deploykit.core.registry import registry
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
 from deploykit_widgets.desk import Desk
+from deploykit_widgets.space_choice import SpaceChoice
+from deploykit_widgets.space_obstacles import Obstacles
 from deploykit_widgets.state import DataSource, Goal, State
 
 #: Seconds between two messages to the browser about progress, and about new results.
 _PROGRESS_EVERY_S = 0.1
 _RESULTS_EVERY_S = 0.4
-_PLAN_AFTER_S = 0.25
+#: What a user may ask for; fewer than two give no interval.
+_LAUNCHES = (2, 1000)
+#: Between two plans while controls move.
+_PLAN_EVERY_S = 0.15
 
 
 class Commands:
@@ -39,9 +47,11 @@ class Commands:
         self.ended = threading.Event()
         self._began = 0.0
         self._ticket = 0
+        self._planning = False
         self._wanted: str = ""
-        state.observe(self.plan_soon, "model", "data", "space", "goal")
+        state.observe(self.plan_soon, "model", "data", "space", "goal", "launches", "options")
         state.observe(self.find_earlier, "model", "data")
+        state.observe(self._find_obstacles, "model", "data")
         state.observe(self._choose, "report", "goal", "picked")
 
     # -- model and data ---------------------------------------------------------------------------------------------
@@ -88,44 +98,138 @@ class Commands:
             "best": None,
             "chosen": None,
             "progress": None,
+            "obstacles": None,
         }
         self.state.change(**fresh, sweep="idle", **values)
 
     # -- plan -------------------------------------------------------------------------------------------------------
 
     def plan_soon(self) -> None:
-        """Plan once the controls are quiet."""
+        """Plan again; until that is done `State.planning` says that the plan is an old one."""
         self._ticket += 1
-        if self.state.space is None:
-            self.state.change(plan=None)
-        self.desk.when_quiet(_PLAN_AFTER_S, "plan", self.plan)
+        state = self.state
+        if state.model is None or state.data is None or state.space is None:
+            state.change(plan=None, planning=False)
+            return
+        state.change(planning=True)
+        self.desk.at_most_every(_PLAN_EVERY_S, "plan", self.plan)
 
     def plan(self) -> None:
         """Find what would run."""
         state, ticket = self.state, self._ticket
         model, data, space = state.model, state.data, state.space
-        if model is None or data is None or space is None:
-            return
+        if model is None or data is None or space is None or self._planning:
+            return  # one at a time: the next one begins when the present one is done
+        self._planning = True
+
+        def ended(error: BaseException | None, **found: Any) -> None:
+            self._planning = False
+            if ticket != self._ticket:
+                self.plan()
+                return
+            state.problem("plan", error)
+            state.change(planning=False, **found)
 
         def done(plan: Any) -> None:
-            if ticket == self._ticket:
-                state.problem("plan", None)
-                state.change(plan=plan)
+            ended(None, plan=plan)
 
         def failed(error: BaseException) -> None:
-            if ticket == self._ticket:
-                state.change(plan=None)
-                state.problem("plan", error)
+            ended(error, plan=None)
 
-        store, launches, max_drop = state.store, state.launches, state.goal.max_drop
+        store = state.store
+        options: dict[str, Any] = {
+            "launches": state.launches, "max_drop": state.goal.max_drop, "adaptive": state.options.adaptive,
+        }  # fmt: skip
 
         def work() -> Any:
             try:
-                return dk.plan(model, data, space, store=store, launches=launches, max_drop=max_drop)
+                return dk.plan(model, data, space, store=store, **options)
             except StoreError:  # said when the sweep is started
-                return dk.plan(model, data, space, launches=launches, max_drop=max_drop)
+                return dk.plan(model, data, space, **options)
 
         self.desk.run("plan", work, done, failed)
+
+    def _find_obstacles(self) -> None:
+        model, data = self.state.model, self.state.data
+        if model is None or data is None:
+            return
+
+        def show(obstacles: Obstacles) -> None:
+            if self.state.model is model and self.state.data is data:
+                self.state.change(obstacles=obstacles)
+
+        # An error is one of the plan, too, and said there.
+        self.desk.run("obstacles", lambda: Obstacles.find(model, data), show, lambda _error: None)
+
+    # -- space ------------------------------------------------------------------------------------------------------
+
+    def choose_space(self, choice: SpaceChoice) -> None:
+        """Take what the controls say.
+
+        Raises:
+            SettingError: That makes no space.
+        """
+        state, space = self.state, choice.space
+        if choice != state.space_choice:
+            state.change(space_choice=choice)
+        if space != state.space:
+            state.change(space=space)
+
+    def add_recipe(self, recipe: Recipe) -> bool:
+        """Try one more recipe; False when the space has it already.
+
+        Raises:
+            SettingError: It names an unknown technique or parameter, or a bad value.
+        """
+        for step in recipe.steps:
+            registry("deploykit.transforms", "technique").get(step.technique).complete(step.parameters)
+        choice = self.state.space_choice or SpaceChoice()
+        if recipe.key in {Recipe().key, *(r.key for r in choice.space.recipes)}:
+            return False
+        self._recipes(choice, (*choice.extra, recipe))
+        return True
+
+    def remove_recipe(self, key: str) -> None:
+        """Try an added recipe no more."""
+        choice = self.state.space_choice
+        if choice is not None:
+            self._recipes(choice, tuple(r for r in choice.extra if r.key != key))
+
+    def _recipes(self, choice: SpaceChoice, recipes: tuple[Recipe, ...]) -> None:
+        changed = replace(choice, extra=recipes)
+        if self.state.space is None:  # some control is wrong: the space is made when it is right again
+            self.state.change(space_choice=changed)
+        else:
+            self.choose_space(changed)
+
+    def find_devices(self, ask: Callable[[], Mapping[str, Any]]) -> None:
+        """Ask the runtimes for their devices."""
+        self._long("devices", ask, lambda devices: self.state.change(devices=devices))
+
+    def set_launches(self, launches: int) -> None:
+        """Say how often sessions are timed.
+
+        Raises:
+            SettingError: Too few or too many.
+        """
+        low, high = _LAUNCHES
+        if launches not in range(low, high + 1):
+            raise SettingError(
+                f"launches must be a whole number between {low} and {high}, got {launches!r}.",
+                remedy="10 gives honest intervals.",
+            )
+        if launches != self.state.launches:
+            self.state.change(launches=launches)
+
+    def set_option(self, name: str, value: Any) -> None:
+        """Change how the sweep is run.
+
+        Raises:
+            SettingError: See `SweepOptions.with_`.
+        """
+        options = self.state.options.with_(name, value)
+        if options != self.state.options:
+            self.state.change(options=options)
 
     def find_earlier(self) -> None:
         """Show what the store already holds for this model and these data."""
@@ -170,6 +274,7 @@ class Commands:
         self._wanted = ""
         state.problem("sweep", None)
         state.change(sweep="starting", progress=None)
+        options = state.options.arguments(state.goal.max_drop)
 
         def tell(progress: Progress) -> None:
             self._progress(progress)
@@ -178,7 +283,9 @@ class Commands:
 
         self.desk.run(
             "start",
-            lambda: dk.start_sweep(model, data, space, store=state.store, launches=state.launches, progress=tell),
+            lambda: dk.start_sweep(
+                model, data, space, store=state.store, launches=state.launches, progress=tell, **options
+            ),
             self._started,
             self._end,
         )

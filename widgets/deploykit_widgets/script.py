@@ -208,6 +208,8 @@ def _sweep(state: State, values: Values, *, spaced: bool, all_named: bool) -> st
     arguments.append(f"store={values.of('store', shown_path(state.store))}")
     if all_named or state.launches != 10:
         arguments.append(f"launches={values.of('launches', state.launches)}")
+    for name, value in state.options.arguments(state.goal.max_drop).items():
+        arguments.append(f"{name}={values.of(name, value) if name == 'max_drop' else literal(value)}")
     return call("dk.sweep", arguments, "report = ")
 
 

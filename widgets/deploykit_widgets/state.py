@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +15,7 @@ from deploykit.core.model import Model
 from deploykit.core.space import Space
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
+from deploykit_widgets.sweep_options import SweepOptions
 
 if TYPE_CHECKING:
     from deploykit_widgets.space_choice import SpaceChoice
@@ -60,12 +61,17 @@ class State:
     Attributes:
         store: Folder of the sweep.
         launches: Launches of each timed session.
+        options: How the sweep is run.
         model: The model, None before it is loaded.
         data: The data, None before they are loaded.
         data_source: How the data were read; None when a Dataset was given.
         space: What the space panel shows as a space; None when its controls make none.
         space_choice: What the controls say.
+        controls: How often a control of the space panel was changed.
+        devices: Runtime → its devices; empty before somebody asked.
         plan: What would run; None when there is none (yet).
+        planning: Whether ``plan`` is of settings that have changed since.
+        obstacles: What cannot be done to this model on the chosen runtimes; None while that is not known.
         sweep: What the sweep does.
         progress: Last message of the sweep.
         took_s: Seconds the last sweep took.
@@ -86,12 +92,17 @@ class State:
 
     store: Path
     launches: int = 10
+    options: SweepOptions = field(default_factory=SweepOptions)
     model: Model | None = None
     data: Dataset | None = None
     data_source: DataSource | None = None
     space: Space | None = None
     space_choice: SpaceChoice | None = None
+    controls: int = 0
+    devices: Mapping[str, Any] = field(default_factory=dict)
     plan: Any = None
+    planning: bool = False
+    obstacles: Any = None
     sweep: SweepState = "idle"
     progress: Progress | None = None
     took_s: float = 0.0

@@ -1,0 +1,70 @@
+"""What cannot be done to a model on the chosen runtimes, so that its control can say so before it is ticked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Set
+from dataclasses import dataclass, field
+from typing import Any
+
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.parameter import Value
+from deploykit.core.registry import registry
+from deploykit.core.space import Space
+
+_Matrix = Mapping[str, Mapping[str, str]]
+
+
+@dataclass(frozen=True)
+class Obstacles:
+    """Reasons, for what is impossible.
+
+    Attributes:
+        matrix: Key of a recipe → runtime → why it cannot be built or run there; what can is left out.
+    """
+
+    matrix: _Matrix = field(default_factory=dict)
+
+    @classmethod
+    def find(cls, model: Any, data: Any) -> Obstacles:
+        """Ask the planner for each technique alone, and for each of its choices, on every runtime that is installed."""
+        targets = tuple(Target(r.name) for r in registry("deploykit.runtimes", "runtime").all() if not r.missing())
+        matrix: dict[str, dict[str, str]] = {}
+        for left in dk.plan(model, data, Space(tuple(_questions()), targets)).left_out:
+            if left.recipe is not None and left.target is not None:
+                matrix.setdefault(left.recipe.key, {})[left.target.runtime] = left.reason
+        return cls(matrix)
+
+    def runtime(self, name: str) -> str:
+        """Why not even the model as given runs there; "" when it does."""
+        return self.matrix.get(Recipe().key, {}).get(name, "")
+
+    def technique(self, name: str, runtimes: Set[str]) -> str:
+        """Why a technique can be done on none of these runtimes; "" when it can."""
+        return self._said(Recipe((Step(name),)), runtimes)
+
+    def value(self, technique: str, parameter: str, value: Value, runtimes: Set[str]) -> str:
+        """The same for a choice, with all else at its defaults, when not the technique itself is impossible."""
+        if self.technique(technique, runtimes):
+            return ""
+        return self._said(Recipe((Step(technique, {parameter: value}),)), runtimes)
+
+    def _said(self, recipe: Recipe, runtimes: Set[str]) -> str:
+        # What the model as given does not run on says nothing of the technique, as long as there is another runtime.
+        open_to = {r for r in runtimes if not self.runtime(r)} or runtimes
+        reasons = {r: why for r, why in self.matrix.get(recipe.key, {}).items() if r in open_to}
+        if not open_to or len(reasons) < len(open_to):
+            return ""
+        found = list(reasons.values())
+        return max(dict.fromkeys(found), key=found.count)
+
+
+def _questions() -> Iterator[Recipe]:
+    for technique in registry("deploykit.transforms", "technique").all():
+        if technique.missing():
+            continue
+        yield Recipe((Step(technique.name),))
+        for parameter in technique.parameters:
+            for value in (False, True) if parameter.kind == "bool" else parameter.choices:
+                if value != parameter.default:
+                    yield Recipe((Step(technique.name, {parameter.name: value}),))

@@ -1,0 +1,384 @@
+/** Controls made from declared parameters: each offers the values to try, not one value. */
+
+import { type KeyboardEvent, type ReactElement, useId, useRef, useState } from 'react';
+import { Icon } from '../icons';
+import { Problem, Toggle } from '../parts';
+import { useAlive, useBench } from '../store';
+import { Help, Reason } from './help';
+import { useDraft } from './latest';
+import { RangeSlider } from './slider';
+import {
+  asList,
+  between,
+  type IControl,
+  listed,
+  parsed,
+  sorted,
+  spread,
+  stepOf,
+  summary,
+  typed,
+  unitOf,
+  type Value
+} from './values';
+
+interface IProps {
+  control: IControl;
+  /** What the parameter belongs to, for screen readers. */
+  owner: string;
+  send: (values: Value[]) => Promise<unknown>;
+}
+
+interface IInner {
+  control: IControl;
+  owner: string;
+  values: readonly Value[];
+  change: (values: Value[]) => void;
+  disabled: boolean;
+  /** Of the help. */
+  describedBy: string;
+  labelledBy: string;
+}
+
+export function Control({ control, owner, send }: IProps): ReactElement {
+  const id = useId();
+  const alive = useAlive();
+  const [values, change] = useDraft<readonly Value[]>(control.values, next => send([...next]));
+  const inner: IInner = {
+    control,
+    owner,
+    values,
+    change,
+    disabled: control.fixed || !alive,
+    describedBy: `${id}-help`,
+    labelledBy: `${id}-label`
+  };
+  const Inner = INNER[control.kind];
+  return (
+    <div className={`dk-control dk-control-${control.kind} dk-helped`} role="group" aria-labelledby={inner.labelledBy}>
+      <Inner {...inner} />
+      <Help id={inner.describedBy}>{control.help}</Help>
+      <Problem words={control.problem} />
+    </div>
+  );
+}
+
+const INNER: Record<IControl['kind'], (props: IInner) => ReactElement> = {
+  range: Range,
+  numbers: Numbers,
+  choices: Choices,
+  names: Names
+};
+
+function Label({ id, control, aside }: { id: string; control: IControl; aside?: string }): ReactElement {
+  return (
+    <div className="dk-control-head">
+      <span id={id} className="dk-control-label dk-help-name">
+        {control.label}
+      </span>
+      {aside && <span className="dk-control-aside">{aside}</span>}
+    </div>
+  );
+}
+
+/** Two ends, a step, and the values themselves where they have no step. */
+function Range({ control, owner, values, change, disabled, describedBy, labelledBy }: IInner): ReactElement {
+  const scale = { minimum: control.minimum ?? 0, maximum: control.maximum ?? 1, step: control.step ?? 1 };
+  const { share, unit } = control;
+  const numbers = sorted(values.filter(v => typeof v === 'number'));
+  // While the ends are moved, what they pass over comes back when they return.
+  const origin = useRef<number[] | null>(null);
+  const from = numbers[0] ?? scale.minimum;
+  const to = numbers.at(-1) ?? from;
+  const step = stepOf(numbers);
+  const label = `${control.label}, ${owner}`;
+  const move = (low: number, high: number): void => change(between(origin.current ?? numbers, low, high));
+  const field = { share, disabled, describedBy };
+  return (
+    <>
+      <Label id={labelledBy} control={control} aside={summary(numbers, control)} />
+      <RangeSlider
+        {...scale}
+        share={share}
+        unit={unit}
+        label={label}
+        values={numbers}
+        disabled={disabled}
+        describedBy={describedBy}
+        onMove={move}
+        onHold={held => {
+          origin.current = held ? (origin.current ?? numbers) : null;
+        }}
+      />
+      <div className="dk-range-fields">
+        <NumberField
+          {...field}
+          label={`${label}, from`}
+          value={from}
+          low={scale.minimum}
+          high={to}
+          commit={value => change(between(numbers, value, to))}
+        />
+        <span>to</span>
+        <NumberField
+          {...field}
+          label={`${label}, to`}
+          value={to}
+          low={from}
+          high={scale.maximum}
+          commit={value => change(between(numbers, from, value))}
+        />
+        <span>step</span>
+        <NumberField
+          {...field}
+          label={`${label}, step`}
+          value={step || null}
+          low={Math.min(scale.step, to - from) / 5}
+          high={to - from}
+          disabled={disabled || from === to}
+          commit={value => change(spread(from, to, value))}
+        />
+        <span>{unitOf(control)}</span>
+      </div>
+      {step === null && <NumberChips {...{ control, numbers, change, disabled }} />}
+    </>
+  );
+}
+
+/** Values without a common step. */
+function NumberChips({
+  control,
+  numbers,
+  change,
+  disabled
+}: {
+  control: IControl;
+  numbers: number[];
+  change: (values: Value[]) => void;
+  disabled: boolean;
+}): ReactElement {
+  const add = (value: number): void => change(sorted([...numbers, value]));
+  return (
+    <ul className="dk-chips" aria-label={`${control.label}, values to try`}>
+      {numbers.map(value => (
+        <li key={value}>
+          <Removable
+            words={typed(value, control)}
+            disabled={disabled}
+            onRemove={() => change(numbers.filter(v => v !== value))}
+          />
+        </li>
+      ))}
+      <li>
+        <NumberField
+          share={control.share}
+          label={`${control.label}, another value`}
+          placeholder="add"
+          value={null}
+          low={control.minimum ?? Number.NEGATIVE_INFINITY}
+          high={control.maximum ?? Number.POSITIVE_INFINITY}
+          disabled={disabled}
+          commit={add}
+        />
+      </li>
+    </ul>
+  );
+}
+
+export function Removable({
+  words,
+  disabled,
+  onRemove
+}: {
+  words: string;
+  disabled: boolean;
+  onRemove: () => void;
+}): ReactElement {
+  return (
+    <span className="dk-chip dk-on dk-removable">
+      <span className="dk-removable-words">{words}</span>
+      <button type="button" aria-label={`Remove ${words}`} disabled={disabled} onClick={onRemove}>
+        <Icon name="close" />
+      </button>
+    </span>
+  );
+}
+
+interface INumberField {
+  label: string;
+  value: number | null;
+  low: number;
+  high: number;
+  share: boolean;
+  disabled: boolean;
+  commit: (value: number) => void;
+  describedBy?: string;
+  placeholder?: string;
+}
+
+/** A number that counts once Enter is pressed or the field is left; what is out of range becomes the end of it. */
+function NumberField(props: INumberField): ReactElement {
+  const { label, value, low, high, share, disabled, commit, describedBy, placeholder = '' } = props;
+  const bench = useBench();
+  const shown = value === null ? '' : typed(value, { share });
+  const [text, setText] = useState<string | null>(null);
+  const done = (): void => {
+    if (text === null) {
+      return;
+    }
+    setText(null);
+    const number = parsed(text, { share });
+    if (text.trim() === '' || text === shown) {
+      return;
+    }
+    if (Number.isNaN(number)) {
+      bench.say(`“${text}” is not a number.`, true);
+    } else {
+      commit(Math.min(high, Math.max(low, number)));
+    }
+  };
+  const onKey = (event: KeyboardEvent): void => {
+    if (event.key === 'Enter') {
+      done();
+    }
+  };
+  return (
+    <input
+      className="dk-input dk-number"
+      inputMode="decimal"
+      size={4}
+      aria-label={label}
+      aria-describedby={describedBy}
+      placeholder={placeholder}
+      disabled={disabled}
+      value={text ?? shown}
+      onChange={event => setText(event.target.value)}
+      onBlur={done}
+      onKeyDown={onKey}
+    />
+  );
+}
+
+/** Numbers with commas between them. */
+function Numbers({ control, owner, values, change, disabled, describedBy, labelledBy }: IInner): ReactElement {
+  const shown = asList(values, control);
+  const [text, setText] = useState<string | null>(null);
+  const done = (): void => {
+    if (text !== null && text !== shown) {
+      change(listed(text, control));
+    }
+    setText(null);
+  };
+  return (
+    <div className="dk-control-line">
+      <span id={labelledBy} className="dk-control-label dk-help-name">
+        {control.label}
+      </span>
+      <input
+        className="dk-input"
+        size={Math.max(4, shown.length)}
+        aria-label={`${control.label}, ${owner}: values to try, with commas between them`}
+        aria-describedby={describedBy}
+        aria-invalid={control.problem !== '' || undefined}
+        placeholder={control.automatic ? 'automatic' : ''}
+        disabled={disabled}
+        value={text ?? shown}
+        onChange={event => setText(event.target.value)}
+        onBlur={done}
+        onKeyDown={event => event.key === 'Enter' && done()}
+      />
+      {unitOf(control) && <span className="dk-soft dk-small">{unitOf(control)}</span>}
+    </div>
+  );
+}
+
+/** Buttons that stay pressed, several at a time. */
+function Choices({ control, values, change, disabled, describedBy, labelledBy }: IInner): ReactElement {
+  const id = useId();
+  const reasons = [...new Set(control.choices.map(choice => choice.reason).filter(Boolean))];
+  return (
+    <>
+      <Label id={labelledBy} control={control} />
+      <div className="dk-chips">
+        {control.choices.map(choice => {
+          const pressed = values.includes(choice.value);
+          // What is pressed can always be released.
+          const off = choice.reason !== '' && !pressed;
+          const about = choice.reason ? `${describedBy} ${id}-${reasons.indexOf(choice.reason)}` : describedBy;
+          return (
+            <Toggle
+              key={String(choice.value)}
+              pressed={pressed}
+              disabled={disabled}
+              aria-disabled={off || undefined}
+              aria-describedby={about}
+              className={choice.reason ? 'dk-impossible' : ''}
+              onClick={() => {
+                if (!off) {
+                  change(pressed ? values.filter(v => v !== choice.value) : [...values, choice.value]);
+                }
+              }}
+            >
+              {choice.label}
+            </Toggle>
+          );
+        })}
+      </div>
+      {reasons.map((reason, i) => {
+        const names = control.choices.filter(choice => choice.reason === reason).map(choice => choice.label);
+        return <Reason key={reason} id={`${id}-${i}`} words={`${names.join(', ')}: ${reason}`} />;
+      })}
+    </>
+  );
+}
+
+/** Sets of names: each is tried; the empty one, too. */
+function Names({ control, owner, values, change, disabled, describedBy, labelledBy }: IInner): ReactElement {
+  const [text, setText] = useState('');
+  const sets = values.map(String);
+  const add = (): void => {
+    if (text.trim() !== '') {
+      // The usual case: one set instead of none.
+      change([...(sets.length === 1 && sets[0] === '' ? [] : sets), text.trim()]);
+      setText('');
+    }
+  };
+  return (
+    <>
+      <Label id={labelledBy} control={control} />
+      <ul className="dk-chips" aria-label={`${control.label}, sets to try`}>
+        {sets.map(set => (
+          <li key={set}>
+            <Removable
+              words={set || 'none'}
+              disabled={disabled || (set === '' && sets.length === 1)}
+              onRemove={() => change(sets.length === 1 ? [''] : sets.filter(s => s !== set))}
+            />
+          </li>
+        ))}
+        {!sets.includes('') && !disabled && (
+          <li>
+            <button type="button" className="dk-chip" onClick={() => change(['', ...sets])}>
+              + none
+            </button>
+          </li>
+        )}
+      </ul>
+      <div className="dk-names-add">
+        <input
+          className="dk-input"
+          aria-label={`${control.label}, ${owner}: another set of names, with commas between them`}
+          aria-describedby={describedBy}
+          placeholder="names, with commas"
+          disabled={disabled}
+          value={text}
+          onChange={event => setText(event.target.value)}
+          onKeyDown={event => event.key === 'Enter' && add()}
+        />
+        <button type="button" className="dk-button" disabled={disabled} onClick={add}>
+          Add
+        </button>
+      </div>
+    </>
+  );
+}

@@ -1,0 +1,248 @@
+/** How the sweep is run: closed, since the defaults are right for most. */
+
+import { type ReactElement, type ReactNode, useId, useState } from 'react';
+import { fixed, plural } from '../format';
+import { Icon } from '../icons';
+import { Button, Problem, useAsk } from '../parts';
+import { useAlive } from '../store';
+import { useDraft } from './latest';
+
+interface IChoice {
+  value: string;
+  label: string;
+  help: string;
+  /** Why it cannot be had. */
+  reason?: string;
+}
+
+export interface IOptions {
+  launches: number;
+  losers: string;
+  losersChoices: IChoice[];
+  /** Largest loss of the goal, as a share. */
+  maxDrop: number;
+  adaptive: boolean;
+  sensitivity: boolean;
+  search: string;
+  searchChoices: IChoice[];
+  budget: string;
+  /** How many differ from the defaults. */
+  changed: number;
+}
+
+export function Options({ options }: { options: IOptions }): ReactElement {
+  const [open, setOpen] = useState(false);
+  const id = useId();
+  return (
+    <section className="dk-space-part">
+      <h4>
+        <button
+          type="button"
+          className="dk-more"
+          aria-expanded={open}
+          aria-controls={id}
+          onClick={() => setOpen(!open)}
+        >
+          <Icon name={open ? 'down' : 'right'} />
+          Sweep options
+          {options.changed > 0 && <span className="dk-soft"> · {plural(options.changed, 'change')}</span>}
+        </button>
+      </h4>
+      <div id={id} hidden={!open}>
+        {open && <Settings options={options} />}
+      </div>
+    </section>
+  );
+}
+
+function Settings({ options }: { options: IOptions }): ReactElement {
+  const { ask, error } = useAsk();
+  const set = (name: string, value: unknown): Promise<unknown> => ask('set_option', { name, value });
+  const limit = fixed(100 * options.maxDrop, options.maxDrop * 100 < 0.1 ? 2 : 1);
+  return (
+    <div className="dk-options">
+      <Launches value={options.launches} send={launches => ask('set_launches', { launches })} />
+      <Tick
+        label="Spend launches on the best"
+        help="Candidates that are surely slower than another one, and no better, get three launches only."
+        value={options.adaptive}
+        send={value => set('adaptive', value)}
+      />
+      <Select
+        label={`What surely loses more than ${limit} pp`}
+        choices={options.losersChoices}
+        value={options.losers}
+        send={value => set('losers', value)}
+      />
+      <Tick
+        label="Find sensitive layers"
+        help="Each technique is done to one layer at a time; the exclusions that promise most are tried, too."
+        value={options.sensitivity}
+        send={value => set('sensitivity', value)}
+      />
+      <Select label="Try" choices={options.searchChoices} value={options.search} send={value => set('search', value)} />
+      {options.search !== 'grid' && <Budget value={options.budget} send={value => set('budget', value)} />}
+      {options.changed > 0 && (
+        <Button kind="link" onClick={() => void ask('reset_options')}>
+          As usual
+        </Button>
+      )}
+      <Problem words={error} />
+    </div>
+  );
+}
+
+function Row({
+  id,
+  label,
+  help,
+  children
+}: {
+  id: string;
+  label: string;
+  help?: string;
+  children: ReactNode;
+}): ReactElement {
+  return (
+    <div className="dk-option">
+      <label htmlFor={id}>{label}</label>
+      {children}
+      {help && (
+        <span id={`${id}-help`} className="dk-reason">
+          {help}
+        </span>
+      )}
+    </div>
+  );
+}
+
+function Launches({ value, send }: { value: number; send: (value: number) => Promise<unknown> }): ReactElement {
+  const id = useId();
+  const alive = useAlive();
+  const [text, setText] = useState<string | null>(null);
+  const done = (): void => {
+    const number = Number(text);
+    if (text !== null && text.trim() !== '' && number !== value) {
+      void send(number);
+    }
+    setText(null);
+  };
+  return (
+    <Row id={id} label="Launches of each candidate" help="10 give honest intervals; fewer are faster and wider.">
+      <input
+        id={id}
+        className="dk-input dk-number"
+        inputMode="numeric"
+        size={4}
+        aria-describedby={`${id}-help`}
+        disabled={!alive}
+        value={text ?? String(value)}
+        onChange={event => setText(event.target.value)}
+        onBlur={done}
+        onKeyDown={event => event.key === 'Enter' && done()}
+      />
+    </Row>
+  );
+}
+
+function Tick(props: {
+  label: string;
+  help: string;
+  value: boolean;
+  send: (value: boolean) => Promise<unknown>;
+}): ReactElement {
+  const id = useId();
+  const alive = useAlive();
+  const [on, change] = useDraft(props.value, props.send);
+  return (
+    <div className="dk-option dk-option-tick">
+      <input
+        id={id}
+        type="checkbox"
+        checked={on}
+        disabled={!alive}
+        aria-describedby={`${id}-help`}
+        onChange={event => change(event.target.checked)}
+      />
+      <label htmlFor={id}>{props.label}</label>
+      <span id={`${id}-help`} className="dk-reason">
+        {props.help}
+      </span>
+    </div>
+  );
+}
+
+function Select(props: {
+  label: string;
+  choices: IChoice[];
+  value: string;
+  send: (value: string) => Promise<unknown>;
+}): ReactElement {
+  const id = useId();
+  const alive = useAlive();
+  const [value, change] = useDraft(props.value, props.send);
+  const chosen = props.choices.find(choice => choice.value === value);
+  const reasons = [...new Set(props.choices.map(choice => choice.reason).filter(Boolean))].join(' ');
+  return (
+    <Row id={id} label={props.label} help={reasons || chosen?.help}>
+      <select
+        id={id}
+        className="dk-select"
+        value={value}
+        disabled={!alive}
+        aria-describedby={`${id}-help`}
+        onChange={event => change(event.target.value)}
+      >
+        {props.choices.map(choice => (
+          <option key={choice.value} value={choice.value} disabled={Boolean(choice.reason)}>
+            {choice.label}
+          </option>
+        ))}
+      </select>
+    </Row>
+  );
+}
+
+const UNITS = ['candidates', 's', 'min', 'h'];
+
+function Budget({ value, send }: { value: string; send: (value: string) => Promise<unknown> }): ReactElement {
+  const id = useId();
+  const alive = useAlive();
+  const [number = '30', unit = 'candidates'] = value ? value.split(' ') : [];
+  const [text, setText] = useState<string | null>(null);
+  const put = (count: string, of: string): void => void send(`${count.trim()} ${of}`);
+  const done = (): void => {
+    if (text !== null && text.trim() !== '' && text.trim() !== number) {
+      put(text, unit);
+    }
+    setText(null);
+  };
+  return (
+    <Row id={id} label="Budget">
+      <span className="dk-budget">
+        <input
+          id={id}
+          className="dk-input dk-number"
+          inputMode="decimal"
+          size={4}
+          disabled={!alive}
+          value={text ?? number}
+          onChange={event => setText(event.target.value)}
+          onBlur={done}
+          onKeyDown={event => event.key === 'Enter' && done()}
+        />
+        <select
+          className="dk-select"
+          aria-label="Unit of the budget"
+          disabled={!alive}
+          value={unit}
+          onChange={event => put(text ?? number, event.target.value)}
+        >
+          {UNITS.map(name => (
+            <option key={name}>{name}</option>
+          ))}
+        </select>
+      </span>
+    </Row>
+  );
+}

@@ -1,0 +1,140 @@
+/** What the plan says: how many candidates, how long, what is left out and why. */
+
+import { type ReactElement, type ReactNode, useId, useState } from 'react';
+import { plural, thousands } from '../format';
+import { Icon } from '../icons';
+import { Button, Problem } from '../parts';
+
+export interface IPlan {
+  known: boolean;
+  /** Whether it is of what the controls show now. */
+  fresh: boolean;
+  /** What must be loaded first. */
+  missing: string;
+  problems: string[];
+  candidates?: number;
+  reused?: number;
+  time?: string;
+  many?: boolean;
+  /** What happens beside the counted candidates. */
+  more?: string;
+  costs?: string[];
+  resolution?: string;
+  resolves?: boolean;
+  leftOut?: number;
+  example?: string;
+  leftOutBy?: IReason[];
+  duplicates?: number;
+  pointless?: number;
+  remarks?: IReason[];
+}
+
+interface IReason {
+  reason: string;
+  labels: string;
+}
+
+export function Summary({ plan }: { plan: IPlan }): ReactElement {
+  if (plan.problems.length > 0) {
+    return (
+      <>
+        {plan.problems.map(words => (
+          <Problem key={words} words={words} />
+        ))}
+      </>
+    );
+  }
+  if (plan.missing) {
+    return <p className="dk-note">Load {plan.missing} to see what can run.</p>;
+  }
+  if (!plan.known) {
+    return <p className="dk-note">Planning …</p>;
+  }
+  const { candidates = 0, reused = 0, duplicates = 0, leftOut = 0, pointless = 0 } = plan;
+  return (
+    <div className="dk-summary" aria-busy={!plan.fresh}>
+      <div className={plan.fresh ? '' : 'dk-stale'}>
+        <p role="status">
+          {plan.fresh ? (
+            <>
+              <b>{plural(candidates, 'candidate')}</b>
+              {reused > 0 && `, ${thousands(reused)} reused`}
+              {plan.time && `, ${plan.time}`}
+              {plan.many && '. Narrow it, or run it as a batch notebook.'}
+            </>
+          ) : (
+            'Counting again …'
+          )}
+        </p>
+        {plan.more && <p className="dk-note">{plan.more}</p>}
+        {duplicates > 0 && <p className="dk-note">{plural(duplicates, 'duplicate')} merged.</p>}
+      </div>
+      {plan.resolution && (
+        <p className={`dk-note ${plan.resolves ? '' : 'dk-warned'}`}>
+          {!plan.resolves && <Icon name="warning" />}
+          <span>{plan.resolution}.</span>
+        </p>
+      )}
+      {leftOut > 0 && (
+        <Reasons found={plan.leftOutBy ?? []} what="left out">
+          {plural(leftOut, 'impossible combination')} left out, for example {plan.example}.
+        </Reasons>
+      )}
+      {(plan.remarks?.length ?? 0) > 0 && (
+        <Reasons found={plan.remarks ?? []} what="remarks">
+          {pointless > 0
+            ? `${plural(pointless, 'candidate')} will hardly be better than what is cheaper.`
+            : 'Some candidates have drawbacks that are known already.'}
+        </Reasons>
+      )}
+      {(plan.costs?.length ?? 0) > 0 && (
+        <Unfold label="What it costs">
+          {plan.costs?.map(words => (
+            <p key={words} className="dk-note">
+              {words}
+            </p>
+          ))}
+        </Unfold>
+      )}
+    </div>
+  );
+}
+
+function Reasons({ found, what, children }: { found: IReason[]; what: string; children: ReactNode }): ReactElement {
+  const [open, setOpen] = useState(false);
+  const id = useId();
+  return (
+    <div className="dk-reasons">
+      <p className="dk-note dk-clamped">{children}</p>
+      <Button kind="link" aria-expanded={open} aria-controls={id} onClick={() => setOpen(!open)}>
+        {open ? 'Close' : 'Why'}
+        <span className="dk-unseen"> ({what})</span>
+      </Button>
+      <dl id={id} hidden={!open}>
+        {open &&
+          found.map(({ reason, labels }) => (
+            <div key={reason + labels}>
+              <dt>{reason}</dt>
+              <dd>{labels}</dd>
+            </div>
+          ))}
+      </dl>
+    </div>
+  );
+}
+
+function Unfold({ label, children }: { label: string; children: ReactNode }): ReactElement {
+  const [open, setOpen] = useState(false);
+  const id = useId();
+  return (
+    <div>
+      <button type="button" className="dk-more" aria-expanded={open} aria-controls={id} onClick={() => setOpen(!open)}>
+        <Icon name={open ? 'down' : 'right'} />
+        {label}
+      </button>
+      <div id={id} hidden={!open}>
+        {open && children}
+      </div>
+    </div>
+  );
+}

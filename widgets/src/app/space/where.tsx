@@ -1,0 +1,99 @@
+/** Where to run: runtimes and their devices, threads, batch size. */
+
+import { type ReactElement, useId } from 'react';
+import { Button, Problem, Toggle, useAsk, usePanelBusy, usePanelProblem } from '../parts';
+import { useAlive } from '../store';
+import { Control } from './controls';
+import { Help, Reason } from './help';
+import { useDraft } from './latest';
+import type { IControl } from './values';
+
+export interface IDevice {
+  runtime: string;
+  device: string;
+  label: string;
+  help: string;
+  on: boolean;
+  /** Why it is not there. */
+  missing: string;
+  /** Why the model does not run there. */
+  impossible: string;
+}
+
+type Place = [runtime: string, device: string];
+
+export function RunOn({
+  devices,
+  known,
+  controls
+}: {
+  devices: IDevice[];
+  known: boolean;
+  controls: IControl[];
+}): ReactElement {
+  const id = useId();
+  const { ask } = useAsk();
+  const alive = useAlive();
+  const asking = usePanelBusy('devices');
+  const chosen = devices.filter(d => d.on).map((d): Place => [d.runtime, d.device]);
+  const [places, change] = useDraft<Place[]>(chosen, next => ask('set_runtimes', { devices: next }));
+  const isOn = (d: IDevice): boolean => places.some(([r, name]) => r === d.runtime && name === d.device);
+  const reasons = devices
+    .map(d => ({ key: `${d.runtime}-${d.device}`, label: d.label, words: d.missing || d.impossible }))
+    .filter(r => r.words !== '');
+  return (
+    <section className="dk-space-part" aria-labelledby={`${id}-title`}>
+      <h4 id={`${id}-title`}>Run on</h4>
+      <div className="dk-chips">
+        {devices.map(d => {
+          const on = isOn(d);
+          const reason = d.missing || d.impossible;
+          const off = reason !== '' && !on;
+          const key = `${d.runtime}-${d.device}`;
+          return (
+            <span key={key} className="dk-helped">
+              <Toggle
+                pressed={on}
+                disabled={!alive}
+                aria-disabled={off || undefined}
+                aria-describedby={`${id}-${key}-help${reason ? ` ${id}-${key}` : ''}`}
+                className={`dk-help-name ${reason ? 'dk-impossible' : ''}`}
+                onClick={() => {
+                  if (!off) {
+                    change(
+                      on
+                        ? places.filter(([r, name]) => r !== d.runtime || name !== d.device)
+                        : [...places, [d.runtime, d.device]]
+                    );
+                  }
+                }}
+              >
+                {d.label}
+              </Toggle>
+              <Help id={`${id}-${key}-help`}>{d.help}</Help>
+            </span>
+          );
+        })}
+        {!known && (
+          <Button kind="link" disabled={!alive || asking} onClick={() => void ask('find_devices')}>
+            {asking ? 'Looking …' : 'Other devices'}
+          </Button>
+        )}
+      </div>
+      {reasons.map(r => (
+        <Reason key={r.key} id={`${id}-${r.key}`} words={`${r.label}: ${r.words}`} />
+      ))}
+      <Problem words={usePanelProblem('devices')} />
+      <div className="dk-where-sizes">
+        {controls.map(control => (
+          <Control
+            key={control.name}
+            control={control}
+            owner="run on"
+            send={values => ask(control.name === 'threads' ? 'set_threads' : 'set_batch', { values })}
+          />
+        ))}
+      </div>
+    </section>
+  );
+}
