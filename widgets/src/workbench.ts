@@ -76,7 +76,12 @@ function hostOf(app: JupyterFrontEnd, shell: ILabShell | null): IHost {
           await app.commands.execute('docmanager:open', { path, ...(factory ? { factory } : {}), options });
         }
       : null,
-    upload: file => upload(app, file)
+    upload: file => upload(app, file),
+    folder: near => {
+      const all = notebooks(app);
+      const panel = all.find(widget => widget.node.contains(near)) ?? all.find(widget => widget.isVisible) ?? all[0];
+      return panel ? PathExt.dirname(panel.context.path) : null;
+    }
   };
 }
 

@@ -1,5 +1,233 @@
-import type { ReactElement } from 'react';
+/** Candidate: A and B, the verdict, their numbers beside the baseline's, and the evidence. */
+
+import { type ReactElement, useId, useState } from 'react';
+import { Details } from './candidatedetails';
+import { type ICandidate, type IFacts, numbersOf } from './candidatefacts';
+import { Flips } from './candidateflips';
+import { useSelectedLayers } from './candidatelayers';
+import { Asked, type ISubject } from './candidateparts';
+import { Sensitivity } from './candidatesensitivity';
+import { Why } from './candidatewhy';
+import { Icon } from './icons';
+import { onArrowKeys, useAnswer } from './parts';
+import type { IRow } from './rows';
+import { useRows, useSection, useView } from './store';
+
+declare module './protocol' {
+  interface ISections {
+    candidate: ICandidate;
+  }
+}
+
+type Letter = 'A' | 'B';
 
 export function CandidatePanel(): ReactElement | null {
-  return null;
+  const section = useSection('candidate');
+  const rows = useRows();
+  const picked = useView(view => view.a);
+  const b = useView(view => view.b);
+  const [letter, setLetter] = useState<Letter>('A');
+  const id = useId();
+  useSelectedLayers();
+  if (section === undefined) {
+    return null;
+  }
+  const a = picked || section.best;
+  if (!a) {
+    return <div className="dk-empty">Select a point or a row.</div>;
+  }
+  const shown: Letter = letter === 'B' && b ? 'B' : 'A';
+  const key = shown === 'A' ? a : b;
+  const other = shown === 'A' ? b : a;
+  return (
+    <div className="dk-candidate">
+      <div
+        className="dk-candidate-tabs"
+        role="tablist"
+        aria-label="Compared candidates"
+        onKeyDown={event => onArrowKeys(event, '[role=tab]:not([aria-disabled=true])')}
+      >
+        <CandidateTab
+          id={id}
+          letter="A"
+          row={rows.get(a)}
+          name={a}
+          aside={picked ? '' : 'best so far'}
+          shown={shown === 'A'}
+          onShow={setLetter}
+        />
+        <CandidateTab id={id} letter="B" row={rows.get(b)} name={b} aside="" shown={shown === 'B'} onShow={setLetter} />
+      </div>
+      <div role="tabpanel" id={`${id}-panel`} aria-labelledby={`${id}-${shown}`}>
+        <Evidence key={key} keyOf={key} letter={shown} other={other} section={section} a={a} b={b} />
+      </div>
+    </div>
+  );
+}
+
+function CandidateTab({
+  id,
+  letter,
+  row,
+  name,
+  aside,
+  shown,
+  onShow
+}: {
+  id: string;
+  letter: Letter;
+  row: IRow | undefined;
+  name: string;
+  aside: string;
+  shown: boolean;
+  onShow: (letter: Letter) => void;
+}): ReactElement {
+  return (
+    <button
+      type="button"
+      role="tab"
+      id={`${id}-${letter}`}
+      className="dk-candidate-tab"
+      aria-selected={shown}
+      aria-disabled={!name || undefined}
+      aria-controls={`${id}-panel`}
+      tabIndex={shown ? 0 : -1}
+      onClick={() => name && onShow(letter)}
+    >
+      <span className={`dk-ab ${letter === 'B' ? 'dk-ab-b' : ''}`}>{letter}</span>
+      <span className="dk-candidate-name">
+        {name ? (
+          <>
+            <b title={row?.name ?? name}>{row?.name ?? name}</b>
+            <span className="dk-soft">
+              {row ? `${row.where} · ${row.device.toUpperCase()} · ${threads(row)}` : ''}
+              {aside && ` · ${aside}`}
+            </span>
+          </>
+        ) : (
+          <span className="dk-soft">Select a second with B.</span>
+        )}
+      </span>
+    </button>
+  );
+}
+
+function threads(row: IRow): string {
+  return `${row.threads} thread${row.threads === 1 ? '' : 's'}`;
+}
+
+/** Changes when a candidate was measured anew, so that what is known of it is asked for again. */
+function stampOf(row: IRow | undefined): string {
+  return row === undefined ? '' : [row.status, row.p50?.join(), row.score, row.speedup?.join()].join(' ');
+}
+
+function Evidence({
+  keyOf,
+  letter,
+  other,
+  section,
+  a,
+  b
+}: {
+  keyOf: string;
+  letter: Letter;
+  other: string;
+  section: ICandidate;
+  a: string;
+  b: string;
+}): ReactElement {
+  const rows = useRows();
+  const row = rows.get(keyOf);
+  const stamp = stampOf(row);
+  const both = a && b && a !== b;
+  // The sentence about both always tells of B beside A.
+  const compared = { key: a, other: b, stamp: `${stampOf(rows.get(a))} ${stampOf(rows.get(b))}` };
+  const asked = useAnswer<IFacts>('candidate_facts', { key: keyOf, stamp: `${stamp} ${section.limit ?? ''}` });
+  const pair = useAnswer<IFacts>('candidate_facts', compared, Boolean(both));
+  const subject: ISubject = { keyOf, letter, stamp };
+  const facts = asked.answer?.value;
+  const measured = row === undefined || row.score !== null;
+  const baseline = keyOf === section.baseline;
+  return (
+    <>
+      <div className="dk-verdict-box">
+        <Asked asked={asked} what="reading what is known">
+          {found => <Verdict facts={found} compare={both ? (pair.answer?.value.compare ?? '') : ''} />}
+        </Asked>
+      </div>
+      <Numbers
+        section={section}
+        a={rows.get(a)}
+        b={b ? rows.get(b) : undefined}
+        baseline={rows.get(section.baseline)}
+      />
+      {facts?.why && !baseline && <Why why={facts.why} kind={facts.verdict.kind} subject={subject} />}
+      {measured && !baseline && row?.status !== 'failed' && <Flips subject={subject} against="" />}
+      <Sensitivity stamp={section.baseline} />
+      {row?.status !== 'failed' && <Details subject={subject} against={other && baseline ? other : ''} />}
+    </>
+  );
+}
+
+const MARKS = { good: 'check', bad: 'warning', neutral: null } as const;
+
+function Verdict({ facts, compare }: { facts: IFacts; compare: string }): ReactElement {
+  const { headline, detail, tone, kind } = facts.verdict;
+  const mark = kind === 'baseline' ? null : MARKS[tone];
+  return (
+    <div className={`dk-verdict dk-verdict-${tone}`}>
+      {mark && <Icon name={mark} />}
+      <p>
+        <b>{headline}</b> {detail}
+        {compare && <span className="dk-verdict-pair"> {compare}</span>}
+      </p>
+    </div>
+  );
+}
+
+function Numbers({
+  section,
+  a,
+  b,
+  baseline
+}: {
+  section: ICandidate;
+  a: IRow | undefined;
+  b: IRow | undefined;
+  baseline: IRow | undefined;
+}): ReactElement | null {
+  if (baseline === undefined) {
+    return null;
+  }
+  const columns = [baseline, ...(a && a !== baseline ? [a] : []), ...(b && b !== baseline ? [b] : [])];
+  const heads = ['Baseline', ...(a && a !== baseline ? ['A'] : []), ...(b && b !== baseline ? ['B'] : [])];
+  return (
+    <div className="dk-part">
+      <table className="dk-numbers">
+        <caption className="dk-unseen">Numbers of the baseline and of the compared candidates</caption>
+        <thead>
+          <tr>
+            <td />
+            {heads.map(head => (
+              <th key={head} scope="col">
+                {head}
+              </th>
+            ))}
+          </tr>
+        </thead>
+        <tbody>
+          {numbersOf(columns, section.metric, section.relative).map(({ label, cells }) => (
+            <tr key={label}>
+              <th scope="row">{label}</th>
+              {cells.map((cell, place) => (
+                <td key={heads[place]}>
+                  {cell.value} {cell.around && <span className="dk-soft">{cell.around}</span>}
+                </td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
 }

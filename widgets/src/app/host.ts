@@ -15,9 +15,11 @@ export interface IHost {
   openFile: ((path: string, factory?: string, beside?: boolean) => Promise<void>) | null;
   /** Upload a file into a folder of the server and return its path there. */
   upload: ((file: File) => Promise<string>) | null;
+  /** Folder of the notebook that holds an element, or of the one in front, as the contents manager names it. */
+  folder: ((near: Element) => string | null) | null;
 }
 
-const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, upload: null };
+const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, upload: null, folder: null };
 let present: IHost = NOBODY;
 
 export function setHost(host: IHost): void {

@@ -1,0 +1,239 @@
+/** Closed parts of the Candidate panel: classes, weights, recipe, graphs. Each asks when it is opened. */
+
+import { type ReactElement, useRef, useState } from 'react';
+import { type IClasses, type IGraphs, type IRecipe, type IWeights, outline, percent } from './candidatefacts';
+import { contentsPath, GRAPH } from './candidatelayers';
+import { Asked, type ISubject } from './candidateparts';
+import { fixed, minus, thousands } from './format';
+import { host } from './host';
+import { Button, Fold, Note, Problem, useAnswer } from './parts';
+
+const FEW = 8;
+
+export function Details({ subject, against }: { subject: ISubject; against: string }): ReactElement {
+  return (
+    <>
+      <Fold title="Per class">{() => <Classes subject={subject} against={against} />}</Fold>
+      <Fold title="Weights and sparsity">{() => <Weights subject={subject} />}</Fold>
+      <Fold title="Recipe">{() => <Recipe subject={subject} />}</Fold>
+      <Fold title="Graphs side by side">{() => <Graphs subject={subject} />}</Fold>
+    </>
+  );
+}
+
+function Classes({ subject, against }: { subject: ISubject; against: string }): ReactElement {
+  const asked = useAnswer<IClasses>('candidate_classes', { key: subject.keyOf, against, stamp: subject.stamp });
+  return (
+    <Asked asked={asked} what="comparing classes">
+      {({ rows, summary, reason }) =>
+        reason ? (
+          <Note>{reason}</Note>
+        ) : (
+          <>
+            <Note>{summary}</Note>
+            <div className="dk-scroll">
+              <table className="dk-table">
+                <thead>
+                  <tr>
+                    <th scope="col">Class</th>
+                    <th scope="col" className="dk-n">
+                      Examples
+                    </th>
+                    <th scope="col" className="dk-n">
+                      Before → after, %
+                    </th>
+                    <th scope="col" className="dk-n">
+                      Change, pp
+                    </th>
+                  </tr>
+                </thead>
+                <tbody>
+                  {rows.map((row, place) => (
+                    // biome-ignore lint/suspicious/noArrayIndexKey: two classes may have one name
+                    <tr key={place}>
+                      <th scope="row">
+                        {row.name} {row.sure && <span className="dk-badge dk-badge-warn">sure</span>}
+                      </th>
+                      <td className="dk-n">{thousands(row.examples)}</td>
+                      <td className="dk-n">
+                        {fixed(100 * row.before, 1)} → {fixed(100 * row.after, 1)}
+                      </td>
+                      <td className="dk-n" title={`${row.better} are right now, ${row.worse} are wrong now`}>
+                        {fixed(100 * row.change[0], 1)}{' '}
+                        <span className="dk-soft">
+                          [{fixed(100 * row.change[1], 1)}, {fixed(100 * row.change[2], 1)}]
+                        </span>
+                      </td>
+                    </tr>
+                  ))}
+                </tbody>
+              </table>
+            </div>
+          </>
+        )
+      }
+    </Asked>
+  );
+}
+
+function Weights({ subject }: { subject: ISubject }): ReactElement {
+  const asked = useAnswer<IWeights>('candidate_weights', { key: subject.keyOf, stamp: subject.stamp });
+  const [all, setAll] = useState(false);
+  return (
+    <Asked asked={asked} what="reading the weights of both files">
+      {({ rows, summary, notes, before }) => (
+        <>
+          <Note>{summary}</Note>
+          {notes.map(note => (
+            <Note key={note}>{note}</Note>
+          ))}
+          <p className="dk-soft dk-small dk-hist-legend">
+            <span className="dk-hist-key dk-hist-before" /> {before} <span className="dk-hist-key dk-hist-after" />{' '}
+            {subject.letter}
+          </p>
+          <ul className="dk-hists">
+            {(all ? rows : rows.slice(0, FEW)).map((row, place) => (
+              // biome-ignore lint/suspicious/noArrayIndexKey: names need not be unique, the order is fixed
+              <li key={place}>
+                <Tensor row={row} />
+              </li>
+            ))}
+          </ul>
+          {rows.length > FEW && (
+            <Button kind="link" aria-expanded={all} onClick={() => setAll(!all)}>
+              {all ? `Show the first ${FEW}` : `Show all ${rows.length}`}
+            </Button>
+          )}
+        </>
+      )}
+    </Asked>
+  );
+}
+
+const [WIDTH, HEIGHT] = [120, 34];
+
+function Tensor({ row }: { row: IWeights['rows'][number] }): ReactElement {
+  const { before, after } = row;
+  const either = after ?? before;
+  const zeros = `zeros ${before ? percent(before.zeros) : '—'} → ${after ? percent(after.zeros) : '—'}`;
+  const stored =
+    before && after && before.stored === after.stored
+      ? after.stored
+      : `${before?.stored ?? '—'} → ${after?.stored ?? '—'}`;
+  const [low, high] = row.edges;
+  const words = `Histogram of ${row.layer}, from ${minus(low.toPrecision(2))} to ${high.toPrecision(2)}: ${zeros}`;
+  return (
+    <>
+      <svg className="dk-hist" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={words}>
+        {after && <path className="dk-hist-after" d={outline(after.histogram, WIDTH, HEIGHT)} />}
+        {before && <path className="dk-hist-before" d={outline(before.histogram, WIDTH, HEIGHT)} />}
+      </svg>
+      <div className="dk-hist-words">
+        <b title={either?.name}>{row.layer}</b>
+        <span>
+          {zeros}
+          <span className="dk-soft"> · {stored}</span>
+        </span>
+        <span className="dk-soft">
+          {row.matched === ''
+            ? `only ${after ? 'after' : 'before'}: no match was found`
+            : `±${high.toPrecision(2)} · ${either?.shape.join(' × ') ?? ''}${row.matched === 'name' ? '' : ` · matched by ${row.matched}`}`}
+        </span>
+      </div>
+    </>
+  );
+}
+
+function Recipe({ subject }: { subject: ISubject }): ReactElement {
+  const asked = useAnswer<IRecipe>('candidate_recipe', { key: subject.keyOf, stamp: subject.stamp });
+  return (
+    <Asked asked={asked} what="reading the recipe">
+      {recipe => (
+        <>
+          {recipe.steps.length === 0 && <Note>No step: the model as given.</Note>}
+          <ol className="dk-steps">
+            {recipe.steps.map((step, place) => (
+              // biome-ignore lint/suspicious/noArrayIndexKey: a step is its place
+              <li key={place}>
+                <b>{step.name}</b>
+                <Facts pairs={step.parameters} />
+              </li>
+            ))}
+          </ol>
+          <Facts title="What the steps reported" pairs={recipe.notes} />
+          <Facts title="File" pairs={recipe.file} />
+          <Facts title="Measured on" pairs={recipe.machine} />
+          <Facts title="Versions" pairs={recipe.packages} />
+          {recipe.suggested.length > 0 && (
+            <Facts title="To try" pairs={recipe.suggested.map(words => ['recipe', words])} />
+          )}
+        </>
+      )}
+    </Asked>
+  );
+}
+
+function Facts({ title = '', pairs }: { title?: string; pairs: [string, string][] }): ReactElement | null {
+  if (pairs.length === 0) {
+    return null;
+  }
+  return (
+    <>
+      {title && <h4 className="dk-facts-title">{title}</h4>}
+      <dl className="dk-facts">
+        {pairs.map(([name, value], place) => (
+          // biome-ignore lint/suspicious/noArrayIndexKey: names need not be unique
+          <div key={place}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+    </>
+  );
+}
+
+function Graphs({ subject }: { subject: ISubject }): ReactElement {
+  const root = useRef<HTMLDivElement>(null);
+  const asked = useAnswer<IGraphs>('candidate_graphs', { key: subject.keyOf, stamp: subject.stamp });
+  const [problem, setProblem] = useState('');
+  const open = async (paths: readonly string[]): Promise<void> => {
+    const found = paths.map(path => contentsPath(path, root.current));
+    if (found.some(path => path === null)) {
+      setProblem('A file is outside of the folder that JupyterLab shows. Start JupyterLab in a folder above it.');
+      return;
+    }
+    setProblem('');
+    for (const [place, path] of found.entries()) {
+      await host().openFile?.(path ?? '', GRAPH, place > 0);
+    }
+  };
+  return (
+    <div ref={root}>
+      <Asked asked={asked} what="looking for both files">
+        {({ before, after }) =>
+          host().openFile === null ? (
+            <Note>Graphs open in JupyterLab. Here the files are {[before, after].filter(Boolean).join(' and ')}.</Note>
+          ) : (
+            <>
+              <Note>Both open as tabs beside each other. A layer selected in one of them is marked in this panel.</Note>
+              <div className="dk-chips">
+                <Button icon="graph" disabled={!before || !after} onClick={() => void open([before, after])}>
+                  Open both
+                </Button>
+                <Button disabled={!before} onClick={() => void open([before])}>
+                  Model as given
+                </Button>
+                <Button disabled={!after} onClick={() => void open([after])}>
+                  Candidate {subject.letter}
+                </Button>
+              </div>
+              {(!before || !after) && <Note>A file is not in the store any more: run the same sweep again.</Note>}
+            </>
+          )
+        }
+      </Asked>
+      <Problem words={problem} />
+    </div>
+  );
+}

@@ -1,0 +1,280 @@
+/** What the kernel tells of a candidate, and what is made of it before it is drawn; see deploykit_widgets/evidence.py. */
+
+import { DASH, digitsFor, fixed, halfWidth, kilobytes, minus, plusMinus, ratio } from './format';
+import type { Interval } from './protocol';
+import type { IRow } from './rows';
+
+export interface ICandidate {
+  /** Key of the best so far, "" when there is none. */
+  best: string;
+  baseline: string;
+  /** Name of the metric for people. */
+  metric: string;
+  /** Whether changes are relative (errors), not differences (accuracies). */
+  relative: boolean;
+  /** The user's limit, percentage points or percent. */
+  limit?: number;
+  /** The level that is being measured layer by layer. */
+  measuring: { level: number; label: string; done: number; total: number } | null;
+  /** How many recipes were added one by one. */
+  added: number;
+}
+
+export interface ILayerCost {
+  layer: string;
+  /** Names it is known by in graphs. */
+  names: string[];
+  operator: string;
+  kernel: string;
+  /** Microseconds; shares in percent in an estimate. */
+  before: number | null;
+  after: number | null;
+  state: 'kept' | 'added' | 'gone';
+  quantized: boolean;
+  fallback: string;
+}
+
+export interface IWhy {
+  cause: string;
+  note: string;
+  remedy: string;
+  estimate: boolean;
+  before: number;
+  after: number;
+  rows: ILayerCost[];
+  rest: { count: number; before: number; after: number };
+}
+
+export interface IFacts {
+  verdict: { kind: string; headline: string; detail: string; tone: 'good' | 'bad' | 'neutral' };
+  compare: string;
+  why: IWhy | null;
+}
+
+/** An answer and its confidence; null where answers are numbers. */
+export type Guess = [name: string, confidence: number | null];
+
+export interface IFlip {
+  example: number;
+  group: string;
+  label: string;
+  before: string;
+  after: string;
+  lost: number;
+  topBefore: Guess[];
+  topAfter: Guess[];
+  /** Place of the picture among the bytes, -1 without one. */
+  picture: number;
+  width: number;
+  height: number;
+  cells: string[];
+}
+
+export interface IFlips {
+  summary: string;
+  classes: boolean;
+  labelled: boolean;
+  examples: number;
+  scores: string;
+  against: string;
+  groups: { name: string; count: number }[];
+  total: number;
+  offset: number;
+  rows: IFlip[];
+}
+
+export interface ISample {
+  picture: number;
+  width: number;
+  height: number;
+  cells: string[];
+}
+
+export interface ITried {
+  before: Guess[];
+  after: Guess[];
+}
+
+export interface IClasses {
+  rows: {
+    name: string;
+    examples: number;
+    before: number;
+    after: number;
+    change: Interval;
+    better: number;
+    worse: number;
+    sure: boolean;
+  }[];
+  summary: string;
+  /** Why there are none. */
+  reason: string;
+}
+
+export interface ITensor {
+  name: string;
+  layer: string;
+  shape: number[];
+  stored: string;
+  scaled: boolean;
+  count: number;
+  zeros: number;
+  deviation: number;
+  low: number;
+  high: number;
+  histogram: number[];
+}
+
+export interface IWeights {
+  summary: string;
+  notes: string[];
+  before: string;
+  rows: { layer: string; before: ITensor | null; after: ITensor | null; matched: string; edges: [number, number] }[];
+}
+
+type Pair = [string, string];
+
+export interface IRecipe {
+  steps: { name: string; parameters: Pair[] }[];
+  notes: Pair[];
+  file: Pair[];
+  machine: Pair[];
+  packages: Pair[];
+  suggested: string[];
+}
+
+export interface IGraphs {
+  /** Relative to the kernel's folder; "" when there is no file. */
+  before: string;
+  after: string;
+}
+
+export interface ICell {
+  drop: Interval | null;
+  fidelity: Interval | null;
+  problem: string;
+  added: boolean;
+}
+
+export interface ISensitivity {
+  levels: { label: string; family: string; measured: boolean; seconds: number | null }[];
+  layers: string[];
+  cells: ICell[][];
+  relative: boolean;
+}
+
+// -- numbers -----------------------------------------------------------------------------------------------------------
+
+export interface INumber {
+  value: string;
+  /** Half-width or ends of the interval. */
+  around: string;
+}
+
+export interface INumberRow {
+  label: string;
+  cells: INumber[];
+}
+
+/**
+ * The numbers of candidates side by side, one row for each measure.
+ *
+ * @param columns The baseline first; null where nothing is selected.
+ */
+export function numbersOf(columns: readonly (IRow | null)[], metric: string, relative: boolean): INumberRow[] {
+  const times = columns.flatMap(row => (row?.p50 ? [halfWidth(row.p50)] : []));
+  const digits = Math.min(5, Math.max(2, digitsFor(times)));
+  const name = metric ? metric[0]?.toUpperCase() + metric.slice(1) : 'Metric';
+  const ms = (value: number | null | undefined): INumber => only(value, v => v.toFixed(digits));
+  const rows: [string, (row: IRow) => INumber][] = [
+    [relative ? name : `${name}, %`, row => only(row.score, v => (relative ? v.toPrecision(4) : fixed(100 * v, 2)))],
+    [relative ? 'Change, %' : 'Change, pp', row => (row.isBaseline ? NOTHING : around(row.change, 2))],
+    ['p50, ms', row => around(row.p50, digits)],
+    ['Speed-up', row => (row.isBaseline || !row.speedup ? NOTHING : ratio(row.speedup))],
+    ['p99, ms', row => ms(row.p99)],
+    ['CPU, ms', row => ms(row.cpu)],
+    ['File, kB', row => only(row.size, kilobytes)],
+    ['Gzip, kB', row => only(row.compressed, kilobytes)],
+    ['Memory, MB', row => only(row.memory, v => (v / 1e6).toFixed(1))]
+  ];
+  return rows.map(([label, cell]) => ({ label, cells: columns.map(row => (row ? cell(row) : NOTHING)) }));
+}
+
+const NOTHING: INumber = { value: '', around: '' };
+
+function only(value: number | null | undefined, show: (value: number) => string): INumber {
+  return { value: value === null || value === undefined ? DASH : show(value), around: '' };
+}
+
+function around(interval: Interval | null | undefined, digits: number): INumber {
+  return interval ? plusMinus(interval, digits) : { value: DASH, around: '' };
+}
+
+// -- layers ------------------------------------------------------------------------------------------------------------
+
+/** Names without what formats put around them, for comparing those of two files. */
+function plainName(name: string): string {
+  return name
+    .replace(/:\d+$/, '')
+    .replace(/_(quant|quantized|QuantizeLinear|DequantizeLinear)$/i, '')
+    .toLowerCase();
+}
+
+/** Whether two layers are the same one by any of their names: whole, or the end of a longer path. */
+export function sameLayer(one: readonly string[], other: readonly string[]): boolean {
+  const left = one.filter(Boolean).map(plainName);
+  const right = other.filter(Boolean).map(plainName);
+  return left.some(a => right.some(b => a === b || a.endsWith(`/${b}`) || b.endsWith(`/${a}`)));
+}
+
+/** `118 → 30 µs`; below ten microseconds with a decimal. */
+export function microseconds(before: number | null, after: number | null): string {
+  const largest = Math.max(before ?? 0, after ?? 0);
+  const digits = largest < 10 ? 1 : 0;
+  return `${(before ?? 0).toFixed(digits)} → ${(after ?? 0).toFixed(digits)} µs`;
+}
+
+// -- sensitivity -------------------------------------------------------------------------------------------------------
+
+/** Depth of a cell's color, 0 to 1: square-root steps, shared by all columns. */
+export function depth(loss: number, largest: number): number {
+  return largest > 0 && loss > 0 ? Math.sqrt(Math.min(1, loss / largest)) : 0;
+}
+
+/** Percentage points (or percent) that are lost, with the digits that tell something. */
+export function lost(interval: Interval): string {
+  const value = 100 * interval[0];
+  return minus(Math.abs(value) < 0.005 ? '0' : value.toFixed(2));
+}
+
+/** `40 s`, `3 min`. */
+export function about(seconds: number): string {
+  if (seconds >= 90) {
+    return `${Math.round(seconds / 60)} min`;
+  }
+  return `${Math.max(1, seconds < 10 ? Math.round(seconds) : 5 * Math.round(seconds / 5))} s`;
+}
+
+// -- weights -----------------------------------------------------------------------------------------------------------
+
+/**
+ * Outline of a histogram as an SVG path in a box of the given size; square-root heights, so that a spike at zero does
+ * not flatten the rest.
+ */
+export function outline(counts: readonly number[], width: number, height: number): string {
+  const most = Math.sqrt(Math.max(1, ...counts));
+  const step = width / Math.max(1, counts.length);
+  const at = (count: number): number => height - (Math.sqrt(count) / most) * height;
+  const tops = counts.map((count, i) => `L${round(i * step)} ${round(at(count))}H${round((i + 1) * step)}`);
+  return `M0 ${height}${tops.join('')}L${round(width)} ${height}Z`;
+}
+
+function round(value: number): number {
+  return Math.round(100 * value) / 100;
+}
+
+/** A share in percent: `0 %`, `0.4 %`, `70 %`. */
+export function percent(share: number): string {
+  const value = 100 * share;
+  return `${value === 0 ? '0' : value < 10 ? value.toFixed(1) : value.toFixed(0)} %`;
+}

@@ -1,0 +1,356 @@
+/** Flipped predictions: the examples whose answer changed, as a gallery, and one of them enlarged. */
+
+import { type ReactElement, useEffect, useId, useMemo, useRef, useState } from 'react';
+import type { Guess, IFlip, IFlips, ISample, ITried } from './candidatefacts';
+import { Asked, type ISubject, useNear, usePictures, useRoving } from './candidateparts';
+import { fixed, thousands } from './format';
+import { Button, Note, Part, Problem, Toggle, useAnswer, useAsk, Waiting } from './parts';
+import { useBench } from './store';
+
+const FEW = 10;
+const PAGE = 60;
+const COLUMNS = 5;
+
+interface ITile extends IFlip {
+  bytes: DataView | null;
+}
+
+export function Flips({ subject, against }: { subject: ISubject; against: string }): ReactElement {
+  const root = useRef<HTMLDivElement>(null);
+  const near = useNear(root);
+  const args = { key: subject.keyOf, against, count: 0, stamp: subject.stamp };
+  const asked = useAnswer<IFlips>('candidate_flips', args, near);
+  const [chosen, setChosen] = useState('');
+  const flips = asked.answer?.value;
+  const total = flips?.groups.reduce((sum, group) => sum + group.count, 0) ?? 0;
+  const group = chosen || flips?.groups.find(one => one.count > 0)?.name || '';
+  return (
+    <div ref={root}>
+      <Part
+        title={flips && !flips.classes ? 'Largest errors' : 'Flipped predictions'}
+        aside={
+          flips?.classes && (
+            <span className="dk-soft dk-small">
+              {thousands(total)} of {thousands(flips.examples)}
+            </span>
+          )
+        }
+      >
+        <Asked asked={asked} what="comparing answers">
+          {found =>
+            total === 0 ? (
+              <Note>
+                {found.classes
+                  ? `All ${thousands(found.examples)} answers are those of ${found.against}.`
+                  : 'No error grew.'}
+              </Note>
+            ) : (
+              <>
+                {found.groups.length > 1 && (
+                  <div className="dk-chips" role="group" aria-label="Which examples">
+                    {found.groups.map(({ name, count }) => (
+                      <Toggle key={name} pressed={name === group} onClick={() => setChosen(name)}>
+                        {nameOf(name)} {thousands(count)}
+                      </Toggle>
+                    ))}
+                  </div>
+                )}
+                <Gallery key={group} subject={subject} against={against} group={group} flips={found} />
+              </>
+            )
+          }
+        </Asked>
+      </Part>
+    </div>
+  );
+}
+
+function nameOf(group: string): string {
+  return group === 'both wrong' ? 'both wrong, different' : group;
+}
+
+function Gallery({
+  subject,
+  against,
+  group,
+  flips
+}: {
+  subject: ISubject;
+  against: string;
+  group: string;
+  flips: IFlips;
+}): ReactElement {
+  const bench = useBench();
+  const { ask, busy, error } = useAsk<IFlips>();
+  const [tiles, setTiles] = useState<ITile[]>([]);
+  const [opened, setOpened] = useState<number | null>(null);
+  const root = useRef<HTMLDivElement>(null);
+  const total = flips.groups.find(one => one.name === group)?.count ?? 0;
+  const more = async (count: number, offset: number): Promise<void> => {
+    const answer = await ask('candidate_flips', { key: subject.keyOf, against, group, offset, count });
+    if (answer !== null) {
+      const found = answer.value.rows.map(row => ({ ...row, bytes: answer.buffers[row.picture] ?? null }));
+      setTiles(old => (offset === 0 ? found : [...old.slice(0, offset), ...found]));
+    }
+  };
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the first page, again when the candidate was measured anew
+  useEffect(() => {
+    void more(FEW, 0);
+  }, [subject.stamp]);
+  const close = (): void => {
+    const place = opened;
+    setOpened(null);
+    window.requestAnimationFrame(() => {
+      root.current?.querySelectorAll<HTMLElement>('[data-item]')[place ?? 0]?.focus();
+    });
+  };
+  const left = total - tiles.length;
+  const tile = opened === null ? undefined : tiles[opened];
+  return (
+    <div ref={root}>
+      {tiles.length === 0 && busy && <Waiting what="fetching examples" />}
+      <Tiles tiles={tiles} opened={opened} onOpen={setOpened} classes={flips.classes} />
+      <Problem words={error}>
+        <Button onClick={() => void more(tiles.length === 0 ? FEW : PAGE, tiles.length)}>Try again</Button>
+      </Problem>
+      {tile && opened !== null && (
+        <Enlarged
+          key={tile.example}
+          tile={tile}
+          subject={subject}
+          against={against}
+          flips={flips}
+          onClose={close}
+          onStep={step => {
+            const next = opened + step;
+            if (next >= 0 && next < tiles.length) {
+              setOpened(next);
+            }
+          }}
+        />
+      )}
+      {tiles.length > 0 && left > 0 && (
+        <Button
+          kind="link"
+          disabled={busy}
+          onClick={() => {
+            bench.say(`Fetching ${Math.min(left, PAGE)} more examples`);
+            void more(Math.min(left, PAGE), tiles.length);
+          }}
+        >
+          {left <= PAGE ? `Show all ${thousands(total)}` : `Show ${PAGE} more of ${thousands(total)}`}
+        </Button>
+      )}
+      {flips.scores.startsWith('softmax') && <Note>Confidence is the {flips.scores}.</Note>}
+    </div>
+  );
+}
+
+function Tiles({
+  tiles,
+  opened,
+  onOpen,
+  classes
+}: {
+  tiles: readonly ITile[];
+  opened: number | null;
+  onOpen: (place: number) => void;
+  classes: boolean;
+}): ReactElement {
+  const bytes = useMemo(() => tiles.flatMap(tile => (tile.bytes ? [tile.bytes] : [])), [tiles]);
+  const addresses = usePictures(bytes);
+  const pictures = tiles.length > 0 && tiles.every(tile => tile.bytes !== null);
+  const roving = useRoving(pictures ? COLUMNS : 1);
+  return (
+    <ul
+      className={pictures ? 'dk-tiles' : 'dk-tiles dk-tiles-rows'}
+      onKeyDown={roving.onKeyDown}
+      onFocus={roving.onFocus}
+    >
+      {tiles.map((tile, place) => (
+        <li key={tile.example}>
+          <button
+            type="button"
+            data-item
+            tabIndex={roving.stop(place)}
+            className="dk-tile"
+            aria-label={describe(tile, classes)}
+            aria-expanded={opened === place}
+            onClick={() => onOpen(place)}
+          >
+            {tile.bytes ? (
+              <img className={pixelated(tile)} src={addresses[place] ?? BLANK} alt="" />
+            ) : (
+              <span className="dk-tile-cells">{tile.cells.join('  ')}</span>
+            )}
+            <Answers tile={tile} classes={classes} />
+          </button>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+/** One transparent pixel: an empty address would be asked of the server. */
+const BLANK = 'data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==';
+
+function pixelated(tile: { width: number; height: number }): string {
+  return Math.max(tile.width, tile.height) < 64 ? 'dk-picture dk-pixelated' : 'dk-picture';
+}
+
+/** The former and the present answer, each with its mark. */
+function Answers({ tile, classes }: { tile: ITile; classes: boolean }): ReactElement {
+  if (!classes) {
+    return (
+      <span className="dk-tile-answers">
+        <span>
+          {tile.before} → {tile.after}
+        </span>
+        {tile.label && <span className="dk-soft">right: {tile.label}</span>}
+      </span>
+    );
+  }
+  return (
+    <span className="dk-tile-answers">
+      <Answer name={tile.before} right={tile.label} />
+      <Answer name={tile.after} right={tile.label} now />
+    </span>
+  );
+}
+
+function Answer({ name, right, now = false }: { name: string; right: string; now?: boolean }): ReactElement {
+  const kind = right === '' ? '' : name === right ? (now ? 'dk-good' : '') : now ? 'dk-bad' : '';
+  return (
+    <span className={`dk-tile-answer ${kind}`}>
+      {now && right === '' ? `→ ${name}` : name}
+      {right !== '' && (name === right ? ' ✓' : ' ✗')}
+    </span>
+  );
+}
+
+function describe(tile: ITile, classes: boolean): string {
+  const right = tile.label ? `, right answer ${tile.label}` : '';
+  if (!classes) {
+    return `sample ${tile.example}${right}: was ${tile.before}, now ${tile.after}, error larger by ${tile.lost.toPrecision(3)}`;
+  }
+  return `sample ${tile.example}${right}: was ${tile.before}, now ${tile.after}`;
+}
+
+function Enlarged({
+  tile,
+  subject,
+  against,
+  flips,
+  onClose,
+  onStep
+}: {
+  tile: ITile;
+  subject: ISubject;
+  against: string;
+  flips: IFlips;
+  onClose: () => void;
+  onStep: (step: number) => void;
+}): ReactElement {
+  const root = useRef<HTMLDivElement>(null);
+  const asked = useAnswer<ISample>('candidate_sample', { key: subject.keyOf, example: tile.example });
+  const again = useAsk<ITried>();
+  const title = useId();
+  useEffect(() => {
+    root.current?.focus();
+  }, []);
+  const tried = again.answer?.value;
+  return (
+    <div
+      ref={root}
+      role="dialog"
+      aria-labelledby={title}
+      tabIndex={-1}
+      className="dk-enlarged"
+      onKeyDown={event => {
+        if (event.key === 'Escape') {
+          event.preventDefault();
+          event.stopPropagation();
+          onClose();
+        } else if (event.target === root.current && (event.key === 'ArrowLeft' || event.key === 'ArrowRight')) {
+          event.preventDefault();
+          onStep(event.key === 'ArrowLeft' ? -1 : 1);
+        }
+      }}
+    >
+      <div className="dk-part-head">
+        <b id={title}>
+          Sample {thousands(tile.example)}
+          {tile.label && `: ${tile.label}`}
+        </b>
+        <span className="dk-grow" />
+        <Button kind="quiet" onClick={() => onStep(-1)} aria-label="Previous example">
+          ‹
+        </Button>
+        <Button kind="quiet" onClick={() => onStep(1)} aria-label="Next example">
+          ›
+        </Button>
+        <Button kind="quiet" icon="close" onClick={onClose} aria-label="Close the example" />
+      </div>
+      <div className="dk-enlarged-body">
+        <Asked asked={asked} what="fetching the example">
+          {(sample, buffers) => <Large sample={sample} buffers={buffers} name={describe(tile, flips.classes)} />}
+        </Asked>
+        {flips.classes ? (
+          <>
+            <Top title={against ? 'Before' : 'Original'} guesses={tried?.before ?? tile.topBefore} right={tile.label} />
+            <Top title={subject.letter} guesses={tried?.after ?? tile.topAfter} right={tile.label} />
+          </>
+        ) : (
+          <p>
+            {tile.before} → {tile.after}; the error grew by {tile.lost.toPrecision(3)}.
+          </p>
+        )}
+      </div>
+      <div className="dk-enlarged-foot">
+        <Button
+          disabled={again.busy}
+          onClick={() => void again.ask('candidate_try', { key: subject.keyOf, example: tile.example, against })}
+        >
+          Try both
+        </Button>
+        {again.busy && <span className="dk-soft dk-small">Running both …</span>}
+        {tried && <span className="dk-soft dk-small">Computed now, by both files.</span>}
+        <Problem words={again.error} />
+      </div>
+    </div>
+  );
+}
+
+function Large({ sample, buffers, name }: { sample: ISample; buffers: DataView[]; name: string }): ReactElement {
+  const [address] = usePictures(buffers);
+  return sample.picture < 0 ? (
+    <p className="dk-tile-cells">{sample.cells.join('  ')}</p>
+  ) : (
+    <img className={`${pixelated(sample)} dk-large`} src={address ?? BLANK} alt={name} />
+  );
+}
+
+function Top({ title, guesses, right }: { title: string; guesses: readonly Guess[]; right: string }): ReactElement {
+  return (
+    <table className="dk-top5">
+      <caption>{title}</caption>
+      <tbody>
+        {guesses.map(([name, confidence], place) => (
+          // biome-ignore lint/suspicious/noArrayIndexKey: two classes may have one name
+          <tr key={place}>
+            <th scope="row">
+              {name}
+              {right !== '' && name === right && ' ✓'}
+            </th>
+            <td className="dk-n">
+              {confidence === null ? '' : `${fixed(100 * confidence, confidence >= 0.0995 ? 0 : 1)} %`}
+            </td>
+            <td aria-hidden="true" className="dk-top5-bar">
+              {confidence !== null && <span style={{ width: `${100 * confidence}%` }} />}
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}

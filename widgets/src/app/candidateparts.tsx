@@ -1,0 +1,126 @@
+/** What the parts of the Candidate panel share. */
+
+import { type ReactElement, type ReactNode, type RefObject, useEffect, useRef, useState } from 'react';
+import { Button, type IAsked, Problem, Waiting } from './parts';
+
+/** What a part shows. */
+export interface ISubject {
+  /** The candidate's key. */
+  keyOf: string;
+  /** A or B. */
+  letter: string;
+  /** Changes when the candidate was measured anew. */
+  stamp: string;
+}
+
+/** An answer of the kernel: waiting, refused with a way to try again, or here. */
+export function Asked<T>({
+  asked,
+  what,
+  children
+}: {
+  asked: IAsked<T> & { again(): void };
+  what: string;
+  children: (value: T, buffers: DataView[]) => ReactNode;
+}): ReactElement {
+  if (asked.error) {
+    return (
+      <Problem words={asked.error}>
+        <Button onClick={asked.again}>Try again</Button>
+      </Problem>
+    );
+  }
+  if (asked.answer === null) {
+    return <Waiting what={what} />;
+  }
+  return <>{children(asked.answer.value, asked.answer.buffers)}</>;
+}
+
+/** Whether an element is, or once was, near the visible part of the page: only then is anything computed for it. */
+export function useNear(ref: RefObject<Element>): boolean {
+  const [near, setNear] = useState(false);
+  useEffect(() => {
+    const element = ref.current;
+    if (near || element === null) {
+      return;
+    }
+    const observer = new IntersectionObserver(
+      entries => {
+        if (entries.some(entry => entry.isIntersecting)) {
+          setNear(true);
+        }
+      },
+      { rootMargin: '300px' }
+    );
+    observer.observe(element);
+    return () => observer.disconnect();
+  }, [near, ref]);
+  return near;
+}
+
+/** Addresses of pictures; they are given back when other ones come, or when they are not shown any more. */
+export function usePictures(buffers: readonly DataView[]): string[] {
+  const [addresses, setAddresses] = useState<string[]>([]);
+  useEffect(() => {
+    const made = buffers.map(bytes => URL.createObjectURL(new Blob([bytes as BlobPart], { type: 'image/png' })));
+    setAddresses(made);
+    return () => {
+      for (const address of made) {
+        URL.revokeObjectURL(address);
+      }
+    };
+  }, [buffers]);
+  return addresses;
+}
+
+const STEPS: Record<string, [number, number]> = {
+  ArrowRight: [0, 1],
+  ArrowLeft: [0, -1],
+  ArrowDown: [1, 0],
+  ArrowUp: [-1, 0]
+};
+
+/**
+ * Arrow keys among items in rows; one of them is the tab stop.
+ *
+ * @returns Properties of the container; items need `data-item` and the tab index that `stop` gives.
+ */
+export function useRoving(columns: number): {
+  onKeyDown: (event: React.KeyboardEvent<HTMLElement>) => void;
+  onFocus: (event: React.FocusEvent<HTMLElement>) => void;
+  stop: (place: number) => 0 | -1;
+} {
+  const [at, setAt] = useState(0);
+  const last = useRef(0);
+  const items = (container: HTMLElement): HTMLElement[] => [...container.querySelectorAll<HTMLElement>('[data-item]')];
+  return {
+    onKeyDown: event => {
+      const all = items(event.currentTarget);
+      const here = all.indexOf(document.activeElement as HTMLElement);
+      const step = STEPS[event.key];
+      if (here < 0 || event.ctrlKey || event.metaKey || event.altKey) {
+        return;
+      }
+      const next =
+        event.key === 'Home'
+          ? 0
+          : event.key === 'End'
+            ? all.length - 1
+            : step
+              ? here + step[0] * columns + step[1]
+              : -1;
+      if (next >= 0 && next < all.length && next !== here) {
+        event.preventDefault();
+        all[next]?.focus();
+      }
+    },
+    onFocus: event => {
+      const place = items(event.currentTarget).indexOf(event.target as HTMLElement);
+      if (place >= 0) {
+        last.current = place;
+        setAt(place);
+      }
+    },
+    stop: place => (place === at ? 0 : -1)
+  };
+}

@@ -1,0 +1,186 @@
+/** Sensitivity: layers by levels of techniques, what each loses alone, as a table with a number in every cell. */
+
+import { type ReactElement, useRef, useState } from 'react';
+import { about, depth, type ICell, type ISensitivity, lost, sameLayer } from './candidatefacts';
+import { Asked, useNear, useRoving } from './candidateparts';
+import { Button, Note, Part, Problem, Toggle, useAnswer, useAsk } from './parts';
+import { useAlive, useBench, useSection, useView } from './store';
+
+type Score = 'drop' | 'fidelity';
+
+export function Sensitivity({ stamp }: { stamp: string }): ReactElement {
+  const root = useRef<HTMLDivElement>(null);
+  const near = useNear(root);
+  const section = useSection('candidate');
+  const measuring = section?.measuring ?? null;
+  const args = { stamp: `${stamp} ${measuring === null} ${section?.added ?? 0}` };
+  const asked = useAnswer<ISensitivity>('candidate_sensitivity', args, near);
+  const [score, setScore] = useState<Score>('drop');
+  const measured = asked.answer?.value.levels.some(level => level.measured) ?? false;
+  return (
+    <div ref={root}>
+      <Part
+        title="Sensitivity"
+        aside={
+          measured ? (
+            <div className="dk-chips" role="group" aria-label="What is lost">
+              <Toggle pressed={score === 'drop'} onClick={() => setScore('drop')}>
+                {section?.metric ?? 'metric'}
+              </Toggle>
+              <Toggle pressed={score === 'fidelity'} onClick={() => setScore('fidelity')}>
+                fidelity
+              </Toggle>
+            </div>
+          ) : undefined
+        }
+      >
+        <Asked asked={asked} what="reading what is known of single layers">
+          {table => <Table table={table} score={score} />}
+        </Asked>
+      </Part>
+    </div>
+  );
+}
+
+function Table({ table, score }: { table: ISensitivity; score: Score }): ReactElement {
+  const { levels, layers, cells } = table;
+  const roving = useRoving(Math.max(1, levels.length));
+  const { ask, error } = useAsk<string>();
+  const [said, setSaid] = useState('');
+  const bench = useBench();
+  const leaveOut = async (layer: number, level: number): Promise<void> => {
+    const answer = await ask('candidate_leave_out', { layer, level });
+    if (answer !== null) {
+      setSaid(answer.value);
+      bench.say(answer.value, true);
+    }
+  };
+  if (levels.length === 0) {
+    return <Note>None of the candidates uses a technique that can leave single layers out.</Note>;
+  }
+  const values = cells.flat().map(cell => cell[score]?.[0] ?? 0);
+  const largest = Math.max(...values, 0);
+  const unit = score === 'fidelity' || table.relative ? '%' : 'pp';
+  return (
+    <>
+      <Note>{unit} lost when only that layer changes. Enter on a cell leaves the layer out.</Note>
+      <div className="dk-scroll">
+        <table className="dk-heat" onKeyDown={roving.onKeyDown} onFocus={roving.onFocus}>
+          <caption className="dk-unseen">Loss by layer and level, {unit}</caption>
+          <thead>
+            <tr>
+              <td />
+              {levels.map((level, place) => (
+                // biome-ignore lint/suspicious/noArrayIndexKey: a level is its place
+                <th key={place} scope="col">
+                  {level.label}
+                  {!level.measured && <Measure place={place} seconds={level.seconds} label={level.label} />}
+                </th>
+              ))}
+            </tr>
+          </thead>
+          <tbody>
+            {layers.map((layer, i) => (
+              <LayerLine key={layer} layer={layer}>
+                {levels.map((level, j) => (
+                  // biome-ignore lint/suspicious/noArrayIndexKey: a cell is its place
+                  <td key={j}>
+                    <Cell
+                      cell={cells[i]?.[j]}
+                      score={score}
+                      largest={largest}
+                      unit={unit}
+                      words={`${layer}, ${level.label}`}
+                      tabIndex={roving.stop(i * levels.length + j)}
+                      onLeaveOut={() => void leaveOut(i, j)}
+                    />
+                  </td>
+                ))}
+              </LayerLine>
+            ))}
+          </tbody>
+        </table>
+      </div>
+      {said && <Note>{said}</Note>}
+      <Problem words={error} />
+    </>
+  );
+}
+
+function LayerLine({ layer, children }: { layer: string; children: ReactElement[] }): ReactElement {
+  const selected = useView(view => view.layer !== '' && sameLayer([layer], view.layer.split('\n')));
+  return (
+    <tr className={selected ? 'dk-why-selected' : undefined}>
+      <th scope="row" className="dk-heat-layer" title={layer}>
+        {layer}
+      </th>
+      {children}
+    </tr>
+  );
+}
+
+function Cell({
+  cell,
+  score,
+  largest,
+  unit,
+  words,
+  tabIndex,
+  onLeaveOut
+}: {
+  cell: ICell | undefined;
+  score: Score;
+  largest: number;
+  unit: string;
+  words: string;
+  tabIndex: 0 | -1;
+  onLeaveOut: () => void;
+}): ReactElement {
+  const interval = cell?.[score] ?? null;
+  const deep = interval ? depth(interval[0], largest) : 0;
+  const value = interval ? lost(interval) : '·';
+  const around = interval ? ` [${lost([interval[1], 0, 0])}, ${lost([interval[2], 0, 0])}]` : '';
+  const told = interval ? `${value} ${unit} lost` : cell?.problem || 'not measured';
+  return (
+    <button
+      type="button"
+      data-item
+      tabIndex={tabIndex}
+      className={`dk-heat-cell ${deep > 0.6 ? 'dk-heat-deep' : ''}`}
+      style={{ '--dk-depth': `${Math.round(100 * deep)}%` } as React.CSSProperties}
+      aria-label={`${words}: ${told}${cell?.added ? ', left out in the space' : ''}`}
+      aria-pressed={cell?.added ?? false}
+      title={`${told}${around}. ${cell?.added ? 'Left out in the space: press to undo.' : 'Press to leave this layer out.'}`}
+      onClick={onLeaveOut}
+    >
+      {value}
+    </button>
+  );
+}
+
+function Measure({ place, seconds, label }: { place: number; seconds: number | null; label: string }): ReactElement {
+  const { ask, error } = useAsk();
+  const measuring = useSection('candidate')?.measuring ?? null;
+  const alive = useAlive();
+  if (measuring?.level === place) {
+    return (
+      <span className="dk-soft dk-heat-measuring" role="status">
+        {measuring.total > 0 ? `${measuring.done} of ${measuring.total}` : 'starting'}
+      </span>
+    );
+  }
+  return (
+    <>
+      <Button
+        kind="link"
+        disabled={!alive}
+        reason={measuring === null ? '' : `${measuring.label} is being measured.`}
+        aria-label={`Measure ${label}${seconds === null ? '' : `, about ${about(seconds)}`}`}
+        onClick={() => void ask('candidate_measure', { level: place })}
+      >
+        {seconds === null ? 'Measure' : `Measure, ${about(seconds)}`}
+      </Button>
+      {error && <Problem words={error} />}
+    </>
+  );
+}

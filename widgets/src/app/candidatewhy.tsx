@@ -1,0 +1,166 @@
+/** Why a candidate is faster or slower: the cause in a line, and the time of each layer before and after. */
+
+import { type ReactElement, useRef, useState } from 'react';
+import { type IGraphs, type ILayerCost, type IWhy, microseconds, percent, sameLayer } from './candidatefacts';
+import { contentsPath, GRAPH, showLayer } from './candidatelayers';
+import type { ISubject } from './candidateparts';
+import { host } from './host';
+import { Button, Note, Part, Problem, useAsk } from './parts';
+import { useBench, useView } from './store';
+
+const FEW = 5;
+
+export function Why({ why, kind, subject }: { why: IWhy; kind: string; subject: ISubject }): ReactElement {
+  const [all, setAll] = useState(false);
+  const { open, error, root } = useGraph(subject.keyOf);
+  const shown = all ? why.rows : why.rows.slice(0, FEW);
+  const largest = Math.max(...why.rows.map(row => Math.max(row.before ?? 0, row.after ?? 0)), 1e-9);
+  return (
+    <div ref={root}>
+      <Part
+        title={titleOf(kind, subject.letter)}
+        aside={
+          host().openFile && (
+            <Button kind="quiet" icon="graph" onClick={() => void open('')}>
+              Graph
+            </Button>
+          )
+        }
+      >
+        {why.cause && <p className="dk-why-cause">{why.cause}</p>}
+        {why.note && <Note>{why.note}</Note>}
+        {shown.length > 0 && (
+          <table className={`dk-why ${why.estimate ? 'dk-why-estimate' : ''}`}>
+            <caption className="dk-unseen">
+              {why.estimate
+                ? 'Estimated share of time of each layer'
+                : 'Time of each layer, float32 and this candidate'}
+            </caption>
+            <thead className="dk-unseen">
+              <tr>
+                <th scope="col">Layer</th>
+                <th scope="col">Bars</th>
+                <th scope="col">{why.estimate ? 'Share' : 'Before and after'}</th>
+              </tr>
+            </thead>
+            <tbody>
+              {shown.map((row, place) => (
+                <LayerRow
+                  // biome-ignore lint/suspicious/noArrayIndexKey: names need not be unique, the order is fixed
+                  key={`${place} ${row.layer}`}
+                  row={row}
+                  largest={largest}
+                  estimate={why.estimate}
+                  onOpen={open}
+                />
+              ))}
+            </tbody>
+          </table>
+        )}
+        {why.rows.length > FEW && (
+          <Button kind="link" aria-expanded={all} onClick={() => setAll(!all)}>
+            {all ? `Show the ${FEW} largest differences` : `Show all ${why.rows.length + why.rest.count} layers`}
+          </Button>
+        )}
+        {all && why.rest.count > 0 && (
+          <Note>
+            {why.rest.count} more: {microseconds(why.rest.before, why.rest.after)}
+          </Note>
+        )}
+        {why.remedy && <Note>{why.remedy}</Note>}
+        <Problem words={error} />
+      </Part>
+    </div>
+  );
+}
+
+function titleOf(kind: string, letter: string): string {
+  if (['faster', 'maybe inside', 'outside', 'target missed'].includes(kind)) {
+    return `Why ${letter} is faster`;
+  }
+  return kind === 'slower' ? `Why ${letter} is slower` : `Where the time of ${letter} goes`;
+}
+
+function LayerRow({
+  row,
+  largest,
+  estimate,
+  onOpen
+}: {
+  row: ILayerCost;
+  largest: number;
+  estimate: boolean;
+  onOpen: (layer: string) => Promise<void>;
+}): ReactElement {
+  const bench = useBench();
+  const selected = useView(view => view.layer !== '' && sameLayer([row.layer, ...row.names], view.layer.split('\n')));
+  const name = row.names[0] ?? row.layer;
+  const width = (value: number | null): string => `${(100 * (value ?? 0)) / largest}%`;
+  const select = (): void => {
+    bench.look({ layer: [row.layer, ...row.names].join('\n') });
+    void onOpen(name);
+  };
+  return (
+    <>
+      <tr className={selected ? 'dk-why-selected' : undefined} aria-selected={selected || undefined}>
+        <th scope="row" className="dk-why-layer">
+          <button
+            type="button"
+            className="dk-why-name"
+            title={`${row.layer} (${row.operator}): show in the graph`}
+            onClick={select}
+          >
+            {row.layer}
+          </button>
+          {row.state === 'added' && <span className="dk-badge">added</span>}
+          {row.state === 'gone' && <span className="dk-badge">fused or gone</span>}
+        </th>
+        <td aria-hidden="true" className="dk-why-bars">
+          {row.before !== null && <span className="dk-why-before" style={{ width: width(row.before) }} />}
+          {row.after !== null && <span className="dk-why-after" style={{ width: width(row.after) }} />}
+        </td>
+        <td className="dk-n" title={row.kernel}>
+          {estimate ? percent((row.before ?? 0) / 100) : microseconds(row.before, row.after)}
+        </td>
+      </tr>
+      {row.fallback && (
+        <tr>
+          <td colSpan={3} className="dk-why-fallback">
+            {row.fallback}
+            {row.kernel && ` (${row.kernel})`}
+          </td>
+        </tr>
+      )}
+    </>
+  );
+}
+
+/** Opens the graph of a candidate, and shows a layer in it. */
+function useGraph(key: string): {
+  open: (layer: string) => Promise<void>;
+  error: string;
+  root: React.RefObject<HTMLDivElement>;
+} {
+  const { ask, error } = useAsk<IGraphs>();
+  const [outside, setOutside] = useState('');
+  const root = useRef<HTMLDivElement>(null);
+  const open = async (layer: string): Promise<void> => {
+    setOutside('');
+    const answer = await ask('candidate_graphs', { key });
+    const path = contentsPath(answer?.value.after ?? '', root.current);
+    if (answer !== null && path === null) {
+      setOutside(
+        layer
+          ? ''
+          : answer.value.after
+            ? 'The file is outside of the folder that JupyterLab shows. Start JupyterLab in a folder above the store.'
+            : 'The file of this candidate is not in the store any more. Run the same sweep again.'
+      );
+    } else if (path !== null && layer) {
+      showLayer(layer, path);
+    } else if (path !== null) {
+      await host().openFile?.(path, GRAPH);
+    }
+  };
+  return { open, error: error || outside, root };
+}

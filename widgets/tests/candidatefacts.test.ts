@@ -1,0 +1,116 @@
+import { afterEach, expect, it } from 'vitest';
+import { about, depth, lost, microseconds, numbersOf, outline, percent, sameLayer } from '../src/app/candidatefacts';
+import { contentsPath } from '../src/app/candidatelayers';
+import { host, setHost } from '../src/app/host';
+import type { IRow } from '../src/app/rows';
+
+const ROW: IRow = {
+  key: 'a',
+  name: 'int8 static',
+  runtime: 'litert',
+  where: 'LiteRT',
+  device: 'cpu',
+  threads: 1,
+  batch: 1,
+  family: 'quantize',
+  status: 'measured',
+  isBaseline: false,
+  state: 'front',
+  why: '',
+  techniques: [],
+  badges: [],
+  score: 0.9103,
+  change: [-0.31, -0.55, -0.07],
+  p50: [0.094, 0.093, 0.095],
+  p90: 0.1,
+  p99: null,
+  cpu: 0.09,
+  speedup: [2.79, 2.75, 2.83],
+  sameRuntime: null,
+  size: 449_000,
+  compressed: 371_000,
+  memory: 24_800_000,
+  agreement: 0.99,
+  took: 3,
+  failure: null
+};
+
+it('puts numbers side by side, with one precision in a row', () => {
+  const baseline: IRow = { ...ROW, isBaseline: true, change: [0, 0, 0], p50: [0.262, 0.26, 0.264], speedup: [1, 1, 1] };
+  const rows = numbersOf([baseline, ROW, null], 'accuracy', false);
+  const found = Object.fromEntries(rows.map(row => [row.label, row.cells]));
+  expect(found['Accuracy, %']?.map(cell => cell.value)).toEqual(['91.03', '91.03', '']);
+  expect(found['Change, pp']).toEqual([
+    { value: '', around: '' },
+    { value: '−0.31', around: '± 0.24' },
+    { value: '', around: '' }
+  ]);
+  expect(found['p50, ms']?.slice(0, 2)).toEqual([
+    { value: '0.262', around: '± 0.002' },
+    { value: '0.094', around: '± 0.001' }
+  ]);
+  expect(found['p99, ms']?.[1]?.value).toBe('—');
+  expect(found['Speed-up']?.[0]?.value).toBe('');
+  expect(found['Speed-up']?.[1]).toEqual({ value: '×2.79', around: '[2.75, 2.83]' });
+  expect(found['File, kB']?.[1]?.value).toBe('449');
+});
+
+it('calls changes of errors relative', () => {
+  expect(numbersOf([ROW], 'mean squared error', true).map(row => row.label)).toContain('Change, %');
+});
+
+it('finds a layer by any of its names', () => {
+  expect(sameLayer(['conv'], ['cnn/conv'])).toBe(true);
+  expect(sameLayer(['cnn/dense/MatMul_quant'], ['MatMul', 'cnn/dense/MatMul'])).toBe(true);
+  expect(sameLayer(['logits:0'], ['logits'])).toBe(true);
+  expect(sameLayer(['conv'], ['conv_1'])).toBe(false);
+  expect(sameLayer([''], [''])).toBe(false);
+});
+
+it('writes times of layers', () => {
+  expect(microseconds(118.4, 30.2)).toBe('118 → 30 µs');
+  expect(microseconds(null, 6.12)).toBe('0.0 → 6.1 µs');
+});
+
+it('colors losses in square-root steps and gains not at all', () => {
+  expect(depth(0.25, 1)).toBe(0.5);
+  expect(depth(-0.1, 1)).toBe(0);
+  expect(depth(0.1, 0)).toBe(0);
+});
+
+it('writes losses in points', () => {
+  expect(lost([0.0021, 0, 0.01])).toBe('0.21');
+  expect(lost([-0.0004, 0, 0])).toBe('−0.04');
+  expect(lost([0.00001, 0, 0])).toBe('0');
+});
+
+it('rounds what a measurement takes', () => {
+  expect([3.4, 41, 89, 200].map(about)).toEqual(['3 s', '40 s', '90 s', '3 min']);
+  expect(about(0)).toBe('1 s');
+});
+
+it('outlines a histogram', () => {
+  expect(outline([0, 4, 1], 30, 10)).toBe('M0 10L0 10H10L10 0H20L20 5H30L30 10Z');
+  expect(outline([], 30, 10)).toBe('M0 10L30 10Z');
+});
+
+it('writes shares of zeros', () => {
+  expect([0, 0.004, 0.7].map(percent)).toEqual(['0 %', '0.4 %', '70 %']);
+});
+
+const before = host();
+afterEach(() => setHost(before));
+
+it('finds files below the folder that JupyterLab shows, and no others', () => {
+  const near = {} as Element; // stands for an element of the page
+  const inside = (folder: string): void => setHost({ ...before, folder: () => folder });
+  inside('work/books');
+  expect(contentsPath('runs/a/model.onnx', near)).toBe('work/books/runs/a/model.onnx');
+  expect(contentsPath('../models/x.onnx', near)).toBe('work/models/x.onnx');
+  expect(contentsPath('../../../x.onnx', near)).toBe(null);
+  inside('');
+  expect(contentsPath('../x.onnx', near)).toBe(null);
+  expect(contentsPath('x.onnx', near)).toBe('x.onnx');
+  expect(contentsPath('/etc/x.onnx', near)).toBe(null);
+  expect(contentsPath('', near)).toBe(null);
+});
