@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.errors import SettingError
 from deploykit.core.parameter import Value
 from deploykit.core.result import Interval
 from deploykit.core.serial import Plain
 from deploykit.core.space import Space
 from deploykit.core.store import Store
+from deploykit.reporting.naming import shortened
 from deploykit.reporting.sensitivity import Sensitivity, SensitivityRow
 from deploykit.transforms._contract import TRANSFORMS
 
@@ -36,6 +38,7 @@ class Level(Plain):
         target: Where it is evaluated.
         family: Group of the technique, for example ``"quantize"``.
         label: The level in words, for example ``"magnitude pruning 70 %"``.
+        group: The technique in words, with which the label begins.
         excluding: Name of the parameter that leaves layers out.
         measured: Whether there was a pass.
     """
@@ -45,6 +48,7 @@ class Level(Plain):
     target: Target
     family: str
     label: str
+    group: str
     excluding: str
     measured: bool
 
@@ -54,7 +58,8 @@ class SensitivityCell(Plain):
     """What a layer loses at a level.
 
     Attributes:
-        names: Names of the layer in the model the technique sees, to leave it out by.
+        names: Names of the layer in the model the technique sees, to leave it out by; empty when they are not known:
+            converters change names, and only a pass at the level tells them.
         drop: Loss of the metric, a share; positive is worse. None when it was not measured.
         fidelity: Loss of fidelity to the original's outputs, a share.
         problem: Why it could not be measured; "" when it was, or was not tried.
@@ -93,11 +98,17 @@ class SensitivityTable(Plain):
         Args:
             layer: Place of the row.
             level: Place of the column.
+
+        Raises:
+            SettingError: The technique's name for the layer is not known.
         """
         column, cell = self.levels[level], self.cells[layer][level]
         base = [w.strip() for w in str(column.parameters.get(column.excluding, "")).split(",") if w.strip()]
-        names = cell.names or (self.layers[layer],)
-        text = ", ".join(sorted({*base, *names}))
+        if not cell.names:
+            raise SettingError(
+                f"what {column.label} calls {self.layers[layer]} is not known.", remedy="measure this level first."
+            )
+        text = ", ".join(sorted({*base, *cell.names}))
         return Recipe((Step(column.technique, {**column.parameters, column.excluding: text}),))
 
     def to_measure(self, level: int) -> Space:
@@ -166,15 +177,23 @@ def build(report: Report) -> SensitivityTable:
     order = sorted(range(len(levels)), key=lambda i: (levels[i].family, levels[i].technique, _numbers(levels[i])))
     levels, passes = [levels[i] for i in order], [passes[i] for i in order]
     rows = _rows(report, [p for p in passes if p is not None])
-    cells = tuple(tuple(_cell(p, names) for p in passes) for _, names in rows)
+    own = {x.name for x in report.model.layers}
+    cells = tuple(
+        tuple(
+            _cell(p, names) if p else SensitivityCell(_own_names(report, level, names, own))
+            for p, level in zip(passes, levels, strict=True)
+        )
+        for _, names in rows
+    )
     return SensitivityTable(tuple(levels), tuple(n for n, _ in rows), cells, report.metric, report.relative)
 
 
 def _level(technique: str, parameters: dict[str, Value], target: Target, *, measured: bool) -> Level:
     adapter = TRANSFORMS.get(technique)
     return Level(
-        technique, parameters, target, adapter.family, adapter.describe(parameters), adapter.excluding, measured
-    )
+        technique, parameters, target, adapter.family, adapter.describe(parameters), adapter.label,
+        adapter.excluding, measured,
+    )  # fmt: skip
 
 
 def _level_key(technique: str, parameters: dict[str, Value], excluding: str, target: Target) -> str:
@@ -211,7 +230,7 @@ def _numbers(level: Level) -> tuple[float, ...]:
 def _rows(report: Report, passes: Sequence[Sensitivity]) -> list[tuple[str, tuple[str, ...]]]:
     """Layers with all their names: those of the model as given, then what passes call otherwise."""
     rows: list[tuple[str, list[str]]] = []
-    for one in passes:
+    for one in sorted(passes, key=lambda p: -len(p.rows)):  # the one with the most layers knows their order
         for row in one.rows:
             if row.kind == "type":
                 continue
@@ -222,7 +241,8 @@ def _rows(report: Report, passes: Sequence[Sensitivity]) -> list[tuple[str, tupl
                 same.append(row.name)
     if not rows:
         rows = [(x.name, [x.name]) for x in report.model.layers if x.parameters][:_LAYERS]
-    return [(min(names, key=len), tuple(names)) for _, names in rows]
+    shown = shortened([min(names, key=len) for _, names in rows])
+    return [(name, tuple(names)) for name, (_, names) in zip(shown, rows, strict=True)]
 
 
 def _same(one: str, other: str) -> bool:
@@ -234,9 +254,15 @@ def _same(one: str, other: str) -> bool:
     return bool(short) and (short in parts or f"{short}_1" in parts)
 
 
-def _cell(one: Sensitivity | None, names: tuple[str, ...]) -> SensitivityCell:
-    if one is None:
-        return SensitivityCell()
+def _own_names(report: Report, level: Level, names: tuple[str, ...], own: set[str]) -> tuple[str, ...]:
+    """Names of a layer that a technique surely knows: those of the model as given, where it reads that as it is."""
+    variants = [v for v in TRANSFORMS.get(level.technique).variants if level.excluding in v.uses]
+    if not any(report.model.format in v.accepts for v in variants):
+        return ()
+    return tuple(n for n in names if n in own)
+
+
+def _cell(one: Sensitivity, names: tuple[str, ...]) -> SensitivityCell:
     row: SensitivityRow | None = next((r for r in one.rows if r.kind != "type" and r.name in names), None)
     if row is None:
         return SensitivityCell()

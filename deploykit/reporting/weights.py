@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from deploykit.core.result import Result
 from deploykit.core.serial import Plain, from_plain
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._weights import LayerWeights
+from deploykit.reporting.naming import shortened
 from deploykit.sandbox.supervisor import OnReport, shared
 from deploykit.sandbox.task import Task
 
@@ -130,6 +131,8 @@ def compare(choice: Choice, against: Choice | None, on_report: OnReport | None =
     found = shared().run(task, on_report)
     rows = from_plain(tuple[LayerWeights, ...], found["rows"])
     words = f"{other.label} ({FORMATS.get(other.format).label})"
+    shown = shortened([r.layer.partition(";")[0] for r in rows])
+    rows = tuple(replace(r, layer=name) for r, name in zip(rows, shown, strict=True))
     return Weights(rows, int(found["left_out"]), words, other.format == row.format)
 
 

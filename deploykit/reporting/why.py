@@ -111,7 +111,8 @@ def explain(choice: Choice) -> Why:
     """Why a candidate is as fast as it is; see ``Choice.why``."""
     row, measurement = choice.result, choice.measurement
     findings = measurement.findings if measurement else ()
-    remedy = next((f"What helps: {f.remedy}" for f in findings if f.remedy), "")
+    held_back = next((f for f in findings if f.remedy), None)
+    remedy = f"What helps: {held_back.remedy}" if held_back else ""
     label = RUNTIMES.get(row.candidate.target.runtime).label
     if choice.key == choice.report.baseline:
         return Why("This is the model as given.", ())
@@ -120,17 +121,21 @@ def explain(choice: Choice) -> Why:
         rows = tuple(sorted(map(_cost, comparison.layers), key=lambda r: (-abs(r.difference_us), r.layer)))
         rows = tuple(replace(r, fallback=_FALLBACK) if _fell_back(r, comparison) else r for r in rows)
         claim = measurement.latency.claim if measurement and measurement.latency else "unclear"
-        return Why(
-            _cause(claim, rows, [f.text for f in findings]), rows, 1e3 * comparison.float_ms, 1e3 * comparison.ms,
-            remedy=remedy,
-        )  # fmt: skip
+        cause = _cause(claim, rows, [f.text for f in findings])
+        if held_back is not None and held_back.text != cause:
+            remedy = f"What holds it back: {held_back.text} {remedy}"
+        return Why(cause, rows, 1e3 * comparison.float_ms, 1e3 * comparison.ms, remedy=remedy)
     profiles = RUNTIMES.get(row.candidate.target.runtime).profiles
     reason = (
         "There is no profile of this candidate: nothing was changed, or float32 was not measured on this runtime."
         if profiles
         else f"{label} does not tell the time of single layers."
     )
-    cause = findings[0].text if findings else ""
+    # What holds it back is no reason for a candidate that is faster.
+    faster = measurement is not None and measurement.latency is not None and measurement.latency.claim == "faster"
+    cause = "" if faster else findings[0].text if findings else ""
+    if faster and held_back is not None:
+        remedy = f"What holds it back: {held_back.text} {remedy}"
     found = _elsewhere(choice)
     if found is None:
         return Why(cause, (), note=reason, remedy=remedy)

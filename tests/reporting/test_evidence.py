@@ -1,5 +1,6 @@
 """What is told of a candidate beside the model as given, from a real sweep and from outputs made by hand."""
 
+import dataclasses
 import json
 import shutil
 import sqlite3
@@ -13,6 +14,8 @@ import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import CandidateError, DatasetError, SettingError
 from deploykit.reporting import class_changes, flips
+from deploykit.reporting.naming import shortened
+from deploykit.reporting.sensitivity_table import SensitivityCell
 
 CLASSES = ["a", "b", "<img src=x>"]
 
@@ -261,6 +264,15 @@ def test_levels_without_a_pass_are_columns_without_numbers(report):
     assert plan.expected.seconds > 0
 
 
+def test_names_a_technique_does_not_know_cannot_be_left_out(report):
+    table = report.sensitivity_table()
+    (hidden, *_), *_ = table.cells
+    assert hidden.names == ("hidden",)  # the technique reads the model as it was given
+    unknown = dataclasses.replace(table, cells=((SensitivityCell(),) * 3, *table.cells[1:]))
+    with pytest.raises(SettingError, match="measure this level first"):
+        unknown.leaving_out(0, 0)
+
+
 def test_a_pass_fills_its_column(report, tmp_path):
     path = shutil.copytree(report.path, tmp_path / "copy")
     done = dk.sensitivity(report.model, report.data, "quantize_static", store=path, progress=lambda _p: None)
@@ -268,7 +280,14 @@ def test_a_pass_fills_its_column(report, tmp_path):
     (column,) = [i for i, level in enumerate(table.levels) if level.measured]
     losses = {r.name: r.only.drop for r in done.rows if r.kind == "layer"}
     assert {layer: cells[column].drop for layer, cells in table} == losses
+    assert table.layers == ("hidden", "class", "softmax")
     recipe = table.leaving_out(0, column)
     assert recipe.steps[0].parameters["exclude"] == table.layers[0]
     plan = dk.plan(report.model, report.data, dk.Space([recipe], [Target("onnxruntime")]), launches=0)
     assert not [left for left in plan.left_out if "exclude" in left.reason]
+
+
+def test_shared_folders_are_left_out_of_names():
+    assert shortened(["a/b/c/x", "a/b/d", "Conv_1"]) == ["c/x", "d", "Conv_1"]
+    assert shortened(["a/x", "x", "a/y"]) == ["a/x", "x", "a/y"]
+    assert shortened(["a/x"]) == ["a/x"]

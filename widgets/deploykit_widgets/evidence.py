@@ -230,7 +230,7 @@ def sensitivity(report: Report, seconds: Callable[[int], float | None], added: t
     keys = {r.key for r in added}
     levels = [
         {
-            "label": level.label, "family": level.family, "measured": level.measured,
+            "label": level.label, "group": level.group, "measured": level.measured,
             "seconds": None if level.measured else seconds(place),
         }
         for place, level in enumerate(table.levels)
@@ -239,7 +239,7 @@ def sensitivity(report: Report, seconds: Callable[[int], float | None], added: t
         [
             {
                 "drop": _interval(c.drop), "fidelity": _interval(c.fidelity), "problem": c.problem,
-                "added": table.leaving_out(i, j).key in keys,
+                "known": bool(c.names), "added": bool(c.names) and table.leaving_out(i, j).key in keys,
             }
             for j, c in enumerate(row)
         ]

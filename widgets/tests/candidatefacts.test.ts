@@ -1,5 +1,15 @@
 import { afterEach, expect, it } from 'vitest';
-import { about, depth, lost, microseconds, numbersOf, outline, percent, sameLayer } from '../src/app/candidatefacts';
+import {
+  about,
+  depth,
+  groups,
+  lost,
+  microseconds,
+  numbersOf,
+  outline,
+  percent,
+  sameLayer
+} from '../src/app/candidatefacts';
 import { contentsPath } from '../src/app/candidatelayers';
 import { host, setHost } from '../src/app/host';
 import type { IRow } from '../src/app/rows';
@@ -113,4 +123,19 @@ it('finds files below the folder that JupyterLab shows, and no others', () => {
   expect(contentsPath('x.onnx', near)).toBe('x.onnx');
   expect(contentsPath('/etc/x.onnx', near)).toBe(null);
   expect(contentsPath('', near)).toBe(null);
+});
+
+it('gathers the levels of a technique under its name', () => {
+  const level = (group: string, label: string) => ({ group, label, measured: true, seconds: null });
+  const levels = [level('pruning', 'pruning 50 %'), level('pruning', 'pruning 80 %'), level('int8', 'int8')];
+  expect(groups(levels)).toEqual([
+    {
+      name: 'pruning',
+      levels: [
+        { place: 0, words: '50 %' },
+        { place: 1, words: '80 %' }
+      ]
+    },
+    { name: 'int8', levels: [{ place: 2, words: '' }] }
+  ]);
 });

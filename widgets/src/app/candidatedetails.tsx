@@ -35,10 +35,7 @@ function Classes({ subject, against }: { subject: ISubject; against: string }): 
               <table className="dk-table">
                 <thead>
                   <tr>
-                    <th scope="col">Class</th>
-                    <th scope="col" className="dk-n">
-                      Examples
-                    </th>
+                    <th scope="col">Class, examples</th>
                     <th scope="col" className="dk-n">
                       Before → after, %
                     </th>
@@ -52,9 +49,9 @@ function Classes({ subject, against }: { subject: ISubject; against: string }): 
                     // biome-ignore lint/suspicious/noArrayIndexKey: two classes may have one name
                     <tr key={place}>
                       <th scope="row">
-                        {row.name} {row.sure && <span className="dk-badge dk-badge-warn">sure</span>}
+                        {row.name} <span className="dk-soft">{thousands(row.examples)}</span>{' '}
+                        {row.sure && <span className="dk-badge dk-badge-warn">sure</span>}
                       </th>
-                      <td className="dk-n">{thousands(row.examples)}</td>
                       <td className="dk-n">
                         {fixed(100 * row.before, 1)} → {fixed(100 * row.after, 1)}
                       </td>

@@ -153,11 +153,21 @@ export interface ICell {
   drop: Interval | null;
   fidelity: Interval | null;
   problem: string;
+  /** Whether the technique's name for the layer is known, so that it can be left out. */
+  known: boolean;
   added: boolean;
 }
 
+export interface ILevel {
+  label: string;
+  /** The technique, with which the label begins. */
+  group: string;
+  measured: boolean;
+  seconds: number | null;
+}
+
 export interface ISensitivity {
-  levels: { label: string; family: string; measured: boolean; seconds: number | null }[];
+  levels: ILevel[];
   layers: string[];
   cells: ICell[][];
   relative: boolean;
@@ -235,6 +245,21 @@ export function microseconds(before: number | null, after: number | null): strin
 }
 
 // -- sensitivity -------------------------------------------------------------------------------------------------------
+
+/** Neighboring levels of one technique, with what tells them apart. */
+export function groups(levels: readonly ILevel[]): { name: string; levels: { place: number; words: string }[] }[] {
+  const found: { name: string; levels: { place: number; words: string }[] }[] = [];
+  for (const [place, { label, group }] of levels.entries()) {
+    const words = label.startsWith(group) ? label.slice(group.length).trim() : label;
+    const last = found.at(-1);
+    if (last?.name === group) {
+      last.levels.push({ place, words });
+    } else {
+      found.push({ name: group, levels: [{ place, words }] });
+    }
+  }
+  return found;
+}
 
 /** Depth of a cell's color, 0 to 1: square-root steps, shared by all columns. */
 export function depth(loss: number, largest: number): number {

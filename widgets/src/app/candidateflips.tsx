@@ -132,7 +132,7 @@ function Gallery({
       {tiles.length > 0 && left > 0 && (
         <Button
           kind="link"
-          disabled={busy}
+          reason={busy ? 'More examples are on their way.' : ''}
           onClick={() => {
             bench.say(`Fetching ${Math.min(left, PAGE)} more examples`);
             void more(Math.min(left, PAGE), tiles.length);
@@ -221,7 +221,7 @@ function Answers({ tile, classes }: { tile: ITile; classes: boolean }): ReactEle
 function Answer({ name, right, now = false }: { name: string; right: string; now?: boolean }): ReactElement {
   const kind = right === '' ? '' : name === right ? (now ? 'dk-good' : '') : now ? 'dk-bad' : '';
   return (
-    <span className={`dk-tile-answer ${kind}`}>
+    <span className={`dk-tile-answer ${kind}`} title={name}>
       {now && right === '' ? `→ ${name}` : name}
       {right !== '' && (name === right ? ' ✓' : ' ✗')}
     </span>
@@ -308,7 +308,7 @@ function Enlarged({
       </div>
       <div className="dk-enlarged-foot">
         <Button
-          disabled={again.busy}
+          reason={again.busy ? 'Both are running.' : ''}
           onClick={() => void again.ask('candidate_try', { key: subject.keyOf, example: tile.example, against })}
         >
           Try both

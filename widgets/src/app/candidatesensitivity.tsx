@@ -1,7 +1,7 @@
 /** Sensitivity: layers by levels of techniques, what each loses alone, as a table with a number in every cell. */
 
 import { type ReactElement, useRef, useState } from 'react';
-import { about, depth, type ICell, type ISensitivity, lost, sameLayer } from './candidatefacts';
+import { about, depth, groups, type ICell, type ILevel, type ISensitivity, lost, sameLayer } from './candidatefacts';
 import { Asked, useNear, useRoving } from './candidateparts';
 import { Button, Note, Part, Problem, Toggle, useAnswer, useAsk } from './parts';
 import { useAlive, useBench, useSection, useView } from './store';
@@ -58,6 +58,7 @@ function Table({ table, score }: { table: ISensitivity; score: Score }): ReactEl
   if (levels.length === 0) {
     return <Note>None of the candidates uses a technique that can leave single layers out.</Note>;
   }
+  const found = groups(levels);
   const values = cells.flat().map(cell => cell[score]?.[0] ?? 0);
   const largest = Math.max(...values, 0);
   const unit = score === 'fidelity' || table.relative ? '%' : 'pp';
@@ -69,14 +70,27 @@ function Table({ table, score }: { table: ISensitivity; score: Score }): ReactEl
           <caption className="dk-unseen">Loss by layer and level, {unit}</caption>
           <thead>
             <tr>
-              <td />
-              {levels.map((level, place) => (
-                // biome-ignore lint/suspicious/noArrayIndexKey: a level is its place
-                <th key={place} scope="col">
-                  {level.label}
-                  {!level.measured && <Measure place={place} seconds={level.seconds} label={level.label} />}
+              <td className="dk-heat-layer" />
+              {found.map(group => (
+                <th
+                  key={group.levels[0]?.place}
+                  scope="colgroup"
+                  colSpan={group.levels.length}
+                  className="dk-heat-group"
+                >
+                  {group.name}
                 </th>
               ))}
+            </tr>
+            <tr>
+              <td className="dk-heat-layer" />
+              {found.flatMap(group =>
+                group.levels.map(({ place, words }) => (
+                  <th key={place} scope="col">
+                    {words || 'all'}
+                  </th>
+                ))
+              )}
             </tr>
           </thead>
           <tbody>
@@ -101,6 +115,16 @@ function Table({ table, score }: { table: ISensitivity; score: Score }): ReactEl
           </tbody>
         </table>
       </div>
+      <ul className="dk-measures">
+        {levels.map((level, place) => (
+          <Measure
+            // biome-ignore lint/suspicious/noArrayIndexKey: a level is its place
+            key={place}
+            place={place}
+            level={level}
+          />
+        ))}
+      </ul>
       {said && <Note>{said}</Note>}
       <Problem words={error} />
     </>
@@ -137,6 +161,12 @@ function Cell({
   onLeaveOut: () => void;
 }): ReactElement {
   const interval = cell?.[score] ?? null;
+  const known = cell?.known ?? false;
+  const can = cell?.added
+    ? 'Left out in the space: press to undo.'
+    : known
+      ? 'Press to leave this layer out.'
+      : 'Measure this level to learn what it calls this layer.';
   const deep = interval ? depth(interval[0], largest) : 0;
   const value = interval ? lost(interval) : '·';
   const around = interval ? ` [${lost([interval[1], 0, 0])}, ${lost([interval[2], 0, 0])}]` : '';
@@ -146,41 +176,46 @@ function Cell({
       type="button"
       data-item
       tabIndex={tabIndex}
-      className={`dk-heat-cell ${deep > 0.6 ? 'dk-heat-deep' : ''}`}
+      className={`dk-heat-cell ${deep > 0.57 ? 'dk-heat-half' : ''} ${deep > 0.76 ? 'dk-heat-deep' : ''}`}
       style={{ '--dk-depth': `${Math.round(100 * deep)}%` } as React.CSSProperties}
       aria-label={`${words}: ${told}${cell?.added ? ', left out in the space' : ''}`}
       aria-pressed={cell?.added ?? false}
-      title={`${told}${around}. ${cell?.added ? 'Left out in the space: press to undo.' : 'Press to leave this layer out.'}`}
-      onClick={onLeaveOut}
+      title={`${told}${around}. ${can}`}
+      aria-disabled={!known || undefined}
+      onClick={known ? onLeaveOut : undefined}
     >
       {value}
     </button>
   );
 }
 
-function Measure({ place, seconds, label }: { place: number; seconds: number | null; label: string }): ReactElement {
+function Measure({ place, level }: { place: number; level: ILevel }): ReactElement | null {
   const { ask, error } = useAsk();
   const measuring = useSection('candidate')?.measuring ?? null;
   const alive = useAlive();
+  if (level.measured) {
+    return null;
+  }
+  const { label, seconds } = level;
   if (measuring?.level === place) {
     return (
-      <span className="dk-soft dk-heat-measuring" role="status">
-        {measuring.total > 0 ? `${measuring.done} of ${measuring.total}` : 'starting'}
-      </span>
+      <li className="dk-soft" role="status">
+        Measuring {label}: {measuring.total > 0 ? `${measuring.done} of ${measuring.total}` : 'starting'}
+      </li>
     );
   }
   return (
-    <>
+    <li>
       <Button
         kind="link"
         disabled={!alive}
         reason={measuring === null ? '' : `${measuring.label} is being measured.`}
-        aria-label={`Measure ${label}${seconds === null ? '' : `, about ${about(seconds)}`}`}
         onClick={() => void ask('candidate_measure', { level: place })}
       >
-        {seconds === null ? 'Measure' : `Measure, ${about(seconds)}`}
+        Measure {label}
+        {seconds !== null && `, ${about(seconds)}`}
       </Button>
-      {error && <Problem words={error} />}
-    </>
+      <Problem words={error} />
+    </li>
   );
 }

@@ -18,7 +18,11 @@ export function Why({ why, kind, subject }: { why: IWhy; kind: string; subject: 
   return (
     <div ref={root}>
       <Part
-        title={titleOf(kind, subject.letter)}
+        title={
+          why.estimate || why.rows.length === 0
+            ? `Where the time of ${subject.letter} goes`
+            : titleOf(kind, subject.letter)
+        }
         aside={
           host().openFile && (
             <Button kind="quiet" icon="graph" onClick={() => void open('')}>
@@ -104,16 +108,18 @@ function LayerRow({
     <>
       <tr className={selected ? 'dk-why-selected' : undefined} aria-selected={selected || undefined}>
         <th scope="row" className="dk-why-layer">
-          <button
-            type="button"
-            className="dk-why-name"
-            title={`${row.layer} (${row.operator}): show in the graph`}
-            onClick={select}
-          >
-            {row.layer}
-          </button>
-          {row.state === 'added' && <span className="dk-badge">added</span>}
-          {row.state === 'gone' && <span className="dk-badge">fused or gone</span>}
+          <span className="dk-why-cell">
+            <button
+              type="button"
+              className="dk-why-name"
+              title={`${row.layer} (${row.operator}): show in the graph`}
+              onClick={select}
+            >
+              {row.layer}
+            </button>
+            {row.state === 'added' && <span className="dk-badge">added</span>}
+            {row.state === 'gone' && <span className="dk-badge">gone</span>}
+          </span>
         </th>
         <td aria-hidden="true" className="dk-why-bars">
           {row.before !== null && <span className="dk-why-before" style={{ width: width(row.before) }} />}
