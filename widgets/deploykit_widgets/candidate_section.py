@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import deploykit as dk
@@ -171,20 +170,16 @@ class CandidateSection:
 
     def _leave_out(self, layer: int, level: int) -> str:
         """Add a recipe to the space that leaves one layer out; the second time it is taken out again."""
-        state = self._commands.state
-        choice = state.space_choice
-        if choice is None:
-            raise SettingError("there is no space to add it to.", remedy="choose a space first.")
+        commands, state = self._commands, self._commands.state
         table = _report(state).sensitivity_table()
         recipe = table.leaving_out(int(layer), int(level))
-        present = any(r.key == recipe.key for r in choice.extra)
-        extra = tuple(r for r in choice.extra if r.key != recipe.key) if present else (*choice.extra, recipe)
-        changed = replace(choice, extra=extra)
-        state.change(space_choice=changed, space=changed.space)
         words = f"{table.levels[int(level)].label} without {table.layers[int(layer)]}"
-        return (
-            f"Taken out of the space: {words}." if present else f"Added to the space: {words}. Run the sweep to try it."
-        )
+        if state.space_choice is not None and any(r.key == recipe.key for r in state.space_choice.extra):
+            commands.remove_recipe(recipe.key)
+            return f"Taken out of the space: {words}."
+        if not commands.add_recipe(recipe):
+            return f"The space has it already: {words}."
+        return f"Added to the space: {words}. Run the sweep to try it."
 
 
 def _report(state: State) -> Report:

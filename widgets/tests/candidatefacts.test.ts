@@ -41,7 +41,13 @@ const ROW: IRow = {
   compressed: 371_000,
   memory: 24_800_000,
   agreement: 0.99,
-  took: 3,
+  compared: true,
+  scores: {},
+  flips: 3,
+  claim: 'faster',
+  launches: 10,
+  stopped: '',
+  sameAs: '',
   failure: null
 };
 
