@@ -10,6 +10,7 @@ import asyncio
 import json
 import logging
 import re
+import time
 import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,6 +32,8 @@ from deploykit.serving.runner import Runner
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deploykit.serving.traffic import Counters
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -79,19 +82,22 @@ class App:
 
     Args:
         plane: The model.
+        counters: Where predictions are counted; None: nowhere.
 
     Attributes:
         draining: Set when the server goes down: readiness is over, requests under way are still answered.
     """
 
-    def __init__(self, plane: DataPlane) -> None:
+    def __init__(self, plane: DataPlane, counters: Counters | None = None) -> None:
         self.draining = False
+        self._counters = counters
         self._plane = plane
         self._runner = Runner(plane)
         self._known: dict[str, tuple[str, Handler]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
+        began = 0.0
         try:
             method, handler = self._route(scope["path"])
             got = scope["method"]
@@ -99,16 +105,26 @@ class App:
                 raise MethodError(got, method)
             headers = scope["headers"]
             body = await _body(headers, receive) if method == "POST" else b""
+            began = time.perf_counter() if method == "POST" else 0.0
             response = await handler(body, headers)
         except BadRequestError as error:
             response = _refusal(error)
         except Exception:
             _log.exception("request to %r failed", scope["path"])
             response = Response(500, dump({"error": "internal error; the server's log has the details."}))
+        if self._counters is not None and scope["method"] == "POST":
+            self._count(self._counters, response, began)
         length = str(len(response.body)).encode()
         head = [(b"content-type", response.kind), (b"content-length", length), *response.headers]
         await send({"type": "http.response.start", "status": response.status, "headers": head})
         await send({"type": "http.response.body", "body": response.body})
+
+    @staticmethod
+    def _count(counters: Counters, response: Response, began: float) -> None:
+        if response.status == 200:
+            counters.answered(time.perf_counter() - began)
+        else:
+            counters.refused()
 
     def _route(self, path: str) -> tuple[str, Handler]:
         found = self._known.get(path)

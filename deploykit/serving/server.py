@@ -6,6 +6,7 @@ import atexit
 import contextlib
 import ipaddress
 import os
+import secrets
 import signal
 import socket
 import threading
@@ -21,7 +22,9 @@ from deploykit.exporters._client import Client
 from deploykit.exporters._verify import verify
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
+from deploykit.serving import traffic
 from deploykit.serving.listen import listen
+from deploykit.serving.traffic import Traffic
 from deploykit.serving.worker import log_file
 from deploykit.serving.workers import Workers
 
@@ -47,11 +50,18 @@ class Server:
         self.host = host
         self.port = port
         self.log = log_file(shared().log_dir, port)
+        self._counters = self.log.with_suffix(f".{secrets.token_hex(4)}.counters")
+        traffic.create(self._counters, workers)
         self._listeners = listeners
         self._stopped = threading.Event()
+        self._last: Traffic | None = None
         self._lock = threading.Lock()
         modules = RUNTIMES.get(artifact.manifest.target.runtime).requires
-        self._workers = Workers(listeners, workers, modules, self.log, self.stop)
+        try:
+            self._workers = Workers(listeners, workers, modules, self.log, self.stop)
+        except BaseException:
+            self._counters.unlink(missing_ok=True)
+            raise
 
     def _start(self, *, trusted: bool) -> None:
         manifest = file_digest(
@@ -68,6 +78,7 @@ class Server:
                 "manifest": manifest,
                 "host": self.host,
                 "port": self.port,
+                "counters": str(self._counters),
             }
         )
         _live.add(self)
@@ -96,6 +107,15 @@ class Server:
     def pids(self) -> tuple[int, ...]:
         """Process ids of the workers."""
         return self._workers.pids
+
+    @property
+    def failure(self) -> str:
+        """Why it ended by itself, "" while it has not."""
+        return str(self._workers.failure or "")
+
+    def traffic(self) -> Traffic:
+        """What it has done since it was started, over all its workers."""
+        return self._last or traffic.read(self._counters)
 
     def predict(self, x: Any) -> Any:
         """Predict over HTTP, as any client would.
@@ -127,6 +147,8 @@ class Server:
             for listener in self._listeners:
                 listener.close()
             self._workers.stop()
+            self._last = traffic.read(self._counters)
+            self._counters.unlink(missing_ok=True)
             self._stopped.set()
             _live.discard(self)
 

@@ -58,6 +58,7 @@ def main() -> None:
 def _load(order: dict[str, Any]) -> Any:
     from deploykit.serving.dataplane import DataPlane
     from deploykit.serving.http import App
+    from deploykit.serving.traffic import Counters
 
     artifact = Artifact.open(order["artifact"])
     # Between the proof and now (or since, when this is a restart) someone may have exported to the same folder.
@@ -65,7 +66,7 @@ def _load(order: dict[str, Any]) -> Any:
         raise errors.ServeError(
             f"{artifact.path} has changed since it was checked.", remedy="start the server again to check it."
         )
-    return App(DataPlane(artifact))
+    return App(DataPlane(artifact), Counters(Path(order["counters"]), order["slot"]))
 
 
 def _serve(app: Any, order: dict[str, Any], answers: Any) -> None:

@@ -37,12 +37,14 @@ class Worker:
         listener: Socket it inherits; None where sockets cannot be inherited.
         modules: Modules to import while the artifact is being checked.
         log: File for what it prints.
+        slot: Its number among the server's workers.
     """
 
-    def __init__(self, listener: socket.socket | None, modules: tuple[str, ...], log: Path) -> None:
+    def __init__(self, listener: socket.socket | None, modules: tuple[str, ...], log: Path, slot: int) -> None:
         paths = os.pathsep.join(p for p in parent_paths() if Path(p).is_dir())
         self._listener = listener
         self._log = log
+        self._slot = slot
         with log.open("ab") as output:
             self.process = subprocess.Popen(  # noqa: S603  our own interpreter
                 [sys.executable, "-m", "deploykit.serving.worker", *modules],
@@ -59,7 +61,7 @@ class Worker:
         descriptor = None if self._listener is None else self._listener.fileno()
         stream = self._stream(self.process.stdin)
         with contextlib.suppress(OSError):  # a dead worker is noticed by ready()
-            stream.write(dump({**order, "socket": descriptor}) + b"\n")
+            stream.write(dump({**order, "socket": descriptor, "slot": self._slot}) + b"\n")
             stream.flush()
 
     def ready(self) -> None:
@@ -190,7 +192,7 @@ class Workers:
             thread.join()
 
     def _start(self, slot: int) -> Worker:
-        return Worker(self._listeners[slot % len(self._listeners)], self._modules, self._log)
+        return Worker(self._listeners[slot % len(self._listeners)], self._modules, self._log, slot)
 
     def _keep(self, slot: int) -> None:
         """Restart a worker whenever it dies, ever later; give up when it says why it cannot, or dies too often."""

@@ -12,6 +12,7 @@ from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
 from deploykit.core.problem import Effect, Facts, Problem, Severity
+from deploykit.core.resolution import TYPICAL_FLIPS, half_width
 from deploykit.core.serial import Plain
 from deploykit.core.space import Refine, Space
 from deploykit.measuring.environment import core_count, cpu_features
@@ -19,9 +20,6 @@ from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.history import How
 from deploykit.sweeping.routes import BuildStep, Impossible, Routes
 from deploykit.transforms._contract import TRANSFORMS
-
-#: Share of examples whose answer a mild change flips, for the estimate of what the data can resolve.
-TYPICAL_FLIPS = 0.02
 
 
 @dataclass(frozen=True)
@@ -249,11 +247,6 @@ def make(model: Model, data: Dataset, space: Space, seed: int) -> Plan:
         count,
         tuple(remarks),
     )
-
-
-def half_width(flips: float, examples: int) -> float:
-    """Half-width of the paired 95 % interval of an accuracy change when so large a share of answers flips."""
-    return 1.96 * math.sqrt(flips / max(1, examples))
 
 
 class _Judge:

@@ -9,6 +9,7 @@ from typing import Any
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
+from deploykit.core.resolution import half_width
 from deploykit.core.space import Space
 from deploykit.engines.local import slots
 from deploykit.sandbox.supervisor import warm_groups
@@ -16,7 +17,7 @@ from deploykit.sweeping.durations import Units
 from deploykit.sweeping.expected import expect
 from deploykit.sweeping.history import History
 from deploykit.sweeping.known import Known, opened
-from deploykit.sweeping.plan import Plan, half_width, make
+from deploykit.sweeping.plan import Plan, make
 from deploykit.sweeping.timing import Protocol
 
 

@@ -18,10 +18,14 @@ from deploykit_widgets.app_section import AppSection
 from deploykit_widgets.candidate_section import CandidateSection
 from deploykit_widgets.code_section import CodeSection
 from deploykit_widgets.commands import Commands
+from deploykit_widgets.data_section import DataSection
 from deploykit_widgets.data_source import source_of
 from deploykit_widgets.desk import Desk
+from deploykit_widgets.export_section import ExportSection
+from deploykit_widgets.model_section import ModelSection
 from deploykit_widgets.progress_section import ProgressSection, counts
 from deploykit_widgets.rows import rows_of
+from deploykit_widgets.serve_section import ServeSection
 from deploykit_widgets.space_choice import PRESETS
 from deploykit_widgets.space_section import SpaceSection
 from deploykit_widgets.state import State
@@ -76,6 +80,10 @@ class Workbench:
             ProgressSection(commands),
             TradeoffSection(commands),
             CandidateSection(commands),
+            ModelSection(commands),
+            DataSection(commands),
+            ExportSection(commands),
+            ServeSection(commands),
             self._code,
             SpaceSection(commands, space),
         ]
@@ -92,7 +100,7 @@ class Workbench:
         if isinstance(data, str | os.PathLike):
             self._commands.load_data(source_of(os.fspath(data)))
         elif data is not None:
-            self._commands.use(data=data)
+            self._commands.use(data=data, name=_variable(data))
 
     def panel(self, name: str) -> Surface:
         """One panel alone, for a cell of its own; it shows the same state as the Workbench.

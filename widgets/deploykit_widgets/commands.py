@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe
-from deploykit.core.errors import CandidateError, DeploykitError, SettingError, StoreError
+from deploykit.core.errors import (
+    CandidateError,
+    DeploykitError,
+    ExportError,
+    PortInUseError,
+    SettingError,
+    StoreError,
+)
 from deploykit.core.events import OnProgress, Progress
 from deploykit.core.registry import registry
 from deploykit.reporting.choice import Choice
@@ -20,7 +28,7 @@ from deploykit.reporting.report import Report
 from deploykit_widgets.desk import Desk
 from deploykit_widgets.space_choice import SpaceChoice
 from deploykit_widgets.space_obstacles import Obstacles
-from deploykit_widgets.state import DataSource, Goal, State
+from deploykit_widgets.state import Check, DataSource, Goal, State
 
 #: Seconds between two messages to the browser about progress, and about new results.
 _PROGRESS_EVERY_S = 0.1
@@ -29,6 +37,12 @@ _RESULTS_EVERY_S = 0.4
 _LAUNCHES = (2, 1000)
 #: Between two plans while controls move.
 _PLAN_EVERY_S = 0.15
+#: What an export does, in order.
+EXPORT_STEPS = (
+    Check("Writing the folder"),
+    Check("Comparing files with their digests"),
+    Check("Running the model again on the golden inputs"),
+)
 
 
 class Commands:
@@ -82,11 +96,18 @@ class Commands:
             data: dk.Dataset = getattr(dk.Dataset, source.reader)(Path(source.path).expanduser(), **options)
             return data
 
-        self._long("data", read, lambda data: self._inputs(data=data, data_source=source))
+        self._long("data", read, lambda data: self._inputs(data=data, data_source=source, data_name=""))
 
-    def use(self, *, data: Any) -> None:
-        """Take a Dataset or a pair (x, y)."""
-        self._long("data", lambda: dk.Dataset.of(data), lambda found: self._inputs(data=found, data_source=None))
+    def use(self, *, data: Any, name: str = "") -> None:
+        """Take a Dataset or a pair (x, y); ``name`` is what the notebook calls it."""
+        if self.state.sweeping:
+            self.state.problem("data", "A sweep on the present data is running. Cancel it first.")
+            return
+        self._long(
+            "data",
+            lambda: dk.Dataset.of(data),
+            lambda found: self._inputs(data=found, data_source=None, data_name=name),
+        )
 
     def _inputs(self, **values: Any) -> None:
         """Another model or other data: what was found before belongs to the old ones."""
@@ -403,11 +424,44 @@ class Commands:
             state.problem("export", "The server runs from this folder. Stop it first, or choose another folder.")
             return
         key = choice.key
+        state.change(checks=EXPORT_STEPS)
+
+        def work() -> Any:
+            self._step(0, "running")
+            artifact = dk.export(choice, path, layout=layout)
+            self._step(0, "done", f"{len(artifact.manifest.files) + 1} files written.")
+            self._step(1, "running")
+            if changed := artifact.problems():
+                raise ExportError(" ".join(changed), remedy="export again.")
+            self._step(1, "done", "Digests are those of the manifest.")
+            self._step(2, "running")
+            found = dk.verify(artifact, trusted=choice.report.model.trusted)
+            found.require()
+            within = f"within {found.difference:.1g} of their range" if found.difference else "exactly"
+            self._step(2, "done", f"Golden outputs reproduced {within} (limit {found.limit:.1g}), by a new process.")
+            return artifact
+
         self._long(
             "export",
-            lambda: dk.export(choice, path, layout=layout),
+            work,
             lambda artifact: state.change(artifact=artifact, exported=key, layout=layout),
+            lambda _error: self._fail_step(),
         )
+
+    def _step(self, place: int, how: Literal["running", "done"], words: str = "") -> None:
+        """An export has come to a step; called from its thread."""
+
+        def show() -> None:
+            checks = list(self.state.checks)
+            checks[place] = Check(words or checks[place].words, how)
+            self.state.change(checks=tuple(checks))
+
+        self.desk.post(show)
+
+    def _fail_step(self) -> None:
+        """The step that runs has failed; what was exported before is still what it was."""
+        failed = tuple(replace(c, state="failed") if c.state == "running" else c for c in self.state.checks)
+        self.state.change(checks=failed)
 
     def serve(self, port: int) -> None:
         """Start a server of the artifact."""
@@ -416,7 +470,13 @@ class Commands:
         if artifact is None or state.server is not None:
             state.problem("serve", "Export a candidate first." if artifact is None else "The server runs already.")
             return
-        self._long("serve", lambda: dk.serve(artifact, port=port), lambda server: state.change(server=server))
+        state.change(port_taken=0, port_free=0)
+
+        def taken(error: BaseException) -> None:
+            if isinstance(error, PortInUseError):
+                state.change(port_taken=port, port_free=free_port(port + 1))
+
+        self._long("serve", lambda: dk.serve(artifact, port=port), lambda server: state.change(server=server), taken)
 
     def stop_server(self) -> None:
         """Stop the server."""
@@ -440,7 +500,13 @@ class Commands:
 
         self._long("serve", ask, show)
 
-    def _long(self, panel: str, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+    def _long(
+        self,
+        panel: str,
+        work: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[BaseException], None] | None = None,
+    ) -> None:
         """Long work of a panel, whose failure is shown there; `State.busy` says that it runs."""
         state = self.state
         state.problem(panel, None)
@@ -456,6 +522,8 @@ class Commands:
         def bad(error: BaseException) -> None:
             finish()
             state.problem(panel, error)
+            if failed is not None:
+                failed(error)
 
         self.desk.run(panel, work, good, bad)
 
@@ -469,3 +537,15 @@ class Commands:
                 handle.wait(30)
         if server is not None:
             server.stop()
+
+
+def free_port(first: int) -> int:
+    """The first free port from there on, 0 when there is none among the next hundred."""
+    for port in range(first, min(first + 100, 65536)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    return 0

@@ -127,6 +127,9 @@ def _data(state: State, variable: str, values: Values) -> list[str]:
         return [call(f"dk.Dataset.{state.data_source.reader}", arguments, "data = ")]
     if state.report is not None:
         return [f"data = dk.Report.open({values.of('store', shown_path(state.store))}).data  # as the sweep saved it"]
+    variable = state.data_name or variable
+    if "," in variable:
+        return [f"data = dk.Dataset.from_arrays({variable})"]
     if variable:
         return ["# data: the Dataset of this notebook" if variable == "data" else f"data = {variable}"]
     return ["# data: the Dataset that was given to the Workbench"]

@@ -54,6 +54,19 @@ class DataSource:
     reshape: tuple[int, ...] | None = None
 
 
+@dataclass(frozen=True)
+class Check:
+    """A step of an export.
+
+    Attributes:
+        words: What is done, and once it is done what was found.
+        state: How far it is.
+    """
+
+    words: str
+    state: Literal["waiting", "running", "done", "failed"] = "waiting"
+
+
 @dataclass
 class State:
     """Everything the panels show. Changed by `change` on the desk's thread only; anybody may read.
@@ -65,6 +78,7 @@ class State:
         model: The model, None before it is loaded.
         data: The data, None before they are loaded.
         data_source: How the data were read; None when a Dataset was given.
+        data_name: What the notebook calls the data it gave, "" when they have no name or were read from a file.
         space: What the space panel shows as a space; None when its controls make none.
         space_choice: What the controls say.
         controls: How often a control of the space panel was changed.
@@ -82,10 +96,13 @@ class State:
         second: Key of the candidate it is compared with, "" for none.
         chosen: The candidate the panels show: the picked one, or the best so far.
         artifact: What was exported last.
+        checks: What the export did and proved so far, in order.
         exported: Key of the candidate that was exported last.
         layout: Export layout.
         server: The running server.
         measuring: Which level of a technique is measured layer by layer, and how far that is; None when none is.
+        port_taken: The port that was wanted while another program has it, 0 when there is none.
+        port_free: One that can be used instead of it.
         busy: Panels that wait for long work.
         problems: Panel → what went wrong there, in words.
     """
@@ -96,6 +113,7 @@ class State:
     model: Model | None = None
     data: Dataset | None = None
     data_source: DataSource | None = None
+    data_name: str = ""
     space: Space | None = None
     space_choice: SpaceChoice | None = None
     controls: int = 0
@@ -113,10 +131,13 @@ class State:
     second: str = ""
     chosen: Choice | None = None
     artifact: Artifact | None = None
+    checks: tuple[Check, ...] = ()
     exported: str = ""
     layout: str = "folder"
     server: Any = None
     measuring: dict[str, Any] | None = None
+    port_taken: int = 0
+    port_free: int = 0
     busy: frozenset[str] = frozenset()
     problems: dict[str, str] = field(default_factory=dict)
 

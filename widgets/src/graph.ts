@@ -152,7 +152,8 @@ async function activate(
     try {
       const model = await serviceManager.contents.get(path, { content: false });
       const file = model.type === 'directory' ? graphFile(path) : path;
-      return (await commands.execute('docmanager:open', { path: file, factory: FACTORY })) ?? null;
+      const options = { mode: 'split-right' }; // beside what asked for it
+      return (await commands.execute('docmanager:open', { path: file, factory: FACTORY, options })) ?? null;
     } catch {
       return null;
     }

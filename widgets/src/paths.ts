@@ -62,6 +62,26 @@ export function matchOpen(path: string, open: readonly string[]): string | null 
   return best;
 }
 
+/**
+ * The path of a file among the server's contents, from its path on the machine; null when it is outside of them.
+ *
+ * @param root The server's folder as the page's configuration gives it, `~` for the home folder.
+ * @param home The home folder.
+ * @param path Absolute path.
+ */
+export function contentsPath(root: string, home: string, path: string): string | null {
+  const slashed = (text: string): string => text.replaceAll('\\', '/').replace(/\/+$/, '');
+  if (root === '') {
+    return null;
+  }
+  const top = slashed(/^~(\/|$)/.test(root) ? slashed(home) + root.slice(1) : root);
+  const file = slashed(path);
+  if (file === top) {
+    return '';
+  }
+  return file.startsWith(`${top}/`) ? file.slice(top.length + 1) : null;
+}
+
 function isNamed(part: string): boolean {
   return part !== '' && part !== '.';
 }

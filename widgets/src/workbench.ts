@@ -5,8 +5,9 @@ import { ILabShell, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@ju
 import { MainAreaWidget } from '@jupyterlab/apputils';
 import { PathExt } from '@jupyterlab/coreutils';
 import { Panel, type Widget } from '@lumino/widgets';
-import { type IHost, setHost } from './app/host';
+import { type IHost, type IUpload, setHost } from './app/host';
 import { MODULE, PROTOCOL } from './app/protocol';
+import { locate, upload } from './hostfiles';
 import { workbenchIcon } from './icons';
 
 /** What is needed of a notebook's panel; its package is not a dependency, for this alone. */
@@ -51,19 +52,12 @@ async function openTab(app: JupyterFrontEnd, model: DOMWidgetModel, title: strin
   app.shell.activateById(tab.id);
 }
 
-/** Put a file beside the notebook in front, so that the kernel finds it by its name. */
-async function upload(app: JupyterFrontEnd, file: File): Promise<string> {
+/** Put a file into the kernel's folder; beside the notebook in front where that folder is not known. */
+async function uploadFor(app: JupyterFrontEnd, given: IUpload): Promise<string> {
+  const { contents } = app.serviceManager;
   const panel = notebooks(app).find(widget => widget.isVisible) ?? notebooks(app)[0];
-  const folder = panel ? PathExt.dirname(panel.context.path) : '';
-  const data = await new Promise<string>((resolve, reject) => {
-    const reader = new FileReader();
-    reader.onload = () => resolve(String(reader.result).replace(/^[^,]*,/, ''));
-    reader.onerror = () => reject(reader.error ?? new Error('the file cannot be read'));
-    reader.readAsDataURL(file);
-  });
-  const path = folder ? `${folder}/${file.name}` : file.name;
-  await app.serviceManager.contents.save(path, { type: 'file', format: 'base64', content: data });
-  return file.name;
+  const beside = panel ? PathExt.dirname(panel.context.path) : '';
+  return upload(contents, (await locate(contents, given.to)) ?? beside, given);
 }
 
 function hostOf(app: JupyterFrontEnd, shell: ILabShell | null): IHost {
@@ -76,7 +70,8 @@ function hostOf(app: JupyterFrontEnd, shell: ILabShell | null): IHost {
           await app.commands.execute('docmanager:open', { path, ...(factory ? { factory } : {}), options });
         }
       : null,
-    upload: file => upload(app, file),
+    upload: given => uploadFor(app, given),
+    locate: place => locate(app.serviceManager.contents, place),
     folder: near => {
       const all = notebooks(app);
       const panel = all.find(widget => widget.node.contains(near)) ?? all.find(widget => widget.isVisible) ?? all[0];

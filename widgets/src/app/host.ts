@@ -2,6 +2,25 @@
 
 import type { DOMWidgetModel } from '@jupyter-widgets/base';
 
+/** A file or folder on the kernel's machine. */
+export interface IPlace {
+  /** Absolute path. */
+  path: string;
+  /** The home folder there. */
+  home: string;
+  /** Its size, null when it is not known. */
+  bytes: number | null;
+}
+
+/** A file to be put where the kernel finds it by its name. */
+export interface IUpload {
+  file: File;
+  /** The kernel's working folder. */
+  to: IPlace;
+  /** Told of the share that has arrived. */
+  onShare?: (share: number) => void;
+}
+
 export interface IHost {
   /** Show the widget in a tab of its own; null where there are no tabs. */
   openTab: ((model: DOMWidgetModel, title: string) => Promise<void>) | null;
@@ -13,13 +32,15 @@ export interface IHost {
   insertCell: ((near: Element, code: string) => boolean) | null;
   /** Open a file by its path on the server; null where that is not possible. */
   openFile: ((path: string, factory?: string, beside?: boolean) => Promise<void>) | null;
-  /** Upload a file into a folder of the server and return its path there. */
-  upload: ((file: File) => Promise<string>) | null;
+  /** Upload a file into the kernel's working folder and return its name there; never writes over another one. */
+  upload: ((given: IUpload) => Promise<string>) | null;
+  /** The path `openFile` takes for a file of the kernel's machine; null when the server does not show it. */
+  locate: ((place: IPlace) => Promise<string | null>) | null;
   /** Folder of the notebook that holds an element, or of the one in front, as the contents manager names it. */
   folder: ((near: Element) => string | null) | null;
 }
 
-const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, upload: null, folder: null };
+const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, upload: null, locate: null, folder: null };
 let present: IHost = NOBODY;
 
 export function setHost(host: IHost): void {

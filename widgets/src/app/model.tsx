@@ -1,5 +1,225 @@
-import type { ReactElement } from 'react';
+/** Model: pick or drop a file; its facts, its layers, its graph. */
+
+import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
+import { Browse } from './browse';
+import { DropZone } from './dropzone';
+import { kilobytes, thousands } from './format';
+import { host, type IPlace } from './host';
+import { Icon } from './icons';
+import { Layers } from './layers';
+import { Button, Part, Problem, useAsk, usePanelBusy, usePanelProblem, Waiting } from './parts';
+import { useAlive, useSection } from './store';
+
+export interface IModelFacts {
+  file: string;
+  /** Absolute, with slashes. */
+  path: string;
+  shown: string;
+  /** It came from the kernel's memory. */
+  kernel: boolean;
+  folder: boolean;
+  format: string;
+  label: string;
+  inputs: string[];
+  outputs: string[];
+  parameters: number;
+  bytes: number;
+  digest: string;
+  warnings: string[];
+  layers: number;
+}
+
+export interface IModel {
+  /** The kernel's working folder, and the home folder of its user. */
+  here: { folder: string; home: string };
+  endings: string[];
+  facts: IModelFacts | null;
+  /** Candidate whose profile tells the layers' times, '' for none. */
+  profile: string;
+}
+
+declare module './protocol' {
+  interface ISections {
+    model: IModel;
+  }
+}
+
+/** The factory that shows graphs: see graph.ts. */
+const GRAPH = 'Graph (deploykit)';
+const EMPTY = 'Drop a model here, or choose a file: .keras .h5 .onnx .tflite, SavedModel folder.';
+const FOLDER = 'A SavedModel is a folder: copy it beside the notebook, then choose it with Browse.';
 
 export function ModelPanel(): ReactElement | null {
-  return null;
+  const model = useSection('model');
+  const problem = usePanelProblem('model');
+  const busy = usePanelBusy('model');
+  if (model === undefined) {
+    return null;
+  }
+  return (
+    <div className="dk-model">
+      <Choose model={model} />
+      <Problem words={problem} />
+      {busy && (
+        <div className="dk-part">
+          <Waiting what="reading the model" />
+        </div>
+      )}
+      {model.facts && (
+        <div className="dk-model-two">
+          <Facts model={model} facts={model.facts} />
+          <Layers key={model.facts.digest} facts={model.facts} profile={model.profile} home={model.here.home} />
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** Path field, listing and drop zone. */
+function Choose({ model }: { model: IModel }): ReactElement {
+  const shown = model.facts && !model.facts.kernel ? model.facts.shown : '';
+  const [path, setPath] = useState(shown);
+  const [browsing, setBrowsing] = useState(false);
+  const { ask, error } = useAsk();
+  const busy = usePanelBusy('model');
+  const alive = useAlive();
+  const id = useId();
+  useEffect(() => setPath(shown), [shown]);
+  const load = (wanted: string): void => {
+    setPath(wanted);
+    setBrowsing(false);
+    void ask('load_model', { path: wanted });
+  };
+  const onSubmit = (event: FormEvent): void => {
+    event.preventDefault();
+    load(path);
+  };
+  const to: IPlace = { path: model.here.folder, home: model.here.home, bytes: null };
+  return (
+    <>
+      <form className="dk-form-line" onSubmit={onSubmit}>
+        <label htmlFor={id}>Model file</label>
+        <input
+          id={id}
+          className="dk-input dk-grow"
+          value={path}
+          placeholder="model.keras"
+          spellCheck={false}
+          onChange={event => setPath(event.target.value)}
+        />
+        <Button type="submit" disabled={busy || !alive}>
+          Load
+        </Button>
+        <Button icon="folder" disabled={!alive} aria-expanded={browsing} onClick={() => setBrowsing(!browsing)}>
+          Browse
+        </Button>
+        {model.facts && (
+          <DropZone
+            small
+            label="Choose a model file"
+            words={EMPTY}
+            endings={model.endings}
+            to={to}
+            folderWords={FOLDER}
+            onFile={load}
+          />
+        )}
+      </form>
+      {browsing && (
+        <Browse
+          command="browse_models"
+          label="Models on the kernel's machine"
+          empty="No folders and no model files here."
+          onChoose={load}
+          onClose={() => setBrowsing(false)}
+        />
+      )}
+      <Problem words={error} />
+      {!model.facts && !busy && (
+        <DropZone
+          label="Choose a model file"
+          words={EMPTY}
+          endings={model.endings}
+          to={to}
+          folderWords={FOLDER}
+          onFile={load}
+        />
+      )}
+    </>
+  );
+}
+
+function Facts({ model, facts }: { model: IModel; facts: IModelFacts }): ReactElement {
+  const pairs: [string, string | string[]][] = [
+    ['File', facts.file],
+    ['Format', facts.label],
+    [facts.inputs.length === 1 ? 'Input' : 'Inputs', facts.inputs],
+    [facts.outputs.length === 1 ? 'Output' : 'Outputs', facts.outputs],
+    ['Parameters', thousands(facts.parameters)],
+    ['Size', `${kilobytes(facts.bytes)} kB`],
+    ['SHA-256', `${facts.digest.slice(0, 16)}…`]
+  ];
+  return (
+    <Part title="Model" aside={<OpenGraph model={model} facts={facts} />} className="dk-model-facts">
+      {facts.warnings.map(words => (
+        <p key={words} className="dk-warning">
+          <Icon name="warning" />
+          <span>{words}</span>
+        </p>
+      ))}
+      <dl className="dk-facts">
+        {pairs.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd title={name === 'SHA-256' ? facts.digest : name === 'File' ? facts.path : undefined}>
+              {Array.isArray(value) ? value.map(line => <div key={line}>{line}</div>) : value}
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </Part>
+  );
+}
+
+function OpenGraph({ model, facts }: { model: IModel; facts: IModelFacts }): ReactElement | null {
+  const place = usePlace(facts, model.here.home);
+  const open = host().openFile;
+  if (open === null || place.state === 'looking') {
+    return null;
+  }
+  if (place.state === 'outside') {
+    return <span className="dk-soft dk-small">{place.why}</span>;
+  }
+  const path = facts.folder ? `${place.path}/saved_model.pb` : place.path;
+  return (
+    <Button icon="graph" onClick={() => void open(path, GRAPH, true)}>
+      Open graph
+    </Button>
+  );
+}
+
+export type Place = { state: 'looking' } | { state: 'outside'; why: string } | { state: 'inside'; path: string };
+
+/** Where the model is among the server's files, or why its graph cannot be shown. */
+export function usePlace(facts: IModelFacts, home: string): Place {
+  const [place, setPlace] = useState<Place>({ state: 'looking' });
+  const { path, folder, bytes, kernel } = facts;
+  useEffect(() => {
+    let wanted = true;
+    const look = async (): Promise<Place> => {
+      const found = await host().locate?.({ path, home, bytes: folder ? null : bytes });
+      if (found) {
+        return { state: 'inside', path: found };
+      }
+      const why = kernel
+        ? 'No graph: the model came from memory, not from a file that Jupyter shows.'
+        : 'No graph: the file is outside the folder that Jupyter shows.';
+      return { state: 'outside', why };
+    };
+    void look().then(found => wanted && setPlace(found));
+    return () => {
+      wanted = false;
+    };
+  }, [path, folder, bytes, kernel, home]);
+  return place;
 }

@@ -1,0 +1,109 @@
+"""How to call a server: a curl line and Python clients for the protocols it speaks, each of which runs as it stands."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.artifact import Artifact
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: A longer request is written to a file beside the artifact, for curl to read.
+_INLINE = 160
+
+
+def request(artifact: Artifact, example: dict[str, NDArray[Any]]) -> str:
+    """A predict request of TensorFlow Serving's REST protocol for one example.
+
+    Args:
+        artifact: What is served.
+        example: Input name → raw examples, of which the first is sent.
+    """
+    values = {spec.name: example[spec.name][0].tolist() for spec in artifact.manifest.inputs}
+    instance = values if len(values) > 1 else next(iter(values.values()))
+    return json.dumps({"instances": [instance]}, separators=(",", ":"))
+
+
+def curl(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> str:
+    """A command line that works as it stands; a long request goes to a file beside the artifact."""
+    body = request(artifact, example)
+    address = f"{url}/v1/models/{artifact.manifest.name}:predict"
+    if len(body) <= _INLINE:
+        return f"curl -d {shlex.quote(body)} {address}"
+    file = Path(f"{artifact.path}.request.json")
+    if not file.exists() or file.read_text("utf-8") != body:
+        file.write_text(body, "utf-8")
+    return f"curl -d {shlex.quote(f'@{file}')} {address}"
+
+
+def clients(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> list[dict[str, str]]:
+    """Python clients, one for each protocol."""
+    return [
+        {"title": "TensorFlow Serving REST", "code": _rest_v1(artifact, url, example)},
+        {"title": "Open Inference Protocol v2", "code": _rest_v2(artifact, url, example)},
+    ]
+
+
+_HEAD = """\
+import json
+from urllib.request import Request, urlopen
+
+import numpy as np
+
+"""
+_SEND = """\
+with urlopen(Request(url, json.dumps(body).encode())) as response:
+    answer = json.load(response)
+"""
+
+
+def _rest_v1(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> str:
+    names = [spec.name for spec in artifact.manifest.inputs]
+    arrays = _arrays(example, names)
+    if len(names) == 1:
+        body = f'body = {{"instances": {_VARIABLE}.tolist()}}'
+    else:
+        items = ", ".join(f"{name!r}: {_VARIABLE}[{name!r}].tolist()" for name in names)
+        body = f'body = {{"inputs": {{{items}}}}}'
+    answers = "predictions" if len(names) == 1 else "outputs"
+    address = f"{url}/v1/models/{artifact.manifest.name}:predict"
+    return f'{_HEAD}url = "{address}"\n{arrays}{body}\n{_SEND}print(answer["{answers}"])\n'
+
+
+def _rest_v2(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> str:
+    names = [spec.name for spec in artifact.manifest.inputs]
+    several = len(names) > 1
+    lines = []
+    for name in names:
+        x = f"{_VARIABLE}[{name!r}]" if several else _VARIABLE
+        kind = _datatype(example[name])
+        lines.append(
+            f'    {{"name": {name!r}, "shape": {x}.shape, "datatype": "{kind}", "data": {x}.ravel().tolist()}},\n'
+        )
+    body = f'body = {{"inputs": [\n{"".join(lines)}]}}'
+    address = f"{url}/v2/models/{artifact.manifest.name}/infer"
+    shown = 'for output in answer["outputs"]:\n    print(output["name"], output["shape"], output["data"])\n'
+    return f'{_HEAD}url = "{address}"\n{_arrays(example, names)}{body}\n{_SEND}{shown}'
+
+
+_VARIABLE = "x"
+
+
+def _arrays(example: dict[str, NDArray[Any]], names: list[str]) -> str:
+    made = {n: f"np.zeros({(1, *example[n].shape[1:])}, {str(example[n].dtype)!r})" for n in names}
+    note = "# your examples, raw, batch first: the server does the preprocessing\n"
+    if len(names) == 1:
+        return f"{note}{_VARIABLE} = {made[names[0]]}\n"
+    items = "".join(f"    {n!r}: {code},\n" for n, code in made.items())
+    return f"{note}{_VARIABLE} = {{\n{items}}}\n"
+
+
+def _datatype(array: NDArray[Any]) -> str:
+    """The protocol's name of an array's type."""
+    kinds = {"f": "FP", "i": "INT", "u": "UINT"}
+    kind = array.dtype.kind
+    return f"{kinds[kind]}{8 * array.dtype.itemsize}" if kind in kinds else "BOOL" if kind == "b" else "BYTES"

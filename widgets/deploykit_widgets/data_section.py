@@ -1,0 +1,208 @@
+"""Data: samples, classes, splits, and what change of accuracy they can resolve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import SettingError
+from deploykit.core.resolution import TYPICAL_FLIPS, half_width
+from deploykit_widgets import samples
+from deploykit_widgets.commands import Commands
+from deploykit_widgets.data_source import source_of
+from deploykit_widgets.listing import listing
+from deploykit_widgets.notebook_names import found_in, names_of_data
+from deploykit_widgets.state import State
+from deploykit_widgets.surface import Command, Later, Reply
+
+_SAMPLES = 12
+_MOST_CLASSES = 200
+#: Classes whose largest has at most this many times the examples of the smallest are called balanced.
+_BALANCED = 1.5
+_ENDINGS = (".npz", ".csv")
+
+
+class DataSection:
+    """What the data are.
+
+    Args:
+        commands: What its buttons do.
+    """
+
+    name = "data"
+    fields = ("data", "data_source", "data_name", "plan", "goal")
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._state: State = commands.state
+        self._facts: tuple[Dataset | None, Any] = (None, None)
+
+    def value(self) -> Any:
+        """See ``IData`` in data.tsx."""
+        state = self._state
+        if state.data is not self._facts[0]:
+            self._facts = (state.data, None if state.data is None else facts(state.data))
+        source = state.data_source
+        return {
+            "facts": self._facts[1],
+            "name": state.data_name,
+            "path": source.path if source else "",
+            "scale": f"{source.scale:g}" if source and source.scale != 1 else "",
+            "reshape": ", ".join(map(str, source.reshape)) if source and source.reshape else "",
+            "resolution": resolution(state),
+        }
+
+    def commands(self) -> Mapping[str, Command]:
+        """Loading, choosing, and the samples."""
+        return {
+            "load_data": self._load,
+            "use_variable": self._use,
+            "browse_data": self._browse,
+            "data_names": names_of_data,
+            "data_samples": self._samples,
+        }
+
+    def _load(self, path: str, scale: str = "", reshape: str = "") -> None:
+        self._commands.load_data(source_of(path.strip(), fraction(scale), shape(reshape)))
+
+    def _use(self, name: str) -> None:
+        """Take what the notebook calls so."""
+        self._commands.use(data=found_in(name), name=name)
+
+    def _browse(self, folder: str = "") -> Later:
+        return Later("browse", lambda: listing(folder, lambda p: p.suffix.lower() in _ENDINGS))
+
+    def _samples(self, digest: str) -> Later:
+        """The first examples of the evaluation split, as pictures or as cells of a table."""
+        data = self._state.data
+        return Later("samples", lambda: _sampled(data) if data is not None and data.digest == digest else Reply([]))
+
+
+def facts(data: Dataset) -> dict[str, Any]:
+    """What is shown of the data."""
+    counts = samples.class_counts(data)
+    return {
+        "examples": len(data),
+        "digest": data.digest,
+        "inputs": [_input(data, n) for n in data.inputs],
+        "splits": [{"name": name, "count": len(split)} for name, split in data.splits.items()],
+        "labels": _labels(data, counts),
+        "preprocessing": steps(data),
+        "classes": [{"name": name, "count": n} for name, n in counts[:_MOST_CLASSES]],
+        "moreClasses": max(0, len(counts) - _MOST_CLASSES),
+        "balance": balance(counts),
+        "pictures": samples.picture_of(data, 0) is not None,
+    }
+
+
+def resolution(state: State) -> dict[str, Any]:
+    """What change of accuracy the data can tell, and whether that is enough for the goal."""
+    data, limit = state.data, state.goal.max_drop
+    if data is None:
+        return {"words": "", "enough": True}
+    if not data.labelled:
+        return {"words": "No labels: accuracy becomes agreement with the original.", "enough": True}
+    if not samples.class_counts(data):
+        return {"words": "", "enough": True}
+    count = len(data.splits["evaluation"])
+    resolves = _resolves(state, count)
+    size = f"{count:,} samples".replace(",", "\u2009")
+    if resolves > limit:
+        words = (
+            f"{size} give about ± {100 * resolves:.2g} pp: a limit of {100 * limit:.2g} pp cannot be settled. "
+            "Add samples or raise the limit."
+        )
+        return {"words": words, "enough": False}
+    return {"words": f"{size} can resolve {100 * resolves:.2f} pp.", "enough": True}
+
+
+def _resolves(state: State, count: int) -> float:
+    """As the plan says; without one, for a change that flips as many answers as is typical."""
+    if state.plan is not None and state.plan.resolves:
+        return float(state.plan.resolves)
+    return half_width(TYPICAL_FLIPS, count)
+
+
+def balance(counts: list[tuple[str, int]]) -> dict[str, Any]:
+    """Whether the classes have about the same number of examples, in words."""
+    if len(counts) < 2:
+        return {"words": "", "even": True}
+    name_of_least, least = min(counts, key=lambda c: c[1])
+    name_of_most, most = max(counts, key=lambda c: c[1])
+    if most <= _BALANCED * least:
+        each = f"{least}" if least == most else f"{least} to {most}"
+        return {"words": f"Balanced: {each} examples of each class.", "even": True}
+    words = f"Not balanced: {name_of_most} has {most} examples, {name_of_least} has {least}."
+    return {"words": words, "even": False}
+
+
+def steps(data: Dataset) -> list[str]:
+    """Preprocessing in words, one item an input that has any."""
+    found = []
+    for name, step in data.preprocess.items():
+        parts = [f"reshape to {step.reshape}"] if step.reshape is not None else []
+        parts += [f"resize to {step.resize}"] if step.resize is not None else []
+        parts += [f"× {step.scale:.4g}"] if step.scale != 1.0 else []
+        parts += [f"+ {step.offset:g}"] if step.offset else []
+        if parts:
+            found.append((f"{name}: " if len(data.inputs) > 1 else "") + ", ".join(parts))
+    return found
+
+
+def fraction(words: str) -> float:
+    """A scale as it is typed: a number, or a fraction such as 1/255; nothing is 1.
+
+    Raises:
+        SettingError: It is neither.
+    """
+    if not words.strip():
+        return 1.0
+    try:
+        numbers = [float(p) for p in words.split("/")]
+        if len(numbers) == 2:
+            return numbers[0] / numbers[1]
+        (value,) = numbers
+    except (ValueError, ZeroDivisionError):
+        raise SettingError(f"scale must be a number or a fraction such as 1/255, got {words!r}.") from None
+    return value
+
+
+def shape(words: str) -> tuple[int, ...] | None:
+    """A shape as it is typed: whole numbers with commas between them; nothing is None.
+
+    Raises:
+        SettingError: It is none.
+    """
+    if not words.strip():
+        return None
+    try:
+        return tuple(int(p) for p in words.replace("×", ",").strip(" ()").split(",") if p.strip())
+    except ValueError:
+        raise SettingError(f"reshape must be whole numbers with commas between them, got {words!r}.") from None
+
+
+def _input(data: Dataset, name: str) -> str:
+    array = data.splits["evaluation"].inputs[name]
+    return f"{name}: {array.dtype} ({', '.join(map(str, array.shape[1:]))})"
+
+
+def _labels(data: Dataset, counts: list[tuple[str, int]]) -> str:
+    labels = data.labels()
+    if labels is None:
+        return "none"
+    if counts:
+        return f"{len(counts)} class{'' if len(counts) == 1 else 'es'}"
+    return f"real numbers from {float(labels.min()):.4g} to {float(labels.max()):.4g}"
+
+
+def _sampled(data: Dataset) -> Reply:
+    found: list[dict[str, Any]] = []
+    pictures: list[bytes] = []
+    for i in range(min(_SAMPLES, len(data.splits["evaluation"]))):
+        picture = samples.png_of(data, i)
+        cells = [] if picture is not None else samples.cells_of(data, i)
+        found.append({"index": i, "label": samples.label_of(data, i), "cells": cells})
+        if picture is not None:
+            pictures.append(picture)
+    return Reply(found, pictures)

@@ -1,0 +1,143 @@
+"""Serve: start and stop a server of the exported folder, try it on a sample, and watch what it does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deploykit.core.artifact import Artifact
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import SettingError
+from deploykit_widgets import samples
+from deploykit_widgets.clients import clients, curl
+from deploykit_widgets.commands import Commands
+from deploykit_widgets.state import State
+from deploykit_widgets.surface import Command, Later, Reply
+
+_TOP = 5
+_PICTURE = 224
+
+
+class ServeSection:
+    """The server of what was exported.
+
+    Args:
+        commands: What its buttons do.
+    """
+
+    name = "serve"
+    fields = ("artifact", "server", "port_taken", "report", "data")
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._state: State = commands.state
+        self._calls: tuple[Any, Any] = (None, None)
+
+    def value(self) -> Any:
+        """See ``IServe`` in serving.tsx."""
+        state = self._state
+        server, data = state.server, self._data
+        if server is not self._calls[0]:
+            self._calls = (server, None if server is None else _calls(server))
+        return {
+            "ready": state.artifact is not None,
+            "name": state.artifact.manifest.name if state.artifact else "",
+            "server": self._calls[1],
+            "taken": state.port_taken,
+            "free": state.port_free,
+            "samples": len(data.splits["evaluation"]) if data is not None else 0,
+        }
+
+    def commands(self) -> Mapping[str, Command]:
+        """Starting, stopping, asking, watching."""
+        return {
+            "serve": self._commands.serve,
+            "stop_server": self._commands.stop_server,
+            "sample": self._sample,
+            "try_sample": self._try,
+            "traffic": self._traffic,
+        }
+
+    @property
+    def _data(self) -> Dataset | None:
+        """With inputs named as the model's, where there is a report."""
+        return self._state.report.data if self._state.report is not None else self._state.data
+
+    def _sample(self, index: int) -> Later:
+        """An example, to be seen before it is sent."""
+        data = self._data
+
+        def work() -> Reply:
+            _check(data, index)
+            assert data is not None
+            picture = samples.png_of(data, index, size=_PICTURE)
+            cells = [] if picture is not None else samples.cells_of(data, index)
+            value = {"index": index, "label": samples.label_of(data, index), "cells": cells}
+            return Reply(value, [picture] if picture is not None else [])
+
+        return Later("sample", work)
+
+    def _try(self, index: int) -> Later:
+        """Send an example to the server."""
+        data, server = self._data, self._state.server
+
+        def work() -> Any:
+            if server is None:
+                raise SettingError("the server does not run.", remedy="start it first.")
+            _check(data, index)
+            assert data is not None
+            inputs = data.splits["evaluation"].take(slice(index, index + 1)).inputs
+            return answer(data, index, server.predict(inputs))
+
+        return Later("try", work)
+
+    def _traffic(self) -> Any:
+        """What the server has done so far, since it was started."""
+        server = self._state.server
+        if server is None:
+            return None
+        return {"alive": server.alive, "failure": server.failure, **server.traffic().to_json()}
+
+
+def _check(data: Dataset | None, index: int) -> None:
+    count = len(data.splits["evaluation"]) if data is not None else 0
+    if not 0 <= index < count:
+        raise SettingError(f"there is no sample {index}.", remedy=f"choose one from 0 to {count - 1}.")
+
+
+def _calls(server: Any) -> dict[str, Any]:
+    import numpy as np
+
+    artifact: Artifact = server.artifact
+    with np.load(artifact.path / artifact.manifest.golden_inputs, allow_pickle=False) as file:
+        example = {name: file[name] for name in file.files}
+    return {
+        "url": server.url,
+        "port": server.port,
+        "name": server.name,
+        "log": str(server.log),
+        "curl": curl(artifact, server.url, example),
+        "clients": clients(artifact, server.url, example),
+    }
+
+
+def answer(data: Dataset, index: int, found: Any) -> dict[str, Any]:
+    """What the server said of an example, beside its label; see ``IAnswered`` in serving.tsx."""
+    outputs = found if isinstance(found, dict) else {"": found}
+    values = next(iter(outputs.values()))[0]
+    label = samples.label_of(data, index)
+    classes = bool(data.classes) or bool(samples.class_counts(data))
+    if not classes or getattr(values, "ndim", 0) != 1 or len(values) < 2:
+        numbers = [float(v) for v in values.ravel()[:8]] if hasattr(values, "ravel") else [float(values)]
+        return {"label": label, "prediction": "", "right": None, "top": [], "numbers": numbers, "shares": False}
+    order = sorted(range(len(values)), key=lambda i: -float(values[i]))
+    names = [data.classes[i] if i < len(data.classes) else str(i) for i in range(len(values))]
+    shares = all(float(v) >= 0 for v in values) and abs(float(sum(values)) - 1) < 0.01
+    return {
+        "label": label,
+        "prediction": names[order[0]],
+        "right": names[order[0]] == label if label else None,
+        "top": [{"name": names[i], "value": float(values[i])} for i in order[:_TOP]],
+        "numbers": [],
+        "shares": shares,
+    }

@@ -1,0 +1,55 @@
+/** Layers of a model: columns, sorting, shares. */
+
+export interface ILayer {
+  name: string;
+  type: string;
+  shape: string;
+  parameters: number;
+  /** Share of the time of one inference, null when it is not known. */
+  time: number | null;
+  /** Layers whose time is in it. */
+  fused: string[];
+}
+
+export type Column = 'name' | 'type' | 'shape' | 'parameters' | 'share' | 'time';
+
+export const COLUMNS: readonly { key: Column; title: string; isNumber: boolean }[] = [
+  { key: 'name', title: 'Layer', isNumber: false },
+  { key: 'type', title: 'Type', isNumber: false },
+  { key: 'shape', title: 'Output', isNumber: false },
+  { key: 'parameters', title: 'Parameters', isNumber: true },
+  { key: 'share', title: 'Share', isNumber: true },
+  { key: 'time', title: 'Share of time', isNumber: true }
+];
+
+/** The layers by a column; unknown values last, equal ones and no column in the file's order. */
+export function sorted(layers: readonly ILayer[], column: Column | '', descending: boolean): ILayer[] {
+  if (column === '') {
+    return [...layers];
+  }
+  const sign = descending ? -1 : 1;
+  return [...layers].sort((one, other) => {
+    const [a, b] = [keyOf(one, column), keyOf(other, column)];
+    if (a === null || b === null) {
+      return Number(a === null) - Number(b === null);
+    }
+    return sign * (typeof a === 'string' ? a.localeCompare(String(b), 'en', { numeric: true }) : a - Number(b));
+  });
+}
+
+function keyOf(layer: ILayer, column: Column): string | number | null {
+  return column === 'share' ? layer.parameters : layer[column];
+}
+
+export function shareOf(layer: ILayer, total: number): number | null {
+  return total > 0 ? layer.parameters / total : null;
+}
+
+/** `58 %`, `3.1 %`, `< 0.1 %`. */
+export function percent(share: number): string {
+  const value = 100 * share;
+  if (value > 0 && value < 0.05) {
+    return '< 0.1 %';
+  }
+  return `${value >= 10 ? Math.round(value) : value.toFixed(1)} %`;
+}

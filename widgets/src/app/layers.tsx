@@ -1,0 +1,263 @@
+/** The layers of a model as a grid: sorted, linked with the graph. */
+
+import { useVirtualizer } from '@tanstack/react-virtual';
+import { type KeyboardEvent, type ReactElement, useEffect, useId, useMemo, useRef, useState } from 'react';
+import { SELECTED_EVENT, SHOW_EVENT } from '../tokens';
+import { plural, thousands } from './format';
+import { COLUMNS, type Column, type ILayer, percent, shareOf, sorted } from './layerrows';
+import type { IModelFacts } from './model';
+import { usePlace } from './model';
+import { Note, Part, Problem, Waiting } from './parts';
+import { useBench, useView } from './store';
+
+interface IPage {
+  total: number;
+  runtime: string;
+  elsewhere: number;
+  layers: ILayer[];
+}
+
+const ROW_PX = 28;
+
+/** All pages of layers. */
+function useLayers(digest: string, profile: string): { pages: IPage[]; error: string } {
+  const bench = useBench();
+  const [found, setFound] = useState<{ pages: IPage[]; error: string }>({ pages: [], error: '' });
+  useEffect(() => {
+    let wanted = true;
+    const read = async (): Promise<void> => {
+      const pages: IPage[] = [];
+      let start = 0;
+      do {
+        const { value } = await bench.link.ask<IPage>('layers', { digest, profile, start });
+        pages.push(value);
+        start += value.layers.length;
+        if (!wanted || value.layers.length === 0) {
+          break;
+        }
+      } while (start < (pages[0]?.total ?? 0));
+      if (wanted) {
+        setFound({ pages, error: '' });
+      }
+    };
+    read().catch(error => wanted && setFound({ pages: [], error: String(error.message ?? error) }));
+    return () => {
+      wanted = false;
+    };
+  }, [bench, digest, profile]);
+  return found;
+}
+
+interface ILayers {
+  facts: IModelFacts;
+  profile: string;
+  home: string;
+}
+
+export function Layers({ facts, profile, home }: ILayers): ReactElement {
+  const { pages, error } = useLayers(facts.digest, profile);
+  const layers = useMemo(() => pages.flatMap(page => page.layers), [pages]);
+  const [first] = pages;
+  return (
+    <Part title="Layers" aside={<span className="dk-soft dk-small">{plural(facts.layers, 'layer')}</span>}>
+      <Problem words={error} />
+      {!first && !error && <Waiting what="reading the layers" />}
+      {first && layers.length === 0 && <Note>This file tells of no layers.</Note>}
+      {first && layers.length > 0 && (
+        <>
+          <Grid layers={layers} facts={facts} timed={first.runtime !== ''} home={home} />
+          {first.runtime && (
+            <Note>
+              Share of time: the model as given on {first.runtime}, from its profiler.
+              {first.elsewhere >= 0.005 &&
+                ` ${percent(first.elsewhere)} is in nodes that belong to none of these layers.`}
+            </Note>
+          )}
+        </>
+      )}
+    </Part>
+  );
+}
+
+interface IGrid {
+  layers: ILayer[];
+  facts: IModelFacts;
+  timed: boolean;
+  home: string;
+}
+
+function Grid({ layers, facts, timed, home }: IGrid): ReactElement {
+  const bench = useBench();
+  const chosen = useView(view => view.layer);
+  const place = usePlace(facts, home);
+  const [sort, setSort] = useState<{ column: Column | ''; descending: boolean }>({ column: '', descending: false });
+  const [active, setActive] = useState(0);
+  const id = useId();
+  const scroller = useRef<HTMLDivElement>(null);
+  const rows = useMemo(() => sorted(layers, sort.column, sort.descending), [layers, sort]);
+  const columns = COLUMNS.filter(column => timed || column.key !== 'time');
+  const virtual = useVirtualizer({
+    count: rows.length,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => ROW_PX,
+    overscan: 10,
+    scrollPaddingStart: ROW_PX, // the head, which stays
+    initialRect: { width: 600, height: 400 }
+  });
+  const path = place.state === 'inside' ? place.path : '';
+  useSelectedInGraph(layers, path, facts.folder);
+  useEffect(() => {
+    const at = rows.findIndex(layer => layer.name === chosen);
+    if (chosen && at >= 0) {
+      setActive(at);
+      virtual.scrollToIndex(at);
+    }
+  }, [chosen, rows, virtual]);
+  const show = (at: number): void => {
+    const layer = rows[at];
+    if (layer) {
+      setActive(at);
+      bench.look({ layer: layer.name });
+      if (path) {
+        window.dispatchEvent(new CustomEvent(SHOW_EVENT, { detail: { layer: layer.name, path } }));
+      }
+    }
+  };
+  const onKey = (event: KeyboardEvent): void => {
+    if (event.target !== event.currentTarget) {
+      return; // a button of the head
+    }
+    const last = rows.length - 1;
+    const moves: Record<string, number> = {
+      ArrowDown: Math.min(active + 1, last),
+      ArrowUp: Math.max(active - 1, 0),
+      PageDown: Math.min(active + 10, last),
+      PageUp: Math.max(active - 10, 0),
+      Home: 0,
+      End: last
+    };
+    const next = moves[event.key];
+    if (next !== undefined) {
+      event.preventDefault();
+      setActive(next);
+      virtual.scrollToIndex(next);
+    } else if (event.key === 'Enter' || event.key === ' ') {
+      event.preventDefault();
+      show(active);
+    }
+  };
+  const onSort = (column: Column): void =>
+    setSort(old =>
+      old.column === column
+        ? { column, descending: !old.descending }
+        : { column, descending: COLUMNS.find(c => c.key === column)?.isNumber ?? false }
+    );
+  return (
+    <div
+      ref={scroller}
+      className={`dk-layers ${timed ? 'dk-layers-timed' : ''}`}
+      role="grid"
+      tabIndex={0}
+      aria-label={`Layers of ${facts.file}`}
+      aria-rowcount={rows.length + 1}
+      aria-activedescendant={`${id}-${active}`}
+      onKeyDown={onKey}
+    >
+      {/* biome-ignore lint/a11y/useFocusableInteractive: the grid is the tab stop */}
+      <div className="dk-layers-row dk-layers-head" role="row" aria-rowindex={1}>
+        {columns.map(({ key, title, isNumber }) => (
+          // biome-ignore lint/a11y/useFocusableInteractive: its button is
+          <div
+            key={key}
+            role="columnheader"
+            className={isNumber ? 'dk-n' : ''}
+            aria-sort={sort.column === key ? (sort.descending ? 'descending' : 'ascending') : 'none'}
+          >
+            <button type="button" className="dk-sort" onClick={() => onSort(key)}>
+              {title}
+              {sort.column === key && <span aria-hidden="true">{sort.descending ? ' ↓' : ' ↑'}</span>}
+            </button>
+          </div>
+        ))}
+      </div>
+      <div role="rowgroup" style={{ height: virtual.getTotalSize(), position: 'relative' }}>
+        {virtual.getVirtualItems().map(({ index, start }) => {
+          const layer = rows[index];
+          return layer ? (
+            // biome-ignore lint/a11y/useKeyWithClickEvents: the grid has the keys
+            // biome-ignore lint/a11y/useFocusableInteractive: the grid is the tab stop
+            <div
+              key={index}
+              id={`${id}-${index}`}
+              role="row"
+              aria-rowindex={index + 2}
+              aria-selected={layer.name === chosen}
+              className={`dk-layers-row ${index === active ? 'dk-active' : ''}`}
+              style={{ transform: `translateY(${start}px)` }}
+              title={path ? 'Show this layer in the graph' : undefined}
+              onClick={() => show(index)}
+            >
+              {columns.map(({ key, isNumber }) => (
+                // biome-ignore lint/a11y/useFocusableInteractive: the grid is the tab stop
+                <div key={key} role="gridcell" className={isNumber ? 'dk-n' : ''}>
+                  <Cell column={key} layer={layer} total={facts.parameters} />
+                </div>
+              ))}
+            </div>
+          ) : null;
+        })}
+      </div>
+    </div>
+  );
+}
+
+function Cell({ column, layer, total }: { column: Column; layer: ILayer; total: number }): ReactElement {
+  switch (column) {
+    case 'parameters':
+      return <>{layer.parameters ? thousands(layer.parameters) : ''}</>;
+    case 'share':
+      return <Share value={shareOf(layer, total)} />;
+    case 'time':
+      return (
+        <Share
+          value={layer.time}
+          title={layer.fused.length > 0 ? `Fused with ${layer.fused.join(', ')}: the time is of all of them.` : ''}
+        />
+      );
+    default:
+      return <span title={layer[column]}>{layer[column]}</span>;
+  }
+}
+
+function Share({ value, title = '' }: { value: number | null; title?: string }): ReactElement | null {
+  if (value === null || value === 0) {
+    return null;
+  }
+  return (
+    <span className="dk-share" title={title || undefined}>
+      <span className="dk-share-bar" aria-hidden="true">
+        <span style={{ width: `${Math.min(100, 100 * value)}%` }} />
+      </span>
+      {percent(value)}
+      {title && <span aria-hidden="true">*</span>}
+    </span>
+  );
+}
+
+/** A layer that is selected in the model's graph is selected here, too. */
+function useSelectedInGraph(layers: readonly ILayer[], path: string, folder: boolean): void {
+  const bench = useBench();
+  useEffect(() => {
+    const names = new Set(layers.map(layer => layer.name));
+    const wanted = folder ? `${path}/saved_model.pb` : path;
+    const onSelected = (event: Event): void => {
+      const detail = (event as CustomEvent<{ path: string; layer: string; names: string[] }>).detail;
+      const found = detail?.path === wanted ? detail.names.find(name => names.has(name)) : undefined;
+      if (path && found !== undefined) {
+        bench.look({ layer: found });
+      }
+    };
+    window.addEventListener(SELECTED_EVENT, onSelected);
+    return () => window.removeEventListener(SELECTED_EVENT, onSelected);
+  }, [bench, layers, path, folder]);
+}

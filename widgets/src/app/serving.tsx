@@ -1,0 +1,245 @@
+/** Serve: start and stop, how to call it, try it on a sample, watch it. */
+
+import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
+import { Button, Note, Part, Problem, useAsk, useCopy, usePanelBusy, usePanelProblem, Waiting } from './parts';
+import { useAlive, useBench, useSection } from './store';
+import { type ISeen, type ITraffic, milliseconds, observed, perSecond, rateOf } from './traffic';
+import { TryIt } from './tryit';
+
+interface IServer {
+  url: string;
+  port: number;
+  name: string;
+  log: string;
+  curl: string;
+  clients: { title: string; code: string }[];
+}
+
+export interface IServe {
+  /** Whether something was exported. */
+  ready: boolean;
+  name: string;
+  server: IServer | null;
+  /** Port that another program has, 0 for none; and one that is free. */
+  taken: number;
+  free: number;
+  /** Samples to try. */
+  samples: number;
+}
+
+declare module './protocol' {
+  interface ISections {
+    serve: IServe;
+  }
+}
+
+const POLL_MS = 1000;
+const USUAL_PORT = 8501;
+
+export function Serving(): ReactElement | null {
+  const serve = useSection('serve');
+  if (serve === undefined) {
+    return null;
+  }
+  return (
+    <>
+      <Part title="Serve">
+        <Control serve={serve} />
+        {serve.server && <Live key={serve.server.url} />}
+      </Part>
+      {serve.server && <Calls server={serve.server} />}
+      {serve.server && <TryIt key={serve.server.url} samples={serve.samples} />}
+    </>
+  );
+}
+
+function Control({ serve }: { serve: IServe }): ReactElement {
+  const [port, setPort] = useState(serve.server?.port ?? USUAL_PORT);
+  const { ask, error } = useAsk();
+  const busy = usePanelBusy('serve');
+  const problem = usePanelProblem('serve');
+  const alive = useAlive();
+  const copy = useCopy();
+  const id = useId();
+  const { server } = serve;
+  const start = (at: number): void => {
+    setPort(at);
+    void ask('serve', { port: at });
+  };
+  const onSubmit = (event: FormEvent): void => {
+    event.preventDefault();
+    if (serve.ready && !busy && !server) {
+      start(port);
+    }
+  };
+  const taken = !server && !busy && serve.taken > 0;
+  return (
+    <>
+      <form className="dk-line" onSubmit={onSubmit}>
+        <label htmlFor={id}>Port</label>
+        <input
+          id={id}
+          className="dk-input dk-port"
+          type="number"
+          min={0}
+          max={65535}
+          value={port}
+          disabled={server !== null || busy}
+          onChange={event => setPort(Number(event.target.value))}
+        />
+        {server ? (
+          <Button icon="close" disabled={busy || !alive} onClick={() => void ask('stop_server')}>
+            Stop
+          </Button>
+        ) : (
+          <Button
+            type="submit"
+            icon="play"
+            kind={serve.ready ? 'primary' : 'usual'}
+            disabled={busy || !alive}
+            reason={serve.ready ? '' : 'Export a candidate first.'}
+          >
+            Start
+          </Button>
+        )}
+        <span role="status">
+          {server && !busy && (
+            <span className="dk-serving">
+              <span className="dk-dot" aria-hidden="true" />
+              <b>Running</b> <code>{server.url}</code>
+            </span>
+          )}
+        </span>
+        {server && (
+          <Button icon="copy" onClick={() => copy(server.url)}>
+            Copy URL
+          </Button>
+        )}
+      </form>
+      {!serve.ready && <Note>Export a candidate, then serve it.</Note>}
+      {serve.ready && !server && !busy && !problem && <Note>Stopped. {serve.name} is ready to be served.</Note>}
+      {busy && <Waiting what={server ? 'stopping the server' : 'proving the folder and starting the server'} />}
+      {taken ? (
+        <Problem words={`${serve.taken} is in use.`}>
+          {serve.free > 0 && <Button onClick={() => start(serve.free)}>Use {serve.free}</Button>}
+        </Problem>
+      ) : (
+        <Problem words={problem} />
+      )}
+      <Problem words={error} />
+    </>
+  );
+}
+
+/** Requests and times, asked for once a second while they are seen. */
+function Live(): ReactElement {
+  const bench = useBench();
+  const [seen, setSeen] = useState<readonly ISeen[]>([]);
+  const [error, setError] = useState('');
+  useEffect(() => {
+    let timer = 0;
+    let wanted = true;
+    const look = async (): Promise<void> => {
+      if (!document.hidden) {
+        try {
+          const { value } = await bench.link.ask<ITraffic | null>('traffic');
+          if (wanted && value) {
+            setSeen(old => observed(old, { at: performance.now(), traffic: value }));
+            setError('');
+          }
+        } catch (failure) {
+          setError(failure instanceof Error ? failure.message : String(failure));
+          return;
+        }
+      }
+      if (wanted) {
+        timer = window.setTimeout(() => void look(), POLL_MS);
+      }
+    };
+    void look();
+    return () => {
+      wanted = false;
+      window.clearTimeout(timer);
+    };
+  }, [bench]);
+  const last = seen.at(-1)?.traffic;
+  const rate = rateOf(seen);
+  if (last && !last.alive) {
+    return <Problem words={`The server has ended by itself. ${last.failure}`} />;
+  }
+  const numbers: [string, string, string][] = [
+    ['Requests/s', rate ? perSecond(rate.perSecond) : '—', 'Predictions a second, over the last 10 seconds'],
+    ['p50', milliseconds(rate?.p50 ?? null), 'Half of them took at most so long in the server, to about a tenth'],
+    ['p99', milliseconds(rate?.p99 ?? null), '99 of 100 took at most so long in the server, to about a tenth'],
+    ['Answered', String(last?.answered ?? '—'), 'Predictions since the start'],
+    ['Refused', String(last?.refused ?? '—'), 'Requests that were wrong, or came while too many waited']
+  ];
+  return (
+    <>
+      <dl className="dk-live" aria-label="Live traffic">
+        {numbers.map(([name, value, title]) => (
+          <div key={name} title={title}>
+            <dt>{name}</dt>
+            <dd>{value}</dd>
+          </div>
+        ))}
+      </dl>
+      <Problem words={error} />
+    </>
+  );
+}
+
+function Calls({ server }: { server: IServer }): ReactElement {
+  return (
+    <Part title="Call it">
+      <Snippet title="curl" code={server.curl} />
+      {server.clients.map(({ title, code }) => (
+        <Client key={title} title={title} code={code} />
+      ))}
+    </Part>
+  );
+}
+
+function Client({ title, code }: { title: string; code: string }): ReactElement {
+  const [open, setOpen] = useState(false);
+  const copy = useCopy();
+  return (
+    <div className="dk-client">
+      <div className="dk-snippet-head">
+        <button type="button" className="dk-fold-head" aria-expanded={open} onClick={() => setOpen(!open)}>
+          Python, {title}
+        </button>
+        <span className="dk-grow" />
+        <Button icon="copy" onClick={() => copy(code)} aria-label={`Copy the Python client, ${title}`}>
+          Copy
+        </Button>
+      </div>
+      {open && <Code code={code} label={`Python client, ${title}`} />}
+    </div>
+  );
+}
+
+function Snippet({ title, code }: { title: string; code: string }): ReactElement {
+  const copy = useCopy();
+  return (
+    <div className="dk-client">
+      <div className="dk-snippet-head">
+        <b>{title}</b>
+        <span className="dk-grow" />
+        <Button icon="copy" onClick={() => copy(code)} aria-label={`Copy the ${title} line`}>
+          Copy
+        </Button>
+      </div>
+      <Code code={code} label={title} />
+    </div>
+  );
+}
+
+function Code({ code, label }: { code: string; label: string }): ReactElement {
+  return (
+    // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls, so it must be reached by keyboard
+    <pre className="dk-snippet" tabIndex={0} role="region" aria-label={label}>
+      {code}
+    </pre>
+  );
+}
