@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 import deploykit as dk
+from deploykit.core.errors import DeploykitError
 from deploykit.testing import models
 
 CLASSES = ("cat", "dog", "<b>owl</b>")
@@ -59,3 +61,53 @@ def open_workbench(tmp_path: Path) -> Iterator[Callable[..., Any]]:
     yield make
     for bench in opened:
         bench.close()
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Iterator[Any]:
+    """What buttons do, on a desk whose errors fail the test."""
+    from deploykit_widgets.commands import Commands
+    from deploykit_widgets.desk import Desk
+    from deploykit_widgets.state import State
+
+    errors: list[BaseException] = []
+    desk = Desk(errors.append)
+    made = Commands(State(tmp_path / "runs", launches=2), desk)
+    yield made
+    made.close()
+    desk.close()
+    assert errors == []
+
+
+@pytest.fixture
+def ask(commands: Any) -> Callable[..., Any]:
+    """Asks a section as the browser does: what it answers as JSON, and bytes beside it."""
+    from deploykit_widgets.surface import Later, Reply
+
+    def send(section: Any, command: str, **arguments: Any) -> tuple[Any, list[bytes]]:
+        found: list[Any] = []
+
+        def do() -> None:
+            try:
+                found.append(section.commands()[command](**arguments))
+            except DeploykitError as error:
+                found.append(error)
+
+        commands.desk.post(do)
+        assert commands.desk.settle()
+        (answer,) = found
+        if isinstance(answer, Exception):
+            raise answer
+        answer = answer.work() if isinstance(answer, Later) else answer
+        reply = answer if isinstance(answer, Reply) else Reply(answer)
+        return json.loads(json.dumps(reply.value)), list(reply.buffers)
+
+    return send
+
+
+@pytest.fixture
+def finished(commands: Any, store: Path, model: dk.Model, data: dk.Dataset) -> Any:
+    """The same, with model, data and the report of a finished sweep."""
+    commands.desk.post(lambda: commands.state.change(model=model, data=data, report=dk.Report.open(store)))
+    assert commands.desk.settle()
+    return commands

@@ -13,6 +13,7 @@ from deploykit_widgets.commands import Commands
 from deploykit_widgets.data_source import source_of
 from deploykit_widgets.listing import listing
 from deploykit_widgets.notebook_names import found_in, names_of_data
+from deploykit_widgets.pictures import png
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Command, Later, Reply
 
@@ -200,9 +201,9 @@ def _sampled(data: Dataset) -> Reply:
     found: list[dict[str, Any]] = []
     pictures: list[bytes] = []
     for i in range(min(_SAMPLES, len(data.splits["evaluation"]))):
-        picture = samples.png_of(data, i)
+        picture = png(data, i)
         cells = [] if picture is not None else samples.cells_of(data, i)
         found.append({"index": i, "label": samples.label_of(data, i), "cells": cells})
         if picture is not None:
-            pictures.append(picture)
+            pictures.append(picture.data)
     return Reply(found, pictures)

@@ -54,26 +54,6 @@ def as_picture(raw: NDArray[Any]) -> NDArray[Any] | None:
     return np.ascontiguousarray(scaled.astype(np.uint8))
 
 
-def png_of(data: Dataset, index: int, split: str = "evaluation", size: int = 160) -> bytes | None:
-    """An example as a PNG file, None when it is no picture; large ones are made smaller, small ones stay sharp."""
-    picture = picture_of(data, index, split)
-    return None if picture is None else png(picture, size)
-
-
-def png(picture: NDArray[Any], size: int = 160) -> bytes:
-    """Image bytes, (height, width) or (height, width, channel), as a PNG file of at most ``size`` pixels a side."""
-    import io
-
-    from PIL import Image
-
-    squeezed = picture[..., 0] if picture.ndim == 3 and picture.shape[-1] == 1 else picture
-    drawn = Image.fromarray(squeezed)
-    drawn.thumbnail((size, size))
-    buffer = io.BytesIO()
-    drawn.save(buffer, "PNG")
-    return buffer.getvalue()
-
-
 def label_of(data: Dataset, index: int, split: str = "evaluation") -> str:
     """The label of an example in words, "" when there is none."""
     labels = data.labels(split)

@@ -11,6 +11,7 @@ from deploykit.core.errors import SettingError
 from deploykit_widgets import samples
 from deploykit_widgets.clients import clients, curl
 from deploykit_widgets.commands import Commands
+from deploykit_widgets.pictures import png
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Command, Later, Reply
 
@@ -70,10 +71,10 @@ class ServeSection:
         def work() -> Reply:
             _check(data, index)
             assert data is not None
-            picture = samples.png_of(data, index, size=_PICTURE)
+            picture = png(data, index, longest=_PICTURE)
             cells = [] if picture is not None else samples.cells_of(data, index)
             value = {"index": index, "label": samples.label_of(data, index), "cells": cells}
-            return Reply(value, [picture] if picture is not None else [])
+            return Reply(value, [picture.data] if picture is not None else [])
 
         return Later("sample", work)
 

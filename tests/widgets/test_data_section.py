@@ -1,0 +1,127 @@
+"""What the browser is told of the data, and what it can ask."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from deploykit_widgets import notebook_names
+from deploykit_widgets.data_section import DataSection, balance, fraction, shape
+from deploykit_widgets.script import script
+from deploykit_widgets.state import Goal, State
+from PIL import Image
+
+import deploykit as dk
+from deploykit.core.errors import SettingError
+
+
+@pytest.fixture
+def section(commands):
+    return DataSection(commands)
+
+
+def use(commands, data, **changes):
+    commands.desk.post(lambda: commands.state.change(data=data, **changes))
+    assert commands.desk.settle()
+
+
+def labelled(count, classes=3):
+    rng = np.random.default_rng(0)
+    return dk.Dataset.from_arrays(rng.random((count, 8, 8), np.float32), np.arange(count) % classes)
+
+
+def test_data_are_read_with_their_options(section, ask, commands, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "digits.npz"
+    np.savez(path, x=rng.integers(0, 255, (100, 8, 8), np.uint8), y=np.arange(100) % 4)
+    ask(section, "load_data", path=f" {path} ", scale="1/255", reshape="8, 8, 1")
+    assert commands.state.problems.get("data", "") == ""
+    value = section.value()
+    assert (value["path"], value["reshape"]) == (str(path), "8, 8, 1")
+    assert float(value["scale"]) == pytest.approx(1 / 255, rel=1e-4)
+    facts = value["facts"]
+    assert facts["examples"] == sum(s["count"] for s in facts["splits"]) == 100
+    assert facts["inputs"] == ["input: uint8 (8, 8)"]
+    assert facts["labels"] == "4 classes"
+    assert facts["preprocessing"] == ["reshape to (8, 8, 1), × 0.003922"]
+    samples, pictures = ask(section, "data_samples", digest=facts["digest"])
+    assert [s["index"] for s in samples] == list(range(12))
+    opened = Image.open(io.BytesIO(pictures[3]))
+    data = commands.state.data.splits["evaluation"]
+    np.testing.assert_array_equal(np.asarray(opened), data.inputs["input"][3])
+    assert samples[3]["label"] == str(data.labels[3])
+    assert ask(section, "data_samples", digest="other") == ([], [])
+
+
+def test_what_cannot_be_read_is_said_in_words(section, ask, commands, tmp_path):
+    ask(section, "load_data", path=str(tmp_path / "nothing.npz"))
+    assert "nothing.npz" in commands.state.problems["data"]
+    with pytest.raises(SettingError, match="scale must be a number or a fraction"):
+        ask(section, "load_data", path="x.npz", scale="a lot")
+    with pytest.raises(SettingError, match="reshape must be whole numbers"):
+        ask(section, "load_data", path="x.npz", reshape="28 by 28")
+    assert (fraction(" 1/4"), fraction(""), shape("(3 × 4)"), shape(" ")) == (0.25, 1.0, (3, 4), None)
+
+
+def test_a_variable_of_the_notebook_is_used_by_its_name(section, ask, commands, monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.random((60, 4), np.float32), np.arange(60) % 2
+    variables = {
+        "held_out": labelled(60), "pair": (x, y), "x_test": x, "y_test": y, "x_train": x, "y_train": y[:9], "_": x,
+        "text": "no data",
+    }  # fmt: skip
+    monkeypatch.setattr(notebook_names, "namespace", lambda: variables)
+    names, _ = ask(section, "data_names")
+    assert [n["name"] for n in names] == ["held_out", "pair", "x_test, y_test"]
+    assert names[1]["what"] == "pair of 60 × 4 and 60"
+    ask(section, "use_variable", name="x_test, y_test")
+    assert section.value()["name"] == "x_test, y_test"
+    assert section.value()["facts"]["examples"] == 60
+    ask(section, "use_variable", name="held_out")
+    assert commands.state.data is variables["held_out"]
+    with pytest.raises(SettingError, match="has no variable 'x_val'"):
+        ask(section, "use_variable", name="x_val")
+    ask(section, "use_variable", name="text")
+    assert "got str" in commands.state.problems["data"]
+
+
+def test_examples_that_are_no_pictures_come_as_cells(section, ask, commands):
+    rng = np.random.default_rng(0)
+    data = dk.Dataset.from_arrays(rng.random((60, 3), np.float32), rng.random(60))
+    use(commands, data)
+    facts = section.value()["facts"]
+    assert not facts["pictures"]
+    assert facts["labels"].startswith("real numbers from")
+    samples, pictures = ask(section, "data_samples", digest=facts["digest"])
+    assert pictures == []
+    assert samples[0]["cells"] == [f"{v:.4g}" for v in data.splits["evaluation"].inputs["input"][0]]
+
+
+def test_it_says_what_the_data_can_tell(section, commands):
+    use(commands, labelled(1500))
+    assert section.value()["resolution"] == {
+        "words": "540 samples give about ± 1.2 pp: a limit of 1 pp cannot be settled. Add samples or raise the limit.",
+        "enough": False,
+    }
+    use(commands, commands.state.data, goal=Goal(max_drop=0.02))
+    assert section.value()["resolution"] == {"words": "540 samples can resolve 1.19 pp.", "enough": True}
+    use(commands, dk.Dataset.from_arrays(np.zeros((50, 4), np.float32)))
+    words = section.value()["resolution"]["words"]
+    assert words == "No labels: accuracy becomes agreement with the original."
+
+
+def test_classes_are_balanced_or_not():
+    assert balance([("a", 30), ("b", 30)])["words"] == "Balanced: 30 examples of each class."
+    assert balance([("a", 20), ("b", 30)])["words"] == "Balanced: 20 to 30 examples of each class."
+    assert balance([("a", 10), ("b", 30), ("c", 20)]) == {
+        "words": "Not balanced: b has 30 examples, a has 10.", "even": False,
+    }  # fmt: skip
+    assert balance([])["words"] == ""
+
+
+def test_the_code_names_the_variables():
+    state = State(Path("runs"))
+    state.data_name = "x_test, y_test"
+    assert "data = dk.Dataset.from_arrays(x_test, y_test)" in script(state)
+    state.data_name = "held_out"
+    assert "data = held_out" in script(state)
