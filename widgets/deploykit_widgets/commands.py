@@ -3,32 +3,25 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe
-from deploykit.core.errors import (
-    CandidateError,
-    DeploykitError,
-    ExportError,
-    PortInUseError,
-    SettingError,
-    StoreError,
-)
+from deploykit.core.errors import CandidateError, DeploykitError, SettingError, StoreError
 from deploykit.core.events import OnProgress, Progress
 from deploykit.core.registry import registry
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
 from deploykit_widgets.desk import Desk
+from deploykit_widgets.leaving import Leaving
 from deploykit_widgets.space_choice import SpaceChoice
 from deploykit_widgets.space_obstacles import Obstacles
-from deploykit_widgets.state import Check, DataSource, Goal, State
+from deploykit_widgets.state import DataSource, Goal, State
 
 #: Seconds between two messages to the browser about progress, and about new results.
 _PROGRESS_EVERY_S = 0.1
@@ -37,15 +30,9 @@ _RESULTS_EVERY_S = 0.4
 _LAUNCHES = (2, 1000)
 #: Between two plans while controls move.
 _PLAN_EVERY_S = 0.15
-#: What an export does, in order.
-EXPORT_STEPS = (
-    Check("Writing the folder"),
-    Check("Comparing files with their digests"),
-    Check("Running the model again on the golden inputs"),
-)
 
 
-class Commands:
+class Commands(Leaving):
     """Everything a user can do. Call its methods on the desk's thread.
 
     Args:
@@ -407,126 +394,6 @@ class Commands:
                 chosen = state.report.choice_for(state.picked, minimize=goal.minimize, max_drop=goal.max_drop)
         state.change(best=best, chosen=chosen)
 
-    # -- export and serve -------------------------------------------------------------------------------------------
-
-    def export(self, folder: str, layout: str) -> None:
-        """Export the chosen candidate; it is shown only when it was verified."""
-        state = self.state
-        choice = state.chosen
-        if choice is None:
-            state.problem("export", "Nothing is chosen yet. Run the sweep first.")
-            return
-        if not folder.strip():
-            state.problem("export", "Give a folder to export to.")
-            return
-        path = Path(folder).expanduser().absolute()
-        if state.server is not None and Path(state.server.artifact.path) == path:
-            state.problem("export", "The server runs from this folder. Stop it first, or choose another folder.")
-            return
-        key = choice.key
-        state.change(checks=EXPORT_STEPS)
-
-        def work() -> Any:
-            self._step(0, "running")
-            artifact = dk.export(choice, path, layout=layout)
-            self._step(0, "done", f"{len(artifact.manifest.files) + 1} files written.")
-            self._step(1, "running")
-            if changed := artifact.problems():
-                raise ExportError(" ".join(changed), remedy="export again.")
-            self._step(1, "done", "Digests are those of the manifest.")
-            self._step(2, "running")
-            found = dk.verify(artifact, trusted=choice.report.model.trusted)
-            found.require()
-            within = f"within {found.difference:.1g} of their range" if found.difference else "exactly"
-            self._step(2, "done", f"Golden outputs reproduced {within} (limit {found.limit:.1g}), by a new process.")
-            return artifact
-
-        self._long(
-            "export",
-            work,
-            lambda artifact: state.change(artifact=artifact, exported=key, layout=layout),
-            lambda _error: self._fail_step(),
-        )
-
-    def _step(self, place: int, how: Literal["running", "done"], words: str = "") -> None:
-        """An export has come to a step; called from its thread."""
-
-        def show() -> None:
-            checks = list(self.state.checks)
-            checks[place] = Check(words or checks[place].words, how)
-            self.state.change(checks=tuple(checks))
-
-        self.desk.post(show)
-
-    def _fail_step(self) -> None:
-        """The step that runs has failed; what was exported before is still what it was."""
-        failed = tuple(replace(c, state="failed") if c.state == "running" else c for c in self.state.checks)
-        self.state.change(checks=failed)
-
-    def serve(self, port: int) -> None:
-        """Start a server of the artifact."""
-        state = self.state
-        artifact = state.artifact
-        if artifact is None or state.server is not None:
-            state.problem("serve", "Export a candidate first." if artifact is None else "The server runs already.")
-            return
-        state.change(port_taken=0, port_free=0)
-
-        def taken(error: BaseException) -> None:
-            if isinstance(error, PortInUseError):
-                state.change(port_taken=port, port_free=free_port(port + 1))
-
-        self._long("serve", lambda: dk.serve(artifact, port=port), lambda server: state.change(server=server), taken)
-
-    def stop_server(self) -> None:
-        """Stop the server."""
-        server = self.state.server
-        if server is not None:
-            self._long("serve", server.stop, lambda _none: self.state.change(server=None))
-
-    def predict(self, index: int, show: Callable[[Any], None]) -> None:
-        """Send an evaluation example to the server; ``show`` gets what it answered."""
-        state = self.state
-        server, report = state.server, state.report
-        if server is None or report is None:
-            state.problem("serve", "Start the server first.")
-            return
-
-        def ask() -> Any:
-            split = report.data.splits["evaluation"]
-            if not 0 <= index < len(split):
-                raise SettingError(f"there is no sample {index}.", remedy=f"choose one from 0 to {len(split) - 1}.")
-            return server.predict(split.take(slice(index, index + 1)).inputs)
-
-        self._long("serve", ask, show)
-
-    def _long(
-        self,
-        panel: str,
-        work: Callable[[], Any],
-        done: Callable[[Any], None],
-        failed: Callable[[BaseException], None] | None = None,
-    ) -> None:
-        """Long work of a panel, whose failure is shown there; `State.busy` says that it runs."""
-        state = self.state
-        state.problem(panel, None)
-        state.change(busy=state.busy | {panel})
-
-        def finish() -> None:
-            state.change(busy=state.busy - {panel})
-
-        def good(result: Any) -> None:
-            finish()
-            done(result)
-
-        def bad(error: BaseException) -> None:
-            finish()
-            state.problem(panel, error)
-            if failed is not None:
-                failed(error)
-
-        self.desk.run(panel, work, good, bad)
-
     def close(self) -> None:
         """Cancel the sweep and stop the server, and wait for both. Call it from any thread."""
         handle, server = self.handle, self.state.server
@@ -537,15 +404,3 @@ class Commands:
                 handle.wait(30)
         if server is not None:
             server.stop()
-
-
-def free_port(first: int) -> int:
-    """The first free port from there on, 0 when there is none among the next hundred."""
-    for port in range(first, min(first + 100, 65536)):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
-    return 0

@@ -1,0 +1,158 @@
+"""Leaving with a candidate: exporting it, serving it, asking the server."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Literal
+
+import deploykit as dk
+from deploykit.core.errors import ExportError, PortInUseError, SettingError
+from deploykit_widgets.desk import Desk
+from deploykit_widgets.state import Check, State
+
+#: What an export does, in order.
+EXPORT_STEPS = (
+    Check("Writing the folder"),
+    Check("Comparing files with their digests"),
+    Check("Running the model again on the golden inputs"),
+)
+
+
+class Leaving:
+    """The commands of a finished choice; see `Commands`, which they are part of."""
+
+    state: State
+    desk: Desk
+
+    def export(self, folder: str, layout: str) -> None:
+        """Export the chosen candidate; it is shown only when it was verified."""
+        state = self.state
+        choice = state.chosen
+        if choice is None:
+            state.problem("export", "Nothing is chosen yet. Run the sweep first.")
+            return
+        if not folder.strip():
+            state.problem("export", "Give a folder to export to.")
+            return
+        path = Path(folder).expanduser().absolute()
+        if state.server is not None and Path(state.server.artifact.path) == path:
+            state.problem("export", "The server runs from this folder. Stop it first, or choose another folder.")
+            return
+        key = choice.key
+        state.change(checks=EXPORT_STEPS)
+
+        def work() -> Any:
+            self._step(0, "running")
+            artifact = dk.export(choice, path, layout=layout)
+            self._step(0, "done", f"{len(artifact.manifest.files) + 1} files written.")
+            self._step(1, "running")
+            if changed := artifact.problems():
+                raise ExportError(" ".join(changed), remedy="export again.")
+            self._step(1, "done", "Digests are those of the manifest.")
+            self._step(2, "running")
+            found = dk.verify(artifact, trusted=choice.report.model.trusted)
+            found.require()
+            within = f"within {found.difference:.1g} of their range" if found.difference else "exactly"
+            self._step(2, "done", f"Golden outputs reproduced {within} (limit {found.limit:.1g}), by a new process.")
+            return artifact
+
+        self._long(
+            "export",
+            work,
+            lambda artifact: state.change(artifact=artifact, exported=key, layout=layout),
+            lambda _error: self._fail_step(),
+        )
+
+    def _step(self, place: int, how: Literal["running", "done"], words: str = "") -> None:
+        """An export has come to a step; called from its thread."""
+
+        def show() -> None:
+            checks = list(self.state.checks)
+            checks[place] = Check(words or checks[place].words, how)
+            self.state.change(checks=tuple(checks))
+
+        self.desk.post(show)
+
+    def _fail_step(self) -> None:
+        """The step that runs has failed; what was exported before is still what it was."""
+        failed = tuple(replace(c, state="failed") if c.state == "running" else c for c in self.state.checks)
+        self.state.change(checks=failed)
+
+    def serve(self, port: int) -> None:
+        """Start a server of the artifact."""
+        state = self.state
+        artifact = state.artifact
+        if artifact is None or state.server is not None:
+            state.problem("serve", "Export a candidate first." if artifact is None else "The server runs already.")
+            return
+        state.change(port_taken=0, port_free=0)
+
+        def taken(error: BaseException) -> None:
+            if isinstance(error, PortInUseError):
+                state.change(port_taken=port, port_free=free_port(port + 1))
+
+        self._long("serve", lambda: dk.serve(artifact, port=port), lambda server: state.change(server=server), taken)
+
+    def stop_server(self) -> None:
+        """Stop the server."""
+        server = self.state.server
+        if server is not None:
+            self._long("serve", server.stop, lambda _none: self.state.change(server=None))
+
+    def predict(self, index: int, show: Callable[[Any], None]) -> None:
+        """Send an evaluation example to the server; ``show`` gets what it answered."""
+        state = self.state
+        server, report = state.server, state.report
+        if server is None or report is None:
+            state.problem("serve", "Start the server first.")
+            return
+
+        def ask() -> Any:
+            split = report.data.splits["evaluation"]
+            if not 0 <= index < len(split):
+                raise SettingError(f"there is no sample {index}.", remedy=f"choose one from 0 to {len(split) - 1}.")
+            return server.predict(split.take(slice(index, index + 1)).inputs)
+
+        self._long("serve", ask, show)
+
+    def _long(
+        self,
+        panel: str,
+        work: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        """Long work of a panel, whose failure is shown there; `State.busy` says that it runs."""
+        state = self.state
+        state.problem(panel, None)
+        state.change(busy=state.busy | {panel})
+
+        def finish() -> None:
+            state.change(busy=state.busy - {panel})
+
+        def good(result: Any) -> None:
+            finish()
+            done(result)
+
+        def bad(error: BaseException) -> None:
+            finish()
+            state.problem(panel, error)
+            if failed is not None:
+                failed(error)
+
+        self.desk.run(panel, work, good, bad)
+
+
+def free_port(first: int) -> int:
+    """The first free port from there on, 0 when there is none among the next hundred."""
+    for port in range(first, min(first + 100, 65536)):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    return 0
