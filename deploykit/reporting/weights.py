@@ -116,7 +116,7 @@ class Weights(Plain):
 def compare(choice: Choice, against: Choice | None, on_report: OnReport | None = None) -> Weights:
     """The weights of a candidate beside those of another; see ``Choice.weights``."""
     report, row = choice.report, choice.result
-    other = against.result if against is not None else _original(report, row)
+    other = against.result if against is not None else original(report, row)
     store = against.report if against is not None else report
     files = {"before": _file(store, other), "after": _file(report, row)}
     formats = {FORMATS.get(f["format"]).group for f in files.values()}
@@ -136,8 +136,13 @@ def compare(choice: Choice, against: Choice | None, on_report: OnReport | None =
     return Weights(rows, int(found["left_out"]), words, other.format == row.format)
 
 
-def _original(report: Report, row: Result) -> Result:
-    """The model as given, in the candidate's format where the sweep has made that."""
+def original(report: Report, row: Result) -> Result:
+    """The model as given, in a candidate's format where the sweep has made that, on its runtime if possible.
+
+    Args:
+        report: The report.
+        row: The candidate's row.
+    """
     plain = [r for r in report.rows if not r.candidate.recipe.steps and r.artifact and r.format == row.format]
     plain.sort(key=lambda r: r.candidate.target.runtime != row.candidate.target.runtime)
     return plain[0] if plain else report.row(report.baseline)

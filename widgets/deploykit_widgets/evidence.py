@@ -10,10 +10,11 @@ from typing import Any, TypeVar
 
 from deploykit.core.candidate import Recipe
 from deploykit.core.errors import DatasetError, DeploykitError
-from deploykit.core.result import Interval, Result
+from deploykit.core.result import Interval
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.flips import Flip, Flips, Guess
 from deploykit.reporting.report import Report
+from deploykit.reporting.weights import original
 from deploykit_widgets import pictures, samples
 from deploykit_widgets.surface import Reply
 
@@ -203,19 +204,23 @@ def recipe(choice: Choice) -> dict[str, Any]:
 
 
 def graphs(choice: Choice) -> dict[str, Any]:
-    """Paths of both files relative to the kernel's folder, for the graph view; see ``IGraphs``."""
-    report = choice.report
-    return {"before": _path(report, report.row(report.baseline)), "after": _path(report, choice.result)}
+    """Files for the graph view, their paths relative to the kernel's folder; see ``IGraphs``."""
+    report, row = choice.report, choice.result
+    like = original(report, row)
+    return {
+        "given": _file(Path(report.model.path)),
+        "before": _file(report.path / like.artifact) if like.artifact else None,
+        "after": _file(report.path / row.artifact) if row.artifact else None,
+    }
 
 
-def _path(report: Report, row: Result) -> str:
-    path = report.path / row.artifact
-    if not row.artifact or not path.exists():
-        return ""
+def _file(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
     try:
-        return Path(os.path.relpath(path, Path.cwd())).as_posix()
+        return {"path": Path(os.path.relpath(path, Path.cwd())).as_posix(), "folder": path.is_dir()}
     except ValueError:  # another drive
-        return ""
+        return None
 
 
 def sensitivity(report: Report, seconds: Callable[[int], float | None], added: tuple[Recipe, ...]) -> dict[str, Any]:

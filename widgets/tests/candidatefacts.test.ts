@@ -120,15 +120,16 @@ afterEach(() => setHost(before));
 it('finds files below the folder that JupyterLab shows, and no others', () => {
   const near = {} as Element; // stands for an element of the page
   const inside = (folder: string): void => setHost({ ...before, folder: () => folder });
+  const file = (path: string) => ({ path, folder: false });
   inside('work/books');
-  expect(contentsPath('runs/a/model.onnx', near)).toBe('work/books/runs/a/model.onnx');
-  expect(contentsPath('../models/x.onnx', near)).toBe('work/models/x.onnx');
-  expect(contentsPath('../../../x.onnx', near)).toBe(null);
+  expect(contentsPath(file('runs/a/model.onnx'), near)).toBe('work/books/runs/a/model.onnx');
+  expect(contentsPath(file('../models/x.onnx'), near)).toBe('work/models/x.onnx');
+  expect(contentsPath(file('../../../x.onnx'), near)).toBe(null);
   inside('');
-  expect(contentsPath('../x.onnx', near)).toBe(null);
-  expect(contentsPath('x.onnx', near)).toBe('x.onnx');
-  expect(contentsPath('/etc/x.onnx', near)).toBe(null);
-  expect(contentsPath('', near)).toBe(null);
+  expect(contentsPath(file('../x.onnx'), near)).toBe(null);
+  expect(contentsPath(file('x.onnx'), near)).toBe('x.onnx');
+  expect(contentsPath(file('/etc/x.onnx'), near)).toBe(null);
+  expect(contentsPath(null, near)).toBe(null);
 });
 
 it('gathers the levels of a technique under its name', () => {

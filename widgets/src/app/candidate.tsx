@@ -8,6 +8,7 @@ import { useSelectedLayers } from './candidatelayers';
 import { Asked, type ISubject } from './candidateparts';
 import { Sensitivity } from './candidatesensitivity';
 import { Why } from './candidatewhy';
+import { plural } from './format';
 import { Icon } from './icons';
 import { onArrowKeys, useAnswer } from './parts';
 import type { IRow } from './rows';
@@ -82,6 +83,8 @@ function CandidateTab({
   shown: boolean;
   onShow: (letter: Letter) => void;
 }): ReactElement {
+  const runtimes = useSection('app')?.runtimes;
+  const label = runtimes?.find(runtime => runtime.name === row?.runtime)?.label ?? row?.runtime ?? '';
   return (
     <button
       type="button"
@@ -100,7 +103,7 @@ function CandidateTab({
           <>
             <b title={row?.name ?? name}>{row?.name ?? name}</b>
             <span className="dk-soft">
-              {row ? `${row.where} · ${row.device.toUpperCase()} · ${threads(row)}` : ''}
+              {row && placeOf(row, label)}
               {aside && ` · ${aside}`}
             </span>
           </>
@@ -112,8 +115,9 @@ function CandidateTab({
   );
 }
 
-function threads(row: IRow): string {
-  return `${row.threads} thread${row.threads === 1 ? '' : 's'}`;
+function placeOf(row: IRow, label: string): string {
+  const parts = [label, row.device.toUpperCase(), plural(row.threads, 'thread')];
+  return [...parts, ...(row.batch === 1 ? [] : [`batch ${row.batch}`])].join(' · ');
 }
 
 /** Changes when a candidate was measured anew, so that what is known of it is asked for again. */
@@ -161,9 +165,21 @@ function Evidence({
         b={b ? rows.get(b) : undefined}
         baseline={rows.get(section.baseline)}
       />
-      {facts?.why && !baseline && <Why why={facts.why} kind={facts.verdict.kind} subject={subject} />}
-      {measured && !baseline && row?.status !== 'failed' && <Flips subject={subject} against="" />}
-      <Sensitivity stamp={section.baseline} />
+      <div className="dk-evidence">
+        {facts?.why && !baseline && (
+          <div className="dk-evidence-why">
+            <Why why={facts.why} kind={facts.verdict.kind} subject={subject} />
+          </div>
+        )}
+        {measured && !baseline && row?.status !== 'failed' && (
+          <div className="dk-evidence-flips">
+            <Flips subject={subject} against="" />
+          </div>
+        )}
+        <div className="dk-evidence-sensitivity">
+          <Sensitivity stamp={section.baseline} />
+        </div>
+      </div>
       {row?.status !== 'failed' && <Details subject={subject} against={other && baseline ? other : ''} />}
     </>
   );

@@ -1,7 +1,16 @@
 /** Closed parts of the Candidate panel: classes, weights, recipe, graphs. Each asks when it is opened. */
 
 import { type ReactElement, useRef, useState } from 'react';
-import { type IClasses, type IGraphs, type IRecipe, type IWeights, outline, percent } from './candidatefacts';
+import { graphFile } from '../paths';
+import {
+  type IClasses,
+  type IFile,
+  type IGraphs,
+  type IRecipe,
+  type IWeights,
+  outline,
+  percent
+} from './candidatefacts';
 import { contentsPath, GRAPH } from './candidatelayers';
 import { Asked, type ISubject } from './candidateparts';
 import { fixed, minus, thousands } from './format';
@@ -194,8 +203,11 @@ function Graphs({ subject }: { subject: ISubject }): ReactElement {
   const root = useRef<HTMLDivElement>(null);
   const asked = useAnswer<IGraphs>('candidate_graphs', { key: subject.keyOf, stamp: subject.stamp });
   const [problem, setProblem] = useState('');
-  const open = async (paths: readonly string[]): Promise<void> => {
-    const found = paths.map(path => contentsPath(path, root.current));
+  const open = async (...files: (IFile | null)[]): Promise<void> => {
+    const found = files.map(file => {
+      const path = contentsPath(file, root.current);
+      return path !== null && file?.folder ? graphFile(path) : path;
+    });
     if (found.some(path => path === null)) {
       setProblem('A file is outside of the folder that JupyterLab shows. Start JupyterLab in a folder above it.');
       return;
@@ -208,20 +220,26 @@ function Graphs({ subject }: { subject: ISubject }): ReactElement {
   return (
     <div ref={root}>
       <Asked asked={asked} what="looking for both files">
-        {({ before, after }) =>
+        {({ given, before, after }) =>
           host().openFile === null ? (
-            <Note>Graphs open in JupyterLab. Here the files are {[before, after].filter(Boolean).join(' and ')}.</Note>
+            <Note>
+              Graphs open in JupyterLab. Here the files are{' '}
+              {[before, after].flatMap(file => file?.path ?? []).join(' and ')}.
+            </Note>
           ) : (
             <>
-              <Note>Both open as tabs beside each other. A layer selected in one of them is marked in this panel.</Note>
+              <Note>
+                Both open beside each other, the original in the format of the candidate. A layer that is selected in
+                one of them is marked in this panel.
+              </Note>
               <div className="dk-chips">
-                <Button icon="graph" disabled={!before || !after} onClick={() => void open([before, after])}>
+                <Button icon="graph" disabled={!before || !after} onClick={() => void open(before, after)}>
                   Open both
                 </Button>
-                <Button disabled={!before} onClick={() => void open([before])}>
+                <Button disabled={!given} onClick={() => void open(given)}>
                   Model as given
                 </Button>
-                <Button disabled={!after} onClick={() => void open([after])}>
+                <Button disabled={!after} onClick={() => void open(after)}>
                   Candidate {subject.letter}
                 </Button>
               </div>

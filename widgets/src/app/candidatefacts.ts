@@ -143,10 +143,19 @@ export interface IRecipe {
   suggested: string[];
 }
 
+export interface IFile {
+  /** Relative to the kernel's folder. */
+  path: string;
+  folder: boolean;
+}
+
+/** Null where there is no file any more. */
 export interface IGraphs {
-  /** Relative to the kernel's folder; "" when there is no file. */
-  before: string;
-  after: string;
+  /** The model as given. */
+  given: IFile | null;
+  /** The model as given, in the candidate's format. */
+  before: IFile | null;
+  after: IFile | null;
 }
 
 export interface ICell {

@@ -222,7 +222,7 @@ function Answer({ name, right, now = false }: { name: string; right: string; now
   const kind = right === '' ? '' : name === right ? (now ? 'dk-good' : '') : now ? 'dk-bad' : '';
   return (
     <span className={`dk-tile-answer ${kind}`} title={name}>
-      {now && right === '' ? `→ ${name}` : name}
+      <span>{now && right === '' ? `→ ${name}` : name}</span>
       {right !== '' && (name === right ? ' ✓' : ' ✗')}
     </span>
   );

@@ -2,6 +2,7 @@
 
 import { useEffect } from 'react';
 import { SELECTED_EVENT, SHOW_EVENT } from '../tokens';
+import type { IFile } from './candidatefacts';
 import { host } from './host';
 import { useBench } from './store';
 
@@ -30,7 +31,8 @@ export function useSelectedLayers(): void {
 }
 
 /** A file's path as JupyterLab names it; null when it is outside of the folder that JupyterLab shows. */
-export function contentsPath(relative: string, near: Element | null): string | null {
+export function contentsPath(file: IFile | null, near: Element | null): string | null {
+  const relative = file?.path ?? '';
   const folder = near === null ? null : (host().folder?.(near) ?? null);
   if (folder === null || relative === '') {
     return null;

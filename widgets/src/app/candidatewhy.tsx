@@ -1,6 +1,7 @@
 /** Why a candidate is faster or slower: the cause in a line, and the time of each layer before and after. */
 
 import { type ReactElement, useRef, useState } from 'react';
+import { graphFile } from '../paths';
 import { type IGraphs, type ILayerCost, type IWhy, microseconds, percent, sameLayer } from './candidatefacts';
 import { contentsPath, GRAPH, showLayer } from './candidatelayers';
 import type { ISubject } from './candidateparts';
@@ -153,19 +154,20 @@ function useGraph(key: string): {
   const open = async (layer: string): Promise<void> => {
     setOutside('');
     const answer = await ask('candidate_graphs', { key });
-    const path = contentsPath(answer?.value.after ?? '', root.current);
+    const file = answer?.value.after ?? null;
+    const path = contentsPath(file, root.current);
     if (answer !== null && path === null) {
       setOutside(
         layer
           ? ''
-          : answer.value.after
+          : file
             ? 'The file is outside of the folder that JupyterLab shows. Start JupyterLab in a folder above the store.'
             : 'The file of this candidate is not in the store any more. Run the same sweep again.'
       );
     } else if (path !== null && layer) {
       showLayer(layer, path);
     } else if (path !== null) {
-      await host().openFile?.(path, GRAPH);
+      await host().openFile?.(file?.folder ? graphFile(path) : path, GRAPH);
     }
   };
   return { open, error: error || outside, root };
