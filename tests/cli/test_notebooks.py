@@ -107,6 +107,20 @@ def test_batch_runs_here_and_finds_defaults_beside_the_notebook(cli, notebook, m
     assert (here / "tiny-out.ipynb").is_file()
 
 
+def test_viewers_of_a_batch_run_show_the_static_form_of_widgets(cli, notebook, tmp_path):
+    from nbconvert import HTMLExporter
+
+    path, out = notebook("import deploykit as dk\nworkbench = dk.Workbench()\nworkbench"), tmp_path / "out.ipynb"
+    assert cli("batch", path, out)[0] == 0
+    done = nbformat.read(out, 4)
+    assert "widgets" not in done.metadata
+    (shown,) = done.cells[-1].outputs
+    assert "application/vnd.jupyter.widget-view+json" in shown.data
+    page, _ = HTMLExporter().from_notebook_node(done)
+    assert "report = dk.sweep(model, data" in page  # the script, in what stands for the Workbench
+    assert "widget-view" not in page.partition("<body")[2]
+
+
 def test_batch_ends_with_status_1_when_a_cell_fails(cli, notebook, tmp_path):
     path, out = (
         notebook("import deploykit as dk\nraise dk.GoalMissed('too slow.', remedy='wait.')"),
