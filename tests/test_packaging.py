@@ -91,7 +91,8 @@ def test_the_wheel_holds_the_notebooks_and_what_they_need(wheel):
     content = set(wheel.namelist())
     notebooks = {p.name for p in (ROOT / "notebooks").glob("*.ipynb")}
     assert "01_quickstart.ipynb" in notebooks
-    wanted = {*notebooks, "data/fashion-mnist.npz", "data/LICENSE", "models/fashion_cnn.keras"}
+    models = {f"models/fashion_cnn.{ending}" for ending in ("keras", "onnx", "tflite")}
+    wanted = {*notebooks, *models, "data/fashion-mnist.npz", "data/LICENSE", "finished/store.sqlite"}
     assert {f"deploykit/_notebooks/{n}" for n in wanted} <= content
 
 

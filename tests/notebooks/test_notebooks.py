@@ -68,6 +68,32 @@ def _check_evidence(store):
     assert dk.verify(store / "served").ok
 
 
+def test_the_finished_results_can_be_read_where_nothing_can_be_written():
+    folder = NOTEBOOKS / "finished"
+    content = (folder / "store.sqlite").read_bytes()
+    assert content[18:20] == b"\x01\x01"  # no write-ahead log, whose index a reader would have to make
+    report = dk.Report.open(folder)
+    assert report.finished
+    assert report.best().met
+    assert not Path(report.model.path).is_absolute()
+    assert not any("host" in row.measurement.environment for row in report.rows)
+    assert [p.name for p in folder.iterdir()] == ["store.sqlite"]
+    assert (folder / "store.sqlite").read_bytes() == content
+
+
+def test_the_models_are_one_network():
+    same = [dk.load(NOTEBOOKS / "models" / f"fashion_cnn.{ending}") for ending in ("keras", "onnx", "tflite")]
+    assert {tuple(m.inputs[0].shape[1:]) for m in same} == {(28, 28, 1)}
+    images = dk.Dataset.from_npz(
+        NOTEBOOKS / "data" / "fashion-mnist.npz", preprocess=dk.Preprocess(scale=1 / 255, reshape=(28, 28, 1))
+    )
+    _, onnx, tflite = same
+    built = [dk.build(model, dk.Recipe(), images) for model in (onnx, tflite)]
+    first, second = (next(iter(b.predict(images.sample(50)).values())) for b in built)
+    assert abs(first - second).max() < 1e-4
+    assert (first.argmax(1) == images.labels()[:50]).mean() > 0.8
+
+
 def test_committed_notebooks_hold_no_outputs():
     for path in NOTEBOOKS.glob("*.ipynb"):
         cells = [c for c in nbformat.read(path, 4).cells if c.cell_type == "code"]
