@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from deploykit_widgets import TradeOff
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.desk import Desk
 from deploykit_widgets.rows import rows_of
@@ -170,3 +171,44 @@ def test_the_chart_is_made_of_named_data_and_parameters_alone():
     assert {p["name"] for p in spec["params"]} == set(PARAMETERS)
     assert "datasets" not in spec
     assert len(json.dumps(spec)) < 40_000
+
+
+def test_a_report_is_shown_alone_and_its_choice_is_there_for_code(tmp_path):
+    report = Report(tmp_path, ROWS, FACTS)
+    panel = TradeOff(report, max_drop=0.02)
+    try:
+        assert panel._desk.settle()
+        assert (panel.choice.key, panel.compared) == ("tempting", None)
+        # What a page does: ask, and be answered after what has changed was sent.
+        sent = []
+        panel.widget.send = lambda content, buffers=(): sent.append(content)
+        asked = {"type": "do", "id": "1", "command": "pick", "args": {"a": "slow", "b": "fast"}}
+        panel.widget._handle_custom_msg(asked, [])
+        assert panel._desk.settle()
+        assert sent[-1] == {"type": "reply", "id": "1", "ok": True, "value": None}
+        assert (panel.choice.key, panel.compared.key) == ("slow", "fast")
+        assert f'report = dk.Report.open("{tmp_path}")' in panel.code
+        assert panel.code.endswith('choice = report.choice_for("slow", max_drop=0.02)\n')
+        panel.widget._handle_custom_msg({"type": "hello"}, [])
+        assert panel._desk.settle()
+        everything = {name for content in sent for name in content.get("sections", {})}
+        assert everything >= {"app", "tradeoff", "code"}
+        assert set(sent[-1]["set"]) == {r.key for r in ROWS}
+    finally:
+        panel.close()
+
+
+def test_without_widgets_a_report_alone_is_its_table(tmp_path):
+    panel = TradeOff(Report(tmp_path, ROWS, FACTS))
+    try:
+        bundle = panel._repr_mimebundle_()
+        assert "<table" in bundle["text/html"]
+        assert "<img src=x" not in bundle["text/html"]
+        assert "application/vnd.jupyter.widget-view+json" in bundle
+    finally:
+        panel.close()
+
+
+def test_a_cost_nobody_knows_is_refused_before_anything_is_shown(tmp_path):
+    with pytest.raises(SettingError, match="joy"):
+        TradeOff(Report(tmp_path, ROWS, FACTS), minimize="joy")

@@ -8,20 +8,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deploykit_widgets.alone import TradeOff
     from deploykit_widgets.workbench import Workbench
 
-__all__ = ["Workbench"]
+__all__ = ["TradeOff", "Workbench"]
+
+_HOMES = {"TradeOff": "deploykit_widgets.alone", "Workbench": "deploykit_widgets.workbench"}
 
 
 def __getattr__(name: str) -> Any:
-    if name != "Workbench":
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
+
     from deploykit.core.extras import require
 
     require("ipywidgets", "jupyter")  # a missing package is named with its pip line, not by a bare ImportError
-    from deploykit_widgets.workbench import Workbench
-
-    return Workbench
+    return getattr(importlib.import_module(_HOMES[name]), name)
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:

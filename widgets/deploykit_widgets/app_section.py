@@ -19,7 +19,7 @@ class AppSection:
 
     Args:
         state: What is shown.
-        tab: View to begin with: ``"model"``, ``"data"``, ``"explore"`` or ``"export"``.
+        tab: View to begin with: ``"model"``, ``"data"``, ``"explore"`` or ``"export"``; "" where there are no views.
     """
 
     name = "app"

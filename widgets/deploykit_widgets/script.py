@@ -50,6 +50,9 @@ def script(state: State, variable: str = "") -> str:
 def parts(state: State, variable: str, values: Values) -> list[list[str]]:
     """The script in its parts: imports; model, data, space and sweep; choice; export and server."""
     named = not isinstance(values, Parameters)
+    if state.model is None and state.report is not None:  # a report that was opened, without what it was made of
+        opened = f"report = dk.Report.open({values.of('store', shown_path(state.store))})"
+        return [["import deploykit as dk"], [opened], [_choice(state, values, all_named=not named)]]
     inputs = [_model(state.model, values), *_data(state, variable, values)]
     space = _space(state.space_choice)
     imports = ["import dataclasses", ""] if any("dataclasses." in line for line in space) else []

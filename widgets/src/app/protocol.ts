@@ -27,8 +27,8 @@ export interface IRuntime {
 /** What all panels need to know. */
 export interface IApp {
   title: string;
-  /** The view to begin with. */
-  tab: Tab;
+  /** The view to begin with; empty where there are no views, but single panels alone. */
+  tab: Tab | '';
   /** Colors of runtimes, by place. */
   palette: { light: string[]; dark: string[] };
   runtimes: IRuntime[];

@@ -96,7 +96,7 @@ function Whole({ model }: { model: DOMWidgetModel }): ReactElement {
   const bench = useBench();
   const app = useSection('app');
   const chosen = useStore(bench.store, state => state.tab);
-  const tab = chosen ?? app?.tab ?? 'explore';
+  const tab = chosen ?? (app?.tab || 'explore');
   const id = useId();
   const alive = useAlive();
   if (app === undefined) {

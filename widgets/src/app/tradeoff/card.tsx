@@ -20,6 +20,7 @@ export function Card({ row, at: [x, y], room, onEnter, onLeave }: ICard): ReactE
   const state = judged.get(row.key);
   const filled = state?.state === 'front' || state?.state === 'tied';
   const style = {
+    maxWidth: Math.min(340, Math.max(x, room.width - x) - 16),
     ...(x > room.width / 2 ? { right: room.width - x + 12 } : { left: x + 12 }),
     ...(y > room.height / 2 ? { bottom: room.height - y - 4 } : { top: y - 4 })
   };

@@ -2,8 +2,7 @@
 
 import { type ReactElement, useEffect, useId, useMemo, useRef, useState } from 'react';
 import { Button, Problem, Waiting } from '../parts';
-import { useDark } from '../shell';
-import { useBench, useSection, useView } from '../store';
+import { useBench, useView } from '../store';
 import { Card } from './card';
 import { onChartKeys } from './chartkeys';
 import { LiveChart, ROOM, signalsOf } from './live';
@@ -12,15 +11,17 @@ import { drawingOf, type IDrawing, marksOf, pixel } from './points';
 import { useScene } from './scene';
 import { useSpec } from './spec';
 import { summary } from './summary';
+import { type ITheme, useTheme } from './theme';
 import { Under } from './under';
 
 export function Chart(): ReactElement {
   const bench = useBench();
   const scene = useScene();
-  const drawing = useDrawing();
+  const theme = useTheme();
+  const drawing = useDrawing(theme);
   const host = useRef<HTMLDivElement>(null);
   const over = useRef<HTMLDivElement>(null);
-  const { failed, size } = useLive(host, drawing);
+  const { failed, size } = useLive(host, drawing, theme);
   const hovered = useView(view => view.hovered);
   const pointer = usePointer(over, drawing, size);
   const id = useId();
@@ -51,6 +52,7 @@ export function Chart(): ReactElement {
             }
             onChartKeys(event, { bench, scene, drawing, walked: pointer.show });
           }}
+          onBlur={pointer.blur}
           {...pointer.handlers}
         >
           <BrushBox drawing={drawing} dragged={pointer.dragged} />
@@ -64,8 +66,8 @@ export function Chart(): ReactElement {
             row={card.row}
             at={placed(drawing, size, card)}
             room={size}
-            onEnter={pointer.hold}
-            onLeave={pointer.release}
+            onEnter={pointer.enter}
+            onLeave={pointer.leave}
           />
         )}
         {failed ? <Problem words={failed} /> : null}
@@ -106,10 +108,8 @@ export function plotOf({ width, height }: { width: number; height: number }): { 
   return { width: width - ROOM.left - ROOM.right, height: height - ROOM.top - ROOM.bottom };
 }
 
-function useDrawing(): IDrawing {
+function useDrawing({ palette, surface }: ITheme): IDrawing {
   const { rows, judged, x, y, tradeoff, a, b, colorOf } = useScene();
-  const dark = useDark();
-  const palettes = useSection('app')?.palette;
   const brush = useView(view => view.brush);
   const hiddenRuntimes = useView(view => view.hiddenRuntimes);
   const hiddenFamilies = useView(view => view.hiddenFamilies);
@@ -117,7 +117,6 @@ function useDrawing(): IDrawing {
   const zoom = useView(view => view.zoom);
   const before = useRef<IDrawing | null>(null);
   const drawing = useMemo(() => {
-    const colors = (dark ? palettes?.dark : palettes?.light) ?? [];
     const names = new Set([...rows.values()].map(row => row.runtime));
     return drawingOf({
       rows: rows.values(),
@@ -127,25 +126,28 @@ function useDrawing(): IDrawing {
       y,
       limit: { value: tradeoff.limit, unit: tradeoff.unit },
       palette: {
-        runtimes: new Map([...names].map(name => [name, colors[colorOf(name)] ?? '#888888'])),
-        surface: dark ? '#212121' : '#ffffff'
+        runtimes: new Map([...names].map(name => [name, palette[colorOf(name)] ?? '#888888'])),
+        surface
       },
       must: [a, b],
       view: { brush, hiddenRuntimes, hiddenFamilies, frontOnly, failedOnly: false, zoom },
       before: before.current
     });
-  }, [rows, judged, tradeoff.measures, tradeoff.limit, tradeoff.unit, x, y, a, b, dark, palettes, colorOf, brush, hiddenRuntimes, hiddenFamilies, frontOnly, zoom]); // biome-ignore format: one list
+  }, [rows, judged, tradeoff.measures, tradeoff.limit, tradeoff.unit, x, y, a, b, palette, surface, colorOf, brush, hiddenRuntimes, hiddenFamilies, frontOnly, zoom]); // biome-ignore format: one list
   before.current = drawing;
   return drawing;
 }
 
 /** Keeps the view in an element: made once, then patched. */
-function useLive(host: React.RefObject<HTMLDivElement>, drawing: IDrawing): { failed: string; size: ISize } {
+function useLive(
+  host: React.RefObject<HTMLDivElement>,
+  drawing: IDrawing,
+  theme: ITheme
+): { failed: string; size: ISize } {
   const [live, setLive] = useState<LiveChart | null>(null);
   const [failed, setFailed] = useState('');
   const [room, setRoom] = useState({ width: 0, height: 0 });
   const { spec, error } = useSpec();
-  const dark = useDark();
   const { a, b } = useScene();
   const hovered = useView(view => view.hovered);
   useEffect(() => {
@@ -197,11 +199,11 @@ function useLive(host: React.RefObject<HTMLDivElement>, drawing: IDrawing): { fa
     }
   }, [live, room]);
   useEffect(() => {
-    if (live && host.current) {
+    if (live) {
       const data = { ...drawing.data, ...marksOf(drawing, a, b, hovered) };
-      live.draw(signalsOf(drawing, host.current, dark), data);
+      live.draw(signalsOf(drawing, theme), data);
     }
-  }, [live, host, drawing, a, b, hovered, dark]);
+  }, [live, drawing, a, b, hovered, theme]);
   return { failed: failed || error, size: useMemo(() => ({ ...room, drawn: live !== null }), [room, live]) };
 }
 

@@ -23,6 +23,8 @@ export interface IColumn {
   sort(row: IRow): number | string | null;
 }
 
+type Unnamed = Omit<IColumn, 'name' | 'width'>;
+
 export const USUAL = ['change', 'latency', 'speedup', 'size'] as const;
 /** Beside the usual ones, under "Columns". */
 export const MORE = ['compressed', 'memory', 'p90', 'p99', 'cpu', 'score', 'agreement', 'flips', 'key'] as const;
@@ -34,9 +36,8 @@ export function columnsOf(rows: readonly IRow[], unit: string, metric: string, s
   const latencies = rows.flatMap(row => (row.p50 ? [row.p50] : []));
   const { name: time, scale } = timeUnit(latencies);
   const digits = digitsFor(latencies.map(p50 => halfWidth(p50) * scale));
-  const ms = (title: string, get: (row: IRow) => number | null, why?: string): Omit<IColumn, 'name'> => ({
+  const ms = (title: string, get: (row: IRow) => number | null, why?: string): Unnamed => ({
     title: `${title}, ${time}`,
-    width: '84px',
     cell: row => {
       const value = get(row);
       return value === null
@@ -47,35 +48,30 @@ export function columnsOf(rows: readonly IRow[], unit: string, metric: string, s
     },
     sort: get
   });
-  const kB = (title: string, get: (row: IRow) => number | null): Omit<IColumn, 'name'> => ({
+  const kB = (title: string, get: (row: IRow) => number | null): Unnamed => ({
     title: `${title}, kB`,
-    width: '78px',
     cell: row => one(get(row), kilobytes),
     sort: get
   });
-  const columns: Record<string, Omit<IColumn, 'name'>> = {
+  const columns: Record<string, Unnamed> = {
     name: {
       title: 'Candidate',
-      width: 'minmax(190px, 1fr)',
       cell: row => ({ value: row.name }),
       sort: row => row.name
     },
     change: {
       title: `Change, ${unit}`,
-      width: '112px',
       cell: row =>
         row.isBaseline ? { value: '0.00', title: 'The model as given' } : row.change ? changeOf(row.change) : NOTHING,
       sort: row => row.change?.[0] ?? null
     },
     latency: {
       title: `p50, ${time}`,
-      width: '112px',
       cell: row => (row.p50 ? plusMinus(scaled(row.p50, scale), digits) : NOTHING),
       sort: row => row.p50?.[0] ?? null
     },
     speedup: {
       title: 'Speed-up',
-      width: '136px',
       cell: row => (row.isBaseline ? { value: 'baseline' } : row.speedup ? ratio(row.speedup) : NOTHING),
       sort: row => row.speedup?.[0] ?? null
     },
@@ -83,7 +79,6 @@ export function columnsOf(rows: readonly IRow[], unit: string, metric: string, s
     compressed: kB('Gzip', row => row.compressed),
     memory: {
       title: 'Memory, MB',
-      width: '92px',
       cell: row => one(row.memory, value => fixed(value / 1e6, 1)),
       sort: row => row.memory
     },
@@ -92,25 +87,41 @@ export function columnsOf(rows: readonly IRow[], unit: string, metric: string, s
     cpu: ms('CPU', row => row.cpu),
     score: {
       title: share ? `${metric}, %` : metric,
-      width: '104px',
       cell: row => one(row.score, value => fixed(share ? 100 * value : value, share ? 2 : 4)),
       sort: row => row.score
     },
     agreement: {
       title: 'Agreement, %',
-      width: '104px',
       cell: row => one(row.agreement, value => fixed(100 * value, 2)),
       sort: row => row.agreement
     },
     flips: {
       title: 'Flips',
-      width: '66px',
       cell: row => one(row.flips, value => (value >= 1000 ? '≥ 1000' : thousands(value))),
       sort: row => row.flips
     },
-    key: { title: 'Key', width: '110px', cell: row => ({ value: row.key }), sort: row => row.key }
+    key: { title: 'Key', cell: row => ({ value: row.key }), sort: row => row.key }
   };
-  return new Map(Object.entries(columns).map(([name, column]) => [name, { name, ...column }]));
+  return new Map(
+    Object.entries(columns).map(([name, column]) => [name, { name, width: widthOf(name, column, rows), ...column }])
+  );
+}
+
+/** Rows whose texts are measured: all of them would take longer than drawing them. */
+const SAMPLE = 60;
+
+/** As wide as its texts, in the width of a digit (signs are narrower), so that it fits whatever the font; the name takes what is left. */
+function widthOf(name: string, column: Unnamed, rows: readonly IRow[]): string {
+  if (name === 'name') {
+    return 'minmax(150px, 1fr)';
+  }
+  let longest = column.title.length + 2;
+  const step = Math.max(1, Math.floor(rows.length / SAMPLE));
+  for (let at = 0; at < rows.length; at += step) {
+    const { value, around } = column.cell(rows[at] as IRow);
+    longest = Math.max(longest, value.length + (around ? around.length + 1 : 0));
+  }
+  return `calc(${(0.84 * longest).toFixed(1)}ch + 12px)`;
 }
 
 function one(value: number | null, shown: (value: number) => string): ICell {

@@ -62,9 +62,13 @@ function inWords(range: IRange, measures: readonly IMeasure[]): string {
   return `${low}${low.includes('−') || high.includes('−') ? ' to ' : '–'}${high}${unit ? `\u2009${unit}` : ''}`;
 }
 
-/** Enough to tell the two ends apart to a hundredth of what lies between. */
+/** Enough to tell the two ends apart to a hundredth of what lies between; no zeros that both could do without. */
 function digitsOf({ low, high }: IRange): number {
-  return Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(high - low || 1))));
+  let digits = Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(high - low || 1))));
+  while (digits > 0 && [low, high].every(end => end.toFixed(digits).endsWith('0'))) {
+    digits -= 1;
+  }
+  return digits;
 }
 
 /** Columns of `Report.to_frame`, and what a measure's unit is in theirs. */

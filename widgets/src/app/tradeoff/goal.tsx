@@ -99,7 +99,7 @@ function Axes({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
 export function Best({ tradeoff: { best } }: { tradeoff: ITradeoff }): ReactElement {
   const bench = useBench();
   const picked = useView(view => view.a);
-  const hasExport = useSection('app')?.hints.export !== undefined;
+  const hasExport = useSection('app')?.tab !== '';
   if (best === null) {
     return <div className="dk-best dk-soft">Best so far: nothing is measured yet.</div>;
   }

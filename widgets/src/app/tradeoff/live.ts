@@ -4,6 +4,7 @@ import type { View } from 'vega';
 import { chartParts } from '../../chartparts';
 import type { IAxis } from './axes';
 import type { Datasets, Datum, IDrawing } from './points';
+import type { ITheme } from './theme';
 
 /** Room around the plot, in pixels. */
 export const ROOM = { left: 46, right: 10, top: 8, bottom: 24 } as const;
@@ -171,18 +172,8 @@ function same(one: unknown, other: unknown): boolean {
 }
 
 /** The axes and the theme, as the chart's parameters. */
-export function signalsOf({ x, y }: IDrawing, host: Element, dark: boolean): Signals {
-  const style = getComputedStyle(host);
-  const color = (name: string, instead: string): string => style.getPropertyValue(name).trim() || instead;
-  return {
-    ...stretch('x', x),
-    ...stretch('y', y),
-    ink: color('--jp-ui-font-color0', dark ? '#ffffff' : '#000000'),
-    muted: dark ? '#b4b4b4' : '#5a5a5a',
-    line: color('--jp-border-color2', dark ? '#424242' : '#e0e0e0'),
-    blue: dark ? '#64b5f6' : '#1976d2',
-    bandOpacity: dark ? 0.22 : 0.15
-  };
+export function signalsOf({ x, y }: IDrawing, { ink, muted, line, blue, bandOpacity }: ITheme): Signals {
+  return { ...stretch('x', x), ...stretch('y', y), ink, muted, line, blue, bandOpacity };
 }
 
 function stretch(name: string, axis: IAxis): Signals {

@@ -11,6 +11,8 @@ import { useScene } from './scene';
 const NEAR_PX = 20;
 /** Movements below this are clicks. */
 const DRAG_PX = 4;
+/** Resting this long opens a card, so that none gets in the way of a pointer that is on its way. */
+const REST_MS = 120;
 /** Time to get from a point to its card. */
 const LEAVE_MS = 180;
 
@@ -27,8 +29,11 @@ interface IPointer {
   card: string;
   dragged: IDragged | null;
   show(key: string): void;
-  hold(): void;
-  release(): void;
+  /** The pointer has come into the card, or left it. */
+  enter(): void;
+  leave(): void;
+  /** The focus has left the chart. */
+  blur(): void;
   close(): void;
 }
 
@@ -43,6 +48,8 @@ export function usePointer(
   const [dragged, setDragged] = useState<IDragged | null>(null);
   const from = useRef<[number, number] | null>(null);
   const timer = useRef(0);
+  /** Key of the point under the pointer. */
+  const pointed = useRef('');
   const hold = useCallback(() => window.clearTimeout(timer.current), []);
   const show = useCallback(
     (key: string) => {
@@ -57,6 +64,20 @@ export function usePointer(
     hold();
     timer.current = window.setTimeout(close, LEAVE_MS);
   }, [hold, close]);
+  const inCard = useRef(false);
+  const enter = useCallback(() => {
+    inCard.current = true;
+    hold();
+  }, [hold]);
+  const leave = useCallback(() => {
+    inCard.current = false;
+    release();
+  }, [release]);
+  const blur = useCallback(() => {
+    if (!inCard.current) {
+      release();
+    }
+  }, [release]);
   useEffect(() => hold, [hold]);
 
   const at = (event: PointerEvent<HTMLElement>): [number, number] => {
@@ -83,12 +104,15 @@ export function usePointer(
       return;
     }
     const key = under(place);
-    if (key && key !== card) {
-      show(key);
-    } else if (key) {
+    if (key !== pointed.current) {
+      pointed.current = key;
       hold();
-    } else if (card) {
-      release();
+      bench.look({ hovered: key || card });
+      if (key && key !== card) {
+        timer.current = window.setTimeout(() => show(key), REST_MS);
+      } else if (!key) {
+        release();
+      }
     }
   };
   const onPointerUp = (event: PointerEvent<HTMLElement>): void => {
@@ -102,14 +126,20 @@ export function usePointer(
     const key = began ? under(at(event)) : '';
     if (key) {
       select(event.shiftKey ? 'b' : 'a', key);
+      setCard('');
+      hold();
     }
+  };
+  const onPointerLeave = (): void => {
+    pointed.current = '';
+    release();
   };
   const onPointerCancel = (): void => {
     from.current = null;
     setDragged(null);
   };
-  const handlers = { onPointerDown, onPointerMove, onPointerUp, onPointerCancel, onPointerLeave: release };
-  return { handlers, card, dragged, show, hold, release, close };
+  const handlers = { onPointerDown, onPointerMove, onPointerUp, onPointerCancel, onPointerLeave };
+  return { handlers, card, dragged, show, enter, leave, blur, close };
 }
 
 /** Between two corners, inside the plot. */

@@ -30,13 +30,14 @@ export function Under({ drawing, children }: { drawing: IDrawing; children: Reac
           {off} off scale{off <= 2 ? `, ${outside.join(', ')}` : ''}
         </Button>
       )}
-      <span className="dk-grow" />
-      {children}
-      {failed > 0 && (
-        <Button kind="link" aria-pressed={failedOnly} onClick={() => bench.look({ failedOnly: !failedOnly })}>
-          {plural(failed, 'failed', 'failed')}
-        </Button>
-      )}
+      <span className="dk-under-actions">
+        {children}
+        {failed > 0 && (
+          <Button kind="link" aria-pressed={failedOnly} onClick={() => bench.look({ failedOnly: !failedOnly })}>
+            {plural(failed, 'failed', 'failed')}
+          </Button>
+        )}
+      </span>
     </div>
   );
 }
