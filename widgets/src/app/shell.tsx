@@ -109,7 +109,12 @@ function Whole({ model }: { model: DOMWidgetModel }): ReactElement {
         <span className="dk-grow" />
         <CodeButton />
         {host().openTab && (
-          <Button kind="quiet" icon="open" onClick={() => void host().openTab?.(model, app.title)}>
+          <Button
+            kind="quiet"
+            icon="open"
+            aria-label="Open in tab"
+            onClick={() => void host().openTab?.(model, app.title)}
+          >
             <span className="dk-wide">Open in tab</span>
           </Button>
         )}
