@@ -55,7 +55,9 @@ class CodeSection:
             # At the first time nothing was changed by a click.
             self._changed = [i for i, line in enumerate(lines) if line not in self._lines] if self._lines else []
             self._lines = lines
-        line = next((lines[i] for i in reversed(self._changed) if lines[i].strip()), lines[-1])
+        # That data are found in the store now is no click.
+        clicked = [lines[i] for i in self._changed if lines[i].strip() and "dk.Report.open(" not in lines[i]]
+        line = clicked[-1] if clicked else lines[-1]
         return {"script": text, "line": line, "changed": self._changed, "notebook": self._path()}
 
     def commands(self) -> Mapping[str, Command]:

@@ -1,0 +1,161 @@
+"""The whole path as a person goes it: a model in the file browser, a sweep, a candidate, a server, a notebook."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from lab_driver import TOKEN, kernel_value, poll
+
+pytestmark = pytest.mark.browser
+
+ROOT = Path(__file__).parents[2]
+FOLDER = "path"
+
+
+@pytest.fixture(scope="module")
+def folder(lab):
+    """A real model and real pictures, few enough for a sweep of seconds."""
+    place = lab.root / FOLDER
+    place.mkdir()
+    place.joinpath("fashion.onnx").write_bytes((ROOT / "notebooks/models/fashion_cnn.onnx").read_bytes())
+    with np.load(ROOT / "notebooks/data/fashion-mnist.npz") as found:
+        arrays = {"x": found["x_test"][:1500], "y": found["y_test"][:1500], "classes": found["classes"]}
+    np.savez_compressed(place / "fashion.npz", **arrays)
+    return place
+
+
+@pytest.fixture
+def page(lab, browser):
+    page, outside = browser
+    errors = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.set_viewport_size({"width": 1600, "height": 1300})
+    yield page
+    page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
+    assert outside == []
+    assert errors == []
+
+
+def tab(page, name):
+    return page.locator(".dk-Workbench .dk-tab", has_text=name)
+
+
+def strip(page):
+    return page.locator(".dk-strip-words")
+
+
+def test_from_a_file_to_a_served_model_and_a_notebook(page, lab, folder):
+    page.goto(f"{lab.url}/lab/tree/{FOLDER}?token={TOKEN}&reset")
+    page.locator(".jp-DirListing-item", has_text="fashion.onnx").click(button="right")
+    page.locator(".lm-Menu-item", has_text="Optimize with deploykit").click()
+    tab(page, "Data").click()
+    _load_data(page)
+    tab(page, "Explore").click()
+    page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    _choose_a_small_space(page)
+
+    run = page.get_by_role("button", name="Run sweep")
+    poll(page, lambda: run.count() and run.get_attribute("aria-disabled") is None, "the plan is made")
+    run.click()
+    page.get_by_role("progressbar", name="Sweep").wait_for()
+    assert kernel_value(page, "workbench._state.sweeping") is True  # the kernel answers while the sweep runs
+    poll(page, lambda: strip(page).inner_text().startswith("Done:"), "the sweep has ended", 300)
+
+    picked = _click_a_point(page)
+    poll(page, lambda: kernel_value(page, "workbench._state.picked") == picked, "the kernel knows what was clicked")
+    candidate = page.get_by_role("region", name="Candidate")
+    candidate.get_by_text("Flipped predictions").wait_for()
+    _look_at_flips(page, candidate)
+
+    _export_and_serve(page, folder)
+    _save_as_notebook(page, folder, picked)
+
+
+def _load_data(page):
+    page.get_by_label("Path or variable").fill("fashion.npz")
+    page.get_by_label("Scale").fill("1/255")
+    page.get_by_label("Reshape").fill("28, 28, 1")
+    page.get_by_role("button", name="Load", exact=True).click()
+    page.get_by_role("img", name="sample").first.wait_for()
+    assert page.locator(".dk-Workbench").get_by_text("can resolve").count()
+
+
+def _choose_a_small_space(page):
+    """Only int8, on one runtime; the slider of a technique moves by keys."""
+    space = page.get_by_role("region", name="Space")
+    sparsity = space.get_by_role("slider", name="Sparsity").first
+    before = sparsity.get_attribute("aria-valuenow")
+    sparsity.press("ArrowRight")
+    poll(page, lambda: sparsity.get_attribute("aria-valuenow") != before, "the slider moves")
+    space.get_by_role("checkbox", name="Magnitude pruning").click()
+    poll(page, lambda: "left_out" in kernel_value(page, "workbench.code"), "the code follows the controls")
+
+
+def _click_a_point(page):
+    """Click on the first point that a search with the pointer finds and that is not shown; returns its key."""
+    shown = kernel_value(page, "workbench.choice.key")
+    chart = page.locator(".dk-chart-canvas canvas").first
+    chart.scroll_into_view_if_needed()
+    card = page.locator(".dk-card")
+    box = chart.bounding_box()
+    for y in range(int(box["y"]) + 10, int(box["y"] + box["height"]) - 30, 14):
+        for x in range(int(box["x"]) + 50, int(box["x"] + box["width"]) - 10, 14):
+            page.mouse.move(x, y)
+            if card.count() and card.is_visible():
+                page.mouse.click(x, y)
+                poll(page, lambda: kernel_value(page, "workbench._state.picked") != "", "a click picks a candidate")
+                picked = kernel_value(page, "workbench._state.picked")
+                if picked != shown:
+                    return picked
+    raise AssertionError("the pointer finds no other point")
+
+
+def _look_at_flips(page, candidate):
+    row = kernel_value(page, "workbench.choice.result.label")
+    assert row in candidate.inner_text()
+    tiles = candidate.locator("figure img, figure canvas")
+    poll(
+        page,
+        lambda: tiles.count() or "No prediction flipped" in candidate.inner_text(),
+        "flips, or that there are none",
+    )
+
+
+def _export_and_serve(page, folder):
+    tab(page, "Export & serve").click()
+    page.get_by_role("button", name="Export", exact=True).click()
+    page.locator(".dk-checks").wait_for()
+    poll(page, lambda: page.locator(".dk-checks .dk-check-done").count() >= 3, "the checks are ticked")
+    manifest = next(folder.glob("**/manifest.json"))
+    assert json.loads(manifest.read_text("utf-8"))["candidate"]
+    page.get_by_label("Port", exact=True).fill("0")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_role("button", name="Try it", exact=True).click()
+    page.get_by_role("table", name="Highest probabilities").wait_for()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_role("button", name="Start", exact=True).wait_for()
+
+
+def _save_as_notebook(page, folder, picked):
+    page.get_by_role("button", name="Save as notebook").click()
+    page.get_by_label("Save to").fill("mine.ipynb")
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_text("Saved mine.ipynb.").wait_for()
+    page.get_by_role("button", name="Save", exact=True).click()
+    page.get_by_role("button", name="Overwrite").wait_for()  # never over a file without asking
+    keys = kernel_value(page, "sorted(r.key for r in workbench.report.rows)")
+    kernel_value(page, "workbench.close()")
+    command = [sys.executable, "-m", "papermill", "mine.ipynb", "out.ipynb", "-k", "python3", "--no-progress-bar"]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    import deploykit as dk
+
+    report = dk.Report.open(next(folder.glob("*runs*")))
+    assert sorted(r.key for r in report.rows) == keys  # the same candidates: nothing was made anew
+    out = json.loads((folder / "out.ipynb").read_text("utf-8"))
+    source = "".join("".join(cell["source"]) for cell in out["cells"])
+    assert f'report.choice_for("{picked}"' in source
