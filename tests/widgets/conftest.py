@@ -111,3 +111,58 @@ def finished(commands: Any, store: Path, model: dk.Model, data: dk.Dataset) -> A
     commands.desk.post(lambda: commands.state.change(model=model, data=data, report=dk.Report.open(store)))
     assert commands.desk.settle()
     return commands
+
+
+class Page:
+    """A page of the browser: what it has got, and what it asks for.
+
+    Args:
+        surface: Whose messages it takes.
+        desk: Who must have settled before anything is looked at.
+        hub: Where the surface is to be added; None when it is there, then the page asks for everything.
+    """
+
+    def __init__(self, surface: Any, desk: Any, hub: Any = None) -> None:
+        self.surface, self._desk = surface, desk
+        self.messages: list[tuple[dict[str, Any], list[bytes]]] = []
+        self.sections: dict[str, Any] = {}
+        self.rows: dict[str, Any] = {}
+        surface.send = self._receive
+        if hub is None:
+            surface._handle_custom_msg({"type": "hello"}, [])
+        else:
+            hub.add(surface)
+        assert desk.settle()
+
+    def _receive(self, content: dict[str, Any], buffers: list[bytes]) -> None:
+        self.messages.append((content, buffers))
+        if content["type"] == "sections":
+            self.sections.update(content["sections"])
+        elif content["type"] == "rows":
+            self.rows = {} if content["reset"] else self.rows
+            self.rows.update(content["set"])
+            for key in content["gone"]:
+                self.rows.pop(key, None)
+
+    def take(self, kind: str) -> list[dict[str, Any]]:
+        """Messages of a kind, which are forgotten."""
+        found = [m for m, _ in self.messages if m["type"] == kind]
+        self.messages = [(m, b) for m, b in self.messages if m["type"] != kind]
+        return found
+
+    def do(self, command: str, **arguments: Any) -> tuple[dict[str, Any], list[bytes]]:
+        """The answer to a command, when everything has settled."""
+        self.post(command, **arguments)
+        assert self._desk.settle()
+        (answer,) = [m for m in self.messages if m[0]["type"] == "reply"]
+        self.take("reply")
+        return answer
+
+    def post(self, command: str, **arguments: Any) -> None:
+        """Ask, and do not wait."""
+        self.surface._handle_custom_msg({"type": "do", "id": "1", "command": command, "args": arguments}, [])
+
+
+@pytest.fixture
+def page_of() -> type[Page]:
+    return Page

@@ -14,7 +14,7 @@ WAIT_S = 120
 VERSIONS = ("7.3.0", "7.4.0")
 
 _BENCH = """
-from deploykit_widgets.bench import Workbench
+from deploykit_widgets.workbench import Workbench
 bench = Workbench()
 print("id", bench.widget.comm.comm_id)
 """
@@ -125,7 +125,9 @@ def test_commands_are_done_once_whenever_the_kernel_hands_them_out(kernel, tmp_p
 
 
 def test_an_unknown_command_is_refused_in_words(kernel):
-    kernel.run("from deploykit_widgets.bench import Workbench; b2 = Workbench(); print('id', b2.widget.comm.comm_id)")
+    kernel.run(
+        "from deploykit_widgets.workbench import Workbench; b2 = Workbench(); print('id', b2.widget.comm.comm_id)"
+    )
     comm = kernel.until(lambda m: (words(m) or "")[3:] or None, "the widget's number")
     said = kernel.until(reply_to(kernel.send(comm, "open_the_pod_bay")), "the answer")
     assert said["ok"] is False

@@ -53,31 +53,6 @@ class StoreSection:
         return {}
 
 
-class Page:
-    """What a page of the browser has got."""
-
-    def __init__(self, hub, desk):
-        self.surface = Surface()
-        self.messages = []
-        self.surface.send = lambda content, buffers: self.messages.append((content, buffers))
-        self._desk = desk
-        hub.add(self.surface)
-        desk.settle()
-
-    def take(self, kind):
-        found = [m for m, _ in self.messages if m["type"] == kind]
-        self.messages = [(m, b) for m, b in self.messages if m["type"] != kind]
-        return found
-
-    def do(self, command, **arguments):
-        message = {"type": "do", "id": "1", "command": command, "args": arguments}
-        self.surface._handle_custom_msg(message, [])
-        assert self._desk.settle()
-        ((content, buffers),) = [m for m in self.messages if m[0]["type"] == "reply"]
-        self.messages = [m for m in self.messages if m[0]["type"] != "reply"]
-        return content, buffers
-
-
 @pytest.fixture
 def state(tmp_path):
     return State(tmp_path)
@@ -100,8 +75,8 @@ def hub(state, desk, rows):
     return Hub(state, desk, [GoalSection(state), StoreSection(state)], lambda: rows, ["report"])
 
 
-def test_a_page_gets_everything_and_then_only_what_is_new(hub, state, desk, rows):
-    page = Page(hub, desk)
+def test_a_page_gets_everything_and_then_only_what_is_new(hub, state, desk, rows, page_of):
+    page = page_of(Surface(), desk, hub)
     (first,) = page.take("sections")
     assert first["sections"] == {"goal": {"max_drop": 0.01}, "store": str(state.store)}
     parts = page.take("rows")
@@ -122,13 +97,13 @@ def test_a_page_gets_everything_and_then_only_what_is_new(hub, state, desk, rows
     desk.settle()
     assert page.messages == []
 
-    late = Page(hub, desk)
+    late = page_of(Surface(), desk, hub)
     assert late.take("sections")[0]["sections"]["goal"] == {"max_drop": 0.05}
     assert page.messages == []  # what a page knows is not sent to it again
 
 
-def test_a_page_that_was_loaded_again_asks_and_gets_everything(hub, desk, rows):
-    page = Page(hub, desk)
+def test_a_page_that_was_loaded_again_asks_and_gets_everything(hub, desk, rows, page_of):
+    page = page_of(Surface(), desk, hub)
     page.messages.clear()
     page.surface._handle_custom_msg({"type": "hello"}, [])
     desk.settle()
@@ -136,8 +111,8 @@ def test_a_page_that_was_loaded_again_asks_and_gets_everything(hub, desk, rows):
     assert sum(len(part["set"]) for part in page.take("rows")) == len(rows)
 
 
-def test_commands_change_the_state_before_they_are_answered(hub, desk):
-    page, other = Page(hub, desk), Page(hub, desk)
+def test_commands_change_the_state_before_they_are_answered(hub, desk, page_of):
+    page, other = page_of(Surface(), desk, hub), page_of(Surface(), desk, hub)
     page.messages.clear()
     other.messages.clear()
     page.surface._handle_custom_msg({"type": "do", "id": "7", "command": "set", "args": {"max_drop": 0.2}}, [])
@@ -147,8 +122,8 @@ def test_commands_change_the_state_before_they_are_answered(hub, desk):
     assert [m["type"] for m, _ in other.messages] == ["sections"]  # answers go to who asked
 
 
-def test_answers_have_bytes_and_errors_are_words(hub, desk):
-    page = Page(hub, desk)
+def test_answers_have_bytes_and_errors_are_words(hub, desk, page_of):
+    page = page_of(Surface(), desk, hub)
     assert page.do("picture") == ({"type": "reply", "id": "1", "ok": True, "value": "png"}, [b"\x89"])
     assert page.do("slow", fail=False)[0]["value"] == "done"
     for command, arguments, said in (

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import os
 from pathlib import Path
 from typing import Any
-
-import ipywidgets as widgets
 
 from deploykit.core.errors import Cancelled, SettingError
 from deploykit.core.model import Model
@@ -15,24 +14,26 @@ from deploykit.reporting import html as report_html
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
-from deploykit_widgets import markup
-from deploykit_widgets.candidate_panel import CandidatePanel
-from deploykit_widgets.code_panel import CodePanel
+from deploykit_widgets.app_section import AppSection
+from deploykit_widgets.candidate_section import CandidateSection
+from deploykit_widgets.code_section import CodeSection
 from deploykit_widgets.commands import Commands
-from deploykit_widgets.data_panel import DataPanel
+from deploykit_widgets.data_section import DataSection
+from deploykit_widgets.data_source import source_of
 from deploykit_widgets.desk import Desk
-from deploykit_widgets.export_panel import ExportPanel
-from deploykit_widgets.keys import Keys
-from deploykit_widgets.model_panel import ModelPanel
-from deploykit_widgets.serve_panel import ServePanel
+from deploykit_widgets.export_section import ExportSection
+from deploykit_widgets.model_section import ModelSection
+from deploykit_widgets.progress_section import ProgressSection, counts
+from deploykit_widgets.rows import rows_of
+from deploykit_widgets.serve_section import ServeSection
 from deploykit_widgets.space_choice import PRESETS
-from deploykit_widgets.space_panel import SpacePanel
+from deploykit_widgets.space_section import SpaceSection
 from deploykit_widgets.state import State
-from deploykit_widgets.style import stylesheet
-from deploykit_widgets.sweep_strip import SweepStrip, counts
-from deploykit_widgets.tradeoff_panel import TradeoffPanel
+from deploykit_widgets.surface import Hub, Section, Surface
+from deploykit_widgets.tradeoff_section import TradeoffSection
 
-_MODEL, _DATA, _EXPLORE, _EXPORT = range(4)
+#: Panels that can be shown alone.
+PANELS = ("model", "data", "space", "sweep", "tradeoff", "candidate", "export")
 
 
 class Workbench:
@@ -72,35 +73,24 @@ class Workbench:
         self._state = State(Path(store if store is not None else "runs"), launches)
         self._desk = Desk(lambda error: self._state.problem("sweep", error))
         self._commands = commands = Commands(self._state, self._desk)
-        self.model_panel = ModelPanel(commands, ask=model is None)
-        self.data_panel = DataPanel(commands, ask=data is None)
-        self.space_panel = SpacePanel(commands, space)
-        self.sweep_strip = SweepStrip(commands)
-        self.tradeoff_panel = TradeoffPanel(commands)
-        self.candidate_panel = CandidatePanel(commands)
-        self.export_panel = ExportPanel(commands)
-        self.serve_panel = ServePanel(commands)
-        self.code_panel = CodePanel(commands, None if isinstance(data, str | os.PathLike) else data)
-        self.tabs = self._tabs()
-        style = widgets.HTML(f"<style>{stylesheet()}</style>")
-        style.layout.display = "none"
-        self.widget = widgets.VBox([style, Keys(), self.tabs, self.code_panel.widget])
-        self.widget.add_class("dk-Workbench")
-        self._state.observe(self._name_tabs, "model", "data", "report", "plan", "server", "artifact")
-        self.tabs.selected_index = _MODEL if model is None else _DATA if data is None else _EXPLORE
+        tab = "model" if model is None else "data" if data is None else "explore"
+        self._code = CodeSection(self._state, _variable(None if isinstance(data, str | os.PathLike) else data))
+        sections: list[Section] = [
+            AppSection(self._state, tab),
+            ProgressSection(commands),
+            TradeoffSection(commands),
+            CandidateSection(commands),
+            ModelSection(commands),
+            DataSection(commands),
+            ExportSection(commands),
+            ServeSection(commands),
+            self._code,
+            SpaceSection(commands, space),
+        ]
+        self._hub = Hub(self._state, self._desk, sections, lambda: rows_of(self._state.report), ("report",))
+        self.widget = Surface()
+        self._hub.add(self.widget)
         self._desk.post(lambda: self._begin(model, data))
-
-    def _tabs(self) -> Any:
-        explore = widgets.GridBox([self.space_panel.widget, self.tradeoff_panel.widget, self.candidate_panel.widget])
-        explore.add_class("dk-explore")
-        leave = widgets.HBox([self.export_panel.widget, self.serve_panel.widget])
-        leave.add_class("dk-leave")
-        # The strip is one widget with a view in each tab: what it says belongs to all of them.
-        panels = [self.model_panel.widget, self.data_panel.widget, explore, leave]
-        tabs = widgets.Tab([widgets.VBox([self.sweep_strip.widget, panel]) for panel in panels])
-        tabs.add_class("dk-tabs")
-        tabs.titles = ("Model", "Data", "Explore", "Export & serve")
-        return tabs
 
     def _begin(self, model: Any, data: Any) -> None:
         if isinstance(model, Model):
@@ -108,18 +98,24 @@ class Workbench:
         elif model is not None:
             self._commands.load_model(model)
         if isinstance(data, str | os.PathLike):
-            self.data_panel.load_from(os.fspath(data))
+            self._commands.load_data(source_of(os.fspath(data)))
         elif data is not None:
-            self._commands.use(data=data)
+            self._commands.use(data=data, name=_variable(data))
 
-    def _name_tabs(self) -> None:
-        state = self._state
-        measured, failed, total = counts(state)
-        model = f"Model  {Path(state.model.origin or state.model.path).name}" if state.model else "Model"
-        data = f"Data  {len(state.data.splits['evaluation']):,} to evaluate" if state.data else "Data"
-        explore = f"Explore  {measured + failed} of {total}" if total else "Explore"
-        leave = "Export & serve" + ("  serving" if state.server else "  exported" if state.artifact else "")
-        self.tabs.titles = (model, data, explore, leave)
+    def panel(self, name: str) -> Surface:
+        """One panel alone, for a cell of its own; it shows the same state as the Workbench.
+
+        Args:
+            name: ``"model"``, ``"data"``, ``"space"``, ``"sweep"``, ``"tradeoff"``, ``"candidate"`` or ``"export"``.
+
+        Raises:
+            SettingError: There is no such panel.
+        """
+        if name not in PANELS:
+            raise SettingError(f"there is no panel {name!r}.", remedy=f"choose one of {', '.join(PANELS)}.")
+        surface = Surface([name])
+        self._hub.add(surface)
+        return surface
 
     # -- for code ---------------------------------------------------------------------------------------------------
 
@@ -136,7 +132,7 @@ class Workbench:
     @property
     def code(self) -> str:
         """The script that does what was clicked."""
-        return self.code_panel.code
+        return self._code.script
 
     def run(self) -> Report:
         """Run the sweep and wait for it, as `dk.sweep` does: for notebooks without a browser.
@@ -194,8 +190,25 @@ class Workbench:
         if state.report is not None:
             parts.append(report_html.notebook(state.report))
         elif state.model is not None:
-            parts.append(f"<p>{markup.text(state.model)}</p>")
+            parts.append(f"<p>{_text(state.model)}</p>")
             if state.plan is not None:
-                parts.append(f"<pre>{markup.text(state.plan)}</pre>")
-        parts += [markup.problem(words) for words in state.problems.values() if words]
-        return "".join([*parts, f"<pre>{markup.text(self.code)}</pre></div>"])
+                parts.append(f"<pre>{_text(state.plan)}</pre>")
+        parts += [f"<p><b>{_text(words)}</b></p>" for words in state.problems.values() if words]
+        return "".join([*parts, f"<pre>{_text(self.code)}</pre></div>"])
+
+
+def _text(value: object) -> str:
+    return html.escape(str(value))
+
+
+def _variable(data: Any) -> str:
+    """Name of an object in the notebook, "" when it has none."""
+    if data is None:
+        return ""
+    try:
+        from IPython.core.getipython import get_ipython
+    except ImportError:
+        return ""
+    shell = get_ipython()
+    names = shell.user_ns.items() if shell is not None else ()
+    return next((n for n, v in tuple(names) if v is data and not n.startswith("_")), "")
