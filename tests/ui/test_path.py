@@ -81,7 +81,7 @@ def _load_data(page):
     page.get_by_label("Reshape").fill("28, 28, 1")
     page.get_by_role("button", name="Load", exact=True).click()
     page.get_by_role("img", name="sample").first.wait_for()
-    assert page.locator(".dk-Workbench").get_by_text("can resolve").count()
+    assert page.locator(".dk-Workbench").get_by_text("900 samples").count()  # and what they can tell
 
 
 def _choose_a_small_space(page):
