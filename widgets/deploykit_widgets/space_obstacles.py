@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import deploykit as dk
@@ -37,26 +38,33 @@ class Obstacles:
 
     def runtime(self, name: str) -> str:
         """Why not even the model as given runs there; "" when it does."""
-        return self.matrix.get(Recipe().key, {}).get(name, "")
+        return self.matrix.get(_key(), {}).get(name, "")
 
     def technique(self, name: str, runtimes: Set[str]) -> str:
         """Why a technique can be done on none of these runtimes; "" when it can."""
-        return self._said(Recipe((Step(name),)), runtimes)
+        return self._said(_key(name), runtimes)
 
     def value(self, technique: str, parameter: str, value: Value, runtimes: Set[str]) -> str:
         """The same for a choice, with all else at its defaults, when not the technique itself is impossible."""
         if self.technique(technique, runtimes):
             return ""
-        return self._said(Recipe((Step(technique, {parameter: value}),)), runtimes)
+        return self._said(_key(technique, parameter, value), runtimes)
 
-    def _said(self, recipe: Recipe, runtimes: Set[str]) -> str:
+    def _said(self, key: str, runtimes: Set[str]) -> str:
         # What the model as given does not run on says nothing of the technique, as long as there is another runtime.
         open_to = {r for r in runtimes if not self.runtime(r)} or runtimes
-        reasons = {r: why for r, why in self.matrix.get(recipe.key, {}).items() if r in open_to}
+        reasons = {r: why for r, why in self.matrix.get(key, {}).items() if r in open_to}
         if not open_to or len(reasons) < len(open_to):
             return ""
         found = list(reasons.values())
         return max(dict.fromkeys(found), key=found.count)
+
+
+@cache
+def _key(technique: str = "", parameter: str = "", value: Value = None) -> str:
+    """Key of the recipe that does one technique, with one parameter set; of the model as given without any."""
+    parameters = {parameter: value} if parameter else {}
+    return Recipe((Step(technique, parameters),) if technique else ()).key
 
 
 def _questions() -> Iterator[Recipe]:

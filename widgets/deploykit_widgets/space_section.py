@@ -205,11 +205,14 @@ class SpaceSection:
         self._values["", "threads"], self._values["", "batch_size"] = threads, batches
         self._read()
 
+    def _owner(self, technique: str) -> str:
+        return self._techniques[technique].label if technique else "run on"
+
     def _wrong(self, owner: str, parameter: Parameter) -> str:
         try:
-            checked(parameter, owner or "run on", self._values[owner, parameter.name])
+            checked(parameter, self._owner(owner), self._values[owner, parameter.name])
         except SettingError as error:
-            return str(error)
+            return space_summary.sentence(str(error))
         return ""
 
     def _read(self) -> None:
@@ -245,7 +248,7 @@ class SpaceSection:
         """Parameters of a technique whose values differ from the base's."""
         parameters = self._techniques[technique].parameters
         shown = space_choice.base_values(base, technique, parameters)
-        found = {p.name: checked(p, technique, self._values[technique, p.name]) for p in parameters}
+        found = {p.name: checked(p, self._owner(technique), self._values[technique, p.name]) for p in parameters}
         return {name: values for name, values in found.items() if set(values) != set(shown[name])}
 
     def _targets(self, base: Space, threads: Values, batches: Values) -> tuple[Target, ...]:

@@ -27,7 +27,7 @@ def counts(state: State) -> dict[str, Any]:
         "known": plan is not None,
         "fresh": not state.planning,
         "missing": _missing(state),
-        "problems": list(filter(None, wrong)),
+        "problems": [sentence(words) for words in wrong if words],
     }
     if plan is None:
         return said
@@ -61,7 +61,7 @@ def button(state: State) -> dict[str, str]:
         return {"label": "Run sweep", "reason": f"Load {missing} first."}
     wrong = state.problems.get("space") or state.problems.get("plan")
     if wrong or state.space is None:
-        return {"label": "Run sweep", "reason": wrong or "Nothing to run."}
+        return {"label": "Run sweep", "reason": sentence(wrong) if wrong else "Nothing to run."}
     if _all_done(state):
         return {"label": "No changes to apply", "reason": "Everything in this space is measured already."}
     return {"label": "Run sweep", "reason": ""}
@@ -110,6 +110,11 @@ def options(state: State) -> dict[str, Any]:
         "budget": found.budget,
         "changed": changed + (state.launches != 10),
     }  # fmt: skip
+
+
+def sentence(words: str) -> str:
+    """Words that begin with a capital letter."""
+    return words[:1].upper() + words[1:]
 
 
 def _missing(state: State) -> str:

@@ -119,7 +119,7 @@ function Range({ control, owner, values, change, disabled, describedBy, labelled
           high={to}
           commit={value => change(between(numbers, value, to))}
         />
-        <span>to</span>
+        <span aria-hidden="true">–</span>
         <NumberField
           {...field}
           label={`${label}, to`}
@@ -128,17 +128,18 @@ function Range({ control, owner, values, change, disabled, describedBy, labelled
           high={scale.maximum}
           commit={value => change(between(numbers, from, value))}
         />
+        <span>{unitOf(control)}</span>
         <span>step</span>
         <NumberField
           {...field}
           label={`${label}, step`}
+          placeholder={step === null ? '…' : ''}
           value={step || null}
           low={Math.min(scale.step, to - from) / 5}
           high={to - from}
           disabled={disabled || from === to}
           commit={value => change(spread(from, to, value))}
         />
-        <span>{unitOf(control)}</span>
       </div>
       {step === null && <NumberChips {...{ control, numbers, change, disabled }} />}
     </>
@@ -276,7 +277,7 @@ function Numbers({ control, owner, values, change, disabled, describedBy, labell
       </span>
       <input
         className="dk-input"
-        size={Math.max(4, shown.length)}
+        style={{ width: `${Math.max(3, (text ?? shown).length) + 2.5}ch` }}
         aria-label={`${control.label}, ${owner}: values to try, with commas between them`}
         aria-describedby={describedBy}
         aria-invalid={control.problem !== '' || undefined}
@@ -287,7 +288,9 @@ function Numbers({ control, owner, values, change, disabled, describedBy, labell
         onBlur={done}
         onKeyDown={event => event.key === 'Enter' && done()}
       />
-      {unitOf(control) && <span className="dk-soft dk-small">{unitOf(control)}</span>}
+      {!control.label.toLowerCase().endsWith(control.unit) && (
+        <span className="dk-soft dk-small">{unitOf(control)}</span>
+      )}
     </div>
   );
 }

@@ -84,7 +84,7 @@ function Settings({ options }: { options: IOptions }): ReactElement {
       {options.search !== 'grid' && <Budget value={options.budget} send={value => set('budget', value)} />}
       {options.changed > 0 && (
         <Button kind="link" onClick={() => void ask('reset_options')}>
-          As usual
+          Back to the defaults
         </Button>
       )}
       <Problem words={error} />

@@ -50,6 +50,7 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
   if (!plan.known) {
     return <p className="dk-note">Planning …</p>;
   }
+  const [said = '', basis = ''] = (plan.resolution ?? '').split(' (');
   const { candidates = 0, reused = 0, duplicates = 0, leftOut = 0, pointless = 0 } = plan;
   return (
     <div className="dk-summary" aria-busy={!plan.fresh}>
@@ -67,12 +68,11 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
           )}
         </p>
         {plan.more && <p className="dk-note">{plan.more}</p>}
-        {duplicates > 0 && <p className="dk-note">{plural(duplicates, 'duplicate')} merged.</p>}
       </div>
       {plan.resolution && (
         <p className={`dk-note ${plan.resolves ? '' : 'dk-warned'}`}>
           {!plan.resolves && <Icon name="warning" />}
-          <span>{plan.resolution}.</span>
+          <span>{said}.</span>
         </p>
       )}
       {leftOut > 0 && (
@@ -89,6 +89,8 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
       )}
       {(plan.costs?.length ?? 0) > 0 && (
         <Unfold label="What it costs">
+          {duplicates > 0 && <p className="dk-note">{plural(duplicates, 'duplicate')} merged.</p>}
+          {basis && <p className="dk-note">What can be resolved holds {basis.replace(/\)$/, '')}.</p>}
           {plan.costs?.map(words => (
             <p key={words} className="dk-note">
               {words}
@@ -110,15 +112,15 @@ function Reasons({ found, what, children }: { found: IReason[]; what: string; ch
         {open ? 'Close' : 'Why'}
         <span className="dk-unseen"> ({what})</span>
       </Button>
-      <dl id={id} hidden={!open}>
+      <ul id={id} hidden={!open}>
         {open &&
           found.map(({ reason, labels }) => (
-            <div key={reason + labels}>
-              <dt>{reason}</dt>
-              <dd>{labels}</dd>
-            </div>
+            <li key={reason + labels}>
+              {reason}
+              {labels && <span className="dk-reason">{labels}</span>}
+            </li>
           ))}
-      </dl>
+      </ul>
     </div>
   );
 }

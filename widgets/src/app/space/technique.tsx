@@ -2,7 +2,7 @@
 
 import { type ReactElement, useId, useState } from 'react';
 import { Icon } from '../icons';
-import { useAsk } from '../parts';
+import { Problem, useAsk } from '../parts';
 import { useAlive } from '../store';
 import { Control } from './controls';
 import { Help, Reason } from './help';
@@ -28,7 +28,7 @@ export interface ITechnique {
 export function Technique({ technique, fresh }: { technique: ITechnique; fresh: boolean }): ReactElement {
   const { name, label, help, count, missing, impossible, fixed, controls } = technique;
   const id = useId();
-  const { ask } = useAsk();
+  const { ask, error } = useAsk();
   const alive = useAlive();
   const [on, change] = useDraft(technique.on, next => ask('set_technique', { name, on: next }));
   const [open, setOpen] = useState(false);
@@ -55,7 +55,7 @@ export function Technique({ technique, fresh }: { technique: ITechnique; fresh: 
           checked={on}
           disabled={!alive}
           aria-disabled={off || undefined}
-          aria-describedby={`${id}-help ${id}-reason`}
+          aria-describedby={reason ? `${id}-help ${id}-reason` : `${id}-help`}
           onChange={event => off || change(event.target.checked)}
         />
         <label htmlFor={`${id}-box`} className="dk-help-name">
@@ -71,6 +71,7 @@ export function Technique({ technique, fresh }: { technique: ITechnique; fresh: 
         <Help id={`${id}-help`}>{help}</Help>
       </div>
       <Reason id={`${id}-reason`} words={reason} />
+      <Problem words={error} />
       {on && controls.length > 0 && (
         <div className="dk-technique-body">
           {fixed && <span className="dk-reason">Its values are those of the space given in code.</span>}

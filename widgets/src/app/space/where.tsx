@@ -32,7 +32,7 @@ export function RunOn({
   controls: IControl[];
 }): ReactElement {
   const id = useId();
-  const { ask } = useAsk();
+  const { ask, error } = useAsk();
   const alive = useAlive();
   const asking = usePanelBusy('devices');
   const chosen = devices.filter(d => d.on).map((d): Place => [d.runtime, d.device]);
@@ -83,7 +83,7 @@ export function RunOn({
       {reasons.map(r => (
         <Reason key={r.key} id={`${id}-${r.key}`} words={`${r.label}: ${r.words}`} />
       ))}
-      <Problem words={usePanelProblem('devices')} />
+      <Problem words={usePanelProblem('devices') || error} />
       <div className="dk-where-sizes">
         {controls.map(control => (
           <Control
