@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 from deploykit_widgets import space_summary
-from deploykit_widgets.bench import Workbench
 from deploykit_widgets.saved_notebook import notebook_of
 from deploykit_widgets.space_controls import checked, described, help_of, kind_of
 from deploykit_widgets.space_obstacles import Obstacles
 from deploykit_widgets.sweep_options import SEARCHES, SweepOptions
+from deploykit_widgets.workbench import Workbench
 
 import deploykit as dk
 from deploykit.core.errors import SettingError
