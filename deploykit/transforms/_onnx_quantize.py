@@ -10,7 +10,7 @@ from typing import Any
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
-from deploykit.transforms import _exclude, _onnx_float, _onnx_stages, _onnx_weights
+from deploykit.transforms import _exclude, _onnx_float, _onnx_stages
 from deploykit.transforms._contract import UNITS, TransformJob
 
 #: What every ONNX variant declares.
@@ -91,8 +91,7 @@ def write(job: TransformJob, types: Iterable[str], quantizer: Callable[[Any, lis
     names = sorted({*left, *(f"{name}_MatMul" for name in left)})
     with _onnx_stages.failures("quantize"):
         made = quantizer(model, names, wanted)
-        with _onnx_weights.kept():
-            made.quantize_model()
+        made.quantize_model()
         if left:
             _onnx_float.protect(made.model.model)
         made.model.save_model_to_file(str(job.target), False)
