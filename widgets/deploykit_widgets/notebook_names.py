@@ -23,6 +23,13 @@ def namespace() -> Mapping[str, Any]:
     return {} if shell is None else dict(tuple(shell.user_ns.items()))
 
 
+def name_of(value: Any) -> str:
+    """What the notebook calls an object, "" when it has no name."""
+    if value is None:
+        return ""
+    return next((n for n, v in namespace().items() if v is value and not n.startswith("_")), "")
+
+
 def names_of_data() -> list[dict[str, str]]:
     """Variables that can be used as data: Datasets, pairs, and arrays whose names go together."""
     variables = {n: v for n, v in namespace().items() if not n.startswith("_")}

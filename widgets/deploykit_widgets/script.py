@@ -66,6 +66,14 @@ def parts(state: State, variable: str, values: Values) -> list[list[str]]:
     return [[*imports, "import deploykit as dk"], work, [_choice(state, values, all_named=not named), *leave]]
 
 
+def inputs(state: State) -> str:
+    """The script that loads the model and the data that are there, and nothing else."""
+    none = Values()
+    model = [_model(state.model, none)] if state.model is not None else []
+    data = _data(state, "", none) if state.data is not None else []
+    return "\n".join(["import deploykit as dk\n", *model, *data]) + "\n"
+
+
 def call(function: str, arguments: Sequence[str], prefix: str = "", indent: str = "") -> str:
     """A call on one line, or with one argument a line when it is too long."""
     line = f"{indent}{prefix}{function}({', '.join(arguments)})"

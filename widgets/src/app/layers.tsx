@@ -69,6 +69,7 @@ export function Layers({ facts, profile, home }: ILayers): ReactElement {
           {first.runtime && (
             <Note>
               Share of time: the model as given on {first.runtime}, from its profiler.
+              {layers.some(({ fused }) => fused.length > 0) && ' * With the layers that are fused with it.'}
               {first.elsewhere >= 0.005 &&
                 ` ${percent(first.elsewhere)} is in nodes that belong to none of these layers.`}
             </Note>

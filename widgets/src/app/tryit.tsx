@@ -89,7 +89,7 @@ function Answered({ label, prediction, right, top, numbers, shares }: IAnswered)
           </span>
         )}
       </p>
-      <table className="dk-top" aria-label={shares ? 'Highest probabilities' : 'Highest outputs'}>
+      <table className="dk-answers" aria-label={shares ? 'Highest probabilities' : 'Highest outputs'}>
         <tbody>
           {top.map(({ name, value }) => (
             <tr key={name}>
