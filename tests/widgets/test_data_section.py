@@ -99,10 +99,8 @@ def test_examples_that_are_no_pictures_come_as_cells(section, ask, commands):
 
 def test_it_says_what_the_data_can_tell(section, commands):
     use(commands, labelled(1500))
-    assert section.value()["resolution"] == {
-        "words": "540 samples give about ± 1.2 pp: a limit of 1 pp cannot be settled. Add samples or raise the limit.",
-        "enough": False,
-    }
+    words = "540 samples give about ± 1.2 pp: a limit of 1.0 pp cannot be settled. Add samples or raise the limit."
+    assert section.value()["resolution"] == {"words": words, "enough": False}
     use(commands, commands.state.data, goal=Goal(max_drop=0.02))
     assert section.value()["resolution"] == {"words": "540 samples can resolve 1.19 pp.", "enough": True}
     use(commands, dk.Dataset.from_arrays(np.zeros((50, 4), np.float32)))
@@ -114,7 +112,7 @@ def test_classes_are_balanced_or_not():
     assert balance([("a", 30), ("b", 30)])["words"] == "Balanced: 30 examples of each class."
     assert balance([("a", 20), ("b", 30)])["words"] == "Balanced: 20 to 30 examples of each class."
     assert balance([("a", 10), ("b", 30), ("c", 20)]) == {
-        "words": "Not balanced: b has 30 examples, a has 10.", "even": False,
+        "words": "Not balanced: class b has 30 examples, a has 10.", "even": False,
     }  # fmt: skip
     assert balance([])["words"] == ""
 

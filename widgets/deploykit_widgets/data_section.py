@@ -111,11 +111,17 @@ def resolution(state: State) -> dict[str, Any]:
     size = f"{count:,} samples".replace(",", "\u2009")
     if resolves > limit:
         words = (
-            f"{size} give about ± {100 * resolves:.2g} pp: a limit of {100 * limit:.2g} pp cannot be settled. "
+            f"{size} give about ± {100 * resolves:.2g} pp: a limit of {_points(limit)} pp cannot be settled. "
             "Add samples or raise the limit."
         )
         return {"words": words, "enough": False}
     return {"words": f"{size} can resolve {100 * resolves:.2f} pp.", "enough": True}
+
+
+def _points(share: float) -> str:
+    """A share in percentage points, with one decimal unless it has more."""
+    text = f"{100 * share:.2f}"
+    return text.removesuffix("0")
 
 
 def _resolves(state: State, count: int) -> float:
@@ -134,7 +140,7 @@ def balance(counts: list[tuple[str, int]]) -> dict[str, Any]:
     if most <= _BALANCED * least:
         each = f"{least}" if least == most else f"{least} to {most}"
         return {"words": f"Balanced: {each} examples of each class.", "even": True}
-    words = f"Not balanced: {name_of_most} has {most} examples, {name_of_least} has {least}."
+    words = f"Not balanced: class {name_of_most} has {most} examples, {name_of_least} has {least}."
     return {"words": words, "even": False}
 
 
