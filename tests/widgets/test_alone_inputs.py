@@ -1,7 +1,7 @@
 """The panels of a model and of data, alone in a cell."""
 
 import numpy as np
-from deploykit_widgets.alone_inputs import DataView, ModelView
+from deploykit_widgets import DataView, ModelView
 
 
 def test_a_model_alone_shows_what_dk_load_gives(model, model_path, monkeypatch):

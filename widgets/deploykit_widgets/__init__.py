@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deploykit_widgets.alone import TradeOff
+    from deploykit_widgets.alone_inputs import DataView, ModelView
     from deploykit_widgets.workbench import Workbench
 
-__all__ = ["TradeOff", "Workbench"]
+__all__ = ["DataView", "ModelView", "TradeOff", "Workbench"]
 
-_HOMES = {"TradeOff": "deploykit_widgets.alone", "Workbench": "deploykit_widgets.workbench"}
+_HOMES = {
+    "DataView": "deploykit_widgets.alone_inputs",
+    "ModelView": "deploykit_widgets.alone_inputs",
+    "TradeOff": "deploykit_widgets.alone",
+    "Workbench": "deploykit_widgets.workbench",
+}
 
 
 def __getattr__(name: str) -> Any:
