@@ -152,7 +152,7 @@ class _Estimate:
                 self._dead.add(key)
             elif self._built[key] is None:
                 unit = self._units.step(step)
-                self._job(f"step {key}", unit, "build", *([f"step {source}"] if step else []))
+                self._job(f"step {key}", unit, "build", *([f"step {source}"] if source else []))
                 if step is not None:
                     self._tally.disk_bytes += self._history.size_bytes(unit) or (
                         _BYTES_A_WEIGHT * unit.parameters + _BYTES_A_FILE

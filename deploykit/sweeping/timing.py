@@ -37,7 +37,7 @@ class Protocol:
     Attributes:
         launches: Launches of every session.
         rounds: Blocks in each launch.
-        budget_s: While the noise floor is too high, launches are added up to twice their number within this time.
+        budget_s: While the noise floor is too high, launches are added up to `most` within this time.
         adaptive: Whether candidates that are far from the front after a few launches get no more of them.
         max_drop: Loss above which no candidate is wanted, None when there is no limit.
     """
@@ -47,6 +47,11 @@ class Protocol:
     budget_s: float = 60.0
     adaptive: bool = True
     max_drop: float | None = None
+
+    @property
+    def most(self) -> int:
+        """Launches on a host that stays noisy."""
+        return 2 * self.launches
 
     @property
     def screen(self) -> int:
@@ -238,7 +243,7 @@ class TimingStage:
             self._state.finish("launch", time.monotonic() - started)
             everything = [*(earlier or ()), *done]
             noisy = earlier is not None and len(done) >= limit and not steady(everything)
-            if noisy and len(everything) < 2 * self._protocol.launches and self._affordable(spent, done):
+            if noisy and len(everything) < self._protocol.most and self._affordable(spent, done):
                 limit += 1
                 self._state.expect("launch", 1)
             if len(everything) > 1:

@@ -27,9 +27,10 @@ from deploykit.engines._contract import start
 from deploykit.measuring.latency import Entry, Launch, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sweeping.timing import Protocol
 
 _HERE = Path(__file__).parents[2] / "notebooks"
-_LAUNCHES = 10
+_PROTOCOL = Protocol()
 
 
 def main() -> None:
@@ -68,7 +69,11 @@ def _trials(built: dk.BuiltCandidate, data: dk.Dataset, options: argparse.Namesp
         for trial in range(options.trials):
             timer = Timer(running, Path(folder) / "data", Path(folder), seed=trial)
             launches: list[Launch] = []
-            while len(launches) < _LAUNCHES or (len(launches) < 2 * _LAUNCHES and not steady(launches)):
+            while len(launches) < _PROTOCOL.launches or (
+                len(launches) < _PROTOCOL.most
+                and not steady(launches)
+                and sum(x.seconds for x in launches) * (1 + 1 / len(launches)) <= _PROTOCOL.budget_s
+            ):
                 launches.append(timer.launch(len(launches), entries))
             latency = latencies(launches, {"same": None})["same"]
             one, two = (statistics.median(launches[0].series[k].times_ns) for k in (BASELINE, "same"))

@@ -92,5 +92,5 @@ def test_what_an_interrupted_sweep_has_timed_is_not_timed_again(clock, sweep):
 def test_a_noisy_host_gets_more_launches_and_is_named(clock, sweep):
     clock.noise = 0.2
     latency = sweep().rows[0].measurement.latency
-    assert _LAUNCHES < latency.launches < 2 * _LAUNCHES + 1
+    assert latency.launches == 2 * _LAUNCHES
     assert "noisy" in latency.flags
