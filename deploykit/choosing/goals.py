@@ -79,7 +79,7 @@ def decide(
     if others:
         plural = "s" if len(others) > 1 else ""
         reason += f"; tied with {len(others)} other{plural} by interval, the smallest file wins"
-    tempting = [r for r in usable if r not in inside and _cost(r, goal) < _cost(winner, goal)]
+    tempting = [r for r in usable if _drop(r) > goal.max_drop and _cost(r, goal) < _cost(winner, goal)]
     if tempting:
         count = len(tempting)
         verb = "is" if count == 1 else "are"

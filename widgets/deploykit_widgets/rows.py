@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -132,6 +133,7 @@ def where(row: Result) -> str:
     return label + (f" · batch {target.batch_size}" if target.batch_size != 1 else "")
 
 
+@functools.cache  # the registry looks for new files each time
 def runtime_label(name: str) -> str:
     """A runtime's name for people."""
     known = registry("deploykit.runtimes", "runtime")

@@ -21,7 +21,7 @@ export function Chart(): ReactElement {
   const drawing = useDrawing(theme);
   const host = useRef<HTMLDivElement>(null);
   const over = useRef<HTMLDivElement>(null);
-  const { failed, size } = useLive(host, drawing, theme);
+  const { failed, again, size } = useLive(host, drawing, theme);
   const hovered = useView(view => view.hovered);
   const pointer = usePointer(over, drawing, size);
   const id = useId();
@@ -70,7 +70,7 @@ export function Chart(): ReactElement {
             onLeave={pointer.leave}
           />
         )}
-        {failed ? <Problem words={failed} /> : null}
+        <Problem words={failed}>{again && <Button onClick={again}>Try again</Button>}</Problem>
         {!failed && size.drawn === false ? (
           <div className="dk-chart-waiting">
             <Waiting what="drawing the chart" />
@@ -143,11 +143,11 @@ function useLive(
   host: React.RefObject<HTMLDivElement>,
   drawing: IDrawing,
   theme: ITheme
-): { failed: string; size: ISize } {
+): { failed: string; again: (() => void) | null; size: ISize } {
   const [live, setLive] = useState<LiveChart | null>(null);
   const [failed, setFailed] = useState('');
   const [room, setRoom] = useState({ width: 0, height: 0 });
-  const { spec, error } = useSpec();
+  const { spec, error, again } = useSpec();
   const { a, b } = useScene();
   const hovered = useView(view => view.hovered);
   useEffect(() => {
@@ -204,7 +204,8 @@ function useLive(
       live.draw(signalsOf(drawing, theme), data);
     }
   }, [live, drawing, a, b, hovered, theme]);
-  return { failed: failed || error, size: useMemo(() => ({ ...room, drawn: live !== null }), [room, live]) };
+  const size = useMemo(() => ({ ...room, drawn: live !== null }), [room, live]);
+  return { failed: failed || error, again: error ? again : null, size };
 }
 
 /** What was brushed, or is being dragged over just now. */

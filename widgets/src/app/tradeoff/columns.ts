@@ -16,14 +16,12 @@ export interface ICell {
 export interface IColumn {
   name: string;
   title: string;
-  /** Width as CSS. */
-  width: string;
   cell(row: IRow): ICell;
   /** For sorting; null is unknown, and comes last. */
   sort(row: IRow): number | string | null;
 }
 
-type Unnamed = Omit<IColumn, 'name' | 'width'>;
+type Unnamed = Omit<IColumn, 'name'>;
 
 export const USUAL = ['change', 'latency', 'speedup', 'size'] as const;
 /** Beside the usual ones, under "Columns". */
@@ -102,17 +100,18 @@ export function columnsOf(rows: readonly IRow[], unit: string, metric: string, s
     },
     key: { title: 'Key', cell: row => ({ value: row.key }), sort: row => row.key }
   };
-  return new Map(
-    Object.entries(columns).map(([name, column]) => [name, { name, width: widthOf(name, column, rows), ...column }])
-  );
+  return new Map(Object.entries(columns).map(([name, column]) => [name, { name, ...column }]));
 }
 
 /** Rows whose texts are measured: all of them would take longer than drawing them. */
 const SAMPLE = 60;
 
-/** As wide as its texts, in the width of a digit (signs are narrower), so that it fits whatever the font; the name takes what is left. */
-function widthOf(name: string, column: Unnamed, rows: readonly IRow[]): string {
-  if (name === 'name') {
+/**
+ * Width of a column as CSS: as wide as its texts, in the width of a digit (signs are narrower), so that it fits whatever
+ * the font; the name takes what is left.
+ */
+export function widthOf(column: IColumn, rows: readonly IRow[]): string {
+  if (column.name === 'name') {
     return 'minmax(150px, 1fr)';
   }
   let longest = column.title.length + 2;

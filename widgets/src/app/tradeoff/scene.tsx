@@ -44,6 +44,13 @@ export function SceneProvider({ tradeoff, children }: { tradeoff: ITradeoff; chi
       bench.look(picked);
     }
   }, [bench]);
+  // Another model, or other data: what was selected is gone with the old results, and the kernel has forgotten it.
+  useEffect(() => {
+    const gone = (key: string, known: string): boolean => key !== '' && known === '' && rows.size > 0 && !rows.has(key);
+    if (gone(pickedA, picked.a) || gone(b, picked.b)) {
+      bench.look({ a: gone(pickedA, picked.a) ? '' : pickedA, b: gone(b, picked.b) ? '' : b });
+    }
+  }, [bench, rows, pickedA, b, picked]);
   const select = useCallback(
     (which: 'a' | 'b', key: string): void => {
       bench.look({ [which]: key });

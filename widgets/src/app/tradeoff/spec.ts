@@ -1,15 +1,17 @@
 /** The chart's specification: the kernel makes it once, when somebody looks at results. */
 
-import { useEffect, useState } from 'react';
+import { useCallback, useEffect, useState } from 'react';
 import { type Bench, useBench } from '../store';
 
 /** By Workbench: its views in cell and tab share one. */
 const known = new WeakMap<Bench, Promise<Record<string, unknown>>>();
 
-export function useSpec(): { spec: Record<string, unknown> | null; error: string } {
+export function useSpec(): { spec: Record<string, unknown> | null; error: string; again(): void } {
   const bench = useBench();
   const [spec, setSpec] = useState<Record<string, unknown> | null>(null);
   const [error, setError] = useState('');
+  const [turn, setTurn] = useState(0);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new turn asks again
   useEffect(() => {
     let wanted = true;
     specOf(bench).then(
@@ -24,8 +26,12 @@ export function useSpec(): { spec: Record<string, unknown> | null; error: string
     return () => {
       wanted = false;
     };
-  }, [bench]);
-  return { spec, error };
+  }, [bench, turn]);
+  const again = useCallback(() => {
+    setError('');
+    setTurn(old => old + 1);
+  }, []);
+  return { spec, error, again };
 }
 
 function specOf(bench: Bench): Promise<Record<string, unknown>> {

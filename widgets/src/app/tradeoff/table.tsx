@@ -8,7 +8,7 @@ import { useCopy } from '../parts';
 import type { IRow } from '../rows';
 import { useBench, useView } from '../store';
 import { openCandidate } from './chartkeys';
-import { columnsOf, type IColumn, rowAsText, sorted, USUAL } from './columns';
+import { columnsOf, type IColumn, rowAsText, sorted, USUAL, widthOf } from './columns';
 import { isHidden, isOutside } from './filters';
 import { useScene } from './scene';
 import { HEAD_PX, ROW_PX, TableRow } from './tablerow';
@@ -18,6 +18,8 @@ interface IShown {
   rows: IRow[];
   total: number;
   columns: IColumn[];
+  /** Widths of all columns, as CSS. */
+  template: string;
 }
 
 export function Table(): ReactElement {
@@ -26,7 +28,11 @@ export function Table(): ReactElement {
   return (
     <>
       <Tools shown={shown.rows.length} total={shown.total} />
-      <Grid {...shown} id={id} />
+      {shown.rows.length > 0 ? (
+        <Grid {...shown} id={id} />
+      ) : (
+        <p className="dk-empty">No row passes the filters; {plural(shown.total, 'row')} in all.</p>
+      )}
     </>
   );
 }
@@ -58,10 +64,11 @@ function useShown(): IShown {
     return sorted(left, column, sort.descending, strong);
   }, [all, columns, judged, tradeoff.measures, brush, hiddenRuntimes, hiddenFamilies, frontOnly, failedOnly, sort]);
   const list = useMemo(() => ['name', ...USUAL, ...more].flatMap(name => columns.get(name) ?? []), [columns, more]);
-  return { rows: found, total: all.length, columns: list };
+  const template = useMemo(() => ['40px', ...list.map(column => widthOf(column, all))].join(' '), [list, all]);
+  return { rows: found, total: all.length, columns: list, template };
 }
 
-function Grid({ rows, total, columns, id }: IShown & { id: string }): ReactElement {
+function Grid({ rows, total, columns, template, id }: IShown & { id: string }): ReactElement {
   const bench = useBench();
   const copy = useCopy();
   const { select, a, b } = useScene();
@@ -79,7 +86,6 @@ function Grid({ rows, total, columns, id }: IShown & { id: string }): ReactEleme
   });
   const place = at.key === '' ? -1 : rows.findIndex(row => row.key === at.key);
   const here = rows[place];
-  const template = `40px ${columns.map(column => column.width).join(' ')}`;
   const go = (row: number, column: number): void => {
     const next = Math.max(-1, Math.min(rows.length - 1, row));
     setAt({ key: rows[next]?.key ?? '', column: Math.max(0, Math.min(columns.length, column)) });
@@ -237,7 +243,6 @@ function Grid({ rows, total, columns, id }: IShown & { id: string }): ReactEleme
           );
         })}
       </div>
-      {rows.length === 0 && <p className="dk-empty">No row passes the filters. {plural(total, 'row')} in all.</p>}
     </div>
   );
 }
