@@ -128,7 +128,7 @@ def compare(
     """
     if not are_classes(before, labels):
         raise DatasetError(
-            f"answers are no classes: outputs have shape {before.shape[1:]}, "
+            f"Answers are no classes: outputs have shape {before.shape[1:]}, "
             f"labels {'are missing' if labels is None else f'are {labels.dtype} {labels.shape[1:]}'}.",
             remedy="compare single classes only for models that choose among classes; see flips() for largest errors.",
         )

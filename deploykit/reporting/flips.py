@@ -284,5 +284,5 @@ def _errors(after: NDArray[Any], before: NDArray[Any], labels: NDArray[Any] | No
 
 def _numbers(values: NDArray[Any]) -> str:
     """The first of an example's numbers."""
-    shown = ", ".join(f"{v:.4g}" for v in values[:4])
+    shown = ", ".join(f"{v:.4g}" for v in values[:4]).replace("-", "−")
     return f"{shown}, …" if len(values) > 4 else shown

@@ -156,7 +156,7 @@ def tried(choice: Choice, other: Choice, example: int) -> dict[str, Any]:
 
 
 def _numbers(values: Any) -> str:
-    return ", ".join(f"{v:.4g}" for v in values.ravel()[:6])
+    return ", ".join(f"{v:.4g}" for v in values.ravel()[:6]).replace("-", "−")
 
 
 def classes(choice: Choice, other: Choice | None) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import { type ReactElement, useId, useState } from 'react';
 import { Details } from './candidatedetails';
-import { type ICandidate, type IFacts, numbersOf } from './candidatefacts';
+import { type ICandidate, type IFacts, type IWhy, numbersOf } from './candidatefacts';
 import { Flips } from './candidateflips';
 import { useSelectedLayers } from './candidatelayers';
 import { Asked, type ISubject } from './candidateparts';
@@ -158,6 +158,11 @@ function Evidence({
         <Asked asked={asked} what="reading what is known">
           {found => <Verdict facts={found} compare={both ? (pair.answer?.value.compare ?? '') : ''} />}
         </Asked>
+        {row?.failure?.log && (
+          <p className="dk-note">
+            Log: <code>{row.failure.log}</code> in the store.
+          </p>
+        )}
       </div>
       <Numbers
         section={section}
@@ -168,7 +173,7 @@ function Evidence({
       <div className="dk-evidence">
         {facts?.why && !baseline && (
           <div className="dk-evidence-why">
-            <Why why={facts.why} kind={facts.verdict.kind} subject={subject} />
+            <Why why={without(facts.why, facts.verdict.detail)} kind={facts.verdict.kind} subject={subject} />
           </div>
         )}
         {measured && !baseline && row?.status !== 'failed' && (
@@ -183,6 +188,12 @@ function Evidence({
       {row?.status !== 'failed' && <Details subject={subject} against={other && baseline ? other : ''} />}
     </>
   );
+}
+
+/** Causes without what the verdict has said already. */
+function without(why: IWhy, said: string): IWhy {
+  const fresh = (words: string): string => (words && said.includes(words) ? '' : words);
+  return { ...why, cause: fresh(why.cause), remedy: fresh(why.remedy) };
 }
 
 const MARKS = { good: 'check', bad: 'warning', neutral: null } as const;
@@ -215,8 +226,15 @@ function Numbers({
   if (baseline === undefined) {
     return null;
   }
-  const columns = [baseline, ...(a && a !== baseline ? [a] : []), ...(b && b !== baseline ? [b] : [])];
-  const heads = ['Baseline', ...(a && a !== baseline ? ['A'] : []), ...(b && b !== baseline ? ['B'] : [])];
+  const shown = [
+    ['Baseline', baseline] as const,
+    ...(['A', 'B'] as const).flatMap(head => {
+      const row = head === 'A' ? a : b;
+      return row && row !== baseline && row.score !== null ? [[head, row] as const] : [];
+    })
+  ];
+  const heads = shown.map(([head]) => head);
+  const columns = shown.map(([, row]) => row);
   return (
     <div className="dk-part">
       <table className="dk-numbers">

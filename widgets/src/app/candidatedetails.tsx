@@ -185,8 +185,8 @@ function Facts({ title = '', pairs }: { title?: string; pairs: [string, string][
   }
   return (
     <>
-      {title && <h4 className="dk-facts-title">{title}</h4>}
-      <dl className="dk-facts">
+      {title && <h4 className="dk-recipe-facts-title">{title}</h4>}
+      <dl className="dk-recipe-facts">
         {pairs.map(([name, value], place) => (
           // biome-ignore lint/suspicious/noArrayIndexKey: names need not be unique
           <div key={place}>

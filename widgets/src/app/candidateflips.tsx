@@ -1,6 +1,6 @@
 /** Flipped predictions: the examples whose answer changed, as a gallery, and one of them enlarged. */
 
-import { type ReactElement, useEffect, useId, useMemo, useRef, useState } from 'react';
+import { Fragment, type ReactElement, type ReactNode, useEffect, useId, useMemo, useRef, useState } from 'react';
 import type { Guess, IFlip, IFlips, ISample, ITried } from './candidatefacts';
 import { Asked, type ISubject, useNear, usePictures, useRoving } from './candidateparts';
 import { fixed, thousands } from './format';
@@ -9,7 +9,6 @@ import { useBench } from './store';
 
 const FEW = 10;
 const PAGE = 60;
-const COLUMNS = 5;
 
 interface ITile extends IFlip {
   bytes: DataView | null;
@@ -109,26 +108,27 @@ function Gallery({
   return (
     <div ref={root}>
       {tiles.length === 0 && busy && <Waiting what="fetching examples" />}
-      <Tiles tiles={tiles} opened={opened} onOpen={setOpened} classes={flips.classes} />
+      <Tiles tiles={tiles} opened={opened} onOpen={setOpened} classes={flips.classes}>
+        {tile && opened !== null && (
+          <Enlarged
+            key={tile.example}
+            tile={tile}
+            subject={subject}
+            against={against}
+            flips={flips}
+            onClose={close}
+            onStep={step => {
+              const next = opened + step;
+              if (next >= 0 && next < tiles.length) {
+                setOpened(next);
+              }
+            }}
+          />
+        )}
+      </Tiles>
       <Problem words={error}>
         <Button onClick={() => void more(tiles.length === 0 ? FEW : PAGE, tiles.length)}>Try again</Button>
       </Problem>
-      {tile && opened !== null && (
-        <Enlarged
-          key={tile.example}
-          tile={tile}
-          subject={subject}
-          against={against}
-          flips={flips}
-          onClose={close}
-          onStep={step => {
-            const next = opened + step;
-            if (next >= 0 && next < tiles.length) {
-              setOpened(next);
-            }
-          }}
-        />
-      )}
       {tiles.length > 0 && left > 0 && (
         <Button
           kind="link"
@@ -150,42 +150,48 @@ function Tiles({
   tiles,
   opened,
   onOpen,
-  classes
+  classes,
+  children
 }: {
   tiles: readonly ITile[];
   opened: number | null;
   onOpen: (place: number) => void;
   classes: boolean;
+  /** The enlarged one: it stands below its row. */
+  children: ReactNode;
 }): ReactElement {
   const bytes = useMemo(() => tiles.flatMap(tile => (tile.bytes ? [tile.bytes] : [])), [tiles]);
   const addresses = usePictures(bytes);
   const pictures = tiles.length > 0 && tiles.every(tile => tile.bytes !== null);
-  const roving = useRoving(pictures ? COLUMNS : 1);
+  const roving = useRoving(pictures ? 0 : 1);
   return (
     <ul
-      className={pictures ? 'dk-tiles' : 'dk-tiles dk-tiles-rows'}
+      className={pictures ? 'dk-flips' : 'dk-flips dk-flips-rows'}
       onKeyDown={roving.onKeyDown}
       onFocus={roving.onFocus}
     >
       {tiles.map((tile, place) => (
-        <li key={tile.example}>
-          <button
-            type="button"
-            data-item
-            tabIndex={roving.stop(place)}
-            className="dk-tile"
-            aria-label={describe(tile, classes)}
-            aria-expanded={opened === place}
-            onClick={() => onOpen(place)}
-          >
-            {tile.bytes ? (
-              <img className={pixelated(tile)} src={addresses[place] ?? BLANK} alt="" />
-            ) : (
-              <span className="dk-tile-cells">{tile.cells.join('  ')}</span>
-            )}
-            <Answers tile={tile} classes={classes} />
-          </button>
-        </li>
+        <Fragment key={tile.example}>
+          <li>
+            <button
+              type="button"
+              data-item
+              tabIndex={roving.stop(place)}
+              className="dk-flip"
+              aria-label={describe(tile, classes)}
+              aria-expanded={opened === place}
+              onClick={() => onOpen(place)}
+            >
+              {tile.bytes ? (
+                <img className={pixelated(tile)} src={addresses[place] ?? BLANK} alt="" />
+              ) : (
+                <span className="dk-flip-cells">{tile.cells.join('  ')}</span>
+              )}
+              <Answers tile={tile} classes={classes} />
+            </button>
+          </li>
+          {opened === place && <li className="dk-flips-wide">{children}</li>}
+        </Fragment>
       ))}
     </ul>
   );
@@ -195,14 +201,14 @@ function Tiles({
 const BLANK = 'data:image/gif;base64,R0lGODlhAQABAAAAACH5BAEKAAEALAAAAAABAAEAAAICTAEAOw==';
 
 function pixelated(tile: { width: number; height: number }): string {
-  return Math.max(tile.width, tile.height) < 64 ? 'dk-picture dk-pixelated' : 'dk-picture';
+  return Math.max(tile.width, tile.height) < 64 ? 'dk-flip-picture dk-pixelated' : 'dk-flip-picture';
 }
 
 /** The former and the present answer, each with its mark. */
 function Answers({ tile, classes }: { tile: ITile; classes: boolean }): ReactElement {
   if (!classes) {
     return (
-      <span className="dk-tile-answers">
+      <span className="dk-flip-answers">
         <span>
           {tile.before} → {tile.after}
         </span>
@@ -211,7 +217,7 @@ function Answers({ tile, classes }: { tile: ITile; classes: boolean }): ReactEle
     );
   }
   return (
-    <span className="dk-tile-answers">
+    <span className="dk-flip-answers">
       <Answer name={tile.before} right={tile.label} />
       <Answer name={tile.after} right={tile.label} now />
     </span>
@@ -221,7 +227,7 @@ function Answers({ tile, classes }: { tile: ITile; classes: boolean }): ReactEle
 function Answer({ name, right, now = false }: { name: string; right: string; now?: boolean }): ReactElement {
   const kind = right === '' ? '' : name === right ? (now ? 'dk-good' : '') : now ? 'dk-bad' : '';
   return (
-    <span className={`dk-tile-answer ${kind}`} title={name}>
+    <span className={`dk-flip-answer ${kind}`} title={name}>
       <span>{now && right === '' ? `→ ${name}` : name}</span>
       {right !== '' && (name === right ? ' ✓' : ' ✗')}
     </span>
@@ -301,8 +307,11 @@ function Enlarged({
             <Top title={subject.letter} guesses={tried?.after ?? tile.topAfter} right={tile.label} />
           </>
         ) : (
-          <p>
-            {tile.before} → {tile.after}; the error grew by {tile.lost.toPrecision(3)}.
+          <p className="dk-enlarged-words">
+            {tried?.before[0]?.[0] ?? tile.before} → {tried?.after[0]?.[0] ?? tile.after}
+            <span className="dk-soft">
+              {tile.label && `, right: ${tile.label}`}. The error grew by {tile.lost.toPrecision(3)}.
+            </span>
           </p>
         )}
       </div>
@@ -324,7 +333,7 @@ function Enlarged({
 function Large({ sample, buffers, name }: { sample: ISample; buffers: DataView[]; name: string }): ReactElement {
   const [address] = usePictures(buffers);
   return sample.picture < 0 ? (
-    <p className="dk-tile-cells">{sample.cells.join('  ')}</p>
+    <p className="dk-flip-cells">{sample.cells.join('  ')}</p>
   ) : (
     <img className={`${pixelated(sample)} dk-large`} src={address ?? BLANK} alt={name} />
   );

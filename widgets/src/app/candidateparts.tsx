@@ -80,9 +80,16 @@ const STEPS: Record<string, [number, number]> = {
   ArrowUp: [-1, 0]
 };
 
+function inFirstRow(items: readonly HTMLElement[]): number {
+  const top = items[0]?.getBoundingClientRect().top ?? 0;
+  const next = items.findIndex(item => item.getBoundingClientRect().top > top + 1);
+  return next < 0 ? Math.max(1, items.length) : next;
+}
+
 /**
  * Arrow keys among items in rows; one of them is the tab stop.
  *
+ * @param columns Items in a row; 0: as many as the layout has put there.
  * @returns Properties of the container; items need `data-item` and the tab index that `stop` gives.
  */
 export function useRoving(columns: number): {
@@ -98,17 +105,12 @@ export function useRoving(columns: number): {
       const all = items(event.currentTarget);
       const here = all.indexOf(document.activeElement as HTMLElement);
       const step = STEPS[event.key];
+      const wide = columns || inFirstRow(all);
       if (here < 0 || event.ctrlKey || event.metaKey || event.altKey) {
         return;
       }
       const next =
-        event.key === 'Home'
-          ? 0
-          : event.key === 'End'
-            ? all.length - 1
-            : step
-              ? here + step[0] * columns + step[1]
-              : -1;
+        event.key === 'Home' ? 0 : event.key === 'End' ? all.length - 1 : step ? here + step[0] * wide + step[1] : -1;
       if (next >= 0 && next < all.length && next !== here) {
         event.preventDefault();
         all[next]?.focus();
