@@ -196,9 +196,8 @@ function Grid({ rows, total, columns, template, id }: IShown & { id: string }): 
             className={`dk-grid-cell ${active === `${id}-head-0` ? 'dk-grid-at' : ''}`}
             role="columnheader"
             tabIndex={-1}
-            aria-label="Compared, A and B"
           >
-            <span aria-hidden="true">A B</span>
+            <span title="Compared candidates">A B</span>
           </div>
           {columns.map((column, index) => {
             const on = sort.column === column.name;
