@@ -79,6 +79,7 @@ it('finds a layer by any of its names', () => {
   expect(sameLayer(['conv'], ['cnn/conv'])).toBe(true);
   expect(sameLayer(['cnn/dense/MatMul_quant'], ['MatMul', 'cnn/dense/MatMul'])).toBe(true);
   expect(sameLayer(['logits:0'], ['logits'])).toBe(true);
+  expect(sameLayer(['relu_1/Relu'], ['cnn/relu_1/Relu;cnn/conv_1/convolution'])).toBe(true);
   expect(sameLayer(['conv'], ['conv_1'])).toBe(false);
   expect(sameLayer([''], [''])).toBe(false);
 });

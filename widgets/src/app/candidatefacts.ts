@@ -241,8 +241,10 @@ function plainName(name: string): string {
 
 /** Whether two layers are the same one by any of their names: whole, or the end of a longer path. */
 export function sameLayer(one: readonly string[], other: readonly string[]): boolean {
-  const left = one.filter(Boolean).map(plainName);
-  const right = other.filter(Boolean).map(plainName);
+  // A fused operator of TFLite has the names of all that went into it.
+  const parts = (names: readonly string[]): string[] => names.flatMap(name => name.split(';')).filter(Boolean);
+  const left = parts(one).map(plainName);
+  const right = parts(other).map(plainName);
   return left.some(a => right.some(b => a === b || a.endsWith(`/${b}`) || b.endsWith(`/${a}`)));
 }
 
