@@ -96,10 +96,14 @@ def _choose_a_small_space(page):
     poll(page, lambda: "left_out" in kernel_value(page, "workbench.code"), "the code follows the controls")
 
 
-#: What the card of the point under the pointer says, once the move has been drawn.
+#: What the card of the point under the pointer says. A card stays for a moment when the pointer has left its point, so
+#: one that is there is looked at again when that moment has passed.
 _CARD = """async () => {
-    for (let i = 0; i < 3; i++) await new Promise(requestAnimationFrame);
-    return document.querySelector('.dk-card .dk-card-name')?.textContent ?? '';
+    const words = () => document.querySelector('.dk-card .dk-card-name')?.textContent ?? '';
+    const frames = async count => { while (count--) await new Promise(requestAnimationFrame); };
+    await frames(3);
+    if (words()) await frames(60);
+    return words();
 }"""
 
 
