@@ -1,13 +1,20 @@
 """The Workbench in Notebook 7."""
 
+import nbformat
 import pytest
 from lab_driver import open_browser, poll, run_all_cells, running_lab
 
 pytestmark = pytest.mark.browser
 
 
-def test_the_workbench_in_notebook_7(notebook_root, tmp_path):
-    with running_lab(notebook_root, tmp_path, app="notebook") as lab, open_browser() as (page, outside):
+def test_the_workbench_in_notebook_7(tmp_path):
+    root, scratch = tmp_path / "root", tmp_path / "scratch"
+    root.mkdir()
+    scratch.mkdir()
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("import deploykit as dk\ndk.Workbench()")])
+    book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, root / "bench.ipynb")
+    with running_lab(root, scratch, app="notebook") as lab, open_browser() as (page, outside):
         run_all_cells(page, lab, "bench.ipynb")
         page.locator(".dk-Workbench [role=tab]", has_text="Explore").wait_for()
         cells = page.locator(".jp-CodeCell")

@@ -53,6 +53,7 @@ def test_from_a_file_to_a_served_model_and_a_notebook(page, lab, folder):
     page.goto(f"{lab.url}/lab/tree/{FOLDER}?token={TOKEN}&reset")
     page.locator(".jp-DirListing-item", has_text="fashion.onnx").click(button="right")
     page.locator(".lm-Menu-item", has_text="Optimize with deploykit").click()
+    tab(page, "Model").get_by_text("fashion.onnx").wait_for()
     tab(page, "Data").click()
     _load_data(page)
     tab(page, "Explore").click()
