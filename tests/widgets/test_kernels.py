@@ -56,13 +56,20 @@ class Kernel:
     def run(self, code):
         return self.client.execute(code)
 
-    def send(self, comm, command, **arguments):
+    def send(self, comm, command, *, subshell=None, **arguments):
         """A command as the browser sends it; returns its number."""
         number = uuid.uuid4().hex
         content = {"type": "do", "id": number, "command": command, "args": arguments}
         data = {"method": "custom", "content": content}
-        self.client.shell_channel.send(self.client.session.msg("comm_msg", {"comm_id": comm, "data": data}))
+        message = self.client.session.msg("comm_msg", {"comm_id": comm, "data": data})
+        message["header"]["subshell_id"] = subshell
+        self.client.shell_channel.send(message)
         return number
+
+    def control(self, kind, **content):
+        """Ask on the control channel."""
+        self.client.control_channel.send(self.client.session.msg(kind, content))
+        return self.client.get_control_msg(timeout=WAIT_S)["content"]
 
     def until(self, found, what):
         """The first message for which ``found`` gives something; messages are kept, and looked at in order."""
@@ -132,3 +139,13 @@ def test_an_unknown_command_is_refused_in_words(kernel):
     said = kernel.until(reply_to(kernel.send(comm, "open_the_pod_bay")), "the answer")
     assert said["ok"] is False
     assert "open_the_pod_bay" in said["error"]
+
+
+def test_commands_find_their_way_when_the_subshell_of_the_last_message_is_gone(kernel):
+    """JupyterLab opens a subshell for the comms of widgets, and closes it with the last of them."""
+    kernel.run(_BENCH)
+    comm = kernel.until(lambda m: (words(m) or "")[3:] or None, "the widget's number")
+    subshell = kernel.control("create_subshell_request")["subshell_id"]
+    kernel.until(reply_to(kernel.send(comm, "pause", subshell=subshell)), "an answer on the subshell")
+    kernel.control("delete_subshell_request", subshell_id=subshell)
+    assert kernel.until(reply_to(kernel.send(comm, "pause")), "an answer after it")["ok"] is True

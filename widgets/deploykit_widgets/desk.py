@@ -7,6 +7,7 @@ own, and its result comes back as a note. So the kernel is never blocked, and no
 
 from __future__ import annotations
 
+import contextvars
 import heapq
 import itertools
 import threading
@@ -42,7 +43,10 @@ class Desk:
         self._busy = 0
         self._hurry = 0
         self._closed = False
-        self._thread = threading.Thread(target=self._main, name="deploykit-workbench", daemon=True)
+        # In the context of the cell that made it: a kernel routes the answers to what a thread sends by the request it
+        # takes for that thread's own, which outside of any would be the latest, on a subshell that may be gone.
+        context = contextvars.copy_context()
+        self._thread = threading.Thread(target=context.run, args=(self._main,), name="deploykit-workbench", daemon=True)
         self._thread.start()
 
     # -- leaving notes ----------------------------------------------------------------------------------------------
