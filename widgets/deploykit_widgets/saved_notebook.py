@@ -42,8 +42,9 @@ def notebook_of(state: State, target: Path) -> str:
         _code([*imports, "", *work]),
         _code([*leave, "print(choice.explain())"]),
         _code(["report.chart()"]),
-        _code(["choice.require()  # a missed goal ends the notebook, and papermill, with an error"]),
     ]
+    if not state.picked:  # what was picked by hand was not chosen for a goal
+        cells.append(_code(["choice.require()  # a missed goal ends the notebook, and papermill, with an error"]))
     for number, cell in enumerate(cells):
         cell["id"] = f"cell-{number:02}"
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
