@@ -163,7 +163,7 @@ def _save_as_notebook(page, folder, picked):
     assert ran.returncode == 0, ran.stderr[-3000:]
     import deploykit as dk
 
-    report = dk.Report.open(next(folder.glob("*runs*")))
+    report = dk.Report.open(folder / "runs" / "fashion")
     assert sorted(r.key for r in report.rows) == keys  # the same candidates: nothing was made anew
     out = json.loads((folder / "out.ipynb").read_text("utf-8"))
     source = "".join("".join(cell["source"]) for cell in out["cells"])
