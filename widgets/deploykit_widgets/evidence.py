@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +15,7 @@ from deploykit.reporting.flips import Flip, Flips, Guess
 from deploykit.reporting.report import Report
 from deploykit.reporting.weights import original
 from deploykit_widgets import pictures, samples
+from deploykit_widgets.script import shown_path
 from deploykit_widgets.surface import Reply
 
 T = TypeVar("T")
@@ -204,7 +204,7 @@ def recipe(choice: Choice) -> dict[str, Any]:
 
 
 def graphs(choice: Choice) -> dict[str, Any]:
-    """Files for the graph view, their paths relative to the kernel's folder; see ``IGraphs``."""
+    """Files for the graph view; see ``IGraphs``."""
     report, row = choice.report, choice.result
     like = original(report, row)
     return {
@@ -217,10 +217,14 @@ def graphs(choice: Choice) -> dict[str, Any]:
 def _file(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
-    try:
-        return {"path": Path(os.path.relpath(path, Path.cwd())).as_posix(), "folder": path.is_dir()}
-    except ValueError:  # another drive
-        return None
+    folder = path.is_dir()
+    return {
+        "path": path.absolute().as_posix(),
+        "shown": shown_path(path),
+        "home": Path.home().as_posix(),
+        "bytes": None if folder else path.stat().st_size,
+        "folder": folder,
+    }
 
 
 def sensitivity(report: Report, seconds: Callable[[int], float | None], added: tuple[Recipe, ...]) -> dict[str, Any]:

@@ -18,10 +18,15 @@ import { MODEL_TYPES } from './filetypes';
 import { GraphPanel } from './graphpanel';
 import { graphIcon, workbenchIcon } from './icons';
 import { graphFile, matchOpen, modelOf, nameOf } from './paths';
-import { type ILayerSelection, ILayers, OPTIMIZE, SELECTED_EVENT, SHOW_EVENT, SHOW_LAYER } from './tokens';
-
-/** Name of the factory, as "Open With" shows it. */
-export const FACTORY = 'Graph (deploykit)';
+import {
+  GRAPH_FACTORY,
+  type ILayerSelection,
+  ILayers,
+  OPTIMIZE,
+  SELECTED_EVENT,
+  SHOW_EVENT,
+  SHOW_LAYER
+} from './tokens';
 
 type GraphDocument = DocumentWidget<GraphPanel>;
 
@@ -135,8 +140,8 @@ async function activate(
   docRegistry.addModelFactory(new UnreadFactory());
   const factory = new GraphFactory(
     {
-      name: FACTORY,
-      label: FACTORY,
+      name: GRAPH_FACTORY,
+      label: GRAPH_FACTORY,
       modelName: 'deploykit-unread',
       fileTypes: MODEL_TYPES.map(type => type.name),
       defaultFor: MODEL_TYPES.filter(type => type.isDefault).map(type => type.name),
@@ -153,7 +158,7 @@ async function activate(
       const model = await serviceManager.contents.get(path, { content: false });
       const file = model.type === 'directory' ? graphFile(path) : path;
       const options = { mode: 'split-right' }; // beside what asked for it
-      return (await commands.execute('docmanager:open', { path: file, factory: FACTORY, options })) ?? null;
+      return (await commands.execute('docmanager:open', { path: file, factory: GRAPH_FACTORY, options })) ?? null;
     } catch {
       return null;
     }
@@ -174,7 +179,7 @@ async function activate(
   if (restorer) {
     void restorer.restore(tracker, {
       command: 'docmanager:open',
-      args: widget => ({ path: widget.context.path, factory: FACTORY }),
+      args: widget => ({ path: widget.context.path, factory: GRAPH_FACTORY }),
       name: widget => widget.context.path
     });
   }
@@ -201,7 +206,7 @@ function addFolderCommand(app: JupyterFrontEnd, browser: IFileBrowserFactory | n
     return items.length === 1 && items[0]?.type === 'directory' ? items[0].path : null;
   };
   commands.addCommand('deploykit:open-folder', {
-    label: FACTORY,
+    label: GRAPH_FACTORY,
     caption: 'Show the graph of a SavedModel folder',
     icon: graphIcon,
     isVisible: () => folder() !== null,
@@ -219,7 +224,7 @@ function addFolderCommand(app: JupyterFrontEnd, browser: IFileBrowserFactory | n
         });
         return null;
       }
-      return commands.execute('docmanager:open', { path: graphFile(path), factory: FACTORY });
+      return commands.execute('docmanager:open', { path: graphFile(path), factory: GRAPH_FACTORY });
     }
   });
 }

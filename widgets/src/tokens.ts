@@ -33,6 +33,9 @@ export const ILayers = new Token<ILayers>(
   'Layers selected in the graphs of models, and showing one there.'
 );
 
+/** Name of the factory of graphs, as "Open With" shows it. */
+export const GRAPH_FACTORY = 'Graph (deploykit)';
+
 /** Event of `window`: a layer was selected in a graph; its detail is an `ILayerSelection`. */
 export const SELECTED_EVENT = 'deploykit-layer-selected';
 /** Event of `window` that asks to show a layer; its detail is `{layer, path?}`. Widgets of notebooks dispatch it. */

@@ -71,12 +71,7 @@ function hostOf(app: JupyterFrontEnd, shell: ILabShell | null): IHost {
         }
       : null,
     upload: given => uploadFor(app, given),
-    locate: place => locate(app.serviceManager.contents, place),
-    folder: near => {
-      const all = notebooks(app);
-      const panel = all.find(widget => widget.node.contains(near)) ?? all.find(widget => widget.isVisible) ?? all[0];
-      return panel ? PathExt.dirname(panel.context.path) : null;
-    }
+    locate: place => locate(app.serviceManager.contents, place)
   };
 }
 

@@ -1,4 +1,4 @@
-import { afterEach, expect, it } from 'vitest';
+import { expect, it } from 'vitest';
 import {
   about,
   depth,
@@ -10,8 +10,6 @@ import {
   percent,
   sameLayer
 } from '../src/app/candidatefacts';
-import { contentsPath } from '../src/app/candidatelayers';
-import { host, setHost } from '../src/app/host';
 import type { IRow } from '../src/app/rows';
 
 const ROW: IRow = {
@@ -113,24 +111,6 @@ it('outlines a histogram', () => {
 
 it('writes shares of zeros', () => {
   expect([0, 0.004, 0.7].map(percent)).toEqual(['0 %', '0.4 %', '70 %']);
-});
-
-const before = host();
-afterEach(() => setHost(before));
-
-it('finds files below the folder that JupyterLab shows, and no others', () => {
-  const near = {} as Element; // stands for an element of the page
-  const inside = (folder: string): void => setHost({ ...before, folder: () => folder });
-  const file = (path: string) => ({ path, folder: false });
-  inside('work/books');
-  expect(contentsPath(file('runs/a/model.onnx'), near)).toBe('work/books/runs/a/model.onnx');
-  expect(contentsPath(file('../models/x.onnx'), near)).toBe('work/models/x.onnx');
-  expect(contentsPath(file('../../../x.onnx'), near)).toBe(null);
-  inside('');
-  expect(contentsPath(file('../x.onnx'), near)).toBe(null);
-  expect(contentsPath(file('x.onnx'), near)).toBe('x.onnx');
-  expect(contentsPath(file('/etc/x.onnx'), near)).toBe(null);
-  expect(contentsPath(null, near)).toBe(null);
 });
 
 it('gathers the levels of a technique under its name', () => {

@@ -104,17 +104,17 @@ describe('the table of layers', () => {
 
 describe('a path of the kernel among the contents', () => {
   it('is found below the root', () => {
-    expect(contentsPath('/home/me/work', '/home/me', '/home/me/work/a/b.onnx')).toBe('a/b.onnx');
-    expect(contentsPath('~/work/', '/home/me', '/home/me/work')).toBe('');
-    expect(contentsPath('~', '/home/me', '/home/me/b.onnx')).toBe('b.onnx');
+    expect(contentsPath('/home/ann/models', '/home/ann', '/home/ann/models/a/b.onnx')).toBe('a/b.onnx');
+    expect(contentsPath('~/models/', '/home/ann', '/home/ann/models')).toBe('');
+    expect(contentsPath('~', '/home/ann', '/home/ann/b.onnx')).toBe('b.onnx');
     expect(contentsPath('/', '/root', '/tmp/b.onnx')).toBe('tmp/b.onnx');
-    expect(contentsPath('C:/work', 'C:/Users/me', 'C:\\work\\b.onnx')).toBe('b.onnx');
+    expect(contentsPath('C:/models', 'C:/Users/me', 'C:\\models\\b.onnx')).toBe('b.onnx');
   });
 
   it('is none outside of it', () => {
-    expect(contentsPath('/home/me/work', '/home/me', '/home/me/workshop/b.onnx')).toBeNull();
-    expect(contentsPath('~/work', '/home/me', '/tmp/b.onnx')).toBeNull();
-    expect(contentsPath('', '/home/me', '/tmp/b.onnx')).toBeNull();
+    expect(contentsPath('/home/ann/models', '/home/ann', '/home/ann/modelshop/b.onnx')).toBeNull();
+    expect(contentsPath('~/models', '/home/ann', '/tmp/b.onnx')).toBeNull();
+    expect(contentsPath('', '/home/ann', '/tmp/b.onnx')).toBeNull();
   });
 });
 

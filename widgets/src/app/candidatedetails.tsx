@@ -1,7 +1,8 @@
 /** Closed parts of the Candidate panel: classes, weights, recipe, graphs. Each asks when it is opened. */
 
-import { type ReactElement, useRef, useState } from 'react';
+import { type ReactElement, useState } from 'react';
 import { graphFile } from '../paths';
+import { GRAPH_FACTORY } from '../tokens';
 import {
   type IClasses,
   type IFile,
@@ -11,7 +12,6 @@ import {
   outline,
   percent
 } from './candidatefacts';
-import { contentsPath, GRAPH } from './candidatelayers';
 import { Asked, type ISubject } from './candidateparts';
 import { fixed, minus, thousands } from './format';
 import { host } from './host';
@@ -200,31 +200,32 @@ function Facts({ title = '', pairs }: { title?: string; pairs: [string, string][
 }
 
 function Graphs({ subject }: { subject: ISubject }): ReactElement {
-  const root = useRef<HTMLDivElement>(null);
   const asked = useAnswer<IGraphs>('candidate_graphs', { key: subject.keyOf, stamp: subject.stamp });
   const [problem, setProblem] = useState('');
   const open = async (...files: (IFile | null)[]): Promise<void> => {
-    const found = files.map(file => {
-      const path = contentsPath(file, root.current);
-      return path !== null && file?.folder ? graphFile(path) : path;
-    });
+    const found = await Promise.all(
+      files.map(async file => {
+        const path = file && ((await host().locate?.(file)) ?? null);
+        return path !== null && file?.folder ? graphFile(path) : path;
+      })
+    );
     if (found.some(path => path === null)) {
       setProblem('A file is outside of the folder that JupyterLab shows. Start JupyterLab in a folder above it.');
       return;
     }
     setProblem('');
     for (const [place, path] of found.entries()) {
-      await host().openFile?.(path ?? '', GRAPH, place > 0);
+      await host().openFile?.(path ?? '', GRAPH_FACTORY, place > 0);
     }
   };
   return (
-    <div ref={root}>
+    <div>
       <Asked asked={asked} what="looking for both files">
         {({ given, before, after }) =>
           host().openFile === null ? (
             <Note>
               Graphs open in JupyterLab. Here the files are{' '}
-              {[before, after].flatMap(file => file?.path ?? []).join(' and ')}.
+              {[before, after].flatMap(file => file?.shown ?? []).join(' and ')}.
             </Note>
           ) : (
             <>

@@ -1,6 +1,7 @@
 /** What the kernel tells of a candidate, and what is made of it before it is drawn; see deploykit_widgets/evidence.py. */
 
 import { DASH, digitsFor, fixed, halfWidth, kilobytes, minus, plusMinus, ratio } from './format';
+import type { IPlace } from './host';
 import type { Interval } from './protocol';
 import type { IRow } from './rows';
 
@@ -143,9 +144,9 @@ export interface IRecipe {
   suggested: string[];
 }
 
-export interface IFile {
-  /** Relative to the kernel's folder. */
-  path: string;
+export interface IFile extends IPlace {
+  /** The path for people. */
+  shown: string;
   folder: boolean;
 }
 

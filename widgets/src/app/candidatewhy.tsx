@@ -1,9 +1,10 @@
 /** Why a candidate is faster or slower: the cause in a line, and the time of each layer before and after. */
 
-import { type ReactElement, useRef, useState } from 'react';
+import { type ReactElement, useState } from 'react';
 import { graphFile } from '../paths';
+import { GRAPH_FACTORY } from '../tokens';
 import { type IGraphs, type ILayerCost, type IWhy, microseconds, percent, sameLayer } from './candidatefacts';
-import { contentsPath, GRAPH, showLayer } from './candidatelayers';
+import { showLayer } from './candidatelayers';
 import type { ISubject } from './candidateparts';
 import { host } from './host';
 import { Button, Note, Part, Problem, useAsk } from './parts';
@@ -13,11 +14,11 @@ const FEW = 5;
 
 export function Why({ why, kind, subject }: { why: IWhy; kind: string; subject: ISubject }): ReactElement {
   const [all, setAll] = useState(false);
-  const { open, error, root } = useGraph(subject.keyOf);
+  const { open, error } = useGraph(subject.keyOf);
   const shown = all ? why.rows : why.rows.slice(0, FEW);
   const largest = Math.max(...why.rows.map(row => Math.max(row.before ?? 0, row.after ?? 0)), 1e-9);
   return (
-    <div ref={root}>
+    <div>
       <Part
         title={
           why.estimate || why.rows.length === 0
@@ -146,16 +147,14 @@ function LayerRow({
 function useGraph(key: string): {
   open: (layer: string) => Promise<void>;
   error: string;
-  root: React.RefObject<HTMLDivElement>;
 } {
   const { ask, error } = useAsk<IGraphs>();
   const [outside, setOutside] = useState('');
-  const root = useRef<HTMLDivElement>(null);
   const open = async (layer: string): Promise<void> => {
     setOutside('');
     const answer = await ask('candidate_graphs', { key });
     const file = answer?.value.after ?? null;
-    const path = contentsPath(file, root.current);
+    const path = file && ((await host().locate?.(file)) ?? null);
     if (answer !== null && path === null) {
       setOutside(
         layer
@@ -167,8 +166,8 @@ function useGraph(key: string): {
     } else if (path !== null && layer) {
       showLayer(layer, path);
     } else if (path !== null) {
-      await host().openFile?.(file?.folder ? graphFile(path) : path, GRAPH);
+      await host().openFile?.(file?.folder ? graphFile(path) : path, GRAPH_FACTORY);
     }
   };
-  return { open, error: error || outside, root };
+  return { open, error: error || outside };
 }

@@ -36,11 +36,9 @@ export interface IHost {
   upload: ((given: IUpload) => Promise<string>) | null;
   /** The path `openFile` takes for a file of the kernel's machine; null when the server does not show it. */
   locate: ((place: IPlace) => Promise<string | null>) | null;
-  /** Folder of the notebook that holds an element, or of the one in front, as the contents manager names it. */
-  folder: ((near: Element) => string | null) | null;
 }
 
-const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, upload: null, locate: null, folder: null };
+const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, upload: null, locate: null };
 let present: IHost = NOBODY;
 
 export function setHost(host: IHost): void {

@@ -1,6 +1,7 @@
 /** Model: pick or drop a file; its facts, its layers, its graph. */
 
 import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
+import { GRAPH_FACTORY } from '../tokens';
 import { Browse } from './browse';
 import { DropZone } from './dropzone';
 import { kilobytes, thousands } from './format';
@@ -44,8 +45,6 @@ declare module './protocol' {
   }
 }
 
-/** The factory that shows graphs: see graph.ts. */
-const GRAPH = 'Graph (deploykit)';
 const EMPTY = 'Drop a model here, or choose a file: .keras .h5 .onnx .tflite, SavedModel folder.';
 const FOLDER = 'A SavedModel is a folder: copy it beside the notebook, then choose it with Browse.';
 
@@ -192,7 +191,7 @@ function OpenGraph({ model, facts }: { model: IModel; facts: IModelFacts }): Rea
   }
   const path = facts.folder ? `${place.path}/saved_model.pb` : place.path;
   return (
-    <Button icon="graph" onClick={() => void open(path, GRAPH, true)}>
+    <Button icon="graph" onClick={() => void open(path, GRAPH_FACTORY, true)}>
       Open graph
     </Button>
   );
