@@ -1,7 +1,7 @@
 import threading
 
 import pytest
-from deploykit_widgets.desk import Desk, user_only
+from deploykit_widgets.desk import Desk
 
 
 @pytest.fixture
@@ -29,11 +29,10 @@ def test_the_latest_work_of_a_key_replaces_the_one_that_waits(desk):
     done, gate = [], threading.Event()
     desk.post(gate.wait)  # keeps the desk busy while the notes below pile up
     for number in range(5):
-        desk.when_quiet(60, "plan", lambda number=number: done.append(("plan", number)))
         desk.at_most_every(60, "progress", lambda number=number: done.append(("progress", number)))
     gate.set()
     assert desk.settle()
-    assert sorted(done) == [("plan", 4), ("progress", 4)]
+    assert done == [("progress", 4)]
 
 
 def test_at_most_every_does_the_first_at_once_and_holds_the_second_back(desk):
@@ -84,17 +83,6 @@ def test_the_desk_lives_on_after_an_error_even_of_the_one_who_is_told(told):
         assert done == [1]
     finally:
         desk.close()
-
-
-def test_only_a_user_s_change_is_acted_on(desk):
-    done = []
-    handler = user_only(desk, lambda: done.append(1))
-    handler({})
-    assert desk.settle()
-    assert done == [1]
-    desk.post(lambda: handler({}))  # the desk itself changed the control
-    assert desk.settle()
-    assert done == [1]
 
 
 def test_a_closed_desk_takes_no_notes_and_has_no_thread(desk):

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 T = TypeVar("T")
 
@@ -57,11 +57,7 @@ class Desk:
 
     def at_most_every(self, seconds: float, key: str, work: Callable[[], None]) -> None:
         """Do the latest work of ``key``, at most every so many seconds."""
-        self._put(_Note(max(time.monotonic(), self._last.get(key, -seconds) + seconds), work, key), keep_time=True)
-
-    def when_quiet(self, seconds: float, key: str, work: Callable[[], None]) -> None:
-        """Do the latest work of ``key`` once nothing new of it came for so many seconds."""
-        self._put(_Note(time.monotonic() + seconds, work, key))
+        self._put(_Note(max(time.monotonic(), self._last.get(key, -seconds) + seconds), work, key))
 
     def run(
         self, name: str, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[BaseException], None]
@@ -84,7 +80,7 @@ class Desk:
 
     @property
     def here(self) -> bool:
-        """Whether the caller runs on the desk's thread: then a changed control was not changed by the user."""
+        """Whether the caller runs on the desk's thread."""
         return threading.current_thread() is self._thread
 
     # -- waiting and ending -----------------------------------------------------------------------------------------
@@ -115,16 +111,14 @@ class Desk:
 
     # -- the thread -------------------------------------------------------------------------------------------------
 
-    def _put(self, note: _Note, *, keep_time: bool = False) -> None:
+    def _put(self, note: _Note) -> None:
         with self._changed:
             if self._closed:
                 return
             waiting = self._keyed.get(note.key) if note.key else None
             if waiting is not None:
-                if keep_time:
-                    waiting.work = note.work
-                    return
-                waiting.work = _nothing
+                waiting.work = note.work
+                return
             if note.key:
                 self._keyed[note.key] = note
             heapq.heappush(self._heap, (note.due, next(self._count), note))
@@ -164,17 +158,3 @@ class Desk:
             self._on_error(error)
         except Exception:  # the thread must live on, whatever the panels do
             return
-
-
-def _nothing() -> None:
-    """What a note does that a later one has replaced."""
-
-
-def user_only(desk: Desk, work: Callable[[], None]) -> Callable[[Any], None]:
-    """A handler for a control that leaves ``work`` on the desk when the user changed it, not when the desk did."""
-
-    def handler(_event: Any) -> None:
-        if not desk.here:
-            desk.post(work)
-
-    return handler
