@@ -226,6 +226,21 @@ def test_a_saved_notebook_does_the_same_under_papermill(done, tmp_path):
     assert bench.choice.result.label in words
 
 
+def test_a_notebook_saved_before_a_sweep_has_the_data_that_no_file_holds(
+    opened, model, data, space, tmp_path, monkeypatch
+):
+    """Also data that have a name in the notebook they come from, which the saved one does not know."""
+    monkeypatch.chdir(tmp_path)
+    bench, page = opened(model, data, space=space)
+    bench._desk.post(lambda: bench._state.change(data_name="data"))
+    page.do("save_notebook", path="mine.ipynb")
+    command = [sys.executable, "-m", "papermill", "mine.ipynb", "out.ipynb", "-k", "python3", "-p", "max_drop", "0.9"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr[-3000:]
+    report = dk.Report.open(tmp_path / "runs")
+    assert sorted(r.key for r in report.rows) == sorted(c.key for c in bench._state.plan.candidates)
+
+
 def test_a_panel_alone_shows_the_same(done, page_of):
     bench, page = done
     alone = page_of(bench.panel("tradeoff"), bench._desk)

@@ -8,15 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deploykit_widgets.alone import TradeOff
-    from deploykit_widgets.alone_inputs import DataView, ModelView
+    from deploykit_widgets.alone import DataView, ModelView, TradeOff
     from deploykit_widgets.workbench import Workbench
 
 __all__ = ["DataView", "ModelView", "TradeOff", "Workbench"]
 
 _HOMES = {
-    "DataView": "deploykit_widgets.alone_inputs",
-    "ModelView": "deploykit_widgets.alone_inputs",
+    "DataView": "deploykit_widgets.alone",
+    "ModelView": "deploykit_widgets.alone",
     "TradeOff": "deploykit_widgets.alone",
     "Workbench": "deploykit_widgets.workbench",
 }

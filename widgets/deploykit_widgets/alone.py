@@ -1,25 +1,36 @@
-"""Panels for a report that is there already, each alone in a cell."""
+"""Panels that are shown alone, each in a cell of its own."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+from pathlib import Path
 from typing import Any
 
+from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError
+from deploykit.core.model import Model
 from deploykit.reporting import html as report_html
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
 from deploykit_widgets.app_section import AppSection
 from deploykit_widgets.code_section import CodeSection
-from deploykit_widgets.commands import Commands
-from deploykit_widgets.desk import Desk
+from deploykit_widgets.data_section import DataSection
+from deploykit_widgets.data_source import source_of
+from deploykit_widgets.display import Display
+from deploykit_widgets.model_section import ModelSection
+from deploykit_widgets.notebook_names import name_of
 from deploykit_widgets.rows import rows_of
+from deploykit_widgets.script import inputs
 from deploykit_widgets.state import Goal, State
-from deploykit_widgets.surface import Hub, Section, Surface
+from deploykit_widgets.surface import Section
 from deploykit_widgets.tradeoff_section import TradeoffSection
 
+#: Model and data alone write nothing there.
+_STORE = Path("runs")
 
-class TradeOff:
+
+class TradeOff(Display):
     """The chart and the table of a report, linked: point, click, brush, sort, and take the candidate on in code.
 
     Show it by ending a cell with it. Viewers without widgets show the report.
@@ -40,15 +51,11 @@ class TradeOff:
         with contextlib.suppress(CandidateError):  # nothing is measured
             report.best(minimize=minimize, max_drop=max_drop)
         goal = report.goal(minimize, max_drop)
-        self._state = state = State(report.path, goal=Goal(goal.max_drop, goal.minimize))
-        self._desk = Desk(lambda error: state.problem("tradeoff", error))
-        commands = Commands(state, self._desk)
-        self._code = CodeSection(state)
-        sections: list[Section] = [AppSection(state, ""), TradeoffSection(commands), self._code]
-        hub = Hub(state, self._desk, sections, lambda: rows_of(state.report), ("report",))
-        self.widget = Surface(["tradeoff"])
+        state = State(report.path, goal=Goal(goal.max_drop, goal.minimize))
+        super().__init__(state, "tradeoff")
+        sections: list[Section] = [AppSection(state, ""), TradeoffSection(self._commands)]
         state.change(report=report)
-        hub.add(self.widget)
+        self._show(["tradeoff"], sections, CodeSection(state), lambda: rows_of(state.report), ("report",))
 
     @property
     def choice(self) -> Choice | None:
@@ -63,20 +70,84 @@ class TradeOff:
             return None
         return state.report.choice_for(state.second, minimize=state.goal.minimize, max_drop=state.goal.max_drop)
 
-    @property
-    def code(self) -> str:
-        """The script that gives the same choice."""
-        return self._code.script
-
-    def close(self) -> None:
-        """End the background thread. The last state stays readable."""
-        self._desk.close()
-
     def __repr__(self) -> str:
         return f"TradeOff({self._state.report!r})"
 
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_(**options) or {})
+    def _static(self) -> str:
         report = self._state.report
-        static = report_html.notebook(report) if report is not None else ""
-        return {**bundle, "text/plain": repr(self), "text/html": static}
+        return report_html.notebook(report) if report is not None else ""
+
+
+class _Inputs(CodeSection):
+    """The code that loads what is shown, and nothing else."""
+
+    @property
+    def script(self) -> str:
+        """The whole script."""
+        return inputs(self._state)
+
+
+class ModelView(Display):
+    """Facts and layers of a model, linked with its graph; another one can be loaded in it.
+
+    Show it by ending a cell with it. Viewers without widgets show the facts.
+
+    Args:
+        model: What ``dk.load`` takes or gives; None: a path field is shown.
+
+    Attributes:
+        widget: The panel as an ipywidget, to put into a layout of your own.
+    """
+
+    def __init__(self, model: Any = None) -> None:
+        super().__init__(State(_STORE), "model")
+        self._show(["model"], [AppSection(self._state, ""), ModelSection(self._commands)], _Inputs(self._state))
+        if isinstance(model, Model):
+            self._state.change(model=model)
+        elif model is not None:
+            self._desk.post(lambda: self._commands.load_model(model))
+
+    @property
+    def model(self) -> Model | None:
+        """The model that is shown; None while there is none."""
+        return self._state.model
+
+    def __repr__(self) -> str:
+        return f"ModelView({str(self.model) if self.model else 'no model'!r})"
+
+    def _static(self) -> str:
+        return self.model._repr_html_() if self.model else ""
+
+
+class DataView(Display):
+    """Samples, classes and splits of data, and what change of accuracy they can tell; others can be loaded in it.
+
+    Show it by ending a cell with it.
+
+    Args:
+        data: A Dataset, a pair (x, y), or the path of an ``.npz`` or ``.csv`` file or of a folder of images by class;
+            None: a path field is shown.
+        max_drop: Largest loss of the metric that is to be settled.
+
+    Attributes:
+        widget: The panel as an ipywidget, to put into a layout of your own.
+    """
+
+    def __init__(self, data: Any = None, *, max_drop: float = 0.01) -> None:
+        super().__init__(State(_STORE, goal=Goal(max_drop)), "data")
+        self._show(["data"], [AppSection(self._state, ""), DataSection(self._commands)], _Inputs(self._state))
+        if isinstance(data, Dataset):
+            self._state.change(data=data, data_name=name_of(data))
+        elif isinstance(data, str | os.PathLike):
+            source = source_of(os.fspath(data))
+            self._desk.post(lambda: self._commands.load_data(source))
+        elif data is not None:
+            self._desk.post(lambda: self._commands.use(data=data, name=name_of(data)))
+
+    @property
+    def data(self) -> Dataset | None:
+        """The data that are shown; None while there are none."""
+        return self._state.data
+
+    def __repr__(self) -> str:
+        return f"DataView({self.data!r})"

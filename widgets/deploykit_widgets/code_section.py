@@ -18,7 +18,6 @@ class CodeSection:
 
     Args:
         state: What the code must reproduce.
-        variable: Name of the Dataset in the user's notebook; "" when it has none.
     """
 
     name = "code"
@@ -36,16 +35,15 @@ class CodeSection:
         "options",
     )
 
-    def __init__(self, state: State, variable: str = "") -> None:
+    def __init__(self, state: State) -> None:
         self._state = state
-        self._variable = variable
         self._lines: list[str] = []
         self._changed: list[int] = []
 
     @property
     def script(self) -> str:
         """The whole script."""
-        return script.script(self._state, self._variable)
+        return script.script(self._state)
 
     def value(self) -> Any:
         """See ``ICode`` in code.tsx."""

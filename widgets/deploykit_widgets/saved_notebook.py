@@ -34,8 +34,8 @@ def notebook_of(state: State, target: Path) -> str:
         missing = "model" if state.model is None else "data"
         raise SettingError(f"there is no {missing} yet, so there is nothing to save.", remedy=f"load the {missing}.")
     values = script.Parameters()
-    variable = "" if state.data_source or state.report else _saved_data(state, target)
-    imports, work, leave = script.parts(state, variable, values)
+    data = "" if state.data_source or state.report else _saved_data(state, target)
+    imports, work, leave = script.parts(state, values, data)
     cells = [
         _markdown(_TITLE.format(title=f"{state.model.name}, optimized", name=target.name)),
         _code([_parameter(name, value) for name, value in values.found.items()], tags=["parameters"]),

@@ -17,7 +17,13 @@ _WIDTH = 100
 
 
 class Values:
-    """How the script names its paths and settings: as literals."""
+    """How the script names its paths and settings: as literals.
+
+    Attributes:
+        everything: Whether settings are named that have their defaults.
+    """
+
+    everything = False
 
     def of(self, name: str, value: str | float) -> str:
         """The expression for a value that ``name`` describes."""
@@ -28,6 +34,8 @@ class Values:
 class Parameters(Values):
     """As parameters of a notebook, which are gathered in ``found`` in the order of their use."""
 
+    everything = True
+
     def __init__(self) -> None:
         self.found: dict[str, str | float] = {}
 
@@ -37,40 +45,40 @@ class Parameters(Values):
         return name
 
 
-def script(state: State, variable: str = "") -> str:
-    """The whole script.
+def script(state: State) -> str:
+    """The whole script."""
+    return "\n".join("\n".join(part) + "\n" for part in parts(state, Values()) if part)
+
+
+def parts(state: State, values: Values, data: str = "") -> list[list[str]]:
+    """The script in its parts: imports; model, data, space and sweep; choice; export and server.
 
     Args:
         state: What is shown.
-        variable: Name of the Dataset in the notebook, used when nothing better is known.
+        values: How paths and settings are named.
+        data: Expression of the data; "" for what the state knows of them.
     """
-    return "\n".join("\n".join(part) + "\n" for part in parts(state, variable, Values()) if part)
-
-
-def parts(state: State, variable: str, values: Values) -> list[list[str]]:
-    """The script in its parts: imports; model, data, space and sweep; choice; export and server."""
-    named = not isinstance(values, Parameters)
     if state.model is None and state.report is not None:  # a report that was opened, without what it was made of
         opened = f"report = dk.Report.open({values.of('store', shown_path(state.store))})"
-        return [["import deploykit as dk"], [opened], [_choice(state, values, all_named=not named)]]
-    inputs = [_model(state.model, values), *_data(state, variable, values)]
+        return [["import deploykit as dk"], [opened], [_choice(state, values)]]
+    inputs = [_model(state.model, values), *([f"data = {data}"] if data else _data(state, values))]
     space = _space(state.space_choice)
     imports = ["import dataclasses", ""] if any("dataclasses." in line for line in space) else []
-    work = [*inputs, *space, _sweep(state, values, spaced=bool(space), all_named=not named)]
+    work = [*inputs, *space, _sweep(state, values, spaced=bool(space))]
     leave: list[str] = []
     if state.artifact is not None and state.chosen is not None and state.exported == state.chosen.key:
         leave = [_export(state)]
         if state.server is not None:
             leave += [f"with {call('dk.serve', ['artifact', 'port=0'])} as server:",
                       "    print(server.predict(data.sample(1)))"]  # fmt: skip
-    return [[*imports, "import deploykit as dk"], work, [_choice(state, values, all_named=not named), *leave]]
+    return [[*imports, "import deploykit as dk"], work, [_choice(state, values), *leave]]
 
 
 def inputs(state: State) -> str:
     """The script that loads the model and the data that are there, and nothing else."""
     none = Values()
     model = [_model(state.model, none)] if state.model is not None else []
-    data = _data(state, "", none) if state.data is not None else []
+    data = _data(state, none) if state.data is not None else []
     return "\n".join(["import deploykit as dk\n", *model, *data]) + "\n"
 
 
@@ -132,13 +140,13 @@ def _model(model: Model | None, values: Values) -> str:
     return call("dk.load", arguments, "model = ")
 
 
-def _data(state: State, variable: str, values: Values) -> list[str]:
+def _data(state: State, values: Values) -> list[str]:
     if state.data_source is not None:
         arguments = data_arguments(state.data_source, values)
         return [call(f"dk.Dataset.{state.data_source.reader}", arguments, "data = ")]
     if state.report is not None:
         return [f"data = dk.Report.open({values.of('store', shown_path(state.store))}).data  # as the sweep saved it"]
-    variable = state.data_name or variable
+    variable = state.data_name
     if "," in variable:
         return [f"data = dk.Dataset.from_arrays({variable})"]
     if variable:
@@ -212,7 +220,7 @@ def _target(target: Any) -> str:
     return f"dk.Target({', '.join(arguments)})"
 
 
-def _sweep(state: State, values: Values, *, spaced: bool, all_named: bool) -> str:
+def _sweep(state: State, values: Values, *, spaced: bool) -> str:
     choice = state.space_choice
     arguments = ["model", "data"]
     if spaced:
@@ -220,19 +228,19 @@ def _sweep(state: State, values: Values, *, spaced: bool, all_named: bool) -> st
     elif choice is not None and choice.preset != "quick":
         arguments.append(string(choice.preset))
     arguments.append(f"store={values.of('store', shown_path(state.store))}")
-    if all_named or state.launches != 10:
+    if values.everything or state.launches != 10:
         arguments.append(f"launches={values.of('launches', state.launches)}")
     for name, value in state.options.arguments(state.goal.max_drop).items():
         arguments.append(f"{name}={values.of(name, value) if name == 'max_drop' else literal(value)}")
     return call("dk.sweep", arguments, "report = ")
 
 
-def _choice(state: State, values: Values, *, all_named: bool) -> str:
+def _choice(state: State, values: Values) -> str:
     goal = state.goal
     changed = []
-    if all_named or goal.max_drop != Goal().max_drop:
+    if values.everything or goal.max_drop != Goal().max_drop:
         changed.append(f"max_drop={values.of('max_drop', goal.max_drop)}")
-    if all_named or goal.minimize != Goal().minimize:
+    if values.everything or goal.minimize != Goal().minimize:
         changed.append(f"minimize={values.of('minimize', goal.minimize)}")
     if state.picked:
         return call("report.choice_for", [string(state.picked), *changed], "choice = ")

@@ -17,26 +17,26 @@ from deploykit.reporting.report import Report
 from deploykit_widgets.app_section import AppSection
 from deploykit_widgets.candidate_section import CandidateSection
 from deploykit_widgets.code_section import CodeSection
-from deploykit_widgets.commands import Commands
 from deploykit_widgets.data_section import DataSection
 from deploykit_widgets.data_source import source_of
-from deploykit_widgets.desk import Desk
+from deploykit_widgets.display import Display
 from deploykit_widgets.export_section import ExportSection
 from deploykit_widgets.model_section import ModelSection
+from deploykit_widgets.notebook_names import name_of
 from deploykit_widgets.progress_section import ProgressSection, counts
 from deploykit_widgets.rows import rows_of
 from deploykit_widgets.serve_section import ServeSection
 from deploykit_widgets.space_choice import PRESETS
 from deploykit_widgets.space_section import SpaceSection
 from deploykit_widgets.state import State
-from deploykit_widgets.surface import Hub, Section, Surface
+from deploykit_widgets.surface import Section, Surface
 from deploykit_widgets.tradeoff_section import TradeoffSection
 
 #: Panels that can be shown alone.
 PANELS = ("model", "data", "space", "sweep", "tradeoff", "candidate", "export")
 
 
-class Workbench:
+class Workbench(Display):
     """The notebook user interface: load, choose a space, sweep, choose a candidate, export and serve it.
 
     Show it by ending a cell with it. All work is done in the background; the kernel stays free. Without a browser
@@ -70,11 +70,9 @@ class Workbench:
                 space = space.name
         if launches < 2:
             raise SettingError(f"launches must be at least 2, got {launches}.", remedy="10 gives honest intervals.")
-        self._state = State(Path(store if store is not None else "runs"), launches)
-        self._desk = Desk(lambda error: self._state.problem("sweep", error))
-        self._commands = commands = Commands(self._state, self._desk)
+        super().__init__(State(Path(store if store is not None else "runs"), launches), "sweep")
+        commands = self._commands
         tab = "model" if model is None else "data" if data is None else "explore"
-        self._code = CodeSection(self._state, _variable(None if isinstance(data, str | os.PathLike) else data))
         sections: list[Section] = [
             AppSection(self._state, tab),
             ProgressSection(commands),
@@ -84,12 +82,9 @@ class Workbench:
             DataSection(commands),
             ExportSection(commands),
             ServeSection(commands),
-            self._code,
             SpaceSection(commands, space),
         ]
-        self._hub = Hub(self._state, self._desk, sections, lambda: rows_of(self._state.report), ("report",))
-        self.widget = Surface()
-        self._hub.add(self.widget)
+        self._show([], sections, CodeSection(self._state), lambda: rows_of(self._state.report), ("report",))
         self._desk.post(lambda: self._begin(model, data))
 
     def _begin(self, model: Any, data: Any) -> None:
@@ -100,7 +95,7 @@ class Workbench:
         if isinstance(data, str | os.PathLike):
             self._commands.load_data(source_of(os.fspath(data)))
         elif data is not None:
-            self._commands.use(data=data, name=_variable(data))
+            self._commands.use(data=data, name=name_of(data))
 
     def panel(self, name: str) -> Surface:
         """One panel alone, for a cell of its own; it shows the same state as the Workbench.
@@ -113,9 +108,7 @@ class Workbench:
         """
         if name not in PANELS:
             raise SettingError(f"there is no panel {name!r}.", remedy=f"choose one of {', '.join(PANELS)}.")
-        surface = Surface([name])
-        self._hub.add(surface)
-        return surface
+        return self._surface([name])
 
     # -- for code ---------------------------------------------------------------------------------------------------
 
@@ -128,11 +121,6 @@ class Workbench:
     def choice(self) -> Choice | None:
         """The candidate that is shown: the one that was picked, or the best so far."""
         return self._state.chosen
-
-    @property
-    def code(self) -> str:
-        """The script that does what was clicked."""
-        return self._code.script
 
     def run(self) -> Report:
         """Run the sweep and wait for it, as `dk.sweep` does: for notebooks without a browser.
@@ -166,7 +154,7 @@ class Workbench:
     def close(self) -> None:
         """Cancel the sweep, stop the server and end the background thread. The last state stays readable."""
         self._commands.close()
-        self._desk.close()
+        super().close()
 
     def __enter__(self) -> Workbench:
         return self
@@ -178,10 +166,6 @@ class Workbench:
         measured, failed, total = counts(self._state)
         name = self._state.model.name if self._state.model else "no model"
         return f"Workbench({name!r}, {measured} measured and {failed} failed of {total})"
-
-    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_(**options) or {})
-        return {**bundle, "text/plain": repr(self), "text/html": self._static()}
 
     def _static(self) -> str:
         """What viewers without widgets show: results when there are any, else what would run, and the code."""
@@ -199,16 +183,3 @@ class Workbench:
 
 def _text(value: object) -> str:
     return html.escape(str(value))
-
-
-def _variable(data: Any) -> str:
-    """Name of an object in the notebook, "" when it has none."""
-    if data is None:
-        return ""
-    try:
-        from IPython.core.getipython import get_ipython
-    except ImportError:
-        return ""
-    shell = get_ipython()
-    names = shell.user_ns.items() if shell is not None else ()
-    return next((n for n, v in tuple(names) if v is data and not n.startswith("_")), "")

@@ -1,0 +1,66 @@
+"""What everything that is shown in a cell has in common: a state, a thread for it, code, and a form without widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from deploykit_widgets.code_section import CodeSection
+from deploykit_widgets.commands import Commands
+from deploykit_widgets.desk import Desk
+from deploykit_widgets.state import State
+from deploykit_widgets.surface import Hub, Rows, Section, Surface
+
+
+class Display:
+    """Show it by ending a cell with it.
+
+    Args:
+        state: What is shown.
+        panel: Where problems of its thread are said.
+
+    Attributes:
+        widget: The whole as an ipywidget, to put into a layout of your own; made by `_show`.
+    """
+
+    widget: Surface
+
+    def __init__(self, state: State, panel: str) -> None:
+        self._state = state
+        self._desk = Desk(lambda error: state.problem(panel, error))
+        self._commands = Commands(state, self._desk)
+
+    def _show(
+        self,
+        panels: Sequence[str],
+        sections: Sequence[Section],
+        code: CodeSection,
+        rows: Callable[[], Rows] = dict,
+        row_fields: Sequence[str] = (),
+    ) -> None:
+        """Have the browser draw it; the arguments are those of `Surface` and `Hub`."""
+        self._code = code
+        self._hub = Hub(self._state, self._desk, [*sections, code], rows, row_fields)
+        self.widget = self._surface(panels)
+
+    def _surface(self, panels: Sequence[str]) -> Surface:
+        surface = Surface(panels)
+        self._hub.add(surface)
+        return surface
+
+    @property
+    def code(self) -> str:
+        """The script that does what was clicked."""
+        return self._code.script
+
+    def close(self) -> None:
+        """End the background thread. The last state stays readable."""
+        self._desk.close()
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_(**options) or {})
+        return {**bundle, "text/plain": repr(self), "text/html": self._static()}
+
+    def _static(self) -> str:
+        """What viewers without widgets show, as HTML."""
+        return ""
