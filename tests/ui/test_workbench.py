@@ -1,0 +1,164 @@
+"""The Workbench in JupyterLab after a sweep: keys, accessibility, widths, themes, reloading, a tab of its own."""
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from lab_driver import TOKEN, kernel_value, poll, run_all_cells
+
+pytestmark = pytest.mark.browser
+
+VIEWS = ("Model", "Data", "Export & serve", "Explore")
+#: Of the window: the Workbench is about 120 pixels narrower.
+WIDTHS = (1520, 1120, 800)
+
+
+@pytest.fixture(scope="module")
+def page(lab, browser):
+    """A notebook whose Workbench has swept; the tests share it, and leave it as they found it."""
+    from conftest import write_notebook
+
+    page, outside = browser
+    errors = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    run_all_cells(page, lab, write_notebook(lab, "swept"))
+    page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    run = page.get_by_role("button", name="Run sweep")
+    poll(page, lambda: run.count() and run.get_attribute("aria-disabled") is None, "the plan is made")
+    run.click()
+    poll(page, lambda: page.locator(".dk-strip-words", has_text="Done:").count(), "the sweep has ended", 300)
+    page.locator(".dk-chart-canvas canvas").wait_for()
+    yield page
+    kernel_value(page, "bench.close()")
+    page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
+    assert outside == []
+    assert errors == []
+
+
+@pytest.fixture(autouse=True)
+def usual_size(page):
+    page.set_viewport_size({"width": WIDTHS[0], "height": 1200})
+    tab(page, "Explore").click()
+
+
+def tab(page, name):
+    return page.locator(".dk-Workbench .dk-tab", has_text=name).first
+
+
+def set_theme(page, name):
+    page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', { theme })", name)
+    kind = "dk-dark" if name.endswith("Dark") else "dk-light"
+    page.locator(f".dk-Workbench.{kind}").first.wait_for()
+
+
+def test_names_of_models_and_data_are_text(page):
+    for name in ("Model", "Data"):
+        tab(page, name).click()
+        page.locator(".dk-view").get_by_text("<img src=x").first.wait_for()
+    assert page.evaluate("() => window.ran") is None
+
+
+def test_the_whole_is_used_by_keys(page):
+    cells = page.locator(".jp-Cell").count()
+    tab(page, "Explore").focus()
+    page.keyboard.press("ArrowRight")
+    assert tab(page, "Export & serve").get_attribute("aria-selected") == "true"
+    page.keyboard.press("ArrowLeft")
+    assert tab(page, "Explore").get_attribute("aria-selected") == "true"
+
+    chart = page.locator(".dk-chart-over")
+    chart.focus()
+    page.keyboard.press("ArrowRight")
+    page.locator(".dk-card").wait_for()
+    page.keyboard.press("a")
+    poll(page, lambda: kernel_value(page, "bench._state.picked"), "the key picks a candidate")
+    first = kernel_value(page, "bench._state.picked")
+    page.keyboard.press("Escape")
+    poll(page, lambda: page.locator(".dk-card").count() == 0, "Escape closes the card")
+
+    page.get_by_role("grid", name="Candidates").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("b")
+    poll(page, lambda: kernel_value(page, "bench._state.second"), "the key marks a second candidate")
+    assert kernel_value(page, "bench._state.picked") == first
+    page.keyboard.press("x")  # cuts the cell, in command mode
+    page.keyboard.press("d")
+    page.keyboard.press("d")
+    assert page.locator(".jp-Cell").count() == cells
+    kernel_value(page, "bench._desk.post(lambda: bench._commands.compare(''))")
+
+
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_axe_finds_nothing(page, theme):
+    set_theme(page, theme)
+    page.locator(".dk-code-head .dk-fold-head").click()  # with the code open, too
+    found = []
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 1200})
+        for name in VIEWS:
+            tab(page, name).click()
+            page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            result = Axe().run(page, context=".dk-Workbench")
+            found += [
+                (width, name, v["impact"], v["id"], [n["html"][:120] for n in v["nodes"][:3]])
+                for v in result.response["violations"]
+            ]
+    page.locator(".dk-code-head .dk-fold-head").click()
+    set_theme(page, "JupyterLab Light")
+    assert found == []
+
+
+def test_nothing_sticks_out_at_any_width_and_with_any_font(page):
+    found = []
+    for font in ("monospace", "sans-serif"):
+        page.evaluate("font => document.body.style.setProperty('--jp-ui-font-family', font)", font)
+        for width in (*WIDTHS, 760):
+            page.set_viewport_size({"width": width, "height": 1200})
+            for name in VIEWS:
+                tab(page, name).click()
+                found += [(font, width, name, out) for out in _sticking_out(page)]
+    page.evaluate("() => document.body.style.removeProperty('--jp-ui-font-family')")
+    assert found == []
+
+
+def _sticking_out(page):
+    """Elements that end right of the Workbench, but for what scrolls and what only screen readers see."""
+    return page.locator(".dk-Workbench").evaluate(
+        """root => {
+            const limit = root.getBoundingClientRect().right + 1;
+            const scrolls = e => {
+                for (let p = e.parentElement; p && p !== root; p = p.parentElement) {
+                    if (/auto|scroll|hidden/.test(getComputedStyle(p).overflowX)) return true;
+                }
+                return e.closest('.dk-unseen');
+            };
+            return [...root.querySelectorAll('*')].filter(e => e.getClientRects().length
+                && e.getBoundingClientRect().right > limit && !scrolls(e)).map(e => e.className || e.tagName);
+        }"""
+    )
+
+
+def test_a_tab_of_its_own_shows_the_same_and_has_panes(page):
+    page.get_by_role("button", name="Open in tab").click()
+    own = page.locator(".dk-Workbench-tab .dk-Workbench")
+    own.get_by_role("grid").wait_for()
+    pane = own.get_by_role("separator", name="Width of Candidate")
+    before = int(pane.get_attribute("aria-valuenow"))
+    pane.press("ArrowLeft")
+    assert int(pane.get_attribute("aria-valuenow")) > before
+    pane.press("ArrowRight")
+    own.get_by_role("tab", name=re.compile("Data")).click()
+    page.evaluate("() => window.jupyterapp.shell.currentWidget.close()")
+    assert tab(page, "Data").get_attribute("aria-selected") == "true"  # one state, two views
+
+
+def test_a_reloaded_page_shows_where_it_is(page, lab):
+    rows = page.locator("[role=grid]").get_attribute("aria-rowcount")
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.goto(f"{lab.url}/lab/tree/swept.ipynb?token={TOKEN}&reset")
+    page.locator("[role=grid]").wait_for()
+    poll(page, lambda: page.locator("[role=grid]").get_attribute("aria-rowcount") == rows, "the rows are there again")
+    page.locator(".dk-chart-canvas canvas").wait_for()
+    assert "Done:" in page.locator(".dk-strip-words").inner_text()
