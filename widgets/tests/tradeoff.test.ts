@@ -11,6 +11,7 @@ import type { IMeasure } from '../src/app/tradeoff/measures';
 import { type Datum, drawingOf, type IScene, marksOf, nearest, pixel, valuesBetween } from '../src/app/tradeoff/points';
 import { factsOf, spoken } from '../src/app/tradeoff/words';
 import { VIEW } from '../src/app/view';
+import { aRow } from './rows';
 
 const measure = (name: string, unit: string, higher = false): IMeasure => ({
   name,
@@ -30,43 +31,24 @@ function around(value: number, half: number): Interval {
 }
 
 function row(key: string, speed: number, change: number, more: Partial<IRow> = {}): IRow {
-  return {
+  return aRow({
     key,
     name: key,
-    runtime: 'litert',
-    where: 'LiteRT',
-    device: 'cpu',
-    threads: 1,
-    batch: 1,
-    family: 'quantize',
-    status: 'measured',
-    isBaseline: false,
     state: 'beaten',
-    why: '',
-    compared: true,
-    techniques: [],
-    badges: [],
     score: 0.9 + change / 100,
     scores: { agreement: 0.97 },
     change: around(change, 0.2),
     p50: around(0.25 / speed, 0.002),
     p90: 0.3,
-    p99: null,
     cpu: 0.2,
     speedup: around(speed, 0.05),
-    sameRuntime: null,
     size: 400_000,
     compressed: 300_000,
     memory: 2e7,
     agreement: 0.97,
     flips: 12,
-    claim: 'faster',
-    launches: 10,
-    stopped: '',
-    sameAs: '',
-    failure: null,
     ...more
-  };
+  });
 }
 
 const BASE = row('base', 1, 0, { isBaseline: true, state: 'front', size: 1_700_000, change: [0, 0, 0] });

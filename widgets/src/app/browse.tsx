@@ -3,7 +3,7 @@
 import { type KeyboardEvent, type ReactElement, useEffect, useRef, useState } from 'react';
 import { kilobytes } from './format';
 import { Icon } from './icons';
-import { Button, Note, Problem, useAnswer, Waiting } from './parts';
+import { Button, movedInList, Note, Problem, useAnswer, Waiting } from './parts';
 
 interface IEntry {
   name: string;
@@ -58,14 +58,7 @@ export function Browse({ command, label, empty, onChoose, onClose, folders = fal
     }
   };
   const onKey = (event: KeyboardEvent): void => {
-    const last = (found?.entries.length ?? 0) - 1;
-    const moves: Record<string, number> = {
-      ArrowDown: Math.min(active + 1, last),
-      ArrowUp: Math.max(active - 1, 0),
-      Home: 0,
-      End: last
-    };
-    const next = moves[event.key];
+    const next = movedInList(event.key, active, found?.entries.length ?? 0);
     if (next !== undefined) {
       event.preventDefault();
       setActive(next);

@@ -4,7 +4,18 @@ import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'r
 import { Browse } from './browse';
 import { plural, thousands } from './format';
 import { Icon } from './icons';
-import { Button, Note, Part, Problem, useAnswer, useAsk, usePanelBusy, usePanelProblem, Waiting } from './parts';
+import {
+  Button,
+  Note,
+  PanelStatus,
+  Part,
+  Problem,
+  useAnswer,
+  useAsk,
+  usePanelBusy,
+  usePanelProblem,
+  Waiting
+} from './parts';
 import { type ISample, usePictures } from './pictures';
 import { useAlive, useSection } from './store';
 
@@ -49,12 +60,7 @@ export function DataPanel(): ReactElement | null {
   return (
     <div className="dk-data">
       <Choose data={data} />
-      <Problem words={problem} />
-      {busy && (
-        <div className="dk-part">
-          <Waiting what="reading the data" />
-        </div>
-      )}
+      <PanelStatus panel="data" doing="reading the data" />
       {!data.facts && !busy && !problem && <p className="dk-empty">{EMPTY}</p>}
       {data.facts && <Resolution {...data.resolution} />}
       {data.facts && (

@@ -7,7 +7,7 @@ import { plural, thousands } from './format';
 import { COLUMNS, type Column, type ILayer, percent, shareOf, sorted } from './layerrows';
 import type { IModelFacts } from './model';
 import { usePlace } from './model';
-import { Note, Part, Problem, Waiting } from './parts';
+import { movedInList, Note, Part, Problem, Waiting } from './parts';
 import { useBench, useView } from './store';
 
 interface IPage {
@@ -17,6 +17,8 @@ interface IPage {
   layers: ILayer[];
 }
 
+/** Rows that PageUp and PageDown pass over. */
+const PAGE = 10;
 const ROW_PX = 28;
 
 /** All pages of layers. */
@@ -128,16 +130,7 @@ function Grid({ layers, facts, timed, home }: IGrid): ReactElement {
     if (event.target !== event.currentTarget) {
       return; // a button of the head
     }
-    const last = rows.length - 1;
-    const moves: Record<string, number> = {
-      ArrowDown: Math.min(active + 1, last),
-      ArrowUp: Math.max(active - 1, 0),
-      PageDown: Math.min(active + 10, last),
-      PageUp: Math.max(active - 10, 0),
-      Home: 0,
-      End: last
-    };
-    const next = moves[event.key];
+    const next = movedInList(event.key, active, rows.length, PAGE);
     if (next !== undefined) {
       event.preventDefault();
       setActive(next);

@@ -8,7 +8,7 @@ import { kilobytes, thousands } from './format';
 import { host, type IPlace } from './host';
 import { Icon } from './icons';
 import { Layers } from './layers';
-import { Button, Part, Problem, useAsk, usePanelBusy, usePanelProblem, Waiting } from './parts';
+import { Button, PanelStatus, Part, Problem, useAsk, usePanelBusy } from './parts';
 import { useAlive, useSection } from './store';
 
 export interface IModelFacts {
@@ -50,20 +50,13 @@ const FOLDER = 'A SavedModel is a folder: copy it beside the notebook, then choo
 
 export function ModelPanel(): ReactElement | null {
   const model = useSection('model');
-  const problem = usePanelProblem('model');
-  const busy = usePanelBusy('model');
   if (model === undefined) {
     return null;
   }
   return (
     <div className="dk-model">
       <Choose model={model} />
-      <Problem words={problem} />
-      {busy && (
-        <div className="dk-part">
-          <Waiting what="reading the model" />
-        </div>
-      )}
+      <PanelStatus panel="model" doing="reading the model" />
       {model.facts && (
         <div className="dk-model-two">
           <Facts model={model} facts={model.facts} />
@@ -94,6 +87,17 @@ function Choose({ model }: { model: IModel }): ReactElement {
     load(path);
   };
   const to: IPlace = { path: model.here.folder, home: model.here.home, bytes: null };
+  const drop = (small: boolean): ReactElement => (
+    <DropZone
+      small={small}
+      label="Choose a model file"
+      words={EMPTY}
+      endings={model.endings}
+      to={to}
+      folderWords={FOLDER}
+      onFile={load}
+    />
+  );
   return (
     <>
       <form className="dk-form-line" onSubmit={onSubmit}>
@@ -112,17 +116,7 @@ function Choose({ model }: { model: IModel }): ReactElement {
         <Button icon="folder" disabled={!alive} aria-expanded={browsing} onClick={() => setBrowsing(!browsing)}>
           Browse
         </Button>
-        {model.facts && (
-          <DropZone
-            small
-            label="Choose a model file"
-            words={EMPTY}
-            endings={model.endings}
-            to={to}
-            folderWords={FOLDER}
-            onFile={load}
-          />
-        )}
+        {model.facts && drop(true)}
       </form>
       {browsing && (
         <Browse
@@ -134,16 +128,7 @@ function Choose({ model }: { model: IModel }): ReactElement {
         />
       )}
       <Problem words={error} />
-      {!model.facts && !busy && (
-        <DropZone
-          label="Choose a model file"
-          words={EMPTY}
-          endings={model.endings}
-          to={to}
-          folderWords={FOLDER}
-          onFile={load}
-        />
-      )}
+      {!model.facts && !busy && drop(false)}
     </>
   );
 }

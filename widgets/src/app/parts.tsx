@@ -93,28 +93,51 @@ export function Part({
   );
 }
 
-/** A part that is closed until it is wanted; its content is made when it is opened. */
-export function Fold({ title, children }: { title: string; children: () => ReactNode }): ReactElement {
+/** What opens and closes: attributes of its button and of what the button shows. */
+export function useFold(): {
+  open: boolean;
+  head: ButtonHTMLAttributes<HTMLButtonElement>;
+  body: { id: string; hidden: boolean };
+} {
   const [open, setOpen] = useState(false);
   const id = useId();
+  const onClick = (): void => setOpen(!open);
+  return {
+    open,
+    head: { type: 'button', 'aria-expanded': open, 'aria-controls': id, onClick },
+    body: { id, hidden: !open }
+  };
+}
+
+/** A part that is closed until it is wanted; its content is made when it is opened. */
+export function Fold({ title, children }: { title: string; children: () => ReactNode }): ReactElement {
+  const { open, head, body } = useFold();
   return (
     <section className="dk-part dk-fold">
       <h3>
-        <button
-          type="button"
-          className="dk-fold-head"
-          aria-expanded={open}
-          aria-controls={id}
-          onClick={() => setOpen(!open)}
-        >
+        <button className="dk-fold-head" {...head}>
           <Icon name={open ? 'down' : 'right'} />
           {title}
         </button>
       </h3>
-      <div id={id} hidden={!open}>
-        {open && children()}
-      </div>
+      <div {...body}>{open && children()}</div>
     </section>
+  );
+}
+
+/** A panel's problem, and that it waits for long work. */
+export function PanelStatus({ panel, doing }: { panel: string; doing: string }): ReactElement {
+  const problem = usePanelProblem(panel);
+  const busy = usePanelBusy(panel);
+  return (
+    <>
+      <Problem words={problem} />
+      {busy && (
+        <div className="dk-part">
+          <Waiting what={doing} />
+        </div>
+      )}
+    </>
   );
 }
 
@@ -250,6 +273,26 @@ function copyBySelection(text: string): boolean {
     focused.focus();
   }
   return done;
+}
+
+/**
+ * Where a key leads to in a list; undefined for keys that lead nowhere.
+ *
+ * @param page Items that PageUp and PageDown pass over; 0 where they are not the list's.
+ */
+export function movedInList(key: string, active: number, count: number, page = 0): number | undefined {
+  const last = count - 1;
+  const moves: Record<string, number> = {
+    ArrowDown: Math.min(active + 1, last),
+    ArrowUp: Math.max(active - 1, 0),
+    Home: 0,
+    End: last
+  };
+  if (page > 0) {
+    moves.PageDown = Math.min(active + page, last);
+    moves.PageUp = Math.max(active - page, 0);
+  }
+  return moves[key];
 }
 
 /** Arrow keys among the items of one tab stop: tabs, radios, toolbars. */

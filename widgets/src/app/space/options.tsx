@@ -3,7 +3,7 @@
 import { type ReactElement, type ReactNode, useId, useState } from 'react';
 import { fixed, plural } from '../format';
 import { Icon } from '../icons';
-import { Button, Problem, useAsk } from '../parts';
+import { Button, Problem, useAsk, useFold } from '../parts';
 import { useAlive } from '../store';
 import { useDraft } from './latest';
 
@@ -31,26 +31,17 @@ export interface IOptions {
 }
 
 export function Options({ options }: { options: IOptions }): ReactElement {
-  const [open, setOpen] = useState(false);
-  const id = useId();
+  const { open, head, body } = useFold();
   return (
     <section className="dk-space-part">
       <h4>
-        <button
-          type="button"
-          className="dk-more"
-          aria-expanded={open}
-          aria-controls={id}
-          onClick={() => setOpen(!open)}
-        >
+        <button className="dk-more" {...head}>
           <Icon name={open ? 'down' : 'right'} />
           Sweep options
           {options.changed > 0 && <span className="dk-soft"> · {plural(options.changed, 'change')}</span>}
         </button>
       </h4>
-      <div id={id} hidden={!open}>
-        {open && <Settings options={options} />}
-      </div>
+      <div {...body}>{open && <Settings options={options} />}</div>
     </section>
   );
 }

@@ -1,9 +1,9 @@
 /** What the plan says: how many candidates, how long, what is left out and why. */
 
-import { type ReactElement, type ReactNode, useId, useState } from 'react';
+import type { ReactElement, ReactNode } from 'react';
 import { plural, thousands } from '../format';
 import { Icon } from '../icons';
-import { Button, Problem } from '../parts';
+import { Button, Problem, useFold } from '../parts';
 
 export interface IPlan {
   known: boolean;
@@ -103,16 +103,15 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
 }
 
 function Reasons({ found, what, children }: { found: IReason[]; what: string; children: ReactNode }): ReactElement {
-  const [open, setOpen] = useState(false);
-  const id = useId();
+  const { open, head, body } = useFold();
   return (
     <div className="dk-reasons">
       <p className="dk-note dk-clamped">{children}</p>
-      <Button kind="link" aria-expanded={open} aria-controls={id} onClick={() => setOpen(!open)}>
+      <Button kind="link" {...head}>
         {open ? 'Close' : 'Why'}
         <span className="dk-unseen"> ({what})</span>
       </Button>
-      <ul id={id} hidden={!open}>
+      <ul {...body}>
         {open &&
           found.map(({ reason, labels }) => (
             <li key={reason + labels}>
@@ -126,17 +125,14 @@ function Reasons({ found, what, children }: { found: IReason[]; what: string; ch
 }
 
 function Unfold({ label, children }: { label: string; children: ReactNode }): ReactElement {
-  const [open, setOpen] = useState(false);
-  const id = useId();
+  const { open, head, body } = useFold();
   return (
     <div>
-      <button type="button" className="dk-more" aria-expanded={open} aria-controls={id} onClick={() => setOpen(!open)}>
+      <button className="dk-more" {...head}>
         <Icon name={open ? 'down' : 'right'} />
         {label}
       </button>
-      <div id={id} hidden={!open}>
-        {open && children}
-      </div>
+      <div {...body}>{open && children}</div>
     </div>
   );
 }

@@ -1,8 +1,8 @@
 /** A technique: a check box, and its controls while it is ticked. */
 
-import { type ReactElement, useId, useState } from 'react';
+import { type ReactElement, useId } from 'react';
 import { Icon } from '../icons';
-import { Problem, useAsk } from '../parts';
+import { Problem, useAsk, useFold } from '../parts';
 import { useAlive } from '../store';
 import { Control } from './controls';
 import { Help, Reason } from './help';
@@ -31,7 +31,7 @@ export function Technique({ technique, fresh }: { technique: ITechnique; fresh: 
   const { ask, error } = useAsk();
   const alive = useAlive();
   const [on, change] = useDraft(technique.on, next => ask('set_technique', { name, on: next }));
-  const [open, setOpen] = useState(false);
+  const { open, head, body } = useFold();
   const reason = missing || impossible;
   // What is ticked can always be unticked.
   const off = reason !== '' && !on;
@@ -77,20 +77,12 @@ export function Technique({ technique, fresh }: { technique: ITechnique; fresh: 
           {fixed && <span className="dk-reason">Its values are those of the space given in code.</span>}
           {controlsOf(first)}
           {more.length > 0 && (
-            <button
-              type="button"
-              className="dk-more"
-              aria-expanded={open}
-              aria-controls={`${id}-more`}
-              onClick={() => setOpen(!open)}
-            >
+            <button className="dk-more" {...head}>
               <Icon name={open ? 'down' : 'right'} />
               More settings<span className="dk-unseen"> of {label}</span>
             </button>
           )}
-          <div id={`${id}-more`} hidden={!open}>
-            {open && controlsOf(more)}
-          </div>
+          <div {...body}>{open && controlsOf(more)}</div>
         </div>
       )}
     </div>
