@@ -67,11 +67,12 @@ def _copy_notebook(root: Path, store: Path, launches: int) -> None:
 def _sweep(page: object, seconds: float) -> None:
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     run = page.get_by_role("button", name="Run sweep")
-    driver.poll(page, lambda: run.count() and run.is_enabled(), "the plan is made")
+    driver.poll(page, lambda: run.count() and run.get_attribute("aria-disabled") is None, "the plan is made")
     run.click()
-    done = page.locator(".dk-Workbench .dk-strip:visible", has_text="Done:")
+    done = page.locator(".dk-Workbench .dk-strip", has_text="Done:")
     driver.poll(page, done.count, "the sweep has ended", seconds)
-    page.locator(".dk-chart svg .mark-symbol path").first.wait_for()
+    page.locator(".dk-chart-canvas canvas").wait_for()
+    page.locator(".dk-flip img").first.scroll_into_view_if_needed()  # pictures are sent when they are near
 
 
 def _shoot(page: object, target: Path) -> None:
