@@ -9,7 +9,7 @@ endif
 STAMP := $(VENV)/.installed
 # The JupyterLab extension is built, and installed, again when its sources change.
 EXTENSION := $(VENV)/.extension
-EXTENSION_SOURCES := $(wildcard widgets/*.json widgets/*.py widgets/*.lock widgets/src/* widgets/style/* widgets/schema/*)
+EXTENSION_SOURCES := $(wildcard widgets/*.json widgets/*.py widgets/*.lock $(foreach folder,src style schema,widgets/$(folder)/* widgets/$(folder)/*/* widgets/$(folder)/*/*/*))
 
 .PHONY: help demo lab test lint bench bench-sweep readme-tables clean
 

@@ -56,7 +56,9 @@ def test_make_targets_exist():
 
 
 def test_links_lead_somewhere():
-    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "notebooks/data/README.md"):
+    for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "docs/workbench.md", "notebooks/data/README.md"):
         page = ROOT / name
-        for link in re.findall(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        text = page.read_text("utf-8")
+        links = re.findall(r"\]\((?!https?://)([^)#]+)(?:#[^)]*)?\)", text)
+        for link in links + re.findall(r'(?:src|srcset)="([^"]+)"', text):
             assert (page.parent / link).exists(), f"{name} links to {link}"

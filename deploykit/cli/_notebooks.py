@@ -127,7 +127,6 @@ def execute(
             stdout_file=Live(stream) if stream.isatty() else stream,
             stderr_file=sys.stderr,
             cwd=str(cwd or notebook.parent),
-            store_widget_state=False,  # viewers prefer dead widgets to their static form
             extra_arguments=["--IPKernelApp.log_level=40"],  # its warning about loopback is no news here
         )
     except papermill.PapermillExecutionError as error:

@@ -109,7 +109,7 @@ def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     Args:
         arguments: ``path format target data``; ``outputs``: names of the original's outputs, to find the first;
             ``splits``: split → ``.npy`` file to write; ``race``: plain `Race`, None for no racing.
-        report: Progress in examples.
+        report: Progress in examples: at the start, at the end and now and then in between.
 
     Returns:
         Names of the outputs, how many values are not finite, ``stopped``: plain `Stopped`, None when it finished, and
@@ -126,6 +126,7 @@ def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     total = sum(len(data.splits[s]) for s in arguments["splits"])
     done = bad = 0
     told = began
+    report(0, total, "examples")
     for split, out in arguments["splits"].items():
         count = len(data.splits[split])
         order = shuffled(count, None, data.seed)
@@ -149,6 +150,7 @@ def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         arranged[order] = outputs
         _save(Path(out), arranged)
     session.close()
+    report(done, total, "examples")
     seconds = time.perf_counter() - began
     return {"outputs": names, "not_finite": bad, "stopped": None, "seconds": seconds}
 

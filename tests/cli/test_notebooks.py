@@ -107,18 +107,21 @@ def test_batch_runs_here_and_finds_defaults_beside_the_notebook(cli, notebook, m
     assert (here / "tiny-out.ipynb").is_file()
 
 
-def test_viewers_of_a_batch_run_show_the_static_form_of_widgets(cli, notebook, tmp_path):
+@pytest.mark.parametrize("by", ["deploykit", "papermill"])
+def test_viewers_of_a_notebook_that_was_run_without_a_browser_show_the_static_form(by, cli, notebook, tmp_path):
+    import papermill
     from nbconvert import HTMLExporter
 
-    path, out = notebook("import deploykit as dk\nworkbench = dk.Workbench()\nworkbench"), tmp_path / "out.ipynb"
-    assert cli("batch", path, out)[0] == 0
-    done = nbformat.read(out, 4)
-    assert "widgets" not in done.metadata
-    (shown,) = done.cells[-1].outputs
-    assert "application/vnd.jupyter.widget-view+json" in shown.data
-    page, _ = HTMLExporter().from_notebook_node(done)
-    assert "report = dk.sweep(model, data" in page  # the script, in what stands for the Workbench
-    assert "widget-view" not in page.partition("<body")[2]
+    cells = "import deploykit as dk\nworkbench = dk.Workbench()\ndisplay(workbench, workbench.panel('data'))"
+    path, out = notebook(cells), tmp_path / "out.ipynb"
+    if by == "deploykit":
+        assert cli("batch", path, out)[0] == 0
+    else:
+        papermill.execute_notebook(str(path), str(out), progress_bar=False)
+    shown = nbformat.read(out, 4).cells[-1].outputs
+    assert [set(o.data) for o in shown] == [{"text/plain", "text/html"}] * 2
+    page, _ = HTMLExporter().from_notebook_node(nbformat.read(out, 4))
+    assert page.count("report = dk.sweep(model, data") == 2  # the script, in what stands for the Workbench and a panel
 
 
 def test_batch_ends_with_status_1_when_a_cell_fails(cli, notebook, tmp_path):

@@ -140,7 +140,8 @@ def test_outputs_that_are_gone_are_made_again_and_kept(report, tmp_path):
     said = []
     found = copy.choice_for(row.key).outputs(on_report=lambda *words: said.append(words))
     np.testing.assert_array_equal(found, expected)
-    assert said[-1][2] == "examples"
+    assert [done for done, _, _ in (said[0], said[-1])] == [0, len(expected)]
+    assert said[-1] == (len(expected), len(expected), "examples")
     assert len(list((path / "outputs").iterdir())) == 1
     copy.choice_for(row.key).flips()
     assert len(list((path / "outputs").iterdir())) == 2

@@ -96,7 +96,7 @@ def test_a_killed_child_is_a_row_that_the_next_sweep_tries_again(onnx_model, tmp
                 child.kill()
             killed.extend(children)
 
-    data = driver.dataset(20_000)
+    data = driver.dataset(100_000)  # a child that is told of at its first example has many left
     report = dk.sweep(onnx_model, data, driver.SPACE, store=tmp_path / "s", launches=2, progress=kill)
     failed = [r for r in report.rows if r.status == "failed"]
     assert killed

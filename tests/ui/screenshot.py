@@ -1,4 +1,4 @@
-"""Make docs/workbench.png and docs/workbench-dark.png: the running Workbench on Fashion-MNIST, in Chromium.
+"""Make the pictures of docs/: the Workbench on Fashion-MNIST and each of its panels, light and dark, in Chromium.
 
 Run it from the root of the repository after a change of the Workbench:
 
@@ -12,6 +12,7 @@ import json
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -36,17 +37,16 @@ def main() -> None:
         for dark in (False, True):
             scratch = Path(folder, "dark" if dark else "light")
             scratch.mkdir()
-            target = ROOT / "docs" / ("workbench-dark.png" if dark else "workbench.png")
             with (
                 driver.running_lab(root, scratch, dark=dark) as lab,
                 driver.open_browser(WIDTH, 1400) as (page, outside),
             ):
                 driver.run_all_cells(page, lab, NOTEBOOK)
                 _sweep(page, arguments.minutes * 60)
-                _shoot(page, target)
+                for name, part in _views(page):
+                    print(_shoot(page, part, ROOT / "docs" / f"{name}{'-dark' if dark else ''}.png"))
             if outside:
                 raise SystemExit(f"the page asked for addresses off this machine: {outside}")
-            print(target)
 
 
 def _copy_notebook(root: Path, store: Path, launches: int) -> None:
@@ -75,8 +75,42 @@ def _sweep(page: object, seconds: float) -> None:
     page.locator(".dk-flip img").first.scroll_into_view_if_needed()  # pictures are sent when they are near
 
 
-def _shoot(page: object, target: Path) -> None:
-    """Crop to the Workbench; give the page its height first, so that nothing is scrolled away."""
+def _views(page: object) -> Iterator[tuple[str, str]]:
+    """Show one panel after the other: the picture's name and the selector of what is on it."""
+    yield "workbench", ".dk-Workbench"
+    yield "space", ".dk-column-space"
+    yield "tradeoff", ".dk-column-tradeoff"
+    candidate = page.locator(".dk-column-candidate")
+    for name in ("Per class", "Weights and sparsity", "Recipe"):
+        candidate.get_by_role("button", name=name).click()
+    candidate.locator(".dk-hist").first.wait_for()
+    yield "candidate", ".dk-column-candidate"
+    _tab(page, "Model")
+    page.locator("[aria-label^='Layers of']").wait_for()
+    yield "model", ".dk-view"
+    _tab(page, "Data")
+    page.get_by_role("img", name="sample").first.wait_for()
+    yield "data", ".dk-view"
+    _tab(page, "Export & serve")
+    page.get_by_role("button", name="Export", exact=True).click()
+    driver.poll(page, lambda: page.locator(".dk-checks .dk-check-done").count() >= 3, "the checks are ticked")
+    page.get_by_label("Port", exact=True).fill("0")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_role("button", name="Try it", exact=True).click()
+    page.get_by_role("table", name="Highest probabilities").wait_for()
+    yield "export", ".dk-view"
+    page.get_by_role("button", name="Stop", exact=True).click()
+    page.get_by_role("button", name="Start", exact=True).wait_for()
+    page.get_by_role("button", name="Code", exact=True).click()
+    yield "code", ".dk-code"
+
+
+def _tab(page: object, name: str) -> None:
+    page.locator(".dk-Workbench .dk-tab", has_text=name).click()
+
+
+def _shoot(page: object, part: str, target: Path) -> Path:
+    """Crop to a part; give the page the Workbench's height first, so that nothing is scrolled away."""
     bench = page.locator(".dk-Workbench")
     height = bench.evaluate("e => Math.ceil(e.getBoundingClientRect().height)")
     page.set_viewport_size({"width": WIDTH, "height": height + 700})
@@ -85,7 +119,8 @@ def _shoot(page: object, target: Path) -> None:
     page.evaluate("() => document.activeElement && document.activeElement.blur()")
     page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     target.parent.mkdir(exist_ok=True)
-    bench.screenshot(path=str(target))
+    page.locator(part).screenshot(path=str(target))
+    return target
 
 
 if __name__ == "__main__":

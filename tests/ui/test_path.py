@@ -98,13 +98,13 @@ def _choose_a_small_space(page):
 
 
 #: What the card of the point under the pointer says. A card stays for a moment when the pointer has left its point, so
-#: one that is there is looked at again when that moment has passed.
+#: one that is there is looked at again when that moment has passed; and it stays while the pointer is in the card.
 _CARD = """async () => {
     const words = () => document.querySelector('.dk-card .dk-card-name')?.textContent ?? '';
     const frames = async count => { while (count--) await new Promise(requestAnimationFrame); };
-    await frames(3);
+    await frames(9);  // as long as a card takes to open, and more
     if (words()) await frames(60);
-    return words();
+    return document.querySelector('.dk-card:hover') ? '' : words();
 }"""
 
 
@@ -114,8 +114,8 @@ def _click_a_point(page):
     names = kernel_value(page, "{r.key: r.label for r in workbench.report.rows}")
     page.locator(".dk-chart-canvas canvas").scroll_into_view_if_needed()
     box = page.locator(".dk-chart-canvas canvas").bounding_box()
-    for y in range(int(box["y"]) + 10, int(box["y"] + box["height"]) - 30, 14):
-        for x in range(int(box["x"]) + 40, int(box["x"] + box["width"]) - 10, 14):
+    for y in range(int(box["y"]) + 10, int(box["y"] + box["height"]) - 30, 20):
+        for x in range(int(box["x"]) + 40, int(box["x"] + box["width"]) - 10, 20):
             page.mouse.move(x, y)
             name = page.evaluate(_CARD)
             if name and not name.startswith((names[shown], "original")):

@@ -40,9 +40,6 @@ class TradeOff(Display):
         minimize: Cost to minimize; None: that of the sweep.
         max_drop: Largest loss of the metric; None: that of the sweep, or 0.01.
 
-    Attributes:
-        widget: The panel as an ipywidget, to put into a layout of your own.
-
     Raises:
         SettingError: An unknown cost.
     """
@@ -94,9 +91,6 @@ class ModelView(Display):
 
     Args:
         model: What ``dk.load`` takes or gives; None: a path field is shown.
-
-    Attributes:
-        widget: The panel as an ipywidget, to put into a layout of your own.
     """
 
     def __init__(self, model: Any = None) -> None:
@@ -128,9 +122,6 @@ class DataView(Display):
         data: A Dataset, a pair (x, y), or the path of an ``.npz`` or ``.csv`` file or of a folder of images by class;
             None: a path field is shown.
         max_drop: Largest loss of the metric that is to be settled.
-
-    Attributes:
-        widget: The panel as an ipywidget, to put into a layout of your own.
     """
 
     def __init__(self, data: Any = None, *, max_drop: float = 0.01) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from deploykit_widgets.code_section import CodeSection
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.desk import Desk
 from deploykit_widgets.state import State
-from deploykit_widgets.surface import Hub, Rows, Section, Surface
+from deploykit_widgets.surface import Hub, Rows, Section, Surface, unattended
 
 
 class Display:
@@ -18,12 +19,7 @@ class Display:
     Args:
         state: What is shown.
         panel: Where problems of its thread are said.
-
-    Attributes:
-        widget: The whole as an ipywidget, to put into a layout of your own; made by `_show`.
     """
-
-    widget: Surface
 
     def __init__(self, state: State, panel: str) -> None:
         self._state = state
@@ -41,10 +37,15 @@ class Display:
         """Have the browser draw it; the arguments are those of `Surface` and `Hub`."""
         self._code = code
         self._hub = Hub(self._state, self._desk, [*sections, code], rows, row_fields)
-        self.widget = self._surface(panels)
+        self._panels = panels
+
+    @functools.cached_property
+    def widget(self) -> Surface:
+        """The whole as an ipywidget, to put into a layout of your own."""
+        return self._surface(self._panels)
 
     def _surface(self, panels: Sequence[str]) -> Surface:
-        surface = Surface(panels)
+        surface = Surface(panels, self._static)
         self._hub.add(surface)
         return surface
 
@@ -58,8 +59,8 @@ class Display:
         self._desk.close()
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = dict(self.widget._repr_mimebundle_(**options) or {})
-        return {**bundle, "text/plain": repr(self), "text/html": self._static()}
+        bundle = {"text/html": self._static()} if unattended() else self.widget._repr_mimebundle_(**options)
+        return {**bundle, "text/plain": repr(self)}
 
     def _static(self) -> str:
         """What viewers without widgets show, as HTML."""

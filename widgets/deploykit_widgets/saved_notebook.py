@@ -39,7 +39,7 @@ def notebook_of(state: State, target: Path) -> str:
     cells = [
         _markdown(_TITLE.format(title=f"{state.model.name}, optimized", name=target.name)),
         _code([_parameter(name, value) for name, value in values.found.items()], tags=["parameters"]),
-        _code([*imports, "", *work]),
+        _code([*imports, "", "dk.check_parameters()", *work]),
         _code([*leave, "print(choice.explain())"]),
         _code(["report.chart()"]),
     ]

@@ -9,6 +9,8 @@ megabyte a message, and answers commands. Sections and commands run on the desk'
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -84,6 +86,7 @@ class Surface(ipywidgets.DOMWidget):  # type: ignore[misc]  # ipywidgets is not 
 
     Args:
         panels: Panels to show: all those of the Workbench when empty.
+        static: Makes what viewers without widgets show, as HTML.
     """
 
     _model_name = traitlets.Unicode("WorkbenchModel").tag(sync=True)
@@ -94,8 +97,25 @@ class Surface(ipywidgets.DOMWidget):  # type: ignore[misc]  # ipywidgets is not 
     _view_module_version = traitlets.Unicode(PROTOCOL).tag(sync=True)
     panels = traitlets.List(traitlets.Unicode()).tag(sync=True)
 
-    def __init__(self, panels: Sequence[str] = ()) -> None:
+    def __init__(self, panels: Sequence[str] = (), static: Callable[[], str] = str) -> None:
         super().__init__(panels=list(panels))
+        self._static = static
+
+    def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
+        bundle: dict[str, Any] = {} if unattended() else dict(super()._repr_mimebundle_(**options) or {})
+        return {"text/plain": repr(self), **bundle, "text/html": self._static()}
+
+
+def unattended() -> bool:
+    """Whether the cell is run by papermill, nbconvert or the like: nobody is there to answer a prompt.
+
+    What they keep is read later, by viewers that would rather show a widget without its kernel than its static form.
+    Voilà runs cells that way, too, and shows their widgets to somebody.
+    """
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    request = shell.get_parent() if shell is not None and hasattr(shell, "get_parent") else {}
+    asked = request.get("content", {}).get("allow_stdin", True)
+    return not asked and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 class Hub:

@@ -49,9 +49,6 @@ class Workbench(Display):
         space: Name of a preset, a space, or the path of a saved one to begin with.
         launches: How often each session is opened anew and timed.
 
-    Attributes:
-        widget: The whole as an ipywidget, to put into a layout of your own.
-
     Raises:
         SettingError: An unknown preset, or too few launches.
     """

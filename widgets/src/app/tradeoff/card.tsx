@@ -3,8 +3,12 @@
 import type { ReactElement } from 'react';
 import { Glyph } from '../icons';
 import type { IRow } from '../rows';
+import { NEAR_PX } from './pointer';
 import { useScene } from './scene';
 import { badgeInWords, factsOf, placeOf } from './words';
+
+/** Beside all places that point at the point: a card that opened under the pointer would take its click. */
+const ASIDE_PX = NEAR_PX + 4;
 
 interface ICard {
   row: IRow;
@@ -20,8 +24,8 @@ export function Card({ row, at: [x, y], room, onEnter, onLeave }: ICard): ReactE
   const state = judged.get(row.key);
   const filled = state?.state === 'front' || state?.state === 'tied';
   const style = {
-    maxWidth: Math.min(340, Math.max(x, room.width - x) - 16),
-    ...(x > room.width / 2 ? { right: room.width - x + 12 } : { left: x + 12 }),
+    maxWidth: Math.min(340, Math.max(x, room.width - x) - ASIDE_PX - 4),
+    ...(x > room.width / 2 ? { right: room.width - x + ASIDE_PX } : { left: x + ASIDE_PX }),
     ...(y > room.height / 2 ? { bottom: room.height - y - 4 } : { top: y - 4 })
   };
   return (

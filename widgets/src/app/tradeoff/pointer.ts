@@ -8,7 +8,8 @@ import { ROOM } from './live';
 import { type IDrawing, nearest, valuesBetween } from './points';
 import { useScene } from './scene';
 
-const NEAR_PX = 20;
+/** A point is pointed at from this far. */
+export const NEAR_PX = 20;
 /** Movements below this are clicks. */
 const DRAG_PX = 4;
 /** Resting this long opens a card, so that none gets in the way of a pointer that is on its way. */
