@@ -19,6 +19,8 @@ from deploykit.reporting.drawing import shown
 if TYPE_CHECKING:
     import pandas as pd
 
+#: Layers measured one by one unless told otherwise.
+LIMIT = 32
 #: Less than this share of the harm is not worth a layer that stays as it is.
 WORTH = 0.05
 #: Layers of one suggestion.

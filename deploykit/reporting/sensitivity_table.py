@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,8 @@ from deploykit.core.result import Interval
 from deploykit.core.serial import Plain
 from deploykit.core.space import Space
 from deploykit.core.store import Store
-from deploykit.reporting.naming import shortened
-from deploykit.reporting.sensitivity import Sensitivity, SensitivityRow
+from deploykit.reporting.naming import same_layers, shortened
+from deploykit.reporting.sensitivity import LIMIT, Sensitivity, SensitivityRow
 from deploykit.transforms._contract import TRANSFORMS
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 #: More columns than this cannot be read side by side.
 _MOST_LEVELS = 8
-#: Layers that one pass measures one by one unless told otherwise.
-_LAYERS = 32
 
 
 @dataclass(frozen=True)
@@ -123,7 +121,7 @@ class SensitivityTable(Plain):
         names = [
             cells[level].names[0] if cells[level].names else layer
             for layer, cells in zip(self.layers, self.cells, strict=True)
-        ][:_LAYERS]
+        ][:LIMIT]
         texts = ["", *(f"!{name}" for name in names), *names]
         steps = ({**given, column.excluding: t} if t else given for t in texts)
         return Space(tuple(Recipe((Step(column.technique, s),)) for s in steps), (column.target,))
@@ -176,12 +174,12 @@ def build(report: Report) -> SensitivityTable:
             passes.append(None)
     order = sorted(range(len(levels)), key=lambda i: (levels[i].family, levels[i].technique, _numbers(levels[i])))
     levels, passes = [levels[i] for i in order], [passes[i] for i in order]
-    rows = _rows(report, [p for p in passes if p is not None])
+    rows = _rows(report, passes)
     own = {x.name for x in report.model.layers}
     cells = tuple(
         tuple(
-            _cell(p, names) if p else SensitivityCell(_own_names(report, level, names, own))
-            for p, level in zip(passes, levels, strict=True)
+            _cell(p, names.get(place)) if p else SensitivityCell(_own_names(report, level, names.values(), own))
+            for place, (p, level) in enumerate(zip(passes, levels, strict=True))
         )
         for _, names in rows
     )
@@ -227,43 +225,33 @@ def _numbers(level: Level) -> tuple[float, ...]:
     return tuple(float(v) for v in level.parameters.values() if isinstance(v, int | float))
 
 
-def _rows(report: Report, passes: Sequence[Sensitivity]) -> list[tuple[str, tuple[str, ...]]]:
-    """Layers with all their names: those of the model as given, then what passes call otherwise."""
-    rows: list[tuple[str, list[str]]] = []
-    for one in sorted(passes, key=lambda p: -len(p.rows)):  # the one with the most layers knows their order
-        for row in one.rows:
-            if row.kind == "type":
-                continue
-            same = next((names for _, names in rows if any(_same(n, row.name) for n in names)), None)
-            if same is None:
-                rows.append((row.name, [row.name]))
-            elif row.name not in same:
-                same.append(row.name)
+def _rows(report: Report, passes: Sequence[Sensitivity | None]) -> list[tuple[str, dict[int, str]]]:
+    """Layers with their names by the place of the pass; without any pass those of the model as given, under −1."""
+    rows: list[dict[int, str]] = []
+    measured = [(place, one) for place, one in enumerate(passes) if one is not None]
+    for place, one in sorted(measured, key=lambda p: -len(p[1].rows)):  # the one with the most layers knows their order
+        names = [row.name for row in one.rows if row.kind != "type"]
+        for name, layer in zip(names, same_layers([list(r.values()) for r in rows], names), strict=True):
+            if layer is None:
+                rows.append({place: name})
+            else:
+                rows[layer][place] = name
     if not rows:
-        rows = [(x.name, [x.name]) for x in report.model.layers if x.parameters][:_LAYERS]
-    shown = shortened([min(names, key=len) for _, names in rows])
-    return [(name, tuple(names)) for name, (_, names) in zip(shown, rows, strict=True)]
+        rows = [{-1: x.name} for x in report.model.layers if x.parameters][:LIMIT]
+    shown = shortened([min(names.values(), key=len) for names in rows])
+    return list(zip(shown, rows, strict=True))
 
 
-def _same(one: str, other: str) -> bool:
-    """Whether two names are one layer's: formats put folders before it and operators behind it."""
-    if one == other:
-        return True
-    short, long = sorted((one, other), key=len)
-    parts = long.replace(":", "/").split("/")
-    return bool(short) and (short in parts or f"{short}_1" in parts)
-
-
-def _own_names(report: Report, level: Level, names: tuple[str, ...], own: set[str]) -> tuple[str, ...]:
+def _own_names(report: Report, level: Level, names: Iterable[str], own: set[str]) -> tuple[str, ...]:
     """Names of a layer that a technique surely knows: those of the model as given, where it reads that as it is."""
     variants = [v for v in TRANSFORMS.get(level.technique).variants if level.excluding in v.uses]
     if not any(report.model.format in v.accepts for v in variants):
         return ()
-    return tuple(n for n in names if n in own)
+    return tuple(n for n in dict.fromkeys(names) if n in own)
 
 
-def _cell(one: Sensitivity, names: tuple[str, ...]) -> SensitivityCell:
-    row: SensitivityRow | None = next((r for r in one.rows if r.kind != "type" and r.name in names), None)
+def _cell(one: Sensitivity, name: str | None) -> SensitivityCell:
+    row: SensitivityRow | None = next((r for r in one.rows if r.kind != "type" and r.name == name), None)
     if row is None:
         return SensitivityCell()
     if row.only is None:

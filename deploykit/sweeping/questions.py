@@ -12,7 +12,7 @@ from deploykit.core.digest import json_digest
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
 from deploykit.core.parameter import Value
-from deploykit.reporting.sensitivity import SensitivityRow
+from deploykit.reporting.sensitivity import LIMIT, SensitivityRow
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.routes import Impossible, Routes
@@ -21,8 +21,6 @@ from deploykit.transforms._contract import TRANSFORMS
 
 #: What rows can be about.
 KINDS = ("layer", "type")
-#: Layers measured one by one unless told otherwise.
-LIMIT = 32
 
 
 @dataclass(frozen=True)

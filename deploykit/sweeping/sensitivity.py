@@ -16,13 +16,13 @@ from deploykit.core.store import Store
 from deploykit.engines._contract import Running
 from deploykit.metrics._choose import MetricLike, check_name
 from deploykit.reporting.progress import automatic
-from deploykit.reporting.sensitivity import Sensitivity
+from deploykit.reporting.sensitivity import LIMIT, Sensitivity
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.background import Background, wait_turn
 from deploykit.sweeping.building import Limits, Workshop
 from deploykit.sweeping.durations import Durations, Units
 from deploykit.sweeping.layerwise import RECORD, Pass
-from deploykit.sweeping.questions import KINDS, LIMIT, Question, pass_name, target_for
+from deploykit.sweeping.questions import KINDS, Question, pass_name, target_for
 from deploykit.sweeping.state import State, context_name
 
 

@@ -13,8 +13,11 @@ from onnx import TensorProto, helper, numpy_helper
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import CandidateError, DatasetError, SettingError
+from deploykit.core.result import Interval
+from deploykit.core.store import Store
 from deploykit.reporting import class_changes, flips
-from deploykit.reporting.naming import shortened
+from deploykit.reporting.naming import same_layers, shortened
+from deploykit.reporting.sensitivity import Damage, Sensitivity, SensitivityRow
 from deploykit.reporting.sensitivity_table import SensitivityCell
 
 CLASSES = ["a", "b", "<img src=x>"]
@@ -286,6 +289,38 @@ def test_a_pass_fills_its_column(report, tmp_path):
     assert recipe.steps[0].parameters["exclude"] == table.layers[0]
     plan = dk.plan(report.model, report.data, dk.Space([recipe], [Target("onnxruntime")]), launches=0)
     assert not [left for left in plan.left_out if "exclude" in left.reason]
+
+
+def test_default_names_of_layers_stay_apart(report, tmp_path):
+    path = shutil.copytree(report.path, tmp_path / "copy")
+    given = ["conv2d", "conv2d_1", "conv2d_2"]
+    traced = ["functional/conv2d/Conv", "functional/conv2d_1/Conv", "functional/conv2d_2/Conv"]
+    twice = ["functional_1/conv2d_1/Conv", "functional_1/conv2d_1_2/Conv", "functional_1/conv2d_2_1/Conv"]
+    store = Store(path)
+    for number, names in enumerate((given, traced, twice)):
+        rows = []
+        for i, name in enumerate(names):
+            loss = Interval(number + i / 10, 0, 1)
+            rows.append(SensitivityRow(name, "layer", "Conv", i, (name,), 9, Damage("", loss, loss)))
+        done = Sensitivity(
+            "quantize_static", {"calibration": ["minmax", "entropy", "percentile"][number]},
+            Target("onnxruntime"), "accuracy", relative=False, examples=9, whole=None, rows=tuple(rows),
+            model=report.model.digest, data=report.facts["data"],
+        )  # fmt: skip
+        store.put_record("sensitivity", str(number), done.to_json())
+    store.close()
+    table = dk.Report.open(path).sensitivity_table()
+    assert table.layers == ("conv2d", "conv2d_1", "conv2d_2")
+    columns = [place for place, level in enumerate(table.levels) if level.measured]
+    found = sorted([cells[place].drop.value for _, cells in table] for place in columns)
+    assert found == [[0.0, 0.1, 0.2], [1.0, 1.1, 1.2], [2.0, 2.1, 2.2]]
+
+
+def test_layers_of_two_files_are_paired_one_to_one():
+    known = [["conv2d"], ["conv2d_1"], ["dense", "a/dense/MatMul"]]
+    assert same_layers(known, ["b/conv2d_1/Conv", "x"]) == [1, None]
+    assert same_layers(known, ["b/conv2d_1/Conv", "b/conv2d_1_2/Conv", "b/dense_1/MatMul"]) == [0, 1, 2]
+    assert same_layers(known, ["b/dense/MatMul", "b/dense/BiasAdd"]) == [2, None]
 
 
 def test_shared_folders_are_left_out_of_names():
