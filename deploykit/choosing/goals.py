@@ -42,6 +42,17 @@ class Decision:
     tempting: tuple[Result, ...] = ()
 
 
+def limit(share: float, *, relative: bool = False) -> str:
+    """A largest loss with its unit, every digit of it: ``"1.0 pp"``, ``"0.25 pp"``, ``"5.0 %"``.
+
+    Args:
+        share: The loss.
+        relative: Whether changes of the metric are relative (errors).
+    """
+    text = f"{100 * share:.6f}".rstrip("0")
+    return f"{text}{'0' if text.endswith('.') else ''} {'%' if relative else 'pp'}"
+
+
 def decide(
     rows: Sequence[Result], goal: Goal, allowed: Callable[[Result], str] = lambda _row: "", *, relative: bool = False
 ) -> Decision:
@@ -75,7 +86,7 @@ def decide(
     winner = min([cheapest, *ties], key=lambda r: (_size(r), _cost(r, goal)))
     others = tuple(r for r in [cheapest, *ties] if r.key != winner.key)
     reason = f"the lowest {goal.minimize} of {len(inside)} candidates that surely lose at most "
-    reason += _amount(goal.max_drop, relative=relative)
+    reason += limit(goal.max_drop, relative=relative)
     if others:
         plural = "s" if len(others) > 1 else ""
         reason += f"; tied with {len(others)} other{plural} by interval, the smallest file wins"
@@ -92,7 +103,7 @@ def _closest(usable: list[Result], goal: Goal, *, relative: bool) -> Decision:
     assert winner.measurement is not None
     drop = winner.measurement.score.drop
     shown = f"{_amount(drop.value, relative=relative)} (95 % interval up to {_amount(drop.high, relative=relative)})"
-    reason = f"nothing surely stays within {_amount(goal.max_drop, relative=relative)}; the closest loses {shown}."
+    reason = f"nothing surely stays within {limit(goal.max_drop, relative=relative)}; the closest loses {shown}."
     if drop.value <= goal.max_drop < drop.high:
         reason += " More evaluation data would tell."
     return Decision(winner, met=False, reason=reason)

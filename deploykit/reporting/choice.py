@@ -188,9 +188,12 @@ class Choice:
 
     def verdict(self) -> Verdict:
         """What may be said of it for its goal, in one sentence with its numbers."""
+        return self._verdict(missed=self.decision is not None and not self.decision.met)
+
+    def _verdict(self, *, missed: bool, causes: bool = True) -> Verdict:
         return verdict.verdict(
             self.result, self.goal, relative=self.report.relative, baseline=self.key == self.report.baseline,
-            best=self.decision is not None and not self.decision.met,
+            best=missed, causes=causes,
         )  # fmt: skip
 
     def compare(self, other: Choice) -> str:
@@ -299,7 +302,8 @@ class Choice:
         same = {
             r.candidate.recipe.key: r for r in self.report.rows if r.candidate.target == self.result.candidate.target
         }
-        return words.sentences(self.result, self.decision, self.goal, relative=self.report.relative, known=same)
+        said = self._verdict(missed=False, causes=False)  # both have lines of their own
+        return words.sentences(self.result, self.decision, said, relative=self.report.relative, known=same)
 
     def __repr__(self) -> str:
         state = "" if self.met else ", goal missed"

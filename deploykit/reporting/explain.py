@@ -4,42 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deploykit.choosing.goals import Decision, Goal
+from deploykit.choosing.goals import Decision
 from deploykit.core.registry import registry
 from deploykit.core.result import Finding, Latency, LayerTime, Measurement, Result
 from deploykit.reporting import numbers
-
-
-def verdict(row: Result, goal: Goal, *, relative: bool) -> str:
-    """One sentence: faster or not, and how surely inside the limit."""
-    measurement = row.measurement
-    if measurement is None or measurement.latency is None:
-        cause = f": {row.failure.cause} {row.failure.remedy}".rstrip() if row.failure else ""
-        return f"{row.status.capitalize()}{cause}."
-    latency, drop = measurement.latency, measurement.score.drop
-    if latency.claim == "baseline":
-        return "This is the model as given: the baseline of all comparisons."
-    inside = drop.high <= goal.max_drop
-    maybe = drop.value <= goal.max_drop
-    limit = f"{100 * goal.max_drop:.1f} {'%' if relative else 'pp'}"
-    speed = numbers.times(latency.speedup)
-    if latency.claim == "faster":
-        if inside:
-            return f"Faster ({speed}), and surely inside the limit of {limit}."
-        if maybe:
-            return f"Faster ({speed}), but may lose more than {limit} ({numbers.points(measurement.score.change)})."
-        return f"Faster ({speed}), but loses more than {limit} ({numbers.points(measurement.score.change)})."
-    if latency.claim == "slower":
-        return f"Slower: {speed}."
-    if latency.claim == "same":
-        return f"Not faster: {speed}."
-    return f"Inconclusive: {speed}. No claim is made."
+from deploykit.reporting.verdict import Verdict
 
 
 def sentences(
     row: Result,
     decision: Decision | None,
-    goal: Goal,
+    verdict: Verdict,
     *,
     relative: bool,
     known: Mapping[str, Result] | None = None,
@@ -49,11 +24,11 @@ def sentences(
     Args:
         row: The row.
         decision: Why it was chosen, None when it was picked by its key.
-        goal: What was wanted.
+        verdict: What may be said of it for the goal.
         relative: Whether changes of the metric are relative.
         known: Rows on the same target by the key of their recipe, to say what came of a fix.
     """
-    lines = [f"{row.label} on {row.candidate.target} ({row.key})", verdict(row, goal, relative=relative)]
+    lines = [f"{row.label} on {row.candidate.target} ({row.key})", str(verdict)]
     if decision is not None:
         said = "Chosen" if decision.met else "Goal missed"
         lines.append(f"{said}: {decision.reason}")

@@ -37,9 +37,7 @@ def same_layers(known: Sequence[Sequence[str]], names: Sequence[str]) -> list[in
     return max(readings, key=lambda places: sum(p is not None for p in places))
 
 
-def _read(
-    known: Sequence[Sequence[str]], names: Sequence[str], found: Callable[[str, str], bool]
-) -> list[int | None]:
+def _read(known: Sequence[Sequence[str]], names: Sequence[str], found: Callable[[str, str], bool]) -> list[int | None]:
     equal = {name: place for place, several in reversed(list(enumerate(known))) for name in several}
     places: list[int | None] = [equal.get(name) for name in names]
     taken = set(places)

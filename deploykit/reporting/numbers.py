@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from deploykit.choosing.goals import limit as limit
 from deploykit.core.result import Interval
 
 DASH = "—"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Kind = Literal[
     "baseline", "faster", "maybe inside", "outside", "not faster", "slower", "noisy", "inconclusive", "target missed",
-    "not timed", "failed", "stopped", "pending",
+    "not timed", "failed", "stopped", "screened", "pending",
 ]  # fmt: skip
 
 #: Kinds that are good news, and those that need a look; the others are neither.
@@ -49,7 +49,9 @@ class Verdict(Plain):
         return f"{self.headline} {self.detail}".strip()
 
 
-def verdict(row: Result, goal: Goal, *, relative: bool, baseline: bool = False, best: bool = False) -> Verdict:
+def verdict(
+    row: Result, goal: Goal, *, relative: bool, baseline: bool = False, best: bool = False, causes: bool = True
+) -> Verdict:
     """The verdict on a row.
 
     Args:
@@ -58,6 +60,7 @@ def verdict(row: Result, goal: Goal, *, relative: bool, baseline: bool = False, 
         relative: Whether changes of the metric are relative (errors) rather than differences (accuracies).
         baseline: Whether it is the model as given.
         best: Whether it was chosen for the goal: then a missed goal is the verdict.
+        causes: Whether to name what the profile has found; not where all of that stands below.
     """
     if baseline:
         return Verdict("baseline", "This is the model as given: the baseline of all comparisons.")
@@ -70,14 +73,27 @@ def verdict(row: Result, goal: Goal, *, relative: bool, baseline: bool = False, 
         return Verdict("stopped", "Stopped early.", f"{row.stopped[:1].upper()}{row.stopped[1:]}.")
     if measurement is None:
         return Verdict("pending", "Not measured yet.")
+    if row.status == "pending":
+        return _so_far(measurement, goal, relative=relative)
     if best and measurement.score.drop.high > goal.max_drop:
         return _missed(row, measurement, goal, relative=relative)
     if measurement.latency is None:
         return Verdict("not timed", "Not timed.", _quality(measurement, goal, relative=relative)[1])
-    return _timed(row, measurement, measurement.latency, goal, relative=relative)
+    return _timed(row, measurement, measurement.latency, goal, relative=relative, causes=causes)
 
 
-def _timed(row: Result, measurement: Measurement, latency: Latency, goal: Goal, *, relative: bool) -> Verdict:
+def _so_far(measurement: Measurement, goal: Goal, *, relative: bool) -> Verdict:
+    """Of a candidate that is still being measured: its numbers, and no claim."""
+    said, latency = _quality(measurement, goal, relative=relative)[1], measurement.latency
+    if latency is None:
+        return Verdict("pending", "Not timed yet.", said)
+    launches = f"{latency.launches} launch{'' if latency.launches == 1 else 'es'}"
+    return Verdict("screened", f"So far {numbers.times(latency.speedup)}, after {launches}; not final.", said)
+
+
+def _timed(
+    row: Result, measurement: Measurement, latency: Latency, goal: Goal, *, relative: bool, causes: bool
+) -> Verdict:
     times = numbers.times(latency.speedup)
     noisy = _noise(latency)
     if "inconclusive" in latency.flags and latency.claim not in ("faster", "slower"):
@@ -86,7 +102,7 @@ def _timed(row: Result, measurement: Measurement, latency: Latency, goal: Goal, 
             "inconclusive", f"Inconclusive: still ±{half:.0f} % after {latency.launches} launches.",
             f"{times}. No claim is made. {_quality(measurement, goal, relative=relative)[1]}".strip(),
         )  # fmt: skip
-    cause = _because(measurement, latency)
+    cause = _because(measurement, latency) if causes or not measurement.findings else ""
     if latency.claim == "slower":
         return Verdict("slower", f"Slower: {times}.", f"{cause} {noisy}".strip())
     if latency.claim == "same":
@@ -99,8 +115,8 @@ def _timed(row: Result, measurement: Measurement, latency: Latency, goal: Goal, 
     kind, said = _quality(measurement, goal, relative=relative)
     headline = {
         "inside": "Faster, and surely inside your limit.",
-        "maybe": f"Faster, but may lose more than {_limit(goal, relative=relative)}.",
-        "outside": f"Faster, but loses more than {_limit(goal, relative=relative)}.",
+        "maybe": f"Faster, but may lose more than {numbers.limit(goal.max_drop, relative=relative)}.",
+        "outside": f"Faster, but loses more than {numbers.limit(goal.max_drop, relative=relative)}.",
     }[kind]
     names: dict[str, Kind] = {"inside": "faster", "maybe": "maybe inside", "outside": "outside"}
     return Verdict(names[kind], headline, " ".join(filter(None, (f"{times}.", said, _runtime(latency), noisy))))
@@ -117,7 +133,12 @@ def compare(a: Choice, b: Choice) -> str:
     if left is None or right is None:
         row = a.result if left is None else b.result
         return f"{'A' if left is None else 'B'} ({row.label}) is not measured: nothing can be compared."
+    under_way = [name for name, one in (("A", a), ("B", b)) if one.result.status == "pending"]
     parts = [_speed(left.latency, right.latency), _loss(a, b)]
+    if under_way:
+        parts.append(
+            f"This is not final: {' and '.join(under_way)} {'is' if len(under_way) == 1 else 'are'} under way."
+        )
     smaller = right.compressed_bytes / left.compressed_bytes if left.compressed_bytes else 1.0
     if abs(smaller - 1) >= 0.02:
         parts.append(
@@ -147,7 +168,7 @@ def _loss(a: Choice, b: Choice) -> str:
     unit = "%" if relative else "pp"
     ours, theirs = (_quality(m, goal, relative=relative)[0] for m in (a.measurement, b.measurement))
     change = numbers.points(b.measurement.score.change)
-    limit = _limit(goal, relative=relative)
+    limit = numbers.limit(goal.max_drop, relative=relative)
     if ours == theirs:
         words = {
             "inside": f"Both are surely inside {limit}",
@@ -207,7 +228,7 @@ def _quality(measurement: Measurement, goal: Goal, *, relative: bool) -> tuple[s
 
 
 def _missed(row: Result, measurement: Measurement, goal: Goal, *, relative: bool) -> Verdict:
-    limit = _limit(goal, relative=relative)
+    limit = numbers.limit(goal.max_drop, relative=relative)
     unit = "%" if relative else "pp"
     more = samples_needed(measurement.score.drop, measurement.score.examples, goal.max_drop)
     tell = f" More data would tell: about {more:,} samples." if more else ""
@@ -249,7 +270,3 @@ def _smaller(row: Result, measurement: Measurement) -> str:
     if "prune" in row.family:
         return f"Smaller when compressed: {compressed}."
     return f"{numbers.kilobytes(measurement.size_bytes)} kB, {compressed} compressed."
-
-
-def _limit(goal: Goal, *, relative: bool) -> str:
-    return f"{100 * goal.max_drop:.1f} {'%' if relative else 'pp'}"

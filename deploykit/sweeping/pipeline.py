@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deploykit.choosing.goals import limit
 from deploykit.choosing.pareto import dominating
 from deploykit.core.errors import DeploykitError
 from deploykit.engines._contract import Running
@@ -283,7 +284,7 @@ class Pipeline:
         lost = f"surely loses more than {100 * found.low:.1f} pp (seen on {found.examples:,} examples)"
         if found.rival:
             return f"{lost}: {found.rival} costs less and loses less"
-        return f"{lost}; at most {100 * (self._racing.max_drop or 0):.1f} pp were allowed"
+        return f"{lost}; at most {limit(self._racing.max_drop or 0)} were allowed"
 
     def _reporter(self, words: str) -> Callable[[float, float, str], None]:
         def report(done: float, total: float, what: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from html import escape
 from typing import TYPE_CHECKING
 
+from deploykit.choosing.goals import limit
 from deploykit.core import tables
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def resolution(plan: Plan) -> str:
     basis = f" (when {100 * plan.flips:.1f} % of the answers change, {how})"
     if not plan.max_drop:
         return said + basis
-    drop = f"a drop of {100 * plan.max_drop:.1f} pp"
+    drop = f"a drop of {limit(plan.max_drop)}"
     if plan.resolves <= plan.max_drop:
         return f"{said}: enough to confirm that {drop} is not passed{basis}"
     return f"{said}: {drop} cannot be confirmed; about {_rounded(plan.examples_needed):,} would{basis}"

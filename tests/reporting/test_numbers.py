@@ -21,6 +21,14 @@ def test_points():
     assert numbers.points(Interval(-0.01, -0.03, -0.005)) == "−1.00 [−3.00, −0.50]"
 
 
+@pytest.mark.parametrize(
+    ("share", "shown"), [(0.01, "1.0"), (0.0025, "0.25"), (0.0007, "0.07"), (0.00125, "0.125"), (0, "0.0")]
+)
+def test_limits_keep_all_their_digits(share, shown):
+    assert numbers.limit(share) == f"{shown} pp"
+    assert numbers.limit(share, relative=True) == f"{shown} %"
+
+
 def test_times():
     assert numbers.times(Interval(2.789, 2.75, 2.83)) == "×2.79 [2.75, 2.83]"
     assert numbers.times(None) == "—"

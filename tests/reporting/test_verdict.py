@@ -43,6 +43,9 @@ def said(given, **options):
         (row((1.02, 0.9, 1.1), "unclear", flags=("noisy",)), "noisy", ["up to 4 %", "No claim is made."]),
         (row((1.0, 0.89, 1.11), "unclear", flags=("inconclusive",)), "inconclusive", ["still ±11 % after 20 launches"]),
         (row(timed=False), "not timed", ["−0.31 ± 0.24 pp"]),
+        (row(status="pending"), "screened", ["So far ×2.79 [2.75, 2.83], after 20 launches; not final.", "−0.31"]),
+        (row((0.37, 0.36, 0.38), "slower", status="pending"), "screened", ["So far ×0.37"]),
+        (row(status="pending", timed=False), "pending", ["Not timed yet.", "−0.31 ± 0.24 pp"]),
     ],
 )  # fmt: skip
 def test_each_kind_has_its_words(given, kind, words):
@@ -50,6 +53,16 @@ def test_each_kind_has_its_words(given, kind, words):
     assert found.kind == kind
     for word in words:
         assert word in str(found), str(found)
+
+
+def test_limits_keep_their_digits():
+    found = verdict(row(change=(-0.002, -0.003, -0.001)), Goal("latency", 0.0025), relative=True)
+    assert found.headline == "Faster, but may lose more than 0.25 %."
+
+
+def test_causes_are_left_out_where_they_stand_below():
+    given = row((0.37, 0.36, 0.38), "slower", findings=(Finding("x", "Why it is."),), same=(1.0, 0.9, 1.1))
+    assert str(said(given, causes=False)) == "Slower: ×0.37 [0.36, 0.38]."
 
 
 def test_a_missed_target_names_the_closest():
@@ -88,5 +101,6 @@ def test_two_candidates_in_words():
     assert text.startswith("B is ×1.32 [1.29, 1.35] as fast as A. B may lose more than 1.0 pp (−0.86 ± 0.30 pp).")
     assert "cannot be told apart in speed" in compare(a, a)
     assert "Both are surely inside 1.0 pp" in compare(a, a)
+    assert "not final: B is under way" in compare(a, choice(row(status="pending")))
     ratio = ratio_of(Interval(4, 2, 8), Interval(2, 2, 2))
     assert (ratio.low, ratio.value, ratio.high) == (pytest.approx(1), 2, pytest.approx(4))

@@ -116,7 +116,7 @@ def test_a_missed_goal_names_the_closest(shown):
     assert commands.state.best.key == "base"
     commands.state.change(report=Report(commands.state.store, (FAST, SLOW), {**FACTS, "baseline": "gone"}))
     best = section.value()["best"]
-    assert (best["met"], best["missed"]) == (False, "Nothing surely stays within 0 pp.")
+    assert (best["met"], best["missed"]) == (False, "Nothing surely stays within 0.0 pp.")
     assert (best["name"], best["change"]) == ("fast", "−0.10 ± 0.20 pp")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
 from deploykit.core.resolution import TYPICAL_FLIPS, half_width
+from deploykit.reporting import numbers
 from deploykit_widgets import samples
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.data_source import source_of
@@ -111,17 +112,11 @@ def resolution(state: State) -> dict[str, Any]:
     size = f"{count:,} samples".replace(",", "\u2009")
     if resolves > limit:
         words = (
-            f"{size} give about ± {100 * resolves:.2g} pp: a limit of {_points(limit)} pp cannot be settled. "
+            f"{size} give about ± {100 * resolves:.2g} pp: a limit of {numbers.limit(limit)} cannot be settled. "
             "Add samples or raise the limit."
         )
         return {"words": words, "enough": False}
     return {"words": f"{size} can resolve {100 * resolves:.2f} pp.", "enough": True}
-
-
-def _points(share: float) -> str:
-    """A share in percentage points, with one decimal unless it has more."""
-    text = f"{100 * share:.2f}"
-    return text.removesuffix("0")
 
 
 def _resolves(state: State, count: int) -> float:

@@ -176,7 +176,7 @@ def best_of(best: Choice | None, shown_unit: str) -> dict[str, Any] | None:
     if best.met and tempting:
         cheaper = {"latency": "faster"}.get(best.goal.minimize, "cheaper")
         said.append(f"{tempting} {cheaper} candidate{'s' if tempting > 1 else ''} may be outside it")
-    limit = f"{100 * best.goal.max_drop:g} {shown_unit}"
+    limit = numbers.limit(best.goal.max_drop, relative=best.report.relative)
     return {
         "key": best.key,
         "name": best.result.label,

@@ -155,6 +155,8 @@ describe('the chart', () => {
   it('draws the limit where losing begins, and tints what is beyond', () => {
     const { data, y } = drawingOf(scene(ROWS));
     expect(data.limits).toMatchObject([{ y: -1, text: 'your limit, −1.0 pp' }]);
+    const quarter = drawingOf(scene(ROWS, { limit: { value: -0.25, unit: 'pp' } }));
+    expect(quarter.data.limits).toMatchObject([{ y: -0.25, text: 'your limit, −0.25 pp' }]);
     expect(data.forbidden).toMatchObject([{ y: y.low, y2: -1 }]);
     expect(y.low).toBeLessThan(-1);
     expect(drawingOf(scene(ROWS, { y: measure('metric:agreement', '%', true) })).data.limits).toEqual([]);

@@ -200,7 +200,7 @@ const MARKS = { good: 'check', bad: 'warning', neutral: null } as const;
 
 function Verdict({ facts, compare }: { facts: IFacts; compare: string }): ReactElement {
   const { headline, detail, tone, kind } = facts.verdict;
-  const mark = kind === 'baseline' ? null : MARKS[tone];
+  const mark = kind === 'screened' ? 'clock' : kind === 'baseline' ? null : MARKS[tone];
   return (
     <div className={`dk-verdict dk-verdict-${tone}`}>
       {mark && <Icon name={mark} />}

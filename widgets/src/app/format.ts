@@ -13,6 +13,11 @@ export function fixed(value: number, digits: number): string {
   return minus(Number(text) === 0 ? text.replace('-', '') : text);
 }
 
+/** A largest loss in percent, every digit of it, one decimal at least: "1.0", "0.25". */
+export function limitText(percent: number): string {
+  return minus(percent.toFixed(6).replace(/(\.\d+?)0+$/, '$1'));
+}
+
 export function halfWidth([, low, high]: Interval): number {
   return (high - low) / 2;
 }

@@ -1,7 +1,7 @@
 /** How the sweep is run: closed, since the defaults are right for most. */
 
 import { type ReactElement, type ReactNode, useId, useState } from 'react';
-import { fixed, plural } from '../format';
+import { limitText, plural } from '../format';
 import { Icon } from '../icons';
 import { Button, Problem, useAsk, useFold } from '../parts';
 import { useAlive } from '../store';
@@ -49,7 +49,7 @@ export function Options({ options }: { options: IOptions }): ReactElement {
 function Settings({ options }: { options: IOptions }): ReactElement {
   const { ask, error } = useAsk();
   const set = (name: string, value: unknown): Promise<unknown> => ask('set_option', { name, value });
-  const limit = fixed(100 * options.maxDrop, options.maxDrop * 100 < 0.1 ? 2 : 1);
+  const limit = limitText(100 * options.maxDrop);
   return (
     <div className="dk-options">
       <Launches value={options.launches} send={launches => ask('set_launches', { launches })} />

@@ -1,6 +1,6 @@
 /** What the chart draws, as rows of the datasets that tradeoff_spec.py names. No drawing happens here. */
 
-import { fixed } from '../format';
+import { limitText } from '../format';
 import type { Interval } from '../protocol';
 import type { IRow } from '../rows';
 import type { IView } from '../view';
@@ -197,7 +197,7 @@ function limitOf({ limit }: IScene, x: IAxis, y: IAxis): Datasets {
   if (limit === null || (x.measure.name !== 'change' && y.measure.name !== 'change')) {
     return { limits: [], forbidden: [] };
   }
-  const text = `your limit, ${fixed(limit.value, limit.value % 1 ? 2 : 1)} ${limit.unit}`;
+  const text = `your limit, ${limitText(limit.value)} ${limit.unit}`;
   if (y.measure.name === 'change') {
     const at = place(y, limit.value);
     return {
