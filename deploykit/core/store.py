@@ -163,8 +163,8 @@ class Store:
         return (found[0], parse(found[1])) if found else None
 
     def sweeps(self) -> dict[str, dict[str, Any]]:
-        """Facts of all sweeps by context."""
-        return {c: parse(d) for c, d in self._all("SELECT context, data FROM sweeps", ())}
+        """Facts of all sweeps by context, the latest first."""
+        return {c: parse(d) for c, d in self._all("SELECT context, data FROM sweeps ORDER BY updated DESC", ())}
 
     def put_row(self, context: str, place: int, row: Result) -> None:
         """Commit a row."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from deploykit.choosing.goals import Decision, Goal, decide
 from deploykit.choosing.pareto import competing, front
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import CandidateError, StoreError, unknown_name
+from deploykit.core.errors import CandidateError, DatasetError, StoreError, unknown_name
 from deploykit.core.model import Model
 from deploykit.core.registry import registry
 from deploykit.core.result import Result
@@ -54,21 +54,26 @@ class Report:
             object.__setattr__(self, "rows", Rows.of(self.rows))
 
     @classmethod
-    def open(cls, store: str | Path, *, context: str | None = None) -> Self:
-        """Read the report of a store.
+    def open(
+        cls, store: str | Path, *, context: str | None = None, model: Model | None = None, data: Any = None
+    ) -> Self:
+        """Read the report of a store: the latest sweep, when it holds sweeps of several models or datasets.
 
         Args:
             store: The store's folder.
-            context: Which sweep, when the store holds sweeps of several models or datasets; the latest by default.
+            context: Which sweep, by its name in the store.
+            model: The latest sweep of this model.
+            data: The latest sweep on these data: a Dataset or a pair (x, y).
 
         Raises:
-            StoreError: No store, or no sweep in it.
+            StoreError: No store, or no such sweep in it.
         """
         opened = Store(store)
         try:
-            found = opened.sweep(context)
+            found = opened.sweep(context) if model is None and data is None else _sweep_of(opened, model, data)
             if found is None:
-                raise StoreError(f"the store {opened.path} holds no sweep.", remedy="run deploykit sweep on it.")
+                kind = "no sweep" if model is None and data is None else "no sweep of this model on these data"
+                raise StoreError(f"the store {opened.path} holds {kind}.", remedy="run deploykit sweep on it.")
             return cls(opened.path, opened.rows(found[0]), found[1])
         finally:
             opened.close()
@@ -281,3 +286,22 @@ class Report:
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
         return {"text/plain": str(self), "text/html": notebook(self)}
+
+
+def _sweep_of(store: Store, model: Model | None, data: Any) -> tuple[str, dict[str, Any]] | None:
+    """The latest sweep of a model, on some data; None leaves either open."""
+    given = None if data is None else Dataset.of(data)
+    for context, facts in store.sweeps().items():
+        if model is not None and facts["model"]["digest"] != model.digest:
+            continue
+        if given is None or facts["data"] == _folder(store, given, model or Model.from_json(facts["model"])):
+            return context, facts
+    return None
+
+
+def _folder(store: Store, data: Dataset, model: Model) -> str:
+    """Where a store keeps the data for a model, whose inputs they are named after; "" when they do not fit it."""
+    try:
+        return store.relative(store.folder("data", data.check(model).digest))
+    except DatasetError:
+        return ""

@@ -144,13 +144,16 @@ class Server:
         with self._lock:
             if self._stopped.is_set():
                 return
-            for listener in self._listeners:
-                listener.close()
-            self._workers.stop()
-            self._last = traffic.read(self._counters)
-            self._counters.unlink(missing_ok=True)
-            self._stopped.set()
-            _live.discard(self)
+            try:
+                for listener in self._listeners:
+                    listener.close()
+                self._workers.stop()
+                self._last = traffic.read(self._counters)
+                with contextlib.suppress(OSError):  # a file that is left over harms nobody
+                    self._counters.unlink(missing_ok=True)
+            finally:  # or whoever waits for the server would wait for ever
+                self._stopped.set()
+                _live.discard(self)
 
     def wait(self) -> None:
         """Block until the server is stopped: by Ctrl-C or SIGTERM (in the main thread), or by `stop` elsewhere.

@@ -66,7 +66,10 @@ def _load(order: dict[str, Any]) -> Any:
         raise errors.ServeError(
             f"{artifact.path} has changed since it was checked.", remedy="start the server again to check it."
         )
-    return App(DataPlane(artifact), Counters(Path(order["counters"]), order["slot"]))
+    counters = None
+    with contextlib.suppress(OSError, ValueError):  # gone, as when old temporary files were removed: serve uncounted
+        counters = Counters(Path(order["counters"]), order["slot"])
+    return App(DataPlane(artifact), counters)
 
 
 def _serve(app: Any, order: dict[str, Any], answers: Any) -> None:

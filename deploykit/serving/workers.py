@@ -26,6 +26,15 @@ _SETTLED_SECONDS = 10.0
 _MAX_FAILURES = 5
 
 
+def _appending(log: Path) -> IO[bytes]:
+    """The log; nowhere when its folder cannot be made again, once old temporary files were removed."""
+    try:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return log.open("ab")
+    except OSError:
+        return Path(os.devnull).open("ab")
+
+
 class WorkerDeath(errors.ServeError):
     """A worker ended, and nobody knows why."""
 
@@ -45,7 +54,7 @@ class Worker:
         self._listener = listener
         self._log = log
         self._slot = slot
-        with log.open("ab") as output:
+        with _appending(log) as output:
             self.process = subprocess.Popen(  # noqa: S603  our own interpreter
                 [sys.executable, "-m", "deploykit.serving.worker", *modules],
                 stdin=subprocess.PIPE,

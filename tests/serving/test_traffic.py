@@ -1,11 +1,14 @@
 """What a server says of its traffic."""
 
 import os
+import shutil
 import signal
 import time
 
+import numpy as np
 import pytest
 
+from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic
 from deploykit.serving.server import serve
 
@@ -56,3 +59,29 @@ def test_a_restarted_worker_counts_on(made, golden):
             time.sleep(0.02)
         server.predict(inputs["image"])  # waits for the new worker
         assert server.traffic().answered == 2
+
+
+def test_a_worker_comes_back_when_temporary_files_were_removed(made, golden, tmp_path, monkeypatch):
+    logs = tmp_path / "logs"
+    logs.mkdir()
+    monkeypatch.setattr(shared(), "log_dir", logs)
+    with serve(made("cnn_onnx"), port=0) as server:
+        inputs, outputs = golden(server)
+        (first,) = server.pids
+        shutil.rmtree(logs)
+        os.kill(first, signal.SIGKILL)
+        end = time.monotonic() + 60
+        while server.pids == (first,):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        np.testing.assert_array_equal(server.predict(inputs["image"]), outputs["probabilities"])
+        assert server.traffic().answered == 0  # nothing counts any more
+    assert not server.alive
+
+
+def test_a_file_that_cannot_be_removed_does_not_keep_the_server_from_stopping(made):
+    with serve(made("cnn_onnx"), port=0) as server:
+        server._counters.unlink()
+        server._counters.mkdir()
+    server.wait()
+    assert not server.alive

@@ -1,11 +1,12 @@
 """What the browser is told of the data, and what it can ask."""
 
+import dataclasses
 import io
 from pathlib import Path
 
 import numpy as np
 import pytest
-from deploykit_widgets import notebook_names
+from deploykit_widgets import notebook_names, samples
 from deploykit_widgets.data_section import DataSection, balance, fraction, shape
 from deploykit_widgets.script import script
 from deploykit_widgets.state import Goal, State
@@ -106,6 +107,15 @@ def test_it_says_what_the_data_can_tell(section, commands):
     use(commands, dk.Dataset.from_arrays(np.zeros((50, 4), np.float32)))
     words = section.value()["resolution"]["words"]
     assert words == "No labels: accuracy becomes agreement with the original."
+
+
+@pytest.mark.parametrize("labels", [[10**9, 3], [-1, 1], []])
+def test_whole_numbers_that_cannot_be_classes_are_amounts(labels):
+    labels = np.array(labels * 20, np.int64)
+    data = dk.Dataset.from_arrays(np.zeros((40, 2), np.float32), np.arange(40) % 2, classes=("no", "yes"))
+    split = dataclasses.replace(data.splits["evaluation"], labels=labels)
+    assert samples.class_counts(dataclasses.replace(data, splits={**data.splits, "evaluation": split})) == []
+    assert samples.class_name(data, np.int64(-1)) == "-1"
 
 
 def test_classes_are_balanced_or_not():

@@ -1,5 +1,6 @@
 """The server panel on a real server: start, call, try, watch, stop."""
 
+import dataclasses
 import io
 import json
 import socket
@@ -8,6 +9,7 @@ import sys
 
 import numpy as np
 import pytest
+from deploykit_widgets.clients import curl
 from deploykit_widgets.serve_section import ServeSection, answer
 from PIL import Image
 
@@ -82,6 +84,15 @@ def test_the_shown_clients_run_as_they_stand(running, finished):
         done = subprocess.run([sys.executable, "-c", client["code"]], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("0.") >= 3, "three probabilities"
+
+
+def test_where_nothing_can_be_written_the_line_is_a_long_one(artifact, tmp_path):
+    example = {artifact.manifest.inputs[0].name: np.zeros((1, 1, 8, 8), np.float32)}
+    nowhere = dataclasses.replace(artifact, path=tmp_path / "gone" / "cnn")
+    assert "@" not in curl(nowhere, "http://127.0.0.1:1", example)
+    assert json.dumps(example[artifact.manifest.inputs[0].name][0].tolist(), separators=(",", ":")) in curl(
+        nowhere, "http://127.0.0.1:1", example
+    )
 
 
 def test_a_port_in_use_is_named_with_a_free_one(section, ask, finished):

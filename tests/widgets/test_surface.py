@@ -140,3 +140,38 @@ def test_answers_have_bytes_and_errors_are_words(hub, desk, page_of):
 def test_two_sections_cannot_have_the_same_command(state, desk):
     with pytest.raises(ValueError, match="set"):
         Hub(state, desk, [GoalSection(state), type("Other", (GoalSection,), {"name": "other"})(state)])
+
+
+def test_a_panel_that_cannot_be_made_leaves_the_others_alone(state, desk, rows, page_of):
+    class Broken(StoreSection):
+        name = "broken"
+        fields = ("goal",)
+
+        def value(self):
+            if self.state.goal.max_drop < 0.02:
+                raise OSError("disk full")
+            return "well"
+
+    class Problems(StoreSection):
+        name = "problems"
+        fields = ("problems",)
+
+        def value(self):
+            return self.state.problems
+
+    def some():
+        if state.report is None:
+            raise ValueError("no rows")
+        return rows
+
+    page = page_of(
+        Surface(), desk, Hub(state, desk, [Broken(state), GoalSection(state), Problems(state)], some, ["report"])
+    )
+    assert page.sections["goal"] == {"max_drop": 0.01}
+    assert page.sections["problems"] == {"broken": "OSError: disk full", "tradeoff": "ValueError: no rows"}
+    assert page.do("set", max_drop=0.05)[0]["ok"]
+    assert page.sections["broken"] == "well"
+    desk.post(lambda: state.change(report=object()))
+    assert desk.settle()
+    assert page.sections["problems"] == {"broken": "", "tradeoff": ""}
+    assert page.rows.keys() == rows.keys()

@@ -160,8 +160,23 @@ def test_the_log_of_a_failed_candidate_can_be_read(shown):
     (commands.state.store / "logs").mkdir()
     (commands.state.store / "logs" / "failed.log").write_text("Fatal: <b>\n")
     assert log("failed") == "Fatal: <b>\n"
+    (commands.state.store / "logs" / "failed.log").write_text("x" * 1_000_000 + "the end")
+    assert log("failed").endswith("xthe end")
+    assert len(log("failed")) < 50_000
     with pytest.raises(DeploykitError, match="no log"):
         log("fast")
+
+
+def test_a_store_from_elsewhere_names_no_file_outside(shown, tmp_path, tmp_path_factory):
+    commands, section = shown
+    secret = tmp_path_factory.mktemp("private") / "secret"
+    secret.write_text("secret")
+    (tmp_path / "link").symlink_to(secret)
+    for name in (str(secret), "link", "../" * 20 + str(secret)):
+        failure = dataclasses.replace(FAILED.failure, log=name)
+        commands.state.change(report=Report(tmp_path, (BASE, dataclasses.replace(FAILED, failure=failure)), FACTS))
+        with pytest.raises(DeploykitError, match="not inside the store"):
+            section.commands()["log"]("failed")
 
 
 def test_the_chart_is_made_of_named_data_and_parameters_alone():

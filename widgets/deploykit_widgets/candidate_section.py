@@ -12,6 +12,7 @@ from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
 from deploykit_widgets import evidence
 from deploykit_widgets.commands import Commands
+from deploykit_widgets.long_work import stop
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Command, Later
 
@@ -31,6 +32,7 @@ class CandidateSection:
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
         self._memory = evidence.Memory()
+        self._passes = 0
 
     def value(self) -> Any:
         """See ``ICandidate`` in candidate.tsx."""
@@ -101,7 +103,7 @@ class CandidateSection:
     def _weights(self, key: str, **_stamp: Any) -> Later:
         choice = self._choice(key)
         known = ("weights", *evidence.identity(choice))
-        return Later("weights", lambda: self._memory.get(known, lambda: evidence.weights(choice, None)))
+        return Later("weights", lambda: self._memory.get(known, lambda: evidence.weights(choice)))
 
     def _recipe(self, key: str, **_stamp: Any) -> Any:
         return evidence.recipe(self._choice(key))
@@ -132,7 +134,9 @@ class CandidateSection:
     def _seconds(self, report: Report, level: int) -> float | None:
         space = report.sensitivity_table().to_measure(level)
         model, data, store = report.model, report.data, report.path
-        known = ("seconds", str(store), tuple(r.key for r in space.recipes))
+        # What was measured since is not to be done again, and told how long such work takes.
+        ended = (self._passes, self._commands.state.took_s)
+        known = ("seconds", *evidence.origin(report), *(r.key for r in space.recipes), *space.targets, *ended)
         plan: Callable[[], Any] = lambda: dk.plan(model, data, space, store=store, launches=0)  # noqa: E731  # one use
         return self._memory.get(known, lambda: evidence.planned_seconds(plan))
 
@@ -153,16 +157,25 @@ class CandidateSection:
 
         def work() -> Any:
             try:
-                dk.sensitivity(
+                handle = dk.start_sensitivity(
                     report.model, report.data, column.technique, parameters=column.parameters,
                     runtime=column.target.runtime, store=report.path, by="layer", progress=tell,
                 )  # fmt: skip
+                commands.ends.keep(handle, lambda: stop(handle))
+                try:
+                    handle.wait()
+                finally:
+                    commands.ends.drop(handle)
             finally:
-                commands.desk.at_most_every(0, "measuring", lambda: state.change(measuring=None))
+                commands.desk.at_most_every(0, "measuring", self._measured)
             return True
 
         state.change(measuring={"level": int(level), "label": column.label, "done": 0, "total": 0})
         return Later("measure", work)
+
+    def _measured(self) -> None:
+        self._passes += 1
+        self._commands.state.change(measuring=None)
 
     def _tell(self, share: dict[str, Any]) -> None:
         if self._commands.state.measuring is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 from pathlib import Path
@@ -14,6 +15,23 @@ if TYPE_CHECKING:
 
 #: A longer request is written to a file beside the artifact, for curl to read.
 _INLINE = 160
+
+
+def calls(server: Any) -> dict[str, Any]:
+    """Everything about calling a server; see ``IServe`` in serving.tsx. It reads and writes files."""
+    import numpy as np
+
+    artifact: Artifact = server.artifact
+    with np.load(artifact.path / artifact.manifest.golden_inputs, allow_pickle=False) as file:
+        example = {name: file[name] for name in file.files}
+    return {
+        "url": server.url,
+        "port": server.port,
+        "name": server.name,
+        "log": str(server.log),
+        "curl": curl(artifact, server.url, example),
+        "clients": clients(artifact, server.url, example),
+    }
 
 
 def request(artifact: Artifact, example: dict[str, NDArray[Any]]) -> str:
@@ -29,15 +47,15 @@ def request(artifact: Artifact, example: dict[str, NDArray[Any]]) -> str:
 
 
 def curl(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> str:
-    """A command line that works as it stands; a long request goes to a file beside the artifact."""
+    """A command line that works as it stands; a long request goes to a file beside the artifact where one can be."""
     body = request(artifact, example)
-    address = f"{url}/v1/models/{artifact.manifest.name}:predict"
-    if len(body) <= _INLINE:
-        return f"curl -d {shlex.quote(body)} {address}"
-    file = Path(f"{artifact.path}.request.json")
-    if not file.exists() or file.read_text("utf-8") != body:
-        file.write_text(body, "utf-8")
-    return f"curl -d {shlex.quote(f'@{file}')} {address}"
+    data = body
+    if len(body) > _INLINE:
+        file = Path(f"{artifact.path}.request.json")
+        with contextlib.suppress(OSError):  # where nothing can be written, the line is a long one
+            file.write_text(body, "utf-8")
+            data = f"@{file}"
+    return f"curl -d {shlex.quote(data)} {url}/v1/models/{artifact.manifest.name}:predict"
 
 
 def clients(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> list[dict[str, str]]:

@@ -54,7 +54,8 @@ class CodeSection:
             self._changed = [i for i, line in enumerate(lines) if line not in self._lines] if self._lines else []
             self._lines = lines
         # That data are found in the store now is no click.
-        clicked = [lines[i] for i in self._changed if lines[i].strip() and "dk.Report.open(" not in lines[i]]
+        found = "data = dk.Dataset.open("
+        clicked = [lines[i] for i in self._changed if lines[i].strip() and not lines[i].startswith(found)]
         line = clicked[-1] if clicked else lines[-1]
         return {"script": text, "line": line, "changed": self._changed, "notebook": self._path()}
 
@@ -78,4 +79,5 @@ class CodeSection:
         content = notebook_of(self._state, target)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(content, "utf-8")
-        return {"saved": script.shown_path(target), "taken": False}
+        place = {"path": target.absolute().as_posix(), "home": Path.home().as_posix(), "bytes": target.stat().st_size}
+        return {"saved": script.shown_path(target), "taken": False, "place": place}

@@ -7,21 +7,20 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe
-from deploykit.core.errors import CandidateError, DeploykitError, SettingError, StoreError
+from deploykit.core.errors import CandidateError, SettingError, StoreError
 from deploykit.core.events import OnProgress, Progress
 from deploykit.core.registry import registry
 from deploykit.reporting.choice import Choice
-from deploykit.reporting.report import Report
 from deploykit_widgets.desk import Desk
+from deploykit_widgets.inputs import Inputs, being_read
 from deploykit_widgets.leaving import Leaving
+from deploykit_widgets.long_work import stop
 from deploykit_widgets.space_choice import SpaceChoice
-from deploykit_widgets.space_obstacles import Obstacles
-from deploykit_widgets.state import DataSource, Goal, State
+from deploykit_widgets.state import Goal, State
 
 #: Seconds between two messages to the browser about progress, and about new results.
 _PROGRESS_EVERY_S = 0.1
@@ -32,7 +31,7 @@ _LAUNCHES = (2, 1000)
 _PLAN_EVERY_S = 0.15
 
 
-class Commands(Leaving):
+class Commands(Inputs, Leaving):
     """Everything a user can do. Call its methods on the desk's thread.
 
     Args:
@@ -41,9 +40,7 @@ class Commands(Leaving):
     """
 
     def __init__(self, state: State, desk: Desk) -> None:
-        self.state = state
-        self.desk = desk
-        self.handle: Any = None
+        super().__init__(state, desk)
         self.error: BaseException | None = None
         self.ended = threading.Event()
         self._began = 0.0
@@ -54,61 +51,6 @@ class Commands(Leaving):
         state.observe(self.find_earlier, "model", "data")
         state.observe(self._find_obstacles, "model", "data")
         state.observe(self._choose, "report", "goal", "picked")
-
-    # -- model and data ---------------------------------------------------------------------------------------------
-
-    def load_model(self, path: Any) -> None:
-        """Load a model; never trusted from here."""
-        if self.state.sweeping:
-            self.state.problem("model", "A sweep of the present model is running. Cancel it first.")
-            return
-        if not path:
-            said = "Give the path of a model file: .keras .h5 .onnx .tflite, or a SavedModel folder."
-            self.state.problem("model", said)
-            return
-        self._long("model", lambda: dk.load(path), lambda model: self._inputs(model=model))
-
-    def load_data(self, source: DataSource) -> None:
-        """Read data from a file or folder."""
-        if self.state.sweeping:
-            self.state.problem("data", "A sweep on the present data is running. Cancel it first.")
-            return
-        if not source.path:
-            self.state.problem("data", "Give the path of the data: .npz, .csv, or a folder of images by class.")
-            return
-
-        def read() -> dk.Dataset:
-            preprocess = dk.Preprocess(scale=source.scale, reshape=source.reshape)
-            options = {} if preprocess.is_identity else {"preprocess": preprocess}
-            data: dk.Dataset = getattr(dk.Dataset, source.reader)(Path(source.path).expanduser(), **options)
-            return data
-
-        self._long("data", read, lambda data: self._inputs(data=data, data_source=source, data_name=""))
-
-    def use(self, *, data: Any, name: str = "") -> None:
-        """Take a Dataset or a pair (x, y); ``name`` is what the notebook calls it."""
-        if self.state.sweeping:
-            self.state.problem("data", "A sweep on the present data is running. Cancel it first.")
-            return
-        self._long(
-            "data",
-            lambda: dk.Dataset.of(data),
-            lambda found: self._inputs(data=found, data_source=None, data_name=name),
-        )
-
-    def _inputs(self, **values: Any) -> None:
-        """Another model or other data: what was found before belongs to the old ones."""
-        fresh = {
-            "plan": None,
-            "report": None,
-            "picked": "",
-            "second": "",
-            "best": None,
-            "chosen": None,
-            "progress": None,
-            "obstacles": None,
-        }
-        self.state.change(**fresh, sweep="idle", **values)
 
     # -- plan -------------------------------------------------------------------------------------------------------
 
@@ -156,18 +98,6 @@ class Commands(Leaving):
                 return dk.plan(model, data, space, **options)
 
         self.desk.run("plan", work, done, failed)
-
-    def _find_obstacles(self) -> None:
-        model, data = self.state.model, self.state.data
-        if model is None or data is None:
-            return
-
-        def show(obstacles: Obstacles) -> None:
-            if self.state.model is model and self.state.data is data:
-                self.state.change(obstacles=obstacles)
-
-        # An error is one of the plan, too, and said there.
-        self.desk.run("obstacles", lambda: Obstacles.find(model, data), show, lambda _error: None)
 
     # -- space ------------------------------------------------------------------------------------------------------
 
@@ -239,26 +169,6 @@ class Commands(Leaving):
         if options != self.state.options:
             self.state.change(options=options)
 
-    def find_earlier(self) -> None:
-        """Show what the store already holds for this model and these data."""
-        state = self.state
-        model, data = state.model, state.data
-        if model is None or data is None or state.report is not None:
-            return
-
-        def look() -> Report | None:
-            with contextlib.suppress(StoreError):
-                report = dk.Report.open(state.store)
-                if report.model.digest == model.digest and report.data.digest == data.check(model).digest:
-                    return report
-            return None
-
-        def show(report: Report | None) -> None:
-            if report is not None and state.report is None and state.model is model and state.data is data:
-                state.change(report=report)
-
-        self.desk.run("earlier", look, show, lambda error: state.problem("sweep", error))
-
     # -- sweep ------------------------------------------------------------------------------------------------------
 
     def start(self, echo: OnProgress | None = None) -> None:
@@ -271,15 +181,19 @@ class Commands(Leaving):
         model, data, space = state.model, state.data, state.space
         if state.sweeping:
             return
+        self.handle = None
         self.error = None
         self.ended.clear()
+        self._began = 0.0
+        self._wanted = ""
+        if words := being_read(state):
+            self._end(SettingError(words, remedy="run the sweep when that is done."))
+            return
         if model is None or data is None or space is None:
             missing = "model" if model is None else "data" if data is None else "space that can be run"
             self._end(SettingError(f"nothing to run: there is no {missing}.", remedy="give what is missing."))
             return
-        self.handle = None
         self._began = time.monotonic()
-        self._wanted = ""
         state.problem("sweep", None)
         state.change(sweep="starting", progress=None)
         options = state.options.arguments(state.goal.max_drop)
@@ -289,14 +203,14 @@ class Commands(Leaving):
             if echo is not None:
                 echo(progress)
 
-        self.desk.run(
-            "start",
-            lambda: dk.start_sweep(
+        def work() -> Any:
+            handle = dk.start_sweep(
                 model, data, space, store=state.store, launches=state.launches, progress=tell, **options
-            ),
-            self._started,
-            self._end,
-        )
+            )
+            self.ends.keep(handle, lambda: stop(handle))
+            return handle
+
+        self.desk.run("start", work, self._started, self._end)
 
     def _started(self, handle: Any) -> None:
         self.handle = handle
@@ -332,14 +246,17 @@ class Commands(Leaving):
 
     def _end(self, error: BaseException | None) -> None:
         state = self.state
-        self.refresh()
+        self.ends.drop(self.handle)
         cancelled = self._wanted == "cancel"
         self.error = None if cancelled else error
         took = time.monotonic() - self._began if self._began else 0.0
-        state.problem("sweep", self.error)
-        state.change(sweep="failed" if self.error else "cancelled" if cancelled else "done", took_s=took)
-        self.plan_soon()  # what is done is not expected any more
-        self.ended.set()
+        try:
+            self.refresh()
+            state.problem("sweep", self.error)
+            state.change(sweep="failed" if self.error else "cancelled" if cancelled else "done", took_s=took)
+            self.plan_soon()  # what is done is not expected any more
+        finally:  # or who waits for it would wait for ever
+            self.ended.set()
 
     def pause(self) -> None:
         """Start nothing new."""
@@ -368,13 +285,13 @@ class Commands(Leaving):
     def pick(self, key: str) -> None:
         """Show a candidate; "" follows the best so far."""
         report = self.state.report
-        if not key or (report is not None and any(r.key == key for r in report.rows)):
+        if not key or (report is not None and report.rows.get(key) is not None):
             self.state.change(picked=key)
 
     def compare(self, key: str) -> None:
         """Compare the shown candidate with another one; "" with none."""
         report = self.state.report
-        if not key or (report is not None and any(r.key == key for r in report.rows)):
+        if not key or (report is not None and report.rows.get(key) is not None):
             self.state.change(second=key)
 
     def set_goal(self, goal: Goal) -> None:
@@ -390,17 +307,11 @@ class Commands(Leaving):
             with contextlib.suppress(CandidateError):
                 best = state.report.best(minimize=goal.minimize, max_drop=goal.max_drop)
             chosen = best
-            if state.picked and any(r.key == state.picked for r in state.report.rows):
+            if state.picked and state.report.rows.get(state.picked) is not None:
                 chosen = state.report.choice_for(state.picked, minimize=goal.minimize, max_drop=goal.max_drop)
         state.change(best=best, chosen=chosen)
 
     def close(self) -> None:
         """Cancel the sweep and stop the server, and wait for both. Call it from any thread."""
-        handle, server = self.handle, self.state.server
-        if handle is not None and handle.running:
-            self._wanted = "cancel"
-            handle.cancel()
-            with contextlib.suppress(DeploykitError):
-                handle.wait(30)
-        if server is not None:
-            server.stop()
+        self._wanted = "cancel"
+        self.ends.close()

@@ -52,7 +52,7 @@ class DataSection:
             "path": source.path if source else "",
             "scale": f"{source.scale:g}" if source and source.scale != 1 else "",
             "reshape": ", ".join(map(str, source.reshape)) if source and source.reshape else "",
-            "resolution": resolution(state),
+            "resolution": resolution(state, classes=bool(self._facts[1] and self._facts[1]["classes"])),
         }
 
     def commands(self) -> Mapping[str, Command]:
@@ -98,14 +98,19 @@ def facts(data: Dataset) -> dict[str, Any]:
     }
 
 
-def resolution(state: State) -> dict[str, Any]:
-    """What change of accuracy the data can tell, and whether that is enough for the goal."""
+def resolution(state: State, *, classes: bool) -> dict[str, Any]:
+    """What change of accuracy the data can tell, and whether that is enough for the goal.
+
+    Args:
+        state: Data, plan and goal.
+        classes: Whether the labels are classes.
+    """
     data, limit = state.data, state.goal.max_drop
     if data is None:
         return {"words": "", "enough": True}
     if not data.labelled:
         return {"words": "No labels: accuracy becomes agreement with the original.", "enough": True}
-    if not samples.class_counts(data):
+    if not classes:
         return {"words": "", "enough": True}
     count = len(data.splits["evaluation"])
     resolves = _resolves(state, count)

@@ -47,9 +47,14 @@ class Memory:
         return made
 
 
-def identity(choice: Choice) -> tuple[str, str, str]:
+def identity(choice: Choice) -> tuple[str, ...]:
     """What the evidence of a candidate depends on."""
-    return (str(choice.report.path), choice.key, choice.result.artifact_digest)
+    return (*origin(choice.report), choice.key, choice.result.artifact_digest)
+
+
+def origin(report: Report) -> tuple[str, ...]:
+    """Store, model and data: candidates of the same key are others with others of these."""
+    return (str(report.path), str(report.facts["model"]["digest"]), str(report.facts["data"]))
 
 
 def facts(choice: Choice, other: Choice | None) -> dict[str, Any]:
@@ -175,9 +180,9 @@ def classes(choice: Choice, other: Choice | None) -> dict[str, Any]:
     return {"rows": rows, "summary": found.summary(), "reason": ""}
 
 
-def weights(choice: Choice, other: Choice | None) -> dict[str, Any]:
+def weights(choice: Choice) -> dict[str, Any]:
     """Sparsity and histograms; see ``IWeights``."""
-    found = choice.weights(other)
+    found = choice.weights()
     return {"summary": found.summary(), "notes": found.notes, "before": found.before,
             "rows": [r.to_json() for r in found]}  # fmt: skip
 

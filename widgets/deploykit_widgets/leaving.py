@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import deploykit as dk
-from deploykit.core.errors import ExportError, PortInUseError, SettingError
-from deploykit_widgets.desk import Desk
-from deploykit_widgets.state import Check, State
+from deploykit.core.errors import ExportError, PortInUseError
+from deploykit_widgets.clients import calls
+from deploykit_widgets.long_work import LongWork
+from deploykit_widgets.state import Check
 
 #: What an export does, in order.
 EXPORT_STEPS = (
@@ -21,16 +21,15 @@ EXPORT_STEPS = (
 )
 
 
-class Leaving:
+class Leaving(LongWork):
     """The commands of a finished choice; see `Commands`, which they are part of."""
-
-    state: State
-    desk: Desk
 
     def export(self, folder: str, layout: str) -> None:
         """Export the chosen candidate; it is shown only when it was verified."""
         state = self.state
         choice = state.chosen
+        if self._refuses("export", "An export is running. Wait for it."):
+            return
         if choice is None:
             state.problem("export", "Nothing is chosen yet. Run the sweep first.")
             return
@@ -85,6 +84,8 @@ class Leaving:
         """Start a server of the artifact."""
         state = self.state
         artifact = state.artifact
+        if self._refuses("serve", "The server is being started or stopped. Wait for it."):
+            return
         if artifact is None or state.server is not None:
             state.problem("serve", "Export a candidate first." if artifact is None else "The server runs already.")
             return
@@ -94,56 +95,24 @@ class Leaving:
             if isinstance(error, PortInUseError):
                 state.change(port_taken=port, port_free=free_port(port + 1))
 
-        self._long("serve", lambda: dk.serve(artifact, port=port), lambda server: state.change(server=server), taken)
+        def work() -> tuple[Any, dict[str, Any]]:
+            server = dk.serve(artifact, port=port)
+            self.ends.keep(server, server.stop)
+            return server, calls(server)
+
+        self._long("serve", work, lambda found: state.change(server=found[0], calls=found[1]), taken)
 
     def stop_server(self) -> None:
         """Stop the server."""
         server = self.state.server
-        if server is not None:
-            self._long("serve", server.stop, lambda _none: self.state.change(server=None))
-
-    def predict(self, index: int, show: Callable[[Any], None]) -> None:
-        """Send an evaluation example to the server; ``show`` gets what it answered."""
-        state = self.state
-        server, report = state.server, state.report
-        if server is None or report is None:
-            state.problem("serve", "Start the server first.")
+        if server is None or self._refuses("serve", "The server is being started or stopped. Wait for it."):
             return
 
-        def ask() -> Any:
-            split = report.data.splits["evaluation"]
-            if not 0 <= index < len(split):
-                raise SettingError(f"there is no sample {index}.", remedy=f"choose one from 0 to {len(split) - 1}.")
-            return server.predict(split.take(slice(index, index + 1)).inputs)
+        def work() -> None:
+            server.stop()
+            self.ends.drop(server)
 
-        self._long("serve", ask, show)
-
-    def _long(
-        self,
-        panel: str,
-        work: Callable[[], Any],
-        done: Callable[[Any], None],
-        failed: Callable[[BaseException], None] | None = None,
-    ) -> None:
-        """Long work of a panel, whose failure is shown there; `State.busy` says that it runs."""
-        state = self.state
-        state.problem(panel, None)
-        state.change(busy=state.busy | {panel})
-
-        def finish() -> None:
-            state.change(busy=state.busy - {panel})
-
-        def good(result: Any) -> None:
-            finish()
-            done(result)
-
-        def bad(error: BaseException) -> None:
-            finish()
-            state.problem(panel, error)
-            if failed is not None:
-                failed(error)
-
-        self.desk.run(panel, work, good, bad)
+        self._long("serve", work, lambda _none: self.state.change(server=None, calls=None))
 
 
 def free_port(first: int) -> int:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 #: Most columns of a table of samples.
 COLUMNS = 8
+#: Whole numbers above this, and far above the number of examples, are amounts or codes, no classes.
+_MOST_CLASSES = 100_000
 
 
 def picture_of(data: Dataset, index: int, split: str = "evaluation") -> NDArray[Any] | None:
@@ -65,7 +67,7 @@ def class_name(data: Dataset, label: Any) -> str:
     if getattr(label, "ndim", 0):
         return ", ".join(f"{v:g}" for v in label.ravel()[:4])
     if getattr(label, "dtype", None) is not None and label.dtype.kind in "iub":
-        return data.classes[int(label)] if int(label) < len(data.classes) else str(int(label))
+        return data.classes[int(label)] if 0 <= int(label) < len(data.classes) else str(int(label))
     return f"{label:.4g}" if isinstance(label, float) or hasattr(label, "dtype") else str(label)
 
 
@@ -83,7 +85,9 @@ def class_counts(data: Dataset, split: str = "evaluation") -> list[tuple[str, in
     import numpy as np
 
     labels = data.labels(split)
-    if labels is None or labels.dtype.kind not in "iub" or labels.ndim != 1:
+    if labels is None or labels.dtype.kind not in "iub" or labels.ndim != 1 or not len(labels):
+        return []
+    if labels.min() < 0 or labels.max() > max(_MOST_CLASSES, 10 * len(labels), len(data.classes)):
         return []
     found = np.bincount(labels.astype(np.int64), minlength=len(data.classes))
     return [(data.classes[i] if i < len(data.classes) else str(i), int(n)) for i, n in enumerate(found)]

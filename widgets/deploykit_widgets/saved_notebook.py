@@ -34,7 +34,7 @@ def notebook_of(state: State, target: Path) -> str:
         missing = "model" if state.model is None else "data"
         raise SettingError(f"there is no {missing} yet, so there is nothing to save.", remedy=f"load the {missing}.")
     values = script.Parameters()
-    data = "" if state.data_source or state.report else _saved_data(state, target)
+    data = "" if state.data_source else _saved_data(state, target)
     imports, work, leave = script.parts(state, values, data)
     cells = [
         _markdown(_TITLE.format(title=f"{state.model.name}, optimized", name=target.name)),

@@ -28,7 +28,7 @@ class Values:
     def of(self, name: str, value: str | float) -> str:
         """The expression for a value that ``name`` describes."""
         del name
-        return string(value) if isinstance(value, str) else f"{value:g}"
+        return string(value) if isinstance(value, str) else repr(value)
 
 
 class Parameters(Values):
@@ -145,7 +145,8 @@ def _data(state: State, values: Values) -> list[str]:
         arguments = data_arguments(state.data_source, values)
         return [call(f"dk.Dataset.{state.data_source.reader}", arguments, "data = ")]
     if state.report is not None:
-        return [f"data = dk.Report.open({values.of('store', shown_path(state.store))}).data  # as the sweep saved it"]
+        saved = path_code(state.report.path / state.report.facts["data"])
+        return [f"data = dk.Dataset.open({saved})  # as the sweep saved it"]
     variable = state.data_name
     if "," in variable:
         return [f"data = dk.Dataset.from_arrays({variable})"]

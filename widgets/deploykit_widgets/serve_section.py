@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deploykit.core.artifact import Artifact
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
 from deploykit_widgets import samples
-from deploykit_widgets.clients import clients, curl
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.pictures import png
 from deploykit_widgets.state import State
@@ -27,23 +25,20 @@ class ServeSection:
     """
 
     name = "serve"
-    fields = ("artifact", "server", "port_taken", "report", "data")
+    fields = ("artifact", "server", "calls", "port_taken", "report", "data")
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
         self._state: State = commands.state
-        self._calls: tuple[Any, Any] = (None, None)
 
     def value(self) -> Any:
         """See ``IServe`` in serving.tsx."""
         state = self._state
-        server, data = state.server, self._data
-        if server is not self._calls[0]:
-            self._calls = (server, None if server is None else _calls(server))
+        data = self._data
         return {
             "ready": state.artifact is not None,
             "name": state.artifact.manifest.name if state.artifact else "",
-            "server": self._calls[1],
+            "server": state.calls,
             "taken": state.port_taken,
             "free": state.port_free,
             "samples": len(data.splits["evaluation"]) if data is not None else 0,
@@ -104,22 +99,6 @@ def _check(data: Dataset | None, index: int) -> None:
     count = len(data.splits["evaluation"]) if data is not None else 0
     if not 0 <= index < count:
         raise SettingError(f"there is no sample {index}.", remedy=f"choose one from 0 to {count - 1}.")
-
-
-def _calls(server: Any) -> dict[str, Any]:
-    import numpy as np
-
-    artifact: Artifact = server.artifact
-    with np.load(artifact.path / artifact.manifest.golden_inputs, allow_pickle=False) as file:
-        example = {name: file[name] for name in file.files}
-    return {
-        "url": server.url,
-        "port": server.port,
-        "name": server.name,
-        "log": str(server.log),
-        "curl": curl(artifact, server.url, example),
-        "clients": clients(artifact, server.url, example),
-    }
 
 
 def answer(data: Dataset, index: int, found: Any) -> dict[str, Any]:

@@ -43,8 +43,8 @@ class SpaceSection:
     """
 
     name = "space"
-    fields = ("model", "data", "plan", "planning", "obstacles", "report", "sweep", "problems", "space",
-              "space_choice", "options", "launches", "goal", "devices", "controls")  # fmt: skip
+    fields = ("model", "data", "plan", "planning", "obstacles", "report", "sweep", "problems", "busy",
+              "space", "space_choice", "options", "launches", "goal", "devices", "controls")  # fmt: skip
 
     def __init__(self, commands: Commands, space: str | Space) -> None:
         self._commands = commands

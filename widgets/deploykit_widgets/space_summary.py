@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deploykit.reporting.progress import duration
+from deploykit_widgets.inputs import being_read
 from deploykit_widgets.state import State
 from deploykit_widgets.sweep_options import LOSERS, SEARCHES, no_search
 
@@ -57,6 +58,8 @@ def button(state: State) -> dict[str, str]:
     """Words of the button, and why it cannot be pressed."""
     if state.sweeping:
         return {"label": "Sweep is running", "reason": "Pause or cancel it in the strip above."}
+    if words := being_read(state):
+        return {"label": "Run sweep", "reason": sentence(words)}
     if missing := _missing(state):
         return {"label": "Run sweep", "reason": f"Load {missing} first."}
     wrong = state.problems.get("space") or state.problems.get("plan")

@@ -100,6 +100,7 @@ class State:
         exported: Key of the candidate that was exported last.
         layout: Export layout.
         server: The running server.
+        calls: Its address, and how to call it; None when there is none.
         measuring: Which level of a technique is measured layer by layer, and how far that is; None when none is.
         port_taken: The port that was wanted while another program has it, 0 when there is none.
         port_free: One that can be used instead of it.
@@ -135,6 +136,7 @@ class State:
     exported: str = ""
     layout: str = "folder"
     server: Any = None
+    calls: Mapping[str, Any] | None = None
     measuring: dict[str, Any] | None = None
     port_taken: int = 0
     port_free: int = 0

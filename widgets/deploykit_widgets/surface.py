@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -137,6 +137,7 @@ class Hub:
         rows: Callable[[], Rows] = dict,
         row_fields: Sequence[str] = (),
     ) -> None:
+        self._state = state
         self._desk = desk
         self._sections = {s.name: s for s in sections}
         self._rows = rows
@@ -144,6 +145,7 @@ class Hub:
         self._surfaces: list[Surface] = []
         self._dirty = set(self._sections)
         self._rows_dirty = bool(row_fields)
+        self._broken: dict[str, str] = {}
         self._sent: dict[str, bytes] = {}
         self._sent_rows: dict[str, bytes] = {}
         for section in self._sections.values():
@@ -159,8 +161,9 @@ class Hub:
 
     def push(self, newcomer: Surface | None = None) -> None:
         """Send what has changed; everything to a newcomer."""
-        changed = {name: value for name in sorted(self._dirty) if (value := self._made(name)) is not None}
-        self._dirty.clear()
+        dirty = sorted(self._dirty)
+        self._dirty.clear()  # before: a section that cannot be made makes that of the problems dirty
+        changed = {name: value for name in dirty if (value := self._made(name)) is not None}
         made, gone = self._made_rows()
         for surface in self._surfaces:
             if surface is newcomer:
@@ -181,21 +184,37 @@ class Hub:
 
     def _made(self, name: str) -> Any:
         """The section if it is new, else None."""
-        encoded = msgspec.json.encode(self._sections[name].value())
-        if self._sent.get(name) == encoded:
-            return None
-        self._sent[name] = encoded
-        return msgspec.Raw(encoded)
+        with self._problems_of(name, name):
+            encoded = msgspec.json.encode(self._sections[name].value())
+            if self._sent.get(name) != encoded:
+                self._sent[name] = encoded
+                return msgspec.Raw(encoded)
+        return None
 
     def _made_rows(self) -> tuple[dict[str, Any], list[str]]:
         if not self._rows_dirty:
             return {}, []
         self._rows_dirty = False
-        encoded = {key: msgspec.json.encode(row) for key, row in self._rows().items()}
-        made = {k: msgspec.Raw(v) for k, v in encoded.items() if self._sent_rows.get(k) != v}
-        gone = [k for k in self._sent_rows if k not in encoded]
-        self._sent_rows = encoded
-        return made, gone
+        with self._problems_of("rows", "tradeoff"):
+            encoded = {key: msgspec.json.encode(row) for key, row in self._rows().items()}
+            made = {k: msgspec.Raw(v) for k, v in encoded.items() if self._sent_rows.get(k) != v}
+            gone = [k for k in self._sent_rows if k not in encoded]
+            self._sent_rows = encoded
+            return made, gone
+        return {}, []
+
+    @contextlib.contextmanager
+    def _problems_of(self, part: str, panel: str) -> Iterator[None]:
+        """That a part cannot be made is a problem of its panel: the others are sent, and questions are answered."""
+        try:
+            yield
+        except Exception as error:
+            self._broken[part] = in_words(error)
+            self._state.problem(panel, error)
+        else:
+            said = self._broken.pop(part, "")
+            if said and self._state.problems.get(panel) == said:
+                self._state.problem(panel, None)
 
     # -- commands ---------------------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,7 +27,9 @@ _COSTS = {
 }
 _TAILS = {"p90": ("p90", "Latency p90", "ms", False, "faster"), "p99": ("p99", "Latency p99", "ms", False, "faster")}
 #: Of a log, at its end: what a worker says last is why it died.
-_LOG_CHARACTERS = 20_000
+_LOG_BYTES = 20_000
+#: Where processes write that belong to no store. A store may come from elsewhere: no other file is read for it.
+_LOG_FOLDER = re.compile("deploykit-logs-")
 
 
 class TradeoffSection:
@@ -80,7 +83,7 @@ class TradeoffSection:
             )
         if minimize not in tradeoff.AXES:
             raise unknown_name("cost to minimize", minimize, tradeoff.AXES)
-        self._commands.set_goal(Goal(max_drop, minimize))
+        self._commands.set_goal(Goal(float(max_drop), minimize))
 
     def _pick(self, a: str = "", b: str = "") -> None:
         """Show ``a`` (empty: the best so far) beside ``b`` (empty: none)."""
@@ -100,12 +103,16 @@ class TradeoffSection:
         failure = report.row(key).failure if report else None
         if report is None or failure is None or not failure.log:
             raise StoreError("this candidate left no log.", remedy="its cause is all that is known.")
-        path = report.path / failure.log
+        path = (report.path / failure.log).resolve()
+        if not (path.is_relative_to(report.path.resolve()) or _LOG_FOLDER.match(path.parent.name)):
+            raise StoreError(f"the log {path} is not inside the store.", remedy="look at it where the sweep ran.")
         if not path.is_file():
             raise StoreError(
                 f"the log {path} is gone.", remedy="run the sweep again: failed candidates are tried anew."
             )
-        return path.read_text("utf-8", errors="replace")[-_LOG_CHARACTERS:]
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_BYTES))
+            return file.read(_LOG_BYTES).decode("utf-8", errors="replace")
 
 
 def metric_name(report: Report | None) -> str:

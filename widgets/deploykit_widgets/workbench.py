@@ -125,9 +125,10 @@ class Workbench(Display):
         Interrupting it cancels the sweep and returns the report so far.
 
         Raises:
-            DeploykitError: Model, data or space cannot be used, or the sweep was ended by an error.
+            DeploykitError: Model, data or space cannot be used, the sweep was ended by an error, or this is closed.
             Cancelled: It was interrupted before there was a report.
         """
+        self._check_open()
         self._desk.settle(3600)
         problems = self._state.problems
         for panel in ("model", "data", "space", "plan"):
@@ -135,6 +136,7 @@ class Workbench(Display):
                 raise SettingError(problems[panel])
         with automatic(None) as echo:
             self._commands.ended.clear()
+            self._check_open()  # from here on `close` ends the wait
             self._desk.post(lambda: self._commands.start(echo))
             try:
                 self._commands.ended.wait()
@@ -152,6 +154,11 @@ class Workbench(Display):
         """Cancel the sweep, stop the server and end the background thread. The last state stays readable."""
         self._commands.close()
         super().close()
+        self._commands.ended.set()  # nobody else can now
+
+    def _check_open(self) -> None:
+        if self._commands.ends.closed:
+            raise SettingError("this Workbench is closed.", remedy="make a new one: what is finished is in its store.")
 
     def __enter__(self) -> Workbench:
         return self

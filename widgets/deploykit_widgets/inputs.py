@@ -1,0 +1,124 @@
+"""What a sweep is made of: loading the model and the data, and what is known of both before anything runs."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Any
+
+import deploykit as dk
+from deploykit.core.errors import StoreError
+from deploykit.reporting.report import Report
+from deploykit_widgets.long_work import LongWork
+from deploykit_widgets.space_obstacles import Obstacles
+from deploykit_widgets.state import DataSource, State
+
+_RUNNING = {
+    "model": "A sweep of the present model is running. Cancel it first.",
+    "data": "A sweep on the present data is running. Cancel it first.",
+}
+#: What belongs to the inputs it was found for.
+_FRESH: dict[str, Any] = {
+    "plan": None,
+    "report": None,
+    "picked": "",
+    "second": "",
+    "best": None,
+    "chosen": None,
+    "progress": None,
+    "obstacles": None,
+    "sweep": "idle",
+}
+
+
+def being_read(state: State) -> str:
+    """That inputs of a sweep are about to change, "" when they are not."""
+    late = [name for name in ("model", "data") if name in state.busy]
+    return f"the {' and the '.join(late)} {'is' if late == ['model'] else 'are'} still being read." if late else ""
+
+
+class Inputs(LongWork):
+    """The commands of model and data; see `Commands`, which they are part of."""
+
+    #: The sweep of the present inputs, None before there was one.
+    handle: Any = None
+
+    def load_model(self, path: Any) -> None:
+        """Load a model; never trusted from here."""
+        if self._sweeps("model"):
+            return
+        if not path:
+            said = "Give the path of a model file: .keras .h5 .onnx .tflite, or a SavedModel folder."
+            self.state.problem("model", said)
+            return
+        self._long("model", lambda: dk.load(path), lambda model: self._take("model", model=model))
+
+    def load_data(self, source: DataSource) -> None:
+        """Read data from a file or folder."""
+        if self._sweeps("data"):
+            return
+        if not source.path:
+            self.state.problem("data", "Give the path of the data: .npz, .csv, or a folder of images by class.")
+            return
+
+        def read() -> dk.Dataset:
+            preprocess = dk.Preprocess(scale=source.scale, reshape=source.reshape)
+            options = {} if preprocess.is_identity else {"preprocess": preprocess}
+            data: dk.Dataset = getattr(dk.Dataset, source.reader)(Path(source.path).expanduser(), **options)
+            return data
+
+        self._long("data", read, lambda data: self._take("data", data=data, data_source=source, data_name=""))
+
+    def use(self, *, data: Any, name: str = "") -> None:
+        """Take a Dataset or a pair (x, y); ``name`` is what the notebook calls it."""
+        if self._sweeps("data"):
+            return
+        self._long(
+            "data",
+            lambda: dk.Dataset.of(data),
+            lambda found: self._take("data", data=found, data_source=None, data_name=name),
+        )
+
+    def _sweeps(self, panel: str) -> bool:
+        """Whether a sweep of the present input is under way, which is then said."""
+        if self.state.sweeping:
+            self.state.problem(panel, _RUNNING[panel])
+        return self.state.sweeping
+
+    def _take(self, panel: str, **values: Any) -> None:
+        """Another model or other data: what was found before belongs to the old ones."""
+        if self._sweeps(panel):
+            return
+        self.handle = None
+        self.state.problem("sweep", None)
+        self.state.change(**_FRESH, **values)
+
+    def _find_obstacles(self) -> None:
+        model, data = self.state.model, self.state.data
+        if model is None or data is None:
+            return
+
+        def show(obstacles: Obstacles) -> None:
+            if self.state.model is model and self.state.data is data:
+                self.state.change(obstacles=obstacles)
+
+        # An error is one of the plan, too, and said there.
+        self.desk.run("obstacles", lambda: Obstacles.find(model, data), show, lambda _error: None)
+
+    def find_earlier(self) -> None:
+        """Show what the store already holds for this model and these data."""
+        state = self.state
+        model, data = state.model, state.data
+        if model is None or data is None or state.report is not None:
+            return
+
+        def look() -> Report | None:
+            with contextlib.suppress(StoreError):
+                return dk.Report.open(state.store, model=model, data=data)
+            return None
+
+        def show(report: Report | None) -> None:
+            if report is not None and state.report is None and state.model is model and state.data is data:
+                state.change(report=report)
+
+        self.desk.run("earlier", look, show, lambda error: state.problem("sweep", error))

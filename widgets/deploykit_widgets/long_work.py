@@ -1,0 +1,122 @@
+"""Work that takes time: the latest of a panel counts, its failure is shown there, and nothing outlives the close."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from deploykit.core.errors import Cancelled, DeploykitError
+from deploykit_widgets.desk import Desk
+from deploykit_widgets.state import State
+
+
+class Ends:
+    """How what was started is ended when the Workbench is closed. Thread-safe.
+
+    What is still being started then is ended by the thread that starts it, as soon as it runs.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ends: dict[object, Callable[[], None]] = {}
+        self._closed = False
+
+    @property
+    def closed(self) -> bool:
+        """Whether nothing may be started any more."""
+        return self._closed
+
+    def keep(self, started: object, end: Callable[[], None]) -> None:
+        """Have something ended at the close; called by the thread that has started it.
+
+        Raises:
+            Cancelled: It is closed already, and what was started is ended.
+        """
+        with self._lock:
+            if not self._closed:
+                self._ends[started] = end
+                return
+        end()
+        raise Cancelled("this was closed while something was being started.")
+
+    def drop(self, started: object) -> None:
+        """It has ended."""
+        with self._lock:
+            self._ends.pop(started, None)
+
+    def close(self) -> None:
+        """End everything, and let nothing be started any more."""
+        with self._lock:
+            self._closed = True
+            ends = list(self._ends.values())
+            self._ends.clear()
+        for end in ends:
+            with contextlib.suppress(DeploykitError):
+                end()
+
+
+def stop(handle: Any) -> None:
+    """Cancel a sweep or a pass over the layers, and wait for its end."""
+    if handle.running:
+        handle.cancel()
+        handle.join(30)
+
+
+class LongWork:
+    """The part of the commands that runs what takes time.
+
+    Args:
+        state: What they change.
+        desk: Where long work runs.
+    """
+
+    def __init__(self, state: State, desk: Desk) -> None:
+        self.state = state
+        self.desk = desk
+        self.ends = Ends()
+        self._tickets: dict[str, object] = {}
+
+    def _refuses(self, panel: str, words: str) -> bool:
+        """Whether work of the panel is under way, which is then said there."""
+        if panel not in self.state.busy:
+            return False
+        self.state.problem(panel, words)
+        return True
+
+    def _long(
+        self,
+        panel: str,
+        work: Callable[[], Any],
+        done: Callable[[Any], None],
+        failed: Callable[[BaseException], None] | None = None,
+    ) -> None:
+        """Long work of a panel, whose failure is shown there; `State.busy` says that it runs.
+
+        When it is asked for again meanwhile, the latest one counts, whichever is done last.
+        """
+        state, ticket = self.state, object()
+        self._tickets[panel] = ticket
+        state.problem(panel, None)
+        state.change(busy=state.busy | {panel})
+
+        def counts() -> bool:
+            if self._tickets.get(panel) is not ticket:
+                return False
+            del self._tickets[panel]
+            state.change(busy=state.busy - {panel})
+            state.problem(panel, None)  # such as that it was asked for twice
+            return True
+
+        def good(result: Any) -> None:
+            if counts():
+                done(result)
+
+        def bad(error: BaseException) -> None:
+            if counts():
+                state.problem(panel, error)
+                if failed is not None:
+                    failed(error)
+
+        self.desk.run(panel, work, good, bad)
