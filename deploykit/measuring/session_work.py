@@ -22,10 +22,17 @@ from deploykit.sandbox.task import Report
 _SAMPLES = 16
 _WARM_CAP_S = 2.0
 _WARM_TOLERANCE = 0.02
-_BLOCK_RUNS = 20
-_BLOCK_S = 0.02
-_BLOCK_CAP_S = 0.5
-_BLOCK_FLOOR = 3
+_WARM_RUNS = 20
+#: Timed runs of one launch: as many, or as long if that is more; but no longer than the cap, and never fewer than the
+#: floor.
+_RUNS = 100
+_RUNS_S = 0.1
+_RUNS_CAP_S = 2.5
+_RUNS_FLOOR = 15
+#: A block begins with this much of untimed work: others have filled the caches meanwhile. It does not matter to models
+#: above the cap.
+_LEAD_S = 0.0005
+_LEAD_CAP_S = 0.005
 _EVALUATION_BATCH = 32
 #: Progress is told this often: each telling costs the driver about as much as a small model costs for a batch.
 _TELL_S = 0.1
@@ -35,7 +42,7 @@ _TELL_S = 0.1
 class _Opened:
     session: Session
     inputs: list[list[Any]] = field(default_factory=list)
-    runs: int = _BLOCK_RUNS
+    lead: int = 0
     memory_before: int = 0
 
 
@@ -69,35 +76,41 @@ def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def warm_up(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Run until two successive block medians agree within 2 % (at most 2 s), and size the timed blocks."""
+    """Run until two successive medians agree within 2 % (at most 2 s).
+
+    Returns:
+        ``warm``: whether they did; ``runs``: how many timed runs a launch is to have in all of its blocks;
+        ``peak_memory_bytes``.
+    """
     opened = _current()
     end = time.perf_counter() + _WARM_CAP_S
     previous, warm, median = 0.0, False, 0.0
     while not warm:
-        times = _time_runs(opened, 5 if previous == 0.0 else max(_BLOCK_FLOOR, min(_BLOCK_RUNS, int(0.05 / previous))))
+        times = _time_runs(opened, 5 if previous == 0.0 else max(3, min(_WARM_RUNS, int(0.05 / previous))))
         median = sorted(times)[len(times) // 2] / 1e9
         warm = previous > 0 and abs(median - previous) <= _WARM_TOLERANCE * previous
         previous = median
         if time.perf_counter() > end:
             break
-    wanted = max(_BLOCK_RUNS, round(_BLOCK_S / median))
-    opened.runs = max(_BLOCK_FLOOR, min(wanted, int(_BLOCK_CAP_S / median)))
+    opened.lead = max(1, round(_LEAD_S / median)) if median < _LEAD_CAP_S else 0
+    wanted = max(_RUNS, round(_RUNS_S / median))
     return {
         "warm": warm,
         "peak_memory_bytes": max(0, _own_memory(peak=True) - opened.memory_before),
-        "runs": opened.runs,
+        "runs": max(_RUNS_FLOOR, min(wanted, int(_RUNS_CAP_S / median))),
     }
 
 
 def run_block(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """One timed block.
+    """One timed block of ``runs`` inferences.
 
     Returns:
         ``times_ns`` of the single inferences, ``cpu_ns`` of all threads over the block, ``switches`` forced on it.
     """
     opened = _current()
+    _time_runs(opened, opened.lead)
     before, cpu = _switches(), time.process_time_ns()
-    times = _time_runs(opened, opened.runs)
+    times = _time_runs(opened, arguments["runs"])
     return {"times_ns": times, "cpu_ns": time.process_time_ns() - cpu, "switches": _switches() - before}
 
 

@@ -13,7 +13,7 @@ from deploykit.core.digest import json_digest
 from deploykit.core.errors import CandidateError, from_json
 from deploykit.core.result import Latency
 from deploykit.measuring.environment import core_count
-from deploykit.measuring.latency import GROUP_SIZE, Entry, Launch, Timer
+from deploykit.measuring.latency import GROUP_SIZE, ROUNDS, Entry, Launch, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.building import Built, Workshop
@@ -21,7 +21,7 @@ from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.state import State
 
 #: Raised when what a launch does changes.
-_PROTOCOL = 2
+_PROTOCOL = 3
 #: Launches of the screen.
 _SCREEN = 3
 #: How much faster another candidate must surely be to end the launches of one after the screen.
@@ -43,7 +43,7 @@ class Protocol:
     """
 
     launches: int = 10
-    rounds: int = 5
+    rounds: int = ROUNDS
     budget_s: float = 60.0
     adaptive: bool = True
     max_drop: float | None = None
