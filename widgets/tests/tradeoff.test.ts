@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Interval } from '../src/app/protocol';
 import type { IRow } from '../src/app/rows';
 import { axisOf, place, steady, unplace, usual } from '../src/app/tradeoff/axes';
+import { boxOf, brushed, isDrag, rangesOf } from '../src/app/tradeoff/brush';
 import { alongFront, atPlace } from '../src/app/tradeoff/chartkeys';
 import { columnsOf, rowAsText, sorted } from '../src/app/tradeoff/columns';
 import { chips, frameCode, isOutside } from '../src/app/tradeoff/filters';
@@ -325,4 +326,36 @@ describe('words', () => {
     expect(facts).toContain('Accuracy: 89.50\u2009%, change −0.50 ± 0.20\u2009pp');
     expect(facts).toContain('Speed-up: ×3.00 [2.95, 3.05]');
   });
+});
+
+describe('dragging over the chart', () => {
+  const size = { width: 456, height: 232 };
+  const drawing = drawingOf(scene(ROWS));
+
+  it('along one axis filters by that axis alone, and is shown over all of the other', () => {
+    const box = boxOf([100, 80], [200, 82], size);
+    expect(isDrag(box)).toBe(true);
+    const brush = rangesOf(drawing, box, size);
+    expect(brush.map(({ measure }) => measure)).toEqual(['latency']);
+    expect(brush[0]?.low).toBeLessThan(brush[0]?.high as number);
+    const style = brushed(drawing, brush);
+    expect(style?.top).toBe('calc(8px + (100% - 32px) * 0.00000)');
+    expect(style?.bottom).toBe('calc(24px + (100% - 32px) * 0.00000)');
+    expect(style?.left).toBe('calc(46px + (100% - 56px) * 0.13500)'); // (100 - 46) / 400
+    expect(style?.right).toBe('calc(10px + (100% - 56px) * 0.61500)');
+  });
+
+  it('both ways filters by both, and hardly at all is a click', () => {
+    const both = rangesOf(drawing, boxOf([100, 40], [200, 120], size), size);
+    expect(both.map(({ measure }) => measure)).toEqual(['latency', 'change']);
+    expect(isDrag(boxOf([100, 80], [103, 82], size))).toBe(false);
+    expect(brushed(drawing, [{ measure: 'size', low: 0, high: 1 }])).toBeNull();
+  });
+});
+
+it('more candidates than a call can have arguments have an axis', () => {
+  const many = Array.from({ length: 200_000 }, (_, at) => at / 200_000);
+  expect(usual(many, many)).toEqual(usual([0, 0.999995], [0, 0.999995]));
+  const rows = many.map((_, at) => ({ ...BEATEN, key: `k${at}` }));
+  expect(drawingOf(scene(rows, { judged: new Map(), view: { ...VIEW, zoom: 'all' } })).points).toHaveLength(200_000);
 });

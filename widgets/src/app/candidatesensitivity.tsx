@@ -1,9 +1,19 @@
 /** Sensitivity: layers by levels of techniques, what each loses alone, as a table with a number in every cell. */
 
 import { type ReactElement, useRef, useState } from 'react';
-import { about, depth, groups, type ICell, type ILevel, type ISensitivity, lost, sameLayer } from './candidatefacts';
+import {
+  about,
+  depth,
+  groups,
+  type ICandidate,
+  type ICell,
+  type ILevel,
+  type ISensitivity,
+  lost,
+  sameLayer
+} from './candidatefacts';
 import { Asked, useNear, useRoving } from './candidateparts';
-import { Button, Note, Part, Problem, Toggle, useAnswer, useAsk } from './parts';
+import { Button, Note, Part, Problem, Toggle, useAnswer, useAsk, useMentioned } from './parts';
 import { useAlive, useBench, useSection, useView } from './store';
 
 type Score = 'drop' | 'fidelity';
@@ -198,11 +208,7 @@ function Measure({ place, level }: { place: number; level: ILevel }): ReactEleme
   }
   const { label, seconds } = level;
   if (measuring?.level === place) {
-    return (
-      <li className="dk-soft" role="status">
-        Measuring {label}: {measuring.total > 0 ? `${measuring.done} of ${measuring.total}` : 'starting'}
-      </li>
-    );
+    return <Measuring {...measuring} />;
   }
   return (
     <li>
@@ -218,4 +224,10 @@ function Measure({ place, level }: { place: number; level: ILevel }): ReactEleme
       <Problem words={error} />
     </li>
   );
+}
+
+function Measuring({ label, done, total }: NonNullable<ICandidate['measuring']>): ReactElement {
+  const words = `Measuring ${label}: ${total > 0 ? `${done} of ${total}` : 'starting'}`;
+  useMentioned('sensitivity', words);
+  return <li className="dk-soft">{words}</li>;
 }

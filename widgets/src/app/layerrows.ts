@@ -1,5 +1,7 @@
 /** Layers of a model: columns, sorting, shares. */
 
+import { byName } from './format';
+
 export interface ILayer {
   name: string;
   type: string;
@@ -33,7 +35,7 @@ export function sorted(layers: readonly ILayer[], column: Column | '', descendin
     if (a === null || b === null) {
       return Number(a === null) - Number(b === null);
     }
-    return sign * (typeof a === 'string' ? a.localeCompare(String(b), 'en', { numeric: true }) : a - Number(b));
+    return sign * (typeof a === 'string' ? byName(a, String(b)) : a - Number(b));
   });
 }
 

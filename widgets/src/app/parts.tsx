@@ -153,20 +153,23 @@ export function Waiting({ what, onCancel }: { what: string; onCancel?: () => voi
     return null;
   }
   return (
-    <div className="dk-waiting" role="status">
+    <div className="dk-waiting">
       <span className="dk-skeleton" aria-hidden="true" />
       <span className="dk-skeleton" aria-hidden="true" />
-      {seconds >= 10 ? (
+      <span className="dk-unseen" role="status">
+        {what}
+      </span>
+      {seconds >= 10 && (
         <span>
-          Still {what}, {Math.floor(seconds)} s.{' '}
+          <span aria-hidden="true">
+            Still {what}, {Math.floor(seconds)} s.
+          </span>{' '}
           {onCancel && (
             <Button kind="link" onClick={onCancel}>
               Cancel
             </Button>
           )}
         </span>
-      ) : (
-        <span className="dk-unseen">{what}</span>
       )}
     </div>
   );
@@ -311,4 +314,16 @@ export function onArrowKeys(event: React.KeyboardEvent<HTMLElement>, selector: s
     items[next]?.focus();
     items[next]?.click();
   }
+}
+
+/** Have a text read out by screen readers when it changes; nothing is said of the first one. */
+export function useMentioned(topic: string, words: string): void {
+  const bench = useBench();
+  const before = useRef(words);
+  useEffect(() => {
+    if (words !== before.current) {
+      before.current = words;
+      bench.mention(topic, words);
+    }
+  }, [bench, topic, words]);
 }

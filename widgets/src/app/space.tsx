@@ -78,39 +78,42 @@ export function SpacePanel(): ReactElement {
 
 function Presets({ chosen, presets }: { chosen: string; presets: ISpace['presets'] }): ReactElement {
   const id = useId();
-  const { ask } = useAsk();
+  const { ask, error } = useAsk();
   const alive = useAlive();
   const [preset, change] = useDraft(chosen, name => ask('set_preset', { name }));
   return (
-    <div
-      className="dk-presets"
-      role="radiogroup"
-      aria-label="Preset"
-      onKeyDown={event => onArrowKeys(event, '[role=radio]')}
-    >
-      {presets.map(({ name, label, help }) => (
-        <span key={name} className="dk-helped dk-segment">
-          <button
-            type="button"
-            role="radio"
-            className="dk-help-name"
-            aria-checked={preset === name}
-            aria-describedby={`${id}-${name}`}
-            tabIndex={preset === name ? 0 : -1}
-            disabled={!alive}
-            onClick={() => change(name)}
-          >
-            {label}
-          </button>
-          <Help id={`${id}-${name}`}>{help}</Help>
-        </span>
-      ))}
-    </div>
+    <>
+      <div
+        className="dk-presets"
+        role="radiogroup"
+        aria-label="Preset"
+        onKeyDown={event => onArrowKeys(event, '[role=radio]')}
+      >
+        {presets.map(({ name, label, help }) => (
+          <span key={name} className="dk-helped dk-segment">
+            <button
+              type="button"
+              role="radio"
+              className="dk-help-name"
+              aria-checked={preset === name}
+              aria-describedby={`${id}-${name}`}
+              tabIndex={preset === name ? 0 : -1}
+              disabled={!alive}
+              onClick={() => change(name)}
+            >
+              {label}
+            </button>
+            <Help id={`${id}-${name}`}>{help}</Help>
+          </span>
+        ))}
+      </div>
+      <Problem words={error} />
+    </>
   );
 }
 
 function Added({ recipes }: { recipes: ISpace['added'] }): ReactElement | null {
-  const { ask } = useAsk();
+  const { ask, error } = useAsk();
   const alive = useAlive();
   if (recipes.length === 0) {
     return null;
@@ -125,6 +128,7 @@ function Added({ recipes }: { recipes: ISpace['added'] }): ReactElement | null {
           </li>
         ))}
       </ul>
+      <Problem words={error} />
     </section>
   );
 }

@@ -7,6 +7,7 @@
 import { createContext, useContext } from 'react';
 import { createStore, type StoreApi, useStore } from 'zustand';
 import { Link } from './link';
+import { Mentions } from './mentions';
 import type { FromKernel, ISections, Tab, ToKernel } from './protocol';
 import type { IRow } from './rows';
 import { type IView, VIEW } from './view';
@@ -43,12 +44,18 @@ export class Bench {
   receive(message: FromKernel, buffers: DataView[] = []): void {
     switch (message.type) {
       case 'sections':
+        this.settle();
         this.store.setState(state => ({ sections: { ...state.sections, ...message.sections }, alive: true }));
         break;
       case 'rows':
-        this.store.setState(state => ({ rows: patched(state.rows, message) }));
+        // A long table comes in hundreds of messages: they are drawn together.
+        this.patches.push(message);
+        if (this.patches.length === 1) {
+          beforeDrawing(() => this.settle());
+        }
         break;
       case 'reply':
+        this.settle();
         this.link.answered(message, buffers);
         break;
     }
@@ -63,30 +70,72 @@ export class Bench {
     this.store.setState({ tab });
   }
 
-  /** Have words read out by screen readers; urgent ones interrupt. */
+  /** Have words read out by screen readers at once, as the answer to a key or a click; urgent ones interrupt. */
   say(words: string, urgent = false): void {
     this.store.setState(state => ({ said: { words, urgent, count: state.said.count + 1 } }));
   }
 
+  /**
+   * Have words read out some time: what changes by itself, or with each step of a slider. It waits for a quiet second,
+   * all that waits is read together, and never more often than the listener can follow.
+   *
+   * @param topic Later words take the place of earlier ones about the same.
+   */
+  mention(topic: string, words: string): void {
+    this.mentions.mention(topic, words);
+  }
+
+  /** Words about a topic are not wanted any more. */
+  unmention(topic: string): void {
+    this.mentions.drop(topic);
+  }
+
   /** The kernel is gone: what was last known stays readable. */
   die(): void {
+    this.settle();
+    this.mentions.clear();
     this.link.close();
     this.store.setState({ alive: false });
   }
+
+  /** Show the rows that have come. */
+  private settle(): void {
+    const patches = this.patches;
+    if (patches.length > 0) {
+      this.patches = [];
+      this.store.setState(state => ({ rows: patched(state.rows, patches) }));
+    }
+  }
+
+  private patches: IPatch[] = [];
+  private readonly mentions = new Mentions(words => this.say(words));
 }
 
-function patched(
-  rows: ReadonlyMap<string, IRow>,
-  message: { set: Record<string, unknown>; gone: string[]; reset: boolean }
-): ReadonlyMap<string, IRow> {
-  const found = message.reset ? new Map<string, IRow>() : new Map(rows);
-  for (const key of message.gone) {
-    found.delete(key);
-  }
-  for (const [key, row] of Object.entries(message.set)) {
-    found.set(key, row as IRow);
+type IPatch = FromKernel & { type: 'rows' };
+
+function patched(rows: ReadonlyMap<string, IRow>, patches: readonly IPatch[]): ReadonlyMap<string, IRow> {
+  const found = new Map(rows);
+  for (const { gone, set, reset } of patches) {
+    if (reset) {
+      found.clear();
+    }
+    for (const key of gone) {
+      found.delete(key);
+    }
+    for (const [key, row] of Object.entries(set)) {
+      found.set(key, row as IRow);
+    }
   }
   return found;
+}
+
+/** A page that is not seen draws no frames, and waits for nobody. */
+function beforeDrawing(work: () => void): void {
+  if (typeof document === 'undefined' || document.hidden) {
+    setTimeout(work, 0);
+  } else {
+    requestAnimationFrame(work);
+  }
 }
 
 const Context = createContext<Bench | null>(null);

@@ -1,8 +1,8 @@
 /** Sweep: what runs now, what is left; pause, resume, cancel. */
 
-import { type ReactElement, useEffect, useRef } from 'react';
+import { type ReactElement, useEffect } from 'react';
 import { Button, Problem, useAsk, usePanelProblem } from './parts';
-import { useAlive, useBench, useSection } from './store';
+import { type Bench, useAlive, useBench, useSection } from './store';
 
 export interface ISweep {
   state: 'idle' | 'starting' | 'running' | 'paused' | 'cancelling' | 'cancelled' | 'failed' | 'done';
@@ -21,14 +21,12 @@ declare module './protocol' {
   }
 }
 
-/** Screen readers are told of progress at most this often. */
-const ANNOUNCE_EVERY_MS = 10_000;
 const ACTIVE = new Set(['starting', 'running', 'paused', 'cancelling']);
 
 export function Strip(): ReactElement | null {
   const sweep = useSection('sweep');
   const problem = usePanelProblem('sweep');
-  const { ask } = useAsk();
+  const { ask, error } = useAsk();
   const alive = useAlive();
   useAnnounced(sweep);
   if (sweep === undefined || (sweep.state === 'idle' && !problem)) {
@@ -65,7 +63,7 @@ export function Strip(): ReactElement | null {
         )}
       </div>
       {active && <Bar {...sweep.bar} />}
-      <Problem words={problem} />
+      <Problem words={problem || error} />
     </div>
   );
 }
@@ -98,26 +96,28 @@ function Bar({ reused, done, failed, running, total }: ISweep['bar']): ReactElem
   );
 }
 
+/** The state each Workbench was last known to be in: all its views tell of an end once. */
+const known = new WeakMap<Bench, ISweep['state']>();
+
 /** Read the line out now and then, and its end at once. */
 function useAnnounced(sweep: ISweep | undefined): void {
   const bench = useBench();
-  const last = useRef({ at: 0, state: 'idle' });
   useEffect(() => {
-    if (sweep === undefined) {
-      return;
+    if (sweep !== undefined) {
+      announce(bench, sweep);
     }
-    const words = `${sweep.bold}${sweep.words}${sweep.soft}. ${sweep.left}`;
-    const now = performance.now();
-    const ended = !ACTIVE.has(sweep.state) && ACTIVE.has(last.current.state);
-    if (ended) {
-      bench.say(sweep.state === 'done' ? `Sweep finished. ${words}` : words, true);
-    }
-    if (ended || (ACTIVE.has(sweep.state) && now - last.current.at > ANNOUNCE_EVERY_MS)) {
-      if (!ended) {
-        bench.say(words);
-      }
-      last.current.at = now;
-    }
-    last.current.state = sweep.state;
   }, [bench, sweep]);
+}
+
+/** To screen readers: what runs, and that it has ended. */
+export function announce(bench: Bench, { state, bold, words, soft, left }: ISweep): void {
+  const before = known.get(bench);
+  known.set(bench, state);
+  const line = `${bold}${words}${soft}. ${left}`;
+  if (ACTIVE.has(state)) {
+    bench.mention('sweep', line);
+  } else if (before !== undefined && ACTIVE.has(before)) {
+    bench.unmention('sweep');
+    bench.say(state === 'done' ? `Sweep finished. ${line}` : line, true);
+  }
 }

@@ -1,9 +1,9 @@
 /** What the plan says: how many candidates, how long, what is left out and why. */
 
-import type { ReactElement, ReactNode } from 'react';
+import { type ReactElement, type ReactNode, useRef } from 'react';
 import { plural, thousands } from '../format';
 import { Icon } from '../icons';
-import { Button, Problem, useFold } from '../parts';
+import { Button, Problem, useFold, useMentioned } from '../parts';
 
 export interface IPlan {
   known: boolean;
@@ -34,7 +34,19 @@ interface IReason {
   labels: string;
 }
 
+/** The counts in a sentence. */
+function counted({ candidates = 0, reused = 0, time, many }: IPlan): { bold: string; rest: string } {
+  const parts = [reused > 0 ? `, ${thousands(reused)} reused` : '', time ? `, ${time}` : ''];
+  const advice = many ? '. Narrow it, or run it as a batch notebook.' : '';
+  return { bold: plural(candidates, 'candidate'), rest: parts.join('') + advice };
+}
+
 export function Summary({ plan }: { plan: IPlan }): ReactElement {
+  const { bold, rest } = counted(plan);
+  const told = useRef('');
+  // While it is counted again there is nothing new to tell.
+  told.current = plan.known && plan.fresh && plan.problems.length === 0 ? bold + rest : told.current;
+  useMentioned('plan', told.current);
   if (plan.problems.length > 0) {
     return (
       <>
@@ -51,17 +63,15 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
     return <p className="dk-note">Planning …</p>;
   }
   const [said = '', basis = ''] = (plan.resolution ?? '').split(' (');
-  const { candidates = 0, reused = 0, duplicates = 0, leftOut = 0, pointless = 0 } = plan;
+  const { duplicates = 0, leftOut = 0, pointless = 0 } = plan;
   return (
     <div className="dk-summary" aria-busy={!plan.fresh}>
       <div className={plan.fresh ? '' : 'dk-stale'}>
-        <p role="status">
+        <p>
           {plan.fresh ? (
             <>
-              <b>{plural(candidates, 'candidate')}</b>
-              {reused > 0 && `, ${thousands(reused)} reused`}
-              {plan.time && `, ${plan.time}`}
-              {plan.many && '. Narrow it, or run it as a batch notebook.'}
+              <b>{bold}</b>
+              {rest}
             </>
           ) : (
             'Counting again …'

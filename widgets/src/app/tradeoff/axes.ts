@@ -1,6 +1,6 @@
 /** Axes: where values stand, which stretch is shown, and what is written beside it. Left and up is better. */
 
-import { fixed } from '../format';
+import { extent, fixed } from '../format';
 import type { Interval } from '../protocol';
 import type { IMeasure } from './measures';
 
@@ -40,11 +40,7 @@ export function ends(axis: Pick<IAxis, 'log' | 'sign'>, [value, low, high]: Inte
 }
 
 export function scaleOf(measure: IMeasure, values: readonly number[], across: boolean): Pick<IAxis, 'log' | 'sign'> {
-  let [low, high] = [Number.POSITIVE_INFINITY, 0];
-  for (const value of values) {
-    low = Math.min(low, value);
-    high = Math.max(high, value);
-  }
+  const [low, high] = extent(values);
   const log = !measure.higher && low > 0 && high / low > LOG_FROM;
   return { log, sign: measure.higher === across ? -1 : 1 };
 }
@@ -57,8 +53,7 @@ export function scaleOf(measure: IMeasure, values: readonly number[], across: bo
  */
 export function usual(positions: readonly number[], must: readonly number[]): [number, number] {
   const sorted = [...positions].sort((one, other) => one - other);
-  let low = Math.min(quantile(sorted, 0.02), ...must);
-  let high = Math.max(quantile(sorted, 0.98), ...must);
+  let [low, high] = extent([quantile(sorted, 0.02), quantile(sorted, 0.98), ...must]);
   const reach = REACH * (high - low || 1);
   const [first, last] = [sorted[0] ?? low, sorted.at(-1) ?? high];
   low = first >= low - reach ? Math.min(low, first) : low;

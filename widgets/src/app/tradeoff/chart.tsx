@@ -3,6 +3,7 @@
 import { type ReactElement, useEffect, useId, useMemo, useRef, useState } from 'react';
 import { Button, Problem, Waiting } from '../parts';
 import { useBench, useView } from '../store';
+import { brushed, type IBox } from './brush';
 import { Card } from './card';
 import { onChartKeys } from './chartkeys';
 import { LiveChart, ROOM, signalsOf } from './live';
@@ -209,42 +210,8 @@ function useLive(
 }
 
 /** What was brushed, or is being dragged over just now. */
-function BrushBox({
-  drawing,
-  dragged
-}: {
-  drawing: IDrawing;
-  dragged: { left: number; top: number; width: number; height: number } | null;
-}): ReactElement | null {
+function BrushBox({ drawing, dragged }: { drawing: IDrawing; dragged: IBox | null }): ReactElement | null {
   const brush = useView(view => view.brush);
   const style = dragged ?? brushed(drawing, brush);
   return style && <div className="dk-brush" style={style} />;
-}
-
-function brushed(drawing: IDrawing, brush: readonly { measure: string; low: number; high: number }[]) {
-  const share = (axis: IDrawing['x']): [number, number] | null => {
-    const range = brush.find(({ measure }) => measure === axis.measure.name);
-    return range ? stretchOf(axis, range) : null;
-  };
-  const [x, y] = [share(drawing.x), share(drawing.y)];
-  if (!x || !y) {
-    return null;
-  }
-  const inside = (part: number, from: number, to: number): string =>
-    `calc(${from}px + (100% - ${from + to}px) * ${part.toFixed(5)})`;
-  return {
-    left: inside(x[0], ROOM.left, ROOM.right),
-    right: `calc(100% - (${ROOM.left}px + (100% - ${ROOM.left + ROOM.right}px) * ${x[1].toFixed(5)}))`,
-    top: inside(1 - y[1], ROOM.top, ROOM.bottom),
-    bottom: `calc(100% - (${ROOM.top}px + (100% - ${ROOM.top + ROOM.bottom}px) * ${(1 - y[0]).toFixed(5)}))`
-  };
-}
-
-function stretchOf(axis: IDrawing['x'], { low, high }: { low: number; high: number }): [number, number] {
-  const at = (value: number): number => {
-    const position = axis.sign * (axis.log ? Math.log10(Math.max(value, Number.MIN_VALUE)) : value);
-    return Math.min(1, Math.max(0, (position - axis.low) / (axis.high - axis.low)));
-  };
-  const [one, other] = [at(low), at(high)];
-  return one <= other ? [one, other] : [other, one];
 }

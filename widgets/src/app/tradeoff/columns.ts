@@ -1,6 +1,6 @@
 /** Columns of the table: what they hold, how it is written, how it is sorted. */
 
-import { DASH, digitsFor, fixed, halfWidth, kilobytes, plusMinus, ratio, thousands } from '../format';
+import { byName, DASH, digitsFor, fixed, halfWidth, kilobytes, plusMinus, ratio, thousands } from '../format';
 import type { Interval } from '../protocol';
 import type { IRow } from '../rows';
 import { changeOf } from './words';
@@ -163,8 +163,7 @@ export function sorted(
     if (a.key === null || b.key === null) {
       return a.key === b.key ? 0 : a.key === null ? 1 : -1;
     }
-    const order =
-      typeof a.key === 'string' ? a.key.localeCompare(String(b.key), 'en', { numeric: true }) : a.key - Number(b.key);
+    const order = typeof a.key === 'string' ? byName(a.key, String(b.key)) : a.key - Number(b.key);
     return sign * order || Number(b.strong) - Number(a.strong);
   });
   return keyed.map(({ row }) => row);

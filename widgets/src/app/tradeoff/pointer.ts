@@ -2,33 +2,24 @@
 
 import { type PointerEvent, type RefObject, useCallback, useEffect, useRef, useState } from 'react';
 import { useBench } from '../store';
-import type { IRange } from '../view';
+import { boxOf, type IBox, isDrag, rangesOf } from './brush';
 import { plotOf } from './chart';
 import { ROOM } from './live';
-import { type IDrawing, nearest, valuesBetween } from './points';
+import { type IDrawing, nearest } from './points';
 import { useScene } from './scene';
 
 /** A point is pointed at from this far. */
 export const NEAR_PX = 20;
-/** Movements below this are clicks. */
-const DRAG_PX = 4;
 /** Resting this long opens a card, so that none gets in the way of a pointer that is on its way. */
 const REST_MS = 120;
 /** Time to get from a point to its card. */
 const LEAVE_MS = 180;
 
-export interface IDragged {
-  left: number;
-  top: number;
-  width: number;
-  height: number;
-}
-
 interface IPointer {
   handlers: Record<string, (event: PointerEvent<HTMLElement>) => void>;
   /** Key of the candidate whose card is open. */
   card: string;
-  dragged: IDragged | null;
+  dragged: IBox | null;
   show(key: string): void;
   /** The pointer has come into the card, or left it. */
   enter(): void;
@@ -46,8 +37,10 @@ export function usePointer(
   const bench = useBench();
   const { select } = useScene();
   const [card, setCard] = useState('');
-  const [dragged, setDragged] = useState<IDragged | null>(null);
+  const [dragged, setDragged] = useState<IBox | null>(null);
   const from = useRef<[number, number] | null>(null);
+  /** Whether the pointer has moved too far for a click. A quick one is up again before anything is drawn. */
+  const moved = useRef(false);
   const timer = useRef(0);
   /** Key of the point under the pointer. */
   const pointed = useRef('');
@@ -91,13 +84,15 @@ export function usePointer(
   const onPointerDown = (event: PointerEvent<HTMLElement>): void => {
     if (event.button === 0) {
       from.current = at(event);
+      moved.current = false;
       over.current?.setPointerCapture(event.pointerId);
     }
   };
   const onPointerMove = (event: PointerEvent<HTMLElement>): void => {
     const place = at(event);
     const box = from.current && boxOf(from.current, place, size);
-    if (box && (dragged || box.width > DRAG_PX || box.height > DRAG_PX)) {
+    if (box && (moved.current || isDrag(box))) {
+      moved.current = true;
       setDragged(box);
       if (card) {
         close();
@@ -118,13 +113,18 @@ export function usePointer(
   };
   const onPointerUp = (event: PointerEvent<HTMLElement>): void => {
     const began = from.current;
+    const place = at(event);
     from.current = null;
     setDragged(null);
-    if (dragged) {
-      bench.look({ brush: rangesOf(drawing, dragged, size) });
+    const box = began && boxOf(began, place, size);
+    if (box && (moved.current || isDrag(box))) {
+      const brush = rangesOf(drawing, box, size);
+      if (brush.length > 0) {
+        bench.look({ brush });
+      }
       return;
     }
-    const key = began ? under(at(event)) : '';
+    const key = began ? under(place) : '';
     if (key) {
       select(event.shiftKey ? 'b' : 'a', key);
       setCard('');
@@ -141,25 +141,4 @@ export function usePointer(
   };
   const handlers = { onPointerDown, onPointerMove, onPointerUp, onPointerCancel, onPointerLeave };
   return { handlers, card, dragged, show, enter, leave, blur, close };
-}
-
-/** Between two corners, inside the plot. */
-function boxOf(one: [number, number], other: [number, number], size: { width: number; height: number }): IDragged {
-  const inX = (value: number): number => Math.min(size.width - ROOM.right, Math.max(ROOM.left, value));
-  const inY = (value: number): number => Math.min(size.height - ROOM.bottom, Math.max(ROOM.top, value));
-  const [left, right] = [inX(Math.min(one[0], other[0])), inX(Math.max(one[0], other[0]))];
-  const [top, bottom] = [inY(Math.min(one[1], other[1])), inY(Math.max(one[1], other[1]))];
-  return { left, top, width: right - left, height: bottom - top };
-}
-
-function rangesOf(drawing: IDrawing, box: IDragged, size: { width: number; height: number }): IRange[] {
-  const plot = plotOf(size);
-  const left = (box.left - ROOM.left) / plot.width;
-  const bottom = 1 - (box.top + box.height - ROOM.top) / plot.height;
-  const [xLow, xHigh] = valuesBetween(drawing.x, left, left + box.width / plot.width);
-  const [yLow, yHigh] = valuesBetween(drawing.y, bottom, bottom + box.height / plot.height);
-  return [
-    { measure: drawing.x.measure.name, low: xLow, high: xHigh },
-    { measure: drawing.y.measure.name, low: yLow, high: yHigh }
-  ];
 }

@@ -1,6 +1,6 @@
 /** What the chart draws, as rows of the datasets that tradeoff_spec.py names. No drawing happens here. */
 
-import { limitText } from '../format';
+import { extent, limitText } from '../format';
 import type { Interval } from '../protocol';
 import type { IRow } from '../rows';
 import type { IView } from '../view';
@@ -129,7 +129,7 @@ function theAxis(scene: IScene, found: readonly IFound[], strong: ReadonlySet<st
   const stretch =
     scene.view.zoom === 'usual'
       ? usual(all, [...must, ...held.map(at)])
-      : padded(Math.min(...all, ...(scene.view.zoom === 'all' ? must : [])), Math.max(...all, ...must.slice(0, 1)));
+      : padded(...extent([...all, ...(scene.view.zoom === 'all' ? must : must.slice(0, 1))]));
   return axisOf(measure, scale, scene.view.zoom === 'usual' && kept ? steady([kept.low, kept.high], stretch) : stretch, across); // biome-ignore format: short
 }
 

@@ -1,9 +1,18 @@
 /** What chart, legend and table share, computed once: axes, who is on the front, what is selected. */
 
-import { createContext, type ReactElement, type ReactNode, useCallback, useContext, useEffect, useMemo } from 'react';
+import {
+  createContext,
+  type ReactElement,
+  type ReactNode,
+  useCallback,
+  useContext,
+  useEffect,
+  useMemo,
+  useRef
+} from 'react';
 import { useAsk } from '../parts';
 import type { IRow } from '../rows';
-import { useBench, useRows, useSection, useView } from '../store';
+import { useAlive, useBench, useRows, useSection, useView } from '../store';
 import type { ITradeoff } from '../tradeoff';
 import { type IJudged, judge } from './front';
 import type { IMeasure } from './measures';
@@ -21,6 +30,8 @@ interface IShared {
   colorOf(runtime: string): number;
   /** Make a candidate A, or B; the kernel is told afterwards. */
   select(which: 'a' | 'b', key: string): void;
+  /** Why the kernel did not take the last choice. */
+  refused: string;
 }
 
 const Context = createContext<IShared | null>(null);
@@ -32,7 +43,8 @@ export function SceneProvider({ tradeoff, children }: { tradeoff: ITradeoff; chi
   const rows = useRows();
   const runtimes = useSection('app')?.runtimes;
   const [pickedA, b, nameX, nameY] = [useView(v => v.a), useView(v => v.b), useView(v => v.x), useView(v => v.y)];
-  const { ask } = useAsk();
+  const { ask, error } = useAsk();
+  const alive = useAlive();
   const { measures, picked } = tradeoff;
   const x = measures.find(measure => measure.name === nameX) ?? measures[0] ?? NONE;
   const y = measures.find(measure => measure.name === nameY) ?? measures[0] ?? NONE;
@@ -51,13 +63,22 @@ export function SceneProvider({ tradeoff, children }: { tradeoff: ITradeoff; chi
       bench.look({ a: gone(pickedA, picked.a) ? '' : pickedA, b: gone(b, picked.b) ? '' : b });
     }
   }, [bench, rows, pickedA, b, picked]);
+  const turn = useRef(0);
   const select = useCallback(
     (which: 'a' | 'b', key: string): void => {
       bench.look({ [which]: key });
       const view = bench.store.getState().view;
-      void ask('pick', { a: view.a, b: view.b });
+      if (!alive) {
+        return; // what is known can still be looked at
+      }
+      const mine = ++turn.current;
+      void ask('pick', { a: view.a, b: view.b }).then(answer => {
+        if (answer === null && mine === turn.current) {
+          bench.look(bench.store.getState().sections.tradeoff?.picked ?? {}); // what the code and the export hold
+        }
+      });
     },
-    [bench, ask]
+    [bench, ask, alive]
   );
   const shared = useMemo<IShared>(
     () => ({
@@ -70,9 +91,10 @@ export function SceneProvider({ tradeoff, children }: { tradeoff: ITradeoff; chi
       b,
       labelOf: name => runtimes?.find(runtime => runtime.name === name)?.label ?? name,
       colorOf: name => runtimes?.find(runtime => runtime.name === name)?.color ?? 5,
-      select
+      select,
+      refused: error
     }),
-    [tradeoff, rows, x, y, judged, pickedA, b, runtimes, select]
+    [tradeoff, rows, x, y, judged, pickedA, b, runtimes, select, error]
   );
   return <Context.Provider value={shared}>{children}</Context.Provider>;
 }

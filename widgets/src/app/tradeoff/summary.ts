@@ -1,6 +1,6 @@
 /** The chart in a sentence, for screen readers. */
 
-import { plural } from '../format';
+import { extent, plural } from '../format';
 import { valueIn } from './measures';
 import type { IDrawing } from './points';
 import type { useScene } from './scene';
@@ -12,8 +12,8 @@ export function summary(drawing: IDrawing, scene: ReturnType<typeof useScene>): 
     return 'Trade-off chart, no candidate measured yet.';
   }
   const ranges = [scene.x, scene.y].map(measure => {
-    const values = points.map(({ row }) => valueIn(row, measure)?.[0] ?? 0);
-    return `${measure.label} from ${said(Math.min(...values))} to ${said(Math.max(...values))} ${measure.unit}`;
+    const [low, high] = extent(points.map(({ row }) => valueIn(row, measure)?.[0] ?? 0));
+    return `${measure.label} from ${said(low)} to ${said(high)} ${measure.unit}`;
   });
   const front = points.filter(({ row }) => scene.judged.get(row.key)?.state === 'front').length;
   const tied = points.filter(point => point.strong).length - front;

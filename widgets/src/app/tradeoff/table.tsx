@@ -4,7 +4,7 @@ import { useVirtualizer } from '@tanstack/react-virtual';
 import { type KeyboardEvent, type ReactElement, useEffect, useId, useMemo, useRef, useState } from 'react';
 import { plural } from '../format';
 import { Icon } from '../icons';
-import { useCopy } from '../parts';
+import { Problem, useCopy } from '../parts';
 import type { IRow } from '../rows';
 import { useBench, useView } from '../store';
 import { openCandidate } from './chartkeys';
@@ -24,9 +24,11 @@ interface IShown {
 
 export function Table(): ReactElement {
   const shown = useShown();
+  const { refused } = useScene();
   const id = useId();
   return (
     <>
+      <Problem words={refused} />
       <Tools shown={shown.rows.length} total={shown.total} />
       {shown.rows.length > 0 ? (
         <Grid {...shown} id={id} />

@@ -1,8 +1,9 @@
 /** Above the table: filters as chips, how many rows are shown, more columns, code for the same rows. */
 
 import { type ReactElement, useEffect, useId, useRef, useState } from 'react';
+import { thousands } from '../format';
 import { Icon } from '../icons';
-import { Button, useCopy } from '../parts';
+import { Button, useCopy, useMentioned } from '../parts';
 import { useBench, useView } from '../store';
 import { columnsOf, MORE } from './columns';
 import { chips, frameCode } from './filters';
@@ -17,6 +18,8 @@ export function Tools({ shown, total }: { shown: number; total: number }): React
   const hiddenFamilies = useView(view => view.hiddenFamilies);
   const frontOnly = useView(view => view.frontOnly);
   const failedOnly = useView(view => view.failedOnly);
+  const count = `${thousands(shown)} of ${thousands(total)} rows`;
+  useMentioned('rows', count);
   const filters = { brush, hiddenRuntimes, hiddenFamilies, frontOnly, failedOnly };
   return (
     <div className="dk-tools">
@@ -34,9 +37,7 @@ export function Tools({ shown, total }: { shown: number; total: number }): React
           </button>
         ))}
       </div>
-      <span className="dk-soft" role="status">
-        {shown} of {total} rows
-      </span>
+      <span className="dk-soft">{count}</span>
       <span className="dk-grow" />
       <Columns />
       <Button kind="link" onClick={() => copy(frameCode(filters, tradeoff.measures))}>

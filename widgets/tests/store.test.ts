@@ -1,0 +1,91 @@
+// @vitest-environment jsdom
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
+import type { FromKernel } from '../src/app/protocol';
+import { Bench } from '../src/app/store';
+import { announce, type ISweep } from '../src/app/strip';
+import { aRow } from './rows';
+
+let bench: Bench;
+
+beforeEach(() => {
+  vi.useFakeTimers();
+  bench = new Bench(() => undefined);
+});
+
+afterEach(() => {
+  vi.useRealTimers();
+});
+
+function rows(keys: string[], more: Partial<FromKernel & { type: 'rows' }> = {}): FromKernel {
+  const set = Object.fromEntries(keys.map(key => [key, aRow({ key })]));
+  return { type: 'rows', set, gone: [], reset: false, ...more };
+}
+
+const keysOf = (): string[] => [...bench.store.getState().rows.keys()];
+
+test('many messages with rows are one change, in their order', () => {
+  let changes = 0;
+  bench.store.subscribe(() => {
+    changes += 1;
+  });
+  bench.receive(rows(['old']));
+  bench.receive(rows(['a', 'b'], { reset: true }));
+  bench.receive(rows(['c'], { gone: ['a'] }));
+  expect(keysOf()).toEqual([]);
+  vi.advanceTimersByTime(20);
+  expect(keysOf()).toEqual(['b', 'c']);
+  expect(changes).toBe(1);
+});
+
+test('whoever gets an answer knows all rows that came before it', async () => {
+  const asked = bench.link.ask('pick');
+  bench.receive(rows(['a']));
+  bench.receive({ type: 'sections', sections: {} });
+  expect(keysOf()).toEqual(['a']);
+  bench.receive(rows(['b']));
+  bench.die();
+  expect(keysOf()).toEqual(['a', 'b']);
+  await expect(asked).rejects.toThrow();
+});
+
+const said = (): string => bench.store.getState().said.words;
+
+test('what changes by itself is told after a quiet second, together, and every ten seconds at most', () => {
+  bench.mention('rows', '1 of 9 rows');
+  bench.mention('rows', '2 of 9 rows');
+  bench.mention('plan', '48 candidates');
+  vi.advanceTimersByTime(900);
+  expect(said()).toBe('');
+  vi.advanceTimersByTime(200);
+  expect(said()).toBe('2 of 9 rows. 48 candidates');
+  bench.mention('rows', '3 of 9 rows');
+  vi.advanceTimersByTime(8000);
+  expect(said()).toBe('2 of 9 rows. 48 candidates');
+  vi.advanceTimersByTime(3000);
+  expect(said()).toBe('3 of 9 rows');
+});
+
+test('what never rests is told all the same', () => {
+  for (let at = 0; at < 21; at++) {
+    bench.mention('sweep', `${at} done`);
+    vi.advanceTimersByTime(500);
+  }
+  expect(said()).toBe('19 done');
+});
+
+test('the end of a sweep is told once and at once, however many views there are', () => {
+  const sweep = { state: 'running', bold: 'Measuring', words: ' 1 of 2', soft: '', left: '5 s' } as ISweep;
+  announce(bench, sweep);
+  announce(bench, sweep);
+  announce(bench, { ...sweep, state: 'done', bold: 'Done', words: ': 2 measured', left: '' });
+  const { count, words, urgent } = bench.store.getState().said;
+  expect([words, urgent]).toEqual(['Sweep finished. Done: 2 measured. ', true]);
+  announce(bench, { ...sweep, state: 'done' });
+  vi.advanceTimersByTime(30_000);
+  expect(bench.store.getState().said.count).toBe(count);
+});
+
+test('a page that is opened after the end is not told of it', () => {
+  announce(bench, { state: 'done', bold: 'Done', words: '', soft: '', left: '' } as ISweep);
+  expect(said()).toBe('');
+});
