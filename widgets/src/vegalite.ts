@@ -11,18 +11,15 @@ class Chart extends Widget implements IRenderMime.IRenderer {
     super();
     this.addClass('dk-Chart');
     // JupyterLab says nothing to renderers when the theme changes.
-    this.observer = new MutationObserver(() => void this.draw().catch(() => undefined));
+    this.observer = new MutationObserver(() => void this.redraw());
     this.observer.observe(document.body, { attributeFilter: ['data-jp-theme-light', 'data-jp-theme-name'] });
   }
 
   async renderModel(model: IRenderMime.IMimeModel): Promise<void> {
     this.spec = model.data[MIME_TYPE] as Record<string, unknown>;
     const picture = model.data['image/svg+xml'];
-    try {
-      await this.draw();
-    } catch (error) {
-      this.showPicture(typeof picture === 'string' ? picture : '', String(error));
-    }
+    this.picture = typeof picture === 'string' ? picture : '';
+    await this.redraw();
   }
 
   override dispose(): void {
@@ -33,11 +30,22 @@ class Chart extends Widget implements IRenderMime.IRenderer {
     }
   }
 
-  private async draw(): Promise<void> {
+  /** Draw the chart, or show its picture when that fails. */
+  private async redraw(): Promise<void> {
+    const turn = ++this.turn;
+    try {
+      await this.draw(turn);
+    } catch (error) {
+      if (!this.isDisposed && turn === this.turn) {
+        this.showPicture(String(error));
+      }
+    }
+  }
+
+  private async draw(turn: number): Promise<void> {
     if (this.spec === null) {
       return;
     }
-    const turn = ++this.turn;
     const { embed, options: usual } = await chartParts();
     if (this.isDisposed || turn !== this.turn) {
       return;
@@ -52,21 +60,35 @@ class Chart extends Widget implements IRenderMime.IRenderer {
       tooltip: { theme: dark ? 'dark' : 'light' },
       config: themeConfig(name => style.getPropertyValue(name).trim())
     };
-    this.node.replaceChildren(host);
-    const result = await embed(host, prepare(this.spec, dark) as Parameters<typeof embed>[1], options);
+    // What is shown stays until there is something to show instead; beside it the chart knows its room.
+    host.style.cssText = 'position: absolute; visibility: hidden; width: 100%';
+    this.node.append(host);
+    let result: Result;
+    try {
+      result = await embed(host, prepare(this.spec, dark) as Parameters<typeof embed>[1], options);
+    } catch (error) {
+      host.remove();
+      throw error;
+    }
     if (this.isDisposed || turn !== this.turn) {
       result.finalize(); // the theme changed, or the output went away, while it was drawn
+      host.remove();
       return;
     }
+    host.removeAttribute('style');
+    this.node.replaceChildren(host);
     this.result?.finalize();
     this.result = result;
   }
 
   /** The chart as it was when it was made, in place of one that cannot be drawn. */
-  private showPicture(svg: string, reason: string): void {
+  private showPicture(reason: string): void {
+    const svg = this.picture;
     const said = document.createElement('p');
     said.textContent = `This chart cannot be drawn here. ${reason}`;
     this.node.replaceChildren(said);
+    this.result?.finalize();
+    this.result = null;
     if (svg) {
       const image = document.createElement('img');
       image.alt = String(this.spec?.description ?? 'The chart as a picture');
@@ -78,6 +100,7 @@ class Chart extends Widget implements IRenderMime.IRenderer {
   private readonly observer: MutationObserver;
   private result: Result | null = null;
   private spec: Record<string, unknown> | null = null;
+  private picture = '';
   private turn = 0;
 }
 

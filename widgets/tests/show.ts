@@ -9,13 +9,14 @@ import { Bench, BenchProvider } from '../src/app/store';
 /** Answers a command with a value, or refuses it with a thrown error. */
 export type Kernel = (command: string, args: Record<string, unknown>) => unknown;
 
-const roots: Root[] = [];
+const roots = new Map<HTMLElement, Root>();
 
 afterEach(() => {
   act(() => {
-    for (const root of roots.splice(0)) {
+    for (const root of roots.values()) {
       root.unmount();
     }
+    roots.clear();
   });
   document.body.replaceChildren();
 });
@@ -39,12 +40,13 @@ export function aBench(sections: Partial<ISections>, kernel: Kernel = () => null
   return bench;
 }
 
-export async function show(bench: Bench, element: ReactElement): Promise<HTMLElement> {
+/** @param into Where something was shown before; another place without it. */
+export async function show(bench: Bench, element: ReactElement, into?: HTMLElement): Promise<HTMLElement> {
   vi.stubGlobal('IS_REACT_ACT_ENVIRONMENT', true);
-  const place = document.createElement('div');
+  const place = into ?? document.createElement('div');
   document.body.append(place);
-  const root = createRoot(place);
-  roots.push(root);
+  const root = roots.get(place) ?? createRoot(place);
+  roots.set(place, root);
   await act(async () => root.render(createElement(BenchProvider, { value: bench }, element)));
   return place;
 }

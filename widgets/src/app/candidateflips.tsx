@@ -1,10 +1,11 @@
 /** Flipped predictions: the examples whose answer changed, as a gallery, and one of them enlarged. */
 
-import { Fragment, type ReactElement, type ReactNode, useEffect, useId, useMemo, useRef, useState } from 'react';
+import { type ReactElement, type ReactNode, useEffect, useId, useMemo, useRef, useState } from 'react';
 import type { Guess, IFlip, IFlips, ISample, ITried } from './candidatefacts';
-import { Asked, type ISubject, useNear, usePictures, useRoving } from './candidateparts';
+import { Asked, type ISubject, useNear, useRoving } from './candidateparts';
 import { fixed, thousands } from './format';
 import { Button, Note, Part, Problem, Toggle, useAnswer, useAsk, Waiting } from './parts';
+import { usePictures } from './pictures';
 import { useBench } from './store';
 
 const FEW = 10;
@@ -111,18 +112,14 @@ function Gallery({
       <Tiles tiles={tiles} opened={opened} onOpen={setOpened} classes={flips.classes}>
         {tile && opened !== null && (
           <Enlarged
-            key={tile.example}
             tile={tile}
             subject={subject}
             against={against}
             flips={flips}
+            first={opened === 0}
+            last={opened === tiles.length - 1}
             onClose={close}
-            onStep={step => {
-              const next = opened + step;
-              if (next >= 0 && next < tiles.length) {
-                setOpened(next);
-              }
-            }}
+            onStep={step => setOpened(Math.min(tiles.length - 1, Math.max(0, opened + step)))}
           />
         )}
       </Tiles>
@@ -160,19 +157,19 @@ function Tiles({
   /** The enlarged one: it stands below its row. */
   children: ReactNode;
 }): ReactElement {
-  const bytes = useMemo(() => tiles.flatMap(tile => (tile.bytes ? [tile.bytes] : [])), [tiles]);
+  const bytes = useMemo(() => tiles.map(tile => tile.bytes), [tiles]);
   const addresses = usePictures(bytes);
   const pictures = tiles.length > 0 && tiles.every(tile => tile.bytes !== null);
-  const roving = useRoving(pictures ? 0 : 1);
+  const roving = useRoving(pictures ? 0 : 1, tiles.length);
   return (
     <ul
       className={pictures ? 'dk-flips' : 'dk-flips dk-flips-rows'}
       onKeyDown={roving.onKeyDown}
       onFocus={roving.onFocus}
     >
-      {tiles.map((tile, place) => (
-        <Fragment key={tile.example}>
-          <li>
+      {tiles.flatMap((tile, place) => {
+        const item = (
+          <li key={tile.example}>
             <button
               type="button"
               data-item
@@ -190,9 +187,15 @@ function Tiles({
               <Answers tile={tile} classes={classes} />
             </button>
           </li>
-          {opened === place && <li className="dk-flips-wide">{children}</li>}
-        </Fragment>
-      ))}
+        );
+        // Its key is the same behind all of them: the focus stays in it while it moves.
+        const enlarged = (
+          <li key="enlarged" className="dk-flips-wide">
+            {children}
+          </li>
+        );
+        return opened === place ? [item, enlarged] : [item];
+      })}
     </ul>
   );
 }
@@ -247,6 +250,8 @@ function Enlarged({
   subject,
   against,
   flips,
+  first,
+  last,
   onClose,
   onStep
 }: {
@@ -254,16 +259,23 @@ function Enlarged({
   subject: ISubject;
   against: string;
   flips: IFlips;
+  first: boolean;
+  last: boolean;
   onClose: () => void;
   onStep: (step: number) => void;
 }): ReactElement {
   const root = useRef<HTMLDivElement>(null);
   const asked = useAnswer<ISample>('candidate_sample', { key: subject.keyOf, example: tile.example });
   const again = useAsk<ITried>();
+  const { clear } = again;
   const title = useId();
+  // biome-ignore lint/correctness/useExhaustiveDependencies: another example
   useEffect(() => {
-    root.current?.focus();
-  }, []);
+    clear();
+    if (!root.current?.contains(document.activeElement)) {
+      root.current?.focus();
+    }
+  }, [clear, tile.example]);
   const tried = again.answer?.value;
   return (
     <div
@@ -289,18 +301,30 @@ function Enlarged({
           {tile.label && `: ${tile.label}`}
         </b>
         <span className="dk-grow" />
-        <Button kind="quiet" onClick={() => onStep(-1)} aria-label="Previous example">
+        <Button
+          kind="quiet"
+          reason={first ? 'This is the first one.' : ''}
+          onClick={() => onStep(-1)}
+          aria-label="Previous example"
+        >
           ‹
         </Button>
-        <Button kind="quiet" onClick={() => onStep(1)} aria-label="Next example">
+        <Button
+          kind="quiet"
+          reason={last ? 'This is the last one shown.' : ''}
+          onClick={() => onStep(1)}
+          aria-label="Next example"
+        >
           ›
         </Button>
         <Button kind="quiet" icon="close" onClick={onClose} aria-label="Close the example" />
       </div>
       <div className="dk-enlarged-body">
-        <Asked asked={asked} what="fetching the example">
-          {(sample, buffers) => <Large sample={sample} buffers={buffers} name={describe(tile, flips.classes)} />}
-        </Asked>
+        <div className={tile.bytes ? 'dk-enlarged-picture' : 'dk-enlarged-cells'}>
+          <Asked asked={asked.busy ? { ...asked, answer: null } : asked} what="fetching the example">
+            {(sample, buffers) => <Large sample={sample} buffers={buffers} name={describe(tile, flips.classes)} />}
+          </Asked>
+        </div>
         {flips.classes ? (
           <>
             <Top title={against ? 'Before' : 'Original'} guesses={tried?.before ?? tile.topBefore} right={tile.label} />
@@ -335,7 +359,7 @@ function Large({ sample, buffers, name }: { sample: ISample; buffers: DataView[]
   return sample.picture < 0 ? (
     <p className="dk-flip-cells">{sample.cells.join('  ')}</p>
   ) : (
-    <img className={`${pixelated(sample)} dk-large`} src={address ?? BLANK} alt={name} />
+    <img className={pixelated(sample)} src={address ?? BLANK} alt={name} />
   );
 }
 

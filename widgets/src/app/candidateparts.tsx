@@ -1,6 +1,6 @@
 /** What the parts of the Candidate panel share. */
 
-import { type ReactElement, type ReactNode, type RefObject, useEffect, useRef, useState } from 'react';
+import { type ReactElement, type ReactNode, type RefObject, useEffect, useState } from 'react';
 import { Button, type IAsked, Problem, Waiting } from './parts';
 
 /** What a part shows. */
@@ -58,21 +58,6 @@ export function useNear(ref: RefObject<Element>): boolean {
   return near;
 }
 
-/** Addresses of pictures; they are given back when other ones come, or when they are not shown any more. */
-export function usePictures(buffers: readonly DataView[]): string[] {
-  const [addresses, setAddresses] = useState<string[]>([]);
-  useEffect(() => {
-    const made = buffers.map(bytes => URL.createObjectURL(new Blob([bytes as BlobPart], { type: 'image/png' })));
-    setAddresses(made);
-    return () => {
-      for (const address of made) {
-        URL.revokeObjectURL(address);
-      }
-    };
-  }, [buffers]);
-  return addresses;
-}
-
 const STEPS: Record<string, [number, number]> = {
   ArrowRight: [0, 1],
   ArrowLeft: [0, -1],
@@ -90,15 +75,18 @@ function inFirstRow(items: readonly HTMLElement[]): number {
  * Arrow keys among items in rows; one of them is the tab stop.
  *
  * @param columns Items in a row; 0: as many as the layout has put there.
+ * @param count All items.
  * @returns Properties of the container; items need `data-item` and the tab index that `stop` gives.
  */
-export function useRoving(columns: number): {
+export function useRoving(
+  columns: number,
+  count: number
+): {
   onKeyDown: (event: React.KeyboardEvent<HTMLElement>) => void;
   onFocus: (event: React.FocusEvent<HTMLElement>) => void;
   stop: (place: number) => 0 | -1;
 } {
   const [at, setAt] = useState(0);
-  const last = useRef(0);
   const items = (container: HTMLElement): HTMLElement[] => [...container.querySelectorAll<HTMLElement>('[data-item]')];
   return {
     onKeyDown: event => {
@@ -119,10 +107,9 @@ export function useRoving(columns: number): {
     onFocus: event => {
       const place = items(event.currentTarget).indexOf(event.target as HTMLElement);
       if (place >= 0) {
-        last.current = place;
         setAt(place);
       }
     },
-    stop: place => (place === at ? 0 : -1)
+    stop: place => (place === Math.min(at, count - 1) ? 0 : -1)
   };
 }

@@ -54,7 +54,7 @@ export function Sensitivity({ stamp }: { stamp: string }): ReactElement {
 
 function Table({ table, score }: { table: ISensitivity; score: Score }): ReactElement {
   const { levels, layers, cells } = table;
-  const roving = useRoving(Math.max(1, levels.length));
+  const roving = useRoving(Math.max(1, levels.length), layers.length * levels.length);
   const { ask, error } = useAsk<string>();
   const [said, setSaid] = useState('');
   const bench = useBench();

@@ -1,12 +1,12 @@
 /** Export and serve: a folder that is proved, and the server that runs it. */
 
-import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
+import { type FormEvent, type ReactElement, useId } from 'react';
 import { FileTree } from './filetree';
 import { kilobytes, plural } from './format';
 import { Icon } from './icons';
 import { Button, Note, Part, Problem, useAsk, useCopy, usePanelBusy, usePanelProblem } from './parts';
 import { Serving } from './serving';
-import { useAlive, useBench, useSection } from './store';
+import { useAlive, useBench, useSection, useView } from './store';
 
 interface ICandidate {
   key: string;
@@ -128,12 +128,13 @@ function Chosen({ value }: { value: IExport }): ReactElement {
 }
 
 function Form({ value, busy }: { value: IExport; busy: boolean }): ReactElement {
-  const [layout, setLayout] = useState(value.layout);
-  const [folder, setFolder] = useState(value.folder);
+  const bench = useBench();
+  const draft = useView(view => view.exporting);
+  const layout = draft.layout ?? value.layout;
+  const folder = draft.folder?.proposed === value.folder ? draft.folder.typed : value.folder;
   const { ask, error } = useAsk();
   const alive = useAlive();
   const id = useId();
-  useEffect(() => setFolder(value.folder), [value.folder]);
   const picked = value.layouts.find(({ name }) => name === layout);
   const reason = !value.chosen
     ? 'Nothing is chosen: use the best so far, or pick a point under Explore.'
@@ -157,7 +158,7 @@ function Form({ value, busy }: { value: IExport; busy: boolean }): ReactElement 
               name={`${id}-layout`}
               value={name}
               checked={layout === name}
-              onChange={() => setLayout(name)}
+              onChange={() => bench.look({ exporting: { ...draft, layout: name } })}
             />
             <span>
               <b>{label}</b>
@@ -173,7 +174,10 @@ function Form({ value, busy }: { value: IExport; busy: boolean }): ReactElement 
           className="dk-input dk-grow"
           value={folder}
           spellCheck={false}
-          onChange={event => setFolder(event.target.value)}
+          onChange={event => {
+            const typed = { typed: event.target.value, proposed: value.folder };
+            bench.look({ exporting: { ...draft, folder: typed } });
+          }}
         />
         <Button type="submit" kind="primary" disabled={busy || !alive} reason={reason}>
           Export

@@ -13,7 +13,7 @@ import {
 import { Icon, type IconName } from './icons';
 import { Refused } from './link';
 import type { IAnswer } from './protocol';
-import { useBench, useSection } from './store';
+import { useBench, useSection, useView } from './store';
 
 interface IButton extends ButtonHTMLAttributes<HTMLButtonElement> {
   icon?: IconName;
@@ -93,15 +93,23 @@ export function Part({
   );
 }
 
-/** What opens and closes: attributes of its button and of what the button shows. */
-export function useFold(): {
+/**
+ * What opens and closes: attributes of its button and of what the button shows.
+ *
+ * @param name By which the Workbench remembers that it is open, while other things are looked at.
+ */
+export function useFold(name: string): {
   open: boolean;
   head: ButtonHTMLAttributes<HTMLButtonElement>;
   body: { id: string; hidden: boolean };
 } {
-  const [open, setOpen] = useState(false);
+  const bench = useBench();
+  const open = useView(view => view.folds.includes(name));
   const id = useId();
-  const onClick = (): void => setOpen(!open);
+  const onClick = (): void => {
+    const { folds } = bench.store.getState().view;
+    bench.look({ folds: folds.includes(name) ? folds.filter(other => other !== name) : [...folds, name] });
+  };
   return {
     open,
     head: { type: 'button', 'aria-expanded': open, 'aria-controls': id, onClick },
@@ -111,7 +119,7 @@ export function useFold(): {
 
 /** A part that is closed until it is wanted; its content is made when it is opened. */
 export function Fold({ title, children }: { title: string; children: () => ReactNode }): ReactElement {
-  const { open, head, body } = useFold();
+  const { open, head, body } = useFold(title);
   return (
     <section className="dk-part dk-fold">
       <h3>

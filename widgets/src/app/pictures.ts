@@ -10,17 +10,19 @@ export interface ISample {
   cells: string[];
 }
 
-/** Addresses of PNG files, for as long as they are shown. */
-export function usePictures(buffers: readonly DataView[] | undefined): string[] {
-  const [urls, setUrls] = useState<string[]>([]);
+/** Addresses of PNG files, for as long as they are shown; null stands for an example without a picture. */
+export function usePictures(buffers: readonly (DataView | null)[] | undefined): (string | undefined)[] {
+  const [urls, setUrls] = useState<(string | undefined)[]>([]);
   useEffect(() => {
-    const made = (buffers ?? []).map(buffer =>
-      URL.createObjectURL(new Blob([buffer as DataView<ArrayBuffer>], { type: 'image/png' }))
+    const made = (buffers ?? []).map(
+      buffer => buffer && URL.createObjectURL(new Blob([buffer as DataView<ArrayBuffer>], { type: 'image/png' }))
     );
-    setUrls(made);
+    setUrls(made.map(url => url ?? undefined));
     return () => {
       for (const url of made) {
-        URL.revokeObjectURL(url);
+        if (url) {
+          URL.revokeObjectURL(url);
+        }
       }
     };
   }, [buffers]);

@@ -32,6 +32,10 @@ export interface IView {
   /** Show failed rows alone. */
   failedOnly: boolean;
   codeOpen: boolean;
+  /** Names of the folded parts that were opened. */
+  folds: readonly string[];
+  /** What was chosen for the next export in place of the kernel's proposals; of a folder, in place of which one. */
+  exporting: { layout?: string; folder?: { typed: string; proposed: string } };
   /** Layer that was selected in a table, chart or graph. */
   layer: string;
 }
@@ -51,5 +55,7 @@ export const VIEW: IView = {
   columns: [],
   failedOnly: false,
   codeOpen: false,
+  folds: [],
+  exporting: {},
   layer: ''
 };

@@ -31,7 +31,7 @@ export interface IOptions {
 }
 
 export function Options({ options }: { options: IOptions }): ReactElement {
-  const { open, head, body } = useFold();
+  const { open, head, body } = useFold('Sweep options');
   return (
     <section className="dk-space-part">
       <h4>

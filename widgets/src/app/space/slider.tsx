@@ -18,7 +18,8 @@ interface ISlider extends IScale {
 export function RangeSlider(props: ISlider): ReactElement {
   const { label, values, disabled, describedBy, onMove, onHold, minimum, maximum } = props;
   const track = useRef<HTMLDivElement>(null);
-  const held = useRef<'from' | 'to' | null>(null);
+  /** Where both thumbs are at one place, the direction of the first movement decides which one is held. */
+  const held = useRef<'from' | 'to' | 'either' | null>(null);
   const from = values[0] ?? minimum;
   const to = values.at(-1) ?? from;
   const place = (value: number): string => `${(100 * (value - minimum)) / (maximum - minimum)}%`;
@@ -40,16 +41,28 @@ export function RangeSlider(props: ISlider): ReactElement {
     }
     event.preventDefault(); // no text is selected; the thumb is focused here
     const value = valueAt(event);
-    const nearFrom = Math.abs(value - from) < Math.abs(value - to) || (from === to && value < from);
-    held.current = nearFrom ? 'from' : 'to';
+    const nearFrom = Math.abs(value - from) < Math.abs(value - to);
     event.currentTarget.setPointerCapture(event.pointerId);
-    track.current?.querySelector<HTMLElement>(`[data-thumb=${held.current}]`)?.focus({ preventScroll: true });
-    onHold(true);
-    move(held.current, value);
+    hold(from === to ? 'either' : nearFrom ? 'from' : 'to');
+    drag(value);
+  };
+  const hold = (which: 'from' | 'to' | 'either'): void => {
+    held.current = which;
+    const thumb = which === 'either' ? 'to' : which;
+    track.current?.querySelector<HTMLElement>(`[data-thumb=${thumb}]`)?.focus({ preventScroll: true });
+    onHold(true); // after the focus: the thumb that loses it lets go
+  };
+  const drag = (value: number): void => {
+    if (held.current === 'either' && value !== from) {
+      hold(value < from ? 'from' : 'to');
+    }
+    if (held.current === 'from' || held.current === 'to') {
+      move(held.current, value);
+    }
   };
   const onDrag = (event: PointerEvent<HTMLDivElement>): void => {
     if (held.current !== null) {
-      move(held.current, valueAt(event));
+      drag(valueAt(event));
     }
   };
   const onUp = (): void => {

@@ -113,7 +113,7 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
 }
 
 function Reasons({ found, what, children }: { found: IReason[]; what: string; children: ReactNode }): ReactElement {
-  const { open, head, body } = useFold();
+  const { open, head, body } = useFold(`why ${what}`);
   return (
     <div className="dk-reasons">
       <p className="dk-note dk-clamped">{children}</p>
@@ -135,7 +135,7 @@ function Reasons({ found, what, children }: { found: IReason[]; what: string; ch
 }
 
 function Unfold({ label, children }: { label: string; children: ReactNode }): ReactElement {
-  const { open, head, body } = useFold();
+  const { open, head, body } = useFold(label);
   return (
     <div>
       <button className="dk-more" {...head}>

@@ -31,7 +31,7 @@ export function Technique({ technique, fresh }: { technique: ITechnique; fresh: 
   const { ask, error } = useAsk();
   const alive = useAlive();
   const [on, change] = useDraft(technique.on, next => ask('set_technique', { name, on: next }));
-  const { open, head, body } = useFold();
+  const { open, head, body } = useFold(`settings of ${name}`);
   const reason = missing || impossible;
   // What is ticked can always be unticked.
   const off = reason !== '' && !on;
