@@ -32,6 +32,7 @@ class Rows(Sequence[Result]):
         self._read = read
         self._packed: dict[str, bytes] = dict(read(self.keys[:AT_ONCE]))
         self._decoded: dict[str, Result] = {}
+        self._older: Rows | None = None
 
     @classmethod
     def of(cls, results: Iterable[Result]) -> Self:
@@ -39,6 +40,18 @@ class Rows(Sequence[Result]):
         decoded = {row.key: row for row in results}
         found = cls(decoded, lambda _keys: {})
         found._decoded = decoded
+        return found
+
+    def with_newer(self, newer: Mapping[str, Result], keys: Sequence[str]) -> Rows:
+        """Rows of which some have changed since, or are new; those that have not are decoded once for all.
+
+        Args:
+            newer: Rows by key.
+            keys: Of all rows, in their order.
+        """
+        found = Rows(keys, lambda _keys: {})
+        found._decoded = dict(newer)
+        found._older = self
         return found
 
     def get(self, key: str) -> Result | None:
@@ -82,6 +95,8 @@ class Rows(Sequence[Result]):
         import msgspec
 
         key = self.keys[place]
+        if self._older is not None and (older := self._older.get(key)) is not None:
+            return older
         packed = self._packed.pop(key, None)
         if packed is None:
             start = place - place % AT_ONCE

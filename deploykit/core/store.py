@@ -181,6 +181,10 @@ class Store:
         keys = [key for (key,) in self._all("SELECT key FROM rows WHERE context = ? ORDER BY place, key", (context,))]
         return Rows(keys, partial(_packed, self.path, context))
 
+    def places(self, context: str) -> dict[str, int]:
+        """Places of all rows of a sweep by key."""
+        return dict(self._all("SELECT key, place FROM rows WHERE context = ?", (context,)))
+
     # -- files ------------------------------------------------------------------------------------------------------
 
     def relative(self, path: Path) -> str:

@@ -52,8 +52,11 @@ class SweepHandle(Background):
     def report(self) -> Report:
         """The report so far."""
         context = self._context
-        if context.store.sweep(context.name) is None:  # it has only just begun
+        found = context.store.sweep(context.name)
+        if found is None:  # it has only just begun
             return Report(context.store.path, Rows.of(context.state.rows), context.facts(None))
+        if self.running:  # panels ask several times a second
+            return Report(context.store.path, context.state.as_stored(), found[1])
         return Report.open(context.store.path, context=context.name)
 
     def wait(self, timeout_s: float | None = None) -> Report:

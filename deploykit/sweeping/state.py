@@ -14,6 +14,8 @@ from deploykit.core.errors import DeploykitError
 from deploykit.core.events import OnProgress, Progress
 from deploykit.core.model import Model
 from deploykit.core.result import Failure, Finding, Latency, Measurement, Result
+from deploykit.core.rows import Rows
+from deploykit.core.serial import dump
 from deploykit.core.store import Store
 from deploykit.measuring.environment import here
 from deploykit.metrics._choose import Custom, MetricLike
@@ -51,6 +53,8 @@ class State:
         self._launches: list[float] = []
         self._left = {"step": 0, "evaluation": 0, "launch": 0}
         self.earlier = store.rows(context)
+        self._earlier_places = store.places(context)
+        self._as_stored: dict[str, tuple[Result, Result]] = {}
 
     # -- rows -------------------------------------------------------------------------------------------------------
 
@@ -59,6 +63,19 @@ class State:
         """All rows in order."""
         with self._lock:
             return sorted(self._rows.values(), key=lambda r: self._places[r.key])
+
+    def as_stored(self) -> Rows:
+        """All rows that the store has of this context, without reading it: only those that have changed are decoded."""
+        import msgspec
+
+        with self._lock:
+            rows, places = dict(self._rows), {**self._earlier_places, **self._places}
+        for key, row in rows.items():
+            known = self._as_stored.get(key)
+            if known is None or known[0] is not row:
+                self._as_stored[key] = (row, msgspec.json.decode(dump(row), type=Result))
+        newer = {key: self._as_stored[key][1] for key in rows}
+        return self.earlier.with_newer(newer, sorted(places, key=lambda key: (places[key], key)))
 
     def row(self, key: str) -> Result:
         """One row."""

@@ -295,3 +295,22 @@ def test_a_sweep_has_a_report_from_the_first_moment(onnx_model, images, small_sp
     assert not report.finished
     assert "no candidate is measured yet" in str(report)
     assert handle.wait().finished
+
+
+def test_the_report_of_a_running_sweep_is_what_the_store_holds(swept, onnx_model, images, tmp_path):
+    store = shutil.copytree(swept[0], tmp_path / "copy")
+    space = dk.Space([Recipe((Step("quantize_static", {"per_channel": True}),))], [Target("onnxruntime")])
+    handles, compared = [], []
+
+    def compare(progress):
+        if progress.changed and handles:
+            rows, stored = handles[0].report.rows, dk.Report.open(store).rows
+            compared.append(rows.keys == stored.keys and rows == stored and handles[0].running)
+
+    handle = dk.start_sweep(onnx_model, images, space, store=store, launches=2, progress=compare)
+    handles.append(handle)
+    first = handle.report
+    assert first.row(swept[1].rows[2].key) is handle.report.row(swept[1].rows[2].key)  # decoded once
+    assert len(handle.wait().rows) == 4  # also those of the sweep before
+    assert compared
+    assert all(compared)

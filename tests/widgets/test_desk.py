@@ -48,6 +48,23 @@ def test_at_most_every_does_the_first_at_once_and_holds_the_second_back(desk):
     assert done == [1]
 
 
+def test_what_takes_long_leaves_time_for_the_rest(desk):
+    first, done = threading.Event(), []
+    desk._took["results"] = 3600.0  # the last time
+    desk.at_most_every(0, "results", first.set)
+    assert first.wait(30)
+    desk.settle()
+    desk._took["results"] = 3600.0
+    desk.at_most_every(0, "results", lambda: done.append(1))
+    ready = threading.Event()
+    desk.post(ready.set)
+    assert ready.wait(30)
+    assert done == []
+    assert desk.settle()
+    assert done == [1]
+    assert desk._took["results"] < 3600
+
+
 def test_long_work_runs_elsewhere_and_comes_back(desk):
     threads, found = [], []
 

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
+#: From one work of a key to the next at least so many times what it takes, so that clicks find the desk free.
+_REST = 4.0
 
 
 @dataclass
@@ -39,6 +41,7 @@ class Desk:
         self._heap: list[tuple[float, int, _Note]] = []
         self._keyed: dict[str, _Note] = {}
         self._last: dict[str, float] = {}
+        self._took: dict[str, float] = {}
         self._count = itertools.count()
         self._busy = 0
         self._hurry = 0
@@ -56,7 +59,8 @@ class Desk:
         self._put(_Note(time.monotonic(), work))
 
     def at_most_every(self, seconds: float, key: str, work: Callable[[], None]) -> None:
-        """Do the latest work of ``key``, at most every so many seconds."""
+        """Do the latest work of ``key``, at most every so many seconds; less often when it takes long itself."""
+        seconds = max(seconds, _REST * self._took.get(key, 0.0))
         self._put(_Note(max(time.monotonic(), self._last.get(key, -seconds) + seconds), work, key))
 
     def run(
@@ -147,10 +151,13 @@ class Desk:
 
     def _main(self) -> None:
         while (note := self._next()) is not None:
+            began = time.monotonic()
             try:
                 note.work()
             except Exception as error:
                 self._tell(error)
+            if note.key:
+                self._took[note.key] = time.monotonic() - began
             self._add_busy(-1)
 
     def _tell(self, error: Exception) -> None:

@@ -14,16 +14,32 @@ from deploykit.reporting.report import Report
 _FAMILIES = ("original", "quantize", "prune", "prune + quantize")
 
 
+class RowMaker:
+    """Makes the rows of one report after the other; of most candidates nothing changes between them."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[Result, str, dict[str, Any]]] = {}
+
+    def rows_of(self, report: Report | None) -> dict[str, dict[str, Any]]:
+        """Rows by key, as ``IRow`` of rows.ts has them."""
+        if report is None:
+            return {}
+        standings = tradeoff.standings(report.rows, report.baseline)
+        found, made = {}, {}
+        for row in report.rows:
+            known = self._known.get(row.key)
+            if known is None or known[0] is not row or known[1] != report.baseline:
+                known = (row, report.baseline, _facts(row, report))
+            made[row.key] = known
+            state, why = _state(row, standings.get(row.key))
+            found[row.key] = {**known[2], "state": state, "why": why, "compared": row.key in standings}
+        self._known = made
+        return found
+
+
 def rows_of(report: Report | None) -> dict[str, dict[str, Any]]:
-    """Rows by key, as ``IRow`` of rows.ts has them."""
-    if report is None:
-        return {}
-    standings = tradeoff.standings(report.rows, report.baseline)
-    found = {}
-    for row in report.rows:
-        state, why = _state(row, standings.get(row.key))
-        found[row.key] = {**_facts(row, report), "state": state, "why": why, "compared": row.key in standings}
-    return found
+    """The rows of a report that is shown alone."""
+    return RowMaker().rows_of(report)
 
 
 def _facts(row: Result, report: Report) -> dict[str, Any]:

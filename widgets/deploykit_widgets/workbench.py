@@ -24,7 +24,7 @@ from deploykit_widgets.export_section import ExportSection
 from deploykit_widgets.model_section import ModelSection
 from deploykit_widgets.notebook_names import name_of
 from deploykit_widgets.progress_section import ProgressSection, counts
-from deploykit_widgets.rows import rows_of
+from deploykit_widgets.rows import RowMaker
 from deploykit_widgets.serve_section import ServeSection
 from deploykit_widgets.space_choice import PRESETS
 from deploykit_widgets.space_section import SpaceSection
@@ -81,7 +81,8 @@ class Workbench(Display):
             ServeSection(commands),
             SpaceSection(commands, space),
         ]
-        self._show([], sections, CodeSection(self._state), lambda: rows_of(self._state.report), ("report",))
+        rows = RowMaker()
+        self._show([], sections, CodeSection(self._state), lambda: rows.rows_of(self._state.report), ("report",))
         self._desk.post(lambda: self._begin(model, data))
 
     def _begin(self, model: Any, data: Any) -> None:
