@@ -56,6 +56,7 @@ def test_names_of_models_and_data_are_text(page):
     for name in ("Model", "Data"):
         tab(page, name).click()
         page.locator(".dk-view").get_by_text("<img src=x").first.wait_for()
+        assert page.locator('img[src="x"]').count() == 0
     assert page.evaluate("() => window.ran") is None
 
 
@@ -86,6 +87,13 @@ def test_the_whole_is_used_by_keys(page):
     page.keyboard.press("x")  # cuts the cell, in command mode
     page.keyboard.press("d")
     page.keyboard.press("d")
+
+    legend = page.get_by_role("toolbar", name="Legend")
+    legend.get_by_role("button", name="original").focus()
+    page.keyboard.press("Alt+Enter")  # runs the cell and adds one below, where the legend does not take it
+    poll(page, lambda: legend.locator("[aria-pressed=false]").count(), "one family only is shown")
+    page.keyboard.press("Alt+Enter")
+    kernel_value(page, "1")  # what the keys asked for has come to the notebook
     assert page.locator(".jp-Cell").count() == cells
     kernel_value(page, "bench._desk.post(lambda: bench._commands.compare(''))")
 

@@ -96,12 +96,16 @@ class Layers implements ILayers {
 
   constructor(
     private readonly tracker: WidgetTracker<GraphDocument>,
-    private readonly open: (path: string) => Promise<GraphDocument | null>
+    private readonly open: (path: string) => Promise<GraphDocument | null>,
+    private readonly reveal: (graph: GraphDocument) => void
   ) {}
 
   async show(layer: string, path = ''): Promise<boolean> {
     const graph = path ? await this.find(path) : this.tracker.currentWidget;
-    graph?.content.showLayer(layer);
+    if (graph) {
+      this.reveal(graph);
+      graph.content.showLayer(layer);
+    }
     return Boolean(graph);
   }
 
@@ -163,7 +167,11 @@ async function activate(
       return null;
     }
   };
-  const layers = new Layers(tracker, openGraph);
+  const layers = new Layers(tracker, openGraph, widget => {
+    if (!widget.isVisible) {
+      app.shell.activateById(widget.id);
+    }
+  });
   factory.widgetCreated.connect((_, widget) => {
     void tracker.add(widget);
     widget.content.selected.connect((_, selection) => {

@@ -43,7 +43,7 @@ export function storeFor(model: string): string {
 
 /**
  * Which of the open graphs a path means. The notebook's kernel knows paths of the file system or ones relative to its
- * own folder, so the longest common end decides.
+ * own folder, so one of the two must be the end of the other: files of candidates differ in their folders only.
  */
 export function matchOpen(path: string, open: readonly string[]): string | null {
   const wanted = path.replaceAll('\\', '/').split('/').filter(isNamed).reverse();
@@ -55,7 +55,7 @@ export function matchOpen(path: string, open: readonly string[]): string | null 
     while (same < parts.length && same < wanted.length && parts[same] === wanted[same]) {
       same++;
     }
-    if (same > most) {
+    if (same > most && (same === parts.length || same === wanted.length)) {
       [best, most] = [candidate, same];
     }
   }

@@ -1,4 +1,4 @@
-import { beforeEach, expect, test } from 'vitest';
+import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import { Link, Refused } from '../src/app/link';
 import type { ToKernel } from '../src/app/protocol';
 
@@ -24,4 +24,12 @@ test('without a kernel every question is refused', async () => {
   await expect(waiting).rejects.toBeInstanceOf(Refused);
   await expect(link.ask('b')).rejects.toThrow('The kernel stopped');
   expect(sent).toHaveLength(1);
+});
+
+afterEach(() => vi.unstubAllGlobals());
+
+test('pages of plain HTTP ask, too', () => {
+  vi.stubGlobal('crypto', { getRandomValues: crypto.getRandomValues.bind(crypto) });
+  void new Link(message => sent.push(message)).ask('a');
+  expect(sent).toEqual([expect.objectContaining({ command: 'a', id: expect.stringMatching(/^.{36}\/0$/) })]);
 });

@@ -40,6 +40,10 @@ describe('an open graph', () => {
   });
 
   it('is not found by the name of another', () => {
+    const steps = ['runs/steps/aa/model.onnx', 'model.onnx'];
+    expect(matchOpen('/home/me/runs/steps/bb/model.onnx', steps.slice(0, 1))).toBeNull();
+    expect(matchOpen('/home/me/runs/steps/aa/model.onnx', steps)).toBe('runs/steps/aa/model.onnx');
+    expect(matchOpen('steps/bb/model.onnx', steps.slice(0, 1))).toBeNull();
     expect(matchOpen('other.onnx', open)).toBeNull();
     expect(matchOpen('', open)).toBeNull();
   });

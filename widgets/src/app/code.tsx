@@ -1,9 +1,9 @@
 /** Code: the script that does what was clicked, to copy, to insert as a cell, or to save as a notebook. */
 
 import { type ReactElement, useId, useRef, useState } from 'react';
-import { host } from './host';
+import { host, type IPlace } from './host';
 import { Button, Problem, useAsk, useCopy } from './parts';
-import { useBench, useSection, useView } from './store';
+import { useAlive, useBench, useSection, useView } from './store';
 
 export interface ICode {
   /** The whole script. */
@@ -101,14 +101,30 @@ function Script({ script, changed }: { script: string; changed: number[] }): Rea
   );
 }
 
+interface ISaved {
+  /** Its path as the kernel would write it; empty when nothing was written. */
+  saved: string;
+  taken: boolean;
+  place?: IPlace | null;
+}
+
+/** Where Jupyter shows what was saved; null where it does not. */
+async function placeOf(saved: ISaved | undefined): Promise<string | null> {
+  return saved?.place ? ((await host().locate?.(saved.place)) ?? null) : null;
+}
+
 function SaveForm({ usual, onEnd }: { usual: string; onEnd: () => void }): ReactElement {
   const [path, setPath] = useState(usual);
-  const [taken, setTaken] = useState(false);
-  const { ask, busy, error, answer } = useAsk<{ saved: string; taken: boolean }>();
+  /** The path that another file has. */
+  const [taken, setTaken] = useState('');
+  const { ask, busy, error, answer } = useAsk<ISaved>();
+  const [opens, setOpens] = useState<string | null>(null);
+  const alive = useAlive();
   const id = useId();
   const save = async (overwrite: boolean): Promise<void> => {
     const said = await ask('save_notebook', { path, overwrite });
-    setTaken(said?.value.taken ?? false);
+    setTaken(said?.value.taken ? path : '');
+    setOpens(await placeOf(said?.value));
   };
   const saved = answer?.value.saved ?? '';
   return (
@@ -121,13 +137,15 @@ function SaveForm({ usual, onEnd }: { usual: string; onEnd: () => void }): React
     >
       <label htmlFor={id}>Save to</label>
       <input id={id} className="dk-input dk-grow" value={path} onChange={event => setPath(event.target.value)} />
-      <Button type="submit" disabled={busy}>
+      <Button type="submit" disabled={!alive} reason={busy ? 'It is being saved.' : ''}>
         Save
       </Button>
-      {taken && (
+      {taken !== '' && taken === path && (
         <>
-          <span role="status">{path} exists.</span>
-          <Button onClick={() => void save(true)}>Overwrite</Button>
+          <span role="status">{taken} exists.</span>
+          <Button disabled={!alive} onClick={() => void save(true)}>
+            Overwrite
+          </Button>
         </>
       )}
       <Button kind="quiet" onClick={onEnd}>
@@ -137,8 +155,8 @@ function SaveForm({ usual, onEnd }: { usual: string; onEnd: () => void }): React
       {saved && (
         <p className="dk-note" role="status">
           Saved {saved}.{' '}
-          {host().openFile && (
-            <Button kind="link" onClick={() => void host().openFile?.(saved)}>
+          {opens !== null && host().openFile && (
+            <Button kind="link" onClick={() => void host().openFile?.(opens)}>
               Open
             </Button>
           )}

@@ -165,7 +165,7 @@ function Choose({ data }: { data: IData }): ReactElement {
         <div className="dk-names">
           <span className="dk-soft">In this notebook:</span>
           {known.map(({ name, what }) => (
-            <Button key={name} title={what} onClick={() => use(name)} disabled={busy}>
+            <Button key={name} title={what} onClick={() => use(name)} disabled={busy || !alive}>
               <code>{name}</code>
             </Button>
           ))}

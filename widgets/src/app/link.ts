@@ -1,11 +1,13 @@
 /** Asks the kernel, and remembers who waits for which answer. */
 
+import { UUID } from '@lumino/coreutils';
 import type { FromKernel, IAnswer, ToKernel } from './protocol';
 
 /** The kernel said no; the message is for people. */
 export class Refused extends Error {}
 
-const GONE = 'The kernel stopped. Run the cell again: finished candidates come back from the store.';
+/** What is said when nobody answers any more. */
+export const GONE = 'The kernel stopped. Run the cell again: finished candidates come back from the store.';
 
 interface IWaiting {
   resolve(answer: IAnswer<unknown>): void;
@@ -19,7 +21,7 @@ export class Link {
    */
   constructor(
     private readonly send: (message: ToKernel) => void,
-    private readonly prefix: string = crypto.randomUUID()
+    private readonly prefix: string = UUID.uuid4() // pages of plain HTTP have no crypto.randomUUID
   ) {}
 
   /** Ask for a command; rejects with `Refused` when the kernel refuses or is gone. */

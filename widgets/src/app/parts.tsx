@@ -29,7 +29,7 @@ export function Button({ icon, kind = 'usual', reason = '', children, onClick, .
       className={`dk-button dk-button-${kind}`}
       aria-disabled={reason !== '' || undefined}
       title={reason || rest.title}
-      onClick={reason === '' ? onClick : undefined}
+      onClick={reason === '' ? onClick : event => event.preventDefault() /* nor is its form sent */}
       {...rest}
     >
       {icon && <Icon name={icon} />}

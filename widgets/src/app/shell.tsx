@@ -18,9 +18,10 @@ import { DataPanel } from './data';
 import { ExportPanel } from './exporting';
 import { host } from './host';
 import { Icon } from './icons';
+import { GONE } from './link';
 import { ModelPanel } from './model';
 import { usePanes } from './panes';
-import { Button, onArrowKeys } from './parts';
+import { Button, onArrowKeys, Problem } from './parts';
 import { TABS, type Tab } from './protocol';
 import { SpacePanel } from './space';
 import { type Bench, BenchProvider, useAlive, useBench, useSection } from './store';
@@ -60,11 +61,13 @@ export function Shell({ bench, model, panels }: IShell): ReactElement {
 function Frame({ root, children }: { root: React.RefObject<HTMLDivElement>; children: ReactNode }): ReactElement {
   const palette = useSection('app')?.palette;
   const dark = useDark();
+  const alive = useAlive();
   const style = Object.fromEntries(
     ((dark ? palette?.dark : palette?.light) ?? []).map((color, place) => [`--dk-c${place}`, color])
   );
   return (
     <div ref={root} className={`dk-Workbench ${dark ? 'dk-dark' : 'dk-light'}`} style={style}>
+      <Problem words={alive ? undefined : GONE} />
       {children}
     </div>
   );
@@ -92,7 +95,7 @@ function Panels({ names }: { names: readonly string[] }): ReactElement {
   );
 }
 
-function Whole({ model }: { model: DOMWidgetModel }): ReactElement {
+function Whole({ model }: { model: DOMWidgetModel }): ReactElement | null {
   const bench = useBench();
   const app = useSection('app');
   const chosen = useStore(bench.store, state => state.tab);
@@ -100,7 +103,7 @@ function Whole({ model }: { model: DOMWidgetModel }): ReactElement {
   const id = useId();
   const alive = useAlive();
   if (app === undefined) {
-    return <div className="dk-empty">{alive ? 'Waiting for the kernel …' : KERNEL_GONE}</div>;
+    return alive ? <div className="dk-empty">Waiting for the kernel …</div> : null;
   }
   return (
     <>
@@ -119,7 +122,6 @@ function Whole({ model }: { model: DOMWidgetModel }): ReactElement {
           </Button>
         )}
       </div>
-      {!alive && <div className="dk-problem">{KERNEL_GONE}</div>}
       <Guard name="sweep">
         <Strip />
       </Guard>
@@ -147,8 +149,6 @@ function Whole({ model }: { model: DOMWidgetModel }): ReactElement {
     </>
   );
 }
-
-const KERNEL_GONE = 'The kernel stopped. Run the cell again: finished candidates come back from the store.';
 
 /** Space, trade-off and candidate side by side; the space folds into a line where there is no room. */
 function Explore(): ReactElement {
@@ -273,20 +273,23 @@ function Spoken(): ReactElement {
 /**
  * Keys pressed in the Workbench belong to it: in command mode JupyterLab takes plain keys wherever the focus is in a
  * cell's output, and a typed letter could delete a cell. Lab leaves an element alone that says so. Keys with Ctrl, Alt
- * or Cmd, and Escape, stay Lab's.
+ * or Cmd, and Escape, stay Lab's; but Alt+Enter is the legend's, which would run the cell again.
  */
 function useOwnKeys(root: React.RefObject<HTMLElement>): void {
   useEffect(() => {
     const onKey = (event: KeyboardEvent): void => {
       const target = event.target;
       if (target instanceof Element && root.current?.contains(target)) {
-        const ours = !event.ctrlKey && !event.metaKey && !event.altKey && event.key !== 'Escape';
-        target.toggleAttribute('data-lm-suppress-shortcuts', ours);
+        target.toggleAttribute('data-lm-suppress-shortcuts', isOwn(event));
       }
     };
     window.addEventListener('keydown', onKey, true); // before Lab's own listener, which is on the document
     return () => window.removeEventListener('keydown', onKey, true);
   }, [root]);
+}
+
+function isOwn({ key, ctrlKey, metaKey, altKey }: KeyboardEvent): boolean {
+  return !ctrlKey && !metaKey && (!altKey || key === 'Enter') && key !== 'Escape';
 }
 
 function onTheme(changed: () => void): () => void {

@@ -5,6 +5,7 @@ import { fixed } from './format';
 import { Icon } from './icons';
 import { Button, Note, Part, Problem, useAnswer, useAsk } from './parts';
 import { type ISample, usePictures } from './pictures';
+import { useAlive } from './store';
 
 export interface IAnswered {
   label: string;
@@ -24,6 +25,7 @@ export function TryIt({ samples }: { samples: number }): ReactElement | null {
   const sample = useAnswer<ISample>('sample', { index }, samples > 0);
   const { ask, answer, busy, error } = useAsk<IAnswered>();
   const [picture] = usePictures(sample.answer?.buffers);
+  const alive = useAlive();
   const id = useId();
   if (samples === 0) {
     return null;
@@ -35,7 +37,7 @@ export function TryIt({ samples }: { samples: number }): ReactElement | null {
   };
   const shown = sample.answer?.value;
   const label = shown?.label ? `sample ${shown.index}, ${shown.label}` : `sample ${index}`;
-  const said = asked === index ? answer?.value : undefined;
+  const said = asked === index && !busy ? answer?.value : undefined;
   return (
     <Part title="Try it">
       <form className="dk-line" onSubmit={onSubmit}>
@@ -47,13 +49,16 @@ export function TryIt({ samples }: { samples: number }): ReactElement | null {
           min={0}
           max={samples - 1}
           value={index}
+          disabled={!alive}
           onChange={event => setIndex(Math.min(samples - 1, Math.max(0, Math.round(Number(event.target.value) || 0))))}
         />
         <span className="dk-soft">of 0 to {samples - 1}</span>
-        <Button type="submit" kind="primary" disabled={busy}>
+        <Button type="submit" kind="primary" disabled={!alive} reason={busy ? 'The server is asked just now.' : ''}>
           Try it
         </Button>
-        <Button onClick={() => setIndex((index + 1) % samples)}>Next</Button>
+        <Button disabled={!alive} onClick={() => setIndex((index + 1) % samples)}>
+          Next
+        </Button>
       </form>
       <Problem words={sample.error || error} />
       <div className="dk-try">

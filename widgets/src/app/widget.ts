@@ -1,6 +1,7 @@
 /** The ipywidget: its model holds what is shown, each of its views draws it. */
 
 import { type DOMWidgetModel as BaseModel, DOMWidgetModel, DOMWidgetView } from '@jupyter-widgets/base';
+import type { Kernel } from '@jupyterlab/services';
 import { createElement } from 'react';
 import { createRoot, type Root } from 'react-dom/client';
 import { type FromKernel, MODULE, PROTOCOL, type ToKernel } from './protocol';
@@ -10,9 +11,18 @@ import { Bench } from './store';
 /** How long the kernel has to send everything by itself before it is asked: after a reload it does not. */
 const PATIENCE_MS = 400;
 
+/** Of these the manager of widgets tells nothing, or of the first one only when somebody wanted it. */
+const LOST: ReadonlySet<Kernel.Status> = new Set<Kernel.Status>([
+  'restarting',
+  'autorestarting',
+  'terminating',
+  'dead'
+]);
+
 export class WorkbenchModel extends DOMWidgetModel {
   // Only declared: a field would be made after the base class has called initialize, and undo it.
   declare bench: Bench;
+  declare private kernel: Kernel.IKernelConnection | null;
 
   override defaults(): ReturnType<BaseModel['defaults']> {
     return {
@@ -32,6 +42,12 @@ export class WorkbenchModel extends DOMWidgetModel {
     this.bench = new Bench((message: ToKernel) => this.send(message as never, {}));
     this.on('msg:custom', (message: FromKernel, buffers: DataView[]) => this.bench.receive(message, buffers));
     this.on('comm_live_update', () => (this.comm_live ? undefined : this.bench.die()));
+    this.kernel = (this.widget_manager as { kernel?: Kernel.IKernelConnection | null }).kernel ?? null;
+    this.kernel?.statusChanged.connect(this.onStatus, this);
+    this.kernel?.disposed.connect(this.onGone, this);
+    if (!this.comm_live) {
+      this.bench.die(); // it was saved with the notebook, and nobody has run the cell
+    }
     window.setTimeout(() => {
       if (this.comm_live && this.bench.store.getState().sections.app === undefined) {
         this.send({ type: 'hello' } as never, {});
@@ -39,8 +55,25 @@ export class WorkbenchModel extends DOMWidgetModel {
     }, PATIENCE_MS);
   }
 
+  override close(commClosed = false): Promise<void> {
+    this.kernel?.statusChanged.disconnect(this.onStatus, this);
+    this.kernel?.disposed.disconnect(this.onGone, this);
+    this.kernel = null;
+    return super.close(commClosed);
+  }
+
   get panels(): readonly string[] {
     return this.get('panels') as string[];
+  }
+
+  private onStatus(_: unknown, status: Kernel.Status): void {
+    if (LOST.has(status)) {
+      this.bench.die();
+    }
+  }
+
+  private onGone(): void {
+    this.bench.die();
   }
 }
 

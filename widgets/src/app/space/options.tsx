@@ -4,7 +4,7 @@ import { type ReactElement, type ReactNode, useId, useState } from 'react';
 import { limitText, plural } from '../format';
 import { Icon } from '../icons';
 import { Button, Problem, useAsk, useFold } from '../parts';
-import { useAlive } from '../store';
+import { useAlive, useSection } from '../store';
 import { useDraft } from './latest';
 
 interface IChoice {
@@ -49,7 +49,7 @@ export function Options({ options }: { options: IOptions }): ReactElement {
 function Settings({ options }: { options: IOptions }): ReactElement {
   const { ask, error } = useAsk();
   const set = (name: string, value: unknown): Promise<unknown> => ask('set_option', { name, value });
-  const limit = limitText(100 * options.maxDrop);
+  const limit = `${limitText(100 * options.maxDrop)} ${useSection('tradeoff')?.unit ?? 'pp'}`;
   return (
     <div className="dk-options">
       <Launches value={options.launches} send={launches => ask('set_launches', { launches })} />
@@ -60,7 +60,7 @@ function Settings({ options }: { options: IOptions }): ReactElement {
         send={value => set('adaptive', value)}
       />
       <Select
-        label={`What surely loses more than ${limit} pp`}
+        label={`What surely loses more than ${limit}`}
         choices={options.losersChoices}
         value={options.losers}
         send={value => set('losers', value)}

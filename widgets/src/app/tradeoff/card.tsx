@@ -3,7 +3,7 @@
 import type { ReactElement } from 'react';
 import { Glyph } from '../icons';
 import type { IRow } from '../rows';
-import { NEAR_PX } from './pointer';
+import { NEAR_PX } from './live';
 import { useScene } from './scene';
 import { badgeInWords, factsOf, placeOf } from './words';
 

@@ -1,12 +1,12 @@
 /** The live chart: one view in a canvas, with what people touch above it. */
 
-import { type ReactElement, useEffect, useId, useMemo, useRef, useState } from 'react';
+import { type ReactElement, useCallback, useEffect, useId, useMemo, useRef, useState } from 'react';
 import { Button, Problem, Waiting } from '../parts';
 import { useBench, useView } from '../store';
 import { brushed, type IBox } from './brush';
 import { Card } from './card';
 import { onChartKeys } from './chartkeys';
-import { LiveChart, ROOM, signalsOf } from './live';
+import { type ISize, LiveChart, plotOf, ROOM, signalsOf } from './live';
 import { usePointer } from './pointer';
 import { drawingOf, type IDrawing, marksOf, pixel } from './points';
 import { useScene } from './scene';
@@ -71,7 +71,9 @@ export function Chart(): ReactElement {
             onLeave={pointer.leave}
           />
         )}
-        <Problem words={failed}>{again && <Button onClick={again}>Try again</Button>}</Problem>
+        <Problem words={failed}>
+          <Button onClick={again}>Try again</Button>
+        </Problem>
         {!failed && size.drawn === false ? (
           <div className="dk-chart-waiting">
             <Waiting what="drawing the chart" />
@@ -93,20 +95,9 @@ export function Chart(): ReactElement {
   );
 }
 
-/** Room of the chart, and whether something was drawn yet. */
-export interface ISize {
-  width: number;
-  height: number;
-  drawn: boolean;
-}
-
 function placed(drawing: IDrawing, size: ISize, point: { x: number; y: number }): [number, number] {
   const [x, y] = pixel(drawing, plotOf(size), point);
   return [x + ROOM.left, y + ROOM.top];
-}
-
-export function plotOf({ width, height }: { width: number; height: number }): { width: number; height: number } {
-  return { width: width - ROOM.left - ROOM.right, height: height - ROOM.top - ROOM.bottom };
 }
 
 function useDrawing({ palette, surface }: ITheme): IDrawing {
@@ -144,13 +135,15 @@ function useLive(
   host: React.RefObject<HTMLDivElement>,
   drawing: IDrawing,
   theme: ITheme
-): { failed: string; again: (() => void) | null; size: ISize } {
+): { failed: string; again: () => void; size: ISize } {
   const [live, setLive] = useState<LiveChart | null>(null);
   const [failed, setFailed] = useState('');
+  const [turn, setTurn] = useState(0);
   const [room, setRoom] = useState({ width: 0, height: 0 });
-  const { spec, error, again } = useSpec();
+  const { spec, error, again: askAgain } = useSpec();
   const { a, b } = useScene();
   const hovered = useView(view => view.hovered);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new turn draws it anew
   useEffect(() => {
     const element = host.current;
     if (!element || !spec) {
@@ -158,23 +151,25 @@ function useLive(
     }
     let made: LiveChart | null = null;
     let ended = false;
-    LiveChart.make(element, spec).then(
-      chart => {
-        made = chart;
-        if (ended) {
-          chart.finalize();
-        } else {
-          setLive(chart);
-        }
-      },
-      reason => setFailed(`The chart cannot be drawn here: ${reason instanceof Error ? reason.message : reason}`)
-    );
+    const fail = (reason: unknown): void => {
+      if (!ended) {
+        setFailed(`The chart cannot be drawn here: ${reason instanceof Error ? reason.message : reason}`);
+      }
+    };
+    LiveChart.make(element, spec, fail).then(chart => {
+      made = chart;
+      if (ended) {
+        chart.finalize();
+      } else {
+        setLive(chart);
+      }
+    }, fail);
     return () => {
       ended = true;
       made?.finalize();
       setLive(null);
     };
-  }, [host, spec]);
+  }, [host, spec, turn]);
   useEffect(() => {
     const element = host.current;
     if (!element) {
@@ -206,7 +201,14 @@ function useLive(
     }
   }, [live, drawing, a, b, hovered, theme]);
   const size = useMemo(() => ({ ...room, drawn: live !== null }), [room, live]);
-  return { failed: failed || error, again: error ? again : null, size };
+  const again = useCallback(() => {
+    setFailed('');
+    setTurn(old => old + 1);
+    if (error) {
+      askAgain();
+    }
+  }, [error, askAgain]);
+  return { failed: failed || error, again, size };
 }
 
 /** What was brushed, or is being dragged over just now. */

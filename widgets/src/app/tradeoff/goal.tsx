@@ -1,26 +1,30 @@
 /** The goal as a sentence with fields, and the best so far. */
 
 import { type ReactElement, useEffect, useId, useState } from 'react';
+import { limitText } from '../format';
 import { Button, Problem, useAsk } from '../parts';
 import { useAlive, useBench, useSection, useView } from '../store';
 import type { ITradeoff } from '../tradeoff';
+import { useScene } from './scene';
 
 export function Goal({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
   const bench = useBench();
   const alive = useAlive();
   const { ask, error } = useAsk();
-  const [wanted, setWanted] = useState(inUnits(tradeoff.maxDrop));
+  const [wanted, setWanted] = useState(limitText(100 * tradeoff.maxDrop));
   const id = useId();
-  useEffect(() => setWanted(inUnits(tradeoff.maxDrop)), [tradeoff.maxDrop]);
+  useEffect(() => setWanted(limitText(100 * tradeoff.maxDrop)), [tradeoff.maxDrop]);
   const send = (maxDrop: number, minimize: string): void => void ask('set_goal', { max_drop: maxDrop, minimize });
   const commit = (): void => {
+    const shown = limitText(100 * tradeoff.maxDrop);
+    if (wanted === shown) {
+      return; // it was only passed by
+    }
     const value = Number(wanted.replace(',', '.'));
     if (wanted.trim() !== '' && Number.isFinite(value)) {
-      if (value / 100 !== tradeoff.maxDrop) {
-        send(value / 100, tradeoff.minimize);
-      }
+      send(Number((value / 100).toPrecision(10)), tradeoff.minimize);
     } else {
-      setWanted(inUnits(tradeoff.maxDrop));
+      setWanted(shown);
     }
   };
   return (
@@ -68,10 +72,6 @@ export function Goal({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
   );
 }
 
-function inUnits(maxDrop: number): string {
-  return (100 * maxDrop).toFixed(2).replace(/0$/, '');
-}
-
 /** Any two measures. */
 function Axes({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
   const bench = useBench();
@@ -98,12 +98,19 @@ function Axes({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
 /** The best so far, and the way out with it. */
 export function Best({ tradeoff: { best } }: { tradeoff: ITradeoff }): ReactElement {
   const bench = useBench();
+  const { select } = useScene();
   const picked = useView(view => view.a);
   const hasExport = useSection('app')?.tab !== '';
   if (best === null) {
     return <div className="dk-best dk-soft">Best so far: nothing is measured yet.</div>;
   }
   const follows = picked === '' || picked === best.key;
+  const leave = (): void => {
+    if (!follows) {
+      select('a', best.key); // what is named here is what is meant
+    }
+    bench.show('export');
+  };
   return (
     <div
       className={`dk-best ${best.met ? '' : 'dk-best-missed'}`}
@@ -116,7 +123,7 @@ export function Best({ tradeoff: { best } }: { tradeoff: ITradeoff }): ReactElem
           A
         </span>
       ) : (
-        <Button kind="quiet" className="dk-button dk-best-use" onClick={() => bench.look({ a: '' })}>
+        <Button kind="quiet" className="dk-button dk-best-use" onClick={() => select('a', '')}>
           Use as A
         </Button>
       )}
@@ -131,7 +138,7 @@ export function Best({ tradeoff: { best } }: { tradeoff: ITradeoff }): ReactElem
         {best.words && <div className="dk-soft dk-small">{best.words}</div>}
       </div>
       {hasExport && (
-        <Button kind="primary" onClick={() => bench.show('export')}>
+        <Button kind="primary" onClick={leave}>
           Export…
         </Button>
       )}

@@ -9,6 +9,21 @@ import type { ITheme } from './theme';
 /** Room around the plot, in pixels. */
 export const ROOM = { left: 46, right: 10, top: 8, bottom: 24 } as const;
 
+/** A point is pointed at from this far. */
+export const NEAR_PX = 20;
+
+/** Room of the chart, and whether something was drawn yet. */
+export interface ISize {
+  width: number;
+  height: number;
+  drawn: boolean;
+}
+
+/** The plot's part of the chart's room. */
+export function plotOf({ width, height }: { width: number; height: number }): { width: number; height: number } {
+  return { width: width - ROOM.left - ROOM.right, height: height - ROOM.top - ROOM.bottom };
+}
+
 export type Signals = Readonly<Record<string, unknown>>;
 
 interface IWanted {
@@ -17,8 +32,16 @@ interface IWanted {
 }
 
 export class LiveChart {
-  /** Make the view in an element; it shows nothing yet. */
-  static async make(host: HTMLElement, spec: Record<string, unknown>): Promise<LiveChart> {
+  /**
+   * Make the view in an element; it shows nothing yet.
+   *
+   * @param onFail Told when it cannot be drawn any more; nothing is drawn after that.
+   */
+  static async make(
+    host: HTMLElement,
+    spec: Record<string, unknown>,
+    onFail: (reason: unknown) => void
+  ): Promise<LiveChart> {
     const { embed, options, changeset } = await chartParts();
     const made = { ...spec, padding: ROOM, config: { ...(spec.config as object), font: fontOf(host) } };
     const result = await embed(host, made as unknown as Parameters<typeof embed>[1], {
@@ -28,14 +51,15 @@ export class LiveChart {
       tooltip: false,
       hover: false
     });
-    return new LiveChart(result.view, () => result.finalize(), changeset, host);
+    return new LiveChart(result.view, () => result.finalize(), changeset, host, onFail);
   }
 
   private constructor(
     private readonly view: View,
     private readonly end: () => void,
     private readonly changeset: typeof import('vega').changeset,
-    private readonly host: HTMLElement
+    private readonly host: HTMLElement,
+    private readonly onFail: (reason: unknown) => void
   ) {}
 
   /** Draw; while it is hidden only the latest wish is kept. */
@@ -63,7 +87,7 @@ export class LiveChart {
   }
 
   private soon(): void {
-    if (this.visible && !this.running && !this.ended) {
+    if (this.visible && !this.running && !this.ended && !this.failed) {
       this.running = true;
       void this.run();
     }
@@ -77,6 +101,9 @@ export class LiveChart {
         this.count += 1;
         this.host.dataset.drawn = String(this.count); // tests wait for it
       }
+    } catch (reason) {
+      this.failed = true;
+      this.onFail(reason);
     } finally {
       this.running = false;
     }
@@ -120,6 +147,7 @@ export class LiveChart {
   private visible = true;
   private running = false;
   private ended = false;
+  private failed = false;
   private count = 0;
 }
 

@@ -3,13 +3,10 @@
 import { type PointerEvent, type RefObject, useCallback, useEffect, useRef, useState } from 'react';
 import { useBench } from '../store';
 import { boxOf, type IBox, isDrag, rangesOf } from './brush';
-import { plotOf } from './chart';
-import { ROOM } from './live';
+import { NEAR_PX, plotOf, ROOM } from './live';
 import { type IDrawing, nearest } from './points';
 import { useScene } from './scene';
 
-/** A point is pointed at from this far. */
-export const NEAR_PX = 20;
 /** Resting this long opens a card, so that none gets in the way of a pointer that is on its way. */
 const REST_MS = 120;
 /** Time to get from a point to its card. */

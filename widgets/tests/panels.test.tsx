@@ -1,0 +1,153 @@
+// @vitest-environment jsdom
+import type { ReactElement } from 'react';
+import { afterEach, describe, expect, it } from 'vitest';
+import { CodeDrawer } from '../src/app/code';
+import { setHost } from '../src/app/host';
+import type { ITradeoff } from '../src/app/tradeoff';
+import { Best, Goal } from '../src/app/tradeoff/goal';
+import { SceneProvider } from '../src/app/tradeoff/scene';
+import { TryIt } from '../src/app/tryit';
+import { aBench, button, clear, click, passBy, settled, show, write } from './dom';
+import { aRow } from './rows';
+
+afterEach(clear);
+
+function aTradeoff(more: Partial<ITradeoff> = {}): ITradeoff {
+  const best = { key: 'best', name: 'int8 static', where: 'LiteRT', speedup: '×2', met: true, missed: '', change: '' };
+  return {
+    maxDrop: 0.007,
+    minimize: 'latency',
+    costs: [{ name: 'latency', label: 'latency' }],
+    metric: 'accuracy',
+    unit: 'pp',
+    limit: -0.7,
+    measures: [],
+    best: { ...best, words: '', reason: '' },
+    picked: { a: '', b: '' },
+    ...more
+  } as ITradeoff;
+}
+
+describe('the goal', () => {
+  it.each([
+    [0.007, '0.7'],
+    [0.00125, '0.125'],
+    [0.01, '1.0']
+  ])('of %f stays what it is when the focus passes by', async (maxDrop, shown) => {
+    const { bench, asked } = aBench(() => null);
+    const place = await show(bench, goal(aTradeoff({ maxDrop })));
+    const field = place.querySelector('input');
+    expect(field?.value).toBe(shown);
+    await passBy(field);
+    expect(asked).toEqual([]);
+  });
+
+  it('is sent without the dust of a division', async () => {
+    const { bench, asked } = aBench(() => null);
+    const place = await show(bench, goal(aTradeoff({ maxDrop: 0.006 })));
+    const field = place.querySelector('input');
+    await write(field, '0.7');
+    await passBy(field);
+    expect(asked).toEqual([['set_goal', { max_drop: 0.007, minimize: 'latency' }]]);
+  });
+
+  function goal(tradeoff: ITradeoff): ReactElement {
+    return (
+      <SceneProvider tradeoff={tradeoff}>
+        <Goal tradeoff={tradeoff} />
+      </SceneProvider>
+    );
+  }
+});
+
+describe('the best so far', () => {
+  async function beside(a: string) {
+    const app = { tab: 'explore' } as never;
+    const { bench, asked } = aBench(() => null, { app });
+    bench.receive({ type: 'rows', set: { best: aRow({ key: 'best' }), other: aRow() }, gone: [], reset: true });
+    bench.look({ a });
+    const tradeoff = aTradeoff();
+    const best = (
+      <SceneProvider tradeoff={tradeoff}>
+        <Best tradeoff={tradeoff} />
+      </SceneProvider>
+    );
+    return { bench, asked, place: await show(bench, best) };
+  }
+
+  it('is followed again, and the kernel knows it', async () => {
+    const { bench, asked, place } = await beside('other');
+    await click(place, 'Use as A');
+    expect(bench.store.getState().view.a).toBe('');
+    expect(asked).toEqual([['pick', { a: '', b: '' }]]);
+  });
+
+  it('is what is exported', async () => {
+    const { bench, asked, place } = await beside('other');
+    await click(place, 'Export…');
+    expect(asked).toEqual([['pick', { a: 'best', b: '' }]]);
+    expect(bench.store.getState().tab).toBe('export');
+  });
+});
+
+describe('a notebook', () => {
+  const code = { script: 'x', line: 'x', changed: [], notebook: 'mine.ipynb' };
+  const place = { path: '/work/sub/mine.ipynb', home: '/root', bytes: 3 };
+
+  it('is written over another one only when that one was named', async () => {
+    const { bench, asked } = aBench(() => ({ saved: '', taken: true, place: null }), { code });
+    const drawer = await show(bench, <CodeDrawer />);
+    await click(drawer, 'Save as notebook');
+    await click(drawer, 'Save');
+    button(drawer, 'Overwrite');
+    await write(drawer.querySelector('input'), 'other.ipynb');
+    expect([...drawer.querySelectorAll('button')].map(item => item.textContent)).not.toContain('Overwrite');
+    await click(drawer, 'Save');
+    expect(asked.map(([, args]) => args)).toEqual([
+      { path: 'mine.ipynb', overwrite: false },
+      { path: 'other.ipynb', overwrite: false }
+    ]);
+  });
+
+  it.each([
+    ['sub/mine.ipynb', ['sub/mine.ipynb']],
+    [null, []]
+  ])('is opened where Jupyter shows it: %s', async (found, expected) => {
+    const opened: string[] = [];
+    setHost({
+      openTab: null,
+      insertCell: null,
+      openFile: async path => void opened.push(path),
+      upload: null,
+      locate: async given => (given === place ? found : 'wrong')
+    });
+    const { bench } = aBench(() => ({ saved: 'mine.ipynb', taken: false, place }), { code });
+    const drawer = await show(bench, <CodeDrawer />);
+    await click(drawer, 'Save as notebook');
+    await click(drawer, 'Save');
+    expect(drawer.textContent).toContain('Saved mine.ipynb.');
+    for (const item of [...drawer.querySelectorAll('button')].filter(each => each.textContent === 'Open')) {
+      await settled(() => item.click());
+    }
+    expect(opened).toEqual(expected);
+  });
+});
+
+describe('trying a sample', () => {
+  it('shows no former answer beside another picture', async () => {
+    let tried = 0;
+    const answer = { label: '', prediction: 'Shirt', right: null, top: [], numbers: [], shares: false };
+    const { bench } = aBench(command => {
+      if (command === 'sample') {
+        return { index: 0, label: '', cells: [] };
+      }
+      return tried++ === 0 ? answer : undefined;
+    });
+    const place = await show(bench, <TryIt samples={3} />);
+    await click(place, 'Try it');
+    expect(place.querySelector('output')?.textContent).toContain('Shirt');
+    await click(place, 'Next');
+    await click(place, 'Try it');
+    expect(place.querySelector('output')?.textContent).not.toContain('Shirt');
+  });
+});
