@@ -153,10 +153,11 @@ class Measurement(Plain):
             memory-mapped files are not counted.
         environment: Host, CPU, governor, load and package versions at the time.
         confirmation: The first metric on the test split, which chose nothing.
-        flips: Examples of the evaluation split (indices) whose answer differs from the original's, at most 1000.
+        flips: Examples of the evaluation split (indices) whose answer differs from the original's, the first 1000.
         profile: Key of the store's record with the time of each layer; "" when the runtime does not tell.
         findings: Why it is as fast as it is, the weightiest reason first.
         outputs: Key under which the store keeps its outputs; "" when it was stopped early, or by an older version.
+        flips_count: How many answers differ; None in stores of an older version, which kept no more than the list.
     """
 
     scores: tuple[Score, ...]
@@ -170,6 +171,12 @@ class Measurement(Plain):
     profile: str = ""
     findings: tuple[Finding, ...] = ()
     outputs: str = ""
+    flips_count: int | None = None
+
+    @property
+    def changed(self) -> int:
+        """How many answers differ from the original's."""
+        return len(self.flips) if self.flips_count is None else self.flips_count
 
     @property
     def score(self) -> Score:

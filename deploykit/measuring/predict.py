@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.artifact import Exportable
+from deploykit.core.model import align
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
@@ -15,11 +17,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def predict(item: Exportable, x: Any) -> dict[str, NDArray[Any]]:
+def predict(item: Exportable, x: Any, outputs: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
     """Outputs by name for raw examples.
 
     Args:
         item: The candidate.
+        outputs: Names of the original's outputs, whose order those of the candidate get; none keep the file's.
         x: Raw examples, batch first; a dictionary by input name for several inputs.
     """
     import numpy as np
@@ -37,6 +40,12 @@ def predict(item: Exportable, x: Any) -> dict[str, NDArray[Any]]:
             "out": str(out),
         }
         function = "deploykit.measuring.session_work:predict"
-        shared().run(Task(function, arguments, runtime.group, name="prediction", fresh=runtime.fresh_process))
+        shared().run(
+            Task(
+                function, arguments, runtime.group, imports=item.model.imports, name="prediction",
+                fresh=runtime.fresh_process,
+            )
+        )  # fmt: skip
         with np.load(out, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            first = [file.files[place] for place in align(outputs, file.files) if place >= 0] if outputs else []
+            return {name: file[name] for name in dict.fromkeys([*first, *file.files])}

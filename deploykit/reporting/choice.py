@@ -19,7 +19,7 @@ from deploykit.reporting import explain as words
 from deploykit.reporting.class_changes import ClassChanges
 from deploykit.reporting.drawing import shown
 from deploykit.reporting.flips import Flips
-from deploykit.reporting.outputs import outputs_of
+from deploykit.reporting.outputs import original_names, outputs_of
 from deploykit.reporting.table import CSS
 from deploykit.reporting.verdict import Verdict
 from deploykit.reporting.weights import Weights
@@ -126,6 +126,8 @@ class Choice:
     ) -> Flips:
         """Examples that get another answer from this candidate; when outputs are numbers, those whose error grew most.
 
+        Without labels the latter are those whose outputs differ most.
+
         Args:
             against: What it is compared with; None: the model as given.
             split: ``"evaluation"`` or ``"test"``.
@@ -137,9 +139,10 @@ class Choice:
         """
         other, words = self._other(against)
         data = self.report.data
+        original = self.report.choice_for(self.report.baseline)
         return flips.find(
             self.outputs(split, on_report=on_report), other.outputs(split, on_report=on_report), data.labels(split),
-            data.classes, split=split, against=words,
+            data.classes, original=original.outputs(split, on_report=on_report), split=split, against=words,
         )  # fmt: skip
 
     def classes(
@@ -285,14 +288,14 @@ class Choice:
         return save_file(self.exportable(), path)
 
     def predict(self, x: Any) -> dict[str, NDArray[Any]]:
-        """Outputs by name for raw examples, computed in a child process.
+        """Outputs by name for raw examples, in the order of the original's outputs, computed in a child process.
 
         Args:
             x: Raw examples, batch first; a dictionary by input name for several inputs.
         """
         from deploykit.measuring.predict import predict
 
-        return predict(self.exportable(), x)
+        return predict(self.exportable(), x, original_names(self))
 
     def _inside(self) -> bool:
         measurement = self.result.measurement

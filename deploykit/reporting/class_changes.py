@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.errors import DatasetError
 from deploykit.core.result import Interval
 from deploykit.core.serial import Plain
+from deploykit.measuring.answers import answers, are_classes
 from deploykit.measuring.statistics import holm, paired_binary
 from deploykit.reporting import numbers
-from deploykit.reporting.flips import are_classes, shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +113,7 @@ def compare(
     split: str = "evaluation",
     against: str = "the model as given",
 ) -> ClassChanges:
-    """Compare the outputs of two candidates class by class.
+    """Compare the outputs of two candidates class by class; scores that are not finite are never right.
 
     Args:
         after: First output of the candidate, shape (examples, classes).
@@ -132,10 +132,10 @@ def compare(
             f"labels {'are missing' if labels is None else f'are {labels.dtype} {labels.shape[1:]}'}.",
             remedy="compare single classes only for models that choose among classes; see flips() for largest errors.",
         )
-    old, new = shares(before).argmax(axis=1), shares(after).argmax(axis=1)
+    old, new = answers(before), answers(after)
     truth = old if labels is None else labels
     rows = []
-    for index in sorted({int(v) for v in truth}):
+    for index in sorted({int(v) for v in truth if v >= 0}):
         mine = truth == index
         was, now = old[mine] == index, new[mine] == index
         count, better, worse = int(mine.sum()), int((now & ~was).sum()), int((was & ~now).sum())

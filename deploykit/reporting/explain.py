@@ -62,10 +62,9 @@ def _quality(measurement: Measurement, *, relative: bool) -> list[str]:
         f"{name} {value} on {score.examples:,} evaluation examples, change {numbers.points(score.change)} {unit} "
         f"(paired, 95 % interval)."
     ]
-    if measurement.flips:
-        count = len(measurement.flips)
+    if count := measurement.changed:
         get = "example gets" if count == 1 else "examples get"
-        lines.append(f"{count} {get} another answer than from the model as given.")
+        lines.append(f"{count:,} {get} another answer than from the model as given.")
     if (confirmed := measurement.confirmation) is not None:
         agrees = confirmed.change.low <= score.change.value <= confirmed.change.high
         lines.append(

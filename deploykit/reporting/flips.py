@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.serial import Plain
+from deploykit.measuring.answers import NOT_A_NUMBER, answers, are_classes, are_probabilities, shares
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
     from numpy.typing import NDArray
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 TOP = 5
 #: Examples that are listed when outputs are numbers, not classes.
 LARGEST = 300
-#: Rows of scores whose sum is as near to 1 as this are probabilities; int8 outputs round each of them.
-_ROUNDING = 0.05
 
 Group = Literal["now wrong", "now right", "both wrong", "changed", "largest error"]
 
@@ -29,9 +28,9 @@ class Guess(Plain):
     """One of the likeliest answers.
 
     Attributes:
-        index: Index of the class.
+        index: Index of the class; −1 when scores are not finite numbers.
         name: Its name; text from outside.
-        confidence: Its share, 0 to 1.
+        confidence: Its share, 0 to 1; 0 when scores are not finite.
     """
 
     index: int
@@ -78,7 +77,8 @@ class Flips(Plain):
         rows: The examples.
         examples: How many were looked at.
         split: Of which split.
-        classes: Whether answers are classes; else rows are the examples whose error grew most.
+        classes: Whether answers are classes; else rows are the examples whose error grew most, or whose outputs
+            differ most where right answers are not known.
         labelled: Whether right answers are known.
         scores: Where confidences come from, in words; "" when outputs are numbers.
         against: What the candidate is compared with, in words.
@@ -113,7 +113,8 @@ class Flips(Plain):
     def summary(self) -> str:
         """The counts in a sentence."""
         if not self.classes:
-            return f"The {len(self.rows)} examples of {self.examples:,} whose error grew most."
+            what = "whose error grew most" if self.labelled else "whose outputs differ most"
+            return f"The {len(self.rows)} example{'s' * (len(self.rows) != 1)} of {self.examples:,} {what}."
         counts = ", ".join(f"{count:,} {name}" for name, count in self.counts.items())
         return f"{len(self.rows):,} of {self.examples:,} answers differ from those of {self.against}: {counts}."
 
@@ -140,16 +141,20 @@ def find(
     labels: NDArray[Any] | None,
     names: Sequence[str] = (),
     *,
+    original: NDArray[Any] | None = None,
     split: str = "evaluation",
     against: str = "the model as given",
 ) -> Flips:
     """Compare the outputs of two candidates, example by example.
+
+    Examples whose scores are not finite have an answer of their own, "not a number", which is never right.
 
     Args:
         after: First output of the candidate, shape (examples, classes) or (examples, …).
         before: The same of what it is compared with.
         labels: Class indices (examples,) or targets (examples, …); None when there are none.
         names: Class names by index.
+        original: Outputs of the model as given, which tell whether scores are probabilities; None: ``before`` is.
         split: Of which split, for the words.
         against: What ``before`` belongs to, in words.
 
@@ -163,55 +168,12 @@ def find(
         )
     if not are_classes(before, labels):
         return _errors(after, before, labels, split, against)
-    old, new, scores = shares(before), shares(after), "probabilities"
-    if not _are_shares(before):
-        scores = "softmax of the outputs, which are no probabilities"
-    first, now = old.argmax(axis=1), new.argmax(axis=1)
-    rows = _flips(old, new, first, now, labels, names)
+    probabilities = are_probabilities(before if original is None else original)
+    scores = "probabilities" if probabilities else "softmax of the outputs, which are no probabilities"
+    old, new = (shares(outputs, probabilities=probabilities) for outputs in (before, after))
+    rows = _flips(old, new, answers(before), answers(after), labels, names)
     return Flips(tuple(rows), len(after), split, classes=True, labelled=labels is not None, scores=scores,
                  against=against)  # fmt: skip
-
-
-def are_classes(outputs: NDArray[Any], labels: NDArray[Any] | None) -> bool:
-    """Whether the highest output is the answer, as the metrics of classes see it."""
-    if outputs.ndim != 2:
-        return False
-    if labels is None:
-        return bool(outputs.shape[1] > 1)
-    if labels.ndim != 1 or labels.dtype.kind != "i":
-        return False
-    return bool(outputs.shape[1] > 1 or int(labels.max(initial=0)) <= 1)
-
-
-def shares(outputs: NDArray[Any]) -> NDArray[np.float64]:
-    """Confidences from class scores, shape (examples, classes).
-
-    A single column is the probability of class 1 of two. Probabilities stay as they are, other scores go through
-    softmax; NaN counts as no confidence at all.
-    """
-    import numpy as np
-
-    values = np.nan_to_num(np.asarray(outputs, np.float64), nan=0.0, posinf=1e30, neginf=-1e30)
-    if values.shape[1] == 1:
-        one = values.clip(0.0, 1.0)
-        # A share of exactly one half is class 0, as the metric reads it, and argmax takes the first of two equals.
-        return np.concatenate([1.0 - one, one], axis=1)
-    if _are_shares(outputs):
-        return values
-    raised = np.exp(values - values.max(axis=1, keepdims=True))
-    found: NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
-    return found
-
-
-def _are_shares(outputs: NDArray[Any]) -> bool:
-    import numpy as np
-
-    if outputs.shape[1] == 1:
-        return True
-    head = np.asarray(outputs[:1000], np.float64)
-    head = head[np.isfinite(head).all(axis=1)]
-    within = bool(len(head)) and head.min() >= -1e-6 and head.max() <= 1 + _ROUNDING
-    return within and bool((abs(head.sum(axis=1) - 1) <= _ROUNDING).mean() > 0.95)
 
 
 def _flips(
@@ -221,42 +183,70 @@ def _flips(
     import numpy as np
 
     places = np.flatnonzero(first != now)
-    lost = old[places, first[places]] - new[places, first[places]]
-    places = places[np.argsort(-lost, kind="stable")]
+    lost = np.nan_to_num(old[places, first[places]]) - np.nan_to_num(new[places, first[places]])
+    lost[first[places] < 0] = 0.0  # there was no confidence
+    order = np.argsort(-lost, kind="stable")
     rows = []
-    for i in places.tolist():
+    for i, less in zip(places[order].tolist(), lost[order].tolist(), strict=True):
         before, after = int(first[i]), int(now[i])
         rows.append(
             Flip(
                 i, _group(before, after, None if labels is None else int(labels[i])),
                 "" if labels is None else _name(names, int(labels[i])), _name(names, before), _name(names, after),
-                float(old[i, before]), float(new[i, after]), float(old[i, before] - new[i, before]),
-                best(old[i], names), best(new[i], names),
+                _sure(old[i, before]), _sure(new[i, after]), less,
+                _best(old[i], names), _best(new[i], names),
             )
         )  # fmt: skip
     return rows
 
 
+def _sure(share: float) -> float:
+    return 0.0 if math.isnan(share) else float(share)
+
+
 def _group(before: int, after: int, label: int | None) -> Group:
     if label is None:
         return "changed"
+    if label < 0:
+        return "both wrong"
     return "now wrong" if before == label else "now right" if after == label else "both wrong"
 
 
-def best(row: NDArray[Any], names: Sequence[str]) -> tuple[Guess, ...]:
-    """The likeliest answers of one example, likeliest first.
+def tops(
+    after: NDArray[Any],
+    before: NDArray[Any],
+    original: NDArray[Any],
+    labels: NDArray[Any] | None,
+    names: Sequence[str] = (),
+) -> list[tuple[Guess, ...]] | None:
+    """The likeliest answers to one example before and after, likeliest first; None when answers are numbers.
 
     Args:
-        row: Its confidences, shape (classes,).
+        after: First output of the candidate for the example, shape (1, classes).
+        before: The same of what it is compared with.
+        original: Outputs of the model as given for all examples, which tell whether scores are probabilities.
+        labels: Class indices or targets of all examples; None when there are none.
         names: Class names by index.
     """
+    if not are_classes(original, labels):
+        return None
+    probabilities = are_probabilities(original)
+    return [_best(shares(outputs, probabilities=probabilities)[0], names) for outputs in (before, after)]
+
+
+def _best(row: NDArray[Any], names: Sequence[str]) -> tuple[Guess, ...]:
+    """The likeliest answers of one example."""
     import numpy as np
 
+    if np.isnan(row).any():
+        return (Guess(NOT_A_NUMBER, _name(names, NOT_A_NUMBER), 0.0),)
     places = np.argsort(-row, kind="stable")[:TOP]
     return tuple(Guess(int(i), _name(names, int(i)), float(row[i])) for i in places)
 
 
 def _name(names: Sequence[str], index: int) -> str:
+    if index < 0:
+        return "not a number"
     return names[index] if index < len(names) else str(index)
 
 

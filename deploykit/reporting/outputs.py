@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+import threading
+import uuid
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.errors import CandidateError, ExportError, unknown_name
+from deploykit.core.errors import CandidateError, ExportError, StoreError, unknown_name
 from deploykit.core.store import Store
 from deploykit.measuring.outputs import evaluate, evaluation_key, outputs_file
 from deploykit.sandbox.supervisor import OnReport
@@ -21,35 +23,44 @@ if TYPE_CHECKING:
 _SPLITS = ("evaluation", "test")
 
 
+#: One thread at a time makes a file of outputs.
+_turns: dict[Path, threading.Lock] = {}
+
+
 def outputs_of(choice: Choice, split: str = "evaluation", on_report: OnReport | None = None) -> NDArray[Any]:
     """First output of a candidate for all examples of a split, shape (examples, …); see `Choice.outputs`."""
-    import numpy as np
-
     if split not in _SPLITS:
         raise unknown_name("split", split, _SPLITS)
-    key = _key(choice)
-    path = outputs_file(choice.report.path, key, split)
-    if not path.is_file():
-        return _made_again(choice, key, split, path, on_report)
+    noted = _noted(choice)
+    if noted and (known := outputs_file(choice.report.path, noted, split)).is_file():
+        return _read(known)
+    # Under the key of today: a runtime that was updated since the sweep may answer otherwise.
+    path = outputs_file(choice.report.path, _key_today(choice), split)
+    with _turns.setdefault(path, threading.Lock()):
+        return _read(path) if path.is_file() else _made_again(choice, split, path, on_report)
+
+
+def _read(path: Path) -> NDArray[Any]:
+    import numpy as np
+
     found: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
     return found
 
 
-def kept(choice: Choice, split: str = "evaluation") -> bool:
-    """Whether the store has the outputs of a candidate, so that nothing need be run."""
-    return bool(choice.result.artifact) and outputs_file(choice.report.path, _key(choice), split).is_file()
+def _noted(choice: Choice) -> str:
+    """Key under which the sweep has kept them, "" when it has not."""
+    return choice.measurement.outputs if choice.measurement else ""
 
 
-def _key(choice: Choice) -> str:
+def _key_today(choice: Choice) -> str:
     row = choice.result
     if not row.artifact_digest:
         cause = row.failure.cause if row.failure else "it was not built yet"
         raise CandidateError(f"{row.label} ({row.key}) has no outputs: {cause}", remedy="choose another candidate.")
-    noted = row.measurement.outputs if row.measurement else ""
-    return noted or evaluation_key(row.artifact_digest, row.candidate.target, choice.report.data.digest)
+    return evaluation_key(row.artifact_digest, row.candidate.target, choice.report.data.digest)
 
 
-def _made_again(choice: Choice, key: str, split: str, path: Path, on_report: OnReport | None) -> NDArray[Any]:
+def _made_again(choice: Choice, split: str, path: Path, on_report: OnReport | None) -> NDArray[Any]:
     """Run the file, and keep what it gives where the store can be written."""
     import numpy as np
 
@@ -63,25 +74,35 @@ def _made_again(choice: Choice, key: str, split: str, path: Path, on_report: OnR
             f"the outputs of {choice.result.label} ({choice.key}) are not in the store, and neither is its file.",
             remedy="run the same sweep again: what is missing is made again.",
         ) from error
-    names = [] if choice.key == report.baseline else _output_names(choice)
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
         made = Path(folder, "outputs.npy")
-        evaluate(item, report.path / report.facts["data"], names, split, made, on_report)
-        with suppress(OSError):  # a store that cannot be written can still be read
-            beside = path.with_suffix(".tmp")
-            shutil.copyfile(made, beside)
-            beside.replace(path)
+        evaluate(item, report.path / report.facts["data"], original_names(choice), split, made, on_report)
+        with suppress(OSError, StoreError):  # a store that cannot be written can still be read
+            _keep(report.path, made, path)
         found: NDArray[Any] = np.load(made, allow_pickle=False)
     return found
 
 
-def _output_names(choice: Choice) -> list[str]:
-    """Names of the original's outputs as its runtime calls them."""
+def _keep(folder: Path, made: Path, path: Path) -> None:
+    beside = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")  # other processes may make it, too
+    store = Store(folder)
+    try:
+        shutil.copyfile(made, beside)
+        store.keep(beside, path)
+    finally:
+        store.close()
+        beside.unlink(missing_ok=True)
+
+
+def original_names(choice: Choice) -> list[str]:
+    """Names of the original's outputs as its runtime calls them, to `align` a candidate's; none for itself."""
     report = choice.report
+    if choice.key == report.baseline:
+        return []
     baseline = report.choice_for(report.baseline)
     store = Store(report.path)
     try:
-        record = store.record("evaluation", _key(baseline)) or {}
+        record = store.record("evaluation", _noted(baseline) or _key_today(baseline)) or {}
     finally:
         store.close()
     return list(record.get("outputs") or [spec.name for spec in report.model.outputs])

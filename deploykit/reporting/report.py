@@ -87,8 +87,18 @@ class Report:
 
     @cached_property
     def data(self) -> Dataset:
-        """The data, from the store."""
-        return Dataset.open(self.path / self.facts["data"])
+        """The data, from the store.
+
+        Raises:
+            StoreError: The store was moved without them.
+        """
+        folder = self.path / self.facts["data"]
+        if not (folder / "dataset.json").is_file():
+            raise StoreError(
+                f"the data of this sweep are not in the store {self.path}.",
+                remedy="run the same sweep again with the data: what is missing is made again.",
+            )
+        return Dataset.open(folder)
 
     @property
     def baseline(self) -> str:

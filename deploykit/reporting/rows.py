@@ -55,7 +55,7 @@ def _record(row: Result, baseline: str, on_front: set[str]) -> dict[str, Any]:
         "size_bytes": measurement.size_bytes if measurement else None,
         "compressed_bytes": measurement.compressed_bytes if measurement else None,
         "peak_memory_bytes": measurement.peak_memory_bytes if measurement else None,
-        "flips": len(measurement.flips) if measurement else None,
+        "flips": measurement.changed if measurement else None,
         "same_as": row.same_as,
         "stopped": row.stopped,
         "cause": failure.cause if failure else "",

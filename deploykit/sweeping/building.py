@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,8 @@ from deploykit.core.serial import Plain
 from deploykit.core.store import Store
 from deploykit.engines._contract import OnReport, Running
 from deploykit.loading._contract import FORMATS
-from deploykit.measuring.outputs import evaluation_key, outputs_file
+from deploykit.measuring.outputs import evaluation_key, evaluation_task, outputs_file
 from deploykit.measuring.racing import Race, Stopped
-from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.task import Task
 from deploykit.sweeping.routes import BuildStep
 
@@ -204,22 +203,14 @@ class Workshop:
         """Submit the evaluation of an artifact, which a race may stop early."""
         key, path = self.evaluation_key(built, target), self.path(built)
         splits = [s for s in ("evaluation", "test") if len(self.data.splits[s])]
-        written = {s: str(self.outputs_path(key, s)) for s in splits}
-        arguments = {
-            "path": str(path),
-            "format": format_name,
-            "target": Target(target.runtime, target.device).to_json(),
-            "data": str(self.data_folder),
-            "outputs": outputs,
-            "splits": written,
-            "race": race.to_json() if race else None,
-        }
-        runtime = RUNTIMES.get(target.runtime)
-        task = Task(
-            "deploykit.measuring.session_work:evaluate", arguments, runtime.group, self._limits.timeout_s,
-            self._limits.memory_bytes, self.model.imports, self.log(key), "evaluation", runtime.fresh_process,
+        written = {s: self.outputs_path(key, s) for s in splits}
+        task = replace(
+            evaluation_task(
+                path, format_name, target, self.data_folder, outputs, written, imports=self.model.imports, race=race
+            ),
+            deadline_s=self._limits.timeout_s, memory_bytes=self._limits.memory_bytes, log=self.log(key),
             reads=(*self.files(path), str(self.data_folder), *([race.original] if race else [])),
-            writes=tuple(written.values()),
+            writes=tuple(map(str, written.values())),
             devices=() if target.device == "cpu" else (target.device,),
         )  # fmt: skip
         return self._running.submit(task, on_report)

@@ -90,7 +90,7 @@ class Known:
             if facts["model"]["digest"] != self._model.digest or facts["data"] != data or facts["relative"]:
                 continue
             shares += [
-                len(row.measurement.flips) / row.measurement.score.examples
+                row.measurement.changed / row.measurement.score.examples
                 for row in self._store.rows(context)[:_MANY]
                 if row.measurement and row.key != facts["baseline"] and row.status == "measured"
             ]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.errors import CandidateError
 from deploykit.core.result import Interval, Score
 from deploykit.measuring.accuracy import extra_metrics, score
+from deploykit.measuring.answers import answers, are_classes
 from deploykit.measuring.racing import ERROR, Race, Stopped
 from deploykit.metrics._choose import MetricLike, choose
 from deploykit.metrics._contract import METRICS
@@ -25,12 +26,13 @@ _NONE = Interval(0.0, 0.0, 0.0)
 class Scored:
     """Scores of a candidate: all metrics on the evaluation split, the first one on the test split, and the flips.
 
-    ``outputs`` is the key of its outputs, "" when they were not kept.
+    ``flips`` are the first of ``flips_count``; ``outputs`` is the key of its outputs, "" when they were not kept.
     """
 
     scores: tuple[Score, ...]
     confirmation: Score | None
     flips: tuple[int, ...]
+    flips_count: int = 0
     outputs: str = ""
 
 
@@ -74,7 +76,8 @@ class Judge:
             scores = tuple(replace(score, change=_NONE, drop=_NONE) for score in scores)
         test = self._load(key, "test") if len(self._original["test"]) else None
         confirmation = self._score(self.metric, test, "test") if test is not None else None
-        return Scored(scores, confirmation, _flips(outputs, original), key)
+        flips = _flips(outputs, original, self._workshop.data.labels())
+        return Scored(scores, confirmation, tuple(flips[:_MOST_FLIPS]), len(flips), key)
 
     def race(self, max_drop: float, rival: str = "", rival_drop: float = 1.0) -> Race | None:
         """What a candidate must not surely lose; None when the metric knows more than hits and misses.
@@ -112,10 +115,8 @@ class Judge:
         return found
 
 
-def _flips(outputs: NDArray[Any], original: NDArray[Any]) -> tuple[int, ...]:
-    import numpy as np
-
-    if outputs.ndim != 2 or outputs.shape[1] < 2:
-        return ()
-    changed = np.flatnonzero(outputs.argmax(axis=1) != original.argmax(axis=1))
-    return tuple(changed[:_MOST_FLIPS].tolist())
+def _flips(outputs: NDArray[Any], original: NDArray[Any], labels: NDArray[Any] | None) -> list[int]:
+    if not are_classes(original, labels):
+        return []
+    found: list[int] = (answers(outputs) != answers(original)).nonzero()[0].tolist()
+    return found

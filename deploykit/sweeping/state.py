@@ -120,6 +120,7 @@ class State:
             scored.confirmation,
             scored.flips,
             outputs=scored.outputs,
+            flips_count=scored.flips_count,
         )
         self._put(replace(row, measurement=measurement, stopped=""))
 

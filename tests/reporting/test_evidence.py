@@ -4,6 +4,8 @@ import dataclasses
 import json
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -12,9 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
-from deploykit.core.errors import CandidateError, DatasetError, SettingError
+from deploykit.core.errors import CandidateError, DatasetError, SettingError, StoreError
 from deploykit.core.result import Interval
 from deploykit.core.store import Store
+from deploykit.measuring.predict import predict
 from deploykit.reporting import class_changes, flips
 from deploykit.reporting.naming import same_layers, shortened
 from deploykit.reporting.sensitivity import Damage, Sensitivity, SensitivityRow
@@ -70,6 +73,7 @@ def static(report):
 def test_flips_are_those_the_sweep_has_counted(report):
     found = [report.choice_for(r.key).flips() for r in report.rows]
     assert [sorted(f.example for f in one.rows) for one in found] == [sorted(r.measurement.flips) for r in report.rows]
+    assert [len(one.rows) for one in found] == [r.measurement.changed for r in report.rows]
     assert any(one.rows for one in found)  # or this test would tell nothing
     assert not report.choice_for(report.baseline).flips().rows
 
@@ -110,6 +114,36 @@ def test_scores_that_are_no_probabilities_are_said_to_be_none():
     assert found.counts == {"changed": 1}
 
 
+def test_rounded_probabilities_stay_probabilities():
+    before = np.random.default_rng(0).dirichlet(np.full(1000, 0.05), 50)
+    after = np.round(before * 256) / 256  # as int8 outputs are stored
+    after[0] = np.roll(after[0], 1)
+    assert after.sum(axis=1).mean() < 0.95  # or this test would tell nothing
+    found = flips.find(after, before, None)
+    assert found.scores == "probabilities"
+    flip = next(f for f in found.rows if f.example == 0)
+    assert flip.confidence_after == after[0].max()
+    (_, top) = flips.tops(after[:1], before[:1], before, None)
+    assert top == flip.top_after
+    back = flips.find(before, after, None, original=before)
+    assert {f.example: f.top_before for f in back.rows} == {f.example: f.top_after for f in found.rows}
+
+
+def test_scores_that_are_no_numbers_are_an_answer_of_their_own():
+    before = np.array([[0.9, 0.1], [0.2, 0.8], [np.nan, np.nan], [np.nan, 0.5]])
+    after = np.array([[np.nan, np.nan], [0.2, 0.8], [0.7, 0.3], [0.5, np.nan]])
+    found = flips.find(after, before, np.array([0, 1, 0, 0]), ["cat", "dog"])
+    assert [(f.example, f.group, f.before, f.after) for f in found.rows] == [
+        (0, "now wrong", "cat", "not a number"),
+        (2, "now right", "not a number", "cat"),
+    ]
+    assert [f.lost for f in found.rows] == [0.9, 0.0]
+    assert found.rows[0].top_after == (flips.Guess(-1, "not a number", 0.0),)
+    changes = class_changes.compare(after, before, np.array([0, 1, 0, 0]), ["cat", "dog"])
+    assert [(r.name, r.worse, r.better) for r in changes] == [("cat", 1, 1), ("dog", 0, 0)]
+    assert [r.name for r in class_changes.compare(after, before, None, ["cat", "dog"])] == ["cat", "dog"]
+
+
 def test_one_column_is_the_probability_of_the_second_class():
     found = flips.find(np.array([[0.4], [0.9]]), np.array([[0.7], [0.8]]), np.array([1, 1]), ["no", "yes"])
     (flip,) = found.rows
@@ -126,6 +160,9 @@ def test_numbers_have_largest_errors():
     unlabelled = flips.find(after[:, :, None], before[:, :, None], None)
     assert [f.example for f in unlabelled.rows] == [1, 2, 0]
     assert not unlabelled.labelled
+    assert (found.summary(), unlabelled.summary()) == (
+        "The 1 example of 3 whose error grew most.", "The 3 examples of 3 whose outputs differ most.",
+    )  # fmt: skip
 
 
 def test_outputs_of_different_models_are_refused():
@@ -153,6 +190,54 @@ def test_outputs_that_are_gone_are_made_again_and_kept(report, tmp_path):
         file.unlink()
     with pytest.raises(CandidateError, match="neither is its file"):
         copy.choice_for(row.key).flips()
+
+
+def test_outputs_are_made_once_though_several_ask_for_them(report, tmp_path):
+    copy = dk.Report.open(shutil.copytree(report.path, tmp_path / "copy"))
+    choice = next(copy.choice_for(r.key) for r in copy.rows if "static" in r.label)
+    expected = np.array(choice.outputs())
+    kept = copy.path / "outputs" / f"{choice.measurement.outputs[:24]}-evaluation.npy"
+    kept.unlink()
+    said = []
+    with ThreadPoolExecutor(3) as threads:
+        asked = [threads.submit(choice.outputs, on_report=lambda *words: said.append(words)) for _ in range(3)]
+        for one in asked:
+            np.testing.assert_array_equal(one.result(), expected)
+    assert [done for done, *_ in said].count(0) == 1
+    assert kept.is_file()
+    assert not list((copy.path / "outputs").glob("*.tmp"))
+
+
+def test_outputs_of_another_runtime_are_not_kept_as_those_of_the_sweep(report, static, tmp_path):
+    copy = dk.Report.open(shutil.copytree(report.path, tmp_path / "copy"))
+    older = dataclasses.replace(static.measurement, outputs="f" * 64)
+    choice = dataclasses.replace(static, report=copy, result=dataclasses.replace(static.result, measurement=older))
+    for file in (copy.path / "outputs").iterdir():
+        file.unlink()
+    np.testing.assert_array_equal(choice.outputs(), static.outputs())
+    assert [f.name for f in (copy.path / "outputs").iterdir()] == [f"{static.measurement.outputs[:24]}-evaluation.npy"]
+
+
+def test_predictions_come_in_the_order_of_the_original(report, static, tmp_path):
+    model = onnx.load(static.exportable().path)
+    (output,) = model.graph.output
+    model.graph.node.append(helper.make_node("Neg", [output.name], ["negative"]))
+    del model.graph.output[:]
+    model.graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 3]) for name in ("negative", output.name)
+    )
+    onnx.save(model, tmp_path / "two.onnx")
+    item = dataclasses.replace(static.exportable(), path=tmp_path / "two.onnx")
+    x = report.data.splits["evaluation"].take(slice(0, 1)).inputs
+    assert list(predict(item, x)) == ["negative", output.name]
+    assert list(predict(item, x, [output.name])) == [output.name, "negative"]
+
+
+def test_a_store_without_its_data_says_so(tmp_path):
+    finished = Path(__file__).parents[2] / "notebooks" / "finished"
+    report = dk.Report.open(shutil.copytree(finished, tmp_path / "finished"))
+    with pytest.raises(StoreError, match="the data of this sweep are not in the store"):
+        report.best().flips()
 
 
 # -- classes --------------------------------------------------------------------------------------------------------

@@ -131,7 +131,7 @@ def _flip(row: Flip) -> dict[str, Any]:
 
 
 def _top(guesses: tuple[Guess, ...]) -> list[list[Any]]:
-    return [[g.name, g.confidence] for g in guesses]
+    return [[g.name, g.confidence if g.index >= 0 else None] for g in guesses]
 
 
 def sample(choice: Choice, example: int, split: str = "evaluation") -> Reply:
@@ -152,12 +152,13 @@ def tried(choice: Choice, other: Choice, example: int) -> dict[str, Any]:
 
     data = choice.report.data
     raw = data.splits["evaluation"].take(slice(example, example + 1))
-    labels = data.labels()
-    outputs = [next(iter(c.predict(raw.inputs).values())) for c in (other, choice)]
-    if not finding.are_classes(outputs[0], None if labels is None else labels[:1]):
-        return {"before": [[_numbers(outputs[0]), None]], "after": [[_numbers(outputs[1]), None]]}
-    before, after = (finding.best(finding.shares(o)[0], data.classes) for o in outputs)
-    return {"before": _top(before), "after": _top(after)}
+    original = choice.report.choice_for(choice.report.baseline).outputs()
+    after, before = (next(iter(c.predict(raw.inputs).values())) for c in (choice, other))
+    found = finding.tops(after, before, original, data.labels(), data.classes)
+    if found is None:
+        return {"before": [[_numbers(before), None]], "after": [[_numbers(after), None]]}
+    was, now = found
+    return {"before": _top(was), "after": _top(now)}
 
 
 def _numbers(values: Any) -> str:

@@ -62,7 +62,7 @@ def _facts(row: Result, report: Report) -> dict[str, Any]:
         "size": measured.size_bytes if measured else None,
         "compressed": measured.compressed_bytes if measured else None,
         "memory": measured.peak_memory_bytes if measured else None,
-        "flips": len(measured.flips) if measured else None,
+        "flips": measured.changed if measured else None,
         "stopped": row.stopped,
         "sameAs": row.same_as,
         "failure": {"cause": failure.cause, "remedy": failure.remedy, "log": failure.log} if failure else None,

@@ -27,7 +27,9 @@ export function Flips({ subject, against }: { subject: ISubject; against: string
   return (
     <div ref={root}>
       <Part
-        title={flips && !flips.classes ? 'Largest errors' : 'Flipped predictions'}
+        title={
+          flips && !flips.classes ? (flips.labelled ? 'Largest errors' : 'Largest differences') : 'Flipped predictions'
+        }
         aside={
           flips?.classes && (
             <span className="dk-soft dk-small">
@@ -42,7 +44,9 @@ export function Flips({ subject, against }: { subject: ISubject; against: string
               <Note>
                 {found.classes
                   ? `All ${thousands(found.examples)} answers are those of ${found.against}.`
-                  : 'No error grew.'}
+                  : found.labelled
+                    ? 'No error grew.'
+                    : 'No output differs.'}
               </Note>
             ) : (
               <>
@@ -109,7 +113,7 @@ function Gallery({
   return (
     <div ref={root}>
       {tiles.length === 0 && busy && <Waiting what="fetching examples" />}
-      <Tiles tiles={tiles} opened={opened} onOpen={setOpened} classes={flips.classes}>
+      <Tiles tiles={tiles} opened={opened} onOpen={setOpened} flips={flips}>
         {tile && opened !== null && (
           <Enlarged
             tile={tile}
@@ -147,13 +151,13 @@ function Tiles({
   tiles,
   opened,
   onOpen,
-  classes,
+  flips,
   children
 }: {
   tiles: readonly ITile[];
   opened: number | null;
   onOpen: (place: number) => void;
-  classes: boolean;
+  flips: IFlips;
   /** The enlarged one: it stands below its row. */
   children: ReactNode;
 }): ReactElement {
@@ -175,7 +179,7 @@ function Tiles({
               data-item
               tabIndex={roving.stop(place)}
               className="dk-flip"
-              aria-label={describe(tile, classes)}
+              aria-label={describe(tile, flips)}
               aria-expanded={opened === place}
               onClick={() => onOpen(place)}
             >
@@ -184,7 +188,7 @@ function Tiles({
               ) : (
                 <span className="dk-flip-cells">{tile.cells.join('  ')}</span>
               )}
-              <Answers tile={tile} classes={classes} />
+              <Answers tile={tile} classes={flips.classes} />
             </button>
           </li>
         );
@@ -237,10 +241,10 @@ function Answer({ name, right, now = false }: { name: string; right: string; now
   );
 }
 
-function describe(tile: ITile, classes: boolean): string {
+function describe(tile: ITile, flips: IFlips): string {
   const right = tile.label ? `, right answer ${tile.label}` : '';
-  if (!classes) {
-    return `sample ${tile.example}${right}: was ${tile.before}, now ${tile.after}, error larger by ${tile.lost.toPrecision(3)}`;
+  if (!flips.classes) {
+    return `sample ${tile.example}${right}: was ${tile.before}, now ${tile.after}, ${grown(tile.lost, flips)}`;
   }
   return `sample ${tile.example}${right}: was ${tile.before}, now ${tile.after}`;
 }
@@ -322,7 +326,7 @@ function Enlarged({
       <div className="dk-enlarged-body">
         <div className={tile.bytes ? 'dk-enlarged-picture' : 'dk-enlarged-cells'}>
           <Asked asked={asked.busy ? { ...asked, answer: null } : asked} what="fetching the example">
-            {(sample, buffers) => <Large sample={sample} buffers={buffers} name={describe(tile, flips.classes)} />}
+            {(sample, buffers) => <Large sample={sample} buffers={buffers} name={describe(tile, flips)} />}
           </Asked>
         </div>
         {flips.classes ? (
@@ -334,7 +338,7 @@ function Enlarged({
           <p className="dk-enlarged-words">
             {tried?.before[0]?.[0] ?? tile.before} → {tried?.after[0]?.[0] ?? tile.after}
             <span className="dk-soft">
-              {tile.label && `, right: ${tile.label}`}. The error grew by {tile.lost.toPrecision(3)}.
+              {tile.label && `, right: ${tile.label}`}; {grown(tile.lost, flips)}.
             </span>
           </p>
         )}
@@ -352,6 +356,14 @@ function Enlarged({
       </div>
     </div>
   );
+}
+
+/** How much worse an example has become; without right answers, how much it differs. */
+function grown(lost: number, { labelled }: IFlips): string {
+  if (lost > 1e300) {
+    return 'not a number';
+  }
+  return labelled ? `error larger by ${lost.toPrecision(3)}` : `mean difference ${lost.toPrecision(3)}`;
 }
 
 function Large({ sample, buffers, name }: { sample: ISample; buffers: DataView[]; name: string }): ReactElement {
