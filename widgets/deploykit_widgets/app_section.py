@@ -9,7 +9,6 @@ from typing import Any
 from deploykit.core.registry import registry
 from deploykit.reporting import tradeoff
 from deploykit_widgets.progress_section import counts
-from deploykit_widgets.script import shown_path
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Command
 
@@ -43,7 +42,6 @@ class AppSection:
             "problems": {panel: words for panel, words in state.problems.items() if words},
             "busy": sorted(state.busy),
             "hints": self._hints(),
-            "store": shown_path(state.store),
         }
 
     def commands(self) -> Mapping[str, Command]:

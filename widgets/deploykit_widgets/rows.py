@@ -55,7 +55,6 @@ def _facts(row: Result, report: Report) -> dict[str, Any]:
         "family": row.family if row.family in _FAMILIES else "other",
         "status": _status(row),
         "isBaseline": row.key == report.baseline,
-        "techniques": [step.technique for step in row.candidate.recipe.steps],
         "badges": _badges(row),
         **_quality(measured),
         **_timing(measured.latency if measured else None),
@@ -64,7 +63,6 @@ def _facts(row: Result, report: Report) -> dict[str, Any]:
         "memory": measured.peak_memory_bytes if measured else None,
         "flips": measured.changed if measured else None,
         "stopped": row.stopped,
-        "sameAs": row.same_as,
         "failure": {"cause": failure.cause, "remedy": failure.remedy, "log": failure.log} if failure else None,
     }
 
@@ -84,7 +82,7 @@ def _quality(measured: Measurement | None) -> dict[str, Any]:
 
 def _timing(latency: Latency | None) -> dict[str, Any]:
     if latency is None:
-        names = ("p50", "p90", "p99", "cpu", "speedup", "sameRuntime", "claim")
+        names = ("p50", "p90", "p99", "cpu", "speedup", "sameRuntime")
         return {"launches": 0, **dict.fromkeys(names)}
     same = latency.speedup_same_runtime
     return {
@@ -94,7 +92,6 @@ def _timing(latency: Latency | None) -> dict[str, Any]:
         "cpu": latency.cpu_ms,
         "speedup": _ends(latency.speedup),
         "sameRuntime": _ends(same) if same is not None else None,
-        "claim": latency.claim,
         "launches": latency.launches,
     }
 

@@ -39,7 +39,6 @@ def described(
         "help": help_of(parameter),
         "unit": "" if parameter.unit == "share" else parameter.unit,
         "share": parameter.unit == "share",
-        "whole": parameter.kind == "int",
         "minimum": parameter.minimum,
         "maximum": parameter.maximum,
         "step": parameter.step,
@@ -47,7 +46,6 @@ def described(
         "choices": [
             {"value": v, "label": shown(v), "reason": (obstacles or {}).get(v, "")} for v in choices_of(parameter)
         ],
-        "default": parameter.default,
         "values": list(values),
         "first": first,
         "problem": problem,

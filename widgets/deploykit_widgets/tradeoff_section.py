@@ -59,11 +59,9 @@ class TradeoffSection:
             "unit": unit(report),
             # Where the limit is on the axis of changes: losing is going up for errors.
             "limit": round((-100 if higher else 100) * goal.max_drop, 9),
-            "higherIsBetter": higher,
             "measures": measures(report),
             "best": best_of(state.best, unit(report)),
             "picked": {"a": state.picked, "b": state.second},
-            "examples": _examples(report),
         }
 
     def commands(self) -> Mapping[str, Command]:
@@ -194,11 +192,4 @@ def best_of(best: Choice | None, shown_unit: str) -> dict[str, Any] | None:
         "change": change,
         "words": f"{'; '.join(said)}." if said else "",
         "reason": best.reason,
-        "ties": ties,
     }
-
-
-def _examples(report: Report | None) -> int:
-    """How many examples the changes rest on."""
-    rows = report.rows if report else ()
-    return max((r.measurement.score.examples for r in rows if r.measurement), default=0)

@@ -2,7 +2,8 @@
 import { act, createElement } from 'react';
 import { createRoot } from 'react-dom/client';
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import { type ILayer, percent, sorted } from '../src/app/layerrows';
+import { percent } from '../src/app/format';
+import { type ILayer, sorted } from '../src/app/layerrows';
 import { Layers } from '../src/app/layers';
 import type { IModelFacts } from '../src/app/model';
 import type { ToKernel } from '../src/app/protocol';
@@ -29,7 +30,14 @@ describe('layers', () => {
   });
 
   it('have shares in percent', () => {
-    expect([0, 0.0001, 0.031, 0.58, 1].map(percent)).toEqual(['0.0 %', '< 0.1 %', '3.1 %', '58 %', '100 %']);
+    expect([0, 0.0001, 0.031, 0.0999, 0.58, 1].map(percent)).toEqual([
+      '0 %',
+      '< 0.1 %',
+      '3.1 %',
+      '10 %',
+      '58 %',
+      '100 %'
+    ]);
   });
 });
 

@@ -16,7 +16,6 @@ export function aRow(more: Partial<IRow> = {}): IRow {
     isBaseline: false,
     state: 'front',
     why: '',
-    techniques: [],
     badges: [],
     score: 0.9103,
     change: [-0.31, -0.55, -0.07],
@@ -33,10 +32,8 @@ export function aRow(more: Partial<IRow> = {}): IRow {
     compared: true,
     scores: {},
     flips: 3,
-    claim: 'faster',
     launches: 10,
     stopped: '',
-    sameAs: '',
     failure: null,
     ...more
   };

@@ -8,7 +8,6 @@ import { useSelectedLayers } from './candidatelayers';
 import { Asked, type ISubject } from './candidateparts';
 import { Sensitivity } from './candidatesensitivity';
 import { Why } from './candidatewhy';
-import { plural } from './format';
 import { Icon } from './icons';
 import { onArrowKeys, useAnswer } from './parts';
 import type { IRow } from './rows';
@@ -83,8 +82,6 @@ function CandidateTab({
   shown: boolean;
   onShow: (letter: Letter) => void;
 }): ReactElement {
-  const runtimes = useSection('app')?.runtimes;
-  const label = runtimes?.find(runtime => runtime.name === row?.runtime)?.label ?? row?.runtime ?? '';
   return (
     <button
       type="button"
@@ -103,21 +100,16 @@ function CandidateTab({
           <>
             <b title={row?.name ?? name}>{row?.name ?? name}</b>
             <span className="dk-soft">
-              {row && placeOf(row, label)}
+              {row?.where}
               {aside && ` · ${aside}`}
             </span>
           </>
         ) : (
-          <span className="dk-soft">Select a second with B.</span>
+          <span className="dk-soft">Shift+click another point, or press B, to compare.</span>
         )}
       </span>
     </button>
   );
-}
-
-function placeOf(row: IRow, label: string): string {
-  const parts = [label, row.device.toUpperCase(), plural(row.threads, 'thread')];
-  return [...parts, ...(row.batch === 1 ? [] : [`batch ${row.batch}`])].join(' · ');
 }
 
 /** Changes when a candidate was measured anew, so that what is known of it is asked for again. */

@@ -1,19 +1,10 @@
 /** Closed parts of the Candidate panel: classes, weights, recipe, graphs. Each asks when it is opened. */
 
 import { type ReactElement, useState } from 'react';
-import { graphFile } from '../paths';
-import { GRAPH_FACTORY } from '../tokens';
-import {
-  type IClasses,
-  type IFile,
-  type IGraphs,
-  type IRecipe,
-  type IWeights,
-  outline,
-  percent
-} from './candidatefacts';
+import { type IClasses, type IFile, type IGraphs, type IRecipe, type IWeights, outline } from './candidatefacts';
 import { Asked, type ISubject } from './candidateparts';
-import { fixed, minus, thousands } from './format';
+import { fixed, minus, percent, thousands } from './format';
+import { located, OUTSIDE, openGraph } from './graphs';
 import { host } from './host';
 import { Button, Fold, Note, Problem, useAnswer } from './parts';
 
@@ -203,19 +194,15 @@ function Graphs({ subject }: { subject: ISubject }): ReactElement {
   const asked = useAnswer<IGraphs>('candidate_graphs', { key: subject.keyOf, stamp: subject.stamp });
   const [problem, setProblem] = useState('');
   const open = async (...files: (IFile | null)[]): Promise<void> => {
-    const found = await Promise.all(
-      files.map(async file => {
-        const path = file && ((await host().locate?.(file)) ?? null);
-        return path !== null && file?.folder ? graphFile(path) : path;
-      })
-    );
-    if (found.some(path => path === null)) {
-      setProblem('A file is outside of the folder that JupyterLab shows. Start JupyterLab in a folder above it.');
+    const known = files.filter(file => file !== null);
+    const paths = await Promise.all(known.map(located));
+    if (paths.includes(null)) {
+      setProblem(OUTSIDE);
       return;
     }
     setProblem('');
-    for (const [place, path] of found.entries()) {
-      await host().openFile?.(path ?? '', GRAPH_FACTORY, place > 0);
+    for (const [place, file] of known.entries()) {
+      await openGraph(paths[place] ?? '', file.folder, place > 0);
     }
   };
   return (

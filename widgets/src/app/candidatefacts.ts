@@ -309,9 +309,3 @@ export function outline(counts: readonly number[], width: number, height: number
 function round(value: number): number {
   return Math.round(100 * value) / 100;
 }
-
-/** A share in percent: `0 %`, `0.4 %`, `70 %`. */
-export function percent(share: number): string {
-  const value = 100 * share;
-  return `${value === 0 ? '0' : value < 10 ? value.toFixed(1) : value.toFixed(0)} %`;
-}

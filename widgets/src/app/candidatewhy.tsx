@@ -1,11 +1,11 @@
 /** Why a candidate is faster or slower: the cause in a line, and the time of each layer before and after. */
 
 import { type ReactElement, useState } from 'react';
-import { graphFile } from '../paths';
-import { GRAPH_FACTORY } from '../tokens';
-import { type IGraphs, type ILayerCost, type IWhy, microseconds, percent, sameLayer } from './candidatefacts';
+import { type IGraphs, type ILayerCost, type IWhy, microseconds, sameLayer } from './candidatefacts';
 import { showLayer } from './candidatelayers';
 import type { ISubject } from './candidateparts';
+import { percent } from './format';
+import { located, OUTSIDE, openGraph } from './graphs';
 import { host } from './host';
 import { Button, Note, Part, Problem, useAsk } from './parts';
 import { useBench, useView } from './store';
@@ -153,20 +153,19 @@ function useGraph(key: string): {
   const open = async (layer: string): Promise<void> => {
     setOutside('');
     const answer = await ask('candidate_graphs', { key });
-    const file = answer?.value.after ?? null;
-    const path = file && ((await host().locate?.(file)) ?? null);
-    if (answer !== null && path === null) {
-      setOutside(
-        layer
-          ? ''
-          : file
-            ? 'The file is outside of the folder that JupyterLab shows. Start JupyterLab in a folder above the store.'
-            : 'The file of this candidate is not in the store any more. Run the same sweep again.'
-      );
-    } else if (path !== null && layer) {
+    if (answer === null) {
+      return;
+    }
+    const file = answer.value.after;
+    const path = file && (await located(file));
+    if (file === null) {
+      setOutside('The file of this candidate is not in the store any more. Run the same sweep again.');
+    } else if (path === null) {
+      setOutside(OUTSIDE);
+    } else if (layer) {
       showLayer(layer, path);
-    } else if (path !== null) {
-      await host().openFile?.(file?.folder ? graphFile(path) : path, GRAPH_FACTORY);
+    } else {
+      await openGraph(path, file.folder);
     }
   };
   return { open, error: error || outside };

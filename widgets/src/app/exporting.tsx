@@ -1,4 +1,4 @@
-/** Export and serve: a folder that is proved, and the server that runs it. */
+/** Export and serve: a folder that is checked, and the server that runs it. */
 
 import { type FormEvent, type ReactElement, useId } from 'react';
 import { FileTree } from './filetree';
@@ -205,7 +205,7 @@ function Checks({ checks }: { checks: readonly ICheck[] }): ReactElement | null 
       {checks.map(({ words, state }) => (
         <li key={words} className={`dk-check-${state}`}>
           {state === 'done' && <Icon name="check" />}
-          {state === 'failed' && <Icon name="cross" />}
+          {state === 'failed' && <Icon name="close" />}
           {state === 'running' && <span className="dk-spin" aria-hidden="true" />}
           {state === 'waiting' && <span className="dk-check-dot" aria-hidden="true" />}
           <span>

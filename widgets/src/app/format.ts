@@ -53,6 +53,15 @@ export function kilobytes(bytes: number): string {
   return kb >= 10 ? thousands(Math.round(kb)) : kb.toFixed(1);
 }
 
+/** A share in percent: `0 %`, `< 0.1 %`, `3.1 %`, `58 %`. */
+export function percent(share: number): string {
+  const value = 100 * share;
+  if (value > 0 && value < 0.05) {
+    return '< 0.1 %';
+  }
+  return `${value === 0 || value >= 9.95 ? Math.round(value) : value.toFixed(1)} %`;
+}
+
 /** With thin gaps; a locale's own way takes a thousand times longer, and tables have thousands of numbers. */
 export function thousands(value: number): string {
   return minus(String(value)).replace(/\B(?=(\d{3})+(?!\d))/g, '\u2009');

@@ -17,8 +17,7 @@ const PATHS = {
   folder: 'M2 4.5h4l1.5 2H14v6.5H2Z',
   file: 'M4 2h5l3 3v9H4ZM9 2v3h3',
   warning: 'M8 2.5l6 11H2ZM8 6.5v3.2M8 11.6v.4',
-  clock: 'M8 2.5a5.5 5.5 0 110 11a5.5 5.5 0 110-11ZM8 5v3.2l2 1.4',
-  cross: 'M4 4l8 8M12 4l-8 8'
+  clock: 'M8 2.5a5.5 5.5 0 110 11a5.5 5.5 0 110-11ZM8 5v3.2l2 1.4'
 } as const;
 
 export type IconName = keyof typeof PATHS;

@@ -46,12 +46,3 @@ function keyOf(layer: ILayer, column: Column): string | number | null {
 export function shareOf(layer: ILayer, total: number): number | null {
   return total > 0 ? layer.parameters / total : null;
 }
-
-/** `58 %`, `3.1 %`, `< 0.1 %`. */
-export function percent(share: number): string {
-  const value = 100 * share;
-  if (value > 0 && value < 0.05) {
-    return '< 0.1 %';
-  }
-  return `${value >= 10 ? Math.round(value) : value.toFixed(1)} %`;
-}

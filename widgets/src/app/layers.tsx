@@ -2,9 +2,10 @@
 
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { type KeyboardEvent, type ReactElement, useEffect, useId, useMemo, useRef, useState } from 'react';
+import { graphFile } from '../paths';
 import { SELECTED_EVENT, SHOW_EVENT } from '../tokens';
-import { plural, thousands } from './format';
-import { COLUMNS, type Column, type ILayer, percent, shareOf, sorted } from './layerrows';
+import { percent, plural, thousands } from './format';
+import { COLUMNS, type Column, type ILayer, shareOf, sorted } from './layerrows';
 import type { IModelFacts } from './model';
 import { usePlace } from './model';
 import { movedInList, Note, Part, Problem, Waiting } from './parts';
@@ -64,7 +65,7 @@ export function Layers({ facts, profile, home }: ILayers): ReactElement {
     <Part title="Layers" aside={<span className="dk-soft dk-small">{plural(facts.layers, 'layer')}</span>}>
       <Problem words={error} />
       {!first && !error && <Waiting what="reading the layers" />}
-      {first && layers.length === 0 && <Note>This file tells of no layers.</Note>}
+      {first && layers.length === 0 && <Note>This file lists no layers.</Note>}
       {first && layers.length > 0 && (
         <>
           <Grid layers={layers} facts={facts} timed={first.runtime !== ''} home={home} />
@@ -243,7 +244,7 @@ function useSelectedInGraph(layers: readonly ILayer[], path: string, folder: boo
   const bench = useBench();
   useEffect(() => {
     const names = new Set(layers.map(layer => layer.name));
-    const wanted = folder ? `${path}/saved_model.pb` : path;
+    const wanted = folder ? graphFile(path) : path;
     const onSelected = (event: Event): void => {
       const detail = (event as CustomEvent<{ path: string; layer: string; names: string[] }>).detail;
       const found = detail?.path === wanted ? detail.names.find(name => names.has(name)) : undefined;

@@ -1,10 +1,10 @@
 /** Model: pick or drop a file; its facts, its layers, its graph. */
 
 import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
-import { GRAPH_FACTORY } from '../tokens';
 import { Browse } from './browse';
 import { DropZone } from './dropzone';
 import { kilobytes, thousands } from './format';
+import { located, openGraph } from './graphs';
 import { host, type IPlace } from './host';
 import { Icon } from './icons';
 import { Layers } from './layers';
@@ -144,7 +144,7 @@ function Facts({ model, facts }: { model: IModel; facts: IModelFacts }): ReactEl
     ['SHA-256', `${facts.digest.slice(0, 16)}…`]
   ];
   return (
-    <Part title="Model" aside={<OpenGraph model={model} facts={facts} />} className="dk-model-facts">
+    <Part title="Model" aside={<OpenGraph model={model} facts={facts} />}>
       {facts.warnings.map(words => (
         <p key={words} className="dk-warning">
           <Icon name="warning" />
@@ -167,16 +167,14 @@ function Facts({ model, facts }: { model: IModel; facts: IModelFacts }): ReactEl
 
 function OpenGraph({ model, facts }: { model: IModel; facts: IModelFacts }): ReactElement | null {
   const place = usePlace(facts, model.here.home);
-  const open = host().openFile;
-  if (open === null || place.state === 'looking') {
+  if (host().openFile === null || place.state === 'looking') {
     return null;
   }
   if (place.state === 'outside') {
     return <span className="dk-soft dk-small">{place.why}</span>;
   }
-  const path = facts.folder ? `${place.path}/saved_model.pb` : place.path;
   return (
-    <Button icon="graph" onClick={() => void open(path, GRAPH_FACTORY, true)}>
+    <Button icon="graph" onClick={() => void openGraph(place.path, facts.folder, true)}>
       Open graph
     </Button>
   );
@@ -191,7 +189,7 @@ export function usePlace(facts: IModelFacts, home: string): Place {
   useEffect(() => {
     let wanted = true;
     const look = async (): Promise<Place> => {
-      const found = await host().locate?.({ path, home, bytes: folder ? null : bytes });
+      const found = await located({ path, home, bytes: folder ? null : bytes });
       if (found) {
         return { state: 'inside', path: found };
       }

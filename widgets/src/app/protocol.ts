@@ -38,8 +38,6 @@ export interface IApp {
   busy: string[];
   /** What stands beside the titles of the views, and whether their work is done. */
   hints: Record<Tab, { words: string; done: boolean }>;
-  /** Folder of results, as the code names it. */
-  store: string;
 }
 
 export const TABS = ['model', 'data', 'explore', 'export'] as const;

@@ -30,14 +30,12 @@ export interface IRow {
   why: string;
   /** Whether it was timed on the baseline's hardware; others are not compared. */
   compared: boolean;
-  /** Technique names, for filters by technique. */
-  techniques: string[];
   badges: string[];
   /** Quality, in the metric's unit (an accuracy is a share of one). */
   score: number | null;
   /** Further metrics by name. */
   scores: Record<string, number>;
-  /** Change against the baseline, percentage points for shares and percent for errors; up is better or worse by `higherIsBetter`. */
+  /** Change against the baseline, percentage points for shares and percent for errors; its measure says which way is better. */
   change: Interval | null;
   /** Milliseconds. */
   p50: Interval | null;
@@ -55,13 +53,9 @@ export interface IRow {
   agreement: number | null;
   /** Examples whose answer differs from the original's; a thousand stands for more. */
   flips: number | null;
-  /** What may be said of its speed. */
-  claim: 'baseline' | 'faster' | 'slower' | 'same' | 'unclear' | null;
   /** How often it was opened anew and timed. */
   launches: number;
   /** Why it was given up early; empty when it was not. */
   stopped: string;
-  /** Key of a candidate with the same file; empty when there is none. */
-  sameAs: string;
   failure: IFailure | null;
 }

@@ -118,7 +118,7 @@ function Control({ serve }: { serve: IServe }): ReactElement {
       </form>
       {!serve.ready && <Note>Export a candidate, then serve it.</Note>}
       {serve.ready && !server && !busy && !problem && <Note>Stopped. {serve.name} is ready to be served.</Note>}
-      {busy && <Waiting what={server ? 'stopping the server' : 'proving the folder and starting the server'} />}
+      {busy && <Waiting what={server ? 'stopping the server' : 'checking the folder and starting the server'} />}
       {taken ? (
         <Problem words={`${serve.taken} is in use.`}>
           {serve.free > 0 && <Button onClick={() => start(serve.free)}>Use {serve.free}</Button>}

@@ -1,16 +1,7 @@
 /** The frame around the panels: tabs, sweep strip, the views, the code drawer. */
 
 import type { DOMWidgetModel } from '@jupyter-widgets/base';
-import {
-  Component,
-  type ReactElement,
-  type ReactNode,
-  useEffect,
-  useId,
-  useRef,
-  useState,
-  useSyncExternalStore
-} from 'react';
+import { Component, type ReactElement, type ReactNode, useEffect, useId, useRef, useState } from 'react';
 import { useStore } from 'zustand';
 import { CandidatePanel } from './candidate';
 import { CodeButton, CodeDrawer } from './code';
@@ -26,6 +17,7 @@ import { TABS, type Tab } from './protocol';
 import { SpacePanel } from './space';
 import { type Bench, BenchProvider, useAlive, useBench, useSection } from './store';
 import { Strip } from './strip';
+import { useDark } from './themes';
 import { TradeoffPanel } from './tradeoff';
 
 /** Panels that can be shown alone, by the names the kernel uses. */
@@ -290,15 +282,4 @@ function useOwnKeys(root: React.RefObject<HTMLElement>): void {
 
 function isOwn({ key, ctrlKey, metaKey, altKey }: KeyboardEvent): boolean {
   return !ctrlKey && !metaKey && (!altKey || key === 'Enter') && key !== 'Escape';
-}
-
-function onTheme(changed: () => void): () => void {
-  const observer = new MutationObserver(changed);
-  observer.observe(document.body, { attributeFilter: ['data-jp-theme-light', 'data-jp-theme-name'] });
-  return () => observer.disconnect();
-}
-
-/** Whether the theme is dark; follows a change at once. */
-export function useDark(): boolean {
-  return useSyncExternalStore(onTheme, () => document.body.dataset.jpThemeLight === 'false');
 }

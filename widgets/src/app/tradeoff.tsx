@@ -24,7 +24,6 @@ export interface IBest {
   /** How sure it is, with ties and with what tempts. */
   words: string;
   reason: string;
-  ties: number;
 }
 
 export interface ITradeoff {
@@ -38,13 +37,10 @@ export interface ITradeoff {
   unit: string;
   /** Where the limit is on the axis of changes. */
   limit: number;
-  higherIsBetter: boolean;
   measures: IMeasure[];
   best: IBest | null;
   /** What was selected when the page was opened; later the browser knows better. */
   picked: { a: string; b: string };
-  /** How many examples the changes rest on. */
-  examples: number;
 }
 
 declare module './protocol' {

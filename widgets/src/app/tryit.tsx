@@ -90,7 +90,7 @@ function Answered({ label, prediction, right, top, numbers, shares }: IAnswered)
         <b>{prediction}</b>
         {right !== null && (
           <span className={right ? 'dk-right' : 'dk-wrong'}>
-            <Icon name={right ? 'check' : 'cross'} /> {right ? 'as the label says' : `the label says ${label}`}
+            <Icon name={right ? 'check' : 'close'} /> {right ? 'as the label says' : `the label says ${label}`}
           </span>
         )}
       </p>

@@ -76,7 +76,7 @@ function Label({ id, control, aside }: { id: string; control: IControl; aside?: 
       <span id={id} className="dk-control-label dk-help-name">
         {control.label}
       </span>
-      {aside && <span className="dk-control-aside">{aside}</span>}
+      {aside && <span>{aside}</span>}
     </div>
   );
 }

@@ -54,13 +54,13 @@ function Settings({ options }: { options: IOptions }): ReactElement {
     <div className="dk-options">
       <Launches value={options.launches} send={launches => ask('set_launches', { launches })} />
       <Tick
-        label="Spend launches on the best"
-        help="Candidates that are surely slower than another one, and no better, get three launches only."
+        label="Time the promising ones longer"
+        help="Candidates that are surely slower than another one, and no better, are started three times only."
         value={options.adaptive}
         send={value => set('adaptive', value)}
       />
       <Select
-        label={`What surely loses more than ${limit}`}
+        label={`Candidates that surely lose more than ${limit}`}
         choices={options.losersChoices}
         value={options.losers}
         send={value => set('losers', value)}
@@ -71,7 +71,12 @@ function Settings({ options }: { options: IOptions }): ReactElement {
         value={options.sensitivity}
         send={value => set('sensitivity', value)}
       />
-      <Select label="Try" choices={options.searchChoices} value={options.search} send={value => set('search', value)} />
+      <Select
+        label="Which candidates"
+        choices={options.searchChoices}
+        value={options.search}
+        send={value => set('search', value)}
+      />
       {options.search !== 'grid' && <Budget value={options.budget} send={value => set('budget', value)} />}
       {options.changed > 0 && (
         <Button kind="link" onClick={() => void ask('reset_options')}>
@@ -119,7 +124,11 @@ function Launches({ value, send }: { value: number; send: (value: number) => Pro
     setText(null);
   };
   return (
-    <Row id={id} label="Launches of each candidate" help="10 give honest intervals; fewer are faster and wider.">
+    <Row
+      id={id}
+      label="Times each candidate is started and timed"
+      help="10 give honest intervals; fewer are faster and wider."
+    >
       <input
         id={id}
         className="dk-input dk-number"

@@ -13,14 +13,12 @@ export interface IControl {
   unit: string;
   /** Shown in percent. */
   share: boolean;
-  whole: boolean;
   minimum: number | null;
   maximum: number | null;
   step: number | null;
   /** Whether it may be left to the tool. */
   automatic: boolean;
   choices: { value: Value; label: string; reason: string }[];
-  default: Value;
   values: Value[];
   /** Whether it is shown at once. */
   first: boolean;

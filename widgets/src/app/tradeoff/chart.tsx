@@ -60,7 +60,7 @@ export function Chart(): ReactElement {
         </div>
         <span id={id} className="dk-unseen">
           Arrow keys left and right walk along the front, up and down through all points at that place. A and B mark, F
-          shows the front only, 0 fits, Enter opens the candidate.
+          shows the best trade-offs only, 0 fits, Enter opens the candidate.
         </span>
         {card && hovered === pointer.card && (
           <Card
@@ -88,7 +88,7 @@ export function Chart(): ReactElement {
           Fit
         </Button>
         <Button kind="link" onClick={() => bench.look({ zoom: 'front' })}>
-          Zoom to front
+          Zoom to best trade-offs
         </Button>
       </Under>
     </div>

@@ -46,7 +46,7 @@ export function onChartKeys(event: KeyboardEvent<HTMLElement>, walk: IWalk): voi
     case 'f':
     case 'F':
       bench.look({ frontOnly: !frontOnly });
-      bench.say(frontOnly ? 'All points' : 'Front only');
+      bench.say(frontOnly ? 'All points' : 'Best trade-offs only');
       break;
     case '0':
       bench.look({ zoom: 'usual' });

@@ -8,7 +8,7 @@ import { type IMeasure, valueIn } from './measures';
 
 export type Filters = Pick<IView, 'brush' | 'hiddenRuntimes' | 'hiddenFamilies' | 'frontOnly' | 'failedOnly'>;
 
-/** Whether the legend or "front only" takes a candidate off the chart. */
+/** Whether the legend or "best trade-offs only" takes a candidate off the chart. */
 export function isHidden(row: IRow, filters: Filters, judged: IJudged | undefined): boolean {
   return (
     filters.hiddenRuntimes.includes(row.runtime) ||
@@ -46,7 +46,7 @@ export function chips(filters: Filters, measures: readonly IMeasure[], labelOf: 
     found.push({ words: `without ${name}`, without: { hiddenFamilies: rest } });
   }
   if (filters.frontOnly) {
-    found.push({ words: 'front only', without: { frontOnly: false } });
+    found.push({ words: 'best trade-offs only', without: { frontOnly: false } });
   }
   if (filters.failedOnly) {
     found.push({ words: 'failed only', without: { failedOnly: false } });

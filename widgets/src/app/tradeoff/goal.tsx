@@ -2,6 +2,7 @@
 
 import { type ReactElement, useEffect, useId, useState } from 'react';
 import { limitText } from '../format';
+import { Icon } from '../icons';
 import { Button, Problem, useAsk } from '../parts';
 import { useAlive, useBench, useSection, useView } from '../store';
 import type { ITradeoff } from '../tradeoff';
@@ -129,6 +130,7 @@ export function Best({ tradeoff: { best } }: { tradeoff: ITradeoff }): ReactElem
       )}
       <div className="dk-best-words">
         <div className="dk-best-name">
+          {!best.met && <Icon name="warning" />}
           <b>
             {best.met ? 'Best so far: ' : `${best.missed} Closest: `}
             {best.name} on {best.where}

@@ -32,7 +32,7 @@ export function TableRow(props: ITableRow): ReactElement {
   const bench = useBench();
   const hovered = useView(view => view.hovered === row.key);
   const failed = row.status === 'failed';
-  const look = [mark && 'dk-chosen-row', hovered && 'dk-hovered', failed && 'dk-failed', cursor >= 0 && 'dk-at-row'];
+  const look = [mark && 'dk-chosen-row', hovered && 'dk-hovered', failed && 'dk-failed'];
   const at = (column: number): string => (cursor === column ? 'dk-grid-at' : '');
   return (
     // biome-ignore lint/a11y/useKeyWithClickEvents: the grid has the keys

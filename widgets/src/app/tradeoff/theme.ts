@@ -2,6 +2,7 @@
 
 import { useMemo, useSyncExternalStore } from 'react';
 import { useSection } from '../store';
+import { onTheme } from '../themes';
 
 export interface ITheme {
   dark: boolean;
@@ -16,12 +17,6 @@ export interface ITheme {
 }
 
 const NOTHING: readonly string[] = [];
-
-function onTheme(changed: () => void): () => void {
-  const observer = new MutationObserver(changed);
-  observer.observe(document.body, { attributeFilter: ['data-jp-theme-light', 'data-jp-theme-name'] });
-  return () => observer.disconnect();
-}
 
 function name(): string {
   return `${document.body.dataset.jpThemeLight ?? ''} ${document.body.dataset.jpThemeName ?? ''}`;
