@@ -57,7 +57,8 @@ def typed(notebook: Path, given: dict[str, str]) -> dict[str, Any]:
     for name in given:
         if name not in known:
             raise unknown_name(f"parameter of {notebook.name}", name, known)
-    return {name: from_text(name, text, known[name]) for name, text in given.items()}
+    defaults = constants(_parameters_cell(notebook))
+    return {name: from_text(name, text, known[name], defaults.get(name)) for name, text in given.items()}
 
 
 def parameters(notebook: Path) -> dict[str, str]:

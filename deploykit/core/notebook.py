@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 from deploykit.core.errors import SettingError, unknown_name
@@ -28,6 +29,8 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
 }
 _ALIASES = {"List": "list", "Tuple": "tuple", "Dict": "dict", "Sequence": "list", "Mapping": "dict"}
+#: Not a value that a text can stand for.
+_NONE_FITS = object()
 _LITERAL = (
     ast.Constant, ast.List, ast.Tuple, ast.Dict, ast.Set, ast.UnaryOp, ast.BinOp, ast.unaryop, ast.operator, ast.Load,
 )  # fmt: skip
@@ -91,13 +94,15 @@ def declared(source: str) -> dict[str, str]:
 
 
 def constants(source: str) -> dict[str, Any]:
-    """Names that the source of a cell assigns a constant, and the constant."""
+    """Names that the source of a cell assigns a constant, also a negative number or a list, and the constant."""
     tree = _parsed(source)
     found = {}
     for node in tree.body if tree else []:
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
-        if isinstance(target, ast.Name) and isinstance(value := getattr(node, "value", None), ast.Constant):
-            found[target.id] = value.value
+        value = getattr(node, "value", None)
+        if isinstance(target, ast.Name) and isinstance(value, ast.expr):
+            with suppress(ValueError, TypeError, MemoryError, RecursionError):  # what literal_eval raises
+                found[target.id] = ast.literal_eval(value)
     return found
 
 
@@ -111,26 +116,54 @@ def fits(value: Any, annotation: str) -> bool:
     return any(isinstance(value, _TYPES[name]) for name in names)
 
 
-def from_text(name: str, text: str, annotation: str) -> Any:
+def from_text(name: str, text: str, annotation: str, default: Any = None) -> Any:
     """The value that a text on the command line stands for.
+
+    It is of the type that was declared; where that is none of the plain ones, of the default's. Where neither is known,
+    numbers, ``True``, ``False`` and ``None`` are what Python reads them as, and all else stays text.
 
     Args:
         name: The parameter, for the error.
-        text: The text. Where the type is not known, numbers, ``True``, ``False`` and ``None`` are what they look like.
-        annotation: The type that was declared.
+        text: The text.
+        annotation: The type that was declared, "" when none was.
+        default: The constant that the notebook assigns, None when it is none.
 
     Raises:
         SettingError: It is none of that type.
     """
     names = _names(annotation)
-    if names is None:
-        names = ("None", "int", "float", "str") if text not in {"True", "False"} else ("bool",)
-    for kind in (k for k in _TYPES if k in names):
+    if names is not None:
+        found = _first(names, text, _READERS)
+        if found is _NONE_FITS:
+            raise _misfit(name, annotation, text)
+        return found
+    if default is None:
+        return text if annotation else _as_written(text)
+    kinds = ("int", "float") if type(default) is int else (type(default).__name__,)
+    found = _first(kinds, text, _READERS | {"float": float})
+    if found is _NONE_FITS:
+        raise SettingError(
+            f"the parameter {name!r} has the default {default!r}, got {text!r}.",
+            remedy=f"give a value such as {_EXAMPLES.get(kinds[0], default)}.",
+        )
+    return found
+
+
+def _first(kinds: Sequence[str], text: str, readers: Mapping[str, Any]) -> Any:
+    for kind in (k for k in _TYPES if k in kinds):
         try:
-            return _READERS[kind](text)
+            return readers[kind](text)
         except ValueError:
             continue
-    raise _misfit(name, annotation, text)
+    return _NONE_FITS
+
+
+def _as_written(text: str) -> Any:
+    try:
+        found = ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
+        return text
+    return found if found is None or isinstance(found, bool | int | float) else text
 
 
 def _misfit(name: str, annotation: str, value: Any) -> SettingError:

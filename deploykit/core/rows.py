@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from typing import Self, overload
@@ -33,6 +34,7 @@ class Rows(Sequence[Result]):
         self._packed: dict[str, bytes] = dict(read(self.keys[:AT_ONCE]))
         self._decoded: dict[str, Result] = {}
         self._older: Rows | None = None
+        self._lock = threading.Lock()
 
     @classmethod
     def of(cls, results: Iterable[Result]) -> Self:
@@ -67,9 +69,13 @@ class Rows(Sequence[Result]):
         if isinstance(place, slice):
             return tuple(self[i] for i in range(*place.indices(len(self))))
         key = self.keys[place]
-        if key not in self._decoded:
-            self._decoded[key] = self._decode(place % len(self))
-        return self._decoded[key]
+        found = self._decoded.get(key)
+        if found is None:
+            with self._lock:  # what is decoded is forgotten as it was read
+                found = self._decoded.get(key)
+                if found is None:
+                    found = self._decoded[key] = self._decode(place % len(self))
+        return found
 
     def __len__(self) -> int:
         """How many there are."""

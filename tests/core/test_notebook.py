@@ -19,6 +19,7 @@ def test_what_a_cell_declares():
     assert constants(CELL + "half: float = 1 / 2\nsize: int") == {
         "model_path": "m.onnx", "max_drop": 0.01, "launches": 10, "note": "a = b",
     }  # fmt: skip
+    assert constants("a = -1\nb = [1, {}]\nc = d") == {"a": -1, "b": [1, {}]}
 
 
 @pytest.mark.parametrize(
@@ -58,10 +59,16 @@ def test_values_and_annotations(annotation, good, bad):
         ("[1, a]", "list", [1, "a"]),
         ("{a: 1}", "dict[str, int]", {"a": 1}),
         ("3", "", 3),
-        ("0.5", "Path", 0.5),
+        ("0.5", "Path", "0.5"),
+        ("nan", "str", "nan"),
         ("True", "", True),
         ("true", "", "true"),
         ("None", "", None),
+        ("-1e-3", "", -1e-3),
+        ("1/2", "", "1/2"),
+        ("nan", "", "nan"),
+        ("007", "", "007"),
+        ("[1]", "", "[1]"),
     ],
 )
 def test_text_becomes_what_is_declared(text, annotation, value):
@@ -78,6 +85,33 @@ def test_text_becomes_what_is_declared(text, annotation, value):
 def test_text_of_another_type_is_refused(text, annotation):
     with pytest.raises(SettingError, match=r"the parameter 'p' is declared as .*, got '"):
         from_text("p", text, annotation)
+
+
+@pytest.mark.parametrize(
+    ("text", "annotation", "default", "value"),
+    [
+        ("1/2", "", "a/b", "1/2"),
+        ("007", "", "001", "007"),
+        ("5", "Path", "x", "5"),
+        ("5", "", 1, 5),
+        ("0.5", "", 1, 0.5),
+        ("5", "", 0.5, 5.0),
+        ("true", "", False, True),
+        ("[1, 2]", "", [], [1, 2]),
+        ("1/2", "float", 0.5, 0.5),
+        ("7", "", None, 7),
+    ],
+)
+def test_text_is_of_the_default_s_type_where_none_is_declared(text, annotation, default, value):
+    found = from_text("p", text, annotation, default)
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(("text", "default"), [("many", 1), ("1/2", 0.5), ("perhaps", True), ("x: y: z", {})])
+def test_text_of_another_type_than_the_default_is_refused(text, default):
+    with pytest.raises(SettingError, match=r"the parameter 'p' has the default .*, got '"):
+        from_text("p", text, "", default)
 
 
 def test_without_papermill_the_cell_itself_is_checked():

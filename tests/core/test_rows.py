@@ -1,5 +1,9 @@
 """Rows of large sweeps are read and decoded when they are looked at."""
 
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 from deploykit.core.candidate import Candidate, Recipe, Target
@@ -46,6 +50,26 @@ def test_opening_decodes_nothing_and_reads_the_first(rows):
     assert found.get("no such key") is None
     assert set(found._decoded) == {keys[3], keys[5]}
     assert read == []
+
+
+def test_several_threads_read_each_row_once():
+    keys = [str(i) for i in range(300)]
+    left = {key: dump(result(key)) for key in keys}
+    found = Rows(keys, lambda some: {k: left.pop(k) for k in some if k in left})
+    together = threading.Barrier(4)
+
+    def look():
+        together.wait()
+        return [row.key for row in found]
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            asked = [threads.submit(look) for _ in range(4)]
+            assert [one.result() for one in asked] == [keys] * 4
+    finally:
+        sys.setswitchinterval(before)
 
 
 def test_what_is_looked_at_later_is_read_with_its_neighbors(rows):
