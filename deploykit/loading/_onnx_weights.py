@@ -85,7 +85,8 @@ def _of_node(
 
 def _scaled(node: Any, place: int, found: _Constant, tensors: dict[str, Any]) -> _Constant:
     """Integers with the scale that follows them among a node's inputs, or that is named after them."""
-    axis = 0 if node.op_type.startswith(_FIRST_AXIS) else -1
+    # Output channels of a matrix that is transposed come first, too.
+    axis = 0 if node.op_type.startswith(_FIRST_AXIS) or _attribute(node, "transB", 0) else -1
     following = [tensors.get(n) for n in node.input[place + 1 : place + 3]]
     base = found.tensor.name.removesuffix(_QUANTIZED)
     named = [tensors.get(base + _SCALE), tensors.get(base + _ZERO)]

@@ -44,7 +44,8 @@ class TensorFacts(Plain):
         deviation: Standard deviation.
         low: Smallest value.
         high: Largest value.
-        histogram: How many values each of the bars has; the bars share `LayerWeights.edges`.
+        histogram: How many values each of the bars has; the bars share `LayerWeights.edges`. Empty for whole numbers
+            beside real ones, which have no bars in common.
     """
 
     name: str
@@ -204,28 +205,27 @@ def _facts(before: _Loaded | None, after: _Loaded | None, how: How) -> LayerWeig
     import numpy as np
 
     sides = [x for x in (before, after) if x is not None]
-    comparable = len({x.weight.scaled for x in sides}) == 1
-    ends = [float(abs(x.values[np.isfinite(x.values)]).max(initial=0.0)) for x in sides]
-    reach = (max(ends) if comparable else ends[0]) or 1.0
+    drawn = [x for x in sides if x.weight.scaled] or sides
+    reach = max(float(abs(x.values[np.isfinite(x.values)]).max(initial=0.0)) for x in drawn) or 1.0
     edges = np.linspace(-reach, reach, BINS + 1)
     return LayerWeights(
         sides[0].weight.layer,
-        _one(before, edges) if before else None,
-        _one(after, edges) if after else None,
+        _one(before, edges if any(before is x for x in drawn) else None) if before else None,
+        _one(after, edges if any(after is x for x in drawn) else None) if after else None,
         how,
         (-reach, reach),
     )
 
 
-def _one(loaded: _Loaded, edges: NDArray[Any]) -> TensorFacts:
+def _one(loaded: _Loaded, edges: NDArray[Any] | None) -> TensorFacts:
     import numpy as np
 
     values, weight = loaded.values, loaded.weight
     finite = values[np.isfinite(values)]
-    counts, _ = np.histogram(finite, edges)
+    counts = [] if edges is None else np.histogram(finite, edges)[0].tolist()
     some = finite if finite.size else np.zeros(1, np.float32)
     return TensorFacts(
         weight.name, weight.layer, weight.shape, weight.stored, weight.scaled, int(values.size),
         float((values == 0).mean()) if values.size else 0.0, float(some.std(dtype=np.float64)), float(some.min()),
-        float(some.max()), tuple(int(c) for c in counts),
+        float(some.max()), tuple(counts),
     )  # fmt: skip

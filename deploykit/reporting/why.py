@@ -33,12 +33,12 @@ class LayerCost(Plain):
         names: Names it is known by in the candidate's file, for the graph.
         operator: What is executed.
         kernel: What the runtime tells of the kernel.
-        before_us: Microseconds in float32 on the same runtime; None for nodes that were added. In an estimate: its
-            share of the whole, in percent.
+        before_us: Microseconds in float32 on the same runtime; None for nodes that were added, and in an estimate.
         after_us: Microseconds in the candidate; None for nodes it lacks, and in an estimate.
         state: ``"kept"``; ``"added"`` (quantize, reorder, …); ``"gone"``, fused into another or removed.
         quantized: Whether the candidate computes it in integers.
         fallback: Why it runs in float though the rest is quantized; "" when it does not.
+        share: In an estimate: its share of the float32 model's time on another runtime; else None.
     """
 
     layer: str
@@ -50,6 +50,7 @@ class LayerCost(Plain):
     state: Literal["kept", "added", "gone"]
     quantized: bool = False
     fallback: str = ""
+    share: float | None = None
 
     @property
     def difference_us(self) -> float:
@@ -86,12 +87,13 @@ class Why(Plain):
         return len(self.rows)
 
     def records(self) -> list[dict[str, Any]]:
-        """One flat record for each layer; unknown values are None."""
+        """One flat record for each layer; unknown values are None, ``share`` is known in an estimate only."""
         return [
             {
                 "layer": r.layer, "operator": r.operator, "kernel": r.kernel, "state": r.state,
-                "before_us": r.before_us, "after_us": r.after_us, "difference_us": r.difference_us,
-                "quantized": r.quantized, "fallback": r.fallback,
+                "before_us": r.before_us, "after_us": r.after_us,
+                "difference_us": r.difference_us if r.share is None else None,
+                "quantized": r.quantized, "fallback": r.fallback, "share": r.share,
             }
             for r in self.rows
         ]  # fmt: skip
@@ -100,7 +102,8 @@ class Why(Plain):
         """The rows as a data frame; the index is the layer."""
         import pandas as pd
 
-        columns = ("operator", "kernel", "state", "before_us", "after_us", "difference_us", "quantized", "fallback")
+        columns = ("operator", "kernel", "state", "before_us", "after_us", "difference_us", "quantized", "fallback",
+                   "share")  # fmt: skip
         return pd.DataFrame.from_records(self.records(), columns=["layer", *columns]).set_index("layer")
 
     def __str__(self) -> str:
@@ -216,7 +219,9 @@ def _elsewhere(choice: Choice) -> tuple[Result, tuple[LayerCost, ...]] | None:
     layers = [x for x in comparison.layers if x.float_ms]
     whole = sum(x.float_ms or 0.0 for x in layers) or 1.0
     shares = (
-        LayerCost(x.name or x.operator, (x.name,), x.operator, "", 100 * (x.float_ms or 0.0) / whole, None, "kept")
+        LayerCost(
+            x.name or x.operator, (x.name,), x.operator, "", None, None, "kept", share=(x.float_ms or 0.0) / whole
+        )
         for x in layers
     )
-    return row, tuple(sorted(shares, key=lambda r: -(r.before_us or 0.0)))
+    return row, tuple(sorted(shares, key=lambda r: -(r.share or 0.0)))

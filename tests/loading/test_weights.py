@@ -9,7 +9,8 @@ import pytest
 from onnx import numpy_helper
 from onnxruntime.quantization import QuantFormat, quantize_dynamic, quantize_static
 
-from deploykit.loading._contract import FORMATS
+from deploykit.loading._contract import FORMATS, Weight
+from deploykit.loading._weights import _facts, _Loaded
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 
@@ -80,6 +81,47 @@ def test_scales_of_onnx_are_found_in_every_form(zoo, tmp_path, form, per_channel
         assert found[layer].stored in {"int8", "uint8"}
         step = abs(original[name]).max() / 127
         np.testing.assert_allclose(found[layer].load(), original[name], atol=1.01 * step)
+
+
+@pytest.mark.parametrize("transposed", [0, 1])
+def test_each_output_channel_of_a_square_matrix_has_its_scale(tmp_path, transposed):
+    from onnx import TensorProto, helper
+
+    matrix = np.random.default_rng(0).normal(size=(4, 4)).astype(np.float32)
+    channels = matrix if transposed else matrix.T
+    channels *= 10.0 ** np.arange(4)[:, None]  # in place: one scale for the wrong axis would be far off
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["image", "matrix"], ["y"], "dense", transB=transposed)], "net",
+        [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])], [numpy_helper.from_array(matrix, "matrix")],
+    )  # fmt: skip
+    onnx.save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 17)]), tmp_path / "a.onnx")
+    feed = Feed()
+    feed.left = [x[0, 0, :1, :4] for x in feed.left]
+    quantize_static(
+        tmp_path / "a.onnx", tmp_path / "b.onnx", feed, quant_format=QuantFormat.QOperator, per_channel=True
+    )
+    assert [n.op_type for n in onnx.load(tmp_path / "b.onnx").graph.node].count("QGemm") == 1
+    (found,) = FORMATS.get("onnx").weights(tmp_path / "b.onnx")
+    assert found.scaled
+    steps = abs(channels).max(axis=1) / 127
+    real = found.load() if transposed else found.load().T
+    assert (abs(real - channels).max(axis=1) <= 1.01 * steps).all()
+
+
+def test_whole_numbers_have_no_histogram_beside_real_ones():
+    def loaded(values, stored, *, scaled):
+        return _Loaded(Weight("w", "layer", values.shape, stored, lambda: values, scaled), values)
+
+    real = loaded(np.linspace(-2, 2, 9, dtype=np.float32), "float32", scaled=True)
+    whole = loaded(np.arange(-4, 5, dtype=np.float32), "int8", scaled=False)
+    for before, after in ((real, whole), (whole, real)):
+        row = _facts(before, after, "name")
+        sides = {x.stored: x for x in (row.before, row.after)}
+        assert row.edges == (-2, 2)
+        assert sum(sides["float32"].histogram) == 9
+        assert sides["int8"].histogram == ()
+    assert sum(_facts(whole, None, "").before.histogram) == 9
 
 
 def net(path, sizes, names=None):

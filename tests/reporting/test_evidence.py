@@ -297,6 +297,7 @@ def test_why_has_every_layer_of_the_profile_the_largest_difference_first(static)
     for row in found:
         assert (row.before_us is None) == (row.state == "added")
         assert (row.after_us is None) == (row.state == "gone")
+        assert row.share is None
 
 
 def test_without_a_profile_shares_are_an_estimate(report, tmp_path):
@@ -313,8 +314,9 @@ def test_without_a_profile_shares_are_an_estimate(report, tmp_path):
     found = next(copy.choice_for(r.key) for r in copy.rows if "dynamic" in r.label).why()
     assert found.estimate
     assert "Estimate" in found.note
-    assert sum(r.before_us for r in found) == pytest.approx(100)
-    assert all(r.after_us is None for r in found)
+    assert sum(r.share for r in found) == pytest.approx(1)
+    assert found.to_frame()[["before_us", "after_us", "difference_us"]].isna().all(axis=None)
+    assert found.to_frame()["share"].is_monotonic_decreasing
 
 
 # -- weights --------------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def _why(choice: Choice) -> dict[str, Any] | None:
         {
             "layer": r.layer, "names": list(r.names), "operator": r.operator, "kernel": r.kernel,
             "before": r.before_us, "after": r.after_us, "state": r.state, "quantized": r.quantized,
-            "fallback": r.fallback,
+            "fallback": r.fallback, "share": r.share,
         }
         for r in found.rows[:_MOST_LAYERS]
     ]  # fmt: skip
@@ -87,7 +87,7 @@ def _why(choice: Choice) -> dict[str, Any] | None:
         "before": found.before_us, "after": found.after_us, "rows": rows,
         "rest": {
             "count": len(rest), "before": sum(r.before_us or 0.0 for r in rest),
-            "after": sum(r.after_us or 0.0 for r in rest),
+            "after": sum(r.after_us or 0.0 for r in rest), "share": sum(r.share or 0.0 for r in rest),
         },
     }  # fmt: skip
 

@@ -122,8 +122,12 @@ function Tensor({ row }: { row: IWeights['rows'][number] }): ReactElement {
   return (
     <>
       <svg className="dk-hist" viewBox={`0 0 ${WIDTH} ${HEIGHT}`} role="img" aria-label={words}>
-        {after && <path className="dk-hist-after" d={outline(after.histogram, WIDTH, HEIGHT)} />}
-        {before && <path className="dk-hist-before" d={outline(before.histogram, WIDTH, HEIGHT)} />}
+        {after && after.histogram.length > 0 && (
+          <path className="dk-hist-after" d={outline(after.histogram, WIDTH, HEIGHT)} />
+        )}
+        {before && before.histogram.length > 0 && (
+          <path className="dk-hist-before" d={outline(before.histogram, WIDTH, HEIGHT)} />
+        )}
       </svg>
       <div className="dk-hist-words">
         <b title={either?.name}>{row.layer}</b>

@@ -27,12 +27,14 @@ export interface ILayerCost {
   names: string[];
   operator: string;
   kernel: string;
-  /** Microseconds; shares in percent in an estimate. */
+  /** Microseconds; null in an estimate. */
   before: number | null;
   after: number | null;
   state: 'kept' | 'added' | 'gone';
   quantized: boolean;
   fallback: string;
+  /** Share of the whole in an estimate, 0 to 1. */
+  share: number | null;
 }
 
 export interface IWhy {
@@ -43,7 +45,7 @@ export interface IWhy {
   before: number;
   after: number;
   rows: ILayerCost[];
-  rest: { count: number; before: number; after: number };
+  rest: { count: number; before: number; after: number; share: number };
 }
 
 export interface IFacts {

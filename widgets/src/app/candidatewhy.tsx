@@ -16,7 +16,7 @@ export function Why({ why, kind, subject }: { why: IWhy; kind: string; subject: 
   const [all, setAll] = useState(false);
   const { open, error } = useGraph(subject.keyOf);
   const shown = all ? why.rows : why.rows.slice(0, FEW);
-  const largest = Math.max(...why.rows.map(row => Math.max(row.before ?? 0, row.after ?? 0)), 1e-9);
+  const largest = Math.max(...why.rows.map(row => Math.max(row.share ?? row.before ?? 0, row.after ?? 0)), 1e-9);
   return (
     <div>
       <Part
@@ -56,7 +56,6 @@ export function Why({ why, kind, subject }: { why: IWhy; kind: string; subject: 
                   key={`${place} ${row.layer}`}
                   row={row}
                   largest={largest}
-                  estimate={why.estimate}
                   onOpen={open}
                 />
               ))}
@@ -70,7 +69,8 @@ export function Why({ why, kind, subject }: { why: IWhy; kind: string; subject: 
         )}
         {all && why.rest.count > 0 && (
           <Note>
-            {why.rest.count} more: {microseconds(why.rest.before, why.rest.after)}
+            {why.rest.count} more:{' '}
+            {why.estimate ? percent(why.rest.share) : microseconds(why.rest.before, why.rest.after)}
           </Note>
         )}
         {why.remedy && <Note>{why.remedy}</Note>}
@@ -90,12 +90,10 @@ function titleOf(kind: string, letter: string): string {
 function LayerRow({
   row,
   largest,
-  estimate,
   onOpen
 }: {
   row: ILayerCost;
   largest: number;
-  estimate: boolean;
   onOpen: (layer: string) => Promise<void>;
 }): ReactElement {
   const bench = useBench();
@@ -124,11 +122,13 @@ function LayerRow({
           </span>
         </th>
         <td aria-hidden="true" className="dk-why-bars">
-          {row.before !== null && <span className="dk-why-before" style={{ width: width(row.before) }} />}
+          {(row.share ?? row.before) !== null && (
+            <span className="dk-why-before" style={{ width: width(row.share ?? row.before) }} />
+          )}
           {row.after !== null && <span className="dk-why-after" style={{ width: width(row.after) }} />}
         </td>
         <td className="dk-n" title={row.kernel}>
-          {estimate ? percent((row.before ?? 0) / 100) : microseconds(row.before, row.after)}
+          {row.share !== null ? percent(row.share) : microseconds(row.before, row.after)}
         </td>
       </tr>
       {row.fallback && (
