@@ -132,7 +132,8 @@ def test_nothing_sticks_out_at_any_width_and_with_any_font(page):
 
 
 def _sticking_out(page):
-    """Elements that end right of the Workbench, but for what scrolls and what only screen readers see."""
+    """Elements that end right of the Workbench, but for what scrolls and what only screen readers see; and text that is
+    cut off without three dots."""
     return page.locator(".dk-Workbench").evaluate(
         """root => {
             const limit = root.getBoundingClientRect().right + 1;
@@ -142,8 +143,14 @@ def _sticking_out(page):
                 }
                 return e.closest('.dk-unseen');
             };
+            const isCut = e => {
+                const style = getComputedStyle(e);
+                return style.overflowX === 'hidden' && style.textOverflow !== 'ellipsis' && e.clientWidth > 0
+                    && e.scrollWidth > e.clientWidth + 1 && !e.closest('.dk-unseen');
+            };
             return [...root.querySelectorAll('*')].filter(e => e.getClientRects().length
-                && e.getBoundingClientRect().right > limit && !scrolls(e)).map(e => e.className || e.tagName);
+                && (e.getBoundingClientRect().right > limit && !scrolls(e) || isCut(e)))
+                .map(e => e.className || e.tagName);
         }"""
     )
 

@@ -94,7 +94,7 @@ describe('the table of layers', () => {
       act(() => void grid?.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true })));
     press('ArrowDown');
     press('Enter');
-    expect(bench.store.getState().view.layer).toBe('second');
+    expect(bench.store.getState().view.layer).toEqual(['second']);
     expect(place.querySelector('[aria-selected=true]')?.textContent).toContain('second');
   });
 

@@ -1,16 +1,23 @@
 // @vitest-environment jsdom
 import type { ReactElement } from 'react';
 import { afterEach, describe, expect, it } from 'vitest';
+import { useSelectedInCandidate } from '../src/app/candidatelayers';
 import { CodeDrawer } from '../src/app/code';
-import { setHost } from '../src/app/host';
+import { type IHost, setHost } from '../src/app/host';
 import type { ITradeoff } from '../src/app/tradeoff';
 import { Best, Goal } from '../src/app/tradeoff/goal';
 import { SceneProvider } from '../src/app/tradeoff/scene';
 import { TryIt } from '../src/app/tryit';
+import { SELECTED_EVENT } from '../src/tokens';
 import { aBench, button, clear, click, passBy, settled, show, write } from './dom';
 import { aRow } from './rows';
 
-afterEach(clear);
+const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, upload: null, locate: null };
+
+afterEach(() => {
+  clear();
+  setHost(NOBODY);
+});
 
 function aTradeoff(more: Partial<ITradeoff> = {}): ITradeoff {
   const best = { key: 'best', name: 'int8 static', where: 'LiteRT', speedup: '×2', met: true, missed: '', change: '' };
@@ -115,10 +122,8 @@ describe('a notebook', () => {
   ])('is opened where Jupyter shows it: %s', async (found, expected) => {
     const opened: string[] = [];
     setHost({
-      openTab: null,
-      insertCell: null,
+      ...NOBODY,
       openFile: async path => void opened.push(path),
-      upload: null,
       locate: async given => (given === place ? found : 'wrong')
     });
     const { bench } = aBench(() => ({ saved: 'mine.ipynb', taken: false, place }), { code });
@@ -149,5 +154,25 @@ describe('trying a sample', () => {
     await click(place, 'Next');
     await click(place, 'Try it');
     expect(place.querySelector('output')?.textContent).not.toContain('Shirt');
+  });
+});
+
+describe('a layer that is selected in a graph', () => {
+  function Follows({ candidate }: { candidate: string }): null {
+    useSelectedInCandidate(candidate);
+    return null;
+  }
+
+  it.each([
+    ['steps/aa/model.onnx', ['conv', 'conv:0']],
+    ['steps/bb/model.onnx', []]
+  ])('is selected in the panel of its own candidate: %s', async (path, expected) => {
+    setHost({ ...NOBODY, locate: async place => place.path.slice(1) });
+    const after = { path: '/steps/aa/model.onnx', home: '/root', bytes: 1, folder: false };
+    const { bench } = aBench(() => ({ given: null, before: null, after }));
+    await show(bench, <Follows candidate="aa" />);
+    const detail = { path, layer: 'conv', names: ['conv', 'conv:0'], operator: 'Conv' };
+    await settled(() => void window.dispatchEvent(new CustomEvent(SELECTED_EVENT, { detail })));
+    expect(bench.store.getState().view.layer).toEqual(expected);
   });
 });

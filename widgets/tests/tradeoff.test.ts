@@ -4,7 +4,7 @@ import type { IRow } from '../src/app/rows';
 import { axisOf, place, steady, unplace, usual } from '../src/app/tradeoff/axes';
 import { boxOf, brushed, isDrag, rangesOf } from '../src/app/tradeoff/brush';
 import { alongFront, atPlace } from '../src/app/tradeoff/chartkeys';
-import { columnsOf, rowAsText, sorted } from '../src/app/tradeoff/columns';
+import { columnsOf, rowAsText, sorted, widthOf } from '../src/app/tradeoff/columns';
 import { chips, frameCode, isOutside } from '../src/app/tradeoff/filters';
 import { band, judge } from '../src/app/tradeoff/front';
 import { patchOf } from '../src/app/tradeoff/live';
@@ -290,6 +290,15 @@ describe('the table', () => {
   it('takes one unit for a column', () => {
     const quick = columnsOf([row('a', 100, 0), row('b', 200, 0)], 'pp', 'accuracy', true).get('latency');
     expect(quick?.title).toBe('p50, µs');
+  });
+
+  it('is as wide as its largest value, of however many rows', () => {
+    const rows = Array.from({ length: 500 }, (_, at) => aRow({ size: at === 301 ? 123_456_789_000 : 1_000_000 }));
+    const width = (found: IRow[]): number => Number(/[\d.]+/.exec(widthOf(column('size'), found))?.[0]);
+    expect(width(rows)).toBeGreaterThanOrEqual('123 456 789'.length - 1);
+    expect(width(rows)).toBeGreaterThan(width([aRow()]));
+    const badged = aRow({ where: 'ONNX Runtime', badges: ['noisy', 'slower'] });
+    expect(widthOf(column('name'), [aRow(), badged])).toContain('23ch + 111px');
   });
 
   it('puts unknown values last, and failed candidates after them', () => {

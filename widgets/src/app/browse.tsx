@@ -1,6 +1,6 @@
 /** A listing of a folder of the kernel's machine, to choose a file from. */
 
-import { type KeyboardEvent, type ReactElement, useEffect, useRef, useState } from 'react';
+import { type KeyboardEvent, type ReactElement, useEffect, useId, useRef, useState } from 'react';
 import { kilobytes } from './format';
 import { Icon } from './icons';
 import { Button, movedInList, Note, Problem, useAnswer, Waiting } from './parts';
@@ -37,6 +37,7 @@ export function Browse({ command, label, empty, onChoose, onClose, folders = fal
   const { answer, busy, error } = useAnswer<IListing>(command, { folder });
   const [active, setActive] = useState(0);
   const list = useRef<HTMLDivElement>(null);
+  const id = useId();
   const found = answer?.value;
   const wanted = useRef(true);
   useEffect(() => {
@@ -95,14 +96,14 @@ export function Browse({ command, label, empty, onChoose, onClose, folders = fal
           role="listbox"
           tabIndex={0}
           aria-label={`${label}: ${found.words}`}
-          aria-activedescendant={`dk-entry-${active}`}
+          aria-activedescendant={`${id}-${active}`}
           onKeyDown={onKey}
         >
           {found.entries.map((entry, place) => (
             // biome-ignore lint/a11y/useKeyWithClickEvents: the list has the keys
             <div
               key={entry.name}
-              id={`dk-entry-${place}`}
+              id={`${id}-${place}`}
               role="option"
               tabIndex={-1}
               aria-selected={place === active}

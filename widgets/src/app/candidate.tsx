@@ -4,7 +4,7 @@ import { type ReactElement, useId, useState } from 'react';
 import { Details } from './candidatedetails';
 import { type ICandidate, type IFacts, type IWhy, numbersOf } from './candidatefacts';
 import { Flips } from './candidateflips';
-import { useSelectedLayers } from './candidatelayers';
+import { useSelectedInCandidate } from './candidatelayers';
 import { Asked, type ISubject } from './candidateparts';
 import { Sensitivity } from './candidatesensitivity';
 import { Why } from './candidatewhy';
@@ -28,16 +28,16 @@ export function CandidatePanel(): ReactElement | null {
   const b = useView(view => view.b);
   const [letter, setLetter] = useState<Letter>('A');
   const id = useId();
-  useSelectedLayers();
+  const a = picked || (section?.best ?? '');
+  const shown: Letter = letter === 'B' && b ? 'B' : 'A';
+  const key = shown === 'A' ? a : b;
+  useSelectedInCandidate(key);
   if (section === undefined) {
     return null;
   }
-  const a = picked || section.best;
   if (!a) {
     return <div className="dk-empty">Select a point or a row.</div>;
   }
-  const shown: Letter = letter === 'B' && b ? 'B' : 'A';
-  const key = shown === 'A' ? a : b;
   const other = shown === 'A' ? b : a;
   return (
     <div className="dk-candidate">

@@ -1,26 +1,60 @@
-/** Layers of the panel and of open graphs: selecting one here shows it there, and the other way round. */
+/** Layers of the panels and of open graphs: selecting one here shows it there, and the other way round. */
 
-import { useEffect } from 'react';
-import { SELECTED_EVENT, SHOW_EVENT } from '../tokens';
+import { useEffect, useRef } from 'react';
+import { graphFile } from '../paths';
+import { type ILayerSelection, SELECTED_EVENT, SHOW_EVENT } from '../tokens';
+import type { IGraphs } from './candidatefacts';
+import { host } from './host';
 import { useBench } from './store';
 
 /** Show a layer in the graph of a file, which is opened when it is not. */
-export function showLayer(layer: string, path: string | null): void {
-  window.dispatchEvent(new CustomEvent(SHOW_EVENT, { detail: path ? { layer, path } : { layer } }));
+export function showLayer(layer: string, path: string): void {
+  window.dispatchEvent(new CustomEvent(SHOW_EVENT, { detail: { layer, path } }));
 }
 
-/** Follow what is selected in graphs. */
-export function useSelectedLayers(): void {
+/**
+ * Select what is selected in graphs.
+ *
+ * @param belongs Whether the graph of a path shows what the panel shows; asked at each selection.
+ */
+export function useSelectedInGraph(belongs: (path: string) => boolean | Promise<boolean>): void {
   const bench = useBench();
+  const latest = useRef(belongs);
+  latest.current = belongs;
   useEffect(() => {
-    const onSelected = (event: Event): void => {
-      const { layer, names } = ((event as CustomEvent).detail ?? {}) as { layer?: unknown; names?: unknown };
-      if (typeof layer === 'string') {
-        const all = Array.isArray(names) ? names.filter(name => typeof name === 'string') : [];
-        bench.look({ layer: [layer, ...all].join('\n') });
+    let wanted = 0;
+    const onSelected = async (event: Event): Promise<void> => {
+      const { path, layer, names } = (event as CustomEvent<ILayerSelection>).detail;
+      const mine = ++wanted;
+      if ((await latest.current(path)) && mine === wanted) {
+        bench.look({ layer: [layer, ...names.filter(name => name !== layer)] });
       }
     };
-    window.addEventListener(SELECTED_EVENT, onSelected);
-    return () => window.removeEventListener(SELECTED_EVENT, onSelected);
+    const listener = (event: Event): void => void onSelected(event);
+    window.addEventListener(SELECTED_EVENT, listener);
+    return () => {
+      wanted = -1; // what is asked for now comes too late
+      window.removeEventListener(SELECTED_EVENT, listener);
+    };
   }, [bench]);
+}
+
+/** Select what is selected in the graphs of a candidate, and in that of the model. */
+export function useSelectedInCandidate(key: string): void {
+  const bench = useBench();
+  useSelectedInGraph(async path => {
+    if (key === '') {
+      return false;
+    }
+    try {
+      const { value } = await bench.link.ask<IGraphs>('candidate_graphs', { key });
+      const found = [value.given, value.before, value.after].map(async file => {
+        const place = file && ((await host().locate?.(file)) ?? null);
+        return place !== null && file?.folder ? graphFile(place) : place;
+      });
+      return (await Promise.all(found)).includes(path);
+    } catch {
+      return false; // it has no files, or nobody answers
+    }
+  });
 }

@@ -142,7 +142,7 @@ function Table({ table, score }: { table: ISensitivity; score: Score }): ReactEl
 }
 
 function LayerLine({ layer, children }: { layer: string; children: ReactElement[] }): ReactElement {
-  const selected = useView(view => view.layer !== '' && sameLayer([layer], view.layer.split('\n')));
+  const selected = useView(view => sameLayer([layer], view.layer));
   return (
     <tr className={selected ? 'dk-why-selected' : undefined}>
       <th scope="row" className="dk-heat-layer" title={layer}>

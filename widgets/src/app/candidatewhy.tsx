@@ -97,11 +97,11 @@ function LayerRow({
   onOpen: (layer: string) => Promise<void>;
 }): ReactElement {
   const bench = useBench();
-  const selected = useView(view => view.layer !== '' && sameLayer([row.layer, ...row.names], view.layer.split('\n')));
+  const selected = useView(view => sameLayer([row.layer, ...row.names], view.layer));
   const name = row.names[0] ?? row.layer;
   const width = (value: number | null): string => `${(100 * (value ?? 0)) / largest}%`;
   const select = (): void => {
-    bench.look({ layer: [row.layer, ...row.names].join('\n') });
+    bench.look({ layer: [row.layer, ...row.names] });
     void onOpen(name);
   };
   return (

@@ -3,7 +3,7 @@
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { type KeyboardEvent, type ReactElement, useEffect, useId, useMemo, useRef, useState } from 'react';
 import { graphFile } from '../paths';
-import { SELECTED_EVENT, SHOW_EVENT } from '../tokens';
+import { showLayer, useSelectedInGraph } from './candidatelayers';
 import { percent, plural, thousands } from './format';
 import { COLUMNS, type Column, type ILayer, shareOf, sorted } from './layerrows';
 import type { IModelFacts } from './model';
@@ -92,12 +92,14 @@ interface IGrid {
 
 function Grid({ layers, facts, timed, home }: IGrid): ReactElement {
   const bench = useBench();
-  const chosen = useView(view => view.layer);
+  const selected = useView(view => view.layer);
   const place = usePlace(facts, home);
   const [sort, setSort] = useState<{ column: Column | ''; descending: boolean }>({ column: '', descending: false });
   const [active, setActive] = useState(0);
   const id = useId();
   const scroller = useRef<HTMLDivElement>(null);
+  const names = useMemo(() => new Set(layers.map(({ name }) => name)), [layers]);
+  const chosen = selected.find(name => names.has(name));
   const rows = useMemo(() => sorted(layers, sort.column, sort.descending), [layers, sort]);
   const columns = COLUMNS.filter(column => timed || column.key !== 'time');
   const virtual = useVirtualizer({
@@ -109,10 +111,11 @@ function Grid({ layers, facts, timed, home }: IGrid): ReactElement {
     initialRect: { width: 600, height: 400 }
   });
   const path = place.state === 'inside' ? place.path : '';
-  useSelectedInGraph(layers, path, facts.folder);
+  const graph = facts.folder ? graphFile(path) : path;
+  useSelectedInGraph(opened => path !== '' && opened === graph);
   useEffect(() => {
     const at = rows.findIndex(layer => layer.name === chosen);
-    if (chosen && at >= 0) {
+    if (at >= 0) {
       setActive(at);
       virtual.scrollToIndex(at);
     }
@@ -121,9 +124,9 @@ function Grid({ layers, facts, timed, home }: IGrid): ReactElement {
     const layer = rows[at];
     if (layer) {
       setActive(at);
-      bench.look({ layer: layer.name });
+      bench.look({ layer: [layer.name] });
       if (path) {
-        window.dispatchEvent(new CustomEvent(SHOW_EVENT, { detail: { layer: layer.name, path } }));
+        showLayer(layer.name, path);
       }
     }
   };
@@ -141,6 +144,7 @@ function Grid({ layers, facts, timed, home }: IGrid): ReactElement {
       show(active);
     }
   };
+  const items = virtual.getVirtualItems();
   const onSort = (column: Column): void =>
     setSort(old =>
       old.column === column
@@ -155,7 +159,7 @@ function Grid({ layers, facts, timed, home }: IGrid): ReactElement {
       tabIndex={0}
       aria-label={`Layers of ${facts.file}`}
       aria-rowcount={rows.length + 1}
-      aria-activedescendant={`${id}-${active}`}
+      aria-activedescendant={items.some(({ index }) => index === active) ? `${id}-${active}` : undefined}
       onKeyDown={onKey}
     >
       {/* biome-ignore lint/a11y/useFocusableInteractive: the grid is the tab stop */}
@@ -176,7 +180,7 @@ function Grid({ layers, facts, timed, home }: IGrid): ReactElement {
         ))}
       </div>
       <div role="rowgroup" style={{ height: virtual.getTotalSize(), position: 'relative' }}>
-        {virtual.getVirtualItems().map(({ index, start }) => {
+        {items.map(({ index, start }) => {
           const layer = rows[index];
           return layer ? (
             // biome-ignore lint/a11y/useKeyWithClickEvents: the grid has the keys
@@ -237,22 +241,4 @@ function Share({ value, title = '' }: { value: number | null; title?: string }):
       {title && <span aria-hidden="true">*</span>}
     </span>
   );
-}
-
-/** A layer that is selected in the model's graph is selected here, too. */
-function useSelectedInGraph(layers: readonly ILayer[], path: string, folder: boolean): void {
-  const bench = useBench();
-  useEffect(() => {
-    const names = new Set(layers.map(layer => layer.name));
-    const wanted = folder ? graphFile(path) : path;
-    const onSelected = (event: Event): void => {
-      const detail = (event as CustomEvent<{ path: string; layer: string; names: string[] }>).detail;
-      const found = detail?.path === wanted ? detail.names.find(name => names.has(name)) : undefined;
-      if (path && found !== undefined) {
-        bench.look({ layer: found });
-      }
-    };
-    window.addEventListener(SELECTED_EVENT, onSelected);
-    return () => window.removeEventListener(SELECTED_EVENT, onSelected);
-  }, [bench, layers, path, folder]);
 }

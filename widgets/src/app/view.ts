@@ -36,8 +36,8 @@ export interface IView {
   folds: readonly string[];
   /** What was chosen for the next export in place of the kernel's proposals; of a folder, in place of which one. */
   exporting: { layout?: string; folder?: { typed: string; proposed: string } };
-  /** Layer that was selected in a table, chart or graph. */
-  layer: string;
+  /** All names of the layer that was selected in a table, chart or graph; none while none is. */
+  layer: readonly string[];
 }
 
 export const VIEW: IView = {
@@ -57,5 +57,5 @@ export const VIEW: IView = {
   codeOpen: false,
   folds: [],
   exporting: {},
-  layer: ''
+  layer: []
 };

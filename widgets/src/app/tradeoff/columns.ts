@@ -103,24 +103,70 @@ export function columnsOf(rows: readonly IRow[], unit: string, metric: string, s
   return new Map(Object.entries(columns).map(([name, column]) => [name, { name, ...column }]));
 }
 
-/** Rows whose texts are measured: all of them would take longer than drawing them. */
+/** Rows whose texts are measured, beside the smallest and the largest: all would take longer than drawing them. */
 const SAMPLE = 60;
+/** Around the text of a badge, and around the name's glyph and the name itself where it is shortest. */
+const BADGE_PX = 18;
+const NAME_PX = 75;
+const NAME_MOST_PX = 230;
+/** Width of what is neither digit nor letter, in that of a digit. */
+const SIGN = 0.6;
 
 /**
- * Width of a column as CSS: as wide as its texts, in the width of a digit (signs are narrower), so that it fits whatever
- * the font; the name takes what is left.
+ * Width of a column as CSS: as wide as its texts, in the width of a digit, so that it follows the font; the name takes
+ * what is left, but badges are never cut off for it, and a place only when it is a long one.
  */
 export function widthOf(column: IColumn, rows: readonly IRow[]): string {
   if (column.name === 'name') {
-    return 'minmax(150px, 1fr)';
+    let [characters, badges] = [0, 0];
+    for (const row of rows) {
+      characters = Math.max(
+        characters,
+        row.badges.reduce((sum, badge) => sum + badge.length, row.where.length)
+      );
+      badges = Math.max(badges, row.badges.length);
+    }
+    const least = `min(${NAME_MOST_PX}px, ${characters}ch + ${NAME_PX + badges * BADGE_PX}px)`;
+    return `minmax(${least}, 1fr)`;
   }
-  let longest = column.title.length + 2;
-  const step = Math.max(1, Math.floor(rows.length / SAMPLE));
-  for (let at = 0; at < rows.length; at += step) {
-    const { value, around } = column.cell(rows[at] as IRow);
-    longest = Math.max(longest, value.length + (around ? around.length + 1 : 0));
+  let longest = lengthOf(column.title) + 2;
+  for (const row of measured(column, rows)) {
+    const { value, around } = column.cell(row);
+    longest = Math.max(longest, lengthOf(around ? `${value} ${around}` : value));
   }
-  return `calc(${(0.84 * longest).toFixed(1)}ch + 12px)`;
+  return `calc(${longest.toFixed(1)}ch + 12px)`;
+}
+
+function lengthOf(text: string): number {
+  const signs = text.match(/[\s.,:[\]-]/g)?.length ?? 0;
+  return text.length - (1 - SIGN) * signs;
+}
+
+/** Rows of a column, few of them where there are many, but those with its ends. */
+function measured(column: IColumn, rows: readonly IRow[]): Iterable<IRow> {
+  if (rows.length <= SAMPLE) {
+    return rows;
+  }
+  const found = new Set<IRow>();
+  let [least, most] = [Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY];
+  let ends: [IRow?, IRow?] = [];
+  const step = Math.floor(rows.length / SAMPLE);
+  rows.forEach((row, at) => {
+    if (at % step === 0) {
+      found.add(row);
+    }
+    const value = column.sort(row);
+    if (typeof value === 'number') {
+      ends = [value < least ? row : ends[0], value > most ? row : ends[1]];
+      [least, most] = [Math.min(least, value), Math.max(most, value)];
+    }
+  });
+  for (const row of ends) {
+    if (row) {
+      found.add(row);
+    }
+  }
+  return found;
 }
 
 function one(value: number | null, shown: (value: number) => string): ICell {

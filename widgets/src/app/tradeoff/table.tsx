@@ -164,7 +164,11 @@ function Grid({ rows, total, columns, template, id }: IShown & { id: string }): 
       setAt({ key: '', column: at.column });
     }
   }, [rows, at]);
-  const active = at.key === '' ? `${id}-head-${at.column}` : `${id}-${at.key}-${at.column}`;
+  // A failed row has two cells: its box, and what is wrong.
+  const column = here?.status === 'failed' ? Math.min(at.column, 1) : at.column;
+  const active = at.key === '' ? `${id}-head-${at.column}` : `${id}-${at.key}-${column}`;
+  const items = virtual.getVirtualItems();
+  const isMade = place < 0 || items.some(item => item.index === place);
   return (
     <div
       ref={body}
@@ -174,7 +178,7 @@ function Grid({ rows, total, columns, template, id }: IShown & { id: string }): 
       aria-rowcount={total + 1}
       aria-colcount={columns.length + 1}
       aria-multiselectable="true"
-      aria-activedescendant={active}
+      aria-activedescendant={isMade ? active : undefined}
       tabIndex={0}
       onKeyDown={onKeyDown}
       onFocus={event => {
@@ -215,13 +219,15 @@ function Grid({ rows, total, columns, template, id }: IShown & { id: string }): 
                 aria-sort={on ? (sort.descending ? 'descending' : 'ascending') : 'none'}
                 onClick={() => sortBy(column)}
               >
-                {column.title}
+                <span className="dk-ellipsis" title={column.title}>
+                  {column.title}
+                </span>
                 {on && <Icon name={sort.descending ? 'down' : 'up'} />}
               </div>
             );
           })}
         </div>
-        {virtual.getVirtualItems().map(item => {
+        {items.map(item => {
           const row = rows[item.index] as IRow;
           return (
             <TableRow
@@ -233,7 +239,7 @@ function Grid({ rows, total, columns, template, id }: IShown & { id: string }): 
               start={item.start}
               measure={virtual.measureElement}
               mark={row.key === a ? 'A' : row.key === b ? 'B' : ''}
-              cursor={at.key === row.key ? at.column : -1}
+              cursor={at.key === row.key ? column : -1}
               id={`${id}-${row.key}`}
               onPick={which => {
                 setAt({ key: row.key, column: at.column });

@@ -81,7 +81,7 @@ export function TableRow(props: ITableRow): ReactElement {
 const Value = memo(function Value({ row, column }: { row: IRow; column: IColumn }): ReactElement {
   const { value, around, title } = column.cell(row);
   return (
-    <span title={title}>
+    <span title={title ?? (around && `${value} ${around}`)}>
       {value}
       {around && <span className="dk-soft"> {around}</span>}
     </span>
@@ -117,7 +117,9 @@ function Name({ row }: { row: IRow }): ReactElement {
       <span className="dk-ellipsis" title={row.name}>
         {row.name}
       </span>
-      <span className="dk-soft">{row.where}</span>
+      <span className="dk-soft dk-grid-where" title={row.where}>
+        {row.where}
+      </span>
       <Badges row={row} />
     </>
   );
