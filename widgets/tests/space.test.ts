@@ -10,7 +10,6 @@ import {
   parsed,
   spread,
   stepOf,
-  summary,
   withUnit
 } from '../src/app/space/values';
 
@@ -92,12 +91,7 @@ describe('keys of a slider', () => {
 });
 
 describe('words', () => {
-  it('say a range, a list, a single value', () => {
-    expect(summary([0.5, 0.7, 0.9], SHARE)).toBe('50 – 90 %, step 20');
-    expect(summary([0.5, 0.7, 0.8, 0.9], SHARE)).toBe('50, 70, 80, 90 %');
-    expect(summary([0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95], SHARE)).toBe('30 – 95 %, 7 values');
-    expect(summary([2], COUNT)).toBe('2 epochs');
-    expect(summary([], COUNT)).toBe('—');
+  it('have their unit', () => {
     expect(withUnit(0.07, SHARE)).toBe('7 %');
   });
 

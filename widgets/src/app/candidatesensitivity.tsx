@@ -74,8 +74,12 @@ function Table({ table, score }: { table: ISensitivity; score: Score }): ReactEl
   const unit = score === 'fidelity' || table.relative ? '%' : 'pp';
   return (
     <>
-      <Note>{unit} lost when only that layer changes. Enter on a cell leaves the layer out.</Note>
-      <div className="dk-scroll">
+      <Note>
+        {levels.some(level => level.measured)
+          ? `${unit} lost when only that layer changes. Enter on a cell leaves the layer out.`
+          : `What each of the ${layers.length} layers loses alone is not measured yet.`}
+      </Note>
+      <div className="dk-scroll" hidden={!levels.some(level => level.measured)}>
         <table className="dk-heat" onKeyDown={roving.onKeyDown} onFocus={roving.onFocus}>
           <caption className="dk-unseen">Loss by layer and level, {unit}</caption>
           <thead>

@@ -16,7 +16,6 @@ import {
   sorted,
   spread,
   stepOf,
-  summary,
   typed,
   unitOf,
   type Value
@@ -70,14 +69,11 @@ const INNER: Record<IControl['kind'], (props: IInner) => ReactElement> = {
   names: Names
 };
 
-function Label({ id, control, aside }: { id: string; control: IControl; aside?: string }): ReactElement {
+function Label({ id, control }: { id: string; control: IControl }): ReactElement {
   return (
-    <div className="dk-control-head">
-      <span id={id} className="dk-control-label dk-help-name">
-        {control.label}
-      </span>
-      {aside && <span>{aside}</span>}
-    </div>
+    <span id={id} className="dk-control-label dk-help-name">
+      {control.label}
+    </span>
   );
 }
 
@@ -96,20 +92,22 @@ function Range({ control, owner, values, change, disabled, describedBy, labelled
   const field = { share, disabled, describedBy };
   return (
     <>
-      <Label id={labelledBy} control={control} aside={summary(numbers, control)} />
-      <RangeSlider
-        {...scale}
-        share={share}
-        unit={unit}
-        label={label}
-        values={numbers}
-        disabled={disabled}
-        describedBy={describedBy}
-        onMove={move}
-        onHold={held => {
-          origin.current = held ? (origin.current ?? numbers) : null;
-        }}
-      />
+      <div className="dk-range-line">
+        <Label id={labelledBy} control={control} />
+        <RangeSlider
+          {...scale}
+          share={share}
+          unit={unit}
+          label={label}
+          values={numbers}
+          disabled={disabled}
+          describedBy={describedBy}
+          onMove={move}
+          onHold={held => {
+            origin.current = held ? (origin.current ?? numbers) : null;
+          }}
+        />
+      </div>
       <div className="dk-range-fields">
         <NumberField
           {...field}

@@ -79,15 +79,16 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
         </p>
         {plan.more && <p className="dk-note">{plan.more}</p>}
       </div>
-      {plan.resolution && (
-        <p className={`dk-note ${plan.resolves ? '' : 'dk-warned'}`}>
-          {!plan.resolves && <Icon name="warning" />}
+      {plan.resolution && !plan.resolves && (
+        <p className="dk-note dk-warned">
+          <Icon name="warning" />
           <span>{said}.</span>
         </p>
       )}
       {leftOut > 0 && (
         <Reasons found={plan.leftOutBy ?? []} what="left out">
-          {plural(leftOut, 'impossible combination')} left out, for example {plan.example}.
+          {plural(leftOut, 'impossible combination')} left out
+          <span className="dk-space-example">, for example {plan.example}</span>.
         </Reasons>
       )}
       {(plan.remarks?.length ?? 0) > 0 && (
@@ -97,9 +98,10 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
             : 'Some candidates have drawbacks that are known already.'}
         </Reasons>
       )}
-      {(plan.costs?.length ?? 0) > 0 && (
-        <Unfold label="What it costs">
+      {((plan.costs?.length ?? 0) > 0 || plan.resolves) && (
+        <Unfold label="What it costs and tells">
           {duplicates > 0 && <p className="dk-note">{plural(duplicates, 'duplicate')} merged.</p>}
+          {plan.resolves && <p className="dk-note">{said}.</p>}
           {basis && <p className="dk-note">What can be resolved holds {basis.replace(/\)$/, '')}.</p>}
           {plan.costs?.map(words => (
             <p key={words} className="dk-note">
@@ -116,11 +118,13 @@ function Reasons({ found, what, children }: { found: IReason[]; what: string; ch
   const { open, head, body } = useFold(`why ${what}`);
   return (
     <div className="dk-reasons">
-      <p className="dk-note dk-clamped">{children}</p>
-      <Button kind="link" {...head}>
-        {open ? 'Close' : 'Why'}
-        <span className="dk-unseen"> ({what})</span>
-      </Button>
+      <p className="dk-note">
+        {children}{' '}
+        <Button kind="link" {...head}>
+          {open ? 'Close' : 'Why'}
+          <span className="dk-unseen"> ({what})</span>
+        </Button>
+      </p>
       <ul {...body}>
         {open &&
           found.map(({ reason, labels }) => (

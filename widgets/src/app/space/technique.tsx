@@ -68,6 +68,16 @@ export function Technique({ technique, fresh }: { technique: ITechnique; fresh: 
             <span className="dk-unseen"> candidates</span>
           </span>
         )}
+        {on && more.length > 0 && (
+          <button
+            className="dk-more"
+            aria-label={`More settings of ${label}`}
+            title={open ? 'Fewer settings' : 'More settings'}
+            {...head}
+          >
+            <Icon name={open ? 'down' : 'right'} />
+          </button>
+        )}
         <Help id={`${id}-help`}>{help}</Help>
       </div>
       <Reason id={`${id}-reason`} words={reason} />
@@ -76,12 +86,6 @@ export function Technique({ technique, fresh }: { technique: ITechnique; fresh: 
         <div className="dk-technique-body">
           {fixed && <span className="dk-reason">Its values are those of the space given in code.</span>}
           {controlsOf(first)}
-          {more.length > 0 && (
-            <button className="dk-more" {...head}>
-              <Icon name={open ? 'down' : 'right'} />
-              More settings<span className="dk-unseen"> of {label}</span>
-            </button>
-          )}
           <div {...body}>{open && controlsOf(more)}</div>
         </div>
       )}

@@ -1,6 +1,6 @@
 /** Values to try of one parameter: ranges with a step, lists, and how they are shown and typed. */
 
-import { DASH, minus } from '../format';
+import { minus } from '../format';
 
 export type Value = boolean | number | string | null;
 
@@ -108,8 +108,6 @@ export function atShare(share: number, { minimum, maximum, step }: IScale): numb
   return clean(maximum - wanted < Math.abs(mark - wanted) ? maximum : mark);
 }
 
-type Shown = Pick<IControl, 'share'> & { unit?: string };
-
 /** A number as it is typed: in percent for a share. */
 export function typed(value: number, { share }: { share?: boolean }): string {
   return String(clean(share ? 100 * value : value));
@@ -129,25 +127,6 @@ export function parsed(text: string, { share }: { share?: boolean }): number {
   const bare = text.replace('−', '-').replace(/%\s*$/, '').trim();
   const number = bare === '' ? Number.NaN : Number(bare);
   return clean(share ? number / 100 : number);
-}
-
-/** `50 – 90 %, step 20`; a few irregular values one by one. */
-export function summary(values: readonly number[], shown: Shown): string {
-  const [first] = values;
-  const last = values.at(-1);
-  if (first === undefined || last === undefined) {
-    return DASH;
-  }
-  const unit = unitOf(shown) ? ` ${unitOf(shown)}` : '';
-  if (values.length <= 2) {
-    return values.map(v => typed(v, shown)).join(', ') + unit;
-  }
-  const range = `${typed(first, shown)} – ${typed(last, shown)}${unit}`;
-  const step = stepOf(values);
-  if (step !== null && same(last - (values.at(-2) as number), step)) {
-    return `${range}, step ${typed(step, shown)}`;
-  }
-  return values.length <= 5 ? values.map(v => typed(v, shown)).join(', ') + unit : `${range}, ${values.length} values`;
 }
 
 /**

@@ -43,8 +43,8 @@ export function RunOn({
     .filter(r => r.words !== '');
   return (
     <section className="dk-space-part" aria-labelledby={`${id}-title`}>
-      <h4 id={`${id}-title`}>Run on</h4>
       <div className="dk-chips">
+        <h4 id={`${id}-title`}>Run on</h4>
         {devices.map(d => {
           const on = isOn(d);
           const reason = d.missing || d.impossible;
