@@ -18,7 +18,7 @@ help:
 	@echo "make lab            open JupyterLab on the Workbench notebook"
 	@echo "make test           lint, types, layers and all tests, notebooks and browser included, in Python and TypeScript"
 	@echo "make lint           lint, types and layers only"
-	@echo "make bench          start-up times, planning, and the server beside FastAPI (wants a quiet machine)"
+	@echo "make bench          start-up times, planning, the server beside FastAPI, the Workbench in a browser (wants a quiet machine)"
 	@echo "make bench-sweep    sweeps beside a plain script and Olive (whose environment takes 2 GB), and their overhead"
 	@echo "make readme-tables  write the adapters' tables of the README anew"
 	@echo "make clean          remove .venv, caches and built wheels; results in runs/ stay"
@@ -53,11 +53,12 @@ test: lint
 	$(BIN)/python widgets/hatch_build.py test
 	$(BIN)/python -m pytest
 
-bench: $(STAMP)
+bench: $(EXTENSION)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/python tests/bench/startup.py
 	$(BIN)/python tests/bench/serve.py
 	$(BIN)/python tests/bench/plan.py
+	$(BIN)/python tests/bench/workbench.py
 
 bench-sweep: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench

@@ -1,4 +1,4 @@
-"""The Workbench in a real browser: ``python tests/bench/workbench.py [--rows 2000] [--updates 1000]``.
+"""The Workbench in a real browser: ``python tests/bench/workbench.py [--rows 2000] [--updates 1000] [--pages 5]``.
 
 Starts JupyterLab on loopback and drives it with headless Chromium, and prints
 
@@ -25,14 +25,22 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "ui"))
 
+import chart_harness
 import lab_driver as driver
 
 _IMPORTS = "import deploykit as dk\nimport numpy as np\n"
-_BENCH = """
+_DATA = """
 rng = np.random.default_rng(0)
 data = dk.Dataset.from_arrays(rng.random((200, 1, 8, 8), np.float32), rng.integers(0, 3, 200), calibration_size=20)
+"""
+_BENCH = """
 bench = dk.Workbench("model.onnx", data, store="runs", space="quick")
-bench
+"""
+#: Until the results of the store are there.
+_WAIT = """
+import time
+while bench.report is None:
+    time.sleep(0.1)
 """
 #: Milliseconds from running a cell to the tabs of the Workbench being drawn.
 _PAINT = """async (index) => {
@@ -65,13 +73,66 @@ def first_paint(lab: driver.Lab, *, imported: bool) -> float:
     return took
 
 
+def fill(root: Path, rows: int) -> None:
+    """Sweep two candidates, and put as many like the second into the store as there shall be rows."""
+    import dataclasses
+
+    import numpy as np
+
+    import deploykit as dk
+    from deploykit.core.result import Interval
+    from deploykit.core.store import Store
+
+    found: dict[str, Any] = {"dk": dk, "np": np}
+    exec(_DATA, found)
+    space = dk.Space((dk.Recipe((dk.Step("quantize_static"),)),), (dk.Target("onnxruntime"),))
+    report = dk.sweep(dk.load(root / "model.onnx"), found["data"], space, store=root / "runs", launches=2)
+    like = next(r for r in report.rows if r.key != report.baseline)
+    assert like.measurement is not None
+    assert like.measurement.latency is not None
+    latency = like.measurement.latency
+    store = Store(root / "runs")
+    context = next(iter(store.sweeps()))
+    for place in range(len(report.rows), rows):
+        factor = float(np.exp(np.random.default_rng(place).normal()))
+        p50, ratio = (
+            Interval(i.value * f, i.low * f, i.high * f)
+            for i, f in ((latency.p50_ms, factor), (latency.speedup, 1 / factor))
+        )
+        timed = dataclasses.replace(latency, p50_ms=p50, speedup=ratio)
+        measured = dataclasses.replace(like.measurement, latency=timed)
+        store.put_row(context, place, dataclasses.replace(like, key=f"{place:064x}", measurement=measured))
+    store.close()
+
+
+def saved_bytes(lab: driver.Lab) -> int:
+    """Size of a notebook that shows the results, as Lab saves it."""
+    file = lab.root / "saved.ipynb"
+    with driver.open_browser() as (page, _outside):
+        driver.run_all_cells(page, lab, file.name)
+        page.wait_for_selector(".dk-chart-canvas[data-drawn]")
+        page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        driver.poll(page, lambda: "application/vnd.jupyter.widget-view+json" in file.read_text("utf-8"), "saved")
+        page.evaluate("async () => { await window.jupyterapp.shell.currentWidget.sessionContext.shutdown(); }")
+    return file.stat().st_size
+
+
+def notebook(path: Path, *cells: str) -> None:
+    """Write a notebook."""
+    import nbformat
+
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell.strip()) for cell in cells])
+    made.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(made, path)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, default=2000, help="candidates in the chart, and in the saved notebook")
+    parser.add_argument("--updates", type=int, default=1000, help="updates of the chart; more than 200")
     parser.add_argument("--pages", type=int, default=5, help="new pages for the first paint")
     options = parser.parse_args()
-    import nbformat
-
     from deploykit.testing import models
 
     found: dict[str, Any] = {"load": round(os.getloadavg()[0], 2)}
@@ -80,14 +141,16 @@ def main() -> None:
         root.mkdir()
         scratch.mkdir()
         models.build("cnn_onnx", root).rename(root / "model.onnx")
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(_IMPORTS + _BENCH)])
-        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(notebook, root / "paint.ipynb")
+        notebook(root / "paint.ipynb", _IMPORTS + _DATA + _BENCH + "bench")
         with driver.running_lab(root, scratch) as lab:
             for imported in (False, True):
                 times = [first_paint(lab, imported=imported) for _ in range(options.pages)]
                 name = "first paint, deploykit imported before" if imported else "first paint, new kernel"
                 found[f"{name}, ms"] = round(statistics.median(times))
+            fill(root, options.rows)
+            notebook(root / "saved.ipynb", _IMPORTS + _DATA + _BENCH + _WAIT, "bench")
+            found[f"saved notebook, {options.rows} candidates, bytes"] = saved_bytes(lab)
+    found["chart"] = chart_harness.measure(options.rows, options.updates)
     print(json.dumps(found, indent=1))
 
 
