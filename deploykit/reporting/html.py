@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.reporting import table, tradeoff
 from deploykit.reporting.drawing import svg
 
 if TYPE_CHECKING:
+    from deploykit.core.result import Result
     from deploykit.reporting.report import Report
 
+#: Rows of a table in a notebook.
+_MOST_ROWS = 200
 _PAGE_CSS = """
 :root{color-scheme:light dark;--dk-back:#fff;--dk-ink:#111;--dk-line:#ccc}
 @media (prefers-color-scheme:dark){:root{--dk-back:#161616;--dk-ink:#eee;--dk-line:#444}}
@@ -33,8 +36,19 @@ def notebook(report: Report) -> str:
     parts = [f"<style>{table.CSS}{THEMED}</style>", '<div class="dk-report">']
     if any(r.measurement and r.measurement.latency for r in report.rows):
         parts.append(_pictures(report))
-    parts += [_choice(report), _table(report), "</div>"]
+    parts += [_choice(report), _short_table(report), "</div>"]
     return "".join(parts)
+
+
+def _short_table(report: Report) -> str:
+    """The table; of very many candidates those that can be chosen and those that failed, to keep notebooks small."""
+    rows = report.rows
+    if len(rows) <= _MOST_ROWS:
+        return _table(report)
+    kept = {report.baseline, *(r.key for r in report.pareto(report.goal().minimize))}
+    shown = [r for r in rows if r.key in kept or r.status == "failed"]
+    said = f"{len(shown):,} of {len(rows):,} rows: the model as given, the front, and what failed."
+    return f"<p>{said} All are in report.to_frame() and report.to_html().</p>{_table(report, shown)}"
 
 
 #: Pictures for light or dark pages in a notebook.
@@ -102,9 +116,9 @@ def _choice(report: Report) -> str:
     return f"<p><b>Best so far: {first}</b></p><ul>{''.join(f'<li>{line}</li>' for line in rest)}</ul>"
 
 
-def _table(report: Report) -> str:
+def _table(report: Report, rows: Sequence[Result] | None = None) -> str:
     best = report.best().key if any(r.status == "measured" for r in report.rows) else ""
-    return table.html_table(report.rows, report.metric, relative=report.relative, best=best)
+    return table.html_table(report.rows if rows is None else rows, report.metric, relative=report.relative, best=best)
 
 
 def _left_out(report: Report) -> str:

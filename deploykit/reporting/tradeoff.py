@@ -17,6 +17,8 @@ DARK = ("#4596FF", "#E0762F", "#62E3B3", "#F5A6EE", "#F2E65A", "#8C9196")
 #: Shape for each family.
 _SHAPES = {"original": "circle", "quantize": "square", "prune": "triangle-up", "prune + quantize": "diamond"}
 _OTHER_SHAPE = "cross"
+#: Points whose intervals are all drawn.
+_MOST_BARS = 300
 _TICKS = [m * 10.0**e for e in range(-4, 6) for m in (1, 2, 5)]
 #: Axes a chart can have: name → (title, field, error-bar fields, logarithmic).
 AXES: dict[str, tuple[str, str, bool]] = {
@@ -151,7 +153,7 @@ def chart(
     color = _color(alt, data, dark=dark)
     layers = [
         *_rules(alt, data, field, max_drop if higher_is_better else None),
-        *_bars(alt, base, field, x_axis, y_axis, color),
+        *_bars(alt, _barred(base, data), field, x_axis, y_axis, color),
     ]
     layers.append(_marks(alt, base, data, x_axis, y_axis, color))
     rings = base.transform_filter("datum.chosen").encode(x=x_axis, y=y_axis)
@@ -187,6 +189,11 @@ def _color(alt: Any, data: list[dict[str, Any]], *, dark: bool) -> Any:
     palette = DARK if dark else LIGHT
     colors = [palette[min(names.index(n), len(palette) - 1)] for n in used]
     return alt.Color("runtime:N", title="runtime", scale=alt.Scale(domain=used, range=colors))
+
+
+def _barred(base: Any, data: list[dict[str, Any]]) -> Any:
+    """The points that have bars: of very many only those of the front can be told apart."""
+    return base if len(data) <= _MOST_BARS else base.transform_filter("datum.state == 'on the front'")
 
 
 def _bars(alt: Any, base: Any, field: str, x_axis: Any, y_axis: Any, color: Any) -> list[Any]:

@@ -1,5 +1,6 @@
 """The report of a real sweep: rows, frames, charts, pages, choice, explanation."""
 
+import dataclasses
 import json
 import re
 
@@ -9,7 +10,9 @@ import pytest
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import CandidateError, GoalMissed, SettingError
-from deploykit.reporting import layers, tradeoff
+from deploykit.core.result import Interval
+from deploykit.core.rows import Rows
+from deploykit.reporting import html, layers, tradeoff
 from deploykit.testing import models
 
 
@@ -169,3 +172,19 @@ def test_the_chart_of_layers_draws_the_slowest_and_sums_up_the_rest(report):
 def test_without_a_profile_the_reason_is_said(report):
     with pytest.raises(CandidateError, match="no profile of original"):
         report.choice_for(report.baseline).chart_layers()
+
+
+def test_a_notebook_with_thousands_of_candidates_stays_small(report):
+    like = next(r for r in report.rows if r.key != report.baseline and r.status == "measured")
+    slower = dataclasses.replace(
+        like.measurement,
+        latency=dataclasses.replace(like.measurement.latency, speedup=Interval(0.2, 0.19, 0.21)),
+        scores=(dataclasses.replace(like.measurement.score, drop=Interval(0.5, 0.4, 0.6)),),
+    )
+    many = [dataclasses.replace(like, key=f"k{i}", label=f"beaten {i}", measurement=slower) for i in range(2000)]
+    text = html.notebook(dataclasses.replace(report, rows=Rows.of([*report.rows, *many])))
+    assert len(text) < 1_500_000
+    assert re.search(r"\b[34] of 2,004 rows", text)
+    assert text.count(">failed<") == 2
+    assert "beaten 7" not in text
+    assert "beaten" not in html.notebook(report)
