@@ -8,12 +8,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from deploykit_widgets.alone import DataView, ModelView, TradeOff
+    from deploykit_widgets.alone import CandidateView, DataView, ModelView, TradeOff
     from deploykit_widgets.workbench import Workbench
 
-__all__ = ["DataView", "ModelView", "TradeOff", "Workbench"]
+__all__ = ["CandidateView", "DataView", "ModelView", "TradeOff", "Workbench"]
 
 _HOMES = {
+    "CandidateView": "deploykit_widgets.alone",
     "DataView": "deploykit_widgets.alone",
     "ModelView": "deploykit_widgets.alone",
     "TradeOff": "deploykit_widgets.alone",

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import os
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import CandidateError
+from deploykit.core.errors import CandidateError, SettingError
 from deploykit.core.model import Model
 from deploykit.reporting import html as report_html
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
 from deploykit_widgets.app_section import AppSection
+from deploykit_widgets.candidate_section import CandidateSection
 from deploykit_widgets.code_section import CodeSection
 from deploykit_widgets.data_section import DataSection
 from deploykit_widgets.data_source import source_of
@@ -73,6 +75,41 @@ class TradeOff(Display):
     def _static(self) -> str:
         report = self._state.report
         return report_html.notebook(report) if report is not None else ""
+
+
+class CandidateView(Display):
+    """What is known of one candidate, or of two beside each other: verdict, causes, flips, sensitivity, weights, graphs.
+
+    Show it by ending a cell with it. Viewers without widgets show what ``choice.explain()`` says.
+
+    Args:
+        choice: From ``report.best()`` or ``report.choice_for(key)``.
+        against: Another candidate of the same report; None: there is only the model as given to compare with.
+
+    Raises:
+        SettingError: The two are of different reports.
+    """
+
+    def __init__(self, choice: Choice, against: Choice | None = None) -> None:
+        report = choice.report
+        if against is not None and against.report.path != report.path:
+            raise SettingError(
+                f"the candidates are of different reports: {report.path} and {against.report.path}.",
+                remedy="compare candidates of one sweep.",
+            )
+        self._shown = choice
+        super().__init__(State(report.path, goal=Goal(choice.goal.max_drop, choice.goal.minimize)), "candidate")
+        state = self._state
+        sections: list[Section] = [AppSection(state, ""), CandidateSection(self._commands)]
+        state.change(report=report)
+        state.change(picked=choice.key, second=against.key if against else "")
+        self._show(["candidate"], sections, CodeSection(state), lambda: rows_of(state.report), ("report",))
+
+    def __repr__(self) -> str:
+        return f"CandidateView({self._shown!r})"
+
+    def _static(self) -> str:
+        return f'<div class="dk-report"><pre>{html.escape(self._shown.explain())}</pre></div>'
 
 
 class _Inputs(CodeSection):

@@ -22,7 +22,7 @@ class AppSection:
     """
 
     name = "app"
-    fields = ("model", "data", "report", "plan", "server", "artifact", "problems", "busy")
+    fields = ("model", "data", "report", "plan", "server", "artifact", "problems", "busy", "picked", "second")
 
     def __init__(self, state: State, tab: str) -> None:
         self._state = state
@@ -42,6 +42,7 @@ class AppSection:
             "problems": {panel: words for panel, words in state.problems.items() if words},
             "busy": sorted(state.busy),
             "hints": self._hints(),
+            "picked": {"a": state.picked, "b": state.second},
         }
 
     def commands(self) -> Mapping[str, Command]:

@@ -61,7 +61,6 @@ class TradeoffSection:
             "limit": round((-100 if higher else 100) * goal.max_drop, 9),
             "measures": measures(report),
             "best": best_of(state.best, unit(report)),
-            "picked": {"a": state.picked, "b": state.second},
         }
 
     def commands(self) -> Mapping[str, Command]:
