@@ -1,7 +1,14 @@
 """The panels of a model and of data, alone in a cell."""
 
+import html
+import shutil
+
 import numpy as np
-from deploykit_widgets import DataView, ModelView
+import pytest
+from deploykit_widgets import CandidateView, DataView, ModelView
+
+import deploykit as dk
+from deploykit.core.errors import SettingError
 
 
 def test_a_model_alone_shows_what_dk_load_gives(model, model_path, monkeypatch):
@@ -41,3 +48,19 @@ def test_without_anything_they_ask():
     assert model.code == "import deploykit as dk\n\n"
     model.close()
     data.close()
+
+
+def test_a_candidate_alone_is_told_of_and_compared(store, page_of, tmp_path):
+    report = dk.Report.open(store)
+    best, given = report.best(max_drop=1.0), report.choice_for(report.baseline)
+    view = CandidateView(best, given)
+    sent = page_of(view.widget, view._desk).sections
+    assert sent["app"]["picked"] == {"a": best.key, "b": given.key}
+    assert sent["candidate"]["best"] == best.key
+    assert f'report.choice_for("{best.key}"' in view.code
+    bundle = view._repr_mimebundle_()
+    assert best.explain().splitlines()[0] in html.unescape(bundle["text/html"])
+    view.close()
+    copy = dk.Report.open(shutil.copytree(store, tmp_path / "copy"))
+    with pytest.raises(SettingError, match="different reports"):
+        CandidateView(best, copy.choice_for(given.key))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from deploykit_widgets import TradeOff
+from deploykit_widgets.app_section import AppSection
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.desk import Desk
 from deploykit_widgets.rows import rows_of
@@ -136,11 +137,12 @@ def test_a_goal_that_makes_no_sense_is_refused(shown, goal, said):
 
 def test_picking_is_remembered_for_pages_opened_later(shown):
     commands, section = shown
+    app = AppSection(commands.state, "")
     section.commands()["pick"](a="fast", b="slow")
-    assert section.value()["picked"] == {"a": "fast", "b": "slow"}
+    assert app.value()["picked"] == {"a": "fast", "b": "slow"}
     assert commands.state.chosen.key == "fast"
     section.commands()["pick"](a="nobody", b="")
-    assert section.value()["picked"] == {"a": "fast", "b": ""}
+    assert app.value()["picked"] == {"a": "fast", "b": ""}
 
 
 def test_for_errors_losing_is_going_up(tmp_path, shown):

@@ -78,7 +78,7 @@ class TradeOff(Display):
 
 
 class CandidateView(Display):
-    """What is known of one candidate, or of two beside each other: verdict, causes, flips, sensitivity, weights, graphs.
+    """What is known of a candidate, or of two beside each other: verdict, causes, flips, sensitivity, weights, graphs.
 
     Show it by ending a cell with it. Viewers without widgets show what ``choice.explain()`` says.
 

@@ -54,17 +54,10 @@ class ExportSection:
         """Choosing the best, and exporting."""
         return {"use_best": self._use_best, "export": self._commands.export}
 
-    def _use_best(self) -> str:
-        """Pick the best so far.
-
-        Returns:
-            Its key, "" when there is none.
-        """
-        best = self._state.best
-        if best is None:
-            return ""
-        self._commands.pick(best.key)
-        return best.key
+    def _use_best(self) -> None:
+        """Pick the best so far."""
+        if self._state.best is not None:
+            self._commands.pick(self._state.best.key)
 
 
 def refusal(layout: Any, row: Result | None) -> str:

@@ -1,6 +1,7 @@
 // @vitest-environment jsdom
 import { act, type ReactElement, useRef } from 'react';
 import { expect, it, vi } from 'vitest';
+import type { IApp } from '../src/app/protocol';
 import type { ITradeoff } from '../src/app/tradeoff';
 import { judge } from '../src/app/tradeoff/front';
 import { usePointer } from '../src/app/tradeoff/pointer';
@@ -13,7 +14,7 @@ import { aBench, show } from './show';
 const SIZE = { width: 400, height: 300 };
 const X = { name: 'latency', label: 'latency', title: 'latency', unit: 'ms', higher: false, better: 'faster' };
 const Y = { name: 'change', label: 'change', title: 'change', unit: 'pp', higher: true, better: 'better' };
-const TRADEOFF = { measures: [X, Y], best: null, picked: { a: '', b: '' }, unit: 'pp' } as unknown as ITradeoff;
+const TRADEOFF = { measures: [X, Y], best: null, unit: 'pp' } as unknown as ITradeoff;
 
 function Over(): ReactElement {
   const over = useRef<HTMLDivElement>(null);
@@ -62,13 +63,12 @@ it('a choice that the kernel refuses is taken back, with the reason', async () =
       </button>
     );
   };
-  const picked = { ...TRADEOFF, picked: { a: 'kept', b: '' } };
-  const bench = aBench({ tradeoff: picked }, () => {
+  const bench = aBench({ tradeoff: TRADEOFF, app: { picked: { a: 'kept', b: '' } } as IApp }, () => {
     throw new Error('There is no candidate other.');
   });
   const place = await show(
     bench,
-    <SceneProvider tradeoff={picked}>
+    <SceneProvider tradeoff={TRADEOFF}>
       <Pick />
     </SceneProvider>
   );

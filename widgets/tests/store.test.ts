@@ -1,6 +1,6 @@
 // @vitest-environment jsdom
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
-import type { FromKernel } from '../src/app/protocol';
+import type { FromKernel, IApp, ToKernel } from '../src/app/protocol';
 import { Bench } from '../src/app/store';
 import { announce, type ISweep } from '../src/app/strip';
 import { aRow } from './rows';
@@ -88,4 +88,22 @@ test('the end of a sweep is told once and at once, however many views there are'
 test('a page that is opened after the end is not told of it', () => {
   announce(bench, { state: 'done', bold: 'Done', words: '', soft: '', left: '' } as ISweep);
   expect(said()).toBe('');
+});
+
+test('follows the selection of other views, unless the kernel has yet to hear of a click here', async () => {
+  const sent: ToKernel[] = [];
+  const bench = new Bench(message => sent.push(message));
+  const told = (a: string): void =>
+    bench.receive({ type: 'sections', sections: { app: { picked: { a, b: '' } } as IApp } });
+  told('one');
+  expect(bench.store.getState().view.a).toBe('one');
+  const picking = bench.pick({ a: 'two' });
+  told('one'); // was on its way
+  expect(bench.store.getState().view.a).toBe('two');
+  told('two');
+  const [asked] = sent;
+  bench.receive({ type: 'reply', id: asked?.type === 'do' ? asked.id : '', ok: true, value: null });
+  expect(await picking).toBe('');
+  told('three');
+  expect(bench.store.getState().view.a).toBe('three');
 });

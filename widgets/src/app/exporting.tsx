@@ -87,15 +87,8 @@ function Export({ value }: { value: IExport }): ReactElement {
 }
 
 function Chosen({ value }: { value: IExport }): ReactElement {
-  const bench = useBench();
   const { ask, error } = useAsk<string>();
   const alive = useAlive();
-  const use = async (): Promise<void> => {
-    const answer = await ask('use_best');
-    if (answer?.value) {
-      bench.look({ a: answer.value });
-    }
-  };
   if (value.chosen) {
     return (
       <p className="dk-chosen">
@@ -118,7 +111,7 @@ function Chosen({ value }: { value: IExport }): ReactElement {
         <span>
           Nothing chosen. The best so far is <b>{value.best.name}</b> on {value.best.runtime}.
         </span>
-        <Button kind="primary" disabled={!alive} onClick={() => void use()}>
+        <Button kind="primary" disabled={!alive} onClick={() => void ask('use_best')}>
           Use it
         </Button>
         <Problem words={error} />

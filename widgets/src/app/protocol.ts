@@ -25,6 +25,12 @@ export interface IRuntime {
 }
 
 /** What all panels need to know. */
+/** Keys of candidates A and B; as A, "" follows the best so far. */
+export interface IPicked {
+  a: string;
+  b: string;
+}
+
 export interface IApp {
   title: string;
   /** The view to begin with; empty where there are no views, but single panels alone. */
@@ -38,6 +44,8 @@ export interface IApp {
   busy: string[];
   /** What stands beside the titles of the views, and whether their work is done. */
   hints: Record<Tab, { words: string; done: boolean }>;
+  /** The selected candidates, "" for none: one selection for all views of a Workbench, and for its code. */
+  picked: IPicked;
 }
 
 export const TABS = ['model', 'data', 'explore', 'export'] as const;

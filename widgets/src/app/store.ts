@@ -6,9 +6,9 @@
 
 import { createContext, useContext } from 'react';
 import { createStore, type StoreApi, useStore } from 'zustand';
-import { Link } from './link';
+import { Link, Refused } from './link';
 import { Mentions } from './mentions';
-import type { FromKernel, ISections, Tab, ToKernel } from './protocol';
+import type { FromKernel, IPicked, ISections, Tab, ToKernel } from './protocol';
 import type { IRow } from './rows';
 import { type IView, VIEW } from './view';
 
@@ -46,6 +46,9 @@ export class Bench {
       case 'sections':
         this.settle();
         this.store.setState(state => ({ sections: { ...state.sections, ...message.sections }, alive: true }));
+        if (message.sections.app) {
+          this.follow();
+        }
         break;
       case 'rows':
         // A long table comes in hundreds of messages: they are drawn together.
@@ -64,6 +67,29 @@ export class Bench {
   /** Change what only the browser knows. */
   look(change: Partial<IView>): void {
     this.store.setState(state => ({ view: { ...state.view, ...change } }));
+  }
+
+  /**
+   * Select A or B: shown at once, and told to the kernel, whose code and export are about it.
+   *
+   * @returns Why the kernel did not take it, which undoes it; "" when it did.
+   */
+  async pick(change: Partial<IPicked>): Promise<string> {
+    this.look(change);
+    if (!this.store.getState().alive) {
+      return ''; // what is known can still be looked at
+    }
+    const { a, b } = this.store.getState().view;
+    this.picks += 1;
+    try {
+      await this.link.ask('pick', { a, b });
+      return '';
+    } catch (error) {
+      return error instanceof Refused ? error.message : String(error);
+    } finally {
+      this.picks -= 1;
+      this.follow();
+    }
   }
 
   show(tab: Tab): void {
@@ -98,6 +124,15 @@ export class Bench {
     this.store.setState({ alive: false });
   }
 
+  /** Select what the kernel has, which another view or a cell may have changed; unless it has yet to hear of a click. */
+  private follow(): void {
+    const { sections, view } = this.store.getState();
+    const { a, b } = sections.app?.picked ?? view;
+    if (this.picks === 0 && (a !== view.a || b !== view.b)) {
+      this.look({ a, b });
+    }
+  }
+
   /** Show the rows that have come. */
   private settle(): void {
     const patches = this.patches;
@@ -107,6 +142,8 @@ export class Bench {
     }
   }
 
+  /** Selections the kernel has not answered yet. */
+  private picks = 0;
   private patches: IPatch[] = [];
   private readonly mentions = new Mentions(words => this.say(words));
 }

@@ -39,8 +39,6 @@ export interface ITradeoff {
   limit: number;
   measures: IMeasure[];
   best: IBest | null;
-  /** What was selected when the page was opened; later the browser knows better. */
-  picked: { a: string; b: string };
 }
 
 declare module './protocol' {

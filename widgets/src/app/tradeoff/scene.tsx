@@ -1,18 +1,8 @@
 /** What chart, legend and table share, computed once: axes, who is on the front, what is selected. */
 
-import {
-  createContext,
-  type ReactElement,
-  type ReactNode,
-  useCallback,
-  useContext,
-  useEffect,
-  useMemo,
-  useRef
-} from 'react';
-import { useAsk } from '../parts';
+import { createContext, type ReactElement, type ReactNode, useCallback, useContext, useMemo, useState } from 'react';
 import type { IRow } from '../rows';
-import { useAlive, useBench, useRows, useSection, useView } from '../store';
+import { useBench, useRows, useSection, useView } from '../store';
 import type { ITradeoff } from '../tradeoff';
 import { type IJudged, judge } from './front';
 import type { IMeasure } from './measures';
@@ -43,42 +33,16 @@ export function SceneProvider({ tradeoff, children }: { tradeoff: ITradeoff; chi
   const rows = useRows();
   const runtimes = useSection('app')?.runtimes;
   const [pickedA, b, nameX, nameY] = [useView(v => v.a), useView(v => v.b), useView(v => v.x), useView(v => v.y)];
-  const { ask, error } = useAsk();
-  const alive = useAlive();
-  const { measures, picked } = tradeoff;
+  const [refused, setRefused] = useState('');
+  const { measures } = tradeoff;
   const x = measures.find(measure => measure.name === nameX) ?? measures[0] ?? NONE;
   const y = measures.find(measure => measure.name === nameY) ?? measures[0] ?? NONE;
   const judged = useMemo(() => judge(rows.values(), x, y), [rows, x, y]);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: what the kernel remembers counts when the page opens
-  useEffect(() => {
-    const view = bench.store.getState().view;
-    if (view.a === '' && view.b === '') {
-      bench.look(picked);
-    }
-  }, [bench]);
-  // Another model, or other data: what was selected is gone with the old results, and the kernel has forgotten it.
-  useEffect(() => {
-    const gone = (key: string, known: string): boolean => key !== '' && known === '' && rows.size > 0 && !rows.has(key);
-    if (gone(pickedA, picked.a) || gone(b, picked.b)) {
-      bench.look({ a: gone(pickedA, picked.a) ? '' : pickedA, b: gone(b, picked.b) ? '' : b });
-    }
-  }, [bench, rows, pickedA, b, picked]);
-  const turn = useRef(0);
   const select = useCallback(
     (which: 'a' | 'b', key: string): void => {
-      bench.look({ [which]: key });
-      const view = bench.store.getState().view;
-      if (!alive) {
-        return; // what is known can still be looked at
-      }
-      const mine = ++turn.current;
-      void ask('pick', { a: view.a, b: view.b }).then(answer => {
-        if (answer === null && mine === turn.current) {
-          bench.look(bench.store.getState().sections.tradeoff?.picked ?? {}); // what the code and the export hold
-        }
-      });
+      void bench.pick({ [which]: key }).then(setRefused);
     },
-    [bench, ask, alive]
+    [bench]
   );
   const shared = useMemo<IShared>(
     () => ({
@@ -92,9 +56,9 @@ export function SceneProvider({ tradeoff, children }: { tradeoff: ITradeoff; chi
       labelOf: name => runtimes?.find(runtime => runtime.name === name)?.label ?? name,
       colorOf: name => runtimes?.find(runtime => runtime.name === name)?.color ?? 5,
       select,
-      refused: error
+      refused
     }),
-    [tradeoff, rows, x, y, judged, pickedA, b, runtimes, select, error]
+    [tradeoff, rows, x, y, judged, pickedA, b, runtimes, select, refused]
   );
   return <Context.Provider value={shared}>{children}</Context.Provider>;
 }
