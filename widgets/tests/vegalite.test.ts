@@ -3,6 +3,8 @@ import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
 import { expect, it, vi } from 'vitest';
 import { MIME_TYPE } from '../src/chartspec';
 
+/** On a machine that is busy. */
+const SOON = { timeout: 30_000 };
 const embed = vi.hoisted(() => vi.fn());
 vi.mock('../src/chartparts', () => ({ chartParts: () => Promise.resolve({ embed, options: {} }) }));
 vi.mock('@lumino/widgets', () => ({
@@ -22,8 +24,8 @@ it('a chart that cannot be drawn stays a picture when the theme changes, and one
   const shown = (): string => chart.node.innerHTML;
   expect(chart.node.querySelector('img')?.alt).toBe('points');
   document.body.dataset.jpThemeLight = 'false';
-  await vi.waitFor(() => expect(embed).toHaveBeenCalledTimes(2));
-  await vi.waitFor(() => expect(shown()).toContain('No canvas.'));
+  await vi.waitFor(() => expect(embed).toHaveBeenCalledTimes(2), SOON);
+  await vi.waitFor(() => expect(shown()).toContain('No canvas.'), SOON);
   expect(chart.node.querySelector('img')?.alt).toBe('points');
 
   embed.mockImplementation((host: HTMLElement) => {
@@ -32,5 +34,5 @@ it('a chart that cannot be drawn stays a picture when the theme changes, and one
     return Promise.resolve({ finalize: vi.fn() });
   });
   document.body.dataset.jpThemeLight = 'true';
-  await vi.waitFor(() => expect(shown()).toBe('<div>drawn</div>'));
+  await vi.waitFor(() => expect(shown()).toBe('<div>drawn</div>'), SOON);
 });
