@@ -1,9 +1,15 @@
 // @vitest-environment jsdom
-import type { ReactElement } from 'react';
-import { afterEach, describe, expect, it } from 'vitest';
+import { type ReactElement, useRef, useState } from 'react';
+import { afterEach, describe, expect, it, vi } from 'vitest';
 import { useSelectedInCandidate } from '../src/app/candidatelayers';
 import { CodeDrawer } from '../src/app/code';
+import { useKeptFocus } from '../src/app/focus';
 import { type IHost, setHost } from '../src/app/host';
+import { CopyButton } from '../src/app/parts';
+import type { ISections } from '../src/app/protocol';
+import { Control } from '../src/app/space/controls';
+import type { IControl } from '../src/app/space/values';
+import { type ISweep, Strip } from '../src/app/strip';
 import type { ITradeoff } from '../src/app/tradeoff';
 import { Best, Goal } from '../src/app/tradeoff/goal';
 import { SceneProvider } from '../src/app/tradeoff/scene';
@@ -174,5 +180,104 @@ describe('a layer that is selected in a graph', () => {
     const detail = { path, layer: 'conv', names: ['conv', 'conv:0'], operator: 'Conv' };
     await settled(() => void window.dispatchEvent(new CustomEvent(SELECTED_EVENT, { detail })));
     expect(bench.store.getState().view.layer).toEqual(expected);
+  });
+});
+
+describe('copying', () => {
+  async function pressed(works: boolean): Promise<HTMLElement> {
+    vi.stubGlobal('navigator', { clipboard: { writeText: () => (works ? Promise.resolve() : Promise.reject()) } });
+    document.execCommand = () => false;
+    const place = await show(aBench(() => null).bench, <CopyButton text="x = 1" label="Copy as Python" />);
+    await click(place, 'Copy as Python');
+    return place;
+  }
+
+  it('shows that it was done', async () => {
+    expect((await pressed(true)).textContent).toBe('Copied');
+  });
+
+  it('says what to do where the browser does not allow it', async () => {
+    const place = await pressed(false);
+    button(place, 'Not copied');
+    expect(place.querySelector('[role=alert]')?.textContent).toContain('copy it yourself');
+  });
+});
+
+it('a number that is none stays to be mended', async () => {
+  const control = { kind: 'range', name: 's', label: 'Sparsity', values: [0.5], choices: [], help: '', unit: '%' };
+  const { bench, asked } = aBench(() => null);
+  const whole = { ...control, minimum: 0, maximum: 1, step: 0.1, share: true, problem: '' } as unknown as IControl;
+  const place = await show(bench, <Control control={whole} owner="Pruning" send={async () => asked.push(['', {}])} />);
+  const field = place.querySelector<HTMLInputElement>('[aria-label="Sparsity, Pruning, to"]');
+  await write(field, '5o');
+  await passBy(field);
+  expect([field?.value, field?.getAttribute('aria-invalid')]).toEqual(['5o', 'true']);
+  expect(place.querySelector('[role=alert]')?.textContent).toBe('“5o” is not a number.');
+  await write(field, '60');
+  expect(field?.getAttribute('aria-invalid')).toBeNull();
+  expect(place.querySelector('[role=alert]')).toBeNull();
+  await passBy(field);
+  expect(asked).toHaveLength(1);
+});
+
+describe('the focus', () => {
+  function Frame(): ReactElement {
+    const root = useRef<HTMLDivElement>(null);
+    const [chips, setChips] = useState(['one', 'two']);
+    useKeptFocus(root);
+    return (
+      <div ref={root}>
+        <button type="button">first of all</button>
+        <p>
+          {chips.map(chip => (
+            <button key={chip} type="button" onClick={() => setChips(chips.filter(other => other !== chip))}>
+              {chip}
+            </button>
+          ))}
+        </p>
+      </div>
+    );
+  }
+
+  it('stays near what had it and is gone', async () => {
+    const place = await show(aBench(() => null).bench, <Frame />);
+    const gone = async (words: string): Promise<string | null | undefined> => {
+      button(place, words).focus();
+      await click(place, words);
+      return document.activeElement?.textContent;
+    };
+    expect(await gone('two')).toBe('one');
+    expect(await gone('one')).toBe('first of all');
+  });
+
+  it('is not fetched back by what was left before it was gone', async () => {
+    const place = await show(aBench(() => null).bench, <Frame />);
+    await passBy(button(place, 'two'));
+    await click(place, 'two');
+    expect(document.activeElement).toBe(document.body);
+  });
+
+  it('stays on the one button that pauses and resumes', async () => {
+    const sweep = (state: ISweep['state']): Partial<ISections> => ({
+      sweep: {
+        state,
+        bold: '',
+        words: '',
+        soft: '',
+        left: '',
+        bar: { reused: 0, done: 0, failed: 0, running: 0, total: 1 }
+      }
+    });
+    const { bench } = aBench(() => null, sweep('running'));
+    const place = await show(bench, <Strip />);
+    const first = button(place, 'Pause');
+    for (const [state, words] of [
+      ['paused', 'Resume'],
+      ['starting', 'Pause'],
+      ['running', 'Pause']
+    ] as const) {
+      await settled(() => bench.receive({ type: 'sections', sections: sweep(state) }));
+      expect(button(place, words)).toBe(first);
+    }
   });
 });

@@ -75,7 +75,10 @@ export function Browse({ command, label, empty, onChoose, onClose, folders = fal
   return (
     <div className="dk-browse" role="group" aria-label={label}>
       <div className="dk-browse-head">
-        <Button disabled={!found?.parent} onClick={() => found && open(found.parent)}>
+        <Button
+          reason={found?.parent ? '' : 'There is no folder above this one.'}
+          onClick={() => found && open(found.parent)}
+        >
           Up
         </Button>
         <code className="dk-browse-place" title={found?.folder}>

@@ -2,7 +2,7 @@
 
 import { type ReactElement, useId, useRef, useState } from 'react';
 import { host, type IPlace } from './host';
-import { Button, Problem, useAsk, useCopy } from './parts';
+import { Button, CopyButton, Problem, useAsk } from './parts';
 import { useAlive, useBench, useSection, useView } from './store';
 
 export interface ICode {
@@ -36,7 +36,6 @@ export function CodeDrawer(): ReactElement | null {
   const code = useSection('code');
   const open = useView(view => view.codeOpen);
   const bench = useBench();
-  const copy = useCopy();
   const [saving, setSaving] = useState(false);
   const root = useRef<HTMLElement>(null);
   const [said, setSaid] = useState('');
@@ -64,9 +63,7 @@ export function CodeDrawer(): ReactElement | null {
           <code className="dk-code-line">{code.line}</code>
         )}
         <span className="dk-grow" />
-        <Button icon="copy" onClick={() => copy(code.script)}>
-          Copy as Python
-        </Button>
+        <CopyButton text={code.script} label="Copy as Python" />
         {host().insertCell && <Button onClick={insert}>Insert cell below</Button>}
         <Button aria-expanded={saving} onClick={() => setSaving(!saving)}>
           Save as notebook

@@ -48,6 +48,7 @@ declare module './protocol' {
   }
 }
 
+const BUSY = 'The data are being read.';
 const EMPTY = 'Give data: .npz, .csv, a folder of images by class, or a variable of this notebook.';
 
 export function DataPanel(): ReactElement | null {
@@ -154,7 +155,7 @@ function Choose({ data }: { data: IData }): ReactElement {
             onChange={event => setReshape(event.target.value)}
           />
         </span>
-        <Button type="submit" disabled={busy || !alive}>
+        <Button type="submit" disabled={!alive} reason={busy ? BUSY : ''}>
           Load
         </Button>
         <Button icon="folder" disabled={!alive} aria-expanded={browsing} onClick={() => setBrowsing(!browsing)}>
@@ -165,7 +166,7 @@ function Choose({ data }: { data: IData }): ReactElement {
         <div className="dk-names">
           <span className="dk-soft">In this notebook:</span>
           {known.map(({ name, what }) => (
-            <Button key={name} title={what} onClick={() => use(name)} disabled={busy || !alive}>
+            <Button key={name} title={what} onClick={() => use(name)} disabled={!alive} reason={busy ? BUSY : ''}>
               <code>{name}</code>
             </Button>
           ))}

@@ -4,7 +4,7 @@ import { type FormEvent, type ReactElement, useId } from 'react';
 import { FileTree } from './filetree';
 import { kilobytes, plural } from './format';
 import { Icon } from './icons';
-import { Button, Note, Part, Problem, useAsk, useCopy, usePanelBusy, usePanelProblem } from './parts';
+import { Button, CopyButton, Note, Part, Problem, useAsk, usePanelBusy, usePanelProblem } from './parts';
 import { Serving } from './serving';
 import { useAlive, useBench, useSection, useView } from './store';
 
@@ -173,7 +173,7 @@ function Form({ value, busy }: { value: IExport; busy: boolean }): ReactElement 
             bench.look({ exporting: { ...draft, folder: typed } });
           }}
         />
-        <Button type="submit" kind="primary" disabled={busy || !alive} reason={reason}>
+        <Button type="submit" kind="primary" disabled={!alive} reason={busy ? 'It is being exported.' : reason}>
           Export
         </Button>
       </div>
@@ -212,7 +212,6 @@ function Checks({ checks }: { checks: readonly ICheck[] }): ReactElement | null 
 }
 
 function Artifact({ artifact, current }: { artifact: IArtifact; current: boolean }): ReactElement {
-  const copy = useCopy();
   return (
     <Part
       title={artifact.shown}
@@ -222,9 +221,7 @@ function Artifact({ artifact, current }: { artifact: IArtifact; current: boolean
             {artifact.layout}, {plural(artifact.files.length + artifact.moreFiles, 'file')}, {kilobytes(artifact.bytes)}{' '}
             kB
           </span>
-          <Button icon="copy" onClick={() => copy(artifact.path)}>
-            Copy path
-          </Button>
+          <CopyButton text={artifact.path} label="Copy path" />
         </>
       }
     >

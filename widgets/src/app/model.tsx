@@ -110,7 +110,7 @@ function Choose({ model }: { model: IModel }): ReactElement {
           spellCheck={false}
           onChange={event => setPath(event.target.value)}
         />
-        <Button type="submit" disabled={busy || !alive}>
+        <Button type="submit" disabled={!alive} reason={busy ? 'The model is being read.' : ''}>
           Load
         </Button>
         <Button icon="folder" disabled={!alive} aria-expanded={browsing} onClick={() => setBrowsing(!browsing)}>

@@ -252,21 +252,47 @@ export function usePanelBusy(panel: string): boolean {
   return useSection('app')?.busy.includes(panel) ?? false;
 }
 
-/** Put text on the clipboard and say so. */
-export function useCopy(): (text: string) => void {
+const NOT_COPIED = 'The browser did not allow copying. Select the text and copy it yourself.';
+
+/** Put text on the clipboard and say so; gives whether it is there. */
+export function useCopy(): (text: string) => Promise<boolean> {
   const bench = useBench();
-  return text => {
-    const copied = (): void => bench.say('Copied', true);
-    const failed = (): void =>
-      bench.say('The browser did not allow copying. Select the text and copy it yourself.', true);
-    if (navigator.clipboard) {
-      navigator.clipboard.writeText(text).then(copied, () => (copyBySelection(text) ? copied() : failed()));
-    } else if (copyBySelection(text)) {
-      copied();
-    } else {
-      failed();
-    }
+  return async text => {
+    const asked = navigator.clipboard?.writeText(text).then(
+      () => true,
+      () => false
+    );
+    const done = (await asked) || copyBySelection(text);
+    bench.say(done ? 'Copied' : NOT_COPIED, true);
+    return done;
   };
+}
+
+/** How long a button tells what became of it. */
+const TOLD_MS = 2000;
+
+/** Copies a text, and shows that it did. */
+export function CopyButton({
+  text,
+  label,
+  ...rest
+}: IButton & { text: string | (() => string); label: string }): ReactElement {
+  const copy = useCopy();
+  const [done, setDone] = useState<boolean | null>(null);
+  useEffect(() => {
+    const timer = done ? window.setTimeout(() => setDone(null), TOLD_MS) : 0;
+    return () => window.clearTimeout(timer);
+  }, [done]);
+  const icon = done ? 'check' : rest.kind === 'link' ? null : 'copy';
+  const onClick = async (): Promise<void> => setDone(await copy(typeof text === 'string' ? text : text()));
+  return (
+    <>
+      <Button {...(icon && { icon })} {...rest} onClick={() => void onClick()}>
+        {done ? 'Copied' : done === false ? 'Not copied' : label}
+      </Button>
+      {done === false && <Problem words={NOT_COPIED} />}
+    </>
+  );
 }
 
 /** Pages that are not served by HTTPS have no clipboard. */

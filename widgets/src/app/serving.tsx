@@ -1,7 +1,7 @@
 /** Serve: start and stop, how to call it, try it on a sample, watch it. */
 
 import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
-import { Button, Note, Part, Problem, useAsk, useCopy, usePanelBusy, usePanelProblem, Waiting } from './parts';
+import { Button, CopyButton, Note, Part, Problem, useAsk, usePanelBusy, usePanelProblem, Waiting } from './parts';
 import { useAlive, useBench, useSection } from './store';
 import { type ISeen, type ITraffic, milliseconds, observed, perSecond, rateOf } from './traffic';
 import { TryIt } from './tryit';
@@ -33,6 +33,7 @@ declare module './protocol' {
   }
 }
 
+const BUSY = 'The server is being started or stopped.';
 const POLL_MS = 1000;
 const USUAL_PORT = 8501;
 
@@ -59,7 +60,6 @@ function Control({ serve }: { serve: IServe }): ReactElement {
   const busy = usePanelBusy('serve');
   const problem = usePanelProblem('serve');
   const alive = useAlive();
-  const copy = useCopy();
   const id = useId();
   const { server } = serve;
   const start = (at: number): void => {
@@ -88,7 +88,7 @@ function Control({ serve }: { serve: IServe }): ReactElement {
           onChange={event => setPort(Number(event.target.value))}
         />
         {server ? (
-          <Button icon="close" disabled={busy || !alive} onClick={() => void ask('stop_server')}>
+          <Button icon="close" disabled={!alive} reason={busy ? BUSY : ''} onClick={() => void ask('stop_server')}>
             Stop
           </Button>
         ) : (
@@ -96,8 +96,8 @@ function Control({ serve }: { serve: IServe }): ReactElement {
             type="submit"
             icon="play"
             kind={serve.ready ? 'primary' : 'usual'}
-            disabled={busy || !alive}
-            reason={serve.ready ? '' : 'Export a candidate first.'}
+            disabled={!alive}
+            reason={busy ? BUSY : serve.ready ? '' : 'Export a candidate first.'}
           >
             Start
           </Button>
@@ -110,11 +110,7 @@ function Control({ serve }: { serve: IServe }): ReactElement {
             </span>
           )}
         </span>
-        {server && (
-          <Button icon="copy" onClick={() => copy(server.url)}>
-            Copy URL
-          </Button>
-        )}
+        {server && <CopyButton text={server.url} label="Copy URL" />}
       </form>
       {!serve.ready && <Note>Export a candidate, then serve it.</Note>}
       {serve.ready && !server && !busy && !problem && <Note>Stopped. {serve.name} is ready to be served.</Note>}
@@ -202,7 +198,6 @@ function Calls({ server }: { server: IServer }): ReactElement {
 
 function Client({ title, code }: { title: string; code: string }): ReactElement {
   const [open, setOpen] = useState(false);
-  const copy = useCopy();
   return (
     <div className="dk-client">
       <div className="dk-snippet-head">
@@ -210,9 +205,7 @@ function Client({ title, code }: { title: string; code: string }): ReactElement 
           Python, {title}
         </button>
         <span className="dk-grow" />
-        <Button icon="copy" onClick={() => copy(code)} aria-label={`Copy the Python client, ${title}`}>
-          Copy
-        </Button>
+        <CopyButton text={code} label="Copy" aria-label={`Copy the Python client, ${title}`} />
       </div>
       {open && <Code code={code} label={`Python client, ${title}`} />}
     </div>
@@ -220,15 +213,12 @@ function Client({ title, code }: { title: string; code: string }): ReactElement 
 }
 
 function Snippet({ title, code }: { title: string; code: string }): ReactElement {
-  const copy = useCopy();
   return (
     <div className="dk-client">
       <div className="dk-snippet-head">
         <b>{title}</b>
         <span className="dk-grow" />
-        <Button icon="copy" onClick={() => copy(code)} aria-label={`Copy the ${title} line`}>
-          Copy
-        </Button>
+        <CopyButton text={code} label="Copy" aria-label={`Copy the ${title} line`} />
       </div>
       <Code code={code} label={title} />
     </div>

@@ -7,6 +7,7 @@ import { CandidatePanel } from './candidate';
 import { CodeButton, CodeDrawer } from './code';
 import { DataPanel } from './data';
 import { ExportPanel } from './exporting';
+import { leaveToCell, useKeptFocus } from './focus';
 import { host } from './host';
 import { Icon } from './icons';
 import { GONE } from './link';
@@ -40,6 +41,7 @@ interface IShell {
 export function Shell({ bench, model, panels }: IShell): ReactElement {
   const root = useRef<HTMLDivElement>(null);
   useOwnKeys(root);
+  useKeptFocus(root);
   return (
     <BenchProvider value={bench}>
       <Frame root={root}>
@@ -58,7 +60,13 @@ function Frame({ root, children }: { root: React.RefObject<HTMLDivElement>; chil
     ((dark ? palette?.dark : palette?.light) ?? []).map((color, place) => [`--dk-c${place}`, color])
   );
   return (
-    <div ref={root} className={`dk-Workbench ${dark ? 'dk-dark' : 'dk-light'}`} style={style}>
+    // biome-ignore lint/a11y/noStaticElementInteractions: what is in it has the keys, but for the way out
+    <div
+      ref={root}
+      className={`dk-Workbench ${dark ? 'dk-dark' : 'dk-light'}`}
+      style={style}
+      onKeyDown={event => event.key === 'Escape' && leaveToCell(event.currentTarget)}
+    >
       <Problem words={alive ? undefined : GONE} />
       {children}
     </div>

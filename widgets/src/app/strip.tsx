@@ -21,6 +21,11 @@ declare module './protocol' {
   }
 }
 
+/** Why it can be neither paused nor resumed just now. */
+const UNPAUSABLE: Partial<Record<ISweep['state'], string>> = {
+  starting: 'It is only starting.',
+  cancelling: 'It is being cancelled.'
+};
 const ACTIVE = new Set(['starting', 'running', 'paused', 'cancelling']);
 
 export function Strip(): ReactElement | null {
@@ -46,18 +51,23 @@ export function Strip(): ReactElement | null {
       </div>
       <div className="dk-strip-actions">
         <span className="dk-soft">{sweep.left}</span>
-        {sweep.state === 'running' && (
-          <Button icon="pause" disabled={!alive} onClick={() => void ask('pause')}>
-            Pause
-          </Button>
-        )}
-        {resumable && (
-          <Button icon="play" disabled={!alive} onClick={() => void ask('resume')}>
-            Resume
+        {(active || resumable) && (
+          <Button
+            icon={resumable ? 'play' : 'pause'}
+            disabled={!alive}
+            reason={UNPAUSABLE[sweep.state]}
+            onClick={() => void ask(resumable ? 'resume' : 'pause')}
+          >
+            {resumable ? 'Resume' : 'Pause'}
           </Button>
         )}
         {active && (
-          <Button icon="close" disabled={!alive || sweep.state === 'cancelling'} onClick={() => void ask('cancel')}>
+          <Button
+            icon="close"
+            disabled={!alive}
+            reason={sweep.state === 'cancelling' ? UNPAUSABLE.cancelling : ''}
+            onClick={() => void ask('cancel')}
+          >
             Cancel
           </Button>
         )}

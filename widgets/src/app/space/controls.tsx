@@ -3,7 +3,7 @@
 import { type KeyboardEvent, type ReactElement, useId, useRef, useState } from 'react';
 import { Icon } from '../icons';
 import { Problem, Toggle } from '../parts';
-import { useAlive, useBench } from '../store';
+import { useAlive } from '../store';
 import { Help, Reason } from './help';
 import { useDraft } from './latest';
 import { RangeSlider } from './slider';
@@ -218,21 +218,22 @@ interface INumberField {
 /** A number that counts once Enter is pressed or the field is left; what is out of range becomes the end of it. */
 function NumberField(props: INumberField): ReactElement {
   const { label, value, low, high, share, disabled, commit, describedBy, placeholder = '' } = props;
-  const bench = useBench();
   const shown = value === null ? '' : typed(value, { share });
   const [text, setText] = useState<string | null>(null);
+  const [wrong, setWrong] = useState('');
+  const id = useId();
+  const write = (next: string | null): void => {
+    setText(next);
+    setWrong('');
+  };
   const done = (): void => {
-    if (text === null) {
-      return;
-    }
-    setText(null);
-    const number = parsed(text, { share });
-    if (text.trim() === '' || text === shown) {
-      return;
-    }
-    if (Number.isNaN(number)) {
-      bench.say(`“${text}” is not a number.`, true);
+    const number = text === null ? 0 : parsed(text, { share });
+    if (text === null || text.trim() === '' || text === shown) {
+      write(null);
+    } else if (Number.isNaN(number)) {
+      setWrong(`“${text}” is not a number.`); // what was typed stays, to be mended
     } else {
+      write(null);
       commit(Math.min(high, Math.max(low, number)));
     }
   };
@@ -242,19 +243,27 @@ function NumberField(props: INumberField): ReactElement {
     }
   };
   return (
-    <input
-      className="dk-input dk-number"
-      inputMode="decimal"
-      size={4}
-      aria-label={label}
-      aria-describedby={describedBy}
-      placeholder={placeholder}
-      disabled={disabled}
-      value={text ?? shown}
-      onChange={event => setText(event.target.value)}
-      onBlur={done}
-      onKeyDown={onKey}
-    />
+    <>
+      <input
+        className="dk-input dk-number"
+        inputMode="decimal"
+        size={4}
+        aria-label={label}
+        aria-invalid={wrong !== '' || undefined}
+        aria-describedby={wrong ? id : describedBy}
+        placeholder={placeholder}
+        disabled={disabled}
+        value={text ?? shown}
+        onChange={event => write(event.target.value)}
+        onBlur={done}
+        onKeyDown={onKey}
+      />
+      {wrong && (
+        <span id={id} className="dk-number-wrong" role="alert">
+          {wrong}
+        </span>
+      )}
+    </>
   );
 }
 

@@ -28,6 +28,7 @@ export function Chart(): ReactElement {
   const id = useId();
   const words = useMemo(() => summary(drawing, scene), [drawing, scene]);
   const card = pointer.card === '' ? undefined : drawing.byKey.get(pointer.card);
+  useEscape(over, card !== undefined, pointer.close);
   return (
     <div className="dk-chart">
       <div className="dk-chart-title-y" aria-hidden="true">
@@ -47,12 +48,7 @@ export function Chart(): ReactElement {
           aria-describedby={id}
           // biome-ignore lint/a11y/noNoninteractiveTabindex: it is walked with arrow keys
           tabIndex={0}
-          onKeyDown={event => {
-            if (event.key === 'Escape') {
-              pointer.close();
-            }
-            onChartKeys(event, { bench, scene, drawing, walked: pointer.show });
-          }}
+          onKeyDown={event => onChartKeys(event, { bench, scene, drawing, walked: pointer.show })}
           onBlur={pointer.blur}
           {...pointer.handlers}
         >
@@ -93,6 +89,23 @@ export function Chart(): ReactElement {
       </Under>
     </div>
   );
+}
+
+/** Escape closes what is open, wherever in the Workbench the focus is; only then it is the way out. */
+function useEscape(inside: React.RefObject<HTMLElement>, open: boolean, close: () => void): void {
+  useEffect(() => {
+    const whole = inside.current?.closest<HTMLElement>('.dk-Workbench');
+    const onKey = (event: KeyboardEvent): void => {
+      if (event.key === 'Escape') {
+        event.stopPropagation();
+        close();
+      }
+    };
+    if (open) {
+      whole?.addEventListener('keydown', onKey);
+    }
+    return () => whole?.removeEventListener('keydown', onKey);
+  }, [inside, open, close]);
 }
 
 function placed(drawing: IDrawing, size: ISize, point: { x: number; y: number }): [number, number] {

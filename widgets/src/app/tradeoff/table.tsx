@@ -102,7 +102,7 @@ function Grid({ rows, total, columns, template, id }: IShown & { id: string }): 
     }
     if (event.key.toLowerCase() === 'c' && (event.ctrlKey || event.metaKey)) {
       if (here && !window.getSelection()?.toString()) {
-        copy(rowAsText(here));
+        void copy(rowAsText(here));
         event.preventDefault();
       }
       return;

@@ -3,7 +3,7 @@
 import { type ReactElement, useEffect, useId, useRef, useState } from 'react';
 import { thousands } from '../format';
 import { Icon } from '../icons';
-import { Button, useCopy, useMentioned } from '../parts';
+import { Button, CopyButton, useMentioned } from '../parts';
 import { useBench, useView } from '../store';
 import { columnsOf, MORE } from './columns';
 import { chips, frameCode } from './filters';
@@ -11,7 +11,6 @@ import { useScene } from './scene';
 
 export function Tools({ shown, total }: { shown: number; total: number }): ReactElement {
   const bench = useBench();
-  const copy = useCopy();
   const { tradeoff, labelOf } = useScene();
   const brush = useView(view => view.brush);
   const hiddenRuntimes = useView(view => view.hiddenRuntimes);
@@ -40,9 +39,7 @@ export function Tools({ shown, total }: { shown: number; total: number }): React
       <span className="dk-soft">{count}</span>
       <span className="dk-grow" />
       <Columns />
-      <Button kind="link" onClick={() => copy(frameCode(filters, tradeoff.measures))}>
-        Copy as DataFrame
-      </Button>
+      <CopyButton kind="link" text={() => frameCode(filters, tradeoff.measures)} label="Copy as DataFrame" />
     </div>
   );
 }
