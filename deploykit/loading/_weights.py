@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from deploykit.core.layer_names import same_layers, traced_twice
 from deploykit.core.serial import Plain
 from deploykit.loading._contract import FORMATS, Weight
 from deploykit.sandbox.task import Report
@@ -135,7 +136,10 @@ def match(before: Sequence[_Loaded], after: Sequence[_Loaded]) -> list[tuple[int
         pairs[i] = (j, how)
         taken.add(j)
 
-    for words in (_layer_and_rank, _tensor, _last_part):
+    renamed = _renamed(old, new)
+    for i, j in renamed.items():
+        pair(i, j, _how(old[i], new[j]))
+    for words in (_layer_and_rank, _tensor, *([] if renamed else [_last_part])):
         ours = Counter(words(w) for i, w in enumerate(old) if i not in pairs)
         theirs = Counter(words(w) for j, w in enumerate(new) if j not in taken)
         places = {words(w): j for j, w in enumerate(new) if j not in taken}
@@ -158,6 +162,32 @@ def match(before: Sequence[_Loaded], after: Sequence[_Loaded]) -> list[tuple[int
     none: How = ""
     known: list[tuple[int | None, int | None, How]] = [(i, *pairs.get(i, (None, none))) for i in range(len(old))]
     return [*known, *((None, j, none) for j in range(len(new)) if j not in taken)]
+
+
+def _renamed(old: Sequence[Weight], new: Sequence[Weight]) -> dict[int, int]:
+    """Pairs of places where tracing has put numbers behind all names; none when names are those they were.
+
+    Only all names together tell: ``dense_1`` is another layer's own name, too.
+    """
+    ours, theirs = (_by_layer(side) for side in (old, new))
+    known, names = [[layer] for layer in ours], list(theirs)
+    if not traced_twice(known, names):
+        return {}
+    found = {}
+    for name, place in zip(names, same_layers(known, names), strict=True):
+        same = ours[known[place][0]] if place is not None else []
+        for i in same:
+            alike = [j for j in theirs[name] if len(_dims(new[j])) == len(_dims(old[i]))]
+            if len(alike) == 1 == sum(len(_dims(old[k])) == len(_dims(old[i])) for k in same):
+                found[i] = alike[0]
+    return found
+
+
+def _by_layer(side: Sequence[Weight]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for place, weight in enumerate(side):
+        found.setdefault(_plain(weight.layer), []).append(place)
+    return found
 
 
 def _how(old: Weight, new: Weight) -> How:

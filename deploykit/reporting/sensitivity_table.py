@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
+from deploykit.core.layer_names import same_layers
 from deploykit.core.parameter import Value
 from deploykit.core.result import Interval
 from deploykit.core.serial import Plain
 from deploykit.core.space import Space
 from deploykit.core.store import Store
-from deploykit.reporting.naming import same_layers, shortened
+from deploykit.reporting.naming import shortened
 from deploykit.reporting.sensitivity import LIMIT, Sensitivity, SensitivityRow
 from deploykit.transforms._contract import TRANSFORMS
 

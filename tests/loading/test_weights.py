@@ -160,6 +160,14 @@ def test_what_cannot_be_matched_is_said_and_nothing_is_guessed(tmp_path):
     }  # fmt: skip
 
 
+def test_layers_of_a_model_that_was_traced_twice_keep_their_own_weights(tmp_path):
+    before = net(tmp_path / "a.onnx", (4, 8, 3), ["dense", "dense_1"])
+    after = net(tmp_path / "b.onnx", (4, 8, 3), ["net_1/dense_1/MatMul", "net_1/dense_1_2/MatMul"])
+    assert pairs(compared((before, "onnx"), (after, "onnx"))) == {
+        ("dense", "net_1/dense_1/MatMul", "name"), ("dense_1", "net_1/dense_1_2/MatMul", "name")
+    }  # fmt: skip
+
+
 def test_zeros_are_counted(tmp_path):
     path = net(tmp_path / "a.onnx", (4, 8, 3))
     model = onnx.load(path)

@@ -19,7 +19,7 @@ from deploykit.core.result import Interval
 from deploykit.core.store import Store
 from deploykit.measuring.predict import predict
 from deploykit.reporting import class_changes, flips
-from deploykit.reporting.naming import same_layers, shortened
+from deploykit.reporting.naming import shortened
 from deploykit.reporting.sensitivity import Damage, Sensitivity, SensitivityRow
 from deploykit.reporting.sensitivity_table import SensitivityCell
 
@@ -401,13 +401,6 @@ def test_default_names_of_layers_stay_apart(report, tmp_path):
     columns = [place for place, level in enumerate(table.levels) if level.measured]
     found = sorted([cells[place].drop.value for _, cells in table] for place in columns)
     assert found == [[0.0, 0.1, 0.2], [1.0, 1.1, 1.2], [2.0, 2.1, 2.2]]
-
-
-def test_layers_of_two_files_are_paired_one_to_one():
-    known = [["conv2d"], ["conv2d_1"], ["dense", "a/dense/MatMul"]]
-    assert same_layers(known, ["b/conv2d_1/Conv", "x"]) == [1, None]
-    assert same_layers(known, ["b/conv2d_1/Conv", "b/conv2d_1_2/Conv", "b/dense_1/MatMul"]) == [0, 1, 2]
-    assert same_layers(known, ["b/dense/MatMul", "b/dense/BiasAdd"]) == [2, None]
 
 
 def test_shared_folders_are_left_out_of_names():
