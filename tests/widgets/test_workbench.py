@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,6 +14,8 @@ import pytest
 
 import deploykit as dk
 from deploykit.core.errors import SettingError
+from deploykit.core.result import Failure
+from deploykit.core.store import Store
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 
@@ -193,6 +196,36 @@ def test_inputs_cannot_be_changed_under_a_sweep(opened, model, data, space):
     assert "Cancel it first" in page.sections["app"]["problems"]["model"]
     assert bench._state.model is model
     bench._desk.post(lambda: bench._state.change(sweep="idle"))
+
+
+def test_one_candidate_is_run_anew(opened, model, data, space, store, tmp_path):
+    """A failed one is tried again, a measured one is timed more often; nothing else is."""
+    folder = shutil.copytree(store, tmp_path / "copy")
+    report = dk.Report.open(folder)
+    place, row = next((i, r) for i, r in enumerate(report.rows) if r.key != report.baseline)
+    opened_store = Store(folder)
+    failure = Failure("build", "CandidateCrash", "signal 11", "leave it out", "")
+    opened_store.put_row(opened_store.sweep()[0], place, dataclasses.replace(row, status="failed", failure=failure))
+    opened_store.close()
+    bench, page = opened(model, data, space=space, store=folder)
+    assert page.rows[row.key]["status"] == "failed"
+
+    def again():
+        bench._commands.ended.clear()
+        assert page.do("again", key=row.key)[0]["ok"]
+        assert bench._commands.ended.wait(300)
+        assert bench._desk.settle()
+        assert page.sections["sweep"]["state"] == "done"
+
+    again()
+    assert page.rows[row.key]["status"] == "measured"
+    before = page.rows[row.key]["launches"]
+    again()
+    assert page.rows[row.key]["launches"] >= 2 * before
+    assert page.rows.keys() == {r.key for r in report.rows}
+    assert bench.report.baseline == report.baseline
+    assert bench._state.space == space  # what is chosen stays chosen
+    assert not page.do("again", key="nobody")[0]["ok"]
 
 
 # -- after it -------------------------------------------------------------------------------------------------------

@@ -19,14 +19,15 @@ from deploykit_widgets.desk import Desk
 from deploykit_widgets.inputs import Inputs, being_read
 from deploykit_widgets.leaving import Leaving
 from deploykit_widgets.long_work import stop
+from deploykit_widgets.one import LAUNCHES, One
 from deploykit_widgets.space_choice import SpaceChoice
 from deploykit_widgets.state import Goal, State
 
 #: Seconds between two messages to the browser about progress, and about new results.
 _PROGRESS_EVERY_S = 0.1
 _RESULTS_EVERY_S = 0.4
-#: What a user may ask for; fewer than two give no interval.
-_LAUNCHES = (2, 1000)
+#: Settings of a sweep that hold when one candidate is run anew.
+_OF_ONE = ("max_drop", "racing", "adaptive")
 #: Between two plans while controls move.
 _PLAN_EVERY_S = 0.15
 
@@ -47,6 +48,7 @@ class Commands(Inputs, Leaving):
         self._ticket = 0
         self._planning = False
         self._wanted: str = ""
+        self._one: One | None = None
         state.observe(self.plan_soon, "model", "data", "space", "goal", "launches", "options")
         state.observe(self.find_earlier, "model", "data")
         state.observe(self._find_obstacles, "model", "data")
@@ -150,7 +152,7 @@ class Commands(Inputs, Leaving):
         Raises:
             SettingError: Too few or too many.
         """
-        low, high = _LAUNCHES
+        low, high = LAUNCHES
         if launches not in range(low, high + 1):
             raise SettingError(
                 f"launches must be a whole number between {low} and {high}, got {launches!r}.",
@@ -171,14 +173,16 @@ class Commands(Inputs, Leaving):
 
     # -- sweep ------------------------------------------------------------------------------------------------------
 
-    def start(self, echo: OnProgress | None = None) -> None:
+    def start(self, echo: OnProgress | None = None, one: One | None = None) -> None:
         """Run the sweep; what is finished in the store is not done again.
 
         Args:
             echo: Told of all progress too, from the sweep's thread.
+            one: Run one candidate instead.
         """
         state = self.state
-        model, data, space = state.model, state.data, state.space
+        model, data, space = state.model, state.data, one.space if one else state.space
+        launches = one.launches if one else state.launches
         if state.sweeping:
             return
         self.handle = None
@@ -196,7 +200,10 @@ class Commands(Inputs, Leaving):
         self._began = time.monotonic()
         state.problem("sweep", None)
         state.change(sweep="starting", progress=None)
+        self._one = one
         options = state.options.arguments(state.goal.max_drop)
+        if one is not None:
+            options = {name: options[name] for name in _OF_ONE if name in options} | one.options
 
         def tell(progress: Progress) -> None:
             self._progress(progress)
@@ -204,9 +211,7 @@ class Commands(Inputs, Leaving):
                 echo(progress)
 
         def work() -> Any:
-            handle = dk.start_sweep(
-                model, data, space, store=state.store, launches=state.launches, progress=tell, **options
-            )
+            handle = dk.start_sweep(model, data, space, store=state.store, launches=launches, progress=tell, **options)
             self.ends.keep(handle, lambda: stop(handle))
             return handle
 
@@ -270,7 +275,19 @@ class Commands(Inputs, Leaving):
             self.handle.resume()
             self.state.change(sweep="running")
         elif not self.state.sweeping:
-            self.start()
+            self.start(one=self._one)
+
+    def again(self, key: str) -> None:
+        """Run one candidate anew: one that failed is tried again, another one is timed with twice as many launches.
+
+        Raises:
+            SettingError: There is no such candidate, a sweep is running, or it had all launches that can be asked for.
+        """
+        state = self.state
+        if state.report is None or state.sweeping:
+            said = "a sweep is running" if state.sweeping else "there are no results yet"
+            raise SettingError(f"{said}.", remedy="run the candidate again when the sweep is done.")
+        self.start(one=One.of(state.report, key, state.launches))
 
     def cancel(self) -> None:
         """Stop the sweep; everything finished is kept."""

@@ -48,6 +48,7 @@ class ProgressSection:
         commands = self._commands
         return {
             "start": commands.start,
+            "again": commands.again,
             "pause": commands.pause,
             "resume": commands.resume,
             "cancel": commands.cancel,

@@ -1,6 +1,7 @@
 // @vitest-environment jsdom
 import { type ReactElement, useRef, useState } from 'react';
 import { afterEach, describe, expect, it, vi } from 'vitest';
+import { Again } from '../src/app/again';
 import { useSelectedInCandidate } from '../src/app/candidatelayers';
 import { CodeDrawer } from '../src/app/code';
 import { useKeptFocus } from '../src/app/focus';
@@ -71,6 +72,42 @@ describe('the goal', () => {
       </SceneProvider>
     );
   }
+});
+
+describe('a candidate that is run anew', () => {
+  const sweep = {
+    bold: '',
+    words: '',
+    soft: '',
+    left: '',
+    bar: { reused: 0, done: 0, failed: 0, running: 0, total: 0 }
+  };
+
+  it.each([
+    [aRow({ status: 'failed' }), 'Try again'],
+    [aRow({ badges: ['noisy'] }), 'Measure again']
+  ])('is asked for by its key', async (row, words) => {
+    const { bench, asked } = aBench(() => null, { sweep: { ...sweep, state: 'done' } });
+    const place = await show(bench, <Again row={row} />);
+    expect(place.textContent).toBe(words);
+    await click(place, words);
+    expect(asked).toEqual([['again', { key: 'a' }]]);
+  });
+
+  it('waits for a sweep that runs, and says so', async () => {
+    const { bench, asked } = aBench(() => null, { sweep: { ...sweep, state: 'running' } });
+    const place = await show(bench, <Again row={aRow({ status: 'failed' })} />);
+    await click(place, 'Try again');
+    expect(asked).toEqual([]);
+    expect(place.querySelector('button')?.title).toBe('A sweep is running.');
+  });
+
+  it('is not offered for what is sure, nor where nothing runs', async () => {
+    const { bench } = aBench(() => null, { sweep: { ...sweep, state: 'done' } });
+    expect((await show(bench, <Again row={aRow()} />)).textContent).toBe('');
+    clear();
+    expect((await show(aBench(() => null).bench, <Again row={aRow({ status: 'failed' })} />)).textContent).toBe('');
+  });
 });
 
 describe('the best so far', () => {

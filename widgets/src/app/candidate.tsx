@@ -1,6 +1,7 @@
 /** Candidate: A and B, the verdict, their numbers beside the baseline's, and the evidence. */
 
 import { type ReactElement, useId, useState } from 'react';
+import { Again } from './again';
 import { Details } from './candidatedetails';
 import { type ICandidate, type IFacts, type IWhy, numbersOf } from './candidatefacts';
 import { Flips } from './candidateflips';
@@ -155,6 +156,7 @@ function Evidence({
             Log: <code>{row.failure.log}</code> in the store.
           </p>
         )}
+        {row && <Again row={row} />}
       </div>
       <Numbers
         section={section}

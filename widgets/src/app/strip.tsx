@@ -26,7 +26,8 @@ const UNPAUSABLE: Partial<Record<ISweep['state'], string>> = {
   starting: 'It is only starting.',
   cancelling: 'It is being cancelled.'
 };
-const ACTIVE = new Set(['starting', 'running', 'paused', 'cancelling']);
+/** States in which nothing else may be started. */
+export const ACTIVE = new Set(['starting', 'running', 'paused', 'cancelling']);
 
 export function Strip(): ReactElement | null {
   const sweep = useSection('sweep');

@@ -1,6 +1,7 @@
 /** The card beside a point: all that is known of a candidate, as text that can be selected. */
 
 import type { ReactElement } from 'react';
+import { Again } from '../again';
 import { Glyph } from '../icons';
 import type { IRow } from '../rows';
 import { NEAR_PX } from './live';
@@ -49,6 +50,7 @@ export function Card({ row, at: [x, y], room, onEnter, onLeave }: ICard): ReactE
         </p>
       ))}
       {state?.why && <p>{state.why}</p>}
+      <Again row={row} />
     </div>
   );
 }

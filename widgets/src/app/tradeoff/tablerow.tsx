@@ -1,6 +1,7 @@
 /** One candidate in the table; a failed one says why, and what to do. */
 
 import { memo, type ReactElement, useState } from 'react';
+import { Again } from '../again';
 import { Glyph } from '../icons';
 import { Button, useAsk } from '../parts';
 import type { IRow } from '../rows';
@@ -152,7 +153,7 @@ function Failed({ row }: { row: IRow }): ReactElement {
           <b>Remedy:</b> {remedy}
         </span>
       )}
-      {log && <Log row={row} />}
+      {log && <Log row={row} />} <Again row={row} />
     </>
   );
 }
