@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,31 @@ from deploykit_widgets.commands import Commands
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Command
 
+#: An end is late by this share of the time that was expected, and by these seconds.
+_LATE, _LATE_S = 0.25, 10.0
 _PHASES = {"plan": "Preparing", "build": "Building", "accuracy": "Evaluating", "latency": "Measuring"}
+
+
+class Pace:
+    """Whether a sweep takes longer than was said at its beginning."""
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._expected = 0.0
+
+    def late(self, now: float, seconds_left: float | None) -> bool:
+        """Whether the end has moved away by a quarter of what was expected, and by more than rounding.
+
+        Args:
+            now: The present second of any clock.
+            seconds_left: The estimate; None while there is none, and before the next sweep.
+        """
+        if seconds_left is None:
+            self._began = None
+            return False
+        if self._began is None:
+            self._began, self._expected = now, seconds_left
+        return now - self._began + seconds_left > self._expected + max(_LATE_S, _LATE * self._expected)
 
 
 class ProgressSection:
@@ -25,12 +50,16 @@ class ProgressSection:
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
+        self._pace = Pace()
 
     def value(self) -> Any:
         """See ``ISweep`` in strip.tsx."""
         state = self._commands.state
         progress = state.progress
+        running = progress is not None and state.sweep == "running"
+        late = self._pace.late(time.monotonic(), progress.seconds_left if progress and running else None)
         bold, words, soft, left = sentence(state)
+        left = f"slower than expected, {left}" if late else left
         done, reused = (progress.done, min(progress.reused, progress.done)) if progress else (0, 0)
         failed = min(progress.failed, done - reused) if progress else 0
         total = progress.total if progress else 0

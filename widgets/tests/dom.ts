@@ -11,7 +11,7 @@ type Asked = [command: string, args: Record<string, unknown>];
 /** The kernel: what it answers to a command; an error is its refusal, and undefined keeps the page waiting. */
 export type Kernel = (command: string, args: Record<string, unknown>) => unknown;
 
-let root: Root | null = null;
+const roots = new Map<HTMLElement, Root>();
 
 /** A Workbench whose kernel answers at once, and what it was asked. */
 export function aBench(kernel: Kernel, sections: Partial<ISections> = {}): { bench: Bench; asked: Asked[] } {
@@ -36,19 +36,25 @@ export function aBench(kernel: Kernel, sections: Partial<ISections> = {}): { ben
   return { bench, asked };
 }
 
-export async function show(bench: Bench, content: ReactNode): Promise<HTMLElement> {
+/** @param into Where something was shown before; a new place without it. */
+export async function show(bench: Bench, content: ReactNode, into?: HTMLElement): Promise<HTMLElement> {
   vi.stubGlobal('IS_REACT_ACT_ENVIRONMENT', true);
-  const place = document.createElement('div');
+  const place = into ?? document.createElement('div');
   document.body.append(place);
-  root = createRoot(place);
-  await settled(() => root?.render(createElement(BenchProvider, { value: bench }, content)));
+  const root = roots.get(place) ?? createRoot(place);
+  roots.set(place, root);
+  await settled(() => root.render(createElement(BenchProvider, { value: bench }, content)));
   return place;
 }
 
 /** For `afterEach`. */
 export function clear(): void {
-  act(() => root?.unmount());
-  root = null;
+  act(() => {
+    for (const root of roots.values()) {
+      root.unmount();
+    }
+  });
+  roots.clear();
   document.body.replaceChildren();
   vi.unstubAllGlobals();
 }

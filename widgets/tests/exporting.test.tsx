@@ -1,8 +1,10 @@
 // @vitest-environment jsdom
 import { act } from 'react';
-import { expect, it } from 'vitest';
+import { afterEach, expect, it } from 'vitest';
 import { ExportPanel, type IExport } from '../src/app/exporting';
-import { aBench, show } from './show';
+import { aBench, clear, show } from './dom';
+
+afterEach(clear);
 
 const EXPORT: IExport = {
   chosen: { key: 'k', name: 'int8', runtime: 'LiteRT', format: 'tflite', met: true, failed: false },
@@ -19,7 +21,7 @@ const EXPORT: IExport = {
 };
 
 it('what was typed is there again after a look at another view, unless the kernel proposes another folder', async () => {
-  const bench = aBench({ export: EXPORT });
+  const bench = aBench(() => null, { export: EXPORT }).bench;
   const field = (place: HTMLElement): HTMLInputElement => place.querySelector('input.dk-input') as HTMLInputElement;
   const first = await show(bench, <ExportPanel />);
   const set = Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value')?.set;

@@ -1,10 +1,12 @@
 // @vitest-environment jsdom
 import { act, type ReactElement } from 'react';
-import { beforeEach, expect, it, vi } from 'vitest';
+import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import { Flips } from '../src/app/candidateflips';
 import { useRoving } from '../src/app/candidateparts';
 import { Fold } from '../src/app/parts';
-import { aBench, show } from './show';
+import { aBench, clear, show } from './dom';
+
+afterEach(clear);
 
 const NAMES = ['first', 'second', 'third'];
 const FLIPS = {
@@ -50,7 +52,7 @@ beforeEach(() => {
 });
 
 it('one example is opened after the other without leaving the button', async () => {
-  const place = await show(aBench({}, kernel), <Flips subject={{ keyOf: 'k', letter: 'A', stamp: '' }} against="" />);
+  const place = await show(aBench(kernel).bench, <Flips subject={{ keyOf: 'k', letter: 'A', stamp: '' }} against="" />);
   const click = (element: Element | null): Promise<void> => act(async () => (element as HTMLElement).click());
   const button = (label: string): HTMLElement | null => place.querySelector(`[aria-label="${label}"]`);
   await click(place.querySelector('[data-item]'));
@@ -78,7 +80,7 @@ function Items({ count }: { count: number }): ReactElement {
 }
 
 it('the last item is the tab stop when the one that was has gone', async () => {
-  const bench = aBench({});
+  const bench = aBench(() => null).bench;
   const stops = (place: HTMLElement): string[] =>
     [...place.querySelectorAll('[tabindex="0"]')].map(item => item.textContent ?? '');
   const place = await show(bench, <Items count={3} />);
@@ -89,7 +91,7 @@ it('the last item is the tab stop when the one that was has gone', async () => {
 });
 
 it('a part that was opened is open when it comes back', async () => {
-  const bench = aBench({});
+  const bench = aBench(() => null).bench;
   const place = await show(bench, <Fold title="Recipe">{() => 'steps'}</Fold>);
   act(() => place.querySelector('button')?.click());
   expect(place.textContent).toContain('steps');

@@ -1,6 +1,6 @@
 // @vitest-environment jsdom
 import { act, type ReactElement, useRef } from 'react';
-import { expect, it, vi } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import type { IApp } from '../src/app/protocol';
 import type { ITradeoff } from '../src/app/tradeoff';
 import { judge } from '../src/app/tradeoff/front';
@@ -8,8 +8,10 @@ import { usePointer } from '../src/app/tradeoff/pointer';
 import { drawingOf } from '../src/app/tradeoff/points';
 import { SceneProvider, useScene } from '../src/app/tradeoff/scene';
 import { VIEW } from '../src/app/view';
+import { aBench, clear, show } from './dom';
 import { aRow } from './rows';
-import { aBench, show } from './show';
+
+afterEach(clear);
 
 const SIZE = { width: 400, height: 300 };
 const X = { name: 'latency', label: 'latency', title: 'latency', unit: 'ms', higher: false, better: 'faster' };
@@ -36,7 +38,7 @@ function Over(): ReactElement {
 
 it('a drag that ends before anything was drawn is no click', async () => {
   Element.prototype.setPointerCapture = vi.fn();
-  const bench = aBench({ tradeoff: TRADEOFF });
+  const bench = aBench(() => null, { tradeoff: TRADEOFF }).bench;
   const place = await show(
     bench,
     <SceneProvider tradeoff={TRADEOFF}>
@@ -63,9 +65,8 @@ it('a choice that the kernel refuses is taken back, with the reason', async () =
       </button>
     );
   };
-  const bench = aBench({ tradeoff: TRADEOFF, app: { picked: { a: 'kept', b: '' } } as IApp }, () => {
-    throw new Error('There is no candidate other.');
-  });
+  const sections = { tradeoff: TRADEOFF, app: { picked: { a: 'kept', b: '' } } as IApp };
+  const { bench } = aBench(() => new Error('There is no candidate other.'), sections);
   const place = await show(
     bench,
     <SceneProvider tradeoff={TRADEOFF}>

@@ -1,8 +1,10 @@
 // @vitest-environment jsdom
 import { act } from 'react';
-import { expect, it, vi } from 'vitest';
+import { afterEach, expect, it, vi } from 'vitest';
 import { RangeSlider } from '../src/app/space/slider';
-import { aBench, show } from './show';
+import { aBench, clear, show } from './dom';
+
+afterEach(clear);
 
 it('two thumbs at one place are pulled apart to either side', async () => {
   Element.prototype.setPointerCapture = vi.fn();
@@ -10,7 +12,7 @@ it('two thumbs at one place are pulled apart to either side', async () => {
   const onMove = vi.fn();
   const props = { minimum: 0, maximum: 1, step: 0.1, share: false, unit: '', label: 'sparsity', values: [0.5] };
   const place = await show(
-    aBench({}),
+    aBench(() => null).bench,
     <RangeSlider {...props} disabled={false} describedBy="" onMove={onMove} onHold={vi.fn()} />
   );
   const slider = place.querySelector('.dk-slider');

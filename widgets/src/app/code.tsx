@@ -1,6 +1,6 @@
 /** Code: the script that does what was clicked, to copy, to insert as a cell, or to save as a notebook. */
 
-import { type ReactElement, useId, useRef, useState } from 'react';
+import { type ReactElement, useEffect, useId, useRef, useState } from 'react';
 import { host, type IPlace } from './host';
 import { Button, CopyButton, Problem, useAsk } from './parts';
 import { useAlive, useBench, useSection, useView } from './store';
@@ -36,7 +36,7 @@ export function CodeDrawer(): ReactElement | null {
   const code = useSection('code');
   const open = useView(view => view.codeOpen);
   const bench = useBench();
-  const [saving, setSaving] = useState(false);
+  const saving = useView(view => view.saving);
   const root = useRef<HTMLElement>(null);
   const [said, setSaid] = useState('');
   if (code === undefined) {
@@ -65,7 +65,7 @@ export function CodeDrawer(): ReactElement | null {
         <span className="dk-grow" />
         <CopyButton text={code.script} label="Copy as Python" />
         {host().insertCell && <Button onClick={insert}>Insert cell below</Button>}
-        <Button aria-expanded={saving} onClick={() => setSaving(!saving)}>
+        <Button aria-expanded={saving} onClick={() => bench.look({ saving: !saving })}>
           Save as notebook
         </Button>
       </div>
@@ -74,7 +74,7 @@ export function CodeDrawer(): ReactElement | null {
           {said}
         </p>
       )}
-      {saving && <SaveForm usual={code.notebook} onEnd={() => setSaving(false)} />}
+      {saving && <SaveForm usual={code.notebook} onEnd={() => bench.look({ saving: false })} />}
       {open && <Script script={code.script} changed={code.changed} />}
     </section>
   );
@@ -118,6 +118,13 @@ function SaveForm({ usual, onEnd }: { usual: string; onEnd: () => void }): React
   const [opens, setOpens] = useState<string | null>(null);
   const alive = useAlive();
   const id = useId();
+  const field = useRef<HTMLInputElement>(null);
+  useEffect(() => {
+    // In the view where it was asked for: another one shows the form, too.
+    if (field.current?.closest('.dk-Workbench')?.contains(document.activeElement)) {
+      field.current.focus();
+    }
+  }, []);
   const save = async (overwrite: boolean): Promise<void> => {
     const said = await ask('save_notebook', { path, overwrite });
     setTaken(said?.value.taken ? path : '');
@@ -133,7 +140,13 @@ function SaveForm({ usual, onEnd }: { usual: string; onEnd: () => void }): React
       }}
     >
       <label htmlFor={id}>Save to</label>
-      <input id={id} className="dk-input dk-grow" value={path} onChange={event => setPath(event.target.value)} />
+      <input
+        ref={field}
+        id={id}
+        className="dk-input dk-grow"
+        value={path}
+        onChange={event => setPath(event.target.value)}
+      />
       <Button type="submit" disabled={!alive} reason={busy ? 'It is being saved.' : ''}>
         Save
       </Button>

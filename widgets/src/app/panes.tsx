@@ -72,7 +72,8 @@ function Separator({ name, width, onChange }: ISeparator): ReactElement {
     const from = event.clientX;
     handle.setPointerCapture(event.pointerId);
     handle.onpointermove = move => onChange(name, width + sign * (move.clientX - from));
-    handle.onpointerup = () => {
+    // The capture ends with the movement, however that ends.
+    handle.onlostpointercapture = () => {
       handle.onpointermove = null;
     };
   };

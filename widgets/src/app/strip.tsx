@@ -1,6 +1,6 @@
 /** Sweep: what runs now, what is left; pause, resume, cancel. */
 
-import { type ReactElement, useEffect } from 'react';
+import { type ReactElement, useEffect, useState } from 'react';
 import { Button, Problem, useAsk, usePanelProblem } from './parts';
 import { type Bench, useAlive, useBench, useSection } from './store';
 
@@ -26,6 +26,7 @@ const UNPAUSABLE: Partial<Record<ISweep['state'], string>> = {
   starting: 'It is only starting.',
   cancelling: 'It is being cancelled.'
 };
+const FOLD_AFTER_MS = 5000;
 /** States in which nothing else may be started. */
 export const ACTIVE = new Set(['starting', 'running', 'paused', 'cancelling']);
 
@@ -35,16 +36,17 @@ export function Strip(): ReactElement | null {
   const { ask, error } = useAsk();
   const alive = useAlive();
   useAnnounced(sweep);
+  const folded = useFolded(sweep?.state === 'done' && !problem);
   if (sweep === undefined || (sweep.state === 'idle' && !problem)) {
     return null;
   }
   const active = ACTIVE.has(sweep.state);
   const resumable = sweep.state === 'paused' || sweep.state === 'cancelled' || sweep.state === 'failed';
   return (
-    <div className="dk-strip" role="group" aria-label="Sweep">
+    <div className={`dk-strip ${folded ? 'dk-strip-folded' : ''}`} role="group" aria-label="Sweep">
       <div className="dk-strip-now">
         {sweep.state === 'running' && <span className="dk-spin" aria-hidden="true" />}
-        <span className="dk-strip-words">
+        <span className="dk-strip-words" title={`${sweep.bold}${sweep.words}${sweep.soft}`}>
           <b>{sweep.bold}</b>
           {sweep.words}
           <span className="dk-soft">{sweep.soft}</span>
@@ -77,6 +79,20 @@ export function Strip(): ReactElement | null {
       <Problem words={problem || error} />
     </div>
   );
+}
+
+/** A sweep that is done is one slim line, some seconds after its end. */
+function useFolded(done: boolean): boolean {
+  const [folded, setFolded] = useState(done);
+  useEffect(() => {
+    if (!done) {
+      setFolded(false);
+      return;
+    }
+    const timer = window.setTimeout(() => setFolded(true), FOLD_AFTER_MS);
+    return () => window.clearTimeout(timer);
+  }, [done]);
+  return folded;
 }
 
 function Bar({ reused, done, failed, running, total }: ISweep['bar']): ReactElement {

@@ -32,6 +32,8 @@ export interface IView {
   /** Show failed rows alone. */
   failedOnly: boolean;
   codeOpen: boolean;
+  /** Whether a notebook is about to be saved. */
+  saving: boolean;
   /** Names of the folded parts that were opened. */
   folds: readonly string[];
   /** What was chosen for the next export in place of the kernel's proposals; of a folder, in place of which one. */
@@ -55,6 +57,7 @@ export const VIEW: IView = {
   columns: [],
   failedOnly: false,
   codeOpen: false,
+  saving: false,
   folds: [],
   exporting: {},
   layer: []

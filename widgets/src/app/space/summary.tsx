@@ -4,6 +4,7 @@ import { type ReactElement, type ReactNode, useRef } from 'react';
 import { plural, thousands } from '../format';
 import { Icon } from '../icons';
 import { Button, Problem, useFold, useMentioned } from '../parts';
+import { useBench } from '../store';
 
 export interface IPlan {
   known: boolean;
@@ -42,6 +43,7 @@ function counted({ candidates = 0, reused = 0, time, many }: IPlan): { bold: str
 }
 
 export function Summary({ plan }: { plan: IPlan }): ReactElement {
+  const bench = useBench();
   const { bold, rest } = counted(plan);
   const told = useRef('');
   // While it is counted again there is nothing new to tell.
@@ -77,6 +79,11 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
             'Counting again …'
           )}
         </p>
+        {plan.many && (
+          <Button kind="link" onClick={() => bench.look({ saving: true })}>
+            Save as batch notebook
+          </Button>
+        )}
         {plan.more && <p className="dk-note">{plan.more}</p>}
       </div>
       {plan.resolution && !plan.resolves && (
