@@ -82,6 +82,7 @@ export function usePointer(
     if (event.button === 0) {
       from.current = at(event);
       moved.current = false;
+      hold(); // a card that was about to open would be in the way
       over.current?.setPointerCapture(event.pointerId);
     }
   };
