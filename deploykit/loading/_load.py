@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,9 @@ FULL_DEADLINE_S = 300.0
 FULL_MEMORY_BYTES = 8 << 30
 
 
-def load(model: Any, *, imports: Sequence[str] = (), trusted: bool = False) -> Model:
+def load(
+    model: Any, *, imports: Sequence[str] = (), trusted: bool = False, cancel: threading.Event | None = None
+) -> Model:
     """Read what can be known of a trained model without running it.
 
     The file is looked at as bytes here and parsed in a child process, so a broken or hostile one cannot harm the
@@ -38,8 +41,10 @@ def load(model: Any, *, imports: Sequence[str] = (), trusted: bool = False) -> M
             model of this process, which is saved into a cache folder. A `Model` is returned as it is.
         imports: Names of modules that define the model's custom layers; child processes import them too.
         trusted: Code inside the file may run (Lambda layers, operators that touch files). Only for files you made.
+        cancel: Set it, from another thread, to give up: the child process is killed.
 
     Raises:
+        Cancelled: ``cancel`` was set.
         ModelFileError: The file is missing, damaged, hostile or no model.
         UnsafeModelError: It would run code of its own and is not trusted.
         UnsupportedModelError: It uses classes or operators that are not known.
@@ -50,17 +55,19 @@ def load(model: Any, *, imports: Sequence[str] = (), trusted: bool = False) -> M
         return model
     modules = _modules(imports)
     if isinstance(model, str | os.PathLike):
-        return _load(model, "", modules, trusted)
+        return _load(model, "", modules, trusted, cancel)
     saved = _kernel_model.save(model)
     modules = (*modules, *(m for m in saved.imports if m not in modules))
     try:
-        return _load(saved.path, saved.name, modules, trusted)
+        return _load(saved.path, saved.name, modules, trusted, cancel)
     except errors.DeploykitError as error:  # the user knows the model by its name, not by its place in the cache
         error.message = error.message.replace(str(saved.path), f"the model {saved.name!r}")
         raise
 
 
-def _load(path: str | os.PathLike[str], origin: str, modules: tuple[str, ...], trusted: bool) -> Model:
+def _load(
+    path: str | os.PathLike[str], origin: str, modules: tuple[str, ...], trusted: bool, cancel: threading.Event | None
+) -> Model:
     passed = gate.check(path)
     form = _format(passed)
     form.check_installed()
@@ -68,7 +75,7 @@ def _load(path: str | os.PathLike[str], origin: str, modules: tuple[str, ...], t
     if modules and form.full_group is None:
         warnings.append(f"imports={list(modules)} has no meaning for {form.label} files.")
         modules = ()
-    summary = _summary(passed.path, form, modules, trusted)
+    summary = _summary(passed.path, form, modules, trusted, cancel)
     inputs, outputs, flaws = _check_specs(summary)
     return Model(
         path=str(passed.path),
@@ -146,16 +153,26 @@ def _suffix_warnings(path: Path, form: Format) -> list[str]:
     return [f"named {path.suffix}, but the content is {form.label}."] if owner is not None else []
 
 
-def _summary(path: Path, form: Format, imports: tuple[str, ...], trusted: bool) -> Summary:
-    summary = _read(path, form, imports, trusted, fully=False)
+def _summary(
+    path: Path, form: Format, imports: tuple[str, ...], trusted: bool, cancel: threading.Event | None
+) -> Summary:
+    summary = _read(path, form, imports, trusted, cancel, fully=False)
     if summary.outputs:
         return summary
-    full = _read(path, form, imports, trusted, fully=True)
+    full = _read(path, form, imports, trusted, cancel, fully=True)
     kept = tuple(w for w in summary.warnings if w not in full.warnings)
     return dataclasses.replace(full, warnings=(*kept, *full.warnings), extra_files=summary.extra_files)
 
 
-def _read(path: Path, form: Format, imports: tuple[str, ...], trusted: bool, *, fully: bool) -> Summary:
+def _read(
+    path: Path,
+    form: Format,
+    imports: tuple[str, ...],
+    trusted: bool,
+    cancel: threading.Event | None,
+    *,
+    fully: bool,
+) -> Summary:
     task = Task(
         READER,
         {"format": form.name, "path": str(path), "trusted": trusted, "imports": list(imports), "fully": fully},
@@ -166,7 +183,7 @@ def _read(path: Path, form: Format, imports: tuple[str, ...], trusted: bool, *, 
         name=f"reading {path.name}",
     )
     try:
-        return Summary.from_json(shared().run(task))
+        return Summary.from_json(shared().run(task, cancel=cancel))
     except errors.CandidateCrash as error:
         death = error.message.rpartition(": ")[2].rstrip(".")
         raise ModelFileError(

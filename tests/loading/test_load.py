@@ -3,12 +3,13 @@
 import random
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from deploykit.core import errors
-from deploykit.core.errors import ModelFileError, SettingError
+from deploykit.core.errors import Cancelled, ModelFileError, SettingError
 from deploykit.loading import _load
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._load import load
@@ -131,6 +132,15 @@ def test_a_crash_of_the_parser_is_a_corrupt_file(copy, reader, refused):
     reader("segfault")
     error = refused(path, ModelFileError, "the file is corrupt: the parser died (killed by SIGSEGV (signal 11))")
     assert Path(error.log).is_file()
+
+
+def test_a_reading_that_is_given_up_kills_its_process(copy, reader):
+    path = copy("cnn_onnx")
+    reader("hang")
+    cancel = threading.Event()
+    cancel.set()
+    with pytest.raises(Cancelled, match=r"reading cnn_onnx\.onnx"):
+        load(path, cancel=cancel)
 
 
 def test_a_parser_that_hangs(copy, reader, refused, monkeypatch):

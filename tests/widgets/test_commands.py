@@ -7,6 +7,8 @@ import threading
 import numpy as np
 import pytest
 from deploykit_widgets.candidate_section import CandidateSection
+from deploykit_widgets.data_section import DataSection
+from deploykit_widgets.model_section import ModelSection
 from deploykit_widgets.serve_section import ServeSection
 from deploykit_widgets.space_summary import button
 
@@ -84,6 +86,27 @@ def test_inputs_that_come_during_a_sweep_are_not_taken(finished, do, slow, data)
     assert state.report is not None
     assert "Cancel it first" in state.problems["data"]
     do(lambda: state.change(sweep="idle"))
+
+
+def test_reading_can_be_given_up(finished, do, slow, data):
+    do(lambda: finished.use(data=(slow, None), name="x"))
+    assert "data" in finished.state.busy
+    do(DataSection(finished).commands()["cancel_data"])
+    assert finished.state.busy == frozenset()
+    slow.ready.set()
+    assert finished.desk.settle()
+    assert (finished.state.data, finished.state.data_name) == (data, "")
+    assert finished.state.report is not None  # nothing has changed
+
+
+def test_who_loads_a_model_is_told_when_nobody_waits_any_more(commands, do):
+    told = [threading.Event() for _ in range(3)]
+    for cancel in told:
+        do(lambda cancel=cancel: commands._long("model", lambda: cancel.wait(60), lambda _done: None, cancel=cancel))
+    assert [c.is_set() for c in told] == [True, True, False]
+    do(ModelSection(commands).commands()["cancel_model"])
+    assert told[2].is_set()
+    assert commands.state.busy == frozenset()
 
 
 @pytest.mark.parametrize("panel", ["export", "serve"])

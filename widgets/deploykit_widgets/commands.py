@@ -331,4 +331,4 @@ class Commands(Inputs, Leaving):
     def close(self) -> None:
         """Cancel the sweep and stop the server, and wait for both. Call it from any thread."""
         self._wanted = "cancel"
-        self.ends.close()
+        super().close()

@@ -59,6 +59,7 @@ class DataSection:
         """Loading, choosing, and the samples."""
         return {
             "load_data": self._load,
+            "cancel_data": lambda: self._commands.cancel_loading("data"),
             "use_variable": self._use,
             "browse_data": self._browse,
             "data_names": names_of_data,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import deploykit as dk
 from deploykit.core.errors import StoreError
@@ -51,7 +52,14 @@ class Inputs(LongWork):
             said = "Give the path of a model file: .keras .h5 .onnx .tflite, or a SavedModel folder."
             self.state.problem("model", said)
             return
-        self._long("model", lambda: dk.load(path), lambda model: self._take("model", model=model))
+        cancel = threading.Event()
+        self._long(
+            "model", lambda: dk.load(path, cancel=cancel), lambda model: self._take("model", model=model), cancel=cancel
+        )
+
+    def cancel_loading(self, panel: Literal["model", "data"]) -> None:
+        """Give up what is being read there; the process that reads a model is killed. What was there before stays."""
+        self._give_up(panel)
 
     def load_data(self, source: DataSource) -> None:
         """Read data from a file or folder."""

@@ -76,7 +76,7 @@ class LongWork:
         self.state = state
         self.desk = desk
         self.ends = Ends()
-        self._tickets: dict[str, object] = {}
+        self._tickets: dict[str, threading.Event] = {}
 
     def _refuses(self, panel: str, words: str) -> bool:
         """Whether work of the panel is under way, which is then said there."""
@@ -85,18 +85,40 @@ class LongWork:
         self.state.problem(panel, words)
         return True
 
+    def _give_up(self, panel: str) -> None:
+        """Wait no more for the work of a panel; what can be cancelled of it is."""
+        ticket = self._tickets.pop(panel, None)
+        if ticket is not None:
+            ticket.set()
+            self.state.change(busy=self.state.busy - {panel})
+
+    def close(self) -> None:
+        """End everything that was started, and wait for it. Call it from any thread."""
+        for ticket in tuple(self._tickets.values()):
+            ticket.set()
+        self.ends.close()
+
     def _long(
         self,
         panel: str,
         work: Callable[[], Any],
         done: Callable[[Any], None],
         failed: Callable[[BaseException], None] | None = None,
+        cancel: threading.Event | None = None,
     ) -> None:
         """Long work of a panel, whose failure is shown there; `State.busy` says that it runs.
 
         When it is asked for again meanwhile, the latest one counts, whichever is done last.
+
+        Args:
+            panel: Where it belongs.
+            work: Called in a thread of its own.
+            done: Told what it has given.
+            failed: Told what has kept it from that.
+            cancel: Set when nobody waits for it any more.
         """
-        state, ticket = self.state, object()
+        self._give_up(panel)
+        state, ticket = self.state, cancel or threading.Event()
         self._tickets[panel] = ticket
         state.problem(panel, None)
         state.change(busy=state.busy | {panel})

@@ -45,7 +45,12 @@ class ModelSection:
 
     def commands(self) -> Mapping[str, Command]:
         """Loading, choosing a file, and the layers."""
-        return {"load_model": self._load, "browse_models": self._browse, "layers": self._layers}
+        return {
+            "load_model": self._load,
+            "cancel_model": lambda: self._commands.cancel_loading("model"),
+            "browse_models": self._browse,
+            "layers": self._layers,
+        }
 
     def _load(self, path: str) -> None:
         self._commands.load_model(path.strip())

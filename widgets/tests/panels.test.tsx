@@ -6,7 +6,7 @@ import { useSelectedInCandidate } from '../src/app/candidatelayers';
 import { CodeDrawer } from '../src/app/code';
 import { useKeptFocus } from '../src/app/focus';
 import { type IHost, setHost } from '../src/app/host';
-import { CopyButton } from '../src/app/parts';
+import { CopyButton, PanelStatus } from '../src/app/parts';
 import type { ISections } from '../src/app/protocol';
 import { Control } from '../src/app/space/controls';
 import type { IControl } from '../src/app/space/values';
@@ -72,6 +72,22 @@ describe('the goal', () => {
       </SceneProvider>
     );
   }
+});
+
+describe('what is read for a long time', () => {
+  it('can be cancelled after ten seconds', async () => {
+    const app = { problems: {}, busy: ['model'] } as unknown as ISections['app'];
+    const { bench, asked } = aBench(() => null, { app });
+    vi.useFakeTimers({ toFake: ['setInterval', 'clearInterval', 'performance'] });
+    const place = await show(bench, <PanelStatus panel="model" doing="reading the model" cancel="cancel_model" />);
+    await settled(() => vi.advanceTimersByTime(9_000));
+    expect(place.querySelector('button')).toBeNull();
+    await settled(() => vi.advanceTimersByTime(3_000));
+    expect(place.textContent).toContain('Still reading the model, 12 s.');
+    await click(place, 'Cancel');
+    vi.useRealTimers();
+    expect(asked).toEqual([['cancel_model', {}]]);
+  });
 });
 
 describe('a candidate that is run anew', () => {

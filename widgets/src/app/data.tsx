@@ -61,7 +61,7 @@ export function DataPanel(): ReactElement | null {
   return (
     <div className="dk-data">
       <Choose data={data} />
-      <PanelStatus panel="data" doing="reading the data" />
+      <PanelStatus panel="data" doing="reading the data" cancel="cancel_data" />
       {!data.facts && !busy && !problem && <p className="dk-empty">{EMPTY}</p>}
       {data.facts && <Resolution {...data.resolution} />}
       {data.facts && (

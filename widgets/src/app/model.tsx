@@ -56,7 +56,7 @@ export function ModelPanel(): ReactElement | null {
   return (
     <div className="dk-model">
       <Choose model={model} />
-      <PanelStatus panel="model" doing="reading the model" />
+      <PanelStatus panel="model" doing="reading the model" cancel="cancel_model" />
       {model.facts && (
         <div className="dk-model-two">
           <Facts model={model} facts={model.facts} />

@@ -133,16 +133,17 @@ export function Fold({ title, children }: { title: string; children: () => React
   );
 }
 
-/** A panel's problem, and that it waits for long work. */
-export function PanelStatus({ panel, doing }: { panel: string; doing: string }): ReactElement {
+/** A panel's problem, and that it waits for long work, which a command of the kernel cancels. */
+export function PanelStatus({ panel, doing, cancel }: { panel: string; doing: string; cancel: string }): ReactElement {
   const problem = usePanelProblem(panel);
   const busy = usePanelBusy(panel);
+  const { ask } = useAsk();
   return (
     <>
       <Problem words={problem} />
       {busy && (
         <div className="dk-part">
-          <Waiting what={doing} />
+          <Waiting what={doing} onCancel={() => void ask(cancel)} />
         </div>
       )}
     </>
