@@ -37,7 +37,7 @@ def sentences(
         return lines
     lines += _quality(measurement, relative=relative)
     if measurement.latency is not None:
-        lines += _speed(measurement.latency)
+        lines += _speed(measurement.latency, str(verdict))
     for finding in measurement.findings:
         lines += _finding(finding, measurement.latency, known or {})
     lines.append(
@@ -74,7 +74,7 @@ def _quality(measurement: Measurement, *, relative: bool) -> list[str]:
     return lines
 
 
-def _speed(latency: Latency) -> list[str]:
+def _speed(latency: Latency, said: str) -> list[str]:
     floor = f"±{100 * latency.noise_floor:.1f} %"
     lines = [
         f"p50 {numbers.plus_minus(latency.p50_ms, 3)} ms, p90 {latency.p90_ms:.3f} ms, {latency.cpu_ms:.3f} ms of CPU "
@@ -86,9 +86,9 @@ def _speed(latency: Latency) -> list[str]:
             f"Against float32 on the same runtime {numbers.times(same)}; the rest is the change of runtime or of the "
             "number of threads."
         )
-    if "noisy" in latency.flags:
+    if "noisy" in latency.flags and "Noisy" not in said:
         lines.append("Noisy: two copies of the same model could not be told to be equally fast within 2 %.")
-    if "inconclusive" in latency.flags:
+    if "inconclusive" in latency.flags and "Inconclusive" not in said:
         lines.append("Inconclusive: the interval of the speed-up is wider than ±10 %.")
     if "not warm" in latency.flags:
         lines.append("Not warm: latency had not settled after two seconds of warm-up.")

@@ -7,6 +7,7 @@ import pytest
 from deploykit.choosing.goals import Goal
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.result import Failure, Finding, Interval, Latency, Measurement, Result, Score
+from deploykit.reporting.explain import sentences
 from deploykit.reporting.verdict import compare, ratio_of, samples_needed, verdict
 
 GOAL = Goal("latency", 0.01)
@@ -63,6 +64,13 @@ def test_limits_keep_their_digits():
 def test_causes_are_left_out_where_they_stand_below():
     given = row((0.37, 0.36, 0.38), "slower", findings=(Finding("x", "Why it is."),), same=(1.0, 0.9, 1.1))
     assert str(said(given, causes=False)) == "Slower: ×0.37 [0.36, 0.38]."
+
+
+@pytest.mark.parametrize("claim", ["faster", "same", "unclear"])
+def test_an_explanation_says_nothing_twice(claim):
+    given = row(claim=claim, flags=("noisy", "inconclusive"))
+    text = "\n".join(sentences(given, None, said(given), relative=False))
+    assert (text.count("Noisy"), text.count("Inconclusive")) == (1, 1)
 
 
 def test_a_missed_target_names_the_closest():
