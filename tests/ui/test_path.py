@@ -154,6 +154,10 @@ def _save_as_notebook(page, folder, picked):
     page.get_by_label("Save to").fill("mine.ipynb")
     page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_text("Saved mine.ipynb.").wait_for()
+    page.get_by_role("button", name="Open", exact=True).click()  # in the kernel's folder, which is not the server's
+    page.locator(".lm-TabBar-tab.lm-mod-current", has_text="mine.ipynb").wait_for()
+    page.locator(".jp-NotebookPanel:visible").get_by_text("import deploykit as dk").first.wait_for()
+    page.locator(".lm-TabBar-tab", has_text="fashion-optimize.ipynb").click()
     page.get_by_role("button", name="Save", exact=True).click()
     page.get_by_role("button", name="Overwrite").wait_for()  # never over a file without asking
     keys = kernel_value(page, "sorted(r.key for r in workbench.report.rows)")

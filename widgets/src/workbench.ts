@@ -38,7 +38,15 @@ function insertCell(app: JupyterFrontEnd, near: Element, code: string): boolean 
   return true;
 }
 
+/** The tab of each model that has one. */
+const tabs = new WeakMap<DOMWidgetModel, MainAreaWidget>();
+
 async function openTab(app: JupyterFrontEnd, model: DOMWidgetModel, title: string): Promise<void> {
+  const known = tabs.get(model);
+  if (known && !known.isDisposed) {
+    app.shell.activateById(known.id);
+    return;
+  }
   const view = await model.widget_manager.create_view(model);
   const content = new Panel(); // a view's widget lays itself out as in a cell
   content.addClass('dk-Workbench-tab');
@@ -48,6 +56,7 @@ async function openTab(app: JupyterFrontEnd, model: DOMWidgetModel, title: strin
   tab.title.icon = workbenchIcon;
   tab.title.closable = true;
   tab.toolbar.hide();
+  tabs.set(model, tab);
   app.shell.add(tab, 'main', { mode: 'tab-after' });
   app.shell.activateById(tab.id);
 }

@@ -37,7 +37,7 @@ export function CandidatePanel(): ReactElement | null {
     return null;
   }
   if (!a) {
-    return <div className="dk-empty">Select a point or a row.</div>;
+    return <p className="dk-empty">Select a point or a row.</p>;
   }
   const other = shown === 'A' ? b : a;
   return (

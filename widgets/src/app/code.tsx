@@ -26,8 +26,14 @@ export function CodeButton(): ReactElement {
   const bench = useBench();
   const open = useView(view => view.codeOpen);
   return (
-    <Button kind="quiet" icon="code" aria-expanded={open} onClick={() => bench.look({ codeOpen: !open })}>
-      Code
+    <Button
+      kind="quiet"
+      icon="code"
+      aria-label="Code"
+      aria-expanded={open}
+      onClick={() => bench.look({ codeOpen: !open })}
+    >
+      <span className="dk-wide">Code</span>
     </Button>
   );
 }

@@ -53,8 +53,6 @@ const EMPTY = 'Give data: .npz, .csv, a folder of images by class, or a variable
 
 export function DataPanel(): ReactElement | null {
   const data = useSection('data');
-  const problem = usePanelProblem('data');
-  const busy = usePanelBusy('data');
   if (data === undefined) {
     return null;
   }
@@ -62,7 +60,6 @@ export function DataPanel(): ReactElement | null {
     <div className="dk-data">
       <Choose data={data} />
       <PanelStatus panel="data" doing="reading the data" cancel="cancel_data" />
-      {!data.facts && !busy && !problem && <p className="dk-empty">{EMPTY}</p>}
       {data.facts && <Resolution {...data.resolution} />}
       {data.facts && (
         <div className="dk-data-two">
@@ -88,6 +85,7 @@ function Choose({ data }: { data: IData }): ReactElement {
   const { ask, error } = useAsk();
   const names = useAsk<INamed[]>();
   const busy = usePanelBusy('data');
+  const problem = usePanelProblem('data');
   const alive = useAlive();
   const id = useId();
   const { ask: askNames } = names;
@@ -183,6 +181,14 @@ function Choose({ data }: { data: IData }): ReactElement {
         />
       )}
       <Problem words={error} />
+      {!data.facts && !busy && !problem && !browsing && (
+        <div className="dk-empty">
+          <p>{EMPTY}</p>
+          <Button icon="folder" disabled={!alive} onClick={() => setBrowsing(true)}>
+            Choose data
+          </Button>
+        </div>
+      )}
     </>
   );
 }

@@ -89,6 +89,8 @@ function Export({ value }: { value: IExport }): ReactElement {
 function Chosen({ value }: { value: IExport }): ReactElement {
   const { ask, error } = useAsk<string>();
   const alive = useAlive();
+  const bench = useBench();
+  const hasViews = useSection('app')?.tab !== '';
   if (value.chosen) {
     return (
       <p className="dk-chosen">
@@ -118,7 +120,12 @@ function Chosen({ value }: { value: IExport }): ReactElement {
       </p>
     );
   }
-  return <Note>Nothing chosen. Run the sweep under Explore, then pick a candidate.</Note>;
+  return (
+    <p className="dk-chosen">
+      <span>Nothing chosen. Run the sweep under Explore, then pick a candidate.</span>
+      {hasViews && <Button onClick={() => bench.show('explore')}>Go to Explore</Button>}
+    </p>
+  );
 }
 
 function Form({ value, busy }: { value: IExport; busy: boolean }): ReactElement {

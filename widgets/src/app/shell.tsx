@@ -103,7 +103,7 @@ function Whole({ model }: { model: DOMWidgetModel }): ReactElement | null {
   const id = useId();
   const alive = useAlive();
   if (app === undefined) {
-    return alive ? <div className="dk-empty">Waiting for the kernel …</div> : null;
+    return alive ? <p className="dk-empty">Waiting for the kernel …</p> : null;
   }
   return (
     <>
@@ -116,6 +116,7 @@ function Whole({ model }: { model: DOMWidgetModel }): ReactElement | null {
             kind="quiet"
             icon="open"
             aria-label="Open in tab"
+            className="dk-button dk-button-quiet dk-open-tab"
             onClick={() => void host().openTab?.(model, app.title)}
           >
             <span className="dk-wide">Open in tab</span>

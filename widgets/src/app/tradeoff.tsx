@@ -4,6 +4,7 @@ import type { ReactElement } from 'react';
 import { Problem, usePanelProblem } from './parts';
 import { useRows, useSection } from './store';
 import { Chart } from './tradeoff/chart';
+import { Empty } from './tradeoff/empty';
 import { Best, Goal } from './tradeoff/goal';
 import { Legend } from './tradeoff/legend';
 import type { IMeasure } from './tradeoff/measures';
@@ -59,7 +60,7 @@ export function TradeoffPanel(): ReactElement | null {
       <Goal tradeoff={tradeoff} />
       <Problem words={problem} />
       {empty ? (
-        <p className="dk-empty">No results yet. Choose a space and run the sweep.</p>
+        <Empty />
       ) : (
         <>
           <Best tradeoff={tradeoff} />

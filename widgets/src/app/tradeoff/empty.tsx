@@ -1,0 +1,39 @@
+/** Before there are results: what is to be done next. */
+
+import type { ReactElement } from 'react';
+import { Button, Problem, useAsk } from '../parts';
+import type { Tab } from '../protocol';
+import { useAlive, useBench, useSection } from '../store';
+
+/** What a sweep needs first, and what leads to it. */
+const NEEDED: readonly [Tab, string][] = [
+  ['model', 'Choose a model'],
+  ['data', 'Choose data']
+];
+
+export function Empty(): ReactElement {
+  const bench = useBench();
+  const app = useSection('app');
+  const run = useSection('space')?.run;
+  const sweep = useSection('sweep')?.state ?? 'idle';
+  const { ask, error } = useAsk();
+  const alive = useAlive();
+  const missing = NEEDED.find(([tab]) => app?.hints[tab].done === false);
+  if (sweep === 'starting' || sweep === 'running') {
+    return <p className="dk-empty">The first result comes here as soon as it is measured.</p>;
+  }
+  return (
+    <div className="dk-empty">
+      <p>No results yet. Choose a space and run the sweep.</p>
+      {app?.tab !== '' &&
+        (missing ? (
+          <Button onClick={() => bench.show(missing[0])}>{missing[1]}</Button>
+        ) : (
+          <Button disabled={!alive} reason={run?.reason ?? ''} onClick={() => void ask('start')}>
+            Run the sweep
+          </Button>
+        ))}
+      <Problem words={error} />
+    </div>
+  );
+}
