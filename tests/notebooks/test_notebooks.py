@@ -18,7 +18,7 @@ SMALL = {
     "02_workbench": {"launches": 2, "blocking": True},
     "03_sweep": {"launches": 2, "budget": "4 candidates", "space": ""},
     "04_measuring": {"launches": 2, "space": ""},
-    "05_cluster": {"launches": 3, "space": ""},
+    "05_cluster": {"launches": 3, "space": "", "model_path": "models/fashion_cnn.onnx"},
     "06_batch": {"launches": 2, "max_drop": 0.05},
 }
 pytestmark = pytest.mark.notebook
