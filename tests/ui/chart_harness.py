@@ -57,14 +57,14 @@ _SETUP = """
   const send = (set, gone, reset) => bench.receive({ type: 'rows', set, gone, reset });
   window.harness = { bench, row, send, next: 0,
     fill(count) {
-      const set = { base };
+      const set = { base, kept: { ...row(0), key: 'kept' } };
       for (; this.next < count; this.next++) { set[`k${this.next}`] = row(this.next); }
       send(set, [], true);
     },
     /** Replace ten candidates by ten others; resolves with the milliseconds until they are drawn. */
     async update() {
       const set = {}, gone = [];
-      const first = this.next - bench.store.getState().rows.size + 1;
+      const first = this.next - bench.store.getState().rows.size + 2;  // but for base and kept
       for (let i = 0; i < 10; i++) { gone.push(`k${first + i}`); set[`k${this.next}`] = row(this.next++); }
       const canvas = document.querySelector('.dk-chart-canvas');
       const drawn = new Promise(done => {
@@ -118,7 +118,7 @@ def prepare(page: Any, lab: Any, points: int) -> None:
 def select_and_brush(page: Any) -> dict[str, Any]:
     """Select A and B, brush and zoom as a person would have; returns what must last."""
     page.evaluate(
-        """() => window.harness.bench.look({ a: 'base', b: `k${window.harness.next - 1}`, zoom: 'all',
+        """() => window.harness.bench.look({ a: 'base', b: 'kept', zoom: 'all',
         brush: [{ measure: 'latency', low: 0.05, high: 0.2 }, { measure: 'change', low: -1, high: 0 }] })"""
     )
     return kept(page)
