@@ -152,6 +152,9 @@ function useGraph(key: string): {
   const [outside, setOutside] = useState('');
   const open = async (layer: string): Promise<void> => {
     setOutside('');
+    if (host().locate === null) {
+      return; // there are no graphs here; the layer is selected all the same
+    }
     const answer = await ask('candidate_graphs', { key });
     if (answer === null) {
       return;

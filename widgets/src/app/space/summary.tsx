@@ -106,7 +106,7 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
         </Reasons>
       )}
       {((plan.costs?.length ?? 0) > 0 || plan.resolves) && (
-        <Unfold label="What it costs and tells">
+        <Unfold label="Details of the plan">
           {duplicates > 0 && <p className="dk-note">{plural(duplicates, 'duplicate')} merged.</p>}
           {plan.resolves && <p className="dk-note">{said}.</p>}
           {basis && <p className="dk-note">What can be resolved holds {basis.replace(/\)$/, '')}.</p>}
