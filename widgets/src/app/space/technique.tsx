@@ -55,7 +55,7 @@ export function Technique({ technique, fresh }: { technique: ITechnique; fresh: 
           checked={on}
           disabled={!alive}
           aria-disabled={off || undefined}
-          aria-describedby={reason ? `${id}-help ${id}-reason` : `${id}-help`}
+          aria-describedby={`${id}-help`}
           onChange={event => off || change(event.target.checked)}
         />
         <label htmlFor={`${id}-box`} className="dk-help-name">
@@ -78,9 +78,11 @@ export function Technique({ technique, fresh }: { technique: ITechnique; fresh: 
             <Icon name={open ? 'down' : 'right'} />
           </button>
         )}
-        <Help id={`${id}-help`}>{help}</Help>
+        <Help id={`${id}-help`}>
+          {help} {reason}
+        </Help>
       </div>
-      <Reason id={`${id}-reason`} words={reason} />
+      <Reason words={reason} />
       <Problem words={error} />
       {on && controls.length > 0 && (
         <div className="dk-technique-body">
