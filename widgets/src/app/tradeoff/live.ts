@@ -51,7 +51,14 @@ export class LiveChart {
       tooltip: false,
       hover: false
     });
-    return new LiveChart(result.view, () => result.finalize(), changeset, host, onFail);
+    const chart = new LiveChart(result.view, () => result.finalize(), changeset, host, onFail);
+    const log = result.view.logger();
+    const { error } = log;
+    log.error = (...what) => {
+      chart.fail(what[0]); // Vega keeps errors of drawing to itself, but for the log
+      return error.apply(log, what);
+    };
+    return chart;
   }
 
   private constructor(
@@ -95,17 +102,23 @@ export class LiveChart {
 
   private async run(): Promise<void> {
     try {
-      while (this.visible && !this.ended && (this.wanted !== null || this.size !== null)) {
+      while (this.visible && !this.ended && !this.failed && (this.wanted !== null || this.size !== null)) {
         this.put();
         await this.view.runAsync();
         this.count += 1;
         this.host.dataset.drawn = String(this.count); // tests wait for it
       }
     } catch (reason) {
-      this.failed = true;
-      this.onFail(reason);
+      this.fail(reason);
     } finally {
       this.running = false;
+    }
+  }
+
+  private fail(reason: unknown): void {
+    if (!this.failed) {
+      this.failed = true;
+      this.onFail(reason);
     }
   }
 
