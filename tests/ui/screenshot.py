@@ -66,11 +66,14 @@ def _copy_notebook(root: Path, store: Path, launches: int) -> None:
 
 def _sweep(page: object, seconds: float) -> None:
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-    run = page.get_by_role("button", name="Run sweep")
-    driver.poll(page, lambda: run.count() and run.get_attribute("aria-disabled") is None, "the plan is made")
-    run.click()
-    done = page.locator(".dk-Workbench .dk-strip", has_text="Done:")
-    driver.poll(page, done.count, "the sweep has ended", seconds)
+    run, unchanged = (page.get_by_role("button", name=name) for name in ("Run sweep", "No changes to apply"))
+    ready = lambda: run.count() and run.get_attribute("aria-disabled") is None  # noqa: E731  # asked again and again
+    driver.poll(page, lambda: ready() or unchanged.count(), "the plan is made")
+    page.wait_for_timeout(3000)  # results of the store are found after the plan
+    if not unchanged.count():
+        run.click()
+        done = page.locator(".dk-Workbench .dk-strip", has_text="Done:")
+        driver.poll(page, done.count, "the sweep has ended", seconds)
     page.locator(".dk-chart-canvas canvas").wait_for()
     page.locator(".dk-flip img").first.scroll_into_view_if_needed()  # pictures are sent when they are near
 
@@ -92,6 +95,9 @@ def _views(page: object) -> Iterator[tuple[str, str]]:
     page.get_by_role("img", name="sample").first.wait_for()
     yield "data", ".dk-view"
     _tab(page, "Export & serve")
+    if (use := page.get_by_role("button", name="Use it", exact=True)).count():
+        use.click()
+    page.locator(".dk-view .dk-chosen").wait_for()
     page.get_by_role("button", name="Export", exact=True).click()
     driver.poll(page, lambda: page.locator(".dk-checks .dk-check-done").count() >= 3, "the checks are ticked")
     page.get_by_label("Port", exact=True).fill("0")
