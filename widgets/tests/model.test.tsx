@@ -74,7 +74,7 @@ describe('the table of layers', () => {
     document.body.append(place);
     root = createRoot(place);
     await act(async () => {
-      const table = createElement(Layers, { facts, profile: '', home: '/root' });
+      const table = createElement(Layers, { facts, profile: '', home: '/home/ann' });
       root?.render(createElement(BenchProvider, { value: bench }, table));
       await new Promise(resolve => setTimeout(resolve, 0));
     });

@@ -158,7 +158,7 @@ describe('the best so far', () => {
 
 describe('a notebook', () => {
   const code = { script: 'x', line: 'x', changed: [], notebook: 'mine.ipynb' };
-  const place = { path: '/work/sub/mine.ipynb', home: '/root', bytes: 3 };
+  const place = { path: '/home/ann/sub/mine.ipynb', home: '/home/ann', bytes: 3 };
 
   it('is written over another one only when that one was named', async () => {
     const { bench, asked } = aBench(() => ({ saved: '', taken: true, place: null }), { code });
@@ -227,7 +227,7 @@ describe('a layer that is selected in a graph', () => {
     ['steps/bb/model.onnx', []]
   ])('is selected in the panel of its own candidate: %s', async (path, expected) => {
     setHost({ ...NOBODY, locate: async place => place.path.slice(1) });
-    const after = { path: '/steps/aa/model.onnx', home: '/root', bytes: 1, folder: false };
+    const after = { path: '/steps/aa/model.onnx', home: '/home/ann', bytes: 1, folder: false };
     const { bench } = aBench(() => ({ given: null, before: null, after }));
     await show(bench, <Follows candidate="aa" />);
     const detail = { path, layer: 'conv', names: ['conv', 'conv:0'], operator: 'Conv' };
