@@ -1,10 +1,9 @@
 /** Layers of the panels and of open graphs: selecting one here shows it there, and the other way round. */
 
 import { useEffect, useRef } from 'react';
-import { graphFile } from '../paths';
 import { type ILayerSelection, SELECTED_EVENT, SHOW_EVENT } from '../tokens';
 import type { IGraphs } from './candidatefacts';
-import { host } from './host';
+import { graphPath, located } from './graphs';
 import { useBench } from './store';
 
 /** Show a layer in the graph of a file, which is opened when it is not. */
@@ -49,8 +48,8 @@ export function useSelectedInCandidate(key: string): void {
     try {
       const { value } = await bench.link.ask<IGraphs>('candidate_graphs', { key });
       const found = [value.given, value.before, value.after].map(async file => {
-        const place = file && ((await host().locate?.(file)) ?? null);
-        return place !== null && file?.folder ? graphFile(place) : place;
+        const place = file && (await located(file));
+        return file && place !== null ? graphPath(place, file.folder) : null;
       });
       return (await Promise.all(found)).includes(path);
     } catch {

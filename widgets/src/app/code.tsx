@@ -1,6 +1,7 @@
 /** Code: the script that does what was clicked, to copy, to insert as a cell, or to save as a notebook. */
 
 import { type ReactElement, useEffect, useId, useRef, useState } from 'react';
+import { located } from './graphs';
 import { host, type IPlace } from './host';
 import { Button, CopyButton, Problem, useAsk } from './parts';
 import { useAlive, useBench, useSection, useView } from './store';
@@ -113,7 +114,7 @@ interface ISaved {
 
 /** Where Jupyter shows what was saved; null where it does not. */
 async function placeOf(saved: ISaved | undefined): Promise<string | null> {
-  return saved?.place ? ((await host().locate?.(saved.place)) ?? null) : null;
+  return saved?.place ? located(saved.place) : null;
 }
 
 function SaveForm({ usual, onEnd }: { usual: string; onEnd: () => void }): ReactElement {

@@ -8,13 +8,18 @@ import { host, type IPlace } from './host';
 export const OUTSIDE =
   'The file is outside of the folder that JupyterLab shows. Start JupyterLab in a folder above it.';
 
+/** The path that the graph of a file goes by; a SavedModel is given by its folder. */
+export function graphPath(path: string, folder: boolean): string {
+  return folder ? graphFile(path) : path;
+}
+
 /**
  * Open the graph of a file by its path on the server; of a SavedModel, of its folder.
  *
  * @param beside Beside what is open, not in place of it.
  */
 export async function openGraph(path: string, folder: boolean, beside = false): Promise<void> {
-  await host().openFile?.(folder ? graphFile(path) : path, GRAPH_FACTORY, beside);
+  await host().openFile?.(graphPath(path, folder), GRAPH_FACTORY, beside);
 }
 
 /** The path on the server of a file of the kernel's machine; null when it is not shown there. */

@@ -2,9 +2,9 @@
 
 import { useVirtualizer } from '@tanstack/react-virtual';
 import { type KeyboardEvent, type ReactElement, useEffect, useId, useMemo, useRef, useState } from 'react';
-import { graphFile } from '../paths';
 import { showLayer, useSelectedInGraph } from './candidatelayers';
 import { percent, plural, thousands } from './format';
+import { graphPath } from './graphs';
 import { COLUMNS, type Column, type ILayer, shareOf, sorted } from './layerrows';
 import type { IModelFacts } from './model';
 import { usePlace } from './model';
@@ -111,7 +111,7 @@ function Grid({ layers, facts, timed, home }: IGrid): ReactElement {
     initialRect: { width: 600, height: 400 }
   });
   const path = place.state === 'inside' ? place.path : '';
-  const graph = facts.folder ? graphFile(path) : path;
+  const graph = graphPath(path, facts.folder);
   useSelectedInGraph(opened => path !== '' && opened === graph);
   useEffect(() => {
     const at = rows.findIndex(layer => layer.name === chosen);

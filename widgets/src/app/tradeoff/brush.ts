@@ -2,7 +2,7 @@
 
 import type { IRange } from '../view';
 import { type IAxis, place } from './axes';
-import { ROOM } from './live';
+import { plotOf, ROOM } from './live';
 import { type IDrawing, valuesBetween } from './points';
 
 /** Movements below this are clicks, and sides of a box below this mean nothing. */
@@ -35,7 +35,7 @@ export function isDrag(box: IBox): boolean {
 
 /** The values in a box; an axis along which nobody dragged has no range. */
 export function rangesOf(drawing: IDrawing, box: IBox, size: IRoom): IRange[] {
-  const [width, height] = [size.width - ROOM.left - ROOM.right, size.height - ROOM.top - ROOM.bottom];
+  const { width, height } = plotOf(size);
   const left = (box.left - ROOM.left) / width;
   const bottom = 1 - (box.top + box.height - ROOM.top) / height;
   const found: IRange[] = [];
