@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import Any
 
 _BLOCK = 1 << 20
+#: Window bits of zlib that ask for a header and trailer of gzip.
+_GZIP = 31
+#: Share of a file's size above which the quick compressor's result stands.
+_LITTLE_GAIN = 0.75
 
 
 def file_digest(path: Path) -> str:
@@ -34,18 +38,33 @@ def path_size(path: Path) -> int:
 
 
 def compressed_size(path: Path) -> int:
-    """Size in bytes after gzip (level 6), file by file."""
+    """Size in bytes after gzip, file by file.
+
+    Each file is packed by ISA-L's igzip, ten times as fast as zlib and within 2 % of its size where there is little to
+    gain, as with weights of full precision. Where igzip saves a quarter or more, as with pruned and clustered weights,
+    zlib at level 6 can save much more: the smaller of the two counts.
+    """
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return sum(_compressed_file(member) for member in files)
+
+
+def _compressed_file(path: Path) -> int:
     import zlib
 
-    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    from isal import isal_zlib
+
+    quick = _packed(path, isal_zlib.compressobj(2, isal_zlib.DEFLATED, _GZIP))
+    if quick > _LITTLE_GAIN * path.stat().st_size:
+        return quick
+    return min(quick, _packed(path, zlib.compressobj(6, zlib.DEFLATED, _GZIP)))
+
+
+def _packed(path: Path, packer: Any) -> int:
     total = 0
-    for member in files:
-        packer = zlib.compressobj(6, zlib.DEFLATED, 31)
-        with member.open("rb") as file:
-            while block := file.read(_BLOCK):
-                total += len(packer.compress(block))
-        total += len(packer.flush())
-    return total
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            total += len(packer.compress(block))
+    return total + len(packer.flush())
 
 
 def json_digest(data: Any) -> str:

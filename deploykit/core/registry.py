@@ -6,12 +6,13 @@ packages can add adapters through an entry point whose group is the package's do
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import pkgutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
@@ -68,6 +69,13 @@ class Registry(Generic[T]):
             except MissingExtraError:
                 continue
 
+    def preload(self) -> None:
+        """Import all adapters that can be; what keeps the others from it is told to whoever asks for them."""
+        with contextlib.suppress(SettingError):
+            for name in self.names():
+                with contextlib.suppress(Exception):
+                    self.get(name)
+
     def __contains__(self, name: object) -> bool:
         return name in self._locations()
 
@@ -84,7 +92,7 @@ class Registry(Generic[T]):
             for module in pkgutil.iter_modules(package.__path__)
             if not module.name.startswith("_") and not module.ispkg
         }
-        for point in _entry_points(self.package, tuple(sys.path)):
+        for point in _entry_points(self.package):
             if point.name in found:
                 raise SettingError(
                     f"two {self.what}s are called {point.name!r}: {found[point.name]} and {point.value}.",
@@ -94,10 +102,18 @@ class Registry(Generic[T]):
         return found
 
 
+def _entry_points(group: str) -> Iterable[EntryPoint]:
+    found: Iterable[EntryPoint] = _all_entry_points(tuple(sys.path)).select(group=group)
+    return found
+
+
 @cache
-def _entry_points(group: str, path: tuple[str, ...]) -> tuple[Any, ...]:
-    """Entry points of a group; ``path`` is where they are looked for, so that a longer path is read anew."""
-    return tuple(entry_points(group=group))
+def _all_entry_points(path: tuple[str, ...]) -> Any:
+    """Entry points of all installed packages, whose files are read once for all groups.
+
+    ``path`` is where they are looked for, so that a longer path is read anew.
+    """
+    return entry_points()
 
 
 def registry(package: str, what: str) -> Registry[Any]:

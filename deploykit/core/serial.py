@@ -16,21 +16,27 @@ _PLAIN = {str, int, float, bool, type(None)}
 
 def to_plain(value: Any) -> Any:
     """Dataclasses, tuples and NumPy values as dicts, lists and numbers."""
-    if type(value) in _PLAIN:
+    kind: Any = type(value)
+    if kind in _PLAIN:
         return value
+    if kind is dict:  # what nearly every value is comes first: a sweep writes thousands of rows
+        return {name if type(name) is str else str(name): to_plain(v) for name, v in value.items()}
+    if kind is tuple or kind is list:
+        return [to_plain(v) for v in value]
+    # By the declared fields: msgspec looks into __dict__, where defaults are missing when msgspec made the object.
+    if (fields := _fields(kind)) is not None:
+        return {name: to_plain(getattr(value, name)) for name in fields}
     if isinstance(value, list | tuple):
         return [to_plain(v) for v in value]
     if isinstance(value, Mapping):
         return {str(k): to_plain(v) for k, v in value.items()}
-    # By the declared fields: msgspec looks into __dict__, where defaults are missing when msgspec made the object.
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {name: to_plain(getattr(value, name)) for name in _fields(type(value))}
     return _encode(value)
 
 
 @cache
-def _fields(kind: type) -> tuple[str, ...]:
-    return tuple(f.name for f in dataclasses.fields(kind))
+def _fields(kind: type[Any]) -> tuple[str, ...] | None:
+    """Names of a dataclass's fields, None for other types."""
+    return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
 
 
 def from_plain(kind: type[T], data: Any) -> T:

@@ -6,6 +6,7 @@ import gc
 import os
 import time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,11 @@ _LEAD_CAP_S = 0.005
 _EVALUATION_BATCH = 32
 #: Progress is told this often: each telling costs the driver about as much as a small model costs for a batch.
 _TELL_S = 0.1
+
+
+def preload() -> None:
+    """Import the adapters of all runtimes."""
+    RUNTIMES.preload()
 
 
 @dataclass
@@ -134,7 +140,7 @@ def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     began = time.perf_counter()
     target = Target.from_json(arguments["target"])
     session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"])
-    data = Dataset.open(Path(arguments["data"]))
+    data = _data(arguments["data"])
     names = [spec.name for spec in session.outputs]
     first = names[align(arguments["outputs"], names)[0]] if arguments["outputs"] else names[0]
     total = sum(len(data.splits[s]) for s in arguments["splits"])
@@ -167,6 +173,12 @@ def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     report(done, total, "examples")
     seconds = time.perf_counter() - began
     return {"outputs": names, "not_finite": bad, "stopped": None, "seconds": seconds}
+
+
+@lru_cache(maxsize=1)
+def _data(folder: str) -> Dataset:
+    """The data in a folder, which is named by their digest: a child evaluates many candidates on the same."""
+    return Dataset.open(Path(folder))
 
 
 def _racer(race: dict[str, Any] | None, data: Dataset, order: Any) -> Racer | None:

@@ -50,6 +50,9 @@ def _import(modules: Iterable[str]) -> None:
     for module in modules:
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
+    for module in TASKS:  # each time, since some packages lengthen the path on which adapters are looked for
+        if hook := getattr(sys.modules.get(module), "preload", None):
+            hook()
     # What was imported is never collected: children share its pages instead of copying them.
     gc.collect()
     gc.freeze()

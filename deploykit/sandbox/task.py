@@ -13,8 +13,16 @@ from deploykit.core.adapter import Group
 from deploykit.core.errors import SettingError
 from deploykit.core.serial import Plain
 
-#: Modules of tasks that every group runs: imported once by the parent, so that a child answers at once.
-TASKS = ("deploykit.measuring.session_work", "deploykit.sweeping.work", "psutil")
+#: Modules of tasks that every group runs, and what they use: imported once by the parent, so that a child answers at
+#: once. A module that has a function ``preload`` imports more by it.
+TASKS = (
+    "deploykit.measuring.session_work",
+    "deploykit.sweeping.work",
+    "isal.isal_zlib",
+    "msgspec",
+    "numpy.random",
+    "psutil",
+)
 
 #: What the parent of a group imports (missing packages are passed over) and the environment it needs.
 PRELOAD: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
@@ -32,6 +40,7 @@ LATER: dict[str, tuple[str, ...]] = {
     "light": (
         "onnxruntime.quantization",
         "sympy",
+        "sympy.assumptions.wrapper",
         "sympy.tensor.tensor",
         "onnxruntime.tools.symbolic_shape_infer",
     ),

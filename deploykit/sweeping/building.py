@@ -67,6 +67,7 @@ class Workshop:
         self._running = running
         self._seed = seed
         self._limits = limits
+        self._evaluation_keys: dict[tuple[str, str, str], str] = {}
 
     def save_data(self) -> None:
         """Write the dataset for the children, once."""
@@ -175,7 +176,10 @@ class Workshop:
 
     def evaluation_key(self, built: Built, target: Target) -> str:
         """Key of the outputs of an artifact on a runtime and device: threads and batch change no output."""
-        return evaluation_key(built.digest, target, self.data.digest)
+        identity = (built.digest, target.runtime, target.device)
+        if identity not in self._evaluation_keys:  # asked for whenever something is done
+            self._evaluation_keys[identity] = evaluation_key(built.digest, target, self.data.digest)
+        return self._evaluation_keys[identity]
 
     def evaluated(self, key: str, race: Race | None = None) -> dict[str, Any] | DeploykitError | None:
         """The record of an evaluation, why it failed, or None when it is still to do.

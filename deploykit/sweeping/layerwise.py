@@ -92,7 +92,9 @@ class Pass:
             Cancelled: The user cancelled; finished rows are kept.
             CandidateError: The model as given, or with the technique done to all of it, cannot be used.
         """
-        self._pipeline = Pipeline(self._workshop, self._running, self._state, self._metric, Racing(), pause)
+        self._pipeline = Pipeline(
+            self._workshop, self._running, self._state, self._metric, Racing(), pause, timed=False
+        )
         kept = {p.name for p in (self._workshop.store.path / "outputs").glob("*")}
         shared, units = self._whole()
         kept |= {p.name for p in (self._workshop.store.path / "outputs").glob("*")}
@@ -116,6 +118,7 @@ class Pass:
 
     def _whole(self) -> tuple[set[str], list[list[Any]]]:
         """The model as given and the technique done to all of it; gives their build steps, and what was changed."""
+        assert self._pipeline is not None
         plain = self._recipe(str(self._question.parameters.get(self._technique.excluding, "")))
         planned, steps = self._plan([plain])
         for candidate in planned:
@@ -123,7 +126,7 @@ class Pass:
             self._keys[_text(candidate, self._technique.excluding)] = candidate.key
         self._workshop.save_data()
         for candidate in sorted(planned, key=lambda c: len(c.candidate.recipe.steps)):
-            self._evaluate([candidate], {key: steps[key] for key in candidate.steps})
+            self._pipeline.run([candidate], {key: steps[key] for key in candidate.steps})
             row = self._state.row(candidate.key)
             if row.failure is not None:
                 raise CandidateError(f"{row.label}: {row.failure.cause}", remedy=row.failure.remedy)
@@ -149,6 +152,7 @@ class Pass:
 
     def _run(self, shared: Collection[str], new: list[Planned]) -> None:
         """Measure all groups that are not; ``new`` gets the candidates that were evaluated."""
+        assert self._pipeline is not None
         wanted = dict.fromkeys(text for group in self._groups if not group.whole for text in self._texts(group))
         planned, steps = self._plan([self._recipe(text) for text in wanted if text not in self._keys])
         candidates = [c for c in planned if c.candidate.recipe.steps]
@@ -166,18 +170,10 @@ class Pass:
             own = {key: steps[key] for c in chunk for key in c.steps}
             made = [key for key, step in own.items() if key not in shared and self._workshop.built(step) is None]
             try:
-                self._evaluate(chunk, own)
+                self._pipeline.run(chunk, own)
             finally:
                 for key in made:
                     shutil.rmtree(self._workshop.store.folder("steps", key), ignore_errors=True)
-
-    def _evaluate(self, candidates: list[Planned], steps: dict[str, BuildStep]) -> None:
-        assert self._pipeline is not None
-        try:
-            self._pipeline.run(candidates, steps)
-        finally:
-            for candidate in candidates:
-                self._state.untimed(candidate.key)
 
     def _drop_outputs(self, candidates: Iterable[Planned], kept: Collection[str]) -> None:
         assert self._pipeline is not None

@@ -62,6 +62,7 @@ class Pipeline:
         metric: The metric the user asked for.
         racing: When candidates are stopped early.
         pause: Returns when work may go on; raises `Cancelled`.
+        timed: Whether latency is measured afterwards: no row is final before.
 
     Attributes:
         judge: Scores outputs; None until the first candidate, which must be the baseline, is evaluated.
@@ -75,8 +76,11 @@ class Pipeline:
         metric: MetricLike,
         racing: Racing,
         pause: Callable[[], None],
+        *,
+        timed: bool,
     ) -> None:
         self._workshop = workshop
+        self._timed = timed
         self._running = running
         self._state = state
         self._metric = metric
@@ -90,6 +94,8 @@ class Pipeline:
         self._expected: set[str] = set()
         self._counted: set[str] = set()
         self._output_names: list[str] = []
+        #: Finished before the candidates at hand were known: a race must not depend on which of them is done first.
+        self._rivals: frozenset[str] = frozenset()
         self._flying: dict[Future[dict[str, Any]], _Work] = {}
         self.judge: Judge | None = None
 
@@ -132,6 +138,8 @@ class Pipeline:
             new = units - self._expected
             self._expected |= new
             self._state.expect(kind, len(new))
+            if new and kind == "evaluation":
+                self._rivals = frozenset(row.key for row in self._state.rows if row.status == "measured")
             for unit in new:
                 self._state.durations.expect(unit, self._duration(kind, unit, candidates))
 
@@ -221,7 +229,10 @@ class Pipeline:
         if self._racing.max_drop is None or self.judge is None:
             return None
         target, row = planned.candidate.target, self._state.row(planned.key)
-        others = [r for r in self._state.rows if r.candidate.target == target and r.key != planned.key]
+        others = [
+            r for r in self._state.rows
+            if r.key in self._rivals and r.candidate.target == target and r.key != planned.key
+        ]  # fmt: skip
         rival = dominating(others, row, self._racing.cost, size_bytes=built.size_bytes)
         if rival is None or rival.measurement is None:
             return self.judge.race(self._racing.max_drop)
@@ -276,7 +287,7 @@ class Pipeline:
             self._state.stopped(planned.key, built, self.judge.stopped(found), self._why(found))
             return
         try:
-            self._state.scored(planned.key, built, self.judge.judge(key))
+            self._state.scored(planned.key, built, self.judge.judge(key), final=not self._timed)
         except DeploykitError as error:
             self._state.failed(planned.key, error, "accuracy")
 

@@ -138,7 +138,10 @@ class Stages:
             context.store, running, context.model, context.data, self._settings.seed, self._settings.limits
         )
         racing = Racing(self._settings.max_drop if self._settings.racing else None, self._settings.cost)
-        self._pipeline = Pipeline(self._workshop, running, context.state, self._settings.metric, racing, context.pause)
+        self._pipeline = Pipeline(
+            self._workshop, running, context.state, self._settings.metric, racing, context.pause,
+            timed=bool(self._settings.protocol.launches),
+        )  # fmt: skip
         self._baseline = next(c for c in self._plan.candidates if c.key == self._plan.baseline)
         self._planned: dict[str, Planned] = {}
 
@@ -180,9 +183,6 @@ class Stages:
         self._pipeline.run([c for c in candidates if c.key != self._baseline.key], steps)
         if self._settings.protocol.launches:
             self._time(candidates)
-        else:
-            for planned in candidates:
-                self._state.untimed(planned.key)
 
     def _search(self, budget: Budget) -> None:
         """Rounds of candidates that a sampler proposes, until the budget is spent."""

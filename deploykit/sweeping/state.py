@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -25,6 +26,9 @@ from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.scoring import Scored
 
 _Phase = Literal["plan", "build", "accuracy", "latency", "done", "cancelled"]
+#: The time that is left is estimated no more often than this for the same work: a sweep tells of its progress a hundred
+#: times a second.
+_ESTIMATE_S = 0.1
 
 
 class State:
@@ -47,9 +51,12 @@ class State:
         self._lock = threading.RLock()
         self._rows: dict[str, Result] = {}
         self._places: dict[str, int] = {}
+        self._unstored: set[str] = set()
         self.progress = Progress("plan", "planning", 0, 0)
         self.durations = durations
         self.slots = 1
+        self._estimated: tuple[_Phase, int] | None = None
+        self._next_estimate = 0.0
         self._launches: list[float] = []
         self._left = {"step": 0, "evaluation": 0, "launch": 0}
         self.earlier = store.rows(context)
@@ -97,7 +104,7 @@ class State:
         """Note a candidate's artifact."""
         row = self.row(key)
         lost = {k: v for k, v in row.notes.items() if k == "lost_workers"}
-        self._put(replace(row, artifact=built.path, artifact_digest=built.digest, notes={**notes, **lost}), say=False)
+        self._hold(replace(row, artifact=built.path, artifact_digest=built.digest, notes={**notes, **lost}))
 
     def lost(self, key: str, workers: Sequence[str]) -> None:
         """Note that machines were lost with work for a candidate; it was done again."""
@@ -106,8 +113,8 @@ class State:
         if new := [worker for worker in dict.fromkeys(workers) if worker not in known]:
             self._put(replace(row, notes={**row.notes, "lost_workers": [*known, *new]}))
 
-    def scored(self, key: str, built: Built, scored: Scored) -> None:
-        """Note a candidate's scores; its latency stays if it was known."""
+    def scored(self, key: str, built: Built, scored: Scored, *, final: bool = False) -> None:
+        """Note a candidate's scores; its latency stays if it was known. The row is measured when that is all."""
         row = self.row(key)
         known = row.measurement if row.artifact_digest == built.digest else None
         measurement = Measurement(
@@ -122,7 +129,8 @@ class State:
             outputs=scored.outputs,
             flips_count=scored.flips_count,
         )
-        self._put(replace(row, measurement=measurement, stopped=""))
+        row = replace(row, measurement=measurement, stopped="")
+        self._put(replace(row, status="measured", failure=None) if final else row)
 
     def timed(
         self,
@@ -153,12 +161,6 @@ class State:
             measurement = replace(row.measurement, profile=profile, findings=findings)
             self._put(replace(row, measurement=measurement), say=False)
 
-    def untimed(self, key: str) -> None:
-        """Note that a candidate is measured, its latency not being asked for."""
-        row = self.row(key)
-        if row.status == "pending" and row.measurement is not None:
-            self._put(replace(row, status="measured", failure=None))
-
     def stopped(self, key: str, built: Built, scored: Scored, reason: str) -> None:
         """Note that a candidate was given up early, and what was seen of it."""
         self.scored(key, built, scored)
@@ -170,14 +172,23 @@ class State:
         self._put(replace(self.row(key), status="failed", failure=found))
 
     def _put(self, row: Result, *, say: bool = True) -> None:
+        """Keep a row in the store, and tell of it."""
+        if not self._hold(row):
+            return
         with self._lock:
-            if self._rows.get(row.key) == row:
-                return
-            self._rows[row.key] = row
+            self._unstored.discard(row.key)
             place = self._places[row.key]
         self.store.put_row(self.context, place, row)
         if say:
             self._tell(replace(self.progress, changed=(row.key,)))
+
+    def _hold(self, row: Result) -> bool:
+        """Keep a row in memory only, where it is about to change again; whether the store has another one."""
+        with self._lock:
+            if self._rows.get(row.key) != row:
+                self._rows[row.key] = row
+                self._unstored.add(row.key)
+            return row.key in self._unstored
 
     # -- progress ---------------------------------------------------------------------------------------------------
 
@@ -203,7 +214,8 @@ class State:
     def _tell(self, progress: Progress) -> None:
         with self._lock:
             failed = sum(r.status == "failed" for r in self._rows.values())
-            self.progress = replace(progress, failed=failed, seconds_left=self._seconds_left(progress.phase))
+            left = self._seconds_left(progress.phase)
+            self.progress = replace(progress, failed=failed, seconds_left=left)
             event = self.progress
             self.progress = replace(self.progress, changed=())
         if self._on_progress is not None:
@@ -214,6 +226,13 @@ class State:
             return 0.0
         if not self.progress.total:
             return None
+        work = (phase, self.progress.total)
+        if work != self._estimated or time.monotonic() >= self._next_estimate:
+            self._estimated, self._next_estimate = work, time.monotonic() + _ESTIMATE_S
+            return self._estimate()
+        return self.progress.seconds_left
+
+    def _estimate(self) -> float:
         seconds = self.durations.left() / self.slots
         if launches := self._left["launch"]:
             with self._lock:

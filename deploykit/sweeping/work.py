@@ -14,6 +14,12 @@ from deploykit.sweeping.routes import BuildStep
 from deploykit.transforms._contract import TRANSFORMS, TransformJob
 
 
+def preload() -> None:
+    """Import the adapters of all steps."""
+    CONVERTERS.preload()
+    TRANSFORMS.preload()
+
+
 def build_step(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Do one build step.
 

@@ -25,10 +25,10 @@ def installed(tmp_path, monkeypatch):
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: reference-runtime\nVersion: 1.0\n")
     (metadata / "entry_points.txt").write_text(_ENTRY_POINTS)
     monkeypatch.syspath_prepend(str(tmp_path))
-    registry._entry_points.cache_clear()
+    registry._all_entry_points.cache_clear()
     yield
     monkeypatch.undo()
-    registry._entry_points.cache_clear()
+    registry._all_entry_points.cache_clear()
 
 
 class TestItsConformance(RuntimeConformance):

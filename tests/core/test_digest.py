@@ -40,6 +40,22 @@ def test_compressed_size_is_what_gzip_gives(tmp_path):
     assert compressed_size(folder / "a") < 500
 
 
+@pytest.mark.parametrize("kept", [1.0, 0.7, 0.2])
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_compressed_size_of_weights_is_near_what_gzip_gives_and_never_far_above(tmp_path, dtype, kept):
+    weights = np.random.default_rng(0).normal(0, 40, 100_000)
+    weights[np.abs(weights) < np.quantile(np.abs(weights), 1 - kept)] = 0
+    (tmp_path / "weights").write_bytes(weights.clip(-127, 127).astype(dtype).tobytes())
+    expected = len(gzip.compress((tmp_path / "weights").read_bytes(), 6))
+    assert 0.95 * expected < compressed_size(tmp_path / "weights") < 1.02 * expected
+
+
+def test_compressed_size_of_few_shared_values_is_not_more_than_gzip_gives(tmp_path):
+    weights = np.random.default_rng(0).choice(np.linspace(-1, 1, 16), 100_000).astype("float32")
+    (tmp_path / "weights").write_bytes(weights.tobytes())
+    assert compressed_size(tmp_path / "weights") <= len(gzip.compress(weights.tobytes(), 6))
+
+
 @given(st.dictionaries(st.text(), st.integers() | st.text() | st.booleans()))
 def test_json_digest_ignores_the_order_of_keys(data):
     assert json_digest(data) == json_digest(dict(reversed(data.items())))
