@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import statistics
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from deploykit.core.candidate import Target
 from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
 from deploykit.core.model import Model
+from deploykit.measuring.environment import core_count
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.history import History, Kind, Recorder, Unit
 from deploykit.sweeping.routes import BuildStep
@@ -67,10 +68,12 @@ class Units:
         runtime = RUNTIMES.get(target.runtime)
         return self._unit("profile", runtime.name, runtime.group)
 
-    def launches(self, candidates: int, *, screened: bool) -> Unit:
-        """How many launches so many candidates get, as a ratio to what was asked for."""
+    def launches(self, targets: Collection[Target], *, screened: bool) -> Unit:
+        """How many launches candidates on these targets get, as a ratio to what was asked for."""
         name = "screened" if screened else "full"
-        return self._unit("launches", name, name, f"{candidates.bit_length()} bits", candidates)
+        if any(target.threads >= core_count() > 1 for target in targets):  # whatever else runs disturbs them
+            name += ", all cores"
+        return self._unit("launches", name, name, f"{len(targets).bit_length()} bits", len(targets))
 
     def _unit(self, kind: Kind, name: str, group: str, settings: str = "", examples: int = 0) -> Unit:
         model = self._model

@@ -189,7 +189,7 @@ class _Estimate:
         second = self._second_round()
         found = [*sessions(first, home), *(sessions([(t, False) for t in second], home) if second else [])]
         ratio, how = astuple(
-            self._history.expect(self._units.launches(len(self._untimed), screened=bool(protocol.screen)))
+            self._history.expect(self._units.launches([t for _, t in self._untimed], screened=bool(protocol.screen)))
         )
         counted = Counter(self._units.session(target) for target in found)
         one = sum(self._guess(unit, count * protocol.launches, how) * count for unit, count in counted.items())

@@ -33,8 +33,8 @@ _VERSION = 1
 _EACH, _ALL = 5, 4000
 #: With the model's size, work grows less than in proportion: much of it is start-up.
 _GROWTH = 0.6
-#: The more candidates, the smaller the share of them near the front, which get all launches: by this power, at most.
-_CROWD, _CROWDED = 0.3, 2.0
+#: Of more candidates than these, only those near the front get all launches: a share that falls by this power.
+_FEW, _CROWD = 6, 0.3
 #: Parameters that a model without any seems to have.
 _SMALL = 50_000
 _SCALES = (0.1, 30.0)
@@ -47,7 +47,12 @@ TYPICAL: dict[Kind, dict[str, tuple[float, int]]] = {
     "evaluation": {"light": (0.3, 5000), "tensorflow": (2.0, 5000), "tf_keras": (2.0, 5000)},
     "session": {"light": (0.35, 0), "tensorflow": (0.9, 0), "tf_keras": (0.9, 0)},
     "profile": {"light": (0.8, 0), "tensorflow": (1.5, 0), "tf_keras": (1.5, 0)},
-    "launches": {"full": (1.3, 0), "screened": (1.1, 6)},
+    "launches": {
+        "full": (1.3, 0),
+        "screened": (1.1, _FEW),
+        "full, all cores": (1.4, 0),
+        "screened, all cores": (1.4, _FEW),
+    },
 }
 _TYPICAL_PARAMETERS = 200_000
 
@@ -126,12 +131,26 @@ class History:
 
     def _expect(self, unit: Unit) -> Guess:
         known = self._named.get((unit.kind, unit.name), [])
+        if unit.kind == "launches":
+            return self._launches(unit, known)
         own = [e for e in known if e.unit.model == unit.model]
         exact = [e for e in own if e.unit.settings == unit.settings]
         for found, how in ((exact, "this model"), (own, "this model"), (known, "other models")):
             if found:
                 seconds = statistics.median(_scaled(e.seconds, e.unit, unit) for e in found[-_EACH:])
                 return Guess(seconds, how)  # type: ignore[arg-type]  # both are literals
+        return self._typical(unit)
+
+    def _launches(self, unit: Unit, known: list[Entry]) -> Guess:
+        """The mean of all, not the median of the like: whether the host is noisy and adds some is chance each time."""
+        typical = self._typical(unit)
+        if not known:
+            return typical
+        latest = [_scaled(e.seconds, e.unit, unit) for e in known[-_EACH:]]
+        mean = statistics.fmean([*latest, typical.seconds])
+        return Guess(mean, "this model" if any(e.unit.model == unit.model for e in known) else "other models")
+
+    def _typical(self, unit: Unit) -> Guess:
         typical = TYPICAL[unit.kind]
         seconds, examples = typical.get(unit.group, max(typical.values()))
         like = Unit(unit.kind, "", parameters=_TYPICAL_PARAMETERS, examples=examples)
@@ -176,12 +195,16 @@ def _scaled(seconds: float, old: Unit, new: Unit) -> float:
     if old.kind == "start":
         return seconds
     if old.kind == "launches":
-        crowd = new.examples / old.examples if old.examples and new.group == "screened" else 1.0
-        return seconds / min(max(float(crowd**_CROWD), 1 / _CROWDED), _CROWDED)
+        return seconds * _kept(new) / _kept(old) if new.group.startswith("screened") else seconds
     factor = ((new.parameters + _SMALL) / (old.parameters + _SMALL)) ** _GROWTH if new.model != old.model else 1.0
     if old.examples and new.examples:
         factor *= new.examples / old.examples
     return seconds * min(max(factor, _SCALES[0]), _SCALES[1])
+
+
+def _kept(unit: Unit) -> float:
+    """Share of the candidates that get all launches after the screen."""
+    return float(min(1.0, (_FEW / unit.examples) ** _CROWD)) if unit.examples else 1.0
 
 
 def _trimmed(entries: list[Entry]) -> list[Entry]:

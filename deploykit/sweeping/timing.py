@@ -267,7 +267,7 @@ class TimingStage:
         targets = [entry.target for group in groups for entry in self._entries(group)]
         whole = durations.sessions(targets) * protocol.launches
         if whole:
-            unit = durations.units.launches(len(self._new), screened=bool(protocol.screen))
+            unit = durations.units.launches([item.target for item in self._new], screened=bool(protocol.screen))
             durations.note(unit, self._worked / whole)
 
     def _affordable(self, spent: float, done: list[Launch]) -> bool:
