@@ -65,6 +65,7 @@ bench-sweep: $(STAMP)
 	$(BIN)/python tests/bench/quantize.py
 	$(BIN)/python tests/bench/latency.py
 	$(BIN)/python tests/bench/engine.py
+	$(BIN)/python tests/bench/expected.py
 	$(BIN)/python tests/bench/cluster.py
 
 readme-tables: $(STAMP)
