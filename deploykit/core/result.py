@@ -148,7 +148,8 @@ class Measurement(Plain):
         scores: The metrics; the first one is the one the sweep was asked for.
         latency: None while it has not been timed.
         size_bytes: Size of the artifact.
-        compressed_bytes: Size after gzip: what a pruned model saves in storage and transfer.
+        compressed_bytes: Size after gzip: what a pruned model saves in storage and transfer. See
+            `deploykit.core.digest.compressed_size`.
         peak_memory_bytes: Growth of a fresh process's private memory by loading and running the model: libraries and
             memory-mapped files are not counted.
         environment: Host, CPU, governor, load and package versions at the time.

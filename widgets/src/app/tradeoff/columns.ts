@@ -95,7 +95,7 @@ export function columnsOf(rows: readonly IRow[], unit: string, metric: string, s
     },
     flips: {
       title: 'Flips',
-      cell: row => one(row.flips, value => (value === 1000 ? '≥ 1000' : thousands(value))),
+      cell: row => one(row.flips, thousands),
       sort: row => row.flips
     },
     key: { title: 'Key', cell: row => ({ value: row.key }), sort: row => row.key }
