@@ -159,6 +159,8 @@ class Measurement(Plain):
         findings: Why it is as fast as it is, the weightiest reason first.
         outputs: Key under which the store keeps its outputs; "" when it was stopped early, or by an older version.
         flips_count: How many answers differ; None in stores of an older version, which kept no more than the list.
+        seconds: Time of the work done for it in other processes, by stage: ``build``, ``accuracy`` and ``latency``.
+            A build step that several candidates share counts for each of them.
     """
 
     scores: tuple[Score, ...]
@@ -173,6 +175,7 @@ class Measurement(Plain):
     findings: tuple[Finding, ...] = ()
     outputs: str = ""
     flips_count: int | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def changed(self) -> int:

@@ -161,7 +161,8 @@ def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
                 report(done, total, "examples")
             if racer is not None and (stopped := racer.look(parts, start + len(chosen))) is not None:
                 session.close()
-                return {"outputs": names, "not_finite": 0, "stopped": stopped.to_json()}
+                seconds = time.perf_counter() - began
+                return {"outputs": names, "not_finite": 0, "stopped": stopped.to_json(), "seconds": seconds}
         if not parts:
             continue
         outputs = np.concatenate(parts)

@@ -39,6 +39,7 @@ class Built(Plain):
         size_bytes: Size.
         compressed_bytes: Size after gzip.
         notes: Facts the adapter reported.
+        seconds: How long it took.
     """
 
     path: str
@@ -46,6 +47,7 @@ class Built(Plain):
     size_bytes: int
     compressed_bytes: int
     notes: dict[str, Any]
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,8 @@ class Workshop:
             path = self.store.relative(final / self._file_name(step))
         lost = {"lost_workers": found["lost_workers"]} if found.get("lost_workers") else {}
         notes = {**found["notes"], **lost}
-        built = Built(path, found["digest"], found["size_bytes"], found["compressed_bytes"], notes)
+        seconds = found.get("seconds", 0.0)
+        built = Built(path, found["digest"], found["size_bytes"], found["compressed_bytes"], notes, seconds)
         self.store.put_record("step", key, built.to_json())
         return built
 

@@ -282,12 +282,13 @@ class Pipeline:
         if self.judge is None:  # the first candidate is the baseline
             self._output_names = record["outputs"]
             self.judge = Judge(self._workshop, key, self._metric)
+        seconds = {"build": sum(self._built[k].seconds for k in planned.steps), "accuracy": record.get("seconds", 0.0)}
         if record.get("stopped"):
             found = Stopped.from_json(record["stopped"])
-            self._state.stopped(planned.key, built, self.judge.stopped(found), self._why(found))
+            self._state.stopped(planned.key, built, self.judge.stopped(found), seconds, self._why(found))
             return
         try:
-            self._state.scored(planned.key, built, self.judge.judge(key), final=not self._timed)
+            self._state.scored(planned.key, built, self.judge.judge(key), seconds, final=not self._timed)
         except DeploykitError as error:
             self._state.failed(planned.key, error, "accuracy")
 

@@ -113,8 +113,11 @@ class State:
         if new := [worker for worker in dict.fromkeys(workers) if worker not in known]:
             self._put(replace(row, notes={**row.notes, "lost_workers": [*known, *new]}))
 
-    def scored(self, key: str, built: Built, scored: Scored, *, final: bool = False) -> None:
-        """Note a candidate's scores; its latency stays if it was known. The row is measured when that is all."""
+    def scored(self, key: str, built: Built, scored: Scored, seconds: dict[str, float], *, final: bool = False) -> None:
+        """Note a candidate's scores, and how long they took; its latency stays if it was known.
+
+        The row is measured when that is ``final``.
+        """
         row = self.row(key)
         known = row.measurement if row.artifact_digest == built.digest else None
         measurement = Measurement(
@@ -128,6 +131,7 @@ class State:
             scored.flips,
             outputs=scored.outputs,
             flips_count=scored.flips_count,
+            seconds={**(known.seconds if known else {}), **seconds},
         )
         row = replace(row, measurement=measurement, stopped="")
         self._put(replace(row, status="measured", failure=None) if final else row)
@@ -137,12 +141,13 @@ class State:
         key: str,
         latency: Latency,
         peak_memory_bytes: int,
+        seconds: float,
         *,
         final: bool,
         same_as: str = "",
         environment: dict[str, Any] | None = None,
     ) -> None:
-        """Note a candidate's latency and the host that measured it; the row is measured once it is final."""
+        """Note a candidate's latency, what it took and the host; the row is measured once it is final."""
         row = self.row(key)
         assert row.measurement is not None
         measurement = replace(
@@ -150,6 +155,7 @@ class State:
             latency=latency,
             peak_memory_bytes=peak_memory_bytes,
             environment=environment or row.measurement.environment,
+            seconds={**row.measurement.seconds, "latency": seconds},
         )
         status: Literal["measured", "pending"] = "measured" if final else "pending"
         self._put(replace(row, measurement=measurement, status=status, same_as=same_as, failure=None))
@@ -161,9 +167,9 @@ class State:
             measurement = replace(row.measurement, profile=profile, findings=findings)
             self._put(replace(row, measurement=measurement), say=False)
 
-    def stopped(self, key: str, built: Built, scored: Scored, reason: str) -> None:
+    def stopped(self, key: str, built: Built, scored: Scored, seconds: dict[str, float], reason: str) -> None:
         """Note that a candidate was given up early, and what was seen of it."""
-        self.scored(key, built, scored)
+        self.scored(key, built, scored, seconds)
         self._put(replace(self.row(key), status="stopped", stopped=reason, failure=None))
 
     def failed(self, key: str, error: DeploykitError, stage: str) -> None:

@@ -326,7 +326,8 @@ class TimingStage:
                 memory = int(sorted(s.peak_memory_bytes for s in series)[len(series) // 2])
                 twin = "" if key == first else first
                 where = launches[-1].environment
-                self._state.timed(key, found[name], memory, final=final, same_as=twin, environment=where)
+                seconds = sum(s.seconds for s in series)
+                self._state.timed(key, found[name], memory, seconds, final=final, same_as=twin, environment=where)
                 self._state.lost(key, [worker for launch in launches for worker in launch.lost_workers])
             elif final:
                 self._state.failed(key, CandidateError("it was never timed.", remedy="run the sweep again."), "latency")

@@ -34,6 +34,16 @@ def test_every_candidate_is_a_measured_row(swept):
         assert (report.path / row.artifact).exists()
 
 
+def test_rows_tell_how_long_they_took(swept):
+    _, report, _ = swept
+    for row in report.rows:
+        taken = row.measurement.seconds
+        assert set(taken) == {"build", "accuracy", "latency"}
+        assert (taken["build"] > 0) == bool(row.candidate.recipe.steps)
+        assert min(taken["accuracy"], taken["latency"]) > 0
+    assert list(report.to_frame()["seconds"]) == [sum(r.measurement.seconds.values()) for r in report.rows]
+
+
 def test_the_baseline_is_compared_with_itself(swept):
     _, report, _ = swept
     latency = report.row(report.baseline).measurement.latency

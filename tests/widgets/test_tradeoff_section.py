@@ -33,6 +33,7 @@ def row(name, speedup=1.0, drop=0.0, *, width=0.02, doubt=0.002, size=1000, clai
     latency = Latency(p50, 3.0, None, ratio, None, 1.5, 10, 2000, 0.01, flags, claim)
     other = dataclasses.replace(score, metric="agreement", value=0.97)
     measured = Measurement((score, other), latency, size, size // 2, 3_000_000, {"cpu": cpu, "cores": 2}, None, (1, 2))
+    measured = dataclasses.replace(measured, seconds={"build": 1.5, "accuracy": 0.5})
     recipe = Recipe((Step("quantize_static"),)) if name != "base" else Recipe()
     return Result(name, Candidate(recipe, Target("onnxruntime")), "measured", name, "quantize", measurement=measured)
 
@@ -82,6 +83,7 @@ def test_rows_have_raw_numbers_in_the_units_of_the_page():
     assert found["change"] == pytest.approx([-0.1, -0.3, 0.1])
     assert found["p50"] == pytest.approx([2 / 3, 1.9 / 3, 0.7])
     assert (found["size"], found["compressed"], found["memory"], found["flips"]) == (1000, 500, 3_000_000, 2)
+    assert found["seconds"] == 2.0
     assert (found["agreement"], found["scores"], found["p99"]) == (0.97, {"agreement": 0.97}, None)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
 

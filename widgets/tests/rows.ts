@@ -32,6 +32,7 @@ export function aRow(more: Partial<IRow> = {}): IRow {
     compared: true,
     scores: {},
     flips: 3,
+    seconds: 4.2,
     launches: 10,
     stopped: '',
     failure: null,

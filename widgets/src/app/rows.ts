@@ -51,8 +51,10 @@ export interface IRow {
   memory: number | null;
   /** Share of examples with the original's answer. */
   agreement: number | null;
-  /** Examples whose answer differs from the original's; a thousand stands for more. */
+  /** Examples whose answer differs from the original's. */
   flips: number | null;
+  /** Work to build and measure it; what it shares with others counts in full. Unknown in older stores. */
+  seconds: number | null;
   /** How often it was opened anew and timed. */
   launches: number;
   /** Why it was given up early; empty when it was not. */

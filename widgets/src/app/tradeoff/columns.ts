@@ -25,7 +25,18 @@ type Unnamed = Omit<IColumn, 'name'>;
 
 export const USUAL = ['change', 'latency', 'speedup', 'size'] as const;
 /** Beside the usual ones, under "Columns". */
-export const MORE = ['compressed', 'memory', 'p90', 'p99', 'cpu', 'score', 'agreement', 'flips', 'key'] as const;
+export const MORE = [
+  'compressed',
+  'memory',
+  'p90',
+  'p99',
+  'cpu',
+  'score',
+  'agreement',
+  'flips',
+  'seconds',
+  'key'
+] as const;
 
 const NOTHING: ICell = { value: DASH };
 
@@ -97,6 +108,14 @@ export function columnsOf(rows: readonly IRow[], unit: string, metric: string, s
       title: 'Flips',
       cell: row => one(row.flips, thousands),
       sort: row => row.flips
+    },
+    seconds: {
+      title: 'Time taken, s',
+      cell: row => ({
+        ...one(row.seconds, value => fixed(value, 1)),
+        title: 'Work to build, evaluate and time it; steps it shares with others count in full.'
+      }),
+      sort: row => row.seconds
     },
     key: { title: 'Key', cell: row => ({ value: row.key }), sort: row => row.key }
   };
