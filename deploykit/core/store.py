@@ -77,10 +77,33 @@ class Store:
             self.path.mkdir(parents=True, exist_ok=True)
             for folder in ("data", "steps", "outputs", "logs") if create else ():
                 (self.path / folder).mkdir(exist_ok=True)
-            self._db = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
+            self._db = self._open(file)
             self._check_schema(create)
         except (OSError, sqlite3.Error) as error:
             raise _failure(self.path, error) from error
+
+    @staticmethod
+    def _open(file: Path) -> sqlite3.Connection:
+        """The database; as it is where nothing can be written, for SQLite's log would need files beside it.
+
+        Raises:
+            StoreError: Nothing can be written, and the log of a sweep that was cut off holds what the database lacks.
+        """
+        database = _connect(str(file))
+        try:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            database.close()
+            if not file.is_file() or os.access(file.parent, os.W_OK):
+                raise
+            log = file.with_name(f"{file.name}-wal")
+            if log.is_file() and log.stat().st_size:
+                raise StoreError(
+                    f"the store {file.parent} is read-only, and {log.name} holds rows that are not in {file.name} yet.",
+                    remedy="copy the folder to where you may write, and open the copy.",
+                ) from None
+            database = _connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True)
+        return database
 
     def _check_schema(self, create: bool) -> None:
         found = self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0]
@@ -243,6 +266,10 @@ class Store:
                 self._db.execute(query, values)
             except sqlite3.Error as error:
                 raise _failure(self.path, error) from error
+
+
+def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
+    return sqlite3.connect(name, timeout=30, isolation_level=None, check_same_thread=False, uri=uri)
 
 
 def _packed(path: Path, context: str, keys: Sequence[str]) -> dict[str, bytes]:

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -137,7 +138,11 @@ def test_a_full_disk_ends_the_sweep_and_keeps_what_was_committed(fill, model_pat
 
 
 def test_a_read_only_store_is_read_and_refuses_sweeps(model_path, swept, tmp_path):
-    shell = f'mount --bind "{swept[0]}" "{tmp_path}" && mount -o remount,ro,bind "{tmp_path}" && exec "$@"'
+    """A copy that no process has open: the files SQLite would need beside the database are not there."""
+    copied = tmp_path.with_name(f"{tmp_path.name}-copy")
+    shutil.copytree(swept[0], copied)
+    Store(copied).close()  # puts SQLite's log into the database
+    shell = f'mount --bind "{copied}" "{tmp_path}" && mount -o remount,ro,bind "{tmp_path}" && exec "$@"'
     found = run(
         tmp_path, "unshare", "--map-root-user", "--mount", "sh", "-c", shell, "sh",
         model=model_path, store=str(tmp_path), read=True,
