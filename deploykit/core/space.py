@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -115,7 +115,10 @@ class Space(Plain):
         except UnicodeDecodeError as error:
             raise SettingError(f"{path} is not a space: it is not text ({error.reason}).") from error
         try:
-            return cls.from_json(_parse(text, path.suffix))
+            data = _parse(text, path.suffix)
+            space = cls.from_json(data)
+            _check_fields(data)
+            return space
         except SettingError as error:
             raise SettingError(f"{path}: {error.message}", remedy=error.remedy) from error
 
@@ -126,6 +129,28 @@ class Space(Plain):
             path.write_text(require("yaml", "").safe_dump(self.to_json(), sort_keys=False), "utf-8")
         else:
             path.write_bytes(dump(self, indent=True))
+
+
+def _check_fields(data: dict[str, Any]) -> None:
+    """Refuse fields a space does not have, which would be ignored: whoever wrote them expects that they do something.
+
+    Raises:
+        SettingError: Names the field and where it is.
+    """
+    recipes = list(enumerate(data["recipes"]))
+    places: list[tuple[type[Any], str, Any]] = [(Space, "the space", data), (Refine, "refine", data.get("refine", {}))]
+    places += [(Recipe, f"recipes[{i}]", recipe) for i, recipe in recipes]
+    places += [
+        (Step, f"recipes[{i}].steps[{j}]", step)
+        for i, recipe in recipes
+        for j, step in enumerate(recipe.get("steps", ()))
+    ]
+    places += [(Target, f"targets[{i}]", target) for i, target in enumerate(data.get("targets", ()))]
+    for kind, place, part in places:
+        known = [f.name for f in fields(kind)]
+        for name in part:
+            if name not in known:
+                raise unknown_name(f"field of {place}", str(name), known)
 
 
 def _parse(text: str, suffix: str) -> Any:

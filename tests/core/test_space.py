@@ -74,6 +74,13 @@ def test_the_golden_space(tmp_path):
         (b"a: [1", "yaml", r"space\.yaml: not YAML"),
         (b"!!python/object/apply:os.system ['true']", "yaml", r"space\.yaml: not YAML"),
         (b"{}", "json", r"space\.json: not a valid Space: .*`recipes`"),
+        (b'{"recipes": [], "target": []}', "json", r"unknown field of the space 'target'.*did you mean 'targets'"),
+        (
+            b'{"recipes": [{}, {"steps": [{"technique": "x", "params": {}}]}]}',
+            "json",
+            r"space\.json: unknown field of recipes\[1\]\.steps\[0\] 'params'.*known: .*parameters",
+        ),
+        (b"recipes: []\ntargets: [{runtime: x, batch: 8}]", "yaml", r"field of targets\[0\] 'batch'.*'batch_size'"),
         (b'{"recipes": [{"steps": [{"parameters": {}}]}]}', "json", r"space\.json: .*`technique`.*recipes"),
     ],
 )
