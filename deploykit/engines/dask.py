@@ -8,9 +8,11 @@ the tasks it takes at once. ``deploykit worker ADDRESS`` starts one; so does ``d
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -25,6 +27,9 @@ from deploykit.sandbox.task import Task, resolve
 #: Tasks this driver watches at once; each waits in a thread.
 _MOST = 256
 _CONNECT_S = 10.0
+#: How long a worker waits for its scheduler to be started.
+_JOIN_S = 60.0
+_SOCKETS = {"tcp", "tls"}
 
 
 class _DaskRunning(Running):
@@ -129,10 +134,14 @@ class Dask(Engine):
         """Run ``dask worker`` with what deploykit needs: slots and devices as resources, no limit on memory.
 
         The limit would only count the worker's own process: children are watched by their supervisor.
+
+        Raises:
+            EngineError: The address is none, or no scheduler answers there within a minute.
         """
         from deploykit.engines._files import Shelf, default_shelf
 
         self.check_installed()
+        _await_scheduler(address)
         if folder:
             os.environ["DEPLOYKIT_WORKER_FOLDER"] = str(Path(folder).absolute())
         Shelf(default_shelf()).trim()
@@ -149,6 +158,32 @@ class Dask(Engine):
     def takes(self, thing: object) -> bool:
         """Whether it is a ``distributed.Client``."""
         return any(t.__module__.split(".")[0] == "distributed" and t.__name__ == "Client" for t in type(thing).__mro__)
+
+
+def _await_scheduler(address: str) -> None:
+    """Wait until something answers at an address: workers may be started before their scheduler."""
+    from distributed.comm.addressing import parse_address, parse_host_port
+
+    remedy = "start one (dask scheduler), or correct the address: it is like tcp://host:8786."
+    try:
+        scheme, rest = parse_address(address)
+        host, port = parse_host_port(rest)
+    except ValueError as error:
+        raise EngineError(f"{address!r} is no address of a Dask scheduler: {error}.", remedy=remedy) from error
+    if scheme not in _SOCKETS:
+        return
+    deadline, said = time.monotonic() + _JOIN_S, False
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=_CONNECT_S).close()
+            return
+        except OSError as error:
+            if time.monotonic() >= deadline:
+                raise EngineError(f"no Dask scheduler answers at {address}: {error}.", remedy=remedy) from error
+        if not said:
+            sys.stderr.write(f"waiting for a Dask scheduler at {address}\n")
+            said = True
+        time.sleep(0.5)
 
 
 ADAPTER = Dask()

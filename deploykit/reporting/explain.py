@@ -48,6 +48,8 @@ def sentences(
     if pruned and measurement.latency is not None and measurement.latency.claim != "faster":
         note = getattr(registry("deploykit.runtimes", "runtime").get(row.candidate.target.runtime), "note", "")
         lines.append(f"Pruned weights are zeros that this runtime multiplies all the same. {note}".strip())
+    for lost in row.notes.get("lost_workers", ()):
+        lines.append(f"A worker was lost meanwhile, and its work was done again: {lost.rstrip('.')}.")
     if row.same_as:
         lines.append(f"Its file is byte for byte that of {row.same_as}: measured once.")
     return lines

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import EngineError
+from deploykit.engines.dask import ADAPTER
 from deploykit.testing import models
 from deploykit.testing.cluster import Cluster, wait_until
 
@@ -159,6 +160,19 @@ def test_no_scheduler(model, data, monkeypatch, tmp_path):
         dk.sweep(model, data, _SPACE, store=tmp_path / "s", engine="dask://tcp://127.0.0.1:9", progress=lambda _p: None)
 
 
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("nowhere", "'nowhere' is no address of a Dask scheduler"),
+        ("tcp://127.0.0.1:9", r"no Dask scheduler answers at tcp://127\.0\.0\.1:9: .*refused"),
+    ],
+)
+def test_a_worker_without_a_scheduler_says_so(address, said, monkeypatch):
+    monkeypatch.setattr("deploykit.engines.dask._JOIN_S", 0.0)
+    with pytest.raises(EngineError, match=said):
+        ADAPTER.work(address, 1, [], "")
+
+
 def _working(session):
     """Children that run a task in a worker's session: forked from a parent that has imported the frameworks."""
     found = {p.pid: p for p in psutil.process_iter() if session_of(p.pid) == session}
@@ -217,6 +231,8 @@ def test_a_lost_worker_loses_nothing(fault, cluster, model, data, spans, tmp_pat
     launches = [s for s in spans.found if s[0] == "exclusive"]
     assert set(struck) < {s[2] for s in launches}
     assert any("lost_workers" in r.notes and struck[0] in r.notes["lost_workers"][0] for r in report.rows)
+    told = next(r.key for r in report.rows if "lost_workers" in r.notes)
+    assert "A worker was lost meanwhile, and its work was done again: " in report.choice_for(told).explain()
     if fault == signal.SIGSTOP:
         Cluster.send(pids[struck[0]], signal.SIGKILL)
     assert wait_until(lambda: len(cluster.pids()) == 2)
