@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from deploykit.choosing.pareto import cost_of, tied
+from deploykit.choosing.pareto import COSTS, cost_of, tied
 from deploykit.core.result import Result
 
 
@@ -77,7 +77,7 @@ def decide(
             return Decision(None, met=False, reason=allowed(measured[0]))
         failed = [r for r in rows if r.failure is not None]
         cause = f" {failed[0].label}: {failed[0].failure.cause}" if failed and failed[0].failure else ""
-        return Decision(None, met=False, reason=f"no candidate is measured yet.{cause}")
+        return Decision(None, met=False, reason=f"{_nothing(rows, goal)}{cause}")
     inside = [r for r in usable if _drop(r) <= goal.max_drop]
     if not inside:
         return _closest(usable, goal, relative=relative)
@@ -85,7 +85,8 @@ def decide(
     ties = tied(inside, cheapest, goal.minimize)
     winner = min([cheapest, *ties], key=lambda r: (_size(r), _cost(r, goal)))
     others = tuple(r for r in [cheapest, *ties] if r.key != winner.key)
-    reason = f"the lowest {goal.minimize} of {len(inside)} candidates that surely lose at most "
+    some = "the only candidate that surely loses" if len(inside) == 1 else f"{len(inside)} candidates that surely lose"
+    reason = f"the lowest {goal.minimize} of {some} at most "
     reason += limit(goal.max_drop, relative=relative)
     if others:
         plural = "s" if len(others) > 1 else ""
@@ -96,6 +97,18 @@ def decide(
         verb = "is" if count == 1 else "are"
         reason += f"; {count} cheaper one{'s' if count > 1 else ''} {verb} not surely inside the limit"
     return Decision(winner, met=True, reason=reason + ".", ties=others, tempting=tuple(tempting))
+
+
+def _nothing(rows: Sequence[Result], goal: Goal) -> str:
+    """Why there is no candidate to choose, and what there is."""
+    if any(r.status == "measured" for r in rows):
+        done = [r for r in rows if r.status == "measured"]
+        able = [name for name, cost in COSTS.items() if any(cost(r) is not None for r in done)]
+        return f"no {goal.minimize} was measured; what can be minimized is {', '.join(able)}."
+    begun = sum(r.status == "pending" and r.measurement is not None for r in rows)
+    if not begun:
+        return "no candidate is measured yet."
+    return f"no candidate is measured to the end yet: {begun} of {len(rows)} are evaluated, and not timed to the end."
 
 
 def _closest(usable: list[Result], goal: Goal, *, relative: bool) -> Decision:

@@ -97,14 +97,12 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         "--max-drop",
         metavar="X",
         type=_number,
-        default=0.01,
-        help="largest loss of the metric: absolute for accuracies, relative for errors (default: 0.01)",
+        help="largest loss of the metric: absolute for accuracies, relative for errors (default: the sweep's, or 0.01)",
     )
     parser.add_argument(
         "--minimize",
         metavar="COST",
-        default="latency",
-        help="latency, size, compressed_size, memory or cpu (default: latency)",
+        help="latency, size, compressed_size, memory or cpu (default: latency, or size where none was measured)",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 
 from deploykit.cli._choices import names
 from deploykit.core.events import Progress
@@ -46,6 +47,8 @@ class Watch:
     def __call__(self, state: Progress) -> None:
         """Take a change."""
         self._cancelled = self._cancelled or state.phase == "cancelled"
+        if state.phase == "cancelled" and state.doing.startswith("stopped: "):
+            state = replace(state, doing="stopped")  # the error itself is printed once, at the end
         self._show(state)
 
     def status(self, store: str) -> int:

@@ -7,6 +7,7 @@ import argparse
 import deploykit as dk
 from deploykit.cli._inputs import add_goal
 from deploykit.cli._show import note, show
+from deploykit.core.errors import CandidateError
 
 HELP = "Show the results of a sweep, finished or not, and which candidate is the best so far and why."
 
@@ -31,7 +32,11 @@ def run(options: argparse.Namespace) -> None:
     facts = report.to_json()
     text = str(report)
     if any(row.status == "measured" for row in report.rows):
-        best = report.best(minimize=options.minimize, max_drop=options.max_drop)
-        facts |= {"best": best.key, "met": best.met, "reason": best.reason}
-        text += f"\n\n{best.explain()}"
+        try:
+            best = report.best(minimize=options.minimize, max_drop=options.max_drop)
+        except CandidateError as error:  # nothing has what is to be minimized: the table is worth showing all the same
+            text += f"\n\n{error}"
+        else:
+            facts |= {"best": best.key, "met": best.met, "reason": best.reason}
+            text += f"\n\n{best.explain()}"
     show(options, text, facts)

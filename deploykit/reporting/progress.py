@@ -18,8 +18,10 @@ _BAR = 24
 
 def line(progress: Progress) -> str:
     """One line: what runs now, what is done and left."""
-    if progress.phase in {"done", "cancelled"}:
-        return f"{progress.phase}: {progress.doing}"
+    if progress.phase == "cancelled":  # the words say already whether it was cancelled or stopped by an error
+        return progress.doing
+    if progress.phase == "done":
+        return f"done: {progress.doing}"
     parts = [f"{progress.done} of {progress.total}", progress.doing]
     if progress.reused:
         parts.append(f"{progress.reused} reused")

@@ -11,7 +11,15 @@ from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import Cancelled, DeploykitError, EngineError, StoreError, from_json, to_json
+from deploykit.core.errors import (
+    Cancelled,
+    DeploykitError,
+    EngineError,
+    SettingError,
+    StoreError,
+    from_json,
+    to_json,
+)
 from deploykit.core.model import Model
 from deploykit.core.result import Failure
 from deploykit.core.serial import Plain
@@ -56,6 +64,12 @@ class Limits:
 
     timeout_s: float = 600.0
     memory_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.timeout_s > 0:
+            raise SettingError(f"timeout must be more than 0 seconds, got {self.timeout_s:g}.")
+        if self.memory_bytes < 0:
+            raise SettingError(f"memory must be at least 0 GB (0: the default), got {self.memory_bytes / 1e9:g}.")
 
 
 class Workshop:

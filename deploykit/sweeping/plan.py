@@ -165,7 +165,7 @@ class Plan(Plain):
     @property
     def can_resolve(self) -> bool:
         """Whether the evaluation examples can confirm that ``max_drop`` is not passed."""
-        return not self.max_drop or self.resolves <= self.max_drop
+        return self.max_drop is None or not self.resolves or self.resolves <= self.max_drop
 
     @property
     def costs(self) -> tuple[str, ...]:

@@ -65,8 +65,10 @@ def resolution(plan: Plan) -> str:
     how = "as in earlier sweeps" if plan.flips_measured else "as is typical"
     said = f"{plan.evaluation_examples:,} evaluation examples resolve ±{100 * plan.resolves:.2f} pp"
     basis = f" (when {100 * plan.flips:.1f} % of the answers change, {how})"
-    if not plan.max_drop:
+    if plan.max_drop is None:
         return said + basis
+    if not plan.max_drop:
+        return f"{said}: no number of examples confirms that nothing at all is lost{basis}"
     drop = f"a drop of {limit(plan.max_drop)}"
     if plan.resolves <= plan.max_drop:
         return f"{said}: enough to confirm that {drop} is not passed{basis}"

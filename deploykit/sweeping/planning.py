@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
 from deploykit.core.resolution import half_width
 from deploykit.core.space import Space
@@ -18,7 +17,7 @@ from deploykit.sweeping.expected import expect
 from deploykit.sweeping.history import History
 from deploykit.sweeping.known import Known, opened
 from deploykit.sweeping.plan import Plan, make
-from deploykit.sweeping.timing import Protocol
+from deploykit.sweeping.timing import Protocol, check_drop
 
 
 def plan(
@@ -49,8 +48,7 @@ def plan(
         DatasetError: The data do not fit the model.
         StoreError: The store cannot be read.
     """
-    if max_drop is not None and max_drop < 0:
-        raise SettingError(f"max_drop must be at least 0, got {max_drop}.")
+    check_drop(max_drop)
     data = Dataset.of(data).check(model)
     found = make(model, data, Space.of(space), seed)
     protocol = Protocol(launches, adaptive=adaptive, max_drop=max_drop)

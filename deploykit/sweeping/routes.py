@@ -182,8 +182,8 @@ class Routes:
         made = sorted({v.produces for v in variants})
         read = sorted({f for v in variants for f in v.accepts})
         return (
-            f"{label} works on {', '.join(read)} and gives {', '.join(made)}: from a "
-            f"{self._model.format} model that does not lead to {runtime.label}"
+            f"{label} works on {', '.join(read)} and gives {', '.join(made)}: from {self._model.format}, that does not "
+            f"lead to {runtime.label}"
         )
 
     def _missing_converters(self) -> str:

@@ -23,7 +23,7 @@ from deploykit.sweeping.plan import Plan, make
 from deploykit.sweeping.search import check_search
 from deploykit.sweeping.stages import Context, Settings, Stages
 from deploykit.sweeping.state import State, context_name, facts
-from deploykit.sweeping.timing import Protocol
+from deploykit.sweeping.timing import Protocol, check_drop
 
 
 class SweepHandle(Background):
@@ -129,6 +129,7 @@ def start_sweep(
         raise SettingError(
             f"launches must be at least 2, or 0 for no latency, got {launches}.", remedy="10 gives honest intervals."
         )
+    check_drop(max_drop)
     check_name(metric)
     spent = check_search(search, budget)
     space = Space.of(space)

@@ -10,7 +10,7 @@ from typing import Any
 from deploykit.choosing.pareto import beats
 from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
-from deploykit.core.errors import CandidateError, from_json
+from deploykit.core.errors import CandidateError, SettingError, from_json
 from deploykit.core.result import Latency
 from deploykit.measuring.environment import core_count
 from deploykit.measuring.latency import GROUP_SIZE, ROUNDS, Entry, Launch, Timer
@@ -28,6 +28,18 @@ _SCREEN = 3
 _SCREEN_MARGIN = 0.1
 #: A launch that takes longer than this many times the work on its sessions has waited for another process.
 _IDLE = 1.5
+
+
+def check_drop(max_drop: float | None) -> None:
+    """Refuse a limit that not even the model as given can keep.
+
+    Raises:
+        SettingError: It is negative.
+    """
+    if max_drop is not None and not max_drop >= 0:
+        raise SettingError(
+            f"max_drop must be at least 0, got {max_drop:g}.", remedy="0.01 allows one percentage point of accuracy."
+        )
 
 
 @dataclass(frozen=True)

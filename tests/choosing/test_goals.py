@@ -57,6 +57,21 @@ def test_an_impossible_goal_gives_the_closest_and_the_reason():
     assert "0.10 pp" in decision.reason
 
 
+def test_the_only_candidate_inside_is_called_so():
+    assert (
+        "latency of the only candidate that surely loses at most 0.5 pp"
+        in decide([SAFE, BAD], Goal(max_drop=0.005)).reason
+    )
+
+
+def test_nothing_to_choose_says_what_there_is():
+    untimed = [replace(r, measurement=replace(r.measurement, latency=None)) for r in (SAFE, BAD)]
+    assert decide(untimed, Goal()).reason.startswith("no latency was measured; what can be minimized is size, ")
+    assert decide(untimed, Goal(minimize="size")).winner == untimed[0]
+    cut_off = [replace(r, status="pending") for r in untimed]
+    assert "2 of 2 are evaluated, and not timed to the end" in decide(cut_off, Goal(minimize="size")).reason
+
+
 def test_of_ties_the_smallest_file_wins():
     small = row("small", 1.99, 0.001, size=500)
     decision = decide([SAFE, small, BASE], Goal())

@@ -93,6 +93,26 @@ def test_report_as_json_has_a_row_for_each_candidate(cli, store):
     assert found["met"] is True
 
 
+def test_a_sweep_without_latencies_is_reported_by_its_own_goal(cli, desk, data_flags, tmp_path):
+    runs = tmp_path / "runs"
+    cli("sweep", desk / "net.onnx", *data_flags, "--store", runs, "--launches", 0, "--max-drop", "0.5")
+    status, out, _ = cli("report", runs)
+    assert status == 0
+    assert "the lowest size" in out
+    assert "50.0 pp" in out
+    assert "1.0 pp" not in out
+    status, out, _ = cli("report", runs, "--minimize", "latency")
+    assert status == 0
+    assert "Accuracy, %" in out
+    assert "no latency was measured" in out
+
+
+def test_an_error_that_ends_a_sweep_is_said_once(cli, desk, data_flags, tmp_path):
+    status, _, err = cli("sweep", desk / "net.onnx", *data_flags, "--store", tmp_path / "s", "--engine", "moon")
+    assert status == 1
+    assert err.count("unknown engine 'moon'") == 1
+
+
 def test_report_writes_files(cli, store, tmp_path):
     page, data = tmp_path / "new" / "report.html", tmp_path / "results.json"
     status, out, _ = cli("report", store, "--html", page, "--save", data)

@@ -71,3 +71,9 @@ def test_lines_are_few(capsys):
         lines(Progress("build", "converting", done, 100))
     lines(Progress("done", "all", 100, 100))
     assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+@pytest.mark.parametrize("words", ["cancelled; finished work is kept", "stopped: the disk is full."])
+def test_the_end_of_a_sweep_is_said_once(words, capsys):
+    Lines()(Progress("cancelled", words, 1, 2))
+    assert capsys.readouterr().out == f"[ 50 %] {words}\n"

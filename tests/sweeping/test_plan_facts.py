@@ -107,6 +107,9 @@ def test_whether_the_examples_can_confirm_a_drop():
     assert not few.can_resolve
     assert "a drop of 0.5 pp cannot be confirmed; about 3,100 would" in few.resolution
     half = 1.96 * (few.flips / few.examples_needed) ** 0.5
+    never = replace(few, max_drop=0.0)
+    assert not never.can_resolve
+    assert "no number of examples confirms" in never.resolution
     enough = replace(few, evaluation_examples=few.examples_needed, resolves=half)
     assert enough.can_resolve
     assert "enough to confirm" in enough.resolution

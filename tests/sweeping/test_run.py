@@ -261,6 +261,9 @@ def test_without_labels_agreement_decides(onnx_model, small_space, tmp_path):
     ("options", "said"),
     [
         ({"launches": 1}, "at least 2"),
+        ({"max_drop": -0.1}, "max_drop must be at least 0"),
+        ({"timeout": 0}, "timeout must be more than 0 seconds"),
+        ({"memory": -1}, "memory must be at least 0 GB"),
         ({"metric": "acuracy"}, "did you mean 'accuracy'"),
         ({"engine": "moon"}, "local"),
     ],
