@@ -91,7 +91,9 @@ def _speed(latency: Latency, said: str) -> list[str]:
     if "noisy" in latency.flags and "Noisy" not in said:
         lines.append("Noisy: two copies of the same model could not be told to be equally fast within 2 %.")
     if "inconclusive" in latency.flags and "Inconclusive" not in said:
-        lines.append("Inconclusive: the interval of the speed-up is wider than ±10 %.")
+        sure = f"That it is {latency.claim} is sure, by how much is not"
+        begin = sure if latency.claim in {"faster", "slower"} else "Inconclusive"
+        lines.append(f"{begin}: the interval of the speed-up is wider than ±10 %.")
     if "not warm" in latency.flags:
         lines.append("Not warm: latency had not settled after two seconds of warm-up.")
     return lines

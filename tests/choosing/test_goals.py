@@ -10,7 +10,9 @@ from deploykit.choosing.pareto import beaten_by, beats, competing, front, tied
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.errors import SettingError
 from deploykit.core.result import Failure, Interval, Latency, Measurement, Result, Score
+from deploykit.reporting.explain import sentences
 from deploykit.reporting.rows import elsewhere, records
+from deploykit.reporting.verdict import verdict
 
 
 def row(name, speedup, drop, *, size=1000, width=0.02, doubt=0.002, status="measured"):
@@ -141,3 +143,16 @@ def test_the_quick_search_for_rivals_finds_whom_all_pairs_find():
         rivals = [other for other in rows if beats(other, one)]
         assert (one.key in found) == bool(rivals)
         assert not rivals or beats(found[one.key], one)
+
+
+def test_a_sure_claim_with_a_wide_interval_is_not_called_inconclusive():
+    wide = replace(
+        SAFE,
+        measurement=replace(
+            SAFE.measurement, latency=replace(SAFE.measurement.latency, claim="slower", flags=("inconclusive",))
+        ),
+    )
+    said = verdict(wide, Goal(), relative=False)
+    text = " ".join(sentences(wide, None, said, relative=False))
+    assert "That it is slower is sure, by how much is not" in text
+    assert "Inconclusive" not in text

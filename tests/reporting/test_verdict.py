@@ -70,7 +70,8 @@ def test_causes_are_left_out_where_they_stand_below():
 def test_an_explanation_says_nothing_twice(claim):
     given = row(claim=claim, flags=("noisy", "inconclusive"))
     text = "\n".join(sentences(given, None, said(given), relative=False))
-    assert (text.count("Noisy"), text.count("Inconclusive")) == (1, 1)
+    doubts = "by how much is not" if claim == "faster" else "Inconclusive"
+    assert (text.count("Noisy"), text.count(doubts)) == (1, 1)
 
 
 def test_a_missed_target_names_the_closest():
