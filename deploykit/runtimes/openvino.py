@@ -15,6 +15,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
+from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.runtimes._contract import Device, Runtime, Session
 from deploykit.runtimes._profile import Kind, NodeTime, quick_mean
 
@@ -79,6 +80,16 @@ class OpenVINO(Runtime):
     profiles = True
     # It runs the same files as ONNX Runtime and would double the time of every sweep on them: name it as a target.
     default = False
+
+    def problems(self, target: Target, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:
+        """Operators it does not read."""
+        yield from super().problems(target, effects, facts)
+        if "qoperator" in effects:
+            yield Problem(
+                "note",
+                "of integer operators OpenVINO reads those of ONNX, not ONNX Runtime's own (QGemm, QLinearSoftmax, …): "
+                "form=qdq is sure to work",
+            )
 
     def devices(self) -> tuple[Device, ...]:
         """The CPU, and the GPU and NPU plugins with what they need."""

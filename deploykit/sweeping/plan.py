@@ -262,11 +262,17 @@ class _Judge:
         """All of a route and its target, each reason once."""
         found: list[Problem] = []
         effects: frozenset[Effect] = frozenset()
+        quantized = ""
         for step in route:
             if step.kind != "transform":
                 continue
+            technique = TRANSFORMS.get(step.adapter)
+            variant = technique.variant(step.variant)
+            if quantized and variant.quantizes_float:
+                found.append(Problem("impossible", f"{technique.label} after {quantized}: it is quantized already"))
+            if technique.family == "quantize":
+                quantized = technique.label
             if step.key not in self._variants:
-                variant = TRANSFORMS.get(step.adapter).variant(step.variant)
                 problems = tuple(variant.problems(step.parameters, self._facts))
                 self._variants[step.key] = problems, variant.effects(step.parameters)
             found += self._variants[step.key][0]

@@ -99,6 +99,7 @@ class Variant(Adapter):
         uses: Names of the technique's parameters that have an effect here, its stages included; the others are dropped
             from the step's key, so that candidates that differ only in them are one.
         needs: Data it reads; without them a candidate that needs it is left out with the reason.
+        quantizes_float: Whether it refuses what another technique has quantized before.
         stages: What is done before it and may be shared; the first one reads the model, each other one the folder of
             the one before.
     """
@@ -107,6 +108,7 @@ class Variant(Adapter):
     produces: ClassVar[str]
     uses: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[Need, ...]] = ()
+    quantizes_float: ClassVar[bool] = False
     stages: ClassVar[tuple[Stage, ...]] = ()
     group: ClassVar[Group] = "light"
 

@@ -38,6 +38,7 @@ class _OnnxRuntime(Variant):
     requires = _onnx_quantize.REQUIRES
     accepts = _onnx_quantize.ACCEPTS
     produces = "onnx"
+    quantizes_float = True
     uses = ("per_channel", "convolutions", "reduce_range", "exclude")
     stages = (_onnx_stages.GRAPH,)
 

@@ -59,6 +59,7 @@ class _OnnxRuntime(Variant):
     requires = _onnx_quantize.REQUIRES
     accepts = _onnx_quantize.ACCEPTS
     produces = "onnx"
+    quantizes_float = True
     uses = ("form", "per_channel", "calibration", "operators", "activations", "reduce_range", "exclude")
     needs = ("calibration",)
     stages = (_onnx_stages.GRAPH, _onnx_stages.RANGES)

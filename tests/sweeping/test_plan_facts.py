@@ -75,6 +75,24 @@ def test_an_impossible_combination_really_is(tmp_path, onnx_model, images):
         built.predict(next(iter(images.batch().values()))[:2])
 
 
+def test_what_is_quantized_is_not_quantized_again(onnx_model, images):
+    twice = dk.Recipe((Step("quantize_static"), Step("quantize_dynamic")))
+    plan = dk.plan(onnx_model, images, dk.Space([twice], [Target("onnxruntime")]))
+    assert [c.candidate.recipe.steps for c in plan.candidates] == [()]
+    assert "int8 dynamic after int8 static: it is quantized already" in said(plan)["impossible"]
+    with pytest.raises(dk.DeploykitError, match="quantized already"):
+        dk.build(onnx_model, twice, images)
+
+
+def test_openvino_may_lack_integer_operators_of_onnx_runtime(onnx_model, images):
+    targets = [Target("openvino")]
+    recipes = [dk.Recipe((Step("quantize_static", {"form": form}),)) for form in ("qdq", "qoperator")]
+    plan = dk.plan(onnx_model, images, dk.Space(recipes, targets))
+    told = [r.label for r in plan.remarks if "not ONNX Runtime's own" in r.reason]
+    assert len(told) == 1
+    assert "qoperator" in told[0]
+
+
 @pytest.mark.parametrize(
     ("machine", "features", "threads", "technique", "parameters", "runtime", "words"),
     [
