@@ -189,7 +189,8 @@ def sweep(
         search: ``"grid"``: every candidate of the space. ``"tpe"``, ``"nsga2"`` or ``"random"``: Optuna proposes
             candidates between the values the space gives, and learns from all rows the store holds.
         budget: What a search may cost: seconds, ``"10 min"`` or ``"40 candidates"`` (30 by default). Candidates the
-            store knows already count; no batch of candidates begins after the time.
+            store knows already count; no batch of candidates begins after the time. The model as given and a second
+            round (``space.refine``) come on top.
         sensitivity: Whether, after the first candidates, each technique that can leave layers out is done to one layer
             and one type of operators at a time and to all but one (see `deploykit.sensitivity`), and the exclusions
             that promise most are candidates, too.
