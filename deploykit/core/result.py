@@ -183,6 +183,11 @@ class Measurement(Plain):
         return len(self.flips) if self.flips_count is None else self.flips_count
 
     @property
+    def seconds_taken(self) -> float | None:
+        """Seconds of all stages together; None in stores of an older version."""
+        return sum(self.seconds.values()) if self.seconds else None
+
+    @property
     def score(self) -> Score:
         """The metric the sweep was asked for."""
         return self.scores[0]

@@ -19,15 +19,13 @@ def to_plain(value: Any) -> Any:
     kind: Any = type(value)
     if kind in _PLAIN:
         return value
-    if kind is dict:  # what nearly every value is comes first: a sweep writes thousands of rows
-        return {name if type(name) is str else str(name): to_plain(v) for name, v in value.items()}
-    if kind is tuple or kind is list:
+    if isinstance(value, list | tuple):
         return [to_plain(v) for v in value]
+    if kind is dict:  # before Mapping: asking for that takes as long as all the rest
+        return {str(k): to_plain(v) for k, v in value.items()}
     # By the declared fields: msgspec looks into __dict__, where defaults are missing when msgspec made the object.
     if (fields := _fields(kind)) is not None:
         return {name: to_plain(getattr(value, name)) for name in fields}
-    if isinstance(value, list | tuple):
-        return [to_plain(v) for v in value]
     if isinstance(value, Mapping):
         return {str(k): to_plain(v) for k, v in value.items()}
     return _encode(value)

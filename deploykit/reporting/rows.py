@@ -56,7 +56,7 @@ def _record(row: Result, baseline: str, on_front: set[str]) -> dict[str, Any]:
         "compressed_bytes": measurement.compressed_bytes if measurement else None,
         "peak_memory_bytes": measurement.peak_memory_bytes if measurement else None,
         "flips": measurement.changed if measurement else None,
-        "seconds": sum(measurement.seconds.values()) if measurement and measurement.seconds else None,
+        "seconds": measurement.seconds_taken if measurement else None,
         "same_as": row.same_as,
         "stopped": row.stopped,
         "cause": failure.cause if failure else "",

@@ -249,13 +249,24 @@ def make(model: Model, data: Dataset, space: Space, seed: int) -> Plan:
     )
 
 
+@dataclass(frozen=True)
+class _Said:
+    """What a technique says of one of its steps."""
+
+    label: str
+    problems: tuple[Problem, ...]
+    effects: frozenset[Effect]
+    quantizes: bool
+    wants_float: bool
+
+
 class _Judge:
     """What adapters say against combinations, asked once for each that differs."""
 
     def __init__(self, model: Model, data: Dataset) -> None:
         count = min(data.calibration_size, len(data.splits["train"]))
         self._facts = Facts(model, count, platform.machine(), cpu_features(), core_count())
-        self._variants: dict[str, tuple[tuple[Problem, ...], frozenset[Effect]]] = {}
+        self._variants: dict[str, _Said] = {}
         self._runtimes: dict[tuple[Target, frozenset[Effect]], tuple[Problem, ...]] = {}
 
     def problems(self, route: tuple[BuildStep, ...], target: Target) -> list[Problem]:
@@ -266,21 +277,30 @@ class _Judge:
         for step in route:
             if step.kind != "transform":
                 continue
-            technique = TRANSFORMS.get(step.adapter)
-            variant = technique.variant(step.variant)
-            if quantized and variant.quantizes_float:
-                found.append(Problem("impossible", f"{technique.label} after {quantized}: it is quantized already"))
-            if technique.family == "quantize":
-                quantized = technique.label
             if step.key not in self._variants:
-                problems = tuple(variant.problems(step.parameters, self._facts))
-                self._variants[step.key] = problems, variant.effects(step.parameters)
-            found += self._variants[step.key][0]
-            effects |= self._variants[step.key][1]
+                self._variants[step.key] = self._ask(step)
+            said = self._variants[step.key]
+            found += said.problems
+            effects |= said.effects
+            if quantized and said.wants_float:
+                found.append(Problem("impossible", f"{said.label} after {quantized}: it is quantized already"))
+            if said.quantizes:
+                quantized = said.label
         if (target, effects) not in self._runtimes:
             runtime = RUNTIMES.get(target.runtime)
             self._runtimes[target, effects] = tuple(runtime.problems(target, effects, self._facts))
         return list(dict.fromkeys([*found, *self._runtimes[target, effects]]))
+
+    def _ask(self, step: BuildStep) -> _Said:
+        technique = TRANSFORMS.get(step.adapter)
+        variant = technique.variant(step.variant)
+        return _Said(
+            technique.label,
+            tuple(variant.problems(step.parameters, self._facts)),
+            variant.effects(step.parameters),
+            technique.family == "quantize",
+            variant.quantizes_float,
+        )
 
 
 def _where(target: Target) -> str:

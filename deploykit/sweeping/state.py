@@ -220,8 +220,7 @@ class State:
     def _tell(self, progress: Progress) -> None:
         with self._lock:
             failed = sum(r.status == "failed" for r in self._rows.values())
-            left = self._seconds_left(progress.phase)
-            self.progress = replace(progress, failed=failed, seconds_left=left)
+            self.progress = replace(progress, failed=failed, seconds_left=self._seconds_left(progress.phase))
             event = self.progress
             self.progress = replace(self.progress, changed=())
         if self._on_progress is not None:

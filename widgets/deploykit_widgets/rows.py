@@ -62,7 +62,7 @@ def _facts(row: Result, report: Report) -> dict[str, Any]:
         "compressed": measured.compressed_bytes if measured else None,
         "memory": measured.peak_memory_bytes if measured else None,
         "flips": measured.changed if measured else None,
-        "seconds": sum(measured.seconds.values()) if measured and measured.seconds else None,
+        "seconds": measured.seconds_taken if measured else None,
         "stopped": row.stopped,
         "failure": {"cause": failure.cause, "remedy": failure.remedy, "log": failure.log} if failure else None,
     }
