@@ -52,9 +52,19 @@ class Kernel:
         self.client = client
         self.version = version
         self.seen = []
+        self.running = None
 
     def run(self, code):
-        return self.client.execute(code)
+        """Run a cell once the last one is answered.
+
+        ipykernel 7.3 may never read what arrives while it sends an answer (its issue 1554, mended in 7.4).
+        """
+        while self.running is not None:
+            answer = self.client.get_shell_msg(timeout=WAIT_S)
+            if answer["parent_header"].get("msg_id") == self.running:
+                self.running = None
+        self.running = self.client.execute(code)
+        return self.running
 
     def send(self, comm, command, *, subshell=None, **arguments):
         """A command as the browser sends it; returns its number."""
