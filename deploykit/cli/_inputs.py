@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import deploykit as dk
+from deploykit.core.preprocess import CHANNEL_ORDERS, LAYOUTS
 
 if TYPE_CHECKING:
     from deploykit.core.dataset import Dataset
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 #: Which flags belong to which kind of data.
 _ONLY = {"x_key": "npz", "y_key": "npz", "label": "csv"}
+#: Flags that are settings of `Preprocess`.
+_PREPROCESS = ("scale", "offset", "reshape", "resize", "layout", "transpose", "mean", "std", "channels", "raw")
 
 
 def add_model(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +58,14 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--resize", metavar="H,W", type=_whole, help="scale images to this height and width")
     group.add_argument("--scale", metavar="X", type=_number, default=1.0, help="factor, for example 1/255")
     group.add_argument("--offset", metavar="X", type=_number, default=0.0, help="added after scaling")
+    group.add_argument(
+        "--mean", metavar="X[,…]", type=_numbers, help="subtracted after that: one number, or one a channel"
+    )
+    group.add_argument("--std", metavar="X[,…]", type=_numbers, help="divided by at last: one number, or one a channel")
+    group.add_argument("--layout", choices=LAYOUTS, help="order that the model takes of images that come in the other")
+    group.add_argument("--transpose", metavar="2,0,1", type=_whole, help="order of the axes of one example")
+    group.add_argument("--channels", choices=CHANNEL_ORDERS, help="exchange RGB and BGR")
+    group.add_argument("--raw", action="store_true", help="the data are the model's own quantized integers")
     group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the splits and of fine-tuning")
 
 
@@ -65,7 +76,7 @@ def data(options: argparse.Namespace) -> Dataset:
     for flag, owner in _ONLY.items():
         if getattr(options, flag) is not None and kind != owner:
             raise argparse.ArgumentTypeError(f"--{flag.replace('_', '-')} is for .{owner} files, not for {path}.")
-    preprocess = dk.Preprocess(options.scale, options.offset, options.reshape, options.resize)
+    preprocess = dk.Preprocess(**{name: getattr(options, name) for name in _PREPROCESS})
     common = {"preprocess": preprocess, "seed": options.seed}
     if options.classes:
         common["classes"] = options.classes
@@ -115,6 +126,11 @@ def _whole(text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.replace("x", ",").split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of whole numbers such as 28,28,1") from None
+
+
+def _numbers(text: str) -> float | tuple[float, ...]:
+    values = tuple(_number(part) for part in text.split(","))
+    return values if len(values) > 1 else values[0]
 
 
 def _number(text: str) -> float:

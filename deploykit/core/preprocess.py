@@ -4,80 +4,321 @@ from __future__ import annotations
 
 import math
 import operator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Literal
 
-from deploykit.core.errors import DatasetError, SettingError
+from deploykit.core.axes import channel_move, channel_order, crossing, remedy, reordering
+from deploykit.core.errors import DatasetError, SettingError, unknown_name
+from deploykit.core.resize import FILTER, resized
 from deploykit.core.serial import Plain
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+__all__ = ["Preprocess", "remedy"]
+
+LAYOUTS = ("channels_first", "channels_last")
+CHANNEL_ORDERS = ("reversed",)
+_TO_FIRST, _TO_LAST = (2, 0, 1), (1, 2, 0)
 
 
 @dataclass(frozen=True)
 class Preprocess(Plain):
-    """Turns raw examples into what the model takes: reshape, resize, then ``x * scale + offset``.
+    """Turns raw examples into what the model takes.
+
+    The steps, in this order: ``reshape``; ``resize``; ``channels``; ``x * scale + offset``; ``(x - mean) / std``;
+    ``transpose`` or ``layout``. Only ``layout="channels_last"`` is done before ``resize``, so that channels are
+    the last axis in all steps between.
+
+    Numbers are computed in float64 when the examples are float64, else in float32. Nothing is converted when neither
+    scale, offset, mean nor std is set: the model's own dtype decides later.
 
     Attributes:
         scale: Factor.
         offset: Added after scaling.
-        reshape: Shape of one example, for example ``(28, 28, 1)``; None leaves it.
-        resize: (height, width) to which images of shape (height, width, channel) are scaled bilinearly; None leaves
-            them.
+        reshape: Shape of one example, for example ``(28, 28, 1)``; None leaves it. It joins and splits axes and never
+            moves values from one axis to another: the channels of an image, (height, width, channel) to (channel,
+            height, width) or back, are moved as `transpose` does it, and any other exchange of axes is refused.
+        resize: (height, width) to which images are scaled, bilinearly and with antialiasing (the filter BILINEAR of
+            Pillow, for every way of reading images); whole numbers stay whole numbers. None leaves them.
+        layout: What the model takes, ``"channels_first"`` or ``"channels_last"``, of images that come in the other
+            order; None leaves them.
+        transpose: Order of the axes of one example, for example ``(2, 0, 1)`` for (height, width, channel) to
+            (channel, height, width); None leaves them. Use it or ``layout``.
+        mean: Subtracted after scale and offset: a number, or one for each channel.
+        std: Divided by after that: a number, or one for each channel.
+        channels: ``"reversed"`` exchanges RGB and BGR; None leaves them.
+        raw: The values are the model's own quantized integers, not the real numbers they stand for.
+
+    Example:
+        >>> import numpy as np
+        >>> Preprocess(scale=0.5, layout="channels_first").apply(np.ones((1, 8, 6, 3))).shape
+        (1, 3, 8, 6)
     """
 
     scale: float = 1.0
     offset: float = 0.0
     reshape: tuple[int, ...] | None = None
     resize: tuple[int, int] | None = None
+    layout: Literal["channels_first", "channels_last"] | None = None
+    transpose: tuple[int, ...] | None = None
+    mean: float | tuple[float, ...] | None = None
+    std: float | tuple[float, ...] | None = None
+    channels: Literal["reversed"] | None = None
+    raw: bool = False
 
     def __post_init__(self) -> None:
         for name in ("scale", "offset"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise SettingError(f"Preprocess: {name} must be a finite number, got {value!r}.")
+            if not _finite(getattr(self, name)):
+                raise SettingError(f"Preprocess: {name} must be a finite number, got {getattr(self, name)!r}.")
         for name, length in (("reshape", None), ("resize", 2)):
-            value = getattr(self, name)
-            if value is not None:
+            if (value := getattr(self, name)) is not None:
                 object.__setattr__(self, name, _sizes(name, value, length))
+        for name, known in (("layout", LAYOUTS), ("channels", CHANNEL_ORDERS)):
+            if (value := getattr(self, name)) is not None and value not in known:
+                raise unknown_name(f"value for Preprocess: {name},", value, known)
+        for name in ("mean", "std"):
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, _per_channel(name, value))
+        if self.transpose is not None:
+            object.__setattr__(self, "transpose", _order(self.transpose))
+        self._check_together()
+
+    def _check_together(self) -> None:
+        if self.layout is not None and self.transpose is not None:
+            raise SettingError("Preprocess: both layout and transpose are given.", remedy="give one of them.")
+        lengths = {n: len(v) for n in ("mean", "std") if isinstance(v := getattr(self, n), tuple)}
+        if len(set(lengths.values())) > 1:
+            raise SettingError(
+                f"Preprocess: mean has {lengths['mean']} values, std has {lengths['std']}.",
+                remedy="give one for each channel.",
+            )
+        if not isinstance(self.raw, bool):
+            raise SettingError(f"Preprocess: raw must be true or false, got {self.raw!r}.")
+        if self.raw and self._computes:
+            raise SettingError(
+                "Preprocess: raw values are the model's own integers and cannot be scaled.",
+                remedy="leave out raw, or scale, offset, mean and std.",
+            )
+
+    def __repr__(self) -> str:
+        changed = [f for f in fields(self) if getattr(self, f.name) != f.default]
+        return f"Preprocess({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
 
     @property
     def is_identity(self) -> bool:
         """Whether it leaves everything as it is."""
         return self == Preprocess()
 
+    def words(self, digits: int = 4) -> tuple[str, ...]:
+        """The steps in words, in the order in which they are done.
+
+        Args:
+            digits: Significant digits of the numbers.
+        """
+        found = []
+        if self.reshape is not None:
+            found.append(f"reshape to {self.reshape}")
+        if self.resize is not None:
+            found.append(f"resize to {self.resize} ({FILTER})")
+        if self.channels is not None:
+            found.append("channels reversed")
+        if self.scale != 1.0:
+            found.append(f"× {self.scale:.{digits}g}")
+        if self.offset:
+            found.append(f"+ {self.offset:.{digits}g}")
+        found += [
+            f"{name} {_shown(value, digits)}"
+            for name, value in (("mean", self.mean), ("std", self.std))
+            if value is not None
+        ]
+        if self.transpose is not None:
+            found.append(f"transpose {self.transpose}")
+        if self.layout is not None:
+            found.append(self.layout.replace("_", " "))
+        return (*found, "raw integers") if self.raw else tuple(found)
+
+    def code(self) -> str:
+        """The expression that makes it, with the settings that are not the default."""
+        return f"dk.{self!r}".replace("'", '"')
+
+    def moves_axes(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """The order of axes with which ``reshape`` moves the channels of examples of this shape; () when it does not.
+
+        Args:
+            shape: Of one raw example, without the batch.
+        """
+        if self.reshape is None or not crossing(tuple(shape), self.reshape):
+            return ()
+        return channel_move(tuple(shape), self.reshape)
+
+    def free_axes(self, shape: Sequence[int]) -> tuple[int, ...]:
+        """Axes of one raw example of this shape whose size is free, since images are resized."""
+        if self.resize is None or self.reshape is not None or len(shape) != 3:
+            return ()
+        first = self.layout == "channels_last" or channel_order(shape) == "channels_first"
+        return (1, 2) if first else (0, 1)
+
+    def reshaped(self, batch: NDArray[Any]) -> NDArray[Any]:
+        """The batch after ``reshape`` alone, as it is meant: channels that are moved come last.
+
+        Raises:
+            DatasetError: The sizes differ, or the reshape would put values of one axis onto another.
+        """
+        given, wanted = batch.shape[1:], self.reshape
+        if wanted is None:
+            return batch
+        if math.prod(given) != math.prod(wanted):
+            raise DatasetError(
+                f"cannot reshape examples of shape {given} to {wanted}.",
+                remedy="correct reshape= (on the command line --reshape).",
+            )
+        if not crossing(given, wanted):
+            return batch.reshape(len(batch), *wanted)
+        move = channel_move(given, wanted)
+        if not move:
+            raise _crosses(given, wanted)
+        return _moved(batch, _TO_LAST) if move == _TO_LAST else batch
+
     def apply(self, batch: NDArray[Any]) -> NDArray[Any]:
         """Preprocess a batch.
 
         Args:
-            batch: Raw examples, batch first. Floating-point input that must be scaled gives float32.
+            batch: Raw examples, batch first. Floating-point input that must be scaled gives float32, or float64 when
+                it is float64.
 
         Returns:
             The batch as the model takes it.
 
         Raises:
-            DatasetError: The examples cannot be reshaped or resized so.
+            DatasetError: The examples cannot be reshaped, resized, scaled or turned so.
         """
+        # A reshape that moves the channels to the front is done last, as a layout: images keep them last till then.
+        to_first = self.layout == "channels_first" or self.moves_axes(batch.shape[1:]) == _TO_FIRST
+        batch = self.reshaped(batch)
+        if self.layout is not None:
+            _check_layout(batch.shape[1:], self.layout)
+        if self.layout == "channels_last":
+            batch = _channels_moved(batch, -1)
+        if self.resize is not None:
+            batch = resized(batch, self.resize)
+        if self.channels is not None:
+            batch = self._reversed(batch)
+        if self._computes:
+            batch = self._computed(batch)
+        if self.transpose is not None:
+            batch = _transposed(batch, self.transpose)
+        return _channels_moved(batch, 1) if to_first else batch
+
+    @property
+    def _computes(self) -> bool:
+        return self.scale != 1.0 or self.offset != 0.0 or self.mean is not None or self.std is not None
+
+    def _computed(self, batch: NDArray[Any]) -> NDArray[Any]:
         import numpy as np
 
-        if self.reshape is not None:
-            if math.prod(batch.shape[1:]) != math.prod(self.reshape):
-                raise DatasetError(
-                    f"cannot reshape examples of shape {batch.shape[1:]} to {self.reshape}.",
-                    remedy="correct reshape= (on the command line --reshape).",
-                )
-            batch = batch.reshape(len(batch), *self.reshape)
-        if self.resize is not None:
-            batch = _resize(batch, self.resize)
-        if self.scale != 1.0 or self.offset != 0.0:
-            if batch.dtype.kind in "SU":
-                raise DatasetError("text cannot be scaled.", remedy="leave out scale= and offset= for this input.")
-            batch = batch.astype(np.float32)
-            batch *= np.float32(self.scale)
-            if self.offset != 0.0:
-                batch += np.float32(self.offset)
-        return batch
+        if batch.dtype.kind in "SUO":
+            raise DatasetError(
+                "text cannot be scaled.", remedy="leave out scale=, offset=, mean= and std= for this input."
+            )
+        kind = np.float64 if batch.dtype == np.float64 else np.float32
+        values: NDArray[Any] = batch.astype(kind)
+        if self.scale != 1.0:
+            values *= kind(self.scale)
+        if self.offset != 0.0:
+            values += kind(self.offset)
+        if self.mean is not None:
+            values -= _along_channels("mean", self.mean, values).astype(kind)
+        if self.std is not None:
+            values /= _along_channels("std", self.std, values).astype(kind)
+        return values
+
+    def _reversed(self, batch: NDArray[Any]) -> NDArray[Any]:
+        import numpy as np
+
+        shape = batch.shape[1:]
+        axis = 1 if channel_order(shape) == "channels_first" else -1
+        if len(shape) != 3 or batch.shape[axis] != 3:
+            raise DatasetError(
+                f"Only images of three channels can have them reversed, got examples of shape {shape}.",
+                remedy='leave out channels="reversed" (--channels).',
+            )
+        return np.flip(batch, axis)
+
+
+def _along_channels(name: str, value: float | tuple[float, ...], batch: NDArray[Any]) -> NDArray[Any]:
+    """One number for each channel, in the form that goes with the batch."""
+    import numpy as np
+
+    values = np.asarray(value)
+    if values.ndim == 0:
+        return values
+    shape = batch.shape[1:]
+    if shape and shape[-1] == len(values):
+        return values
+    if len(shape) == 3 and shape[0] == len(values):  # images that come, and stay, with their channels first
+        return values.reshape(-1, 1, 1)
+    raise DatasetError(
+        f"{name} has {len(values)} values, examples of shape {shape} have {shape[-1] if shape else 'no'} channels.",
+        remedy=f"give one number, or one for each channel, in {name}= (--{name}).",
+    )
+
+
+def _check_layout(shape: tuple[int, ...], wanted: str) -> None:
+    """Raise `DatasetError` unless examples are images in the other order."""
+    if len(shape) < 3:
+        image = f" (add reshape={(*shape, 1)} for gray images)" if len(shape) == 2 else ""
+        raise DatasetError(
+            f"layout is for images with channels, got examples of shape {shape}.",
+            remedy=f"leave out layout= (--layout), or give an order of axes with transpose={image}.",
+        )
+    if channel_order(shape) == wanted:
+        raise DatasetError(
+            f"Examples of shape {shape} have their {wanted.replace('_', ' ')} already.",
+            remedy="leave out layout= (--layout): it is for images that come in the other order.",
+        )
+
+
+def _channels_moved(batch: NDArray[Any], to: int) -> NDArray[Any]:
+    import numpy as np
+
+    return np.ascontiguousarray(np.moveaxis(batch, -1 if to == 1 else 1, to))
+
+
+def _moved(batch: NDArray[Any], order: tuple[int, ...]) -> NDArray[Any]:
+    import numpy as np
+
+    return np.ascontiguousarray(batch.transpose(0, *(i + 1 for i in order)))
+
+
+def _transposed(batch: NDArray[Any], order: tuple[int, ...]) -> NDArray[Any]:
+    if len(order) != batch.ndim - 1:
+        raise DatasetError(
+            f"transpose={order} is for examples of {len(order)} axes, got examples of shape {batch.shape[1:]}.",
+            remedy="name every axis of one example once, for example transpose=(2, 0, 1) (--transpose 2,0,1).",
+        )
+    return _moved(batch, order)
+
+
+def _crosses(given: tuple[int, ...], wanted: tuple[int, ...]) -> DatasetError:
+    found = reordering(given, wanted)
+    if found is None:
+        way = "reshape the examples yourself if that is what you mean, or correct reshape= (--reshape)."
+    else:
+        between, order = found
+        steps = f"transpose={order}"
+        flags = f"--transpose {','.join(map(str, order))}"
+        if between != given:
+            steps, flags = f"reshape={between}, {steps}", f"--reshape {','.join(map(str, between))} {flags}"
+        way = f"write {steps} instead ({flags})."
+    return DatasetError(
+        f"Reshaping examples of shape {given} to {wanted} would put values of one axis onto another.", remedy=way
+    )
+
+
+def _finite(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, int | float) and math.isfinite(value)
 
 
 def _sizes(name: str, value: Any, length: int | None) -> tuple[int, ...]:
@@ -92,21 +333,29 @@ def _sizes(name: str, value: Any, length: int | None) -> tuple[int, ...]:
     return whole
 
 
-def _resize(batch: NDArray[Any], size: tuple[int, int]) -> NDArray[np.float32]:
-    import numpy as np
-
-    from deploykit.core.extras import require
-
-    if batch.ndim != 4:
-        raise DatasetError(
-            f"resize needs images of shape (height, width, channel), got examples of shape {batch.shape[1:]}.",
-            remedy="add reshape= so that examples are images.",
+def _order(value: Any) -> tuple[int, ...]:
+    try:
+        order = tuple(operator.index(v) for v in value)
+    except TypeError:
+        order = ()
+    if not order or sorted(order) != list(range(len(order))):
+        raise SettingError(
+            f"Preprocess: transpose must name every axis of one example once, for example (2, 0, 1), got {value!r}.",
+            remedy="count the axes from 0, without the batch.",
         )
-    image_module = require("PIL.Image", "")
-    height, width = size
-    out = np.empty((len(batch), height, width, batch.shape[3]), np.float32)
-    for i, picture in enumerate(batch):
-        for channel in range(batch.shape[3]):
-            plane = image_module.fromarray(np.ascontiguousarray(picture[..., channel], np.float32))
-            out[i, ..., channel] = plane.resize((width, height), image_module.Resampling.BILINEAR)
-    return out
+    return order
+
+
+def _per_channel(name: str, value: Any) -> float | tuple[float, ...]:
+    plain = value.tolist() if hasattr(value, "tolist") else value
+    values = plain if isinstance(plain, list | tuple) else [plain]
+    least = f"{name} must be a finite number{' above 0' if name == 'std' else ''}, or one for each channel"
+    if not values or not all(_finite(v) for v in values) or (name == "std" and min(values) <= 0):
+        raise SettingError(f"Preprocess: {least}, got {value!r}.")
+    return tuple(map(float, values)) if isinstance(plain, list | tuple) else float(plain)
+
+
+def _shown(value: float | tuple[float, ...], digits: int) -> str:
+    values = value if isinstance(value, tuple) else (value,)
+    shown = ", ".join(f"{v:.{digits}g}" for v in values)
+    return f"({shown})" if isinstance(value, tuple) else shown

@@ -150,8 +150,8 @@ def raw_specs(inputs: Mapping[str, NDArray[Any]], preprocess: Mapping[str, Prepr
     for name, array in inputs.items():
         step = preprocess.get(name, Preprocess())
         dims: list[int | None] = list(array.shape[1:])
-        if step.resize is not None and step.reshape is None and len(dims) == 3:
-            dims[:2] = [None, None]
+        for axis in step.free_axes(array.shape[1:]):
+            dims[axis] = None
         dtype = "string" if array.dtype.kind in "SUO" else array.dtype.name
         specs.append(TensorSpec(name, (None, *dims), dtype))
     return tuple(specs)

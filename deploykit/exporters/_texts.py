@@ -53,11 +53,4 @@ def _steps(candidate: Exportable, name: str) -> str:
     step = candidate.data.preprocess.get(name)
     if step is None or step.is_identity:
         return "none"
-    words = []
-    if step.reshape is not None:
-        words.append(f"reshape to {step.reshape}")
-    if step.resize is not None:
-        words.append(f"resize to {step.resize}")
-    if step.scale != 1.0 or step.offset != 0.0:
-        words.append(f"x × {step.scale:g} + {step.offset:g}")
-    return ", ".join(words)
+    return ", ".join(f"x {w}" if w[0] in "×+" else w for w in step.words(6))

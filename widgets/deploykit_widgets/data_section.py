@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import SettingError
 from deploykit.core.resolution import TYPICAL_FLIPS, half_width
 from deploykit.reporting import numbers
 from deploykit_widgets import samples
@@ -17,6 +16,9 @@ from deploykit_widgets.notebook_names import found_in, names_of_data
 from deploykit_widgets.pictures import png
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Command, Later, Reply
+from deploykit_widgets.typed import as_typed, fraction, preprocess_of, shape
+
+__all__ = ["DataSection", "balance", "facts", "fraction", "resolution", "shape", "steps"]
 
 _SAMPLES = 12
 _MOST_CLASSES = 200
@@ -50,8 +52,7 @@ class DataSection:
             "facts": self._facts[1],
             "name": state.data_name,
             "path": source.path if source else "",
-            "scale": f"{source.scale:g}" if source and source.scale != 1 else "",
-            "reshape": ", ".join(map(str, source.reshape)) if source and source.reshape else "",
+            **as_typed(source.preprocess if source else None),
             "resolution": resolution(state, classes=bool(self._facts[1] and self._facts[1]["classes"])),
         }
 
@@ -66,8 +67,11 @@ class DataSection:
             "data_samples": self._samples,
         }
 
-    def _load(self, path: str, scale: str = "", reshape: str = "") -> None:
-        self._commands.load_data(source_of(path.strip(), fraction(scale), shape(reshape)))
+    def _load(self, path: str, **typed: str) -> None:
+        source = self._state.data_source
+        # What the panel has no field for stays as it was given for these data.
+        before = source.preprocess if source is not None and source.path == path.strip() else None
+        self._commands.load_data(source_of(path.strip(), preprocess_of(typed, before)))
 
     def _use(self, name: str) -> None:
         """Take what the notebook calls so."""
@@ -149,45 +153,9 @@ def steps(data: Dataset) -> list[str]:
     """Preprocessing in words, one item an input that has any."""
     found = []
     for name, step in data.preprocess.items():
-        parts = [f"reshape to {step.reshape}"] if step.reshape is not None else []
-        parts += [f"resize to {step.resize}"] if step.resize is not None else []
-        parts += [f"× {step.scale:.4g}"] if step.scale != 1.0 else []
-        parts += [f"+ {step.offset:g}"] if step.offset else []
-        if parts:
-            found.append((f"{name}: " if len(data.inputs) > 1 else "") + ", ".join(parts))
+        if step.words():
+            found.append((f"{name}: " if len(data.inputs) > 1 else "") + ", ".join(step.words()))
     return found
-
-
-def fraction(words: str) -> float:
-    """A scale as it is typed: a number, or a fraction such as 1/255; nothing is 1.
-
-    Raises:
-        SettingError: It is neither.
-    """
-    if not words.strip():
-        return 1.0
-    try:
-        numbers = [float(p) for p in words.split("/")]
-        if len(numbers) == 2:
-            return numbers[0] / numbers[1]
-        (value,) = numbers
-    except (ValueError, ZeroDivisionError):
-        raise SettingError(f"scale must be a number or a fraction such as 1/255, got {words!r}.") from None
-    return value
-
-
-def shape(words: str) -> tuple[int, ...] | None:
-    """A shape as it is typed: whole numbers with commas between them; nothing is None.
-
-    Raises:
-        SettingError: It is none.
-    """
-    if not words.strip():
-        return None
-    try:
-        return tuple(int(p) for p in words.replace("×", ",").strip(" ()").split(",") if p.strip())
-    except ValueError:
-        raise SettingError(f"reshape must be whole numbers with commas between them, got {words!r}.") from None
 
 
 def _input(data: Dataset, name: str) -> str:

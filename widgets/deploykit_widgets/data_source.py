@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deploykit.core.preprocess import Preprocess
 from deploykit_widgets.state import DataSource
 
 
-def source_of(path: str, scale: float = 1.0, reshape: tuple[int, ...] | None = None) -> DataSource:
+def source_of(path: str, preprocess: Preprocess | None = None) -> DataSource:
     """How a path is read: folders as images by class, .csv as a table, everything else as .npz."""
     found = Path(path).expanduser()
     reader = "from_image_folder" if found.is_dir() else "from_csv" if found.suffix.lower() == ".csv" else "from_npz"
-    return DataSource(path, reader, scale, reshape)
+    return DataSource(path, reader, preprocess or Preprocess())

@@ -70,8 +70,7 @@ class Inputs(LongWork):
             return
 
         def read() -> dk.Dataset:
-            preprocess = dk.Preprocess(scale=source.scale, reshape=source.reshape)
-            options = {} if preprocess.is_identity else {"preprocess": preprocess}
+            options = {} if source.preprocess.is_identity else {"preprocess": source.preprocess}
             data: dk.Dataset = getattr(dk.Dataset, source.reader)(Path(source.path).expanduser(), **options)
             return data
 

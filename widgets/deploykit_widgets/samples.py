@@ -31,8 +31,8 @@ def picture_of(data: Dataset, index: int, split: str = "evaluation") -> NDArray[
     name = data.inputs[0]
     raw = data.splits[split].inputs[name][index]
     preprocess = data.preprocess.get(name)
-    if preprocess is not None and preprocess.reshape is not None:
-        raw = raw.reshape(preprocess.reshape)
+    if preprocess is not None:
+        raw = preprocess.reshaped(raw[None])[0]
     return as_picture(raw)
 
 

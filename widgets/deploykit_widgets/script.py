@@ -158,10 +158,8 @@ def _data(state: State, values: Values) -> list[str]:
 def data_arguments(source: DataSource, values: Values) -> list[str]:
     """Arguments of the constructor of Dataset."""
     arguments = [values.of("data_path", shown_path(source.path))]
-    steps = [f"scale={source.scale!r}"] if source.scale != 1.0 else []
-    steps += [f"reshape={source.reshape!r}"] if source.reshape is not None else []
-    if steps:
-        arguments.append(f"preprocess=dk.Preprocess({', '.join(steps)})")
+    if not source.preprocess.is_identity:
+        arguments.append(f"preprocess={source.preprocess.code()}")
     return arguments
 
 

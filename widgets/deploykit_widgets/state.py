@@ -12,6 +12,7 @@ from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DeploykitError
 from deploykit.core.events import Progress
 from deploykit.core.model import Model
+from deploykit.core.preprocess import Preprocess
 from deploykit.core.space import Space
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
@@ -44,14 +45,12 @@ class DataSource:
     Attributes:
         path: File or folder.
         reader: Name of the constructor of Dataset.
-        scale: See ``Preprocess``.
-        reshape: See ``Preprocess``.
+        preprocess: Of every input.
     """
 
     path: str
     reader: str = "from_npz"
-    scale: float = 1.0
-    reshape: tuple[int, ...] | None = None
+    preprocess: Preprocess = field(default_factory=Preprocess)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,104 @@
+"""Preprocessing as it is typed into the fields of the Data panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from deploykit.core.errors import SettingError, unknown_name
+from deploykit.core.preprocess import Preprocess
+
+#: The fields; each has the name of the setting.
+FIELDS = ("scale", "reshape", "layout", "mean", "std")
+
+
+def preprocess_of(typed: Mapping[str, str], before: Preprocess | None = None) -> Preprocess:
+    """What the fields say.
+
+    Args:
+        typed: Field → words.
+        before: Settings that no field has are taken from here.
+
+    Raises:
+        SettingError: A field does not hold what it is for.
+    """
+    for name in typed:
+        if name not in FIELDS:
+            raise unknown_name("field", name, FIELDS)
+    layout: Any = typed.get("layout", "").strip().replace(" ", "_") or None
+    return replace(
+        before or Preprocess(),
+        scale=fraction(typed.get("scale", "")),
+        reshape=shape(typed.get("reshape", "")),
+        layout=layout,
+        mean=numbers("mean", typed.get("mean", "")),
+        std=numbers("std", typed.get("std", "")),
+    )
+
+
+def as_typed(preprocess: Preprocess | None) -> dict[str, str]:
+    """The words of the fields that give these settings."""
+    step = preprocess or Preprocess()
+    return {
+        "scale": "" if step.scale == 1 else repr(step.scale),
+        "reshape": _listed(step.reshape),
+        "layout": step.layout or "",
+        "mean": _listed(step.mean),
+        "std": _listed(step.std),
+    }
+
+
+def fraction(words: str) -> float:
+    """A scale as it is typed: a number, or a fraction such as 1/255; nothing is 1.
+
+    Raises:
+        SettingError: It is neither.
+    """
+    if not words.strip():
+        return 1.0
+    try:
+        return _number(words)
+    except (ValueError, ZeroDivisionError):
+        raise SettingError(f"scale must be a number or a fraction such as 1/255, got {words!r}.") from None
+
+
+def numbers(name: str, words: str) -> float | tuple[float, ...] | None:
+    """A number, or several with commas between them; nothing is None.
+
+    Raises:
+        SettingError: It is neither.
+    """
+    parts = [p for p in words.strip(" ()[]").split(",") if p.strip()]
+    if not parts:
+        return None
+    try:
+        found = tuple(map(_number, parts))
+    except (ValueError, ZeroDivisionError):
+        raise SettingError(f"{name} must be numbers with commas between them, got {words!r}.") from None
+    return found if len(found) > 1 else found[0]
+
+
+def shape(words: str) -> tuple[int, ...] | None:
+    """A shape as it is typed: whole numbers with commas between them; nothing is None.
+
+    Raises:
+        SettingError: It is not a shape.
+    """
+    if not words.strip():
+        return None
+    try:
+        return tuple(int(p) for p in words.replace("×", ",").strip(" ()").split(",") if p.strip())
+    except ValueError:
+        raise SettingError(f"reshape must be whole numbers with commas between them, got {words!r}.") from None
+
+
+def _number(words: str) -> float:
+    above, slash, below = words.partition("/")
+    return float(above) / float(below) if slash else float(above)
+
+
+def _listed(value: float | tuple[float, ...] | None) -> str:
+    if value is None:
+        return ""
+    return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
