@@ -19,6 +19,9 @@ class TensorSpec(Plain):
         dtype: NumPy name, for example ``"float32"``; ``"string"`` for text.
         scale: Affine quantization r = (q - zero_point) * scale; 0 when the tensor is not quantized.
         zero_point: See ``scale``.
+        operator: What makes an output, as its format calls it: a Keras layer and its activation (``"Dense softmax"``),
+            the node of an ONNX or TFLite graph behind casts and reshapes (``"Softmax"``); "" when it is not known.
+        batch_axis: The axis that counts examples: a recurrent state of shape (layers, batch, units) has it on axis 1.
     """
 
     name: str
@@ -26,6 +29,8 @@ class TensorSpec(Plain):
     dtype: str
     scale: float = 0.0
     zero_point: int = 0
+    operator: str = ""
+    batch_axis: int = 0
 
     def __str__(self) -> str:
         shape = "any shape" if self.shape is None else ", ".join("?" if d is None else str(d) for d in self.shape)
@@ -34,12 +39,14 @@ class TensorSpec(Plain):
     @property
     def example_shape(self) -> tuple[int | None, ...] | None:
         """Shape of one example: without the batch dimension."""
-        return None if self.shape is None else self.shape[1:]
+        if self.shape is None:
+            return None
+        return self.shape[: self.batch_axis] + self.shape[self.batch_axis + 1 :]
 
     @property
     def batch_size(self) -> int | None:
         """The fixed batch size, None when the batch dimension is free."""
-        return self.shape[0] if self.shape else None
+        return self.shape[self.batch_axis] if self.shape else None
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,7 @@ class Model(Plain):
         origin: The path the user gave, when ``path`` is a copy.
         extra_files: Absolute paths of further files the model consists of (external data); they lie beside it.
         operator_set: Version of the standard operators it uses, 0 for formats without one.
+        stateful: Layers or variables that keep what they computed for the next call; () for a function of its inputs.
     """
 
     path: str
@@ -94,6 +102,7 @@ class Model(Plain):
     origin: str = ""
     extra_files: tuple[str, ...] = ()
     operator_set: int = 0
+    stateful: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

@@ -58,6 +58,7 @@ class Summary(Plain):
     warnings: tuple[str, ...] = ()
     extra_files: tuple[str, ...] = field(default=())
     operator_set: int = 0
+    stateful: tuple[str, ...] = ()
 
 
 class Format(Adapter):

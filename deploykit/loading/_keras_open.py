@@ -14,6 +14,7 @@ from typing import Any
 from deploykit.core.errors import ModelFileError, UnsafeModelError, UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading._contract import Summary
+from deploykit.loading._keras_summary import PASSING
 
 #: How Keras complains of what it does not know.
 _UNKNOWN = re.compile(r"(?:Could not locate \w+|Unknown \w+:?) '(?P<name>[\w.>]+)'")
@@ -113,9 +114,30 @@ def _specs(tensors: Any, names: list[str]) -> tuple[TensorSpec, ...]:
     import keras
 
     return tuple(
-        TensorSpec(name, tuple(t.shape), str(keras.backend.standardize_dtype(t.dtype)))
+        TensorSpec(name, tuple(t.shape), str(keras.backend.standardize_dtype(t.dtype)), operator=_operator(t))
         for name, t in zip(names, tensors, strict=True)
     )
+
+
+def _operator(tensor: Any) -> str:
+    """Class and activation of the layer that makes a tensor; `_keras_summary.operator` reads the same off a config."""
+    import keras
+
+    while True:
+        history = getattr(tensor, "_keras_history", None)
+        if history is None or isinstance(history.operation, keras.layers.InputLayer):
+            return ""
+        made = history.operation
+        kind = type(made).__name__
+        if isinstance(made, keras.Model):
+            if not getattr(made, "outputs", None):  # a class of its own: what it does inside is not to be seen
+                return ""
+            tensor = made.outputs[history.tensor_index]
+        elif kind in PASSING:
+            tensor = made._inbound_nodes[history.node_index].input_tensors[0]
+        else:
+            name = getattr(getattr(made, "activation", None), "__name__", "")
+            return f"{kind} {name}" if name else kind
 
 
 def _leaves(model: Any, prefix: str) -> Iterator[tuple[str, Any]]:

@@ -12,6 +12,8 @@ from deploykit.loading._contract import Summary, Weight
 from deploykit.loading._hdf5 import Contents, Tensor
 from deploykit.loading._keras_config import Graph, check_sizes
 
+#: Layers that change a tensor's form, not what its values mean.
+PASSING = frozenset({"Identity", "Reshape", "Flatten", "Dropout", "ActivityRegularization", "Squeeze", "ExpandDims"})
 #: Parts of a weight file that are no weights of the model.
 NO_WEIGHTS = ("optimizer", "optimizer_weights", "seed_generator", "compile_metrics", "metrics")
 
@@ -48,8 +50,32 @@ def _specs(graph: Graph, ends: dict[str, str]) -> tuple[TensorSpec, ...]:
     specs = []
     for name, layer in ends.items():
         node = graph.node(layer)
-        specs.append(TensorSpec(name, node.shape if node else None, node.dtype if node else "float32"))
+        shape, dtype = (node.shape, node.dtype) if node else (None, "float32")
+        specs.append(TensorSpec(name, shape, dtype, operator="" if ends is graph.inputs else operator(graph, layer)))
     return tuple(specs)
+
+
+def operator(graph: Graph, layer: str) -> str:
+    """Class and activation of the layer that makes an output, looked at through those that only pass values on."""
+    for _ in graph.nodes:
+        node = graph.node(layer)
+        if node is None or node.type == "InputLayer":
+            return ""
+        if node.graph is not None and len(node.graph.outputs) == 1:
+            return operator(node.graph, next(iter(node.graph.outputs.values())))
+        if node.type not in PASSING or not node.inputs:
+            return described(node.type, node.config)
+        layer = node.inputs[0]
+    return ""
+
+
+def described(kind: str, config: dict[str, Any]) -> str:
+    """A layer's class and activation: ``"Dense softmax"``."""
+    activation = config.get("activation")
+    if isinstance(activation, dict):
+        inner = activation.get("config")
+        activation = inner.get("name", activation.get("class_name")) if isinstance(inner, dict) else inner
+    return f"{kind} {activation}" if isinstance(activation, str) and activation else kind
 
 
 def _counts(graph: Graph, contents: Contents) -> dict[str, int]:

@@ -92,6 +92,7 @@ def _load(
         origin=origin,
         extra_files=summary.extra_files,
         operator_set=summary.operator_set,
+        stateful=summary.stateful,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,10 @@ _FIELDS = {
 }
 _GRAPH, _OPSETS = 7, 8
 _OWN_DOMAIN = ("", "ai.onnx")
+#: Operators that change a tensor's form, not what its values mean.
+_PASSING = frozenset(
+    {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "QuantizeLinear", "DequantizeLinear"}
+)
 #: Larger files are not given to shape inference, which copies them.
 _INFER_BYTES = 256 << 20
 _AGAIN = "export or download the model again."
@@ -155,14 +160,41 @@ def _unknown_operators(model: Any) -> list[str]:
 def _signature(model: Any, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     constant = {tensor.name for tensor in model.graph.initializer}
     constant |= {sparse.values.name for sparse in model.graph.sparse_initializer}
-    inputs = tuple(_spec(v, path, "input") for v in model.graph.input if v.name not in constant)
-    outputs = tuple(_spec(v, path, "output") for v in model.graph.output)
+    given = [v for v in model.graph.input if v.name not in constant]
+    batch = _batch_name(given)
+    inputs = tuple(_spec(v, path, "input", batch) for v in given)
+    makers = {name: node for node in model.graph.node for name in node.output}
+    outputs = tuple(
+        dataclasses.replace(_spec(v, path, "output", batch), operator=_operator(v.name, makers))
+        for v in model.graph.output
+    )
     if not outputs:
         raise ModelFileError(f"{path}: the graph has no outputs.", remedy=_AGAIN)
     return inputs, outputs
 
 
-def _spec(value: Any, path: Path, what: str) -> TensorSpec:
+def _batch_name(inputs: list[Any]) -> str:
+    """What the file calls the number of examples: the first dimension of the first input that leaves it free."""
+    for value in inputs:
+        dims = value.type.tensor_type.shape.dim
+        if dims and dims[0].dim_param:
+            return str(dims[0].dim_param)
+    return ""
+
+
+def _operator(name: str, makers: dict[str, Any]) -> str:
+    """The type of the node that makes a tensor, looked at through those that only pass values on."""
+    for _ in range(len(makers)):
+        node = makers.get(name)
+        if node is None:
+            return ""
+        if node.op_type not in _PASSING or not node.input:
+            return str(node.op_type)
+        name = node.input[0]
+    return ""
+
+
+def _spec(value: Any, path: Path, what: str, batch: str) -> TensorSpec:
     if not value.type.HasField("tensor_type"):
         kind = value.type.WhichOneof("value") or "untyped value"
         raise UnsupportedModelError(
@@ -170,7 +202,9 @@ def _spec(value: Any, path: Path, what: str) -> TensorSpec:
             remedy="export a model whose inputs and outputs are tensors (skl2onnx: options={'zipmap': False}).",
         )
     tensor = value.type.tensor_type
-    return TensorSpec(value.name, _shape(tensor), _dtype(tensor.elem_type, value.name, path))
+    names = [d.dim_param for d in tensor.shape.dim]
+    axis = names.index(batch) if batch in names and batch else 0
+    return TensorSpec(value.name, _shape(tensor), _dtype(tensor.elem_type, value.name, path), batch_axis=axis)
 
 
 def _shape(tensor_type: Any) -> tuple[int | None, ...] | None:

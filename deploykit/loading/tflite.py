@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import mmap
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ _CODES, _SUBGRAPHS, _BUFFERS, _TENSORS, _OPERATORS = 1, 2, 4, 0, 3
 _SHAPE, _TYPE, _BUFFER, _NAME, _SPARSITY = 0, 1, 2, 3, 6
 _DATA, _OFFSET, _SIZE = 0, 1, 2
 _CUSTOM_CODE, _INPUTS, _OUTPUTS = 1, 1, 2
+#: Operators that change a tensor's form, not what its values mean.
+_PASSING = frozenset({"RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "QUANTIZE", "DEQUANTIZE"})
 #: Type code → bytes of a value, for types of whole bytes and fixed size.
 _WIDTHS = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 8: 8, 9: 1, 10: 8, 11: 16, 12: 8, 15: 4, 16: 2}
 
@@ -148,7 +151,22 @@ def _signature(interpreter: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSp
         for found, details in zip(names, (runner.get_input_details(), runner.get_output_details()), strict=True):
             found.update({int(d["index"]): str(name) for name, d in details.items()})
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    return tuple(_spec(d, names[0]) for d in inputs), tuple(_spec(d, names[1]) for d in outputs)
+    makers = {int(i): op for op in interpreter._get_ops_details() for i in op["outputs"]}
+    return tuple(_spec(d, names[0]) for d in inputs), tuple(
+        dataclasses.replace(_spec(d, names[1]), operator=_operator(int(d["index"]), makers)) for d in outputs
+    )
+
+
+def _operator(index: int, makers: dict[int, Any]) -> str:
+    """The operator that makes a tensor, looked at through those that only pass values on."""
+    for _ in range(len(makers)):
+        operator = makers.get(index)
+        if operator is None:
+            return ""
+        if operator["op_name"] not in _PASSING or not len(operator["inputs"]):
+            return str(operator["op_name"])
+        index = int(operator["inputs"][0])
+    return ""
 
 
 def _spec(details: dict[str, Any], names: dict[int, str]) -> TensorSpec:

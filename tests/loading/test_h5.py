@@ -28,7 +28,7 @@ def test_a_file_of_the_legacy_package(made, tmp_path):
     told = made("legacy", path=path)
     model = load(path)
     assert model.inputs == (TensorSpec("image", (None, 8, 8, 1), "float32"),)
-    assert model.outputs == (TensorSpec("class", (None, 3), "float32"),)
+    assert model.outputs == (TensorSpec("class", (None, 3), "float32", operator="Dense softmax"),)
     assert model.parameter_count == told["count"]
     layers = {layer.name.split("/")[-1]: layer for layer in model.layers}
     assert layers["conv"].shape == (None, 6, 6, 4)

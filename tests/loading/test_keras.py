@@ -48,7 +48,7 @@ def edit_weights(path, change):
 def test_a_functional_cnn(zoo):
     model = load(zoo("cnn_keras"))
     assert model.inputs == (IMAGE,)
-    assert model.outputs == (TensorSpec("class", (None, 3), "float32"),)
+    assert model.outputs == (TensorSpec("class", (None, 3), "float32", operator="Dense softmax"),)
     image = (None, 8, 8, 8)
     assert model.layers == (
         Layer("image", "InputLayer", (None, 8, 8, 1), 0),
@@ -67,7 +67,7 @@ def test_a_functional_cnn(zoo):
 def test_a_sequential_model(zoo):
     model = load(zoo("dense_keras"))
     assert model.inputs == (TensorSpec("features", (None, 4), "float32"),)
-    assert model.outputs == (TensorSpec("value", (None, 1), "float32"),)
+    assert model.outputs == (TensorSpec("value", (None, 1), "float32", operator="Dense linear"),)
     assert [(layer.name, layer.shape, layer.parameters) for layer in model.layers] == [
         ("features", (None, 4), 0),
         ("hidden", (None, 8), 40),
@@ -91,7 +91,7 @@ def test_models_in_models_are_flattened(zoo):
         "head/flatten": ((None, 144), 0),
         "head/logits": ((None, 3), 435),
     }
-    assert model.outputs == (TensorSpec("head", (None, 3), "float32"),)
+    assert model.outputs == (TensorSpec("head", (None, 3), "float32", operator="Dense linear"),)
     assert model.parameter_count == 475
 
 

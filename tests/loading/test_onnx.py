@@ -45,7 +45,7 @@ def edit(path, change):
 def test_a_cnn(zoo):
     model = load(zoo("cnn_onnx"))
     assert model.inputs == (TensorSpec("image", (None, 1, 8, 8), "float32"),)
-    assert model.outputs == (TensorSpec("probabilities", (None, 3), "float32"),)
+    assert model.outputs == (TensorSpec("probabilities", (None, 3), "float32", operator="Softmax"),)
     assert model.layers == (  # the shapes between are inferred
         Layer("conv", "Conv", (None, 8, 8, 8), 80),
         Layer("relu", "Relu", (None, 8, 8, 8), 0),
@@ -55,6 +55,26 @@ def test_a_cnn(zoo):
         Layer("softmax", "Softmax", (None, 3), 0),
     )
     assert (model.format, model.parameter_count, model.warnings) == ("onnx", 104, ())
+
+
+def test_an_output_says_what_makes_it_and_a_state_where_its_batch_is(tmp_path):
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["z"]),
+        helper.make_node("Sigmoid", ["z"], ["s"]),
+        helper.make_node("Cast", ["s"], ["c"], to=TensorProto.FLOAT),
+        helper.make_node("Squeeze", ["c"], ["y"]),
+        helper.make_node("Identity", ["state"], ["stateN"]),
+    ]
+    inputs = (("state", [2, "N", 5]), ("x", ["N", 4]), ("mask", ["length", 4]))
+    path = write(
+        tmp_path / "m.onnx", nodes, inputs=inputs, outputs=(("y", ["N"]), ("stateN", [2, "N", 5])),
+        weights=[weight(np.ones((4, 1)))],
+    )  # fmt: skip
+    model = load(path)
+    assert [(s.name, s.operator) for s in model.outputs] == [("y", "Sigmoid"), ("stateN", "")]
+    assert [s.batch_axis for s in (*model.inputs, *model.outputs)] == [1, 0, 0, 0, 1]
+    assert model.inputs[0].example_shape == (2, 5)
+    assert model.inputs[0].batch_size is None
 
 
 def test_external_data_are_part_of_the_model(copy, zoo):

@@ -12,7 +12,7 @@ from deploykit.loading._load import load
 def test_a_float_model(zoo):
     model = load(zoo("cnn_tflite"))
     assert model.inputs == (TensorSpec("image", (None, 8, 8, 1), "float32"),)  # not serving_default_image:0
-    assert model.outputs == (TensorSpec("output_0", (None, 3), "float32"),)
+    assert model.outputs == (TensorSpec("output_0", (None, 3), "float32", operator="SOFTMAX"),)
     assert [(layer.type, layer.shape, layer.parameters) for layer in model.layers] == [
         ("CONV_2D", (None, 8, 8, 8), 80),  # batch normalization is folded into it
         ("DEPTHWISE_CONV_2D", (None, 8, 8, 8), 80),
