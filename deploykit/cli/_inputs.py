@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from deploykit.core.space import Space
 
 #: Which flags belong to which kind of data.
-_ONLY = {"x_key": "npz", "y_key": "npz", "label": "csv"}
+_ONLY = {"x_key": "npz", "y_key": "npz", "label": "csv", "drop": "csv"}
 #: Flags that are settings of `Preprocess`.
 _PREPROCESS = ("scale", "offset", "reshape", "resize", "layout", "transpose", "mean", "std", "channels", "raw")
 
@@ -48,11 +48,12 @@ def add_data(parser: argparse.ArgumentParser) -> None:
         "--data",
         metavar="DATA",
         required=True,
-        help=".npz with x and y, or x_train y_train x_test y_test; .csv; or a folder of images by class",
+        help=".npz with x and y, x_train y_train x_test y_test, an array an input; .csv; a folder of images by class",
     )
-    group.add_argument("--x-key", metavar="NAME", help="array of the examples in the .npz")
-    group.add_argument("--y-key", metavar="NAME", help="array of the labels in the .npz")
+    group.add_argument("--x-key", metavar="NAME[,…]", help="array of the examples in the .npz, or one for each input")
+    group.add_argument("--y-key", metavar="NAME", help="array of the labels in the .npz; '' when there are none")
     group.add_argument("--label", metavar="COLUMN", help="column of the labels in the .csv")
+    group.add_argument("--drop", metavar="A,B,…", type=_words, help="columns of the .csv that are not used")
     group.add_argument("--classes", metavar="A,B,…", type=_words, default=(), help="class names in order")
     group.add_argument("--reshape", metavar="H,W,C", type=_whole, help="shape of one example for the model")
     group.add_argument("--resize", metavar="H,W", type=_whole, help="scale images to this height and width")
@@ -65,7 +66,7 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--layout", choices=LAYOUTS, help="order that the model takes of images that come in the other")
     group.add_argument("--transpose", metavar="2,0,1", type=_whole, help="order of the axes of one example")
     group.add_argument("--channels", choices=CHANNEL_ORDERS, help="exchange RGB and BGR")
-    group.add_argument("--raw", action="store_true", help="the data are the model's own quantized integers")
+    group.add_argument("--raw", action="store_true", help="the data are the model's own quantized integers, or bytes")
     group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the splits and of fine-tuning")
 
 
@@ -81,7 +82,7 @@ def data(options: argparse.Namespace) -> Dataset:
     if options.classes:
         common["classes"] = options.classes
     if kind == "csv":
-        return dk.Dataset.from_csv(path, label=options.label, **common)
+        return dk.Dataset.from_csv(path, label=options.label, drop=options.drop or (), **common)
     if kind == "folder":
         return dk.Dataset.from_image_folder(path, size=preprocess.resize, **common)
     return dk.Dataset.from_npz(path, x_key=options.x_key, y_key=options.y_key, **common)

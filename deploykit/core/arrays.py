@@ -1,24 +1,45 @@
-"""Checking examples and labels: arrays that can be used, or one clear error."""
+"""Checking examples: arrays that can be used as they are, or one clear error."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
+from deploykit.core.labels import understood
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deploykit.core.dataset import Split
 
+_KINDS = "biufSU"
+#: Real numbers with more bytes than these are wider than any runtime takes.
+_WIDEST = 8
 
-def checked(x: Any, y: Any, classes: tuple[str, ...], name: str) -> tuple[Split, tuple[str, ...]]:
-    """Validated examples and labels, and the class names (found when labels are text)."""
+
+def checked(
+    x: Any, y: Any, classes: tuple[str, ...], name: str, raw: Container[str] = ()
+) -> tuple[Split, tuple[str, ...], tuple[str, ...]]:
+    """Validated examples and labels, the class names (found when labels are text), and what the labels were taken for.
+
+    Args:
+        x: Examples, or a mapping of them by input name.
+        y: Labels, None for none.
+        classes: Class names by index; empty when they are not known.
+        name: What the examples are called in messages.
+        raw: Inputs whose bytes may be anything; those of the others must be text.
+
+    Raises:
+        DatasetError: Something cannot be used; says what.
+    """
     from deploykit.core.dataset import Split
 
     given = x if isinstance(x, Mapping) else {"input": x}
-    inputs = {str(k): _array(v, f"{name}[{k!r}]" if isinstance(x, Mapping) else name) for k, v in given.items()}
+    inputs = {str(k): array_of(v, f"{name}[{k!r}]" if isinstance(x, Mapping) else name) for k, v in given.items()}
+    for key, array in inputs.items():
+        if array.dtype == object and key not in raw:
+            raise _not_text(array, f"{name}[{key!r}]" if isinstance(x, Mapping) else name)
     if not inputs:
         raise DatasetError(f"{name} is an empty dictionary.", remedy="give one array for each input of the model.")
     lengths = {k: len(v) for k, v in inputs.items()}
@@ -30,89 +51,197 @@ def checked(x: Any, y: Any, classes: tuple[str, ...], name: str) -> tuple[Split,
     if empty := [k for k, v in inputs.items() if v.size == 0]:
         raise DatasetError(f"the examples of {', '.join(empty)} are empty: shape {inputs[empty[0]].shape[1:]}.")
     if y is None:
-        return Split(inputs, None), classes
+        return Split(inputs, None), classes, ()
     labels_name = name.replace("x", "y", 1)
-    labels = _array(y, labels_name)
+    labels = array_of(y, labels_name)
     if len(labels) != count:
         raise DatasetError(f"{name} has {count} examples, {labels_name} has {len(labels)} labels.")
-    labels, classes = _labels(labels, classes, labels_name)
-    return Split(inputs, labels), classes
+    found = understood(labels, classes, labels_name)
+    return Split(inputs, found.values), found.classes, found.notes
 
 
-def same_kind(train: Split, held_out: Split) -> None:
-    """Raise `DatasetError` unless held-out examples look like the training examples."""
+def same_kind(train: Split, held_out: Split) -> tuple[str, ...]:
+    """What differs between training and held-out examples without being wrong.
+
+    Raises:
+        DatasetError: Held-out examples do not look like the training examples.
+    """
     if set(held_out.inputs) != set(train.inputs):
         raise DatasetError(f"x has inputs {sorted(train.inputs)}, x_test has {sorted(held_out.inputs)}.")
+    notes = []
     for name, array in train.inputs.items():
-        if array.shape[1:] != held_out.inputs[name].shape[1:]:
+        other = held_out.inputs[name]
+        if array.shape[1:] != other.shape[1:]:
             raise DatasetError(
-                f"examples of x have shape {array.shape[1:]}, those of x_test {held_out.inputs[name].shape[1:]}.",
+                f"examples of x have shape {array.shape[1:]}, those of x_test {other.shape[1:]}.",
                 remedy="give both the same form.",
             )
+        if is_text(array) != is_text(other):
+            raise DatasetError(
+                f"x is {_dtype(array)}, x_test is {_dtype(other)}.", remedy="give both as numbers, or both as text."
+            )
+        if (array.dtype.kind == "f") != (other.dtype.kind == "f"):
+            notes.append(f"x is {array.dtype}, x_test is {other.dtype}: check that both have the same scale.")
     ours, theirs = train.labels, held_out.labels
     if ours is not None and theirs is None:
         raise DatasetError("y is given, y_test is not.", remedy="pass y_test, so that accuracy can be measured.")
-    if (
-        ours is not None
-        and theirs is not None
-        and (ours.dtype.kind, ours.shape[1:])
-        != (
-            theirs.dtype.kind,
-            theirs.shape[1:],
-        )
-    ):
+    if ours is None or theirs is None:
+        return tuple(notes)
+    if (ours.dtype.kind, ours.shape[1:]) != (theirs.dtype.kind, theirs.shape[1:]):
         raise DatasetError(
             f"y is {ours.dtype} {ours.shape[1:]}, y_test is {theirs.dtype} {theirs.shape[1:]}.",
             remedy="give both as class indices, class names, one-hot rows or real numbers.",
         )
+    return tuple(notes)
 
 
-def _array(value: Any, name: str) -> NDArray[Any]:
+def is_text(array: NDArray[Any]) -> bool:
+    """Whether an array holds text, or bytes as they are."""
+    return array.dtype.kind in "SUO"
+
+
+def array_of(value: Any, name: str) -> NDArray[Any]:
+    """An array with the dtype it came with; text as text, bytes that are not text as an object array of bytes.
+
+    Args:
+        value: Anything NumPy makes an array of.
+        name: What it is called in messages.
+
+    Raises:
+        DatasetError: It is ragged, a single value, of an unusable dtype, or has missing, NaN or infinite values.
+    """
     import numpy as np
 
+    _check_columns(value, name)
+    if hasattr(value, "toarray") and not hasattr(value, "__array__"):
+        raise DatasetError(f"{name} is a sparse matrix.", remedy=f"give {name}.toarray().")
+    if np.ma.isMaskedArray(value):
+        if hidden := int(np.ma.getmaskarray(value).sum()):
+            raise DatasetError(
+                f"{name} is a masked array with {hidden} of {value.size} values masked: these are missing data.",
+                remedy="drop these examples, or fill them with .filled(value).",
+            )
+        value = value.data
     try:
         array = np.asarray(value)
+        if array.dtype.kind == "T" or (array.dtype.kind in "SU" and isinstance(value, list | tuple)):
+            # NumPy turns numbers beside text into text, and cuts zero bytes at the end: look at what was given.
+            array = np.asarray(value, object)
     except ValueError as error:
         raise DatasetError(
             f"{name} is ragged: its examples differ in shape.", remedy="pad or crop them to one shape."
         ) from error
+    except (TypeError, RuntimeError, OverflowError) as error:  # a tensor on a GPU, or one that needs its gradient
+        raise DatasetError(f"{name} cannot be made a NumPy array: {error}.", remedy="give a NumPy array.") from error
+    if array.dtype.kind == "S":
+        array = array.astype(object)
     if array.dtype == object:
-        array = _text(array, name)
-    if array.dtype.kind not in "biufSU":
-        raise DatasetError(f"{name} has dtype {array.dtype}.", remedy="give numbers of one shape (or text).")
+        array = _of_objects(array, name)
+    if array.dtype.kind not in _KINDS and array.dtype != object:
+        dates = array.dtype.kind in "Mm"
+        raise DatasetError(
+            f"{name} has dtype {array.dtype}.",
+            remedy="turn dates into numbers." if dates else "give numbers of one shape (or text).",
+        )
+    if array.dtype.kind == "f" and array.dtype.itemsize > _WIDEST:
+        raise DatasetError(
+            f"{name} has dtype {array.dtype}, which no runtime takes.", remedy="convert it: .astype(numpy.float64)."
+        )
     if array.ndim == 0:
         raise DatasetError(f"{name} is a single value.", remedy="give an array with the examples along its first axis.")
-    if array.dtype.kind == "S":
-        try:
-            array = np.char.decode(array, "utf-8")
-        except UnicodeDecodeError as error:
-            raise DatasetError(f"{name} holds bytes that are not UTF-8 text.") from error
     if array.dtype.kind == "f":
-        array = _finite(array, name)
+        _check_finite(array, name)
     return array
 
 
-def _text(array: NDArray[Any], name: str) -> NDArray[Any]:
-    """Object arrays of strings (as pandas and tf.data give them) as text; anything else is refused."""
+def _check_columns(value: Any, name: str) -> None:
+    """Raise `DatasetError` for a table whose columns are not numbers; names them."""
+    kinds = getattr(value, "dtypes", None)
+    if not hasattr(value, "columns") or kinds is None or not hasattr(kinds, "items"):
+        return
+    if missing := [str(c) for c, n in value.isna().sum().items() if n]:
+        raise DatasetError(
+            f"{name} has empty cells in its column{'s' if len(missing) > 1 else ''} {_listed(missing)}.",
+            remedy="drop or fill these examples.",
+        )
+    odd = {str(column): str(kind) for column, kind in kinds.items() if getattr(kind, "kind", "O") not in "biuf"}
+    if odd and len(odd) < len(kinds):
+        shown = _listed([f"{column} ({kind})" for column, kind in odd.items()])
+        raise DatasetError(
+            f"{name} has columns that are not numbers beside columns that are: {shown}.",
+            remedy="encode them as numbers, or give a dictionary with one array for each input of the model.",
+        )
+
+
+def _of_objects(array: NDArray[Any], name: str) -> NDArray[Any]:
+    """Object arrays (as pandas and tf.data give them): text, bytes or numbers; anything else is refused."""
     import numpy as np
 
-    odd = next((v for v in array.flat if not isinstance(v, str | bytes)), None)
-    if odd is not None or array.size == 0:
-        what = "Python objects" if odd is None else f"{type(odd).__name__} objects"
+    flat = [v.item() if isinstance(v, np.generic) else v for v in array.ravel()]
+    missing = [i for i, v in enumerate(flat) if _is_missing(v)]
+    kinds = set(map(type, flat)) - {type(flat[i]) for i in missing}
+    if missing and (kinds <= {str, bytes} or kinds <= {int, float, bool}):
+        raise DatasetError(
+            f"{name} has {len(missing)} missing values (None or NaN) among {len(flat)}; the first is at {missing[0]}.",
+            remedy="drop or fill these examples.",
+        )
+    if flat and (kinds <= {int, float} or kinds == {bool}):
+        numbers = np.array(flat).reshape(array.shape)
+        if numbers.dtype == object:
+            raise DatasetError(
+                f"{name} holds whole numbers that 64 bits cannot hold.", remedy="give them as real numbers or text."
+            )
+        return numbers
+    if not flat or not all(isinstance(v, str | bytes) for v in flat):
+        odd = next((v for v in flat if not isinstance(v, str | bytes)), None)
+        what = "Python objects" if not flat else f"{type(odd).__name__} objects"
         raise DatasetError(
             f"{name} holds {what}, not numbers of one shape.", remedy="give a plain array; pad ragged examples."
         )
-    return np.array([v if isinstance(v, str) else v.decode("utf-8", "replace") for v in array.flat]).reshape(
-        array.shape
+    return _text(flat, array.shape)
+
+
+def _is_missing(value: Any) -> bool:
+    return (
+        value is None or (isinstance(value, float) and value != value) or type(value).__name__ in ("NAType", "NaTType")
     )
 
 
-def _finite(array: NDArray[Any], name: str) -> NDArray[Any]:
+def _text(flat: list[Any], shape: tuple[int, ...]) -> NDArray[Any]:
+    """Text as text. What NumPy's text would change, bytes that are not UTF-8 and zeros at the end, stays as it is."""
     import numpy as np
 
-    if array.dtype.itemsize > 4:
-        with np.errstate(over="ignore"):  # what does not fit becomes infinite and is reported below
-            array = array.astype(np.float32)
+    as_given = np.empty(len(flat), object)
+    as_given[:] = flat
+    try:
+        texts = [v if isinstance(v, str) else v.decode("utf-8") for v in flat]
+    except UnicodeDecodeError:
+        return as_given.reshape(shape)
+    if any(t.endswith("\0") for t in texts):
+        return as_given.reshape(shape)
+    return np.array(texts).reshape(shape)
+
+
+def _not_text(array: NDArray[Any], name: str) -> DatasetError:
+    for place, item in enumerate(array.ravel().tolist()):
+        try:
+            text = item if isinstance(item, str) else item.decode("utf-8")
+        except UnicodeDecodeError:
+            what = "bytes that are not UTF-8 text"
+        else:
+            if not text.endswith("\0"):
+                continue
+            what = "text that ends in a zero byte"
+        return DatasetError(
+            f"{name} holds {what}: {item[:16]!r} at {place}.",
+            remedy="if the model takes such bytes, keep them with preprocess=dk.Preprocess(raw=True) (--raw).",
+        )
+    raise AssertionError(name)
+
+
+def _check_finite(array: NDArray[Any], name: str) -> None:
+    import numpy as np
+
     finite = np.isfinite(array)
     if not finite.all():
         bad = np.unique(np.nonzero(~finite)[0])
@@ -120,48 +249,11 @@ def _finite(array: NDArray[Any], name: str) -> NDArray[Any]:
             f"{name} holds NaN or infinite values in {len(bad)} of {len(array)} examples (the first is {bad[0]}).",
             remedy="drop or fill these examples.",
         )
-    return array
 
 
-def _labels(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> tuple[NDArray[Any], tuple[str, ...]]:
-    import numpy as np
-
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.dtype.kind == "U":
-        return _named(labels, classes, name)
-    if labels.ndim == 2 and _one_hot(labels):
-        labels = labels.argmax(axis=1)
-    if labels.dtype.kind in "bu":
-        labels = labels.astype(np.int64)
-    if classes and labels.dtype.kind == "f" and labels.ndim == 1 and (labels == np.rint(labels)).all():
-        labels = labels.astype(np.int64)  # class indices that some tool has stored as real numbers
-    if labels.dtype.kind == "i" and labels.min() < 0:
-        raise DatasetError(
-            f"{name} holds the negative class index {labels.min()}.",
-            remedy="number classes from 0; give regression targets as real numbers.",
-        )
-    if classes and labels.dtype.kind == "i" and labels.max() >= len(classes):
-        raise DatasetError(f"{name} holds class {labels.max()}, but classes names only {len(classes)}.")
-    return labels, classes
+def _dtype(array: NDArray[Any]) -> str:
+    return "bytes" if array.dtype == object else str(array.dtype)
 
 
-def _named(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> tuple[NDArray[Any], tuple[str, ...]]:
-    import numpy as np
-
-    if labels.ndim != 1:
-        raise DatasetError(f"{name} holds text of shape {labels.shape}.", remedy="give one class name an example.")
-    text = labels.tolist()
-    names = classes or tuple(sorted(set(text)))
-    unknown = sorted(set(text) - set(names))
-    if unknown:
-        raise DatasetError(
-            f"{name} holds labels that are not in classes: {', '.join(unknown[:5])}.",
-            remedy=f"the classes are {', '.join(names[:10])}{' …' if len(names) > 10 else ''}.",
-        )
-    place = {n: i for i, n in enumerate(names)}
-    return np.array([place[t] for t in text], np.int64), names
-
-
-def _one_hot(labels: NDArray[Any]) -> bool:
-    return bool(((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all())
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

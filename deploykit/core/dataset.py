@@ -12,21 +12,17 @@ from deploykit.core.digest import array_digest, json_digest
 from deploykit.core.errors import DatasetError, SettingError
 from deploykit.core.parameter import Parameter, complete
 from deploykit.core.preprocess import Preprocess
+from deploykit.core.reading import Origin, Reading
 from deploykit.core.serial import dump, from_plain, parse, to_plain
-from deploykit.core.splits import cut, shuffled
+from deploykit.core.splits import shuffled
+from deploykit.core.splitting import SPLITS, raw_inputs, split_up, without_training
+from deploykit.core.texts import open_array, save_array
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deploykit.core.model import Model
 
-#: Splits in the order of their use.
-SPLITS = ("train", "evaluation", "test")
-#: Share of the held-out examples that choose; the others confirm the choice.
-_EVALUATION_SHARE = 0.6
-#: Share of the examples used for calibration and fine-tuning when no training data are given apart.
-_TRAIN_SHARE = 0.4
-_MINIMUM = 10
 _SETTINGS = (Parameter("seed", "int", 0, minimum=0), Parameter("calibration_size", "int", 200, minimum=1))
 
 
@@ -62,6 +58,15 @@ class Split:
         found.__dict__["label_digest"] = self.label_digest
         return found
 
+    def joined(self, other: Split) -> Split:
+        """These examples and, after them, those of another split with the same inputs."""
+        import numpy as np
+
+        labels = None
+        if self.labels is not None and other.labels is not None:
+            labels = np.concatenate([self.labels, other.labels])
+        return Split({k: np.concatenate([v, other.inputs[k]]) for k, v in self.inputs.items()}, labels)
+
     def take(self, index: Any) -> Split:
         """The examples at ``index`` (anything NumPy takes)."""
         return Split({k: v[index] for k, v in self.inputs.items()}, None if self.labels is None else self.labels[index])
@@ -80,6 +85,7 @@ class Dataset:
         classes: Class names by index, empty for regression or when unknown.
         seed: Seed of the splits.
         calibration_size: How many training examples calibrate a quantizer.
+        reading: Where the data come from, what was taken for what, and what was left out; not part of the digest.
     """
 
     splits: dict[str, Split]
@@ -87,6 +93,7 @@ class Dataset:
     classes: tuple[str, ...] = ()
     seed: int = 0
     calibration_size: int = 200
+    reading: Reading = field(default_factory=Reading)
 
     # -- making one -------------------------------------------------------------------------------------------------
 
@@ -106,8 +113,10 @@ class Dataset:
         """From arrays in memory.
 
         Args:
-            x: Examples, batch first; a dictionary by input name for models with several inputs.
-            y: Labels: class indices, class names, one-hot rows, or real numbers; None when there are none.
+            x: Examples, batch first; a dictionary by input name for models with several inputs. They keep their dtype;
+                bytes are text (UTF-8) unless ``preprocess`` says that they are raw.
+            y: Labels: class indices, class names, one-hot rows, several 0/1 labels an example, labels of positions, or
+                real numbers; None when there are none. Text that is numbers is read as numbers.
             x_test: Held-out examples. With them, ``x`` is training data and the held-out ones are split into
                 evaluation (60 %) and test (40 %). Without them, ``x`` is split into train (40 %), evaluation (36 %)
                 and test (24 %): give data the model was not trained on.
@@ -120,41 +129,45 @@ class Dataset:
         Raises:
             DatasetError: Empty, too small, ragged, of unequal lengths, with NaN, of an unusable dtype.
         """
-        from deploykit.core.arrays import checked, same_kind
+        arrays = {"x": x, "y": y, "x_test": x_test, "y_test": y_test}
+        return cls._made(
+            Origin(), **arrays, preprocess=preprocess, classes=classes, seed=seed, calibration_size=calibration_size
+        )
 
-        settings = complete(_SETTINGS, {"seed": seed, "calibration_size": calibration_size}, "Dataset")
-        given, names = checked(x, y, tuple(str(c) for c in classes), "x")
-        if x_test is None:
-            if y_test is not None:
-                raise DatasetError("y_test is given, x_test is not.", remedy="pass both or neither.")
-            order = shuffled(len(given), given.labels, seed)
-            held = (1 - _TRAIN_SHARE) * _EVALUATION_SHARE
-            parts = cut(order, (_TRAIN_SHARE, held, 1 - _TRAIN_SHARE - held))
-            splits = {name: given.take(part) for name, part in zip(SPLITS, parts, strict=True)}
-        else:
-            held_out, names = checked(x_test, y_test, names, "x_test")
-            same_kind(given, held_out)
-            parts = cut(shuffled(len(held_out), held_out.labels, seed), (_EVALUATION_SHARE, 1 - _EVALUATION_SHARE))
-            splits = {"train": given, **{n: held_out.take(p) for n, p in zip(SPLITS[1:], parts, strict=True)}}
-        if len(splits["evaluation"]) < _MINIMUM:
-            total = len(given if x_test is None else held_out)
-            raise DatasetError(
-                f"too few examples: {total} leave {len(splits['evaluation'])} to evaluate with; at least {_MINIMUM} "
-                "are needed.",
-                remedy="give more held-out examples; a drop of 1 % needs about a thousand.",
-            )
-        data = cls(splits, _by_input(preprocess, given.inputs), names, **settings)  # type: ignore[arg-type]  # whole numbers
+    @classmethod
+    def _made(
+        cls,
+        origin: Origin,
+        x: Any,
+        y: Any = None,
+        x_test: Any = None,
+        y_test: Any = None,
+        preprocess: Preprocess | Mapping[str, Preprocess] | None = None,
+        classes: Sequence[str] = (),
+        **settings: Any,
+    ) -> Self:
+        numbers = complete(_SETTINGS, settings, "Dataset")
+        given = tuple(map(str, classes))
+        raw = raw_inputs(preprocess, x)
+        splits, names, reading = split_up(origin, x, y, x_test, y_test, given, numbers["seed"], raw)  # type: ignore[arg-type]  # a whole number
+        data = cls(splits, _by_input(preprocess, splits["train"].inputs), names, **numbers, reading=reading)  # type: ignore[arg-type]  # whole numbers
         data.batch("evaluation", slice(0, 2))  # preprocessing that cannot work fails here
         return data
 
     @classmethod
-    def from_npz(cls, path: str | Path, *, x_key: str | None = None, y_key: str | None = None, **options: Any) -> Self:
+    def from_npz(
+        cls, path: str | Path, *, x_key: str | Sequence[str] | None = None, y_key: str | None = None, **options: Any
+    ) -> Self:
         """From an ``.npz`` file with ``x`` and ``y``, or ``x_train y_train x_test y_test`` (and ``classes``).
+
+        Without an array ``x`` every array that is not labels is an input of that name, so that a file can hold one for
+        each input of a model (``a``, ``b`` and ``y``; ``a_train``, ``a_test``, …). Labels may be called ``labels``,
+        ``target`` and the like. What was taken for what, and what was left out, is in `reading`.
 
         Args:
             path: The file. Pickled arrays are refused.
-            x_key: Name of the examples' array when it is another one.
-            y_key: Name of the labels' array when it is another one.
+            x_key: Name of the examples' array when it is another one, or names of those of several inputs.
+            y_key: Name of the labels' array when it is another one, "" when there are none.
             **options: As in `from_arrays`.
 
         Raises:
@@ -162,15 +175,17 @@ class Dataset:
         """
         from deploykit.core import sources
 
-        return cls.from_arrays(**{**sources.read_npz(Path(path), x_key, y_key), **options})
+        found = sources.read_npz(Path(path), x_key, y_key)
+        return cls._made(found.origin, **{**found.arguments, **options})
 
     @classmethod
-    def from_csv(cls, path: str | Path, *, label: str | None = None, **options: Any) -> Self:
+    def from_csv(cls, path: str | Path, *, label: str | None = None, drop: Sequence[str] = (), **options: Any) -> Self:
         """From a CSV file with a header: one example a row, numbers only but for the label.
 
         Args:
             path: The file.
-            label: Column of the labels; None: a column called label, target, class or y, if there is one.
+            label: Column of the labels; None: a column called label, target or class, else y, if there is one.
+            drop: Columns that are not used, for example an identifier.
             **options: As in `from_arrays`.
 
         Raises:
@@ -178,15 +193,20 @@ class Dataset:
         """
         from deploykit.core import sources
 
-        return cls.from_arrays(**sources.read_csv(Path(path), label), **options)
+        found = sources.read_csv(Path(path), label, drop, tuple(options.get("classes", ())))
+        return cls._made(found.origin, **{**found.arguments, **options})
 
     @classmethod
     def from_image_folder(cls, path: str | Path, *, size: tuple[int, int] | None = None, **options: Any) -> Self:
         """From a folder with one sub-folder of images a class.
 
+        16-bit gray images stay uint16; palettes, CMYK and other colors become RGB; transparent parts are laid on white;
+        images are turned as their EXIF orientation says, and scaled as `Preprocess` does it. What was done, and what
+        was left out, is in `reading`. Links to files outside of the folder, pipes and devices are never opened.
+
         Args:
-            path: The folder; with sub-folders ``train`` and ``test`` each of them holds the class folders.
-            size: (height, width) to which images are scaled when they differ; None: the size of the first one.
+            path: The folder; with sub-folders ``train`` and ``test`` (or ``val``) each of them holds the class folders.
+            size: (height, width) to which images are scaled when they differ; None: the size that most of them have.
             **options: As in `from_arrays`; ``classes`` gives the folders' order when it is not alphabetical.
 
         Raises:
@@ -194,8 +214,8 @@ class Dataset:
         """
         from deploykit.core import sources
 
-        classes = tuple(options.get("classes", ()))
-        return cls.from_arrays(**{**options, **sources.read_image_folder(Path(path), size, classes)})
+        found = sources.read_image_folder(Path(path), size, tuple(options.get("classes", ())))
+        return cls._made(found.origin, **{**options, **found.arguments})
 
     @classmethod
     def from_tf(cls, dataset: Any, test: Any = None, *, batched: bool | None = None, **options: Any) -> Self:
@@ -212,11 +232,12 @@ class Dataset:
         """
         from deploykit.core import sources
 
+        origin = Origin("a tf.data.Dataset", "tf.data")
         x, y = sources.read_tf(dataset, batched)
         if test is None:
-            return cls.from_arrays(x, y, **options)
+            return cls._made(origin, x, y, **options)
         x_test, y_test = sources.read_tf(test, batched)
-        return cls.from_arrays(x, y, x_test=x_test, y_test=y_test, **options)
+        return cls._made(origin, x, y, x_test, y_test, **options)
 
     @classmethod
     def of(cls, data: Any) -> Dataset:
@@ -304,6 +325,14 @@ class Dataset:
 
         return fitted(self, model)
 
+    def without_training(self) -> Dataset:
+        """For a model that cannot be trained: the training examples beyond calibration go to evaluation and test.
+
+        The training split keeps the calibration examples; of the others evaluation gets 60 %, test 40 %. Data whose
+        held-out examples were given apart stay as they are: nothing is evaluated on training data.
+        """
+        return without_training(self)
+
     # -- on disk, for child processes -------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
@@ -313,7 +342,7 @@ class Dataset:
         folder.mkdir(parents=True, exist_ok=True)
         for name, split in self.splits.items():
             for i, array in enumerate(split.inputs.values()):
-                np.save(folder / f"{name}.{i}.npy", array, allow_pickle=False)
+                save_array(folder / f"{name}.{i}.npy", array)
             if split.labels is not None:
                 np.save(folder / f"{name}.labels.npy", split.labels, allow_pickle=False)
         facts = {
@@ -323,6 +352,7 @@ class Dataset:
             "seed": self.seed,
             "calibration_size": self.calibration_size,
             "digest": self.digest,
+            "reading": self.reading,
         }
         (folder / "dataset.json").write_bytes(dump(facts))
 
@@ -342,11 +372,12 @@ class Dataset:
             paths = {key: folder / f"{name}.{i}.npy" for i, key in enumerate(facts["inputs"])}
             labels = folder / f"{name}.labels.npy"
             splits[name] = Split(
-                {k: np.load(p, mmap_mode="r", allow_pickle=False) for k, p in paths.items()},
+                {k: open_array(p) for k, p in paths.items()},
                 np.load(labels, allow_pickle=False) if labels.exists() else None,
             )
         preprocess = from_plain(dict[str, Preprocess], facts["preprocess"])
-        data = cls(splits, preprocess, tuple(facts["classes"]), facts["seed"], facts["calibration_size"])
+        reading = Reading.from_json(facts.get("reading", {}))
+        data = cls(splits, preprocess, tuple(facts["classes"]), facts["seed"], facts["calibration_size"], reading)
         data.__dict__["digest"] = facts["digest"]
         return data
 

@@ -80,6 +80,13 @@ def array_digest(array: Any) -> str:
     import numpy as np
 
     array = np.ascontiguousarray(array)
+    if array.dtype == object:  # text and bytes of any length
+        total = hashlib.sha256(f"objects{array.shape}".encode())
+        for item in array.ravel().tolist():
+            content = item if isinstance(item, bytes) else item.encode("utf-8", "surrogatepass")
+            total.update(f"{type(item).__name__}{len(content)}:".encode())
+            total.update(content)
+        return total.hexdigest()
     total = hashlib.sha256(f"{array.dtype.str}{array.shape}".encode())
     total.update(array.view(np.uint8).data if array.size and array.dtype.kind != "U" else array.tobytes())
     return total.hexdigest()

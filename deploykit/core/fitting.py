@@ -48,7 +48,7 @@ def _check_input(spec: TensorSpec, batch: NDArray[Any]) -> None:
             "preprocessing.",
             remedy="set reshape= or resize= in Preprocess (--reshape, --resize), or give the right data.",
         )
-    text = batch.dtype.kind in "SU"
+    text = batch.dtype.kind in "SUO"
     if text != (spec.dtype == "string"):
         raise DatasetError(f"input {spec.name!r}: the model takes {spec.dtype}, the data are {batch.dtype}.")
     whole = spec.dtype == "bool" or spec.dtype.lstrip("u").startswith("int")

@@ -49,7 +49,8 @@ class Preprocess(Plain):
         mean: Subtracted after scale and offset: a number, or one for each channel.
         std: Divided by after that: a number, or one for each channel.
         channels: ``"reversed"`` exchanges RGB and BGR; None leaves them.
-        raw: The values are the model's own quantized integers, not the real numbers they stand for.
+        raw: The values are the model's own: quantized integers, not the real numbers they stand for; bytes that are not
+            text.
 
     Example:
         >>> import numpy as np
@@ -137,7 +138,7 @@ class Preprocess(Plain):
             found.append(f"transpose {self.transpose}")
         if self.layout is not None:
             found.append(self.layout.replace("_", " "))
-        return (*found, "raw integers") if self.raw else tuple(found)
+        return (*found, "raw") if self.raw else tuple(found)
 
     def code(self) -> str:
         """The expression that makes it, with the settings that are not the default."""

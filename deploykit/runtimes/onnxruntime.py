@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.candidate import Target
-from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.errors import DatasetError, UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Problem
@@ -63,9 +63,36 @@ class _OnnxSession(Session):
         self._names = [spec.name for spec in self.inputs]
         self._wanted = [spec.name for spec in self.outputs]
 
+    def arrange(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        arrays = super().arrange(feeds)
+        return [
+            _as_text(spec.name, array) if spec.dtype == "string" else array
+            for spec, array in zip(self.inputs, arrays, strict=True)
+        ]
+
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         found: Sequence[NDArray[Any]] = self._session.run(self._wanted, dict(zip(self._names, arrays, strict=True)))
         return found
+
+
+def _as_text(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Text for ONNX Runtime, whose Python interface would write out bytes as Python does: ``"b'…'"``."""
+    import numpy as np
+
+    items = array.ravel().tolist()
+    if not any(isinstance(item, bytes) for item in items):
+        return array
+    found = np.empty(len(items), object)
+    for place, item in enumerate(items):
+        try:
+            found[place] = item.decode("utf-8") if isinstance(item, bytes) else item
+        except UnicodeDecodeError:
+            raise DatasetError(
+                f"input {name!r}: ONNX Runtime's Python interface takes text only, got bytes that are not UTF-8: "
+                f"{item[:16]!r}.",
+                remedy="run the SavedModel on TensorFlow, which takes bytes.",
+            ) from None
+    return found.reshape(array.shape)
 
 
 class OnnxRuntime(Runtime):

@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,6 +10,7 @@ from deploykit.core.dataset import SPLITS, Dataset
 from deploykit.core.errors import DatasetError, SettingError
 from deploykit.core.model import Model, TensorSpec
 from deploykit.core.preprocess import Preprocess
+from deploykit.core.reading import Reading
 
 
 def images(count=100, classes=5):
@@ -164,7 +168,7 @@ WITH_NAN[[7, 9], 1] = np.nan
         ((np.zeros(60, [("a", "f4")]),), r"x has dtype"),
         ((3.5,), r"x is a single value"),
         ((WITH_NAN, Y), r"x holds NaN or infinite values in 2 of 60 examples \(the first is 7\)"),
-        ((np.full((60, 2), 1e300),), r"x holds NaN or infinite values in 60 of 60"),
+        ((np.full((60, 2), np.inf),), r"x holds NaN or infinite values in 60 of 60"),
         ((X, np.where(Y == 1, np.nan, Y)), r"y holds NaN or infinite values in 20 of 60"),
         ((X, Y - 1), r"y holds the negative class index -1.*regression targets as real numbers"),
         ((X, [["a", "b"]] * 60), r"y holds text of shape \(60, 2\)"),
@@ -372,3 +376,226 @@ def test_quantized_and_free_inputs_take_real_numbers():
     assert data.check(model(("q", (1, 2), "int8", 0.5, 3))).inputs == ("q",)
     assert data.check(model(("free", None, "float32"))).inputs == ("free",)
     assert data.check(model(("ragged", (None, None), "float32"), outputs=((None, 3),))).inputs == ("ragged",)
+
+
+# -- dtypes are kept --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "dtype", ["float64", "float32", "float16", "int64", "int32", "uint16", "uint8", "int8", "bool"]
+)
+def test_examples_keep_their_dtype(dtype):
+    x = (np.arange(120).reshape(60, 2) % 2).astype(dtype)
+    data = Dataset.from_arrays(x)
+    assert {s.inputs["input"].dtype.name for s in data.splits.values()} == {dtype}
+    assert data.batch()["input"].dtype == dtype
+
+
+def test_float64_is_not_rounded():
+    x = np.full((60, 2), 1 / 3)
+    assert (Dataset.from_arrays(x).batch()["input"] == 1 / 3).all()
+    assert (Dataset.from_arrays(np.full((60, 2), 1e300)).batch()["input"] == 1e300).all()
+
+
+def test_object_arrays_of_numbers_are_numbers():
+    found = Dataset.from_arrays(np.array([[i, i / 2] for i in range(60)], object))
+    assert found.batch()["input"].dtype == np.float64
+    assert Dataset.from_arrays(np.array([[np.int32(i)] for i in range(60)], object)).batch()["input"].dtype == np.int64
+
+
+RAW = [b"\xff\xd8" + bytes([k, 0]) for k in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("x", "message"),
+    [
+        (np.array(RAW, object), r"x holds bytes that are not UTF-8 text: b'\\xff\\xd8\\x00\\x00' at 0.*raw=True"),
+        (RAW, r"x holds bytes that are not UTF-8"),
+        (["a"] * 59 + ["a\0"], r"x holds text that ends in a zero byte: 'a\\x00' at 59"),
+        (
+            np.ma.masked_array(np.zeros((60, 2)), np.arange(120).reshape(60, 2) < 3),
+            r"masked array with 3 of 120 values",
+        ),
+        (np.zeros((60, 2), np.longdouble), r"x has dtype (float128|longdouble), which no runtime takes"),
+        ([[1, "a"]] * 60, r"x holds int objects, not numbers"),
+        (
+            np.array([["a"]] * 59 + [[None]], object),
+            r"x has 1 missing values \(None or NaN\) among 60; the first is at 59",
+        ),
+        (np.array([[1.5]] * 59 + [[None]], object), r"x has 1 missing values"),
+        (np.array([[2**70]] * 60, object), r"whole numbers that 64 bits cannot hold"),
+        (np.zeros(60, "M8[s]"), r"x has dtype datetime64\[s\].*turn dates into numbers"),
+        (pd.DataFrame({"a": [1.0] * 60, "city": ["x"] * 60}), r"columns that are not numbers .*: city \("),
+        (pd.DataFrame({"a": [1.0] * 59 + [None], "b": [1] * 60}), r"x has empty cells in its column a"),
+        (pd.DataFrame({"a": [1.0] * 60, "day": pd.to_datetime(["2024-01-01"] * 60)}), r"day \(datetime64"),
+    ],
+)
+def test_examples_that_would_be_changed_are_refused(x, message):
+    with pytest.raises(DatasetError, match=message):
+        Dataset.from_arrays(x)
+
+
+def test_masked_arrays_without_masked_values_and_tables_of_numbers_are_read():
+    x = np.arange(120.0).reshape(60, 2)
+    for table in (np.ma.masked_array(x), pd.DataFrame(x, columns=["a", "b"])):
+        found = Dataset.from_arrays(table, pd.Series(["u", "v"] * 30))
+        assert found.classes == ("u", "v")
+        first = np.concatenate([s.inputs["input"][:, 0] for s in found.splits.values()])
+        np.testing.assert_array_equal(np.sort(first), x[:, 0])
+    nullable = pd.DataFrame({"a": pd.array(range(60), "Int64")})
+    assert Dataset.from_arrays(nullable).batch()["input"].dtype == np.int64
+
+
+def test_raw_bytes_stay_as_they_are_on_disk_too(tmp_path):
+    raw = Preprocess(raw=True)
+    data = Dataset.from_arrays({"image": RAW, "text": ["ä\0", "b"] * 30}, preprocess=raw)
+    data.save(tmp_path / "data")
+    again = Dataset.open(tmp_path / "data")
+    for found in (data, again):
+        parts = [found.splits[name].inputs for name in SPLITS]
+        assert sorted(v for part in parts for v in part["image"].tolist()) == RAW
+        assert {v for part in parts for v in part["text"].tolist()} == {"ä\0", "b"}
+    assert again.digest == data.digest
+    recomputed = Dataset(again.splits, again.preprocess, again.classes, again.seed, again.calibration_size).digest
+    assert recomputed == data.digest
+    other = [RAW[0][:-1], *RAW[1:]]
+    assert Dataset.from_arrays({"image": other, "text": ["ä\0", "b"] * 30}, preprocess=raw).digest != data.digest
+    spec = model(("image", (None,), "string"), ("text", (None,), "string"))
+    assert data.check(spec).inputs == ("image", "text")
+
+
+# -- labels in other forms --------------------------------------------------------------------------------------------
+
+
+def read_labels(y, **options):
+    x = np.arange(len(y) * 2.0).reshape(-1, 2)
+    return Dataset.from_arrays(x, y, x_test=x + 0.5, y_test=y, **options)
+
+
+def test_text_that_is_numbers_is_not_sorted_as_text():
+    found = read_labels([str(i % 12) for i in range(60)])
+    assert found.labels("train").tolist() == [i % 12 for i in range(60)]
+    assert found.classes == ()
+    assert any("text that is numbers" in note for note in found.reading.notes)
+    assert read_labels(["0.5", "1.25", "-3e2"] * 20).labels("train")[:3].tolist() == [0.5, 1.25, -300.0]
+    named = read_labels([str(i % 3 + 1) for i in range(60)], classes=["1", "2", "3"])
+    assert named.labels("train")[:3].tolist() == [0, 1, 2]
+    assert read_labels(["1e5x", "nan", "inf"] * 20).classes == ("1e5x", "inf", "nan")
+
+
+@pytest.mark.parametrize("dtype", [int, bool, float, np.uint8])
+def test_several_labels_at_once_stay_whole_numbers(dtype):
+    y = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]] * 20).astype(dtype)
+    found = read_labels(y)
+    assert found.labels("train").dtype == np.int64
+    np.testing.assert_array_equal(found.labels("train"), y)
+
+
+def test_labels_of_positions_are_kept():
+    tags = np.arange(240).reshape(60, 4) % 5
+    tags[3, 2] = -1
+    np.testing.assert_array_equal(read_labels(tags).labels("train"), tags)
+    masks = np.arange(60 * 9).reshape(60, 3, 3) % 2
+    found = read_labels(masks.astype(np.uint8))
+    assert found.labels("train").dtype == np.int64
+    np.testing.assert_array_equal(found.labels("train"), masks)
+    assert found.reading.labels == "whole numbers, 3x3 an example"
+    names = read_labels([["b", "a"]] * 60, classes=["a", "b"])
+    assert names.labels("train")[0].tolist() == [1, 0]
+
+
+def test_large_values_are_not_merged():
+    y = np.arange(60) + 2.0**40
+    np.testing.assert_array_equal(read_labels(y).labels("train"), y)
+
+
+@pytest.mark.parametrize(
+    ("y", "classes", "message"),
+    [
+        (np.arange(60) % 3 + 1, "abc", r"y: labels run from 1 to 3, the 3 class names .* 0 to 2.*\(y - 1\)"),
+        (np.array([0, 5, 9] * 20), "abc", r"y holds class 9, .*the labels are 0, 5, 9, with gaps"),
+        (np.array([0.0, 5.0] * 30), "abc", r"with gaps"),
+        (["a", ""] * 30, (), r"y holds 30 empty labels"),
+        (["a", "b"] * 30, "aab", r"classes names 'a' more than once"),
+    ],
+)
+def test_labels_that_do_not_go_with_their_classes(y, classes, message):
+    with pytest.raises(DatasetError, match=message):
+        read_labels(y, classes=classes)
+
+
+# -- what was read ----------------------------------------------------------------------------------------------------
+
+
+def test_the_reading_says_what_was_taken_for_what(tmp_path):
+    x, y = images()
+    data = Dataset.from_arrays({"image": x, "age": np.arange(100.0)}, y)
+    assert data.reading.inputs == ("image: uint8, 4x4", "age: float64, one value")
+    assert data.reading.labels == "class indices"
+    assert data.reading.splits == {"train": 40, "evaluation": 36, "test": 24}
+    assert str(data.reading.classes["train"]) == "5 classes of 8"
+    assert not data.reading.given_apart
+    assert "train 40: 5 classes of 8" in data.reading.lines
+    assert str(data.reading).splitlines()[0] == "read arrays in memory"
+    data.save(tmp_path / "data")
+    assert Dataset.open(tmp_path / "data").reading == data.reading
+    assert replace(data, reading=Reading()).digest == data.digest
+
+
+def test_gaps_single_examples_and_other_numbers_are_noted():
+    x, y = images(60, 5)
+    assert read_labels(y + 1).reading.notes == (
+        "labels run from 1 to 5; no example is of class 0 (classes are numbered from 0).",
+    )
+    assert Dataset.from_arrays(x, y * 2).reading.notes == ("no example is of class 1, 3, 5, 7.",)
+    lonely = y.copy()
+    lonely[7] = 7
+    notes = Dataset.from_arrays(x, lonely).reading.notes
+    assert notes[0] == "no example is of class 5, 6."
+    assert notes[1].startswith("one example only of class 7: it is in one split")
+    scaled = Dataset.from_arrays(x, y, x_test=x / 255, y_test=y).reading.notes
+    assert scaled[0] == "x is uint8, x_test is float64: check that both have the same scale."
+
+
+def test_examples_in_two_splits_are_counted():
+    rng = np.random.default_rng(0)
+    x, held_out = rng.normal(size=(50, 300)), rng.normal(size=(50, 300))
+    held_out[:10] = x[:10]
+    nearly = x[20:30].copy()
+    nearly[:, 7] += 1e-9  # seen only by looking at whole examples
+    held_out[20:30] = nearly
+    data = Dataset.from_arrays(x, x_test=held_out)
+    shared = {n: sum(any((row == t).all() for t in x) for row in data.splits[n].inputs["input"]) for n in SPLITS[1:]}
+    assert sum(shared.values()) == 10
+    wanted = [
+        f"{count} of the {len(data.splits[n])} {n} examples are in train, too." for n, count in shared.items() if count
+    ]
+    assert list(data.reading.notes) == wanted
+    assert Dataset.from_arrays(rng.normal(size=(50, 3))).reading.notes == ()
+
+
+def test_a_model_that_cannot_be_trained_gives_its_training_examples_to_evaluation(tmp_path):
+    x, y = images(200)
+    data = Dataset.from_arrays(x, y, calibration_size=20)
+    found = data.without_training()
+    assert {n: len(s) for n, s in found.splits.items()} == found.reading.splits == {
+        "train": 20, "evaluation": 72 + 36, "test": 48 + 24,
+    }  # fmt: skip
+    assert sorted(n for s in found.splits.values() for n in numbers(s)) == list(range(200))
+    assert set(numbers(data.splits["evaluation"])) < set(numbers(found.splits["evaluation"]))
+    assert set(numbers(data.splits["test"])) < set(numbers(found.splits["test"]))
+    np.testing.assert_array_equal(found.calibration()["input"], data.calibration()["input"])
+    for split in found.splits.values():
+        assert [n % 5 for n in numbers(split)] == split.labels.tolist()
+    assert found.digest == data.without_training().digest != data.digest
+    assert "60 training examples" in found.reading.notes[-1]
+    data.save(tmp_path / "data")
+    assert Dataset.open(tmp_path / "data").without_training().digest == found.digest
+
+
+def test_training_examples_that_were_given_apart_are_never_evaluated():
+    x, y = images(200)
+    data = Dataset.from_arrays(x[:100], y[:100], x_test=x[100:], y_test=y[100:], calibration_size=10)
+    assert data.without_training() is data
+    few = Dataset.from_arrays(x, y)
+    assert few.without_training() is few  # all of them calibrate

@@ -1,0 +1,189 @@
+"""What labels are, as far as they show it without a model."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.errors import DatasetError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
+_REAL = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
+#: Whole numbers up to this are exact in float32.
+_EXACT = 1 << 24
+_MOST_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Labels:
+    """Labels in the form in which they are used.
+
+    Attributes:
+        values: Class indices (int64) (batch,); class indices of positions or several 0/1 labels, int64 (batch, …); or
+            real numbers (batch, …).
+        classes: Class names by index; empty when there are none.
+        notes: What they were taken for, in sentences, where that is not evident.
+    """
+
+    values: NDArray[Any]
+    classes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+def understood(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:
+    """Labels as class indices, several labels at once, labels of positions, or real numbers.
+
+    What only the model can tell is left open: real numbers that are whole stay real numbers when no class names are
+    given, and negative numbers of positions (-1, "ignore") stay.
+
+    Args:
+        labels: As they were given, examples along the first axis.
+        classes: Class names by index; empty when they are not known.
+        name: What the labels are called in messages.
+
+    Raises:
+        DatasetError: The labels cannot be used, or do not go with the class names.
+    """
+    import numpy as np
+
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.dtype == object:
+        raise DatasetError(
+            f"{name} holds bytes that are not UTF-8 text.", remedy="give class names as text, or class indices."
+        )
+    notes: list[str] = []
+    if labels.dtype.kind in "SU":
+        numbers = numbers_of(labels, classes)
+        if numbers is None:
+            return _named(labels, classes, name)
+        notes.append(f"{name}: text that is numbers was read as numbers.")
+        labels = numbers
+    if labels.ndim == 2 and labels.shape[1] > 1 and _zeros_and_ones(labels):
+        if (labels.sum(axis=1) == 1).all():
+            notes.append(f"{name}: one-hot rows of {labels.shape[1]} classes.")
+            labels = labels.argmax(axis=1)
+        else:
+            notes.append(f"{name}: {labels.shape[1]} labels at once, each 0 or 1.")
+            labels = labels.astype(np.int64)
+    if labels.dtype.kind in "biu":
+        labels = _as_int64(labels, name)
+    if classes and labels.dtype.kind == "f" and labels.ndim == 1 and (labels == np.rint(labels)).all():
+        labels = labels.astype(np.int64)  # class indices that some tool has stored as real numbers
+    if labels.dtype.kind == "f":
+        return Labels(_as_real(labels), classes, tuple(notes))
+    if labels.ndim == 1:
+        _check_indices(labels, classes, name)
+    return Labels(labels, classes, tuple(notes))
+
+
+def _check_indices(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> None:
+    """Raise `DatasetError` for a class index that is negative or has no name."""
+    import numpy as np
+
+    low, high = int(labels.min()), int(labels.max())
+    if low < 0:
+        raise DatasetError(
+            f"{name} holds the negative class index {low}.",
+            remedy="number classes from 0; give regression targets as real numbers.",
+        )
+    if classes and high >= len(classes):
+        if low >= 1 and high - low < len(classes):
+            raise DatasetError(
+                f"{name}: labels run from {low} to {high}, the {len(classes)} class names are those of 0 to "
+                f"{len(classes) - 1}.",
+                remedy=f"number classes from 0 (y - {low}).",
+            )
+        found = np.unique(labels)
+        if len(found) <= len(classes):
+            shown = ", ".join(map(str, found[:10])) + (", …" if len(found) > 10 else "")
+            raise DatasetError(
+                f"{name} holds class {high}, but classes names only {len(classes)}: the labels are {shown}, with gaps.",
+                remedy="number classes from 0 without gaps: numpy.unique(y, return_inverse=True)[1].",
+            )
+        raise DatasetError(
+            f"{name} holds class {high}, but classes names only {len(classes)}.", remedy="name every class."
+        )
+
+
+def gaps(labels: NDArray[Any] | None, classes: tuple[str, ...]) -> str:
+    """A sentence on class indices that start above 0 or leave classes out, "" when none do."""
+    import numpy as np
+
+    if labels is None or labels.dtype.kind != "i" or labels.ndim != 1 or not len(labels):
+        return ""
+    found = np.unique(labels)
+    low, high = int(found[0]), int(found[-1])
+    if low > 0 and not classes:
+        return f"labels run from {low} to {high}; no example is of class 0 (classes are numbered from 0)."
+    expected = len(classes) or high + 1
+    if len(found) == expected or expected > 100_000:
+        return ""
+    lacking = np.setdiff1d(np.arange(expected), found)
+    shown = ", ".join(classes[i] if classes else str(i) for i in lacking[:_MOST_SHOWN])
+    more = f" and {len(lacking) - _MOST_SHOWN} more" if len(lacking) > _MOST_SHOWN else ""
+    return f"no example is of class {shown}{more}."
+
+
+def numbers_of(labels: NDArray[Any], classes: tuple[str, ...]) -> NDArray[Any] | None:
+    """Text labels as numbers when every one of them is a number and none is the name of a class."""
+    import numpy as np
+
+    names, place = np.unique(labels, return_inverse=True)
+    texts = [str(n).strip() for n in names]
+    if set(map(str, names)) <= set(classes):
+        return None
+    if all(map(_WHOLE.fullmatch, texts)):
+        return np.array([int(t) for t in texts], np.int64)[place].reshape(labels.shape)
+    if all(map(_REAL.fullmatch, texts)):
+        values = np.array([float(t) for t in texts])
+        return values[place].reshape(labels.shape) if np.isfinite(values).all() else None
+    return None
+
+
+def _named(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:
+    import numpy as np
+
+    if labels.ndim != 1 and not classes:
+        raise DatasetError(f"{name} holds text of shape {labels.shape}.", remedy="give one class name an example.")
+    found, place = np.unique(labels, return_inverse=True)
+    text = [str(n) for n in found]
+    names = classes or tuple(text)
+    unknown = sorted(set(text) - set(names))
+    if unknown:
+        raise DatasetError(
+            f"{name} holds labels that are not in classes: {', '.join(unknown[:_MOST_SHOWN])}.",
+            remedy=f"the classes are {', '.join(names[:10])}{' …' if len(names) > 10 else ''}.",
+        )
+    if blank := [t for t in text if not t.strip()]:
+        raise DatasetError(
+            f"{name} holds {int((labels == blank[0]).sum())} empty labels.", remedy="fill them, or drop the examples."
+        )
+    if twice := [t for t in text if names.count(t) > 1]:
+        raise DatasetError(f"classes names {twice[0]!r} more than once.", remedy="give class indices instead of names.")
+    index = {n: i for i, n in enumerate(names)}
+    return Labels(np.array([index[t] for t in text], np.int64)[place].reshape(labels.shape), names)
+
+
+def _as_int64(labels: NDArray[Any], name: str) -> NDArray[Any]:
+    import numpy as np
+
+    if labels.dtype == np.uint64 and labels.max() > np.iinfo(np.int64).max:
+        raise DatasetError(f"{name} holds the class index {labels.max()}.", remedy="number classes from 0.")
+    return labels.astype(np.int64)
+
+
+def _as_real(labels: NDArray[Any]) -> NDArray[Any]:
+    """Real numbers in float32, or in float64 where float32 would merge or lose some."""
+    import numpy as np
+
+    wide = labels.dtype.itemsize > 4 and bool((np.abs(labels) > _EXACT).any())
+    return labels if wide else labels.astype(np.float32)
+
+
+def _zeros_and_ones(labels: NDArray[Any]) -> bool:
+    return bool(((labels == 0) | (labels == 1)).all())

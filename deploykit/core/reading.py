@@ -1,0 +1,225 @@
+"""What was read: where the data come from, what was taken for what, and what was left out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.labels import gaps
+from deploykit.core.serial import Plain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deploykit.core.dataset import Split
+
+#: Bytes of an example that are compared before whole examples are.
+_PROBED = 64
+_MOST_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where data come from, as the one who reads them knows it.
+
+    Attributes:
+        source: Path, "" for data in memory.
+        kind: See `Reading`.
+        inputs: Input name → what was taken for it.
+        labels: What was taken for the labels.
+        left_out: What was not used and why.
+        notes: What is remarkable, in sentences.
+    """
+
+    source: str = ""
+    kind: str = "arrays"
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    labels: str = ""
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Found:
+    """What was read of a source.
+
+    Attributes:
+        arguments: Of `Dataset.from_arrays`.
+        origin: Where they come from.
+    """
+
+    arguments: dict[str, Any]
+    origin: Origin
+
+
+@dataclass(frozen=True)
+class ClassCounts(Plain):
+    """How many examples the classes of a split have.
+
+    Attributes:
+        classes: How many classes have any.
+        fewest: Examples of the class that has the fewest of them.
+        most: Examples of the class that has the most.
+    """
+
+    classes: int
+    fewest: int
+    most: int
+
+    def __str__(self) -> str:
+        each = f"{self.fewest:,}" if self.fewest == self.most else f"{self.fewest:,} to {self.most:,}"
+        return f"{self.classes:,} class{'' if self.classes == 1 else 'es'} of {each}"
+
+
+@dataclass(frozen=True)
+class Reading(Plain):
+    """What was read. It is saved with a dataset and is not part of its digest.
+
+    Attributes:
+        source: Path, "" for data in memory.
+        kind: What it is: "arrays", "npz", "csv", "images" or "tf.data".
+        inputs: What was taken for each input, in words.
+        labels: What was taken for the labels, in words; "" when there are none.
+        splits: Split → examples.
+        classes: Split → examples of its classes; empty for labels that are not classes.
+        given_apart: The held-out examples were given apart from the training examples, not split from them here.
+        left_out: What was not used and why, in words.
+        notes: What is remarkable, in sentences.
+    """
+
+    source: str = ""
+    kind: str = "arrays"
+    inputs: tuple[str, ...] = ()
+    labels: str = ""
+    splits: dict[str, int] = field(default_factory=dict)
+    classes: dict[str, ClassCounts] = field(default_factory=dict)
+    given_apart: bool = False
+    left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Short lines for people."""
+        found = [f"read {self.source or 'arrays in memory'}" + (f" ({self.kind})" if self.source else "")]
+        found += [f"input {line}" for line in self.inputs]
+        found.append(f"labels {self.labels}" if self.labels else "no labels")
+        for name, count in self.splits.items():
+            of = f": {self.classes[name]}" if name in self.classes else ""
+            found.append(f"{name} {count:,}{of}")
+        found += [f"left out: {words}" for words in self.left_out]
+        return (*found, *(f"note: {words}" for words in self.notes))
+
+    def __str__(self) -> str:
+        return "\n".join(self.lines)
+
+
+def described(name: str, array: NDArray[Any], origin: str = "") -> str:
+    """An input in words: its name, where it comes from, dtype and shape of one example."""
+    of = f" from {origin}" if origin and origin != name else ""
+    shape = "x".join(map(str, array.shape[1:])) or "one value"
+    dtype = "text" if array.dtype.kind in "SU" else "bytes" if array.dtype == object else str(array.dtype)
+    return f"{name}{of}: {dtype}, {shape}"
+
+
+def form(labels: NDArray[Any] | None) -> str:
+    """What labels are, in words; "" when there are none."""
+    if labels is None:
+        return ""
+    shape = "x".join(map(str, labels.shape[1:]))
+    if labels.dtype.kind == "f":
+        return f"real numbers, {shape} an example" if shape else "real numbers"
+    if not shape:
+        return "class indices"
+    return f"whole numbers, {shape} an example"
+
+
+def counts(labels: NDArray[Any] | None) -> ClassCounts | None:
+    """Examples of each class, None when labels are not class indices."""
+    import numpy as np
+
+    if labels is None or labels.dtype.kind not in "iub" or labels.ndim != 1 or not len(labels):
+        return None
+    _, found = np.unique(labels, return_counts=True)
+    return ClassCounts(len(found), int(found.min()), int(found.max()))
+
+
+def remarks(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:
+    """What is remarkable about examples and labels that were split: sentences."""
+    import numpy as np
+
+    found = []
+    labels = [s.labels for s in splits.values()]
+    if all(part is not None and part.dtype.kind == "i" and part.ndim == 1 for part in labels):
+        whole = np.concatenate([part for part in labels if part is not None])
+        if words := gaps(whole, classes):
+            found.append(words)
+        names, sizes = np.unique(whole, return_counts=True)
+        single = names[sizes == 1]
+        if len(single):
+            shown = ", ".join(classes[i] if classes else str(i) for i in single[:_MOST_SHOWN].tolist())
+            more = f" and {len(single) - _MOST_SHOWN} more" if len(single) > _MOST_SHOWN else ""
+            found.append(f"one example only of class {shown}{more}: it is in one split and missing in the others.")
+    return found + duplicates(splits)
+
+
+def duplicates(splits: Mapping[str, Split]) -> list[str]:
+    """Sentences on examples that are in more than one split: what is confirmed on them was seen before."""
+    keys = _keys(list(splits.values()))
+    seen: dict[str, set[bytes]] = {}
+    found = []
+    for (name, split), own in zip(splits.items(), keys, strict=True):
+        for other, known in seen.items():
+            shared = sum(key in known for key in own)
+            if shared:
+                found.append(f"{shared:,} of the {len(split):,} {name} examples are in {other}, too.")
+        seen[name] = set(own)
+    return found
+
+
+def _keys(splits: list[Split]) -> list[list[bytes]]:
+    """A key for every example of every split; equal keys are equal examples. Whole examples are read only in doubt."""
+    import hashlib
+
+    probes = [_probes(split) for split in splits]
+    owners: dict[bytes, int] = {}
+    doubtful: set[bytes] = set()
+    for place, part in enumerate(probes):
+        for key in part:
+            if owners.setdefault(key, place) != place:
+                doubtful.add(key)
+    keys = []
+    for split, part in zip(splits, probes, strict=True):
+        own = list(part)
+        for i, key in enumerate(part):
+            if key in doubtful:
+                total = hashlib.blake2b(digest_size=16)
+                for array in split.inputs.values():
+                    total.update(_bytes(array[i]))
+                own[i] = total.digest()
+        keys.append(own)
+    return keys
+
+
+def _probes(split: Split) -> list[bytes]:
+    import numpy as np
+
+    parts = []
+    for array in split.inputs.values():
+        if array.dtype == object:
+            parts.append([_bytes(row)[:_PROBED] for row in array])
+            continue
+        rows = np.ascontiguousarray(array).reshape(len(array), -1)
+        columns = np.unique(np.linspace(0, rows.shape[1] - 1, _PROBED).astype(int))
+        picked = np.ascontiguousarray(rows[:, columns])
+        parts.append([row.tobytes() for row in picked])
+    return [b"".join(row) for row in zip(*parts, strict=True)]
+
+
+def _bytes(example: Any) -> bytes:
+    import numpy as np
+
+    array = np.asarray(example)
+    if array.dtype == object:
+        return b"\0\0".join(v if isinstance(v, bytes) else str(v).encode("utf-8", "replace") for v in array.ravel())
+    return array.tobytes()

@@ -1,0 +1,10 @@
+"""Reading data: every function gives what `Dataset.from_arrays` takes and says what it read, or one clear error."""
+
+from __future__ import annotations
+
+from deploykit.core.sources._csv import read_csv
+from deploykit.core.sources._images import read_image_folder
+from deploykit.core.sources._npz import read_npz
+from deploykit.core.sources._tf import read_tf
+
+__all__ = ["read_csv", "read_image_folder", "read_npz", "read_tf"]

@@ -1,0 +1,286 @@
+"""``.npz`` files: which array is what."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.errors import DatasetError
+from deploykit.core.reading import Found, Origin
+from deploykit.core.sources._paths import present, shown
+
+_LABELS = {
+    "y", "ys", "label", "labels", "target", "targets", "class", "class_id", "class_ids", "y_true", "ground_truth",
+    "category", "categories",
+}  # fmt: skip
+_CLASSES = ("classes", "class_names")
+_PARTS = {
+    "train": "train", "training": "train", "test": "test", "testing": "test",
+    "val": "val", "valid": "val", "validation": "val", "eval": "val", "dev": "val",
+}  # fmt: skip
+_ENDING = re.compile(rf"(?P<base>.+?)[_.\- ](?P<part>{'|'.join(_PARTS)})", re.IGNORECASE)
+_BEGINNING = re.compile(rf"(?P<part>{'|'.join(_PARTS)})[_.\- ](?P<base>.+)", re.IGNORECASE)
+_SHORT = re.compile(rf"(?P<base>[xy])(?P<part>{'|'.join(_PARTS)})", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class _Array:
+    """An array of the file.
+
+    Attributes:
+        name: As the file names it.
+        base: Name without the part of the data.
+        part: "train", "test", "val", or "".
+        shape: None when its header cannot be read.
+        kind: Kind of its dtype, "" when its header cannot be read.
+    """
+
+    name: str
+    base: str
+    part: str
+    shape: tuple[int, ...] | None
+    kind: str
+
+    @property
+    def length(self) -> int | None:
+        return self.shape[0] if self.shape else None
+
+    @property
+    def is_label(self) -> bool:
+        return self.base.lower() in _LABELS
+
+    def __str__(self) -> str:
+        return f"array {self.name}" + (f" {self.shape}" if self.shape is not None else "")
+
+
+@dataclass
+class _Choice:
+    """What is taken for what, by name in the file."""
+
+    inputs: dict[str, str] = field(default_factory=dict)
+    labels: str = ""
+    test_inputs: dict[str, str] = field(default_factory=dict)
+    test_labels: str = ""
+    classes: str = ""
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def used(self) -> set[str]:
+        return {*self.inputs.values(), *self.test_inputs.values(), self.labels, self.test_labels, self.classes}
+
+
+def read_npz(path: Path, x_key: str | Sequence[str] | None, y_key: str | None) -> Found:
+    """What an ``.npz`` file holds.
+
+    Args:
+        path: The file.
+        x_key: Arrays of the examples, None to look for them.
+        y_key: Array of the labels, "" for none, None to look for it.
+    """
+    import numpy as np
+
+    present(path)
+    try:
+        if not zipfile.is_zipfile(path):
+            raise DatasetError(f"{path} is not an .npz file.", remedy="write it with numpy.savez(path, x=…, y=…).")
+        with np.load(path, allow_pickle=False) as file:
+            arrays = [_array(file, name) for name in file.files]
+            keys = (
+                None
+                if x_key is None
+                else [k.strip() for k in x_key.split(",")]
+                if isinstance(x_key, str)
+                else list(x_key)
+            )
+            choice = _Chooser(path, arrays, keys, y_key).choice()
+            found: dict[str, Any] = {"x": _loaded(file, choice.inputs)}
+            if choice.labels:
+                found["y"] = file[choice.labels]
+            if choice.test_inputs:
+                found["x_test"] = _loaded(file, choice.test_inputs)
+            if choice.test_labels:
+                found["y_test"] = file[choice.test_labels]
+            if choice.classes:
+                found["classes"] = [str(c) for c in file[choice.classes].tolist()]
+    except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}.", remedy="save plain arrays, not objects.") from error
+    left = tuple(f"{a}: not an input and not labels" for a in arrays if a.name not in choice.used)
+    origin = Origin(
+        str(path),
+        "npz",
+        {k: f"array {v}" for k, v in choice.inputs.items()},
+        f"array {choice.labels}" if choice.labels else "",
+        left,
+        tuple(choice.notes),
+    )
+    return Found(found, origin)
+
+
+def _loaded(file: Any, names: dict[str, str]) -> Any:
+    if list(names) == ["input"]:
+        return file[names["input"]]
+    return {key: file[name] for key, name in names.items()}
+
+
+def _array(file: Any, name: str) -> _Array:
+    match = _ENDING.fullmatch(name) or _BEGINNING.fullmatch(name) or _SHORT.fullmatch(name)
+    base, part = (match["base"], _PARTS[match["part"].lower()]) if match else (name, "")
+    with _header(file, name) as found:
+        return _Array(name, base, part, *found)
+
+
+@contextmanager
+def _header(file: Any, name: str) -> Iterator[tuple[tuple[int, ...] | None, str]]:
+    """Shape and kind of an array without reading it."""
+    from numpy.lib import format as npy
+
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    found: tuple[tuple[int, ...] | None, str] = (None, "")
+    try:
+        with file.zip.open(f"{name}.npy") as member:
+            version = npy.read_magic(member)
+            if version in readers:
+                shape, _, dtype = readers[version](member)
+                found = (tuple(shape), dtype.kind)
+    except (ValueError, KeyError, EOFError):
+        pass  # what is used and cannot be read is an error when it is read
+    yield found
+
+
+class _Chooser:
+    """Decides what is taken for what, or says what it cannot decide."""
+
+    def __init__(self, path: Path, arrays: list[_Array], x_keys: list[str] | None, y_key: str | None) -> None:
+        self._path = path
+        self._arrays = arrays
+        self._x_keys = x_keys
+        self._y_key = y_key
+        self._by_name = {a.name: a for a in arrays}
+        self._classes = self._class_names()
+
+    def choice(self) -> _Choice:
+        """What is taken for what."""
+        main, held = self._parts()
+        found = _Choice(classes=self._classes.name if self._classes else "")
+        if self._y_key:
+            self._require(self._y_key, main)
+        inputs = self._inputs(main)
+        labels = self._labels(main, inputs)
+        found.inputs = self._named(self._same_length(inputs, labels))
+        found.labels = labels.name if labels else ""
+        if held:
+            others = [a for a in self._of(held) if a.base in {i.base for i in inputs}]
+            found.test_inputs = self._named(others)
+            answers = self._labels(held, others)
+            found.test_labels = answers.name if answers else ""
+        if held == "val":
+            found.notes.append("the validation arrays are the held-out examples: there are no test arrays.")
+        return found
+
+    def _class_names(self) -> _Array | None:
+        for array in self._arrays:
+            if array.base.lower() in _CLASSES and not array.part and (array.shape is None or len(array.shape) == 1):
+                others = {a.length for a in self._arrays if a is not array and not a.is_label}
+                if array.kind in "US" or array.length not in others:
+                    return array
+        return None
+
+    def _of(self, part: str) -> list[_Array]:
+        """Arrays of a part that could be inputs."""
+        return [
+            a
+            for a in self._arrays
+            if a.part == part
+            and a is not self._classes
+            and a.name != self._y_key
+            and (not a.is_label or a.name in (self._x_keys or ()))
+            and (a.shape is None or a.shape)
+        ]
+
+    def _parts(self) -> tuple[str, str]:
+        """The part that trains (or all there is), and the held-out one."""
+        if self._x_keys is not None and all(k in self._by_name for k in self._x_keys):
+            return (self._by_name[self._x_keys[0]].part if self._x_keys else ""), ""
+        there = {part for part in ("train", "", "test", "val") if self._of(part)}
+        main = next((part for part in ("train", "", "test", "val") if part in there), "")
+        if main in ("test", "val"):
+            return main, ""
+        bases = {a.base for a in self._of(main)}
+        held = next((p for p in ("test", "val") if bases & {a.base for a in self._of(p)}), "")
+        return main, held
+
+    def _inputs(self, main: str) -> list[_Array]:
+        if self._x_keys is not None:
+            return [self._require(key, main) for key in self._x_keys]
+        candidates = self._of(main)
+        exact = [a for a in candidates if a.base == "x"] or [a for a in candidates if a.base.lower() == "x"]
+        found = exact[:1] or candidates
+        if len(exact) > 1:
+            raise self._unsure(exact, "the examples", "x_key= (--x-key)")
+        if not found:
+            raise self._missing("x")
+        return found
+
+    def _labels(self, part: str, inputs: list[_Array]) -> _Array | None:
+        if self._y_key is not None:
+            if not self._y_key:
+                return None
+            array = self._by_name.get(self._y_key)
+            if array is not None and array.part != part and part in ("test", "val"):
+                array = next((a for a in self._arrays if a.base == array.base and a.part == part), None)
+            return array or self._require(self._y_key, part)
+        taken = {a.name for a in inputs}
+        candidates = [a for a in self._arrays if a.is_label and a is not self._classes and a.name not in taken]
+        here = [a for a in candidates if a.part == part]
+        count = next((a.length for a in inputs), None)
+        found = [a for a in here if a.base == "y"] or here or [a for a in candidates if a.length == count]
+        if len(found) > 1:
+            raise self._unsure(found, "the labels", "y_key= (--y-key)")
+        if found:
+            return found[0]
+        if candidates and not any(a.part for a in inputs):
+            raise self._unsure(candidates, f"the labels, but not of {count} examples", "y_key= (--y-key)")
+        rest = [a for a in self._of(part) if a.name not in taken and a.length == count and count]
+        if rest and self._x_keys is None:
+            raise self._unsure(
+                rest,
+                f"the labels of {shown(a.name for a in inputs)}",
+                'y_key= (--y-key; "" for no labels), and inputs with x_key= (--x-key A,B)',
+            )
+        return None
+
+    def _same_length(self, inputs: list[_Array], labels: _Array | None) -> list[_Array]:
+        """Without arrays that cannot be inputs, since they do not hold one item for each label."""
+        if self._x_keys is not None or labels is None or labels.length is None or len(inputs) < 2:
+            return inputs
+        return [a for a in inputs if a.length in (None, labels.length)] or inputs
+
+    def _named(self, arrays: list[_Array]) -> dict[str, str]:
+        if len(arrays) == 1 and (self._x_keys is not None or arrays[0].base.lower() == "x"):
+            return {"input": arrays[0].name}
+        return {a.base if self._x_keys is None else a.name: a.name for a in arrays}
+
+    def _require(self, key: str, part: str) -> _Array:
+        """The array that a key names: by its name, or without its part."""
+        array = self._by_name.get(key) or next((a for a in self._arrays if a.base == key and a.part == part), None)
+        if array is None:
+            raise self._missing(key)
+        return array
+
+    def _missing(self, name: str) -> DatasetError:
+        return DatasetError(
+            f"{self._path} has no array {name!r}; it has {', '.join(self._by_name) or 'none'}.",
+            remedy="name the arrays with x_key= and y_key= (--x-key, --y-key).",
+        )
+
+    def _unsure(self, arrays: list[_Array], what: str, keys: str) -> DatasetError:
+        each = "each of them could be" if len(arrays) > 1 else "it could be"
+        return DatasetError(
+            f"{self._path} has {' and '.join(map(str, arrays))}: {each} {what}.", remedy=f"name them with {keys}."
+        )

@@ -1,0 +1,127 @@
+"""One image file as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.errors import DatasetError
+from deploykit.core.extras import require
+from deploykit.core.resize import FILTER, resized
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Number in EXIF data of how the camera was held, and the ways that exchange height and width.
+_ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)
+_WHITE = 255
+
+
+class Pictures:
+    """Reads images and counts what it did to them.
+
+    8 bits a channel give uint8, 16-bit gray images uint16, real numbers (TIFF) float32. Palettes, CMYK and other color
+    spaces become RGB; what is transparent is laid on white; images are turned as their EXIF orientation says.
+    """
+
+    def __init__(self) -> None:
+        self.read_count = self.scaled = self.turned = self.transparent = self.narrowed = self.frames = self.widened = 0
+
+    def size(self, file: Path) -> tuple[int, int]:
+        """(height, width) of an image as it will be read."""
+        with _opened(file) as picture:
+            sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
+            return (picture.width, picture.height) if sideways else (picture.height, picture.width)
+
+    def read(self, file: Path, size: tuple[int, int]) -> NDArray[Any]:
+        """An image of (height, width, channel), scaled when it has another size.
+
+        Raises:
+            DatasetError: It is not a readable image; names it.
+        """
+        with _opened(file) as picture:
+            self.frames += getattr(picture, "n_frames", 1) > 1
+            self.narrowed += _is_narrowed(picture)
+            if picture.getexif().get(_ORIENTATION, 1) != 1:
+                picture = require("PIL.ImageOps", "").exif_transpose(picture)
+                self.turned += 1
+            pixels = self._pixels(picture)
+        self.read_count += 1
+        if pixels.shape[:2] != size:
+            self.scaled += 1
+            pixels = resized(pixels[None], size)[0]
+        return pixels
+
+    def notes(self, size: tuple[int, int] | None) -> Iterator[str]:
+        """Sentences on what was done."""
+        if self.scaled and size is not None:
+            yield (
+                f"{self.scaled:,} of {self.read_count:,} images have another size and were scaled to "
+                f"{size[0]} x {size[1]} ({FILTER})."
+            )
+        for count, what in (
+            (self.turned, "turned as their EXIF orientation says"),
+            (self.transparent, "laid on white, since parts of them are transparent"),
+            (self.narrowed, "read with 8 of their 16 bits a channel: Pillow reads color images so"),
+            (self.widened, "gray among images with color, and got equal channels"),
+            (self.frames, "animated or have several pages, of which the first was read"),
+        ):
+            if count:
+                yield f"{count:,} of {self.read_count:,} images {'was' if count == 1 else 'were'} {what}."
+
+    def _pixels(self, picture: Any) -> NDArray[Any]:
+        import numpy as np
+
+        mode = picture.mode
+        if mode.startswith("I"):  # 16-bit images; older Pillow opens them with 32 bits
+            whole = np.asarray(picture)
+            fits = whole.min() >= 0 and whole.max() <= np.iinfo(np.uint16).max
+            return whole.astype(np.uint16 if fits else np.int32)[..., None]
+        if mode == "F":
+            return np.asarray(picture, np.float32)[..., None]
+        gray = mode in {"1", "L", "LA", "La"}
+        if mode in {"LA", "La", "RGBA", "RGBa", "PA"} or "transparency" in picture.info:
+            pixels = np.asarray(picture.convert("RGBA"))
+            pixels = self._on_white(pixels)
+            return pixels[..., :1] if gray else pixels
+        pixels = np.asarray(picture.convert("L" if gray else "RGB"), np.uint8)
+        return pixels[..., None] if pixels.ndim == 2 else pixels
+
+    def _on_white(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        import numpy as np
+
+        alpha = pixels[..., 3:].astype(np.float32) / _WHITE
+        color = pixels[..., :3]
+        if (pixels[..., 3] == _WHITE).all():
+            return color
+        self.transparent += 1
+        return np.rint(color * alpha + _WHITE * (1 - alpha)).astype(np.uint8)
+
+
+def _is_narrowed(picture: Any) -> bool:
+    """Whether Pillow will drop half of the bits: color images of 16 bits a channel."""
+    if picture.mode.startswith(("I", "F")) or not getattr(picture, "tile", None):
+        return False
+    raw = picture.tile[0][3]
+    raw = raw[0] if isinstance(raw, tuple) and raw else raw
+    return isinstance(raw, str) and ";16" in raw
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[Any]:
+    image_module = require("PIL.Image", "")
+    try:
+        with image_module.open(file) as picture:
+            yield picture
+    except (OSError, ValueError, SyntaxError, EOFError, image_module.DecompressionBombError) as error:
+        why = "it is empty" if not _size(file) else str(error)
+        raise DatasetError(f"{file} is not a readable image: {why}.", remedy="remove or replace it.") from error
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 1

@@ -1,0 +1,113 @@
+"""From arrays as they were given to checked splits, and what was read."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.arrays import checked, same_kind
+from deploykit.core.errors import DatasetError
+from deploykit.core.reading import Origin, Reading, counts, described, form, remarks
+from deploykit.core.splits import cut, shuffled
+
+if TYPE_CHECKING:
+    from deploykit.core.dataset import Dataset, Split
+    from deploykit.core.preprocess import Preprocess
+
+#: Splits in the order of their use.
+SPLITS = ("train", "evaluation", "test")
+#: Share of the held-out examples that choose; the others confirm the choice.
+EVALUATION_SHARE = 0.6
+#: Share of the examples used for calibration and fine-tuning when no training data are given apart.
+TRAIN_SHARE = 0.4
+_MINIMUM = 10
+
+
+def raw_inputs(preprocess: Preprocess | Mapping[str, Preprocess] | None, x: Any) -> set[str]:
+    """Names of the inputs whose values are the model's own."""
+    names = [str(name) for name in x] if isinstance(x, Mapping) else ["input"]
+    if isinstance(preprocess, Mapping):
+        return {name for name, step in preprocess.items() if getattr(step, "raw", False)}
+    return set(names) if preprocess is not None and preprocess.raw else set()
+
+
+def split_up(
+    origin: Origin,
+    x: Any,
+    y: Any,
+    x_test: Any,
+    y_test: Any,
+    classes: tuple[str, ...],
+    seed: int,
+    raw: Container[str] = (),
+) -> tuple[dict[str, Split], tuple[str, ...], Reading]:
+    """Checked splits, class names, and what was read; the arguments are those of `Dataset.from_arrays`.
+
+    Bytes of the inputs in ``raw`` are kept as they are.
+
+    Raises:
+        DatasetError: The data cannot be used, or are too few.
+    """
+    given, names, notes = checked(x, y, classes, "x", raw)
+    if x_test is None:
+        if y_test is not None:
+            raise DatasetError("y_test is given, x_test is not.", remedy="pass both or neither.")
+        held_out = given
+        held = (1 - TRAIN_SHARE) * EVALUATION_SHARE
+        parts = cut(shuffled(len(given), given.labels, seed), (TRAIN_SHARE, held, 1 - TRAIN_SHARE - held))
+        splits = {name: given.take(part) for name, part in zip(SPLITS, parts, strict=True)}
+    else:
+        held_out, names, more = checked(x_test, y_test, names, "x_test", raw)
+        notes = (*notes, *more, *same_kind(given, held_out))
+        parts = cut(shuffled(len(held_out), held_out.labels, seed), (EVALUATION_SHARE, 1 - EVALUATION_SHARE))
+        splits = {"train": given, **{n: held_out.take(p) for n, p in zip(SPLITS[1:], parts, strict=True)}}
+    if len(splits["evaluation"]) < _MINIMUM:
+        raise DatasetError(
+            f"too few examples: {len(held_out)} leave {len(splits['evaluation'])} to evaluate with; at least "
+            f"{_MINIMUM} are needed.",
+            remedy="give more held-out examples; a drop of 1 % needs about a thousand.",
+        )
+    labels = held_out.labels
+    reading = Reading(
+        source=origin.source,
+        kind=origin.kind,
+        inputs=tuple(described(k, v, origin.inputs.get(k, "")) for k, v in given.inputs.items()),
+        labels=f"{origin.labels}: {form(labels)}" if origin.labels and labels is not None else form(labels),
+        given_apart=x_test is not None,
+        left_out=origin.left_out,
+        notes=(*origin.notes, *notes, *remarks(splits, names)),
+    )
+    return splits, names, counted(reading, splits)
+
+
+def counted(reading: Reading, splits: Mapping[str, Split]) -> Reading:
+    """The reading with the numbers of these splits."""
+    found = {name: counts(split.labels) for name, split in splits.items()}
+    return replace(
+        reading,
+        splits={name: len(split) for name, split in splits.items()},
+        classes={name: each for name, each in found.items() if each is not None},
+    )
+
+
+def without_training(data: Dataset) -> Dataset:
+    """See `Dataset.without_training`."""
+    if data.reading.given_apart or not data.reading.splits:
+        return data
+    train = data.splits["train"]
+    order = shuffled(len(train), train.labels, data.seed)
+    kept, rest = order[: data.calibration_size], order[data.calibration_size :]
+    if not len(rest):
+        return data
+    kept.sort()
+    more = cut(rest, (EVALUATION_SHARE, 1 - EVALUATION_SHARE))
+    splits = {"train": train.take(kept)}
+    for name, part in zip(SPLITS[1:], more, strict=True):
+        splits[name] = data.splits[name].joined(train.take(part))
+    note = (
+        f"the model cannot be trained: the {len(rest):,} training examples that do not calibrate were given to "
+        "evaluation and test."
+    )
+    reading = replace(data.reading, notes=(*data.reading.notes, note))
+    return replace(data, splits=splits, reading=counted(reading, splits))

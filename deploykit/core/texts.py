@@ -1,0 +1,72 @@
+"""Text and bytes of any length on disk, without pickle and unchanged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.errors import DatasetError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+def packed(array: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    """An object array of text and bytes as plain arrays.
+
+    Returns:
+        ``shape``; ``ends``, where each item ends in ``bytes`` (uint8); ``text``, whether each was text.
+    """
+    import numpy as np
+
+    items = array.ravel().tolist()
+    blobs = [v if isinstance(v, bytes) else v.encode("utf-8", "surrogatepass") for v in items]
+    return {
+        "shape": np.array(array.shape, np.int64),
+        "ends": np.cumsum([len(b) for b in blobs], dtype=np.int64),
+        "bytes": np.frombuffer(b"".join(blobs), np.uint8),
+        "text": np.array([isinstance(v, str) for v in items], bool),
+    }
+
+
+def unpacked(parts: dict[str, NDArray[Any]]) -> NDArray[np.object_]:
+    """What `packed` packed."""
+    import numpy as np
+
+    blob, ends = parts["bytes"].tobytes(), parts["ends"].tolist()
+    found = np.empty(len(ends), object)
+    start = 0
+    for i, (end, is_text) in enumerate(zip(ends, parts["text"].tolist(), strict=True)):
+        item = blob[start:end]
+        found[i] = item.decode("utf-8", "surrogatepass") if is_text else item
+        start = end
+    return found.reshape(tuple(parts["shape"].tolist()))
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """Write ``path`` (``.npy``); object arrays of text and bytes as an ``.npz`` beside it."""
+    import numpy as np
+
+    if array.dtype == object:
+        np.savez(path.with_suffix(".npz"), **packed(array))  # type: ignore[arg-type]  # the stub's allow_pickle hides them
+    else:
+        np.save(path, array, allow_pickle=False)
+
+
+def open_array(path: Path) -> NDArray[Any]:
+    """Read what `save_array` wrote; plain arrays are mapped into memory.
+
+    Raises:
+        DatasetError: The file is missing or damaged; names it.
+    """
+    import numpy as np
+
+    other = path.with_suffix(".npz")
+    try:
+        if other.exists():
+            with np.load(other, allow_pickle=False) as file:
+                return unpacked({name: file[name] for name in file.files})
+        return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]  # NumPy's stub
+    except (OSError, ValueError, KeyError, EOFError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}.", remedy="save the data again.") from error
