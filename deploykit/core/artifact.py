@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Self
@@ -17,6 +18,9 @@ from deploykit.core.serial import Plain, dump, parse
 
 MANIFEST = "manifest.json"
 SCHEMA = 1
+#: Takes a manifest of one schema (plain data) to the next, by the schema it starts from. Manifests of a version from
+#: which no step starts are refused.
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 @dataclass(frozen=True)
@@ -112,7 +116,7 @@ class Artifact:
         """Read the manifest of an exported folder; checks no digest (``dk.verify`` does).
 
         Raises:
-            ExportError: No artifact, or one from a newer version.
+            ExportError: No artifact, one from a newer version, or one from an older version that cannot be read.
         """
         folder = Path(path).absolute()
         file = folder / MANIFEST
@@ -124,13 +128,8 @@ class Artifact:
             data = parse(file.read_bytes())
         except ValueError as error:
             raise ExportError(f"{file} is not JSON: {error}.", remedy="export again.") from error
-        schema = data.get("schema") if isinstance(data, dict) else None
-        if not isinstance(schema, int) or schema > SCHEMA:
-            raise ExportError(
-                f"{file} has schema {schema!r}, this version reads up to {SCHEMA}.", remedy="upgrade deploykit."
-            )
         try:
-            manifest = Manifest.from_json(data)
+            manifest = Manifest.from_json(_today(data, file))
         except SettingError as error:
             raise ExportError(f"{file}: {error.message}", remedy="export again.") from error
         for name in (manifest.model, manifest.golden_inputs, manifest.golden_outputs, *manifest.files):
@@ -169,6 +168,25 @@ class Artifact:
 
     def __repr__(self) -> str:
         return f"Artifact({str(self.path)!r}, {self.manifest.layout}, {self.manifest.format}: {self.manifest.recipe})"
+
+
+def _today(data: Any, file: Path) -> dict[str, Any]:
+    """A manifest in today's schema."""
+    schema = data.get("schema") if isinstance(data, dict) else None
+    if not isinstance(schema, int) or schema > SCHEMA:
+        raise ExportError(
+            f"{file} has schema {schema!r}, this version reads up to {SCHEMA}.", remedy="upgrade deploykit."
+        )
+    found: dict[str, Any] = data
+    for number in range(schema, SCHEMA):
+        if (step := MIGRATIONS.get(number)) is None:
+            raise ExportError(
+                f"{file} was written by an older version of deploykit ({found.get('version', 'unknown')}): it has "
+                f"schema {schema}, this version uses {SCHEMA} and cannot bring it up to date.",
+                remedy="export the candidate again, or use the version that wrote it.",
+            )
+        found = {**step(found), "schema": number + 1}
+    return found
 
 
 def files_of(folder: Path, below: str = "") -> list[str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.core.digest import array_digest, json_digest
+from deploykit.core.disk import writing
 from deploykit.core.errors import DatasetError, SettingError
 from deploykit.core.parameter import Parameter, complete
 from deploykit.core.preprocess import Preprocess
@@ -336,7 +337,15 @@ class Dataset:
     # -- on disk, for child processes -------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        """Write the arrays as ``.npy`` files, so that children can map them into memory."""
+        """Write the arrays as ``.npy`` files, so that children can map them into memory.
+
+        Raises:
+            StoreError: The disk is full.
+        """
+        with writing(folder):
+            self._save(folder)
+
+    def _save(self, folder: Path) -> None:
         import numpy as np
 
         folder.mkdir(parents=True, exist_ok=True)

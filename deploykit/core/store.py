@@ -13,113 +13,82 @@ the next sweep makes again from what they were made of.
       steps/<key>/          one artifact for each build step
       outputs/<key>.npy     outputs on a split
       logs/                 what children wrote
+
+Data, outputs and logs are for their owner's eyes only. What cannot be read back is left out, named in `Store.damaged`,
+and made again by the next sweep; `deploykit.core.repair` drops it.
 """
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
-import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from itertools import count, takewhile
 from pathlib import Path
+from types import TracebackType
 from typing import Any, Self
 
+from deploykit.core.database import FILE, NO_TEXT, Database, failure
+from deploykit.core.disk import full, has_no_room, make_private, private_folder
 from deploykit.core.errors import StoreError
 from deploykit.core.result import Result
 from deploykit.core.rows import Rows
 from deploykit.core.serial import dump, parse
 
-SCHEMA = 1
-_FILE = "store.sqlite"
-#: With less free space than this, whatever fails is put down to the disk.
-_ROOM_BYTES = 64 << 10
-_TABLES = """
-CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS sweeps (context TEXT PRIMARY KEY, updated REAL NOT NULL, data BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS sweeps_updated ON sweeps (updated);
-CREATE TABLE IF NOT EXISTS records (kind TEXT NOT NULL, key TEXT NOT NULL, data BLOB NOT NULL,
-                                    PRIMARY KEY (kind, key)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS launches (series TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,
-                                     PRIMARY KEY (series, number)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rows (context TEXT NOT NULL, key TEXT NOT NULL, place INTEGER NOT NULL, data BLOB NOT NULL,
-                                 PRIMARY KEY (context, key)) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS rows_place ON rows (context, place, key);
-"""
+#: Folders with what people have given, and what was computed from it.
+_PRIVATE = ("data", "outputs", "logs")
 
 
 class Store:
-    """An opened store.
+    """A store. Holds no connection between calls, except inside ``with store:`` and ``with store.writer():``.
 
     Args:
         path: The folder.
-        create: Make it when it does not exist.
+        create: Make it when it does not exist, and bring it up to date when an older version made it.
+
+    Attributes:
+        damaged: What could not be read back so far, in words (``"rows 1f3c…"``).
 
     Raises:
-        StoreError: Missing, not a store, from a newer version, or not writable.
+        StoreError: Missing, not a store, from a newer or an older version, or not writable.
     """
 
     def __init__(self, path: str | Path, *, create: bool = False) -> None:
         self.path = Path(path).expanduser().absolute()
-        file = self.path / _FILE
-        if not create and not file.is_file():
+        if not create and not (self.path / FILE).is_file():
             raise StoreError(
                 f"no store at {str(path)!r}.", remedy="check the path; a sweep with store=… (--store) makes one."
             )
         if create and self.path.exists() and not self.path.is_dir():
             raise StoreError(f"{self.path} is a file, a store is a folder.", remedy="choose another path.")
-        self._lock = threading.RLock()
+        self.damaged: dict[str, None] = {}
+        self._database = Database(self.path)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for folder in ("data", "steps", "outputs", "logs") if create else ():
-                (self.path / folder).mkdir(exist_ok=True)
-            self._db = self._open(file)
-            self._check_schema(create)
-        except (OSError, sqlite3.Error) as error:
-            raise _failure(self.path, error) from error
+            if create:
+                self.path.mkdir(parents=True, exist_ok=True)
+                (self.path / "steps").mkdir(exist_ok=True)
+                for folder in _PRIVATE:
+                    private_folder(self.path / folder)
+                self._database.make()
+            self._database.check_schema(self._locked if create else None)
+        except OSError as error:
+            raise failure(self.path, error) from error
 
-    @staticmethod
-    def _open(file: Path) -> sqlite3.Connection:
-        """The database; as it is where nothing can be written, for SQLite's log would need files beside it.
+    # -- whose it is ------------------------------------------------------------------------------------------------
 
-        Raises:
-            StoreError: Nothing can be written, and the log of a sweep that was cut off holds what the database lacks.
-        """
-        database = _connect(str(file))
-        try:
-            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-        except sqlite3.OperationalError:
-            database.close()
-            if not file.is_file() or os.access(file.parent, os.W_OK):
-                raise
-            log = file.with_name(f"{file.name}-wal")
-            if log.is_file() and log.stat().st_size:
-                raise StoreError(
-                    f"the store {file.parent} is read-only, and {log.name} holds rows that are not in {file.name} yet.",
-                    remedy="copy the folder to where you may write, and open the copy.",
-                ) from None
-            database = _connect(f"{file.as_uri()}?mode=ro&immutable=1", uri=True)
-        return database
+    def __enter__(self) -> Self:
+        """Keep one connection open for what is read and written inside; blocks may be nested, in any thread."""
+        self._database.hold()
+        return self
 
-    def _check_schema(self, create: bool) -> None:
-        found = self._db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0]
-        if not found:
-            if not create:
-                raise StoreError(f"{self.path / _FILE} is no deploykit store.", remedy="choose another path.")
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.executescript(_TABLES)
-            self._db.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
-        self._db.execute("PRAGMA synchronous=FULL")
-        (value,) = self._db.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
-        if int(value) > SCHEMA:
-            raise StoreError(
-                f"the store {self.path} has schema {value}, this version of deploykit reads up to {SCHEMA}.",
-                remedy="upgrade deploykit, or use another store.",
-            )
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close it, when this is the outermost block."""
+        self._database.release()
 
     @contextmanager
     def writer(self) -> Iterator[Self]:
@@ -128,28 +97,18 @@ class Store:
         Raises:
             StoreError: Another process holds it.
         """
-        from filelock import FileLock, Timeout
-
-        lock = FileLock(str(self.path / "store.lock"))
-        try:
-            lock.acquire(timeout=0.2)
-        except Timeout as error:
-            raise StoreError(
-                f"another sweep is running on {self.path}.", remedy="wait for it, or use another store."
-            ) from error
-        except OSError as error:
-            raise _failure(self.path, error) from error
-        try:
+        with self._locked(), self:
             yield self
-        finally:
-            lock.release()
+
+    def _locked(self) -> AbstractContextManager[None]:
+        return locked(self.path)
 
     # -- records: build steps and evaluations -----------------------------------------------------------------------
 
     def record(self, kind: str, key: str) -> dict[str, Any] | None:
         """A finished step or evaluation, None when there is none."""
-        found = self._one("SELECT data FROM records WHERE kind = ? AND key = ?", (kind, key))
-        return parse(found[0]) if found else None
+        found = self._all("SELECT key, data FROM records WHERE kind = ? AND key = ?", (kind, key))
+        return self._read(f"records {kind}", found).get(key)
 
     def put_record(self, kind: str, key: str, data: dict[str, Any]) -> None:
         """Commit a finished step or evaluation."""
@@ -157,14 +116,15 @@ class Store:
 
     def records(self, kind: str) -> dict[str, dict[str, Any]]:
         """All records of a kind."""
-        return {k: parse(d) for k, d in self._all("SELECT key, data FROM records WHERE kind = ?", (kind,))}
+        return self._read(f"records {kind}", self._all("SELECT key, data FROM records WHERE kind = ?", (kind,)))
 
     # -- launches ---------------------------------------------------------------------------------------------------
 
     def launches(self, series: str) -> dict[int, Any]:
-        """Launches of one group of sessions by number, plain data."""
+        """Launches of one group of sessions by number, plain data; none after one that is damaged or was dropped."""
         found = self._all("SELECT number, data FROM launches WHERE series = ? ORDER BY number", (series,))
-        return {number: parse(data) for number, data in found}
+        read = self._read(f"launches {series}", found, object)
+        return {number: read[number] for number in takewhile(read.__contains__, count())}
 
     def put_launch(self, series: str, number: int, data: Any) -> None:
         """Commit a launch."""
@@ -178,31 +138,48 @@ class Store:
         self._write(f"INSERT OR REPLACE INTO sweeps VALUES (?, {newest}, ?)", (context, time.time(), dump(data)))  # noqa: S608
 
     def sweep(self, context: str | None = None) -> tuple[str, dict[str, Any]] | None:
-        """A sweep's context and facts; the latest one by default."""
-        if context is None:
-            found = self._one("SELECT context, data FROM sweeps ORDER BY updated DESC LIMIT 1", ())
-        else:
-            found = self._one("SELECT context, data FROM sweeps WHERE context = ?", (context,))
-        return (found[0], parse(found[1])) if found else None
+        """A sweep's context and facts; the latest one that can be read by default."""
+        query = "SELECT context, data FROM sweeps"
+        if context is not None:
+            found = self._read("sweeps", self._all(f"{query} WHERE context = ?", (context,)))
+            return (context, found[context]) if found else None
+        with self:
+            for place in count():
+                latest = self._all(f"{query} ORDER BY updated DESC LIMIT 1 OFFSET ?", (place,))
+                if not latest:
+                    return None
+                if found := self._read("sweeps", latest):
+                    return next(iter(found.items()))
+        return None
 
     def sweeps(self) -> dict[str, dict[str, Any]]:
         """Facts of all sweeps by context, the latest first."""
-        return {c: parse(d) for c, d in self._all("SELECT context, data FROM sweeps ORDER BY updated DESC", ())}
+        return self._read("sweeps", self._all("SELECT context, data FROM sweeps ORDER BY updated DESC", ()))
 
     def put_row(self, context: str, place: int, row: Result) -> None:
         """Commit a row."""
         values = (context, row.key, place, dump(row))
-        with self._lock:
-            self._write("PRAGMA synchronous=NORMAL", ())
+        with self._database.connection() as database:
+            database.execute("PRAGMA synchronous=NORMAL")
             try:
-                self._write("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)", values)
+                database.execute("INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)", values)
             finally:
-                self._write("PRAGMA synchronous=FULL", ())
+                database.execute("PRAGMA synchronous=FULL")
 
     def rows(self, context: str) -> Rows:
         """All rows of a sweep in their order; they can be read when the store is closed."""
-        keys = [key for (key,) in self._all("SELECT key FROM rows WHERE context = ? ORDER BY place, key", (context,))]
-        return Rows(keys, partial(_packed, self.path, context))
+        with self:
+            found = self._all("SELECT key FROM rows WHERE context = ? ORDER BY place, key", (context,))
+            return Rows([key for (key,) in found], partial(self._packed, context))
+
+    def _packed(self, context: str, keys: Sequence[str]) -> dict[str, bytes]:
+        """Rows as they are stored."""
+        if not keys:
+            return {}
+        places = ", ".join("?" * len(keys))
+        return dict(
+            self._all(f"SELECT key, data FROM rows WHERE context = ? AND key IN ({places})", (context, *keys))  # noqa: S608
+        )
 
     def places(self, context: str) -> dict[str, int]:
         """Places of all rows of a sweep by key."""
@@ -225,11 +202,13 @@ class Store:
                 if member.is_file():
                     with member.open("rb") as file:
                         os.fsync(file.fileno())
+            if final.relative_to(self.path).parts[0] in _PRIVATE:
+                make_private(temporary)
             if final.is_dir():
                 shutil.rmtree(final)
             temporary.replace(final)
         except OSError as error:
-            raise _failure(self.path, error) from error
+            raise failure(self.path, error) from error
 
     def check_room(self) -> None:
         """Raise when the disk is full: libraries report that in many ways, or as something else.
@@ -237,63 +216,56 @@ class Store:
         Raises:
             StoreError: There is hardly any room left.
         """
-        if shutil.disk_usage(self.path).free < _ROOM_BYTES:
-            raise _failure(self.path, OSError(errno.ENOSPC, "no space left on device"))
+        if has_no_room(self.path):
+            raise full(f"the store {self.path}")
 
-    def close(self) -> None:
-        """Close the database."""
-        with self._lock:
-            self._db.close()
-
-    def _one(self, query: str, values: tuple[Any, ...]) -> tuple[Any, ...] | None:
-        with self._lock:
-            try:
-                found: tuple[Any, ...] | None = self._db.execute(query, values).fetchone()
-                return found
-            except sqlite3.Error as error:
-                raise _failure(self.path, error) from error
+    # -- queries ----------------------------------------------------------------------------------------------------
 
     def _all(self, query: str, values: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-        with self._lock:
-            try:
-                return self._db.execute(query, values).fetchall()
-            except sqlite3.Error as error:
-                raise _failure(self.path, error) from error
+        with self._database.connection() as database:
+            return database.execute(query, values).fetchall()
 
     def _write(self, query: str, values: tuple[Any, ...]) -> None:
-        with self._lock:
-            try:
-                self._db.execute(query, values)
-            except sqlite3.Error as error:
-                raise _failure(self.path, error) from error
+        with self._database.connection() as database:
+            database.execute(query, values)
+
+    def _read(self, what: str, found: list[tuple[Any, Any]], kind: type[Any] = dict) -> dict[Any, Any]:
+        """Plain data by key; what is damaged is left out and named."""
+        read = {}
+        for key, packed in found:
+            data = sound(packed)
+            if data is not None and isinstance(data, kind) and NO_TEXT not in str(key):
+                read[key] = data
+            else:
+                self.damaged[f"{what} {key}"] = None
+        return read
 
 
-def _connect(name: str, *, uri: bool = False) -> sqlite3.Connection:
-    return sqlite3.connect(name, timeout=30, isolation_level=None, check_same_thread=False, uri=uri)
-
-
-def _packed(path: Path, context: str, keys: Sequence[str]) -> dict[str, bytes]:
-    """Rows as they are stored."""
-    if not keys:
-        return {}
-    opened = Store(path)
+def sound(packed: Any) -> Any:
+    """Plain data of bytes from the database, None when they are damaged."""
     try:
-        places = ", ".join("?" * len(keys))
-        query = f"SELECT key, data FROM rows WHERE context = ? AND key IN ({places})"  # noqa: S608
-        return dict(opened._all(query, (context, *keys)))
+        return parse(packed)
+    except (ValueError, TypeError):
+        return None
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Be the only process that writes to a store.
+
+    Raises:
+        StoreError: Another process does.
+    """
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(str(path / "store.lock"))
+    try:
+        lock.acquire(timeout=0.2)
+    except Timeout as error:
+        raise StoreError(f"another sweep is running on {path}.", remedy="wait for it, or use another store.") from error
+    except OSError as error:
+        raise failure(path, error) from error
+    try:
+        yield
     finally:
-        opened.close()
-
-
-def _failure(path: Path, error: Exception) -> StoreError:
-    text = str(error) or type(error).__name__
-    if "readonly" in text or isinstance(error, PermissionError) or getattr(error, "errno", None) == 30:
-        return StoreError(f"the store {path} is not writable: {text}.", remedy="choose a folder you may write to.")
-    if "full" in text or getattr(error, "errno", None) == 28:
-        return StoreError(
-            f"the disk of the store {path} is full: {text}.",
-            remedy="free some space (deploykit clean STORE), then run the sweep again: finished work is kept.",
-        )
-    if "not a database" in text:
-        return StoreError(f"{path / _FILE} is not a deploykit store: {text}.", remedy="choose another path.")
-    return StoreError(f"the store {path} cannot be used: {text}.", remedy="check the folder, or use another store.")
+        lock.release()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.digest import file_digest, json_digest
+from deploykit.core.disk import private_folder
 from deploykit.core.errors import EngineError
 from deploykit.core.serial import Plain
 
@@ -139,7 +140,7 @@ class Shelf:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         for name in ("trees", "incoming", "written"):
-            (folder / name).mkdir(parents=True, exist_ok=True)
+            private_folder(folder / name)  # data are sent here
 
     def path(self, digest: str) -> Path:
         """Where a tree is, or will be."""

@@ -12,6 +12,7 @@ from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.dataset import Dataset
+from deploykit.core.disk import make_private
 from deploykit.core.errors import CandidateError
 from deploykit.core.model import align
 from deploykit.core.splits import shuffled
@@ -220,8 +221,12 @@ def _save(path: Path, array: Any) -> None:
     import numpy as np
 
     temporary = path.with_suffix(".tmp.npy")
-    np.save(temporary, array, allow_pickle=False)
-    temporary.replace(path)
+    try:
+        np.save(temporary, array, allow_pickle=False)
+        make_private(temporary)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)  # on a full disk it takes the room others need
 
 
 def _current() -> _Opened:

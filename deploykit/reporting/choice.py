@@ -225,17 +225,14 @@ class Choice:
 
     def _comparison(self) -> Comparison:
         key = self.measurement.profile if self.measurement else ""
-        if not key:
+        record = Store(self.report.path).record("profile", key) if key else None
+        if record is None:
             raise CandidateError(
                 f"there is no profile of {self.result.label} on {self.result.candidate.target}.",
                 remedy="profiles need a runtime that tells the time of single nodes (onnxruntime, openvino), and the "
                 "model as given on the same runtime to compare with.",
             )
-        store = Store(self.report.path)
-        try:
-            return Comparison.from_json(store.record("profile", key))
-        finally:
-            store.close()
+        return Comparison.from_json(record)
 
     def require(self, *, min_speedup: float = 0.0) -> Choice:
         """The choice itself, if it is good enough.

@@ -85,12 +85,10 @@ def _made_again(choice: Choice, split: str, path: Path, on_report: OnReport | No
 
 def _keep(folder: Path, made: Path, path: Path) -> None:
     beside = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")  # other processes may make it, too
-    store = Store(folder)
     try:
         shutil.copyfile(made, beside)
-        store.keep(beside, path)
+        Store(folder).keep(beside, path)
     finally:
-        store.close()
         beside.unlink(missing_ok=True)
 
 
@@ -100,9 +98,5 @@ def original_names(choice: Choice) -> list[str]:
     if choice.key == report.baseline:
         return []
     baseline = report.choice_for(report.baseline)
-    store = Store(report.path)
-    try:
-        record = store.record("evaluation", _noted(baseline) or _key_today(baseline)) or {}
-    finally:
-        store.close()
+    record = Store(report.path).record("evaluation", _noted(baseline) or _key_today(baseline)) or {}
     return list(record.get("outputs") or [spec.name for spec in report.model.outputs])

@@ -68,15 +68,14 @@ class Report:
         Raises:
             StoreError: No store, or no such sweep in it.
         """
-        opened = Store(store)
-        try:
+        with Store(store) as opened:
             found = opened.sweep(context) if model is None and data is None else _sweep_of(opened, model, data)
             if found is None:
                 kind = "no sweep" if model is None and data is None else "no sweep of this model on these data"
+                if opened.damaged:
+                    kind = f"{kind} that can be read ({', '.join(opened.damaged)} is damaged)"
                 raise StoreError(f"the store {opened.path} holds {kind}.", remedy="run deploykit sweep on it.")
             return cls(opened.path, opened.rows(found[0]), found[1])
-        finally:
-            opened.close()
 
     # -- facts ------------------------------------------------------------------------------------------------------
 
@@ -182,7 +181,21 @@ class Report:
     @property
     def notes(self) -> list[str]:
         """What limits the comparison, in sentences."""
-        return elsewhere(self.rows, self.baseline)
+        return [*elsewhere(self.rows, self.baseline), *self._damaged()]
+
+    def _damaged(self) -> list[str]:
+        """A sentence about the rows that are left out because they cannot be read back."""
+        keys = self.rows.damaged
+        if not keys:
+            return []
+        shown = ", ".join(f"row {key}" for key in keys[:5]) + (", …" if len(keys) > 5 else "")
+        return [
+            f"{len(keys)} rows of the store {self.path} are damaged and left out: {shown}. Remedy: deploykit clean "
+            f"{self.path} --repair drops them, and the next sweep makes them again."
+            if len(keys) > 1
+            else f"One row of the store {self.path} is damaged and left out: {shown}. Remedy: deploykit clean "
+            f"{self.path} --repair drops it, and the next sweep makes it again."
+        ]
 
     @property
     def _competing(self) -> list[Result]:
@@ -207,11 +220,7 @@ class Report:
         Raises:
             StoreError: There was none.
         """
-        opened = Store(self.path)
-        try:
-            passes = [Sensitivity.from_json(record) for record in opened.records("sensitivity").values()]
-        finally:
-            opened.close()
+        passes = [Sensitivity.from_json(record) for record in Store(self.path).records("sensitivity").values()]
         wanted = (self.model.digest, self.facts["data"])
         found = [p for p in passes if (p.model, p.data) == wanted and technique in (None, p.technique)]
         if not found:

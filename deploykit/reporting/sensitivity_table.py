@@ -157,11 +157,7 @@ class SensitivityTable(Plain):
 
 def build(report: Report) -> SensitivityTable:
     """All passes over the layers that a store holds, and the levels of its candidates that were not measured."""
-    store = Store(report.path)
-    try:
-        found = [Sensitivity.from_json(record) for record in store.records("sensitivity").values()]
-    finally:
-        store.close()
+    found = [Sensitivity.from_json(record) for record in Store(report.path).records("sensitivity").values()]
     wanted = (report.model.digest, report.facts["data"])
     latest: dict[str, Sensitivity] = {}
     for one in sorted((p for p in found if (p.model, p.data) == wanted), key=lambda p: p.when):

@@ -149,11 +149,7 @@ def explain(choice: Choice) -> Why:
 
 
 def _profile(choice: Choice, key: str) -> Comparison | None:
-    store = Store(choice.report.path)
-    try:
-        record = store.record("profile", key)
-    finally:
-        store.close()
+    record = Store(choice.report.path).record("profile", key)
     return None if record is None else Comparison.from_json(record)
 
 
@@ -204,8 +200,7 @@ def _integers(rows: Sequence[LayerCost]) -> str:
 
 def _elsewhere(choice: Choice) -> tuple[Result, tuple[LayerCost, ...]] | None:
     """Shares of the float32 model's time by layer, from a profile of another candidate; None when there is none."""
-    store = Store(choice.report.path)
-    try:
+    with Store(choice.report.path) as store:
         for row in choice.report.rows:
             key = row.measurement.profile if row.measurement else ""
             record = store.record("profile", key) if key else None
@@ -214,8 +209,6 @@ def _elsewhere(choice: Choice) -> tuple[Result, tuple[LayerCost, ...]] | None:
                 break
         else:
             return None
-    finally:
-        store.close()
     layers = [x for x in comparison.layers if x.float_ms]
     whole = sum(x.float_ms or 0.0 for x in layers) or 1.0
     shares = (

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core import errors
+from deploykit.core.disk import full, is_full
 from deploykit.core.serial import parse
 from deploykit.sandbox.task import LATER, PRELOAD, TASKS, resolve
 from deploykit.sandbox.wire import Wire
@@ -96,35 +97,40 @@ def _run(message: dict[str, Any], wire: Wire, own_log: str) -> dict[str, Any]:
                     remedy="put the module on the import path (sys.path), then pass imports=[…] again.",
                 ) from error
         return {"result": resolve(message["function"])(message["arguments"], report)}
-    except errors.DeploykitError as error:
-        return {"error": errors.to_json(error)}
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS}:
-            return _unexpected(error)
-        words = f"the disk is full or read-only: {error}."
-        return {"error": errors.to_json(errors.StoreError(words, remedy="free some space, then run it again."))}
     except MemoryError:
         return {"error": errors.to_json(errors.CandidateMemory("out of memory.", remedy="raise memory=."))}
     except BaseException as error:
-        return _unexpected(error)
+        return {"error": errors.to_json(_clear(error))}
     finally:
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
 
 
-def _unexpected(error: BaseException) -> dict[str, Any]:
+def _clear(error: BaseException) -> errors.DeploykitError:
+    """What a task has raised, as an error for people."""
+    if isinstance(error, errors.StoreError):
+        return error
+    if is_full(error):  # also where a library, or one of our own errors, has wrapped it
+        return full("a folder that is written to", " ".join(str(error).split()))
+    if isinstance(error, errors.DeploykitError):
+        return error
+    if isinstance(error, OSError) and error.errno == errno.EROFS:
+        return errors.StoreError(
+            f"the disk is read-only: {error}.", remedy="choose a folder you may write to, then run it again."
+        )
     import traceback
 
-    traceback.print_exc()
+    with contextlib.suppress(OSError):  # the log may be what does not fit
+        traceback.print_exception(error)
     text = " ".join(str(error).split())
     shown = text if len(text) < 600 else f"{text[:600]}…"
-    return {"error": errors.to_json(errors.CandidateError(f"{type(error).__name__}: {shown}"))}
+    return errors.CandidateError(f"{type(error).__name__}: {shown}")
 
 
 def _redirect(path: str) -> None:
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    target = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     os.dup2(target, 1)
     os.dup2(target, 2)
     os.close(target)

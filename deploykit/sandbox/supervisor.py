@@ -25,6 +25,7 @@ from typing import Any
 from deploykit.core import errors
 from deploykit.core.adapter import Group
 from deploykit.core.serial import dump
+from deploykit.sandbox.scratch import child_environment, named, scratch
 from deploykit.sandbox.task import Task, parent_paths
 from deploykit.sandbox.wire import Wire
 
@@ -107,6 +108,13 @@ class Child:
         self, task: Task, on_report: OnReport | None = None, cancel: threading.Event | None = None
     ) -> dict[str, Any]:
         """Wait for the result of the task that was sent; see `call`."""
+        try:
+            return self._receive(task, on_report, cancel)
+        except errors.DeploykitError as error:
+            named(error.log)
+            raise
+
+    def _receive(self, task: Task, on_report: OnReport | None, cancel: threading.Event | None) -> dict[str, Any]:
         log = task.log or self._log
         name = task.name or task.function
         end = time.monotonic() + task.deadline_s
@@ -274,19 +282,19 @@ def _spawn(group: Group, log: str) -> Child:
 
 def _environment() -> dict[str, str]:
     paths = os.pathsep.join(p for p in parent_paths() if Path(p).is_dir())
-    return {**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
+    return {**os.environ, **child_environment(), "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
 
 
 class Supervisor:
     """Children for one driver. Thread-safe.
 
     Args:
-        log_dir: Folder for log files; None: a temporary one.
+        log_dir: Folder for log files; None: a temporary one, removed when this process ends.
         method: ``"fork"`` or ``"spawn"``; None: what suits the system.
     """
 
     def __init__(self, log_dir: Path | None = None, method: str | None = None) -> None:
-        self.log_dir = Path(log_dir or tempfile.mkdtemp(prefix="deploykit-logs-"))
+        self.log_dir = Path(log_dir or tempfile.mkdtemp(prefix="logs-", dir=scratch()))
         self.log_dir.mkdir(parents=True, exist_ok=True)
         self.method = method or default_method()
         self._parents: dict[str, _ForkParent] = {}

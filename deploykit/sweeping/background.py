@@ -95,6 +95,8 @@ class Background(ABC):
         try:
             with self._store.writer(), start(self._engine, self._cancel) as running:
                 said = self._work(running)
+            if damaged := self._store.damaged:
+                said = f"{said}; damaged in the store, and made again where needed: {', '.join(damaged)}"
             self._state.say("done", said)
         except Cancelled:
             self._state.say("cancelled", "cancelled; finished work is kept")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.candidate import Target
+from deploykit.core.database import failure as failure_of
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import (
     Cancelled,
@@ -91,8 +92,14 @@ class Workshop:
             return
         temporary = self.data_folder.with_name(f"{self.data_folder.name}.{os.getpid()}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
-        self.data.save(temporary)
-        self.store.keep(temporary, self.data_folder)
+        try:
+            temporary.mkdir(mode=0o700)  # nobody reads the data while they are written, either
+            self.data.save(temporary)
+            self.store.keep(temporary, self.data_folder)
+        except OSError as error:
+            raise failure_of(self.store.path, error) from error
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
 
     # -- build steps ------------------------------------------------------------------------------------------------
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploykit.core.digest import path_size
+from deploykit.core.errors import StoreError
+from deploykit.core.repair import repair as repaired
 from deploykit.core.serial import Plain
 from deploykit.core.store import Store
 
@@ -18,23 +20,36 @@ class Cleaned(Plain):
     Attributes:
         removed: Paths relative to the store.
         freed_bytes: Their size.
+        dropped: What a repair has dropped from the database, in words (``"rows 1f3c…"``); None without a repair.
     """
 
     removed: tuple[str, ...]
     freed_bytes: int
+    dropped: tuple[str, ...] | None = None
 
     def __str__(self) -> str:
+        if self.dropped is not None:
+            if not self.dropped:
+                return "nothing in the store is damaged"
+            return f"dropped what was damaged: {', '.join(self.dropped)}. The same sweep makes it again"
         return f"removed {len(self.removed)} files and folders, freed {self.freed_bytes / 1e6:.1f} MB"
 
 
-def clean(store: str | Path) -> Cleaned:
+def clean(store: str | Path, *, repair: bool = False) -> Cleaned:
     """Remove artifacts of intermediate steps, unfinished files and logs that no row names.
 
     A later sweep builds intermediate artifacts again when it needs them.
 
+    Args:
+        store: The store's folder.
+        repair: Only drop what cannot be read back, so that the next sweep makes it again, and bring a store of an older
+            version up to date; no file is removed.
+
     Raises:
-        StoreError: No store, or a sweep is running on it.
+        StoreError: No store, a damaged one (without ``repair``), or a sweep is running on it.
     """
+    if repair:
+        return Cleaned((), 0, repaired(store))
     opened = Store(store)
     removed, freed = [], 0
     with opened.writer():
@@ -47,17 +62,25 @@ def clean(store: str | Path) -> Cleaned:
                 freed += path_size(path)
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
                 removed.append(name)
-    opened.close()
     return Cleaned(tuple(removed), freed)
 
 
 def _needed(store: Store) -> set[str]:
     keep = set()
+    damaged = []
     for context, facts in store.sweeps().items():
         keep.add(facts["data"])
-        for row in store.rows(context):
+        rows = store.rows(context)
+        found = list(rows)
+        damaged += [f"rows {key}" for key in rows.damaged]
+        for row in found:
             if row.artifact:
                 keep.add("/".join(Path(row.artifact).parts[:2]))
             if row.failure and row.failure.log:
                 keep.add(row.failure.log)
+    if damaged := [*store.damaged, *damaged]:  # nobody knows which files these name
+        raise StoreError(
+            f"The store {store.path} is damaged: {', '.join(damaged)}.",
+            remedy=f"run deploykit clean {store.path} --repair first.",
+        )
     return keep

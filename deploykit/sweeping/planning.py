@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,7 @@ def plan(
     found = make(model, data, Space.of(space), seed)
     protocol = Protocol(launches, adaptive=adaptive, max_drop=max_drop)
     opened_store = opened(store) if store is not None else None
-    try:
+    with opened_store or nullcontext():
         known = Known(opened_store, model, data, protocol, max_drop) if opened_store else None
         size = 0 if known and known.has_data else _data_bytes(data)
         expected = expect(
@@ -61,9 +62,6 @@ def plan(
             new_data_bytes=size,
         )  # fmt: skip
         flips = known.flips if known else None
-    finally:
-        if opened_store:
-            opened_store.close()
     found = replace(found, expected=expected, max_drop=max_drop)
     if flips is None or not found.resolves:
         return found

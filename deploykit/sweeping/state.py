@@ -59,8 +59,10 @@ class State:
         self._next_estimate = 0.0
         self._launches: list[float] = []
         self._left = {"step": 0, "evaluation": 0, "launch": 0}
-        self.earlier = store.rows(context)
-        self._earlier_places = store.places(context)
+        with store:
+            self.earlier = store.rows(context)
+            places = store.places(context)
+        self._earlier_places = {key: places[key] for key in self.earlier.keys}  # without damaged rows
         self._as_stored: dict[str, tuple[Result, Result]] = {}
 
     # -- rows -------------------------------------------------------------------------------------------------------

@@ -103,7 +103,6 @@ def big_store(folder: Path, sweeps: int) -> list[tuple[str, str, str]]:
     real = Store(folder / "store")
     context, facts = real.sweep() or ("", {})
     rows = real.rows(context)
-    real.close()
     big = folder / f"big-{sweeps}"
     store = Store(big, create=True)
     each = _ROWS // sweeps
@@ -111,12 +110,12 @@ def big_store(folder: Path, sweeps: int) -> list[tuple[str, str, str]]:
     keys = [f"{i * 7919 % _ROWS:012x}" for i in range(each)]  # as keys are: in another order than the rows
     values = [(key, i, body[i % len(body)].replace(b'"@"', f'"{key}"'.encode())) for i, key in enumerate(keys)]
     packed = dump(facts)
-    store._db.execute("BEGIN")
-    for i in range(sweeps):
-        store._db.execute("INSERT INTO sweeps VALUES (?, ?, ?)", (f"{i:064x}", float(i), packed))
-        store._db.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", [(f"{i:064x}", *value) for value in values])
-    store._db.execute("COMMIT")
-    store.close()
+    with store._database.connection() as database:
+        database.execute("BEGIN")
+        for i in range(sweeps):
+            database.execute("INSERT INTO sweeps VALUES (?, ?, ?)", (f"{i:064x}", float(i), packed))
+            database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", [(f"{i:064x}", *value) for value in values])
+        database.execute("COMMIT")
     size = (big / "store.sqlite").stat().st_size
     start = time.perf_counter()
     report = dk.Report.open(big)

@@ -93,16 +93,16 @@ def fill(root: Path, rows: int) -> None:
     latency = like.measurement.latency
     store = Store(root / "runs")
     context = next(iter(store.sweeps()))
-    for place in range(len(report.rows), rows):
-        factor = float(np.exp(np.random.default_rng(place).normal()))
-        p50, ratio = (
-            Interval(i.value * f, i.low * f, i.high * f)
-            for i, f in ((latency.p50_ms, factor), (latency.speedup, 1 / factor))
-        )
-        timed = dataclasses.replace(latency, p50_ms=p50, speedup=ratio)
-        measured = dataclasses.replace(like.measurement, latency=timed)
-        store.put_row(context, place, dataclasses.replace(like, key=f"{place:064x}", measurement=measured))
-    store.close()
+    with store:
+        for place in range(len(report.rows), rows):
+            factor = float(np.exp(np.random.default_rng(place).normal()))
+            p50, ratio = (
+                Interval(i.value * f, i.low * f, i.high * f)
+                for i, f in ((latency.p50_ms, factor), (latency.speedup, 1 / factor))
+            )
+            timed = dataclasses.replace(latency, p50_ms=p50, speedup=ratio)
+            measured = dataclasses.replace(like.measurement, latency=timed)
+            store.put_row(context, place, dataclasses.replace(like, key=f"{place:064x}", measurement=measured))
 
 
 def saved_bytes(lab: driver.Lab) -> int:

@@ -23,11 +23,12 @@ def result(key, label="label"):
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     found = Store(tmp_path_factory.mktemp("rows"), create=True)
-    found._db.execute("BEGIN")
     keys = [f"{i * 7919 % 100_003:06}" for i in range(COUNT)]  # their order is not that of the places
     values = [("context", key, place, dump(result(key))) for place, key in enumerate(keys)]
-    found._db.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", values)
-    found._db.execute("COMMIT")
+    with found._database.connection() as database:
+        database.execute("BEGIN")
+        database.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", values)
+        database.execute("COMMIT")
     return found, keys
 
 
@@ -86,7 +87,7 @@ def test_what_is_looked_at_later_is_read_with_its_neighbors(rows):
 
 def test_the_order_is_read_from_an_index(store):
     query = "EXPLAIN QUERY PLAN SELECT key FROM rows WHERE context = ? ORDER BY place, key"
-    ((*_, how),) = store[0]._db.execute(query, ("context",)).fetchall()
+    ((*_, how),) = store[0]._all(query, ("context",))
     assert "COVERING INDEX rows_place" in how
 
 
@@ -96,7 +97,6 @@ def test_reports_up_to_a_thousand_rows_do_not_change_with_the_store(tmp_path):
         store.put_row("context", place, result(f"{place}"))
     found = store.rows("context")
     store.put_row("context", 1, result("1", "another"))
-    store.close()
     assert [row.label for row in found] == ["label"] * 3
 
 

@@ -21,18 +21,16 @@ def test_everything_comes_back(tmp_path):
     with_all.put_sweep("context", {"baseline": "k"})
     with_all.put_row("context", 1, row("late"))
     with_all.put_row("context", 0, row("early"))
-    with_all.close()
     again = Store(tmp_path / "s")
     assert again.record("step", "a") == {"path": "x"}
     assert again.record("step", "b") is None
     assert again.launches("series") == {0: {"n": 1}}
     assert again.sweep() == ("context", {"baseline": "k"})
     assert [r.key for r in again.rows("context")] == ["early", "late"]
-    again.close()
 
 
 def test_a_store_from_a_newer_version_is_refused(tmp_path):
-    Store(tmp_path / "s", create=True).close()
+    Store(tmp_path / "s", create=True)
     with sqlite3.connect(tmp_path / "s" / "store.sqlite") as db:
         db.execute("UPDATE meta SET value = '99' WHERE key = 'schema'")
     db.close()
@@ -65,8 +63,6 @@ def test_one_writer_at_a_time(tmp_path):
         pass
     with two.writer():
         pass
-    one.close()
-    two.close()
 
 
 def test_keep_replaces_a_folder(tmp_path):
@@ -78,4 +74,3 @@ def test_keep_replaces_a_folder(tmp_path):
         store.keep(temporary, store.path / "steps" / "x")
     assert (store.path / "steps" / "x" / "f").read_text() == "new"
     assert not (store.path / "steps" / "x.tmp").exists()
-    store.close()

@@ -395,7 +395,6 @@ def test_default_names_of_layers_stay_apart(report, tmp_path):
             model=report.model.digest, data=report.facts["data"],
         )  # fmt: skip
         store.put_record("sensitivity", str(number), done.to_json())
-    store.close()
     table = dk.Report.open(path).sensitivity_table()
     assert table.layers == ("conv2d", "conv2d_1", "conv2d_2")
     columns = [place for place, level in enumerate(table.levels) if level.measured]

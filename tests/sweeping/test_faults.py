@@ -55,7 +55,6 @@ def committed(path):
     store = Store(path)
     series = [s for (s,) in store._all("SELECT DISTINCT series FROM launches", ())]
     counts = [len(store.records("step")), len(store.records("evaluation")), sum(len(store.launches(s)) for s in series)]
-    store.close()
     return counts
 
 
@@ -141,7 +140,7 @@ def test_a_read_only_store_is_read_and_refuses_sweeps(model_path, swept, tmp_pat
     """A copy that no process has open: the files SQLite would need beside the database are not there."""
     copied = tmp_path.with_name(f"{tmp_path.name}-copy")
     shutil.copytree(swept[0], copied)
-    Store(copied).close()  # puts SQLite's log into the database
+    Store(copied)  # puts SQLite's log into the database
     shell = f'mount --bind "{copied}" "{tmp_path}" && mount -o remount,ro,bind "{tmp_path}" && exec "$@"'
     found = run(
         tmp_path, "unshare", "--map-root-user", "--mount", "sh", "-c", shell, "sh",

@@ -43,7 +43,6 @@ def test_a_second_sweep_profiles_nothing_anew(swept):
     again = swept()
     assert {r.key: r.measurement.profile for r in again.rows} == {r.key: r.measurement.profile for r in report.rows}
     assert store.records("profile") == marked
-    store.close()
 
 
 def test_runtimes_that_are_not_tried_by_default_are_named(swept):

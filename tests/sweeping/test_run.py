@@ -111,7 +111,6 @@ def test_a_killed_sweep_resumes_without_repeating(onnx_model, images, tmp_path):
     opened = Store(store)
     (series,) = {s for (s,) in opened._all("SELECT DISTINCT series FROM launches", ())}
     first = opened.launches(series)[0]
-    opened.close()
     events = []
     space = dk.Space([Recipe((Step("quantize_dynamic"),))], [Target("onnxruntime")])
     report = dk.sweep(onnx_model, images, space, store=store, launches=3, progress=events.append)
@@ -119,7 +118,6 @@ def test_a_killed_sweep_resumes_without_repeating(onnx_model, images, tmp_path):
     assert {p: p.stat().st_mtime_ns for p in (store / "steps").rglob("*.onnx")} == before
     opened = Store(store)
     assert opened.launches(series)[0] == first
-    opened.close()
     assert events[-1].reused >= 5
 
 
@@ -277,7 +275,6 @@ def test_two_sweeps_on_one_store(onnx_model, images, small_space, tmp_path):
     opened = Store(tmp_path / "s", create=True)
     with opened.writer(), pytest.raises(StoreError, match="another sweep is running"):
         dk.sweep(onnx_model, images, small_space, store=tmp_path / "s", progress=lambda _p: None)
-    opened.close()
 
 
 def test_build_makes_one_candidate(onnx_model, images, tmp_path):

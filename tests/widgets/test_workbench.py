@@ -206,7 +206,6 @@ def test_one_candidate_is_run_anew(opened, model, data, space, store, tmp_path):
     opened_store = Store(folder)
     failure = Failure("build", "CandidateCrash", "signal 11", "leave it out", "")
     opened_store.put_row(opened_store.sweep()[0], place, dataclasses.replace(row, status="failed", failure=failure))
-    opened_store.close()
     bench, page = opened(model, data, space=space, store=folder)
     assert page.rows[row.key]["status"] == "failed"
 

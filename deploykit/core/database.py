@@ -1,0 +1,210 @@
+"""The SQLite file of a store: connections that somebody owns, its schema, and what its errors mean."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from deploykit.core import migrations
+from deploykit.core.disk import full, has_no_room, is_full
+from deploykit.core.errors import StoreError
+
+FILE = "store.sqlite"
+TABLES = """
+CREATE TABLE IF NOT EXISTS meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS sweeps (context TEXT PRIMARY KEY, updated REAL NOT NULL, data BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS sweeps_updated ON sweeps (updated);
+CREATE TABLE IF NOT EXISTS records (kind TEXT NOT NULL, key TEXT NOT NULL, data BLOB NOT NULL,
+                                    PRIMARY KEY (kind, key)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS launches (series TEXT NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,
+                                     PRIMARY KEY (series, number)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rows (context TEXT NOT NULL, key TEXT NOT NULL, place INTEGER NOT NULL, data BLOB NOT NULL,
+                                 PRIMARY KEY (context, key)) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS rows_place ON rows (context, place, key);
+"""
+#: Stands for bytes that are no text, in keys.
+NO_TEXT = "\ufffd"
+
+
+class Database:
+    """A store's database. Thread-safe.
+
+    No connection outlives the work it was opened for: each query opens one and closes it, and all between `hold`
+    and `release` share one. So nobody has to remember to close what reads a store.
+
+    Args:
+        folder: The store.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.file = folder / FILE
+        self._lock = threading.RLock()
+        self._connection: sqlite3.Connection | None = None
+        self._holders = 0
+
+    def hold(self) -> None:
+        """Keep one connection open for what is done until `release`, by any thread; may be nested.
+
+        Raises:
+            StoreError: The database cannot be opened; then there is nothing to release.
+        """
+        with self._lock:
+            if self._connection is None:
+                try:
+                    self._connection = self._open()
+                except (OSError, sqlite3.Error) as error:
+                    raise failure(self.folder, error) from error
+            self._holders += 1
+
+    def release(self) -> None:
+        """Close the connection, when nobody else holds it."""
+        with self._lock:
+            self._holders -= 1
+            if not self._holders and self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    @contextmanager
+    def connection(self) -> Iterator[sqlite3.Connection]:
+        """The connection, for one thread at a time.
+
+        Raises:
+            StoreError: SQLite cannot do what is asked.
+        """
+        with self._lock:
+            self.hold()
+            assert self._connection is not None
+            try:
+                yield self._connection
+            except sqlite3.Error as error:
+                raise failure(self.folder, error) from error
+            finally:
+                self.release()
+
+    def make(self) -> None:
+        """Make the file and its tables when they are missing.
+
+        Raises:
+            OSError: The file cannot be made.
+        """
+        if not self.file.exists():
+            self.file.touch()  # SQLite makes what is missing of the tables, not the file: a reader must not make one
+        with self.connection() as connection:
+            if not self._schema(connection):
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.executescript(TABLES)
+                connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(migrations.SCHEMA),))
+
+    def check_schema(self, lock: Callable[[], Any] | None) -> None:
+        """Bring an older store up to date, or say why it cannot be used.
+
+        Args:
+            lock: Opens the block in which this process alone writes; None: nothing may be changed.
+
+        Raises:
+            StoreError: Not a store, from a newer version, or from an older one that is not brought up to date here.
+        """
+        with self.connection() as connection:
+            found = self._schema(connection)
+            if not found:
+                raise StoreError(f"{self.file} is not a deploykit store.", remedy="choose another path.")
+            if int(found) > migrations.SCHEMA:
+                raise StoreError(
+                    f"the store {self.folder} has schema {found}, this version of deploykit reads up to "
+                    f"{migrations.SCHEMA}.",
+                    remedy="upgrade deploykit, or use another store.",
+                )
+            if int(found) == migrations.SCHEMA:
+                return
+            if migrations.steps_from(int(found)) is None:
+                raise StoreError(
+                    f"The store {self.folder} was made by an older version of deploykit: it has schema {found}, this "
+                    f"version uses {migrations.SCHEMA} and cannot bring it up to date.",
+                    remedy="sweep into another store, or read this one with the version that made it.",
+                )
+            if lock is None:
+                raise StoreError(
+                    f"The store {self.folder} was made by an older version of deploykit: it has schema {found}, this "
+                    f"version uses {migrations.SCHEMA}.",
+                    remedy=f"deploykit clean {self.folder} --repair brings it up to date, and so does the next sweep "
+                    "on it; what is finished is kept.",
+                )
+            with lock():
+                self._migrate(connection)
+
+    def _migrate(self, connection: sqlite3.Connection) -> None:
+        """All steps in one transaction, with the new number."""
+        connection.execute("BEGIN IMMEDIATE")
+        try:
+            # Read again: another process may have done it while this one waited for the lock.
+            for step in migrations.steps_from(int(self._schema(connection) or migrations.SCHEMA)) or []:
+                step(connection)
+            connection.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (str(migrations.SCHEMA),))
+            connection.execute("COMMIT")
+        except BaseException:
+            with suppress(sqlite3.Error):  # SQLite has done it where the disk is full
+                connection.execute("ROLLBACK")
+            raise
+
+    @staticmethod
+    def _schema(connection: sqlite3.Connection) -> str:
+        """The number in the database, "" when it is not a store."""
+        if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'meta'").fetchone()[0]:
+            return ""
+        row = connection.execute("SELECT value FROM meta WHERE key = 'schema'").fetchone()
+        return str(row[0]) if row and str(row[0]).isdigit() else ""
+
+    def _open(self) -> sqlite3.Connection:
+        """A connection; as the file is where nothing can be written, for SQLite's log would need files beside it.
+
+        Raises:
+            StoreError: Nothing can be written, and the log of a sweep that was cut off holds what the database lacks.
+        """
+        database = _connect(f"{self.file.as_uri()}?mode=rw")
+        try:
+            database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        except sqlite3.OperationalError:
+            database.close()
+            if not self.file.is_file() or os.access(self.folder, os.W_OK):
+                raise
+            log = self.file.with_name(f"{self.file.name}-wal")
+            if log.is_file() and log.stat().st_size:
+                raise StoreError(
+                    f"the store {self.folder} is read-only, and {log.name} holds rows that are not in {FILE} yet.",
+                    remedy="copy the folder to where you may write, and open the copy.",
+                ) from None
+            database = _connect(f"{self.file.as_uri()}?mode=ro&immutable=1")
+        except BaseException:
+            database.close()
+            raise
+        database.execute("PRAGMA synchronous=FULL")
+        # A damaged key must not keep all the others from being read.
+        database.text_factory = lambda raw: raw.decode("utf-8", "replace")
+        return database
+
+
+def _connect(uri: str) -> sqlite3.Connection:
+    return sqlite3.connect(uri, timeout=30, isolation_level=None, check_same_thread=False, uri=True)
+
+
+def failure(path: Path, error: Exception) -> StoreError:
+    """What an error of SQLite, or of the file system, means for a store."""
+    text = str(error) or type(error).__name__
+    if "readonly" in text or isinstance(error, PermissionError) or getattr(error, "errno", None) == 30:
+        return StoreError(f"the store {path} is not writable: {text}.", remedy="choose a folder you may write to.")
+    if is_full(error) or has_no_room(path):
+        return full(f"the store {path}", text)
+    if "not a database" in text:
+        return StoreError(f"{path / FILE} is not a deploykit store: {text}.", remedy="choose another path.")
+    if "malformed" in text or "corrupt" in text:
+        return StoreError(
+            f"The database {path / FILE} is damaged: {text}.",
+            remedy=f"deploykit clean {path} --repair keeps what can be read; the next sweep makes the rest again.",
+        )
+    return StoreError(f"the store {path} cannot be used: {text}.", remedy="check the folder, or use another store.")
