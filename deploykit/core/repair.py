@@ -60,7 +60,7 @@ def _rebuild(folder: Path) -> list[str]:
     """Copy what can be read into a new file that takes the old one's place."""
     new = folder / f"{FILE}.{os.getpid()}.tmp"
     new.unlink(missing_ok=True)
-    lost = []
+    lost: list[str] = []
     try:
         with closing(sqlite3.connect(folder / FILE, timeout=30)) as old, closing(sqlite3.connect(new)) as copy:
             copy.executescript(TABLES)

@@ -92,13 +92,17 @@ class Store:
 
     @contextmanager
     def writer(self) -> Iterator[Self]:
-        """Hold the store for writing.
+        """Hold the store for writing; what is unfinished, also of a process that was killed, is removed at the end.
 
         Raises:
             StoreError: Another process holds it.
         """
         with self._locked(), self:
-            yield self
+            try:
+                yield self
+            finally:
+                for left in [*self.path.glob("steps/*.tmp"), *self.path.glob("data/*.tmp")]:
+                    shutil.rmtree(left, ignore_errors=True)
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(self.path)

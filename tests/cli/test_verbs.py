@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import closing
 
 import pytest
 
@@ -177,6 +180,27 @@ def test_clean(cli, store):
     assert "logs/old.log" in found["removed"]
     assert found["freed_bytes"] >= 1000
     assert not leftover.exists()
+
+
+def test_a_damaged_store_is_named_and_repaired(cli, store, desk, data_flags, tmp_path):
+    folder = shutil.copytree(store, tmp_path / "copy")
+    with closing(sqlite3.connect(folder / "store.sqlite")) as db, db:
+        (key,) = db.execute("SELECT key FROM rows ORDER BY place DESC LIMIT 1").fetchone()
+        db.execute("UPDATE rows SET data = X'FF00FF' WHERE key = ?", (key,))
+    status, out, _ = cli("report", folder)
+    assert status == 0
+    assert f"One row of the store {folder} is damaged and left out: row {key}." in out
+    assert f"deploykit clean {folder} --repair" in out
+    status, _, err = cli("clean", folder)
+    assert status == 1
+    assert f"{folder} is damaged: rows {key}. Remedy: run deploykit clean {folder} --repair first." in err
+    status, out, _ = cli("clean", folder, "--repair", "--json")
+    assert (status, json.loads(out)["dropped"]) == (0, [f"rows {key}"])
+    assert cli("clean", folder, "--repair")[1].strip() == "nothing in the store is damaged"
+    status, _, err = cli("sweep", desk / "net.onnx", *data_flags, "--store", folder, "--launches", 2)
+    assert status == 0
+    assert "2 measured, 0 failed" in err
+    assert "damaged" not in cli("report", folder)[1]
 
 
 # -- export, verify, serve ------------------------------------------------------------------------------------------

@@ -74,6 +74,13 @@ def grow(arguments, report):
     return {}
 
 
+def temporary(arguments, report):
+    """Leaves a temporary folder behind, as a child does that is killed."""
+    import tempfile
+
+    return {"folder": tempfile.mkdtemp()}
+
+
 def write(arguments, report):
     print(arguments["text"], flush=True)
     print(arguments["text"].upper(), file=sys.stderr, flush=True)
