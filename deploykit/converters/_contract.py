@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -31,6 +32,15 @@ class Job:
     imports: tuple[str, ...] = ()
     trusted: bool = False
     notes: dict[str, Any] = field(default_factory=dict)
+
+    def named(self, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+        """Note how the written file calls each tensor, so that nothing has to pair tensors by their order.
+
+        Args:
+            inputs: Name in the signature of the source → name in the file that was written, in the source's order.
+            outputs: The same for outputs.
+        """
+        self.notes["names"] = {"inputs": dict(inputs), "outputs": dict(outputs)}
 
     def check_written(self, label: str) -> None:
         """Raise `CandidateError` when the adapter has written nothing."""

@@ -5,24 +5,25 @@ from __future__ import annotations
 import contextlib
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deploykit.converters._contract import Job
+from deploykit.converters._keras_edit import edit
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.loading._keras_open import open_keras
+from deploykit.loading._keras_ends import distinct
+from deploykit.loading._keras_open import called_once, ends, graph_of, open_keras
+from deploykit.loading._saved_model_graph import signature_order
 
 #: Name of the signature every tool reads by default.
 SIGNATURE = "serving_default"
-#: What TensorFlow accepts as the first part of a variable's name.
-_SCOPE = re.compile(r"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 def load(job: Job, *, suffix: str = ".keras") -> Any:
-    """Load the Keras 3 model of a job.
+    """Load the Keras 3 model of a job as it is.
 
     Args:
         job: Names the file, the modules it needs and whether it is trusted.
@@ -38,23 +39,44 @@ def load(job: Job, *, suffix: str = ".keras") -> Any:
         ModelFileError: Keras cannot read the file.
     """
     model = open_keras(job.source, suffix=suffix, imports=job.imports, trusted=job.trusted)
-    return model if getattr(model, "inputs", None) else _functional(model)
+    return model if graph_of(model) is not None else called_once(model, str(job.source))
 
 
-def _functional(model: Any) -> Any:
-    keras = require("keras", "tensorflow")
-    shape = (model.get_build_config() or {}).get("input_shape")
-    if not (isinstance(shape, list | tuple) and all(d is None or isinstance(d, int) for d in shape)):
-        raise UnsupportedModelError(
-            f"the model is a {type(model).__name__}, a subclass of keras.Model whose inputs are not known.",
-            remedy="call it once on one array before you save it, or wrap it: keras.Model(inputs, model(inputs)).",
-        )
-    example = keras.Input(batch_shape=(None, *shape[1:]), dtype=model.input_dtype, name="input")
-    given = model(example)
-    flat = keras.tree.flatten(given)
-    names = list(given) if isinstance(given, dict) else [f"output_{i}" for i in range(len(flat))]
-    named = [keras.layers.Identity(name=name)(tensor) for name, tensor in zip(names, flat, strict=True)]
-    return keras.Model(example, named if len(named) > 1 else named[0], name=model.name)
+@dataclass(frozen=True)
+class Exportable:
+    """A Keras model that TensorFlow can write and other runtimes can run.
+
+    Attributes:
+        model: The model.
+        inputs: deploykit's name → place among the flat inputs, in order.
+        outputs: The same for outputs.
+    """
+
+    model: Any
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+
+
+def load_exportable(job: Job) -> Exportable:
+    """Load the model of a ``.keras`` file with layer names that TensorFlow accepts, in float32, and without state.
+
+    Recurrent layers that carry their state from call to call start each call afresh: a runtime answers many askers.
+
+    Raises:
+        UnsafeModelError, UnsupportedModelError, ModelFileError: As `load`.
+    """
+    with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
+        copy = Path(folder) / "model.keras"
+        edits = edit(job.source, copy)
+        file = copy if edits else job.source
+        model = open_keras(file, imports=job.imports, trusted=job.trusted, shown=str(job.source))
+    if edits.mixed:
+        job.notes["precision"] = f"layers of mixed precision compute in float32: {', '.join(edits.mixed[:8])}"
+    if reset := make_stateless(model):
+        job.notes["state"] = f"each call starts from fresh state: {', '.join(reset)}"
+    if graph_of(model) is None:
+        model = called_once(model, str(job.source))
+    return exportable(model, edits.names)
 
 
 def save(model: Any, target: Path) -> None:
@@ -64,51 +86,10 @@ def save(model: Any, target: Path) -> None:
     written.replace(target)
 
 
-def exportable(model: Any) -> Any:
-    """The model, or a copy that TensorFlow can write and other runtimes can run.
-
-    A layer called ``_stem``, say, loads and runs, but its variables cannot be written to a SavedModel: it gets another
-    name. A layer of mixed precision computes in float32, since CPU runtimes have no half-precision kernels.
-
-    Raises:
-        UnsupportedModelError: The model would have to be copied, but is no graph of layers.
-    """
-    keras = require("keras", "tensorflow")
-    refused = {layer.name for layer in all_layers(model) if not _SCOPE.fullmatch(layer.name)}
-    mixed = {layer.name for layer in all_layers(model) if is_mixed(layer)}
-    if not refused and not mixed:
-        return model
-    names = {layer.name for layer in all_layers(model)}
-    renamed = {old: _fresh(old, names) for old in sorted(refused)}
-
-    def copied(layer: Any) -> Any:
-        config = layer.get_config()
-        config["name"] = renamed.get(layer.name, layer.name)
-        if layer.name in mixed:
-            config["dtype"] = "float32"
-        return type(layer).from_config(config)
-
-    try:
-        copy = keras.models.clone_model(model, clone_function=copied, recursive=_is_nested(model))
-    except (TypeError, ValueError) as error:
-        raise UnsupportedModelError(
-            f"the layers {', '.join(map(repr, sorted(refused | mixed)))} must be renamed or made float32, but the "
-            "model cannot be copied.",
-            remedy="give all layers names that begin with a letter and the policy float32, and save the model again.",
-        ) from error
-    copy.set_weights(model.get_weights())
-    return copy
-
-
 def is_mixed(layer: Any) -> bool:
     """Whether a layer keeps its weights in a wider type than it computes in."""
     policy = getattr(layer, "dtype_policy", None)
     return policy is not None and policy.compute_dtype != policy.variable_dtype
-
-
-def _is_nested(model: Any) -> bool:
-    keras = require("keras", "tensorflow")
-    return any(isinstance(layer, keras.Model) for layer in model.layers)
 
 
 def all_layers(model: Any) -> Iterator[Any]:
@@ -118,82 +99,83 @@ def all_layers(model: Any) -> Iterator[Any]:
         yield from all_layers(layer)
 
 
-def _fresh(name: str, taken: set[str]) -> str:
-    base = "layer" + re.sub(r"[^A-Za-z0-9_.-]", "_", name)
-    fresh, count = base, 1
-    while fresh in taken:
-        count += 1
-        fresh = f"{base}_{count}"
-    taken.add(fresh)
-    return fresh
+def exportable(model: Any, renamed: Mapping[str, str] | None = None) -> Exportable:
+    """A functional or Sequential model with its names; ``renamed``: name of a layer → its name in the file."""
+    keras = require("keras", "tensorflow")
+    graph = graph_of(model)
+
+    def places(structure: Any, named: list[tuple[str, Any]]) -> dict[str, int]:
+        flat = [id(tensor) for tensor in keras.tree.flatten(structure)]
+        return {name: flat.index(id(tensor)) for name, tensor in named}
+
+    inputs, outputs = ends(graph, renamed)
+    return Exportable(model, places(graph._inputs_struct, inputs), places(graph._outputs_struct, outputs))
+
+
+def called(made: Exportable, feeds: Mapping[str, Any]) -> dict[str, Any]:
+    """Call a model on tensors by input name; gives its outputs by name."""
+    keras = require("keras", "tensorflow")
+    structure = graph_of(made.model)._inputs_struct
+    flat = [feeds[name] for name in sorted(made.inputs, key=made.inputs.__getitem__)]
+    found = keras.tree.flatten(made.model(keras.tree.pack_sequence_as(structure, flat), training=False))
+    return {name: found[place] for name, place in made.outputs.items()}
+
+
+def make_stateless(model: Any) -> list[str]:
+    """Let recurrent layers begin each call afresh; gives the names of those that carried state from call to call."""
+    keras = require("keras", "tensorflow")
+    kinds = (keras.layers.RNN, keras.layers.Bidirectional)
+    found = [layer for layer in model._flatten_layers() if isinstance(layer, kinds) and layer.stateful]
+    for layer in found:
+        layer.stateful = False
+    return [layer.name for layer in found]
 
 
 def argument_names(names: Sequence[str]) -> list[str]:
     """Input names as TensorFlow accepts them as parameter names, each one once."""
-    taken: set[str] = set()
     found = []
     for name in names:
         plain = re.sub(r"\W", "_", name, flags=re.ASCII)
         plain = plain if re.match(r"[A-Za-z]", plain) else f"input_{plain.lstrip('_')}"
-        found.append(_distinct(plain, taken))
-    return found
-
-
-def _distinct(name: str, taken: set[str]) -> str:
-    fresh, count = name, 0
-    while fresh in taken:
-        count += 1
-        fresh = f"{name}_{count}"
-    taken.add(fresh)
-    return fresh
-
-
-def output_names(model: Any) -> list[str]:
-    """Names of the outputs: of the layers that make them, each one once."""
-    keras = require("keras", "tensorflow")
-    if isinstance(model, keras.Sequential):
-        return [model.layers[-1].name]
-    taken: set[str] = set()
-    return [_distinct(name, taken) for name in model.output_names]
-
-
-def packed(model: Any, tensors: Sequence[Any]) -> Any:
-    """Tensors in the structure the model takes: one, a list or a dictionary."""
-    keras = require("keras", "tensorflow")
-    structure = getattr(model, "_inputs_struct", None)
-    if structure is not None:
-        return keras.tree.pack_sequence_as(structure, list(tensors))
-    return tensors[0] if len(tensors) == 1 else list(tensors)
+        found.append(plain)
+    return distinct(found)
 
 
 @dataclass(frozen=True)
 class Names:
-    """Names of a signature in the model's order, which a SavedModel does not keep."""
+    """Names of a signature in the model's order, which a SavedModel does not keep.
 
-    inputs: Sequence[str]
-    outputs: Sequence[str]
+    Attributes:
+        inputs: deploykit's name → name in the SavedModel.
+        outputs: The same for outputs.
+    """
+
+    inputs: dict[str, str]
+    outputs: dict[str, str]
 
 
-def export_saved_model(model: Any, target: Path) -> Names:
+def export_saved_model(made: Exportable, target: Path) -> Names:
     """Write a SavedModel whose serving signature has the model's own input and output names.
 
     ``model.export`` would call the outputs ``output_0``, ``output_1``; a served model is easier to use, and candidates
-    of several formats easier to compare, when they keep their names.
+    of several formats easier to compare, when they keep their names. TensorFlow takes inputs as the parameters of a
+    function, so some of their names change.
 
     Returns:
-        Names of inputs and outputs as they were written.
+        The names as they were written.
 
     Raises:
         UnsupportedModelError: The model cannot be traced.
     """
     keras, tf = require("keras", "tensorflow"), require("tensorflow", "tensorflow")
-    model = exportable(model)
-    names, results = argument_names([t.name for t in model.inputs]), output_names(model)
-    specs = [tf.TensorSpec(t.shape, t.dtype, name=n) for t, n in zip(model.inputs, names, strict=True)]
+    flat = keras.tree.flatten(graph_of(made.model)._inputs_struct)
+    arguments = argument_names(list(made.inputs))
+    tensors = [flat[place] for place in made.inputs.values()]
+    specs = [tf.TensorSpec(t.shape, t.dtype, name=n) for t, n in zip(tensors, arguments, strict=True)]
 
-    def serve(*tensors: Any) -> dict[str, Any]:
-        outputs = keras.tree.flatten(model(packed(model, tensors), training=False))
-        return dict(zip(results, outputs, strict=True))
+    def serve(*given: Any) -> dict[str, Any]:
+        found = called(made, dict(zip(made.inputs, given, strict=True)))
+        return {name: tf.identity(tensor) for name, tensor in found.items()}  # an output may be an input
 
     def write(tracked: Any) -> None:
         archive = keras.export.ExportArchive()
@@ -206,24 +188,24 @@ def export_saved_model(model: Any, target: Path) -> Names:
         try:
             write(None)
         except AssertionError:  # lookup tables must be tracked; tracking traces everything once more, so not at first
-            write(model)
+            write(made.model)
     except MemoryError:
         raise
     except Exception as error:  # a layer's own code can raise anything while it is traced
         text = " ".join(str(error).split())
         raise UnsupportedModelError(
-            f"TensorFlow cannot trace {model.name!r}: {type(error).__name__}: {text[:400]}",
-            remedy="make the model with the functional API, and its custom layers of TensorFlow or keras.ops only.",
+            f"TensorFlow cannot trace {made.model.name!r}: {type(error).__name__}: {text[:400]}",
+            remedy="Make the model with the functional API, and its custom layers of TensorFlow or keras.ops only.",
         ) from error
-    return Names(names, results)
+    return Names(dict(zip(made.inputs, arguments, strict=True)), {name: name for name in made.outputs})
 
 
 @contextlib.contextmanager
-def as_saved_model(model: Any) -> Iterator[tuple[Path, Names]]:
+def as_saved_model(made: Exportable) -> Iterator[tuple[Path, Names]]:
     """The model as a SavedModel in a temporary folder, and its names in order."""
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
         path = Path(folder) / "saved_model"
-        names = export_saved_model(model, path)
+        names = export_saved_model(made, path)
         yield path, names
 
 
@@ -246,3 +228,9 @@ def signature_function(path: Path) -> tuple[Any, Any]:
             remedy="save the model with a serving signature (model.export in Keras 3).",
         )
     return loaded, loaded.signatures[SIGNATURE]
+
+
+def signature_names(signature: Any) -> Names:
+    """Names of a serving signature, in the order in which the reader of SavedModels lists them."""
+    inputs, outputs = signature.structured_input_signature[1], signature.structured_outputs
+    return Names(*({key: key for key in sorted(keys, key=signature_order)} for keys in (inputs, outputs)))

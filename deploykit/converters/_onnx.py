@@ -6,29 +6,34 @@ import re
 from pathlib import Path
 from typing import Any
 
-from deploykit.converters._keras import Names, signature_function
+from deploykit.converters._keras import Names, signature_function, signature_names
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.loading._keras_ends import distinct
 
 #: High enough for per-channel quantization and LayerNormalization, low enough for every runtime in use.
 OPSET = 17
 _LIMIT_BYTES = 2_000_000_000
 
 
-def write(saved_model: Path, target: Path, names: Names | None = None) -> None:
+def write(saved_model: Path, target: Path, names: Names | None = None) -> Names:
     """Convert the serving signature of a SavedModel, keeping the names of inputs and outputs.
 
     Args:
         saved_model: The folder.
         target: The file to write.
-        names: Inputs and outputs in the order wanted; None: by name, since a SavedModel has no order.
+        names: Inputs and outputs in the order wanted, by the names wanted; None: as the SavedModel calls them.
+
+    Returns:
+        Names wanted → names in the file: an output that has the name of an input gets another one, since tensors of a
+        graph have names of their own.
 
     Raises:
         UnsupportedModelError: An operator has no counterpart in ONNX; names it.
     """
     onnx = require("onnx", "tensorflow")
     convert = require("tf2onnx.convert", "tensorflow")
-    graph, inputs, outputs = _frozen(saved_model, names)
+    graph, inputs, outputs, written = _frozen(saved_model, names)
     try:
         model, _ = convert.from_graph_def(
             graph,
@@ -37,7 +42,7 @@ def write(saved_model: Path, target: Path, names: Names | None = None) -> None:
             output_names=list(outputs),
             opset=OPSET,
             tensors_to_rename=inputs | outputs,
-            custom_op_handlers={"Erfc": (_erfc, [])},
+            custom_op_handlers={"Erfc": (_erfc, []), "Bucketize": (_bucketize, [])},
         )
     except MemoryError:
         raise
@@ -51,6 +56,7 @@ def write(saved_model: Path, target: Path, names: Names | None = None) -> None:
             remedy="use the TensorFlow runtime for this model.",
         )
     onnx.save(model, str(target))
+    return written
 
 
 def _conversion_error(error: Exception) -> UnsupportedModelError:
@@ -82,27 +88,37 @@ def _nodes(graph: Any) -> Any:
                 yield from _nodes(attribute.g)
 
 
-def _frozen(saved_model: Path, names: Names | None) -> tuple[Any, dict[str, str], dict[str, str]]:
-    """The serving signature as a graph of constants; its input and output tensors with their names in the signature."""
+def _frozen(saved_model: Path, names: Names | None) -> tuple[Any, dict[str, str], dict[str, str], Names]:
+    """The serving signature as a graph of constants; its input and output tensors with the names they get."""
     tf = require("tensorflow", "tensorflow")
     constants = require("tensorflow.python.framework.convert_to_constants", "tensorflow")
     loaded, signature = signature_function(saved_model)
     known = signature.structured_input_signature[1]
-    taken = names.inputs if names else sorted(known)
-    given = names.outputs if names else sorted(signature.structured_outputs)
-    specs = [tf.TensorSpec(known[name].shape, known[name].dtype, name=name) for name in taken]
+    names = names or signature_names(signature)
+    taken, given = list(names.inputs.values()), list(names.outputs.values())
+    specs = [tf.TensorSpec(known[name].shape, known[name].dtype, name=f"in_{i}") for i, name in enumerate(taken)]
 
     def call(*tensors: Any) -> list[Any]:
         found = signature(**dict(zip(taken, tensors, strict=True)))
-        return [found[name] for name in given]
+        return [tf.identity(found[name], name=f"out_{i}") for i, name in enumerate(given)]
 
     function = tf.function(call, input_signature=specs).get_concrete_function()
     frozen = constants.convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
     del loaded  # it owned the variables, which are constants now
+    if len(frozen.inputs) != len(taken):  # what is no variable stays an input: a table
+        raise UnsupportedModelError(
+            "The graph reads lookup tables, and ONNX has none.",
+            remedy="use TensorFlow for this model, or look up words and categories before the model is called.",
+        )
     graph = frozen.graph.as_graph_def(add_shapes=True)
     _allow_inlining(graph)
-    inputs = {tensor.name: name for tensor, name in zip(frozen.inputs, taken, strict=True)}
-    return graph, inputs, {tensor.name: name for tensor, name in zip(frozen.outputs, given, strict=True)}
+    fresh = distinct([*names.inputs, *names.outputs])
+    written = Names(
+        dict(zip(names.inputs, fresh, strict=False)), dict(zip(names.outputs, fresh[len(taken) :], strict=True))
+    )
+    inputs = {tensor.name: name for tensor, name in zip(frozen.inputs, written.inputs.values(), strict=True)}
+    outputs = {tensor.name: name for tensor, name in zip(frozen.outputs, written.outputs.values(), strict=True)}
+    return graph, inputs, outputs, written
 
 
 def _allow_inlining(graph: Any) -> None:
@@ -124,6 +140,24 @@ def _erfc(context: Any, node: Any, name: str, arguments: Any) -> None:
     one = context.make_const(f"{name}_one", np.array(1, utils.map_onnx_to_numpy_type(known["dtypes"][0])))
     error = context.make_node("Erf", [given], **known)
     context.make_node("Sub", [one.output[0], error.output[0]], name=name, outputs=[result], **known)
+
+
+def _bucketize(context: Any, node: Any, name: str, arguments: Any) -> None:
+    """The number of boundaries a value has reached, which Discretization gives: ONNX compares with each of them."""
+    del arguments
+    np, proto = require("numpy", ""), require("onnx", "tensorflow").TensorProto
+    known = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    given, result, kind = node.input[0], node.output[0], context.get_dtype(node.input[0])
+    bounds = np.array(node.get_attr_value("boundaries"), np.float32)
+    context.remove_node(node.name)
+    if kind != proto.FLOAT:
+        given = context.make_node("Cast", [given], attr={"to": proto.FLOAT}).output[0]
+    last = context.make_const(f"{name}_last", np.array([-1], np.int64)).output[0]
+    wide = context.make_node("Unsqueeze", [given, last]).output[0]
+    limits = context.make_const(f"{name}_boundaries", bounds).output[0]
+    reached = context.make_node("GreaterOrEqual", [wide, limits]).output[0]
+    counted = context.make_node("Cast", [reached], attr={"to": proto.INT32}).output[0]
+    context.make_node("ReduceSum", [counted, last], attr={"keepdims": 0}, name=name, outputs=[result], **known)
 
 
 def _name_batch(model: Any) -> None:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
-from deploykit.converters._keras import SIGNATURE, signature_function
+from deploykit.converters._keras import SIGNATURE, Names, signature_function, signature_names
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.loading._flatbuffer import Table
 
+#: Fields of the schema's tables: of the model, and of a subgraph (of a signature, they are one less).
+_SUBGRAPHS, _SIGNATURES, _INPUTS, _OUTPUTS = 2, 7, 1, 2
 _OPERATORS = re.compile(r"(?:TF Select|Flex|Custom) ops: ([\w, .:]+?)(?= ?(?:Details|Custom|TF Select|Flex|See|$))")
 
 
@@ -81,7 +85,9 @@ def missing_operators(text: str) -> list[str]:
     return sorted(f for f in found if f)
 
 
-def write(saved_model: Path, target: Path, notes: dict[str, Any], setup: Any = None) -> None:
+def write(
+    saved_model: Path, target: Path, notes: dict[str, Any], setup: Any = None, names: Names | None = None
+) -> Names:
     """Convert a SavedModel to a ``.tflite`` file.
 
     Args:
@@ -89,7 +95,13 @@ def write(saved_model: Path, target: Path, notes: dict[str, Any], setup: Any = N
         target: The file to write.
         notes: Takes a note when the batch had to be fixed.
         setup: Called with the converter before it runs, to set quantization options.
+        names: Inputs and outputs in the order wanted; None: as the reader of SavedModels lists them.
+
+    Returns:
+        The names in the file.
     """
+    if names is None:
+        names = signature_names(signature_function(saved_model)[1])
     try:
         content = _attempt(converter_of(saved_model), setup)
     except UnsupportedModelError as error:
@@ -97,7 +109,27 @@ def write(saved_model: Path, target: Path, notes: dict[str, Any], setup: Any = N
             raise
         content = _attempt(fixed_batch_converter_of(saved_model), setup)
         notes["batch"] = "fixed at 1: TFLite has recurrent layers only for a known batch size"
-    target.write_bytes(content)
+    target.write_bytes(ordered(content, names))
+    return names
+
+
+def ordered(content: bytes, names: Names) -> bytes:
+    """The file with its inputs and outputs in the order of ``names``: the converter's depends on the process.
+
+    Only the lists of the graph's inputs and outputs are changed: signatures refer to tensors, not to places.
+    """
+    changed = bytearray(content)
+    model = Table.root(memoryview(content))
+    graph, signature = next(model.tables(_SUBGRAPHS), None), next(model.tables(_SIGNATURES), None)
+    if graph is None or signature is None:
+        return content
+    for field, wanted in ((_INPUTS, names.inputs), (_OUTPUTS, names.outputs)):
+        tensors = {entry.text(0): entry.number(1, "I") for entry in signature.tables(field - 1)}
+        found, place = graph.numbers(field, "i"), graph.span(field, 4)
+        new = [tensors.get(name, -1) for name in wanted.values()]
+        if place is not None and sorted(new) == sorted(found):
+            struct.pack_into(f"<{len(new)}i", changed, place[0], *new)
+    return bytes(changed)
 
 
 def _attempt(converter: Any, setup: Any) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from deploykit.converters import _keras
 from deploykit.converters._contract import Converter, Job
 from deploykit.core.errors import ModelFileError, UnsafeModelError
+from deploykit.loading._contract import FORMATS
 
 
 class H5ToKeras(Converter):
@@ -31,6 +32,15 @@ class H5ToKeras(Converter):
             )
             raise
         _keras.save(model, job.target)
+        made = _keras.exportable(model)
+        known = self._names(job, [list(made.inputs), list(made.outputs)])
+        job.named(*(dict(zip(k, m, strict=True)) for k, m in zip(known, (made.inputs, made.outputs), strict=True)))
+
+    def _names(self, job: Job, found: list[list[str]]) -> list[list[str]]:
+        """Names of inputs and outputs as the reader of the file gives them: very old files leave some to Keras."""
+        summary = FORMATS.get(self.accepts).read(job.source, trusted=job.trusted, imports=job.imports)
+        known = [[spec.name for spec in specs] for specs in (summary.inputs, summary.outputs)]
+        return known if list(map(len, known)) == list(map(len, found)) else found
 
 
 ADAPTER = H5ToKeras()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploykit.converters import _keras, _onnx
+from deploykit.converters import _keras, _lookups, _onnx
 from deploykit.converters._contract import Converter, Job
 
 
@@ -19,9 +19,10 @@ class KerasToOnnx(Converter):
     produces = "onnx"
 
     def _convert(self, job: Job) -> None:
-        model = _keras.load(job)
-        with _keras.as_saved_model(model) as (folder, names):
-            _onnx.write(folder, job.target, names)
+        made = _keras.load_exportable(job)
+        with _keras.as_saved_model(made) as (folder, names), _lookups.explained(made.model, "ONNX"):
+            written = _onnx.write(folder, job.target, names)
+        job.named(written.inputs, written.outputs)
 
 
 ADAPTER = KerasToOnnx()

@@ -19,7 +19,8 @@ class KerasToSavedModel(Converter):
     produces = "saved_model"
 
     def _convert(self, job: Job) -> None:
-        _keras.export_saved_model(_keras.load(job), job.target)
+        names = _keras.export_saved_model(_keras.load_exportable(job), job.target)
+        job.named(names.inputs, names.outputs)
 
 
 ADAPTER = KerasToSavedModel()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploykit.converters import _keras, _tflite
+from deploykit.converters import _keras, _lookups, _tflite
 from deploykit.converters._contract import Converter, Job
 
 
@@ -19,9 +19,10 @@ class KerasToTFLite(Converter):
     produces = "tflite"
 
     def _convert(self, job: Job) -> None:
-        model = _keras.load(job)
-        with _keras.as_saved_model(model) as (folder, _):
-            _tflite.write(folder, job.target, job.notes)
+        made = _keras.load_exportable(job)
+        with _keras.as_saved_model(made) as (folder, names), _lookups.explained(made.model, "TFLite"):
+            _tflite.write(folder, job.target, job.notes, names=names)
+        job.named(names.inputs, names.outputs)
 
 
 ADAPTER = KerasToTFLite()

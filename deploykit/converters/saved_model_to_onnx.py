@@ -19,7 +19,8 @@ class SavedModelToOnnx(Converter):
     produces = "onnx"
 
     def _convert(self, job: Job) -> None:
-        _onnx.write(job.source, job.target)
+        written = _onnx.write(job.source, job.target)
+        job.named(written.inputs, written.outputs)
 
 
 ADAPTER = SavedModelToOnnx()

@@ -19,7 +19,8 @@ class SavedModelToTFLite(Converter):
     produces = "tflite"
 
     def _convert(self, job: Job) -> None:
-        _tflite.write(job.source, job.target, job.notes)
+        names = _tflite.write(job.source, job.target, job.notes)
+        job.named(names.inputs, names.outputs)
 
 
 ADAPTER = SavedModelToTFLite()

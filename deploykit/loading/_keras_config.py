@@ -8,12 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from deploykit.core.errors import ModelFileError, UnsafeModelError, UnsupportedModelError
+from deploykit.loading import _keras_ends
 from deploykit.loading._keras_names import LAYERS, UNSAFE
-from deploykit.loading._keras_shapes import Shape, infer
+from deploykit.loading._keras_shapes import Shape, infer, result_type
 
+#: A tensor of a graph: the layer that gives it, which of its calls, and the number of the output.
+Source = tuple[str, int, int]
+#: Its shape and NumPy dtype.
+Tensor = tuple[Shape, str]
 _MODELS = frozenset({"Functional", "Sequential", "Model"})
 #: Settings that make a layer as large as their value: compared with what the file really holds.
 _SIZES = ("units", "filters", "input_dim", "output_dim")
@@ -29,9 +35,9 @@ class Node:
         path: Its name with those of the models around it: ``"backbone/conv"``.
         type: Keras class name.
         config: Its config.
-        inputs: Names of the layers it reads, for its first call.
-        shape: Output shape, None while unknown.
-        dtype: NumPy name of its output.
+        calls: What it reads, for each of its calls.
+        tensors: Shape and NumPy dtype of what it gives, where they are known, by call and number of the output.
+        dtype: NumPy name of the type it computes in.
         graph: The layers inside, when it is a model.
     """
 
@@ -39,10 +45,20 @@ class Node:
     path: str
     type: str
     config: dict[str, Any]
-    inputs: list[str] = field(default_factory=list)
-    shape: Shape | None = None
+    calls: list[list[Source]] = field(default_factory=list)
+    tensors: dict[tuple[int, int], Tensor] = field(default_factory=dict)
     dtype: str = "float32"
     graph: Graph | None = None
+
+    @property
+    def inputs(self) -> list[str]:
+        """Names of the layers it reads, for its first call."""
+        return [source[0] for source in self.calls[0]] if self.calls else []
+
+    @property
+    def shape(self) -> Shape | None:
+        """Shape of the first output of its first call, None while unknown."""
+        return self.tensors[0, 0][0] if (0, 0) in self.tensors else None
 
 
 @dataclass
@@ -51,17 +67,24 @@ class Graph:
 
     Attributes:
         nodes: Its layers in file order.
-        inputs: Name in the signature → layer.
-        outputs: Name in the signature → layer.
+        inputs: Name in the signature → what it is in the graph.
+        outputs: The same for outputs.
+        flat: The outputs in the order in which Keras counts them, which sorts the keys of dictionaries.
     """
 
     nodes: list[Node]
-    inputs: dict[str, str]
-    outputs: dict[str, str]
+    inputs: dict[str, Source]
+    outputs: dict[str, Source]
+    flat: list[Source]
 
     def node(self, name: str) -> Node | None:
         """The layer of that name."""
         return next((n for n in self.nodes if n.name == name), None)
+
+    def tensor(self, source: Source) -> Tensor | None:
+        """Shape and dtype of a tensor, None when the config does not tell."""
+        node = self.node(source[0])
+        return node.tensors.get(source[1:]) if node else None
 
     def leaves(self) -> Iterator[Node]:
         """All layers, those of inner models in place of the models."""
@@ -185,34 +208,52 @@ def _node(item: dict[str, Any], shown: str, prefix: str) -> Node:
         node.graph = parse_model(item, shown, f"{node.path}/")
     if shape := node.config.get("batch_shape") or node.config.get("batch_input_shape"):
         node.config["batch_shape"] = shape
-        if node.type == "InputLayer":
-            node.shape = _shape(shape)
+        if node.type == "InputLayer" and (known := _shape(shape)) is not None:
+            node.tensors[0, 0] = known, node.dtype
     return node
 
 
 def _functional(config: dict[str, Any], layers: list[Any], nodes: list[Node]) -> Graph:
-    graph = Graph(nodes, _ends(config["input_layers"]), _ends(config["output_layers"]))
-    tensors: dict[str, tuple[Shape, str]] = {}
+    ends = [config["input_layers"], config["output_layers"]]
+    inputs, outputs = ({name: _source(leaf) for name, leaf in _named(end)} for end in ends)
+    graph = Graph(nodes, inputs, outputs, [_source(leaf) for _, leaf in _named(_by_alphabet(ends[1]))])
+    noted: dict[Source, Tensor] = {}
     for node, layer in zip(nodes, layers, strict=True):
-        calls = layer.get("inbound_nodes") or []
-        for number, call in enumerate(calls):
-            for source, index, shape, dtype in _sources(call):
-                if number == 0:
-                    node.inputs.append(source)
-                if shape is not None and index == (0, 0):
-                    tensors.setdefault(source, (shape, dtype))
-    for node in nodes:
-        if node.name in tensors:
-            node.shape, node.dtype = tensors[node.name]
+        for call in layer.get("inbound_nodes") or []:
+            node.calls.append([])
+            for source, shape, dtype in _sources(call):
+                node.calls[-1].append(source)
+                if shape is not None:
+                    noted.setdefault(source, (shape, dtype))
+    _count_calls_from_zero(graph, noted)
+    for source, tensor in noted.items():
+        if node_of := graph.node(source[0]):
+            node_of.tensors[source[1:]] = tensor
     for _ in range(len(nodes)):  # files list layers in order, mostly: one round is the rule
-        before = [n.shape for n in nodes]
+        before = sum(len(n.tensors) for n in nodes)
         for node in nodes:
-            if node.shape is None and node.inputs:
-                sources = [graph.node(name) for name in node.inputs]
-                node.shape = _output(node, [s.shape if s else None for s in sources])
-        if before == [n.shape for n in nodes]:
+            _infer(graph, node)
+        if before == sum(len(n.tensors) for n in nodes):
             break
     return graph
+
+
+def _count_calls_from_zero(graph: Graph, noted: dict[Source, Tensor]) -> None:
+    """Keras writes the calls of a model inside a model as 1, 2, …: the model's own making counts as a call."""
+    ends = [*graph.inputs.values(), *graph.outputs.values()]
+    used = [*ends, *(source for node in graph.nodes for call in node.calls for source in call)]
+    shifted = {n.name for n in graph.nodes if n.calls and any(s[0] == n.name and s[1] >= len(n.calls) for s in used)}
+
+    def moved(source: Source) -> Source:
+        return (source[0], source[1] - 1, source[2]) if source[0] in shifted else source
+
+    for node in graph.nodes:
+        node.calls = [[moved(source) for source in call] for call in node.calls]
+    for side in (graph.inputs, graph.outputs):
+        side.update({name: moved(source) for name, source in side.items()})
+    graph.flat = [moved(source) for source in graph.flat]
+    for source in list(noted):
+        noted[moved(source)] = noted.pop(source)
 
 
 def _sequential(config: dict[str, Any], nodes: list[Node], shown: str) -> Graph:
@@ -220,42 +261,65 @@ def _sequential(config: dict[str, Any], nodes: list[Node], shown: str) -> Graph:
         raise ModelFileError(f"{shown}: a Sequential model without layers.", remedy=_AGAIN)
     first = nodes[0]
     shape = _shape(first.config.get("batch_shape") or config.get("build_input_shape"))
-    if shape is None and first.graph is not None and first.graph.inputs:
-        inner = first.graph.node(next(iter(first.graph.inputs.values())))
-        shape = inner.shape if inner else None
+    if shape is None and first.graph is not None and len(first.graph.inputs) == 1:
+        inner = first.graph.tensor(next(iter(first.graph.inputs.values())))
+        shape = inner[0] if inner else None
     if shape is None:
         raise UnsupportedModelError(
             f"{shown}: the Sequential model has never been called, so its input shape is not known.",
             remedy="call it once on data, or begin it with keras.Input(shape), and save it again.",
         )
-    for before, node in zip([None, *nodes], nodes, strict=False):
-        node.inputs = [before.name] if before else []
-        node.shape = shape if node.type == "InputLayer" else _output(node, [before.shape if before else shape])
     if first.type != "InputLayer":
-        nodes.insert(0, Node(f"{first.name}_input", f"{first.path}_input", "InputLayer", {}, [], shape, first.dtype))
-    return Graph(nodes, {nodes[0].name: nodes[0].name}, {nodes[-1].name: nodes[-1].name})
+        given = Node(f"{first.name}_input", f"{first.path}_input", "InputLayer", {}, dtype=first.dtype)
+        nodes.insert(0, given)
+    nodes[0].tensors[0, 0] = shape, nodes[0].dtype
+    ends = [(nodes[0].name, 0, 0), (nodes[-1].name, 0, 0)]
+    graph = Graph(nodes, {ends[0][0]: ends[0]}, {ends[1][0]: ends[1]}, ends[1:])
+    for before, node in pairwise(nodes):
+        node.calls = [[(before.name, 0, 0)]]
+        if before.graph is None or len(before.graph.flat) == 1:
+            _infer(graph, node)
+    return graph
 
 
-def _output(node: Node, inputs: list[Shape | None]) -> Shape | None:
-    if node.graph is None:
-        return infer(node.type, node.config, inputs)
-    if len(node.graph.outputs) != 1:
-        return None
-    last = node.graph.node(next(iter(node.graph.outputs.values())))
-    node.dtype = last.dtype if last else node.dtype
-    return last.shape if last else None
+def _infer(graph: Graph, node: Node) -> None:
+    """Fill in what rules know of the outputs of a layer."""
+    for number, call in enumerate(node.calls):
+        given = [graph.tensor(source) for source in call]
+        known = [tensor for tensor in given if tensor is not None]
+        if not known or len(known) < len(given):
+            continue
+        if node.graph is not None:
+            taken = [node.graph.tensor(source) for source in node.graph.inputs.values()]
+            if given == taken:  # else Keras works the shapes out once more
+                for index, source in enumerate(node.graph.flat):
+                    if (found := node.graph.tensor(source)) is not None:
+                        node.tensors.setdefault((number, index), found)
+        elif (number, 0) not in node.tensors:
+            shape = infer(node.type, node.config, [shape for shape, _ in known])
+            dtype = result_type(node.type, _inner_dtype(node), [dtype for _, dtype in known])
+            if shape is not None and dtype:
+                node.tensors[number, 0] = shape, dtype
 
 
-def _sources(call: Any) -> Iterator[tuple[str, tuple[int, int], Shape | None, str]]:
-    """The tensors one call of a layer reads: layer, (call, tensor), shape, dtype."""
+def _inner_dtype(node: Node) -> str:
+    """What a layer computes in; for a wrapper, its innermost layer."""
+    config, dtype = node.config, node.dtype
+    while isinstance(config.get("layer"), dict) and isinstance(config["layer"].get("config"), dict):
+        config = config["layer"]["config"]
+        dtype = _dtype(config.get("dtype"))
+    return dtype
+
+
+def _sources(call: Any) -> Iterator[tuple[Source, Shape | None, str]]:
+    """The tensors one call of a layer reads, with shape and dtype where the file notes them."""
     if isinstance(call, dict):  # Keras 3
         waiting = [call.get("args"), call.get("kwargs")]
         while waiting:
             item = waiting.pop(0)
             if isinstance(item, dict) and item.get("class_name") == "__keras_tensor__":
                 inner = item["config"]
-                name, node, tensor = inner["keras_history"][:3]
-                yield str(name), (int(node), int(tensor)), _shape(inner["shape"]), str(inner["dtype"])
+                yield _source(inner["keras_history"]), _shape(inner["shape"]), str(inner["dtype"])
             elif isinstance(item, dict):
                 waiting = [*item.values(), *waiting]
             elif isinstance(item, list):
@@ -263,21 +327,24 @@ def _sources(call: Any) -> Iterator[tuple[str, tuple[int, int], Shape | None, st
     else:  # Keras 2: [[name, call, tensor, kwargs], …], or one of them
         entries = [call] if call and isinstance(call[0], str) else call
         for entry in entries:
-            yield str(entry[0]), (int(entry[1]), int(entry[2])), None, ""
+            yield _source(entry), None, ""
 
 
-def _ends(item: Any) -> dict[str, str]:
-    """Signature name → layer name, from ``input_layers`` or ``output_layers``."""
-    if isinstance(item, dict):
-        return {str(key): str(value[0]) for key, value in item.items()}
-    if item and isinstance(item[0], str):
-        return {str(item[0]): str(item[0])}
-    names: dict[str, str] = {}
-    for entry in item:
-        layer = str(entry[0])
-        tensor = int(entry[2]) if len(entry) > 2 else 0
-        names[layer if layer not in names else f"{layer}_{tensor}"] = layer
-    return names
+def _source(entry: Any) -> Source:
+    """A tensor from ``[layer, call, number]``; Keras 1 writes less."""
+    return str(entry[0]), int(entry[1]) if len(entry) > 1 else 0, int(entry[2]) if len(entry) > 2 else 0
+
+
+def _named(structure: Any) -> list[tuple[str, Any]]:
+    return _keras_ends.named(
+        structure, lambda item: isinstance(item, list) and bool(item) and isinstance(item[0], str), lambda leaf: leaf[0]
+    )
+
+
+def _by_alphabet(structure: Any) -> Any:
+    if isinstance(structure, dict):
+        return {key: _by_alphabet(structure[key]) for key in sorted(structure)}
+    return [_by_alphabet(item) for item in structure] if isinstance(structure, list) else structure
 
 
 def _name_of(item: dict[str, Any], default: str) -> str:

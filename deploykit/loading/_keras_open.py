@@ -7,12 +7,13 @@ import importlib
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import ModelFileError, UnsafeModelError, UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
+from deploykit.loading import _keras_ends
 from deploykit.loading._contract import Summary
 from deploykit.loading._keras_summary import PASSING
 
@@ -20,7 +21,9 @@ from deploykit.loading._keras_summary import PASSING
 _UNKNOWN = re.compile(r"(?:Could not locate \w+|Unknown \w+:?) '(?P<name>[\w.>]+)'")
 
 
-def open_keras(path: Path, *, suffix: str = ".keras", imports: tuple[str, ...] = (), trusted: bool = False) -> Any:
+def open_keras(
+    path: Path, *, suffix: str = ".keras", imports: tuple[str, ...] = (), trusted: bool = False, shown: str = ""
+) -> Any:
     """Load a ``.keras`` or ``.h5`` file, uncompiled.
 
     Args:
@@ -28,6 +31,7 @@ def open_keras(path: Path, *, suffix: str = ".keras", imports: tuple[str, ...] =
         suffix: The ending Keras expects of this kind of file.
         imports: Modules whose classes and functions the model may use, registered with Keras or not.
         trusted: Code inside the file may run (Lambda layers).
+        shown: How to call the file in messages; its path when empty.
 
     Raises:
         UnsafeModelError: The file holds code of its own and is not trusted.
@@ -44,7 +48,7 @@ def open_keras(path: Path, *, suffix: str = ".keras", imports: tuple[str, ...] =
         except MemoryError:
             raise
         except Exception as error:  # Keras raises whatever the layers raise
-            raise _explain(path, error) from error
+            raise _explain(shown or str(path), error) from error
 
 
 @contextlib.contextmanager
@@ -90,33 +94,68 @@ def read_model(path: Path, *, suffix: str, imports: tuple[str, ...], trusted: bo
 
 
 def _signature(model: Any, shown: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    if (graph := graph_of(model)) is None:
+        graph = called_once(model, shown)
+    inputs, outputs = ends(graph)
+    return tuple(_spec(name, t, "") for name, t in inputs), tuple(_spec(name, t, _operator(t)) for name, t in outputs)
+
+
+def graph_of(model: Any) -> Any:
+    """The functional model that a Keras model is or holds; None for a class of its own, which has no graph."""
     import keras
 
-    inputs, outputs = getattr(model, "inputs", None), getattr(model, "outputs", None)
-    if inputs and outputs:
-        return _specs(inputs, [t.name for t in inputs]), _specs(outputs, list(model.output_names))
-    shapes = model.get_build_config() or {}
-    shape = shapes.get("input_shape")
+    inner = model._functional if isinstance(model, keras.Sequential) else model
+    return inner if getattr(inner, "_inputs_struct", None) is not None else None
+
+
+def called_once(model: Any, shown: str) -> Any:
+    """A functional model around a model of a class of its own, which is called once on a symbolic input.
+
+    Its outputs are called as the keys of the dictionary it gives, or ``output_0``, ``output_1``, …
+
+    Raises:
+        UnsupportedModelError: It was never called, or on several arrays, so its inputs are not known.
+    """
+    import keras
+
+    shape = (model.get_build_config() or {}).get("input_shape")
     if not (isinstance(shape, list | tuple) and all(d is None or isinstance(d, int) for d in shape)):
         raise UnsupportedModelError(
-            f"{shown}: the model is a subclass of keras.Model whose inputs are not known.",
-            remedy="call it once on one array before you save it, or wrap it: keras.Model(inputs, model(inputs)).",
+            f"{shown}: The model is a {type(model).__name__}, a subclass of keras.Model whose inputs are not known.",
+            remedy="Call it once on one array before you save it, or wrap it: keras.Model(inputs, model(inputs)).",
         )
-    example = keras.Input(batch_shape=(None, *shape[1:]), name="input")
+    example = keras.Input(batch_shape=(None, *shape[1:]), dtype=model.input_dtype, name="input")
     given = model(example)
-    named = given if isinstance(given, dict) else None
-    flat = list(named.values()) if named is not None else keras.tree.flatten(given)
-    names = list(named) if named is not None else [f"output_{i}" for i in range(len(flat))]
-    return _specs([example], ["input"]), _specs(flat, names)
+    if not isinstance(given, dict):
+        given = {f"output_{i}": tensor for i, tensor in enumerate(keras.tree.flatten(given))}
+    return keras.Model(example, given, name=model.name)
 
 
-def _specs(tensors: Any, names: list[str]) -> tuple[TensorSpec, ...]:
+def ends(graph: Any, renamed: Mapping[str, str] | None = None) -> tuple[list[tuple[str, Any]], list[tuple[str, Any]]]:
+    """Inputs and outputs of a functional model by deploykit's names, in order.
+
+    Args:
+        graph: What `graph_of` gives.
+        renamed: Name of a layer → the name it has in the file.
+    """
     import keras
 
-    return tuple(
-        TensorSpec(name, tuple(t.shape), str(keras.backend.standardize_dtype(t.dtype)), operator=_operator(t))
-        for name, t in zip(names, tensors, strict=True)
-    )
+    known = renamed or {}
+
+    def layer_of(tensor: Any) -> str:
+        name = str(tensor._keras_history.operation.name)
+        return known.get(name, name)
+
+    def named(structure: Any) -> list[tuple[str, Any]]:
+        return _keras_ends.named(structure, lambda item: isinstance(item, keras.KerasTensor), layer_of)
+
+    return named(graph._inputs_struct), named(graph._outputs_struct)
+
+
+def _spec(name: str, tensor: Any, operator: str) -> TensorSpec:
+    import keras
+
+    return TensorSpec(name, tuple(tensor.shape), str(keras.backend.standardize_dtype(tensor.dtype)), operator=operator)
 
 
 def _operator(tensor: Any) -> str:
@@ -168,7 +207,7 @@ def _flaw(weight: Any) -> str:
     return "NaN" if np.isnan(values).any() else "infinite values"
 
 
-def _explain(path: Path, error: Exception) -> Exception:
+def _explain(path: str, error: Exception) -> Exception:
     text = " ".join(str(error).split())
     short = text if len(text) < 400 else f"{text[:400]}…"
     if "safe_mode" in text or "unsafe" in text.lower():

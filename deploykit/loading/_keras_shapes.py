@@ -31,6 +31,29 @@ def infer(kind: str, config: dict[str, Any], inputs: list[Shape | None]) -> Shap
         return None
 
 
+#: Layers that move values about and leave whole numbers, truth values and texts what they are.
+_MOVING_TEXT = """
+    Flatten Reshape Permute RepeatVector Identity Cropping1D Cropping2D Cropping3D ZeroPadding1D ZeroPadding2D
+    ZeroPadding3D
+"""
+_MOVING = frozenset(_MOVING_TEXT.split())
+#: Layers that make floating-point numbers of whole ones.
+_LOOKING_UP = frozenset({"Embedding"})
+
+
+def result_type(kind: str, computes: str, inputs: list[str]) -> str:
+    """NumPy dtype of a layer's output; "" when no rule tells it.
+
+    Args:
+        kind: Keras class name.
+        computes: What the layer computes in.
+        inputs: dtypes of its inputs.
+    """
+    if kind in _LOOKING_UP or all("float" in dtype for dtype in inputs):
+        return computes
+    return inputs[0] if kind in _MOVING and len(set(inputs)) == 1 else ""
+
+
 def _same(_: dict[str, Any], shapes: list[Shape]) -> Shape:
     return shapes[0]
 

@@ -10,7 +10,7 @@ from typing import Any
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading._contract import Summary, Weight
 from deploykit.loading._hdf5 import Contents, Tensor
-from deploykit.loading._keras_config import Graph, check_sizes
+from deploykit.loading._keras_config import Graph, Source, check_sizes
 
 #: Layers that change a tensor's form, not what its values mean.
 PASSING = frozenset({"Identity", "Reshape", "Flatten", "Dropout", "ActivityRegularization", "Squeeze", "ExpandDims"})
@@ -46,26 +46,25 @@ def summarize(
     return Summary(inputs, outputs, layers, total, tuple(found))
 
 
-def _specs(graph: Graph, ends: dict[str, str]) -> tuple[TensorSpec, ...]:
+def _specs(graph: Graph, ends: dict[str, Source]) -> tuple[TensorSpec, ...]:
     specs = []
-    for name, layer in ends.items():
-        node = graph.node(layer)
-        shape, dtype = (node.shape, node.dtype) if node else (None, "float32")
-        specs.append(TensorSpec(name, shape, dtype, operator="" if ends is graph.inputs else operator(graph, layer)))
+    for name, source in ends.items():
+        shape, dtype = graph.tensor(source) or (None, "")
+        specs.append(TensorSpec(name, shape, dtype, operator="" if ends is graph.inputs else operator(graph, source)))
     return tuple(specs)
 
 
-def operator(graph: Graph, layer: str) -> str:
+def operator(graph: Graph, source: Source) -> str:
     """Class and activation of the layer that makes an output, looked at through those that only pass values on."""
     for _ in graph.nodes:
-        node = graph.node(layer)
+        node = graph.node(source[0])
         if node is None or node.type == "InputLayer":
             return ""
-        if node.graph is not None and len(node.graph.outputs) == 1:
-            return operator(node.graph, next(iter(node.graph.outputs.values())))
-        if node.type not in PASSING or not node.inputs:
+        if node.graph is not None:
+            return operator(node.graph, node.graph.flat[source[2]])
+        if node.type not in PASSING or len(node.calls) <= source[1] or not node.calls[source[1]]:
             return described(node.type, node.config)
-        layer = node.inputs[0]
+        source = node.calls[source[1]][0]
     return ""
 
 

@@ -239,7 +239,12 @@ def _tensors(entries: list[memoryview]) -> tuple[Tensor, ...]:
             elif number == 3 and isinstance(part, memoryview):
                 shape = read_shape(part)
         found.append(Tensor(key, name, dtype, shape))
-    return tuple(sorted(found, key=lambda t: (len(t.key), t.key) if t.key.startswith("output_") else (0, t.key)))
+    return tuple(sorted(found, key=lambda t: signature_order(t.key)))
+
+
+def signature_order(key: str) -> tuple[int, str]:
+    """Sorts the keys of a signature, which a SavedModel keeps in no order: ``output_2`` before ``output_10``."""
+    return (len(key), key) if key.startswith("output_") else (0, key)
 
 
 def _entry(data: memoryview) -> tuple[str, memoryview]:

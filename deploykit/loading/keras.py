@@ -84,6 +84,18 @@ def _summary(
     return _keras_summary.summarize(graph, contents, shown, warnings=_version_warning(metadata))
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """The config of a ``.keras`` file.
+
+    Raises:
+        ModelFileError: The file is no archive, or its config is missing or damaged.
+    """
+    zips.check_archive(path)
+    with zipfile.ZipFile(path) as archive:
+        found: dict[str, Any] = _json(archive, path, CONFIG)
+    return found
+
+
 def _json(archive: zipfile.ZipFile, path: Path, member: str) -> Any:
     """A JSON member; {} for a missing metadata.json."""
     names = archive.namelist()

@@ -14,6 +14,7 @@ from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.loading._flatbuffer import FlatbufferError, Table
+from deploykit.runtimes._tflite_names import signature_names
 
 _AGAIN = "download, copy or convert the model again."
 #: Fields of the schema's tables.
@@ -144,16 +145,12 @@ def _prepare(interpreter: Any, path: Path, *, dynamic: bool) -> list[str]:
 
 
 def _signature(interpreter: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    names: tuple[dict[int, str], dict[int, str]] = ({}, {})
-    signatures = list(interpreter.get_signature_list())
-    if len(signatures) == 1:
-        runner = interpreter.get_signature_runner(signatures[0])
-        for found, details in zip(names, (runner.get_input_details(), runner.get_output_details()), strict=True):
-            found.update({int(d["index"]): str(name) for name, d in details.items()})
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    names = signature_names(interpreter)
     makers = {int(i): op for op in interpreter._get_ops_details() for i in op["outputs"]}
-    return tuple(_spec(d, names[0]) for d in inputs), tuple(
-        dataclasses.replace(_spec(d, names[1]), operator=_operator(int(d["index"]), makers)) for d in outputs
+    return tuple(_spec(d, name) for d, name in zip(inputs, names[0], strict=True)), tuple(
+        dataclasses.replace(_spec(d, name), operator=_operator(int(d["index"]), makers))
+        for d, name in zip(outputs, names[1], strict=True)
     )
 
 
@@ -169,10 +166,9 @@ def _operator(index: int, makers: dict[int, Any]) -> str:
     return ""
 
 
-def _spec(details: dict[str, Any], names: dict[int, str]) -> TensorSpec:
+def _spec(details: dict[str, Any], name: str) -> TensorSpec:
     scales = details["quantization_parameters"]["scales"]
     scale, zero_point = details["quantization"] if len(scales) == 1 else (0.0, 0)
-    name = names.get(int(details["index"]), str(details["name"]))
     return TensorSpec(name, _shape(details), _dtype(details), float(scale), int(zero_point))
 
 

@@ -12,6 +12,7 @@ from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.runtimes._contract import Device, Runtime, Session
+from deploykit.runtimes._tflite_names import signature_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,9 +23,9 @@ class _LiteRTSession(Session):
         self._interpreter = interpreter
         self._inputs = interpreter.get_input_details()
         self._outputs = interpreter.get_output_details()
-        names = _signature_names(interpreter)
-        self.inputs = tuple(_spec(d, names) for d in self._inputs)
-        self.outputs = tuple(_spec(d, names) for d in self._outputs)
+        names = signature_names(interpreter)
+        self.inputs = tuple(_spec(d, name) for d, name in zip(self._inputs, names[0], strict=True))
+        self.outputs = tuple(_spec(d, name) for d, name in zip(self._outputs, names[1], strict=True))
         self._shapes: list[tuple[int, ...]] = [tuple(d["shape"]) for d in self._inputs]
         if any(-1 in d["shape_signature"][1:] for d in self._inputs):
             self._shapes = []  # sizes are known when the first input comes; the default ones may not even fit
@@ -82,17 +83,7 @@ class LiteRT(Runtime):
             ) from error
 
 
-def _signature_names(interpreter: Any) -> dict[int, str]:
-    """Tensor index → name in the file's only signature."""
-    signatures = interpreter.get_signature_list()
-    if len(signatures) != 1:
-        return {}
-    runner = interpreter.get_signature_runner(next(iter(signatures)))
-    details = {**runner.get_input_details(), **runner.get_output_details()}
-    return {detail["index"]: name for name, detail in details.items()}
-
-
-def _spec(detail: dict[str, Any], names: dict[int, str]) -> TensorSpec:
+def _spec(detail: dict[str, Any], name: str) -> TensorSpec:
     import numpy as np
 
     dims = detail["shape_signature"] if len(detail["shape_signature"]) else detail["shape"]
@@ -100,7 +91,7 @@ def _spec(detail: dict[str, Any], names: dict[int, str]) -> TensorSpec:
     # A batch of one in the file is how converters write a free batch dimension: the interpreter can resize it.
     shape = tuple(None if d < 0 else int(d) for d in dims)
     dtype = "string" if detail["dtype"] is np.bytes_ else np.dtype(detail["dtype"]).name
-    return TensorSpec(names.get(detail["index"], detail["name"]), shape, dtype, float(scale), int(zero_point))
+    return TensorSpec(name, shape, dtype, float(scale), int(zero_point))
 
 
 ADAPTER = LiteRT()

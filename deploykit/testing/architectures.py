@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from deploykit.loading._keras_open import ends, graph_of
+
 Builder = Callable[[], Any]
 
 
@@ -32,13 +34,13 @@ def examples(model: Any, count: int) -> dict[str, Any]:
 
     rng = np.random.default_rng(1)
     found = {}
-    for tensor in model.inputs:
+    for name, tensor in ends(graph_of(model))[0]:
         shape = (count, *tensor.shape[1:])
         if tensor.dtype == "string":
-            found[tensor.name] = rng.choice(["yes", "no", "yes no"], shape)
+            found[name] = rng.choice(["yes", "no", "yes no"], shape)
             continue
         values = rng.integers(0, 9, shape) if "int" in tensor.dtype else rng.normal(0.0, 1.0, shape)
-        found[tensor.name] = values.astype(tensor.dtype)
+        found[name] = values.astype(tensor.dtype)
     return found
 
 

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 def make(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Task: save the architecture ``name`` at ``path``, with examples and its outputs beside it as ``.npz``."""
-    import keras
     import numpy as np
 
     del report
@@ -30,8 +29,7 @@ def make(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     model = architectures.build(arguments["name"])
     _keras.save(model, path)
     feeds = architectures.examples(model, arguments["count"])
-    found = keras.tree.flatten(model(_keras.packed(model, list(feeds.values())), training=False))
-    outputs = dict(zip(_keras.output_names(model), map(np.asarray, found), strict=True))
+    outputs = {name: np.asarray(value) for name, value in _keras.called(_keras.exportable(model), feeds).items()}
     store(path.with_suffix(".inputs.npz"), feeds)
     store(path.with_suffix(".outputs.npz"), outputs)
     return {"inputs": list(feeds), "outputs": list(outputs)}
@@ -93,12 +91,10 @@ def predict(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def _predict_keras(path: Path, format_name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    import keras
     import numpy as np
 
-    model = _keras.load(Job(path, path, format_name), suffix=f".{format_name}")
-    found = keras.tree.flatten(model(_keras.packed(model, [feeds[t.name] for t in model.inputs]), training=False))
-    return dict(zip(_keras.output_names(model), map(np.asarray, found), strict=True))
+    made = _keras.exportable(_keras.load(Job(path, path, format_name), suffix=f".{format_name}"))
+    return {name: np.asarray(value) for name, value in _keras.called(made, feeds).items()}
 
 
 def make_subclassed(arguments: dict[str, Any], report: Report) -> dict[str, Any]:

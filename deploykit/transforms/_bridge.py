@@ -15,10 +15,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from deploykit.converters._keras import is_mixed, packed
+from deploykit.converters._keras import exportable, is_mixed
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import align
+from deploykit.loading._keras_open import graph_of
 from deploykit.transforms import _bridge_layers
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ class Bridge:
         np, keras = require("numpy", ""), require("keras", "tensorflow")
         arrays = arranged(self.source, feeds)
         with self._linear_outputs():
-            ours = keras.tree.flatten(self.source(packed(self.source, arrays), training=False))
+            structure = graph_of(self.source)._inputs_struct
+            ours = keras.tree.flatten(self.source(keras.tree.pack_sequence_as(structure, arrays), training=False))
             theirs = self.model(arrays if len(arrays) > 1 else arrays[0], training=False)
         theirs = theirs if isinstance(theirs, list | tuple) else [theirs]
         worst = 0.0
@@ -286,8 +288,9 @@ def activation_name(operation: Any) -> str:
 
 
 def arranged(model: Any, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-    """Examples in the order of the model's inputs and in their dtype."""
+    """Examples in the order in which Keras counts the model's inputs, and in their dtype."""
     np = require("numpy", "")
-    names = list(feeds)
-    order = align([t.name for t in model.inputs], names)
+    places, names = exportable(model).inputs, list(feeds)
+    known = sorted(places, key=places.__getitem__)
+    order = align(known, names)
     return [np.asarray(feeds[names[j]], t.dtype) for t, j in zip(model.inputs, order, strict=True)]

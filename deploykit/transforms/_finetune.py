@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deploykit.converters._keras import exportable
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, DatasetError
 from deploykit.core.extras import require
@@ -128,8 +129,9 @@ def fine_tune(bridge: Bridge, job: TransformJob, data: Dataset, plan: Plan, call
     labels = data.labels("train")
     assert labels is not None
     tf_keras.utils.set_random_seed(plan.seed)
-    first = bridge.source.outputs[0]
-    trained = tf_keras.Model(bridge.model.inputs, bridge.model.outputs[0])
+    place = next(iter(exportable(bridge.source).outputs.values()))  # of the output that is listed first
+    first = bridge.source.outputs[place]
+    trained = tf_keras.Model(bridge.model.inputs, bridge.model.outputs[place])
     sample = trained.predict_on_batch(_inputs(bridge, data, plan.examples[:16]))
     goal = objective(
         activation_name(final_operation(first)), tuple(first.shape), labels, np.asarray(sample, np.float32)
