@@ -35,19 +35,20 @@ class ConverterConformance:
 
         converter = CONVERTERS.get(name)
         target = tmp_path / "target"  # no ending: files in a store have none
-        work.converted(name, source, target)
+        names = work.converted(name, source, target)["names"]  # what `Job.named` has noted
         before, after = load(source), load(target)
         assert after.format == converter.produces
-        assert {s.name: (s.example_shape, s.dtype) for s in after.inputs} == {
-            s.name: (s.example_shape, s.dtype) for s in before.inputs
-        }
-        assert {s.name for s in after.outputs} == {s.name for s in before.outputs}
+        for side, old, new in (("inputs", before.inputs, after.inputs), ("outputs", before.outputs, after.outputs)):
+            assert list(names[side]) == [s.name for s in old], "all names of the source, in its order"
+            assert sorted(names[side].values()) == sorted(s.name for s in new), "names of the file, each one once"
+            forms = {s.name: (s.example_shape, s.dtype) for s in new}
+            assert {names[side][s.name]: (s.example_shape, s.dtype) for s in old} == forms
         rng = np.random.default_rng(0)
         shapes = {spec.name: (5, *((d or 1) for d in spec.shape[1:])) for spec in before.inputs if spec.shape}
         feeds = {key: rng.normal(0.0, 1.0, shape).astype(np.float32) for key, shape in shapes.items()}
         given = work.predicted(source, converter.accepts, feeds)
-        found = work.predicted(target, converter.produces, feeds)
+        found = work.predicted(target, converter.produces, {names["inputs"][k]: v for k, v in feeds.items()})
         largest = max(float(np.abs(value).max()) for value in given.values())
         for key, value in given.items():
-            assert np.abs(found[key] - value).max() < TOLERANCE * largest, key
+            assert np.abs(found[names["outputs"][key]] - value).max() < TOLERANCE * largest, key
         assert any(np.ptp(value, axis=0).max() > 0.01 * largest for value in given.values()), "the test cannot fail"

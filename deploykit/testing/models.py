@@ -108,7 +108,12 @@ def keras_nested() -> Any:
     inner_input = keras.Input(IMAGE_SHAPE, name="inner_image")
     inner = keras.Model(inner_input, layers.Conv2D(4, 3, name="inner_conv")(inner_input), name="backbone")
     head = keras.Sequential(
-        [keras.Input((6, 6, 4)), layers.Flatten(name="flatten"), layers.Dense(CLASSES, name="logits")], name="head"
+        [
+            keras.Input((6, 6, 4), name="input_layer"),
+            layers.Flatten(name="flatten"),
+            layers.Dense(CLASSES, name="logits"),
+        ],
+        name="head",
     )
     image = keras.Input(IMAGE_SHAPE, name="image")
     return _randomize(keras.Model(image, head(inner(image)), name="nested"))
