@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
 from deploykit.core.labels import understood
+from deploykit.core.split import Split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploykit.core.dataset import Split
 
 _KINDS = "biufSU"
 #: Real numbers with more bytes than these are wider than any runtime takes.
@@ -33,8 +33,6 @@ def checked(
     Raises:
         DatasetError: Something cannot be used; says what.
     """
-    from deploykit.core.dataset import Split
-
     given = x if isinstance(x, Mapping) else {"input": x}
     inputs = {str(k): array_of(v, f"{name}[{k!r}]" if isinstance(x, Mapping) else name) for k, v in given.items()}
     for key, array in inputs.items():

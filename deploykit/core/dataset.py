@@ -8,15 +8,16 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from deploykit.core.digest import array_digest, json_digest
+from deploykit.core.digest import json_digest
 from deploykit.core.disk import writing
 from deploykit.core.errors import DatasetError, SettingError
 from deploykit.core.parameter import Parameter, complete
 from deploykit.core.preprocess import Preprocess
 from deploykit.core.reading import Origin, Reading
 from deploykit.core.serial import dump, from_plain, parse, to_plain
+from deploykit.core.split import Split
 from deploykit.core.splits import shuffled
-from deploykit.core.splitting import SPLITS, raw_inputs, split_up, without_training
+from deploykit.core.splitting import SPLITS, raw_inputs, split_up, widened, without_training
 from deploykit.core.texts import open_array, save_array
 
 if TYPE_CHECKING:
@@ -25,52 +26,6 @@ if TYPE_CHECKING:
     from deploykit.core.model import Model
 
 _SETTINGS = (Parameter("seed", "int", 0, minimum=0), Parameter("calibration_size", "int", 200, minimum=1))
-
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """Examples of one split, raw (not preprocessed).
-
-    Attributes:
-        inputs: Input name → examples, batch first.
-        labels: Class indices (batch,), or regression targets (batch, …); None when there are none.
-    """
-
-    inputs: dict[str, NDArray[Any]]
-    labels: NDArray[Any] | None
-
-    def __len__(self) -> int:
-        return len(next(iter(self.inputs.values()), ()))
-
-    @cached_property
-    def digests(self) -> dict[str, str]:
-        """Input name → SHA-256 of its examples."""
-        return {k: array_digest(v) for k, v in self.inputs.items()}
-
-    @cached_property
-    def label_digest(self) -> str:
-        """SHA-256 of the labels, "" when there are none."""
-        return "" if self.labels is None else array_digest(self.labels)
-
-    def renamed(self, names: Mapping[str, str]) -> Split:
-        """The same examples under other input names (new → old), in the order of ``names``; nothing is hashed twice."""
-        found = Split({new: self.inputs[old] for new, old in names.items()}, self.labels)
-        found.__dict__["digests"] = {new: self.digests[old] for new, old in names.items()}
-        found.__dict__["label_digest"] = self.label_digest
-        return found
-
-    def joined(self, other: Split) -> Split:
-        """These examples and, after them, those of another split with the same inputs."""
-        import numpy as np
-
-        labels = None
-        if self.labels is not None and other.labels is not None:
-            labels = np.concatenate([self.labels, other.labels])
-        return Split({k: np.concatenate([v, other.inputs[k]]) for k, v in self.inputs.items()}, labels)
-
-    def take(self, index: Any) -> Split:
-        """The examples at ``index`` (anything NumPy takes)."""
-        return Split({k: v[index] for k, v in self.inputs.items()}, None if self.labels is None else self.labels[index])
 
 
 @dataclass(frozen=True, eq=False)
@@ -325,6 +280,10 @@ class Dataset:
         from deploykit.core.fitting import fitted
 
         return fitted(self, model)
+
+    def widened(self, names: Sequence[str]) -> Dataset:
+        """With arrays that were left out when the data were read, if a model with these inputs takes them by name."""
+        return widened(self, names)
 
     def without_training(self) -> Dataset:
         """For a model that cannot be trained: the training examples beyond calibration go to evaluation and test.

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 def fitted(data: Dataset, model: Model) -> Dataset:
     """The dataset with its inputs named as the model's; see `Dataset.check`."""
+    data = data.widened([spec.name for spec in model.inputs])
     if len(data.inputs) != len(model.inputs):
         raise DatasetError(
             f"the model takes {len(model.inputs)} input(s) ({'; '.join(map(str, model.inputs))}), the data have "

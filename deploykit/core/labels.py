@@ -137,12 +137,21 @@ def numbers_of(labels: NDArray[Any], classes: tuple[str, ...]) -> NDArray[Any] |
     texts = [str(n).strip() for n in names]
     if set(map(str, names)) <= set(classes):
         return None
-    if all(map(_WHOLE.fullmatch, texts)):
-        return np.array([int(t) for t in texts], np.int64)[place].reshape(labels.shape)
-    if all(map(_REAL.fullmatch, texts)):
-        values = np.array([float(t) for t in texts])
-        return values[place].reshape(labels.shape) if np.isfinite(values).all() else None
-    return None
+    if not all(map(_REAL.fullmatch, texts)):
+        return None
+    values = np.array([int(t) for t in texts] if all(map(_WHOLE.fullmatch, texts)) else [float(t) for t in texts])
+    if len(np.unique(values)) < len(set(texts)):
+        same = next(
+            (a, b)
+            for a, u in zip(texts, values, strict=True)
+            for b, v in zip(texts, values, strict=True)
+            if a != b and u == v
+        )
+        raise DatasetError(
+            f"the labels {same[0]!r} and {same[1]!r} are the same number written in two ways.",
+            remedy="write it in one way, or name the classes with classes= (--classes) if they are names.",
+        )
+    return values[place].reshape(labels.shape) if np.isfinite(values).all() else None
 
 
 def _named(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:

@@ -12,7 +12,8 @@ from deploykit.core.serial import Plain
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploykit.core.dataset import Split
+    from deploykit.core.split import Split
+
 
 #: Bytes of an example that are compared before whole examples are.
 _PROBED = 64
@@ -30,6 +31,8 @@ class Origin:
         labels: What was taken for the labels.
         left_out: What was not used and why.
         notes: What is remarkable, in sentences.
+        spare: Arrays that are no inputs unless the model takes more of them, and the input itself, by their own names.
+        test_spare: The same of the held-out examples.
     """
 
     source: str = ""
@@ -38,6 +41,8 @@ class Origin:
     labels: str = ""
     left_out: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    spare: Mapping[str, Any] = field(default_factory=dict)
+    test_spare: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

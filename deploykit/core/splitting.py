@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.arrays import checked, same_kind
+from deploykit.core.arrays import array_of, checked, same_kind
 from deploykit.core.errors import DatasetError
+from deploykit.core.model import plain_name
 from deploykit.core.reading import Origin, Reading, counts, described, form, remarks
 from deploykit.core.splits import cut, shuffled
 
 if TYPE_CHECKING:
-    from deploykit.core.dataset import Dataset, Split
+    from deploykit.core.dataset import Dataset
     from deploykit.core.preprocess import Preprocess
+    from deploykit.core.split import Split
 
 #: Splits in the order of their use.
 SPLITS = ("train", "evaluation", "test")
@@ -50,6 +52,7 @@ def split_up(
         DatasetError: The data cannot be used, or are too few.
     """
     given, names, notes = checked(x, y, classes, "x", raw)
+    given = replace(given, spare=dict(origin.spare))
     if x_test is None:
         if y_test is not None:
             raise DatasetError("y_test is given, x_test is not.", remedy="pass both or neither.")
@@ -59,6 +62,7 @@ def split_up(
         splits = {name: given.take(part) for name, part in zip(SPLITS, parts, strict=True)}
     else:
         held_out, names, more = checked(x_test, y_test, names, "x_test", raw)
+        held_out = replace(held_out, spare=dict(origin.test_spare))
         notes = (*notes, *more, *same_kind(given, held_out))
         parts = cut(shuffled(len(held_out), held_out.labels, seed), (EVALUATION_SHARE, 1 - EVALUATION_SHARE))
         splits = {"train": given, **{n: held_out.take(p) for n, p in zip(SPLITS[1:], parts, strict=True)}}
@@ -79,6 +83,30 @@ def split_up(
         notes=(*origin.notes, *notes, *remarks(splits, names)),
     )
     return splits, names, counted(reading, splits)
+
+
+def widened(data: Dataset, names: Sequence[str]) -> Dataset:
+    """See `Dataset.widened`."""
+    spare = data.splits["train"].spare
+    by_plain_name = {plain_name(key): key for key in spare}
+    keys = [by_plain_name.get(plain_name(name), "") for name in names]
+    if len(names) <= len(data.inputs) or not all(keys):
+        return data
+    splits = {}
+    for part, split in data.splits.items():
+        splits[part] = replace(split, inputs={k: array_of(split.spare[k], k) for k in keys}, spare={})
+    step = data.preprocess.get("input")
+    reading = replace(
+        data.reading,
+        inputs=tuple(described(k, v, f"array {k}") for k, v in splits["train"].inputs.items()),
+        left_out=tuple(words for words in data.reading.left_out if not _is_of(words, keys)),
+    )
+    return replace(data, splits=splits, preprocess=dict.fromkeys(keys, step) if step else {}, reading=reading)
+
+
+def _is_of(words: str, keys: Sequence[str]) -> bool:
+    """Whether a sentence on what was left out is of one of these arrays."""
+    return any(words.startswith(f"array {key}") and words[len(f"array {key}") :][:1] in (" ", "_", ":") for key in keys)
 
 
 def counted(reading: Reading, splits: Mapping[str, Split]) -> Reading:

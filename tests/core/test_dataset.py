@@ -516,6 +516,7 @@ def test_large_values_are_not_merged():
         (np.array([0, 5, 9] * 20), "abc", r"y holds class 9, .*the labels are 0, 5, 9, with gaps"),
         (np.array([0.0, 5.0] * 30), "abc", r"with gaps"),
         (["a", ""] * 30, (), r"y holds 30 empty labels"),
+        (["1", "01"] * 30, (), r"the labels '01' and '1' are the same number written in two ways.*classes="),
         (["a", "b"] * 30, "aab", r"classes names 'a' more than once"),
     ],
 )

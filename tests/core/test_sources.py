@@ -11,6 +11,7 @@ from PIL import Image
 
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError
+from deploykit.core.model import Model, TensorSpec
 from deploykit.core.preprocess import Preprocess
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
@@ -199,12 +200,34 @@ def test_npz_keys_name_several_arrays_and_no_labels(tmp_path):
         ({"x": X, "Y": Y, "labels": Y}, r"array Y \(60,\) and array labels \(60,\): each of them"),
         ({"x": X, "y_val": Y[:30]}, r"array y_val \(30,\): it could be the labels, but not of 60 examples"),
         ({"x": X, "kinds": Y}, r"array kinds \(60,\): it could be the labels of x.*y_key=.*x_key="),
+        ({"x": X, "y": Y, "label": Y}, r"array y .* and array label .*: each of them"),
         ({"x": X, "y": Y[:50]}, r"x has 60 examples, y has 50 labels"),
     ],
 )  # fmt: skip
 def test_npz_that_can_be_read_in_two_ways_is_refused(tmp_path, arrays, message):
     with pytest.raises(DatasetError, match=message):
         Dataset.from_npz(npz(tmp_path / "d.npz", **arrays))
+
+
+def test_npz_arrays_beside_x_are_inputs_of_a_model_that_takes_them(tmp_path):
+    mask = (X[:, :1] > 30).astype(np.float32)
+    two = Model("/n.onnx", "onnx", (TensorSpec("h", (None, 1), "float32"), TensorSpec("x", (None, 2), "float32")), (
+        TensorSpec("o", (None, 3), "float32"),), (), 0, 0, "")  # fmt: skip
+    data = Dataset.from_npz(npz(tmp_path / "d.npz", x=X, h=mask, y=Y, other=Y), preprocess=Preprocess(scale=2))
+    assert data.inputs == ("input",)
+    fit = data.check(two)
+    assert fit.inputs == ("h", "x")
+    assert fit.reading.left_out == ("array other (60,): not an input and not labels",)
+    for split in fit.splits.values():
+        np.testing.assert_array_equal(split.inputs["h"][:, 0], split.inputs["x"][:, 0] > 30)
+    assert fit.batch()["h"].max() == 2
+    parted = npz(tmp_path / "p.npz", x_train=X, h_train=mask, y_train=Y, x_test=X, h_test=mask, y_test=Y)
+    assert Dataset.from_npz(parted).check(two).inputs == ("h", "x")
+
+
+def test_npz_arrays_that_are_only_called_like_a_part(tmp_path):
+    data = Dataset.from_npz(npz(tmp_path / "d.npz", a=X, train_mask=X, dev_id=X[:, 0], y=Y))
+    assert data.inputs == ("a", "train_mask", "dev_id")
 
 
 def test_class_indices_called_classes_are_labels_and_not_names(tmp_path):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +68,8 @@ class _Choice:
     test_inputs: dict[str, str] = field(default_factory=dict)
     test_labels: str = ""
     classes: str = ""
+    spare: dict[str, str] = field(default_factory=dict)
+    test_spare: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -90,14 +92,8 @@ def read_npz(path: Path, x_key: str | Sequence[str] | None, y_key: str | None) -
         if not zipfile.is_zipfile(path):
             raise DatasetError(f"{path} is not an .npz file.", remedy="write it with numpy.savez(path, x=…, y=…).")
         with np.load(path, allow_pickle=False) as file:
-            arrays = [_array(file, name) for name in file.files]
-            keys = (
-                None
-                if x_key is None
-                else [k.strip() for k in x_key.split(",")]
-                if isinstance(x_key, str)
-                else list(x_key)
-            )
+            arrays = _parted([_array(file, name) for name in file.files])
+            keys = [k.strip() for k in x_key.split(",")] if isinstance(x_key, str) else x_key
             choice = _Chooser(path, arrays, keys, y_key).choice()
             found: dict[str, Any] = {"x": _loaded(file, choice.inputs)}
             if choice.labels:
@@ -108,6 +104,7 @@ def read_npz(path: Path, x_key: str | Sequence[str] | None, y_key: str | None) -
                 found["y_test"] = file[choice.test_labels]
             if choice.classes:
                 found["classes"] = [str(c) for c in file[choice.classes].tolist()]
+            spare = [_readable(file, names) for names in (choice.spare, choice.test_spare)]
     except (ValueError, OSError, zipfile.BadZipFile, zlib.error, EOFError, KeyError, MemoryError) as error:
         raise DatasetError(f"{path} cannot be read: {error}.", remedy="save plain arrays, not objects.") from error
     left = tuple(f"{a}: not an input and not labels" for a in arrays if a.name not in choice.used)
@@ -119,7 +116,16 @@ def read_npz(path: Path, x_key: str | Sequence[str] | None, y_key: str | None) -
         left,
         tuple(choice.notes),
     )
-    return Found(found, origin)
+    return Found(found, replace(origin, spare=spare[0], test_spare=spare[1]))
+
+
+def _readable(file: Any, names: dict[str, str]) -> dict[str, Any]:
+    """Arrays that may be needed; those that cannot be read are not."""
+    found = {}
+    for key, name in names.items():
+        with contextlib.suppress(ValueError):
+            found[key] = file[name]
+    return found
 
 
 def _loaded(file: Any, names: dict[str, str]) -> Any:
@@ -131,32 +137,41 @@ def _loaded(file: Any, names: dict[str, str]) -> Any:
 def _array(file: Any, name: str) -> _Array:
     match = _ENDING.fullmatch(name) or _BEGINNING.fullmatch(name) or _SHORT.fullmatch(name)
     base, part = (match["base"], _PARTS[match["part"].lower()]) if match else (name, "")
-    with _header(file, name) as found:
-        return _Array(name, base, part, *found)
+    return _Array(name, base, part, *_header(file, name))
 
 
-@contextmanager
-def _header(file: Any, name: str) -> Iterator[tuple[tuple[int, ...] | None, str]]:
+def _parted(arrays: list[_Array]) -> list[_Array]:
+    """Arrays of which only those belong to a part that other arrays belong to, too: others are just called so."""
+    answered = {a.part for a in arrays if a.is_label}
+    parts: dict[str, set[str]] = {}
+    for array in arrays:
+        parts.setdefault(array.base, set()).add(array.part)
+    return [
+        a
+        if a.is_label or a.base.lower() == "x" or a.part in answered or len(parts[a.base] - {""}) > 1
+        else replace(a, base=a.name, part="")
+        for a in arrays
+    ]
+
+
+def _header(file: Any, name: str) -> tuple[tuple[int, ...] | None, str]:
     """Shape and kind of an array without reading it."""
     from numpy.lib import format as npy
 
     readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    found: tuple[tuple[int, ...] | None, str] = (None, "")
-    try:
-        with file.zip.open(f"{name}.npy") as member:
-            version = npy.read_magic(member)
-            if version in readers:
-                shape, _, dtype = readers[version](member)
-                found = (tuple(shape), dtype.kind)
-    except (ValueError, KeyError, EOFError):
-        pass  # what is used and cannot be read is an error when it is read
-    yield found
+    # What is used and cannot be read is an error when it is read.
+    with contextlib.suppress(ValueError, KeyError, EOFError), file.zip.open(f"{name}.npy") as member:
+        version = npy.read_magic(member)
+        if version in readers:
+            shape, _, dtype = readers[version](member)
+            return tuple(shape), dtype.kind
+    return None, ""
 
 
 class _Chooser:
     """Decides what is taken for what, or says what it cannot decide."""
 
-    def __init__(self, path: Path, arrays: list[_Array], x_keys: list[str] | None, y_key: str | None) -> None:
+    def __init__(self, path: Path, arrays: list[_Array], x_keys: Sequence[str] | None, y_key: str | None) -> None:
         self._path = path
         self._arrays = arrays
         self._x_keys = x_keys
@@ -179,9 +194,21 @@ class _Chooser:
             found.test_inputs = self._named(others)
             answers = self._labels(held, others)
             found.test_labels = answers.name if answers else ""
+        if self._x_keys is None and list(found.inputs) == ["input"]:
+            found.spare = self._spare(main, inputs, found.labels)
+            found.test_spare = self._spare(held, others, found.test_labels) if held else {}
+            if held and set(found.spare) != set(found.test_spare):
+                found.spare = found.test_spare = {}
         if held == "val":
             found.notes.append("the validation arrays are the held-out examples: there are no test arrays.")
         return found
+
+    def _spare(self, part: str, inputs: list[_Array], labels: str) -> dict[str, str]:
+        """Arrays that a model with more inputs than ``x`` could take, and ``x`` itself, by their own names."""
+        count = next((a.length for a in inputs), None)
+        same = [a for a in self._arrays if a.part == part and a.length == count and a.name != labels]
+        found = {a.base: a.name for a in same if a is not self._classes}
+        return found if len(found) > 1 else {}
 
     def _class_names(self) -> _Array | None:
         for array in self._arrays:
@@ -199,7 +226,7 @@ class _Chooser:
             if a.part == part
             and a is not self._classes
             and a.name != self._y_key
-            and (not a.is_label or a.name in (self._x_keys or ()))
+            and (not a.is_label or self._y_key is not None or a.name in (self._x_keys or ()))
             and (a.shape is None or a.shape)
         ]
 
@@ -239,7 +266,8 @@ class _Chooser:
         candidates = [a for a in self._arrays if a.is_label and a is not self._classes and a.name not in taken]
         here = [a for a in candidates if a.part == part]
         count = next((a.length for a in inputs), None)
-        found = [a for a in here if a.base == "y"] or here or [a for a in candidates if a.length == count]
+        found = [a for a in here if a.length in (None, count)] or here
+        found = found or [a for a in candidates if a.length == count]
         if len(found) > 1:
             raise self._unsure(found, "the labels", "y_key= (--y-key)")
         if found:
