@@ -107,7 +107,7 @@ class Reading(Plain):
     def lines(self) -> tuple[str, ...]:
         """Short lines for people."""
         found = [f"read {self.source or 'arrays in memory'}" + (f" ({self.kind})" if self.source else "")]
-        found += [f"input {line}" for line in self.inputs]
+        found += [line if line.startswith("input") else f"input {line}" for line in self.inputs]
         found.append(f"labels {self.labels}" if self.labels else "no labels")
         for name, count in self.splits.items():
             of = f": {self.classes[name]}" if name in self.classes else ""

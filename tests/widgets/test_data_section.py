@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from deploykit_widgets import notebook_names, samples
 from deploykit_widgets.data_section import DataSection, balance, fraction, shape
+from deploykit_widgets.data_source import source_of
+from deploykit_widgets.script import inputs as inputs_script
 from deploykit_widgets.script import script
 from deploykit_widgets.state import Goal, State
 from PIL import Image
@@ -133,3 +135,38 @@ def test_the_code_names_the_variables():
     assert "data = dk.Dataset.from_arrays(x_test, y_test)" in script(state)
     state.data_name = "held_out"
     assert "data = held_out" in script(state)
+
+
+def test_what_a_vision_model_takes_can_be_typed_and_is_in_the_code(section, ask, commands, tmp_path):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "photos.npz"
+    np.savez(path, x=rng.integers(0, 255, (100, 8, 6, 3), np.uint8), labels=np.arange(100) % 4, spare=np.zeros(3))
+    typed = {"scale": "1/255", "mean": "0.5, 0.25, 0.1", "std": "0.5", "layout": "channels_first"}
+    ask(section, "load_data", path=str(path), **typed)
+    wanted = dk.Preprocess(scale=1 / 255, mean=(0.5, 0.25, 0.1), std=0.5, layout="channels_first")
+    assert commands.state.data.preprocess["input"] == wanted
+    value = section.value()
+    assert {name: value[name] for name in ("mean", "std", "layout", "reshape")} == {
+        "mean": "0.5, 0.25, 0.1", "std": "0.5", "layout": "channels_first", "reshape": "",
+    }  # fmt: skip
+    assert value["facts"]["reading"] == [
+        "Input from array x: uint8, 8x6x3", "Labels array labels: class indices",
+        "Left out: array spare (3,): not an input and not labels",
+    ]  # fmt: skip
+    made = {}
+    exec(inputs_script(commands.state).replace("import deploykit as dk", ""), {"dk": dk}, made)
+    assert made["data"].digest == commands.state.data.digest
+    with pytest.raises(SettingError, match="mean must be numbers with commas"):
+        ask(section, "load_data", path=str(path), mean="a")
+    with pytest.raises(SettingError, match="unknown value for Preprocess: layout"):
+        ask(section, "load_data", path=str(path), layout="sideways")
+
+
+def test_settings_without_a_field_stay_while_the_path_does(section, ask, commands, tmp_path):
+    path = tmp_path / "photos.npz"
+    np.savez(path, x=np.zeros((60, 8, 6, 3), np.uint8), y=np.arange(60) % 4)
+    source = source_of(str(path), dk.Preprocess(channels="reversed", scale=2))
+    commands.desk.post(lambda: commands.load_data(source))
+    assert commands.desk.settle()
+    ask(section, "load_data", path=str(path), scale="3")
+    assert commands.state.data.preprocess["input"] == dk.Preprocess(channels="reversed", scale=3)

@@ -96,6 +96,7 @@ def facts(data: Dataset) -> dict[str, Any]:
         "splits": [{"name": name, "count": len(split)} for name, split in data.splits.items()],
         "labels": _labels(data, counts),
         "preprocessing": steps(data),
+        "reading": read(data),
         "classes": [{"name": name, "count": n} for name, n in counts[:_MOST_CLASSES]],
         "moreClasses": max(0, len(counts) - _MOST_CLASSES),
         "balance": balance(counts),
@@ -163,12 +164,29 @@ def _input(data: Dataset, name: str) -> str:
     return f"{name}: {array.dtype} ({', '.join(map(str, array.shape[1:]))})"
 
 
+def read(data: Dataset) -> list[str]:
+    """What was taken for what, what was left out, and what is remarkable: short lines."""
+    reading = data.reading
+    if not reading.source:
+        return list(reading.notes)
+    named = [line if line.startswith("input") else f"input {line}" for line in reading.inputs]
+    labels = [f"labels {reading.labels}"] if reading.labels else []
+    left_out = [f"left out: {words}" for words in reading.left_out]
+    return [_sentence(words) for words in (*named, *labels, *left_out, *reading.notes)]
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
+
+
 def _labels(data: Dataset, counts: list[tuple[str, int]]) -> str:
     labels = data.labels()
     if labels is None:
         return "none"
     if counts:
         return f"{len(counts)} class{'' if len(counts) == 1 else 'es'}"
+    if labels.dtype.kind != "f" and labels.ndim > 1:
+        return data.reading.labels or f"whole numbers of shape {labels.shape[1:]}"
     return f"real numbers from {float(labels.min()):.4g} to {float(labels.max()):.4g}"
 
 

@@ -26,6 +26,8 @@ interface IDataFacts {
   splits: { name: string; count: number }[];
   labels: string;
   preprocessing: string[];
+  /** What was taken for what, what was left out, and what is remarkable. */
+  reading: string[];
   classes: { name: string; count: number }[];
   moreClasses: number;
   balance: { words: string; even: boolean };
@@ -39,6 +41,9 @@ export interface IData {
   path: string;
   scale: string;
   reshape: string;
+  layout: string;
+  mean: string;
+  std: string;
   resolution: { words: string; enough: boolean };
 }
 
@@ -81,6 +86,9 @@ function Choose({ data }: { data: IData }): ReactElement {
   const [path, setPath] = useState(data.path || data.name);
   const [scale, setScale] = useState(data.scale);
   const [reshape, setReshape] = useState(data.reshape);
+  const [layout, setLayout] = useState(data.layout);
+  const [mean, setMean] = useState(data.mean);
+  const [std, setStd] = useState(data.std);
   const [browsing, setBrowsing] = useState(false);
   const { ask, error } = useAsk();
   const names = useAsk<INamed[]>();
@@ -96,7 +104,7 @@ function Choose({ data }: { data: IData }): ReactElement {
   const load = (wanted: string): void => {
     setPath(wanted);
     setBrowsing(false);
-    void ask('load_data', { path: wanted, scale, reshape });
+    void ask('load_data', { path: wanted, scale, reshape, layout, mean, std });
   };
   const use = (name: string): void => {
     setPath(name);
@@ -152,6 +160,42 @@ function Choose({ data }: { data: IData }): ReactElement {
             disabled={isName}
             onChange={event => setReshape(event.target.value)}
           />
+        </span>
+        <span className="dk-pair">
+          <label htmlFor={`${id}-mean`}>Mean</label>
+          <input
+            id={`${id}-mean`}
+            className="dk-input dk-short"
+            value={mean}
+            placeholder="0.485, 0.456, 0.406"
+            disabled={isName}
+            onChange={event => setMean(event.target.value)}
+          />
+        </span>
+        <span className="dk-pair">
+          <label htmlFor={`${id}-std`}>Std</label>
+          <input
+            id={`${id}-std`}
+            className="dk-input dk-short"
+            value={std}
+            placeholder="0.229, 0.224, 0.225"
+            disabled={isName}
+            onChange={event => setStd(event.target.value)}
+          />
+        </span>
+        <span className="dk-pair">
+          <label htmlFor={`${id}-layout`}>Layout</label>
+          <select
+            id={`${id}-layout`}
+            className="dk-input"
+            value={layout}
+            disabled={isName}
+            onChange={event => setLayout(event.target.value)}
+          >
+            <option value="">as they are</option>
+            <option value="channels_first">to channels first</option>
+            <option value="channels_last">to channels last</option>
+          </select>
         </span>
         <Button type="submit" disabled={!alive} reason={busy ? BUSY : ''}>
           Load
@@ -228,6 +272,16 @@ function Facts({ facts }: { facts: IDataFacts }): ReactElement {
           <dt>Preprocessing</dt>
           <dd>{facts.preprocessing.length > 0 ? facts.preprocessing.join('; ') : 'none'}</dd>
         </div>
+        {facts.reading.length > 0 && (
+          <div>
+            <dt>Read</dt>
+            <dd>
+              {facts.reading.map(line => (
+                <div key={line}>{line}</div>
+              ))}
+            </dd>
+          </div>
+        )}
       </dl>
       <div className="dk-split" aria-hidden="true">
         {facts.splits.map(({ name, count }) => (
