@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deploykit.core import errors
     from deploykit.core.artifact import Artifact
     from deploykit.core.candidate import Candidate, Recipe, Step, Target
+    from deploykit.core.contract import Contract
     from deploykit.core.dataset import Dataset
     from deploykit.core.errors import DeploykitError, GoalMissed
     from deploykit.core.model import Model
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from deploykit.serving.server import serve
     from deploykit.sweeping.build import build
     from deploykit.sweeping.clean import clean
+    from deploykit.sweeping.examination import examine
     from deploykit.sweeping.planning import plan
     from deploykit.sweeping.run import start_sweep, sweep
     from deploykit.sweeping.sensitivity import sensitivity, start_sensitivity
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Artifact",
     "Candidate",
+    "Contract",
     "Dataset",
     "DeploykitError",
     "GoalMissed",
@@ -56,6 +59,7 @@ __all__ = [
     "clean",
     "doctor",
     "errors",
+    "examine",
     "export",
     "load",
     "plan",
@@ -70,6 +74,7 @@ __all__ = [
 _HOMES = {
     "Artifact": "deploykit.core.artifact",
     "Candidate": "deploykit.core.candidate",
+    "Contract": "deploykit.core.contract",
     "Dataset": "deploykit.core.dataset",
     "DeploykitError": "deploykit.core.errors",
     "GoalMissed": "deploykit.core.errors",
@@ -86,6 +91,7 @@ _HOMES = {
     "check_parameters": "deploykit.core.notebook",
     "clean": "deploykit.sweeping.clean",
     "doctor": "deploykit.measuring.doctor",
+    "examine": "deploykit.sweeping.examination",
     "export": "deploykit.exporters._export",
     "load": "deploykit.loading._load",
     "plan": "deploykit.sweeping.planning",

@@ -13,6 +13,7 @@ import deploykit
 PUBLIC = [
     "Artifact",
     "Candidate",
+    "Contract",
     "Dataset",
     "DeploykitError",
     "GoalMissed",
@@ -31,6 +32,7 @@ PUBLIC = [
     "clean",
     "doctor",
     "errors",
+    "examine",
     "export",
     "load",
     "plan",

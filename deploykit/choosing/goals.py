@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from deploykit.choosing.pareto import COSTS, cost_of, tied
+from deploykit.core.contract import MAX_OUTPUT_ERROR, MIN_AGREEMENT
 from deploykit.core.result import Result
 
 
@@ -17,10 +18,14 @@ class Goal:
         minimize: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"`` or ``"cpu"``.
         max_drop: Largest loss of the metric: absolute for accuracies (0.01 is one percentage point), relative for
             errors. The far end of the 95 % interval must satisfy it.
+        max_output_error: Largest error of an output that is not scored, as a share of its spread.
+        min_agreement: Smallest share of answers of an output that is not scored which must be the original's.
     """
 
     minimize: str = "latency"
     max_drop: float = 0.01
+    max_output_error: float = MAX_OUTPUT_ERROR
+    min_agreement: float = MIN_AGREEMENT
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,7 @@ def decide(
         failed = [r for r in rows if r.failure is not None]
         cause = f" {failed[0].label}: {failed[0].failure.cause}" if failed and failed[0].failure else ""
         return Decision(None, met=False, reason=f"{_nothing(rows, goal)}{cause}")
-    inside = [r for r in usable if _drop(r) <= goal.max_drop]
+    inside = [r for r in usable if _drop(r) <= goal.max_drop and not _ruined(r, goal)]
     if not inside:
         return _closest(usable, goal, relative=relative)
     cheapest = min(inside, key=lambda r: _cost(r, goal))
@@ -91,11 +96,16 @@ def decide(
     if others:
         plural = "s" if len(others) > 1 else ""
         reason += f"; tied with {len(others)} other{plural} by interval, the smallest file wins"
-    tempting = [r for r in usable if _drop(r) > goal.max_drop and _cost(r, goal) < _cost(winner, goal)]
+    tempting = [
+        r for r in usable if _drop(r) > goal.max_drop and not _ruined(r, goal) and _cost(r, goal) < _cost(winner, goal)
+    ]
+    ruined = [r for r in usable if _ruined(r, goal) and _cost(r, goal) < _cost(winner, goal)]
     if tempting:
         count = len(tempting)
         verb = "is" if count == 1 else "are"
         reason += f"; {count} cheaper one{'s' if count > 1 else ''} {verb} not surely inside the limit"
+    if ruined:
+        reason += f"; {len(ruined)} cheaper one{'s ruin' if len(ruined) > 1 else ' ruins'} another output"
     return Decision(winner, met=True, reason=reason + ".", ties=others, tempting=tuple(tempting))
 
 
@@ -112,7 +122,7 @@ def _nothing(rows: Sequence[Result], goal: Goal) -> str:
 
 
 def _closest(usable: list[Result], goal: Goal, *, relative: bool) -> Decision:
-    winner = min(usable, key=lambda r: (_drop(r), _cost(r, goal)))
+    winner = min(usable, key=lambda r: (bool(_ruined(r, goal)), _drop(r), _cost(r, goal)))
     assert winner.measurement is not None
     drop = winner.measurement.score.drop
     shown = f"{_amount(drop.value, relative=relative)} (95 % interval up to {_amount(drop.high, relative=relative)})"
@@ -125,6 +135,12 @@ def _closest(usable: list[Result], goal: Goal, *, relative: bool) -> Decision:
 def _amount(drop: float, *, relative: bool) -> str:
     amount = round(100 * drop, 2) + 0.0  # no negative zero
     return f"{amount:.2f} {'%' if relative else 'pp'}"
+
+
+def _ruined(row: Result, goal: Goal) -> str:
+    """Which output that is not scored differs too much from the original's; "" when none does."""
+    assert row.measurement is not None
+    return row.measurement.ruined(goal.max_output_error, goal.min_agreement)
 
 
 def _drop(row: Result) -> float:

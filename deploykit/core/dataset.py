@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from deploykit.core.contract import Contract, Declared
 from deploykit.core.digest import json_digest
 from deploykit.core.disk import writing
 from deploykit.core.errors import DatasetError, SettingError
@@ -42,6 +43,7 @@ class Dataset:
         seed: Seed of the splits.
         calibration_size: How many training examples calibrate a quantizer.
         reading: Where the data come from, what was taken for what, and what was left out; not part of the digest.
+        contract: What inputs, labels and outputs are taken to mean; None before the data are checked against a model.
     """
 
     splits: dict[str, Split]
@@ -50,6 +52,7 @@ class Dataset:
     seed: int = 0
     calibration_size: int = 200
     reading: Reading = field(default_factory=Reading)
+    contract: Contract | None = None
 
     # -- making one -------------------------------------------------------------------------------------------------
 
@@ -264,22 +267,42 @@ class Dataset:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all examples, labels and preprocessing."""
+        """SHA-256 of all examples, labels, preprocessing, and how they reach the model."""
         content = {
             name: [*zip(split.inputs, split.digests.values(), strict=True), split.label_digest]
             for name, split in self.splits.items()
         }
-        return json_digest([content, to_plain(self.preprocess), self.classes, self.seed, self.calibration_size])
+        fed = "" if self.contract is None else self.contract.feeding
+        return json_digest([content, to_plain(self.preprocess), self.classes, self.seed, self.calibration_size, fed])
 
-    def check(self, model: Model) -> Dataset:
-        """The dataset with its inputs named as the model's, after checking that both fit.
+    def check(self, model: Model, declared: Declared | None = None) -> Dataset:
+        """The dataset with inputs and labels as the model needs them, and the contract that says what they mean.
+
+        Args:
+            model: From ``dk.load``.
+            declared: What the user says of the signature: the scored output, state, constants.
 
         Raises:
-            DatasetError: Inputs, shapes, dtypes or number of classes do not fit; says which, and how to mend it.
+            DatasetError: Inputs, shapes, dtypes or labels do not fit, or could be meant in two ways; says which, and
+                what to do.
         """
         from deploykit.core.fitting import fitted
 
-        return fitted(self, model)
+        known, said = self.contract, declared not in (None, Declared())
+        if not said and known is not None and [i.name for i in known.inputs] == [s.name for s in model.inputs]:
+            return self  # checked already, against the same signature
+        return fitted(self, model, declared)
+
+    @property
+    def checked(self) -> Contract:
+        """The contract of data that were checked against a model.
+
+        Raises:
+            DatasetError: They were not.
+        """
+        if self.contract is None:
+            raise DatasetError("The data were not checked against a model.", remedy="call data.check(model) first.")
+        return self.contract
 
     def widened(self, names: Sequence[str]) -> Dataset:
         """With arrays that were left out when the data were read, if a model with these inputs takes them by name."""
@@ -319,6 +342,7 @@ class Dataset:
             "classes": self.classes,
             "seed": self.seed,
             "calibration_size": self.calibration_size,
+            "contract": self.contract,
             "digest": self.digest,
             "reading": self.reading,
         }
@@ -344,8 +368,11 @@ class Dataset:
                 np.load(labels, allow_pickle=False) if labels.exists() else None,
             )
         preprocess = from_plain(dict[str, Preprocess], facts["preprocess"])
-        reading = Reading.from_json(facts.get("reading", {}))
-        data = cls(splits, preprocess, tuple(facts["classes"]), facts["seed"], facts["calibration_size"], reading)
+        contract = facts.get("contract")
+        data = cls(
+            splits, preprocess, tuple(facts["classes"]), facts["seed"], facts["calibration_size"],
+            Reading.from_json(facts.get("reading", {})), Contract.from_json(contract) if contract else None,
+        )  # fmt: skip
         data.__dict__["digest"] = facts["digest"]
         return data
 

@@ -1,91 +1,267 @@
-"""Whether data fit a model: found before any work is done."""
+"""Whether data fit a model, and which array feeds which input: found before any work is done, and never by order."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.errors import DatasetError
-from deploykit.core.model import align, plain_name
+from deploykit.core.contract import Contract, Declared, InputMeaning
+from deploykit.core.errors import DatasetError, SettingError, unknown_name
+from deploykit.core.meaning import outputs_and_labels
+from deploykit.core.model import batch_axis_of, fits_shape, plain_name
+from deploykit.core.preprocess import Preprocess, remedy
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from numpy.typing import NDArray
 
     from deploykit.core.dataset import Dataset
     from deploykit.core.model import Model, TensorSpec
 
+    #: Model's input → array of the data, and how it was found.
+    Pairs = dict[str, tuple[str, str]]
 
-def fitted(data: Dataset, model: Model) -> Dataset:
-    """The dataset with its inputs named as the model's; see `Dataset.check`."""
+#: With more inputs than this, arrays that are paired by their form are not looked for.
+_MOST_BY_FORM = 12
+
+
+def fitted(data: Dataset, model: Model, declared: Declared | None = None) -> Dataset:
+    """The dataset with its inputs named as the model's, and the contract of both; see `Dataset.check`."""
+    declared = declared or Declared()
     data = data.widened([spec.name for spec in model.inputs])
-    if len(data.inputs) != len(model.inputs):
-        raise DatasetError(
-            f"the model takes {len(model.inputs)} input(s) ({'; '.join(map(str, model.inputs))}), the data have "
-            f"{len(data.inputs)}: {', '.join(data.inputs)}.",
-            remedy="give a dictionary with one array for each input.",
-        )
-    order = align([i.name for i in model.inputs], data.inputs)
-    names = {spec.name: data.inputs[j] for spec, j in zip(model.inputs, order, strict=True)}
+    _check_declared(model, declared)
     probe = data.batch("evaluation", slice(0, 1))
-    for spec in model.inputs:
-        _check_input(spec, probe[names[spec.name]])
-    _check_guessed(names, model)
-    _check_classes(data, model)
-    return replace(
-        data,
-        splits={s: p.renamed(names) for s, p in data.splits.items()},
-        preprocess={new: data.preprocess[old] for new, old in names.items() if old in data.preprocess},
+    free = [s for s in model.inputs if s.name not in declared.constants]
+    fed_back = set(declared.state.values())
+    pairs = _paired(free, probe, fed_back, model)
+    specs = {s.name: _with_axis(s, probe[pairs[s.name][0]] if s.name in pairs else None, model) for s in model.inputs}
+    sequences = False
+    for name, (source, _) in pairs.items():
+        steps = bool(declared.state) and name not in fed_back and _is_sequence(specs[name], probe[source])
+        sequences = sequences or steps
+        _check_input(
+            specs[name], probe[source][:, 0] if steps else probe[source], data.splits["evaluation"].inputs[source]
+        )
+    sources = {name: source for name, (source, _) in pairs.items()}
+    preprocess = {new: data.preprocess[old] for new, old in sources.items() if old in data.preprocess}
+    inputs = tuple(_meaning(specs[s.name], pairs, probe, preprocess, declared) for s in model.inputs)
+    renamed = replace(
+        data, splits={s: p.renamed(sources) for s, p in data.splits.items()}, preprocess=preprocess, contract=None
+    )
+    notes = tuple(_notes(inputs, data, sources))
+    contract = Contract(
+        inputs, (), state=declared.state, constants=declared.constants, sequences=sequences, notes=notes
+    )
+    found, outputs, labels, more = outputs_and_labels(renamed, model, declared, sequences=sequences)
+    return replace(found, contract=replace(contract, outputs=outputs, labels=labels, notes=(*notes, *more)))
+
+
+def _check_declared(model: Model, declared: Declared) -> None:
+    inputs, outputs = {s.name: s for s in model.inputs}, {s.name: s for s in model.outputs}
+    for name in declared.constants:
+        if name not in inputs:
+            raise unknown_name("input in constants", name, inputs)
+    for made, fed in declared.state.items():
+        if made not in outputs:
+            raise unknown_name("output in state", made, outputs)
+        if fed not in inputs:
+            raise unknown_name("input in state", fed, inputs)
+    if len(set(declared.state.values())) < len(declared.state):
+        raise SettingError(f"state feeds one input twice: {declared.state}.", remedy="name one output for each input.")
+    if declared.output and declared.output not in outputs:
+        raise unknown_name("output", declared.output, outputs)
+
+
+# -- pairing ----------------------------------------------------------------------------------------------------------
+
+
+def _paired(free: Sequence[TensorSpec], probe: Mapping[str, NDArray[Any]], fed_back: set[str], model: Model) -> Pairs:
+    """Array for each input: by name, else by the only form that fits.
+
+    Raises:
+        DatasetError: An input gets nothing, an array goes nowhere, or there are two ways.
+    """
+    pairs: Pairs = {}
+    left = list(probe)
+    for simplify in (str, plain_name):
+        for spec in free:
+            if spec.name in pairs:
+                continue
+            same = [name for name in left if simplify(name) == simplify(spec.name)]
+            rivals = [s for s in free if s.name not in pairs and simplify(s.name) == simplify(spec.name)]
+            if len(same) == 1 and len(rivals) == 1:
+                pairs[spec.name] = (same[0], "name")
+                left.remove(same[0])
+    wanting = [s for s in free if s.name not in pairs and s.name not in fed_back]
+    if len(wanting) == 1 and len(left) == 1:
+        pairs[wanting[0].name] = (left[0], "only" if len(free) - len(fed_back) == 1 else "form")
+        return pairs
+    if len(wanting) != len(left):
+        raise _uneven(wanting, left, probe, model)
+    if wanting:
+        pairs |= _by_form(wanting, left, probe)
+    return pairs
+
+
+def _by_form(wanting: Sequence[TensorSpec], left: Sequence[str], probe: Mapping[str, NDArray[Any]]) -> Pairs:
+    able = {s.name: [n for n in left if _has_form(s, probe[n])] for s in wanting}
+    ways: list[dict[str, str]] = []
+    if len(wanting) <= _MOST_BY_FORM:
+        _ways([s.name for s in wanting], able, {}, ways)
+    if len(ways) == 1:
+        return {name: (source, "form") for name, source in ways[0].items()}
+    shown = "; ".join(map(str, wanting))
+    given = ", ".join(f"{n}: {probe[n].dtype} {probe[n].shape[1:]}" for n in left)
+    if ways:
+        two = " or ".join(", ".join(f"{k}={v}" for k, v in way.items()) for way in ways)
+        raise DatasetError(
+            f"It is not clear which array feeds which input: {shown} could be {two}.",
+            remedy="name the arrays as the model names its inputs: "
+            f"{{{', '.join(f'{s.name!r}: …' for s in wanting)}}}.",
+        )
+    raise DatasetError(
+        f"The arrays do not fit the inputs: the model takes {shown}; the data have {given}.",
+        remedy="name the arrays as the model names its inputs, in its shapes: "
+        f"{{{', '.join(f'{s.name!r}: …' for s in wanting)}}}.",
     )
 
 
-def _check_input(spec: TensorSpec, batch: NDArray[Any]) -> None:
-    wanted, given = spec.example_shape, batch.shape[1:]
-    if wanted is not None and (
-        len(wanted) != len(given) or any(w not in (None, g) for w, g in zip(wanted, given, strict=True))
-    ):
-        shown = tuple("any" if w is None else w for w in wanted)
-        raise DatasetError(
-            f"input {spec.name!r}: the model takes examples of shape {shown}, the data give {given} after "
-            "preprocessing.",
-            remedy="set reshape= or resize= in Preprocess (--reshape, --resize), or give the right data.",
+def _ways(names: list[str], able: dict[str, list[str]], way: dict[str, str], found: list[dict[str, str]]) -> None:
+    """Ways to give each input an array of its own; two are enough to know that it is not clear."""
+    if len(found) > 1:
+        return
+    if len(way) == len(names):
+        found.append(dict(way))
+        return
+    name = names[len(way)]
+    for source in able[name]:
+        if source not in way.values():
+            _ways(names, able, {**way, name: source}, found)
+
+
+def _uneven(
+    wanting: Sequence[TensorSpec], left: Sequence[str], probe: Mapping[str, NDArray[Any]], model: Model
+) -> DatasetError:
+    plural = "s" if len(model.inputs) != 1 else ""
+    takes = f"the model takes {len(model.inputs)} input{plural} ({'; '.join(map(str, model.inputs))})"
+    has = f"the data have {len(probe)}: {', '.join(probe)}"
+    if len(wanting) < len(left):
+        return DatasetError(
+            f"No input takes the array{'s' if len(left) > 1 else ''} {', '.join(left)}: {takes}, {has}.",
+            remedy="leave them out, or name them as the model names its inputs.",
         )
+    ways = ["give a dictionary with one array for each input, named as the model names it"]
+    for spec in wanting:
+        if spec.shape is not None and not any(d is None for d in spec.shape) and len(spec.shape) < 2:
+            ways.append(f"a value that is always the same: constants={{{spec.name!r}: …}} (--constant {spec.name}=…)")
+        for made in model.outputs:
+            if made.shape == spec.shape and made.dtype == spec.dtype and spec.shape:
+                ways.append(f"a state that the model carries on: state={{{made.name!r}: {spec.name!r}}}")
+                break
+    shown = ", ".join(s.name for s in wanting)
+    return DatasetError(f"Nothing feeds {shown}: {takes}, {has}.", remedy="; or ".join(ways) + ".")
+
+
+# -- forms ------------------------------------------------------------------------------------------------------------
+
+
+def _has_form(spec: TensorSpec, batch: NDArray[Any]) -> bool:
+    return fits_shape(spec.example_shape, batch.shape[1:]) and not _wrong_type(spec, batch)
+
+
+def _wrong_type(spec: TensorSpec, batch: NDArray[Any]) -> bool:
     text = batch.dtype.kind in "SUO"
     if text != (spec.dtype == "string"):
-        raise DatasetError(f"input {spec.name!r}: the model takes {spec.dtype}, the data are {batch.dtype}.")
-    whole = spec.dtype == "bool" or spec.dtype.lstrip("u").startswith("int")
-    if whole and not spec.scale and batch.dtype.kind == "f":
+        return True
+    return _is_whole(spec) and not spec.scale and batch.dtype.kind == "f"
+
+
+def _is_whole(spec: TensorSpec) -> bool:
+    return spec.dtype == "bool" or spec.dtype.lstrip("u").startswith("int")
+
+
+def _with_axis(spec: TensorSpec, batch: NDArray[Any] | None, model: Model) -> TensorSpec:
+    """The input with the batch on another axis where only that fits: a recurrent state (layers, batch, units)."""
+    if batch is None or spec.batch_axis or not spec.shape or spec.shape[0] is None:
+        return spec
+    axis = batch_axis_of(spec, model)
+    moved = replace(spec, batch_axis=axis)
+    return moved if fits_shape(moved.example_shape, batch.shape[1:]) else spec
+
+
+def _is_sequence(spec: TensorSpec, batch: NDArray[Any]) -> bool:
+    """Whether examples have one axis more than the model takes: its steps."""
+    wanted = spec.example_shape
+    return wanted is not None and batch.ndim == len(wanted) + 2 and fits_shape(wanted, batch.shape[2:])
+
+
+def _check_input(spec: TensorSpec, batch: NDArray[Any], raw: NDArray[Any]) -> None:
+    wanted, given = spec.example_shape, batch.shape[1:]
+    if wanted is not None and not fits_shape(wanted, given):
+        shown = tuple("any" if w is None else w for w in wanted)
         raise DatasetError(
-            f"input {spec.name!r}: the model takes {spec.dtype}, the data are {batch.dtype} after preprocessing.",
-            remedy="give whole numbers, and leave out scale= and offset=.",
+            f"Input {spec.name!r}: the model takes examples of shape {shown}, the data give {given} after "
+            "preprocessing.",
+            remedy=remedy(wanted, given),
+        )
+    if (batch.dtype.kind in "SUO") != (spec.dtype == "string"):
+        raise DatasetError(
+            f"Input {spec.name!r}: the model takes {spec.dtype}, the data are {batch.dtype}.",
+            remedy="give text to inputs that take text, and numbers to the others.",
+        )
+    if _wrong_type(spec, batch):
+        whole = raw.dtype.kind in "iub"
+        raise DatasetError(
+            f"Input {spec.name!r}: the model takes {spec.dtype}, the data are {batch.dtype} after preprocessing.",
+            remedy="leave out scale= and offset=: they make real numbers." if whole else "give whole numbers.",
+        )
+    if _is_whole(spec) and not spec.scale and spec.dtype != "bool":
+        _check_range(spec, raw if raw.dtype.kind in "iu" else batch)
+
+
+def _check_range(spec: TensorSpec, values: NDArray[Any]) -> None:
+    import numpy as np
+
+    info = np.iinfo(spec.dtype)
+    if values.size and values.dtype.kind in "iu" and (values.min() < info.min or values.max() > info.max):
+        raise DatasetError(
+            f"Input {spec.name!r}: the model takes {spec.dtype} ({info.min} to {info.max}), the data go from "
+            f"{values.min()} to {values.max()}.",
+            remedy="give numbers in that range.",
         )
 
 
-def _check_guessed(names: dict[str, str], model: Model) -> None:
-    """Inputs that were paired by their order alone must not be interchangeable."""
-    guessed = [s for s in model.inputs if plain_name(s.name) != plain_name(names[s.name])]
-    forms = [(s.example_shape, s.dtype) for s in guessed]
-    if len(set(forms)) < len(forms):
-        raise DatasetError(
-            f"cannot tell which data belong to the model's inputs {', '.join(s.name for s in guessed)}: the data are "
-            f"called {', '.join(names[s.name] for s in guessed)}.",
-            remedy="name the arrays as the model names its inputs.",
-        )
+# -- what is said -----------------------------------------------------------------------------------------------------
 
 
-def _check_classes(data: Dataset, model: Model) -> None:
-    shape = model.outputs[0].shape if model.outputs else None
-    outputs = shape[1] if shape and len(shape) == 2 else None
-    labels = [s.labels for s in data.splits.values() if s.labels is not None and len(s.labels)]
-    if outputs is None or outputs < 2 or any(part.dtype.kind != "i" or part.ndim != 1 for part in labels):
-        return
-    highest = max((int(part.max()) for part in labels), default=-1)
-    if highest >= outputs:
-        raise DatasetError(
-            f"the labels go up to class {highest}, the model has {outputs} outputs (classes 0 to {outputs - 1}).",
-            remedy="number classes from 0, or use the model that was trained on these classes.",
-        )
-    if data.classes and len(data.classes) != outputs:
-        raise DatasetError(
-            f"{len(data.classes)} class names are given, the model has {outputs} outputs.",
-            remedy="give one name an output, in the order of the outputs.",
-        )
+def _meaning(
+    spec: TensorSpec, pairs: Pairs, probe: Mapping[str, NDArray[Any]], preprocess: Mapping[str, Preprocess],
+    declared: Declared,
+) -> InputMeaning:  # fmt: skip
+    if spec.name in declared.constants:
+        return InputMeaning(spec.name, "", "constant", spec.dtype, shape=spec.shape)
+    if spec.name not in pairs:
+        axis = spec.batch_axis
+        return InputMeaning(spec.name, "", "state", spec.dtype, shape=spec.shape, batch_axis=axis)
+    source, how = pairs[spec.name]
+    step = preprocess.get(spec.name, Preprocess())
+    return InputMeaning(
+        spec.name, source, how, spec.dtype, probe[source].dtype.name, spec.shape, spec.batch_axis, step.raw,  # type: ignore[arg-type]  # one of the names of ways
+        spec.scale, ", ".join(step.words()),
+    )  # fmt: skip
+
+
+def _notes(inputs: Sequence[InputMeaning], data: Dataset, sources: Mapping[str, str]) -> list[str]:
+    found = []
+    for meaning in inputs:
+        if meaning.how == "form":
+            found.append(f"input {meaning.name!r} gets the array {meaning.source!r}: no other one has its form.")
+        source = sources.get(meaning.name, "")
+        step, raw = data.preprocess.get(source), data.splits["evaluation"].inputs.get(source)
+        if step is not None and raw is not None and (order := step.moves_axes(raw.shape[1:])):
+            found.append(
+                f"input {meaning.name!r}: reshape={step.reshape} would mix up the channels of {raw.shape[1:]}; the "
+                f"axes are moved instead, as transpose={order} does it."
+            )
+    return found

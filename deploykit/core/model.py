@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.serial import Plain
 
 
@@ -122,30 +124,85 @@ class Model(Plain):
         )
 
 
-def align(reference: Sequence[str], names: Sequence[str]) -> list[int]:
+def align(
+    reference: Sequence[str],
+    names: Sequence[str],
+    forms: tuple[Sequence[object], Sequence[object]] | None = None,
+) -> list[int]:
     """Which of ``names`` stands for each reference tensor.
 
     Converters keep, decorate or replace tensor names. Equal names are matched first, then names equal but for
-    decoration (``serving_default_image:0`` for ``image``); the rest keeps its order.
+    decoration (``serving_default_image:0`` for ``image``), then the only ones of their form, and the last one that is
+    left. Tensors that could be exchanged are never paired by their order.
+
+    Args:
+        reference: Names that are wanted.
+        names: Names there are.
+        forms: Something comparable for each of ``reference`` and of ``names``, such as shape and dtype.
 
     Returns:
         For each reference name, in order, an index into ``names``; -1 when ``names`` is shorter.
+
+    Raises:
+        UnsupportedModelError: Several tensors are left that names and forms do not tell apart.
     """
     if list(reference) == list(names):  # the usual case, and on the path of every request
         return list(range(len(names)))
     taken: dict[int, int] = {}
     for simplify in (str, plain_name):
-        keys = [simplify(n) for n in names]
-        for i, wanted in enumerate(simplify(r) for r in reference):
-            if i not in taken and keys.count(wanted) == 1 and keys.index(wanted) not in taken.values():
-                taken[i] = keys.index(wanted)
+        wanted, keys = [simplify(r) for r in reference], [simplify(n) for n in names]
+        for i, key in enumerate(wanted):
+            free = [j for j, k in enumerate(keys) if k == key and j not in taken.values()]
+            rivals = [k for k, other in enumerate(wanted) if other == key and k not in taken]
+            if i not in taken and len(free) == 1 and len(rivals) == 1:
+                taken[i] = free[0]
+    _align_forms(taken, forms)
+    left = [i for i in range(len(reference)) if i not in taken]
     free = [j for j in range(len(names)) if j not in taken.values()]
-    for i in range(len(reference)):
-        if i not in taken:
-            taken[i] = free.pop(0) if free else -1
+    if len(left) > 1 and free:
+        raise UnsupportedModelError(
+            f"It is not clear which of {', '.join(repr(names[j]) for j in free)} stands for which of "
+            f"{', '.join(repr(reference[i]) for i in left)}: their names differ.",
+            remedy="give the tensors the same names.",
+        )
+    if left:
+        taken |= dict.fromkeys(left, -1) | ({left[0]: free[0]} if len(free) == 1 else {})
     return [taken[i] for i in range(len(reference))]
 
 
+def _align_forms(taken: dict[int, int], forms: tuple[Sequence[object], Sequence[object]] | None) -> None:
+    """Pair what is left where only one tensor on each side has the form."""
+    if forms is None:
+        return
+    ours, theirs = forms
+    left = [i for i in range(len(ours)) if i not in taken]
+    free = [j for j in range(len(theirs)) if j not in taken.values()]
+    for i in left:
+        same = [j for j in free if theirs[j] == ours[i]]
+        if len(same) == 1 and sum(ours[k] == ours[i] for k in left) == 1:
+            taken[i] = same[0]
+
+
 def plain_name(name: str) -> str:
-    """A tensor name without the decoration converters add."""
-    return name.removeprefix("serving_default_").partition(":")[0].rpartition("/")[2].lower().replace(".", "_")
+    """A tensor name without the decoration converters add, in the characters that all formats allow."""
+    inner = name.removeprefix("serving_default_").partition(":")[0].rpartition("/")[2]
+    return re.sub(r"[^0-9a-z]", "_", inner.lower())
+
+
+def fits_shape(wanted: Sequence[int | None] | None, given: Sequence[int]) -> bool:
+    """Whether a shape is one that is wanted: None stands for any size, and as a whole for any shape."""
+    if wanted is None:
+        return True
+    return len(wanted) == len(given) and all(w in (None, g) for w, g in zip(wanted, given, strict=True))
+
+
+def batch_axis_of(spec: TensorSpec, model: Model) -> int:
+    """The axis of the batch: the first one, but for a tensor that fixes it while other inputs leave theirs free.
+
+    A recurrent state (layers, batch, units) is such a tensor: of its axes only the second one is free.
+    """
+    if spec.batch_axis or not spec.shape or spec.shape[0] is None:
+        return spec.batch_axis
+    free = [axis for axis, size in enumerate(spec.shape) if size is None]
+    others = any(s.shape and s.shape[0] is None for s in model.inputs if s.name != spec.name)
+    return free[0] if others and len(free) == 1 else 0

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from deploykit.core.candidate import Candidate, Recipe
+from deploykit.core.contract import MAX_OUTPUT_ERROR, MIN_AGREEMENT
 from deploykit.core.serial import Plain
 
 
@@ -141,6 +142,39 @@ class Finding(Plain):
 
 
 @dataclass(frozen=True)
+class Judged(Plain):
+    """How near an output that is not scored stays to the original's.
+
+    Attributes:
+        kind: What its numbers are, see `deploykit.core.contract.KINDS`.
+        error: Mean absolute difference of its worst column, as a share of the column's mean absolute deviation; None
+            when it holds no real numbers.
+        agreement: Share of answers that are the original's; None when its answers are no classes.
+        missing: Share of numbers that are NaN where the original's are not.
+        problem: What keeps it from being compared, "" when nothing does.
+    """
+
+    kind: str
+    error: float | None
+    agreement: float | None
+    missing: float = 0.0
+    problem: str = ""
+
+    def ruined(self, max_error: float, min_agreement: float) -> str:
+        """Why it may not stand for the original's, in words; "" when it may."""
+        if self.problem:
+            return f"has another shape: {self.problem}"
+        if self.missing:
+            return f"is NaN in {100 * self.missing:.1f} % of its numbers"
+        if self.agreement is not None:
+            same = f"agrees in {100 * self.agreement:.1f} % of its answers"
+            return f"{same}, {100 * min_agreement:g} % are wanted" if self.agreement < min_agreement else ""
+        if self.error is not None and self.error > max_error:
+            return f"is off by {100 * self.error:.0f} % of its spread, {100 * max_error:g} % are allowed"
+        return ""
+
+
+@dataclass(frozen=True)
 class Measurement(Plain):
     """All that was measured of one candidate.
 
@@ -161,6 +195,10 @@ class Measurement(Plain):
         flips_count: How many answers differ; None in stores of an older version, which kept no more than the list.
         seconds: Time of the work done for it in other processes, by stage: ``build``, ``accuracy`` and ``latency``.
             A build step that several candidates share counts for each of them.
+        others: Output that is not scored → how near it stays to the original's, on the evaluation split.
+        batch: Examples that were evaluated at once: the target's batch size where answers depend on their batch.
+        batch_dependent: Whether an example's answer depends on the others in its batch.
+        same_function: Whether all outputs are the original's to rounding: a conversion that lost nothing.
     """
 
     scores: tuple[Score, ...]
@@ -176,6 +214,15 @@ class Measurement(Plain):
     outputs: str = ""
     flips_count: int | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    others: dict[str, Judged] = field(default_factory=dict)
+    batch: int = 0
+    batch_dependent: bool = False
+    same_function: bool = False
+
+    def ruined(self, max_error: float = MAX_OUTPUT_ERROR, min_agreement: float = MIN_AGREEMENT) -> str:
+        """Which output that is not scored differs too much from the original's, in words; "" when none does."""
+        found = {name: why for name, judged in self.others.items() if (why := judged.ruined(max_error, min_agreement))}
+        return "; ".join(f"output {name!r} {why}" for name, why in found.items())
 
     @property
     def changed(self) -> int:

@@ -13,10 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.adapter import Adapter, Group
+from deploykit.core.candidate import Target
+from deploykit.core.contract import Contract
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
+from deploykit.runtimes._contract import RUNTIMES, Runtime, Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,6 +104,33 @@ class Format(Adapter):
         raise UnsupportedModelError(
             f"{path}: the signature of this {self.label} file cannot be told.", remedy="export the model again."
         )
+
+    def given_group(self) -> Group:
+        """Import group in which `open_given` can run."""
+        return self.full_group or self._own_runtime().group
+
+    def open_given(
+        self, path: Path, contract: Contract, *, imports: tuple[str, ...] = (), trusted: bool = False
+    ) -> Session:
+        """Open a model as it was given, in its own framework, to be fed and read as a contract says.
+
+        Its answers are what every conversion is compared with. Called in a child of `given_group`.
+
+        Raises:
+            UnsupportedModelError: Its runtime is not installed, or lacks an operator.
+        """
+        return self._open_given(path, imports=imports, trusted=trusted).follow(contract)
+
+    def _open_given(self, path: Path, *, imports: tuple[str, ...], trusted: bool) -> Session:
+        """Fill this where the format's framework is no runtime."""
+        runtime = self._own_runtime()
+        return runtime.open(path, Target(runtime.name, threads=0), self.name)
+
+    def _own_runtime(self) -> Runtime:
+        able = [r for r in RUNTIMES.all() if self.name in r.accepts and not r.missing()]
+        if not able:
+            raise UnsupportedModelError(f"No runtime that runs {self.label} files is installed.", remedy="install one.")
+        return next((r for r in able if self.name in r.native_to), able[0])
 
     def weights(self, path: Path) -> Iterator[Weight]:
         """The weight tensors of at least two dimensions, in the order of the layers. Called in a child process.

@@ -97,7 +97,7 @@ def _signature(model: Any, shown: str) -> tuple[tuple[TensorSpec, ...], tuple[Te
     if (graph := graph_of(model)) is None:
         graph = called_once(model, shown)
     inputs, outputs = ends(graph)
-    return tuple(_spec(name, t, "") for name, t in inputs), tuple(_spec(name, t, _operator(t)) for name, t in outputs)
+    return tuple(spec_of(name, t) for name, t in inputs), tuple(spec_of(name, t, _operator(t)) for name, t in outputs)
 
 
 def graph_of(model: Any) -> Any:
@@ -152,7 +152,8 @@ def ends(graph: Any, renamed: Mapping[str, str] | None = None) -> tuple[list[tup
     return named(graph._inputs_struct), named(graph._outputs_struct)
 
 
-def _spec(name: str, tensor: Any, operator: str) -> TensorSpec:
+def spec_of(name: str, tensor: Any, operator: str = "") -> TensorSpec:
+    """The spec of a symbolic tensor."""
     import keras
 
     return TensorSpec(name, tuple(tensor.shape), str(keras.backend.standardize_dtype(tensor.dtype)), operator=operator)

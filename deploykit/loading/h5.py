@@ -10,6 +10,7 @@ from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
 from deploykit.loading import _hdf5
 from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.runtimes._contract import Session
 from deploykit.sandbox.archive import check_json
 
 
@@ -47,6 +48,11 @@ class H5(Format):
         from deploykit.loading._keras_open import read_model
 
         return read_model(path, suffix=".h5", imports=imports, trusted=trusted)
+
+    def _open_given(self, path: Path, *, imports: tuple[str, ...], trusted: bool) -> Session:
+        from deploykit.loading._keras_session import open_given
+
+        return open_given(path, suffix=".h5", imports=imports, trusted=trusted)
 
     def weights(self, path: Path) -> Iterator[Weight]:
         """Weights by layer; by their path in the file where the config does not list the layers."""

@@ -14,6 +14,7 @@ from deploykit.core import extras
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
 from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.runtimes._contract import Session
 from deploykit.sandbox import archive as zips
 
 CONFIG = "config.json"
@@ -52,6 +53,11 @@ class Keras(Format):
         from deploykit.loading._keras_open import read_model
 
         return read_model(path, suffix=".keras", imports=imports, trusted=trusted)
+
+    def _open_given(self, path: Path, *, imports: tuple[str, ...], trusted: bool) -> Session:
+        from deploykit.loading._keras_session import open_given
+
+        return open_given(path, suffix=".keras", imports=imports, trusted=trusted)
 
     def weights(self, path: Path) -> Iterator[Weight]:
         """Weights by layer; by group of the weight file where the config does not list the layers."""

@@ -30,7 +30,7 @@ def score(metric: Metric, values: NDArray[np.float64], baseline: NDArray[np.floa
     if not np.isfinite(values).all():
         bad = int((~np.isfinite(values)).sum())
         raise CandidateError(
-            f"{metric.label} is not finite for {bad} of {len(values)} examples.",
+            f"{metric.label.capitalize()} is not finite for {bad} of {len(values)} examples.",
             remedy="the outputs hold NaN or infinite values: use a milder setting, or float32 for the layers at fault.",
         )
     difference = values - baseline
@@ -51,11 +51,12 @@ def score(metric: Metric, values: NDArray[np.float64], baseline: NDArray[np.floa
     )
 
 
-def extra_metrics(chosen: Metric, outputs: NDArray[Any], labels: NDArray[Any] | None) -> list[Metric]:
+def extra_metrics(chosen: Metric, outputs: NDArray[Any], labels: NDArray[Any] | None, kind: str = "") -> list[Metric]:
     """Further metrics that cost nothing once outputs are known."""
     found = []
     for metric in METRICS.all():
         truth = labels if metric.truth == "labels" else outputs
-        if metric.name != chosen.name and truth is not None and not metric.unsuitable(outputs, truth):
+        usable = truth is not None and not (kind and metric.refuses(kind)) and not metric.unsuitable(outputs, truth)
+        if metric.name != chosen.name and usable:
             found.append(metric)
     return found

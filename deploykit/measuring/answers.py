@@ -1,88 +1,110 @@
-"""What a model answers: the class of each example, and how sure it is of it."""
+"""What a model answers: outputs read as the contract says, the class of each example, and how sure it is of it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from deploykit.core.contract import Contract, OutputMeaning
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: The answer to an example whose scores are not all finite. It is never right, as for the metrics.
+#: The answer to an example whose scores hold NaN. It is never right, as for the metrics.
 NOT_A_NUMBER = -1
-#: Rows of scores whose sum is as near to 1 as this are probabilities.
-_ROUNDING = 0.05
-#: Examples that are looked at to see whether scores are probabilities.
-_LOOKED_AT = 1000
 
 
-def are_classes(outputs: NDArray[Any], labels: NDArray[Any] | None) -> bool:
-    """Whether the highest output is the answer, as the metrics of classes see it.
+def read(outputs: NDArray[Any], meaning: OutputMeaning, names: tuple[str, ...] = ()) -> NDArray[Any]:
+    """An output in the form that metrics take.
+
+    One number for two classes becomes two scores, classes come last, class names become numbers.
 
     Args:
-        outputs: First output, shape (examples, classes) or (examples, …).
-        labels: Class indices (examples,) or targets (examples, …); None when there are none.
-    """
-    if outputs.ndim != 2:
-        return False
-    if labels is None:
-        return bool(outputs.shape[1] > 1)
-    if labels.ndim != 1 or labels.dtype.kind != "i":
-        return False
-    return bool(outputs.shape[1] > 1 or int(labels.max(initial=0)) <= 1)
-
-
-def answers(outputs: NDArray[Any]) -> NDArray[np.int64]:
-    """The class of each example, shape (examples,); `NOT_A_NUMBER` where scores are not finite.
-
-    A single column is the probability of class 1 of two: exactly one half is class 0, as the metrics read it.
-
-    Args:
-        outputs: First output, shape (examples, classes).
-    """
-    import numpy as np
-
-    found = outputs[:, 0] > 0.5 if outputs.shape[1] == 1 else outputs.argmax(axis=1)
-    return np.where(np.isfinite(outputs).all(axis=1), found, NOT_A_NUMBER).astype(np.int64)
-
-
-def are_probabilities(outputs: NDArray[Any]) -> bool:
-    """Whether class scores are probabilities, to be asked of the model as given.
-
-    Quantized outputs of many classes are rounded so much that their sum tells nothing.
-
-    Args:
-        outputs: First output, shape (examples, classes).
-    """
-    import numpy as np
-
-    if outputs.shape[1] == 1:
-        return True
-    head = np.asarray(outputs[:_LOOKED_AT], np.float64)
-    head = head[np.isfinite(head).all(axis=1)]
-    within = bool(len(head)) and head.min() >= -1e-6 and head.max() <= 1 + _ROUNDING
-    return within and bool((abs(head.sum(axis=1) - 1) <= _ROUNDING).mean() > 0.95)
-
-
-def shares(outputs: NDArray[Any], *, probabilities: bool) -> NDArray[np.float64]:
-    """Confidences from class scores, shape (examples, classes), two columns for one.
-
-    Args:
-        outputs: First output, shape (examples, classes).
-        probabilities: Whether scores are that already; others go through softmax. See `are_probabilities`.
+        outputs: As the model gives it, batch first.
+        meaning: What it is.
+        names: Class names by index, for outputs that are text.
 
     Returns:
-        Shares; NaN in the rows of examples whose scores are not all finite.
+        Scores, shape (examples, …, classes); class numbers, shape (examples, …); or numbers as they are.
     """
     import numpy as np
 
-    finite = np.isfinite(outputs).all(axis=1, keepdims=True)
-    values = np.where(finite, outputs, np.nan).astype(np.float64)
-    if values.shape[1] == 1:
-        one = values.clip(0.0, 1.0)
-        return np.concatenate([1.0 - one, one], axis=1)
-    if probabilities:
+    kind = meaning.kind
+    if kind in ("logit", "probability"):
+        one = _without_last(outputs).astype(np.float64)
+        none = np.zeros_like(one) if kind == "logit" else 1.0 - one
+        return np.stack([none, one], axis=-1)
+    if kind == "classes":
+        found = _without_last(outputs)
+        if found.dtype.kind in "SUO":
+            place = {name: i for i, name in enumerate(names)}
+            text = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in found.ravel().tolist()]
+            return np.array([place.get(t, NOT_A_NUMBER) for t in text], np.int64).reshape(found.shape)
+        if found.dtype.kind == "f":
+            return np.where(np.isnan(found), NOT_A_NUMBER, found).astype(np.int64)
+        return found.astype(np.int64)
+    if kind in ("scores", "probabilities") and meaning.class_axis not in (-1, outputs.ndim - 1):
+        return np.moveaxis(outputs, meaning.class_axis, -1)
+    if kind == "several" and meaning.threshold != 0.5:
+        return outputs - meaning.threshold + 0.5
+    return outputs
+
+
+def read_as(outputs: NDArray[Any], contract: Contract) -> NDArray[Any]:
+    """The scored output in the form that metrics take; see `read`."""
+    return read(outputs, contract.scored, contract.labels.named)
+
+
+def _without_last(outputs: NDArray[Any]) -> NDArray[Any]:
+    return outputs[..., 0] if outputs.ndim > 1 and outputs.shape[-1] == 1 else outputs
+
+
+def are_classes(meaning: OutputMeaning, shape: tuple[int, ...]) -> bool:
+    """Whether an example has one answer, a class.
+
+    Args:
+        meaning: What the output is.
+        shape: Of what `read` gives for it.
+    """
+    return meaning.is_classes and len(shape) == (1 if meaning.kind == "classes" else 2)
+
+
+def answers(scores: NDArray[Any]) -> NDArray[np.int64]:
+    """The class of each example, shape (examples, …); `NOT_A_NUMBER` where scores hold NaN.
+
+    −∞ is a score: the class is impossible.
+
+    Args:
+        scores: What `read` gives: scores, or class numbers.
+    """
+    import numpy as np
+
+    if scores.dtype.kind in "iu":
+        return scores.astype(np.int64)
+    return np.where(np.isnan(scores).any(axis=-1), NOT_A_NUMBER, scores.argmax(axis=-1)).astype(np.int64)
+
+
+def shares(scores: NDArray[Any], meaning: OutputMeaning) -> NDArray[np.float64]:
+    """Confidences of classes, shape (examples, classes): scores that are no probabilities go through softmax.
+
+    Args:
+        scores: What `read` gives: scores, or class numbers, which are taken as sure.
+        meaning: What the output is.
+
+    Returns:
+        Shares; NaN in the rows of examples whose scores hold NaN.
+    """
+    import numpy as np
+
+    if scores.dtype.kind in "iu":
+        width = int(scores.max(initial=0)) + 1
+        found: NDArray[np.float64] = (scores[:, None] == np.arange(width)).astype(np.float64)
+        return found
+    values = scores.astype(np.float64)
+    values[np.isnan(values).any(axis=1)] = np.nan
+    if meaning.kind in ("probabilities", "probability"):
         return values
-    raised = np.exp(values - values.max(axis=1, keepdims=True))
-    found: NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
-    return found
+    with np.errstate(invalid="ignore"):
+        raised = np.exp(values - values.max(axis=1, keepdims=True))
+        soft: NDArray[np.float64] = raised / raised.sum(axis=1, keepdims=True)
+        return soft

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.artifact import Exportable
-from deploykit.core.model import align
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
@@ -17,12 +15,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-def predict(item: Exportable, x: Any, outputs: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
-    """Outputs by name for raw examples.
+def predict(item: Exportable, x: Any) -> dict[str, NDArray[Any]]:
+    """Outputs by name for raw examples, in the order of the model as given.
 
     Args:
         item: The candidate.
-        outputs: Names of the original's outputs, whose order those of the candidate get; none keep the file's.
         x: Raw examples, batch first; a dictionary by input name for several inputs.
     """
     import numpy as np
@@ -36,6 +33,7 @@ def predict(item: Exportable, x: Any, outputs: Sequence[str] = ()) -> dict[str, 
             "path": str(item.path),
             "format": item.format,
             "target": item.target.to_json(),
+            "contract": item.data.contract.to_json() if item.data.contract else None,
             "inputs": str(inputs),
             "out": str(out),
         }
@@ -47,5 +45,4 @@ def predict(item: Exportable, x: Any, outputs: Sequence[str] = ()) -> dict[str, 
             )
         )  # fmt: skip
         with np.load(out, allow_pickle=False) as file:
-            first = [file.files[place] for place in align(outputs, file.files) if place >= 0] if outputs else []
-            return {name: file[name] for name in dict.fromkeys([*first, *file.files])}
+            return {name: file[name] for name in file.files}

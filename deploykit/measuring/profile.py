@@ -11,6 +11,7 @@ from typing import Any
 from deploykit.core.candidate import Target
 from deploykit.core.dataset import Dataset
 from deploykit.measuring.profile_match import Profile, compare
+from deploykit.measuring.session_work import timed_inputs
 from deploykit.runtimes._contract import RUNTIMES, Session
 from deploykit.runtimes._profile import NodeTime, quick_mean
 from deploykit.sandbox.task import Report
@@ -41,9 +42,10 @@ def profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     target = Target.from_json(arguments["target"])
     runtime = RUNTIMES.get(target.runtime)
     paths = [Path(arguments["reference"]), Path(arguments["path"])]
-    sessions = [runtime.open(path, target, arguments["format"]) for path in paths]
     data = Dataset.open(Path(arguments["data"]))
-    inputs = [_inputs(session, data, target) for session in sessions]
+    sessions = [runtime.open(path, target, arguments["format"], data.contract) for path in paths]
+    size = next((s.batch_size for s in sessions if s.batch_size), None) or target.batch_size
+    inputs = [timed_inputs(session, data, size, _SAMPLES) for session in sessions]
     both = (0, 1)
     walls = [[_wall_us(sessions[side], inputs[side]) for side in both] for _ in range(_TURNS)]
     wall = [min(turn[side] for turn in walls) for side in both]
@@ -65,21 +67,6 @@ def _least(turns: Sequence[tuple[NodeTime, ...]]) -> tuple[NodeTime, ...]:
             together[key] = max(together.get(key, 0.0), node.microseconds)
         least |= {key: min(least.get(key, us), us) for key, us in together.items()}
     return tuple(replace(n, microseconds=min(n.microseconds, least[n.name, n.operator])) for n in turns[0])
-
-
-def _inputs(session: Session, data: Dataset, target: Target) -> list[list[Any]]:
-    import numpy as np
-
-    size = next((s.batch_size for s in session.inputs if s.batch_size), None) or target.batch_size
-    count = len(data.splits["evaluation"])
-    places = np.arange(_SAMPLES * size) % count
-    whole = session.arrange({k: v[places % len(v)] for k, v in _head(data, min(count, _SAMPLES * size)).items()})
-    return [[array[i * size : (i + 1) * size].copy() for array in whole] for i in range(_SAMPLES)]
-
-
-def _head(data: Dataset, count: int) -> dict[str, Any]:
-    found: dict[str, Any] = data.batch("evaluation", slice(0, count))
-    return found
 
 
 def _wall_us(session: Session, inputs: Sequence[Sequence[Any]]) -> float:

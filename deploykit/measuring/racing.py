@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from deploykit.core.contract import Contract
 from deploykit.core.serial import Plain
+from deploykit.measuring.answers import read_as
 from deploykit.metrics._contract import METRICS
 
 if TYPE_CHECKING:
@@ -111,12 +113,15 @@ class Racer:
     Args:
         race: The limits.
         truth: Labels of the whole split in the order of evaluation, None when there are none.
-        original: The original's outputs in the order of evaluation.
+        original: The original's scored output in the order of evaluation.
+        contract: How it is read.
     """
 
-    def __init__(self, race: Race, truth: NDArray[Any] | None, original: NDArray[Any]) -> None:
+    def __init__(self, race: Race, truth: NDArray[Any] | None, original: NDArray[Any], contract: Contract) -> None:
         self._race = race
+        self._contract = contract
         self._metric = METRICS.get(race.metric)
+        original = read_as(original, contract)
         self._truth = truth if self._metric.truth == "labels" and truth is not None else original
         self._total = len(original)
         self._baseline = self._metric.values(original, self._truth)
@@ -128,7 +133,7 @@ class Racer:
 
         if done not in self._looks:
             return None
-        values = self._metric.values(np.concatenate(parts), self._truth[:done])
+        values = self._metric.values(read_as(np.concatenate(parts), self._contract), self._truth[:done])
         losses = self._baseline[:done] - values
         if not self._metric.higher_is_better:
             losses = -losses

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.candidate import Target
+from deploykit.core.contract import Contract
 from deploykit.core.dataset import Dataset
 from deploykit.core.disk import make_private
 from deploykit.core.errors import CandidateError
-from deploykit.core.model import align
 from deploykit.core.splits import shuffled
-from deploykit.measuring.racing import Race, Racer
+from deploykit.measuring.dependence import EXAMPLES, depends_on_batch
+from deploykit.measuring.judging import Judging
+from deploykit.measuring.racing import Race, Racer, Stopped
 from deploykit.runtimes._contract import RUNTIMES, Session
 from deploykit.sandbox.task import Report
 
@@ -63,21 +65,16 @@ def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     target = Target.from_json(arguments["target"])
     _pin(target.threads)
     before = _own_memory()
-    session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"])
     data = Dataset.open(Path(arguments["data"]))
-    size = target.batch_size
-    fixed = next((s.batch_size for s in session.inputs if s.batch_size), None)
+    session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"], data.contract)
+    size, fixed = target.batch_size, session.batch_size
     if fixed and size not in (1, fixed):
         raise CandidateError(
-            f"the model has a fixed batch size of {fixed}, the target asks for {size}.",
+            f"The model has a fixed batch size of {fixed}, the target asks for {size}.",
             remedy=f"use batch_size={fixed}.",
         )
-    size = fixed or size
-    count = min(_SAMPLES * size, len(data.splits["evaluation"]))
-    examples = data.batch("evaluation", slice(0, count))
-    whole = session.arrange({k: _repeat(v, size) for k, v in examples.items()})
-    steps = max(1, len(whole[0]) // size)
-    inputs = [[a[i * size : (i + 1) * size].copy() for a in whole] for i in range(steps)]
+    inputs = timed_inputs(session, data, fixed or size, _SAMPLES)
+    steps = len(inputs)
     _opened = _Opened(session, inputs, memory_before=before)
     gc.disable()
     return {"inputs": steps, "delegate": session.delegate}
@@ -122,59 +119,171 @@ def run_block(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     return {"times_ns": times, "cpu_ns": time.process_time_ns() - cpu, "switches": _switches() - before}
 
 
-def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Run a candidate on whole splits and keep its first output.
+def timed_inputs(session: Session, data: Dataset, size: int, steps: int) -> list[list[Any]]:
+    """Real inputs of single inferences, as `Session.run` takes them.
 
-    Examples come in a random order that is the same for all candidates: any prefix stands for the whole split.
+    Of examples that are sequences it is the first steps, each from fresh state.
 
     Args:
-        arguments: ``path format target data``; ``outputs``: names of the original's outputs, to find the first;
-            ``splits``: split → ``.npy`` file to write; ``race``: plain `Race`, None for no racing.
+        session: The opened model.
+        data: The data.
+        size: Examples of an inference.
+        steps: How many different inferences at most.
+    """
+    count = min(steps * size, len(data.splits["evaluation"]))
+    examples = {k: _repeat(v, size) for k, v in data.batch("evaluation", slice(0, count)).items()}
+    if data.contract is not None and data.contract.sequences:
+        examples = {k: first_step(data.contract, k, v) for k, v in examples.items()}
+    found = len(next(iter(examples.values()))) // size
+    batches = ({k: v[i * size : (i + 1) * size] for k, v in examples.items()} for i in range(max(1, found)))
+    return [[array.copy() for array in session.arrange(batch)] for batch in batches]
+
+
+def evaluate(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Run a candidate on whole splits, keep its scored output and judge the others.
+
+    Examples come in a random order that is the same for all candidates: any prefix stands for the whole split. Where
+    an answer depends on its batch, examples are run as the target will run them.
+
+    Args:
+        arguments: ``path format target data``; ``contract``: plain `Contract`; ``splits``: split → ``.npy`` file to
+            write; ``others``: output → ``.npy`` file of the original's output on the evaluation split, which the
+            original writes (``original`` is true then) and others are compared with; ``race``: plain `Race`, None for
+            no racing.
         report: Progress in examples: at the start, at the end and now and then in between.
 
     Returns:
-        Names of the outputs, how many values are not finite, ``stopped``: plain `Stopped`, None when it finished, and
-        the seconds it took.
+        ``batch`` and ``batch_dependent``; ``missing``: share of the scored numbers that are NaN; ``others``: output →
+        plain `Judged`; ``stopped``: plain `Stopped`, None when it finished; and the seconds it took.
     """
+    began = time.perf_counter()
+    target, contract = Target.from_json(arguments["target"]), Contract.from_json(arguments["contract"])
+    session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"], contract)
+    work = _Evaluation(session, contract, _data(arguments["data"]), target, arguments, report)
+    found = work.run()
+    session.close()
+    return {**found, "seconds": time.perf_counter() - began}
+
+
+class _Evaluation:
+    """One candidate on whole splits."""
+
+    def __init__(
+        self, session: Session, contract: Contract, data: Dataset, target: Target, arguments: dict[str, Any],
+        report: Report,
+    ) -> None:  # fmt: skip
+        self._session = session
+        self._contract = contract
+        self._data = data
+        self._report = report
+        self._splits: dict[str, str] = arguments["splits"]
+        self._race = arguments.get("race")
+        self._others: dict[str, str] = arguments["others"]
+        self._original = bool(arguments["original"])
+        self._dependent = self._depends()
+        self._size = target.batch_size if self._dependent else _EVALUATION_BATCH
+        self._total = sum(len(data.splits[s]) for s in self._splits)
+        self._done, self._told = 0, time.perf_counter()
+
+    def _depends(self) -> bool:
+        split = next(s for s in self._splits if len(self._data.splits[s]))
+        return depends_on_batch(self._session, self._data.batch(split, slice(0, EXAMPLES)))
+
+    def run(self) -> dict[str, Any]:
+        """All splits."""
+        import numpy as np
+
+        self._report(0, self._total, "examples")
+        judgements: dict[str, Any] = {}
+        facts: dict[str, Any] = {
+            "batch": self._size,
+            "batch_dependent": self._dependent,
+            "stopped": None,
+            "others": judgements,
+        }
+        missing = numbers = 0
+        for split, out in self._splits.items():
+            outputs, judged, stopped = self._split(split)
+            if stopped is not None:
+                return {**facts, "missing": 0.0, "stopped": stopped.to_json()}
+            if outputs is None:
+                continue
+            if outputs.dtype.kind == "f":
+                missing, numbers = missing + int(np.isnan(outputs).sum()), numbers + outputs.size
+            _save(Path(out), outputs)
+            judgements |= judged
+        self._report(self._done, self._total, "examples")
+        return {**facts, "missing": missing / numbers if numbers else 0.0}
+
+    def _split(self, split: str) -> tuple[Any, dict[str, Any], Stopped | None]:
+        import numpy as np
+
+        count = len(self._data.splits[split])
+        order = shuffled(count, None, self._data.seed)
+        first = split == "evaluation"
+        racer = _racer(self._race, self._contract, self._data, order) if first else None
+        judging = Judging(self._contract.judged, self._others) if first and not self._original else None
+        kept: dict[str, list[Any]] = {name: [] for name in self._others} if first and self._original else {}
+        parts: list[Any] = []
+        for start in range(0, count, self._size):
+            chosen = order[start : start + self._size]
+            found = self._answers(split, chosen)
+            parts.append(found[self._contract.scored.name])
+            for name, values in kept.items():
+                values.append(found[name])
+            if judging is not None:
+                judging.add(found, chosen)
+            self._tell(len(chosen))
+            if racer is not None and (stopped := racer.look(parts, start + len(chosen))) is not None:
+                return None, {}, stopped
+        if not parts:
+            return None, {}, None
+        for name, values in kept.items():
+            _save(Path(self._others[name]), _arranged(np.concatenate(values), order))
+        judged = {name: j.to_json() for name, j in judging.result().items()} if judging is not None else {}
+        return _arranged(np.concatenate(parts), order), judged, None
+
+    def _answers(self, split: str, chosen: Any) -> dict[str, Any]:
+        found = self._session.predict(self._data.batch(split, chosen))
+        for meaning in (self._contract.scored, *self._contract.judged):
+            value = found[meaning.name]
+            if value.ndim == 0 or len(value) != len(chosen):
+                raise CandidateError(
+                    f"Output {meaning.name!r} has shape {value.shape} for a batch of {len(chosen)}: its axis "
+                    f"{meaning.batch_axis} is not the batch.",
+                    remedy="export the model with the batch as the first dimension of its outputs; or, when it belongs "
+                    "to a state, name it in state=.",
+                )
+            found[meaning.name] = _plain(value)
+        return found
+
+    def _tell(self, count: int) -> None:
+        self._done += count
+        if (now := time.perf_counter()) - self._told >= _TELL_S:
+            self._told = now
+            self._report(self._done, self._total, "examples")
+
+
+def _plain(value: Any) -> Any:
+    """Text with a fixed width: object arrays would have to be pickled."""
+    if value.dtype.kind != "O":
+        return value
+    return value.astype("S" if all(isinstance(v, bytes) for v in value.flat) else "U")
+
+
+def _arranged(outputs: Any, order: Any) -> Any:
     import numpy as np
 
-    began = time.perf_counter()
-    target = Target.from_json(arguments["target"])
-    session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"])
-    data = _data(arguments["data"])
-    names = [spec.name for spec in session.outputs]
-    first = names[align(arguments["outputs"], names)[0]] if arguments["outputs"] else names[0]
-    total = sum(len(data.splits[s]) for s in arguments["splits"])
-    done = bad = 0
-    told = began
-    report(0, total, "examples")
-    for split, out in arguments["splits"].items():
-        count = len(data.splits[split])
-        order = shuffled(count, None, data.seed)
-        racer = _racer(arguments.get("race"), data, order) if split == "evaluation" else None
-        parts: list[Any] = []
-        for start in range(0, count, _EVALUATION_BATCH):
-            chosen = order[start : start + _EVALUATION_BATCH]
-            parts.append(_first_output(session, data.batch(split, chosen), first))
-            done += len(chosen)
-            if (now := time.perf_counter()) - told >= _TELL_S:
-                told = now
-                report(done, total, "examples")
-            if racer is not None and (stopped := racer.look(parts, start + len(chosen))) is not None:
-                session.close()
-                seconds = time.perf_counter() - began
-                return {"outputs": names, "not_finite": 0, "stopped": stopped.to_json(), "seconds": seconds}
-        if not parts:
-            continue
-        outputs = np.concatenate(parts)
-        bad += int((~np.isfinite(outputs)).sum()) if outputs.dtype.kind == "f" else 0
-        arranged = np.empty_like(outputs)
-        arranged[order] = outputs
-        _save(Path(out), arranged)
-    session.close()
-    report(done, total, "examples")
-    seconds = time.perf_counter() - began
-    return {"outputs": names, "not_finite": bad, "stopped": None, "seconds": seconds}
+    arranged = np.empty_like(outputs)
+    arranged[order] = outputs
+    return arranged
+
+
+def first_step(contract: Contract, name: str, value: Any) -> Any:
+    """The first step of examples that are sequences; others as they are."""
+    meaning = contract.input(name)
+    steps = meaning.shape is not None and value.ndim == len(meaning.shape) + 1 and meaning.how != "state"
+    return value[:, 0] if steps else value
 
 
 @lru_cache(maxsize=1)
@@ -183,38 +292,28 @@ def _data(folder: str) -> Dataset:
     return Dataset.open(Path(folder))
 
 
-def _racer(race: dict[str, Any] | None, data: Dataset, order: Any) -> Racer | None:
+def _racer(race: dict[str, Any] | None, contract: Contract, data: Dataset, order: Any) -> Racer | None:
     import numpy as np
 
     if race is None:
         return None
     wanted, labels = Race.from_json(race), data.labels()
     original = np.load(wanted.original, allow_pickle=False)
-    return Racer(wanted, None if labels is None else labels[order], original[order])
+    return Racer(wanted, None if labels is None else labels[order], original[order], contract)
 
 
 def predict(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Run a model once on preprocessed inputs: ``path format target inputs`` (``.npz``) → ``out`` (``.npz``)."""
+    """Run a model once: ``path format target contract``, preprocessed ``inputs`` (``.npz``) → ``out`` (``.npz``)."""
     import numpy as np
 
     target = Target.from_json(arguments["target"])
-    session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"])
+    contract = Contract.from_json(arguments["contract"]) if arguments.get("contract") else None
+    session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"], contract)
     with np.load(arguments["inputs"], allow_pickle=False) as file:
         found = session.predict({name: file[name] for name in file.files})
-    np.savez(arguments["out"], **found)  # type: ignore[arg-type]  # the stub's allow_pickle hides the arrays
+    np.savez(arguments["out"], **{name: _plain(value) for name, value in found.items()})
     session.close()
     return {"outputs": list(found)}
-
-
-def _first_output(session: Session, batch: dict[str, Any], name: str) -> Any:
-    part = session.predict(batch)[name]
-    count = len(next(iter(batch.values())))
-    if part.ndim == 0 or len(part) != count:
-        raise CandidateError(
-            f"output {name!r} has shape {part.shape} for a batch of {count}.",
-            remedy="deploykit evaluates models whose first output has the batch as its first dimension.",
-        )
-    return part
 
 
 def _save(path: Path, array: Any) -> None:

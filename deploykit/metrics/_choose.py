@@ -75,23 +75,35 @@ def check_name(metric: MetricLike) -> None:
         METRICS.get(metric)
 
 
-def choose(metric: MetricLike, outputs: NDArray[Any], labels: NDArray[Any] | None) -> Metric:
+def choose(metric: MetricLike, outputs: NDArray[Any], labels: NDArray[Any] | None, kind: str = "") -> Metric:
     """The metric for the original's outputs and the data's labels.
+
+    Args:
+        metric: What the user asked for.
+        outputs: The original's scored output, as `deploykit.measuring.answers.read` gives it.
+        labels: Labels as the contract has recoded them; None when there are none.
+        kind: Kind of the output; "" when it is not known.
 
     Raises:
         SettingError: An unknown name (lists the known ones).
-        DatasetError: The metric does not suit the model or the data; says why.
+        DatasetError: The metric does not suit the model or the data, or none suits the labels; says why.
     """
     if metric != "auto":
         chosen = metric if isinstance(metric, Metric) else METRICS.get(metric) if isinstance(metric, str) else None
         chosen = chosen or Custom(metric)  # type: ignore[arg-type]  # what is left is a function
         truth = labels if chosen.truth == "labels" else outputs
-        if reason := chosen.unsuitable(outputs, truth):
-            raise DatasetError(f"the metric {chosen.name} {reason}.", remedy='choose another metric or "auto".')
+        if reason := (kind and chosen.refuses(kind)) or chosen.unsuitable(outputs, truth):
+            raise DatasetError(f"The metric {chosen.name} {reason}.", remedy='choose another metric or "auto".')
         return chosen
-    usable = [
-        m for m in METRICS.all() if m.priority and not m.unsuitable(outputs, labels if m.truth == "labels" else outputs)
-    ]
-    if labels is not None:
-        usable = [m for m in usable if m.truth == "labels"] or usable
+    known = [m for m in METRICS.all() if m.priority and not (kind and m.refuses(kind))]
+    if labels is not None:  # what is given is used, or refused
+        usable = [m for m in known if m.truth == "labels" and not m.unsuitable(outputs, labels)]
+        if not usable:
+            raise DatasetError(
+                f"No metric compares labels of shape {labels.shape[1:] or 'one'} an example ({labels.dtype}) with the "
+                f"scored output, {outputs.shape[1:]} an example{f', taken as {kind}' if kind else ''}.",
+                remedy="correct the labels or name another output (output=, --output); or pass a metric of your own.",
+            )
+    else:
+        usable = [m for m in known if m.truth == "original" and not m.unsuitable(outputs, outputs)]
     return max(usable, key=lambda m: m.priority, default=METRICS.get(_ALWAYS))

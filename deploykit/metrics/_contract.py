@@ -22,6 +22,7 @@ class Metric(Adapter):
         binary: Values are hits and misses: changes get the exact tests of paired proportions.
         truth: What outputs are compared with: ``"labels"``, or the outputs of the model as given (``"original"``).
         priority: ``"auto"`` takes the applicable metric with the highest one; 0: only by name.
+        kinds: Kinds of outputs it is for, see `deploykit.core.contract.KINDS`; empty: any.
     """
 
     higher_is_better: ClassVar[bool] = True
@@ -29,6 +30,13 @@ class Metric(Adapter):
     binary: ClassVar[bool] = False
     truth: ClassVar[str] = "labels"
     priority: ClassVar[int] = 0
+    kinds: ClassVar[frozenset[str]] = frozenset()
+
+    def refuses(self, kind: str) -> str:
+        """Why the metric is not for a kind of output; "" when it is."""
+        if not self.kinds or kind in self.kinds:
+            return ""
+        return f"is for {', '.join(sorted(self.kinds))}, the scored output is taken as {kind}"
 
     @abstractmethod
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
@@ -39,7 +47,8 @@ class Metric(Adapter):
         """One value for each example, shape (examples,).
 
         Args:
-            outputs: First output of the model for all examples, batch first.
+            outputs: The scored output for all examples, batch first, as `deploykit.measuring.answers.read` gives it:
+                scores with the classes on the last axis, class numbers, or numbers as they are.
             truth: Labels, or the original's outputs.
         """
 

@@ -16,6 +16,7 @@ class MeanError(Metric):
     """Mean over an example's values of a function of the difference between output and label."""
 
     higher_is_better = False
+    kinds = frozenset({"values", "embedding"})
     relative = True
 
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from deploykit.core.contract import CLASSES
 from deploykit.metrics._contract import Metric
 
 if TYPE_CHECKING:
@@ -20,21 +21,27 @@ class Agreement(Metric):
     binary = True
     truth = "original"
     priority = 1
+    kinds = CLASSES
 
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
-        """Needs class scores."""
-        if outputs.ndim != 2:
-            return f"needs one score for each class, the model gives outputs of shape {outputs.shape[1:]}"
+        """Needs class scores or class numbers, one answer an example."""
         if truth is not None and truth.shape != outputs.shape:
             return f"outputs have shape {outputs.shape[1:]}, the original's {truth.shape[1:]}"
+        if outputs.ndim == 1 and outputs.dtype.kind in "iu":
+            return ""
+        if outputs.ndim != 2:
+            return f"needs one score for each class, the model gives outputs of shape {outputs.shape[1:]}"
         return "" if outputs.shape[1] > 1 else "needs at least two class scores"
 
     def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
         """1 where both give the same answer, else 0."""
         import numpy as np
 
+        if outputs.ndim == 1:
+            same_class: NDArray[np.float64] = (outputs == truth).astype(np.float64)
+            return same_class
         same = outputs.argmax(axis=1) == truth.argmax(axis=1)
-        found: NDArray[np.float64] = (same & np.isfinite(outputs).all(axis=1)).astype(np.float64)
+        found: NDArray[np.float64] = (same & ~np.isnan(outputs).any(axis=1)).astype(np.float64)
         return found
 
 

@@ -13,13 +13,14 @@ from deploykit.core.candidate import Recipe
 from deploykit.core.errors import CandidateError, ExportError, GoalMissed, SettingError
 from deploykit.core.result import Measurement, Result
 from deploykit.core.store import Store
+from deploykit.measuring.answers import read_as
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import class_changes, flips, layers, verdict, weights, why
 from deploykit.reporting import explain as words
 from deploykit.reporting.class_changes import ClassChanges
 from deploykit.reporting.drawing import shown
 from deploykit.reporting.flips import Flips
-from deploykit.reporting.outputs import original_names, outputs_of
+from deploykit.reporting.outputs import outputs_of
 from deploykit.reporting.table import CSS
 from deploykit.reporting.verdict import Verdict
 from deploykit.reporting.weights import Weights
@@ -106,7 +107,7 @@ class Choice:
     # -- evidence ---------------------------------------------------------------------------------------------------
 
     def outputs(self, split: str = "evaluation", *, on_report: OnReport | None = None) -> NDArray[Any]:
-        """First output for all examples of a split, shape (examples, …), in the order of the split.
+        """The scored output for all examples of a split as the model gives it, shape (examples, …), in their order.
 
         The store keeps it for every candidate that was evaluated to the end. For one that was stopped early, or whose
         outputs were removed, the file is run once more in a child process, and the outputs are kept.
@@ -120,6 +121,15 @@ class Choice:
             SettingError: Another split.
         """
         return outputs_of(self, split, on_report)
+
+    def scores(self, split: str = "evaluation", *, on_report: OnReport | None = None) -> NDArray[Any]:
+        """The scored output as metrics read it: scores with the classes last, class numbers, or numbers as they are.
+
+        Args:
+            split: See `outputs`.
+            on_report: See `outputs`.
+        """
+        return read_as(self.outputs(split, on_report=on_report), self.report.contract)
 
     def flips(
         self, against: Choice | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
@@ -139,10 +149,9 @@ class Choice:
         """
         other, words = self._other(against)
         data = self.report.data
-        original = self.report.choice_for(self.report.baseline)
         return flips.find(
-            self.outputs(split, on_report=on_report), other.outputs(split, on_report=on_report), data.labels(split),
-            data.classes, original=original.outputs(split, on_report=on_report), split=split, against=words,
+            self.scores(split, on_report=on_report), other.scores(split, on_report=on_report), data.labels(split),
+            data.classes, meaning=self.report.contract.scored, split=split, against=words,
         )  # fmt: skip
 
     def classes(
@@ -163,8 +172,8 @@ class Choice:
         other, words = self._other(against)
         data = self.report.data
         return class_changes.compare(
-            self.outputs(split, on_report=on_report), other.outputs(split, on_report=on_report), data.labels(split),
-            data.classes, split=split, against=words,
+            self.scores(split, on_report=on_report), other.scores(split, on_report=on_report), data.labels(split),
+            data.classes, meaning=self.report.contract.scored, split=split, against=words,
         )  # fmt: skip
 
     def weights(self, against: Choice | None = None, *, on_report: OnReport | None = None) -> Weights:
@@ -292,11 +301,18 @@ class Choice:
         """
         from deploykit.measuring.predict import predict
 
-        return predict(self.exportable(), x, original_names(self))
+        return predict(self.exportable(), x)
+
+    def predict_scores(self, x: Any) -> NDArray[Any]:
+        """The scored output for raw examples as metrics read it; see `predict` and `scores`."""
+        contract = self.report.contract
+        return read_as(self.predict(x)[contract.scored.name], contract)
 
     def _inside(self) -> bool:
         measurement = self.result.measurement
-        return measurement is not None and measurement.score.drop.high <= self.goal.max_drop
+        if measurement is None or measurement.score.drop.high > self.goal.max_drop:
+            return False
+        return not measurement.ruined(self.goal.max_output_error, self.goal.min_agreement)
 
     def _sentences(self) -> list[str]:
         same = {

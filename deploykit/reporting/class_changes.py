@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import DatasetError
 from deploykit.core.result import Interval
 from deploykit.core.serial import Plain
@@ -110,25 +111,27 @@ def compare(
     labels: NDArray[Any] | None,
     names: Sequence[str] = (),
     *,
+    meaning: OutputMeaning,
     split: str = "evaluation",
     against: str = "the model as given",
 ) -> ClassChanges:
     """Compare the outputs of two candidates class by class; scores that are not finite are never right.
 
     Args:
-        after: First output of the candidate, shape (examples, classes).
+        after: Scored output of the candidate as metrics read it, shape (examples, classes).
         before: The same of what it is compared with.
         labels: Class indices (examples,); None when there are none.
         names: Class names by index.
+        meaning: What the output is.
         split: Of which split, for the words.
         against: What ``before`` belongs to, in words.
 
     Raises:
         DatasetError: Answers are no classes.
     """
-    if not are_classes(before, labels):
+    if not are_classes(meaning, before.shape) or (labels is not None and labels.ndim != 1):
         raise DatasetError(
-            f"Answers are no classes: outputs have shape {before.shape[1:]}, "
+            f"Answers are not classes: outputs have shape {before.shape[1:]}, "
             f"labels {'are missing' if labels is None else f'are {labels.dtype} {labels.shape[1:]}'}.",
             remedy="compare single classes only for models that choose among classes; see flips() for largest errors.",
         )

@@ -36,6 +36,7 @@ def sentences(
     if measurement is None:
         return lines
     lines += _quality(measurement, relative=relative)
+    lines += _others(measurement)
     if measurement.latency is not None:
         lines += _speed(measurement.latency, str(verdict))
     for finding in measurement.findings:
@@ -72,6 +73,30 @@ def _quality(measurement: Measurement, *, relative: bool) -> list[str]:
         lines.append(
             f"On {confirmed.examples:,} test examples that chose nothing the change is "
             f"{numbers.points(confirmed.change)} {unit}" + ("." if agrees else ": the evaluation split flattered it.")
+        )
+    return lines
+
+
+def _others(measurement: Measurement) -> list[str]:
+    """Outputs that are not scored, and how it was run."""
+    lines = []
+    if measurement.same_function and measurement.latency is not None and measurement.latency.claim != "baseline":
+        lines.append("All outputs are the original's to rounding: the conversion lost nothing.")
+    for name, judged in measurement.others.items():
+        parts = []
+        if judged.agreement is not None:
+            parts.append(f"{100 * judged.agreement:.1f} % of its answers are the original's")
+        if judged.error is not None:
+            parts.append(f"it is off by {100 * judged.error:.2g} % of its spread (worst column)")
+        if judged.missing:
+            parts.append(f"{100 * judged.missing:.1f} % of its numbers are NaN")
+        lines.append(f"Output {name!r}, not scored: {judged.problem or ', '.join(parts) or 'nothing to compare'}.")
+    if why := measurement.ruined():
+        lines.append(f"It is not chosen while another fits: {why}.")
+    if measurement.batch_dependent:
+        lines.append(
+            f"Its answers depend on the batch: quality was measured with {measurement.batch} example"
+            f"{'s' if measurement.batch != 1 else ''} at once, as it runs."
         )
     return lines
 

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.serial import Plain
-from deploykit.measuring.answers import NOT_A_NUMBER, answers, are_classes, are_probabilities, shares
+from deploykit.measuring.answers import NOT_A_NUMBER, answers, are_classes, shares
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,7 +142,7 @@ def find(
     labels: NDArray[Any] | None,
     names: Sequence[str] = (),
     *,
-    original: NDArray[Any] | None = None,
+    meaning: OutputMeaning,
     split: str = "evaluation",
     against: str = "the model as given",
 ) -> Flips:
@@ -150,11 +151,11 @@ def find(
     Examples whose scores are not finite have an answer of their own, "not a number", which is never right.
 
     Args:
-        after: First output of the candidate, shape (examples, classes) or (examples, …).
+        after: Scored output of the candidate as metrics read it, shape (examples, classes) or (examples, …).
         before: The same of what it is compared with.
         labels: Class indices (examples,) or targets (examples, …); None when there are none.
         names: Class names by index.
-        original: Outputs of the model as given, which tell whether scores are probabilities; None: ``before`` is.
+        meaning: What the output is.
         split: Of which split, for the words.
         against: What ``before`` belongs to, in words.
 
@@ -166,14 +167,23 @@ def find(
             f"outputs have shapes {after.shape} and {before.shape}, labels {None if labels is None else labels.shape}.",
             remedy="compare candidates of one model on the same data.",
         )
-    if not are_classes(before, labels):
+    if not are_classes(meaning, before.shape):
         return _errors(after, before, labels, split, against)
-    probabilities = are_probabilities(before if original is None else original)
-    scores = "probabilities" if probabilities else "softmax of the outputs, which are no probabilities"
-    old, new = (shares(outputs, probabilities=probabilities) for outputs in (before, after))
+    scores = {
+        "probabilities": "probabilities", "probability": "probabilities", "classes": "class numbers, taken as sure",
+    }.get(meaning.kind, "softmax of the outputs, which are not probabilities")  # fmt: skip
+    old, new = _same_width(shares(before, meaning), shares(after, meaning))
     rows = _flips(old, new, answers(before), answers(after), labels, names)
     return Flips(tuple(rows), len(after), split, classes=True, labelled=labels is not None, scores=scores,
                  against=against)  # fmt: skip
+
+
+def _same_width(*found: NDArray[Any]) -> list[NDArray[Any]]:
+    """With as many columns: class numbers tell no more classes than occur."""
+    import numpy as np
+
+    width = max(one.shape[1] for one in found)
+    return [np.pad(one, ((0, 0), (0, width - one.shape[1]))) for one in found]
 
 
 def _flips(
@@ -213,25 +223,19 @@ def _group(before: int, after: int, label: int | None) -> Group:
 
 
 def tops(
-    after: NDArray[Any],
-    before: NDArray[Any],
-    original: NDArray[Any],
-    labels: NDArray[Any] | None,
-    names: Sequence[str] = (),
+    after: NDArray[Any], before: NDArray[Any], meaning: OutputMeaning, names: Sequence[str] = ()
 ) -> list[tuple[Guess, ...]] | None:
     """The likeliest answers to one example before and after, likeliest first; None when answers are numbers.
 
     Args:
-        after: First output of the candidate for the example, shape (1, classes).
+        after: Scored output of the candidate for the example as metrics read it, shape (1, classes).
         before: The same of what it is compared with.
-        original: Outputs of the model as given for all examples, which tell whether scores are probabilities.
-        labels: Class indices or targets of all examples; None when there are none.
+        meaning: What the output is.
         names: Class names by index.
     """
-    if not are_classes(original, labels):
+    if not are_classes(meaning, after.shape):
         return None
-    probabilities = are_probabilities(original)
-    return [_best(shares(outputs, probabilities=probabilities)[0], names) for outputs in (before, after)]
+    return [_best(shares(scores, meaning)[0], names) for scores in (before, after)]
 
 
 def _best(row: NDArray[Any], names: Sequence[str]) -> tuple[Guess, ...]:

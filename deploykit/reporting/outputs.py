@@ -28,7 +28,7 @@ _turns: dict[Path, threading.Lock] = {}
 
 
 def outputs_of(choice: Choice, split: str = "evaluation", on_report: OnReport | None = None) -> NDArray[Any]:
-    """First output of a candidate for all examples of a split, shape (examples, …); see `Choice.outputs`."""
+    """Scored output of a candidate for all examples of a split, shape (examples, …); see `Choice.outputs`."""
     if split not in _SPLITS:
         raise unknown_name("split", split, _SPLITS)
     noted = _noted(choice)
@@ -57,7 +57,8 @@ def _key_today(choice: Choice) -> str:
     if not row.artifact_digest:
         cause = row.failure.cause if row.failure else "it was not built yet"
         raise CandidateError(f"{row.label} ({row.key}) has no outputs: {cause}", remedy="choose another candidate.")
-    return evaluation_key(row.artifact_digest, row.candidate.target, choice.report.data.digest)
+    report = choice.report
+    return evaluation_key(row.artifact_digest, row.candidate.target, report.data.digest, report.contract)
 
 
 def _made_again(choice: Choice, split: str, path: Path, on_report: OnReport | None) -> NDArray[Any]:
@@ -76,7 +77,7 @@ def _made_again(choice: Choice, split: str, path: Path, on_report: OnReport | No
         ) from error
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
         made = Path(folder, "outputs.npy")
-        evaluate(item, report.path / report.facts["data"], original_names(choice), split, made, on_report)
+        evaluate(item, report.path / report.facts["data"], report.contract, split, made, on_report)
         with suppress(OSError, StoreError):  # a store that cannot be written can still be read
             _keep(report.path, made, path)
         found: NDArray[Any] = np.load(made, allow_pickle=False)
@@ -90,13 +91,3 @@ def _keep(folder: Path, made: Path, path: Path) -> None:
         Store(folder).keep(beside, path)
     finally:
         beside.unlink(missing_ok=True)
-
-
-def original_names(choice: Choice) -> list[str]:
-    """Names of the original's outputs as its runtime calls them, to `align` a candidate's; none for itself."""
-    report = choice.report
-    if choice.key == report.baseline:
-        return []
-    baseline = report.choice_for(report.baseline)
-    record = Store(report.path).record("evaluation", _noted(baseline) or _key_today(baseline)) or {}
-    return list(record.get("outputs") or [spec.name for spec in report.model.outputs])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.choosing.goals import Decision, Goal, decide
 from deploykit.choosing.pareto import competing, front
+from deploykit.core.check import BaselineCheck
+from deploykit.core.contract import MAX_OUTPUT_ERROR, Contract
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, DatasetError, StoreError, unknown_name
 from deploykit.core.model import Model
@@ -21,7 +23,7 @@ from deploykit.reporting import sensitivity_table, table, tradeoff
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.drawing import shown
 from deploykit.reporting.html import notebook, page
-from deploykit.reporting.rows import elsewhere, records
+from deploykit.reporting.rows import elsewhere, records, ruined, too_few
 from deploykit.reporting.sensitivity import Sensitivity
 from deploykit.reporting.sensitivity_table import SensitivityTable
 
@@ -85,6 +87,16 @@ class Report:
         return Model.from_json(self.facts["model"])
 
     @cached_property
+    def contract(self) -> Contract:
+        """What inputs, labels and outputs are taken to mean."""
+        return Contract.from_json(self.facts["contract"])
+
+    @cached_property
+    def check(self) -> BaselineCheck:
+        """What was found when the model as given was run on some examples, before the sweep."""
+        return BaselineCheck.from_json(self.facts.get("check") or {})
+
+    @cached_property
     def data(self) -> Dataset:
         """The data, from the store.
 
@@ -97,7 +109,7 @@ class Report:
                 f"the data of this sweep are not in the store {self.path}.",
                 remedy="run the same sweep again with the data: what is missing is made again.",
             )
-        return Dataset.open(folder)
+        return replace(Dataset.open(folder), contract=self.contract)
 
     @property
     def baseline(self) -> str:
@@ -135,7 +147,14 @@ class Report:
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 
-    def best(self, *, minimize: str | None = None, max_drop: float | None = None, layout: str | None = None) -> Choice:
+    def best(
+        self,
+        *,
+        minimize: str | None = None,
+        max_drop: float | None = None,
+        layout: str | None = None,
+        max_output_error: float = MAX_OUTPUT_ERROR,
+    ) -> Choice:
         """The best candidate so far for a goal; never raises because a goal is missed.
 
         Args:
@@ -144,12 +163,14 @@ class Report:
             max_drop: Largest loss of the metric, absolute for accuracies, relative for errors; the far end of the 95 %
                 interval must satisfy it. None: that of the sweep, or 0.01.
             layout: Only candidates that this export layout can hold.
+            max_output_error: Largest error of an output that is not scored, as a share of its spread (see
+                `deploykit.core.result.Judged`); a candidate that passes it is not chosen.
 
         Raises:
             SettingError: An unknown cost or layout.
             CandidateError: No candidate at all is measured, or the layout can hold none.
         """
-        goal = self.goal(minimize, max_drop)
+        goal = replace(self.goal(minimize, max_drop), max_output_error=max_output_error)
         decision = self._decide(goal, layout)
         if decision.winner is None:
             raise CandidateError(
@@ -181,7 +202,16 @@ class Report:
     @property
     def notes(self) -> list[str]:
         """What limits the comparison, in sentences."""
-        return [*elsewhere(self.rows, self.baseline), *self._damaged()]
+        check = self.check
+        found = [*self.contract.labels.notes, *self.contract.notes, *check.warnings]
+        found += [f"{s.text} To read it so: {s.remedy}." for s in check.suspicions]
+        return [
+            *found,
+            *elsewhere(self.rows, self.baseline),
+            *ruined(self.rows, self.baseline),
+            *too_few(self.rows, self.goal()),
+            *self._damaged(),
+        ]
 
     def _damaged(self) -> list[str]:
         """A sentence about the rows that are left out because they cannot be read back."""
@@ -274,6 +304,9 @@ class Report:
             "metric": self.metric,
             "baseline": self.baseline,
             "best": self._chosen(),
+            "contract": self.contract.to_json(),
+            "check": self.check.to_json(),
+            "notes": self.notes,
             "left_out": self.facts.get("left_out", []),
             "rows": [{**record, "result": row.to_json()} for record, row in zip(flat, self.rows, strict=True)],
         }

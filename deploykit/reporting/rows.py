@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from deploykit.choosing.goals import Goal
 from deploykit.choosing.pareto import competing, front
-from deploykit.core.result import Interval, Latency, Result, Score
+from deploykit.core.result import Interval, Judged, Latency, Result, Score
+from deploykit.reporting.verdict import samples_needed
 
 
 def records(rows: Sequence[Result], baseline: str) -> list[dict[str, Any]]:
@@ -33,6 +35,35 @@ def elsewhere(rows: Sequence[Result], baseline: str) -> list[str]:
     ]
 
 
+def ruined(rows: Sequence[Result], baseline: str) -> list[str]:
+    """Sentences about candidates that are not chosen because they ruin an output that is not scored."""
+    found: dict[str, list[str]] = {}
+    for row in rows:
+        if row.key != baseline and row.measurement is not None and (why := row.measurement.ruined()):
+            found.setdefault(why, []).append(f"{row.label} on {row.candidate.target}")
+    return [f"not chosen: {'; '.join(names)}: {why}." for why, names in found.items()]
+
+
+def too_few(rows: Sequence[Result], goal: Goal) -> list[str]:
+    """How many examples would do, where candidates look good enough and too few examples confirm it."""
+    needed: list[int] = []
+    examples = 0
+    for row in rows:
+        if row.status == "measured" and row.measurement is not None:
+            score = row.measurement.score
+            if more := samples_needed(score.drop, score.examples, goal.max_drop):
+                needed.append(more)
+                examples = score.examples
+    if not needed:
+        return []
+    close, shown = len(needed), f"{max(needed):,}"
+    which = "1 candidate looks" if close == 1 else f"{close} candidates look"
+    return [
+        f"{which} good enough, but {examples:,} evaluation examples are too few to confirm the limit; about {shown} "
+        "would do."
+    ]
+
+
 def _record(row: Result, baseline: str, on_front: set[str]) -> dict[str, Any]:
     measurement, target = row.measurement, row.candidate.target
     latency = measurement.latency if measurement else None
@@ -56,6 +87,9 @@ def _record(row: Result, baseline: str, on_front: set[str]) -> dict[str, Any]:
         "compressed_bytes": measurement.compressed_bytes if measurement else None,
         "peak_memory_bytes": measurement.peak_memory_bytes if measurement else None,
         "flips": measurement.changed if measurement else None,
+        "output_error": _worst(measurement.others, "error") if measurement else None,
+        "output_agreement": _least(measurement.others, "agreement") if measurement else None,
+        "batch_dependent": measurement.batch_dependent if measurement else None,
         "seconds": measurement.seconds_taken if measurement else None,
         "same_as": row.same_as,
         "stopped": row.stopped,
@@ -63,6 +97,14 @@ def _record(row: Result, baseline: str, on_front: set[str]) -> dict[str, Any]:
         "remedy": failure.remedy if failure else "",
         "log": failure.log if failure else "",
     }
+
+
+def _worst(others: Mapping[str, Judged], name: str) -> float | None:
+    return max((v for j in others.values() if (v := getattr(j, name)) is not None), default=None)
+
+
+def _least(others: Mapping[str, Judged], name: str) -> float | None:
+    return min((v for j in others.values() if (v := getattr(j, name)) is not None), default=None)
 
 
 def _score(score: Score | None) -> dict[str, Any]:

@@ -75,6 +75,9 @@ def verdict(
         return Verdict("pending", "Not measured yet.")
     if row.status == "pending":
         return _so_far(measurement, goal, relative=relative)
+    if why := measurement.ruined(goal.max_output_error, goal.min_agreement):
+        said = _quality(measurement, goal, relative=relative)[1]
+        return Verdict("outside", "Ruins another output.", f"{why[:1].upper()}{why[1:]}. The scored one: {said}")
     if best and measurement.score.drop.high > goal.max_drop:
         return _missed(row, measurement, goal, relative=relative)
     if measurement.latency is None:

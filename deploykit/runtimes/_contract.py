@@ -9,14 +9,16 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from deploykit.core.adapter import Adapter
 from deploykit.core.candidate import Target
+from deploykit.core.contract import Contract, InputMeaning, OutputMeaning
 from deploykit.core.errors import DatasetError, DeviceError, UnsupportedModelError, unknown_name
-from deploykit.core.model import TensorSpec, align
+from deploykit.core.model import TensorSpec, align, fits_shape
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
@@ -49,11 +51,13 @@ class Session:
         inputs: What the file takes, in its own order and with its own names.
         outputs: What it gives.
         delegate: The device or provider that really runs it.
+        contract: What the model's inputs and outputs mean; None: examples are fed by the file's own names.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     delegate: str = "cpu"
+    contract: Contract | None = None
 
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """Run once: arrays in the order of ``inputs``, results in the order of ``outputs``."""
@@ -63,49 +67,175 @@ class Session:
         """Run once on arrays that `arrange` has made: the call whose latency is measured."""
         return self._run(arrays)
 
-    def arrange(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Arrays for `run` from preprocessed examples by the model's input names.
+    def follow(self, contract: Contract | None) -> Self:
+        """Take examples and give outputs by the names of a contract, with its constants, state and batch axes.
 
-        Names are matched to the file's; floating-point examples are quantized when the file takes integers.
+        Raises:
+            UnsupportedModelError: The file's tensors cannot be told apart, or one is missing.
+        """
+        self.contract = contract
+        self.__dict__.pop("_places", None)
+        if contract is not None:
+            _ = self._places
+        return self
+
+    @cached_property
+    def _places(self) -> _Places:
+        assert self.contract is not None
+        return _Places.of(self.contract, self.inputs, self.outputs)
+
+    @property
+    def batch_size(self) -> int | None:
+        """The fixed batch size, None when it is free; constants have none."""
+        varied = (spec for spec, meaning in self._fed if meaning is None or meaning.how != "constant")
+        return next((spec.batch_size for spec in varied if spec.batch_size), None)
+
+    @property
+    def _fed(self) -> Sequence[tuple[TensorSpec, InputMeaning | None]]:
+        """The file's inputs, and what they mean."""
+        return [(spec, None) for spec in self.inputs] if self.contract is None else self._places.inputs
+
+    def arrange(
+        self, feeds: Mapping[str, NDArray[Any]], carried: Mapping[str, NDArray[Any]] | None = None
+    ) -> list[NDArray[Any]]:
+        """Arrays for `run` from preprocessed examples by the model's input names, batch first.
+
+        Names are matched to the file's; real numbers are quantized when the file takes integers. Constants and fresh
+        state are added.
+
+        Args:
+            feeds: Input name → examples.
+            carried: Input name → state as the file gave it.
 
         Raises:
             DatasetError: An input is missing, or its shape or dtype cannot be used.
         """
+        if self.contract is None:
+            return self._arrange_plain(feeds)
+        count = len(next(iter(feeds.values()), ()))
+        arrays = []
+        for spec, meaning in self._places.inputs:
+            if carried and meaning.name in carried:
+                arrays.append(carried[meaning.name])
+            elif meaning.name in feeds:
+                arrays.append(_fit(spec, feeds[meaning.name], raw=meaning.raw))
+            elif meaning.how in ("constant", "state"):
+                arrays.append(_filled(spec, self.contract.constants.get(meaning.name, 0), count))
+            else:
+                raise DatasetError(
+                    f"Input {meaning.name!r} is missing: got {', '.join(feeds) or 'nothing'}.",
+                    remedy="give one array for each input.",
+                )
+        return arrays
+
+    def _arrange_plain(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
         if len(feeds) != len(self.inputs):
             raise DatasetError(
-                f"the model takes {len(self.inputs)} input(s): {'; '.join(map(str, self.inputs))}; got "
-                f"{len(feeds)}: {', '.join(feeds)}."
+                f"The model takes {len(self.inputs)} input(s): {'; '.join(map(str, self.inputs))}; got "
+                f"{len(feeds)}: {', '.join(feeds)}.",
+                remedy="give a dictionary with one array for each input.",
             )
         names = list(feeds)
         order = align([spec.name for spec in self.inputs], names)
         return [_fit(spec, feeds[names[j]]) for spec, j in zip(self.inputs, order, strict=True)]
 
     def predict(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Outputs by the file's output names, for any number of examples; quantized outputs as real numbers."""
+        """Outputs by name, for any number of examples, batch first; quantized outputs as real numbers.
+
+        Names are the contract's, or the file's without one. Examples that are sequences are run step by step, each
+        from fresh state; their outputs have the steps on axis 1.
+        """
         import numpy as np
 
-        arrays = self.arrange(feeds)
-        count = len(arrays[0])
-        fixed = next((s.batch_size for s in self.inputs if s.batch_size), None)
-        size = fixed or count or 1
-        if count == size:
-            whole = zip(self.outputs, self._run(arrays), strict=True)
-            return {spec.name: _real(spec, np.array(value)) for spec, value in whole}
-        parts: list[list[NDArray[Any]]] = [[] for _ in self.outputs]
-        for start in range(0, count, size):
-            chunk = [a[start : start + size] for a in arrays]
-            given = len(chunk[0])
+        count = len(next(iter(feeds.values()), ()))
+        size = self.batch_size or count or 1
+        parts: dict[str, list[NDArray[Any]]] = {}
+        for start in range(0, count or 1, size):
+            chunk = {name: value[start : start + size] for name, value in feeds.items()}
+            given = len(next(iter(chunk.values()), ()))
             if given < size:  # the last batch of a model with a fixed batch size
-                chunk = [np.concatenate([c, np.repeat(c[-1:], size - given, axis=0)]) for c in chunk]
-            for part, value in zip(parts, self._run(chunk), strict=True):
-                part.append(np.array(value[:given] if value.ndim and len(value) == size else value))
-        return {
-            spec.name: _real(spec, np.concatenate(part) if len(part) > 1 else part[0])
-            for spec, part in zip(self.outputs, parts, strict=True)
-        }
+                chunk = {n: np.concatenate([c, np.repeat(c[-1:], size - given, axis=0)]) for n, c in chunk.items()}
+            for name, value in self._predict_batch(chunk).items():
+                whole = value[:given] if value.ndim and len(value) == size else value
+                parts.setdefault(name, []).append(whole)
+        return {name: np.concatenate(part) if len(part) > 1 else part[0] for name, part in parts.items()}
+
+    def _predict_batch(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        import numpy as np
+
+        contract = self.contract
+        if contract is None:
+            found = zip(self.outputs, self._run(self.arrange(feeds)), strict=True)
+            return {spec.name: _real(spec, np.array(value)) for spec, value in found}
+        if not contract.sequences:
+            return self._named(self._run(self.arrange(feeds)))
+        steps: list[dict[str, NDArray[Any]]] = []
+        carried: dict[str, NDArray[Any]] = {}
+        stepped = {n for n, v in feeds.items() if _has_steps(contract.input(n), v)}
+        for step in range(len(next(iter(feeds[n][0] for n in stepped)))):
+            now = {n: v[:, step] if n in stepped else v for n, v in feeds.items()}
+            values = self._run(self.arrange(now, carried))
+            steps.append(self._named(values))
+            by_name = {meaning.name: np.array(values[place]) for place, _, meaning in self._places.outputs}
+            carried = {fed: by_name[made] for made, fed in contract.state.items()}
+        return {name: np.stack([s[name] for s in steps], axis=1) for name in steps[0]}
+
+    def _named(self, values: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs by the contract's names, batch first."""
+        import numpy as np
+
+        found = {}
+        for place, spec, meaning in self._places.outputs:
+            value = _real(spec, np.array(values[place]))
+            found[meaning.name] = np.moveaxis(value, meaning.batch_axis, 0) if meaning.batch_axis else value
+        return found
 
     def close(self) -> None:
         """Free what it holds."""
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Where a contract's tensors are in a file.
+
+    Attributes:
+        inputs: The file's inputs in its order, with the batch where the contract has it.
+        outputs: The contract's outputs in its order: place in the file, what the file gives.
+    """
+
+    inputs: Sequence[tuple[TensorSpec, InputMeaning]]
+    outputs: Sequence[tuple[int, TensorSpec, OutputMeaning]]
+
+    @classmethod
+    def of(cls, contract: Contract, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Self:
+        taken, given = [i.name for i in contract.inputs], [s.name for s in inputs]
+        if len(taken) != len(given):
+            raise UnsupportedModelError(
+                f"The file takes {', '.join(given)}, the model as given {', '.join(taken)}.",
+                remedy="report this: a conversion has changed the inputs.",
+            )
+        order = align(given, taken, (_forms(inputs), _forms(contract.inputs)))
+        fed = [(spec, contract.inputs[j]) for spec, j in zip(inputs, order, strict=True)]
+        wanted = contract.outputs
+        places = align([o.name for o in wanted], [s.name for s in outputs], (_forms(wanted), _forms(outputs)))
+        if missing := [o.name for o, place in zip(wanted, places, strict=True) if place < 0]:
+            raise UnsupportedModelError(
+                f"The file has no output {', '.join(missing)}; it has {', '.join(s.name for s in outputs)}.",
+                remedy="report this: a conversion has dropped an output.",
+            )
+        return cls(
+            [(replace(spec, batch_axis=meaning.batch_axis), meaning) for spec, meaning in fed],
+            [(place, outputs[place], o) for o, place in zip(wanted, places, strict=True)],
+        )
+
+
+def _forms(tensors: Sequence[Any]) -> list[object]:
+    """Shape without the batch, and whether it is text: what conversions keep."""
+    return [(None if t.shape is None else len(t.shape), tuple(t.shape or ())[1:], t.dtype == "string") for t in tensors]
+
+
+def _has_steps(meaning: InputMeaning, value: NDArray[Any]) -> bool:
+    return meaning.how != "state" and meaning.shape is not None and value.ndim == len(meaning.shape) + 1
 
 
 class Runtime(Adapter):
@@ -164,8 +294,8 @@ class Runtime(Adapter):
     def _open(self, path: Path, target: Target) -> Session:
         """Open a file whose format is accepted. Called in a child process."""
 
-    def open(self, path: Path, target: Target, format_name: str) -> Session:
-        """Open a model file.
+    def open(self, path: Path, target: Target, format_name: str, contract: Contract | None = None) -> Session:
+        """Open a model file, to be fed and read as a contract says.
 
         Raises:
             UnsupportedModelError: The format is not accepted, or the runtime lacks an operator.
@@ -190,7 +320,7 @@ class Runtime(Adapter):
                 f"{self.label}: asked for {target.device!r}, ran on {session.delegate!r}.",
                 remedy=f"install the driver of {target.device!r}, or choose {session.delegate!r}.",
             )
-        return session
+        return session.follow(contract)
 
     def profile(
         self, path: Path, target: Target, inputs: Sequence[Sequence[NDArray[Any]]], runs: int
@@ -217,26 +347,48 @@ class Runtime(Adapter):
         raise NotImplementedError
 
 
-def _fit(spec: TensorSpec, value: NDArray[Any]) -> NDArray[Any]:
+def _fit(spec: TensorSpec, value: NDArray[Any], *, raw: bool = False) -> NDArray[Any]:
+    """Examples as the file takes them: in its dtype, with the batch on its axis."""
     import numpy as np
 
     if spec.dtype == "string":
         return np.asarray(value, object)
     wanted = np.dtype(spec.dtype)
-    if spec.scale and value.dtype != wanted:  # real numbers, whole ones too: bytes as they are would wrap around
+    if spec.scale and not raw:  # real numbers, also where their dtype is the file's
         info = np.iinfo(wanted)
         value = np.clip(np.rint(value.astype(np.float32) / spec.scale) + spec.zero_point, info.min, info.max)
     elif value.dtype != wanted and not _holds(wanted, value):
         raise DatasetError(
-            f"input {spec.name!r}: the model takes {spec.dtype}, got {value.dtype}.", remedy="convert the data."
+            f"Input {spec.name!r}: the model takes {spec.dtype}, got {value.dtype}.", remedy="convert the data."
         )
-    given = value.shape[1:]
-    if spec.example_shape is not None and (
-        len(given) != len(spec.example_shape)
-        or any(w not in (None, g) for w, g in zip(spec.example_shape, given, strict=True))
-    ):
-        raise DatasetError(f"input {spec.name!r}: the model takes examples of shape {spec.example_shape}, got {given}.")
-    return np.ascontiguousarray(value, wanted)
+    if not fits_shape(spec.example_shape, value.shape[1:]):
+        raise DatasetError(
+            f"Input {spec.name!r}: the model takes examples of shape {spec.example_shape}, got {value.shape[1:]}.",
+            remedy="give examples of that shape.",
+        )
+    moved = np.moveaxis(value, 0, spec.batch_axis) if spec.batch_axis else value
+    return np.ascontiguousarray(moved, wanted)
+
+
+def _filled(spec: TensorSpec, value: Any, count: int) -> NDArray[Any]:
+    """A constant, or fresh state: for each example where the file has a batch."""
+    import numpy as np
+
+    dtype: Any = object if spec.dtype == "string" else np.dtype(spec.dtype)
+    array = np.asarray(value, dtype)
+    if spec.shape is None or (array.shape == spec.shape):
+        return array
+    dims = [count if axis == spec.batch_axis else size for axis, size in enumerate(spec.shape)]
+    if spec.shape and spec.shape[min(spec.batch_axis, len(spec.shape) - 1)] is not None:
+        dims = list(spec.shape)
+    given = array.shape if array.ndim == len(dims) else ()
+    dims = [g if size is None and given else size for size, g in zip(dims, given or dims, strict=True)]
+    if any(size is None for size in dims):
+        raise DatasetError(
+            f"Input {spec.name!r}: its shape {spec.shape} is not known in full, so a constant cannot fill it.",
+            remedy="give an array of the whole shape.",
+        )
+    return np.ascontiguousarray(np.broadcast_to(array, [int(size or 0) for size in dims]))
 
 
 def _holds(wanted: np.dtype[Any], value: NDArray[Any]) -> bool:

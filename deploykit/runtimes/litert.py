@@ -73,7 +73,7 @@ class LiteRT(Runtime):
     def _open(self, path: Path, target: Target) -> Session:
         interpreter_module = require("ai_edge_litert.interpreter", "")
         try:
-            interpreter = interpreter_module.Interpreter(model_path=str(path), num_threads=target.threads)
+            interpreter = interpreter_module.Interpreter(model_path=str(path), num_threads=target.threads or 1)
             return _LiteRTSession(interpreter)
         except (RuntimeError, ValueError) as error:
             text = " ".join(str(error).split())

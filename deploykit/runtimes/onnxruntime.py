@@ -63,8 +63,10 @@ class _OnnxSession(Session):
         self._names = [spec.name for spec in self.inputs]
         self._wanted = [spec.name for spec in self.outputs]
 
-    def arrange(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        arrays = super().arrange(feeds)
+    def arrange(
+        self, feeds: Mapping[str, NDArray[Any]], carried: Mapping[str, NDArray[Any]] | None = None
+    ) -> list[NDArray[Any]]:
+        arrays = super().arrange(feeds, carried)
         return [
             _as_text(spec.name, array) if spec.dtype == "string" else array
             for spec, array in zip(self.inputs, arrays, strict=True)

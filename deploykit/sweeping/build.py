@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.artifact import Exportable
 from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.contract import Declared
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.core.model import Model
@@ -73,6 +75,10 @@ def build(
     store: str | Path | None = None,
     seed: int = 0,
     timeout: float = 600.0,
+    output: str | None = None,
+    scores: str | None = None,
+    state: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
 ) -> BuiltCandidate:
     """Build one candidate.
 
@@ -84,13 +90,18 @@ def build(
         store: Folder that keeps build steps; None: a temporary one, removed when the process ends.
         seed: Seed of fine-tuning.
         timeout: Seconds after which a build step is given up.
+        output: See `sweep`.
+        scores: See `sweep`.
+        state: See `sweep`.
+        constants: See `sweep`.
 
     Raises:
         UnsupportedModelError: The recipe cannot be built for the target; says why.
         SettingError: An unknown technique, parameter or runtime.
         DeploykitError: A step failed.
     """
-    data = Dataset.of(data).check(model)
+    declared = Declared.of(output, scores, state, constants)
+    data = Dataset.of(data).check(model, declared)
     steps = recipe.steps if isinstance(recipe, Recipe) else (recipe,) if isinstance(recipe, Step) else tuple(recipe)
     recipe = Recipe(steps)
     routes = Routes(model, data, seed)
@@ -105,10 +116,11 @@ def build(
             continue
         opened = Store(store or _scratch(), create=True)
         with opened.writer(), start("local", threading.Event()) as running:
-            workshop = Workshop(opened, running, model, data, seed, Limits(timeout))
+            workshop = Workshop(opened, running, model, data, seed, Limits(timeout), declared)
             workshop.save_data()
             built = _run(workshop, route)
         format_name = route[-1].format if route else model.format
+        data = replace(data, contract=workshop.contract)
         item = Exportable(workshop.path(built), format_name, model.name, recipe, candidate, model, data)
         return BuiltCandidate(item, built.size_bytes, built.compressed_bytes, built.notes)
     raise UnsupportedModelError(

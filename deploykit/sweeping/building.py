@@ -6,10 +6,13 @@ import os
 import shutil
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.candidate import Target
+from deploykit.core.check import Examined
+from deploykit.core.contract import Contract, Declared
 from deploykit.core.database import failure as failure_of
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import (
@@ -27,9 +30,11 @@ from deploykit.core.serial import Plain
 from deploykit.core.store import Store
 from deploykit.engines._contract import OnReport, Running
 from deploykit.loading._contract import FORMATS
+from deploykit.measuring.examining import REFERENCE, sample
 from deploykit.measuring.outputs import evaluation_key, evaluation_task, outputs_file
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.sandbox.task import Task
+from deploykit.sweeping.examination import examination_task, examined_key
 from deploykit.sweeping.routes import BuildStep
 
 #: Failures of the machine rather than of the candidate: tried again by the next sweep.
@@ -74,17 +79,38 @@ class Limits:
 
 
 class Workshop:
-    """Runs build steps and evaluations of one model and dataset, and keeps their records in the store."""
+    """Runs build steps and evaluations of one model and dataset, and keeps their records in the store.
 
-    def __init__(self, store: Store, running: Running, model: Model, data: Dataset, seed: int, limits: Limits) -> None:
+    Args:
+        store: Where everything is kept.
+        running: The engine.
+        model: The model as given.
+        data: The data, checked.
+        seed: Seed of the transforms.
+        limits: Limits of child processes.
+        declared: What the user says of the signature.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        running: Running,
+        model: Model,
+        data: Dataset,
+        seed: int,
+        limits: Limits,
+        declared: Declared | None = None,
+    ) -> None:
         self.store = store
+        self.declared = declared or Declared()
         self.model = model
         self.data = data
         self.data_folder = store.folder("data", data.digest)
         self._running = running
         self._seed = seed
         self._limits = limits
-        self._evaluation_keys: dict[tuple[str, str, str], str] = {}
+        self._evaluation_keys: dict[tuple[str, str, str, int], str] = {}
+        self._examined: Examined | None = None
 
     def save_data(self) -> None:
         """Write the dataset for the children, once."""
@@ -101,13 +127,76 @@ class Workshop:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
+    # -- the model as given -----------------------------------------------------------------------------------------
+
+    @property
+    def examined(self) -> Examined:
+        """The model as given, run on a few examples; before that, what file and data tell."""
+        if self._examined is None:
+            record = self.store.record("examined", self._given_key)
+            if record is None or not (self.reference / REFERENCE).is_file():
+                return Examined(self.data.checked)
+            self._examined = Examined.from_json(record)
+        return self._examined
+
+    @property
+    def contract(self) -> Contract:
+        """What everything is taken to mean."""
+        return self.examined.contract
+
+    @property
+    def reference(self) -> Path:
+        """Folder with a sample of the data and what the model as given answers."""
+        return self.store.folder("reference", self._given_key)
+
+    @cached_property
+    def _given_key(self) -> str:
+        return examined_key(self.model, self.data, self.declared)
+
+    def _start_given(self) -> Future[dict[str, Any]]:
+        """Submit the examination of the model as given, and the sizes of its file."""
+        data, answers = self._given_folders
+        self._drop_given()
+        answers.mkdir(parents=True)
+        try:
+            sample(self.data).save(data)
+        except DeploykitError:
+            self._drop_given()
+            raise
+        task = examination_task(self.model, data, answers, self.declared)
+        return self._running.submit(
+            replace(
+                task, function="deploykit.sweeping.work:given", deadline_s=self._limits.timeout_s,
+                memory_bytes=self._limits.memory_bytes, log=self.log(self._given_key),
+                reads=(*self.files(Path(self.model.path)), str(data)), writes=(str(answers),),
+            )
+        )  # fmt: skip
+
+    @property
+    def _given_folders(self) -> tuple[Path, Path]:
+        """Where the sample and what the model as given answers are put at first."""
+        name = f"{self.reference.name}.{os.getpid()}"
+        return self.reference.with_name(f"{name}.tmp"), self.reference.with_name(f"{name}.answers.tmp")
+
+    def _drop_given(self) -> None:
+        for folder in self._given_folders:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _keep_given(self, found: dict[str, Any]) -> None:
+        data, answers = self._given_folders
+        (answers / REFERENCE).replace(data / REFERENCE)
+        shutil.rmtree(answers, ignore_errors=True)
+        self.store.keep(data, self.reference)
+        self.store.put_record("examined", self._given_key, found["examined"])
+        self._examined = Examined.from_json(found["examined"])
+
     # -- build steps ------------------------------------------------------------------------------------------------
 
     def built(self, step: BuildStep | None) -> Built | DeploykitError | None:
         """What a step has left, why it failed, or None when it is still to do. None means the model as given."""
-        key = step.key if step else self.model.digest
+        key = step.key if step else self._given_key
         record = self.store.record("step", key)
-        if record is None:
+        if record is None or (step is None and not self.examined.contract.observed and "error" not in record):
             return None
         if "error" in record:
             return None if record["error"]["type"] in _RETRY else from_json(record["error"])
@@ -129,15 +218,11 @@ class Workshop:
     ) -> Future[dict[str, Any]]:
         """Submit a step whose input is built."""
         if step is None:
-            files = self.files(Path(self.model.path))
-            task = Task(
-                "deploykit.sweeping.work:sizes", {"path": self.model.path}, name="reading the model", reads=files
-            )
-            return self._running.submit(task)
+            return self._start_given()
         temporary = self._temporary(step)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        needs_data = step.needs_data
+        needs_data, proved = step.needs_data, step.kind == "convert" and (self.reference / REFERENCE).is_file()
         arguments = {
             "step": step.to_json(),
             "source": str(source),
@@ -146,11 +231,15 @@ class Workshop:
             "trusted": self.model.trusted,
             "data": str(self.data_folder) if needs_data else "",
             "seed": self._seed,
+            "reference": str(self.reference) if proved else "",
+            "contract": self.contract.to_json() if proved else None,
+            "half": self.examined.half,
         }
+        folders = [*([str(self.data_folder)] if needs_data else []), *([str(self.reference)] if proved else [])]
         task = Task(
             "deploykit.sweeping.work:build_step", arguments, step.group, self._limits.timeout_s,
             self._limits.memory_bytes, self.model.imports, self.log(step.key), step.words,
-            reads=(*self.files(source), *([str(self.data_folder)] if needs_data else [])), writes=(str(temporary),),
+            reads=(*self.files(source), *folders), writes=(str(temporary),),
         )  # fmt: skip
         return self._running.submit(task, on_report)
 
@@ -162,19 +251,24 @@ class Workshop:
             EngineError: No machine could do it; nothing is recorded.
             StoreError: There is no room for the result; nothing is recorded.
         """
-        key = step.key if step else self.model.digest
+        key = step.key if step else self._given_key
         try:
             found = future.result()
         except NOBODYS_FAULT:
+            if step is None:
+                self._drop_given()
             raise
         except DeploykitError as error:
             if step:
                 shutil.rmtree(self._temporary(step), ignore_errors=True)
+            else:
+                self._drop_given()
             self.store.check_room()
             self.store.put_record("step", key, {"error": to_json(error)})
             return error
         if step is None:
             path = self.model.path
+            self._keep_given(found)
         else:
             final = self.store.folder("steps", key)
             self.store.keep(self._temporary(step), final)
@@ -199,10 +293,13 @@ class Workshop:
     # -- evaluations ------------------------------------------------------------------------------------------------
 
     def evaluation_key(self, built: Built, target: Target) -> str:
-        """Key of the outputs of an artifact on a runtime and device: threads and batch change no output."""
-        identity = (built.digest, target.runtime, target.device)
+        """Key of the outputs of an artifact on a runtime and device: threads change no output."""
+        identity = (built.digest, target.runtime, target.device, target.batch_size)
         if identity not in self._evaluation_keys:  # asked for whenever something is done
-            self._evaluation_keys[identity] = evaluation_key(built.digest, target, self.data.digest)
+            found = evaluation_key(built.digest, target, self.data.digest, self.contract)
+            if not self.contract.observed:
+                return found
+            self._evaluation_keys[identity] = found
         return self._evaluation_keys[identity]
 
     def evaluated(self, key: str, race: Race | None = None) -> dict[str, Any] | DeploykitError | None:
@@ -224,21 +321,36 @@ class Workshop:
         built: Built,
         format_name: str,
         target: Target,
-        outputs: list[str],
+        original: str = "",
         race: Race | None = None,
         on_report: OnReport | None = None,
     ) -> Future[dict[str, Any]]:
-        """Submit the evaluation of an artifact, which a race may stop early."""
+        """Submit the evaluation of an artifact, which a race may stop early.
+
+        Args:
+            built: The artifact.
+            format_name: Its format.
+            target: Where it runs.
+            original: Key of the original's evaluation, with which other outputs are compared; "" for the original.
+            race: What may stop it.
+            on_report: Told of the progress in examples.
+        """
         key, path = self.evaluation_key(built, target), self.path(built)
         splits = [s for s in ("evaluation", "test") if len(self.data.splits[s])]
         written = {s: self.outputs_path(key, s) for s in splits}
+        others = {
+            o.name: self.outputs_path(original or key, f"evaluation.{i}") for i, o in enumerate(self.contract.judged)
+        }
+        read = [str(p) for p in others.values()] if original else []
+        made = [str(p) for p in (*written.values(), *(() if original else others.values()))]
         task = replace(
             evaluation_task(
-                path, format_name, target, self.data_folder, outputs, written, imports=self.model.imports, race=race
+                path, format_name, target, self.data_folder, self.contract, written, others, original=not original,
+                imports=self.model.imports, race=race,
             ),
             deadline_s=self._limits.timeout_s, memory_bytes=self._limits.memory_bytes, log=self.log(key),
-            reads=(*self.files(path), str(self.data_folder), *([race.original] if race else [])),
-            writes=tuple(map(str, written.values())),
+            reads=(*self.files(path), str(self.data_folder), *read, *([race.original] if race else [])),
+            writes=tuple(made),
             devices=() if target.device == "cpu" else (target.device,),
         )  # fmt: skip
         return self._running.submit(task, on_report)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from deploykit.core.candidate import Target
+from deploykit.core.contract import Declared
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import StoreError
 from deploykit.core.model import Model
@@ -33,16 +34,20 @@ class Known:
         data: The data, checked.
         protocol: How latency would be measured.
         max_drop: Loss above which no candidate is wanted, None when there is no limit.
+        declared: What the user says of the signature.
     """
 
-    def __init__(self, store: Store, model: Model, data: Dataset, protocol: Protocol, max_drop: float | None) -> None:
+    def __init__(
+        self, store: Store, model: Model, data: Dataset, protocol: Protocol, max_drop: float | None,
+        declared: Declared | None = None,
+    ) -> None:  # fmt: skip
         self._store = store
         self._model = model
         self._data = data
         self._protocol = protocol
         self._racing = max_drop is not None
         # It starts nothing: only looks up what is there.
-        self._workshop = Workshop(store, cast("Running", None), model, data, 0, Limits())
+        self._workshop = Workshop(store, cast("Running", None), model, data, 0, Limits(), declared)
 
     def built(self, step: BuildStep | None) -> Built | None:
         """What a step has left, None when it is still to do or has failed for good; None means the model as given."""

@@ -93,7 +93,7 @@ class Pipeline:
         self._evaluated: dict[str, dict[str, Any] | DeploykitError] = {}
         self._expected: set[str] = set()
         self._counted: set[str] = set()
-        self._output_names: list[str] = []
+        self._original = ""
         #: Finished before the candidates at hand were known: a race must not depend on which of them is done first.
         self._rivals: frozenset[str] = frozenset()
         self._flying: dict[Future[dict[str, Any]], _Work] = {}
@@ -169,7 +169,7 @@ class Pipeline:
     def _unit(self, planned: Planned) -> str:
         """What is evaluated once: an artifact on a runtime's device."""
         target = planned.candidate.target
-        return f"unit {planned.steps[-1] if planned.steps else ''} {target.runtime} {target.device}"
+        return f"unit {planned.steps[-1] if planned.steps else ''} {target.runtime} {target.device} {target.batch_size}"
 
     def _room(self) -> bool:
         return len(self._flying) <= self._running.slots  # one more than slots, so that none waits for the driver
@@ -189,7 +189,7 @@ class Pipeline:
                 self._started.add(key)
                 doing = f"evaluating {planned.label} on {planned.candidate.target.runtime}"
                 future = self._workshop.start_evaluation(
-                    built, planned.format, planned.candidate.target, self._output_names, race, self._reporter(doing)
+                    built, planned.format, planned.candidate.target, self._original, race, self._reporter(doing)
                 )
                 self._flying[future] = _Work("evaluation", key, doing, time.monotonic(), unit=self._unit(planned))
             return False
@@ -207,12 +207,10 @@ class Pipeline:
                 self._state.failed(planned.key, *self._broken[identity])
                 self._give_up(planned)
                 return None
-            if identity == GIVEN and planned.steps:
-                continue  # what is not known of it yet are sizes: steps can begin with the file
             if identity not in self._built:
-                return None
+                return None  # nothing begins before the model as given was run: conversions are compared with it
             source = self._built[identity]
-        if source is None or GIVEN not in self._built:
+        if source is None:
             return None
         self._state.built(planned.key, source, self._notes(planned))
         return source
@@ -251,7 +249,7 @@ class Pipeline:
         elif self._room():
             self._started.add(identity)
             path = self._workshop.path(source) if source else Path(self._workshop.model.path)
-            words = step.words if step else "reading the model"
+            words = step.words if step else "running the model as given"
             future = self._workshop.start_step(step, path, self._reporter(words))
             self._flying[future] = _Work("step", identity, words, time.monotonic(), step)
             self._state.say("build", words)
@@ -259,7 +257,7 @@ class Pipeline:
     def _keep_step(self, step: BuildStep | None, found: Built | DeploykitError) -> None:
         identity = step.key if step else GIVEN
         if isinstance(found, DeploykitError):
-            self._broken[identity] = (found, f"build: {step.words if step else 'reading the model'}")
+            self._broken[identity] = (found, f"build: {step.words if step else 'running the model as given'}")
         else:
             self._built[identity] = found
 
@@ -268,7 +266,7 @@ class Pipeline:
         if work.kind == "step":
             self._keep_step(work.step, self._workshop.finish_step(work.step, future))
             self._count("step", work.key, seconds)
-            self._state.say("build", f"built: {work.words}" if work.step else "read the model")
+            self._state.say("build", f"built: {work.words}" if work.step else "the model as given was run")
         else:
             self._evaluated[work.key] = self._workshop.finish_evaluation(work.key, future)
             self._count("evaluation", work.unit, seconds)
@@ -280,7 +278,7 @@ class Pipeline:
             return
         self._state.lost(planned.key, record.get("lost_workers", ()))
         if self.judge is None:  # the first candidate is the baseline
-            self._output_names = record["outputs"]
+            self._original = key
             self.judge = Judge(self._workshop, key, self._metric)
         seconds = {"build": sum(self._built[k].seconds for k in planned.steps), "accuracy": record.get("seconds", 0.0)}
         if record.get("stopped"):
@@ -288,7 +286,9 @@ class Pipeline:
             self._state.stopped(planned.key, built, self.judge.stopped(found), seconds, self._why(found))
             return
         try:
-            self._state.scored(planned.key, built, self.judge.judge(key), seconds, final=not self._timed)
+            converted = all(self._steps[k].kind == "convert" for k in planned.steps)
+            scored = self.judge.judge(key, record, converted=converted)
+            self._state.scored(planned.key, built, scored, seconds, final=not self._timed)
         except DeploykitError as error:
             self._state.failed(planned.key, error, "accuracy")
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deploykit.core.candidate import Candidate, Recipe, Target
+from deploykit.core.check import Examined
+from deploykit.core.contract import Contract
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
@@ -126,6 +128,7 @@ class Plan(Plain):
         flips_measured: Whether ``flips`` was measured on earlier candidates in the store, or is a typical value.
         max_drop: Largest loss the user allows, None when that was not said.
         expected: What it will take, None when nobody asked.
+        examined: What model and data are taken to mean, and whether the model does its job on them.
     """
 
     candidates: tuple[Planned, ...]
@@ -141,6 +144,12 @@ class Plan(Plain):
     flips_measured: bool = False
     max_drop: float | None = None
     expected: Expected | None = None
+    examined: Examined | None = None
+
+    @property
+    def contract(self) -> Contract | None:
+        """What inputs, labels and outputs are taken to mean."""
+        return self.examined.contract if self.examined else None
 
     @property
     def seconds(self) -> float:
@@ -205,6 +214,7 @@ class Plan(Plain):
 
 def make(model: Model, data: Dataset, space: Space, seed: int) -> Plan:
     """What a sweep would run on data that have been checked; `deploykit.sweeping.planning.plan` says what it takes."""
+    data = data.check(model)
     routes = Routes(model, data, seed)
     judge = _Judge(model, data)
     targets = space.targets or _all_targets(model)
@@ -243,9 +253,10 @@ def make(model: Model, data: Dataset, space: Space, seed: int) -> Plan:
         tuple(left_out.values()),
         duplicates,
         space.refine,
-        half_width(TYPICAL_FLIPS, count) if _classes(data) else 0.0,
+        half_width(TYPICAL_FLIPS, count) if data.checked.scored.is_classes else 0.0,
         count,
         tuple(remarks),
+        examined=Examined(data.checked),
     )
 
 
@@ -306,12 +317,6 @@ class _Judge:
 def _where(target: Target) -> str:
     plain = target == Target(target.runtime)
     return RUNTIMES.get(target.runtime).label if plain else str(target)
-
-
-def _classes(data: Dataset) -> bool:
-    """Whether answers are right or wrong: labels are classes, or there are none and top-1 agreement is what counts."""
-    labels = data.labels()
-    return labels is None or labels.dtype.kind in "iub"
 
 
 def describe(recipe: Recipe) -> str:

@@ -25,6 +25,7 @@ _KNOWN = {
 def text(plan: Plan) -> str:
     """A plan as lines."""
     lines = [_counts(plan), *costs(plan), *filter(None, [resolution(plan), _second(plan)])]
+    lines += [f"  {heading}: {said}" for heading, said in meaning(plan)]
     lines += [f"  {c.key}  {c.label} on {c.candidate.target}" for c in plan.candidates]
     said = {"left out": [(o.reason, o.label) for o in plan.left_out]}
     said |= {s: [(r.reason, r.label) for r in plan.remarks if r.severity == s] for s in ("pointless", "note")}
@@ -46,6 +47,11 @@ def html(plan: Plan) -> str:
     )  # fmt: skip
     hidden = len(plan.candidates) - _CANDIDATES
     parts = [_line(said) for said in [*costs(plan), _second(plan)] if said]
+    if plan.examined is not None:
+        parts.append(tables.notes(plan.examined.warnings))
+        parts.append(
+            tables.fold("what everything is taken to mean", tables.table(("what", "is taken as"), meaning(plan)))
+        )
     said = resolution(plan)
     parts.append(_line(said) if plan.can_resolve else tables.notes([said]))
     more = f" (the first {_CANDIDATES})" if hidden > 0 else ""
@@ -73,6 +79,15 @@ def resolution(plan: Plan) -> str:
     if plan.resolves <= plan.max_drop:
         return f"{said}: enough to confirm that {drop} is not passed{basis}"
     return f"{said}: {drop} cannot be confirmed; about {_rounded(plan.examples_needed):,} would{basis}"
+
+
+def meaning(plan: Plan) -> list[tuple[str, str]]:
+    """The contract and the check of the model as given, as pairs of a heading and a sentence."""
+    if plan.examined is None:
+        return []
+    found = plan.examined
+    lines = [*found.contract.lines, *(("check", said) for said in found.check.lines)]
+    return [*lines, ("check", found.failure)] if found.failure else lines
 
 
 def _counts(plan: Plan) -> str:

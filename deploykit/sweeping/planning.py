@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from deploykit.core.check import Examined
+from deploykit.core.contract import Declared
 from deploykit.core.dataset import Dataset
 from deploykit.core.model import Model
 from deploykit.core.resolution import half_width
@@ -14,6 +17,7 @@ from deploykit.core.space import Space
 from deploykit.engines.local import slots
 from deploykit.sandbox.supervisor import warm_groups
 from deploykit.sweeping.durations import Units
+from deploykit.sweeping.examination import examined
 from deploykit.sweeping.expected import expect
 from deploykit.sweeping.history import History
 from deploykit.sweeping.known import Known, opened
@@ -31,6 +35,11 @@ def plan(
     max_drop: float | None = None,
     adaptive: bool = True,
     seed: int = 0,
+    output: str | None = None,
+    scores: str | None = None,
+    state: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    check: bool = True,
 ) -> Plan:
     """What a sweep of ``space`` would run, what it cannot run and why, how long it will take, and what it can tell.
 
@@ -43,6 +52,12 @@ def plan(
         max_drop: As in ``dk.sweep``: whether the evaluation examples can confirm it is part of the plan.
         adaptive: As in ``dk.sweep``.
         seed: Seed of the transforms.
+        output: As in ``dk.sweep``.
+        scores: As in ``dk.sweep``.
+        state: As in ``dk.sweep``.
+        constants: As in ``dk.sweep``.
+        check: Whether the model as given is run on up to 200 examples, to say what its outputs are and whether it does
+            its job on the data as they are read. Once for a model and data in a process; seconds.
 
     Raises:
         SettingError: The space names an unknown technique, runtime, parameter, or a bad value.
@@ -50,19 +65,21 @@ def plan(
         StoreError: The store cannot be read.
     """
     check_drop(max_drop)
-    data = Dataset.of(data).check(model)
+    declared = Declared.of(output, scores, state, constants)
+    data = Dataset.of(data).check(model, declared)
     found = make(model, data, Space.of(space), seed)
+    seen = examined(model, data, declared) if check else Examined(data.checked)
     protocol = Protocol(launches, adaptive=adaptive, max_drop=max_drop)
     opened_store = opened(store) if store is not None else None
     with opened_store or nullcontext():
-        known = Known(opened_store, model, data, protocol, max_drop) if opened_store else None
+        known = Known(opened_store, model, data, protocol, max_drop, declared) if opened_store else None
         size = 0 if known and known.has_data else _data_bytes(data)
         expected = expect(
             found, Units(model, data), History(), protocol, known=known, slots=slots(), warm=warm_groups(),
             new_data_bytes=size,
         )  # fmt: skip
         flips = known.flips if known else None
-    found = replace(found, expected=expected, max_drop=max_drop)
+    found = replace(found, expected=expected, max_drop=max_drop, examined=seen)
     if flips is None or not found.resolves:
         return found
     flips = max(flips, 1 / found.evaluation_examples)

@@ -38,6 +38,7 @@ class BuildStep(Plain):
         parameters: Checked parameters it uses.
         stage: Name of the variant's stage, "" when it is none.
         needs_data: Whether it reads the data.
+        changed: Whether its input is no longer the model as given but what a technique made of it.
     """
 
     key: str
@@ -52,6 +53,7 @@ class BuildStep(Plain):
     parameters: dict[str, Any] = field(default_factory=dict)
     stage: str = ""
     needs_data: bool = False
+    changed: bool = False
 
 
 @dataclass(frozen=True)
@@ -192,11 +194,12 @@ class Routes:
         return f" ({'; '.join(sorted(reasons))})" if reasons else ""
 
     def _chain(self, path: tuple[_Edge, ...], wanted: list[_Wanted]) -> Iterator[BuildStep]:
-        source, current = "", self._model.format
+        source, current, changed = "", self._model.format, False
         left = iter(wanted)
         for edge in path:
             if isinstance(edge, Converter):
-                steps = self._once((source, edge.name), lambda: [self._convert(source, edge)])  # noqa: B023
+                done = changed  # of now: the step is made once
+                steps = self._once((source, edge.name), lambda: [self._convert(source, edge, changed=done)])  # noqa: B023
             else:
                 _, variant = edge
                 values = {k: v for k, v in next(left).values.items() if k in variant.uses}
@@ -204,19 +207,21 @@ class Routes:
                 steps = self._once(identity, lambda: self._transform(source, current, edge, values))  # noqa: B023
             yield from steps
             source, current = steps[-1].key, steps[-1].format
+            changed = changed or not isinstance(edge, Converter)
 
     def _once(self, identity: tuple[Any, ...], make: Callable[[], Iterable[BuildStep]]) -> tuple[BuildStep, ...]:
         if identity not in self._steps:
             self._steps[identity] = tuple(make())
         return self._steps[identity]
 
-    def _convert(self, source: str, converter: Converter) -> BuildStep:
+    def _convert(self, source: str, converter: Converter, *, changed: bool) -> BuildStep:
         facts = {"kind": "convert", "adapter": converter.name, "variant": "", "parameters": {}}
         key = self._key(source, facts, converter, needs_data=False)
         words = f"convert {converter.accepts} to {converter.produces}"
         return BuildStep(
-            key, "convert", converter.name, "", source, converter.accepts, converter.produces, converter.group, words
-        )
+            key, "convert", converter.name, "", source, converter.accepts, converter.produces, converter.group, words,
+            changed=changed,
+        )  # fmt: skip
 
     def _transform(
         self, source: str, current: str, edge: tuple[Transform, Variant], values: dict[str, Any]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from deploykit.core.contract import Declared
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
 from deploykit.core.events import OnProgress
@@ -41,12 +43,16 @@ class SweepHandle(Background):
         store: Store,
         settings: Settings,
         on_progress: OnProgress | None,
+        declared: Declared | None = None,
     ) -> None:
-        name = context_name(model, data, settings.metric)
+        declared = declared or Declared()
+        name = context_name(model, data, settings.metric, declared)
         self.plan: Plan = make(model, data, space, settings.seed)
         state = State(store, name, on_progress, Durations(Units(model, data)))
         super().__init__(store, settings.engine, state, "deploykit-sweep")
-        self._context = Context(model, data, store, name, settings, self.plan, state, self._cancel, self._resume)
+        self._context = Context(
+            model, data, store, name, settings, self.plan, state, self._cancel, self._resume, declared
+        )
 
     @property
     def report(self) -> Report:
@@ -94,6 +100,10 @@ def start_sweep(
     search: str = "grid",
     budget: float | str | None = None,
     sensitivity: bool = False,
+    output: str | None = None,
+    scores: str | None = None,
+    state: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
     progress: OnProgress | None = None,
 ) -> SweepHandle:
     """Start a sweep in the background and return at once; see `sweep` for the arguments.
@@ -115,6 +125,10 @@ def start_sweep(
         search: See `sweep`.
         budget: See `sweep`.
         sensitivity: See `sweep`.
+        output: See `sweep`.
+        scores: See `sweep`.
+        state: See `sweep`.
+        constants: See `sweep`.
         progress: Called on every change, from another thread.
 
     Returns:
@@ -133,12 +147,13 @@ def start_sweep(
     check_name(metric)
     spent = check_search(search, budget)
     space = Space.of(space)
-    checked = Dataset.of(data).check(model)
+    declared = Declared.of(output, scores, state, constants)
+    checked = Dataset.of(data).check(model, declared)
     limits = Limits(timeout, int(memory * 1e9))
     protocol = Protocol(launches, adaptive=adaptive, max_drop=max_drop)
     settings = Settings(metric, engine, seed, limits, protocol, max_drop, racing, search, spent, sensitivity)
     opened = Store(store, create=True)
-    handle = SweepHandle(model, checked, space, opened, settings, progress)
+    handle = SweepHandle(model, checked, space, opened, settings, progress, declared)
     handle.begin()
     return handle
 
@@ -161,6 +176,10 @@ def sweep(
     search: str = "grid",
     budget: float | str | None = None,
     sensitivity: bool = False,
+    output: str | None = None,
+    scores: str | None = None,
+    state: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
     progress: OnProgress | None = None,
 ) -> Report:
     """Build, evaluate and time every candidate of a space; resumes what an earlier sweep on the store has finished.
@@ -194,6 +213,14 @@ def sweep(
         sensitivity: Whether, after the first candidates, each technique that can leave layers out is done to one layer
             and one type of operators at a time and to all but one (see `deploykit.sensitivity`), and the exclusions
             that promise most are candidates, too.
+        output: Name of the output to score; None: the first one that the labels fit. Every other output is compared
+            with the original's.
+        scores: What the scored output holds: ``"scores"``, ``"probabilities"``, ``"logit"``, ``"probability"``,
+            ``"several"`` (labels at once), ``"classes"``, ``"values"`` or ``"embedding"``; None: decided by
+            operators, shapes, ranges and names.
+        state: Output → input that it feeds at the next step, for models that keep a state: examples with one axis more
+            than the model takes are sequences of steps; others get fresh state each.
+        constants: Input → the value it always gets, for example ``{"sr": 16000}``.
         progress: Called on every change, from another thread; None: a bar in a terminal, lines elsewhere.
 
     Raises:
@@ -207,7 +234,7 @@ def sweep(
         handle = start_sweep(
             model, data, space, store=store, metric=metric, engine=engine, seed=seed, timeout=timeout, memory=memory,
             launches=launches, max_drop=max_drop, racing=racing, adaptive=adaptive, search=search, budget=budget,
-            sensitivity=sensitivity, progress=shown,
+            sensitivity=sensitivity, output=output, scores=scores, state=state, constants=constants, progress=shown,
         )  # fmt: skip
         handle.watch()
         return handle.wait()

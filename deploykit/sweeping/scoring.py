@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError
-from deploykit.core.result import Interval, Score
+from deploykit.core.result import Interval, Judged, Score
 from deploykit.measuring.accuracy import extra_metrics, score
-from deploykit.measuring.answers import answers, are_classes
+from deploykit.measuring.answers import answers, are_classes, read_as
+from deploykit.measuring.proving import TOLERANCE, gap
 from deploykit.measuring.racing import ERROR, Race, Stopped
-from deploykit.metrics._choose import MetricLike, choose
+from deploykit.metrics._choose import Custom, MetricLike, choose
 from deploykit.metrics._contract import METRICS
 from deploykit.sweeping.building import Workshop
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _MOST_FLIPS = 1000
+#: Error of an output that is not scored, relative to its spread, that is rounding.
+_SAME_ERROR = 2e-3
 #: The baseline's change against itself: known, not estimated.
 _NONE = Interval(0.0, 0.0, 0.0)
 
@@ -26,7 +29,8 @@ _NONE = Interval(0.0, 0.0, 0.0)
 class Scored:
     """Scores of a candidate: all metrics on the evaluation split, the first one on the test split, and the flips.
 
-    ``flips`` are the first of ``flips_count``; ``outputs`` is the key of its outputs, "" when they were not kept.
+    ``flips`` are the first of ``flips_count``; ``outputs`` is the key of its outputs, "" when they were not kept; for
+    the rest see `deploykit.core.result.Measurement`.
     """
 
     scores: tuple[Score, ...]
@@ -34,50 +38,71 @@ class Scored:
     flips: tuple[int, ...]
     flips_count: int = 0
     outputs: str = ""
+    others: dict[str, Judged] = field(default_factory=dict)
+    batch: int = 0
+    batch_dependent: bool = False
+    same_function: bool = False
 
 
 class Judge:
     """Scores outputs against labels and the original's outputs.
 
     Args:
-        workshop: Knows where outputs are.
+        workshop: Knows where outputs are, and what they mean.
         baseline_key: Evaluation of the model as given.
         metric: The metric the user asked for.
 
     Raises:
         DatasetError: The metric does not suit model or data.
-        CandidateError: The original's own outputs are not finite.
+        CandidateError: The original's own outputs are NaN.
     """
 
     def __init__(self, workshop: Workshop, baseline_key: str, metric: MetricLike) -> None:
         self._workshop = workshop
+        self._contract = workshop.contract
         self._baseline_key = baseline_key
         self._original = {s: self._load(baseline_key, s) for s in ("evaluation", "test")}
-        outputs = self._original["evaluation"]
-        labels = workshop.data.labels()
-        self.metric = choose(metric, outputs, labels)
-        self.metrics = [self.metric, *extra_metrics(self.metric, outputs, labels)]
+        self._read = {s: read_as(o, self._contract) if len(o) else o for s, o in self._original.items()}
+        outputs, labels, kind = self._read["evaluation"], workshop.data.labels(), self._contract.scored.kind
+        _check_numbers(self._original["evaluation"], "the model as given")
+        self.metric = choose(metric, outputs, labels, kind)
+        self.metrics = [self.metric, *extra_metrics(self.metric, outputs, labels, kind)]
 
-    def judge(self, key: str) -> Scored:
+    def judge(self, key: str, record: dict[str, Any], *, converted: bool = False) -> Scored:
         """Scores of an evaluation.
 
+        Args:
+            key: Of the evaluation.
+            record: What it told.
+            converted: Whether nothing was done to the model but conversions: when its answers are the original's to
+                rounding it is the original, and no data are needed to say so.
+
         Raises:
-            CandidateError: Outputs are not finite, or of another shape than the original's.
+            CandidateError: Outputs are NaN, or of another shape than the original's.
         """
         outputs = self._load(key, "evaluation")
         original = self._original["evaluation"]
         if outputs.shape != original.shape:
             raise CandidateError(
-                f"the first output has shape {outputs.shape[1:]}, the original's has {original.shape[1:]}.",
-                remedy="report this: a conversion has changed the order or shape of the outputs.",
+                f"Output {self._contract.scored.name!r} has shape {outputs.shape[1:]}, the original's has "
+                f"{original.shape[1:]}.",
+                remedy="report this: a conversion has changed the shape of the outputs.",
             )
+        _check_numbers(outputs, "this candidate")
         scores = tuple(self._score(metric, outputs, "evaluation") for metric in self.metrics)
-        if key == self._baseline_key:
-            scores = tuple(replace(score, change=_NONE, drop=_NONE) for score in scores)
+        others = {name: Judged.from_json(found) for name, found in record.get("others", {}).items()}
         test = self._load(key, "test") if len(self._original["test"]) else None
         confirmation = self._score(self.metric, test, "test") if test is not None else None
-        flips = _flips(outputs, original, self._workshop.data.labels())
-        return Scored(scores, confirmation, tuple(flips[:_MOST_FLIPS]), len(flips), key)
+        flips = self._flips(outputs)
+        same = key == self._baseline_key or (
+            converted and not len(flips) and same_numbers(outputs, original) and all(map(_is_same, others.values()))
+        )
+        if same:
+            scores = tuple(replace(score, change=_NONE, drop=_NONE, p_value=1.0) for score in scores)
+        return Scored(
+            scores, confirmation, tuple(flips[:_MOST_FLIPS]), len(flips), key, others, int(record.get("batch", 0)),
+            bool(record.get("batch_dependent")), same,
+        )  # fmt: skip
 
     def race(self, max_drop: float, rival: str = "", rival_drop: float = 1.0) -> Race | None:
         """What a candidate must not surely lose; None when the metric knows more than hits and misses.
@@ -100,10 +125,19 @@ class Judge:
         return Scored((score,), None, ())
 
     def _score(self, metric: Any, outputs: NDArray[Any], split: str) -> Score:
-        original = self._original[split]
+        own = isinstance(metric, Custom)  # the user's function gets what the model gives
+        before = self._original[split] if own else self._read[split]
+        after = outputs if own else read_as(outputs, self._contract)
         labels = self._workshop.data.labels(split)
-        truth = labels if metric.truth == "labels" and labels is not None else original
-        return score(metric, metric.values(outputs, truth), metric.values(original, truth))
+        truth = labels if metric.truth == "labels" and labels is not None else before
+        return score(metric, metric.values(after, truth), metric.values(before, truth))
+
+    def _flips(self, outputs: NDArray[Any]) -> list[int]:
+        before = self._read["evaluation"]
+        if not are_classes(self._contract.scored, before.shape):
+            return []
+        found: list[int] = (answers(read_as(outputs, self._contract)) != answers(before)).nonzero()[0].tolist()
+        return found
 
     def _load(self, key: str, split: str) -> NDArray[Any]:
         import numpy as np
@@ -115,8 +149,26 @@ class Judge:
         return found
 
 
-def _flips(outputs: NDArray[Any], original: NDArray[Any], labels: NDArray[Any] | None) -> list[int]:
-    if not are_classes(original, labels):
-        return []
-    found: list[int] = (answers(outputs) != answers(original)).nonzero()[0].tolist()
-    return found
+def same_numbers(outputs: NDArray[Any], original: NDArray[Any]) -> bool:
+    """Whether outputs are the original's to rounding."""
+    return gap(original, outputs, TOLERANCE) <= TOLERANCE
+
+
+def _is_same(judged: Judged) -> bool:
+    exact = judged.error is None or judged.error <= _SAME_ERROR
+    return exact and not judged.problem and not judged.missing and judged.agreement in (None, 1.0)
+
+
+def _check_numbers(outputs: NDArray[Any], whose: str) -> None:
+    """Refuse NaN; −∞ is a score."""
+    import numpy as np
+
+    if outputs.dtype.kind != "f" or not outputs.size:
+        return
+    bad = np.isnan(outputs).reshape(len(outputs), -1)
+    if bad.any():
+        raise CandidateError(
+            f"The outputs of {whose} are NaN for {100 * bad.any(axis=1).mean():.1f} % of the examples "
+            f"({int(bad.any(axis=1).sum()):,} of {len(bad):,}; {100 * bad.mean():.1f} % of the numbers).",
+            remedy="use a milder setting, or float32 for the layers at fault; check the range of the data.",
+        )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.candidate import Target
+from deploykit.core.contract import Declared
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, SettingError, unknown_name
 from deploykit.core.events import OnProgress
@@ -40,11 +41,13 @@ class SensitivityHandle(Background):
         seed: int,
         limits: Limits,
         on_progress: OnProgress | None,
+        declared: Declared | None = None,
     ) -> None:
-        name = pass_name(context_name(model, data, metric), question, seed)
+        name = pass_name(context_name(model, data, metric, declared), question, seed)
         state = State(store, name, on_progress, Durations(Units(model, data)))
         super().__init__(store, engine, state, "deploykit-sensitivity")
         self._arguments = (model, data, question, metric, seed, limits)
+        self._declared = declared
 
     @property
     def result(self) -> Sensitivity | None:
@@ -68,7 +71,7 @@ class SensitivityHandle(Background):
         model, data, question, metric, seed, limits = self._arguments
         self._state.slots = running.slots
         running.require({question.target.device})
-        workshop = Workshop(self._store, running, model, data, seed, limits)
+        workshop = Workshop(self._store, running, model, data, seed, limits, self._declared)
         found = Pass(question, workshop, running, self._state, metric, seed).run(
             lambda: wait_turn(self._cancel, self._resume)
         )
@@ -90,6 +93,10 @@ def start_sensitivity(
     seed: int = 0,
     timeout: float = 600.0,
     memory: float = 0.0,
+    output: str | None = None,
+    scores: str | None = None,
+    state: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
     progress: OnProgress | None = None,
 ) -> SensitivityHandle:
     """Start a pass in the background and return at once; see `sensitivity` for the arguments.
@@ -108,6 +115,10 @@ def start_sensitivity(
         seed: See `sensitivity`.
         timeout: See `sensitivity`.
         memory: See `sensitivity`.
+        output: See `sweep`.
+        scores: See `sweep`.
+        state: See `sweep`.
+        constants: See `sweep`.
         progress: Called on every change, from another thread.
 
     Returns:
@@ -127,14 +138,15 @@ def start_sensitivity(
             f"by must name at least one of {', '.join(KINDS)}, and limit be at least 1, got {kinds} and {limit}."
         )
     check_name(metric)
-    checked = Dataset.of(data).check(model)
+    declared = Declared.of(output, scores, state, constants)
+    checked = Dataset.of(data).check(model, declared)
     given = dict(parameters or {})
     names = [runtime] if runtime else [r.name for r in RUNTIMES.all() if r.default and not r.missing()]
     target = target_for(model, checked, technique, given, [Target(name) for name in names], seed)
     question = Question(technique, given, target, kinds, limit)
     limits = Limits(timeout, int(memory * 1e9))
     opened = Store(store, create=True)
-    handle = SensitivityHandle(model, checked, question, opened, metric, engine, seed, limits, progress)
+    handle = SensitivityHandle(model, checked, question, opened, metric, engine, seed, limits, progress, declared)
     handle.begin()
     return handle
 
@@ -154,6 +166,10 @@ def sensitivity(
     seed: int = 0,
     timeout: float = 600.0,
     memory: float = 0.0,
+    output: str | None = None,
+    scores: str | None = None,
+    state: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
     progress: OnProgress | None = None,
 ) -> Sensitivity:
     """Measure which layers and types of operators a technique harms.
@@ -179,6 +195,10 @@ def sensitivity(
         seed: See `sweep`.
         timeout: See `sweep`.
         memory: See `sweep`.
+        output: See `sweep`.
+        scores: See `sweep`.
+        state: See `sweep`.
+        constants: See `sweep`.
         progress: Called on every change, from another thread; None: a bar in a terminal, lines elsewhere.
 
     Raises:
@@ -190,7 +210,8 @@ def sensitivity(
     with automatic(progress) as shown:
         handle = start_sensitivity(
             model, data, technique, parameters=parameters, runtime=runtime, store=store, metric=metric, by=by,
-            limit=limit, engine=engine, seed=seed, timeout=timeout, memory=memory, progress=shown,
+            limit=limit, engine=engine, seed=seed, timeout=timeout, memory=memory, output=output, scores=scores,
+            state=state, constants=constants, progress=shown,
         )  # fmt: skip
         handle.watch()
         return handle.wait()

@@ -9,6 +9,8 @@ from typing import Any
 
 from deploykit.core.adapter import Group
 from deploykit.core.candidate import Candidate
+from deploykit.core.check import Examined
+from deploykit.core.contract import Declared
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, DeploykitError
 from deploykit.core.model import Model
@@ -87,6 +89,7 @@ class Context:
         state: Rows and progress.
         cancel: Set to stop.
         resume: Cleared to pause.
+        declared: What the user says of the signature.
     """
 
     model: Model
@@ -98,8 +101,9 @@ class Context:
     state: State
     cancel: threading.Event
     resume: threading.Event
+    declared: Declared = field(default_factory=Declared)
 
-    def facts(self, metric: Metric | None) -> dict[str, Any]:
+    def facts(self, metric: Metric | None, examined: Examined | None = None) -> dict[str, Any]:
         """What a report says of the sweep as a whole; the metric is None before the baseline is evaluated."""
         asked = self.settings.metric if isinstance(self.settings.metric, str) else ""
         return {
@@ -113,6 +117,9 @@ class Context:
             "resolves": self.plan.resolves,
             "max_drop": self.settings.max_drop,
             "cost": self.settings.cost,
+            "declared": self.declared.to_json(),
+            "contract": (examined.contract if examined else self.data.checked).to_json(),
+            "check": examined.check.to_json() if examined else None,
         }
 
     def pause(self) -> None:
@@ -135,8 +142,9 @@ class Stages:
         self._running = running
         self._state.slots = running.slots
         self._workshop = Workshop(
-            context.store, running, context.model, context.data, self._settings.seed, self._settings.limits
-        )
+            context.store, running, context.model, context.data, self._settings.seed, self._settings.limits,
+            context.declared,
+        )  # fmt: skip
         racing = Racing(self._settings.max_drop if self._settings.racing else None, self._settings.cost)
         self._pipeline = Pipeline(
             self._workshop, running, context.state, self._settings.metric, racing, context.pause,
@@ -164,7 +172,7 @@ class Stages:
         self._pipeline.run([self._baseline], self._steps(first), others)
         if (row := self._state.row(self._baseline.key)).failure is not None:
             cause, remedy = row.failure.cause, row.failure.remedy
-            raise CandidateError(f"the model as given cannot be used: {cause}", remedy=remedy, log=row.failure.log)
+            raise CandidateError(f"The model as given cannot be used: {cause}", remedy=remedy, log=row.failure.log)
         self._put_facts()
         self._round(first, self._steps(first))
         if self._settings.budget is not None:
@@ -321,4 +329,5 @@ class Stages:
 
     def _put_facts(self) -> None:
         judge = self._pipeline.judge
-        self._context.store.put_sweep(self._context.name, self._context.facts(judge.metric if judge else None))
+        facts = self._context.facts(judge.metric if judge else None, self._workshop.examined)
+        self._context.store.put_sweep(self._context.name, facts)

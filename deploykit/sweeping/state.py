@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from deploykit.core.contract import Declared
 from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
@@ -134,6 +135,10 @@ class State:
             outputs=scored.outputs,
             flips_count=scored.flips_count,
             seconds={**(known.seconds if known else {}), **seconds},
+            others=scored.others,
+            batch=scored.batch,
+            batch_dependent=scored.batch_dependent,
+            same_function=scored.same_function,
         )
         row = replace(row, measurement=measurement, stopped="")
         self._put(replace(row, status="measured", failure=None) if final else row)
@@ -249,10 +254,11 @@ class State:
         return seconds
 
 
-def context_name(model: Model, data: Dataset, metric: MetricLike) -> str:
-    """What sweeps of one model, dataset and metric share."""
+def context_name(model: Model, data: Dataset, metric: MetricLike, declared: Declared | None = None) -> str:
+    """What sweeps of one model, dataset, meaning and metric share."""
     identity = Custom(metric).identity() if callable(metric) else metric
-    return json_digest([model.digest, data.digest, identity])
+    said = declared or Declared()
+    return json_digest([model.digest, data.digest, identity, said.output, said.scores])
 
 
 def facts(rows: list[Result]) -> dict[str, Any]:

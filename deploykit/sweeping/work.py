@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.converters._contract import CONVERTERS, Job
+from deploykit.core.contract import Contract
 from deploykit.core.dataset import Dataset
 from deploykit.core.digest import compressed_size, path_digest, path_size
+from deploykit.measuring.examining import examine
+from deploykit.measuring.proving import prove
 from deploykit.sandbox.task import Report
 from deploykit.sweeping.routes import BuildStep
 from deploykit.transforms._contract import TRANSFORMS, TransformJob
@@ -44,6 +47,12 @@ def _build(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     if step.kind == "convert":
         job = Job(source, target, step.source_format, imports, trusted)
         CONVERTERS.get(step.adapter).convert(job)
+        if arguments["reference"]:
+            contract = Contract.from_json(arguments["contract"])
+            folder, half = Path(arguments["reference"]), arguments["half"]
+            given = (source, step.source_format, imports, trusted) if step.changed else None
+            if proof := prove(target, step.format, folder, contract, half=half, given=given):
+                job.notes["proved"] = proof
     else:
         variant = TRANSFORMS.get(step.adapter).variant(step.variant)
         data = Dataset.open(Path(arguments["data"])) if arguments["data"] else None
@@ -64,12 +73,15 @@ def _build(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     }
 
 
-def sizes(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Digest and sizes of the model as given."""
+def given(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Digest and sizes of the model as given, and its examination; see `deploykit.measuring.examining.examine`."""
+    began = time.perf_counter()
     path = Path(arguments["path"])
     return {
         "digest": path_digest(path),
         "size_bytes": path_size(path),
         "compressed_bytes": compressed_size(path),
         "notes": {},
+        "examined": examine(arguments, report),
+        "seconds": time.perf_counter() - began,
     }

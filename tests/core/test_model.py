@@ -1,5 +1,6 @@
 import pytest
 
+from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.model import Layer, Model, TensorSpec, align, plain_name
 from deploykit.core.serial import dump, parse
 
@@ -43,7 +44,7 @@ def test_specs():
         (["image", "age"], ["serving_default_age:0", "serving_default_image:0"], [1, 0]),
         (["image", "age"], ["serving_default_age:0", "other:0"], [1, 0]),
         (["x"], ["whatever"], [0]),
-        (["a", "b"], ["StatefulPartitionedCall:0", "StatefulPartitionedCall:1"], [0, 1]),
+        (["my input", "größe"], ["gr__e", "my_input"], [1, 0]),
         (["a", "b", "c"], ["c"], [-1, -1, 0]),
         (["model/a", "b"], ["b", "A"], [1, 0]),
         ([], [], []),
@@ -51,6 +52,15 @@ def test_specs():
 )
 def test_names_are_matched_in_spite_of_decoration(reference, names, expected):
     assert align(reference, names) == expected
+
+
+def test_tensors_that_could_be_exchanged_are_never_paired_by_order():
+    names = ["StatefulPartitionedCall:0", "StatefulPartitionedCall:1"]
+    with pytest.raises(UnsupportedModelError, match=r"not clear which of .*Call:0.*stands for which of 'a', 'b'"):
+        align(["a", "b"], names)
+    assert align(["a", "b"], names, (["wide", "narrow"], ["narrow", "wide"])) == [1, 0]
+    with pytest.raises(UnsupportedModelError):
+        align(["a", "b"], names, (["wide", "wide"], ["wide", "wide"]))
 
 
 def test_plain_names():

@@ -27,7 +27,7 @@ import deploykit as dk
 from deploykit.core.candidate import Target
 
 if __name__ == "__main__":
-    data = dk.Dataset.from_arrays(np.ones((100, 1, 8, 8), np.float32), np.arange(100) % 3)
+    data = dk.Dataset.from_arrays(np.ones((100, 1, 8, 8), np.float32))
     dk.sweep(dk.load(sys.argv[1]), data, dk.Space([], [Target("onnxruntime")]), store=sys.argv[2], engine=sys.argv[3])
 """
 _SPACE = dk.Space([Recipe((Step("quantize_dynamic"),)), Recipe((Step("quantize_static"),))], [Target("onnxruntime")])

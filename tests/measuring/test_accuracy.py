@@ -60,11 +60,21 @@ def test_top_5_of_ten():
 
 
 def test_auto_takes_what_suits():
-    assert choose("auto", ORIGINAL, LABELS).name == "accuracy"
-    assert choose("auto", ORIGINAL[:, :1], RNG.random(400)).name == "mean_absolute_error"
-    assert choose("auto", ORIGINAL, None).name == "agreement"
-    assert choose("auto", np.zeros((400, 4, 4)), None).name == "output_fidelity"
-    assert choose("auto", ORIGINAL[:, :1], LABELS % 2).name == "accuracy"
+    assert choose("auto", ORIGINAL, LABELS, "scores").name == "accuracy"
+    assert choose("auto", ORIGINAL[:, :1], RNG.random(400), "values").name == "mean_absolute_error"
+    assert choose("auto", ORIGINAL, None, "scores").name == "agreement"
+    assert choose("auto", ORIGINAL, None, "embedding").name == "cosine_similarity"
+    assert choose("auto", np.zeros((400, 4, 4)), None, "values").name == "output_fidelity"
+    assert choose("auto", LABELS, LABELS, "classes").name == "accuracy"
+    masks = np.zeros((400, 3, 3), np.int64)
+    assert choose("auto", np.zeros((400, 3, 3, 5)), masks, "scores").name == "position_accuracy"
+    assert choose("auto", np.zeros((400, 3, 3, 5)), None, "scores").name == "position_agreement"
+    assert choose("auto", np.zeros((400, 3)), np.zeros((400, 3), np.int64), "several").name == "label_f1"
+
+
+def test_labels_that_no_metric_takes_are_refused():
+    with pytest.raises(DatasetError, match="No metric compares labels"):
+        choose("auto", ORIGINAL, np.zeros((400, 2), np.int64), "scores")
 
 
 def test_a_metric_that_does_not_suit_says_why():

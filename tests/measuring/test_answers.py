@@ -1,36 +1,72 @@
-"""Answers are read from outputs as the metrics read them."""
+"""Outputs read as the contract says: answers, confidences, missing numbers."""
 
 import numpy as np
+import pytest
 
-from deploykit.measuring.answers import NOT_A_NUMBER, answers, are_classes, are_probabilities, shares
-from deploykit.metrics.accuracy import ADAPTER as ACCURACY
+from deploykit.core.contract import OutputMeaning
+from deploykit.measuring.answers import NOT_A_NUMBER, answers, are_classes, read, shares
 
-SOME = np.array([[0.7, 0.3], [0.5, 0.5], [0.2, 0.8], [np.nan, 0.1], [np.inf, 0.0]], np.float32)
-
-
-def test_answers_are_right_where_accuracy_counts_them_as_right():
-    for outputs in (SOME, SOME[:, :1]):
-        for label in (0, 1):
-            labels = np.full(len(outputs), label)
-            assert ((answers(outputs) == labels) == ACCURACY.values(outputs, labels)).all()
-    assert answers(SOME).tolist() == [0, 0, 1, NOT_A_NUMBER, NOT_A_NUMBER]
-    assert answers(SOME[:, :1]).tolist() == [1, 0, 0, NOT_A_NUMBER, NOT_A_NUMBER]
+SOME = np.array([[0.1, 0.7, 0.2], [0.5, 0.3, 0.2]], np.float32)
 
 
-def test_one_column_holds_classes_only_where_labels_say_so():
-    one = SOME[:, :1]
-    assert are_classes(one, np.array([0, 1, 1, 0, 1]))
-    assert not are_classes(one, None)
-    assert not are_classes(one, np.array([0, 1, 7, 0, 1]))
-    assert not are_classes(SOME, np.zeros((5, 2)))
+def meaning(kind, **more):
+    return OutputMeaning("y", kind, "scored", more.pop("dtype", "float32"), **more)
 
 
-def test_shares_are_those_of_the_answers():
-    assert are_probabilities(SOME)
-    assert not are_probabilities(SOME + 3)
-    for outputs, probabilities in ((SOME, True), (SOME + 3, False), (SOME[:, :1], True)):
-        found = shares(outputs, probabilities=probabilities)
-        finite = np.isfinite(outputs).all(axis=1)
-        assert (np.isnan(found).all(axis=1) == ~finite).all()
-        assert (found[finite].argmax(axis=1) == answers(outputs)[finite]).all()
-        np.testing.assert_allclose(found[finite].sum(axis=1), 1, atol=1e-6)
+def test_scores_answer_with_the_highest():
+    assert answers(read(SOME, meaning("scores"))).tolist() == [1, 0]
+
+
+def test_minus_infinity_is_a_score_and_nan_is_none():
+    scores = np.array([[-np.inf, -1.0], [np.nan, 3.0], [2.0, -np.inf]])
+    assert answers(scores).tolist() == [1, NOT_A_NUMBER, 0]
+
+
+@pytest.mark.parametrize(("kind", "values", "wanted"), [
+    ("logit", [[-0.2], [0.3], [0.0]], [0, 1, 0]),
+    ("probability", [[0.4], [0.6], [0.5]], [0, 1, 0]),
+])  # fmt: skip
+def test_one_number_for_two_classes(kind, values, wanted):
+    found = read(np.array(values, np.float32), meaning(kind))
+    assert found.shape == (3, 2)
+    assert answers(found).tolist() == wanted
+
+
+def test_confidence_of_a_logit_is_its_sigmoid():
+    values = np.array([[-2.0], [0.5]])
+    found = shares(read(values, meaning("logit")), meaning("logit"))
+    np.testing.assert_allclose(found[:, 1], 1 / (1 + np.exp(-values[:, 0])))
+
+
+def test_confidence_of_scores_is_their_softmax_and_of_probabilities_themselves():
+    found = shares(SOME + 3, meaning("scores"))
+    np.testing.assert_allclose(found, np.exp(SOME) / np.exp(SOME).sum(1, keepdims=True), rtol=1e-5)
+    np.testing.assert_allclose(shares(SOME, meaning("probabilities")), SOME)
+    assert np.isnan(shares(np.array([[np.nan, 1.0]]), meaning("scores"))).all()
+
+
+def test_class_numbers_and_names():
+    assert read(np.array([[2], [0]]), meaning("classes", dtype="int64")).tolist() == [2, 0]
+    names = read(np.array([b"dog", b"cat", b"cow"], object), meaning("classes", dtype="string"), ("cat", "dog"))
+    assert names.tolist() == [1, 0, NOT_A_NUMBER]
+    assert shares(np.array([1, 0]), meaning("classes")).tolist() == [[0, 1], [1, 0]]
+
+
+def test_classes_that_come_first_are_moved_last():
+    masks = np.zeros((2, 3, 4, 5))
+    masks[:, 2] = 1
+    found = read(masks, meaning("scores", class_axis=1))
+    assert found.shape == (2, 4, 5, 3)
+    assert (answers(found) == 2).all()
+
+
+def test_several_labels_by_logits_are_moved_to_one_half():
+    found = read(np.array([[-1.0, 2.0]]), meaning("several", threshold=0.0))
+    assert (found > 0.5).tolist() == [[False, True]]
+
+
+@pytest.mark.parametrize(("kind", "shape", "one"), [
+    ("scores", (2, 3), True), ("scores", (2, 4, 3), False), ("classes", (2,), True), ("values", (2, 3), False),
+])  # fmt: skip
+def test_one_answer_an_example(kind, shape, one):
+    assert are_classes(meaning(kind), shape) == one

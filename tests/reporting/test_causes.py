@@ -116,8 +116,13 @@ def profiled(folder, data):
 
     def make(runtime, *steps, source=None):
         path = source or convolutions(folder / "net.onnx")
+        given = (
+            data
+            if source is None
+            else replace(data, splits={k: replace(v, labels=None) for k, v in data.splits.items()})
+        )
         recipe, target = Recipe(steps), Target(runtime)
-        built = dk.build(dk.load(path), recipe, data, target=target, store=folder / "store")
+        built = dk.build(dk.load(path), recipe, given, target=target, store=folder / "store")
         arguments = {
             "path": str(built.path), "reference": str(path), "format": "onnx", "target": target.to_json(),
             "data": str(folder / "data"),

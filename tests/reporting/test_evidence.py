@@ -14,9 +14,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import CandidateError, DatasetError, SettingError, StoreError
 from deploykit.core.result import Interval
 from deploykit.core.store import Store
+from deploykit.measuring.answers import read
 from deploykit.measuring.predict import predict
 from deploykit.reporting import class_changes, flips
 from deploykit.reporting.naming import shortened
@@ -24,6 +26,10 @@ from deploykit.reporting.sensitivity import Damage, Sensitivity, SensitivityRow
 from deploykit.reporting.sensitivity_table import SensitivityCell
 
 CLASSES = ["a", "b", "<img src=x>"]
+
+
+def meaning(kind):
+    return OutputMeaning("y", kind, "scored", "float32")
 
 
 def network(path):
@@ -107,7 +113,7 @@ def test_two_candidates_are_compared_with_each_other(report, static):
 def test_scores_that_are_no_probabilities_are_said_to_be_none():
     before = np.array([[4.0, 0.0, -1.0], [0.0, 2.0, 1.9]])
     after = np.array([[4.0, 0.0, -1.0], [0.0, 1.9, 2.0]])
-    found = flips.find(after, before, None)
+    found = flips.find(after, before, None, meaning=meaning("scores"))
     assert "softmax" in found.scores
     assert [f.group for f in found.rows] == ["changed"]
     assert sum(g.confidence for g in found.rows[0].top_before) == pytest.approx(1)
@@ -119,33 +125,38 @@ def test_rounded_probabilities_stay_probabilities():
     after = np.round(before * 256) / 256  # as int8 outputs are stored
     after[0] = np.roll(after[0], 1)
     assert after.sum(axis=1).mean() < 0.95  # or this test would tell nothing
-    found = flips.find(after, before, None)
+    found = flips.find(after, before, None, meaning=meaning("probabilities"))
     assert found.scores == "probabilities"
     flip = next(f for f in found.rows if f.example == 0)
     assert flip.confidence_after == after[0].max()
-    (_, top) = flips.tops(after[:1], before[:1], before, None)
+    (_, top) = flips.tops(after[:1], before[:1], meaning("probabilities"))
     assert top == flip.top_after
-    back = flips.find(before, after, None, original=before)
+    back = flips.find(before, after, None, meaning=meaning("probabilities"))
     assert {f.example: f.top_before for f in back.rows} == {f.example: f.top_after for f in found.rows}
 
 
 def test_scores_that_are_no_numbers_are_an_answer_of_their_own():
     before = np.array([[0.9, 0.1], [0.2, 0.8], [np.nan, np.nan], [np.nan, 0.5]])
     after = np.array([[np.nan, np.nan], [0.2, 0.8], [0.7, 0.3], [0.5, np.nan]])
-    found = flips.find(after, before, np.array([0, 1, 0, 0]), ["cat", "dog"])
+    found = flips.find(after, before, np.array([0, 1, 0, 0]), ["cat", "dog"], meaning=meaning("probabilities"))
     assert [(f.example, f.group, f.before, f.after) for f in found.rows] == [
         (0, "now wrong", "cat", "not a number"),
         (2, "now right", "not a number", "cat"),
     ]
     assert [f.lost for f in found.rows] == [0.9, 0.0]
     assert found.rows[0].top_after == (flips.Guess(-1, "not a number", 0.0),)
-    changes = class_changes.compare(after, before, np.array([0, 1, 0, 0]), ["cat", "dog"])
+    changes = class_changes.compare(
+        after, before, np.array([0, 1, 0, 0]), ["cat", "dog"], meaning=meaning("probabilities")
+    )
     assert [(r.name, r.worse, r.better) for r in changes] == [("cat", 1, 1), ("dog", 0, 0)]
-    assert [r.name for r in class_changes.compare(after, before, None, ["cat", "dog"])] == ["cat", "dog"]
+    alone = class_changes.compare(after, before, None, ["cat", "dog"], meaning=meaning("probabilities"))
+    assert [r.name for r in alone] == ["cat", "dog"]
 
 
 def test_one_column_is_the_probability_of_the_second_class():
-    found = flips.find(np.array([[0.4], [0.9]]), np.array([[0.7], [0.8]]), np.array([1, 1]), ["no", "yes"])
+    one = meaning("probability")
+    after, before = (read(np.array(values), one) for values in ([[0.4], [0.9]], [[0.7], [0.8]]))
+    found = flips.find(after, before, np.array([1, 1]), ["no", "yes"], meaning=one)
     (flip,) = found.rows
     assert (flip.group, flip.before, flip.after) == ("now wrong", "yes", "no")
     assert flip.lost == pytest.approx(0.3)
@@ -154,10 +165,10 @@ def test_one_column_is_the_probability_of_the_second_class():
 def test_numbers_have_largest_errors():
     labels = np.array([1.0, 2.0, 3.0])
     before, after = np.array([[1.1], [2.0], [2.0]]), np.array([[1.0], [5.0], [2.5]])
-    found = flips.find(after, before, labels)
+    found = flips.find(after, before, labels, meaning=meaning("values"))
     assert [(f.example, f.group, f.lost) for f in found.rows] == [(1, "largest error", pytest.approx(3.0))]
     assert not found.classes
-    unlabelled = flips.find(after[:, :, None], before[:, :, None], None)
+    unlabelled = flips.find(after[:, :, None], before[:, :, None], None, meaning=meaning("values"))
     assert [f.example for f in unlabelled.rows] == [1, 2, 0]
     assert not unlabelled.labelled
     assert (found.summary(), unlabelled.summary()) == (
@@ -167,7 +178,7 @@ def test_numbers_have_largest_errors():
 
 def test_outputs_of_different_models_are_refused():
     with pytest.raises(SettingError, match="candidates of one model"):
-        flips.find(np.zeros((2, 3)), np.zeros((3, 3)), None)
+        flips.find(np.zeros((2, 3)), np.zeros((3, 3)), None, meaning=meaning("scores"))
 
 
 def test_outputs_that_are_gone_are_made_again_and_kept(report, tmp_path):
@@ -218,7 +229,7 @@ def test_outputs_of_another_runtime_are_not_kept_as_those_of_the_sweep(report, s
     assert [f.name for f in (copy.path / "outputs").iterdir()] == [f"{static.measurement.outputs[:24]}-evaluation.npy"]
 
 
-def test_predictions_come_in_the_order_of_the_original(report, static, tmp_path):
+def test_predictions_come_by_the_names_of_the_original(report, static, tmp_path):
     model = onnx.load(static.exportable().path)
     (output,) = model.graph.output
     model.graph.node.append(helper.make_node("Neg", [output.name], ["negative"]))
@@ -229,8 +240,9 @@ def test_predictions_come_in_the_order_of_the_original(report, static, tmp_path)
     onnx.save(model, tmp_path / "two.onnx")
     item = dataclasses.replace(static.exportable(), path=tmp_path / "two.onnx")
     x = report.data.splits["evaluation"].take(slice(0, 1)).inputs
-    assert list(predict(item, x)) == ["negative", output.name]
-    assert list(predict(item, x, [output.name])) == [output.name, "negative"]
+    found = predict(item, x)
+    assert list(found) == [output.name]  # not the first one of the file
+    np.testing.assert_allclose(found[output.name], static.predict(x)[output.name])
 
 
 def test_a_store_without_its_data_says_so(tmp_path):
@@ -263,14 +275,14 @@ def test_only_what_stands_after_correction_is_called_sure():
     after = before.copy()
     after[:40] = [0, 1]  # forty of the first class
     after[200:202] = [1, 0]  # two of the second
-    found = class_changes.compare(after, before, labels, ["first", "second"])
+    found = class_changes.compare(after, before, labels, ["first", "second"], meaning=meaning("scores"))
     assert [(r.name, r.worse, r.sure) for r in found] == [("first", 40, True), ("second", 2, False)]
     assert "1 of 2 classes surely lose (first −20.0" in found.summary()
 
 
 def test_numbers_have_no_classes():
     with pytest.raises(DatasetError, match=r"flips\(\)"):
-        class_changes.compare(np.zeros((3, 1)), np.zeros((3, 1)), np.array([0.5, 1.5, 2.0]))
+        class_changes.compare(np.zeros((3, 1)), np.zeros((3, 1)), np.array([0.5, 1.5, 2.0]), meaning=meaning("values"))
 
 
 def test_another_dataset_is_refused(report, static, tmp_path_factory):

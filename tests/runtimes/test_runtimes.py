@@ -62,7 +62,7 @@ def test_a_silent_fallback_is_an_error(tmp_path, monkeypatch):
 
 def test_wrong_examples_are_refused_by_name_and_shape(tmp_path):
     path = graph(tmp_path, helper.make_node("Relu", ["x"], ["y"]))
-    with pytest.raises(DatasetError, match=r"input 'x'.*\(4,\).*\(5,\)"):
+    with pytest.raises(DatasetError, match=r"Input 'x'.*\(4,\).*\(5,\)"):
         call("onnxruntime", "run", **arguments(path, "onnx", (5,)))
 
 
@@ -122,7 +122,7 @@ def test_numbers_that_do_not_fit_are_refused(tmp_path):
     onnx.save(helper.make_model(made, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]), path)
     given = {**arguments(path, "onnx", (4,)), "dtype": "int32"}
     assert call("onnxruntime", "run", scale=100, **given)["values"]
-    with pytest.raises(DatasetError, match="input 'x': the model takes int8, got int32"):
+    with pytest.raises(DatasetError, match="Input 'x': the model takes int8, got int32"):
         call("onnxruntime", "run", scale=1000, **given)
 
 

@@ -6,6 +6,7 @@ import pytest
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.contract import Contract, OutputMeaning
 from deploykit.measuring.racing import FIRST, Race, Racer, Stopped, looks, lower_bound
 
 
@@ -37,7 +38,8 @@ def test_what_cannot_be_made_up_for_is_certain():
 
 def _racer(limit, count=1024, **rival):
     original = np.eye(4)[np.arange(count) % 4]
-    return Racer(Race("accuracy", "", limit, **rival), np.arange(count) % 4, original), original
+    contract = Contract((), (OutputMeaning("y", "scores", "scored", "float32"),))
+    return Racer(Race("accuracy", "", limit, **rival), np.arange(count) % 4, original, contract), original
 
 
 def test_a_bad_candidate_is_stopped_early_and_a_good_one_never():

@@ -152,9 +152,8 @@ def tried(choice: Choice, other: Choice, example: int) -> dict[str, Any]:
 
     data = choice.report.data
     raw = data.splits["evaluation"].take(slice(example, example + 1))
-    original = choice.report.choice_for(choice.report.baseline).outputs()
-    after, before = (next(iter(c.predict(raw.inputs).values())) for c in (choice, other))
-    found = finding.tops(after, before, original, data.labels(), data.classes)
+    after, before = (c.predict_scores(raw.inputs) for c in (choice, other))
+    found = finding.tops(after, before, choice.report.contract.scored, data.classes)
     if found is None:
         return {"before": [[_numbers(before), None]], "after": [[_numbers(after), None]]}
     was, now = found

@@ -1,0 +1,263 @@
+"""What the inputs, labels and outputs of a model are taken to mean: one object, said before the work and kept with it.
+
+`deploykit.core.fitting` decides what names, shapes and dtypes can tell; `deploykit.core.meaning` what outputs and
+labels are. What was seen when the model as given was run on some examples settles the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+from deploykit.core.digest import json_digest
+from deploykit.core.errors import SettingError, unknown_name
+from deploykit.core.serial import Plain
+
+#: What the numbers of an output are. ``scores``: one a class, the highest is the answer; ``probabilities``: scores that
+#: sum to 1; ``logit`` and ``probability``: one number for two classes, class 1 above 0 and above one half; ``several``:
+#: a probability for each of several labels; ``classes``: class numbers (or names, where the output is text);
+#: ``values``: real numbers; ``embedding``: a vector whose direction counts.
+Kind = Literal["scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding"]
+KINDS: tuple[Kind, ...] = (
+    "scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding",
+)  # fmt: skip
+#: Kinds whose answer is a class.
+CLASSES: frozenset[str] = frozenset({"scores", "probabilities", "logit", "probability", "classes"})
+#: How labels are given, or that there are none.
+Labels = Literal["classes", "several", "positions", "values", "none"]
+
+#: Largest error of an output that is not scored, relative to its spread, and smallest agreement of its answers.
+MAX_OUTPUT_ERROR = 0.1
+MIN_AGREEMENT = 0.9
+
+
+@dataclass(frozen=True)
+class Declared(Plain):
+    """What the user says of a model's signature; what is left out is found out.
+
+    Attributes:
+        output: Name of the output that is scored; "" for the first one that the labels fit.
+        scores: Its kind, one of `KINDS`; ``"auto"`` decides by operators, shapes, ranges and names.
+        state: Output → input that it feeds at the next step, for models that keep a state.
+        constants: Input → the value it gets whatever the example.
+    """
+
+    output: str = ""
+    scores: str = "auto"
+    state: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(
+        cls,
+        output: str | None = None,
+        scores: str | None = None,
+        state: Mapping[str, str] | None = None,
+        constants: Mapping[str, Any] | None = None,
+    ) -> Self:
+        """From the arguments of public functions, checked.
+
+        Raises:
+            SettingError: An unknown kind, or a state or constants that are not dictionaries of names.
+        """
+        import numpy as np
+
+        if scores not in (None, "auto", *KINDS):
+            raise unknown_name("kind of scores", scores, ["auto", *KINDS])
+        for name, value in (("state", state), ("constants", constants)):
+            given: Any = value
+            if given is not None and not (isinstance(given, Mapping) and all(isinstance(k, str) for k in given)):
+                raise SettingError(f"{name} must be a dictionary by name, got {value!r}.")
+        plain = {k: np.asarray(v).tolist() for k, v in (constants or {}).items()}
+        return cls(output or "", scores or "auto", {k: str(v) for k, v in (state or {}).items()}, plain)
+
+
+@dataclass(frozen=True)
+class InputMeaning(Plain):
+    """One input of the model.
+
+    Attributes:
+        name: Name in the model's signature.
+        source: Name of the array of the data that feeds it; "" for a constant and a state.
+        how: ``"name"``: names are equal; ``"only"``: one array and one input; ``"form"``: no other array has its
+            shape and dtype; ``"constant"``; ``"state"``.
+        dtype: What the model takes.
+        given: Dtype of the data after preprocessing.
+        shape: Shape the model takes, batch included; None for free dimensions, None as a whole when it is not known.
+        batch_axis: Axis of the batch.
+        raw: Whether the data are the model's own quantized integers.
+        scale: Quantization of the model's input, 0 when it is not quantized.
+        steps: What preprocessing does, in words; "" for nothing.
+    """
+
+    name: str
+    source: str
+    how: Literal["name", "only", "form", "constant", "state"]
+    dtype: str
+    given: str = ""
+    shape: tuple[int | None, ...] | None = None
+    batch_axis: int = 0
+    raw: bool = False
+    scale: float = 0.0
+    steps: str = ""
+
+    def __str__(self) -> str:
+        dims = "any shape" if self.shape is None else " × ".join("?" if d is None else str(d) for d in self.shape)
+        fed = {
+            "constant": "a constant", "state": "the model's state, zero at first", "name": f"array {self.source!r}",
+            "only": f"array {self.source!r}, the only one", "form": f"array {self.source!r}, the only one of its form",
+        }[self.how]  # fmt: skip
+        axis = f", batch on axis {self.batch_axis}" if self.batch_axis else ""
+        kept = "" if self.given in ("", self.dtype) else f", {self.given} data"
+        quantized = "" if not self.scale else ", taken as its own integers" if self.raw else ", quantized by deploykit"
+        return f"{self.name}: {self.dtype} ({dims}{axis}) from {fed}{kept}{quantized}{self.steps and f'; {self.steps}'}"
+
+
+@dataclass(frozen=True)
+class OutputMeaning(Plain):
+    """One output of the model.
+
+    Attributes:
+        name: Name in the model's signature.
+        kind: What its numbers are.
+        role: ``"scored"``: what the metric is about; ``"judged"``: compared with the original's; ``"state"``.
+        dtype: What the model gives.
+        shape: Its shape, batch included, as in `InputMeaning`.
+        batch_axis: Axis of the batch.
+        class_axis: Axis of the classes after the batch has been moved to the front; -1 for the last one.
+        why: What the kind was decided by.
+        threshold: Above which a label of several is there.
+    """
+
+    name: str
+    kind: Kind
+    role: Literal["scored", "judged", "state"]
+    dtype: str
+    shape: tuple[int | None, ...] | None = None
+    batch_axis: int = 0
+    class_axis: int = -1
+    why: str = ""
+    threshold: float = 0.5
+
+    @property
+    def is_classes(self) -> bool:
+        """Whether its answer is a class."""
+        return self.kind in CLASSES
+
+    def __str__(self) -> str:
+        dims = "any shape" if self.shape is None else " × ".join("?" if d is None else str(d) for d in self.shape)
+        words = {
+            "scores": "scores of classes", "probabilities": "probabilities of classes", "values": "real values",
+            "logit": "one logit: class 1 above 0", "probability": "one probability: class 1 above 0.5",
+            "several": "probabilities of several labels", "classes": "class numbers", "embedding": "an embedding",
+        }[self.kind]  # fmt: skip
+        words = "class names" if self.kind == "classes" and self.dtype == "string" else words
+        role = {"scored": "scored as ", "judged": "compared with the original's, ", "state": "carried on, "}[self.role]
+        axis = f", batch on axis {self.batch_axis}" if self.batch_axis else ""
+        return f"{self.name}: {self.dtype} ({dims}{axis}), {role}{words}{self.why and f' ({self.why})'}"
+
+
+@dataclass(frozen=True)
+class LabelMeaning(Plain):
+    """The labels.
+
+    Attributes:
+        kind: What they are.
+        classes: How many classes the labels hold, 0 when they are no classes.
+        named: Class names by index, empty when unknown.
+        how: How they were given: ``"class numbers"``, ``"class names"``, ``"one-hot"``, …
+        notes: What is odd about them: gaps, classes the model lacks.
+    """
+
+    kind: Labels = "none"
+    classes: int = 0
+    named: tuple[str, ...] = ()
+    how: str = ""
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.kind == "none":
+            return "none: candidates are compared with the original's answers"
+        words = {
+            "classes": f"one of {self.classes} classes an example", "several": "several labels an example",
+            "positions": f"one of {self.classes} classes a position", "values": "real values",
+        }[self.kind]  # fmt: skip
+        return f"{words}{f', given as {self.how}' if self.how else ''}"
+
+
+@dataclass(frozen=True)
+class Contract(Plain):
+    """What a sweep takes everything to mean.
+
+    Attributes:
+        inputs: Every input of the model, in its order.
+        outputs: Every output, in its order.
+        labels: The labels.
+        state: Output → input that it feeds at the next step.
+        constants: Input → value.
+        sequences: Whether examples are sequences of steps (axis 1) that the state is carried along.
+        observed: Whether the model as given was run on examples; without that, kinds rest on the file alone.
+        batch_dependent: Whether an example's answer depends on the others in its batch, for the model as given.
+        notes: What was decided and could surprise, one sentence each.
+    """
+
+    inputs: tuple[InputMeaning, ...]
+    outputs: tuple[OutputMeaning, ...]
+    labels: LabelMeaning = LabelMeaning()
+    state: dict[str, str] = field(default_factory=dict)
+    constants: dict[str, Any] = field(default_factory=dict)
+    sequences: bool = False
+    observed: bool = False
+    batch_dependent: bool = False
+    notes: tuple[str, ...] = ()
+
+    @property
+    def scored(self) -> OutputMeaning:
+        """The output the metric is about."""
+        return next(o for o in self.outputs if o.role == "scored")
+
+    @property
+    def judged(self) -> tuple[OutputMeaning, ...]:
+        """Outputs that are compared with the original's beside the scored one."""
+        return tuple(o for o in self.outputs if o.role == "judged")
+
+    @property
+    def feeding(self) -> str:
+        """Digest of what decides how examples reach the model; the rest decides how its answers are read."""
+        parts = [[i.name, bool(i.source), i.batch_axis, i.raw] for i in self.inputs]
+        return json_digest([parts, self.state, self.constants, self.sequences])
+
+    @property
+    def reading(self) -> str:
+        """Digest of how its answers are read."""
+        return json_digest([[o.name, o.kind, o.role, o.class_axis] for o in self.outputs])
+
+    def input(self, name: str) -> InputMeaning:
+        """The input called ``name``."""
+        return next(i for i in self.inputs if i.name == name)
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """What it says, as pairs of a heading and a sentence."""
+        found = [("input", str(i)) for i in self.inputs]
+        found += [("output", str(o)) for o in self.outputs]
+        found.append(("labels", str(self.labels)))
+        if self.sequences:
+            found.append(("state", "examples are sequences; each begins with fresh state"))
+        elif self.state:
+            found.append(("state", "every example has fresh state"))
+        if self.batch_dependent:
+            found.append(("batch", "an answer depends on its batch: quality is measured at the target's batch size"))
+        found += [("note", text) for text in (*self.labels.notes, *self.notes)]
+        return found
+
+    def __str__(self) -> str:
+        return "\n".join(f"{heading:<8}{text}" for heading, text in self.lines)
+
+    def _repr_html_(self) -> str:
+        from deploykit.core import tables
+
+        return tables.card("Contract", "what inputs, labels and outputs are taken to mean", tables.table(
+            ("what", "is taken as"), self.lines
+        ))  # fmt: skip

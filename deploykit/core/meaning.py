@@ -1,0 +1,385 @@
+"""What outputs and labels are: which output is scored, as what, and how the labels are to be read for it.
+
+Shapes, dtypes and last operators decide as far as they can; `settled` takes the ranges that were seen when the model as
+given was run. The same file and the same data give the same answer, in every process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.contract import Contract, Declared, Kind, LabelMeaning, OutputMeaning
+from deploykit.core.errors import DatasetError
+from deploykit.core.model import batch_axis_of
+from deploykit.core.serial import Plain
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deploykit.core.dataset import Dataset
+    from deploykit.core.model import Model, TensorSpec
+
+Shape = tuple[int | None, ...]
+#: Parts of names that say an output is a vector to be compared, not scores.
+_EMBEDDINGS = ("embed", "feature", "pool", "hidden", "encod", "vector", "latent")
+#: Names and gaps that a note lists.
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Seen(Plain):
+    """What one output of the model as given looked like on some examples.
+
+    Attributes:
+        shape: Shape of one example's output.
+        dtype: NumPy name, or ``"string"``.
+        low: Smallest number, 0 without any.
+        high: Largest number.
+        missing: Share of numbers that are NaN.
+        sums: Axes of an example's output along which all numbers sum to 1.
+        unit: Whether vectors along the last axis have length 1.
+        constant: Whether all examples get the same.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    low: float = 0.0
+    high: float = 0.0
+    missing: float = 0.0
+    sums: tuple[int, ...] = ()
+    unit: bool = False
+    constant: bool = False
+
+
+@dataclass(frozen=True)
+class _Read:
+    """One way to read the labels for an output."""
+
+    labels: LabelMeaning
+    recode: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    class_axis: int = -1
+
+
+def outputs_and_labels(
+    data: Dataset, model: Model, declared: Declared, *, sequences: bool
+) -> tuple[Dataset, tuple[OutputMeaning, ...], LabelMeaning, list[str]]:
+    """The data with labels as the scored output needs them, the meaning of outputs and labels, and notes.
+
+    Raises:
+        DatasetError: Labels are given that no output fits, or that several fit; says which.
+    """
+    carried = set(declared.state)
+    free = [s for s in model.outputs if s.name not in carried]
+    if not free:
+        raise DatasetError("All outputs are state: there is nothing to score.", remedy="leave an output out of state=.")
+    labels = {name: split.labels for name, split in data.splits.items()}
+    ways = {s.name: _ways(labels, s, model, sequences=sequences) for s in free}
+    scored, notes = _scored(free, ways, declared, labels["evaluation"])
+    read = ways[scored.name]
+    assert isinstance(read, _Read)
+    read = replace(read, labels=_named(read.labels, data, scored, model))
+    outputs = tuple(
+        _meaning(
+            s, model, declared, "state" if s.name in carried else "scored" if s.name == scored.name else "judged", read
+        )
+        for s in model.outputs
+    )
+    recoded = {name: replace(split, labels=read.recode.get(name, split.labels)) for name, split in data.splits.items()}
+    return replace(data, splits=recoded), outputs, read.labels, notes
+
+
+def _scored(
+    free: Sequence[TensorSpec], ways: Mapping[str, _Read | str], declared: Declared, labels: NDArray[Any] | None
+) -> tuple[TensorSpec, list[str]]:
+    """The output the metric is about: the one the user names, else the first, else the only one the labels fit."""
+    fitting = [s for s in free if isinstance(ways[s.name], _Read)]
+    if declared.output:
+        chosen = next((s for s in free if s.name == declared.output), None)
+        if chosen is None:
+            raise DatasetError(f"Output {declared.output!r} is state.", remedy="score another output.")
+        if chosen not in fitting:
+            raise DatasetError(
+                f"Output {chosen.name!r}: {ways[chosen.name]}.", remedy="correct the labels, or output=."
+            )
+        return chosen, []
+    if free[0] in fitting:
+        return free[0], []
+    assert labels is not None
+    reasons = "; ".join(f"{s.name}: {ways[s.name]}" for s in free if s not in fitting)
+    if not fitting and len(free) == 1:
+        raise DatasetError(
+            f"The labels do not fit output {free[0].name!r}: {ways[free[0].name]}.",
+            remedy="correct the labels, or give none: candidates are then compared with the original's answers.",
+        )
+    if not fitting:
+        raise DatasetError(
+            f"The labels ({labels.dtype}, {labels.shape[1:] or 'one'} an example) fit no output of the model: "
+            f"{reasons}.",
+            remedy="correct the labels, or give none: candidates are then compared with the original's answers.",
+        )
+    if len(fitting) > 1:
+        raise DatasetError(
+            f"The labels do not fit the first output ({reasons}), but several others: "
+            f"{', '.join(s.name for s in fitting)}.",
+            remedy=f"name the one they are for: output={fitting[0].name!r} (--output {fitting[0].name}).",
+        )
+    return fitting[0], [f"output {fitting[0].name!r} is scored, the only one the labels fit; {reasons}."]
+
+
+# -- labels -----------------------------------------------------------------------------------------------------------
+
+
+def _ways(labels: Mapping[str, NDArray[Any] | None], spec: TensorSpec, model: Model, *, sequences: bool) -> _Read | str:
+    """How the labels are read for an output; why they do not fit as text."""
+    given = {name: part for name, part in labels.items() if part is not None and len(part)}
+    if not given:
+        return _Read(LabelMeaning())
+    shape = replace(spec, batch_axis=batch_axis_of(spec, model)).example_shape
+    if shape is not None and sequences:
+        shape = (None, *shape)
+    first = next(iter(given.values()))
+    whole = all(_is_whole(part) for part in given.values())
+    rest: Shape = first.shape[1:]
+    if shape is None:
+        return _unknown_shape(given, whole)
+    if len(rest) > 0 and rest[-1] == 1 and len(shape) == len(rest) and shape[-1] not in (None, 1):
+        rest, given = rest[:-1], {name: part[..., 0] for name, part in given.items()}
+    if not rest:
+        return _one_each(given, spec, shape, whole=whole)
+    return _many_each(given, spec, shape, rest, whole=whole)
+
+
+def _one_each(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, *, whole: bool) -> _Read | str:
+    """One label an example."""
+    single = shape in ((), (1,))
+    if spec.dtype == "string":
+        return _classes(given, None) if single and whole else "it gives text"
+    if single and not _is_real(spec):
+        return _classes(given, None) if whole else _Read(LabelMeaning("values"))
+    if single:
+        binary = whole and all(_within(part, 0, 1) for part in given.values())
+        return _classes(given, 2) if binary else _Read(LabelMeaning("values"))
+    if len(shape) != 1:
+        return f"it gives {_show(shape)} an example, the labels are one number an example"
+    if not whole:
+        return f"it gives {_show(shape)} an example, the labels are one real number an example"
+    return _classes(given, shape[0])
+
+
+def _many_each(
+    given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, rest: Shape, *, whole: bool
+) -> _Read | str:
+    """Several labels an example: of several kinds, one a position, or real numbers."""
+    if _matches(shape, (*rest, None)) and shape[-1] != 1 and whole:
+        return _positions(given, shape[-1], -1)
+    if _matches(shape, (None, *rest)) and shape[0] != 1 and whole:
+        return _positions(given, shape[0], 1)
+    if not _matches(shape, rest) and not _matches(shape, (*rest, 1)):
+        return f"it gives {_show(shape)} an example, the labels are {_show(rest)}"
+    one_hot = len(rest) > 1 and whole and all(_is_one_hot(part) for part in given.values())
+    if one_hot and _is_real(spec):
+        return _positions({name: part.argmax(axis=-1) for name, part in given.items()}, shape[-1], -1, "one-hot")
+    binary = whole and all(_within(part, 0, 1) for part in given.values())
+    if binary and len(rest) == 1 and _is_real(spec):
+        recode = {name: part.astype("int64") for name, part in given.items()}
+        return _Read(LabelMeaning("several", 0, how="0 and 1 for each label"), recode)
+    if (binary and _is_real(spec)) or (whole and not _is_real(spec)):
+        return _positions(given, 2 if binary else None, -1)
+    return _Read(LabelMeaning("values"))
+
+
+def _unknown_shape(given: dict[str, NDArray[Any]], whole: bool) -> _Read:
+    flat = all(part.ndim == 1 for part in given.values())
+    return _classes(given, None) if flat and whole else _Read(LabelMeaning("values"))  # type: ignore[return-value]  # no count
+
+
+def _classes(given: dict[str, NDArray[Any]], count: int | None) -> _Read | str:
+    import numpy as np
+
+    recode = {name: part.astype(np.int64) for name, part in given.items()}
+    every = np.unique(np.concatenate([part.ravel() for part in recode.values()]))
+    low, high = int(every[0]), int(every[-1])
+    if low < 0:
+        return f"the labels hold the negative class {low}"
+    if count is not None and high >= count:
+        shifted = low >= 1 and high - low < count and high == count
+        hint = "; they look counted from 1: subtract 1 from them (y - 1)" if shifted else ""
+        return f"the labels go from class {low} to {high}, it has the classes 0 to {count - 1}{hint}"
+    how = "real numbers" if any(p.dtype.kind == "f" for p in given.values()) else "class numbers"
+    return _Read(LabelMeaning("classes", count or high + 1, how=how, notes=tuple(_odd(every, count))), recode)
+
+
+def _positions(given: dict[str, NDArray[Any]], count: int | None, axis: int, how: str = "class numbers") -> _Read | str:
+    found = _classes(given, count)
+    if isinstance(found, str):
+        return found
+    return replace(found, labels=replace(found.labels, kind="positions", how=how), class_axis=axis)
+
+
+def _odd(every: NDArray[Any], count: int | None) -> list[str]:
+    """Offsets and gaps, in sentences."""
+    have = {int(v) for v in every}
+    last = (count or max(have) + 1) - 1
+    lacking = [c for c in range(last + 1) if c not in have]
+    if not lacking or len(have) < 2:
+        return []
+    if lacking == [0] and max(have) == last:
+        return ["no label is class 0: if the labels count from 1, subtract 1 from them."]
+    shown = ", ".join(map(str, lacking[:_SHOWN])) + (
+        f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
+    )
+    return [f"no label is class {shown}, of the classes 0 to {last}."]
+
+
+def _named(labels: LabelMeaning, data: Dataset, spec: TensorSpec, model: Model) -> LabelMeaning:
+    """Class names, which must be as many as the scored output has classes.
+
+    Raises:
+        DatasetError: They are not.
+    """
+    if labels.kind not in ("classes", "positions", "none") or not data.classes:
+        return labels
+    named = data.classes
+    shape = replace(spec, batch_axis=batch_axis_of(spec, model)).example_shape
+    wanted = labels.classes if shape and _is_real(spec) else 0
+    if labels.kind == "none" and shape and len(shape) == 1 and _is_real(spec) and shape[0] != 1:
+        wanted = shape[0] or 0
+    if wanted and len(named) != wanted:
+        raise DatasetError(
+            f"{len(named)} class names are given ({', '.join(named[:_SHOWN])}{' …' if len(named) > _SHOWN else ''}), "
+            f"output {spec.name!r} has {wanted} classes.",
+            remedy="give one name for each class, in the order of the classes: classes=[…] (--classes).",
+        )
+    return replace(labels, named=named, classes=max(labels.classes, len(named)))
+
+
+def _is_whole(part: NDArray[Any]) -> bool:
+    import numpy as np
+
+    if part.dtype.kind in "iub":
+        return True
+    return part.dtype.kind == "f" and bool((part == np.rint(part)).all())
+
+
+def _within(part: NDArray[Any], low: int, high: int) -> bool:
+    return bool(part.min() >= low and part.max() <= high)
+
+
+def _is_one_hot(part: NDArray[Any]) -> bool:
+    return _within(part, 0, 1) and part.shape[-1] > 1 and bool((part.sum(axis=-1) == 1).all())
+
+
+def _matches(shape: Shape, wanted: Shape) -> bool:
+    return len(shape) == len(wanted) and all(
+        a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True)
+    )
+
+
+def _show(shape: Shape) -> str:
+    return " × ".join("?" if d is None else str(d) for d in shape) or "one number"
+
+
+# -- outputs ----------------------------------------------------------------------------------------------------------
+
+
+def _is_real(spec: TensorSpec) -> bool:
+    return spec.dtype.startswith(("float", "bfloat")) or bool(spec.scale)
+
+
+def _meaning(spec: TensorSpec, model: Model, declared: Declared, role: Any, read: _Read) -> OutputMeaning:
+    axis = batch_axis_of(spec, model)
+    found = OutputMeaning(spec.name, "values", role, spec.dtype, spec.shape, axis)
+    if role == "scored" and declared.scores != "auto":
+        kind: Kind = declared.scores  # type: ignore[assignment]  # checked when it was declared
+        return replace(found, kind=kind, class_axis=read.class_axis, why="as said")
+    labels = read.labels.kind if role == "scored" else "none"
+    shape = replace(spec, batch_axis=axis).example_shape
+    kind, why = _kind(spec, shape, labels)
+    return replace(found, kind=kind, class_axis=read.class_axis if role == "scored" else -1, why=why)
+
+
+def _kind(spec: TensorSpec, shape: Shape | None, labels: str) -> tuple[Kind, str]:
+    """What an output is, as far as the file and the labels tell, and by what that was decided."""
+    operator = spec.operator.lower().replace("_", "")
+    if not _is_real(spec):
+        return ("values", "by the labels") if labels == "values" else ("classes", f"by its dtype, {spec.dtype}")
+    if labels == "values":
+        return "values", "by the labels"
+    width = shape[-1] if shape else 1
+    several = labels == "several"
+    if several:
+        return "several", "by the labels"
+    if width == 1 and labels in ("classes", "positions"):
+        return (
+            ("probability", f"by its operator, {spec.operator}") if "sigmoid" in operator else ("logit", "by its shape")
+        )
+    if labels in ("classes", "positions"):
+        kind: Kind = "probabilities" if "softmax" in operator and "log" not in operator else "scores"
+        return kind, f"by its operator, {spec.operator}" if kind == "probabilities" else "by the labels"
+    return _kind_alone(spec, shape, operator)
+
+
+def _kind_alone(spec: TensorSpec, shape: Shape | None, operator: str) -> tuple[Kind, str]:
+    """What an output is when no labels tell."""
+    by = f"by its operator, {spec.operator}"
+    if "softmax" in operator and shape and shape[-1] != 1:
+        return ("scores" if "log" in operator else "probabilities"), by
+    if "sigmoid" in operator and shape in ((), (1,)):
+        return "probability", by
+    if any(word in spec.name.lower() for word in _EMBEDDINGS):
+        return "embedding", "by its name"
+    return "values", "nothing says that it is scores"
+
+
+def settled(contract: Contract, seen: Mapping[str, Seen], declared: Declared, *, labelled: bool) -> Contract:
+    """The contract with what ranges and norms tell.
+
+    Args:
+        contract: By the file and the data.
+        seen: What each output looked like when the model as given was run.
+        declared: What the user says: it stands.
+        labelled: Whether the data have labels.
+    """
+    outputs = tuple(_settle(o, seen[o.name], declared, labelled) if o.name in seen else o for o in contract.outputs)
+    return replace(contract, outputs=outputs, observed=True)
+
+
+def _settle(output: OutputMeaning, seen: Seen, declared: Declared, labelled: bool) -> OutputMeaning:
+    if output.role == "scored" and declared.scores != "auto":
+        return _threshold(output, seen)
+    inside = seen.low >= 0 and seen.high <= 1
+    last = len(seen.shape) - 1
+    if output.kind in ("logit", "probability") and output.why.startswith("by its shape"):
+        why = f"by its range, {seen.low:.3g} to {seen.high:.3g}"
+        return replace(output, kind="probability" if inside else "logit", why=why)
+    if output.kind == "scores" and inside and _axis(output, last) in seen.sums:
+        return replace(output, kind="probabilities", why="they sum to 1")
+    alone = output.role == "judged" or not labelled
+    if (
+        alone
+        and output.kind == "values"
+        and seen.shape
+        and seen.shape[-1] > 1
+        and seen.dtype.startswith(("float", "bf"))
+    ):
+        if inside and last in seen.sums:
+            return replace(output, kind="probabilities", why="they sum to 1")
+        if seen.unit and len(seen.shape) == 1:
+            return replace(output, kind="embedding", why="its vectors have length 1")
+        if output.role == "scored" and len(seen.shape) == 1:
+            return replace(output, kind="scores", why="one number for each of several columns, taken as classes")
+    return _threshold(output, seen)
+
+
+def _axis(output: OutputMeaning, last: int) -> int:
+    """Axis of the classes in one example's output."""
+    return last if output.class_axis == -1 else output.class_axis - 1
+
+
+def _threshold(output: OutputMeaning, seen: Seen) -> OutputMeaning:
+    if output.kind != "several":
+        return output
+    inside = seen.low >= 0 and seen.high <= 1
+    return replace(output, threshold=0.5 if inside else 0.0, why="by the labels and its range")

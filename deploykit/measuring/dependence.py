@@ -1,0 +1,66 @@
+"""Whether an example's answer depends on the others in its batch: int8 scales of a whole batch, batch statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.errors import DeploykitError
+from deploykit.runtimes._contract import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Examples that are tried.
+EXAMPLES = 8
+#: Largest difference, relative to an output's range, between an example alone and among others: rounding.
+_CLOSE = 1e-4
+
+
+def depends_on_batch(session: Session, batch: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether examples get other answers together than alone, as far as a few can tell.
+
+    Each example is made smaller by another factor: a model that quantizes by the largest value of a whole batch answers
+    alike as long as all examples have the same range, as images mostly do.
+
+    Args:
+        session: The opened model.
+        batch: Preprocessed examples by input name.
+    """
+    import numpy as np
+
+    count = min(EXAMPLES, len(next(iter(batch.values()), ())))
+    if count < 2 or session.batch_size:
+        return False
+    changed = {name: np.stack([_shrink(array[i], i + 1) for i in range(count)]) for name, array in batch.items()}
+    try:
+        together = session.predict(changed)
+        alone = [session.predict({n: a[i : i + 1] for n, a in changed.items()}) for i in range(count)]
+    except DeploykitError:
+        raise
+    except Exception:  # a graph made for one example: runtimes raise classes of their own
+        return False
+    return any(
+        _differ(np.concatenate([one[name] for one in alone]), value)
+        for name, value in together.items()
+        if value.ndim and len(value) == count
+    )
+
+
+def _shrink(example: NDArray[Any], factor: int) -> NDArray[Any]:
+    return example / example.dtype.type(factor) if example.dtype.kind == "f" else example
+
+
+def _differ(alone: NDArray[Any], together: NDArray[Any]) -> bool:
+    import numpy as np
+
+    if alone.shape != together.shape:
+        return True
+    if alone.dtype.kind != "f":
+        return not np.array_equal(alone, together)
+    a, b = alone.astype(np.float64), together.astype(np.float64)
+    alike = (a == b) | (np.isnan(a) & np.isnan(b))
+    finite = np.abs(a[np.isfinite(a)])
+    level = float(finite.max(initial=0.0)) or 1.0
+    gap = np.abs(a[~alike] - b[~alike])
+    return bool(gap.size and not (gap <= _CLOSE * level).all())

@@ -1,0 +1,167 @@
+"""The task that runs the model as given, in its own framework, on a few examples: meaning, check and reference.
+
+What it gives settles the contract, shows whether the model does its job on the data as they are read, and is what every
+conversion is compared with.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.check import Examined
+from deploykit.core.contract import Declared
+from deploykit.core.dataset import Dataset
+from deploykit.core.meaning import Seen, settled
+from deploykit.core.splits import shuffled
+from deploykit.loading._contract import FORMATS
+from deploykit.measuring.dependence import depends_on_batch
+from deploykit.measuring.suspects import check
+from deploykit.sandbox.task import Report
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Examples the model as given is run on.
+EXAMPLES = 200
+#: Run at once; a whole batch of large images would need much memory.
+BATCH = 32
+#: Name of the file with the outputs of the model as given.
+REFERENCE = "reference.npz"
+#: Raised when what an examination holds changes.
+EXAMINATION_VERSION = 1
+_AGAIN = 4
+_CLOSE = 0.01
+
+
+def sample(data: Dataset, count: int = EXAMPLES) -> Dataset:
+    """A stratified draw of the evaluation split, as a dataset of its own."""
+    whole = data.splits["evaluation"]
+    chosen = shuffled(len(whole), whole.labels, data.seed)[:count]
+    chosen.sort()
+    none = whole.take(slice(0, 0))
+    return replace(data, splits={"train": none, "evaluation": whole.take(chosen), "test": none})
+
+
+def examine(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Run the model as given.
+
+    Args:
+        arguments: ``path format imports trusted`` of the model; ``data``: folder of a `sample`; ``declared``: plain
+            `Declared`; ``out``: folder that takes the reference outputs.
+        report: Not used: it takes seconds.
+
+    Returns:
+        A plain `Examined`.
+    """
+    del report
+    began = time.perf_counter()
+    data = Dataset.open(Path(arguments["data"]))
+    declared = Declared.from_json(arguments["declared"])
+    session = FORMATS.get(arguments["format"]).open_given(
+        Path(arguments["path"]), data.checked, imports=tuple(arguments["imports"]), trusted=arguments["trusted"]
+    )
+    batch = data.batch("evaluation")
+    outputs = run(session, batch)
+    seen = {name: look(value) for name, value in outputs.items()}
+    labelled = data.labelled
+    contract = settled(data.checked, seen, declared, labelled=labelled)
+    few = {name: value[:_AGAIN] for name, value in batch.items()}
+    repeats = same(session.predict(few), {n: v[:_AGAIN] for n, v in outputs.items()})
+    dependent = repeats and depends_on_batch(session, batch)
+    contract = replace(contract, batch_dependent=dependent)
+    save(Path(arguments["out"]) / REFERENCE, outputs)
+    found = check(session, data, contract, outputs, declared)
+    session.close()
+    warnings = list(found.warnings)
+    if not repeats:
+        warnings.insert(
+            0,
+            "The same examples get other answers when they are run again: the model draws random numbers or remembers "
+            "earlier examples, so its quality cannot be compared.",
+        )
+    found = replace(found, warnings=tuple(warnings), seconds=time.perf_counter() - began)
+    return Examined(contract, found, bool(getattr(session, "half", False)), repeats).to_json()
+
+
+def run(session: Any, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Outputs for all examples, a few at a time."""
+    import numpy as np
+
+    count = len(next(iter(batch.values())))
+    parts = [session.predict({n: v[i : i + BATCH] for n, v in batch.items()}) for i in range(0, count, BATCH)]
+    return {
+        name: np.concatenate([p[name] for p in parts]) if all(p[name].ndim for p in parts) else parts[0][name]
+        for name in parts[0]
+    }
+
+
+def look(value: NDArray[Any]) -> Seen:
+    """What an output looks like."""
+    import numpy as np
+
+    if value.dtype.kind in "SUO":
+        return Seen(value.shape[1:], "string")
+    numbers = value.astype(np.float64) if value.dtype.kind != "f" else value
+    finite = numbers[np.isfinite(numbers)]
+    sums = []
+    if value.dtype.kind == "f" and finite.size == numbers.size and numbers.size:
+        for axis in range(1, value.ndim):
+            total = numbers.sum(axis=axis, dtype=np.float64)
+            if value.shape[axis] > 1 and (np.abs(total - 1) <= _CLOSE).mean() > 0.99 and numbers.min() >= -_CLOSE:
+                sums.append(axis - 1)
+    unit = False
+    if value.ndim > 1 and value.dtype.kind == "f" and value.shape[-1] > 1 and finite.size == numbers.size:
+        unit = bool((np.abs(np.linalg.norm(numbers.astype(np.float64), axis=-1) - 1) <= _CLOSE).all())
+    return Seen(
+        value.shape[1:], value.dtype.name, float(finite.min(initial=0.0)) if finite.size else 0.0,
+        float(finite.max()) if finite.size else 0.0, float(np.isnan(numbers).mean()) if numbers.size else 0.0,
+        tuple(sums), unit, bool(value.ndim and len(value) > 1 and (value == value[:1]).all()),
+    )  # fmt: skip
+
+
+def same(again: Mapping[str, NDArray[Any]], before: Mapping[str, NDArray[Any]]) -> bool:
+    """Whether answers are the same but for rounding."""
+    import numpy as np
+
+    for name, value in again.items():
+        other = before[name]
+        if value.shape != other.shape:
+            return False
+        if value.dtype.kind != "f":
+            if not np.array_equal(value, other):
+                return False
+            continue
+        level = float(np.abs(other[np.isfinite(other)]).max(initial=0.0)) or 1.0
+        alike = (value == other) | (np.isnan(value) & np.isnan(other))
+        with np.errstate(invalid="ignore"):
+            gap = np.abs(value.astype(np.float64) - other)[~alike]
+        if gap.size and not (gap <= 1e-3 * level).all():
+            return False
+    return True
+
+
+def save(path: Path, outputs: Mapping[str, NDArray[Any]]) -> None:
+    """Keep reference outputs: an ``.npz`` with the outputs by number, and their names."""
+    import numpy as np
+
+    arrays = {f"output_{i}": _plain(value) for i, value in enumerate(outputs.values())}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, names=np.array(list(outputs)), **arrays)  # type: ignore[arg-type]  # the stub's allow_pickle hides the arrays
+
+
+def load(path: Path) -> dict[str, NDArray[Any]]:
+    """Reference outputs by name."""
+    import numpy as np
+
+    with np.load(path, allow_pickle=False) as file:
+        return {str(name): file[f"output_{i}"] for i, name in enumerate(file["names"].tolist())}
+
+
+def _plain(value: NDArray[Any]) -> NDArray[Any]:
+    if value.dtype.kind != "O":
+        return value
+    return value.astype("S" if all(isinstance(v, bytes) for v in value.flat) else "U")

@@ -1,0 +1,477 @@
+"""Whether the model as given does its job, and the usual suspects when it does not: each is tried, none is applied."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.check import BaselineCheck, Suspicion
+from deploykit.core.contract import CLASSES, Contract, Declared, InputMeaning, OutputMeaning
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import DeploykitError
+from deploykit.core.preprocess import Preprocess
+from deploykit.measuring.answers import answers, are_classes, read, read_as
+from deploykit.measuring.statistics import paired_binary, t_test
+from deploykit.metrics._choose import choose
+from deploykit.metrics._contract import Metric
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: Probability that a right reading is suspected, over all that is tried.
+_ERROR = 1e-3
+#: Gain that is worth a word: of accuracies; of errors, as a share; of the likelihood of labels, in nats.
+_GAIN, _RELATIVE_GAIN, _LIKELIHOOD_GAIN = 0.05, 0.2, 0.2
+#: Seconds that trying may take.
+_BUDGET_S = 1.2
+_LEAST = 40
+#: Probability below which a label is as unlikely as can be.
+_RARE = 1e-7
+_MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+#: Share of data outside the range of a quantized input that is worth a word.
+_OUTSIDE = 0.5
+
+
+@dataclass(frozen=True)
+class _Try:
+    """Another reading.
+
+    Attributes:
+        kind: See `Suspicion`.
+        words: What is other, in words that follow "with".
+        preprocess: Other preprocessing by input; None: the model need not be run again.
+        labels: Other labels.
+        output: Another output, and what it is.
+        remedy: See `Suspicion`; the same for ``flags``, ``label`` and ``setting``.
+    """
+
+    kind: str
+    words: str
+    remedy: str
+    flags: str = ""
+    label: str = ""
+    setting: dict[str, Any] = field(default_factory=dict)
+    preprocess: dict[str, Preprocess] | None = None
+    labels: Any = None
+    output: OutputMeaning | None = None
+
+
+def check(
+    session: Any, data: Dataset, contract: Contract, outputs: Mapping[str, NDArray[Any]], declared: Declared
+) -> BaselineCheck:
+    """Check the model as given.
+
+    Args:
+        session: The opened model; it takes the contract's names.
+        data: A sample; all of its evaluation split is used.
+        contract: What everything is taken to mean.
+        outputs: What the model gave for the sample, by name.
+        declared: What the user says.
+    """
+    return _Checking(session, data, contract, outputs, declared).run()
+
+
+class _Checking:
+    def __init__(
+        self, session: Any, data: Dataset, contract: Contract, outputs: Mapping[str, NDArray[Any]], declared: Declared
+    ) -> None:
+        self._session = session
+        self._data = data
+        self._contract = contract
+        self._outputs = outputs
+        self._declared = declared
+        self._labels = data.labels()
+        self._count = len(data.splits["evaluation"])
+
+    def run(self) -> BaselineCheck:
+        scored = self._outputs[self._contract.scored.name]
+        warnings = [*self._odd_outputs(), *self._odd_ranges()]
+        if self._labels is None or self._missing(scored):
+            return BaselineCheck(self._count, warnings=tuple(warnings))
+        scores = read_as(scored, self._contract)
+        try:
+            metric = choose("auto", scores, self._labels, self._contract.scored.kind)
+        except DeploykitError as error:
+            return BaselineCheck(self._count, warnings=(*warnings, str(error)))
+        values = metric.values(scores, self._labels)
+        chance = self._chance(metric)
+        found = BaselineCheck(
+            self._count, metric.name, float(values.mean()), chance, not metric.higher_is_better, tuple(warnings)
+        )
+        suspicions, tried = self._suspicions(metric, values, scores)
+        if not suspicions and (weak := self._weak(found, values)):
+            warnings.append(weak)
+        return replace(found, warnings=tuple(warnings), suspicions=tuple(suspicions), tried=tuple(tried))
+
+    # -- what looks wrong by itself ---------------------------------------------------------------------------------
+
+    def _missing(self, scored: NDArray[Any]) -> bool:
+        import numpy as np
+
+        return scored.dtype.kind == "f" and bool(np.isnan(scored).all())
+
+    def _odd_outputs(self) -> Iterator[str]:
+        import numpy as np
+
+        for meaning in self._contract.outputs:
+            value = self._outputs[meaning.name]
+            if value.dtype.kind == "f" and (share := float(np.isnan(value).mean()) if value.size else 0.0):
+                yield f"Output {meaning.name!r} is NaN in {100 * share:.1f} % of its numbers for the model as given."
+        meaning, value = self._contract.scored, self._outputs[self._contract.scored.name]
+        if value.dtype.kind == "f" and meaning.why == "as said":
+            low, high = float(np.nanmin(value)), float(np.nanmax(value))
+            if meaning.kind in ("probability", "probabilities") and (low < -1e-3 or high > 1 + 1e-3):
+                yield (
+                    f"Output {meaning.name!r} is said to hold probabilities, and goes from {low:.3g} to {high:.3g}: "
+                    f"leave out scores=, or say scores={'logit' if meaning.kind == 'probability' else 'scores'!r}."
+                )
+            if meaning.kind == "logit" and low >= 0 and high <= 1:
+                yield (
+                    f"Output {meaning.name!r} is said to be a logit, and lies between 0 and 1 like a probability: "
+                    "leave out scores=, or say scores='probability'."
+                )
+        scores = read(value, meaning, self._contract.labels.named)
+        if self._count > 20 and are_classes(meaning, scores.shape) and len(np.unique(answers(scores))) == 1:
+            labels = self._labels
+            if labels is None or len(np.unique(labels)) > 1:
+                yield f"The model as given answers class {int(answers(scores)[0])} for all {self._count} examples."
+
+    def _odd_ranges(self) -> Iterator[str]:
+        import numpy as np
+
+        batch = self._data.batch("evaluation", slice(0, 64))
+        for spec, meaning in getattr(self._session, "_fed", ()):
+            if meaning is None or not spec.scale or meaning.raw or meaning.name not in batch:
+                continue
+            info, value = np.iinfo(spec.dtype), batch[meaning.name].astype(np.float64)
+            low, high = ((q - spec.zero_point) * spec.scale for q in (info.min, info.max))
+            share = float(((value < low - spec.scale) | (value > high + spec.scale)).mean())
+            if share > _OUTSIDE:
+                yield (
+                    f"{100 * share:.0f} % of the numbers for input {meaning.name!r} lie outside {low:.4g} to "
+                    f"{high:.4g}, the real numbers it can hold: scale them, or say that they are its own integers with "
+                    "preprocess=dk.Preprocess(raw=True) (--raw)."
+                )
+
+    def _chance(self, metric: Metric) -> float:
+        import numpy as np
+
+        labels = self._labels
+        assert labels is not None
+        if not metric.higher_is_better:
+            usual = np.broadcast_to(labels.astype(np.float64).mean(axis=0), labels.shape)
+            error = np.abs(labels - usual) if metric.name == "mean_absolute_error" else (labels - usual) ** 2
+            return float(error.mean())
+        if labels.dtype.kind in "iub":
+            _, counts = np.unique(labels, return_counts=True)
+            return float(counts.max() / labels.size)
+        return 0.0
+
+    def _weak(self, found: BaselineCheck, values: NDArray[Any]) -> str:
+        """Whether the model is no better than always answering the same."""
+        import numpy as np
+
+        spread = 2 * float(values.std()) / max(1.0, float(np.sqrt(len(values))))
+        if found.relative:
+            if found.value < found.chance * 0.98 or not found.chance:
+                return ""
+        elif found.value > found.chance + spread or (found.chance > 0.9 and found.value > found.chance):
+            return ""
+        return (
+            "The model as given is no better than always giving the same answer. Check that data "
+            "and labels are those it was trained for; no other scale, channel order, axes, labels or output explain it."
+        )
+
+    # -- what explains it -------------------------------------------------------------------------------------------
+
+    def _suspicions(
+        self, metric: Metric, values: NDArray[Any], scores: NDArray[Any]
+    ) -> tuple[list[Suspicion], list[str]]:
+        import numpy as np
+
+        tries = [*self._readings(metric, scores), *self._preprocessings()]
+        if not tries:
+            return [], []
+        places = self._affordable(sum(t.preprocess is not None for t in tries))
+        now = self._likelihood(scores[places], self._labels[places]) if self._labels is not None else None
+        found: list[tuple[float, int, Suspicion]] = []
+        for number, one in enumerate(tries):
+            try:
+                other, likelihood = self._value(one, metric, places)
+            except (DeploykitError, ValueError):
+                continue  # another reading that does not even run explains nothing
+            if other is None:
+                continue
+            before = values[places]
+            better = _better(metric, before, other, now, likelihood, len(tries))
+            if better:
+                mean = float(other.mean())
+                rank = mean if metric.higher_is_better else -mean
+                if likelihood is not None and np.isfinite(likelihood).all():
+                    rank += 0.01 * float(likelihood.mean())
+                found.append((rank, -number, self._suspicion(one, metric, float(before.mean()), mean)))
+        found.sort(key=lambda item: (item[0], item[1]), reverse=True)
+        return [s for _, _, s in found[:3]], [t.words for t in tries]
+
+    def _affordable(self, runs: int) -> NDArray[Any]:
+        """As many examples as all tries can be run on in the time there is."""
+        import numpy as np
+
+        some = {n: v[:8] for n, v in self._data.batch("evaluation", slice(0, 8)).items()}
+        began = time.perf_counter()
+        self._session.predict(some)
+        one = (time.perf_counter() - began) / max(1, len(next(iter(some.values()))))
+        most = int(_BUDGET_S / (one * max(1, runs)))
+        return np.arange(max(min(_LEAST, self._count), min(self._count, most)))
+
+    def _value(
+        self, one: _Try, metric: Metric, places: NDArray[Any]
+    ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
+        """Values of the metric, and likelihoods, under another reading."""
+        assert self._labels is not None
+        labels = self._labels[places] if one.labels is None else one.labels[places]
+        meaning = one.output or self._contract.scored
+        value = self._outputs[meaning.name][places]
+        if one.preprocess is not None:
+            whole = {n: v[places] for n, v in self._data.splits["evaluation"].inputs.items()}
+            batch = replace(self._data, preprocess={**self._data.preprocess, **one.preprocess}).prepare(whole)
+            value = _run(self._session, batch)[meaning.name]
+        scores = read(value, meaning, self._contract.labels.named)
+        if metric.unsuitable(scores, labels):
+            return None, None
+        return metric.values(scores, labels), self._likelihood(scores, labels, meaning.kind)
+
+    def _likelihood(self, scores: NDArray[Any], labels: NDArray[Any], kind: str = "") -> NDArray[np.float64] | None:
+        """Log-probability of each label; None when answers are no classes."""
+        import numpy as np
+
+        kind = kind or self._contract.scored.kind
+        if scores.ndim != 2 or labels.ndim != 1 or scores.dtype.kind != "f" or kind not in CLASSES:
+            return None
+        values = scores.astype(np.float64)
+        rows = np.arange(len(values))
+        if kind in ("probabilities", "probability"):
+            chosen = values[rows, labels]
+        else:
+            with np.errstate(invalid="ignore", divide="ignore"):
+                values = values - values.max(axis=1, keepdims=True)
+                chosen = np.nan_to_num((np.exp(values) / np.exp(values).sum(axis=1, keepdims=True))[rows, labels])
+        found: NDArray[np.float64] = np.log(np.clip(chosen, _RARE, 1.0))
+        return found
+
+    def _suspicion(self, one: _Try, metric: Metric, before: float, after: float) -> Suspicion:
+        if metric.higher_is_better:
+            name = "right" if metric.name == "accuracy" else metric.label
+            text = f"{100 * before:.0f} % {name} as given, {100 * after:.0f} % with {one.words}."
+        else:
+            text = f"{metric.label} {before:.4g} as given, {after:.4g} with {one.words}."
+        return Suspicion(one.kind, text, one.remedy, one.flags, one.label, one.setting, after)
+
+    def _readings(self, metric: Metric, scores: NDArray[Any]) -> Iterator[_Try]:
+        """Other labels and outputs: the model need not be run again."""
+        import numpy as np
+
+        labels, contract = self._labels, self._contract
+        assert labels is not None
+        if contract.labels.kind in ("classes", "positions"):
+            yield from self._class_orders(labels, scores)
+        scored = contract.scored
+        if scored.kind in ("logit", "probability") and contract.labels.kind == "classes":
+            kind: Any = "probability" if scored.kind == "logit" else "logit"
+            say = f"scores={kind!r}"
+            yield _Try("scores", say, say, f"--scores {kind}", f"Read it as a {kind}", {"scores": kind},
+                       output=replace(scored, kind=kind))  # fmt: skip
+        for meaning in contract.judged:
+            value = self._outputs[meaning.name]
+            same = value.ndim == self._outputs[scored.name].ndim and value.shape == self._outputs[scored.name].shape
+            if same and value.dtype.kind == "f" and not np.isnan(value).any():
+                said = f"output={meaning.name!r}"
+                other = replace(meaning, kind=scored.kind, class_axis=scored.class_axis)
+                yield _Try(
+                    "output", said, said, f"--output {meaning.name}", f'Score output "{meaning.name}"',
+                    {"output": meaning.name}, output=other,
+                )  # fmt: skip
+
+    def _class_orders(self, labels: NDArray[Any], scores: NDArray[Any]) -> Iterator[_Try]:
+        """Labels counted from 1, or names in another order than the model's classes."""
+        import numpy as np
+
+        count = scores.shape[-1] if scores.dtype.kind == "f" else int(max(scores.max(initial=0), labels.max())) + 1
+        for shift in (-1, 1):
+            moved = labels + shift
+            if moved.min() >= 0 and moved.max() < count:
+                sign = "-" if shift < 0 else "+"
+                yield _Try("labels", f"labels shifted by {shift:+d}", f"y {sign} 1", label=f"Labels {sign} 1",
+                           setting={"labels_shift": shift}, labels=moved)  # fmt: skip
+        if labels.ndim != 1 or scores.ndim > 2:
+            return
+        given = answers(scores)
+        order = _best_order(labels, given, count)
+        if order is None or (order == np.arange(count)).all():
+            return
+        moved = order[labels]
+        if len(set((moved - labels).tolist())) == 1 and abs(int(moved[0] - labels[0])) == 1:
+            return  # a shift, which is tried already
+        names = self._contract.labels.named
+        if len(names) == count:
+            place = np.argsort(order)
+            listed = [names[int(i)] for i in place]
+            said = f"classes={listed!r}"
+            yield _Try("classes", "the class names in another order", said, f"--classes {','.join(listed)}",
+                       "Change the order of the classes", {"classes": listed}, labels=moved)  # fmt: skip
+        else:
+            pairs = ", ".join(f"{i}: {int(order[i])}" for i in np.unique(labels).tolist()[:12])
+            yield _Try("classes", "other class numbers", f"y = numpy.vectorize({{{pairs}}}.get)(y)",
+                       label="Change the class numbers", setting={"order": order.tolist()}, labels=moved)  # fmt: skip
+
+    def _preprocessings(self) -> Iterator[_Try]:
+        """Other preprocessing, the most usual mistakes first."""
+        for meaning in self._contract.inputs:
+            raw = self._data.splits["evaluation"].inputs.get(meaning.name)
+            if (
+                raw is None
+                or raw.dtype.kind not in "fiub"
+                or (not meaning.dtype.startswith(("float", "bfloat")) and not meaning.scale)
+            ):
+                continue
+            step = self._data.preprocess.get(meaning.name, Preprocess())
+            seen: set[Preprocess] = {step}
+            for kind, words, label, other in _variants(step, raw, meaning):
+                if other in seen:
+                    continue
+                seen.add(other)
+                several = len(self._contract.inputs) > 1
+                code = _code(other)
+                remedy = f"preprocess={{{meaning.name!r}: {code}}}" if several else f"preprocess={code}"
+                yield _Try(kind, words, remedy, _flags(other), label, {"preprocess": {meaning.name: other.to_json()}},
+                           preprocess={meaning.name: other})  # fmt: skip
+
+
+def _run(session: Any, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    from deploykit.measuring.examining import run
+
+    return run(session, batch)
+
+
+def _better(
+    metric: Metric, before: NDArray[Any], after: NDArray[Any], likelihood: NDArray[Any] | None,
+    other: NDArray[Any] | None, tries: int,
+) -> bool:  # fmt: skip
+    """Whether another reading is better beyond doubt."""
+    level = _ERROR / max(tries, 1)
+    gain = float((after - before).mean()) if metric.higher_is_better else float((before - after).mean())
+    if not metric.higher_is_better:
+        scale = float(before.mean())
+        return bool(scale > 0 and gain >= _RELATIVE_GAIN * scale and t_test((before - after).tolist()) < level)
+    if metric.binary:
+        up, down = int((after > before).sum()), int((after < before).sum())
+        p_value = paired_binary(up, down, len(before))[1]
+    else:
+        p_value = t_test((after - before).tolist())
+    if gain >= _GAIN and p_value < level:
+        return True
+    if likelihood is None or other is None or gain < -0.01:
+        return False
+    nats = other - likelihood
+    return bool(nats.mean() >= _LIKELIHOOD_GAIN and t_test(nats.tolist()) < level and gain >= 0.0)
+
+
+def _best_order(labels: NDArray[Any], given: NDArray[Any], count: int) -> NDArray[Any] | None:
+    """For each label the answer it gets, one to one, so that as many as possible are right."""
+    import numpy as np
+    from scipy.optimize import linear_sum_assignment
+
+    if count < 2 or count > 1000:
+        return None
+    table = np.zeros((count, count))
+    usable = (given >= 0) & (given < count)
+    np.add.at(table, (labels[usable], given[usable]), 1)
+    table += 1e-6 * np.eye(count)  # labels that do not occur keep their place
+    rows, columns = linear_sum_assignment(-table)
+    order = np.empty(count, np.int64)
+    order[rows] = columns
+    return order
+
+
+def _variants(step: Preprocess, raw: NDArray[Any], meaning: InputMeaning) -> Iterator[tuple[str, str, str, Preprocess]]:
+    """Kind, words, label for a button, and the preprocessing."""
+    high, low = float(raw.max(initial=0)), float(raw.min(initial=0))
+    plain = replace(step, scale=1.0, offset=0.0, mean=None, std=None, raw=False)
+    if meaning.scale and not step.raw and raw.dtype.kind in "iu":
+        yield (
+            "raw",
+            "raw=True: the data are the model's own integers",
+            "Take them as raw integers",
+            replace(plain, raw=True),
+        )
+    for words, label, changes in _scales(low, high, _channels(raw, step)):
+        yield "scale", words, label, replace(plain, **changes)
+    if _channels(raw, step) == 3:
+        other = None if step.channels else "reversed"
+        yield "channels", f"channels={other!r}", "Reverse the channels", replace(step, channels=other)  # type: ignore[arg-type]  # one of both
+    shape = step.reshape or raw.shape[1:]
+    if len(shape) in (2, 3) and step.transpose is None and step.layout is None:
+        planes = [d for d in shape if d not in (1, 3)] if len(shape) == 3 else list(shape)
+        if len(planes) == 2 and planes[0] == planes[1]:
+            axes = [i for i, d in enumerate(shape) if d == planes[0]]
+            order = list(range(len(shape)))
+            order[axes[0]], order[axes[1]] = order[axes[1]], order[axes[0]]
+            said = f"transpose={tuple(order)}: height and width exchanged"
+            yield "axes", said, "Exchange height and width", replace(step, transpose=tuple(order))
+
+
+def _scales(low: float, high: float, channels: int) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    yield "scale=1: the numbers as they are", "Do not scale", {}
+    bytes_like = high > 2 and low >= 0
+    if bytes_like:
+        yield "scale=1/255", "Scale by 1/255", {"scale": 1 / 255}
+        yield "scale=1/127.5, offset=-1", "Scale to −1 … 1", {"scale": 1 / 127.5, "offset": -1.0}
+        yield (
+            "scale=-1/255, offset=1: light and dark exchanged",
+            "Exchange light and dark",
+            {"scale": -1 / 255, "offset": 1.0},
+        )
+        if channels == 3:
+            yield ("scale=1/255 and the usual mean and std", "Scale by 1/255, mean and std",
+                   {"scale": 1 / 255, "mean": _MEAN, "std": _STD})  # fmt: skip
+    elif low >= 0 and high <= 2:
+        yield "scale=2, offset=-1", "Scale to −1 … 1", {"scale": 2.0, "offset": -1.0}
+        yield "scale=255", "Scale by 255", {"scale": 255.0}
+        yield "scale=-1, offset=1: light and dark exchanged", "Exchange light and dark", {"scale": -1.0, "offset": 1.0}
+        if channels == 3:
+            yield "the usual mean and std", "Apply mean and std", {"mean": _MEAN, "std": _STD}
+    elif low < 0 and high <= 2 and low >= -2:
+        yield "scale=0.5, offset=0.5", "Scale to 0 … 1", {"scale": 0.5, "offset": 0.5}
+        yield "scale=127.5, offset=127.5", "Scale to 0 … 255", {"scale": 127.5, "offset": 127.5}
+
+
+def _channels(raw: NDArray[Any], step: Preprocess) -> int:
+    """Channels on the last axis, as preprocessing sees them; 0 when examples are no images."""
+    shape = step.reshape or raw.shape[1:]
+    return int(shape[-1]) if len(shape) == 3 else 0
+
+
+def _code(step: Preprocess) -> str:
+    text = step.code()
+    for value, words in ((1 / 255, "1/255"), (-1 / 255, "-1/255"), (1 / 127.5, "1/127.5")):
+        text = text.replace(repr(value), words)
+    return text
+
+
+def _flags(step: Preprocess) -> str:
+    """The same on the command line."""
+    words = {1 / 255: "1/255", -1 / 255: "-1/255", 1 / 127.5: "1/127.5"}
+    found = []
+    for name in ("scale", "offset"):
+        value, default = getattr(step, name), getattr(Preprocess(), name)
+        if value != default:  # a leading minus would be taken for a flag
+            found.append(f"--{name}{'=' if value < 0 else ' '}{words.get(value, f'{value:g}')}")
+    for name in ("reshape", "resize", "transpose", "mean", "std"):
+        if (value := getattr(step, name)) is not None:
+            listed = value if isinstance(value, tuple) else (value,)
+            found.append(f"--{name} {','.join(f'{v:g}' for v in listed)}")
+    found += [f"--{name} {getattr(step, name)}" for name in ("layout", "channels") if getattr(step, name)]
+    return " ".join([*found, "--raw"] if step.raw else found)

@@ -1,0 +1,45 @@
+"""Classes at each position: masks, tags of tokens."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.contract import CLASSES
+from deploykit.metrics._contract import Metric
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+class Positions(Metric):
+    """Share of an example's positions that have the right class, or the original's."""
+
+    kinds = CLASSES
+
+    def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
+        """Needs one class for each position, and scores or class numbers there."""
+        if truth is None:
+            return "needs labels"
+        wanted = _answers(truth) if self.truth == "original" else truth
+        if wanted.dtype.kind not in "iu" or wanted.ndim < 2:
+            return "needs one class for each position"
+        found = _answers(outputs)
+        return "" if found.shape == wanted.shape else f"labels have shape {wanted.shape[1:]}, answers {found.shape[1:]}"
+
+    def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+        """The share of each example; positions with NaN are wrong."""
+        import numpy as np
+
+        wanted = _answers(truth) if self.truth == "original" else truth
+        same = (_answers(outputs) == wanted).reshape(len(outputs), -1)
+        found: NDArray[np.float64] = same.mean(axis=1).astype(np.float64)
+        return found
+
+
+def _answers(outputs: NDArray[Any]) -> NDArray[Any]:
+    import numpy as np
+
+    if outputs.dtype.kind in "iu":
+        return outputs
+    return np.where(np.isnan(outputs).any(axis=-1), -1, outputs.argmax(axis=-1)) if outputs.ndim > 1 else outputs

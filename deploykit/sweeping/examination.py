@@ -1,0 +1,112 @@
+"""``dk.examine``: what a model and data are taken to mean, and whether the model does its job on them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.check import Examined
+from deploykit.core.contract import Declared
+from deploykit.core.dataset import Dataset
+from deploykit.core.digest import json_digest
+from deploykit.core.errors import DeploykitError
+from deploykit.core.model import Model
+from deploykit.loading._contract import FORMATS
+from deploykit.measuring.examining import EXAMINATION_VERSION, sample
+from deploykit.sandbox.supervisor import shared
+from deploykit.sandbox.task import Task
+
+#: Examinations of this process by key: a panel and a plan ask again and again.
+_known: dict[str, Examined] = {}
+_MOST_KNOWN = 64
+
+
+def examine(
+    model: Model,
+    data: Any,
+    *,
+    output: str | None = None,
+    scores: str | None = None,
+    state: Mapping[str, str] | None = None,
+    constants: Mapping[str, Any] | None = None,
+    timeout: float = 600.0,
+) -> Examined:
+    """Say what inputs, labels and outputs are taken to mean, and check the model as given on up to 200 examples.
+
+    Args:
+        model: From ``dk.load``.
+        data: A Dataset or a pair (x, y).
+        output: Name of the output to score; None: the first one that the labels fit.
+        scores: Its kind, for example ``"logit"``; None: decided by operators, shapes and ranges.
+        state: Output → input that it feeds at the next step.
+        constants: Input → the value it always gets.
+        timeout: Seconds after which the model as given is given up.
+
+    Returns:
+        The contract, and what the check found; the model's failure is a part of it.
+
+    Raises:
+        DatasetError: The data do not fit the model, or could be meant in two ways.
+        SettingError: An unknown name.
+    """
+    declared = Declared.of(output, scores, state, constants)
+    return examined(model, Dataset.of(data).check(model, declared), declared, timeout=timeout)
+
+
+def examined(model: Model, data: Dataset, declared: Declared, *, timeout: float = 600.0) -> Examined:
+    """The examination of checked data; made once in a process."""
+    key = examined_key(model, data, declared)
+    if key not in _known:
+        while len(_known) >= _MOST_KNOWN:
+            _known.pop(next(iter(_known)))
+        _known[key] = _run(model, data, declared, timeout)
+    return _known[key]
+
+
+def _run(model: Model, data: Dataset, declared: Declared, timeout: float) -> Examined:
+    with tempfile.TemporaryDirectory(prefix="deploykit-") as scratch:
+        folder = Path(scratch) / "sample"
+        sample(data).save(folder)
+        task = examination_task(model, folder, folder, declared, timeout)
+        try:
+            return Examined.from_json(shared().run(task))
+        except DeploykitError as error:
+            return _failed(data, error)
+
+
+def _failed(data: Dataset, error: DeploykitError) -> Examined:
+    return Examined(data.checked, failure=f"The model as given cannot be run: {error}")
+
+
+def examination_task(model: Model, data: Path, out: Path, declared: Declared, timeout: float = 600.0) -> Task:
+    """The task that runs the model as given on the sample in a folder.
+
+    Args:
+        model: The model as given.
+        data: Folder of the sample.
+        out: Folder that takes what it answers.
+        declared: What the user says.
+        timeout: Seconds after which it is given up.
+    """
+    arguments = {
+        "path": model.path,
+        "format": model.format,
+        "imports": list(model.imports),
+        "trusted": model.trusted,
+        "data": str(data),
+        "declared": declared.to_json(),
+        "out": str(out),
+    }
+    group = FORMATS.get(model.format).given_group()
+    return Task(
+        "deploykit.measuring.examining:examine", arguments, group, timeout, imports=model.imports,
+        name="running the model as given", fresh=False,
+    )  # fmt: skip
+
+
+def examined_key(model: Model, data: Dataset, declared: Declared) -> str:
+    """Key of an examination."""
+    runtime = FORMATS.get(model.format).versions()
+    return json_digest([model.digest, model.imports, data.digest, declared.to_json(), runtime, EXAMINATION_VERSION])
