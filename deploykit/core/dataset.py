@@ -219,6 +219,8 @@ class Dataset:
         inputs = ", ".join(f"{k}: {v.dtype} {v.shape[1:]}" for k, v in self.splits["evaluation"].inputs.items())
         sizes = ", ".join(f"{len(s):,} {n}" for n, s in self.splits.items())
         labels = "labelled" if self.labelled else "no labels"
+        if remarks := len(self.reading.left_out) + len(self.reading.notes):
+            labels += f"; {remarks} remark{'s' if remarks > 1 else ''} in .reading"
         return f"Dataset({sizes}; {inputs}; {labels}{f', {len(self.classes)} classes' if self.classes else ''})"
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,10 @@ from deploykit.core.errors import DatasetError
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+#: Between the name of an array and that of one of the parts it was packed into.
+_MARK = "::"
+_PARTS = ("shape", "ends", "bytes", "text")
 
 
 def packed(array: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -42,6 +47,29 @@ def unpacked(parts: dict[str, NDArray[Any]]) -> NDArray[np.object_]:
         found[i] = item.decode("utf-8", "surrogatepass") if is_text else item
         start = end
     return found.reshape(tuple(parts["shape"].tolist()))
+
+
+def without_objects(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What ``numpy.savez`` can write: object arrays of text and bytes became several plain ones each."""
+    found: dict[str, NDArray[Any]] = {}
+    for name, array in arrays.items():
+        if array.dtype == object:
+            found |= {f"{name}{_MARK}{part}": value for part, value in packed(array).items()}
+        else:
+            found[name] = array
+    return found
+
+
+def with_objects(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """What was given to `without_objects`, in the same order."""
+    found: dict[str, Any] = {}
+    for name, array in arrays.items():
+        whole, mark, part = name.rpartition(_MARK)
+        if mark and part in _PARTS:
+            found.setdefault(whole, {})[part] = array
+        else:
+            found[name] = array
+    return {name: unpacked(value) if isinstance(value, dict) else value for name, value in found.items()}
 
 
 def save_array(path: Path, array: NDArray[Any]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.artifact import Exportable
+from deploykit.core.texts import with_objects, without_objects
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
@@ -28,7 +29,7 @@ def predict(item: Exportable, x: Any) -> dict[str, NDArray[Any]]:
     runtime = RUNTIMES.get(item.target.runtime)
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
         inputs, out = Path(folder, "inputs.npz"), Path(folder, "out.npz")
-        np.savez(inputs, **feeds)  # type: ignore[arg-type]  # the stub's allow_pickle hides the arrays
+        np.savez(inputs, **without_objects(feeds))  # type: ignore[arg-type]  # the stub's allow_pickle hides the arrays
         arguments = {
             "path": str(item.path),
             "format": item.format,
@@ -45,4 +46,4 @@ def predict(item: Exportable, x: Any) -> dict[str, NDArray[Any]]:
             )
         )  # fmt: skip
         with np.load(out, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+            return with_objects({name: file[name] for name in file.files})

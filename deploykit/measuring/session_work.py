@@ -16,6 +16,7 @@ from deploykit.core.dataset import Dataset
 from deploykit.core.disk import make_private
 from deploykit.core.errors import CandidateError
 from deploykit.core.splits import shuffled
+from deploykit.core.texts import with_objects, without_objects
 from deploykit.measuring.dependence import EXAMPLES, depends_on_batch
 from deploykit.measuring.judging import Judging
 from deploykit.measuring.racing import Race, Racer, Stopped
@@ -310,8 +311,8 @@ def predict(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     contract = Contract.from_json(arguments["contract"]) if arguments.get("contract") else None
     session = RUNTIMES.get(target.runtime).open(Path(arguments["path"]), target, arguments["format"], contract)
     with np.load(arguments["inputs"], allow_pickle=False) as file:
-        found = session.predict({name: file[name] for name in file.files})
-    np.savez(arguments["out"], **{name: _plain(value) for name, value in found.items()})
+        found = session.predict(with_objects({name: file[name] for name in file.files}))
+    np.savez(arguments["out"], **without_objects(found))  # type: ignore[arg-type]  # the stub's allow_pickle hides the arrays
     session.close()
     return {"outputs": list(found)}
 

@@ -1,8 +1,10 @@
 """Files and folders of data, as people really have them."""
 
 import os
+import struct
 import sys
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -510,6 +512,23 @@ def test_images_are_turned_laid_on_white_and_converted_and_it_is_said(tmp_path):
     for words in ("1 of 45 images was turned", "1 of 45 images was laid on white", "1 of 45 images was gray among"):
         assert words in said
     assert "1 of 45 images have another size and were scaled to 8 x 8 (bilinear" in said
+
+
+def test_color_images_of_16_bits_are_said_to_lose_half_of_them(tmp_path):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    pixels = np.full((4, 4, 3), 0x1234, ">u2")
+    rows = b"".join(b"\0" + row.tobytes() for row in pixels)
+    header = struct.pack(">IIBBBBB", 4, 4, 16, 2, 0, 0, 0)
+    png = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    for i in range(30):
+        (tmp_path / "ab"[i % 2]).mkdir(exist_ok=True)
+        (tmp_path / "ab"[i % 2] / f"{i}.png").write_bytes(png)
+    data = Dataset.from_image_folder(tmp_path)
+    assert (whole(data) == 0x12).all()
+    assert data.reading.notes[0].startswith("30 of 30 images were read with 8 of their 16 bits")
+    assert "remarks in .reading" in repr(data)
 
 
 def test_opaque_alpha_changes_nothing(tmp_path):
