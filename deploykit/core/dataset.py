@@ -307,7 +307,7 @@ class Dataset:
         return self.contract
 
     def widened(self, names: Sequence[str]) -> Dataset:
-        """With arrays that were left out when the data were read, if a model with these inputs takes them by name."""
+        """With just the arrays of an ``.npz`` file that a model with these inputs takes, when all are there by name."""
         return widened(self, names)
 
     def without_training(self) -> Dataset:

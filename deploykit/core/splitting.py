@@ -87,6 +87,8 @@ def split_up(
 
 def widened(data: Dataset, names: Sequence[str]) -> Dataset:
     """See `Dataset.widened`."""
+    if len(names) < len(data.inputs) and data.reading.kind == "npz":
+        return _narrowed(data, names)
     spare = data.splits["train"].spare
     by_plain_name = {plain_name(key): key for key in spare}
     keys = [by_plain_name.get(plain_name(name), "") for name in names]
@@ -102,6 +104,23 @@ def widened(data: Dataset, names: Sequence[str]) -> Dataset:
         left_out=tuple(words for words in data.reading.left_out if not _is_of(words, keys)),
     )
     return replace(data, splits=splits, preprocess=dict.fromkeys(keys, step) if step else {}, reading=reading)
+
+
+def _narrowed(data: Dataset, names: Sequence[str]) -> Dataset:
+    """Without the arrays of a file that are no inputs of a model with these, when it has all of those by name."""
+    by_plain_name = {plain_name(key): key for key in data.inputs}
+    keys = [by_plain_name.get(plain_name(name), "") for name in names]
+    if not all(keys):
+        return data
+    train = data.splits["train"].inputs
+    reading = replace(
+        data.reading,
+        inputs=tuple(described(k, train[k], f"array {k}") for k in keys),
+        left_out=(*data.reading.left_out, *(f"array {k}: not an input of the model" for k in train if k not in keys)),
+    )
+    splits = {part: replace(split, inputs={k: split.inputs[k] for k in keys}) for part, split in data.splits.items()}
+    preprocess = {k: step for k, step in data.preprocess.items() if k in keys}
+    return replace(data, splits=splits, preprocess=preprocess, reading=reading)
 
 
 def _is_of(words: str, keys: Sequence[str]) -> bool:

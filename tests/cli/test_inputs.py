@@ -36,6 +36,32 @@ def test_npz_with_flags(tmp_path):
     assert found.preprocess["input"].scale == pytest.approx(1 / 255)
 
 
+def test_what_a_vision_model_takes(tmp_path):
+    x = np.random.default_rng(0).integers(0, 256, (60, 8, 6, 3), dtype=np.uint8)
+    np.savez(tmp_path / "d.npz", x=x, y=Y)
+    found = data(
+        "--data", tmp_path / "d.npz", "--scale", "1/255", "--mean", "0.485,0.456,1/4", "--std", "0.25",
+        "--layout", "channels_first", "--channels", "reversed",
+    )  # fmt: skip
+    raw = found.splits["evaluation"].inputs["input"]
+    wanted = ((raw[..., ::-1] / 255 - [0.485, 0.456, 0.25]) / 0.25).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(found.batch()["input"], wanted, rtol=1e-5, atol=1e-5)
+    turned = data("--data", tmp_path / "d.npz", "--transpose", "1,0,2", "--raw")
+    assert turned.batch()["input"].shape[1:] == (6, 8, 3)
+    assert turned.preprocess["input"].raw
+
+
+def test_one_array_for_each_input(tmp_path):
+    np.savez(tmp_path / "d.npz", a=X, b=X, y=Y)
+    assert data("--data", tmp_path / "d.npz").inputs == ("a", "b")
+    assert data("--data", tmp_path / "d.npz", "--x-key", "b,a", "--y-key", "").inputs == ("b", "a")
+
+
+def test_columns_that_are_left_out(tmp_path):
+    (tmp_path / "d.csv").write_text("id,a,label\n" + "".join(f"{i},{i},{i % 3}\n" for i in range(60)))
+    assert data("--data", tmp_path / "d.csv", "--drop", "id").sample(1).shape == (1, 1)
+
+
 def test_class_names_in_the_file_stay_when_no_flag_is_given(tmp_path):
     np.savez(tmp_path / "d.npz", x=X, y=Y, classes=np.array(["p", "q", "r"]))
     assert data("--data", tmp_path / "d.npz").classes == ("p", "q", "r")
@@ -62,6 +88,7 @@ def test_a_folder_of_images(tmp_path):
         ("d.npz", "--label", r"--label is for \.csv files, not for .*d\.npz"),
         ("d.csv", "--x-key", r"--x-key is for \.npz files, not for .*d\.csv"),
         ("d.csv", "--y-key", r"--y-key is for \.npz files"),
+        ("d.npz", "--drop", r"--drop is for \.csv files"),
     ],
 )
 def test_flags_of_another_kind_of_data_are_wrong_usage(tmp_path, file, flag, message):

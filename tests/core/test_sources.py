@@ -203,6 +203,8 @@ def test_npz_keys_name_several_arrays_and_no_labels(tmp_path):
         ({"x": X, "y_val": Y[:30]}, r"array y_val \(30,\): it could be the labels, but not of 60 examples"),
         ({"x": X, "kinds": Y}, r"array kinds \(60,\): it could be the labels of x.*y_key=.*x_key="),
         ({"x": X, "y": Y, "label": Y}, r"array y .* and array label .*: each of them"),
+        ({"arr_0": X, "arr_1": Y}, r"array arr_0 .* and array arr_1 .*: each of them could be .*x_key= and y_key="),
+        ({"x_train": X, "y_train": Y, "x_test": X, "y_val": Y}, r"y is given, y_test is not"),
         ({"x": X, "y": Y[:50]}, r"x has 60 examples, y has 50 labels"),
     ],
 )  # fmt: skip
@@ -225,6 +227,20 @@ def test_npz_arrays_beside_x_are_inputs_of_a_model_that_takes_them(tmp_path):
     assert fit.batch()["h"].max() == 2
     parted = npz(tmp_path / "p.npz", x_train=X, h_train=mask, y_train=Y, x_test=X, h_test=mask, y_test=Y)
     assert Dataset.from_npz(parted).check(two).inputs == ("h", "x")
+
+
+def test_npz_arrays_that_a_model_does_not_take_are_named(tmp_path):
+    one = Model("/n.onnx", "onnx", (TensorSpec("images", (None, 2), "float32"),), (
+        TensorSpec("o", (None, 3), "float32"),), (), 0, 0, "")  # fmt: skip
+    fit = Dataset.from_npz(npz(tmp_path / "d.npz", images=X, weights=X[:, 0], labels=Y)).check(one)
+    assert fit.inputs == ("images",)
+    assert fit.reading.left_out == ("array weights: not an input of the model",)
+
+
+def test_npz_parts_that_are_just_called_train_and_test(tmp_path):
+    data = Dataset.from_npz(npz(tmp_path / "d.npz", train=X, test=X + 0.5, train_labels=Y, test_labels=Y))
+    assert (data.splits["test"].inputs["input"] % 1 == 0.5).all()
+    assert data.labelled
 
 
 def test_npz_arrays_that_are_only_called_like_a_part(tmp_path):

@@ -13,50 +13,12 @@ from typing import Any
 
 from deploykit.core.errors import DatasetError
 from deploykit.core.reading import Found, Origin
+from deploykit.core.sources._npz_arrays import Array, array_in, parted
 from deploykit.core.sources._paths import present, shown
 
-_LABELS = {
-    "y", "ys", "label", "labels", "target", "targets", "class", "class_id", "class_ids", "y_true", "ground_truth",
-    "category", "categories",
-}  # fmt: skip
 _CLASSES = ("classes", "class_names")
-_PARTS = {
-    "train": "train", "training": "train", "test": "test", "testing": "test",
-    "val": "val", "valid": "val", "validation": "val", "eval": "val", "dev": "val",
-}  # fmt: skip
-_ENDING = re.compile(rf"(?P<base>.+?)[_.\- ](?P<part>{'|'.join(_PARTS)})", re.IGNORECASE)
-_BEGINNING = re.compile(rf"(?P<part>{'|'.join(_PARTS)})[_.\- ](?P<base>.+)", re.IGNORECASE)
-_SHORT = re.compile(rf"(?P<base>[xy])(?P<part>{'|'.join(_PARTS)})", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class _Array:
-    """An array of the file.
-
-    Attributes:
-        name: As the file names it.
-        base: Name without the part of the data.
-        part: "train", "test", "val", or "".
-        shape: None when its header cannot be read.
-        kind: Kind of its dtype, "" when its header cannot be read.
-    """
-
-    name: str
-    base: str
-    part: str
-    shape: tuple[int, ...] | None
-    kind: str
-
-    @property
-    def length(self) -> int | None:
-        return self.shape[0] if self.shape else None
-
-    @property
-    def is_label(self) -> bool:
-        return self.base.lower() in _LABELS
-
-    def __str__(self) -> str:
-        return f"array {self.name}" + (f" {self.shape}" if self.shape is not None else "")
+#: What numpy.savez calls arrays that were given without a name.
+_UNNAMED = re.compile(r"arr_\d+")
 
 
 @dataclass
@@ -92,7 +54,7 @@ def read_npz(path: Path, x_key: str | Sequence[str] | None, y_key: str | None) -
         if not zipfile.is_zipfile(path):
             raise DatasetError(f"{path} is not an .npz file.", remedy="write it with numpy.savez(path, x=…, y=…).")
         with np.load(path, allow_pickle=False) as file:
-            arrays = _parted([_array(file, name) for name in file.files])
+            arrays = parted([array_in(file, name) for name in file.files])
             keys = [k.strip() for k in x_key.split(",")] if isinstance(x_key, str) else x_key
             choice = _Chooser(path, arrays, keys, y_key).choice()
             found: dict[str, Any] = {"x": _loaded(file, choice.inputs)}
@@ -134,44 +96,10 @@ def _loaded(file: Any, names: dict[str, str]) -> Any:
     return {key: file[name] for key, name in names.items()}
 
 
-def _array(file: Any, name: str) -> _Array:
-    match = _ENDING.fullmatch(name) or _BEGINNING.fullmatch(name) or _SHORT.fullmatch(name)
-    base, part = (match["base"], _PARTS[match["part"].lower()]) if match else (name, "")
-    return _Array(name, base, part, *_header(file, name))
-
-
-def _parted(arrays: list[_Array]) -> list[_Array]:
-    """Arrays of which only those belong to a part that other arrays belong to, too: others are just called so."""
-    answered = {a.part for a in arrays if a.is_label}
-    parts: dict[str, set[str]] = {}
-    for array in arrays:
-        parts.setdefault(array.base, set()).add(array.part)
-    return [
-        a
-        if a.is_label or a.base.lower() == "x" or a.part in answered or len(parts[a.base] - {""}) > 1
-        else replace(a, base=a.name, part="")
-        for a in arrays
-    ]
-
-
-def _header(file: Any, name: str) -> tuple[tuple[int, ...] | None, str]:
-    """Shape and kind of an array without reading it."""
-    from numpy.lib import format as npy
-
-    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
-    # What is used and cannot be read is an error when it is read.
-    with contextlib.suppress(ValueError, KeyError, EOFError), file.zip.open(f"{name}.npy") as member:
-        version = npy.read_magic(member)
-        if version in readers:
-            shape, _, dtype = readers[version](member)
-            return tuple(shape), dtype.kind
-    return None, ""
-
-
 class _Chooser:
     """Decides what is taken for what, or says what it cannot decide."""
 
-    def __init__(self, path: Path, arrays: list[_Array], x_keys: Sequence[str] | None, y_key: str | None) -> None:
+    def __init__(self, path: Path, arrays: list[Array], x_keys: Sequence[str] | None, y_key: str | None) -> None:
         self._path = path
         self._arrays = arrays
         self._x_keys = x_keys
@@ -181,6 +109,9 @@ class _Chooser:
 
     def choice(self) -> _Choice:
         """What is taken for what."""
+        unnamed = [a for a in self._arrays if _UNNAMED.fullmatch(a.name)]
+        if len(unnamed) > 1 and self._x_keys is None:
+            raise self._unsure(unnamed, "the examples or the labels", "x_key= and y_key= (--x-key, --y-key)")
         main, held = self._parts()
         found = _Choice(classes=self._classes.name if self._classes else "")
         if self._y_key:
@@ -203,14 +134,14 @@ class _Chooser:
             found.notes.append("the validation arrays are the held-out examples: there are no test arrays.")
         return found
 
-    def _spare(self, part: str, inputs: list[_Array], labels: str) -> dict[str, str]:
+    def _spare(self, part: str, inputs: list[Array], labels: str) -> dict[str, str]:
         """Arrays that a model with more inputs than ``x`` could take, and ``x`` itself, by their own names."""
         count = next((a.length for a in inputs), None)
         same = [a for a in self._arrays if a.part == part and a.length == count and a.name != labels]
         found = {a.base: a.name for a in same if a is not self._classes}
         return found if len(found) > 1 else {}
 
-    def _class_names(self) -> _Array | None:
+    def _class_names(self) -> Array | None:
         for array in self._arrays:
             if array.base.lower() in _CLASSES and not array.part and (array.shape is None or len(array.shape) == 1):
                 others = {a.length for a in self._arrays if a is not array and not a.is_label}
@@ -218,7 +149,7 @@ class _Chooser:
                     return array
         return None
 
-    def _of(self, part: str) -> list[_Array]:
+    def _of(self, part: str) -> list[Array]:
         """Arrays of a part that could be inputs."""
         return [
             a
@@ -242,7 +173,7 @@ class _Chooser:
         held = next((p for p in ("test", "val") if bases & {a.base for a in self._of(p)}), "")
         return main, held
 
-    def _inputs(self, main: str) -> list[_Array]:
+    def _inputs(self, main: str) -> list[Array]:
         if self._x_keys is not None:
             return [self._require(key, main) for key in self._x_keys]
         candidates = self._of(main)
@@ -254,7 +185,7 @@ class _Chooser:
             raise self._missing("x")
         return found
 
-    def _labels(self, part: str, inputs: list[_Array]) -> _Array | None:
+    def _labels(self, part: str, inputs: list[Array]) -> Array | None:
         if self._y_key is not None:
             if not self._y_key:
                 return None
@@ -267,7 +198,8 @@ class _Chooser:
         here = [a for a in candidates if a.part == part]
         count = next((a.length for a in inputs), None)
         found = [a for a in here if a.length in (None, count)] or here
-        found = found or [a for a in candidates if a.length == count]
+        if not any(a.part for a in inputs):  # y_val beside x: whatever it is called, it has a label for each example
+            found = found or [a for a in candidates if a.length == count]
         if len(found) > 1:
             raise self._unsure(found, "the labels", "y_key= (--y-key)")
         if found:
@@ -283,18 +215,18 @@ class _Chooser:
             )
         return None
 
-    def _same_length(self, inputs: list[_Array], labels: _Array | None) -> list[_Array]:
+    def _same_length(self, inputs: list[Array], labels: Array | None) -> list[Array]:
         """Without arrays that cannot be inputs, since they do not hold one item for each label."""
         if self._x_keys is not None or labels is None or labels.length is None or len(inputs) < 2:
             return inputs
         return [a for a in inputs if a.length in (None, labels.length)] or inputs
 
-    def _named(self, arrays: list[_Array]) -> dict[str, str]:
+    def _named(self, arrays: list[Array]) -> dict[str, str]:
         if len(arrays) == 1 and (self._x_keys is not None or arrays[0].base.lower() == "x"):
             return {"input": arrays[0].name}
         return {a.base if self._x_keys is None else a.name: a.name for a in arrays}
 
-    def _require(self, key: str, part: str) -> _Array:
+    def _require(self, key: str, part: str) -> Array:
         """The array that a key names: by its name, or without its part."""
         array = self._by_name.get(key) or next((a for a in self._arrays if a.base == key and a.part == part), None)
         if array is None:
@@ -307,7 +239,7 @@ class _Chooser:
             remedy="name the arrays with x_key= and y_key= (--x-key, --y-key).",
         )
 
-    def _unsure(self, arrays: list[_Array], what: str, keys: str) -> DatasetError:
+    def _unsure(self, arrays: list[Array], what: str, keys: str) -> DatasetError:
         each = "each of them could be" if len(arrays) > 1 else "it could be"
         return DatasetError(
             f"{self._path} has {' and '.join(map(str, arrays))}: {each} {what}.", remedy=f"name them with {keys}."
