@@ -6,9 +6,10 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import deploykit as dk
+from deploykit.core.contract import KINDS
 from deploykit.core.preprocess import CHANNEL_ORDERS, LAYOUTS
 
 if TYPE_CHECKING:
@@ -41,13 +42,14 @@ def model(options: argparse.Namespace) -> Model:
     return dk.load(options.model, imports=options.imports)
 
 
-def add_data(parser: argparse.ArgumentParser) -> None:
-    """``--data`` and how it is read."""
+def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """``--data``, how it is read, and what the model's signature means."""
+    _add_meaning(parser)
     group = parser.add_argument_group("data")
     group.add_argument(
         "--data",
         metavar="DATA",
-        required=True,
+        required=required,
         help=".npz with x and y, x_train y_train x_test y_test, an array an input; .csv; a folder of images by class",
     )
     group.add_argument("--x-key", metavar="NAME[,…]", help="array of the examples in the .npz, or one for each input")
@@ -68,6 +70,38 @@ def add_data(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--channels", choices=CHANNEL_ORDERS, help="exchange RGB and BGR")
     group.add_argument("--raw", action="store_true", help="the data are the model's own quantized integers, or bytes")
     group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the splits and of fine-tuning")
+
+
+def _add_meaning(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("meaning", "What is left out is found out, and shown by deploykit plan.")
+    group.add_argument("--output", metavar="NAME", help="output to score (default: the first that the labels fit)")
+    group.add_argument("--scores", metavar="KIND", help=f"what it holds: {', '.join(KINDS)} (default: found out)")
+    group.add_argument(
+        "--state",
+        metavar="OUTPUT=INPUT",
+        type=named,
+        action="append",
+        default=[],
+        help="an output that feeds an input at the next step (may be repeated)",
+    )
+    group.add_argument(
+        "--constant",
+        metavar="INPUT=VALUE",
+        type=_constant,
+        action="append",
+        default=[],
+        help="an input that always gets this value: a number, or several with commas (may be repeated)",
+    )
+
+
+def meaning(options: argparse.Namespace) -> dict[str, Any]:
+    """What was said of the signature, as arguments of the public functions."""
+    return {
+        "output": options.output,
+        "scores": options.scores,
+        "state": dict(options.state),
+        "constants": dict(options.constant),
+    }
 
 
 def data(options: argparse.Namespace) -> Dataset:
@@ -132,6 +166,22 @@ def _whole(text: str) -> tuple[int, ...]:
 def _numbers(text: str) -> float | tuple[float, ...]:
     values = tuple(_number(part) for part in text.split(","))
     return values if len(values) > 1 else values[0]
+
+
+def _constant(text: str) -> tuple[str, Any]:
+    """An input and its value: numbers where they are, else text."""
+    name, value = named(text)
+
+    def one(part: str) -> Any:
+        for kind in (int, float):
+            try:
+                return kind(part)
+            except ValueError:
+                continue
+        return part == "true" if part in ("true", "false") else part
+
+    values = [one(part) for part in value.split(",")]
+    return name, values if len(values) > 1 else values[0]
 
 
 def _number(text: str) -> float:

@@ -5,25 +5,33 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from deploykit.cli._inputs import add_model, model
+import deploykit as dk
+from deploykit.cli._inputs import add_data, add_model, data, meaning, model
 from deploykit.cli._show import columns, show
 
 if TYPE_CHECKING:
     from deploykit.core.model import Model
 
-HELP = "Show a model's format, signature, layers and parameters; nothing of it is run."
+HELP = "Show a model's format, signature, layers and parameters; with --data also what everything is taken to mean."
 _LAYERS = 100
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model(parser)
+    add_data(parser, required=False)
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the verb."""
     found = model(options)
-    show(options, _text(found), found)
+    if options.data is None:
+        show(options, _text(found), found)
+        return
+    given = data(options)
+    examined = dk.examine(found, given, **meaning(options))
+    text = "\n".join([_text(found), "", *map(str, str(given.reading).splitlines()), "", str(examined)])
+    show(options, text, {**found.to_json(), "examined": examined, "reading": given.reading})
 
 
 def _text(found: Model) -> str:

@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._choices import describe
-from deploykit.cli._inputs import add_data, add_model, add_space, data, model, space
+from deploykit.cli._inputs import add_data, add_model, add_space, data, meaning, model, space
 from deploykit.cli._show import show
 
 HELP = "Show what a sweep would run, what it cannot run and why, and how long it will take; nothing is built."
@@ -23,6 +23,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-drop", metavar="X", type=float, help="loss that must not be passed, for example 0.01: can the data tell?"
     )
+    parser.add_argument(
+        "--no-check", action="store_true", help="do not run the model as given on some examples: quicker, and less sure"
+    )
     add_data(parser)
     describe(parser, "techniques", "transforms", "technique")
     describe(parser, "runtimes", "runtimes", "runtime")
@@ -38,5 +41,7 @@ def run(options: argparse.Namespace) -> None:
         launches=options.launches,
         max_drop=options.max_drop,
         seed=options.seed,
+        check=not options.no_check,
+        **meaning(options),
     )
     show(options, planned, planned)

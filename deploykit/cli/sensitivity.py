@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._choices import names
-from deploykit.cli._inputs import add_data, add_model, data, model, setting
+from deploykit.cli._inputs import add_data, add_model, data, meaning, model, setting
 from deploykit.cli._show import note, show
 from deploykit.cli._watch import Watch, add_limits, add_metric, add_store
 
@@ -67,6 +67,7 @@ def run(options: argparse.Namespace) -> int:
         seed=options.seed,
         timeout=options.timeout,
         memory=options.memory,
+        **meaning(options),
         progress=watch,
     )
     if options.recipes:

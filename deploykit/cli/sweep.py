@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._choices import describe, names
-from deploykit.cli._inputs import add_data, add_model, add_space, data, model, space
+from deploykit.cli._inputs import add_data, add_model, add_space, data, meaning, model, space
 from deploykit.cli._show import show
 from deploykit.cli._watch import Watch, add_limits, add_metric, add_store
 
@@ -83,6 +83,7 @@ def run(options: argparse.Namespace) -> int:
         search=options.search,
         budget=options.budget,
         sensitivity=options.sensitivity,
+        **meaning(options),
         progress=watch,
     )
     show(options, report, report.to_json())
