@@ -28,6 +28,8 @@ _GAIN, _RELATIVE_GAIN, _LIKELIHOOD_GAIN = 0.05, 0.2, 0.2
 #: Seconds that trying may take.
 _BUDGET_S = 1.2
 _LEAST = 40
+#: An order of classes is fitted to the examples, so others that explain as much come first.
+_FITTED = 0.02
 #: Probability below which a label is as unlikely as can be.
 _RARE = 1e-7
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -210,6 +212,7 @@ class _Checking:
             if better:
                 mean = float(other.mean())
                 rank = mean if metric.higher_is_better else -mean
+                rank -= _FITTED if one.kind == "classes" else 0.0
                 if likelihood is not None and np.isfinite(likelihood).all():
                     rank += 0.01 * float(likelihood.mean())
                 found.append((rank, -number, self._suspicion(one, metric, float(before.mean()), mean)))
