@@ -91,6 +91,12 @@ class Report:
         """What inputs, labels and outputs are taken to mean."""
         return Contract.from_json(self.facts["contract"])
 
+    @property
+    def declared(self) -> dict[str, Any]:
+        """What the user said of the signature, as arguments of ``dk.sweep``; what was found out is left out."""
+        said = self.facts.get("declared") or {}
+        return {name: value for name, value in said.items() if value and value != "auto"}
+
     @cached_property
     def check(self) -> BaselineCheck:
         """What was found when the model as given was run on some examples, before the sweep."""

@@ -137,7 +137,8 @@ class CandidateSection:
         # What was measured since is not to be done again, and told how long such work takes.
         ended = (self._passes, self._commands.state.took_s)
         known = ("seconds", *evidence.origin(report), *(r.key for r in space.recipes), *space.targets, *ended)
-        plan: Callable[[], Any] = lambda: dk.plan(model, data, space, store=store, launches=0)  # noqa: E731  # one use
+        options: dict[str, Any] = {"store": store, "launches": 0, "check": False, **report.declared}
+        plan: Callable[[], Any] = lambda: dk.plan(model, data, space, **options)  # noqa: E731  # one use
         return self._memory.get(known, lambda: evidence.planned_seconds(plan))
 
     def _measure(self, level: int) -> Later:
@@ -160,6 +161,7 @@ class CandidateSection:
                 handle = dk.start_sensitivity(
                     report.model, report.data, column.technique, parameters=column.parameters,
                     runtime=column.target.runtime, store=report.path, by="layer", progress=tell,
+                    **report.declared,
                 )  # fmt: skip
                 commands.ends.keep(handle, lambda: stop(handle))
                 try:

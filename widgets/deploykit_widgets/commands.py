@@ -49,7 +49,7 @@ class Commands(Inputs, Leaving):
         self._planning = False
         self._wanted: str = ""
         self._one: One | None = None
-        state.observe(self.plan_soon, "model", "data", "space", "goal", "launches", "options")
+        state.observe(self.plan_soon, "model", "data", "space", "goal", "launches", "options", "declared")
         state.observe(self.find_earlier, "model", "data")
         state.observe(self._find_obstacles, "model", "data")
         state.observe(self._choose, "report", "goal", "picked")
@@ -91,6 +91,7 @@ class Commands(Inputs, Leaving):
         store = state.store
         options: dict[str, Any] = {
             "launches": state.launches, "max_drop": state.goal.max_drop, "adaptive": state.options.adaptive,
+            **state.declared,
         }  # fmt: skip
 
         def work() -> Any:
@@ -204,6 +205,7 @@ class Commands(Inputs, Leaving):
         options = state.options.arguments(state.goal.max_drop)
         if one is not None:
             options = {name: options[name] for name in _OF_ONE if name in options} | one.options
+        options |= state.declared
 
         def tell(progress: Progress) -> None:
             self._progress(progress)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from deploykit.core.check import Suspicion
 from deploykit.core.dataset import Dataset
+from deploykit.core.preprocess import Preprocess
 from deploykit.core.resolution import TYPICAL_FLIPS, half_width
 from deploykit.reporting import numbers
 from deploykit_widgets import samples
@@ -54,6 +57,7 @@ class DataSection:
             "path": source.path if source else "",
             **as_typed(source.preprocess if source else None),
             "resolution": resolution(state, classes=bool(self._facts[1] and self._facts[1]["classes"])),
+            "meaning": meaning(state),
         }
 
     def commands(self) -> Mapping[str, Command]:
@@ -65,6 +69,7 @@ class DataSection:
             "browse_data": self._browse,
             "data_names": names_of_data,
             "data_samples": self._samples,
+            "apply_remedy": self._apply,
         }
 
     def _load(self, path: str, **typed: str) -> None:
@@ -72,6 +77,19 @@ class DataSection:
         # What the panel has no field for stays as it was given for these data.
         before = source.preprocess if source is not None and source.path == path.strip() else None
         self._commands.load_data(source_of(path.strip(), preprocess_of(typed, before)))
+
+    def _apply(self, place: int) -> None:
+        """Read data or model as the check of the model as given suggests."""
+        state = self._state
+        found = state.plan.examined.check.suspicions if state.plan is not None and state.plan.examined else ()
+        if not 0 <= place < len(found) or not applies(state, found[place]):
+            return
+        setting = found[place].setting
+        if "preprocess" in setting and state.data_source is not None:
+            step = Preprocess.from_json(next(iter(setting["preprocess"].values())))
+            self._commands.load_data(replace(state.data_source, preprocess=step))
+        else:
+            self._commands.declare(setting)
 
     def _use(self, name: str) -> None:
         """Take what the notebook calls so."""
@@ -102,6 +120,36 @@ def facts(data: Dataset) -> dict[str, Any]:
         "balance": balance(counts),
         "pictures": samples.picture_of(data, 0) is not None,
     }
+
+
+def meaning(state: State) -> dict[str, Any] | None:
+    """What everything is taken to mean, and whether the model does its job so; None before that is known."""
+    examined = state.plan.examined if state.plan is not None and state.data is not None else None
+    if examined is None:
+        return None
+    check = examined.check
+    return {
+        "lines": [[_sentence(heading), _sentence(said)] for heading, said in examined.contract.lines],
+        "ok": check.ok and not examined.failure,
+        "summary": _sentence(check.summary),
+        "warnings": [examined.failure, *check.warnings] if examined.failure else list(check.warnings),
+        "suspicions": [
+            {
+                "text": s.text,
+                "remedy": s.remedy,
+                "label": s.label if applies(state, s) else "",
+            }
+            for s in check.suspicions
+        ],
+    }
+
+
+def applies(state: State, suspicion: Suspicion) -> bool:
+    """Whether the panel can read data or model so by itself: data of the notebook are changed there."""
+    setting = suspicion.setting
+    if "preprocess" in setting:
+        return state.data_source is not None and state.data is not None and len(state.data.inputs) == 1
+    return bool({"output", "scores"} & set(setting))
 
 
 def resolution(state: State, *, classes: bool) -> dict[str, Any]:

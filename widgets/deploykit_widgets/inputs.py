@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -86,6 +87,11 @@ class Inputs(LongWork):
             lambda found: self._take("data", data=found, data_source=None, data_name=name),
         )
 
+    def declare(self, said: Mapping[str, Any]) -> None:
+        """Take what the user says of the signature: arguments of ``dk.sweep``."""
+        if not self._sweeps("data"):
+            self._take("data", declared={**self.state.declared, **said})
+
     def _sweeps(self, panel: str) -> bool:
         """Whether a sweep of the present input is under way, which is then said."""
         if self.state.sweeping:
@@ -101,7 +107,7 @@ class Inputs(LongWork):
         self.state.change(**_FRESH, **values)
 
     def _find_obstacles(self) -> None:
-        model, data = self.state.model, self.state.data
+        model, data, declared = self.state.model, self.state.data, self.state.declared
         if model is None or data is None:
             return
 
@@ -110,7 +116,7 @@ class Inputs(LongWork):
                 self.state.change(obstacles=obstacles)
 
         # An error is one of the plan, too, and said there.
-        self.desk.run("obstacles", lambda: Obstacles.find(model, data), show, lambda _error: None)
+        self.desk.run("obstacles", lambda: Obstacles.find(model, data, declared), show, lambda _error: None)
 
     def find_earlier(self) -> None:
         """Show what the store already holds for this model and these data."""

@@ -231,6 +231,7 @@ def _sweep(state: State, values: Values, *, spaced: bool) -> str:
         arguments.append(f"launches={values.of('launches', state.launches)}")
     for name, value in state.options.arguments(state.goal.max_drop).items():
         arguments.append(f"{name}={values.of(name, value) if name == 'max_drop' else literal(value)}")
+    arguments += [f"{name}={literal(value)}" for name, value in state.declared.items()]
     return call("dk.sweep", arguments, "report = ")
 
 

@@ -27,11 +27,18 @@ class Obstacles:
     matrix: _Matrix = field(default_factory=dict)
 
     @classmethod
-    def find(cls, model: Any, data: Any) -> Obstacles:
-        """Ask the planner for each technique alone, and for each of its choices, on every runtime that is installed."""
+    def find(cls, model: Any, data: Any, declared: Mapping[str, Any]) -> Obstacles:
+        """Ask the planner for each technique alone, and for each of its choices, on every runtime that is installed.
+
+        Args:
+            model: From ``dk.load``.
+            data: A Dataset.
+            declared: What the user says of the signature: arguments of ``dk.plan``.
+        """
         targets = tuple(Target(r.name) for r in registry("deploykit.runtimes", "runtime").all() if not r.missing())
         matrix: dict[str, dict[str, str]] = {}
-        for left in dk.plan(model, data, Space(tuple(_questions()), targets)).left_out:
+        plan = dk.plan(model, data, Space(tuple(_questions()), targets), check=False, **declared)
+        for left in plan.left_out:
             if left.recipe is not None and left.target is not None:
                 matrix.setdefault(left.recipe.key, {})[left.target.runtime] = left.reason
         return cls(matrix)

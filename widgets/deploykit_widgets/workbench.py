@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,10 @@ class Workbench(Display):
         store: Folder that keeps everything; a second sweep on it does only what is new. None: ``"runs"``.
         space: Name of a preset, a space, or the path of a saved one to begin with.
         launches: How often each session is opened anew and timed.
+        output: As in ``dk.sweep``.
+        scores: As in ``dk.sweep``.
+        state: As in ``dk.sweep``.
+        constants: As in ``dk.sweep``.
 
     Raises:
         SettingError: An unknown preset, or too few launches.
@@ -60,6 +65,11 @@ class Workbench(Display):
         store: str | Path | None = None,
         space: str | Path | Space = "quick",
         launches: int = 10,
+        *,
+        output: str | None = None,
+        scores: str | None = None,
+        state: Mapping[str, str] | None = None,
+        constants: Mapping[str, Any] | None = None,
     ) -> None:
         if space not in PRESETS:
             space = Space.of(space)  # a saved space; raises for anything else, naming the presets
@@ -67,7 +77,10 @@ class Workbench(Display):
                 space = space.name
         if launches < 2:
             raise SettingError(f"launches must be at least 2, got {launches}.", remedy="10 gives honest intervals.")
-        super().__init__(State(Path(store if store is not None else "runs"), launches), "sweep")
+        declared = {"output": output, "scores": scores, "state": state, "constants": constants}
+        said = {name: value for name, value in declared.items() if value}
+        folder = Path(store if store is not None else "runs")
+        super().__init__(State(folder, launches, declared=said), "sweep")
         commands = self._commands
         tab = "model" if model is None else "data" if data is None else "explore"
         sections: list[Section] = [

@@ -34,8 +34,27 @@ interface IDataFacts {
   pictures: boolean;
 }
 
+interface ISuspicion {
+  text: string;
+  /** The line of code that reads it so. */
+  remedy: string;
+  /** What the button says; '' when the panel cannot do it by itself. */
+  label: string;
+}
+
+export interface IMeaning {
+  /** Heading and sentence. */
+  lines: [string, string][];
+  ok: boolean;
+  summary: string;
+  warnings: string[];
+  suspicions: ISuspicion[];
+}
+
 export interface IData {
   facts: IDataFacts | null;
+  /** What everything is taken to mean, null before that is known. */
+  meaning: IMeaning | null;
   /** What the notebook calls the data, '' when they have no name. */
   name: string;
   path: string;
@@ -69,6 +88,7 @@ export function DataPanel(): ReactElement | null {
       {data.facts && (
         <div className="dk-data-two">
           <Facts facts={data.facts} />
+          {data.meaning && <Meaning meaning={data.meaning} />}
           <Samples key={data.facts.digest} facts={data.facts} />
           {data.facts.classes.length > 0 && <Classes facts={data.facts} />}
         </div>
@@ -248,6 +268,47 @@ function Resolution({ words, enough }: IData['resolution']): ReactElement | null
       <Icon name="warning" />
       <span>{words}</span>
     </p>
+  );
+}
+
+function Meaning({ meaning }: { meaning: IMeaning }): ReactElement {
+  const { ask, busy, error } = useAsk();
+  const { lines, ok, summary, warnings, suspicions } = meaning;
+  const result = ok ? 'dk-note' : 'dk-note dk-uneven';
+  return (
+    <Part title="What it is taken to mean">
+      <p className={result}>
+        <Icon name={ok ? 'check' : 'warning'} /> The model as given: {summary}.
+      </p>
+      {warnings.map(text => (
+        <p key={text} className="dk-note dk-uneven">
+          {text}
+        </p>
+      ))}
+      {suspicions.length > 0 && (
+        <ul className="dk-suspicions" aria-label="Other readings that do better">
+          {suspicions.map(({ text, remedy, label }, place) => (
+            <li key={remedy}>
+              <span>{text}</span> <code>{remedy}</code>
+              {label && (
+                <Button reason={busy ? BUSY : ''} onClick={() => void ask('apply_remedy', { place })}>
+                  {label}
+                </Button>
+              )}
+            </li>
+          ))}
+        </ul>
+      )}
+      <Problem words={error} />
+      <dl className="dk-facts dk-contract">
+        {lines.map(([heading, said]) => (
+          <div key={`${heading} ${said}`}>
+            <dt>{heading}</dt>
+            <dd>{said}</dd>
+          </div>
+        ))}
+      </dl>
+    </Part>
   );
 }
 
