@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -18,6 +18,19 @@ Severity = Literal["impossible", "pointless", "note"]
 #: convolutions whose activations are quantized on the fly; ``narrow``: weights of 7 bits; ``float16``; ``sparse``.
 Effect = Literal["int8", "signed", "qoperator", "dynamic conv", "narrow", "float16", "sparse"]
 
+#: How int8 comes in a file: pairs of quantizing and dequantizing nodes with uint8 or int8 activations, integer
+#: operators, or activations that are quantized on the fly (``dynamic``); ``float32`` to compare with.
+Form = Literal["float32", "uint8", "uint8 operators", "int8", "int8 operators", "dynamic"]
+
+#: What files of a form hold, in words.
+FORMS: dict[Form, str] = {
+    "uint8": "convolutions with uint8 activations",
+    "int8": "convolutions with int8 activations",
+    "uint8 operators": "integer convolutions with uint8 activations",
+    "int8 operators": "integer convolutions with int8 activations",
+    "dynamic": "dynamically quantized convolutions",
+}
+
 _X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
 #: Layers and operators that hold most weights and arithmetic, by what kernels call them; of Keras, TensorFlow and ONNX.
@@ -25,6 +38,8 @@ _PRODUCTS = frozenset(
     {"Dense", "EinsumDense", "MultiHeadAttention", "GroupedQueryAttention", "Attention", "AdditiveAttention", "MatMul",
      "Gemm", "BatchMatMul", "BatchMatMulV2", "Einsum"}
 )  # fmt: skip
+#: Times as long as float32 from which on a kernel is slow; less may be noise of a busy machine.
+_SLOW = 1.3
 _RECURRENT = frozenset({"LSTM", "GRU", "RNN", "SimpleRNN"})
 _LIGHT = frozenset(
     {"BatchNormalization", "LayerNormalization", "GroupNormalization", "InstanceNormalization", "InputLayer", "PReLU"}
@@ -40,6 +55,30 @@ class Problem(Plain):
 
 
 @dataclass(frozen=True)
+class Kernel(Plain):
+    """How a runtime computes a convolution on this CPU, as a tiny model has shown.
+
+    Attributes:
+        kernel: What the runtime tells of the kernel.
+        precision: What it computes in: ``"int8"``, ``"float32"``, …
+        slowdown: Time with what int8 needs around it, divided by the time in float32.
+    """
+
+    kernel: str
+    precision: str
+    slowdown: float
+
+    @property
+    def slow(self) -> bool:
+        """Whether it takes so much longer than float32 that no model can gain from it."""
+        return self.slowdown > _SLOW
+
+
+def _unknown(_runtime: str) -> Mapping[Form, Kernel]:
+    return {}
+
+
+@dataclass(frozen=True)
 class Facts:
     """What a combination is judged by.
 
@@ -49,6 +88,7 @@ class Facts:
         machine: Processor architecture.
         features: CPU features, see `deploykit.measuring.environment.cpu_features`; empty when they are not known.
         cores: Cores that may be used.
+        kernels: Asks a runtime, by its name, for its kernels on this machine by form; empty when they are not known.
     """
 
     model: Model
@@ -56,6 +96,7 @@ class Facts:
     machine: str
     features: tuple[str, ...]
     cores: int
+    kernels: Callable[[str], Mapping[Form, Kernel]] = _unknown
 
     @property
     def x86(self) -> bool:
@@ -85,6 +126,17 @@ class Facts:
         """Share of the weights in layers of these kinds; 0 when it is not known."""
         total = sum(self.weights.values())
         return sum(self.weights.get(kind, 0) for kind in kinds) / total if total else 0.0
+
+
+def form_of(effects: Collection[Effect]) -> Form | None:
+    """The form in which techniques leave convolutions, None when they leave them in float."""
+    if "dynamic conv" in effects:
+        return "dynamic"
+    if "int8" not in effects:
+        return None
+    if "qoperator" in effects:
+        return "int8 operators" if "signed" in effects else "uint8 operators"
+    return "int8" if "signed" in effects else "uint8"
 
 
 def worst(problems: Iterable[Problem]) -> Severity | None:

@@ -96,7 +96,7 @@ class LayerTime(Plain):
         float_ms: Time in float32; None for nodes the candidate has on top.
         ms: Time in the candidate; None for layers it lacks.
         precision: What the candidate computes in: ``"int8"``, ``"float32"``, …
-        trait: Why its kernel is slow whatever the layer: ``"reference"``, ``"signed"``, ``"dynamic"`` or "".
+        trait: Why its kernel may be slow whatever the layer: ``"reference"``, ``"signed"``, ``"dynamic"`` or "".
     """
 
     name: str

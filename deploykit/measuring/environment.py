@@ -17,8 +17,8 @@ _PACKAGES = (
     "tensorflow_model_optimization", "tf2onnx", "openvino",
 )  # fmt: skip
 #: CPU features that decide which kernels run.
-_FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
-             "asimd", "asimddp", "i8mm", "sve")  # fmt: skip
+_FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16",
+             "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "sve")  # fmt: skip
 
 
 @cache

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from deploykit.core import extras
 from deploykit.core.candidate import Recipe, Step
 from deploykit.core.result import Finding, Latency, LayerTime, Measurement, Result
 from deploykit.measuring.profile_match import Comparison
@@ -79,6 +80,15 @@ class Facts:
         """Nodes the candidate runs."""
         return tuple(x for x in self.layers.layers if x.ms is not None) if self.layers else ()
 
+    @property
+    def where(self) -> str:
+        """On which processor and with which version of the runtime, in words; "" when that was not recorded."""
+        host = self.measurement.environment
+        name = extras.distribution(self.runtime.requires[0])
+        version = host.get("packages", {}).get(name)
+        place = f" on {host['cpu']}" if host.get("cpu") else ""
+        return f"{place} with {name} {version}" if version else place
+
     def share(self, layers: Iterable[LayerTime]) -> float:
         """Their share of the candidate's time."""
         whole = self.layers.ms if self.layers else 0.0
@@ -115,8 +125,8 @@ def not_quantized(facts: Facts) -> Finding | None:
     if back:
         kernels = ", ".join(dict.fromkeys(x.kernel for x in back))
         parts.append(
-            f"The file stores {_heavy(back)} in integers, but {label} converts them back and computes in {precision} "
-            f"(kernel {kernels}): {_percent(facts.share(back))} of its time. {facts.runtime.note}".strip()
+            f"The file stores {_heavy(back)} in integers, but {label} converts them back and computes in {precision}"
+            f"{facts.where} (kernel {kernels}): {_percent(facts.share(back))} of its time."
         )
     if back and not stays:
         fix = _changed(facts, activations="uint8") or _changed(facts, form="qdq") or _calibrated(facts)
@@ -128,7 +138,7 @@ def reference_kernels(facts: Facts) -> Finding | None:
     """Kernels without vector instructions."""
     slow = [x for x in facts.timed if x.trait == "reference" and x.kind != "convert"]
     share = facts.share(slow)
-    if share < _WORTH:
+    if share < _WORTH or _faster([x for x in slow if x.quantized]):
         return None
     kernels = ", ".join(dict.fromkeys(x.kernel for x in slow))
     text = (
@@ -230,16 +240,16 @@ def dynamic_convolutions(facts: Facts) -> Finding | None:
 
 
 def signed_activations(facts: Facts) -> Finding | None:
-    """Integer operators on signed activations, on x86."""
+    """Integer operators on signed activations, where their kernels are slower than float32."""
     slow = [x for x in facts.timed if x.trait == "signed"]
     if not slow or _faster(slow):
         return None
     text = (
         f"{_several(slow)} are integer operators on signed (int8) activations, for which {facts.runtime.label} has no "
-        f"vector kernel on x86 ({slow[0].kernel}): {_compared(slow)}."
+        f"fast kernel{facts.where} ({slow[0].kernel}): {_compared(slow)}."
     )
     return Finding(
-        "signed integer operators on x86", text, facts.share(slow), _slowest(slow),
+        "signed integer operators", text, facts.share(slow), _slowest(slow),
         "quantize activations to uint8, or write pairs of QuantizeLinear and DequantizeLinear, which are rewritten.",
         _changed(facts, activations="uint8") or _changed(facts, form="qdq"),
     )  # fmt: skip

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -11,8 +10,8 @@ from deploykit.core.serial import Plain
 
 #: ``convert``: quantizes, dequantizes or casts; ``move``: reshapes, transposes, reorders, copies.
 Kind = Literal["conv", "matmul", "convert", "move", "compute"]
-#: Why a kernel is slow whatever the layer: no vector instructions (``reference``), no kernel for signed activations
-#: (``signed``), no kernel for activations that are quantized on the fly (``dynamic``).
+#: Why a kernel may be slow whatever the layer: no vector instructions (``reference``), or no fast kernel on some
+#: processors for signed activations (``signed``) or for those that are quantized on the fly (``dynamic``).
 Trait = Literal["", "reference", "signed", "dynamic"]
 
 
@@ -28,7 +27,7 @@ class NodeTime(Plain):
         microseconds: Time in one inference, as the runtime's profiler gives it.
         precision: ``"int8"``, ``"float32"``, …: what it computes in; "" when not known.
         shape: Shape of its first output, () when not known.
-        trait: Why the kernel is slow whatever the layer; "" when nothing is known against it.
+        trait: Why the kernel may be slow whatever the layer; "" when nothing is known against it.
     """
 
     name: str
@@ -45,8 +44,3 @@ def quick_mean(values: Sequence[float]) -> float:
     """Mean of the quicker half: disturbances only add, and profilers count whole microseconds."""
     kept = sorted(values)[: (len(values) + 1) // 2]
     return sum(kept) / len(kept) if kept else 0.0
-
-
-def is_x86() -> bool:
-    """Whether this machine has an x86 processor."""
-    return platform.machine().lower() in {"x86_64", "amd64", "i386", "i686"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -15,8 +15,9 @@ from deploykit.core.candidate import Target
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
-from deploykit.core.problem import Effect, Facts, Problem
+from deploykit.core.problem import Effect, Facts, Form, Problem
 from deploykit.runtimes._contract import Device, Runtime, Session
+from deploykit.runtimes._onnx_probe import write
 from deploykit.runtimes._profile import Kind, NodeTime, quick_mean
 
 if TYPE_CHECKING:
@@ -73,7 +74,10 @@ class OpenVINO(Runtime):
     name = "openvino"
     label = "OpenVINO"
     help = "Intel's runtime: integer kernels for x86 (VNNI, AMX), Intel GPUs and NPUs."
-    note = "On x86 static uint8 activations run in integers; dynamic and int8 ones are converted back to float32."
+    note = (
+        "Whether int8 activations run in integers or are converted back to float32 depends on the CPU and the version; "
+        "dynamic ones were converted back by 2026.4. A plan says what was seen on this CPU."
+    )
     extra = "openvino"
     requires = ("openvino",)
     accepts = frozenset({"onnx"})
@@ -90,6 +94,10 @@ class OpenVINO(Runtime):
                 "of integer operators OpenVINO reads those of ONNX, not ONNX Runtime's own (QGemm, QLinearSoftmax, …): "
                 "form=qdq is sure to work",
             )
+
+    def probes(self, folder: Path) -> Mapping[Form, Path]:
+        """One convolution in every form."""
+        return write(folder)
 
     def devices(self) -> tuple[Device, ...]:
         """The CPU, and the GPU and NPU plugins with what they need."""

@@ -18,6 +18,7 @@ from deploykit.core.resolution import TYPICAL_FLIPS, half_width
 from deploykit.core.serial import Plain
 from deploykit.core.space import Refine, Space
 from deploykit.measuring.environment import core_count, cpu_features
+from deploykit.measuring.probing import kernels
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.history import How
 from deploykit.sweeping.routes import BuildStep, Impossible, Routes
@@ -276,7 +277,7 @@ class _Judge:
 
     def __init__(self, model: Model, data: Dataset) -> None:
         count = min(data.calibration_size, len(data.splits["train"]))
-        self._facts = Facts(model, count, platform.machine(), cpu_features(), core_count())
+        self._facts = Facts(model, count, platform.machine(), cpu_features(), core_count(), kernels)
         self._variants: dict[str, _Said] = {}
         self._runtimes: dict[tuple[Target, frozenset[Effect]], tuple[Problem, ...]] = {}
 

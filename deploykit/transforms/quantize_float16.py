@@ -40,8 +40,8 @@ class QuantizeFloat16(Transform):
     name = "quantize_float16"
     label = "float16 weights"
     help = (
-        "Halves the file at next to no loss of accuracy; no faster on CPUs. For TFLite only: ONNX Runtime has no "
-        "float16 arithmetic for CPUs, and converts back and forth at every operator."
+        "Halves the file at next to no loss of accuracy; no faster on the x86 CPUs it was measured on. For TFLite "
+        "only: ONNX Runtime has no float16 arithmetic for CPUs, and converts back and forth at every operator."
     )
     family = "quantize"
     variants = (_TFLite(),)
