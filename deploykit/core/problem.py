@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -137,6 +137,25 @@ def form_of(effects: Collection[Effect]) -> Form | None:
     if "qoperator" in effects:
         return "int8 operators" if "signed" in effects else "uint8 operators"
     return "int8" if "signed" in effects else "uint8"
+
+
+def slow_kernels(runtime: str, effects: Collection[Effect], kernels: Mapping[Form, Kernel]) -> Iterator[Problem]:
+    """What a runtime was seen to do on this CPU with files of the form that the effects give.
+
+    Args:
+        runtime: Its label.
+        effects: What techniques would have done to the file.
+        kernels: What it was seen to do.
+    """
+    form = form_of(effects)
+    kernel = kernels.get(form) if form else None
+    if form is None or kernel is None:
+        return
+    words, seen = FORMS[form], f"kernel {kernel.kernel}, seen on this CPU"
+    if kernel.precision.startswith(("float", "bf")):
+        yield Problem("pointless", f"{runtime} computes {words} in {kernel.precision} here ({seen})")
+    elif kernel.slow:
+        yield Problem("pointless", f"{words} take ×{kernel.slowdown:.1f} the time of float32 in {runtime} here ({seen})")
 
 
 def worst(problems: Iterable[Problem]) -> Severity | None:

@@ -19,7 +19,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract, InputMeaning, OutputMeaning
 from deploykit.core.errors import DatasetError, DeviceError, UnsupportedModelError, unknown_name
 from deploykit.core.model import TensorSpec, align, fits_shape
-from deploykit.core.problem import FORMS, Effect, Facts, Form, Problem, form_of
+from deploykit.core.problem import Effect, Facts, Form, Problem, slow_kernels
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
 from deploykit.runtimes._profile import NodeTime
@@ -279,28 +279,13 @@ class Runtime(Adapter):
             yield Problem(
                 "pointless", f"{self.label} multiplies zeros like other weights: pruning saves storage, not time"
             )
-        yield from self._slow_kernels(effects, facts)
+        yield from slow_kernels(self.label, effects, facts.kernels(self.name))
         if "int8" in effects and facts.lacks_dot_products and "uint8" not in facts.kernels(self.name):
             yield Problem(
                 "pointless", "this CPU has no 8-bit dot products (VNNI): int8 is hardly faster than float32 here"
             )
         if "int8" in effects and facts.x86 and facts.lacks_dot_products and not {"narrow"} & effects:
             yield Problem("note", "8-bit products can overflow on this CPU (no VNNI): reduce_range=true avoids it")
-
-    def _slow_kernels(self, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:
-        """What this runtime was seen to do on this CPU with files of the form that the effects give."""
-        form = form_of(effects)
-        kernel = facts.kernels(self.name).get(form) if form else None
-        if form is None or kernel is None:
-            return
-        words = FORMS[form]
-        seen = f"kernel {kernel.kernel}, seen on this CPU"
-        if kernel.precision.startswith(("float", "bf")):
-            yield Problem("pointless", f"{self.label} computes {words} in {kernel.precision} here ({seen})")
-        elif kernel.slow:
-            yield Problem(
-                "pointless", f"{words} take ×{kernel.slowdown:.1f} the time of float32 in {self.label} here ({seen})"
-            )
 
     @abstractmethod
     def devices(self) -> tuple[Device, ...]:
