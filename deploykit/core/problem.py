@@ -155,7 +155,8 @@ def slow_kernels(runtime: str, effects: Collection[Effect], kernels: Mapping[For
     if kernel.precision.startswith(("float", "bf")):
         yield Problem("pointless", f"{runtime} computes {words} in {kernel.precision} here ({seen})")
     elif kernel.slow:
-        yield Problem("pointless", f"{words} take ×{kernel.slowdown:.1f} the time of float32 in {runtime} here ({seen})")
+        times = f"×{kernel.slowdown:.1f} the time of float32"
+        yield Problem("pointless", f"{words} take {times} in {runtime} here ({seen})")
 
 
 def worst(problems: Iterable[Problem]) -> Severity | None:
