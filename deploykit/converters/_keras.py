@@ -14,9 +14,9 @@ from deploykit.converters._contract import Job
 from deploykit.converters._keras_edit import edit
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.core.model import signature_order
 from deploykit.loading._keras_ends import distinct
 from deploykit.loading._keras_open import called_once, ends, graph_of, open_keras
-from deploykit.loading._saved_model_graph import signature_order
 
 #: Name of the signature every tool reads by default.
 SIGNATURE = "serving_default"

@@ -183,6 +183,11 @@ def _align_forms(taken: dict[int, int], forms: tuple[Sequence[object], Sequence[
             taken[i] = same[0]
 
 
+def signature_order(key: str) -> tuple[int, str]:
+    """Sorts the keys of a signature, which a SavedModel keeps in no order: ``output_2`` before ``output_10``."""
+    return (len(key), key) if key.startswith("output_") else (0, key)
+
+
 def plain_name(name: str) -> str:
     """A tensor name without the decoration converters add, in the characters that all formats allow."""
     inner = name.removeprefix("serving_default_").partition(":")[0].rpartition("/")[2]

@@ -90,7 +90,12 @@ def read_model(path: Path, *, suffix: str, imports: tuple[str, ...], trusted: bo
         Layer(name, type(layer).__name__, _layer_shape(layer), _count(layer)) for name, layer in _leaves(model, "")
     )
     flaws = [f"the weights {w.path!r} hold {flaw}: outputs will be wrong." for w in model.weights if (flaw := _flaw(w))]
-    return Summary(inputs, outputs, layers, _count(model), tuple(flaws))
+    stateful = tuple(name for name, layer in _leaves(model, "") if _is_stateful(layer))
+    return Summary(inputs, outputs, layers, _count(model), tuple(flaws), stateful=stateful)
+
+
+def _is_stateful(layer: Any) -> bool:
+    return any(getattr(part, "stateful", False) is True for part in layer._flatten_layers())
 
 
 def _signature(model: Any, shown: str) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

@@ -43,7 +43,18 @@ def summarize(
     inputs, outputs = _specs(graph, graph.inputs), _specs(graph, graph.outputs)
     if any(spec.shape is None for spec in (*inputs, *outputs)):
         outputs = ()
-    return Summary(inputs, outputs, layers, total, tuple(found))
+    stateful = tuple(node.path for node in graph.leaves() if _is_stateful(node.config))
+    return Summary(inputs, outputs, layers, total, tuple(found), stateful=stateful)
+
+
+def _is_stateful(config: dict[str, Any]) -> bool:
+    """Whether a recurrent layer, or the one a wrapper holds, goes on where the last call ended."""
+    while not (found := config.get("stateful") is True):
+        inner = config.get("layer")
+        config = inner.get("config", {}) if isinstance(inner, dict) else {}
+        if not isinstance(config, dict) or not config:
+            break
+    return found
 
 
 def _specs(graph: Graph, ends: dict[str, Source]) -> tuple[TensorSpec, ...]:

@@ -88,7 +88,7 @@ def _load(
         digest=_digest(passed.path, summary.extra_files),
         imports=modules,
         trusted=trusted,
-        warnings=(*warnings, *summary.warnings, *flaws),
+        warnings=(*warnings, *summary.warnings, *flaws, *_state_warning(summary)),
         origin=origin,
         extra_files=summary.extra_files,
         operator_set=summary.operator_set,
@@ -227,6 +227,15 @@ def _check_specs(summary: Summary) -> tuple[tuple[TensorSpec, ...], tuple[Tensor
         return dataclasses.replace(spec, shape=tuple(None if d is None or d < 0 else d for d in spec.shape))
 
     return tuple(map(check, summary.inputs)), tuple(map(check, summary.outputs)), flaws
+
+
+def _state_warning(summary: Summary) -> list[str]:
+    if not summary.stateful:
+        return []
+    names = ", ".join(map(repr, summary.stateful[:6]))
+    keep = "keeps" if len(summary.stateful) == 1 else "keep"
+    more = f" and {len(summary.stateful) - 6} more" if len(summary.stateful) > 6 else ""
+    return [f"{names}{more} {keep} state between calls; each example is run with fresh state."]
 
 
 def _digest(path: Path, extra_files: tuple[str, ...]) -> str:

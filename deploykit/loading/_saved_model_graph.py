@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from deploykit.core.model import signature_order
 from deploykit.loading._wire import WireError, fields, signed, text
 
 #: TensorFlow's type numbers → NumPy names.
@@ -240,11 +241,6 @@ def _tensors(entries: list[memoryview]) -> tuple[Tensor, ...]:
                 shape = read_shape(part)
         found.append(Tensor(key, name, dtype, shape))
     return tuple(sorted(found, key=lambda t: signature_order(t.key)))
-
-
-def signature_order(key: str) -> tuple[int, str]:
-    """Sorts the keys of a signature, which a SavedModel keeps in no order: ``output_2`` before ``output_10``."""
-    return (len(key), key) if key.startswith("output_") else (0, key)
 
 
 def _entry(data: memoryview) -> tuple[str, memoryview]:

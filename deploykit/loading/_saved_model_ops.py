@@ -21,7 +21,11 @@ _CONTROL = """
 _STATE = """
     VarHandleOp ReadVariableOp AssignVariableOp AssignAddVariableOp AssignSubVariableOp VarIsInitializedOp VariableShape
     DisableCopyOnRead ResourceGather ResourceGatherNd Variable VariableV2 IsVariableInitialized Assign AssignAdd
-    AssignSub HashTable HashTableV2 AnonymousHashTable MutableHashTable MutableHashTableV2 AnonymousMutableHashTable
+    AssignSub ResourceScatterAdd ResourceScatterDiv ResourceScatterMax ResourceScatterMin ResourceScatterMul
+    ResourceScatterSub ResourceScatterUpdate ResourceScatterNdAdd ResourceScatterNdMax ResourceScatterNdMin
+    ResourceScatterNdSub ResourceScatterNdUpdate ResourceStridedSliceAssign ScatterAdd ScatterSub ScatterUpdate
+    ScatterNdAdd ScatterNdSub ScatterNdUpdate
+    HashTable HashTableV2 AnonymousHashTable MutableHashTable MutableHashTableV2 AnonymousMutableHashTable
     InitializeTable InitializeTableV2 LookupTableFind LookupTableFindV2 LookupTableImport LookupTableImportV2
     LookupTableSize LookupTableSizeV2 LookupTableExportV2 LookupTableInsertV2
 """

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from deploykit.core.errors import UnsafeModelError
-from deploykit.loading._saved_model_graph import MetaGraph, Node, base
+from deploykit.loading._saved_model_graph import MetaGraph, Node, Signature, base
 from deploykit.loading._saved_model_ops import DOES, HARMLESS, SAVER
+from deploykit.runtimes._writes import Body, Operation, written
 
 
 def check_operators(meta: MetaGraph, shown: str) -> None:
@@ -28,6 +29,21 @@ def check_operators(meta: MetaGraph, shown: str) -> None:
     for name, function in meta.functions.items():
         allowed = HARMLESS | SAVER if name in saver_functions else HARMLESS
         _check(function.nodes, f" in function {name!r}", allowed, meta, shown)
+
+
+def written_by(meta: MetaGraph, signature: Signature) -> tuple[str, ...]:
+    """Names of the variables and tables that a signature changes when it runs, sorted."""
+    nodes = {name: _operation(node) for name, node in meta.nodes.items()}
+    functions = {
+        name: Body(function.arguments, {node.name: _operation(node) for node in function.nodes})
+        for name, function in meta.functions.items()
+    }
+    needed = _backward(meta, [base(tensor.name) for tensor in signature.outputs])
+    return tuple(sorted(written(nodes, functions, needed)))
+
+
+def _operation(node: Node) -> Operation:
+    return Operation(node.op, node.inputs, tuple(node.functions()))
 
 
 def _check(nodes: Iterable[Node], where: str, allowed: frozenset[str], meta: MetaGraph, shown: str) -> None:

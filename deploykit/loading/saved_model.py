@@ -13,7 +13,7 @@ from deploykit.loading import _checkpoint
 from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.loading._saved_model_graph import MetaGraph, Tensor, read_saved_model, variable_name
 from deploykit.loading._saved_model_layers import collect
-from deploykit.loading._saved_model_scan import check_operators
+from deploykit.loading._saved_model_scan import check_operators, written_by
 from deploykit.loading._wire import WireError
 
 GRAPH = "saved_model.pb"
@@ -61,6 +61,7 @@ class SavedModel(Format):
             layers,
             total,
             (*warnings, *_flaws(path, meta)),
+            stateful=written_by(meta, signature),
         )
 
     def weights(self, path: Path) -> Iterator[Weight]:

@@ -14,12 +14,12 @@ from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.loading._flatbuffer import FlatbufferError, Table
-from deploykit.runtimes._tflite_names import signature_names
+from deploykit.runtimes._tflite_names import signature_names, written_variables
 
 _AGAIN = "download, copy or convert the model again."
 #: Fields of the schema's tables.
 _CODES, _SUBGRAPHS, _BUFFERS, _TENSORS, _OPERATORS = 1, 2, 4, 0, 3
-_SHAPE, _TYPE, _BUFFER, _NAME, _SPARSITY = 0, 1, 2, 3, 6
+_SHAPE, _TYPE, _BUFFER, _NAME, _IS_VARIABLE, _SPARSITY = 0, 1, 2, 3, 5, 6
 _DATA, _OFFSET, _SIZE = 0, 1, 2
 _CUSTOM_CODE, _INPUTS, _OUTPUTS = 1, 1, 2
 #: Operators that change a tensor's form, not what its values mean.
@@ -53,7 +53,7 @@ class TfLite(Format):
         except (UnicodeDecodeError, ValueError, TypeError) as error:  # names that are no text, types that are none
             raise _explain(path, error) from error
         flaws += _prepare(interpreter, path, dynamic=any(s.shape and None in s.shape for s in inputs))
-        return Summary(inputs, outputs, layers, total, tuple(flaws))
+        return Summary(inputs, outputs, layers, total, tuple(flaws), stateful=_state(path, interpreter))
 
     def weights(self, path: Path) -> Iterator[Weight]:
         """Constant tensors, by the operators that use them."""
@@ -152,6 +152,22 @@ def _signature(interpreter: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSp
         dataclasses.replace(_spec(d, name), operator=_operator(int(d["index"]), makers))
         for d, name in zip(outputs, names[1], strict=True)
     )
+
+
+def _state(path: Path, interpreter: Any) -> tuple[str, ...]:
+    """Names of the variables that keep their values from call to call, and of the operators that keep some inside."""
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        data = memoryview(mapped)
+        try:
+            graph = next(Table.root(data).tables(_SUBGRAPHS))
+            kept = {i for i, tensor in enumerate(graph.tables(_TENSORS)) if tensor.number(_IS_VARIABLE, "?")}
+        finally:
+            data.release()
+    names = {int(d["index"]): str(d["name"]) for d in interpreter.get_tensor_details()}
+    operators = interpreter._get_ops_details()
+    keeping = [int(op["outputs"][0]) for op in operators if kept.intersection(map(int, op["inputs"]))]
+    found = (names.get(index, f"tensor {index}") for index in [*keeping, *written_variables(operators)])
+    return tuple(dict.fromkeys(found))
 
 
 def _operator(index: int, makers: dict[int, Any]) -> str:

@@ -1,4 +1,4 @@
-"""How a TFLite file calls its inputs and outputs."""
+"""How a TFLite file calls its inputs and outputs, and what it keeps from call to call."""
 
 from __future__ import annotations
 
@@ -25,3 +25,14 @@ def _named(details: list[dict[str, Any]], known: dict[str, dict[str, Any]]) -> l
         if found:  # one tensor may be two outputs
             left.remove(found)
     return names
+
+
+def written_variables(operators: list[dict[str, Any]]) -> list[int]:
+    """Tensors that stand for variables which a run changes: all but those that are only read.
+
+    Args:
+        operators: What the interpreter tells of its operators.
+    """
+    handles = {int(i) for op in operators if op["op_name"] == "VAR_HANDLE" for i in op["outputs"]}
+    users = [op for op in operators if op["op_name"] not in ("READ_VARIABLE", "VAR_HANDLE", "DELEGATE")]
+    return sorted({int(i) for op in users for i in op["inputs"]} & handles)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,28 @@ from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.runtimes._contract import Device, Runtime, Session
-from deploykit.runtimes._tflite_names import signature_names
+from deploykit.runtimes._tflite_names import signature_names, written_variables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+#: Operators that keep a state in tensors of theirs from call to call.
+_CARRYING = frozenset(
+    {
+        "UNIDIRECTIONAL_SEQUENCE_LSTM", "BIDIRECTIONAL_SEQUENCE_LSTM", "UNIDIRECTIONAL_SEQUENCE_RNN",
+        "BIDIRECTIONAL_SEQUENCE_RNN", "LSTM", "RNN", "SVDF",
+    }
+)  # fmt: skip
+
+
 class _LiteRTSession(Session):
-    def __init__(self, interpreter: Any) -> None:
-        self._interpreter = interpreter
+    def __init__(self, opened: Callable[[], Any]) -> None:
+        self._opened = opened
+        self._interpreter = interpreter = opened()
+        operators = interpreter._get_ops_details()
+        self._carries = any(operator["op_name"] in _CARRYING for operator in operators)
+        self._writes = bool(written_variables(operators))
         self._inputs = interpreter.get_input_details()
         self._outputs = interpreter.get_output_details()
         names = signature_names(interpreter)
@@ -33,6 +46,8 @@ class _LiteRTSession(Session):
             interpreter.allocate_tensors()
 
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        if self._writes:  # nothing else sets the variables of a file back
+            self._interpreter, self._shapes = self._opened(), []
         interpreter = self._interpreter
         shapes = [a.shape for a in arrays]
         if shapes != self._shapes:
@@ -40,6 +55,8 @@ class _LiteRTSession(Session):
                 interpreter.resize_tensor_input(detail["index"], shape)
             interpreter.allocate_tensors()
             self._shapes = shapes
+        if self._carries:
+            interpreter.reset_all_variables()
         for detail, value in zip(self._inputs, arrays, strict=True):
             interpreter.set_tensor(detail["index"], value)
         interpreter.invoke()
@@ -78,8 +95,9 @@ class LiteRT(Runtime):
     def _open(self, path: Path, target: Target) -> Session:
         interpreter_module = require("ai_edge_litert.interpreter", "")
         try:
-            interpreter = interpreter_module.Interpreter(model_path=str(path), num_threads=target.threads or 1)
-            return _LiteRTSession(interpreter)
+            return _LiteRTSession(
+                lambda: interpreter_module.Interpreter(model_path=str(path), num_threads=target.threads or 1)
+            )
         except (RuntimeError, ValueError) as error:
             text = " ".join(str(error).split())
             raise UnsupportedModelError(

@@ -125,6 +125,41 @@ def make_without_signature(arguments: dict[str, Any], report: Report) -> dict[st
     return {}
 
 
+def make_counter(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: a SavedModel or TFLite file that adds its input to a variable, through a condition, and gives the variable.
+
+    ``format``: ``"saved_model"``, ``"tflite"``, or ``"tflite_tensors"``: an LSTM that keeps its state in tensors.
+    """
+    import tensorflow as tf
+
+    del report
+    if arguments["format"] == "tflite_tensors":
+        import tf_keras
+
+        tf_keras.utils.set_random_seed(0)
+        model = tf_keras.Sequential([tf_keras.layers.LSTM(4, input_shape=(5, 3))])
+        function = tf.function(model, input_signature=[tf.TensorSpec((1, 5, 3), tf.float32)])
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function()], model)
+        Path(arguments["path"]).write_bytes(converter.convert())
+        return {}
+    module = tf.Module()
+    module.total = tf.Variable(tf.zeros((1, 3)), name="total")
+    module.scale = tf.Variable(tf.ones((1, 3)), name="scale")
+
+    @tf.function(input_signature=[tf.TensorSpec((1, 3), tf.float32, name="x")])
+    def add(x: Any) -> dict[str, Any]:
+        tf.cond(tf.reduce_sum(x) > 0, lambda: module.total.assign_add(x * module.scale), lambda: tf.identity(x))
+        return {"y": tf.identity(module.total)}
+
+    folder = arguments["path"] if arguments["format"] == "saved_model" else f"{arguments['path']}.saved"
+    tf.saved_model.save(module, folder, signatures=add)
+    if arguments["format"] == "tflite":
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        converter.experimental_enable_resource_variables = True
+        Path(arguments["path"]).write_bytes(converter.convert())
+    return {}
+
+
 def weights(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Task: write all weights of a ``.keras`` file, by layer and variable, to the ``.npz`` file ``target``."""
     import numpy as np

@@ -45,7 +45,8 @@ def quantize(job: TransformJob, setup: Any) -> None:
     Raises:
         UnsupportedModelError: An operator is missing, or no weight was quantized.
     """
-    _tflite.write(job.source, job.target, job.notes, setup)
+    names = _tflite.write(job.source, job.target, job.notes, setup)
+    job.named(names.inputs, names.outputs)
     content = job.target.read_bytes()
     counts = kinds(content)
     if not any(counts.get(kind) for kind in ("int8", "float16")):

@@ -62,6 +62,18 @@ def test_readers_agree_on_names_and_order(kind, ending, made):
             assert static[side] == told[side]
 
 
+@pytest.mark.parametrize("kind", LAYERS)
+def test_readers_agree_on_types_and_state(kind, made):
+    path, names = made(kind)
+    static = FORMATS.get("keras").read(path, trusted=False, imports=()).to_json()
+    told = fully(path)
+    assert [spec["name"] for spec in told["outputs"]] == names["outputs"]
+    if static["outputs"]:
+        assert [static[side] for side in ("inputs", "outputs")] == [told[side] for side in ("inputs", "outputs")]
+    stateful = [layer["name"] for layer in told["layers"] if layer["type"] in ("Bidirectional", "GRU")]
+    assert static["stateful"] == told["stateful"] == stateful
+
+
 def compare(path, names, converter, target, tolerance):
     notes = work.converted(converter, path, target)
     model = load(target)

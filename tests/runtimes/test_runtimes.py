@@ -10,7 +10,8 @@ from onnx import TensorProto, helper
 
 from deploykit.core.candidate import Target
 from deploykit.core.errors import CandidateCrash, DatasetError, DeviceError, UnsupportedModelError
-from deploykit.testing import models
+from deploykit.loading._load import load
+from deploykit.testing import models, work
 from deploykit.testing.runtimes import call
 
 
@@ -35,6 +36,23 @@ def test_an_operator_onnx_runtime_lacks_is_named(tmp_path):
     path = graph(tmp_path, helper.make_node("Sundial", ["x"], ["y"], domain="nowhere"), domain="nowhere")
     with pytest.raises(UnsupportedModelError, match=r"ONNX Runtime .* cannot run one\.onnx: .*(Sundial|nowhere)"):
         call("onnxruntime", "run", **arguments(path, "onnx", (4,)))
+
+
+@pytest.mark.parametrize(("kind", "name"), [("saved_model", "total"), ("tflite", "total"), ("tflite_tensors", "lstm")])
+def test_state_does_not_pass_from_call_to_call(kind, name, tmp_path):
+    path = tmp_path / "m"
+    work.run("make_counter", "tf_keras" if kind == "tflite_tensors" else "tensorflow", path=str(path), format=kind)
+    model = load(path)
+    assert len(model.stateful) == 1
+    assert name in model.stateful[0]
+    assert "keeps state between calls; each example is run with fresh state" in model.warnings[0]
+    rows = np.random.default_rng(0).random((2, *model.inputs[0].shape[1:])).astype("f4")
+    given = rows[[0, 1, 0]]  # the batch is fixed at one: three calls
+    found = next(iter(work.predicted(path, model.format, {model.inputs[0].name: given}).values()))
+    np.testing.assert_array_equal(found[0], found[2])
+    assert np.abs(found[0] - found[1]).max() > 0.01
+    if kind != "tflite_tensors":
+        np.testing.assert_allclose(found, given)
 
 
 def test_a_fixed_batch_is_filled_and_cut(tmp_path):
