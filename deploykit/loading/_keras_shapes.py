@@ -26,19 +26,20 @@ def infer(kind: str, config: dict[str, Any], inputs: list[Shape | None]) -> Shap
     if rule is None or not known or len(known) < len(inputs):
         return None
     try:
-        return rule(config, known)
+        found = rule(config, known)
     except (KeyError, IndexError, TypeError, ValueError, ZeroDivisionError):
         return None
+    if found is None or any(d is not None and d <= 0 for d in found[1:]):  # a window larger than its input
+        return None
+    return found
 
 
 #: Layers that move values about and leave whole numbers, truth values and texts what they are.
-_MOVING_TEXT = """
-    Flatten Reshape Permute RepeatVector Identity Cropping1D Cropping2D Cropping3D ZeroPadding1D ZeroPadding2D
-    ZeroPadding3D
-"""
-_MOVING = frozenset(_MOVING_TEXT.split())
+_MOVING = frozenset({"Flatten", "Reshape", "Permute", "Identity"})
 #: Layers that make floating-point numbers of whole ones.
-_LOOKING_UP = frozenset({"Embedding"})
+_FLOATING = frozenset(
+    {"BatchNormalization", "Conv1D", "Conv2D", "Conv3D", "Dense", "Embedding", "Normalization", "Rescaling"}
+)
 
 
 def result_type(kind: str, computes: str, inputs: list[str]) -> str:
@@ -49,7 +50,7 @@ def result_type(kind: str, computes: str, inputs: list[str]) -> str:
         computes: What the layer computes in.
         inputs: dtypes of its inputs.
     """
-    if kind in _LOOKING_UP or all("float" in dtype for dtype in inputs):
+    if kind in _FLOATING or all("float" in dtype for dtype in inputs):
         return computes
     return inputs[0] if kind in _MOVING and len(set(inputs)) == 1 else ""
 
@@ -91,7 +92,7 @@ def _broadcast(_: dict[str, Any], shapes: list[Shape]) -> Shape | None:
     for dims in zip(*padded, strict=True):
         wide = {d for d in dims if d != 1}
         fixed = wide - {None}
-        if len(fixed) > 1:
+        if len(fixed) > 1 or (fixed and None in wide):  # sizes that may or may not fit
             return None
         out.append(fixed.pop() if fixed else (None if wide else 1))
     return tuple(out)
@@ -228,7 +229,9 @@ def _upsample(config: dict[str, Any], shapes: list[Shape]) -> Shape:
     )
 
 
-def _resizing(config: dict[str, Any], shapes: list[Shape]) -> Shape:
+def _resizing(config: dict[str, Any], shapes: list[Shape]) -> Shape | None:
+    if len(shapes[0]) != 4:  # a picture without a batch
+        return None
     _, join = _spatial(config, shapes[0])
     return join([int(config["height"]), int(config["width"])], _channels(config, shapes[0]))
 

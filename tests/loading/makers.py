@@ -62,6 +62,29 @@ def shapes(arguments, report):
     return found
 
 
+def sequentials(arguments, report):
+    """Sequential models whose first layer has no shape rule, in both formats."""
+    import keras
+    import my_layers
+
+    kinds = {
+        "flip": keras.layers.RandomFlip(),
+        "crop": keras.layers.CenterCrop(4, 4),
+        "bins": keras.layers.Discretization([0.0]),
+        "transposed": keras.layers.Conv2DTranspose(3, 3, dilation_rate=2),
+        "wrapped": keras.layers.SpectralNormalization(keras.layers.Dense(4)),
+        "own": my_layers.Twice(),
+    }
+    files = []
+    for name, layer in kinds.items():
+        start = keras.Input((8, 8, 3), name="x")
+        model = keras.Sequential([start, layer, keras.layers.Flatten(), keras.layers.Dense(3, name="head")])
+        for ending in ("keras", "h5"):
+            files.append(f"{name}.{ending}")
+            model.save(f"{arguments['folder']}/{files[-1]}")
+    return {"files": files}
+
+
 def layer_names(arguments, report):
     """The layer classes of the Keras that is installed."""
     import keras

@@ -145,6 +145,13 @@ LAYER_KINDS = [
         [(7, 2)],
     ),
     ({"class_name": "PReLU", "config": {}}, [(4,)]),
+    ({"class_name": "Add", "config": {}}, [(None, 4), (3, 4)]),
+    ({"class_name": "Add", "config": {}}, [(2, 3, 4), (4,)]),
+    ({"class_name": "Subtract", "config": {}}, [(None, 4), (1, 4)]),
+    ({"class_name": "MaxPooling2D", "config": {"data_format": "channels_first", "pool_size": 2}}, [(2, 9, 8)]),
+    ({"class_name": "Conv2D", "config": {"filters": 3, "kernel_size": 3, "dilation_rate": [2, 1]}}, [(9, 8, 2)]),
+    ({"class_name": "Conv1DTranspose", "config": {"filters": 3, "kernel_size": 3, "dilation_rate": 2}}, [(9, 2)]),
+    ({"class_name": "LSTM", "config": {"units": 3, "go_backwards": True}}, [(None, 2)]),
     ({"class_name": "MelSpectrogram", "config": {}}, [(16000,)]),  # no rule: Keras is asked
 ]
 
@@ -161,6 +168,17 @@ def test_shapes_and_counts_are_those_of_keras(made, tmp_path):
         model = load(tmp_path / name)
         found[name] = [list(model.outputs[0].shape), model.outputs[0].dtype, model.parameter_count]
     assert found == told
+
+
+def test_sequential_models_with_layers_no_rule_knows(made, tmp_path):
+    files = made("sequentials", folder=tmp_path)["files"]
+    assert len(files) == 12
+    for file in files:
+        model = load(tmp_path / file, imports=["my_layers"] if "own" in file else [])
+        assert [(spec.name, spec.shape) for spec in model.inputs] == [("x", (None, 8, 8, 3))], file
+        assert [(spec.name, spec.shape, spec.operator) for spec in model.outputs] == [
+            ("head", (None, 3), "Dense linear")
+        ], file
 
 
 def test_the_list_of_layer_names_is_that_of_keras(made):
