@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from deploykit.core.errors import ModelFileError, UnsafeModelError, UnsupportedModelError
+from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.loading import _keras_ends
-from deploykit.loading._keras_names import LAYERS, UNSAFE
 from deploykit.loading._keras_shapes import Shape, infer, result_type
 
 #: A tensor of a graph: the layer that gives it, which of its calls, and the number of the output.
@@ -21,8 +20,6 @@ Source = tuple[str, int, int]
 #: Its shape and NumPy dtype.
 Tensor = tuple[Shape, str]
 _MODELS = frozenset({"Functional", "Sequential", "Model"})
-#: Settings that make a layer as large as their value: compared with what the file really holds.
-_SIZES = ("units", "filters", "input_dim", "output_dim")
 _AGAIN = "save the model again."
 
 
@@ -95,86 +92,6 @@ class Graph:
                 yield from node.graph.leaves()
 
 
-def check_config(config: Any, shown: str, *, trusted: bool, imports: tuple[str, ...]) -> None:
-    """Look for code and for classes that Keras does not have.
-
-    Raises:
-        UnsafeModelError: A Lambda layer or the like, and ``trusted`` is false.
-        UnsupportedModelError: A custom class, and no ``imports`` are given.
-    """
-    waiting: list[tuple[Any, str]] = [(config, "")]
-    while waiting:
-        item, layer = waiting.pop()
-        if isinstance(item, list):
-            waiting += [(value, layer) for value in item]
-            continue
-        if not isinstance(item, dict):
-            continue
-        kind = item.get("class_name")
-        if isinstance(kind, str):
-            inner = item.get("config")
-            layer = _name_of(item, layer) if isinstance(inner, dict) else layer
-            _check_class(item, kind, layer, shown, trusted=trusted, imports=imports)
-        waiting += [(v, layer) for k, v in item.items() if k not in ("compile_config", "build_config")]
-
-
-def _check_class(
-    item: dict[str, Any], kind: str, layer: str, shown: str, *, trusted: bool, imports: tuple[str, ...]
-) -> None:
-    if kind in UNSAFE or kind == "__lambda__":
-        if not trusted:
-            raise UnsafeModelError(
-                f"{shown}: layer {layer!r} is a {kind if kind in UNSAFE else 'Lambda'} layer, which holds code or "
-                "loads other files; nothing of it was run.",
-                remedy="replace it by a registered layer class and pass imports=[…]; or, if you trust whoever made "
-                "the file, pass trusted=True in code.",
-            )
-        return
-    module = item.get("module")
-    registered = item.get("registered_name")
-    if isinstance(module, str):
-        custom = module.split(".")[0] not in ("keras", "builtins")
-    else:
-        custom = isinstance(registered, str) and ">" in registered
-    if custom and not imports:
-        home = f" of the module {module!r}" if isinstance(module, str) else ""
-        raise _unknown(shown, f"layer {layer!r} uses {kind!r}{home}, which is no part of Keras", module)
-
-
-def check_layers(graph: Graph, shown: str, imports: tuple[str, ...]) -> None:
-    """Refuse layer classes that Keras does not have, for files that name classes without their modules.
-
-    Raises:
-        UnsupportedModelError: A custom class, and no ``imports`` are given.
-    """
-    for node in graph.leaves():
-        if node.type not in LAYERS and not imports:
-            raise _unknown(shown, f"layer {node.path!r} is a {node.type!r}, which is no layer of Keras", None)
-
-
-def _unknown(shown: str, found: str, module: Any) -> UnsupportedModelError:
-    name = module if isinstance(module, str) and module != "__main__" else "my_layers"
-    return UnsupportedModelError(
-        f"{shown}: {found}.", remedy=f'pass imports=["{name}"] with the module that defines it.'
-    )
-
-
-def check_sizes(graph: Graph, shown: str, stored: int) -> None:
-    """Refuse layers that claim more weights than the file holds, before Keras allocates them.
-
-    Raises:
-        ModelFileError: Names the layer and what it claims.
-    """
-    for node in graph.leaves():
-        for key in _SIZES:
-            claimed = node.config.get(key)
-            if isinstance(claimed, int | float) and claimed > max(stored, 1):
-                raise ModelFileError(
-                    f"{shown}: layer {node.path!r} claims {key}={claimed:,}, but the file holds {stored:,} weights.",
-                    remedy="do not use this file.",
-                )
-
-
 def parse_model(item: Any, shown: str, prefix: str = "") -> Graph | None:
     """The graph of a model's config; None when the model is of another kind (a subclass).
 
@@ -200,7 +117,7 @@ def parse_model(item: Any, shown: str, prefix: str = "") -> Graph | None:
 
 
 def _node(item: dict[str, Any], shown: str, prefix: str) -> Node:
-    name = _name_of(item, "?")
+    name = name_of(item, "?")
     config = item["config"]
     node = Node(name, prefix + name, str(item["class_name"]), config if isinstance(config, dict) else {})
     node.dtype = _dtype(node.config.get("dtype"))
@@ -347,7 +264,8 @@ def _by_alphabet(structure: Any) -> Any:
     return [_by_alphabet(item) for item in structure] if isinstance(structure, list) else structure
 
 
-def _name_of(item: dict[str, Any], default: str) -> str:
+def name_of(item: dict[str, Any], default: str) -> str:
+    """The name of a layer, from its item in a config."""
     config = item.get("config")
     name = config.get("name") if isinstance(config, dict) else None
     return str(name or item.get("name") or default)

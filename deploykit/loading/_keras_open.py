@@ -64,21 +64,23 @@ def _ending_in(path: Path, suffix: str) -> Iterator[Path]:
 
 
 def custom_objects(imports: tuple[str, ...]) -> dict[str, Any]:
-    """Keras classes and public functions that the user's modules define, by name."""
+    """Keras classes that the user's modules define, by name.
+
+    Functions are known to Keras when they are registered (``keras.saving.register_keras_serializable``), and only
+    then: a file that could name any function of a module could call it.
+    """
     import keras
 
-    kinds = (keras.Layer, keras.Initializer, keras.Regularizer, keras.constraints.Constraint)
+    kinds = (
+        keras.Layer, keras.Operation, keras.Initializer, keras.Regularizer, keras.constraints.Constraint, keras.Loss,
+        keras.Metric,
+    )  # fmt: skip
     found: dict[str, Any] = {}
     for name in imports:
         module = importlib.import_module(name)
         for key, value in vars(module).items():
-            if getattr(value, "__module__", None) != name or key.startswith("_"):
-                continue
-            if isinstance(value, type):
-                if issubclass(value, kinds):
-                    found[key] = value
-            elif callable(value):
-                found[key] = value
+            if isinstance(value, type) and issubclass(value, kinds) and value.__module__ == name:
+                found |= {key: value}
     return found
 
 
@@ -224,6 +226,7 @@ def _explain(path: str, error: Exception) -> Exception:
     if found := _UNKNOWN.search(text):
         return UnsupportedModelError(
             f"{path}: it uses {found['name']!r}, which Keras does not know.",
-            remedy='pass imports=["my_layers"] with the module that defines it.',
+            remedy='pass imports=["my_layers"] with the module of yours that defines it; functions must be registered '
+            "there with keras.saving.register_keras_serializable.",
         )
     return ModelFileError(f"{path}: Keras cannot read it: {short}", remedy="save the model again.")

@@ -31,16 +31,16 @@ class H5(Format):
 
     def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Read config and weights."""
-        from deploykit.loading import _keras_config, _keras_summary
+        from deploykit.loading import _keras_config, _keras_safety, _keras_summary
 
         shown = str(path)
         with _hdf5.opened(path, shown) as file:
             contents = _hdf5.read_contents(file, shown, path.stat().st_size)
             config = _config(file, shown, contents)
-        _keras_config.check_config(config, shown, trusted=trusted, imports=imports)
+        _keras_safety.check_config(config, shown, trusted=trusted, imports=imports)
         graph = _keras_config.parse_model(config, shown)
         if graph is not None:
-            _keras_config.check_layers(graph, shown, imports)
+            _keras_safety.check_layers(graph, shown, imports)
         return _keras_summary.summarize(graph, contents, shown, legacy=True)
 
     def read_fully(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:

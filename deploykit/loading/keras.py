@@ -77,10 +77,10 @@ class Keras(Format):
 def _summary(
     archive: zipfile.ZipFile, path: Path, config: Any, metadata: Any, *, trusted: bool, imports: tuple[str, ...]
 ) -> Summary:
-    from deploykit.loading import _hdf5, _keras_config, _keras_summary
+    from deploykit.loading import _hdf5, _keras_config, _keras_safety, _keras_summary
 
     shown = str(path)
-    _keras_config.check_config(config, shown, trusted=trusted, imports=imports)
+    _keras_safety.check_config(config, shown, trusted=trusted, imports=imports)
     graph = _keras_config.parse_model(config, shown)
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
         file = _unpack(archive, path, Path(folder) / WEIGHTS)

@@ -12,6 +12,8 @@ from deploykit.core.errors import ModelFileError, SettingError, UnsafeModelError
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading._keras_names import LAYERS
 from deploykit.loading._load import load
+from deploykit.sandbox.supervisor import shared
+from deploykit.sandbox.task import Task
 
 WEIGHTS = "model.weights.h5"
 IMAGE = TensorSpec("image", (None, 8, 8, 1), "float32")
@@ -214,6 +216,68 @@ def test_code_hidden_in_a_setting_is_found(copy, refused):
     refused(edit_config(copy("cnn_keras"), plant), UnsafeModelError, "layer 'conv' is a Lambda layer")
 
 
+def _in(part):
+    """Puts an object into the settings of the first convolution, which Keras would make."""
+
+    def plant(config):
+        config["config"]["layers"][1]["config"]["activation"] = part
+
+    return plant
+
+
+def _beside(key):
+    def plant(config):
+        config["config"]["layers"][1][key] = {"thing": [{"class_name": "__lambda__", "config": {"value": "4wEAAAA="}}]}
+
+    return plant
+
+
+POSIX = {"module": "posix", "class_name": "function", "config": "system", "registered_name": "system"}
+
+
+@pytest.mark.parametrize("imports", [[], ["posix"], ["my_layers"]])
+@pytest.mark.parametrize(
+    ("plant", "found"),
+    [
+        (_in(POSIX), "system of the module 'posix'"),
+        (_in(POSIX | {"class_name": "Popen", "module": "subprocess", "config": {"args": "id"}}), "'subprocess'"),
+        (_in(POSIX | {"class_name": "eval", "module": "builtins", "config": {}}), "eval of the module 'builtins'"),
+        (_in(POSIX | {"module": "keras.utils", "config": "get_file"}), "get_file of the module 'keras.utils'"),
+        (_in(POSIX | {"module": "keras.src.utils.file_utils", "config": "copy"}), "'keras.src.utils.file_utils'"),
+        (_in(POSIX | {"module": "keras.models", "config": "load_model"}), "load_model"),
+        (_in(POSIX | {"module": "keras.models", "class_name": "load_model", "config": {}}), "load_model"),
+        (_in([{"nested": POSIX}]), "system"),
+        (_in({"class_name": "__slice__", "config": {"start": POSIX, "stop": 1, "step": None}}), "system"),
+        (_in({"class_name": "__numpy__", "config": {"value": [1], "dtype": "object"}}), "type 'object'"),
+        (_in({"class_name": "__tensor__", "config": {"value": [1], "dtype": "variant"}}), "type 'variant'"),
+        (_beside("build_config"), "holds code"),
+        (_beside("compile_config"), "holds code"),
+    ],
+)  # fmt: skip
+def test_what_is_not_a_part_of_a_model_is_unsafe(copy, refused, monkeypatch, plant, found, imports):
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    error = refused(edit_config(copy("cnn_keras"), plant), UnsafeModelError, found, imports=imports)
+    assert "imports=[" not in error.remedy.replace("imports=[…]", "")
+
+
+def test_only_layers_and_what_is_registered_can_be_named(copy, tmp_path, monkeypatch):
+    (tmp_path / "careless.py").write_text("from posix import system\ndef erase(x): raise SystemExit\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    for name in ("system", "erase"):
+        path = edit_config(copy("cnn_keras", f"{name}.keras"), _in(name))  # by name alone, as activations are
+        arguments = {"format": "keras", "path": str(path), "trusted": False, "imports": ["careless"], "fully": True}
+        task = Task("deploykit.loading._load:read_summary", arguments, group="tensorflow", imports=("careless",))
+        with pytest.raises(ModelFileError, match=name):
+            shared().run(task)
+
+
+def test_what_a_model_was_trained_with_does_not_matter(copy):
+    def plant(config):
+        config["compile_config"] = {"loss": {"class_name": "__lambda__", "config": {"value": "4wEAAAA="}}}
+
+    assert load(edit_config(copy("cnn_keras"), plant)).outputs[0].name == "class"
+
+
 def test_a_module_named_by_the_file_is_never_imported(copy, refused, tmp_path, monkeypatch):
     (tmp_path / "evil.py").write_text(f"open({str(tmp_path / 'was-run')!r}, 'w').close()\nclass Twice: pass\n")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -222,7 +286,7 @@ def test_a_module_named_by_the_file_is_never_imported(copy, refused, tmp_path, m
         config["config"]["layers"][3] |= {"module": "evil", "class_name": "Twice"}
 
     path = edit_config(copy("cnn_keras"), plant)
-    refused(path, UnsupportedModelError, "layer 'relu' uses 'Twice' of the module 'evil'", 'imports=["evil"]')
+    refused(path, UnsupportedModelError, "layer 'relu' uses 'Twice' of the module 'evil'", 'imports=["my_layers"]')
     assert not (tmp_path / "was-run").exists()
 
 
