@@ -146,7 +146,7 @@ def make_counter(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     module.total = tf.Variable(tf.zeros((1, 3)), name="total")
     module.scale = tf.Variable(tf.ones((1, 3)), name="scale")
 
-    @tf.function(input_signature=[tf.TensorSpec((1, 3), tf.float32, name="x")])
+    @tf.function(input_signature=[tf.TensorSpec((1, 3), tf.float32, name="x")])  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def add(x: Any) -> dict[str, Any]:
         tf.cond(tf.reduce_sum(x) > 0, lambda: module.total.assign_add(x * module.scale), lambda: tf.identity(x))
         return {"y": tf.identity(module.total)}
