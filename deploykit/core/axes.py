@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import accumulate, pairwise, permutations
 from operator import mul
 
@@ -73,12 +73,13 @@ def _nearly(shape: Shape, other: Shape) -> bool:
     return _joined(old, new) or _joined(new, old)
 
 
-def remedy(wanted: FreeShape, given: FreeShape) -> str:
+def remedy(wanted: FreeShape, given: FreeShape, present: Mapping[str, object] | None = None) -> str:
     """The line of code, and of the command line, that turns examples of one shape into those of another.
 
     Args:
         wanted: Shape of one example (without the batch) that the model takes; None is any size.
         given: Shape of one example that the data give.
+        present: Settings of the preprocessing that gave it, which stay.
 
     Returns:
         What to write, for example ``preprocess=dk.Preprocess(layout="channels_first") (--layout channels_first)``; a
@@ -87,8 +88,8 @@ def remedy(wanted: FreeShape, given: FreeShape) -> str:
     if _same(given, wanted):
         return ""
     if move := channel_move(given, wanted):
-        return _code(layout="channels_first" if move == (2, 0, 1) else "channels_last")
-    if len(given) == len(wanted) == 3 and (found := _image_remedy(wanted, given)):
+        return _code(present, layout="channels_first" if move == (2, 0, 1) else "channels_last")
+    if len(given) == len(wanted) == 3 and (found := _image_remedy(wanted, given, present)):
         return found
     if None not in given and None not in wanted:
         old, new = tuple(n for n in given if n), tuple(n for n in wanted if n)
@@ -100,16 +101,16 @@ def remedy(wanted: FreeShape, given: FreeShape) -> str:
                 settings["reshape"] = between
             if order != tuple(range(len(order))):
                 settings["transpose"] = order
-            return _code(**settings)
+            return _code(present, **settings)
     if sorted(map(str, given)) == sorted(map(str, wanted)) and len(given) <= _MOST_AXES:
         order = next(
             o for o in sorted(permutations(range(len(given))), key=_effort) if _same([given[i] for i in o], wanted)
         )
-        return _code(transpose=order)
+        return _code(present, transpose=order)
     return "give examples of the shape that the model takes."
 
 
-def _image_remedy(wanted: FreeShape, given: FreeShape) -> str:
+def _image_remedy(wanted: FreeShape, given: FreeShape, present: Mapping[str, object] | None) -> str:
     """For images whose size, channels or both differ."""
     ours = channel_order(given)
     theirs = channel_order(wanted)
@@ -130,13 +131,18 @@ def _image_remedy(wanted: FreeShape, given: FreeShape) -> str:
         settings["resize"] = size
     if ours != theirs:
         settings["layout"] = theirs
-    return _code(**settings)
+    return _code(present, **settings)
 
 
-def _code(**settings: object) -> str:
+def _code(present: Mapping[str, object] | None, **settings: object) -> str:
     words, flags = [], []
-    for name, value in settings.items():
+    before = present or {}
+    # The new steps are for what the old ones give: only those that come earlier in the order of steps can stay.
+    if before.keys() & {"layout", "transpose"} or ("reshape" in settings and "resize" in before):
+        before = {}
+    for name, value in {**before, **settings}.items():
         words.append(f'{name}="{value}"' if isinstance(value, str) else f"{name}={value}")
+    for name, value in settings.items():
         listed = (
             value if isinstance(value, str) else ",".join(map(str, value if isinstance(value, tuple) else (value,)))
         )

@@ -41,7 +41,10 @@ def fitted(data: Dataset, model: Model, declared: Declared | None = None) -> Dat
         steps = bool(declared.state) and name not in fed_back and _is_sequence(specs[name], probe[source])
         sequences = sequences or steps
         _check_input(
-            specs[name], probe[source][:, 0] if steps else probe[source], data.splits["evaluation"].inputs[source]
+            specs[name],
+            probe[source][:, 0] if steps else probe[source],
+            data.splits["evaluation"].inputs[source],
+            data.preprocess.get(source),
         )
     sources = {name: source for name, (source, _) in pairs.items()}
     preprocess = {new: data.preprocess[old] for new, old in sources.items() if old in data.preprocess}
@@ -196,14 +199,14 @@ def _is_sequence(spec: TensorSpec, batch: NDArray[Any]) -> bool:
     return wanted is not None and batch.ndim == len(wanted) + 2 and fits_shape(wanted, batch.shape[2:])
 
 
-def _check_input(spec: TensorSpec, batch: NDArray[Any], raw: NDArray[Any]) -> None:
+def _check_input(spec: TensorSpec, batch: NDArray[Any], raw: NDArray[Any], step: Preprocess | None) -> None:
     wanted, given = spec.example_shape, batch.shape[1:]
     if wanted is not None and not fits_shape(wanted, given):
         shown = tuple("any" if w is None else w for w in wanted)
         raise DatasetError(
             f"Input {spec.name!r}: the model takes examples of shape {shown}, the data give {given} after "
             "preprocessing.",
-            remedy=remedy(wanted, given),
+            remedy=remedy(wanted, given, step.settings if step else None),
         )
     if (batch.dtype.kind in "SUO") != (spec.dtype == "string"):
         raise DatasetError(

@@ -104,8 +104,13 @@ class Preprocess(Plain):
             )
 
     def __repr__(self) -> str:
-        changed = [f for f in fields(self) if getattr(self, f.name) != f.default]
-        return f"Preprocess({', '.join(f'{f.name}={getattr(self, f.name)!r}' for f in changed)})"
+        return f"Preprocess({', '.join(f'{name}={value!r}' for name, value in self.settings.items())})"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is not the default."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
 
     @property
     def is_identity(self) -> bool:

@@ -32,7 +32,9 @@ def depends_on_batch(session: Session, batch: Mapping[str, NDArray[Any]]) -> boo
     count = min(EXAMPLES, len(next(iter(batch.values()), ())))
     if count < 2 or session.batch_size:
         return False
-    changed = {name: np.stack([_shrink(array[i], i + 1) for i in range(count)]) for name, array in batch.items()}
+    changed = {
+        name: np.concatenate([_shrink(array[i : i + 1], i + 1) for i in range(count)]) for name, array in batch.items()
+    }
     try:
         together = session.predict(changed)
         alone = [session.predict({n: a[i : i + 1] for n, a in changed.items()}) for i in range(count)]

@@ -271,6 +271,22 @@ def test_remedies_are_the_line_to_write(wanted, given, line):
     assert remedy(wanted, given) == line
 
 
+def test_a_remedy_keeps_the_settings_that_are_there():
+    present = Preprocess(scale=0.5, resize=(8, 6), channels="reversed")
+    assert remedy((3, 8, 6), (8, 6, 3), present.settings) == (
+        'preprocess=dk.Preprocess(scale=0.5, resize=(8, 6), channels="reversed", layout="channels_first") '
+        "(--layout channels_first)"
+    )
+    assert remedy((4, 3), (8, 6), {"reshape": (8, 6)}) == "give examples of the shape that the model takes."
+    assert remedy((6, 8), (8, 6), {"reshape": (8, 6)}) == (
+        "preprocess=dk.Preprocess(reshape=(8, 6), transpose=(1, 0)) (--transpose 1,0)"
+    )
+    assert remedy((48,), (8, 6), {"reshape": (8, 6), "scale": 2.0}) == (
+        "preprocess=dk.Preprocess(reshape=(48,), scale=2.0) (--reshape 48)"
+    )
+    assert "transpose=(1, 0)) " in remedy((6, 8), (8, 6), {"layout": "channels_first"})
+
+
 @given(st.permutations([5, 6, 7]), st.permutations([0, 1, 2]))
 def test_a_remedy_for_exchanged_axes_gives_exactly_these_axes(shape, order):
     x = np.arange(210).reshape(1, *shape)
