@@ -112,7 +112,7 @@ class Reading(Plain):
         for name, count in self.splits.items():
             of = f": {self.classes[name]}" if name in self.classes else ""
             found.append(f"{name} {count:,}{of}")
-        found += [f"left out: {words}" for words in self.left_out]
+        found += [f"left out of the data: {words}" for words in self.left_out]
         return (*found, *(f"note: {words}" for words in self.notes))
 
     def __str__(self) -> str:

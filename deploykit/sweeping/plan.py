@@ -14,6 +14,7 @@ from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
 from deploykit.core.problem import Effect, Facts, Problem, Severity
+from deploykit.core.reading import Reading
 from deploykit.core.resolution import TYPICAL_FLIPS, half_width
 from deploykit.core.serial import Plain
 from deploykit.core.space import Refine, Space
@@ -130,6 +131,7 @@ class Plan(Plain):
         max_drop: Largest loss the user allows, None when that was not said.
         expected: What it will take, None when nobody asked.
         examined: What model and data are taken to mean, and whether the model does its job on them.
+        reading: What was read as data, split and left out.
     """
 
     candidates: tuple[Planned, ...]
@@ -146,6 +148,7 @@ class Plan(Plain):
     max_drop: float | None = None
     expected: Expected | None = None
     examined: Examined | None = None
+    reading: Reading | None = None
 
     @property
     def contract(self) -> Contract | None:
@@ -258,6 +261,7 @@ def make(model: Model, data: Dataset, space: Space, seed: int) -> Plan:
         count,
         tuple(remarks),
         examined=Examined(data.checked),
+        reading=data.reading,
     )
 
 

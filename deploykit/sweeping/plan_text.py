@@ -25,6 +25,7 @@ _KNOWN = {
 def text(plan: Plan) -> str:
     """A plan as lines."""
     lines = [_counts(plan), *costs(plan), *filter(None, [resolution(plan), _second(plan)])]
+    lines += [f"  {said}" for said in (plan.reading.lines if plan.reading else ())]
     lines += [f"  {heading}: {said}" for heading, said in meaning(plan)]
     lines += [f"  {c.key}  {c.label} on {c.candidate.target}" for c in plan.candidates]
     said = {"left out": [(o.reason, o.label) for o in plan.left_out]}
@@ -52,6 +53,9 @@ def html(plan: Plan) -> str:
         parts.append(
             tables.fold("what everything is taken to mean", tables.table(("what", "is taken as"), meaning(plan)))
         )
+    if plan.reading is not None:
+        read = tables.table(("what was read",), [(said,) for said in plan.reading.lines])
+        parts += [tables.notes(plan.reading.notes), tables.fold("what was read", read)]
     said = resolution(plan)
     parts.append(_line(said) if plan.can_resolve else tables.notes([said]))
     more = f" (the first {_CANDIDATES})" if hidden > 0 else ""

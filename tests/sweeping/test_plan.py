@@ -110,6 +110,21 @@ def test_a_plan_round_trips_and_reads_well(quick):
     assert "18 candidates" in str(quick)
 
 
+def test_a_plan_says_what_was_read(tmp_path):
+    images = RNG.random((100, 8, 8, 1)).astype(np.float32)
+    np.savez(tmp_path / "d.npz", x=images, labels=np.arange(100) % 3, spare=np.zeros(5))
+    plan = dk.plan(model(), dk.Dataset.from_npz(tmp_path / "d.npz"), "quick", check=False)
+    said = str(plan).splitlines()
+    for line in (
+        f"  read {tmp_path / 'd.npz'} (npz)", "  input from array x: float32, 8x8x1",
+        "  labels array labels: class indices", "  train 40: 3 classes of 13 to 14",
+        "  left out of the data: array spare (5,): not an input and not labels",
+    ):  # fmt: skip
+        assert line in said
+    assert "array spare (5,)" in plan._repr_html_()
+    assert type(plan).from_json(plan.to_json()).reading == plan.reading
+
+
 def test_planning_imports_no_framework():
     code = (
         "import sys, numpy as np, deploykit as dk\n"
