@@ -29,7 +29,8 @@ _MOST_BY_FORM = 12
 def fitted(data: Dataset, model: Model, declared: Declared | None = None) -> Dataset:
     """The dataset with its inputs named as the model's, and the contract of both; see `Dataset.check`."""
     declared = declared or Declared()
-    data = data.widened([spec.name for spec in model.inputs])
+    fed = {*declared.constants, *declared.state.values()}
+    data = data.widened([spec.name for spec in model.inputs if spec.name not in fed])
     _check_declared(model, declared)
     probe = data.batch("evaluation", slice(0, 1))
     free = [s for s in model.inputs if s.name not in declared.constants]

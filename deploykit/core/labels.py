@@ -58,6 +58,8 @@ def understood(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Lab
         )
     notes: list[str] = []
     if labels.dtype.kind in "SU":
+        labels = _vectors(labels, classes, name)
+    if labels.dtype.kind in "SU":
         numbers = numbers_of(labels, classes)
         if numbers is None:
             return _named(labels, classes, name)
@@ -152,6 +154,32 @@ def numbers_of(labels: NDArray[Any], classes: tuple[str, ...]) -> NDArray[Any] |
             remedy="write it in one way, or name the classes with classes= (--classes) if they are names.",
         )
     return values[place].reshape(labels.shape) if np.isfinite(values).all() else None
+
+
+def _vectors(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> NDArray[Any]:
+    """Rows of numbers that were written as text, such as ``"[0, 1, 0]"``, as rows of numbers; other text as it is.
+
+    Raises:
+        DatasetError: Digits without anything between them could be such rows, or names.
+    """
+    import numpy as np
+
+    found, place = np.unique(labels, return_inverse=True)
+    texts = [str(t).strip() for t in found]
+    if labels.ndim != 1 or set(map(str, found)) <= set(classes):
+        return labels
+    if all(len(t) > 2 and set(t) <= {"0", "1"} and t.count("1") == 1 for t in texts) and len(set(map(len, texts))) == 1:
+        raise DatasetError(
+            f"{name}: labels such as {texts[0]!r} look like one-hot rows written as text.",
+            remedy="give rows of numbers: numpy.array([list(map(int, row)) for row in y]); if they are names, give "
+            "classes= (--classes).",
+        )
+    rows = [t.strip("[]()").replace(",", " ").split() for t in texts]
+    if not all(t[:1] in "[(" and t[-1:] in ")]" for t in texts) or len(set(map(len, rows))) > 1 or not rows[0]:
+        return labels
+    if not all(_REAL.fullmatch(cell) for row in rows for cell in row):
+        return labels
+    return np.array([list(map(float, row)) for row in rows])[place]
 
 
 def _named(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:

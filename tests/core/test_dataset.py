@@ -483,6 +483,14 @@ def test_text_that_is_numbers_is_not_sorted_as_text():
     assert read_labels(["1e5x", "nan", "inf"] * 20).classes == ("1e5x", "inf", "nan")
 
 
+@pytest.mark.parametrize("form", ["[{}, {}, {}]", "[{}. {}. {}.]", "({},{},{})"])
+def test_rows_that_were_written_as_text_are_rows(form):
+    rows = [(1, 0, 0), (0, 0, 1), (0, 1, 0)] * 20
+    assert read_labels([form.format(*row) for row in rows]).labels("train")[:3].tolist() == [0, 2, 1]
+    several = [(1, 0, 1), (0, 0, 0), (0, 1, 0)] * 20
+    np.testing.assert_array_equal(read_labels([form.format(*row) for row in several]).labels("train"), several)
+
+
 @pytest.mark.parametrize("dtype", [int, bool, float, np.uint8])
 def test_several_labels_at_once_stay_whole_numbers(dtype):
     y = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]] * 20).astype(dtype)
@@ -516,6 +524,7 @@ def test_large_values_are_not_merged():
         (np.array([0, 5, 9] * 20), "abc", r"y holds class 9, .*the labels are 0, 5, 9, with gaps"),
         (np.array([0.0, 5.0] * 30), "abc", r"with gaps"),
         (["a", ""] * 30, (), r"y holds 30 empty labels"),
+        (["100", "010", "001"] * 20, (), r"labels such as '001' look like one-hot rows written as text.*classes="),
         (["1", "01"] * 30, (), r"the labels '01' and '1' are the same number written in two ways.*classes="),
         (["a", "b"] * 30, "aab", r"classes names 'a' more than once"),
     ],

@@ -348,6 +348,12 @@ def test_csv_numbers_are_not_changed(tmp_path, cell, dtype):
     assert (found[:, 0] == dtype(float(cell))).all()
 
 
+def test_csv_of_whole_numbers_is_whole_numbers(tmp_path):
+    found = Dataset.from_csv(csv(tmp_path / "d.csv", rows("a,b,label", "{i},-{n},{n}")))
+    assert found.sample(1).dtype == np.int64
+    assert sorted(np.concatenate([s.inputs["input"][:, 0] for s in found.splits.values()])) == list(range(60))
+
+
 def test_csv_of_large_whole_numbers(tmp_path):
     found = Dataset.from_csv(csv(tmp_path / "d.csv", f"a,b\n{'9007199254740993,1' + chr(10)}" + "2,3\n" * 40))
     values = np.concatenate([s.inputs["input"][:, 0] for s in found.splits.values()])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import math
 from collections.abc import Iterator, Sequence
@@ -144,7 +145,7 @@ def _rows(path: Path, rows: Iterator[list[str]], header: list[str]) -> tuple[lis
 def _features(
     path: Path, lines: list[int], cells: list[list[str]], header: list[str], columns: list[int]
 ) -> NDArray[Any]:
-    """Numbers of the feature columns: float32, or float64 (int64) where float32 would lose some."""
+    """Numbers of the feature columns: int64 when all are whole, else float32, or float64 where that would lose some."""
     import numpy as np
 
     values = np.empty((len(cells), len(columns)))
@@ -158,7 +159,7 @@ def _features(
             whole = whole and is_whole
             if is_whole and abs(value) >= _EXACT_64:
                 huge = huge or f"{path}, line {line}, column {header[column]!r}: {cell.strip()}"
-    if huge:
+    if (huge or whole) and columns:
         return _whole_numbers(cells, columns, whole, huge)
     finite = values[np.isfinite(values)]
     size = np.abs(finite)
@@ -180,10 +181,8 @@ def _whole_numbers(cells: list[list[str]], columns: list[int], whole: bool, huge
     import numpy as np
 
     if whole:
-        try:
+        with contextlib.suppress(OverflowError):
             return np.array([[int(row[c]) for c in columns] for row in cells], np.int64)
-        except OverflowError:
-            pass
     raise DatasetError(
         f"{huge} is a whole number that cannot be held exactly beside real numbers.",
         remedy="leave the column out with drop= (--drop) when it is not a feature, or scale it.",
