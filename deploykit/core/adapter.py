@@ -45,5 +45,10 @@ class Adapter(ABC):
             raise MissingExtraError(f"{self.label}: {reason}.")
 
     def versions(self) -> dict[str, str]:
-        """Versions of the packages it needs."""
-        return {extras.distribution(m): extras.version(m) for m in self.requires}
+        """Versions of the packages it needs, and of the one it comes from when that is not deploykit.
+
+        Whatever it makes or measures is kept under them: an upgrade makes it do its work again.
+        """
+        found = dict(extras.provider(m) for m in self.requires)
+        own = extras.plugin(type(self).__module__)
+        return found if own is None else {**found, own[0]: own[1]}

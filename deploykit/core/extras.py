@@ -59,7 +59,33 @@ def installed(module: str) -> bool:
 
 def version(module: str) -> str:
     """Version of the distribution that holds a module, "" when it is not installed."""
-    return _version(distribution(module), *stamps(sys.path))
+    return provider(module)[1]
+
+
+def provider(module: str) -> tuple[str, str]:
+    """The installed distribution that holds a module, and its version.
+
+    Distributions need not be called like what they hold: ``onnxruntime-gpu`` holds ``onnxruntime``.
+
+    Args:
+        module: Dotted import name.
+
+    Returns:
+        Name and version; the name to give pip and "" when none is installed.
+    """
+    name, now = distribution(module), stamps(sys.path)
+    if (found := _version(name, *now)) or not installed(module):
+        return name, found
+    return _holders(*now).get(module.partition(".")[0], (name, ""))
+
+
+def plugin(module: str) -> tuple[str, str] | None:
+    """Name and version of the distribution that offers a module's package to deploykit, None when none does.
+
+    Args:
+        module: Dotted import name of an adapter's file.
+    """
+    return _offers(*stamps(sys.path)).get(module.partition(".")[0])
 
 
 def stamps(folders: Sequence[str]) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -86,3 +112,25 @@ def _version(name: str, _folders: tuple[str, ...], _changes: tuple[int, ...]) ->
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
         return ""
+
+
+@lru_cache(maxsize=4)
+def _holders(_folders: tuple[str, ...], _changes: tuple[int, ...]) -> dict[str, tuple[str, str]]:
+    """Import name → the distribution that holds it. Reads the files of all distributions."""
+    found = {}
+    for module, names in importlib.metadata.packages_distributions().items():
+        name = min(names)
+        found[module] = (name, _version(name, _folders, _changes))
+    return found
+
+
+@lru_cache(maxsize=4)
+def _offers(_folders: tuple[str, ...], _changes: tuple[int, ...]) -> dict[str, tuple[str, str]]:
+    """Package → the distribution that offers adapters from it by an entry point."""
+    found: dict[str, tuple[str, str]] = {}
+    for holder in importlib.metadata.distributions():
+        for point in holder.entry_points:
+            package = point.value.partition(":")[0].partition(".")[0]
+            if point.group.startswith("deploykit.") and package != "deploykit":
+                found.setdefault(package, (holder.name, holder.version))  # the first on the path is the one imported
+    return found

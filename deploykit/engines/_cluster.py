@@ -21,6 +21,7 @@ from typing import Any
 from deploykit._version import __version__
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import Cancelled, EngineError
+from deploykit.core.tools import Tool
 from deploykit.engines import _worker as remote
 
 #: The Dask resource that counts how many tasks a worker takes; other resources are devices.
@@ -51,7 +52,7 @@ class Member:
         host: Name of its host.
         machine: Identity of the machine: equal for all workers on it.
         shelf: Identity of the folder in which it keeps files.
-        facts: Stable facts.
+        facts: Facts of its hardware.
         busy: Slots in use by this driver.
         lost: Why it is not used any more; "" while it is.
     """
@@ -68,7 +69,7 @@ class Member:
 
     @property
     def hardware(self) -> str:
-        """Digest of the stable facts: members that agree in it may time for the same front."""
+        """Digest of its facts: members that agree in it may time for the same front."""
         return json_digest(self.facts)
 
 
@@ -77,15 +78,14 @@ class Cluster:
 
     Args:
         client: A connected, synchronous ``distributed.Client``.
-        facts: The driver's own stable facts; workers must have its packages in the same versions.
 
     Raises:
-        EngineError: No worker offers slots, or versions differ.
+        EngineError: No worker offers slots, or has deploykit in this version.
     """
 
-    def __init__(self, client: Any, facts: dict[str, Any]) -> None:
+    def __init__(self, client: Any) -> None:
         self._client = client
-        self._facts = facts
+        self._tools: dict[Tool, dict[str, str]] = {}
         self.members: dict[str, Member] = {}
         self.failed = ""
         self._refused: dict[str, str] = {}
@@ -95,11 +95,7 @@ class Cluster:
         self._stop = threading.Event()
         self._look()
         address = client.scheduler.address
-        if self._refused:
-            raise EngineError(
-                "; ".join(self._refused.values()) + ".",
-                remedy="install the same versions on the workers as here, and start them again.",
-            )
+        self._refuse()
         if not self.members:
             raise EngineError(
                 f"no worker of the Dask cluster at {address} offers the resource {SLOT!r}.",
@@ -107,6 +103,35 @@ class Cluster:
             )
         self._watcher = threading.Thread(target=self._watch, name="deploykit-cluster", daemon=True)
         self._watcher.start()
+
+    def _refuse(self) -> None:
+        if self._refused:
+            raise EngineError(
+                "; ".join(self._refused.values()) + ".",
+                remedy="install the same versions on the workers as here, and start them again.",
+            )
+
+    def require(self, tools: Collection[Tool]) -> None:
+        """From now on use only workers that have the packages of these adapters in the versions that are here.
+
+        Raises:
+            EngineError: A worker that is there has others; names them.
+        """
+        new = {tool: tool.versions() for tool in sorted(tools) if tool not in self._tools}
+        if not new:
+            return
+        self._tools |= new
+        for member in self.usable:
+            try:
+                found = self.call(member, remote.versions, [tool.to_json() for tool in new], timeout_s=_HELLO_S)
+            except WorkerLost:
+                continue  # if it comes back it is asked for everything
+            if wrong := _differing(new, found):
+                self._refused[member.address] = f"the worker {member.address} on {member.host} has {wrong}"
+        with self._change:
+            for address in self._refused:
+                self.members.pop(address, None)
+        self._refuse()
 
     def close(self) -> None:
         """Stop watching."""
@@ -214,14 +239,17 @@ class Cluster:
             self._change.notify_all()
 
     def _welcome(self, address: str, resources: dict[str, float]) -> None:
+        tools = dict(self._tools)
         try:
             found = self._begin(address, remote.hello, ()).result(_HELLO_S)
+            theirs = self._begin(address, remote.versions, ([t.to_json() for t in tools],)).result(_HELLO_S)
         except (ImportError, AttributeError) as error:
             self._refused[address] = f"the worker {address} has no deploykit {__version__} ({error})"
             return
         except (OSError, TimeoutError, KeyError):
             return  # it comes or goes: asked again at the next look
-        if problem := self._difference(found):
+        other = f"deploykit {found['version']}, here is {__version__}" if found["version"] != __version__ else ""
+        if problem := other or _differing(tools, theirs):
             self._refused[address] = f"the worker {address} on {found['host']} has {problem}"
             _LOG.warning("not used: %s", self._refused[address])
             return
@@ -230,18 +258,6 @@ class Cluster:
             self.members[address] = Member(
                 address, int(resources[SLOT]), devices, found["host"], found["machine"], found["shelf"], found["facts"]
             )
-
-    def _difference(self, found: dict[str, Any]) -> str:
-        """What differs in versions from the driver; "" when nothing does."""
-        if found["version"] != __version__:
-            return f"deploykit {found['version']}, here is {__version__}"
-        theirs, ours = found["facts"]["packages"], self._facts["packages"]
-        wrong = [
-            f"{name} {theirs.get(name, 'missing')} (here {ours[name]})"
-            for name in ours
-            if theirs.get(name) != ours[name]
-        ]
-        return ", ".join(wrong)
 
     def _ping(self, addresses: list[str]) -> dict[str, str]:
         """Address → why it is lost, for those that do not answer."""
@@ -349,3 +365,16 @@ class Cluster:
                 )
             self._change.wait(0.2)
         return found
+
+
+def _differing(ours: dict[Tool, dict[str, str]], theirs: list[dict[str, str] | str]) -> str:
+    """What a worker has in other versions than the driver, in words; "" when nothing differs."""
+    wrong: dict[str, None] = {}
+    for (tool, here), there in zip(ours.items(), theirs, strict=True):
+        if isinstance(there, str):
+            wrong[f"no {tool} ({there.rstrip('.')})"] = None
+            continue
+        for name in sorted({*here, *there}):
+            if here.get(name, "") != there.get(name, ""):
+                wrong[f"{name} {there.get(name) or 'missing'} (here {here.get(name) or 'missing'})"] = None
+    return ", ".join(wrong)

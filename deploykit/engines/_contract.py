@@ -16,14 +16,15 @@ from typing import Any, ClassVar, Self, cast
 from deploykit.core.adapter import Adapter, Group
 from deploykit.core.errors import SettingError
 from deploykit.core.registry import Registry
+from deploykit.core.tools import Tool
 from deploykit.sandbox.supervisor import Supervisor
 from deploykit.sandbox.task import Report, Task, resolve
 
 OnReport = Callable[[float, float, str], None]
 HostFunction = Callable[[dict[str, Any], Report, "Host"], dict[str, Any]]
 
-#: Stable facts of a host (CPU, cores, versions): what keys a measurement.
-FACTS = "deploykit.measuring.environment:stable"
+#: Facts of a host (CPU, cores, system): what keys a measurement beside the runtime's versions.
+FACTS = "deploykit.measuring.environment:hardware"
 
 
 @dataclass(frozen=True)
@@ -66,11 +67,15 @@ class Running:
     def facts(self, device: str) -> dict[str, Any]:
         """Stable facts of the machines that exclusive tasks for a device run on: the same for all of them."""
 
-    def require(self, devices: Collection[str]) -> None:
-        """Called once before the work, with all devices it needs.
+    def require(self, devices: Collection[str], tools: Collection[Tool] = ()) -> None:
+        """Called before the work, and again before work that needs more.
+
+        Args:
+            devices: All devices it needs.
+            tools: All adapters it uses: machines that take its tasks must have their packages in the same versions.
 
         Raises:
-            EngineError: Nobody offers one of them; lists what is offered.
+            EngineError: Nobody offers one of the devices (lists what is offered), or versions differ (names them).
         """
 
     @abstractmethod

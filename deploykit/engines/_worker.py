@@ -21,6 +21,7 @@ from deploykit._version import __version__
 from deploykit.core.adapter import Group
 from deploykit.core.errors import DeploykitError, to_json
 from deploykit.core.serial import Plain
+from deploykit.core.tools import Tool
 from deploykit.engines._contract import FACTS, Host, run_on_host
 from deploykit.engines._files import Shelf, Tree, default_shelf, describe, files_of, read_chunk, translate
 from deploykit.sandbox.supervisor import shared
@@ -44,7 +45,7 @@ def shelf() -> Shelf:
 
 
 def hello() -> dict[str, Any]:
-    """Who this worker is: version, host, identity of the machine, folder and stable facts."""
+    """Who this worker is: version, host, identity of the machine, folder and facts of the hardware."""
     boot = Path("/proc/sys/kernel/random/boot_id")  # the same in all containers of a machine
     return {
         "version": __version__,
@@ -53,6 +54,17 @@ def hello() -> dict[str, Any]:
         "shelf": f"{platform.node()}:{shelf().folder}",
         "facts": cast("Callable[[], dict[str, Any]]", resolve(FACTS))(),
     }
+
+
+def versions(tools: list[dict[str, Any]]) -> list[dict[str, str] | str]:
+    """Versions of the packages that adapters need here; for one that is not here, why."""
+    found: list[dict[str, str] | str] = []
+    for plain in tools:
+        try:
+            found.append(Tool.from_json(plain).versions())
+        except DeploykitError as error:
+            found.append(error.message)
+    return found
 
 
 def ping() -> None:

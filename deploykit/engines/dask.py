@@ -13,16 +13,17 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from deploykit.core.adapter import Group
 from deploykit.core.errors import EngineError
-from deploykit.engines._contract import FACTS, Engine, OnReport, Running
+from deploykit.core.tools import Tool
+from deploykit.engines._contract import Engine, OnReport, Running
 from deploykit.engines.local import slots as default_slots
-from deploykit.sandbox.task import Task, resolve
+from deploykit.sandbox.task import Task
 
 #: Tasks this driver watches at once; each waits in a thread.
 _MOST = 256
@@ -40,7 +41,7 @@ class _DaskRunning(Running):
         self.cancel = cancel
         self._client = client
         self._owned = owned
-        self._cluster = Cluster(client, cast("Callable[[], dict[str, Any]]", resolve(FACTS))())
+        self._cluster = Cluster(client)
         self._dispatch = Dispatch(client, self._cluster, cancel)
         self._pool = ThreadPoolExecutor(_MOST, thread_name_prefix="deploykit-remote")
         self._hardware: dict[str, tuple[str, dict[str, Any]]] = {}
@@ -56,7 +57,8 @@ class _DaskRunning(Running):
         device = next(iter(task.devices), "cpu")
         return self._pool.submit(self._dispatch.run, task, self._timing(device)[0], on_report)
 
-    def require(self, devices: Collection[str]) -> None:
+    def require(self, devices: Collection[str], tools: Collection[Tool] = ()) -> None:
+        self._cluster.require(tools)
         absent = sorted(set(devices) - {d for m in self._cluster.usable for d in m.devices})
         if absent:
             raise EngineError(

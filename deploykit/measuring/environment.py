@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sys
@@ -11,28 +12,35 @@ from typing import Any
 
 from deploykit._version import __version__
 from deploykit.core import extras
+from deploykit.core.registry import registry
+from deploykit.core.tools import all_versions
 
-_PACKAGES = (
-    "numpy", "onnx", "onnxruntime", "ai_edge_litert", "tensorflow", "keras", "tf_keras",
-    "tensorflow_model_optimization", "tf2onnx", "openvino",
-)  # fmt: skip
+#: Packages of adapters that build, run or measure candidates.
+_ADAPTERS = ("loading", "converters", "transforms", "runtimes", "metrics")
 #: CPU features that decide which kernels run.
 _FEATURES = ("avx", "avx2", "fma", "f16c", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "avx512_fp16",
              "amx_int8", "amx_bf16", "asimd", "asimddp", "i8mm", "sve")  # fmt: skip
 
 
 @cache
-def stable() -> dict[str, Any]:
-    """Facts that key a measurement: CPU, cores, features, system, versions."""
+def hardware() -> dict[str, Any]:
+    """Facts that key a measurement beside the runtime's versions: CPU, cores, features, system, interpreter.
+
+    Of Python only what changes the cost of a call into a runtime: its kind, and its version without corrections.
+    """
     return {
         "cpu": _cpu_name(),
         "cores": core_count(),
         "features": cpu_features(),
         "machine": platform.machine(),
         "system": platform.system(),
-        "python": platform.python_version(),
-        "packages": versions(),
+        "interpreter": f"{platform.python_implementation()} {sys.version_info[0]}.{sys.version_info[1]}",
     }
+
+
+def stable() -> dict[str, Any]:
+    """Facts that are shown: those of `hardware`, Python's version, and those of all packages adapters need."""
+    return {**hardware(), "python": platform.python_version(), "packages": versions()}
 
 
 def volatile() -> dict[str, Any]:
@@ -52,9 +60,14 @@ def here() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that build and run candidates; imports none of them."""
-    found = {extras.distribution(m): extras.version(m) for m in _PACKAGES}
-    return {k: v for k, v in found.items() if v}
+    """Versions of the packages that adapters need to build and run candidates; imports none of them."""
+    found = {"numpy": np_version} if (np_version := extras.version("numpy")) else {}
+    for kind in _ADAPTERS:
+        known = registry(f"deploykit.{kind}", "adapter")
+        for name in known.names():
+            with contextlib.suppress(Exception):  # an adapter that cannot be imported is shown by doctor
+                found |= all_versions(known.get(name))
+    return {k: v for k, v in sorted(found.items()) if v}
 
 
 def core_count() -> int:

@@ -230,10 +230,10 @@ class Workshop:
             "imports": self.model.imports,
             "trusted": self.model.trusted,
             "data": str(self.data_folder) if needs_data else "",
-            "seed": self._seed,
             "reference": str(self.reference) if proved else "",
             "contract": self.contract.to_json() if proved else None,
             "half": self.examined.half,
+            "seed": self._seed if step.seeded else 0,
         }
         folders = [*([str(self.data_folder)] if needs_data else []), *([str(self.reference)] if proved else [])]
         task = Task(

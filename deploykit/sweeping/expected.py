@@ -88,6 +88,7 @@ class _Estimate:
         self._built: dict[str, Built | None] = {}
         self._dead: set[str] = set()
         self._untimed: dict[tuple[str, Target], Planned] = {}
+        self._home: tuple[str, Target] | None = None
 
     def run(self, new_data_bytes: int) -> Expected:
         baseline = next(c for c in self._plan.candidates if c.key == self._plan.baseline)
@@ -141,7 +142,9 @@ class _Estimate:
             unit = self._units.evaluation(target)
             identity = f"evaluation {source} {target.runtime} {target.device}"
             self._job(identity, unit, "accuracy", f"step {source}")
-        if built is None or self._known is None or not self._known.timed(built, target):
+        if built is not None and planned.key == self._plan.baseline:
+            self._home = built.digest, target
+        if built is None or self._known is None or not self._home or not self._known.timed(built, target, self._home):
             self._untimed.setdefault((built.digest if built else source, target), planned)
 
     def _step(self, key: str, step: BuildStep | None, source: str = "") -> Built | None:

@@ -14,10 +14,10 @@ from deploykit.core.errors import StoreError
 from deploykit.core.model import Model
 from deploykit.core.store import Store
 from deploykit.engines._contract import Running
-from deploykit.measuring.environment import stable
+from deploykit.measuring.environment import hardware
 from deploykit.sweeping.building import Built, Limits, Workshop
 from deploykit.sweeping.routes import BuildStep
-from deploykit.sweeping.timing import Protocol, measurement_key, series_key
+from deploykit.sweeping.timing import Protocol, measurement_key, series_key, timed_key
 
 #: Fewer rows tell nothing of how often answers flip.
 _FEW = 3
@@ -74,11 +74,12 @@ class Known:
         return min(len(self._store.launches(series)), protocol.screen or protocol.launches)
 
     def _timing_key(self, digest: str, target: Target) -> str:
-        return measurement_key(digest, target, self._data.digest, stable(), self._protocol)
+        return measurement_key(digest, target, self._data.digest, hardware(), self._protocol)
 
-    def timed(self, built: Built, target: Target) -> bool:
-        """Whether an artifact was timed here."""
-        record = self._store.record("timed", self._timing_key(built.digest, target))
+    def timed(self, built: Built, target: Target, baseline: tuple[str, Target]) -> bool:
+        """Whether an artifact was timed here, beside a baseline (by digest)."""
+        key = timed_key(self._timing_key(built.digest, target), self._timing_key(*baseline))
+        record = self._store.record("timed", key)
         return record is not None and not (record.get("screened") and not self._protocol.screen)
 
     @property

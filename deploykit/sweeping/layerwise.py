@@ -21,7 +21,7 @@ from deploykit.sweeping.building import Built, Workshop
 from deploykit.sweeping.pipeline import Pipeline, Racing
 from deploykit.sweeping.plan import Planned, make
 from deploykit.sweeping.questions import Group, Question, grouped
-from deploykit.sweeping.routes import BuildStep
+from deploykit.sweeping.routes import BuildStep, tools
 from deploykit.sweeping.state import State
 from deploykit.transforms._contract import TRANSFORMS, UNITS
 
@@ -207,6 +207,8 @@ class Pass:
         plan = make(self._workshop.model, self._workshop.data, space, self._seed)
         for left in plan.left_out:
             self._problems[""] = f"{left.label}: {left.reason}"
+        runtime = self._question.target.runtime
+        self._running.require({self._question.target.device}, tools(plan.steps.values(), {runtime}))
         return list(plan.candidates), plan.steps
 
     # -- the result -------------------------------------------------------------------------------------------------

@@ -94,7 +94,7 @@ def _key(workshop: Workshop, item: Ready, host: dict[str, Any]) -> str:
     if item.reference is None or item.reference.digest == item.built.digest or not runtime.profiles:
         return ""
     parts = [item.built.digest, item.reference.digest, item.target.to_json(), workshop.data.digest, host]
-    return json_digest([*parts, PROFILE_VERSION])
+    return json_digest([*parts, runtime.versions(), PROFILE_VERSION])
 
 
 def _fewer_threads(row: Result, rows: Iterable[Result]) -> Result | None:

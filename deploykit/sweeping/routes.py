@@ -14,11 +14,12 @@ from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
 from deploykit.core.model import Model
 from deploykit.core.serial import Plain
-from deploykit.runtimes._contract import Runtime
+from deploykit.core.tools import Tool
+from deploykit.runtimes._contract import RUNTIMES, Runtime
 from deploykit.transforms._contract import TRANSFORMS, Stage, Transform, Variant
 
 #: Raised when what build steps do changes: old artifacts are then built again.
-_BUILD_VERSION = 5
+_BUILD_VERSION = 6
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class BuildStep(Plain):
         stage: Name of the variant's stage, "" when it is none.
         needs_data: Whether it reads the data.
         changed: Whether its input is no longer the model as given but what a technique made of it.
+        seeded: Whether the seed may change what it makes.
     """
 
     key: str
@@ -54,6 +56,7 @@ class BuildStep(Plain):
     stage: str = ""
     needs_data: bool = False
     changed: bool = False
+    seeded: bool = False
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,15 @@ class _Wanted:
     technique: Transform
     values: dict[str, Any]
     binding: frozenset[str]
+
+
+def tools(steps: Iterable[BuildStep], runtimes: Iterable[str]) -> frozenset[Tool]:
+    """The adapters that build steps and runtimes are the work of."""
+    built = (
+        Tool(CONVERTERS.package if step.kind == "convert" else TRANSFORMS.package, step.adapter, step.variant)
+        for step in steps
+    )
+    return frozenset({*built, *(Tool(RUNTIMES.package, name) for name in runtimes)})
 
 
 class Routes:
@@ -216,7 +228,7 @@ class Routes:
 
     def _convert(self, source: str, converter: Converter, *, changed: bool) -> BuildStep:
         facts = {"kind": "convert", "adapter": converter.name, "variant": "", "parameters": {}}
-        key = self._key(source, facts, converter, needs_data=False)
+        key = self._key(source, facts, converter, needs_data=False, seeded=False)
         words = f"convert {converter.accepts} to {converter.produces}"
         return BuildStep(
             key, "convert", converter.name, "", source, converter.accepts, converter.produces, converter.group, words,
@@ -231,23 +243,25 @@ class Routes:
         for stage in variant.stages:
             used = {k: v for k, v in values.items() if k in stage.uses}
             facts = {"kind": "prepare", "stage": stage.name, "parameters": used}
-            key = self._key(source, facts, stage, needs_data=bool(stage.needs))
+            key = self._key(source, facts, stage, needs_data=bool(stage.needs), seeded=stage.seeded)
             words = " ".join([stage.label, *(str(v) for v in used.values())])
             yield BuildStep(
                 key, "prepare", technique.name, variant.name, source, current, current, stage.group, words, used,
-                stage.name, bool(stage.needs),
+                stage.name, bool(stage.needs), seeded=stage.seeded,
             )  # fmt: skip
             source = key
-        reads = bool(variant.needs) and not any(stage.needs for stage in variant.stages)
+        reads = bool(variant.needs if variant.finish_needs is None else variant.finish_needs)
         facts = {"kind": "transform", "adapter": technique.name, "variant": variant.name, "parameters": values}
         yield BuildStep(
-            self._key(source, facts, variant, needs_data=reads), "transform", technique.name, variant.name, source,
-            current, variant.produces, variant.group, technique.describe(values), values, "", reads,
+            self._key(source, facts, variant, needs_data=reads, seeded=variant.seeded), "transform", technique.name,
+            variant.name, source, current, variant.produces, variant.group, technique.describe(values), values, "",
+            reads, seeded=variant.seeded,
         )  # fmt: skip
 
     def _key(
-        self, source: str, facts: dict[str, Any], adapter: Converter | Stage | Variant, *, needs_data: bool
-    ) -> str:
+        self, source: str, facts: dict[str, Any], adapter: Converter | Stage | Variant, *, needs_data: bool,
+        seeded: bool,
+    ) -> str:  # fmt: skip
         if id(adapter) not in self._tools:
             self._tools[id(adapter)] = adapter.versions()
         return json_digest(
@@ -257,7 +271,7 @@ class Routes:
                 **facts,
                 "tools": self._tools[id(adapter)],
                 "data": self._data.digest if needs_data and self._data is not None else "",
-                "seed": self._seed if needs_data else 0,
+                "seed": self._seed if seeded else 0,
                 "version": _BUILD_VERSION,
             }
         )

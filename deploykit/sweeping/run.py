@@ -22,6 +22,7 @@ from deploykit.sweeping.background import Background
 from deploykit.sweeping.building import Limits
 from deploykit.sweeping.durations import Durations, Units
 from deploykit.sweeping.plan import Plan, make
+from deploykit.sweeping.routes import tools
 from deploykit.sweeping.search import check_search
 from deploykit.sweeping.stages import Context, Settings, Stages
 from deploykit.sweeping.state import State, context_name, facts
@@ -75,7 +76,8 @@ class SweepHandle(Background):
         return self.report
 
     def _work(self, running: Running) -> str:
-        running.require({c.candidate.target.device for c in self.plan.candidates})
+        targets = [c.candidate.target for c in self.plan.candidates]
+        running.require({t.device for t in targets}, tools(self.plan.steps.values(), {t.runtime for t in targets}))
         Stages(self._context, running).run()
         counts = facts(self._state.rows)
         stopped = f", {counts['stopped']} stopped early" if counts["stopped"] else ""

@@ -28,7 +28,7 @@ from deploykit.sweeping.pipeline import Pipeline, Racing
 from deploykit.sweeping.plan import LeftOut, Plan, Planned, make
 from deploykit.sweeping.profiling import profile
 from deploykit.sweeping.questions import pass_name, questions
-from deploykit.sweeping.routes import BuildStep
+from deploykit.sweeping.routes import BuildStep, tools
 from deploykit.sweeping.search import Budget, Searcher
 from deploykit.sweeping.state import State
 from deploykit.sweeping.timing import Protocol, Ready, TimingStage, useless_threads
@@ -187,6 +187,8 @@ class Stages:
         """Build, evaluate and time candidates."""
         if not candidates:
             return
+        targets = [c.candidate.target for c in candidates]
+        self._running.require({t.device for t in targets}, tools(steps.values(), {t.runtime for t in targets}))
         self._add(candidates)
         self._pipeline.run([c for c in candidates if c.key != self._baseline.key], steps)
         if self._settings.protocol.launches:

@@ -21,7 +21,7 @@ from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.state import State
 
 #: Raised when what a launch does changes.
-_PROTOCOL = 3
+_PROTOCOL = 4
 #: Launches of the screen.
 _SCREEN = 3
 #: How much faster another candidate must surely be to end the launches of one after the screen.
@@ -180,7 +180,7 @@ class TimingStage:
                 self._report(launches, chosen, final=True, screened=screened)
                 for same in chosen:
                     if self._state.row(same[0].planned.key).status == "measured":
-                        key = self._measurement_key(same[0], self._facts(same))
+                        key = self._timed_key(same)
                         record = {"series": [g.series for g in alike], "screened": screened}
                         self._workshop.store.put_record("timed", key, record)
 
@@ -192,7 +192,7 @@ class TimingStage:
         known: dict[tuple[tuple[str, ...], bool], list[list[Ready]]] = {}
         new: list[list[Ready]] = []
         for same in twins.values():
-            record = self._workshop.store.record("timed", self._measurement_key(same[0], self._facts(same)))
+            record = self._workshop.store.record("timed", self._timed_key(same))
             if record is None or (record["screened"] and not self._protocol.screen):
                 new.append(same)
             else:
@@ -351,6 +351,10 @@ class TimingStage:
         """The hardware and versions these candidates are timed with."""
         return self._timer.running.facts(same[0].target.device)
 
+    def _timed_key(self, same: list[Ready]) -> str:
+        facts = self._facts(same)
+        return timed_key(self._measurement_key(same[0], facts), self._measurement_key(self._baseline, facts))
+
     def _measurement_key(self, item: Ready, facts: dict[str, Any]) -> str:
         return measurement_key(item.built.digest, item.target, self._workshop.data.digest, facts, self._protocol)
 
@@ -361,8 +365,28 @@ def series_key(members: list[str], baseline: str, rounds: int, phase: str) -> st
 
 
 def measurement_key(artifact: str, target: Target, data: str, facts: dict[str, Any], protocol: Protocol) -> str:
-    """Key of a latency: digests of artifact and data, target, host facts and protocol."""
-    return json_digest([artifact, target.to_json(), data, facts, _PROTOCOL, protocol.launches, protocol.rounds])
+    """Key of a latency.
+
+    Args:
+        artifact: Digest of what is timed.
+        target: Where; the versions of its runtime's packages are part of the key, other packages are not.
+        data: Digest of the data.
+        facts: Facts of the host, see `deploykit.measuring.environment.hardware`.
+        protocol: How long.
+    """
+    versions = RUNTIMES.get(target.runtime).versions()
+    lengths = [protocol.launches, protocol.rounds]
+    return json_digest([artifact, target.to_json(), data, facts, versions, _PROTOCOL, *lengths])
+
+
+def timed_key(own: str, baseline: str) -> str:
+    """Key of a candidate's launches, which are those of a baseline, too: a speed-up is nothing without one.
+
+    Args:
+        own: The candidate's `measurement_key`.
+        baseline: That of the model as given.
+    """
+    return json_digest([own, baseline])
 
 
 def _key(item: Ready) -> str:

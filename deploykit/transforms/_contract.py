@@ -66,10 +66,13 @@ class Stage(Adapter):
     Attributes:
         uses: Names of the parameters that have an effect here.
         needs: Data it reads.
+        seeded: Whether ``job.seed`` may change what it makes. Say False where nothing is random, so that sweeps with
+            other seeds share the work; the seed it is given is 0 then.
     """
 
     uses: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[Need, ...]] = ()
+    seeded: ClassVar[bool] = True
     group: ClassVar[Group] = "light"
 
     def prepare(self, job: TransformJob) -> None:
@@ -98,7 +101,9 @@ class Variant(Adapter):
         produces: Format it writes.
         uses: Names of the technique's parameters that have an effect here, its stages included; the others are dropped
             from the step's key, so that candidates that differ only in them are one.
-        needs: Data it reads; without them a candidate that needs it is left out with the reason.
+        needs: Data it reads, its stages included; without them a candidate that needs it is left out with the reason.
+        finish_needs: Data it reads after its stages; None: all of ``needs``.
+        seeded: Whether ``job.seed`` may change what it makes after its stages; see `Stage`.
         quantizes_float: Whether it refuses what another technique has quantized before.
         stages: What is done before it and may be shared; the first one reads the model, each other one the folder of
             the one before.
@@ -108,6 +113,8 @@ class Variant(Adapter):
     produces: ClassVar[str]
     uses: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[Need, ...]] = ()
+    finish_needs: ClassVar[tuple[Need, ...] | None] = None
+    seeded: ClassVar[bool] = True
     quantizes_float: ClassVar[bool] = False
     stages: ClassVar[tuple[Stage, ...]] = ()
     group: ClassVar[Group] = "light"

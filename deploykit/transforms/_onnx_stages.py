@@ -36,6 +36,7 @@ class _Graph(Stage):
     label = "graph preparation (ONNX)"
     help = "Shape inference and constant folding, which ONNX Runtime's quantizers want."
     requires = REQUIRES
+    seeded = False
 
     def _prepare(self, job: TransformJob) -> None:
         onnx = require("onnx", "")
@@ -63,6 +64,7 @@ class _Ranges(Stage):
     requires = REQUIRES
     uses = ("calibration",)
     needs = ("calibration",)
+    seeded = False
 
     def _prepare(self, job: TransformJob) -> None:
         quantization = require("onnxruntime.quantization", "")

@@ -21,6 +21,7 @@ class _TFLite(Variant):
     group = "tensorflow"
     accepts = _tflite_quantize.ACCEPTS
     produces = "tflite"
+    seeded = False
 
     def _apply(self, job: TransformJob) -> None:
         tf = require("tensorflow", self.extra)
@@ -40,6 +41,7 @@ class _OnnxRuntime(Variant):
     produces = "onnx"
     quantizes_float = True
     uses = ("per_channel", "convolutions", "reduce_range", "exclude")
+    seeded = False
     stages = (_onnx_stages.GRAPH,)
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:

@@ -19,6 +19,7 @@ class _TFLite(Variant):
     group = "tensorflow"
     accepts = _tflite_quantize.ACCEPTS
     produces = "tflite"
+    seeded = False
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Weights in half precision."""

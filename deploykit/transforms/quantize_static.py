@@ -26,6 +26,7 @@ class _TFLite(Variant):
     produces = "tflite"
     uses = ("io",)
     needs = ("calibration",)
+    seeded = False
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Integer activations."""
@@ -62,6 +63,8 @@ class _OnnxRuntime(Variant):
     quantizes_float = True
     uses = ("form", "per_channel", "calibration", "operators", "activations", "reduce_range", "exclude")
     needs = ("calibration",)
+    finish_needs = ()
+    seeded = False
     stages = (_onnx_stages.GRAPH, _onnx_stages.RANGES)
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import psutil
 import pytest
 from onnx import TensorProto, helper
@@ -17,6 +18,7 @@ import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import EngineError
 from deploykit.engines.dask import ADAPTER
+from deploykit.runtimes._contract import RUNTIMES
 from deploykit.testing import models
 from deploykit.testing.cluster import Cluster, wait_until
 
@@ -152,6 +154,36 @@ def test_other_versions_are_refused(cluster, model, data, monkeypatch, tmp_path)
     monkeypatch.setattr("deploykit.engines._cluster.__version__", "99.0")
     with pytest.raises(EngineError, match=r"has deploykit \S+, here is 99\.0"):
         dk.sweep(model, data, _SPACE, store=tmp_path / "s", engine=cluster.engine, progress=lambda _p: None)
+
+
+def test_other_versions_of_what_the_sweep_uses_are_refused_and_of_nothing_else(
+    cluster, model, data, monkeypatch, tmp_path
+):
+    """The driver seems to have other packages than the workers."""
+
+    def pretend(name, package):
+        runtime = RUNTIMES.get(name)
+        monkeypatch.setattr(type(runtime), "versions", lambda _self: {package: "99.0"})
+
+    space = dk.Space([], [Target("onnxruntime")])
+    pretend("litert", "ai-edge-litert")
+    report = dk.sweep(
+        model, data, space, store=tmp_path / "s", engine=cluster.engine, launches=0, progress=lambda _p: None
+    )
+    assert report.rows[0].status == "measured"
+    pretend("onnxruntime", "onnxruntime")
+    with pytest.raises(EngineError, match=rf"has onnxruntime {onnxruntime.__version__} \(here 99\.0\)"):
+        dk.sweep(model, data, space, store=tmp_path / "t", engine=cluster.engine, progress=lambda _p: None)
+
+
+def test_an_adapter_the_workers_lack_is_named(cluster):
+    from distributed import Client
+
+    from deploykit.engines import _worker
+
+    with Client(cluster.address, set_as_default=False) as client:
+        found = client.run(_worker.versions, [{"package": "deploykit.runtimes", "name": "mine", "variant": ""}])
+    assert all("mine" in reply[0] for reply in found.values())
 
 
 def test_no_scheduler(model, data, monkeypatch, tmp_path):
