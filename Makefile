@@ -11,17 +11,18 @@ STAMP := $(VENV)/.installed
 EXTENSION := $(VENV)/.extension
 EXTENSION_SOURCES := $(wildcard widgets/*.json widgets/*.py widgets/*.lock $(foreach folder,src style schema,widgets/$(folder)/* widgets/$(folder)/*/* widgets/$(folder)/*/*/*))
 
-.PHONY: help demo lab test lint bench bench-sweep readme-tables clean
+.PHONY: help demo lab test test-quick lint bench bench-sweep readme-tables clean
 
 help:
 	@echo "make demo           run the whole way on a small model: sweep, choose, export, serve (a few minutes)"
 	@echo "make lab            open JupyterLab on the Workbench notebook"
 	@echo "make test           lint, types, layers and all tests, notebooks and browser included, in Python and TypeScript"
+	@echo "make test-quick     the Python tests that need neither a browser nor notebooks (a third of the time)"
 	@echo "make lint           lint, types and layers only"
 	@echo "make bench          start-up times, planning, the server beside FastAPI, the Workbench in a browser (wants a quiet machine)"
 	@echo "make bench-sweep    sweeps beside a plain script and Olive (whose environment takes 2 GB), and their overhead"
 	@echo "make readme-tables  write the adapters' tables of the README anew"
-	@echo "make clean          remove .venv, caches and built wheels; results in runs/ stay"
+	@echo "make clean          remove .venv*, caches and built wheels; results in runs/ stay"
 	@echo "Another interpreter: make demo PYTHON=python3.12"
 
 $(STAMP): pyproject.toml
@@ -53,6 +54,10 @@ test: lint
 	$(BIN)/python widgets/hatch_build.py test
 	$(BIN)/python -m pytest
 
+# On another interpreter than the one all tests run on: what differs between Pythons shows here.
+test-quick: $(EXTENSION)
+	$(BIN)/python -m pytest -m "not browser and not notebook"
+
 bench: $(EXTENSION)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/python tests/bench/startup.py
@@ -72,5 +77,5 @@ readme-tables: $(STAMP)
 	$(BIN)/python tests/readme_tables.py
 
 clean:
-	rm -rf $(VENV) dist widgets/node_modules widgets/lib widgets/labextension* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-newest dist widgets/node_modules widgets/lib widgets/labextension* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
