@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -107,9 +108,14 @@ class Report:
         """The data, from the store.
 
         Raises:
-            StoreError: The store was moved without them.
+            StoreError: The store was moved without them, or they belong to another user.
         """
         folder = self.path / self.facts["data"]
+        if folder.parent.is_dir() and not os.access(folder.parent, os.X_OK):
+            raise StoreError(
+                f"The data in {folder.parent} can be read by their owner only.",
+                remedy="ask the owner for a copy of the store, or run the same sweep yourself.",
+            )
         if not (folder / "dataset.json").is_file():
             raise StoreError(
                 f"the data of this sweep are not in the store {self.path}.",

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import psutil
 import pytest
 
 import deploykit as dk
+from deploykit.core.errors import StoreError
 from deploykit.core.store import Store
 from deploykit.testing.cluster import wait_until
 
@@ -117,6 +119,28 @@ def test_two_drivers_on_one_store(model_path, tmp_path):
     assert "another sweep is running" in found[1]["text"]
     assert found[0]["reused"] == 0
     assert sum(committed(tmp_path / "s")) == found[0]["total"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_data_and_what_children_computed_of_them_are_for_the_owner_only(swept):
+    store = swept[0]
+    private = [store / "data", store / "outputs", store / "logs"]
+    assert {p.name: stat.S_IMODE(p.stat().st_mode) for p in private} == {"data": 0o700, "outputs": 0o700, "logs": 0o700}
+    files = [p for folder in private for p in folder.rglob("*") if p.is_file()]
+    assert {".npy", ".json"} <= {p.suffix for p in files}
+    assert {stat.S_IMODE(p.stat().st_mode) for p in files} == {0o600}
+
+
+@pytest.mark.skipif(os.name != "posix" or os.geteuid() == 0, reason="root may read everything")
+def test_the_data_of_somebody_else(swept, tmp_path):
+    copied = shutil.copytree(swept[0], tmp_path / "s")
+    report = dk.Report.open(copied)
+    (copied / "data").chmod(0)
+    try:
+        with pytest.raises(StoreError, match="can be read by their owner only"):
+            _ = report.data
+    finally:
+        (copied / "data").chmod(0o700)
 
 
 @pytest.mark.parametrize("fill", [":", "build: int8", "latency: timing 4 sessions · launch 2"])
