@@ -159,12 +159,26 @@ def _uneven(
     for spec in wanting:
         if spec.shape is not None and not any(d is None for d in spec.shape) and len(spec.shape) < 2:
             ways.append(f"a value that is always the same: constants={{{spec.name!r}: …}} (--constant {spec.name}=…)")
-        for made in model.outputs:
-            if made.shape == spec.shape and made.dtype == spec.dtype and spec.shape:
-                ways.append(f"a state that the model carries on: state={{{made.name!r}: {spec.name!r}}}")
-                break
+        if (made := _state_of(spec, model)) is not None:
+            ways.append(
+                f"a state that the model carries on: state={{{made.name!r}: {spec.name!r}}} "
+                f"(--state {made.name}={spec.name})"
+            )
     shown = ", ".join(s.name for s in wanting)
     return DatasetError(f"Nothing feeds {shown}: {takes}, {has}.", remedy="; or ".join(ways) + ".")
+
+
+def _state_of(spec: TensorSpec, model: Model) -> TensorSpec | None:
+    """The output that looks like the next value of an input: of its shape, or called after it."""
+    if not spec.shape or len(spec.shape) < 2:
+        return None
+    able = [
+        o for o in model.outputs
+        if o.dtype == spec.dtype and o.shape is not None and len(o.shape) == len(spec.shape)
+        and all(None in (a, b) or a == b for a, b in zip(o.shape, spec.shape, strict=True))
+    ]  # fmt: skip
+    called = [o for o in able if plain_name(spec.name) in plain_name(o.name)]
+    return next(iter(called or (able if len(able) == 1 else [])), None)
 
 
 # -- forms ------------------------------------------------------------------------------------------------------------
@@ -187,11 +201,8 @@ def _is_whole(spec: TensorSpec) -> bool:
 
 def _with_axis(spec: TensorSpec, batch: NDArray[Any] | None, model: Model) -> TensorSpec:
     """The input with the batch on another axis where only that fits: a recurrent state (layers, batch, units)."""
-    if batch is None or spec.batch_axis or not spec.shape or spec.shape[0] is None:
-        return spec
-    axis = batch_axis_of(spec, model)
-    moved = replace(spec, batch_axis=axis)
-    return moved if fits_shape(moved.example_shape, batch.shape[1:]) else spec
+    moved = replace(spec, batch_axis=batch_axis_of(spec, model))
+    return moved if batch is None or fits_shape(moved.example_shape, batch.shape[1:]) else spec
 
 
 def _is_sequence(spec: TensorSpec, batch: NDArray[Any]) -> bool:

@@ -290,6 +290,9 @@ def _is_real(spec: TensorSpec) -> bool:
 
 def _meaning(spec: TensorSpec, model: Model, declared: Declared, role: Any, read: _Read) -> OutputMeaning:
     axis = batch_axis_of(spec, model)
+    if role == "state":
+        fed = next(s for s in model.inputs if s.name == declared.state[spec.name])
+        axis = batch_axis_of(fed, model)
     found = OutputMeaning(spec.name, "values", role, spec.dtype, spec.shape, axis)
     if role == "scored" and declared.scores != "auto":
         kind: Kind = declared.scores  # type: ignore[assignment]  # checked when it was declared

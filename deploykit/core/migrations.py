@@ -14,7 +14,7 @@ from typing import Any
 
 from deploykit.core.serial import dump, parse
 
-SCHEMA = 1
+SCHEMA = 2
 
 #: Changes a database of one schema into one of the next.
 Migrate = Callable[[sqlite3.Connection], None]

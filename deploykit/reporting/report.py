@@ -89,7 +89,16 @@ class Report:
 
     @cached_property
     def contract(self) -> Contract:
-        """What inputs, labels and outputs are taken to mean."""
+        """What inputs, labels and outputs are taken to mean.
+
+        Raises:
+            StoreError: The sweep does not say.
+        """
+        if "contract" not in self.facts:
+            raise StoreError(
+                f"The sweep in {self.path} does not say what its inputs, labels and outputs mean.",
+                remedy="run it again on another store.",
+            )
         return Contract.from_json(self.facts["contract"])
 
     @property
@@ -214,16 +223,21 @@ class Report:
     @property
     def notes(self) -> list[str]:
         """What limits the comparison, in sentences."""
-        check = self.check
-        found = [*self.contract.labels.notes, *self.contract.notes, *check.warnings]
-        found += [f"{s.text} To read it so: {s.remedy}." for s in check.suspicions]
         return [
-            *found,
+            *self._doubts(),
             *elsewhere(self.rows, self.baseline),
             *ruined(self.rows, self.baseline),
             *too_few(self.rows, self.goal()),
             *self._damaged(),
         ]
+
+    def _doubts(self) -> list[str]:
+        """What looks odd about data and model as they were read: kept though it was ignored."""
+        if "contract" not in self.facts:
+            return []
+        contract, check = self.contract, self.check
+        found = [*contract.labels.notes, *contract.notes, *check.warnings]
+        return [*found, *(f"{s.text} To read it so: {s.remedy}." for s in check.suspicions)]
 
     def _damaged(self) -> list[str]:
         """A sentence about the rows that are left out because they cannot be read back."""
@@ -316,7 +330,7 @@ class Report:
             "metric": self.metric,
             "baseline": self.baseline,
             "best": self._chosen(),
-            "contract": self.contract.to_json(),
+            "contract": self.facts.get("contract"),
             "check": self.check.to_json(),
             "notes": self.notes,
             "left_out": self.facts.get("left_out", []),

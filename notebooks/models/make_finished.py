@@ -59,13 +59,11 @@ def keep(source: Path, target: Path) -> dk.Report:
         new.put_row(context, place, row)
     for key, record in old.records("profile").items():
         new.put_record("profile", key, record)
-    old.close()
-    new.close()
     with sqlite3.connect(target / "store.sqlite") as database:
         database.execute("PRAGMA journal_mode=DELETE")
         database.execute("VACUUM")
     database.close()
-    for folder in ("data", "steps", "outputs", "logs"):
+    for folder in ("data", "steps", "outputs", "logs", "reference"):
         (target / folder).rmdir()
     return dk.Report.open(target)
 
