@@ -72,7 +72,7 @@ class Onnx(Format):
             elif stored.flaw:
                 flaws.append(f"the tensor {tensor.name!r} holds {stored.flaw}: right for a mask, wrong for weights.")
         flaws += _unknown_operators(model)
-        inputs, outputs = _signature(model, path)
+        inputs, outputs = signature(model, path)
         layers, total = _layers(model)
         return Summary(inputs, outputs, layers, total, tuple(flaws), tuple(files), _operator_set(model))
 
@@ -157,7 +157,13 @@ def _unknown_operators(model: Any) -> list[str]:
     return [f"operators that opset {version} does not have: {', '.join(unknown[:8])}; no runtime will know them."]
 
 
-def _signature(model: Any, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+def signature(model: Any, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+    """Inputs and outputs of a parsed graph; initializers are no inputs.
+
+    Raises:
+        ModelFileError: There are no outputs, or a type is not known.
+        UnsupportedModelError: An input or output is not a tensor.
+    """
     constant = {tensor.name for tensor in model.graph.initializer}
     constant |= {sparse.values.name for sparse in model.graph.sparse_initializer}
     given = [v for v in model.graph.input if v.name not in constant]

@@ -9,23 +9,23 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from deploykit.core.adapter import Adapter
 from deploykit.core.candidate import Target
-from deploykit.core.contract import Contract, InputMeaning, OutputMeaning
-from deploykit.core.errors import DatasetError, DeviceError, UnsupportedModelError, unknown_name
-from deploykit.core.model import TensorSpec, align, fits_shape
+from deploykit.core.contract import Contract, OutputMeaning
+from deploykit.core.errors import DeviceError, UnsupportedModelError, unknown_name
+from deploykit.core.feeding import Feeding, forms
+from deploykit.core.model import TensorSpec, align
 from deploykit.core.problem import Effect, Facts, Form, Problem, slow_kernels
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
 from deploykit.runtimes._profile import NodeTime
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -74,26 +74,34 @@ class Session:
             UnsupportedModelError: The file's tensors cannot be told apart, or one is missing.
         """
         self.contract = contract
-        self.__dict__.pop("_places", None)
+        for found in ("feeding", "_named_outputs"):
+            self.__dict__.pop(found, None)
         if contract is not None:
-            _ = self._places
+            _ = self.feeding, self._named_outputs
         return self
 
     @cached_property
-    def _places(self) -> _Places:
+    def feeding(self) -> Feeding:
+        """Where examples go in the file."""
+        return Feeding.of(self.contract, self.inputs)
+
+    @cached_property
+    def _named_outputs(self) -> Sequence[tuple[int, TensorSpec, OutputMeaning]]:
+        """The contract's outputs in its order: place in the file, what the file gives."""
         assert self.contract is not None
-        return _Places.of(self.contract, self.inputs, self.outputs)
+        wanted = self.contract.outputs
+        found = align([o.name for o in wanted], [s.name for s in self.outputs], (forms(wanted), forms(self.outputs)))
+        if missing := [o.name for o, place in zip(wanted, found, strict=True) if place < 0]:
+            raise UnsupportedModelError(
+                f"The file has no output {', '.join(missing)}; it has {', '.join(s.name for s in self.outputs)}.",
+                remedy="report this: a conversion has dropped an output.",
+            )
+        return [(place, self.outputs[place], o) for o, place in zip(wanted, found, strict=True)]
 
     @property
     def batch_size(self) -> int | None:
         """The fixed batch size, None when it is free; constants have none."""
-        varied = (spec for spec, meaning in self._fed if meaning is None or meaning.how != "constant")
-        return next((spec.batch_size for spec in varied if spec.batch_size), None)
-
-    @property
-    def _fed(self) -> Sequence[tuple[TensorSpec, InputMeaning | None]]:
-        """The file's inputs, and what they mean."""
-        return [(spec, None) for spec in self.inputs] if self.contract is None else self._places.inputs
+        return self.feeding.batch_size
 
     def arrange(
         self, feeds: Mapping[str, NDArray[Any]], carried: Mapping[str, NDArray[Any]] | None = None
@@ -110,34 +118,7 @@ class Session:
         Raises:
             DatasetError: An input is missing, or its shape or dtype cannot be used.
         """
-        if self.contract is None:
-            return self._arrange_plain(feeds)
-        count = len(next(iter(feeds.values()), ()))
-        arrays = []
-        for spec, meaning in self._places.inputs:
-            if carried and meaning.name in carried:
-                arrays.append(carried[meaning.name])
-            elif meaning.name in feeds:
-                arrays.append(_fit(spec, feeds[meaning.name], raw=meaning.raw))
-            elif meaning.how in ("constant", "state"):
-                arrays.append(_filled(spec, self.contract.constants.get(meaning.name, 0), count))
-            else:
-                raise DatasetError(
-                    f"Input {meaning.name!r} is missing: got {', '.join(feeds) or 'nothing'}.",
-                    remedy="give one array for each input.",
-                )
-        return arrays
-
-    def _arrange_plain(self, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        if len(feeds) != len(self.inputs):
-            raise DatasetError(
-                f"The model takes {len(self.inputs)} input(s): {'; '.join(map(str, self.inputs))}; got "
-                f"{len(feeds)}: {', '.join(feeds)}.",
-                remedy="give a dictionary with one array for each input.",
-            )
-        names = list(feeds)
-        order = align([spec.name for spec in self.inputs], names)
-        return [_fit(spec, feeds[names[j]]) for spec, j in zip(self.inputs, order, strict=True)]
+        return self.feeding.arrange(feeds, carried)
 
     def predict(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Outputs by name, for any number of examples, batch first; quantized outputs as real numbers.
@@ -171,12 +152,12 @@ class Session:
             return self._named(self._run(self.arrange(feeds)))
         steps: list[dict[str, NDArray[Any]]] = []
         carried: dict[str, NDArray[Any]] = {}
-        stepped = {n for n, v in feeds.items() if _has_steps(contract.input(n), v)}
+        stepped = {n for n, v in feeds.items() if self.feeding.is_stepped(n, v)}
         for step in range(len(next(iter(feeds[n][0] for n in stepped)))):
             now = {n: v[:, step] if n in stepped else v for n, v in feeds.items()}
             values = self._run(self.arrange(now, carried))
             steps.append(self._named(values))
-            by_name = {meaning.name: np.array(values[place]) for place, _, meaning in self._places.outputs}
+            by_name = {meaning.name: np.array(values[place]) for place, _, meaning in self._named_outputs}
             carried = {fed: by_name[made] for made, fed in contract.state.items()}
         return {name: np.stack([s[name] for s in steps], axis=1) for name in steps[0]}
 
@@ -185,57 +166,13 @@ class Session:
         import numpy as np
 
         found = {}
-        for place, spec, meaning in self._places.outputs:
+        for place, spec, meaning in self._named_outputs:
             value = _real(spec, np.array(values[place]))
             found[meaning.name] = np.moveaxis(value, meaning.batch_axis, 0) if meaning.batch_axis else value
         return found
 
     def close(self) -> None:
         """Free what it holds."""
-
-
-@dataclass(frozen=True)
-class _Places:
-    """Where a contract's tensors are in a file.
-
-    Attributes:
-        inputs: The file's inputs in its order, with the batch where the contract has it.
-        outputs: The contract's outputs in its order: place in the file, what the file gives.
-    """
-
-    inputs: Sequence[tuple[TensorSpec, InputMeaning]]
-    outputs: Sequence[tuple[int, TensorSpec, OutputMeaning]]
-
-    @classmethod
-    def of(cls, contract: Contract, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> Self:
-        taken, given = [i.name for i in contract.inputs], [s.name for s in inputs]
-        if len(taken) != len(given):
-            raise UnsupportedModelError(
-                f"The file takes {', '.join(given)}, the model as given {', '.join(taken)}.",
-                remedy="report this: a conversion has changed the inputs.",
-            )
-        order = align(given, taken, (_forms(inputs), _forms(contract.inputs)))
-        fed = [(spec, contract.inputs[j]) for spec, j in zip(inputs, order, strict=True)]
-        wanted = contract.outputs
-        places = align([o.name for o in wanted], [s.name for s in outputs], (_forms(wanted), _forms(outputs)))
-        if missing := [o.name for o, place in zip(wanted, places, strict=True) if place < 0]:
-            raise UnsupportedModelError(
-                f"The file has no output {', '.join(missing)}; it has {', '.join(s.name for s in outputs)}.",
-                remedy="report this: a conversion has dropped an output.",
-            )
-        return cls(
-            [(replace(spec, batch_axis=meaning.batch_axis), meaning) for spec, meaning in fed],
-            [(place, outputs[place], o) for o, place in zip(wanted, places, strict=True)],
-        )
-
-
-def _forms(tensors: Sequence[Any]) -> list[object]:
-    """Shape without the batch, and whether it is text: what conversions keep."""
-    return [(None if t.shape is None else len(t.shape), tuple(t.shape or ())[1:], t.dtype == "string") for t in tensors]
-
-
-def _has_steps(meaning: InputMeaning, value: NDArray[Any]) -> bool:
-    return meaning.how != "state" and meaning.shape is not None and value.ndim == len(meaning.shape) + 1
 
 
 class Runtime(Adapter):
@@ -354,62 +291,6 @@ class Runtime(Adapter):
     ) -> Sequence[NodeTime]:
         """Fill this where ``profiles`` is True. Called in a child process."""
         raise NotImplementedError
-
-
-def _fit(spec: TensorSpec, value: NDArray[Any], *, raw: bool = False) -> NDArray[Any]:
-    """Examples as the file takes them: in its dtype, with the batch on its axis."""
-    import numpy as np
-
-    if spec.dtype == "string":
-        return np.asarray(value, object)
-    wanted = np.dtype(spec.dtype)
-    if spec.scale and not raw:  # real numbers, also where their dtype is the file's
-        info = np.iinfo(wanted)
-        value = np.clip(np.rint(value.astype(np.float32) / spec.scale) + spec.zero_point, info.min, info.max)
-    elif value.dtype != wanted and not _holds(wanted, value):
-        raise DatasetError(
-            f"Input {spec.name!r}: the model takes {spec.dtype}, got {value.dtype}.", remedy="convert the data."
-        )
-    if not fits_shape(spec.example_shape, value.shape[1:]):
-        raise DatasetError(
-            f"Input {spec.name!r}: the model takes examples of shape {spec.example_shape}, got {value.shape[1:]}.",
-            remedy="give examples of that shape.",
-        )
-    moved = np.moveaxis(value, 0, spec.batch_axis) if spec.batch_axis else value
-    return np.ascontiguousarray(moved, wanted)
-
-
-def _filled(spec: TensorSpec, value: Any, count: int) -> NDArray[Any]:
-    """A constant, or fresh state: for each example where the file has a batch."""
-    import numpy as np
-
-    dtype: Any = object if spec.dtype == "string" else np.dtype(spec.dtype)
-    array = np.asarray(value, dtype)
-    if spec.shape is None or (array.shape == spec.shape):
-        return array
-    dims = [count if axis == spec.batch_axis else size for axis, size in enumerate(spec.shape)]
-    if spec.shape and spec.shape[min(spec.batch_axis, len(spec.shape) - 1)] is not None:
-        dims = list(spec.shape)
-    given = array.shape if array.ndim == len(dims) else ()
-    dims = [g if size is None and given else size for size, g in zip(dims, given or dims, strict=True)]
-    if any(size is None for size in dims):
-        raise DatasetError(
-            f"Input {spec.name!r}: its shape {spec.shape} is not known in full, so a constant cannot fill it.",
-            remedy="give an array of the whole shape.",
-        )
-    return np.ascontiguousarray(np.broadcast_to(array, [int(size or 0) for size in dims]))
-
-
-def _holds(wanted: np.dtype[Any], value: NDArray[Any]) -> bool:
-    """Whether a dtype can hold the values: rounding of real numbers is allowed, whole numbers must fit."""
-    import numpy as np
-
-    if not np.can_cast(value.dtype, wanted, "same_kind"):
-        return False
-    if wanted.kind not in "iu" or np.can_cast(value.dtype, wanted, "safe") or not value.size:
-        return True
-    info = np.iinfo(wanted)
-    return bool(value.min() >= info.min and value.max() <= info.max)
 
 
 def _real(spec: TensorSpec, value: NDArray[Any]) -> NDArray[Any]:

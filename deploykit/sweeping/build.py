@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.artifact import Exportable
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.contract import Declared
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.core.model import Model
 from deploykit.core.store import Store
@@ -20,6 +19,7 @@ from deploykit.engines._contract import start
 from deploykit.measuring.predict import predict
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.building import Built, Limits, Workshop
+from deploykit.sweeping.checking import checked
 from deploykit.sweeping.plan import describe
 from deploykit.sweeping.routes import Impossible, Routes
 
@@ -101,7 +101,7 @@ def build(
         DeploykitError: A step failed.
     """
     declared = Declared.of(output, scores, state, constants)
-    data = Dataset.of(data).check(model, declared)
+    data = checked(model, data, declared)
     steps = recipe.steps if isinstance(recipe, Recipe) else (recipe,) if isinstance(recipe, Step) else tuple(recipe)
     recipe = Recipe(steps)
     routes = Routes(model, data, seed)

@@ -230,6 +230,7 @@ class Workshop:
             "imports": self.model.imports,
             "trusted": self.model.trusted,
             "data": str(self.data_folder) if needs_data else "",
+            "scored": self.contract.scored.name if needs_data else "",
             "reference": str(self.reference) if proved else "",
             "contract": self.contract.to_json() if proved else None,
             "half": self.examined.half,

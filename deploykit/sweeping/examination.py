@@ -17,6 +17,7 @@ from deploykit.loading._contract import FORMATS
 from deploykit.measuring.examining import EXAMINATION_VERSION, sample
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
+from deploykit.sweeping.checking import checked
 
 #: Examinations of this process by key: a panel and a plan ask again and again.
 _known: dict[str, Examined] = {}
@@ -52,7 +53,7 @@ def examine(
         SettingError: An unknown name.
     """
     declared = Declared.of(output, scores, state, constants)
-    return examined(model, Dataset.of(data).check(model, declared), declared, timeout=timeout)
+    return examined(model, checked(model, data, declared), declared, timeout=timeout)
 
 
 def examined(model: Model, data: Dataset, declared: Declared, *, timeout: float = 600.0) -> Examined:

@@ -16,6 +16,7 @@ from deploykit.core.resolution import half_width
 from deploykit.core.space import Space
 from deploykit.engines.local import slots
 from deploykit.sandbox.supervisor import warm_groups
+from deploykit.sweeping.checking import checked
 from deploykit.sweeping.durations import Units
 from deploykit.sweeping.examination import examined
 from deploykit.sweeping.expected import expect
@@ -66,7 +67,7 @@ def plan(
     """
     check_drop(max_drop)
     declared = Declared.of(output, scores, state, constants)
-    data = Dataset.of(data).check(model, declared)
+    data = checked(model, data, declared)
     found = make(model, data, Space.of(space), seed)
     seen = examined(model, data, declared) if check else Examined(data.checked)
     protocol = Protocol(launches, adaptive=adaptive, max_drop=max_drop)

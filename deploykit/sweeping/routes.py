@@ -258,6 +258,11 @@ class Routes:
             reads, seeded=variant.seeded,
         )  # fmt: skip
 
+    @property
+    def _scored(self) -> str:
+        """What decides which output training is about."""
+        return "" if self._data is None or self._data.contract is None else self._data.contract.reading
+
     def _key(
         self, source: str, facts: dict[str, Any], adapter: Converter | Stage | Variant, *, needs_data: bool,
         seeded: bool,
@@ -272,6 +277,7 @@ class Routes:
                 "tools": self._tools[id(adapter)],
                 "data": self._data.digest if needs_data and self._data is not None else "",
                 "seed": self._seed if seeded else 0,
+                "scored": self._scored if "train" in getattr(adapter, "needs", ()) else "",
                 "version": _BUILD_VERSION,
             }
         )

@@ -20,6 +20,7 @@ from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
 from deploykit.sweeping.background import Background
 from deploykit.sweeping.building import Limits
+from deploykit.sweeping.checking import checked
 from deploykit.sweeping.durations import Durations, Units
 from deploykit.sweeping.plan import Plan, make
 from deploykit.sweeping.routes import tools
@@ -150,12 +151,12 @@ def start_sweep(
     spent = check_search(search, budget)
     space = Space.of(space)
     declared = Declared.of(output, scores, state, constants)
-    checked = Dataset.of(data).check(model, declared)
+    prepared = checked(model, data, declared)
     limits = Limits(timeout, int(memory * 1e9))
     protocol = Protocol(launches, adaptive=adaptive, max_drop=max_drop)
     settings = Settings(metric, engine, seed, limits, protocol, max_drop, racing, search, spent, sensitivity)
     opened = Store(store, create=True)
-    handle = SweepHandle(model, checked, space, opened, settings, progress, declared)
+    handle = SweepHandle(model, prepared, space, opened, settings, progress, declared)
     handle.begin()
     return handle
 

@@ -21,6 +21,7 @@ from deploykit.reporting.sensitivity import LIMIT, Sensitivity
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.background import Background, wait_turn
 from deploykit.sweeping.building import Limits, Workshop
+from deploykit.sweeping.checking import checked
 from deploykit.sweeping.durations import Durations, Units
 from deploykit.sweeping.layerwise import RECORD, Pass
 from deploykit.sweeping.questions import KINDS, Question, pass_name, target_for
@@ -139,14 +140,14 @@ def start_sensitivity(
         )
     check_name(metric)
     declared = Declared.of(output, scores, state, constants)
-    checked = Dataset.of(data).check(model, declared)
+    prepared = checked(model, data, declared)
     given = dict(parameters or {})
     names = [runtime] if runtime else [r.name for r in RUNTIMES.all() if r.default and not r.missing()]
-    target = target_for(model, checked, technique, given, [Target(name) for name in names], seed)
+    target = target_for(model, prepared, technique, given, [Target(name) for name in names], seed)
     question = Question(technique, given, target, kinds, limit)
     limits = Limits(timeout, int(memory * 1e9))
     opened = Store(store, create=True)
-    handle = SensitivityHandle(model, checked, question, opened, metric, engine, seed, limits, progress, declared)
+    handle = SensitivityHandle(model, prepared, question, opened, metric, engine, seed, limits, progress, declared)
     handle.begin()
     return handle
 

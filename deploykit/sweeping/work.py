@@ -58,7 +58,7 @@ def _build(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         data = Dataset.open(Path(arguments["data"])) if arguments["data"] else None
         job = TransformJob(
             source, target, step.source_format, imports, trusted,
-            parameters=step.parameters, data=data, seed=arguments["seed"], report=report,
+            parameters=step.parameters, data=data, scored=arguments["scored"], seed=arguments["seed"], report=report,
         )  # fmt: skip
         if step.kind == "prepare":
             variant.stage(step.stage).prepare(job)

@@ -16,9 +16,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from deploykit.converters._keras import exportable, is_mixed
+from deploykit.core.contract import Contract
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.core.model import align
+from deploykit.core.feeding import Feeding
+from deploykit.core.model import TensorSpec
 from deploykit.loading._keras_open import graph_of
 from deploykit.transforms import _bridge_layers
 
@@ -69,7 +71,7 @@ class Bridge:
             if pair.twin.weights:
                 pair.keras.set_weights(pair.twin.get_weights())
 
-    def difference(self, feeds: Mapping[str, NDArray[Any]]) -> float:
+    def difference(self, feeds: Mapping[str, NDArray[Any]], contract: Contract | None = None) -> float:
         """Largest difference of the two models' outputs, relative to the largest output.
 
         Softmax and sigmoid outputs are compared before the activation: probabilities of a confident model hide
@@ -77,9 +79,10 @@ class Bridge:
 
         Args:
             feeds: Examples by input name.
+            contract: How they are fed.
         """
         np, keras = require("numpy", ""), require("keras", "tensorflow")
-        arrays = arranged(self.source, feeds)
+        arrays = arranged(self.source, feeds, contract)
         with self._linear_outputs():
             structure = graph_of(self.source)._inputs_struct
             ours = keras.tree.flatten(self.source(keras.tree.pack_sequence_as(structure, arrays), training=False))
@@ -93,9 +96,9 @@ class Bridge:
             worst = max(worst, float(np.abs(a - b).max() / max(np.abs(a).max(), 1e-6)))
         return worst
 
-    def check(self, feeds: Mapping[str, NDArray[Any]]) -> None:
+    def check(self, feeds: Mapping[str, NDArray[Any]], contract: Contract | None = None) -> None:
         """Raise `CandidateError` when the two models differ on the examples."""
-        difference = self.difference(feeds)
+        difference = self.difference(feeds, contract)
         allowed = _MIXED_TOLERANCE if any(is_mixed(pair.keras) for pair in self.pairs) else TOLERANCE
         if not difference <= allowed:
             raise CandidateError(
@@ -287,10 +290,9 @@ def activation_name(operation: Any) -> str:
     return str(getattr(getattr(operation, "activation", None), "__name__", ""))
 
 
-def arranged(model: Any, feeds: Mapping[str, NDArray[Any]]) -> list[NDArray[Any]]:
+def arranged(model: Any, feeds: Mapping[str, NDArray[Any]], contract: Contract | None = None) -> list[NDArray[Any]]:
     """Examples in the order in which Keras counts the model's inputs, and in their dtype."""
-    np = require("numpy", "")
-    places, names = exportable(model).inputs, list(feeds)
-    known = sorted(places, key=places.__getitem__)
-    order = align(known, names)
-    return [np.asarray(feeds[names[j]], t.dtype) for t, j in zip(model.inputs, order, strict=True)]
+    places = exportable(model).inputs
+    names = sorted(places, key=places.__getitem__)
+    specs = [TensorSpec(n, tuple(t.shape), str(t.dtype)) for n, t in zip(names, model.inputs, strict=True)]
+    return Feeding.of(contract, specs).arrange(feeds)

@@ -2,61 +2,74 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
-from deploykit.core.model import align
+from deploykit.core.feeding import Feeding
+from deploykit.core.model import TensorSpec, align
 from deploykit.transforms._contract import TransformJob
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: One batch by the file's own input names, in its dtypes.
+Batch = dict[str, "NDArray[Any]"]
+#: Runs the model that is calibrated: inputs by name to outputs by name.
+Run = Callable[[Batch], Mapping[str, Any]]
 
-def examples(job: TransformJob, label: str, inputs: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Calibration examples by the file's own input names and in its dtypes.
+
+def batches(
+    job: TransformJob, label: str, inputs: Sequence[TensorSpec], run: Run, size: int = 0
+) -> Sequence[dict[str, NDArray[Any]]]:
+    """Calibration examples by the file's own input names, in batches of one size.
+
+    Examples that do not fill the last batch are left out: quantizers merge statistics over batches and cannot do so
+    when the last one is smaller (https://github.com/microsoft/onnxruntime/issues/18792). Constants are added, and
+    state: fresh for each example, carried along the steps of sequences, so that the ranges are those the model meets.
 
     Args:
         job: Holds the data; a note says how many examples there were.
         label: Who asks, for the error message.
-        inputs: The file's inputs: name → NumPy dtype.
+        inputs: What the file takes.
+        run: The model, which makes the state of the next step.
+        size: Examples a batch where the model leaves it free; 0 for 1.
 
     Raises:
-        DatasetError: There are no data, or not for all inputs.
+        DatasetError: There are no data, not for all inputs, or fewer examples than one batch takes.
     """
     import numpy as np
 
-    arrays = job.require_data(label, "calibration").calibration()
-    if len(arrays) != len(inputs):
-        raise DatasetError(
-            f"the model takes {len(inputs)} input(s) ({', '.join(inputs)}), the data have {len(arrays)}: "
-            f"{', '.join(arrays)}.",
-            remedy="give a dictionary with one array for each input.",
-        )
-    names = list(arrays)
-    order = align(list(inputs), names)
-    found = {name: np.asarray(arrays[names[j]], dtype) for (name, dtype), j in zip(inputs.items(), order, strict=True)}
-    job.notes["calibration_examples"] = len(next(iter(found.values())))
-    return found
-
-
-def equal_batches(arrays: Mapping[str, NDArray[Any]], size: int) -> list[dict[str, NDArray[Any]]]:
-    """Batches of one size; examples that do not fill the last one are dropped.
-
-    Quantizers merge statistics over batches and cannot do so when the last one is smaller
-    (https://github.com/microsoft/onnxruntime/issues/18792).
-
-    Raises:
-        DatasetError: There are fewer examples than one batch takes.
-    """
+    data = job.require_data(label, "calibration")
+    arrays, contract = data.calibration(), data.contract
+    feeding = Feeding.of(contract, inputs)
     count = len(next(iter(arrays.values())))
+    size = feeding.batch_size or min(size or 1, count)
     if count < size:
         raise DatasetError(
             f"the model takes batches of {size}, there are {count} calibration examples.",
             remedy="raise calibration_size=, or give more training data.",
         )
-    starts = range(0, count - size + 1, size)
-    return [{name: array[i : i + size] for name, array in arrays.items()} for i in starts]
+    job.notes["calibration_examples"] = count
+    names = [spec.name for spec, _ in feeding.inputs]
+    stepped = {name for name, value in arrays.items() if feeding.is_stepped(name, value)}
+    found: list[dict[str, NDArray[Any]]] = []
+    for start in range(0, count - size + 1, size):
+        chunk = {name: value[start : start + size] for name, value in arrays.items()}
+        if contract is None or not contract.sequences:
+            found.append(dict(zip(names, feeding.arrange(chunk), strict=True)))
+            continue
+        carried: dict[str, NDArray[Any]] = {}
+        for step in range(min(chunk[name].shape[1] for name in stepped)):
+            now = {name: value[:, step] if name in stepped else value for name, value in chunk.items()}
+            found.append(dict(zip(names, feeding.arrange(now, carried), strict=True)))
+            given = run(found[-1])
+            made = list(given)
+            places = align(list(contract.state), made)
+            carried = {
+                fed: np.array(given[made[j]]) for fed, j in zip(contract.state.values(), places, strict=True) if j >= 0
+            }
+    return found
 
 
 def counted(job: TransformJob, batches: Sequence[dict[str, NDArray[Any]]]) -> Iterator[dict[str, NDArray[Any]]]:

@@ -39,12 +39,14 @@ class TransformJob(Job):
     Attributes:
         parameters: All of the technique's parameters that the variant uses, checked, defaults filled in.
         data: The data, inputs named as the model's; None when there are none.
+        scored: Name of the output that the labels are about; "" for the first one.
         seed: Seed of anything random.
         report: Call with (done, total, words).
     """
 
     parameters: dict[str, Any] | None = None
     data: Dataset | None = None
+    scored: str = ""
     seed: int = 0
     report: Callable[[float, float, str], None] = lambda _done, _total, _words: None
 

@@ -114,7 +114,7 @@ def _sums_to_1(sample: NDArray[Any]) -> bool:
 
 
 def fine_tune(bridge: Bridge, job: TransformJob, data: Dataset, plan: Plan, callbacks: Sequence[Any]) -> list[float]:
-    """Train the tf_keras model of a bridge on its first output.
+    """Train the tf_keras model of a bridge on the output that is scored.
 
     Returns:
         The loss of each epoch.
@@ -129,7 +129,8 @@ def fine_tune(bridge: Bridge, job: TransformJob, data: Dataset, plan: Plan, call
     labels = data.labels("train")
     assert labels is not None
     tf_keras.utils.set_random_seed(plan.seed)
-    place = next(iter(exportable(bridge.source).outputs.values()))  # of the output that is listed first
+    places = exportable(bridge.source).outputs
+    place = places.get(job.scored, next(iter(places.values())))  # else the output that is listed first
     first = bridge.source.outputs[place]
     trained = tf_keras.Model(bridge.model.inputs, bridge.model.outputs[place])
     sample = trained.predict_on_batch(_inputs(bridge, data, plan.examples[:16]))
@@ -163,7 +164,7 @@ def fine_tune(bridge: Bridge, job: TransformJob, data: Dataset, plan: Plan, call
 
 
 def _inputs(bridge: Bridge, data: Dataset, index: NDArray[np.int64]) -> Any:
-    arrays = arranged(bridge.source, data.batch("train", index))
+    arrays = arranged(bridge.source, data.batch("train", index), data.contract)
     return arrays if len(arrays) > 1 else arrays[0]
 
 

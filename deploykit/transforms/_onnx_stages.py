@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import installed, require
+from deploykit.loading.onnx import signature
 from deploykit.transforms import _calibration, _exclude
 from deploykit.transforms._contract import Stage, TransformJob
 
@@ -174,15 +175,14 @@ def _name(nodes: Sequence[Any]) -> None:
 
 
 def _batches(job: TransformJob, label: str) -> Sequence[dict[str, NDArray[Any]]]:
-    onnx = require("onnx", "")
-    model = onnx.load(str(job.source / _GRAPH), load_external_data=False).graph
-    constants = {i.name for i in model.initializer}
-    inputs = [i for i in model.input if i.name not in constants]
-    dtypes = {i.name: onnx.helper.tensor_dtype_to_np_dtype(i.type.tensor_type.elem_type) for i in inputs}
-    fixed = {i.type.tensor_type.shape.dim[0].dim_value for i in inputs if i.type.tensor_type.shape.dim} - {0}
-    arrays = _calibration.examples(job, label, dtypes)
-    free = min(_BATCH, len(next(iter(arrays.values()))))
-    return _calibration.equal_batches(arrays, max(fixed, default=free))
+    path = job.source / _GRAPH
+    inputs, outputs = signature(require("onnx", "").load(str(path), load_external_data=False), path)
+
+    def run(batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
+        names = [spec.name for spec in outputs]
+        return dict(zip(names, _session(path).run(names, batch), strict=True))
+
+    return _calibration.batches(job, label, inputs, run, _BATCH)
 
 
 def _session(path: Path) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from deploykit.converters import _tflite
 from deploykit.converters._keras import signature_function
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.core.model import TensorSpec
 from deploykit.transforms._contract import TransformJob
 
 #: What every TFLite variant declares.
@@ -19,12 +20,13 @@ ACCEPTS = frozenset({"saved_model"})
 _LOOPS = frozenset({"While", "StatelessWhile"})
 
 
-def signature_inputs(saved_model: Path) -> tuple[dict[str, Any], int]:
-    """Name → NumPy dtype of the serving signature's inputs, and the batch size (1 when it is free).
+def signature_of(saved_model: Path) -> tuple[tuple[TensorSpec, ...], Callable[[dict[str, Any]], Mapping[str, Any]]]:
+    """The inputs of the serving signature, and a function that runs it on arrays by name.
 
     Raises:
         UnsupportedModelError: The graph has loops, in which TFLite's calibrator dies by SIGSEGV (TensorFlow 2.21).
     """
+    tf = require("tensorflow", "tensorflow")
     loaded, signature = signature_function(saved_model)
     graph = signature.graph.as_graph_def()
     bodies = (graph.node, *(function.node_def for function in graph.library.function))
@@ -33,10 +35,16 @@ def signature_inputs(saved_model: Path) -> tuple[dict[str, Any], int]:
             "TFLite cannot calibrate the model: it has a loop (a recurrent layer that is not unrolled).",
             remedy="use quantize_dynamic for this model, or build the layer with unroll=True.",
         )
-    taken = signature.structured_input_signature[1]
-    sizes = {spec.shape[0] for spec in taken.values() if spec.shape.rank and spec.shape[0]}
-    del loaded
-    return {name: spec.dtype.as_numpy_dtype for name, spec in taken.items()}, max(sizes, default=1)
+    specs = tuple(
+        TensorSpec(name, None if spec.shape.rank is None else tuple(spec.shape), spec.dtype.name)
+        for name, spec in signature.structured_input_signature[1].items()
+    )
+
+    def run(batch: dict[str, Any]) -> Mapping[str, Any]:
+        return {k: v.numpy() for k, v in signature(**{k: tf.constant(v) for k, v in batch.items()}).items()}
+
+    run.owner = loaded  # type: ignore[attr-defined]  # the variables live as long as this
+    return specs, run
 
 
 def quantize(job: TransformJob, setup: Any) -> None:

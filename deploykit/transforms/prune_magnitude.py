@@ -60,12 +60,12 @@ class _TFMOT(Variant):
         pruning.spare([*_named(model, job["exclude"]), *([] if job["small_layers"] else _smallest(model))])
         bridge = _bridge.to_tf_keras(model, pruning.wrap)
         probe = data.batch("train", plan.examples[:16])
-        bridge.check(probe)
+        bridge.check(probe, data.contract)
         if plan.steps:
             _finetune.fine_tune(bridge, job, data, plan, pruning.callbacks())
         pruning.finish()
         bridge.copy_back()
-        bridge.check(probe)
+        bridge.check(probe, data.contract)
         job.notes |= pruning.notes()
         _keras.save(model, job.target)
 

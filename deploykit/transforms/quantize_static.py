@@ -34,9 +34,7 @@ class _TFLite(Variant):
 
     def _apply(self, job: TransformJob) -> None:
         tf = require("tensorflow", self.extra)
-        inputs, size = _tflite_quantize.signature_inputs(job.source)
-        arrays = _calibration.examples(job, self.label, inputs)
-        batches = _calibration.equal_batches(arrays, size)
+        batches = _calibration.batches(job, self.label, *_tflite_quantize.signature_of(job.source))
 
         def setup(converter: Any) -> None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
