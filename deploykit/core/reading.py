@@ -154,18 +154,27 @@ def remarks(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:
     import numpy as np
 
     found = []
-    labels = [s.labels for s in splits.values()]
-    if all(part is not None and part.dtype.kind == "i" and part.ndim == 1 for part in labels):
-        whole = np.concatenate([part for part in labels if part is not None])
+    labels = [s.labels for s in splits.values() if s.labels is not None]
+    if len(labels) == len(splits) and all(part.dtype.kind == "i" and part.ndim == 1 for part in labels):
+        whole = np.concatenate(labels)
         if words := gaps(whole, classes):
             found.append(words)
         names, sizes = np.unique(whole, return_counts=True)
         single = names[sizes == 1]
         if len(single):
-            shown = ", ".join(classes[i] if classes else str(i) for i in single[:_MOST_SHOWN].tolist())
-            more = f" and {len(single) - _MOST_SHOWN} more" if len(single) > _MOST_SHOWN else ""
-            found.append(f"one example only of class {shown}{more}: it is in one split and missing in the others.")
+            shown = _of_classes(single, classes)
+            found.append(f"one example only of class {shown}: it is in one split and missing in the others.")
+        train, *held_out = labels
+        for what, here, there in (("held-out", held_out, [train]), ("training", [train], held_out)):
+            lacking = np.setdiff1d(np.setdiff1d(np.concatenate(there), np.concatenate(here)), single)
+            if len(lacking):
+                found.append(f"no {what} example is of class {_of_classes(lacking, classes)}.")
     return found + duplicates(splits)
+
+
+def _of_classes(indices: NDArray[Any], classes: tuple[str, ...]) -> str:
+    shown = ", ".join(classes[i] if classes else str(i) for i in indices[:_MOST_SHOWN].tolist())
+    return shown + (f" and {len(indices) - _MOST_SHOWN} more" if len(indices) > _MOST_SHOWN else "")
 
 
 def duplicates(splits: Mapping[str, Split]) -> list[str]:

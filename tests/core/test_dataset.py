@@ -563,6 +563,8 @@ def test_gaps_single_examples_and_other_numbers_are_noted():
     notes = Dataset.from_arrays(x, lonely).reading.notes
     assert notes[0] == "no example is of class 5, 6."
     assert notes[1].startswith("one example only of class 7: it is in one split")
+    apart = Dataset.from_arrays(x[y < 3], y[y < 3], x_test=x[y > 0], y_test=y[y > 0], classes="abcde").reading.notes
+    assert apart[:2] == ("no held-out example is of class a.", "no training example is of class d, e.")
     scaled = Dataset.from_arrays(x, y, x_test=x / 255, y_test=y).reading.notes
     assert scaled[0] == "x is uint8, x_test is float64: check that both have the same scale."
 

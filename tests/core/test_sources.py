@@ -1,6 +1,7 @@
 """Files and folders of data, as people really have them."""
 
 import os
+import shutil
 import struct
 import sys
 import zipfile
@@ -504,6 +505,12 @@ def test_images_of_16_bits_stay_so(tmp_path, ending):
     found = whole(Dataset.from_image_folder(tmp_path))
     assert found.dtype == np.uint16
     assert sorted(found[:, 3, 3, 0].tolist()) == [60000 + i for i in range(30)]
+    if ending == ".tif":
+        wide = np.arange(16, dtype=np.int32).reshape(4, 4) * 100_000
+        for i in range(30):
+            save(wide, tmp_path / "wide" / "ab"[i % 2] / f"{i}.tif")
+        assert whole(Dataset.from_image_folder(tmp_path / "wide")).max() == 1_500_000
+        shutil.rmtree(tmp_path / "wide")
     save(np.zeros((4, 4), np.uint8), tmp_path / "a" / "small.png")
     with pytest.raises(DatasetError, match=r"of several depths: uint16, uint8"):
         Dataset.from_image_folder(tmp_path)

@@ -12,6 +12,7 @@ from deploykit.core.extras import require
 from deploykit.core.resize import FILTER, resized
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 #: Number in EXIF data of how the camera was held, and the ways that exchange height and width.
@@ -22,8 +23,9 @@ _WHITE = 255
 class Pictures:
     """Reads images and counts what it did to them.
 
-    8 bits a channel give uint8, 16-bit gray images uint16, real numbers (TIFF) float32. Palettes, CMYK and other color
-    spaces become RGB; what is transparent is laid on white; images are turned as their EXIF orientation says.
+    8 bits a channel give uint8, 16-bit gray images uint16, 32 bits (TIFF) int32, real numbers (TIFF) float32. Palettes,
+    CMYK and other color spaces become RGB; what is transparent is laid on white; images are turned as their EXIF
+    orientation says.
     """
 
     def __init__(self) -> None:
@@ -41,13 +43,16 @@ class Pictures:
         Raises:
             DatasetError: It is not a readable image; names it.
         """
+        import numpy as np
+
         with _opened(file) as picture:
             self.frames += getattr(picture, "n_frames", 1) > 1
             self.narrowed += _is_narrowed(picture)
+            wide = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG")
             if picture.getexif().get(_ORIENTATION, 1) != 1:
                 picture = require("PIL.ImageOps", "").exif_transpose(picture)
                 self.turned += 1
-            pixels = self._pixels(picture)
+            pixels = self._pixels(picture, np.uint16 if wide else np.int32)
         self.read_count += 1
         if pixels.shape[:2] != size:
             self.scaled += 1
@@ -71,14 +76,12 @@ class Pictures:
             if count:
                 yield f"{count:,} of {self.read_count:,} images {'was' if count == 1 else 'were'} {what}."
 
-    def _pixels(self, picture: Any) -> NDArray[Any]:
+    def _pixels(self, picture: Any, whole: type[np.generic]) -> NDArray[Any]:
         import numpy as np
 
         mode = picture.mode
-        if mode.startswith("I"):  # 16-bit images; older Pillow opens them with 32 bits
-            whole = np.asarray(picture)
-            fits = whole.min() >= 0 and whole.max() <= np.iinfo(np.uint16).max
-            return whole.astype(np.uint16 if fits else np.int32)[..., None]
+        if mode.startswith("I"):  # 16 bits, which older Pillow opens as 32, or really 32 (TIFF)
+            return np.asarray(picture).astype(whole)[..., None]
         if mode == "F":
             return np.asarray(picture, np.float32)[..., None]
         gray = mode in {"1", "L", "LA", "La"}
