@@ -100,13 +100,24 @@ _RANDOM = """
     StatelessShuffle StatelessTruncatedNormal StatelessTruncatedNormalV2
 """
 
-HARMLESS = frozenset(" ".join((_CONTROL, _STATE, _MATH, _ARRAY, _NEURAL, _IMAGE_AUDIO, _TEXT_SPARSE, _RANDOM)).split())
+#: They make a protocol buffer, or write to a writer that another operator has made: none of them opens a file.
+_SUMMARY = """
+    AudioSummary AudioSummaryV2 CloseSummaryWriter FlushSummaryWriter HistogramSummary ImageSummary MergeSummary
+    ScalarSummary SummaryWriter TensorSummary TensorSummaryV2 WriteAudioSummary WriteGraphSummary WriteHistogramSummary
+    WriteImageSummary WriteRawProtoSummary WriteScalarSummary WriteSummary
+"""
+
+HARMLESS = frozenset(
+    " ".join((_CONTROL, _STATE, _MATH, _ARRAY, _NEURAL, _IMAGE_AUDIO, _TEXT_SPARSE, _RANDOM, _SUMMARY)).split()
+)
 
 #: What only the part of a graph that saves and restores variables may use.
 SAVER = frozenset({"SaveV2", "RestoreV2", "MergeV2Checkpoints", "ShardedFilename", "Save", "Restore", "SaveSlices"})
 
 #: What some operators do, for messages.
 DOES = {
+    "CreateSummaryDbWriter": "writes a database",
+    "CreateSummaryFileWriter": "writes files",
     "ReadFile": "reads files",
     "WriteFile": "writes files",
     "MatchingFiles": "lists files",

@@ -38,8 +38,20 @@ def written_by(meta: MetaGraph, signature: Signature) -> tuple[str, ...]:
         name: Body(function.arguments, {node.name: _operation(node) for node in function.nodes})
         for name, function in meta.functions.items()
     }
-    needed = _backward(meta, [base(tensor.name) for tensor in signature.outputs])
-    return tuple(sorted(written(nodes, functions, needed)))
+    return tuple(sorted(written(nodes, functions, needed_by(meta, signature))))
+
+
+def needed_by(meta: MetaGraph, signature: Signature) -> set[str]:
+    """Names of the nodes that a signature runs."""
+    return _backward(meta, [base(tensor.name) for tensor in signature.outputs])
+
+
+def variables_of(meta: MetaGraph, signature: Signature) -> list[str]:
+    """Names of the variables a signature reads whose values are to come from the checkpoint."""
+    begun = _backward(meta, meta.starters)  # nothing else but a checkpoint sets the rest
+    set_at_start = {base(meta.nodes[name].inputs[0]) for name in begun if meta.nodes[name].op.startswith("Assign")}
+    kinds = ("VarHandleOp", "Variable", "VariableV2")
+    return [n for n in sorted(needed_by(meta, signature)) if meta.nodes[n].op in kinds and n not in set_at_start]
 
 
 def _operation(node: Node) -> Operation:

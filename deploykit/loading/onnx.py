@@ -12,6 +12,7 @@ from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading import _onnx_tensors, _wire
 from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.loading._onnx_graph import check_graph
 
 #: Field numbers of ModelProto and their wire types.
 _FIELDS = {
@@ -71,6 +72,7 @@ class Onnx(Format):
                 flaws.append(f"the tensor {tensor.name!r} holds NaN: outputs will be wrong; export the model again.")
             elif stored.flaw:
                 flaws.append(f"the tensor {tensor.name!r} holds {stored.flaw}: right for a mask, wrong for weights.")
+        check_graph(model, path)
         flaws += _unknown_operators(model)
         inputs, outputs = signature(model, path)
         layers, total = _layers(model)

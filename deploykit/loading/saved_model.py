@@ -11,9 +11,9 @@ from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import TensorSpec
 from deploykit.loading import _checkpoint
 from deploykit.loading._contract import Format, Summary, Weight
-from deploykit.loading._saved_model_graph import MetaGraph, Tensor, read_saved_model, variable_name
+from deploykit.loading._saved_model_graph import MetaGraph, Signature, Tensor, read_saved_model, variable_name
 from deploykit.loading._saved_model_layers import collect
-from deploykit.loading._saved_model_scan import check_operators, written_by
+from deploykit.loading._saved_model_scan import check_operators, variables_of, written_by
 from deploykit.loading._wire import WireError
 
 GRAPH = "saved_model.pb"
@@ -54,6 +54,7 @@ class SavedModel(Format):
         meta = next((graph for graph in graphs if "serve" in graph.tags), graphs[0])
         key, warnings = _choose(meta, path)
         signature = meta.signatures[key]
+        _check_variables(path, meta, signature)
         layers, total = collect(meta, signature)
         return Summary(
             _specs(signature.inputs, path),
@@ -94,6 +95,18 @@ def _choose(meta: MetaGraph, path: Path) -> tuple[str, tuple[str, ...]]:
     if _DEFAULT in names:
         return _DEFAULT, ()
     return names[0], (f"no signature {_DEFAULT!r}; {names[0]!r} is used of {', '.join(names)}.",)
+
+
+def _check_variables(path: Path, meta: MetaGraph, signature: Signature) -> None:
+    """Refuse a folder that was copied without its variables: it loads nowhere."""
+    if (path / "variables" / "variables.index").is_file():
+        return
+    if names := variables_of(meta, signature):
+        raise ModelFileError(
+            f"{path}: The graph reads {len(names)} variable{'s' if len(names) > 1 else ''} ({', '.join(names[:4])}"
+            f"{', …' if len(names) > 4 else ''}), but variables/variables.index is missing.",
+            remedy="copy the whole folder, or export the model again.",
+        )
 
 
 def _specs(tensors: tuple[Tensor, ...], path: Path) -> tuple[TensorSpec, ...]:

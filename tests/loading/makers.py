@@ -114,6 +114,17 @@ def saved_model(arguments, report):
             y = tf.ensure_shape(tf.numpy_function(lambda v: v, [y], tf.float32), (None, 3))
         elif kind == "SaveV2":
             tf.raw_ops.SaveV2(prefix=mark, tensor_names=["y"], shape_and_slices=[""], tensors=[y])
+        elif kind in ("summary", "summary to a file"):
+            writer = tf.raw_ops.SummaryWriter(shared_name="log", container="")
+            if kind == "summary to a file":
+                tf.raw_ops.CreateSummaryFileWriter(
+                    writer=writer, logdir=mark, max_queue=1, flush_millis=1, filename_suffix="x"
+                )
+            tf.cond(
+                tf.reduce_sum(y) > 1e9,
+                lambda: _log(tf.raw_ops.WriteScalarSummary, writer, y[0, 0]),
+                lambda: _log(tf.raw_ops.ScalarSummary, None, y[0, 0]),
+            )
         elif kind == "branch":
             y = tf.cond(tf.reduce_sum(y) > 1e9, lambda: _write(y, mark), lambda: y)
         return {"y": y}
@@ -128,6 +139,16 @@ def saved_model(arguments, report):
     else:
         tf.saved_model.save(module, arguments["path"], signatures=function)
     return {}
+
+
+def _log(operator, writer, value):
+    import tensorflow as tf
+
+    if writer is None:
+        operator(tags="y", values=value)
+    else:
+        operator(writer=writer, step=tf.constant(1, tf.int64), tag="y", value=value)
+    return tf.constant(True)
 
 
 def _write(y, mark):

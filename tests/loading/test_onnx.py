@@ -27,6 +27,10 @@ def relu(name="relu"):
     return helper.make_node("Relu", ["x"], ["y"], name)
 
 
+def node(kind, inputs, output, **options):
+    return helper.make_node(kind, inputs.split(), [output], kind.lower(), **options)
+
+
 def add(weight="w"):
     return helper.make_node("Add", ["x", weight], ["y"], "add")
 
@@ -55,6 +59,47 @@ def test_a_cnn(zoo):
         Layer("softmax", "Softmax", (None, 3), 0),
     )
     assert (model.format, model.parameter_count, model.warnings) == ("onnx", 104, ())
+
+
+@pytest.mark.parametrize(
+    ("nodes", "kind", "found"),
+    [
+        ([node("Spin", "x", "y", domain="acme.ops")], UnsupportedModelError, "'Spin' of the domain 'acme.ops'"),
+        ([node("Hash", "x", "y", domain="ai.onnx.contrib")], UnsupportedModelError, "'ai.onnx.contrib'"),
+        (
+            [node("Add", "x b", "a"), node("Relu", "a", "b"), node("Relu", "b", "y")],
+            ModelFileError,
+            "a cycle: the node",
+        ),
+        ([node("Add", "x ghost", "y")], ModelFileError, "of the graph 'g' reads 'ghost'"),
+        ([node("Relu", "x", "z")], ModelFileError, "Nothing in the graph makes the output 'y'"),
+        ([node("Relu", "x", "y"), node("Abs", "x", "y")], ModelFileError, "make the tensor 'y'"),
+    ],
+)
+def test_graphs_that_can_never_run(tmp_path, refused, nodes, kind, found):
+    refused(write(tmp_path / "m.onnx", nodes), kind, found)
+
+
+def test_graphs_that_can_run_in_an_odd_way(tmp_path):
+    inner = helper.make_graph(
+        [helper.make_node("Add", ["late", "x"], ["inside"])],
+        "branch", [], [helper.make_tensor_value_info("inside", TensorProto.FLOAT, ["batch", 4])],
+    )  # fmt: skip
+    yes = numpy_helper.from_array(np.array(True), "yes")
+    nodes = [  # not in order, with a subgraph that reads what the outer graph makes
+        helper.make_node("If", ["yes"], ["b"], then_branch=inner, else_branch=inner),
+        helper.make_node("Gelu", ["x"], ["late"], domain="com.microsoft"),
+        helper.make_node("Own", ["b", ""], ["y"], domain="mine"),
+    ]
+    path = write(tmp_path / "m.onnx", nodes, weights=[yes])
+
+    def change(model):
+        body = [helper.make_node("Relu", ["p"], ["q"])]
+        model.functions.append(
+            helper.make_function("mine", "Own", ["p", "o"], ["q"], body, [helper.make_opsetid("", 21)])
+        )
+
+    assert [layer.type for layer in load(edit(path, change)).layers] == ["If", "com.microsoft.Gelu", "mine.Own"]
 
 
 def test_an_output_says_what_makes_it_and_a_state_where_its_batch_is(tmp_path):
@@ -268,10 +313,13 @@ def test_files_from_the_future(tmp_path, refused):
 
 
 def test_unknown_operators_are_flagged(tmp_path):
-    nodes = [helper.make_node("Reluu", ["x"], ["z"], "a"), helper.make_node("Mine", ["z"], ["y"], domain="com.mine")]
+    nodes = [
+        helper.make_node("Reluu", ["x"], ["z"], "a"),
+        helper.make_node("Gelu", ["z"], ["y"], domain="com.microsoft"),
+    ]
     model = load(write(tmp_path / "m.onnx", nodes))
     assert model.warnings == ("operators that opset 21 does not have: Reluu; no runtime will know them.",)
-    assert [(layer.name, layer.type) for layer in model.layers] == [("a", "Reluu"), ("Mine_1", "com.mine.Mine")]
+    assert [(layer.name, layer.type) for layer in model.layers] == [("a", "Reluu"), ("Gelu_1", "com.microsoft.Gelu")]
 
 
 def test_dimensions_that_are_odd(tmp_path):

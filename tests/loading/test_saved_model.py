@@ -1,3 +1,4 @@
+import shutil
 import struct
 
 import numpy as np
@@ -9,6 +10,7 @@ from deploykit.loading import _checkpoint, _saved_model_graph
 from deploykit.loading._load import load
 from deploykit.loading._saved_model_graph import MetaGraph, Node
 from deploykit.loading._saved_model_scan import check_operators
+from deploykit.testing import work
 
 INDEX, DATA = "variables/variables.index", "variables/variables.data-00000-of-00001"
 
@@ -54,6 +56,23 @@ def test_an_operator_in_a_branch_that_is_never_taken(made, tmp_path, refused):
     made("saved_model", kind="branch", path=path, mark=mark)
     refused(path, UnsafeModelError, "'WriteFile'")
     assert not mark.exists()
+
+
+def test_summaries_that_nothing_writes_are_harmless(made, tmp_path, refused):
+    path, mark = tmp_path / "model", tmp_path / "was-run"
+    made("saved_model", kind="summary", path=path)
+    assert load(path).outputs[0].shape == (None, 3)
+    found = work.predicted(path, "saved_model", {"x": np.ones((2, 4), np.float32)})
+    np.testing.assert_array_equal(found["y"], np.full((2, 3), 4.0))
+    made("saved_model", kind="summary to a file", path=tmp_path / "writer", mark=mark)
+    refused(tmp_path / "writer", UnsafeModelError, "'CreateSummaryFileWriter'", "writes files")
+    assert not mark.exists()
+
+
+def test_a_folder_without_its_variables(copy, refused):
+    path = copy("cnn_saved_model")
+    shutil.rmtree(path / "variables")
+    refused(path, ModelFileError, "variables (", "variables/variables.index is missing", "copy the whole folder")
 
 
 def node(name, op, *inputs, calls=""):
