@@ -109,18 +109,20 @@ def _run(message: dict[str, Any], wire: Wire, own_log: str) -> dict[str, Any]:
 
 def _clear(error: BaseException) -> errors.DeploykitError:
     """What a task has raised, as an error for people."""
+    import traceback
+
     if isinstance(error, errors.StoreError):
         return error
     if is_full(error):  # also where a library, or one of our own errors, has wrapped it
         return full("a folder that is written to", " ".join(str(error).split()))
     if isinstance(error, errors.DeploykitError):
+        with contextlib.suppress(OSError):
+            traceback.print_exception(error)  # what was behind it: a failed row's log says where it came from
         return error
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         return errors.StoreError(
             f"the disk is read-only: {error}.", remedy="choose a folder you may write to, then run it again."
         )
-    import traceback
-
     with contextlib.suppress(OSError):  # the log may be what does not fit
         traceback.print_exception(error)
     text = " ".join(str(error).split())

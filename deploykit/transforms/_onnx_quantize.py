@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
-from deploykit.transforms import _exclude, _onnx_float, _onnx_stages
+from deploykit.transforms import _exclude, _onnx_float, _onnx_normal, _onnx_prepare, _onnx_stages
 from deploykit.transforms._contract import UNITS, TransformJob
 
 #: What every ONNX variant declares.
 REQUIRES = _onnx_stages.REQUIRES
 ACCEPTS = frozenset({"onnx"})
-#: Operators that hold most weights and arithmetic, and the activations that melt into their integer kernels: left out,
-#: each of these would be a float operator between two conversions.
-HEAVY = ("Clip", "Conv", "ConvTranspose", "Gemm", "MatMul", "Relu")
+HEAVY = _onnx_stages.HEAVY
 #: Operators that pass on or clip what comes before them: they are integer when that is.
 FOLLOWERS = frozenset(
     {
@@ -44,8 +43,6 @@ REDUCE_RANGE = Parameter(
 EXCLUDE = _exclude.setting(
     "nodes", "types of operators", "stay float", "Names are those of the ONNX graph after constant folding."
 )
-#: The first operator set that ONNX Runtime quantizes as it is.
-_OLD_OPERATORS = 10
 
 
 def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[str] = ()) -> Iterator[Problem]:
@@ -58,10 +55,11 @@ def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[str
         yield Problem("pointless", f"{percent} % of the weights are in layers that stay float ({_words(stays)})")
     if parameters.get("reduce_range") and facts.features and not facts.lacks_dot_products:
         yield Problem("pointless", "8-bit products do not overflow on this CPU: weights of 7 bits only lose accuracy")
-    if 0 < facts.model.operator_set < _OLD_OPERATORS:
+    if 0 < facts.model.operator_set < _onnx_normal.OPERATORS:
         yield Problem(
             "note",
-            f"operator set {facts.model.operator_set} has no quantized operators: the graph is converted to 11 first",
+            f"operator set {facts.model.operator_set} lacks operators that quantization needs: the graph is raised to "
+            f"{_onnx_normal.OPERATORS} first",
         )
 
 
@@ -69,7 +67,14 @@ def _words(kinds: Iterable[str]) -> str:
     return ", ".join({"conv": "convolutions", "product": "dense layers"}.get(k, f"{k} layers") for k in kinds)
 
 
-def write(job: TransformJob, types: Iterable[str], quantizer: Callable[[Any, list[str], list[str]], Any]) -> None:
+def write(
+    job: TransformJob,
+    types: Iterable[str],
+    quantizer: Callable[[Any, list[str], list[str]], Any],
+    *,
+    per_channel: bool = False,
+    qoperator: bool = False,
+) -> None:
     """Quantize the prepared model, write it, and count what became of its operators.
 
     Args:
@@ -77,6 +82,8 @@ def write(job: TransformJob, types: Iterable[str], quantizer: Callable[[Any, lis
         types: Types of operators to quantize.
         quantizer: Makes one of ONNX Runtime's quantizers from the model, the names of nodes that stay float, and the
             types of operators to quantize.
+        per_channel: The weights get one scale for each output channel.
+        qoperator: Integer operators are written, not pairs of conversions.
 
     Raises:
         SettingError: A name in ``exclude`` is neither a node's nor an operator's.
@@ -87,14 +94,26 @@ def write(job: TransformJob, types: Iterable[str], quantizer: Callable[[Any, lis
     wanted = list(types)
     parts = _parts(model.graph, wanted)
     left = _exclude.excluded(job["exclude"], _parts(model.graph), "node", "operator")
+    wrong = _onnx_normal.spared(model.graph, per_channel=per_channel, qoperator=qoperator)
     # What dynamic quantization makes of a Gemm first has a name of its own.
-    names = sorted({*left, *(f"{name}_MatMul" for name in left)})
-    with _onnx_stages.failures("quantize"):
-        made = quantizer(model, names, wanted)
+    names = sorted({*left, *wrong, *(f"{name}_MatMul" for name in left)})
+
+    def made_for(kinds: Sequence[str]) -> Any:
+        graph = copy.deepcopy(model)
+        if qoperator:
+            _onnx_normal.shield(graph.graph)
+        made = quantizer(graph, names, list(kinds))
         made.quantize_model()
-        if left:
+        if left or wrong:
             _onnx_float.protect(made.model.model)
         made.model.save_model_to_file(str(job.target), False)
+        _onnx_prepare.check_opens(job.target)
+        return made
+
+    with _onnx_stages.failures("quantize"):
+        made = _onnx_stages.with_fewer(job, wanted, made_for)
+    if wrong:
+        job.notes["stays_float"] = wrong
     counts = operators(made.model.model.graph)
     if not counts.get("quantized"):
         job.target.unlink()

@@ -7,14 +7,15 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploykit.core.errors import CandidateError, UnsupportedModelError
-from deploykit.core.extras import installed, require
+from deploykit.core.extras import require
 from deploykit.loading.onnx import signature
-from deploykit.transforms import _calibration, _exclude
+from deploykit.transforms import _calibration, _onnx_normal, _onnx_prepare
 from deploykit.transforms._contract import Stage, TransformJob
 
 if TYPE_CHECKING:
@@ -25,6 +26,10 @@ REQUIRES = ("onnx", "onnxruntime")
 #: Operators of quantized graphs: conversions, and integer operators that are not called QLinear….
 CONVERSIONS = frozenset({"QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear"})
 INTEGER = frozenset({"ConvInteger", "MatMulInteger", "MatMulIntegerToFloat", "DynamicQuantizeMatMul", "QGemm"})
+#: Operators that hold most weights and arithmetic, and the activations that melt into their integer kernels: left out,
+#: each of these would be a float operator between two conversions.
+HEAVY = ("Clip", "Conv", "ConvTranspose", "Gemm", "MatMul", "Relu")
+T = TypeVar("T")
 #: Files of the stages.
 _GRAPH = "prepared.onnx"
 _RANGES = "ranges.json"
@@ -50,11 +55,16 @@ class _Graph(Stage):
         tools = require("onnxruntime.quantization.quant_utils", "")
         kinds = require("onnxruntime.quantization", "").QuantType
         with tempfile.TemporaryDirectory(prefix="deploykit-") as folder, failures("prepare"):
-            path = _folded(job, Path(folder))
+            source = _onnx_prepare.raised(job, Path(folder))
+            path = _onnx_prepare.folded(job, source, Path(folder))
+            model = onnx.load(str(path))
+            if _onnx_normal.normalize(model):
+                onnx.save(model, str(path))
             # What the quantizers themselves would do first, each time.
             model = tools.load_model_with_shape_infer(path)
             model = tools.update_opset_version(model, kinds.QInt8, kinds.QUInt8)
-            _name(model.graph.node)
+            _onnx_prepare.complete(model, Path(folder))
+            _onnx_prepare.name_nodes(model.graph.node)
             onnx.save(model, str(job.target / _GRAPH))
 
 
@@ -76,15 +86,19 @@ class _Ranges(Stage):
         with tempfile.TemporaryDirectory(prefix="deploykit-") as folder, failures("calibrate"):
             # The calibrator writes beside the model it reads, and another one may read the same.
             path = shutil.copyfile(job.source / _GRAPH, Path(folder) / _GRAPH)
-            augmented = Path(folder) / "augmented.onnx"
-            calibrator = calibrate.create_calibrator(
-                path, operator_types(), augmented_model_path=str(augmented), calibrate_method=method
-            )
-            calibrator.infer_session = _session(augmented)
-            # One batch at a time: otherwise the outputs of all layers of all batches are kept.
-            for batch in _calibration.counted(job, batches):
-                calibrator.collect_data(_One(batch))
-            found = calibrator.compute_data()
+
+            def measured(types: Sequence[str]) -> Any:
+                augmented = Path(folder) / "augmented.onnx"
+                calibrator = calibrate.create_calibrator(
+                    path, list(types), augmented_model_path=str(augmented), calibrate_method=method
+                )
+                calibrator.infer_session = _onnx_prepare.session(augmented)
+                # One batch at a time: otherwise the outputs of all layers of all batches are kept.
+                for batch in _calibration.counted(job, batches):
+                    calibrator.collect_data(_One(batch))
+                return calibrator.compute_data()
+
+            found = with_fewer(job, operator_types(), measured)
         (job.target / _RANGES).write_text(json.dumps(_to_plain(found)), "utf-8")
         _link(job.source / _GRAPH, job.target / _GRAPH)
 
@@ -122,6 +136,26 @@ def is_integer(op_type: str) -> bool:
     return op_type in INTEGER or op_type.startswith("QLinear")
 
 
+def with_fewer(job: TransformJob, types: Sequence[str], work: Callable[[Sequence[str]], T]) -> T:
+    """Do a work for all types of operators, or for matrix products and convolutions alone where that fails.
+
+    A note says so, and why.
+    """
+    heavy = [kind for kind in types if kind in HEAVY]
+    try:
+        return work(types)
+    except MemoryError:
+        raise
+    except Exception as error:  # whatever the graph makes ONNX Runtime's tools stumble over
+        if len(heavy) in (0, len(types)):
+            raise
+        traceback.print_exc()  # into the log of the task
+        found = work(heavy)
+        text = " ".join(str(error).split())[:200]
+        job.notes["operators"] = f"convolutions and matrix products only: with all it failed ({text})"
+        return found
+
+
 @contextlib.contextmanager
 def failures(what: str) -> Iterator[None]:
     """Say of whatever ONNX Runtime's tools stumble over that it is the model's.
@@ -141,57 +175,15 @@ def failures(what: str) -> Iterator[None]:
         ) from error
 
 
-def _folded(job: TransformJob, folder: Path) -> Path:
-    """The model after shape inference and constant folding, or as it is where both fail; in ``folder``."""
-    quantization = require("onnxruntime.quantization.shape_inference", "")
-    source, path = job.source.resolve(), folder / "folded.onnx"
-    # Symbolic shape inference needs SymPy, and fails on graphs it does not know; the plain one finds less.
-    for skip_symbolic in (False, True) if installed("sympy") else (True,):
-        try:
-            with contextlib.chdir(folder):  # symbolic shape inference leaves a file where it fails
-                quantization.quant_pre_process(str(source), str(path), skip_symbolic_shape=skip_symbolic)
-            return path
-        except Exception as error:  # whatever the graph makes it stumble over
-            what = "shape inference" if skip_symbolic else "symbolic shape inference"
-            job.notes["preparation"] = f"{what} failed: {' '.join(str(error).split())[:200]}"
-            path.unlink(missing_ok=True)
-    onnx = require("onnx", "")
-    onnx.save(onnx.load(str(source)), str(path))
-    return path
-
-
-def _name(nodes: Sequence[Any]) -> None:
-    """Give every node a name of its own, by which it can be left out."""
-    taken = {node.op_type for node in nodes}
-    for node in nodes:
-        base = name = _exclude.nameable(node.name) or node.op_type
-        number = 0
-        while name in taken:
-            number += 1
-            name = f"{base}_{number}"
-        taken.add(name)
-        if node.name != name:
-            node.name = name
-
-
 def _batches(job: TransformJob, label: str) -> Sequence[dict[str, NDArray[Any]]]:
     path = job.source / _GRAPH
     inputs, outputs = signature(require("onnx", "").load(str(path), load_external_data=False), path)
 
     def run(batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
         names = [spec.name for spec in outputs]
-        return dict(zip(names, _session(path).run(names, batch), strict=True))
+        return dict(zip(names, _onnx_prepare.session(path).run(names, batch), strict=True))
 
     return _calibration.batches(job, label, inputs, run, _BATCH)
-
-
-def _session(path: Path) -> Any:
-    """A session of one thread, as a sweep has one process for each core; its own would spin on all of them."""
-    ort = require("onnxruntime", "")
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
 class _One:

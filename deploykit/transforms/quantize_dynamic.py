@@ -78,7 +78,7 @@ class _OnnxRuntime(Variant):
                 extra_options={"MatMulConstBOnly": True},
             )
 
-        _onnx_quantize.write(job, sorted(types), quantizer)
+        _onnx_quantize.write(job, sorted(types), quantizer, per_channel=bool(job["per_channel"]))
 
 
 class QuantizeDynamic(Transform):

@@ -11,9 +11,6 @@ from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.transforms import _calibration, _onnx_quantize, _onnx_stages, _tflite_quantize
 from deploykit.transforms._contract import Transform, TransformJob, Variant
 
-#: The first operator set whose DequantizeLinear has an axis.
-_PER_CHANNEL_OPERATORS = 13
-
 
 class _TFLite(Variant):
     name = "tflite"
@@ -76,16 +73,9 @@ class _OnnxRuntime(Variant):
         return frozenset(effect for effect, here in found.items() if here)
 
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
-        """Batches that do not fit, layers without an integer operator, operator sets that are too old."""
+        """Batches that do not fit, layers without an integer operator."""
         yield from super().problems(parameters, facts)
         yield from _onnx_quantize.problems(parameters, facts, floating=("recurrent",))
-        old = 0 < facts.model.operator_set < _PER_CHANNEL_OPERATORS
-        if old and parameters["per_channel"] and parameters["form"] == "qdq":
-            yield Problem(
-                "impossible",
-                f"scales per channel need operator set {_PER_CHANNEL_OPERATORS}, the model has "
-                f"{facts.model.operator_set}: export it anew, or use form=qoperator",
-            )
 
     def _apply(self, job: TransformJob) -> None:
         kinds = require("onnxruntime.quantization", "").QuantType
@@ -104,6 +94,8 @@ class _OnnxRuntime(Variant):
             job,
             _onnx_quantize.HEAVY if heavy else _onnx_stages.operator_types(),
             lambda model, names, types: make(model, **options, nodes_to_exclude=names, op_types_to_quantize=types),
+            per_channel=bool(job["per_channel"]),
+            qoperator=job["form"] == "qoperator",
         )
 
 

@@ -1,0 +1,115 @@
+"""Getting an ONNX graph ready for ONNX Runtime's quantizers, by whatever of ONNX Runtime's own preparation works."""
+
+from __future__ import annotations
+
+import contextlib
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.extras import installed, require
+from deploykit.transforms import _exclude, _onnx_normal
+from deploykit.transforms._contract import TransformJob
+
+#: How ONNX Runtime calls types → their numbers in a file.
+_TYPES = {"tensor(float)": 1, "tensor(int32)": 6, "tensor(int64)": 7, "tensor(bool)": 9, "tensor(float16)": 10}
+
+
+def raised(job: TransformJob, folder: Path) -> Path:
+    """The model with a set of operators that can be quantized; in ``folder`` when it had to be changed."""
+    onnx = require("onnx", "")
+    if _onnx_normal.version(onnx.load(str(job.source), load_external_data=False)) >= _onnx_normal.OPERATORS:
+        return job.source.resolve()
+    model = onnx.load(str(job.source))
+    new, note = _onnx_normal.raised(model)
+    if note:
+        job.notes["operator_set"] = note
+    if new is model:
+        return job.source.resolve()
+    onnx.save(new, str(folder / "raised.onnx"))
+    return folder / "raised.onnx"
+
+
+#: What is left out when ONNX Runtime's preparation stumbles, one thing after another.
+_ATTEMPTS = (
+    ("", {}),
+    ("without symbolic shape inference", {"skip_symbolic_shape": True}),
+    ("without optimization", {"skip_symbolic_shape": True, "skip_optimization": True}),
+)
+
+
+def folded(job: TransformJob, source: Path, folder: Path) -> Path:
+    """The model after shape inference and constant folding, or after what of it works; in ``folder``."""
+    quantization = require("onnxruntime.quantization.shape_inference", "")
+    path, failed = folder / "folded.onnx", []
+    # Symbolic shape inference needs SymPy, and fails on graphs it does not know; the plain one finds less.
+    for words, options in _ATTEMPTS if installed("sympy") else _ATTEMPTS[1:]:
+        try:
+            with contextlib.chdir(folder):  # symbolic shape inference leaves a file where it fails
+                quantization.quant_pre_process(str(source), str(path), **options)
+            if failed:
+                job.notes["preparation"] = f"{words}, after: {'; '.join(failed)}"
+            return path
+        except MemoryError:
+            raise
+        except Exception as error:  # whatever the graph makes it stumble over
+            traceback.print_exc()  # into the log of the task
+            failed.append(" ".join(str(error).split())[:200] or type(error).__name__)
+            path.unlink(missing_ok=True)
+    job.notes["preparation"] = f"the graph as it is, after: {'; '.join(failed)}"
+    onnx = require("onnx", "")
+    onnx.save(onnx.load(str(source)), str(path))
+    return path
+
+
+def complete(model: Any, folder: Path) -> None:
+    """Ask ONNX Runtime for the types that shape inference has not found: what has none is never quantized."""
+    onnx = require("onnx", "")
+    known = {v.name for v in (*model.graph.value_info, *model.graph.output)}
+    unknown = [name for node in model.graph.node for name in node.output if name and name not in known]
+    if not unknown:
+        return
+    asking, path = onnx.ModelProto(), folder / "asking.onnx"
+    asking.CopyFrom(model)
+    asking.graph.output.extend(onnx.ValueInfoProto(name=name) for name in unknown)
+    try:
+        onnx.save(asking, str(path))
+        found = {output.name: output for output in session(path).get_outputs()}
+    except MemoryError:
+        raise
+    except Exception:  # then they stay unknown, and what they belong to stays float
+        traceback.print_exc()  # into the log of the task
+        return
+    for name in unknown:
+        if (kind := _TYPES.get(found[name].type)) is not None:
+            shape = found[name].shape or None  # an unknown one, or that of a number
+            model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, kind, shape))
+
+
+def name_nodes(nodes: Sequence[Any]) -> None:
+    """Give every node a name of its own, by which it can be left out."""
+    taken = {node.op_type for node in nodes}
+    for node in nodes:
+        base = name = _exclude.nameable(node.name) or node.op_type
+        number = 0
+        while name in taken:
+            number += 1
+            name = f"{base}_{number}"
+        taken.add(name)
+        if node.name != name:
+            node.name = name
+
+
+def check_opens(path: Path) -> None:
+    """Let ONNX Runtime open a file: its quantizers write some that it refuses."""
+    session(path)
+
+
+def session(path: Path) -> Any:
+    """A session of one thread, as a sweep has one process for each core; its own would spin on all of them."""
+    ort = require("onnxruntime", "")
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
