@@ -47,7 +47,8 @@ def normalize(model: Any) -> bool:
     for node in graph.node:
         for name in node.input:
             users[name] = users.get(name, 0) + 1
-    nodes, changed = [], False
+    nodes: list[Any] = []
+    changed = False
     for number, node in enumerate(graph.node):
         if node.op_type == "Gemm" and node.domain in ("", "ai.onnx"):
             before = node.SerializeToString()

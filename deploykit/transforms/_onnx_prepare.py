@@ -32,7 +32,7 @@ def raised(job: TransformJob, folder: Path) -> Path:
 
 
 #: What is left out when ONNX Runtime's preparation stumbles, one thing after another.
-_ATTEMPTS = (
+_ATTEMPTS: tuple[tuple[str, dict[str, bool]], ...] = (
     ("", {}),
     ("without symbolic shape inference", {"skip_symbolic_shape": True}),
     ("without optimization", {"skip_symbolic_shape": True, "skip_optimization": True}),
@@ -42,7 +42,8 @@ _ATTEMPTS = (
 def folded(job: TransformJob, source: Path, folder: Path) -> Path:
     """The model after shape inference and constant folding, or after what of it works; in ``folder``."""
     quantization = require("onnxruntime.quantization.shape_inference", "")
-    path, failed = folder / "folded.onnx", []
+    path = folder / "folded.onnx"
+    failed: list[str] = []
     # Symbolic shape inference needs SymPy, and fails on graphs it does not know; the plain one finds less.
     for words, options in _ATTEMPTS if installed("sympy") else _ATTEMPTS[1:]:
         try:
