@@ -1,0 +1,120 @@
+"""Data that are not what they are declared to be are found before work is spent, and right ones raise no warning."""
+
+import numpy as np
+import pytest
+
+import deploykit as dk
+from tests.measuring import variants
+
+X, Y, NAMES = variants.tutorial()
+SORTED = sorted(NAMES)
+TEXT = np.array(NAMES)[Y]
+FLOAT = (X / 255).astype(np.float32)
+NINE = (Y == 9).astype(int)
+IMAGES = dk.Preprocess(reshape=(28, 28, 1))
+SCALED = dk.Preprocess(scale=1 / 255, reshape=(28, 28, 1))
+SYMMETRIC = dk.Preprocess(scale=1 / 127.5, offset=-1, reshape=(28, 28, 1))
+CHANNELS = dk.Preprocess(reshape=(1, 28, 28))
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return {name: variants.save(folder, name, make()) for name, make in variants.ALL.items()}
+
+
+# Model, data, options, kind of the first suspicion, what its remedy says.
+MISTAKEN = {
+    "not scaled": ("plain", {"x": X, "preprocess": IMAGES}, {}, "scale", "scale=1/255"),
+    "not scaled, as floats": ("plain", {"x": X.astype("f"), "preprocess": IMAGES}, {}, "scale", "scale=1/255"),
+    "scaled twice": ("plain", {"x": FLOAT, "preprocess": SCALED}, {}, "scale", "Preprocess(reshape"),
+    "scaled to -1..1": ("plain", {"x": X, "preprocess": SYMMETRIC}, {}, "scale", "scale=1/255"),
+    "inverted": ("plain", {"x": 255 - X, "preprocess": SCALED}, {}, "scale", "scale=-1/255"),
+    "scaled, the model scales": ("bytes", {"x": X, "preprocess": SCALED}, {}, "scale", "Preprocess(reshape"),
+    "given scaled, the model scales": ("bytes", {"x": FLOAT, "preprocess": IMAGES}, {}, "scale", "scale=255"),
+    "0..1 for -1..1": ("symmetric", {"x": X, "preprocess": SCALED}, {}, "scale", "scale=1/127.5"),
+    "bytes for -1..1": ("symmetric", {"x": X, "preprocess": IMAGES}, {}, "scale", "scale=1/127.5"),
+    "logits, not scaled": ("logits", {"x": X, "preprocess": IMAGES}, {}, "scale", "scale=1/255"),
+    "channels first, not scaled": ("channels", {"x": X, "preprocess": CHANNELS}, {}, "scale", "scale=1/255"),
+    "axes swapped": ("plain", {"x": X.transpose(0, 2, 1), "preprocess": SCALED}, {}, "axes", "transpose"),
+    "flat, column by column": (
+        "plain", {"x": X.transpose(0, 2, 1).reshape(-1, 784), "preprocess": SCALED}, {}, "axes", "transpose"
+    ),
+    "labels from 1": (
+        "plain", {"x": X[Y < 9], "y": Y[Y < 9] + 1, "preprocess": SCALED}, {}, "labels", "y - 1"
+    ),
+    "labels from -1": (
+        "plain", {"x": X[Y > 0], "y": Y[Y > 0] - 1, "preprocess": SCALED}, {}, "labels", "y + 1"
+    ),
+    "names in alphabetical order": ("plain", {"x": X, "y": TEXT, "preprocess": SCALED}, {}, "classes", "classes="),
+    "one-hot in alphabetical order": (
+        "plain",
+        {"x": X, "y": np.eye(10)[[SORTED.index(t) for t in TEXT]], "preprocess": SCALED, "classes": SORTED},
+        {}, "classes", "classes=",
+    ),
+    "classes in another order": ("plain", {"x": X, "y": (Y + 3) % 10, "preprocess": SCALED}, {}, "classes", ""),
+    "another output": ("two", {"x": X, "preprocess": SCALED}, {}, "output", "output="),
+    "a probability called a logit": (
+        "one", {"x": X, "y": NINE, "preprocess": SCALED}, {"scores": "logit"}, "scores", "probability"
+    ),
+}  # fmt: skip
+
+ODD = (Y == 1) | (np.arange(len(Y)) % 20 == 0)
+RIGHT = {
+    "as in the tutorial": ("plain", {"x": X, "preprocess": SCALED}, {}),
+    "logits": ("logits", {"x": X, "preprocess": SCALED}, {}),
+    "one probability": ("one", {"x": X, "y": NINE, "preprocess": SCALED}, {}),
+    "one probability, 0.0 and 1.0": ("one", {"x": X, "y": NINE.astype("f"), "preprocess": SCALED}, {}),
+    "the model scales": ("bytes", {"x": X, "preprocess": IMAGES}, {}),
+    "-1..1": ("symmetric", {"x": X, "preprocess": SYMMETRIC}, {}),
+    "channels first": ("channels", {"x": X, "preprocess": dk.Preprocess(scale=1 / 255, reshape=(1, 28, 28))}, {}),
+    "the right one of two outputs": ("two", {"x": X, "preprocess": SCALED}, {"output": "class"}),
+    "names in order": ("plain", {"x": X, "y": TEXT, "preprocess": SCALED, "classes": NAMES}, {}),
+    "one-hot": ("plain", {"x": X, "y": np.eye(10)[Y], "preprocess": SCALED}, {}),
+    "class numbers as floats": ("plain", {"x": X, "y": Y.astype("f"), "preprocess": SCALED}, {}),
+    "class numbers as text": ("plain", {"x": X, "y": Y.astype(str), "preprocess": SCALED}, {}),
+    "class numbers in a column": ("plain", {"x": X, "y": Y[:, None], "preprocess": SCALED}, {}),
+    "no labels": ("plain", {"x": X, "y": None, "preprocess": SCALED}, {}),
+    "flat": ("plain", {"x": X.reshape(-1, 784), "preprocess": SCALED}, {}),
+    "scaled before": ("plain", {"x": FLOAT, "preprocess": IMAGES}, {}),
+    "scaled before, float64": ("plain", {"x": X / 255, "preprocess": IMAGES}, {}),
+    "few examples": ("plain", {"x": X[:120], "y": Y[:120], "preprocess": SCALED}, {}),
+    "every fourth label wrong": (
+        "plain", {"x": X, "y": np.where(np.arange(len(Y)) % 4 == 0, (Y + 1) % 10, Y), "preprocess": SCALED}, {}
+    ),
+    "mostly one class": ("plain", {"x": X[ODD], "y": Y[ODD], "preprocess": SCALED}, {}),
+}  # fmt: skip
+
+
+def examined(models, model, data, options):
+    return dk.examine(models[model], dk.Dataset.from_arrays(**{"y": Y, **data}), **options)
+
+
+@pytest.mark.parametrize("case", MISTAKEN.values(), ids=MISTAKEN)
+def test_what_is_mistaken_is_found_and_the_right_remedy_comes_first(models, case):
+    model, data, options, kind, remedy = case
+    found = examined(models, model, data, options)
+    assert not found.check.ok
+    assert found.warnings
+    first = found.check.suspicions[0]
+    assert first.kind == kind
+    assert remedy in first.remedy
+
+
+@pytest.mark.parametrize("case", RIGHT.values(), ids=RIGHT)
+def test_what_is_right_raises_no_warning(models, case):
+    found = examined(models, *case)
+    assert found.check.ok, found.check.warnings
+    assert not found.check.suspicions
+    assert not found.failure
+    assert not found.contract.notes
+
+
+def test_the_finding_is_what_the_remedy_gives(models):
+    """Both shares are those of the examples when the remedy is applied, by the same check."""
+    found = examined(models, "plain", {"x": X, "preprocess": IMAGES}, {})
+    right = examined(models, "plain", {"x": X, "preprocess": SCALED}, {})
+    first = found.check.suspicions[0]
+    assert first.value == right.check.value
+    assert first.value > found.check.value
+    assert f"{100 * first.value:.0f} %" in first.text
