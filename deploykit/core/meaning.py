@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 Shape = tuple[int | None, ...]
 #: Parts of names that say an output is a vector to be compared, not scores.
 _EMBEDDINGS = ("embed", "feature", "pool", "hidden", "encod", "vector", "latent")
+#: Why an output is taken as scores when nothing says so.
+_GUESSED = "one number for each of several columns, taken as classes"
 #: Names and gaps that a note lists.
 _SHOWN = 5
 
@@ -346,7 +348,13 @@ def settled(contract: Contract, seen: Mapping[str, Seen], declared: Declared, *,
         labelled: Whether the data have labels.
     """
     outputs = tuple(_settle(o, seen[o.name], declared, labelled) if o.name in seen else o for o in contract.outputs)
-    return replace(contract, outputs=outputs, observed=True)
+    notes = [
+        f"nothing says what the numbers of {o.name!r} are: they are taken as scores of classes; scores='values' (or "
+        "'embedding') compares them as numbers."
+        for o in outputs
+        if o.why == _GUESSED
+    ]
+    return replace(contract, outputs=outputs, observed=True, notes=(*contract.notes, *notes))
 
 
 def _settle(output: OutputMeaning, seen: Seen, declared: Declared, labelled: bool) -> OutputMeaning:
@@ -372,7 +380,7 @@ def _settle(output: OutputMeaning, seen: Seen, declared: Declared, labelled: boo
         if seen.unit and len(seen.shape) == 1:
             return replace(output, kind="embedding", why="its vectors have length 1")
         if output.role == "scored" and len(seen.shape) == 1:
-            return replace(output, kind="scores", why="one number for each of several columns, taken as classes")
+            return replace(output, kind="scores", why=_GUESSED)
     return _threshold(output, seen)
 
 

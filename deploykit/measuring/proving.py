@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -59,8 +60,8 @@ def prove(
     except UnsupportedModelError as error:
         raise CandidateError(f"The converted model cannot be run: {error.message}", remedy=error.remedy) from error
     data = Dataset.open(folder)
-    wanted = load(folder / REFERENCE) if given is None else _answers(given, data, contract)
     try:
+        wanted = load(folder / REFERENCE) if given is None else _answers(given, data, contract)
         found = run(session, data.batch("evaluation"))
     except DeploykitError:
         raise
@@ -70,7 +71,8 @@ def prove(
             f"The converted model cannot be run by {runtime.label}: {type(error).__name__}: {text}",
             remedy="choose another runtime for this model.",
         ) from error
-    session.close()
+    finally:
+        session.close()
     return {"examples": len(data.splits["evaluation"]), "difference": compare(wanted, found, half=half)}
 
 
@@ -79,9 +81,8 @@ def _answers(
 ) -> dict[str, NDArray[Any]]:
     path, format_name, imports, trusted = given
     session = FORMATS.get(format_name).open_given(path, contract, imports=imports, trusted=trusted)
-    found = run(session, data.batch("evaluation"))
-    session.close()
-    return found
+    with closing(session):
+        return run(session, data.batch("evaluation"))
 
 
 def compare(wanted: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]], *, half: bool) -> float:

@@ -1,0 +1,217 @@
+"""What inputs, outputs and labels are taken to mean, and what is refused because it could mean two things."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deploykit.core.contract import Contract, Declared, LabelMeaning
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import DatasetError, DeploykitError, SettingError
+from deploykit.core.meaning import Seen, settled
+from deploykit.core.model import Model, TensorSpec
+
+N = 60
+X = np.random.default_rng(0).random((N, 2), dtype=np.float32)
+THREE = np.arange(N) % 3
+TWO = np.arange(N) % 2
+
+
+def spec(name, *shape, dtype="float32", operator=""):
+    return TensorSpec(name, shape, dtype, operator=operator)
+
+
+def model(*outputs, inputs=()):
+    return Model("/net.onnx", "onnx", tuple(inputs) or (spec("x", None, 2),), outputs, (), 0, 0, "")
+
+
+def read(labels, *outputs, declared=None, **options):
+    return Dataset.from_arrays(X, labels, **options).check(model(*outputs), declared)
+
+
+def scored(*arguments, **options):
+    return read(*arguments, **options).checked.scored
+
+
+# -- inputs -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_state_needs_to_be_said_and_the_question_has_both_answers():
+    taken = [spec("x", None, 2), TensorSpec("h", (1, None, 4), "float32", batch_axis=1), spec("rate", dtype="int64")]
+    net = model(spec("y", None, 3), TensorSpec("hN", (1, None, 4), "float32", batch_axis=1), inputs=taken)
+    with pytest.raises(DatasetError) as refused:
+        Dataset.from_arrays(X, THREE).check(net)
+    assert "Nothing feeds x, h, rate" in refused.value.message
+    data = Dataset.from_arrays({"x": X}, THREE)
+    with pytest.raises(DatasetError) as refused:
+        data.check(net)
+    assert "Nothing feeds h, rate" in refused.value.message
+    assert "constants={'rate': …}" in refused.value.remedy
+    assert "state={'hN': 'h'}" in refused.value.remedy
+    found = data.check(net, Declared.of(state={"hN": "h"}, constants={"rate": 16000})).checked
+    assert [(i.name, i.how, i.batch_axis) for i in found.inputs] == [
+        ("x", "name", 0), ("h", "state", 1), ("rate", "constant", 0)
+    ]  # fmt: skip
+    assert [(o.name, o.role) for o in found.outputs] == [("y", "scored"), ("hN", "state")]
+    assert not found.sequences
+
+
+def test_one_axis_more_than_the_model_takes_are_the_steps_of_a_stateful_model():
+    taken = [spec("x", None, 2), spec("h", None, 4)]
+    net = model(spec("y", None, 3), spec("hN", None, 4), inputs=taken)
+    steps = np.zeros((N, 5, 2), np.float32)
+    labels = np.tile(THREE[:, None], (1, 5))
+    found = Dataset.from_arrays({"x": steps}, labels).check(net, Declared.of(state={"hN": "h"})).checked
+    assert found.sequences
+    assert found.labels.kind == "positions"
+    with pytest.raises(DatasetError, match=r"'x': the model takes examples of shape \(2,\), the data give \(5, 2\)"):
+        Dataset.from_arrays({"x": steps, "h": np.zeros((N, 4))}, THREE).check(net)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": "z"}, r"output 'z'"),
+        ({"constants": {"z": 1}}, r"input in constants 'z'"),
+        ({"state": {"z": "x"}}, r"output in state 'z'"),
+        ({"state": {"y": "z"}}, r"input in state 'z'"),
+    ],
+)
+def test_what_is_said_names_what_the_model_has(options, message):
+    with pytest.raises(DeploykitError, match=message):
+        read(THREE, spec("y", None, 3), declared=Declared.of(**options))
+
+
+def test_an_unknown_kind_of_scores_and_states_that_are_no_names():
+    with pytest.raises(DeploykitError, match="kind of scores 'logits'"):
+        Declared.of(scores="logits")
+    with pytest.raises(SettingError, match="state must be a dictionary by name, got 3"):
+        Declared.of(state=3)
+
+
+# -- labels and outputs -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("labels", "output", "kind", "labelled"),
+    [
+        (THREE, spec("y", None, 3, operator="Softmax"), "probabilities", "classes"),
+        (THREE, spec("y", None, 3, operator="LogSoftmax"), "scores", "classes"),
+        (THREE, spec("y", None, 3), "scores", "classes"),
+        (THREE.astype(float), spec("y", None, 3), "scores", "classes"),
+        (THREE.astype(str), spec("y", None, 3), "scores", "classes"),
+        (THREE[:, None], spec("y", None, 3), "scores", "classes"),
+        (np.eye(3)[THREE], spec("y", None, 3, operator="Softmax"), "probabilities", "classes"),
+        (TWO, spec("y", None, 1, operator="Sigmoid"), "probability", "classes"),
+        (TWO, spec("y", None, 1), "logit", "classes"),
+        (TWO.astype(float), spec("y", None), "logit", "classes"),
+        (THREE, spec("y", None, dtype="int64"), "classes", "classes"),
+        (np.eye(3)[THREE] + np.eye(3)[(THREE + 1) % 3], spec("y", None, 3), "several", "several"),
+        (np.tile(THREE[:, None], (1, 5)), spec("y", None, 5, 3), "scores", "positions"),
+        (np.zeros((N, 4, 4), int) + THREE[:, None, None], spec("y", None, 3, 4, 4), "scores", "positions"),
+        (X[:, 0], spec("y", None, 1), "values", "values"),
+        (X, spec("y", None, 2), "values", "values"),
+        (None, spec("y", None, 3, operator="Softmax"), "probabilities", "none"),
+        (None, spec("embedding", None, 3), "embedding", "none"),
+    ],
+)
+def test_labels_and_outputs_are_read_for_each_other(labels, output, kind, labelled):
+    found = read(labels, output).checked
+    assert (found.scored.kind, found.labels.kind) == (kind, labelled)
+
+
+def test_the_classes_of_channels_first_outputs_are_on_axis_1():
+    masks = np.zeros((N, 4, 4), int) + THREE[:, None, None]
+    assert scored(masks, spec("y", None, 3, 4, 4)).class_axis == 1
+    assert scored(masks, spec("y", None, 4, 4, 3)).class_axis == -1
+
+
+@pytest.mark.parametrize(
+    ("labels", "output", "message"),
+    [
+        (THREE + 1, spec("y", None, 3), r"from class 1 to 3, it has the classes 0 to 2; they look counted from 1"),
+        (THREE - 1, spec("y", None, 3), "negative class index -1"),
+        (X[:, 0], spec("y", None, 3), "the labels are one real number an example"),
+        (THREE, spec("y", None, 4, 3), "the labels are one number an example"),
+        (np.zeros((N, 4, 4), int), spec("y", None, 3, 5, 5), r"it gives 3 × 5 × 5 an example, the labels are 4 × 4"),
+    ],
+)
+def test_labels_that_fit_no_output_are_refused_and_never_ignored(labels, output, message):
+    with pytest.raises(DatasetError, match=message):
+        read(labels, output)
+
+
+def test_the_first_output_is_scored_where_the_labels_fit_it():
+    outputs = spec("b", None, 3), spec("a", None, 3)
+    assert scored(THREE, *outputs).name == "b"
+    assert scored(THREE, *outputs, declared=Declared.of(output="a")).name == "a"
+    assert scored(None, *outputs).name == "b"
+
+
+def test_the_only_output_that_labels_fit_is_scored_and_it_is_said():
+    found = read(THREE, spec("boxes", None, 7, 4), spec("class", None, 3)).checked
+    assert found.scored.name == "class"
+    assert "'class' is scored, the only one the labels fit" in found.notes[0]
+
+
+def test_labels_that_fit_several_later_outputs_are_a_question():
+    with pytest.raises(DatasetError, match="several others: a, b") as refused:
+        read(THREE, spec("boxes", None, 7, 4), spec("a", None, 3), spec("b", None, 3))
+    assert "output='a'" in refused.value.remedy
+
+
+def test_gaps_and_classes_the_model_lacks_are_named():
+    gaps = Dataset.from_arrays(X, np.where(THREE == 1, 3, THREE)).check(model(spec("y", None, 5)))
+    assert gaps.checked.labels.notes == ("no label is class 1, 4, of the classes 0 to 4.",)
+    shifted = Dataset.from_arrays(X, THREE + 1).check(model(spec("y", None, 4)))
+    assert "no label is class 0: if the labels count from 1" in shifted.checked.labels.notes[0]
+
+
+# -- what is seen ----------------------------------------------------------------------------------------------------
+
+
+def seen(low, high, shape=(1,), **more):
+    return Seen(shape, "float32", low, high, **more)
+
+
+@pytest.mark.parametrize(("low", "high", "kind"), [(-3.0, 5.0, "logit"), (0.0, 1.0, "probability")])
+def test_one_number_for_two_classes_is_told_by_its_range(low, high, kind):
+    found = read(TWO, spec("y", None, 1)).checked
+    after = settled(found, {"y": seen(low, high)}, Declared(), labelled=True)
+    assert after.scored.kind == kind
+    assert after.observed
+
+
+def test_what_the_user_says_stands():
+    said = Declared.of(scores="logit")
+    found = read(TWO, spec("y", None, 1), declared=said).checked
+    assert settled(found, {"y": seen(0, 1)}, said, labelled=True).scored.kind == "logit"
+
+
+def test_an_output_without_labels_is_taken_for_what_its_numbers_are():
+    def kind(low, high, **more):
+        found = read(None, spec("y", None, 3)).checked
+        after = settled(found, {"y": seen(low, high, (3,), **more)}, Declared(), labelled=False)
+        return after.scored.kind, len(after.notes)
+
+    assert kind(0, 1, sums=(0,)) == ("probabilities", 0)
+    assert kind(-1, 1, unit=True) == ("embedding", 0)
+    assert kind(-9, 9) == ("scores", 1)  # nothing says so: noted
+
+
+def test_a_contract_is_plain_data_and_in_words():
+    found = read(THREE, spec("y", None, 3, operator="Softmax"), spec("z", None, 4)).checked
+    assert Contract.from_json(found.to_json()) == found
+    assert [heading for heading, _ in found.lines] == ["input", "output", "output", "labels"]
+    assert "x: float32 (? × 2) from array 'input', the only one" in str(found)
+    assert "y: float32 (? × 3), scored as probabilities of classes (by its operator, Softmax)" in str(found)
+    assert "z: float32 (? × 4), compared with the original's" in str(found)
+    assert str(LabelMeaning()) == "none: candidates are compared with the original's answers"
+
+
+def test_what_is_read_otherwise_is_another_reading_and_what_is_fed_otherwise_another_feeding():
+    found = read(THREE, spec("y", None, 3), spec("z", None, 3)).checked
+    other = read(THREE, spec("y", None, 3), spec("z", None, 3), declared=Declared.of(output="z")).checked
+    assert found.reading != other.reading
+    assert found.feeding == other.feeding
+    assert replace(found, constants={"x": 1}).feeding != found.feeding
