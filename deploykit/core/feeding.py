@@ -120,6 +120,13 @@ def _fit(spec: TensorSpec, value: NDArray[Any], *, raw: bool = False) -> NDArray
             remedy="give examples of that shape.",
         )
     moved = np.moveaxis(value, 0, spec.batch_axis) if spec.batch_axis else value
+    if wanted.kind == value.dtype.kind == "f" and wanted.itemsize < value.dtype.itemsize:
+        largest = np.abs(value[np.isfinite(value)]).max(initial=0.0)
+        if largest > np.finfo(wanted).max:
+            raise DatasetError(
+                f"Input {spec.name!r}: {largest:g} is beyond the numbers that the model's {spec.dtype} holds.",
+                remedy="scale the data, or leave out such examples.",
+            )
     return np.ascontiguousarray(moved, wanted)
 
 
