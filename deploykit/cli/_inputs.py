@@ -39,7 +39,8 @@ def model(options: argparse.Namespace) -> Model:
     """The model that was named."""
     if options.imports:
         sys.path.insert(0, str(Path.cwd()))
-    return dk.load(options.model, imports=options.imports)
+    timeout, memory = (getattr(options, name, None) for name in ("timeout", "memory"))
+    return dk.load(options.model, imports=options.imports, timeout=timeout, memory=memory)
 
 
 def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:

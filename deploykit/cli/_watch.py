@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from dataclasses import replace
+from typing import Any
 
 from deploykit.cli._choices import names
 from deploykit.core.events import Progress
@@ -31,10 +32,19 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
 
 def add_limits(parser: argparse.ArgumentParser) -> None:
     """Declare the limits of a task."""
-    parser.add_argument("--timeout", metavar="S", type=float, default=600.0, help="seconds for one task (default: 600)")
     parser.add_argument(
-        "--memory", metavar="GB", type=float, default=0.0, help="gigabytes a child process may use (default: 6.4)"
+        "--timeout",
+        metavar="S",
+        type=float,
+        help="seconds for one task (default: 600, and 60 to 300 for reading the model)",
     )
+    parser.add_argument("--memory", metavar="GB", type=float, help="gigabytes a child process may use (default: 6.4)")
+
+
+def limits(options: argparse.Namespace) -> dict[str, Any]:
+    """The limits of a task, as arguments of the public functions that have a default; those not given are left out."""
+    given = {"timeout": options.timeout, "memory": options.memory}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 class Watch:

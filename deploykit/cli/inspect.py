@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import deploykit as dk
 from deploykit.cli._inputs import add_data, add_model, data, meaning, model
 from deploykit.cli._show import columns, show
+from deploykit.cli._watch import add_limits, limits
 
 if TYPE_CHECKING:
     from deploykit.core.model import Model
@@ -19,6 +20,7 @@ _LAYERS = 100
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model(parser)
+    add_limits(parser)
     add_data(parser, required=False)
 
 
@@ -29,7 +31,7 @@ def run(options: argparse.Namespace) -> None:
         show(options, _text(found), found)
         return
     given = data(options)
-    examined = dk.examine(found, given, **meaning(options))
+    examined = dk.examine(found, given, **meaning(options), **limits(options))
     text = "\n".join([_text(found), "", *map(str, str(given.reading).splitlines()), "", str(examined)])
     show(options, text, {**found.to_json(), "examined": examined, "reading": given.reading})
 

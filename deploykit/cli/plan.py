@@ -8,6 +8,7 @@ import deploykit as dk
 from deploykit.cli._choices import describe
 from deploykit.cli._inputs import add_data, add_model, add_space, data, meaning, model, space
 from deploykit.cli._show import show
+from deploykit.cli._watch import add_limits, limits
 
 HELP = "Show what a sweep would run, what it cannot run and why, and how long it will take; nothing is built."
 
@@ -26,6 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-check", action="store_true", help="do not run the model as given on some examples: quicker, and less sure"
     )
+    add_limits(parser)
     add_data(parser)
     describe(parser, "techniques", "transforms", "technique")
     describe(parser, "runtimes", "runtimes", "runtime")
@@ -43,5 +45,6 @@ def run(options: argparse.Namespace) -> None:
         seed=options.seed,
         check=not options.no_check,
         **meaning(options),
+        **limits(options),
     )
     show(options, planned, planned)

@@ -8,7 +8,7 @@ import deploykit as dk
 from deploykit.cli._choices import names
 from deploykit.cli._inputs import add_data, add_model, data, meaning, model, setting
 from deploykit.cli._show import note, show
-from deploykit.cli._watch import Watch, add_limits, add_metric, add_store
+from deploykit.cli._watch import Watch, add_limits, add_metric, add_store, limits
 
 HELP = "Measure which layers and types of operators a technique harms, one at a time and all but one."
 
@@ -65,8 +65,7 @@ def run(options: argparse.Namespace) -> int:
         limit=options.limit,
         engine=options.engine,
         seed=options.seed,
-        timeout=options.timeout,
-        memory=options.memory,
+        **limits(options),
         **meaning(options),
         progress=watch,
     )

@@ -8,7 +8,7 @@ import deploykit as dk
 from deploykit.cli._choices import describe, names
 from deploykit.cli._inputs import add_data, add_model, add_space, data, meaning, model, space
 from deploykit.cli._show import show
-from deploykit.cli._watch import Watch, add_limits, add_metric, add_store
+from deploykit.cli._watch import Watch, add_limits, add_metric, add_store, limits
 
 HELP = "Build, evaluate and time every candidate; a second sweep on the same store does only what is new."
 
@@ -74,8 +74,7 @@ def run(options: argparse.Namespace) -> int:
         metric=options.metric,
         engine=options.engine,
         seed=options.seed,
-        timeout=options.timeout,
-        memory=options.memory,
+        **limits(options),
         launches=options.launches,
         max_drop=options.max_drop,
         racing=not options.no_racing,

@@ -13,7 +13,8 @@
     ├── CandidateError        building or measuring one candidate failed
     │   ├── CandidateCrash    its process died (names the signal)
     │   ├── CandidateTimeout  it ran past its deadline
-    │   └── CandidateMemory   it grew past its memory limit
+    │   ├── CandidateMemory   it grew past its memory limit
+    │   └── ProcessLost       its process could not be started, or was stopped from outside
     ├── EngineError           the machines of an engine cannot be reached, do not fit, or were lost
     ├── StoreError            the store of a sweep cannot be read or written
     ├── ExportError           the artifact could not be written or did not reproduce the golden outputs
@@ -98,6 +99,10 @@ class CandidateTimeout(CandidateError):
 
 class CandidateMemory(CandidateError):
     """A candidate grew past its memory limit."""
+
+
+class ProcessLost(CandidateError):
+    """A child process could not be started, or was stopped from outside: no fault of what it was to do."""
 
 
 class EngineError(DeploykitError):

@@ -28,8 +28,22 @@ FULL_DEADLINE_S = 300.0
 FULL_MEMORY_BYTES = 8 << 30
 
 
+@dataclasses.dataclass(frozen=True)
+class _Limits:
+    """Limits of reading that the user has set; 0: the usual ones."""
+
+    timeout_s: float = 0.0
+    memory_bytes: int = 0
+
+
 def load(
-    model: Any, *, imports: Sequence[str] = (), trusted: bool = False, cancel: threading.Event | None = None
+    model: Any,
+    *,
+    imports: Sequence[str] = (),
+    trusted: bool = False,
+    cancel: threading.Event | None = None,
+    timeout: float | None = None,
+    memory: float | None = None,
 ) -> Model:
     """Read what can be known of a trained model without running it.
 
@@ -42,6 +56,8 @@ def load(
         imports: Names of modules that define the model's custom layers; child processes import them too.
         trusted: Code inside the file may run (Lambda layers, operators that touch files). Only for files you made.
         cancel: Set it, from another thread, to give up: the child process is killed.
+        timeout: Seconds after which reading is given up; None: 60, or 300 where a framework must load all of it.
+        memory: Gigabytes the child process that reads it may use; None or 0: 6.4, or 8.6 where a framework must.
 
     Raises:
         Cancelled: ``cancel`` was set.
@@ -54,19 +70,25 @@ def load(
     if isinstance(model, Model):
         return model
     modules = _modules(imports)
+    limits = _limits(timeout, memory)
     if isinstance(model, str | os.PathLike):
-        return _load(model, "", modules, trusted, cancel)
+        return _load(model, "", modules, trusted, cancel, limits)
     saved = _kernel_model.save(model)
     modules = (*modules, *(m for m in saved.imports if m not in modules))
     try:
-        return _load(saved.path, saved.name, modules, trusted, cancel)
+        return _load(saved.path, saved.name, modules, trusted, cancel, limits)
     except errors.DeploykitError as error:  # the user knows the model by its name, not by its place in the cache
         error.message = error.message.replace(str(saved.path), f"the model {saved.name!r}")
         raise
 
 
 def _load(
-    path: str | os.PathLike[str], origin: str, modules: tuple[str, ...], trusted: bool, cancel: threading.Event | None
+    path: str | os.PathLike[str],
+    origin: str,
+    modules: tuple[str, ...],
+    trusted: bool,
+    cancel: threading.Event | None,
+    limits: _Limits,
 ) -> Model:
     passed = gate.check(path)
     form = _format(passed)
@@ -75,7 +97,7 @@ def _load(
     if modules and form.full_group is None:
         warnings.append(f"imports={list(modules)} has no meaning for {form.label} files.")
         modules = ()
-    summary = _summary(passed.path, form, modules, trusted, cancel)
+    summary = _summary(passed.path, form, modules, trusted, cancel, limits)
     inputs, outputs, flaws = _check_specs(summary)
     return Model(
         path=str(passed.path),
@@ -103,6 +125,14 @@ def read_summary(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     reader = form.read_fully if arguments["fully"] else form.read
     path = Path(arguments["path"])
     return reader(path, trusted=arguments["trusted"], imports=tuple(arguments["imports"])).to_json()
+
+
+def _limits(timeout: float | None, memory: float | None) -> _Limits:
+    if timeout is not None and not timeout > 0:
+        raise SettingError(f"timeout must be more than 0 seconds, got {timeout!r}.", remedy="leave it out for 60.")
+    if memory is not None and not memory >= 0:
+        raise SettingError(f"memory must be at least 0 GB (0: the default), got {memory!r}.")
+    return _Limits(timeout or 0.0, int((memory or 0.0) * 1e9))
 
 
 def _modules(imports: Sequence[str]) -> tuple[str, ...]:
@@ -155,12 +185,17 @@ def _suffix_warnings(path: Path, form: Format) -> list[str]:
 
 
 def _summary(
-    path: Path, form: Format, imports: tuple[str, ...], trusted: bool, cancel: threading.Event | None
+    path: Path,
+    form: Format,
+    imports: tuple[str, ...],
+    trusted: bool,
+    cancel: threading.Event | None,
+    limits: _Limits,
 ) -> Summary:
-    summary = _read(path, form, imports, trusted, cancel, fully=False)
+    summary = _read(path, form, imports, trusted, cancel, limits, fully=False)
     if summary.outputs:
         return summary
-    full = _read(path, form, imports, trusted, cancel, fully=True)
+    full = _read(path, form, imports, trusted, cancel, limits, fully=True)
     kept = tuple(w for w in summary.warnings if w not in full.warnings)
     return dataclasses.replace(full, warnings=(*kept, *full.warnings), extra_files=summary.extra_files)
 
@@ -171,6 +206,7 @@ def _read(
     imports: tuple[str, ...],
     trusted: bool,
     cancel: threading.Event | None,
+    limits: _Limits,
     *,
     fully: bool,
 ) -> Summary:
@@ -178,8 +214,8 @@ def _read(
         READER,
         {"format": form.name, "path": str(path), "trusted": trusted, "imports": list(imports), "fully": fully},
         group=(form.full_group or form.group) if fully else form.group,
-        deadline_s=FULL_DEADLINE_S if fully else DEADLINE_S,
-        memory_bytes=FULL_MEMORY_BYTES if fully else MEMORY_BYTES,
+        deadline_s=limits.timeout_s or (FULL_DEADLINE_S if fully else DEADLINE_S),
+        memory_bytes=limits.memory_bytes or (FULL_MEMORY_BYTES if fully else MEMORY_BYTES),
         imports=imports if fully else (),
         name=f"reading {path.name}",
     )
@@ -195,15 +231,18 @@ def _read(
     except errors.CandidateTimeout as error:
         raise ModelFileError(
             f"{path}: reading it took longer than {task.deadline_s:g} s.",
-            remedy="the file is corrupt or hostile; export it again.",
+            remedy="raise timeout=; if that does not help, the file is corrupt or hostile: export it again.",
             log=error.log,
         ) from error
     except errors.CandidateMemory as error:
         raise ModelFileError(
-            f"{path}: reading it took more than {task.memory_bytes >> 30} GiB of memory.",
-            remedy="the file is corrupt or hostile, or too large for this machine.",
+            f"{path}: reading it took more than {_size(task.memory_bytes)} of memory.",
+            remedy="raise memory=; if that does not help, the file is corrupt or hostile: export it again.",
             log=error.log,
         ) from error
+    except errors.ProcessLost as error:
+        error.message = f"{path}: {error.message}"
+        raise
     except errors.CandidateError as error:
         raise ModelFileError(
             f"{path}: it cannot be read: {error.message}", remedy="export it again.", log=error.log
@@ -211,6 +250,10 @@ def _read(
     except errors.DeploykitError as error:
         error.log = ""  # the message says it all
         raise
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.3g} GB" if count % (1 << 30) else f"{count >> 30} GiB"
 
 
 def _check_specs(summary: Summary) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...], list[str]]:

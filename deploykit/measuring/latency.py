@@ -146,7 +146,7 @@ class Timer:
     log_dir: Path
     rounds: int = ROUNDS
     seed: int = 0
-    deadline_s: float = 120.0
+    deadline_s: float = 600.0
     memory_bytes: int = 0
 
     def launch(self, index: int, entries: Sequence[Entry], say: Callable[[str], None] = lambda _words: None) -> Launch:
@@ -219,7 +219,7 @@ class _Launching:
         try:
             if self.host.cancel.is_set():
                 raise Cancelled("cancelled while models were opened.")
-            child = self.host.supervisor.child(entry.group)
+            child = self.host.supervisor.child(entry.group, self.host.cancel)
             arguments = {
                 "path": entry.path,
                 "format": entry.format,

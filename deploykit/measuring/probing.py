@@ -19,7 +19,7 @@ from deploykit.core.errors import DeploykitError
 from deploykit.core.problem import Form, Kernel
 from deploykit.core.serial import dump, from_plain, parse
 from deploykit.loading._kernel_model import cache_folder
-from deploykit.measuring.environment import stable
+from deploykit.measuring.environment import hardware
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.runtimes._profile import NodeTime
 from deploykit.sandbox.supervisor import shared
@@ -36,7 +36,8 @@ def kernels(runtime: str) -> dict[Form, Kernel]:
 
     Empty where the runtime tells nothing, or could not be asked.
     """
-    file = cache_folder() / f"kernels-{json_digest([_VERSION, runtime, stable()])[:24]}.json"
+    facts = [_VERSION, runtime, hardware(), RUNTIMES.get(runtime).versions()]
+    file = cache_folder() / f"kernels-{json_digest(facts)[:24]}.json"
     with contextlib.suppress(OSError, ValueError, DeploykitError):
         return from_plain(dict[Form, Kernel], parse(file.read_bytes()))
     adapter = RUNTIMES.get(runtime)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import array
 import contextlib
 import errno
+import faulthandler
 import gc
 import importlib
 import os
@@ -18,6 +19,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -28,8 +30,12 @@ from deploykit.core.serial import parse
 from deploykit.sandbox.task import LATER, PRELOAD, TASKS, resolve
 from deploykit.sandbox.wire import Wire
 
+#: Descriptor of what a task writes to its log.
+_LOG = 2
 #: A parent that was asked nothing for so long has nothing to do.
 _IDLE_S = 0.2
+#: How long a child that was killed may take to end.
+_REAP_S = 5.0
 
 
 def quiet() -> None:
@@ -111,6 +117,8 @@ def _clear(error: BaseException) -> errors.DeploykitError:
     """What a task has raised, as an error for people."""
     import traceback
 
+    with contextlib.suppress(OSError):  # the log may be what does not fit
+        traceback.print_exception(error)
     if isinstance(error, errors.StoreError):
         return error
     if is_full(error):  # also where a library, or one of our own errors, has wrapped it
@@ -123,8 +131,6 @@ def _clear(error: BaseException) -> errors.DeploykitError:
         return errors.StoreError(
             f"the disk is read-only: {error}.", remedy="choose a folder you may write to, then run it again."
         )
-    with contextlib.suppress(OSError):  # the log may be what does not fit
-        traceback.print_exception(error)
     text = " ".join(str(error).split())
     shown = text if len(text) < 600 else f"{text[:600]}…"
     return errors.CandidateError(f"{type(error).__name__}: {shown}")
@@ -168,9 +174,8 @@ def serve_forks(control: socket.socket, log: str, later: Iterable[str] = ()) -> 
             os._exit(0)
         request = parse(message)
         if "wait" in request:
-            _, status = os.waitpid(request["wait"], 0)
+            control.sendall(array.array("i", [_reap(request["wait"])]).tobytes())
             children.discard(request["wait"])
-            control.sendall(array.array("i", [os.waitstatus_to_exitcode(status)]).tobytes())
             continue
         pid = os.fork()
         if pid == 0:
@@ -179,6 +184,18 @@ def serve_forks(control: socket.socket, log: str, later: Iterable[str] = ()) -> 
         os.close(descriptors[0])
         children.add(pid)
         control.sendall(array.array("i", [pid]).tobytes())
+
+
+def _reap(pid: int) -> int:
+    """The exit status of a child that was killed or has hung up; the system may take a while to end it."""
+    end = time.monotonic() + _REAP_S
+    while True:
+        found, status = os.waitpid(pid, os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() > end:
+            return -signal.SIGKILL
+        time.sleep(0.002)
 
 
 def _become_child(connection: socket.socket, log: str) -> None:
@@ -197,6 +214,10 @@ def main() -> None:
     """``python -m deploykit.sandbox.child fork|spawn GROUP LOG``."""
     method, group, log = sys.argv[1:4]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
+    # The log says where a crash, or a hang that the driver ends, has found the process.
+    faulthandler.enable(_LOG)
+    if hasattr(signal, "SIGUSR1"):
+        faulthandler.register(signal.SIGUSR1, _LOG)
     quiet()
     if method == "fork":
         control = socket.socket(fileno=_detach_input())

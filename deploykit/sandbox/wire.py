@@ -13,6 +13,12 @@ _HEADER = struct.Struct("<I")
 _LIMIT = 256 << 20
 
 
+def encode(message: Any) -> bytes:
+    """A message as it is sent."""
+    data = dump(message)
+    return _HEADER.pack(len(data)) + data
+
+
 class Wire:
     """Two byte streams that carry length-prefixed JSON messages. Sending is thread-safe; one thread may receive."""
 
@@ -27,9 +33,16 @@ class Wire:
         Raises:
             OSError: The other side is gone.
         """
-        data = dump(message)
+        self.write(encode(message))
+
+    def write(self, data: bytes) -> None:
+        """Send a message that was encoded before.
+
+        Raises:
+            OSError: The other side is gone.
+        """
         with self._lock:
-            self._writer.write(_HEADER.pack(len(data)) + data)
+            self._writer.write(data)
             self._writer.flush()
 
     def receive(self) -> Any:

@@ -19,7 +19,6 @@ from deploykit.core.errors import (
     Cancelled,
     DeploykitError,
     EngineError,
-    SettingError,
     StoreError,
     from_json,
     to_json,
@@ -35,10 +34,11 @@ from deploykit.measuring.outputs import evaluation_key, evaluation_task, outputs
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.sandbox.task import Task
 from deploykit.sweeping.examination import examination_task, examined_key
+from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.routes import BuildStep
 
 #: Failures of the machine rather than of the candidate: tried again by the next sweep.
-_RETRY = {"CandidateCrash", "CandidateTimeout", "CandidateMemory"}
+_RETRY = {"CandidateCrash", "CandidateTimeout", "CandidateMemory", "ProcessLost"}
 #: What ends the sweep instead of failing the candidate, so that the next sweep tries it again.
 NOBODYS_FAULT = (Cancelled, EngineError, StoreError)
 
@@ -62,20 +62,6 @@ class Built(Plain):
     compressed_bytes: int
     notes: dict[str, Any]
     seconds: float = 0.0
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Limits of a child process: ``timeout_s`` seconds, ``memory_bytes`` resident (0: the default)."""
-
-    timeout_s: float = 600.0
-    memory_bytes: int = 0
-
-    def __post_init__(self) -> None:
-        if not self.timeout_s > 0:
-            raise SettingError(f"timeout must be more than 0 seconds, got {self.timeout_s:g}.")
-        if self.memory_bytes < 0:
-            raise SettingError(f"memory must be at least 0 GB (0: the default), got {self.memory_bytes / 1e9:g}.")
 
 
 class Workshop:
@@ -111,6 +97,11 @@ class Workshop:
         self._limits = limits
         self._evaluation_keys: dict[tuple[str, str, str, int], str] = {}
         self._examined: Examined | None = None
+
+    @property
+    def limits(self) -> Limits:
+        """Limits of child processes."""
+        return self._limits
 
     def save_data(self) -> None:
         """Write the dataset for the children, once."""
@@ -163,11 +154,10 @@ class Workshop:
         except DeploykitError:
             self._drop_given()
             raise
-        task = examination_task(self.model, data, answers, self.declared)
+        task = examination_task(self.model, data, answers, self.declared, self._limits)
         return self._running.submit(
             replace(
-                task, function="deploykit.sweeping.work:given", deadline_s=self._limits.timeout_s,
-                memory_bytes=self._limits.memory_bytes, log=self.log(self._given_key),
+                task, function="deploykit.sweeping.work:given", log=self.log(self._given_key),
                 reads=(*self.files(Path(self.model.path)), str(data)), writes=(str(answers),),
             )
         )  # fmt: skip
@@ -388,8 +378,9 @@ class Workshop:
 def failure(error: DeploykitError, stage: str, store: Store) -> Failure:
     """The row's account of an error."""
     log = Path(error.log) if error.log else None
-    inside = log is not None and log.is_relative_to(store.path)
-    shown = store.relative(log) if log and inside else error.log
+    if log is not None and not (log.is_file() and log.stat().st_size):  # nothing was written down
+        log = None
+    shown = "" if log is None else store.relative(log) if log.is_relative_to(store.path) else str(log)
     more = f"read {shown}, and " if shown else ""
     remedy = error.remedy or f"{more}try other settings, or leave this candidate out."
     return Failure(stage, type(error).__name__, error.message, remedy, shown)

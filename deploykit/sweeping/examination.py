@@ -18,6 +18,7 @@ from deploykit.measuring.examining import EXAMINATION_VERSION, sample
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 from deploykit.sweeping.checking import checked
+from deploykit.sweeping.limits import Limits
 
 #: Examinations of this process by key: a panel and a plan ask again and again.
 _known: dict[str, Examined] = {}
@@ -33,6 +34,7 @@ def examine(
     state: Mapping[str, str] | None = None,
     constants: Mapping[str, Any] | None = None,
     timeout: float = 600.0,
+    memory: float = 0.0,
 ) -> Examined:
     """Say what inputs, labels and outputs are taken to mean, and check the model as given on up to 200 examples.
 
@@ -44,6 +46,7 @@ def examine(
         state: Output → input that it feeds at the next step.
         constants: Input → the value it always gets.
         timeout: Seconds after which the model as given is given up.
+        memory: Gigabytes the child process that runs it may use; 0: 6.4.
 
     Returns:
         The contract, and what the check found; the model's failure is a part of it.
@@ -53,24 +56,29 @@ def examine(
         SettingError: An unknown name.
     """
     declared = Declared.of(output, scores, state, constants)
-    return examined(model, checked(model, data, declared), declared, timeout=timeout)
+    return examined(model, checked(model, data, declared), declared, timeout=timeout, memory=memory)
 
 
-def examined(model: Model, data: Dataset, declared: Declared, *, timeout: float = 600.0) -> Examined:
+def examined(
+    model: Model, data: Dataset, declared: Declared, *, timeout: float = 600.0, memory: float = 0.0
+) -> Examined:
     """The examination of checked data; made once in a process."""
+    limits = Limits(timeout, int(memory * 1e9))
     key = examined_key(model, data, declared)
-    if key not in _known:
+    failed = f"{key} {limits}"  # with more time or memory it may work
+    if key not in _known and failed not in _known:
         while len(_known) >= _MOST_KNOWN:
             _known.pop(next(iter(_known)))
-        _known[key] = _run(model, data, declared, timeout)
-    return _known[key]
+        found = _run(model, data, declared, limits)
+        _known[failed if found.failure else key] = found
+    return _known.get(key) or _known[failed]
 
 
-def _run(model: Model, data: Dataset, declared: Declared, timeout: float) -> Examined:
+def _run(model: Model, data: Dataset, declared: Declared, limits: Limits) -> Examined:
     with tempfile.TemporaryDirectory(prefix="deploykit-") as scratch:
         folder = Path(scratch) / "sample"
         sample(data).save(folder)
-        task = examination_task(model, folder, folder, declared, timeout)
+        task = examination_task(model, folder, folder, declared, limits)
         try:
             return Examined.from_json(shared().run(task))
         except DeploykitError as error:
@@ -81,7 +89,7 @@ def _failed(data: Dataset, error: DeploykitError) -> Examined:
     return Examined(data.checked, failure=f"The model as given cannot be run: {error}")
 
 
-def examination_task(model: Model, data: Path, out: Path, declared: Declared, timeout: float = 600.0) -> Task:
+def examination_task(model: Model, data: Path, out: Path, declared: Declared, limits: Limits) -> Task:
     """The task that runs the model as given on the sample in a folder.
 
     Args:
@@ -89,7 +97,7 @@ def examination_task(model: Model, data: Path, out: Path, declared: Declared, ti
         data: Folder of the sample.
         out: Folder that takes what it answers.
         declared: What the user says.
-        timeout: Seconds after which it is given up.
+        limits: When it is given up.
     """
     arguments = {
         "path": model.path,
@@ -102,8 +110,8 @@ def examination_task(model: Model, data: Path, out: Path, declared: Declared, ti
     }
     group = FORMATS.get(model.format).given_group()
     return Task(
-        "deploykit.measuring.examining:examine", arguments, group, timeout, imports=model.imports,
-        name="running the model as given", fresh=False,
+        "deploykit.measuring.examining:examine", arguments, group, limits.timeout_s, limits.memory_bytes,
+        imports=model.imports, name="running the model as given", fresh=False,
     )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ from deploykit.core.model import Model
 from deploykit.core.store import Store
 from deploykit.engines._contract import Running
 from deploykit.measuring.environment import hardware
-from deploykit.sweeping.building import Built, Limits, Workshop
+from deploykit.sweeping.building import Built, Workshop
+from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.routes import BuildStep
 from deploykit.sweeping.timing import Protocol, measurement_key, series_key, timed_key
 

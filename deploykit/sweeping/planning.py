@@ -41,6 +41,8 @@ def plan(
     state: Mapping[str, str] | None = None,
     constants: Mapping[str, Any] | None = None,
     check: bool = True,
+    timeout: float = 600.0,
+    memory: float = 0.0,
 ) -> Plan:
     """What a sweep of ``space`` would run, what it cannot run and why, how long it will take, and what it can tell.
 
@@ -59,6 +61,8 @@ def plan(
         constants: As in ``dk.sweep``.
         check: Whether the model as given is run on up to 200 examples, to say what its outputs are and whether it does
             its job on the data as they are read. Once for a model and data in a process; seconds.
+        timeout: Seconds after which that is given up.
+        memory: Gigabytes it may use; 0: 6.4.
 
     Raises:
         SettingError: The space names an unknown technique, runtime, parameter, or a bad value.
@@ -69,7 +73,7 @@ def plan(
     declared = Declared.of(output, scores, state, constants)
     data = checked(model, data, declared)
     found = make(model, data, Space.of(space), seed)
-    seen = examined(model, data, declared) if check else Examined(data.checked)
+    seen = examined(model, data, declared, timeout=timeout, memory=memory) if check else Examined(data.checked)
     protocol = Protocol(launches, adaptive=adaptive, max_drop=max_drop)
     opened_store = opened(store) if store is not None else None
     with opened_store or nullcontext():

@@ -76,7 +76,8 @@ def _task(workshop: Workshop, item: Ready) -> Task:
         "data": str(workshop.data_folder),
     }
     return Task(
-        "deploykit.measuring.profile:profile", arguments, runtime.group, _DEADLINE_S, imports=workshop.model.imports,
+        "deploykit.measuring.profile:profile", arguments, runtime.group,
+        min(_DEADLINE_S, workshop.limits.timeout_s), workshop.limits.memory_bytes, imports=workshop.model.imports,
         name="profile", fresh=runtime.fresh_process,
         reads=tuple(dict.fromkeys((*workshop.files(path), *workshop.files(reference), str(workshop.data_folder)))),
         devices=() if item.target.device == "cpu" else (item.target.device,),

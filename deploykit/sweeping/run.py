@@ -19,9 +19,9 @@ from deploykit.metrics._choose import MetricLike, check_name
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
 from deploykit.sweeping.background import Background
-from deploykit.sweeping.building import Limits
 from deploykit.sweeping.checking import checked
 from deploykit.sweeping.durations import Durations, Units
+from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.plan import Plan, make
 from deploykit.sweeping.routes import tools
 from deploykit.sweeping.search import check_search

@@ -22,8 +22,9 @@ from deploykit.metrics._choose import MetricLike
 from deploykit.metrics._contract import Metric
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.background import wait_turn
-from deploykit.sweeping.building import NOBODYS_FAULT, Limits, Workshop
+from deploykit.sweeping.building import NOBODYS_FAULT, Workshop
 from deploykit.sweeping.layerwise import Part, Pass
+from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.pipeline import Pipeline, Racing
 from deploykit.sweeping.plan import LeftOut, Plan, Planned, make
 from deploykit.sweeping.profiling import profile
@@ -291,7 +292,8 @@ class Stages:
             self._context.store.path / "logs",
             self._settings.protocol.rounds,
             self._settings.seed,
-            memory_bytes=self._settings.limits.memory_bytes,
+            self._settings.limits.timeout_s,
+            self._settings.limits.memory_bytes,
         )
         base = self._ready([self._baseline])[0]
         stage = TimingStage(self._workshop, self._state, timer, self._settings.protocol, base)

@@ -49,7 +49,7 @@ def test_it_is_asked_once_for_a_host_and_its_versions(forgotten, monkeypatch):
     assert probing.kernels("onnxruntime") == first
     assert asked == []
     probing.kernels.cache_clear()
-    monkeypatch.setattr(probing, "stable", lambda: {"cpu": "another"})
+    monkeypatch.setattr(probing, "hardware", lambda: {"cpu": "another"})
     assert probing.kernels("onnxruntime") == {}  # of what could not be asked nothing is claimed
     assert len(asked) == 1
     assert len(list(forgotten.iterdir())) == 1

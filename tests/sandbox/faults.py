@@ -33,6 +33,13 @@ def surprise(arguments, report):
     raise ZeroDivisionError("a line\nand another")
 
 
+def wrapped(arguments, report):
+    try:
+        raise KeyError("the cause")
+    except KeyError as error:
+        raise errors.CandidateError("it failed.") from error
+
+
 def segfault(arguments, report):
     ctypes.string_at(0)
 
@@ -57,6 +64,11 @@ def hang(arguments, report):
     """Says that it runs, then waits for ever."""
     Path(arguments["started"]).write_text(str(os.getpid()))
     time.sleep(600)
+
+
+def stop_itself(arguments, report):
+    os.kill(os.getpid(), signal.SIGSTOP)
+    return {}
 
 
 def chatter(arguments, report):

@@ -151,7 +151,7 @@ def test_a_crash_names_its_signal(supervisor, function, message, tmp_path):
 
 
 def test_a_child_that_hangs_up_is_ended(supervisor, monkeypatch):
-    monkeypatch.setattr("deploykit.sandbox.supervisor._END_S", 0.2)
+    monkeypatch.setattr("deploykit.sandbox.handle._END_S", 0.2)
     with pytest.raises(errors.CandidateCrash, match=r"the process died in faults:hang_up: killed by SIGKILL"):
         supervisor.run(Task("faults:hang_up", deadline_s=60))
     assert supervisor.run(Task("faults:echo", {"still": "alive"}))["still"] == "alive"
@@ -270,3 +270,135 @@ def test_only_public_functions_are_tasks():
     for function in ["json:_default_encoder", "json", "json:"]:
         with pytest.raises(errors.SettingError, match="not a task function"):
             resolve(function)
+
+
+# -- what stands still ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    monkeypatch.setattr("deploykit.sandbox.watching.STILL_S", 0.3)
+
+
+def halt(pid):
+    os.kill(pid, signal.SIGSTOP)
+    until(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED, "the stop of a process")
+
+
+needs_signals = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
+
+
+@needs_signals
+def test_a_child_that_is_stopped_is_noticed_long_before_its_deadline(supervisor, impatient, tmp_path):
+    started = tmp_path / "started"
+    stopper = threading.Thread(
+        target=lambda: halt(int(until(lambda: started.exists() and started.read_text(), "the start")))
+    )
+    stopper.start()
+    with pytest.raises(errors.ProcessLost, match=r"was stopped from outside in a test \(SIGSTOP\) and not continued"):
+        supervisor.run(Task("faults:hang", {"started": str(started)}, name="a test", deadline_s=3600.0))
+    stopper.join()
+    assert gone(int(started.read_text()))
+    assert supervisor.run(Task("faults:echo", {"still": "alive"}))["still"] == "alive"
+
+
+@needs_signals
+def test_a_child_that_was_continued_goes_on(supervisor, monkeypatch):
+    monkeypatch.setattr("deploykit.sandbox.watching.STILL_S", 60.0)
+    child = supervisor.child("light")
+    try:
+        halt(child.pid)
+        threading.Timer(0.5, lambda: os.kill(child.pid, signal.SIGCONT)).start()
+        assert child.call(Task("faults:echo", {"text": "late"}))["text"] == "late"
+    finally:
+        child.close()
+
+
+@needs_signals
+def test_a_large_message_to_a_stopped_child_does_not_wait_for_ever(supervisor, impatient):
+    child = supervisor.child("light")
+    child.call(Task("faults:echo"))
+    halt(child.pid)
+    with pytest.raises(errors.ProcessLost):
+        child.call(Task("faults:echo", {"text": "x" * 8_000_000}, deadline_s=3600.0))
+    assert gone(child.pid)
+
+
+@needs_signals
+def test_an_idle_child_that_was_stopped_is_replaced_without_a_word(supervisor):
+    pid = supervisor.run(Task("faults:echo"))["pid"]
+    halt(pid)
+    assert supervisor.run(Task("faults:echo"))["pid"] != pid
+    assert gone(pid)
+
+
+@pytest.fixture
+def forking(tmp_path):
+    if default_method() != "fork":
+        pytest.skip("nothing forks here")
+    made = Supervisor(tmp_path / "logs", "fork")
+    yield made
+    made.close()
+
+
+def test_a_stopped_parent_of_forks_is_replaced_without_a_word(forking, impatient):
+    pid = forking.run(Task("faults:echo", fresh=True))["pid"]
+    parent = forking._parents["light"]._process.pid
+    halt(parent)
+    assert forking.run(Task("faults:echo", fresh=True))["pid"] != pid
+    assert forking._parents["light"]._process.pid != parent
+    until(lambda: gone(parent), "the end of the stopped parent")
+
+
+def test_a_stopped_parent_does_not_hold_up_a_deadline(forking, impatient, tmp_path):
+    started = tmp_path / "started"
+
+    def stop_parent():
+        until(lambda: started.exists() and started.read_text(), "the start")
+        halt(forking._parents["light"]._process.pid)
+
+    stopper = threading.Thread(target=stop_parent)
+    stopper.start()
+    with pytest.raises(errors.CandidateTimeout, match=r"out of time after 2 s"):
+        forking.run(Task("faults:hang", {"started": str(started)}, deadline_s=2.0))
+    stopper.join()
+    assert forking.run(Task("faults:echo", {"still": "alive"}))["still"] == "alive"
+
+
+def test_a_parent_that_cannot_start_says_so_and_names_its_log(forking, monkeypatch):
+    monkeypatch.setattr(
+        "deploykit.sandbox.forking.environment", lambda: {"PATH": os.environ["PATH"], "PYTHONHOME": "/"}
+    )
+    with pytest.raises(errors.ProcessLost, match=r"the process that imports what light tasks need died") as caught:
+        forking.run(Task("faults:echo"))
+    assert caught.value.log.endswith("light.log")
+
+
+def test_the_start_of_a_parent_can_be_cancelled(forking):
+    cancel = threading.Event()
+    forking.warm("light")
+    halt(forking._parents["light"]._process.pid)
+    cancel.set()
+    with pytest.raises(errors.Cancelled, match="while a process was started"):
+        forking.run(Task("faults:echo"), cancel=cancel)
+
+
+# -- what a log says --------------------------------------------------------------------------------------------------
+
+
+@needs_signals
+@pytest.mark.parametrize(("function", "place"), [("hang", "in hang"), ("segfault", "in segfault")])
+def test_the_log_says_where_a_task_was_ended(supervisor, function, place, tmp_path):
+    log = tmp_path / "end.log"
+    with pytest.raises(errors.CandidateError):
+        supervisor.run(Task(f"faults:{function}", {"started": str(tmp_path / "started")}, deadline_s=1.0, log=str(log)))
+    assert place in log.read_text()
+
+
+def test_the_log_has_the_traceback_of_our_own_errors_and_of_their_causes(supervisor, tmp_path):
+    log = tmp_path / "task.log"
+    with pytest.raises(errors.CandidateError, match="it failed"):
+        supervisor.run(Task("faults:wrapped", log=str(log)))
+    text = log.read_text()
+    assert "in wrapped" in text
+    assert "KeyError: 'the cause'" in text

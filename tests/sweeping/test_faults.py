@@ -8,6 +8,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import psutil
@@ -105,6 +106,41 @@ def test_a_killed_child_is_a_row_that_the_next_sweep_tries_again(onnx_model, tmp
     assert failed
     assert all(r.failure.error == "CandidateCrash" and "SIGKILL" in r.failure.cause for r in failed)
     again = dk.sweep(onnx_model, data, driver.SPACE, store=tmp_path / "s", launches=2, progress=lambda _p: None)
+    assert [r.status for r in again.rows] == ["measured"] * 3
+
+
+def busy_children():
+    """Children of the supervisor's parents."""
+    everybody = psutil.Process().children(recursive=True)
+    parents = {p.ppid() for p in everybody}
+    return [p for p in everybody if p.ppid() != os.getpid() and p.pid not in parents]
+
+
+@pytest.mark.parametrize(
+    ("phase", "stage"), [("accuracy", "evaluating int8 dynamic"), ("latency", "launch 2")], ids=["accuracy", "latency"]
+)
+def test_stopped_children_are_rows_that_the_next_sweep_tries_again(phase, stage, onnx_model, tmp_path, monkeypatch):
+    monkeypatch.setattr("deploykit.sandbox.watching.STILL_S", 0.5)
+    stopped, threads = [], []
+
+    def stop_one():
+        if wait_until(busy_children):
+            stopped.extend(busy_children()[-1:])
+            stopped[0].send_signal(signal.SIGSTOP)
+
+    def stop(progress):
+        if not threads and progress.phase == phase and stage in progress.doing:
+            threads.append(threading.Thread(target=stop_one))
+            threads[0].start()
+
+    data = driver.dataset(100_000 if phase == "accuracy" else 400)
+    report = dk.sweep(onnx_model, data, driver.SPACE, store=tmp_path / "s", launches=3, progress=stop)
+    threads[0].join()
+    assert stopped
+    failed = [r for r in report.rows if r.status == "failed"]
+    assert failed
+    assert all(r.failure.error == "ProcessLost" and "SIGSTOP" in r.failure.cause for r in failed)
+    again = dk.sweep(onnx_model, data, driver.SPACE, store=tmp_path / "s", launches=3, progress=lambda _p: None)
     assert [r.status for r in again.rows] == ["measured"] * 3
 
 

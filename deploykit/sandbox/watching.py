@@ -1,0 +1,46 @@
+"""Looks at processes from outside: how large they are, and whether they stand still."""
+
+from __future__ import annotations
+
+import time
+
+#: How long a process may stand still before it is given up: the driver and its children may be stopped together, by
+#: Ctrl-Z for example, and are not continued at the same instant.
+STILL_S = 5.0
+
+
+def resident_bytes(pid: int) -> int:
+    """Resident memory of a process, 0 when it is gone."""
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0
+
+
+def stopped(pid: int) -> bool:
+    """Whether a process was stopped by a signal (SIGSTOP) and not continued; False where that is not known."""
+    import psutil
+
+    try:
+        return bool(psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+    except psutil.Error:
+        return False
+
+
+class Standstill:
+    """Notices that a process stands still; asked again and again while one waits for it."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._since: float | None = None
+
+    def lasts(self) -> bool:
+        """Whether it was stopped at every look for so long that nobody will continue it."""
+        if not stopped(self._pid):
+            self._since = None
+            return False
+        now = time.monotonic()
+        self._since = now if self._since is None else self._since
+        return now - self._since > STILL_S
