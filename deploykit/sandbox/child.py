@@ -117,15 +117,13 @@ def _clear(error: BaseException) -> errors.DeploykitError:
     """What a task has raised, as an error for people."""
     import traceback
 
-    with contextlib.suppress(OSError):  # the log may be what does not fit
+    with contextlib.suppress(OSError):  # a failed row's log says where it came from, unless it does not fit
         traceback.print_exception(error)
     if isinstance(error, errors.StoreError):
         return error
     if is_full(error):  # also where a library, or one of our own errors, has wrapped it
         return full("a folder that is written to", " ".join(str(error).split()))
     if isinstance(error, errors.DeploykitError):
-        with contextlib.suppress(OSError):
-            traceback.print_exception(error)  # what was behind it: a failed row's log says where it came from
         return error
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         return errors.StoreError(
