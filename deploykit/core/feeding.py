@@ -108,6 +108,10 @@ def _fit(spec: TensorSpec, value: NDArray[Any], *, raw: bool = False) -> NDArray
         return np.asarray(value, object)
     wanted = np.dtype(spec.dtype)
     if spec.scale and not raw:  # real numbers, also where their dtype is the file's
+        if value.dtype.kind == "f" and np.isnan(value).any():
+            raise DatasetError(
+                f"Input {spec.name!r}: NaN cannot be quantized.", remedy="give numbers, or a model in float32."
+            )
         info = np.iinfo(wanted)
         value = np.clip(np.rint(value.astype(np.float32) / spec.scale) + spec.zero_point, info.min, info.max)
     elif value.dtype != wanted and not _holds(wanted, value):
@@ -155,9 +159,9 @@ def _holds(wanted: np.dtype[Any], value: NDArray[Any]) -> bool:
     """Whether a dtype can hold the values: rounding of real numbers is allowed, whole numbers must fit."""
     import numpy as np
 
-    if not np.can_cast(value.dtype, wanted, "same_kind"):
-        return False
-    if wanted.kind not in "iu" or np.can_cast(value.dtype, wanted, "safe") or not value.size:
+    if wanted.kind not in "iu" or value.dtype.kind not in "iu":
+        return bool(np.can_cast(value.dtype, wanted, "same_kind"))
+    if np.can_cast(value.dtype, wanted, "safe") or not value.size:
         return True
     info = np.iinfo(wanted)
     return bool(value.min() >= info.min and value.max() <= info.max)

@@ -145,7 +145,7 @@ class _Checking:
         import numpy as np
 
         batch = self._data.batch("evaluation", slice(0, 64))
-        for spec, meaning in getattr(self._session, "_fed", ()):
+        for spec, meaning in self._session.feeding.inputs:
             if meaning is None or not spec.scale or meaning.raw or meaning.name not in batch:
                 continue
             info, value = np.iinfo(spec.dtype), batch[meaning.name].astype(np.float64)

@@ -103,6 +103,11 @@ class Session:
         """The fixed batch size, None when it is free; constants have none."""
         return self.feeding.batch_size
 
+    @property
+    def given(self) -> Sequence[tuple[TensorSpec, OutputMeaning]]:
+        """What the file gives for each output of the contract, in the contract's order."""
+        return [(spec, meaning) for _, spec, meaning in self._named_outputs]
+
     def arrange(
         self, feeds: Mapping[str, NDArray[Any]], carried: Mapping[str, NDArray[Any]] | None = None
     ) -> list[NDArray[Any]]:

@@ -58,6 +58,12 @@ class _OpenVINOSession(Session):
         self.inputs = tuple(_spec(port) for port in compiled.inputs)
         self.outputs = tuple(_spec(port) for port in compiled.outputs)
 
+    def arrange(
+        self, feeds: Mapping[str, NDArray[Any]], carried: Mapping[str, NDArray[Any]] | None = None
+    ) -> list[NDArray[Any]]:
+        # It shares no memory that cannot be written to, such as that of a request.
+        return [a if a.flags.writeable else a.copy() for a in super().arrange(feeds, carried)]
+
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         request = self._request
         # The arrays are shared, not copied; `infer` with a list would spend 0.1 ms in Python on checking it.

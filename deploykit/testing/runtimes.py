@@ -35,6 +35,7 @@ def run(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     session = runtime.open(Path(arguments["path"]), target, arguments["format"])
     images = np.random.default_rng(0).random((arguments["count"], *arguments["shape"]))
     images = (images * arguments.get("scale", 1)).astype(arguments["dtype"])
+    images.flags.writeable = False  # as a server gives them, which does not copy what it was sent
     outputs = session.predict({arguments.get("input", session.inputs[0].name): images})
     session.close()
     return {
