@@ -8,6 +8,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Self
 
 from deploykit.core.candidate import Recipe, Target
+from deploykit.core.check import BaselineCheck
+from deploykit.core.contract import Contract
 from deploykit.core.dataset import Dataset
 from deploykit.core.digest import file_digest
 from deploykit.core.errors import ExportError, SettingError
@@ -17,9 +19,9 @@ from deploykit.core.result import Result
 from deploykit.core.serial import Plain, dump, parse
 
 MANIFEST = "manifest.json"
-SCHEMA = 1
+SCHEMA = 2
 #: Takes a manifest of one schema (plain data) to the next, by the schema it starts from. Manifests of a version from
-#: which no step starts are refused.
+#: which no step starts are refused: what inputs and outputs mean, which schema 2 says, is not in those of schema 1.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
@@ -38,6 +40,7 @@ class Exportable:
         result: Its row in the report, None when it was built without being measured.
         alternatives: Rows of the same report, best first, from which a layout that cannot hold this candidate names
             one it can.
+        check: What was found when the model as given was run on some examples.
     """
 
     path: Path
@@ -49,6 +52,7 @@ class Exportable:
     data: Dataset
     result: Result | None = None
     alternatives: tuple[Result, ...] = ()
+    check: BaselineCheck = field(default_factory=BaselineCheck)
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,9 @@ class Manifest(Plain):
         format: Format of the model file.
         model: Path of the model, relative to the folder.
         target: Runtime, device and threads it was measured on.
-        inputs: Raw inputs as clients send them, before preprocessing: names, shapes (batch first, free), dtypes.
-        outputs: Outputs as clients get them.
+        inputs: Raw inputs as clients send them, before preprocessing: names, shapes (batch first, free), dtypes. A
+            state is among them, and may be left out; a constant is not.
+        outputs: Outputs as clients get them: all of the model's, the state too.
         preprocess: Input name → preprocessing, applied by the server.
         classes: Class names by index.
         recipe: What was done to the model.
@@ -74,6 +79,12 @@ class Manifest(Plain):
         tolerance: Largest difference from the golden outputs that still counts as the same, relative to their range.
         requirements: pip requirements to run the model.
         version: deploykit's version.
+        contract: What inputs and outputs mean.
+        check: What was found when the model as given was run on some examples.
+        batch_dependent: Whether an example's answer depends on the others in its batch: they are run
+            ``target.batch_size`` at a time, and requests are not joined.
+        input_names: Input → its name in the model file.
+        output_names: Output → its name in the model file.
         schema: Version of this layout.
     """
 
@@ -95,6 +106,11 @@ class Manifest(Plain):
     tolerance: float
     requirements: tuple[str, ...]
     version: str
+    contract: Contract
+    check: BaselineCheck = field(default_factory=BaselineCheck)
+    batch_dependent: bool = False
+    input_names: dict[str, str] = field(default_factory=dict)
+    output_names: dict[str, str] = field(default_factory=dict)
     schema: int = SCHEMA
     extra: dict[str, Any] = field(default_factory=dict)
 

@@ -65,9 +65,9 @@ def with_objects(arrays: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     found: dict[str, Any] = {}
     for name, array in arrays.items():
         whole, mark, part = name.rpartition(_MARK)
-        if mark and part in _PARTS:
+        if mark and part in _PARTS and all(f"{whole}{_MARK}{other}" in arrays for other in _PARTS):
             found.setdefault(whole, {})[part] = array
-        else:
+        else:  # also a tensor whose own name ends like a part
             found[name] = array
     return {name: unpacked(value) if isinstance(value, dict) else value for name, value in found.items()}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import ExportError
+from deploykit.core.texts import with_objects, without_objects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -16,17 +17,14 @@ if TYPE_CHECKING:
 def save_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
     """Write an ``.npz`` that ``numpy.load`` reads; unlike ``numpy.savez``, an array may be called ``file``.
 
-    Text is stored with a fixed width: object arrays would have to be pickled.
+    Text and bytes of any length are stored as plain arrays: object arrays would have to be pickled.
     """
     import numpy as np
 
     with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            plain = array
-            if array.dtype.kind == "O":
-                plain = array.astype("S" if all(isinstance(v, bytes) for v in array.flat) else "U")
+        for name, array in without_objects(arrays).items():
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                np.lib.format.write_array(member, np.ascontiguousarray(plain), allow_pickle=False)
+                np.lib.format.write_array(member, np.asarray(array, order="C"), allow_pickle=False)
 
 
 def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
@@ -39,6 +37,6 @@ def load_arrays(path: Path) -> dict[str, NDArray[Any]]:
 
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            return with_objects({name: file[name] for name in file.files})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise ExportError(f"{path} cannot be read: {error}.", remedy="export again.") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import urllib.parse
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.core.errors import RequestError, ServeError, SettingError
 from deploykit.core.model import align
-from deploykit.exporters._wire import JSON_LENGTH, datatype, from_bytes, to_bytes
+from deploykit.exporters._wire import JSON_LENGTH, datatype, from_bytes, objects, text_or_bytes, to_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,19 +114,18 @@ class Client:
         Raises:
             RequestError: The server refuses the inputs.
             ServeError: Nothing answers there.
+            UnsupportedModelError: Names differ from the signature's so that it is not clear which is which.
         """
-        import numpy as np
-
         base = f"/v1/models/{urllib.parse.quote(model)}"
         signature = self.get(f"{base}/metadata")["metadata"]["signature_def"]["signature_def"]["serving_default"]
-        taken, names = list(signature["inputs"]), list(inputs)
-        columns = {taken[j]: inputs[n].tolist() for n, j in zip(names, align(names, taken), strict=True)}
+        taken, given, names = list(signature["inputs"]), list(signature["outputs"]), list(inputs)
+        columns = {taken[j]: _columns(inputs[n]) for n, j in zip(names, align(names, taken), strict=True)}
         found = self.post(f"{base}:predict", {"inputs": columns})["outputs"]
-        if not isinstance(found, dict):
-            return {outputs[0]: np.asarray(found, np.float32)}
-        given = list(found)
-        pairs = zip(outputs, align(outputs, given), strict=True)
-        return {name: np.asarray(found[given[j]], np.float32) for name, j in pairs if j >= 0}
+        if not isinstance(found, dict):  # a single output comes without its name
+            found = {given[0]: found}
+        dtypes = {name: str(tensor.get("dtype")) for name, tensor in signature["outputs"].items()}
+        pairs = [(name, given[j]) for name, j in zip(outputs, align(outputs, given), strict=True) if j >= 0]
+        return {name: _array(found[there], dtypes[there]) for name, there in pairs if there in found}
 
     def _send(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str]
@@ -152,11 +152,48 @@ def _read_tensors(json_length: str | None, body: bytes) -> dict[str, NDArray[Any
         name, wire, shape = tensor["name"], tensor["datatype"], tensor["shape"]
         length = tensor.get("parameters", {}).get("binary_data_size")
         if length is None:
-            found[name] = np.asarray(tensor["data"]).reshape(shape)
+            data = tensor["data"]
+            found[name] = (objects(data) if wire == "BYTES" else np.asarray(data)).reshape(shape)
             continue
         found[name] = from_bytes(body[position : position + length], wire, shape).copy()
         position += length
     return found
+
+
+#: What TensorFlow Serving calls real numbers, by NumPy name.
+_REAL = {"DT_HALF": "float16", "DT_FLOAT": "float32", "DT_DOUBLE": "float64"}
+
+
+def _columns(array: NDArray[Any]) -> Any:
+    """Nested lists; text as the base64 of its bytes, which need not be UTF-8."""
+    if array.dtype.kind not in "SUO":
+        return array.tolist()
+    return _encoded(array.tolist())
+
+
+def _encoded(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_encoded(v) for v in value]
+    data = value if isinstance(value, bytes) else str(value).encode()
+    return {"b64": base64.b64encode(data).decode()}
+
+
+def _array(value: Any, kind: str) -> NDArray[Any]:
+    """An output from nested lists."""
+    import numpy as np
+
+    if kind != "DT_STRING":
+        return np.asarray(value, _REAL.get(kind))
+    shape, level = [], value
+    while isinstance(level, list):
+        shape.append(len(level))
+        level = level[0] if level else None
+    flat: list[Any] = value if isinstance(value, list) else [value]
+    for _ in shape[1:]:
+        flat = [v for inner in flat for v in inner]
+    return objects([text_or_bytes(base64.b64decode(v["b64"])) if isinstance(v, dict) else v for v in flat]).reshape(
+        shape
+    )
 
 
 def _parse(data: bytes) -> Any:

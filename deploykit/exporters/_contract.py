@@ -28,7 +28,7 @@ class Draft:
         name: Name to serve the model by: letters, digits, ``.``, ``_`` and ``-``.
         inputs: Raw inputs as clients of deploykit's server send them.
         outputs: Outputs as they get them.
-        examples: Golden inputs after preprocessing, by the input names of the model file, batch first.
+        examples: Some golden inputs as the model file takes them, by its own names, each a batch of one example.
         requirements: pip requirements to run the model.
         suffix: Ending of the model file, with the dot; "" for a folder.
         extra_files: Files beside the model file that it refers to (external data), relative to its folder.
@@ -37,7 +37,7 @@ class Draft:
     name: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    examples: dict[str, NDArray[Any]]
+    examples: tuple[dict[str, NDArray[Any]], ...]
     requirements: tuple[str, ...]
     suffix: str = ""
     extra_files: tuple[str, ...] = field(default=())

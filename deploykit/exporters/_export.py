@@ -17,7 +17,7 @@ from deploykit.core.serial import from_plain, to_plain
 from deploykit.exporters._arrays import load_arrays, save_arrays
 from deploykit.exporters._contract import EXPORTERS, Draft, Exporter
 from deploykit.exporters._files import copy_to, new_folder
-from deploykit.exporters._golden import EXAMPLES, raw_specs
+from deploykit.exporters._golden import EXAMPLES
 from deploykit.exporters._prove import prove, structure
 from deploykit.loading._contract import FORMATS
 from deploykit.runtimes._contract import RUNTIMES
@@ -148,6 +148,7 @@ def _served_name(default: str, name: str | None) -> str:
 
 def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scratch: Path) -> Manifest:
     runtime = RUNTIMES.get(chosen.target.runtime)
+    contract, measured = chosen.data.checked, chosen.result.measurement if chosen.result else None
     raw = chosen.data.splits["evaluation"].take(slice(0, EXAMPLES)).inputs
     (folder / "golden").mkdir()
     save_arrays(folder / GOLDEN_INPUTS, raw)
@@ -160,7 +161,8 @@ def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scra
                 "format": chosen.format,
                 "target": to_plain(chosen.target),
                 "preprocess": to_plain(chosen.data.preprocess),
-                "outputs": [o.name for o in chosen.model.outputs],
+                "contract": to_plain(contract),
+                "batch_dependent": bool(measured and measured.batch_dependent),
                 "golden_inputs": str(folder / GOLDEN_INPUTS),
                 "golden_outputs": str(folder / GOLDEN_OUTPUTS),
                 "prepared": str(scratch / "prepared.npz"),
@@ -172,9 +174,9 @@ def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scra
     )
     draft = Draft(
         name=name,
-        inputs=raw_specs(raw, chosen.data.preprocess),
+        inputs=from_plain(tuple[TensorSpec, ...], recorded["inputs"]),
         outputs=from_plain(tuple[TensorSpec, ...], recorded["outputs"]),
-        examples=load_arrays(scratch / "prepared.npz"),
+        examples=_by_number(load_arrays(scratch / "prepared.npz")),
         requirements=_requirements(runtime.versions()),
         suffix=next(iter(FORMATS.get(chosen.format).suffixes), ""),
         extra_files=extra_files,
@@ -199,7 +201,21 @@ def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scra
         tolerance=recorded["tolerance"],
         requirements=draft.requirements,
         version=__version__,
+        contract=contract,
+        check=chosen.check,
+        batch_dependent=recorded["batch_dependent"],
+        input_names=recorded["input_names"],
+        output_names=recorded["output_names"],
     )
+
+
+def _by_number(arrays: dict[str, Any]) -> tuple[dict[str, Any], ...]:
+    """Examples from arrays by ``NUMBER/NAME``."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        number, _, inner = name.partition("/")
+        found.setdefault(number, {})[inner] = array
+    return tuple(found.values())
 
 
 def _requirements(versions: dict[str, str]) -> tuple[str, ...]:

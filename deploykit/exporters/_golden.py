@@ -14,13 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.artifact import Artifact
 from deploykit.core.candidate import Target
-from deploykit.core.errors import DatasetError, ExportError
-from deploykit.core.model import TensorSpec
+from deploykit.core.contract import Contract
+from deploykit.core.errors import ExportError
 from deploykit.core.preprocess import Preprocess
 from deploykit.core.serial import from_plain, to_plain
 from deploykit.exporters._arrays import load_arrays, save_arrays
 from deploykit.exporters._pipeline import Pipeline, open_session
+from deploykit.exporters._signature import client_inputs, client_outputs
 from deploykit.loading._contract import FORMATS
+from deploykit.measuring.dependence import depends_on_batch
+from deploykit.measuring.session_work import first_step
+from deploykit.runtimes._contract import Session
 from deploykit.sandbox.task import Report
 
 if TYPE_CHECKING:
@@ -30,38 +34,56 @@ if TYPE_CHECKING:
 EXAMPLES = 8
 TOLERANCE = 1e-3
 _QUANTIZATION_STEPS = 1.5
+#: Golden examples that are kept as the file takes them, for layouts that warm a server up.
+_PREPARED = 4
 
 
 def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Task: run the candidate's own file on the golden inputs.
 
     Args:
-        arguments: ``path format target preprocess`` of the candidate, ``outputs`` (names of the model as given),
-            ``golden_inputs``; the answers go to ``golden_outputs``, the inputs as the file takes them to ``prepared``.
+        arguments: ``path format target preprocess contract`` of the candidate, ``batch_dependent`` as it was measured;
+            ``golden_inputs``; the answers go to ``golden_outputs``, single examples as the file takes them to
+            ``prepared``, by number and the file's name.
         report: Not used.
 
     Returns:
-        ``outputs``: specs of the outputs as clients get them; ``tolerance``.
+        ``inputs`` and ``outputs``: specs of what clients send and get; ``input_names`` and ``output_names`` in the
+        file; ``batch_dependent``; ``tolerance``.
     """
-    target = Target.from_json(arguments["target"])
-    session = open_session(Path(arguments["path"]), target, arguments["format"])
+    target, contract = Target.from_json(arguments["target"]), Contract.from_json(arguments["contract"])
+    preprocess = from_plain(dict[str, Preprocess], arguments["preprocess"])
+    session = open_session(Path(arguments["path"]), target, arguments["format"], contract)
     raw = load_arrays(Path(arguments["golden_inputs"]))
-    pipeline = Pipeline(
-        session, list(raw), from_plain(dict[str, Preprocess], arguments["preprocess"]), arguments["outputs"]
-    )
-    prepared = pipeline.prepare(raw)
-    outputs = pipeline.run(prepared)
-    count = len(next(iter(raw.values())))
-    specs = {s.name: s for s in session.outputs}
-    arranged = zip(session.inputs, session.arrange(prepared), strict=True)
-    save_arrays(Path(arguments["prepared"]), {spec.name: array for spec, array in arranged})
+    prepared = Pipeline(session, preprocess).prepare(raw)
+    dependent = arguments["batch_dependent"] or depends_on_batch(session, prepared)
+    outputs = Pipeline(session, preprocess, target.batch_size if dependent else 0).run(prepared)
+    save_arrays(Path(arguments["prepared"]), _as_the_file_takes_them(session, contract, prepared))
     save_arrays(Path(arguments["golden_outputs"]), outputs)
-    named = [(name, specs[file_name], outputs[name]) for name, file_name in pipeline.pairs]
-    steps = [_QUANTIZATION_STEPS * s.scale / value_range(o) for _, s, o in named if s.scale]
+    count = len(next(iter(raw.values())))
+    steps = [_QUANTIZATION_STEPS * s.scale / value_range(outputs[o.name]) for s, o in session.given if s.scale]
     return {
-        "outputs": to_plain([_client_spec(name, spec, array, count) for name, spec, array in named]),
+        "inputs": to_plain(client_inputs(contract, raw, preprocess, session.feeding.inputs)),
+        "outputs": to_plain(client_outputs(contract, session.given, outputs, count)),
+        "input_names": {meaning.name: spec.name for spec, meaning in session.feeding.inputs if meaning is not None},
+        "output_names": {meaning.name: spec.name for spec, meaning in session.given},
+        "batch_dependent": dependent,
         "tolerance": max([TOLERANCE, *steps]),
     }
+
+
+def _as_the_file_takes_them(
+    session: Session, contract: Contract, prepared: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """Single examples with constants and fresh state, by ``NUMBER/NAME``; of sequences the first step."""
+    found = {}
+    for number in range(min(_PREPARED, len(next(iter(prepared.values()))))):
+        example = {name: array[number : number + 1] for name, array in prepared.items()}
+        if contract.sequences:
+            example = {name: first_step(contract, name, array) for name, array in example.items()}
+        for spec, array in zip(session.inputs, session.arrange(example), strict=True):
+            found[f"{number}/{spec.name}"] = array
+    return found
 
 
 def replay(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -69,18 +91,36 @@ def replay(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
     Returns:
         ``difference``: the largest one, relative to the output's range; ``problems``: a sentence for each output that
-        differs too much.
+        differs too much, and for a model that remembers.
     """
     artifact = Artifact.open(arguments["artifact"])
     manifest = artifact.manifest
     inputs = load_arrays(artifact.path / manifest.golden_inputs)
     golden = load_arrays(artifact.path / manifest.golden_outputs)
-    missing = [i.name for i in manifest.inputs if i.name not in inputs]
+    needed = [i.name for i in manifest.contract.inputs if i.how not in ("constant", "state")]
+    missing = [name for name in needed if name not in inputs]
     if missing:
         raise ExportError(f"{manifest.golden_inputs} has no {', '.join(missing)}.", remedy="export again.")
-    found = Pipeline.open(artifact)(inputs)
-    difference, problems = compare(golden, found, manifest.tolerance)
+    pipeline = Pipeline.open(artifact)
+    difference, problems = compare(golden, pipeline(inputs), manifest.tolerance)
+    if not problems and (said := remembers(pipeline, inputs, manifest.tolerance)):
+        problems.append(said)
     return {"difference": difference, "problems": problems}
+
+
+def remembers(pipeline: Pipeline, inputs: Mapping[str, NDArray[Any]], tolerance: float) -> str:
+    """Why the same question gets another answer later, in words; "" when it gets the same."""
+    asked, other = ({name: array[place] for name, array in inputs.items()} for place in (slice(0, 1), slice(-1, None)))
+    first = pipeline(asked)
+    pipeline(other)
+    difference, problems = compare(first, pipeline(asked), tolerance)
+    if not problems:
+        return ""
+    return (
+        f"The model does not answer the same request alike: after another one its answer differs by {difference:.2g} "
+        "of its range. It keeps a state that nothing sets back, or it draws random numbers, and a server would carry "
+        "one client's state to the next."
+    )
 
 
 def read_structure(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -122,7 +162,7 @@ def _difference(wanted: NDArray[Any], got: NDArray[Any]) -> float:
     import numpy as np
 
     if wanted.dtype.kind not in "fiu" or got.dtype.kind not in "fiu":
-        same = [_text(w) == _text(g) for w, g in zip(wanted.ravel(), got.ravel(), strict=True)]
+        same = [_plain(w) == _plain(g) for w, g in zip(wanted.ravel(), got.ravel(), strict=True)]
         return 0.0 if all(same) else 1.0
     a, b = wanted.astype(np.float64), got.astype(np.float64)
     alike = (a == b) | (np.isnan(a) & np.isnan(b))
@@ -144,30 +184,6 @@ def value_range(array: NDArray[Any]) -> float:
     return float(finite.max() - finite.min()) or float(np.abs(finite).max()) or 1.0
 
 
-def raw_specs(inputs: Mapping[str, NDArray[Any]], preprocess: Mapping[str, Preprocess]) -> tuple[TensorSpec, ...]:
-    """What clients may send: the raw examples' shapes with a free batch; images that are resized may have any size."""
-    specs = []
-    for name, array in inputs.items():
-        step = preprocess.get(name, Preprocess())
-        dims: list[int | None] = list(array.shape[1:])
-        for axis in step.free_axes(array.shape[1:]):
-            dims[axis] = None
-        dtype = "string" if array.dtype.kind in "SUO" else array.dtype.name
-        specs.append(TensorSpec(name, (None, *dims), dtype))
-    return tuple(specs)
-
-
-def _client_spec(name: str, spec: TensorSpec, array: NDArray[Any], count: int) -> TensorSpec:
-    if array.ndim == 0 or len(array) != count:
-        raise DatasetError(
-            f"output {name!r} has shape {array.shape} for {count} examples: its first dimension is not the batch.",
-            remedy="deploykit serves models whose outputs have the batch as their first dimension.",
-        )
-    known = spec.shape if spec.shape is not None and len(spec.shape) == array.ndim else (None,) * array.ndim
-    dims = tuple(None if old is None else int(size) for old, size in zip(known[1:], array.shape[1:], strict=True))
-    dtype = "string" if array.dtype.kind in "SUO" else array.dtype.name
-    return TensorSpec(name, (None, *dims), dtype)
-
-
-def _text(value: Any) -> Any:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
+def _plain(value: Any) -> Any:
+    """Text as its bytes: which of the two a runtime gives differs."""
+    return value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.core.artifact import Artifact
 from deploykit.core.candidate import Target
-from deploykit.core.errors import ExportError
-from deploykit.core.model import align
+from deploykit.core.contract import Contract
 from deploykit.core.preprocess import Preprocess
 from deploykit.runtimes._contract import RUNTIMES, Session
 
@@ -21,58 +20,54 @@ class Pipeline:
     """An opened model behind its preprocessing. Used by one thread at a time; opened in child processes only.
 
     Args:
-        session: The opened model.
-        inputs: Names clients use for the inputs.
+        session: The opened model, which follows a contract: inputs and outputs have its names.
         preprocess: Input name → preprocessing.
-        outputs: Names clients are to get for the outputs; the file's own names when their number differs.
+        batch_size: Examples that run at once, 0 for all that come together. See `Manifest.batch_dependent`.
     """
 
-    def __init__(
-        self,
-        session: Session,
-        inputs: Sequence[str],
-        preprocess: Mapping[str, Preprocess],
-        outputs: Sequence[str],
-    ) -> None:
+    def __init__(self, session: Session, preprocess: Mapping[str, Preprocess], batch_size: int = 0) -> None:
         self.session = session
-        taken = [spec.name for spec in session.inputs]
-        given = [spec.name for spec in session.outputs]
-        if len(inputs) != len(taken):
-            raise ExportError(
-                f"the model file takes {len(taken)} input(s) ({'; '.join(map(str, session.inputs))}), the data have "
-                f"{len(inputs)}: {', '.join(inputs)}."
-            )
-        self.outputs = tuple(outputs) if len(outputs) == len(given) else tuple(given)
-        #: Client's input name → the file's.
-        self.file_names = {name: taken[j] for name, j in zip(inputs, align(inputs, taken), strict=True)}
-        self._steps = [(n, self.file_names[n], preprocess.get(n, Preprocess())) for n in inputs]
-        #: Client's output name and the file's, in the clients' order.
-        self.pairs = [(name, given[j]) for name, j in zip(self.outputs, align(self.outputs, given), strict=True)]
+        self.batch_size = batch_size
+        self._steps = {name: step for name, step in preprocess.items() if not step.is_identity}
 
     @classmethod
-    def open(cls, artifact: Artifact) -> Pipeline:
+    def open(cls, artifact: Artifact) -> Self:
         """Open the model of an artifact."""
         manifest = artifact.manifest
-        session = open_session(artifact.model_path, manifest.target, manifest.format)
-        return cls(session, [i.name for i in manifest.inputs], manifest.preprocess, [o.name for o in manifest.outputs])
+        session = open_session(artifact.model_path, manifest.target, manifest.format, manifest.contract)
+        return cls(session, manifest.preprocess, manifest.target.batch_size if manifest.batch_dependent else 0)
 
     def prepare(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Preprocessed examples by the file's input names.
+        """Preprocessed examples by input name.
 
         Raises:
             DatasetError: The examples cannot be preprocessed.
         """
-        return {file_name: step.apply(raw[name]) for name, file_name, step in self._steps}
+        steps = self._steps
+        return {name: steps[name].apply(array) if name in steps else array for name, array in raw.items()}
 
     def run(self, prepared: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Outputs by the clients' names."""
-        found = self.session.predict(prepared)
-        return {name: found[file_name] for name, file_name in self.pairs}
+        """Outputs by name, batch first.
+
+        Raises:
+            DatasetError: An input is missing, or the model cannot hold its values.
+        """
+        size = self.batch_size
+        if not size or len(next(iter(prepared.values()))) <= size:
+            return self.session.predict(prepared)
+        import numpy as np
+
+        count = len(next(iter(prepared.values())))
+        parts = [
+            self.session.predict({name: array[start : start + size] for name, array in prepared.items()})
+            for start in range(0, count, size)
+        ]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def __call__(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         return self.run(self.prepare(raw))
 
 
-def open_session(path: Path, target: Target, format_name: str) -> Session:
+def open_session(path: Path, target: Target, format_name: str, contract: Contract) -> Session:
     """Open a model file on the runtime, device and threads it was measured on; in a child process."""
-    return RUNTIMES.get(target.runtime).open(path, target, format_name)
+    return RUNTIMES.get(target.runtime).open(path, target, format_name, contract)

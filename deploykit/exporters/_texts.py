@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from deploykit.core.artifact import Exportable
+from deploykit.core.result import Judged
 from deploykit.exporters._contract import Draft
 
 
@@ -20,13 +21,15 @@ def readme(candidate: Exportable, draft: Draft, run: str) -> str:
             *(f"| in `{i.name}` | {i.dtype} | {_shape(i.shape)} | {_steps(candidate, i.name)} |" for i in draft.inputs),
             *(f"| out `{o.name}` | {o.dtype} | {_shape(o.shape)} | |" for o in draft.outputs),
             "",
+            *_meaning(candidate),
             run.rstrip(),
             "",
             "## What is in it",
             "",
-            "`manifest.json` holds the signature, preprocessing, class names, recipe, measurement and the SHA-256 of",
-            "every file. `golden/` holds raw inputs and the outputs the measured model gave for them: `deploykit",
-            "verify .` and `deploykit serve .` refuse a folder that has changed or no longer reproduces them.",
+            "`manifest.json` holds the signature, what inputs and outputs mean, preprocessing, class names, recipe,",
+            "measurement and the SHA-256 of every file. `golden/` holds raw inputs and the outputs the measured model",
+            "gave for them: `deploykit verify .` and `deploykit serve .` refuse a folder that has changed or no longer",
+            "reproduces them.",
             "",
         ]
     )
@@ -42,7 +45,30 @@ def _measured(candidate: Exportable) -> list[str]:
     if measured.latency is not None:
         lines.append(f"- latency: {measured.latency.p50_ms.value:.3g} ms (median, one example at a time)")
     lines.append(f"- size: {measured.size_bytes / 1000:,.0f} kB")
+    lines += [f"- output `{name}`, which is not scored: {_near(judged)}" for name, judged in measured.others.items()]
     return [*lines, ""]
+
+
+def _near(judged: Judged) -> str:
+    """How near an output stays to the original's, in words."""
+    if judged.problem:
+        return f"not comparable with the original's: {judged.problem}"
+    found = []
+    if judged.error is not None:
+        found.append(f"off by {100 * judged.error:.2g} % of the spread of the original's")
+    if judged.agreement is not None:
+        found.append(f"{100 * judged.agreement:.4g} % of its answers are the original's")
+    if judged.missing:
+        found.append(f"{100 * judged.missing:.2g} % of its numbers are NaN")
+    return ", ".join(found) or "not compared"
+
+
+def _meaning(candidate: Exportable) -> list[str]:
+    """What everything is taken to mean, and whether the model as given does its job so."""
+    lines = [f"- {heading}: {text}" for heading, text in candidate.data.checked.lines]
+    if candidate.check.examples:
+        lines += [f"- check: {text}" for text in candidate.check.lines]
+    return ["## What it means", "", *lines, ""]
 
 
 def _shape(shape: tuple[int | None, ...] | None) -> str:

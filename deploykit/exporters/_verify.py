@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from deploykit.core.artifact import Artifact
-from deploykit.core.errors import DeploykitError, ExportError
+from deploykit.core.artifact import Artifact, Manifest
+from deploykit.core.errors import DeploykitError, ExportError, ServeError
 from deploykit.core.serial import Plain
 from deploykit.exporters._arrays import load_arrays
 from deploykit.exporters._client import Client
 from deploykit.exporters._golden import compare
 from deploykit.exporters._prove import prove
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -103,10 +107,44 @@ def _ask(artifact: Artifact, url: str) -> tuple[float, list[str]]:
     golden = load_arrays(artifact.path / manifest.golden_outputs)
     with Client(url) as client:
         if client.is_deploykit():
-            found = client.infer(manifest.name, inputs)
+            found = client.infer(manifest.name, _declared(manifest, inputs))
         else:
-            prepared = {
-                k: manifest.preprocess[k].apply(v) if k in manifest.preprocess else v for k, v in inputs.items()
-            }
-            found = client.predict_tfserving(manifest.name, prepared, list(golden))
+            found = _ask_tfserving(client, manifest, inputs)
     return compare(golden, found, manifest.tolerance)
+
+
+def _declared(manifest: Manifest, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Golden inputs in the dtypes that clients are told: data may have come in others."""
+    dtypes = {spec.name: spec.dtype for spec in manifest.inputs}
+    return {n: a if a.dtype.kind in "SUO" else a.astype(dtypes[n], copy=False) for n, a in inputs.items()}
+
+
+def _ask_tfserving(client: Client, manifest: Manifest, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Outputs of a server that runs the SavedModel alone: it is given what preprocessing and the contract add."""
+    import numpy as np
+
+    if manifest.contract.sequences:
+        raise ServeError(
+            "It runs single steps, the golden data are sequences of them.", remedy="check deploykit's own server."
+        )
+    count = len(next(iter(inputs.values())))
+    feeds = {}
+    for meaning in manifest.contract.inputs:
+        name, there = meaning.name, manifest.input_names.get(meaning.name, meaning.name)
+        if name in inputs:
+            array = manifest.preprocess[name].apply(inputs[name]) if name in manifest.preprocess else inputs[name]
+            feeds[there] = np.moveaxis(array, 0, meaning.batch_axis)
+            continue
+        dtype: Any = object if meaning.dtype == "string" else meaning.dtype
+        value = np.asarray(manifest.contract.constants.get(name, 0), dtype)
+        if meaning.how == "state" and meaning.shape is not None:
+            dims = [count if axis == meaning.batch_axis else d or 1 for axis, d in enumerate(meaning.shape)]
+            value = np.broadcast_to(value, dims)
+        feeds[there] = value
+    theirs = [manifest.output_names.get(o.name, o.name) for o in manifest.contract.outputs]
+    found = client.predict_tfserving(manifest.name, feeds, theirs)
+    return {
+        o.name: np.moveaxis(found[there], o.batch_axis, 0)
+        for o, there in zip(manifest.contract.outputs, theirs, strict=True)
+        if there in found
+    }

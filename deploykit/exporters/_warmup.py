@@ -34,20 +34,16 @@ _DTYPES = {
     "uint64": 23,
 }
 _STRING = 7
-#: One example a request; more would only repeat the same shape.
-_RECORDS = 4
 
 
-def warmup_records(name: str, examples: Mapping[str, NDArray[Any]]) -> bytes:
-    """Content of ``tf_serving_warmup_requests``: predict requests with one example each.
+def warmup_records(name: str, examples: Iterable[Mapping[str, NDArray[Any]]]) -> bytes:
+    """Content of ``tf_serving_warmup_requests``: a predict request for each example.
 
     Args:
         name: Name the model is served by.
-        examples: Preprocessed examples by the signature's input names, batch first.
+        examples: Arrays by the signature's input names, each a batch of one example.
     """
-    count = min(_RECORDS, len(next(iter(examples.values()))))
-    requests = (predict_request(name, {k: v[i : i + 1] for k, v in examples.items()}) for i in range(count))
-    return tfrecord(_field(6, _field(1, request)) for request in requests)
+    return tfrecord(_field(6, _field(1, predict_request(name, example))) for example in examples)
 
 
 def predict_request(name: str, inputs: Mapping[str, NDArray[Any]]) -> bytes:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from deploykit.core.errors import RequestError
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -37,17 +39,27 @@ DTYPES = {wire: name for name, wire in DATATYPES.items()}
 
 
 def datatype(array: NDArray[Any]) -> str:
-    """The wire's name of an array's dtype."""
+    """The wire's name of an array's dtype.
+
+    Raises:
+        RequestError: The protocol has none for it.
+    """
     return _datatype(array.dtype)
 
 
 @cache
 def _datatype(dtype: Any) -> str:
-    return "BYTES" if dtype.kind in "SUO" else DATATYPES[dtype.name]
+    if dtype.kind in "SUO":
+        return "BYTES"
+    if dtype.name not in DATATYPES:
+        raise RequestError(
+            f"The protocol has no datatype for {dtype}; it has {', '.join(DATATYPES)}.", remedy="convert the array."
+        )
+    return DATATYPES[dtype.name]
 
 
 def to_bytes(array: NDArray[Any]) -> bytes:
-    """Little-endian, row-major; text as a 4-byte length and UTF-8 for each element."""
+    """Little-endian, row-major; text as a 4-byte length and UTF-8 for each element, bytes as they are."""
     import numpy as np
 
     if array.dtype.kind in "SUO":
@@ -57,24 +69,44 @@ def to_bytes(array: NDArray[Any]) -> bytes:
 
 
 def from_bytes(data: bytes | memoryview, wire: str, shape: Sequence[int]) -> NDArray[Any]:
-    """The array in a buffer.
+    """The array in a buffer: BYTES as text where they are UTF-8, else as bytes.
 
     Raises:
-        ValueError: The buffer's length does not fit datatype and shape.
+        ValueError: The buffer's length does not fit datatype and shape, or a truth value is neither 0 nor 1.
     """
     import numpy as np
 
     count = math.prod(shape)
     if wire == "BYTES":
-        return np.array(_texts(data, count), object).reshape(shape)
+        return objects(_texts(data, count)).reshape(shape)
     dtype = np.dtype(DTYPES[wire]).newbyteorder("<")
     if len(data) != count * dtype.itemsize:
         raise ValueError(f"{wire} of shape {list(shape)} needs {count * dtype.itemsize} bytes, got {len(data)}")
+    if dtype.kind == "b" and (odd := next((b for b in bytes(data) if b > 1), 0)):
+        raise ValueError(f"{wire} is 0 or 1 in each byte, got {odd}")
     return np.frombuffer(data, dtype).reshape(shape)
 
 
-def _texts(data: bytes | memoryview, count: int) -> list[str]:
-    view, found, position = memoryview(data), [], 0
+def objects(values: Sequence[Any]) -> NDArray[Any]:
+    """Text and bytes, shape (values,): a fixed width would cut zero bytes off their ends."""
+    import numpy as np
+
+    found = np.empty(len(values), object)
+    found[:] = values
+    return found
+
+
+def text_or_bytes(data: bytes) -> str | bytes:
+    """Text where bytes are UTF-8; others stay what they are."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
+def _texts(data: bytes | memoryview, count: int) -> list[str | bytes]:
+    view, position = memoryview(data), 0
+    found: list[str | bytes] = []
     while position < len(view):
         if position + 4 > len(view):
             raise ValueError("a BYTES element is cut off")
@@ -82,7 +114,7 @@ def _texts(data: bytes | memoryview, count: int) -> list[str]:
         position += 4
         if position + length > len(view):
             raise ValueError(f"a BYTES element of {length} bytes is cut off")
-        found.append(bytes(view[position : position + length]).decode("utf-8", "replace"))
+        found.append(text_or_bytes(bytes(view[position : position + length])))
         position += length
     if len(found) != count:
         raise ValueError(f"BYTES with {count} elements expected, got {len(found)}")

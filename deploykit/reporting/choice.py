@@ -280,7 +280,7 @@ class Choice:
         model = self.report.model
         return Exportable(
             path, row.format, model.name, row.candidate.recipe, row.candidate.target, model, self.report.data, row,
-            tuple(self.report.ranked(self.goal)),
+            tuple(self.report.ranked(self.goal)), self.report.check,
         )  # fmt: skip
 
     def save(self, path: str | Path) -> Path:

@@ -1,5 +1,9 @@
 """What TensorFlow Serving finds in the folder, read with schemas written independently of the encoder."""
 
+import base64
+import json
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +12,8 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 
 from deploykit.core.artifact import Exportable
 from deploykit.core.candidate import Recipe, Target
-from deploykit.core.errors import ExportError, ServeError
+from deploykit.core.errors import ExportError, ServeError, UnsupportedModelError
+from deploykit.exporters._client import Client
 from deploykit.exporters._export import export
 from deploykit.exporters._verify import verify
 from deploykit.exporters._warmup import crc32c, predict_request, tensor_proto
@@ -17,6 +22,7 @@ from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 from deploykit.serving.server import serve
 from deploykit.testing.exporters import data_for
+from deploykit.testing.graphs import exported, graph, node, value
 
 #: Subset of tensorflow_serving/apis/*.proto and tensorflow_serving/config/model_server_config.proto.
 SCHEMA = """
@@ -154,3 +160,81 @@ def test_checksums_are_those_of_the_standard():
 def test_several_inputs_are_entries_of_a_map(message):
     encoded = predict_request("m", {"a": np.zeros(1, np.float32), "b": np.zeros(1, np.int32)})
     assert [e.key for e in message("PredictRequest").FromString(encoded).inputs] == ["a", "b"]
+
+
+class Stub(BaseHTTPRequestHandler):
+    """TensorFlow Serving as its REST documentation describes it: of x + state · rate it returns sum and names."""
+
+    def do_GET(self):
+        def tensor(kind):
+            return {"dtype": kind, "tensor_shape": {"dim": [], "unknown_rank": False}, "name": "x:0"}
+
+        signature = {
+            "inputs": {"state": tensor("DT_FLOAT"), "rate": tensor("DT_FLOAT"), "x": tensor("DT_FLOAT")},
+            "outputs": {"next": tensor("DT_FLOAT"), "y": tensor("DT_FLOAT"), "name": tensor("DT_STRING")},
+        }
+        found = {"metadata": {"signature_def": {"signature_def": {"serving_default": signature}}}}
+        self.answer(200 if self.path.endswith("/metadata") else 404, found)
+
+    def do_POST(self):
+        given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["inputs"]
+        x, state = (np.array(given[name], np.float32) for name in ("x", "state"))
+        found = (x + state[0]) * np.float32(given["rate"])
+        outputs = {"next": (found + self.server.error)[None].tolist(), "y": found.tolist()}
+        names = [{"b64": base64.b64encode(b"\xff").decode()}, "a\0"] * (len(x) // 2)
+        self.answer(200, {"outputs": {**outputs, "name": names}})
+
+    def answer(self, status, message):
+        body = json.dumps(message).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def stub():
+    server = HTTPServer(("127.0.0.1", 0), Stub)
+    server.error = 0.0
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server, f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_a_server_of_the_model_alone_gets_constants_and_fresh_state(tmp_path, stub):
+    path = graph(
+        tmp_path,
+        [
+            node("Unsqueeze", ["x", "axis"], ["u"]),
+            node("Add", ["state", "u"], ["sum"]),
+            node("Mul", ["sum", "rate"], ["next"]),
+            node("Squeeze", ["next", "axis"], ["y"]),
+        ],
+        [value("x", "float32", "N", 4), value("state", "float32", 1, "N", 4), value("rate", "float32")],
+        [value("y", "float32", "N", 4), value("next", "float32", 1, "N", 4)],
+        axis=np.array([0]),
+    )
+    x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    artifact = exported(path, (x, None), state={"next": "state"}, constants={"rate": 3.0})
+    server, url = stub
+    found = verify(artifact, url=url)
+    assert found.ok, found
+    server.error = 1.0
+    (problem,) = verify(artifact, url=url).problems
+    assert "of the range of 'next'" in problem
+
+
+def test_text_comes_from_such_a_server_as_it_is(stub):
+    inputs = {"x": np.zeros((2, 4), np.float32), "state": np.zeros((1, 2, 4), np.float32), "rate": np.float32(1)}
+    with Client(stub[1]) as client:
+        found = client.predict_tfserving("m", inputs, ["name", "y"])
+    assert found["name"].tolist() == [b"\xff", "a\0"]
+    assert found["y"].dtype == np.float32
+    with Client(stub[1]) as client, pytest.raises(UnsupportedModelError, match="not clear which"):
+        client.predict_tfserving("m", {"a": inputs["x"], "b": inputs["x"], "rate": inputs["rate"]}, ["y"])

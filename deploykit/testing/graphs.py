@@ -1,0 +1,68 @@
+"""ONNX graphs of a few nodes to test with, whose answers NumPy can give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.artifact import Artifact
+from deploykit.core.candidate import Recipe
+from deploykit.exporters._export import export
+from deploykit.loading._load import load
+from deploykit.sweeping.build import build
+
+#: NumPy name → onnx.TensorProto's number.
+_TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "string": 8, "bool": 9, "float16": 10, "float64": 11}
+
+
+def node(operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> Any:
+    """A node."""
+    from onnx import helper
+
+    return helper.make_node(operator, inputs, outputs, **attributes)
+
+
+def value(name: str, dtype: str, *shape: int | str) -> Any:
+    """An input or output; text is a free dimension."""
+    from onnx import helper
+
+    return helper.make_tensor_value_info(name, _TYPES[dtype], list(shape))
+
+
+def graph(folder: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], **weights: Any) -> Path:
+    """``graph.onnx`` in a folder, with these nodes and weights."""
+    import numpy as np
+    from onnx import helper, numpy_helper, save
+
+    kept = [numpy_helper.from_array(np.asarray(array), name) for name, array in weights.items()]
+    made = helper.make_graph(nodes, "graph", inputs, outputs, kept)
+    path = folder / "graph.onnx"
+    save(helper.make_model(made, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), path)
+    return path
+
+
+def carrying(folder: Path) -> Path:
+    """X (N, 4) and state (1, N, 4) → y = 2 (x + state), and next = x + state, which is the state to carry on."""
+    import numpy as np
+
+    nodes = [
+        node("Unsqueeze", ["x", "axis"], ["unsqueezed"]),
+        node("Add", ["state", "unsqueezed"], ["next"]),
+        node("Squeeze", ["next", "axis"], ["sum"]),
+        node("Mul", ["sum", "two"], ["y"]),
+    ]
+    inputs = [value("x", "float32", "N", 4), value("state", "float32", 1, "N", 4)]
+    outputs = [value("y", "float32", "N", 4), value("next", "float32", 1, "N", 4)]
+    return graph(folder, nodes, inputs, outputs, axis=[0], two=np.array([2], np.float32))
+
+
+def exported(path: Path, data: Any, *, name: str = "out", **said: Any) -> Artifact:
+    """The model as given, built for ONNX Runtime and exported to a folder beside it.
+
+    Args:
+        path: The model.
+        data: Data to build it with.
+        name: Name of the folder.
+        **said: What is said of its signature, as arguments of ``dk.build``.
+    """
+    return export(build(load(path), Recipe(), data, target="onnxruntime", **said), path.parent / name)
