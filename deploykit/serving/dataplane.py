@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.artifact import Artifact
+from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec
 from deploykit.exporters._arrays import load_arrays
 from deploykit.exporters._pipeline import Pipeline
+from deploykit.exporters._signature import takes_real
 from deploykit.serving.batches import Batch, independent, join
 from deploykit.serving.faults import BadRequestError, NotFoundError
 from deploykit.serving.tensors import check_shape
@@ -40,9 +42,12 @@ class DataPlane:
 
     Attributes:
         name: Name it is served by.
-        inputs: Raw inputs by name.
+        inputs: Raw inputs by name; a state among them may be left out, see ``needed``.
+        needed: Names of the inputs that every request must have.
+        real: Names of the inputs that take real numbers although their dtype is one of whole numbers.
         outputs: Outputs by name.
-        classes: Class names by index.
+        meanings: What the outputs mean, by name.
+        classes: Class names by index, of the scored output.
         platform: Runtime and format, as the v2 protocol names them.
         example_seconds: Time one example takes at best, measured while warming up.
         most_joined: Most examples of several requests that may run as one batch; 1 when each must run alone.
@@ -53,12 +58,18 @@ class DataPlane:
         self.name = manifest.name
         self.inputs: dict[str, TensorSpec] = {spec.name: spec for spec in manifest.inputs}
         self.outputs: dict[str, TensorSpec] = {spec.name: spec for spec in manifest.outputs}
-        self.classes = manifest.classes
+        contract = manifest.contract
+        self.needed = tuple(i.name for i in contract.inputs if i.how not in ("constant", "state"))
+        whole = {name for name, spec in self.inputs.items() if not spec.dtype.startswith("float")}
+        self.real = frozenset(i.name for i in contract.inputs if i.name in whole and takes_real(i))
+        self.meanings: dict[str, OutputMeaning] = {o.name: o for o in contract.outputs}
+        self.classes = manifest.classes or contract.labels.named
         self.platform = f"{manifest.target.runtime}_{manifest.format}"
         self._pipeline = Pipeline.open(artifact)
         golden = load_arrays(artifact.path / manifest.golden_inputs)
         self.example_seconds = self._warm_up(golden)
-        self.most_joined = self._try_joining(golden)
+        self._shapes = {name: array.shape[1:] for name, array in golden.items()}
+        self.most_joined = 1 if manifest.batch_dependent else self._try_joining(golden)
 
     def _warm_up(self, golden: Mapping[str, NDArray[Any]]) -> float:
         batch = self._examples(golden, 1)[0]
@@ -69,8 +80,7 @@ class DataPlane:
         most = min(_MOST_JOINED, int(INLINE_SECONDS / self.example_seconds))
         examples = self._examples(golden, most)
         # A session fills up a fixed batch, or cuts up what does not fit it.
-        fixed = any(spec.batch_size for spec in self._pipeline.session.inputs)
-        if fixed or len(examples) < 2 or not independent(self.infer, examples):
+        if self._pipeline.session.batch_size or len(examples) < 2 or not independent(self.infer, examples):
             return 1
         # Sizes change from batch to batch, and some runtimes allocate anew for each size: that counts, too.
         sizes = range(1, len(examples) + 1)
@@ -79,8 +89,8 @@ class DataPlane:
 
     def _examples(self, golden: Mapping[str, NDArray[Any]], most: int) -> list[Batch]:
         """Up to so many golden examples, each a batch."""
-        count = min(most, *(len(golden[name]) for name in self.inputs))
-        return [self.batch({name: golden[name][i : i + 1] for name in self.inputs}) for i in range(count)]
+        count = min(most, *(len(array) for array in golden.values()))
+        return [self.batch({name: array[i : i + 1] for name, array in golden.items()}) for i in range(count)]
 
     def spec(self, name: Any) -> TensorSpec:
         """The input called ``name``.
@@ -94,21 +104,21 @@ class DataPlane:
             raise BadRequestError(f"unknown input {name!r}; expected {self._names()}.") from None
 
     def sole_input(self) -> TensorSpec:
-        """The only input.
+        """The only input that is needed.
 
         Raises:
             BadRequestError: There are several, so that they must be named.
         """
-        if len(self.inputs) != 1:
+        if len(self.needed) != 1:
             raise BadRequestError(
-                f"the model takes {len(self.inputs)} inputs; expected an object with {self._names()}."
+                f"the model takes {len(self.needed)} inputs; expected an object with {self._names()}."
             )
-        return next(iter(self.inputs.values()))
+        return self.inputs[self.needed[0]]
 
     def check_names(self, names: Iterable[str]) -> None:
-        """Raise `BadRequestError` unless exactly the model's inputs are named."""
+        """Raise `BadRequestError` unless the model's inputs are named, states or none of them."""
         got = list(names)
-        if set(got) != set(self.inputs) or len(got) != len(self.inputs):
+        if len(got) != len(set(got)) or not set(self.needed) <= set(got) <= set(self.inputs):
             raise BadRequestError(f"expected the inputs {self._names()}; got {', '.join(map(repr, got)) or 'none'}.")
 
     def batch(self, arrays: Mapping[str, NDArray[Any]]) -> Batch:
@@ -128,7 +138,7 @@ class DataPlane:
             raise BadRequestError(f"expected the same number of examples in all inputs; {shown}.")
         if count == 0:
             raise BadRequestError("expected at least one example, got none.")
-        return Batch({name: arrays[name] for name in self.inputs}, count)
+        return Batch({name: arrays[name] for name in self.inputs if name in arrays}, count)
 
     def infer(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """Preprocess and run a batch: outputs by name.
@@ -140,6 +150,17 @@ class DataPlane:
             return self._pipeline(batch.arrays)
         except DatasetError as error:
             raise BadRequestError(str(error)) from error
+        except Exception as error:
+            if said := self._odd_shapes(batch):  # runtimes raise classes of their own for sizes that do not go together
+                reason = " ".join(str(error).split())[:200].rstrip(".")
+                raise BadRequestError(f"the model cannot run {said}: {reason}.") from error
+            raise
+
+    def _odd_shapes(self, batch: Batch) -> str:
+        """The shapes of examples that are not those it was proved with, "" when all are."""
+        found = {name: array.shape[1:] for name, array in batch.arrays.items()}
+        odd = {name: shape for name, shape in found.items() if shape != self._shapes.get(name, shape)}
+        return "examples of shape " + ", ".join(f"{shape} for {name!r}" for name, shape in odd.items()) if odd else ""
 
     def check_model(self, name: str, version: str | None) -> None:
         """Raise `NotFoundError` unless this model and version are served (in TensorFlow Serving's words)."""
@@ -151,7 +172,9 @@ class DataPlane:
         )
 
     def _names(self) -> str:
-        return ", ".join(map(repr, self.inputs))
+        states = [name for name in self.inputs if name not in self.needed]
+        more = f" (and, if you carry it, the state {', '.join(map(repr, states))})" if states else ""
+        return ", ".join(map(repr, self.needed)) + more
 
 
 def _least_seconds(run: Callable[[Any], object], arguments: Sequence[Any]) -> float:

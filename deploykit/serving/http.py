@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import math
 import re
 import time
 import zlib
@@ -173,7 +174,9 @@ class App:
         return "GET", _always(rest_v2.model_metadata(self._plane))
 
     async def _predict(self, body: bytes, headers: Headers) -> Response:
-        batch, rows = rest_v1.read_predict(self._plane, _read_json(body))
+        # Neither true nor false is in a body without these letters, as in most: to look for words takes longer.
+        truths = b"u" in body or b"l" in body
+        batch, rows = rest_v1.read_predict(self._plane, _read_json(body), truths=truths)
         outputs = await self._runner.run(batch)
         return Response(200, _write_json(rest_v1.write_predict(outputs, rows=rows), outputs))
 
@@ -285,9 +288,15 @@ def _read_json(body: bytes) -> Any:
         if b"NaN" not in body and b"Infinity" not in body:
             raise _not_json(error) from error
     try:  # TensorFlow Serving takes these literals, the fast parser does not
-        return json.loads(body)
+        return json.loads(body, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         raise _not_json(error) from error
+
+
+def _finite(text: str) -> float:
+    if math.isinf(found := float(text)):
+        raise ValueError(f"{text[:40]} is out of range")
+    return found
 
 
 def _not_json(error: Exception) -> BadRequestError:

@@ -21,8 +21,13 @@ SIGNATURE = "serving_default"
 _TYPES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE"}
 
 
-def read_predict(plane: DataPlane, message: Any) -> tuple[Batch, bool]:
+def read_predict(plane: DataPlane, message: Any, *, truths: bool = True) -> tuple[Batch, bool]:
     """The batch of a predict request, and whether it came in rows.
+
+    Args:
+        plane: The model.
+        message: The request.
+        truths: Whether there may be truth values in it.
 
     Raises:
         BadRequestError: The request is wrong.
@@ -37,7 +42,7 @@ def read_predict(plane: DataPlane, message: Any) -> tuple[Batch, bool]:
         raise BadRequestError(
             f"expected either 'instances' (rows) or 'inputs' (columns), got {'both' if rows else 'neither'}."
         )
-    arrays = _rows(plane, message["instances"]) if rows else _columns(plane, message["inputs"])
+    arrays = _rows(plane, message["instances"], truths) if rows else _columns(plane, message["inputs"], truths)
     return plane.batch(arrays), rows
 
 
@@ -70,25 +75,36 @@ def metadata(plane: DataPlane) -> dict[str, Any]:
     }
 
 
-def _rows(plane: DataPlane, rows: Any) -> dict[str, NDArray[Any]]:
+def _rows(plane: DataPlane, rows: Any, truths: bool) -> dict[str, NDArray[Any]]:
     if not isinstance(rows, list) or not rows:
         raise BadRequestError(f"'instances': expected a list of at least one example, got {_kind(rows)}.")
     if not isinstance(rows[0], dict) or set(rows[0]) == {"b64"}:
-        spec = plane.sole_input()
-        return {spec.name: from_lists(rows, spec)}
+        return _sole(plane, rows, truths)
+    names = list(rows[0])
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise BadRequestError(f"'instances': expected objects only, got {_kind(row)} at position {number}.")
-        plane.check_names(row)
-    return {name: from_lists([row[name] for row in rows], spec) for name, spec in plane.inputs.items()}
+        if number == 0 or row.keys() != rows[0].keys():
+            plane.check_names(row)
+            if row.keys() != rows[0].keys():
+                raise BadRequestError(
+                    f"'instances': expected the same inputs in all objects, not at position {number}."
+                )
+    return {
+        n: from_lists([row[n] for row in rows], plane.inputs[n], real=n in plane.real, truths=truths) for n in names
+    }
 
 
-def _columns(plane: DataPlane, columns: Any) -> dict[str, NDArray[Any]]:
+def _columns(plane: DataPlane, columns: Any, truths: bool) -> dict[str, NDArray[Any]]:
     if not isinstance(columns, dict) or set(columns) == {"b64"}:
-        spec = plane.sole_input()
-        return {spec.name: from_lists(columns, spec)}
+        return _sole(plane, columns, truths)
     plane.check_names(columns)
-    return {name: from_lists(columns[name], spec) for name, spec in plane.inputs.items()}
+    return {n: from_lists(value, plane.inputs[n], real=n in plane.real, truths=truths) for n, value in columns.items()}
+
+
+def _sole(plane: DataPlane, value: Any, truths: bool) -> dict[str, NDArray[Any]]:
+    spec = plane.sole_input()
+    return {spec.name: from_lists(value, spec, real=spec.name in plane.real, truths=truths)}
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

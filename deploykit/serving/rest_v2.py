@@ -1,8 +1,9 @@
-"""Messages of the Open Inference Protocol v2, with the binary tensor extension."""
+"""Messages of the Open Inference Protocol v2, with the extensions for binary tensors and classification."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit._version import __version__
@@ -10,12 +11,19 @@ from deploykit.core.model import TensorSpec
 from deploykit.core.serial import dump
 from deploykit.exporters._wire import DATATYPES, DTYPES, datatype, from_bytes, to_bytes
 from deploykit.serving.batches import Batch
+from deploykit.serving.classification import check, classified
 from deploykit.serving.dataplane import VERSION, DataPlane
 from deploykit.serving.faults import BadRequestError
-from deploykit.serving.tensors import from_lists, to_lists
+from deploykit.serving.tensors import converted, from_lists, to_lists
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+#: Datatypes that stand for one another where no number changes.
+_NUMBERS = frozenset(DTYPES) - {"BOOL", "BYTES"}
+#: Parameters of Triton's sequence extension.
+_SEQUENCES = ("sequence_id", "sequence_start", "sequence_end")
 
 
 class Wanted:
@@ -25,15 +33,22 @@ class Wanted:
         id: The request's id, None when it gave none.
         outputs: Names of the outputs, in its order.
         binary: Those of them to be sent as binary tensors.
+        classes: Those of them of which the best classes are wanted, and how many.
     """
 
-    __slots__ = ("binary", "id", "outputs")
+    __slots__ = ("binary", "classes", "id", "outputs")
 
     def __init__(self, plane: DataPlane, message: Mapping[str, Any]) -> None:
         self.id = message.get("id")
         if self.id is not None and not isinstance(self.id, str):
             raise BadRequestError(f"'id': expected text, got {self.id!r}.")
-        everything_binary = _parameters(message, "the request").get("binary_data_output") is True
+        general = _parameters(message, "the request")
+        if any(general.get(name) for name in _SEQUENCES):
+            raise BadRequestError(
+                f"the request: {', '.join(map(repr, _SEQUENCES))} are not supported, as this server keeps no state "
+                "between requests; send the state as an input, and take it from the outputs."
+            )
+        everything_binary = general.get("binary_data_output") is True
         listed = message.get("outputs") or [{"name": name} for name in plane.outputs]
         if not isinstance(listed, list) or not all(isinstance(o, dict) for o in listed):
             raise BadRequestError("'outputs': expected a list of objects.")
@@ -41,11 +56,16 @@ class Wanted:
         for name in self.outputs:
             if name not in plane.outputs:
                 raise BadRequestError(f"unknown output {name!r}; expected {', '.join(map(repr, plane.outputs))}.")
-        self.binary = {
-            o["name"]
-            for o in listed
-            if _parameters(o, f"output {o['name']!r}").get("binary_data", everything_binary) is True
-        }
+        self.binary = set()
+        self.classes: dict[str, int] = {}
+        for output in listed:
+            name = output["name"]
+            asked = _parameters(output, f"output {name!r}")
+            if asked.get("binary_data", everything_binary) is True:
+                self.binary.add(name)
+            if (count := asked.get("classification")) is not None:
+                check(plane.meanings[name], count)
+                self.classes[name] = count
 
 
 def read_infer(plane: DataPlane, message: Any, blobs: memoryview) -> tuple[Batch, Wanted]:
@@ -71,14 +91,14 @@ def read_infer(plane: DataPlane, message: Any, blobs: memoryview) -> tuple[Batch
             raise BadRequestError(f"input {spec.name!r} is given twice.")
         size = _parameters(tensor, f"input {spec.name!r}").get("binary_data_size")
         if size is None:
-            arrays[spec.name] = _read_tensor(tensor, spec, None)
+            arrays[spec.name] = _read_tensor(plane, tensor, spec, None)
             continue
         if type(size) is not int or not 0 <= size <= len(blobs) - position:
             left = len(blobs) - position
             raise BadRequestError(
                 f"input {spec.name!r}: binary_data_size is {size!r}, {left} bytes of binary data are left."
             )
-        arrays[spec.name] = _read_tensor(tensor, spec, blobs[position : position + size])
+        arrays[spec.name] = _read_tensor(plane, tensor, spec, blobs[position : position + size])
         position += size
     if position != len(blobs):
         raise BadRequestError(f"the inputs name {position} bytes of binary data, the body has {len(blobs)}.")
@@ -90,6 +110,10 @@ def write_infer(plane: DataPlane, outputs: dict[str, NDArray[Any]], wanted: Want
     tensors, blobs = [], []
     for name in wanted.outputs:
         array = outputs[name]
+        if name in wanted.classes:
+            meaning = plane.meanings[name]
+            names = plane.classes if meaning.role == "scored" else ()
+            array = classified(array, meaning, wanted.classes[name], names)
         tensor: dict[str, Any] = {"name": name, "datatype": datatype(array), "shape": list(array.shape)}
         if name in wanted.binary:
             blobs.append(to_bytes(array))
@@ -103,14 +127,15 @@ def write_infer(plane: DataPlane, outputs: dict[str, NDArray[Any]], wanted: Want
 
 def server_metadata() -> bytes:
     """Answer to ``GET /v2``."""
-    return dump({"name": "deploykit", "version": __version__, "extensions": ["binary_tensor_data"]})
+    return dump({"name": "deploykit", "version": __version__, "extensions": ["binary_tensor_data", "classification"]})
 
 
 def model_metadata(plane: DataPlane) -> bytes:
-    """Answer to ``GET /v2/models/NAME``; class names come as a parameter of the first output."""
+    """Answer to ``GET /v2/models/NAME``; class names come as a parameter of the scored output."""
     outputs = [_metadata(spec) for spec in plane.outputs.values()]
-    if plane.classes and outputs:
-        outputs[0]["parameters"] = {"classes": list(plane.classes)}
+    for output in outputs:
+        if plane.classes and plane.meanings[output["name"]].role == "scored":
+            output["parameters"] = {"classes": list(plane.classes)}
     return dump(
         {
             "name": plane.name,
@@ -122,23 +147,28 @@ def model_metadata(plane: DataPlane) -> bytes:
     )
 
 
-def _read_tensor(tensor: dict[str, Any], spec: TensorSpec, blob: memoryview | None) -> NDArray[Any]:
+def _read_tensor(plane: DataPlane, tensor: dict[str, Any], spec: TensorSpec, blob: memoryview | None) -> NDArray[Any]:
     where = f"input {spec.name!r}"
     wire, shape = tensor.get("datatype"), tensor.get("shape")
     wanted = DATATYPES.get(spec.dtype, "")
-    if wire != wanted:
+    if wire != wanted and not (wire in _NUMBERS and wanted in _NUMBERS):
         known = "" if wire in DTYPES else f"; datatypes are {', '.join(DTYPES)}"
         raise BadRequestError(f"{where}: expected datatype {wanted}, got {wire!r}{known}.")
     if not isinstance(shape, list) or not all(type(d) is int and d >= 0 for d in shape):
         raise BadRequestError(f"{where}: expected 'shape', a list of whole numbers, got {shape!r}.")
+    real = spec.name in plane.real
     if blob is None:
         if not isinstance(tensor.get("data"), list):
             raise BadRequestError(f"{where}: expected 'data', a list, or the parameter binary_data_size.")
-        return from_lists(tensor["data"], spec, tuple(shape))
+        if wire == wanted:
+            return from_lists(tensor["data"], spec, tuple(shape), real=real)
+        sent = replace(spec, dtype=DTYPES[wire])
+        return converted(from_lists(tensor["data"], sent, tuple(shape)), spec, real=real)
     try:
-        return from_bytes(blob, wanted, shape)
+        array = from_bytes(blob, wire, shape)
     except ValueError as error:
         raise BadRequestError(f"{where}: {error}.") from error
+    return array if wire == wanted else converted(array, spec, real=real)
 
 
 def _parameters(holder: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.core.artifact import MANIFEST, Artifact
 from deploykit.core.digest import file_digest
-from deploykit.core.errors import PortInUseError, ServeError, SettingError
+from deploykit.core.errors import PortInUseError, RequestError, ServeError, SettingError
 from deploykit.core.model import TensorSpec
 from deploykit.exporters._client import Client
 from deploykit.exporters._verify import verify
@@ -133,8 +133,15 @@ class Server:
         if self._stopped.is_set():
             reason = f": {self._workers.failure}" if self._workers.failure else "."
             raise ServeError(f"{self!r} does not run{reason}", remedy="start it again with dk.serve.")
-        specs = {spec.name: spec for spec in self.artifact.manifest.inputs}
-        given: Mapping[str, Any] = x if isinstance(x, Mapping) else {next(iter(specs)): x}
+        manifest = self.artifact.manifest
+        specs = {spec.name: spec for spec in manifest.inputs}
+        needed = [i.name for i in manifest.contract.inputs if i.how not in ("constant", "state")]
+        if not isinstance(x, Mapping) and len(needed) != 1:
+            raise RequestError(
+                f"The model takes {len(needed)} inputs: {', '.join(needed)}; got one array.",
+                remedy="give a dictionary with one array for each input.",
+            )
+        given: Mapping[str, Any] = x if isinstance(x, Mapping) else {needed[0]: x}
         with Client(self.url) as client:
             found = client.infer(self.name, {name: _as_array(v, specs.get(name)) for name, v in given.items()})
         return found if len(found) > 1 else next(iter(found.values()))
@@ -254,17 +261,24 @@ def _named(error: PortInUseError, port: int) -> PortInUseError:
 
 
 def _as_array(value: Any, spec: TensorSpec | None) -> NDArray[Any]:
-    """An array in the input's dtype where no value changes by that; else as it is, for the server to refuse."""
+    """An array in the input's dtype where no value changes but for rounding; else as it is, for the server to judge."""
     import numpy as np
 
     array = np.asarray(value)
-    if spec is None or spec.dtype == "string" or array.dtype.kind not in "fiub" or array.dtype.name == spec.dtype:
+    if array.dtype.kind == "U" and not isinstance(value, np.ndarray):
+        array = np.asarray(value, object)  # a fixed width would cut zero bytes off
+    if spec is None or spec.dtype == "string" or array.dtype.kind not in "fiu" or array.dtype.name == spec.dtype:
         return array
     wanted = np.dtype(spec.dtype)
+    if wanted.kind == "b":
+        return array
     with np.errstate(all="ignore"):
         cast = array.astype(wanted)
-    same = wanted.kind == "f" or np.array_equal(cast, array)
-    return cast if same and array.dtype.kind != "b" else array
+        if wanted.kind == "f" and array.dtype.kind == "f":
+            same = bool((np.isinf(cast) == np.isinf(array)).all())
+        else:
+            same = np.array_equal(cast.astype(array.dtype), array)
+    return cast if same else array
 
 
 @contextlib.contextmanager

@@ -1,4 +1,9 @@
-"""Tensors between JSON and NumPy: fast for what is right, exact about what is wrong."""
+"""Tensors between JSON and NumPy: fast for what is right, exact about what is wrong.
+
+A number has the meaning of the model as given: where that takes real numbers, so does the server, also where it is
+declared to take the bytes of images. Truth values are no numbers, and what does not fit a dtype is refused instead of
+becoming infinite or wrapping around.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +14,8 @@ import struct
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.model import TensorSpec
+from deploykit.core.model import TensorSpec, fits_shape
+from deploykit.exporters._wire import objects, text_or_bytes
 from deploykit.serving.faults import BadRequestError
 
 if TYPE_CHECKING:
@@ -32,13 +38,17 @@ _CODES = {
 _KINDS = {"f": "real numbers", "i": "whole numbers", "u": "whole numbers", "b": "true or false", "U": "text"}
 
 
-def from_lists(value: Any, spec: TensorSpec, shape: tuple[int, ...] | None = None) -> NDArray[Any]:
+def from_lists(
+    value: Any, spec: TensorSpec, shape: tuple[int, ...] | None = None, *, real: bool = False, truths: bool = True
+) -> NDArray[Any]:
     """An array of the spec's dtype from nested JSON lists.
 
     Args:
         value: Nested lists, batch first.
         spec: The input.
         shape: Shape given apart, for data that may be flat.
+        real: Whether real numbers are taken although the dtype is one of whole numbers; see `converted`.
+        truths: Whether there may be truth values among the numbers; looking for them takes as long as all the rest.
 
     Raises:
         BadRequestError: Ragged lists, values of another kind or out of range.
@@ -46,7 +56,7 @@ def from_lists(value: Any, spec: TensorSpec, shape: tuple[int, ...] | None = Non
     if spec.dtype == "string":
         value = _decode_texts(value, spec)
     flat, found = _flatten(value, spec)
-    array = _cast(flat, spec)
+    array = _cast(flat, spec, real=real, truths=truths)
     if shape is not None and found != shape:
         if len(found) > 1 or array.size != math.prod(shape):
             raise BadRequestError(f"input {spec.name!r}: expected data of shape {_show(shape)}, got {_show(found)}.")
@@ -64,14 +74,55 @@ def to_lists(name: str, array: NDArray[Any]) -> Any:
 def check_shape(found: tuple[int, ...], spec: TensorSpec) -> None:
     """Raise `BadRequestError` unless a shape fits the spec, batch first."""
     wanted = spec.shape
-    if wanted is None or found == wanted:
-        return
-    if len(found) == len(wanted) and all(w is None or w == f for w, f in zip(wanted, found, strict=True)):
+    if wanted is None or found == wanted or fits_shape(wanted, found):
         return
     hint = " The first dimension is the batch: send a list of examples." if len(found) == len(wanted) - 1 else ""
     raise BadRequestError(
         f"input {spec.name!r}: expected shape {_show(('batch', *wanted[1:]))}, got {_show(found)}.{hint}"
     )
+
+
+def converted(array: NDArray[Any], spec: TensorSpec, *, real: bool = False) -> NDArray[Any]:
+    """Numbers in the spec's dtype, where that loses nothing but the digits of a real number.
+
+    Args:
+        array: Numbers, no truth values.
+        spec: The input.
+        real: Whether real numbers are taken although the dtype is one of whole numbers: those that are whole become
+            of that dtype, others stay real (float32, or float64 when they are that) in its range.
+
+    Raises:
+        BadRequestError: A number is out of range, or real where a whole one is expected.
+    """
+    import numpy as np
+
+    wanted = np.dtype(spec.dtype)
+    if array.dtype == wanted or not array.size:
+        return array.astype(wanted, copy=False)
+    if wanted.kind == "f":
+        with np.errstate(over="ignore"):
+            cast = array.astype(wanted)
+        lost = np.isinf(cast) & ~np.isinf(array)
+        if array.dtype.kind in "iu":
+            exact = 2 ** (np.finfo(wanted).nmant + 1)
+            far = ((array > exact) | (array < -exact)) & ~lost
+            lost[far] = [int(c) != int(a) for c, a in zip(cast[far], array[far], strict=True)]
+        if lost.any():
+            raise _out_of_range(spec, array[lost][0].item())
+        return cast
+    limits = np.iinfo(wanted)
+    if array.dtype.kind == "f":
+        whole = np.isfinite(array) & (np.trunc(array) == array)
+        if not whole.all():
+            if not real:
+                raise _wrong_kind(spec, [array[~whole][0].item()])
+            inside = (array >= limits.min) & (array <= limits.max)  # NaN is not
+            if not inside.all():
+                raise _out_of_range(spec, array[~inside][0].item())
+            return array if array.dtype == np.float64 else array.astype(np.float32)
+    if array.min() < limits.min or array.max() > limits.max:
+        raise _out_of_range(spec, array[(array < limits.min) | (array > limits.max)][0].item())
+    return array.astype(wanted)
 
 
 def _flatten(value: Any, spec: TensorSpec) -> tuple[list[Any], tuple[int, ...]]:
@@ -92,70 +143,88 @@ def _flatten(value: Any, spec: TensorSpec) -> tuple[list[Any], tuple[int, ...]]:
     return level, tuple(shape)
 
 
-def _cast(flat: list[Any], spec: TensorSpec) -> NDArray[Any]:
+def _cast(flat: list[Any], spec: TensorSpec, *, real: bool, truths: bool) -> NDArray[Any]:
     """An array of the spec's dtype, quickly when that is possible, else slowly or with the reason why not."""
     import numpy as np
 
     code = _CODES.get(spec.dtype)
-    if code is not None and flat and type(flat[0]) is not bool:
+    if code is not None and flat and not (truths and bool in set(map(type, flat))):
         try:  # four times as fast as numpy.array; bytes are six times as fast as that
             if code == "B":
                 return np.frombuffer(bytes(flat), spec.dtype)
-            return np.frombuffer(struct.pack(f"{len(flat)}{code}", *flat), spec.dtype)
+            # Standard sizes: with native ones it packs 1e39 as a float32 of infinity.
+            return np.frombuffer(struct.pack(f"={len(flat)}{code}", *flat), spec.dtype)
         except (struct.error, OverflowError, ValueError, TypeError):
             pass
-    return _cast_slowly(flat, spec)
+    return _cast_slowly(flat, spec, real=real)
 
 
-def _cast_slowly(flat: list[Any], spec: TensorSpec) -> NDArray[Any]:
+def _cast_slowly(flat: list[Any], spec: TensorSpec, *, real: bool) -> NDArray[Any]:
     import numpy as np
 
-    try:
-        array = np.array(flat) if flat else np.zeros(0, spec.dtype if spec.dtype != "string" else object)
-    except (ValueError, OverflowError) as error:
-        raise _ragged(spec, None) from error
-    kind = array.dtype.kind
+    types = set(map(type, flat))
+    if list in types:
+        raise _ragged(spec, None)
     if spec.dtype == "string":
-        if kind != "U" or not all(type(v) is str for v in flat):
+        if not types <= {str, bytes}:
             raise _wrong_kind(spec, flat)
-        return array.astype(object)
-    wanted = np.dtype(spec.dtype)
-    if array.dtype == wanted:
-        return array
-    if kind == "O" and all(type(v) is int for v in flat):  # beyond 64 bits
-        raise _out_of_range(spec, max(flat, key=abs))
-    if kind not in "iuf" or wanted.kind == "b":
-        raise _wrong_kind(spec, flat)
-    if wanted.kind == "f":
-        with np.errstate(over="ignore"):
-            return array.astype(wanted)
-    limits = np.iinfo(wanted)
-    if kind == "f":
-        whole = np.isfinite(array) & (np.trunc(array) == array)
-        if not whole.all():
-            raise _wrong_kind(spec, [array[~whole][0].item()])
-    if array.size and (array.min() < limits.min or array.max() > limits.max):
-        raise _out_of_range(spec, array[(array < limits.min) | (array > limits.max)][0].item())
-    return array.astype(wanted)
+        return _checked_text(objects(flat), spec)
+    if not flat:
+        return np.zeros(0, spec.dtype)
+    if spec.dtype == "bool":
+        if types != {bool}:
+            raise _wrong_kind(spec, flat)
+        return np.array(flat)
+    if not types <= {int, float}:
+        raise _wrong_kind(spec, flat, real=real)
+    try:
+        array = np.array(flat, np.float64 if np.dtype(spec.dtype).kind == "f" else None)
+    except OverflowError:
+        raise _out_of_range(spec, max(flat, key=abs)) from None
+    if array.dtype.kind == "O" or (array.dtype.kind == "f" and types == {int} and np.dtype(spec.dtype).kind != "f"):
+        raise _out_of_range(spec, max(flat, key=abs))  # beyond 64 bits
+    return converted(array, spec, real=real)
 
 
-def _wrong_kind(spec: TensorSpec, flat: list[Any]) -> BadRequestError:
+def _checked_text(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    try:
+        "".join(v for v in array.tolist() if type(v) is str).encode()
+    except UnicodeEncodeError as error:
+        shown = ascii(error.object[error.start : error.end])
+        raise BadRequestError(
+            f"input {spec.name!r}: expected text, got half a surrogate pair, {shown}, which stands for no character."
+        ) from error
+    return array
+
+
+def _wrong_kind(spec: TensorSpec, flat: list[Any], *, real: bool = False) -> BadRequestError:
     import numpy as np
 
     kind = "U" if spec.dtype == "string" else np.dtype(spec.dtype).kind
-    good: tuple[type, ...] = {"U": (str,), "b": (bool,), "f": (int, float)}.get(kind, (int,))
+    good: tuple[type, ...] = {"U": (str,), "b": (bool,), "f": (int, float)}.get(kind, (int, float) if real else (int,))
     odd = next((v for v in flat if type(v) not in good), flat[0])
     shown = repr(odd) if len(repr(odd)) <= 40 else f"{repr(odd)[:40]}…"
     what = {str: "text", bool: "a truth value", type(None): "null", dict: "an object", list: "a list"}
     got = {**what, float: "a real number", int: "a number"}.get(type(odd), "")
-    return BadRequestError(f"input {spec.name!r}: expected {spec.dtype} ({_KINDS[kind]}), got {got} {shown}.")
+    kinds = "whole or real numbers" if real else _KINDS[kind]
+    return BadRequestError(f"input {spec.name!r}: expected {spec.dtype} ({kinds}), got {got} {shown}.")
 
 
 def _out_of_range(spec: TensorSpec, value: Any) -> BadRequestError:
     import numpy as np
 
-    limits = np.iinfo(spec.dtype) if np.dtype(spec.dtype).kind in "iu" else np.finfo(spec.dtype)
-    return BadRequestError(f"input {spec.name!r}: expected {spec.dtype} ({limits.min} to {limits.max}), got {value}.")
+    shown = str(value) if not isinstance(value, int) or abs(value) < 10**40 else "a number beyond 10 ** 40"
+    if np.dtype(spec.dtype).kind in "iu":
+        whole = np.iinfo(spec.dtype)
+        return BadRequestError(f"input {spec.name!r}: expected {spec.dtype} ({whole.min} to {whole.max}), got {shown}.")
+    limits = np.finfo(spec.dtype)
+    if abs(value) <= limits.max:
+        exact = 2 ** (limits.nmant + 1)
+        return BadRequestError(
+            f"input {spec.name!r}: {spec.dtype} holds all whole numbers up to {exact} only, got {shown}; send them as "
+            f"{spec.dtype} to have them rounded."
+        )
+    return BadRequestError(f"input {spec.name!r}: expected {spec.dtype} ({limits.min} to {limits.max}), got {shown}.")
 
 
 def _ragged(spec: TensorSpec, dimension: int | None) -> BadRequestError:
@@ -166,14 +235,14 @@ def _ragged(spec: TensorSpec, dimension: int | None) -> BadRequestError:
 
 
 def _decode_texts(value: Any, spec: TensorSpec) -> Any:
-    """Replace ``{"b64": …}`` by the text it holds."""
+    """Replace ``{"b64": …}`` by what it holds: text where that is UTF-8, else bytes."""
     if isinstance(value, list):
         return [_decode_texts(v, spec) for v in value]
     if isinstance(value, dict) and set(value) == {"b64"}:
         try:
-            return base64.b64decode(value["b64"], validate=True).decode()
+            return text_or_bytes(base64.b64decode(value["b64"], validate=True))
         except (TypeError, ValueError, binascii.Error) as error:
-            raise BadRequestError(f"input {spec.name!r}: b64 holds no base64 of UTF-8 text.") from error
+            raise BadRequestError(f"input {spec.name!r}: b64 holds no base64.") from error
     return value
 
 

@@ -8,6 +8,7 @@ import pytest
 from deploykit import __version__
 
 INFER = "/v2/models/cnn/infer"
+EXTENSIONS = ["binary_tensor_data", "classification"]
 
 
 def tensor(**changes):
@@ -26,8 +27,8 @@ def without(name):
         ("/v2/models/cnn/ready", {"name": "cnn", "ready": True}),
         ("/v2/models/cnn/versions/1/ready", {"name": "cnn", "ready": True}),
         ("/V2/Health/Ready", {"ready": True}),
-        ("/v2", {"name": "deploykit", "version": __version__, "extensions": ["binary_tensor_data"]}),
-        ("/v2/", {"name": "deploykit", "version": __version__, "extensions": ["binary_tensor_data"]}),
+        ("/v2", {"name": "deploykit", "version": __version__, "extensions": EXTENSIONS}),
+        ("/v2/", {"name": "deploykit", "version": __version__, "extensions": EXTENSIONS}),
     ],
 )
 def test_health_and_server(cnn, ask, path, body):
@@ -149,7 +150,8 @@ def test_a_missing_model_is_404(cnn, ask, path):
         ({"inputs": [tensor(name="picture")]}, "unknown input 'picture'; expected 'image'."),
         ({"inputs": [tensor(name=["image"])]}, "unknown input ['image']; expected 'image'."),
         ({"inputs": [tensor(), tensor()]}, "input 'image' is given twice."),
-        ({"inputs": [tensor(datatype="FP32")]}, "input 'image': expected datatype UINT8, got 'FP32'."),
+        ({"inputs": [tensor(datatype="BOOL")]}, "input 'image': expected datatype UINT8, got 'BOOL'."),
+        ({"inputs": [tensor(datatype="BYTES")]}, "input 'image': expected datatype UINT8, got 'BYTES'."),
         ({"inputs": [tensor(datatype="BF16")]}, "expected datatype UINT8, got 'BF16'; datatypes are BOOL, UINT8"),
         ({"inputs": [without("datatype")]}, "expected datatype UINT8, got None"),
         ({"inputs": [without("shape")]}, "expected 'shape', a list of whole numbers, got None."),
@@ -161,7 +163,7 @@ def test_a_missing_model_is_404(cnn, ask, path):
         ({"inputs": [tensor(shape=[0, 8, 8], data=[])]}, "expected at least one example, got none."),
         ({"inputs": [without("data")]}, "expected 'data', a list, or the parameter binary_data_size."),
         ({"inputs": [tensor(data=[300] * 64)]}, "expected uint8 (0 to 255), got 300."),
-        ({"inputs": [tensor(data=["1"] * 64)]}, "expected uint8 (whole numbers), got text '1'."),
+        ({"inputs": [tensor(data=["1"] * 64)]}, "expected uint8 (whole or real numbers), got text '1'."),
         ({"inputs": [tensor(parameters=3)]}, "input 'image': expected 'parameters' to be an object."),
         ({"inputs": [tensor()], "parameters": []}, "the request: expected 'parameters' to be an object."),
         ({"inputs": [tensor()], "outputs": [{"name": "x"}]}, "unknown output 'x'; expected 'probabilities'."),

@@ -76,10 +76,14 @@ def test_predict_with_text(text):
 def test_predict_with_wrong_examples_says_expected_and_got(cnn, two):
     with pytest.raises(RequestError, match=r"answered 400: .*expected shape \(batch, 8, 8\), got \(8, 8\)"):
         cnn.predict(np.zeros((8, 8), np.uint8))
-    with pytest.raises(RequestError, match=r"expected datatype UINT8, got 'FP64'"):
-        cnn.predict(np.full((1, 8, 8), 0.5))
-    with pytest.raises(RequestError, match=r"expected datatype UINT8, got 'INT64'"):
+    with pytest.raises(RequestError, match=r"expected datatype UINT8, got 'BOOL'"):
+        cnn.predict(np.full((1, 8, 8), True))
+    with pytest.raises(RequestError, match=r"expected uint8 \(0 to 255\), got 256"):
         cnn.predict(np.full((1, 8, 8), 256))
+    with pytest.raises(RequestError, match=r"has no datatype for complex128"):
+        cnn.predict(np.full((1, 8, 8), 1j))
+    with pytest.raises(RequestError, match=r"takes 2 inputs: left, right; got one array"):
+        two.predict(np.zeros((1, 4), np.float32))
     with pytest.raises(RequestError, match=r"unknown input 'middle'; expected 'left', 'right'"):
         two.predict({"left": [[1, 2, 3, 4]], "middle": [[1]]})
 

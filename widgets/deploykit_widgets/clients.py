@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import shlex
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.artifact import Artifact
+from deploykit.core.texts import with_objects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -19,11 +21,8 @@ _INLINE = 160
 
 def calls(server: Any) -> dict[str, Any]:
     """Everything about calling a server; see ``IServe`` in serving.tsx. It reads and writes files."""
-    import numpy as np
-
     artifact: Artifact = server.artifact
-    with np.load(artifact.path / artifact.manifest.golden_inputs, allow_pickle=False) as file:
-        example = {name: file[name] for name in file.files}
+    example = examples(artifact)
     return {
         "url": server.url,
         "port": server.port,
@@ -34,21 +33,42 @@ def calls(server: Any) -> dict[str, Any]:
     }
 
 
-def request(artifact: Artifact, example: dict[str, NDArray[Any]]) -> str:
+def examples(artifact: Artifact) -> dict[str, NDArray[Any]]:
+    """Raw examples by input name, in the dtypes that clients are told; a state, which may be left out, is not there."""
+    import numpy as np
+
+    with np.load(artifact.path / artifact.manifest.golden_inputs, allow_pickle=False) as file:
+        golden = with_objects({name: file[name] for name in file.files})
+    specs = [spec for spec in artifact.manifest.inputs if spec.name in golden]
+    return {s.name: golden[s.name].astype(object if s.dtype == "string" else s.dtype) for s in specs}
+
+
+def request(example: dict[str, NDArray[Any]]) -> str:
     """A predict request of TensorFlow Serving's REST protocol for one example.
 
     Args:
-        artifact: What is served.
         example: Input name → raw examples, of which the first is sent.
     """
-    values = {spec.name: example[spec.name][0].tolist() for spec in artifact.manifest.inputs}
+    values = {name: _plain(array[:1].tolist())[0] for name, array in example.items()}
     instance = values if len(values) > 1 else next(iter(values.values()))
     return json.dumps({"instances": [instance]}, separators=(",", ":"))
 
 
+def _plain(value: Any) -> Any:
+    """Nested lists for JSON: bytes that are not text as base64."""
+    if isinstance(value, list):
+        return [_plain(v) for v in value]
+    if not isinstance(value, bytes):
+        return value
+    try:
+        return value.decode()
+    except UnicodeDecodeError:
+        return {"b64": base64.b64encode(value).decode()}
+
+
 def curl(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> str:
     """A command line that works as it stands; a long request goes to a file beside the artifact where one can be."""
-    body = request(artifact, example)
+    body = request(example)
     data = body
     if len(body) > _INLINE:
         file = Path(f"{artifact.path}.request.json")
@@ -80,7 +100,7 @@ with urlopen(Request(url, json.dumps(body).encode())) as response:
 
 
 def _rest_v1(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> str:
-    names = [spec.name for spec in artifact.manifest.inputs]
+    names = list(example)
     arrays = _arrays(example, names)
     if len(names) == 1:
         body = f'body = {{"instances": {_VARIABLE}.tolist()}}'
@@ -93,7 +113,7 @@ def _rest_v1(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> 
 
 
 def _rest_v2(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> str:
-    names = [spec.name for spec in artifact.manifest.inputs]
+    names = list(example)
     several = len(names) > 1
     lines = []
     for name in names:
@@ -112,12 +132,16 @@ _VARIABLE = "x"
 
 
 def _arrays(example: dict[str, NDArray[Any]], names: list[str]) -> str:
-    made = {n: f"np.zeros({(1, *example[n].shape[1:])}, {str(example[n].dtype)!r})" for n in names}
+    made = {n: _made((1, *example[n].shape[1:]), example[n].dtype) for n in names}
     note = "# your examples, raw, batch first: the server does the preprocessing\n"
     if len(names) == 1:
         return f"{note}{_VARIABLE} = {made[names[0]]}\n"
     items = "".join(f"    {n!r}: {code},\n" for n, code in made.items())
     return f"{note}{_VARIABLE} = {{\n{items}}}\n"
+
+
+def _made(shape: tuple[int, ...], dtype: Any) -> str:
+    return f'np.full({shape}, "", object)' if dtype.kind == "O" else f"np.zeros({shape}, {str(dtype)!r})"
 
 
 def _datatype(array: NDArray[Any]) -> str:
