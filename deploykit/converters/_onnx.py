@@ -10,6 +10,7 @@ from deploykit.converters._keras import Names, signature_function, signature_nam
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.loading._keras_ends import distinct
+from deploykit.runtimes._writes import written_variables
 
 #: High enough for per-channel quantization and LayerNormalization, low enough for every runtime in use.
 OPSET = 17
@@ -95,6 +96,12 @@ def _frozen(saved_model: Path, names: Names | None) -> tuple[Any, dict[str, str]
     loaded, signature = signature_function(saved_model)
     known = signature.structured_input_signature[1]
     names = names or signature_names(signature)
+    if variables := written_variables(signature):
+        raise UnsupportedModelError(
+            f"The graph writes variables ({', '.join(v.name.partition(':')[0] for v in variables[:6])}), and an ONNX "
+            "graph keeps nothing from call to call.",
+            remedy="use LiteRT or TensorFlow for this model, or give its state as inputs and outputs.",
+        )
     taken, given = list(names.inputs.values()), list(names.outputs.values())
     specs = [tf.TensorSpec(known[name].shape, known[name].dtype, name=f"in_{i}") for i, name in enumerate(taken)]
 

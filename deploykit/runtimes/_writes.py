@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 _TEXT = """
     AssignVariableOp AssignAddVariableOp AssignSubVariableOp Assign AssignAdd AssignSub
@@ -87,3 +88,26 @@ def _source(name: str, nodes: Mapping[str, Operation]) -> str:
             return plain
         name = node.inputs[0]
     return name.partition(":")[0]
+
+
+def written_variables(function: Any) -> list[Any]:
+    """The variables that a concrete function of TensorFlow changes when it runs."""
+    graph = function.graph.as_graph_def()
+    nodes = {node.name: _operation(node) for node in graph.node}
+    functions = {
+        f.signature.name: Body(
+            tuple(a.name for a in f.signature.input_arg), {node.name: _operation(node) for node in f.node_def}
+        )
+        for f in graph.library.function
+    }
+    places = written(nodes, functions, nodes)
+    owners = {id(variable.handle): variable for variable in function.graph.variables if hasattr(variable, "handle")}
+    return [
+        owners[id(outer)] for outer, inner in function.graph.captures if inner.op.name in places and id(outer) in owners
+    ]
+
+
+def _operation(node: Any) -> Operation:
+    calls = [value.func.name for value in node.attr.values() if value.HasField("func")]
+    calls += [func.name for value in node.attr.values() if value.HasField("list") for func in value.list.func]
+    return Operation(node.op, tuple(node.input), tuple(calls))

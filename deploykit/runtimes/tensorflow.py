@@ -11,7 +11,7 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec, signature_order
 from deploykit.runtimes._contract import Device, Runtime, Session
-from deploykit.runtimes._writes import Body, Operation, written
+from deploykit.runtimes._writes import written_variables
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +34,7 @@ class _TensorFlowSession(Session):
         given = self._function.structured_outputs
         self._names = sorted(taken, key=signature_order)  # TensorFlow's own order depends on the process
         self._wanted = sorted(given, key=signature_order)
-        self._state = [(variable, variable.numpy()) for variable in _written(self._function)]
+        self._state = [(variable, variable.numpy()) for variable in written_variables(self._function)]
         self.inputs = tuple(_spec(name, taken[name]) for name in self._names)
         self.outputs = tuple(_spec(name, given[name]) for name in self._wanted)
         # TensorFlow places operators on the CPU without a word when it cannot open the GPU.
@@ -87,29 +87,6 @@ class TensorFlow(Runtime):
             text = " ".join(str(error).split())[:400]
             raise UnsupportedModelError(f"TensorFlow {tf.__version__} cannot load {path.name}: {text}.") from error
         return _TensorFlowSession(tf, loaded, path, target.device)
-
-
-def _written(function: Any) -> list[Any]:
-    """The variables that a signature changes when it runs."""
-    graph = function.graph.as_graph_def()
-    nodes = {node.name: _operation(node) for node in graph.node}
-    functions = {
-        f.signature.name: Body(
-            tuple(a.name for a in f.signature.input_arg), {node.name: _operation(node) for node in f.node_def}
-        )
-        for f in graph.library.function
-    }
-    places = written(nodes, functions, nodes)
-    owners = {id(variable.handle): variable for variable in function.graph.variables if hasattr(variable, "handle")}
-    return [
-        owners[id(outer)] for outer, inner in function.graph.captures if inner.op.name in places and id(outer) in owners
-    ]
-
-
-def _operation(node: Any) -> Operation:
-    calls = [value.func.name for value in node.attr.values() if value.HasField("func")]
-    calls += [func.name for value in node.attr.values() if value.HasField("list") for func in value.list.func]
-    return Operation(node.op, tuple(node.input), tuple(calls))
 
 
 def _spec(name: str, spec: Any) -> TensorSpec:

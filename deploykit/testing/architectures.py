@@ -196,6 +196,14 @@ def _dictionaries() -> Any:
     return Model({"right": right, "left": left}, outputs)
 
 
+def _twins() -> Any:
+    from keras import Input, Model, layers
+
+    user, item = Input((4,)), Input((4,))  # of one shape: only the keys tell them apart
+    outputs = {"value": layers.Dense(1)(user) - layers.Dense(1)(item), "aux": layers.Dense(3)(user)}
+    return Model({"user": user, "item": item}, outputs)
+
+
 def _resized() -> Any:
     from keras import Input, Model, layers
 
@@ -294,6 +302,7 @@ ARCHITECTURES: dict[str, Builder] = {
     "twice_the_same_output": _twice_the_same_output,
     "mixed_precision": _mixed_precision,
     "dictionaries": _dictionaries,
+    "twins": _twins,
     "resized": _resized,
     "merged": _merged,
     "grouped": _grouped,

@@ -13,6 +13,13 @@ def test_an_operator_without_counterpart_is_named(folder, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_graph_that_writes_variables_is_refused(tmp_path):
+    work.run("make_counter", "tensorflow", path=str(tmp_path / "counter"), format="saved_model")
+    with pytest.raises(UnsupportedModelError, match=r"writes variables \(total\)") as caught:
+        work.converted("saved_model_to_onnx", tmp_path / "counter", tmp_path / "out")
+    assert "as inputs and outputs" in caught.value.remedy
+
+
 def test_the_batch_is_free_and_named(folder, tmp_path):
     work.converted("keras_to_onnx", work.made("mixed_cnn", folder), tmp_path / "out")
     model = onnx.load(tmp_path / "out")

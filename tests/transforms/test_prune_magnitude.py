@@ -128,6 +128,18 @@ def test_a_second_output_is_pruned_without_labels_of_its_own(folder, tmp_path):
     assert notes["sparsity_by_layer"]["shared"] == pytest.approx(0.5, abs=0.05)
 
 
+def test_inputs_and_outputs_are_told_apart_by_their_keys(folder, tmp_path):
+    rng = np.random.default_rng(0)
+    user, item = rng.normal(0, 1, (2, 400, 4)).astype(np.float32)
+    wanted = user @ [1.0, 2.0, 0.0, 1.0] - item @ [0.0, -2.0, 3.0, 1.0]
+    Dataset.from_arrays({"item": item, "user": user}, wanted).save(tmp_path / "data")
+    settings = {"sparsity": 0.25, "epochs": 30, "learning_rate": 0.05}
+    notes = prune(work.made("twins", folder), tmp_path / "out", tmp_path / "data", **settings)
+    assert notes["loss_by_epoch"][-1] < 0.1 * notes["loss_by_epoch"][0]
+    found = work.predicted(tmp_path / "out", "keras", {"user": user, "item": item})["value"][:, 0]
+    assert np.mean((found - wanted) ** 2) < 0.1 * wanted.var()
+
+
 def test_data_without_labels_are_refused(folder, tmp_path):
     Dataset.from_arrays(np.zeros((60, 8, 8, 1), np.float32)).save(tmp_path / "data")
     with pytest.raises(DatasetError, match="train"):
