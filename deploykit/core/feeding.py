@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.core.contract import Contract, InputMeaning
@@ -46,7 +47,7 @@ class Feeding:
         fed = [(spec, contract.inputs[j]) for spec, j in zip(inputs, order, strict=True)]
         return cls(contract, [(replace(spec, batch_axis=meaning.batch_axis), meaning) for spec, meaning in fed])
 
-    @property
+    @cached_property
     def batch_size(self) -> int | None:
         """The fixed batch size, None when it is free; constants have none."""
         varied = (spec for spec, meaning in self.inputs if meaning is None or meaning.how != "constant")

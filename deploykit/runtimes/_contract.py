@@ -135,6 +135,8 @@ class Session:
 
         count = len(next(iter(feeds.values()), ()))
         size = self.batch_size or count or 1
+        if count == size:
+            return self._predict_batch(feeds)
         parts: dict[str, list[NDArray[Any]]] = {}
         for start in range(0, count or 1, size):
             chunk = {name: value[start : start + size] for name, value in feeds.items()}
