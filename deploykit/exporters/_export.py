@@ -180,6 +180,7 @@ def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scra
         requirements=_requirements(runtime.versions()),
         suffix=next(iter(FORMATS.get(chosen.format).suffixes), ""),
         extra_files=extra_files,
+        batch_dependent=recorded["batch_dependent"],
     )
     model = exporter.write(chosen, draft, folder)
     return Manifest(
@@ -203,7 +204,7 @@ def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scra
         version=__version__,
         contract=contract,
         check=chosen.check,
-        batch_dependent=recorded["batch_dependent"],
+        batch_dependent=draft.batch_dependent,
         input_names=recorded["input_names"],
         output_names=recorded["output_names"],
     )

@@ -21,7 +21,7 @@ def readme(candidate: Exportable, draft: Draft, run: str) -> str:
             *(f"| in `{i.name}` | {i.dtype} | {_shape(i.shape)} | {_steps(candidate, i.name)} |" for i in draft.inputs),
             *(f"| out `{o.name}` | {o.dtype} | {_shape(o.shape)} | |" for o in draft.outputs),
             "",
-            *_meaning(candidate),
+            *_meaning(candidate, draft),
             run.rstrip(),
             "",
             "## What is in it",
@@ -43,7 +43,9 @@ def _measured(candidate: Exportable) -> list[str]:
     score = measured.score
     lines = [f"- {score.metric}: {score.value:.4g} on {score.examples:,} examples (change {score.change.value:+.4g})"]
     if measured.latency is not None:
-        lines.append(f"- latency: {measured.latency.p50_ms.value:.3g} ms (median, one example at a time)")
+        size = candidate.target.batch_size
+        at_once = "one example at a time" if size == 1 else f"{size} examples at a time"
+        lines.append(f"- latency: {measured.latency.p50_ms.value:.3g} ms (median, {at_once})")
     lines.append(f"- size: {measured.size_bytes / 1000:,.0f} kB")
     lines += [f"- output `{name}`, which is not scored: {_near(judged)}" for name, judged in measured.others.items()]
     return [*lines, ""]
@@ -63,9 +65,13 @@ def _near(judged: Judged) -> str:
     return ", ".join(found) or "not compared"
 
 
-def _meaning(candidate: Exportable) -> list[str]:
+def _meaning(candidate: Exportable, draft: Draft) -> list[str]:
     """What everything is taken to mean, and whether the model as given does its job so."""
     lines = [f"- {heading}: {text}" for heading, text in candidate.data.checked.lines]
+    if draft.batch_dependent:
+        size = candidate.target.batch_size
+        ways = "one by one" if size == 1 else f"{size} at a time"
+        lines.append(f"- served: answers depend on their batch, so examples are run {ways} and requests are not joined")
     if candidate.check.examples:
         lines += [f"- check: {text}" for text in candidate.check.lines]
     return ["## What it means", "", *lines, ""]
@@ -76,6 +82,8 @@ def _shape(shape: tuple[int | None, ...] | None) -> str:
 
 
 def _steps(candidate: Exportable, name: str) -> str:
+    if candidate.data.checked.input(name).how == "state":
+        return "may be left out: zeros"
     step = candidate.data.preprocess.get(name)
     if step is None or step.is_identity:
         return "none"

@@ -62,9 +62,9 @@ class Folder(Exporter):
         (folder / "requirements.txt").write_text("".join(f"{r}\n" for r in draft.requirements), encoding="utf-8")
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         (folder / "Dockerfile").write_text(_DOCKERFILE.format(python=python), encoding="utf-8")
-        run = _RUN.format(
-            image=draft.name.lower(), name=draft.name, key="instances" if len(draft.inputs) == 1 else "inputs"
-        )
+        needed = [i for i in candidate.data.checked.inputs if i.how not in ("constant", "state")]
+        key = "instances" if len(needed) == 1 else "inputs"
+        run = _RUN.format(image=draft.name.lower(), name=draft.name, key=key)
         (folder / "README.md").write_text(readme(candidate, draft, run), encoding="utf-8")
         return model
 

@@ -121,6 +121,7 @@ def test_a_state_may_be_sent_and_is_given(tmp_path):
         load_arrays(artifact.path / n) for n in (artifact.manifest.golden_outputs, artifact.manifest.golden_inputs)
     )
     assert list(raw) == ["x"]
+    assert "| in `state` | float32 | (?, 1, 4) | may be left out: zeros |" in (artifact.path / "README.md").read_text()
     np.testing.assert_allclose(golden["y"], 2 * raw["x"])
     np.testing.assert_allclose(golden["next"][:, 0], raw["x"])
 
@@ -163,6 +164,7 @@ def test_examples_that_depend_on_their_batch_are_run_one_by_one(tmp_path):
     x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32) * (1 + np.arange(60)[:, None])
     artifact = exported(path, (x, None))
     assert artifact.manifest.batch_dependent
+    assert "examples are run one by one and requests are not joined" in (artifact.path / "README.md").read_text("utf-8")
     raw = load_arrays(artifact.path / artifact.manifest.golden_inputs)["x"]
     low, high = np.minimum(raw.min(axis=1), 0), np.maximum(raw.max(axis=1), 0)  # as the operator is defined
     scale = ((high - low) / 255)[:, None].astype(np.float32)
