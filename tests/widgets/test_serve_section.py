@@ -14,6 +14,7 @@ from deploykit_widgets.serve_section import ServeSection, answer
 from PIL import Image
 
 import deploykit as dk
+from deploykit.core.contract import Contract, LabelMeaning, OutputMeaning
 from deploykit.core.errors import SettingError
 
 
@@ -115,11 +116,40 @@ def test_a_server_that_ended_by_itself_is_told(running, ask, finished):
     assert not ask(running, "traffic")[0]["alive"]
 
 
+def contract(kind, *, classes=(), more=()):
+    scored = OutputMeaning("y", kind, "scored", "float32", (None, 2))
+    return Contract((), (*more, scored), LabelMeaning("classes", len(classes), classes))
+
+
 def test_answers_that_are_no_classes_are_numbers():
     data = dk.Dataset.from_arrays(np.random.default_rng(0).random((40, 2), np.float32), np.arange(40) / 7)
-    found = answer(data, 0, np.array([[1.5]], np.float32))
+    found = answer(data, 0, np.array([[1.5]], np.float32), contract("values"))
     assert (found["prediction"], found["numbers"], found["right"]) == ("", [1.5], None)
+
+
+def test_the_scored_output_is_what_is_shown():
     logits = dk.Dataset.from_arrays(np.zeros((40, 2), np.float32), np.arange(40) % 2, classes=("<b>", "b"))
-    found = answer(logits, 0, {"out": np.array([[3.0, -1.0]], np.float32)})
+    other = OutputMeaning("z", "values", "judged", "float32", (None, 2))
+    outputs = {"z": np.array([[0.0, 9.0]], np.float32), "y": np.array([[3.0, -1.0]], np.float32)}
+    found = answer(logits, 0, outputs, contract("scores", more=(other,)))
     assert found["top"] == [{"name": "<b>", "value": 3.0}, {"name": "b", "value": -1.0}]
     assert not found["shares"], "logits are no probabilities"
+
+
+@pytest.mark.parametrize(
+    ("kind", "output", "prediction", "top"),
+    [
+        ("probability", [[0.25]], "no", [("no", 0.75), ("yes", 0.25)]),
+        ("logit", [[2.0]], "yes", [("yes", 2.0), ("no", 0.0)]),
+        ("classes", [1], "yes", []),
+        ("classes", ["maybe"], "maybe", []),
+        ("classes", [7], "7", []),
+        ("several", [[0.25, 0.75]], "", []),
+    ],
+)
+def test_an_answer_is_read_as_the_contract_says(kind, output, prediction, top):
+    data = dk.Dataset.from_arrays(np.zeros((40, 2), np.float32), np.arange(40) % 2)
+    found = answer(data, 0, np.array(output), contract(kind, classes=("no", "yes")))
+    assert found["prediction"] == prediction
+    assert [(t["name"], t["value"]) for t in found["top"]] == top
+    assert found["shares"] == (kind == "probability")

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deploykit.core.contract import Contract
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
+from deploykit.reporting.answered import answered
 from deploykit_widgets import samples
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.pictures import png
@@ -83,7 +85,7 @@ class ServeSection:
             _check(data, index)
             assert data is not None
             inputs = data.splits["evaluation"].take(slice(index, index + 1)).inputs
-            return answer(data, index, server.predict(inputs))
+            return answer(data, index, server.predict(inputs), server.artifact.manifest.contract)
 
         return Later("try", work)
 
@@ -101,23 +103,15 @@ def _check(data: Dataset | None, index: int) -> None:
         raise SettingError(f"there is no sample {index}.", remedy=f"choose one from 0 to {count - 1}.")
 
 
-def answer(data: Dataset, index: int, found: Any) -> dict[str, Any]:
+def answer(data: Dataset, index: int, found: Any, contract: Contract) -> dict[str, Any]:
     """What the server said of an example, beside its label; see ``IAnswered`` in serving.tsx."""
-    outputs = found if isinstance(found, dict) else {"": found}
-    values = next(iter(outputs.values()))[0]
+    said = answered(found, contract, data.classes, _TOP)
     label = samples.label_of(data, index)
-    classes = bool(data.classes) or bool(samples.class_counts(data))
-    if not classes or getattr(values, "ndim", 0) != 1 or len(values) < 2:
-        numbers = [float(v) for v in values.ravel()[:8]] if hasattr(values, "ravel") else [float(values)]
-        return {"label": label, "prediction": "", "right": None, "top": [], "numbers": numbers, "shares": False}
-    order = sorted(range(len(values)), key=lambda i: -float(values[i]))
-    names = [data.classes[i] if i < len(data.classes) else str(i) for i in range(len(values))]
-    shares = all(float(v) >= 0 for v in values) and abs(float(sum(values)) - 1) < 0.01
     return {
         "label": label,
-        "prediction": names[order[0]],
-        "right": names[order[0]] == label if label else None,
-        "top": [{"name": names[i], "value": float(values[i])} for i in order[:_TOP]],
-        "numbers": [],
-        "shares": shares,
+        "prediction": said.prediction,
+        "right": said.prediction == label if label and said.prediction else None,
+        "top": [{"name": name, "value": value} for name, value in said.top],
+        "numbers": list(said.numbers),
+        "shares": said.shares,
     }
