@@ -38,5 +38,6 @@ def run(options: argparse.Namespace) -> None:
             text += f"\n\n{error}"
         else:
             facts |= {"best": best.key, "met": best.met, "reason": best.reason}
-            text += f"\n\n{best.explain()}"
+            said = [line for line in best.explain().split("\n") if line not in report.notes]  # they are shown above
+            text += "\n\n" + "\n".join(said)
     show(options, text, facts)

@@ -16,7 +16,7 @@ from deploykit.core.adapter import Adapter, Group
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.core.errors import UnsupportedModelError
-from deploykit.core.model import Layer, TensorSpec
+from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
 from deploykit.runtimes._contract import RUNTIMES, Runtime, Session
@@ -131,6 +131,11 @@ class Format(Adapter):
         if not able:
             raise UnsupportedModelError(f"No runtime that runs {self.label} files is installed.", remedy="install one.")
         return next((r for r in able if self.name in r.native_to), able[0])
+
+    def quantized(self, model: Model) -> str:
+        """What shows that a model is quantized already, in words; "" when nothing does. Looks at the summary only."""
+        del model
+        return ""
 
     def weights(self, path: Path) -> Iterator[Weight]:
         """The weight tensors of at least two dimensions, in the order of the layers. Called in a child process.

@@ -9,7 +9,7 @@ from typing import Any
 
 from deploykit.core import extras
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
-from deploykit.core.model import Layer, TensorSpec
+from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.loading import _onnx_tensors, _wire
 from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.loading._onnx_graph import check_graph
@@ -20,6 +20,11 @@ _FIELDS = {
     **dict.fromkeys((2, 3, 4, 6, 7, 8, 14, 20, 25, 26), _wire.BYTES),
 }
 _GRAPH, _OPSETS = 7, 8
+#: How operators begin that make, read or compute quantized numbers.
+_QUANTIZED = (
+    "QuantizeLinear", "DequantizeLinear", "DynamicQuantize", "QLinear", "QGemm", "QAttention", "ConvInteger",
+    "MatMulInteger", "MatMulNBits",
+)  # fmt: skip
 _OWN_DOMAIN = ("", "ai.onnx")
 #: Operators that change a tensor's form, not what its values mean.
 _PASSING = frozenset(
@@ -55,6 +60,11 @@ class Onnx(Format):
                 return False
             seen |= {error.field} - {0}
         return 0 < version < 1 << 16 and bool(seen & {_GRAPH, _OPSETS}) and seen <= set(_FIELDS)
+
+    def quantized(self, model: Model) -> str:
+        """Quantizing and integer operators."""
+        marks = {layer.type for layer in model.layers if layer.type.rpartition(".")[2].startswith(_QUANTIZED)}
+        return f"it has {', '.join(sorted(marks))}" if marks else ""
 
     def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Check all tensors, then summarize the graph."""

@@ -11,11 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
-from deploykit.core.model import Layer, TensorSpec
+from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.loading._flatbuffer import FlatbufferError, Table
 from deploykit.runtimes._tflite_names import signature_names, written_variables
 
+#: Weights of one byte each, and what else a file holds; smaller models are mostly structure.
+_INT8_BYTES, _FEW_WEIGHTS = 1.5, 20_000
 _AGAIN = "download, copy or convert the model again."
 #: Fields of the schema's tables.
 _CODES, _SUBGRAPHS, _BUFFERS, _TENSORS, _OPERATORS = 1, 2, 4, 0, 3
@@ -41,6 +43,16 @@ class TfLite(Format):
         """The identifier after the root offset."""
         del path
         return head[4:8] == b"TFL3"
+
+    def quantized(self, model: Model) -> str:
+        """Quantized inputs or outputs, conversions within, or a file that has about a byte for each weight."""
+        if specs := [spec.name for spec in (*model.inputs, *model.outputs) if spec.scale]:
+            return f"{', '.join(map(repr, specs))} hold quantized numbers"
+        if any(layer.type == "QUANTIZE" for layer in model.layers):
+            return "it has QUANTIZE"
+        if model.parameter_count > _FEW_WEIGHTS and model.size_bytes < _INT8_BYTES * model.parameter_count:
+            return f"{model.size_bytes:,} bytes hold {model.parameter_count:,} weights"
+        return ""
 
     def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Check all sizes, then ask the interpreter."""

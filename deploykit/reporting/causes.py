@@ -25,6 +25,8 @@ _MOVING = 0.25
 _LITTLE = 0.5
 #: A layer is called slower when it takes this much longer, and the difference is this share of the candidate's time.
 _SLOWER, _NOTABLE = 1.2, 0.03
+#: A smaller difference between two medians whose intervals overlap is not worth a word.
+_ALIKE = 0.05
 _MOST_LAYERS = 5
 _HEAVY = frozenset({"conv", "matmul"})
 #: Heavy operators as the notes of a build step call them.
@@ -318,11 +320,20 @@ def threads(facts: Facts) -> Finding | None:
     if fewer is None or other is None or facts.latency.p50_ms.high < other.p50_ms.low:
         return None
     few = fewer.candidate.target.threads
-    text = (
-        f"{target.threads} threads are no faster than {few} ({facts.latency.p50_ms.value:.3f} against "
-        f"{other.p50_ms.value:.3f} ms) and cost {facts.latency.cpu_ms:.3f} instead of {other.cpu_ms:.3f} ms of CPU "
-        "time: the layers are too small to share."
+    mine, theirs = facts.latency.p50_ms, other.p50_ms
+    compared = (
+        f"({numbers.plus_minus(mine, 3)} ms with {target.threads}, {numbers.plus_minus(theirs, 3)} ms with {few})"
     )
+    if mine.value < (1 - _ALIKE) * theirs.value:  # quicker by estimate, and not surely
+        text = (
+            f"Whether {target.threads} threads are faster than {few} cannot be told {compared}: the intervals overlap."
+        )
+        return Finding("threads not told apart", text, remedy="more launches, or a quieter machine, would tell.")
+    slower = mine.low > theirs.high
+    cpu = facts.latency.cpu_ms, other.cpu_ms
+    cost = f", and cost {cpu[0]:.3f} instead of {cpu[1]:.3f} ms of CPU time" if cpu[0] > cpu[1] else ""
+    what = "slower" if slower else "no faster"
+    text = f"{target.threads} threads are {what} than {few} {compared}{cost}: the layers are too small to share."
     return Finding("more threads than work", text, remedy=f"use {few}.")
 
 

@@ -15,7 +15,7 @@ from deploykit.core.result import Measurement, Result
 from deploykit.core.store import Store
 from deploykit.measuring.answers import read_as
 from deploykit.measuring.profile_match import Comparison
-from deploykit.reporting import class_changes, flips, layers, verdict, weights, why
+from deploykit.reporting import class_changes, flips, layers, losing, verdict, weights, why
 from deploykit.reporting import explain as words
 from deploykit.reporting.class_changes import ClassChanges
 from deploykit.reporting.drawing import shown
@@ -74,7 +74,7 @@ class Choice:
         return "\n".join(self._sentences())
 
     def suggested(self) -> list[Recipe]:
-        """Recipes that would mend what the profile found, as far as they are not in the report.
+        """Recipes that would help with what the profile found or with what int8 loses, unless they are in the report.
 
         To try them: ``dk.sweep(model, data, dk.Space(best.suggested(), [best.result.candidate.target]), store=store)``.
         """
@@ -82,6 +82,9 @@ class Choice:
         tried = {r.candidate.recipe.key for r in self.report.rows if r.candidate.target == target}
         found = self.measurement.findings if self.measurement else ()
         fixes = {f.fix.key: f.fix for f in found if f.fix is not None}
+        careful = losing.remedy(self.report.rows, self.goal) if self.decision else None
+        if careful is not None and careful.target == target:
+            fixes[careful.recipe.key] = careful.recipe
         return [recipe for key, recipe in fixes.items() if key not in tried]
 
     def layers(self) -> list[dict[str, Any]]:
@@ -319,7 +322,9 @@ class Choice:
             r.candidate.recipe.key: r for r in self.report.rows if r.candidate.target == self.result.candidate.target
         }
         said = self._verdict(missed=False, causes=False)  # both have lines of their own
-        return words.sentences(self.result, self.decision, said, relative=self.report.relative, known=same)
+        lines = words.sentences(self.result, self.decision, said, relative=self.report.relative, known=same)
+        lost = losing.sentence(self.report.rows, self.goal, relative=self.report.relative) if self.decision else ""
+        return [*lines, lost] if lost else lines
 
     def __repr__(self) -> str:
         state = "" if self.met else ", goal missed"

@@ -112,7 +112,8 @@ def pictures(draw: Callable[[bool], Any], text: str) -> str:
 def _choice(report: Report) -> str:
     if not any(r.status == "measured" for r in report.rows):
         return "<p>No candidate is measured yet.</p>"
-    first, *rest = (html.escape(line) for line in [*report.best().explain().split("\n"), *report.notes])
+    said = report.best().explain().split("\n")
+    first, *rest = (html.escape(line) for line in dict.fromkeys([*said, *report.notes]))
     return f"<p><b>Best so far: {first}</b></p><ul>{''.join(f'<li>{line}</li>' for line in rest)}</ul>"
 
 

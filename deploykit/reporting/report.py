@@ -20,7 +20,7 @@ from deploykit.core.result import Result
 from deploykit.core.rows import Rows
 from deploykit.core.serial import dump
 from deploykit.core.store import Store
-from deploykit.reporting import sensitivity_table, table, tradeoff
+from deploykit.reporting import losing, sensitivity_table, table, tradeoff
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.drawing import shown
 from deploykit.reporting.html import notebook, page
@@ -228,6 +228,7 @@ class Report:
             *elsewhere(self.rows, self.baseline),
             *ruined(self.rows, self.baseline),
             *too_few(self.rows, self.goal()),
+            *filter(None, [losing.sentence(self.rows, self.goal(), relative=self.relative)]),
             *self._damaged(),
         ]
 

@@ -15,6 +15,7 @@ from deploykit.core.digest import json_digest
 from deploykit.core.model import Model
 from deploykit.core.serial import Plain
 from deploykit.core.tools import Tool
+from deploykit.loading._contract import FORMATS
 from deploykit.runtimes._contract import RUNTIMES, Runtime
 from deploykit.transforms._contract import TRANSFORMS, Stage, Transform, Variant
 
@@ -106,6 +107,7 @@ class Routes:
         self._model = model
         self._data = data
         self._seed = seed
+        self._quantized = FORMATS.get(model.format).quantized(model)
         self._converters = [c for c in sorted(CONVERTERS.all(), key=lambda c: c.name) if not c.missing()]
         self._has_labels = data is not None and data.labels("train") is not None
         self._ways: dict[tuple[Any, ...], tuple[_Edge, ...] | None] = {}
@@ -120,6 +122,10 @@ class Routes:
             SettingError: The recipe names an unknown technique or parameter, or a bad value.
         """
         wanted = [self._wanted(step) for step in recipe.steps]
+        if self._quantized and any(w.technique.family == "quantize" for w in wanted):
+            return Impossible(
+                f"the model is quantized already: {self._quantized}; quantize the float model it was made from"
+            )
         if reason := self._lacking(runtime):
             return Impossible(f"{runtime.label}: {reason}")
         path = self._search(wanted, runtime.accepts)

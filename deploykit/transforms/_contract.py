@@ -202,6 +202,7 @@ class Transform(Adapter):
         variants: Ways to do it, in order of preference when two are equally near.
         excluding: Name of the parameter that leaves layers out by name or type, ``!`` before a name leaving out all
             others; "" when there is none. Variants that use it note under `UNITS` what they have changed.
+        careful: Parameters that keep more accuracy, to try when the defaults lose too much; {} when there are none.
         one_shot: Parameters with which the effect on single layers can be compared: without training, for example.
     """
 
@@ -210,6 +211,7 @@ class Transform(Adapter):
     variants: ClassVar[tuple[Variant, ...]]
     excluding: ClassVar[str] = ""
     one_shot: ClassVar[dict[str, Value]] = {}
+    careful: ClassVar[dict[str, Value]] = {}
 
     def complete(self, given: dict[str, Any]) -> dict[str, Value]:
         """All parameters, checked, defaults filled in."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 from deploykit.core.extras import require
-from deploykit.core.parameter import Parameter
+from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.transforms import _calibration, _onnx_quantize, _onnx_stages, _tflite_quantize
 from deploykit.transforms._contract import Transform, TransformJob, Variant
@@ -165,6 +165,7 @@ class QuantizeStatic(Transform):
     )
     variants = (_TFLite(), _OnnxRuntime())
     excluding = _onnx_quantize.EXCLUDE.name
+    careful: ClassVar[dict[str, Value]] = {"operators": "conv_matmul"}
 
 
 ADAPTER = QuantizeStatic()

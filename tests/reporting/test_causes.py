@@ -88,7 +88,10 @@ def folder(tmp_path_factory, data):
 def row(recipe, target, notes=None, **latency):
     one = Interval(1.0, 0.99, 1.01)
     fields = {"speedup": Interval(0.5, 0.49, 0.51), "speedup_same_runtime": Interval(0.5, 0.49, 0.51), **latency}
-    timed = Latency(fields.pop("p50_ms", one), 1.1, None, cpu_ms=1.0, launches=5, runs=100, noise_floor=0.01, **fields)
+    cpu_ms = fields.pop("cpu_ms", 1.0)
+    timed = Latency(
+        fields.pop("p50_ms", one), 1.1, None, cpu_ms=cpu_ms, launches=5, runs=100, noise_floor=0.01, **fields
+    )
     score = Score("accuracy", 0.9, Interval(0, 0, 0), Interval(0, 0, 0), 100)
     return Result(
         "k", Candidate(recipe, target), "measured", "label", "quantize", "onnx", notes=notes or {},
@@ -291,7 +294,18 @@ def test_threads():
     four = row(Recipe((STATIC,)), Target("onnxruntime", threads=4))
     assert "4 threads share 2 cores" in causes(Facts(four, cores=2))["threads beyond cores"].text
     two = row(Recipe((STATIC,)), Target("onnxruntime", threads=2))
-    assert "no faster than 1" in causes(Facts(two, cores=2, fewer_threads=one))["more threads than work"].text
+    alike = causes(Facts(two, cores=2, fewer_threads=one))["more threads than work"]
+    assert "2 threads are no faster than 1 (1.000 ± 0.010 ms with 2, 1.000 ± 0.010 ms with 1)" in alike.text
+    assert "CPU time" not in alike.text, "it costs no more"
+    late = row(Recipe((STATIC,)), Target("onnxruntime", threads=2), p50_ms=Interval(1.5, 1.4, 1.6), cpu_ms=2.9)
+    slower = causes(Facts(late, cores=2, fewer_threads=one))["more threads than work"]
+    assert "2 threads are slower than 1 (1.500 ± 0.100 ms with 2" in slower.text
+    assert "cost 2.900 instead of 1.000 ms of CPU time" in slower.text
+    unsure = row(Recipe((STATIC,)), Target("onnxruntime", threads=2), p50_ms=Interval(0.7, 0.3, 1.1))
+    found = causes(Facts(unsure, cores=2, fewer_threads=one))
+    assert "more threads than work" not in found, "0.7 against 1.0 ms is not 'no faster'"
+    assert "Whether 2 threads are faster than 1 cannot be told" in found["threads not told apart"].text
+    assert "use 1" not in found["threads not told apart"].remedy
     quick = row(Recipe((STATIC,)), Target("onnxruntime", threads=2), p50_ms=Interval(0.6, 0.58, 0.62))
     assert not {"more threads than work", "threads beyond cores"} & set(
         causes(Facts(quick, cores=2, fewer_threads=one))

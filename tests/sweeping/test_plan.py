@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
-from deploykit.core.model import Model, TensorSpec
+from deploykit.core.model import Layer, Model, TensorSpec
 
 RNG = np.random.default_rng(0)
 
@@ -98,6 +99,42 @@ def test_pruning_needs_labels():
 def test_bad_settings_are_found_before_any_work(recipe, target, said):
     with pytest.raises(SettingError, match=said.replace("(", r"\(")):
         dk.plan(model(), data(), dk.Space([Recipe((recipe,))], [target]))
+
+
+def test_the_preset_quick_tries_convolutions_and_matrix_products_alone():
+    plan = dk.plan(model("onnx"), data(), "quick")
+    tried = [s.parameters for c in plan.candidates for s in c.candidate.recipe.steps]
+    assert any(parameters.get("operators") == "conv_matmul" for parameters in tried)
+
+
+def layers(*types):
+    return tuple(Layer(f"layer{i}", kind, None, 1000) for i, kind in enumerate(types))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (replace(model("onnx"), layers=layers("DequantizeLinear", "Conv", "QuantizeLinear")),
+         "it has DequantizeLinear, QuantizeLinear"),
+        (replace(model("onnx"), layers=layers("com.microsoft.QLinearAdd", "Conv")), "it has com.microsoft.QLinearAdd"),
+        (replace(model("tflite"), inputs=(TensorSpec("image", (None, 8, 8, 1), "int8", 0.1, -3),)),
+         "'image' hold quantized numbers"),
+        (replace(model("tflite"), parameter_count=1_000_000, size_bytes=1_020_000),
+         "1,020,000 bytes hold 1,000,000 weights"),
+    ],
+)  # fmt: skip
+def test_of_a_quantized_model_int8_is_left_out(given, said):
+    plan = dk.plan(given, data(), "quick", check=False)
+    assert [c.label for c in plan.candidates] == ["original"]
+    reasons = [o.reason for o in plan.left_out if "int8" in o.label]
+    assert reasons
+    assert all(f"the model is quantized already: {said}" in reason for reason in reasons)
+
+
+def test_of_a_float_model_it_is_not():
+    given = replace(model("tflite"), parameter_count=1_000_000, size_bytes=2_010_000, layers=layers("CONV_2D"))
+    plan = dk.plan(given, data(), "quick", check=False)
+    assert not any("quantized already" in o.reason for o in plan.left_out)
 
 
 def test_nothing_can_run():
