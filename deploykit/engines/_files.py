@@ -211,7 +211,7 @@ class Shelf:
             import fcntl
         except ImportError:
             return None
-        descriptor = os.open(self.folder / "in-use.lock", os.O_RDWR | os.O_CREAT, 0o666)
+        descriptor = os.open(self.folder / "in-use.lock", os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
         except BlockingIOError:

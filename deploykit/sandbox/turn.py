@@ -1,23 +1,22 @@
 """Whose turn it is on this machine: one that times, or any number that build and evaluate.
 
-Two lock files in the temporary folder, so that all deploykit processes of a machine take part. Who wants the machine
-alone closes the gate first, so that others who come and go do not keep it waiting for ever. The system frees both
-when a process dies.
+Two lock files in a folder of the user's own, so that all deploykit processes of a user on a machine take part, and
+nobody else can hold them up. Who wants the machine alone closes the gate first, so that others who come and go do not
+keep it waiting for ever. The system frees both when a process dies. Beside them each holder leaves a note of who it
+is, for those that wait.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from deploykit.core.errors import Cancelled
+from deploykit.sandbox import turn_files
+from deploykit.sandbox.turn_files import Name
 
 _POLL_S = 0.05
 _SAY_S = 0.5
@@ -31,6 +30,7 @@ def alone(cancel: threading.Event, say: Say) -> Iterator[None]:
 
     Raises:
         Cancelled: ``cancel`` was set while waiting.
+        EngineError: There is no safe place for the lock files.
     """
     words = "waiting: another deploykit process works on this machine"
     with _held("gate", cancel, say, words), _held("timing", cancel, say, words):
@@ -43,73 +43,37 @@ def together(cancel: threading.Event, say: Say) -> Iterator[None]:
 
     Raises:
         Cancelled: ``cancel`` was set while waiting.
+        EngineError: There is no safe place for the lock files.
     """
-    try:
-        import fcntl
-    except ImportError:
+    if not turn_files.SHARED:
         yield
         return
-
-    def try_shared() -> bool:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
     words = "waiting: this machine is timing"
-    with _held("gate", cancel, say, words):
-        descriptor = _open(_file("timing"))
-        try:
-            _wait(try_shared, cancel, say, words)
-        except BaseException:
-            os.close(descriptor)
-            raise
-    try:
+    with contextlib.ExitStack() as stack:
+        with _held("gate", cancel, say, words):
+            stack.enter_context(_held("timing", cancel, say, words, shared=True))
         yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
-def _held(name: str, cancel: threading.Event, say: Say, words: str) -> Iterator[None]:
-    lock = FileLock(_file(name), mode=0o666)
-
-    def try_exclusive() -> bool:
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            return False
-        return True
-
-    _wait(try_exclusive, cancel, say, words)
-    try:
-        yield
-    finally:
-        lock.release()
+def _held(name: Name, cancel: threading.Event, say: Say, words: str, *, shared: bool = False) -> Iterator[None]:
+    with turn_files.opened(name) as lock:
+        _wait(lambda: lock.take(shared=shared), lambda: f"{words} ({turn_files.holders(name)})", cancel, say)
+        with turn_files.noted(name):
+            yield
 
 
-def _wait(try_once: Callable[[], bool], cancel: threading.Event, say: Say, words: str) -> None:
+def _wait(try_once: Callable[[], bool], words: Callable[[], str], cancel: threading.Event, say: Say) -> None:
     told = time.monotonic() + _SAY_S
     while not try_once():
         if cancel.is_set():
-            raise Cancelled("cancelled while waiting for the machine.")
+            raise Cancelled(f"cancelled while {words()}.")
         if time.monotonic() >= told:
             told = time.monotonic() + _SAY_S
-            say(words)
+            say(words())
         time.sleep(_POLL_S)
 
 
-def _file(name: str) -> str:
-    return str(Path(tempfile.gettempdir()) / f"deploykit-{name}.lock")
-
-
-def _open(path: str) -> int:
-    """The file for reading; made, for all users, when it does not exist."""
-    try:
-        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW, 0o666)
-        with contextlib.suppress(PermissionError):
-            os.fchmod(descriptor, 0o666)
-        return descriptor
+# A fork of this process must not keep its locks when it ends.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=turn_files.forget)
