@@ -12,16 +12,17 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Examples that are tried.
-EXAMPLES = 8
+EXAMPLES = 16
 #: Largest difference, relative to an output's range, between an example alone and among others: rounding.
-_CLOSE = 1e-4
+_CLOSE = 3e-5
 
 
 def depends_on_batch(session: Session, batch: Mapping[str, NDArray[Any]]) -> bool:
     """Whether examples get other answers together than alone, as far as a few can tell.
 
-    Each example is made smaller by another factor: a model that quantizes by the largest value of a whole batch answers
-    alike as long as all examples have the same range, as images mostly do.
+    Each example is made smaller by another factor, and every other one of whole numbers (tokens) is filled with one of
+    its own: a model that quantizes by the largest value of a whole batch answers alike as long as all examples have the
+    same range, as images mostly do.
 
     Args:
         session: The opened model.
@@ -33,7 +34,7 @@ def depends_on_batch(session: Session, batch: Mapping[str, NDArray[Any]]) -> boo
     if count < 2 or session.batch_size:
         return False
     changed = {
-        name: np.concatenate([_shrink(array[i : i + 1], i + 1) for i in range(count)]) for name, array in batch.items()
+        name: np.concatenate([_varied(array[i : i + 1], i) for i in range(count)]) for name, array in batch.items()
     }
     try:
         together = session.predict(changed)
@@ -49,8 +50,14 @@ def depends_on_batch(session: Session, batch: Mapping[str, NDArray[Any]]) -> boo
     )
 
 
-def _shrink(example: NDArray[Any], factor: int) -> NDArray[Any]:
-    return example / example.dtype.type(factor) if example.dtype.kind == "f" else example
+def _varied(example: NDArray[Any], place: int) -> NDArray[Any]:
+    import numpy as np
+
+    if example.dtype.kind == "f":
+        return example / example.dtype.type(place + 1)
+    if example.dtype.kind in "iu" and place % 2 and example.size:
+        return np.full_like(example, example.flat[place % example.size])
+    return example
 
 
 def _differ(alone: NDArray[Any], together: NDArray[Any]) -> bool:
