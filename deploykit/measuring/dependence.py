@@ -54,7 +54,8 @@ def _varied(example: NDArray[Any], place: int) -> NDArray[Any]:
     import numpy as np
 
     if example.dtype.kind == "f":
-        return example / example.dtype.type(place + 1)
+        shrunk: NDArray[Any] = example / example.dtype.type(place + 1)
+        return shrunk
     if example.dtype.kind in "iu" and place % 2 and example.size:
         return np.full_like(example, example.flat[place % example.size])
     return example

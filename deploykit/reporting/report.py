@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from deploykit.choosing.goals import Decision, Goal, decide
 from deploykit.choosing.pareto import competing, front
 from deploykit.core.check import BaselineCheck
-from deploykit.core.contract import MAX_OUTPUT_ERROR, Contract
+from deploykit.core.contract import MAX_OUTPUT_ERROR, Contract, Declared
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, DatasetError, StoreError, unknown_name
 from deploykit.core.model import Model
@@ -27,6 +27,7 @@ from deploykit.reporting.html import notebook, page
 from deploykit.reporting.rows import elsewhere, records, ruined, too_few
 from deploykit.reporting.sensitivity import Sensitivity
 from deploykit.reporting.sensitivity_table import SensitivityTable
+from deploykit.transforms._checking import checked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -373,14 +374,17 @@ def _sweep_of(store: Store, model: Model | None, data: Any) -> tuple[str, dict[s
     for context, facts in store.sweeps().items():
         if model is not None and facts["model"]["digest"] != model.digest:
             continue
-        if given is None or facts["data"] == _folder(store, given, model or Model.from_json(facts["model"])):
+        known = model or Model.from_json(facts["model"])
+        if given is None or facts["data"] == _folder(
+            store, given, known, Declared.from_json(facts.get("declared") or {})
+        ):
             return context, facts
     return None
 
 
-def _folder(store: Store, data: Dataset, model: Model) -> str:
+def _folder(store: Store, data: Dataset, model: Model, declared: Declared) -> str:
     """Where a store keeps the data for a model, whose inputs they are named after; "" when they do not fit it."""
     try:
-        return store.relative(store.folder("data", data.check(model).digest))
+        return store.relative(store.folder("data", checked(model, data, declared).digest))
     except DatasetError:
         return ""

@@ -19,10 +19,10 @@ from deploykit.engines._contract import start
 from deploykit.measuring.predict import predict
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.building import Built, Workshop
-from deploykit.sweeping.checking import checked
 from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.plan import describe
 from deploykit.sweeping.routes import Impossible, Routes
+from deploykit.transforms._checking import checked
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

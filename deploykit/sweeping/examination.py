@@ -17,8 +17,8 @@ from deploykit.loading._contract import FORMATS
 from deploykit.measuring.examining import EXAMINATION_VERSION, sample
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
-from deploykit.sweeping.checking import checked
 from deploykit.sweeping.limits import Limits
+from deploykit.transforms._checking import checked
 
 #: Examinations of this process by key: a panel and a plan ask again and again.
 _known: dict[str, Examined] = {}

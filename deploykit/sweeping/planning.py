@@ -16,7 +16,6 @@ from deploykit.core.resolution import half_width
 from deploykit.core.space import Space
 from deploykit.engines.local import slots
 from deploykit.sandbox.supervisor import warm_groups
-from deploykit.sweeping.checking import checked
 from deploykit.sweeping.durations import Units
 from deploykit.sweeping.examination import examined
 from deploykit.sweeping.expected import expect
@@ -24,6 +23,7 @@ from deploykit.sweeping.history import History
 from deploykit.sweeping.known import Known, opened
 from deploykit.sweeping.plan import Plan, make
 from deploykit.sweeping.timing import Protocol, check_drop
+from deploykit.transforms._checking import checked
 
 
 def plan(

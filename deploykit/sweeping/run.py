@@ -19,7 +19,6 @@ from deploykit.metrics._choose import MetricLike, check_name
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
 from deploykit.sweeping.background import Background
-from deploykit.sweeping.checking import checked
 from deploykit.sweeping.durations import Durations, Units
 from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.plan import Plan, make
@@ -28,6 +27,7 @@ from deploykit.sweeping.search import check_search
 from deploykit.sweeping.stages import Context, Settings, Stages
 from deploykit.sweeping.state import State, context_name, facts
 from deploykit.sweeping.timing import Protocol, check_drop
+from deploykit.transforms._checking import checked
 
 
 class SweepHandle(Background):

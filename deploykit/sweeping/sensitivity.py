@@ -21,12 +21,12 @@ from deploykit.reporting.sensitivity import LIMIT, Sensitivity
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.background import Background, wait_turn
 from deploykit.sweeping.building import Workshop
-from deploykit.sweeping.checking import checked
 from deploykit.sweeping.durations import Durations, Units
 from deploykit.sweeping.layerwise import RECORD, Pass
 from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.questions import KINDS, Question, pass_name, target_for
 from deploykit.sweeping.state import State, context_name
+from deploykit.transforms._checking import checked
 
 
 class SensitivityHandle(Background):

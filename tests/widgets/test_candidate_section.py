@@ -90,8 +90,8 @@ def test_an_example_is_enlarged_and_tried_again(section, key):
     tried, _ = ask(section, "candidate_try", key=key, example=3)
     assert {name for name, _ in tried["before"]} == {"cat", "dog", "<b>owl</b>"}
     assert sum(share for _, share in tried["after"]) == pytest.approx(1, abs=0.05)
-    with pytest.raises(SettingError, match="no example 72"):
-        ask(section, "candidate_sample", key=key, example=72)
+    with pytest.raises(SettingError, match="no example 1000"):
+        ask(section, "candidate_sample", key=key, example=1000)
 
 
 def test_closed_parts_have_their_answers(section, key):
