@@ -31,6 +31,7 @@ class Draft:
         examples: Some golden inputs as the model file takes them, by its own names, each a batch of one example.
         requirements: pip requirements to run the model.
         suffix: Ending of the model file, with the dot; "" for a folder.
+        stateful: What in the model file keeps state between calls.
         batch_dependent: Whether an example's answer depends on the others in its batch.
         extra_files: Files beside the model file that it refers to (external data), relative to its folder.
     """
@@ -42,6 +43,7 @@ class Draft:
     requirements: tuple[str, ...]
     suffix: str = ""
     extra_files: tuple[str, ...] = field(default=())
+    stateful: tuple[str, ...] = ()
     batch_dependent: bool = False
 
 

@@ -103,7 +103,7 @@ def save_file(candidate: Exportable | Choice, path: str | Path) -> Path:
             f"{target.name!r}: the candidate's format is {chosen.format}{kind}.",
             remedy=f"call it {wanted!r}, or choose a candidate of the format you want.",
         )
-    extra = structure(chosen.path, chosen.format, trusted=chosen.model.trusted)
+    extra = structure(chosen.path, chosen.format, trusted=chosen.model.trusted).extra_files
     for source, copy in [(chosen.path.parent / m, target.parent / m) for m in extra] + [(chosen.path, target)]:
         copy_to(source, copy)
         if path_digest(copy) != path_digest(source):
@@ -152,7 +152,7 @@ def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scra
     raw = chosen.data.splits["evaluation"].take(slice(0, EXAMPLES)).inputs
     (folder / "golden").mkdir()
     save_arrays(folder / GOLDEN_INPUTS, raw)
-    extra_files = structure(chosen.path, chosen.format, trusted=chosen.model.trusted)
+    parts = structure(chosen.path, chosen.format, trusted=chosen.model.trusted)
     recorded = shared().run(
         Task(
             "deploykit.exporters._golden:record",
@@ -179,7 +179,8 @@ def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scra
         examples=_by_number(load_arrays(scratch / "prepared.npz")),
         requirements=_requirements(runtime.versions()),
         suffix=next(iter(FORMATS.get(chosen.format).suffixes), ""),
-        extra_files=extra_files,
+        extra_files=parts.extra_files,
+        stateful=parts.stateful,
         batch_dependent=recorded["batch_dependent"],
     )
     model = exporter.write(chosen, draft, folder)

@@ -127,11 +127,11 @@ def read_structure(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Task: parse a model file with its format's reader, which refuses what is broken or would run code.
 
     Returns:
-        ``extra_files`` the model refers to.
+        ``extra_files`` the model refers to, and what in it is ``stateful``.
     """
     reader = FORMATS.get(arguments["format"])
     summary = reader.read(Path(arguments["path"]), trusted=arguments["trusted"], imports=())
-    return {"extra_files": list(summary.extra_files)}
+    return {"extra_files": list(summary.extra_files), "stateful": list(summary.stateful)}
 
 
 def compare(

@@ -61,8 +61,21 @@ def prove(artifact: Artifact, *, trusted: bool) -> Proof:
     return Proof(tuple(found["problems"]), found["difference"])
 
 
-def structure(path: Path, format_name: str, *, trusted: bool) -> tuple[str, ...]:
-    """Parse a model file in a child process, and name the files it refers to, relative to its folder.
+@dataclass(frozen=True)
+class Structure:
+    """What a model file consists of.
+
+    Attributes:
+        extra_files: Files it refers to, relative to its folder.
+        stateful: What in it keeps state between calls.
+    """
+
+    extra_files: tuple[str, ...]
+    stateful: tuple[str, ...]
+
+
+def structure(path: Path, format_name: str, *, trusted: bool) -> Structure:
+    """Parse a model file in a child process.
 
     Raises:
         ModelFileError: Broken or hostile.
@@ -74,5 +87,7 @@ def structure(path: Path, format_name: str, *, trusted: bool) -> tuple[str, ...]
         deadline_s=_DEADLINE_S,
         name=f"reading {path.name}",
     )
-    found = shared().run(task)["extra_files"]
-    return tuple(os.path.relpath(os.path.realpath(file), os.path.realpath(path.parent)) for file in found)
+    found = shared().run(task)
+    folder = os.path.realpath(path.parent)
+    extra = (os.path.relpath(os.path.realpath(file), folder) for file in found["extra_files"])
+    return Structure(tuple(extra), tuple(found["stateful"]))

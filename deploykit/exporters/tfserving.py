@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from deploykit.core.artifact import Exportable
+from deploykit.core.errors import ExportError
 from deploykit.exporters._contract import Draft, Exporter
 from deploykit.exporters._files import copy_model
 from deploykit.exporters._texts import readme
@@ -30,6 +31,9 @@ _RUN = """\
 **TensorFlow Serving runs the SavedModel alone: its clients send examples that are preprocessed already** (see the
 table). `deploykit serve .` serves the same folder and takes raw examples; `deploykit verify . --url URL` checks
 either server against the golden outputs.
+{alone}"""
+_ALONE = """
+Answers depend on their batch: leave `--enable_batching` off, and send requests of the size that was measured.
 """
 
 
@@ -42,14 +46,26 @@ class TFServing(Exporter):
     accepts = frozenset({"saved_model"})
 
     def write(self, candidate: Exportable, draft: Draft, folder: Path) -> str:
-        """Write ``<name>/1/``, ``models.config`` and ``README.md``."""
+        """Write ``<name>/1/``, ``models.config`` and ``README.md``.
+
+        Raises:
+            ExportError: The model writes variables, which TensorFlow Serving would keep for the next client.
+        """
+        if draft.stateful:
+            raise ExportError(
+                f"The model keeps state between calls ({', '.join(draft.stateful)}), and TensorFlow Serving carries it "
+                "from one client to the next.",
+                remedy="export with layout='folder': deploykit serve begins each request with fresh state.",
+            )
         model = f"{draft.name}/1"
         copy_model(candidate.path, folder / model)
         extra = folder / model / "assets.extra"
         extra.mkdir(exist_ok=True)
         (extra / "tf_serving_warmup_requests").write_bytes(warmup_records(draft.name, draft.examples))
         (folder / "models.config").write_text(_CONFIG.format(name=draft.name), encoding="utf-8")
-        (folder / "README.md").write_text(readme(candidate, draft, _RUN.format(name=draft.name)), encoding="utf-8")
+        alone = _ALONE if draft.batch_dependent else ""
+        run = _RUN.format(name=draft.name, alone=alone)
+        (folder / "README.md").write_text(readme(candidate, draft, run), encoding="utf-8")
         return model
 
 

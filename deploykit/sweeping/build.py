@@ -122,7 +122,9 @@ def build(
             built = _run(workshop, route)
         format_name = route[-1].format if route else model.format
         data = replace(data, contract=workshop.contract)
-        item = Exportable(workshop.path(built), format_name, model.name, recipe, candidate, model, data)
+        item = Exportable(
+            workshop.path(built), format_name, model.name, recipe, candidate, model, data, check=workshop.examined.check
+        )  # fmt: skip
         return BuiltCandidate(item, built.size_bytes, built.compressed_bytes, built.notes)
     raise UnsupportedModelError(
         f"{describe(recipe)} cannot be built: {'; '.join(dict.fromkeys(reasons))}.",

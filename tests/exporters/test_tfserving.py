@@ -12,7 +12,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 
 from deploykit.core.artifact import Exportable
 from deploykit.core.candidate import Recipe, Target
+from deploykit.core.dataset import Dataset
 from deploykit.core.errors import ExportError, ServeError, UnsupportedModelError
+from deploykit.core.preprocess import Preprocess
 from deploykit.exporters._client import Client
 from deploykit.exporters._export import export
 from deploykit.exporters._verify import verify
@@ -124,6 +126,44 @@ def test_an_artifact_whose_model_writes_files_runs_only_where_code_says_so(tmp_p
     assert not mark.exists()
     assert verify(made, trusted=True).ok
     assert mark.exists()
+
+
+@pytest.fixture(scope="module")
+def counter(tmp_path_factory):
+    """A SavedModel that adds up what it was given, and gives words back, as a candidate."""
+    path = tmp_path_factory.mktemp("counter") / "counter"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(Path(__file__).parent))
+        shared().run(Task("tf_reader:counter", {"path": str(path)}, group="tensorflow", fresh=True))
+    model = load(path)
+    words = np.array([[b"\xff\xd8" + bytes([i]), b"a\0"][i % 2] for i in range(60)], object)[:, None]
+    arrays = {"words": words, "x": np.random.default_rng(0).normal(size=(60, 2)).astype(np.float32)}
+    data = Dataset.from_arrays(arrays, preprocess={"words": Preprocess(raw=True)}).check(model)
+    return Exportable(path, model.format, "counter", Recipe(), Target("tensorflow"), model, data)
+
+
+def test_a_model_that_remembers_is_not_for_tensorflow_serving(counter, tmp_path):
+    with pytest.raises(
+        ExportError, match=r"keeps state between calls \(Variable\).*Remedy: export with layout='folder'"
+    ):
+        export(counter, tmp_path / "out", layout="tfserving")
+    assert not (tmp_path / "out").exists()
+
+
+def test_each_request_begins_with_fresh_state_and_bytes_arrive_as_they_are(counter, tmp_path):
+    artifact = export(counter, tmp_path / "out")
+    assert artifact.manifest.batch_dependent
+    x = np.array([[1, 2], [3, 4]], np.float32)
+    words = np.array([[b"\xff\0"], ["größe\0"]], object)
+    with serve(artifact, port=0) as server:
+        for _ in range(2):
+            found = server.predict({"x": x, "words": words})
+            np.testing.assert_array_equal(found["y"], 2 * x)  # one by one, each from zero
+            assert found["same"].tolist() == [[b"\xff\0"], ["größe\0"]]
+        with Client(server.url) as client:
+            found = client.predict_tfserving("counter", {"words": words, "x": x}, ["y", "same"])
+        assert found["same"].tolist() == [[b"\xff\0"], ["größe\0"]]
+        assert verify(artifact, url=server.url).ok
 
 
 @pytest.mark.parametrize(

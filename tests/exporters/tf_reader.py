@@ -33,3 +33,18 @@ def writer(arguments, report):
     function = tf.function(call, input_signature=[tf.TensorSpec((None, 4), tf.float32, name="features")])
     tf.saved_model.save(module, arguments["path"], signatures=function)
     return {}
+
+
+def counter(arguments, report):
+    """A SavedModel x (batch, 2) → y = x + all that came before, words (batch, 1) → the same words."""
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.seen = tf.Variable(tf.zeros(2))
+
+    def call(x, words):
+        return {"y": x + module.seen.assign_add(tf.reduce_sum(x, axis=0)), "same": tf.identity(words)}
+
+    signature = [tf.TensorSpec((None, 2), tf.float32, name="x"), tf.TensorSpec((None, 1), tf.string, name="words")]
+    tf.saved_model.save(module, arguments["path"], signatures=tf.function(call, input_signature=signature))
+    return {}
