@@ -44,7 +44,7 @@ class DataPlane:
         name: Name it is served by.
         inputs: Raw inputs by name; a state among them may be left out, see ``needed``.
         needed: Names of the inputs that every request must have.
-        real: Names of the inputs that take real numbers although their dtype is one of whole numbers.
+        real: Inputs that take real numbers although their dtype is one of whole numbers → dtype of those.
         outputs: Outputs by name.
         meanings: What the outputs mean, by name.
         classes: Class names by index, of the scored output.
@@ -61,8 +61,11 @@ class DataPlane:
         contract = manifest.contract
         self.needed = tuple(i.name for i in contract.inputs if i.how not in ("constant", "state"))
         self._usual = frozenset(self.needed)
-        whole = {name for name, spec in self.inputs.items() if not spec.dtype.startswith("float")}
-        self.real = frozenset(i.name for i in contract.inputs if i.name in whole and takes_real(i))
+        self.real = {
+            i.name: "float64" if i.dtype == "float64" else "float32"
+            for i in contract.inputs
+            if i.name in self.inputs and takes_real(i) and not self.inputs[i.name].dtype.startswith("float")
+        }
         self.meanings: dict[str, OutputMeaning] = {o.name: o for o in contract.outputs}
         self.classes = manifest.classes or contract.labels.named
         self.platform = f"{manifest.target.runtime}_{manifest.format}"

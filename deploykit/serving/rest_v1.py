@@ -91,7 +91,8 @@ def _rows(plane: DataPlane, rows: Any, truths: bool) -> dict[str, NDArray[Any]]:
                     f"'instances': expected the same inputs in all objects, not at position {number}."
                 )
     return {
-        n: from_lists([row[n] for row in rows], plane.inputs[n], real=n in plane.real, truths=truths) for n in names
+        n: from_lists([row[n] for row in rows], plane.inputs[n], real=plane.real.get(n, ""), truths=truths)
+        for n in names
     }
 
 
@@ -99,12 +100,14 @@ def _columns(plane: DataPlane, columns: Any, truths: bool) -> dict[str, NDArray[
     if not isinstance(columns, dict) or set(columns) == {"b64"}:
         return _sole(plane, columns, truths)
     plane.check_names(columns)
-    return {n: from_lists(value, plane.inputs[n], real=n in plane.real, truths=truths) for n, value in columns.items()}
+    return {
+        n: from_lists(value, plane.inputs[n], real=plane.real.get(n, ""), truths=truths) for n, value in columns.items()
+    }
 
 
 def _sole(plane: DataPlane, value: Any, truths: bool) -> dict[str, NDArray[Any]]:
     spec = plane.sole_input()
-    return {spec.name: from_lists(value, spec, real=spec.name in plane.real, truths=truths)}
+    return {spec.name: from_lists(value, spec, real=plane.real.get(spec.name, ""), truths=truths)}
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -156,12 +156,12 @@ def _read_tensor(plane: DataPlane, tensor: dict[str, Any], spec: TensorSpec, blo
         raise BadRequestError(f"{where}: expected datatype {wanted}, got {wire!r}{known}.")
     if not isinstance(shape, list) or not all(type(d) is int and d >= 0 for d in shape):
         raise BadRequestError(f"{where}: expected 'shape', a list of whole numbers, got {shape!r}.")
-    real = spec.name in plane.real
+    real = plane.real.get(spec.name, "")
     if blob is None:
         if not isinstance(tensor.get("data"), list):
             raise BadRequestError(f"{where}: expected 'data', a list, or the parameter binary_data_size.")
         if wire == wanted:
-            return from_lists(tensor["data"], spec, tuple(shape), real=real)
+            return from_lists(tensor["data"], spec, tuple(shape))
         sent = replace(spec, dtype=DTYPES[wire])
         return converted(from_lists(tensor["data"], sent, tuple(shape)), spec, real=real)
     try:

@@ -39,7 +39,7 @@ _KINDS = {"f": "real numbers", "i": "whole numbers", "u": "whole numbers", "b": 
 
 
 def from_lists(
-    value: Any, spec: TensorSpec, shape: tuple[int, ...] | None = None, *, real: bool = False, truths: bool = True
+    value: Any, spec: TensorSpec, shape: tuple[int, ...] | None = None, *, real: str = "", truths: bool = True
 ) -> NDArray[Any]:
     """An array of the spec's dtype from nested JSON lists.
 
@@ -47,7 +47,7 @@ def from_lists(
         value: Nested lists, batch first.
         spec: The input.
         shape: Shape given apart, for data that may be flat.
-        real: Whether real numbers are taken although the dtype is one of whole numbers; see `converted`.
+        real: Dtype of the real numbers that are taken although the spec's is one of whole numbers; see `converted`.
         truths: Whether there may be truth values among the numbers; looking for them takes as long as all the rest.
 
     Raises:
@@ -82,14 +82,14 @@ def check_shape(found: tuple[int, ...], spec: TensorSpec) -> None:
     )
 
 
-def converted(array: NDArray[Any], spec: TensorSpec, *, real: bool = False) -> NDArray[Any]:
+def converted(array: NDArray[Any], spec: TensorSpec, *, real: str = "") -> NDArray[Any]:
     """Numbers in the spec's dtype, where that loses nothing but the digits of a real number.
 
     Args:
         array: Numbers, no truth values.
         spec: The input.
-        real: Whether real numbers are taken although the dtype is one of whole numbers: those that are whole become
-            of that dtype, others stay real (float32, or float64 when they are that) in its range.
+        real: Dtype of the real numbers that are taken although the spec's is one of whole numbers, "" for none: where
+            all are whole they get the spec's dtype, else this one, and must be in the range of the spec's.
 
     Raises:
         BadRequestError: A number is out of range, or real where a whole one is expected.
@@ -119,7 +119,7 @@ def converted(array: NDArray[Any], spec: TensorSpec, *, real: bool = False) -> N
             inside = (array >= limits.min) & (array <= limits.max)  # NaN is not
             if not inside.all():
                 raise _out_of_range(spec, array[~inside][0].item())
-            return array if array.dtype == np.float64 else array.astype(np.float32)
+            return array.astype(real, copy=False)
     if array.min() < limits.min or array.max() > limits.max:
         raise _out_of_range(spec, array[(array < limits.min) | (array > limits.max)][0].item())
     return array.astype(wanted)
@@ -143,7 +143,7 @@ def _flatten(value: Any, spec: TensorSpec) -> tuple[list[Any], tuple[int, ...]]:
     return level, tuple(shape)
 
 
-def _cast(flat: list[Any], spec: TensorSpec, *, real: bool, truths: bool) -> NDArray[Any]:
+def _cast(flat: list[Any], spec: TensorSpec, *, real: str, truths: bool) -> NDArray[Any]:
     """An array of the spec's dtype, quickly when that is possible, else slowly or with the reason why not."""
     import numpy as np
 
@@ -159,7 +159,7 @@ def _cast(flat: list[Any], spec: TensorSpec, *, real: bool, truths: bool) -> NDA
     return _cast_slowly(flat, spec, real=real)
 
 
-def _cast_slowly(flat: list[Any], spec: TensorSpec, *, real: bool) -> NDArray[Any]:
+def _cast_slowly(flat: list[Any], spec: TensorSpec, *, real: str) -> NDArray[Any]:
     import numpy as np
 
     types = set(map(type, flat))
@@ -197,7 +197,7 @@ def _checked_text(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     return array
 
 
-def _wrong_kind(spec: TensorSpec, flat: list[Any], *, real: bool = False) -> BadRequestError:
+def _wrong_kind(spec: TensorSpec, flat: list[Any], *, real: str = "") -> BadRequestError:
     import numpy as np
 
     kind = "U" if spec.dtype == "string" else np.dtype(spec.dtype).kind

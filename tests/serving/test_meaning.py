@@ -213,6 +213,8 @@ def test_bytes_of_an_image_may_be_real_numbers(started, ask):
         127.5,
     ]
     np.testing.assert_array_equal(server.predict([[2.5, 0.5]]), [[1.25, 0.25]])
+    exact = 2 * (np.float32(0.1) * np.float32(0.25))
+    assert predicted(ask, server, [[0.1, 3]]).json["predictions"][0][0] == float(exact)
     for odd in (255.5, -1, 300):
         assert "expected uint8 (0 to 255)" in predicted(ask, server, [[2, odd]]).error
 
