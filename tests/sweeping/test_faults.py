@@ -117,14 +117,18 @@ def busy_children():
 
 
 @pytest.mark.parametrize(
-    ("phase", "stage"), [("accuracy", "evaluating int8 dynamic"), ("latency", "launch 2")], ids=["accuracy", "latency"]
+    ("phase", "stage", "children"),
+    [("accuracy", "evaluating int8 dynamic", 1), ("latency", "launch 2", 4)],
+    ids=["accuracy", "latency"],
 )
-def test_stopped_children_are_rows_that_the_next_sweep_tries_again(phase, stage, onnx_model, tmp_path, monkeypatch):
+def test_stopped_children_are_rows_that_the_next_sweep_tries_again(
+    phase, stage, children, onnx_model, tmp_path, monkeypatch
+):
     monkeypatch.setattr("deploykit.sandbox.watching.STILL_S", 0.5)
     stopped, threads = [], []
 
     def stop_one():
-        if wait_until(busy_children):
+        if wait_until(lambda: len(busy_children()) >= children):  # all sessions of a launch are open
             stopped.extend(busy_children()[-1:])
             stopped[0].send_signal(signal.SIGSTOP)
 
