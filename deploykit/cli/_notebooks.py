@@ -12,11 +12,14 @@ from typing import Any, TextIO
 import deploykit
 from deploykit.core.errors import DeploykitError, GoalMissed, SettingError, unknown_name
 from deploykit.core.extras import require
+from deploykit.core.files import read_small
 from deploykit.core.notebook import constants, declared, from_text
 
 #: A line of `deploykit.reporting.progress.Lines`.
 _PROGRESS = re.compile(r"\[ *(\d+) %\] (.*)")
 _BAR = 24
+#: Most bytes of a notebook.
+_MOST_BYTES = 256 << 20
 
 
 def folder() -> Path:
@@ -88,9 +91,11 @@ def beside(notebook: Path) -> dict[str, str]:
 
 def _parameters_cell(notebook: Path) -> str:
     try:
-        cells = json.loads(notebook.read_text("utf-8"))["cells"]
+        cells = json.loads(read_small(notebook, _MOST_BYTES, "the notebook", SettingError))["cells"]
         sources = [c["source"] for c in cells if "parameters" in c["metadata"].get("tags", [])]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except SettingError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise SettingError(f"{notebook} is no notebook.", remedy="give an .ipynb file.") from error
     return "".join(sources[0]) if sources else ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -13,12 +14,15 @@ from deploykit.core.contract import Contract
 from deploykit.core.dataset import Dataset
 from deploykit.core.digest import file_digest
 from deploykit.core.errors import ExportError, SettingError
+from deploykit.core.files import read_small
 from deploykit.core.model import Model, TensorSpec
 from deploykit.core.preprocess import Preprocess
 from deploykit.core.result import Result
 from deploykit.core.serial import Plain, dump, parse
 
 MANIFEST = "manifest.json"
+#: Most bytes of a manifest, and of any other file of an artifact.
+_MOST_MANIFEST_BYTES, _MOST_FILE_BYTES = 64 << 20, 16 << 30
 SCHEMA = 2
 #: Takes a manifest of one schema (plain data) to the next, by the schema it starts from. Manifests of a version from
 #: which no step starts are refused: what inputs and outputs mean, which schema 2 says, is not in those of schema 1.
@@ -141,8 +145,8 @@ class Artifact:
                 f"{folder} is no exported artifact: it has no {MANIFEST}.", remedy="make one with deploykit export."
             )
         try:
-            data = parse(file.read_bytes())
-        except ValueError as error:
+            data = parse(read_small(file, _MOST_MANIFEST_BYTES, "the manifest", ExportError))
+        except (ValueError, RecursionError) as error:
             raise ExportError(f"{file} is not JSON: {error}.", remedy="export again.") from error
         try:
             manifest = Manifest.from_json(_today(data, file))
@@ -167,8 +171,10 @@ class Artifact:
         found = []
         for name, digest in self.manifest.files.items():
             file = self.path / name
-            if not file.is_file():
-                found.append(f"{name} is missing.")
+            if not file.is_file():  # a pipe or a device is none
+                found.append(f"{name} is missing{', or not a regular file' if os.path.lexists(file) else ''}.")
+            elif (size := file.stat().st_size) > _MOST_FILE_BYTES:
+                found.append(f"{name} claims {size:,} bytes; the limit is {_MOST_FILE_BYTES:,}.")
             elif file_digest(file) != digest:
                 found.append(f"{name} has changed since the export (its SHA-256 differs from the manifest's).")
         if self.manifest.model not in self.manifest.files:

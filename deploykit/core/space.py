@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -11,12 +12,15 @@ from typing import Any, Self
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.extras import require
+from deploykit.core.files import read_small
 from deploykit.core.parameter import Value
 from deploykit.core.serial import Plain, dump, parse
 
 _PRESETS = Path(__file__).with_name("presets")
 _FILES = {".json", ".yaml", ".yml"}
 _YAML = {".yaml", ".yml"}
+#: Most bytes of a file, and most values when what YAML repeats is written out.
+_MOST_BYTES, _MOST_VALUES = 16 << 20, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -109,9 +113,7 @@ class Space(Plain):
         """
         path = Path(path)
         try:
-            text = path.read_text("utf-8")
-        except OSError as error:
-            raise SettingError(f"cannot read the space {str(path)!r}: {error.strerror}.") from error
+            text = read_small(path, _MOST_BYTES, "the space", SettingError).decode()
         except UnicodeDecodeError as error:
             raise SettingError(f"{path} is not a space: it is not text ({error.reason}).") from error
         try:
@@ -121,6 +123,10 @@ class Space(Plain):
             return space
         except SettingError as error:
             raise SettingError(f"{path}: {error.message}", remedy=error.remedy) from error
+        except RecursionError as error:
+            raise SettingError(
+                f"{path} is not a space: it is nested too deeply.", remedy="compare it with a saved one."
+            ) from error
 
     def save(self, path: str | Path) -> None:
         """Write the space as JSON, or as YAML when the name ends so."""
@@ -157,13 +163,35 @@ def _parse(text: str, suffix: str) -> Any:
     if suffix in _YAML:
         yaml = require("yaml", "")
         try:
-            return yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            data = yaml.safe_load(text)
+        except (yaml.YAMLError, ValueError) as error:
             raise SettingError(f"not YAML: {' '.join(str(error).split())}.") from error
+        if _written_out(data, {}) > _MOST_VALUES:
+            raise SettingError(
+                f"it repeats itself (YAML aliases): written out it would have more than {_MOST_VALUES:,} values.",
+                remedy="write it without aliases.",
+            )
+        return data
     try:
         return parse(text)
     except ValueError as error:
         raise SettingError(f"not JSON: {error}.") from error
+
+
+def _written_out(data: Any, known: dict[int, float]) -> float:
+    """How many values there are when everything that is repeated is counted each time; infinite when it holds itself.
+
+    Args:
+        data: Lists, dictionaries and values.
+        known: Counts of the lists and dictionaries seen before, by identity.
+    """
+    if not isinstance(data, list | dict):
+        return 1
+    if id(data) not in known:
+        known[id(data)] = math.inf
+        parts = data.values() if isinstance(data, dict) else data
+        known[id(data)] = 1 + sum(_written_out(part, known) for part in parts)
+    return known[id(data)]
 
 
 def _vary(recipes: tuple[Recipe, ...], technique: str, values: dict[str, list[Value] | Value]) -> tuple[Recipe, ...]:

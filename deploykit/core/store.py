@@ -63,6 +63,8 @@ class Store:
             raise StoreError(
                 f"no store at {str(path)!r}.", remedy="check the path; a sweep with store=… (--store) makes one."
             )
+        if os.path.lexists(self.path / FILE) and not (self.path / FILE).is_file():
+            raise StoreError(f"{self.path / FILE} is not a regular file.", remedy="choose another path.")
         if create and self.path.exists() and not self.path.is_dir():
             raise StoreError(f"{self.path} is a file, a store is a folder.", remedy="choose another path.")
         self.damaged: dict[str, None] = {}

@@ -1,0 +1,52 @@
+"""Reads small files that a user has named. Never blocks: pipes and devices are refused, and so is what is too large."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from deploykit.core.errors import DeploykitError
+
+_KINDS = {
+    stat.S_IFIFO: "a named pipe (FIFO)",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a character device",
+    stat.S_IFBLK: "a block device",
+    stat.S_IFDIR: "a folder",
+}
+
+
+def read_small(path: Path, limit_bytes: int, what: str, error: type[DeploykitError]) -> bytes:
+    """The content of a regular file.
+
+    Args:
+        path: The file.
+        limit_bytes: Most bytes it may have.
+        what: What it is read as, for messages: ``"the space"``.
+        error: What is raised.
+
+    Raises:
+        DeploykitError: Of type ``error``: it is missing, unreadable, no regular file, or too large.
+    """
+
+    def refused(why: str, remedy: str = "check the path.") -> DeploykitError:
+        return error(f"cannot read {what} {str(path)!r}: {why}.", remedy=remedy)
+
+    try:  # without O_NONBLOCK a pipe that nobody writes to would be waited for
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except OSError as failure:
+        raise refused(str(failure.strerror)) from failure
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
+            raise refused(f"it is {kind}, not a regular file", "give the path of a regular file.")
+        if status.st_size > limit_bytes:
+            raise refused(f"it has {status.st_size:,} bytes, more than the {limit_bytes:,} it may have")
+        with open(descriptor, "rb", closefd=False) as file:
+            return file.read(limit_bytes)
+    except OSError as failure:
+        raise refused(str(failure.strerror), "check the disk.") from failure
+    finally:
+        os.close(descriptor)
