@@ -102,6 +102,8 @@ def verify(artifact: Artifact | str | Path, *, url: str | None = None, trusted: 
 
 
 def _ask(artifact: Artifact, url: str) -> tuple[float, list[str]]:
+    import numpy as np
+
     manifest = artifact.manifest
     inputs = load_arrays(artifact.path / manifest.golden_inputs)
     golden = load_arrays(artifact.path / manifest.golden_outputs)
@@ -109,7 +111,13 @@ def _ask(artifact: Artifact, url: str) -> tuple[float, list[str]]:
         if client.is_deploykit():
             found = client.infer(manifest.name, _declared(manifest, inputs))
         else:
-            found = _ask_tfserving(client, manifest, inputs)
+            count = len(next(iter(inputs.values())))
+            size = manifest.target.batch_size if manifest.batch_dependent else count
+            parts = [
+                _ask_tfserving(client, manifest, {n: a[start : start + size] for n, a in inputs.items()})
+                for start in range(0, count, size)
+            ]
+            found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return compare(golden, found, manifest.tolerance)
 
 

@@ -219,6 +219,7 @@ class Stub(BaseHTTPRequestHandler):
     def do_POST(self):
         given = json.loads(self.rfile.read(int(self.headers["Content-Length"])))["inputs"]
         x, state = (np.array(given[name], np.float32) for name in ("x", "state"))
+        self.server.sizes.append(len(x))
         found = (x + state[0]) * np.float32(given["rate"])
         outputs = {"next": (found + self.server.error)[None].tolist(), "y": found.tolist()}
         names = [{"b64": base64.b64encode(b"\xff").decode()}, "a\0"] * (len(x) // 2)
@@ -238,7 +239,7 @@ class Stub(BaseHTTPRequestHandler):
 @pytest.fixture
 def stub():
     server = HTTPServer(("127.0.0.1", 0), Stub)
-    server.error = 0.0
+    server.error, server.sizes = 0.0, []
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     yield server, f"http://127.0.0.1:{server.server_port}"
@@ -265,6 +266,11 @@ def test_a_server_of_the_model_alone_gets_constants_and_fresh_state(tmp_path, st
     server, url = stub
     found = verify(artifact, url=url)
     assert found.ok, found
+    assert server.sizes == [8]
+    manifest = artifact.path / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "batch_dependent": True}))
+    assert verify(artifact, url=url).ok
+    assert server.sizes == [8, *[1] * 8]
     server.error = 1.0
     (problem,) = verify(artifact, url=url).problems
     assert "of the range of 'next'" in problem
