@@ -262,9 +262,13 @@ def _meaning(
     source, how = pairs[spec.name]
     step = preprocess.get(spec.name, Preprocess())
     return InputMeaning(
-        spec.name, source, how, spec.dtype, probe[source].dtype.name, spec.shape, spec.batch_axis, step.raw,  # type: ignore[arg-type]  # one of the names of ways
+        spec.name, source, how, spec.dtype, _kind_of(probe[source]), spec.shape, spec.batch_axis, step.raw,  # type: ignore[arg-type]  # one of the names of ways
         spec.scale, ", ".join(step.words()),
     )  # fmt: skip
+
+
+def _kind_of(batch: NDArray[Any]) -> str:
+    return "string" if batch.dtype.kind in "SUO" else str(batch.dtype.name)
 
 
 def _notes(inputs: Sequence[InputMeaning], data: Dataset, sources: Mapping[str, str]) -> list[str]:

@@ -17,6 +17,7 @@ _CONTROL = """
     TensorListFromTensor TensorListGather TensorListGetItem TensorListLength TensorListPopBack TensorListPushBack
     TensorListPushBackBatch TensorListReserve TensorListResize TensorListScatter TensorListScatterIntoExistingList
     TensorListScatterV2 TensorListSetItem TensorListSplit TensorListStack MapDefun
+    OptionalFromValue OptionalGetValue OptionalHasValue OptionalNone
 """
 _STATE = """
     VarHandleOp ReadVariableOp AssignVariableOp AssignAddVariableOp AssignSubVariableOp VarIsInitializedOp VariableShape

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 #: Probability that a right reading is suspected, over all that is tried.
 _ERROR = 1e-3
+#: Up to so many examples may well get one answer.
+_FEW = 20
 #: Gain that is worth a word: of accuracies; of errors, as a share; of the likelihood of labels, in nats.
 _GAIN, _RELATIVE_GAIN, _LIKELIHOOD_GAIN = 0.05, 0.2, 0.2
 #: Seconds that trying may take.
@@ -135,8 +137,13 @@ class _Checking:
                     f"Output {meaning.name!r} is said to be a logit, and lies between 0 and 1 like a probability: "
                     "leave out scores=, or say scores='probability'."
                 )
+        others = [o.name for o in self._contract.outputs if o.role == "judged"]
+        if self._count > _FEW and others and bool((value == value[:1]).all()):
+            ways = " or ".join(f"output={name!r}" for name in others)
+            yield f"Output {meaning.name!r} is the same for all {self._count} examples: score another one, {ways}."
+            return
         scores = read(value, meaning, self._contract.labels.named)
-        if self._count > 20 and are_classes(meaning, scores.shape) and len(np.unique(answers(scores))) == 1:
+        if self._count > _FEW and are_classes(meaning, scores.shape) and len(np.unique(answers(scores))) == 1:
             labels = self._labels
             if labels is None or len(np.unique(labels)) > 1:
                 yield f"The model as given answers class {int(answers(scores)[0])} for all {self._count} examples."

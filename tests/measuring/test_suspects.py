@@ -118,3 +118,13 @@ def test_the_finding_is_what_the_remedy_gives(models):
     assert first.value == right.check.value
     assert first.value > found.check.value
     assert f"{100 * first.value:.0f} %" in first.text
+
+
+def test_an_output_that_never_changes_is_named_with_the_others(tmp_path):
+    model = variants.save(tmp_path, "constant", variants.constant_first())
+    found = dk.examine(model, dk.Dataset.from_arrays(X, preprocess=SCALED))
+    (warning,) = found.check.warnings
+    assert warning == (
+        f"Output 'names' is the same for all {found.check.examples} examples: score another one, output='class'."
+    )
+    assert dk.examine(model, dk.Dataset.from_arrays(X, preprocess=SCALED), output="class").check.ok

@@ -66,6 +66,19 @@ def two_outputs():
     return model
 
 
+def constant_first():
+    """Gives the numbers of all classes first, the same for every example."""
+    model = graph()
+    constant(model, "numbers", np.arange(10))
+    first = model.graph.output[0].name
+    model.graph.node.append(helper.make_node("Mul", [first, "zero"], ["zeros"]))
+    constant(model, "zero", np.float32(0))
+    model.graph.node.append(helper.make_node("Cast", ["zeros"], ["whole"], to=TensorProto.INT64))
+    model.graph.node.append(helper.make_node("Add", ["whole", "numbers"], ["names"]))
+    model.graph.output.insert(0, helper.make_tensor_value_info("names", TensorProto.INT64, ["batch", 10]))
+    return model
+
+
 def one_probability():
     """Gives the probability of class 9."""
     model = graph()
