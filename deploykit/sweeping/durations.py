@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 import threading
 from collections.abc import Collection, Iterable, Mapping
@@ -9,12 +10,21 @@ from collections.abc import Collection, Iterable, Mapping
 from deploykit.core.candidate import Target
 from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
-from deploykit.core.model import Model
+from deploykit.core.errors import DeploykitError
+from deploykit.core.model import Model, TensorSpec
+from deploykit.core.problem import Facts
+from deploykit.loading._contract import FORMATS
 from deploykit.measuring.environment import core_count
+from deploykit.measuring.examining import EXAMPLES
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.history import History, Kind, Recorder, Unit
+from deploykit.sweeping import arithmetic
+from deploykit.sweeping.history import GIVEN, History, Kind, Recorder, Unit
 from deploykit.sweeping.routes import BuildStep
 from deploykit.transforms._contract import TRANSFORMS
+
+#: Bytes of a file beside its weights, and of what the store keeps of a session in a launch.
+_BYTES_A_FILE, _BYTES_A_LAYER = 15_000, 700
+_BYTES_A_LAUNCH, _BYTES_A_TIME, _RUNS = 600, 7, 400
 
 
 class Units:
@@ -31,6 +41,9 @@ class Units:
         self._evaluated = sizes.get("evaluation", 0) + sizes.get("test", 0)
         self._train = sizes.get("train", 0)
         self._calibration = min(data.calibration_size, self._train)
+        self._sample = min(EXAMPLES, sizes.get("evaluation", 0))
+        self._work = arithmetic.work(model)
+        self._facts = Facts(model, self._calibration, "", (), core_count())
 
     def start(self, group: str) -> Unit:
         """Importing a group's frameworks."""
@@ -39,7 +52,7 @@ class Units:
     def step(self, step: BuildStep | None) -> Unit:
         """A build step; None: reading the model as given."""
         if step is None:
-            return self._unit("step", "given", "light")
+            return self._unit("step", GIVEN, self._given_group, examples=self._sample)
         name = "/".join(filter(None, (step.adapter, step.variant))) if not step.stage else step.stage
         settings = json_digest(step.parameters)[:8] if step.parameters else ""
         examples = 0
@@ -61,7 +74,8 @@ class Units:
         runtime = RUNTIMES.get(target.runtime)
         plain = target.device == "cpu" and target.batch_size == 1
         settings = "" if plain else f"{target.device} {target.batch_size}"
-        return self._unit("session", runtime.name, runtime.group, settings)
+        batch = target.batch_size if target.batch_size > 1 else 0
+        return self._unit("session", runtime.name, runtime.group, settings, batch)
 
     def profile(self, target: Target) -> Unit:
         """The profile of one artifact beside its reference."""
@@ -77,7 +91,47 @@ class Units:
 
     def _unit(self, kind: Kind, name: str, group: str, settings: str = "", examples: int = 0) -> Unit:
         model = self._model
-        return Unit(kind, name, group, settings, model.digest[:12], model.parameter_count, examples)
+        return Unit(
+            kind, name, group, settings, model.digest[:12], model.parameter_count, examples, len(model.layers),
+            self._work,
+        )  # fmt: skip
+
+    def size_bytes(self, step: BuildStep) -> int:
+        """Growth of the store by a build step: its weights in the type it stores, and some structure for each layer."""
+        weights, structure = 4.0, _BYTES_A_LAYER * len(self._model.layers) + _BYTES_A_FILE
+        if step.kind == "prepare":
+            stage = TRANSFORMS.get(step.adapter).variant(step.variant).stage(step.stage)
+            weights, structure = (weights, structure) if stage.copies else (0.0, structure // 2)
+        elif step.kind == "transform":
+            variant = TRANSFORMS.get(step.adapter).variant(step.variant)
+            weights = variant.bytes_a_weight(step.parameters, self._facts)
+        return round(weights * self._model.parameter_count) + structure
+
+    def outputs_bytes(self) -> int:
+        """Size of the scored output of all examples, as an evaluation keeps it."""
+        return self._evaluated * _numbers(self._model.outputs[:1])
+
+    def reference_bytes(self) -> int:
+        """Size of the sample of the data and of what the model as given answers."""
+        return self._sample * (_numbers(self._model.inputs) + _numbers(self._model.outputs))
+
+    def launch_bytes(self, target: Target) -> int:
+        """Size of the times of one session in one launch."""
+        unit = self.session(target)
+        runs = arithmetic.runs(arithmetic.latency_s(unit.group, unit.layers, unit.work)) if unit.work else _RUNS
+        return _BYTES_A_LAUNCH + _BYTES_A_TIME * runs
+
+    @property
+    def _given_group(self) -> str:
+        try:
+            return FORMATS.get(self._model.format).given_group()
+        except DeploykitError:  # nothing that runs it is installed
+            return "light"
+
+
+def _numbers(specs: Iterable[TensorSpec]) -> int:
+    """Bytes of one example of some tensors; free dimensions count once."""
+    return sum(4 * math.prod(d or 1 for d in (spec.shape or ())[1:]) for spec in specs)
 
 
 class Durations:

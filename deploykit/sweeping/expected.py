@@ -24,10 +24,6 @@ _ERROR: dict[How, float] = {"this model": 1.4, "other models": 2.0, "typical": 3
 _HOWS: tuple[How, ...] = ("this model", "other models", "typical")
 #: What the driver and a process cost beside the work of a task.
 _OVERHEAD_S = 0.03
-#: Bytes of an artifact for each weight of the model, where nothing like it was made yet.
-_BYTES_A_WEIGHT, _BYTES_A_FILE = 5, 20_000
-#: Bytes the times of one session in one launch take in the store.
-_BYTES_A_SESSION = 4_000
 
 
 @dataclass
@@ -157,10 +153,15 @@ class _Estimate:
                 unit = self._units.step(step)
                 self._job(f"step {key}", unit, "build", *([f"step {source}"] if source else []))
                 if step is not None:
-                    self._tally.disk_bytes += self._history.size_bytes(unit) or (
-                        _BYTES_A_WEIGHT * unit.parameters + _BYTES_A_FILE
-                    )
+                    self._tally.disk_bytes += self._size_bytes(step, unit)
+                else:
+                    self._tally.disk_bytes += self._units.reference_bytes()
         return self._built[key]
+
+    def _size_bytes(self, step: BuildStep, unit: Unit) -> int:
+        """What a step adds: as it did for this model, else by the weights; what a stage links is counted once."""
+        known = self._history.size_bytes(unit) if step.kind != "prepare" else None
+        return known or self._units.size_bytes(step)
 
     def _job(self, identity: str, unit: Unit, stage: str, *after: str) -> None:
         jobs = self._tally.jobs
@@ -170,7 +171,7 @@ class _Estimate:
             jobs[start] = _Job(self._guess(self._units.start(unit.group)), "build")
         jobs[identity] = _Job(self._guess(unit) + _OVERHEAD_S, stage, (f"start {unit.group}", *after))
         if unit.kind == "evaluation":
-            self._tally.disk_bytes += 40 * unit.examples + 200
+            self._tally.disk_bytes += self._units.outputs_bytes() + 1000
 
     def _guess(self, unit: Unit, times: float = 1.0, also: How = "this model") -> float:
         guess = self._history.expect(unit)
@@ -196,7 +197,8 @@ class _Estimate:
         )
         counted = Counter(self._units.session(target) for target in found)
         one = sum(self._guess(unit, count * protocol.launches, how) * count for unit, count in counted.items())
-        self._tally.disk_bytes += round(_BYTES_A_SESSION * len(found) * protocol.launches * ratio)
+        kept = sum(self._units.launch_bytes(target) for target in found)
+        self._tally.disk_bytes += round(kept * protocol.launches * ratio)
         profiled = [
             self._guess(self._units.profile(target))
             for (_, target), planned in self._untimed.items()

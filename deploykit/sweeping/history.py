@@ -20,15 +20,18 @@ from deploykit.core.digest import json_digest
 from deploykit.core.serial import Plain, dump, from_plain, parse
 from deploykit.loading._kernel_model import cache_folder
 from deploykit.measuring.environment import core_count, cpu_features
+from deploykit.sweeping import arithmetic
 
 #: ``start``: importing a group's frameworks; ``step``: one build step; ``evaluation``: all examples on a runtime;
 #: ``session``: one session in one launch; ``launches``: launches made for each one that was asked for; ``profile``:
 #: where the time of one artifact goes.
 Kind = Literal["start", "step", "evaluation", "session", "launches", "profile"]
+#: The step that reads and runs the model as given.
+GIVEN = "given"
 #: How an estimate is known, best first.
 How = Literal["this model", "other models", "typical"]
 
-_VERSION = 1
+_VERSION = 2
 #: Entries kept of one unit of work of one model, and altogether.
 _EACH, _ALL = 5, 4000
 #: With the model's size, work grows less than in proportion: much of it is start-up.
@@ -42,16 +45,16 @@ _SCALES = (0.1, 30.0)
 #: Durations on a machine that has done nothing yet, by import group: seconds for a model of 200,000 parameters, and
 #: examples that are worked through meanwhile.
 TYPICAL: dict[Kind, dict[str, tuple[float, int]]] = {
-    "start": {"light": (1.0, 0), "tensorflow": (6.0, 0), "tf_keras": (8.0, 0)},
+    "start": {"light": (1.0, 0), "tensorflow": (4.0, 0), "tf_keras": (5.0, 0)},
     "step": {"light": (0.4, 200), "tensorflow": (2.5, 200), "tf_keras": (15.0, 8000)},
     "evaluation": {"light": (0.3, 5000), "tensorflow": (2.0, 5000), "tf_keras": (2.0, 5000)},
     "session": {"light": (0.35, 0), "tensorflow": (0.9, 0), "tf_keras": (0.9, 0)},
     "profile": {"light": (0.8, 0), "tensorflow": (1.5, 0), "tf_keras": (1.5, 0)},
     "launches": {
         "full": (1.3, 0),
-        "screened": (1.1, _FEW),
+        "screened": (1.0, _FEW),
         "full, all cores": (1.4, 0),
-        "screened, all cores": (1.4, _FEW),
+        "screened, all cores": (1.2, _FEW),
     },
 }
 _TYPICAL_PARAMETERS = 200_000
@@ -69,6 +72,8 @@ class Unit(Plain):
         model: Digest of the model as given, "" for start-up.
         parameters: Number of the model's weights.
         examples: Examples it works through; 0 when it reads no data.
+        layers: Number of the model's layers, 0 when they are not known.
+        work: Multiplications for one example, see `deploykit.sweeping.arithmetic.work`.
     """
 
     kind: Kind
@@ -78,6 +83,16 @@ class Unit(Plain):
     model: str = ""
     parameters: int = 0
     examples: int = 0
+    layers: int = 0
+    work: int = 0
+
+    @property
+    def predicted(self) -> float | None:
+        """Seconds by what the model computes, None when that is not known."""
+        if not (self.layers and self.work):
+            return None
+        kind = "evaluation" if self.name == GIVEN else self.kind  # it is run on some examples
+        return arithmetic.seconds(kind, self.group, self.layers, self.work, self.examples)
 
 
 @dataclass(frozen=True)
@@ -151,19 +166,19 @@ class History:
         return Guess(mean, "this model" if any(e.unit.model == unit.model for e in known) else "other models")
 
     def _typical(self, unit: Unit) -> Guess:
+        if (predicted := unit.predicted) is not None:
+            return Guess(predicted, "typical")
         typical = TYPICAL[unit.kind]
         seconds, examples = typical.get(unit.group, max(typical.values()))
         like = Unit(unit.kind, "", parameters=_TYPICAL_PARAMETERS, examples=examples)
         return Guess(_scaled(seconds, like, unit), "typical")
 
     def size_bytes(self, unit: Unit) -> int | None:
-        """Size of what a build step makes, None when none like it was made yet."""
-        known = [e for e in self._named.get((unit.kind, unit.name), []) if e.size_bytes]
-        own = [e for e in known if e.unit.model == unit.model]
-        if own:
-            return round(statistics.median(e.size_bytes for e in own))
-        grown = [e.size_bytes * (unit.parameters + 1) / (e.unit.parameters + 1) for e in known]
-        return round(statistics.median(grown)) if grown else None
+        """Size of what a build step makes of this model, None when it was not made yet."""
+        known = self._named.get((unit.kind, unit.name), [])
+        own = [e for e in known if e.size_bytes and e.unit.model == unit.model]
+        exact = [e for e in own if e.unit.settings == unit.settings] or own
+        return round(statistics.median(e.size_bytes for e in exact)) if exact else None
 
 
 class Recorder:
@@ -191,11 +206,17 @@ class Recorder:
 
 
 def _scaled(seconds: float, old: Unit, new: Unit) -> float:
-    """What took ``seconds`` for one unit, for another: linear in the examples, less than linear in the model."""
+    """What took ``seconds`` for one unit, for another.
+
+    By what their models compute; where that is not known, linear in the examples and less than linear in the weights.
+    """
     if old.kind == "start":
         return seconds
     if old.kind == "launches":
         return seconds * _kept(new) / _kept(old) if new.group.startswith("screened") else seconds
+    before, after = old.predicted, new.predicted
+    if before and after:
+        return seconds * after / before
     factor = ((new.parameters + _SMALL) / (old.parameters + _SMALL)) ** _GROWTH if new.model != old.model else 1.0
     if old.examples and new.examples:
         factor *= new.examples / old.examples

@@ -68,6 +68,7 @@ class Stage(Adapter):
     Attributes:
         uses: Names of the parameters that have an effect here.
         needs: Data it reads.
+        copies: Whether it writes the model again; False when it links what the stage before has left.
         seeded: Whether ``job.seed`` may change what it makes. Say False where nothing is random, so that sweeps with
             other seeds share the work; the seed it is given is 0 then.
     """
@@ -75,6 +76,7 @@ class Stage(Adapter):
     uses: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[Need, ...]] = ()
     seeded: ClassVar[bool] = True
+    copies: ClassVar[bool] = True
     group: ClassVar[Group] = "light"
 
     def prepare(self, job: TransformJob) -> None:
@@ -140,6 +142,10 @@ class Variant(Adapter):
                 "note",
                 f"batches of {size} leave {count % size} of {count} calibration examples over: they are not used",
             )
+
+    def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
+        """Bytes its file stores for a weight, on average: what a plan expects of its size."""
+        return 4.0
 
     def examples(self, parameters: dict[str, Any], calibration: int, train: int) -> int:
         """Examples it works through, which its time grows with; 0 when it reads no data."""

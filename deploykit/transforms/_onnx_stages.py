@@ -75,6 +75,7 @@ class _Ranges(Stage):
     requires = REQUIRES
     uses = ("calibration",)
     needs = ("calibration",)
+    copies = False
     seeded = False
 
     def _prepare(self, job: TransformJob) -> None:

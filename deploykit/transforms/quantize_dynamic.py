@@ -23,6 +23,10 @@ class _TFLite(Variant):
     produces = "tflite"
     seeded = False
 
+    def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
+        """Integers of 8 bits."""
+        return 1.0
+
     def _apply(self, job: TransformJob) -> None:
         tf = require("tensorflow", self.extra)
 
@@ -43,6 +47,10 @@ class _OnnxRuntime(Variant):
     uses = ("per_channel", "convolutions", "reduce_range", "exclude")
     seeded = False
     stages = (_onnx_stages.GRAPH,)
+
+    def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
+        """Integers of 8 bits, but for what stays float."""
+        return 1.0 if parameters["convolutions"] else 1.0 + 3.0 * facts.share("conv")
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Convolutions whose activations are quantized on the fly."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploykit.core.extras import require
-from deploykit.core.problem import Effect
+from deploykit.core.problem import Effect, Facts
 from deploykit.transforms import _tflite_quantize
 from deploykit.transforms._contract import Transform, TransformJob, Variant
 
@@ -20,6 +20,10 @@ class _TFLite(Variant):
     accepts = _tflite_quantize.ACCEPTS
     produces = "tflite"
     seeded = False
+
+    def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
+        """Two."""
+        return 2.0
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Weights in half precision."""

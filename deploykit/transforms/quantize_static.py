@@ -25,6 +25,10 @@ class _TFLite(Variant):
     needs = ("calibration",)
     seeded = False
 
+    def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
+        """Integers of 8 bits."""
+        return 1.0
+
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Integer activations."""
         return frozenset({"int8"})
@@ -61,6 +65,10 @@ class _OnnxRuntime(Variant):
     finish_needs = ()
     seeded = False
     stages = (_onnx_stages.GRAPH, _onnx_stages.RANGES)
+
+    def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
+        """Integers of 8 bits."""
+        return 1.0
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Integer activations; how they are written decides which kernels there are."""
