@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from deploykit.core.contract import Contract, Declared
 from deploykit.core.digest import json_digest
 from deploykit.core.disk import writing
-from deploykit.core.errors import DatasetError, SettingError
+from deploykit.core.errors import DatasetError, SettingError, unknown_name
 from deploykit.core.parameter import Parameter, complete
 from deploykit.core.preprocess import Preprocess
 from deploykit.core.reading import Origin, Reading
@@ -305,6 +305,33 @@ class Dataset:
         if self.contract is None:
             raise DatasetError("The data were not checked against a model.", remedy="call data.check(model) first.")
         return self.contract
+
+    def preprocessed(self, preprocess: Preprocess | Mapping[str, Preprocess]) -> Dataset:
+        """The same examples, read with other preprocessing.
+
+        Args:
+            preprocess: What turns raw examples into what the model takes; by input name for several inputs.
+
+        Raises:
+            DatasetError: It is not said by input, or for an input that there is not.
+
+        Example:
+            >>> import numpy as np
+            >>> import deploykit as dk
+            >>> data = dk.Dataset.from_arrays(np.full((60, 2), 255, np.uint8))
+            >>> data.preprocessed(dk.Preprocess(scale=1 / 255)).batch()["input"].max()
+            np.float32(1.0)
+        """
+        if isinstance(preprocess, Preprocess):
+            if len(self.inputs) > 1:
+                raise DatasetError(
+                    f"There are several inputs: {', '.join(self.inputs)}.", remedy="give preprocess as a dictionary."
+                )
+            preprocess = {self.inputs[0]: preprocess}
+        for name in preprocess:
+            if name not in self.inputs:
+                raise unknown_name("input", name, self.inputs)
+        return replace(self, preprocess={**self.preprocess, **preprocess}, contract=None)
 
     def widened(self, names: Sequence[str]) -> Dataset:
         """With just the arrays of an ``.npz`` file that a model with these inputs takes, when all are there by name."""

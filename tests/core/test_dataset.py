@@ -611,3 +611,17 @@ def test_training_examples_that_were_given_apart_are_never_evaluated():
     assert data.without_training() is data
     few = Dataset.from_arrays(x, y)
     assert few.without_training() is few  # all of them calibrate
+
+
+def test_other_preprocessing_of_the_same_examples():
+    x, y = images()
+    data = Dataset.from_arrays(x, y)
+    read = data.preprocessed(Preprocess(scale=0.5))
+    np.testing.assert_array_equal(read.batch()["input"], data.batch()["input"] * np.float32(0.5))
+    assert read.digest == Dataset.from_arrays(x, y, preprocess=Preprocess(scale=0.5)).digest
+    several = Dataset.from_arrays({"a": x, "b": x})
+    assert several.preprocessed({"b": Preprocess(scale=2)}).preprocess == {"b": Preprocess(scale=2)}
+    with pytest.raises(DatasetError, match="several inputs: a, b"):
+        several.preprocessed(Preprocess(scale=2))
+    with pytest.raises(SettingError, match="input 'c'"):
+        several.preprocessed({"c": Preprocess()})

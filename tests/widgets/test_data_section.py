@@ -170,3 +170,51 @@ def test_settings_without_a_field_stay_while_the_path_does(section, ask, command
     assert commands.desk.settle()
     ask(section, "load_data", path=str(path), scale="3")
     assert commands.state.data.preprocess["input"] == dk.Preprocess(channels="reversed", scale=3)
+
+
+TUTORIAL = Path(__file__).parents[2] / "notebooks"
+
+
+def planned(commands, section):
+    """The section's word on what everything is taken to mean, once the plan is there."""
+    assert commands.desk.settle()
+    assert commands.state.problems.get("data", "") == ""
+    return section.value()["meaning"]
+
+
+@pytest.fixture
+def mistaken(commands, monkeypatch, tmp_path):
+    """The tutorial's model, and its data without their scale, as the notebook's variable ``data``."""
+    data = dk.Dataset.from_npz(TUTORIAL / "data" / "fashion-mnist.npz", preprocess=dk.Preprocess(reshape=(28, 28, 1)))
+    model = dk.load(TUTORIAL / "models" / "fashion_cnn.onnx")
+    use(commands, data, model=model, data_name="data", space=dk.Space.preset("quick"))
+    return data
+
+
+def test_what_is_mistaken_is_put_right_with_one_click(section, ask, commands, mistaken):
+    found = planned(commands, section)
+    assert not found["ok"]
+    assert [
+        found["lines"][0][0], found["lines"][0][1].split(" from")[0]
+    ] == ["Input", "image: float32 (? × 28 × 28 × 1)"]  # fmt: skip
+    (suspicion,) = found["suspicions"]
+    assert suspicion["remedy"] == "preprocess=dk.Preprocess(scale=1/255, reshape=(28, 28, 1))"
+    assert suspicion["label"] == "Scale by 1/255"
+    ask(section, "apply_remedy", place=0)
+    after = planned(commands, section)
+    assert after["ok"]
+    assert not after["suspicions"]
+    (step,) = commands.state.data.preprocess.values()
+    assert step.scale == pytest.approx(1 / 255)
+    assert step.reshape == (28, 28, 1)
+    code = inputs_script(commands.state)
+    made = {"dk": dk, "data": mistaken}
+    line = next(line for line in code.splitlines() if line.startswith("data = "))
+    exec(line, made)  # what the panel shows does what the panel did
+    assert made["data"].digest == commands.state.data.digest
+
+
+def test_a_remedy_that_is_not_there_changes_nothing(section, ask, commands, mistaken):
+    planned(commands, section)
+    ask(section, "apply_remedy", place=7)
+    assert commands.state.data is mistaken

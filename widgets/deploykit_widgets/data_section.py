@@ -85,9 +85,12 @@ class DataSection:
         if not 0 <= place < len(found) or not applies(state, found[place]):
             return
         setting = found[place].setting
-        if "preprocess" in setting and state.data_source is not None:
+        if "preprocess" in setting:
             step = Preprocess.from_json(next(iter(setting["preprocess"].values())))
-            self._commands.load_data(replace(state.data_source, preprocess=step))
+            if state.data_source is not None:
+                self._commands.load_data(replace(state.data_source, preprocess=step))
+            else:
+                self._commands.preprocess(step)
         else:
             self._commands.declare(setting)
 
@@ -129,7 +132,7 @@ def meaning(state: State) -> dict[str, Any] | None:
         return None
     check = examined.check
     return {
-        "lines": [[_sentence(heading), _sentence(said)] for heading, said in examined.contract.lines],
+        "lines": [[_sentence(heading), said] for heading, said in examined.contract.lines],
         "ok": check.ok and not examined.failure,
         "summary": _sentence(check.summary),
         "warnings": [examined.failure, *check.warnings] if examined.failure else list(check.warnings),
@@ -145,10 +148,10 @@ def meaning(state: State) -> dict[str, Any] | None:
 
 
 def applies(state: State, suspicion: Suspicion) -> bool:
-    """Whether the panel can read data or model so by itself: data of the notebook are changed there."""
+    """Whether the panel can read data or model so by itself: labels are corrected where they are made."""
     setting = suspicion.setting
     if "preprocess" in setting:
-        return state.data_source is not None and state.data is not None and len(state.data.inputs) == 1
+        return state.data is not None and len(state.data.inputs) == 1
     return bool({"output", "scores"} & set(setting))
 
 

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import deploykit as dk
 from deploykit.core.errors import StoreError
+from deploykit.core.preprocess import Preprocess
 from deploykit.reporting.report import Report
 from deploykit_widgets.long_work import LongWork
 from deploykit_widgets.space_obstacles import Obstacles
@@ -75,7 +76,9 @@ class Inputs(LongWork):
             data: dk.Dataset = getattr(dk.Dataset, source.reader)(Path(source.path).expanduser(), **options)
             return data
 
-        self._long("data", read, lambda data: self._take("data", data=data, data_source=source, data_name=""))
+        self._long(
+            "data", read, lambda data: self._take("data", data=data, data_source=source, data_name="", data_step=None)
+        )
 
     def use(self, *, data: Any, name: str = "") -> None:
         """Take a Dataset or a pair (x, y); ``name`` is what the notebook calls it."""
@@ -84,7 +87,19 @@ class Inputs(LongWork):
         self._long(
             "data",
             lambda: dk.Dataset.of(data),
-            lambda found: self._take("data", data=found, data_source=None, data_name=name),
+            lambda found: self._take("data", data=found, data_source=None, data_name=name, data_step=None),
+        )
+
+    def preprocess(self, step: Preprocess) -> None:
+        """Read the data that the notebook gave with other preprocessing."""
+        data = self.state.data
+        if data is None or self._sweeps("data"):
+            return
+        name, source = self.state.data_name, self.state.data_source
+        self._long(
+            "data",
+            lambda: data.preprocessed(step),
+            lambda found: self._take("data", data=found, data_source=source, data_name=name, data_step=step),
         )
 
     def declare(self, said: Mapping[str, Any]) -> None:

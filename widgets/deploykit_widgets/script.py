@@ -148,11 +148,12 @@ def _data(state: State, values: Values) -> list[str]:
         saved = path_code(state.report.path / state.report.facts["data"])
         return [f"data = dk.Dataset.open({saved})  # as the sweep saved it"]
     variable = state.data_name
+    read = [] if state.data_step is None else [f"data = data.preprocessed({state.data_step.code()})"]
     if "," in variable:
-        return [f"data = dk.Dataset.from_arrays({variable})"]
+        return [f"data = dk.Dataset.from_arrays({variable})", *read]
     if variable:
-        return ["# data: the Dataset of this notebook" if variable == "data" else f"data = {variable}"]
-    return ["# data: the Dataset that was given to the Workbench"]
+        return ["# data: the Dataset of this notebook" if variable == "data" else f"data = {variable}", *read]
+    return ["# data: the Dataset that was given to the Workbench", *read]
 
 
 def data_arguments(source: DataSource, values: Values) -> list[str]:

@@ -78,6 +78,7 @@ class State:
         data: The data, None before they are loaded.
         data_source: How the data were read; None when a Dataset was given.
         data_name: What the notebook calls the data it gave, "" when they have no name or were read from a file.
+        data_step: Preprocessing that the panel has given to the notebook's data; None when they are as they were.
         declared: What the user says of the signature: arguments of ``dk.sweep`` (output, scores, state, constants).
         space: What the space panel shows as a space; None when its controls make none.
         space_choice: What the controls say.
@@ -115,6 +116,7 @@ class State:
     data: Dataset | None = None
     data_source: DataSource | None = None
     data_name: str = ""
+    data_step: Preprocess | None = None
     declared: Mapping[str, Any] = field(default_factory=dict)
     space: Space | None = None
     space_choice: SpaceChoice | None = None
