@@ -7,12 +7,18 @@ import argparse
 from deploykit.core.registry import registry
 
 HELP = "Make this machine a worker of a cluster: it takes the tasks of sweeps that run with --engine NAME://ADDRESS."
+_TRUST = (
+    "A worker runs any code that is sent to its port, as you, and so does the scheduler: whoever reaches them is "
+    "trusted. It listens on the one address of this machine that reaches the scheduler. On networks that others share, "
+    "use a tls:// address with the three --tls files, or Dask's own configuration of them (distributed.comm.tls)."
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     known = tuple(e.name for e in registry("deploykit.engines", "engine").all() if e.has_workers)
-    parser.add_argument("address", metavar="ADDRESS", help="the scheduler, for example tcp://host:8786")
+    parser.epilog = _TRUST
+    parser.add_argument("address", metavar="ADDRESS", help="the scheduler, for example tcp://host:8786 or tls://…")
     parser.add_argument("--slots", metavar="N", type=int, default=0, help="tasks at once (default: one for each core)")
     parser.add_argument(
         "--device", metavar="NAME", action="append", default=[], help="offer a device besides the CPU, for example cuda"
@@ -20,10 +26,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--folder", metavar="FOLDER", default="", help="keeps the files tasks need (default: in the user's cache)"
     )
+    parser.add_argument(
+        "--host",
+        metavar="IP",
+        default="",
+        help="address of this machine to listen on (default: that of the interface that reaches the scheduler)",
+    )
+    parser.add_argument("--tls-ca-file", metavar="FILE", help="certificates of the authority, for tls:// (PEM)")
+    parser.add_argument("--tls-cert", metavar="FILE", help="certificate of this machine (PEM)")
+    parser.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
     parser.add_argument("--engine", choices=known, default=known[0], help=f"whose worker (default: {known[0]})")
 
 
 def run(options: argparse.Namespace) -> int:
     """Run the verb."""
     engine = registry("deploykit.engines", "engine").get(options.engine)
-    return int(engine.work(options.address, options.slots, options.device, options.folder))
+    tls = _tls(options)
+    return int(engine.work(options.address, options.slots, options.device, options.folder, host=options.host, tls=tls))
+
+
+def _tls(options: argparse.Namespace) -> dict[str, str] | None:
+    given = {"ca_file": options.tls_ca_file, "cert": options.tls_cert, "key": options.tls_key}
+    if not any(given.values()):
+        return None
+    if not all(given.values()):
+        raise argparse.ArgumentTypeError("--tls-ca-file, --tls-cert and --tls-key go together: give all three.")
+    return given

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, cast
@@ -100,9 +100,11 @@ class Engine(Adapter):
 
     Attributes:
         has_workers: Whether `work` can make a machine one of its workers.
+        schemes: Beginnings of addresses that are its own (``"tls"`` of ``tls://host:8786``) besides its name.
     """
 
     has_workers: ClassVar[bool] = False
+    schemes: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def start(self, address: Any, cancel: threading.Event) -> Running:
@@ -117,7 +119,16 @@ class Engine(Adapter):
             EngineError: It cannot work; says why.
         """
 
-    def work(self, address: str, slots: int, devices: Sequence[str], folder: str) -> int:
+    def work(
+        self,
+        address: str,
+        slots: int,
+        devices: Sequence[str],
+        folder: str,
+        *,
+        host: str = "",
+        tls: Mapping[str, str] | None = None,
+    ) -> int:
         """Be a worker until the user or the scheduler ends it.
 
         Args:
@@ -125,6 +136,9 @@ class Engine(Adapter):
             slots: Tasks at once; 0: one for each core.
             devices: Devices to offer besides the CPU.
             folder: Folder for the files tasks need; "": one in the user's cache.
+            host: Address of this machine to listen on; "": that of the interface that reaches the scheduler.
+            tls: Files (PEM) that encrypt the connections and show who each side is: ``ca_file``, ``cert`` and ``key``;
+                None: the engine's own settings.
 
         Returns:
             The exit status.
@@ -140,7 +154,10 @@ ENGINES: Registry[Engine] = Registry("deploykit.engines", "engine")
 
 
 def find(engine: object) -> tuple[Engine, Any]:
-    """The engine called ``engine`` (``"local"``, ``"name://address"``) or that takes it, and the address.
+    """The engine called ``engine`` or that takes it, and the address.
+
+    An address may say how it is reached: ``"local"``, ``"dask://host:8786"``, ``"dask+tls://host:8786"``, and
+    ``"tls://host:8786"``, which is Dask's alone.
 
     Raises:
         SettingError: There is none.
@@ -148,6 +165,11 @@ def find(engine: object) -> tuple[Engine, Any]:
     """
     if isinstance(engine, str):
         name, _, address = engine.partition("://")
+        name, _, scheme = name.partition("+")  # dask+tls://host:8786
+        if scheme:
+            address = f"{scheme}://{address}"
+        elif name not in ENGINES and (owner := next((e for e in ENGINES.all() if name in e.schemes), None)):
+            name, address = owner.name, engine
         adapter = ENGINES.get(name)
         adapter.check_installed()
         return adapter, address

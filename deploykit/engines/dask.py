@@ -1,5 +1,10 @@
 """The workers of a Dask cluster: ``engine="dask://scheduler:8786"``, or a connected ``distributed.Client``.
 
+Dask trusts whoever reaches the ports of a scheduler or a worker: they run any code they are sent, as the user who
+started them. Workers listen on the one interface that reaches their scheduler; on networks that others share use
+``tls://`` addresses, with certificates from ``deploykit worker --tls-…`` or from Dask's own configuration
+(``distributed.comm.tls``), which let in only who has one.
+
 A worker needs deploykit in the driver's version, the same frameworks, and the Dask resource ``slot``, which counts
 the tasks it takes at once. ``deploykit worker ADDRESS`` starts one; so does ``dask worker ADDRESS --resources
 "slot=2"``. Devices are resources, too: ``"slot=2 cuda=1"``. Files travel over Dask's own connections.
@@ -9,11 +14,12 @@ from __future__ import annotations
 
 import os
 import socket
+import ssl
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -106,6 +112,7 @@ class Dask(Engine):
     extra = "dask"
     requires = ("distributed",)
     has_workers = True
+    schemes = ("tcp", "tls")
 
     def start(self, address: Any, cancel: threading.Event) -> Running:
         """Begin to work on the scheduler at ``address`` (``host:8786``, ``tls://host:8786``), or with a ``Client``."""
@@ -121,7 +128,11 @@ class Dask(Engine):
             raise EngineError("the address of the Dask scheduler is missing.", remedy='engine="dask://host:8786".')
         try:
             client = Client(address, timeout=_CONNECT_S, set_as_default=False)
+        except TypeError as error:  # Dask's word for certificates that are missing
+            raise _untrusted(address, error) from error
         except (OSError, ValueError) as error:
+            if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
+                raise _untrusted(address, error) from error
             raise EngineError(
                 f"no Dask scheduler answers at {address}: {error}.",
                 remedy="start one (dask scheduler), or correct the address.",
@@ -132,18 +143,28 @@ class Dask(Engine):
             client.close()
             raise
 
-    def work(self, address: str, slots: int, devices: Sequence[str], folder: str) -> int:
+    def work(
+        self,
+        address: str,
+        slots: int,
+        devices: Sequence[str],
+        folder: str,
+        *,
+        host: str = "",
+        tls: Mapping[str, str] | None = None,
+    ) -> int:
         """Run ``dask worker`` with what deploykit needs: slots and devices as resources, no limit on memory.
 
         The limit would only count the worker's own process: children are watched by their supervisor.
 
         Raises:
-            EngineError: The address is none, or no scheduler answers there within a minute.
+            EngineError: The address is none, no scheduler answers there within a minute, or TLS files are missing.
         """
         from deploykit.engines._files import Shelf, default_shelf
 
         self.check_installed()
-        _await_scheduler(address)
+        secured = _secured(address, tls)
+        reached_from = _await_scheduler(address)
         if folder:
             os.environ["DEPLOYKIT_WORKER_FOLDER"] = str(Path(folder).absolute())
         Shelf(default_shelf()).trim()
@@ -151,7 +172,8 @@ class Dask(Engine):
         resources = " ".join([f"slot={count}", *(f"{device}=1" for device in devices)])
         command = [
             sys.executable, "-m", "dask", "worker", address, "--nworkers", "1", "--nthreads", str(count),
-            "--resources", resources, "--memory-limit", "0", "--no-dashboard", "--death-timeout", "60",
+            "--resources", resources, "--memory-limit", "0", "--no-dashboard", "--death-timeout", "60", *secured,
+            *_listening(host or reached_from),
         ]  # fmt: skip
         if sys.platform != "win32":
             os.execv(sys.executable, command)  # noqa: S606  our own interpreter; signals reach the worker itself
@@ -162,8 +184,42 @@ class Dask(Engine):
         return any(t.__module__.split(".")[0] == "distributed" and t.__name__ == "Client" for t in type(thing).__mro__)
 
 
-def _await_scheduler(address: str) -> None:
-    """Wait until something answers at an address: workers may be started before their scheduler."""
+def _untrusted(address: str, error: Exception) -> EngineError:
+    return EngineError(
+        f"The Dask scheduler at {address} cannot be trusted, or does not trust us: {error}.",
+        remedy="name the certificates in Dask's configuration: DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
+        "…__TLS__CLIENT__CERT and …__TLS__CLIENT__KEY; or pass a connected distributed.Client.",
+    )
+
+
+def _listening(host: str) -> list[str]:
+    """Options of ``dask worker`` to listen on one address: without them it does on all, for its web pages, too."""
+    if not host:
+        return []
+    return ["--host", host, "--dashboard-address", f"[{host}]:0" if ":" in host else f"{host}:0"]
+
+
+def _secured(address: str, tls: Mapping[str, str] | None) -> list[str]:
+    """Options of ``dask worker`` for encrypted connections."""
+    if tls is None:
+        return []
+    if not address.startswith("tls://"):
+        raise EngineError(
+            f"TLS files are given, but {address} is not encrypted.", remedy="give the address as tls://host:8786."
+        )
+    files = {"--tls-ca-file": tls["ca_file"], "--tls-cert": tls["cert"], "--tls-key": tls["key"]}
+    for option, file in files.items():
+        if not Path(file).is_file():
+            raise EngineError(f"{option}: {file!r} is not a file.", remedy="give all three files, in PEM format.")
+    return [text for pair in files.items() for text in pair]
+
+
+def _await_scheduler(address: str) -> str:
+    """Wait until something answers at an address: workers may be started before their scheduler.
+
+    Returns:
+        The address of this machine on the interface that reaches it, "" for protocols that have none.
+    """
     from distributed.comm.addressing import parse_address, parse_host_port
 
     remedy = "start one (dask scheduler), or correct the address: it is like tcp://host:8786."
@@ -173,12 +229,12 @@ def _await_scheduler(address: str) -> None:
     except ValueError as error:
         raise EngineError(f"{address!r} is no address of a Dask scheduler: {error}.", remedy=remedy) from error
     if scheme not in _SOCKETS:
-        return
+        return ""
     deadline, said = time.monotonic() + _JOIN_S, False
     while True:
         try:
-            socket.create_connection((host, port), timeout=_CONNECT_S).close()
-            return
+            with socket.create_connection((host, port), timeout=_CONNECT_S) as connection:
+                return str(connection.getsockname()[0])
         except OSError as error:
             if time.monotonic() >= deadline:
                 raise EngineError(f"no Dask scheduler answers at {address}: {error}.", remedy=remedy) from error

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 _START_S = 60.0
 
@@ -23,23 +23,32 @@ class Cluster:
         workers: How many to start.
         slots: Slots of each.
         devices: Devices each offers besides the CPU.
+        tls: Files (``ca_file``, ``cert``, ``key``) that encrypt its connections; None: they are not.
 
     Attributes:
         engine: What to pass as ``engine``.
     """
 
-    def __init__(self, folder: Path, workers: int = 2, *, slots: int = 1, devices: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, folder: Path, workers: int = 2, *, slots: int = 1, devices: tuple[str, ...] = (),
+        tls: dict[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self.folder = folder
+        self._tls = [text for k, v in (tls or {}).items() for text in (f"--tls-{k.replace('_', '-')}", v)]
         self._wanted = (workers, slots, devices)
         self._processes: list[subprocess.Popen[bytes]] = []
         with socket.create_server(("127.0.0.1", 0)) as probe:
-            self.address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+            self.address = f"{'tls' if tls else 'tcp'}://127.0.0.1:{probe.getsockname()[1]}"
         self.engine = f"dask://{self.address}"
 
     def __enter__(self) -> Self:
         self.folder.mkdir(parents=True, exist_ok=True)
         port = self.address.rpartition(":")[2]
-        self._start("scheduler", "dask", "scheduler", "--host", "127.0.0.1", "--port", port, "--no-dashboard")
+        protocol = self.address.partition("://")[0]
+        self._start(
+            "scheduler", "dask", "scheduler", "--host", "127.0.0.1", "--port", port, "--protocol", protocol,
+            "--no-dashboard", *self._tls,
+        )  # fmt: skip
         count, slots, devices = self._wanted
         for _ in range(count):
             self.add(slots, devices)
@@ -56,18 +65,27 @@ class Cluster:
         options = [option for device in devices for option in ("--device", device)]
         folder = str(self.folder / "shelf")
         self._start(
-            f"worker-{number}", "deploykit", "worker", self.address, "--slots", str(slots), "--folder", folder, *options
-        )
+            f"worker-{number}", "deploykit", "worker", self.address, "--slots", str(slots), "--folder", folder,
+            *options, *self._tls,
+        )  # fmt: skip
         if cores is not None:  # before it has started a thread
             os.sched_setaffinity(self._processes[-1].pid, cores)
 
     def pids(self) -> dict[str, int]:
         """Process of each connected worker by its address."""
-        from distributed import Client
-
-        with Client(self.address, timeout=_START_S, set_as_default=False) as client:
+        with self._client() as client:
             found: dict[str, int] = client.run(os.getpid, on_error="ignore")
         return found
+
+    def _client(self) -> Any:
+        from distributed import Client
+        from distributed.security import Security
+
+        security = None
+        if self._tls:
+            _, ca_file, _, cert, _, key = self._tls
+            security = Security(tls_ca_file=ca_file, tls_client_cert=cert, tls_client_key=key, require_encryption=True)
+        return Client(self.address, timeout=_START_S, set_as_default=False, security=security)
 
     @staticmethod
     def send(pid: int, number: signal.Signals) -> None:
@@ -80,9 +98,7 @@ class Cluster:
 
     def wait_for(self, count: int) -> None:
         """Wait until so many workers are connected."""
-        from distributed import Client
-
-        with Client(self.address, timeout=_START_S, set_as_default=False) as client:
+        with self._client() as client:
             client.wait_for_workers(count, timeout=_START_S)
 
     def log(self, number: int) -> str:

@@ -1,8 +1,11 @@
 """Sweeps on real worker processes: the same rows as here, machines kept free for timing, workers lost on the way."""
 
+import contextlib
 import logging
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -16,8 +19,9 @@ from onnx import TensorProto, helper
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
-from deploykit.core.errors import EngineError
-from deploykit.engines.dask import ADAPTER
+from deploykit.core.errors import EngineError, SettingError
+from deploykit.engines._contract import find
+from deploykit.engines.dask import ADAPTER, _await_scheduler
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.testing import models
 from deploykit.testing.cluster import Cluster, wait_until
@@ -268,3 +272,85 @@ def test_a_lost_worker_loses_nothing(fault, cluster, model, data, spans, tmp_pat
     if fault == signal.SIGSTOP:
         Cluster.send(pids[struck[0]], signal.SIGKILL)
     assert wait_until(lambda: len(cluster.pids()) == 2)
+
+
+# -- who can reach a worker -------------------------------------------------------------------------------------------
+
+
+def listening(session):
+    """Addresses on which the processes of a session listen."""
+    found = set()
+    for pid in [pid for pid in psutil.pids() if session_of(pid) == session]:
+        with contextlib.suppress(psutil.Error):
+            connections = psutil.Process(pid).net_connections("inet")
+            found |= {c.laddr.ip for c in connections if c.status == psutil.CONN_LISTEN}
+    return found
+
+
+def test_a_worker_listens_only_where_its_scheduler_reaches_it(cluster):
+    for pid in cluster.pids().values():
+        assert listening(session_of(pid)) == {"127.0.0.1"}
+
+
+def test_the_address_that_reaches_a_scheduler():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert _await_scheduler(f"tcp://127.0.0.1:{port}") == "127.0.0.1"
+        assert _await_scheduler(f"tls://localhost:{port}") == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("engine", "address"),
+    [
+        ("dask://host:8786", "host:8786"), ("dask://tls://host:8786", "tls://host:8786"),
+        ("dask+tls://host:8786", "tls://host:8786"), ("tls://host:8786", "tls://host:8786"),
+        ("tcp://host:8786", "tcp://host:8786"),
+    ],
+)  # fmt: skip
+def test_addresses_may_say_how_they_are_reached(engine, address):
+    assert find(engine) == (ADAPTER, address)
+
+
+@pytest.mark.parametrize("engine", ["ftp://host", "dsk+tls://host"])
+def test_addresses_of_nobody(engine):
+    with pytest.raises(SettingError, match="unknown engine"):
+        find(engine)
+
+
+def test_tls_files_are_for_encrypted_addresses_and_must_be_there(tmp_path):
+    files = dict.fromkeys(("ca_file", "cert", "key"), str(tmp_path / "none.pem"))
+    with pytest.raises(EngineError, match=r"TLS files are given, but tcp://host:8786 is not encrypted"):
+        ADAPTER.work("tcp://host:8786", 1, [], "", tls=files)
+    with pytest.raises(EngineError, match=r"--tls-ca-file: '.*none\.pem' is not a file"):
+        ADAPTER.work("tls://host:8786", 1, [], "", tls=files)
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """A certificate that vouches for itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    folder = tmp_path_factory.mktemp("tls")
+    key, cert = folder / "key.pem", folder / "cert.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-keyout", key, "-out", cert, "-days", "2",
+               "-subj", "/CN=localhost"]  # fmt: skip
+    subprocess.run(command, check=True, capture_output=True)
+    return {"ca_file": str(cert), "cert": str(cert), "key": str(key)}
+
+
+def test_a_sweep_over_encrypted_connections(certificate, model, data, tmp_path):
+    import dask
+
+    space = dk.Space([], [Target("onnxruntime")])
+    with Cluster(tmp_path / "cluster", 1, tls=certificate) as cluster:
+        assert cluster.address.startswith("tls://")
+        settings = {"distributed.comm.tls.ca-file": certificate["ca_file"]}
+        settings |= {f"distributed.comm.tls.client.{k}": certificate[k] for k in ("cert", "key")}
+        with dask.config.set(settings):
+            report = dk.sweep(
+                model, data, space, store=tmp_path / "s", engine=cluster.address, launches=0, progress=lambda _p: None
+            )
+        assert report.rows[0].status == "measured"
+        with pytest.raises(EngineError, match=r"The Dask scheduler at tls://.* cannot be trusted") as caught:
+            dk.sweep(model, data, space, store=tmp_path / "t", engine=cluster.address, progress=lambda _p: None)
+        assert "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in caught.value.remedy
