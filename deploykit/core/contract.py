@@ -219,8 +219,8 @@ class Contract(Plain):
 
     @property
     def judged(self) -> tuple[OutputMeaning, ...]:
-        """Outputs that are compared with the original's beside the scored one."""
-        return tuple(o for o in self.outputs if o.role == "judged")
+        """Outputs that are compared with the original's beside the scored one; a single number is of no example."""
+        return tuple(o for o in self.outputs if o.role == "judged" and o.shape != ())
 
     @property
     def feeding(self) -> str:

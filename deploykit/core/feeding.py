@@ -160,6 +160,8 @@ def _holds(wanted: np.dtype[Any], value: NDArray[Any]) -> bool:
     """Whether a dtype can hold the values: rounding of real numbers is allowed, whole numbers must fit."""
     import numpy as np
 
+    if wanted.kind == "b" and value.dtype.kind in "iu":
+        return bool(np.isin(value, (0, 1)).all())
     if wanted.kind not in "iu" or value.dtype.kind not in "iu":
         return bool(np.can_cast(value.dtype, wanted, "same_kind"))
     if np.can_cast(value.dtype, wanted, "safe") or not value.size:

@@ -231,13 +231,20 @@ def _check_input(spec: TensorSpec, batch: NDArray[Any], raw: NDArray[Any], step:
             f"Input {spec.name!r}: the model takes {spec.dtype}, the data are {batch.dtype} after preprocessing.",
             remedy="leave out scale= and offset=: they make real numbers." if whole else "give whole numbers.",
         )
-    if _is_whole(spec) and not spec.scale and spec.dtype != "bool":
+    if _is_whole(spec) and not spec.scale:
         _check_range(spec, raw if raw.dtype.kind in "iu" else batch)
 
 
 def _check_range(spec: TensorSpec, values: NDArray[Any]) -> None:
     import numpy as np
 
+    if spec.dtype == "bool":
+        if values.dtype.kind in "iu" and values.size and not np.isin(values, (0, 1)).all():
+            raise DatasetError(
+                f"Input {spec.name!r}: the model takes bool, the data go from {values.min()} to {values.max()}.",
+                remedy="give True and False, or 0 and 1.",
+            )
+        return
     info = np.iinfo(spec.dtype)
     if values.size and values.dtype.kind in "iu" and (values.min() < info.min or values.max() > info.max):
         raise DatasetError(

@@ -88,10 +88,10 @@ def _check_indices(labels: NDArray[Any], classes: tuple[str, ...], name: str) ->
     import numpy as np
 
     low, high = int(labels.min()), int(labels.max())
-    if low < 0:
+    if low < 0 and classes:
         raise DatasetError(
             f"{name} holds the negative class index {low}.",
-            remedy="number classes from 0; give regression targets as real numbers.",
+            remedy="number classes from 0, in the order of their names; give regression targets as real numbers.",
         )
     if classes and high >= len(classes):
         if low >= 1 and high - low < len(classes):
@@ -120,6 +120,8 @@ def gaps(labels: NDArray[Any] | None, classes: tuple[str, ...]) -> str:
         return ""
     found = np.unique(labels)
     low, high = int(found[0]), int(found[-1])
+    if low < 0:
+        return ""  # what they are only the model can tell
     if low > 0 and not classes:
         return f"labels run from {low} to {high}; no example is of class 0 (classes are numbered from 0)."
     expected = len(classes) or high + 1

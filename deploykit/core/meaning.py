@@ -26,6 +26,8 @@ Shape = tuple[int | None, ...]
 _EMBEDDINGS = ("embed", "feature", "pool", "hidden", "encod", "vector", "latent")
 #: Why an output is taken as scores when nothing says so.
 _GUESSED = "one number for each of several columns, taken as classes"
+#: What labels of positions that are left out become, what they are given as, and white in a mask of bytes.
+IGNORED, _IGNORED, _WHITE = -1, (-1, -100), 255
 #: Names and gaps that a note lists.
 _SHOWN = 5
 
@@ -88,6 +90,11 @@ def outputs_and_labels(
         )
         for s in model.outputs
     )
+    notes += [
+        f"output {o.name!r} is one number for a whole batch: it is not compared example by example."
+        for o in outputs
+        if o.role == "judged" and o.shape == ()
+    ]
     recoded = {name: replace(split, labels=read.recode.get(name, split.labels)) for name, split in data.splits.items()}
     return replace(data, splits=recoded), outputs, read.labels, notes
 
@@ -159,10 +166,14 @@ def _one_each(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, *,
     if spec.dtype == "string":
         return _classes(given, None) if single and whole else "it gives text"
     if single and not _is_real(spec):
-        return _classes(given, None) if whole else _Read(LabelMeaning("values"))
+        return _numbered(given) if whole else _Read(LabelMeaning("values"))
     if single:
+        if whole and (signs := _signs(given)):
+            return signs
         binary = whole and all(_within(part, 0, 1) for part in given.values())
         return _classes(given, 2) if binary else _Read(LabelMeaning("values"))
+    if shape == (None,) and not whole:
+        return _Read(LabelMeaning("values"))  # one column, if the model is right
     if len(shape) != 1:
         return f"it gives {_show(shape)} an example, the labels are one number an example"
     if not whole:
@@ -174,6 +185,14 @@ def _many_each(
     given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, rest: Shape, *, whole: bool
 ) -> _Read | str:
     """Several labels an example: of several kinds, one a position, or real numbers."""
+    if len(shape) == len(rest) > 1 and shape[0] == rest[0] == 1 and shape[-1] != 1:  # masks with an axis of one channel
+        rest, given = rest[1:], {name: part[:, 0] for name, part in given.items()}
+    if len(shape) == len(rest) + 1 and shape[0] == 1 and shape[-1] != 1 and _matches(shape[1:], rest):
+        if whole and not _is_real(spec):
+            return _positions(given, None, 1)
+        return _one_channel(given, 1) if whole else _Read(LabelMeaning("values"))
+    if len(shape) == len(rest) + 1 and shape[-1] == 1 and len(rest) > 1 and _is_real(spec) and whole:
+        return _one_channel(given, -1)
     if _matches(shape, (*rest, None)) and shape[-1] != 1 and whole:
         return _positions(given, shape[-1], -1)
     if _matches(shape, (None, *rest)) and shape[0] != 1 and whole:
@@ -197,11 +216,12 @@ def _unknown_shape(given: dict[str, NDArray[Any]], whole: bool) -> _Read:
     return _classes(given, None) if flat and whole else _Read(LabelMeaning("values"))  # type: ignore[return-value]  # no count
 
 
-def _classes(given: dict[str, NDArray[Any]], count: int | None) -> _Read | str:
+def _classes(given: dict[str, NDArray[Any]], count: int | None, *, ignored: bool = False) -> _Read | str:
     import numpy as np
 
     recode = {name: part.astype(np.int64) for name, part in given.items()}
     every = np.unique(np.concatenate([part.ravel() for part in recode.values()]))
+    every = every[every != IGNORED] if ignored else every
     low, high = int(every[0]), int(every[-1])
     if low < 0:
         return f"the labels hold the negative class {low}"
@@ -213,11 +233,62 @@ def _classes(given: dict[str, NDArray[Any]], count: int | None) -> _Read | str:
     return _Read(LabelMeaning("classes", count or high + 1, how=how, notes=tuple(_odd(every, count))), recode)
 
 
+def _signs(given: dict[str, NDArray[Any]]) -> _Read | None:
+    """Labels -1 and 1 of two classes, as support vector machines and hinge losses have them, for one number."""
+    import numpy as np
+
+    if {int(v) for part in given.values() for v in np.unique(part)} != {-1, 1}:
+        return None
+    found = _classes({name: (part > 0).astype("int64") for name, part in given.items()}, 2)
+    assert isinstance(found, _Read)
+    return replace(found, labels=replace(found.labels, how="-1 and 1"))
+
+
+def _numbered(given: dict[str, NDArray[Any]]) -> _Read | str:
+    """Labels for an output that gives class numbers; negative ones, such as -1 for outliers, are numbers by name."""
+    import numpy as np
+
+    every = np.unique(np.concatenate([part.ravel() for part in given.values()]))
+    if every[0] >= 0:
+        return _classes(given, None)
+    found = _classes({name: np.searchsorted(every, part) for name, part in given.items()}, len(every))
+    assert isinstance(found, _Read)
+    named = tuple(str(int(v)) for v in every)
+    return replace(found, labels=replace(found.labels, named=named, how="class numbers, some of them negative"))
+
+
+def _one_channel(given: dict[str, NDArray[Any]], axis: int) -> _Read | str:
+    """Masks for an output with one number a position."""
+    if all(_within(part, 0, 1) for part in given.values()):
+        return _positions(given, 2, axis)
+    if all(((part == 0) | (part == _WHITE)).all() for part in given.values()):
+        found = _positions({name: (part > 0).astype("int64") for name, part in given.items()}, 2, axis)
+        assert isinstance(found, _Read)
+        return replace(found, labels=replace(found.labels, how=f"0 and {_WHITE}"))
+    return _Read(LabelMeaning("values"))
+
+
+def _left_out(given: dict[str, NDArray[Any]], count: int | None) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Labels with positions that are to be ignored as `IGNORED`, and what is said of them."""
+    import numpy as np
+
+    every = np.unique(np.concatenate([part.ravel() for part in given.values()]))
+    known = [v for v in every.tolist() if v in _IGNORED or (v == _WHITE and count is not None and count <= _WHITE)]
+    if not known or len(known) == len(every):
+        return given, ()
+    shown = " and ".join(f"{v:g}" for v in known)
+    marked = {name: np.where(np.isin(part, known), IGNORED, part) for name, part in given.items()}
+    share = float(np.mean([(part == IGNORED).mean() for part in marked.values()]))
+    return marked, (f"positions whose label is {shown} ({100 * share:.0f} %) are left out, as padding is.",)
+
+
 def _positions(given: dict[str, NDArray[Any]], count: int | None, axis: int, how: str = "class numbers") -> _Read | str:
-    found = _classes(given, count)
+    given, notes = _left_out(given, count)
+    found = _classes(given, count, ignored=bool(notes))
     if isinstance(found, str):
         return found
-    return replace(found, labels=replace(found.labels, kind="positions", how=how), class_axis=axis)
+    notes += found.labels.notes
+    return replace(found, labels=replace(found.labels, kind="positions", how=how, notes=notes), class_axis=axis)
 
 
 def _odd(every: NDArray[Any], count: int | None) -> list[str]:
@@ -301,18 +372,18 @@ def _meaning(spec: TensorSpec, model: Model, declared: Declared, role: Any, read
         return replace(found, kind=kind, class_axis=read.class_axis, why="as said")
     labels = read.labels.kind if role == "scored" else "none"
     shape = replace(spec, batch_axis=axis).example_shape
-    kind, why = _kind(spec, shape, labels)
+    kind, why = _kind(spec, shape, labels, read.class_axis if role == "scored" else -1)
     return replace(found, kind=kind, class_axis=read.class_axis if role == "scored" else -1, why=why)
 
 
-def _kind(spec: TensorSpec, shape: Shape | None, labels: str) -> tuple[Kind, str]:
+def _kind(spec: TensorSpec, shape: Shape | None, labels: str, axis: int) -> tuple[Kind, str]:
     """What an output is, as far as the file and the labels tell, and by what that was decided."""
     operator = spec.operator.lower().replace("_", "")
     if not _is_real(spec):
         return ("values", "by the labels") if labels == "values" else ("classes", f"by its dtype, {spec.dtype}")
     if labels == "values":
         return "values", "by the labels"
-    width = shape[-1] if shape else 1
+    width = shape[axis if axis < 0 else axis - 1] if shape else 1 if shape == () else None
     several = labels == "several"
     if several:
         return "several", "by the labels"
@@ -338,7 +409,9 @@ def _kind_alone(spec: TensorSpec, shape: Shape | None, operator: str) -> tuple[K
     return "values", "nothing says that it is scores"
 
 
-def settled(contract: Contract, seen: Mapping[str, Seen], declared: Declared, *, labelled: bool) -> Contract:
+def settled(
+    contract: Contract, seen: Mapping[str, Seen], declared: Declared, *, labelled: bool, positions: tuple[int, ...] = ()
+) -> Contract:
     """The contract with what ranges and norms tell.
 
     Args:
@@ -346,7 +419,10 @@ def settled(contract: Contract, seen: Mapping[str, Seen], declared: Declared, *,
         seen: What each output looked like when the model as given was run.
         declared: What the user says: it stands.
         labelled: Whether the data have labels.
+        positions: Shape of one example's labels.
     """
+    if labelled and declared.scores == "auto" and contract.scored.name in seen:
+        contract = _shaped(contract, seen[contract.scored.name].shape, positions)
     outputs = tuple(_settle(o, seen[o.name], declared, labelled) if o.name in seen else o for o in contract.outputs)
     notes = [
         f"nothing says what the numbers of {o.name!r} are: they are taken as scores of classes; scores='values' (or "
@@ -355,6 +431,24 @@ def settled(contract: Contract, seen: Mapping[str, Seen], declared: Declared, *,
         if o.why == _GUESSED
     ]
     return replace(contract, outputs=outputs, observed=True, notes=(*contract.notes, *notes))
+
+
+def _shaped(contract: Contract, shape: tuple[int, ...], positions: tuple[int, ...]) -> Contract:
+    """The contract where the file left dimensions of the scored output open: columns and the axis of classes."""
+    scored, labels = contract.scored, contract.labels
+    if scored.kind != "scores":
+        return contract
+    if labels.kind == "classes" and shape in ((), (1,)):
+        changed = replace(scored, kind="logit", why="by its shape")
+        if labels.classes > 2:  # whole numbers, but not of classes
+            changed = replace(scored, kind="values", why="by its shape and the labels")
+            labels = LabelMeaning("values")
+    elif labels.kind == "positions" and positions and shape[1:] == positions and shape[:-1] != positions:
+        changed = replace(scored, class_axis=1)
+    else:
+        return contract
+    outputs = tuple(changed if o.name == scored.name else o for o in contract.outputs)
+    return replace(contract, outputs=outputs, labels=labels)
 
 
 def _settle(output: OutputMeaning, seen: Seen, declared: Declared, labelled: bool) -> OutputMeaning:

@@ -202,12 +202,15 @@ def fits_shape(wanted: Sequence[int | None] | None, given: Sequence[int]) -> boo
 
 
 def batch_axis_of(spec: TensorSpec, model: Model) -> int:
-    """The axis of the batch: the first one, but for a tensor that fixes it while other inputs leave theirs free.
+    """The axis of the batch: the first one, but for a tensor that fixes it where other inputs, or all outputs, do not.
 
-    A recurrent state (layers, batch, units) is such a tensor: of its axes only the second one is free.
+    A recurrent state (layers, batch, units) is such a tensor, and a sequence with its steps first: of its axes only the
+    second one is free.
     """
     if spec.batch_axis or not spec.shape or spec.shape[0] is None:
         return spec.batch_axis
     free = [axis for axis, size in enumerate(spec.shape) if size is None]
     others = any(s.shape and s.shape[0] is None for s in model.inputs if s.name != spec.name)
+    if not others and spec.shape[0] > 1 and all(s.name != spec.name for s in model.outputs):
+        others = bool(model.outputs) and all(s.shape and s.shape[0] is None for s in model.outputs)  # steps first
     return free[0] if others and len(free) == 1 else 0

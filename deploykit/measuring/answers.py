@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 #: The answer to an example whose scores hold NaN. It is never right, as for the metrics.
 NOT_A_NUMBER = -1
+#: Kinds with one number an answer.
+_NUMBERS = ("logit", "probability", "classes")
+#: Text outputs of models whose class names are numbers are read up to this one.
+_MOST_NUMBERS = 10_000
 
 
 def read(outputs: NDArray[Any], meaning: OutputMeaning, names: tuple[str, ...] = ()) -> NDArray[Any]:
@@ -30,6 +34,8 @@ def read(outputs: NDArray[Any], meaning: OutputMeaning, names: tuple[str, ...] =
     import numpy as np
 
     kind = meaning.kind
+    if kind in _NUMBERS and meaning.class_axis not in (-1, outputs.ndim - 1):  # masks with their one channel first
+        outputs = outputs.squeeze(meaning.class_axis)[..., None]
     if kind in ("logit", "probability"):
         one = _without_last(outputs).astype(np.float64)
         none = np.zeros_like(one) if kind == "logit" else 1.0 - one
@@ -38,11 +44,17 @@ def read(outputs: NDArray[Any], meaning: OutputMeaning, names: tuple[str, ...] =
         found = _without_last(outputs)
         if found.dtype.kind in "SUO":
             place = {name: i for i, name in enumerate(names)}
+            if not names:  # labels are numbers: so are names that are written as numbers
+                place = {str(i): i for i in range(_MOST_NUMBERS)}
             text = [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in found.ravel().tolist()]
             return np.array([place.get(t, NOT_A_NUMBER) for t in text], np.int64).reshape(found.shape)
         if found.dtype.kind == "f":
             return np.where(np.isnan(found), NOT_A_NUMBER, found).astype(np.int64)
-        return found.astype(np.int64)
+        whole = found.astype(np.int64)
+        if any(name.startswith("-") for name in names):  # -1 and 1: names of classes that are numbers
+            numbers = [int(name) for name in names]
+            return np.where(np.isin(whole, numbers), np.searchsorted(numbers, whole), NOT_A_NUMBER)
+        return whole
     if kind in ("scores", "probabilities") and meaning.class_axis not in (-1, outputs.ndim - 1):
         return np.moveaxis(outputs, meaning.class_axis, -1)
     if kind == "several" and meaning.threshold != 0.5:

@@ -12,7 +12,7 @@ from deploykit.core.contract import CLASSES, Contract, Declared, InputMeaning, O
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DeploykitError
 from deploykit.core.preprocess import Preprocess
-from deploykit.measuring.answers import answers, are_classes, read, read_as
+from deploykit.measuring.answers import NOT_A_NUMBER, answers, are_classes, read, read_as
 from deploykit.measuring.statistics import paired_binary, t_test
 from deploykit.metrics._choose import choose
 from deploykit.metrics._contract import Metric
@@ -34,9 +34,17 @@ _LEAST = 40
 _FITTED = 0.02
 #: Probability below which a label is as unlikely as can be.
 _RARE = 1e-7
+#: Share of the most frequent class from which a good model may hardly ever answer another one.
+_RARE_CLASSES = 0.6
+#: Probability that scores which know nothing of rare classes are taken to know them.
+_TOLD = 0.05
 _MEAN, _STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 #: Share of data outside the range of a quantized input that is worth a word.
 _OUTSIDE = 0.5
+#: An error above this share of the one of always giving the mean explains nothing.
+_NO_BETTER = 0.9
+#: Kinds with one column for each class.
+_COLUMNS = ("scores", "probabilities")
 
 
 @dataclass(frozen=True)
@@ -105,8 +113,8 @@ class _Checking:
         found = BaselineCheck(
             self._count, metric.name, float(values.mean()), chance, not metric.higher_is_better, tuple(warnings)
         )
-        suspicions, tried = self._suspicions(metric, values, scores)
-        if not suspicions and (weak := self._weak(found, values)):
+        suspicions, tried = self._suspicions(metric, values, scores, chance)
+        if not suspicions and not self._tells_apart(scores) and (weak := self._weak(found, values)):
             warnings.append(weak)
         return replace(found, warnings=tuple(warnings), suspicions=tuple(suspicions), tried=tuple(tried))
 
@@ -143,9 +151,16 @@ class _Checking:
             yield f"Output {meaning.name!r} is the same for all {self._count} examples: score another one, {ways}."
             return
         scores = read(value, meaning, self._contract.labels.named)
+        if value.dtype.kind in "SUO" and self._labels is not None and bool((answers(scores) == NOT_A_NUMBER).all()):
+            some = value.flat[0].decode("utf-8", "replace") if isinstance(value.flat[0], bytes) else str(value.flat[0])
+            yield (
+                f"Output {meaning.name!r} gives names such as {some!r}, and none of them is a label: give the names as "
+                "labels, or all of them in the order of the class numbers with classes=[…] (--classes)."
+            )
+            return
         if self._count > _FEW and are_classes(meaning, scores.shape) and len(np.unique(answers(scores))) == 1:
             labels = self._labels
-            if labels is None or len(np.unique(labels)) > 1:
+            if labels is None or (len(np.unique(labels)) > 1 and not self._tells_apart(scores)):
                 yield f"The model as given answers class {int(answers(scores)[0])} for all {self._count} examples."
 
     def _odd_ranges(self) -> Iterator[str]:
@@ -174,9 +189,13 @@ class _Checking:
             usual = np.broadcast_to(labels.astype(np.float64).mean(axis=0), labels.shape)
             error = np.abs(labels - usual) if metric.name == "mean_absolute_error" else (labels - usual) ** 2
             return float(error.mean())
+        if labels.dtype.kind in "iub" and self._contract.labels.kind == "several":
+            usual = np.broadcast_to(labels.mean(axis=0) > 0.5, labels.shape).astype(np.float64)
+            return float(max(metric.values(usual, labels).mean(), metric.values(np.zeros_like(usual), labels).mean()))
         if labels.dtype.kind in "iub":
-            _, counts = np.unique(labels, return_counts=True)
-            return float(counts.max() / labels.size)
+            there = labels[labels >= 0] if self._contract.labels.kind == "positions" else labels  # not padding
+            _, counts = np.unique(there, return_counts=True)
+            return float(counts.max() / there.size)
         return 0.0
 
     def _weak(self, found: BaselineCheck, values: NDArray[Any]) -> str:
@@ -187,17 +206,46 @@ class _Checking:
         if found.relative:
             if found.value < found.chance * 0.98 or not found.chance:
                 return ""
-        elif found.value > found.chance + spread or (found.chance > 0.9 and found.value > found.chance):
+        elif (
+            found.value > found.chance + spread
+            or (found.chance > 0.9 and found.value > found.chance)
+            or found.value == 1.0  # of labels that are all of one class
+        ):
             return ""
         return (
             "The model as given is no better than always giving the same answer. Check that data "
             "and labels are those it was trained for; no other scale, channel order, axes, labels or output explain it."
         )
 
+    def _tells_apart(self, scores: NDArray[Any]) -> bool:
+        """Whether scores know the labels though the answers do not: of rare classes none may ever be the likeliest.
+
+        Labels get higher scores for their class than other examples do, as the rank test of each class sees it.
+        """
+        import numpy as np
+
+        labels = self._labels
+        if labels is None or self._contract.labels.kind != "classes" or scores.ndim != 2 or scores.dtype.kind != "f":
+            return False
+        if not np.isfinite(scores).all() or len(labels) < 2:
+            return False
+        right, most = float((answers(scores) == labels).mean()), float(np.bincount(labels).max() / len(labels))
+        if most < _RARE_CLASSES or right < most - 0.02:
+            return False
+        from scipy.stats import mannwhitneyu
+
+        found = [c for c in np.unique(labels).tolist() if 0 <= c < scores.shape[1] and (labels != c).any()]
+        if len(found) < 2:
+            return False
+        tests = [
+            mannwhitneyu(scores[labels == c, c], scores[labels != c, c], alternative="greater").pvalue for c in found
+        ]
+        return bool(min(tests) < _TOLD / (len(found) - 1))
+
     # -- what explains it -------------------------------------------------------------------------------------------
 
     def _suspicions(
-        self, metric: Metric, values: NDArray[Any], scores: NDArray[Any]
+        self, metric: Metric, values: NDArray[Any], scores: NDArray[Any], chance: float
     ) -> tuple[list[Suspicion], list[str]]:
         import numpy as np
 
@@ -218,6 +266,8 @@ class _Checking:
             better = _better(metric, before, other, now, likelihood, len(tries))
             if better:
                 mean = float(other.mean())
+                if (mean <= chance) if metric.higher_is_better else (chance and mean > _NO_BETTER * chance):
+                    continue  # no better than always answering the same: it is as wrong in another way
                 rank = mean if metric.higher_is_better else -mean
                 rank -= _FITTED if one.kind == "classes" else 0.0
                 if likelihood is not None and np.isfinite(likelihood).all():
@@ -296,10 +346,14 @@ class _Checking:
                        output=replace(scored, kind=kind))  # fmt: skip
         for meaning in contract.judged:
             value = self._outputs[meaning.name]
-            same = value.ndim == self._outputs[scored.name].ndim and value.shape == self._outputs[scored.name].shape
-            if same and value.dtype.kind == "f" and not np.isnan(value).any():
+            own = self._outputs[scored.name]
+            same = value.shape == own.shape
+            classes = contract.labels.kind == "classes" and value.ndim == own.ndim == 2 and scored.kind in _COLUMNS
+            fits = same or (classes and value.shape[1] > max(1, int(labels.max())))
+            if fits and value.dtype.kind == "f" and not np.isnan(value).any():
                 said = f"output={meaning.name!r}"
-                other = replace(meaning, kind=scored.kind, class_axis=scored.class_axis)
+                kind = meaning.kind if meaning.kind in _COLUMNS and scored.kind in _COLUMNS else scored.kind
+                other = replace(meaning, kind=kind, class_axis=scored.class_axis)
                 yield _Try(
                     "output", said, said, f"--output {meaning.name}", f'Score output "{meaning.name}"',
                     {"output": meaning.name}, output=other,
@@ -312,7 +366,7 @@ class _Checking:
         count = scores.shape[-1] if scores.dtype.kind == "f" else int(max(scores.max(initial=0), labels.max())) + 1
         for shift in (-1, 1):
             moved = labels + shift
-            if moved.min() >= 0 and moved.max() < count:
+            if labels.min() >= 0 and moved.min() >= 0 and moved.max() < count:
                 sign = "-" if shift < 0 else "+"
                 yield _Try("labels", f"labels shifted by {shift:+d}", f"y {sign} 1", label=f"Labels {sign} 1",
                            setting={"labels_shift": shift}, labels=moved)  # fmt: skip

@@ -28,12 +28,16 @@ class Positions(Metric):
         return "" if found.shape == wanted.shape else f"labels have shape {wanted.shape[1:]}, answers {found.shape[1:]}"
 
     def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
-        """The share of each example; positions with NaN are wrong."""
+        """The share of each example; positions with NaN are wrong, those without a label (padding) are left out."""
         import numpy as np
 
         wanted = _answers(truth) if self.truth == "original" else truth
         same = (_answers(outputs) == wanted).reshape(len(outputs), -1)
-        found: NDArray[np.float64] = same.mean(axis=1).astype(np.float64)
+        if self.truth == "original":
+            return np.asarray(same.mean(axis=1), np.float64)
+        there = (wanted >= 0).reshape(len(outputs), -1)
+        right, all_ = (same & there).sum(axis=1), there.sum(axis=1)
+        found: NDArray[np.float64] = np.where(all_ > 0, right / np.maximum(all_, 1), 1.0)
         return found
 
 

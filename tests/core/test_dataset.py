@@ -170,7 +170,6 @@ WITH_NAN[[7, 9], 1] = np.nan
         ((WITH_NAN, Y), r"x holds NaN or infinite values in 2 of 60 examples \(the first is 7\)"),
         ((np.full((60, 2), np.inf),), r"x holds NaN or infinite values in 60 of 60"),
         ((X, np.where(Y == 1, np.nan, Y)), r"y holds NaN or infinite values in 20 of 60"),
-        ((X, Y - 1), r"y holds the negative class index -1.*regression targets as real numbers"),
         ((X, [["a", "b"]] * 60), r"y holds text of shape \(60, 2\)"),
         ((X, np.array([b"\xff"] * 60)), r"y holds bytes that are not UTF-8"),
         (({},), r"x is an empty dictionary"),

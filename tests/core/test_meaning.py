@@ -8,8 +8,11 @@ import pytest
 from deploykit.core.contract import Contract, Declared, LabelMeaning
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError, DeploykitError, SettingError
+from deploykit.core.feeding import Feeding
 from deploykit.core.meaning import Seen, settled
 from deploykit.core.model import Model, TensorSpec
+from deploykit.measuring.answers import read_as
+from deploykit.metrics._contract import METRICS
 
 N = 60
 X = np.random.default_rng(0).random((N, 2), dtype=np.float32)
@@ -68,6 +71,25 @@ def test_one_axis_more_than_the_model_takes_are_the_steps_of_a_stateful_model():
         Dataset.from_arrays({"x": steps, "h": np.zeros((N, 4))}, THREE).check(net)
 
 
+def test_steps_that_come_before_the_batch_are_told_by_the_outputs():
+    x = np.zeros((N, 5, 2), np.float32)
+    first = model(spec("y", None, 3), inputs=[spec("x", 5, None, 2)])
+    assert Dataset.from_arrays(x, THREE).check(first).checked.inputs[0].batch_axis == 1
+    fixed = model(spec("y", 5, 3), inputs=[spec("x", 5, None, 2)])
+    assert Dataset.from_arrays(x, THREE).check(fixed).checked.inputs[0].batch_axis == 0
+
+
+def test_whole_numbers_feed_a_bool_input_when_they_are_0_and_1():
+    net = model(spec("y", None, 3), inputs=[spec("x", None, 2, dtype="bool")])
+    bits = np.stack([TWO, 1 - TWO], axis=1)
+    data = Dataset.from_arrays(bits, THREE).check(net)
+    fed = Feeding.of(data.checked, net.inputs).arrange(data.batch("evaluation"))[0]
+    assert fed.dtype == bool
+    np.testing.assert_array_equal(fed, data.batch("evaluation")["x"] == 1)
+    with pytest.raises(DatasetError, match="takes bool, the data go from 0 to 2"):
+        Dataset.from_arrays(2 * bits, THREE).check(net)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -105,6 +127,21 @@ def test_an_unknown_kind_of_scores_and_states_that_are_no_names():
         (TWO, spec("y", None, 1, operator="Sigmoid"), "probability", "classes"),
         (TWO, spec("y", None, 1), "logit", "classes"),
         (TWO.astype(float), spec("y", None), "logit", "classes"),
+        (2 * TWO - 1, spec("y", None, 1), "logit", "classes"),
+        (2.0 * TWO - 1, spec("y", None), "logit", "classes"),
+        ((2 * TWO - 1).astype(str), spec("y", None, 1), "logit", "classes"),
+        (2 * TWO - 1, spec("y", None, dtype="int64"), "classes", "classes"),
+        (THREE - 1, spec("y", None, 1), "values", "values"),
+        (X[:, 0], spec("y", None, None), "values", "values"),
+        (np.zeros((N, 4, 4), int) + TWO[:, None, None], spec("y", None, 1, 4, 4), "logit", "positions"),
+        (np.zeros((N, 1, 4, 4)) + TWO[:, None, None, None], spec("y", None, 1, 4, 4), "logit", "positions"),
+        (np.zeros((N, 4, 4), int) + 255 * TWO[:, None, None], spec("y", None, 4, 4, 1), "logit", "positions"),
+        (
+            np.zeros((N, 4, 4), int) + THREE[:, None, None],
+            spec("y", None, 1, 4, 4, dtype="int64"),
+            "classes",
+            "positions",
+        ),
         (THREE, spec("y", None, dtype="int64"), "classes", "classes"),
         (np.eye(3)[THREE] + np.eye(3)[(THREE + 1) % 3], spec("y", None, 3), "several", "several"),
         (np.tile(THREE[:, None], (1, 5)), spec("y", None, 5, 3), "scores", "positions"),
@@ -130,7 +167,7 @@ def test_the_classes_of_channels_first_outputs_are_on_axis_1():
     ("labels", "output", "message"),
     [
         (THREE + 1, spec("y", None, 3), r"from class 1 to 3, it has the classes 0 to 2; they look counted from 1"),
-        (THREE - 1, spec("y", None, 3), "negative class index -1"),
+        (THREE - 1, spec("y", None, 3), "the labels hold the negative class -1"),
         (X[:, 0], spec("y", None, 3), "the labels are one real number an example"),
         (THREE, spec("y", None, 4, 3), "the labels are one number an example"),
         (np.zeros((N, 4, 4), int), spec("y", None, 3, 5, 5), r"it gives 3 × 5 × 5 an example, the labels are 4 × 4"),
@@ -167,6 +204,33 @@ def test_gaps_and_classes_the_model_lacks_are_named():
     assert "no label is class 0: if the labels count from 1" in shifted.checked.labels.notes[0]
 
 
+@pytest.mark.parametrize("mark", [-1, -100, 255])
+def test_positions_that_are_marked_as_padding_are_left_out_and_it_is_said(mark):
+    labels = np.tile(THREE[:, None], (1, 5))
+    labels[:, 4] = mark
+    data = read(labels, spec("y", None, 5, 3))
+    assert f"positions whose label is {mark} (20 %) are left out" in data.checked.labels.notes[0]
+    assert data.checked.labels.classes == 3
+    assert (data.labels()[:, 4] == -1).all()
+    right = np.eye(3)[np.maximum(data.labels(), 0)]
+    assert METRICS.get("position_accuracy").values(right, data.labels()).tolist() == [1.0] * len(right)
+    right[:, 0] = np.roll(right[:, 0], 1, axis=-1)
+    assert METRICS.get("position_accuracy").values(right, data.labels()).tolist() == [0.75] * len(right)
+
+
+def test_class_numbers_below_zero_are_those_of_the_model():
+    data = read(2 * TWO - 1, spec("y", None, dtype="int64"))
+    assert data.checked.labels.named == ("-1", "1")
+    answered = read_as(np.array([-1, 1, 0]), data.checked)
+    assert answered.tolist() == [0, 1, -1]  # 0 is no class of the labels
+
+
+def test_a_number_for_a_whole_batch_is_not_judged():
+    found = read(THREE, spec("y", None, 3), spec("mean")).checked
+    assert not found.judged
+    assert "'mean' is one number for a whole batch" in found.notes[0]
+
+
 # -- what is seen ----------------------------------------------------------------------------------------------------
 
 
@@ -180,6 +244,22 @@ def test_one_number_for_two_classes_is_told_by_its_range(low, high, kind):
     after = settled(found, {"y": seen(low, high)}, Declared(), labelled=True)
     assert after.scored.kind == kind
     assert after.observed
+
+
+def test_columns_and_the_axis_of_classes_that_the_file_leaves_open_are_those_seen():
+    def kind(labels, output, shape, **more):
+        data = read(labels, output)
+        rest = data.labels().shape[1:]
+        after = settled(data.checked, {"y": seen(-9, 9, shape)}, Declared(), labelled=True, positions=rest)
+        return after.scored.kind, after.labels.kind, after.scored.class_axis
+
+    assert kind(TWO, spec("y", None, None), (1,)) == ("logit", "classes", -1)
+    assert kind(TWO, TensorSpec("y", None, "float32"), ()) == ("logit", "classes", -1)
+    assert kind(TWO, TensorSpec("y", None, "float32"), (2,)) == ("scores", "classes", -1)
+    assert kind(THREE * 7, spec("y", None, None), (1,)) == ("values", "values", -1)
+    masks = np.zeros((N, 4, 5), int) + THREE[:, None, None]
+    assert kind(masks, spec("y", None, None, None, None), (3, 4, 5)) == ("scores", "positions", 1)
+    assert kind(masks, spec("y", None, None, None, None), (4, 5, 3)) == ("scores", "positions", -1)
 
 
 def test_what_the_user_says_stands():

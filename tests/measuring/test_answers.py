@@ -32,6 +32,21 @@ def test_one_number_for_two_classes(kind, values, wanted):
     assert answers(found).tolist() == wanted
 
 
+def test_masks_with_their_one_channel_first():
+    values = np.array([[[[0.2, 0.8, 0.9], [0.1, 0.6, 0.3]]]])  # one example, one channel, 2 × 3
+    found = read(values, meaning("probability", class_axis=1))
+    assert answers(found).tolist() == [[[0, 1, 1], [0, 1, 0]]]
+    assert read((values > 0.5).astype(int), meaning("classes", class_axis=1)).tolist() == [[[0, 1, 1], [0, 1, 0]]]
+
+
+def test_names_that_are_numbers_answer_class_numbers():
+    assert read(np.array(["2", "0", "cat"], object), meaning("classes", dtype="string")).tolist() == [
+        2,
+        0,
+        NOT_A_NUMBER,
+    ]
+
+
 def test_confidence_of_a_logit_is_its_sigmoid():
     values = np.array([[-2.0], [0.5]])
     found = shares(read(values, meaning("logit")), meaning("logit"))

@@ -128,3 +128,82 @@ def test_an_output_that_never_changes_is_named_with_the_others(tmp_path):
         f"Output 'names' is the same for all {found.check.examples} examples: score another one, output='class'."
     )
     assert dk.examine(model, dk.Dataset.from_arrays(X, preprocess=SCALED), output="class").check.ok
+
+
+# -- models of a matrix product, made here -----------------------------------------------------------------------------
+
+RNG = np.random.default_rng(7)
+TABLE = RNG.normal(size=(400, 6)).astype(np.float32)
+
+
+def linear(folder, outputs):
+    """A graph that gives x · W + b for each of the outputs, by name."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    nodes, values, held = [], [], []
+    for name, (weights, bias, last) in outputs.items():
+        held += [
+            numpy_helper.from_array(weights.astype(np.float32), f"{name}_w"),
+            numpy_helper.from_array(np.asarray(bias, np.float32), f"{name}_b"),
+        ]
+        nodes.append(helper.make_node("MatMul", ["x", f"{name}_w"], [f"{name}_0"]))
+        nodes.append(helper.make_node("Add", [f"{name}_0", f"{name}_b"], [f"{name}_1"]))
+        nodes.append(helper.make_node(last, [f"{name}_1"], [name]))
+        values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", weights.shape[1]]))
+    x = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 6])
+    graph = helper.make_graph(nodes, "linear", [x], values, held)
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(made, folder / "m.onnx")
+    return dk.load(folder / "m.onnx")
+
+
+def test_rare_labels_and_rare_classes_raise_no_warning(tmp_path):
+    weights, bias = RNG.normal(size=(6, 10)), np.full(10, -4.5)
+    noisy = TABLE @ weights + bias + RNG.normal(size=(400, 10))
+    found = dk.examine(linear(tmp_path, {"y": (weights, bias, "Sigmoid")}), (TABLE, (noisy > 0).astype(int)))
+    assert found.check.metric == "label_f1"
+    assert found.check.ok, found.check.warnings
+    weights, bias = RNG.normal(size=(6, 1)) / 2, [-2.8]
+    chance = 1 / (1 + np.exp(-(TABLE @ weights + bias)[:, 0]))
+    labels = (RNG.random(400) < chance).astype(int)
+    found = dk.examine(linear(tmp_path, {"y": (weights, bias, "Sigmoid")}), (TABLE, labels))
+    assert found.check.value <= found.check.chance  # though its scores are right
+    assert found.check.ok, found.check.warnings
+    unrelated = (RNG.random(400) < 0.1).astype(int)
+    assert not dk.examine(linear(tmp_path, {"y": (-weights, bias, "Sigmoid")}), (TABLE, unrelated)).check.ok
+
+
+def test_another_output_with_other_columns_is_tried(tmp_path):
+    features, classes = RNG.normal(size=(6, 8)), RNG.normal(size=(6, 3))
+    model = linear(tmp_path, {"features": (features, np.zeros(8), "Tanh"), "class": (classes, np.zeros(3), "Softmax")})
+    found = dk.examine(model, (TABLE, (TABLE @ classes).argmax(axis=1)))
+    assert found.check.suspicions[0].remedy == "output='class'"
+    assert found.check.suspicions[0].value == 1.0
+
+
+def test_what_only_gives_the_mean_explains_nothing(tmp_path):
+    weights = np.abs(RNG.normal(size=(6, 1)))
+    x = TABLE * 3 + 50
+    labels = (x @ weights)[:, 0]
+    labels = (labels - labels.mean()) / labels.std()
+    found = dk.examine(linear(tmp_path, {"y": (weights, [0.0], "Identity")}), (x, labels))
+    assert not found.check.suspicions  # scaled by 1/255 it would give 1 or so for all
+    assert "no better than always giving the same answer" in found.warnings[0]
+
+
+def test_answers_that_depend_on_the_batch_are_not_taken_for_random_ones(tmp_path):
+    import onnx
+    from onnx import parser
+
+    def graph(text):
+        onnx.save(parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> g {text}'), tmp_path / "m.onnx")
+        return dk.examine(dk.load(tmp_path / "m.onnx"), dk.Dataset.from_arrays(TABLE))
+
+    largest = graph("(float[N,6] x) => (float[N,6] y) { m = ReduceMax <axes=[0], keepdims=1> (x)  y = Sub(x, m) }")
+    assert largest.repeats
+    assert largest.contract.batch_dependent
+    noise = graph("(float[N,6] x) => (float[N,6] y) { n = RandomNormalLike(x)  y = Add(x, n) }")
+    assert not noise.repeats
+    whole = graph("(float[N,6] x) => (float[N,6] y, float m) { y = Neg(x)  m = ReduceMax <keepdims=0> (x) }")
+    assert (whole.failure, whole.repeats, whole.contract.judged) == ("", True, ())
