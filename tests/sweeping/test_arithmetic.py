@@ -101,7 +101,7 @@ def wide(tmp_path_factory):
 
 
 def test_the_disk_a_sweep_takes_is_what_was_expected(wide, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("DEPLOYKIT_CACHE", str(tmp_path / "cache"))
     data = dk.Dataset.from_arrays(np.random.default_rng(0).normal(0, 1, (2000, 64)).astype(np.float32))
     recipes = [Recipe((Step("quantize_static", p),)) for p in ({}, {"per_channel": True}, {"operators": "conv_matmul"})]
     space = dk.Space([*recipes, Recipe((Step("quantize_dynamic"),))], [Target("onnxruntime")])
