@@ -185,8 +185,9 @@ def _many_each(
     given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, rest: Shape, *, whole: bool
 ) -> _Read | str:
     """Several labels an example: of several kinds, one a position, or real numbers."""
-    if len(shape) == len(rest) > 1 and shape[0] == rest[0] == 1 and shape[-1] != 1:  # masks with an axis of one channel
-        rest, given = rest[1:], {name: part[:, 0] for name, part in given.items()}
+    alike = len(shape) == len(rest) and rest[0] == 1
+    if alike and ((len(rest) > 1 and shape[0] == 1 and shape[-1] != 1) or (len(rest) > 2 and shape[0] != 1)):
+        rest, given = rest[1:], {name: part[:, 0] for name, part in given.items()}  # masks with an axis of one channel
     if len(shape) == len(rest) + 1 and shape[0] == 1 and shape[-1] != 1 and _matches(shape[1:], rest):
         if whole and not _is_real(spec):
             return _positions(given, None, 1)
@@ -199,9 +200,12 @@ def _many_each(
         return _positions(given, shape[0], 1)
     if not _matches(shape, rest) and not _matches(shape, (*rest, 1)):
         return f"it gives {_show(shape)} an example, the labels are {_show(rest)}"
-    one_hot = len(rest) > 1 and whole and all(_is_one_hot(part) for part in given.values())
-    if one_hot and _is_real(spec):
-        return _positions({name: part.argmax(axis=-1) for name, part in given.items()}, shape[-1], -1, "one-hot")
+    for axis in (-1, 1) if len(rest) > 1 and whole and _is_real(spec) else ():
+        empty = "softmax" in spec.operator.lower()  # where one class is always there, a row without any is padding
+        if all(_is_one_hot(part, axis, empty=empty) for part in given.values()):
+            return _positions(
+                {n: _class_of(part, axis) for n, part in given.items()}, shape[-1 if axis < 0 else 0], axis, "one-hot"
+            )
     binary = whole and all(_within(part, 0, 1) for part in given.values())
     if binary and len(rest) == 1 and _is_real(spec):
         recode = {name: part.astype("int64") for name, part in given.items()}
@@ -261,29 +265,37 @@ def _one_channel(given: dict[str, NDArray[Any]], axis: int) -> _Read | str:
     """Masks for an output with one number a position."""
     if all(_within(part, 0, 1) for part in given.values()):
         return _positions(given, 2, axis)
-    if all(((part == 0) | (part == _WHITE)).all() for part in given.values()):
-        found = _positions({name: (part > 0).astype("int64") for name, part in given.items()}, 2, axis)
-        assert isinstance(found, _Read)
-        return replace(found, labels=replace(found.labels, how=f"0 and {_WHITE}"))
-    return _Read(LabelMeaning("values"))
+    return _positions(given, 2, axis) if _is_white(given) else _Read(LabelMeaning("values"))
 
 
-def _left_out(given: dict[str, NDArray[Any]], count: int | None) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+def _is_white(given: dict[str, NDArray[Any]]) -> bool:
+    """Whether masks are black and white bytes."""
+    white = any((part == _WHITE).any() for part in given.values())
+    return white and all(((part == 0) | (part == _WHITE)).all() for part in given.values())
+
+
+def _left_out(
+    given: dict[str, NDArray[Any]], count: int | None, words: str
+) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
     """Labels with positions that are to be ignored as `IGNORED`, and what is said of them."""
     import numpy as np
 
     every = np.unique(np.concatenate([part.ravel() for part in given.values()]))
     known = [v for v in every.tolist() if v in _IGNORED or (v == _WHITE and count is not None and count <= _WHITE)]
-    if not known or len(known) == len(every):
-        return given, ()
-    shown = " and ".join(f"{v:g}" for v in known)
+    if not known or len(known) == len(every) or (_WHITE in known and len(every) == 2):
+        return given, ()  # 0 and 255 are black and white
+    shown = words or " and ".join(f"{v:g}" for v in known)
     marked = {name: np.where(np.isin(part, known), IGNORED, part) for name, part in given.items()}
     share = float(np.mean([(part == IGNORED).mean() for part in marked.values()]))
     return marked, (f"positions whose label is {shown} ({100 * share:.0f} %) are left out, as padding is.",)
 
 
 def _positions(given: dict[str, NDArray[Any]], count: int | None, axis: int, how: str = "class numbers") -> _Read | str:
-    given, notes = _left_out(given, count)
+    if count == 2 and _is_white(given):
+        return _positions(
+            {name: (part > 0).astype("int64") for name, part in given.items()}, 2, axis, f"0 and {_WHITE}"
+        )
+    given, notes = _left_out(given, count, "no class" if how == "one-hot" else "")
     found = _classes(given, count, ignored=bool(notes))
     if isinstance(found, str):
         return found
@@ -340,8 +352,18 @@ def _within(part: NDArray[Any], low: int, high: int) -> bool:
     return bool(part.min() >= low and part.max() <= high)
 
 
-def _is_one_hot(part: NDArray[Any]) -> bool:
-    return _within(part, 0, 1) and part.shape[-1] > 1 and bool((part.sum(axis=-1) == 1).all())
+def _is_one_hot(part: NDArray[Any], axis: int, *, empty: bool) -> bool:
+    if not _within(part, 0, 1) or part.shape[axis] == 1:
+        return False
+    sums = part.sum(axis=axis)
+    return bool((sums == 1).all()) or (empty and bool((sums <= 1).all()) and bool((sums == 1).any()))
+
+
+def _class_of(part: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Class numbers of one-hot rows, `IGNORED` for rows without a class."""
+    import numpy as np
+
+    return np.where(part.sum(axis=axis) == 1, part.argmax(axis=axis), IGNORED)
 
 
 def _matches(shape: Shape, wanted: Shape) -> bool:

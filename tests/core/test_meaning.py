@@ -204,6 +204,25 @@ def test_gaps_and_classes_the_model_lacks_are_named():
     assert "no label is class 0: if the labels count from 1" in shifted.checked.labels.notes[0]
 
 
+def test_one_hot_masks_have_their_classes_first_or_last_and_rows_without_a_class_are_padding():
+    classes = np.tile(THREE[:, None, None], (1, 4, 5))
+    hot = np.eye(3, dtype=np.float32)[classes]
+    for labels, shape, axis in [
+        (hot, (4, 5, 3), -1),
+        (hot.transpose(0, 3, 1, 2), (3, 4, 5), 1),
+        (classes[:, None], (3, 4, 5), 1),
+    ]:
+        data = read(labels, spec("y", None, *shape))
+        assert (data.checked.scored.kind, data.checked.scored.class_axis) == ("scores", axis)
+        assert data.checked.labels.kind == "positions"
+        assert data.labels().shape[1:] == (4, 5)
+        assert (data.labels() == data.labels()[:, :1, :1]).all()
+    hot[:, 3] = 0
+    data = read(hot, spec("y", None, 4, 5, 3, operator="Softmax"))
+    assert "positions whose label is no class (25 %) are left out" in data.checked.labels.notes[0]
+    assert (data.labels()[:, 3] == -1).all()
+
+
 @pytest.mark.parametrize("mark", [-1, -100, 255])
 def test_positions_that_are_marked_as_padding_are_left_out_and_it_is_said(mark):
     labels = np.tile(THREE[:, None], (1, 5))
@@ -216,6 +235,17 @@ def test_positions_that_are_marked_as_padding_are_left_out_and_it_is_said(mark):
     assert METRICS.get("position_accuracy").values(right, data.labels()).tolist() == [1.0] * len(right)
     right[:, 0] = np.roll(right[:, 0], 1, axis=-1)
     assert METRICS.get("position_accuracy").values(right, data.labels()).tolist() == [0.75] * len(right)
+
+
+def test_black_and_white_masks_are_two_classes_and_no_padding():
+    masks = np.zeros((N, 4, 4), int) + 255 * TWO[:, None, None]
+    for shape in [(1, 4, 4), (2, 4, 4), (4, 4, 2)]:
+        data = read(masks, spec("y", None, *shape))
+        assert (data.checked.labels.classes, data.checked.labels.how) == (2, "0 and 255")
+        assert not data.checked.labels.notes
+        assert set(np.unique(data.labels())) == {0, 1}
+    with pytest.raises(DatasetError, match="from class 0 to 255"):
+        read(masks, spec("y", None, 3, 4, 4))
 
 
 def test_class_numbers_below_zero_are_those_of_the_model():
