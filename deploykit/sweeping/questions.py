@@ -12,6 +12,7 @@ from deploykit.core.digest import json_digest
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
 from deploykit.core.parameter import Value
+from deploykit.core.tools import all_versions
 from deploykit.reporting.sensitivity import LIMIT, SensitivityRow
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.plan import Planned
@@ -169,10 +170,11 @@ def pass_name(context: str, question: Question, seed: int) -> str:
         seed: Seed of the transforms.
     """
     technique = TRANSFORMS.get(question.technique)
-    tools = [v.versions() for v in technique.variants]
+    runtime = RUNTIMES.get(question.target.runtime)
+    tools = [all_versions(v) for v in technique.variants if v.produces in runtime.accepts]
     return json_digest(
         [
             context, question.technique, technique.complete(question.parameters), question.target.to_json(),
-            RUNTIMES.get(question.target.runtime).versions(), tools, seed,
+            runtime.versions(), tools, seed,
         ]
     )  # fmt: skip

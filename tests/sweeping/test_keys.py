@@ -13,6 +13,7 @@ from deploykit.core.errors import SettingError
 from deploykit.core.tools import Tool
 from deploykit.measuring.environment import hardware, here
 from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sweeping.questions import Question, pass_name
 from deploykit.sweeping.routes import Routes, tools
 from deploykit.sweeping.timing import Protocol, measurement_key
 from deploykit.testing import models
@@ -225,3 +226,14 @@ def test_the_tools_of_work_have_versions(onnx_model, images):
 def test_a_tool_that_is_not_here_says_so():
     with pytest.raises(SettingError, match="no_such"):
         Tool("deploykit.runtimes", "no_such").versions()
+
+
+def test_a_pass_over_layers_depends_on_the_tools_that_can_make_its_candidates(monkeypatch):
+    question = Question("quantize_dynamic", {}, Target("onnxruntime"))
+    before = pass_name("context", question, 0)
+    pretend(monkeypatch, "tensorflow", tensorflow="99.0")
+    other = next(v for v in TRANSFORMS.get("quantize_dynamic").variants if v.produces == "tflite")
+    monkeypatch.setattr(type(other), "versions", lambda _self: {"tensorflow": "99.0"})
+    assert pass_name("context", question, 0) == before
+    pretend(monkeypatch, "onnxruntime", onnxruntime="99.0")
+    assert pass_name("context", question, 0) != before
