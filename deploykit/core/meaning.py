@@ -78,6 +78,13 @@ def outputs_and_labels(
     free = [s for s in model.outputs if s.name not in carried]
     if not free:
         raise DatasetError("All outputs are state: there is nothing to score.", remedy="leave an output out of state=.")
+    whole = [s.name for s in free if s.shape == ()]  # one number for a whole batch
+    if declared.output in whole:
+        raise DatasetError(
+            f"Output {declared.output!r} is one number for a whole batch: examples cannot be compared by it.",
+            remedy="score an output with one value or more an example.",
+        )
+    free = [s for s in free if s.name not in whole] or free
     labels = {name: split.labels for name, split in data.splits.items()}
     ways = {s.name: _ways(labels, s, model, sequences=sequences) for s in free}
     scored, notes = _scored(free, ways, declared, labels["evaluation"])

@@ -33,8 +33,11 @@ class OutputFidelity(Metric):
         import numpy as np
 
         original = truth.reshape(len(truth), -1).astype(np.float64)
-        difference = np.abs(outputs.reshape(len(outputs), -1) - original).sum(axis=1)
-        scale = np.maximum(np.abs(original).sum(axis=1), np.finfo(np.float64).tiny)
+        given = outputs.reshape(len(outputs), -1).astype(np.float64)
+        alike = given == original  # infinities, too
+        difference = np.abs(np.where(alike, 0.0, given) - np.where(alike, 0.0, original)).sum(axis=1)
+        size = np.abs(np.where(np.isfinite(original), original, 0.0)).sum(axis=1)
+        scale = np.maximum(size, np.finfo(np.float64).tiny)
         found: NDArray[np.float64] = np.nan_to_num(np.clip(1 - difference / scale, 0, 1))
         return found
 

@@ -325,3 +325,11 @@ def test_what_is_read_otherwise_is_another_reading_and_what_is_fed_otherwise_ano
     assert found.reading != other.reading
     assert found.feeding == other.feeding
     assert replace(found, constants={"x": 1}).feeding != found.feeding
+
+
+def test_one_number_for_a_whole_batch_is_never_scored():
+    found = read(THREE, spec("mean"), spec("y", None, 3)).checked
+    assert found.scored.name == "y"
+    assert read(None, spec("mean"), spec("y", None, 3)).checked.scored.name == "y"
+    with pytest.raises(DatasetError, match="'mean' is one number for a whole batch"):
+        read(THREE, spec("mean"), spec("y", None, 3), declared=Declared.of(output="mean"))

@@ -101,3 +101,11 @@ def test_fidelity_of_equal_outputs_is_one():
     metric = METRICS.get("output_fidelity")
     assert metric.values(ORIGINAL, ORIGINAL).tolist() == [1.0] * 400
     assert (metric.values(ORIGINAL * 1.1, ORIGINAL) < 0.95).all()
+
+
+def test_fidelity_of_outputs_with_infinities():
+    metric = METRICS.get("output_fidelity")
+    masked = np.where(ORIGINAL > 0.5, -np.inf, ORIGINAL)
+    assert metric.values(masked, masked).tolist() == [1.0] * 400
+    lost = metric.values(ORIGINAL, masked)  # numbers in place of infinities are as wrong as can be
+    assert (lost[np.isinf(masked).any(axis=1)] == 0).all()
