@@ -213,6 +213,12 @@ def _is_sequence(spec: TensorSpec, batch: NDArray[Any]) -> bool:
 
 def _check_input(spec: TensorSpec, batch: NDArray[Any], raw: NDArray[Any], step: Preprocess | None) -> None:
     wanted, given = spec.example_shape, batch.shape[1:]
+    if spec.shape and tuple(spec.shape) == given and not fits_shape(wanted, given):
+        raise DatasetError(
+            f"Input {spec.name!r}: the model takes {tuple(spec.shape)} in all, one example without an axis for the "
+            "batch.",
+            remedy="export the model with a batch as the first dimension of its inputs and outputs.",
+        )
     if wanted is not None and not fits_shape(wanted, given):
         shown = tuple("any" if w is None else w for w in wanted)
         raise DatasetError(

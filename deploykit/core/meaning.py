@@ -86,7 +86,8 @@ def outputs_and_labels(
         )
     free = [s for s in free if s.name not in whole] or free
     labels = {name: split.labels for name, split in data.splits.items()}
-    ways = {s.name: _ways(labels, s, model, sequences=sequences) for s in free}
+    said = declared.scores == "values"  # then the operator does not decide what the labels are
+    ways = {s.name: _ways(labels, replace(s, operator="") if said else s, model, sequences=sequences) for s in free}
     scored, notes = _scored(free, ways, declared, labels["evaluation"])
     read = ways[scored.name]
     assert isinstance(read, _Read)
@@ -178,6 +179,13 @@ def _one_each(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, *,
         if whole and (signs := _signs(given)):
             return signs
         binary = whole and all(_within(part, 0, 1) for part in given.values())
+        if (
+            whole
+            and not binary
+            and "sigmoid" in spec.operator.lower()
+            and all(_within(p, 0, 2) for p in given.values())
+        ):
+            return _classes(given, 2)  # says which class the probability lacks: no measurement is 0, 1 or 2
         return _classes(given, 2) if binary else _Read(LabelMeaning("values"))
     if shape == (None,) and not whole:
         return _Read(LabelMeaning("values"))  # one column, if the model is right

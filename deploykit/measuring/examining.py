@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.check import Examined
 from deploykit.core.contract import Declared
 from deploykit.core.dataset import Dataset
+from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.meaning import Seen, settled
 from deploykit.core.splits import shuffled
 from deploykit.loading._contract import FORMATS
@@ -66,6 +67,7 @@ def examine(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     )
     batch = data.batch("evaluation")
     outputs = run(session, batch)
+    _check_rows(data, outputs)
     seen = {name: look(value) for name, value in outputs.items()}
     labels = data.labels()
     positions = labels.shape[1:] if labels is not None else ()
@@ -99,6 +101,24 @@ def run(session: Any, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[An
         name: np.concatenate([p[name] for p in parts]) if all(p[name].ndim for p in parts) else parts[0][name]
         for name in parts[0]
     }
+
+
+def _check_rows(data: Dataset, outputs: Mapping[str, NDArray[Any]]) -> None:
+    """Refuse outputs that have no row for each example.
+
+    Raises:
+        UnsupportedModelError: The first axis of an output is not the batch.
+    """
+    count = len(data.splits["evaluation"])
+    for meaning in data.checked.outputs:
+        value = outputs[meaning.name]
+        if meaning.role != "state" and value.ndim and len(value) != count:
+            raise UnsupportedModelError(
+                f"Output {meaning.name!r} gives {len(value)} rows for {count} examples: its axis "
+                f"{meaning.batch_axis} is not the batch.",
+                remedy="export the model with the batch as the first dimension of its outputs; or, when it belongs to "
+                "a state, name it in state=.",
+            )
 
 
 def _same_among_others(session: Any, few: Mapping[str, NDArray[Any]], all_: Mapping[str, NDArray[Any]]) -> bool:
