@@ -153,15 +153,29 @@ def spared(graph: Any, *, per_channel: bool, qoperator: bool) -> dict[str, str]:
         qoperator: Integer operators are written, not pairs of conversions.
     """
     sizes = {i.name: tuple(i.dims) for i in graph.initializer}
+    infinite = _infinite(graph)
     found = {}
     for node in graph.node:
-        if node.op_type == "MatMul" and node.input[0] in sizes and qoperator:
+        if not infinite.isdisjoint(node.input):
+            found[node.name] = "it reads infinite values, which no scale holds"
+        elif node.op_type == "MatMul" and node.input[0] in sizes and qoperator:
             found[node.name] = "its weights are the left factor"
         elif node.op_type == "MatMul" and per_channel and len(sizes.get(node.input[1], (0, 0))) != 2:
             found[node.name] = "its weights are not a matrix, so that they have no channels"
         elif node.op_type == "ConvTranspose" and per_channel and _groups(node) > 1:
             found[node.name] = "its groups share channels"
     return found
+
+
+def _infinite(graph: Any) -> set[str]:
+    """Names of constants with infinite values: masks, mostly."""
+    numpy_helper, np = require("onnx.numpy_helper", ""), require("numpy", "")
+    constants = [(i.name, i) for i in graph.initializer]
+    constants += [
+        (n.output[0], a.t) for n in graph.node if n.op_type == "Constant" for a in n.attribute if a.name == "value"
+    ]
+    values = ((name, numpy_helper.to_array(tensor)) for name, tensor in constants)
+    return {name for name, value in values if value.dtype.kind == "f" and bool(np.isinf(value).any())}
 
 
 def shield(graph: Any) -> None:

@@ -153,3 +153,20 @@ def test_the_log_says_what_was_behind_a_failure(tmp_path):
     with pytest.raises(CandidateError) as caught:
         work.transformed("quantize_static", "onnxruntime", path, tmp_path / "out", tmp_path / "data")
     assert "Traceback" in Path(caught.value.log).read_text()
+
+
+def test_masks_of_infinities_stay_float(tmp_path):
+    nodes = [node("MatMul", "x W", "h"), node("Relu", "h", "r"), node("MatMul", "r V", "s"), node("Add", "s m", "o")]
+    inits = {"W": weights(8, 6), "V": weights(6, 3), "m": np.array([0, 0, -np.inf], "f4")}
+    path = write(tmp_path / "m.onnx", nodes, inits)
+    x = examples(path)
+    Dataset.from_arrays(x).save(tmp_path / "data")
+    wanted = answers(path, x)
+    for number, (technique, parameters) in enumerate(SETTINGS):
+        out = tmp_path / f"out{number}"
+        notes = work.transformed(technique, "onnxruntime", path, out, tmp_path / "data", **parameters)
+        found = answers(out, x)
+        assert np.isneginf(found[:, 2]).all(), (technique, parameters)
+        error = np.abs(found[:, :2] - wanted[:, :2]).mean() / wanted[:, :2].std()
+        assert 0 < error < 0.1, (technique, parameters, error)
+        assert "it reads infinite values, which no scale holds" in notes["stays_float"].values()
