@@ -109,3 +109,10 @@ def test_fidelity_of_outputs_with_infinities():
     assert metric.values(masked, masked).tolist() == [1.0] * 400
     lost = metric.values(ORIGINAL, masked)  # numbers in place of infinities are as wrong as can be
     assert (lost[np.isinf(masked).any(axis=1)] == 0).all()
+
+
+def test_several_class_numbers_are_not_scores():
+    numbers = np.argsort(-ORIGINAL, axis=1)  # the four classes, the likeliest first
+    assert choose("auto", numbers[:, 0], LABELS, "classes").values(numbers[:, 0], LABELS).mean() == 1.0
+    with pytest.raises(DatasetError, match=r"No metric compares labels.*\(4,\) an example, taken as classes"):
+        choose("auto", numbers, LABELS, "classes")
