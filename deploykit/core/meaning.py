@@ -416,6 +416,8 @@ def _meaning(spec: TensorSpec, model: Model, declared: Declared, role: Any, read
 def _kind(spec: TensorSpec, shape: Shape | None, labels: str, axis: int) -> tuple[Kind, str]:
     """What an output is, as far as the file and the labels tell, and by what that was decided."""
     operator = spec.operator.lower().replace("_", "")
+    if spec.dtype in ("int8", "uint8") and labels == "classes" and shape and (shape[-1] or 0) > 1:
+        return "scores", f"one {spec.dtype} a class: scores that were quantized"
     if not _is_real(spec):
         return ("values", "by the labels") if labels == "values" else ("classes", f"by its dtype, {spec.dtype}")
     if labels == "values":

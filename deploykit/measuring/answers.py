@@ -55,6 +55,8 @@ def read(outputs: NDArray[Any], meaning: OutputMeaning, names: tuple[str, ...] =
             numbers = [int(name) for name in names]
             return np.where(np.isin(whole, numbers), np.searchsorted(numbers, whole), NOT_A_NUMBER)
         return whole
+    if kind in ("scores", "probabilities") and outputs.dtype.kind in "iu":  # quantized, without a scale
+        outputs = outputs.astype(np.float64)
     if kind in ("scores", "probabilities") and meaning.class_axis not in (-1, outputs.ndim - 1):
         return np.moveaxis(outputs, meaning.class_axis, -1)
     if kind == "several" and meaning.threshold != 0.5:

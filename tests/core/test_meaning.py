@@ -143,6 +143,7 @@ def test_an_unknown_kind_of_scores_and_states_that_are_no_names():
             "positions",
         ),
         (THREE, spec("y", None, dtype="int64"), "classes", "classes"),
+        (THREE, spec("y", None, 3, dtype="uint8"), "scores", "classes"),
         (np.eye(3)[THREE] + np.eye(3)[(THREE + 1) % 3], spec("y", None, 3), "several", "several"),
         (np.tile(THREE[:, None], (1, 5)), spec("y", None, 5, 3), "scores", "positions"),
         (np.zeros((N, 4, 4), int) + THREE[:, None, None], spec("y", None, 3, 4, 4), "scores", "positions"),

@@ -85,3 +85,9 @@ def test_several_labels_by_logits_are_moved_to_one_half():
 ])  # fmt: skip
 def test_one_answer_an_example(kind, shape, one):
     assert are_classes(meaning(kind), shape) == one
+
+
+def test_whole_numbers_can_be_scores():
+    found = read(np.array([[3, 250, 7], [9, 1, 2]], np.uint8), meaning("scores"))
+    assert found.dtype == np.float64
+    assert answers(found).tolist() == [1, 0]
