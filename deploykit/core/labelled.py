@@ -1,0 +1,282 @@
+"""How labels are read for an output: as classes, one a position, several at once, or values; or why they do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.contract import LabelMeaning
+from deploykit.core.errors import DatasetError
+from deploykit.core.model import batch_axis_of
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from deploykit.core.dataset import Dataset
+    from deploykit.core.model import Model, TensorSpec
+
+Shape = tuple[int | None, ...]
+#: What labels of positions that are left out become, what they are given as, and white in a mask of bytes.
+IGNORED, _IGNORED, _WHITE = -1, (-1, -100), 255
+#: Names and gaps that a note lists.
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Read:
+    """One way to read the labels for an output."""
+
+    labels: LabelMeaning
+    recode: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    class_axis: int = -1
+
+
+def ways_to_read(
+    labels: Mapping[str, NDArray[Any] | None], spec: TensorSpec, model: Model, *, sequences: bool
+) -> Read | str:
+    """How the labels are read for an output; why they do not fit as text."""
+    given = {name: part for name, part in labels.items() if part is not None and len(part)}
+    if not given:
+        return Read(LabelMeaning())
+    shape = replace(spec, batch_axis=batch_axis_of(spec, model)).example_shape
+    if shape is not None and sequences:
+        shape = (None, *shape)
+    first = next(iter(given.values()))
+    whole = all(_is_whole(part) for part in given.values())
+    rest: Shape = first.shape[1:]
+    if shape is None:
+        return _unknown_shape(given, whole)
+    if len(rest) > 0 and rest[-1] == 1 and len(shape) == len(rest) and shape[-1] not in (None, 1):
+        rest, given = rest[:-1], {name: part[..., 0] for name, part in given.items()}
+    if not rest:
+        return _one_each(given, spec, shape, whole=whole)
+    return _many_each(given, spec, shape, rest, whole=whole)
+
+
+def _one_each(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, *, whole: bool) -> Read | str:
+    """One label an example."""
+    single = shape in ((), (1,))
+    if spec.dtype == "string":
+        return _classes(given, None) if single and whole else "it gives text"
+    if single and not is_real(spec):
+        return _numbered(given) if whole else Read(LabelMeaning("values"))
+    if single:
+        if whole and (signs := _signs(given)):
+            return signs
+        binary = whole and all(_within(part, 0, 1) for part in given.values())
+        if (
+            whole
+            and not binary
+            and "sigmoid" in spec.operator.lower()
+            and all(_within(p, 0, 2) for p in given.values())
+        ):
+            return _classes(given, 2)  # says which class the probability lacks: no measurement is 0, 1 or 2
+        return _classes(given, 2) if binary else Read(LabelMeaning("values"))
+    if shape == (None,) and not whole:
+        return Read(LabelMeaning("values"))  # one column, if the model is right
+    if len(shape) != 1:
+        return f"it gives {_show(shape)} an example, the labels are one number an example"
+    if not whole:
+        return f"it gives {_show(shape)} an example, the labels are one real number an example"
+    return _classes(given, shape[0])
+
+
+def _many_each(
+    given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, rest: Shape, *, whole: bool
+) -> Read | str:
+    """Several labels an example: of several kinds, one a position, or real numbers."""
+    alike = len(shape) == len(rest) and rest[0] == 1
+    if alike and ((len(rest) > 1 and shape[0] == 1 and shape[-1] != 1) or (len(rest) > 2 and shape[0] != 1)):
+        rest, given = rest[1:], {name: part[:, 0] for name, part in given.items()}  # masks with an axis of one channel
+    if len(shape) == len(rest) + 1 and shape[0] == 1 and shape[-1] != 1 and _matches(shape[1:], rest):
+        if whole and not is_real(spec):
+            return _positions(given, None, 1)
+        return _one_channel(given, 1) if whole else Read(LabelMeaning("values"))
+    if len(shape) == len(rest) + 1 and shape[-1] == 1 and len(rest) > 1 and is_real(spec) and whole:
+        return _one_channel(given, -1)
+    if _matches(shape, (*rest, None)) and shape[-1] != 1 and whole:
+        return _positions(given, shape[-1], -1)
+    if _matches(shape, (None, *rest)) and shape[0] != 1 and whole:
+        return _positions(given, shape[0], 1)
+    if not _matches(shape, rest) and not _matches(shape, (*rest, 1)):
+        return f"it gives {_show(shape)} an example, the labels are {_show(rest)}"
+    for axis in (-1, 1) if len(rest) > 1 and whole and is_real(spec) else ():
+        empty = "softmax" in spec.operator.lower()  # where one class is always there, a row without any is padding
+        if all(_is_one_hot(part, axis, empty=empty) for part in given.values()):
+            return _positions(
+                {n: _class_of(part, axis) for n, part in given.items()}, shape[-1 if axis < 0 else 0], axis, "one-hot"
+            )
+    binary = whole and all(_within(part, 0, 1) for part in given.values())
+    if binary and len(rest) == 1 and is_real(spec):
+        recode = {name: part.astype("int64") for name, part in given.items()}
+        return Read(LabelMeaning("several", 0, how="0 and 1 for each label"), recode)
+    if (binary and is_real(spec)) or (whole and not is_real(spec)):
+        return _positions(given, 2 if binary else None, -1)
+    return Read(LabelMeaning("values"))
+
+
+def _unknown_shape(given: dict[str, NDArray[Any]], whole: bool) -> Read:
+    flat = all(part.ndim == 1 for part in given.values())
+    return _classes(given, None) if flat and whole else Read(LabelMeaning("values"))  # type: ignore[return-value]  # no count
+
+
+def _classes(given: dict[str, NDArray[Any]], count: int | None, *, ignored: bool = False) -> Read | str:
+    import numpy as np
+
+    recode = {name: part.astype(np.int64) for name, part in given.items()}
+    every = np.unique(np.concatenate([part.ravel() for part in recode.values()]))
+    every = every[every != IGNORED] if ignored else every
+    low, high = int(every[0]), int(every[-1])
+    if low < 0:
+        return f"the labels hold the negative class {low}"
+    if count is not None and high >= count:
+        shifted = low >= 1 and high - low < count and high == count
+        hint = "; they look counted from 1: subtract 1 from them (y - 1)" if shifted else ""
+        return f"the labels go from class {low} to {high}, it has the classes 0 to {count - 1}{hint}"
+    how = "real numbers" if any(p.dtype.kind == "f" for p in given.values()) else "class numbers"
+    return Read(LabelMeaning("classes", count or high + 1, how=how, notes=tuple(_odd(every, count))), recode)
+
+
+def _signs(given: dict[str, NDArray[Any]]) -> Read | None:
+    """Labels -1 and 1 of two classes, as support vector machines and hinge losses have them, for one number."""
+    import numpy as np
+
+    if {int(v) for part in given.values() for v in np.unique(part)} != {-1, 1}:
+        return None
+    found = _classes({name: (part > 0).astype("int64") for name, part in given.items()}, 2)
+    assert isinstance(found, Read)
+    return replace(found, labels=replace(found.labels, how="-1 and 1"))
+
+
+def _numbered(given: dict[str, NDArray[Any]]) -> Read | str:
+    """Labels for an output that gives class numbers; negative ones, such as -1 for outliers, are numbers by name."""
+    import numpy as np
+
+    every = np.unique(np.concatenate([part.ravel() for part in given.values()]))
+    if every[0] >= 0:
+        return _classes(given, None)
+    found = _classes({name: np.searchsorted(every, part) for name, part in given.items()}, len(every))
+    assert isinstance(found, Read)
+    named = tuple(str(int(v)) for v in every)
+    return replace(found, labels=replace(found.labels, named=named, how="class numbers, some of them negative"))
+
+
+def _one_channel(given: dict[str, NDArray[Any]], axis: int) -> Read | str:
+    """Masks for an output with one number a position."""
+    if all(_within(part, 0, 1) for part in given.values()):
+        return _positions(given, 2, axis)
+    return _positions(given, 2, axis) if _is_white(given) else Read(LabelMeaning("values"))
+
+
+def _is_white(given: dict[str, NDArray[Any]]) -> bool:
+    """Whether masks are black and white bytes."""
+    white = any((part == _WHITE).any() for part in given.values())
+    return white and all(((part == 0) | (part == _WHITE)).all() for part in given.values())
+
+
+def _left_out(
+    given: dict[str, NDArray[Any]], count: int | None, words: str
+) -> tuple[dict[str, NDArray[Any]], tuple[str, ...]]:
+    """Labels with positions that are to be ignored as `IGNORED`, and what is said of them."""
+    import numpy as np
+
+    every = np.unique(np.concatenate([part.ravel() for part in given.values()]))
+    known = [v for v in every.tolist() if v in _IGNORED or (v == _WHITE and count is not None and count <= _WHITE)]
+    if not known or len(known) == len(every) or (_WHITE in known and len(every) == 2):
+        return given, ()  # 0 and 255 are black and white
+    shown = words or " and ".join(f"{v:g}" for v in known)
+    marked = {name: np.where(np.isin(part, known), IGNORED, part) for name, part in given.items()}
+    share = float(np.mean([(part == IGNORED).mean() for part in marked.values()]))
+    return marked, (f"positions whose label is {shown} ({100 * share:.0f} %) are left out, as padding is.",)
+
+
+def _positions(given: dict[str, NDArray[Any]], count: int | None, axis: int, how: str = "class numbers") -> Read | str:
+    if count == 2 and _is_white(given):
+        return _positions(
+            {name: (part > 0).astype("int64") for name, part in given.items()}, 2, axis, f"0 and {_WHITE}"
+        )
+    given, notes = _left_out(given, count, "no class" if how == "one-hot" else "")
+    found = _classes(given, count, ignored=bool(notes))
+    if isinstance(found, str):
+        return found
+    notes += found.labels.notes
+    return replace(found, labels=replace(found.labels, kind="positions", how=how, notes=notes), class_axis=axis)
+
+
+def _odd(every: NDArray[Any], count: int | None) -> list[str]:
+    """Offsets and gaps, in sentences."""
+    have = {int(v) for v in every}
+    last = (count or max(have) + 1) - 1
+    lacking = [c for c in range(last + 1) if c not in have]
+    if not lacking or len(have) < 2:
+        return []
+    if lacking == [0] and max(have) == last:
+        return ["no label is class 0: if the labels count from 1, subtract 1 from them."]
+    shown = ", ".join(map(str, lacking[:_SHOWN])) + (
+        f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
+    )
+    return [f"no label is class {shown}, of the classes 0 to {last}."]
+
+
+def named(labels: LabelMeaning, data: Dataset, spec: TensorSpec, model: Model) -> LabelMeaning:
+    """Class names, which must be as many as the scored output has classes.
+
+    Raises:
+        DatasetError: They are not.
+    """
+    if labels.kind not in ("classes", "positions", "none") or not data.classes:
+        return labels
+    named = data.classes
+    shape = replace(spec, batch_axis=batch_axis_of(spec, model)).example_shape
+    wanted = labels.classes if shape and is_real(spec) else 0
+    if labels.kind == "none" and shape and len(shape) == 1 and is_real(spec) and shape[0] != 1:
+        wanted = shape[0] or 0
+    if wanted and len(named) != wanted:
+        raise DatasetError(
+            f"{len(named)} class names are given ({', '.join(named[:_SHOWN])}{' …' if len(named) > _SHOWN else ''}), "
+            f"output {spec.name!r} has {wanted} classes.",
+            remedy="give one name for each class, in the order of the classes: classes=[…] (--classes).",
+        )
+    return replace(labels, named=named, classes=max(labels.classes, len(named)))
+
+
+def _is_whole(part: NDArray[Any]) -> bool:
+    import numpy as np
+
+    if part.dtype.kind in "iub":
+        return True
+    return part.dtype.kind == "f" and bool((part == np.rint(part)).all())
+
+
+def _within(part: NDArray[Any], low: int, high: int) -> bool:
+    return bool(part.min() >= low and part.max() <= high)
+
+
+def _is_one_hot(part: NDArray[Any], axis: int, *, empty: bool) -> bool:
+    if not _within(part, 0, 1) or part.shape[axis] == 1:
+        return False
+    sums = part.sum(axis=axis)
+    return bool((sums == 1).all()) or (empty and bool((sums <= 1).all()) and bool((sums == 1).any()))
+
+
+def _class_of(part: NDArray[Any], axis: int) -> NDArray[Any]:
+    """Class numbers of one-hot rows, `IGNORED` for rows without a class."""
+    import numpy as np
+
+    return np.where(part.sum(axis=axis) == 1, part.argmax(axis=axis), IGNORED)
+
+
+def _matches(shape: Shape, wanted: Shape) -> bool:
+    return len(shape) == len(wanted) and all(
+        a is None or b is None or a == b for a, b in zip(shape, wanted, strict=True)
+    )
+
+
+def _show(shape: Shape) -> str:
+    return " × ".join("?" if d is None else str(d) for d in shape) or "one number"
+
+
+def is_real(spec: TensorSpec) -> bool:
+    """Whether an output holds real numbers: floats, or integers with a scale."""
+    return spec.dtype.startswith(("float", "bfloat")) or bool(spec.scale)
