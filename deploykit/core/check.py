@@ -71,7 +71,7 @@ class BaselineCheck(Plain):
         if not self.examples:
             return "the model as given was not run yet"
         if not self.metric:
-            return f"runs on {self.examples} examples; its answers are compared with no labels"
+            return f"runs on {self.examples} examples; its answers were not compared with labels"
         if self.relative:
             name = self.metric.replace("_", " ")
             return f"{name} {self.value:.4g} on {self.examples} examples, {self.chance:.4g} by always giving the mean"
