@@ -12,7 +12,8 @@ from deploykit.core.contract import CLASSES, Contract, Declared, OutputMeaning
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DeploykitError
 from deploykit.core.preprocess import Preprocess
-from deploykit.measuring.answers import NOT_A_NUMBER, answers, are_classes, read, read_as
+from deploykit.measuring.answers import answers, read, read_as
+from deploykit.measuring.oddities import odd_outputs, odd_ranges
 from deploykit.measuring.statistics import paired_binary, t_test
 from deploykit.measuring.variations import code_of, flags_of, variants
 from deploykit.metrics._choose import choose
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 #: Probability that a right reading is suspected, over all that is tried.
 _ERROR = 1e-3
-#: Up to so many examples may well get one answer.
-_FEW = 20
 #: Gain that is worth a word: of accuracies; of errors, as a share; of the likelihood of labels, in nats.
 _GAIN, _RELATIVE_GAIN, _LIKELIHOOD_GAIN = 0.05, 0.2, 0.2
 #: Seconds that trying may take.
@@ -39,8 +38,6 @@ _RARE = 1e-7
 _RARE_CLASSES = 0.6
 #: Probability that scores which know nothing of rare classes are taken to know them.
 _TOLD = 0.05
-#: Share of data outside the range of a quantized input that is worth a word.
-_OUTSIDE = 0.5
 #: An error above this share of the one of always giving the mean explains nothing.
 _NO_BETTER = 0.9
 #: Kinds with one column for each class.
@@ -100,7 +97,10 @@ class _Checking:
 
     def run(self) -> BaselineCheck:
         scored = self._outputs[self._contract.scored.name]
-        warnings = [*self._odd_outputs(), *self._odd_ranges()]
+        warnings = [
+            *odd_outputs(self._contract, self._outputs, self._labels, self._tells_apart),
+            *odd_ranges(self._session, self._data),
+        ]
         if self._labels is None or self._missing(scored):
             return BaselineCheck(self._count, warnings=tuple(warnings))
         scores = read_as(scored, self._contract)
@@ -118,67 +118,10 @@ class _Checking:
             warnings.append(weak)
         return replace(found, warnings=tuple(warnings), suspicions=tuple(suspicions), tried=tuple(tried))
 
-    # -- what looks wrong by itself ---------------------------------------------------------------------------------
-
     def _missing(self, scored: NDArray[Any]) -> bool:
         import numpy as np
 
         return scored.dtype.kind == "f" and bool(np.isnan(scored).all())
-
-    def _odd_outputs(self) -> Iterator[str]:
-        import numpy as np
-
-        for meaning in self._contract.outputs:
-            value = self._outputs[meaning.name]
-            if value.dtype.kind == "f" and (share := float(np.isnan(value).mean()) if value.size else 0.0):
-                yield f"Output {meaning.name!r} is NaN in {100 * share:.1f} % of its numbers for the model as given."
-        meaning, value = self._contract.scored, self._outputs[self._contract.scored.name]
-        if value.dtype.kind == "f" and meaning.why == "as said":
-            low, high = float(np.nanmin(value)), float(np.nanmax(value))
-            if meaning.kind in ("probability", "probabilities") and (low < -1e-3 or high > 1 + 1e-3):
-                yield (
-                    f"Output {meaning.name!r} is said to hold probabilities, and goes from {low:.3g} to {high:.3g}: "
-                    f"leave out scores=, or say scores={'logit' if meaning.kind == 'probability' else 'scores'!r}."
-                )
-            if meaning.kind == "logit" and low >= 0 and high <= 1:
-                yield (
-                    f"Output {meaning.name!r} is said to be a logit, and lies between 0 and 1 like a probability: "
-                    "leave out scores=, or say scores='probability'."
-                )
-        others = [o.name for o in self._contract.outputs if o.role == "judged"]
-        if self._count > _FEW and others and value.ndim and bool((value == value[:1]).all()):
-            ways = " or ".join(f"output={name!r}" for name in others)
-            yield f"Output {meaning.name!r} is the same for all {self._count} examples: score another one, {ways}."
-            return
-        scores = read(value, meaning, self._contract.labels.named)
-        if value.dtype.kind in "SUO" and self._labels is not None and bool((answers(scores) == NOT_A_NUMBER).all()):
-            some = value.flat[0].decode("utf-8", "replace") if isinstance(value.flat[0], bytes) else str(value.flat[0])
-            yield (
-                f"Output {meaning.name!r} gives names such as {some!r}, and none of them is a label: give the names as "
-                "labels, or all of them in the order of the class numbers with classes=[…] (--classes)."
-            )
-            return
-        if self._count > _FEW and are_classes(meaning, scores.shape) and len(np.unique(answers(scores))) == 1:
-            labels = self._labels
-            if labels is None or (len(np.unique(labels)) > 1 and not self._tells_apart(scores)):
-                yield f"The model as given answers class {int(answers(scores)[0])} for all {self._count} examples."
-
-    def _odd_ranges(self) -> Iterator[str]:
-        import numpy as np
-
-        batch = self._data.batch("evaluation", slice(0, 64))
-        for spec, meaning in self._session.feeding.inputs:
-            if meaning is None or not spec.scale or meaning.raw or meaning.name not in batch:
-                continue
-            info, value = np.iinfo(spec.dtype), batch[meaning.name].astype(np.float64)
-            low, high = ((q - spec.zero_point) * spec.scale for q in (info.min, info.max))
-            share = float(((value < low - spec.scale) | (value > high + spec.scale)).mean())
-            if share > _OUTSIDE:
-                yield (
-                    f"{100 * share:.0f} % of the numbers for input {meaning.name!r} lie outside {low:.4g} to "
-                    f"{high:.4g}, the real numbers it can hold: scale them, or say that they are its own integers with "
-                    "preprocess=dk.Preprocess(raw=True) (--raw)."
-                )
 
     def _chance(self, metric: Metric) -> float:
         import numpy as np
