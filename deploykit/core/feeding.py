@@ -95,6 +95,11 @@ class Feeding:
             return False
         return value.ndim == len(meaning.shape) + 1
 
+    def first_step(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """The first step of examples that are sequences; others as they are."""
+        sequences = self.contract is not None and self.contract.sequences
+        return {k: v[:, 0] if sequences and self.is_stepped(k, v) else v for k, v in feeds.items()}
+
 
 def forms(tensors: Sequence[Any]) -> list[object]:
     """Shape without the batch, and whether it is text: what conversions keep."""

@@ -98,3 +98,10 @@ def open_array(path: Path) -> NDArray[Any]:
         return np.load(path, mmap_mode="r", allow_pickle=False)  # type: ignore[no-any-return]  # NumPy's stub
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise DatasetError(f"{path} cannot be read: {error}.", remedy="save the data again.") from error
+
+
+def fixed_width(value: NDArray[Any]) -> NDArray[Any]:
+    """Text with a fixed width: object arrays would have to be pickled."""
+    if value.dtype.kind != "O":
+        return value
+    return value.astype("S" if all(isinstance(v, bytes) for v in value.flat) else "U")

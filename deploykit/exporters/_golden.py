@@ -23,7 +23,6 @@ from deploykit.exporters._pipeline import Pipeline, open_session
 from deploykit.exporters._signature import client_inputs, client_outputs
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.dependence import depends_on_batch
-from deploykit.measuring.session_work import first_step
 from deploykit.runtimes._contract import Session
 from deploykit.sandbox.task import Report
 
@@ -58,7 +57,7 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     prepared = Pipeline(session, preprocess).prepare(raw)
     dependent = arguments["batch_dependent"] or depends_on_batch(session, prepared)
     outputs = Pipeline(session, preprocess, target.batch_size if dependent else 0).run(prepared)
-    save_arrays(Path(arguments["prepared"]), _as_the_file_takes_them(session, contract, prepared))
+    save_arrays(Path(arguments["prepared"]), _as_the_file_takes_them(session, prepared))
     save_arrays(Path(arguments["golden_outputs"]), outputs)
     count = len(next(iter(raw.values())))
     steps = [_QUANTIZATION_STEPS * s.scale / value_range(outputs[o.name]) for s, o in session.given if s.scale]
@@ -72,16 +71,13 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     }
 
 
-def _as_the_file_takes_them(
-    session: Session, contract: Contract, prepared: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
+def _as_the_file_takes_them(session: Session, prepared: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Single examples with constants and fresh state, by ``NUMBER/NAME``; of sequences the first step."""
     found = {}
     for number in range(min(_PREPARED, len(next(iter(prepared.values()))))):
         example = {name: array[number : number + 1] for name, array in prepared.items()}
-        if contract.sequences:
-            example = {name: first_step(contract, name, array) for name, array in example.items()}
-        for spec, array in zip(session.inputs, session.arrange(example), strict=True):
+        arrays = session.arrange(session.feeding.first_step(example))
+        for spec, array in zip(session.inputs, arrays, strict=True):
             found[f"{number}/{spec.name}"] = array
     return found
 

@@ -18,6 +18,7 @@ from deploykit.core.dataset import Dataset
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.meaning import Seen, settled
 from deploykit.core.splits import shuffled
+from deploykit.core.texts import fixed_width
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.dependence import depends_on_batch
 from deploykit.measuring.suspects import check
@@ -178,7 +179,7 @@ def save(path: Path, outputs: Mapping[str, NDArray[Any]]) -> None:
     """Keep reference outputs: an ``.npz`` with the outputs by number, and their names."""
     import numpy as np
 
-    arrays = {f"output_{i}": _plain(value) for i, value in enumerate(outputs.values())}
+    arrays = {f"output_{i}": fixed_width(value) for i, value in enumerate(outputs.values())}
     path.parent.mkdir(parents=True, exist_ok=True)
     np.savez(path, names=np.array(list(outputs)), **arrays)  # type: ignore[arg-type]  # the stub's allow_pickle hides the arrays
 
@@ -189,9 +190,3 @@ def load(path: Path) -> dict[str, NDArray[Any]]:
 
     with np.load(path, allow_pickle=False) as file:
         return {str(name): file[f"output_{i}"] for i, name in enumerate(file["names"].tolist())}
-
-
-def _plain(value: NDArray[Any]) -> NDArray[Any]:
-    if value.dtype.kind != "O":
-        return value
-    return value.astype("S" if all(isinstance(v, bytes) for v in value.flat) else "U")

@@ -16,7 +16,7 @@ from deploykit.core.dataset import Dataset
 from deploykit.core.disk import make_private
 from deploykit.core.errors import CandidateError
 from deploykit.core.splits import shuffled
-from deploykit.core.texts import with_objects, without_objects
+from deploykit.core.texts import fixed_width, with_objects, without_objects
 from deploykit.measuring.dependence import EXAMPLES, depends_on_batch
 from deploykit.measuring.judging import Judging
 from deploykit.measuring.racing import Race, Racer, Stopped
@@ -133,8 +133,7 @@ def timed_inputs(session: Session, data: Dataset, size: int, steps: int) -> list
     """
     count = min(steps * size, len(data.splits["evaluation"]))
     examples = {k: _repeat(v, size) for k, v in data.batch("evaluation", slice(0, count)).items()}
-    if data.contract is not None and data.contract.sequences:
-        examples = {k: first_step(data.contract, k, v) for k, v in examples.items()}
+    examples = session.feeding.first_step(examples)
     found = len(next(iter(examples.values()))) // size
     batches = ({k: v[i * size : (i + 1) * size] for k, v in examples.items()} for i in range(max(1, found)))
     return [[array.copy() for array in session.arrange(batch)] for batch in batches]
@@ -255,7 +254,7 @@ class _Evaluation:
                     remedy="export the model with the batch as the first dimension of its outputs; or, when it belongs "
                     "to a state, name it in state=.",
                 )
-            found[meaning.name] = _plain(value)
+            found[meaning.name] = fixed_width(value)
         return found
 
     def _tell(self, count: int) -> None:
@@ -265,26 +264,12 @@ class _Evaluation:
             self._report(self._done, self._total, "examples")
 
 
-def _plain(value: Any) -> Any:
-    """Text with a fixed width: object arrays would have to be pickled."""
-    if value.dtype.kind != "O":
-        return value
-    return value.astype("S" if all(isinstance(v, bytes) for v in value.flat) else "U")
-
-
 def _arranged(outputs: Any, order: Any) -> Any:
     import numpy as np
 
     arranged = np.empty_like(outputs)
     arranged[order] = outputs
     return arranged
-
-
-def first_step(contract: Contract, name: str, value: Any) -> Any:
-    """The first step of examples that are sequences; others as they are."""
-    meaning = contract.input(name)
-    steps = meaning.shape is not None and value.ndim == len(meaning.shape) + 1 and meaning.how != "state"
-    return value[:, 0] if steps else value
 
 
 @lru_cache(maxsize=1)
