@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,19 +87,44 @@ class Database:
             finally:
                 self.release()
 
-    def make(self) -> None:
-        """Make the file and its tables when they are missing.
+    def make(self, lock: Callable[[], AbstractContextManager[None]]) -> None:
+        """Make the file when it is missing or empty: all of it, or nothing.
+
+        The tables are made in a file beside it that then takes its place, so that no other process ever meets half a
+        store, or the moment in which SQLite switches to its log, when it refuses all others without waiting.
+
+        Args:
+            lock: Opens the block in which this process alone writes.
 
         Raises:
             OSError: The file cannot be made.
+            StoreError: SQLite cannot make it, or another process writes and has not made it either.
         """
-        if not self.file.exists():
-            self.file.touch()  # SQLite makes what is missing of the tables, not the file: a reader must not make one
-        with self.connection() as connection:
-            if not self._schema(connection):
+        try:
+            if not self._is_made():
+                with lock():
+                    if not self._is_made():
+                        self._make()
+        except StoreError:
+            if not self._is_made():  # the process that holds the lock has usually made it by now
+                raise
+
+    def _is_made(self) -> bool:
+        return self.file.is_file() and self.file.stat().st_size > 0
+
+    def _make(self) -> None:
+        new = self.folder / f"{FILE}.{os.getpid()}.tmp"
+        new.unlink(missing_ok=True)
+        try:
+            with closing(sqlite3.connect(new, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.executescript(TABLES)
-                connection.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(migrations.SCHEMA),))
+                connection.execute("INSERT INTO meta VALUES ('schema', ?)", (str(migrations.SCHEMA),))
+            new.replace(self.file)
+        except sqlite3.Error as error:
+            raise failure(self.folder, error) from error
+        finally:
+            new.unlink(missing_ok=True)
 
     def check_schema(self, lock: Callable[[], Any] | None) -> None:
         """Bring an older store up to date, or say why it cannot be used.

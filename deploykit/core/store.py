@@ -75,7 +75,7 @@ class Store:
                 (self.path / "steps").mkdir(exist_ok=True)
                 for folder in _PRIVATE:
                     private_folder(self.path / folder)
-                self._database.make()
+                self._database.make(self._locked)
             self._database.check_schema(self._locked if create else None)
         except OSError as error:
             raise failure(self.path, error) from error
@@ -106,6 +106,8 @@ class Store:
             finally:
                 for left in [*self.path.glob("steps/*.tmp"), *self.path.glob("data/*.tmp")]:
                     shutil.rmtree(left, ignore_errors=True)
+                for part in self.path.glob(f"{FILE}.*.tmp*"):
+                    part.unlink(missing_ok=True)
 
     def _locked(self) -> AbstractContextManager[None]:
         return locked(self.path)

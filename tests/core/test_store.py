@@ -1,6 +1,7 @@
 """The store: what is committed stays, what is foreign is refused."""
 
 import sqlite3
+from multiprocessing import get_context
 
 import pytest
 
@@ -74,3 +75,41 @@ def test_keep_replaces_a_folder(tmp_path):
         store.keep(temporary, store.path / "steps" / "x")
     assert (store.path / "steps" / "x" / "f").read_text() == "new"
     assert not (store.path / "steps" / "x.tmp").exists()
+
+
+def make_stores(folder, count, barrier, found):
+    """In a process: make each store at the moment at which the others make it."""
+    for number in range(count):
+        barrier.wait()
+        try:
+            Store(folder / str(number), create=True)
+            found.put("")
+        except StoreError as error:
+            found.put(str(error))
+
+
+def test_many_processes_make_one_store_at_once(tmp_path):
+    """SQLite refuses whoever meets the switch to its log, without waiting: no process may meet it."""
+    spawned, rounds, processes = get_context("spawn"), 40, 4
+    barrier, found = spawned.Barrier(processes), spawned.Queue()
+    makers = [
+        spawned.Process(target=make_stores, args=(tmp_path, rounds, barrier, found), daemon=True)
+        for _ in range(processes)
+    ]
+    for maker in makers:
+        maker.start()
+    assert {found.get(timeout=60) for _ in range(rounds * processes)} == {""}
+    for maker in makers:
+        maker.join()
+        maker.close()
+    assert list(tmp_path.glob("*/*.tmp*")) == []
+
+
+def test_a_store_that_was_cut_off_while_it_was_made_is_made_again(tmp_path):
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "store.sqlite").touch()
+    (tmp_path / "s" / "store.sqlite.17.tmp").write_bytes(b"half")
+    with Store(tmp_path / "s", create=True).writer() as store:
+        store.put_record("step", "a", {"path": "x"})
+    assert Store(tmp_path / "s").record("step", "a") == {"path": "x"}
+    assert not (tmp_path / "s" / "store.sqlite.17.tmp").exists()
