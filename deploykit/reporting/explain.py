@@ -8,6 +8,7 @@ from deploykit.choosing.goals import Decision
 from deploykit.core.registry import registry
 from deploykit.core.result import Finding, Latency, LayerTime, Measurement, Result
 from deploykit.reporting import numbers
+from deploykit.reporting.places import place
 from deploykit.reporting.verdict import Verdict
 
 
@@ -28,7 +29,7 @@ def sentences(
         relative: Whether changes of the metric are relative.
         known: Rows on the same target by the key of their recipe, to say what came of a fix.
     """
-    lines = [f"{row.label} on {row.candidate.target} ({row.key})", str(verdict)]
+    lines = [f"{row.label} on {place(row.candidate.target)} ({row.key})", str(verdict)]
     if decision is not None:
         said = "Chosen" if decision.met else "Goal missed"
         lines.append(f"{said}: {decision.reason}")

@@ -8,6 +8,7 @@ from typing import Any
 from deploykit.choosing.goals import Goal
 from deploykit.choosing.pareto import competing, front
 from deploykit.core.result import Interval, Judged, Latency, Result, Score
+from deploykit.reporting.places import place
 from deploykit.reporting.verdict import samples_needed
 
 
@@ -28,7 +29,7 @@ def elsewhere(rows: Sequence[Result], baseline: str) -> list[str]:
         if row.key not in rivals and row.measurement is not None:
             facts = row.measurement.environment
             name = f"{facts['cpu']}, {facts['cores']} cores (host {facts.get('host', 'unknown')})"
-            others.setdefault(name, []).append(f"{row.label} on {row.candidate.target}")
+            others.setdefault(name, []).append(f"{row.label} on {place(row.candidate.target)}")
     return [
         f"timed on other hardware than the model as given, so not compared with it: {'; '.join(names)} on {place}."
         for place, names in others.items()
@@ -40,7 +41,7 @@ def ruined(rows: Sequence[Result], baseline: str) -> list[str]:
     found: dict[str, list[str]] = {}
     for row in rows:
         if row.key != baseline and row.measurement is not None and (why := row.measurement.ruined()):
-            found.setdefault(why, []).append(f"{row.label} on {row.candidate.target}")
+            found.setdefault(why, []).append(f"{row.label} on {place(row.candidate.target)}")
     return [f"not chosen: {'; '.join(names)}: {why}." for why, names in found.items()]
 
 

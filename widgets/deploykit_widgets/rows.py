@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import Any
 
-from deploykit.core.registry import registry
 from deploykit.core.result import Interval, Latency, Measurement, Result
 from deploykit.reporting import tradeoff
+from deploykit.reporting.places import place
 from deploykit.reporting.report import Report
 
 _FAMILIES = ("original", "quantize", "prune", "prune + quantize")
@@ -140,15 +139,4 @@ def _state(row: Result, standing: tradeoff.Standing | None) -> tuple[str, str]:
 
 def where(row: Result) -> str:
     """Runtime, and device, threads and batch where they are not the usual ones."""
-    target = row.candidate.target
-    label = runtime_label(target.runtime)
-    label += f" {target.device}" if target.device != "cpu" else ""
-    label += f" · {target.threads} threads" if target.threads != 1 else ""
-    return label + (f" · batch {target.batch_size}" if target.batch_size != 1 else "")
-
-
-@functools.cache  # the registry looks for new files each time
-def runtime_label(name: str) -> str:
-    """A runtime's name for people."""
-    known = registry("deploykit.runtimes", "runtime")
-    return str(known.get(name).label) if name in known else name
+    return place(row.candidate.target)
