@@ -20,10 +20,11 @@ from deploykit.core.result import Result
 from deploykit.core.rows import Rows
 from deploykit.core.serial import dump
 from deploykit.core.store import Store
-from deploykit.reporting import losing, sensitivity_table, table, tradeoff
+from deploykit.reporting import losing, numbers, sensitivity_table, sweet_spot, table, tradeoff
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.drawing import shown
-from deploykit.reporting.html import notebook, page
+from deploykit.reporting.html import notebook
+from deploykit.reporting.page import page
 from deploykit.reporting.rows import elsewhere, records, ruined, too_few
 from deploykit.reporting.sensitivity import Sensitivity
 from deploykit.reporting.sensitivity_table import SensitivityTable
@@ -304,19 +305,26 @@ class Report:
 
         return pd.DataFrame.from_records(records(self.rows, self.baseline), index="key")
 
-    def chart(self, *, x: str = "latency", max_drop: float | None = 0.01, dark: bool = False) -> Any:
-        """The trade-off chart (Altair).
+    def chart(
+        self, *, x: str = "latency", minimize: str | None = None, max_drop: float | None = None, dark: bool = False
+    ) -> Any:
+        """The trade-off chart (Altair). A star marks the sweet spot: the best candidate within the limit.
 
         Args:
             x: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"`` or ``"cpu"``.
-            max_drop: Limit to draw.
+            minimize: What the best candidate is best at, see `best`.
+            max_drop: The limit, which is drawn, see `best`.
             dark: Colors for a dark background.
         """
         if x not in tradeoff.AXES:
             raise unknown_name("axis", x, tradeoff.AXES)
+        goal = self.goal(minimize, max_drop)
+        decision = self._decide(goal)
+        sweet = sweet_spot.words(numbers.limit(goal.max_drop, relative=self.relative)) if decision.met else ""
         return shown(tradeoff.chart(
-            self.rows, self.baseline, x=x, max_drop=max_drop, chosen=self._chosen(), relative=self.relative,
-            higher_is_better=bool(self.facts["higher_is_better"]), dark=dark,
+            self.rows, self.baseline, x=x, max_drop=goal.max_drop,
+            chosen=decision.winner.key if decision.winner else "", relative=self.relative,
+            higher_is_better=bool(self.facts["higher_is_better"]), dark=dark, sweet=sweet,
         ))  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:
@@ -346,9 +354,17 @@ class Report:
         path.write_bytes(dump(self.to_json(), indent=True))
         return path
 
-    def to_html(self, path: str | Path | None = None) -> str:
-        """A page with chart, table, choice and environment that needs no network; written to ``path`` if given."""
-        text = page(self)
+    def to_html(
+        self, path: str | Path | None = None, *, minimize: str | None = None, max_drop: float | None = None
+    ) -> str:
+        """A page with chart, table, choice and environment that needs no network.
+
+        Args:
+            path: Where to write it; None: nowhere.
+            minimize: What the choice on it is best at, see `best`.
+            max_drop: The limit that choice and verdicts are about, see `best`.
+        """
+        text = page(self, self.goal(minimize, max_drop))
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).write_text(text, "utf-8")

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 from deploykit.choosing.pareto import beaten_by, competing
 from deploykit.core.result import Result
+from deploykit.reporting import sweet_spot
+from deploykit.reporting.places import runtime_label
 from deploykit.reporting.rows import records
 
 #: Colors of runtimes in registry order; contrast at least 3:1, told apart under the common color deficiencies.
@@ -88,7 +90,7 @@ def points(rows: Sequence[Result], baseline: str, chosen: str = "") -> list[dict
             {
                 "key": record["key"],
                 "candidate": record["candidate"],
-                "runtime": record["runtime"],
+                "runtime": runtime_label(record["runtime"]),
                 "threads": record["threads"],
                 "family": record["family"] if record["family"] in _SHAPES else "other",
                 "change": 100 * record["change"],
@@ -130,10 +132,25 @@ def chart(
     relative: bool = False,
     higher_is_better: bool = True,
     dark: bool = False,
+    sweet: str = "",
     width: int = 760,
     height: int = 360,
 ) -> Any:
-    """The chart as an Altair object; see `points` for its data."""
+    """The chart as an Altair object; see `points` for its data.
+
+    Args:
+        rows: All rows.
+        baseline: Key of the model as given.
+        x: The horizontal axis, see `AXES`.
+        max_drop: Limit to draw.
+        chosen: Key of the candidate to ring.
+        relative: Whether changes are relative.
+        higher_is_better: Direction of the metric.
+        dark: Colors for a dark background.
+        sweet: What makes the chosen candidate the sweet spot, for the legend; "" when it is not within the limit.
+        width: Of the plot, pixels.
+        height: Of the plot, pixels.
+    """
     import altair as alt
 
     data = points(rows, baseline, chosen)
@@ -159,7 +176,8 @@ def chart(
     rings = base.transform_filter("datum.chosen").encode(x=x_axis, y=y_axis)
     ink = "#ffffff" if dark else "#000000"
     layers.append(rings.mark_point(shape="circle", size=320, filled=False, stroke=ink, strokeWidth=1.5, aria=False))
-    return alt.layer(*layers).properties(width=width, height=height, description=summary(data, chosen))
+    layers += sweet_spot.layers(alt, data, sweet, x_axis, y_axis, ink) if sweet else []
+    return alt.layer(*layers).properties(width=width, height=height, description=summary(data, chosen, sweet))
 
 
 def _values(alt: Any, rows: list[dict[str, Any]]) -> Any:
@@ -184,7 +202,7 @@ def _rules(alt: Any, data: list[dict[str, Any]], field: str, max_drop: float | N
 def _color(alt: Any, data: list[dict[str, Any]], *, dark: bool) -> Any:
     from deploykit.core.registry import registry
 
-    names = list(registry("deploykit.runtimes", "runtime").names())
+    names = [runtime_label(name) for name in registry("deploykit.runtimes", "runtime").names()]
     used = [n for n in names if any(p["runtime"] == n for p in data)]
     palette = DARK if dark else LIGHT
     colors = [palette[min(names.index(n), len(palette) - 1)] for n in used]
@@ -239,7 +257,7 @@ def _marks(alt: Any, base: Any, data: list[dict[str, Any]], x_axis: Any, y_axis:
     )
 
 
-def summary(data: Sequence[dict[str, Any]], chosen: str = "") -> str:
+def summary(data: Sequence[dict[str, Any]], chosen: str = "", sweet: str = "") -> str:
     """The chart in a sentence, for screen readers."""
     if not data:
         return "Trade-off chart, no candidate measured yet."
@@ -251,7 +269,8 @@ def summary(data: Sequence[dict[str, Any]], chosen: str = "") -> str:
         f"{sum(p['state'] == 'on the front' for p in data)} on the front."
     )
     best = next((p for p in data if p["key"] == chosen), None)
-    return text + (f" Chosen: {best['candidate']} on {best['runtime']}, {best['p50_ms']:.3g} ms." if best else "")
+    said = f"Sweet spot ({sweet})" if sweet else "Chosen"
+    return text + (f" {said}: {best['candidate']} on {best['runtime']}, {best['p50_ms']:.3g} ms." if best else "")
 
 
 def png(drawn: Any, scale: float = 2.0) -> bytes:
