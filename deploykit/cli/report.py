@@ -24,7 +24,7 @@ def run(options: argparse.Namespace) -> None:
     """Run the verb."""
     report = dk.Report.open(options.store)
     if options.html:
-        report.to_html(options.html)
+        report.to_html(options.html, minimize=options.minimize, max_drop=options.max_drop)
         note(options, f"wrote {options.html}")
     if options.save:
         report.save(options.save)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 
 from deploykit.core.result import Result
 from deploykit.reporting import numbers
 from deploykit.reporting.numbers import DASH
+from deploykit.reporting.places import place
 
 CSS = """
 .dk-report{font-family:var(--jp-ui-font-family,system-ui,sans-serif);font-size:13px;color:var(--jp-ui-font-color0,inherit)}
@@ -29,6 +31,7 @@ _HEADERS = (
     "vs float32 there", "Size, kB", "gzip, kB", "Memory, MB",
 )  # fmt: skip
 _TEXT_COLUMNS = 2
+_INTERVAL = re.compile(r"± \S+|\[[^]]*\]")
 _RELATIVE_HEADERS = {"{metric}, %": "{metric}", "Change, pp": "Change, %"}
 
 
@@ -40,10 +43,7 @@ def cells(rows: Sequence[Result], *, relative: bool) -> list[list[str]]:
 
 
 def _cells(row: Result, digits: int, *, relative: bool) -> list[str]:
-    target = row.candidate.target
-    where = target.runtime + (f" ×{target.threads}" if target.threads > 1 else "")
-    where += f" {target.device}" if target.device != "cpu" else ""
-    where += f" batch {target.batch_size}" if target.batch_size > 1 else ""
+    where = place(row.candidate.target)
     measurement = row.measurement
     if measurement is None:
         return [row.label, where, *[DASH] * (len(_HEADERS) - 2)]
@@ -103,7 +103,7 @@ def text_table(rows: Sequence[Result], metric: str, *, relative: bool, best: str
         assert row.failure is not None
         remedy = f" Remedy: {row.failure.remedy}" if row.failure.remedy else ""
         log = f" (log: {row.failure.log})" if row.failure.log else ""
-        lines.append(f"  failed: {row.label} on {row.candidate.target.runtime}: {row.failure.cause}{remedy}{log}")
+        lines.append(f"  failed: {row.label} on {place(row.candidate.target)}: {row.failure.cause}{remedy}{log}")
     return "\n".join(lines)
 
 
@@ -114,8 +114,18 @@ def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join(padded).rstrip()
 
 
-def html_table(rows: Sequence[Result], metric: str, *, relative: bool, best: str = "") -> str:
-    """The table in HTML; all text is escaped."""
+def html_table(
+    rows: Sequence[Result], metric: str, *, relative: bool, best: str = "", remarks: Mapping[str, str] | None = None
+) -> str:
+    """The table in HTML; all text is escaped.
+
+    Args:
+        rows: All rows.
+        metric: Name of the metric.
+        relative: Whether changes are relative.
+        best: Key of the row to stress.
+        remarks: What to say below a candidate's name, by key.
+    """
     good, failed = ordered(rows)
     head = "".join(
         f'<th scope="col"{_numeric(i)}>{html.escape(t)}</th>' for i, t in enumerate(headers(metric, relative=relative))
@@ -123,12 +133,13 @@ def html_table(rows: Sequence[Result], metric: str, *, relative: bool, best: str
     body = []
     for row, line in zip(good, cells(good, relative=relative), strict=True):
         mark = ' class="dk-best"' if row.key == best else ""
-        body.append(f"<tr{mark}>" + "".join(_cell(i, c) for i, c in enumerate(line)) + "</tr>")
+        remark = (remarks or {}).get(row.key, "")
+        body.append(f"<tr{mark}>" + "".join(_cell(i, c, "" if i else remark) for i, c in enumerate(line)) + "</tr>")
     for row in failed:
         assert row.failure is not None
         said = f"{row.failure.cause} {'Remedy: ' + row.failure.remedy if row.failure.remedy else ''}"
         said += f" Log: {row.failure.log}" if row.failure.log else ""
-        where = html.escape(row.candidate.target.runtime)
+        where = html.escape(place(row.candidate.target))
         body.append(
             f'<tr><td>{html.escape(row.label)} <span class="dk-badge">failed</span></td><td>{where}</td>'
             f'<td class="dk-cause" colspan="{len(_HEADERS) - 2}">{html.escape(said)}</td></tr>'
@@ -140,9 +151,12 @@ def _numeric(column: int) -> str:
     return ' class="dk-n"' if column >= _TEXT_COLUMNS else ""
 
 
-def _cell(column: int, text: str) -> str:
+def _cell(column: int, text: str, remark: str = "") -> str:
     escaped = html.escape(text)
     if column == 0 and escaped.endswith("]") and " [" in escaped:
         label, *badges = escaped.split(" [")
         escaped = label + "".join(f' <span class="dk-badge">{b.removesuffix("]")}</span>' for b in badges)
-    return f"<td{_numeric(column)}>{escaped}</td>"
+    elif column:
+        # Where a cell is narrow, the interval goes to a line of its own as a whole.
+        escaped = _INTERVAL.sub(lambda found: found[0].replace(" ", "&nbsp;"), escaped)
+    return f"<td{_numeric(column)}>{escaped}{f'<small>{html.escape(remark)}</small>' if remark else ''}</td>"

@@ -1,0 +1,209 @@
+"""The report as a page of its own: it needs no network and no script, and shows all of itself at every width."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from deploykit.choosing.goals import Goal
+from deploykit.core.result import Result
+from deploykit.reporting import numbers, table, verdict
+from deploykit.reporting.html import pictures
+from deploykit.reporting.places import place
+
+if TYPE_CHECKING:
+    from deploykit.reporting.choice import Choice
+    from deploykit.reporting.report import Report
+
+#: Of the chart's plot, pixels: with its axis it fits a narrow page, and a wide one shows it larger.
+_PLOT = {"width": 640, "height": 340}
+#: Around it, pixels: the reader's font may be wider than the one its text was measured with.
+_PADDING = {"left": 16, "right": 40, "top": 8, "bottom": 12}
+CSS = """
+:root{color-scheme:light dark;--dk-back:#fff;--dk-ink:#111;--dk-soft:#555;--dk-line:#ccc;--dk-good:#1b6e2c;
+ --dk-bad:#a4262c;--dk-focus:#1a5fb4}
+@media (prefers-color-scheme:dark){:root{--dk-back:#161616;--dk-ink:#eee;--dk-soft:#b0b0b0;--dk-line:#444;
+ --dk-good:#7bd88f;--dk-bad:#ff9a9a;--dk-focus:#8ab4f8}}
+body{background:var(--dk-back);color:var(--dk-ink);font:15px/1.5 system-ui,sans-serif;max-width:1500px;margin:24px auto;
+ padding:0 16px;overflow-wrap:break-word}
+h1{font-size:22px}h2{font-size:17px;margin-top:28px}
+ul{padding-left:24px}
+summary:focus-visible{outline:2px solid var(--dk-focus);outline-offset:2px}
+code{font-size:13px}
+.dk-soft{color:var(--dk-soft)}
+.dk-report .dk-chart img{width:min(100%,960px);height:auto}
+.dk-dark{display:none}
+@media (prefers-color-scheme:dark){.dk-light{display:none}.dk-dark{display:inline}}
+.dk-report .dk-verdict{font-size:15px;font-weight:600;margin:4px 0}
+.dk-verdict.dk-good{color:var(--dk-good)}.dk-verdict.dk-bad{color:var(--dk-bad)}
+.dk-report table{width:100%}
+.dk-report td,.dk-report th{border-color:var(--dk-line)!important;padding:4px 7px;vertical-align:top}
+.dk-report th{white-space:normal;vertical-align:bottom}
+.dk-report td{white-space:normal}
+.dk-report td small{display:block;font-size:11px;font-weight:400;color:var(--dk-soft)}
+.dk-report .dk-scroll{overflow-x:visible}
+.dk-report td.dk-cause{min-width:0}
+.dk-report td:first-child{min-width:11em}
+.dk-facts{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;margin:0}
+.dk-facts dd,.dk-report td:first-child,.dk-cause{overflow-wrap:anywhere}
+.dk-facts dt{color:var(--dk-soft)}.dk-facts dd{margin:0}
+@media (min-width:1250px){.dk-report td.dk-n,.dk-report td:nth-child(2){white-space:nowrap}}
+@media (max-width:860px){
+ .dk-report table,.dk-report tbody,.dk-report tr,.dk-report td{display:block}
+ .dk-report thead{position:absolute;width:1px;height:1px;overflow:hidden;clip-path:inset(50%)}
+ .dk-report tr{border-bottom:1px solid var(--dk-line);padding:8px 0;display:grid;
+  grid-template-columns:repeat(auto-fit,minmax(22em,1fr));column-gap:24px}
+ .dk-report thead tr{display:block}
+ .dk-report td:first-child,.dk-report td:nth-child(2){grid-column:1/-1}
+ .dk-report td,.dk-report td.dk-n{border:0;text-align:left;padding:1px 0}
+ .dk-report td:first-child{font-weight:600;min-width:0}
+ .dk-report td.dk-n{display:grid;grid-template-columns:9em 1fr;gap:8px}
+ .dk-report td.dk-n::before{color:var(--dk-soft);font-weight:400}
+ .dk-facts{display:block}
+}
+@media print{body{max-width:none}}
+"""
+#: Facts of the machine as people call them; others are shown under their own name.
+_FACTS = {
+    "cpu": "CPU",
+    "cores": "Cores",
+    "features": "CPU features",
+    "machine": "Architecture",
+    "system": "Operating system",
+    "kernel": "Kernel",
+    "host": "Host",
+    "python": "Python",
+    "packages": "Packages",
+    "load": "Load at the time (1, 5, 15 minutes)",
+    "governor": "Frequency governor",
+    "deploykit": "deploykit",
+}
+
+
+def page(report: Report, goal: Goal) -> str:
+    """The page: chart, choice, table, left-out combinations, machine.
+
+    Args:
+        report: The report.
+        goal: What choice and verdicts are about.
+    """
+    title = html.escape(f"{report.model.name}: deployment report")
+    return "".join(
+        [
+            f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
+            '<meta name="viewport" content="width=device-width,initial-scale=1">',
+            f"<style>{table.CSS}{CSS}{_labels(report)}</style></head><body><main class='dk-report'>",
+            f"<h1>{title}</h1><p>{html.escape(str(report.model))}</p>",
+            _chart(report, goal),
+            "<h2>Choice</h2>",
+            _choice(report, goal),
+            "<h2>All candidates</h2>",
+            "<p>Changes and speed-ups are paired with the model as given; intervals are 95 %. A speed-up whose "
+            "interval does not clear 2 % is not claimed. Filled points are on the front or cannot be distinguished "
+            "from it.</p>",
+            _table(report, goal),
+            _left_out(report),
+            _machine(report),
+            "</main></body></html>",
+        ]
+    )
+
+
+def _labels(report: Report) -> str:
+    """On narrow pages the titles of the columns stand before the numbers."""
+    titles = table.headers(report.metric, relative=report.relative)
+    rules = [f"td.dk-n:nth-child({at})::before{{content:{_css_text(title)}}}" for at, title in enumerate(titles, 1)]
+    return f"@media (max-width:860px){{{''.join(rules)}}}"
+
+
+def _css_text(text: str) -> str:
+    """A string of CSS that can hold any text, also inside of HTML."""
+    return '"' + "".join(c if c.isalnum() or c in " ,%.-" else f"\\{ord(c):x} " for c in text) + '"'
+
+
+def _chart(report: Report, goal: Goal) -> str:
+    if not any(r.measurement and r.measurement.latency for r in report.rows):
+        return ""
+
+    def draw(dark: bool) -> Any:
+        drawn = report.chart(minimize=goal.minimize, max_drop=goal.max_drop, dark=dark)
+        return drawn.properties(**_PLOT, padding=_PADDING)
+
+    # The legend is below the plot, so that neither the width nor the reader's font can cut it off.
+    legend = {"orient": "bottom", "columns": 4, "labelLimit": 0, "titleLimit": 0}
+    return f'<div class="dk-chart">{pictures(draw, draw(False).description, **legend)}</div>'
+
+
+def _best(report: Report, goal: Goal) -> Choice | None:
+    if not any(r.status == "measured" for r in report.rows):
+        return None
+    return report.best(minimize=goal.minimize, max_drop=goal.max_drop)
+
+
+def _choice(report: Report, goal: Goal) -> str:
+    wanted = f"Goal: the lowest {_COSTS.get(goal.minimize, goal.minimize)}, with a loss of at most "
+    wanted += f"{numbers.limit(goal.max_drop, relative=report.relative)} (95 % confidence)."
+    said = [f'<p class="dk-soft">{html.escape(wanted)}</p>']
+    best = _best(report, goal)
+    if best is None:
+        return "".join([*said, "<p>No candidate is measured yet.</p>"])
+    judged = best.verdict()
+    name = html.escape(f"{best.result.label} on {place(best.result.candidate.target)}")
+    label = "Best so far" if best.met else "Closest so far"
+    tone = {"good": " dk-good", "bad": " dk-bad", "neutral": ""}[judged.tone]
+    said.append(f"<p>{label}: <b>{name}</b></p>")
+    said.append(f'<p class="dk-verdict{tone}">{html.escape(str(judged))}</p>')
+    rest = [line for line in best.explain().split("\n")[1:] if line != str(judged)]
+    lines = dict.fromkeys([*rest, *report.notes])
+    said.append(f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>")
+    said.append(f'<p class="dk-soft">Its key, for the command line: <code>{html.escape(best.key)}</code></p>')
+    return "".join(said)
+
+
+_COSTS = {"latency": "latency", "size": "size", "compressed_size": "size after gzip", "memory": "peak memory",
+          "cpu": "CPU time"}  # fmt: skip
+
+
+def _table(report: Report, goal: Goal) -> str:
+    best = _best(report, goal)
+    return table.html_table(
+        report.rows, report.metric, relative=report.relative, best=best.key if best else "",
+        remarks=_verdicts(report, goal),
+    )  # fmt: skip
+
+
+def _verdicts(report: Report, goal: Goal) -> Mapping[str, str]:
+    """The beginning of each row's verdict, as the Workbench and ``explain`` say it; failed rows say theirs in full."""
+
+    def said(row: Result) -> str:
+        return verdict.verdict(row, goal, relative=report.relative, baseline=row.key == report.baseline).headline
+
+    return {row.key: said(row) for row in report.rows if row.status != "failed"}
+
+
+def _left_out(report: Report) -> str:
+    left_out = report.facts.get("left_out", [])
+    if not left_out:
+        return ""
+    items = "".join(f"<li>{html.escape(o['label'])}: {html.escape(o['reason'])}</li>" for o in left_out)
+    count = f"{len(left_out)} combination{'s' if len(left_out) > 1 else ''} cannot be built"
+    return f"<h2>Left out</h2><details><summary>{count}</summary><ul>{items}</ul></details>"
+
+
+def _machine(report: Report) -> str:
+    row = next((r for r in report.rows if r.measurement and r.measurement.environment), None)
+    if row is None or row.measurement is None:
+        return ""
+    items = [
+        f"<dt>{html.escape(_FACTS.get(name, name.replace('_', ' ').capitalize()))}</dt>"
+        f"<dd>{html.escape(_plain(value))}</dd>"
+        for name, value in row.measurement.environment.items()
+    ]
+    return f'<h2>Measured on</h2><dl class="dk-facts">{"".join(items)}</dl>'
+
+
+def _plain(value: object) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
