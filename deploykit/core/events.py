@@ -20,8 +20,13 @@ class Progress(Plain):
         total: Units of work known.
         reused: Units that were found finished.
         failed: Candidates that failed so far.
-        seconds_left: Estimate; None while it is not known.
+        seconds_left: Estimate of the rest, to the very end; None while it is not known.
         changed: Keys of candidates whose row is new or changed.
+        share: Share of the time that is over, by the estimate; it never becomes less.
+        candidates: Candidates of this run; an earlier one's in the same store do not count.
+        built: How many of them are built.
+        evaluated: How many of them have a score.
+        timed: How many of them have a latency, if only a provisional one.
     """
 
     phase: Literal["plan", "build", "accuracy", "latency", "done", "cancelled"]
@@ -32,6 +37,11 @@ class Progress(Plain):
     failed: int = 0
     seconds_left: float | None = None
     changed: tuple[str, ...] = ()
+    share: float = 0.0
+    candidates: int = 0
+    built: int = 0
+    evaluated: int = 0
+    timed: int = 0
 
 
 #: Called from a worker thread: it must be quick and must not raise.

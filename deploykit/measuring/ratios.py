@@ -15,6 +15,8 @@ from deploykit.measuring.statistics import CONFIDENCE, holm, t_interval
 MARGIN = 0.02
 #: Half-width of the clone's interval at which no more launches are added.
 _SHARP = 0.0125
+#: Launches from which the spread of their ratios is known roughly; Student's t for those that are wanted in the end.
+_FEW, _T = 4, 2.15
 #: A speed-up known worse than this is no evidence.
 _INCONCLUSIVE = 0.10
 _TAIL_SAMPLES = 10
@@ -175,4 +177,31 @@ def steady(launches: Sequence[Launch]) -> bool:
     return not found.noisy and found.interval.half_width <= _SHARP
 
 
-__all__ = ["BASELINE", "CLONE", "CONFIDENCE", "MARGIN", "Noise", "latencies", "log_ratios", "noise", "steady"]
+def launches_needed(launches: Sequence[Launch], most: int) -> int:
+    """How many launches will be `steady`, by what these have shown; the number there is when they are, or are too few.
+
+    Args:
+        launches: Launches so far.
+        most: Launches that are made at most.
+    """
+    import statistics
+
+    ratios = log_ratios(launches, CLONE, BASELINE)
+    if steady(launches) or len(ratios) < _FEW:
+        return len(launches)
+    wanted = math.ceil((_T * statistics.stdev(ratios) / _SHARP) ** 2)
+    return min(most, max(wanted, len(launches)))
+
+
+__all__ = [
+    "BASELINE",
+    "CLONE",
+    "CONFIDENCE",
+    "MARGIN",
+    "Noise",
+    "latencies",
+    "launches_needed",
+    "log_ratios",
+    "noise",
+    "steady",
+]

@@ -14,6 +14,8 @@ from deploykit.core.events import OnProgress, Progress
 
 _LINE_EVERY_S = 5.0
 _BAR = 24
+#: Phases that get a line as they begin; building and evaluating take turns.
+_STAGES = ("latency", "done", "cancelled")
 
 
 def line(progress: Progress) -> str:
@@ -22,14 +24,19 @@ def line(progress: Progress) -> str:
         return progress.doing
     if progress.phase == "done":
         return f"done: {progress.doing}"
-    parts = [f"{progress.done} of {progress.total}", progress.doing]
-    if progress.reused:
-        parts.append(f"{progress.reused} reused")
+    parts = [reached(progress), progress.doing] if progress.candidates else [progress.doing]
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.seconds_left is not None:
         parts.append(f"about {duration(progress.seconds_left)} left")
     return " · ".join(parts)
+
+
+def reached(progress: Progress) -> str:
+    """How far this run's candidates are: ``"12 built · 8 timed of 18"``."""
+    timing = progress.timed or progress.phase == "latency"
+    last = f"{progress.timed} timed" if timing else f"{progress.evaluated} evaluated"
+    return f"{progress.built} built · {last} of {progress.candidates}"
 
 
 def duration(seconds: float) -> str:
@@ -58,8 +65,7 @@ class TerminalBar:
             if not ended and time.monotonic() - self._shown < 0.1:
                 return
             self._shown = time.monotonic()
-            share = progress.done / progress.total if progress.total else 0.0
-            full = round(_BAR * min(share, 1.0))
+            full = round(_BAR * min(progress.share, 1.0))
             text = f"{'█' * full}{'░' * (_BAR - full)} {line(progress)}"
             width = shutil.get_terminal_size().columns - 1
             text = text if len(text) <= width else text[: width - 1] + "…"
@@ -68,22 +74,23 @@ class TerminalBar:
 
 
 class Lines:
-    """A line every few seconds and at every change of phase: for logs, notebooks and pipes."""
+    """A line every few seconds: for logs, notebooks and pipes. Phases alternate while much is built and evaluated."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self._stream = stream
         self._lock = threading.Lock()
         self._shown = 0.0
-        self._phase = ""
+        self._stage: str | None = None
 
     def __call__(self, progress: Progress) -> None:
         """Print the state when it is time."""
         with self._lock:
             now = time.monotonic()
-            if progress.phase == self._phase and now - self._shown < _LINE_EVERY_S:
+            stage = progress.phase if progress.phase in _STAGES else ""
+            if stage == self._stage and now - self._shown < _LINE_EVERY_S:
                 return
-            self._shown, self._phase = now, progress.phase
-            share = f"[{100 * progress.done / progress.total:3.0f} %] " if progress.total else ""
+            self._shown, self._stage = now, stage
+            share = f"[{int(100 * progress.share):3d} %] " if progress.candidates else ""
             print(share + line(progress), file=self._stream or sys.stdout, flush=True)
 
 

@@ -14,7 +14,9 @@ from deploykit.engines._contract import Running, start
 from deploykit.sandbox.supervisor import shared, warm_groups
 from deploykit.sweeping.state import State
 
-#: The engine whose durations tell something of this machine.
+#: Seconds between two looks at the time left while nothing else is said.
+_BEAT_S = 1.0
+#: The engine whose durations say something about this machine.
 LOCAL = "local"
 
 
@@ -53,10 +55,12 @@ class Background(ABC):
     def pause(self) -> None:
         """Start nothing new until `resume`; what runs is finished."""
         self._resume.clear()
+        self._state.pause(paused=True)
         self._state.say(self._state.progress.phase, "paused")
 
     def resume(self) -> None:
-        """Go on after `pause`."""
+        """Continue after `pause`."""
+        self._state.pause(paused=False)
         self._resume.set()
 
     def cancel(self) -> None:
@@ -69,8 +73,13 @@ class Background(ABC):
         self._ended.wait(timeout_s)
 
     def begin(self) -> None:
-        """Start the thread."""
+        """Start the thread, and another one that shows the time left while a long task runs."""
         self._thread.start()
+        threading.Thread(target=self._beat, name=f"{self._thread.name}-clock", daemon=True).start()
+
+    def _beat(self) -> None:
+        while not self._ended.wait(_BEAT_S):
+            self._state.tick()
 
     def watch(self) -> None:
         """Wait for the end; Ctrl-C cancels."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import statistics
 import threading
+import time
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 
 from deploykit.core.candidate import Target
 from deploykit.core.dataset import Dataset
@@ -19,12 +21,21 @@ from deploykit.measuring.examining import EXAMPLES
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping import arithmetic
 from deploykit.sweeping.history import GIVEN, History, Kind, Recorder, Unit
+from deploykit.sweeping.makespan import Job, makespan
 from deploykit.sweeping.routes import BuildStep
 from deploykit.transforms._contract import TRANSFORMS
 
 #: Bytes of a file beside its weights, and of what the store keeps of a session in a launch.
 _BYTES_A_FILE, _BYTES_A_LAYER = 15_000, 700
 _BYTES_A_LAUNCH, _BYTES_A_TIME, _RUNS = 600, 7, 400
+#: What the driver and a process cost beside the work of a task.
+OVERHEAD_S = 0.03
+#: Seconds of work like which the history is trusted, against what a sweep has seen of other kinds of work.
+_TRUSTED_S = 5.0
+#: Bounds of how far a sweep may be off from what the history says.
+_FACTORS = (0.05, 50.0)
+#: Share of a job that is still expected when it takes longer than it should.
+_OVERDUE = 0.1
 
 
 class Units:
@@ -134,34 +145,53 @@ def _numbers(specs: Iterable[TensorSpec]) -> int:
     return sum(4 * math.prod(d or 1 for d in (spec.shape or ())[1:]) for spec in specs)
 
 
+@dataclass
+class _Expected:
+    """A unit that is to be done: what it waits for, and when it has begun."""
+
+    unit: Unit
+    after: tuple[str, ...]
+    began: float | None = None
+
+
 class Durations:
     """Expects, watches and remembers the work of one sweep. Thread-safe.
 
+    What a unit takes is what the history says, corrected by how long units of its name have really taken in this sweep:
+    a busy machine, or a model unlike those before, shows in the first of them.
+
     Args:
         units: Units of the sweep's model and data.
-        history: What is known from earlier sweeps; None: nothing.
+        history: What is known from earlier sweeps; None: what this user's file holds.
     """
 
     def __init__(self, units: Units, history: History | None = None) -> None:
         self.units = units
-        self._history = history or History()
+        self.history = history or History()
         self._recorder = Recorder()
         self._lock = threading.Lock()
-        self._left: dict[str, Unit] = {}
-        self._seen: dict[tuple[str, str], list[float]] = {}
-        self._medians: dict[tuple[str, str], float] = {}
+        self._left: dict[str, _Expected] = {}
+        self._ratios: dict[tuple[str, str], list[float]] = {}
+        self._took = self._wanted = 0.0
 
-    def expect(self, identity: str, unit: Unit) -> None:
-        """A unit is to be done."""
+    def expect(self, identity: str, unit: Unit, after: Iterable[str] = ()) -> None:
+        """A unit is to be done, after others by their identities."""
         with self._lock:
-            self._left[identity] = unit
+            self._left[identity] = _Expected(unit, tuple(after))
+
+    def begin(self, identity: str) -> None:
+        """A unit has begun."""
+        with self._lock:
+            if identity in self._left:
+                self._left[identity].began = time.monotonic()
 
     def finish(self, identity: str, seconds: float | None = None, size_bytes: int = 0) -> None:
         """A unit is done; ``seconds`` is None when it was found finished, or given up."""
         with self._lock:
-            unit = self._left.pop(identity, None)
-            if unit is not None and seconds is not None:
-                self._note(unit, seconds, size_bytes)
+            expected = self._left.pop(identity, None)
+            if expected is not None and seconds is not None:
+                self._left.pop(self.units.start(expected.unit.group).identity, None)  # or it could not have run
+                self._note(expected.unit, seconds, size_bytes)
 
     def note(self, unit: Unit, seconds: float) -> None:
         """Remember a unit that was not expected by name."""
@@ -169,22 +199,36 @@ class Durations:
             self._note(unit, seconds)
 
     def _note(self, unit: Unit, seconds: float, size_bytes: int = 0) -> None:
-        self._seen.setdefault((unit.kind, unit.name), []).append(seconds)
-        self._medians.pop((unit.kind, unit.name), None)
+        expected = self.history.expect(unit).seconds
+        if expected > 0 and seconds > 0 and unit.kind not in ("start", "launches"):
+            ratio = min(max(seconds / expected, _FACTORS[0]), _FACTORS[1])
+            self._ratios.setdefault((unit.kind, unit.name), []).append(ratio)
+            self._took, self._wanted = self._took + seconds, self._wanted + expected
         self._recorder.note(unit, seconds, size_bytes)
 
     def seconds(self, unit: Unit) -> float:
-        """How long a unit takes: the median of this sweep's, else what earlier ones tell."""
-        name = (unit.kind, unit.name)
-        if name not in self._medians and name in self._seen:
-            self._medians[name] = statistics.median(self._seen[name])
-        found = self._medians.get(name)
-        return self._history.expect(unit).seconds if found is None else found
+        """How long a unit takes, by the history and by what this sweep has seen."""
+        seen = self._ratios.get((unit.kind, unit.name))
+        return self.history.expect(unit).seconds * (statistics.median(seen) if seen else self.pace)
 
-    def left(self) -> float:
-        """Seconds of build steps and evaluations that are still expected, one after the other."""
+    @property
+    def pace(self) -> float:
+        """How much longer this sweep's work takes than the history says, over all kinds."""
+        return (self._took + _TRUSTED_S) / (self._wanted + _TRUSTED_S)
+
+    def left(self, slots: int = 1) -> float:
+        """Wall-clock seconds until everything that is expected is done, on so many slots."""
         with self._lock:
-            return sum(self.seconds(unit) for unit in self._left.values())
+            now = time.monotonic()
+            jobs = {}
+            for identity, expected in self._left.items():
+                seconds = self.seconds(expected.unit) + OVERHEAD_S
+                if expected.began is not None:
+                    seconds = max(seconds - (now - expected.began), _OVERDUE * seconds)
+                start = self.units.start(expected.unit.group).identity
+                after = expected.after if start == identity else (start, *expected.after)
+                jobs[identity] = Job(seconds, after, expected.began is not None)
+        return makespan(jobs, slots)
 
     def sessions(self, targets: Iterable[Target]) -> float:
         """Seconds of one launch of these sessions."""
@@ -199,4 +243,4 @@ class Durations:
     def save(self) -> None:
         """Add what was done to the user's history."""
         with self._lock:
-            self._recorder.save(self._history.path)
+            self._recorder.save(self.history.path)

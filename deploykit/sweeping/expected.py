@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import astuple, dataclass, field, replace
@@ -12,32 +11,25 @@ from deploykit.core.candidate import Target
 from deploykit.measuring.latency import GROUP_SIZE
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.building import Built
-from deploykit.sweeping.durations import Units
+from deploykit.sweeping.durations import OVERHEAD_S, Units
 from deploykit.sweeping.history import History, How, Unit
 from deploykit.sweeping.known import Known
+from deploykit.sweeping.makespan import Job, makespan
 from deploykit.sweeping.plan import Expected, Plan, Planned
+from deploykit.sweeping.protocol import Protocol, useless_threads
 from deploykit.sweeping.routes import BuildStep
-from deploykit.sweeping.timing import Protocol, useless_threads
 
 #: Relative error of an estimate, by how it is known.
 _ERROR: dict[How, float] = {"this model": 1.4, "other models": 2.0, "typical": 3.0}
 _HOWS: tuple[How, ...] = ("this model", "other models", "typical")
-#: What the driver and a process cost beside the work of a task.
-_OVERHEAD_S = 0.03
-
-
-@dataclass
-class _Job:
-    seconds: float
-    stage: str
-    after: tuple[str, ...] = ()
 
 
 @dataclass
 class _Tally:
     """Work found so far."""
 
-    jobs: dict[str, _Job] = field(default_factory=dict)
+    jobs: dict[str, Job] = field(default_factory=dict)
+    stages: dict[str, float] = field(default_factory=lambda: {"build": 0.0, "accuracy": 0.0})
     hows: dict[How, float] = field(default_factory=lambda: dict.fromkeys(_HOWS, 0.0))
     disk_bytes: int = 0
 
@@ -85,27 +77,15 @@ class _Estimate:
         self._dead: set[str] = set()
         self._untimed: dict[tuple[str, Target], Planned] = {}
         self._home: tuple[str, Target] | None = None
+        self._first = ""
 
     def run(self, new_data_bytes: int) -> Expected:
         baseline = next(c for c in self._plan.candidates if c.key == self._plan.baseline)
-        self._add(baseline)
-        first = _makespan(self._tally.jobs, self._slots)
-        alone = dict.fromkeys(self._tally.jobs)
-        for planned in self._plan.candidates:
+        for planned in (baseline, *self._plan.candidates):
             self._add(planned)
-        jobs = self._tally.jobs
-        rest = {
-            k: replace(job, after=tuple(a for a in job.after if a not in alone))
-            for k, job in jobs.items()
-            if k not in alone
-        }
-        wall = first + _makespan(rest, self._slots)
+        wall, work = makespan(self._tally.jobs, self._slots), sum(self._tally.stages.values())
         latency, sessions = self._latency(baseline)
-        work = sum(job.seconds for job in jobs.values())
-        stages = {
-            stage: wall * sum(j.seconds for j in jobs.values() if j.stage == stage) / work if work else 0.0
-            for stage in ("build", "accuracy")
-        }
+        stages = {name: wall * s / work if work else 0.0 for name, s in self._tally.stages.items()}
         stages["latency"] = latency
         return self._expected(stages, sessions, new_data_bytes)
 
@@ -137,7 +117,9 @@ class _Estimate:
         if built is None or self._known is None or not self._known.evaluated(built, target):
             unit = self._units.evaluation(target)
             identity = f"evaluation {source} {target.runtime} {target.device}"
-            self._job(identity, unit, "accuracy", f"step {source}")
+            self._job(identity, unit, "accuracy", f"step {source}", self._first)
+            if planned.key == self._plan.baseline:
+                self._first = identity  # others are compared with it
         if built is not None and planned.key == self._plan.baseline:
             self._home = built.digest, target
         if built is None or self._known is None or not self._home or not self._known.timed(built, target, self._home):
@@ -167,9 +149,12 @@ class _Estimate:
         jobs = self._tally.jobs
         if identity in jobs:
             return
-        if unit.group not in self._warm and (start := f"start {unit.group}") not in jobs:
-            jobs[start] = _Job(self._guess(self._units.start(unit.group)), "build")
-        jobs[identity] = _Job(self._guess(unit) + _OVERHEAD_S, stage, (f"start {unit.group}", *after))
+        start = f"start {unit.group}"
+        if unit.group not in self._warm and start not in jobs:
+            jobs[start] = Job(self._guess(self._units.start(unit.group)))
+            self._tally.stages["build"] += jobs[start].seconds
+        jobs[identity] = Job(self._guess(unit) + OVERHEAD_S, (start, *after))
+        self._tally.stages[stage] += jobs[identity].seconds
         if unit.kind == "evaluation":
             self._tally.disk_bytes += self._units.outputs_bytes() + 1000
 
@@ -190,7 +175,7 @@ class _Estimate:
         if not self._untimed:
             return 0.0, 0
         home = baseline.candidate.target
-        second = self._second_round()
+        second = second_round(self._plan)
         found = [*sessions(first, home), *(sessions([(t, False) for t in second], home) if second else [])]
         ratio, how = astuple(
             self._history.expect(self._units.launches([t for _, t in self._untimed], screened=bool(protocol.screen)))
@@ -221,16 +206,17 @@ class _Estimate:
         )
         return done / self._protocol.launches / len(members)
 
-    def _second_round(self) -> list[Target]:
-        """Targets of the second round, as far as they can be told: those of the first candidates."""
-        refine = self._plan.refine
-        first = [c.candidate.target for c in islice(self._plan.candidates, refine.top)]
-        return [
-            replace(target, threads=threads)
-            for target in first
-            for threads in refine.threads
-            if threads != target.threads and not useless_threads(threads)
-        ]
+
+def second_round(plan: Plan) -> list[Target]:
+    """Targets of the second round, as far as they are known before the first: those of the first candidates."""
+    refine = plan.refine
+    first = [c.candidate.target for c in islice(plan.candidates, refine.top)]
+    return [
+        replace(target, threads=threads)
+        for target in first
+        for threads in refine.threads
+        if threads != target.threads and not useless_threads(threads)
+    ]
 
 
 def sessions(timed: list[tuple[Target, bool]], baseline: Target) -> list[Target]:
@@ -248,28 +234,3 @@ def sessions(timed: list[tuple[Target, bool]], baseline: Target) -> list[Target]
         references = {target for target, _ in chunk} - originals - {baseline}
         found += [*(target for target, _ in chunk), baseline, baseline, *references]
     return found
-
-
-def _makespan(jobs: dict[str, _Job], slots: int) -> float:
-    """Wall-clock time of jobs with their dependencies on so many slots, each started as soon as it can be."""
-    waiting = {k: {a for a in job.after if a in jobs} for k, job in jobs.items()}
-    followers: dict[str, list[str]] = {}
-    for key, after in waiting.items():
-        for other in after:
-            followers.setdefault(other, []).append(key)
-    places = {key: place for place, key in enumerate(jobs)}
-    ready = [places[k] for k, after in waiting.items() if not after]
-    heapq.heapify(ready)
-    keys = list(jobs)
-    running: list[tuple[float, int]] = []
-    now = 0.0
-    while ready or running:
-        while ready and len(running) < slots:
-            place = heapq.heappop(ready)
-            heapq.heappush(running, (now + jobs[keys[place]].seconds, place))
-        now, place = heapq.heappop(running)
-        for key in followers.get(keys[place], []):
-            waiting[key].discard(keys[place])
-            if not waiting[key]:
-                heapq.heappush(ready, places[key])
-    return now

@@ -87,6 +87,11 @@ class Unit(Plain):
     work: int = 0
 
     @property
+    def identity(self) -> str:
+        """Name of a unit that a sweep does once: importing a group's frameworks."""
+        return f"{self.kind} {self.name}"
+
+    @property
     def predicted(self) -> float | None:
         """Seconds by what the model computes, None when that is not known."""
         if not (self.layers and self.work):

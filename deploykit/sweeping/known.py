@@ -17,8 +17,8 @@ from deploykit.engines._contract import Running
 from deploykit.measuring.environment import hardware
 from deploykit.sweeping.building import Built, Workshop
 from deploykit.sweeping.limits import Limits
+from deploykit.sweeping.protocol import Protocol, measurement_key, series_key, timed_key
 from deploykit.sweeping.routes import BuildStep
-from deploykit.sweeping.timing import Protocol, measurement_key, series_key, timed_key
 
 #: Fewer rows tell nothing of how often answers flip.
 _FEW = 3

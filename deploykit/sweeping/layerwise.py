@@ -39,15 +39,15 @@ class Part(State):
         super().__init__(sweep.store, context, self._forward, sweep.durations)
         self._sweep = sweep
 
-    def expect(self, kind: str, count: int) -> None:
+    def expect(self, count: int) -> None:
         """More units of work are known."""
-        super().expect(kind, count)
-        self._sweep.expect(kind, count)
+        super().expect(count)
+        self._sweep.expect(count)
 
-    def finish(self, kind: str, seconds: float | None) -> None:
+    def finish(self, seconds: float | None) -> None:
         """One unit is done."""
-        super().finish(kind, seconds)
-        self._sweep.finish(kind, seconds)
+        super().finish(seconds)
+        self._sweep.finish(seconds)
 
     def _forward(self, progress: Progress) -> None:
         self._sweep.say(progress.phase, f"sensitivity: {progress.doing}")
@@ -162,9 +162,9 @@ class Pass:
         left = [c for c in candidates if self._state.row(c.key).status != "measured"]
         new += left
         done = len(candidates) - len(left)
-        self._state.expect("evaluation", done)
+        self._state.expect(done)
         for _ in range(done):
-            self._state.finish("evaluation", None)
+            self._state.finish(None)
         for start in range(0, len(left), _CHUNK):
             chunk = left[start : start + _CHUNK]
             own = {key: steps[key] for c in chunk for key in c.steps}

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,7 @@ class Pipeline:
         self._expected: set[str] = set()
         self._counted: set[str] = set()
         self._original = ""
+        self._first = ""
         #: Finished before the candidates at hand were known: a race must not depend on which of them is done first.
         self._rivals: frozenset[str] = frozenset()
         self._flying: dict[Future[dict[str, Any]], _Work] = {}
@@ -134,14 +136,23 @@ class Pipeline:
 
     def _expect(self, candidates: list[Planned], steps: dict[str, BuildStep]) -> None:
         self._steps |= steps
-        for kind, units in (("step", {GIVEN, *steps}), ("evaluation", {self._unit(c) for c in candidates})):
+        after: dict[str, tuple[str, ...]] = {GIVEN: ()}
+        for planned in candidates:
+            chain = (GIVEN, *planned.steps)
+            after |= {step: (source,) for source, step in pairwise(chain)}
+            unit = self._unit(planned)
+            self._first = self._first or unit
+            after.setdefault(unit, (chain[-1], self._first))  # others are compared with the model as given
+        evaluations = {self._unit(c) for c in candidates}
+        for kind, units in (("step", {GIVEN, *steps}), ("evaluation", evaluations)):
             new = units - self._expected
             self._expected |= new
-            self._state.expect(kind, len(new))
+            self._state.expect(len(new))
             if new and kind == "evaluation":
                 self._rivals = frozenset(row.key for row in self._state.rows if row.status == "measured")
-            for unit in new:
-                self._state.durations.expect(unit, self._duration(kind, unit, candidates))
+            for unit in (u for u in after if u in new):
+                rest = tuple(other for other in after[unit] if other != unit)
+                self._state.durations.expect(unit, self._duration(kind, unit, candidates), rest)
 
     def _duration(self, kind: str, unit: str, candidates: list[Planned]) -> Unit:
         """What a unit's duration depends on."""
@@ -150,13 +161,13 @@ class Pipeline:
             return units.step(self._steps.get(unit))
         return units.evaluation(next(c.candidate.target for c in candidates if self._unit(c) == unit))
 
-    def _count(self, kind: str, unit: str, seconds: float | None) -> None:
+    def _count(self, unit: str, seconds: float | None) -> None:
         """A unit is done; ``seconds`` is None when it was found finished."""
         if unit not in self._counted:
             self._counted.add(unit)
             built = self._built.get(unit)
             self._state.durations.finish(unit, seconds, built.size_bytes if built else 0)
-            self._state.finish(kind, seconds)
+            self._state.finish(seconds)
 
     def _give_up(self, planned: Planned) -> None:
         """Expect nothing more of a candidate that cannot be built."""
@@ -164,7 +175,7 @@ class Pipeline:
         self._counted |= units
         for unit in units:
             self._state.durations.finish(unit)
-            self._state.expect("evaluation" if unit == self._unit(planned) else "step", -1)
+            self._state.expect(-1)
 
     def _unit(self, planned: Planned) -> str:
         """What is evaluated once: an artifact on a runtime's device."""
@@ -192,8 +203,9 @@ class Pipeline:
                     built, planned.format, planned.candidate.target, self._original, race, self._reporter(doing)
                 )
                 self._flying[future] = _Work("evaluation", key, doing, time.monotonic(), unit=self._unit(planned))
+                self._state.durations.begin(self._unit(planned))
             return False
-        self._count("evaluation", self._unit(planned), None)
+        self._count(self._unit(planned), None)
         self._score(planned, built, key, record)
         return True
 
@@ -245,13 +257,14 @@ class Pipeline:
         if found is not None:
             self._started.add(identity)
             self._keep_step(step, found)
-            self._count("step", identity, None)
+            self._count(identity, None)
         elif self._room():
             self._started.add(identity)
             path = self._workshop.path(source) if source else Path(self._workshop.model.path)
             words = step.words if step else "running the model as given"
             future = self._workshop.start_step(step, path, self._reporter(words))
             self._flying[future] = _Work("step", identity, words, time.monotonic(), step)
+            self._state.durations.begin(identity)
             self._state.say("build", words)
 
     def _keep_step(self, step: BuildStep | None, found: Built | DeploykitError) -> None:
@@ -265,11 +278,11 @@ class Pipeline:
         seconds = _seconds(future, time.monotonic() - work.began)
         if work.kind == "step":
             self._keep_step(work.step, self._workshop.finish_step(work.step, future))
-            self._count("step", work.key, seconds)
+            self._count(work.key, seconds)
             self._state.say("build", f"built: {work.words}" if work.step else "the model as given was run")
         else:
             self._evaluated[work.key] = self._workshop.finish_evaluation(work.key, future)
-            self._count("evaluation", work.unit, seconds)
+            self._count(work.unit, seconds)
             self._state.say("accuracy", work.words)
 
     def _score(self, planned: Planned, built: Built, key: str, record: dict[str, Any] | DeploykitError) -> None:

@@ -22,7 +22,7 @@ from deploykit.sweeping.expected import expect
 from deploykit.sweeping.history import History
 from deploykit.sweeping.known import Known, opened
 from deploykit.sweeping.plan import Plan, make
-from deploykit.sweeping.timing import Protocol, check_drop
+from deploykit.sweeping.protocol import Protocol, check_drop
 from deploykit.transforms._checking import checked
 
 

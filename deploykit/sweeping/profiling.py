@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import Any
 
-from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
 from deploykit.core.result import Result
@@ -24,13 +23,37 @@ from deploykit.sweeping.timing import Ready
 _DEADLINE_S = 60.0
 
 
+def expect(workshop: Workshop, running: Running, state: State, ready: list[Ready]) -> frozenset[str]:
+    """Expect the profiles that the store lacks, so that the time left includes them; gives their keys."""
+    store, units = workshop.store, state.durations.units
+    found = {key: r.target for r in ready if (key := _key(workshop, r, running.facts(r.target.device)))}
+    new = {key: target for key, target in found.items() if store.record("profile", key) is None}
+    for key, target in new.items():
+        state.durations.expect(f"profile {key}", units.profile(target))
+    state.expect(len(new))
+    return frozenset(new)
+
+
 def profile(
-    workshop: Workshop, running: Running, state: State, ready: list[Ready], pause: Callable[[], None] = lambda: None
+    workshop: Workshop,
+    running: Running,
+    state: State,
+    ready: list[Ready],
+    expected: frozenset[str],
+    pause: Callable[[], None] = lambda: None,
 ) -> None:
     """Profile the timed candidates whose runtime can, and put the findings into all timed rows.
 
     Profiles are kept in the store: a second sweep makes none. A profile that fails is left out; what can be said
     without it is said.
+
+    Args:
+        workshop: Knows where artifacts are.
+        running: The engine.
+        state: Gets the findings.
+        ready: The candidates.
+        expected: What `expect` has given.
+        pause: Returns when work may continue.
 
     Raises:
         Cancelled: The user cancelled.
@@ -38,24 +61,28 @@ def profile(
     """
     timed = [r for r in ready if (m := state.row(r.planned.key).measurement) is not None and m.latency is not None]
     flying: dict[str, Future[dict[str, Any]]] = {}
-    targets: dict[str, Target] = {}
     hosts = {device: running.facts(device) for device in {r.target.device for r in timed}}
     keys = {r.planned.key: _key(workshop, r, hosts[r.target.device]) for r in timed}
     for item in timed:
         key = keys[item.planned.key]
-        if key and key not in flying and workshop.store.record("profile", key) is None:
-            state.say("latency", f"profiling {item.planned.label} on {item.target.runtime}")
+        if key in expected and key not in flying:
             flying[key] = running.submit(_task(workshop, item))
-            targets[key] = item.target
-    for key, future in flying.items():
+    for key in expected - flying.keys():  # those whose timing has failed
+        state.durations.finish(f"profile {key}")
+        state.expect(-1)
+    for done, (key, future) in enumerate(flying.items()):
         pause()
+        state.say("latency", f"measuring layers, {done + 1} of {len(flying)} models")
+        seconds = None
         try:
             workshop.store.put_record("profile", key, future.result())
-            state.durations.note(state.durations.units.profile(targets[key]), future.result()["seconds"])
+            seconds = float(future.result()["seconds"])
         except NOBODYS_FAULT:
             raise
         except DeploykitError:
-            continue  # the candidate was timed all the same; the next sweep tries again
+            pass  # the candidate was timed all the same; the next sweep tries again
+        state.durations.finish(f"profile {key}", seconds)
+        state.finish(seconds)
     rows = state.rows
     for item in timed:
         row, key = state.row(item.planned.key), keys[item.planned.key]

@@ -22,11 +22,11 @@ from deploykit.sweeping.background import Background
 from deploykit.sweeping.durations import Durations, Units
 from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.plan import Plan, make
+from deploykit.sweeping.protocol import Protocol, check_drop
 from deploykit.sweeping.routes import tools
 from deploykit.sweeping.search import check_search
 from deploykit.sweeping.stages import Context, Settings, Stages
 from deploykit.sweeping.state import State, context_name, facts
-from deploykit.sweeping.timing import Protocol, check_drop
 from deploykit.transforms._checking import checked
 
 

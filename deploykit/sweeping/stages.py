@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,18 +22,23 @@ from deploykit.measuring.latency import Timer
 from deploykit.metrics._choose import MetricLike
 from deploykit.metrics._contract import Metric
 from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sandbox.supervisor import warm_groups
 from deploykit.sweeping.background import wait_turn
 from deploykit.sweeping.building import NOBODYS_FAULT, Workshop
+from deploykit.sweeping.expected import expect as estimate
+from deploykit.sweeping.expected import second_round, sessions
+from deploykit.sweeping.known import Known
 from deploykit.sweeping.layerwise import Part, Pass
 from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.pipeline import Pipeline, Racing
 from deploykit.sweeping.plan import LeftOut, Plan, Planned, make
-from deploykit.sweeping.profiling import profile
+from deploykit.sweeping.profiling import expect, profile
+from deploykit.sweeping.protocol import Protocol, useless_threads
 from deploykit.sweeping.questions import pass_name, questions
 from deploykit.sweeping.routes import BuildStep, tools
 from deploykit.sweeping.search import Budget, Searcher
 from deploykit.sweeping.state import State
-from deploykit.sweeping.timing import Protocol, Ready, TimingStage, useless_threads
+from deploykit.sweeping.timing import Ready, TimingStage
 
 #: The limit that decides which candidates the second round takes, unless the sweep was given one.
 _REFINE_DROP = 0.01
@@ -165,10 +171,16 @@ class Stages:
         first = [c for c in self._plan.candidates if not (searching and c.candidate.recipe.steps)]
         self._add(first)
         self._put_facts()
+        self._foresee(searching=searching)
         self._state.say("plan", "starting processes")
         for group in self._groups():
+            if group not in warm_groups():
+                unit = self._state.durations.units.start(group)
+                self._state.durations.expect(unit.identity, unit)
+                self._state.durations.begin(unit.identity)
             self._running.warm(group)
         self._workshop.save_data()
+        self._state.foresee("work", None)
         others = [c for c in first if c.key != self._baseline.key]
         self._pipeline.run([self._baseline], self._steps(first), others)
         if (row := self._state.row(self._baseline.key)).failure is not None:
@@ -180,7 +192,30 @@ class Stages:
             self._search(self._settings.budget)
         if self._settings.sensitivity:
             self._round(*self._exclusions())
+        self._state.foresee("later", None)
         self._round(self._refined(), {})
+
+    def _foresee(self, *, searching: bool) -> None:
+        """Expect what the plan expects, until more is known."""
+        context, state, protocol = self._context, self._state, self._settings.protocol
+        known = Known(context.store, context.model, context.data, protocol, self._settings.max_drop, context.declared)
+        durations = state.durations
+        expected = estimate(
+            self._plan, durations.units, durations.history, protocol, known=known, slots=state.slots,
+            warm=warm_groups(),
+        )  # fmt: skip
+        stages = expected.stages
+        state.foresee("work", lambda: stages["build"] + stages["accuracy"])
+        targets = second_round(self._plan) if stages["latency"] and not searching else []
+        home = self._baseline.candidate.target
+        later = sum(
+            durations.history.expect(durations.units.session(target)).seconds
+            for target in (sessions([(target, False) for target in targets], home) if targets else [])
+        )
+        later *= protocol.launches
+        timing = max(0.0, stages["latency"] - later)
+        state.foresee("latency", lambda: timing * durations.pace)
+        state.foresee("later", lambda: later * durations.pace)
 
     # -- rounds -----------------------------------------------------------------------------------------------------
 
@@ -201,10 +236,11 @@ class Stages:
         searcher = Searcher(self._plan, settings.search, settings.cost, settings.max_drop, settings.seed)
         batch = [r.candidate for r in self._state.earlier if r.key not in self._planned and searcher.holds(r.candidate)]
         first, idle = len(self._planned), 0
+        self._state.foresee("search", self._searching(budget, started, first))
         while idle < _IDLE and (batch or (room := budget.room(len(self._planned) - first, started))):
             batch = batch or searcher.ask(room)
             if not batch:
-                return
+                break
             plans = [(candidate, self._replan(candidate)) for candidate in batch]
             asked = [
                 (candidate, next((p for p in plan.candidates if p.candidate.recipe.steps), None))
@@ -215,6 +251,21 @@ class Stages:
             rows = {row.key: row for row in self._state.rows}
             searcher.tell([(candidate, rows.get(p.key) if p else None) for candidate, p in asked])
             batch, idle = [], 0 if new else idle + 1
+        self._state.foresee("search", None)
+
+    def _searching(self, budget: Budget, started: float, first: int) -> Callable[[], float]:
+        """What the batches take that are not asked for yet: the rest of the time, or what those before took."""
+        state = self._state
+
+        def left() -> float:
+            spent = time.monotonic() - started
+            if budget.seconds is not None:
+                return budget.seconds - spent - state.durations.left(state.slots)
+            known = [p for p in tuple(self._planned) if state.row(p).status != "pending"]
+            done = max(1, len(known) - first)
+            return max(0, (budget.candidates or 0) - (len(self._planned) - first)) * spent / done
+
+        return left
 
     def _exclusions(self) -> tuple[list[Planned], dict[str, BuildStep]]:
         """Candidates that leave out layers which suffer, for each technique that can."""
@@ -297,8 +348,10 @@ class Stages:
         )
         base = self._ready([self._baseline])[0]
         stage = TimingStage(self._workshop, self._state, timer, self._settings.protocol, base)
-        stage.run(self._ready(candidates), self._context.pause)
-        profile(self._workshop, self._running, self._state, self._ready(candidates), self._context.pause)
+        ready = self._ready(candidates)
+        profiles = expect(self._workshop, self._running, self._state, ready)
+        stage.run(ready, self._context.pause)
+        profile(self._workshop, self._running, self._state, self._ready(candidates), profiles, self._context.pause)
 
     def _ready(self, candidates: list[Planned]) -> list[Ready]:
         originals = {

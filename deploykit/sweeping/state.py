@@ -1,11 +1,10 @@
-"""Rows of a running sweep, and what it tells of its progress."""
+"""Rows of a running sweep, and its progress."""
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -27,9 +26,11 @@ from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.scoring import Scored
 
 _Phase = Literal["plan", "build", "accuracy", "latency", "done", "cancelled"]
-#: The time that is left is estimated no more often than this for the same work: a sweep tells of its progress a hundred
-#: times a second.
-_ESTIMATE_S = 0.1
+_ENDED = ("done", "cancelled")
+#: The time that is left is estimated no more often than this: a sweep shows its progress a hundred times a second.
+_ESTIMATE_S = 0.2
+#: Share that is over at most before the end.
+_NEARLY = 0.995
 
 
 class State:
@@ -56,10 +57,11 @@ class State:
         self.progress = Progress("plan", "planning", 0, 0)
         self.durations = durations
         self.slots = 1
-        self._estimated: tuple[_Phase, int] | None = None
+        self._telling = threading.RLock()
+        self._clock = _Clock()
         self._next_estimate = 0.0
-        self._launches: list[float] = []
-        self._left = {"step": 0, "evaluation": 0, "launch": 0}
+        self._foreseen: dict[str, Callable[[], float]] = {}
+        self._reached: dict[str, set[str]] = {"built": set(), "evaluated": set(), "timed": set()}
         with store:
             self.earlier = store.rows(context)
             places = store.places(context)
@@ -103,9 +105,14 @@ class State:
             self._places[planned.key] = place
         self.store.put_row(self.context, place, row)
 
+    def _reach(self, stage: str, key: str) -> None:
+        with self._lock:
+            self._reached[stage].add(key)
+
     def built(self, key: str, built: Built, notes: dict[str, Any]) -> None:
         """Note a candidate's artifact."""
         row = self.row(key)
+        self._reach("built", key)
         lost = {k: v for k, v in row.notes.items() if k == "lost_workers"}
         self._hold(replace(row, artifact=built.path, artifact_digest=built.digest, notes={**notes, **lost}))
 
@@ -122,6 +129,7 @@ class State:
         The row is measured when that is ``final``.
         """
         row = self.row(key)
+        self._reach("evaluated", key)
         known = row.measurement if row.artifact_digest == built.digest else None
         measurement = Measurement(
             scored.scores,
@@ -156,6 +164,7 @@ class State:
     ) -> None:
         """Note a candidate's latency, what it took and the host; the row is measured once it is final."""
         row = self.row(key)
+        self._reach("timed", key)
         assert row.measurement is not None
         measurement = replace(
             row.measurement,
@@ -205,53 +214,107 @@ class State:
 
     # -- progress ---------------------------------------------------------------------------------------------------
 
-    def expect(self, kind: str, count: int) -> None:
+    def expect(self, count: int) -> None:
         """More units of work are known."""
         with self._lock:
-            self._left[kind] += count
             self.progress = replace(self.progress, total=self.progress.total + count)
 
-    def finish(self, kind: str, seconds: float | None) -> None:
+    def finish(self, seconds: float | None) -> None:
         """One unit is done; ``seconds`` is None when it was found finished."""
         with self._lock:
-            self._left[kind] -= 1
-            if seconds is not None and kind == "launch":
-                self._launches.append(seconds)
             reused = self.progress.reused + (seconds is None)
             self.progress = replace(self.progress, done=self.progress.done + 1, reused=reused)
 
+    def foresee(self, name: str, seconds: Callable[[], float] | None) -> None:
+        """Work that is not expected unit by unit yet: how long it will take, asked again and again; None: it is done.
+
+        Args:
+            name: Of the work; a second call takes the place of the first.
+            seconds: Gives what is left of it.
+        """
+        with self._lock:
+            if seconds is None:
+                self._foreseen.pop(name, None)
+            else:
+                self._foreseen[name] = seconds
+
+    def pause(self, *, paused: bool) -> None:
+        """Whether the work rests: the time does not count."""
+        self._clock.pause(paused=paused)
+
     def say(self, phase: _Phase, doing: str) -> None:
-        """Tell what runs now."""
+        """Show what runs now."""
         self._tell(replace(self.progress, phase=phase, doing=doing, changed=()))
 
+    def tick(self) -> None:
+        """Show how much time is left, while nothing else happens."""
+        if self._telling.acquire(blocking=False):  # or something is being shown just now
+            try:
+                if self.progress.phase not in _ENDED and not self._clock.paused:
+                    self._tell(replace(self.progress, changed=()))
+            finally:
+                self._telling.release()
+
     def _tell(self, progress: Progress) -> None:
-        with self._lock:
-            failed = sum(r.status == "failed" for r in self._rows.values())
-            self.progress = replace(progress, failed=failed, seconds_left=self._seconds_left(progress.phase))
-            event = self.progress
-            self.progress = replace(self.progress, changed=())
-        if self._on_progress is not None:
-            self._on_progress(event)
-
-    def _seconds_left(self, phase: _Phase) -> float | None:
-        if phase in {"done", "cancelled"}:
-            return 0.0
-        if not self.progress.total:
-            return None
-        work = (phase, self.progress.total)
-        if work != self._estimated or time.monotonic() >= self._next_estimate:
-            self._estimated, self._next_estimate = work, time.monotonic() + _ESTIMATE_S
-            return self._estimate()
-        return self.progress.seconds_left
-
-    def _estimate(self) -> float:
-        seconds = self.durations.left() / self.slots
-        if launches := self._left["launch"]:
+        with self._telling:  # one message after the other, whichever thread has it
             with self._lock:
-                rows = [r for r in self._rows.values() if r.status not in {"failed", "stopped"}]
-            one = self.durations.sessions(r.candidate.target for r in rows)
-            seconds += launches * (statistics.median(self._launches) if self._launches else one)
-        return seconds
+                ended = self.progress.phase in _ENDED
+                if ended and progress.phase not in _ENDED:
+                    return
+                failed = sum(r.status == "failed" for r in self._rows.values())
+                reached = {stage: len(keys) for stage, keys in self._reached.items()}
+                left, share = self._estimate(progress)
+                self.progress = replace(
+                    progress, failed=failed, seconds_left=left, share=share, candidates=len(self._rows), **reached
+                )
+                event = self.progress
+                self.progress = replace(self.progress, changed=())
+            if self._on_progress is not None:
+                self._on_progress(event)
+
+    def _estimate(self, progress: Progress) -> tuple[float | None, float]:
+        """Seconds left, and the share of the time that is over."""
+        if progress.phase == "done":
+            return 0.0, 1.0
+        if progress.phase == "cancelled":
+            return 0.0, progress.share
+        if not self.progress.total and not self._foreseen:
+            return None, 0.0
+        now = time.monotonic()
+        if now < self._next_estimate:
+            return progress.seconds_left, progress.share
+        left = self.durations.left(self.slots) + sum(max(0.0, ask()) for ask in tuple(self._foreseen.values()))
+        took = time.monotonic() - now
+        self._next_estimate = now + max(_ESTIMATE_S, 20 * took)  # thousands of candidates take a while to add up
+        share = self._clock.seconds / max(self._clock.seconds + left, 1e-9)
+        return left, max(progress.share, min(share, _NEARLY))
+
+
+class _Clock:
+    """How long a sweep has worked."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._paused: float | None = None
+
+    @property
+    def paused(self) -> bool:
+        """Whether it stands still."""
+        return self._paused is not None
+
+    @property
+    def seconds(self) -> float:
+        """Seconds so far, without pauses."""
+        return (time.monotonic() if self._paused is None else self._paused) - self._began
+
+    def pause(self, *, paused: bool) -> None:
+        """Stop, or go on."""
+        now = time.monotonic()
+        if paused and self._paused is None:
+            self._paused = now
+        elif not paused and self._paused is not None:
+            self._began += now - self._paused
+            self._paused = None
 
 
 def context_name(model: Model, data: Dataset, metric: MetricLike, declared: Declared | None = None) -> str:

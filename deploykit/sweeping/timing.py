@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,65 +9,21 @@ from typing import Any
 from deploykit.choosing.pareto import beats
 from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
-from deploykit.core.errors import CandidateError, SettingError, from_json
+from deploykit.core.errors import CandidateError, from_json
 from deploykit.core.result import Latency
-from deploykit.measuring.environment import core_count
-from deploykit.measuring.latency import GROUP_SIZE, ROUNDS, Entry, Launch, Timer
+from deploykit.measuring.latency import GROUP_SIZE, Entry, Launch, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.building import Built, Workshop
+from deploykit.sweeping.forecast import Forecast
 from deploykit.sweeping.plan import Planned
+from deploykit.sweeping.protocol import Protocol, measurement_key, series_key, timed_key
 from deploykit.sweeping.state import State
 
-#: Raised when what a launch does changes.
-_PROTOCOL = 4
-#: Launches of the screen.
-_SCREEN = 3
 #: How much faster another candidate must surely be to end the launches of one after the screen.
 _SCREEN_MARGIN = 0.1
 #: A launch that takes longer than this many times the work on its sessions has waited for another process.
 _IDLE = 1.5
-
-
-def check_drop(max_drop: float | None) -> None:
-    """Refuse a limit that not even the model as given can keep.
-
-    Raises:
-        SettingError: It is negative.
-    """
-    if max_drop is not None and not max_drop >= 0:
-        raise SettingError(
-            f"max_drop must be at least 0, got {max_drop:g}.", remedy="0.01 allows one percentage point of accuracy."
-        )
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How long latency is measured.
-
-    Attributes:
-        launches: Launches of every session.
-        rounds: Blocks in each launch.
-        budget_s: While the noise floor is too high, launches are added up to `most` within this time.
-        adaptive: Whether candidates that are far from the front after a few launches get no more of them.
-        max_drop: Loss above which no candidate is wanted, None when there is no limit.
-    """
-
-    launches: int = 10
-    rounds: int = ROUNDS
-    budget_s: float = 60.0
-    adaptive: bool = True
-    max_drop: float | None = None
-
-    @property
-    def most(self) -> int:
-        """Launches on a host that stays noisy."""
-        return 2 * self.launches
-
-    @property
-    def screen(self) -> int:
-        """Launches after which the budget goes to the front; 0: all candidates get all launches."""
-        return _SCREEN if self.adaptive and self.launches >= 2 * _SCREEN else 0
 
 
 @dataclass(frozen=True)
@@ -126,6 +81,7 @@ class TimingStage:
         self._new: list[Ready] = []
         self._worked = 0.0
         self._resumed = False
+        self._forecast = self._begin([])
 
     def run(self, ready: list[Ready], pause: Callable[[], None]) -> None:
         """Time all candidates that have no latency yet: all of them shortly, then those near the front.
@@ -140,10 +96,12 @@ class TimingStage:
             hardware.setdefault(json_digest(self._facts(same)), []).append(same)
         screen = self._protocol.screen
         chunks = [chunk for alike in hardware.values() for chunk in _batched(alike)]
-        self._state.expect("launch", screen * len(chunks) + (self._protocol.launches - screen) * len(hardware))
+        self._state.expect(screen * len(chunks) + (self._protocol.launches - screen) * len(hardware))
+        self._forecast = self._begin(chunks)
         screened = [self._group(chunk, "screen") for chunk in chunks] if screen else []
-        for group in screened:
-            self._fill(group, screen, pause)
+        self._forecast.screening([self._targets(g) for g in screened], [len(g.launches) for g in screened])
+        for place, group in enumerate(screened):
+            self._fill(group, screen, pause, place, f"timing {_all(group, screened, self._entries_of(group))}")
             self._report(group.launches, group.members, final=False)
         earlier = [launch for group in screened for launch in group.launches]
         kept = new
@@ -153,6 +111,19 @@ class TimingStage:
         final = self._finish(kept, earlier, pause)
         self._conclude([*screened, *final], kept)
         self._remember()
+        self._state.foresee("latency", None)
+
+    def _begin(self, chunks: list[list[list[Ready]]]) -> Forecast:
+        """Say how long it will take."""
+        durations, protocol = self._state.durations, self._protocol
+        targets = [e.target for chunk in chunks for e in self._entries([same[0] for same in chunk])]
+        unit = durations.units.launches([item.target for item in self._new], screened=bool(protocol.screen))
+        forecast = Forecast(
+            durations, protocol.launches, protocol.screen, protocol.most, protocol.budget_s, targets if chunks else [],
+            durations.history.expect(unit).seconds,
+        )  # fmt: skip
+        self._state.foresee("latency", forecast.seconds)
+        return forecast
 
     def _finish(self, kept: list[list[Ready]], earlier: list[Launch], pause: Callable[[], None]) -> list[_Group]:
         """The rest of the launches for those that were kept."""
@@ -161,10 +132,21 @@ class TimingStage:
             hardware.setdefault(json_digest(self._facts(same)), []).append(same)
         groups = [self._group(chunk, "") for alike in hardware.values() for chunk in _batched(alike)]
         left = self._protocol.launches - self._protocol.screen
-        self._state.expect("launch", left * (len(groups) - len(hardware)))
-        for group in groups:
-            self._fill(group, left, pause, earlier)
+        self._state.expect(left * (len(groups) - len(hardware)))
+        self._forecast.finishing([self._targets(g) for g in groups], [max(0, left - len(g.launches)) for g in groups])
+        some = len(kept) < len(self._new)
+        for place, group in enumerate(groups):
+            count = self._entries_of(group)
+            words = f"the {count} models near the front" if some else _all(group, groups, count)
+            self._fill(group, left, pause, place, f"timing {words}", earlier)
         return groups
+
+    def _entries_of(self, group: _Group) -> int:
+        """Models in a launch of a group: the baseline's clone is not another one."""
+        return len(self._entries([same[0] for same in group.members])) - 1
+
+    def _targets(self, group: _Group) -> list[Target]:
+        return [e.target for e in self._entries([same[0] for same in group.members])]
 
     def _conclude(self, groups: list[_Group], kept: list[list[Ready]]) -> None:
         """Report and commit what all launches together tell of everybody."""
@@ -227,7 +209,13 @@ class TimingStage:
         return _Group(members, series, self._launches(series))
 
     def _fill(
-        self, group: _Group, wanted: int, pause: Callable[[], None], earlier: Sequence[Launch] | None = None
+        self,
+        group: _Group,
+        wanted: int,
+        pause: Callable[[], None],
+        place: int,
+        words: str,
+        earlier: Sequence[Launch] | None = None,
     ) -> None:
         """Launch until a group has the launches that are wanted, and some more while the host is noisy.
 
@@ -235,31 +223,52 @@ class TimingStage:
             group: The sessions.
             wanted: How many launches.
             pause: See `run`.
+            place: Of the group among those that are timed one after the other.
+            words: What is done.
             earlier: Launches of the same candidates in other groups, when these are the last ones; None for a screen.
         """
         done = group.launches
         self._resumed = self._resumed or bool(done)
         for _launch in done[:wanted]:
-            self._state.finish("launch", None)
+            self._state.finish(None)
         limit, spent = wanted, sum(launch.seconds for launch in done)
         while len(done) < limit:
             pause()
             entries = self._entries([s[0] for s in group.members if not _failed(s[0], done)])
-            self._state.say("latency", f"timing {len(entries)} sessions · launch {len(done) + 1} of {limit}")
-            started = time.monotonic()
-            launch = self._timer.launch(len(done), entries, lambda words: self._state.say("latency", words))
+            before = self._protocol.screen if earlier is not None else 0
+            self._state.say("latency", f"{words}, round {before + len(done) + 1} of {before + limit}")
+            self._forecast.begin(e.target for e in entries)
+            launch = self._timer.launch(len(done), entries, lambda said: self._state.say("latency", said))
             self._workshop.store.put_launch(group.series, launch.index, launch)
             self._watch(launch, entries)
             done.append(launch)
             spent += launch.seconds
-            self._state.finish("launch", time.monotonic() - started)
+            self._forecast.end(place, [*(earlier or ()), *done])
+            self._state.finish(launch.seconds)
             everything = [*(earlier or ()), *done]
             noisy = earlier is not None and len(done) >= limit and not steady(everything)
             if noisy and len(everything) < self._protocol.most and self._affordable(spent, done):
                 limit += 1
-                self._state.expect("launch", 1)
+                self._state.expect(1)
             if len(everything) > 1:
                 self._report(everything, group.members, final=False)
+                if earlier is None:
+                    self._forecast.keeping(self._kept_so_far())
+
+    def _kept_so_far(self) -> list[Target]:
+        """Sessions of a launch after the screen, if estimates stay as they are: intervals are too wide to know yet."""
+        timed = [(item, m) for item in self._new if (m := self._state.row(item.planned.key).measurement) and m.latency]
+        kept = [
+            item
+            for item, mine in timed
+            if not any(
+                other.latency.speedup.value > (1 + _SCREEN_MARGIN) * mine.latency.speedup.value
+                and other.score.drop.value <= mine.score.drop.value
+                for _, other in timed
+                if other.latency and mine.latency
+            )
+        ]
+        return [entry.target for entry in self._entries(kept)]
 
     def _watch(self, launch: Launch, entries: list[Entry]) -> None:
         """Remember how long the sessions of a launch took."""
@@ -359,34 +368,11 @@ class TimingStage:
         return measurement_key(item.built.digest, item.target, self._workshop.data.digest, facts, self._protocol)
 
 
-def series_key(members: list[str], baseline: str, rounds: int, phase: str) -> str:
-    """Key of the launches of candidates that are timed together; ``phase`` is ``"screen"`` or empty."""
-    return json_digest([sorted(members), baseline, rounds, phase])
-
-
-def measurement_key(artifact: str, target: Target, data: str, facts: dict[str, Any], protocol: Protocol) -> str:
-    """Key of a latency.
-
-    Args:
-        artifact: Digest of what is timed.
-        target: Where; the versions of its runtime's packages are part of the key, other packages are not.
-        data: Digest of the data.
-        facts: Facts of the host, see `deploykit.measuring.environment.hardware`.
-        protocol: How long.
-    """
-    versions = RUNTIMES.get(target.runtime).versions()
-    lengths = [protocol.launches, protocol.rounds]
-    return json_digest([artifact, target.to_json(), data, facts, versions, _PROTOCOL, *lengths])
-
-
-def timed_key(own: str, baseline: str) -> str:
-    """Key of a candidate's launches, which are those of a baseline, too: a speed-up is nothing without one.
-
-    Args:
-        own: The candidate's `measurement_key`.
-        baseline: That of the model as given.
-    """
-    return json_digest([own, baseline])
+def _all(group: _Group, groups: list[_Group], models: int) -> str:
+    """The models of a group, in words."""
+    if len(groups) == 1:
+        return f"all {models} models"
+    return f"{models} models (group {groups.index(group) + 1} of {len(groups)})"
 
 
 def _key(item: Ready) -> str:
@@ -402,9 +388,3 @@ def _batched(items: list[list[Ready]]) -> list[list[list[Ready]]]:
     """Groups small enough to have all their sessions alive at once (itertools.batched needs Python 3.12)."""
     size = GROUP_SIZE - 2
     return [items[i : i + size] for i in range(0, len(items), size)]
-
-
-def useless_threads(threads: int) -> str:
-    """Why so many threads are not tried here; "" when they are."""
-    cores = core_count()
-    return "" if threads <= cores else f"{threads} threads on {cores} core{'s' if cores != 1 else ''} only get slower"

@@ -74,7 +74,7 @@ def main() -> None:
 
         def kill(progress: Progress) -> None:
             done = [s[2] for s in spans.found if s[0] == "exclusive"]
-            if not killed and progress.phase == "latency" and "launch 2" in progress.doing:
+            if not killed and progress.phase == "latency" and "round 2" in progress.doing:
                 killed.append(done[-1])
                 Cluster.send(pids[done[-1]], signal.SIGKILL)
 

@@ -27,7 +27,7 @@ from deploykit.engines._contract import start
 from deploykit.measuring.latency import Entry, Launch, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.timing import Protocol
+from deploykit.sweeping.protocol import Protocol
 
 _HERE = Path(__file__).parents[2] / "notebooks"
 _PROTOCOL = Protocol()

@@ -258,7 +258,7 @@ def test_a_lost_worker_loses_nothing(fault, cluster, model, data, spans, tmp_pat
 
     def strike(progress):
         timing = [s[2] for s in spans.found if s[0] == "exclusive"]
-        if timing and not struck and "launch 2" in progress.doing:
+        if timing and not struck and "round 2" in progress.doing:
             struck.append(timing[0])
             Cluster.send(pids[timing[0]], fault)
 

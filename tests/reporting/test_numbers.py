@@ -52,8 +52,11 @@ def test_durations_have_two_units(seconds, shown):
 
 
 def test_a_line_of_progress():
-    text = line(Progress("latency", "launch 6 of 10", 40, 48, reused=12, failed=3, seconds_left=100))
-    assert text == "40 of 48 · launch 6 of 10 · 12 reused · 3 failed · about 1 min 40 s left"
+    doing = "timing all 9 models, round 2 of 3"
+    progress = Progress("latency", doing, 40, 48, failed=3, seconds_left=100, candidates=18, built=12, timed=8)
+    assert line(progress) == f"12 built · 8 timed of 18 · {doing} · 3 failed · about 1 min 40 s left"
+    building = Progress("build", "float16", 2, 48, candidates=18, built=2, evaluated=1)
+    assert line(building) == "2 built · 1 evaluated of 18 · float16"
 
 
 def test_a_bar_fits_its_line(capsys):
@@ -75,5 +78,5 @@ def test_lines_are_few(capsys):
 
 @pytest.mark.parametrize("words", ["cancelled; finished work is kept", "stopped: the disk is full."])
 def test_the_end_of_a_sweep_is_said_once(words, capsys):
-    Lines()(Progress("cancelled", words, 1, 2))
+    Lines()(Progress("cancelled", words, 1, 2, share=0.5, candidates=2))
     assert capsys.readouterr().out == f"[ 50 %] {words}\n"

@@ -68,7 +68,7 @@ def model_path(onnx_model):
 
 def test_a_driver_killed_again_and_again_does_only_what_was_not_committed(model_path, tmp_path):
     store, before = tmp_path / "store", [0, 0, 0]
-    for stop in ("build: built", "accuracy: evaluating", "latency: timing 4 sessions · launch 3"):
+    for stop in ("build: built", "accuracy: evaluating", "latency: timing all 3 models, round 3"):
         process = start(tmp_path, model=model_path, store=str(store), stop=stop)
         process.communicate(timeout=120)
         assert process.returncode == -signal.SIGKILL
@@ -118,7 +118,7 @@ def busy_children():
 
 @pytest.mark.parametrize(
     ("phase", "stage", "children"),
-    [("accuracy", ("evaluating int8 dynamic", " of "), 1), ("latency", ("launch 2",), 4)],
+    [("accuracy", ("evaluating int8 dynamic", " of "), 1), ("latency", ("round 2",), 4)],
     ids=["accuracy", "latency"],
 )
 def test_stopped_children_are_rows_that_the_next_sweep_tries_again(
@@ -186,7 +186,7 @@ def test_the_data_of_somebody_else(swept, tmp_path):
         (copied / "data").chmod(0o700)
 
 
-@pytest.mark.parametrize("fill", [":", "build: int8", "latency: timing 4 sessions · launch 2"])
+@pytest.mark.parametrize("fill", [":", "build: int8", "latency: timing all 3 models, round 2"])
 def test_a_full_disk_ends_the_sweep_and_keeps_what_was_committed(fill, model_path, tmp_path):
     """The store is on a small file system of its own, which is filled in the middle of the work."""
     store = tmp_path / "store"

@@ -271,7 +271,7 @@ def test_a_thousand_candidates_are_planned_without_a_framework():
 
 def test_launches_of_an_interrupted_sweep_are_not_expected_again(onnx_model, images, small_space, tmp_path):
     def stop(progress):
-        if "launch 2 of 3" in progress.doing and ready:
+        if "round 2 of 3" in progress.doing and ready:
             ready.pop().cancel()
 
     ready = []

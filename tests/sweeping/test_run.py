@@ -87,7 +87,7 @@ import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 
 def stop(progress):
-    if progress.phase == "latency" and "launch 2" in progress.doing:
+    if progress.phase == "latency" and "round 2" in progress.doing:
         os.kill(os.getpid(), signal.SIGKILL)
 
 if __name__ == "__main__":

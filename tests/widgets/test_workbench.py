@@ -138,7 +138,7 @@ def test_pause_cancel_and_resume(opened, model, data, space):
     assert commands.ended.wait(120)
     assert bench._desk.settle()
     assert page.sections["sweep"]["state"] == "cancelled"
-    assert "Nothing is lost" in page.sections["sweep"]["words"]
+    assert "nothing is lost" in page.sections["sweep"]["words"]
     assert "sweep" not in page.sections["app"]["problems"]
     state._observers[-2:] = []  # no more pausing
     commands.ended.clear()

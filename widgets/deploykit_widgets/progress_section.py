@@ -6,14 +6,13 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from deploykit.reporting.progress import duration
+from deploykit.reporting.progress import duration, reached
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Command
 
 #: An end is late by this share of the time that was expected, and by these seconds.
 _LATE, _LATE_S = 0.25, 10.0
-_PHASES = {"plan": "Preparing", "build": "Building", "accuracy": "Evaluating", "latency": "Measuring"}
 
 
 class Pace:
@@ -60,16 +59,11 @@ class ProgressSection:
         late = self._pace.late(time.monotonic(), progress.seconds_left if progress and running else None)
         bold, words, soft, left = sentence(state)
         left = f"slower than expected, {left}" if late else left
-        done, reused = (progress.done, min(progress.reused, progress.done)) if progress else (0, 0)
-        failed = min(progress.failed, done - reused) if progress else 0
-        total = progress.total if progress else 0
-        bar = {
-            "reused": reused,
-            "done": done - reused - failed,
-            "failed": failed,
-            "running": 1 if state.sweep == "running" and done < total else 0,
-            "total": total,
-        }
+        share = progress.share if progress else 0.0
+        failed = progress.failed / progress.candidates if progress and progress.candidates else 0.0
+        said = f"{int(100 * share)} % of the expected time is over"
+        said += f", {progress.failed} failed" if progress and progress.failed else ""
+        bar = {"done": share * (1 - failed), "failed": share * failed, "words": said}
         return {"state": state.sweep, "bold": bold, "words": words, "soft": soft, "left": left, "bar": bar}
 
     def commands(self) -> Mapping[str, Command]:
@@ -86,8 +80,7 @@ class ProgressSection:
 
 def sentence(state: State) -> tuple[str, str, str, str]:
     """What the sweep does: words in bold, further words, soft words, and the time left."""
-    measured, failed, total = counts(state)
-    finished = measured + failed
+    finished, failed, total = counts(state)
     match state.sweep:
         case "idle":
             return "", "", "", ""
@@ -96,33 +89,45 @@ def sentence(state: State) -> tuple[str, str, str, str]:
         case "cancelling":
             return "Cancelling", "; everything finished is kept", "", ""
         case "paused":
-            left = total - finished
-            return "Paused", f", {left} candidate{'' if left == 1 else 's'} left. Finished ones are safe.", "", ""
+            return "Paused", f" · {_reached(state)} · finished ones are safe", "", ""
         case "cancelled":
-            return f"Cancelled after {finished} of {total}.", " Nothing is lost.", "", ""
+            return "Cancelled", f" · {_reached(state)} · nothing is lost", "", ""
         case "failed":
-            return f"Stopped after {finished} of {total}.", " Nothing finished is lost.", "", ""
+            return "Stopped", f" · {_reached(state)} · nothing finished is lost", "", ""
         case "done":
+            measured = (state.progress.candidates if state.progress else total) - failed
             said = f", {failed} failed" if failed else ""
             return f"Done: {measured} measured", f"{said}, {duration(state.took_s)}.", "", ""
         case _:
-            return _running(state, finished, total)
+            return _running(state)
 
 
-def _running(state: State, finished: int, total: int) -> tuple[str, str, str, str]:
+def _reached(state: State) -> str:
+    return reached(state.progress) if state.progress and state.progress.candidates else "nothing measured yet"
+
+
+def _running(state: State) -> tuple[str, str, str, str]:
     progress = state.progress
     if progress is None:
         return "Starting processes", "", "", ""
-    phase = _PHASES.get(progress.phase, "Working")
-    soft = f" · {progress.reused} reused" if progress.reused else ""
-    soft += f" · {progress.failed} failed" if progress.failed else ""
+    soft = f" · {progress.failed} failed" if progress.failed else ""
     seconds = progress.seconds_left
     left = "estimating time left" if seconds is None else f"about {duration(seconds)} left"
-    return f"{phase} {finished} of {total}" if total else phase, f" · {progress.doing}", soft, left
+    bold = "Preparing" if progress.phase == "plan" else reached(progress)
+    return bold, f" · {progress.doing}", soft, left
 
 
 def counts(state: State) -> tuple[int, int, int]:
-    """Candidates measured (or stopped early, which is a result, too), failed, and all."""
+    """Candidates with all their numbers so far, failed ones, and all: of this sweep, or of what the store has.
+
+    A sweep's own candidates count, not those that other sweeps have left in the same store.
+    """
+    progress = state.progress
+    if progress is not None and progress.candidates and state.sweep != "idle":
+        if state.sweep == "done":
+            return progress.candidates - progress.failed, progress.failed, progress.candidates
+        done = progress.timed if state.launches else progress.evaluated
+        return max(0, min(done, progress.candidates - progress.failed)), progress.failed, progress.candidates
     rows = state.report.rows if state.report else ()
     measured = sum(r.status in {"measured", "stopped"} for r in rows)
     failed = sum(r.status == "failed" for r in rows)

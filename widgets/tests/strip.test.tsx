@@ -12,7 +12,7 @@ const DONE: ISweep = {
   words: ', 5 s.',
   soft: '',
   left: '',
-  bar: { reused: 0, done: 2, failed: 0, running: 0, total: 2 }
+  bar: { done: 1, failed: 0, words: '100 % of the expected time is over' }
 };
 
 afterEach(() => {
@@ -34,6 +34,18 @@ it('the line of a sweep folds five seconds after its end, and is whole again for
   expect(place.querySelector('.dk-strip-words')?.getAttribute('title')).toBe('Done: 2 measured, 5 s.');
   become({ ...DONE, state: 'running' });
   expect(folded()).toBe(false);
+});
+
+it('a kernel that has stopped leaves neither a spinner nor a clock', async () => {
+  const sweep: ISweep = { ...DONE, state: 'running', bold: '2 built · 1 timed of 3', left: 'about 20 s left' };
+  const bench = aBench(() => null, { sweep }).bench;
+  const place = await show(bench, <Strip />);
+  expect(place.querySelector('.dk-spin')).not.toBeNull();
+  expect(place.textContent).toContain('about 20 s left');
+  act(() => bench.die());
+  expect(place.querySelector('.dk-spin')).toBeNull();
+  expect(place.textContent).not.toContain('20 s left');
+  expect(place.textContent).toContain('The kernel has stopped, and the sweep with it: 2 built · 1 timed of 3');
 });
 
 it('a command that is refused says why', async () => {

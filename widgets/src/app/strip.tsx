@@ -11,8 +11,8 @@ export interface ISweep {
   words: string;
   soft: string;
   left: string;
-  /** Units of work. */
-  bar: { reused: number; done: number; failed: number; running: number; total: number };
+  /** Shares of the expected time that are over, and the same in words. */
+  bar: { done: number; failed: number; words: string };
 }
 
 declare module './protocol' {
@@ -41,19 +41,21 @@ export function Strip(): ReactElement | null {
     return null;
   }
   const active = ACTIVE.has(sweep.state);
+  const stopped = active && !alive ? 'The kernel has stopped, and the sweep with it: ' : '';
   const resumable = sweep.state === 'paused' || sweep.state === 'cancelled' || sweep.state === 'failed';
   return (
     <div className={`dk-strip ${folded ? 'dk-strip-folded' : ''}`} role="group" aria-label="Sweep">
       <div className="dk-strip-now">
-        {sweep.state === 'running' && <span className="dk-spin" aria-hidden="true" />}
-        <span className="dk-strip-words" title={`${sweep.bold}${sweep.words}${sweep.soft}`}>
+        {alive && sweep.state === 'running' && <span className="dk-spin" aria-hidden="true" />}
+        <span className="dk-strip-words" title={`${stopped}${sweep.bold}${sweep.words}${sweep.soft}`}>
+          {stopped}
           <b>{sweep.bold}</b>
           {sweep.words}
           <span className="dk-soft">{sweep.soft}</span>
         </span>
       </div>
       <div className="dk-strip-actions">
-        <span className="dk-soft">{sweep.left}</span>
+        <span className="dk-soft">{alive ? sweep.left : ''}</span>
         {(active || resumable) && (
           <Button
             icon={resumable ? 'play' : 'pause'}
@@ -95,29 +97,24 @@ function useFolded(done: boolean): boolean {
   return folded;
 }
 
-function Bar({ reused, done, failed, running, total }: ISweep['bar']): ReactElement {
-  const all = Math.max(total, 1);
+function Bar({ done, failed, words }: ISweep['bar']): ReactElement {
   const parts: [string, number][] = [
-    ['reused', reused],
     ['done', done],
-    ['failed', failed],
-    ['running', running]
+    ['failed', failed]
   ];
-  const finished = reused + done + failed;
-  const words = `${finished} of ${total} finished${failed ? `, ${failed} of them failed` : ''}`;
   return (
     <div
       className="dk-bar"
       role="progressbar"
       aria-label="Sweep"
       aria-valuemin={0}
-      aria-valuemax={total}
-      aria-valuenow={finished}
+      aria-valuemax={100}
+      aria-valuenow={Math.floor(100 * (done + failed))}
       aria-valuetext={words}
       title={words}
     >
-      {parts.map(([kind, count]) => (
-        <span key={kind} className={`dk-bar-${kind}`} style={{ width: `${(100 * count) / all}%` }} />
+      {parts.map(([kind, share]) => (
+        <span key={kind} className={`dk-bar-${kind}`} style={{ width: `${100 * share}%` }} />
       ))}
     </div>
   );
