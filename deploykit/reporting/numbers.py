@@ -40,6 +40,11 @@ def times(interval: Interval | None) -> str:
     return f"×{interval.value:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
 
 
+def flag(name: str) -> str:
+    """A flag of a latency in words."""
+    return {"screened": "timed briefly"}.get(name, name)
+
+
 def kilobytes(size_bytes: float | None) -> str:
     """SI kilobytes: 1 kB = 1000 bytes."""
     if size_bytes is None:

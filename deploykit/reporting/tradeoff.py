@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from deploykit.choosing.pareto import beaten_by, competing
 from deploykit.core.result import Result
-from deploykit.reporting import sweet_spot
+from deploykit.reporting import numbers, sweet_spot
 from deploykit.reporting.places import runtime_label
 from deploykit.reporting.rows import records
 
@@ -105,7 +105,7 @@ def points(rows: Sequence[Result], baseline: str, chosen: str = "") -> list[dict
                 "memory_mb": (record["peak_memory_bytes"] or 0) / 1e6,
                 "speedup": _ratio(record, "speedup"),
                 "same_runtime": _ratio(record, "speedup_same_runtime"),
-                "flags": record["flags"],
+                "flags": ", ".join(numbers.flag(name) for name in record["flags"].split(", ")),
                 "state": "on the front" if record["on_front"] else "beaten",
                 "is_baseline": record["is_baseline"],
                 "chosen": record["key"] == chosen,

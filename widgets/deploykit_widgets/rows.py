@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from deploykit.core.result import Interval, Latency, Measurement, Result
-from deploykit.reporting import tradeoff
+from deploykit.reporting import numbers, tradeoff
 from deploykit.reporting.places import place
 from deploykit.reporting.report import Report
 
@@ -113,10 +113,10 @@ def _status(row: Result) -> str:
 def _badges(row: Result) -> list[str]:
     """What must be known of a row, in words."""
     latency = row.measurement.latency if row.measurement else None
-    found = [*(latency.flags if latency else ()), *(["same file"] if row.same_as else ())]
+    found = [*(numbers.flag(name) for name in (latency.flags if latency else ())), *(["same file"] if row.same_as else ())]
     if latency is not None and latency.claim == "slower":
         found.append("slower")
-    return [*found, *(["stopped"] if row.status == "stopped" else ["under way"] if row.status == "pending" else [])]
+    return [*found, *(["stopped"] if row.status == "stopped" else ["still measuring"] if row.status == "pending" else [])]
 
 
 def _state(row: Result, standing: tradeoff.Standing | None) -> tuple[str, str]:
@@ -125,7 +125,7 @@ def _state(row: Result, standing: tradeoff.Standing | None) -> tuple[str, str]:
     if measured is None or measured.latency is None:
         return "", row.stopped
     if row.status != "measured":
-        return "screened", row.stopped or "Measured with few launches so far: its interval is not final."
+        return "screened", row.stopped or "Timed briefly so far: its interval is not final."
     if standing is None:
         return "beaten", "Timed on other hardware than the model as given, so not compared with it."
     if standing.rival is not None:

@@ -8,7 +8,7 @@ import { columnsOf, rowAsText, sorted, widthOf } from '../src/app/tradeoff/colum
 import { chips, frameCode, isOutside } from '../src/app/tradeoff/filters';
 import { band, judge } from '../src/app/tradeoff/front';
 import { patchOf } from '../src/app/tradeoff/live';
-import type { IMeasure } from '../src/app/tradeoff/measures';
+import { hasPoint, type IMeasure, knownOr } from '../src/app/tradeoff/measures';
 import { type Datum, drawingOf, type IScene, marksOf, nearest, pixel, valuesBetween } from '../src/app/tradeoff/points';
 import { factsOf, spoken } from '../src/app/tradeoff/words';
 import { VIEW } from '../src/app/view';
@@ -367,4 +367,20 @@ it('more candidates than a call can have arguments have an axis', () => {
   expect(usual(many, many)).toEqual(usual([0, 0.999995], [0, 0.999995]));
   const rows = many.map((_, at) => ({ ...BEATEN, key: `k${at}` }));
   expect(drawingOf(scene(rows, { judged: new Map(), view: { ...VIEW, zoom: 'all' } })).points).toHaveLength(200_000);
+});
+
+describe('before anything is timed', () => {
+  const evaluated = [BASE, FAST].map(one => ({ ...one, status: 'built' as const, p50: null, speedup: null }));
+
+  it('points stand by size, and the axis says so', () => {
+    const x = knownOr(evaluated, LATENCY, SIZE);
+    expect([x.name, x.title]).toEqual(['size', 'size, until latency is measured']);
+    expect(hasPoint(evaluated, x, CHANGE)).toBe(true);
+    expect(hasPoint(evaluated, LATENCY, CHANGE)).toBe(false);
+  });
+
+  it('one latency is enough to stand by latency', () => {
+    expect(knownOr([...evaluated, FAST], LATENCY, SIZE)).toBe(LATENCY);
+    expect(knownOr([], LATENCY, SIZE)).toBe(LATENCY);
+  });
 });

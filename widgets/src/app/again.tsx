@@ -7,7 +7,7 @@ import { useAlive, useSection } from './store';
 import { ACTIVE } from './strip';
 
 /** Badges that more launches may take away. */
-const UNSURE = new Set(['noisy', 'inconclusive', 'screened']);
+const UNSURE = new Set(['noisy', 'inconclusive', 'timed briefly']);
 
 /** What running a candidate anew is called; nothing where that makes no sense. */
 export function againOf(row: IRow): string {

@@ -7,6 +7,7 @@ import { brushed, type IBox } from './brush';
 import { Card } from './card';
 import { onChartKeys } from './chartkeys';
 import { type ISize, LiveChart, plotOf, ROOM, signalsOf } from './live';
+import { hasPoint } from './measures';
 import { usePointer } from './pointer';
 import { drawingOf, type IDrawing, marksOf, pixel } from './points';
 import { useScene } from './scene';
@@ -15,7 +16,16 @@ import { summary } from './summary';
 import { type ITheme, useTheme } from './theme';
 import { Under } from './under';
 
+/** The chart, once there is a point for it: axes without points would show a range that nothing was measured in. */
 export function Chart(): ReactElement {
+  const { rows, x, y } = useScene();
+  if (!hasPoint(rows.values(), x, y)) {
+    return <p className="dk-empty">The first point appears here as soon as a candidate is evaluated.</p>;
+  }
+  return <Drawn />;
+}
+
+function Drawn(): ReactElement {
   const bench = useBench();
   const scene = useScene();
   const theme = useTheme();

@@ -20,7 +20,7 @@ export function Empty(): ReactElement {
   const alive = useAlive();
   const missing = NEEDED.find(([tab]) => app?.hints[tab].done === false);
   if (sweep === 'starting' || sweep === 'running') {
-    return <p className="dk-empty">The first result comes here as soon as it is measured.</p>;
+    return <p className="dk-empty">The first point appears here as soon as a candidate is evaluated.</p>;
   }
   return (
     <div className="dk-empty">

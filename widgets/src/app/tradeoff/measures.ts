@@ -61,3 +61,29 @@ export function costOf(row: IRow, measure: IMeasure): Interval | null {
 export function isPlotted(row: IRow): boolean {
   return row.status !== 'failed' && row.status !== 'planned';
 }
+
+/**
+ * The measure of an axis, or, while no row has a value on it, one that rows have: a sweep evaluates before it times.
+ *
+ * @param spare What is shown instead, named in the title.
+ */
+export function knownOr(rows: Iterable<IRow>, wanted: IMeasure, spare: IMeasure | undefined): IMeasure {
+  let instead = false;
+  for (const row of rows) {
+    if (isPlotted(row) && valueIn(row, wanted) !== null) {
+      return wanted;
+    }
+    instead = instead || (spare !== undefined && isPlotted(row) && valueIn(row, spare) !== null);
+  }
+  return instead && spare ? { ...spare, title: `${spare.title}, until ${wanted.label} is measured` } : wanted;
+}
+
+/** Whether there is a point to draw. */
+export function hasPoint(rows: Iterable<IRow>, x: IMeasure, y: IMeasure): boolean {
+  for (const row of rows) {
+    if (isPlotted(row) && valueIn(row, x) !== null && valueIn(row, y) !== null) {
+      return true;
+    }
+  }
+  return false;
+}

@@ -5,7 +5,7 @@ import type { IRow } from '../rows';
 import { useBench, useRows, useSection, useView } from '../store';
 import type { ITradeoff } from '../tradeoff';
 import { type IJudged, judge } from './front';
-import type { IMeasure } from './measures';
+import { type IMeasure, knownOr } from './measures';
 
 interface IShared {
   tradeoff: ITradeoff;
@@ -35,7 +35,16 @@ export function SceneProvider({ tradeoff, children }: { tradeoff: ITradeoff; chi
   const [pickedA, b, nameX, nameY] = [useView(v => v.a), useView(v => v.b), useView(v => v.x), useView(v => v.y)];
   const [refused, setRefused] = useState('');
   const { measures } = tradeoff;
-  const x = measures.find(measure => measure.name === nameX) ?? measures[0] ?? NONE;
+  const wanted = measures.find(measure => measure.name === nameX) ?? measures[0] ?? NONE;
+  const x = useMemo(
+    () =>
+      knownOr(
+        rows.values(),
+        wanted,
+        measures.find(({ name }) => name === 'size')
+      ),
+    [rows, wanted, measures]
+  );
   const y = measures.find(measure => measure.name === nameY) ?? measures[0] ?? NONE;
   const judged = useMemo(() => judge(rows.values(), x, y), [rows, x, y]);
   const select = useCallback(

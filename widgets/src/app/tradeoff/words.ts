@@ -22,11 +22,11 @@ const KNOWN: Record<string, string> = {
   noisy: 'Noisy: copies of one model differed more than usual, so it was measured with more launches.',
   inconclusive: 'Inconclusive: its interval stayed wide after all launches, so no claim is made.',
   'not warm': 'Not warm: it was still getting faster when it was timed.',
-  screened: 'Screened: others are surely faster and better, so it got few launches.',
+  'timed briefly': 'Timed briefly: others are faster and no less accurate, so it got only a few rounds.',
   'same file': 'Same file as another candidate.',
   slower: 'Slower than the model as given.',
   stopped: 'Given up early.',
-  'under way': 'Under way: not final.'
+  'still measuring': 'Still measuring: its numbers may change.'
 };
 
 /** A badge in a sentence. */
