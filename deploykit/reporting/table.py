@@ -48,7 +48,10 @@ def _cells(row: Result, digits: int, *, relative: bool) -> list[str]:
     if measurement is None:
         return [row.label, where, *[DASH] * (len(_HEADERS) - 2)]
     score, latency = measurement.score, measurement.latency
-    badges = [*(numbers.flag(name) for name in (latency.flags if latency else ())), *(["same file"] if row.same_as else ())]
+    badges = [
+        *(numbers.flag(name) for name in (latency.flags if latency else ())),
+        *(["same file"] if row.same_as else ()),
+    ]
     badges += ["stopped early"] if row.status == "stopped" else []
     badges += ["slower"] if latency and latency.claim == "slower" else []
     label = row.label + "".join(f" [{b}]" for b in badges)

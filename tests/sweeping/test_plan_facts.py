@@ -15,7 +15,8 @@ from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.core.problem import Facts, Kernel
 from deploykit.core.serial import from_plain
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.expected import _Job, _makespan, sessions
+from deploykit.sweeping.expected import sessions
+from deploykit.sweeping.makespan import Job, makespan
 from deploykit.transforms._contract import TRANSFORMS
 
 RNG = np.random.default_rng(0)
@@ -199,11 +200,11 @@ def test_other_launches_are_timed_anew_and_no_launches_not_at_all(swept, onnx_mo
 
 
 def test_jobs_wait_for_what_they_need_and_share_the_slots():
-    jobs = {"a": _Job(2.0, "build"), "b": _Job(1.0, "build", ("a",)), "c": _Job(3.0, "build"), "d": _Job(1.0, "build")}
-    assert _makespan(jobs, 1) == 7.0
-    assert _makespan(jobs, 2) == 4.0
-    assert _makespan(jobs, 9) == 3.0
-    assert _makespan({}, 2) == 0.0
+    jobs = {"a": Job(2.0), "b": Job(1.0, ("a",)), "c": Job(3.0), "d": Job(1.0)}
+    assert makespan(jobs, 1) == 7.0
+    assert makespan(jobs, 2) == 4.0
+    assert makespan(jobs, 9) == 3.0
+    assert makespan({}, 2) == 0.0
 
 
 def test_every_group_of_sessions_has_the_baseline_and_its_clone():

@@ -1,0 +1,107 @@
+"""How much time is left: what is known of it, and what a sweep shows."""
+
+import shutil
+
+import pytest
+
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.measuring.latency import Launch, Series
+from deploykit.measuring.ratios import BASELINE, CLONE, launches_needed
+from deploykit.sweeping.durations import OVERHEAD_S, Durations, Units
+from deploykit.sweeping.forecast import Forecast
+from deploykit.sweeping.history import History, Unit
+
+
+@pytest.fixture
+def durations(onnx_model, images, tmp_path):
+    return Durations(Units(onnx_model, images), History(tmp_path / "durations.json"))
+
+
+def unit(name, parameters=200_000):
+    return Unit("step", name, "light", parameters=parameters, examples=200)
+
+
+def test_what_waits_for_something_else_comes_after_it(durations):
+    one = durations.history.expect(unit("a")).seconds + OVERHEAD_S
+    durations.expect("a", unit("a"))
+    durations.expect("b", unit("b"), ("a",))
+    durations.expect("c", unit("c"))
+    assert durations.left(1) == pytest.approx(3 * one)
+    assert durations.left(9) == pytest.approx(2 * one)
+    durations.finish("a")
+    assert durations.left(9) == pytest.approx(one)
+
+
+def test_work_of_a_kind_that_took_twice_as_long_is_expected_to_do_so_again(durations):
+    usual = durations.history.expect(unit("a")).seconds
+    for place in range(3):
+        durations.expect(f"a{place}", unit("a"))
+    durations.finish("a0", 2 * usual)
+    assert durations.left(1) == pytest.approx(2 * (2 * usual + OVERHEAD_S))
+    assert durations.seconds(unit("other")) < 1.2 * usual  # half a second says little about other work
+
+
+def test_the_time_left_of_running_work_falls_and_never_ends_before_it_does(durations, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("deploykit.sweeping.durations.time.monotonic", lambda: now[0])
+    durations.expect("a", unit("a"))
+    whole = durations.left(1)
+    durations.begin("a")
+    now[0] += whole / 2
+    assert durations.left(1) == pytest.approx(whole / 2)
+    now[0] += 10 * whole
+    assert 0 < durations.left(1) < whole / 2
+
+
+def launch(index, drift):
+    """A launch in which the clone takes as much longer as ``drift`` says."""
+    times = (1_000_000,) * 5
+    return Launch(index, {
+        BASELINE: Series(times, times, 1), CLONE: Series(tuple(int(t * (1 + drift)) for t in times), times, 1),
+    }, 1.0)  # fmt: skip
+
+
+def test_a_noisy_host_is_expected_to_add_launches():
+    quiet = [launch(i, 0.001 * (-1) ** i) for i in range(6)]
+    noisy = [launch(i, 0.03 * (-1) ** i) for i in range(6)]
+    assert launches_needed(quiet, 20) == 6
+    assert 6 < launches_needed(noisy, 100) < 60
+    assert launches_needed(noisy, 20) == 20
+    assert launches_needed(noisy[:3], 20) == 3  # too few to say
+
+
+def test_only_the_models_that_are_kept_are_timed_after_the_screen(durations):
+    target = Target("onnxruntime")
+    forecast = Forecast(durations, 10, 3, 20, 60.0, [target] * 6, 1.0)
+    one = durations.sessions([target])
+    assert forecast.seconds() == pytest.approx(6 * one * 10)
+    forecast.screening([[target] * 6], [1])
+    assert forecast.seconds() == pytest.approx(6 * one * 2 + 6 * one * 7)
+    forecast.keeping([target] * 3)
+    assert forecast.seconds() == pytest.approx(6 * one * 2 + 3 * one * 7)
+    forecast.finishing([[target] * 2], [7])
+    assert forecast.seconds() == pytest.approx(2 * one * 7)
+
+
+def test_a_sweep_begins_with_the_plan_s_estimate_and_never_runs_backward(onnx_model, images, small_space, tmp_path):
+    events = []
+    store = tmp_path / "s"
+    expected = dk.plan(onnx_model, images, small_space, store=store, launches=2).expected
+    dk.sweep(onnx_model, images, small_space, store=store, launches=2, progress=events.append)
+    first = next(e.seconds_left for e in events if e.seconds_left is not None)
+    assert first == pytest.approx(expected.seconds, rel=0.05)
+    shares = [e.share for e in events]
+    assert shares == sorted(shares)
+    assert (shares[-1], events[-1].seconds_left) == (1.0, 0.0)
+    assert all(e.timed <= e.evaluated <= e.built <= e.candidates for e in events)
+    assert (events[-1].candidates, events[-1].built, events[-1].timed) == (3, 3, 3)
+
+
+def test_candidates_of_an_earlier_sweep_do_not_count(swept, onnx_model, images, tmp_path):
+    store, events = shutil.copytree(swept[0], tmp_path / "copy"), []
+    other = dk.Space([Recipe((Step("quantize_static", {"per_channel": True}),))], [Target("onnxruntime")])
+    report = dk.sweep(onnx_model, images, other, store=store, launches=2, progress=events.append)
+    assert len(report.rows) == 4
+    assert {e.candidates for e in events} == {2}
+    assert events[-1].timed == 2
