@@ -126,6 +126,12 @@ class Artifact:
     Attributes:
         path: The folder.
         manifest: Its manifest.
+
+    Example:
+        >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+        >>> artifact = dk.export(built, "exported/dynamic", overwrite=True)
+        >>> artifact.manifest.target.runtime, artifact.model_path.name
+        ('onnxruntime', 'model.onnx')
     """
 
     path: Path
@@ -137,6 +143,12 @@ class Artifact:
 
         Raises:
             ExportError: No artifact, one from a newer version, or one from an older version that cannot be read.
+
+        Example:
+            >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+            >>> folder = dk.export(built, "exported/reopened", overwrite=True).path
+            >>> dk.Artifact.open(folder).problems()
+            []
         """
         folder = Path(path).absolute()
         file = folder / MANIFEST

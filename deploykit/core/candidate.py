@@ -17,6 +17,10 @@ class Step(Plain):
     Attributes:
         technique: Name of a transform, for example ``"prune_magnitude"``.
         parameters: Keyword values; the ones left out have the technique's defaults.
+
+    Example:
+        >>> print(dk.Step("prune_magnitude", {"sparsity": 0.5}))
+        prune magnitude (sparsity 0.5)
     """
 
     technique: str
@@ -30,7 +34,15 @@ class Step(Plain):
 
 @dataclass(frozen=True)
 class Recipe(Plain):
-    """An ordered list of steps; the empty recipe is the model as given."""
+    """An ordered list of steps; the empty recipe is the model as given.
+
+    Example:
+        >>> recipe = dk.Recipe((dk.Step("prune_magnitude", {"sparsity": 0.5}), dk.Step("quantize_dynamic")))
+        >>> print(recipe)
+        prune magnitude (sparsity 0.5) → quantize dynamic
+        >>> dk.Recipe.from_json(recipe.to_json()) == recipe
+        True
+    """
 
     steps: tuple[Step, ...] = ()
 
@@ -52,6 +64,10 @@ class Target(Plain):
         device: Name of a device of that runtime.
         threads: Threads of one inference.
         batch_size: Examples per inference while latency is timed.
+
+    Example:
+        >>> print(dk.Target("onnxruntime", threads=2, batch_size=8))
+        onnxruntime · cpu · 2 threads · batch 8
     """
 
     runtime: str
@@ -66,7 +82,15 @@ class Target(Plain):
 
 @dataclass(frozen=True)
 class Candidate(Plain):
-    """A recipe on a target."""
+    """A recipe on a target.
+
+    Example:
+        >>> candidate = dk.Candidate(dk.Recipe((dk.Step("quantize_dynamic"),)), dk.Target("onnxruntime"))
+        >>> print(candidate)
+        quantize dynamic on onnxruntime · cpu · 1 thread
+        >>> len(candidate.key)
+        12
+    """
 
     recipe: Recipe
     target: Target

@@ -200,6 +200,11 @@ class Contract(Plain):
         observed: Whether the model as given was run on examples; without that, kinds rest on the file alone.
         batch_dependent: Whether an example's answer depends on the others in its batch, for the model as given.
         notes: What was decided and could surprise, one sentence each.
+
+    Example:
+        >>> contract = dk.examine(model, data).contract
+        >>> contract.scored.name, contract.input("image").shape
+        ('class', (None, 28, 28, 1))
     """
 
     inputs: tuple[InputMeaning, ...]

@@ -44,6 +44,12 @@ class Dataset:
         calibration_size: How many training examples calibrate a quantizer.
         reading: Where the data come from, what was taken for what, and what was left out; not part of the digest.
         contract: What inputs, labels and outputs are taken to mean; None before the data are checked against a model.
+
+    Example:
+        >>> data
+        Dataset(15,000 train, 3,000 evaluation, 2,000 test; input: uint8 (28, 28); labelled, 10 classes)
+        >>> data.classes[:3]
+        ('T-shirt/top', 'Trouser', 'Pullover')
     """
 
     splits: dict[str, Split]
@@ -87,6 +93,12 @@ class Dataset:
 
         Raises:
             DatasetError: Empty, too small, ragged, of unequal lengths, with NaN, of an unusable dtype.
+
+        Example:
+            >>> import numpy as np
+            >>> random = np.random.default_rng(0)
+            >>> dk.Dataset.from_arrays(random.random((100, 4)), np.arange(100) % 2, classes=["no", "yes"])
+            Dataset(40 train, 36 evaluation, 24 test; input: float64 (4,); labelled, 2 classes)
         """
         arrays = {"x": x, "y": y, "x_test": x_test, "y_test": y_test}
         return cls._made(
@@ -131,6 +143,11 @@ class Dataset:
 
         Raises:
             DatasetError: The file or an array is missing or unusable.
+
+        Example:
+            >>> given = dk.Dataset.from_npz("data/fashion-mnist.npz", preprocess=dk.Preprocess(scale=1 / 255))
+            >>> given.sample(2).shape
+            (2, 28, 28)
         """
         from deploykit.core import sources
 
@@ -149,6 +166,15 @@ class Dataset:
 
         Raises:
             DatasetError: The file is missing, or a cell is not a number (names line and column).
+
+        Example:
+            >>> import csv
+            >>> with open("answers.csv", "w", newline="") as file:
+            ...     rows = [("width", "height", "answer"), *((i % 7, i % 5, ("no", "yes")[i % 2]) for i in range(100))]
+            ...     csv.writer(file).writerows(rows)
+            >>> given = dk.Dataset.from_csv("answers.csv", label="answer")
+            >>> given.classes, given.sample(1).shape
+            (('no', 'yes'), (1, 2))
         """
         from deploykit.core import sources
 
@@ -170,6 +196,16 @@ class Dataset:
 
         Raises:
             DatasetError: No image is found, or one cannot be read (names it).
+
+        Example:
+            >>> from pathlib import Path
+            >>> from PIL import Image
+            >>> for name, gray in [("dark", 40), ("light", 200)]:
+            ...     Path("images", name).mkdir(parents=True, exist_ok=True)
+            ...     for i in range(50):
+            ...         Image.new("L", (28, 28), gray + i).save(Path("images", name, f"{i}.png"))
+            >>> dk.Dataset.from_image_folder("images").classes
+            ('dark', 'light')
         """
         from deploykit.core import sources
 
@@ -263,7 +299,12 @@ class Dataset:
         return self.batch("train", chosen)
 
     def sample(self, count: int = 1, split: str = "evaluation") -> Any:
-        """Raw examples, as a client would send them: an array, or a dictionary for several inputs."""
+        """Raw examples, as a client would send them: an array, or a dictionary for several inputs.
+
+        Example:
+            >>> data.sample(2).shape
+            (2, 28, 28)
+        """
         inputs = self.splits[split].take(slice(0, count)).inputs
         return inputs if len(inputs) > 1 else next(iter(inputs.values()))
 

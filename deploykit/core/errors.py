@@ -23,6 +23,10 @@
     ├── RequestError          a request to the server is wrong (mapped to an HTTP status in ``serving`` only)
     ├── GoalMissed            no candidate meets the goal (raised by ``best.require()`` only)
     └── Cancelled             the user stopped the work
+
+Example:
+    >>> issubclass(dk.errors.ModelFileError, dk.DeploykitError)
+    True
 """
 
 from __future__ import annotations
@@ -37,6 +41,13 @@ class DeploykitError(Exception):
         message: What was found and what was expected, naming the file or the field.
         remedy: What the user can do about it.
         log: Path of a log file with details, when there is one.
+
+    Example:
+        >>> try:
+        ...     dk.load("no_such_model.onnx")
+        ... except dk.DeploykitError as error:
+        ...     print(type(error).__name__)
+        ModelFileError
     """
 
     def __init__(self, message: str, *, remedy: str = "", log: str = "") -> None:
@@ -130,7 +141,16 @@ class RequestError(DeploykitError):
 
 
 class GoalMissed(DeploykitError):
-    """No candidate meets the goal."""
+    """No candidate meets the goal.
+
+    Example:
+        >>> best = dk.Report.open("finished").best(max_drop=-1.0)
+        >>> try:
+        ...     best.require()
+        ... except dk.GoalMissed:
+        ...     print("no candidate gains a hundred points")
+        no candidate gains a hundred points
+    """
 
 
 class Cancelled(DeploykitError):

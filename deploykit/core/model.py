@@ -88,6 +88,12 @@ class Model(Plain):
         extra_files: Absolute paths of further files the model consists of (external data); they lie beside it.
         operator_set: Version of the standard operators it uses, 0 for formats without one.
         stateful: Layers or variables that keep what they computed for the next call; () for a function of its inputs.
+
+    Example:
+        >>> model.format, model.parameter_count
+        ('onnx', 158219)
+        >>> print(model.inputs[0])
+        image: float32 (?, 28, 28, 1)
     """
 
     path: str

@@ -48,6 +48,10 @@ def check_parameters() -> dict[str, Any]:
 
     Raises:
         SettingError: A parameter that the notebook does not declare, or a value of another type than declared.
+
+    Example:
+        >>> dk.check_parameters()  # outside a notebook there is nothing to check
+        {}
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return checked(shell.user_ns.get("In", [])[:-1], shell.user_ns) if shell else {}

@@ -54,7 +54,7 @@ class Preprocess(Plain):
 
     Example:
         >>> import numpy as np
-        >>> Preprocess(scale=0.5, layout="channels_first").apply(np.ones((1, 8, 6, 3))).shape
+        >>> dk.Preprocess(scale=0.5, layout="channels_first").apply(np.ones((1, 8, 6, 3))).shape
         (1, 3, 8, 6)
     """
 

@@ -49,6 +49,15 @@ class Space(Plain):
             with one thread.
         refine: The second round.
         name: Preset it came from, empty when hand-made.
+
+    Example:
+        >>> recipes = [dk.Recipe((dk.Step(name),)) for name in ("quantize_dynamic", "quantize_static")]
+        >>> space = dk.Space(recipes, [dk.Target("onnxruntime")])
+        >>> for candidate in space.candidates(space.targets):
+        ...     print(candidate)
+        original on onnxruntime · cpu · 1 thread
+        quantize dynamic on onnxruntime · cpu · 1 thread
+        quantize static on onnxruntime · cpu · 1 thread
     """
 
     recipes: tuple[Recipe, ...]

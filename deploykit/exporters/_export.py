@@ -66,6 +66,12 @@ def export(
         ExportError: The layout cannot hold the candidate's format (names the best candidate it can), the folder is
             taken or cannot be written, or the exported model does not give the measured model's outputs.
         SettingError: Unknown layout or unusable name.
+
+    Example:
+        >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+        >>> artifact = dk.export(built, "exported/example", overwrite=True)
+        >>> sorted(path.name for path in artifact.path.iterdir())
+        ['Dockerfile', 'README.md', 'golden', 'manifest.json', 'model.onnx', 'requirements.txt']
     """
     chosen = _exportable(candidate)
     exporter = EXPORTERS.get(layout)

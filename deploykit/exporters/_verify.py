@@ -78,6 +78,12 @@ def verify(artifact: Artifact | str | Path, *, url: str | None = None, trusted: 
         ExportError: There is no artifact at that path.
         MissingExtraError: The runtime it needs is not installed.
         DeviceError: The device it needs is absent.
+
+    Example:
+        >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+        >>> artifact = dk.export(built, "exported/verified", overwrite=True)
+        >>> dk.verify(artifact).ok
+        True
     """
     opened = Artifact.open(artifact.path if isinstance(artifact, Artifact) else artifact)
     proof = prove(opened, trusted=trusted)

@@ -66,6 +66,11 @@ def load(
         UnsupportedModelError: It uses classes or operators that are not known.
         SettingError: ``model`` or ``imports`` is of the wrong type, or a module cannot be imported.
         MissingExtraError: A package that is needed to read it is not installed.
+
+    Example:
+        >>> model = dk.load("models/fashion_cnn.onnx")
+        >>> print(model.inputs[0], "→", model.outputs[0])
+        image: float32 (?, 28, 28, 1) → class: float32 (?, 10)
     """
     if isinstance(model, Model):
         return model

@@ -47,6 +47,13 @@ class Report:
         path: The store's folder.
         rows: One row for each candidate, failed ones too, in the order of the plan.
         facts: Model, data, metric and baseline of the sweep.
+
+    Example:
+        >>> report = dk.Report.open("finished")
+        >>> report
+        Report('...finished', 20 measured)
+        >>> report.metric, report.finished
+        ('accuracy', True)
     """
 
     path: Path
@@ -192,6 +199,11 @@ class Report:
         Raises:
             SettingError: An unknown cost or layout.
             CandidateError: No candidate at all is measured, or the layout can hold none.
+
+        Example:
+            >>> best = dk.Report.open("finished").best(minimize="latency", max_drop=0.01)
+            >>> best.met
+            True
         """
         goal = replace(self.goal(minimize, max_drop), max_output_error=max_output_error)
         decision = self._decide(goal, layout)
@@ -300,7 +312,13 @@ class Report:
     # -- showing ----------------------------------------------------------------------------------------------------
 
     def to_frame(self) -> pd.DataFrame:
-        """All rows as a data frame with flat columns, units in their names; the index is the candidate's key."""
+        """All rows as a data frame with flat columns, units in their names; the index is the candidate's key.
+
+        Example:
+            >>> report = dk.Report.open("finished")
+            >>> int(report.to_frame().loc[report.baseline, "size_bytes"])
+            706865
+        """
         import pandas as pd
 
         return pd.DataFrame.from_records(records(self.rows, self.baseline), index="key")

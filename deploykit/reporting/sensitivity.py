@@ -119,6 +119,12 @@ class Sensitivity(Plain):
         model: Digest of the model.
         data: Folder of the data, relative to the store.
         when: Seconds since 1970.
+
+    Example:
+        >>> found = dk.sensitivity(model, data, "quantize_static", by=("type",), store="runs/types")
+        [...
+        >>> sorted(row.type for row in found.ranked("type"))
+        ['Conv', 'Gemm', 'Softmax']
     """
 
     technique: str

@@ -217,6 +217,13 @@ def serve(
         ServeError: The artifact is not as it was exported, or a worker could not start.
         ExportError: There is no artifact at that path.
         MissingExtraError: The runtime it needs is not installed.
+
+    Example:
+        >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+        >>> artifact = dk.export(built, "exported/served", overwrite=True)
+        >>> with dk.serve(artifact, port=0) as server:
+        ...     server.predict(data.sample(2)).shape
+        (2, 10)
     """
     opened = Artifact.open(artifact.path if isinstance(artifact, Artifact) else artifact)
     if type(workers) is not int or not 1 <= workers <= 256:

@@ -100,6 +100,10 @@ def build(
         UnsupportedModelError: The recipe cannot be built for the target; says why.
         SettingError: An unknown technique, parameter or runtime.
         DeploykitError: A step failed.
+
+    Example:
+        >>> dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+        BuiltCandidate(int8 dynamic on onnxruntime · cpu · 1 thread, ... bytes)
     """
     declared = Declared.of(output, scores, state, constants)
     data = checked(model, data, declared)

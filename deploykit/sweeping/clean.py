@@ -47,6 +47,13 @@ def clean(store: str | Path, *, repair: bool = False) -> Cleaned:
 
     Raises:
         StoreError: No store, a damaged one (without ``repair``), or a sweep is running on it.
+
+    Example:
+        >>> space = dk.Space([dk.Recipe((dk.Step("quantize_static"),))], [dk.Target("onnxruntime")])
+        >>> report = dk.sweep(model, data, space, store="runs/tidy", launches=0)
+        [...
+        >>> print(dk.clean("runs/tidy"))
+        removed ... files and folders, freed ... MB
     """
     if repair:
         return Cleaned((), 0, repaired(store))

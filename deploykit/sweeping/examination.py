@@ -54,6 +54,10 @@ def examine(
     Raises:
         DatasetError: The data do not fit the model, or could be meant in two ways.
         SettingError: An unknown name.
+
+    Example:
+        >>> print(dk.examine(model, data))
+        input   image: float32 (? × 28 × 28 × 1) ...
     """
     declared = Declared.of(output, scores, state, constants)
     return examined(model, checked(model, data, declared), declared, timeout=timeout, memory=memory)

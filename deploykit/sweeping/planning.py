@@ -68,6 +68,11 @@ def plan(
         SettingError: The space names an unknown technique, runtime, parameter, or a bad value.
         DatasetError: The data do not fit the model.
         StoreError: The store cannot be read.
+
+    Example:
+        >>> plan = dk.plan(model, data, "quick", max_drop=0.01)
+        >>> len(plan.candidates), plan.can_resolve
+        (4, True)
     """
     check_drop(max_drop)
     declared = Declared.of(output, scores, state, constants)

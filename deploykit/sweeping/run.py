@@ -141,6 +141,12 @@ def start_sweep(
         DatasetError: The data do not fit the model.
         SettingError: An unknown or bad setting.
         StoreError: The store cannot be used.
+
+    Example:
+        >>> space = dk.Space([dk.Recipe((dk.Step("quantize_dynamic"),))], [dk.Target("onnxruntime")])
+        >>> handle = dk.start_sweep(model, data, space, store="runs/background", launches=0)
+        >>> handle.wait().finished
+        True
     """
     if launches == 1 or launches < 0:
         raise SettingError(
@@ -232,6 +238,13 @@ def sweep(
         StoreError: The store cannot be used.
         EngineError: The engine's workers cannot be reached, do not fit, or were lost.
         CandidateError: The model as given cannot be run: there is nothing to compare with.
+
+    Example:
+        >>> space = dk.Space([dk.Recipe((dk.Step("quantize_dynamic"),))], [dk.Target("onnxruntime")])
+        >>> report = dk.sweep(model, data, space, store="runs/sweep", launches=0)
+        [...
+        >>> [row.status for row in report.rows]
+        ['measured', 'measured']
     """
     with automatic(progress) as shown:
         handle = start_sweep(

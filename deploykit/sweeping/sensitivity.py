@@ -130,6 +130,11 @@ def start_sensitivity(
         DatasetError: The data do not fit the model.
         SettingError: An unknown or bad setting, or a technique that cannot leave layers out.
         StoreError: The store cannot be used.
+
+    Example:
+        >>> handle = dk.start_sensitivity(model, data, "quantize_static", by=("type",), store="runs/types")
+        >>> len(handle.wait().rows)
+        3
     """
     kinds = (by,) if isinstance(by, str) else tuple(by)
     for kind in kinds:
@@ -208,6 +213,12 @@ def sensitivity(
         SettingError: An unknown or bad setting, or a technique that cannot leave layers out.
         StoreError: The store cannot be used.
         CandidateError: The model as given, or with the technique done to all of it, cannot be run.
+
+    Example:
+        >>> found = dk.sensitivity(model, data, "quantize_static", by=("type",), store="runs/types")
+        [...
+        >>> [step.technique for recipe in found.recipes(top=1) for step in recipe.steps]
+        ['quantize_static']
     """
     with automatic(progress) as shown:
         handle = start_sensitivity(

@@ -56,6 +56,12 @@ class Workbench(Display):
 
     Raises:
         SettingError: An unknown preset, or too few launches.
+
+    Example:
+        >>> with dk.Workbench(model, data, store="runs/clicked") as workbench:
+        ...     print(workbench.code)
+        import deploykit as dk
+        ...
     """
 
     def __init__(

@@ -1,0 +1,1 @@
+"""What builds the documentation site; ``python -m docs.tools.site`` is ``make docs``."""
