@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from deploykit.reporting.sweet_spot import GOLD, STAR
+
 #: Family → shape of its points.
 SHAPES = {
     "original": "circle",
@@ -24,7 +26,7 @@ PARAMETERS: dict[str, Any] = {
     "ink": "#000000", "muted": "#5a5a5a", "line": "#e0e0e0", "blue": "#1976d2", "bandOpacity": 0.15,
 }  # fmt: skip
 #: Datasets the browser fills, from the back to the front.
-DATASETS = ("forbidden", "band", "rules", "limits", "bars", "weak", "strong", "rings", "pointed", "marks")
+DATASETS = ("forbidden", "band", "rules", "limits", "bars", "weak", "strong", "rings", "sweet", "pointed", "marks")
 
 
 def specification() -> dict[str, Any]:
@@ -136,7 +138,7 @@ def _points(alt: Any) -> list[Any]:
 
 
 def _marks(alt: Any) -> list[Any]:
-    """Rings of noisy candidates; rings and letters of A and B, and of what is pointed at."""
+    """Rings of noisy candidates; the star; rings and letters of A and B, and of what is pointed at."""
     ink = alt.ExprRef("ink")
     ring = {"shape": "circle", "filled": False}
     x, y = _x(alt), _y(alt)
@@ -149,6 +151,13 @@ def _marks(alt: Any) -> list[Any]:
             stroke=alt.Stroke("color:N", scale=None, legend=None),
             opacity=alt.Opacity("opacity:Q", scale=None, legend=None),
         ),
+        _of(alt, "sweet")
+        .mark_point(
+            **_flat(
+                shape=STAR, size=130, fill=GOLD, stroke=ink, strokeWidth=1, strokeJoin="round", xOffset=13, yOffset=-12
+            )
+        )
+        .encode(x=x, y=y),
         _of(alt, "marks")
         .mark_point(**_flat(strokeWidth=1.8, stroke=ink, **ring))
         .encode(x=x, y=y, size=alt.Size("size:Q", scale=None, legend=None)),

@@ -13,6 +13,7 @@ import { drawingOf, type IDrawing, marksOf, pixel } from './points';
 import { useScene } from './scene';
 import { useSpec } from './spec';
 import { summary } from './summary';
+import { starOf } from './sweetspot';
 import { type ITheme, useTheme } from './theme';
 import { Under } from './under';
 
@@ -164,7 +165,7 @@ function useLive(
   const [turn, setTurn] = useState(0);
   const [room, setRoom] = useState({ width: 0, height: 0 });
   const { spec, error, again: askAgain } = useSpec();
-  const { a, b } = useScene();
+  const { a, b, tradeoff } = useScene();
   const hovered = useView(view => view.hovered);
   // biome-ignore lint/correctness/useExhaustiveDependencies: a new turn draws it anew
   useEffect(() => {
@@ -219,10 +220,10 @@ function useLive(
   }, [live, room]);
   useEffect(() => {
     if (live) {
-      const data = { ...drawing.data, ...marksOf(drawing, a, b, hovered) };
+      const data = { ...drawing.data, ...marksOf(drawing, a, b, hovered), ...starOf(drawing, tradeoff) };
       live.draw(signalsOf(drawing, theme), data);
     }
-  }, [live, drawing, a, b, hovered, theme]);
+  }, [live, drawing, a, b, hovered, theme, tradeoff]);
   const size = useMemo(() => ({ ...room, drawn: live !== null }), [room, live]);
   const again = useCallback(() => {
     setFailed('');

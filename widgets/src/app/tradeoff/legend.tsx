@@ -5,12 +5,13 @@ import { Glyph } from '../icons';
 import type { IRow } from '../rows';
 import { useBench, useView } from '../store';
 import { useScene } from './scene';
+import { SweetSpotEntry } from './sweetspot';
 
 const FAMILIES: readonly IRow['family'][] = ['original', 'quantize', 'prune', 'prune + quantize', 'other'];
 
 export function Legend(): ReactElement {
   const bench = useBench();
-  const { rows, labelOf, colorOf } = useScene();
+  const { rows, tradeoff, labelOf, colorOf } = useScene();
   const hiddenRuntimes = useView(view => view.hiddenRuntimes);
   const hiddenFamilies = useView(view => view.hiddenFamilies);
   const found = [...rows.values()].filter(row => row.status !== 'planned');
@@ -48,6 +49,7 @@ export function Legend(): ReactElement {
           <Glyph family={name} color={null} filled={false} />
         </Entry>
       ))}
+      <SweetSpotEntry tradeoff={tradeoff} />
     </div>
   );
 }

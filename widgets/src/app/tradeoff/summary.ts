@@ -4,6 +4,7 @@ import { extent, plural } from '../format';
 import { valueIn } from './measures';
 import type { IDrawing } from './points';
 import type { useScene } from './scene';
+import { sweetKey, sweetWords } from './sweetspot';
 import { spoken } from './words';
 
 export function summary(drawing: IDrawing, scene: ReturnType<typeof useScene>): string {
@@ -19,7 +20,8 @@ export function summary(drawing: IDrawing, scene: ReturnType<typeof useScene>): 
   const tied = points.filter(point => point.strong).length - front;
   const outside = off.length > 0 ? ` ${off.length} off scale.` : '';
   const best = scene.tradeoff.best && scene.rows.get(scene.tradeoff.best.key);
-  const chosen = best ? ` Best so far: ${spoken(best, scene.x, scene.y, scene.judged.get(best.key))}.` : '';
+  const named = sweetKey(scene.tradeoff) ? `Sweet spot, ${sweetWords(scene.tradeoff)}` : 'Closest so far';
+  const chosen = best ? ` ${named}: ${spoken(best, scene.x, scene.y, scene.judged.get(best.key))}.` : '';
   const held = `${front} on the front${tied > 0 ? `, ${tied} tied with it` : ''}`;
   return `Trade-off chart of ${plural(points.length, 'candidate')}: ${ranges.join(', ')}; ${held}.${outside}${chosen}`;
 }
