@@ -20,7 +20,7 @@ from deploykit.core.result import Result
 from deploykit.core.rows import Rows
 from deploykit.core.serial import dump
 from deploykit.core.store import Store
-from deploykit.reporting import losing, numbers, sensitivity_table, sweet_spot, table, tradeoff
+from deploykit.reporting import losing, numbers, parallel, sensitivity_table, sweet_spot, table, tradeoff
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.drawing import shown
 from deploykit.reporting.html import notebook
@@ -343,6 +343,22 @@ class Report:
             self.rows, self.baseline, x=x, max_drop=goal.max_drop,
             chosen=decision.winner.key if decision.winner else "", relative=self.relative,
             higher_is_better=bool(self.facts["higher_is_better"]), dark=dark, sweet=sweet,
+        ))  # fmt: skip
+
+    def chart_settings(self, *, minimize: str | None = None, max_drop: float | None = None, dark: bool = False) -> Any:
+        """Parallel coordinates (Altair): one line for each candidate, over its settings and what was measured of it.
+
+        Settings that all candidates share are left out; up is better on the measured axes; the thick line is the best.
+
+        Args:
+            minimize: What the best candidate is best at, see `best`.
+            max_drop: The limit it has to meet, see `best`.
+            dark: Colors for a dark background.
+        """
+        winner = self._decide(self.goal(minimize, max_drop)).winner
+        return shown(parallel.chart(
+            self.rows, self.baseline, unit="%" if self.relative else "pp",
+            higher=bool(self.facts["higher_is_better"]), chosen=winner.key if winner else "", dark=dark,
         ))  # fmt: skip
 
     def to_json(self) -> dict[str, Any]:

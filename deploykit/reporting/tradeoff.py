@@ -167,7 +167,7 @@ def chart(
     direction = "" if higher_is_better else " (down is better)"
     y_axis = alt.Y("change:Q", title=f"Change of the metric, {unit}{direction}", scale=alt.Scale(zero=True))
     base = alt.Chart(_values(alt, data))
-    color = _color(alt, data, dark=dark)
+    color = color_of(alt, data, dark=dark)
     layers = [
         *_rules(alt, data, field, max_drop if higher_is_better else None),
         *_bars(alt, _barred(base, data), field, x_axis, y_axis, color),
@@ -199,7 +199,8 @@ def _rules(alt: Any, data: list[dict[str, Any]], field: str, max_drop: float | N
     return layers
 
 
-def _color(alt: Any, data: list[dict[str, Any]], *, dark: bool) -> Any:
+def color_of(alt: Any, data: Sequence[dict[str, Any]], *, dark: bool) -> Any:
+    """The channel of runtimes' colors."""
     from deploykit.core.registry import registry
 
     names = [runtime_label(name) for name in registry("deploykit.runtimes", "runtime").names()]
