@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deploykit.core.candidate import Target
@@ -30,64 +31,62 @@ class Setting:
     options: tuple[str, ...] = ()
 
 
-Found = tuple[list[Setting], dict[str, dict[str, float | str]]]
-
-
-def settings(rows: Sequence[Result]) -> Found:
+def settings(rows: Sequence[Result]) -> tuple[list[Setting], dict[str, dict[str, float | str]]]:
     """The settings that differ, and each candidate's values by its key; what a candidate does not use is left out.
 
-    Numbers are numbers (shares in percent), everything else is words. A setting that all candidates have in common is
-    left out: it distinguishes nothing.
+    A setting that all candidates have in common is left out: it distinguishes nothing.
 
     Args:
         rows: Rows of one report.
     """
-    techniques = registry("deploykit.transforms", "technique")
-    declared: dict[str, tuple[str, Parameter]] = {}
-    values: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        found = values[row.key] = _places(row)
-        for step in row.candidate.recipe.steps:
-            known = techniques.get(step.technique) if step.technique in techniques else None
-            for parameter in known.parameters if known else ():
-                declared.setdefault(f"{step.technique}.{parameter.name}", (known.label, parameter))
-            for name, value in _parameters(step.parameters, known):
-                found[f"{step.technique}.{name}"] = _shown(value, declared.get(f"{step.technique}.{name}"))
-    names = list(dict.fromkeys(name for found in values.values() for name in found))
-    fixed = [name for name in _PLACES if name in names]
-    names = [name for name in (*fixed, *(n for n in names if n not in fixed)) if _differs(name, values)]
-    listed = [_setting(name, declared.get(name), [v[name] for v in values.values() if name in v]) for name in names]
+    values = {row.key: values_of(row) for row in rows}
+    used = list(dict.fromkeys(name for found in values.values() for name in found))
+    names = [name for name in (*_PLACES, *(n for n in used if n not in _PLACES)) if _differs(name, values)]
+    listed = [_setting(name, [v[name] for v in values.values() if name in v]) for name in names]
     kept = {key: {name: found[name] for name in names if name in found} for key, found in values.items()}
-    return _distinct(listed, declared), kept
+    return _distinct(listed), kept
 
 
 #: What is known of every candidate, in the order of its axes.
 _PLACES = {"family": "technique", "runtime": "runtime", "device": "device", "threads": "threads", "batch_size": "batch"}
 
 
-def _places(row: Result) -> dict[str, Any]:
+def values_of(row: Result) -> dict[str, float | str]:
+    """All settings of one candidate, those at their default as well.
+
+    Numbers are numbers (shares in percent), everything else is words.
+    """
     target: Target = row.candidate.target
-    return {
+    found: dict[str, float | str] = {
         "family": row.family,
         "runtime": runtime_label(target.runtime),
         "device": target.device,
         "threads": target.threads,
         "batch_size": target.batch_size,
     }
+    for step in row.candidate.recipe.steps:
+        known = _known(step.technique)[1]
+        given = step.parameters if not known else {n: step.parameters.get(n, p.default) for n, p in known.items()}
+        for name, value in given.items():
+            found[f"{step.technique}.{name}"] = _shown(value, known.get(name))
+    return found
 
 
-def _parameters(given: Mapping[str, Value], known: Any) -> list[tuple[str, Value]]:
-    """A step's settings, those at their default as well."""
-    if known is None:
-        return list(given.items())
-    return [(p.name, given.get(p.name, p.default)) for p in known.parameters]
+@functools.cache  # the registry looks for new files each time
+def _known(technique: str) -> tuple[str, dict[str, Parameter]]:
+    """Label and parameters of a technique; none of one that is not installed here."""
+    techniques = registry("deploykit.transforms", "technique")
+    if technique not in techniques:
+        return technique.replace("_", " "), {}
+    found = techniques.get(technique)
+    return str(found.label), {parameter.name: parameter for parameter in found.parameters}
 
 
-def _shown(value: Value, known: tuple[str, Parameter] | None) -> float | str:
+def _shown(value: Value, parameter: Parameter | None) -> float | str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int | float):
-        return 100 * value if known is not None and known[1].unit == "share" else value
+        return 100 * value if parameter is not None and parameter.unit == "share" else value
     return "none" if value in (None, "") else str(value)
 
 
@@ -96,9 +95,10 @@ def _differs(name: str, values: Mapping[str, Mapping[str, Any]]) -> bool:
     return len({found[name] for found in values.values() if name in found}) > 1
 
 
-def _setting(name: str, known: tuple[str, Parameter] | None, values: Sequence[float | str]) -> Setting:
-    parameter = known[1] if known else None
-    label = _PLACES.get(name) or (parameter.label if parameter else "") or name.partition(".")[2].replace("_", " ")
+def _setting(name: str, values: Sequence[float | str]) -> Setting:
+    technique, _, parameter_name = name.partition(".")
+    parameter = _known(technique)[1].get(parameter_name) if parameter_name else None
+    label = _PLACES.get(name) or (parameter.label if parameter else "") or parameter_name.replace("_", " ")
     unit = {"share": "%"}.get(parameter.unit, parameter.unit) if parameter else ""
     if all(isinstance(value, int | float) for value in values):
         return Setting(name, label, unit)
@@ -107,12 +107,12 @@ def _setting(name: str, known: tuple[str, Parameter] | None, values: Sequence[fl
     return Setting(name, label, "", (*order, *sorted(words.difference(order))))
 
 
-def _distinct(found: list[Setting], declared: Mapping[str, tuple[str, Parameter]]) -> list[Setting]:
+def _distinct(found: list[Setting]) -> list[Setting]:
     """With the technique's name where two techniques call a setting the same."""
     labels = [setting.label for setting in found]
     return [
-        Setting(s.name, f"{declared[s.name][0]}: {s.label}", s.unit, s.options)
-        if labels.count(s.label) > 1 and s.name in declared
+        replace(s, label=f"{_known(s.name.partition('.')[0])[0]}: {s.label}")
+        if labels.count(s.label) > 1 and "." in s.name
         else s
         for s in found
     ]

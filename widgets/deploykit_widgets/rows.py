@@ -9,6 +9,7 @@ from deploykit.core.result import Interval, Latency, Measurement, Result
 from deploykit.reporting import numbers, tradeoff
 from deploykit.reporting.places import place
 from deploykit.reporting.report import Report
+from deploykit.reporting.settings import values_of
 
 _FAMILIES = ("original", "quantize", "prune", "prune + quantize")
 
@@ -62,6 +63,7 @@ def _facts(row: Result, report: Report) -> dict[str, Any]:
         "memory": measured.peak_memory_bytes if measured else None,
         "flips": measured.changed if measured else None,
         "seconds": measured.seconds_taken if measured else None,
+        "settings": values_of(row),
         "stopped": row.stopped,
         "failure": {"cause": failure.cause, "remedy": failure.remedy, "log": failure.log} if failure else None,
     }

@@ -12,6 +12,7 @@ from deploykit.core.registry import registry
 from deploykit.reporting import numbers, tradeoff
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
+from deploykit.reporting.settings import settings
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.rows import where
 from deploykit_widgets.state import Goal
@@ -60,6 +61,7 @@ class TradeoffSection:
             # Where the limit is on the axis of changes: losing is going up for errors.
             "limit": round((-100 if higher else 100) * goal.max_drop, 9),
             "measures": measures(report),
+            "settings": settings_of(report),
             "best": best_of(state.best, unit(report)),
         }
 
@@ -140,6 +142,17 @@ def measures(report: Report | None) -> list[dict[str, Any]]:
     for name, (label, title, shown, more, better) in {**_COSTS, **_TAILS}.items():
         found.append(_measure(name, label, f"{title}, {shown}", shown, more, better))
     return found
+
+
+def settings_of(report: Report | None) -> list[dict[str, Any]]:
+    """The settings that distinguish candidates, as measures that have words for values where they are no numbers."""
+    return [
+        {
+            **_measure(f"setting:{s.name}", s.label, f"{s.label}, {s.unit}" if s.unit else s.label, s.unit, True, ""),
+            "options": list(s.options),
+        }
+        for s in (settings(report.rows)[0] if report else [])
+    ]
 
 
 def _measure(name: str, label: str, title: str, shown: str, higher: bool, better: str) -> dict[str, Any]:
