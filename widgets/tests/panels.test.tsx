@@ -36,6 +36,7 @@ function aTradeoff(more: Partial<ITradeoff> = {}): ITradeoff {
     unit: 'pp',
     limit: -0.7,
     measures: [],
+    settings: [],
     best: { ...best, words: '', reason: '' },
     picked: { a: '', b: '' },
     ...more

@@ -16,7 +16,7 @@ afterEach(clear);
 const SIZE = { width: 400, height: 300 };
 const X = { name: 'latency', label: 'latency', title: 'latency', unit: 'ms', higher: false, better: 'faster' };
 const Y = { name: 'change', label: 'change', title: 'change', unit: 'pp', higher: true, better: 'better' };
-const TRADEOFF = { measures: [X, Y], best: null, unit: 'pp' } as unknown as ITradeoff;
+const TRADEOFF = { measures: [X, Y], settings: [], best: null, unit: 'pp' } as unknown as ITradeoff;
 
 function Over(): ReactElement {
   const over = useRef<HTMLDivElement>(null);

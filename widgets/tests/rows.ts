@@ -33,6 +33,7 @@ export function aRow(more: Partial<IRow> = {}): IRow {
     scores: {},
     flips: 3,
     seconds: 4.2,
+    settings: { family: 'quantize', runtime: 'LiteRT', threads: 1 },
     launches: 10,
     stopped: '',
     failure: null,

@@ -55,6 +55,8 @@ export interface IRow {
   flips: number | null;
   /** Work to build and measure it; what it shares with others counts in full. Unknown in older stores. */
   seconds: number | null;
+  /** Its settings by `technique.parameter`, its family and where it runs; what it does not use is missing. */
+  settings: Record<string, number | string>;
   /** How often it was opened anew and timed. */
   launches: number;
   /** Why it was given up early; empty when it was not. */

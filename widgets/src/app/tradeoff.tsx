@@ -1,8 +1,10 @@
 /** Trade-off: the goal, the best so far, the chart and the table. */
 
 import type { ReactElement } from 'react';
+import { Looks } from './looks';
 import { Problem, usePanelProblem } from './parts';
-import { useRows, useSection } from './store';
+import { Parallel } from './settings/parallel';
+import { useRows, useSection, useView } from './store';
 import { Chart } from './tradeoff/chart';
 import { Empty } from './tradeoff/empty';
 import { Best, Goal } from './tradeoff/goal';
@@ -39,6 +41,8 @@ export interface ITradeoff {
   /** Where the limit is on the axis of changes. */
   limit: number;
   measures: IMeasure[];
+  /** The settings that distinguish candidates, in their order as axes. */
+  settings: IMeasure[];
   best: IBest | null;
 }
 
@@ -51,6 +55,7 @@ declare module './protocol' {
 export function TradeoffPanel(): ReactElement | null {
   const tradeoff = useSection('tradeoff');
   const problem = usePanelProblem('tradeoff');
+  const look = useView(view => view.look);
   const empty = useRows().size === 0;
   if (tradeoff === undefined) {
     return null;
@@ -64,8 +69,11 @@ export function TradeoffPanel(): ReactElement | null {
       ) : (
         <>
           <Best tradeoff={tradeoff} />
-          <Legend />
-          <Chart />
+          <div className="dk-looks-row">
+            <Looks />
+            <Legend />
+          </div>
+          {look === 'settings' ? <Parallel /> : <Chart />}
           <Table />
         </>
       )}

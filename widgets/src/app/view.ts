@@ -8,7 +8,11 @@ export interface IRange {
   high: number;
 }
 
+/** What stands in the chart's place. */
+export type Look = 'chart' | 'settings' | 'beside';
+
 export interface IView {
+  look: Look;
   /** Keys of the compared candidates; A is empty while the best so far is followed. */
   a: string;
   b: string;
@@ -43,6 +47,7 @@ export interface IView {
 }
 
 export const VIEW: IView = {
+  look: 'chart',
   a: '',
   b: '',
   hovered: '',

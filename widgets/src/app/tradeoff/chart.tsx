@@ -7,7 +7,7 @@ import { brushed, type IBox } from './brush';
 import { Card } from './card';
 import { onChartKeys } from './chartkeys';
 import { type ISize, LiveChart, plotOf, ROOM, signalsOf } from './live';
-import { hasPoint } from './measures';
+import { hasPoint, measuresOf } from './measures';
 import { usePointer } from './pointer';
 import { drawingOf, type IDrawing, marksOf, pixel } from './points';
 import { useScene } from './scene';
@@ -137,7 +137,7 @@ function useDrawing({ palette, surface }: ITheme): IDrawing {
     return drawingOf({
       rows: rows.values(),
       judged,
-      measures: tradeoff.measures,
+      measures: measuresOf(tradeoff),
       x,
       y,
       limit: { value: tradeoff.limit, unit: tradeoff.unit },
@@ -149,7 +149,7 @@ function useDrawing({ palette, surface }: ITheme): IDrawing {
       view: { brush, hiddenRuntimes, hiddenFamilies, frontOnly, failedOnly: false, zoom },
       before: before.current
     });
-  }, [rows, judged, tradeoff.measures, tradeoff.limit, tradeoff.unit, x, y, a, b, palette, surface, colorOf, brush, hiddenRuntimes, hiddenFamilies, frontOnly, zoom]); // biome-ignore format: one list
+  }, [rows, judged, tradeoff, tradeoff.limit, tradeoff.unit, x, y, a, b, palette, surface, colorOf, brush, hiddenRuntimes, hiddenFamilies, frontOnly, zoom]); // biome-ignore format: one list
   before.current = drawing;
   return drawing;
 }

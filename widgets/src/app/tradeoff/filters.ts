@@ -34,8 +34,16 @@ export interface IChip {
 
 export function chips(filters: Filters, measures: readonly IMeasure[], labelOf: (runtime: string) => string): IChip[] {
   const found: IChip[] = [];
-  if (filters.brush.length > 0) {
-    found.push({ words: filters.brush.map(range => inWords(range, measures)).join(', '), without: { brush: [] } });
+  const isSetting = ({ measure }: IRange): boolean => measure.startsWith('setting:');
+  const dragged = filters.brush.filter(range => !isSetting(range));
+  if (dragged.length > 0) {
+    const words = dragged.map(range => inWords(range, measures)).join(', ');
+    found.push({ words, without: { brush: filters.brush.filter(isSetting) } });
+  }
+  for (const range of filters.brush.filter(isSetting)) {
+    const label = measures.find(known => known.name === range.measure)?.label ?? range.measure;
+    const words = `${label}: ${inWords(range, measures)}`;
+    found.push({ words, without: { brush: filters.brush.filter(other => other !== range) } });
   }
   for (const name of filters.hiddenRuntimes) {
     const rest = filters.hiddenRuntimes.filter(other => other !== name);
@@ -54,9 +62,13 @@ export function chips(filters: Filters, measures: readonly IMeasure[], labelOf: 
   return found;
 }
 
-/** `0.07–0.13 ms`. */
+/** `0.07–0.13 ms`; of words those that are in. */
 function inWords(range: IRange, measures: readonly IMeasure[]): string {
-  const unit = measures.find(known => known.name === range.measure)?.unit ?? '';
+  const measure = measures.find(known => known.name === range.measure);
+  if (measure?.options?.length) {
+    return measure.options.filter((_, at) => at >= range.low && at <= range.high).join(', ');
+  }
+  const unit = measure?.unit ?? '';
   const digits = digitsOf(range);
   const [low, high] = [fixed(range.low, digits), fixed(range.high, digits)];
   return `${low}${low.includes('−') || high.includes('−') ? ' to ' : '–'}${high}${unit ? `\u2009${unit}` : ''}`;
@@ -80,7 +92,9 @@ const COLUMNS: Record<string, { column: string; scale: number }> = {
   size: { column: 'size_bytes', scale: 1e3 },
   compressed_size: { column: 'compressed_bytes', scale: 1e3 },
   memory: { column: 'peak_memory_bytes', scale: 1e6 },
-  change: { column: 'change', scale: 0.01 }
+  change: { column: 'change', scale: 0.01 },
+  'setting:threads': { column: 'threads', scale: 1 },
+  'setting:batch_size': { column: 'batch_size', scale: 1 }
 };
 
 /** Python that makes the same rows of a report. */
@@ -91,7 +105,9 @@ export function frameCode(filters: Filters, measures: readonly IMeasure[]): stri
     const measure = measures.find(known => known.name === range.measure);
     const known = measure?.name === 'score' ? { column: 'value', scale: measure.unit === '%' ? 0.01 : 1 } : undefined;
     const { column, scale } = known ?? COLUMNS[range.measure] ?? { column: '', scale: 1 };
-    if (column) {
+    if (measure?.name === 'setting:family' && measure.options) {
+      tests.push(`family in ${list(measure.options.filter((_, at) => at >= range.low && at <= range.high))}`);
+    } else if (column) {
       tests.push(`${number(range.low * scale)} <= ${column} <= ${number(range.high * scale)}`);
     } else {
       notes.push(`# The frame has no column for ${measure?.label ?? range.measure}: it is not filtered by it.`);

@@ -14,6 +14,26 @@ export interface IMeasure {
   higher: boolean;
   /** One word for better: faster, smaller. */
   better: string;
+  /** Of a setting that has words for values: a row's value is the place of its word. */
+  options?: readonly string[];
+}
+
+/** What a filter can be about: measures and settings. */
+export function measuresOf({
+  measures,
+  settings
+}: {
+  measures: readonly IMeasure[];
+  settings: readonly IMeasure[];
+}): readonly IMeasure[] {
+  return [...measures, ...settings];
+}
+
+const SETTING = 'setting:';
+
+function settingIn(row: IRow, { name, options }: IMeasure): Interval | null {
+  const value = row.settings[name.slice(SETTING.length)];
+  return exact(typeof value === 'string' ? options?.indexOf(value) : value);
 }
 
 function exact(value: number | null | undefined, scale = 1): Interval | null {
@@ -43,6 +63,9 @@ export function valueIn(row: IRow, measure: IMeasure): Interval | null {
     case 'p99':
       return exact(row.p99);
     default:
+      if (measure.name.startsWith(SETTING)) {
+        return settingIn(row, measure);
+      }
       return measure.name.startsWith('metric:') ? exact(row.scores[measure.name.slice(7)], share) : null;
   }
 }

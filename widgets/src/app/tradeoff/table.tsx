@@ -6,10 +6,12 @@ import { plural } from '../format';
 import { Icon } from '../icons';
 import { Problem, useCopy } from '../parts';
 import type { IRow } from '../rows';
+import { settingColumns } from '../settings/columns';
 import { useBench, useView } from '../store';
 import { openCandidate } from './chartkeys';
 import { columnsOf, type IColumn, rowAsText, sorted, USUAL, widthOf } from './columns';
 import { isHidden, isOutside } from './filters';
+import { measuresOf } from './measures';
 import { useScene } from './scene';
 import { HEAD_PX, ROW_PX, TableRow } from './tablerow';
 import { Tools } from './tools';
@@ -48,6 +50,7 @@ function useShown(): IShown {
   const failedOnly = useView(view => view.failedOnly);
   const sort = useView(view => view.sort);
   const more = useView(view => view.columns);
+  const look = useView(view => view.look);
   const all = useMemo(() => [...rows.values()].filter(row => row.status !== 'planned'), [rows]);
   const columns = useMemo(() => {
     const share = tradeoff.measures.find(measure => measure.name === 'score')?.unit === '%';
@@ -55,17 +58,22 @@ function useShown(): IShown {
   }, [all, tradeoff]);
   const found = useMemo(() => {
     const filters = { brush, hiddenRuntimes, hiddenFamilies, frontOnly, failedOnly };
+    const measures = measuresOf(tradeoff);
     const left = all.filter(row => {
       if (row.status === 'failed') {
         return true; // whatever the filter
       }
-      return !(failedOnly || isHidden(row, filters, judged.get(row.key)) || isOutside(row, brush, tradeoff.measures));
+      return !(failedOnly || isHidden(row, filters, judged.get(row.key)) || isOutside(row, brush, measures));
     });
-    const column = columns.get(sort.column) ?? (columns.get('latency') as IColumn);
+    const setting = settingColumns(tradeoff.settings).find(({ name }) => name === sort.column);
+    const column = setting ?? columns.get(sort.column) ?? (columns.get('latency') as IColumn);
     const strong = (row: IRow): boolean => ['front', 'tied'].includes(judged.get(row.key)?.state ?? '');
     return sorted(left, column, sort.descending, strong);
-  }, [all, columns, judged, tradeoff.measures, brush, hiddenRuntimes, hiddenFamilies, frontOnly, failedOnly, sort]);
-  const list = useMemo(() => ['name', ...USUAL, ...more].flatMap(name => columns.get(name) ?? []), [columns, more]);
+  }, [all, columns, judged, tradeoff, brush, hiddenRuntimes, hiddenFamilies, frontOnly, failedOnly, sort]);
+  const list = useMemo(() => {
+    const usual = ['name', ...USUAL, ...more].flatMap(name => columns.get(name) ?? []);
+    return look === 'settings' ? [...usual, ...settingColumns(tradeoff.settings)] : usual;
+  }, [columns, more, look, tradeoff.settings]);
   const template = useMemo(() => ['40px', ...list.map(column => widthOf(column, all))].join(' '), [list, all]);
   return { rows: found, total: all.length, columns: list, template };
 }

@@ -7,6 +7,7 @@ import { Button, CopyButton, useMentioned } from '../parts';
 import { useBench, useView } from '../store';
 import { columnsOf, MORE } from './columns';
 import { chips, frameCode } from './filters';
+import { measuresOf } from './measures';
 import { useScene } from './scene';
 
 export function Tools({ shown, total }: { shown: number; total: number }): ReactElement {
@@ -23,7 +24,7 @@ export function Tools({ shown, total }: { shown: number; total: number }): React
   return (
     <div className="dk-tools">
       <div className="dk-chips" role="group" aria-label="Filters">
-        {chips(filters, tradeoff.measures, labelOf).map(({ words, without }) => (
+        {chips(filters, measuresOf(tradeoff), labelOf).map(({ words, without }) => (
           <button
             key={words}
             type="button"
@@ -39,7 +40,7 @@ export function Tools({ shown, total }: { shown: number; total: number }): React
       <span className="dk-soft">{count}</span>
       <span className="dk-grow" />
       <Columns />
-      <CopyButton kind="link" text={() => frameCode(filters, tradeoff.measures)} label="Copy as DataFrame" />
+      <CopyButton kind="link" text={() => frameCode(filters, measuresOf(tradeoff))} label="Copy as DataFrame" />
     </div>
   );
 }

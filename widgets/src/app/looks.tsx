@@ -1,0 +1,33 @@
+/** What stands in the chart's place: the trade-off, or settings as lines. Native radios: one tab stop, with arrow keys. */
+
+import { type ReactElement, useId } from 'react';
+import { useBench, useView } from './store';
+import type { Look } from './view';
+
+const LOOKS: readonly { name: Look; label: string; title: string }[] = [
+  { name: 'chart', label: 'Chart', title: 'Quality against cost' },
+  { name: 'settings', label: 'Settings', title: 'Each candidate as a line over its settings' }
+];
+
+export function Looks(): ReactElement {
+  const bench = useBench();
+  const look = useView(view => view.look);
+  const name = useId();
+  return (
+    <fieldset className="dk-looks">
+      <legend className="dk-unseen">View</legend>
+      {LOOKS.map(one => (
+        <label key={one.name} className={`dk-look ${one.name === look ? 'dk-on' : ''}`} title={one.title}>
+          <input
+            type="radio"
+            className="dk-look-radio"
+            name={name}
+            checked={one.name === look}
+            onChange={() => bench.look({ look: one.name, hovered: '' })}
+          />
+          {one.label}
+        </label>
+      ))}
+    </fieldset>
+  );
+}

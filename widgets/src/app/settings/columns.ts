@@ -1,0 +1,24 @@
+/** Settings as columns of the table: what the lines show, for all who do not see them. */
+
+import { DASH } from '../format';
+import type { IColumn } from '../tradeoff/columns';
+import { type IMeasure, valueIn } from '../tradeoff/measures';
+import { short } from './coordinates';
+
+/** Runtime and family are said beside the name already. */
+const SAID = ['setting:runtime', 'setting:family'];
+
+export function settingColumns(settings: readonly IMeasure[]): IColumn[] {
+  return settings
+    .filter(({ name }) => !SAID.includes(name))
+    .map(measure => ({
+      name: measure.name,
+      title: measure.title,
+      cell: row => {
+        const value = valueIn(row, measure)?.[0];
+        const word = value === undefined ? undefined : (measure.options?.[value] ?? short(value));
+        return word === undefined ? { value: DASH, title: 'Not used by this candidate' } : { value: word };
+      },
+      sort: row => valueIn(row, measure)?.[0] ?? null
+    }));
+}
