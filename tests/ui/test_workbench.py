@@ -118,6 +118,56 @@ def test_axe_finds_nothing(page, theme):
     assert found == []
 
 
+@pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
+def test_settings_as_lines_filter_chart_and_table_by_keys_and_by_dragging(page, theme):
+    set_theme(page, theme)
+    bench = page.locator(".dk-Workbench")
+    bench.get_by_role("radio", name="Chart").focus()
+    page.keyboard.press("ArrowRight")
+    lines = bench.get_by_role("application", name="Settings of")
+    lines.wait_for()
+    grid = bench.get_by_role("grid", name="Candidates")
+    total = int(grid.get_attribute("aria-rowcount")) - 1
+    titles = page.locator(".dk-axis-title").all_inner_texts()
+    assert titles[0] == "technique"
+    assert [t.partition(",")[0] for t in titles[-3:]] == ["accuracy change", "latency", "size"]
+
+    page.keyboard.press("Tab")  # to the legend, which is one stop
+    page.keyboard.press("Tab")
+    assert lines.evaluate("e => e === document.activeElement")
+    for _ in titles:
+        page.keyboard.press("ArrowRight")
+    for _ in range(total):
+        page.keyboard.press("ArrowUp")  # the smallest one is at the top
+    page.keyboard.press("[")
+    chips = bench.locator(".dk-tools .dk-chips")  # not seen while it is empty
+    assert re.search(r"\d kB|\d\u2009kB", chips.text_content())
+    assert bench.locator(".dk-tools").get_by_text(f"1 of {total} rows").count() == 1
+    page.keyboard.press("Delete")
+    assert chips.text_content() == ""
+
+    bench.scroll_into_view_if_needed()
+    lines.scroll_into_view_if_needed()
+    axis, room = page.locator(".dk-axis-line").first.bounding_box(), lines.bounding_box()
+    page.mouse.move(axis["x"], axis["y"] + axis["height"])
+    page.mouse.down()
+    page.mouse.move(axis["x"], axis["y"] + 0.55 * axis["height"], steps=3)
+    page.mouse.up()
+    assert "technique: original" in chips.text_content()
+    page.keyboard.press("0")
+    assert chips.text_content() == ""
+    assert room["width"] > 0
+
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 1200})
+        result = Axe().run(page, context=".dk-Workbench")
+        assert [v["id"] for v in result.response["violations"]] == []
+        assert _sticking_out(page) == []
+    bench.get_by_role("radio", name="Chart").check()
+    page.locator(".dk-chart-canvas canvas").wait_for()
+    set_theme(page, "JupyterLab Light")
+
+
 def test_nothing_sticks_out_at_any_width_and_with_any_font(page):
     found = []
     for font in ("monospace", "sans-serif"):

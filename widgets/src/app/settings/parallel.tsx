@@ -27,6 +27,7 @@ const MEASURED = ['change', 'latency', 'size'];
 const HEIGHT_PX = 344;
 const TOP_PX = 56;
 const BOTTOM_PX = 46;
+const LEFT_PX = 14;
 /** Least room between two axes; with less the view scrolls. */
 const LEAST_PX = 64;
 
@@ -62,8 +63,8 @@ export function Parallel(): ReactElement {
   );
   const width = Math.max(room, LEAST_PX * axes.length);
   const places = useMemo<IPlaces>(() => {
-    const step = width / Math.max(1, axes.length);
-    return { left: Math.min(20, step / 2), step, top: TOP_PX, bottom: HEIGHT_PX - BOTTOM_PX };
+    const step = (width - LEFT_PX) / Math.max(1, axes.length); // words are right of their axis, the last one's too
+    return { left: LEFT_PX, step, top: TOP_PX, bottom: HEIGHT_PX - BOTTOM_PX };
   }, [width, axes.length]);
   useEffect(() => {
     if (canvas.current && room > 0) {
