@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 _KINDS = "biufSU"
 #: Real numbers with more bytes than these are wider than any runtime takes.
 _WIDEST = 8
+#: A list of at most so many long arrays is one of inputs or outputs, not of examples.
+_MOST_ARRAYS = 9
 
 
 def checked(
@@ -33,6 +35,11 @@ def checked(
     Raises:
         DatasetError: Something cannot be used; says what.
     """
+    if several := _list_of_arrays(x):
+        raise DatasetError(
+            f"{name} is a list of {several[0]} arrays with {several[1]} examples each.",
+            remedy="give the arrays of several inputs in a dictionary, named as the model names its inputs.",
+        )
     given = x if isinstance(x, Mapping) else {"input": x}
     inputs = {str(k): array_of(v, f"{name}[{k!r}]" if isinstance(x, Mapping) else name) for k, v in given.items()}
     for key, array in inputs.items():
@@ -47,15 +54,67 @@ def checked(
     if count == 0:
         raise DatasetError(f"{name} is empty: 0 examples.", remedy="check the file or the filter that made it.")
     if empty := [k for k, v in inputs.items() if v.size == 0]:
-        raise DatasetError(f"the examples of {', '.join(empty)} are empty: shape {inputs[empty[0]].shape[1:]}.")
+        raise DatasetError(
+            f"the examples of {', '.join(empty)} are empty: shape {inputs[empty[0]].shape[1:]}.",
+            remedy="give at least one number an example.",
+        )
     if y is None:
         return Split(inputs, None), classes, ()
     labels_name = name.replace("x", "y", 1)
+    _check_one(y, labels_name, count)
+    _check_order(x, y, name, labels_name)
     labels = array_of(y, labels_name)
     if len(labels) != count:
-        raise DatasetError(f"{name} has {count} examples, {labels_name} has {len(labels)} labels.")
+        turned = labels.ndim == 2 and labels.shape[1] == count
+        raise DatasetError(
+            f"{name} has {count} examples, {labels_name} has {len(labels)} labels.",
+            remedy=f"the labels lie along the second axis: give {labels_name}.T."
+            if turned
+            else "give one label for each example.",
+        )
     found = understood(labels, classes, labels_name)
     return Split(inputs, found.values), found.classes, found.notes
+
+
+def _list_of_arrays(value: Any) -> tuple[int, int] | None:
+    """How many arrays of how many examples each a list holds, None when it is a list of examples."""
+    if not isinstance(value, list | tuple) or not 2 <= len(value) <= _MOST_ARRAYS:
+        return None
+    lengths = {len(v) if getattr(v, "shape", ()) else 0 for v in value}
+    count = lengths.pop()
+    return (len(value), count) if not lengths and count > _MOST_ARRAYS else None
+
+
+def _check_one(y: Any, name: str, count: int) -> None:
+    """Raise `DatasetError` for labels of several outputs."""
+    parts = list(map(str, y)) if isinstance(y, Mapping) else None
+    several = _list_of_arrays(y)
+    if parts is None and (several is None or several[1] != count):
+        return
+    what = f"a dictionary ({_listed(parts)})" if parts is not None else f"a list of {several and several[0]} arrays"
+    first = f"{name}[{parts[0]!r}]" if parts else f"{name}[0]"
+    raise DatasetError(
+        f"{name} is {what}: labels of one output are compared, the other outputs with those of the model as given.",
+        remedy=f"give one array, for example {first}, and name its output with output= (--output) when it is not the "
+        "first one.",
+    )
+
+
+def _check_order(x: Any, y: Any, name: str, labels_name: str) -> None:
+    """Raise `DatasetError` for tables whose rows have the same names in another order."""
+    ours, theirs = getattr(x, "index", None), getattr(y, "index", None)
+    if not hasattr(ours, "sort_values") or not hasattr(theirs, "sort_values") or ours.equals(theirs):
+        return
+    try:
+        same = ours.sort_values().equals(theirs.sort_values())
+    except TypeError:  # names of several types have no order
+        return
+    if same:
+        raise DatasetError(
+            f"The rows of {labels_name} have the names of those of {name} in another order (its index).",
+            remedy=f"give {labels_name}.loc[{name}.index], or {labels_name}.to_numpy() when the rows belong together "
+            "as they stand.",
+        )
 
 
 def same_kind(train: Split, held_out: Split) -> tuple[str, ...]:
@@ -127,7 +186,8 @@ def array_of(value: Any, name: str) -> NDArray[Any]:
             array = np.asarray(value, object)
     except ValueError as error:
         raise DatasetError(
-            f"{name} is ragged: its examples differ in shape.", remedy="pad or crop them to one shape."
+            f"{name} is ragged: its examples differ in shape.",
+            remedy="pad or crop them to one shape; several labels an example are columns of 0 and 1, one for each.",
         ) from error
     except (TypeError, RuntimeError, OverflowError) as error:  # a tensor on a GPU, or one that needs its gradient
         raise DatasetError(f"{name} cannot be made a NumPy array: {error}.", remedy="give a NumPy array.") from error
@@ -193,6 +253,9 @@ def _of_objects(array: NDArray[Any], name: str) -> NDArray[Any]:
     if not flat or not all(isinstance(v, str | bytes) for v in flat):
         odd = next((v for v in flat if not isinstance(v, str | bytes)), None)
         what = "Python objects" if not flat else f"{type(odd).__name__} objects"
+        if kinds <= {int, float, bool, str, bytes}:
+            mixed = " and ".join(sorted(kind.__name__ for kind in kinds))
+            raise DatasetError(f"{name} mixes {mixed}.", remedy="give all as numbers, or all as text.")
         raise DatasetError(
             f"{name} holds {what}, not numbers of one shape.", remedy="give a plain array; pad ragged examples."
         )

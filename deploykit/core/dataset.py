@@ -12,6 +12,7 @@ from deploykit.core.contract import Contract, Declared
 from deploykit.core.digest import json_digest
 from deploykit.core.disk import writing
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
+from deploykit.core.labels import class_names
 from deploykit.core.parameter import Parameter, complete
 from deploykit.core.preprocess import Preprocess
 from deploykit.core.reading import Origin, Reading
@@ -71,7 +72,7 @@ class Dataset:
         x_test: Any = None,
         y_test: Any = None,
         preprocess: Preprocess | Mapping[str, Preprocess] | None = None,
-        classes: Sequence[str] = (),
+        classes: Sequence[str] | Mapping[Any, Any] = (),
         seed: int = 0,
         calibration_size: int = 200,
     ) -> Self:
@@ -87,7 +88,7 @@ class Dataset:
                 and test (24 %): give data the model was not trained on.
             y_test: Labels of ``x_test``.
             preprocess: What turns raw examples into what the model takes; by input name for several inputs.
-            classes: Class names by index.
+            classes: Class names by index: a list, or a dictionary between names and class numbers.
             seed: Seed of the splits.
             calibration_size: How many training examples calibrate a quantizer.
 
@@ -114,11 +115,11 @@ class Dataset:
         x_test: Any = None,
         y_test: Any = None,
         preprocess: Preprocess | Mapping[str, Preprocess] | None = None,
-        classes: Sequence[str] = (),
+        classes: Sequence[str] | Mapping[Any, Any] = (),
         **settings: Any,
     ) -> Self:
         numbers = complete(_SETTINGS, settings, "Dataset")
-        given = tuple(map(str, classes))
+        given = class_names(classes)
         raw = raw_inputs(preprocess, x)
         splits, names, reading = split_up(origin, x, y, x_test, y_test, given, numbers["seed"], raw)  # type: ignore[arg-type]  # a whole number
         data = cls(splits, _by_input(preprocess, splits["train"].inputs), names, **numbers, reading=reading)  # type: ignore[arg-type]  # whole numbers
@@ -178,7 +179,7 @@ class Dataset:
         """
         from deploykit.core import sources
 
-        found = sources.read_csv(Path(path), label, drop, tuple(options.get("classes", ())))
+        found = sources.read_csv(Path(path), label, drop, class_names(options.get("classes", ())))
         return cls._made(found.origin, **{**found.arguments, **options})
 
     @classmethod
@@ -209,7 +210,7 @@ class Dataset:
         """
         from deploykit.core import sources
 
-        found = sources.read_image_folder(Path(path), size, tuple(options.get("classes", ())))
+        found = sources.read_image_folder(Path(path), size, class_names(options.get("classes", ())))
         return cls._made(found.origin, **{**options, **found.arguments})
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,27 @@ class Labels:
     values: NDArray[Any]
     classes: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+
+def class_names(classes: Any) -> tuple[str, ...]:
+    """Class names by index, from a list of them or a dictionary between names and indices.
+
+    Raises:
+        DatasetError: A dictionary without one name for each index, or a single text.
+    """
+    if isinstance(classes, str):
+        raise DatasetError(f"classes is the text {classes!r}.", remedy="give a list of names, one for each class.")
+    if not isinstance(classes, Mapping):
+        return tuple(map(str, classes))
+    pairs = [(k, v) for k, v in classes.items()]
+    for by_index in (pairs, [(v, k) for k, v in pairs]):
+        indices = {str(index): str(name) for index, name in by_index}
+        if set(indices) == set(map(str, range(len(pairs)))):
+            return tuple(indices[str(i)] for i in range(len(pairs)))
+    raise DatasetError(
+        f"classes is a dictionary that does not number its names from 0 to {len(pairs) - 1}.",
+        remedy="give a list of names in the order of the class numbers.",
+    )
 
 
 def understood(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:
@@ -188,7 +210,10 @@ def _named(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:
     import numpy as np
 
     if labels.ndim != 1 and not classes:
-        raise DatasetError(f"{name} holds text of shape {labels.shape}.", remedy="give one class name an example.")
+        raise DatasetError(
+            f"{name} holds text of shape {labels.shape}.",
+            remedy="give one class name an example; several labels an example are columns of 0 and 1, one for each.",
+        )
     found, place = np.unique(labels, return_inverse=True)
     text = [str(n) for n in found]
     names = classes or tuple(text)
@@ -205,7 +230,18 @@ def _named(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:
     if twice := [t for t in text if names.count(t) > 1]:
         raise DatasetError(f"classes names {twice[0]!r} more than once.", remedy="give class indices instead of names.")
     index = {n: i for i, n in enumerate(names)}
-    return Labels(np.array([index[t] for t in text], np.int64)[place].reshape(labels.shape), names)
+    values = np.array([index[t] for t in text], np.int64)[place].reshape(labels.shape)
+    return Labels(values, names, _alike(names, name))
+
+
+def _alike(names: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """A sentence on class names that differ in blanks and capitals only."""
+    seen: dict[str, str] = {}
+    for one in names:
+        other = seen.setdefault(" ".join(one.split()).casefold(), one)
+        if other != one:
+            return (f"{name}: {other!r} and {one!r} differ in blanks or capitals only, and are two classes.",)
+    return ()
 
 
 def _as_int64(labels: NDArray[Any], name: str) -> NDArray[Any]:

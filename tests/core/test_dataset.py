@@ -162,7 +162,7 @@ WITH_NAN[[7, 9], 1] = np.nan
         ((X[:12], Y[:12]), r"too few examples: 12 leave 4"),
         (([[1, 2], [3]],), r"x is ragged: its examples differ in shape"),
         ((np.array([[1, 2], [3]], object),), r"x holds list objects, not numbers of one shape.*pad ragged"),
-        ((np.array([1, "a", None], object),), r"x holds int objects"),
+        ((np.array([1, "a", None], object),), r"x mixes int and str"),
         ((np.zeros((60, 2), complex),), r"x has dtype complex128"),
         ((np.zeros(60, "M8[s]"),), r"x has dtype datetime64"),
         ((np.zeros(60, [("a", "f4")]),), r"x has dtype"),
@@ -347,9 +347,9 @@ def test_data_that_do_not_fit_are_found_before_any_work(inputs, outputs, message
 
 def test_class_names_must_be_as_many_as_outputs():
     with pytest.raises(DatasetError, match=r"3 class names are given .* has 5 classes"):
-        Dataset.from_arrays(X, Y, classes="abc").check(model(("image", (None, 2), "float32")))
+        Dataset.from_arrays(X, Y, classes=("a", "b", "c")).check(model(("image", (None, 2), "float32")))
     with pytest.raises(DatasetError, match=r"3 class names are given .* has 5 classes"):
-        Dataset.from_arrays(X, classes="abc").check(model(("image", (None, 2), "float32")))
+        Dataset.from_arrays(X, classes=("a", "b", "c")).check(model(("image", (None, 2), "float32")))
 
 
 def test_labels_of_every_split_are_checked():
@@ -416,7 +416,7 @@ RAW = [b"\xff\xd8" + bytes([k, 0]) for k in range(60)]
             r"masked array with 3 of 120 values",
         ),
         (np.zeros((60, 2), np.longdouble), r"x has dtype (float128|longdouble), which no runtime takes"),
-        ([[1, "a"]] * 60, r"x holds int objects, not numbers"),
+        ([[1, "a"]] * 60, r"x mixes int and str"),
         (
             np.array([["a"]] * 59 + [[None]], object),
             r"x has 1 missing values \(None or NaN\) among 60; the first is at 59",
@@ -519,13 +519,13 @@ def test_large_values_are_not_merged():
 @pytest.mark.parametrize(
     ("y", "classes", "message"),
     [
-        (np.arange(60) % 3 + 1, "abc", r"y: labels run from 1 to 3, the 3 class names .* 0 to 2.*\(y - 1\)"),
-        (np.array([0, 5, 9] * 20), "abc", r"y holds class 9, .*the labels are 0, 5, 9, with gaps"),
-        (np.array([0.0, 5.0] * 30), "abc", r"with gaps"),
+        (np.arange(60) % 3 + 1, ("a", "b", "c"), r"y: labels run from 1 to 3, the 3 class names .* 0 to 2.*\(y - 1\)"),
+        (np.array([0, 5, 9] * 20), ("a", "b", "c"), r"y holds class 9, .*the labels are 0, 5, 9, with gaps"),
+        (np.array([0.0, 5.0] * 30), ("a", "b", "c"), r"with gaps"),
         (["a", ""] * 30, (), r"y holds 30 empty labels"),
         (["100", "010", "001"] * 20, (), r"labels such as '001' look like one-hot rows written as text.*classes="),
         (["1", "01"] * 30, (), r"the labels '01' and '1' are the same number written in two ways.*classes="),
-        (["a", "b"] * 30, "aab", r"classes names 'a' more than once"),
+        (["a", "b"] * 30, ("a", "a", "b"), r"classes names 'a' more than once"),
     ],
 )
 def test_labels_that_do_not_go_with_their_classes(y, classes, message):
@@ -562,7 +562,9 @@ def test_gaps_single_examples_and_other_numbers_are_noted():
     notes = Dataset.from_arrays(x, lonely).reading.notes
     assert notes[0] == "no example is of class 5, 6."
     assert notes[1].startswith("one example only of class 7: it is in one split")
-    apart = Dataset.from_arrays(x[y < 3], y[y < 3], x_test=x[y > 0], y_test=y[y > 0], classes="abcde").reading.notes
+    apart = Dataset.from_arrays(
+        x[y < 3], y[y < 3], x_test=x[y > 0], y_test=y[y > 0], classes=("a", "b", "c", "d", "e")
+    ).reading.notes
     assert apart[:2] == ("no held-out example is of class a.", "no training example is of class d, e.")
     scaled = Dataset.from_arrays(x, y, x_test=x / 255, y_test=y).reading.notes
     assert scaled[0] == "x is uint8, x_test is float64: check that both have the same scale."
@@ -624,3 +626,60 @@ def test_other_preprocessing_of_the_same_examples():
         several.preprocessed(Preprocess(scale=2))
     with pytest.raises(SettingError, match="input 'c'"):
         several.preprocessed({"c": Preprocess()})
+
+
+# -- what is easily meant otherwise -----------------------------------------------------------------------------------
+
+
+def test_class_names_by_number_are_read_in_the_order_of_the_numbers():
+    x, y = images()
+    named = ("zero", "one", "two", "three", "four")
+    assert Dataset.from_arrays(x, y, classes={i: named[i] for i in (3, 1, 0, 4, 2)}).classes == named
+    assert Dataset.from_arrays(x, y, classes={name: i for i, name in enumerate(named)}).classes == named  # as Keras
+    assert Dataset.from_arrays(x, y, classes={str(i): n for i, n in enumerate(named)}).classes == named  # as JSON
+    for wrong in ({1: "one", 2: "two", 3: "three", 4: "four", 5: "five"}, "zero"):
+        with pytest.raises(DatasetError, match="classes is") as refused:
+            Dataset.from_arrays(x, y, classes=wrong)
+        assert "list of names" in refused.value.remedy
+
+
+def test_class_names_that_differ_in_blanks_only_are_named():
+    x, y = images(classes=3)
+    reading = Dataset.from_arrays(x, np.array(["cat", "Cat ", "dog"])[y]).reading
+    assert any("'Cat '" in n and "two classes" in n for n in reading.notes)
+
+
+def test_rows_of_tables_are_not_paired_across_their_names():
+    x, y = pd.DataFrame(np.arange(120.0).reshape(60, 2)), pd.Series(np.arange(60) % 3)
+    turned = y.iloc[::-1]
+    with pytest.raises(DatasetError, match="another order") as refused:
+        Dataset.from_arrays(x, turned)
+    assert "y.loc[x.index]" in refused.value.remedy
+    for alike in (y, turned.to_numpy(), turned.reset_index(drop=True), turned.set_axis(range(100, 160))):
+        assert len(Dataset.from_arrays(x, alike)) == 60
+
+
+@pytest.mark.parametrize(
+    ("labels", "found", "remedy"),
+    [
+        ({"main": np.arange(60) % 3, "aux": np.arange(60) % 3}, "y is a dictionary (main, aux)", "y['main']"),
+        ([np.arange(60) % 3, np.arange(60)], "y is a list of 2 arrays", "y[0]"),
+        ((np.arange(60) % 3, np.ones((60, 2))), "y is a list of 2 arrays", "output="),
+        (np.arange(60)[None], "y has 1 labels", "y.T"),
+        (np.array([1, "b"] * 30, object), "y mixes int and str", "all as text"),
+        ([["a", "b"], ["c"]] * 30, "ragged", "columns of 0 and 1"),
+        ([["a", "b"], ["c", "a"]] * 30, "text of shape (60, 2)", "columns of 0 and 1"),
+    ],
+)
+def test_labels_of_another_form_are_refused_with_what_to_give(labels, found, remedy):
+    with pytest.raises(DatasetError) as refused:
+        Dataset.from_arrays(np.ones((60, 2)), labels)
+    assert found in refused.value.message
+    assert remedy in refused.value.remedy
+
+
+def test_a_list_of_inputs_is_refused_with_what_to_give():
+    with pytest.raises(DatasetError, match="list of 2 arrays with 60 examples") as refused:
+        Dataset.from_arrays([np.ones((60, 2)), np.ones((60, 2))], np.arange(60) % 3)
+    assert "dictionary" in refused.value.remedy
+    assert len(Dataset.from_arrays(list(np.ones((60, 2))), np.arange(60) % 3)) == 60  # a list of examples

@@ -303,7 +303,7 @@ def test_csv_without_a_label_column(tmp_path):
         ("a,b,label\n1,2,\n", {}, r"d\.csv, line 2: the label is empty"),
         ("a,b,c\n1,2,0\n", {"label": "kind"}, r"d\.csv has no column 'kind'; it has a, b, c"),
         (rows("a,label", "nan,{n}"), {}, r"x holds NaN or infinite values in 60 of 60"),
-        (rows("label", "{n}"), {}, r"the examples of input are empty"),
+        (rows("label", "{n}"), {}, r"has no column beside its labels"),
         ("a,label\n1,0\n", {}, r"too few examples: 1 leave 1"),
         ("a,label\n\x00" + "9" * 200_000 + ",0\n", {}, r"d\.csv is not a CSV file: field larger than field limit"),
     ],
@@ -470,8 +470,12 @@ def test_folders_that_cannot_be_used(tmp_path):
         (tmp_path / "flat", {}, r"flat has no class folders.*one sub-folder for each class"),
         (tmp_path / "file", {}, r"file is not a folder"),
         (broken, {}, r"3\.png is not a readable image"),
-        (tmp_path / "unequal", {}, r"holds the folder 'owl', which is none of the classes \['cat', 'dog'\]"),
-        (pictures(tmp_path / "named"), {"classes": ["cat"]}, r"holds the folder 'dog', which is none of the classes"),
+        (tmp_path / "unequal", {}, r"holds the folder 'owl', which is not one of the classes \['cat', 'dog'\]"),
+        (
+            pictures(tmp_path / "named"),
+            {"classes": ["cat"]},
+            r"holds the folder 'dog', which is not one of the classes",
+        ),
     ]:
         with pytest.raises(DatasetError, match=message):
             Dataset.from_image_folder(path, **options)
@@ -725,3 +729,60 @@ def test_tf_data_in_every_form(from_tf, form):
 def test_tf_data_that_cannot_be_used(from_tf, form, message):
     with pytest.raises(DatasetError, match=message):
         from_tf(form)
+
+
+# -- what is easily meant otherwise -----------------------------------------------------------------------------------
+
+
+def class_folders(root, names, count=12):
+    for number, name in enumerate(names):
+        (root / name).mkdir(parents=True)
+        for i in range(count):
+            Image.fromarray(np.full((4, 4, 3), 10 * number + i, np.uint8)).save(root / name / f"{i:02}.png")
+    return root
+
+
+def test_folders_called_by_numbers_are_said_to_be_sorted_as_text(tmp_path):
+    names = [str(i) for i in range(12)]
+    folder = class_folders(tmp_path / "digits", names)
+    data = Dataset.from_image_folder(folder)
+    assert data.classes == tuple(sorted(names))
+    assert any("sorted as text" in n and "'10' comes before '2'" in n for n in data.reading.notes)
+    ordered = Dataset.from_image_folder(folder, classes=names)
+    assert ordered.classes == tuple(names)
+    few = Dataset.from_image_folder(class_folders(tmp_path / "few", names[:3]))
+    assert not any("sorted as text" in n for n in (*ordered.reading.notes, *few.reading.notes))
+
+
+def test_a_folder_around_the_class_folders_is_named_as_what_to_give(tmp_path):
+    class_folders(tmp_path / "images", ["a", "b"])
+    with pytest.raises(DatasetError) as refused:
+        Dataset.from_image_folder(tmp_path)
+    assert str(tmp_path / "images") in refused.value.remedy
+
+
+def test_held_out_classes_that_are_not_trained_have_a_remedy(tmp_path):
+    class_folders(tmp_path / "train", ["a", "b"])
+    class_folders(tmp_path / "test", ["a", "b", "c"])
+    with pytest.raises(DatasetError, match="folder 'c'") as refused:
+        Dataset.from_image_folder(tmp_path)
+    assert refused.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        (b"\x1f\x8b\x08\x00" + bytes(range(256)), "a gzip archive"),
+        (b"PK\x03\x04\x14\x00\x00\x00", "a zip archive or an Excel file"),
+        (b"PAR1\x15\x04\x00\xff\xfe", "a Parquet file"),
+        (b"# made by a tool\na,b,label\n1,2,0\n", "begins with a comment"),
+        (b"label\n" + b"0\n1\n" * 30, "no column beside its labels"),
+    ],
+)
+def test_other_files_than_tables_are_called_what_they_are(tmp_path, content, found):
+    file = tmp_path / "data.csv"
+    file.write_bytes(content)
+    with pytest.raises(DatasetError) as refused:
+        Dataset.from_csv(file)
+    assert found in refused.value.message
+    assert refused.value.remedy

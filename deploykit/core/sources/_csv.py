@@ -37,6 +37,8 @@ def read_csv(path: Path, label: str | None, drop: Sequence[str] = (), classes: S
         classes: Class names; labels that are such names stay text.
     """
     present(path)
+    if kind := _binary(path):
+        raise DatasetError(f"{path} is not a CSV file: it is {kind}.", remedy="unpack it, or save it as CSV.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
             rows = csv.reader(file)
@@ -60,6 +62,8 @@ def read_csv(path: Path, label: str | None, drop: Sequence[str] = (), classes: S
     if unnamed := [i + 1 for i, h in enumerate(header) if not h and i not in dropped]:
         raise DatasetError(f"{path}: column {unnamed[0]} has no name.", remedy="name every column in the first line.")
     features = [i for i in range(len(header)) if i != target and i not in dropped]
+    if not features:
+        raise DatasetError(f"{path} has no column beside its labels.", remedy="add the features, one column for each.")
     found: dict[str, Any] = {"x": _features(path, lines, cells, header, features)}
     notes = _remarks(found["x"], [header[i] for i in features])
     if target is not None:
@@ -72,12 +76,17 @@ def read_csv(path: Path, label: str | None, drop: Sequence[str] = (), classes: S
 
 
 def _check_header(path: Path, header: list[str]) -> None:
+    if header and header[0].startswith("#"):
+        raise DatasetError(
+            f"{path} begins with a comment ({shown(header)}), expected the names of the columns.",
+            remedy="remove the lines above the names of the columns, and a # before them.",
+        )
     if len(header) == 1:
         for mark, name in _OTHER.items():
             if mark in header[0]:
                 raise DatasetError(
                     f"{path} has its columns separated by {name}, expected commas.",
-                    remedy=f"write it anew: pandas.read_csv(path, sep={mark!r}).to_csv(path, index=False) (with "
+                    remedy=f"write it again: pandas.read_csv(path, sep={mark!r}).to_csv(path, index=False) (with "
                     "decimal=',' when numbers have decimal commas).",
                 )
     if header and all(map(_is_number, header)):
@@ -205,7 +214,7 @@ def _number(path: Path, line: int, column: str, cell: str) -> float:
             remedy="write decimal points instead of commas."
             if comma
             else "encode text as numbers, name the label column with label= (--label), or leave the column out with "
-            "drop= (--drop).",
+            "drop= (--drop); for a model that takes text give an .npz file with an array of text.",
         ) from None
     if math.isinf(value) and "inf" not in cell.lower():
         raise DatasetError(f"{where}: {cell!r} is beyond the range of float64.", remedy="scale the column.")
@@ -248,6 +257,17 @@ def _is_number(cell: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _binary(path: Path) -> str:
+    """What a file that is not text begins like, "" when that is not known."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(8)
+    except OSError:
+        return ""  # reading it says why
+    kinds = {b"\x1f\x8b": "a gzip archive", b"PK\x03\x04": "a zip archive or an Excel file", b"PAR1": "a Parquet file"}
+    return next((words for mark, words in kinds.items() if head.startswith(mark)), "")
 
 
 def _encoding(path: Path) -> str:

@@ -59,11 +59,22 @@ def read_image_folder(path: Path, size: tuple[int, int] | None, classes: Sequenc
     names = list(classes) or [p.name for p in _folders(parts["x"], walk)]
     if not names:
         raise DatasetError(f"{path} has no class folders.", remedy="put images into one sub-folder for each class.")
+    numbers = sorted(names, key=int) if all(n.isascii() and n.isdigit() for n in names) else names
+    if not classes and numbers != names:
+        early, late = next((a, b) for a, b in zip(names, numbers, strict=True) if a != b)
+        walk.notes.append(
+            f"the folders' names are numbers and are sorted as text, as Keras and torchvision do it: {early!r} comes "
+            f"before {late!r}. If the model's classes are in the order of the numbers, give "
+            f"classes=[{', '.join(map(repr, numbers[:3]))}, …] (--classes)."
+        )
     found: dict[str, Any] = {"classes": names}
     pictures = Pictures()
     for key, folder in parts.items():
         if unknown := sorted({p.name for p in _folders(folder, walk)} - set(names)):
-            raise DatasetError(f"{folder} holds the folder {unknown[0]!r}, which is none of the classes {names}.")
+            raise DatasetError(
+                f"{folder} holds the folder {unknown[0]!r}, which is not one of the classes {names}.",
+                remedy="move it away, or add a folder of that name beside the other classes.",
+            )
         files = _files(folder, names, walk)
         size = size or _usual_size(pictures, files)
         found |= {key: [pictures.read(file, size) for file, _ in files], key.replace("x", "y"): [i for _, i in files]}
@@ -146,9 +157,16 @@ def _files(folder: Path, names: list[str], walk: _Walk) -> list[tuple[Path, int]
         where = f": its images may be in the sub-folder{'s' if len(inner) > 1 else ''} {shown(inner)}" if inner else ""
         raise DatasetError(
             f"{folder / name} holds no images for the class {name!r}{where or _only(skipped)}.",
-            remedy="move the images into the class folder itself." if inner else "add images, or remove the folder.",
+            remedy=_moving(folder, name, inner, names) if inner else "add images, or remove the folder.",
         )
     return found
+
+
+def _moving(folder: Path, name: str, inner: list[str], names: list[str]) -> str:
+    """What to do with images in sub-folders of a class folder: alone, it may hold the classes itself."""
+    if len(names) == 1 and len(inner) > 1:
+        return f"give the folder {folder / name} when its sub-folders are the classes."
+    return "move the images into the class folder itself."
 
 
 def _images(folder: Path, walk: _Walk) -> Iterator[Path]:
