@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import deploykit as dk
-from deploykit.core.contract import KINDS
+from deploykit.core.contract import AXES, KINDS
 from deploykit.core.preprocess import CHANNEL_ORDERS, LAYOUTS
 
 if TYPE_CHECKING:
@@ -76,7 +76,9 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
 def _add_meaning(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("meaning", "What is left out is found out, and shown by deploykit plan.")
     group.add_argument("--output", metavar="NAME", help="output to score (default: the first that the labels fit)")
-    group.add_argument("--scores", metavar="KIND", help=f"what it holds: {', '.join(KINDS)} (default: found out)")
+    group.add_argument(
+        "--scores", metavar="KIND", help=f"what it holds: {', '.join((*KINDS, *AXES))} (default: found out)"
+    )
     group.add_argument(
         "--state",
         metavar="OUTPUT=INPUT",

@@ -14,14 +14,14 @@ class Suspicion(Plain):
     """Another reading of data or model under which the model as given does much better.
 
     Attributes:
-        kind: ``"scale"``, ``"channels"``, ``"axes"``, ``"raw"``, ``"labels"``, ``"classes"``, ``"scores"`` or
-            ``"output"``.
+        kind: ``"scale"``, ``"channels"``, ``"axes"``, ``"raw"``, ``"labels"``, ``"classes"``, ``"units"``,
+            ``"scores"`` or ``"output"``.
         text: What was tried and what came of it, in one sentence with its numbers.
         remedy: The line of code that reads it so.
         flags: The same on the command line, "" when it has none.
         label: A short imperative, for a button.
-        setting: The same as plain data: ``preprocess`` by input, ``labels_shift``, ``classes``, ``scores`` or
-            ``output``.
+        setting: The same as plain data: ``preprocess`` by input, ``labels_shift``, ``classes``, ``units``,
+            ``scores`` or ``output``.
         value: The metric under this reading.
     """
 

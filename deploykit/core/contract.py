@@ -22,6 +22,9 @@ Kind = Literal["scores", "probabilities", "logit", "probability", "several", "cl
 KINDS: tuple[Kind, ...] = (
     "scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding",
 )  # fmt: skip
+#: Where the classes of scores for each position are, when the shape leaves two ways: axis after the batch's has moved
+#: to the front. The kind is found out as without them.
+AXES: dict[str, int] = {"channels_first": 1, "channels_last": -1}
 #: Kinds whose answer is a class.
 CLASSES: frozenset[str] = frozenset({"scores", "probabilities", "logit", "probability", "classes"})
 #: How labels are given, or that there are none.
@@ -38,7 +41,8 @@ class Declared(Plain):
 
     Attributes:
         output: Name of the output that is scored; "" for the first one that the labels fit.
-        scores: Its kind, one of `KINDS`; ``"auto"`` decides by operators, shapes, ranges and names.
+        scores: Its kind, one of `KINDS`; ``"auto"`` decides by operators, shapes, ranges and names, and so do
+            ``"channels_first"`` and ``"channels_last"``, which say what axis the classes of positions are on.
         state: Output → input that it feeds at the next step, for models that keep a state.
         constants: Input → the value it gets whatever the example.
     """
@@ -47,6 +51,16 @@ class Declared(Plain):
     scores: str = "auto"
     state: dict[str, str] = field(default_factory=dict)
     constants: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The kind that is said, "auto" when it is not."""
+        return "auto" if self.scores in AXES else self.scores
+
+    @property
+    def class_axis(self) -> int:
+        """The axis of classes that is said, 0 when it is not."""
+        return AXES.get(self.scores, 0)
 
     @classmethod
     def of(
@@ -63,8 +77,8 @@ class Declared(Plain):
         """
         import numpy as np
 
-        if scores not in (None, "auto", *KINDS):
-            raise unknown_name("kind of scores", scores, ["auto", *KINDS])
+        if scores not in (None, "auto", *KINDS, *AXES):
+            raise unknown_name("kind of scores", scores, ["auto", *KINDS, *AXES])
         for name, value in (("state", state), ("constants", constants)):
             given: Any = value
             if given is not None and not (isinstance(given, Mapping) and all(isinstance(k, str) for k in given)):

@@ -48,12 +48,14 @@ def fitted(data: Dataset, model: Model, declared: Declared | None = None) -> Dat
             data.preprocess.get(source),
         )
     sources = {name: source for name, (source, _) in pairs.items()}
+    data, stored = _as_whole(data, {source: specs[name] for name, source in sources.items()})
+    probe = data.batch("evaluation", slice(0, 1)) if stored else probe
     preprocess = {new: data.preprocess[old] for new, old in sources.items() if old in data.preprocess}
     inputs = tuple(_meaning(specs[s.name], pairs, probe, preprocess, declared) for s in model.inputs)
     renamed = replace(
         data, splits={s: p.renamed(sources) for s, p in data.splits.items()}, preprocess=preprocess, contract=None
     )
-    notes = tuple(_notes(inputs, data, sources))
+    notes = (*(f"the whole numbers of {s!r} were stored as real ones." for s in stored), *_notes(inputs, data, sources))
     contract = Contract(
         inputs, (), state=declared.state, constants=declared.constants, sequences=sequences, notes=notes
     )
@@ -195,6 +197,13 @@ def _wrong_type(spec: TensorSpec, batch: NDArray[Any]) -> bool:
     return _is_whole(spec) and not spec.scale and batch.dtype.kind == "f"
 
 
+def _are_whole(values: NDArray[Any]) -> bool:
+    """Whether real numbers are whole ones, as other tools store class numbers and tokens."""
+    import numpy as np
+
+    return values.dtype.kind == "f" and bool((values == np.rint(values)).all())
+
+
 def _is_whole(spec: TensorSpec) -> bool:
     return spec.dtype == "bool" or spec.dtype.lstrip("u").startswith("int")
 
@@ -224,35 +233,64 @@ def _check_input(spec: TensorSpec, batch: NDArray[Any], raw: NDArray[Any], step:
         raise DatasetError(
             f"Input {spec.name!r}: the model takes examples of shape {shown}, the data give {given} after "
             "preprocessing.",
-            remedy=remedy(wanted, given, step.settings if step else None),
+            remedy=_reshaped(wanted, given, step),
         )
     if (batch.dtype.kind in "SUO") != (spec.dtype == "string"):
         raise DatasetError(
             f"Input {spec.name!r}: the model takes {spec.dtype}, the data are {batch.dtype}.",
             remedy="give text to inputs that take text, and numbers to the others.",
         )
-    if _wrong_type(spec, batch):
+    if _wrong_type(spec, batch) and not (step is None and _are_whole(raw)):
         whole = raw.dtype.kind in "iub"
         raise DatasetError(
             f"Input {spec.name!r}: the model takes {spec.dtype}, the data are {batch.dtype} after preprocessing.",
-            remedy="leave out scale= and offset=: they make real numbers." if whole else "give whole numbers.",
+            remedy="leave out scale= and offset=: they make real numbers."
+            if whole
+            else f"give whole numbers: .astype(numpy.{spec.dtype}) where they are meant to be.",
         )
     if _is_whole(spec) and not spec.scale:
-        _check_range(spec, raw if raw.dtype.kind in "iu" else batch)
+        _check_range(spec, raw if raw.dtype.kind in "iu" or step is None else batch)
+
+
+def _as_whole(data: Dataset, specs: Mapping[str, TensorSpec]) -> tuple[Dataset, list[str]]:
+    """The data with whole numbers as such where the model takes them and they were stored as real ones, and where."""
+    changed = {
+        source: spec.dtype
+        for source, spec in specs.items()
+        if _is_whole(spec) and not spec.scale and source not in data.preprocess
+        and any(split.inputs[source].dtype.kind == "f" for split in data.splits.values())
+    }  # fmt: skip
+    splits = dict(data.splits)
+    for source, dtype in changed.items():
+        for name, split in splits.items():
+            if not _are_whole(split.inputs[source]) and split.inputs[source].dtype.kind == "f":
+                raise DatasetError(f"{name} holds real numbers for {source!r}, the model takes {dtype}.",
+                                   remedy="give whole numbers.")  # fmt: skip
+            _check_range(specs[source], split.inputs[source])
+            splits[name] = replace(split, inputs={**split.inputs, source: split.inputs[source].astype(dtype)})
+    return (replace(data, splits=splits), list(changed)) if changed else (data, [])
+
+
+def _reshaped(wanted: tuple[int | None, ...], given: tuple[int, ...], step: Preprocess | None) -> str:
+    """What makes examples of the shape that the model takes."""
+    if len(wanted) == len(given) == 1 and wanted[0] is not None and given[0] > wanted[0]:
+        more = given[0] - wanted[0]
+        return f"leave out the {more} column{'s' if more > 1 else ''} that the model does not take: drop= (--drop)."
+    return remedy(wanted, given, step.settings if step else None)
 
 
 def _check_range(spec: TensorSpec, values: NDArray[Any]) -> None:
     import numpy as np
 
     if spec.dtype == "bool":
-        if values.dtype.kind in "iu" and values.size and not np.isin(values, (0, 1)).all():
+        if values.dtype.kind in "iuf" and values.size and not np.isin(values, (0, 1)).all():
             raise DatasetError(
                 f"Input {spec.name!r}: the model takes bool, the data go from {values.min()} to {values.max()}.",
                 remedy="give True and False, or 0 and 1.",
             )
         return
     info = np.iinfo(spec.dtype)
-    if values.size and values.dtype.kind in "iu" and (values.min() < info.min or values.max() > info.max):
+    if values.size and values.dtype.kind in "iuf" and (values.min() < info.min or values.max() > info.max):
         raise DatasetError(
             f"Input {spec.name!r}: the model takes {spec.dtype} ({info.min} to {info.max}), the data go from "
             f"{values.min()} to {values.max()}.",
@@ -280,6 +318,21 @@ def _meaning(
     )  # fmt: skip
 
 
+def _rounded(meaning: InputMeaning, raw: NDArray[Any] | None) -> list[str]:
+    """A sentence on whole numbers that the input cannot hold exactly."""
+    import numpy as np
+
+    if raw is None or raw.dtype.kind not in "iu" or not raw.size or meaning.dtype not in ("float16", "float32"):
+        return []
+    exact, most = 2 ** (np.finfo(meaning.dtype).nmant + 1), max(abs(int(raw.min())), abs(int(raw.max())))
+    if most <= exact:
+        return []
+    return [
+        f"input {meaning.name!r}: the whole numbers go up to {most:,}; {meaning.dtype} holds all of them only up to "
+        f"{exact:,}, others are rounded."
+    ]
+
+
 def _kind_of(batch: NDArray[Any]) -> str:
     return "string" if batch.dtype.kind in "SUO" else str(batch.dtype.name)
 
@@ -287,6 +340,7 @@ def _kind_of(batch: NDArray[Any]) -> str:
 def _notes(inputs: Sequence[InputMeaning], data: Dataset, sources: Mapping[str, str]) -> list[str]:
     found = []
     for meaning in inputs:
+        found += _rounded(meaning, data.splits["evaluation"].inputs.get(sources.get(meaning.name, "")))
         if meaning.how == "form":
             found.append(f"input {meaning.name!r} gets the array {meaning.source!r}: no other one has its form.")
         source = sources.get(meaning.name, "")

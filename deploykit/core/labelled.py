@@ -21,6 +21,8 @@ Shape = tuple[int | None, ...]
 IGNORED, _IGNORED, _WHITE = -1, (-1, -100), 255
 #: Names and gaps that a note lists.
 _SHOWN = 5
+#: How far the shares of classes may be from 1 in all.
+_WHOLE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,24 @@ class Read:
 
 
 def ways_to_read(
-    labels: Mapping[str, NDArray[Any] | None], spec: TensorSpec, model: Model, *, sequences: bool
+    labels: Mapping[str, NDArray[Any] | None],
+    spec: TensorSpec,
+    model: Model,
+    *,
+    sequences: bool,
+    axis: int = 0,
+    values: bool = False,
 ) -> Read | str:
-    """How the labels are read for an output; why they do not fit as text."""
+    """How the labels are read for an output; why they do not fit as text.
+
+    Args:
+        labels: By split.
+        spec: The output.
+        model: The model.
+        sequences: Whether examples are sequences of steps.
+        axis: The axis of classes (1 or -1) of scores for each position, 0 when it is not said.
+        values: Whether the output is said to hold real values.
+    """
     given = {name: part for name, part in labels.items() if part is not None and len(part)}
     if not given:
         return Read(LabelMeaning())
@@ -51,7 +68,9 @@ def ways_to_read(
         rest, given = rest[:-1], {name: part[..., 0] for name, part in given.items()}
     if not rest:
         return _one_each(given, spec, shape, whole=whole)
-    return _many_each(given, spec, shape, rest, whole=whole)
+    if not values and _are_shares(given, spec, shape, rest):
+        return _shares(given, shape[0])
+    return _many_each(given, spec, shape, rest, whole=whole, axis=axis)
 
 
 def _one_each(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, *, whole: bool) -> Read | str:
@@ -83,7 +102,7 @@ def _one_each(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, *,
 
 
 def _many_each(
-    given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, rest: Shape, *, whole: bool
+    given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, rest: Shape, *, whole: bool, axis: int
 ) -> Read | str:
     """Several labels an example: of several kinds, one a position, or real numbers."""
     alike = len(shape) == len(rest) and rest[0] == 1
@@ -95,9 +114,11 @@ def _many_each(
         return _one_channel(given, 1) if whole else Read(LabelMeaning("values"))
     if len(shape) == len(rest) + 1 and shape[-1] == 1 and len(rest) > 1 and is_real(spec) and whole:
         return _one_channel(given, -1)
-    if _matches(shape, (*rest, None)) and shape[-1] != 1 and whole:
-        return _positions(given, shape[-1], -1)
-    if _matches(shape, (None, *rest)) and shape[0] != 1 and whole:
+    last = _matches(shape, (*rest, None)) and shape[-1] != 1 and whole
+    first = _matches(shape, (None, *rest)) and shape[0] != 1 and whole
+    if last and (not first or axis != 1):
+        return _asking(_positions(given, shape[-1], -1), both=first and not axis and None not in shape)
+    if first:
         return _positions(given, shape[0], 1)
     if not _matches(shape, rest) and not _matches(shape, (*rest, 1)):
         return f"it gives {_show(shape)} an example, the labels are {_show(rest)}"
@@ -116,6 +137,41 @@ def _many_each(
     return Read(LabelMeaning("values"))
 
 
+def _asking(found: Read | str, *, both: bool) -> Read | str:
+    """The labels of positions, with a question where the classes could be on the first axis as well as on the last."""
+    if isinstance(found, str) or not both:
+        return found
+    note = (
+        "the classes are taken to be on the last axis; the first one is as long: scores='channels_first' "
+        "(--scores channels_first) takes that."
+    )
+    return replace(found, labels=replace(found.labels, notes=(*found.labels.notes, note)))
+
+
+def _are_shares(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, rest: Shape) -> bool:
+    """Whether labels are the shares of classes: smoothed one-hot rows, or what another model answered."""
+    import numpy as np
+
+    if len(shape) != 1 or len(rest) != 1 or rest[0] in (None, 1) or not _matches(shape, rest) or not is_real(spec):
+        return False
+    return all(
+        part.dtype.kind == "f" and part.min() >= 0 and bool((np.abs(part.sum(axis=1) - 1) < _WHOLE).all())
+        for part in given.values()
+    )
+
+
+def _shares(given: dict[str, NDArray[Any]], count: int | None) -> Read | str:
+    """Shares of classes as classes."""
+    found = _classes({name: part.argmax(axis=1) for name, part in given.items()}, count)
+    if isinstance(found, str):
+        return found
+    note = (
+        "each row of the labels sums to 1: the class with the largest share is the label; scores='values' compares the "
+        "shares as numbers."
+    )
+    return replace(found, labels=replace(found.labels, how="shares of classes", notes=(*found.labels.notes, note)))
+
+
 def _unknown_shape(given: dict[str, NDArray[Any]], whole: bool) -> Read:
     flat = all(part.ndim == 1 for part in given.values())
     return _classes(given, None) if flat and whole else Read(LabelMeaning("values"))  # type: ignore[return-value]  # no count
@@ -129,7 +185,8 @@ def _classes(given: dict[str, NDArray[Any]], count: int | None, *, ignored: bool
     every = every[every != IGNORED] if ignored else every
     low, high = int(every[0]), int(every[-1])
     if low < 0:
-        return f"the labels hold the negative class {low}"
+        signs = "; -1 and 1 are the classes 0 and 1 as (y + 1) // 2" if set(every.tolist()) == {-1, 1} else ""
+        return f"the labels hold the negative class {low}{signs}"
     if count is not None and high >= count:
         shifted = low >= 1 and high - low < count and high == count
         hint = "; they look counted from 1: subtract 1 from them (y - 1)" if shifted else ""

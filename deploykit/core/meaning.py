@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from deploykit.core.model import Model, TensorSpec
 
 #: Parts of names that say an output is a vector to be compared, not scores.
-_EMBEDDINGS = ("embed", "feature", "pool", "hidden", "encod", "vector", "latent")
+EMBEDDINGS = ("embed", "feature", "pool", "hidden", "encod", "vector", "latent")
 #: Why an output is taken as scores when nothing says so.
 _GUESSED = "one number for each of several columns, taken as classes"
 
@@ -73,9 +73,17 @@ def outputs_and_labels(
         )
     free = [s for s in free if s.name not in whole] or free
     labels = {name: split.labels for name, split in data.splits.items()}
-    said = declared.scores == "values"  # then the operator does not decide what the labels are
+    said = declared.kind == "values"  # then the operator does not decide what the labels are
     ways = {
-        s.name: ways_to_read(labels, replace(s, operator="") if said else s, model, sequences=sequences) for s in free
+        s.name: ways_to_read(
+            labels,
+            replace(s, operator="") if said else s,
+            model,
+            sequences=sequences,
+            axis=declared.class_axis,
+            values=said,
+        )
+        for s in free
     }
     scored, notes = _scored(free, ways, declared, labels["evaluation"])
     read = ways[scored.name]
@@ -143,8 +151,8 @@ def _meaning(spec: TensorSpec, model: Model, declared: Declared, role: Any, read
         fed = next(s for s in model.inputs if s.name == declared.state[spec.name])
         axis = batch_axis_of(fed, model)
     found = OutputMeaning(spec.name, "values", role, spec.dtype, spec.shape, axis)
-    if role == "scored" and declared.scores != "auto":
-        kind: Kind = declared.scores  # type: ignore[assignment]  # checked when it was declared
+    if role == "scored" and declared.kind != "auto":
+        kind: Kind = declared.kind  # type: ignore[assignment]  # checked when it was declared
         return replace(found, kind=kind, class_axis=read.class_axis, why="as said")
     labels = read.labels.kind if role == "scored" else "none"
     shape = replace(spec, batch_axis=axis).example_shape
@@ -182,7 +190,7 @@ def _kind_alone(spec: TensorSpec, shape: Shape | None, operator: str) -> tuple[K
         return ("scores" if "log" in operator else "probabilities"), by
     if "sigmoid" in operator and shape in ((), (1,)):
         return "probability", by
-    if any(word in spec.name.lower() for word in _EMBEDDINGS):
+    if any(word in spec.name.lower() for word in EMBEDDINGS):
         return "embedding", "by its name"
     return "values", "nothing says that it is scores"
 
@@ -199,7 +207,7 @@ def settled(
         labelled: Whether the data have labels.
         positions: Shape of one example's labels.
     """
-    if labelled and declared.scores == "auto" and contract.scored.name in seen:
+    if labelled and declared.kind == "auto" and contract.scored.name in seen:
         contract = _shaped(contract, seen[contract.scored.name].shape, positions)
     outputs = tuple(_settle(o, seen[o.name], declared, labelled) if o.name in seen else o for o in contract.outputs)
     notes = [
@@ -230,7 +238,7 @@ def _shaped(contract: Contract, shape: tuple[int, ...], positions: tuple[int, ..
 
 
 def _settle(output: OutputMeaning, seen: Seen, declared: Declared, labelled: bool) -> OutputMeaning:
-    if output.role == "scored" and declared.scores != "auto":
+    if output.role == "scored" and declared.kind != "auto":
         return _threshold(output, seen)
     inside = seen.low >= 0 and seen.high <= 1
     last = len(seen.shape) - 1

@@ -32,6 +32,8 @@ _PASSING = frozenset(
 )
 #: Larger files are not given to shape inference, which copies them.
 _INFER_BYTES = 256 << 20
+#: What the dimension of examples is called.
+_BATCHES = frozenset({"n", "b", "bs"})
 _AGAIN = "export or download the model again."
 
 
@@ -179,7 +181,7 @@ def signature(model: Any, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[Ten
     constant = {tensor.name for tensor in model.graph.initializer}
     constant |= {sparse.values.name for sparse in model.graph.sparse_initializer}
     given = [v for v in model.graph.input if v.name not in constant]
-    batch = _batch_name(given)
+    batch = _batch_name(given, list(model.graph.output))
     inputs = tuple(_spec(v, path, "input", batch) for v in given)
     makers = {name: node for node in model.graph.node for name in node.output}
     outputs = tuple(
@@ -191,13 +193,21 @@ def signature(model: Any, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[Ten
     return inputs, outputs
 
 
-def _batch_name(inputs: list[Any]) -> str:
-    """What the file calls the number of examples: the first dimension of the first input that leaves it free."""
-    for value in inputs:
-        dims = value.type.tensor_type.shape.dim
-        if dims and dims[0].dim_param:
-            return str(dims[0].dim_param)
-    return ""
+def _batch_name(inputs: list[Any], outputs: list[Any]) -> str:
+    """What the file calls the number of examples.
+
+    It is the first dimension of the first input that leaves it free; but where that is in no output (steps come first),
+    it is the dimension of this input that is called like a batch, or that all outputs have first.
+    """
+    names = [[str(d.dim_param) for d in v.type.tensor_type.shape.dim] for v in inputs]
+    made = [[str(d.dim_param) for d in v.type.tensor_type.shape.dim] for v in outputs]
+    own = next((n for n in names if n and n[0]), [])
+    if not own or any(own[0] in n for n in made):
+        return own[0] if own else next((n[0] for n in names if n and n[0]), "")
+    free = [n for n in own if n]
+    called = [n for n in free if n.lower() in _BATCHES or "batch" in n.lower()]
+    first = [n for n in free if made and all(m[:1] == [n] for m in made)]
+    return next(iter([*called, *first]), own[0])
 
 
 def _operator(name: str, makers: dict[str, Any]) -> str:

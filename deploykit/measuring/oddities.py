@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract
 from deploykit.core.dataset import Dataset
+from deploykit.core.meaning import EMBEDDINGS
 from deploykit.measuring.answers import NOT_A_NUMBER, answers, are_classes, read
 
 if TYPE_CHECKING:
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 #: Up to so many examples may well get one answer.
 _FEW = 20
+#: How far the length of a vector may be from 1, and the share of right answers that no embedding gives.
+_UNIT, _CHANCE = 1e-2, 0.5
 #: Share of data outside the range of a quantized input that is worth a word.
 _OUTSIDE = 0.5
 
@@ -53,6 +56,17 @@ def odd_outputs(
                 f"Output {meaning.name!r} is said to be a logit, and lies between 0 and 1 like a probability: "
                 "leave out scores=, or say scores='probability'."
             )
+    if labels is not None and labels.ndim == 1 and meaning.kind == "scores" and value.ndim == 2:
+        named = any(word in meaning.name.lower() for word in EMBEDDINGS)
+        unit = value.dtype.kind == "f" and bool((np.abs(np.linalg.norm(value, axis=1) - 1) < _UNIT).all())
+        if (named or unit) and not tells(value) and not _told(value, labels):
+            how = "by its name" if named else "its vectors have length 1"
+            yield (
+                f"Output {meaning.name!r} looks like an embedding ({how}), which has no column for each class: "
+                "give no labels, and say scores='embedding' (--scores embedding), so that "
+                "candidates are compared with the original's vectors."
+            )
+            return
     others = [o.name for o in contract.outputs if o.role == "judged"]
     if count > _FEW and others and value.ndim and bool((value == value[:1]).all()):
         ways = " or ".join(f"output={name!r}" for name in others)
@@ -70,6 +84,12 @@ def odd_outputs(
         return
     if labels is None or (len(np.unique(labels)) > 1 and not tells(scores)):
         yield f"The model as given answers class {int(answers(scores)[0])} for all {count} examples."
+
+
+def _told(value: NDArray[Any], labels: NDArray[Any]) -> bool:
+    """Whether answers are right more often than those of no class would be."""
+    right = float((answers(value) == labels).mean())
+    return right > max(2 / value.shape[1], _CHANCE)
 
 
 def odd_ranges(session: Any, data: Dataset) -> Iterator[str]:

@@ -342,7 +342,7 @@ def test_other_names_are_matched_by_order_when_the_forms_differ():
 )
 def test_data_that_do_not_fit_are_found_before_any_work(inputs, outputs, message):
     with pytest.raises(DatasetError, match=message):
-        Dataset.from_arrays(X, Y).check(model(*inputs, outputs=(outputs,)))
+        Dataset.from_arrays(X + 0.5, Y).check(model(*inputs, outputs=(outputs,)))
 
 
 def test_class_names_must_be_as_many_as_outputs():

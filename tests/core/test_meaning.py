@@ -334,3 +334,48 @@ def test_one_number_for_a_whole_batch_is_never_scored():
     assert read(None, spec("mean"), spec("y", None, 3)).checked.scored.name == "y"
     with pytest.raises(DatasetError, match="'mean' is one number for a whole batch"):
         read(THREE, spec("mean"), spec("y", None, 3), declared=Declared.of(output="mean"))
+
+
+# -- what could be meant otherwise ------------------------------------------------------------------------------------
+
+
+def test_shares_of_classes_are_classes_unless_values_are_said():
+    smoothed = np.eye(3)[THREE] * 0.9 + 0.1 / 3
+    for net in (spec("y", None, 3, operator="Softmax"), spec("y", None, 3)):
+        data = read(smoothed, net)
+        places = [int((X == row).all(axis=1).argmax()) for row in data.splits["evaluation"].inputs["x"]]
+        assert data.labels().tolist() == THREE[places].tolist()
+        assert data.checked.labels.how == "shares of classes"
+        assert any("largest share" in note for note in data.checked.labels.notes)
+    assert read(smoothed, spec("y", None, 3), declared=Declared.of(scores="values")).checked.labels.kind == "values"
+    assert read(smoothed * 2, spec("y", None, 3)).checked.labels.kind == "values"  # they do not sum to 1
+
+
+def test_signs_for_two_columns_are_refused_with_what_makes_classes_of_them():
+    with pytest.raises(DatasetError, match=r"\(y \+ 1\) // 2"):
+        read(2 * TWO - 1, spec("y", None, 2))
+
+
+def test_whole_numbers_stored_as_real_ones_feed_inputs_that_take_whole_ones():
+    tokens = np.arange(2.0 * N, dtype=np.float32).reshape(N, 2)
+    net = model(spec("y", None, 3), inputs=[spec("ids", None, 2, dtype="int64")])
+    data = Dataset.from_arrays(tokens, THREE).check(net)
+    assert {split.inputs["ids"].dtype.name for split in data.splits.values()} == {"int64"}
+    assert any("stored as real" in note for note in data.checked.notes)
+    for wrong in (tokens + 0.5, tokens + 1e19):
+        with pytest.raises(DatasetError) as refused:
+            Dataset.from_arrays(wrong, THREE).check(net)
+        assert refused.value.remedy
+
+
+def test_whole_numbers_that_the_input_rounds_are_named():
+    large = 2**24 + np.arange(2 * N).reshape(N, 2)
+    notes = Dataset.from_arrays(large, THREE).check(model(spec("y", None, 3))).checked.notes
+    assert any("16,777,216" in note and "rounded" in note for note in notes)
+    assert not Dataset.from_arrays(large - 1000, THREE).check(model(spec("y", None, 3))).checked.notes
+
+
+def test_more_columns_than_the_model_takes_are_counted():
+    with pytest.raises(DatasetError) as refused:
+        Dataset.from_arrays(np.ones((N, 4)), THREE).check(model(spec("y", None, 3)))
+    assert "leave out the 2 columns" in refused.value.remedy

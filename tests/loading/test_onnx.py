@@ -122,6 +122,22 @@ def test_an_output_says_what_makes_it_and_a_state_where_its_batch_is(tmp_path):
     assert model.inputs[0].batch_size is None
 
 
+@pytest.mark.parametrize(
+    ("taken", "given", "axes"),
+    [
+        (["time", "batch", 4], ["batch", 3], [1, 0]),  # steps come first, and are in no output
+        (["steps", "examples", 4], ["examples", 3], [1, 0]),
+        (["N", "time", 4], ["N", "time"], [0, 0]),
+        (["N", 4], [None, 3], [0, 0]),
+        (["rows", "columns"], [None, 3], [0, 0]),
+    ],
+)
+def test_the_batch_is_found_by_the_names_of_dimensions(tmp_path, taken, given, axes):
+    nodes = [helper.make_node("Identity", ["x"], ["y"])]
+    model = load(write(tmp_path / "m.onnx", nodes, inputs=(("x", taken),), outputs=(("y", given),)))
+    assert [s.batch_axis for s in (*model.inputs, *model.outputs)] == axes
+
+
 def test_external_data_are_part_of_the_model(copy, zoo):
     inside, path = load(zoo("cnn_onnx")), copy("cnn_external_onnx")
     data = path.with_name(f"{path.name}.data")

@@ -185,7 +185,9 @@ def test_another_output_with_other_columns_is_tried(tmp_path):
 def test_what_only_gives_the_mean_explains_nothing(tmp_path):
     weights = np.abs(RNG.normal(size=(6, 1)))
     x = TABLE * 3 + 50
-    labels = (x @ weights)[:, 0]
+    other = RNG.normal(size=(6, 1))
+    other -= weights * (weights * other).sum() / (weights**2).sum()  # the labels are of something else
+    labels = (x @ other)[:, 0]
     labels = (labels - labels.mean()) / labels.std()
     found = dk.examine(linear(tmp_path, {"y": (weights, [0.0], "Identity")}), (x, labels))
     assert not found.check.suspicions  # scaled by 1/255 it would give 1 or so for all
@@ -207,3 +209,63 @@ def test_answers_that_depend_on_the_batch_are_not_taken_for_random_ones(tmp_path
     assert not noise.repeats
     whole = graph("(float[N,6] x) => (float[N,6] y, float m) { y = Neg(x)  m = ReduceMax <keepdims=0> (x) }")
     assert (whole.failure, whole.repeats, whole.contract.judged) == ("", True, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        (lambda y: 1000 * y, "y = y / 1000"),
+        (lambda y: 30 * y + 200, "y = (y - 200) / 30"),
+        (lambda y: y / 100 - 5, "y = (y + 5) / 0.01"),
+        (np.exp, "y = numpy.log(y)"),
+        (np.expm1, "y = numpy.log1p(y)"),
+    ],
+    ids=["thousands", "standardized", "hundredths", "logarithm", "logarithm of 1 + y"],
+)
+def test_labels_in_other_units_are_found(tmp_path, change, remedy):
+    weights = RNG.normal(size=(6, 1)) / 3
+    model = linear(tmp_path, {"y": (weights, [3.0], "Identity")})
+    labels = change((TABLE @ weights)[:, 0] + 3.0)
+    found = dk.examine(model, (TABLE, labels))
+    assert found.check.suspicions[0].kind == "units"
+    assert found.check.suspicions[0].remedy == remedy
+    assert dk.examine(model, (TABLE, (TABLE @ weights)[:, 0] + 3.0)).check.ok
+
+
+def test_units_of_several_columns_and_answers_with_an_error_of_their_own(tmp_path):
+    weights = RNG.normal(size=(6, 2))
+    model = linear(tmp_path, {"y": (weights, [0.0, 0.0], "Identity")})
+    true = TABLE @ weights + 0.1 * RNG.normal(size=(400, 2))
+    assert dk.examine(model, (TABLE, true)).check.ok
+    found = dk.examine(model, (TABLE, true * [100, 1000]))
+    factors, _ = found.check.suspicions[0].setting["units"]
+    assert factors == pytest.approx([100, 1000], rel=0.05)
+    assert not dk.examine(model, (TABLE, RNG.normal(size=(400, 2)))).check.suspicions  # no line explains these
+
+
+def test_class_labels_for_an_embedding_are_named(tmp_path):
+    weights = RNG.normal(size=(6, 16))
+    model = linear(tmp_path, {"image_embedding": (weights, np.zeros(16), "Identity")})
+    found = dk.examine(model, (TABLE, np.arange(400) % 4))
+    assert any("looks like an embedding" in w and "scores='embedding'" in w for w in found.check.warnings)
+    model = linear(tmp_path, {"features": (weights, np.zeros(16), "Identity")})  # a name only: its answers are right
+    assert dk.examine(model, (TABLE, (TABLE @ weights).argmax(axis=1))).check.ok
+
+
+def test_classes_that_could_be_on_either_axis_are_asked_for(tmp_path):
+    import onnx
+    from onnx import parser
+
+    text = "(float[N,3,3,3] x) => (float[N,3,3,3] y) { y = Softmax <axis=1> (x) }"
+    onnx.save(parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> g {text}'), tmp_path / "m.onnx")
+    model, x = dk.load(tmp_path / "m.onnx"), RNG.normal(size=(80, 3, 3, 3)).astype(np.float32)
+    shares = np.exp(x) / np.exp(x).sum(axis=1, keepdims=True)
+    first, last = shares.argmax(axis=1), shares.argmax(axis=-1)
+    found = dk.examine(model, (x, first))
+    assert any("scores='channels_first'" in note for note in found.contract.labels.notes)
+    assert found.check.suspicions[0].remedy == "scores='channels_first'"
+    for labels, scores in ((first, "channels_first"), (last, "channels_last")):
+        said = dk.examine(model, (x, labels), scores=scores)
+        assert said.check.value == 1.0
+        assert said.check.ok
+        assert not said.contract.labels.notes
