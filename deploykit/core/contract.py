@@ -142,6 +142,8 @@ class OutputMeaning(Plain):
         class_axis: Axis of the classes after the batch has been moved to the front; -1 for the last one.
         why: What the kind was decided by.
         threshold: Above which a label of several is there.
+        fixed: Whether the file gives the same whatever the examples, without a row for each (a detector's anchors):
+            every example gets it.
     """
 
     name: str
@@ -153,6 +155,7 @@ class OutputMeaning(Plain):
     class_axis: int = -1
     why: str = ""
     threshold: float = 0.5
+    fixed: bool = False
 
     @property
     def is_classes(self) -> bool:
@@ -169,6 +172,8 @@ class OutputMeaning(Plain):
         words = "class names" if self.kind == "classes" and self.dtype == "string" else words
         role = {"scored": "scored as ", "judged": "compared with the original's, ", "state": "carried on, "}[self.role]
         axis = f", batch on axis {self.batch_axis}" if self.batch_axis else ""
+        if self.fixed:
+            return f"{self.name}: {self.dtype} ({dims}), the same for every example, {role}{words}"
         return f"{self.name}: {self.dtype} ({dims}{axis}), {role}{words}{self.why and f' ({self.why})'}"
 
 
@@ -250,7 +255,7 @@ class Contract(Plain):
     @property
     def reading(self) -> str:
         """Digest of how its answers are read."""
-        return json_digest([[o.name, o.kind, o.role, o.class_axis] for o in self.outputs])
+        return json_digest([[o.name, o.kind, o.role, o.class_axis, *([True] if o.fixed else [])] for o in self.outputs])
 
     def input(self, name: str) -> InputMeaning:
         """The input called ``name``."""

@@ -76,7 +76,10 @@ def client_outputs(
                 "batch.",
                 remedy="deploykit serves models whose outputs have the batch as their first dimension.",
             )
-        ways = [_without_batch(shape, meaning.batch_axis) for shape in (meaning.shape, spec.shape)]
+        ways = [
+            shape if meaning.fixed else _without_batch(shape, meaning.batch_axis)
+            for shape in (meaning.shape, spec.shape)
+        ]
         rest = array.shape[2:] if contract.sequences else array.shape[1:]
         dims = tuple(
             None if any(way is None or len(way) != len(rest) or way[axis] is None for way in ways) else int(size)

@@ -158,7 +158,7 @@ def _ask_tfserving(client: Client, manifest: Manifest, inputs: dict[str, NDArray
     theirs = [manifest.output_names.get(o.name, o.name) for o in manifest.contract.outputs]
     found = client.predict_tfserving(manifest.name, feeds, theirs)
     return {
-        o.name: np.moveaxis(found[there], o.batch_axis, 0)
+        o.name: np.repeat(found[there][None], count, axis=0) if o.fixed else np.moveaxis(found[there], o.batch_axis, 0)
         for o, there in zip(manifest.contract.outputs, theirs, strict=True)
         if there in found
     }

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.check import Examined
-from deploykit.core.contract import Declared
+from deploykit.core.contract import Declared, OutputMeaning
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.core.meaning import Seen, settled
 from deploykit.core.splits import shuffled
 from deploykit.core.texts import fixed_width
@@ -34,7 +34,7 @@ BATCH = 32
 #: Name of the file with the outputs of the model as given.
 REFERENCE = "reference.npz"
 #: Raised when what an examination holds changes.
-EXAMINATION_VERSION = 2
+EXAMINATION_VERSION = 3
 _AGAIN = 4
 _CLOSE = 0.01
 
@@ -67,7 +67,8 @@ def examine(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         Path(arguments["path"]), data.checked, imports=tuple(arguments["imports"]), trusted=arguments["trusted"]
     )
     batch = data.batch("evaluation")
-    outputs = run(session, batch)
+    data = _with_fixed(session, data, batch)
+    outputs = run(session.follow(data.checked), batch)
     _check_rows(data, outputs)
     seen = {name: look(value) for name, value in outputs.items()}
     labels = data.labels()
@@ -104,6 +105,43 @@ def run(session: Any, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[An
     }
 
 
+def _with_fixed(session: Any, data: Dataset, batch: Mapping[str, NDArray[Any]]) -> Dataset:
+    """The data with a contract that says which outputs are the same whatever the examples.
+
+    Raises:
+        UnsupportedModelError: The scored output is one of them.
+    """
+    import numpy as np
+
+    contract = data.checked
+    free = {o.name for o in contract.outputs if o.role != "state" and o.shape != () and not o.fixed}
+    size = session.batch_size
+    parts = [
+        {n: v[part] for n, v in batch.items()}
+        for part in (slice(0, size or 1), slice(size or 1, 2 * size if size else 4))
+    ]
+    parts[1] = {n: v if len(v) else batch[n][: size or 1] for n, v in parts[1].items()}
+    some = [session.predict(part) for part in parts]
+    fixed = {
+        name
+        for name in free
+        if some[0][name].ndim
+        and len(some[1][name]) != len(next(iter(parts[1].values())))
+        and some[0][name].shape == some[1][name].shape
+        and np.array_equal(some[0][name], some[1][name])
+    }
+    if contract.scored.name in fixed:
+        others = [o.name for o in contract.judged if o.name not in fixed]
+        raise UnsupportedModelError(
+            f"Output {contract.scored.name!r} is the same whatever the examples: it cannot be scored.",
+            remedy=f"score another one: output={others[0]!r} (--output {others[0]})."
+            if others
+            else "export the model with outputs that depend on its inputs.",
+        )
+    outputs = tuple(replace(o, fixed=o.name in fixed, batch_axis=0) if o.name in fixed else o for o in contract.outputs)
+    return replace(data, contract=replace(contract, outputs=outputs)) if fixed else data
+
+
 def _check_rows(data: Dataset, outputs: Mapping[str, NDArray[Any]]) -> None:
     """Refuse outputs that have no row for each example.
 
@@ -114,12 +152,20 @@ def _check_rows(data: Dataset, outputs: Mapping[str, NDArray[Any]]) -> None:
     for meaning in data.checked.outputs:
         value = outputs[meaning.name]
         if meaning.role != "state" and value.ndim and len(value) != count:
-            raise UnsupportedModelError(
-                f"Output {meaning.name!r} gives {len(value)} rows for {count} examples: its axis "
-                f"{meaning.batch_axis} is not the batch.",
-                remedy="export the model with the batch as the first dimension of its outputs; or, when it belongs to "
-                "a state, name it in state=.",
-            )
+            raise without_rows(meaning, value, count, UnsupportedModelError)
+
+
+def without_rows(
+    meaning: OutputMeaning, value: NDArray[Any], count: int, error: type[DeploykitError]
+) -> DeploykitError:
+    """The error for an output that does not have a row for each example."""
+    where = f"its axis {meaning.batch_axis} is not the batch, or it has as many rows as are found in the examples"
+    return error(
+        f"Output {meaning.name!r} has shape {value.shape} for {count} examples: {where}.",
+        remedy="export the model with one row for each example in this output: without non-maximum suppression (NMS), "
+        "which is done behind the model then, or with a fixed number of results; or without this output. When it "
+        "belongs to a state, name it in state=.",
+    )
 
 
 def _same_among_others(session: Any, few: Mapping[str, NDArray[Any]], all_: Mapping[str, NDArray[Any]]) -> bool:

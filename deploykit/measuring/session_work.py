@@ -18,6 +18,7 @@ from deploykit.core.errors import CandidateError
 from deploykit.core.splits import shuffled
 from deploykit.core.texts import fixed_width, with_objects, without_objects
 from deploykit.measuring.dependence import EXAMPLES, depends_on_batch
+from deploykit.measuring.examining import without_rows
 from deploykit.measuring.judging import Judging
 from deploykit.measuring.racing import Race, Racer, Stopped
 from deploykit.runtimes._contract import RUNTIMES, Session
@@ -180,6 +181,7 @@ class _Evaluation:
         self._race = arguments.get("race")
         self._others: dict[str, str] = arguments["others"]
         self._original = bool(arguments["original"])
+        self._fixed = {o.name for o in contract.judged if o.fixed}
         self._dependent = self._depends()
         self._size = target.batch_size if self._dependent else _EVALUATION_BATCH
         self._total = sum(len(data.splits[s]) for s in self._splits)
@@ -230,7 +232,10 @@ class _Evaluation:
             found = self._answers(split, chosen)
             parts.append(found[self._contract.scored.name])
             for name, values in kept.items():
-                values.append(found[name])
+                if name not in self._fixed:
+                    values.append(found[name])
+                elif not values:
+                    values.append(found[name][:1])
             if judging is not None:
                 judging.add(found, chosen)
             self._tell(len(chosen))
@@ -239,7 +244,8 @@ class _Evaluation:
         if not parts:
             return None, {}, None
         for name, values in kept.items():
-            _save(Path(self._others[name]), _arranged(np.concatenate(values), order))
+            whole = np.concatenate(values)
+            _save(Path(self._others[name]), whole if name in self._fixed else _arranged(whole, order))
         judged = {name: j.to_json() for name, j in judging.result().items()} if judging is not None else {}
         return _arranged(np.concatenate(parts), order), judged, None
 
@@ -248,12 +254,7 @@ class _Evaluation:
         for meaning in (self._contract.scored, *self._contract.judged):
             value = found[meaning.name]
             if value.ndim == 0 or len(value) != len(chosen):
-                raise CandidateError(
-                    f"Output {meaning.name!r} has shape {value.shape} for a batch of {len(chosen)}: its axis "
-                    f"{meaning.batch_axis} is not the batch.",
-                    remedy="export the model with the batch as the first dimension of its outputs; or, when it belongs "
-                    "to a state, name it in state=.",
-                )
+                raise without_rows(meaning, value, len(chosen), CandidateError)
             found[meaning.name] = fixed_width(value)
         return found
 

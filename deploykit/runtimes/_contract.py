@@ -155,26 +155,30 @@ class Session:
         if contract is None:
             found = zip(self.outputs, self._run(self.arrange(feeds)), strict=True)
             return {spec.name: _real(spec, np.array(value)) for spec, value in found}
+        count = len(next(iter(feeds.values()), ()))
         if not contract.sequences:
-            return self._named(self._run(self.arrange(feeds)))
+            return self._named(self._run(self.arrange(feeds)), count)
         steps: list[dict[str, NDArray[Any]]] = []
         carried: dict[str, NDArray[Any]] = {}
         stepped = {n for n, v in feeds.items() if self.feeding.is_stepped(n, v)}
         for step in range(len(next(iter(feeds[n][0] for n in stepped)))):
             now = {n: v[:, step] if n in stepped else v for n, v in feeds.items()}
             values = self._run(self.arrange(now, carried))
-            steps.append(self._named(values))
+            steps.append(self._named(values, count))
             by_name = {meaning.name: np.array(values[place]) for place, _, meaning in self._named_outputs}
             carried = {fed: by_name[made] for made, fed in contract.state.items()}
         return {name: np.stack([s[name] for s in steps], axis=1) for name in steps[0]}
 
-    def _named(self, values: Sequence[NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Outputs by the contract's names, batch first."""
+    def _named(self, values: Sequence[NDArray[Any]], count: int) -> dict[str, NDArray[Any]]:
+        """Outputs by the contract's names, batch first; each of ``count`` examples gets what is the same for all."""
         import numpy as np
 
         found = {}
         for place, spec, meaning in self._named_outputs:
             value = _real(spec, np.array(values[place]))
+            if meaning.fixed:
+                found[meaning.name] = np.repeat(value[None], count, axis=0)
+                continue
             found[meaning.name] = np.moveaxis(value, meaning.batch_axis, 0) if meaning.batch_axis else value
         return found
 

@@ -343,7 +343,7 @@ def test_shares_of_classes_are_classes_unless_values_are_said():
     smoothed = np.eye(3)[THREE] * 0.9 + 0.1 / 3
     for net in (spec("y", None, 3, operator="Softmax"), spec("y", None, 3)):
         data = read(smoothed, net)
-        places = [int((X == row).all(axis=1).argmax()) for row in data.splits["evaluation"].inputs["x"]]
+        places = [int((row == X).all(axis=1).argmax()) for row in data.splits["evaluation"].inputs["x"]]
         assert data.labels().tolist() == THREE[places].tolist()
         assert data.checked.labels.how == "shares of classes"
         assert any("largest share" in note for note in data.checked.labels.notes)

@@ -121,7 +121,7 @@ def test_outputs_without_a_row_for_each_example_are_named(tmp_path):
         [("x", Tensor.FLOAT, [1, 6])], [("y", Tensor.FLOAT, [3])], w=WEIGHTS, axes=np.array([0]),
     )  # fmt: skip
     found = dk.examine(model, dk.Dataset.from_arrays(X, SCORES.argmax(1)))
-    assert "Output 'y' gives 324 rows for 108 examples: its axis 0 is not the batch" in found.failure
+    assert "Output 'y' has shape (324,) for 108 examples: its axis 0 is not the batch" in found.failure
 
 
 def test_a_model_of_one_example_is_told_from_other_shapes(tmp_path):
@@ -144,3 +144,47 @@ def test_a_probability_has_no_class_two(tmp_path):
     assert (
         dk.examine(model, dk.Dataset.from_arrays(X, truth + 1), scores="values").check.metric == "mean_absolute_error"
     )
+
+
+@pytest.mark.parametrize("rows", [7, 1, 32])  # 32: as many as examples are run at once
+@pytest.mark.parametrize("batch", ["N", 4])
+def test_an_output_that_is_the_same_for_all_examples_goes_with_each(tmp_path, rows, batch):
+    anchors = RNG.normal(size=(rows, 4)).astype(np.float32)
+    nodes = [("MatMul", ["x", "w"], ["y"]), ("Mul", ["a", "two"], ["anchors"])]
+    outputs = [("y", Tensor.FLOAT, [batch, 3]), ("anchors", Tensor.FLOAT, [rows, 4])]
+    model = saved(tmp_path, nodes, [("x", Tensor.FLOAT, [batch, 6])], outputs, w=WEIGHTS, a=anchors, two=np.float32(2))
+    data = dk.Dataset.from_arrays(X, SCORES.argmax(1))
+    found = dk.examine(model, data)
+    assert found.check.ok, found.check.warnings
+    assert [o.fixed for o in found.contract.outputs] == [False, True]
+    assert "the same for every example" in str(found.contract)
+    steps = (dk.Recipe(()), dk.Recipe((dk.Step("quantize_dynamic", {}),)))
+    space = dk.Space(steps, targets=(dk.Target("onnxruntime"),))
+    report = dk.sweep(model, data, space, store=tmp_path / "store", launches=0)
+    int8 = next(row for row in report.rows if row.key != report.baseline)
+    assert int8.measurement.others["anchors"].error == 0.0
+    artifact = dk.export(report.choice_for(report.baseline), tmp_path / "artifact")
+    assert dk.verify(artifact).ok
+    with dk.serve(artifact, port=0) as server:
+        served = np.asarray(server.predict(X[:3])["anchors"])
+    np.testing.assert_allclose(served, np.repeat(2 * anchors[None], 3, axis=0))
+
+
+def test_an_output_that_never_changes_is_not_scored(tmp_path):
+    nodes = [("Identity", ["a"], ["anchors"]), ("MatMul", ["x", "w"], ["y"])]
+    outputs = [("anchors", Tensor.FLOAT, [7, 4]), ("y", Tensor.FLOAT, ["N", 3])]
+    model = saved(tmp_path, nodes, [("x", Tensor.FLOAT, ["N", 6])], outputs, w=WEIGHTS, a=np.ones((7, 4), np.float32))
+    found = dk.examine(model, dk.Dataset.from_arrays(X, SCORES.argmax(1)))
+    assert "'anchors' is the same whatever the examples" in found.failure
+    assert "output='y'" in found.failure
+    assert dk.examine(model, dk.Dataset.from_arrays(X, SCORES.argmax(1)), output="y").check.ok
+
+
+def test_as_many_rows_as_are_found_are_refused_with_what_to_export(tmp_path):
+    nodes = [("MatMul", ["x", "w"], ["y"]), ("Greater", ["y", "zero"], ["g"]), ("NonZero", ["g"], ["z"]),
+             ("Transpose", ["z"], ["found"])]  # fmt: skip
+    outputs = [("y", Tensor.FLOAT, ["N", 3]), ("found", Tensor.INT64, ["M", 2])]
+    model = saved(tmp_path, nodes, [("x", Tensor.FLOAT, ["N", 6])], outputs, w=WEIGHTS, zero=np.float32(0))
+    found = dk.examine(model, dk.Dataset.from_arrays(X, SCORES.argmax(1)))
+    assert "Output 'found' has shape" in found.failure
+    assert "non-maximum suppression" in found.failure
