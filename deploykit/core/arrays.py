@@ -102,7 +102,8 @@ def _check_one(y: Any, name: str, count: int) -> None:
 
 def _check_order(x: Any, y: Any, name: str, labels_name: str) -> None:
     """Raise `DatasetError` for tables whose rows have the same names in another order."""
-    ours, theirs = getattr(x, "index", None), getattr(y, "index", None)
+    ours: Any = getattr(x, "index", None)
+    theirs: Any = getattr(y, "index", None)
     if not hasattr(ours, "sort_values") or not hasattr(theirs, "sort_values") or ours.equals(theirs):
         return
     try:

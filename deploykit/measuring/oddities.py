@@ -89,7 +89,7 @@ def odd_outputs(
 def _told(value: NDArray[Any], labels: NDArray[Any]) -> bool:
     """Whether answers are right more often than those of no class would be."""
     right = float((answers(value) == labels).mean())
-    return right > max(2 / value.shape[1], _CHANCE)
+    return bool(right > max(2 / value.shape[1], _CHANCE))
 
 
 def odd_ranges(session: Any, data: Dataset) -> Iterator[str]:
