@@ -80,7 +80,7 @@ class ProgressSection:
 
 def sentence(state: State) -> tuple[str, str, str, str]:
     """What the sweep does: words in bold, further words, soft words, and the time left."""
-    finished, failed, total = counts(state)
+    _measured, failed, total = counts(state)
     match state.sweep:
         case "idle":
             return "", "", "", ""

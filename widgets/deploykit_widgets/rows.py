@@ -115,10 +115,11 @@ def _status(row: Result) -> str:
 def _badges(row: Result) -> list[str]:
     """What must be known of a row, in words."""
     latency = row.measurement.latency if row.measurement else None
-    found = [*(numbers.flag(name) for name in (latency.flags if latency else ())), *(["same file"] if row.same_as else ())]
-    if latency is not None and latency.claim == "slower":
-        found.append("slower")
-    return [*found, *(["stopped"] if row.status == "stopped" else ["still measuring"] if row.status == "pending" else [])]
+    found = [numbers.flag(name) for name in (latency.flags if latency else ())]
+    found += ["same file"] if row.same_as else []
+    found += ["slower"] if latency is not None and latency.claim == "slower" else []
+    found += {"stopped": ["stopped"], "pending": ["still measuring"]}.get(row.status, [])
+    return found
 
 
 def _state(row: Result, standing: tradeoff.Standing | None) -> tuple[str, str]:
