@@ -77,13 +77,14 @@ def latencies(launches: Sequence[Launch], references: Mapping[str, str | None], 
     found_noise = noise(launches)
     margin = max(MARGIN, found_noise.floor)
     found: dict[str, Latency] = {}
-    p_values: dict[str, float] = {}
+    p_values: dict[tuple[str, str], float] = {}
     for key, reference in references.items():
         series = [s for launch in launches if (s := launch.series.get(key)) is not None and s.block_medians_ns]
         if not series:
             continue
         ratios = [0.0] if key == BASELINE else log_ratios(launches, key, BASELINE)
-        found[key] = _latency(key, series, ratios, log_ratios(launches, key, reference) if reference else None)
+        same = log_ratios(launches, key, reference) if reference else []
+        found[key] = _latency(key, series, ratios, same or None)
         found[key] = replace(
             found[key],
             noise_floor=min(found_noise.floor, math.exp(_UNKNOWN)),
@@ -91,9 +92,19 @@ def latencies(launches: Sequence[Launch], references: Mapping[str, str | None], 
             steal=_steal([launch for launch in launches if key in launch.series]),
         )
         if key != BASELINE:
-            p_values[key] = _beyond(ratios, math.log1p(min(margin, 10.0)))
+            p_values[key, ""] = _beyond(ratios, math.log1p(min(margin, 10.0)))
+        if same and reference not in (BASELINE, key):  # against the baseline it is the same question
+            p_values[key, "technique"] = _beyond(same, math.log1p(min(margin, 10.0)))
     claims = dict(zip(p_values, holm(list(p_values.values())), strict=True))
-    return {k: replace(v, claim=_claim(v, claims.get(k), margin)) for k, v in found.items()}
+    return {k: _claimed(v, claims.get((k, "")), claims.get((k, "technique")), margin) for k, v in found.items()}
+
+
+def _claimed(latency: Latency, rejected: bool | None, technique: bool | None, margin: float) -> Latency:
+    latency = replace(latency, claim="baseline" if rejected is None else _claim(latency.speedup, rejected, margin))
+    same = latency.speedup_same_runtime
+    if same is None or latency.claim == "baseline":
+        return latency
+    return replace(latency, technique_claim=latency.claim if technique is None else _claim(same, technique, margin))
 
 
 def _latency(key: str, series: list[Series], ratios: list[float], same: list[float] | None) -> Latency:
@@ -160,15 +171,10 @@ def _beyond(ratios: list[float], margin: float) -> float:
     return min(1.0, 2 * float(stdtr(len(array) - 1, -excess / spread)))
 
 
-def _claim(
-    latency: Latency, rejected: bool | None, margin: float
-) -> Literal["baseline", "faster", "slower", "same", "unclear"]:
-    if rejected is None:
-        return "baseline"
+def _claim(ratio: Interval, rejected: bool, margin: float) -> Literal["faster", "slower", "same", "unclear"]:
     if rejected:
-        return "faster" if latency.speedup.value > 1 else "slower"
-    inside = latency.speedup.low > 1 / (1 + margin) and latency.speedup.high < 1 + margin
-    return "same" if inside else "unclear"
+        return "faster" if ratio.value > 1 else "slower"
+    return "same" if ratio.low > 1 / (1 + margin) and ratio.high < 1 + margin else "unclear"
 
 
 def steady(launches: Sequence[Launch]) -> bool:

@@ -15,12 +15,13 @@ from deploykit.core.result import Measurement, Result
 from deploykit.core.store import Store
 from deploykit.measuring.answers import read_as
 from deploykit.measuring.profile_match import Comparison
-from deploykit.reporting import class_changes, flips, layers, losing, verdict, weights, why
+from deploykit.reporting import class_changes, flips, layers, losing, numbers, verdict, weights, why
 from deploykit.reporting import explain as words
 from deploykit.reporting.class_changes import ClassChanges
 from deploykit.reporting.drawing import shown
 from deploykit.reporting.flips import Flips
 from deploykit.reporting.outputs import outputs_of
+from deploykit.reporting.places import place
 from deploykit.reporting.table import CSS
 from deploykit.reporting.verdict import Verdict
 from deploykit.reporting.weights import Weights
@@ -208,7 +209,7 @@ class Choice:
     def _verdict(self, *, missed: bool, causes: bool = True) -> Verdict:
         return verdict.verdict(
             self.result, self.goal, relative=self.report.relative, baseline=self.key == self.report.baseline,
-            best=missed, causes=causes,
+            best=missed, causes=causes, home=self.report.home,
         )  # fmt: skip
 
     def compare(self, other: Choice) -> str:
@@ -260,10 +261,12 @@ class Choice:
         latency = self.measurement.latency if self.measurement else None
         sure = latency.speedup.low if latency else 0.0
         if sure < min_speedup:
-            found = f"is surely ×{sure:.2f} as fast as the model as given" if latency else "has no measured latency"
+            known = f"is confirmed to be {numbers.fixed(sure, 2)}× as fast as the model as given (95 % confidence)"
+            found = known if latency else "has no measured latency"
             raise GoalMissed(
-                f"{self.result.label} on {self.result.candidate.target} {found}, at least ×{min_speedup:g} is wanted.",
-                remedy="lower min_speedup=, raise max_drop=, or add techniques or runtimes.",
+                f"{self.result.label} on {place(self.result.candidate.target)} {found}; min_speedup={min_speedup:g} "
+                "was asked for.",
+                remedy="Lower min_speedup=, raise max_drop=, or add techniques or runtimes.",
             )
         return self
 
@@ -322,7 +325,9 @@ class Choice:
             r.candidate.recipe.key: r for r in self.report.rows if r.candidate.target == self.result.candidate.target
         }
         said = self._verdict(missed=False, causes=False)  # both have lines of their own
-        lines = words.sentences(self.result, self.decision, said, relative=self.report.relative, known=same)
+        lines = words.sentences(
+            self.result, self.decision, said, relative=self.report.relative, known=same, home=self.report.home
+        )
         lost = losing.sentence(self.report.rows, self.goal, relative=self.report.relative) if self.decision else ""
         return [*lines, lost] if lost else lines
 

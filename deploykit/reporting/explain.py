@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from deploykit.choosing.goals import Decision
+from deploykit.core.candidate import Target
 from deploykit.core.registry import registry
 from deploykit.core.result import Finding, Latency, LayerTime, Measurement, Result
-from deploykit.reporting import numbers
+from deploykit.reporting import numbers, speed
 from deploykit.reporting.places import place
 from deploykit.reporting.verdict import Verdict
 
@@ -19,6 +20,7 @@ def sentences(
     *,
     relative: bool,
     known: Mapping[str, Result] | None = None,
+    home: Target | None = None,
 ) -> list[str]:
     """The explanation of a row, most important first.
 
@@ -28,6 +30,7 @@ def sentences(
         verdict: What may be said of it for the goal.
         relative: Whether changes of the metric are relative.
         known: Rows on the same target by the key of their recipe, to say what came of a fix.
+        home: Where the model as given was timed.
     """
     lines = [f"{row.label} on {place(row.candidate.target)} ({row.key})", str(verdict)]
     if decision is not None:
@@ -39,7 +42,7 @@ def sentences(
     lines += _quality(measurement, relative=relative)
     lines += _others(measurement)
     if measurement.latency is not None:
-        lines += _speed(measurement.latency, str(verdict))
+        lines += _speed(row, measurement.latency, str(verdict), home)
     for finding in measurement.findings:
         lines += _finding(finding, measurement.latency, known or {})
     lines.append(
@@ -47,33 +50,33 @@ def sentences(
         "after gzip."
     )
     pruned = row.family.startswith("prune") and not measurement.findings
-    if pruned and measurement.latency is not None and measurement.latency.claim != "faster":
+    if pruned and measurement.latency is not None and speed.claim(measurement.latency) != "faster":
         note = getattr(registry("deploykit.runtimes", "runtime").get(row.candidate.target.runtime), "note", "")
-        lines.append(f"Pruned weights are zeros that this runtime multiplies all the same. {note}".strip())
+        lines.append(f"Pruned weights are zeros, which this runtime still multiplies. {note}".strip())
     for lost in row.notes.get("lost_workers", ()):
-        lines.append(f"A worker was lost meanwhile, and its work was done again: {lost.rstrip('.')}.")
+        lines.append(f"A worker was lost during the sweep and its work was repeated: {lost.rstrip('.')}.")
     if row.same_as:
-        lines.append(f"Its file is byte for byte that of {row.same_as}: measured once.")
+        lines.append(f"Its file is byte for byte the same as that of {row.same_as}, so it was measured once.")
     return lines
 
 
 def _quality(measurement: Measurement, *, relative: bool) -> list[str]:
     score = measurement.score
     name = score.metric.replace("_", " ")
-    value = f"{score.value:.4g}" if relative else f"{100 * score.value:.2f} %"
+    value = numbers.score(score.value, relative=relative) + ("" if relative else " %")
     unit = "%" if relative else "pp"
     lines = [
-        f"{name} {value} on {score.examples:,} evaluation examples, change {numbers.points(score.change)} {unit} "
-        f"(paired, 95 % interval)."
+        f"{name[:1].upper()}{name[1:]} {value} on {score.examples:,} evaluation examples, change "
+        f"{numbers.points(score.change)} {unit} (paired, 95 % interval)."
     ]
     if count := measurement.changed:
         get = "example gets" if count == 1 else "examples get"
-        lines.append(f"{count:,} {get} another answer than from the model as given.")
+        lines.append(f"{count:,} {get} a different answer than from the model as given.")
     if (confirmed := measurement.confirmation) is not None:
         agrees = confirmed.change.low <= score.change.value <= confirmed.change.high
         lines.append(
-            f"On {confirmed.examples:,} test examples that chose nothing the change is "
-            f"{numbers.points(confirmed.change)} {unit}" + ("." if agrees else ": the evaluation split flattered it.")
+            f"On {confirmed.examples:,} held-out examples the change is {numbers.points(confirmed.change)} {unit}"
+            + ("." if agrees else ": the evaluation split flattered it.")
         )
     return lines
 
@@ -82,18 +85,18 @@ def _others(measurement: Measurement) -> list[str]:
     """Outputs that are not scored, and how it was run."""
     lines = []
     if measurement.same_function and measurement.latency is not None and measurement.latency.claim != "baseline":
-        lines.append("All outputs are the original's to rounding: the conversion lost nothing.")
+        lines.append("All outputs equal the original's up to rounding: the conversion lost nothing.")
     for name, judged in measurement.others.items():
         parts = []
         if judged.agreement is not None:
-            parts.append(f"{100 * judged.agreement:.1f} % of its answers are the original's")
+            parts.append(f"{100 * judged.agreement:.1f} % of its answers match the original's")
         if judged.error is not None:
             parts.append(f"it is off by {100 * judged.error:.2g} % of its spread (worst column)")
         if judged.missing:
             parts.append(f"{100 * judged.missing:.1f} % of its numbers are NaN")
         lines.append(f"Output {name!r}, not scored: {judged.problem or ', '.join(parts) or 'nothing to compare'}.")
     if why := measurement.ruined():
-        lines.append(f"It is not chosen while another fits: {why}.")
+        lines.append(f"It is not chosen while another candidate fits: {why}.")
     if measurement.batch_dependent:
         lines.append(
             f"Its answers depend on the batch: quality was measured with {measurement.batch} example"
@@ -102,24 +105,25 @@ def _others(measurement: Measurement) -> list[str]:
     return lines
 
 
-def _speed(latency: Latency, said: str) -> list[str]:
-    floor = f"±{100 * latency.noise_floor:.1f} %"
+def _speed(row: Result, latency: Latency, said: str, home: Target | None) -> list[str]:
+    p50 = latency.p50_ms
     lines = [
-        f"p50 {numbers.plus_minus(latency.p50_ms, 3)} ms, p90 {latency.p90_ms:.3f} ms, {latency.cpu_ms:.3f} ms of CPU "
-        f"time; {latency.runs:,} runs in {latency.launches} launches, noise floor {floor}."
+        f"p50 {numbers.milliseconds(p50)} ms, p90 {numbers.beside(latency.p90_ms, p50)} ms, "
+        f"{numbers.beside(latency.cpu_ms, p50)} ms of CPU time; {latency.runs:,} runs in {latency.launches} launches, "
+        f"noise floor ±{100 * latency.noise_floor:.1f} %."
     ]
     same = latency.speedup_same_runtime
-    if same is not None and same != latency.speedup and latency.claim != "baseline":
+    if same is not None and speed.moves(row, home):
         lines.append(
-            f"Against float32 on the same runtime {numbers.times(same)}; the rest is the change of runtime or of the "
-            "number of threads."
+            f"In total {numbers.times(latency.speedup)} against the model as given; {numbers.times(same)} against the "
+            f"unmodified model on {place(row.candidate.target)}."
         )
     if "noisy" in latency.flags and "Noisy" not in said:
-        lines.append("Noisy: two copies of the same model could not be told to be equally fast within 2 %.")
+        lines.append("Noisy: two copies of the same model could not be shown to be equally fast within 2 %.")
     if "inconclusive" in latency.flags and "Inconclusive" not in said:
-        sure = f"That it is {latency.claim} is sure, by how much is not"
-        begin = sure if latency.claim in {"faster", "slower"} else "Inconclusive"
-        lines.append(f"{begin}: the interval of the speed-up is wider than ±10 %.")
+        known = f"It is {latency.claim} in total (95 % confidence), but by how much is not settled"
+        begin = known if latency.claim in {"faster", "slower"} else "Inconclusive"
+        lines.append(f"{begin}: the interval of the total speed-up is wider than ±10 %.")
     if "not warm" in latency.flags:
         lines.append("Not warm: latency had not settled after two seconds of warm-up.")
     return lines
@@ -136,8 +140,8 @@ def _finding(finding: Finding, own: Latency | None, known: Mapping[str, Result])
 
 
 def _layer(layer: LayerTime) -> str:
-    after = f"{layer.ms or 0.0:.3f} ms"
-    before = "" if layer.float_ms is None else f"{layer.float_ms:.3f} → "
+    after = f"{numbers.significant(layer.ms or 0.0, 3)} ms"
+    before = "" if layer.float_ms is None else f"{numbers.significant(layer.float_ms, 3)} → "
     return f"{layer.name or layer.operator} {before}{after} ({layer.kernel or layer.operator})"
 
 
@@ -154,6 +158,6 @@ def _fix(finding: Finding, own: Latency | None, known: Mapping[str, Result]) -> 
     helped = (
         "it helped" if latency.speedup.low > own.speedup.high
         else "it did not help" if latency.speedup.high < own.speedup.low
-        else "no difference can be told"
+        else "no difference is confirmed"
     )  # fmt: skip
-    return f" Tried already: {row.label} ({row.key}), {numbers.times(latency.speedup)}; {helped}."
+    return f" Tried already: {row.label} ({row.key}), {numbers.times(speed.own(latency))}; {helped}."

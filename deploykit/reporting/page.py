@@ -177,7 +177,9 @@ def _verdicts(report: Report, goal: Goal) -> Mapping[str, str]:
     """The beginning of each row's verdict, as the Workbench and ``explain`` say it; failed rows say theirs in full."""
 
     def said(row: Result) -> str:
-        return verdict.verdict(row, goal, relative=report.relative, baseline=row.key == report.baseline).headline
+        return verdict.verdict(
+            row, goal, relative=report.relative, baseline=row.key == report.baseline, home=report.home
+        ).headline
 
     return {row.key: said(row) for row in report.rows if row.status != "failed"}
 

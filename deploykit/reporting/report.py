@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.choosing.goals import Decision, Goal, decide
 from deploykit.choosing.pareto import competing, front
+from deploykit.core.candidate import Target
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import MAX_OUTPUT_ERROR, Contract, Declared
 from deploykit.core.dataset import Dataset
@@ -145,6 +146,12 @@ class Report:
     def baseline(self) -> str:
         """Key of the model as given on its own runtime."""
         return str(self.facts["baseline"])
+
+    @property
+    def home(self) -> Target | None:
+        """Where the model as given was timed; None when its row cannot be read."""
+        row = self.rows.get(self.baseline)
+        return row.candidate.target if row is not None else None
 
     @property
     def metric(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from deploykit.choosing.goals import Goal
 from deploykit.choosing.pareto import competing, front
 from deploykit.core.result import Interval, Judged, Latency, Result, Score
+from deploykit.reporting import speed
 from deploykit.reporting.places import place
 from deploykit.reporting.verdict import samples_needed
 
@@ -126,6 +127,7 @@ def _latency(latency: Latency | None) -> dict[str, Any]:
         **_interval("speedup", latency.speedup if latency else None),
         **_interval("speedup_same_runtime", latency.speedup_same_runtime if latency else None),
         "claim": latency.claim if latency else None,
+        "technique_claim": speed.claim(latency) if latency else None,
         "flags": ", ".join(latency.flags) if latency else "",
         "launches": latency.launches if latency else None,
         "involuntary_switches": latency.involuntary_switches if latency else None,

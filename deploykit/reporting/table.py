@@ -28,7 +28,7 @@ CSS = """
 
 _HEADERS = (
     "Candidate", "Runtime", "{metric}, %", "Change, pp", "p50, ms", "p90, ms", "CPU, ms", "Speed-up",
-    "vs float32 there", "Size, kB", "gzip, kB", "Memory, MB",
+    "vs float32, same runtime", "Size, kB", "gzip, kB", "Memory, MB",
 )  # fmt: skip
 _TEXT_COLUMNS = 2
 _INTERVAL = re.compile(r"± \S+|\[[^]]*\]")
@@ -37,12 +37,10 @@ _RELATIVE_HEADERS = {"{metric}, %": "{metric}", "Change, pp": "Change, %"}
 
 def cells(rows: Sequence[Result], *, relative: bool) -> list[list[str]]:
     """The cells of all rows that are not failed; badges are part of the candidate's cell."""
-    latencies = [r.measurement.latency for r in rows if r.measurement and r.measurement.latency]
-    digits = numbers.digits_for([v.p50_ms.half_width for v in latencies])
-    return [_cells(row, digits, relative=relative) for row in rows]
+    return [_cells(row, relative=relative) for row in rows]
 
 
-def _cells(row: Result, digits: int, *, relative: bool) -> list[str]:
+def _cells(row: Result, *, relative: bool) -> list[str]:
     where = place(row.candidate.target)
     measurement = row.measurement
     if measurement is None:
@@ -56,15 +54,15 @@ def _cells(row: Result, digits: int, *, relative: bool) -> list[str]:
     badges += ["slower"] if latency and latency.claim == "slower" else []
     label = row.label + "".join(f" [{b}]" for b in badges)
     baseline = latency is not None and latency.claim == "baseline"
-    value = f"{score.value:.4g}" if relative else f"{100 * score.value:.2f}"
+    value = numbers.score(score.value, relative=relative)
     found = [label, where, value, "baseline" if baseline else numbers.points(score.change)]
     if latency is None:
         found += [DASH] * 5
     else:
         found += [
-            numbers.plus_minus(latency.p50_ms, digits),
-            f"{latency.p90_ms:.{digits}f}",
-            f"{latency.cpu_ms:.{digits}f}",
+            numbers.milliseconds(latency.p50_ms),
+            numbers.beside(latency.p90_ms, latency.p50_ms),
+            numbers.beside(latency.cpu_ms, latency.p50_ms),
             "baseline" if baseline else numbers.times(latency.speedup),
             numbers.times(latency.speedup_same_runtime),
         ]
@@ -73,7 +71,7 @@ def _cells(row: Result, digits: int, *, relative: bool) -> list[str]:
         *found,
         numbers.kilobytes(measurement.size_bytes),
         numbers.kilobytes(measurement.compressed_bytes),
-        DASH if memory is None else f"{memory / 1e6:.1f}",
+        numbers.megabytes(memory),
     ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from deploykit.choosing.pareto import beaten_by, competing
-from deploykit.core.result import Result
+from deploykit.core.result import Interval, Result
 from deploykit.reporting import numbers, sweet_spot
 from deploykit.reporting.places import runtime_label
 from deploykit.reporting.rows import records
@@ -115,11 +115,9 @@ def points(rows: Sequence[Result], baseline: str, chosen: str = "") -> list[dict
 
 
 def _ratio(record: dict[str, Any], name: str) -> str:
-    value = record[name]
-    if value is None:
+    if record[name] is None:
         return ""
-    low, high = record[f"{name}_low"], record[f"{name}_high"]
-    return f"×{value:.2f} [{low:.2f}, {min(high, 999.0):.2f}]"
+    return numbers.times(Interval(record[name], record[f"{name}_low"], record[f"{name}_high"]))
 
 
 def chart(
@@ -240,7 +238,7 @@ def _marks(alt: Any, base: Any, data: list[dict[str, Any]], x_axis: Any, y_axis:
         for name, kind, label, form in (
             ("candidate", "N", "candidate", ""), ("runtime", "N", "runtime", ""), ("threads", "Q", "threads", ""),
             ("change", "Q", "change", "+.2f"), ("p50_ms", "Q", "p50, ms", ".4~f"), ("speedup", "N", "speed-up", ""),
-            ("same_runtime", "N", "vs float32 there", ""), ("size_kb", "Q", "size, kB", ",.0f"),
+            ("same_runtime", "N", "vs float32, same runtime", ""), ("size_kb", "Q", "size, kB", ",.0f"),
             ("compressed_kb", "Q", "gzip, kB", ",.0f"), ("state", "N", "state", ""), ("flags", "N", "flags", ""),
         )
     ]  # fmt: skip

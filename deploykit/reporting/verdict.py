@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 from deploykit.choosing.goals import Goal
+from deploykit.core.candidate import Target
 from deploykit.core.result import Interval, Latency, Measurement, Result
 from deploykit.core.serial import Plain
-from deploykit.reporting import numbers
+from deploykit.reporting import numbers, speed
 
 if TYPE_CHECKING:
     from deploykit.reporting.choice import Choice
@@ -22,6 +23,7 @@ Kind = Literal[
 #: Kinds that are good news, and those that need a look; the others are neither.
 GOOD: frozenset[Kind] = frozenset({"faster"})
 BAD: frozenset[Kind] = frozenset({"failed", "outside", "slower", "stopped", "target missed"})
+_RUNTIME = "The runtime is slower for this model, not the technique."
 #: More samples than this are not asked for.
 _MOST_SAMPLES = 10_000_000
 
@@ -50,9 +52,16 @@ class Verdict(Plain):
 
 
 def verdict(
-    row: Result, goal: Goal, *, relative: bool, baseline: bool = False, best: bool = False, causes: bool = True
+    row: Result,
+    goal: Goal,
+    *,
+    relative: bool,
+    baseline: bool = False,
+    best: bool = False,
+    causes: bool = True,
+    home: Target | None = None,
 ) -> Verdict:
-    """The verdict on a row.
+    """The verdict on a row: on what its technique does, against the same unmodified model on the same target.
 
     Args:
         row: The row.
@@ -61,6 +70,7 @@ def verdict(
         baseline: Whether it is the model as given.
         best: Whether it was chosen for the goal: then a missed goal is the verdict.
         causes: Whether to name what the profile has found; not where all of that stands below.
+        home: Where the model as given was timed: a candidate elsewhere owes a part of its speed-up to the move.
     """
     if baseline:
         return Verdict("baseline", "This is the model as given: the baseline of all comparisons.")
@@ -74,7 +84,7 @@ def verdict(
     if measurement is None:
         return Verdict("pending", "Not measured yet.")
     if row.status == "pending":
-        return _so_far(measurement, goal, relative=relative)
+        return _so_far(row, measurement, goal, relative=relative, home=home)
     if why := measurement.ruined(goal.max_output_error, goal.min_agreement):
         said = _quality(measurement, goal, relative=relative)[1]
         return Verdict("outside", "Ruins another output.", f"{why[:1].upper()}{why[1:]}. The scored one: {said}")
@@ -82,66 +92,82 @@ def verdict(
         return _missed(row, measurement, goal, relative=relative)
     if measurement.latency is None:
         return Verdict("not timed", "Not timed.", _quality(measurement, goal, relative=relative)[1])
-    return _timed(row, measurement, measurement.latency, goal, relative=relative, causes=causes)
+    return _timed(row, measurement, measurement.latency, goal, relative=relative, causes=causes, home=home)
 
 
-def _so_far(measurement: Measurement, goal: Goal, *, relative: bool) -> Verdict:
+def _so_far(row: Result, measurement: Measurement, goal: Goal, *, relative: bool, home: Target | None) -> Verdict:
     """Of a candidate that is still being measured: its numbers, and no claim."""
     said, latency = _quality(measurement, goal, relative=relative)[1], measurement.latency
     if latency is None:
         return Verdict("pending", "Not timed yet.", said)
     launches = f"{latency.launches} launch{'' if latency.launches == 1 else 'es'}"
-    return Verdict("screened", f"So far {numbers.times(latency.speedup)}, after {launches}; not final.", said)
+    return Verdict("screened", f"So far {speed.parts(row, home)}, after {launches}; still measuring.", said)
 
 
 def _timed(
-    row: Result, measurement: Measurement, latency: Latency, goal: Goal, *, relative: bool, causes: bool
+    row: Result,
+    measurement: Measurement,
+    latency: Latency,
+    goal: Goal,
+    *,
+    relative: bool,
+    causes: bool,
+    home: Target | None,
 ) -> Verdict:
-    times = numbers.times(latency.speedup)
-    noisy = _noise(latency)
-    if "inconclusive" in latency.flags and latency.claim not in ("faster", "slower"):
-        half = 100 * (latency.speedup.high - latency.speedup.low) / (2 * max(latency.speedup.value, 1e-9))
+    own, claim, than = speed.own(latency), speed.claim(latency), speed.than(row, home)
+    noisy, whole = _noise(latency), f"{speed.parts(row, home)}."
+    if "inconclusive" in latency.flags and claim not in ("faster", "slower"):
+        half = 100 * (own.high - own.low) / (2 * max(own.value, 1e-9))
         return Verdict(
             "inconclusive", f"Inconclusive: still ±{half:.0f} % after {latency.launches} launches.",
-            f"{times}. No claim is made. {_quality(measurement, goal, relative=relative)[1]}".strip(),
+            f"{whole} No claim is made. {_quality(measurement, goal, relative=relative)[1]}".strip(),
         )  # fmt: skip
     cause = _because(measurement, latency) if causes or not measurement.findings else ""
+    rest = whole if than else ""  # else the headline has said it
+    if claim == "slower":
+        return Verdict("slower", f"Slower{than}: {numbers.times(own)}.", _joined(rest, cause, noisy))
     if latency.claim == "slower":
-        return Verdict("slower", f"Slower: {times}.", f"{cause} {noisy}".strip())
-    if latency.claim == "same":
-        smaller = _smaller(row, measurement)
-        return Verdict("not faster", f"Not faster: {times}.", f"{cause} {smaller} {noisy}".strip())
-    if latency.claim == "unclear":
+        said = f"Slower in total: {numbers.times(latency.speedup)}."
+        return Verdict("slower", said, _joined(rest, cause or _RUNTIME, noisy))
+    if claim == "same":
+        said = f"Not faster{than}: {numbers.times(own)}."
+        return Verdict("not faster", said, _joined(rest, cause, _smaller(row, measurement), noisy))
+    if claim == "unclear":
         if noisy:
-            return Verdict("noisy", noisy.partition(". ")[0].rstrip(".") + ".", f"{times}. No claim is made.")
-        return Verdict("inconclusive", f"Inconclusive: {times}.", "No claim is made.")
-    kind, said = _quality(measurement, goal, relative=relative)
+            return Verdict("noisy", noisy.partition(". ")[0].rstrip(".") + ".", f"{whole} No claim is made.")
+        what = f" whether it is faster{than}" if than else ""
+        return Verdict("inconclusive", f"Inconclusive{what}: {numbers.times(own)}.", _joined(rest, "No claim is made."))
+    kind, quality = _quality(measurement, goal, relative=relative)
+    limit = numbers.limit(goal.max_drop, relative=relative)
+    faster = "Faster" if row.candidate.recipe.steps else "Faster by its runtime"
     headline = {
-        "inside": "Faster, and surely inside your limit.",
-        "maybe": f"Faster, but may lose more than {numbers.limit(goal.max_drop, relative=relative)}.",
-        "outside": f"Faster, but loses more than {numbers.limit(goal.max_drop, relative=relative)}.",
+        "inside": f"{faster}, and within your limit (95 % confidence).",
+        "maybe": f"{faster}, but may lose more than {limit}.",
+        "outside": f"{faster}, but loses more than {limit}.",
     }[kind]
     names: dict[str, Kind] = {"inside": "faster", "maybe": "maybe inside", "outside": "outside"}
-    return Verdict(names[kind], headline, " ".join(filter(None, (f"{times}.", said, _runtime(latency), noisy))))
+    return Verdict(names[kind], headline, _joined(whole, quality, noisy))
+
+
+def _joined(*sentences: str) -> str:
+    return " ".join(filter(None, sentences))
 
 
 def compare(a: Choice, b: Choice) -> str:
     """What may be said of B beside A, in a sentence or two.
 
-    Both were measured against the same baseline in the same launches as far as they were in one group; the interval of
-    their ratio is made of both intervals as if they were independent, which is wider than the truth where they share
-    the machine's mood.
+    Both were measured against the same baseline, in the same launches where they were in one group. The interval of
+    their ratio is made of both intervals as if they were independent, which is wider than the truth where the same
+    disturbance of the machine hit both.
     """
     left, right = a.measurement, b.measurement
     if left is None or right is None:
         row = a.result if left is None else b.result
-        return f"{'A' if left is None else 'B'} ({row.label}) is not measured: nothing can be compared."
-    under_way = [name for name, one in (("A", a), ("B", b)) if one.result.status == "pending"]
+        return f"{'A' if left is None else 'B'} ({row.label}) is not measured: there is nothing to compare."
+    measuring = [name for name, one in (("A", a), ("B", b)) if one.result.status == "pending"]
     parts = [_speed(left.latency, right.latency), _loss(a, b)]
-    if under_way:
-        parts.append(
-            f"This is not final: {' and '.join(under_way)} {'is' if len(under_way) == 1 else 'are'} under way."
-        )
+    if measuring:
+        parts.append(f"This is not final: still measuring {' and '.join(measuring)}.")
     smaller = right.compressed_bytes / left.compressed_bytes if left.compressed_bytes else 1.0
     if abs(smaller - 1) >= 0.02:
         parts.append(
@@ -153,7 +179,7 @@ def compare(a: Choice, b: Choice) -> str:
 
 def _speed(left: Latency | None, right: Latency | None) -> str:
     if left is None or right is None:
-        return "Latency is not known for both."
+        return "The latency of one of them is not known."
     if left.claim == right.claim == "baseline":
         return "Both are the model as given."
     ratio = ratio_of(right.speedup, left.speedup)
@@ -161,7 +187,7 @@ def _speed(left: Latency | None, right: Latency | None) -> str:
         return f"B is {numbers.times(ratio)} as fast as A."
     if ratio.high < 1:
         return f"B is slower than A: {numbers.times(ratio)}."
-    return f"B and A cannot be told apart in speed: {numbers.times(ratio)}."
+    return f"No difference in speed between A and B is confirmed: {numbers.times(ratio)}."
 
 
 def _loss(a: Choice, b: Choice) -> str:
@@ -174,13 +200,13 @@ def _loss(a: Choice, b: Choice) -> str:
     limit = numbers.limit(goal.max_drop, relative=relative)
     if ours == theirs:
         words = {
-            "inside": f"Both are surely inside {limit}",
+            "inside": f"Both are within {limit} (95 % confidence)",
             "maybe": f"Both may lose more than {limit}",
             "outside": f"Both lose more than {limit}",
         }[ours]
         return f"{words} (A {numbers.points(a.measurement.score.change)}, B {change} {unit})."
     words = {
-        "inside": f"B is surely inside {limit}",
+        "inside": f"B is within {limit} (95 % confidence)",
         "maybe": f"B may lose more than {limit}",
         "outside": f"B loses more than {limit}",
     }[theirs]
@@ -202,7 +228,7 @@ def ratio_of(upper: Interval, lower: Interval) -> Interval:
 
 
 def samples_needed(score_drop: Interval, examples: int, limit: float) -> int | None:
-    """Examples that would tell whether a loss is inside a limit, to two digits; None when no number would.
+    """Examples that would settle whether a loss is within a limit, to two digits; None when no number would.
 
     The half-width of an interval falls with the square root of the number of examples.
     """
@@ -226,17 +252,20 @@ def _quality(measurement: Measurement, goal: Goal, *, relative: bool) -> tuple[s
     if score.drop.low > goal.max_drop:
         return "outside", f"Change {change}."
     more = samples_needed(score.drop, score.examples, goal.max_drop)
-    tell = f" More data would tell: about {more:,} samples." if more else ""
-    return "maybe", f"Change {change}.{tell}"
+    return "maybe", f"Change {change}.{_settled(more)}"
 
 
 def _missed(row: Result, measurement: Measurement, goal: Goal, *, relative: bool) -> Verdict:
     limit = numbers.limit(goal.max_drop, relative=relative)
     unit = "%" if relative else "pp"
     more = samples_needed(measurement.score.drop, measurement.score.examples, goal.max_drop)
-    tell = f" More data would tell: about {more:,} samples." if more else ""
     change = f"{numbers.points(measurement.score.change)} {unit}"
-    return Verdict("target missed", f"Nothing surely stays within {limit}.", f"Closest: {row.label}, {change}.{tell}")
+    said = f"Closest: {row.label}, {change}.{_settled(more)}"
+    return Verdict("target missed", f"No candidate is confirmed to stay within {limit}.", said)
+
+
+def _settled(examples: int | None) -> str:
+    return f" About {examples:,} examples would settle it." if examples else ""
 
 
 def _noise(latency: Latency) -> str:
@@ -248,21 +277,13 @@ def _noise(latency: Latency) -> str:
     )
 
 
-def _runtime(latency: Latency) -> str:
-    """Says so when only the change of runtime made it faster."""
-    same = latency.speedup_same_runtime
-    if same is None or same == latency.speedup or same.low > 1:
-        return ""
-    return f"That is the runtime: against float32 on the same one it is {numbers.times(same)}."
-
-
 def _because(measurement: Measurement, latency: Latency) -> str:
     """The weightiest reason, and what helps."""
     found = measurement.findings
     if not found:
         same = latency.speedup_same_runtime
         if latency.claim == "slower" and same is not None and same.low <= 1 <= same.high:
-            return "The runtime is slower for this model, not the technique."
+            return _RUNTIME
         return ""
     fix = next((f.remedy for f in found if f.remedy), "")
     return f"{found[0].text}{f' What helps: {fix}' if fix else ''}"

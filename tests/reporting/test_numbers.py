@@ -1,6 +1,9 @@
 """Digits follow the uncertainty."""
 
+import json
 import math
+import random
+from pathlib import Path
 
 import pytest
 
@@ -10,15 +13,69 @@ from deploykit.reporting import numbers
 from deploykit.reporting.progress import Lines, TerminalBar, duration, line
 
 
-def test_plus_minus():
-    assert numbers.plus_minus(Interval(0.0944, 0.0931, 0.0957), 3) == "0.094 ± 0.001"
-    assert numbers.plus_minus(Interval(0.5, 0.49999, 0.50001), 3) == "0.500 ± 0.001"
-    assert numbers.plus_minus(Interval(0.5, -math.inf, math.inf), 2) == "0.50"
+def around(value, half):
+    return Interval(value, value - half, value + half)
+
+
+@pytest.mark.parametrize(
+    ("interval", "shown"),
+    [
+        (around(0.0387, 0.00012), "0.0387 ± 0.0001"),
+        (around(0.0387, 0.0096), "0.039 ± 0.010"),
+        (around(0.0944, 0.0013), "0.094 ± 0.001"),
+        (around(1234.6, 12.4), "1235 ± 12"),
+        (around(0.5, 1e-9), "0.500000 ± 0.000001"),
+        (Interval(0.5, 0.5, 0.5), "0.500 ± 0.001"),
+        (Interval(0.52345, -math.inf, math.inf), "0.523"),
+    ],
+)
+def test_milliseconds_have_the_digits_of_their_interval(interval, shown):
+    assert numbers.milliseconds(interval) == shown
 
 
 def test_points():
     assert numbers.points(Interval(-0.0031, -0.0055, -0.0007)) == "−0.31 ± 0.24"
     assert numbers.points(Interval(-0.01, -0.03, -0.005)) == "−1.00 [−3.00, −0.50]"
+    assert numbers.points(Interval(-0.00001, -0.00002, 0.0)) == "0.00 ± 0.01"
+
+
+@pytest.mark.parametrize(("ratio", "shown"), [(17.31, "17×"), (4.81, "4.8×"), (1.0, "1.0×"), (0.372, "0.37×")])
+def test_ratios_in_sentences_are_short(ratio, shown):
+    assert numbers.about(ratio) == shown
+
+
+_CASES = Path(__file__).parents[2] / "widgets" / "tests" / "numbers.json"
+
+
+def cases():
+    """What both formatters must write: ties, ends of ranges, and many values of all magnitudes."""
+    rng, found = random.Random(6), []
+    intervals = [(0.125, 0.124, 0.126), (0.5, 0.5, 0.5), (2.675, 2.665, 2.685), (9.995, 9.9, 10.1), (99.95, 99, 101)]
+    intervals += [(17.3, 16.9, 17.7), (0.0387, 0.0386, 0.0388), (1.0, 0.5, 3e7), (0.0, -0.001, 0.001)]
+    for _ in range(300):
+        value = 10 ** rng.uniform(-4, 4)
+        half = value * 10 ** rng.uniform(-5, 0.3)
+        intervals.append((value, value - half, value + half * rng.choice((1, 1, 1.7))))
+    kinds = {"milliseconds": numbers.milliseconds, "times": numbers.times}
+    for ends in intervals:
+        interval = Interval(*ends)
+        found += [{"kind": kind, "given": list(ends), "shown": write(interval)} for kind, write in kinds.items()]
+        found.append(
+            {"kind": "beside", "given": [1.3 * ends[0], *ends], "shown": numbers.beside(1.3 * ends[0], interval)}
+        )
+        shares = [(end - 0.3) / 100 for end in ends]
+        found.append({"kind": "points", "given": shares, "shown": numbers.points(Interval(*shares))})
+        found.append({"kind": "score", "given": [ends[0], 1], "shown": numbers.score(ends[0], relative=True)})
+        found.append({"kind": "score", "given": [ends[0] / 9, 0], "shown": numbers.score(ends[0] / 9, relative=False)})
+        size = round(1e4 * ends[0])
+        found.append({"kind": "kilobytes", "given": [size], "shown": numbers.kilobytes(size)})
+        found.append({"kind": "megabytes", "given": [size], "shown": numbers.megabytes(size)})
+    return found
+
+
+def test_the_browser_has_the_same_cases():
+    """``python tests/reporting/test_numbers.py`` writes them; vitest reads them."""
+    assert json.loads(_CASES.read_text(encoding="utf-8")) == cases()
 
 
 @pytest.mark.parametrize(
@@ -30,18 +87,14 @@ def test_limits_keep_all_their_digits(share, shown):
 
 
 def test_times():
-    assert numbers.times(Interval(2.789, 2.75, 2.83)) == "×2.79 [2.75, 2.83]"
+    assert numbers.times(Interval(2.789, 2.75, 2.83)) == "2.79× [2.75, 2.83]"
+    assert numbers.times(Interval(17.31, 16.9, 17.72)) == "17.3× [16.9, 17.7]"
     assert numbers.times(None) == "—"
 
 
 def test_kilobytes():
     assert numbers.kilobytes(1_394_739) == "1,395"
     assert numbers.kilobytes(4321) == "4.3"
-
-
-def test_digits():
-    assert numbers.digits_for([0.001, 0.002, 0.5]) == 3
-    assert numbers.digits_for([]) == 3
 
 
 @pytest.mark.parametrize(
@@ -80,3 +133,8 @@ def test_lines_are_few(capsys):
 def test_the_end_of_a_sweep_is_said_once(words, capsys):
     Lines()(Progress("cancelled", words, 1, 2, share=0.5, candidates=2))
     assert capsys.readouterr().out == f"[ 50 %] {words}\n"
+
+
+if __name__ == "__main__":
+    lines = ",\n".join(json.dumps(case, ensure_ascii=False) for case in cases())
+    _CASES.write_text(f"[\n{lines}\n]\n", encoding="utf-8")

@@ -72,7 +72,7 @@ def test_rows_say_who_is_on_the_front_and_why_not():
         "base": "front", "fast": "front", "tied": "tied", "slow": "beaten", "elsewhere": "beaten",
         "tempting": "front", "failed": "", "planned": "", "screened": "screened",
     }  # fmt: skip
-    assert rows["slow"]["why"] == "Beaten: base on ONNX Runtime is surely faster, and no worse by estimate."
+    assert rows["slow"]["why"] == "Beaten: base on ONNX Runtime is faster (95 % confidence), and no worse by estimate."
     assert "other hardware" in rows["elsewhere"]["why"]
     assert not rows["elsewhere"]["compared"]
     assert [rows[key]["status"] for key in ("failed", "planned", "screened")] == ["failed", "planned", "built"]
@@ -106,7 +106,7 @@ def test_a_failed_row_has_cause_and_remedy_as_they_are():
 def test_the_best_so_far_says_how_sure_it_is(shown):
     _, section = shown
     best = section.value()["best"]
-    assert (best["name"], best["met"], best["speedup"]) == ("tied", True, "×2.96 [2.90, 3.02]")
+    assert (best["name"], best["met"], best["speedup"]) == ("tied", True, "2.96× [2.90, 3.02]")
     assert best["words"] == (
         "−0.10 ± 0.20 pp, surely inside your limit; tied with 1 other, the smallest file wins; "
         "1 faster candidate may be outside it."
@@ -119,7 +119,7 @@ def test_a_missed_goal_names_the_closest(shown):
     assert commands.state.best.key == "base"
     commands.state.change(report=Report(commands.state.store, (FAST, SLOW), {**FACTS, "baseline": "gone"}))
     best = section.value()["best"]
-    assert (best["met"], best["missed"]) == (False, "Nothing surely stays within 0.0 pp.")
+    assert (best["met"], best["missed"]) == (False, "No candidate is confirmed to stay within 0.0 pp.")
     assert (best["name"], best["change"]) == ("fast", "−0.10 ± 0.20 pp")
 
 

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from deploykit.core.result import Interval, Latency, Measurement, Result
-from deploykit.reporting import numbers, tradeoff
+from deploykit.reporting import numbers, speed, tradeoff
 from deploykit.reporting.places import place
 from deploykit.reporting.report import Report
 from deploykit.reporting.settings import values_of
@@ -58,6 +58,7 @@ def _facts(row: Result, report: Report) -> dict[str, Any]:
         "badges": _badges(row),
         **_quality(measured),
         **_timing(measured.latency if measured else None),
+        "parts": speed.parts(row, report.home),
         "size": measured.size_bytes if measured else None,
         "compressed": measured.compressed_bytes if measured else None,
         "memory": measured.peak_memory_bytes if measured else None,
@@ -130,14 +131,14 @@ def _state(row: Result, standing: tradeoff.Standing | None) -> tuple[str, str]:
     if row.status != "measured":
         return "screened", row.stopped or "Timed briefly so far: its interval is not final."
     if standing is None:
-        return "beaten", "Timed on other hardware than the model as given, so not compared with it."
+        return "beaten", "Timed on different hardware from the model as given, so not compared with it."
     if standing.rival is not None:
         name = f"{standing.rival.label} on {where(standing.rival)}"
         also = "no worse" if standing.surely == "faster" else "no slower"
-        return standing.state, f"Beaten: {name} is surely {standing.surely}, and {also} by estimate."
+        return standing.state, f"Beaten: {name} is {standing.surely} (95 % confidence), and {also} by estimate."
     if standing.state == "front":
         return standing.state, "On the front: no other candidate is both faster and better."
-    return standing.state, "Tied with the front: by its intervals it cannot be told apart from it."
+    return standing.state, "Tied with the front: its intervals overlap with the front's."
 
 
 def where(row: Result) -> str:

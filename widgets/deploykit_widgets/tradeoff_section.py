@@ -9,7 +9,7 @@ from typing import Any
 
 from deploykit.core.errors import SettingError, StoreError, unknown_name
 from deploykit.core.registry import registry
-from deploykit.reporting import numbers, tradeoff
+from deploykit.reporting import numbers, speed, tradeoff
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
 from deploykit.reporting.settings import settings
@@ -187,7 +187,7 @@ def best_of(best: Choice | None, shown_unit: str) -> dict[str, Any] | None:
     said = []
     if best.met:
         own = "the model as given" if latency and latency.claim == "baseline" else change
-        said.append(f"{own}, surely inside your limit")
+        said.append(f"{own}, within your limit (95 % confidence)")
     if ties:
         said.append(f"tied with {ties} other{'s' if ties > 1 else ''}, the smallest file wins")
     if best.met and tempting:
@@ -198,9 +198,9 @@ def best_of(best: Choice | None, shown_unit: str) -> dict[str, Any] | None:
         "key": best.key,
         "name": best.result.label,
         "where": where(best.result),
-        "speedup": "" if latency is None or latency.claim == "baseline" else numbers.times(latency.speedup),
+        "speedup": speed.parts(best.result, best.report.home),
         "met": best.met,
-        "missed": "" if best.met else f"Nothing surely stays within {limit}.",
+        "missed": "" if best.met else f"No candidate is confirmed to stay within {limit}.",
         "change": change,
         "words": f"{'; '.join(said)}." if said else "",
         "reason": best.reason,

@@ -5,7 +5,7 @@ import { aRow } from './rows';
 
 const ROW = aRow();
 
-it('puts numbers side by side, with one precision in a row', () => {
+it('puts numbers side by side, each with the digits of its own interval', () => {
   const baseline: IRow = { ...ROW, isBaseline: true, change: [0, 0, 0], p50: [0.262, 0.26, 0.264], speedup: [1, 1, 1] };
   const rows = numbersOf([baseline, ROW, null], 'accuracy', false);
   const found = Object.fromEntries(rows.map(row => [row.label, row.cells]));
@@ -21,7 +21,7 @@ it('puts numbers side by side, with one precision in a row', () => {
   ]);
   expect(found['p99, ms']?.[1]?.value).toBe('—');
   expect(found['Speed-up']?.[0]?.value).toBe('');
-  expect(found['Speed-up']?.[1]).toEqual({ value: '×2.79', around: '[2.75, 2.83]' });
+  expect(found['Speed-up']?.[1]).toEqual({ value: '2.79×', around: '[2.75, 2.83]' });
   expect(found['File, kB']?.[1]?.value).toBe('449');
 });
 

@@ -27,7 +27,15 @@ afterEach(() => {
 });
 
 function aTradeoff(more: Partial<ITradeoff> = {}): ITradeoff {
-  const best = { key: 'best', name: 'int8 static', where: 'LiteRT', speedup: '×2', met: true, missed: '', change: '' };
+  const best = {
+    key: 'best',
+    name: 'int8 static',
+    where: 'LiteRT',
+    speedup: '2.00×',
+    met: true,
+    missed: '',
+    change: ''
+  };
   return {
     maxDrop: 0.007,
     minimize: 'latency',

@@ -25,6 +25,7 @@ export function aRow(more: Partial<IRow> = {}): IRow {
     cpu: 0.09,
     speedup: [2.79, 2.75, 2.83],
     sameRuntime: null,
+    parts: '',
     size: 449_000,
     compressed: 371_000,
     memory: 24_800_000,

@@ -1,6 +1,18 @@
 /** What the kernel tells of a candidate, and what is made of it before it is drawn; see deploykit_widgets/evidence.py. */
 
-import { DASH, digitsFor, fixed, halfWidth, kilobytes, minus, plusMinus, ratio } from './format';
+import {
+  beside,
+  DASH,
+  type IShown,
+  kilobytes,
+  megabytes,
+  milliseconds,
+  minus,
+  points,
+  ratio,
+  score,
+  significant
+} from './format';
 import type { IPlace } from './host';
 import type { Interval } from './protocol';
 import type { IRow } from './rows';
@@ -187,15 +199,9 @@ export interface ISensitivity {
 
 // -- numbers -----------------------------------------------------------------------------------------------------------
 
-export interface INumber {
-  value: string;
-  /** Half-width or ends of the interval. */
-  around: string;
-}
-
 export interface INumberRow {
   label: string;
-  cells: INumber[];
+  cells: IShown[];
 }
 
 /**
@@ -204,32 +210,32 @@ export interface INumberRow {
  * @param columns The baseline first; null where nothing is selected.
  */
 export function numbersOf(columns: readonly (IRow | null)[], metric: string, relative: boolean): INumberRow[] {
-  const times = columns.flatMap(row => (row?.p50 ? [halfWidth(row.p50)] : []));
-  const digits = Math.min(5, Math.max(2, digitsFor(times)));
   const name = metric ? metric[0]?.toUpperCase() + metric.slice(1) : 'Metric';
-  const ms = (value: number | null | undefined): INumber => only(value, v => v.toFixed(digits));
-  const rows: [string, (row: IRow) => INumber][] = [
-    [relative ? name : `${name}, %`, row => only(row.score, v => (relative ? v.toPrecision(4) : fixed(100 * v, 2)))],
-    [relative ? 'Change, %' : 'Change, pp', row => (row.isBaseline ? NOTHING : around(row.change, 2))],
-    ['p50, ms', row => around(row.p50, digits)],
+  const ms = (row: IRow, value: number | null): IShown =>
+    only(value, v => (row.p50 ? beside(v, row.p50) : significant(v, 3)));
+  const rows: [string, (row: IRow) => IShown][] = [
+    [relative ? name : `${name}, %`, row => only(row.score, v => score(v, relative))],
+    [
+      relative ? 'Change, %' : 'Change, pp',
+      row => (row.isBaseline ? NOTHING : row.change ? points(row.change) : UNKNOWN)
+    ],
+    ['p50, ms', row => (row.p50 ? milliseconds(row.p50) : UNKNOWN)],
     ['Speed-up', row => (row.isBaseline || !row.speedup ? NOTHING : ratio(row.speedup))],
-    ['p99, ms', row => ms(row.p99)],
-    ['CPU, ms', row => ms(row.cpu)],
+    ['vs float32, same runtime', row => (row.sameRuntime ? ratio(row.sameRuntime) : NOTHING)],
+    ['p99, ms', row => ms(row, row.p99)],
+    ['CPU, ms', row => ms(row, row.cpu)],
     ['File, kB', row => only(row.size, kilobytes)],
     ['Gzip, kB', row => only(row.compressed, kilobytes)],
-    ['Memory, MB', row => only(row.memory, v => (v / 1e6).toFixed(1))]
+    ['Memory, MB', row => only(row.memory, megabytes)]
   ];
   return rows.map(([label, cell]) => ({ label, cells: columns.map(row => (row ? cell(row) : NOTHING)) }));
 }
 
-const NOTHING: INumber = { value: '', around: '' };
+const NOTHING: IShown = { value: '', around: '' };
+const UNKNOWN: IShown = { value: DASH, around: '' };
 
-function only(value: number | null | undefined, show: (value: number) => string): INumber {
-  return { value: value === null || value === undefined ? DASH : show(value), around: '' };
-}
-
-function around(interval: Interval | null | undefined, digits: number): INumber {
-  return interval ? plusMinus(interval, digits) : { value: DASH, around: '' };
+function only(value: number | null | undefined, show: (value: number) => string): IShown {
+  return value === null || value === undefined ? UNKNOWN : { value: show(value), around: '' };
 }
 
 // -- layers ------------------------------------------------------------------------------------------------------------

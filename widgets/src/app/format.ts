@@ -25,32 +25,83 @@ export function halfWidth([, low, high]: Interval): number {
   return (high - low) / 2;
 }
 
-/**
- * Decimals of a column: those at which the median half-width has one significant digit.
- *
- * @param most Never more than these.
- */
-export function digitsFor(widths: readonly number[], most = 6): number {
-  const known = widths.filter(w => Number.isFinite(w) && w > 0).sort((a, b) => a - b);
-  const middle = known[Math.floor(known.length / 2)];
-  return middle === undefined ? 3 : Math.min(most, Math.max(0, -Math.floor(Math.log10(middle))));
+/** Most decimals, and an end of an interval beyond which it is not shown: it is not known. */
+const MOST = 6;
+const FAR = 1e6;
+
+function exponentOf(value: number): number {
+  return Number(Math.abs(value).toExponential(6).split('e')[1]);
 }
 
-/** `0.094 ± 0.001`; a half-width that rounds to zero shows the last place. */
-export function plusMinus(interval: Interval, digits: number): { value: string; around: string } {
-  const half = Math.max(halfWidth(interval), 10 ** -digits);
-  return { value: fixed(interval[0], digits), around: `± ${half.toFixed(digits)}` };
+// What follows writes numbers as deploykit/reporting/numbers.py does: tests/numbers.json holds what both must write.
+
+/** Decimals at which a half-width has one significant digit; 3 when it says nothing. */
+export function digitsOf(half: number): number {
+  return Number.isFinite(half) && half > 0 ? Math.min(MOST, Math.max(0, -exponentOf(half))) : 3;
 }
 
-/** `×2.79 [2.75, 2.83]`. */
-export function ratio([value, low, high]: Interval): { value: string; around: string } {
-  return { value: `×${value.toFixed(2)}`, around: `[${low.toFixed(2)}, ${Math.min(high, 999).toFixed(2)}]` };
+/** A number without an interval, to so many significant digits. */
+export function significant(value: number, digits = 4): string {
+  if (!Number.isFinite(value) || value === 0) {
+    return value === 0 ? '0' : DASH;
+  }
+  return fixed(value, Math.min(8, Math.max(0, digits - 1 - exponentOf(value))));
+}
+
+export interface IShown {
+  value: string;
+  /** Its interval, empty when none is known. */
+  around: string;
+}
+
+/** `0.0387 ± 0.0001`. */
+export function milliseconds(interval: Interval): IShown {
+  const half = halfWidth(interval);
+  const digits = digitsOf(half);
+  if (!Number.isFinite(half) || half > FAR) {
+    return { value: significant(interval[0], 3), around: '' };
+  }
+  return { value: fixed(interval[0], digits), around: `± ${fixed(Math.max(half, 10 ** -digits), digits)}` };
+}
+
+/** A number without an interval of its own, such as p90, to the digits of one beside it. */
+export function beside(value: number, interval: Interval): string {
+  return fixed(value, digitsOf(halfWidth(interval)));
+}
+
+/** A change, in points already: `−0.31 ± 0.24`; lopsided intervals keep their ends. */
+export function points([value, low, high]: Interval): IShown {
+  const [up, down] = [high - value, value - low];
+  return Math.abs(up - down) > 0.05
+    ? { value: fixed(value, 2), around: `[${fixed(low, 2)}, ${fixed(high, 2)}]` }
+    : { value: fixed(value, 2), around: `± ${fixed(Math.max(up, down, 0.01), 2)}` };
+}
+
+/** `2.79× [2.75, 2.83]`. */
+export function ratio([value, low, high]: Interval): IShown {
+  const digits = value < 10 ? 2 : value < 100 ? 1 : 0;
+  const around = Number.isFinite(high) && high <= FAR ? `[${fixed(low, digits)}, ${fixed(high, digits)}]` : '';
+  return { value: `${fixed(value, digits)}×`, around };
+}
+
+/** A metric: percent of a share, or an error to four significant digits. */
+export function score(value: number, relative: boolean): string {
+  return relative ? significant(value) : fixed(100 * value, 2);
 }
 
 /** Bytes in kB of 1000 bytes. */
 export function kilobytes(bytes: number): string {
   const kb = bytes / 1000;
-  return kb >= 10 ? thousands(Math.round(kb)) : kb.toFixed(1);
+  return kb >= 10 ? fixed(kb, 0).replace(/\B(?=(\d{3})+$)/g, ',') : fixed(kb, 1);
+}
+
+export function megabytes(bytes: number): string {
+  return fixed(bytes / 1e6, 1);
+}
+
+/** A value and its interval in a line. */
+export function inLine({ value, around }: IShown): string {
+  return around ? `${value} ${around}` : value;
 }
 
 /** A share in percent: `0 %`, `< 0.1 %`, `3.1 %`, `58 %`. */

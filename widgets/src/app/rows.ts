@@ -45,6 +45,8 @@ export interface IRow {
   /** Ratios against the baseline, and against float32 on the same runtime. */
   speedup: Interval | null;
   sameRuntime: Interval | null;
+  /** The speed-up in words, what the move to another runtime gives apart; empty for the baseline. */
+  parts: string;
   /** Bytes. */
   size: number | null;
   compressed: number | null;

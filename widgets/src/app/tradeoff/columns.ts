@@ -1,9 +1,21 @@
 /** Columns of the table: what they hold, how it is written, how it is sorted. */
 
-import { byName, DASH, digitsFor, fixed, halfWidth, kilobytes, plusMinus, ratio, thousands } from '../format';
+import {
+  beside,
+  byName,
+  DASH,
+  fixed,
+  kilobytes,
+  megabytes,
+  milliseconds,
+  points,
+  ratio,
+  score,
+  significant,
+  thousands
+} from '../format';
 import type { Interval } from '../protocol';
 import type { IRow } from '../rows';
-import { changeOf } from './words';
 
 export interface ICell {
   value: string;
@@ -26,6 +38,7 @@ type Unnamed = Omit<IColumn, 'name'>;
 export const USUAL = ['change', 'latency', 'speedup', 'size'] as const;
 /** Beside the usual ones, under "Columns". */
 export const MORE = [
+  'technique',
   'compressed',
   'memory',
   'p90',
@@ -40,20 +53,17 @@ export const MORE = [
 
 const NOTHING: ICell = { value: DASH };
 
-/** All columns, with the decimals that fit these rows. */
-export function columnsOf(rows: readonly IRow[], unit: string, metric: string, share: boolean): Map<string, IColumn> {
-  const latencies = rows.flatMap(row => (row.p50 ? [row.p50] : []));
-  const { name: time, scale } = timeUnit(latencies);
-  const digits = digitsFor(latencies.map(p50 => halfWidth(p50) * scale));
+/** All columns. */
+export function columnsOf(unit: string, metric: string, share: boolean): Map<string, IColumn> {
   const ms = (title: string, get: (row: IRow) => number | null, why?: string): Unnamed => ({
-    title: `${title}, ${time}`,
+    title: `${title}, ms`,
     cell: row => {
       const value = get(row);
       return value === null
         ? row.p50 && why
           ? { ...NOTHING, title: why }
           : NOTHING
-        : { value: fixed(value * scale, digits) };
+        : { value: row.p50 ? beside(value, row.p50) : significant(value, 3) };
     },
     sort: get
   });
@@ -71,24 +81,30 @@ export function columnsOf(rows: readonly IRow[], unit: string, metric: string, s
     change: {
       title: `Change, ${unit}`,
       cell: row =>
-        row.isBaseline ? { value: '0.00', title: 'The model as given' } : row.change ? changeOf(row.change) : NOTHING,
+        row.isBaseline ? { value: '0.00', title: 'The model as given' } : row.change ? points(row.change) : NOTHING,
       sort: row => row.change?.[0] ?? null
     },
     latency: {
-      title: `p50, ${time}`,
-      cell: row => (row.p50 ? plusMinus(scaled(row.p50, scale), digits) : NOTHING),
+      title: 'p50, ms',
+      cell: row => (row.p50 ? milliseconds(row.p50) : NOTHING),
       sort: row => row.p50?.[0] ?? null
     },
     speedup: {
       title: 'Speed-up',
-      cell: row => (row.isBaseline ? { value: 'baseline' } : row.speedup ? ratio(row.speedup) : NOTHING),
+      cell: row =>
+        row.isBaseline ? { value: 'baseline' } : row.speedup ? { ...ratio(row.speedup), title: row.parts } : NOTHING,
       sort: row => row.speedup?.[0] ?? null
+    },
+    technique: {
+      title: 'vs float32, same runtime',
+      cell: row => (row.sameRuntime ? { ...ratio(row.sameRuntime), title: row.parts } : NOTHING),
+      sort: row => row.sameRuntime?.[0] ?? null
     },
     size: kB('Size', row => row.size),
     compressed: kB('Gzip', row => row.compressed),
     memory: {
       title: 'Memory, MB',
-      cell: row => one(row.memory, value => fixed(value / 1e6, 1)),
+      cell: row => one(row.memory, megabytes),
       sort: row => row.memory
     },
     p90: ms('p90', row => row.p90),
@@ -96,7 +112,7 @@ export function columnsOf(rows: readonly IRow[], unit: string, metric: string, s
     cpu: ms('CPU', row => row.cpu),
     score: {
       title: share ? `${metric}, %` : metric,
-      cell: row => one(row.score, value => fixed(share ? 100 * value : value, share ? 2 : 4)),
+      cell: row => one(row.score, value => score(value, !share)),
       sort: row => row.score
     },
     agreement: {
@@ -190,21 +206,6 @@ function measured(column: IColumn, rows: readonly IRow[]): Iterable<IRow> {
 
 function one(value: number | null, shown: (value: number) => string): ICell {
   return value === null ? NOTHING : { value: shown(value) };
-}
-
-function scaled([value, low, high]: Interval, scale: number): Interval {
-  return [value * scale, low * scale, high * scale];
-}
-
-/** One unit for all: that of the median. */
-function timeUnit(latencies: readonly Interval[]): { name: string; scale: number } {
-  const sorted = latencies.map(([value]) => value).sort((a, b) => a - b);
-  const middle = sorted[sorted.length >> 1] ?? 1;
-  return middle < 0.01
-    ? { name: 'µs', scale: 1000 }
-    : middle > 1000
-      ? { name: 's', scale: 0.001 }
-      : { name: 'ms', scale: 1 };
 }
 
 /** Sorted; unknown values last, failed candidates after them; of equal ones those on the front first. */

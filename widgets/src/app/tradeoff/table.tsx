@@ -54,8 +54,8 @@ function useShown(): IShown {
   const all = useMemo(() => [...rows.values()].filter(row => row.status !== 'planned'), [rows]);
   const columns = useMemo(() => {
     const share = tradeoff.measures.find(measure => measure.name === 'score')?.unit === '%';
-    return columnsOf(all, tradeoff.unit, tradeoff.metric, share);
-  }, [all, tradeoff]);
+    return columnsOf(tradeoff.unit, tradeoff.metric, share);
+  }, [tradeoff]);
   const found = useMemo(() => {
     const filters = { brush, hiddenRuntimes, hiddenFamilies, frontOnly, failedOnly };
     const measures = measuresOf(tradeoff);

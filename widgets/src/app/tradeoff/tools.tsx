@@ -62,7 +62,7 @@ function Columns(): ReactElement {
     return () => document.removeEventListener('pointerdown', onPress);
   }, [open]);
   const share = tradeoff.measures.find(measure => measure.name === 'score')?.unit === '%';
-  const known = columnsOf([], tradeoff.unit, tradeoff.metric, share);
+  const known = columnsOf(tradeoff.unit, tradeoff.metric, share);
   return (
     // biome-ignore lint/a11y/noStaticElementInteractions: Escape closes what is in it
     <span

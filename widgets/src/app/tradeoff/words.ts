@@ -1,21 +1,22 @@
 /** One candidate in words: for the card beside a point, for screen readers, and for copying. */
 
-import { digitsFor, fixed, halfWidth, kilobytes, plusMinus, ratio } from '../format';
-import type { Interval } from '../protocol';
+import {
+  fixed,
+  type IShown,
+  inLine,
+  kilobytes,
+  megabytes,
+  milliseconds,
+  points,
+  ratio,
+  score as shownScore
+} from '../format';
 import type { IRow } from '../rows';
 import type { IJudged } from './front';
 import { type IMeasure, valueIn } from './measures';
 
-/** `−0.31 ± 0.24`; lopsided intervals keep their ends. */
-export function changeOf([value, low, high]: Interval): { value: string; around: string } {
-  const [up, down] = [high - value, value - low];
-  return Math.abs(up - down) > 0.05
-    ? { value: fixed(value, 2), around: `[${fixed(low, 2)}, ${fixed(high, 2)}]` }
-    : { value: fixed(value, 2), around: `± ${Math.max(up, down, 0.01).toFixed(2)}` };
-}
-
-function joined({ value, around }: { value: string; around: string }, unit = ''): string {
-  return `${value} ${around}${unit ? `\u2009${unit}` : ''}`;
+function joined(shown: IShown, unit = ''): string {
+  return `${inLine(shown)}${unit ? `\u2009${unit}` : ''}`;
 }
 
 const KNOWN: Record<string, string> = {
@@ -44,9 +45,8 @@ export function factsOf(row: IRow, measures: readonly IMeasure[], unit: string):
   const facts: IFact[] = [];
   const score = measures.find(measure => measure.name === 'score');
   if (score && row.score !== null) {
-    const shown = valueIn(row, score)?.[0] ?? row.score;
-    const change = row.change && !row.isBaseline ? `, change ${joined(changeOf(row.change), unit)}` : '';
-    const value = `${fixed(shown, score.unit === '%' ? 2 : 4)}${score.unit ? `\u2009${score.unit}` : ''}${change}`;
+    const change = row.change && !row.isBaseline ? `, change ${joined(points(row.change), unit)}` : '';
+    const value = `${shownScore(row.score, score.unit !== '%')}${score.unit ? `\u2009${score.unit}` : ''}${change}`;
     facts.push({ name: sentence(score.label), value });
   }
   for (const measure of measures.filter(({ name }) => name.startsWith('metric:'))) {
@@ -58,22 +58,22 @@ export function factsOf(row: IRow, measures: readonly IMeasure[], unit: string):
   }
   if (row.p50) {
     const launches = row.launches > 0 ? `, ${row.launches} launches` : '';
-    facts.push({ name: 'p50', value: joined(plusMinus(row.p50, digitsFor([halfWidth(row.p50)])), 'ms') + launches });
+    facts.push({ name: 'p50', value: joined(milliseconds(row.p50), 'ms') + launches });
   }
   if (row.isBaseline) {
     facts.push({ name: 'Speed-up', value: 'baseline' });
   } else if (row.speedup) {
-    facts.push({ name: 'Speed-up', value: joined(ratio(row.speedup)) });
+    facts.push({ name: 'Speed-up', value: row.parts || joined(ratio(row.speedup)) });
   }
   if (row.sameRuntime) {
-    facts.push({ name: 'Against float32 there', value: joined(ratio(row.sameRuntime)) });
+    facts.push({ name: `vs float32 on ${row.where}`, value: joined(ratio(row.sameRuntime)) });
   }
   if (row.size !== null) {
     const gzip = row.compressed === null ? '' : `, gzip ${kilobytes(row.compressed)}\u2009kB`;
     facts.push({ name: 'Size', value: `${kilobytes(row.size)}\u2009kB${gzip}` });
   }
   if (row.memory !== null) {
-    facts.push({ name: 'Memory', value: `${fixed(row.memory / 1e6, 1)}\u2009MB` });
+    facts.push({ name: 'Memory', value: `${megabytes(row.memory)}\u2009MB` });
   }
   return facts;
 }
