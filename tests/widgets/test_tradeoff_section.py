@@ -73,7 +73,7 @@ def test_rows_say_who_is_on_the_front_and_why_not():
         "tempting": "front", "failed": "", "planned": "", "screened": "screened",
     }  # fmt: skip
     assert rows["slow"]["why"] == "Beaten: base on ONNX Runtime is faster (95 % confidence), and no worse by estimate."
-    assert "other hardware" in rows["elsewhere"]["why"]
+    assert "different hardware" in rows["elsewhere"]["why"]
     assert not rows["elsewhere"]["compared"]
     assert [rows[key]["status"] for key in ("failed", "planned", "screened")] == ["failed", "planned", "built"]
 
@@ -108,7 +108,7 @@ def test_the_best_so_far_says_how_sure_it_is(shown):
     best = section.value()["best"]
     assert (best["name"], best["met"], best["speedup"]) == ("tied", True, "2.96× [2.90, 3.02]")
     assert best["words"] == (
-        "−0.10 ± 0.20 pp, surely inside your limit; tied with 1 other, the smallest file wins; "
+        "−0.10 ± 0.20 pp, within your limit (95 % confidence); tied with 1 other, the smallest file wins; "
         "1 faster candidate may be outside it."
     )
 
