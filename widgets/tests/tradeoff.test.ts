@@ -4,12 +4,13 @@ import type { IRow } from '../src/app/rows';
 import { axisOf, place, steady, unplace, usual } from '../src/app/tradeoff/axes';
 import { boxOf, brushed, isDrag, rangesOf } from '../src/app/tradeoff/brush';
 import { alongFront, atPlace } from '../src/app/tradeoff/chartkeys';
-import { columnsOf, rowAsText, sorted, widthOf } from '../src/app/tradeoff/columns';
+import { columnsOf, rowAsText, sorted } from '../src/app/tradeoff/columns';
 import { chips, frameCode, isOutside } from '../src/app/tradeoff/filters';
 import { band, judge } from '../src/app/tradeoff/front';
 import { patchOf } from '../src/app/tradeoff/live';
 import { hasPoint, type IMeasure, knownOr } from '../src/app/tradeoff/measures';
 import { type Datum, drawingOf, type IScene, marksOf, nearest, pixel, valuesBetween } from '../src/app/tradeoff/points';
+import { digitsOf, roomFor } from '../src/app/tradeoff/room';
 import { factsOf, spoken } from '../src/app/tradeoff/words';
 import { VIEW } from '../src/app/view';
 import { aRow } from './rows';
@@ -288,12 +289,28 @@ describe('the table', () => {
   });
 
   it('is as wide as its largest value, of however many rows', () => {
-    const rows = Array.from({ length: 500 }, (_, at) => aRow({ size: at === 301 ? 123_456_789_000 : 1_000_000 }));
-    const width = (found: IRow[]): number => Number(/[\d.]+/.exec(widthOf(column('size'), found))?.[0]);
-    expect(width(rows)).toBeGreaterThanOrEqual('123,456,789'.length - 1);
+    const rows = Array.from({ length: 500 }, (_, at) => aRow({ size: at === 301 ? 123_456_789_000_000 : 1_000_000 }));
+    const width = (found: IRow[]): number => digitsOf(column('size'), found, true);
+    expect(width(rows)).toBeGreaterThanOrEqual('123 456 789 000'.length - 2);
     expect(width(rows)).toBeGreaterThan(width([aRow()]));
-    const badged = aRow({ where: 'ONNX Runtime', badges: ['noisy', 'slower'] });
-    expect(widthOf(column('name'), [aRow(), badged])).toContain('23ch + 111px');
+  });
+
+  it('leaves the name 220 pixels, first at the cost of intervals, then of one line a row', () => {
+    const columns = ['name', 'change', 'latency', 'speedup', 'size'].map(column);
+    const at = (width: number): unknown[] => {
+      const { intervals, lines, template } = roomFor(columns, [BASE, FAST], { width, digit: 7 });
+      return [intervals, lines, template.includes('minmax(220px, 1fr)')];
+    };
+    expect(at(900)).toEqual([true, 1, true]);
+    expect(at(620)).toEqual([false, 1, true]);
+    expect(at(330)).toEqual([false, 2, false]); // the name has all of the first line
+    expect(roomFor(columns, [BASE, FAST], { width: 330, digit: 7 }).template).toBe('40px repeat(4, minmax(58px, 1fr))');
+  });
+
+  it('scrolls for columns that were asked for, and shows the usual ones without', () => {
+    const usual = ['name', 'change', 'latency', 'speedup', 'size'].map(column);
+    const more = [...usual, ...['p90', 'p99', 'flips', 'memory'].map(column)];
+    expect(roomFor(more, [BASE, FAST], { width: 660, digit: 7 }).lines).toBe(1);
   });
 
   it('puts unknown values last, and failed candidates after them', () => {

@@ -231,7 +231,7 @@ function Numbers({
   const columns = shown.map(([, row]) => row);
   return (
     <div className="dk-part">
-      <table className="dk-numbers">
+      <table className={`dk-numbers ${columns.length > 2 ? 'dk-numbers-three' : ''}`}>
         <caption className="dk-unseen">Numbers of the baseline and of the compared candidates</caption>
         <thead>
           <tr>
@@ -248,7 +248,7 @@ function Numbers({
             <tr key={label}>
               <th scope="row">{label}</th>
               {cells.map((cell, place) => (
-                <td key={heads[place]}>
+                <td key={heads[place]} title={cell.around && `${cell.value} ${cell.around}`}>
                   {cell.value} {cell.around && <span className="dk-soft">{cell.around}</span>}
                 </td>
               ))}

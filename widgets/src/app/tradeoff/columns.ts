@@ -140,45 +140,17 @@ export function columnsOf(unit: string, metric: string, share: boolean): Map<str
 
 /** Rows whose texts are measured, beside the smallest and the largest: all would take longer than drawing them. */
 const SAMPLE = 60;
-/** Around the text of a badge, and around the name's glyph and the name itself where it is shortest. */
-const BADGE_PX = 18;
-const NAME_PX = 75;
-const NAME_MOST_PX = 230;
 /** Width of what is neither digit nor letter, in that of a digit. */
 const SIGN = 0.6;
 
-/**
- * Width of a column as CSS: as wide as its texts, in the width of a digit, so that it follows the font; the name takes
- * what is left, but badges are never cut off for it, and a place only when it is a long one.
- */
-export function widthOf(column: IColumn, rows: readonly IRow[]): string {
-  if (column.name === 'name') {
-    let [characters, badges] = [0, 0];
-    for (const row of rows) {
-      characters = Math.max(
-        characters,
-        row.badges.reduce((sum, badge) => sum + badge.length, row.where.length)
-      );
-      badges = Math.max(badges, row.badges.length);
-    }
-    const least = `min(${NAME_MOST_PX}px, ${characters}ch + ${NAME_PX + badges * BADGE_PX}px)`;
-    return `minmax(${least}, 1fr)`;
-  }
-  let longest = lengthOf(column.title) + 2;
-  for (const row of measured(column, rows)) {
-    const { value, around } = column.cell(row);
-    longest = Math.max(longest, lengthOf(around ? `${value} ${around}` : value));
-  }
-  return `calc(${longest.toFixed(1)}ch + 12px)`;
-}
-
-function lengthOf(text: string): number {
+/** Length of a text in digits. */
+export function lengthOf(text: string): number {
   const signs = text.match(/[\s.,:[\]-]/g)?.length ?? 0;
   return text.length - (1 - SIGN) * signs;
 }
 
 /** Rows of a column, few of them where there are many, but those with its ends. */
-function measured(column: IColumn, rows: readonly IRow[]): Iterable<IRow> {
+export function measured(column: IColumn, rows: readonly IRow[]): Iterable<IRow> {
   if (rows.length <= SAMPLE) {
     return rows;
   }

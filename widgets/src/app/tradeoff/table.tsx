@@ -9,9 +9,10 @@ import type { IRow } from '../rows';
 import { settingColumns } from '../settings/columns';
 import { useBench, useView } from '../store';
 import { openCandidate } from './chartkeys';
-import { columnsOf, type IColumn, rowAsText, sorted, USUAL, widthOf } from './columns';
+import { columnsOf, type IColumn, rowAsText, sorted, USUAL } from './columns';
 import { isHidden, isOutside } from './filters';
 import { measuresOf } from './measures';
+import { roomFor, useWidth } from './room';
 import { useScene } from './scene';
 import { HEAD_PX, ROW_PX, TableRow } from './tablerow';
 import { Tools } from './tools';
@@ -20,8 +21,8 @@ interface IShown {
   rows: IRow[];
   total: number;
   columns: IColumn[];
-  /** Widths of all columns, as CSS. */
-  template: string;
+  /** All candidates, whatever the filters: columns keep their widths. */
+  all: IRow[];
 }
 
 export function Table(): ReactElement {
@@ -74,26 +75,34 @@ function useShown(): IShown {
     const usual = ['name', ...USUAL, ...more].flatMap(name => columns.get(name) ?? []);
     return look === 'settings' ? [...usual, ...settingColumns(tradeoff.settings)] : usual;
   }, [columns, more, look, tradeoff.settings]);
-  const template = useMemo(() => ['40px', ...list.map(column => widthOf(column, all))].join(' '), [list, all]);
-  return { rows: found, total: all.length, columns: list, template };
+  return { rows: found, total: all.length, columns: list, all };
 }
 
-function Grid({ rows, total, columns, template, id }: IShown & { id: string }): ReactElement {
+function Grid({ rows, total, columns, all, id }: IShown & { id: string }): ReactElement {
   const bench = useBench();
   const copy = useCopy();
   const { select, a, b } = useScene();
   const body = useRef<HTMLDivElement>(null);
   /** Place of the cursor: row -1 is the head, column 0 the boxes. */
   const [at, setAt] = useState<{ key: string; column: number }>({ key: '', column: 0 });
+  const sort = useView(view => view.sort);
+  const { width, digit } = useWidth(body);
+  const room = useMemo(
+    () => roomFor(columns, all, { width, digit, sort: sort.column }),
+    [columns, all, width, digit, sort.column]
+  );
+  const headPx = HEAD_PX + (room.lines - 1) * ROW_PX;
   const virtual = useVirtualizer({
     count: rows.length,
     getScrollElement: () => body.current,
-    estimateSize: place => (rows[place]?.status === 'failed' ? 2 * ROW_PX : ROW_PX),
+    estimateSize: place => (rows[place]?.status === 'failed' ? 2 : room.lines) * ROW_PX,
     getItemKey: place => rows[place]?.key ?? place,
-    paddingStart: HEAD_PX,
-    scrollPaddingStart: HEAD_PX,
+    paddingStart: headPx,
+    scrollPaddingStart: headPx,
     overscan: 8
   });
+  // biome-ignore lint/correctness/useExhaustiveDependencies: rows are as high as the layout makes them
+  useEffect(() => virtual.measure(), [virtual, room.lines]);
   const place = at.key === '' ? -1 : rows.findIndex(row => row.key === at.key);
   const here = rows[place];
   const go = (row: number, column: number): void => {
@@ -149,7 +158,6 @@ function Grid({ rows, total, columns, template, id }: IShown & { id: string }): 
     event.preventDefault();
     event.stopPropagation();
   };
-  const sort = useView(view => view.sort);
   const sortBy = (column: IColumn | undefined): void => {
     if (column) {
       const descending = sort.column === column.name && !sort.descending;
@@ -180,7 +188,7 @@ function Grid({ rows, total, columns, template, id }: IShown & { id: string }): 
   return (
     <div
       ref={body}
-      className="dk-grid"
+      className={`dk-grid ${room.lines === 2 ? 'dk-grid-two' : ''}`}
       role="grid"
       aria-label="Candidates"
       aria-rowcount={total + 1}
@@ -203,7 +211,7 @@ function Grid({ rows, total, columns, template, id }: IShown & { id: string }): 
           role="row"
           tabIndex={-1}
           aria-rowindex={1}
-          style={{ gridTemplateColumns: template }}
+          style={{ gridTemplateColumns: room.template }}
         >
           <div
             id={`${id}-head-0`}
@@ -242,7 +250,7 @@ function Grid({ rows, total, columns, template, id }: IShown & { id: string }): 
               key={row.key}
               row={row}
               columns={columns}
-              template={template}
+              room={room}
               index={item.index}
               start={item.start}
               measure={virtual.measureElement}

@@ -2,11 +2,12 @@
 
 import { memo, type ReactElement, useState } from 'react';
 import { Again } from '../again';
-import { Glyph } from '../icons';
+import { Glyph, Icon, type IconName } from '../icons';
 import { Button, useAsk } from '../parts';
 import type { IRow } from '../rows';
 import { useBench, useView } from '../store';
 import type { IColumn } from './columns';
+import type { IRoom } from './room';
 import { useScene } from './scene';
 import { badgeInWords } from './words';
 
@@ -16,7 +17,7 @@ export const HEAD_PX = 30;
 interface ITableRow {
   row: IRow;
   columns: readonly IColumn[];
-  template: string;
+  room: IRoom;
   index: number;
   start: number;
   measure: (element: Element | null) => void;
@@ -29,7 +30,7 @@ interface ITableRow {
 }
 
 export function TableRow(props: ITableRow): ReactElement {
-  const { row, columns, template, index, start, measure, mark, cursor, id, onPick, onToggle } = props;
+  const { row, columns, room, index, start, measure, mark, cursor, id, onPick, onToggle } = props;
   const bench = useBench();
   const hovered = useView(view => view.hovered === row.key);
   const failed = row.status === 'failed';
@@ -45,7 +46,10 @@ export function TableRow(props: ITableRow): ReactElement {
       aria-rowindex={index + 2}
       aria-selected={mark !== ''}
       tabIndex={-1}
-      style={{ gridTemplateColumns: failed ? '40px minmax(0, 1fr)' : template, transform: `translateY(${start}px)` }}
+      style={{
+        gridTemplateColumns: failed ? '40px minmax(0, 1fr)' : room.template,
+        transform: `translateY(${start}px)`
+      }}
       onPointerEnter={() => bench.look({ hovered: row.key })}
       onClick={event => onPick(event.shiftKey ? 'b' : 'a')}
     >
@@ -71,7 +75,7 @@ export function TableRow(props: ITableRow): ReactElement {
             role="gridcell"
             tabIndex={-1}
           >
-            {place === 0 ? <Name row={row} /> : <Value row={row} column={column} />}
+            {place === 0 ? <Name row={row} /> : <Value row={row} column={column} intervals={room.intervals} />}
           </div>
         ))
       )}
@@ -79,12 +83,20 @@ export function TableRow(props: ITableRow): ReactElement {
   );
 }
 
-const Value = memo(function Value({ row, column }: { row: IRow; column: IColumn }): ReactElement {
+const Value = memo(function Value({
+  row,
+  column,
+  intervals
+}: {
+  row: IRow;
+  column: IColumn;
+  intervals: boolean;
+}): ReactElement {
   const { value, around, title } = column.cell(row);
   return (
     <span title={title ?? (around && `${value} ${around}`)}>
       {value}
-      {around && <span className="dk-soft"> {around}</span>}
+      {around && <span className={intervals ? 'dk-soft' : 'dk-unseen'}> {around}</span>}
     </span>
   );
 });
@@ -126,21 +138,35 @@ function Name({ row }: { row: IRow }): ReactElement {
   );
 }
 
+/** Badges as icons: their words are titles, and text for screen readers. */
 function Badges({ row }: { row: IRow }): ReactElement {
   return (
     <>
-      {row.badges.map(badge => (
-        <span
-          key={badge}
-          className={`dk-badge ${badge === 'noisy' || badge === 'inconclusive' ? 'dk-badge-warn' : ''}`}
-          title={row.stopped && badge === 'stopped' ? row.stopped : badgeInWords(badge)}
-        >
-          {badge}
-        </span>
-      ))}
+      {row.badges.map(badge => {
+        const [icon, warns] = MARKS[badge] ?? ['info', false];
+        const words = row.stopped && badge === 'stopped' ? row.stopped : badgeInWords(badge);
+        return (
+          <span key={badge} className={`dk-mark ${warns ? 'dk-mark-warn' : ''}`} title={words}>
+            <Icon name={icon} />
+            <span className="dk-unseen">{badge}</span>
+          </span>
+        );
+      })}
     </>
   );
 }
+
+/** The icon of each badge, and whether it is a warning. */
+const MARKS: Record<string, [IconName, boolean]> = {
+  noisy: ['noise', true],
+  inconclusive: ['question', true],
+  'not warm': ['warning', true],
+  'timed briefly': ['clock', false],
+  'still measuring': ['clock', false],
+  'same file': ['copy', false],
+  slower: ['down', true],
+  stopped: ['stop', false]
+};
 
 function Failed({ row }: { row: IRow }): ReactElement {
   const { cause, remedy, log } = row.failure ?? { cause: 'unknown cause', remedy: '', log: '' };
