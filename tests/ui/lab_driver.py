@@ -177,6 +177,11 @@ def kernel_value(page: Any, expression: str) -> Any:
     return json.loads(ast.literal_eval(found))
 
 
+def run_button(page: Any) -> Any:
+    """The button that starts the sweep: beside the controls, or in the line that stands for them; its words change."""
+    return page.locator(".dk-Workbench .dk-run:visible").first
+
+
 def poll(page: Any, ready: Callable[[], bool], what: str, seconds: float = 120) -> None:
     """Ask until it is so; the browser goes on between two questions."""
     end = time.monotonic() + seconds

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from lab_driver import TOKEN, kernel_value, poll
+from lab_driver import TOKEN, kernel_value, poll, run_button
 
 pytestmark = pytest.mark.browser
 
@@ -60,7 +60,7 @@ def test_from_a_file_to_a_served_model_and_a_notebook(page, lab, folder):
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     _choose_a_small_space(page)
 
-    run = page.get_by_role("button", name="Run sweep")
+    run = run_button(page)
     poll(page, lambda: run.count() and run.get_attribute("aria-disabled") is None, "the plan is made")
     run.click()
     page.get_by_role("progressbar", name="Sweep").wait_for()

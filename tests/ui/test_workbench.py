@@ -4,7 +4,7 @@ import re
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from lab_driver import TOKEN, kernel_value, poll, run_all_cells
+from lab_driver import TOKEN, kernel_value, poll, run_all_cells, run_button
 
 pytestmark = pytest.mark.browser
 
@@ -24,7 +24,7 @@ def page(lab, browser):
     page.on("pageerror", lambda error: errors.append(str(error)))
     run_all_cells(page, lab, write_notebook(lab, "swept"))
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
-    run = page.get_by_role("button", name="Run sweep")
+    run = run_button(page)
     poll(page, lambda: run.count() and run.get_attribute("aria-disabled") is None, "the plan is made")
     run.click()
     poll(page, lambda: page.locator(".dk-strip-words", has_text="Done:").count(), "the sweep has ended", 300)

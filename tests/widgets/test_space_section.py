@@ -132,7 +132,8 @@ def test_it_shows_presets_techniques_runtimes_and_counts(drive, model, data):
     assert not shown["plan"]["resolves"]
     assert shown["line"].startswith("Quick · ")
     assert shown["line"].endswith(f" · {len(plan.candidates)} candidates")
-    assert shown["run"] == {"label": "Run sweep", "reason": ""}
+    label = f"Run {len(plan.candidates)} candidates, {shown['plan']['time']}"
+    assert shown["run"] == {"label": label, "reason": ""}
 
 
 def test_what_is_impossible_for_the_model_says_why(drive, model, data):
@@ -385,15 +386,16 @@ def test_a_measured_space_has_nothing_to_apply_until_something_changes(drive, mo
     }
     assert (shown["plan"]["reused"], shown["plan"]["time"]) == (2, "nothing left to do")
     driver.do("add_recipe", recipe=EXCLUDE)
-    assert driver.shown["run"] == {"label": "Run sweep", "reason": ""}
+    assert re.fullmatch(r"Run [12] candidates?, about .*", driver.shown["run"]["label"])
+    assert driver.shown["run"]["reason"] == ""
     assert driver.shown["plan"]["reused"] == 2
     driver.do("remove_recipe", key=driver.shown["added"][0]["key"])
     assert driver.shown["run"]["label"] == "No changes to apply"
     driver.do("set_option", name="sensitivity", value=True)  # may add candidates
-    assert driver.shown["run"]["label"] == "Run sweep"
+    assert driver.shown["run"]["label"].startswith("Run sweep")
     driver.do("set_option", name="sensitivity", value=False)
     driver.do("set_launches", launches=4)  # other intervals
-    assert driver.shown["run"]["label"] == "Run sweep"
+    assert driver.shown["run"]["label"].startswith("Run sweep, about ")
 
 
 def test_a_running_sweep_is_said(drive, model, data, space):

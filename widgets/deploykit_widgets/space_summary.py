@@ -67,7 +67,18 @@ def button(state: State) -> dict[str, str]:
         return {"label": "Run sweep", "reason": sentence(wrong) if wrong else "Nothing to run."}
     if _all_done(state):
         return {"label": "No changes to apply", "reason": "Everything in this space is measured already."}
-    return {"label": "Run sweep", "reason": ""}
+    return {"label": _work(state), "reason": ""}
+
+
+def _work(state: State) -> str:
+    """What a click sets off: how many candidates are left to measure, and how long that takes."""
+    plan = state.plan
+    if plan is None or state.planning or state.options.search != "grid":
+        return "Run sweep"
+    left = len({c.key for c in plan.candidates} - _measured(state))
+    time = _time(state)
+    what = f"Run {_count(left, 'candidate')}" if left else "Run sweep"
+    return f"{what}, {time}" if time.startswith("about") else what
 
 
 def line(state: State, preset: str, changes: int, ticked: Mapping[str, bool], runtimes: int) -> str:

@@ -11,6 +11,8 @@ type Asked = [command: string, args: Record<string, unknown>];
 /** The kernel: what it answers to a command; an error is its refusal, and undefined keeps the page waiting. */
 export type Kernel = (command: string, args: Record<string, unknown>) => unknown;
 
+Element.prototype.scrollIntoView = () => undefined; // a page without a layout does not scroll
+
 const roots = new Map<HTMLElement, Root>();
 
 /** A Workbench whose kernel answers at once, and what it was asked. */

@@ -46,6 +46,13 @@ export function CodeDrawer(): ReactElement | null {
   const saving = useView(view => view.saving);
   const root = useRef<HTMLElement>(null);
   const [said, setSaid] = useState('');
+  const shown = open || saving;
+  useEffect(() => {
+    // On screen, where it was asked for: another view of the same Workbench stays where it is.
+    if (shown && root.current?.closest('.dk-Workbench')?.contains(document.activeElement)) {
+      root.current.scrollIntoView({ block: 'nearest' });
+    }
+  }, [shown]);
   if (code === undefined) {
     return null;
   }

@@ -15,7 +15,7 @@ import { ModelPanel } from './model';
 import { usePanes } from './panes';
 import { Button, onArrowKeys, Problem } from './parts';
 import { TABS, type Tab } from './protocol';
-import { SpacePanel } from './space';
+import { Run, SpacePanel } from './space';
 import { type Bench, BenchProvider, useAlive, useBench, useSection } from './store';
 import { Strip } from './strip';
 import { useDark } from './themes';
@@ -67,6 +67,7 @@ function Frame({ root, children }: { root: React.RefObject<HTMLDivElement>; chil
       style={style}
       onKeyDown={event => event.key === 'Escape' && leaveToCell(event.currentTarget)}
     >
+      <h2 className="dk-unseen">deploykit Workbench</h2>
       <Problem words={alive ? undefined : GONE} />
       {children}
     </div>
@@ -165,6 +166,7 @@ function Explore(): ReactElement {
         <Button aria-expanded={open} onClick={() => setOpen(!open)}>
           {open ? 'Close' : 'Edit space'}
         </Button>
+        <Run />
       </div>
       <div className={`dk-explore ${open ? 'dk-space-open' : ''}`} style={style}>
         <div className="dk-column dk-column-space" role="region" aria-label="Space">

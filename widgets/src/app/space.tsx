@@ -4,11 +4,11 @@ import { type ReactElement, useId } from 'react';
 import { plural } from './format';
 import { Button, onArrowKeys, Problem, useAsk, Waiting } from './parts';
 import { Removable } from './space/controls';
-import { Help } from './space/help';
+import { Help, HelpPlace, useHelp } from './space/help';
 import { useDraft } from './space/latest';
 import { type IOptions, Options } from './space/options';
 import { type IPlan, Summary } from './space/summary';
-import { type ITechnique, Technique } from './space/technique';
+import { type ITechnique, isCrowded, Technique } from './space/technique';
 import type { IControl } from './space/values';
 import { type IDevice, RunOn } from './space/where';
 import { useAlive, useSection } from './store';
@@ -39,13 +39,15 @@ declare module './protocol' {
 
 export function SpacePanel(): ReactElement {
   const space = useSection('space');
+  const help = useHelp();
   if (space === undefined) {
     return <Waiting what="reading the space" />;
   }
   const { plan } = space;
+  const crowded = isCrowded(space.techniques);
   const known = plan.known && plan.candidates !== undefined && plan.problems.length === 0;
   return (
-    <div className="dk-space">
+    <div className="dk-space" {...help.watch}>
       <div className="dk-space-head">
         <h3>Space</h3>
         <span className="dk-grow" />
@@ -59,7 +61,7 @@ export function SpacePanel(): ReactElement {
       <div className="dk-space-body">
         <div className="dk-space-techniques">
           {space.techniques.map(technique => (
-            <Technique key={technique.name} technique={technique} fresh={plan.fresh} />
+            <Technique key={technique.name} technique={technique} fresh={plan.fresh} crowded={crowded} />
           ))}
           <Added recipes={space.added} />
         </div>
@@ -68,9 +70,12 @@ export function SpacePanel(): ReactElement {
           <Options options={space.options} />
           <div className="dk-space-part">
             <Summary plan={plan} />
-            <Run run={space.run} />
           </div>
         </div>
+      </div>
+      <div className="dk-space-foot">
+        <HelpPlace words={help.words} />
+        <Run />
       </div>
     </div>
   );
@@ -133,10 +138,15 @@ function Added({ recipes }: { recipes: ISpace['added'] }): ReactElement | null {
   );
 }
 
-function Run({ run }: { run: ISpace['run'] }): ReactElement {
+/** The button that starts the sweep: below the controls, and in the line that stands for them where there is no room. */
+export function Run(): ReactElement | null {
   const id = useId();
+  const run = useSection('space')?.run;
   const { ask, error } = useAsk();
   const alive = useAlive();
+  if (run === undefined) {
+    return null;
+  }
   const reason = alive ? run.reason : 'The kernel stopped.';
   return (
     <>

@@ -1,6 +1,7 @@
 /** Controls made from declared parameters: each offers the values to try, not one value. */
 
 import { type KeyboardEvent, type ReactElement, useId, useRef, useState } from 'react';
+import { useRoving } from '../candidateparts';
 import { Icon } from '../icons';
 import { Problem, Toggle } from '../parts';
 import { useAlive } from '../store';
@@ -305,12 +306,14 @@ function Numbers({ control, owner, values, change, disabled, describedBy, labell
 /** Buttons that stay pressed, several at a time. */
 function Choices({ control, values, change, disabled, describedBy, labelledBy }: IInner): ReactElement {
   const id = useId();
+  const roving = useRoving(1, control.choices.length);
   const reasons = [...new Set(control.choices.map(choice => choice.reason).filter(Boolean))];
   return (
     <>
       <Label id={labelledBy} control={control} />
-      <div className="dk-chips">
-        {control.choices.map(choice => {
+      {/* biome-ignore lint/a11y/noStaticElementInteractions: arrow keys among the buttons in it, which are one tab stop */}
+      <div className="dk-chips" onKeyDown={roving.onKeyDown} onFocus={roving.onFocus}>
+        {control.choices.map((choice, place) => {
           const pressed = values.includes(choice.value);
           // What is pressed can always be released.
           const off = choice.reason !== '' && !pressed;
@@ -318,6 +321,8 @@ function Choices({ control, values, change, disabled, describedBy, labelledBy }:
           return (
             <Toggle
               key={String(choice.value)}
+              data-item
+              tabIndex={roving.stop(place)}
               pressed={pressed}
               disabled={disabled}
               aria-disabled={off || undefined}

@@ -7,7 +7,7 @@ import { useAlive } from '../store';
 import { Control } from './controls';
 import { Help, Reason } from './help';
 import { useDraft } from './latest';
-import type { IControl } from './values';
+import { asList, type IControl, sorted, stepOf, typed, unitOf } from './values';
 
 export interface ITechnique {
   name: string;
@@ -25,7 +25,48 @@ export interface ITechnique {
   controls: IControl[];
 }
 
-export function Technique({ technique, fresh }: { technique: ITechnique; fresh: boolean }): ReactElement {
+/** Tab stops of controls that are shown without being asked for; where there are more, each technique starts closed. */
+const MOST_STOPS = 12;
+
+function stopsOf({ kind, values }: IControl): number {
+  switch (kind) {
+    case 'range': // two thumbs and three fields; values without a common step have a button each
+      return 5 + (stepOf(sorted(values.filter(value => typeof value === 'number'))) === null ? values.length + 1 : 0);
+    case 'names':
+      return values.length + 2;
+    default:
+      return 1;
+  }
+}
+
+/** Whether the techniques that are ticked have so many controls that each shows a line instead of its own. */
+export function isCrowded(techniques: readonly ITechnique[]): boolean {
+  const shown = techniques.filter(({ on }) => on).flatMap(({ controls }) => controls.filter(({ first }) => first));
+  return shown.reduce((sum, control) => sum + stopsOf(control), 0) > MOST_STOPS;
+}
+
+/** What a control tries, in a few words: `sparsity 50–90 %`. */
+function summary(control: IControl): string {
+  const named = control.choices.filter(({ value }) => control.values.includes(value)).map(({ label }) => label);
+  const numbers = control.values.filter(value => typeof value === 'number');
+  const said =
+    control.kind === 'range' && numbers.length > 1
+      ? `${typed(Math.min(...numbers), control)}–${typed(Math.max(...numbers), control)}`
+      : named.length > 0
+        ? named.join(', ')
+        : asList(control.values, control) || (control.automatic ? 'automatic' : 'none');
+  return `${control.label} ${said} ${control.kind === 'range' ? unitOf(control) : ''}`.trim();
+}
+
+export function Technique({
+  technique,
+  fresh,
+  crowded
+}: {
+  technique: ITechnique;
+  fresh: boolean;
+  crowded: boolean;
+}): ReactElement {
   const { name, label, help, count, missing, impossible, fixed, controls } = technique;
   const id = useId();
   const { ask, error } = useAsk();
@@ -36,7 +77,7 @@ export function Technique({ technique, fresh }: { technique: ITechnique; fresh: 
   // What is ticked can always be unticked.
   const off = reason !== '' && !on;
   const first = controls.filter(control => control.first);
-  const more = controls.filter(control => !control.first);
+  const folded = crowded ? [...first, ...controls.filter(control => !control.first)] : controls.filter(c => !c.first);
   const controlsOf = (which: IControl[]): ReactElement[] =>
     which.map(control => (
       <Control
@@ -68,7 +109,7 @@ export function Technique({ technique, fresh }: { technique: ITechnique; fresh: 
             <span className="dk-unseen"> candidates</span>
           </span>
         )}
-        {on && more.length > 0 && (
+        {on && folded.length > 0 && (
           <button
             className="dk-more"
             aria-label={`More settings of ${label}`}
@@ -87,8 +128,9 @@ export function Technique({ technique, fresh }: { technique: ITechnique; fresh: 
       {on && controls.length > 0 && (
         <div className="dk-technique-body">
           {fixed && <span className="dk-reason">Its values are those of the space given in code.</span>}
-          {controlsOf(first)}
-          <div {...body}>{open && controlsOf(more)}</div>
+          {!crowded && controlsOf(first)}
+          {crowded && !open && <span className="dk-reason">{first.map(summary).join(' · ')}</span>}
+          <div {...body}>{open && controlsOf(folded)}</div>
         </div>
       )}
     </div>

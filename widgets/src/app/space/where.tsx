@@ -1,6 +1,7 @@
 /** Where to run: runtimes and their devices, threads, batch size. */
 
 import { type ReactElement, useId } from 'react';
+import { useRoving } from '../candidateparts';
 import { Button, Problem, Toggle, useAsk, usePanelBusy, usePanelProblem } from '../parts';
 import { useAlive } from '../store';
 import { Control } from './controls';
@@ -35,6 +36,7 @@ export function RunOn({
   const { ask, error } = useAsk();
   const alive = useAlive();
   const asking = usePanelBusy('devices');
+  const roving = useRoving(1, devices.length);
   const chosen = devices.filter(d => d.on).map((d): Place => [d.runtime, d.device]);
   const [places, change] = useDraft<Place[]>(chosen, next => ask('set_runtimes', { devices: next }));
   const isOn = (d: IDevice): boolean => places.some(([r, name]) => r === d.runtime && name === d.device);
@@ -43,9 +45,10 @@ export function RunOn({
     .filter(r => r.words !== '');
   return (
     <section className="dk-space-part" aria-labelledby={`${id}-title`}>
-      <div className="dk-chips">
+      {/* biome-ignore lint/a11y/noStaticElementInteractions: arrow keys among the buttons in it, which are one tab stop */}
+      <div className="dk-chips" onKeyDown={roving.onKeyDown} onFocus={roving.onFocus}>
         <h4 id={`${id}-title`}>Run on</h4>
-        {devices.map(d => {
+        {devices.map((d, place) => {
           const on = isOn(d);
           const reason = d.missing || d.impossible;
           const off = reason !== '' && !on;
@@ -53,6 +56,8 @@ export function RunOn({
           return (
             <span key={key} className="dk-helped">
               <Toggle
+                data-item
+                tabIndex={roving.stop(place)}
                 pressed={on}
                 disabled={!alive}
                 aria-disabled={off || undefined}
