@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from deploykit.exporters._verify import verify
     from deploykit.loading._load import load
     from deploykit.measuring.doctor import doctor
+    from deploykit.reporting.comparison import compare_reports
     from deploykit.reporting.report import Report
     from deploykit.reporting.sensitivity import Sensitivity
     from deploykit.serving.server import serve
@@ -57,6 +58,7 @@ __all__ = [
     "build",
     "check_parameters",
     "clean",
+    "compare_reports",
     "doctor",
     "errors",
     "examine",
@@ -90,6 +92,7 @@ _HOMES = {
     "build": "deploykit.sweeping.build",
     "check_parameters": "deploykit.core.notebook",
     "clean": "deploykit.sweeping.clean",
+    "compare_reports": "deploykit.reporting.comparison",
     "doctor": "deploykit.measuring.doctor",
     "examine": "deploykit.sweeping.examination",
     "export": "deploykit.exporters._export",

@@ -30,6 +30,7 @@ PUBLIC = [
     "build",
     "check_parameters",
     "clean",
+    "compare_reports",
     "doctor",
     "errors",
     "examine",

@@ -64,7 +64,11 @@ def pictures(draw: Callable[[bool], Any], text: str, **legend: Any) -> str:
         ink = "#dddddd" if dark else "#222222"
         drawn = draw(dark).configure(background="transparent").configure_view(stroke="#888888", strokeOpacity=0.4)
         drawn = drawn.configure_axis(labelColor=ink, titleColor=ink, gridColor="#888888", gridOpacity=0.25)
-        drawn = drawn.configure_legend(labelColor=ink, titleColor=ink, **legend).configure_text(color=ink)
+        drawn = (
+            drawn.configure_legend(labelColor=ink, titleColor=ink, **legend)
+            .configure_text(color=ink)
+            .configure_title(color=ink)
+        )
         data = base64.b64encode(svg(drawn).encode()).decode()
         alt = html.escape(text, quote=True)
         found.append(f'<img class="{name}" alt="{alt}" src="data:image/svg+xml;base64,{data}">')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.choosing.goals import Goal
@@ -89,11 +89,12 @@ def page(report: Report, goal: Goal) -> str:
         goal: What choice and verdicts are about.
     """
     title = html.escape(f"{report.model.name}: deployment report")
+    style = f"{table.CSS}{CSS}{labels(table.headers(report.metric, relative=report.relative))}"
     return "".join(
         [
             f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>',
             '<meta name="viewport" content="width=device-width,initial-scale=1">',
-            f"<style>{table.CSS}{CSS}{_labels(report)}</style></head><body><main class='dk-report'>",
+            f"<style>{style}</style></head><body><main class='dk-report'>",
             f"<h1>{title}</h1><p>{html.escape(str(report.model))}</p>",
             _chart(report, goal),
             "<h2>Choice</h2>",
@@ -110,9 +111,8 @@ def page(report: Report, goal: Goal) -> str:
     )
 
 
-def _labels(report: Report) -> str:
-    """On narrow pages the titles of the columns stand before the numbers."""
-    titles = table.headers(report.metric, relative=report.relative)
+def labels(titles: Sequence[str]) -> str:
+    """A style by which the titles of a table's columns stand before its numbers on narrow pages."""
     rules = [f"td.dk-n:nth-child({at})::before{{content:{_css_text(title)}}}" for at, title in enumerate(titles, 1)]
     return f"@media (max-width:860px){{{''.join(rules)}}}"
 

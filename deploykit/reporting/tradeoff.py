@@ -133,6 +133,7 @@ def chart(
     sweet: str = "",
     width: int = 760,
     height: int = 360,
+    also: Sequence[dict[str, Any]] = (),
 ) -> Any:
     """The chart as an Altair object; see `points` for its data.
 
@@ -148,12 +149,14 @@ def chart(
         sweet: What makes the chosen candidate the sweet spot, for the legend; "" when it is not within the limit.
         width: Of the plot, pixels.
         height: Of the plot, pixels.
+        also: Points of another chart that axes and legend must fit as well, so that the two can stand side by side.
     """
     import altair as alt
 
     data = points(rows, baseline, chosen)
+    seen = [*data, *also]
     title, field, logarithmic = AXES[x]
-    values = [p[field] for p in data if p[field] > 0] or [1.0]
+    values = [p[field] for p in seen if p[field] > 0] or [1.0]
     low, high = min(values) / 1.25, max(values) * 1.25
     x_axis = alt.X(
         f"{field}:Q",
@@ -163,19 +166,28 @@ def chart(
     )
     unit = "percent" if relative else "percentage points"
     direction = "" if higher_is_better else " (down is better)"
-    y_axis = alt.Y("change:Q", title=f"Change of the metric, {unit}{direction}", scale=alt.Scale(zero=True))
+    y_scale = alt.Scale(domain=_heights(seen, max_drop)) if also else alt.Scale(zero=True)
+    y_axis = alt.Y("change:Q", title=f"Change of the metric, {unit}{direction}", scale=y_scale)
     base = alt.Chart(_values(alt, data))
-    color = color_of(alt, data, dark=dark)
+    color = color_of(alt, seen, dark=dark)
     layers = [
         *_rules(alt, data, field, max_drop if higher_is_better else None),
         *_bars(alt, _barred(base, data), field, x_axis, y_axis, color),
     ]
-    layers.append(_marks(alt, base, data, x_axis, y_axis, color))
+    layers.append(_marks(alt, base, seen, x_axis, y_axis, color))
     rings = base.transform_filter("datum.chosen").encode(x=x_axis, y=y_axis)
     ink = "#ffffff" if dark else "#000000"
     layers.append(rings.mark_point(shape="circle", size=320, filled=False, stroke=ink, strokeWidth=1.5, aria=False))
     layers += sweet_spot.layers(alt, data, sweet, x_axis, y_axis, ink) if sweet else []
     return alt.layer(*layers).properties(width=width, height=height, description=summary(data, chosen, sweet))
+
+
+def _heights(seen: Sequence[dict[str, Any]], max_drop: float | None) -> list[float]:
+    """Ends of a vertical axis that holds zero, the limit and all intervals."""
+    must = [0.0] if max_drop is None else [0.0, -100 * max_drop]
+    low, high = (f([*must, *(p[name] for p in seen)]) for f, name in ((min, "change_low"), (max, "change_high")))
+    room = 0.05 * (high - low or 1)
+    return [low - room, high + room]
 
 
 def _values(alt: Any, rows: list[dict[str, Any]]) -> Any:

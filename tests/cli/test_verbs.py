@@ -84,7 +84,7 @@ def test_report(cli, store):
     status, out, _ = cli("report", store)
     assert status == 0
     assert "Accuracy, %" in out
-    assert "on onnxruntime" in out
+    assert "on ONNX Runtime" in out
 
 
 def test_report_as_json_has_a_row_for_each_candidate(cli, store):
@@ -116,6 +116,19 @@ def test_an_error_that_ends_a_sweep_is_said_once(cli, desk, data_flags, tmp_path
     assert err.count("unknown engine 'moon'") == 1
 
 
+def test_compare(cli, store, tmp_path):
+    status, out, _err = cli("compare", store, store, "--html", tmp_path / "c.html")
+    assert status == 0
+    assert "no change found." in out
+    assert (tmp_path / "c.html").stat().st_size > 1000
+    status, out, _err = cli("compare", store, store, "--json")
+    assert status == 0
+    assert {row["latency_claim"] for row in json.loads(out)["rows"]} == {"same"}
+    status, out, err = cli("compare", store, tmp_path / "nowhere")
+    assert (status, out) == (1, "")
+    assert "nowhere" in err
+
+
 def test_report_writes_files(cli, store, tmp_path):
     page, data = tmp_path / "new" / "report.html", tmp_path / "results.json"
     status, out, _ = cli("report", store, "--html", page, "--save", data)
@@ -128,7 +141,7 @@ def test_report_writes_files(cli, store, tmp_path):
 def test_explain(cli, store):
     status, out, _ = cli("explain", store, "--max-drop", "1")
     assert status == 0
-    assert "on onnxruntime" in out
+    assert "on ONNX Runtime" in out
     status, out, _ = cli("explain", store, "--json")
     assert {"key", "explanation", "findings", "suggested", "layers"} <= set(json.loads(out))
 
