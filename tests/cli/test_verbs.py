@@ -75,7 +75,7 @@ def test_sweep_again_does_nothing_anew_and_prints_the_table(cli, desk, data_flag
     status, out, err = cli("sweep", desk / "net.onnx", *data_flags, "--store", store, "--launches", 2)
     assert status == 0
     assert out.splitlines()[0].startswith("Candidate")
-    assert "onnxruntime ×2" in out
+    assert "ONNX Runtime · 2 threads" in out
     assert "2 measured, 0 failed" in err
     assert "\r" not in err
 

@@ -172,7 +172,7 @@ def test_a_failed_candidate_is_a_row_and_the_sweep_goes_on(onnx_model, images, s
         assert row.failure.remedy
         assert (report.path / row.failure.log).is_file()
     assert sum(r.status == "measured" for r in report.rows) == 3
-    assert "failed: original on onnxruntime" in str(report)
+    assert "failed: original on ONNX Runtime" in str(report)
 
 
 def test_a_model_that_cannot_run_ends_the_sweep_with_its_cause(images, small_space, tmp_path):
