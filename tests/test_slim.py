@@ -86,12 +86,12 @@ def test_the_whole_way(slim, tiny, tmp_path, kind, shape):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["demo"], "the package 'papermill' is not installed. Remedy: pip install 'deploykit[jupyter]'"),
+        (["demo"], "The package 'papermill' is not installed. Remedy: pip install 'deploykit[jupyter]'"),
         (
             ["batch", "06_batch.ipynb"],
-            "the package 'papermill' is not installed. Remedy: pip install 'deploykit[jupyter]'",
+            "The package 'papermill' is not installed. Remedy: pip install 'deploykit[jupyter]'",
         ),
-        (["lab"], "the package 'jupyterlab' is not installed. Remedy: pip install 'deploykit[jupyter]'"),
+        (["lab"], "The package 'jupyterlab' is not installed. Remedy: pip install 'deploykit[jupyter]'"),
     ],
 )
 def test_what_needs_an_extra_names_its_pip_line(slim, arguments, message):

@@ -90,12 +90,12 @@ def decide(
     ties = tied(inside, cheapest, goal.minimize)
     winner = min([cheapest, *ties], key=lambda r: (_size(r), _cost(r, goal)))
     others = tuple(r for r in [cheapest, *ties] if r.key != winner.key)
-    some = "the only candidate that surely loses" if len(inside) == 1 else f"{len(inside)} candidates that surely lose"
+    some = "the only candidate confirmed to lose" if len(inside) == 1 else f"{len(inside)} candidates confirmed to lose"
     reason = f"the lowest {goal.minimize} of {some} at most "
     reason += limit(goal.max_drop, relative=relative)
     if others:
         plural = "s" if len(others) > 1 else ""
-        reason += f"; tied with {len(others)} other{plural} by interval, the smallest file wins"
+        reason += f"; tied with {len(others)} other{plural} by interval; the smallest file wins"
     tempting = [
         r for r in usable if _drop(r) > goal.max_drop and not _ruined(r, goal) and _cost(r, goal) < _cost(winner, goal)
     ]
@@ -103,7 +103,7 @@ def decide(
     if tempting:
         count = len(tempting)
         verb = "is" if count == 1 else "are"
-        reason += f"; {count} cheaper one{'s' if count > 1 else ''} {verb} not surely inside the limit"
+        reason += f"; {count} cheaper one{'s' if count > 1 else ''} {verb} not confirmed to be within the limit"
     if ruined:
         reason += f"; {len(ruined)} cheaper one{'s ruin' if len(ruined) > 1 else ' ruins'} another output"
     return Decision(winner, met=True, reason=reason + ".", ties=others, tempting=tuple(tempting))
@@ -114,11 +114,11 @@ def _nothing(rows: Sequence[Result], goal: Goal) -> str:
     if any(r.status == "measured" for r in rows):
         done = [r for r in rows if r.status == "measured"]
         able = [name for name, cost in COSTS.items() if any(cost(r) is not None for r in done)]
-        return f"no {goal.minimize} was measured; what can be minimized is {', '.join(able)}."
+        return f"No {goal.minimize} was measured; you can minimize {', '.join(able)}."
     begun = sum(r.status == "pending" and r.measurement is not None for r in rows)
     if not begun:
-        return "no candidate is measured yet."
-    return f"no candidate is measured to the end yet: {begun} of {len(rows)} are evaluated, and not timed to the end."
+        return "No candidate has been measured yet."
+    return f"No candidate is fully measured yet: {begun} of {len(rows)} are evaluated but not fully timed."
 
 
 def _closest(usable: list[Result], goal: Goal, *, relative: bool) -> Decision:
@@ -126,9 +126,10 @@ def _closest(usable: list[Result], goal: Goal, *, relative: bool) -> Decision:
     assert winner.measurement is not None
     drop = winner.measurement.score.drop
     shown = f"{_amount(drop.value, relative=relative)} (95 % interval up to {_amount(drop.high, relative=relative)})"
-    reason = f"nothing surely stays within {limit(goal.max_drop, relative=relative)}; the closest loses {shown}."
+    allowed = limit(goal.max_drop, relative=relative)
+    reason = f"No candidate is confirmed to stay within {allowed}; the closest loses {shown}."
     if drop.value <= goal.max_drop < drop.high:
-        reason += " More evaluation data would tell."
+        reason += " More evaluation data would settle it."
     return Decision(winner, met=False, reason=reason)
 
 

@@ -25,13 +25,13 @@ _PREPROCESS = ("scale", "offset", "reshape", "resize", "layout", "transpose", "m
 
 def add_model(parser: argparse.ArgumentParser) -> None:
     """``MODEL`` and ``--imports``."""
-    parser.add_argument("model", metavar="MODEL", help="model file, or folder of a SavedModel")
+    parser.add_argument("model", metavar="MODEL", help="model file, or SavedModel folder")
     parser.add_argument(
         "--imports",
         metavar="MODULE",
         action="append",
         default=[],
-        help="Python module that defines custom layers, found in the current folder too (may be repeated)",
+        help="Python module that defines custom layers; the current folder is searched as well (repeatable)",
     )
 
 
@@ -51,31 +51,41 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
         "--data",
         metavar="DATA",
         required=required,
-        help=".npz with x and y, x_train y_train x_test y_test, an array an input; .csv; a folder of images by class",
+        help=".npz with x and y, x_train y_train x_test y_test, an array per input; .csv; or an image folder per class",
     )
-    group.add_argument("--x-key", metavar="NAME[,…]", help="array of the examples in the .npz, or one for each input")
-    group.add_argument("--y-key", metavar="NAME", help="array of the labels in the .npz; '' when there are none")
-    group.add_argument("--label", metavar="COLUMN", help="column of the labels in the .csv")
-    group.add_argument("--drop", metavar="A,B,…", type=_words, help="columns of the .csv that are not used")
-    group.add_argument("--classes", metavar="A,B,…", type=_words, default=(), help="class names in order")
-    group.add_argument("--reshape", metavar="H,W,C", type=_whole, help="shape of one example for the model")
-    group.add_argument("--resize", metavar="H,W", type=_whole, help="scale images to this height and width")
-    group.add_argument("--scale", metavar="X", type=_number, default=1.0, help="factor, for example 1/255")
-    group.add_argument("--offset", metavar="X", type=_number, default=0.0, help="added after scaling")
     group.add_argument(
-        "--mean", metavar="X[,…]", type=_numbers, help="subtracted after that: one number, or one a channel"
+        "--x-key", metavar="NAME[,…]", help="array in the .npz that holds the examples, or one per input"
     )
-    group.add_argument("--std", metavar="X[,…]", type=_numbers, help="divided by at last: one number, or one a channel")
-    group.add_argument("--layout", choices=LAYOUTS, help="order that the model takes of images that come in the other")
-    group.add_argument("--transpose", metavar="2,0,1", type=_whole, help="order of the axes of one example")
-    group.add_argument("--channels", choices=CHANNEL_ORDERS, help="exchange RGB and BGR")
-    group.add_argument("--raw", action="store_true", help="the data are the model's own quantized integers, or bytes")
-    group.add_argument("--seed", metavar="N", type=int, default=0, help="seed of the splits and of fine-tuning")
+    group.add_argument("--y-key", metavar="NAME", help="array in the .npz that holds the labels; '' if there are none")
+    group.add_argument("--label", metavar="COLUMN", help="column in the .csv that holds the labels")
+    group.add_argument("--drop", metavar="A,B,…", type=_words, help="columns in the .csv to ignore")
+    group.add_argument(
+        "--classes", metavar="A,B,…", type=_words, default=(), help="class names, in order of class number"
+    )
+    group.add_argument("--reshape", metavar="H,W,C", type=_whole, help="shape of one example as the model takes it")
+    group.add_argument("--resize", metavar="H,W", type=_whole, help="resize images to this height and width")
+    group.add_argument(
+        "--scale", metavar="X", type=_number, default=1.0, help="multiply by this factor, for example 1/255"
+    )
+    group.add_argument("--offset", metavar="X", type=_number, default=0.0, help="add this after scaling")
+    group.add_argument("--mean", metavar="X[,…]", type=_numbers, help="then subtract: one number, or one per channel")
+    group.add_argument("--std", metavar="X[,…]", type=_numbers, help="then divide by: one number, or one per channel")
+    group.add_argument(
+        "--layout", choices=LAYOUTS, help="channel order the model takes, if the images come in the other one"
+    )
+    group.add_argument(
+        "--transpose", metavar="2,0,1", type=_whole, help="order in which the model takes the axes of one example"
+    )
+    group.add_argument("--channels", choices=CHANNEL_ORDERS, help="swap RGB and BGR")
+    group.add_argument(
+        "--raw", action="store_true", help="the data are already the model's quantized integers, or bytes"
+    )
+    group.add_argument("--seed", metavar="N", type=int, default=0, help="seed for the splits and for fine-tuning")
 
 
 def _add_meaning(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("meaning", "What is left out is found out, and shown by deploykit plan.")
-    group.add_argument("--output", metavar="NAME", help="output to score (default: the first that the labels fit)")
+    group = parser.add_argument_group("meaning", "Whatever you leave out is inferred; deploykit plan shows the result.")
+    group.add_argument("--output", metavar="NAME", help="output to score (default: the first one the labels fit)")
     group.add_argument(
         "--scores", metavar="KIND", help=f"what it holds: {', '.join((*KINDS, *AXES))} (default: found out)"
     )
@@ -85,7 +95,7 @@ def _add_meaning(parser: argparse.ArgumentParser) -> None:
         type=named,
         action="append",
         default=[],
-        help="an output that feeds an input at the next step (may be repeated)",
+        help="output that feeds an input at the next step (repeatable)",
     )
     group.add_argument(
         "--constant",
@@ -93,7 +103,7 @@ def _add_meaning(parser: argparse.ArgumentParser) -> None:
         type=_constant,
         action="append",
         default=[],
-        help="an input that always gets this value: a number, or several with commas (may be repeated)",
+        help="input that always gets this value: a number, or several separated by commas (repeatable)",
     )
 
 
@@ -113,7 +123,7 @@ def data(options: argparse.Namespace) -> Dataset:
     kind = "folder" if path.is_dir() else path.suffix.lower().removeprefix(".")
     for flag, owner in _ONLY.items():
         if getattr(options, flag) is not None and kind != owner:
-            raise argparse.ArgumentTypeError(f"--{flag.replace('_', '-')} is for .{owner} files, not for {path}.")
+            raise argparse.ArgumentTypeError(f"--{flag.replace('_', '-')} applies to .{owner} files, not to {path}.")
     preprocess = dk.Preprocess(**{name: getattr(options, name) for name in _PREPROCESS})
     common = {"preprocess": preprocess, "seed": options.seed}
     if options.classes:
@@ -131,7 +141,7 @@ def add_space(parser: argparse.ArgumentParser) -> None:
         "--space",
         metavar="NAME|FILE",
         default="quick",
-        help="what to try: quick, balanced, thorough, or a .json or .yaml file (default: quick)",
+        help="what to try: quick, balanced or thorough, or a .json or .yaml file (default: quick)",
     )
 
 
@@ -146,12 +156,12 @@ def add_goal(parser: argparse.ArgumentParser) -> None:
         "--max-drop",
         metavar="X",
         type=_number,
-        help="largest loss of the metric: absolute for accuracies, relative for errors (default: the sweep's, or 0.01)",
+        help="largest drop allowed: absolute for accuracies, relative for errors (default: the sweep's or 0.01)",
     )
     parser.add_argument(
         "--minimize",
         metavar="COST",
-        help="latency, size, compressed_size, memory or cpu (default: latency, or size where none was measured)",
+        help="latency, size, compressed_size, memory or cpu (default: latency, or size if latency was not measured)",
     )
 
 

@@ -37,7 +37,9 @@ def find(name: str) -> Path:
     """
     path = folder() / name
     if not path.is_file():
-        raise DeploykitError(f"this installation has no notebook {name!r} in {folder()}.", remedy="install it again.")
+        raise DeploykitError(
+            f"This installation has no notebook {name!r} in {folder()}.", remedy="reinstall deploykit."
+        )
     return path
 
 
@@ -96,7 +98,7 @@ def _parameters_cell(notebook: Path) -> str:
     except SettingError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise SettingError(f"{notebook} is no notebook.", remedy="give an .ipynb file.") from error
+        raise SettingError(f"{notebook} is not a notebook.", remedy="give an .ipynb file.") from error
     return "".join(sources[0]) if sources else ""
 
 

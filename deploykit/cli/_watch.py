@@ -13,9 +13,9 @@ from deploykit.reporting.progress import Lines, TerminalBar
 
 
 def add_store(parser: argparse.ArgumentParser) -> None:
-    """Declare the folder that keeps everything."""
+    """Declare the store."""
     parser.add_argument(
-        "--store", metavar="FOLDER", default="runs", help="folder that keeps everything (default: runs)"
+        "--store", metavar="FOLDER", default="runs", help="store: the folder for all results (default: runs)"
     )
 
 
@@ -26,7 +26,7 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
         choices=("auto", *names("metrics", "metric")),
         metavar="NAME",
         default="auto",
-        help="what a candidate must not lose (default: auto: told by the labels)",
+        help="quality to preserve (default: auto, chosen from the labels)",
     )
 
 
@@ -36,9 +36,11 @@ def add_limits(parser: argparse.ArgumentParser) -> None:
         "--timeout",
         metavar="S",
         type=float,
-        help="seconds for one task (default: 600, and 60 to 300 for reading the model)",
+        help="time limit per task in seconds (default: 600; 60 to 300 for reading the model)",
     )
-    parser.add_argument("--memory", metavar="GB", type=float, help="gigabytes a child process may use (default: 6.4)")
+    parser.add_argument(
+        "--memory", metavar="GB", type=float, help="memory limit per child process in gigabytes (default: 6.4)"
+    )
 
 
 def limits(options: argparse.Namespace) -> dict[str, Any]:
@@ -62,7 +64,7 @@ class Watch:
         self._show(state)
 
     def status(self, store: str) -> int:
-        """The exit status; says how to go on after an interruption."""
+        """The exit status; prints how to resume after an interruption."""
         if self._cancelled:
-            print(f"deploykit: interrupted; the same command goes on from {store}.", file=sys.stderr)
+            print(f"deploykit: interrupted. Rerun the same command to resume from {store}.", file=sys.stderr)
         return 130 if self._cancelled else 0

@@ -9,21 +9,24 @@ from deploykit.cli import _notebooks
 from deploykit.cli._show import note, show
 from deploykit.core.errors import DeploykitError, SettingError
 
-HELP = "Run a notebook with papermill. Unknown parameters and wrong types are refused before it starts."
+HELP = "Run a notebook with papermill. Unknown parameters and values of the wrong type are rejected before it starts."
 _EPILOG = """\
-Paths in values are relative to the current folder. The default of a parameter whose name ends in _path is found beside
-the notebook, too.
+Paths in values are relative to the current folder. The default of a parameter whose name ends in _path is also looked
+up beside the notebook.
 
-exit status: 0 done, 1 a cell failed or a goal is missed (best.require()), 2 refused before anything ran"""
+exit status: 0 done, 1 a cell failed or a goal was missed (best.require()), 2 rejected before anything ran"""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "notebook", metavar="NOTEBOOK", help="an .ipynb file, or the name of a notebook that comes with deploykit"
+        "notebook", metavar="NOTEBOOK", help="an .ipynb file, or the name of a notebook that ships with deploykit"
     )
     parser.add_argument(
-        "out", metavar="OUT", nargs="?", help="the executed notebook (default: NAME-out.ipynb in the current folder)"
+        "out",
+        metavar="OUT",
+        nargs="?",
+        help="where to write the executed notebook (default: NAME-out.ipynb in the current folder)",
     )
     parser.add_argument(
         "-p",
@@ -33,7 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         nargs=2,
         action="append",
         default=[],
-        help="a parameter of the notebook, for example -p max_drop 0.01 (may be repeated)",
+        help="notebook parameter, for example -p max_drop 0.01 (repeatable)",
     )
     parser.epilog = _EPILOG
 
@@ -46,7 +49,7 @@ def run(options: argparse.Namespace) -> None:
         out = _output(options.out, notebook)
     except SettingError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    note(options, f"running {notebook}; the executed notebook is {out}")
+    note(options, f"running {notebook}; output notebook: {out}")
     _notebooks.execute(notebook, out, _notebooks.beside(notebook) | values, cwd=Path.cwd(), quiet=options.json)
     show(options, f"done      {out}", {"notebook": str(out), "parameters": values})
 
@@ -59,14 +62,18 @@ def _find(name: str) -> Path:
         return _notebooks.find(name)
     except DeploykitError:
         raise SettingError(
-            f"there is no notebook {name!r}.", remedy=f"known: {', '.join(_notebooks.names())}."
+            f"There is no notebook {name!r}.", remedy=f"known: {', '.join(_notebooks.names())}."
         ) from None
 
 
 def _output(name: str | None, notebook: Path) -> Path:
     out = Path(name).expanduser() if name else Path(f"{notebook.stem}-out.ipynb")
     if out.suffix != ".ipynb" or out.is_dir():
-        raise SettingError(f"{out} is no place for the executed notebook.", remedy="give a file that ends in .ipynb.")
+        raise SettingError(
+            f"{out} cannot be used as the output notebook.", remedy="give a file name that ends in .ipynb."
+        )
     if out.resolve() == notebook.resolve():
-        raise SettingError(f"{out} would be overwritten by what it becomes.", remedy="give another file for OUT.")
+        raise SettingError(
+            f"{out} is also the input notebook, which would be overwritten.", remedy="give a different file for OUT."
+        )
     return out.absolute()

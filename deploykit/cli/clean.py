@@ -7,17 +7,16 @@ import argparse
 import deploykit as dk
 from deploykit.cli._show import show
 
-HELP = "Free what no row of a store needs: intermediate artifacts, unfinished files, logs of work that went well."
+HELP = "Delete what no row of a store needs: intermediate artifacts, unfinished files, logs of work that succeeded."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("store", metavar="STORE", help="folder of the sweep")
+    parser.add_argument("store", metavar="STORE", help="the sweep's store")
     parser.add_argument(
         "--repair",
         action="store_true",
-        help="only drop rows that are damaged, so that the next sweep makes them again, and bring a store of an older "
-        "version up to date",
+        help="only drop damaged rows, so that the next sweep redoes them, and upgrade a store from an older version",
     )
 
 

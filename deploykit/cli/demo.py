@@ -11,14 +11,16 @@ from deploykit.cli._show import note, show
 from deploykit.core.errors import SettingError
 from deploykit.core.extras import installed
 
-HELP = "Run the quickstart notebook headless: sweep, choose, export and serve a small model that comes with it."
+HELP = (
+    "Run the quickstart notebook without a browser: sweep, choose, export and serve the small model that ships with it."
+)
 _NOTEBOOK = "01_quickstart.ipynb"
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
-        "--store", metavar="FOLDER", default="runs/demo", help="folder that keeps everything (default: runs/demo)"
+        "--store", metavar="FOLDER", default="runs/demo", help="folder for all results (default: runs/demo)"
     )
     parser.add_argument(
         "-p",
@@ -27,7 +29,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=named,
         action="append",
         default=[],
-        help="a parameter of the notebook, for example -p launches=2 (may be repeated)",
+        help="notebook parameter, for example -p launches=2 (repeatable)",
     )
 
 
@@ -36,13 +38,13 @@ def run(options: argparse.Namespace) -> None:
     notebook = _notebooks.find(_NOTEBOOK)
     store = Path(options.store).absolute()
     executed = store / _NOTEBOOK
-    note(options, f"running {notebook} with its store in {store}; Ctrl-C stops it, the same command goes on")
+    note(options, f"running {notebook} with its store in {store}; Ctrl-C stops it, the same command resumes it")
     try:
         values = _notebooks.typed(notebook, {**_start(), **dict(options.parameters), "store": str(store)})
     except SettingError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     _notebooks.execute(notebook, executed, values, quiet=options.json)
-    text = f"notebook  {executed}\nreport it again with: deploykit report {options.store}"
+    text = f"notebook  {executed}\nshow the report again with: deploykit report {options.store}"
     show(options, text, {"notebook": str(executed), "store": str(store)})
 
 

@@ -7,7 +7,7 @@ import argparse
 import deploykit as dk
 from deploykit.cli._show import show
 
-HELP = "Say what this machine and installation can do: what a bug report needs."
+HELP = "Show what this machine and installation can do; include it in a bug report."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,16 +8,18 @@ import deploykit as dk
 from deploykit.cli._inputs import add_goal
 from deploykit.cli._show import columns, note, show
 
-HELP = "Say why a candidate is or is not faster: the layers, kernels and settings behind it, and what would help."
+HELP = "Explain why a candidate is or is not faster: the layers, kernels and settings behind it, and what would help."
 _MOST = 10
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("store", metavar="STORE", help="folder of the sweep")
-    parser.add_argument("--candidate", metavar="KEY", help="a candidate's key, or its beginning, instead of the best")
+    parser.add_argument("store", metavar="STORE", help="the sweep's store")
     parser.add_argument(
-        "--fixes", metavar="FILE", help="write the recipes that would help as a space (.json or .yaml), for --space"
+        "--candidate", metavar="KEY", help="key of a candidate, or the start of one (default: the best)"
+    )
+    parser.add_argument(
+        "--fixes", metavar="FILE", help="write recipes that would help as a space (.json or .yaml), for sweep --space"
     )
     add_goal(parser)
 
@@ -37,7 +39,7 @@ def run(options: argparse.Namespace) -> None:
         dk.Space(tuple(fixes), (choice.result.candidate.target,)).save(options.fixes)
         note(options, f"wrote {options.fixes}")
     elif options.fixes:
-        note(options, f"no recipe is known that would help and was not tried: {options.fixes} was not written")
+        note(options, f"no untried recipe is known to help: {options.fixes} was not written")
     if fixes:
         file = options.fixes or "fixes.json"
         write = f"deploykit explain {options.store} --candidate {choice.key} --fixes {file} && "
@@ -62,10 +64,10 @@ def _table(layers: list[dict[str, object]]) -> str:
 
     shown = sorted(layers, key=slow)[:_MOST]
     body = [
-        (str(r["layer"]), str(r["kernel"] or "not in this candidate"), number(r["float_ms"], 4), number(r["ms"], 4),
+        (str(r["layer"]), str(r["kernel"] or "not present"), number(r["float_ms"], 4), number(r["ms"], 4),
          number(r["ratio"], 2))
         for r in shown
     ]  # fmt: skip
-    table = columns([("slowest layers", "kernel", "float32, ms", "here, ms", "ratio"), *body], right=(2, 3, 4))
+    table = columns([("slowest layers", "kernel", "float32, ms", "candidate, ms", "ratio"), *body], right=(2, 3, 4))
     left = len(layers) - len(shown)
     return f"{table}\n… and {left} more; --json lists all" if left else table

@@ -9,23 +9,27 @@ from deploykit.cli._choices import describe, names
 from deploykit.cli._inputs import add_goal
 from deploykit.cli._show import note, show
 
-HELP = "Export a candidate as a folder that can be served; it is reloaded and compared before it is called done."
+HELP = (
+    "Export a candidate as a folder that can be served. The export is reloaded and compared before it counts as done."
+)
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("store", metavar="STORE", help="folder of the sweep")
-    parser.add_argument("--out", metavar="ARTIFACT", required=True, help="folder to make")
-    parser.add_argument("--candidate", metavar="KEY", help="a candidate's key, or its beginning, instead of the best")
+    parser.add_argument("store", metavar="STORE", help="the sweep's store")
+    parser.add_argument("--out", metavar="ARTIFACT", required=True, help="folder to create")
+    parser.add_argument(
+        "--candidate", metavar="KEY", help="key of a candidate, or the start of one (default: the best)"
+    )
     parser.add_argument(
         "--layout",
         choices=names("exporters", "layout"),
         default="folder",
-        help="form of the artifact (default: folder)",
+        help="layout of the artifact (default: folder)",
     )
-    parser.add_argument("--name", help="name to serve the model by (default: the model's)")
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
-    parser.add_argument("--require", action="store_true", help="fail when no candidate surely meets the goal")
+    parser.add_argument("--name", help="name to serve the model under (default: the model's name)")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing artifact")
+    parser.add_argument("--require", action="store_true", help="fail if no candidate is confirmed to meet the goal")
     add_goal(parser)
     describe(parser, "layouts", "exporters", "layout")
 

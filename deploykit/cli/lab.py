@@ -13,14 +13,14 @@ from deploykit.cli import _notebooks
 from deploykit.cli._show import note, show
 from deploykit.core.extras import require
 
-HELP = "Open JupyterLab on the Workbench notebook; it and its data are copied here, nothing is overwritten."
+HELP = "Open JupyterLab on the Workbench notebook. The notebook and its data are copied here; nothing is overwritten."
 _NOTEBOOK = "02_workbench.ipynb"
 _NEEDS = ("data/fashion-mnist.npz", "models/fashion_cnn.keras", "models/fashion_cnn.onnx")
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("--folder", default=".", help="where to work (default: the current folder)")
+    parser.add_argument("--folder", default=".", help="folder to work in (default: the current folder)")
     parser.add_argument("--no-start", action="store_true", help="copy only")
     parser.add_argument("jupyter", metavar="ARGUMENT", nargs="*", help="passed to jupyter lab, after --")
 

@@ -54,7 +54,7 @@ def _parser(chosen: str) -> tuple[argparse.ArgumentParser, dict[str, ModuleType]
     parser = argparse.ArgumentParser(
         prog="deploykit",
         description="From a trained model to the cheapest served artifact that still does its job.",
-        epilog="deploykit VERB --help says more.",
+        epilog="Run deploykit VERB --help for the options of a verb.",
     )
     parser.add_argument("--version", action="version", version=f"deploykit {__version__}")
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
@@ -71,7 +71,7 @@ def _parser(chosen: str) -> tuple[argparse.ArgumentParser, dict[str, ModuleType]
         if name == chosen:  # the others' choices need not be looked up
             module.arguments(verb)
         verb.add_argument("--json", action="store_true", help="print JSON on stdout instead of text")
-        verb.add_argument("--debug", action="store_true", help="show the traceback of an error")
+        verb.add_argument("--debug", action="store_true", help="show the full traceback of an error")
     return parser, modules
 
 

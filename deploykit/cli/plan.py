@@ -10,22 +10,29 @@ from deploykit.cli._inputs import add_data, add_model, add_space, data, meaning,
 from deploykit.cli._show import show
 from deploykit.cli._watch import add_limits, limits
 
-HELP = "Show what a sweep would run, what it cannot run and why, and how long it will take; nothing is built."
+HELP = "Show what a sweep would run, what it cannot run and why, and how long it will take. Nothing is built."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model(parser)
     add_space(parser)
-    parser.add_argument("--store", metavar="FOLDER", help="what this store holds is not expected to be done again")
     parser.add_argument(
-        "--launches", metavar="N", type=int, default=10, help="how often each session is opened anew (default: 10)"
+        "--store", metavar="FOLDER", help="store of the sweep: finished work is left out of the estimate"
     )
     parser.add_argument(
-        "--max-drop", metavar="X", type=float, help="loss that must not be passed, for example 0.01: can the data tell?"
+        "--launches", metavar="N", type=int, default=10, help="timing launches per session (default: 10)"
     )
     parser.add_argument(
-        "--no-check", action="store_true", help="do not run the model as given on some examples: quicker, and less sure"
+        "--max-drop",
+        metavar="X",
+        type=float,
+        help="check whether there are enough examples to confirm a drop of at most D, for example 0.01",
+    )
+    parser.add_argument(
+        "--no-check",
+        action="store_true",
+        help="skip running the original model on a few examples: faster, but less certain",
     )
     add_limits(parser)
     add_data(parser)

@@ -9,13 +9,13 @@ from deploykit.cli._inputs import add_goal
 from deploykit.cli._show import note, show
 from deploykit.core.errors import CandidateError
 
-HELP = "Show the results of a sweep, finished or not, and which candidate is the best so far and why."
+HELP = "Show the results of a sweep, finished or not, and which candidate is best so far and why."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("store", metavar="STORE", help="folder of the sweep")
-    parser.add_argument("--html", metavar="FILE", help="also write a page with chart and table that needs no network")
+    parser.add_argument("store", metavar="STORE", help="the sweep's store")
+    parser.add_argument("--html", metavar="FILE", help="also write a self-contained HTML page with chart and table")
     parser.add_argument("--save", metavar="FILE", help="also write the results as JSON")
     add_goal(parser)
 

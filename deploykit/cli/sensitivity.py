@@ -10,7 +10,7 @@ from deploykit.cli._inputs import add_data, add_model, data, meaning, model, set
 from deploykit.cli._show import note, show
 from deploykit.cli._watch import Watch, add_limits, add_metric, add_store, limits
 
-HELP = "Measure which layers and types of operators a technique harms, one at a time and all but one."
+HELP = "Measure which layers and operator types a technique harms: applied to one at a time, and to all but one."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         choices=names("transforms", "technique"),
         metavar="NAME",
         default="quantize_static",
-        help="what is done to layers: one that can leave some out (default: quantize_static)",
+        help="technique to test; it must be able to leave layers out (default: quantize_static)",
     )
     parser.add_argument(
         "--set",
@@ -30,19 +30,24 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         type=setting,
         action="append",
         default=[],
-        help="a parameter of the technique (may be repeated)",
+        help="parameter of the technique (repeatable)",
     )
-    parser.add_argument("--runtime", metavar="NAME", help="where it is evaluated (default: the first that can)")
-    parser.add_argument("--by", choices=("layer", "type"), action="append", help="only these rows (default: both)")
+    parser.add_argument("--runtime", metavar="NAME", help="runtime to evaluate on (default: the first one that can)")
+    parser.add_argument(
+        "--by",
+        choices=("layer", "type"),
+        action="append",
+        help="measure only by layer or only by operator type (default: both)",
+    )
     parser.add_argument(
         "--limit",
         metavar="N",
         type=int,
         default=32,
-        help="layers measured one by one at first: the largest (default: 32)",
+        help="largest number of layers measured one by one, biggest first (default: 32)",
     )
     parser.add_argument(
-        "--recipes", metavar="FILE", help="write what it suggests as a space (.json or .yaml), for sweep --space"
+        "--recipes", metavar="FILE", help="write the suggested recipes as a space (.json or .yaml), for sweep --space"
     )
     add_data(parser)
     add_metric(parser)

@@ -13,10 +13,10 @@ HELP = "Serve an artifact over HTTP (TensorFlow Serving's REST protocol and Open
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("artifact", metavar="ARTIFACT", help="folder of the artifact")
+    parser.add_argument("artifact", metavar="ARTIFACT", help="artifact folder")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8501, help="port, 0 for any free one (default: 8501)")
-    parser.add_argument("--workers", metavar="N", type=int, default=1, help="processes, one a core (default: 1)")
+    parser.add_argument("--port", type=int, default=8501, help="port to listen on; 0 picks a free one (default: 8501)")
+    parser.add_argument("--workers", metavar="N", type=int, default=1, help="number of worker processes (default: 1)")
 
 
 def run(options: argparse.Namespace) -> None:

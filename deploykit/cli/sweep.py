@@ -10,7 +10,7 @@ from deploykit.cli._inputs import add_data, add_model, add_space, data, meaning,
 from deploykit.cli._show import show
 from deploykit.cli._watch import Watch, add_limits, add_metric, add_store, limits
 
-HELP = "Build, evaluate and time every candidate; a second sweep on the same store does only what is new."
+HELP = "Build, evaluate and time every candidate. A second sweep on the same store does only what is new."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -32,32 +32,35 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         type=int,
         default=10,
-        help="how often each session is opened anew (default: 10; 0: no latency)",
+        help="timing launches per session (default: 10; 0 skips latency)",
     )
     parser.add_argument(
-        "--max-drop", metavar="D", type=float, help="stop and do not time candidates that surely lose more than D"
+        "--max-drop",
+        metavar="D",
+        type=float,
+        help="drop candidates early once they are confirmed to lose more than D; they are not timed",
     )
     parser.add_argument(
-        "--no-racing", action="store_true", help="evaluate on all of the data, whatever --max-drop says"
+        "--no-racing", action="store_true", help="evaluate every candidate on all of the data, whatever --max-drop says"
     )
     parser.add_argument(
-        "--no-adaptive", action="store_true", help="time all candidates equally often, also those far from the front"
+        "--no-adaptive", action="store_true", help="time all candidates equally often, even those far from the front"
     )
     parser.add_argument(
         "--search",
         metavar="NAME",
         default="grid",
-        help="grid: the whole space; random, tpe, nsga2: Optuna proposes candidates within it (default: grid)",
+        help="grid tries the whole space; random, tpe and nsga2 let Optuna pick candidates within it (default: grid)",
     )
     parser.add_argument(
         "--budget",
         metavar="B",
-        help='what a search may cost: seconds, "10 min" or "40 candidates" (default: 30 candidates)',
+        help='budget of a search: seconds, "10 min" or "40 candidates" (default: 30 candidates)',
     )
     parser.add_argument(
         "--sensitivity",
         action="store_true",
-        help="look for layers that suffer, and try leaving them out (see deploykit sensitivity)",
+        help="find the layers a technique harms most and try leaving them out (see deploykit sensitivity)",
     )
     describe(parser, "metrics", "metrics", "metric")
     describe(parser, "techniques", "transforms", "technique")

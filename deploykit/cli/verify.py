@@ -7,13 +7,13 @@ import argparse
 import deploykit as dk
 from deploykit.cli._show import show
 
-HELP = "Check an artifact's digests and golden outputs, and those of a server that runs it."
+HELP = "Check an artifact's digests and golden outputs, and optionally the outputs of a server that runs it."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("artifact", metavar="ARTIFACT", help="folder of the artifact")
-    parser.add_argument("--url", help="address of a server to ask, too, for example http://127.0.0.1:8501")
+    parser.add_argument("artifact", metavar="ARTIFACT", help="artifact folder")
+    parser.add_argument("--url", help="also check the server at this address, for example http://127.0.0.1:8501")
 
 
 def run(options: argparse.Namespace) -> int:

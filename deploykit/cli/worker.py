@@ -6,11 +6,11 @@ import argparse
 
 from deploykit.core.registry import registry
 
-HELP = "Make this machine a worker of a cluster: it takes the tasks of sweeps that run with --engine NAME://ADDRESS."
+HELP = "Make this machine a worker of a cluster. It runs tasks of sweeps started with --engine NAME://ADDRESS."
 _TRUST = (
-    "A worker runs any code that is sent to its port, as you, and so does the scheduler: whoever reaches them is "
-    "trusted. It listens on the one address of this machine that reaches the scheduler. On networks that others share, "
-    "use a tls:// address with the three --tls files, or Dask's own configuration of them (distributed.comm.tls)."
+    "A worker runs any code sent to its port, with your permissions, and so does the scheduler: anyone who can reach "
+    "them is trusted. The worker listens on the one address of this machine that reaches the scheduler. On a shared "
+    "network, use a tls:// address with the three --tls files, or Dask's own TLS configuration (distributed.comm.tls)."
 )
 
 
@@ -18,24 +18,31 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     known = tuple(e.name for e in registry("deploykit.engines", "engine").all() if e.has_workers)
     parser.epilog = _TRUST
-    parser.add_argument("address", metavar="ADDRESS", help="the scheduler, for example tcp://host:8786 or tls://…")
-    parser.add_argument("--slots", metavar="N", type=int, default=0, help="tasks at once (default: one for each core)")
+    parser.add_argument(
+        "address", metavar="ADDRESS", help="address of the scheduler, for example tcp://host:8786 or tls://…"
+    )
+    parser.add_argument(
+        "--slots", metavar="N", type=int, default=0, help="number of tasks to run at once (default: one per core)"
+    )
     parser.add_argument(
         "--device", metavar="NAME", action="append", default=[], help="offer a device besides the CPU, for example cuda"
     )
     parser.add_argument(
-        "--folder", metavar="FOLDER", default="", help="keeps the files tasks need (default: in the user's cache)"
+        "--folder",
+        metavar="FOLDER",
+        default="",
+        help="where to keep the files tasks need (default: in the user's cache)",
     )
     parser.add_argument(
         "--host",
         metavar="IP",
         default="",
-        help="address of this machine to listen on (default: that of the interface that reaches the scheduler)",
+        help="address of this machine to listen on (default: the one that reaches the scheduler)",
     )
-    parser.add_argument("--tls-ca-file", metavar="FILE", help="certificates of the authority, for tls:// (PEM)")
-    parser.add_argument("--tls-cert", metavar="FILE", help="certificate of this machine (PEM)")
-    parser.add_argument("--tls-key", metavar="FILE", help="its private key (PEM)")
-    parser.add_argument("--engine", choices=known, default=known[0], help=f"whose worker (default: {known[0]})")
+    parser.add_argument("--tls-ca-file", metavar="FILE", help="certificate authority file, for tls:// (PEM)")
+    parser.add_argument("--tls-cert", metavar="FILE", help="this machine's certificate (PEM)")
+    parser.add_argument("--tls-key", metavar="FILE", help="this machine's private key (PEM)")
+    parser.add_argument("--engine", choices=known, default=known[0], help=f"engine to work for (default: {known[0]})")
 
 
 def run(options: argparse.Namespace) -> int:

@@ -73,7 +73,7 @@ def load_exportable(job: Job) -> Exportable:
     if edits.mixed:
         job.notes["precision"] = f"layers of mixed precision compute in float32: {', '.join(edits.mixed[:8])}"
     if reset := make_stateless(model):
-        job.notes["state"] = f"each call starts from fresh state: {', '.join(reset)}"
+        job.notes["state"] = f"each call starts with fresh state: {', '.join(reset)}"
     if graph_of(model) is None:
         model = called_once(model, str(job.source))
     return exportable(model, edits.names)
@@ -195,7 +195,7 @@ def export_saved_model(made: Exportable, target: Path) -> Names:
         text = " ".join(str(error).split())
         raise UnsupportedModelError(
             f"TensorFlow cannot trace {made.model.name!r}: {type(error).__name__}: {text[:400]}",
-            remedy="Make the model with the functional API, and its custom layers of TensorFlow or keras.ops only.",
+            remedy="build the model with the functional API, and its custom layers from TensorFlow or keras.ops only.",
         ) from error
     return Names(dict(zip(made.inputs, arguments, strict=True)), {name: name for name in made.outputs})
 

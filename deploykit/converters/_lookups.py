@@ -28,8 +28,8 @@ def explained(model: Any, target: str) -> Iterator[None]:
             raise
         raise UnsupportedModelError(
             f"{target} has no lookup tables, which the model's {found} need: {error.message}",
-            remedy="Use TensorFlow for this model, or look words and categories up before the model is called and "
-            "save the part behind these layers.",
+            remedy="use TensorFlow for this model, or look up words and categories before calling the model and save "
+            "the part after these layers.",
         ) from error
 
 

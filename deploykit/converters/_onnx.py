@@ -53,7 +53,7 @@ def write(saved_model: Path, target: Path, names: Names | None = None) -> Names:
     _name_batch(model)
     if model.ByteSize() > _LIMIT_BYTES:
         raise UnsupportedModelError(
-            f"the model gives {model.ByteSize() / 1e9:.1f} GB of ONNX; at most 2 GB fit into one file.",
+            f"The model makes {model.ByteSize() / 1e9:.1f} GB of ONNX; one file can hold at most 2 GB.",
             remedy="use the TensorFlow runtime for this model.",
         )
     onnx.save(model, str(target))
@@ -65,7 +65,7 @@ def _conversion_error(error: Exception) -> UnsupportedModelError:
     found = re.search(r"[Oo]p(?:erator)? (?:type )?\[?'?(?:name: )?(?P<op>\w+)", text)
     what = f" ({found['op']})" if found else ""
     return UnsupportedModelError(
-        f"tf2onnx cannot convert the model{what}: {type(error).__name__}: {text[:400]}",
+        f"Tf2onnx cannot convert the model{what}: {type(error).__name__}: {text[:400]}",
         remedy="use LiteRT or TensorFlow for this model, or replace the layer.",
     )
 
@@ -99,8 +99,8 @@ def _frozen(saved_model: Path, names: Names | None) -> tuple[Any, dict[str, str]
     if variables := written_variables(signature):
         raise UnsupportedModelError(
             f"The graph writes variables ({', '.join(v.name.partition(':')[0] for v in variables[:6])}), and an ONNX "
-            "graph keeps nothing from call to call.",
-            remedy="use LiteRT or TensorFlow for this model, or give its state as inputs and outputs.",
+            "graph keeps nothing between calls.",
+            remedy="use LiteRT or TensorFlow for this model, or turn its state into inputs and outputs.",
         )
     taken, given = list(names.inputs.values()), list(names.outputs.values())
     specs = [tf.TensorSpec(known[name].shape, known[name].dtype, name=f"in_{i}") for i, name in enumerate(taken)]
@@ -115,7 +115,7 @@ def _frozen(saved_model: Path, names: Names | None) -> tuple[Any, dict[str, str]
     if len(frozen.inputs) != len(taken):  # what is no variable stays an input: a table
         raise UnsupportedModelError(
             "The graph reads lookup tables, and ONNX has none.",
-            remedy="use TensorFlow for this model, or look up words and categories before the model is called.",
+            remedy="use TensorFlow for this model, or look up words and categories before calling the model.",
         )
     graph = frozen.graph.as_graph_def(add_shapes=True)
     _allow_inlining(graph)

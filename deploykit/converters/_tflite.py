@@ -108,7 +108,7 @@ def write(
         if "TensorList" not in error.message:
             raise
         content = _attempt(fixed_batch_converter_of(saved_model), setup)
-        notes["batch"] = "fixed at 1: TFLite has recurrent layers only for a known batch size"
+        notes["batch"] = "fixed at 1, because TFLite supports recurrent layers only for a known batch size"
     target.write_bytes(ordered(content, names))
     return names
 

@@ -27,7 +27,7 @@ class H5ToKeras(Converter):
             raise
         except ModelFileError as error:
             error.remedy = (
-                "Keras 3 does not read every file Keras 2 wrote: load it with the tf-keras package and export a "
+                "Keras 3 does not read every file that Keras 2 wrote: load it with the tf-keras package and export a "
                 "SavedModel, or load the weights alone into the model's code."
             )
             raise

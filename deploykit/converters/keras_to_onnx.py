@@ -11,7 +11,7 @@ class KerasToOnnx(Converter):
 
     name = "keras_to_onnx"
     label = "Keras to ONNX"
-    help = "Converts to a float32 ONNX file; input and output names stay."
+    help = "Converts to a float32 ONNX file and keeps input and output names."
     extra = "tensorflow"
     requires = ("tensorflow", "keras", "tf2onnx", "onnx")
     group = "tensorflow"

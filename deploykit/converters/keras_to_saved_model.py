@@ -11,7 +11,9 @@ class KerasToSavedModel(Converter):
 
     name = "keras_to_saved_model"
     label = "Keras to SavedModel"
-    help = "Traces the model into a SavedModel with a serving signature; layer names TensorFlow refuses are changed."
+    help = (
+        "Traces the model into a SavedModel with a serving signature; layer names that TensorFlow rejects are changed."
+    )
     extra = "tensorflow"
     requires = ("tensorflow", "keras")
     group = "tensorflow"

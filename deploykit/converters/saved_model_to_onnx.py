@@ -11,7 +11,7 @@ class SavedModelToOnnx(Converter):
 
     name = "saved_model_to_onnx"
     label = "SavedModel to ONNX"
-    help = "Converts the serving signature to a float32 ONNX file; input and output names stay."
+    help = "Converts the serving signature to a float32 ONNX file and keeps input and output names."
     extra = "tensorflow"
     requires = ("tensorflow", "tf2onnx", "onnx")
     group = "tensorflow"

@@ -49,13 +49,13 @@ def checked(
         raise DatasetError(f"{name} is an empty dictionary.", remedy="give one array for each input of the model.")
     lengths = {k: len(v) for k, v in inputs.items()}
     if len(set(lengths.values())) > 1:
-        raise DatasetError(f"inputs have different numbers of examples: {lengths}.")
+        raise DatasetError(f"The inputs have different numbers of examples: {lengths}.")
     count = next(iter(lengths.values()))
     if count == 0:
         raise DatasetError(f"{name} is empty: 0 examples.", remedy="check the file or the filter that made it.")
     if empty := [k for k, v in inputs.items() if v.size == 0]:
         raise DatasetError(
-            f"the examples of {', '.join(empty)} are empty: shape {inputs[empty[0]].shape[1:]}.",
+            f"The examples of {', '.join(empty)} are empty: shape {inputs[empty[0]].shape[1:]}.",
             remedy="give at least one number an example.",
         )
     if y is None:
@@ -131,15 +131,15 @@ def same_kind(train: Split, held_out: Split) -> tuple[str, ...]:
         other = held_out.inputs[name]
         if array.shape[1:] != other.shape[1:]:
             raise DatasetError(
-                f"examples of x have shape {array.shape[1:]}, those of x_test {other.shape[1:]}.",
-                remedy="give both the same form.",
+                f"Examples of x have shape {array.shape[1:]}, those of x_test {other.shape[1:]}.",
+                remedy="give both the same shape.",
             )
         if is_text(array) != is_text(other):
             raise DatasetError(
                 f"x is {_dtype(array)}, x_test is {_dtype(other)}.", remedy="give both as numbers, or both as text."
             )
         if (array.dtype.kind == "f") != (other.dtype.kind == "f"):
-            notes.append(f"x is {array.dtype}, x_test is {other.dtype}: check that both have the same scale.")
+            notes.append(f"x is {array.dtype}, x_test is {other.dtype}: check that both are on the same scale.")
     ours, theirs = train.labels, held_out.labels
     if ours is not None and theirs is None:
         raise DatasetError("y is given, y_test is not.", remedy="pass y_test, so that accuracy can be measured.")
@@ -177,7 +177,7 @@ def array_of(value: Any, name: str) -> NDArray[Any]:
         if hidden := int(np.ma.getmaskarray(value).sum()):
             raise DatasetError(
                 f"{name} is a masked array with {hidden} of {value.size} values masked: these are missing data.",
-                remedy="drop these examples, or fill them with .filled(value).",
+                remedy="drop those examples, or fill them with .filled(value).",
             )
         value = value.data
     try:
@@ -191,7 +191,9 @@ def array_of(value: Any, name: str) -> NDArray[Any]:
             remedy="pad or crop them to one shape; several labels an example are columns of 0 and 1, one for each.",
         ) from error
     except (TypeError, RuntimeError, OverflowError) as error:  # a tensor on a GPU, or one that needs its gradient
-        raise DatasetError(f"{name} cannot be made a NumPy array: {error}.", remedy="give a NumPy array.") from error
+        raise DatasetError(
+            f"{name} cannot be converted to a NumPy array: {error}.", remedy="give a NumPy array."
+        ) from error
     if array.dtype.kind == "S":
         array = array.astype(object)
     if array.dtype == object:
@@ -200,7 +202,7 @@ def array_of(value: Any, name: str) -> NDArray[Any]:
         dates = array.dtype.kind in "Mm"
         raise DatasetError(
             f"{name} has dtype {array.dtype}.",
-            remedy="turn dates into numbers." if dates else "give numbers of one shape (or text).",
+            remedy="convert dates to numbers." if dates else "give numbers of one shape, or text.",
         )
     if array.dtype.kind == "f" and array.dtype.itemsize > _WIDEST:
         raise DatasetError(
@@ -221,7 +223,7 @@ def _check_columns(value: Any, name: str) -> None:
     if missing := [str(c) for c, n in value.isna().sum().items() if n]:
         raise DatasetError(
             f"{name} has empty cells in its column{'s' if len(missing) > 1 else ''} {_listed(missing)}.",
-            remedy="drop or fill these examples.",
+            remedy="drop or fill those examples.",
         )
     odd = {str(column): str(kind) for column, kind in kinds.items() if getattr(kind, "kind", "O") not in "biuf"}
     if odd and len(odd) < len(kinds):
@@ -242,13 +244,13 @@ def _of_objects(array: NDArray[Any], name: str) -> NDArray[Any]:
     if missing and (kinds <= {str, bytes} or kinds <= {int, float, bool}):
         raise DatasetError(
             f"{name} has {len(missing)} missing values (None or NaN) among {len(flat)}; the first is at {missing[0]}.",
-            remedy="drop or fill these examples.",
+            remedy="drop or fill those examples.",
         )
     if flat and (kinds <= {int, float} or kinds == {bool}):
         numbers = np.array(flat).reshape(array.shape)
         if numbers.dtype == object:
             raise DatasetError(
-                f"{name} holds whole numbers that 64 bits cannot hold.", remedy="give them as real numbers or text."
+                f"{name} holds integers that do not fit in 64 bits.", remedy="pass them as floats or as text."
             )
         return numbers
     if not flat or not all(isinstance(v, str | bytes) for v in flat):
@@ -309,7 +311,7 @@ def _check_finite(array: NDArray[Any], name: str) -> None:
         bad = np.unique(np.nonzero(~finite)[0])
         raise DatasetError(
             f"{name} holds NaN or infinite values in {len(bad)} of {len(array)} examples (the first is {bad[0]}).",
-            remedy="drop or fill these examples.",
+            remedy="drop or fill those examples.",
         )
 
 

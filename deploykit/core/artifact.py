@@ -154,7 +154,7 @@ class Artifact:
         file = folder / MANIFEST
         if not file.is_file():
             raise ExportError(
-                f"{folder} is no exported artifact: it has no {MANIFEST}.", remedy="make one with deploykit export."
+                f"{folder} is not an exported artifact: it has no {MANIFEST}.", remedy="make one with deploykit export."
             )
         try:
             data = parse(read_small(file, _MOST_MANIFEST_BYTES, "the manifest", ExportError))
@@ -209,7 +209,7 @@ def _today(data: Any, file: Path) -> dict[str, Any]:
     schema = data.get("schema") if isinstance(data, dict) else None
     if not isinstance(schema, int) or schema > SCHEMA:
         raise ExportError(
-            f"{file} has schema {schema!r}, this version reads up to {SCHEMA}.", remedy="upgrade deploykit."
+            f"{file} has schema {schema!r}; this version reads schemas up to {SCHEMA}.", remedy="upgrade deploykit."
         )
     found: dict[str, Any] = data
     for number in range(schema, SCHEMA):

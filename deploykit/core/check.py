@@ -69,12 +69,14 @@ class BaselineCheck(Plain):
     def summary(self) -> str:
         """The result in a sentence."""
         if not self.examples:
-            return "the model as given was not run yet"
+            return "the original model has not been run yet"
         if not self.metric:
             return f"runs on {self.examples} examples; its answers were not compared with labels"
         if self.relative:
             name = self.metric.replace("_", " ")
-            return f"{name} {self.value:.4g} on {self.examples} examples, {self.chance:.4g} by always giving the mean"
+            return (
+                f"{name} {self.value:.4g} on {self.examples} examples, {self.chance:.4g} by always answering the mean"
+            )
         name = "right" if self.metric == "accuracy" else self.metric.replace("_", " ")
         usual = f"{100 * self.chance:.0f} % by always giving the most frequent answer"
         return f"{100 * self.value:.0f} % {name} on {self.examples} examples, {usual}"

@@ -119,12 +119,14 @@ class InputMeaning(Plain):
     def __str__(self) -> str:
         dims = "any shape" if self.shape is None else " × ".join("?" if d is None else str(d) for d in self.shape)
         fed = {
-            "constant": "a constant", "state": "the model's state, zero at first", "name": f"array {self.source!r}",
+            "constant": "a constant", "state": "the model's state, initially zero", "name": f"array {self.source!r}",
             "only": f"array {self.source!r}, the only one", "form": f"array {self.source!r}, the only one of its form",
         }[self.how]  # fmt: skip
         axis = f", batch on axis {self.batch_axis}" if self.batch_axis else ""
         kept = "" if self.given in ("", self.dtype) else f", {self.given} data"
-        quantized = "" if not self.scale else ", taken as its own integers" if self.raw else ", quantized by deploykit"
+        quantized = (
+            "" if not self.scale else ", read as the model's own integers" if self.raw else ", quantized by deploykit"
+        )
         return f"{self.name}: {self.dtype} ({dims}{axis}) from {fed}{kept}{quantized}{self.steps and f'; {self.steps}'}"
 
 
@@ -199,8 +201,8 @@ class LabelMeaning(Plain):
         if self.kind == "none":
             return "none: candidates are compared with the original's answers"
         words = {
-            "classes": f"one of {self.classes} classes an example", "several": "several labels an example",
-            "positions": f"one of {self.classes} classes a position", "values": "real values",
+            "classes": f"one of {self.classes} classes per example", "several": "several labels per example",
+            "positions": f"one of {self.classes} classes per position", "values": "real values",
         }[self.kind]  # fmt: skip
         return f"{words}{f', given as {self.how}' if self.how else ''}"
 
@@ -268,11 +270,11 @@ class Contract(Plain):
         found += [("output", str(o)) for o in self.outputs]
         found.append(("labels", str(self.labels)))
         if self.sequences:
-            found.append(("state", "examples are sequences; each begins with fresh state"))
+            found.append(("state", "examples are sequences; each starts with fresh state"))
         elif self.state:
-            found.append(("state", "every example has fresh state"))
+            found.append(("state", "every example starts with fresh state"))
         if self.batch_dependent:
-            found.append(("batch", "an answer depends on its batch: quality is measured at the target's batch size"))
+            found.append(("batch", "answers depend on the batch: quality is measured at the target's batch size"))
         found += [("note", text) for text in (*self.labels.notes, *self.notes)]
         return found
 

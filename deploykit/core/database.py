@@ -141,7 +141,7 @@ class Database:
                 raise StoreError(f"{self.file} is not a deploykit store.", remedy="choose another path.")
             if int(found) > migrations.SCHEMA:
                 raise StoreError(
-                    f"the store {self.folder} has schema {found}, this version of deploykit reads up to "
+                    f"The store {self.folder} has schema {found}; this version of deploykit reads schemas up to "
                     f"{migrations.SCHEMA}.",
                     remedy="upgrade deploykit, or use another store.",
                 )
@@ -158,7 +158,7 @@ class Database:
                     f"The store {self.folder} was made by an older version of deploykit: it has schema {found}, this "
                     f"version uses {migrations.SCHEMA}.",
                     remedy=f"deploykit clean {self.folder} --repair brings it up to date, and so does the next sweep "
-                    "on it; what is finished is kept.",
+                    "on it; finished work is kept.",
                 )
             with lock():
                 self._migrate(connection)
@@ -201,8 +201,8 @@ class Database:
             log = self.file.with_name(f"{self.file.name}-wal")
             if log.is_file() and log.stat().st_size:
                 raise StoreError(
-                    f"the store {self.folder} is read-only, and {log.name} holds rows that are not in {FILE} yet.",
-                    remedy="copy the folder to where you may write, and open the copy.",
+                    f"The store {self.folder} is read-only, and {log.name} holds rows that are not in {FILE} yet.",
+                    remedy="copy the folder to a writable place and open the copy.",
                 ) from None
             database = _connect(f"{self.file.as_uri()}?mode=ro&immutable=1")
         except BaseException:
@@ -222,7 +222,7 @@ def failure(path: Path, error: Exception) -> StoreError:
     """What an error of SQLite, or of the file system, means for a store."""
     text = str(error) or type(error).__name__
     if "readonly" in text or isinstance(error, PermissionError) or getattr(error, "errno", None) == 30:
-        return StoreError(f"the store {path} is not writable: {text}.", remedy="choose a folder you may write to.")
+        return StoreError(f"The store {path} is not writable: {text}.", remedy="choose a folder you can write to.")
     if is_full(error) or has_no_room(path):
         return full(f"the store {path}", text)
     if "not a database" in text:
@@ -230,6 +230,6 @@ def failure(path: Path, error: Exception) -> StoreError:
     if "malformed" in text or "corrupt" in text:
         return StoreError(
             f"The database {path / FILE} is damaged: {text}.",
-            remedy=f"deploykit clean {path} --repair keeps what can be read; the next sweep makes the rest again.",
+            remedy=f"deploykit clean {path} --repair keeps what can be read; the next sweep redoes the rest.",
         )
-    return StoreError(f"the store {path} cannot be used: {text}.", remedy="check the folder, or use another store.")
+    return StoreError(f"The store {path} cannot be used: {text}.", remedy="check the folder, or use another store.")

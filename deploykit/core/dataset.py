@@ -243,7 +243,7 @@ class Dataset:
         if isinstance(data, tuple) and len(data) == 2:
             return cls.from_arrays(*data)
         raise DatasetError(
-            f"expected a Dataset or a pair (x, y), got {type(data).__name__}.",
+            f"Expected a Dataset or a pair (x, y), got {type(data).__name__}.",
             remedy="make one with dk.Dataset.from_arrays, from_npz, from_csv, from_image_folder or from_tf.",
         )
 
@@ -345,7 +345,9 @@ class Dataset:
             DatasetError: They were not.
         """
         if self.contract is None:
-            raise DatasetError("The data were not checked against a model.", remedy="call data.check(model) first.")
+            raise DatasetError(
+                "The data have not been checked against a model.", remedy="call data.check(model) first."
+            )
         return self.contract
 
     def preprocessed(self, preprocess: Preprocess | Mapping[str, Preprocess]) -> Dataset:
@@ -455,7 +457,7 @@ def _by_input(
         return dict.fromkeys(inputs, preprocess)
     given = dict(preprocess or {})
     if unknown := set(given) - set(inputs):
-        raise DatasetError(f"preprocess names inputs {sorted(unknown)}, the data have {sorted(inputs)}.")
+        raise DatasetError(f"preprocess names the inputs {sorted(unknown)}; the data have {sorted(inputs)}.")
     for name, value in given.items():
         if not isinstance(value, Preprocess):
             raise SettingError(f"preprocess[{name!r}] must be a Preprocess, got {type(value).__name__}.")

@@ -51,7 +51,7 @@ def full(what: str, error: BaseException | str = "no space left on device") -> S
     """
     return StoreError(
         f"The disk of {what} is full: {str(error).rstrip('.')}.",
-        remedy="free some space (deploykit clean STORE), then run it again: finished work is kept.",
+        remedy="free some space (deploykit clean STORE), then rerun: finished work is kept.",
     )
 
 

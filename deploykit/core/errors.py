@@ -182,4 +182,4 @@ def unknown_name(what: str, name: object, known: object) -> SettingError:
     names = [str(k) for k in known] if isinstance(known, list | tuple | set | frozenset | dict) else [str(known)]
     close = difflib.get_close_matches(str(name), names, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
-    return SettingError(f"unknown {what} {name!r}.", remedy=f"{hint}known: {', '.join(sorted(names)) or 'none'}.")
+    return SettingError(f"Unknown {what} {name!r}.", remedy=f"{hint}known: {', '.join(sorted(names)) or 'none'}.")

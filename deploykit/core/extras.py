@@ -41,7 +41,7 @@ def require(module: str, extra: str) -> ModuleType:
             raise
         target = f"deploykit[{extra}]" if extra else "deploykit"
         raise MissingExtraError(
-            f"the package {distribution(module)!r} is not installed.", remedy=f"pip install '{target}'"
+            f"The package {distribution(module)!r} is not installed.", remedy=f"pip install '{target}'"
         ) from error
 
 

@@ -41,7 +41,7 @@ class Feeding:
         if len(taken) != len(given):
             raise UnsupportedModelError(
                 f"The file takes {', '.join(given)}, the model as given {', '.join(taken)}.",
-                remedy="report this: a conversion has changed the inputs.",
+                remedy="please report this: a conversion has changed the inputs.",
             )
         order = align(given, taken, (forms(inputs), forms(contract.inputs)))
         fed = [(spec, contract.inputs[j]) for spec, j in zip(inputs, order, strict=True)]
@@ -122,7 +122,8 @@ def _fit(spec: TensorSpec, value: NDArray[Any], *, raw: bool = False) -> NDArray
         value = np.clip(np.rint(value.astype(np.float32) / spec.scale) + spec.zero_point, info.min, info.max)
     elif value.dtype != wanted and not _holds(wanted, value):
         raise DatasetError(
-            f"Input {spec.name!r}: the model takes {spec.dtype}, got {value.dtype}.", remedy="convert the data."
+            f"Input {spec.name!r}: the model takes {spec.dtype}, got {value.dtype}.",
+            remedy="convert the data to that dtype.",
         )
     if not fits_shape(spec.example_shape, value.shape[1:]):
         raise DatasetError(
@@ -134,8 +135,8 @@ def _fit(spec: TensorSpec, value: NDArray[Any], *, raw: bool = False) -> NDArray
         largest = np.abs(value[np.isfinite(value)]).max(initial=0.0)
         if largest > np.finfo(wanted).max:
             raise DatasetError(
-                f"Input {spec.name!r}: {largest:g} is beyond the numbers that the model's {spec.dtype} holds.",
-                remedy="scale the data, or leave out such examples.",
+                f"Input {spec.name!r}: {largest:g} is outside the range of the model's {spec.dtype}.",
+                remedy="scale the data, or drop such examples.",
             )
     return np.ascontiguousarray(moved, wanted)
 
@@ -155,8 +156,8 @@ def _filled(spec: TensorSpec, value: Any, count: int) -> NDArray[Any]:
     dims = [g if size is None and given else size for size, g in zip(dims, given or dims, strict=True)]
     if any(size is None for size in dims):
         raise DatasetError(
-            f"Input {spec.name!r}: its shape {spec.shape} is not known in full, so a constant cannot fill it.",
-            remedy="give an array of the whole shape.",
+            f"Input {spec.name!r}: its shape {spec.shape} is not fully known, so a constant cannot fill it.",
+            remedy="give an array of the full shape.",
         )
     return np.ascontiguousarray(np.broadcast_to(array, [int(size or 0) for size in dims]))
 

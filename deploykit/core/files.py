@@ -31,7 +31,7 @@ def read_small(path: Path, limit_bytes: int, what: str, error: type[DeploykitErr
     """
 
     def refused(why: str, remedy: str = "check the path.") -> DeploykitError:
-        return error(f"cannot read {what} {str(path)!r}: {why}.", remedy=remedy)
+        return error(f"Cannot read {what} {str(path)!r}: {why}.", remedy=remedy)
 
     try:  # without O_NONBLOCK a pipe that nobody writes to would be waited for
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
@@ -43,7 +43,7 @@ def read_small(path: Path, limit_bytes: int, what: str, error: type[DeploykitErr
             kind = _KINDS.get(stat.S_IFMT(status.st_mode), "something else")
             raise refused(f"it is {kind}, not a regular file", "give the path of a regular file.")
         if status.st_size > limit_bytes:
-            raise refused(f"it has {status.st_size:,} bytes, more than the {limit_bytes:,} it may have")
+            raise refused(f"it has {status.st_size:,} bytes, more than the limit of {limit_bytes:,}")
         with open(descriptor, "rb", closefd=False) as file:
             return file.read(limit_bytes)
     except OSError as failure:

@@ -74,7 +74,9 @@ def _check_declared(model: Model, declared: Declared) -> None:
         if fed not in inputs:
             raise unknown_name("input in state", fed, inputs)
     if len(set(declared.state.values())) < len(declared.state):
-        raise SettingError(f"state feeds one input twice: {declared.state}.", remedy="name one output for each input.")
+        raise SettingError(
+            f"state feeds one input twice: {declared.state}.", remedy="name a different input for each output."
+        )
     if declared.output and declared.output not in outputs:
         raise unknown_name("output", declared.output, outputs)
 
@@ -155,15 +157,15 @@ def _uneven(
     if len(wanting) < len(left):
         return DatasetError(
             f"No input takes the array{'s' if len(left) > 1 else ''} {', '.join(left)}: {takes}, {has}.",
-            remedy="leave them out, or name them as the model names its inputs.",
+            remedy="drop them, or name them as the model names its inputs.",
         )
     ways = ["give a dictionary with one array for each input, named as the model names it"]
     for spec in wanting:
         if spec.shape is not None and not any(d is None for d in spec.shape) and len(spec.shape) < 2:
-            ways.append(f"a value that is always the same: constants={{{spec.name!r}: …}} (--constant {spec.name}=…)")
+            ways.append(f"a constant: constants={{{spec.name!r}: …}} (--constant {spec.name}=…)")
         if (made := _state_of(spec, model)) is not None:
             ways.append(
-                f"a state that the model carries on: state={{{made.name!r}: {spec.name!r}}} "
+                f"a state that the model carries along: state={{{made.name!r}: {spec.name!r}}} "
                 f"(--state {made.name}={spec.name})"
             )
     shown = ", ".join(s.name for s in wanting)
@@ -224,8 +226,7 @@ def _check_input(spec: TensorSpec, batch: NDArray[Any], raw: NDArray[Any], step:
     wanted, given = spec.example_shape, batch.shape[1:]
     if spec.shape and tuple(spec.shape) == given and not fits_shape(wanted, given):
         raise DatasetError(
-            f"Input {spec.name!r}: the model takes {tuple(spec.shape)} in all, one example without an axis for the "
-            "batch.",
+            f"Input {spec.name!r}: the model takes {tuple(spec.shape)} in total: one example, with no batch axis.",
             remedy="export the model with a batch as the first dimension of its inputs and outputs.",
         )
     if wanted is not None and not fits_shape(wanted, given):
@@ -244,7 +245,7 @@ def _check_input(spec: TensorSpec, batch: NDArray[Any], raw: NDArray[Any], step:
         whole = raw.dtype.kind in "iub"
         raise DatasetError(
             f"Input {spec.name!r}: the model takes {spec.dtype}, the data are {batch.dtype} after preprocessing.",
-            remedy="leave out scale= and offset=: they make real numbers."
+            remedy="leave out scale= and offset=: they produce floats."
             if whole
             else f"give whole numbers: .astype(numpy.{spec.dtype}) where they are meant to be.",
         )
@@ -265,7 +266,7 @@ def _as_whole(data: Dataset, specs: Mapping[str, TensorSpec]) -> tuple[Dataset, 
         for name, split in splits.items():
             if not _are_whole(split.inputs[source]) and split.inputs[source].dtype.kind == "f":
                 raise DatasetError(f"{name} holds real numbers for {source!r}, the model takes {dtype}.",
-                                   remedy="give whole numbers.")  # fmt: skip
+                                   remedy="give integers.")  # fmt: skip
             _check_range(specs[source], split.inputs[source])
             splits[name] = replace(split, inputs={**split.inputs, source: split.inputs[source].astype(dtype)})
     return (replace(data, splits=splits), list(changed)) if changed else (data, [])
@@ -285,7 +286,7 @@ def _check_range(spec: TensorSpec, values: NDArray[Any]) -> None:
     if spec.dtype == "bool":
         if values.dtype.kind in "iuf" and values.size and not np.isin(values, (0, 1)).all():
             raise DatasetError(
-                f"Input {spec.name!r}: the model takes bool, the data go from {values.min()} to {values.max()}.",
+                f"Input {spec.name!r}: the model takes bool, the data range from {values.min()} to {values.max()}.",
                 remedy="give True and False, or 0 and 1.",
             )
         return
@@ -342,7 +343,7 @@ def _notes(inputs: Sequence[InputMeaning], data: Dataset, sources: Mapping[str, 
     for meaning in inputs:
         found += _rounded(meaning, data.splits["evaluation"].inputs.get(sources.get(meaning.name, "")))
         if meaning.how == "form":
-            found.append(f"input {meaning.name!r} gets the array {meaning.source!r}: no other one has its form.")
+            found.append(f"input {meaning.name!r} gets the array {meaning.source!r}, the only one that fits.")
         source = sources.get(meaning.name, "")
         step, raw = data.preprocess.get(source), data.splits["evaluation"].inputs.get(source)
         if step is not None and raw is not None and (order := step.moves_axes(raw.shape[1:])):

@@ -77,7 +77,7 @@ def _one_each(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, *,
     """One label an example."""
     single = shape in ((), (1,))
     if spec.dtype == "string":
-        return _classes(given, None) if single and whole else "it gives text"
+        return _classes(given, None) if single and whole else "it returns text"
     if single and not is_real(spec):
         return _numbered(given) if whole else Read(LabelMeaning("values"))
     if single:
@@ -95,9 +95,9 @@ def _one_each(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, *,
     if shape == (None,) and not whole:
         return Read(LabelMeaning("values"))  # one column, if the model is right
     if len(shape) != 1:
-        return f"it gives {_show(shape)} an example, the labels are one number an example"
+        return f"it returns {_show(shape)} per example, the labels are one number per example"
     if not whole:
-        return f"it gives {_show(shape)} an example, the labels are one real number an example"
+        return f"it returns {_show(shape)} per example, the labels are one real number per example"
     return _classes(given, shape[0])
 
 
@@ -121,7 +121,7 @@ def _many_each(
     if first:
         return _positions(given, shape[0], 1)
     if not _matches(shape, rest) and not _matches(shape, (*rest, 1)):
-        return f"it gives {_show(shape)} an example, the labels are {_show(rest)}"
+        return f"it returns {_show(shape)} per example, the labels are {_show(rest)}"
     for axis in (-1, 1) if len(rest) > 1 and whole and is_real(spec) else ():
         empty = "softmax" in spec.operator.lower()  # where one class is always there, a row without any is padding
         if all(_is_one_hot(part, axis, empty=empty) for part in given.values()):
@@ -189,8 +189,8 @@ def _classes(given: dict[str, NDArray[Any]], count: int | None, *, ignored: bool
         return f"the labels hold the negative class {low}{signs}"
     if count is not None and high >= count:
         shifted = low >= 1 and high - low < count and high == count
-        hint = "; they look counted from 1: subtract 1 from them (y - 1)" if shifted else ""
-        return f"the labels go from class {low} to {high}, it has the classes 0 to {count - 1}{hint}"
+        hint = "; they look as if they count from 1: subtract 1 (y - 1)" if shifted else ""
+        return f"the labels range from class {low} to {high}, it has classes 0 to {count - 1}{hint}"
     how = "real numbers" if any(p.dtype.kind == "f" for p in given.values()) else "class numbers"
     return Read(LabelMeaning("classes", count or high + 1, how=how, notes=tuple(_odd(every, count))), recode)
 
@@ -245,7 +245,7 @@ def _left_out(
     shown = words or " and ".join(f"{v:g}" for v in known)
     marked = {name: np.where(np.isin(part, known), IGNORED, part) for name, part in given.items()}
     share = float(np.mean([(part == IGNORED).mean() for part in marked.values()]))
-    return marked, (f"positions whose label is {shown} ({100 * share:.0f} %) are left out, as padding is.",)
+    return marked, (f"positions whose label is {shown} ({100 * share:.0f} %) are skipped, like padding.",)
 
 
 def _positions(given: dict[str, NDArray[Any]], count: int | None, axis: int, how: str = "class numbers") -> Read | str:
@@ -269,11 +269,11 @@ def _odd(every: NDArray[Any], count: int | None) -> list[str]:
     if not lacking or len(have) < 2:
         return []
     if lacking == [0] and max(have) == last:
-        return ["no label is class 0: if the labels count from 1, subtract 1 from them."]
+        return ["no example is labeled class 0: if the labels count from 1, subtract 1."]
     shown = ", ".join(map(str, lacking[:_SHOWN])) + (
         f" and {len(lacking) - _SHOWN} more" if len(lacking) > _SHOWN else ""
     )
-    return [f"no label is class {shown}, of the classes 0 to {last}."]
+    return [f"no example is labeled class {shown}, although the classes are 0 to {last}."]
 
 
 def named(labels: LabelMeaning, data: Dataset, spec: TensorSpec, model: Model) -> LabelMeaning:

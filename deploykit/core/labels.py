@@ -85,14 +85,14 @@ def understood(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Lab
         numbers = numbers_of(labels, classes)
         if numbers is None:
             return _named(labels, classes, name)
-        notes.append(f"{name}: text that is numbers was read as numbers.")
+        notes.append(f"{name}: numbers written as text were read as numbers.")
         labels = numbers
     if labels.ndim == 2 and labels.shape[1] > 1 and _zeros_and_ones(labels):
         if (labels.sum(axis=1) == 1).all():
             notes.append(f"{name}: one-hot rows of {labels.shape[1]} classes.")
             labels = labels.argmax(axis=1)
         else:
-            notes.append(f"{name}: {labels.shape[1]} labels at once, each 0 or 1.")
+            notes.append(f"{name}: {labels.shape[1]} labels per example, each 0 or 1.")
             labels = labels.astype(np.int64)
     if labels.dtype.kind in "biu":
         labels = _as_int64(labels, name)
@@ -113,12 +113,12 @@ def _check_indices(labels: NDArray[Any], classes: tuple[str, ...], name: str) ->
     if low < 0 and classes:
         raise DatasetError(
             f"{name} holds the negative class index {low}.",
-            remedy="number classes from 0, in the order of their names; give regression targets as real numbers.",
+            remedy="number classes from 0, in the order of their names; give regression targets as floats.",
         )
     if classes and high >= len(classes):
         if low >= 1 and high - low < len(classes):
             raise DatasetError(
-                f"{name}: labels run from {low} to {high}, the {len(classes)} class names are those of 0 to "
+                f"{name}: the labels range from {low} to {high}, but the {len(classes)} class names are for 0 to "
                 f"{len(classes) - 1}.",
                 remedy=f"number classes from 0 (y - {low}).",
             )
@@ -126,11 +126,11 @@ def _check_indices(labels: NDArray[Any], classes: tuple[str, ...], name: str) ->
         if len(found) <= len(classes):
             shown = ", ".join(map(str, found[:10])) + (", …" if len(found) > 10 else "")
             raise DatasetError(
-                f"{name} holds class {high}, but classes names only {len(classes)}: the labels are {shown}, with gaps.",
+                f"{name} holds class {high}, but classes= names only {len(classes)}: the labels have gaps ({shown}).",
                 remedy="number classes from 0 without gaps: numpy.unique(y, return_inverse=True)[1].",
             )
         raise DatasetError(
-            f"{name} holds class {high}, but classes names only {len(classes)}.", remedy="name every class."
+            f"{name} holds class {high}, but classes= names only {len(classes)}.", remedy="name every class."
         )
 
 
@@ -145,14 +145,14 @@ def gaps(labels: NDArray[Any] | None, classes: tuple[str, ...]) -> str:
     if low < 0:
         return ""  # what they are only the model can tell
     if low > 0 and not classes:
-        return f"labels run from {low} to {high}; no example is of class 0 (classes are numbered from 0)."
+        return f"labels range from {low} to {high}; no example has class 0 (classes are numbered from 0)."
     expected = len(classes) or high + 1
     if len(found) == expected or expected > 100_000:
         return ""
     lacking = np.setdiff1d(np.arange(expected), found)
     shown = ", ".join(classes[i] if classes else str(i) for i in lacking[:_MOST_SHOWN])
     more = f" and {len(lacking) - _MOST_SHOWN} more" if len(lacking) > _MOST_SHOWN else ""
-    return f"no example is of class {shown}{more}."
+    return f"no example has class {shown}{more}."
 
 
 def numbers_of(labels: NDArray[Any], classes: tuple[str, ...]) -> NDArray[Any] | None:
@@ -174,8 +174,8 @@ def numbers_of(labels: NDArray[Any], classes: tuple[str, ...]) -> NDArray[Any] |
             if a != b and u == v
         )
         raise DatasetError(
-            f"the labels {same[0]!r} and {same[1]!r} are the same number written in two ways.",
-            remedy="write it in one way, or name the classes with classes= (--classes) if they are names.",
+            f"The labels {same[0]!r} and {same[1]!r} are the same number written two ways.",
+            remedy="write it one way, or list the classes with classes= (--classes) if they are names.",
         )
     return values[place].reshape(labels.shape) if np.isfinite(values).all() else None
 
@@ -228,7 +228,9 @@ def _named(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:
             f"{name} holds {int((labels == blank[0]).sum())} empty labels.", remedy="fill them, or drop the examples."
         )
     if twice := [t for t in text if names.count(t) > 1]:
-        raise DatasetError(f"classes names {twice[0]!r} more than once.", remedy="give class indices instead of names.")
+        raise DatasetError(
+            f"classes= lists {twice[0]!r} more than once.", remedy="give class indices instead of names."
+        )
     index = {n: i for i, n in enumerate(names)}
     values = np.array([index[t] for t in text], np.int64)[place].reshape(labels.shape)
     return Labels(values, names, _alike(names, name))

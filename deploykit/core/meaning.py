@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 #: Parts of names that say an output is a vector to be compared, not scores.
 EMBEDDINGS = ("embed", "feature", "pool", "hidden", "encod", "vector", "latent")
 #: Why an output is taken as scores when nothing says so.
-_GUESSED = "one number for each of several columns, taken as classes"
+_GUESSED = "one number for each of several columns, read as classes"
 
 
 @dataclass(frozen=True)
@@ -68,8 +68,8 @@ def outputs_and_labels(
     whole = [s.name for s in free if s.shape == ()]  # one number for a whole batch
     if declared.output in whole:
         raise DatasetError(
-            f"Output {declared.output!r} is one number for a whole batch: examples cannot be compared by it.",
-            remedy="score an output with one value or more an example.",
+            f"Output {declared.output!r} is one number per batch, so it cannot be used to compare examples.",
+            remedy="score an output with at least one value per example.",
         )
     free = [s for s in free if s.name not in whole] or free
     labels = {name: split.labels for name, split in data.splits.items()}
@@ -96,7 +96,7 @@ def outputs_and_labels(
         for s in model.outputs
     )
     notes += [
-        f"output {o.name!r} is one number for a whole batch: it is not compared example by example."
+        f"output {o.name!r} is one number per batch; it is not compared example by example."
         for o in outputs
         if o.role == "judged" and o.shape == ()
     ]
@@ -129,15 +129,15 @@ def _scored(
         )
     if not fitting:
         raise DatasetError(
-            f"The labels ({labels.dtype}, {labels.shape[1:] or 'one'} an example) fit no output of the model: "
+            f"The labels ({labels.dtype}, {labels.shape[1:] or 'one'} per example) fit no output of the model: "
             f"{reasons}.",
             remedy="correct the labels, or give none: candidates are then compared with the original's answers.",
         )
     if len(fitting) > 1:
         raise DatasetError(
-            f"The labels do not fit the first output ({reasons}), but several others: "
+            f"The labels do not fit the first output ({reasons}), but they fit several others: "
             f"{', '.join(s.name for s in fitting)}.",
-            remedy=f"name the one they are for: output={fitting[0].name!r} (--output {fitting[0].name}).",
+            remedy=f"name the one they belong to: output={fitting[0].name!r} (--output {fitting[0].name}).",
         )
     return fitting[0], [f"output {fitting[0].name!r} is scored, the only one the labels fit; {reasons}."]
 
@@ -153,7 +153,7 @@ def _meaning(spec: TensorSpec, model: Model, declared: Declared, role: Any, read
     found = OutputMeaning(spec.name, "values", role, spec.dtype, spec.shape, axis)
     if role == "scored" and declared.kind != "auto":
         kind: Kind = declared.kind  # type: ignore[assignment]  # checked when it was declared
-        return replace(found, kind=kind, class_axis=read.class_axis, why="as said")
+        return replace(found, kind=kind, class_axis=read.class_axis, why="as you specified")
     labels = read.labels.kind if role == "scored" else "none"
     shape = replace(spec, batch_axis=axis).example_shape
     kind, why = _kind(spec, shape, labels, read.class_axis if role == "scored" else -1)
@@ -192,7 +192,7 @@ def _kind_alone(spec: TensorSpec, shape: Shape | None, operator: str) -> tuple[K
         return "probability", by
     if any(word in spec.name.lower() for word in EMBEDDINGS):
         return "embedding", "by its name"
-    return "values", "nothing says that it is scores"
+    return "values", "nothing identifies it as scores"
 
 
 def settled(
@@ -211,7 +211,7 @@ def settled(
         contract = _shaped(contract, seen[contract.scored.name].shape, positions)
     outputs = tuple(_settle(o, seen[o.name], declared, labelled) if o.name in seen else o for o in contract.outputs)
     notes = [
-        f"nothing says what the numbers of {o.name!r} are: they are taken as scores of classes; scores='values' (or "
+        f"nothing identifies the numbers of {o.name!r}: they are read as class scores; scores='values' (or "
         "'embedding') compares them as numbers."
         for o in outputs
         if o.why == _GUESSED

@@ -147,7 +147,7 @@ def from_text(name: str, text: str, annotation: str, default: Any = None) -> Any
     found = _first(kinds, text, _READERS | {"float": float})
     if found is _NONE_FITS:
         raise SettingError(
-            f"the parameter {name!r} has the default {default!r}, got {text!r}.",
+            f"The parameter {name!r} has the default {default!r}, got {text!r}.",
             remedy=f"give a value such as {_EXAMPLES.get(kinds[0], default)}.",
         )
     return found
@@ -174,7 +174,7 @@ def _misfit(name: str, annotation: str, value: Any) -> SettingError:
     remedy = f"give a value such as {_EXAMPLES[names[0]]}." if (names := _names(annotation)) else ""
     if names and "str" in names and not isinstance(value, str):
         remedy = f"give it as text: papermill takes -r {name} VALUE for that."
-    return SettingError(f"the parameter {name!r} is declared as {annotation}, got {value!r}.", remedy=remedy)
+    return SettingError(f"The parameter {name!r} is declared as {annotation}, got {value!r}.", remedy=remedy)
 
 
 def _names(annotation: str) -> tuple[str, ...] | None:

@@ -170,15 +170,15 @@ class Preprocess(Plain):
         """The batch after ``reshape`` alone, as it is meant: channels that are moved come last.
 
         Raises:
-            DatasetError: The sizes differ, or the reshape would put values of one axis onto another.
+            DatasetError: The sizes differ, or the reshape would move values from one axis to another.
         """
         given, wanted = batch.shape[1:], self.reshape
         if wanted is None:
             return batch
         if math.prod(given) != math.prod(wanted):
             raise DatasetError(
-                f"cannot reshape examples of shape {given} to {wanted}.",
-                remedy="correct reshape= (on the command line --reshape).",
+                f"Cannot reshape examples of shape {given} to {wanted}.",
+                remedy="correct reshape= (--reshape).",
             )
         if not crossing(given, wanted):
             return batch.reshape(len(batch), *wanted)
@@ -226,7 +226,7 @@ class Preprocess(Plain):
 
         if batch.dtype.kind in "SUO":
             raise DatasetError(
-                "text cannot be scaled.", remedy="leave out scale=, offset=, mean= and std= for this input."
+                "Text cannot be scaled.", remedy="leave out scale=, offset=, mean= and std= for this input."
             )
         kind = np.float64 if batch.dtype == np.float64 else np.float32
         values: NDArray[Any] = batch.astype(kind)
@@ -247,7 +247,7 @@ class Preprocess(Plain):
         axis = 1 if channel_order(shape) == "channels_first" else -1
         if len(shape) != 3 or batch.shape[axis] != 3:
             raise DatasetError(
-                f"Only images of three channels can have them reversed, got examples of shape {shape}.",
+                f"Only images with three channels can have them reversed, got examples of shape {shape}.",
                 remedy='leave out channels="reversed" (--channels).',
             )
         return np.flip(batch, axis)
@@ -281,8 +281,8 @@ def _check_layout(shape: tuple[int, ...], wanted: str) -> None:
         )
     if channel_order(shape) == wanted:
         raise DatasetError(
-            f"Examples of shape {shape} have their {wanted.replace('_', ' ')} already.",
-            remedy="leave out layout= (--layout): it is for images that come in the other order.",
+            f"Examples of shape {shape} already have their {wanted.replace('_', ' ')}.",
+            remedy="leave out layout= (--layout): it is for images in the other order.",
         )
 
 
@@ -319,7 +319,7 @@ def _crosses(given: tuple[int, ...], wanted: tuple[int, ...]) -> DatasetError:
             steps, flags = f"reshape={between}, {steps}", f"--reshape {','.join(map(str, between))} {flags}"
         way = f"write {steps} instead ({flags})."
     return DatasetError(
-        f"Reshaping examples of shape {given} to {wanted} would put values of one axis onto another.", remedy=way
+        f"Reshaping examples of shape {given} to {wanted} would move values from one axis to another.", remedy=way
     )
 
 

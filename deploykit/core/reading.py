@@ -112,7 +112,7 @@ class Reading(Plain):
         for name, count in self.splits.items():
             of = f": {self.classes[name]}" if name in self.classes else ""
             found.append(f"{name} {count:,}{of}")
-        found += [f"left out of the data: {words}" for words in self.left_out]
+        found += [f"not used: {words}" for words in self.left_out]
         return (*found, *(f"note: {words}" for words in self.notes))
 
     def __str__(self) -> str:
@@ -133,10 +133,10 @@ def form(labels: NDArray[Any] | None) -> str:
         return ""
     shape = "x".join(map(str, labels.shape[1:]))
     if labels.dtype.kind == "f":
-        return f"real numbers, {shape} an example" if shape else "real numbers"
+        return f"real numbers, {shape} per example" if shape else "real numbers"
     if not shape:
         return "class indices"
-    return f"whole numbers, {shape} an example"
+    return f"integers, {shape} per example"
 
 
 def counts(labels: NDArray[Any] | None) -> ClassCounts | None:
@@ -163,12 +163,12 @@ def remarks(splits: Mapping[str, Split], classes: tuple[str, ...]) -> list[str]:
         single = names[sizes == 1]
         if len(single):
             shown = _of_classes(single, classes)
-            found.append(f"one example only of class {shown}: it is in one split and missing in the others.")
+            found.append(f"class {shown} has only one example: it is in one split and missing from the others.")
         train, *held_out = labels
         for what, here, there in (("held-out", held_out, [train]), ("training", [train], held_out)):
             lacking = np.setdiff1d(np.setdiff1d(np.concatenate(there), np.concatenate(here)), single)
             if len(lacking):
-                found.append(f"no {what} example is of class {_of_classes(lacking, classes)}.")
+                found.append(f"no {what} example has class {_of_classes(lacking, classes)}.")
     return found + duplicates(splits)
 
 
@@ -186,7 +186,7 @@ def duplicates(splits: Mapping[str, Split]) -> list[str]:
         for other, known in seen.items():
             shared = sum(key in known for key in own)
             if shared:
-                found.append(f"{shared:,} of the {len(split):,} {name} examples are in {other}, too.")
+                found.append(f"{shared:,} of the {len(split):,} {name} examples are also in {other}.")
         seen[name] = set(own)
     return found
 

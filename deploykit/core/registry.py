@@ -57,7 +57,7 @@ class Registry(Generic[T]):
         if getattr(adapter, "name", None) != name:
             raise SettingError(
                 f"{module_name}: the adapter's name is {getattr(adapter, 'name', None)!r}, its file says {name!r}.",
-                remedy="give the file and the adapter one name.",
+                remedy="give the file and the adapter the same name.",
             )
         return adapter  # type: ignore[no-any-return]  # checked by the conformance suites
 
@@ -95,7 +95,7 @@ class Registry(Generic[T]):
         for point in _entry_points(self.package):
             if point.name in found:
                 raise SettingError(
-                    f"two {self.what}s are called {point.name!r}: {found[point.name]} and {point.value}.",
+                    f"Two {self.what}s are called {point.name!r}: {found[point.name]} and {point.value}.",
                     remedy="uninstall or rename one of them.",
                 )
             found[point.name] = point.value

@@ -30,7 +30,7 @@ def repair(path: str | Path) -> tuple[str, ...]:
     """
     folder = Path(path).expanduser().absolute()
     if not (folder / FILE).is_file():
-        raise StoreError(f"no store at {str(path)!r}.", remedy="check the path.")
+        raise StoreError(f"No store at {str(path)!r}.", remedy="check the path.")
     with locked(folder):
         dropped = [] if _is_whole(folder) else _rebuild(folder)
         database = Database(folder)
@@ -79,7 +79,7 @@ def _rebuild(folder: Path) -> list[str]:
         raise failure(folder, error) from error
     finally:
         new.unlink(missing_ok=True)
-    return lost or [f"pages of {FILE} that nothing was in"]
+    return lost or [f"empty pages of {FILE}"]
 
 
 def _readable(old: sqlite3.Connection, table: str, keys: tuple[str, ...], lost: list[str]) -> Iterator[tuple[Any, ...]]:

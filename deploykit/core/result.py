@@ -166,14 +166,14 @@ class Judged(Plain):
     def ruined(self, max_error: float, min_agreement: float) -> str:
         """Why it may not stand for the original's, in words; "" when it may."""
         if self.problem:
-            return f"has another shape: {self.problem}"
+            return f"has a different shape: {self.problem}"
         if self.missing:
-            return f"is NaN in {100 * self.missing:.1f} % of its numbers"
+            return f"is NaN for {100 * self.missing:.1f} % of its values"
         if self.agreement is not None:
-            same = f"agrees in {100 * self.agreement:.1f} % of its answers"
-            return f"{same}, {100 * min_agreement:g} % are wanted" if self.agreement < min_agreement else ""
+            same = f"agrees on {100 * self.agreement:.1f} % of its answers"
+            return f"{same}, {100 * min_agreement:g} % is required" if self.agreement < min_agreement else ""
         if self.error is not None and self.error > max_error:
-            return f"is off by {100 * self.error:.0f} % of its spread, {100 * max_error:g} % are allowed"
+            return f"is off by {100 * self.error:.0f} % of its spread, {100 * max_error:g} % is allowed"
         return ""
 
 

@@ -83,7 +83,7 @@ class Rows(Sequence[Result]):
         if found is None:
             raise StoreError(
                 f"The row {self.keys[place]} of the store is damaged.",
-                remedy="deploykit clean STORE --repair drops it; the next sweep makes it again.",
+                remedy="deploykit clean STORE --repair drops it; the next sweep redoes it.",
             )
         return found
 
@@ -140,7 +140,7 @@ class Rows(Sequence[Result]):
             self._packed.update(self._read(wanted))
             packed = self._packed.pop(key, None)
         if packed is None:
-            raise StoreError(f"the row {key} is no longer in the store.", remedy="open the report anew.")
+            raise StoreError(f"The row {key} is no longer in the store.", remedy="reopen the report.")
         return msgspec.json.decode(packed, type=Result)
 
 

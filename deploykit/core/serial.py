@@ -48,7 +48,7 @@ def from_plain(kind: type[T], data: Any) -> T:
     try:
         return msgspec.convert(data, kind, strict=False)
     except msgspec.ValidationError as error:
-        raise SettingError(f"not a valid {kind.__name__}: {error}.", remedy="compare it with a saved one.") from error
+        raise SettingError(f"Not a valid {kind.__name__}: {error}.", remedy="compare it with a saved one.") from error
 
 
 def _encode(value: Any) -> Any:

@@ -124,7 +124,7 @@ class Space(Plain):
         try:
             text = read_small(path, _MOST_BYTES, "the space", SettingError).decode()
         except UnicodeDecodeError as error:
-            raise SettingError(f"{path} is not a space: it is not text ({error.reason}).") from error
+            raise SettingError(f"{path} is not a space: it is not a text file ({error.reason}).") from error
         try:
             data = _parse(text, path.suffix)
             space = cls.from_json(data)
@@ -174,17 +174,17 @@ def _parse(text: str, suffix: str) -> Any:
         try:
             data = yaml.safe_load(text)
         except (yaml.YAMLError, ValueError) as error:
-            raise SettingError(f"not YAML: {' '.join(str(error).split())}.") from error
+            raise SettingError(f"Not YAML: {' '.join(str(error).split())}.") from error
         if _written_out(data, {}) > _MOST_VALUES:
             raise SettingError(
-                f"it repeats itself (YAML aliases): written out it would have more than {_MOST_VALUES:,} values.",
+                f"Its YAML aliases expand to more than {_MOST_VALUES:,} values.",
                 remedy="write it without aliases.",
             )
         return data
     try:
         return parse(text)
     except ValueError as error:
-        raise SettingError(f"not JSON: {error}.") from error
+        raise SettingError(f"Not JSON: {error}.") from error
 
 
 def _written_out(data: Any, known: dict[int, float]) -> float:

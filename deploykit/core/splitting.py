@@ -68,9 +68,9 @@ def split_up(
         splits = {"train": given, **{n: held_out.take(p) for n, p in zip(SPLITS[1:], parts, strict=True)}}
     if len(splits["evaluation"]) < _MINIMUM:
         raise DatasetError(
-            f"too few examples: {len(held_out)} leave {len(splits['evaluation'])} to evaluate with; at least "
+            f"Too few examples: {len(held_out)} leave {len(splits['evaluation'])} to evaluate with; at least "
             f"{_MINIMUM} are needed.",
-            remedy="give more held-out examples; a drop of 1 % needs about a thousand.",
+            remedy="give more held-out examples; confirming a drop of 1 % takes about a thousand.",
         )
     labels = held_out.labels
     reading = Reading(
@@ -153,7 +153,7 @@ def without_training(data: Dataset) -> Dataset:
     for name, part in zip(SPLITS[1:], more, strict=True):
         splits[name] = data.splits[name].joined(train.take(part))
     note = (
-        f"the model cannot be trained: the {len(rest):,} training examples that do not calibrate were given to "
+        f"the model cannot be trained, so the {len(rest):,} training examples not used for calibration went to "
         "evaluation and test."
     )
     reading = replace(data.reading, notes=(*data.reading.notes, note))

@@ -61,12 +61,12 @@ class Store:
         self.path = Path(path).expanduser().absolute()
         if not create and not (self.path / FILE).is_file():
             raise StoreError(
-                f"no store at {str(path)!r}.", remedy="check the path; a sweep with store=… (--store) makes one."
+                f"No store at {str(path)!r}.", remedy="check the path; a sweep with store=… (--store) creates one."
             )
         if os.path.lexists(self.path / FILE) and not (self.path / FILE).is_file():
             raise StoreError(f"{self.path / FILE} is not a regular file.", remedy="choose another path.")
         if create and self.path.exists() and not self.path.is_dir():
-            raise StoreError(f"{self.path} is a file, a store is a folder.", remedy="choose another path.")
+            raise StoreError(f"{self.path} is a file; a store is a folder.", remedy="choose another path.")
         self.damaged: dict[str, None] = {}
         self._database = Database(self.path)
         try:
@@ -271,7 +271,9 @@ def locked(path: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0.2)
     except Timeout as error:
-        raise StoreError(f"another sweep is running on {path}.", remedy="wait for it, or use another store.") from error
+        raise StoreError(
+            f"Another sweep is running on {path}.", remedy="wait for it to finish, or use another store."
+        ) from error
     except OSError as error:
         raise failure(path, error) from error
     try:

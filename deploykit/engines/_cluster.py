@@ -98,7 +98,7 @@ class Cluster:
         self._refuse()
         if not self.members:
             raise EngineError(
-                f"no worker of the Dask cluster at {address} offers the resource {SLOT!r}.",
+                f"No worker of the Dask cluster at {address} offers the resource {SLOT!r}.",
                 remedy=_START.format(address=address) + ".",
             )
         self._watcher = threading.Thread(target=self._watch, name="deploykit-cluster", daemon=True)
@@ -108,7 +108,7 @@ class Cluster:
         if self._refused:
             raise EngineError(
                 "; ".join(self._refused.values()) + ".",
-                remedy="install the same versions on the workers as here, and start them again.",
+                remedy="install the same versions on the workers as here, and restart them.",
             )
 
     def require(self, tools: Collection[Tool]) -> None:
@@ -167,7 +167,7 @@ class Cluster:
             self.failed = self.failed or "the connection to the Dask scheduler is lost"
         if self.failed:
             raise EngineError(
-                f"{self.failed}.", remedy="start it and its workers, then run the sweep again: finished work is kept."
+                f"{self.failed}.", remedy="start it and its workers, then rerun the sweep: finished work is kept."
             )
 
     # -- calls ------------------------------------------------------------------------------------------------------
@@ -220,7 +220,7 @@ class Cluster:
             except Exception as error:  # the client raises various things when it is closed
                 silent_since = silent_since or time.monotonic()
                 if time.monotonic() - silent_since > PATIENCE_S / 2:
-                    self.failed = f"the Dask scheduler does not answer any more ({type(error).__name__})"
+                    self.failed = f"the Dask scheduler no longer answers ({type(error).__name__})"
 
     def _look(self) -> None:
         """Compare the members with the scheduler's workers, and ping those that work or were lost."""
@@ -248,7 +248,9 @@ class Cluster:
             return
         except (OSError, TimeoutError, KeyError):
             return  # it comes or goes: asked again at the next look
-        other = f"deploykit {found['version']}, here is {__version__}" if found["version"] != __version__ else ""
+        other = (
+            f"deploykit {found['version']}, this machine has {__version__}" if found["version"] != __version__ else ""
+        )
         if problem := other or _differing(tools, theirs):
             self._refused[address] = f"the worker {address} on {found['host']} has {problem}"
             _LOG.warning("not used: %s", self._refused[address])
@@ -354,14 +356,14 @@ class Cluster:
         while (found := find()) is None:
             self.check()
             if cancel.is_set():
-                raise Cancelled("cancelled while waiting for a worker.")
+                raise Cancelled("Cancelled while waiting for a worker.")
             if able():
                 since = time.monotonic()
             elif time.monotonic() - since > PATIENCE_S:
                 wanted = ", ".join(sorted({"cpu", *devices}))
                 raise EngineError(
-                    f"for {PATIENCE_S:.0f} s no worker has offered {wanted}; there is {self.offered()}.",
-                    remedy="start workers, then run the sweep again: finished work is kept.",
+                    f"For {PATIENCE_S:.0f} s no worker has offered {wanted}; there is {self.offered()}.",
+                    remedy="start workers, then rerun the sweep: finished work is kept.",
                 )
             self._change.wait(0.2)
         return found

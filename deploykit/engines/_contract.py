@@ -143,7 +143,7 @@ class Engine(Adapter):
         Returns:
             The exit status.
         """
-        raise SettingError(f"the engine {self.name!r} has no workers.")
+        raise SettingError(f"The engine {self.name!r} has no workers.")
 
     def takes(self, thing: object) -> bool:
         """Whether ``engine=thing`` means this engine, for example because it is a connection to a cluster."""

@@ -181,7 +181,7 @@ class Shelf:
         found = describe(folder, files_of(folder))
         if found.digest != tree.digest:
             shutil.rmtree(folder, ignore_errors=True)
-            raise EngineError(f"files arrived damaged: expected {tree.digest[:16]}, got {found.digest[:16]}.")
+            raise EngineError(f"Files arrived damaged: expected {tree.digest[:16]}, got {found.digest[:16]}.")
         try:
             folder.rename(self.path(tree.digest))
         except OSError:

@@ -90,9 +90,7 @@ def _check_declared(task: Task) -> None:
 
     def check(value: Any) -> None:
         if isinstance(value, str) and value.startswith(os.sep) and len(value) < _LONGEST_PATH and Path(value).exists():
-            raise SettingError(
-                f"the task {task.function} names {value} and declares it neither in reads nor in writes."
-            )
+            raise SettingError(f"The task {task.function} names {value} but declares it in neither reads nor writes.")
         for item in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
             check(item)
 
@@ -147,7 +145,7 @@ class Dispatch:
             if len(losses) > _MOST_LOSSES:
                 raise EngineError(
                     f"{task.name or task.function} has lost {len(losses)} workers: {'; '.join(losses)}.",
-                    remedy="look into the workers' logs, then run the sweep again: finished work is kept.",
+                    remedy="check the workers' logs, then rerun the sweep: finished work is kept.",
                 )
 
     def _place(self, task: Task, hardware: str, trees: dict[str, tuple[Tree, Path]]) -> AbstractContextManager[Member]:
@@ -200,7 +198,7 @@ class Dispatch:
         if "error" in answer:
             error = from_json(answer["error"])
             if isinstance(error, StoreError):  # its disk, not that of the store
-                raise EngineError(f"the worker {member.address} on {member.host}: {error.message}", remedy=error.remedy)
+                raise EngineError(f"The worker {member.address} on {member.host}: {error.message}", remedy=error.remedy)
             raise error
         result: dict[str, Any] = answer["result"]
         return result
@@ -209,7 +207,7 @@ class Dispatch:
         try:
             return self._client.submit(function, *arguments, **options)
         except Exception as error:  # the connection was closed just now
-            raise WorkerLost(f"it cannot be given work ({type(error).__name__})") from error
+            raise WorkerLost(f"work cannot be sent to it ({type(error).__name__})") from error
 
     def _wait(self, member: Member, unit: remote.Unit, future: Any, on_report: OnReport | None) -> dict[str, Any]:
         """The unit's answer.
@@ -224,7 +222,7 @@ class Dispatch:
         told = None
         while not finished.wait(_POLL_S):
             if self._cancel.is_set():
-                raise Cancelled(f"cancelled during {unit.task.name or unit.task.function}.")
+                raise Cancelled(f"Cancelled during {unit.task.name or unit.task.function}.")
             if member.lost or self._cluster.failed:
                 raise WorkerLost(member.lost or self._cluster.failed)
             latest = self._latest.get(unit.name)
@@ -240,10 +238,10 @@ class Dispatch:
         if future.status == "error" and type(future.exception()).__name__ != "KilledWorker":
             cause = future.exception()
             raise EngineError(
-                f"the worker {member.address} failed in {unit.task.name}: {type(cause).__name__}: {cause}.",
-                remedy="look into the worker's log.",
+                f"The worker {member.address} failed in {unit.task.name}: {type(cause).__name__}: {cause}.",
+                remedy="check the worker's log.",
             )
-        raise WorkerLost(f"Dask has given its task up ({future.status})")
+        raise WorkerLost(f"Dask gave up on its task ({future.status})")
 
     def _bring_back(self, member: Member, unit: remote.Unit, answer: dict[str, Any]) -> None:
         keep = []

@@ -68,7 +68,7 @@ class _DaskRunning(Running):
         absent = sorted(set(devices) - {d for m in self._cluster.usable for d in m.devices})
         if absent:
             raise EngineError(
-                f"no worker offers the device {' or '.join(absent)}; there is {self._cluster.offered()}.",
+                f"No worker offers the device {' or '.join(absent)}; there is {self._cluster.offered()}.",
                 remedy="start a worker with that device as a Dask resource (deploykit worker ADDRESS --device "
                 f"{absent[0]}), or leave the device out of the space.",
             )
@@ -119,13 +119,13 @@ class Dask(Engine):
         if not isinstance(address, str):
             if address.asynchronous:
                 raise EngineError(
-                    "the Dask client is asynchronous.", remedy="pass one made with asynchronous=False, or its address."
+                    "The Dask client is asynchronous.", remedy="pass one made with asynchronous=False, or its address."
                 )
             return _DaskRunning(address, cancel, owned=False)
         from distributed import Client
 
         if not address:
-            raise EngineError("the address of the Dask scheduler is missing.", remedy='engine="dask://host:8786".')
+            raise EngineError("The address of the Dask scheduler is missing.", remedy='engine="dask://host:8786".')
         try:
             client = Client(address, timeout=_CONNECT_S, set_as_default=False)
         except TypeError as error:  # Dask's word for certificates that are missing
@@ -134,7 +134,7 @@ class Dask(Engine):
             if isinstance(error, ssl.SSLError) or isinstance(error.__cause__, ssl.SSLError):
                 raise _untrusted(address, error) from error
             raise EngineError(
-                f"no Dask scheduler answers at {address}: {error}.",
+                f"No Dask scheduler answers at {address}: {error}.",
                 remedy="start one (dask scheduler), or correct the address.",
             ) from error
         try:
@@ -186,7 +186,7 @@ class Dask(Engine):
 
 def _untrusted(address: str, error: Exception) -> EngineError:
     return EngineError(
-        f"The Dask scheduler at {address} cannot be trusted, or does not trust us: {error}.",
+        f"The Dask scheduler at {address} cannot be trusted, or does not trust this client: {error}.",
         remedy="name the certificates in Dask's configuration: DASK_DISTRIBUTED__COMM__TLS__CA_FILE, "
         "…__TLS__CLIENT__CERT and …__TLS__CLIENT__KEY; or pass a connected distributed.Client.",
     )
@@ -222,12 +222,12 @@ def _await_scheduler(address: str) -> str:
     """
     from distributed.comm.addressing import parse_address, parse_host_port
 
-    remedy = "start one (dask scheduler), or correct the address: it is like tcp://host:8786."
+    remedy = "start one (dask scheduler), or correct the address; it looks like tcp://host:8786."
     try:
         scheme, rest = parse_address(address)
         host, port = parse_host_port(rest)
     except ValueError as error:
-        raise EngineError(f"{address!r} is no address of a Dask scheduler: {error}.", remedy=remedy) from error
+        raise EngineError(f"{address!r} is not the address of a Dask scheduler: {error}.", remedy=remedy) from error
     if scheme not in _SOCKETS:
         return ""
     deadline, said = time.monotonic() + _JOIN_S, False
@@ -237,7 +237,7 @@ def _await_scheduler(address: str) -> str:
                 return str(connection.getsockname()[0])
         except OSError as error:
             if time.monotonic() >= deadline:
-                raise EngineError(f"no Dask scheduler answers at {address}: {error}.", remedy=remedy) from error
+                raise EngineError(f"No Dask scheduler answers at {address}: {error}.", remedy=remedy) from error
         if not said:
             sys.stderr.write(f"waiting for a Dask scheduler at {address}\n")
             said = True

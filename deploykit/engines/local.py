@@ -86,7 +86,7 @@ class Local(Engine):
 
     name = "local"
     label = "this machine"
-    help = "Child processes of this machine, one task for each core."
+    help = "Child processes on this machine, one task per core."
 
     def start(self, address: Any, cancel: threading.Event) -> Running:
         """Begin to work; there is no address."""

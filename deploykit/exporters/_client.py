@@ -36,7 +36,7 @@ class Client:
         except ValueError:
             port = -1
         if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
-            raise SettingError(f"{url!r} is no address of a server.", remedy="write it like http://127.0.0.1:8501.")
+            raise SettingError(f"{url!r} is not a server address.", remedy="it looks like http://127.0.0.1:8501.")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.url = url
         self._base = parts.path.rstrip("/")
@@ -137,9 +137,11 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise ServeError(f"no answer from {self.url}: {reason}.", remedy="check that the server runs.") from error
+            raise ServeError(
+                f"No answer from {self.url}: {reason}.", remedy="check that the server is running."
+            ) from error
         if response.status >= 400:
-            raise RequestError(f"the server answered {response.status}: {_message(data)}")
+            raise RequestError(f"The server answered {response.status}: {_message(data)}")
         return response.headers, data
 
 
@@ -200,7 +202,7 @@ def _parse(data: bytes) -> Any:
     try:
         return json.loads(data)
     except ValueError as error:
-        raise RequestError(f"the server's answer is not JSON: {data[:80]!r}.") from error
+        raise RequestError(f"The server's answer is not JSON: {data[:80]!r}.") from error
 
 
 def _message(data: bytes) -> str:

@@ -60,7 +60,7 @@ class Exporter(Adapter):
         """Why it cannot hold a format; "" when it can."""
         if self.accepts is None or format_name in self.accepts:
             return ""
-        return f"the layout {self.name!r} holds {', '.join(sorted(self.accepts))}, not {format_name}"
+        return f"the layout {self.name!r} is for {', '.join(sorted(self.accepts))}, not {format_name}"
 
     @abstractmethod
     def write(self, candidate: Exportable, draft: Draft, folder: Path) -> str:

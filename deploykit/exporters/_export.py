@@ -104,16 +104,16 @@ def save_file(candidate: Exportable | Choice, path: str | Path) -> Path:
     endings = FORMATS.get(chosen.format).suffixes
     if target.suffix.lower() not in (endings or ("",)):
         wanted = target.with_suffix(endings[0] if endings else "").name
-        kind = "" if endings else ", a folder without an ending"
+        kind = "" if endings else ", a folder, so its name has no suffix"
         raise ExportError(
             f"{target.name!r}: the candidate's format is {chosen.format}{kind}.",
-            remedy=f"call it {wanted!r}, or choose a candidate of the format you want.",
+            remedy=f"name it {wanted!r}, or choose a candidate in the format you want.",
         )
     extra = structure(chosen.path, chosen.format, trusted=chosen.model.trusted).extra_files
     for source, copy in [(chosen.path.parent / m, target.parent / m) for m in extra] + [(chosen.path, target)]:
         copy_to(source, copy)
         if path_digest(copy) != path_digest(source):
-            raise ExportError(f"{copy} is no true copy of {source}.", remedy="check the disk, then save again.")
+            raise ExportError(f"{copy} is not an exact copy of {source}.", remedy="check the disk, then save again.")
     return target
 
 
@@ -123,7 +123,7 @@ def _exportable(candidate: Any) -> Exportable:
     if isinstance(candidate, Choice):
         return candidate.exportable()
     raise SettingError(
-        f"expected a candidate, got {type(candidate).__name__}.",
+        f"Expected a candidate, got {type(candidate).__name__}.",
         remedy="pass what report.best() or dk.build() returned.",
     )
 
@@ -136,7 +136,7 @@ def _check_layout(exporter: Exporter, chosen: Exportable) -> None:
     if fitting:
         best = fitting[0]
         remedy = (
-            f"the best candidate it can hold is {best.label!r} on {best.candidate.target} (key {best.key}): "
+            f"the best candidate that fits it is {best.label!r} on {best.candidate.target} (key {best.key}): "
             f"report.best(layout={exporter.name!r}); or export this one with layout='folder'."
         )
     else:
@@ -148,7 +148,7 @@ def _served_name(default: str, name: str | None) -> str:
     if name is None:
         return re.sub(r"[^A-Za-z0-9._-]+", "_", default).strip("._-") or "model"
     if not _NAME.fullmatch(name):
-        raise SettingError(f"name {name!r} cannot be part of a URL.", remedy="use letters, digits, '.', '_' and '-'.")
+        raise SettingError(f"Name {name!r} cannot be part of a URL.", remedy="use letters, digits, '.', '_' and '-'.")
     return name
 
 
@@ -238,5 +238,5 @@ def _check(artifact: Artifact, *, trusted: bool) -> None:
     if proof.problems:
         raise ExportError(
             f"{' '.join(proof.problems)} Not exported.",
-            remedy="measure the candidate again: its file gives other outputs than when it was measured.",
+            remedy="measure the candidate again: its file now gives different outputs than when it was measured.",
         )

@@ -77,9 +77,11 @@ def _check_free(path: Path, overwrite: bool) -> None:
     if not path.exists() and not path.is_symlink():
         return
     if not path.is_dir() or path.is_symlink():
-        raise ExportError(f"{path} exists and is no folder.", remedy="choose another name.")
+        raise ExportError(f"{path} exists and is not a folder.", remedy="choose another name.")
     if path == Path.home() or path in (Path.cwd(), *Path.cwd().parents):
-        raise ExportError(f"{path} is the working folder, the home folder or a parent.", remedy="name a folder in it.")
+        raise ExportError(
+            f"{path} is the working folder, the home folder or a parent.", remedy="give the name of a folder inside it."
+        )
     present = files_of(path)
     if overwrite or not any(path.iterdir()):
         return
@@ -87,12 +89,12 @@ def _check_free(path: Path, overwrite: bool) -> None:
         own = {MANIFEST, *Artifact.open(path).manifest.files}
     except ExportError as error:
         raise ExportError(
-            f"{path} is not empty and holds no artifact (it has {_some(present)}).",
+            f"{path} is not empty and does not hold an artifact (it has {_some(present)}).",
             remedy="choose another folder, or pass overwrite=True to replace it.",
         ) from error
     if foreign := [name for name in present if name not in own]:
         raise ExportError(
-            f"{path} holds files that are no part of the artifact in it: {_some(foreign)}.",
+            f"{path} holds files that are not part of the artifact in it: {_some(foreign)}.",
             remedy="move them, or pass overwrite=True to replace the folder.",
         )
 
@@ -151,7 +153,7 @@ def _explained(path: Path) -> Iterator[None]:
     except (OSError, shutil.Error) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise ExportError(
-            f"cannot write {path}: {reason}.", remedy="check the folder's permissions and the free space."
+            f"Cannot write {path}: {reason}.", remedy="check the folder's permissions and the free space."
         ) from error
 
 

@@ -113,9 +113,9 @@ def remembers(pipeline: Pipeline, inputs: Mapping[str, NDArray[Any]], tolerance:
     if not problems:
         return ""
     return (
-        f"The model does not answer the same request alike: after another one its answer differs by {difference:.2g} "
-        "of its range. It keeps a state that nothing sets back, or it draws random numbers, and a server would carry "
-        "one client's state to the next."
+        "The model does not always answer the same request the same way: after a different one its answer differs by "
+        f"{difference:.2g} of its range. It keeps state that nothing resets, or draws random numbers, so a server "
+        "would carry one client's state over to the next."
     )
 
 
@@ -141,14 +141,14 @@ def compare(
             continue
         got = found[name]
         if got.shape != wanted.shape:
-            problems.append(f"Output {name!r} has shape {got.shape}, the measured model gave {wanted.shape}.")
+            problems.append(f"Output {name!r} has shape {got.shape}; the measured model gave {wanted.shape}.")
             continue
         difference = _difference(wanted, got)
         largest = max(largest, difference)
         limit = tolerance if wanted.dtype.kind == "f" else 0.0
         if difference > limit:
             problems.append(
-                f"Outputs differ from the measured model by {difference:.2g} of the range of {name!r} "
+                f"Outputs differ from the measured model's by {difference:.2g} of the range of {name!r} "
                 f"(limit {limit:g})."
             )
     return largest, problems

@@ -57,11 +57,11 @@ def _near(judged: Judged) -> str:
         return f"not comparable with the original's: {judged.problem}"
     found = []
     if judged.error is not None:
-        found.append(f"off by {100 * judged.error:.2g} % of the spread of the original's")
+        found.append(f"off by {100 * judged.error:.2g} % of the original's spread")
     if judged.agreement is not None:
-        found.append(f"{100 * judged.agreement:.4g} % of its answers are the original's")
+        found.append(f"{100 * judged.agreement:.4g} % of its answers match the original's")
     if judged.missing:
-        found.append(f"{100 * judged.missing:.2g} % of its numbers are NaN")
+        found.append(f"{100 * judged.missing:.2g} % of its values are NaN")
     return ", ".join(found) or "not compared"
 
 
@@ -71,7 +71,9 @@ def _meaning(candidate: Exportable, draft: Draft) -> list[str]:
     if draft.batch_dependent:
         size = candidate.target.batch_size
         ways = "one by one" if size == 1 else f"{size} at a time"
-        lines.append(f"- served: answers depend on their batch, so examples are run {ways} and requests are not joined")
+        lines.append(
+            f"- served: answers depend on the batch, so examples are run {ways} and requests are not batched together"
+        )
     if candidate.check.examples:
         lines += [f"- check: {text}" for text in candidate.check.lines]
     return ["## What it means", "", *lines, ""]
@@ -83,7 +85,7 @@ def _shape(shape: tuple[int | None, ...] | None) -> str:
 
 def _steps(candidate: Exportable, name: str) -> str:
     if candidate.data.checked.input(name).how == "state":
-        return "may be left out: zeros"
+        return "may be omitted: zeros"
     step = candidate.data.preprocess.get(name)
     if step is None or step.is_identity:
         return "none"

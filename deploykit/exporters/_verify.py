@@ -50,7 +50,8 @@ class Verification(Plain):
         """Raise `ExportError` when something was wrong."""
         if not self.ok:
             raise ExportError(
-                f"{self.artifact} is not as it was exported: {' '.join(self.problems)}", remedy="export it again."
+                f"{self.artifact} has changed since it was exported: {' '.join(self.problems)}",
+                remedy="export it again.",
             )
 
     def __str__(self) -> str:
@@ -139,7 +140,7 @@ def _ask_tfserving(client: Client, manifest: Manifest, inputs: dict[str, NDArray
 
     if manifest.contract.sequences:
         raise ServeError(
-            "It runs single steps, the golden data are sequences of them.", remedy="check deploykit's own server."
+            "It runs single steps; the golden data are sequences of steps.", remedy="check deploykit's own server."
         )
     count = len(next(iter(inputs.values())))
     feeds = {}

@@ -66,7 +66,9 @@ def tensor_proto(array: NDArray[Any]) -> bytes:
         texts = (v if isinstance(v, bytes) else str(v).encode() for v in array.ravel().tolist())
         return _number(1, _STRING) + _field(2, dims) + b"".join(_field(8, t) for t in texts)
     if array.dtype.name not in _DTYPES:
-        raise ExportError(f"TensorFlow Serving takes no {array.dtype} input.", remedy="export with layout='folder'.")
+        raise ExportError(
+            f"TensorFlow Serving does not accept {array.dtype} inputs.", remedy="export with layout='folder'."
+        )
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     return _number(1, _DTYPES[array.dtype.name]) + _field(2, dims) + _field(4, little.tobytes())
 

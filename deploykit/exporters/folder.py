@@ -11,7 +11,7 @@ from deploykit.exporters._files import copy_model
 from deploykit.exporters._texts import readme
 
 _DOCKERFILE = """\
-# Needs only the runtime and deploykit itself: no training framework unless the model runs on one.
+# Needs only the runtime and deploykit: no training framework unless the model runs on one.
 FROM python:{python}-slim
 WORKDIR /srv
 COPY requirements.txt *.whl ./
@@ -34,9 +34,9 @@ or, with Docker:
     docker build -t {image} .
     docker run -p 8501:8501 {image}
 
-When `deploykit` is not on your package index, put its wheel into this folder.
+If `deploykit` is not on your package index, put its wheel in this folder.
 
-## Ask it
+## Query it
 
 The server speaks TensorFlow Serving's REST protocol and the Open Inference Protocol v2, and takes raw examples: it
 does the preprocessing itself.

@@ -26,14 +26,14 @@ _RUN = """\
 
     docker run -p 8501:8501 -v "$PWD:/models" tensorflow/serving --model_config_file=/models/models.config
 
-`{name}/1/assets.extra/tf_serving_warmup_requests` warms the model up before it takes requests.
+`{name}/1/assets.extra/tf_serving_warmup_requests` warms up the model before it takes requests.
 
-**TensorFlow Serving runs the SavedModel alone: its clients send examples that are preprocessed already** (see the
+**TensorFlow Serving runs the SavedModel alone: its clients must send preprocessed examples** (see the
 table). `deploykit serve .` serves the same folder and takes raw examples; `deploykit verify . --url URL` checks
 either server against the golden outputs.
 {alone}"""
 _ALONE = """
-Answers depend on their batch: leave `--enable_batching` off, and send requests of the size that was measured.
+Answers depend on the batch: leave `--enable_batching` off, and send requests of the size that was measured.
 """
 
 
@@ -53,9 +53,9 @@ class TFServing(Exporter):
         """
         if draft.stateful:
             raise ExportError(
-                f"The model keeps state between calls ({', '.join(draft.stateful)}), and TensorFlow Serving carries it "
-                "from one client to the next.",
-                remedy="export with layout='folder': deploykit serve begins each request with fresh state.",
+                f"The model keeps state between calls ({', '.join(draft.stateful)}), and TensorFlow Serving would "
+                "carry it over from one client to the next.",
+                remedy="export with layout='folder': deploykit serve starts each request with fresh state.",
             )
         model = f"{draft.name}/1"
         copy_model(candidate.path, folder / model)

@@ -93,7 +93,7 @@ def _check_inside(entry: Entry, shown: str) -> None:
     there = entry.file.stat().st_size
     if entry.offset + entry.size > there:
         raise ModelFileError(
-            f"{shown}: variables/{entry.file.name} is truncated: {there:,} bytes are there, {entry.key!r} ends at "
+            f"{shown}: variables/{entry.file.name} is truncated: it has {there:,} bytes, {entry.key!r} ends at "
             f"{entry.offset + entry.size:,}.",
             remedy=_AGAIN,
         )

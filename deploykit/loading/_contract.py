@@ -102,7 +102,7 @@ class Format(Adapter):
         Called when `read` could not tell the signature, after it has found nothing unsafe.
         """
         raise UnsupportedModelError(
-            f"{path}: the signature of this {self.label} file cannot be told.", remedy="export the model again."
+            f"{path}: the signature of this {self.label} file cannot be determined.", remedy="export the model again."
         )
 
     def given_group(self) -> Group:

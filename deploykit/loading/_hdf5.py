@@ -139,7 +139,7 @@ def _walk(group: Any, prefix: str, shown: str) -> Iterator[tuple[str, Any]]:
                 raise ModelFileError(f"{shown}: more than {MAX_OBJECTS:,} objects.", remedy="do not use this file.")
             if not isinstance(current.get(key, getlink=True), h5py.HardLink):
                 raise ModelFileError(
-                    f"{shown}: {path!r} is a link to another place; weights must be in the file itself.",
+                    f"{shown}: {path!r} links to another place; weights must be in the file itself.",
                     remedy="do not use this file.",
                 )
             item = current[key]

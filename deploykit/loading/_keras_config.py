@@ -184,7 +184,7 @@ def _sequential(config: dict[str, Any], nodes: list[Node], shown: str) -> Graph:
     if shape is None:
         raise UnsupportedModelError(
             f"{shown}: the Sequential model has never been called, so its input shape is not known.",
-            remedy="call it once on data, or begin it with keras.Input(shape), and save it again.",
+            remedy="call it once on data, or start it with keras.Input(shape), and save it again.",
         )
     if first.type != "InputLayer":
         given = Node(f"{first.name}_input", f"{first.path}_input", "InputLayer", {}, dtype=first.dtype)

@@ -128,8 +128,8 @@ def called_once(model: Any, shown: str) -> Any:
     shape = (model.get_build_config() or {}).get("input_shape")
     if not (isinstance(shape, list | tuple) and all(d is None or isinstance(d, int) for d in shape)):
         raise UnsupportedModelError(
-            f"{shown}: The model is a {type(model).__name__}, a subclass of keras.Model whose inputs are not known.",
-            remedy="Call it once on one array before you save it, or wrap it: keras.Model(inputs, model(inputs)).",
+            f"{shown}: The model is a {type(model).__name__}, a subclass of keras.Model whose inputs are unknown.",
+            remedy="call it once on one array before saving it, or wrap it: keras.Model(inputs, model(inputs)).",
         )
     example = keras.Input(batch_shape=(None, *shape[1:]), dtype=model.input_dtype, name="input")
     given = model(example)
@@ -220,13 +220,13 @@ def _explain(path: str, error: Exception) -> Exception:
     short = text if len(text) < 400 else f"{text[:400]}…"
     if "safe_mode" in text or "unsafe" in text.lower():
         return UnsafeModelError(
-            f"{path}: Keras refuses to load it, since it holds code of its own: {short}",
-            remedy="if you trust whoever made it, pass trusted=True in code.",
+            f"{path}: Keras refuses to load it because it contains code: {short}",
+            remedy="if you trust its source, pass trusted=True in code.",
         )
     if found := _UNKNOWN.search(text):
         return UnsupportedModelError(
             f"{path}: it uses {found['name']!r}, which Keras does not know.",
-            remedy='pass imports=["my_layers"] with the module of yours that defines it; functions must be registered '
+            remedy='pass imports=["my_layers"] with the module that defines it; functions must be registered '
             "there with keras.saving.register_keras_serializable.",
         )
     return ModelFileError(f"{path}: Keras cannot read it: {short}", remedy="save the model again.")

@@ -59,9 +59,9 @@ def _check_code(item: dict[str, Any], kind: str, layer: str, shown: str) -> None
     if kind in UNSAFE or kind == "__lambda__":
         raise UnsafeModelError(
             f"{shown}: layer {layer!r} is a {kind if kind in UNSAFE else 'Lambda'} layer, which holds code or "
-            "loads other files; nothing of it was run.",
-            remedy="replace it by a registered layer class and pass imports=[…]; or, if you trust whoever made "
-            "the file, pass trusted=True in code.",
+            "loads other files; none of it was run.",
+            remedy="replace it with a registered layer class and pass imports=[…]; or, if you trust the "
+            "file's source, pass trusted=True in code.",
         )
     module = item.get("module")
     inner = item.get("config")
@@ -104,7 +104,7 @@ def _check_known(item: dict[str, Any], kind: str, layer: str, shown: str, import
         custom = isinstance(registered, str) and ">" in registered
     if custom and not imports:
         home = f" of the module {module!r}" if isinstance(module, str) else ""
-        raise _unknown(shown, f"layer {layer!r} uses {kind!r}{home}, which is no part of Keras")
+        raise _unknown(shown, f"layer {layer!r} uses {kind!r}{home}, which is not part of Keras")
 
 
 def check_layers(graph: Graph, shown: str, imports: tuple[str, ...]) -> None:
@@ -115,13 +115,13 @@ def check_layers(graph: Graph, shown: str, imports: tuple[str, ...]) -> None:
     """
     for node in graph.leaves():
         if node.type not in LAYERS and not imports:
-            raise _unknown(shown, f"layer {node.path!r} is a {node.type!r}, which is no layer of Keras")
+            raise _unknown(shown, f"layer {node.path!r} is a {node.type!r}, which is not a Keras layer")
 
 
 def _unknown(shown: str, found: str) -> UnsupportedModelError:
     """The remedy names no module of the file's: who follows it would import whatever the file says."""
     return UnsupportedModelError(
-        f"{shown}: {found}.", remedy='pass imports=["my_layers"] with the module of yours that defines it.'
+        f"{shown}: {found}.", remedy='pass imports=["my_layers"] with the module that defines it.'
     )
 
 

@@ -53,7 +53,7 @@ def save(model: Any) -> Saved:
             model.save(raw)
         except Exception as error:
             raise UnsupportedModelError(
-                f"the model {model.name!r} cannot be saved by Keras: {' '.join(str(error).split())[:300]}",
+                f"The model {model.name!r} cannot be saved by Keras: {' '.join(str(error).split())[:300]}",
                 remedy="give its custom layers a get_config method.",
             ) from error
         _clean(raw, clean, Path(work))
@@ -85,27 +85,27 @@ def _check_kind(model: Any) -> None:
     packages = {(k.__module__.partition(".")[0], k.__name__) for k in type(model).__mro__}
     if any(package == "tf_keras" for package, _ in packages):
         raise UnsupportedModelError(
-            f"a tf_keras object ({type(model).__name__}); only models of Keras 3 are taken from the kernel.",
+            f"Expected a Keras 3 model, got a tf_keras object ({type(model).__name__}).",
             remedy="save it with model.save('model.h5') and load that file, or rebuild it in Keras 3.",
         )
     if ("keras", "Model") in packages:
         return
     if ("keras", "Layer") in packages:
         raise SettingError(
-            f"a Keras layer ({type(model).__name__}), not a model.", remedy="wrap it: keras.Sequential([…])."
+            f"Expected a model, got a Keras layer ({type(model).__name__}).", remedy="wrap it: keras.Sequential([…])."
         )
-    remedy = "pass a path, or a keras.Model."
+    remedy = "pass a path or a keras.Model."
     if any(package == "torch" for package, _ in packages):
         remedy = "export it with torch.onnx.export and load the .onnx file."
-    raise SettingError(f"not a model: {type(model).__module__}.{type(model).__qualname__}.", remedy=remedy)
+    raise SettingError(f"Expected a model, got {type(model).__module__}.{type(model).__qualname__}.", remedy=remedy)
 
 
 def _check_built(model: Any) -> None:
     symbolic = getattr(model, "inputs", None)
     if not model.built or (not symbolic and not (model.get_build_config() or {}).get("input_shape")):
         raise UnsupportedModelError(
-            f"the model {model.name!r} has never been called, so its shapes and weights do not exist yet.",
-            remedy="call it once on data (model(x)), or begin it with keras.Input(shape).",
+            f"The model {model.name!r} has never been called, so its shapes and weights do not exist yet.",
+            remedy="call it once on data (model(x)), or start it with keras.Input(shape).",
         )
 
 
@@ -117,9 +117,9 @@ def _custom_modules(model: Any) -> tuple[str, ...]:
             continue
         if module == "__main__":
             raise UnsupportedModelError(
-                f"the class {type(layer).__name__!r} of layer {layer.name!r} is defined in this notebook, which other "
+                f"The class {type(layer).__name__!r} of layer {layer.name!r} is defined in this notebook, which other "
                 "processes cannot import.",
-                remedy="move it into a module beside the notebook, for example my_layers.py, and import it from there.",
+                remedy="move it to a module beside the notebook, for example my_layers.py, and import it from there.",
             )
         found[module] = None
     return tuple(found)

@@ -100,7 +100,7 @@ def _load(
     form.check_installed()
     warnings = [*_suffix_warnings(passed.path, form)]
     if modules and form.full_group is None:
-        warnings.append(f"imports={list(modules)} has no meaning for {form.label} files.")
+        warnings.append(f"imports={list(modules)} has no effect on {form.label} files.")
         modules = ()
     summary = _summary(passed.path, form, modules, trusted, cancel, limits)
     inputs, outputs, flaws = _check_specs(summary)
@@ -134,7 +134,9 @@ def read_summary(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
 def _limits(timeout: float | None, memory: float | None) -> _Limits:
     if timeout is not None and not timeout > 0:
-        raise SettingError(f"timeout must be more than 0 seconds, got {timeout!r}.", remedy="leave it out for 60.")
+        raise SettingError(
+            f"timeout must be more than 0 seconds, got {timeout!r}.", remedy="leave it out for the default."
+        )
     if memory is not None and not memory >= 0:
         raise SettingError(f"memory must be at least 0 GB (0: the default), got {memory!r}.")
     return _Limits(timeout or 0.0, int((memory or 0.0) * 1e9))
@@ -159,14 +161,14 @@ def _format(passed: gate.Passed) -> Format:
     named = next((f for f in candidates if path.suffix.lower() in f.suffixes), None)
     begins = gate.describe(passed.head)
     if path.name == "saved_model.pb":
-        raise ModelFileError(f"{path}: a SavedModel is its whole folder.", remedy=f"pass {path.parent}.")
+        raise ModelFileError(f"{path}: a SavedModel is the whole folder.", remedy=f"pass {path.parent}.")
     if named is not None:
         raise ModelFileError(
             f"{path}: named {path.suffix}, but the content is not {named.label}: {begins} "
             f"({passed.size_bytes:,} bytes).",
-            remedy="it is damaged or of another kind: download, copy or export it again.",
+            remedy="it is damaged or in another format: download, copy or export it again.",
         )
-    raise ModelFileError(f"{path}: not a model of a known format: {begins}.", remedy=f"known formats: {known}.")
+    raise ModelFileError(f"{path}: not a model in a known format: {begins}.", remedy=f"known formats: {known}.")
 
 
 def _no_model_folder(path: Path, known: str) -> ModelFileError:
@@ -176,7 +178,7 @@ def _no_model_folder(path: Path, known: str) -> ModelFileError:
     held = ", ".join(e.name for e in entries[:6]) or "nothing"
     remedy = f"pass one of the models in it: {', '.join(models[:6])}." if models else f"known formats: {known}."
     return ModelFileError(
-        f"{path}: a folder, but no model: it has no saved_model.pb; it holds {held}{'…' if len(entries) > 6 else ''}.",
+        f"{path}: a folder without a model: no saved_model.pb; it holds {held}{'…' if len(entries) > 6 else ''}.",
         remedy=remedy,
     )
 
@@ -236,13 +238,13 @@ def _read(
     except errors.CandidateTimeout as error:
         raise ModelFileError(
             f"{path}: reading it took longer than {task.deadline_s:g} s.",
-            remedy="raise timeout=; if that does not help, the file is corrupt or hostile: export it again.",
+            remedy="raise timeout=; if that does not help, the file is corrupt or malicious: export it again.",
             log=error.log,
         ) from error
     except errors.CandidateMemory as error:
         raise ModelFileError(
             f"{path}: reading it took more than {_size(task.memory_bytes)} of memory.",
-            remedy="raise memory=; if that does not help, the file is corrupt or hostile: export it again.",
+            remedy="raise memory=; if that does not help, the file is corrupt or malicious: export it again.",
             log=error.log,
         ) from error
     except errors.ProcessLost as error:
@@ -271,7 +273,7 @@ def _check_specs(summary: Summary) -> tuple[tuple[TensorSpec, ...], tuple[Tensor
         if any(d is not None and d < 0 for d in spec.shape):
             flaws.append(f"{spec.name!r} has a negative dimension {spec.shape}; it is treated as free.")
         if 0 in spec.shape:
-            flaws.append(f"{spec.name!r} has a dimension of size zero {spec.shape}; no data fit it.")
+            flaws.append(f"{spec.name!r} has a dimension of size zero {spec.shape}; no data can fit it.")
         return dataclasses.replace(spec, shape=tuple(None if d is None or d < 0 else d for d in spec.shape))
 
     return tuple(map(check, summary.inputs)), tuple(map(check, summary.outputs)), flaws

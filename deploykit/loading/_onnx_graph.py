@@ -27,7 +27,7 @@ def check_graph(model: Any, path: Path) -> None:
         if not _known(node, functions):
             raise UnsupportedModelError(
                 f"{path}: The node {_called(node)} is a {node.op_type!r} "
-                f"of the domain {node.domain!r}, which comes with none of the runtimes.",
+                f"of the domain {node.domain!r}, which no runtime provides.",
                 remedy="export the model with standard operators, or with the operator as a function in the file.",
             )
     _check_flow(model.graph, set(), path)
@@ -84,8 +84,8 @@ def _check_nodes(nodes: Any, given: set[str], where: str, path: Path) -> None:
     for node, names in zip(nodes, reads, strict=True):
         if missing := sorted(names - given - makers.keys()):
             raise ModelFileError(
-                f"{path}: The node {_called(node)} of {where} reads {missing[0]!r}, which is neither an input nor a "
-                "weight nor made by another node.",
+                f"{path}: The node {_called(node)} of {where} reads {missing[0]!r}, which is not an input, "
+                "a weight or the output of another node.",
                 remedy=_AGAIN,
             )
     left = [len({makers[name] for name in names if name in makers}) for names in reads]

@@ -146,7 +146,7 @@ def _place(tensor: Any, path: Path, name: str, bits: int) -> tuple[Path, int, in
     offset, length = _number(entries, "offset", 0, path, name), _number(entries, "length", needed, path, name)
     if bits and length != needed:
         raise ModelFileError(
-            f"{path}: tensor {name!r} needs {needed:,} bytes, its external data are said to have {length:,}.",
+            f"{path}: tensor {name!r} needs {needed:,} bytes, its external data claim to have {length:,}.",
             remedy=_HOSTILE,
         )
     if offset + length > size:
@@ -176,18 +176,18 @@ def _inside(path: Path, name: str, location: str) -> Path:
         except (OSError, ValueError) as error:
             raise ModelFileError(
                 f"{where} are missing: there is no file {location!r} beside the model.",
-                remedy="copy the data file into the model's folder; it belongs to the model.",
+                remedy="copy the data file, which is part of the model, into the model's folder.",
             ) from error
         if stat.S_ISLNK(status.st_mode):
             raise ModelFileError(
                 f"{where} are behind a symbolic link ({part!r}).", remedy="put the real file beside the model."
             )
     if not stat.S_ISREG(status.st_mode):
-        raise ModelFileError(f"{where} are in {location!r}, which is no regular file.", remedy=_HOSTILE)
+        raise ModelFileError(f"{where} are in {location!r}, which is not a regular file.", remedy=_HOSTILE)
     if status.st_nlink > 1:
         raise ModelFileError(
             f"{where} are in {location!r}, which is a hard link: the file has {status.st_nlink} names.",
-            remedy="put a copy of its own beside the model.",
+            remedy="put a separate copy beside the model.",
         )
     return file
 
@@ -198,7 +198,7 @@ def _number(entries: dict[str, str], key: str, default: int, path: Path, name: s
         return default
     if not re.fullmatch(r"[0-9]{1,18}", text):
         raise ModelFileError(
-            f"{path}: the external data of {name!r} have the {key} {text[:40]!r}, which is no size.", remedy=_HOSTILE
+            f"{path}: the external data of {name!r} have the {key} {text[:40]!r}, which is not a size.", remedy=_HOSTILE
         )
     return int(text)
 

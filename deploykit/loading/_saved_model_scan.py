@@ -65,7 +65,7 @@ def _check(nodes: Iterable[Node], where: str, allowed: frozenset[str], meta: Met
         does = DOES.get(node.op, "is not known to be harmless")
         raise UnsafeModelError(
             f"{shown}: its operator {node.op!r} (node {node.name!r}{where}) {does}; nothing was run.",
-            remedy="export the model without it; or, if you trust whoever made it, pass trusted=True in code.",
+            remedy="export the model without it; or, if you trust its source, pass trusted=True in code.",
         )
 
 

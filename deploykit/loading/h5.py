@@ -78,8 +78,8 @@ def _config(file: Any, shown: str, contents: _hdf5.Contents) -> Any:
     if text is None:
         held = f"{len(contents.tensors)} arrays" if contents.tensors else "nothing"
         raise ModelFileError(
-            f"{shown}: an HDF5 file without a model: it has no attribute model_config and holds {held}; a file of "
-            "model.save_weights has no architecture.",
+            f"{shown}: an HDF5 file without a model: it has no attribute model_config and holds {held}; a file "
+            "written by model.save_weights has no architecture.",
             remedy="save the whole model with model.save('model.keras').",
         )
     data = text if isinstance(text, bytes) else str(text).encode(errors="surrogateescape")

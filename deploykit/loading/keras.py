@@ -120,7 +120,7 @@ def _json(archive: zipfile.ZipFile, path: Path, member: str) -> Any:
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError, ValueError) as error:
         raise ModelFileError(f"{path}: {member} is damaged: {error}.", remedy=_AGAIN) from error
     if not isinstance(found, dict):
-        raise ModelFileError(f"{path}: {member} holds no JSON object.", remedy=_AGAIN)
+        raise ModelFileError(f"{path}: {member} does not hold a JSON object.", remedy=_AGAIN)
     return found
 
 
@@ -141,7 +141,7 @@ def _version_warning(metadata: dict[str, Any]) -> tuple[str, ...]:
     saved, here = str(metadata.get("keras_version", "")), extras.version("keras")
     if not saved or not here or _numbers(saved) <= _numbers(here):
         return ()
-    return (f"saved by Keras {saved}, newer than the {here} installed here; upgrade keras if it fails.",)
+    return (f"saved by Keras {saved}, newer than the {here} installed here; upgrade keras if loading fails.",)
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -83,7 +83,7 @@ class Onnx(Format):
             if stored.flaw == "NaN":
                 flaws.append(f"the tensor {tensor.name!r} holds NaN: outputs will be wrong; export the model again.")
             elif stored.flaw:
-                flaws.append(f"the tensor {tensor.name!r} holds {stored.flaw}: right for a mask, wrong for weights.")
+                flaws.append(f"the tensor {tensor.name!r} holds {stored.flaw}: fine for a mask, wrong for weights.")
         check_graph(model, path)
         flaws += _unknown_operators(model)
         inputs, outputs = signature(model, path)
@@ -168,7 +168,7 @@ def _unknown_operators(model: Any) -> list[str]:
             unknown.append(kind)
     if not unknown:
         return []
-    return [f"operators that opset {version} does not have: {', '.join(unknown[:8])}; no runtime will know them."]
+    return [f"operators that opset {version} does not have: {', '.join(unknown[:8])}; no runtime can run them."]
 
 
 def signature(model: Any, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:

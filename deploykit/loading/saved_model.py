@@ -94,7 +94,7 @@ def _choose(meta: MetaGraph, path: Path) -> tuple[str, tuple[str, ...]]:
         )
     if _DEFAULT in names:
         return _DEFAULT, ()
-    return names[0], (f"no signature {_DEFAULT!r}; {names[0]!r} is used of {', '.join(names)}.",)
+    return names[0], (f"no signature {_DEFAULT!r}; using {names[0]!r} out of {', '.join(names)}.",)
 
 
 def _check_variables(path: Path, meta: MetaGraph, signature: Signature) -> None:
@@ -113,7 +113,7 @@ def _specs(tensors: tuple[Tensor, ...], path: Path) -> tuple[TensorSpec, ...]:
     for tensor in tensors:
         if not tensor.name:
             raise UnsupportedModelError(
-                f"{path}: {tensor.key!r} of the signature is no dense tensor (sparse or ragged).",
+                f"{path}: {tensor.key!r} of the signature is not a dense tensor (it is sparse or ragged).",
                 remedy="export a signature whose inputs and outputs are dense tensors.",
             )
     return tuple(TensorSpec(tensor.key, tensor.shape, tensor.dtype) for tensor in tensors)

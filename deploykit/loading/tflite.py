@@ -108,7 +108,9 @@ def _check_tables(model: Table, size: int, path: Path) -> None:
         for tensor in graph.tables(_TENSORS):
             buffer_number = tensor.number(_BUFFER, "I")
             if buffer_number >= len(lengths):
-                raise FlatbufferError(f"tensor {tensor.text(_NAME)!r} uses buffer {buffer_number}, which is not there")
+                raise FlatbufferError(
+                    f"tensor {tensor.text(_NAME)!r} uses buffer {buffer_number}, which does not exist"
+                )
             held = lengths[buffer_number]
             width = _WIDTHS.get(tensor.number(_TYPE, "b"))
             if not held or width is None or tensor.span(_SPARSITY, 0) is not None:
@@ -152,7 +154,7 @@ def _prepare(interpreter: Any, path: Path, *, dynamic: bool) -> list[str]:
         explained = _explain(path, error)
         if isinstance(explained, UnsupportedModelError) or not dynamic:
             raise explained from error
-        return [f"LiteRT cannot prepare it at its default shape: {' '.join(str(error).split())[:300]}"]
+        return [f"LiteRT cannot prepare it with its default shape: {' '.join(str(error).split())[:300]}"]
     return []
 
 

@@ -31,7 +31,7 @@ def score(metric: Metric, values: NDArray[np.float64], baseline: NDArray[np.floa
         bad = int((~np.isfinite(values)).sum())
         raise CandidateError(
             f"{metric.label.capitalize()} is not finite for {bad} of {len(values)} examples.",
-            remedy="the outputs hold NaN or infinite values: use a milder setting, or float32 for the layers at fault.",
+            remedy="use a milder setting, or keep the affected layers in float32: the outputs hold NaN or infinity.",
         )
     difference = values - baseline
     if metric.binary:

@@ -86,7 +86,7 @@ def examine(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     if not repeats:
         warnings.insert(
             0,
-            "The same examples get other answers when they are run again: the model draws random numbers or remembers "
+            "The same examples get different answers when run again: the model draws random numbers or remembers "
             "earlier examples, so its quality cannot be compared.",
         )
     found = replace(found, warnings=tuple(warnings), seconds=time.perf_counter() - began)

@@ -204,7 +204,7 @@ class _Launching:
                     else:
                         series[entry.key] = opened
             if cancel.is_set():
-                raise Cancelled("cancelled while models were opened.")
+                raise Cancelled("Cancelled while models were opened.")
             with alone(cancel, self.say):
                 series |= self._time([e for e in entries if e.key in children], children, rng)
         finally:
@@ -218,7 +218,7 @@ class _Launching:
         began = time.perf_counter()
         try:
             if self.host.cancel.is_set():
-                raise Cancelled("cancelled while models were opened.")
+                raise Cancelled("Cancelled while models were opened.")
             child = self.host.supervisor.child(entry.group, self.host.cancel)
             arguments = {
                 "path": entry.path,
@@ -245,7 +245,7 @@ class _Launching:
             rng.shuffle(order)
             for entry in order:
                 if self.host.cancel.is_set():
-                    raise Cancelled("cancelled while latency was measured.")
+                    raise Cancelled("Cancelled while latency was measured.")
                 began = time.perf_counter()
                 try:
                     task = self._task(function, entry, arguments(entry.key))

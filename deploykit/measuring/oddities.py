@@ -42,7 +42,7 @@ def odd_outputs(
     for meaning in contract.outputs:
         value = outputs[meaning.name]
         if value.dtype.kind == "f" and (share := float(np.isnan(value).mean()) if value.size else 0.0):
-            yield f"Output {meaning.name!r} is NaN in {100 * share:.1f} % of its numbers for the model as given."
+            yield f"Output {meaning.name!r} is NaN in {100 * share:.1f} % of its values for the original model."
     meaning, value = contract.scored, scored
     if value.dtype.kind == "f" and meaning.why == "as said":
         low, high = float(np.nanmin(value)), float(np.nanmax(value))
@@ -83,7 +83,7 @@ def odd_outputs(
     if count <= _FEW or not are_classes(meaning, scores.shape) or len(np.unique(answers(scores))) > 1:
         return
     if labels is None or (len(np.unique(labels)) > 1 and not tells(scores)):
-        yield f"The model as given answers class {int(answers(scores)[0])} for all {count} examples."
+        yield f"The original model answers class {int(answers(scores)[0])} for all {count} examples."
 
 
 def _told(value: NDArray[Any], labels: NDArray[Any]) -> bool:

@@ -105,13 +105,13 @@ def compare(wanted: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]
             said.append(f"output {name!r} has shape {found[name].shape[1:]} instead of {wanted[name].shape[1:]}")
         else:
             more = f"; it holds what {twin!r} should" if twin else ""
-            amount = f"{100 * size:.2g} % of its range" if size != float("inf") else "more than any number"
-            said.append(f"output {name!r} is off by up to {amount}{more}")
+            amount = f"by up to {100 * size:.2g} % of its range" if size != float("inf") else "without bound"
+            said.append(f"output {name!r} is off {amount}{more}")
     right = [name for name in wanted if name not in wrong]
     good = f"; {', '.join(map(repr, right))} {'is' if len(right) == 1 else 'are'} right" if right else ""
     raise CandidateError(
-        f"The conversion does not give the same function as the model that was converted: {'; '.join(said)}{good}.",
-        remedy="use a runtime that needs no conversion for this model, or replace the layers that make this output.",
+        f"The converted model does not compute the same function as the original: {'; '.join(said)}{good}.",
+        remedy="use a runtime that needs no conversion for this model, or replace the layers that produce this output.",
     )
 
 

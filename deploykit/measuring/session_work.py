@@ -72,7 +72,7 @@ def open_session(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     size, fixed = target.batch_size, session.batch_size
     if fixed and size not in (1, fixed):
         raise CandidateError(
-            f"The model has a fixed batch size of {fixed}, the target asks for {size}.",
+            f"The model has a fixed batch size of {fixed}; the target asks for {size}.",
             remedy=f"use batch_size={fixed}.",
         )
     inputs = timed_inputs(session, data, fixed or size, _SAMPLES)
@@ -317,7 +317,7 @@ def _save(path: Path, array: Any) -> None:
 
 def _current() -> _Opened:
     if _opened is None:
-        raise CandidateError("no session is open in this process.", remedy="call open_session first.")
+        raise CandidateError("No session is open in this process.", remedy="call open_session first.")
     return _opened
 
 

@@ -131,8 +131,8 @@ class _Checking:
         ):
             return ""
         return (
-            "The model as given is no better than always giving the same answer. Check that data "
-            "and labels are those it was trained for; no other scale, channel order, axes, labels or output explain it."
+            "The original model does no better than always giving the same answer. Check that data and labels are "
+            "those it was trained on; no other scale, channel order, axes, labels or output explains it."
         )
 
     def _tells_apart(self, scores: NDArray[Any]) -> bool:

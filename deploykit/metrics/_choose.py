@@ -56,10 +56,10 @@ class Custom(Metric):
         try:
             found = np.asarray(self.function(outputs, truth), np.float64)
         except Exception as error:
-            raise SettingError(f"the metric {self.name} failed: {type(error).__name__}: {error}.") from error
+            raise SettingError(f"The metric {self.name} failed: {type(error).__name__}: {error}.") from error
         if found.shape != (len(outputs),):
             raise SettingError(
-                f"the metric {self.name} gave values of shape {found.shape}, expected ({len(outputs)},).",
+                f"The metric {self.name} gave values of shape {found.shape}, expected ({len(outputs)},).",
                 remedy="return one value for each example: candidates are compared example by example.",
             )
         return found
@@ -100,9 +100,9 @@ def choose(metric: MetricLike, outputs: NDArray[Any], labels: NDArray[Any] | Non
         usable = [m for m in known if m.truth == "labels" and not m.unsuitable(outputs, labels)]
         if not usable:
             raise DatasetError(
-                f"No metric compares labels of shape {labels.shape[1:] or 'one'} an example ({labels.dtype}) with the "
-                f"scored output, {outputs.shape[1:]} an example{f', taken as {kind}' if kind else ''}.",
-                remedy="correct the labels or name another output (output=, --output); or pass a metric of your own.",
+                f"No metric compares labels of shape {labels.shape[1:] or 'one'} per example ({labels.dtype}) with the "
+                f"scored output, {outputs.shape[1:]} per example{f', read as {kind}' if kind else ''}.",
+                remedy="correct the labels or name another output (output=, --output); or pass your own metric.",
             )
     else:
         usable = [m for m in known if m.truth == "original" and not m.unsuitable(outputs, outputs)]

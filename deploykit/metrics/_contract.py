@@ -36,7 +36,7 @@ class Metric(Adapter):
         """Why the metric is not for a kind of output; "" when it is."""
         if not self.kinds or kind in self.kinds:
             return ""
-        return f"is for {', '.join(sorted(self.kinds))}, the scored output is taken as {kind}"
+        return f"is for {', '.join(sorted(self.kinds))}; the scored output is read as {kind}"
 
     @abstractmethod
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:

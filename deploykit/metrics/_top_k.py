@@ -29,10 +29,10 @@ class TopK(Metric):
         if outputs.ndim == 1 and outputs.dtype.kind in "iu" and self.k == 1:
             return ""
         if outputs.dtype.kind in "iu":  # which of several class numbers is the answer, the highest does not say
-            return f"needs one class number an example, the model gives outputs of shape {outputs.shape[1:]}"
+            return f"needs one class number per example; the model returns outputs of shape {outputs.shape[1:]}"
         columns = outputs.shape[1] if outputs.ndim == 2 else 0
         if columns <= self.k:
-            return f"needs more than {self.k} class scores, the model gives outputs of shape {outputs.shape[1:]}"
+            return f"needs more than {self.k} class scores; the model returns outputs of shape {outputs.shape[1:]}"
         return ""
 
     def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:

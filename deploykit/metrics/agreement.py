@@ -17,7 +17,7 @@ class Agreement(Metric):
 
     name = "agreement"
     label = "agreement"
-    help = "Share of examples with the same answer as the original model: needs no labels."
+    help = "Share of examples with the same answer as the original model; needs no labels."
     binary = True
     truth = "original"
     priority = 1
@@ -30,7 +30,7 @@ class Agreement(Metric):
         if outputs.ndim == 1 and outputs.dtype.kind in "iu":
             return ""
         if outputs.ndim != 2:
-            return f"needs one score for each class, the model gives outputs of shape {outputs.shape[1:]}"
+            return f"needs one score per class; the model returns outputs of shape {outputs.shape[1:]}"
         return "" if outputs.shape[1] > 1 else "needs at least two class scores"
 
     def values(self, outputs: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:

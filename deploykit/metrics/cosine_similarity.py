@@ -16,7 +16,7 @@ class CosineSimilarity(Metric):
 
     name = "cosine_similarity"
     label = "cosine similarity"
-    help = "Cosine between an embedding and the original's: 1 is the same direction; needs no labels."
+    help = "Cosine between an embedding and the original's (1 is the same direction); needs no labels."
     truth = "original"
     priority = 2
     kinds = frozenset({"embedding"})
@@ -24,7 +24,7 @@ class CosineSimilarity(Metric):
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
         """Needs vectors of the original's shape."""
         if outputs.dtype.kind != "f" or outputs.ndim < 2:
-            return f"needs vectors, the model gives {outputs.dtype} of shape {outputs.shape[1:]}"
+            return f"needs vectors; the model returns {outputs.dtype} of shape {outputs.shape[1:]}"
         if truth is not None and truth.shape != outputs.shape:
             return f"outputs have shape {outputs.shape[1:]}, the original's {truth.shape[1:]}"
         return ""

@@ -16,14 +16,14 @@ class OutputFidelity(Metric):
 
     name = "output_fidelity"
     label = "output fidelity"
-    help = "How near the outputs stay to the original's, 1 is equal: needs no labels and works for any output."
+    help = "How close the outputs stay to the original's (1 is equal); needs no labels and works for any output."
     truth = "original"
     priority = 0
 
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
         """Needs numeric outputs of the original's shape."""
         if outputs.dtype.kind not in "fiub":
-            return f"needs numeric outputs, the model gives {outputs.dtype}"
+            return f"needs numeric outputs; the model returns {outputs.dtype}"
         if truth is not None and truth.shape != outputs.shape:
             return f"outputs have shape {outputs.shape[1:]}, the original's {truth.shape[1:]}"
         return ""

@@ -10,7 +10,7 @@ class PositionAgreement(Positions):
 
     name = "position_agreement"
     label = "position agreement"
-    help = "Share of positions (pixels, tokens) with the same answer as the original model: needs no labels."
+    help = "Share of positions (pixels, tokens) with the same answer as the original model; needs no labels."
     truth = "original"
     priority = 1
 

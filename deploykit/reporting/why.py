@@ -132,7 +132,7 @@ def explain(choice: Choice) -> Why:
     reason = (
         "There is no profile of this candidate: nothing was changed, or float32 was not measured on this runtime."
         if profiles
-        else f"{label} does not tell the time of single layers."
+        else f"{label} has no per-layer profiler."
     )
     # What holds it back is no reason for a candidate that is faster.
     faster = measurement is not None and measurement.latency is not None and measurement.latency.claim == "faster"

@@ -94,7 +94,7 @@ class Session:
         if missing := [o.name for o, place in zip(wanted, found, strict=True) if place < 0]:
             raise UnsupportedModelError(
                 f"The file has no output {', '.join(missing)}; it has {', '.join(s.name for s in self.outputs)}.",
-                remedy="report this: a conversion has dropped an output.",
+                remedy="please report this: a conversion has dropped an output.",
             )
         return [(place, self.outputs[place], o) for o, place in zip(wanted, found, strict=True)]
 
@@ -225,7 +225,7 @@ class Runtime(Adapter):
             yield Problem("pointless", f"{target.threads} threads on {cores} only wait for each other")
         if "sparse" in effects and not self.sparse_kernels:
             yield Problem(
-                "pointless", f"{self.label} multiplies zeros like other weights: pruning saves storage, not time"
+                "pointless", f"{self.label} multiplies zeros like any other weight: pruning saves storage, not time"
             )
         yield from slow_kernels(self.label, effects, facts.kernels(self.name))
         if "int8" in effects and facts.lacks_dot_products and "uint8" not in facts.kernels(self.name):
@@ -266,7 +266,7 @@ class Runtime(Adapter):
         if session.delegate != target.device:
             session.close()
             raise DeviceError(
-                f"{self.label}: asked for {target.device!r}, ran on {session.delegate!r}.",
+                f"{self.label}: asked for {target.device!r}, but ran on {session.delegate!r}.",
                 remedy=f"install the driver of {target.device!r}, or choose {session.delegate!r}.",
             )
         return session.follow(contract)
@@ -286,7 +286,7 @@ class Runtime(Adapter):
             UnsupportedModelError: This runtime cannot tell.
         """
         if not self.profiles:
-            raise UnsupportedModelError(f"{self.label} does not tell the time of single nodes.")
+            raise UnsupportedModelError(f"{self.label} has no per-layer profiler.")
         return tuple(self._profile(path, target, inputs, runs))
 
     def probes(self, folder: Path) -> Mapping[Form, Path]:

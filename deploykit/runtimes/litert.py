@@ -69,7 +69,7 @@ class LiteRT(Runtime):
     name = "litert"
     label = "LiteRT"
     help = "TensorFlow Lite's interpreter with XNNPACK kernels: small, fast int8 on ARM and x86."
-    note = "Weights pruned to zero are multiplied all the same: sparsity saves storage, not time."
+    note = "Weights pruned to zero are still multiplied: sparsity saves storage, not time."
     requires = ("ai_edge_litert",)
     accepts = frozenset({"tflite"})
     native_to = frozenset({"tflite"})
@@ -89,7 +89,7 @@ class LiteRT(Runtime):
         """The CPU; GPU and NPU delegates are not part of the Python package."""
         return (
             Device("cpu", available=True, detail="XNNPACK"),
-            Device("gpu", available=False, detail="the Python package of LiteRT has no GPU delegate for this system"),
+            Device("gpu", available=False, detail="LiteRT's Python package has no GPU delegate for this system"),
         )
 
     def _open(self, path: Path, target: Target) -> Session:

@@ -91,7 +91,7 @@ def _as_text(name: str, array: NDArray[Any]) -> NDArray[Any]:
             found[place] = item.decode("utf-8") if isinstance(item, bytes) else item
         except UnicodeDecodeError:
             raise DatasetError(
-                f"input {name!r}: ONNX Runtime's Python interface takes text only, got bytes that are not UTF-8: "
+                f"Input {name!r}: ONNX Runtime's Python interface takes only text, got bytes that are not UTF-8: "
                 f"{item[:16]!r}.",
                 remedy="run the SavedModel on TensorFlow, which takes bytes.",
             ) from None
@@ -106,7 +106,7 @@ class OnnxRuntime(Runtime):
     help = "ONNX Runtime: one file format, many execution providers."
     note = (
         "Dynamic int8 of convolutions, and on x86 QOperator files with int8 activations, were slower than float32 "
-        "(1.31 on AVX512-VNNI). A plan says what was seen on this CPU."
+        "(1.31 on AVX512-VNNI). The plan shows what was measured on this CPU."
     )
     requires = ("onnxruntime",)
     accepts = frozenset({"onnx"})
@@ -121,7 +121,7 @@ class OnnxRuntime(Runtime):
         if 0 < facts.model.operator_set < _OLDEST_OPERATORS:
             yield Problem(
                 "note",
-                f"operator set {facts.model.operator_set}: ONNX Runtime vouches for {_OLDEST_OPERATORS} and later",
+                f"operator set {facts.model.operator_set}: ONNX Runtime supports {_OLDEST_OPERATORS} and later",
             )
 
     def probes(self, folder: Path) -> Mapping[Form, Path]:

@@ -82,7 +82,7 @@ class OpenVINO(Runtime):
     help = "Intel's runtime: integer kernels for x86 (VNNI, AMX), Intel GPUs and NPUs."
     note = (
         "Whether int8 activations run in integers or are converted back to float32 depends on the CPU and the version; "
-        "dynamic ones were converted back by 2026.4. A plan says what was seen on this CPU."
+        "version 2026.4 converts dynamic ones back. The plan shows what was measured on this CPU."
     )
     extra = "openvino"
     requires = ("openvino",)
@@ -98,7 +98,7 @@ class OpenVINO(Runtime):
             yield Problem(
                 "note",
                 "of integer operators OpenVINO reads those of ONNX, not ONNX Runtime's own (QGemm, QLinearSoftmax, …): "
-                "form=qdq is sure to work",
+                "form=qdq always works",
             )
 
     def probes(self, folder: Path) -> Mapping[Form, Path]:

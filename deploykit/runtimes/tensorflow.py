@@ -79,7 +79,8 @@ class TensorFlow(Runtime):
         except RuntimeError as error:
             if tf.config.threading.get_intra_op_parallelism_threads() != target.threads:
                 raise UnsupportedModelError(
-                    "TensorFlow's threads are set already in this process.", remedy="open the model in a new process."
+                    "TensorFlow's thread count is already set in this process.",
+                    remedy="open the model in a new process.",
                 ) from error
         try:
             loaded = tf.saved_model.load(str(path))

@@ -82,7 +82,7 @@ def run_tasks(wire: Wire, own_log: str) -> None:
         try:
             wire.send(answer)
         except (TypeError, ValueError, OverflowError) as error:  # a result without a JSON form
-            wire.send({"error": errors.to_json(errors.CandidateError(f"the task's result cannot be sent: {error}."))})
+            wire.send({"error": errors.to_json(errors.CandidateError(f"The task's result cannot be sent: {error}."))})
 
 
 def _run(message: dict[str, Any], wire: Wire, own_log: str) -> dict[str, Any]:
@@ -99,12 +99,12 @@ def _run(message: dict[str, Any], wire: Wire, own_log: str) -> dict[str, Any]:
                 importlib.import_module(module)
             except ImportError as error:
                 raise errors.SettingError(
-                    f"cannot import {module!r} in a child process: {error}.",
+                    f"Cannot import {module!r} in a child process: {error}.",
                     remedy="put the module on the import path (sys.path), then pass imports=[…] again.",
                 ) from error
         return {"result": resolve(message["function"])(message["arguments"], report)}
     except MemoryError:
-        return {"error": errors.to_json(errors.CandidateMemory("out of memory.", remedy="raise memory=."))}
+        return {"error": errors.to_json(errors.CandidateMemory("Out of memory.", remedy="raise memory=."))}
     except BaseException as error:
         return {"error": errors.to_json(_clear(error))}
     finally:
@@ -127,7 +127,7 @@ def _clear(error: BaseException) -> errors.DeploykitError:
         return error
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         return errors.StoreError(
-            f"the disk is read-only: {error}.", remedy="choose a folder you may write to, then run it again."
+            f"The disk is read-only: {error}.", remedy="choose a folder you can write to, then run it again."
         )
     text = " ".join(str(error).split())
     shown = text if len(text) < 600 else f"{text[:600]}…"

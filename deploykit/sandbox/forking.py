@@ -99,7 +99,7 @@ class ForkParent:
             except TimeoutError:
                 _check(cancel)
                 if still.lasts():
-                    raise self._lost("was stopped from outside (SIGSTOP) and not continued") from None
+                    raise self._lost("was suspended from outside (SIGSTOP) and not resumed") from None
                 if time.monotonic() > end:
                     raise self._lost(f"did not answer for {limit_s:g} s") from None
                 continue
@@ -118,7 +118,7 @@ class ForkParent:
             how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit status {code}"
             what = f"{what} ({how})"
         self._process.kill()
-        return ParentLost(f"the process that imports what {self.group} tasks need {what}")
+        return ParentLost(f"The process that imports what {self.group} tasks need {what}")
 
     def _wait(self, pid: int) -> int:
         """The exit status of a child that has been killed."""
@@ -177,4 +177,4 @@ def environment() -> dict[str, str]:
 
 def _check(cancel: threading.Event | None) -> None:
     if cancel is not None and cancel.is_set():
-        raise errors.Cancelled("cancelled while a process was started.")
+        raise errors.Cancelled("Cancelled while a process was started.")

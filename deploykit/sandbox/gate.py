@@ -54,7 +54,7 @@ def check(path: str | os.PathLike[str]) -> Passed:
     """
     text = os.fspath(path)
     if not text or "\0" in text:
-        raise ModelFileError(f"not a path: {text!r}.", remedy="pass the path of a model file or folder.")
+        raise ModelFileError(f"Not a path: {text!r}.", remedy="pass the path of a model file or folder.")
     where = Path(os.path.abspath(Path(text).expanduser()))  # noqa: PTH100  resolve() would follow links
     try:
         status = where.stat()
@@ -95,11 +95,11 @@ def read_head(path: Path, size: int = HEAD_BYTES) -> bytes:
 def describe(head: bytes) -> str:
     """How an unknown file begins, in words."""
     if not head.strip(b"\0"):
-        return "it begins with zero bytes only, as interrupted downloads do"
+        return "it starts with nothing but zero bytes, as interrupted downloads do"
     sample = head[:48]
     if all(32 <= b < 127 or b in b"\t\r\n" for b in sample):
-        return f"it begins with the text {sample.decode('ascii').split(chr(10))[0].strip()!r}"
-    return f"it begins with the bytes {sample[:8].hex(' ')}"
+        return f"it starts with the text {sample.decode('ascii').split(chr(10))[0].strip()!r}"
+    return f"it starts with the bytes {sample[:8].hex(' ')}"
 
 
 def check_text(path: Path, head: bytes) -> None:
@@ -119,7 +119,7 @@ def check_text(path: Path, head: bytes) -> None:
         raise ModelFileError(f"{path}: this is a git-annex pointer.", remedy="run git annex get.")
     if start.startswith((b"<!doctype html", b"<html", b"<head")) or (start.startswith(b"<?xml") and b"<html" in start):
         raise ModelFileError(
-            f"{path}: this is an HTML page, not a model: the download gave a web page instead of the file.",
+            f"{path}: this is an HTML page, not a model: the download returned a web page instead of the file.",
             remedy="open the address in a browser, sign in if asked, and download the raw file.",
         )
 
@@ -180,7 +180,7 @@ def _check_folder(path: Path) -> int:
             )
         if not (stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)):
             raise ModelFileError(
-                f"{path}: {file.relative_to(path)} in it is no regular file.", remedy="remove it, or copy the model."
+                f"{path}: {file.relative_to(path)} in it is not a regular file.", remedy="remove it, or copy the model."
             )
         if file.is_symlink() and not file.resolve().is_relative_to(root):
             raise ModelFileError(
@@ -240,11 +240,13 @@ def _check_kind(path: Path, head: bytes) -> None:
     if head[257:262] == b"ustar":
         raise _refused(path, "a tar archive", "unpack it first.")
     if len(head) > 8 and struct.unpack_from("<Q", head)[0] < MAX_JSON_BYTES and head[8:10] == b'{"':
-        raise _refused(path, "a safetensors file, which holds weights only", "export the model to ONNX.")
+        raise _refused(path, "a safetensors file, which holds only weights", "export the model to ONNX.")
     if _is_pickle(path, head):
         kind = "a joblib pickle" if b"joblib" in head or path.suffix == ".joblib" else "a Python pickle"
         raise _refused(
-            path, f"{kind}, which is never unpickled, since that runs code", "export it as .keras, .onnx or .tflite."
+            path,
+            f"{kind}, which deploykit never unpickles, because that runs code",
+            "export it as .keras, .onnx or .tflite.",
         )
 
 

@@ -119,7 +119,7 @@ class Child:
                 message = {}
             if message is None:
                 raise errors.CandidateCrash(
-                    f"the process died in {name}: {self._death()}.", remedy="see the log.", log=log
+                    f"The process died in {name}: {self._death()}.", remedy="see the log.", log=log
                 )
             if "error" in message:
                 error = errors.from_json(message["error"])
@@ -134,8 +134,8 @@ class Child:
                 if still.lasts():
                     self.close()
                     raise errors.ProcessLost(
-                        f"the process was stopped from outside in {name} (SIGSTOP) and not continued.",
-                        remedy="run it again, and look for what stops processes on this machine.",
+                        f"The process was suspended from outside in {name} (SIGSTOP) and not resumed.",
+                        remedy="run it again, and find out what suspends processes on this machine.",
                         log=log,
                     )
             if "progress" in message and on_report is not None:
@@ -146,20 +146,20 @@ class Child:
         limit = task.memory_bytes or MEMORY_BYTES
         if cancel is not None and cancel.is_set():
             self.close()
-            raise errors.Cancelled(f"cancelled during {name}.")
+            raise errors.Cancelled(f"Cancelled during {name}.")
         if time.monotonic() > end:
             self._tell_where()
             self.close()
             raise errors.CandidateTimeout(
-                f"out of time after {task.deadline_s:g} s in {name}.",
-                remedy="raise timeout=, or use less data.",
+                f"Timed out after {task.deadline_s:g} s in {name}.",
+                remedy="raise timeout=, or use fewer data.",
                 log=log,
             )
         if (used := resident_bytes(self.pid)) > limit:
             self._tell_where()
             self.close()
             raise errors.CandidateMemory(
-                f"out of memory at {used / 1e9:.1f} GB in {name} (limit {limit / 1e9:.1f} GB).",
+                f"Out of memory at {used / 1e9:.1f} GB in {name} (limit {limit / 1e9:.1f} GB).",
                 remedy="raise memory=, or use smaller batches.",
                 log=log,
             )

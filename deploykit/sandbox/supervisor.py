@@ -75,7 +75,7 @@ class Supervisor:
                 if last:
                     raise errors.ProcessLost(
                         f"{lost}, and so did the next one.",
-                        remedy="see the log; deploykit doctor says what can be used here.",
+                        remedy="see the log; deploykit doctor shows what can be used here.",
                         log=self._log(group),
                     ) from lost
         raise AssertionError("unreachable")

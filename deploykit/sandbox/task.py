@@ -88,7 +88,7 @@ def resolve(function: str) -> Callable[[dict[str, Any], Report], dict[str, Any]]
     """The function of a task; only functions of installed adapters and of deploykit are called."""
     module, _, attribute = function.partition(":")
     if not attribute or attribute.startswith("_"):
-        raise SettingError(f"not a task function: {function!r}.")
+        raise SettingError(f"Not a task function: {function!r}.")
     found: Callable[[dict[str, Any], Report], dict[str, Any]] = getattr(importlib.import_module(module), attribute)
     return found
 

@@ -32,7 +32,7 @@ def alone(cancel: threading.Event, say: Say) -> Iterator[None]:
         Cancelled: ``cancel`` was set while waiting.
         EngineError: There is no safe place for the lock files.
     """
-    words = "waiting: another deploykit process works on this machine"
+    words = "waiting: another deploykit process is working on this machine"
     with _held("gate", cancel, say, words), _held("timing", cancel, say, words):
         yield
 
@@ -48,7 +48,7 @@ def together(cancel: threading.Event, say: Say) -> Iterator[None]:
     if not turn_files.SHARED:
         yield
         return
-    words = "waiting: this machine is timing"
+    words = "waiting: a timing is running on this machine"
     with contextlib.ExitStack() as stack:
         with _held("gate", cancel, say, words):
             stack.enter_context(_held("timing", cancel, say, words, shared=True))
@@ -67,7 +67,7 @@ def _wait(try_once: Callable[[], bool], words: Callable[[], str], cancel: thread
     told = time.monotonic() + _SAY_S
     while not try_once():
         if cancel.is_set():
-            raise Cancelled(f"cancelled while {words()}.")
+            raise Cancelled(f"Cancelled while {words()}.")
         if time.monotonic() >= told:
             told = time.monotonic() + _SAY_S
             say(words())

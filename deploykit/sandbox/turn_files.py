@@ -63,7 +63,7 @@ class Holder(Plain):
         from deploykit.sandbox.watching import stopped
 
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since))
-        still = ", which is stopped" if stopped(self.pid) else ""
+        still = ", which is suspended" if stopped(self.pid) else ""
         return f"process {self.pid}{still}: {self.command}, since {when}"
 
 
@@ -132,7 +132,7 @@ def holders(name: Name) -> str:
                 found.append(holder)
             else:  # it was killed: the system has freed its lock
                 path.unlink(missing_ok=True)
-    shown = "; ".join(map(str, found[:_MOST])) or "a process that left no note"
+    shown = "; ".join(map(str, found[:_MOST])) or "an unknown process"
     more = f" and {len(found) - _MOST} more" if len(found) > _MOST else ""
     return f"{shown}{more}; lock {lock_file(name)}"
 
@@ -154,8 +154,8 @@ def folder() -> Path:
             return place
         reasons.append(f"{place}: {why}")
     raise EngineError(
-        f"There is no safe folder for the locks that keep timing alone on this machine ({'; '.join(reasons)}).",
-        remedy="remove what is in the way, or ask whom it belongs to.",
+        f"There is no safe folder for the locks that keep timings exclusive on this machine ({'; '.join(reasons)}).",
+        remedy="remove what is in the way, or ask its owner to.",
     )
 
 

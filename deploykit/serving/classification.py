@@ -24,11 +24,11 @@ def check(meaning: OutputMeaning, count: Any) -> None:
     """Raise `BadRequestError` unless an output holds scores of classes and so many of them can be named."""
     if type(count) is not int or count < 1:
         raise BadRequestError(
-            f"output {meaning.name!r}: expected 'classification' to be a whole number, 1 or more, got {count!r}."
+            f"Output {meaning.name!r}: expected 'classification' to be a whole number, 1 or more, got {count!r}."
         )
     if meaning.kind not in _SCORES:
         raise BadRequestError(
-            f"output {meaning.name!r}: 'classification' is for scores of classes, and this output is taken as "
+            f"Output {meaning.name!r}: 'classification' is for class scores, and this output is read as "
             f"{meaning.kind}; leave it out."
         )
 
@@ -50,7 +50,7 @@ def classified(array: NDArray[Any], meaning: OutputMeaning, count: int, names: S
     scores = array if meaning.kind == "several" else read(array, meaning)
     if scores.ndim != 2:
         raise BadRequestError(
-            f"output {meaning.name!r}: 'classification' is for one answer an example, and this output has shape "
+            f"Output {meaning.name!r}: 'classification' is for one answer per example, and this output has shape "
             f"{('batch', *array.shape[1:])}; leave it out."
         )
     scores = scores.astype(array.dtype, copy=False)

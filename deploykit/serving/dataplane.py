@@ -105,7 +105,7 @@ class DataPlane:
         try:
             return self.inputs[name]
         except (KeyError, TypeError):
-            raise BadRequestError(f"unknown input {name!r}; expected {self._names()}.") from None
+            raise BadRequestError(f"Unknown input {name!r}; expected {self._names()}.") from None
 
     def sole_input(self) -> TensorSpec:
         """The only input that is needed.
@@ -115,7 +115,7 @@ class DataPlane:
         """
         if len(self.needed) != 1:
             raise BadRequestError(
-                f"the model takes {len(self.needed)} inputs; expected an object with {self._names()}."
+                f"The model takes {len(self.needed)} inputs; expected an object with {self._names()}."
             )
         return self.inputs[self.needed[0]]
 
@@ -123,7 +123,7 @@ class DataPlane:
         """Raise `BadRequestError` unless the model's inputs are named, states or none of them."""
         got = list(names)
         if len(got) != len(set(got)) or not set(self.needed) <= set(got) <= set(self.inputs):
-            raise BadRequestError(f"expected the inputs {self._names()}; got {', '.join(map(repr, got)) or 'none'}.")
+            raise BadRequestError(f"Expected the inputs {self._names()}; got {', '.join(map(repr, got)) or 'none'}.")
 
     def batch(self, arrays: Mapping[str, NDArray[Any]]) -> Batch:
         """Check raw examples, dtypes already right.
@@ -140,9 +140,9 @@ class DataPlane:
         count = next(iter(counts.values()))
         if any(other != count for other in counts.values()):
             shown = ", ".join(f"{name!r} has {n}" for name, n in counts.items())
-            raise BadRequestError(f"expected the same number of examples in all inputs; {shown}.")
+            raise BadRequestError(f"Expected the same number of examples in all inputs; {shown}.")
         if count == 0:
-            raise BadRequestError("expected at least one example, got none.")
+            raise BadRequestError("Expected at least one example, got none.")
         return Batch({name: arrays[name] for name in self.inputs if name in arrays}, count)
 
     def infer(self, batch: Batch) -> dict[str, NDArray[Any]]:
@@ -158,7 +158,7 @@ class DataPlane:
         except Exception as error:
             if said := self._odd_shapes(batch):  # runtimes raise classes of their own for sizes that do not go together
                 reason = " ".join(str(error).split())[:200].rstrip(".")
-                raise BadRequestError(f"the model cannot run {said}: {reason}.") from error
+                raise BadRequestError(f"The model cannot run {said}: {reason}.") from error
             raise
 
     def _odd_shapes(self, batch: Batch) -> str:

@@ -34,7 +34,7 @@ class MethodError(BadRequestError):
     status = 405
 
     def __init__(self, got: str, allowed: str) -> None:
-        super().__init__(f"method {got} is not allowed here; use {allowed}.")
+        super().__init__(f"Method {got} is not allowed here; use {allowed}.")
         self.allowed = allowed
 
 
@@ -56,7 +56,7 @@ class TooLargeError(BadRequestError):
     status = 413
 
     def __init__(self, got: str, limit: int, *, close: bool) -> None:
-        super().__init__(f"expected at most {limit:,} bytes, got {got}; send smaller batches.")
+        super().__init__(f"Expected at most {limit:,} bytes, got {got}; send smaller batches.")
         self.close = close
 
 

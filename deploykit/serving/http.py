@@ -149,7 +149,7 @@ class App:
         if match := _V2.fullmatch(path):
             return self._find_v2(match)
         raise NotFoundError(
-            f"no such route: {path[:200]}; there are /v1/models/{self._plane.name}[:predict] and "
+            f"No such route: {path[:200]}; there are /v1/models/{self._plane.name}[:predict] and "
             f"/v2/models/{self._plane.name}[/infer]."
         )
 
@@ -159,7 +159,7 @@ class App:
         if what == ":predict":
             return "POST", self._predict
         if what in (":classify", ":regress"):
-            raise BadRequestError(f"the model's signature is for predict; expected :predict, got {what}.")
+            raise BadRequestError(f"The model's signature is for predict; expected :predict, got {what}.")
         if what == "/metadata":
             return "GET", _always(dump(rest_v1.metadata(self._plane)))
         return "GET", _always(dump(rest_v1.status()))
@@ -194,7 +194,7 @@ class App:
     def _ready(self, body: bytes) -> Handler:
         async def handler(_: bytes, __: Headers) -> Response:
             if self.draining:
-                raise NotReadyError("the server is going down.")
+                raise NotReadyError("The server is shutting down.")
             return Response(200, body)
 
         return handler
@@ -230,7 +230,7 @@ async def _body(headers: Headers, receive: Receive) -> bytes:
             encoding = value.strip().lower()
     if encoding not in (b"", b"identity", b"gzip"):
         shown = encoding.decode("latin-1")
-        raise EncodingError(f"expected Content-Encoding gzip or none, got {shown!r}.")
+        raise EncodingError(f"Expected Content-Encoding gzip or none, got {shown!r}.")
     message = await receive()
     data: bytes = message.get("body", b"")
     if message.get("more_body"):
@@ -238,7 +238,7 @@ async def _body(headers: Headers, receive: Receive) -> bytes:
             async with asyncio.timeout(BODY_SECONDS):
                 data = await _rest(data, receive)
         except TimeoutError:
-            raise SlowError(f"the body did not arrive within {BODY_SECONDS:g} s.") from None
+            raise SlowError(f"The body did not arrive within {BODY_SECONDS:g} s.") from None
     return _unzip(data) if encoding == b"gzip" else data
 
 
@@ -248,7 +248,7 @@ async def _rest(first: bytes, receive: Receive) -> bytes:
     while more:
         message = await receive()
         if message["type"] == "http.disconnect":
-            raise BadRequestError("the client went away.")
+            raise BadRequestError("The client disconnected.")
         data += message.get("body", b"")
         more = message.get("more_body", False)
         if len(data) > BODY_BYTES:
@@ -262,11 +262,11 @@ def _unzip(data: bytes) -> bytes:
     try:
         found = unpacker.decompress(data, BODY_BYTES + 1)
     except zlib.error as error:
-        raise BadRequestError(f"the body is not gzip: {error}.") from error
+        raise BadRequestError(f"The body is not gzip: {error}.") from error
     if len(found) > BODY_BYTES:
         raise TooLargeError("more than that after decompression", BODY_BYTES, close=False)
     if not unpacker.eof:
-        raise BadRequestError("the gzip body is cut off.")
+        raise BadRequestError("The gzip body is cut off.")
     return found
 
 
@@ -303,7 +303,7 @@ def _not_json(error: Exception) -> BadRequestError:
     text = " ".join(str(error).split())[:200].rstrip(".")
     if "recursion" in text.lower():
         text = "it is nested too deeply"
-    return BadRequestError(f"expected JSON: {text}.")
+    return BadRequestError(f"Expected JSON: {text}.")
 
 
 def _write_json(message: Any, outputs: Mapping[str, NDArray[Any]]) -> bytes:

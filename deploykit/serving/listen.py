@@ -32,11 +32,11 @@ def listen(host: str, port: int, workers: int) -> list[socket.socket]:
         SettingError: No such port.
     """
     if type(port) is not int or not 0 <= port <= 65535:
-        raise SettingError(f"port must be a whole number from 0 to 65535, got {port!r}.", remedy="0 takes a free one.")
+        raise SettingError(f"port must be a whole number from 0 to 65535, got {port!r}.", remedy="0 picks a free one.")
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except OSError as error:
-        raise ServeError(f"unknown host {host!r}: {error.strerror}.", remedy="use 127.0.0.1 or 0.0.0.0.") from error
+        raise ServeError(f"Unknown host {host!r}: {error.strerror}.", remedy="use 127.0.0.1 or 0.0.0.0.") from error
     count = workers if _SPREADS else 1
     if count > 1 and port:  # sockets that share a port do not notice a stranger who shares it too
         _bind(family, address, host, shared=False).close()
@@ -67,9 +67,9 @@ def _bind(family: int, address: object, host: str, *, shared: bool) -> socket.so
         bound.close()
         port = address[1]  # type: ignore[index]
         if error.errno == errno.EADDRINUSE:
-            raise PortInUseError(f"port {port} on {host} is in use.", remedy=_suggest(family, host, port)) from error
+            raise PortInUseError(f"Port {port} on {host} is in use.", remedy=_suggest(family, host, port)) from error
         raise ServeError(
-            f"cannot listen on {host}, port {port}: {error.strerror}.", remedy="use another port= (--port) or host=."
+            f"Cannot listen on {host}, port {port}: {error.strerror}.", remedy="use another port= (--port) or host=."
         ) from error
     return bound
 

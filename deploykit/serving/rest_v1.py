@@ -33,14 +33,14 @@ def read_predict(plane: DataPlane, message: Any, *, truths: bool = True) -> tupl
         BadRequestError: The request is wrong.
     """
     if not isinstance(message, dict):
-        raise BadRequestError("expected a JSON object with 'instances' or 'inputs'.")
+        raise BadRequestError("Expected a JSON object with 'instances' or 'inputs'.")
     signature = message.get("signature_name") or SIGNATURE
     if signature != SIGNATURE:
         raise BadRequestError(f"Serving signature name {signature!r} not found; expected {SIGNATURE!r}.")
     rows, columns = "instances" in message, "inputs" in message
     if rows == columns:
         raise BadRequestError(
-            f"expected either 'instances' (rows) or 'inputs' (columns), got {'both' if rows else 'neither'}."
+            f"Expected either 'instances' (rows) or 'inputs' (columns), got {'both' if rows else 'neither'}."
         )
     arrays = _rows(plane, message["instances"], truths) if rows else _columns(plane, message["inputs"], truths)
     return plane.batch(arrays), rows

@@ -42,10 +42,10 @@ class Wanted:
         self.id = message.get("id")
         if self.id is not None and not isinstance(self.id, str):
             raise BadRequestError(f"'id': expected text, got {self.id!r}.")
-        general = _parameters(message, "the request")
+        general = _parameters(message, "The request")
         if any(general.get(name) for name in _SEQUENCES):
             raise BadRequestError(
-                f"the request: {', '.join(map(repr, _SEQUENCES))} are not supported, as this server keeps no state "
+                f"The request: {', '.join(map(repr, _SEQUENCES))} are not supported, as this server keeps no state "
                 "between requests; send the state as an input, and take it from the outputs."
             )
         everything_binary = general.get("binary_data_output") is True
@@ -55,12 +55,12 @@ class Wanted:
         self.outputs = [o.get("name") for o in listed]
         for name in self.outputs:
             if name not in plane.outputs:
-                raise BadRequestError(f"unknown output {name!r}; expected {', '.join(map(repr, plane.outputs))}.")
+                raise BadRequestError(f"Unknown output {name!r}; expected {', '.join(map(repr, plane.outputs))}.")
         self.binary = set()
         self.classes: dict[str, int] = {}
         for output in listed:
             name = output["name"]
-            asked = _parameters(output, f"output {name!r}")
+            asked = _parameters(output, f"Output {name!r}")
             if asked.get("binary_data", everything_binary) is True:
                 self.binary.add(name)
             if (count := asked.get("classification")) is not None:
@@ -80,7 +80,7 @@ def read_infer(plane: DataPlane, message: Any, blobs: memoryview) -> tuple[Batch
         BadRequestError: The request is wrong.
     """
     if not isinstance(message, dict) or not isinstance(message.get("inputs"), list):
-        raise BadRequestError("expected a JSON object with 'inputs', a list of tensors.")
+        raise BadRequestError("Expected a JSON object with 'inputs', a list of tensors.")
     arrays: dict[str, NDArray[Any]] = {}
     position = 0
     for tensor in message["inputs"]:
@@ -88,20 +88,20 @@ def read_infer(plane: DataPlane, message: Any, blobs: memoryview) -> tuple[Batch
             raise BadRequestError("'inputs': expected objects with name, shape, datatype and data.")
         spec = plane.spec(tensor.get("name"))
         if spec.name in arrays:
-            raise BadRequestError(f"input {spec.name!r} is given twice.")
-        size = _parameters(tensor, f"input {spec.name!r}").get("binary_data_size")
+            raise BadRequestError(f"Input {spec.name!r} is given twice.")
+        size = _parameters(tensor, f"Input {spec.name!r}").get("binary_data_size")
         if size is None:
             arrays[spec.name] = _read_tensor(plane, tensor, spec, None)
             continue
         if type(size) is not int or not 0 <= size <= len(blobs) - position:
             left = len(blobs) - position
             raise BadRequestError(
-                f"input {spec.name!r}: binary_data_size is {size!r}, {left} bytes of binary data are left."
+                f"Input {spec.name!r}: binary_data_size is {size!r}, {left} bytes of binary data are left."
             )
         arrays[spec.name] = _read_tensor(plane, tensor, spec, blobs[position : position + size])
         position += size
     if position != len(blobs):
-        raise BadRequestError(f"the inputs name {position} bytes of binary data, the body has {len(blobs)}.")
+        raise BadRequestError(f"The inputs name {position} bytes of binary data, the body has {len(blobs)}.")
     return plane.batch(arrays), Wanted(plane, message)
 
 
@@ -148,7 +148,7 @@ def model_metadata(plane: DataPlane) -> bytes:
 
 
 def _read_tensor(plane: DataPlane, tensor: dict[str, Any], spec: TensorSpec, blob: memoryview | None) -> NDArray[Any]:
-    where = f"input {spec.name!r}"
+    where = f"Input {spec.name!r}"
     wire, shape = tensor.get("datatype"), tensor.get("shape")
     wanted = DATATYPES.get(spec.dtype, "")
     if wire != wanted and not (wire in _NUMBERS and wanted in _NUMBERS):

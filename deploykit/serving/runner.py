@@ -53,7 +53,7 @@ class Runner:
         if not self._in_thread and batch.count * self._plane.example_seconds <= INLINE_SECONDS:
             return self._plane.infer(batch)
         if self._in_thread >= QUEUE_LIMIT:
-            raise OverloadError(f"{self._in_thread} requests wait already; try again later.")
+            raise OverloadError(f"{self._in_thread} requests are already waiting; try again later.")
         self._in_thread += 1
         work = asyncio.get_running_loop().run_in_executor(self._thread, self._plane.infer, batch)
         work.add_done_callback(self._leave_thread)

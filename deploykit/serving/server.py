@@ -132,7 +132,7 @@ class Server:
         """
         if self._stopped.is_set():
             reason = f": {self._workers.failure}" if self._workers.failure else "."
-            raise ServeError(f"{self!r} does not run{reason}", remedy="start it again with dk.serve.")
+            raise ServeError(f"{self!r} is not running{reason}", remedy="start it again with dk.serve.")
         manifest = self.artifact.manifest
         specs = {spec.name: spec for spec in manifest.inputs}
         needed = [i.name for i in manifest.contract.inputs if i.how not in ("constant", "state")]

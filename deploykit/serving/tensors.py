@@ -59,7 +59,7 @@ def from_lists(
     array = _cast(flat, spec, real=real, truths=truths)
     if shape is not None and found != shape:
         if len(found) > 1 or array.size != math.prod(shape):
-            raise BadRequestError(f"input {spec.name!r}: expected data of shape {_show(shape)}, got {_show(found)}.")
+            raise BadRequestError(f"Input {spec.name!r}: expected data of shape {_show(shape)}, got {_show(found)}.")
         found = shape
     return array.reshape(found)
 
@@ -78,7 +78,7 @@ def check_shape(found: tuple[int, ...], spec: TensorSpec) -> None:
         return
     hint = " The first dimension is the batch: send a list of examples." if len(found) == len(wanted) - 1 else ""
     raise BadRequestError(
-        f"input {spec.name!r}: expected shape {_show(('batch', *wanted[1:]))}, got {_show(found)}.{hint}"
+        f"Input {spec.name!r}: expected shape {_show(('batch', *wanted[1:]))}, got {_show(found)}.{hint}"
     )
 
 
@@ -192,7 +192,7 @@ def _checked_text(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     except UnicodeEncodeError as error:
         shown = ascii(error.object[error.start : error.end])
         raise BadRequestError(
-            f"input {spec.name!r}: expected text, got half a surrogate pair, {shown}, which stands for no character."
+            f"Input {spec.name!r}: expected text, got half a surrogate pair, {shown}, which is not a character."
         ) from error
     return array
 
@@ -207,7 +207,7 @@ def _wrong_kind(spec: TensorSpec, flat: list[Any], *, real: str = "") -> BadRequ
     what = {str: "text", bool: "a truth value", type(None): "null", dict: "an object", list: "a list"}
     got = {**what, float: "a real number", int: "a number"}.get(type(odd), "")
     kinds = "whole or real numbers" if real else _KINDS[kind]
-    return BadRequestError(f"input {spec.name!r}: expected {spec.dtype} ({kinds}), got {got} {shown}.")
+    return BadRequestError(f"Input {spec.name!r}: expected {spec.dtype} ({kinds}), got {got} {shown}.")
 
 
 def _out_of_range(spec: TensorSpec, value: Any) -> BadRequestError:
@@ -216,21 +216,21 @@ def _out_of_range(spec: TensorSpec, value: Any) -> BadRequestError:
     shown = str(value) if not isinstance(value, int) or abs(value) < 10**40 else "a number beyond 10 ** 40"
     if np.dtype(spec.dtype).kind in "iu":
         whole = np.iinfo(spec.dtype)
-        return BadRequestError(f"input {spec.name!r}: expected {spec.dtype} ({whole.min} to {whole.max}), got {shown}.")
+        return BadRequestError(f"Input {spec.name!r}: expected {spec.dtype} ({whole.min} to {whole.max}), got {shown}.")
     limits = np.finfo(spec.dtype)
     if abs(value) <= limits.max:
         exact = 2 ** (limits.nmant + 1)
         return BadRequestError(
-            f"input {spec.name!r}: {spec.dtype} holds all whole numbers up to {exact} only, got {shown}; send them as "
+            f"Input {spec.name!r}: {spec.dtype} holds all integers only up to {exact}, got {shown}; send them as "
             f"{spec.dtype} to have them rounded."
         )
-    return BadRequestError(f"input {spec.name!r}: expected {spec.dtype} ({limits.min} to {limits.max}), got {shown}.")
+    return BadRequestError(f"Input {spec.name!r}: expected {spec.dtype} ({limits.min} to {limits.max}), got {shown}.")
 
 
 def _ragged(spec: TensorSpec, dimension: int | None) -> BadRequestError:
     where = "" if dimension is None else f" in dimension {dimension}"
     return BadRequestError(
-        f"input {spec.name!r}: expected a rectangular array, got lists of different lengths or depths{where}."
+        f"Input {spec.name!r}: expected a rectangular array, got lists of different lengths or depths{where}."
     )
 
 
@@ -242,7 +242,7 @@ def _decode_texts(value: Any, spec: TensorSpec) -> Any:
         try:
             return text_or_bytes(base64.b64decode(value["b64"], validate=True))
         except (TypeError, ValueError, binascii.Error) as error:
-            raise BadRequestError(f"input {spec.name!r}: b64 holds no base64.") from error
+            raise BadRequestError(f"Input {spec.name!r}: b64 is not valid base64.") from error
     return value
 
 

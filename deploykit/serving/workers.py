@@ -90,7 +90,7 @@ class Worker:
             timer.cancel()
         if not line:
             code = self.process.wait()
-            raise WorkerDeath(f"a worker ended while it started (status {code}).", log=str(self._log))
+            raise WorkerDeath(f"A worker exited during startup (status {code}).", log=str(self._log))
         answer = parse(line)
         if "error" in answer:
             error = errors.from_json(answer["error"])
@@ -156,7 +156,7 @@ class Workers:
                 self._workers.append(self._start(slot))
         except OSError as error:
             self.stop()
-            raise errors.ServeError(f"cannot start a worker: {error.strerror}.") from error
+            raise errors.ServeError(f"Cannot start a worker: {error.strerror}.") from error
 
     @property
     def pids(self) -> tuple[int, ...]:
@@ -210,7 +210,7 @@ class Workers:
             self._workers[slot].process.wait()
             failures = 1 if time.monotonic() - started > _SETTLED_SECONDS else failures + 1
             if failures > _MAX_FAILURES:
-                text = f"a worker died {failures} times in a row."
+                text = f"A worker died {failures} times in a row."
                 self._give_up(errors.ServeError(text, remedy="see the log.", log=str(self._log)))
                 return
             if self._stopping.wait(0.0 if failures == 1 else min(0.1 * 2**failures, 3.0)):

@@ -105,7 +105,7 @@ class Background(ABC):
             with self._store.writer(), start(self._engine, self._cancel) as running:
                 said = self._work(running)
             if damaged := self._store.damaged:
-                said = f"{said}; damaged in the store, and made again where needed: {', '.join(damaged)}"
+                said = f"{said}; damaged in the store, redone where needed: {', '.join(damaged)}"
             self._state.say("done", said)
         except Cancelled:
             self._state.say("cancelled", "cancelled; finished work is kept")
@@ -138,4 +138,4 @@ def wait_turn(cancel: threading.Event, resume: threading.Event) -> None:
         if cancel.is_set():
             break
     if cancel.is_set():
-        raise Cancelled("cancelled.")
+        raise Cancelled("Cancelled.")

@@ -31,7 +31,7 @@ class Cleaned(Plain):
         if self.dropped is not None:
             if not self.dropped:
                 return "nothing in the store is damaged"
-            return f"dropped what was damaged: {', '.join(self.dropped)}. The same sweep makes it again"
+            return f"dropped what was damaged: {', '.join(self.dropped)}. The same sweep will redo it"
         return f"removed {len(self.removed)} files and folders, freed {self.freed_bytes / 1e6:.1f} MB"
 
 

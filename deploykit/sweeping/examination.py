@@ -90,7 +90,7 @@ def _run(model: Model, data: Dataset, declared: Declared, limits: Limits) -> Exa
 
 
 def _failed(data: Dataset, error: DeploykitError) -> Examined:
-    return Examined(data.checked, failure=f"The model as given cannot be run: {error}")
+    return Examined(data.checked, failure=f"The original model cannot be run: {error}")
 
 
 def examination_task(model: Model, data: Path, out: Path, declared: Declared, limits: Limits) -> Task:
@@ -115,7 +115,7 @@ def examination_task(model: Model, data: Path, out: Path, declared: Declared, li
     group = FORMATS.get(model.format).given_group()
     return Task(
         "deploykit.measuring.examining:examine", arguments, group, limits.timeout_s, limits.memory_bytes,
-        imports=model.imports, name="running the model as given", fresh=False,
+        imports=model.imports, name="running the original model", fresh=False,
     )  # fmt: skip
 
 

@@ -220,7 +220,7 @@ class Pipeline:
                 self._give_up(planned)
                 return None
             if identity not in self._built:
-                return None  # nothing begins before the model as given was run: conversions are compared with it
+                return None  # nothing begins before ran the original model: conversions are compared with it
             source = self._built[identity]
         if source is None:
             return None
@@ -261,7 +261,7 @@ class Pipeline:
         elif self._room():
             self._started.add(identity)
             path = self._workshop.path(source) if source else Path(self._workshop.model.path)
-            words = step.words if step else "running the model as given"
+            words = step.words if step else "running the original model"
             future = self._workshop.start_step(step, path, self._reporter(words))
             self._flying[future] = _Work("step", identity, words, time.monotonic(), step)
             self._state.durations.begin(identity)
@@ -270,7 +270,7 @@ class Pipeline:
     def _keep_step(self, step: BuildStep | None, found: Built | DeploykitError) -> None:
         identity = step.key if step else GIVEN
         if isinstance(found, DeploykitError):
-            self._broken[identity] = (found, f"build: {step.words if step else 'running the model as given'}")
+            self._broken[identity] = (found, f"build: {step.words if step else 'running the original model'}")
         else:
             self._built[identity] = found
 
@@ -279,7 +279,7 @@ class Pipeline:
         if work.kind == "step":
             self._keep_step(work.step, self._workshop.finish_step(work.step, future))
             self._count(work.key, seconds)
-            self._state.say("build", f"built: {work.words}" if work.step else "the model as given was run")
+            self._state.say("build", f"built: {work.words}" if work.step else "ran the original model")
         else:
             self._evaluated[work.key] = self._workshop.finish_evaluation(work.key, future)
             self._count(work.unit, seconds)
@@ -306,10 +306,10 @@ class Pipeline:
             self._state.failed(planned.key, error, "accuracy")
 
     def _why(self, found: Stopped) -> str:
-        lost = f"surely loses more than {100 * found.low:.1f} pp (seen on {found.examples:,} examples)"
+        lost = f"loses more than {100 * found.low:.1f} pp (95 % confidence, from {found.examples:,} examples)"
         if found.rival:
             return f"{lost}: {found.rival} costs less and loses less"
-        return f"{lost}; at most {limit(self._racing.max_drop or 0)} were allowed"
+        return f"{lost}; the limit is {limit(self._racing.max_drop or 0)}"
 
     def _reporter(self, words: str) -> Callable[[float, float, str], None]:
         def report(done: float, total: float, what: str) -> None:

@@ -299,7 +299,7 @@ class _Judge:
             found += said.problems
             effects |= said.effects
             if quantized and said.wants_float:
-                found.append(Problem("impossible", f"{said.label} after {quantized}: it is quantized already"))
+                found.append(Problem("impossible", f"{said.label} after {quantized}: it is already quantized"))
             if said.quantizes:
                 quantized = said.label
         if (target, effects) not in self._runtimes:
@@ -357,7 +357,7 @@ def _baseline(model: Model, candidates: tuple[Planned, ...], left_out: dict[str,
     if not originals:
         reasons = "; ".join(dict.fromkeys(o.reason for o in left_out.values())) or "the space has no target"
         raise SettingError(
-            f"nothing to run: no runtime can run the model as given ({reasons}).",
+            f"Nothing to run: no runtime can run the original model ({reasons}).",
             remedy="choose other runtimes, or install what is missing.",
         )
     native = [c for c in originals if model.format in RUNTIMES.get(c.candidate.target.runtime).native_to]

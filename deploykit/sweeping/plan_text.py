@@ -18,7 +18,7 @@ _STAGES = {"build": "building", "accuracy": "evaluating", "latency": "timing"}
 _KNOWN = {
     "this model": "from earlier sweeps of this model here",
     "other models": "from earlier sweeps of other models here",
-    "typical": "typical durations: nothing was swept on this machine yet",
+    "typical": "from typical durations: no sweep has run on this machine yet",
 }
 
 
@@ -51,7 +51,7 @@ def html(plan: Plan) -> str:
     if plan.examined is not None:
         parts.append(tables.notes(plan.examined.warnings))
         parts.append(
-            tables.fold("what everything is taken to mean", tables.table(("what", "is taken as"), meaning(plan)))
+            tables.fold("how inputs, labels and outputs are read", tables.table(("what", "is taken as"), meaning(plan)))
         )
     if plan.reading is not None:
         read = tables.table(("what was read",), [(said,) for said in plan.reading.lines])
@@ -78,10 +78,10 @@ def resolution(plan: Plan) -> str:
     if plan.max_drop is None:
         return said + basis
     if not plan.max_drop:
-        return f"{said}: no number of examples confirms that nothing at all is lost{basis}"
+        return f"{said}: no number of examples can confirm that nothing at all is lost{basis}"
     drop = f"a drop of {limit(plan.max_drop)}"
     if plan.resolves <= plan.max_drop:
-        return f"{said}: enough to confirm that {drop} is not passed{basis}"
+        return f"{said}: enough to confirm that {drop} is not exceeded{basis}"
     return f"{said}: {drop} cannot be confirmed; about {_rounded(plan.examples_needed):,} would{basis}"
 
 
@@ -113,7 +113,7 @@ def costs(plan: Plan) -> list[str]:
     if expected is None:
         return []
     if not (expected.steps or expected.evaluations or expected.sessions):
-        return ["nothing is left to do: the store holds all of it"]
+        return ["nothing left to do: the store already holds all of it"]
     stages = ", ".join(f"{word} {duration(expected.stages[name])}" for name, word in _STAGES.items())
     left = f"{_count(expected.steps, 'build step')}, {_count(expected.evaluations, 'evaluation')} to do"
     return [

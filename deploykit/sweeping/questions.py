@@ -112,7 +112,7 @@ def target_for(
     if not adapter.excluding:
         able = [t.name for t in TRANSFORMS.all() if t.excluding]
         raise SettingError(
-            f"{technique} is done to whole models: it has no setting that leaves layers out.",
+            f"{technique} applies to whole models: it has no setting for leaving layers out.",
             remedy=f"techniques that have one: {', '.join(able)}.",
         )
     routes = Routes(model, data, seed)

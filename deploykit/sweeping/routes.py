@@ -124,7 +124,7 @@ class Routes:
         wanted = [self._wanted(step) for step in recipe.steps]
         if self._quantized and any(w.technique.family == "quantize" for w in wanted):
             return Impossible(
-                f"the model is quantized already: {self._quantized}; quantize the float model it was made from"
+                f"the model is already quantized: {self._quantized}; quantize the float model it was made from"
             )
         if reason := self._lacking(runtime):
             return Impossible(f"{runtime.label}: {reason}")
@@ -174,7 +174,7 @@ class Routes:
         if needs and self._data is None:
             return f"{adapter.label} needs data"
         if "train" in needs and not self._has_labels:
-            return f"{adapter.label} needs labelled training data"
+            return f"{adapter.label} needs labeled training data"
         return ""
 
     def _why_not(self, wanted: list[_Wanted], runtime: Runtime) -> str:
@@ -184,27 +184,30 @@ class Routes:
                 return f"{one.technique.label}: {blocked[0]}"
         plain = self._search([], runtime.accepts)
         if plain is None:
+            own, wanted_formats = FORMATS.get(self._model.format).label, _either(runtime.accepts)
             return (
-                f"no conversion leads from {self._model.format} to what {runtime.label} runs "
-                f"({', '.join(sorted(runtime.accepts))})" + self._missing_converters()
+                f"{own} models cannot be converted to {wanted_formats}, which {runtime.label} needs"
+                + self._missing_converters()
             )
         for one in wanted:
             if self._search([one], runtime.accepts) is None:
                 return self._why_not_alone(one, runtime)
         names = " → ".join(one.technique.label for one in wanted)
-        return f"{names} cannot be done in this order for {runtime.label}"
+        return f"{names} cannot be applied in this order for {runtime.label}"
 
     def _why_not_alone(self, one: _Wanted, runtime: Runtime) -> str:
         label, variants = one.technique.label, one.technique.variants
         if one.binding and self._search([replace(one, binding=frozenset())], runtime.accepts) is not None:
             able = " or ".join(v.label for v in variants if one.binding <= set(v.uses)) or "nothing"
-            return f"{label} with {', '.join(sorted(one.binding))} is what {able} does, not what {runtime.label} runs"
-        made = sorted({v.produces for v in variants})
-        read = sorted({f for v in variants for f in v.accepts})
-        return (
-            f"{label} works on {', '.join(read)} and gives {', '.join(made)}: from {self._model.format}, that does not "
-            f"lead to {runtime.label}"
-        )
+            return (
+                f"{label} with {', '.join(sorted(one.binding))} needs {able}, whose output {runtime.label} cannot run"
+            )
+        read = frozenset(f for v in variants for f in v.accepts)
+        if self._search([], read) is None:
+            own = FORMATS.get(self._model.format).label
+            return f"{label} works on {_either(read)} models; {own} models cannot be converted to that"
+        made = _either({v.produces for v in variants})
+        return f"{label} makes {'an' if made[0] in 'AEIOU' else 'a'} {made} file; {runtime.label} cannot run it"
 
     def _missing_converters(self) -> str:
         found = [c for c in CONVERTERS.all() if c.accepts == self._model.format]
@@ -287,3 +290,7 @@ class Routes:
                 "version": _BUILD_VERSION,
             }
         )
+
+
+def _either(formats: Iterable[str]) -> str:
+    return " or ".join(FORMATS.get(name).label for name in sorted(formats))

@@ -150,7 +150,7 @@ def start_sweep(
     """
     if launches == 1 or launches < 0:
         raise SettingError(
-            f"launches must be at least 2, or 0 for no latency, got {launches}.", remedy="10 gives honest intervals."
+            f"launches must be at least 2, or 0 to skip latency, got {launches}.", remedy="10 gives honest intervals."
         )
     check_drop(max_drop)
     check_name(metric)

@@ -64,7 +64,7 @@ class Judge:
         self._original = {s: self._load(baseline_key, s) for s in ("evaluation", "test")}
         self._read = {s: read_as(o, self._contract) if len(o) else o for s, o in self._original.items()}
         outputs, labels, kind = self._read["evaluation"], workshop.data.labels(), self._contract.scored.kind
-        _check_numbers(self._original["evaluation"], "the model as given")
+        _check_numbers(self._original["evaluation"], "the original model")
         self.metric = choose(metric, outputs, labels, kind)
         self.metrics = [self.metric, *extra_metrics(self.metric, outputs, labels, kind)]
 
@@ -86,7 +86,7 @@ class Judge:
             raise CandidateError(
                 f"Output {self._contract.scored.name!r} has shape {outputs.shape[1:]}, the original's has "
                 f"{original.shape[1:]}.",
-                remedy="report this: a conversion has changed the shape of the outputs.",
+                remedy="please report this: a conversion has changed the shape of the outputs.",
             )
         _check_numbers(outputs, "this candidate")
         scores = tuple(self._score(metric, outputs, "evaluation") for metric in self.metrics)
@@ -170,5 +170,5 @@ def _check_numbers(outputs: NDArray[Any], whose: str) -> None:
         raise CandidateError(
             f"The outputs of {whose} are NaN for {100 * bad.any(axis=1).mean():.1f} % of the examples "
             f"({int(bad.any(axis=1).sum()):,} of {len(bad):,}; {100 * bad.mean():.1f} % of the numbers).",
-            remedy="use a milder setting, or float32 for the layers at fault; check the range of the data.",
+            remedy="use a milder setting, or keep the affected layers in float32; check the range of the data.",
         )

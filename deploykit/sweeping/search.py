@@ -30,7 +30,7 @@ from deploykit.transforms._contract import TRANSFORMS
 SEARCHES = {
     "grid": "every candidate of the space",
     "random": "candidates drawn at random",
-    "tpe": "tree-structured Parzen estimators: learns where good candidates are",
+    "tpe": "tree-structured Parzen estimators, which learn where good candidates are",
     "nsga2": "a genetic algorithm that keeps the whole front",
 }
 #: Candidates of a batch: their sessions are timed together, so a batch shares the baseline's launches.
@@ -75,7 +75,7 @@ class Budget:
         if found and number > 0 and found[2] in _UNITS:
             return cls(seconds=number * _UNITS[found[2]])
         raise SettingError(
-            f"budget: cannot read {value!r}.", remedy='give seconds, "10 min", "2 h" or "40 candidates".'
+            f"budget: cannot parse {value!r}.", remedy='give seconds, "10 min", "2 h" or "40 candidates".'
         )
 
     def room(self, candidates: int, started: float) -> int:
@@ -102,7 +102,7 @@ def check_search(search: str, budget: float | str | None) -> Budget | None:
     if search == "grid":
         if budget is not None:
             raise SettingError(
-                "a grid has no budget: it is the whole space.", remedy='give search="tpe", "nsga2" or "random", too.'
+                "A grid has no budget: it is the whole space.", remedy='also pass search="tpe", "nsga2" or "random".'
             )
         return None
     require("optuna", "search")

@@ -66,7 +66,9 @@ class SensitivityHandle(Background):
         self._check(timeout_s)
         found = self.result
         if found is None:
-            raise CandidateError("the pass ended before anything was measured.", remedy="the same call goes on.")
+            raise CandidateError(
+                "The pass ended before anything was measured.", remedy="rerun the same call to resume."
+            )
         return found
 
     def _work(self, running: Running) -> str:

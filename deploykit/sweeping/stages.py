@@ -185,7 +185,7 @@ class Stages:
         self._pipeline.run([self._baseline], self._steps(first), others)
         if (row := self._state.row(self._baseline.key)).failure is not None:
             cause, remedy = row.failure.cause, row.failure.remedy
-            raise CandidateError(f"The model as given cannot be used: {cause}", remedy=remedy, log=row.failure.log)
+            raise CandidateError(f"The original model cannot be used: {cause}", remedy=remedy, log=row.failure.log)
         self._put_facts()
         self._round(first, self._steps(first))
         if self._settings.budget is not None:

@@ -351,7 +351,9 @@ class TimingStage:
                 self._state.timed(key, found[name], memory, seconds, final=final, same_as=twin, environment=where)
                 self._state.lost(key, [worker for launch in launches for worker in launch.lost_workers])
             elif final:
-                self._state.failed(key, CandidateError("it was never timed.", remedy="run the sweep again."), "latency")
+                self._state.failed(
+                    key, CandidateError("This candidate was never timed.", remedy="rerun the sweep."), "latency"
+                )
 
     def _launches(self, series: str) -> list[Launch]:
         return [Launch.from_json(data) for data in self._workshop.store.launches(series).values()]

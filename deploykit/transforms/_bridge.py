@@ -102,7 +102,7 @@ class Bridge:
         allowed = _MIXED_TOLERANCE if any(is_mixed(pair.keras) for pair in self.pairs) else TOLERANCE
         if not difference <= allowed:
             raise CandidateError(
-                f"the tf_keras copy of {self.source.name!r} differs by {difference:.1e} of the largest output "
+                f"The tf_keras copy of {self.source.name!r} differs by {difference:.1e} of the largest output "
                 f"(allowed: {allowed:.0e}).",
                 remedy="leave out the techniques that need TensorFlow Model Optimization; please report the layers.",
             )
@@ -155,7 +155,7 @@ def _copy_weights(pair: Pair) -> None:
         return
     if [w.shape for w in ours] != theirs:
         raise UnsupportedModelError(
-            f"layer {pair.keras.name!r} ({type(pair.keras).__name__}) has weights of other shapes in tf_keras: "
+            f"Layer {pair.keras.name!r} ({type(pair.keras).__name__}) has weights of different shapes in tf_keras: "
             f"{[w.shape for w in ours]} and {theirs}.",
             remedy="leave out the techniques that need TensorFlow Model Optimization for this model.",
         )
@@ -188,7 +188,7 @@ class _Builder:
         if not hasattr(model, "_run_through_graph") or not getattr(model, "inputs", None):
             raise UnsupportedModelError(
                 f"{type(model).__module__}.{type(model).__name__} ({model.name!r}) is not a functional or Sequential "
-                "model: its layers cannot be seen.",
+                "model: its layers cannot be inspected.",
                 remedy="rebuild it with the functional API, or leave out the techniques that train.",
             )
         found = model._run_through_graph(inputs, operation_fn=lambda op: partial(self._call, op, prefix))
@@ -220,7 +220,7 @@ def _called(layer: Any, operation: Any, args: tuple[Any, ...], kwargs: dict[str,
         return layer(*args, **kwargs)
     except (TypeError, ValueError) as error:
         raise UnsupportedModelError(
-            f"layer {operation.name!r} ({type(operation).__name__}) cannot be called in tf_keras: "
+            f"Layer {operation.name!r} ({type(operation).__name__}) cannot be called in tf_keras: "
             f"{' '.join(str(error).split())[:300]}",
             remedy="leave out the techniques that need TensorFlow Model Optimization for this model.",
         ) from error

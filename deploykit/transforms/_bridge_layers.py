@@ -62,7 +62,7 @@ def _make(kind: type, config: dict[str, Any], name: str, owner: str) -> Any:
     try:
         return target(**settings)
     except (TypeError, ValueError) as error:
-        raise _no_twin(owner, kind, f"is refused by tf_keras ({' '.join(str(error).split())[:200]})") from error
+        raise _no_twin(owner, kind, f"is rejected by tf_keras ({' '.join(str(error).split())[:200]})") from error
 
 
 def _arguments(kind: type) -> dict[str, Any]:
@@ -98,7 +98,7 @@ def _nested(value: dict[str, Any], owner: str) -> Any:
     inner = getattr(keras.layers, value["class_name"], None)
     if inner is None or value.get("registered_name"):
         raise UnsupportedModelError(
-            f"layer {owner!r} wraps a {value['class_name']}, which has no counterpart in tf_keras.",
+            f"Layer {owner!r} wraps a {value['class_name']}, which has no counterpart in tf_keras.",
             remedy="leave out the techniques that need TensorFlow Model Optimization for this model.",
         )
     return _make(inner, value["config"], value["config"]["name"], f"{owner}/{value['config']['name']}")
@@ -153,6 +153,6 @@ def _normalization(layer: Any, name: str) -> Any:
 
 def _no_twin(owner: str, kind: type, why: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"layer {owner!r} ({kind.__module__}.{kind.__name__}) {why}.",
+        f"Layer {owner!r} ({kind.__module__}.{kind.__name__}) {why}.",
         remedy="leave out the techniques that need TensorFlow Model Optimization for this model, or replace the layer.",
     )

@@ -47,8 +47,8 @@ def batches(
     size = feeding.batch_size or min(size or 1, count)
     if count < size:
         raise DatasetError(
-            f"the model takes batches of {size}, there are {count} calibration examples.",
-            remedy="raise calibration_size=, or give more training data.",
+            f"The model takes batches of {size}, but there are {count} calibration examples.",
+            remedy="raise calibration_size=, or provide more training data.",
         )
     job.notes["calibration_examples"] = count
     names = [spec.name for spec, _ in feeding.inputs]

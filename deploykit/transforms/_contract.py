@@ -135,12 +135,13 @@ class Variant(Adapter):
         if count < size:
             yield Problem(
                 "impossible",
-                f"the model takes batches of {size}, there are {count} calibration examples: raise calibration_size=",
+                f"the model takes batches of {size}, but there are {count} calibration examples: raise "
+                "calibration_size=",
             )
         elif count % size:
             yield Problem(
                 "note",
-                f"batches of {size} leave {count % size} of {count} calibration examples over: they are not used",
+                f"batches of {size} leave over {count % size} of {count} calibration examples, which are not used",
             )
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:

@@ -45,8 +45,8 @@ def setting(what: str, types: str, label: str, more: str = "") -> Parameter:
         "exclude",
         "text",
         "",
-        f"{what.capitalize()} and {types} that {label}, by name, with commas between them; with ! before it, a name "
-        f"means that all others {label}.{f' {more}' if more else ''}",
+        f"{what.capitalize()} and {types} that {label}, by name, separated by commas; ! before a name means that "
+        f"all others {label}.{f' {more}' if more else ''}",
         label=label,
         binding=True,
     )
@@ -93,7 +93,7 @@ def nameable(name: str) -> str:
 def _unknown(name: str, names: set[str], types: set[str], what: str, kind: str) -> SettingError:
     close = difflib.get_close_matches(name, sorted(names | types), n=_SHOWN, cutoff=0.4)
     hint = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
-    some = ", ".join(sorted(names)[:_SHOWN]) or "none has a name"
+    some = ", ".join(sorted(names)[:_SHOWN]) or "none of them has a name"
     return SettingError(
         f"exclude: the model has no {what} and no {kind} {name!r}.",
         remedy=f"{hint}{kind}s: {', '.join(sorted(types))}; {what}s: {some}{', …' if len(names) > _SHOWN else ''}.",

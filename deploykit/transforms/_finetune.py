@@ -91,7 +91,7 @@ def objective(activation: str, shape: Sequence[int | None], labels: NDArray[Any]
     width = shape[-1] or 1
     if whole and width > 1 and labels.ndim == len(shape) - 1:
         if (highest := int(labels.max())) >= width:
-            raise DatasetError(f"the labels go up to class {highest}, the model has {width} outputs.")
+            raise DatasetError(f"The labels go up to class {highest}, but the model has {width} outputs.")
         return Objective(
             "SparseCategoricalCrossentropy", not (activation in ("softmax", "sigmoid") or _sums_to_1(sample))
         )
@@ -103,7 +103,9 @@ def objective(activation: str, shape: Sequence[int | None], labels: NDArray[Any]
     if width > 1 and within and labels.shape[-1] == width and (activation == "softmax" or _sums_to_1(sample)):
         return Objective("CategoricalCrossentropy", from_logits=False)
     if not whole and labels.ndim > 1 and tuple(labels.shape[1:]) != tuple(shape[1:]):
-        raise DatasetError(f"labels of shape {labels.shape[1:]} an example, the model's output is {tuple(shape[1:])}.")
+        raise DatasetError(
+            f"The labels have shape {labels.shape[1:]} per example, but the model's output is {tuple(shape[1:])}."
+        )
     return Objective("MeanSquaredError")
 
 
@@ -156,7 +158,7 @@ def fine_tune(bridge: Bridge, job: TransformJob, data: Dataset, plan: Plan, call
     losses = [float(v) for v in history.history["loss"]]
     if not np.isfinite(losses).all():
         raise CandidateError(
-            f"fine-tuning diverged: the loss is {losses[-1]}.", remedy="lower learning_rate, or raise batch_size."
+            f"Fine-tuning diverged: the loss is {losses[-1]}.", remedy="lower learning_rate, or raise batch_size."
         )
     job.notes["loss"] = goal.loss
     job.notes["loss_by_epoch"] = [round(v, 5) for v in losses]

@@ -157,11 +157,11 @@ def spared(graph: Any, *, per_channel: bool, qoperator: bool) -> dict[str, str]:
     found = {}
     for node in graph.node:
         if not infinite.isdisjoint(node.input):
-            found[node.name] = "it reads infinite values, which no scale holds"
+            found[node.name] = "it reads infinite values, which no scale can represent"
         elif node.op_type == "MatMul" and node.input[0] in sizes and qoperator:
             found[node.name] = "its weights are the left factor"
         elif node.op_type == "MatMul" and per_channel and len(sizes.get(node.input[1], (0, 0))) != 2:
-            found[node.name] = "its weights are not a matrix, so that they have no channels"
+            found[node.name] = "its weights are not a matrix and so have no channels"
         elif node.op_type == "ConvTranspose" and per_channel and _groups(node) > 1:
             found[node.name] = "its groups share channels"
     return found

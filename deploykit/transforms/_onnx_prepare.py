@@ -58,7 +58,7 @@ def folded(job: TransformJob, source: Path, folder: Path) -> Path:
             traceback.print_exc()  # into the log of the task
             failed.append(" ".join(str(error).split())[:200] or type(error).__name__)
             path.unlink(missing_ok=True)
-    job.notes["preparation"] = f"the graph as it is, after: {'; '.join(failed)}"
+    job.notes["preparation"] = f"the unchanged graph, after: {'; '.join(failed)}"
     onnx = require("onnx", "")
     onnx.save(onnx.load(str(source)), str(path))
     return path

@@ -32,16 +32,16 @@ PER_CHANNEL = Parameter(
     "per_channel",
     "bool",
     False,
-    "One scale for each output channel instead of one for each weight tensor: more accurate, hardly slower.",
+    "One scale per output channel instead of one per weight tensor: more accurate, hardly slower.",
 )
 REDUCE_RANGE = Parameter(
     "reduce_range",
     "bool",
     False,
-    "Weights of 7 bits, for x86 processors without VNNI, whose 8-bit products can overflow.",
+    "7-bit weights, for x86 processors without VNNI, whose 8-bit products can overflow.",
 )
 EXCLUDE = _exclude.setting(
-    "nodes", "types of operators", "stay float", "Names are those of the ONNX graph after constant folding."
+    "nodes", "operator types", "stay float", "Names are those in the ONNX graph after constant folding."
 )
 
 
@@ -54,12 +54,12 @@ def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[str
         percent = round(100 * facts.share(*stays))
         yield Problem("pointless", f"{percent} % of the weights are in layers that stay float ({_words(stays)})")
     if parameters.get("reduce_range") and facts.features and not facts.lacks_dot_products:
-        yield Problem("pointless", "8-bit products do not overflow on this CPU: weights of 7 bits only lose accuracy")
+        yield Problem("pointless", "8-bit products do not overflow on this CPU: 7-bit weights only lose accuracy")
     if 0 < facts.model.operator_set < _onnx_normal.OPERATORS:
         yield Problem(
             "note",
-            f"operator set {facts.model.operator_set} lacks operators that quantization needs: the graph is raised to "
-            f"{_onnx_normal.OPERATORS} first",
+            f"operator set {facts.model.operator_set} lacks operators that quantization needs: the graph is first "
+            f"raised to {_onnx_normal.OPERATORS}",
         )
 
 
@@ -81,7 +81,7 @@ def write(
         job: Its source is the folder of a stage; its ``exclude`` says what stays float.
         types: Types of operators to quantize.
         quantizer: Makes one of ONNX Runtime's quantizers from the model, the names of nodes that stay float, and the
-            types of operators to quantize.
+            operator types to quantize.
         per_channel: The weights get one scale for each output channel.
         qoperator: Integer operators are written, not pairs of conversions.
 
@@ -119,7 +119,7 @@ def write(
         job.target.unlink()
         raise UnsupportedModelError(
             "ONNX Runtime found nothing to quantize in the model.",
-            remedy="let more kinds of operators be quantized, or leave out this technique for the model.",
+            remedy="allow more kinds of operators to be quantized, or skip this technique for the model.",
         )
     job.notes |= {**counts, UNITS: _exclude.units(parts, left)}
 

@@ -40,7 +40,7 @@ _BATCH = 8
 class _Graph(Stage):
     name = "onnx_graph"
     label = "graph preparation (ONNX)"
-    help = "Shape inference and constant folding, which ONNX Runtime's quantizers want."
+    help = "Shape inference and constant folding, which ONNX Runtime's quantizers need."
     requires = REQUIRES
     seeded = False
 
@@ -49,7 +49,7 @@ class _Graph(Stage):
         nodes = onnx.load(str(job.source), load_external_data=False).graph.node
         if marks := sorted({n.op_type for n in nodes if n.op_type in CONVERSIONS or is_integer(n.op_type)}):
             raise UnsupportedModelError(
-                f"the model is quantized already: it has {', '.join(marks)}.",
+                f"The model is already quantized: it has {', '.join(marks)}.",
                 remedy="quantize the float model it was made from.",
             )
         tools = require("onnxruntime.quantization.quant_utils", "")
@@ -71,7 +71,7 @@ class _Graph(Stage):
 class _Ranges(Stage):
     name = "onnx_ranges"
     label = "calibration (ONNX Runtime)"
-    help = "The range of every tensor over the calibration examples."
+    help = "Measures the range of every tensor over the calibration examples."
     requires = REQUIRES
     uses = ("calibration",)
     needs = ("calibration",)
@@ -153,7 +153,7 @@ def with_fewer(job: TransformJob, types: Sequence[str], work: Callable[[Sequence
         traceback.print_exc()  # into the log of the task
         found = work(heavy)
         text = " ".join(str(error).split())[:200]
-        job.notes["operators"] = f"convolutions and matrix products only: with all it failed ({text})"
+        job.notes["operators"] = f"only convolutions and matrix products: quantizing all operators failed ({text})"
         return found
 
 

@@ -60,8 +60,8 @@ def quantize(job: TransformJob, setup: Any) -> None:
     if not any(counts.get(kind) for kind in ("int8", "float16")):
         job.target.unlink()
         raise UnsupportedModelError(
-            "TFLite found nothing to quantize: it leaves weights of fewer than 1024 elements as they are.",
-            remedy="leave out this technique for the model.",
+            "TFLite found nothing to quantize: it does not change weights with fewer than 1024 elements.",
+            remedy="skip this technique for the model.",
         )
     job.notes |= operators(content)
 

@@ -35,9 +35,7 @@ _SMALL = 0.01
 class _TFMOT(Variant):
     name = "tfmot"
     label = "magnitude pruning (TF-MOT)"
-    help = (
-        "TensorFlow Model Optimization on a tf_keras copy of the model; the weights come back into the Keras 3 model."
-    )
+    help = "TensorFlow Model Optimization on a tf_keras copy of the model; the weights are copied back to Keras 3."
     extra = "tensorflow"
     requires = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization")
     group = "tf_keras"
@@ -191,7 +189,7 @@ class PruneMagnitude(Transform):
     name = "prune_magnitude"
     label = "magnitude pruning"
     help = (
-        "Sets the smallest weights to zero and fine-tunes the rest. Makes the compressed file smaller; no runtime here "
+        "Sets the smallest weights to zero and fine-tunes the rest. Makes the compressed file smaller. No runtime here "
         "skips single zeros, so it is no faster."
     )
     family = "prune"
@@ -211,14 +209,14 @@ class PruneMagnitude(Transform):
             "schedule",
             "choice",
             "polynomial",
-            "Polynomial raises the sparsity step by step; constant prunes at once and then recovers.",
+            "Polynomial raises the sparsity step by step; constant prunes all at once and then recovers.",
             choices=("polynomial", "constant"),
         ),
         Parameter(
             "small_layers",
             "bool",
             False,
-            "Prune the smallest layers too (1 % of the weights): saves next to nothing and costs the most accuracy.",
+            "Also prune the smallest layers (1 % of the weights): saves almost nothing and costs the most accuracy.",
         ),
         Parameter(
             "epochs",
@@ -230,12 +228,12 @@ class PruneMagnitude(Transform):
             step=1,
             unit="epochs",
         ),
-        Parameter("batch_size", "int", 64, "Examples a step.", minimum=1, maximum=65536, step=1, unit="examples"),
+        Parameter("batch_size", "int", 64, "Examples per step.", minimum=1, maximum=65536, step=1, unit="examples"),
         Parameter(
             "learning_rate",
             "float",
             1e-3,
-            "Of Adam at the first step of fine-tuning; it falls along a cosine.",
+            "Adam's learning rate at the first step of fine-tuning; it decays along a cosine.",
             minimum=1e-7,
             maximum=1.0,
         ),
@@ -243,12 +241,12 @@ class PruneMagnitude(Transform):
             "train_examples",
             "int",
             4000,
-            "Examples of the training split to fine-tune on, drawn with each class in proportion; 0 takes all.",
+            "Training examples to fine-tune on, sampled in proportion to the classes; 0 uses all.",
             minimum=0,
             step=1000,
             unit="examples",
         ),
-        _exclude.setting("layers", "types of layers", "stay dense"),
+        _exclude.setting("layers", "layer types", "stay dense"),
     )
     variants = (_TFMOT(),)
     excluding = "exclude"

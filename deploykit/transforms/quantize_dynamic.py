@@ -39,7 +39,7 @@ class _TFLite(Variant):
 class _OnnxRuntime(Variant):
     name = "onnxruntime"
     label = "int8 dynamic (ONNX Runtime)"
-    help = "Integer matrix products; convolutions too when asked for."
+    help = "Integer matrix products, and convolutions if requested."
     requires = _onnx_quantize.REQUIRES
     accepts = _onnx_quantize.ACCEPTS
     produces = "onnx"
@@ -95,8 +95,8 @@ class QuantizeDynamic(Transform):
     name = "quantize_dynamic"
     label = "int8 dynamic"
     help = (
-        "A quarter of the size without calibration data. Faster where matrix products prevail (dense layers, recurrent "
-        "networks, transformers); convolutions gain little."
+        "A quarter of the size without calibration data. Faster where matrix products dominate (dense layers, "
+        "recurrent networks, transformers); convolutions gain little."
     )
     family = "quantize"
     parameters = (
@@ -105,7 +105,7 @@ class QuantizeDynamic(Transform):
             "convolutions",
             "bool",
             False,
-            "Quantize convolutions too: smaller, but ONNX Runtime's integer convolution is 2 to 10 times slower than "
+            "Also quantize convolutions: smaller, but ONNX Runtime's integer convolution is 2 to 10 times slower than "
             "its float one.",
         ),
         _onnx_quantize.REDUCE_RANGE,

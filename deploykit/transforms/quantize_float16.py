@@ -12,8 +12,8 @@ from deploykit.transforms._contract import Transform, TransformJob, Variant
 
 class _TFLite(Variant):
     name = "tflite"
-    label = "float16 weights (TFLite)"
-    help = "Stores weights as float16; XNNPACK widens them to float32 when the model is opened."
+    label = "float16 (TFLite)"
+    help = "Stores weights as float16; XNNPACK widens them to float32 when the model is loaded."
     extra = "tensorflow"
     requires = _tflite_quantize.REQUIRES
     group = "tensorflow"
@@ -43,10 +43,10 @@ class QuantizeFloat16(Transform):
     """Stores the weights in half precision."""
 
     name = "quantize_float16"
-    label = "float16 weights"
+    label = "float16"
     help = (
-        "Halves the file at next to no loss of accuracy; no faster on the x86 CPUs it was measured on. For TFLite "
-        "only: ONNX Runtime has no float16 arithmetic for CPUs, and converts back and forth at every operator."
+        "Halves the file size at next to no loss of accuracy; no faster on the x86 CPUs it was measured on. For TFLite "
+        "only: ONNX Runtime has no float16 arithmetic on CPUs and converts back and forth at every operator."
     )
     family = "quantize"
     variants = (_TFLite(),)

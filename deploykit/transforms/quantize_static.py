@@ -15,7 +15,7 @@ from deploykit.transforms._contract import Transform, TransformJob, Variant
 class _TFLite(Variant):
     name = "tflite"
     label = "int8 static (TFLite)"
-    help = "Integer kernels for all operators that have one; weights per channel."
+    help = "Integer kernels for all operators that have one; per-channel weights."
     extra = "tensorflow"
     requires = _tflite_quantize.REQUIRES
     group = "tensorflow"
@@ -55,7 +55,7 @@ class _TFLite(Variant):
 class _OnnxRuntime(Variant):
     name = "onnxruntime"
     label = "int8 static (ONNX Runtime)"
-    help = "Integer kernels for the operators that have one; ranges are measured once for all settings."
+    help = "Integer kernels for the operators that have one; ranges are measured once and shared by all settings."
     requires = _onnx_quantize.REQUIRES
     accepts = _onnx_quantize.ACCEPTS
     produces = "onnx"
@@ -132,7 +132,7 @@ class QuantizeStatic(Transform):
             "io",
             "choice",
             "float",
-            "Type of the model's inputs and outputs; int8 saves the conversion where the sensor delivers bytes.",
+            "Type of the model's inputs and outputs; int8 saves a conversion where the sensor delivers bytes.",
             label="inputs and outputs",
             choices=("float", "int8"),
         ),
@@ -140,9 +140,10 @@ class QuantizeStatic(Transform):
             "form",
             "choice",
             "qdq",
-            "How an ONNX file says it: pairs of QuantizeLinear and DequantizeLinear around operators, which runtimes "
-            "fuse into integer kernels, or integer operators themselves, for runtimes that do not fuse. On x86, "
-            "integer operators with int8 activations were slow on x86 (1.31); a plan says what was seen on this CPU.",
+            "How an ONNX file represents quantization: as pairs of QuantizeLinear and DequantizeLinear around "
+            "operators, which runtimes fuse into integer kernels, or as integer operators, for runtimes that do not "
+            "fuse. Integer operators with int8 activations were slow on x86 (ONNX Runtime 1.31); the plan shows what "
+            "was measured on this CPU.",
             choices=("qdq", "qoperator"),
         ),
         _onnx_quantize.PER_CHANNEL,
@@ -150,7 +151,7 @@ class QuantizeStatic(Transform):
             "calibration",
             "choice",
             "minmax",
-            "How ranges are drawn from the calibration examples: entropy and percentile clip outliers.",
+            "How ranges are computed from the calibration examples: entropy and percentile clip outliers.",
             choices=("minmax", "entropy", "percentile"),
         ),
         Parameter(

@@ -43,7 +43,7 @@ def test_the_far_end_of_the_interval_must_satisfy_the_limit():
     decision = decide(ROWS, Goal(max_drop=0.01))
     assert decision.winner == SAFE
     assert decision.met
-    assert "2 cheaper ones are not surely inside the limit" in decision.reason
+    assert "2 cheaper ones are not confirmed to be within the limit" in decision.reason
 
 
 def test_a_wider_limit_takes_the_faster_one():
@@ -55,23 +55,23 @@ def test_an_impossible_goal_gives_the_closest_and_the_reason():
     decision = decide([SAFE, BAD], Goal(max_drop=0.0005))
     assert decision.winner == SAFE
     assert not decision.met
-    assert "nothing surely stays within 0.05 pp" in decision.reason
+    assert "No candidate is confirmed to stay within 0.05 pp" in decision.reason
     assert "0.10 pp" in decision.reason
 
 
 def test_the_only_candidate_inside_is_called_so():
     assert (
-        "latency of the only candidate that surely loses at most 0.5 pp"
+        "latency of the only candidate confirmed to lose at most 0.5 pp"
         in decide([SAFE, BAD], Goal(max_drop=0.005)).reason
     )
 
 
 def test_nothing_to_choose_says_what_there_is():
     untimed = [replace(r, measurement=replace(r.measurement, latency=None)) for r in (SAFE, BAD)]
-    assert decide(untimed, Goal()).reason.startswith("no latency was measured; what can be minimized is size, ")
+    assert decide(untimed, Goal()).reason.startswith("No latency was measured; you can minimize size, ")
     assert decide(untimed, Goal(minimize="size")).winner == untimed[0]
     cut_off = [replace(r, status="pending") for r in untimed]
-    assert "2 of 2 are evaluated, and not timed to the end" in decide(cut_off, Goal(minimize="size")).reason
+    assert "2 of 2 are evaluated but not fully timed" in decide(cut_off, Goal(minimize="size")).reason
 
 
 def test_of_ties_the_smallest_file_wins():

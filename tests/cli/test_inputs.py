@@ -85,10 +85,10 @@ def test_a_folder_of_images(tmp_path):
 @pytest.mark.parametrize(
     ("file", "flag", "message"),
     [
-        ("d.npz", "--label", r"--label is for \.csv files, not for .*d\.npz"),
-        ("d.csv", "--x-key", r"--x-key is for \.npz files, not for .*d\.csv"),
-        ("d.csv", "--y-key", r"--y-key is for \.npz files"),
-        ("d.npz", "--drop", r"--drop is for \.csv files"),
+        ("d.npz", "--label", r"--label applies to \.csv files, not to .*d\.npz"),
+        ("d.csv", "--x-key", r"--x-key applies to \.npz files, not to .*d\.csv"),
+        ("d.csv", "--y-key", r"--y-key applies to \.npz files"),
+        ("d.npz", "--drop", r"--drop applies to \.csv files"),
     ],
 )
 def test_flags_of_another_kind_of_data_are_wrong_usage(tmp_path, file, flag, message):
@@ -99,7 +99,7 @@ def test_flags_of_another_kind_of_data_are_wrong_usage(tmp_path, file, flag, mes
 def test_they_are_status_2(cli, desk, data_flags):
     status, _, err = cli("plan", desk / "net.onnx", *data_flags, "--label", "kind")
     assert status == 2
-    assert "--label is for .csv files" in err
+    assert "--label applies to .csv files" in err
 
 
 def test_data_of_another_kind(tmp_path):
@@ -111,7 +111,7 @@ def test_data_of_another_kind(tmp_path):
 def test_spaces_by_name_and_by_file(desk, tmp_path):
     assert _inputs.space(parsed("--data", "d", "--space", "balanced")).name == "balanced"
     assert len(_inputs.space(parsed("--data", "d", "--space", desk / "space.json")).targets) == 2
-    with pytest.raises(SettingError, match=r"unknown preset 'quik'.*did you mean 'quick'"):
+    with pytest.raises(SettingError, match=r"Unknown preset 'quik'.*did you mean 'quick'"):
         _inputs.space(parsed("--data", "d", "--space", "quik"))
-    with pytest.raises(SettingError, match=r"cannot read the space '.*none\.json'"):
+    with pytest.raises(SettingError, match=r"Cannot read the space '.*none\.json'"):
         _inputs.space(parsed("--data", "d", "--space", tmp_path / "none.json"))

@@ -57,9 +57,9 @@ def test_parameters_papermill_does_not_see_are_parameters(notebook):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["-p", "cuont", "1"], "unknown parameter of tiny.ipynb 'cuont'. Remedy: did you mean 'count'? known: count, "),
-        (["-p", "count", "many"], "the parameter 'count' is declared as int, got 'many'"),
-        (["-p", "loud", "perhaps"], "the parameter 'loud' is declared as bool, got 'perhaps'"),
+        (["-p", "cuont", "1"], "Unknown parameter of tiny.ipynb 'cuont'. Remedy: did you mean 'count'? known: count, "),
+        (["-p", "count", "many"], "The parameter 'count' is declared as int, got 'many'"),
+        (["-p", "loud", "perhaps"], "The parameter 'loud' is declared as bool, got 'perhaps'"),
         (["-p", "count"], "expected 2 arguments"),
     ],
 )
@@ -74,9 +74,9 @@ def test_batch_refuses_before_anything_runs(cli, notebook, tmp_path, arguments, 
 @pytest.mark.parametrize(
     ("name", "out", "message"),
     [
-        ("none.ipynb", None, "there is no notebook 'none.ipynb'. Remedy: known: 01_quickstart.ipynb, "),
-        ("text.ipynb", None, "text.ipynb is no notebook"),
-        ("tiny.ipynb", "done.html", "give a file that ends in .ipynb"),
+        ("none.ipynb", None, "There is no notebook 'none.ipynb'. Remedy: known: 01_quickstart.ipynb, "),
+        ("text.ipynb", None, "text.ipynb is not a notebook"),
+        ("tiny.ipynb", "done.html", "give a file name that ends in .ipynb"),
         ("tiny.ipynb", "../folder/tiny.ipynb", "would be overwritten"),
     ],
 )
@@ -188,7 +188,7 @@ def test_the_demo_starts_from_onnx_without_tensorflow(cli, monkeypatch, tmp_path
 def test_the_demo_refuses_what_the_quickstart_does_not_know(cli, tmp_path):
     status, _, err = cli("demo", "--store", tmp_path, "-p", "lanches=2")
     assert status == 2
-    assert "unknown parameter of 01_quickstart.ipynb 'lanches'" in err
+    assert "Unknown parameter of 01_quickstart.ipynb 'lanches'" in err
 
 
 def test_lab_copies_what_the_workbench_needs_and_overwrites_nothing(cli, tmp_path):

@@ -71,7 +71,7 @@ def test_plan_with_data_that_do_not_fit(cli, desk):
 # -- sweep, report, clean -------------------------------------------------------------------------------------------
 
 
-def test_sweep_again_does_nothing_anew_and_prints_the_table(cli, desk, data_flags, store):
+def test_sweep_again_repeats_nothing_and_prints_the_table(cli, desk, data_flags, store):
     status, out, err = cli("sweep", desk / "net.onnx", *data_flags, "--store", store, "--launches", 2)
     assert status == 0
     assert out.splitlines()[0].startswith("Candidate")
@@ -107,13 +107,13 @@ def test_a_sweep_without_latencies_is_reported_by_its_own_goal(cli, desk, data_f
     status, out, _ = cli("report", runs, "--minimize", "latency")
     assert status == 0
     assert "Accuracy, %" in out
-    assert "no latency was measured" in out
+    assert "No latency was measured" in out
 
 
 def test_an_error_that_ends_a_sweep_is_said_once(cli, desk, data_flags, tmp_path):
     status, _, err = cli("sweep", desk / "net.onnx", *data_flags, "--store", tmp_path / "s", "--engine", "moon")
     assert status == 1
-    assert err.count("unknown engine 'moon'") == 1
+    assert err.count("Unknown engine 'moon'") == 1
 
 
 def test_compare(cli, store, tmp_path):
@@ -173,7 +173,7 @@ def test_report_as_json_is_json_even_when_files_are_written(cli, store, tmp_path
 def test_a_store_that_is_not_there(cli, tmp_path, verb):
     status, _, err = cli(verb, tmp_path / "none")
     assert status == 1
-    assert "no store at" in err
+    assert "No store at" in err
     assert not (tmp_path / "none").exists()
 
 
@@ -253,7 +253,7 @@ def _second(store):
 def test_an_unknown_candidate(cli, store, tmp_path):
     status, _, err = cli("export", store, "--candidate", "ffffff", "--out", tmp_path / "served")
     assert status == 1
-    assert "unknown candidate 'ffffff'" in err
+    assert "Unknown candidate 'ffffff'" in err
 
 
 def test_verify(cli, artifact, tmp_path):
@@ -301,7 +301,7 @@ def test_serve_until_ctrl_c(artifact):
 def test_serve_something_else(cli, tmp_path):
     status, _, err = cli("serve", tmp_path)
     assert status == 1
-    assert "is no exported artifact" in err
+    assert "is not an exported artifact" in err
 
 
 def test_doctor(cli):
@@ -334,7 +334,7 @@ def test_ctrl_c_prints_the_report_so_far_and_the_next_sweep_goes_on(cli, desk, d
         process.kill()
         process.wait()
     assert process.returncode == 130, err
-    assert "the same command goes on from" in err
+    assert "Rerun the same command to resume from" in err
     assert "Traceback" not in err
     assert out.splitlines()[0].startswith("Candidate")
     status, out, err = cli("sweep", desk / "net.onnx", *data_flags, "--store", store, "--launches", 2, "--json")

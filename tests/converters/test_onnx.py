@@ -17,7 +17,7 @@ def test_a_graph_that_writes_variables_is_refused(tmp_path):
     work.run("make_counter", "tensorflow", path=str(tmp_path / "counter"), format="saved_model")
     with pytest.raises(UnsupportedModelError, match=r"writes variables \(total\)") as caught:
         work.converted("saved_model_to_onnx", tmp_path / "counter", tmp_path / "out")
-    assert "as inputs and outputs" in caught.value.remedy
+    assert "into inputs and outputs" in caught.value.remedy
 
 
 def test_the_batch_is_free_and_named(folder, tmp_path):

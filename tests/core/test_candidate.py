@@ -85,9 +85,9 @@ def test_candidates_read_as_a_sentence():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ({"recipe": {"steps": []}}, r"not a valid Candidate: .*`target`"),
+        ({"recipe": {"steps": []}}, r"Not a valid Candidate: .*`target`"),
         ({"recipe": {"steps": [{"technique": 3}]}, "target": {"runtime": "x"}}, r"Expected `str`.*technique"),
-        ([], r"not a valid Candidate: Expected `object`"),
+        ([], r"Not a valid Candidate: Expected `object`"),
     ],
 )
 def test_what_is_no_candidate_is_refused_by_field(data, message):

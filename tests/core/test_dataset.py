@@ -151,15 +151,15 @@ WITH_NAN[[7, 9], 1] = np.nan
     [
         (([],), r"x is empty: 0 examples"),
         ((np.zeros((0, 28, 28)), np.zeros(0, int)), r"x is empty: 0 examples"),
-        ((np.zeros((60, 0)),), r"the examples of input are empty: shape \(0,\)"),
+        ((np.zeros((60, 0)),), r"The examples of input are empty: shape \(0,\)"),
         ((X, []), r"x has 60 examples, y has 0 labels"),
         ((X, np.zeros(0, int)), r"x has 60 examples, y has 0 labels"),
         ((X, Y[:-1]), r"x has 60 examples, y has 59 labels"),
         (
             (X[:1], Y[:1]),
-            r"too few examples: 1 leave 1 to evaluate with; at least 10 are needed.*more held-out examples",
+            r"Too few examples: 1 leave 1 to evaluate with; at least 10 are needed.*more held-out examples",
         ),
-        ((X[:12], Y[:12]), r"too few examples: 12 leave 4"),
+        ((X[:12], Y[:12]), r"Too few examples: 12 leave 4"),
         (([[1, 2], [3]],), r"x is ragged: its examples differ in shape"),
         ((np.array([[1, 2], [3]], object),), r"x holds list objects, not numbers of one shape.*pad ragged"),
         ((np.array([1, "a", None], object),), r"x mixes int and str"),
@@ -173,7 +173,7 @@ WITH_NAN[[7, 9], 1] = np.nan
         ((X, [["a", "b"]] * 60), r"y holds text of shape \(60, 2\)"),
         ((X, np.array([b"\xff"] * 60)), r"y holds bytes that are not UTF-8"),
         (({},), r"x is an empty dictionary"),
-        (({"a": X, "b": X[:5]},), r"inputs have different numbers of examples: \{'a': 60, 'b': 5\}"),
+        (({"a": X, "b": X[:5]},), r"The inputs have different numbers of examples: \{'a': 60, 'b': 5\}"),
         (({"a": X, "b": WITH_NAN},), r"x\['b'\] holds NaN"),
     ],
 )
@@ -187,15 +187,18 @@ def test_unusable_arrays_are_refused(arguments, message):
     [
         ({"x_test": X}, r"y is given, y_test is not"),
         ({"y_test": Y}, r"y_test is given, x_test is not"),
-        ({"x_test": X[:1], "y_test": Y[:1]}, r"too few examples: 1 leave 1"),
-        ({"x_test": X[:, :1], "y_test": Y}, r"examples of x have shape \(2,\), those of x_test \(1,\)"),
+        ({"x_test": X[:1], "y_test": Y[:1]}, r"Too few examples: 1 leave 1"),
+        ({"x_test": X[:, :1], "y_test": Y}, r"Examples of x have shape \(2,\), those of x_test \(1,\)"),
         ({"x_test": {"a": X}, "y_test": Y}, r"x has inputs \['input'\], x_test has \['a'\]"),
         ({"x_test": X, "y_test": Y / 2}, r"y is int64 \(\), y_test is float32 \(\)"),
         ({"x_test": WITH_NAN, "y_test": Y}, r"x_test holds NaN"),
         ({"x_test": X, "y_test": Y[:5]}, r"x_test has 60 examples, y_test has 5 labels"),
-        ({"classes": ["a", "b"]}, r"y holds class 2, but classes names only 2"),
-        ({"preprocess": Preprocess(reshape=(3,))}, r"cannot reshape examples of shape \(2,\) to \(3,\)"),
-        ({"preprocess": {"image": Preprocess()}}, r"preprocess names inputs \['image'\], the data have \['input'\]"),
+        ({"classes": ["a", "b"]}, r"y holds class 2, but classes= names only 2"),
+        ({"preprocess": Preprocess(reshape=(3,))}, r"Cannot reshape examples of shape \(2,\) to \(3,\)"),
+        (
+            {"preprocess": {"image": Preprocess()}},
+            r"preprocess names the inputs \['image'\]; the data have \['input'\]",
+        ),
     ],
 )
 def test_arguments_that_do_not_go_together(options, message):
@@ -228,7 +231,7 @@ def test_a_pair_is_a_dataset_and_nothing_else_is():
     data = Dataset.from_arrays(X, Y)
     assert Dataset.of(data) is data
     assert Dataset.of((X, Y)).digest == data.digest
-    with pytest.raises(DatasetError, match=r"expected a Dataset or a pair \(x, y\), got ndarray.*from_npz"):
+    with pytest.raises(DatasetError, match=r"Expected a Dataset or a pair \(x, y\), got ndarray.*from_npz"):
         Dataset.of(X)
 
 
@@ -329,10 +332,10 @@ def test_other_names_are_matched_by_order_when_the_forms_differ():
         ),
         ([("image", (None, 3), "float32")], (None, 3), r"takes examples of shape \(3,\), the data give \(2,\)"),
         ([("image", (None, None, 2), "float32")], (None, 3), r"shape \('any', 2\)"),
-        ([("image", (None, 2), "int64")], (None, 3), r"takes int64, the data are float32 .*whole numbers"),
+        ([("image", (None, 2), "int64")], (None, 3), r"takes int64, the data are float32 .*"),
         ([("image", (None, 2), "uint8")], (None, 3), r"the model takes uint8, the data are float32"),
         ([("image", (None, 2), "string")], (None, 3), r"the model takes string, the data are float32"),
-        ([("image", (None, 2), "float32")], (None, 2), r"the labels go from class 0 to 2, it has the classes 0 to 1"),
+        ([("image", (None, 2), "float32")], (None, 2), r"the labels range from class 0 to 2, it has classes 0 to 1"),
         (
             [("image", (None, 2), "float32"), ("b", (None, 1), "float32")],
             (None, 3),
@@ -356,7 +359,7 @@ def test_labels_of_every_split_are_checked():
     y = np.zeros(60, int)
     train_only = np.where(np.arange(60) == 0, 9, y)
     data = Dataset.from_arrays(X, train_only, x_test=X, y_test=y)
-    with pytest.raises(DatasetError, match=r"the labels go from class 0 to 9, it has the classes 0 to 4"):
+    with pytest.raises(DatasetError, match=r"the labels range from class 0 to 9, it has classes 0 to 4"):
         data.check(model(("image", (None, 2), "float32")))
 
 
@@ -422,8 +425,8 @@ RAW = [b"\xff\xd8" + bytes([k, 0]) for k in range(60)]
             r"x has 1 missing values \(None or NaN\) among 60; the first is at 59",
         ),
         (np.array([[1.5]] * 59 + [[None]], object), r"x has 1 missing values"),
-        (np.array([[2**70]] * 60, object), r"whole numbers that 64 bits cannot hold"),
-        (np.zeros(60, "M8[s]"), r"x has dtype datetime64\[s\].*turn dates into numbers"),
+        (np.array([[2**70]] * 60, object), r"integers that do not fit in 64 bits"),
+        (np.zeros(60, "M8[s]"), r"x has dtype datetime64\[s\].*convert dates to numbers"),
         (pd.DataFrame({"a": [1.0] * 60, "city": ["x"] * 60}), r"columns that are not numbers .*: city \("),
         (pd.DataFrame({"a": [1.0] * 59 + [None], "b": [1] * 60}), r"x has empty cells in its column a"),
         (pd.DataFrame({"a": [1.0] * 60, "day": pd.to_datetime(["2024-01-01"] * 60)}), r"day \(datetime64"),
@@ -475,7 +478,7 @@ def test_text_that_is_numbers_is_not_sorted_as_text():
     found = read_labels([str(i % 12) for i in range(60)])
     assert found.labels("train").tolist() == [i % 12 for i in range(60)]
     assert found.classes == ()
-    assert any("text that is numbers" in note for note in found.reading.notes)
+    assert any("numbers written as text" in note for note in found.reading.notes)
     assert read_labels(["0.5", "1.25", "-3e2"] * 20).labels("train")[:3].tolist() == [0.5, 1.25, -300.0]
     named = read_labels([str(i % 3 + 1) for i in range(60)], classes=["1", "2", "3"])
     assert named.labels("train")[:3].tolist() == [0, 1, 2]
@@ -506,7 +509,7 @@ def test_labels_of_positions_are_kept():
     found = read_labels(masks.astype(np.uint8))
     assert found.labels("train").dtype == np.int64
     np.testing.assert_array_equal(found.labels("train"), masks)
-    assert found.reading.labels == "whole numbers, 3x3 an example"
+    assert found.reading.labels == "integers, 3x3 per example"
     names = read_labels([["b", "a"]] * 60, classes=["a", "b"])
     assert names.labels("train")[0].tolist() == [1, 0]
 
@@ -519,13 +522,17 @@ def test_large_values_are_not_merged():
 @pytest.mark.parametrize(
     ("y", "classes", "message"),
     [
-        (np.arange(60) % 3 + 1, ("a", "b", "c"), r"y: labels run from 1 to 3, the 3 class names .* 0 to 2.*\(y - 1\)"),
-        (np.array([0, 5, 9] * 20), ("a", "b", "c"), r"y holds class 9, .*the labels are 0, 5, 9, with gaps"),
-        (np.array([0.0, 5.0] * 30), ("a", "b", "c"), r"with gaps"),
+        (
+            np.arange(60) % 3 + 1,
+            ("a", "b", "c"),
+            r"y: the labels range from 1 to 3, but the 3 class names .* 0 to 2.*\(y - 1\)",
+        ),
+        (np.array([0, 5, 9] * 20), ("a", "b", "c"), r"y holds class 9, .*the labels have gaps \(0, 5, 9\)"),
+        (np.array([0.0, 5.0] * 30), ("a", "b", "c"), r"have gaps"),
         (["a", ""] * 30, (), r"y holds 30 empty labels"),
         (["100", "010", "001"] * 20, (), r"labels such as '001' look like one-hot rows written as text.*classes="),
-        (["1", "01"] * 30, (), r"the labels '01' and '1' are the same number written in two ways.*classes="),
-        (["a", "b"] * 30, ("a", "a", "b"), r"classes names 'a' more than once"),
+        (["1", "01"] * 30, (), r"The labels '01' and '1' are the same number written two ways.*classes="),
+        (["a", "b"] * 30, ("a", "a", "b"), r"classes= lists 'a' more than once"),
     ],
 )
 def test_labels_that_do_not_go_with_their_classes(y, classes, message):
@@ -554,20 +561,20 @@ def test_the_reading_says_what_was_taken_for_what(tmp_path):
 def test_gaps_single_examples_and_other_numbers_are_noted():
     x, y = images(60, 5)
     assert read_labels(y + 1).reading.notes == (
-        "labels run from 1 to 5; no example is of class 0 (classes are numbered from 0).",
+        "labels range from 1 to 5; no example has class 0 (classes are numbered from 0).",
     )
-    assert Dataset.from_arrays(x, y * 2).reading.notes == ("no example is of class 1, 3, 5, 7.",)
+    assert Dataset.from_arrays(x, y * 2).reading.notes == ("no example has class 1, 3, 5, 7.",)
     lonely = y.copy()
     lonely[7] = 7
     notes = Dataset.from_arrays(x, lonely).reading.notes
-    assert notes[0] == "no example is of class 5, 6."
-    assert notes[1].startswith("one example only of class 7: it is in one split")
+    assert notes[0] == "no example has class 5, 6."
+    assert notes[1].startswith("class 7 has only one example: it is in one split")
     apart = Dataset.from_arrays(
         x[y < 3], y[y < 3], x_test=x[y > 0], y_test=y[y > 0], classes=("a", "b", "c", "d", "e")
     ).reading.notes
-    assert apart[:2] == ("no held-out example is of class a.", "no training example is of class d, e.")
+    assert apart[:2] == ("no held-out example has class a.", "no training example has class d, e.")
     scaled = Dataset.from_arrays(x, y, x_test=x / 255, y_test=y).reading.notes
-    assert scaled[0] == "x is uint8, x_test is float64: check that both have the same scale."
+    assert scaled[0] == "x is uint8, x_test is float64: check that both are on the same scale."
 
 
 def test_examples_in_two_splits_are_counted():
@@ -581,7 +588,7 @@ def test_examples_in_two_splits_are_counted():
     shared = {n: sum(any((row == t).all() for t in x) for row in data.splits[n].inputs["input"]) for n in SPLITS[1:]}
     assert sum(shared.values()) == 10
     wanted = [
-        f"{count} of the {len(data.splits[n])} {n} examples are in train, too." for n, count in shared.items() if count
+        f"{count} of the {len(data.splits[n])} {n} examples are also in train." for n, count in shared.items() if count
     ]
     assert list(data.reading.notes) == wanted
     assert Dataset.from_arrays(rng.normal(size=(50, 3))).reading.notes == ()

@@ -41,5 +41,5 @@ def test_standard_bases():
 
 def test_unknown_name_lists_the_known_and_the_closest():
     error = errors.unknown_name("runtime", "litter", {"litert": 1, "onnxruntime": 2})
-    assert str(error) == ("unknown runtime 'litter'. Remedy: did you mean 'litert'? known: litert, onnxruntime.")
+    assert str(error) == ("Unknown runtime 'litter'. Remedy: did you mean 'litert'? known: litert, onnxruntime.")
     assert "known: none" in str(errors.unknown_name("runtime", "x", []))

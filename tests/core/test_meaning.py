@@ -86,7 +86,7 @@ def test_whole_numbers_feed_a_bool_input_when_they_are_0_and_1():
     fed = Feeding.of(data.checked, net.inputs).arrange(data.batch("evaluation"))[0]
     assert fed.dtype == bool
     np.testing.assert_array_equal(fed, data.batch("evaluation")["x"] == 1)
-    with pytest.raises(DatasetError, match="takes bool, the data go from 0 to 2"):
+    with pytest.raises(DatasetError, match="takes bool, the data range from 0 to 2"):
         Dataset.from_arrays(2 * bits, THREE).check(net)
 
 
@@ -167,11 +167,11 @@ def test_the_classes_of_channels_first_outputs_are_on_axis_1():
 @pytest.mark.parametrize(
     ("labels", "output", "message"),
     [
-        (THREE + 1, spec("y", None, 3), r"from class 1 to 3, it has the classes 0 to 2; they look counted from 1"),
+        (THREE + 1, spec("y", None, 3), r"from class 1 to 3, it has classes 0 to 2; they look as if they count from 1"),
         (THREE - 1, spec("y", None, 3), "the labels hold the negative class -1"),
-        (X[:, 0], spec("y", None, 3), "the labels are one real number an example"),
-        (THREE, spec("y", None, 4, 3), "the labels are one number an example"),
-        (np.zeros((N, 4, 4), int), spec("y", None, 3, 5, 5), r"it gives 3 × 5 × 5 an example, the labels are 4 × 4"),
+        (X[:, 0], spec("y", None, 3), "the labels are one real number per example"),
+        (THREE, spec("y", None, 4, 3), "the labels are one number per example"),
+        (np.zeros((N, 4, 4), int), spec("y", None, 3, 5, 5), r"it returns 3 × 5 × 5 per example, the labels are 4 × 4"),
     ],
 )
 def test_labels_that_fit_no_output_are_refused_and_never_ignored(labels, output, message):
@@ -200,9 +200,9 @@ def test_labels_that_fit_several_later_outputs_are_a_question():
 
 def test_gaps_and_classes_the_model_lacks_are_named():
     gaps = Dataset.from_arrays(X, np.where(THREE == 1, 3, THREE)).check(model(spec("y", None, 5)))
-    assert gaps.checked.labels.notes == ("no label is class 1, 4, of the classes 0 to 4.",)
+    assert gaps.checked.labels.notes == ("no example is labeled class 1, 4, although the classes are 0 to 4.",)
     shifted = Dataset.from_arrays(X, THREE + 1).check(model(spec("y", None, 4)))
-    assert "no label is class 0: if the labels count from 1" in shifted.checked.labels.notes[0]
+    assert "no example is labeled class 0: if the labels count from 1" in shifted.checked.labels.notes[0]
 
 
 def test_one_hot_masks_have_their_classes_first_or_last_and_rows_without_a_class_are_padding():
@@ -220,7 +220,7 @@ def test_one_hot_masks_have_their_classes_first_or_last_and_rows_without_a_class
         assert (data.labels() == data.labels()[:, :1, :1]).all()
     hot[:, 3] = 0
     data = read(hot, spec("y", None, 4, 5, 3, operator="Softmax"))
-    assert "positions whose label is no class (25 %) are left out" in data.checked.labels.notes[0]
+    assert "positions whose label is no class (25 %) are skipped" in data.checked.labels.notes[0]
     assert (data.labels()[:, 3] == -1).all()
 
 
@@ -229,7 +229,7 @@ def test_positions_that_are_marked_as_padding_are_left_out_and_it_is_said(mark):
     labels = np.tile(THREE[:, None], (1, 5))
     labels[:, 4] = mark
     data = read(labels, spec("y", None, 5, 3))
-    assert f"positions whose label is {mark} (20 %) are left out" in data.checked.labels.notes[0]
+    assert f"positions whose label is {mark} (20 %) are skipped" in data.checked.labels.notes[0]
     assert data.checked.labels.classes == 3
     assert (data.labels()[:, 4] == -1).all()
     right = np.eye(3)[np.maximum(data.labels(), 0)]
@@ -259,7 +259,7 @@ def test_class_numbers_below_zero_are_those_of_the_model():
 def test_a_number_for_a_whole_batch_is_not_judged():
     found = read(THREE, spec("y", None, 3), spec("mean")).checked
     assert not found.judged
-    assert "'mean' is one number for a whole batch" in found.notes[0]
+    assert "'mean' is one number per batch" in found.notes[0]
 
 
 # -- what is seen ----------------------------------------------------------------------------------------------------
@@ -332,7 +332,7 @@ def test_one_number_for_a_whole_batch_is_never_scored():
     found = read(THREE, spec("mean"), spec("y", None, 3)).checked
     assert found.scored.name == "y"
     assert read(None, spec("mean"), spec("y", None, 3)).checked.scored.name == "y"
-    with pytest.raises(DatasetError, match="'mean' is one number for a whole batch"):
+    with pytest.raises(DatasetError, match="'mean' is one number per batch"):
         read(THREE, spec("mean"), spec("y", None, 3), declared=Declared.of(output="mean"))
 
 

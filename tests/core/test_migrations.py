@@ -76,7 +76,7 @@ def test_a_step_that_fails_changes_nothing(older, monkeypatch):
 def test_nobody_migrates_a_store_that_a_sweep_writes_to(older, monkeypatch):
     with Store(older).writer():
         raised(monkeypatch, {0: rename})
-        with pytest.raises(StoreError, match="another sweep is running"):
+        with pytest.raises(StoreError, match="Another sweep is running"):
             Store(older, create=True)
 
 

@@ -83,7 +83,7 @@ def test_text_becomes_what_is_declared(text, annotation, value):
      ("x", "int | None")],
 )  # fmt: skip
 def test_text_of_another_type_is_refused(text, annotation):
-    with pytest.raises(SettingError, match=r"the parameter 'p' is declared as .*, got '"):
+    with pytest.raises(SettingError, match=r"The parameter 'p' is declared as .*, got '"):
         from_text("p", text, annotation)
 
 
@@ -110,7 +110,7 @@ def test_text_is_of_the_default_s_type_where_none_is_declared(text, annotation, 
 
 @pytest.mark.parametrize(("text", "default"), [("many", 1), ("1/2", 0.5), ("perhaps", True), ("x: y: z", {})])
 def test_text_of_another_type_than_the_default_is_refused(text, default):
-    with pytest.raises(SettingError, match=r"the parameter 'p' has the default .*, got '"):
+    with pytest.raises(SettingError, match=r"The parameter 'p' has the default .*, got '"):
         from_text("p", text, "", default)
 
 
@@ -124,7 +124,7 @@ def test_without_papermill_the_cell_itself_is_checked():
 def test_what_papermill_adds_must_be_declared():
     history = ["", CELL, "# Parameters\nlaunches = 2\nmax_drop = 0.5\n"]
     assert checked(history, VALUES)["launches"] == 10
-    with pytest.raises(SettingError, match=r"unknown parameter of this notebook 'lanches'.*did you mean 'launches'"):
+    with pytest.raises(SettingError, match=r"Unknown parameter of this notebook 'lanches'.*did you mean 'launches'"):
         checked([*history[:2], "# Parameters\nlanches = 2\n"], VALUES)
 
 

@@ -27,8 +27,8 @@ NAMES = Parameter("exclude", "text", "")
         (EPOCHS, 1.5, r"epochs must be a whole number, got 1\.5"),
         (EPOCHS, math.inf, r"epochs must be a finite number, got inf"),
         (Parameter("bits", "int", 4, maximum=8), 9, r"bits must be at most 8, got 9"),
-        (METHOD, "minmx", r"unknown value for prune: method, 'minmx'.*did you mean 'minmax'\? known: entropy, minmax"),
-        (METHOD, ["minmax"], r"unknown value for prune: method"),
+        (METHOD, "minmx", r"Unknown value for prune: method, 'minmx'.*did you mean 'minmax'\? known: entropy, minmax"),
+        (METHOD, ["minmax"], r"Unknown value for prune: method"),
         (CHANNELS, 1, r"per_channel must be true or false, got 1"),
         (NAMES, ["Conv"], r"prune: exclude must be text, got \['Conv'\] \(list\)"),
         (NAMES, "Conv, \x1b[31m", r"prune: exclude holds characters that cannot be printed"),
@@ -75,7 +75,7 @@ def test_complete_fills_in_defaults_and_sorts():
 
 
 def test_complete_names_the_known_parameters():
-    with pytest.raises(SettingError, match=r"unknown parameter for prune 'sparsty'.*did you mean 'sparsity'\?"):
+    with pytest.raises(SettingError, match=r"Unknown parameter for prune 'sparsty'.*did you mean 'sparsity'\?"):
         complete((SPARSITY,), {"sparsty": 0.8}, "prune")
 
 

@@ -58,7 +58,7 @@ def test_an_empty_batch_keeps_its_form():
 @pytest.mark.parametrize(
     ("preprocess", "shape", "message"),
     [
-        (Preprocess(reshape=(3, 3)), (2, 4), r"cannot reshape examples of shape \(4,\) to \(3, 3\)\..*--reshape"),
+        (Preprocess(reshape=(3, 3)), (2, 4), r"Cannot reshape examples of shape \(4,\) to \(3, 3\)\..*--reshape"),
         (Preprocess(resize=(4, 4)), (2, 8), r"resize needs images .*got examples of shape \(8,\)"),
     ],
 )
@@ -68,7 +68,7 @@ def test_examples_that_do_not_fit(preprocess, shape, message):
 
 
 def test_text_is_not_scaled():
-    with pytest.raises(DatasetError, match="text cannot be scaled"):
+    with pytest.raises(DatasetError, match="Text cannot be scaled"):
         Preprocess(scale=2).apply(np.array(["a", "b"]))
 
 
@@ -175,19 +175,19 @@ def test_reshapes_that_join_and_split_are_plain(given, wanted):
     ],
 )
 def test_reshapes_that_cross_axes_are_refused_with_what_is_meant(given, wanted, steps):
-    with pytest.raises(DatasetError, match=r"would put values of one axis onto another.*" + steps):
+    with pytest.raises(DatasetError, match=r"would move values from one axis to another.*" + steps):
         Preprocess(reshape=wanted).apply(np.zeros((2, *given)))
 
 
 @pytest.mark.parametrize(
     ("step", "shape", "message"),
     [
-        (Preprocess(layout="channels_first"), (3, 8, 6), r"have their channels first already"),
-        (Preprocess(layout="channels_last"), (8, 6, 3), r"have their channels last already"),
+        (Preprocess(layout="channels_first"), (3, 8, 6), r"already have their channels first"),
+        (Preprocess(layout="channels_last"), (8, 6, 3), r"already have their channels last"),
         (Preprocess(layout="channels_first"), (28, 28), r"layout is for images with channels.*reshape=\(28, 28, 1\)"),
         (Preprocess(transpose=(2, 0, 1)), (4,), r"for examples of 3 axes, got examples of shape \(4,\)"),
         (Preprocess(mean=(1, 2, 3)), (8, 8, 1), r"mean has 3 values, examples of shape \(8, 8, 1\) have 1 channels"),
-        (Preprocess(channels="reversed"), (8, 8, 1), r"Only images of three channels"),
+        (Preprocess(channels="reversed"), (8, 8, 1), r"Only images with three channels"),
     ],
 )
 def test_steps_for_other_examples(step, shape, message):
@@ -198,8 +198,8 @@ def test_steps_for_other_examples(step, shape, message):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"layout": "nchw"}, r"unknown value for Preprocess: layout, 'nchw'.*channels_first, channels_last"),
-        ({"channels": "bgr"}, r"unknown value for Preprocess: channels"),
+        ({"layout": "nchw"}, r"Unknown value for Preprocess: layout, 'nchw'.*channels_first, channels_last"),
+        ({"channels": "bgr"}, r"Unknown value for Preprocess: channels"),
         ({"transpose": (0, 2)}, r"transpose must name every axis of one example once.*got \(0, 2\)"),
         ({"std": 0}, r"std must be a finite number above 0"),
         ({"std": (1, -1)}, r"std must be a finite number above 0"),

@@ -58,7 +58,7 @@ def test_get_gives_the_adapter(package):
 
 def test_an_unknown_name_lists_the_known(package):
     write(package, "alpha")
-    with pytest.raises(SettingError, match=r"unknown thing 'alpa'\. Remedy: did you mean 'alpha'\? known: alpha"):
+    with pytest.raises(SettingError, match=r"Unknown thing 'alpa'\. Remedy: did you mean 'alpha'\? known: alpha"):
         Registry(package.name, "thing").get("alpa")
 
 
@@ -98,7 +98,7 @@ def test_an_installed_package_adds_an_adapter(package):
 def test_two_adapters_of_one_name_are_an_error(package):
     write(package, "alpha")
     entry_point(package, "alpha", "somewhere.else:ADAPTER")
-    with pytest.raises(SettingError, match=r"two things are called 'alpha'.*somewhere\.else:ADAPTER"):
+    with pytest.raises(SettingError, match=r"Two things are called 'alpha'.*somewhere\.else:ADAPTER"):
         Registry(package.name, "thing").names()
 
 

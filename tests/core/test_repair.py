@@ -127,7 +127,7 @@ def test_pages_that_sqlite_cannot_read_are_left_behind(tmp_path):
 
 
 def test_what_is_not_a_store_is_not_repaired(tmp_path):
-    with pytest.raises(StoreError, match="no store at"):
+    with pytest.raises(StoreError, match="No store at"):
         repair(tmp_path)
     (tmp_path / "store.sqlite").write_bytes(b"not a database" * 100)
     with pytest.raises(StoreError, match="not a deploykit store"):
@@ -136,5 +136,5 @@ def test_what_is_not_a_store_is_not_repaired(tmp_path):
 
 
 def test_no_repair_while_a_sweep_runs(folder):
-    with Store(folder).writer(), pytest.raises(StoreError, match="another sweep is running"):
+    with Store(folder).writer(), pytest.raises(StoreError, match="Another sweep is running"):
         repair(folder)

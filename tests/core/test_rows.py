@@ -111,5 +111,5 @@ def test_rows_are_equal_when_they_hold_the_same(store):
 def test_a_row_that_is_gone_is_named(tmp_path):
     found = Rows(["a", "b"], lambda keys: {"a": dump(result("a"))} if "a" in keys else {})
     assert found[0].key == "a"
-    with pytest.raises(StoreError, match=r"the row b is no longer in the store.*open the report anew"):
+    with pytest.raises(StoreError, match=r"The row b is no longer in the store.*reopen the report"):
         found[1]

@@ -30,7 +30,7 @@ def test_not_a_number_becomes_null():
 
 
 def test_a_wrong_field_is_named():
-    with pytest.raises(SettingError, match=r"not a valid Point: Expected `float`, got `str` - at `\$\.x`"):
+    with pytest.raises(SettingError, match=r"Not a valid Point: Expected `float`, got `str` - at `\$\.x`"):
         from_plain(Point, {"x": "far"})
 
 

@@ -121,7 +121,7 @@ def test_an_npz_that_claims_a_huge_array(tmp_path):
 
 @pytest.mark.parametrize("reader", [Dataset.from_npz, Dataset.from_csv, Dataset.from_image_folder])
 def test_missing_data(tmp_path, reader):
-    with pytest.raises(DatasetError, match=r"no such data: '.*nothing here'"):
+    with pytest.raises(DatasetError, match=r"There are no data at '.*nothing here'"):
         reader(tmp_path / "nothing here")
 
 
@@ -171,7 +171,7 @@ def test_npz_with_one_array_for_each_input(tmp_path):
 def test_npz_parts_under_other_names(tmp_path):
     held = Dataset.from_npz(npz(tmp_path / "v.npz", x_train=X, y_train=Y, x_val=X + 0.5, y_val=Y))
     assert (held.splits["test"].inputs["input"] % 1 == 0.5).all()
-    assert "validation arrays are the held-out examples" in held.reading.notes[0]
+    assert "validation arrays are used as the held-out examples" in held.reading.notes[0]
     three = Dataset.from_npz(npz(tmp_path / "t.npz", x_train=X, y_train=Y, x_val=X, y_val=Y, x_test=X + 0.5, y_test=Y))
     assert (three.splits["test"].inputs["input"] % 1 == 0.5).all()
     assert [line.split()[1] for line in three.reading.left_out] == ["x_val", "y_val"]
@@ -299,12 +299,12 @@ def test_csv_without_a_label_column(tmp_path):
         ("", {}, r"d\.csv is empty: it has no rows"),
         ("a,b,label\n", {}, r"d\.csv is empty: it has no rows below its header"),
         ("a,b,label\n1,2,0\n1,x,0\n", {}, r"d\.csv, line 3, column 'b': 'x' is not a number.*--label"),
-        ("a,b,label\n1,2\n", {}, r"d\.csv, line 2: 2 cells, the header has 3"),
+        ("a,b,label\n1,2\n", {}, r"d\.csv, line 2: 2 cells, but the header has 3"),
         ("a,b,label\n1,2,\n", {}, r"d\.csv, line 2: the label is empty"),
         ("a,b,c\n1,2,0\n", {"label": "kind"}, r"d\.csv has no column 'kind'; it has a, b, c"),
         (rows("a,label", "nan,{n}"), {}, r"x holds NaN or infinite values in 60 of 60"),
         (rows("label", "{n}"), {}, r"has no column beside its labels"),
-        ("a,label\n1,0\n", {}, r"too few examples: 1 leave 1"),
+        ("a,label\n1,0\n", {}, r"Too few examples: 1 leave 1"),
         ("a,label\n\x00" + "9" * 200_000 + ",0\n", {}, r"d\.csv is not a CSV file: field larger than field limit"),
     ],
 )
@@ -332,7 +332,7 @@ def test_csv_a_feature_called_y_is_no_label(tmp_path):
 def test_csv_columns_that_count_rows(tmp_path):
     data = Dataset.from_csv(csv(tmp_path / "d.csv", rows(",a,label", "{i},{i}.5,{n}")))  # as pandas writes an index
     assert data.sample(1).shape == (1, 1)
-    assert "numbers of the rows" in data.reading.left_out[0]
+    assert "numbers" in data.reading.left_out[0]
     kept = Dataset.from_csv(csv(tmp_path / "k.csv", rows("id,a,label", "{i},{i}.5,{n}")))
     assert kept.sample(1).shape == (1, 2)
     assert "drop=['id'] (--drop id)" in kept.reading.notes[0]
@@ -372,16 +372,16 @@ def test_csv_class_names_that_are_numbers_and_quoted_cells(tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "message"),
     [
-        (rows("label,a,Target", "{n},1,2"), {}, r"the columns 'label' and 'Target': each could be the labels.*--label"),
+        (rows("label,a,Target", "{n},1,2"), {}, r"the columns 'label' and 'Target': any of them could be .*--label"),
         (rows("a;b;label", "1;2;{n}"), {}, r"columns separated by semicolons, expected commas.*sep=';'"),
         (rows("a\tlabel", "1\t{n}"), {}, r"separated by tabs"),
         (rows("a,label", '"1,5",{n}'), {}, r"line 2, column 'a': '1,5' is not a number.*decimal points"),
-        (rows("a,label", "1,5,{n}"), {}, r"line 2: 3 cells, the header has 2.*decimal points"),
+        (rows("a,label", "1,5,{n}"), {}, r"line 2: 3 cells, but the header has 2.*decimal points"),
         (rows("a,b,label", "1,,{n}"), {}, r"line 2, column 'b': the cell is empty.*drop"),
         (rows("a,label", "NA,{n}"), {}, r"'NA' stands for a missing value"),
         (rows("a,label", "1_000,{n}"), {}, r"'1_000' is not a number"),
         (rows("a,label", "1e999,{n}"), {}, r"'1e999' is beyond the range of float64"),
-        (rows("a,b,label", "9007199254740993,0.5,{n}"), {}, r"9007199254740993 is a whole number that cannot be held"),
+        (rows("a,b,label", "9007199254740993,0.5,{n}"), {}, r"9007199254740993 is an integer too large to be stored"),
         (rows("a,a,label", "1,2,{n}"), {}, r"two columns called 'a'"),
         (rows("a,,label", "1,2,{n}"), {}, r"column 2 has no name"),
         (rows("1,2,0", "1,2,{n}"), {}, r"has no header: its first line is numbers"),
@@ -467,7 +467,7 @@ def test_folders_that_cannot_be_used(tmp_path):
     pictures(tmp_path / "unequal" / "test", ("cat", "owl"))
     for path, options, message in [
         (empty, {}, r"empty holds no images \(\.bmp"),
-        (tmp_path / "flat", {}, r"flat has no class folders.*one sub-folder for each class"),
+        (tmp_path / "flat", {}, r"flat has no class folders.*one sub-folder per class"),
         (tmp_path / "file", {}, r"file is not a folder"),
         (broken, {}, r"3\.png is not a readable image"),
         (tmp_path / "unequal", {}, r"holds the folder 'owl', which is not one of the classes \['cat', 'dog'\]"),
@@ -516,7 +516,7 @@ def test_images_of_16_bits_stay_so(tmp_path, ending):
         assert whole(Dataset.from_image_folder(tmp_path / "wide")).max() == 1_500_000
         shutil.rmtree(tmp_path / "wide")
     save(np.zeros((4, 4), np.uint8), tmp_path / "a" / "small.png")
-    with pytest.raises(DatasetError, match=r"of several depths: uint16, uint8"):
+    with pytest.raises(DatasetError, match=r"different bit depths: uint16, uint8"):
         Dataset.from_image_folder(tmp_path)
 
 
@@ -542,9 +542,13 @@ def test_images_are_turned_laid_on_white_and_converted_and_it_is_said(tmp_path):
     turned = next(p for p in whole(data) if p[0, 7, 0] >= 190 and p[7, 7, 0] >= 190 and p[4, 0, 0] == 0)
     assert (turned[:, 0] == 0).all()
     said = " ".join(data.reading.notes)
-    for words in ("1 of 45 images was turned", "1 of 45 images was laid on white", "1 of 45 images was gray among"):
+    for words in (
+        "1 of 45 images was rotated",
+        "1 of 45 images was composited onto white",
+        "1 of 45 images was gray among",
+    ):
         assert words in said
-    assert "1 of 45 images have another size and were scaled to 8 x 8 (bilinear" in said
+    assert "1 of 45 images have a different size and were scaled to 8 x 8 (bilinear" in said
 
 
 def test_color_images_of_16_bits_are_said_to_lose_half_of_them(tmp_path):
@@ -579,7 +583,7 @@ def test_one_odd_first_image_does_not_set_the_size(tmp_path):
     Image.new("L", (90, 70)).save(tmp_path / "cat" / "00 first.png")
     data = Dataset.from_image_folder(tmp_path)
     assert data.sample(1).shape == (1, 8, 6, 1)
-    assert data.reading.notes[0].startswith("1 of 41 images have another size and were scaled to 8 x 6")
+    assert data.reading.notes[0].startswith("1 of 41 images have a different size and were scaled to 8 x 6")
 
 
 def test_images_are_scaled_as_preprocessing_does_it(tmp_path):
@@ -613,7 +617,7 @@ def test_a_validation_folder_is_held_out_or_named(tmp_path):
     data = Dataset.from_image_folder(root)
     assert len(data.splits["train"]) == 40
     assert len(data.splits["evaluation"]) + len(data.splits["test"]) == 60
-    assert "the folder val holds the held-out images" in data.reading.notes[0]
+    assert "the folder val is used for the held-out images" in data.reading.notes[0]
     pictures(root / "test", mode="RGB", count=20)
     (root / "extra").mkdir()
     data = Dataset.from_image_folder(root)
@@ -629,7 +633,7 @@ def test_what_is_not_an_image_is_named_and_counted_and_never_opened(tmp_path):
     outside = save(np.zeros((8, 6), np.uint8), tmp_path / "outside.png")
     (root / "cat" / "link.png").symlink_to(outside)
     (root / "cat" / "own.png").symlink_to(root / "cat" / "1.png")
-    (root / "cat" / "broken.png").symlink_to(root / "nothing.png")
+    (root / "cat" / "broken.png").symlink_to(root / "Nothing.png")
     os.mkfifo(root / "cat" / "pipe.png")
     (root / "dog" / "a.txt").write_text("")
     (root / "dog" / "b.TXT").write_text("")
@@ -643,7 +647,7 @@ def test_what_is_not_an_image_is_named_and_counted_and_never_opened(tmp_path):
         "sub-folder of class folders, which are not read: dog/more",
     )
     (root / "owl").symlink_to(tmp_path)
-    with pytest.raises(DatasetError, match=r"owl is a link to a folder outside of .*, which is not opened"):
+    with pytest.raises(DatasetError, match=r"owl is a link to a folder outside .*, which is not followed"):
         Dataset.from_image_folder(root)
 
 
@@ -721,9 +725,9 @@ def test_tf_data_in_every_form(from_tf, form):
     ("form", "message"),
     [
         ("endless", r"infinite.*\.take\(n\)"),
-        ("empty", r"the tf\.data\.Dataset is empty"),
-        ("pair_of_inputs", r"the elements of the tf\.data\.Dataset are .*a dictionary of tensors"),
-        ("ragged", r"the elements of the tf\.data\.Dataset are .*Ragged"),
+        ("empty", r"The tf\.data\.Dataset is empty"),
+        ("pair_of_inputs", r"The elements of the tf\.data\.Dataset are .*a dictionary of tensors"),
+        ("ragged", r"The elements of the tf\.data\.Dataset are .*Ragged"),
     ],
 )
 def test_tf_data_that_cannot_be_used(from_tf, form, message):

@@ -66,19 +66,19 @@ def test_the_golden_space(tmp_path):
 @pytest.mark.parametrize(
     ("content", "ending", "message"),
     [
-        (None, "json", r"cannot read the space '.*space\.json': No such file"),
-        (b"", "json", r"space\.json: not JSON"),
-        (b"{'a': 1}", "json", r"space\.json: not JSON"),
-        (b"[" * 100_000, "json", r"space\.json: not JSON"),
-        (b"\xff\xfe\x00", "json", r"space\.json is not a space: it is not text"),
-        (b"a: [1", "yaml", r"space\.yaml: not YAML"),
-        (b"!!python/object/apply:os.system ['true']", "yaml", r"space\.yaml: not YAML"),
-        (b"{}", "json", r"space\.json: not a valid Space: .*`recipes`"),
-        (b'{"recipes": [], "target": []}', "json", r"unknown field of the space 'target'.*did you mean 'targets'"),
+        (None, "json", r"Cannot read the space '.*space\.json': No such file"),
+        (b"", "json", r"space\.json: Not JSON"),
+        (b"{'a': 1}", "json", r"space\.json: Not JSON"),
+        (b"[" * 100_000, "json", r"space\.json: Not JSON"),
+        (b"\xff\xfe\x00", "json", r"space\.json is not a space: it is not a text file"),
+        (b"a: [1", "yaml", r"space\.yaml: Not YAML"),
+        (b"!!python/object/apply:os.system ['true']", "yaml", r"space\.yaml: Not YAML"),
+        (b"{}", "json", r"space\.json: Not a valid Space: .*`recipes`"),
+        (b'{"recipes": [], "target": []}', "json", r"Unknown field of the space 'target'.*did you mean 'targets'"),
         (
             b'{"recipes": [{}, {"steps": [{"technique": "x", "params": {}}]}]}',
             "json",
-            r"space\.json: unknown field of recipes\[1\]\.steps\[0\] 'params'.*known: .*parameters",
+            r"space\.json: Unknown field of recipes\[1\]\.steps\[0\] 'params'.*known: .*parameters",
         ),
         (b"recipes: []\ntargets: [{runtime: x, batch: 8}]", "yaml", r"field of targets\[0\] 'batch'.*'batch_size'"),
         (b'{"recipes": [{"steps": [{"parameters": {}}]}]}', "json", r"space\.json: .*`technique`.*recipes"),
@@ -99,7 +99,7 @@ def test_quick_is_a_preset_and_carries_its_name():
 
 
 def test_unknown_presets_list_the_known():
-    with pytest.raises(SettingError, match=r"unknown preset 'quik'\. Remedy: did you mean 'quick'\? known: .*quick"):
+    with pytest.raises(SettingError, match=r"Unknown preset 'quik'\. Remedy: did you mean 'quick'\? known: .*quick"):
         Space.preset("quik")
 
 
@@ -128,7 +128,7 @@ def test_a_single_value_is_a_list_of_one():
     [
         (
             {"prune_magnitud": {"sparsity": 0.5}},
-            r"unknown technique in the preset 'quick' 'prune_magnitud'.*did you mean",
+            r"Unknown technique in the preset 'quick' 'prune_magnitud'.*did you mean",
         ),
         ({"prune_magnitude": [0.5]}, r"prune_magnitude: expected a dictionary of parameter values, got \[0\.5\]"),
         ({"prune_magnitude": {"sparsity": []}}, r"prune_magnitude: no values are given for sparsity"),

@@ -40,9 +40,9 @@ def test_a_store_from_a_newer_version_is_refused(tmp_path):
 
 
 def test_no_store(tmp_path):
-    with pytest.raises(StoreError, match="no store at"):
-        Store(tmp_path / "nothing")
-    assert not (tmp_path / "nothing").exists()
+    with pytest.raises(StoreError, match="No store at"):
+        Store(tmp_path / "Nothing")
+    assert not (tmp_path / "Nothing").exists()
 
 
 def test_a_file_where_the_store_should_be(tmp_path):
@@ -60,7 +60,7 @@ def test_another_database(tmp_path):
 
 def test_one_writer_at_a_time(tmp_path):
     one, two = Store(tmp_path / "s", create=True), Store(tmp_path / "s")
-    with one.writer(), pytest.raises(StoreError, match="another sweep"), two.writer():
+    with one.writer(), pytest.raises(StoreError, match="Another sweep"), two.writer():
         pass
     with two.writer():
         pass

@@ -138,7 +138,7 @@ def test_the_rows_are_those_of_a_local_sweep_and_nothing_overlaps_a_timing(clust
 
 def test_a_device_nobody_offers_is_refused_before_the_start(cluster, model, data, tmp_path):
     space = dk.Space(_SPACE.recipes, [Target("onnxruntime"), Target("onnxruntime", device="cuda")])
-    with pytest.raises(EngineError, match=r"no worker offers the device cuda; there is tcp://\S+ \(cpu; 1 slot\)"):
+    with pytest.raises(EngineError, match=r"No worker offers the device cuda; there is tcp://\S+ \(cpu; 1 slot\)"):
         dk.sweep(model, data, space, store=tmp_path / "s", engine=cluster.engine, progress=lambda _p: None)
 
 
@@ -156,7 +156,7 @@ def test_an_existing_client_is_used_and_left_open(cluster, model, data, tmp_path
 
 def test_other_versions_are_refused(cluster, model, data, monkeypatch, tmp_path):
     monkeypatch.setattr("deploykit.engines._cluster.__version__", "99.0")
-    with pytest.raises(EngineError, match=r"has deploykit \S+, here is 99\.0"):
+    with pytest.raises(EngineError, match=r"has deploykit \S+, this machine has 99\.0"):
         dk.sweep(model, data, _SPACE, store=tmp_path / "s", engine=cluster.engine, progress=lambda _p: None)
 
 
@@ -192,15 +192,15 @@ def test_an_adapter_the_workers_lack_is_named(cluster):
 
 def test_no_scheduler(model, data, monkeypatch, tmp_path):
     monkeypatch.setattr("deploykit.engines.dask._CONNECT_S", 0.5)
-    with pytest.raises(EngineError, match=r"no Dask scheduler answers at tcp://127\.0\.0\.1:9"):
+    with pytest.raises(EngineError, match=r"No Dask scheduler answers at tcp://127\.0\.0\.1:9"):
         dk.sweep(model, data, _SPACE, store=tmp_path / "s", engine="dask://tcp://127.0.0.1:9", progress=lambda _p: None)
 
 
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("nowhere", "'nowhere' is no address of a Dask scheduler"),
-        ("tcp://127.0.0.1:9", r"no Dask scheduler answers at tcp://127\.0\.0\.1:9: .*refused"),
+        ("nowhere", "'nowhere' is not the address of a Dask scheduler"),
+        ("tcp://127.0.0.1:9", r"No Dask scheduler answers at tcp://127\.0\.0\.1:9: .*refused"),
     ],
 )
 def test_a_worker_without_a_scheduler_says_so(address, said, monkeypatch):
@@ -313,7 +313,7 @@ def test_addresses_may_say_how_they_are_reached(engine, address):
 
 @pytest.mark.parametrize("engine", ["ftp://host", "dsk+tls://host"])
 def test_addresses_of_nobody(engine):
-    with pytest.raises(SettingError, match="unknown engine"):
+    with pytest.raises(SettingError, match="Unknown engine"):
         find(engine)
 
 

@@ -57,12 +57,12 @@ def test_it_is_public_and_takes_what_best_returns(cnn, tmp_path):
 
 
 def test_something_else_is_refused(tmp_path):
-    with pytest.raises(SettingError, match=r"expected a candidate, got dict.*report\.best\(\)"):
+    with pytest.raises(SettingError, match=r"Expected a candidate, got dict.*report\.best\(\)"):
         export({"recipe": []}, tmp_path / "out")
 
 
 def test_an_unknown_layout_lists_the_known_ones(cnn, tmp_path):
-    with pytest.raises(SettingError, match=r"unknown layout 'foldr'.*did you mean 'folder'.*tfserving"):
+    with pytest.raises(SettingError, match=r"Unknown layout 'foldr'.*did you mean 'folder'.*tfserving"):
         export(cnn, tmp_path / "out", layout="foldr")
 
 
@@ -71,7 +71,7 @@ def test_a_layout_names_the_best_candidate_it_can_hold(cnn, tmp_path):
     with pytest.raises(ExportError) as caught:
         export(dataclasses.replace(cnn, alternatives=rows), tmp_path / "out", layout="tfserving")
     text = str(caught.value)
-    assert text.startswith("the layout 'tfserving' holds saved_model, not onnx.")
+    assert text.startswith("the layout 'tfserving' is for saved_model, not onnx.")
     assert "'pruned 50 %' on tensorflow" in text
     assert "key 0123456789ab" in text
     assert "report.best(layout='tfserving')" in text
@@ -104,7 +104,7 @@ def test_an_older_artifact_is_replaced(cnn, tmp_path):
 def test_an_artifact_with_foreign_files_is_replaced_only_on_demand(cnn, tmp_path):
     artifact = export(cnn, tmp_path / "out")
     (artifact.path / "thesis.tex").write_text("precious")
-    with pytest.raises(ExportError, match=r"no part of the artifact in it: thesis\.tex.*overwrite=True"):
+    with pytest.raises(ExportError, match=r"not part of the artifact in it: thesis\.tex.*overwrite=True"):
         export(cnn, tmp_path / "out")
     assert (artifact.path / "thesis.tex").exists()
     export(cnn, tmp_path / "out", overwrite=True)
@@ -126,13 +126,13 @@ def test_the_working_folder_is_never_replaced(cnn, tmp_path, monkeypatch):
 
 def test_a_file_in_the_place_is_refused(cnn, tmp_path):
     (tmp_path / "out").write_text("x")
-    with pytest.raises(ExportError, match="exists and is no folder"):
+    with pytest.raises(ExportError, match="exists and is not a folder"):
         export(cnn, tmp_path / "out", overwrite=True)
 
 
 def test_an_unwritable_place_gives_one_clear_error(cnn, tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(ExportError, match=r"cannot write .*out: Not a directory\. Remedy: check the folder's perm"):
+    with pytest.raises(ExportError, match=r"Cannot write .*out: Not a directory\. Remedy: check the folder's perm"):
         export(cnn, tmp_path / "file" / "sub" / "out")
 
 
@@ -141,7 +141,7 @@ def test_a_full_disk_leaves_nothing_behind(cnn, tmp_path):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400, before[1]))  # files cannot grow: what a full disk looks like
     try:
-        with pytest.raises(ExportError, match=r"cannot write .*File too large.*free space"):
+        with pytest.raises(ExportError, match=r"Cannot write .*File too large.*free space"):
             export(cnn, tmp_path / "out", name="new")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -180,7 +180,7 @@ def test_a_model_that_answers_differently_is_not_exported(tmp_path):
     )
     with pytest.raises(ExportError) as caught:
         export(candidate, tmp_path / "out")
-    assert "Outputs differ from the measured model by" in str(caught.value)
+    assert "Outputs differ from the measured model's by" in str(caught.value)
     assert "(limit 0.001). Not exported." in str(caught.value)
     assert not (tmp_path / "out").exists()
 
@@ -228,9 +228,11 @@ def test_save_gives_just_the_folder(saved_model, tmp_path):
 
 
 def test_a_wrong_ending_names_the_right_one(cnn, saved_model, tmp_path):
-    with pytest.raises(ExportError, match=r"'x\.tflite': the candidate's format is onnx\. Remedy: call it 'x\.onnx'"):
+    with pytest.raises(ExportError, match=r"'x\.tflite': the candidate's format is onnx\. Remedy: name it 'x\.onnx'"):
         save_file(cnn, tmp_path / "x.tflite")
-    with pytest.raises(ExportError, match=r"format is saved_model, a folder without an ending\. Remedy: call it 'x',"):
+    with pytest.raises(
+        ExportError, match=r"format is saved_model, a folder, so its name has no suffix\. Remedy: name it 'x',"
+    ):
         save_file(saved_model, tmp_path / "x.onnx")
     assert not list(tmp_path.iterdir())
 

@@ -121,7 +121,7 @@ def test_a_state_may_be_sent_and_is_given(tmp_path):
         load_arrays(artifact.path / n) for n in (artifact.manifest.golden_outputs, artifact.manifest.golden_inputs)
     )
     assert list(raw) == ["x"]
-    assert "| in `state` | float32 | (?, 1, 4) | may be left out: zeros |" in (artifact.path / "README.md").read_text()
+    assert "| in `state` | float32 | (?, 1, 4) | may be omitted: zeros |" in (artifact.path / "README.md").read_text()
     np.testing.assert_allclose(golden["y"], 2 * raw["x"])
     np.testing.assert_allclose(golden["next"][:, 0], raw["x"])
 
@@ -164,7 +164,9 @@ def test_examples_that_depend_on_their_batch_are_run_one_by_one(tmp_path):
     x = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32) * (1 + np.arange(60)[:, None])
     artifact = exported(path, (x, None))
     assert artifact.manifest.batch_dependent
-    assert "examples are run one by one and requests are not joined" in (artifact.path / "README.md").read_text("utf-8")
+    assert "examples are run one by one and requests are not batched together" in (
+        artifact.path / "README.md"
+    ).read_text("utf-8")
     raw = load_arrays(artifact.path / artifact.manifest.golden_inputs)["x"]
     low, high = np.minimum(raw.min(axis=1), 0), np.maximum(raw.max(axis=1), 0)  # as the operator is defined
     scale = ((high - low) / 255)[:, None].astype(np.float32)
@@ -218,9 +220,9 @@ def test_the_readme_says_how_near_other_outputs_stay(cnn, tmp_path):
     row = Result("k" * 12, Candidate(cnn.recipe, cnn.target), "measured", "given", "", "onnx", measurement=measured)
     made = export(dataclasses.replace(cnn, result=row), tmp_path / "out")
     text = (made.path / "README.md").read_text(encoding="utf-8")
-    assert "output `boxes`, which is not scored: off by 3.1 % of the spread of the original's" in text
+    assert "output `boxes`, which is not scored: off by 3.1 % of the original's spread" in text
     assert (
-        "output `classes`, which is not scored: 99.5 % of its answers are the original's, 50 % of its numbers are NaN"
+        "output `classes`, which is not scored: 99.5 % of its answers match the original's, 50 % of its values are NaN"
         in text
     )
     assert "output `odd`, which is not scored: not comparable with the original's: (2,) instead of (3,)" in text
@@ -262,7 +264,7 @@ class Remembering:
 @pytest.mark.parametrize(("carried", "refused"), [(0.0, False), (0.5, True)])
 def test_a_model_that_carries_something_to_the_next_request_is_found(carried, refused):
     said = remembers(Remembering(carried), {"x": np.array([[1.0, 2.0], [3.0, 5.0]])}, 1e-3)
-    assert ("does not answer the same request alike" in said) == refused
+    assert ("does not always answer the same request the same way" in said) == refused
 
 
 def test_an_artifact_whose_model_remembers_is_not_as_it_was_exported(tmp_path, monkeypatch):

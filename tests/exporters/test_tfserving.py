@@ -102,7 +102,7 @@ def test_warm_up_requests_hold_what_the_signature_takes(artifact, saved_model, m
 
 def test_the_readme_says_that_clients_must_preprocess(artifact):
     text = (artifact.path / "README.md").read_text(encoding="utf-8")
-    assert "preprocessed already" in text
+    assert "must send preprocessed examples" in text
     assert "x × 0.00392157" in text
     assert "tensorflow/serving --model_config_file=/models/models.config" in text
 
@@ -185,7 +185,7 @@ def test_tensors_are_encoded_as_tensorflow_reads_them(array, in_tensorflow):
 
 
 def test_a_dtype_tensorflow_serving_lacks_is_refused():
-    with pytest.raises(ExportError, match=r"takes no float128 input.*layout='folder'"):
+    with pytest.raises(ExportError, match=r"does not accept float128 inputs.*layout='folder'"):
         tensor_proto(np.zeros(1, np.longdouble))
 
 

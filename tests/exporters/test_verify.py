@@ -48,7 +48,7 @@ def test_every_problem_is_listed(artifact):
     )
     assert found.difference is None
     with pytest.raises(
-        ExportError, match=r"is not as it was exported: README\.md is missing\..*Remedy: export it again"
+        ExportError, match=r"has changed since it was exported: README\.md is missing\..*Remedy: export it again"
     ):
         found.require()
 
@@ -66,7 +66,7 @@ def test_golden_outputs_that_are_not_reproduced(artifact):
     found = verify(artifact)
     assert not found.ok
     assert found.difference > 0.1
-    assert "Outputs differ from the measured model by" in found.problems[0]
+    assert "Outputs differ from the measured model's by" in found.problems[0]
 
 
 def test_a_model_without_a_digest_is_not_opened(artifact):
@@ -83,7 +83,7 @@ def test_a_manifest_cannot_point_outside(artifact, name):
 
 def test_a_manifest_from_a_newer_version(artifact):
     edit(artifact, schema=99)
-    with pytest.raises(ExportError, match=r"schema 99, this version reads up to 2\. Remedy: upgrade"):
+    with pytest.raises(ExportError, match=r"schema 99; this version reads schemas up to 2\. Remedy: upgrade"):
         verify(artifact)
 
 
@@ -95,20 +95,20 @@ def test_a_broken_manifest(artifact, content):
 
 
 def test_no_artifact(tmp_path):
-    with pytest.raises(ExportError, match=r"is no exported artifact: it has no manifest\.json"):
+    with pytest.raises(ExportError, match=r"is not an exported artifact: it has no manifest\.json"):
         verify(tmp_path)
 
 
 def test_a_server_that_does_not_answer(artifact):
     found = verify(artifact, url="http://127.0.0.1:9")
     assert not found.ok
-    assert "no answer from http://127.0.0.1:9" in found.problems[0]
+    assert "No answer from http://127.0.0.1:9" in found.problems[0]
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8501", "ftp://x", "http://", "http://x:y"])
 def test_an_unusable_address(artifact, url):
     found = verify(artifact, url=url)
-    assert "is no address of a server" in found.problems[0]
+    assert "is not a server" in found.problems[0]
     assert SettingError.__name__ not in found.problems[0]
 
 
@@ -121,7 +121,7 @@ def test_the_difference_is_relative_to_the_range():
     assert difference == pytest.approx(5e-4)
     assert problems == []
     difference, problems = compare(golden, {"y": np.array([[0.5, 100.0]], np.float32)}, 1e-3)
-    assert problems == ["Outputs differ from the measured model by 0.005 of the range of 'y' (limit 0.001)."]
+    assert problems == ["Outputs differ from the measured model's by 0.005 of the range of 'y' (limit 0.001)."]
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_missing_outputs_and_other_shapes():
     golden = {"a": np.zeros((2, 3)), "b": np.zeros(2)}
     _, problems = compare(golden, {"a": np.zeros((2, 4)), "c": np.zeros(2)}, 1e-3)
     assert problems == [
-        "Output 'a' has shape (2, 4), the measured model gave (2, 3).",
+        "Output 'a' has shape (2, 4); the measured model gave (2, 3).",
         "Output 'b' is missing; there are a, c.",
     ]
 

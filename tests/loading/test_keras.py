@@ -190,7 +190,7 @@ def test_the_list_of_layer_names_is_that_of_keras(made):
 def test_a_lambda_layer_is_never_run_unless_trusted(made, tmp_path, refused):
     path, mark = tmp_path / "m.keras", tmp_path / "was-run"
     made("lambda_model", path=path, mark=mark)
-    refused(path, UnsafeModelError, "layer 'mark' is a Lambda layer", "nothing of it was run", "trusted=True")
+    refused(path, UnsafeModelError, "layer 'mark' is a Lambda layer", "none of it was run", "trusted=True")
     assert not mark.exists()
     trusted = load(path, trusted=True)
     assert trusted.trusted
@@ -311,7 +311,7 @@ def test_a_module_without_the_class(made, tmp_path, refused):
 def test_a_module_that_cannot_be_imported(made, tmp_path):
     path = tmp_path / "m.keras"
     made("custom", kind="Twice", path=path)
-    with pytest.raises(SettingError, match=r"cannot import 'no_such_module' in a child process"):
+    with pytest.raises(SettingError, match=r"Cannot import 'no_such_module' in a child process"):
         load(path, imports=["no_such_module"])
 
 
@@ -353,7 +353,7 @@ def test_missing_members(copy, refused, member):
 
 def test_damaged_members(copy, refused):
     refused(rewrite(copy("cnn_keras"), config__json="{nope"), ModelFileError, "config.json is damaged")
-    refused(rewrite(copy("cnn_keras"), config__json="[]"), ModelFileError, "config.json holds no JSON object")
+    refused(rewrite(copy("cnn_keras"), config__json="[]"), ModelFileError, "config.json does not hold a JSON object")
     deep = '{"a":' * 300 + "1" + "}" * 300
     refused(rewrite(copy("cnn_keras"), config__json=deep), ModelFileError, "config.json: JSON nested deeper")
     weights = members(copy("cnn_keras"))[WEIGHTS]
@@ -428,8 +428,8 @@ def test_weights_must_be_in_the_file_itself(copy, refused, tmp_path):
     for change, found in [
         (external, "the values of 'layers/dense/vars/0' are in another file"),
         (virtual, "the values of 'layers/dense/vars/0' are in another file"),
-        (link, "'layers/dense/vars/0' is a link to another place"),
-        (soft, "'layers/again' is a link to another place"),
+        (link, "'layers/dense/vars/0' links to another place"),
+        (soft, "'layers/again' links to another place"),
     ]:
         refused(edit_weights(copy("cnn_keras"), change), ModelFileError, found)
 

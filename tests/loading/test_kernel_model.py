@@ -58,9 +58,13 @@ def test_a_live_lambda_must_be_trusted_too(loaded):
     [
         ("unbuilt", UnsupportedModelError, r"'unbuilt' has never been called.* call it once on data"),
         ("subclass", UnsupportedModelError, r"'net' has never been called"),
-        ("legacy", UnsupportedModelError, r"a tf_keras object \(Sequential\).* model.save\('model.h5'\)"),
-        ("layer", SettingError, r"a Keras layer \(Dense\), not a model.* wrap it"),
-        ("main", UnsupportedModelError, r"'Here' of layer 'here' is defined in this notebook.* move it into a module"),
+        (
+            "legacy",
+            UnsupportedModelError,
+            r"Expected a Keras 3 model, got a tf_keras object \(Sequential\).* model.save\('model.h5'\)",
+        ),
+        ("layer", SettingError, r"Expected a model, got a Keras layer \(Dense\)\. Remedy: wrap it"),
+        ("main", UnsupportedModelError, r"'Here' of layer 'here' is defined in this notebook.* move it to a module"),
         ("unsaved", UnsupportedModelError, r"'needy' cannot be saved by Keras.* get_config"),
     ],
 )
@@ -82,7 +86,7 @@ def test_models_of_torch_are_sent_to_onnx():
         pass
 
     Module.__module__ = "torch.nn"
-    with pytest.raises(SettingError, match=r"not a model: torch.nn.*export it with torch.onnx.export"):
+    with pytest.raises(SettingError, match=r"Expected a model, got torch.nn.*export it with torch.onnx.export"):
         load(Module())
 
 

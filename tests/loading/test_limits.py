@@ -37,7 +37,7 @@ def test_a_reader_that_grows_meets_the_limit_of_the_call(model, reader):
 def test_a_reader_that_is_stopped_is_noticed_and_the_file_is_not_blamed(model, reader, monkeypatch):
     monkeypatch.setattr("deploykit.sandbox.watching.STILL_S", 0.3)
     reader("stop_itself")
-    with pytest.raises(ProcessLost, match=r"\.onnx: the process was stopped from outside in reading") as caught:
+    with pytest.raises(ProcessLost, match=r"\.onnx: The process was suspended from outside in reading") as caught:
         dk.load(model)
     assert "corrupt" not in str(caught.value)
 

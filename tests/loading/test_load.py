@@ -108,7 +108,7 @@ def test_flipped_bits_end_in_an_error_or_a_model(copy, form):
 def test_a_plain_folder_names_the_models_in_it(tmp_path, copy, refused):
     folder = tmp_path / "models"
     folder.mkdir()
-    refused(folder, ModelFileError, "a folder, but no model", "it holds nothing", "Keras (.keras); ONNX (.onnx)")
+    refused(folder, ModelFileError, "a folder without a model", "it holds nothing", "Keras (.keras); ONNX (.onnx)")
     copy("cnn_onnx").rename(folder / "a.onnx")
     (folder / "notes.txt").write_text("x")
     refused(folder, ModelFileError, "it holds a.onnx, notes.txt", "pass one of the models in it: a.onnx")
@@ -117,7 +117,7 @@ def test_a_plain_folder_names_the_models_in_it(tmp_path, copy, refused):
 def test_a_text_file_is_described(tmp_path, refused):
     path = tmp_path / "readme.txt"
     path.write_text("# My model\n")
-    refused(path, ModelFileError, "not a model of a known format", "the text '# My model'", "ONNX (.onnx)")
+    refused(path, ModelFileError, "not a model in a known format", "the text '# My model'", "ONNX (.onnx)")
 
 
 @pytest.fixture
@@ -188,12 +188,12 @@ def test_imports_must_be_a_list_of_names(zoo, imports):
 def test_imports_mean_nothing_to_a_graph(zoo):
     model = load(zoo("cnn_onnx"), imports=["no_such_module"])
     assert model.imports == ()
-    assert model.warnings == ("imports=['no_such_module'] has no meaning for ONNX files.",)
+    assert model.warnings == ("imports=['no_such_module'] has no effect on ONNX files.",)
 
 
 @pytest.mark.parametrize("thing", [5, None, b"model.onnx", ["a.onnx"]])
 def test_what_is_no_model(thing):
-    with pytest.raises(SettingError, match=r"not a model: builtins"):
+    with pytest.raises(SettingError, match=r"Expected a model, got builtins"):
         load(thing)
 
 

@@ -185,8 +185,8 @@ def test_external_data_must_stay_inside_the_folder(copy, refused, tmp_path):
         ("symbolic", "are behind a symbolic link ('symbolic')"),
         (f"away/{secret.name}", "are behind a symbolic link ('away')"),
         ("hard", "is a hard link: the file has 2 names"),
-        ("pipe", "which is no regular file"),
-        ("data", "which is no regular file"),
+        ("pipe", "which is not a regular file"),
+        ("data", "which is not a regular file"),
         (".", "have no location"),
         ("nowhere.bin", "are missing: there is no file 'nowhere.bin'"),
         ("*/_ORT_MEM_ADDR_/*", "are missing"),
@@ -199,10 +199,10 @@ def test_external_data_must_stay_inside_the_folder(copy, refused, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
-        ({"offset": "-8"}, "have the offset '-8', which is no size"),
-        ({"offset": "9" * 5000}, "which is no size"),
+        ({"offset": "-8"}, "have the offset '-8', which is not a size"),
+        ({"offset": "9" * 5000}, "which is not a size"),
         ({"offset": str(10**17)}, "which is truncated: it has 416"),
-        ({"length": "4"}, "are said to have 4"),
+        ({"length": "4"}, "claim to have 4"),
         ({"length": "-1"}, "have the length '-1'"),
         ({"length": "0x10"}, "have the length '0x10'"),
     ],
@@ -231,7 +231,7 @@ def test_truncated_and_missing_data_files(copy, refused):
     data.write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 416\n")
     refused(path, ModelFileError, data.name, "this is a Git LFS pointer")
     data.unlink()
-    refused(path, ModelFileError, "copy the data file into the model's folder")
+    refused(path, ModelFileError, "copy the data file, which is part of the model, into the model's folder")
 
 
 def external(name, location="/etc/passwd", dims=(4,)):
@@ -334,7 +334,7 @@ def test_unknown_operators_are_flagged(tmp_path):
         helper.make_node("Gelu", ["z"], ["y"], domain="com.microsoft"),
     ]
     model = load(write(tmp_path / "m.onnx", nodes))
-    assert model.warnings == ("operators that opset 21 does not have: Reluu; no runtime will know them.",)
+    assert model.warnings == ("operators that opset 21 does not have: Reluu; no runtime can run them.",)
     assert [(layer.name, layer.type) for layer in model.layers] == [("a", "Reluu"), ("Gelu_1", "com.microsoft.Gelu")]
 
 
@@ -344,7 +344,7 @@ def test_dimensions_that_are_odd(tmp_path):
     assert (model.inputs[0].shape, model.outputs[0].shape) == ((None, 4), (None, 0))
     assert model.warnings == (
         "'x' has a negative dimension (-1, 4); it is treated as free.",
-        "'y' has a dimension of size zero (None, 0); no data fit it.",
+        "'y' has a dimension of size zero (None, 0); no data can fit it.",
     )
 
 

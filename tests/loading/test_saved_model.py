@@ -28,7 +28,7 @@ def test_an_exported_cnn(zoo):
 
 
 def test_the_graph_file_alone_is_no_model(zoo, refused):
-    refused(zoo("cnn_saved_model") / "saved_model.pb", ModelFileError, "is its whole folder", "cnn_saved_model")
+    refused(zoo("cnn_saved_model") / "saved_model.pb", ModelFileError, "is the whole folder", "cnn_saved_model")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +134,7 @@ def test_what_is_not_known_is_refused():
 def test_signatures(made, tmp_path, refused):
     made("saved_model", kind="two", path=tmp_path / "two")
     model = load(tmp_path / "two")
-    assert model.warnings == ("no signature 'serving_default'; 'a' is used of a, b.",)
+    assert model.warnings == ("no signature 'serving_default'; using 'a' out of a, b.",)
     made("saved_model", kind="unsigned", path=tmp_path / "none")
     refused(tmp_path / "none", UnsupportedModelError, "has no signature", "model.export(path)")
 
@@ -163,7 +163,7 @@ def test_truncated_and_missing_variables(copy, refused):
     path = copy("cnn_saved_model")
     data, index = (path / DATA).read_bytes(), (path / INDEX).read_bytes()
     (path / DATA).write_bytes(data[:1000])
-    refused(path, ModelFileError, "variables.data-00000-of-00001 is truncated: 1,000 bytes are there")
+    refused(path, ModelFileError, "variables.data-00000-of-00001 is truncated: it has 1,000 bytes")
     (path / DATA).unlink()
     refused(path, ModelFileError, "variables.data-00000-of-00001 is missing")
     (path / DATA).write_bytes(data)

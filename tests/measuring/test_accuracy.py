@@ -114,5 +114,5 @@ def test_fidelity_of_outputs_with_infinities():
 def test_several_class_numbers_are_not_scores():
     numbers = np.argsort(-ORIGINAL, axis=1)  # the four classes, the likeliest first
     assert choose("auto", numbers[:, 0], LABELS, "classes").values(numbers[:, 0], LABELS).mean() == 1.0
-    with pytest.raises(DatasetError, match=r"No metric compares labels.*\(4,\) an example, taken as classes"):
+    with pytest.raises(DatasetError, match=r"No metric compares labels.*\(4,\) per example, read as classes"):
         choose("auto", numbers, LABELS, "classes")

@@ -128,7 +128,7 @@ def test_a_model_of_one_example_is_told_from_other_shapes(tmp_path):
     model = saved(
         tmp_path, [("MatMul", ["x", "w"], ["y"])], [("x", Tensor.FLOAT, [6])], [("y", Tensor.FLOAT, [3])], w=WEIGHTS
     )
-    with pytest.raises(dk.DeploykitError, match=r"takes \(6,\) in all, one example without an axis for the batch"):
+    with pytest.raises(dk.DeploykitError, match=r"takes \(6,\) in total: one example, with no batch "):
         dk.examine(model, dk.Dataset.from_arrays(X, SCORES.argmax(1)))
 
 
@@ -139,7 +139,7 @@ def test_a_probability_has_no_class_two(tmp_path):
     )  # fmt: skip
     truth = (SCORES[:, 0] > 0).astype(int)
     assert right(model, X, truth) == ("accuracy", 1.0)
-    with pytest.raises(dk.DeploykitError, match=r"from class 1 to 2, it has the classes 0 to 1.*y - 1"):
+    with pytest.raises(dk.DeploykitError, match=r"from class 1 to 2, it has classes 0 to 1.*y - 1"):
         dk.examine(model, dk.Dataset.from_arrays(X, truth + 1))
     assert (
         dk.examine(model, dk.Dataset.from_arrays(X, truth + 1), scores="values").check.metric == "mean_absolute_error"

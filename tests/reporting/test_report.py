@@ -104,9 +104,9 @@ def test_best_explains_itself(report):
 def test_an_impossible_goal_returns_the_best_so_far(report):
     best = report.best(max_drop=-0.5)
     assert not best.met
-    assert "nothing surely stays within" in best.reason
+    assert "No candidate is confirmed to stay within" in best.reason
     assert "Goal missed" in best.explain()
-    with pytest.raises(GoalMissed, match="nothing surely stays within"):
+    with pytest.raises(GoalMissed, match="No candidate is confirmed to stay within"):
         best.require()
 
 
@@ -120,7 +120,7 @@ def test_a_layout_that_holds_nothing(report):
 def test_a_candidate_by_the_beginning_of_its_key(report):
     row = report.rows[0]
     assert report.choice_for(row.key[:8]).result == row
-    with pytest.raises(SettingError, match="unknown candidate"):
+    with pytest.raises(SettingError, match="Unknown candidate"):
         report.choice_for("zzz")
 
 

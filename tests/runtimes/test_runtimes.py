@@ -74,7 +74,10 @@ def test_a_silent_fallback_is_an_error(tmp_path, monkeypatch):
     path = graph(tmp_path, helper.make_node("Relu", ["x"], ["y"]))
     # No GPU here: claim that there is one, so that ONNX Runtime falls back to the CPU as it does on a broken driver.
     monkeypatch.setattr(type(runtime), "devices", lambda _self: (Device("cuda", available=True),))
-    with pytest.raises(DeviceError, match="asked for 'cuda', ran on 'cpu'"), pytest.warns(UserWarning, match="CUDA"):
+    with (
+        pytest.raises(DeviceError, match="asked for 'cuda', but ran on 'cpu'"),
+        pytest.warns(UserWarning, match="CUDA"),
+    ):
         runtime.open(path, Target("onnxruntime", "cuda"), "onnx")
 
 

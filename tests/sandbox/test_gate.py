@@ -61,7 +61,7 @@ def test_a_missing_folder_is_named(tmp_path):
 
 @pytest.mark.parametrize("name", ["", "a\0b"])
 def test_what_is_no_path(name):
-    refused(name, "not a path")
+    refused(name, "Not a path")
 
 
 def test_a_name_that_is_too_long(tmp_path):
@@ -142,7 +142,7 @@ class Bomb:
 def test_pickles_are_never_unpickled(tmp_path, monkeypatch, protocol):
     monkeypatch.chdir(tmp_path)
     data = pickle.dumps(Bomb(), protocol)
-    refused(write(tmp_path / "m.pkl", data), "a Python pickle, which is never unpickled")
+    refused(write(tmp_path / "m.pkl", data), "a Python pickle, which deploykit never unpickles")
     if protocol != 1:  # protocol 1 has no mark of its own
         refused(write(tmp_path / "m.onnx", data), "a Python pickle")
     assert not (tmp_path / "pickle-was-run").exists()
@@ -177,7 +177,7 @@ def test_folders_are_sized_and_checked(tmp_path):
     passed = gate.check(folder)
     assert (passed.is_folder, passed.size_bytes, passed.head) == (True, 8, b"")
     os.mkfifo(folder / "variables" / "pipe")
-    refused(folder, "variables/pipe in it is no regular file")
+    refused(folder, "variables/pipe in it is not a regular file")
 
 
 def test_a_folder_with_a_pointer_or_a_way_out(tmp_path):
@@ -201,7 +201,7 @@ def test_a_folder_of_too_many_files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("head", "words"),
     [
-        (bytes(64), "zero bytes only"),
+        (bytes(64), "nothing but zero bytes"),
         (b'{"error": "AccessDenied"}\nmore', 'the text \'{"error": "AccessDenied"}\''),
         (b"\x9a\x01\xff\x03" * 20, "the bytes 9a 01 ff 03 9a 01 ff 03"),
     ],

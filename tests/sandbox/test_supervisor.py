@@ -86,7 +86,7 @@ def test_modules_of_the_user_are_imported(supervisor, tmp_path, monkeypatch):
 
 
 def test_a_module_that_cannot_be_imported_is_named(supervisor):
-    with pytest.raises(errors.SettingError, match=r"cannot import 'no_such_layers' in a child.*sys\.path"):
+    with pytest.raises(errors.SettingError, match=r"Cannot import 'no_such_layers' in a child.*sys\.path"):
         supervisor.run(Task("faults:echo", imports=("no_such_layers",)))
 
 
@@ -130,15 +130,15 @@ def test_an_unforeseen_exception_is_one_line_and_its_traceback_is_in_the_log(sup
 
 
 def test_a_result_without_a_json_form_is_an_error(supervisor):
-    with pytest.raises(errors.CandidateError, match=r"the task's result cannot be sent: object has no JSON form"):
+    with pytest.raises(errors.CandidateError, match=r"The task's result cannot be sent: object has no JSON form"):
         supervisor.run(Task("faults:odd_result"))
 
 
 @pytest.mark.parametrize(
     ("function", "message"),
     [
-        ("segfault", r"the process died in a test: killed by SIGSEGV \(signal 11\)\. Remedy: see the log\."),
-        ("leave", r"the process died in a test: exit status 3\."),
+        ("segfault", r"The process died in a test: killed by SIGSEGV \(signal 11\)\. Remedy: see the log\."),
+        ("leave", r"The process died in a test: exit status 3\."),
     ],
 )
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no signals")
@@ -152,14 +152,14 @@ def test_a_crash_names_its_signal(supervisor, function, message, tmp_path):
 
 def test_a_child_that_hangs_up_is_ended(supervisor, monkeypatch):
     monkeypatch.setattr("deploykit.sandbox.handle._END_S", 0.2)
-    with pytest.raises(errors.CandidateCrash, match=r"the process died in faults:hang_up: killed by SIGKILL"):
+    with pytest.raises(errors.CandidateCrash, match=r"The process died in faults:hang_up: killed by SIGKILL"):
         supervisor.run(Task("faults:hang_up", deadline_s=60))
     assert supervisor.run(Task("faults:echo", {"still": "alive"}))["still"] == "alive"
 
 
 @pytest.mark.parametrize("function", ["hang", "chatter"])
 def test_a_task_that_never_ends_meets_its_deadline(supervisor, function, tmp_path):
-    with pytest.raises(errors.CandidateTimeout, match=r"out of time after 1 s in faults:.*raise timeout="):
+    with pytest.raises(errors.CandidateTimeout, match=r"out after 1 s in faults:.*raise timeout="):
         supervisor.run(
             Task(f"faults:{function}", {"started": str(tmp_path / "started")}, deadline_s=1.0), lambda *_: None
         )
@@ -173,14 +173,14 @@ def test_a_task_can_be_cancelled(supervisor, function, tmp_path):
         target=lambda: (until(lambda: started.exists() or function == "chatter", "start"), cancel.set())
     )
     timer.start()
-    with pytest.raises(errors.Cancelled, match=r"cancelled during waiting"):
+    with pytest.raises(errors.Cancelled, match=r"Cancelled during waiting"):
         supervisor.run(Task(f"faults:{function}", {"started": str(started)}, name="waiting"), cancel=cancel)
     timer.join()
 
 
 def test_a_task_that_grows_is_killed(supervisor):
     limit = 900_000_000
-    with pytest.raises(errors.CandidateMemory, match=r"out of memory at .* GB in faults:grow \(limit 0\.9 GB\)"):
+    with pytest.raises(errors.CandidateMemory, match=r"Out of memory at .* GB in faults:grow \(limit 0\.9 GB\)"):
         supervisor.run(Task("faults:grow", memory_bytes=limit))
 
 
@@ -268,7 +268,7 @@ def test_one_supervisor_serves_the_whole_process():
 def test_only_public_functions_are_tasks():
     assert resolve("json:dumps")
     for function in ["json:_default_encoder", "json", "json:"]:
-        with pytest.raises(errors.SettingError, match="not a task function"):
+        with pytest.raises(errors.SettingError, match="Not a task function"):
             resolve(function)
 
 
@@ -295,7 +295,7 @@ def test_a_child_that_is_stopped_is_noticed_long_before_its_deadline(supervisor,
         target=lambda: halt(int(until(lambda: started.exists() and started.read_text(), "the start")))
     )
     stopper.start()
-    with pytest.raises(errors.ProcessLost, match=r"was stopped from outside in a test \(SIGSTOP\) and not continued"):
+    with pytest.raises(errors.ProcessLost, match=r"was suspended from outside in a test \(SIGSTOP\) and not resumed"):
         supervisor.run(Task("faults:hang", {"started": str(started)}, name="a test", deadline_s=3600.0))
     stopper.join()
     assert gone(int(started.read_text()))
@@ -359,7 +359,7 @@ def test_a_stopped_parent_does_not_hold_up_a_deadline(forking, impatient, tmp_pa
 
     stopper = threading.Thread(target=stop_parent)
     stopper.start()
-    with pytest.raises(errors.CandidateTimeout, match=r"out of time after 2 s"):
+    with pytest.raises(errors.CandidateTimeout, match=r"out after 2 s"):
         forking.run(Task("faults:hang", {"started": str(started)}, deadline_s=2.0))
     stopper.join()
     assert forking.run(Task("faults:echo", {"still": "alive"}))["still"] == "alive"
@@ -369,7 +369,7 @@ def test_a_parent_that_cannot_start_says_so_and_names_its_log(forking, monkeypat
     monkeypatch.setattr(
         "deploykit.sandbox.forking.environment", lambda: {"PATH": os.environ["PATH"], "PYTHONHOME": "/"}
     )
-    with pytest.raises(errors.ProcessLost, match=r"the process that imports what light tasks need died") as caught:
+    with pytest.raises(errors.ProcessLost, match=r"The process that imports what light tasks need died") as caught:
         forking.run(Task("faults:echo"))
     assert caught.value.log.endswith("light.log")
 

@@ -72,7 +72,7 @@ def waits(turn):
         said.append(words)
         cancel.set()
 
-    with pytest.raises(Cancelled, match="cancelled while waiting"), turn(cancel, say):
+    with pytest.raises(Cancelled, match="Cancelled while waiting"), turn(cancel, say):
         pass
     return said[0]
 
@@ -107,7 +107,7 @@ def test_those_who_share_do_not_wait(hold):
 def test_a_holder_that_is_stopped_is_said_to_be(hold):
     process = hold("alone")
     process.send_signal(signal.SIGSTOP)
-    assert f"process {process.pid}, which is stopped" in waits(alone)
+    assert f"process {process.pid}, which is suspended" in waits(alone)
 
 
 def test_threads_of_one_process_take_turns():

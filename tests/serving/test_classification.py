@@ -61,8 +61,8 @@ def test_they_come_as_binary_tensors_too(server, ask):
 @pytest.mark.parametrize(
     ("output", "count", "words"),
     [
-        ("z", 2, "output 'z': 'classification' is for scores of classes, and this output is taken as values"),
-        ("where", 1, "output 'where': 'classification' is for scores of classes, and this output is taken as classes"),
+        ("z", 2, "Output 'z': 'classification' is for class scores, and this output is read as values"),
+        ("where", 1, "Output 'where': 'classification' is for class scores, and this output is read as classes"),
         ("p", 0, "expected 'classification' to be a whole number, 1 or more, got 0."),
         ("p", True, "expected 'classification' to be a whole number, 1 or more, got True."),
         ("p", "2", "expected 'classification' to be a whole number, 1 or more, got '2'."),
@@ -100,6 +100,6 @@ def test_one_number_for_two_classes_and_several_labels(kind, array, wanted):
 
 def test_answers_for_positions_are_refused():
     with pytest.raises(
-        BadRequestError, match=r"is for one answer an example, and this output has shape \('batch', 4, 3\)"
+        BadRequestError, match=r"is for one answer per example, and this output has shape \('batch', 4, 3\)"
     ):
         classified(np.zeros((2, 4, 3), np.float32), meaning("scores", (None, 4, 3)), 1)

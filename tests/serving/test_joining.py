@@ -251,7 +251,7 @@ def test_a_wrong_request_hurts_no_other(tmp_path, joining, caplog):
     assert max(sizes) > 1
     assert [status for status, _ in answers] == [200, 400, 200, 400, 200, 500, 200]
     assert [answers[i][1]["predictions"] for i in (0, 2, 4, 6)] == [[[i, i, i, i + 1]] for i in range(4)]
-    assert answers[1][1]["error"] == "input 'x': expected int32 (-2147483648 to 2147483647), got 1099511627776."
+    assert answers[1][1]["error"] == "Input 'x': expected int32 (-2147483648 to 2147483647), got 1099511627776."
     assert "expected shape (batch, 4), got (1, 2)" in answers[3][1]["error"]
     assert answers[5][1] == {"error": "internal error; the server's log has the details."}
     assert caplog.text.count("Traceback") == 1

@@ -167,7 +167,7 @@ def test_other_datatypes_are_taken_where_no_number_changes(started, ask, dtype, 
             "float32",
             "INT32",
             np.int32([2**24 + 1, 0, 0, 0]),
-            "holds all whole numbers up to 16777216 only, got 16777217",
+            "holds all integers only up to 16777216, got 16777217",
         ),
         ("float32", "INT64", np.int64([0, 0, 0, 2**62 + 1]), "got 4611686018427387905"),
         ("float64", "INT64", np.int64([2**63 - 1, 0, 0, 0]), "got 9223372036854775807"),
@@ -244,7 +244,7 @@ def test_bytes_that_are_not_text_are_refused_where_the_runtime_takes_text(starte
         inferred(ask, server, "BYTES", ["", ""], blob),
     ):
         assert answer.status == 400
-        assert "takes text only, got bytes that are not UTF-8" in answer.error
+        assert "takes only text, got bytes that are not UTF-8" in answer.error
     with pytest.raises(RequestError, match="not UTF-8"):
         server.predict(np.array([[odd, "a"]], object))
 
@@ -285,7 +285,7 @@ def test_lengths_that_do_not_go_together_are_the_clients_fault(started, ask):
     body = {"inputs": {"ids": [[1, 2, 3, 4]], "mask": [[1, 1, 1]]}}
     answer = ask(started("tokens", tokens), "POST", "/v1/models/graph:predict", body)
     assert answer.status == 400
-    assert answer.error.startswith("the model cannot run examples of shape (4,) for 'ids', (3,) for 'mask': ")
+    assert answer.error.startswith("The model cannot run examples of shape (4,) for 'ids', (3,) for 'mask': ")
 
 
 def stateful(folder):
@@ -312,7 +312,7 @@ def test_a_state_alone_and_unlike_rows_are_refused(started, ask):
     server = started("state", stateful)
     row, state = [1.0, 2.0, 3.0, 4.0], [[0.0] * 4]
     answer = predicted(ask, server, [{"state": state}])
-    assert answer.error == "expected the inputs 'x' (and, if you carry it, the state 'state'); got 'state'."
+    assert answer.error == "Expected the inputs 'x' (and, if you carry it, the state 'state'); got 'state'."
     answer = predicted(ask, server, [{"x": row, "state": state}, {"x": row}])
     assert answer.error == "'instances': expected the same inputs in all objects, not at position 1."
     answer = inferred(ask, server, "FP32", row, parameters={"sequence_id": 7, "sequence_start": True})

@@ -93,9 +93,9 @@ def test_a_missing_model_or_version_is_404(cnn, ask, method, path, servable):
 
 @pytest.mark.parametrize("what", ["classify", "regress"])
 def test_other_signatures_are_refused(cnn, ask, what):
-    answer = ask(cnn, "POST", f"/v1/models/cnn:{what}", {"examples": []})
+    answer = ask(cnn, "POST", f"/v1/models/cnn:{what}", {"Examples": []})
     assert answer.status == 400
-    assert answer.error == f"the model's signature is for predict; expected :predict, got :{what}."
+    assert answer.error == f"The model's signature is for predict; expected :predict, got :{what}."
 
 
 def test_not_a_number_goes_in_and_out(log, ask):
@@ -123,28 +123,28 @@ def test_text_goes_in_and_out(text, ask):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "expected JSON: "),
-        (b"{", "expected JSON: "),
-        (b"instances", "expected JSON: "),
-        (b'{"instances": [nan]}', "expected JSON: "),
-        (b'{"instances": [NaN', "expected JSON: "),
-        (b"\xff\xfe", "expected JSON: "),
-        (b"[" * 100_000, "expected JSON: it is nested too deeply."),
-        (b'{"instances": ' + b"[" * 100_000 + b"NaN", "expected JSON: it is nested too deeply."),
-        (b"[]", "expected a JSON object with 'instances' or 'inputs'."),
-        (b"null", "expected a JSON object with 'instances' or 'inputs'."),
-        (b"{}", "expected either 'instances' (rows) or 'inputs' (columns), got neither."),
-        (b'{"instances": [], "inputs": []}', "expected either 'instances' (rows) or 'inputs' (columns), got both."),
+        (b"", "Expected JSON: "),
+        (b"{", "Expected JSON: "),
+        (b"instances", "Expected JSON: "),
+        (b'{"instances": [nan]}', "Expected JSON: "),
+        (b'{"instances": [NaN', "Expected JSON: "),
+        (b"\xff\xfe", "Expected JSON: "),
+        (b"[" * 100_000, "Expected JSON: it is nested too deeply."),
+        (b'{"instances": ' + b"[" * 100_000 + b"NaN", "Expected JSON: it is nested too deeply."),
+        (b"[]", "Expected a JSON object with 'instances' or 'inputs'."),
+        (b"null", "Expected a JSON object with 'instances' or 'inputs'."),
+        (b"{}", "Expected either 'instances' (rows) or 'inputs' (columns), got neither."),
+        (b'{"instances": [], "inputs": []}', "Expected either 'instances' (rows) or 'inputs' (columns), got both."),
         (b'{"instances": []}', "'instances': expected a list of at least one example, got an empty list."),
         (b'{"instances": 3}', "'instances': expected a list of at least one example, got a number."),
         (b'{"instances": null}', "'instances': expected a list of at least one example, got null."),
         (b'{"instances": {}}', "'instances': expected a list of at least one example, got an object."),
-        (b'{"inputs": {}}', "expected the inputs 'image'; got none."),
-        (b'{"inputs": {"picture": []}}', "expected the inputs 'image'; got 'picture'."),
-        (b'{"inputs": []}', "input 'image': expected shape (batch, 8, 8), got (0,)."),
-        (b'{"inputs": 1}', "input 'image': expected shape (batch, 8, 8), got ()."),
+        (b'{"inputs": {}}', "Expected the inputs 'image'; got none."),
+        (b'{"inputs": {"picture": []}}', "Expected the inputs 'image'; got 'picture'."),
+        (b'{"inputs": []}', "Input 'image': expected shape (batch, 8, 8), got (0,)."),
+        (b'{"inputs": 1}', "Input 'image': expected shape (batch, 8, 8), got ()."),
         (b'{"instances": [{"image": []}, 3]}', "'instances': expected objects only, got a number at position 1."),
-        (b'{"instances": [{"image": [], "x": 1}]}', "expected the inputs 'image'; got 'image', 'x'."),
+        (b'{"instances": [{"image": [], "x": 1}]}', "Expected the inputs 'image'; got 'image', 'x'."),
         (
             b'{"instances": [1], "signature_name": "other"}',
             "signature name 'other' not found; expected 'serving_default'",
@@ -186,7 +186,7 @@ def image(value):
 def test_wrong_values_and_shapes_are_400_with_expected_and_got(cnn, ask, instances, words):
     answer = ask(cnn, "POST", PREDICT, {"instances": instances})
     assert answer.status == 400
-    assert answer.error.startswith("input 'image': ")
+    assert answer.error.startswith("Input 'image': ")
     assert words in answer.error
 
 
@@ -199,16 +199,16 @@ def test_whole_numbers_may_be_written_as_real_ones(cnn, ask):
 def test_several_inputs_must_be_named(two, ask):
     answer = ask(two, "POST", "/v1/models/two:predict", {"instances": [[1, 2, 3, 4]]})
     assert answer.status == 400
-    assert answer.error == "the model takes 2 inputs; expected an object with 'left', 'right'."
+    assert answer.error == "The model takes 2 inputs; expected an object with 'left', 'right'."
     answer = ask(two, "POST", "/v1/models/two:predict", {"instances": [{"left": [0] * 4}]})
-    assert answer.error == "expected the inputs 'left', 'right'; got 'left'."
+    assert answer.error == "Expected the inputs 'left', 'right'; got 'left'."
 
 
 def test_inputs_must_have_the_same_number_of_examples(two, ask):
     columns = {"left": [[0.0] * 4] * 2, "right": [[0] * 6] * 3}
     answer = ask(two, "POST", "/v1/models/two:predict", {"inputs": columns})
     assert answer.status == 400
-    assert answer.error == "expected the same number of examples in all inputs; 'left' has 2, 'right' has 3."
+    assert answer.error == "Expected the same number of examples in all inputs; 'left' has 2, 'right' has 3."
     answer = ask(two, "POST", "/v1/models/two:predict", {"inputs": {"left": [], "right": []}})
     assert answer.status == 400
 
@@ -217,4 +217,4 @@ def test_inputs_must_have_the_same_number_of_examples(two, ask):
 def test_wrong_text_is_400(text, ask, value):
     answer = ask(text, "POST", "/v1/models/text:predict", {"instances": [["a", value]]})
     assert answer.status == 400
-    assert answer.error.startswith("input 'words': ")
+    assert answer.error.startswith("Input 'words': ")

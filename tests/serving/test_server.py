@@ -84,7 +84,7 @@ def test_predict_with_wrong_examples_says_expected_and_got(cnn, two):
         cnn.predict(np.full((1, 8, 8), 1j))
     with pytest.raises(RequestError, match=r"takes 2 inputs: left, right; got one array"):
         two.predict(np.zeros((1, 4), np.float32))
-    with pytest.raises(RequestError, match=r"unknown input 'middle'; expected 'left', 'right'"):
+    with pytest.raises(RequestError, match=r"Unknown input 'middle'; expected 'left', 'right'"):
         two.predict({"left": [[1, 2, 3, 4]], "middle": [[1]]})
 
 
@@ -133,7 +133,7 @@ def test_stop_frees_the_port_and_leaves_no_process(made):
     assert all(map(gone, pids))
     assert refuses(port)
     server.stop()
-    with pytest.raises(ServeError, match="does not run"):
+    with pytest.raises(ServeError, match="is not running"):
         server.predict(np.zeros((1, 8, 8), np.uint8))
     with serve(made("cnn_onnx"), port=port) as again:
         assert again.port == port
@@ -174,7 +174,7 @@ def test_a_worker_that_cannot_come_back_ends_the_server_with_its_reason(made, tm
         assert not server.alive
         assert refuses(server.port)
         assert all(map(gone, server.pids))
-        with pytest.raises(ServeError, match=r"does not run: .*has changed since it was checked"):
+        with pytest.raises(ServeError, match=r"is not running: .*has changed since it was checked"):
             server.predict(np.zeros((1, 8, 8), np.uint8))
 
 
@@ -189,9 +189,9 @@ def test_a_worker_that_dies_again_and_again_ends_the_server(made):
                 os.kill(pid, signal.SIGKILL)
             return refuses(server.port)
 
-        until(kill_and_look, "the server to give up")
+        until(kill_and_look, "The server to give up")
         assert len(killed) == 6
-        with pytest.raises(ServeError, match="a worker died 6 times in a row"):
+        with pytest.raises(ServeError, match="A worker died 6 times in a row"):
             server.wait()
 
 
@@ -268,10 +268,10 @@ def test_a_port_in_use_names_it_and_a_free_one(made):
         for workers in (1, 2):
             with pytest.raises(PortInUseError) as caught:
                 serve(made("cnn_onnx"), port=port, workers=workers)
-            assert caught.value.message == f"port {port} on 127.0.0.1 is in use."
+            assert caught.value.message == f"Port {port} on 127.0.0.1 is in use."
             free = int(caught.value.remedy.split()[1])
             assert (
-                caught.value.remedy == f"port {free} is free: port={free} (--port {free}); or port=0 for any free one."
+                caught.value.remedy == f"Port {free} is free: port={free} (--port {free}); or port=0 for any free one."
             )
             assert refuses(free)
 
@@ -296,12 +296,12 @@ def test_an_impossible_number_of_workers(made, workers):
 
 @pytest.mark.parametrize("host", ["256.1.1.1", "no.such.host.invalid"])
 def test_an_unknown_host(made, host):
-    with pytest.raises(ServeError, match="unknown host"):
+    with pytest.raises(ServeError, match="Unknown host"):
         serve(made("cnn_onnx"), host=host, port=0)
 
 
 def test_an_address_of_another_machine(made):
-    with pytest.raises(ServeError, match=r"cannot listen on 192\.0\.2\.1"):
+    with pytest.raises(ServeError, match=r"Cannot listen on 192\.0\.2\.1"):
         serve(made("cnn_onnx"), host="192.0.2.1", port=0)
 
 
@@ -324,5 +324,5 @@ def test_a_tampered_model_is_not_served(made, tmp_path):
 
 
 def test_no_artifact(tmp_path):
-    with pytest.raises(ExportError, match="is no exported artifact"):
+    with pytest.raises(ExportError, match="is not an exported artifact"):
         serve(tmp_path, port=0)

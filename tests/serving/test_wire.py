@@ -32,7 +32,7 @@ def _lives_on(cnn, ask):
 def test_an_unknown_route_is_404_and_names_the_known_ones(cnn, ask, path):
     answer = ask(cnn, "GET", path)
     assert answer.status == 404
-    assert answer.error == f"no such route: {path}; there are /v1/models/cnn[:predict] and /v2/models/cnn[/infer]."
+    assert answer.error == f"No such route: {path}; there are /v1/models/cnn[:predict] and /v2/models/cnn[/infer]."
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_another_method_is_405_and_names_the_right_one(cnn, ask, method, path, a
     assert answer.status == 405
     assert answer.headers["allow"] == allowed
     if method != "HEAD":
-        assert answer.error == f"method {method} is not allowed here; use {allowed}."
+        assert answer.error == f"Method {method} is not allowed here; use {allowed}."
 
 
 def test_gzip_is_understood(cnn, ask):
@@ -66,7 +66,7 @@ def test_gzip_is_understood(cnn, ask):
 def test_another_encoding_is_415(cnn, ask, encoding):
     answer = ask(cnn, "POST", PREDICT, BODY, Content_Encoding=encoding)
     assert answer.status == 415
-    assert answer.error == f"expected Content-Encoding gzip or none, got {encoding!r}."
+    assert answer.error == f"Expected Content-Encoding gzip or none, got {encoding!r}."
 
 
 @pytest.mark.parametrize("body", [BODY, b"", gzip.compress(BODY)[:-9], zlib.compress(BODY)])
@@ -84,14 +84,14 @@ def test_a_gzip_bomb_is_413(cnn, ask):
     assert answer.status == 413
     assert (
         answer.error
-        == "expected at most 67,108,864 bytes, got more than that after decompression; send smaller batches."
+        == "Expected at most 67,108,864 bytes, got more than that after decompression; send smaller batches."
     )
 
 
 def test_a_huge_body_is_413_and_the_client_hears_it(cnn, ask):
     answer = ask(cnn, "POST", PREDICT, bytes(http.BODY_BYTES + 1))
     assert answer.status == 413
-    assert answer.error == "expected at most 67,108,864 bytes, got 67,108,865; send smaller batches."
+    assert answer.error == "Expected at most 67,108,864 bytes, got 67,108,865; send smaller batches."
 
 
 def raw(server, *parts):
@@ -175,7 +175,7 @@ def test_readiness_ends_when_the_server_goes_down(plane):
     assert call(app, "/v2/health/ready", "GET") == (200, {"ready": True})
     app.draining = True
     for path in ("/v2/health/ready", "/v2/models/cnn/ready"):
-        assert call(app, path, "GET") == (503, {"error": "the server is going down."})
+        assert call(app, path, "GET") == (503, {"error": "The server is shutting down."})
     assert call(app, "/v2/health/live", "GET") == (200, {"live": True})
     assert call(app)[0] == 200
 
@@ -192,7 +192,7 @@ def test_an_unexpected_error_is_500_without_details(plane, monkeypatch, caplog):
 def test_a_body_that_does_not_arrive_is_408(plane, monkeypatch):
     monkeypatch.setattr(http, "BODY_SECONDS", 0.01)
     parts = [{"type": "http.request", "body": BODY[:10], "more_body": True}]
-    assert call(http.App(plane), parts=parts) == (408, {"error": "the body did not arrive within 0.01 s."})
+    assert call(http.App(plane), parts=parts) == (408, {"error": "The body did not arrive within 0.01 s."})
 
 
 def test_a_body_in_parts_is_put_together(plane):
@@ -216,7 +216,7 @@ def test_too_many_waiting_requests_are_429(plane, monkeypatch):
     slow(plane, monkeypatch)
     app = http.App(plane)
     monkeypatch.setattr(app._runner, "_in_thread", QUEUE_LIMIT)
-    assert call(app) == (429, {"error": f"{QUEUE_LIMIT} requests wait already; try again later."})
+    assert call(app) == (429, {"error": f"{QUEUE_LIMIT} requests are already waiting; try again later."})
 
 
 def test_a_quick_batch_waits_behind_a_long_one(plane):

@@ -178,7 +178,7 @@ def test_a_sweep_that_fails_in_the_middle(onnx_model, images, small_space, tmp_p
 
     with pytest.raises(RuntimeError, match="bar is broken"):
         dk.sweep(onnx_model, images, small_space, store=tmp_path / "s", launches=2, progress=fails)
-    with Store(tmp_path / "s").writer(), pytest.raises(DeploykitError, match="another sweep"):
+    with Store(tmp_path / "s").writer(), pytest.raises(DeploykitError, match="Another sweep"):
         dk.sweep(onnx_model, images, small_space, store=tmp_path / "s", progress=lambda _p: None)
     assert not any(map(is_open, connections))
     assert not store_files(tmp_path / "s")

@@ -159,7 +159,7 @@ def test_two_drivers_on_one_store(model_path, tmp_path):
     found = sorted((json.loads(out) for out, _ in ended), key=lambda f: "error" in f)
     assert found[0]["statuses"] == ["measured"] * 3
     assert found[1]["error"] == "StoreError"
-    assert "another sweep is running" in found[1]["text"]
+    assert "Another sweep is running" in found[1]["text"]
     assert found[0]["reused"] == 0
     assert sum(committed(tmp_path / "s")) == found[0]["total"]
 

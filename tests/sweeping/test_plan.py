@@ -65,7 +65,7 @@ def test_a_step_key_depends_on_what_decides_the_output(quick):
 def test_impossible_combinations_have_a_reason(quick):
     reasons = {o.label: o.reason for o in quick.left_out}
     assert "int8 dynamic on TensorFlow" in reasons
-    assert "does not lead to TensorFlow" in reasons["int8 dynamic on TensorFlow"]
+    assert "makes an ONNX or TFLite file; TensorFlow cannot run it" in reasons["int8 dynamic on TensorFlow"]
 
 
 def test_of_an_onnx_model_the_applicable_part_is_planned():
@@ -83,7 +83,7 @@ def test_of_a_tflite_model_the_original_is_planned():
 
 def test_pruning_needs_labels():
     plan = dk.plan(model(), data(labels=False), dk.Space([Recipe((Step("prune_magnitude"),))]))
-    assert any("labelled training data" in o.reason for o in plan.left_out)
+    assert any("labeled training data" in o.reason for o in plan.left_out)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_of_a_quantized_model_int8_is_left_out(given, said):
     assert [c.label for c in plan.candidates] == ["original"]
     reasons = [o.reason for o in plan.left_out if "int8" in o.label]
     assert reasons
-    assert all(f"the model is quantized already: {said}" in reason for reason in reasons)
+    assert all(f"the model is already quantized: {said}" in reason for reason in reasons)
 
 
 def test_of_a_float_model_it_is_not():
@@ -138,7 +138,7 @@ def test_of_a_float_model_it_is_not():
 
 
 def test_nothing_can_run():
-    with pytest.raises(SettingError, match="no runtime can run the model as given"):
+    with pytest.raises(SettingError, match="no runtime can run the original model"):
         dk.plan(model("tflite"), data(), dk.Space([], [Target("onnxruntime")]))
 
 
@@ -155,7 +155,7 @@ def test_a_plan_says_what_was_read(tmp_path):
     for line in (
         f"  read {tmp_path / 'd.npz'} (npz)", "  input from array x: float32, 8x8x1",
         "  labels array labels: class indices", "  train 40: 3 classes of 13 to 14",
-        "  left out of the data: array spare (5,): not an input and not labels",
+        "  not used: array spare (5,): not an input and not labels",
     ):  # fmt: skip
         assert line in said
     assert "array spare (5,)" in plan._repr_html_()

@@ -107,7 +107,7 @@ def test_racing_stops_only_the_hopeless_and_chooses_the_same(fragile, tmp_path):
     ruined, whole = raced.rows[1], plain.rows[1]
     assert ruined.measurement.score.examples < whole.measurement.score.examples
     assert ruined.measurement.score.drop.low <= whole.measurement.score.drop.value
-    assert "at most 30.0 pp were allowed" in ruined.stopped
+    assert "the limit is 30.0 pp" in ruined.stopped
     assert raced.best().key == plain.best().key
     assert raced.best().result.measurement.score.drop.high <= 0.3
     assert raced.rows[2].measurement.score == plain.rows[2].measurement.score

@@ -69,7 +69,7 @@ def test_what_cannot_be_excluded_is_left_out_with_the_reason(recipe, images, tmp
     litert = RUNTIMES.get("litert")
     assert not isinstance(routes.find(Recipe((Step(recipe.steps[0].technique),)), litert), Impossible)
     assert not isinstance(routes.find(recipe, ONNX), Impossible)
-    assert "with exclude is what int8" in routes.find(recipe, litert).reason
+    assert "with exclude needs int8" in routes.find(recipe, litert).reason
     assert "LiteRT" in routes.find(recipe, litert).reason
 
 

@@ -40,7 +40,7 @@ def test_budgets(value, seconds, candidates):
 
 @pytest.mark.parametrize("value", ["soon", "-3 min", "0 candidates", "1.5 candidates", "3 parsecs", "1..5 s"])
 def test_what_is_no_budget(value):
-    with pytest.raises(SettingError, match="cannot read"):
+    with pytest.raises(SettingError, match="cannot parse"):
         Budget.of(value)
 
 

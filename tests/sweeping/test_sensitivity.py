@@ -222,7 +222,7 @@ def test_a_sweep_tries_what_the_pass_suggests(fragile, tmp_path):
 
 
 def test_techniques_that_cannot_leave_layers_out_are_refused(fragile, tmp_path):
-    with pytest.raises(SettingError, match=r"quantize_float16 is done to whole models.*prune_magnitude"):
+    with pytest.raises(SettingError, match=r"quantize_float16 applies to whole models.*prune_magnitude"):
         dk.sensitivity(*fragile, "quantize_float16", store=tmp_path / "s")
     with pytest.raises(SettingError, match="cannot leave out layers of this model"):
         dk.sensitivity(*fragile, "prune_magnitude", store=tmp_path / "s")

@@ -36,7 +36,7 @@ def test_a_last_batch_that_is_not_full_is_dropped():
 
 def test_too_few_examples_for_one_batch_are_an_error():
     data = Dataset.from_arrays(np.zeros((60, 2)), calibration_size=3)
-    with pytest.raises(DatasetError, match="batches of 8, there are 3"):
+    with pytest.raises(DatasetError, match="batches of 8, but there are 3"):
         batches(job(data), "it", [spec("x", 8, 2)], never)
 
 

@@ -30,7 +30,7 @@ def test_the_loss_fits_model_and_labels(activation, shape, labels, sample, expec
 
 
 def test_labels_beyond_the_outputs_are_refused():
-    with pytest.raises(DatasetError, match="class 3, the model has 3 outputs"):
+    with pytest.raises(DatasetError, match="class 3, but the model has 3 outputs"):
         objective("softmax", (None, 3), np.array([0, 3]), SOFTMAX)
 
 

@@ -169,4 +169,4 @@ def test_masks_of_infinities_stay_float(tmp_path):
         assert np.isneginf(found[:, 2]).all(), (technique, parameters)
         error = np.abs(found[:, :2] - wanted[:, :2]).mean() / wanted[:, :2].std()
         assert 0 < error < 0.1, (technique, parameters, error)
-        assert "it reads infinite values, which no scale holds" in notes["stays_float"].values()
+        assert "it reads infinite values, which no scale can represent" in notes["stays_float"].values()

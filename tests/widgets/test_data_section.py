@@ -158,7 +158,7 @@ def test_what_a_vision_model_takes_can_be_typed_and_is_in_the_code(section, ask,
     assert made["data"].digest == commands.state.data.digest
     with pytest.raises(SettingError, match="mean must be numbers with commas"):
         ask(section, "load_data", path=str(path), mean="a")
-    with pytest.raises(SettingError, match="unknown value for Preprocess: layout"):
+    with pytest.raises(SettingError, match="Unknown value for Preprocess: layout"):
         ask(section, "load_data", path=str(path), layout="sideways")
 
 

@@ -70,7 +70,7 @@ def test_a_failed_export_says_where_and_why(section, ask, finished, tmp_path):
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "thesis.txt").write_text("mine")
     ask(section, "export", folder=str(tmp_path / "taken"), layout="folder")
-    assert "holds no artifact (it has thesis.txt)" in finished.state.problems["export"]
+    assert "does not hold an artifact (it has thesis.txt)" in finished.state.problems["export"]
     assert [c["state"] for c in section.value()["checks"]] == ["failed", "waiting", "waiting"]
     assert section.value()["artifact"] is None
 
@@ -79,7 +79,7 @@ def test_layouts_that_cannot_hold_a_candidate_say_why(section, ask, finished):
     ask(section, "use_best")
     reasons = {e["name"]: e["reason"] for e in section.value()["layouts"]}
     assert reasons["folder"] == ""
-    assert "holds saved_model, not onnx" in reasons["tfserving"]
+    assert "is for saved_model, not onnx" in reasons["tfserving"]
     row = replace(finished.state.chosen.result, status="failed")
     folder = registry("deploykit.exporters", "layout").get("folder")
     assert refusal(folder, row) == "this candidate failed: there is nothing to export"

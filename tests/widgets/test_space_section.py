@@ -139,14 +139,14 @@ def test_it_shows_presets_techniques_runtimes_and_counts(drive, model, data):
 def test_what_is_impossible_for_the_model_says_why(drive, model, data):
     driver = drive(model, data)
     pruning = driver.technique("prune_magnitude")
-    assert "works on keras" in pruning["impossible"]
+    assert "works on Keras models" in pruning["impossible"]
     assert pruning["count"] == 0
     assert driver.technique("quantize_static")["impossible"] == ""
     devices = {d["runtime"]: d for d in driver.shown["devices"]}
-    assert "no conversion leads from onnx" in devices["litert"]["impossible"]
+    assert "ONNX models cannot be converted to TFLite" in devices["litert"]["impossible"]
     assert devices["onnxruntime"]["impossible"] == ""
     listed = driver.shown["plan"]["leftOutBy"]
-    assert any("no conversion leads" in r["reason"] and "LiteRT" in r["labels"] for r in listed)
+    assert any("cannot be converted to" in r["reason"] and "LiteRT" in r["labels"] for r in listed)
 
 
 def test_a_choice_that_no_chosen_runtime_can_do_says_why(tmp_path):

@@ -183,7 +183,7 @@ def test_an_unusable_store_is_a_sentence_and_an_error_of_run(opened, model, data
     bench._desk.settle()
     assert bench._commands.ended.wait(60)
     bench._desk.settle()
-    assert "is a file, a store is a folder" in page.sections["app"]["problems"]["sweep"]
+    assert "is a file; a store is a folder" in page.sections["app"]["problems"]["sweep"]
     assert page.sections["sweep"]["state"] == "failed"
     with pytest.raises(dk.DeploykitError, match="is a file"):
         bench.run()

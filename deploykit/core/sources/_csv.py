@@ -58,7 +58,7 @@ def read_csv(path: Path, label: str | None, drop: Sequence[str] = (), classes: S
     left_out = [f"column {header[i]}: named in drop=" for i in sorted(dropped)]
     if 0 not in dropped and target != 0 and header[0].lower() in _ROW_NUMBERS and _counts_rows(cells):
         dropped = {*dropped, 0}
-        left_out.append("the first column: it has no name and holds the numbers of the rows")
+        left_out.append("the first column: it has no name and holds the row numbers")
     if unnamed := [i + 1 for i, h in enumerate(header) if not h and i not in dropped]:
         raise DatasetError(f"{path}: column {unnamed[0]} has no name.", remedy="name every column in the first line.")
     features = [i for i in range(len(header)) if i != target and i not in dropped]
@@ -87,17 +87,15 @@ def _check_header(path: Path, header: list[str]) -> None:
                 raise DatasetError(
                     f"{path} has its columns separated by {name}, expected commas.",
                     remedy=f"write it again: pandas.read_csv(path, sep={mark!r}).to_csv(path, index=False) (with "
-                    "decimal=',' when numbers have decimal commas).",
+                    "decimal=',' if numbers have decimal commas).",
                 )
     if header and all(map(_is_number, header)):
         raise DatasetError(
             f"{path} has no header: its first line is numbers ({shown(header)}).",
-            remedy="write the names of the columns into the first line.",
+            remedy="write the column names in the first line.",
         )
     if twice := sorted({h for h in header if h and header.count(h) > 1}):
-        raise DatasetError(
-            f"{path} has two columns called {twice[0]!r}.", remedy="give every column a name of its own."
-        )
+        raise DatasetError(f"{path} has two columns called {twice[0]!r}.", remedy="give every column a different name.")
 
 
 def _dropped(path: Path, header: list[str], drop: Sequence[str]) -> set[int]:
@@ -124,8 +122,9 @@ def _label_column(path: Path, header: list[str], label: str | None, dropped: set
         if len(found) > 1:
             names = " and ".join(repr(header[i]) for i in found)
             raise DatasetError(
-                f"{path} has the columns {names}: each could be the labels.",
-                remedy="name the label column with label= (--label), and what is not a feature with drop= (--drop).",
+                f"{path} has the columns {names}: any of them could be the labels.",
+                remedy="name the label column with label= (--label), and columns that are not features with drop= "
+                "(--drop).",
             )
         if found:
             return found[0]
@@ -141,8 +140,8 @@ def _rows(path: Path, rows: Iterator[list[str]], header: list[str]) -> tuple[lis
             continue
         if len(row) != len(header):
             raise DatasetError(
-                f"{path}, line {line}: {len(row)} cells, the header has {len(header)}.",
-                remedy="write decimal points instead of commas, and put text with commas into quotes."
+                f"{path}, line {line}: {len(row)} cells, but the header has {len(header)}.",
+                remedy="write decimal points instead of commas, and quote text that contains commas."
                 if len(row) > len(header)
                 else "fill the missing cells.",
             )
@@ -193,8 +192,8 @@ def _whole_numbers(cells: list[list[str]], columns: list[int], whole: bool, huge
         with contextlib.suppress(OverflowError):
             return np.array([[int(row[c]) for c in columns] for row in cells], np.int64)
     raise DatasetError(
-        f"{huge} is a whole number that cannot be held exactly beside real numbers.",
-        remedy="leave the column out with drop= (--drop) when it is not a feature, or scale it.",
+        f"{huge} is an integer too large to be stored exactly as a float.",
+        remedy="drop the column with drop= (--drop) if it is not a feature, or scale it.",
     )
 
 
@@ -240,7 +239,7 @@ def _remarks(x: NDArray[Any], names: list[str]) -> list[str]:
     for i, name in enumerate(names):
         if name.lower() in ("id", "index", "idx", "row", "row_id", "uid") and len(np.unique(x[:, i])) == len(x) > 1:
             found.append(
-                f"column {name} has another number in every row and is used as a feature; leave it out with "
+                f"column {name} has a different number in every row and is used as a feature; drop it with "
                 f"drop=[{name!r}] (--drop {name}) if it only counts rows."
             )
     return found

@@ -58,7 +58,7 @@ def read_image_folder(path: Path, size: tuple[int, int] | None, classes: Sequenc
     parts = _parts(path, walk)
     names = list(classes) or [p.name for p in _folders(parts["x"], walk)]
     if not names:
-        raise DatasetError(f"{path} has no class folders.", remedy="put images into one sub-folder for each class.")
+        raise DatasetError(f"{path} has no class folders.", remedy="put the images in one sub-folder per class.")
     numbers = sorted(names, key=int) if all(n.isascii() and n.isdigit() for n in names) else names
     if not classes and numbers != names:
         early, late = next((a, b) for a, b in zip(names, numbers, strict=True) if a != b)
@@ -101,7 +101,7 @@ def _parts(path: Path, walk: _Walk) -> dict[str, Path]:
     if held:
         parts["x_test"] = held[0]
     if held and held[0] is validation:
-        walk.notes.append(f"the folder {held[0].name} holds the held-out images: there is no folder test.")
+        walk.notes.append(f"the folder {held[0].name} is used for the held-out images, since there is no folder test.")
     for folder in (p for p in (test, validation, *others) if p is not None and p not in held[:1]):
         why = "the folder test holds the held-out images" if folder in held else "it has no class folders"
         walk.left_out.append(f"folder {folder.name}: {why if folder not in others else 'it is not train, test or val'}")
@@ -127,7 +127,7 @@ def _folders(folder: Path, walk: _Walk) -> list[Path]:
     found = [p for p in _entries(folder, walk) if not p.name.startswith((".", "__")) and p.is_dir()]
     for link in (p for p in found if not _inside(p, walk)):
         raise DatasetError(
-            f"{link} is a link to a folder outside of {walk.root}, which is not opened.", remedy="copy it there."
+            f"{link} is a link to a folder outside {walk.root}, which is not followed.", remedy="copy it there."
         )
     return found
 
@@ -223,8 +223,8 @@ def _stack(found: dict[str, Any], pictures: Pictures) -> None:
     kinds = {image.dtype for image in everything}
     if len(kinds) > 1:
         raise DatasetError(
-            f"the images are of several depths: {', '.join(sorted(map(str, kinds)))}.",
-            remedy="save all of them with the same number of bits a channel.",
+            f"The images have different bit depths: {', '.join(sorted(map(str, kinds)))}.",
+            remedy="save all of them with the same number of bits per channel.",
         )
     channels = max(image.shape[2] for image in everything)
     pictures.widened = sum(image.shape[2] < channels for image in everything)

@@ -131,7 +131,9 @@ class _Chooser:
             if held and set(found.spare) != set(found.test_spare):
                 found.spare = found.test_spare = {}
         if held == "val":
-            found.notes.append("the validation arrays are the held-out examples: there are no test arrays.")
+            found.notes.append(
+                "the validation arrays are used as the held-out examples, since there are no test arrays."
+            )
         return found
 
     def _spare(self, part: str, inputs: list[Array], labels: str) -> dict[str, str]:

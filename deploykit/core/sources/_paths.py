@@ -15,7 +15,7 @@ def present(path: Path, *, folder: bool = False) -> None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
-        raise DatasetError(f"no such data: {str(path)!r}.", remedy="check the path.") from None
+        raise DatasetError(f"There are no data at {str(path)!r}.", remedy="check the path.") from None
     except (OSError, ValueError) as error:
         raise DatasetError(
             f"{path} cannot be opened: {error}.", remedy="check the path and its permissions."
@@ -23,9 +23,9 @@ def present(path: Path, *, folder: bool = False) -> None:
     if not folder and not stat.S_ISREG(mode):
         raise DatasetError(f"{path} is not a regular file.", remedy="give the path of a file.")
     if folder and not stat.S_ISDIR(mode):
-        raise DatasetError(f"{path} is not a folder.", remedy="give a folder with one sub-folder for each class.")
+        raise DatasetError(f"{path} is not a folder.", remedy="give a folder with one sub-folder per class.")
     if not os.access(path, os.R_OK | (os.X_OK if folder else 0)):
-        raise DatasetError(f"{path} may not be read: permission denied.", remedy="change its permissions.")
+        raise DatasetError(f"{path} cannot be read: permission denied.", remedy="change its permissions.")
 
 
 def shown(names: Iterable[object], most: int = 5) -> str:

@@ -63,15 +63,15 @@ class Pictures:
         """Sentences on what was done."""
         if self.scaled and size is not None:
             yield (
-                f"{self.scaled:,} of {self.read_count:,} images have another size and were scaled to "
+                f"{self.scaled:,} of {self.read_count:,} images have a different size and were scaled to "
                 f"{size[0]} x {size[1]} ({FILTER})."
             )
         for count, what in (
-            (self.turned, "turned as their EXIF orientation says"),
-            (self.transparent, "laid on white, since parts of them are transparent"),
-            (self.narrowed, "read with 8 of their 16 bits a channel: Pillow reads color images so"),
-            (self.widened, "gray among images with color, and got equal channels"),
-            (self.frames, "animated or have several pages, of which the first was read"),
+            (self.turned, "rotated by their EXIF orientation"),
+            (self.transparent, "composited onto white, because parts of them are transparent"),
+            (self.narrowed, "read with 8 of their 16 bits per channel, as Pillow reads color images"),
+            (self.widened, "gray among color images, and got three equal channels"),
+            (self.frames, "animated or have several pages; only the first was read"),
         ):
             if count:
                 yield f"{count:,} of {self.read_count:,} images {'was' if count == 1 else 'were'} {what}."

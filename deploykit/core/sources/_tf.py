@@ -21,16 +21,16 @@ def read_tf(dataset: Any, batched: bool | None) -> tuple[Any, Any]:
     odd = [p for p in (*parts, *pair[1:2]) if not hasattr(p, "shape") or type(p).__name__ != "TensorSpec"]
     if odd:
         raise DatasetError(
-            f"the elements of the tf.data.Dataset are {spec}.",
+            f"The elements of the tf.data.Dataset are {spec}.",
             remedy="map them to (x, y): x a tensor or a dictionary of tensors by input name, y a tensor.",
         )
     if int(dataset.cardinality()) == _INFINITE:
-        raise DatasetError("the tf.data.Dataset is infinite.", remedy="add .take(n).")
+        raise DatasetError("The tf.data.Dataset is infinite.", remedy="add .take(n).")
     if batched is None:
         batched = _is_batched(parts[0].shape, pair[1].shape if len(pair) > 1 else None)
     elements = list((dataset if batched else dataset.batch(_TF_BATCH)).as_numpy_iterator())
     if not elements:
-        raise DatasetError("the tf.data.Dataset is empty.")
+        raise DatasetError("The tf.data.Dataset is empty.")
     xs = [e[0] if isinstance(e, tuple) else e for e in elements]
     y = np.concatenate([e[1] for e in elements]) if len(pair) > 1 else None
     if isinstance(xs[0], Mapping):
