@@ -11,12 +11,13 @@ STAMP := $(VENV)/.installed
 EXTENSION := $(VENV)/.extension
 EXTENSION_SOURCES := $(wildcard widgets/*.json widgets/*.py widgets/*.lock $(foreach folder,src style schema,widgets/$(folder)/* widgets/$(folder)/*/* widgets/$(folder)/*/*/*))
 
-.PHONY: help demo lab test test-quick lint bench bench-sweep readme-tables clean
+.PHONY: help demo lab docs test test-quick lint bench bench-sweep readme-tables clean
 
 help:
 	@echo "make demo           run the whole way on a small model: sweep, choose, export, serve (a few minutes)"
 	@echo "make lab            open JupyterLab on the Workbench notebook"
 	@echo "make test           lint, types, layers and all tests, notebooks and browser included, in Python and TypeScript"
+	@echo "make docs           build the documentation site in docs/_build/html; executes notebooks that have changed"
 	@echo "make test-quick     the Python tests that need neither a browser nor notebooks (a third of the time)"
 	@echo "make lint           lint, types and layers only"
 	@echo "make bench          start-up times, planning, the server beside FastAPI, the Workbench in a browser (wants a quiet machine)"
@@ -43,6 +44,9 @@ demo: $(STAMP)
 lab: $(EXTENSION)
 	$(BIN)/deploykit lab --folder runs/lab
 
+docs: $(EXTENSION)
+	$(BIN)/python -m docs.tools.site
+
 lint: $(EXTENSION)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -50,6 +54,7 @@ lint: $(EXTENSION)
 	$(BIN)/lint-imports
 	$(BIN)/python widgets/hatch_build.py check
 
+# The notebooks' tests execute them; what they leave in docs/tutorials is what the site's tests build it from.
 test: lint
 	$(BIN)/python widgets/hatch_build.py test
 	$(BIN)/python -m pytest
@@ -77,5 +82,5 @@ readme-tables: $(STAMP)
 	$(BIN)/python tests/readme_tables.py
 
 clean:
-	rm -rf $(VENV) .venv-newest dist widgets/node_modules widgets/lib widgets/labextension* .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-newest dist widgets/node_modules widgets/lib widgets/labextension* docs/_build docs/reference/generated docs/tutorials/*.ipynb .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -39,7 +39,7 @@ class Preprocess(Plain):
         offset: Added after scaling.
         reshape: Shape of one example, for example ``(28, 28, 1)``; None leaves it. It joins and splits axes and never
             moves values from one axis to another: the channels of an image, (height, width, channel) to (channel,
-            height, width) or back, are moved as `transpose` does it, and any other exchange of axes is refused.
+            height, width) or back, are moved as ``transpose`` does it, and any other exchange of axes is refused.
         resize: (height, width) to which images are scaled, bilinearly and with antialiasing (the filter BILINEAR of
             Pillow, for every way of reading images); whole numbers stay whole numbers. None leaves them.
         layout: What the model takes, ``"channels_first"`` or ``"channels_last"``, of images that come in the other

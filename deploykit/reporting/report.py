@@ -200,8 +200,8 @@ class Report:
             max_drop: Largest loss of the metric, absolute for accuracies, relative for errors; the far end of the 95 %
                 interval must satisfy it. None: that of the sweep, or 0.01.
             layout: Only candidates that this export layout can hold.
-            max_output_error: Largest error of an output that is not scored, as a share of its spread (see
-                `deploykit.core.result.Judged`); a candidate that passes it is not chosen.
+            max_output_error: Largest error of an output that is not scored, as a share of its spread; a
+                candidate that passes it is not chosen.
 
         Raises:
             SettingError: An unknown cost or layout.

@@ -8,57 +8,40 @@ import papermill
 import pytest
 
 import deploykit as dk
-from deploykit.core.candidate import Recipe, Step, Target
+from docs.tools import notebooks
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
-#: Notebook → parameters that make it small, besides ``store``, and ``space`` where there is one. The quickstart starts
-#: from Keras here, as ``deploykit demo`` does: on what it starts from by itself it is run in the environment of Binder.
-SMALL = {
-    "01_quickstart": {"launches": 2, "max_drop": 0.05, "model_path": "models/fashion_cnn.keras"},
-    "02_workbench": {"launches": 2, "blocking": True},
-    "03_sweep": {"launches": 2, "budget": "4 candidates", "space": ""},
-    "04_measuring": {"launches": 2, "space": ""},
-    "05_cluster": {"launches": 3, "space": "", "model_path": "models/fashion_cnn.onnx"},
-    "06_batch": {"launches": 2, "max_drop": 0.05},
-}
 pytestmark = pytest.mark.notebook
 
 
-@pytest.fixture(scope="module")
-def small_space(tmp_path_factory):
-    """Both ways from Keras, and pruning with one short epoch."""
-    prune = Step("prune_magnitude", {"sparsity": 0.5, "epochs": 1, "train_examples": 1000})
-    recipes = [Recipe((Step("quantize_static"),)), Recipe((prune, Step("quantize_dynamic")))]
-    path = tmp_path_factory.mktemp("space") / "small.json"
-    dk.Space(recipes, [Target("litert"), Target("onnxruntime")]).save(path)
-    return path
-
-
 def test_every_notebook_is_tested():
-    assert {p.stem for p in NOTEBOOKS.glob("[0-9]*.ipynb")} == set(SMALL)
+    assert {p.stem for p in NOTEBOOKS.glob("[0-9]*.ipynb")} == set(notebooks.SMALL)
 
 
-@pytest.mark.parametrize("name", SMALL)
-def test_notebook(name, small_space, tmp_path):
-    parameters = {"store": str(tmp_path / "store"), "space": str(small_space), **SMALL[name]}
-    if name == "06_batch":
-        parameters["report_path"] = str(tmp_path / "report.html")
-    parameters = {key: value for key, value in parameters.items() if value != ""}
+@pytest.mark.parametrize("name", notebooks.SMALL)
+def test_notebook(name):
     known = papermill.inspect_notebook(str(NOTEBOOKS / f"{name}.ipynb"))
-    assert set(parameters) <= set(known)
-    out = tmp_path / "out.ipynb"
-    papermill.execute_notebook(
-        str(NOTEBOOKS / f"{name}.ipynb"), str(out), parameters, cwd=str(NOTEBOOKS), progress_bar=False
-    )
-    report = dk.Report.open(tmp_path / "store")
-    assert report.finished
-    assert {r.status for r in report.rows} <= {"measured", "stopped"}
-    done = nbformat.read(out, 4)
-    nbformat.validate(done)
-    shown = [o for cell in done.cells if cell.cell_type == "code" for o in cell.outputs]
-    assert any("text/html" in o.get("data", {}) for o in shown)
-    if name == "01_quickstart":
-        _check_evidence(tmp_path / "store")
+    assert set(notebooks.SMALL[name]) <= set(known)
+    with notebooks.executed(name) as (out, store):
+        report = dk.Report.open(store)
+        assert report.finished
+        assert {r.status for r in report.rows} <= {"measured", "stopped"}
+        done = nbformat.read(out, 4)
+        nbformat.validate(done)
+        assert "text/html" in _mimes(done)
+        if name == "01_quickstart":
+            _check_evidence(store)
+    assert not notebooks.stale(name)
+    page = nbformat.read(notebooks.PAGES / f"{name}.ipynb", 4)
+    nbformat.validate(page)
+    assert _mimes(page) <= {"text/html", "text/plain", "image/svg+xml", "image/png"}
+    assert str(store.parents[1]) not in nbformat.writes(page)
+
+
+def _mimes(notebook):
+    """Types of all outputs."""
+    shown = [o for cell in notebook.cells if cell.cell_type == "code" for o in cell.outputs]
+    return {mime for o in shown for mime in o.get("data", {})}
 
 
 def _check_evidence(store):

@@ -140,7 +140,7 @@ class Workbench(Display):
         return self._state.chosen
 
     def run(self) -> Report:
-        """Run the sweep and wait for it, as `dk.sweep` does: for notebooks without a browser.
+        """Run the sweep and wait for it, as ``dk.sweep`` does: for notebooks without a browser.
 
         Interrupting it cancels the sweep and returns the report so far.
 

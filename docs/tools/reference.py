@@ -1,0 +1,113 @@
+"""Generated parts of the reference: the command line from its parser, tables from the adapters."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.registry import registry
+
+FOLDER = Path(__file__).parents[1] / "reference" / "generated"
+#: Name of a page's table → package of the adapters, what one is called.
+TABLES = {
+    "formats": ("loading", "format"),
+    "converters": ("converters", "converter"),
+    "runtimes": ("runtimes", "runtime"),
+    "metrics": ("metrics", "metric"),
+    "layouts": ("exporters", "layout"),
+    "engines": ("engines", "engine"),
+}
+
+
+def write() -> None:
+    """Write all generated files; one that has not changed keeps its time, so that Sphinx does not read it again."""
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    pages = {"commands": "\n".join(commands()), "techniques": "\n".join(techniques())}
+    pages.update({name: _table(name) for name in TABLES})
+    for name, text in pages.items():
+        path = FOLDER / f"{name}.md"
+        if not path.is_file() or path.read_text("utf-8") != text:
+            path.write_text(text, "utf-8")
+
+
+def commands() -> Iterator[str]:
+    """Every verb of the command line: usage, arguments and what its help says at the end."""
+    from deploykit.cli.main import VERBS, _parser
+
+    for verb in VERBS:
+        parser, _ = _parser(verb)
+        verbs = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
+        chosen = verbs.choices[verb]
+        formatter = argparse.HelpFormatter(chosen.prog, width=88)
+        formatter.add_usage(chosen.usage, chosen._actions, chosen._mutually_exclusive_groups, "")
+        yield f"(command-{verb})=\n## {verb}\n\n{_plain(chosen.description or '')}\n"
+        yield f"```text\n{formatter.format_help().strip()}\n```\n"
+        for action in chosen._actions:
+            if action.help != argparse.SUPPRESS and action.dest != "help":
+                yield f"`{_named(action, formatter)}`\n: {_plain(formatter._expand_help(action))}\n"
+        if chosen.epilog:
+            yield f"```text\n{chosen.epilog.strip()}\n```\n" if "\n" in chosen.epilog else f"{_plain(chosen.epilog)}\n"
+
+
+def techniques() -> Iterator[str]:
+    """Every technique with its parameters."""
+    for adapter in registry("deploykit.transforms", "technique").all():
+        yield f"(technique-{adapter.name})=\n## `{adapter.name}`\n\n{_plain(adapter.help)}\n"
+        if not adapter.parameters:
+            yield "It has no parameters.\n"
+        for p in adapter.parameters:
+            allowed = " | ".join(p.choices) or p.bounds or {"bool": "true | false"}.get(p.kind, p.kind)
+            unit = f" {p.unit}" if p.unit else ""
+            default = {None: "none", True: "true", False: "false", "": "none"}.get(p.default, p.default)
+            yield f"`{p.name}` ({_plain(allowed)}; default {_plain(str(default))}{unit})\n: {_plain(p.help)}\n"
+
+
+def _table(name: str) -> str:
+    package, what = TABLES[name]
+    rows = [list(_cells(name, a)) for a in registry(f"deploykit.{package}", what).all()]
+    lines = [_HEADS.get(name, [what, "what it is"])]
+    lines += [["---"] * len(lines[0]), *rows]
+    return "\n".join("| " + " | ".join(c.replace("|", "\\|") for c in line) + " |" for line in lines) + "\n"
+
+
+_HEADS = {
+    "formats": ["format", "name", "ending", "what it is"],
+    "runtimes": ["runtime", "runs", "what it is", "good to know"],
+    "converters": ["converter", "from", "to"],
+}
+
+
+def _cells(name: str, adapter: Any) -> Iterator[str]:
+    match name:
+        case "formats":
+            yield adapter.label
+            yield f"`{adapter.name}`"
+            yield ", ".join(f"`{s}`" for s in adapter.suffixes) or "folder"
+        case "converters":
+            yield f"`{adapter.name}`"
+            yield f"`{adapter.accepts}`"
+            yield f"`{adapter.produces}`"
+            return
+        case "runtimes":
+            yield f"`{adapter.name}`"
+            yield ", ".join(f"`{f}`" for f in sorted(adapter.accepts))
+        case _:
+            yield f"`{adapter.name}`"
+    yield _plain(adapter.help)
+    if name == "runtimes":
+        yield _plain(adapter.note)
+
+
+def _named(action: argparse.Action, formatter: argparse.HelpFormatter) -> str:
+    value = formatter._format_args(action, action.metavar or action.dest.upper()) if action.nargs != 0 else ""
+    if not action.option_strings:
+        return value
+    return ", ".join(f"{flag} {value}".strip() for flag in action.option_strings)
+
+
+def _plain(text: str) -> str:
+    """Text in which nothing is markup."""
+    return re.sub(r"([\\`*_{}\[\]<>#|$])", r"\\\1", " ".join(text.split()))
