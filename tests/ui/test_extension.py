@@ -124,6 +124,57 @@ def test_layers_are_linked_both_ways(page, graphs):
     page.get_by_text("This graph has no layer called nothing.").wait_for()
 
 
+def test_graphs_side_by_side_move_and_zoom_together_unless_told_otherwise(page, graphs):
+    opened = """async ([path, mode]) => void await window.jupyterapp.commands.execute('docmanager:open',
+        { path, factory: 'Graph (deploykit)', options: { mode } })"""
+    for name, mode in (("cnn_onnx.onnx", "tab-after"), ("cnn_keras.keras", "split-right")):
+        page.evaluate(opened, [f"{FOLDER}/{name}", mode])
+    frames = [page.frame_locator(".dk-Graph:visible iframe >> nth=" + str(at)) for at in (0, 1)]
+    for frame in frames:
+        frame.locator("#canvas .node").first.wait_for()
+
+    def look(place):
+        """Zoom of the graph at a place from the left, and the share of it that the middle of its room is at."""
+        return page.evaluate(
+            """place => {
+                const seen = [...document.querySelectorAll('.dk-Graph iframe')].filter(e => e.getClientRects().length);
+                const { contentWindow: inner } = seen.sort((a, b) => a.getBoundingClientRect().x
+                    - b.getBoundingClientRect().x)[place];
+                const [room, drawn] = ['target', 'canvas'].map(id => inner.document.getElementById(id)
+                    .getBoundingClientRect());
+                return [inner.__view__.target.zoom, (room.top + room.height / 2 - drawn.top) / drawn.height];
+            }""",
+            place,
+        )
+
+    def together():
+        (zoom, at), (other_zoom, other_at) = map(look, (0, 1))
+        return abs(zoom - other_zoom) < 0.01 and abs(at - other_at) < 0.02
+
+    box = min((g.bounding_box() for g in page.locator(".dk-Graph:visible").all()), key=lambda box: box["x"])
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    page.mouse.wheel(0, 1)  # what is shown to begin with is known
+    before = look(0)
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -200)
+    page.keyboard.up("Control")
+    poll(page, lambda: look(0)[0] > before[0] + 0.05 and together(), "both are zoomed")
+    page.mouse.wheel(0, 250)
+    poll(page, together, "both have moved")
+
+    page.locator(".dk-Graph-link:visible").get_by_role("button", pressed=True).first.click()
+    alone = look(1)
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    moved = look(0)
+    page.mouse.wheel(0, -300)
+    poll(page, lambda: look(0)[1] < moved[1] - 0.02, "the first one moves")
+    page.wait_for_function(
+        "() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => done(1))))"
+    )
+    assert look(1) == alone
+    page.evaluate("() => window.jupyterapp.commands.execute('application:close-all')")
+
+
 def test_graphs_follow_the_theme(page):
     item(page, "cnn_onnx.onnx").dblclick()
     node(page, "Conv").wait_for()

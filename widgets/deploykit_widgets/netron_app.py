@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 BRIDGE = "deploykit_bridge.js"
+LINK = "deploykit_link.js"
 TYPES = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -41,6 +42,7 @@ CHANGES: dict[str, tuple[Change, ...]] = {
         Change(
             '<script type="text/javascript" src="index.js"></script>',
             f'<script type="text/javascript" src="{BRIDGE}"></script>\n'
+            f'<script type="text/javascript" src="{LINK}"></script>\n'
             '<script type="text/javascript" src="index.js"></script>',
         ),
     ),
@@ -77,6 +79,7 @@ CHANGES: dict[str, tuple[Change, ...]] = {
                 "            this.emit('selectionchange', source);\n            return array;",
                 "    activate(value, source) {\n        if (this._table.has(value)) {",
                 "    scrollTo(selection, behavior) {",
+                "    set zoom(value) {",
                 "        this._table.set(node, obj);",
             )
         ),
@@ -109,7 +112,8 @@ def read(name: str) -> tuple[bytes, str] | None:
 @cache
 def _changed() -> dict[str, bytes]:
     found = {name: _change(name) for name in CHANGES}
-    return found | {BRIDGE: files("deploykit_widgets").joinpath("netron_bridge.js").read_bytes()}
+    own = {BRIDGE: "netron_bridge.js", LINK: "netron_link.js"}
+    return found | {name: files("deploykit_widgets").joinpath(file).read_bytes() for name, file in own.items()}
 
 
 def _change(name: str) -> bytes:

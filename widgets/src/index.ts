@@ -1,8 +1,9 @@
 /** deploykit in JupyterLab. One plugin a file; what shows charts is in vegalite.ts, which JupyterLab loads by itself. */
 
 import { graph } from './graph';
+import { graphlink } from './graphlink';
 import { start } from './start';
 import { workbench } from './workbench';
 
 export * from './tokens';
-export default [graph, start, workbench];
+export default [graph, graphlink, start, workbench];
