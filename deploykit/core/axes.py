@@ -85,11 +85,26 @@ def remedy(wanted: FreeShape, given: FreeShape, present: Mapping[str, object] | 
         What to write, for example ``preprocess=dk.Preprocess(layout="channels_first") (--layout channels_first)``; a
         sentence that names what is missing when no preprocessing does it. "" when the shapes agree.
     """
+    found = settings_for(wanted, given)
+    return found if isinstance(found, str) else _code(present, **found)
+
+
+def settings_for(wanted: FreeShape, given: FreeShape) -> dict[str, object] | str:
+    """The settings of ``dk.Preprocess`` that turn examples of one shape into those of another.
+
+    Args:
+        wanted: Shape of one example (without the batch) that the model takes; None is any size.
+        given: Shape of one example that the data give.
+
+    Returns:
+        The settings by name; a sentence that names what is missing when no preprocessing does it, "" when the shapes
+        agree.
+    """
     if _same(given, wanted):
         return ""
     if move := channel_move(given, wanted):
-        return _code(present, layout="channels_first" if move == (2, 0, 1) else "channels_last")
-    if len(given) == len(wanted) == 3 and (found := _image_remedy(wanted, given, present)):
+        return {"layout": "channels_first" if move == (2, 0, 1) else "channels_last"}
+    if len(given) == len(wanted) == 3 and (found := _image_settings(wanted, given)):
         return found
     if None not in given and None not in wanted:
         old, new = tuple(n for n in given if n), tuple(n for n in wanted if n)
@@ -101,16 +116,16 @@ def remedy(wanted: FreeShape, given: FreeShape, present: Mapping[str, object] | 
                 settings["reshape"] = between
             if order != tuple(range(len(order))):
                 settings["transpose"] = order
-            return _code(present, **settings)
+            return settings
     if sorted(map(str, given)) == sorted(map(str, wanted)) and len(given) <= _MOST_AXES:
         order = next(
             o for o in sorted(permutations(range(len(given))), key=_effort) if _same([given[i] for i in o], wanted)
         )
-        return _code(present, transpose=order)
+        return {"transpose": order}
     return "give examples of the shape that the model takes."
 
 
-def _image_remedy(wanted: FreeShape, given: FreeShape, present: Mapping[str, object] | None) -> str:
+def _image_settings(wanted: FreeShape, given: FreeShape) -> dict[str, object] | str:
     """For images whose size, channels or both differ."""
     ours = channel_order(given)
     theirs = channel_order(wanted)
@@ -131,7 +146,7 @@ def _image_remedy(wanted: FreeShape, given: FreeShape, present: Mapping[str, obj
         settings["resize"] = size
     if ours != theirs:
         settings["layout"] = theirs
-    return _code(present, **settings)
+    return settings
 
 
 def _code(present: Mapping[str, object] | None, **settings: object) -> str:

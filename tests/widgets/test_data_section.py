@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from deploykit_widgets import notebook_names, samples
+from deploykit_widgets.app_section import AppSection
+from deploykit_widgets.data_fit import on_screen
 from deploykit_widgets.data_section import DataSection, balance, fraction, shape
 from deploykit_widgets.data_source import source_of
 from deploykit_widgets.script import inputs as inputs_script
@@ -198,8 +200,11 @@ def test_what_is_mistaken_is_put_right_with_one_click(section, ask, commands, mi
         found["lines"][0][0], found["lines"][0][1].split(" from")[0]
     ] == ["Input", "image: float32 (? × 28 × 28 × 1)"]  # fmt: skip
     (suspicion,) = found["suspicions"]
-    assert suspicion["remedy"] == "preprocess=dk.Preprocess(scale=1/255, reshape=(28, 28, 1))"
+    assert suspicion["remedy"] == ""  # the button does it
     assert suspicion["label"] == "Scale by 1/255"
+    assert "Scale 1/255" in suspicion["text"]  # as the field is called on screen
+    hint = AppSection(commands.state, "data").value()["hints"]["data"]
+    assert (hint["done"], hint["wrong"]) == (False, True)
     ask(section, "apply_remedy", place=0)
     after = planned(commands, section)
     assert after["ok"]
@@ -212,6 +217,37 @@ def test_what_is_mistaken_is_put_right_with_one_click(section, ask, commands, mi
     line = next(line for line in code.splitlines() if line.startswith("data = "))
     exec(line, made)  # what the panel shows does what the panel did
     assert made["data"].digest == commands.state.data.digest
+
+
+def test_data_of_another_shape_are_reshaped_with_one_click(section, ask, commands):
+    data = dk.Dataset.from_npz(TUTORIAL / "data" / "fashion-mnist.npz", preprocess=dk.Preprocess(scale=1 / 255))
+    model = dk.load(TUTORIAL / "models" / "fashion_cnn.onnx")
+    use(commands, data, model=model, data_name="data", space=dk.Space.preset("quick"))
+    found = planned(commands, section)
+    assert found["lines"] == []
+    assert "takes examples of shape (28, 28, 1), the data give (28, 28)" in found["warnings"][0]
+    assert "Preprocess(" not in str(found)
+    (remedy,) = found["suspicions"]
+    assert remedy["label"] == "Reshape to 28 × 28 × 1"
+    hints = AppSection(commands.state, "data")
+    assert not hints.value()["hints"]["model"]["done"]
+    ask(section, "apply_remedy", place=0)
+    assert planned(commands, section)["ok"]
+    assert commands.state.data.preprocess["input"] == dk.Preprocess(scale=1 / 255, reshape=(28, 28, 1))
+    assert hints.value()["hints"]["model"]["done"]
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        ("leave out scale= and mean=: they make real numbers.", "leave out Scale and Mean: they make real numbers."),
+        ("correct reshape= (--reshape).", "correct Reshape."),
+        ("90 % with reshape=(28, 28, 1).", "90 % with Reshape 28 × 28 × 1."),
+        ('better with layout="channels_first", 8 % before', "better with Layout channels first, 8 % before"),
+    ],
+)
+def test_messages_name_the_fields_on_screen(words, shown):
+    assert on_screen(words) == shown
 
 
 def test_a_remedy_that_is_not_there_changes_nothing(section, ask, commands, mistaken):

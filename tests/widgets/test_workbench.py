@@ -44,7 +44,8 @@ def test_without_a_model_it_asks_for_paths_and_loads_what_they_name(opened, mode
     assert page.sections["app"]["tab"] == "model"
     assert page.sections["space"]["run"]["reason"]
     page.do("load_model", path=str(model_path))
-    assert page.sections["app"]["hints"]["model"] == {"words": "cnn_onnx.onnx", "done": True}
+    hint = {"words": "cnn_onnx.onnx", "done": False, "wrong": False}  # not before data are known to fit
+    assert page.sections["app"]["hints"]["model"] == hint
     split = data.splits["train"]
     np.savez(tmp_path / "data.npz", x=split.inputs[data.inputs[0]] * 255, y=split.labels)
     page.do("load_data", path=str(tmp_path / "data.npz"), scale="1/255", reshape="")

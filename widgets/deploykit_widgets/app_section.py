@@ -8,6 +8,7 @@ from typing import Any
 
 from deploykit.core.registry import registry
 from deploykit.reporting import tradeoff
+from deploykit_widgets.data_fit import doubtful, fits
 from deploykit_widgets.progress_section import counts
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Command
@@ -22,7 +23,7 @@ class AppSection:
     """
 
     name = "app"
-    fields = ("model", "data", "report", "plan", "server", "artifact", "problems", "busy", "picked", "second")
+    fields = ("model", "data", "report", "plan", "misfit", "server", "artifact", "problems", "busy", "picked", "second")
 
     def __init__(self, state: State, tab: str) -> None:
         self._state = state
@@ -53,12 +54,13 @@ class AppSection:
         state = self._state
         measured, failed, total = counts(state)
         examples = f"{len(state.data.splits['evaluation']):,} to evaluate" if state.data else ""
+        fit = fits(state)
         leave = "serving" if state.server else "exported" if state.artifact else ""
         return {
-            "model": {"words": name_of_model(state), "done": state.model is not None},
-            "data": {"words": examples.replace(",", "\u2009"), "done": state.data is not None},
-            "explore": {"words": f"{measured + failed} of {total}" if total else "", "done": False},
-            "export": {"words": leave, "done": bool(leave)},
+            "model": {"words": name_of_model(state), "done": fit, "wrong": False},
+            "data": {"words": examples.replace(",", "\u2009"), "done": fit, "wrong": doubtful(state)},
+            "explore": {"words": f"{measured + failed} of {total}" if total else "", "done": False, "wrong": False},
+            "export": {"words": leave, "done": bool(leave), "wrong": False},
         }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe
-from deploykit.core.errors import CandidateError, SettingError, StoreError
+from deploykit.core.errors import CandidateError, DatasetError, SettingError, StoreError
 from deploykit.core.events import OnProgress, Progress
 from deploykit.core.registry import registry
 from deploykit.reporting.choice import Choice
@@ -61,7 +61,7 @@ class Commands(Inputs, Leaving):
         self._ticket += 1
         state = self.state
         if state.model is None or state.data is None or state.space is None:
-            state.change(plan=None, planning=False)
+            state.change(plan=None, planning=False, misfit=None)
             return
         state.change(planning=True)
         self.desk.at_most_every(_PLAN_EVERY_S, "plan", self.plan)
@@ -80,7 +80,7 @@ class Commands(Inputs, Leaving):
                 self.plan()
                 return
             state.problem("plan", error)
-            state.change(planning=False, **found)
+            state.change(planning=False, misfit=error if isinstance(error, DatasetError) else None, **found)
 
         def done(plan: Any) -> None:
             ended(None, plan=plan)

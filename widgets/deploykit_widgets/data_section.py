@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from deploykit.core.check import Suspicion
 from deploykit.core.dataset import Dataset
 from deploykit.core.preprocess import Preprocess
 from deploykit.core.resolution import TYPICAL_FLIPS, half_width
 from deploykit.reporting import numbers
 from deploykit_widgets import samples
 from deploykit_widgets.commands import Commands
+from deploykit_widgets.data_fit import on_screen, remedies
 from deploykit_widgets.data_source import source_of
 from deploykit_widgets.listing import listing
 from deploykit_widgets.notebook_names import found_in, names_of_data
@@ -38,7 +38,7 @@ class DataSection:
     """
 
     name = "data"
-    fields = ("data", "data_source", "data_name", "plan", "goal")
+    fields = ("data", "data_source", "data_name", "plan", "misfit", "goal")
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
@@ -79,10 +79,10 @@ class DataSection:
         self._commands.load_data(source_of(path.strip(), preprocess_of(typed, before)))
 
     def _apply(self, place: int) -> None:
-        """Read data or model as the check of the model as given suggests."""
+        """Read data or model as the panel proposes."""
         state = self._state
-        found = state.plan.examined.check.suspicions if state.plan is not None and state.plan.examined else ()
-        if not 0 <= place < len(found) or not applies(state, found[place]):
+        found = remedies(state)
+        if not 0 <= place < len(found) or not found[place].label:
             return
         setting = found[place].setting
         if "preprocess" in setting:
@@ -127,32 +127,23 @@ def facts(data: Dataset) -> dict[str, Any]:
 
 def meaning(state: State) -> dict[str, Any] | None:
     """What everything is taken to mean, and whether the model does its job so; None before that is known."""
+    known = [{"text": r.text, "remedy": r.code, "label": r.label} for r in remedies(state)]
+    if state.misfit is not None and state.data is not None:
+        way = "" if known else on_screen(state.misfit.remedy)
+        warnings = [on_screen(state.misfit.message), *([_sentence(way)] if way else [])]
+        return {"lines": [], "ok": False, "summary": "", "warnings": warnings, "suspicions": known}
     examined = state.plan.examined if state.plan is not None and state.data is not None else None
     if examined is None:
         return None
     check = examined.check
+    warnings = [on_screen(words) for words in ((examined.failure,) if examined.failure else ()) + check.warnings]
     return {
         "lines": [[_sentence(heading), said] for heading, said in examined.contract.lines],
         "ok": check.ok and not examined.failure,
         "summary": _sentence(check.summary),
-        "warnings": [examined.failure, *check.warnings] if examined.failure else list(check.warnings),
-        "suspicions": [
-            {
-                "text": s.text,
-                "remedy": s.remedy,
-                "label": s.label if applies(state, s) else "",
-            }
-            for s in check.suspicions
-        ],
+        "warnings": warnings,
+        "suspicions": known,
     }
-
-
-def applies(state: State, suspicion: Suspicion) -> bool:
-    """Whether the panel can read data or model so by itself: labels are corrected where they are made."""
-    setting = suspicion.setting
-    if "preprocess" in setting:
-        return state.data is not None and len(state.data.inputs) == 1
-    return bool({"output", "scores"} & set(setting))
 
 
 def resolution(state: State, *, classes: bool) -> dict[str, Any]:

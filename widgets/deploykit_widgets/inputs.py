@@ -23,6 +23,7 @@ _RUNNING = {
 #: What belongs to the inputs it was found for.
 _FRESH: dict[str, Any] = {
     "plan": None,
+    "misfit": None,
     "report": None,
     "picked": "",
     "second": "",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deploykit.core.artifact import Artifact
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import DeploykitError
+from deploykit.core.errors import DatasetError, DeploykitError
 from deploykit.core.events import Progress
 from deploykit.core.model import Model
 from deploykit.core.preprocess import Preprocess
@@ -86,6 +86,7 @@ class State:
         devices: Runtime → its devices; empty before somebody asked.
         plan: What would run; None when there is none (yet).
         planning: Whether ``plan`` is of settings that have changed since.
+        misfit: Why data and model do not fit, as the plan found; None when they do.
         obstacles: What cannot be done to this model on the chosen runtimes; None while that is not known.
         sweep: What the sweep does.
         progress: Last message of the sweep.
@@ -124,6 +125,7 @@ class State:
     devices: Mapping[str, Any] = field(default_factory=dict)
     plan: Any = None
     planning: bool = False
+    misfit: DatasetError | None = None
     obstacles: Any = None
     sweep: SweepState = "idle"
     progress: Progress | None = None

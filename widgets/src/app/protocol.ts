@@ -43,7 +43,7 @@ export interface IApp {
   /** Panels that wait for long work. */
   busy: string[];
   /** What stands beside the titles of the views, and whether their work is done. */
-  hints: Record<Tab, { words: string; done: boolean }>;
+  hints: Record<Tab, { words: string; done: boolean; wrong: boolean }>;
   /** The selected candidates, "" for none: one selection for all views of a Workbench, and for its code. */
   picked: IPicked;
 }

@@ -226,6 +226,12 @@ function TabLabel({ name }: { name: Tab }): ReactElement {
   return (
     <>
       {hint?.done && <Icon name="check" />}
+      {hint?.wrong && (
+        <span className="dk-tab-wrong" title="The data need attention.">
+          <Icon name="warning" />
+          <span className="dk-unseen">needs attention</span>
+        </span>
+      )}
       <b>{TITLES[name]}</b>
       {hint?.words && <span className="dk-soft dk-tab-hint">{hint.words}</span>}
     </>
