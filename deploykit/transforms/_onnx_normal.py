@@ -6,13 +6,19 @@ two layers share twice. Old operator sets lack the axis of DequantizeLinear, whi
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deploykit.core.extras import require
 
 #: The first operator set whose DequantizeLinear has an axis.
 OPERATORS = 13
+#: Operators that tell large numbers from larger ones, the widest range of what they read that 8 bits resolve, and
+#: operators that pass it on to them.
+_SOFT = frozenset({"Softmax", "LogSoftmax"})
+_RESOLVED = 1000.0
+_MOVING = frozenset({"Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten", "Identity"})
 
 
 def raised(model: Any) -> tuple[Any, str]:
@@ -154,16 +160,44 @@ def spared(graph: Any, *, per_channel: bool, qoperator: bool) -> dict[str, str]:
     """
     sizes = {i.name: tuple(i.dims) for i in graph.initializer}
     infinite = _infinite(graph)
+    users = Counter(name for node in graph.node for name in node.input)
+    users.update(v.name for v in graph.output)
     found = {}
     for node in graph.node:
         if not infinite.isdisjoint(node.input):
             found[node.name] = "it reads infinite values, which no scale can represent"
+        elif node.op_type in ("Relu", "Clip") and users[node.input[0]] > 1 and qoperator:
+            found[node.name] = "others read what it clips"  # the range of what it reads is then not what it gives
         elif node.op_type == "MatMul" and node.input[0] in sizes and qoperator:
             found[node.name] = "its weights are the left factor"
         elif node.op_type == "MatMul" and per_channel and len(sizes.get(node.input[1], (0, 0))) != 2:
             found[node.name] = "its weights are not a matrix and so have no channels"
         elif node.op_type == "ConvTranspose" and per_channel and _groups(node) > 1:
             found[node.name] = "its groups share channels"
+    return found
+
+
+def masked(graph: Any, ranges: Mapping[str, tuple[float, float]]) -> dict[str, str]:
+    """Nodes around a Softmax whose input has masks in it, with the reason: 8 bits hold the mask and nothing beside it.
+
+    Args:
+        graph: A graph whose nodes have names of their own.
+        ranges: Name of a tensor → its lowest and highest value over the calibration examples.
+    """
+    makers = {output: node for node in graph.node for output in node.output}
+    found = {}
+    for node in graph.node:
+        low, high = ranges.get(node.input[0], (0.0, 0.0)) if node.op_type in _SOFT else (0.0, 0.0)
+        if high - low <= _RESOLVED:
+            continue
+        why = f"it goes from {low:.3g} to {high:.3g}, as masks do: 8 bits hold nothing between"
+        found[node.name] = why
+        name = node.input[0]
+        while (maker := makers.get(name)) is not None:
+            found[maker.name] = why
+            if maker.op_type not in _MOVING:
+                break
+            name = maker.input[0]
     return found
 
 

@@ -74,6 +74,7 @@ def write(
     *,
     per_channel: bool = False,
     qoperator: bool = False,
+    ranges: Any = None,
 ) -> None:
     """Quantize the prepared model, write it, and count what became of its operators.
 
@@ -84,6 +85,7 @@ def write(
             operator types to quantize.
         per_channel: The weights get one scale for each output channel.
         qoperator: Integer operators are written, not pairs of conversions.
+        ranges: What calibration measured, as ONNX Runtime takes it; None for dynamic quantization.
 
     Raises:
         SettingError: A name in ``exclude`` is neither a node's nor an operator's.
@@ -95,6 +97,9 @@ def write(
     parts = _parts(model.graph, wanted)
     left = _exclude.excluded(job["exclude"], _parts(model.graph), "node", "operator")
     wrong = _onnx_normal.spared(model.graph, per_channel=per_channel, qoperator=qoperator)
+    if ranges is not None:
+        ends = {name: tuple(float(end.reshape(-1)[0]) for end in data.range_value) for name, data in ranges.items()}
+        wrong |= _onnx_normal.masked(model.graph, ends)
     # What dynamic quantization makes of a Gemm first has a name of its own.
     names = sorted({*left, *wrong, *(f"{name}_MatMul" for name in left)})
 

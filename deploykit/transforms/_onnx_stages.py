@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.loading.onnx import signature
-from deploykit.transforms import _calibration, _onnx_normal, _onnx_prepare
+from deploykit.transforms import _calibration, _onnx_names, _onnx_normal, _onnx_prepare
 from deploykit.transforms._contract import Stage, TransformJob
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class _Graph(Stage):
             source = _onnx_prepare.raised(job, Path(folder))
             path = _onnx_prepare.folded(job, source, Path(folder))
             model = onnx.load(str(path))
-            if _onnx_normal.normalize(model):
+            if any([_onnx_normal.normalize(model), _onnx_names.separate(model)]):
                 onnx.save(model, str(path))
             # What the quantizers themselves would do first, each time.
             model = tools.load_model_with_shape_infer(path)

@@ -89,12 +89,13 @@ class _OnnxRuntime(Variant):
         kinds = require("onnxruntime.quantization", "").QuantType
         heavy = job["operators"] == "conv_matmul"
         make = {"qdq": _qdq, "qoperator": _qoperator}[job["form"]]
+        ranges = _onnx_stages.ranges(job.source)
         options = {
             "per_channel": job["per_channel"],
             "reduce_range": job["reduce_range"],
             "weight_qType": kinds.QInt8,
             "activation_qType": {"uint8": kinds.QUInt8, "int8": kinds.QInt8}[job["activations"]],
-            "tensors_range": _onnx_stages.ranges(job.source),
+            "tensors_range": ranges,
             "nodes_to_quantize": [],
             "extra_options": {},
         }
@@ -104,6 +105,7 @@ class _OnnxRuntime(Variant):
             lambda model, names, types: make(model, **options, nodes_to_exclude=names, op_types_to_quantize=types),
             per_channel=bool(job["per_channel"]),
             qoperator=job["form"] == "qoperator",
+            ranges=ranges,
         )
 
 

@@ -170,3 +170,62 @@ def test_masks_of_infinities_stay_float(tmp_path):
         error = np.abs(found[:, :2] - wanted[:, :2]).mean() / wanted[:, :2].std()
         assert 0 < error < 0.1, (technique, parameters, error)
         assert "it reads infinite values, which no scale can represent" in notes["stays_float"].values()
+
+
+@pytest.mark.parametrize("mask", [-np.inf, -1e9, -3.4e38])
+@pytest.mark.parametrize("kind", ["Add", "Where"])
+def test_masks_before_a_softmax_leave_the_numbers_beside_them_alone(tmp_path, mask, kind):
+    masked = {
+        "Add": node("Add", "s m", "a"),
+        "Where": node("Where", "c s m", "a"),
+    }[kind]
+    nodes = [node("MatMul", "x W", "s"), masked, node("Softmax", "a", "p", axis=1), node("MatMul", "p V", "o")]
+    inits = {"W": weights(8, 5), "V": weights(5, 3)}
+    if kind == "Add":
+        inits["m"] = np.array([0, 0, mask, 0, 0], "f4")
+    else:
+        inits |= {"m": np.float32(mask), "c": np.array([True, True, False, True, True])}
+    for notes in compare(write(tmp_path / "m.onnx", nodes, inits), SETTINGS[:4]):
+        assert any("as masks do" in why for why in notes["stays_float"].values())
+
+
+@pytest.mark.parametrize("clip", ["Relu", "Clip"])
+def test_an_output_that_is_clipped_inside_keeps_what_is_clipped(tmp_path, clip):
+    more = {"low": np.float32(0), "high": np.float32(1)} if clip == "Clip" else {}
+    nodes = [node("MatMul", "x W", "o"), node(clip, " ".join(["o", *more]), "r"), node("MatMul", "r V", "q")]
+    path = write(tmp_path / "m.onnx", nodes, {"W": weights(8, 6), "V": weights(6, 3), **more})
+    model = onnx.load(path)
+    model.graph.output.append(helper.make_tensor_value_info("q", TensorProto.FLOAT, None))
+    onnx.save(model, path)
+    x = examples(path)
+    Dataset.from_arrays(x).save(tmp_path / "data")
+    wanted = InferenceSession(str(path)).run(["o", "q"], {"x": x})
+    for number, (technique, parameters) in enumerate(SETTINGS):
+        out = tmp_path / f"out{number}"
+        work.transformed(technique, "onnxruntime", path, out, tmp_path / "data", **parameters)
+        for value, right in zip(InferenceSession(str(out)).run(["o", "q"], {"x": x}), wanted, strict=True):
+            assert np.abs(value - right).mean() < 0.1 * right.std(), (technique, parameters)
+
+
+def test_what_is_clipped_for_one_reader_is_not_for_another(tmp_path):
+    nodes = [node("MatMul", "x W", "h"), node("Relu", "h", "r"), node("MatMul", "r V", "a"), node("MatMul", "h U", "b"),
+             node("Add", "a b", "o")]  # fmt: skip
+    inits = {"W": weights(8, 6), "V": weights(6, 3), "U": weights(6, 3)}
+    compare(write(tmp_path / "m.onnx", nodes, inits), SETTINGS)
+
+
+def test_a_bias_of_several_convolutions_called_like_another_tensor(tmp_path):
+    """The quantizer copies a shared bias for each scale, and counts up to a name that is taken."""
+    nodes = [
+        node("Conv", "x W b", "b1"), node("Mul", "x k", "y"), node("Conv", "y W b", "b2"), node("Mul", "x l", "z"),
+        node("Conv", "z W b", "b3"), node("Add", "b1 b2", "s"), node("Add", "s b3", "o"),
+    ]  # fmt: skip
+    inits = {"W": weights(4, 3, 3, 3), "b": weights(4), "k": np.float32(3), "l": np.float32(9)}
+    compare(write(tmp_path / "m.onnx", nodes, inits, shape=("N", 3, 6, 6)), SETTINGS)
+
+
+def test_tensors_called_like_what_the_quantizers_add(tmp_path):
+    nodes = [node("MatMul", "x W", "W_quantized"), node("Relu", "W_quantized", "x_QuantizeLinear"),
+             node("MatMul", "x_QuantizeLinear V", "V_scale"), node("Add", "V_scale b", "o")]  # fmt: skip
+    inits = {"W": weights(8, 6), "V": weights(6, 3), "b": weights(3)}
+    compare(write(tmp_path / "m.onnx", nodes, inits), SETTINGS)
