@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,9 +37,9 @@ class KerasSession(Session):
         self._given = _places(keras.tree.flatten(graph._outputs_struct), outputs)
         self.inputs = tuple(spec_of(name, tensor) for name, tensor in inputs)
         self.outputs = tuple(spec_of(name, tensor) for name, tensor in outputs)
-        layers = list(_layers(model))
+        layers = list(model._flatten_layers())  # also those inside of wrappers, such as Bidirectional
         for layer in layers:
-            if getattr(layer, "stateful", False):
+            if getattr(layer, "stateful", False) is True:
                 layer.stateful = False  # every call begins with fresh state, as when it is served
         self.half = any(str(getattr(layer, "compute_dtype", "")) in _HALF for layer in layers)
 
@@ -71,9 +71,3 @@ def _places(flat: Sequence[Any], named: Sequence[tuple[str, Any]]) -> list[int]:
         taken.add(place)
         found.append(place)
     return found
-
-
-def _layers(model: Any) -> Iterator[Any]:
-    for layer in getattr(model, "layers", ()):
-        yield layer
-        yield from _layers(layer)

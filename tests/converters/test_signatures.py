@@ -5,11 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploykit.core.dataset import Dataset
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._load import load
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
+from deploykit.sweeping.examination import examine
 from deploykit.testing import work
 
 TARGETS = ("saved_model", "onnx", "tflite")
@@ -113,6 +115,15 @@ def test_what_layers_hold_beside_weights_stays(kind, target, made, tmp_path):
         assert "fresh state" in notes["state"]
     if kind == "free_length":
         assert model.inputs[0].shape == (None, None, 3)
+
+
+def test_wrapped_layers_begin_with_fresh_state_where_the_model_as_given_runs(made):
+    """A Bidirectional holds its two layers where they are no layers of the model."""
+    path, _ = made("stateful")
+    x = np.random.default_rng(0).normal(size=(60, 5, 3)).astype(np.float32)
+    found = examine(load(path), Dataset.from_arrays(x))
+    assert found.repeats
+    assert not found.failure
 
 
 def test_h5_files_keep_names_too(made, tmp_path):
