@@ -121,7 +121,8 @@ def _frozen(saved_model: Path, names: Names | None) -> tuple[Any, dict[str, str]
     _allow_inlining(graph)
     fresh = distinct([*names.inputs, *names.outputs])
     written = Names(
-        dict(zip(names.inputs, fresh, strict=False)), dict(zip(names.outputs, fresh[len(taken) :], strict=True))
+        dict(zip(names.inputs, fresh[: len(taken)], strict=True)),
+        dict(zip(names.outputs, fresh[len(taken) :], strict=True)),
     )
     inputs = {tensor.name: name for tensor, name in zip(frozen.inputs, written.inputs.values(), strict=True)}
     outputs = {tensor.name: name for tensor, name in zip(frozen.outputs, written.outputs.values(), strict=True)}

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.core.contract import Contract, Declared
 from deploykit.core.digest import json_digest
-from deploykit.core.disk import writing
-from deploykit.core.errors import DatasetError, SettingError, unknown_name
+from deploykit.core.errors import DatasetError
 from deploykit.core.labels import class_names
 from deploykit.core.parameter import Parameter, complete
 from deploykit.core.preprocess import Preprocess
 from deploykit.core.reading import Origin, Reading
-from deploykit.core.serial import dump, from_plain, parse, to_plain
+from deploykit.core.serial import to_plain
 from deploykit.core.split import Split
 from deploykit.core.splits import shuffled
-from deploykit.core.splitting import SPLITS, raw_inputs, split_up, widened, without_training
-from deploykit.core.texts import open_array, save_array
+from deploykit.core.splitting import by_input, raw_inputs, read_with, split_up, widened, without_training
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -122,7 +120,7 @@ class Dataset:
         given = class_names(classes)
         raw = raw_inputs(preprocess, x)
         splits, names, reading = split_up(origin, x, y, x_test, y_test, given, numbers["seed"], raw)  # type: ignore[arg-type]  # a whole number
-        data = cls(splits, _by_input(preprocess, splits["train"].inputs), names, **numbers, reading=reading)  # type: ignore[arg-type]  # whole numbers
+        data = cls(splits, by_input(preprocess, splits["train"].inputs), names, **numbers, reading=reading)  # type: ignore[arg-type]  # whole numbers
         data.batch("evaluation", slice(0, 2))  # preprocessing that cannot work fails here
         return data
 
@@ -366,16 +364,7 @@ class Dataset:
             >>> data.preprocessed(dk.Preprocess(scale=1 / 255)).batch()["input"].max()
             np.float32(1.0)
         """
-        if isinstance(preprocess, Preprocess):
-            if len(self.inputs) > 1:
-                raise DatasetError(
-                    f"There are several inputs: {', '.join(self.inputs)}.", remedy="give preprocess as a dictionary."
-                )
-            preprocess = {self.inputs[0]: preprocess}
-        for name in preprocess:
-            if name not in self.inputs:
-                raise unknown_name("input", name, self.inputs)
-        return replace(self, preprocess={**self.preprocess, **preprocess}, contract=None)
+        return read_with(self, preprocess)
 
     def widened(self, names: Sequence[str]) -> Dataset:
         """With just the arrays of an ``.npz`` file that a model with these inputs takes, when all are there by name."""
@@ -397,29 +386,9 @@ class Dataset:
         Raises:
             StoreError: The disk is full.
         """
-        with writing(folder):
-            self._save(folder)
+        from deploykit.core.saved_data import save
 
-    def _save(self, folder: Path) -> None:
-        import numpy as np
-
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, split in self.splits.items():
-            for i, array in enumerate(split.inputs.values()):
-                save_array(folder / f"{name}.{i}.npy", array)
-            if split.labels is not None:
-                np.save(folder / f"{name}.labels.npy", split.labels, allow_pickle=False)
-        facts = {
-            "inputs": self.inputs,
-            "preprocess": self.preprocess,
-            "classes": self.classes,
-            "seed": self.seed,
-            "calibration_size": self.calibration_size,
-            "contract": self.contract,
-            "digest": self.digest,
-            "reading": self.reading,
-        }
-        (folder / "dataset.json").write_bytes(dump(facts))
+        save(self, folder)
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
@@ -428,37 +397,6 @@ class Dataset:
         Args:
             folder: Written by `save`.
         """
-        import numpy as np
+        from deploykit.core.saved_data import opened
 
-        folder = Path(folder)
-        facts = parse((folder / "dataset.json").read_bytes())
-        splits = {}
-        for name in SPLITS:
-            paths = {key: folder / f"{name}.{i}.npy" for i, key in enumerate(facts["inputs"])}
-            labels = folder / f"{name}.labels.npy"
-            splits[name] = Split(
-                {k: open_array(p) for k, p in paths.items()},
-                np.load(labels, allow_pickle=False) if labels.exists() else None,
-            )
-        preprocess = from_plain(dict[str, Preprocess], facts["preprocess"])
-        contract = facts.get("contract")
-        data = cls(
-            splits, preprocess, tuple(facts["classes"]), facts["seed"], facts["calibration_size"],
-            Reading.from_json(facts.get("reading", {})), Contract.from_json(contract) if contract else None,
-        )  # fmt: skip
-        data.__dict__["digest"] = facts["digest"]
-        return data
-
-
-def _by_input(
-    preprocess: Preprocess | Mapping[str, Preprocess] | None, inputs: Mapping[str, Any]
-) -> dict[str, Preprocess]:
-    if isinstance(preprocess, Preprocess):
-        return dict.fromkeys(inputs, preprocess)
-    given = dict(preprocess or {})
-    if unknown := set(given) - set(inputs):
-        raise DatasetError(f"preprocess names the inputs {sorted(unknown)}; the data have {sorted(inputs)}.")
-    for name, value in given.items():
-        if not isinstance(value, Preprocess):
-            raise SettingError(f"preprocess[{name!r}] must be a Preprocess, got {type(value).__name__}.")
-    return given
+        return opened(cls, Path(folder))

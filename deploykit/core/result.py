@@ -163,6 +163,20 @@ class Judged(Plain):
     missing: float = 0.0
     problem: str = ""
 
+    @property
+    def words(self) -> str:
+        """How near it stays, in words."""
+        if self.problem:
+            return f"not comparable with the original's: {self.problem}"
+        found = []
+        if self.error is not None:
+            found.append(f"off by {100 * self.error:.2g} % of the original's spread (worst column)")
+        if self.agreement is not None:
+            found.append(f"{100 * self.agreement:.4g} % of its answers match the original's")
+        if self.missing:
+            found.append(f"{100 * self.missing:.2g} % of its values are NaN")
+        return ", ".join(found) or "nothing to compare"
+
     def ruined(self, max_error: float, min_agreement: float) -> str:
         """Why it may not stand for the original's, in words; "" when it may."""
         if self.problem:

@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.arrays import array_of, checked, same_kind
-from deploykit.core.errors import DatasetError
+from deploykit.core.errors import DatasetError, SettingError, unknown_name
 from deploykit.core.model import plain_name
+from deploykit.core.preprocess import Preprocess
 from deploykit.core.reading import Origin, Reading, counts, described, form, remarks
 from deploykit.core.splits import cut, shuffled
 
 if TYPE_CHECKING:
     from deploykit.core.dataset import Dataset
-    from deploykit.core.preprocess import Preprocess
     from deploykit.core.split import Split
 
 #: Splits in the order of their use.
@@ -158,3 +158,37 @@ def without_training(data: Dataset) -> Dataset:
     )
     reading = replace(data.reading, notes=(*data.reading.notes, note))
     return replace(data, splits=splits, reading=counted(reading, splits))
+
+
+def by_input(
+    preprocess: Preprocess | Mapping[str, Preprocess] | None, inputs: Mapping[str, Any]
+) -> dict[str, Preprocess]:
+    """Preprocessing by input name, from one for all of them or some by name.
+
+    Raises:
+        DatasetError: It names an input that there is not.
+        SettingError: It is not a Preprocess.
+    """
+    if isinstance(preprocess, Preprocess):
+        return dict.fromkeys(inputs, preprocess)
+    given = dict(preprocess or {})
+    if unknown := set(given) - set(inputs):
+        raise DatasetError(f"preprocess names the inputs {sorted(unknown)}; the data have {sorted(inputs)}.")
+    for name, value in given.items():
+        if not isinstance(value, Preprocess):
+            raise SettingError(f"preprocess[{name!r}] must be a Preprocess, got {type(value).__name__}.")
+    return given
+
+
+def read_with(data: Dataset, preprocess: Preprocess | Mapping[str, Preprocess]) -> Dataset:
+    """See `Dataset.preprocessed`."""
+    if isinstance(preprocess, Preprocess):
+        if len(data.inputs) > 1:
+            raise DatasetError(
+                f"There are several inputs: {', '.join(data.inputs)}.", remedy="give preprocess as a dictionary."
+            )
+        preprocess = {data.inputs[0]: preprocess}
+    for name in preprocess:
+        if name not in data.inputs:
+            raise unknown_name("input", name, data.inputs)
+    return replace(data, preprocess={**data.preprocess, **preprocess}, contract=None)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from deploykit.core.artifact import Exportable
-from deploykit.core.result import Judged
 from deploykit.exporters._contract import Draft
 
 
@@ -47,22 +46,8 @@ def _measured(candidate: Exportable) -> list[str]:
         at_once = "one example at a time" if size == 1 else f"{size} examples at a time"
         lines.append(f"- latency: {measured.latency.p50_ms.value:.3g} ms (median, {at_once})")
     lines.append(f"- size: {measured.size_bytes / 1000:,.0f} kB")
-    lines += [f"- output `{name}`, which is not scored: {_near(judged)}" for name, judged in measured.others.items()]
+    lines += [f"- output `{name}`, which is not scored: {judged.words}" for name, judged in measured.others.items()]
     return [*lines, ""]
-
-
-def _near(judged: Judged) -> str:
-    """How near an output stays to the original's, in words."""
-    if judged.problem:
-        return f"not comparable with the original's: {judged.problem}"
-    found = []
-    if judged.error is not None:
-        found.append(f"off by {100 * judged.error:.2g} % of the original's spread")
-    if judged.agreement is not None:
-        found.append(f"{100 * judged.agreement:.4g} % of its answers match the original's")
-    if judged.missing:
-        found.append(f"{100 * judged.missing:.2g} % of its values are NaN")
-    return ", ".join(found) or "not compared"
 
 
 def _meaning(candidate: Exportable, draft: Draft) -> list[str]:

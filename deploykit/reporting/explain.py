@@ -87,14 +87,7 @@ def _others(measurement: Measurement) -> list[str]:
     if measurement.same_function and measurement.latency is not None and measurement.latency.claim != "baseline":
         lines.append("All outputs equal the original's up to rounding: the conversion lost nothing.")
     for name, judged in measurement.others.items():
-        parts = []
-        if judged.agreement is not None:
-            parts.append(f"{100 * judged.agreement:.1f} % of its answers match the original's")
-        if judged.error is not None:
-            parts.append(f"it is off by {100 * judged.error:.2g} % of its spread (worst column)")
-        if judged.missing:
-            parts.append(f"{100 * judged.missing:.1f} % of its numbers are NaN")
-        lines.append(f"Output {name!r}, not scored: {judged.problem or ', '.join(parts) or 'nothing to compare'}.")
+        lines.append(f"Output {name!r}, not scored: {judged.words}.")
     if why := measurement.ruined():
         lines.append(f"It is not chosen while another candidate fits: {why}.")
     if measurement.batch_dependent:

@@ -220,7 +220,7 @@ def test_the_readme_says_how_near_other_outputs_stay(cnn, tmp_path):
     row = Result("k" * 12, Candidate(cnn.recipe, cnn.target), "measured", "given", "", "onnx", measurement=measured)
     made = export(dataclasses.replace(cnn, result=row), tmp_path / "out")
     text = (made.path / "README.md").read_text(encoding="utf-8")
-    assert "output `boxes`, which is not scored: off by 3.1 % of the original's spread" in text
+    assert "output `boxes`, which is not scored: off by 3.1 % of the original's spread (worst column)" in text
     assert (
         "output `classes`, which is not scored: 99.5 % of its answers match the original's, 50 % of its values are NaN"
         in text

@@ -1,0 +1,71 @@
+"""Datasets in a folder: arrays that child processes map into memory, and what is known of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from deploykit.core.contract import Contract
+from deploykit.core.disk import writing
+from deploykit.core.preprocess import Preprocess
+from deploykit.core.reading import Reading
+from deploykit.core.serial import dump, from_plain, parse
+from deploykit.core.split import Split
+from deploykit.core.splitting import SPLITS
+from deploykit.core.texts import open_array, save_array
+
+if TYPE_CHECKING:
+    from deploykit.core.dataset import Dataset
+
+    Kind = TypeVar("Kind", bound=Dataset)
+
+
+def save(data: Dataset, folder: Path) -> None:
+    """See `Dataset.save`."""
+    with writing(folder):
+        _save(data, folder)
+
+
+def _save(data: Dataset, folder: Path) -> None:
+    import numpy as np
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, split in data.splits.items():
+        for i, array in enumerate(split.inputs.values()):
+            save_array(folder / f"{name}.{i}.npy", array)
+        if split.labels is not None:
+            np.save(folder / f"{name}.labels.npy", split.labels, allow_pickle=False)
+    facts = {
+        "inputs": data.inputs,
+        "preprocess": data.preprocess,
+        "classes": data.classes,
+        "seed": data.seed,
+        "calibration_size": data.calibration_size,
+        "contract": data.contract,
+        "digest": data.digest,
+        "reading": data.reading,
+    }
+    (folder / "dataset.json").write_bytes(dump(facts))
+
+
+def opened(kind: type[Kind], folder: Path) -> Kind:
+    """See `Dataset.open`."""
+    import numpy as np
+
+    facts = parse((folder / "dataset.json").read_bytes())
+    splits = {}
+    for name in SPLITS:
+        paths = {key: folder / f"{name}.{i}.npy" for i, key in enumerate(facts["inputs"])}
+        labels = folder / f"{name}.labels.npy"
+        splits[name] = Split(
+            {k: open_array(p) for k, p in paths.items()},
+            np.load(labels, allow_pickle=False) if labels.exists() else None,
+        )
+    preprocess = from_plain(dict[str, Preprocess], facts["preprocess"])
+    contract = facts.get("contract")
+    data = kind(
+        splits, preprocess, tuple(facts["classes"]), facts["seed"], facts["calibration_size"],
+        Reading.from_json(facts.get("reading", {})), Contract.from_json(contract) if contract else None,
+    )  # fmt: skip
+    data.__dict__["digest"] = facts["digest"]
+    return data
