@@ -214,12 +214,26 @@ class _Checking:
         if one.preprocess is not None:
             whole = {n: v[places] for n, v in self._data.splits["evaluation"].inputs.items()}
             batch = replace(self._data, preprocess={**self._data.preprocess, **one.preprocess}).prepare(whole)
-            value = _run(self._session, batch)[meaning.name]
+            value = self._answers(batch, one.preprocess)[meaning.name]
         scores = read(value, meaning, self._contract.labels.named)
         scores = scores if one.convert is None else one.convert(scores)
         if metric.unsuitable(scores, labels):
             return None, None
         return metric.values(scores, labels), self._likelihood(scores, labels, meaning.kind)
+
+    def _answers(
+        self, batch: Mapping[str, NDArray[Any]], preprocess: Mapping[str, Preprocess]
+    ) -> dict[str, NDArray[Any]]:
+        """What the model gives for other preprocessing, which says whether data are its own integers."""
+        contract = self._contract
+        raw = {name: step.raw for name, step in preprocess.items()}
+        inputs = tuple(replace(i, raw=raw.get(i.name, i.raw)) for i in contract.inputs)
+        if inputs == contract.inputs:
+            return _run(self._session, batch)
+        try:
+            return _run(self._session.follow(replace(contract, inputs=inputs)), batch)
+        finally:
+            self._session.follow(contract)
 
     def _likelihood(self, scores: NDArray[Any], labels: NDArray[Any], kind: str = "") -> NDArray[np.float64] | None:
         """Log-probability of each label; None when answers are no classes."""

@@ -6,11 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploykit.core.dataset import SPLITS, Dataset
+from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError, SettingError
 from deploykit.core.model import Model, TensorSpec
 from deploykit.core.preprocess import Preprocess
 from deploykit.core.reading import Reading
+from deploykit.core.splitting import SPLITS
 
 
 def images(count=100, classes=5):

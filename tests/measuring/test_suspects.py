@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import deploykit as dk
+from deploykit.testing import models as tiny
 from tests.measuring import variants
 
 X, Y, NAMES = variants.tutorial()
@@ -269,3 +270,16 @@ def test_classes_that_could_be_on_either_axis_are_asked_for(tmp_path):
         assert said.check.value == 1.0
         assert said.check.ok
         assert not said.contract.labels.notes
+
+
+def test_integers_of_the_model_itself_that_are_read_as_real_numbers_are_found(tmp_path):
+    model = dk.load(tiny.build("cnn_int8_tflite", tmp_path))
+    shape = (400, *model.inputs[0].shape[1:])
+    own = RNG.integers(-128, 128, shape).astype(np.int8)
+    taken = dk.Preprocess(raw=True)
+    built = dk.build(model, dk.Recipe(()), dk.Dataset.from_arrays(own, preprocess=taken), target="litert")
+    values = next(iter(built.predict(own).values()))
+    assert dk.examine(model, dk.Dataset.from_arrays(own, values, preprocess=taken), scores="values").check.ok
+    found = dk.examine(model, dk.Dataset.from_arrays(own, values), scores="values")
+    assert found.check.value > 0
+    assert (found.check.suspicions[0].kind, found.check.suspicions[0].value) == ("raw", 0.0)
