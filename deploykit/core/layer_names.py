@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 #: Folders that a layer's own name may have.
 _DEEP = 16
@@ -14,7 +14,7 @@ def same_layers(known: Sequence[Sequence[str]], names: Sequence[str]) -> list[in
 
     Formats put folders before a layer's name and operators behind it; a model that was traced twice has ``_1`` behind
     all of its names: there ``conv2d_1`` is what the layer ``conv2d`` has become, and ``conv2d_1_2`` is ``conv2d_1``.
-    Which of both it is only all names together tell: the reading that finds more layers is taken.
+    Only all names together show which of both it is: the reading that finds more layers is taken.
 
     Args:
         known: Names of each layer in other files.
@@ -32,8 +32,41 @@ def traced_twice(known: Sequence[Sequence[str]], names: Sequence[str]) -> bool:
     return _found(counted) > _found(plain)
 
 
+def own_layers(own: Mapping[str, int], names: Sequence[str]) -> list[str | None]:
+    """The layer of a model that each name of another file stands for; None where there is none.
+
+    Several names may stand for one layer, as the operators do that it has become. A fused operator has the names of all
+    that went into it: of its layers the last one with weights is taken.
+
+    Args:
+        own: Name of each layer of the model → its number of weights.
+        names: Names in the other file.
+
+    Example:
+        >>> own_layers({"conv_1": 288, "relu_1": 0}, ["cnn/relu_1/Relu;cnn/conv_1/convolution", "Shape__52"])
+        ['conv_1', None]
+    """
+    different = list(dict.fromkeys(names))
+    counted = traced_twice([[name] for name in own], different)
+    return [_own(own, name, counted=counted) for name in names]
+
+
+def _own(own: Mapping[str, int], name: str, *, counted: bool) -> str | None:
+    if name in own:
+        return name
+    for plain in (_uncounted, _plain) if counted else (_plain,):
+        found = [(own[part] > 0, end, len(part), part) for part, end in _parts(name, plain) if part in own]
+        if found:
+            return max(found)[-1]
+    return None
+
+
+def _plain(part: str) -> str | None:
+    return part
+
+
 def _readings(known: Sequence[Sequence[str]], names: Sequence[str]) -> list[list[int | None]]:
-    return [_read(known, names, plain) for plain in (lambda part: part, _uncounted)]
+    return [_read(known, names, plain) for plain in (_plain, _uncounted)]
 
 
 def _found(places: Sequence[int | None]) -> int:

@@ -20,6 +20,7 @@ from deploykit.reporting import explain as words
 from deploykit.reporting.class_changes import ClassChanges
 from deploykit.reporting.drawing import shown
 from deploykit.reporting.flips import Flips
+from deploykit.reporting.naming import named
 from deploykit.reporting.outputs import outputs_of
 from deploykit.reporting.places import place
 from deploykit.reporting.table import CSS
@@ -245,7 +246,7 @@ class Choice:
                 remedy="profiles need a runtime that tells the time of single nodes (onnxruntime, openvino), and the "
                 "model as given on the same runtime to compare with.",
             )
-        return Comparison.from_json(record)
+        return named(Comparison.from_json(record), self.report.model.layers)
 
     def require(self, *, min_speedup: float = 0.0) -> Choice:
         """The choice itself, if it is good enough.

@@ -78,7 +78,9 @@ def times(interval: Interval | None) -> str:
 
 def about(ratio: float) -> str:
     """A ratio in a sentence, to two significant digits: ``17×``, ``4.8×``, ``0.37×``."""
-    return f"{fixed(ratio, max(0, 1 - _exponent(ratio)))}×" if math.isfinite(ratio) and ratio > 0 else DASH
+    if not (math.isfinite(ratio) and ratio > 0):
+        return DASH
+    return f"{fixed(ratio, max(0, 1 - _exponent(float(f'{ratio:.1e}'))))}×"
 
 
 def _ratio_digits(value: float) -> int:

@@ -68,6 +68,7 @@ class SensitivityRow(Plain):
         only: Loss when the technique is done to nothing else; None when that was not measured (see ``problem``).
         all_but: Loss when it is done to everything else.
         problem: Why a loss is not known.
+        own: What the user calls the layer; "" when no layer of the model as given is known to be it.
     """
 
     name: str
@@ -79,6 +80,12 @@ class SensitivityRow(Plain):
     only: Damage | None = None
     all_but: Damage | None = None
     problem: str = ""
+    own: str = ""
+
+    @property
+    def shown(self) -> str:
+        """Its name for people."""
+        return self.own or self.name
 
 
 @dataclass(frozen=True)

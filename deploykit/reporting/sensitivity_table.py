@@ -14,7 +14,7 @@ from deploykit.core.result import Interval
 from deploykit.core.serial import Plain
 from deploykit.core.space import Space
 from deploykit.core.store import Store
-from deploykit.reporting.naming import shortened
+from deploykit.reporting.naming import users
 from deploykit.reporting.sensitivity import LIMIT, Sensitivity, SensitivityRow
 from deploykit.transforms._contract import TRANSFORMS
 
@@ -235,7 +235,7 @@ def _rows(report: Report, passes: Sequence[Sensitivity | None]) -> list[tuple[st
                 rows[layer][place] = name
     if not rows:
         rows = [{-1: x.name} for x in report.model.layers if x.parameters][:LIMIT]
-    shown = shortened([min(names.values(), key=len) for names in rows])
+    shown = users(report.model.layers, [min(names.values(), key=len) for names in rows])
     return list(zip(shown, rows, strict=True))
 
 

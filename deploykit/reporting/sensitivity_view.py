@@ -43,7 +43,7 @@ def points(found: Sensitivity, kind: str, score: str, sort: str) -> list[dict[st
                 {
                     "place": place,
                     "name": row.name,
-                    "label": short(row.name),
+                    "label": short(row.shown),
                     "type": row.type or "several",
                     "side": _SIDES[side],
                     "loss": 100 * loss.value,
@@ -122,7 +122,7 @@ def cells(found: Sensitivity) -> list[list[str]]:
             for damage in (row.only, row.all_but)
             for loss in ((damage.fidelity, damage.drop) if damage else (None, None))
         ]
-        name = f"all {row.name}" if row.kind == "type" else short(row.name)
+        name = f"all {row.name}" if row.kind == "type" else short(row.shown)
         body.append([name, row.type, f"{row.weights:,}", *sides])
     return [head, *body]
 

@@ -9,8 +9,8 @@ from deploykit.core.result import Interval, Latency, Result
 from deploykit.reporting import numbers
 from deploykit.reporting.places import place
 
-#: Difference that is worth a claim, for stores that hold none of the technique alone.
-_MARGIN = 0.02
+#: Differences up to this are not worth a claim, as in `deploykit.measuring.ratios`.
+MARGIN = 0.02
 Claim = Literal["baseline", "faster", "slower", "same", "unclear"]
 
 
@@ -26,7 +26,7 @@ def claim(latency: Latency) -> Claim:
         return latency.claim
     if latency.technique_claim:
         return latency.technique_claim
-    margin = 1 + max(_MARGIN, latency.noise_floor)
+    margin = 1 + max(MARGIN, latency.noise_floor)
     if same.low > margin:
         return "faster"
     if same.high < 1 / margin:

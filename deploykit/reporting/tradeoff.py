@@ -19,6 +19,8 @@ DARK = ("#4596FF", "#E0762F", "#62E3B3", "#F5A6EE", "#F2E65A", "#8C9196")
 #: Shape for each family.
 _SHAPES = {"original": "circle", "quantize": "square", "prune": "triangle-up", "prune + quantize": "diamond"}
 _OTHER_SHAPE = "cross"
+#: Share of the width from which on the baseline is at the right end.
+_LATE = 0.8
 #: Points whose intervals are all drawn.
 _MOST_BARS = 300
 _TICKS = [m * 10.0**e for e in range(-4, 6) for m in (1, 2, 5)]
@@ -171,8 +173,9 @@ def chart(
     base = alt.Chart(_values(alt, data))
     color = color_of(alt, seen, dark=dark)
     layers = [
-        *_rules(alt, data, field, max_drop if higher_is_better else None),
+        *_rules(alt, data, field, (low, high), max_drop if higher_is_better else None),
         *_bars(alt, _barred(base, data), field, x_axis, y_axis, color),
+        *_leaving(alt, data, field, (low, high), y_axis, color),
     ]
     layers.append(_marks(alt, base, seen, x_axis, y_axis, color))
     rings = base.transform_filter("datum.chosen").encode(x=x_axis, y=y_axis)
@@ -194,18 +197,26 @@ def _values(alt: Any, rows: list[dict[str, Any]]) -> Any:
     return alt.Data(values=rows)
 
 
-def _rules(alt: Any, data: list[dict[str, Any]], field: str, max_drop: float | None) -> list[Any]:
+def _rules(
+    alt: Any, data: list[dict[str, Any]], field: str, shown: tuple[float, float], max_drop: float | None
+) -> list[Any]:
     origin = [{"x": p[field], "y": 0.0} for p in data if p["is_baseline"]]
     dashed = {"strokeDash": [4, 3], "opacity": 0.6, "aria": False, "stroke": "#888888"}
     layers = []
     if origin:
         source = alt.Chart(_values(alt, origin))
         layers = [source.mark_rule(**dashed).encode(x="x:Q"), source.mark_rule(**dashed).encode(y="y:Q")]
-        label = source.mark_text(text="baseline", align="left", dx=4, baseline="top", fontSize=11, aria=False)
+        late = origin[0]["x"] > shown[0] * (shown[1] / shown[0]) ** _LATE  # its word would be cut at the right end
+        side = {"align": "right", "dx": -4} if late else {"align": "left", "dx": 4}
+        label = source.mark_text(text="baseline", baseline="top", fontSize=11, aria=False, **side)
         layers.append(label.encode(x="x:Q", y=alt.value(4)))
     if max_drop is not None:
         limit = alt.Chart(_values(alt, [{"y": -100 * max_drop}]))
         layers.append(limit.mark_rule(stroke="#c62828", aria=False).encode(y="y:Q"))
+        words = limit.mark_text(
+            text="your limit", align="left", baseline="top", dx=6, dy=4, fontSize=11, aria=False
+        )  # the baseline's word is on the right, where the slowest are
+        layers.append(words.encode(x=alt.value(0), y="y:Q"))
     return layers
 
 
@@ -232,7 +243,7 @@ def _bars(alt: Any, base: Any, field: str, x_axis: Any, y_axis: Any, color: Any)
     )
     layers = [vertical]
     if field == "p50_ms":
-        across = base.mark_rule(strokeWidth=1.2, aria=False).encode(
+        across = base.mark_rule(strokeWidth=1.2, aria=False, clip=True).encode(
             x=alt.X("p50_ms_low:Q"),
             x2="p50_ms_high:Q",
             y=y_axis,
@@ -241,6 +252,25 @@ def _bars(alt: Any, base: Any, field: str, x_axis: Any, y_axis: Any, color: Any)
         )
         layers.append(across)
     return layers
+
+
+def _leaving(
+    alt: Any, data: list[dict[str, Any]], field: str, shown: tuple[float, float], y_axis: Any, color: Any
+) -> list[Any]:
+    """Marks at the edges where an interval leaves the chart."""
+    if field != "p50_ms":
+        return []
+    low, high = shown
+    ends = [{**p, "edge": low, "side": "left"} for p in data if p["p50_ms_low"] < low]
+    ends += [{**p, "edge": high, "side": "right"} for p in data if p["p50_ms_high"] > high]
+    source = alt.Chart(_values(alt, ends))
+    return [
+        source.transform_filter(f"datum.side == '{side}'")
+        .mark_point(size=40, filled=True, shape=f"triangle-{side}", aria=False)
+        .encode(x="edge:Q", y=y_axis, color=color)
+        for side in ("left", "right")
+        if any(end["side"] == side for end in ends)
+    ]
 
 
 def _marks(alt: Any, base: Any, data: list[dict[str, Any]], x_axis: Any, y_axis: Any, color: Any) -> Any:

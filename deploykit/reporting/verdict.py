@@ -136,7 +136,9 @@ def _timed(
         if noisy:
             return Verdict("noisy", noisy.partition(". ")[0].rstrip(".") + ".", f"{whole} No claim is made.")
         what = f" whether it is faster{than}" if than else ""
-        return Verdict("inconclusive", f"Inconclusive{what}: {numbers.times(own)}.", _joined(rest, "No claim is made."))
+        floor = 100 * max(speed.MARGIN, min(latency.noise_floor, 10.0))
+        why = f"No claim is made: only differences above {floor:.0f} % count here."
+        return Verdict("inconclusive", f"Inconclusive{what}: {numbers.times(own)}.", _joined(rest, why))
     kind, quality = _quality(measurement, goal, relative=relative)
     limit = numbers.limit(goal.max_drop, relative=relative)
     faster = "Faster" if row.candidate.recipe.steps else "Faster by its runtime"

@@ -10,6 +10,7 @@ from deploykit.core.result import LayerTime, Result
 from deploykit.core.serial import Plain
 from deploykit.core.store import Store
 from deploykit.measuring.profile_match import Comparison
+from deploykit.reporting.naming import named
 from deploykit.runtimes._contract import RUNTIMES
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def explain(choice: Choice) -> Why:
 
 def _profile(choice: Choice, key: str) -> Comparison | None:
     record = Store(choice.report.path).record("profile", key)
-    return None if record is None else Comparison.from_json(record)
+    return None if record is None else named(Comparison.from_json(record), choice.report.model.layers)
 
 
 def _cost(x: LayerTime) -> LayerCost:
@@ -205,7 +206,7 @@ def _elsewhere(choice: Choice) -> tuple[Result, tuple[LayerCost, ...]] | None:
             key = row.measurement.profile if row.measurement else ""
             record = store.record("profile", key) if key else None
             if record is not None:
-                comparison = Comparison.from_json(record)
+                comparison = named(Comparison.from_json(record), choice.report.model.layers)
                 break
         else:
             return None

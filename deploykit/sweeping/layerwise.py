@@ -16,6 +16,7 @@ from deploykit.core.space import Space
 from deploykit.engines._contract import Running
 from deploykit.metrics._choose import MetricLike
 from deploykit.metrics._contract import METRICS
+from deploykit.reporting.naming import users
 from deploykit.reporting.sensitivity import WORTH, Damage, Sensitivity
 from deploykit.sweeping.building import Built, Workshop
 from deploykit.sweeping.pipeline import Pipeline, Racing
@@ -234,6 +235,10 @@ class Pass:
             damages = [self._damage(row) if row else None for row in known]
             causes = dict.fromkeys(row.failure.cause for row in known if row and row.failure)
             found.append(replace(group.row, only=damages[0], all_but=damages[1], problem="; ".join(causes)))
+        single = [place for place, row in enumerate(found) if row.kind == "layer"]
+        own = users(self._workshop.model.layers, [found[place].name for place in single])
+        for place, name in zip(single, own, strict=True):
+            found[place] = replace(found[place], own=name)
         parameters = {k: v for k, v in question.parameters.items() if k != excluding or v}
         return Sensitivity(
             question.technique, parameters, question.target, metric.name, metric.relative,

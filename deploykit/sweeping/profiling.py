@@ -13,6 +13,7 @@ from deploykit.engines._contract import Running
 from deploykit.measuring.profile import PROFILE_VERSION
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting.causes import Facts, findings
+from deploykit.reporting.naming import named
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.task import Task
 from deploykit.sweeping.building import NOBODYS_FAULT, Workshop
@@ -110,7 +111,7 @@ def _task(workshop: Workshop, item: Ready) -> Task:
 
 def _comparison(workshop: Workshop, key: str) -> Comparison | None:
     record = workshop.store.record("profile", key) if key else None
-    return None if record is None else Comparison.from_json(record)
+    return None if record is None else named(Comparison.from_json(record), workshop.model.layers)
 
 
 def _key(workshop: Workshop, item: Ready, host: dict[str, Any]) -> str:

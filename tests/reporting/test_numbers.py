@@ -39,7 +39,9 @@ def test_points():
     assert numbers.points(Interval(-0.00001, -0.00002, 0.0)) == "0.00 ± 0.01"
 
 
-@pytest.mark.parametrize(("ratio", "shown"), [(17.31, "17×"), (4.81, "4.8×"), (1.0, "1.0×"), (0.372, "0.37×")])
+@pytest.mark.parametrize(
+    ("ratio", "shown"), [(17.31, "17×"), (4.81, "4.8×"), (1.0, "1.0×"), (0.372, "0.37×"), (0.996, "1.0×")]
+)
 def test_ratios_in_sentences_are_short(ratio, shown):
     assert numbers.about(ratio) == shown
 

@@ -19,6 +19,8 @@ SHAPES = {
     "prune + quantize": "diamond",
     "other": "cross",
 }
+#: Side of the chart at which an interval leaves it → shape of the mark there.
+SIDES = {"left": "triangle-left", "right": "triangle-right", "up": "triangle-up", "down": "triangle-down"}
 #: Parameters the browser sets, with what stands there before it does.
 PARAMETERS: dict[str, Any] = {
     "x0": 0, "x1": 1, "y0": 0, "y1": 1,
@@ -26,7 +28,20 @@ PARAMETERS: dict[str, Any] = {
     "ink": "#000000", "muted": "#5a5a5a", "line": "#e0e0e0", "blue": "#1976d2", "bandOpacity": 0.15,
 }  # fmt: skip
 #: Datasets the browser fills, from the back to the front.
-DATASETS = ("forbidden", "band", "rules", "limits", "bars", "weak", "strong", "rings", "sweet", "pointed", "marks")
+DATASETS = (
+    "forbidden",
+    "band",
+    "rules",
+    "limits",
+    "bars",
+    "leaving",
+    "weak",
+    "strong",
+    "rings",
+    "sweet",
+    "pointed",
+    "marks",
+)
 
 
 def specification() -> dict[str, Any]:
@@ -95,21 +110,34 @@ def _ground(alt: Any) -> list[Any]:
         .encode(x=x, y=y, y2="y2"),
         _of(alt, "rules").mark_rule(**_flat(stroke=muted, strokeDash=[4, 3])).encode(x=x, x2="x2", y=y, y2="y2"),
         _of(alt, "rules").mark_text(**_flat(align="left", dx=5, **words)).encode(x=x, y=_y(alt, "y2"), text="text:N"),
+        _of(alt, "rules")
+        .mark_text(**_flat(align="right", dx=-5, **words))
+        .encode(x=x, y=_y(alt, "y2"), text="textBefore:N"),
         _of(alt, "limits").mark_rule(**_flat(stroke=ink, strokeWidth=1.2)).encode(x=x, x2="x2", y=y, y2="y2"),
         _of(alt, "limits")
         .mark_text(**_flat(align="right", dx=-6, **words))
         .encode(x=_x(alt, "x2"), y=y, text="text:N"),
+        _of(alt, "limits").mark_text(**_flat(align="left", dx=6, **words)).encode(x=x, y=y, text="textStart:N"),
     ]
 
 
 def _bars(alt: Any) -> list[Any]:
-    """Intervals on both axes; those of what is selected or pointed at once more, so that all others can stay."""
+    """Intervals on both axes, with a mark where one leaves the chart.
+
+    Those of what is selected or pointed at are drawn once more, so that all others can stay.
+    """
     x, y = _x(alt), _y(alt)
     look = {
         "color": alt.Color("color:N", scale=None, legend=None),
         "opacity": alt.Opacity("opacity:Q", scale=None, legend=None),
     }
-    return [
+    sides = alt.Scale(domain=list(SIDES), range=list(SIDES.values()))
+    leaving = (
+        _of(alt, "leaving")
+        .mark_point(**_flat(size=34, filled=True) | {"clip": False})
+        .encode(x=x, y=y, shape=alt.Shape("side:N", legend=None, scale=sides), **look)
+    )
+    bars = [
         layer
         for rule in (_of(alt, name).mark_rule(**_flat(strokeWidth=1.2)) for name in ("bars", "pointed"))
         for layer in (
@@ -117,6 +145,7 @@ def _bars(alt: Any) -> list[Any]:
             rule.encode(x=_x(alt, "xLow"), x2="xHigh", y=y, **look),
         )
     ]
+    return [*bars, leaving]
 
 
 def _points(alt: Any) -> list[Any]:

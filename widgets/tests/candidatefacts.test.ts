@@ -1,5 +1,15 @@
 import { expect, it } from 'vitest';
-import { about, depth, groups, lost, microseconds, numbersOf, outline, sameLayer } from '../src/app/candidatefacts';
+import {
+  about,
+  depth,
+  groups,
+  lost,
+  microseconds,
+  numbersOf,
+  outline,
+  sameLayer,
+  withinNoise
+} from '../src/app/candidatefacts';
 import type { IRow } from '../src/app/rows';
 import { aRow } from './rows';
 
@@ -80,4 +90,10 @@ it('gathers the levels of a technique under its name', () => {
     },
     { name: 'int8', levels: [{ place: 2, words: '' }] }
   ]);
+});
+
+it('a loss whose interval holds zero is within the noise', () => {
+  expect(withinNoise([0.01, -0.002, 0.022])).toBe(true);
+  expect(withinNoise([0.01, 0.002, 0.018])).toBe(false);
+  expect(withinNoise([-0.01, -0.018, -0.002])).toBe(false);
 });

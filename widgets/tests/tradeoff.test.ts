@@ -381,6 +381,27 @@ it('more candidates than a call can have arguments have an axis', () => {
   expect(drawingOf(scene(rows, { judged: new Map(), view: { ...VIEW, zoom: 'all' } })).points).toHaveLength(200_000);
 });
 
+describe('the edges of the chart', () => {
+  it('have a mark where an interval leaves them', () => {
+    const wide = row('wide', 2.5, -0.4, { change: [-0.4, -40, 40] });
+    const { data } = drawingOf(scene([BASE, FAST, wide]));
+    expect(data.leaving?.map(({ key }) => key)).toEqual(['wide down', 'wide up']);
+    expect(drawingOf(scene([BASE, FAST])).data.leaving).toEqual([]);
+  });
+
+  it('keep the words of baseline and limit apart, and whole', () => {
+    const up = (rows: readonly IRow[], limit = -1): [Datum | undefined, Datum | undefined] => {
+      const { data } = drawingOf(scene(rows, { limit: { value: limit, unit: 'pp' } }));
+      return [data.rules?.find(({ key }) => key === 'up'), data.limits?.[0]];
+    };
+    const [baseline, limit] = up([BASE, FAST]);
+    expect(baseline).toMatchObject({ text: '', textBefore: 'baseline' }); // the slowest is at the right end
+    expect(limit).toMatchObject({ text: 'your limit, −1.0 pp', textStart: '' });
+    const far = row('far', 3, -60, { state: 'front' });
+    expect(up([BASE, far])[1]).toMatchObject({ text: '', textStart: 'your limit, −1.0 pp' });
+  });
+});
+
 describe('before anything is timed', () => {
   const evaluated = [BASE, FAST].map(one => ({ ...one, status: 'built' as const, p50: null, speedup: null }));
 

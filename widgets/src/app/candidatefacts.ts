@@ -286,6 +286,11 @@ export function depth(loss: number, largest: number): number {
   return largest > 0 && loss > 0 ? Math.sqrt(Math.min(1, loss / largest)) : 0;
 }
 
+/** Whether a loss may be none: its interval holds zero. */
+export function withinNoise(interval: Interval): boolean {
+  return interval[1] <= 0 && interval[2] >= 0;
+}
+
 /** Percentage points (or percent) that are lost, with the digits that tell something. */
 export function lost(interval: Interval): string {
   const value = 100 * interval[0];

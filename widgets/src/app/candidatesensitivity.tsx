@@ -10,7 +10,8 @@ import {
   type ILevel,
   type ISensitivity,
   lost,
-  sameLayer
+  sameLayer,
+  withinNoise
 } from './candidatefacts';
 import { Asked, useNear, useRoving } from './candidateparts';
 import { Button, Note, Part, Problem, Toggle, useAnswer, useAsk, useMentioned } from './parts';
@@ -69,14 +70,17 @@ function Table({ table, score }: { table: ISensitivity; score: Score }): ReactEl
     return <Note>None of the candidates uses a technique that can leave single layers out.</Note>;
   }
   const found = groups(levels);
-  const values = cells.flat().map(cell => cell[score]?.[0] ?? 0);
+  const values = cells.flat().flatMap(cell => {
+    const loss = cell[score];
+    return loss && !withinNoise(loss) ? [loss[0]] : [];
+  });
   const largest = Math.max(...values, 0);
   const unit = score === 'fidelity' || table.relative ? '%' : 'pp';
   return (
     <>
       <Note>
         {levels.some(level => level.measured)
-          ? `${unit} lost when only that layer changes. Enter on a cell leaves the layer out.`
+          ? `${unit} lost when only that layer changes; gray: within the noise. Enter on a cell leaves the layer out.`
           : `What each of the ${layers.length} layers loses alone is not measured yet.`}
       </Note>
       <div className="dk-scroll" hidden={!levels.some(level => level.measured)}>
@@ -181,16 +185,17 @@ function Cell({
     : known
       ? 'Press to leave this layer out.'
       : 'Measure this level to learn what it calls this layer.';
-  const deep = interval ? depth(interval[0], largest) : 0;
+  const noise = interval !== null && withinNoise(interval);
+  const deep = interval && !noise ? depth(interval[0], largest) : 0;
   const value = interval ? lost(interval) : '·';
   const around = interval ? ` [${lost([interval[1], 0, 0])}, ${lost([interval[2], 0, 0])}]` : '';
-  const told = interval ? `${value} ${unit} lost` : cell?.problem || 'not measured';
+  const told = interval ? `${value} ${unit} lost${noise ? ', within the noise' : ''}` : cell?.problem || 'not measured';
   return (
     <button
       type="button"
       data-item
       tabIndex={tabIndex}
-      className={`dk-heat-cell ${deep > 0.57 ? 'dk-heat-half' : ''} ${deep > 0.76 ? 'dk-heat-deep' : ''}`}
+      className={`dk-heat-cell ${noise ? 'dk-heat-noise' : ''} ${deep > 0.57 ? 'dk-heat-half' : ''} ${deep > 0.76 ? 'dk-heat-deep' : ''}`}
       style={{ '--dk-depth': `${Math.round(100 * deep)}%` } as React.CSSProperties}
       aria-label={`${words}: ${told}${cell?.added ? ', left out in the space' : ''}`}
       aria-pressed={cell?.added ?? false}

@@ -59,6 +59,9 @@ export interface IScene {
 const MANY = 300;
 const FAINT = 0.32;
 const DIMMED = 0.16;
+/** From this share of the width on the baseline is at the right end; so near to the top words would meet. */
+const LATE = 0.8;
+const CLOSE = 0.15;
 
 interface IFound {
   row: IRow;
@@ -87,7 +90,7 @@ export function drawingOf(scene: IScene): IDrawing {
     points.push({ row, x: atX, y: atY, box, color, strong: strong.has(row.key), dimmed });
   }
   const data = {
-    ...points2data(points, scene.palette.surface),
+    ...points2data(points, scene.palette.surface, x, y),
     ...ground(scene, found, strong, x, y)
   };
   return { x, y, points, byKey: new Map(points.map(point => [point.row.key, point])), off, data };
@@ -141,8 +144,9 @@ function must2(scene: IScene, measure: IMeasure, scale: Pick<IAxis, 'log' | 'sig
   return [0, ...(scene.limit ? [place(scale, 1.25 * scene.limit.value)] : [])];
 }
 
-function points2data(points: readonly IPoint[], surface: string): Datasets {
+function points2data(points: readonly IPoint[], surface: string, across: IAxis, up: IAxis): Datasets {
   const [weak, strong, bars, rings]: Datum[][] = [[], [], [], []];
+  const leaving: Datum[] = [];
   const many = points.length > MANY;
   for (const point of points) {
     const { row, x, y, color } = point;
@@ -152,13 +156,30 @@ function points2data(points: readonly IPoint[], surface: string): Datasets {
     const fill = point.strong ? color : surface;
     (point.strong ? strong : weak)?.push({ key, x, y, family: row.family, color, fill, opacity });
     if (point.strong || noisy || !many) {
-      bars?.push({ key, x, y, ...point.box, color, opacity: (point.strong || noisy ? 0.9 : FAINT) * opacity });
+      const faint = (point.strong || noisy ? 0.9 : FAINT) * opacity;
+      bars?.push({ key, x, y, ...point.box, color, opacity: faint });
+      leaving.push(...leavingOf(point, across, up).map(mark => ({ ...mark, color, opacity: faint })));
     }
     if (noisy) {
       rings?.push({ key, x, y, color, opacity });
     }
   }
-  return { weak: weak ?? [], strong: strong ?? [], bars: bars ?? [], rings: rings ?? [] };
+  return { weak: weak ?? [], strong: strong ?? [], bars: bars ?? [], rings: rings ?? [], leaving };
+}
+
+/** A mark at the edge for each end of a point's bars that is outside of the chart. */
+function leavingOf(
+  { row, x, y, box }: IPoint,
+  across: IAxis,
+  up: IAxis
+): { key: string; x: number; y: number; side: string }[] {
+  const ends: [boolean, number, number, string][] = [
+    [box.xLow < across.low, across.low, y, 'left'],
+    [box.xHigh > across.high, across.high, y, 'right'],
+    [box.yLow < up.low, x, up.low, 'down'],
+    [box.yHigh > up.high, x, up.high, 'up']
+  ];
+  return ends.flatMap(([out, atX, atY, side]) => (out ? [{ key: `${row.key} ${side}`, x: atX, y: atY, side }] : []));
 }
 
 /** Band, baseline, limit. */
@@ -183,31 +204,38 @@ function ground(scene: IScene, found: readonly IFound[], strong: ReadonlySet<str
   if (baseline) {
     const at = place(x, baseline.x[0]);
     const level = place(y, baseline.y[0]);
-    rules.push({ key: 'across', x: x.low, x2: x.high, y: level, y2: level, text: '' });
-    rules.push({ key: 'up', x: at, x2: at, y: y.low, y2: y.high, text: 'baseline' });
+    rules.push({ key: 'across', x: x.low, x2: x.high, y: level, y2: level, text: '', textBefore: '' });
+    // Near the right end its word stands on the left of the line, or it would be cut.
+    const words =
+      at > x.low + LATE * wide ? { text: '', textBefore: 'baseline' } : { text: 'baseline', textBefore: '' };
+    rules.push({ key: 'up', x: at, x2: at, y: y.low, y2: y.high, ...words });
   }
   return {
     band: steps.map((step, at) => ({ key: String(at), ...step })),
     rules,
-    ...limitOf(scene, x, y)
+    ...limitOf(scene, x, y, baseline ? place(x, baseline.x[0]) : null)
   };
 }
 
-function limitOf({ limit }: IScene, x: IAxis, y: IAxis): Datasets {
+function limitOf({ limit }: IScene, x: IAxis, y: IAxis, baseline: number | null): Datasets {
   if (limit === null || (x.measure.name !== 'change' && y.measure.name !== 'change')) {
     return { limits: [], forbidden: [] };
   }
   const text = `your limit, ${limitText(limit.value)} ${limit.unit}`;
   if (y.measure.name === 'change') {
     const at = place(y, limit.value);
+    // Its words stand at the right end, but not where the baseline's are: those are at the top.
+    const high = at > y.high - CLOSE * (y.high - y.low);
+    const met = high && baseline !== null && baseline > (x.low + x.high) / 2;
+    const words = met ? { text: '', textStart: text } : { text, textStart: '' };
     return {
-      limits: [{ key: 'limit', x: x.low, x2: x.high, y: at, y2: at, text }],
+      limits: [{ key: 'limit', x: x.low, x2: x.high, y: at, y2: at, ...words }],
       forbidden: at > y.low ? [{ key: 'limit', x: x.low, x2: x.high, y: y.low, y2: Math.min(at, y.high) }] : []
     };
   }
   const at = place(x, limit.value);
   return {
-    limits: [{ key: 'limit', x: at, x2: at, y: y.high, y2: y.low, text }],
+    limits: [{ key: 'limit', x: at, x2: at, y: y.high, y2: y.low, text, textStart: '' }],
     forbidden: at < x.high ? [{ key: 'limit', x: Math.max(at, x.low), x2: x.high, y: y.low, y2: y.high }] : []
   };
 }
