@@ -113,3 +113,8 @@ class Forecast:
         elif self._screen:  # what is kept, and how noisy the host is, is only known from earlier sweeps
             left += one * max(0.0, self._asked * self._ratio - self._screen) * pace
         return max(0.0, left)
+
+
+def models(count: int, group: int, groups: int) -> str:
+    """The models of a group, in words."""
+    return f"all {count} models" if groups == 1 else f"{count} models (group {group + 1} of {groups})"

@@ -238,7 +238,7 @@ class Routes:
     def _convert(self, source: str, converter: Converter, *, changed: bool) -> BuildStep:
         facts = {"kind": "convert", "adapter": converter.name, "variant": "", "parameters": {}}
         key = self._key(source, facts, converter, needs_data=False, seeded=False)
-        words = f"convert {converter.accepts} to {converter.produces}"
+        words = f"convert {FORMATS.get(converter.accepts).label} to {FORMATS.get(converter.produces).label}"
         return BuildStep(
             key, "convert", converter.name, "", source, converter.accepts, converter.produces, converter.group, words,
             changed=changed,

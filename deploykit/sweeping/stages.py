@@ -159,6 +159,7 @@ class Stages:
         )  # fmt: skip
         self._baseline = next(c for c in self._plan.candidates if c.key == self._plan.baseline)
         self._planned: dict[str, Planned] = {}
+        self._last = False
 
     def run(self) -> None:
         """All stages.
@@ -192,8 +193,9 @@ class Stages:
             self._search(self._settings.budget)
         if self._settings.sensitivity:
             self._round(*self._exclusions())
-        self._state.foresee("later", None)
+        self._last = True
         self._round(self._refined(), {})
+        self._state.foresee("later", None)
 
     def _foresee(self, *, searching: bool) -> None:
         """Expect what the plan expects, until more is known."""
@@ -347,7 +349,7 @@ class Stages:
             self._settings.limits.memory_bytes,
         )
         base = self._ready([self._baseline])[0]
-        stage = TimingStage(self._workshop, self._state, timer, self._settings.protocol, base)
+        stage = TimingStage(self._workshop, self._state, timer, self._settings.protocol, base, last=self._last)
         ready = self._ready(candidates)
         profiles = expect(self._workshop, self._running, self._state, ready)
         stage.run(ready, self._context.pause)

@@ -15,7 +15,7 @@ from deploykit.measuring.latency import GROUP_SIZE, Entry, Launch, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.building import Built, Workshop
-from deploykit.sweeping.forecast import Forecast
+from deploykit.sweeping.forecast import Forecast, models
 from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.protocol import Protocol, measurement_key, series_key, timed_key
 from deploykit.sweeping.state import State
@@ -70,9 +70,19 @@ class TimingStage:
         timer: Runs launches.
         protocol: How long.
         baseline: The model as given.
+        last: Whether no other round of candidates comes after these.
     """
 
-    def __init__(self, workshop: Workshop, state: State, timer: Timer, protocol: Protocol, baseline: Ready) -> None:
+    def __init__(
+        self,
+        workshop: Workshop,
+        state: State,
+        timer: Timer,
+        protocol: Protocol,
+        baseline: Ready,
+        *,
+        last: bool = False,
+    ) -> None:
         self._workshop = workshop
         self._state = state
         self._timer = timer
@@ -81,6 +91,7 @@ class TimingStage:
         self._new: list[Ready] = []
         self._worked = 0.0
         self._resumed = False
+        self._last = last
         self._forecast = self._begin([])
 
     def run(self, ready: list[Ready], pause: Callable[[], None]) -> None:
@@ -101,7 +112,7 @@ class TimingStage:
         screened = [self._group(chunk, "screen") for chunk in chunks] if screen else []
         self._forecast.screening([self._targets(g) for g in screened], [len(g.launches) for g in screened])
         for place, group in enumerate(screened):
-            self._fill(group, screen, pause, place, f"timing {_all(group, screened, self._entries_of(group))}")
+            self._fill(group, screen, pause, place, f"timing {models(self._entries_of(group), place, len(screened))}")
             self._report(group.launches, group.members, final=False)
         earlier = [launch for group in screened for launch in group.launches]
         kept = new
@@ -123,6 +134,8 @@ class TimingStage:
             durations.history.expect(unit).seconds,
         )  # fmt: skip
         self._state.foresee("latency", forecast.seconds)
+        if self._last and chunks:
+            self._state.foresee("later", None)  # it is a part of this now
         return forecast
 
     def _finish(self, kept: list[list[Ready]], earlier: list[Launch], pause: Callable[[], None]) -> list[_Group]:
@@ -137,7 +150,7 @@ class TimingStage:
         some = len(kept) < len(self._new)
         for place, group in enumerate(groups):
             count = self._entries_of(group)
-            words = f"the {count} models near the front" if some else _all(group, groups, count)
+            words = f"the {count} models near the front" if some else models(count, place, len(groups))
             self._fill(group, left, pause, place, f"timing {words}", earlier)
         return groups
 
@@ -368,13 +381,6 @@ class TimingStage:
 
     def _measurement_key(self, item: Ready, facts: dict[str, Any]) -> str:
         return measurement_key(item.built.digest, item.target, self._workshop.data.digest, facts, self._protocol)
-
-
-def _all(group: _Group, groups: list[_Group], models: int) -> str:
-    """The models of a group, in words."""
-    if len(groups) == 1:
-        return f"all {models} models"
-    return f"{models} models (group {groups.index(group) + 1} of {len(groups)})"
 
 
 def _key(item: Ready) -> str:

@@ -116,7 +116,9 @@ class TradeoffSection:
 
 def metric_name(report: Report | None) -> str:
     """Name of the metric in words."""
-    return report.metric.replace("_", " ") if report and report.metric else "accuracy"
+    if report is None or not report.metric:
+        return "accuracy"
+    return "metric" if report.metric == "auto" else report.metric.replace("_", " ")  # not chosen yet
 
 
 def unit(report: Report | None) -> str:

@@ -19,8 +19,6 @@ SHAPES = {
     "prune + quantize": "diamond",
     "other": "cross",
 }
-#: Side of the chart at which an interval leaves it → shape of the mark there.
-SIDES = {"left": "triangle-left", "right": "triangle-right", "up": "triangle-up", "down": "triangle-down"}
 #: Parameters the browser sets, with what stands there before it does.
 PARAMETERS: dict[str, Any] = {
     "x0": 0, "x1": 1, "y0": 0, "y1": 1,
@@ -131,11 +129,10 @@ def _bars(alt: Any) -> list[Any]:
         "color": alt.Color("color:N", scale=None, legend=None),
         "opacity": alt.Opacity("opacity:Q", scale=None, legend=None),
     }
-    sides = alt.Scale(domain=list(SIDES), range=list(SIDES.values()))
     leaving = (
         _of(alt, "leaving")
         .mark_point(**_flat(size=34, filled=True) | {"clip": False})
-        .encode(x=x, y=y, shape=alt.Shape("side:N", legend=None, scale=sides), **look)
+        .encode(x=x, y=y, shape=alt.Shape("shape:N", legend=None, scale=None), **look)
     )
     bars = [
         layer

@@ -142,11 +142,14 @@ export function columnsOf(unit: string, metric: string, share: boolean): Map<str
 const SAMPLE = 60;
 /** Width of what is neither digit nor letter, in that of a digit. */
 const SIGN = 0.6;
+/** Width of a mathematical sign. */
+const WIDE = 1.35;
 
 /** Length of a text in digits. */
 export function lengthOf(text: string): number {
   const signs = text.match(/[\s.,:[\]-]/g)?.length ?? 0;
-  return text.length - (1 - SIGN) * signs;
+  const wide = text.match(/[±−×]/g)?.length ?? 0;
+  return text.length - (1 - SIGN) * signs + (WIDE - 1) * wide;
 }
 
 /** Rows of a column, few of them where there are many, but those with its ends. */

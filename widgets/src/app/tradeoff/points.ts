@@ -172,14 +172,16 @@ function leavingOf(
   { row, x, y, box }: IPoint,
   across: IAxis,
   up: IAxis
-): { key: string; x: number; y: number; side: string }[] {
+): { key: string; x: number; y: number; shape: string }[] {
   const ends: [boolean, number, number, string][] = [
     [box.xLow < across.low, across.low, y, 'left'],
     [box.xHigh > across.high, across.high, y, 'right'],
     [box.yLow < up.low, x, up.low, 'down'],
     [box.yHigh > up.high, x, up.high, 'up']
   ];
-  return ends.flatMap(([out, atX, atY, side]) => (out ? [{ key: `${row.key} ${side}`, x: atX, y: atY, side }] : []));
+  return ends.flatMap(([out, atX, atY, side]) =>
+    out ? [{ key: `${row.key} ${side}`, x: atX, y: atY, shape: `triangle-${side}` }] : []
+  );
 }
 
 /** Band, baseline, limit. */
