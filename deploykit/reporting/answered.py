@@ -12,7 +12,7 @@ from deploykit.measuring.answers import are_classes, read
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Numbers that are shown of an answer that is no class.
+#: Numbers that are shown of an answer that is not a class.
 _SHOWN = 8
 
 
@@ -23,7 +23,7 @@ class Answered:
     Attributes:
         prediction: Name of the class, "" when the answer is none.
         top: The best classes and their scores, best first.
-        numbers: The first numbers of an answer that is no class.
+        numbers: The first numbers of an answer that is not a class.
         shares: Whether scores are probabilities.
     """
 

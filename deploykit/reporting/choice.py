@@ -58,7 +58,7 @@ class Choice:
 
     @property
     def met(self) -> bool:
-        """Whether the goal is surely met."""
+        """Whether the goal is met (95 % confidence)."""
         return self.decision.met if self.decision else self._inside()
 
     @property
@@ -170,7 +170,7 @@ class Choice:
             on_report: See `outputs`.
 
         Raises:
-            DatasetError: Answers are no classes.
+            DatasetError: Answers are not classes.
             CandidateError: Outputs are missing and cannot be made; see `outputs`.
             SettingError: ``against`` belongs to another model or other data.
         """
@@ -191,7 +191,7 @@ class Choice:
 
         Raises:
             CandidateError: A file is not in the store, or cannot be read.
-            UnsupportedModelError: The format does not tell its weights.
+            UnsupportedModelError: Weights of the format cannot be read.
         """
         return weights.compare(self, against, on_report)
 
@@ -232,7 +232,7 @@ class Choice:
             against.report.data.digest,
         ):
             raise SettingError(
-                f"{against.key} is of another model or other data than {self.key}.",
+                f"{against.key} belongs to another model or other data than {self.key}.",
                 remedy="compare candidates of one sweep.",
             )
         return against, f"{against.result.label} on {against.result.candidate.target.runtime}"
@@ -242,8 +242,8 @@ class Choice:
         record = Store(self.report.path).record("profile", key) if key else None
         if record is None:
             raise CandidateError(
-                f"there is no profile of {self.result.label} on {self.result.candidate.target}.",
-                remedy="profiles need a runtime that tells the time of single nodes (onnxruntime, openvino), and the "
+                f"There is no profile of {self.result.label} on {self.result.candidate.target}.",
+                remedy="profiles need a runtime with a per-layer profiler (onnxruntime, openvino), and the "
                 "model as given on the same runtime to compare with.",
             )
         return named(Comparison.from_json(record), self.report.model.layers)
@@ -255,7 +255,7 @@ class Choice:
             min_speedup: How many times as fast as the model as given it must be at least, at the interval's far end.
 
         Raises:
-            GoalMissed: It does not surely meet the goal, or is not surely that fast.
+            GoalMissed: It is not confirmed to meet the goal, or to be that fast.
         """
         if not self.met:
             raise GoalMissed(self.reason, remedy="raise max_drop=, add techniques or data, or take the best so far.")
@@ -267,7 +267,7 @@ class Choice:
             raise GoalMissed(
                 f"{self.result.label} on {place(self.result.candidate.target)} {found}; min_speedup={min_speedup:g} "
                 "was asked for.",
-                remedy="Lower min_speedup=, raise max_drop=, or add techniques or runtimes.",
+                remedy="lower min_speedup=, raise max_drop=, or add techniques or runtimes.",
             )
         return self
 

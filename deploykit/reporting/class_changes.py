@@ -76,12 +76,12 @@ class ClassChanges(Plain):
         worse = [r for r in self.rows if r.sure and r.change.value < 0]
         better = [r for r in self.rows if r.sure and r.change.value > 0]
         parts = [
-            f"{len(rows)} of {len(self.rows)} classes surely {verb} ({_shown(rows)})"
+            f"{len(rows)} of {len(self.rows)} classes {verb} ({_shown(rows)}; 95 % confidence)"
             for rows, verb in ((worse, "lose"), (better, "gain"))
             if rows
         ]
         if not parts:
-            return f"No class of {len(self.rows)} surely differs from {self.against}."
+            return f"No class out of {len(self.rows)} is confirmed to differ from {self.against}."
         return f"Compared with {self.against}, {' and '.join(parts)}."
 
     def records(self) -> list[dict[str, Any]]:

@@ -164,7 +164,7 @@ def find(
     """
     if after.shape != before.shape or (labels is not None and len(labels) != len(after)):
         raise SettingError(
-            f"outputs have shapes {after.shape} and {before.shape}, labels {None if labels is None else labels.shape}.",
+            f"Outputs have shapes {after.shape} and {before.shape}, labels {None if labels is None else labels.shape}.",
             remedy="compare candidates of one model on the same data.",
         )
     if not are_classes(meaning, before.shape):
@@ -179,7 +179,7 @@ def find(
 
 
 def _same_width(*found: NDArray[Any]) -> list[NDArray[Any]]:
-    """With as many columns: class numbers tell no more classes than occur."""
+    """With as many columns: class numbers show no more classes than occur."""
     import numpy as np
 
     width = max(one.shape[1] for one in found)

@@ -34,7 +34,7 @@ def sentence(rows: Sequence[Result], goal: Goal, *, relative: bool) -> str:
     least = min(lost, key=_drop)
     amount = f"{100 * _drop(least):.2f} {'%' if relative else 'pp'}"
     every = f"All {len(lost)} int8 candidates lose" if len(lost) > 1 else "The only int8 candidate loses"
-    said = f"{every} more than {limit(goal.max_drop, relative=relative)}, the least {amount} ({least.label})."
+    said = f"{every} more than {limit(goal.max_drop, relative=relative)}; the least is {amount} ({least.label})."
     if (fix := remedy(rows, goal)) is not None:
         where = RUNTIMES.get(fix.target.runtime).label
         why = _help(fix.recipe)
@@ -44,10 +44,10 @@ def sentence(rows: Sequence[Result], goal: Goal, *, relative: bool) -> str:
         row = min(layers, key=_drop)
         technique = row.candidate.recipe.steps[-1].technique
         return (
-            f"{said} What helps: leave the layers that suffer in float. To find them: dk.sensitivity(model, data, "
+            f"{said} What helps: keep the most affected layers in float. To find them: dk.sensitivity(model, data, "
             f"{technique!r}), or deploykit sensitivity; dk.sweep(sensitivity=True) tries what it finds."
         )
-    return f"{said} What helps: more or more typical calibration examples, or training with int8 in mind."
+    return f"{said} What helps: more, or more typical, calibration examples, or training with int8 in mind."
 
 
 def remedy(rows: Sequence[Result], goal: Goal) -> Remedy | None:

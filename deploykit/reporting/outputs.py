@@ -67,13 +67,13 @@ def _made_again(choice: Choice, split: str, path: Path, on_report: OnReport | No
 
     report = choice.report
     if not len(report.data.splits[split]):
-        raise CandidateError(f"the data have no {split} examples.", remedy="choose another split.")
+        raise CandidateError(f"The data have no {split} examples.", remedy="choose another split.")
     try:
         item = choice.exportable()
     except ExportError as error:
         raise CandidateError(
-            f"the outputs of {choice.result.label} ({choice.key}) are not in the store, and neither is its file.",
-            remedy="run the same sweep again: what is missing is made again.",
+            f"The outputs of {choice.result.label} ({choice.key}) are not in the store, and neither is its file.",
+            remedy="run the same sweep again to make what is missing.",
         ) from error
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
         made = Path(folder, "outputs.npy")
@@ -85,7 +85,7 @@ def _made_again(choice: Choice, split: str, path: Path, on_report: OnReport | No
 
 
 def _keep(folder: Path, made: Path, path: Path) -> None:
-    beside = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")  # other processes may make it, too
+    beside = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.tmp")  # other processes may also make it
     try:
         shutil.copyfile(made, beside)
         Store(folder).keep(beside, path)

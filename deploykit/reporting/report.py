@@ -12,24 +12,25 @@ from deploykit.choosing.goals import Decision, Goal, decide
 from deploykit.choosing.pareto import competing, front
 from deploykit.core.candidate import Target
 from deploykit.core.check import BaselineCheck
-from deploykit.core.contract import MAX_OUTPUT_ERROR, Contract, Declared
+from deploykit.core.contract import MAX_OUTPUT_ERROR, Contract
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import CandidateError, DatasetError, StoreError, unknown_name
+from deploykit.core.errors import CandidateError, StoreError, unknown_name
 from deploykit.core.model import Model
 from deploykit.core.registry import registry
 from deploykit.core.result import Result
 from deploykit.core.rows import Rows
 from deploykit.core.serial import dump
 from deploykit.core.store import Store
-from deploykit.reporting import losing, numbers, parallel, sensitivity_table, sweet_spot, table, tradeoff
+from deploykit.reporting import losing, numbers, parallel, sensitivity_table, speed, sweet_spot, table, tradeoff
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.drawing import shown
 from deploykit.reporting.html import notebook
 from deploykit.reporting.page import page
-from deploykit.reporting.rows import elsewhere, records, ruined, too_few
+from deploykit.reporting.places import place
+from deploykit.reporting.rows import damaged, elsewhere, records, ruined, too_few
 from deploykit.reporting.sensitivity import Sensitivity
 from deploykit.reporting.sensitivity_table import SensitivityTable
-from deploykit.transforms._checking import checked
+from deploykit.reporting.stored import sweep_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -82,12 +83,12 @@ class Report:
             StoreError: No store, or no such sweep in it.
         """
         with Store(store) as opened:
-            found = opened.sweep(context) if model is None and data is None else _sweep_of(opened, model, data)
+            found = opened.sweep(context) if model is None and data is None else sweep_of(opened, model, data)
             if found is None:
                 kind = "no sweep" if model is None and data is None else "no sweep of this model on these data"
                 if opened.damaged:
                     kind = f"{kind} that can be read ({', '.join(opened.damaged)} is damaged)"
-                raise StoreError(f"the store {opened.path} holds {kind}.", remedy="run deploykit sweep on it.")
+                raise StoreError(f"The store {opened.path} holds {kind}.", remedy="run deploykit sweep on it.")
             return cls(opened.path, opened.rows(found[0]), found[1])
 
     # -- facts ------------------------------------------------------------------------------------------------------
@@ -137,8 +138,8 @@ class Report:
             )
         if not (folder / "dataset.json").is_file():
             raise StoreError(
-                f"the data of this sweep are not in the store {self.path}.",
-                remedy="run the same sweep again with the data: what is missing is made again.",
+                f"The data of this sweep are not in the store {self.path}.",
+                remedy="run the same sweep again with the data to make what is missing.",
             )
         return replace(Dataset.open(folder), contract=self.contract)
 
@@ -216,7 +217,7 @@ class Report:
         decision = self._decide(goal, layout)
         if decision.winner is None:
             raise CandidateError(
-                f"there is nothing to choose: {decision.reason}", remedy="run the sweep, or choose another layout."
+                f"There is nothing to choose: {decision.reason}", remedy="run the sweep, or choose another layout."
             )
         return Choice(self, decision.winner, goal, decision)
 
@@ -238,7 +239,7 @@ class Report:
         return ranked
 
     def pareto(self, cost: str = "latency") -> list[Result]:
-        """Rows no other row surely beats, cheapest first."""
+        """Rows that no other row beats (95 % confidence), cheapest first."""
         return front(self._competing, cost)
 
     @property
@@ -250,7 +251,7 @@ class Report:
             *ruined(self.rows, self.baseline),
             *too_few(self.rows, self.goal()),
             *filter(None, [losing.sentence(self.rows, self.goal(), relative=self.relative)]),
-            *self._damaged(),
+            *damaged(self.rows, self.path),
         ]
 
     def _doubts(self) -> list[str]:
@@ -260,20 +261,6 @@ class Report:
         contract, check = self.contract, self.check
         found = [*contract.labels.notes, *contract.notes, *check.warnings]
         return [*found, *(f"{s.text} To read it so: {s.remedy}." for s in check.suspicions)]
-
-    def _damaged(self) -> list[str]:
-        """A sentence about the rows that are left out because they cannot be read back."""
-        keys = self.rows.damaged
-        if not keys:
-            return []
-        shown = ", ".join(f"row {key}" for key in keys[:5]) + (", …" if len(keys) > 5 else "")
-        return [
-            f"{len(keys)} rows of the store {self.path} are damaged and left out: {shown}. Remedy: deploykit clean "
-            f"{self.path} --repair drops them, and the next sweep makes them again."
-            if len(keys) > 1
-            else f"One row of the store {self.path} is damaged and left out: {shown}. Remedy: deploykit clean "
-            f"{self.path} --repair drops it, and the next sweep makes it again."
-        ]
 
     @property
     def _competing(self) -> list[Result]:
@@ -303,7 +290,7 @@ class Report:
         found = [p for p in passes if (p.model, p.data) == wanted and technique in (None, p.technique)]
         if not found:
             raise StoreError(
-                f"the store {self.path} holds no pass over the layers{f' for {technique}' if technique else ''}.",
+                f"The store {self.path} holds no sensitivity pass{f' for {technique}' if technique else ''}.",
                 remedy="run dk.sensitivity(model, data, store=…), or deploykit sensitivity.",
             )
         return max(found, key=lambda p: p.when)
@@ -414,7 +401,10 @@ class Report:
     def __str__(self) -> str:
         shown = table.text_table(self.rows, self.metric, relative=self.relative, best=self._chosen())
         winner = self._decide(self.goal())
-        said = f"* best so far: {winner.reason}" if winner.winner else winner.reason
+        said = winner.reason
+        if (row := winner.winner) is not None:
+            sped = speed.parts(row, self.home)
+            said = f"* best so far: {row.label} on {place(row.candidate.target)}{f', {sped}' if sped else ''}: {said}"
         return "\n".join([shown, *(f"note: {n}" for n in self.notes), said])
 
     def __repr__(self) -> str:
@@ -423,25 +413,3 @@ class Report:
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
         return {"text/plain": str(self), "text/html": notebook(self)}
-
-
-def _sweep_of(store: Store, model: Model | None, data: Any) -> tuple[str, dict[str, Any]] | None:
-    """The latest sweep of a model, on some data; None leaves either open."""
-    given = None if data is None else Dataset.of(data)
-    for context, facts in store.sweeps().items():
-        if model is not None and facts["model"]["digest"] != model.digest:
-            continue
-        known = model or Model.from_json(facts["model"])
-        if given is None or facts["data"] == _folder(
-            store, given, known, Declared.from_json(facts.get("declared") or {})
-        ):
-            return context, facts
-    return None
-
-
-def _folder(store: Store, data: Dataset, model: Model, declared: Declared) -> str:
-    """Where a store keeps the data for a model, whose inputs they are named after; "" when they do not fit it."""
-    try:
-        return store.relative(store.folder("data", checked(model, data, declared).digest))
-    except DatasetError:
-        return ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from deploykit.choosing.goals import Goal
 from deploykit.choosing.pareto import competing, front
 from deploykit.core.result import Interval, Judged, Latency, Result, Score
+from deploykit.core.rows import Rows
 from deploykit.reporting import speed
 from deploykit.reporting.places import place
 from deploykit.reporting.verdict import samples_needed
@@ -32,7 +34,7 @@ def elsewhere(rows: Sequence[Result], baseline: str) -> list[str]:
             name = f"{facts['cpu']}, {facts['cores']} cores (host {facts.get('host', 'unknown')})"
             others.setdefault(name, []).append(f"{row.label} on {place(row.candidate.target)}")
     return [
-        f"timed on other hardware than the model as given, so not compared with it: {'; '.join(names)} on {place}."
+        f"Timed on different hardware from the model as given, so not compared with it: {'; '.join(names)} on {place}."
         for place, names in others.items()
     ]
 
@@ -43,11 +45,11 @@ def ruined(rows: Sequence[Result], baseline: str) -> list[str]:
     for row in rows:
         if row.key != baseline and row.measurement is not None and (why := row.measurement.ruined()):
             found.setdefault(why, []).append(f"{row.label} on {place(row.candidate.target)}")
-    return [f"not chosen: {'; '.join(names)}: {why}." for why, names in found.items()]
+    return [f"Not chosen: {'; '.join(names)}: {why}." for why, names in found.items()]
 
 
 def too_few(rows: Sequence[Result], goal: Goal) -> list[str]:
-    """How many examples would do, where candidates look good enough and too few examples confirm it."""
+    """How many examples would be enough, where candidates look good enough and too few examples confirm it."""
     needed: list[int] = []
     examples = 0
     for row in rows:
@@ -62,7 +64,22 @@ def too_few(rows: Sequence[Result], goal: Goal) -> list[str]:
     which = "1 candidate looks" if close == 1 else f"{close} candidates look"
     return [
         f"{which} good enough, but {examples:,} evaluation examples are too few to confirm the limit; about {shown} "
-        "would do."
+        "would be enough."
+    ]
+
+
+def damaged(rows: Rows, store: Path) -> list[str]:
+    """A sentence about the rows that are left out because they cannot be read back."""
+    keys = rows.damaged
+    if not keys:
+        return []
+    shown = ", ".join(f"row {key}" for key in keys[:5]) + (", …" if len(keys) > 5 else "")
+    one = len(keys) == 1
+    which = f"One row of the store {store} is damaged and was" if one else f"{len(keys)} rows of the store {store} are"
+    which += "" if one else " damaged and were"
+    return [
+        f"{which} left out: {shown}. Remedy: deploykit clean {store} --repair drops {'it' if one else 'them'}, and the "
+        f"next sweep makes {'it' if one else 'them'} again."
     ]
 
 

@@ -19,7 +19,7 @@ from deploykit.reporting.drawing import shown
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Layers measured one by one unless told otherwise.
+#: Layers measured one by one by default.
 LIMIT = 32
 #: Less than this share of the harm is not worth a layer that stays as it is.
 WORTH = 0.05
@@ -302,7 +302,7 @@ class Sensitivity(Plain):
             f"{self.technique} on {self.target.runtime} loses {numbers.points(self.whole.drop)} "
             f"{'%' if self.relative else 'pp'} of {self.metric} and {numbers.points(self.whole.fidelity)} % of fidelity"
         )
-        text += "" if self.whole.drop.low > 0 else " (the former may be chance)"
+        text += "" if self.whole.drop.low > 0 else " (the former may be noise)"
         best = self.suggest(1)
         if not best:
             return f"{text}; no layer or type stands out."
@@ -313,7 +313,7 @@ class Sensitivity(Plain):
         )
 
     def __str__(self) -> str:
-        state = "" if self.finished else "\nnot finished: the same call goes on."
+        state = "" if self.finished else "\nNot finished: rerun the same call to resume."
         return f"{view.text(self)}\n{self.summary()}{state}"
 
     def __repr__(self) -> str:

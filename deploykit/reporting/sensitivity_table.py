@@ -58,7 +58,7 @@ class SensitivityCell(Plain):
 
     Attributes:
         names: Names of the layer in the model the technique sees, to leave it out by; empty when they are not known:
-            converters change names, and only a pass at the level tells them.
+            converters change names, and only a pass at the level finds them.
         drop: Loss of the metric, a share; positive is worse. None when it was not measured.
         fidelity: Loss of fidelity to the original's outputs, a share.
         problem: Why it could not be measured; "" when it was, or was not tried.
@@ -105,13 +105,14 @@ class SensitivityTable(Plain):
         base = [w.strip() for w in str(column.parameters.get(column.excluding, "")).split(",") if w.strip()]
         if not cell.names:
             raise SettingError(
-                f"what {column.label} calls {self.layers[layer]} is not known.", remedy="measure this level first."
+                f"The name that {column.label} uses for {self.layers[layer]} is not known.",
+                remedy="measure this level first.",
             )
         text = ", ".join(sorted({*base, *cell.names}))
         return Recipe((Step(column.technique, {**column.parameters, column.excluding: text}),))
 
     def to_measure(self, level: int) -> Space:
-        """What a pass at a level would evaluate, so that ``dk.plan`` can tell how long it takes.
+        """What a pass at a level would evaluate, so that ``dk.plan`` can estimate how long it takes.
 
         Args:
             level: Place of the column.
@@ -240,7 +241,7 @@ def _rows(report: Report, passes: Sequence[Sensitivity | None]) -> list[tuple[st
 
 
 def _own_names(report: Report, level: Level, names: Iterable[str], own: set[str]) -> tuple[str, ...]:
-    """Names of a layer that a technique surely knows: those of the model as given, where it reads that as it is."""
+    """Names of a layer that a technique is certain to know: those of the model as given, where it reads those."""
     variants = [v for v in TRANSFORMS.get(level.technique).variants if level.excluding in v.uses]
     if not any(report.model.format in v.accepts for v in variants):
         return ()

@@ -13,7 +13,7 @@ from deploykit.reporting import numbers, sweet_spot
 from deploykit.reporting.places import runtime_label
 from deploykit.reporting.rows import records
 
-#: Colors of runtimes in registry order; contrast at least 3:1, told apart under the common color deficiencies.
+#: Colors of runtimes in registry order; contrast at least 3:1, distinguishable with the common color deficiencies.
 LIGHT = ("#0F4C9C", "#9A3A0A", "#1B9A78", "#CB3FD6", "#98860D", "#2F3337")
 DARK = ("#4596FF", "#E0762F", "#62E3B3", "#F5A6EE", "#F2E65A", "#8C9196")
 #: Shape for each family.
@@ -39,9 +39,10 @@ class Standing:
     """Where a measured candidate stands in quality and latency.
 
     Attributes:
-        state: ``"front"``: nobody is better on both by estimate; ``"tied"``: nobody surely is; ``"beaten"``.
-        rival: Who beats it best.
-        surely: What the rival surely is: ``"faster"`` or ``"better"``.
+        state: ``"front"``: no other is better on both by estimate; ``"tied"``: none is with 95 %
+            confidence; ``"beaten"``.
+        rival: What beats it by most.
+        surely: What the rival is at 95 % confidence: ``"faster"`` or ``"better"``.
     """
 
     state: Literal["front", "tied", "beaten"]
@@ -232,7 +233,7 @@ def color_of(alt: Any, data: Sequence[dict[str, Any]], *, dark: bool) -> Any:
 
 
 def _barred(base: Any, data: list[dict[str, Any]]) -> Any:
-    """The points that have bars: of very many only those of the front can be told apart."""
+    """The points that have bars: of very many only those of the front can be distinguished."""
     return base if len(data) <= _MOST_BARS else base.transform_filter("datum.state == 'on the front'")
 
 

@@ -30,7 +30,7 @@ class Weights(Plain):
     """Weight tensors of at least two dimensions, before and after, in the order of the layers. See ``Choice.weights``.
 
     Attributes:
-        rows: The tensors; `deploykit.loading._weights.LayerWeights` tells their fields.
+        rows: The tensors; `deploykit.loading._weights.LayerWeights` lists their fields.
         left_out: Smaller tensors that are not among the rows.
         before: What the candidate is compared with, in words.
         same_format: Whether both files are of one format: converters fold normalization into other weights, so that
@@ -62,8 +62,8 @@ class Weights(Plain):
         single = sum(not r.matched for r in self.rows)
         if single:
             found.append(
-                f"{single} of {len(self.rows)} tensors cannot be matched: neither their names nor their shapes say "
-                "which belong together."
+                f"{single} of {len(self.rows)} tensors cannot be matched: neither names nor shapes show which belong "
+                "together."
             )
         if ordered := sum(r.matched == "order" for r in self.rows):
             found.append(f"{ordered} tensors are matched by shape and order, not by name.")
@@ -152,7 +152,7 @@ def _file(report: Report, row: Result) -> dict[str, str]:
     path: Path = report.path / row.artifact
     if not row.artifact or not path.exists():
         raise CandidateError(
-            f"the file of {row.label} ({row.key}) is not in the store.",
-            remedy="run the same sweep again: what is missing is made again.",
+            f"The file of {row.label} ({row.key}) is not in the store.",
+            remedy="run the same sweep again to make what is missing.",
         )
     return {"path": str(path), "format": row.format}

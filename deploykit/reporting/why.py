@@ -33,7 +33,7 @@ class LayerCost(Plain):
         layer: Name for people; text from outside.
         names: Names it is known by in the candidate's file, for the graph.
         operator: What is executed.
-        kernel: What the runtime tells of the kernel.
+        kernel: What the runtime says about the kernel.
         before_us: Microseconds in float32 on the same runtime; None for nodes that were added, and in an estimate.
         after_us: Microseconds in the candidate; None for nodes it lacks, and in an estimate.
         state: ``"kept"``; ``"added"`` (quantize, reorder, …); ``"gone"``, fused into another or removed.
@@ -68,7 +68,7 @@ class Why(Plain):
         rows: The layers.
         before_us: One inference of float32 on the same runtime, without the profiler; 0 when not known.
         after_us: One inference of the candidate.
-        estimate: Rows are shares of the float32 model's time on another runtime, since this one does not tell.
+        estimate: Rows are shares of the float32 model's time on another runtime, since this one has no profiler.
         note: What is missing, and why; "" when nothing is.
         remedy: What would make it faster; "" when nothing is known.
     """
@@ -135,7 +135,7 @@ def explain(choice: Choice) -> Why:
         if profiles
         else f"{label} has no per-layer profiler."
     )
-    # What holds it back is no reason for a candidate that is faster.
+    # What holds it back is not the reason for a candidate that is faster.
     faster = measurement is not None and measurement.latency is not None and measurement.latency.claim == "faster"
     cause = "" if faster else findings[0].text if findings else ""
     if faster and held_back is not None:
@@ -185,7 +185,7 @@ def _cause(claim: str, rows: Sequence[LayerCost], findings: Sequence[str]) -> st
         return findings[0]
     worst = max(rows, key=lambda r: r.difference_us, default=None)
     if worst is None or worst.difference_us <= 0:
-        return "No layer takes longer or less time than in float32."
+        return "No layer takes more or less time than in float32."
     return f"{worst.layer} takes {worst.difference_us:.0f} µs longer."
 
 

@@ -202,7 +202,7 @@ def test_a_damaged_store_is_named_and_repaired(cli, store, desk, data_flags, tmp
         db.execute("UPDATE rows SET data = X'FF00FF' WHERE key = ?", (key,))
     status, out, _ = cli("report", folder)
     assert status == 0
-    assert f"One row of the store {folder} is damaged and left out: row {key}." in out
+    assert f"One row of the store {folder} is damaged and was left out: row {key}." in out
     assert f"deploykit clean {folder} --repair" in out
     status, _, err = cli("clean", folder)
     assert status == 1

@@ -35,7 +35,7 @@ BASELINE = row(0.0, integer=False)
 def test_all_lose_and_the_careful_form_is_named():
     rows = [BASELINE, row(0.35, STATIC), row(0.33, Step("quantize_static", {"per_channel": True}))]
     said = losing.sentence(rows, Goal(), relative=False)
-    assert said.startswith("All 2 int8 candidates lose more than 1.0 pp, the least 33.00 pp (int8 static).")
+    assert said.startswith("All 2 int8 candidates lose more than 1.0 pp; the least is 33.00 pp (int8 static).")
     assert "convolutions and matrix products alone" in said
     assert "operators" in said
     assert "conv_matmul" in said
@@ -63,7 +63,7 @@ def test_nothing_is_said_where_something_is_left(rows):
 def test_where_the_careful_form_lost_too_layers_are_to_be_left_out():
     rows = [BASELINE, row(0.35, STATIC), row(0.2, CAREFUL, status="stopped")]
     said = losing.sentence(rows, Goal(max_drop=0.02), relative=False)
-    assert "more than 2.0 pp, the least 20.00 pp" in said
+    assert "more than 2.0 pp; the least is 20.00 pp" in said
     assert "dk.sensitivity(model, data, 'quantize_static')" in said
     assert losing.remedy(rows, Goal()) is None
 

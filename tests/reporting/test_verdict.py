@@ -130,8 +130,8 @@ def test_the_same_model_on_another_runtime_is_faster_by_its_runtime():
 
 def test_rows_without_a_measurement():
     candidate = row().candidate
-    failed = Result("k", candidate, "failed", "x", "quantize", failure=Failure("build", "E", "it broke.", "mend it."))
-    assert str(said(failed)) == "Failed. It broke. mend it."
+    failed = Result("k", candidate, "failed", "x", "quantize", failure=Failure("build", "E", "it broke.", "fix it."))
+    assert str(said(failed)) == "Failed. It broke. Fix it."
     assert said(Result("k", candidate, "pending", "x", "quantize")).kind == "pending"
     assert said(row(), baseline=True).kind == "baseline"
 

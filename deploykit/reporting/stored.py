@@ -1,0 +1,34 @@
+"""Finding a sweep in a store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploykit.core.contract import Declared
+from deploykit.core.dataset import Dataset
+from deploykit.core.errors import DatasetError
+from deploykit.core.model import Model
+from deploykit.core.store import Store
+from deploykit.transforms._checking import checked
+
+
+def sweep_of(store: Store, model: Model | None, data: Any) -> tuple[str, dict[str, Any]] | None:
+    """The latest sweep of a model, on some data; None leaves either open."""
+    given = None if data is None else Dataset.of(data)
+    for context, facts in store.sweeps().items():
+        if model is not None and facts["model"]["digest"] != model.digest:
+            continue
+        known = model or Model.from_json(facts["model"])
+        if given is None or facts["data"] == _folder(
+            store, given, known, Declared.from_json(facts.get("declared") or {})
+        ):
+            return context, facts
+    return None
+
+
+def _folder(store: Store, data: Dataset, model: Model, declared: Declared) -> str:
+    """Where a store keeps the data for a model, whose inputs they are named after; "" when they do not fit it."""
+    try:
+        return store.relative(store.folder("data", checked(model, data, declared).digest))
+    except DatasetError:
+        return ""
