@@ -60,7 +60,7 @@ def test_readers_agree_on_names_and_order(kind, ending, made):
     told = fully(path)
     for side in ("inputs", "outputs"):
         assert [spec["name"] for spec in told[side]] == names[side]
-        if static["outputs"]:  # else the config does not tell the shapes, and Keras is asked
+        if static["outputs"]:  # else the config does not report the shapes, and Keras is asked
             assert static[side] == told[side]
 
 

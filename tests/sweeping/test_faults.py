@@ -1,4 +1,4 @@
-"""Faults done to real processes: nothing that was committed is lost or done twice, and nobody is left over."""
+"""Faults done to real processes: nothing that was committed is lost or done twice, and no process is left over."""
 
 import importlib.util
 import json
@@ -99,7 +99,7 @@ def test_a_killed_child_is_a_row_that_the_next_sweep_tries_again(onnx_model, tmp
                 child.kill()
             killed.extend(children)
 
-    data = driver.dataset(100_000)  # a child that is told of at its first example has many left
+    data = driver.dataset(100_000)  # a child that is reported at its first example has many left
     report = dk.sweep(onnx_model, data, driver.SPACE, store=tmp_path / "s", launches=2, progress=kill)
     failed = [r for r in report.rows if r.status == "failed"]
     assert killed
@@ -152,7 +152,7 @@ def test_stopped_children_are_rows_that_the_next_sweep_tries_again(
 
 
 def test_two_drivers_on_one_store(model_path, tmp_path):
-    """One of them works; the other one is told so, and every piece of work is done once."""
+    """One of them works; the other one is refused with the reason, and every piece of work is done once."""
     both = [start(tmp_path, model=model_path, store=str(tmp_path / "s")) for _ in range(2)]
     ended = [process.communicate(timeout=120) for process in both]
     assert [p.returncode for p in both] == [0, 0], [e for _, e in ended]

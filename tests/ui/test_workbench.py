@@ -101,7 +101,7 @@ def test_the_whole_is_used_by_keys(page):
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_axe_finds_nothing(page, theme):
     set_theme(page, theme)
-    page.locator(".dk-code-head .dk-fold-head").click()  # with the code open, too
+    page.locator(".dk-code-head .dk-fold-head").click()  # with the code open as well
     found = []
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 1200})
