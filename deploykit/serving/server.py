@@ -10,7 +10,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -162,13 +162,18 @@ class Server:
                 self._stopped.set()
                 _live.discard(self)
 
-    def wait(self) -> None:
+    def wait(self, ready: Callable[[], None] | None = None) -> None:
         """Block until the server is stopped: by Ctrl-C or SIGTERM (in the main thread), or by `stop` elsewhere.
+
+        Args:
+            ready: Called first, when Ctrl-C and SIGTERM already stop the server: for a message that others wait for.
 
         Raises:
             ServeError: A worker could not be restarted; the server has stopped.
         """
         with _interruptible(self):
+            if ready is not None:
+                ready()
             while not self._stopped.wait(0.2):  # a wait without end could not be interrupted on Windows
                 pass
         if self._workers.failure is not None:
