@@ -118,7 +118,7 @@ def test_what_layers_hold_beside_weights_stays(kind, target, made, tmp_path):
 
 
 def test_wrapped_layers_begin_with_fresh_state_where_the_model_as_given_runs(made):
-    """A Bidirectional holds its two layers where they are no layers of the model."""
+    """A Bidirectional holds its two layers where they are not layers of the model."""
     path, _ = made("stateful")
     x = np.random.default_rng(0).normal(size=(60, 5, 3)).astype(np.float32)
     found = examine(load(path), Dataset.from_arrays(x))
