@@ -392,11 +392,7 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """Map a saved dataset into memory.
-
-        Args:
-            folder: Written by `save`.
-        """
+        """Map a dataset into memory that `save` wrote into ``folder``."""
         from deploykit.core.saved_data import opened
 
         return opened(cls, Path(folder))
