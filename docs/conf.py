@@ -24,6 +24,8 @@ nb_mime_priority_overrides = [("html", "image/svg+xml", 5), ("html", "image/png"
 # A name in single backticks is a name of this site, or the build fails.
 default_role = "any"
 nitpicky = True
+# Two hyphens begin an option of the command line: they stay two.
+smartquotes = False
 nitpick_ignore_regex = [(r"py:.*", r".*")]
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
