@@ -1,4 +1,4 @@
-"""The adapters a piece of work uses, and the versions it depends on: what workers elsewhere must have as well."""
+"""The adapters a piece of work uses, and the versions it depends on: what workers elsewhere must have, too."""
 
 from __future__ import annotations
 

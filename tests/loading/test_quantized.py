@@ -1,4 +1,4 @@
-"""A model's summary shows whether it is already quantized."""
+"""Whether a model is quantized already is told by its summary."""
 
 import pytest
 

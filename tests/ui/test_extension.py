@@ -85,6 +85,25 @@ def contents(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+def test_a_graph_names_its_tab_and_stays_beside_what_asked_for_it(page, graphs):
+    (graphs / "damaged.onnx").write_bytes(b"\x08\x07\x12\xff\xff")
+    opened = """async ([path, title, pair]) => {
+        await window.jupyterapp.commands.execute('deploykit:open-graph', { path, title, pair }); }"""
+    page.evaluate("() => void window.jupyterapp.shell.closeAll()")
+    page.evaluate("() => window.jupyterapp.commands.execute('launcher:create')")
+    page.evaluate(opened, [f"{FOLDER}/cnn_tflite.tflite", "original · TFLite", False])
+    graph(page).locator("#canvas .node", has_text="float32").first.wait_for()  # types of numbers, and operators
+    assert "Conv2D" in graph(page).locator("#canvas").text_content()
+    page.evaluate(opened, [f"{FOLDER}/damaged.onnx", "A · damaged", True])
+    page.get_by_text("damaged.onnx cannot be shown as a graph").wait_for()
+    titles = page.locator("#jp-main-dock-panel .lm-TabBar-tabLabel").all_text_contents()
+    assert {"original · TFLite", "A · damaged"} <= set(titles)
+    assert page.locator(".jp-Launcher:visible").count() == 1
+    assert page.locator(".dk-Graph:visible").count() == 2
+    assert (graphs / "cnn_tflite.tflite").is_file()  # a title renames no file
+    page.evaluate("() => void window.jupyterapp.shell.closeAll()")
+
+
 def test_a_folder_that_is_no_saved_model_says_so(page, graphs):
     (graphs / "plain").mkdir(exist_ok=True)
     page.get_by_role("button", name="Refresh the file browser.").click()
@@ -102,7 +121,7 @@ def test_layers_are_linked_both_ways(page, graphs):
         item(page, name).dblclick()
         node(page, "Conv").wait_for()
     node(page, "DepthwiseConv2D").locator(".node-item-type").click()
-    poll(page, lambda: page.evaluate("() => window.layers.length"), "the click is reported")
+    poll(page, lambda: page.evaluate("() => window.layers.length"), "the click is told")
     (told,) = page.evaluate("() => window.layers")
     assert told == {
         "path": f"{FOLDER}/cnn_keras.keras",

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from deploykit.core.candidate import Recipe
 from deploykit.core.errors import DatasetError, DeploykitError
+from deploykit.core.registry import registry
 from deploykit.core.result import Interval
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.flips import Flip, Flips, Guess
@@ -213,13 +214,17 @@ def graphs(choice: Choice) -> dict[str, Any]:
     report, row = choice.report, choice.result
     like = original(report, row)
     return {
-        "given": _file(Path(report.model.path)),
-        "before": _file(report.path / like.artifact) if like.artifact else None,
-        "after": _file(report.path / row.artifact) if row.artifact else None,
+        "given": _file(Path(report.model.path), f"as given · {_format(report.model.format)}"),
+        "before": _file(report.path / like.artifact, f"original · {_format(like.format)}") if like.artifact else None,
+        "after": _file(report.path / row.artifact, row.label) if row.artifact else None,
     }
 
 
-def _file(path: Path) -> dict[str, Any] | None:
+def _format(name: str) -> str:
+    return next((str(f.label) for f in registry("deploykit.loading", "format").all() if f.name == name), name)
+
+
+def _file(path: Path, title: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     folder = path.is_dir()
@@ -229,6 +234,7 @@ def _file(path: Path) -> dict[str, Any] | None:
         "home": Path.home().as_posix(),
         "bytes": None if folder else path.stat().st_size,
         "folder": folder,
+        "title": title,
     }
 
 

@@ -64,8 +64,29 @@ CHANGES: dict[str, tuple[Change, ...]] = {
         Change("window.location = url;", "window.open(url, '_blank', 'noopener,noreferrer');"),
     ),
     "view.js": (
-        # Layers are called in the Workbench what they are called here.
-        Change("            names: false,", "            names: true,"),
+        # A node says its operator, the type of its numbers, and the name by which the Workbench calls its layer.
+        Change(
+            "        let hiddenTensors = false;",
+            """        let hiddenTensors = false;
+        for (const [name, text, all] of window.deploykitFacts?.(node) ?? []) {
+            const item = list().argument(name, text);
+            item.separator = ' ';
+            item.tooltip = all;
+            list().add(item);
+        }""",
+        ),
+        # Edges say type and shape.
+        Change(
+            "content = content.length > 16 ? '' : content;",
+            "content = content.length > 16 ? '' : `${type.dataType && type.dataType !== '?' ? `${type.dataType} ` : ''}"
+            "${content}`;",
+        ),
+        # What cannot be drawn is said by JupyterLab's panel, in its words.
+        Change(
+            "await this._host.message(message, true, report ? 'Report' : 'OK');",
+            "if (window.deploykitBroken?.(message)) { return; }\n"
+            "        await this._host.message(message, true, report ? 'Report' : 'OK');",
+        ),
         # What the bridge listens to and calls. Replaced by themselves: they only have to be there.
         *(
             Change(text, text)

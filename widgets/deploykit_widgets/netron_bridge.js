@@ -57,6 +57,31 @@
     }
   });
 
+  const SHORT = 24;
+
+  /**
+   * What a node shows besides its operator: the name of its layer, and the type of its numbers.
+   * @param {any} node
+   * @returns {string[][]} Name, text and whole text of each line.
+   */
+  const facts = node => {
+    const values = (node.outputs ?? []).flatMap((/** @type {any} */ argument) => argument?.value ?? []);
+    const first = String(values[0]?.name ?? '').split('\n')[0] ?? '';
+    const name = node.name || first.split(';')[0] || '';
+    const type = values[0]?.type?.dataType;
+    const found = name ? [['', name.length > SHORT ? `\u2026${name.slice(1 - SHORT)}` : name, node.name || first]] : [];
+    return type && type !== '?' ? [...found, ['', String(type), `numbers of type ${type}`]] : found;
+  };
+
+  Object.assign(window, {
+    deploykitFacts: facts,
+    /** @param {string} message */
+    deploykitBroken: message => {
+      tell({ type: 'failed', message: String(message) });
+      return window.parent !== window;
+    }
+  });
+
   /** @type {any} */
   let view = null;
   /** @type {string | null} */

@@ -22,13 +22,31 @@ import {
   GRAPH_FACTORY,
   type ILayerSelection,
   ILayers,
+  OPEN_GRAPH,
   OPTIMIZE,
   SELECTED_EVENT,
   SHOW_EVENT,
   SHOW_LAYER
 } from './tokens';
 
-type GraphDocument = DocumentWidget<GraphPanel>;
+/** A graph whose tab says what it is of: "A · int8 dynamic". */
+class GraphDocument extends DocumentWidget<GraphPanel> {
+  constructor(options: DocumentWidget.IOptions<GraphPanel, DocumentRegistry.IModel>) {
+    super(options);
+    // Or another title would rename the file.
+    Signal.disconnectBetween(this.title, this);
+  }
+
+  /** What was asked for, to be shown again when the page is loaded again; empty for the file's name. */
+  label = '';
+
+  name(label: string): void {
+    if (label) {
+      this.label = label;
+      this.title.label = label;
+    }
+  }
+}
 
 /**
  * What JupyterLab takes for saved elsewhere: or it would copy each model into a checkpoint when it is opened, and write
@@ -59,6 +77,8 @@ class UnreadFactory extends Base64ModelFactory {
   }
 }
 
+const RESTORE = 'deploykit:restore-graph';
+
 class GraphFactory extends ABCWidgetFactory<GraphDocument> {
   constructor(
     options: DocumentRegistry.IWidgetFactoryOptions<GraphDocument>,
@@ -70,7 +90,7 @@ class GraphFactory extends ABCWidgetFactory<GraphDocument> {
 
   protected createNewWidget(context: DocumentRegistry.Context): GraphDocument {
     const path = this.app.serviceManager.contents.localPath(context.path);
-    const widget = new DocumentWidget({ context, content: new GraphPanel(context, path, this.dark) });
+    const widget = new GraphDocument({ context, content: new GraphPanel(context, path, this.dark) });
     context.save = () => Promise.resolve(); // "Save All" asks every document
     const optimize = new ToolbarButton({
       label: 'Optimize with deploykit',
@@ -80,7 +100,7 @@ class GraphFactory extends ABCWidgetFactory<GraphDocument> {
       onClick: () => void this.app.commands.execute(OPTIMIZE, { path: modelOf(context.path) })
     });
     widget.title.icon = graphIcon;
-    // All SavedModels have the same file name, which is the title. The title must stay: setting it renames the file.
+    // All SavedModels have the same file name, which is the usual title.
     const place = new Widget();
     place.addClass('dk-Graph-place');
     place.node.textContent = modelOf(path);
@@ -157,16 +177,35 @@ async function activate(
   docRegistry.addWidgetFactory(factory);
 
   const tracker = new WidgetTracker<GraphDocument>({ namespace: 'deploykit-graph' });
-  const openGraph = async (path: string): Promise<GraphDocument | null> => {
+  /** Where the next graph goes: beside what asks for it, which stays in sight, or among the graphs that are there. */
+  const place = (pair: boolean): { mode: string; ref?: string } => {
+    const seen: GraphDocument[] = [];
+    tracker.forEach(widget => {
+      if (widget.isVisible) {
+        seen.push(widget);
+      }
+    });
+    const last = seen.at(-1);
+    return last
+      ? { mode: pair && seen.length === 1 ? 'split-right' : 'tab-after', ref: last.id }
+      : { mode: 'split-right' };
+  };
+  const openGraph = async (path: string, title = '', pair = false): Promise<GraphDocument | null> => {
     try {
       const model = await serviceManager.contents.get(path, { content: false });
       const file = model.type === 'directory' ? graphFile(path) : path;
-      const options = { mode: 'split-right' }; // beside what asked for it
-      return (await commands.execute('docmanager:open', { path: file, factory: GRAPH_FACTORY, options })) ?? null;
+      const args = { path: file, factory: GRAPH_FACTORY, options: place(pair) };
+      const widget = (await commands.execute('docmanager:open', args)) as GraphDocument | undefined;
+      widget?.name(title);
+      return widget ?? null;
     } catch {
       return null;
     }
   };
+  commands.addCommand(OPEN_GRAPH, {
+    label: 'Open a Graph Beside This',
+    execute: args => openGraph(String(args.path ?? ''), String(args.title ?? ''), args.pair === true)
+  });
   const layers = new Layers(tracker, openGraph, widget => {
     if (!widget.isVisible) {
       app.shell.activateById(widget.id);
@@ -184,10 +223,17 @@ async function activate(
       widget.content.setDark(dark());
     });
   });
+  commands.addCommand(RESTORE, {
+    execute: async ({ path, title }) => {
+      const widget = (await commands.execute('docmanager:open', { path, factory: GRAPH_FACTORY })) as GraphDocument;
+      widget?.name(String(title ?? ''));
+      return widget;
+    }
+  });
   if (restorer) {
     void restorer.restore(tracker, {
-      command: 'docmanager:open',
-      args: widget => ({ path: widget.context.path, factory: GRAPH_FACTORY }),
+      command: RESTORE,
+      args: widget => ({ path: widget.context.path, title: widget.label }),
       name: widget => widget.context.path
     });
   }

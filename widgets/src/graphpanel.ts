@@ -9,6 +9,14 @@ import { Widget } from '@lumino/widgets';
 import { type FromGraph, parse, type ToGraph, wrap } from './messages';
 import type { ILayerSelection } from './tokens';
 
+/** Why a file has no graph, in our words; Netron's are at the end, for those who want to know. */
+export function unreadable(path: string, reason: string): string {
+  const name = path.split('/').pop() ?? path;
+  const details = reason.replace(/\s+in '[^']*'\.?$/, '').replace(/\.$/, '');
+  const said = `${name} cannot be shown as a graph: it is damaged, not complete, or not the format its ending says.`;
+  return `${said} Copy it again, or open another file. (${details})`;
+}
+
 export class GraphPanel extends Widget {
   /**
    * @param context The model's file; its content is never read here.
@@ -83,9 +91,23 @@ export class GraphPanel extends Widget {
 
   private reload(): void {
     this.connected = false;
+    this.notice.textContent = '';
+    this.frame.hidden = false;
     const page = URLExt.join(PageConfig.getBaseUrl(), 'deploykit/netron/');
     const query = URLExt.objectToQueryString({ path: this.path, theme: this.dark() ? 'dark' : 'light' });
     this.frame.src = page + query;
+  }
+
+  /** Say in place of the graph that there is none, and what to do. */
+  private fail(reason: string): void {
+    const again = document.createElement('button');
+    again.className = 'jp-Button jp-mod-styled jp-mod-minimal';
+    again.textContent = 'Try again';
+    again.addEventListener('click', () => this.reload());
+    const words = document.createElement('span');
+    words.textContent = unreadable(this.path, reason);
+    this.notice.replaceChildren(words, again);
+    this.frame.hidden = true;
   }
 
   private tell(message: ToGraph): void {
@@ -136,6 +158,9 @@ export class GraphPanel extends Widget {
         break;
       case 'broken':
         this.notice.textContent = message.message;
+        break;
+      case 'failed':
+        this.fail(message.message);
         break;
     }
   }

@@ -28,7 +28,14 @@ export interface IBroken {
   message: string;
 }
 
-export type FromGraph = ISelected | IReady | IMissing | IBroken;
+/** From the page: the file cannot be drawn. */
+export interface IFailed {
+  type: 'failed';
+  /** In Netron's words. */
+  message: string;
+}
+
+export type FromGraph = ISelected | IReady | IMissing | IBroken | IFailed;
 
 /** To the page: show a layer, or take a theme. */
 export type ToGraph = { type: 'show'; layer: string } | { type: 'theme'; dark: boolean };
@@ -49,7 +56,7 @@ export function parse(data: unknown): FromGraph | null {
   if (type === 'missing' && isText(layer)) {
     return { type, layer };
   }
-  if (type === 'broken' && isText(text)) {
+  if ((type === 'broken' || type === 'failed') && isText(text)) {
     return { type, message: text };
   }
   return null;

@@ -43,5 +43,7 @@ export const SHOW_EVENT = 'deploykit-show-layer';
 
 /** Command: show a layer in its graph; takes `{layer, path?}`. */
 export const SHOW_LAYER = 'deploykit:show-layer';
+/** Command: open the graph of `{path, title?, pair?}` beside what asks for it; a pair stands side by side. */
+export const OPEN_GRAPH = 'deploykit:open-graph';
 /** Command: make a notebook for a model; takes `{path}`, a contents path, or what is selected in the file browser. */
 export const OPTIMIZE = 'deploykit:optimize';

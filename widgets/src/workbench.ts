@@ -9,6 +9,7 @@ import { type IHost, type IUpload, setHost } from './app/host';
 import { MODULE, PROTOCOL } from './app/protocol';
 import { locate, upload } from './hostfiles';
 import { workbenchIcon } from './icons';
+import { OPEN_GRAPH } from './tokens';
 
 /** What is needed of a notebook's panel; its package is not a dependency, for this alone. */
 interface INotebookLike extends Widget {
@@ -74,10 +75,12 @@ function hostOf(app: JupyterFrontEnd, shell: ILabShell | null): IHost {
     openTab: shell ? (model, title) => openTab(app, model, title) : null,
     insertCell: (near, code) => insertCell(app, near, code),
     openFile: shell
-      ? async (path, factory, beside = false) => {
-          const options = beside ? { mode: 'split-right' } : {};
-          await app.commands.execute('docmanager:open', { path, ...(factory ? { factory } : {}), options });
+      ? async path => {
+          await app.commands.execute('docmanager:open', { path });
         }
+      : null,
+    openGraph: shell
+      ? async (path, title, pair) => void (await app.commands.execute(OPEN_GRAPH, { path, title, pair }))
       : null,
     upload: given => uploadFor(app, given),
     locate: place => locate(app.serviceManager.contents, place)

@@ -19,7 +19,7 @@ import { SELECTED_EVENT } from '../src/tokens';
 import { aBench, button, clear, click, passBy, settled, show, write } from './dom';
 import { aRow } from './rows';
 
-const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, upload: null, locate: null };
+const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, openGraph: null, upload: null, locate: null };
 
 afterEach(() => {
   clear();

@@ -4,7 +4,7 @@ import { type ReactElement, useState } from 'react';
 import { type IClasses, type IFile, type IGraphs, type IRecipe, type IWeights, outline } from './candidatefacts';
 import { Asked, type ISubject } from './candidateparts';
 import { fixed, minus, percent, thousands } from './format';
-import { located, OUTSIDE, openGraph } from './graphs';
+import { graphTitle, located, OUTSIDE, openGraph } from './graphs';
 import { host } from './host';
 import { Button, Fold, Note, Problem, useAnswer } from './parts';
 
@@ -206,9 +206,11 @@ function Graphs({ subject }: { subject: ISubject }): ReactElement {
     }
     setProblem('');
     for (const [place, file] of known.entries()) {
-      await openGraph(paths[place] ?? '', file.folder, place > 0);
+      await openGraph(paths[place] ?? '', file.folder, file.title, place > 0);
     }
   };
+  const named = (file: IFile | null): IFile | null =>
+    file && { ...file, title: graphTitle(subject.letter, file.title) };
   return (
     <div>
       <Asked asked={asked} what="looking for both files">
@@ -225,13 +227,13 @@ function Graphs({ subject }: { subject: ISubject }): ReactElement {
                 one of them is marked in this panel.
               </Note>
               <div className="dk-chips">
-                <Button icon="graph" disabled={!before || !after} onClick={() => void open(before, after)}>
+                <Button icon="graph" disabled={!before || !after} onClick={() => void open(before, named(after))}>
                   Open both
                 </Button>
                 <Button disabled={!given} onClick={() => void open(given)}>
                   Model as given
                 </Button>
-                <Button disabled={!after} onClick={() => void open(after)}>
+                <Button disabled={!after} onClick={() => void open(named(after))}>
                   Candidate {subject.letter}
                 </Button>
               </div>

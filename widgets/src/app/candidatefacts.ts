@@ -162,6 +162,8 @@ export interface IFile extends IPlace {
   /** The path for people. */
   shown: string;
   folder: boolean;
+  /** `original · TFLite`, or the candidate in words. */
+  title: string;
 }
 
 /** Null where there is no file any more. */

@@ -5,7 +5,7 @@ import { type IGraphs, type ILayerCost, type IWhy, microseconds, sameLayer } fro
 import { showLayer } from './candidatelayers';
 import type { ISubject } from './candidateparts';
 import { percent } from './format';
-import { located, OUTSIDE, openGraph } from './graphs';
+import { graphTitle, located, OUTSIDE, openGraph } from './graphs';
 import { host } from './host';
 import { Button, Note, Part, Problem, useAsk } from './parts';
 import { useBench, useView } from './store';
@@ -14,7 +14,7 @@ const FEW = 5;
 
 export function Why({ why, kind, subject }: { why: IWhy; kind: string; subject: ISubject }): ReactElement {
   const [all, setAll] = useState(false);
-  const { open, error } = useGraph(subject.keyOf);
+  const { open, error } = useGraph(subject.keyOf, subject.letter);
   const shown = all ? why.rows : why.rows.slice(0, FEW);
   const largest = Math.max(...why.rows.map(row => Math.max(row.share ?? row.before ?? 0, row.after ?? 0)), 1e-9);
   return (
@@ -144,7 +144,10 @@ function LayerRow({
 }
 
 /** Opens the graph of a candidate, and shows a layer in it. */
-function useGraph(key: string): {
+function useGraph(
+  key: string,
+  letter: string
+): {
   open: (layer: string) => Promise<void>;
   error: string;
 } {
@@ -166,9 +169,10 @@ function useGraph(key: string): {
     } else if (path === null) {
       setOutside(OUTSIDE);
     } else if (layer) {
+      await openGraph(path, file.folder, graphTitle(letter, file.title));
       showLayer(layer, path);
     } else {
-      await openGraph(path, file.folder);
+      await openGraph(path, file.folder, graphTitle(letter, file.title));
     }
   };
   return { open, error: error || outside };

@@ -1,7 +1,6 @@
 /** Graphs of models, as JupyterLab shows them. */
 
 import { graphFile } from '../paths';
-import { GRAPH_FACTORY } from '../tokens';
 import { host, type IPlace } from './host';
 
 /** Why a graph cannot be opened. */
@@ -14,12 +13,18 @@ export function graphPath(path: string, folder: boolean): string {
 }
 
 /**
- * Open the graph of a file by its path on the server; of a SavedModel, of its folder.
+ * Open the graph of a file by its path on the server; of a SavedModel, of its folder. The Workbench stays in sight.
  *
- * @param beside Beside what is open, not in place of it.
+ * @param title Of the tab: "A · int8 dynamic".
+ * @param pair Beside the graph that was opened last, not in its place.
  */
-export async function openGraph(path: string, folder: boolean, beside = false): Promise<void> {
-  await host().openFile?.(graphPath(path, folder), GRAPH_FACTORY, beside);
+export async function openGraph(path: string, folder: boolean, title: string, pair = false): Promise<void> {
+  await host().openGraph?.(graphPath(path, folder), title, pair);
+}
+
+/** Title of a candidate's graph. */
+export function graphTitle(letter: string, label: string): string {
+  return `${letter} · ${label}`;
 }
 
 /** The path on the server of a file of the kernel's machine; null when it is not shown there. */

@@ -31,14 +31,16 @@ export interface IHost {
    */
   insertCell: ((near: Element, code: string) => boolean) | null;
   /** Open a file by its path on the server; null where that is not possible. */
-  openFile: ((path: string, factory?: string, beside?: boolean) => Promise<void>) | null;
+  openFile: ((path: string) => Promise<void>) | null;
+  /** Open a graph beside the Workbench, under a title; the second of a pair stands beside the first. */
+  openGraph: ((path: string, title: string, pair: boolean) => Promise<void>) | null;
   /** Upload a file into the kernel's working folder and return its name there; never writes over another one. */
   upload: ((given: IUpload) => Promise<string>) | null;
   /** The path `openFile` takes for a file of the kernel's machine; null when the server does not show it. */
   locate: ((place: IPlace) => Promise<string | null>) | null;
 }
 
-const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, upload: null, locate: null };
+const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, openGraph: null, upload: null, locate: null };
 let present: IHost = NOBODY;
 
 export function setHost(host: IHost): void {

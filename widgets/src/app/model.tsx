@@ -174,7 +174,7 @@ function OpenGraph({ model, facts }: { model: IModel; facts: IModelFacts }): Rea
     return <span className="dk-soft dk-small">{place.why}</span>;
   }
   return (
-    <Button icon="graph" onClick={() => void openGraph(place.path, facts.folder, true)}>
+    <Button icon="graph" onClick={() => void openGraph(place.path, facts.folder, `${facts.file} · ${facts.label}`)}>
       Open graph
     </Button>
   );

@@ -1,7 +1,6 @@
 /** Trade-off: the goal, the best so far, the chart and the table. */
 
 import type { ReactElement } from 'react';
-import { Beside } from './beside/beside';
 import { Looks } from './looks';
 import { Problem, usePanelProblem } from './parts';
 import { Parallel } from './settings/parallel';
@@ -74,7 +73,7 @@ export function TradeoffPanel(): ReactElement | null {
             <Looks />
             <Legend />
           </div>
-          {look === 'settings' ? <Parallel /> : look === 'beside' ? <Beside /> : <Chart />}
+          {look === 'settings' ? <Parallel /> : <Chart />}
           <Table />
         </>
       )}

@@ -13,8 +13,6 @@ export type Look = 'chart' | 'settings' | 'beside';
 
 export interface IView {
   look: Look;
-  /** Folder of the store beside this one; empty while there is none. */
-  beside: string;
   /** Keys of the compared candidates; A is empty while the best so far is followed. */
   a: string;
   b: string;
@@ -50,7 +48,6 @@ export interface IView {
 
 export const VIEW: IView = {
   look: 'chart',
-  beside: '',
   a: '',
   b: '',
   hovered: '',
