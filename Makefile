@@ -14,23 +14,23 @@ EXTENSION_SOURCES := $(wildcard widgets/*.json widgets/*.py widgets/*.lock $(for
 .PHONY: help demo lab docs test test-quick lint bench bench-sweep readme-tables clean
 
 help:
-	@echo "make demo           run the whole way on a small model: sweep, choose, export, serve (a few minutes)"
+	@echo "make demo           run the whole workflow on a small model: sweep, choose, export, serve (a few minutes)"
 	@echo "make lab            open JupyterLab on the Workbench notebook"
 	@echo "make test           lint, types, layers and all tests, notebooks and browser included, in Python and TypeScript"
 	@echo "make docs           build the documentation site in docs/_build/html; executes notebooks that have changed"
 	@echo "make test-quick     the Python tests that need neither a browser nor notebooks (a third of the time)"
 	@echo "make lint           lint, types and layers only"
-	@echo "make bench          start-up times, planning, the server beside FastAPI, the Workbench in a browser (wants a quiet machine)"
+	@echo "make bench          start-up times, planning, the server beside FastAPI, the Workbench in a browser (use a quiet machine)"
 	@echo "make bench-sweep    sweeps beside a plain script and Olive (whose environment takes 2 GB), and their overhead"
-	@echo "make readme-tables  write the adapters' tables of the README anew"
+	@echo "make readme-tables  rewrite the README's tables from the adapters"
 	@echo "make clean          remove .venv*, caches and built wheels; results in runs/ stay"
-	@echo "Another interpreter: make demo PYTHON=python3.12"
+	@echo "To use another interpreter: make demo PYTHON=python3.12"
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; found = sys.version_info[:2]; sys.exit(0 if (3, 11) <= found < (3, 14) else "deploykit needs Python 3.11, 3.12 or 3.13; $(PYTHON) is %d.%d. Choose one: make PYTHON=python3.12" % found)'
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "cannot make $(VENV): on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Cannot create $(VENV): on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	@echo "installing deploykit[all] into $(VENV): about 3 GB, once"
+	@echo "Installing deploykit[all] into $(VENV): about 3 GB, only the first time"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[all]' --group dev
 	@touch $(STAMP) $(EXTENSION)
 

@@ -24,6 +24,8 @@ nb_mime_priority_overrides = [("html", "image/svg+xml", 5), ("html", "image/png"
 # A name in single backticks is a name of this site, or the build fails.
 default_role = "any"
 nitpicky = True
+# Two hyphens begin an option of the command line: they stay two.
+smartquotes = False
 nitpick_ignore_regex = [(r"py:.*", r".*")]
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -33,12 +35,12 @@ autodoc_typehints = "description"
 autodoc_typehints_format = "short"
 autodoc_class_signature = "mixed"
 python_use_unqualified_type_names = True
-maximum_signature_line_length = 88
 
 html_theme = "pydata_sphinx_theme"
 html_title = "deploykit"
 html_static_path = ["static"]
 html_css_files = ["site.css"]
+html_js_files = ["site.js"]
 html_copy_source = False
 html_domain_indices = False
 html_show_sourcelink = False
@@ -47,6 +49,7 @@ html_theme_options = {
     "navbar_align": "left",
     "navbar_end": ["theme-switcher"],
     "navigation_with_keys": False,
+    "collapse_navigation": True,
     "show_prev_next": True,
     "secondary_sidebar_items": ["page-toc"],
     "footer_start": ["copyright"],

@@ -1,4 +1,4 @@
-"""The tables of the README that come from the adapters: ``python tests/readme_tables.py`` writes them anew."""
+"""The tables of the README that come from the adapters: ``python tests/readme_tables.py`` rewrites them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _plain(what: str, package: str) -> list[list[str]]:
 
 
 def rendered(text: str) -> str:
-    """The text with every marked table written anew."""
+    """The text with every marked table rewritten."""
     tables: dict[str, Any] = {f.__name__: f for f in (formats, techniques, runtimes, metrics, layouts)}
 
     def table(match: re.Match[str]) -> str:

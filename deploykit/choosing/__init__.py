@@ -1,1 +1,1 @@
-"""Which candidate wins, and how surely."""
+"""Which candidate wins, and with what confidence."""

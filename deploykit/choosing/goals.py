@@ -34,10 +34,10 @@ class Decision:
 
     Attributes:
         winner: The best so far; None only when no candidate at all is measured.
-        met: Whether it surely satisfies the goal.
+        met: Whether it is confirmed to satisfy the goal.
         reason: Why it was chosen, or why the goal is missed.
-        ties: Rows inside the goal whose cost cannot be told apart from the winner's.
-        tempting: Cheaper rows that are not surely inside the goal.
+        ties: Rows inside the goal whose cost cannot be distinguished from the winner's.
+        tempting: Cheaper rows that are not confirmed to be within the goal.
     """
 
     winner: Result | None
@@ -63,7 +63,7 @@ def decide(
 ) -> Decision:
     """The best row for a goal: always the best so far.
 
-    Among candidates whose cost cannot be told apart the smallest file wins.
+    Among candidates whose costs cannot be distinguished, the smallest file wins.
 
     Args:
         rows: All rows.

@@ -62,19 +62,19 @@ def hardware(row: Result) -> tuple[Any, ...] | None:
 
 
 def competing(rows: Sequence[Result], baseline: str) -> list[Result]:
-    """Rows that may be compared: latencies of other hardware than the baseline's are no rivals."""
+    """Rows that may be compared: latencies of other hardware than the baseline's are not rivals."""
     own = next((hardware(r) for r in rows if r.key == baseline), None)
     return [r for r in rows if own is None or hardware(r) in {None, own}]
 
 
 def beats(one: Result, other: Result, cost: str = "latency", *, margin: float | None = None) -> bool:
-    """Whether ``one`` is surely better on one axis and, by estimate, no worse on the other.
+    """Whether ``one`` is confirmed to be better on one axis and, by estimate, no worse on the other.
 
     Args:
         one: A row.
         other: Another one.
         cost: Name of the cost.
-        margin: ``one`` must surely be cheaper by this share, whatever its quality.
+        margin: ``one`` must be confirmed to be cheaper by this share, whatever its quality.
     """
     first, second = cost_of(cost)(one), cost_of(cost)(other)
     if first is None or second is None or one.measurement is None or other.measurement is None:
@@ -90,7 +90,7 @@ def beats(one: Result, other: Result, cost: str = "latency", *, margin: float | 
 
 
 def dominating(rows: Sequence[Result], row: Result, cost: str, *, size_bytes: int) -> Result | None:
-    """The row that surely costs less than ``row`` and of those loses the least; None when no cost is sure yet.
+    """The row with the smallest loss of those confirmed to cost less than ``row``; None when no cost is confirmed.
 
     Args:
         rows: Candidates to compare with.
@@ -110,7 +110,7 @@ def dominating(rows: Sequence[Result], row: Result, cost: str, *, size_bytes: in
 
 
 def front(rows: Sequence[Result], cost: str = "latency") -> list[Result]:
-    """Rows that no other row beats, cheapest first: the Pareto front and what cannot be told apart from it."""
+    """Rows that no other row beats, cheapest first: the Pareto front and what cannot be distinguished from it."""
     found = beaten_by(rows, cost)
     return sorted((r for r in _measured(rows, cost) if r.key not in found), key=lambda r: _value(r, cost))
 
@@ -126,7 +126,7 @@ def beaten_by(rows: Sequence[Result], cost: str = "latency") -> dict[str, Result
     places = {r.key: hardware(r) for r in measured}
     found: dict[str, Result] = {}
     for place in dict.fromkeys(places.values()):
-        # A row that does not tell its hardware is compared with all of them.
+        # A row that does not report its hardware is compared with all of them.
         rivals = _Rivals([r for r in measured if place is None or places[r.key] in {None, place}], cost)
         for row in measured:
             if places[row.key] == place and (rival := rivals.that_beats(row)) is not None:
@@ -153,7 +153,7 @@ class _Rivals:
 
 
 class _Best:
-    """Of all rows that surely lie below a limit on one axis, the best by estimate on the other."""
+    """Of all rows confirmed to lie below a limit on one axis, the best by estimate on the other."""
 
     def __init__(self, items: list[tuple[float, float, Result]]) -> None:
         items.sort(key=lambda item: item[0])
@@ -177,9 +177,9 @@ def _drop(row: Result) -> Interval:
 
 
 def tied(rows: Sequence[Result], winner: Result, cost: str = "latency") -> list[Result]:
-    """Rows whose cost cannot be told apart from the winner's: the intervals overlap.
+    """Rows whose cost cannot be distinguished from the winner's: the intervals overlap.
 
-    A row without a conclusive latency ties with nothing: a wide interval is no merit.
+    A row without a conclusive latency ties with nothing: a wide interval is not an advantage.
     """
     best = cost_of(cost)(winner)
     assert best is not None

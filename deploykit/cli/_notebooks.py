@@ -56,7 +56,7 @@ def typed(notebook: Path, given: dict[str, str]) -> dict[str, Any]:
         given: Values as text.
 
     Raises:
-        SettingError: It is no notebook, it has no such parameter, or a value has the wrong type.
+        SettingError: It is not a notebook, it has no such parameter, or a value has the wrong type.
     """
     known = parameters(notebook)
     for name in given:
@@ -70,7 +70,7 @@ def parameters(notebook: Path) -> dict[str, str]:
     """Parameters of a notebook and their types, ``""`` where none is declared.
 
     Raises:
-        SettingError: It is no notebook.
+        SettingError: It is not a notebook.
     """
     cell = _parameters_cell(notebook)
     if not cell:
@@ -135,7 +135,7 @@ def execute(
             stdout_file=Live(stream) if stream.isatty() else stream,
             stderr_file=sys.stderr,
             cwd=str(cwd or notebook.parent),
-            extra_arguments=["--IPKernelApp.log_level=40"],  # its warning about loopback is no news here
+            extra_arguments=["--IPKernelApp.log_level=40"],  # its warning about loopback is not news here
         )
     except papermill.PapermillExecutionError as error:
         kind = GoalMissed if error.ename == GoalMissed.__name__ else DeploykitError
@@ -146,7 +146,7 @@ def execute(
 
 
 class Live:
-    """A terminal on which a notebook's progress lines are one bar that is drawn anew.
+    """A terminal on which a notebook's progress lines become one bar that is redrawn.
 
     Args:
         stream: The terminal.

@@ -23,6 +23,9 @@ def run(options: argparse.Namespace) -> None:
     """Run the verb."""
     server = dk.serve(options.artifact, host=options.host, port=options.port, workers=options.workers)
     facts = {"url": server.url, "name": server.name, "pids": server.pids, "log": str(server.log)}
-    show(options, f"{server.name} at {server.url}/v1/models/{server.name}:predict\nlog {server.log}", facts)
-    sys.stdout.flush()
-    server.wait()
+
+    def told() -> None:
+        show(options, f"{server.name} at {server.url}/v1/models/{server.name}:predict\nlog {server.log}", facts)
+        sys.stdout.flush()
+
+    server.wait(told)

@@ -1,4 +1,4 @@
-"""Reading, mending, tracing and writing Keras 3 models; all of it runs in child processes."""
+"""Reading, fixing, tracing and writing Keras 3 models; all of it runs in child processes."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ def _frozen(saved_model: Path, names: Names | None) -> tuple[Any, dict[str, str]
     function = tf.function(call, input_signature=specs).get_concrete_function()
     frozen = constants.convert_variables_to_constants_v2(function, lower_control_flow=False, aggressive_inlining=True)
     del loaded  # it owned the variables, which are constants now
-    if len(frozen.inputs) != len(taken):  # what is no variable stays an input: a table
+    if len(frozen.inputs) != len(taken):  # what is not a variable stays an input: a table
         raise UnsupportedModelError(
             "The graph reads lookup tables, and ONNX has none.",
             remedy="use TensorFlow for this model, or look up words and categories before calling the model.",

@@ -185,7 +185,7 @@ class LabelMeaning(Plain):
 
     Attributes:
         kind: What they are.
-        classes: How many classes the labels hold, 0 when they are no classes.
+        classes: How many classes the labels hold, 0 when they are not classes.
         named: Class names by index, empty when unknown.
         how: How they were given: ``"class numbers"``, ``"class names"``, ``"one-hot"``, …
         notes: What is odd about them: gaps, classes the model lacks.

@@ -1,4 +1,4 @@
-"""The SQLite file of a store: connections that somebody owns, its schema, and what its errors mean."""
+"""The SQLite file of a store: connections that have an owner, its schema, and what its errors mean."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS rows (context TEXT NOT NULL, key TEXT NOT NULL, place
                                  PRIMARY KEY (context, key)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS rows_place ON rows (context, place, key);
 """
-#: Stands for bytes that are no text, in keys.
+#: Stands for bytes that are not text, in keys.
 NO_TEXT = "\ufffd"
 
 
@@ -35,7 +35,7 @@ class Database:
     """A store's database. Thread-safe.
 
     No connection outlives the work it was opened for: each query opens one and closes it, and all between `hold`
-    and `release` share one. So nobody has to remember to close what reads a store.
+    and `release` share one. So a reader of a store need not remember to close it.
 
     Args:
         folder: The store.
@@ -63,7 +63,7 @@ class Database:
             self._holders += 1
 
     def release(self) -> None:
-        """Close the connection, when nobody else holds it."""
+        """Close the connection unless another reader holds it."""
         with self._lock:
             self._holders -= 1
             if not self._holders and self._connection is not None:

@@ -46,7 +46,7 @@ class Dataset:
 
     Example:
         >>> data
-        Dataset(15,000 train, 3,000 evaluation, 2,000 test; input: uint8 (28, 28); labelled, 10 classes)
+        Dataset(15,000 train, 3,000 evaluation, 2,000 test; input: uint8 (28, 28); labeled, 10 classes)
         >>> data.classes[:3]
         ('T-shirt/top', 'Trouser', 'Pullover')
     """
@@ -97,7 +97,7 @@ class Dataset:
             >>> import numpy as np
             >>> random = np.random.default_rng(0)
             >>> dk.Dataset.from_arrays(random.random((100, 4)), np.arange(100) % 2, classes=["no", "yes"])
-            Dataset(40 train, 36 evaluation, 24 test; input: float64 (4,); labelled, 2 classes)
+            Dataset(40 train, 36 evaluation, 24 test; input: float64 (4,); labeled, 2 classes)
         """
         arrays = {"x": x, "y": y, "x_test": x_test, "y_test": y_test}
         return cls._made(
@@ -253,7 +253,7 @@ class Dataset:
     def __repr__(self) -> str:
         inputs = ", ".join(f"{k}: {v.dtype} {v.shape[1:]}" for k, v in self.splits["evaluation"].inputs.items())
         sizes = ", ".join(f"{len(s):,} {n}" for n, s in self.splits.items())
-        labels = "labelled" if self.labelled else "no labels"
+        labels = "labeled" if self.labelled else "no labels"
         if remarks := len(self.reading.left_out) + len(self.reading.notes):
             labels += f"; {remarks} remark{'s' if remarks > 1 else ''} in .reading"
         return f"Dataset({sizes}; {inputs}; {labels}{f', {len(self.classes)} classes' if self.classes else ''})"
@@ -392,11 +392,7 @@ class Dataset:
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
-        """Map a saved dataset into memory.
-
-        Args:
-            folder: Written by `save`.
-        """
+        """Map a dataset into memory that `save` wrote into ``folder``."""
         from deploykit.core.saved_data import opened
 
         return opened(cls, Path(folder))

@@ -1,4 +1,4 @@
-"""Disks that are full, and files that nobody else may read."""
+"""Disks that are full, and files that only their owner may read."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def private_folder(path: Path) -> None:
-    """Make a folder that only its owner may look into; an open one is closed, unless somebody else owns it."""
+    """Make a folder that only its owner may look into; an open one is closed to others, unless another user owns it."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     if os.name == "posix":
         with contextlib.suppress(OSError):
@@ -79,7 +79,7 @@ def private_folder(path: Path) -> None:
 
 
 def make_private(path: Path) -> None:
-    """Let nobody but the owner read a file, or a folder with all it holds; what belongs to others stays as it is."""
+    """Let only the owner read a file, or a folder with all it holds; what belongs to others stays as it is."""
     if os.name != "posix":
         return  # Windows gives a user's folders to that user alone
     for member in (path, *path.rglob("*")) if path.is_dir() else (path,):

@@ -33,7 +33,7 @@ class Feeding:
         """Find the contract's inputs in a file.
 
         Raises:
-            UnsupportedModelError: The file's tensors cannot be told apart, or one is missing.
+            UnsupportedModelError: The file's tensors cannot be distinguished, or one is missing.
         """
         if contract is None:
             return cls(None, [(spec, None) for spec in inputs])

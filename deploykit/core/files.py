@@ -33,7 +33,7 @@ def read_small(path: Path, limit_bytes: int, what: str, error: type[DeploykitErr
     def refused(why: str, remedy: str = "check the path.") -> DeploykitError:
         return error(f"Cannot read {what} {str(path)!r}: {why}.", remedy=remedy)
 
-    try:  # without O_NONBLOCK a pipe that nobody writes to would be waited for
+    try:  # without O_NONBLOCK a pipe without a writer would be waited for
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
     except OSError as failure:
         raise refused(str(failure.strerror)) from failure

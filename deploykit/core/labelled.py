@@ -253,7 +253,7 @@ def _positions(given: dict[str, NDArray[Any]], count: int | None, axis: int, how
         return _positions(
             {name: (part > 0).astype("int64") for name, part in given.items()}, 2, axis, f"0 and {_WHITE}"
         )
-    given, notes = _left_out(given, count, "no class" if how == "one-hot" else "")
+    given, notes = _left_out(given, count, "not a class" if how == "one-hot" else "")
     found = _classes(given, count, ignored=bool(notes))
     if isinstance(found, str):
         return found

@@ -150,7 +150,7 @@ def align(
         For each reference name, in order, an index into ``names``; -1 when ``names`` is shorter.
 
     Raises:
-        UnsupportedModelError: Several tensors are left that names and forms do not tell apart.
+        UnsupportedModelError: Several tensors are left that names and forms do not distinguish.
     """
     if list(reference) == list(names):  # the usual case, and on the path of every request
         return list(range(len(names)))

@@ -85,7 +85,7 @@ def _latest(cells: Sequence[str]) -> tuple[dict[str, str], dict[str, str]]:
 
 
 def declared(source: str) -> dict[str, str]:
-    """Names that the source of a cell assigns, and their annotated types, ``""`` without; none if it is no Python."""
+    """Names that the source of a cell assigns, and their annotated types, ``""`` without; none if it is not Python."""
     found: dict[str, str] = {}
     tree = _parsed(source)
     for node in tree.body if tree else []:

@@ -26,7 +26,7 @@ class Parameter(Plain):
         name: Keyword, as written in a recipe.
         kind: What values look like; ``"text"`` is names with commas between them.
         default: Used when a recipe does not name it.
-        help: One sentence for people; says what the setting does not buy, too.
+        help: One sentence for people; also says what the setting does not buy.
         label: Short name for controls; empty: derived from ``name``.
         minimum: Smallest number allowed.
         maximum: Largest number allowed.

@@ -31,7 +31,7 @@ class Origin:
         labels: What was taken for the labels.
         left_out: What was not used and why.
         notes: What is remarkable, in sentences.
-        spare: Arrays that are no inputs unless the model takes more of them, and the input itself, by their own names.
+        spare: Arrays that are not inputs unless the model takes more of them, and the input itself, by their own names.
         test_spare: The same of the held-out examples.
     """
 

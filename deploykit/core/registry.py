@@ -70,7 +70,7 @@ class Registry(Generic[T]):
                 continue
 
     def preload(self) -> None:
-        """Import all adapters that can be; what keeps the others from it is told to whoever asks for them."""
+        """Import all adapters that can be; `get` explains what keeps the others from it."""
         with contextlib.suppress(SettingError):
             for name in self.names():
                 with contextlib.suppress(Exception):
@@ -111,7 +111,7 @@ def _entry_points(group: str) -> Iterable[EntryPoint]:
 def _all_entry_points(path: tuple[str, ...]) -> Any:
     """Entry points of all installed packages, whose files are read once for all groups.
 
-    ``path`` is where they are looked for, so that a longer path is read anew.
+    ``path`` is where they are looked for, so that a longer path is read again.
     """
     return entry_points()
 

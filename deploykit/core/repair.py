@@ -97,7 +97,7 @@ def _readable(old: sqlite3.Connection, table: str, keys: tuple[str, ...], lost: 
 
 
 def _drop(database: Database, *, rows_too: bool) -> list[str]:
-    """Drop rows whose key is no text or whose data are no JSON; ``rows_too``: and those that are no row of a report."""
+    """Drop rows whose key is not text or whose data are not JSON; ``rows_too``: also those that are not report rows."""
     dropped = []
     with database.connection() as connection:
         connection.execute("BEGIN IMMEDIATE")

@@ -61,7 +61,8 @@ class Latency(Plain):
         cpu_ms: CPU time of one inference over all threads.
         launches: How many launches.
         runs: How many timed inferences.
-        noise_floor: Half-width of the largest ratio that two copies of the baseline could not be told from (relative).
+        noise_floor: Half-width of the largest ratio at which two copies of the baseline are indistinguishable
+            (relative).
         flags: ``"noisy"``, ``"inconclusive"``, ``"not warm"``.
         claim: What may be said at the 95 % level after Holm's correction over all candidates.
         involuntary_switches: Context switches forced on the process while it was timed, per 1000 inferences.
@@ -130,7 +131,7 @@ class Finding(Plain):
     Attributes:
         cause: Name of the cause.
         text: What was found, in plain words with its numbers.
-        share: Share of the candidate's time it concerns, 0 when that cannot be told.
+        share: Share of the candidate's time it concerns, 0 when that cannot be determined.
         layers: The layers it is about, slowest first, at most five.
         remedy: What to do about it.
         fix: The recipe that does it; None when no recipe can.
@@ -152,7 +153,7 @@ class Judged(Plain):
         kind: What its numbers are, see `deploykit.core.contract.KINDS`.
         error: Mean absolute difference of its worst column, as a share of the column's mean absolute deviation; None
             when it holds no real numbers.
-        agreement: Share of answers that are the original's; None when its answers are no classes.
+        agreement: Share of answers that are the original's; None when its answers are not classes.
         missing: Share of numbers that are NaN where the original's are not.
         problem: What keeps it from being compared, "" when nothing does.
     """
@@ -206,7 +207,7 @@ class Measurement(Plain):
         environment: Host, CPU, governor, load and package versions at the time.
         confirmation: The first metric on the test split, which chose nothing.
         flips: Examples of the evaluation split (indices) whose answer differs from the original's, the first 1000.
-        profile: Key of the store's record with the time of each layer; "" when the runtime does not tell.
+        profile: Key of the store's record with the time of each layer; "" when the runtime has no profiler.
         findings: Why it is as fast as it is, the weightiest reason first.
         outputs: Key under which the store keeps its outputs; "" when it was stopped early, or by an older version.
         flips_count: How many answers differ; None in stores of an older version, which kept no more than the list.
@@ -283,8 +284,8 @@ class Result(Plain):
     Attributes:
         key: The candidate's key.
         candidate: Recipe and target.
-        status: ``"measured"``; ``"failed"`` (see ``failure``); ``"stopped"``: given up early because it surely loses
-            too much (see ``stopped``); ``"pending"``: not finished when the report was made.
+        status: ``"measured"``; ``"failed"`` (see ``failure``); ``"stopped"``: given up early because it is confirmed to
+            lose too much (see ``stopped``); ``"pending"``: not finished when the report was made.
         label: The recipe in words, short.
         family: Group for charts: original, quantize, prune, prune + quantize, other.
         format: Format of the artifact.

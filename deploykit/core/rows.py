@@ -103,7 +103,7 @@ class Rows(Sequence[Result]):
                 if found is None and key not in self._damaged:
                     try:
                         found = self._decoded[key] = self._decode(place % len(self))
-                    except (ValueError, TypeError):  # msgspec's own errors are ValueErrors, too
+                    except (ValueError, TypeError):  # msgspec's own errors are ValueErrors as well
                         self._damaged[key] = None
         return found
 

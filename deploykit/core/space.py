@@ -44,7 +44,7 @@ class Space(Plain):
     its reason and leaves it out.
 
     Attributes:
-        recipes: What is done to the model; the empty recipe (the model as given) is always tried.
+        recipes: What is applied to the model; the empty recipe (the model as given) is always tried.
         targets: Where it runs; empty: every runtime that is installed and tried by default, on its first device
             with one thread.
         refine: The second round.
@@ -147,7 +147,7 @@ class Space(Plain):
 
 
 def _check_fields(data: dict[str, Any]) -> None:
-    """Refuse fields a space does not have, which would be ignored: whoever wrote them expects that they do something.
+    """Refuse fields a space does not have, which would be ignored: their author expects them to have an effect.
 
     Raises:
         SettingError: Names the field and where it is.

@@ -107,7 +107,7 @@ def widened(data: Dataset, names: Sequence[str]) -> Dataset:
 
 
 def _narrowed(data: Dataset, names: Sequence[str]) -> Dataset:
-    """Without the arrays of a file that are no inputs of a model with these, when it has all of those by name."""
+    """Without the arrays of a file that are not inputs of a model with these, when it has all of those by name."""
     by_plain_name = {plain_name(key): key for key in data.inputs}
     keys = [by_plain_name.get(plain_name(name), "") for name in names]
     if not all(keys):

@@ -2,7 +2,7 @@
 
 One process writes at a time (it holds ``store.lock``); any number may read. Every finished step and every launch is
 committed at once with ``synchronous=FULL``, so that a killed process loses only what it was just doing. Rows are
-committed at once, too, and reach the disk with the next step or launch: a power failure may cost the latest ones, which
+also committed at once, and reach the disk with the next step or launch: a power failure may cost the latest ones, which
 the next sweep makes again from what they were made of.
 
 ::

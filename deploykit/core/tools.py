@@ -1,4 +1,4 @@
-"""The adapters a piece of work uses, and the versions it depends on: what workers elsewhere must have, too."""
+"""The adapters a piece of work uses, and the versions it depends on: what workers elsewhere must have as well."""
 
 from __future__ import annotations
 

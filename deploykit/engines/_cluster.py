@@ -31,13 +31,13 @@ _PING_S = 8.0
 _HELLO_S = 30.0
 _TELL_S = 2.0
 _POLL_S = 0.2
-#: How long a task waits while nobody is there who could take it.
+#: How long a task waits while no worker can take it.
 PATIENCE_S = 60.0
 _START = 'start workers with: deploykit worker {address}  (or: dask worker {address} --resources "slot=2")'
 _LOG = logging.getLogger(__name__)
 
 
-class WorkerLost(Exception):  # noqa: N818  like Cancelled, it is no fault
+class WorkerLost(Exception):  # noqa: N818  like Cancelled, it is not a fault
     """A worker does not answer any more."""
 
 

@@ -90,7 +90,7 @@ class Running:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_exception: object) -> None:
-        if kind is not None:  # nobody wants the results of what still runs
+        if kind is not None:  # the results of what still runs are not needed
             self.cancel.set()
         self.close()
 

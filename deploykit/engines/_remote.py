@@ -60,7 +60,7 @@ class Freight:
         return places, trees
 
     def send(self, cluster: Cluster, member: Member, trees: dict[str, tuple[Tree, Path]]) -> None:
-        """Bring the trees that a member lacks; each is sent to a shelf once, whoever asks first."""
+        """Bring the trees that a member lacks; each is sent to a shelf only once, on the first request."""
         for digest in [d for d in trees if (member.shelf, d) not in self.known]:
             with self._lock:
                 lock = self._locks.setdefault((member.shelf, digest), threading.Lock())

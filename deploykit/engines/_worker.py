@@ -30,7 +30,7 @@ from deploykit.sandbox.turn import together
 
 _WATCH_S = 0.25
 _REPORT_S = 0.25
-#: States of a Dask task that somebody still wants.
+#: States of a Dask task whose result is still wanted.
 _WANTED = {"executing", "long-running", "resumed"}
 #: Units whose files are still here.
 _kept: set[str] = set()
@@ -192,7 +192,7 @@ def _supervised(unit: Unit, task: Task) -> dict[str, Any]:
     report = _Reporter(worker, unit)
 
     def watch() -> None:
-        """Kill what nobody wants any more: it was cancelled, or its driver is gone."""
+        """Kill what is no longer wanted: it was cancelled, or its driver is gone."""
         while not done.wait(_WATCH_S):
             state = worker.state.tasks.get(unit.name)
             if state is None or state.state not in _WANTED:

@@ -1,13 +1,13 @@
 """The workers of a Dask cluster: ``engine="dask://scheduler:8786"``, or a connected ``distributed.Client``.
 
-Dask trusts whoever reaches the ports of a scheduler or a worker: they run any code they are sent, as the user who
-started them. Workers listen on the one interface that reaches their scheduler; on networks that others share use
+Dask trusts everything that reaches the ports of a scheduler or a worker: they run any code they are sent, as the user
+who started them. Workers listen on the one interface that reaches their scheduler; on networks that others share use
 ``tls://`` addresses, with certificates from ``deploykit worker --tls-…`` or from Dask's own configuration
 (``distributed.comm.tls``), which let in only who has one.
 
 A worker needs deploykit in the driver's version, the same frameworks, and the Dask resource ``slot``, which counts
 the tasks it takes at once. ``deploykit worker ADDRESS`` starts one; so does ``dask worker ADDRESS --resources
-"slot=2"``. Devices are resources, too: ``"slot=2 cuda=1"``. Files travel over Dask's own connections.
+"slot=2"``. Devices are resources as well: ``"slot=2 cuda=1"``. Files travel over Dask's own connections.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class _DaskRunning(Running):
                 remedy="start a worker with that device as a Dask resource (deploykit worker ADDRESS --device "
                 f"{absent[0]}), or leave the device out of the space.",
             )
-        for device in sorted(devices, key="cpu".__eq__):  # devices first: their machines offer the CPU, too
+        for device in sorted(devices, key="cpu".__eq__):  # devices first: their machines offer the CPU as well
             self._timing(device)
 
     def facts(self, device: str) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def _untrusted(address: str, error: Exception) -> EngineError:
 
 
 def _listening(host: str) -> list[str]:
-    """Options of ``dask worker`` to listen on one address: without them it does on all, for its web pages, too."""
+    """Options of ``dask worker`` to listen on one address; by default it and its web pages listen on all of them."""
     if not host:
         return []
     return ["--host", host, "--dashboard-address", f"[{host}]:0" if ":" in host else f"{host}:0"]

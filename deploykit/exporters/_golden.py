@@ -3,7 +3,7 @@
 **Tolerance.** Two answers count as the same when they differ by at most ``tolerance`` times the range (largest minus
 smallest value) of the golden output. The tolerance is 0.001, or one and a half quantization steps where an output is
 quantized more coarsely. The same file on the same machine differs by nothing; other kernels on another processor
-round differently. Whole numbers that are no quantized reals (class indices), truth values and text must be equal.
+round differently. Whole numbers that are not quantized reals (class indices), truth values and text must be equal.
 """
 
 from __future__ import annotations

@@ -31,7 +31,7 @@ def client_inputs(
     Args:
         contract: What the inputs mean.
         raw: Raw examples by input name, batch first.
-        preprocess: Input name → what is done to them.
+        preprocess: Input name → what is applied to them.
         fed: The file's inputs, and what they mean.
     """
     held = {meaning.name: spec for spec, meaning in fed if meaning is not None}

@@ -129,7 +129,7 @@ def _ask(artifact: Artifact, url: str) -> tuple[float, list[str]]:
 
 
 def _declared(manifest: Manifest, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Golden inputs in the dtypes that clients are told: data may have come in others."""
+    """Golden inputs in the dtypes that clients are given: data may have come in others."""
     dtypes = {spec.name: spec.dtype for spec in manifest.inputs}
     return {n: a if a.dtype.kind in "SUO" else a.astype(dtypes[n], copy=False) for n, a in inputs.items()}
 

@@ -122,7 +122,7 @@ class Format(Adapter):
         return self._open_given(path, imports=imports, trusted=trusted).follow(contract)
 
     def _open_given(self, path: Path, *, imports: tuple[str, ...], trusted: bool) -> Session:
-        """Fill this where the format's framework is no runtime."""
+        """Fill this where the format's framework is not a runtime."""
         runtime = self._own_runtime()
         return runtime.open(path, Target(runtime.name, threads=0), self.name)
 
@@ -144,7 +144,7 @@ class Format(Adapter):
             path: A file or folder that `read` has accepted.
 
         Raises:
-            UnsupportedModelError: This format does not tell.
+            UnsupportedModelError: This format does not list its weights.
         """
         raise UnsupportedModelError(f"{path}: the weights of {self.label} files cannot be listed.")
 

@@ -1,4 +1,4 @@
-"""Walks a FlatBuffers file with every offset checked, so that a truncated file is told before native code reads it."""
+"""Walks a FlatBuffers file with every offset checked, so that a truncated file is found before native code reads it."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Graph:
         return next((n for n in self.nodes if n.name == name), None)
 
     def tensor(self, source: Source) -> Tensor | None:
-        """Shape and dtype of a tensor, None when the config does not tell."""
+        """Shape and dtype of a tensor, None when the config does not contain them."""
         node = self.node(source[0])
         return node.tensors.get(source[1:]) if node else None
 

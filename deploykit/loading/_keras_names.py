@@ -1,6 +1,6 @@
 """Names of the layer classes that come with Keras.
 
-Files of Keras 2 name classes without their module, so a custom class can only be told by not being in this list.
+Files of Keras 2 name classes without their module, so a custom class is recognized only by not being in this list.
 """
 
 _TEXT = """

@@ -35,7 +35,7 @@ def check_config(config: Any, shown: str, *, trusted: bool, imports: tuple[str, 
         UnsafeModelError: A Lambda layer, or something that is not a part of a model, and ``trusted`` is false.
         UnsupportedModelError: A custom class, and no ``imports`` are given.
     """
-    # What the model was trained with is not made again: losses and metrics of the user's own are no reason to refuse.
+    # What the model was trained with is not rebuilt: custom losses and metrics do not justify refusing the file.
     top = {k: v for k, v in config.items() if k != "compile_config"} if isinstance(config, dict) else config
     waiting: list[tuple[Any, str]] = [(top, "")]
     while waiting:

@@ -15,14 +15,14 @@ from deploykit.loading._keras_safety import check_sizes
 
 #: Layers that change a tensor's form, not what its values mean.
 PASSING = frozenset({"Identity", "Reshape", "Flatten", "Dropout", "ActivityRegularization", "Squeeze", "ExpandDims"})
-#: Parts of a weight file that are no weights of the model.
+#: Parts of a weight file that are not weights of the model.
 NO_WEIGHTS = ("optimizer", "optimizer_weights", "seed_generator", "compile_metrics", "metrics")
 
 
 def summarize(
     graph: Graph | None, contents: Contents, shown: str, *, legacy: bool = False, warnings: Sequence[str] = ()
 ) -> Summary:
-    """The summary; without outputs when the config does not tell them all (then Keras must be asked).
+    """The summary; without outputs when the config does not report them all (then Keras must be asked).
 
     Args:
         graph: The model's layers, None when the config does not list them.

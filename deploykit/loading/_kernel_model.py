@@ -36,10 +36,10 @@ class Saved:
 def save(model: Any) -> Saved:
     """Save a built Keras 3 model into the cache folder; equal models share a file.
 
-    The optimizer's state is left out: it is no part of what is deployed.
+    The optimizer's state is left out: it is not part of what is deployed.
 
     Raises:
-        SettingError: It is no Keras model.
+        SettingError: It is not a Keras model.
         UnsupportedModelError: It is a tf_keras model, was never called, or has classes that children cannot import.
     """
     _check_kind(model)

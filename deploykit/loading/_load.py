@@ -48,7 +48,7 @@ def load(
     """Read what can be known of a trained model without running it.
 
     The file is looked at as bytes here and parsed in a child process, so a broken or hostile one cannot harm the
-    kernel. The format is told by content, never by the name's ending.
+    kernel. The format is recognized by content, never by the file name.
 
     Args:
         model: Path of a ``.keras``, ``.h5``, ``.onnx`` or ``.tflite`` file or of a SavedModel folder; or a Keras 3

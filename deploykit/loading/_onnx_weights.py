@@ -75,7 +75,7 @@ def _of_node(
             continue
         if not real and found.scale is None:
             found = _scaled(node, place, found, tensors)
-        constants.pop(name)  # shared weights are told once
+        constants.pop(name)  # shared weights are listed once
         shape = tuple(int(d) for d in found.tensor.dims)
         yield Weight(
             layer, found.tensor.name or name, shape, {"float": "float32", "double": "float64"}.get(kind, kind),
@@ -85,7 +85,7 @@ def _of_node(
 
 def _scaled(node: Any, place: int, found: _Constant, tensors: dict[str, Any]) -> _Constant:
     """Integers with the scale that follows them among a node's inputs, or that is named after them."""
-    # Output channels of a matrix that is transposed come first, too.
+    # Output channels of a matrix that is transposed come first as well.
     axis = 0 if node.op_type.startswith(_FIRST_AXIS) or _attribute(node, "transB", 0) else -1
     following = [tensors.get(n) for n in node.input[place + 1 : place + 3]]
     base = found.tensor.name.removesuffix(_QUANTIZED)

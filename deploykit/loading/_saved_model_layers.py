@@ -10,7 +10,7 @@ from deploykit.core.model import Layer
 from deploykit.loading._saved_model_graph import MetaGraph, Node, Signature, base
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
-#: Operators that are no work of their own.
+#: Operators that do no work of their own.
 _SILENT = frozenset(
     {"Const", "Identity", "IdentityN", "NoOp", "Placeholder", "VarHandleOp", "ReadVariableOp", "Assert", "VariableV2"}
 )

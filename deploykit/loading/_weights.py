@@ -167,7 +167,7 @@ def match(before: Sequence[_Loaded], after: Sequence[_Loaded]) -> list[tuple[int
 def _renamed(old: Sequence[Weight], new: Sequence[Weight]) -> dict[int, int]:
     """Pairs of places where tracing has put numbers behind all names; none when names are those they were.
 
-    Only all names together tell: ``dense_1`` is another layer's own name, too.
+    Only all names together decide: ``dense_1`` is also another layer's own name.
     """
     ours, theirs = (_by_layer(side) for side in (old, new))
     known, names = [[layer] for layer in ours], list(theirs)

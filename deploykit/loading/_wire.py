@@ -12,7 +12,7 @@ VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5
 
 
 class WireError(ValueError):
-    """The bytes are no protobuf message.
+    """The bytes are not a protobuf message.
 
     Args:
         message: What is wrong.

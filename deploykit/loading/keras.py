@@ -94,7 +94,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """The config of a ``.keras`` file.
 
     Raises:
-        ModelFileError: The file is no archive, or its config is missing or damaged.
+        ModelFileError: The file is not an archive, or its config is missing or damaged.
     """
     zips.check_archive(path)
     with zipfile.ZipFile(path) as archive:

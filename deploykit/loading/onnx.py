@@ -123,7 +123,7 @@ def _parse(path: Path) -> Any:
 
 
 def _check_texts(model: Any, path: Path) -> None:
-    """Refuse names that are no UTF-8, which protobuf gives as bytes."""
+    """Refuse names that are not UTF-8, which protobuf gives as bytes."""
     graph = model.graph
     texts = [entry.domain for entry in model.opset_import]
     texts += [item.name for item in (*graph.initializer, *graph.input, *graph.output, *graph.value_info)]
@@ -172,7 +172,7 @@ def _unknown_operators(model: Any) -> list[str]:
 
 
 def signature(model: Any, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
-    """Inputs and outputs of a parsed graph; initializers are no inputs.
+    """Inputs and outputs of a parsed graph; initializers are not inputs.
 
     Raises:
         ModelFileError: There are no outputs, or a type is not known.

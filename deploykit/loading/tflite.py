@@ -62,7 +62,7 @@ class TfLite(Format):
         try:
             inputs, outputs = _signature(interpreter)
             layers, total, flaws = _layers(interpreter)
-        except (UnicodeDecodeError, ValueError, TypeError) as error:  # names that are no text, types that are none
+        except (UnicodeDecodeError, ValueError, TypeError) as error:  # names that are not text, types that are none
             raise _explain(path, error) from error
         flaws += _prepare(interpreter, path, dynamic=any(s.shape and None in s.shape for s in inputs))
         return Summary(inputs, outputs, layers, total, tuple(flaws), stateful=_state(path, interpreter))

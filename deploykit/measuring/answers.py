@@ -99,7 +99,7 @@ def answers(scores: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def shares(scores: NDArray[Any], meaning: OutputMeaning) -> NDArray[np.float64]:
-    """Confidences of classes, shape (examples, classes): scores that are no probabilities go through softmax.
+    """Confidences of classes, shape (examples, classes): scores that are not probabilities go through softmax.
 
     Args:
         scores: What `read` gives: scores, or class numbers, which are taken as sure.

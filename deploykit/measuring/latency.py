@@ -1,10 +1,10 @@
 """Fair latency: interleaved blocks in random order, many launches, a clone of the baseline as noise floor.
 
 Timing one model after the other calls two copies of one file more than 5 % different in nearly half of all runs on a
-busy machine. Here every launch opens every session anew in a process of its own, every round times each for a few
-milliseconds in random order, and intervals are taken over launches, because a session keeps an offset of its own (its
-memory layout) for life. Rounds are many and short, so that what disturbs the machine for a tenth of a second disturbs
-whole rounds, all of their sessions alike, and not the half of one.
+busy machine. Here every launch opens every session from scratch in a process of its own, every round times each for a
+few milliseconds in random order, and intervals are taken over launches, because a session keeps an offset of its own
+(its memory layout) for life. Rounds are many and short, so that what disturbs the machine for a tenth of a second
+disturbs whole rounds, all of their sessions alike, and not the half of one.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class Launch(Plain):
 
 @dataclass(frozen=True)
 class Order(Plain):
-    """What a launch is told.
+    """The instructions for a launch.
 
     Attributes:
         index: Number of the launch.
@@ -150,7 +150,7 @@ class Timer:
     memory_bytes: int = 0
 
     def launch(self, index: int, entries: Sequence[Entry], say: Callable[[str], None] = lambda _words: None) -> Launch:
-        """Open all entries anew and time them, interleaved.
+        """Open all entries from scratch and time them, interleaved.
 
         An entry that fails is reported in its series; the others go on.
 

@@ -81,7 +81,7 @@ def _wall_us(session: Session, inputs: Sequence[Sequence[Any]]) -> float:
 
 
 def _cache_bytes() -> int:
-    """Size of this machine's last-level cache, 0 where the system does not tell."""
+    """Size of this machine's last-level cache, 0 where the system does not report it."""
     units = {"K": 1024, "M": 1024**2}
     sizes = [0]
     for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size"):

@@ -148,7 +148,7 @@ def _aligned(
 
 
 def _alike(old: NodeTime, new: NodeTime) -> int:
-    """How surely one node stands for the other; 0: it does not."""
+    """Confidence that one node stands for the other; 0: it does not."""
     if old.kind != new.kind or (old.kind not in _HEAVY and _family(old.operator) != _family(new.operator)):
         return 0
     if not old.shape or not new.shape:

@@ -1,4 +1,4 @@
-"""Evaluating in chunks, and stopping a candidate whose loss is surely too large.
+"""Evaluating in chunks, and stopping a candidate whose loss is confirmed to be too large.
 
 A candidate is compared with the model as given example by example, in a random order that is the same for all of them.
 After 64, 128, 256 … examples the mean loss gets a lower bound that holds at all of these looks together with 99 %
@@ -30,14 +30,14 @@ FIRST = 64
 
 @dataclass(frozen=True)
 class Race(Plain):
-    """What a candidate must not surely lose.
+    """The loss at which a candidate is stopped once it is confirmed.
 
     Attributes:
         metric: Name of the metric; it must be one of hits and misses.
         original: File (``.npy``) of the original's outputs on the evaluation split.
         max_drop: Largest loss allowed.
-        rival: Key of a finished candidate that surely costs no more on the same target, "" when there is none.
-        rival_drop: The far end of the rival's loss: a larger loss is surely dominated.
+        rival: Key of a finished candidate confirmed to cost no more on the same target, "" when there is none.
+        rival_drop: The far end of the rival's loss: a larger loss is dominated.
     """
 
     metric: str
@@ -88,7 +88,7 @@ def looks(count: int) -> list[int]:
 
 
 def lower_bound(losses: NDArray[np.float64], total: int, look: int) -> float:
-    """What the mean loss surely exceeds.
+    """A bound that the mean loss is confirmed to exceed.
 
     The larger of the empirical Bernstein bound (Maurer and Pontil, COLT 2009, theorem 4) for losses between -1 and 1,
     with the error spread over all looks, and the mean over all examples if all that are left were perfect.

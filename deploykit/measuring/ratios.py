@@ -17,7 +17,7 @@ MARGIN = 0.02
 _SHARP = 0.0125
 #: Launches from which the spread of their ratios is known roughly; Student's t for those that are wanted in the end.
 _FEW, _T = 4, 2.15
-#: A speed-up known worse than this is no evidence.
+#: A speed-up known less precisely than this is not evidence.
 _INCONCLUSIVE = 0.10
 _TAIL_SAMPLES = 10
 #: Bounds of what is not known, so that every number has a form in JSON: factors of e**±27.

@@ -40,7 +40,7 @@ _RUNS_FLOOR = 15
 _LEAD_S = 0.0005
 _LEAD_CAP_S = 0.005
 _EVALUATION_BATCH = 32
-#: Progress is told this often: each telling costs the driver about as much as a small model costs for a batch.
+#: Progress is reported this often: each report costs the driver about as much as a small model costs for a batch.
 _TELL_S = 0.1
 
 

@@ -236,7 +236,7 @@ class _Checking:
             self._session.follow(contract)
 
     def _likelihood(self, scores: NDArray[Any], labels: NDArray[Any], kind: str = "") -> NDArray[np.float64] | None:
-        """Log-probability of each label; None when answers are no classes."""
+        """Log-probability of each label; None when answers are not classes."""
         import numpy as np
 
         kind = kind or self._contract.scored.kind

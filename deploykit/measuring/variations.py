@@ -69,7 +69,7 @@ def _scales(low: float, high: float, channels: int) -> Iterator[tuple[str, str, 
 
 
 def _channels(raw: NDArray[Any], step: Preprocess) -> int:
-    """Channels on the last axis, as preprocessing sees them; 0 when examples are no images."""
+    """Channels on the last axis, as preprocessing sees them; 0 when examples are not images."""
     shape = step.reshape or raw.shape[1:]
     return int(shape[-1]) if len(shape) == 3 else 0
 

@@ -34,7 +34,7 @@ class OutputFidelity(Metric):
 
         original = truth.reshape(len(truth), -1).astype(np.float64)
         given = outputs.reshape(len(outputs), -1).astype(np.float64)
-        alike = given == original  # infinities, too
+        alike = given == original  # infinities as well
         difference = np.abs(np.where(alike, 0.0, given) - np.where(alike, 0.0, original)).sum(axis=1)
         size = np.abs(np.where(np.isfinite(original), original, 0.0)).sum(axis=1)
         scale = np.maximum(size, np.finfo(np.float64).tiny)

@@ -111,7 +111,7 @@ class ReportComparison:
     def summary(self) -> str:
         """What changed, in a sentence or two."""
         both = [p for p in self.pairs if p.a is not None and p.b is not None]
-        lonely = {side: sum(p.row is not None and getattr(p, other) is None for p in self.pairs)
+        lonely = {side: sum(getattr(p, other) is None for p in self.pairs)
                   for side, other in (("A", "b"), ("B", "a"))}  # fmt: skip
         said = [f"{len(both):,} candidate{'' if len(both) == 1 else 's'} in both"]
         said += [f"{count:,} only in {side}" for side, count in lonely.items() if count]

@@ -154,7 +154,7 @@ def chart(
     )  # fmt: skip
     y = alt.Y("position:Q", axis=None, scale=alt.Scale(domain=[UNUSED - 0.04, 1.08], nice=False))
     records = lines(rows, points, found)
-    base = alt.Chart(alt.Data(values=records))
+    base = alt.Chart(_data(alt, records))
     state = [
         alt.Tooltip(f"{name}:N", title=title)
         for name, title in (("candidate", "candidate"), ("runtime", "runtime"), ("axis", "axis"), ("value", "value"))
@@ -169,16 +169,20 @@ def chart(
     ticks = [{"axis": a.title, "position": at, "text": text} for a in found for at, text in a.ticks()]
     unused = dict.fromkeys(r["axis"] for r in records if r["position"] == UNUSED)
     ticks += [{"axis": title, "position": UNUSED, "text": "not used"} for title in unused]
-    rules = alt.Chart(alt.Data(values=grid)).mark_rule(stroke="#888888", aria=False).encode(x=x, y=y, y2="top:Q")
-    words = alt.Chart(alt.Data(values=ticks)).mark_text(
+    rules = alt.Chart(_data(alt, grid)).mark_rule(stroke="#888888", aria=False).encode(x=x, y=y, y2="top:Q")
+    words = alt.Chart(_data(alt, ticks)).mark_text(
         align="left", dx=5, dy=-7, fontSize=11, fill=ink, aria=False, stroke="#161616" if dark else "#ffffff",
         strokeWidth=3, strokeOpacity=0.75,
     )  # fmt: skip
-    front = alt.Chart(alt.Data(values=ticks)).mark_text(align="left", dx=5, dy=-7, fontSize=11, fill=ink, aria=False)
+    front = alt.Chart(_data(alt, ticks)).mark_text(align="left", dx=5, dy=-7, fontSize=11, fill=ink, aria=False)
     return alt.layer(
         drawn, best.encode(x=x, y=y, detail="key:N"), rules, words.encode(x=x, y=y, text="text:N"),
         front.encode(x=x, y=y, text="text:N"),
     ).properties(width=width, height=height, description=summary(points, found))  # fmt: skip
+
+
+def _data(alt: Any, rows: list[dict[str, Any]]) -> Any:
+    return alt.Data(values=rows)
 
 
 def summary(points: Sequence[Mapping[str, Any]], found: Sequence[Axis]) -> str:

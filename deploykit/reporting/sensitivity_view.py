@@ -149,5 +149,6 @@ def page(found: Sensitivity) -> str:
     drawn = pictures(lambda dark: found.chart(dark=dark), found.summary()) if found.whole else ""
     return (
         f'<style>{CSS}{THEMED}</style><div class="dk-report">{drawn}<p>{html.escape(found.summary())}</p>'
-        f'<div class="dk-scroll"><table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></div>'
+        f'<div class="dk-scroll" tabindex="0" role="group" aria-label="Layers">'
+        f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></div>"
     )

@@ -145,7 +145,9 @@ def html_table(
             f'<tr><td>{html.escape(row.label)} <span class="dk-badge">failed</span></td><td>{where}</td>'
             f'<td class="dk-cause" colspan="{len(_HEADERS) - 2}">{html.escape(said)}</td></tr>'
         )
-    return f'<div class="dk-scroll"><table><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table></div>'
+    label = 'tabindex="0" role="group" aria-label="Candidates"'
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    return f'<div class="dk-scroll" {label}>{table}</div>'
 
 
 def _numeric(column: int) -> str:

@@ -71,7 +71,7 @@ class Session:
         """Take examples and give outputs by the names of a contract, with its constants, state and batch axes.
 
         Raises:
-            UnsupportedModelError: The file's tensors cannot be told apart, or one is missing.
+            UnsupportedModelError: The file's tensors cannot be distinguished, or one is missing.
         """
         self.contract = contract
         for found in ("feeding", "_named_outputs"):

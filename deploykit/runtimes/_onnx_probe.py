@@ -7,7 +7,7 @@ from typing import Any
 
 from deploykit.core.problem import Form
 
-#: Large enough for its time to be told from that of the nodes around it: 29 million products.
+#: Large enough for its time to be distinguished from that of the nodes around it: 29 million products.
 _CHANNELS, _SIDE = 64, 28
 SHAPE = (1, _CHANNELS, _SIDE, _SIDE)
 _SCALE = 1 / 64

@@ -127,7 +127,7 @@ class OpenVINO(Runtime):
         settings: dict[str, Any] = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": 1, "PERF_COUNT": profile}
         if target.device == "cpu":
             # bfloat16 is the default where the CPU has it: faster, and no float32 baseline. The process is pinned
-            # by whoever measures it.
+            # where it is measured.
             settings |= {
                 "INFERENCE_PRECISION_HINT": "f32",
                 "INFERENCE_NUM_THREADS": target.threads,

@@ -73,7 +73,7 @@ class ForkParent:
                 waited = time.monotonic()
                 self._receive(1, _START_S, cancel)
                 self._ready = True
-                if time.monotonic() - waited > _WAITED_S:  # else it was ready before, nobody knows for how long
+                if time.monotonic() - waited > _WAITED_S:  # else it was ready before, for an unknown time
                     self.start_s = time.monotonic() - self._began
             try:
                 socket.send_fds(self._control, [dump({"fork": 1})], [theirs.fileno()])
@@ -111,7 +111,7 @@ class ForkParent:
         return data
 
     def _lost(self, what: str) -> ParentLost:
-        """Make sure that it is gone, since nobody knows what it would answer next, and say why."""
+        """Make sure that it is gone, since its next answer could be anything, and say why."""
         self._alive = False
         with contextlib.suppress(subprocess.TimeoutExpired, ValueError):
             code = self._process.wait(_LOOK_S if what == "died" else 0)

@@ -75,7 +75,7 @@ def read_head(path: Path, size: int = HEAD_BYTES) -> bytes:
     """The first bytes of a regular file. Never blocks: a pipe that took the file's place is refused.
 
     Raises:
-        ModelFileError: It cannot be read or is no regular file.
+        ModelFileError: It cannot be read or is not a regular file.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))

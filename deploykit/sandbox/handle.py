@@ -128,7 +128,7 @@ class Child:
             if "result" in message:
                 result: dict[str, Any] = message["result"]
                 return result
-            if time.monotonic() >= look:  # by the clock: a child that reports all the time is watched, too
+            if time.monotonic() >= look:  # by the clock: a child that reports all the time is watched as well
                 look = time.monotonic() + _WATCH_S
                 self._watch(task, name, log, end, cancel)
                 if still.lasts():

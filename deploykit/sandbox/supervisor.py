@@ -118,7 +118,7 @@ class Supervisor:
             return child.call(task, on_report, cancel)
 
     def start_seconds(self) -> dict[str, float]:
-        """How long the imports of the groups in use took; 0 where nobody had to wait for them."""
+        """How long the imports of the groups in use took; 0 where nothing had to wait for them."""
         with self._lock:
             return {group: parent.start_s for group, parent in self._parents.items() if parent.alive}
 

@@ -34,7 +34,7 @@ PRELOAD: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
     ),
 }
 
-#: What the parent of a group imports when it has nothing to do: only some tasks need it, and nobody should wait for it.
+#: What the parent of a group imports when it has nothing to do: only some tasks need it, and none should wait for it.
 LATER: dict[str, tuple[str, ...]] = {
     # SymPy imports its tensors at the first subtraction, which takes as long as preparing a small graph.
     "light": (

@@ -1,9 +1,9 @@
 """Whose turn it is on this machine: one that times, or any number that build and evaluate.
 
 Two lock files in a folder of the user's own, so that all deploykit processes of a user on a machine take part, and
-nobody else can hold them up. Who wants the machine alone closes the gate first, so that others who come and go do not
-keep it waiting for ever. The system frees both when a process dies. Beside them each holder leaves a note of who it
-is, for those that wait.
+no other user can hold them up. A process that wants the machine alone closes the gate first, so that others who come
+and go do not keep it waiting for ever. The system frees both when a process dies. Beside them each holder leaves a note
+of who it is, for those that wait.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Say = Callable[[str], None]
 
 @contextlib.contextmanager
 def alone(cancel: threading.Event, say: Say) -> Iterator[None]:
-    """Own the machine: nobody else times, and nobody works under `together`.
+    """Own the machine: no other process times, and none works under `together`.
 
     Raises:
         Cancelled: ``cancel`` was set while waiting.
@@ -39,7 +39,7 @@ def alone(cancel: threading.Event, say: Say) -> Iterator[None]:
 
 @contextlib.contextmanager
 def together(cancel: threading.Event, say: Say) -> Iterator[None]:
-    """Share the machine with others that do not time. Without shared locks (Windows) nobody waits.
+    """Share the machine with others that do not time. Without shared locks (Windows) there is no waiting.
 
     Raises:
         Cancelled: ``cancel`` was set while waiting.

@@ -89,7 +89,7 @@ def opened(name: Name) -> Iterator[Lock]:
     """The lock file, which is given back at the end.
 
     Raises:
-        EngineError: It belongs to somebody else, or is no file.
+        EngineError: It belongs to another user, or is not a file.
     """
     path = lock_file(name)
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
@@ -185,7 +185,7 @@ def _unsafe(place: Path) -> str:
         if why := _foreign(status, stat.S_ISDIR, "a folder"):
             return why
         if hasattr(os, "getuid") and stat.S_IMODE(status.st_mode) & 0o077:
-            place.chmod(0o700)  # our own, made by somebody's umask
+            place.chmod(0o700)  # our own, created under some umask
     except OSError as error:
         return f"it cannot be used ({error.strerror})"
     return ""

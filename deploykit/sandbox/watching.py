@@ -37,7 +37,7 @@ class Standstill:
         self._since: float | None = None
 
     def lasts(self) -> bool:
-        """Whether it was stopped at every look for so long that nobody will continue it."""
+        """Whether it was suspended at every look for so long that it will not be resumed."""
         if not stopped(self._pid):
             self._since = None
             return False

@@ -49,7 +49,7 @@ class Wire:
         """The next message.
 
         Raises:
-            EOFError: The other side is gone, or sent something that is no message.
+            EOFError: The other side is gone, or sent something that is not a message.
         """
         try:
             header = self._reader.read(_HEADER.size)

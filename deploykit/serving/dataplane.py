@@ -1,4 +1,4 @@
-"""All behaviour of the server: what it accepts, how it predicts, what it says of itself. Protocols sit above it.
+"""All behavior of the server: what it accepts, how it predicts, what it says of itself. Protocols sit above it.
 
 `DataPlane.batch` checks examples; `DataPlane.infer` preprocesses and runs them. Whatever comes between (queues,
 threads, batches put together from several requests) needs to know no more than that.
@@ -86,7 +86,7 @@ class DataPlane:
         # A session fills up a fixed batch, or cuts up what does not fit it.
         if self._pipeline.session.batch_size or len(examples) < 2 or not independent(self.infer, examples):
             return 1
-        # Sizes change from batch to batch, and some runtimes allocate anew for each size: that counts, too.
+        # Sizes change from batch to batch, and some runtimes allocate again for each size: that counts as well.
         sizes = range(1, len(examples) + 1)
         taken = _least_seconds(lambda size: self.infer(join(examples[:size])), sizes)
         return len(examples) if taken < sum(sizes) * self.example_seconds else 1

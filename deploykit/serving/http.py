@@ -86,7 +86,7 @@ class App:
         counters: Where predictions are counted; None: nowhere.
 
     Attributes:
-        draining: Set when the server goes down: readiness is over, requests under way are still answered.
+        draining: Set when the server goes down: readiness is over, requests in progress are still answered.
     """
 
     def __init__(self, plane: DataPlane, counters: Counters | None = None) -> None:
@@ -307,7 +307,7 @@ def _not_json(error: Exception) -> BadRequestError:
 
 
 def _write_json(message: Any, outputs: Mapping[str, NDArray[Any]]) -> bytes:
-    """JSON text of plain data; values that are no numbers as the literals that clients of these protocols know."""
+    """JSON text of plain data; values that are not numbers as the literals that clients of these protocols know."""
     import msgspec
     import numpy as np
 

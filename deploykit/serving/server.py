@@ -10,7 +10,7 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -31,7 +31,7 @@ from deploykit.serving.workers import Workers
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Running servers of this process: one that nobody holds on to runs on all the same, and is stopped at the end.
+#: Running servers of this process: one without references keeps running, and is stopped at the end.
 _live: set[Server] = set()
 
 
@@ -147,7 +147,7 @@ class Server:
         return found if len(found) > 1 else next(iter(found.values()))
 
     def stop(self) -> None:
-        """Stop it: requests under way are answered, the port is free afterwards and no process is left."""
+        """Stop it: requests in progress are answered, the port is free afterwards and no process is left."""
         with self._lock:
             if self._stopped.is_set():
                 return
@@ -156,19 +156,24 @@ class Server:
                     listener.close()
                 self._workers.stop()
                 self._last = traffic.read(self._counters)
-                with contextlib.suppress(OSError):  # a file that is left over harms nobody
+                with contextlib.suppress(OSError):  # a file that is left over does no harm
                     self._counters.unlink(missing_ok=True)
-            finally:  # or whoever waits for the server would wait for ever
+            finally:  # or those waiting for the server would wait forever
                 self._stopped.set()
                 _live.discard(self)
 
-    def wait(self) -> None:
+    def wait(self, ready: Callable[[], None] | None = None) -> None:
         """Block until the server is stopped: by Ctrl-C or SIGTERM (in the main thread), or by `stop` elsewhere.
+
+        Args:
+            ready: Called first, when Ctrl-C and SIGTERM already stop the server: for a message that others wait for.
 
         Raises:
             ServeError: A worker could not be restarted; the server has stopped.
         """
         with _interruptible(self):
+            if ready is not None:
+                ready()
             while not self._stopped.wait(0.2):  # a wait without end could not be interrupted on Windows
                 pass
         if self._workers.failure is not None:

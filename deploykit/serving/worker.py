@@ -2,7 +2,7 @@
 
 It imports what it needs at once, then waits on standard input for one line: what to serve, sent when a child process
 has proved the artifact. It answers on standard output with one line, ready or an error. When standard input closes the
-parent is gone or wants it to end: requests under way are answered, then it ends.
+parent is gone or wants it to end: requests in progress are answered, then it ends.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from deploykit.core.digest import file_digest
 from deploykit.core.serial import dump, parse
 from deploykit.sandbox.child import quiet
 
-#: Time for requests under way when the server goes down.
+#: Time for requests in progress when the server goes down.
 DRAIN_SECONDS = 10
 
 

@@ -19,7 +19,7 @@ from deploykit.sandbox.task import parent_paths
 
 #: Time a worker may take until it is ready; TensorFlow on a busy machine takes most of a minute.
 START_SECONDS = 180.0
-#: Time for requests under way, and a little, before a worker is killed.
+#: Time for requests in progress, and a little, before a worker is killed.
 STOP_SECONDS = 12.0
 #: A worker that lived this long has proved itself: its end is an accident, not a pattern.
 _SETTLED_SECONDS = 10.0
@@ -36,7 +36,7 @@ def _appending(log: Path) -> IO[bytes]:
 
 
 class WorkerDeath(errors.ServeError):
-    """A worker ended, and nobody knows why."""
+    """A worker ended for an unknown reason."""
 
 
 class Worker:
@@ -188,7 +188,7 @@ class Workers:
             self._threads.append(thread)
 
     def stop(self) -> None:
-        """End all workers; requests under way are answered. Returns when no process is left."""
+        """End all workers; requests in progress are answered. Returns when no process is left."""
         self._stopping.set()
         with self._lock:
             workers = list(self._workers)

@@ -110,7 +110,7 @@ class Workshop:
         temporary = self.data_folder.with_name(f"{self.data_folder.name}.{os.getpid()}.tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         try:
-            temporary.mkdir(mode=0o700)  # nobody reads the data while they are written, either
+            temporary.mkdir(mode=0o700)  # the data must not be read while they are written, either
             self.data.save(temporary)
             self.store.keep(temporary, self.data_folder)
         except OSError as error:
@@ -296,7 +296,7 @@ class Workshop:
     def evaluated(self, key: str, race: Race | None = None) -> dict[str, Any] | DeploykitError | None:
         """The record of an evaluation, why it failed, or None when it is still to do.
 
-        One that was stopped counts only for a race that would stop it, too.
+        One that was stopped counts only for a race that would stop it as well.
         """
         record = self.store.record("evaluation", key)
         if record is None:

@@ -85,7 +85,7 @@ def _needed(store: Store) -> set[str]:
                 keep.add("/".join(Path(row.artifact).parts[:2]))
             if row.failure and row.failure.log:
                 keep.add(row.failure.log)
-    if damaged := [*store.damaged, *damaged]:  # nobody knows which files these name
+    if damaged := [*store.damaged, *damaged]:  # it is unknown which files these name
         raise StoreError(
             f"The store {store.path} is damaged: {', '.join(damaged)}.",
             remedy=f"run deploykit clean {store.path} --repair first.",

@@ -1,4 +1,4 @@
-"""A pass over a model's layers: a technique is done to one of them at a time, and to all but one."""
+"""A pass over a model's layers: a technique is applied to one of them at a time, and to all but one."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Pass:
         self._finished = False
 
     def run(self, pause: Callable[[], None]) -> Sensitivity:
-        """Measure; gives the result, which is in the store, too, also when this ends early.
+        """Measure; returns the result, which is also in the store, even when this ends early.
 
         Args:
             pause: Returns when work may go on; raises `Cancelled`.

@@ -33,7 +33,7 @@ class Racing:
     """When candidates are stopped early.
 
     Attributes:
-        max_drop: Loss that none may surely exceed; None: nothing is stopped.
+        max_drop: A candidate confirmed to lose more is stopped; None: nothing is stopped.
         cost: Name of the cost by which a finished candidate may dominate another.
     """
 
@@ -43,7 +43,7 @@ class Racing:
 
 @dataclass(frozen=True)
 class _Work:
-    """A unit under way."""
+    """A unit in progress."""
 
     kind: str
     key: str
@@ -107,7 +107,7 @@ class Pipeline:
         Args:
             candidates: In order of importance.
             steps: The build steps they name.
-            ahead: Candidates of the next run, whose build steps are begun where there is room; what is under way when
+            ahead: Candidates of the next run, whose build steps are begun where there is room; what is in progress when
                 ``candidates`` are done is left to that run.
 
         Raises:

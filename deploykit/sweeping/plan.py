@@ -57,7 +57,7 @@ class LeftOut(Plain):
     Attributes:
         label: Recipe and runtime in words.
         reason: Why.
-        recipe: What would have been done; None when it is no recipe that is left out.
+        recipe: What would have been done; None when what is left out is not a recipe.
         target: Where it would have run.
     """
 
@@ -123,13 +123,13 @@ class Plan(Plain):
         duplicates: How many combinations were the same as another one.
         refine: Second round, planned when the first is measured.
         resolves: Half-width, as a share, to which the evaluation split can tell an accuracy change; 0 when the labels
-            are no classes.
+            are not classes.
         evaluation_examples: Size of the evaluation split.
         remarks: What is known of candidates that are kept, and plainly said before the work.
         flips: Share of examples whose answer a candidate changes, which ``resolves`` rests on.
         flips_measured: Whether ``flips`` was measured on earlier candidates in the store, or is a typical value.
         max_drop: Largest loss the user allows, None when that was not said.
-        expected: What it will take, None when nobody asked.
+        expected: What it will take, None if it was not requested.
         examined: What model and data are taken to mean, and whether the model does its job on them.
         reading: What was read as data, split and left out.
     """
@@ -157,12 +157,12 @@ class Plan(Plain):
 
     @property
     def seconds(self) -> float:
-        """Expected wall-clock time; 0 when nobody asked."""
+        """Expected wall-clock time; 0 if it was not requested."""
         return self.expected.seconds if self.expected else 0.0
 
     @property
     def disk_bytes(self) -> int:
-        """Expected growth of the store; 0 when nobody asked."""
+        """Expected growth of the store; 0 if it was not requested."""
         return self.expected.disk_bytes if self.expected else 0
 
     @property
@@ -172,7 +172,7 @@ class Plan(Plain):
 
     @property
     def examples_needed(self) -> int:
-        """Evaluation examples that would confirm ``max_drop``; 0 when that cannot be told."""
+        """Evaluation examples that would confirm ``max_drop``; 0 when that cannot be determined."""
         return math.ceil(1.96**2 * self.flips / self.max_drop**2) if self.max_drop and self.resolves else 0
 
     @property

@@ -108,7 +108,7 @@ def _counts(plan: Plan) -> str:
 
 
 def costs(plan: Plan) -> list[str]:
-    """Expected time and disk; empty when nobody asked."""
+    """Expected time and disk; empty if it was not requested."""
     expected = plan.expected
     if expected is None:
         return []

@@ -207,21 +207,22 @@ def sweep(
         seed: Seed of fine-tuning and of the timing order.
         timeout: Seconds after which one build step or evaluation is given up.
         memory: Gigabytes (10⁹ bytes) a child process may use; 0: the default.
-        launches: How often each session is opened anew and timed; fewer are faster and give wider intervals. 0: latency
+        launches: Timing launches per session; fewer are faster and give wider intervals. 0: latency
             is not measured.
         max_drop: Loss above which no candidate is wanted, in the metric's units as in ``Report.best``. Candidates that
-            surely lose more are stopped before all of the data were used, and are not timed. None: all are measured.
+            are confirmed to lose more are stopped before all of the data were used, and are not timed. None: all are
+            measured.
         racing: Whether ``max_drop`` may stop candidates early; without it they are evaluated on all of the data.
-        adaptive: Whether candidates that after three launches are surely slower than another one, and by estimate no
+        adaptive: Whether candidates that after three launches are confirmed slower than another one, and by estimate no
             better, get no more launches: their rows say "screened". Without it all get all launches.
         search: ``"grid"``: every candidate of the space. ``"tpe"``, ``"nsga2"`` or ``"random"``: Optuna proposes
             candidates between the values the space gives, and learns from all rows the store holds.
         budget: What a search may cost: seconds, ``"10 min"`` or ``"40 candidates"`` (30 by default). Candidates the
             store knows already count; no batch of candidates begins after the time. The model as given and a second
             round (``space.refine``) come on top.
-        sensitivity: Whether, after the first candidates, each technique that can leave layers out is done to one layer
-            and one type of operators at a time and to all but one (see `deploykit.sensitivity`), and the exclusions
-            that promise most are candidates, too.
+        sensitivity: Whether, after the first candidates, each technique that can leave layers out is applied to one
+            layer and one type of operators at a time and to all but one (see `deploykit.sensitivity`), and the
+            exclusions that promise most also become candidates.
         output: Name of the output to score; None: the first one that the labels fit. Every other output is compared
             with the original's.
         scores: What the scored output holds: ``"scores"``, ``"probabilities"``, ``"logit"``, ``"probability"``,

@@ -105,7 +105,7 @@ class Judge:
         )  # fmt: skip
 
     def race(self, max_drop: float, rival: str = "", rival_drop: float = 1.0) -> Race | None:
-        """What a candidate must not surely lose; None when the metric knows more than hits and misses.
+        """The loss at which a candidate is stopped; None when the metric knows more than hits and misses.
 
         Args:
             max_drop: Largest loss allowed.

@@ -35,7 +35,7 @@ SEARCHES = {
 }
 #: Candidates of a batch: their sessions are timed together, so a batch shares the baseline's launches.
 BATCH = 6
-#: What a search may cost when nobody says.
+#: The default budget of a search.
 _DEFAULT_CANDIDATES = 30
 _SECONDS = (
     (1, ("", "s", "sec", "second", "seconds")),

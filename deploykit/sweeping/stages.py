@@ -59,7 +59,7 @@ class Settings:
         limits: Limits of child processes.
         protocol: How latency is measured.
         max_drop: Loss above which no candidate is wanted; None: all are kept.
-        racing: Whether candidates that surely lose more are stopped before all of the data were used.
+        racing: Whether candidates confirmed to lose more are stopped before all of the data were used.
         search: One of `SEARCHES`.
         budget: What a search may cost; None for a grid.
         sensitivity: Whether layers that suffer are looked for, and leaving them out is tried.

@@ -20,7 +20,7 @@ from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.protocol import Protocol, measurement_key, series_key, timed_key
 from deploykit.sweeping.state import State
 
-#: How much faster another candidate must surely be to end the launches of one after the screen.
+#: By how much another candidate must be confirmed faster to end the launches of one after the screen.
 _SCREEN_MARGIN = 0.1
 #: A launch that takes longer than this many times the work on its sessions has waited for another process.
 _IDLE = 1.5
@@ -164,7 +164,7 @@ class TimingStage:
     def _conclude(self, groups: list[_Group], kept: list[list[Ready]]) -> None:
         """Report and commit what all launches together tell of everybody."""
         told: set[str] = set()
-        for group in reversed(groups):  # the groups of the last launches first: their members were screened, too
+        for group in reversed(groups):  # the groups of the last launches first: their members were screened as well
             hardware = json_digest(self._facts(group.members[0]))
             alike = [g for g in groups if json_digest(self._facts(g.members[0])) == hardware]
             launches = [launch for g in alike for launch in g.launches]
@@ -200,8 +200,8 @@ class TimingStage:
     def _hopeless(self, item: Ready) -> bool:
         """Whether more launches would not bring a candidate to the front.
 
-        Another one is surely faster by more than a tenth and by estimate no less accurate, or it surely loses more than
-        the sweep allows.
+        Another one is confirmed faster by over a tenth and by estimate no less accurate, or it is confirmed to lose
+        more than the sweep allows.
         """
         row = self._state.row(item.planned.key)
         if row.measurement is None or row.measurement.latency is None or _key(item) == _key(self._baseline):
@@ -294,7 +294,7 @@ class TimingStage:
 
     def _remember(self) -> None:
         """Remember what all launches took, as a ratio to what was asked for: of all candidates, and no more of them."""
-        if not self._new or self._resumed:  # what an earlier sweep has done took its time, too
+        if not self._new or self._resumed:  # what an earlier sweep has done also took time
             return
         durations, protocol = self._state.durations, self._protocol
         groups = [[same[0] for same in chunk] for chunk in _batched([[item] for item in self._new])]

@@ -62,7 +62,7 @@ def _build(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         )  # fmt: skip
         if step.kind == "prepare":
             variant.stage(step.stage).prepare(job)
-            # Nobody is shown a size of it; its notes are told by the steps that read it.
+            # Its size is not shown; its notes are reported by the steps that read it.
             return {"digest": path_digest(target), "size_bytes": path_size(target), "compressed_bytes": 0, "notes": {}}
         variant.finish(job)
     return {

@@ -132,7 +132,8 @@ def to_tf_keras(model: Any, wrap: Wrap | None = None) -> Bridge:
         wrap: Replaces layers on the way, for example by a pruning wrapper; None leaves them.
 
     Raises:
-        UnsupportedModelError: A layer has no counterpart (names it and its class), or the model is no graph of layers.
+        UnsupportedModelError: A layer has no counterpart (names it and its class), or the model is not a graph of
+            layers.
     """
     tf_keras = require("tf_keras", "tensorflow")
     builder = _Builder(wrap)

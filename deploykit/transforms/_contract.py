@@ -61,7 +61,7 @@ class TransformJob(Job):
 
 
 class Stage(Adapter):
-    """Work that comes before a variant and that others need, too: a sweep does it once and keeps its folder.
+    """Work that comes before a variant and that others need as well: a sweep does it once and keeps its folder.
 
     Stages of one name are one stage, whichever technique declares it.
 

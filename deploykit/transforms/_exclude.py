@@ -38,7 +38,7 @@ def setting(what: str, types: str, label: str, more: str = "") -> Parameter:
     Args:
         what: What parts are called, for example ``"nodes"``.
         types: What their types are called, for example ``"types of operators"``.
-        label: What is done to them, for example ``"stay float"``.
+        label: What is applied to them, for example ``"stay float"``.
         more: A further sentence.
     """
     return Parameter(

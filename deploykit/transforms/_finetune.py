@@ -58,7 +58,7 @@ class Plan:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Full batches a pass; a smaller last one would be traced anew, which takes longer than it teaches."""
+        """Full batches a pass; a smaller last one would be retraced, which takes longer than it teaches."""
         return max(1, len(self.examples) // self.batch_size)
 
     @property

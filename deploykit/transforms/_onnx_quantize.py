@@ -98,7 +98,7 @@ def write(
     left = _exclude.excluded(job["exclude"], _parts(model.graph), "node", "operator")
     wrong = _onnx_normal.spared(model.graph, per_channel=per_channel, qoperator=qoperator)
     if ranges is not None:
-        ends = {name: tuple(float(end.reshape(-1)[0]) for end in data.range_value) for name, data in ranges.items()}
+        ends = {n: (float(d.range_value[0].min()), float(d.range_value[1].max())) for n, d in ranges.items()}
         wrong |= _onnx_normal.masked(model.graph, ends)
     # What dynamic quantization makes of a Gemm first has a name of its own.
     names = sorted({*left, *wrong, *(f"{name}_MatMul" for name in left)})

@@ -140,6 +140,9 @@ def _shown(outputs: list[Any]) -> Iterator[Any]:
             printed.text += output.text
             continue
         printed = output if output.output_type == "stream" else None
+        data = output.get("data", {})
         for mime in _LIVE:
-            output.get("data", {}).pop(mime, None)
+            data.pop(mime, None)
+        if "text/html" in data:  # the corner of a data frame is not the heading of anything
+            data["text/html"] = data["text/html"].replace("<th></th>", "<td></td>")
         yield output

@@ -7,7 +7,8 @@ evaluated on in batches of 32, and runs in a process of its own; rounds take tur
 those of a process with all its children, from start to end: they say more than seconds on a machine that is busy.
 
 Olive can make 22 of the 28 quantized models. It has no QOperator with int8 activations: ONNX Runtime evaluates these
-six with reference kernels, which takes a third of all the CPU time of our sweep. So ours are run with Olive's 22, too.
+six with reference kernels, which takes a third of all the CPU time of our sweep. So ours are run with Olive's 22 as
+well.
 
 The first run trains the network and makes an environment for Olive (2 GB); both are kept in ``--cache FOLDER``, which
 is ``~/.cache/deploykit-bench`` by default. Wants a quiet machine; the load is printed and kept.

@@ -4,7 +4,7 @@ Starts JupyterLab on loopback and drives it with headless Chromium, and prints
 
 - first paint: from the moment the cell is run to the Workbench being drawn, in a kernel that has just started and in
   one that has imported deploykit before; medians of several new pages;
-- update of the chart: from a patch of ten changed candidates being there in the browser to the chart being drawn anew,
+- update of the chart: from a patch of ten changed candidates being there in the browser to the chart being redrawn,
   with ``--rows`` candidates in it, and whether the selection survived;
 - memory: the page's heap after a collection at update 200 and at the end;
 - size of a saved notebook with a Workbench that shows ``--rows`` candidates.

@@ -60,7 +60,7 @@ def test_readers_agree_on_names_and_order(kind, ending, made):
     told = fully(path)
     for side in ("inputs", "outputs"):
         assert [spec["name"] for spec in told[side]] == names[side]
-        if static["outputs"]:  # else the config does not tell the shapes, and Keras is asked
+        if static["outputs"]:  # else the config does not report the shapes, and Keras is asked
             assert static[side] == told[side]
 
 
@@ -118,7 +118,7 @@ def test_what_layers_hold_beside_weights_stays(kind, target, made, tmp_path):
 
 
 def test_wrapped_layers_begin_with_fresh_state_where_the_model_as_given_runs(made):
-    """A Bidirectional holds its two layers where they are no layers of the model."""
+    """A Bidirectional holds its two layers where they are not layers of the model."""
     path, _ = made("stateful")
     x = np.random.default_rng(0).normal(size=(60, 5, 3)).astype(np.float32)
     found = examine(load(path), Dataset.from_arrays(x))

@@ -66,7 +66,7 @@ def test_equal_keys_mean_equal_recipes(one, other):
 
 
 def test_the_golden_candidate():
-    """Stores on users' disks are keyed by this form: when it changes, they are measured anew."""
+    """Stores on users' disks are keyed by this form: when it changes, they are measured again."""
     golden = json.loads((GOLDEN / "candidate.json").read_text())
     assert PRUNED_INT8.to_json() == golden["candidate"]
     assert PRUNED_INT8.key == golden["key"]

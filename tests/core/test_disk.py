@@ -1,4 +1,4 @@
-"""Full disks are told by what libraries really say, and private files are private."""
+"""Full disks are recognized by what libraries really say, and private files are private."""
 
 import errno
 import json

@@ -220,7 +220,7 @@ def test_one_hot_masks_have_their_classes_first_or_last_and_rows_without_a_class
         assert (data.labels() == data.labels()[:, :1, :1]).all()
     hot[:, 3] = 0
     data = read(hot, spec("y", None, 4, 5, 3, operator="Softmax"))
-    assert "positions whose label is no class (25 %) are skipped" in data.checked.labels.notes[0]
+    assert "positions whose label is not a class (25 %) are skipped" in data.checked.labels.notes[0]
     assert (data.labels()[:, 3] == -1).all()
 
 
@@ -253,7 +253,7 @@ def test_class_numbers_below_zero_are_those_of_the_model():
     data = read(2 * TWO - 1, spec("y", None, dtype="int64"))
     assert data.checked.labels.named == ("-1", "1")
     answered = read_as(np.array([-1, 1, 0]), data.checked)
-    assert answered.tolist() == [0, 1, -1]  # 0 is no class of the labels
+    assert answered.tolist() == [0, 1, -1]  # 0 is not a class of the labels
 
 
 def test_a_number_for_a_whole_batch_is_not_judged():

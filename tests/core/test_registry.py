@@ -40,7 +40,7 @@ def entry_point(package, name, value):
 def test_listing_names_the_files_and_imports_none(package):
     write(package, "beta")
     write(package, "alpha")
-    (package / "_helper.py").write_text("raise RuntimeError('a helper is no adapter')")
+    (package / "_helper.py").write_text("raise RuntimeError('a helper is not an adapter')")
     (package / "broken.py").write_text("raise RuntimeError('listing must not import')")
     (package / "folder").mkdir()
     (package / "folder" / "__init__.py").write_text("")

@@ -89,7 +89,7 @@ def make_stores(folder, count, barrier, found):
 
 
 def test_many_processes_make_one_store_at_once(tmp_path):
-    """SQLite refuses whoever meets the switch to its log, without waiting: no process may meet it."""
+    """SQLite refuses a process that meets the switch to its log, without waiting: no process may meet it."""
     spawned, rounds, processes = get_context("spawn"), 40, 4
     barrier, found = spawned.Barrier(processes), spawned.Queue()
     makers = [

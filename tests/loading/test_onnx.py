@@ -318,7 +318,7 @@ def test_packed_and_other_types_are_sized_rightly(tmp_path):
         helper.make_tensor("none", TensorProto.FLOAT, [0], []),
     ]
     model = load(write(tmp_path / "m.onnx", [relu()], weights=tensors))
-    assert model.parameter_count == 3 + 4 + 3 + 3 + 2  # text, shapes and flags are no weights
+    assert model.parameter_count == 3 + 4 + 3 + 3 + 2  # text, shapes and flags are not weights
     assert model.warnings == ()
 
 

@@ -1,4 +1,4 @@
-"""Whether a model is quantized already is told by its summary."""
+"""A model's summary shows whether it is already quantized."""
 
 import pytest
 

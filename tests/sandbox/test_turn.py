@@ -96,7 +96,7 @@ def test_who_waits_is_told_for_whom_and_for_which_file(holder, waiting, hold, pl
     assert f"lock {places[0] / f'deploykit-{os.getuid()}'}" in said
     process.kill()
     process.wait()
-    assert passes(waiting), "a dead holder blocks nobody"
+    assert passes(waiting), "a dead holder blocks no one"
 
 
 def test_those_who_share_do_not_wait(hold):
@@ -181,7 +181,7 @@ def test_without_a_safe_place_it_is_refused_with_both_named(places):
     assert caught.value.remedy
 
 
-@pytest.mark.skipif(not _ROOT, reason="only root can be another user, too")
+@pytest.mark.skipif(not _ROOT, reason="only root can also be another user")
 def test_what_belongs_to_another_user_is_not_used(places):
     folder = places[0] / f"deploykit-{os.getuid()}"
     folder.mkdir(mode=0o700)
@@ -190,7 +190,7 @@ def test_what_belongs_to_another_user_is_not_used(places):
     assert turn_files.folder().is_relative_to(places[1])
 
 
-@pytest.mark.skipif(not _ROOT, reason="only root can be another user, too")
+@pytest.mark.skipif(not _ROOT, reason="only root can also be another user")
 def test_a_lock_file_of_another_user_is_refused():
     file = turn_files.lock_file("timing")
     file.touch(0o666)

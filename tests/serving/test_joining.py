@@ -1,4 +1,4 @@
-"""Requests that arrive together run as one batch, and nobody can tell from the answers."""
+"""Requests that arrive together run as one batch, and the answers do not show it."""
 
 import asyncio
 import itertools

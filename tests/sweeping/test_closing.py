@@ -18,7 +18,7 @@ from deploykit.sweeping.state import State
 
 @pytest.fixture
 def connections(monkeypatch):
-    """All connections that are opened, kept alive so that nobody but their owners can close them."""
+    """All connections that are opened, kept alive so that only their owners can close them."""
     made = []
     plain = sqlite3.connect
 

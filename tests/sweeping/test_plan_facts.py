@@ -102,7 +102,7 @@ def test_openvino_may_lack_integer_operators_of_onnx_runtime(onnx_model, images)
     [
         ("x86_64", ("avx2",), 1, "quantize_static", {}, "onnxruntime", "no 8-bit dot products"),
         ("x86_64", ("avx_vnni",), 1, "quantize_static", {"reduce_range": True}, "onnxruntime", "7-bit weights only"),
-        ("x86_64", ("avx_vnni",), 1, "quantize_static", SIGNED, "onnxruntime", ""),  # nobody has asked the runtime
+        ("x86_64", ("avx_vnni",), 1, "quantize_static", SIGNED, "onnxruntime", ""),  # the runtime was not asked
         ("x86_64", (), 1, "quantize_float16", {}, "litert", "widened to float32"),
         ("aarch64", (), 1, "quantize_float16", {}, "litert", ""),
         ("x86_64", ("avx512_fp16",), 1, "quantize_float16", {}, "litert", ""),

@@ -1,4 +1,4 @@
-"""Racing: only what surely loses too much is stopped, and the choice stays the same."""
+"""Racing: only what is confirmed to lose too much is stopped, and the choice stays the same."""
 
 import numpy as np
 import onnx

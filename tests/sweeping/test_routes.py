@@ -98,4 +98,4 @@ def test_shared_work_is_done_once_and_not_again(onnx_model, images, tmp_path):
     assert {"Conv", "QuantizeLinear"} <= kept
     assert second.notes["float"]["Conv"] == 1
     sizes = [r["compressed_bytes"] for r in Store(tmp_path / "s").records("step").values()]
-    assert sum(size == 0 for size in sizes) == 2, "nobody compresses what only other steps read"
+    assert sum(size == 0 for size in sizes) == 2, "what only other steps read is not compressed"

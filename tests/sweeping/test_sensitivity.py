@@ -131,7 +131,7 @@ def test_a_second_call_does_nothing_new_and_a_wider_one_only_what_is_new(measure
     ]  # fmt: skip
     assert more[-1].total - more[-1].reused == 4  # two build steps, two evaluations
     one = dk.sensitivity(*fragile, store=store, limit=1, progress=lambda _: None)
-    assert one.rows == other.rows, "the largest layer is not to blame: the next one is measured, too"
+    assert one.rows == other.rows, "the largest layer is not to blame: the next one is also measured"
     assert {p.name for p in (store / "steps").iterdir()} == before, "a pass leaves rows, no artifacts"
 
 

@@ -1,6 +1,6 @@
 """Measures the live chart in a browser: time of an update of 2,000 points, and the page's heap over 1,000 updates.
 
-It is no test, since times depend on the machine; run it on a quiet one:
+It is not a test, since times depend on the machine; run it on a quiet one:
 
     python tests/ui/chart_harness.py [--points 2000] [--updates 1000]
 """

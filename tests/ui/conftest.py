@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # the driver is shared with screenshot.py, which is no test
+sys.path.insert(0, str(Path(__file__).parent))  # the driver is shared with screenshot.py, which is not a test
 
 from lab_driver import Lab, open_browser, running_lab
 

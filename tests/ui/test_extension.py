@@ -121,7 +121,7 @@ def test_layers_are_linked_both_ways(page, graphs):
         item(page, name).dblclick()
         node(page, "Conv").wait_for()
     node(page, "DepthwiseConv2D").locator(".node-item-type").click()
-    poll(page, lambda: page.evaluate("() => window.layers.length"), "the click is told")
+    poll(page, lambda: page.evaluate("() => window.layers.length"), "the click is reported")
     (told,) = page.evaluate("() => window.layers")
     assert told == {
         "path": f"{FOLDER}/cnn_keras.keras",

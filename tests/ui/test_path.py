@@ -168,7 +168,7 @@ def _save_as_notebook(page, folder, picked):
     import deploykit as dk
 
     report = dk.Report.open(folder / "runs" / "fashion")
-    assert sorted(r.key for r in report.rows) == keys  # the same candidates: nothing was made anew
+    assert sorted(r.key for r in report.rows) == keys  # the same candidates: nothing was made again
     out = json.loads((folder / "out.ipynb").read_text("utf-8"))
     source = "".join("".join(cell["source"]) for cell in out["cells"])
     assert f'report.choice_for("{picked}"' in source

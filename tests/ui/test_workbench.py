@@ -1,6 +1,7 @@
 """The Workbench in JupyterLab after a sweep: keys, accessibility, widths, themes, reloading, a tab of its own."""
 
 import re
+import shutil
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
@@ -101,7 +102,7 @@ def test_the_whole_is_used_by_keys(page):
 @pytest.mark.parametrize("theme", ["JupyterLab Light", "JupyterLab Dark"])
 def test_axe_finds_nothing(page, theme):
     set_theme(page, theme)
-    page.locator(".dk-code-head .dk-fold-head").click()  # with the code open, too
+    page.locator(".dk-code-head .dk-fold-head").click()  # with the code open as well
     found = []
     for width in WIDTHS:
         page.set_viewport_size({"width": width, "height": 1200})
@@ -166,6 +167,36 @@ def test_settings_as_lines_filter_chart_and_table_by_keys_and_by_dragging(page, 
     bench.get_by_role("radio", name="Chart").check()
     page.locator(".dk-chart-canvas canvas").wait_for()
     set_theme(page, "JupyterLab Light")
+
+
+def test_another_store_stands_beside_this_one_with_the_same_axes(page, lab):
+    shutil.copytree(lab.root / "runs" / "swept", lab.root / "runs" / "yesterday")
+    bench = page.locator(".dk-Workbench")
+    bench.get_by_role("radio", name="Compare").check()
+    field = bench.get_by_label("Other store")
+    field.fill("nowhere")
+    field.press("Enter")
+    bench.locator(".dk-beside .dk-problem", has_text="nowhere").wait_for()
+    field.fill("runs/yesterday")
+    field.press("Enter")
+    bench.get_by_text("no change found.", exact=False).first.wait_for()
+    assert bench.locator(".dk-beside .dk-problem").count() == 0
+    ticks = [plot.locator("text").all_inner_texts() for plot in bench.locator(".dk-beside-plot svg").all()]
+    assert len(ticks) == 2
+    assert ticks[0] == ticks[1]
+    table = bench.get_by_role("region", name="Candidates here and there")
+    table.get_by_role("row").nth(1).hover()
+    bench.locator(".dk-beside-ring").nth(1).wait_for()  # the same candidate is marked in both
+    found = []
+    for theme in ("JupyterLab Dark", "JupyterLab Light"):
+        set_theme(page, theme)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 1200})
+            result = Axe().run(page, context=".dk-Workbench")
+            found += [(theme, width, v["id"], v["nodes"][0]["html"][:120]) for v in result.response["violations"]]
+            found += [(theme, width, out) for out in _sticking_out(page)]
+    assert found == []
+    bench.get_by_role("radio", name="Chart").check()
 
 
 def test_nothing_sticks_out_at_any_width_and_with_any_font(page):

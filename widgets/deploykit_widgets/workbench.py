@@ -16,6 +16,7 @@ from deploykit.reporting.choice import Choice
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
 from deploykit_widgets.app_section import AppSection
+from deploykit_widgets.beside_section import BesideSection
 from deploykit_widgets.candidate_section import CandidateSection
 from deploykit_widgets.code_section import CodeSection
 from deploykit_widgets.data_section import DataSection
@@ -93,6 +94,7 @@ class Workbench(Display):
             AppSection(self._state, tab),
             ProgressSection(commands),
             TradeoffSection(commands),
+            BesideSection(self._state),
             CandidateSection(commands),
             ModelSection(commands),
             DataSection(commands),

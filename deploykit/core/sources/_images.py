@@ -123,7 +123,7 @@ def _entries(folder: Path, walk: _Walk) -> list[Path]:
 
 
 def _folders(folder: Path, walk: _Walk) -> list[Path]:
-    # Hidden folders (.ipynb_checkpoints) and what archives leave behind (__MACOSX) are no classes.
+    # Hidden folders (.ipynb_checkpoints) and what archives leave behind (__MACOSX) are not classes.
     found = [p for p in _entries(folder, walk) if not p.name.startswith((".", "__")) and p.is_dir()]
     for link in (p for p in found if not _inside(p, walk)):
         raise DatasetError(

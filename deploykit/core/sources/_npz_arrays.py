@@ -59,7 +59,7 @@ def array_in(file: Any, name: str) -> Array:
 
 
 def parted(arrays: list[Array]) -> list[Array]:
-    """Arrays of which only those belong to a part that other arrays belong to, too: others are just called so."""
+    """Arrays; one belongs to a part only if other arrays belong to it as well, otherwise its name is a coincidence."""
     answered = {a.part for a in arrays if a.is_label}
     parts: dict[str, set[str]] = {}
     for array in arrays:

@@ -43,6 +43,11 @@ const SHAPES: Record<string, string> = {
   other: 'M4.5 1h3v3.5H11v3H7.5V11h-3V7.5H1v-3h3.5Z'
 };
 
+/** The outline of a family's mark, in a box from 0 to 12. */
+export function shapeOf(family: string): string {
+  return SHAPES[family] ?? (SHAPES.other as string);
+}
+
 /** The mark of a candidate. */
 export function Glyph({
   family,
@@ -56,7 +61,7 @@ export function Glyph({
   const paint = color === null ? 'var(--dk-muted)' : `var(--dk-c${color})`;
   return (
     <svg className="dk-glyph" viewBox="0 0 12 12" aria-hidden="true" fill={filled ? paint : 'none'} stroke={paint}>
-      <path d={SHAPES[family] ?? SHAPES.other} />
+      <path d={shapeOf(family)} />
     </svg>
   );
 }

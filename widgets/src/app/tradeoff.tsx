@@ -1,6 +1,7 @@
 /** Trade-off: the goal, the best so far, the chart and the table. */
 
 import type { ReactElement } from 'react';
+import { Beside } from './beside/beside';
 import { Looks } from './looks';
 import { Problem, usePanelProblem } from './parts';
 import { Parallel } from './settings/parallel';
@@ -73,7 +74,7 @@ export function TradeoffPanel(): ReactElement | null {
             <Looks />
             <Legend />
           </div>
-          {look === 'settings' ? <Parallel /> : <Chart />}
+          {look === 'settings' ? <Parallel /> : look === 'beside' ? <Beside /> : <Chart />}
           <Table />
         </>
       )}

@@ -13,6 +13,8 @@ export type Look = 'chart' | 'settings' | 'beside';
 
 export interface IView {
   look: Look;
+  /** Folder of the store beside this one; empty while there is none. */
+  beside: string;
   /** Keys of the compared candidates; A is empty while the best so far is followed. */
   a: string;
   b: string;
@@ -48,6 +50,7 @@ export interface IView {
 
 export const VIEW: IView = {
   look: 'chart',
+  beside: '',
   a: '',
   b: '',
   hovered: '',

@@ -1,0 +1,67 @@
+/** Two charts with the same axes: where the points of both are. No drawing happens here. */
+
+import { extent } from '../format';
+import type { IRow } from '../rows';
+import { axisOf, ends, type IAxis, padded, place, scaleOf } from '../tradeoff/axes';
+import { type IJudged, judge } from '../tradeoff/front';
+import { type IMeasure, isPlotted, valueIn } from '../tradeoff/measures';
+
+export interface IDot {
+  row: IRow;
+  /** Shares of the plot, from the lower left. */
+  x: number;
+  y: number;
+  /** Ends of the intervals, across and up. */
+  across: [number, number];
+  up: [number, number];
+  strong: boolean;
+}
+
+export interface IPlots {
+  x: IAxis;
+  y: IAxis;
+  /** Here, and there: each has a front of its own. */
+  sides: [IDot[], IDot[]];
+}
+
+export function plotsOf(here: readonly IRow[], there: readonly IRow[], x: IMeasure, y: IMeasure): IPlots | null {
+  const found = [here, there].map(rows => rows.filter(row => isPlotted(row) && valueIn(row, x) && valueIn(row, y)));
+  const all = found.flat();
+  if (all.length === 0) {
+    return null;
+  }
+  const [acrossAxis, upAxis] = [axis(all, x, true), axis(all, y, false)];
+  const [first, second] = found.map(rows => dots(rows, acrossAxis, upAxis, judge(rows, x, y)));
+  return { x: acrossAxis, y: upAxis, sides: [first ?? [], second ?? []] };
+}
+
+function axis(rows: readonly IRow[], measure: IMeasure, across: boolean): IAxis {
+  const values = rows.flatMap(row => valueIn(row, measure)?.[0] ?? []);
+  const scale = scaleOf(measure, values, across);
+  const must = measure.name === 'change' ? [0] : [];
+  return axisOf(measure, scale, padded(...extent([...must, ...values].map(value => place(scale, value)))), across);
+}
+
+function dots(rows: readonly IRow[], x: IAxis, y: IAxis, judged: ReadonlyMap<string, IJudged>): IDot[] {
+  const share = (of: IAxis, position: number): number =>
+    Math.min(1, Math.max(0, (position - of.low) / (of.high - of.low)));
+  return rows.flatMap(row => {
+    const [across, up] = [valueIn(row, x.measure), valueIn(row, y.measure)];
+    if (!across || !up) {
+      return [];
+    }
+    const [left, right] = ends(x, across);
+    const [bottom, top] = ends(y, up);
+    const state = judged.get(row.key)?.state;
+    return [
+      {
+        row,
+        x: share(x, place(x, across[0])),
+        y: share(y, place(y, up[0])),
+        across: [share(x, left), share(x, right)] as [number, number],
+        up: [share(y, bottom), share(y, top)] as [number, number],
+        strong: state === 'front' || state === 'tied'
+      }
+    ];
+  });
+}
