@@ -127,7 +127,7 @@ def compare(
         against: What ``before`` belongs to, in words.
 
     Raises:
-        DatasetError: Answers are no classes.
+        DatasetError: Answers are not classes.
     """
     if not are_classes(meaning, before.shape) or (labels is not None and labels.ndim != 1):
         raise DatasetError(

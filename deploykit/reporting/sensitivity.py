@@ -65,8 +65,8 @@ class SensitivityRow(Plain):
         order: Place in the graph of the first layer it stands for.
         names: Names of the layers it stands for.
         weights: How many weights they hold.
-        only: Loss when the technique is done to nothing else; None when that was not measured (see ``problem``).
-        all_but: Loss when it is done to everything else.
+        only: Loss when the technique is applied to nothing else; None when that was not measured (see ``problem``).
+        all_but: Loss when it is applied to everything else.
         problem: Why a loss is not known.
         own: What the user calls the layer; "" when no layer of the model as given is known to be it.
     """
@@ -118,7 +118,7 @@ class Sensitivity(Plain):
         metric: Name of the metric.
         relative: Whether losses of the metric are relative (errors) rather than differences (accuracies).
         examples: How many examples it rests on.
-        whole: Loss when the technique is done to the whole model.
+        whole: Loss when the technique is applied to the whole model.
         rows: Types of operators, then layers in the order of the graph.
         excluding: Name of the parameter that leaves layers out.
         weights: Weights in all layers the technique changes.

@@ -42,12 +42,12 @@ class Standing:
         state: ``"front"``: no other is better on both by estimate; ``"tied"``: none is with 95 %
             confidence; ``"beaten"``.
         rival: What beats it by most.
-        surely: What the rival is at 95 % confidence: ``"faster"`` or ``"better"``.
+        claim: What the rival is at 95 % confidence: ``"faster"`` or ``"better"``.
     """
 
     state: Literal["front", "tied", "beaten"]
     rival: Result | None = None
-    surely: Literal["faster", "better", ""] = ""
+    claim: Literal["faster", "better", ""] = ""
 
 
 def standings(rows: Sequence[Result], baseline: str) -> dict[str, Standing]:
@@ -61,8 +61,8 @@ def standings(rows: Sequence[Result], baseline: str) -> dict[str, Standing]:
     for row in sorted(rivals, key=_by_estimate):
         drop = _by_estimate(row)[1]
         if (rival := beaten.get(row.key)) is not None:
-            surely: Literal["faster", "better"] = "faster" if _surely_faster(rival, row) else "better"
-            found[row.key] = Standing("beaten", rival, surely)
+            claim: Literal["faster", "better"] = "faster" if _surely_faster(rival, row) else "better"
+            found[row.key] = Standing("beaten", rival, claim)
         else:
             found[row.key] = Standing("front" if drop < best else "tied")
         best = min(best, drop)

@@ -62,7 +62,7 @@ class Settings:
         racing: Whether candidates confirmed to lose more are stopped before all of the data were used.
         search: One of `SEARCHES`.
         budget: What a search may cost; None for a grid.
-        sensitivity: Whether layers that suffer are looked for, and leaving them out is tried.
+        sensitivity: Whether to find the layers a technique harms most and try leaving them out.
     """
 
     metric: MetricLike = "auto"

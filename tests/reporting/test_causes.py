@@ -1,4 +1,4 @@
-"""Each named cause is found where it is real, with the setting that mends it."""
+"""Each named cause is found where it is real, with the setting that fixes it."""
 
 import itertools
 import json
@@ -223,9 +223,9 @@ def test_a_layer_that_is_slower_in_integers_is_excluded_by_name(profiled):
     found = causes(profiled("onnxruntime", STATIC))["layers slower in integers"]
     assert [layer.node for layer in found.layers] == ["first"]
     assert found.fix == Recipe((Step("quantize_static", {"exclude": "first"}),))
-    mended = profiled("onnxruntime", *found.fix.steps)
-    assert {x.precision for x in mended.timed if x.kind == "conv"} == {"float32", "int8"}
-    assert "first" not in {x.node for f in findings(mended) for x in f.layers if f.cause == found.cause}
+    fixed = profiled("onnxruntime", *found.fix.steps)
+    assert {x.precision for x in fixed.timed if x.kind == "conv"} == {"float32", "int8"}
+    assert "first" not in {x.node for f in findings(fixed) for x in f.layers if f.cause == found.cause}
 
 
 def test_reference_kernels(profiled, folder):

@@ -1,4 +1,4 @@
-"""What is told of a candidate beside the model as given, from a real sweep and from outputs made by hand."""
+"""What is shown of a candidate beside the original model, from a real sweep and from outputs made by hand."""
 
 import dataclasses
 import json

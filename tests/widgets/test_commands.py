@@ -158,7 +158,7 @@ def test_a_pass_over_the_layers_does_not_outlive_the_close(finished, do, store, 
     assert finished.desk.settle()
     assert finished.state.measuring is None
     with Store(report.path).writer():
-        pass  # nobody holds the store
+        pass  # no process holds the store
 
 
 def test_a_closed_workbench_runs_nothing(open_workbench, model, data, space):

@@ -1,4 +1,4 @@
-"""What the browser is told of the data, and what it can ask."""
+"""What the browser is sent of the data, and what it can ask."""
 
 import dataclasses
 import io

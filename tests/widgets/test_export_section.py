@@ -1,4 +1,4 @@
-"""Leaving with a candidate: what the browser is told, and what it can ask."""
+"""Leaving with a candidate: what the browser is sent, and what it can ask."""
 
 from dataclasses import replace
 

@@ -57,7 +57,7 @@ class Kernel:
     def run(self, code):
         """Run a cell once the last one is answered.
 
-        ipykernel 7.3 may never read what arrives while it sends an answer (its issue 1554, mended in 7.4).
+        ipykernel 7.3 may never read what arrives while it sends an answer (its issue 1554, fixed in 7.4).
         """
         while self.running is not None:
             answer = self.client.get_shell_msg(timeout=WAIT_S)

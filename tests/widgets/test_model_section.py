@@ -1,4 +1,4 @@
-"""What the browser is told of a model, and what it can ask."""
+"""What the browser is sent of a model, and what it can ask."""
 
 import dataclasses
 

@@ -42,7 +42,7 @@ def test_without_an_export_nothing_is_served(finished, ask):
     ask(section, "serve", port=0)
     assert finished.state.problems["serve"] == "Export a candidate first."
     assert ask(section, "traffic")[0] is None
-    with pytest.raises(SettingError, match="the server does not run"):
+    with pytest.raises(SettingError, match="The server is not running"):
         ask(section, "try_sample", index=0)
 
 
@@ -133,7 +133,7 @@ def test_the_scored_output_is_what_is_shown():
     outputs = {"z": np.array([[0.0, 9.0]], np.float32), "y": np.array([[3.0, -1.0]], np.float32)}
     found = answer(logits, 0, outputs, contract("scores", more=(other,)))
     assert found["top"] == [{"name": "<b>", "value": 3.0}, {"name": "b", "value": -1.0}]
-    assert not found["shares"], "logits are no probabilities"
+    assert not found["shares"], "logits are not probabilities"
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,7 @@ def test_a_wrong_value_is_explained_and_nothing_runs_until_it_is_right(drive, mo
     assert not shown["plan"]["known"]
     if command == "set_values":
         control = driver.control(arguments["technique"], arguments["parameter"])
-        assert control["values"] == arguments["values"]  # it can be seen and mended
+        assert control["values"] == arguments["values"]  # it can be seen and fixed
         assert said in control["problem"]
         driver.do("set_technique", name=arguments["technique"], on=False)  # what is not used cannot be wrong
         assert driver.shown["plan"]["problems"] == []

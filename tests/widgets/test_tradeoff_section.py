@@ -143,7 +143,7 @@ def test_picking_is_remembered_for_pages_opened_later(shown):
     section.commands()["pick"](a="fast", b="slow")
     assert app.value()["picked"] == {"a": "fast", "b": "slow"}
     assert commands.state.chosen.key == "fast"
-    section.commands()["pick"](a="nobody", b="")
+    section.commands()["pick"](a="stranger", b="")
     assert app.value()["picked"] == {"a": "fast", "b": ""}
 
 

@@ -225,7 +225,7 @@ def test_one_candidate_is_run_anew(opened, model, data, space, store, tmp_path):
     assert page.rows.keys() == {r.key for r in report.rows}
     assert bench.report.baseline == report.baseline
     assert bench._state.space == space  # what is chosen stays chosen
-    assert not page.do("again", key="nobody")[0]["ok"]
+    assert not page.do("again", key="stranger")[0]["ok"]
 
 
 # -- after it -------------------------------------------------------------------------------------------------------

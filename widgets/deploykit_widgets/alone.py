@@ -94,7 +94,7 @@ class CandidateView(Display):
         report = choice.report
         if against is not None and against.report.path != report.path:
             raise SettingError(
-                f"the candidates are of different reports: {report.path} and {against.report.path}.",
+                f"The candidates are from different reports: {report.path} and {against.report.path}.",
                 remedy="compare candidates of one sweep.",
             )
         self._shown = choice

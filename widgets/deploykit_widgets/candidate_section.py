@@ -114,7 +114,7 @@ class CandidateSection:
     def _choice(self, key: str) -> Choice:
         state = self._commands.state
         if state.report is None:
-            raise SettingError("there are no results yet.", remedy="run the sweep.")
+            raise SettingError("There are no results yet.", remedy="run the sweep.")
         if state.best is not None and state.best.key == key:
             return state.best  # it knows why it was chosen
         return state.report.choice_for(key, minimize=state.goal.minimize, max_drop=state.goal.max_drop)
@@ -147,9 +147,9 @@ class CandidateSection:
         state = commands.state
         report = _report(state)
         if state.sweeping:
-            raise SettingError("a sweep is running on the store.", remedy="measure when it is done, or cancel it.")
+            raise SettingError("A sweep is running on the store.", remedy="measure when it is done, or cancel it.")
         if state.measuring is not None:
-            raise SettingError("another level is being measured.", remedy="wait for it.")
+            raise SettingError("Another level is being measured.", remedy="wait for it.")
         column = report.sensitivity_table().levels[int(level)]
 
         def tell(progress: Progress) -> None:
@@ -199,11 +199,11 @@ class CandidateSection:
 
 def _report(state: State) -> Report:
     if state.report is None:
-        raise SettingError("there are no results yet.", remedy="run the sweep.")
+        raise SettingError("There are no results yet.", remedy="run the sweep.")
     return state.report
 
 
 def _check_example(choice: Choice, example: int) -> None:
     count = len(choice.report.data.splits["evaluation"])
     if not 0 <= int(example) < count:
-        raise SettingError(f"there is no example {example}.", remedy=f"choose one from 0 to {count - 1}.")
+        raise SettingError(f"There is no example {example}.", remedy=f"choose one from 0 to {count - 1}.")

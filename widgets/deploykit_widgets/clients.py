@@ -34,7 +34,7 @@ def calls(server: Any) -> dict[str, Any]:
 
 
 def examples(artifact: Artifact) -> dict[str, NDArray[Any]]:
-    """Raw examples by input name, in the dtypes that clients are told; a state, which may be left out, is not there."""
+    """Raw examples by input name, in the dtypes that clients are given; an optional state is left out."""
     import numpy as np
 
     with np.load(artifact.path / artifact.manifest.golden_inputs, allow_pickle=False) as file:

@@ -53,7 +53,7 @@ class CodeSection:
             # At the first time nothing was changed by a click.
             self._changed = [i for i, line in enumerate(lines) if line not in self._lines] if self._lines else []
             self._lines = lines
-        # That data are found in the store now is no click.
+        # That data are found in the store now is not a click.
         found = "data = dk.Dataset.open("
         clicked = [lines[i] for i in self._changed if lines[i].strip() and not lines[i].startswith(found)]
         line = clicked[-1] if clicked else lines[-1]
@@ -70,7 +70,7 @@ class CodeSection:
     def _save(self, path: str, overwrite: bool = False) -> Any:
         """Write the notebook; never over a file unless that was said."""
         if not path.strip():
-            raise SettingError("no path was given for the notebook.", remedy="give a file name, such as best.ipynb.")
+            raise SettingError("No path was given for the notebook.", remedy="give a file name, such as best.ipynb.")
         target = Path(path).expanduser()
         if target.suffix != ".ipynb":
             target = target.with_name(f"{target.name}.ipynb")

@@ -26,7 +26,7 @@ from deploykit_widgets.state import Goal, State
 #: Seconds between two messages to the browser about progress, and about new results.
 _PROGRESS_EVERY_S = 0.1
 _RESULTS_EVERY_S = 0.4
-#: Settings of a sweep that hold when one candidate is run anew.
+#: Settings of a sweep that hold when one candidate is run again.
 _OF_ONE = ("max_drop", "racing", "adaptive")
 #: Between two plans while controls move.
 _PLAN_EVERY_S = 0.15
@@ -196,7 +196,7 @@ class Commands(Inputs, Leaving):
             return
         if model is None or data is None or space is None:
             missing = "model" if model is None else "data" if data is None else "space that can be run"
-            self._end(SettingError(f"nothing to run: there is no {missing}.", remedy="give what is missing."))
+            self._end(SettingError(f"Nothing to run: there is no {missing}.", remedy="give what is missing."))
             return
         self._began = time.monotonic()
         state.problem("sweep", None)
@@ -280,7 +280,7 @@ class Commands(Inputs, Leaving):
             self.start(one=self._one)
 
     def again(self, key: str) -> None:
-        """Run one candidate anew: one that failed is tried again, another one is timed with twice as many launches.
+        """Run one candidate again: one that failed is tried again, another one is timed with twice as many launches.
 
         Raises:
             SettingError: There is no such candidate, a sweep is running, or it had all launches that can be asked for.

@@ -1,4 +1,4 @@
-"""One thread that changes the widgets, so that nobody else has to lock them.
+"""One thread that changes the widgets, so that no other code has to lock them.
 
 Events of the browser, messages of a running sweep and results of long work arrive on different threads. All of them
 only leave a note on the desk; its thread works through the notes one after the other. Long work gets a thread of its

@@ -1,4 +1,4 @@
-"""The evidence of a candidate as JSON for the browser, remembered until the candidate is measured anew."""
+"""The evidence of a candidate as JSON for the browser, remembered until the candidate is measured again."""
 
 from __future__ import annotations
 

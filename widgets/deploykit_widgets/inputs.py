@@ -109,7 +109,7 @@ class Inputs(LongWork):
             self._take("data", declared={**self.state.declared, **said})
 
     def _sweeps(self, panel: str) -> bool:
-        """Whether a sweep of the present input is under way, which is then said."""
+        """Whether a sweep of the present input is in progress, which is then said."""
         if self.state.sweeping:
             self.state.problem(panel, _RUNNING[panel])
         return self.state.sweeping
@@ -131,7 +131,7 @@ class Inputs(LongWork):
             if self.state.model is model and self.state.data is data:
                 self.state.change(obstacles=obstacles)
 
-        # An error is one of the plan, too, and said there.
+        # An error is one of the plan as well, and said there.
         self.desk.run("obstacles", lambda: Obstacles.find(model, data, declared), show, lambda _error: None)
 
     def find_earlier(self) -> None:

@@ -51,7 +51,7 @@ def source_of_times(report: Report) -> str:
 
 
 def layer_times(report: Report, key: str) -> LayerTimes | None:
-    """Times from the profile of a candidate; None when it is gone, or no node can be told to be a layer."""
+    """Times from the profile of a candidate; None when it is gone, or no node can be matched to a layer."""
     choice = report.choice_for(key)
     try:
         records = [r for r in choice.layers() if r["float_ms"] is not None]

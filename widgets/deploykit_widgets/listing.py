@@ -25,7 +25,7 @@ def listing(folder: str, wanted: Wanted, *, take_models: bool = False) -> dict[s
         take_models: Whether folders that hold a SavedModel are chosen rather than opened.
 
     Raises:
-        SettingError: It is no folder, or may not be read.
+        SettingError: It is not a folder, or cannot be read.
     """
     place = Path(folder).expanduser() if folder else Path.cwd()
     try:

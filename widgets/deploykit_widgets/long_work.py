@@ -39,7 +39,7 @@ class Ends:
                 self._ends[started] = end
                 return
         end()
-        raise Cancelled("this was closed while something was being started.")
+        raise Cancelled("This was closed while work was being started.")
 
     def drop(self, started: object) -> None:
         """It has ended."""
@@ -79,7 +79,7 @@ class LongWork:
         self._tickets: dict[str, threading.Event] = {}
 
     def _refuses(self, panel: str, words: str) -> bool:
-        """Whether work of the panel is under way, which is then said there."""
+        """Whether work of the panel is in progress, which is then said there."""
         if panel not in self.state.busy:
             return False
         self.state.problem(panel, words)
@@ -115,7 +115,7 @@ class LongWork:
             work: Called in a thread of its own.
             done: Told what it has given.
             failed: Told what has kept it from that.
-            cancel: Set when nobody waits for it any more.
+            cancel: Set when it is no longer waited for.
         """
         self._give_up(panel)
         state, ticket = self.state, cancel or threading.Event()

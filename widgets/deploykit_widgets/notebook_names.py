@@ -57,7 +57,7 @@ def found_in(name: str) -> Any:
     for part in parts:
         if part not in variables:
             raise SettingError(
-                f"the notebook has no variable {part!r}.", remedy="run the cell that makes it, or give a path."
+                f"The notebook has no variable {part!r}.", remedy="run the cell that makes it, or give a path."
             )
     values = tuple(variables[p] for p in parts)
     return values[0] if len(values) == 1 else values

@@ -1,4 +1,4 @@
-"""One candidate that is run anew, by the same sweep as all others."""
+"""One candidate that is run again, by the same sweep as all others."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Picture:
 
 
 def png(data: Dataset, index: int, split: str = "evaluation", longest: int = THUMBNAIL) -> Picture | None:
-    """An example as PNG, scaled down when it is larger than wanted; None when it is no image.
+    """An example as PNG, scaled down when it is larger than wanted; None when it is not an image.
 
     Args:
         data: The data.

@@ -134,8 +134,8 @@ def _state(row: Result, standing: tradeoff.Standing | None) -> tuple[str, str]:
         return "beaten", "Timed on different hardware from the model as given, so not compared with it."
     if standing.rival is not None:
         name = f"{standing.rival.label} on {where(standing.rival)}"
-        also = "no worse" if standing.surely == "faster" else "no slower"
-        return standing.state, f"Beaten: {name} is {standing.surely} (95 % confidence), and {also} by estimate."
+        also = "no worse" if standing.claim == "faster" else "no slower"
+        return standing.state, f"Beaten: {name} is {standing.claim} (95 % confidence), and {also} by estimate."
     if standing.state == "front":
         return standing.state, "On the front: no other candidate is both faster and better."
     return standing.state, "Tied with the front: its intervals overlap with the front's."

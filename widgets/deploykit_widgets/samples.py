@@ -81,7 +81,7 @@ def cells_of(data: Dataset, index: int, split: str = "evaluation") -> list[str]:
 
 
 def class_counts(data: Dataset, split: str = "evaluation") -> list[tuple[str, int]]:
-    """Examples of each class; empty when the labels are no classes."""
+    """Examples of each class; empty when the labels are not classes."""
     import numpy as np
 
     labels = data.labels(split)

@@ -32,7 +32,7 @@ def notebook_of(state: State, target: Path) -> str:
     """
     if state.model is None or state.data is None:
         missing = "model" if state.model is None else "data"
-        raise SettingError(f"there is no {missing} yet, so there is nothing to save.", remedy=f"load the {missing}.")
+        raise SettingError(f"There is no {missing} yet, so there is nothing to save.", remedy=f"load the {missing}.")
     values = script.Parameters()
     data = "" if state.data_source else _saved_data(state, target)
     imports, work, leave = script.parts(state, values, data)

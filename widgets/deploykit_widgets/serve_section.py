@@ -81,7 +81,7 @@ class ServeSection:
 
         def work() -> Any:
             if server is None:
-                raise SettingError("the server does not run.", remedy="start it first.")
+                raise SettingError("The server is not running.", remedy="start it first.")
             _check(data, index)
             assert data is not None
             inputs = data.splits["evaluation"].take(slice(index, index + 1)).inputs
@@ -100,7 +100,7 @@ class ServeSection:
 def _check(data: Dataset | None, index: int) -> None:
     count = len(data.splits["evaluation"]) if data is not None else 0
     if not 0 <= index < count:
-        raise SettingError(f"there is no sample {index}.", remedy=f"choose one from 0 to {count - 1}.")
+        raise SettingError(f"There is no sample {index}.", remedy=f"choose one from 0 to {count - 1}.")
 
 
 def answer(data: Dataset, index: int, found: Any, contract: Contract) -> dict[str, Any]:

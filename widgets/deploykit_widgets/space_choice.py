@@ -45,7 +45,7 @@ class SpaceChoice:
         if self.preset:
             return Space.preset(self.preset)
         if self.given is None:
-            raise SettingError("no preset is chosen and no space is given.", remedy="choose a preset.")
+            raise SettingError("No preset is chosen and no space is given.", remedy="choose a preset.")
         return self.given
 
     @property

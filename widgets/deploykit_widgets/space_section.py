@@ -254,7 +254,7 @@ class SpaceSection:
     def _targets(self, base: Space, threads: Values, batches: Values) -> tuple[Target, ...]:
         """Targets the user wants; empty when the base's own are left as they are."""
         if not self._where.chosen:
-            raise SettingError("nothing to run: no runtime is ticked.", remedy="tick one under Run on.")
+            raise SettingError("Nothing to run: no runtime is ticked.", remedy="tick one under Run on.")
         if self._where.is_of(base, threads, batches):
             return ()
         return tuple(

@@ -83,7 +83,7 @@ class State:
         space: What the space panel shows as a space; None when its controls make none.
         space_choice: What the controls say.
         controls: How often a control of the space panel was changed.
-        devices: Runtime → its devices; empty before somebody asked.
+        devices: Runtime → its devices; empty until requested.
         plan: What would run; None when there is none (yet).
         planning: Whether ``plan`` is of settings that have changed since.
         misfit: Why data and model do not fit, as the plan found; None when they do.
@@ -172,7 +172,7 @@ class State:
 
     @property
     def sweeping(self) -> bool:
-        """Whether a sweep is under way."""
+        """Whether a sweep is in progress."""
         return self.sweep in {"starting", "running", "paused", "cancelling"}
 
 

@@ -107,10 +107,10 @@ class Surface(ipywidgets.DOMWidget):  # type: ignore[misc]  # ipywidgets is not 
 
 
 def unattended() -> bool:
-    """Whether the cell is run by papermill, nbconvert or the like: nobody is there to answer a prompt.
+    """Whether the cell is run by papermill, nbconvert or the like: there is no user to answer a prompt.
 
     What they keep is read later, by viewers that would rather show a widget without its kernel than its static form.
-    Voilà runs cells that way, too, and shows their widgets to somebody.
+    Voilà runs cells that way as well, and shows their widgets to a user.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     request = shell.get_parent() if shell is not None and hasattr(shell, "get_parent") else {}
@@ -240,7 +240,7 @@ class Hub:
         try:
             if name not in self._commands:
                 raise SettingError(
-                    f"the kernel has no command {name!r}: the page was made by another version of deploykit.",
+                    f"The kernel has no command {name!r}: the page was made by another version of deploykit.",
                     remedy="reload the page, and restart the kernel.",
                 )
             answer = self._commands[name](**content.get("args") or {})

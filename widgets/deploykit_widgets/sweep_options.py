@@ -9,9 +9,9 @@ from typing import Any
 from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.extras import installed
 
-#: What may be done with candidates that surely lose more than the goal allows: name → label, help.
+#: What may be done with candidates that are confirmed to lose more than the goal allows: name → label, help.
 LOSERS = {
-    "measure": ("measure them, too", "All candidates are evaluated and timed."),
+    "measure": ("measure them anyway", "All candidates are evaluated and timed."),
     "untimed": ("do not time them", "They are evaluated on all of the data, and their latency is not measured."),
     "stop": ("stop them early", "Their evaluation ends as soon as it is sure that they lose more."),
 }
@@ -61,7 +61,7 @@ class SweepOptions:
             raise SettingError(f"search={value!r}: {reason}.")
         if name == "budget" and value and not _BUDGET.fullmatch(str(value)):
             raise SettingError(
-                f"budget: cannot read {value!r}.", remedy='give "40 candidates", "90 s", "10 min" or "2 h".'
+                f"budget: cannot parse {value!r}.", remedy='give "40 candidates", "90 s", "10 min" or "2 h".'
             )
         changed: SweepOptions = replace(self, **{name: value})  # type: ignore[arg-type]  # its type was checked
         return replace(changed, budget="") if changed.search == "grid" else changed  # a grid is the whole space

@@ -77,7 +77,7 @@ class TradeoffSection:
     def _set_goal(self, max_drop: float, minimize: str) -> None:
         if not math.isfinite(max_drop) or not 0 <= max_drop <= 1:
             raise SettingError(
-                f"the largest loss must be from 0 to 100 {unit(self._commands.state.report)}, got {100 * max_drop:g}.",
+                f"The largest loss must be from 0 to 100 {unit(self._commands.state.report)}, got {100 * max_drop:g}.",
                 remedy="1 is usual.",
             )
         if minimize not in tradeoff.AXES:
@@ -90,7 +90,7 @@ class TradeoffSection:
         self._commands.compare(b)
 
     def _drawn(self) -> dict[str, Any]:
-        """What the chart looks like; Altair is imported for it, so not before somebody sees results."""
+        """What the chart looks like; Altair is imported for it, so not before results are shown."""
         if self._chart is None:
             from deploykit_widgets.tradeoff_spec import specification
 
@@ -101,14 +101,12 @@ class TradeoffSection:
         report = self._commands.state.report
         failure = report.row(key).failure if report else None
         if report is None or failure is None or not failure.log:
-            raise StoreError("this candidate left no log.", remedy="its cause is all that is known.")
+            raise StoreError("This candidate left no log.", remedy="its cause is all that is known.")
         path = (report.path / failure.log).resolve()
         if not (path.is_relative_to(report.path.resolve()) or _LOG_FOLDER.match(path.parent.name)):
-            raise StoreError(f"the log {path} is not inside the store.", remedy="look at it where the sweep ran.")
+            raise StoreError(f"The log {path} is not inside the store.", remedy="look at it where the sweep ran.")
         if not path.is_file():
-            raise StoreError(
-                f"the log {path} is gone.", remedy="run the sweep again: failed candidates are tried anew."
-            )
+            raise StoreError(f"The log {path} is gone.", remedy="rerun the sweep: failed candidates are retried.")
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - _LOG_BYTES))
             return file.read(_LOG_BYTES).decode("utf-8", errors="replace")
@@ -147,7 +145,7 @@ def measures(report: Report | None) -> list[dict[str, Any]]:
 
 
 def settings_of(report: Report | None) -> list[dict[str, Any]]:
-    """The settings that distinguish candidates, as measures that have words for values where they are no numbers."""
+    """The settings that distinguish candidates, as measures that have words for values where they are not numbers."""
     return [
         {
             **_measure(f"setting:{s.name}", s.label, f"{s.label}, {s.unit}" if s.unit else s.label, s.unit, True, ""),

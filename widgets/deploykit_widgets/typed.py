@@ -90,7 +90,7 @@ def shape(words: str) -> tuple[int, ...] | None:
     try:
         return tuple(int(p) for p in words.replace("×", ",").strip(" ()").split(",") if p.strip())
     except ValueError:
-        raise SettingError(f"reshape must be whole numbers with commas between them, got {words!r}.") from None
+        raise SettingError(f"reshape must be whole numbers separated by commas, got {words!r}.") from None
 
 
 def _number(words: str) -> float:

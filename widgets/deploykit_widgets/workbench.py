@@ -49,7 +49,7 @@ class Workbench(Display):
         data: A Dataset, a pair (x, y), or the path of an ``.npz`` file; None: a path field is shown.
         store: Folder that keeps everything; a second sweep on it does only what is new. None: ``"runs"``.
         space: Name of a preset, a space, or the path of a saved one to begin with.
-        launches: How often each session is opened anew and timed.
+        launches: Timing launches per session.
         output: As in ``dk.sweep``.
         scores: As in ``dk.sweep``.
         state: As in ``dk.sweep``.
@@ -126,7 +126,7 @@ class Workbench(Display):
             SettingError: There is no such panel.
         """
         if name not in PANELS:
-            raise SettingError(f"there is no panel {name!r}.", remedy=f"choose one of {', '.join(PANELS)}.")
+            raise SettingError(f"There is no panel {name!r}.", remedy=f"choose one of {', '.join(PANELS)}.")
         return self._surface([name])
 
     # -- for code ---------------------------------------------------------------------------------------------------
@@ -169,18 +169,18 @@ class Workbench(Display):
         if self._commands.error is not None:
             raise self._commands.error
         if self._state.report is None:
-            raise Cancelled("the sweep was cancelled before anything was known.", remedy="run it again.")
+            raise Cancelled("The sweep was cancelled before there were any results.", remedy="run it again.")
         return self._state.report
 
     def close(self) -> None:
         """Cancel the sweep, stop the server and end the background thread. The last state stays readable."""
         self._commands.close()
         super().close()
-        self._commands.ended.set()  # nobody else can now
+        self._commands.ended.set()  # nothing else can now
 
     def _check_open(self) -> None:
         if self._commands.ends.closed:
-            raise SettingError("this Workbench is closed.", remedy="make a new one: what is finished is in its store.")
+            raise SettingError("This Workbench is closed.", remedy="make a new one: what is finished is in its store.")
 
     def __enter__(self) -> Workbench:
         return self
