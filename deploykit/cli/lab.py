@@ -33,7 +33,10 @@ def run(options: argparse.Namespace) -> int:
     copied = [name for name in (_NOTEBOOK, *_NEEDS) if _copy(name, folder)]
     for name in copied:
         note(options, f"copied {folder / name}")
-    command = [sys.executable, "-m", "jupyterlab", str(folder / _NOTEBOOK), *_root(), *options.jupyter]
+    # The notebook as the start page: the printed address leads to it as the opened browser does.
+    page = f"--LabApp.default_url=/lab/tree/{_NOTEBOOK}"
+    server = f"--ServerApp.root_dir={folder}"
+    command = [sys.executable, "-m", "jupyterlab", server, page, *_root(), *options.jupyter]
     show(options, f"opening {folder / _NOTEBOOK}", {"notebook": folder / _NOTEBOOK, "copied": copied})
     if options.no_start:
         return 0

@@ -212,7 +212,10 @@ def test_lab_starts_jupyter_on_the_notebook(cli, tmp_path, monkeypatch):
     status, _, _ = cli("lab", "--folder", tmp_path, "--", "--no-browser", "--port=8899")
     assert status == 0
     command, cwd = calls[0]
-    assert command[1:4] == ["-m", "jupyterlab", str(tmp_path / "02_workbench.ipynb")]
+    assert command[1:4] == ["-m", "jupyterlab", f"--ServerApp.root_dir={tmp_path}"]
+    assert (
+        command[4] == "--LabApp.default_url=/lab/tree/02_workbench.ipynb"
+    )  # the browser's page and the printed address
     assert command[-2:] == ["--no-browser", "--port=8899"]
     assert ("--allow-root" in command) == (os.geteuid() == 0)
     assert Path(cwd) == tmp_path

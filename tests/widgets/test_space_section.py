@@ -145,6 +145,10 @@ def test_what_is_impossible_for_the_model_says_why(drive, model, data):
     devices = {d["runtime"]: d for d in driver.shown["devices"]}
     assert "ONNX models cannot be converted to TFLite" in devices["litert"]["impossible"]
     assert devices["onnxruntime"]["impossible"] == ""
+    ticked = {name for name, d in devices.items() if d["on"]}  # where the model runs, and nowhere else
+    assert ticked == {name for name, d in devices.items() if not d["impossible"] and not d["missing"]}
+    assert not devices["litert"]["on"]
+    driver.do("set_runtimes", devices=[["litert", "cpu"], ["onnxruntime", "cpu"]])
     listed = driver.shown["plan"]["leftOutBy"]
     assert any("cannot be converted to" in r["reason"] and "LiteRT" in r["labels"] for r in listed)
 
@@ -196,15 +200,19 @@ def test_controls_change_plan_line_and_code(drive, model, data):
     assert driver.shown["line"].startswith("Quick, 1 change · ")
     driver.do("set_preset", name="balanced")  # starts from the preset's own values again
     assert driver.control("quantize_static", "per_channel")["values"] == [False, True]
-    assert re.search(r'dk\.sweep\(\s*model,\s*data,\s*"balanced"', driver.bench.code)
+    assert 'dk.Space.preset("balanced")' in driver.bench.code
     driver.do("set_threads", values=[1, 2])
     driver.do("set_batch", values=[4])
     assert {(t.threads, t.batch_size) for t in driver.bench._state.space.targets} == {(1, 4), (2, 4)}
+    assert driver.shown["line"].startswith("Balanced, 1 change · ")
 
 
 def test_runtimes_are_chosen_with_their_devices(drive, model, data):
     driver = drive(model, data)
-    assert not driver.bench._state.space.targets  # as the preset has it
+    reached = {
+        r.name for r in registry("deploykit.runtimes", "runtime").all() if "onnx" in r.accepts and not r.missing()
+    }
+    assert {t.runtime for t in driver.bench._state.space.targets} == reached  # of an ONNX model
     driver.do("set_runtimes", devices=[["openvino", "gpu"], ["onnxruntime", "cpu"]])
     assert driver.bench._state.space.targets == (ON_ONE, dk.Target("openvino", "gpu"))
     assert [d["label"] for d in driver.shown["devices"] if d["on"]] == ["ONNX Runtime", "OpenVINO GPU"]

@@ -55,6 +55,7 @@ class SpaceSection:
         self._values: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._where = Where()
         self._follow()
+        commands.state.observe(self._reach, "obstacles")
 
     # -- what the browser shows -------------------------------------------------------------------------------------
 
@@ -201,9 +202,17 @@ class SpaceSection:
             for parameter, values in space_choice.base_values(base, name, adapter.parameters).items():
                 self._values[name, parameter] = values
         self._where.follow(base)
+        if self._preset and self._commands.state.obstacles:
+            self._where.reach(self._commands.state.obstacles)
         threads, batches = self._where.sizes(base)
         self._values["", "threads"], self._values["", "batch_size"] = threads, batches
         self._read()
+
+    def _reach(self) -> None:
+        """Once it is known where the model runs, a preset runs there, and nowhere else."""
+        obstacles = self._commands.state.obstacles
+        if self._preset and obstacles and self._where.reach(obstacles):
+            self._read()
 
     def _owner(self, technique: str) -> str:
         return self._techniques[technique].label if technique else "run on"
@@ -271,7 +280,10 @@ class SpaceSection:
             return 0
         used = space_choice.techniques_of(self._base)
         ticks = sum(on != (n in used) for n, on in choice.techniques.items() if not self._techniques[n].missing())
-        return ticks + sum(map(len, choice.values.values())) + bool(choice.targets) + len(choice.extra)
+        sizes = (set(self._values["", "threads"]), set(self._values["", "batch_size"]))
+        elsewhere = self._where.by_hand or sizes != tuple(map(set, self._where.sizes(self._base)))
+        moved = bool(choice.targets) and elsewhere
+        return ticks + sum(map(len, choice.values.values())) + moved + len(choice.extra)
 
 
 def describe(recipe: Recipe) -> str:

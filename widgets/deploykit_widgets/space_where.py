@@ -34,6 +34,8 @@ class Where:
     def __init__(self) -> None:
         self._runtimes = {r.name: r for r in registry("deploykit.runtimes", "runtime").all()}
         self.chosen: tuple[Place, ...] = ()
+        #: Whether they were chosen by hand, and so are left as they are.
+        self.by_hand = False
 
     @property
     def runtimes(self) -> frozenset[str]:
@@ -43,6 +45,19 @@ class Where:
     def follow(self, base: Space) -> None:
         """Choose what a space runs on."""
         self.chosen = self._of(base)
+        self.by_hand = False
+
+    def reach(self, obstacles: Obstacles) -> bool:
+        """Choose every installed runtime that the model reaches, unless they were chosen by hand.
+
+        Returns:
+            Whether that changes anything.
+        """
+        found = [(n, _CPU) for n, r in self._runtimes.items() if not r.missing() and not obstacles.runtime(n)]
+        if self.by_hand or not found or self._sorted(found) == self.chosen:
+            return False
+        self.chosen = self._sorted(found)
+        return True
 
     def choose(self, places: Sequence[Place]) -> None:
         """Choose other places.
@@ -54,6 +69,7 @@ class Where:
             if runtime not in self._runtimes:
                 raise unknown_name("runtime", runtime, self._runtimes)
         self.chosen = self._sorted(places)
+        self.by_hand = True
 
     def is_of(self, base: Space, threads: Values, batches: Values) -> bool:
         """Whether a space runs on just that by itself."""

@@ -111,18 +111,17 @@ function Whole({ model }: { model: DOMWidgetModel }): ReactElement | null {
       <div className="dk-top">
         <Tabs tab={tab} id={id} />
         <span className="dk-grow" />
-        <CodeButton />
         {host().openTab && (
           <Button
-            kind="quiet"
             icon="open"
             aria-label="Open in tab"
-            className="dk-button dk-button-quiet dk-open-tab"
+            className="dk-button dk-open-tab"
             onClick={() => void host().openTab?.(model, app.title)}
           >
             <span className="dk-wide">Open in tab</span>
           </Button>
         )}
+        <CodeButton />
       </div>
       <Guard name="sweep">
         <Strip />
