@@ -77,8 +77,8 @@ def verdict(
     measurement = row.measurement
     if row.status == "failed":
         failure = row.failure
-        said = (failure.cause, failure.remedy) if failure else ()
-        return Verdict("failed", "Failed.", _joined(*(text[:1].upper() + text[1:] for text in said)))
+        parts = [failure.cause, failure.remedy] if failure else []
+        return Verdict("failed", "Failed.", _joined(*(text[:1].upper() + text[1:] for text in parts)))
     if row.status == "stopped":
         return Verdict("stopped", "Stopped early.", f"{row.stopped[:1].upper()}{row.stopped[1:]}.")
     if measurement is None:

@@ -262,11 +262,12 @@ class State:
                 if ended and progress.phase not in _ENDED:
                     return
                 failed = sum(r.status == "failed" for r in self._rows.values())
-                reached = {stage: len(keys) for stage, keys in self._reached.items()}
                 left, share = self._estimate(progress)
+                reached = self._reached
                 self.progress = replace(
-                    progress, failed=failed, seconds_left=left, share=share, candidates=len(self._rows), **reached
-                )
+                    progress, failed=failed, seconds_left=left, share=share, candidates=len(self._rows),
+                    built=len(reached["built"]), evaluated=len(reached["evaluated"]), timed=len(reached["timed"]),
+                )  # fmt: skip
                 event = self.progress
                 self.progress = replace(self.progress, changed=())
             if self._on_progress is not None:

@@ -114,7 +114,9 @@ def _running(state: State) -> tuple[str, str, str, str]:
     seconds = progress.seconds_left
     left = "estimating time left" if seconds is None else f"about {duration(seconds)} left"
     bold = "Preparing" if progress.phase == "plan" else reached(progress)
-    return bold, f" · {progress.doing}", soft, left
+    # Which process holds the machine is for the command line: it would push everything else out of the strip.
+    doing = progress.doing.partition(" (")[0] if progress.doing.startswith("waiting:") else progress.doing
+    return bold, f" · {doing}", soft, left
 
 
 def counts(state: State) -> tuple[int, int, int]:
