@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from deploykit.core.candidate import Target
 from deploykit.measuring.latency import Launch
@@ -118,3 +118,18 @@ class Forecast:
 def models(count: int, group: int, groups: int) -> str:
     """The models of a group, in words."""
     return f"all {count} models" if groups == 1 else f"{count} models (group {group + 1} of {groups})"
+
+
+def outrun(times: Mapping[str, float], drops: Mapping[str, float], margin: float) -> set[str]:
+    """Candidates that another one beats by a margin in time while it loses no more, by estimate.
+
+    Args:
+        times: Key → median time.
+        drops: Key → loss of the metric.
+        margin: How much faster the other one is at least, as a share.
+    """
+    known = times.keys() & drops.keys()
+    return {
+        key for key in known
+        if any(times[other] * (1 + margin) < times[key] and drops[other] <= drops[key] for other in known)
+    }  # fmt: skip

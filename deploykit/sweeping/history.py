@@ -52,9 +52,9 @@ TYPICAL: dict[Kind, dict[str, tuple[float, int]]] = {
     "profile": {"light": (0.8, 0), "tensorflow": (1.5, 0), "tf_keras": (1.5, 0)},
     "launches": {
         "full": (1.3, 0),
-        "screened": (1.0, _FEW),
+        "screened": (0.85, _FEW),
         "full, all cores": (1.4, 0),
-        "screened, all cores": (1.2, _FEW),
+        "screened, all cores": (1.0, _FEW),
     },
 }
 _TYPICAL_PARAMETERS = 200_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -15,7 +16,7 @@ from deploykit.measuring.latency import GROUP_SIZE, Entry, Launch, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.building import Built, Workshop
-from deploykit.sweeping.forecast import Forecast, models
+from deploykit.sweeping.forecast import Forecast, models, outrun
 from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.protocol import Protocol, measurement_key, series_key, timed_key
 from deploykit.sweeping.state import State
@@ -89,6 +90,7 @@ class TimingStage:
         self._protocol = protocol
         self._baseline = baseline
         self._new: list[Ready] = []
+        self._seen: dict[str, float] = {}
         self._worked = 0.0
         self._resumed = False
         self._last = last
@@ -265,22 +267,22 @@ class TimingStage:
                 self._state.expect(1)
             if len(everything) > 1:
                 self._report(everything, group.members, final=False)
-                if earlier is None:
-                    self._forecast.keeping(self._kept_so_far())
+            if earlier is None:
+                self._forecast.keeping(self._kept_so_far(launch, group))
 
-    def _kept_so_far(self) -> list[Target]:
+    def _kept_so_far(self, launch: Launch, group: _Group) -> list[Target]:
         """Sessions of a launch after the screen, if estimates stay as they are: intervals are too wide to know yet."""
-        timed = [(item, m) for item in self._new if (m := self._state.row(item.planned.key).measurement) and m.latency]
-        kept = [
-            item
-            for item, mine in timed
-            if not any(
-                other.latency.speedup.value > (1 + _SCREEN_MARGIN) * mine.latency.speedup.value
-                and other.score.drop.value <= mine.score.drop.value
-                for _, other in timed
-                if other.latency and mine.latency
-            )
-        ]
+        for same in group.members:
+            series = launch.series.get(BASELINE if _key(same[0]) == _key(self._baseline) else _key(same[0]))
+            if series is not None and series.block_medians_ns:
+                self._seen[_key(same[0])] = statistics.median(series.block_medians_ns)
+        drops = {
+            _key(item): m.score.drop.value
+            for item in self._new
+            if (m := self._state.row(item.planned.key).measurement) is not None
+        }
+        hopeless = outrun(self._seen, drops, _SCREEN_MARGIN)
+        kept = [item for item in self._new if _key(item) not in hopeless]
         return [entry.target for entry in self._entries(kept)]
 
     def _watch(self, launch: Launch, entries: list[Entry]) -> None:

@@ -34,7 +34,7 @@ def test_counts_are_of_the_sweep_that_runs_not_of_what_the_store_holds(tmp_path)
     assert counts(state) == (2, 0, 5)
     bold, words, _soft, left = sentence(state)
     assert bold == "5 built · 2 timed of 5"
-    assert words == f" · {doing}"
+    assert words == " · timing all 6 models, round 2 of 3"
     assert left == "estimating time left"
     state.sweep, state.took_s = "done", 12.0
     assert sentence(state)[0] == "Done: 5 measured"
