@@ -31,7 +31,12 @@ HABITS = {
 #: What the tests read: everything people wrote, not what tools made.
 KINDS = {".py", ".md", ".ipynb", ".ts", ".tsx"}
 #: Not gone over yet (2026-11-28); this list only shrinks.
-REMAINING = ("widgets/src/", "widgets/tests/")
+REMAINING = (
+    "widgets/src/app/space/controls.tsx",
+    "widgets/src/app/store.ts",
+    "widgets/src/app/widget.ts",
+    "widgets/tests/panels.test.tsx",
+)
 #: Errors that make their message themselves, from parts.
 OWN_WORDS = frozenset({"MethodError", "TooLargeError"})
 #: Argument names and the like: the only words an error may begin with in lower case.

@@ -16,7 +16,7 @@ export async function chartParts(): Promise<IChartParts> {
     import('vega')
   ]);
   const loader = vega.loader();
-  // Data is in the spec; a spec from a notebook of somebody else must not make the browser ask for anything.
+  // Data is in the spec; a spec from another person's notebook must not make the browser ask for anything.
   loader.load = (uri: string) => Promise.reject(new Error(`Charts load nothing, and this one asks for ${uri}.`));
   loader.sanitize = (uri: string) =>
     uri.startsWith('data:image/') ? Promise.resolve({ href: uri }) : Promise.reject(new Error('Charts link nowhere.'));

@@ -1,4 +1,4 @@
-/** What is done to a chart before it is drawn. */
+/** What is applied to a chart before it is drawn. */
 
 export const MIME_TYPE = 'application/vnd.deploykit.vegalite.v6+json';
 

@@ -114,7 +114,7 @@ export class GraphPanel extends Widget {
     this.frame.contentWindow?.postMessage(wrap(message), window.location.origin);
   }
 
-  /** The file was written anew: JupyterLab says so on the first reading too. */
+  /** The file was rewritten: JupyterLab says so on the first reading too. */
   private onFileChanged(_: unknown, model: Omit<Contents.IModel, 'content'>): void {
     const known = this.modified;
     this.modified = model.last_modified;

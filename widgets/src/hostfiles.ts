@@ -77,7 +77,7 @@ async function nameFor(
   throw new Error(`There are ${MOST_NAMES} files called like ${file.name}. Rename it first.`);
 }
 
-/** Whether a file of the server has the content of another one; false where that cannot be told. */
+/** Whether a file of the server has the content of another one; false where that cannot be determined. */
 async function isSame(contents: Contents.IManager, path: string, file: File): Promise<boolean> {
   if (!globalThis.crypto?.subtle) {
     return false;

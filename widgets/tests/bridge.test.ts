@@ -116,7 +116,7 @@ describe('the bridge', () => {
     expect(target.scrollTo).toHaveBeenCalledWith([NODES[1]]);
   });
 
-  it('says that there is no such layer, and listens to nobody but its parent', () => {
+  it('says that there is no such layer, and listens only to its parent', () => {
     const { page, target } = open();
     page.send({ source: 'deploykit', type: 'show', layer: 'nothing' });
     page.send({ source: 'deploykit', type: 'show', layer: 'z' }, {});

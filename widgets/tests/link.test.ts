@@ -28,7 +28,7 @@ test('without a kernel every question is refused', async () => {
 
 afterEach(() => vi.unstubAllGlobals());
 
-test('pages of plain HTTP ask, too', () => {
+test('pages of plain HTTP also ask', () => {
   vi.stubGlobal('crypto', { getRandomValues: crypto.getRandomValues.bind(crypto) });
   void new Link(message => sent.push(message)).ask('a');
   expect(sent).toEqual([expect.objectContaining({ command: 'a', id: expect.stringMatching(/^.{36}\/0$/) })]);

@@ -36,7 +36,7 @@ function Over(): ReactElement {
   return <div ref={over} id="over" {...usePointer(over, drawing, SIZE).handlers} />;
 }
 
-it('a drag that ends before anything was drawn is no click', async () => {
+it('a drag that ends before anything was drawn is not a click', async () => {
   Element.prototype.setPointerCapture = vi.fn();
   const bench = aBench(() => null, { tradeoff: TRADEOFF }).bench;
   const place = await show(

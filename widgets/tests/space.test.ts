@@ -105,7 +105,7 @@ describe('words', () => {
 
   const list: Pick<IControl, 'share' | 'automatic'> = { share: false, automatic: false };
 
-  it('make lists; what is no number is left for the kernel to name', () => {
+  it('make lists; what is not a number is left for the kernel to name', () => {
     expect(listed('1, 2;4', list)).toEqual([1, 2, 4]);
     expect(listed('1, many', list)).toEqual([1, 'many']);
     expect(listed(' ', list)).toEqual([]);

@@ -37,7 +37,7 @@ test('many messages with rows are one change, in their order', () => {
   expect(changes).toBe(1);
 });
 
-test('whoever gets an answer knows all rows that came before it', async () => {
+test('a caller that gets an answer knows all rows that came before it', async () => {
   const asked = bench.link.ask('pick');
   bench.receive(rows(['a']));
   bench.receive({ type: 'sections', sections: {} });
@@ -50,7 +50,7 @@ test('whoever gets an answer knows all rows that came before it', async () => {
 
 const said = (): string => bench.store.getState().said.words;
 
-test('what changes by itself is told after a quiet second, together, and every ten seconds at most', () => {
+test('what changes by itself is reported after a quiet second, together, and every ten seconds at most', () => {
   bench.mention('rows', '1 of 9 rows');
   bench.mention('rows', '2 of 9 rows');
   bench.mention('plan', '48 candidates');
@@ -65,7 +65,7 @@ test('what changes by itself is told after a quiet second, together, and every t
   expect(said()).toBe('3 of 9 rows');
 });
 
-test('what never rests is told all the same', () => {
+test('what never rests is reported all the same', () => {
   for (let at = 0; at < 21; at++) {
     bench.mention('sweep', `${at} done`);
     vi.advanceTimersByTime(500);
@@ -73,7 +73,7 @@ test('what never rests is told all the same', () => {
   expect(said()).toBe('19 done');
 });
 
-test('the end of a sweep is told once and at once, however many views there are', () => {
+test('the end of a sweep is reported once and at once, however many views there are', () => {
   const sweep = { state: 'running', bold: 'Measuring', words: ' 1 of 2', soft: '', left: '5 s' } as ISweep;
   announce(bench, sweep);
   announce(bench, sweep);

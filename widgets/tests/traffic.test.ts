@@ -46,7 +46,7 @@ describe('observations', () => {
     expect(rateOf(all)?.perSecond).toBe(1);
   });
 
-  it('begin anew with another server', () => {
+  it('begin again with another server', () => {
     expect(observed([seen(0, [9, 0, 0, 0, 0])], seen(1000, [2, 0, 0, 0, 0]))).toHaveLength(1);
   });
 });

@@ -1,4 +1,4 @@
-/** Running one candidate anew: what failed is tried again, what is not sure is timed more often. */
+/** Running one candidate again: what failed is tried again, what is not sure is timed more often. */
 
 import type { ReactElement } from 'react';
 import { Button, useAsk } from './parts';
@@ -9,7 +9,7 @@ import { ACTIVE } from './strip';
 /** Badges that more launches may take away. */
 const UNSURE = new Set(['noisy', 'inconclusive', 'timed briefly']);
 
-/** What running a candidate anew is called; nothing where that makes no sense. */
+/** What running a candidate again is called; nothing where that makes no sense. */
 export function againOf(row: IRow): string {
   if (row.status === 'failed') {
     return 'Try again';

@@ -28,7 +28,7 @@ interface IBrowse {
   empty: string;
   onChoose(path: string): void;
   onClose(): void;
-  /** Whether a folder can be chosen, too. */
+  /** Whether a folder can also be chosen. */
   folders?: boolean;
 }
 

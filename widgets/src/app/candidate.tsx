@@ -113,7 +113,7 @@ function CandidateTab({
   );
 }
 
-/** Changes when a candidate was measured anew, so that what is known of it is asked for again. */
+/** Changes when a candidate was measured again, so that what is known of it is asked for again. */
 function stampOf(row: IRow | undefined): string {
   return row === undefined ? '' : [row.status, row.p50?.join(), row.score, row.speedup?.join()].join(' ');
 }

@@ -97,7 +97,7 @@ function Gallery({
       setTiles(old => (offset === 0 ? found : [...old.slice(0, offset), ...found]));
     }
   };
-  // biome-ignore lint/correctness/useExhaustiveDependencies: the first page, again when the candidate was measured anew
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the first page, again when the candidate was measured again
   useEffect(() => {
     void more(FEW, 0);
   }, [subject.stamp]);

@@ -53,7 +53,7 @@ export function useSelectedInCandidate(key: string): void {
       });
       return (await Promise.all(found)).includes(path);
     } catch {
-      return false; // it has no files, or nobody answers
+      return false; // it has no files, or there is no answer
     }
   });
 }

@@ -9,7 +9,7 @@ export interface ISubject {
   keyOf: string;
   /** A or B. */
   letter: string;
-  /** Changes when the candidate was measured anew. */
+  /** Changes when the candidate was measured again. */
   stamp: string;
 }
 

@@ -134,7 +134,7 @@ function SaveForm({ usual, onEnd }: { usual: string; onEnd: () => void }): React
   const id = useId();
   const field = useRef<HTMLInputElement>(null);
   useEffect(() => {
-    // In the view where it was asked for: another one shows the form, too.
+    // In the view where it was asked for: another one also shows the form.
     if (field.current?.closest('.dk-Workbench')?.contains(document.activeElement)) {
       field.current.focus();
     }

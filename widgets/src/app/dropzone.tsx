@@ -1,4 +1,4 @@
-/** A place to drop a file on, which is a button, too. */
+/** A place to drop a file on, which is also a button. */
 
 import { type DragEvent, type ReactElement, useRef, useState } from 'react';
 import { host, type IPlace } from './host';
@@ -13,7 +13,7 @@ interface IDropZone {
   endings: readonly string[];
   /** Where the file goes. */
   to: IPlace;
-  /** What to do with something that is no file. */
+  /** What to do with something that is not a file. */
   folderWords: string;
   /** Small, where something is shown already. */
   small?: boolean;

@@ -25,7 +25,7 @@ export function useKeptFocus(root: RefObject<HTMLElement>): void {
       // An element that is taken away loses the focus while it is still there.
       queueMicrotask(() => {
         if (trail[0]?.isConnected && document.activeElement !== trail[0]) {
-          trail = []; // somebody has left it
+          trail = []; // the focus has left it
         }
       });
     };

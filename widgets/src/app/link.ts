@@ -6,7 +6,7 @@ import type { FromKernel, IAnswer, ToKernel } from './protocol';
 /** The kernel said no; the message is for people. */
 export class Refused extends Error {}
 
-/** What is said when nobody answers any more. */
+/** What is shown when there is no longer an answer. */
 export const GONE = 'The kernel stopped. Run the cell again: finished candidates come back from the store.';
 
 interface IWaiting {
@@ -47,7 +47,7 @@ export class Link {
     }
   }
 
-  /** The kernel is gone: nobody will answer any more. */
+  /** The kernel is gone: there will be no more answers. */
   close(): void {
     this.gone = true;
     for (const { reject } of this.waiting.values()) {

@@ -1,4 +1,4 @@
-/** What screen readers are told of changes that nobody asked for: together, and not more often than one can follow. */
+/** What screen readers announce of changes that were not requested: together, and not more often than one can follow. */
 
 /** Words wait for this long a silence of their topics, */
 const QUIET_MS = 1000;

@@ -6,7 +6,7 @@ import { useEffect, useState } from 'react';
 export interface ISample {
   index: number;
   label: string;
-  /** Its first numbers, where it is no picture. */
+  /** Its first numbers, where it is not a picture. */
   cells: string[];
 }
 

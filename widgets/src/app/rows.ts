@@ -21,7 +21,7 @@ export interface IRow {
   threads: number;
   batch: number;
   family: Family;
-  /** Without what nobody knows: which candidate is at work just now. */
+  /** Without what is unknown: which candidate is at work just now. */
   status: 'planned' | 'built' | 'measured' | 'failed' | 'stopped';
   isBaseline: boolean;
   /** `front` and `tied` are filled; `beaten` and `screened` (its interval is not final) hollow; '' is not measured. */
@@ -59,7 +59,7 @@ export interface IRow {
   seconds: number | null;
   /** Its settings by `technique.parameter`, its family and where it runs; what it does not use is missing. */
   settings: Record<string, number | string>;
-  /** How often it was opened anew and timed. */
+  /** Its timing launches. */
   launches: number;
   /** Why it was given up early; empty when it was not. */
   stopped: string;

@@ -165,7 +165,7 @@ function Live(): ReactElement {
   }
   const numbers: [string, string, string][] = [
     ['Requests/s', rate ? perSecond(rate.perSecond) : '—', 'Predictions a second, over the last 10 seconds'],
-    ['p50', milliseconds(rate?.p50 ?? null), 'Half of them took at most so long in the server, to about a tenth'],
+    ['p50', milliseconds(rate?.p50 ?? null), 'Median server time, to about a tenth'],
     ['p99', milliseconds(rate?.p99 ?? null), '99 of 100 took at most so long in the server, to about a tenth'],
     ['Answered', String(last?.answered ?? '—'), 'Predictions since the start'],
     ['Refused', String(last?.refused ?? '—'), 'Requests that were wrong, or came while too many waited']

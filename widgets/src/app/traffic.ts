@@ -57,7 +57,7 @@ export function rateOf(seen: readonly ISeen[]): IRate | null {
   };
 }
 
-/** A quantile of a histogram: its bucket is told, and the place in it by interpolation on a log scale. */
+/** A quantile of a histogram: its bucket is known, and the place in it by interpolation on a log scale. */
 export function quantile(counts: readonly number[], bounds: readonly number[], share: number): number | null {
   const total = counts.reduce((sum, count) => sum + count, 0);
   if (total === 0) {

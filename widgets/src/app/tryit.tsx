@@ -53,7 +53,7 @@ export function TryIt({ samples }: { samples: number }): ReactElement | null {
           onChange={event => setIndex(Math.min(samples - 1, Math.max(0, Math.round(Number(event.target.value) || 0))))}
         />
         <span className="dk-soft">of 0 to {samples - 1}</span>
-        <Button type="submit" kind="primary" disabled={!alive} reason={busy ? 'The server is asked just now.' : ''}>
+        <Button type="submit" kind="primary" disabled={!alive} reason={busy ? 'Waiting for the server.' : ''}>
           Try it
         </Button>
         <Button disabled={!alive} onClick={() => setIndex((index + 1) % samples)}>

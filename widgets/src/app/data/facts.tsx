@@ -63,7 +63,7 @@ const SPLITS: Record<string, string> = {
 export function Classes({ facts }: { facts: IDataFacts }): ReactElement {
   const most = Math.max(1, ...facts.classes.map(({ count }) => count));
   return (
-    <Part title="Classes" aside={<span className="dk-soft dk-small">of those that compare candidates</span>}>
+    <Part title="Classes" aside={<span className="dk-soft dk-small">from the evaluation split</span>}>
       {facts.balance.words && (
         <p className={facts.balance.even ? 'dk-note' : 'dk-note dk-uneven'}>{facts.balance.words}</p>
       )}

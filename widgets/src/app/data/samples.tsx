@@ -10,7 +10,7 @@ export function Samples({ facts }: { facts: IDataFacts }): ReactElement {
   const samples = answer?.value ?? [];
   const urls = usePictures(answer?.buffers);
   return (
-    <Part title="Samples" aside={<span className="dk-soft dk-small">of those that compare candidates</span>}>
+    <Part title="Samples" aside={<span className="dk-soft dk-small">from the evaluation split</span>}>
       {busy && <Waiting what="reading samples" />}
       <Problem words={error}>
         <Button onClick={again}>Try again</Button>
@@ -35,7 +35,7 @@ function named({ index, label }: ISample): string {
   return label ? `sample ${index}, ${label}` : `sample ${index}`;
 }
 
-/** Samples that are no pictures. */
+/** Samples that are not pictures. */
 function Rows({ samples }: { samples: readonly ISample[] }): ReactElement | null {
   const [first] = samples;
   if (!first) {

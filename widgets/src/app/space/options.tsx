@@ -55,19 +55,19 @@ function Settings({ options }: { options: IOptions }): ReactElement {
       <Launches value={options.launches} send={launches => ask('set_launches', { launches })} />
       <Tick
         label="Time the promising ones longer"
-        help="Candidates that are surely slower than another one, and no better, are started three times only."
+        help="Candidates confirmed to be slower than another one, and no better, get only three launches."
         value={options.adaptive}
         send={value => set('adaptive', value)}
       />
       <Select
-        label={`Candidates that surely lose more than ${limit}`}
+        label={`Candidates confirmed to lose more than ${limit}`}
         choices={options.losersChoices}
         value={options.losers}
         send={value => set('losers', value)}
       />
       <Tick
         label="Find sensitive layers"
-        help="Each technique is done to one layer at a time; the exclusions that promise most are tried, too."
+        help="Each technique is applied to one layer at a time; the most promising exclusions are also tried."
         value={options.sensitivity}
         send={value => set('sensitivity', value)}
       />

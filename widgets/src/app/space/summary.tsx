@@ -101,7 +101,7 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
       {(plan.remarks?.length ?? 0) > 0 && (
         <Reasons found={plan.remarks ?? []} what="remarks">
           {pointless > 0
-            ? `${plural(pointless, 'candidate')} will hardly be better than what is cheaper.`
+            ? `${plural(pointless, 'candidate')} ${pointless === 1 ? 'is' : 'are'} unlikely to beat cheaper ones.`
             : 'Some candidates have drawbacks that are known already.'}
         </Reasons>
       )}

@@ -101,7 +101,7 @@ export function afterKey(key: string, value: number, { minimum, maximum, step }:
   return clean(Math.min(maximum, Math.max(minimum, minimum + (start + steps) * step)));
 }
 
-/** The mark that is nearest to a place on the track (0 to 1); the ends are marks, too. */
+/** The mark that is nearest to a place on the track (0 to 1); the ends are also marks. */
 export function atShare(share: number, { minimum, maximum, step }: IScale): number {
   const wanted = minimum + Math.min(1, Math.max(0, share)) * (maximum - minimum);
   const mark = Math.min(maximum, minimum + Math.round((wanted - minimum) / step) * step);
@@ -130,7 +130,7 @@ export function parsed(text: string, { share }: { share?: boolean }): number {
 }
 
 /**
- * A typed list of numbers, with commas between them; empty is automatic where that is allowed. What is no number stays
+ * A typed list of numbers, with commas between them; empty is automatic where that is allowed. Text that is not a number stays
  * text: the kernel says what is wrong with it.
  */
 export function listed(text: string, control: Pick<IControl, 'share' | 'automatic'>): Value[] {

@@ -33,7 +33,7 @@ export function isDrag(box: IBox): boolean {
   return box.width > DRAG_PX || box.height > DRAG_PX;
 }
 
-/** The values in a box; an axis along which nobody dragged has no range. */
+/** The values in a box; an axis without a drag has no range. */
 export function rangesOf(drawing: IDrawing, box: IBox, size: IRoom): IRange[] {
   const { width, height } = plotOf(size);
   const left = (box.left - ROOM.left) / width;

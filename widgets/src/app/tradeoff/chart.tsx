@@ -167,7 +167,7 @@ function useLive(
   const { spec, error, again: askAgain } = useSpec();
   const { a, b, tradeoff } = useScene();
   const hovered = useView(view => view.hovered);
-  // biome-ignore lint/correctness/useExhaustiveDependencies: a new turn draws it anew
+  // biome-ignore lint/correctness/useExhaustiveDependencies: a new turn redraws it
   useEffect(() => {
     const element = host.current;
     if (!element || !spec) {

@@ -108,7 +108,11 @@ export function columnsOf(unit: string, metric: string, share: boolean): Map<str
       sort: row => row.memory
     },
     p90: ms('p90', row => row.p90),
-    p99: ms('p99', row => row.p99, 'Fewer than ten of its runs lie above the 99th percentile, so it cannot be told.'),
+    p99: ms(
+      'p99',
+      row => row.p99,
+      'Fewer than ten of its runs lie above the 99th percentile, so it cannot be determined.'
+    ),
     cpu: ms('CPU', row => row.cpu),
     score: {
       title: share ? `${metric}, %` : metric,

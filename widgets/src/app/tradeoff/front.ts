@@ -16,7 +16,7 @@ interface IRival {
 }
 
 /**
- * State of each candidate on two axes: beaten when another one is surely better on one and by estimate no worse on the
+ * State of each candidate on two axes: beaten when another one is confirmed to be better on one and by estimate no worse on the
  * other. On the axes of change and latency the kernel has said it.
  */
 export function judge(rows: Iterable<IRow>, x: IMeasure, y: IMeasure): Map<string, IJudged> {
@@ -46,21 +46,21 @@ export function judge(rows: Iterable<IRow>, x: IMeasure, y: IMeasure): Map<strin
     const rival = surelyX ?? acrossY.below(costY[1], costX[0]);
     if (rival) {
       const on = surelyX ? x : y;
-      const why = `Beaten: ${rival.name} on ${rival.where} is surely better by ${on.label}, and no worse by the other axis.`;
+      const why = `Beaten: ${rival.name} on ${rival.where} is better by ${on.label} (95 % confidence), and no worse on the other axis.`;
       found.set(row.key, { state: 'beaten', why });
     } else if (estimated.has(row.key)) {
       found.set(row.key, { state: 'front', why: 'On the front: no other candidate is better on both axes.' });
     } else {
       found.set(row.key, {
         state: 'tied',
-        why: 'Tied with the front: by its intervals it cannot be told apart from it.'
+        why: 'Tied with the front: by its intervals it cannot be distinguished from it.'
       });
     }
   }
   return found;
 }
 
-/** Of all rows that surely lie below a limit on one axis, the best by estimate on the other. */
+/** Of all rows confirmed to lie below a limit on one axis, the best by estimate on the other. */
 class Best {
   constructor(items: { end: number; value: number; row: IRow }[]) {
     items.sort((one, other) => one.end - other.end);
@@ -108,7 +108,7 @@ export interface IBox {
   yHigh: number;
 }
 
-/** One step of the band: from x on, the front lies surely above y2 and possibly as high as y. */
+/** One step of the band: from x on, the front is confirmed to lie above y2 and may be as high as y. */
 export interface IStep {
   x: number;
   y: number;

@@ -18,7 +18,7 @@ interface IShared {
   b: string;
   labelOf(runtime: string): string;
   colorOf(runtime: string): number;
-  /** Make a candidate A, or B; the kernel is told afterwards. */
+  /** Make a candidate A, or B; the kernel is informed afterwards. */
   select(which: 'a' | 'b', key: string): void;
   /** Why the kernel did not take the last choice. */
   refused: string;

@@ -1,4 +1,4 @@
-/** The chart's specification: the kernel makes it once, when somebody looks at results. */
+/** The chart's specification: the kernel makes it once, when results are shown. */
 
 import { useCallback, useEffect, useState } from 'react';
 import { type Bench, useBench } from '../store';

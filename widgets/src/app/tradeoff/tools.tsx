@@ -40,7 +40,7 @@ export function Tools({ shown, total }: { shown: number; total: number }): React
       <span className="dk-soft">{count}</span>
       <span className="dk-grow" />
       <Columns />
-      <CopyButton kind="link" text={() => frameCode(filters, measuresOf(tradeoff))} label="Copy as DataFrame" />
+      <CopyButton kind="link" text={() => frameCode(filters, measuresOf(tradeoff))} label="Copy query" />
     </div>
   );
 }
