@@ -4,4 +4,12 @@ document.addEventListener("DOMContentLoaded", () => {
     const link = summary.closest("li")?.querySelector("a");
     summary.setAttribute("aria-label", `Pages of ${link?.textContent.trim() ?? "this part"}`);
   }
+
+  // Reports in notebooks have light and dark charts, and ask for JupyterLab's theme: this site's is the same to them.
+  const root = document.documentElement;
+  const follow = () => {
+    document.body.dataset.jpThemeLight = String(root.dataset.theme !== "dark");
+  };
+  new MutationObserver(follow).observe(root, { attributeFilter: ["data-theme"] });
+  follow();
 });

@@ -119,6 +119,8 @@ def publish(name: str, executed_text: str, made_from: str) -> None:
         cell.metadata = {"tags": cell.metadata.get("tags", [])}
         if cell.cell_type == "code":
             cell.outputs = list(_shown(cell.outputs))
+            if charts := [o.data["text/plain"] for o in cell.outputs if "image/svg+xml" in o.get("data", {})]:
+                cell.metadata["mystnb"] = {"image": {"alt": " ".join(charts)}}
         else:
             cell.source = _LINK.sub(r"[`\1`](\1.ipynb)", cell.source)
     injected = next(cell for cell in notebook.cells if "injected-parameters" in cell.metadata["tags"])

@@ -56,7 +56,9 @@ def test_pictures_say_what_they_show_and_have_a_dark_version(pages):
     for name, page in pages.items():
         images = page.all("img")
         for given in images:
-            assert len(given.get("alt", "")) > 10, f"{name}: {given.get('src', '')[:60]}"
+            words = given.get("alt", "")
+            assert len(words) > 10, f"{name}: {given.get('src', '')[:60]}"
+            assert not words.endswith((".svg", ".png")), f"{name}: a file name is not a description"
         light, dark = (
             [i["src"] for i in images if f"only-{theme}" in i.get("class", "").split()] for theme in ("light", "dark")
         )
