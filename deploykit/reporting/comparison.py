@@ -204,7 +204,7 @@ class ReportComparison:
         return [title.format(unit=self._unit) for title in _HEADERS]
 
     def cells(self) -> list[list[str]]:
-        """The cells of the table, in the order of ``headers``."""
+        """The cells of the table, in the order of `headers`."""
         return [_cells(pair, self._unit) for pair in self.pairs]
 
     def __str__(self) -> str:
