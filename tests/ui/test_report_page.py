@@ -60,9 +60,12 @@ def test_all_of_the_page_is_seen_at_every_width_and_axe_finds_nothing(browser, t
             texts = page.evaluate(_TEXTS, "DejaVu Sans, Verdana, sans-serif")
             assert texts["count"] > 20
             found += [(theme, width, out) for out in texts["found"]]
+        page.bring_to_front()
+        page.keyboard.press("Tab")  # to the table
         page.keyboard.press("Tab")
+        assert page.evaluate("() => document.activeElement.tagName") == "SUMMARY"
         page.keyboard.press("Enter")
-        assert page.locator("details").get_attribute("open") is not None
+        page.locator("details[open]").wait_for()
         assert page.get_by_text("Best so far: int8 static").is_visible()
         context.close()
     assert found == []
