@@ -197,6 +197,7 @@ const MARKS: Record<ICheck['state'], string> = {
 };
 
 function Checks({ checks }: { checks: readonly ICheck[] }): ReactElement | null {
+  const alive = useAlive();
   if (checks.length === 0) {
     return null;
   }
@@ -206,8 +207,10 @@ function Checks({ checks }: { checks: readonly ICheck[] }): ReactElement | null 
         <li key={words} className={`dk-check-${state}`}>
           {state === 'done' && <Icon name="check" />}
           {state === 'failed' && <Icon name="close" />}
-          {state === 'running' && <span className="dk-spin" aria-hidden="true" />}
-          {state === 'waiting' && <span className="dk-check-dot" aria-hidden="true" />}
+          {state === 'running' && alive && <span className="dk-spin" aria-hidden="true" />}
+          {(state === 'waiting' || (state === 'running' && !alive)) && (
+            <span className="dk-check-dot" aria-hidden="true" />
+          )}
           <span>
             {words}
             <span className="dk-unseen">, {MARKS[state]}</span>
