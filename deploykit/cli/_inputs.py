@@ -87,7 +87,7 @@ def _add_meaning(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("meaning", "Whatever you leave out is inferred; deploykit plan shows the result.")
     group.add_argument("--output", metavar="NAME", help="output to score (default: the first one the labels fit)")
     group.add_argument(
-        "--scores", metavar="KIND", help=f"what it holds: {', '.join((*KINDS, *AXES))} (default: found out)"
+        "--scores", metavar="KIND", help=f"what it holds: {', '.join((*KINDS, *AXES))} (default: inferred)"
     )
     group.add_argument(
         "--state",

@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--max-drop",
         metavar="X",
         type=float,
-        help="check whether there are enough examples to confirm a drop of at most D, for example 0.01",
+        help="check whether there are enough examples to confirm a drop of at most X, for example 0.01",
     )
     parser.add_argument(
         "--no-check",
