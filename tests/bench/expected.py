@@ -4,8 +4,8 @@ On a machine that knows nothing, sweeps the Fashion-MNIST network once; then, in
 options than the one before: settings, techniques, pruned models, threads, other runtimes. Each runs in a process of its
 own, as in a new kernel. Prints what its plan expected, what the first message said was left, what it took, and how far
 the time left was off at 10, 25, 50 and 75 % of it. Wanted of all but the first: within 30 % of the rest or 3 s at all
-four points, in 9 of 10 sweeps; and the share that is shown never becomes less. Takes three to six minutes; wants a machine
-that is as busy all the time: the load is printed.
+four points, in 9 of 10 sweeps; and the share that is shown never becomes less. Takes three to six minutes; run it on
+a machine whose load stays the same: the load is printed.
 """
 
 from __future__ import annotations

@@ -99,7 +99,7 @@ describe('what is read for a long time', () => {
   });
 });
 
-describe('a candidate that is run anew', () => {
+describe('a candidate that is run again', () => {
   const sweep = {
     bold: '',
     words: '',
@@ -265,7 +265,7 @@ describe('copying', () => {
   });
 });
 
-it('a number that is none stays to be mended', async () => {
+it('a number that is none stays to be fixed', async () => {
   const control = { kind: 'range', name: 's', label: 'Sparsity', values: [0.5], choices: [], help: '', unit: '%' };
   const { bench, asked } = aBench(() => null);
   const whole = { ...control, minimum: 0, maximum: 1, step: 0.1, share: true, problem: '' } as unknown as IControl;

@@ -1,7 +1,7 @@
 /**
  * What one Workbench shows, shared by all its views: what the kernel sent, and what only the browser knows.
  *
- * Selection, filters, sorting and the like live here; the kernel is told afterwards, of what matters for the code.
+ * Selection, filters, sorting and the like live here; the kernel is informed afterwards, of what matters for the code.
  */
 
 import { createContext, useContext } from 'react';
@@ -166,7 +166,7 @@ function patched(rows: ReadonlyMap<string, IRow>, patches: readonly IPatch[]): R
   return found;
 }
 
-/** A page that is not seen draws no frames, and waits for nobody. */
+/** A page that is not seen draws no frames, and waits for nothing. */
 function beforeDrawing(work: () => void): void {
   if (typeof document === 'undefined' || document.hidden) {
     setTimeout(work, 0);

@@ -11,7 +11,7 @@ import { Bench } from './store';
 /** How long the kernel has to send everything by itself before it is asked: after a reload it does not. */
 const PATIENCE_MS = 400;
 
-/** Of these the manager of widgets tells nothing, or of the first one only when somebody wanted it. */
+/** Of these the manager of widgets tells nothing, or of the first one only when it was requested. */
 const LOST: ReadonlySet<Kernel.Status> = new Set<Kernel.Status>([
   'restarting',
   'autorestarting',
@@ -46,7 +46,7 @@ export class WorkbenchModel extends DOMWidgetModel {
     this.kernel?.statusChanged.connect(this.onStatus, this);
     this.kernel?.disposed.connect(this.onGone, this);
     if (!this.comm_live) {
-      this.bench.die(); // it was saved with the notebook, and nobody has run the cell
+      this.bench.die(); // it was saved with the notebook, and the cell has not been run
     }
     window.setTimeout(() => {
       if (this.comm_live && this.bench.store.getState().sections.app === undefined) {

@@ -232,7 +232,7 @@ function NumberField(props: INumberField): ReactElement {
     if (text === null || text.trim() === '' || text === shown) {
       write(null);
     } else if (Number.isNaN(number)) {
-      setWrong(`“${text}” is not a number.`); // what was typed stays, to be mended
+      setWrong(`“${text}” is not a number.`); // what was typed stays, to be fixed
     } else {
       write(null);
       commit(Math.min(high, Math.max(low, number)));
@@ -347,7 +347,7 @@ function Choices({ control, values, change, disabled, describedBy, labelledBy }:
   );
 }
 
-/** Sets of names: each is tried; the empty one, too. */
+/** Sets of names: each is tried, and so is the empty one. */
 function Names({ control, owner, values, change, disabled, describedBy, labelledBy }: IInner): ReactElement {
   const [text, setText] = useState('');
   const sets = values.map(String);
