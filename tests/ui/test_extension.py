@@ -108,7 +108,7 @@ def test_a_folder_that_is_no_saved_model_says_so(page, graphs):
     (graphs / "plain").mkdir(exist_ok=True)
     page.get_by_role("button", name="Refresh the file browser.").click()
     pick(page, "plain", "Open With", "Graph (deploykit)")
-    page.locator(".jp-Dialog").get_by_text("It has no file saved_model.pb.").wait_for()
+    page.locator(".jp-Dialog").get_by_text("The folder does not contain saved_model.pb.").wait_for()
     page.keyboard.press("Enter")
 
 
@@ -140,7 +140,7 @@ def test_layers_are_linked_both_ways(page, graphs):
         "() => window.jupyterapp.commands.execute('deploykit:show-layer', { layer: 'nothing', path: 'cnn_onnx.onnx' })"
     )
     assert shown is True
-    page.get_by_text("This graph has no layer called nothing.").wait_for()
+    page.get_by_text("This graph does not have a layer named nothing.").wait_for()
 
 
 def test_graphs_side_by_side_move_and_zoom_together_unless_told_otherwise(page, graphs):

@@ -17,9 +17,12 @@ export async function chartParts(): Promise<IChartParts> {
   ]);
   const loader = vega.loader();
   // Data is in the spec; a spec from another person's notebook must not make the browser ask for anything.
-  loader.load = (uri: string) => Promise.reject(new Error(`Charts load nothing, and this one asks for ${uri}.`));
+  loader.load = (uri: string) =>
+    Promise.reject(new Error(`Charts may not load other files, and this one asks for ${uri}.`));
   loader.sanitize = (uri: string) =>
-    uri.startsWith('data:image/') ? Promise.resolve({ href: uri }) : Promise.reject(new Error('Charts link nowhere.'));
+    uri.startsWith('data:image/')
+      ? Promise.resolve({ href: uri })
+      : Promise.reject(new Error('Charts may not open links.'));
   return {
     embed,
     changeset: vega.changeset,

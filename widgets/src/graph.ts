@@ -96,7 +96,7 @@ class GraphFactory extends ABCWidgetFactory<GraphDocument> {
       label: 'Optimize with deploykit',
       icon: workbenchIcon,
       className: 'dk-Graph-optimize',
-      tooltip: 'Make a notebook beside the model that shows the Workbench on it',
+      tooltip: 'Create a notebook beside the model that opens it in the Workbench',
       onClick: () => void this.app.commands.execute(OPTIMIZE, { path: modelOf(context.path) })
     });
     widget.title.icon = graphIcon;
@@ -273,7 +273,7 @@ function addFolderCommand(app: JupyterFrontEnd, browser: IFileBrowserFactory | n
       if (!found.content.some((item: Contents.IModel) => item.name === 'saved_model.pb')) {
         await showDialog({
           title: `${nameOf(path)} is not a SavedModel`,
-          body: 'It has no file saved_model.pb. Choose the folder that holds it, or a model file.',
+          body: 'The folder does not contain saved_model.pb. Choose the folder that does, or a model file.',
           buttons: [Dialog.okButton()]
         });
         return null;

@@ -23,8 +23,8 @@ export const graphlink: JupyterFrontEndPlugin<void> = {
         const button = new ToolbarButton({
           label: 'Move together',
           className: 'dk-Graph-link',
-          tooltip: 'Other graphs in sight move and zoom with this one. Click to let this one stand by itself.',
-          pressedTooltip: 'Other graphs in sight move and zoom with this one. Click to let this one stand by itself.',
+          tooltip: 'Other visible graphs move and zoom with this one. Click to move this one alone.',
+          pressedTooltip: 'Other visible graphs move and zoom with this one. Click to move this one alone.',
           pressed: true,
           onClick: () => {
             graph.linked = !graph.linked;

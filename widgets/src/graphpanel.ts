@@ -154,7 +154,7 @@ export class GraphPanel extends Widget {
         break;
       case 'missing':
         this.wanted = null;
-        this.notice.textContent = `This graph has no layer called ${message.layer}.`;
+        this.notice.textContent = `This graph does not have a layer named ${message.layer}.`;
         break;
       case 'broken':
         this.notice.textContent = message.message;

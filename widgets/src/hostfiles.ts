@@ -74,7 +74,7 @@ async function nameFor(
       return { name, isThere: true };
     }
   }
-  throw new Error(`There are ${MOST_NAMES} files called like ${file.name}. Rename it first.`);
+  throw new Error(`There are already ${MOST_NAMES} files named like ${file.name}. Rename it first.`);
 }
 
 /** Whether a file of the server has the content of another one; false where that cannot be determined. */

@@ -27,7 +27,7 @@ async function fetchTemplate(app: JupyterFrontEnd): Promise<PartialJSONValue> {
   if (!response.ok) {
     throw new ServerConnection.ResponseError(
       response,
-      'The server has no deploykit extension. Install deploykit[jupyter] where JupyterLab runs, and start it again.'
+      'The server has no deploykit extension. Install deploykit[jupyter] where JupyterLab runs, then restart it.'
     );
   }
   return response.json();
@@ -59,7 +59,7 @@ async function open(app: JupyterFrontEnd, folder: string, model: string): Promis
     }
     return widget;
   } catch (error) {
-    await showErrorMessage('The notebook cannot be made', error instanceof Error ? error : String(error));
+    await showErrorMessage('The notebook could not be created', error instanceof Error ? error : String(error));
     return null;
   }
 }
@@ -79,7 +79,7 @@ function activate(
 
   commands.addCommand(OPTIMIZE, {
     label: 'Optimize with deploykit',
-    caption: 'Make a notebook beside the model that shows the Workbench on it',
+    caption: 'Create a notebook beside the model that opens it in the Workbench',
     icon: args => (args.isPalette ? undefined : workbenchIcon),
     isEnabled: args => typeof args.path === 'string' || chosen() !== null,
     execute: args => {
@@ -89,7 +89,7 @@ function activate(
   });
   commands.addCommand(WORKBENCH, {
     label: args => (args.isPalette ? 'New Workbench Notebook' : 'deploykit Workbench'),
-    caption: 'Make a notebook that shows the Workbench',
+    caption: 'Create a notebook that shows the Workbench',
     icon: args => (args.isPalette ? undefined : workbenchIcon),
     execute: args => open(app, typeof args.cwd === 'string' ? args.cwd : here(), '')
   });
@@ -103,7 +103,7 @@ function activate(
 
 export const start: JupyterFrontEndPlugin<void> = {
   id: 'deploykit-widgets:start',
-  description: 'Makes notebooks that show the Workbench on a model.',
+  description: 'Creates notebooks that open a model in the Workbench.',
   autoStart: true,
   optional: [ICommandPalette, ILauncher, IFileBrowserFactory],
   activate

@@ -16,13 +16,13 @@ export function fill(template: PartialJSONValue, values: Readonly<Record<string,
   const notebook = structuredClone(template) as PartialJSONObject;
   const cell = ((notebook.cells ?? []) as ICell[]).find(isParameters);
   if (!cell) {
-    throw new Error('The notebook template has no cell tagged "parameters".');
+    throw new Error('The notebook template does not have a cell tagged "parameters".');
   }
   let source = Array.isArray(cell.source) ? cell.source.join('') : cell.source;
   for (const [name, value] of Object.entries(values)) {
     const line = new RegExp(`^(${name}: str = ).*$`, 'm');
     if (!line.test(source)) {
-      throw new Error(`The notebook template has no parameter ${name}.`);
+      throw new Error(`The notebook template does not have a parameter ${name}.`);
     }
     source = source.replace(line, (_, left: string) => left + literal(value));
   }

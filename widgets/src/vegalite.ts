@@ -85,13 +85,13 @@ class Chart extends Widget implements IRenderMime.IRenderer {
   private showPicture(reason: string): void {
     const svg = this.picture;
     const said = document.createElement('p');
-    said.textContent = `This chart cannot be drawn here. ${reason}`;
+    said.textContent = `This chart cannot be shown here. ${reason}`;
     this.node.replaceChildren(said);
     this.result?.finalize();
     this.result = null;
     if (svg) {
       const image = document.createElement('img');
-      image.alt = String(this.spec?.description ?? 'The chart as a picture');
+      image.alt = String(this.spec?.description ?? 'The chart as an image');
       image.src = `data:image/svg+xml,${encodeURIComponent(svg)}`;
       this.node.append(image);
     }

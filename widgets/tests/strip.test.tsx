@@ -45,7 +45,7 @@ it('a kernel that has stopped leaves neither a spinner nor a clock', async () =>
   act(() => bench.die());
   expect(place.querySelector('.dk-spin')).toBeNull();
   expect(place.textContent).not.toContain('20 s left');
-  expect(place.textContent).toContain('The kernel has stopped, and the sweep with it: 2 built · 1 timed of 3');
+  expect(place.textContent).toContain('The kernel stopped, and the sweep with it: 2 built · 1 timed of 3');
 });
 
 it('a command that is refused says why', async () => {

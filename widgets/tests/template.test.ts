@@ -33,7 +33,7 @@ describe('the template', () => {
   });
 
   it('is refused when it has no such parameter or no such cell', () => {
-    expect(() => fill(shipped, { nothing: '' })).toThrow('no parameter nothing');
-    expect(() => fill({ cells: [] }, { model_path: '' })).toThrow('no cell tagged');
+    expect(() => fill(shipped, { nothing: '' })).toThrow('not have a parameter nothing');
+    expect(() => fill({ cells: [] }, { model_path: '' })).toThrow('not have a cell tagged');
   });
 });

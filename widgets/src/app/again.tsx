@@ -25,7 +25,7 @@ export function Again({ row }: { row: IRow }): ReactElement | null {
   if (!words || sweep === undefined) {
     return null; // a report that is shown alone runs nothing
   }
-  const reason = alive ? (ACTIVE.has(sweep.state) ? 'A sweep is running.' : '') : 'The kernel does not answer.';
+  const reason = alive ? (ACTIVE.has(sweep.state) ? 'A sweep is running.' : '') : 'The kernel is not responding.';
   return (
     <>
       <Button

@@ -166,7 +166,7 @@ function Recipe({ subject }: { subject: ISubject }): ReactElement {
           <Facts title="Measured on" pairs={recipe.machine} />
           <Facts title="Versions" pairs={recipe.packages} />
           {recipe.suggested.length > 0 && (
-            <Facts title="To try" pairs={recipe.suggested.map(words => ['recipe', words])} />
+            <Facts title="Worth trying" pairs={recipe.suggested.map(words => ['recipe', words])} />
           )}
         </>
       )}
@@ -223,8 +223,8 @@ function Graphs({ subject }: { subject: ISubject }): ReactElement {
           ) : (
             <>
               <Note>
-                Both open beside each other, the original in the format of the candidate. A layer that is selected in
-                one of them is marked in this panel.
+                The two open side by side, the original in the format of the candidate. A layer selected in one of them
+                is marked in this panel.
               </Note>
               <div className="dk-chips">
                 <Button icon="graph" disabled={!before || !after} onClick={() => void open(before, named(after))}>
@@ -237,7 +237,7 @@ function Graphs({ subject }: { subject: ISubject }): ReactElement {
                   Candidate {subject.letter}
                 </Button>
               </div>
-              {(!before || !after) && <Note>A file is not in the store any more: run the same sweep again.</Note>}
+              {(!before || !after) && <Note>A file is no longer in the store. Run the same sweep again.</Note>}
             </>
           )
         }

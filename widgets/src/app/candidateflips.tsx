@@ -43,7 +43,7 @@ export function Flips({ subject, against }: { subject: ISubject; against: string
             total === 0 ? (
               <Note>
                 {found.classes
-                  ? `All ${thousands(found.examples)} answers are those of ${found.against}.`
+                  ? `All ${thousands(found.examples)} answers match those of ${found.against}.`
                   : found.labelled
                     ? 'No error grew.'
                     : 'No output differs.'}
@@ -133,7 +133,7 @@ function Gallery({
       {tiles.length > 0 && left > 0 && (
         <Button
           kind="link"
-          reason={busy ? 'More examples are on their way.' : ''}
+          reason={busy ? 'Loading more examples.' : ''}
           onClick={() => {
             bench.say(`Fetching ${Math.min(left, PAGE)} more examples`);
             void more(Math.min(left, PAGE), tiles.length);
@@ -307,7 +307,7 @@ function Enlarged({
         <span className="dk-grow" />
         <Button
           kind="quiet"
-          reason={first ? 'This is the first one.' : ''}
+          reason={first ? 'This is the first example.' : ''}
           onClick={() => onStep(-1)}
           aria-label="Previous example"
         >
@@ -315,7 +315,7 @@ function Enlarged({
         </Button>
         <Button
           kind="quiet"
-          reason={last ? 'This is the last one shown.' : ''}
+          reason={last ? 'This is the last example shown.' : ''}
           onClick={() => onStep(1)}
           aria-label="Next example"
         >
@@ -345,13 +345,13 @@ function Enlarged({
       </div>
       <div className="dk-enlarged-foot">
         <Button
-          reason={again.busy ? 'Both are running.' : ''}
+          reason={again.busy ? 'Both models are running.' : ''}
           onClick={() => void again.ask('candidate_try', { key: subject.keyOf, example: tile.example, against })}
         >
           Try both
         </Button>
         {again.busy && <span className="dk-soft dk-small">Running both …</span>}
-        {tried && <span className="dk-soft dk-small">Computed now, by both files.</span>}
+        {tried && <span className="dk-soft dk-small">Computed just now with both files.</span>}
         <Problem words={again.error} />
       </div>
     </div>

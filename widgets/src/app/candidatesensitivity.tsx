@@ -67,7 +67,7 @@ function Table({ table, score }: { table: ISensitivity; score: Score }): ReactEl
     }
   };
   if (levels.length === 0) {
-    return <Note>None of the candidates uses a technique that can leave single layers out.</Note>;
+    return <Note>No candidate uses a technique that can leave out single layers.</Note>;
   }
   const found = groups(levels);
   const values = cells.flat().flatMap(cell => {
@@ -81,7 +81,7 @@ function Table({ table, score }: { table: ISensitivity; score: Score }): ReactEl
       <Note>
         {levels.some(level => level.measured)
           ? `${unit} lost when only that layer changes; gray: within the noise. Enter on a cell leaves the layer out.`
-          : `What each of the ${layers.length} layers loses alone is not measured yet.`}
+          : `The loss from each of the ${layers.length} layers is not measured yet.`}
       </Note>
       <div className="dk-scroll" hidden={!levels.some(level => level.measured)}>
         <table className="dk-heat" onKeyDown={roving.onKeyDown} onFocus={roving.onFocus}>
@@ -181,10 +181,10 @@ function Cell({
   const interval = cell?.[score] ?? null;
   const known = cell?.known ?? false;
   const can = cell?.added
-    ? 'Left out in the space: press to undo.'
+    ? 'Left out of the space. Press to undo.'
     : known
       ? 'Press to leave this layer out.'
-      : 'Measure this level to learn what it calls this layer.';
+      : 'Measure this level first: the name it uses for this layer is not known yet.';
   const noise = interval !== null && withinNoise(interval);
   const deep = interval && !noise ? depth(interval[0], largest) : 0;
   const value = interval ? lost(interval) : '·';
@@ -197,7 +197,7 @@ function Cell({
       tabIndex={tabIndex}
       className={`dk-heat-cell ${noise ? 'dk-heat-noise' : ''} ${deep > 0.57 ? 'dk-heat-half' : ''} ${deep > 0.76 ? 'dk-heat-deep' : ''}`}
       style={{ '--dk-depth': `${Math.round(100 * deep)}%` } as React.CSSProperties}
-      aria-label={`${words}: ${told}${cell?.added ? ', left out in the space' : ''}`}
+      aria-label={`${words}: ${told}${cell?.added ? ', left out of the space' : ''}`}
       aria-pressed={cell?.added ?? false}
       title={`${told}${around}. ${can}`}
       aria-disabled={!known || undefined}

@@ -165,7 +165,7 @@ function useGraph(
     const file = answer.value.after;
     const path = file && (await located(file));
     if (file === null) {
-      setOutside('The file of this candidate is not in the store any more. Run the same sweep again.');
+      setOutside('The file of this candidate is no longer in the store. Run the same sweep again.');
     } else if (path === null) {
       setOutside(OUTSIDE);
     } else if (layer) {

@@ -161,7 +161,7 @@ function SaveForm({ usual, onEnd }: { usual: string; onEnd: () => void }): React
         value={path}
         onChange={event => setPath(event.target.value)}
       />
-      <Button type="submit" disabled={!alive} reason={busy ? 'It is being saved.' : ''}>
+      <Button type="submit" disabled={!alive} reason={busy ? 'Saving.' : ''}>
         Save
       </Button>
       {taken !== '' && taken === path && (

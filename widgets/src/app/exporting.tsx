@@ -180,7 +180,7 @@ function Form({ value, busy }: { value: IExport; busy: boolean }): ReactElement 
             bench.look({ exporting: { ...draft, folder: typed } });
           }}
         />
-        <Button type="submit" kind="primary" disabled={!alive} reason={busy ? 'It is being exported.' : reason}>
+        <Button type="submit" kind="primary" disabled={!alive} reason={busy ? 'The export is running.' : reason}>
           Export
         </Button>
       </div>

@@ -4,8 +4,7 @@ import { graphFile } from '../paths';
 import { host, type IPlace } from './host';
 
 /** Why a graph cannot be opened. */
-export const OUTSIDE =
-  'The file is outside of the folder that JupyterLab shows. Start JupyterLab in a folder above it.';
+export const OUTSIDE = 'The file is outside the folder that JupyterLab shows. Start JupyterLab in a folder above it.';
 
 /** The path that the graph of a file goes by; a SavedModel is given by its folder. */
 export function graphPath(path: string, folder: boolean): string {

@@ -65,7 +65,7 @@ export function Layers({ facts, profile, home }: ILayers): ReactElement {
     <Part title="Layers" aside={<span className="dk-soft dk-small">{plural(facts.layers, 'layer')}</span>}>
       <Problem words={error} />
       {!first && !error && <Waiting what="reading the layers" />}
-      {first && layers.length === 0 && <Note>This file lists no layers.</Note>}
+      {first && layers.length === 0 && <Note>This file does not list its layers.</Note>}
       {first && layers.length > 0 && (
         <>
           <Grid layers={layers} facts={facts} timed={first.runtime !== ''} home={home} />
@@ -220,7 +220,7 @@ function Cell({ column, layer, total }: { column: Column; layer: ILayer; total: 
       return (
         <Share
           value={layer.time}
-          title={layer.fused.length > 0 ? `Fused with ${layer.fused.join(', ')}: the time is of all of them.` : ''}
+          title={layer.fused.length > 0 ? `Fused with ${layer.fused.join(', ')}: the time covers all of them.` : ''}
         />
       );
     default:

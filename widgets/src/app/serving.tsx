@@ -161,14 +161,14 @@ function Live(): ReactElement {
   const last = seen.at(-1)?.traffic;
   const rate = rateOf(seen);
   if (last && !last.alive) {
-    return <Problem words={`The server has ended by itself. ${last.failure}`} />;
+    return <Problem words={`The server stopped unexpectedly. ${last.failure}`} />;
   }
   const numbers: [string, string, string][] = [
-    ['Requests/s', rate ? perSecond(rate.perSecond) : '—', 'Predictions a second, over the last 10 seconds'],
-    ['p50', milliseconds(rate?.p50 ?? null), 'Median server time, to about a tenth'],
-    ['p99', milliseconds(rate?.p99 ?? null), '99 of 100 took at most so long in the server, to about a tenth'],
+    ['Requests/s', rate ? perSecond(rate.perSecond) : '—', 'Predictions per second over the last 10 seconds'],
+    ['p50', milliseconds(rate?.p50 ?? null), 'Median server time, to within about 10 %'],
+    ['p99', milliseconds(rate?.p99 ?? null), '99th percentile of server time, to within about 10 %'],
     ['Answered', String(last?.answered ?? '—'), 'Predictions since the start'],
-    ['Refused', String(last?.refused ?? '—'), 'Requests that were wrong, or came while too many waited']
+    ['Refused', String(last?.refused ?? '—'), 'Requests that were invalid or came while the queue was full']
   ];
   return (
     <>

@@ -23,8 +23,8 @@ declare module './protocol' {
 
 /** Why it can be neither paused nor resumed just now. */
 const UNPAUSABLE: Partial<Record<ISweep['state'], string>> = {
-  starting: 'It is only starting.',
-  cancelling: 'It is being cancelled.'
+  starting: 'The sweep is still starting.',
+  cancelling: 'The sweep is being cancelled.'
 };
 const FOLD_AFTER_MS = 5000;
 /** States in which nothing else may be started. */
@@ -41,7 +41,7 @@ export function Strip(): ReactElement | null {
     return null;
   }
   const active = ACTIVE.has(sweep.state);
-  const stopped = active && !alive ? 'The kernel has stopped, and the sweep with it: ' : '';
+  const stopped = active && !alive ? 'The kernel stopped, and the sweep with it: ' : '';
   const resumable = sweep.state === 'paused' || sweep.state === 'cancelled' || sweep.state === 'failed';
   return (
     <div className={`dk-strip ${folded ? 'dk-strip-folded' : ''}`} role="group" aria-label="Sweep">

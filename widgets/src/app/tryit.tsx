@@ -68,7 +68,7 @@ export function TryIt({ samples }: { samples: number }): ReactElement | null {
           {shown?.label && <span className="dk-soft">Label: {shown.label}</span>}
         </div>
         <output className="dk-try-answer" aria-live="polite">
-          {said ? <Answered {...said} /> : <Note>{busy ? 'Asking …' : 'The answer comes here.'}</Note>}
+          {said ? <Answered {...said} /> : <Note>{busy ? 'Waiting …' : 'The answer appears here.'}</Note>}
         </output>
       </div>
     </Part>

@@ -69,7 +69,7 @@ export function Beside(): ReactElement {
             <option key={name} value={name} />
           ))}
         </datalist>
-        <Button type="submit" reason={typed.trim() ? '' : 'Give the folder of the other sweep.'}>
+        <Button type="submit" reason={typed.trim() ? '' : 'Enter the folder of the other sweep.'}>
           {path && typed.trim() === path ? 'Compare again' : 'Compare'}
         </Button>
       </form>
@@ -78,7 +78,7 @@ export function Beside(): ReactElement {
       {answer ? (
         <Compared compared={answer.value} />
       ) : (
-        !busy && !error && <Note>Give the folder of another sweep: of yesterday, or of another machine.</Note>
+        !busy && !error && <Note>Enter the folder of another sweep, from yesterday or from another machine.</Note>
       )}
     </div>
   );

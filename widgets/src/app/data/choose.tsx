@@ -129,7 +129,7 @@ export function Choose({ data }: { data: IData }): ReactElement {
             disabled={isName}
             onChange={event => setLayout(event.target.value)}
           >
-            <option value="">as they are</option>
+            <option value="">unchanged</option>
             <option value="channels_first">to channels first</option>
             <option value="channels_last">to channels last</option>
           </select>

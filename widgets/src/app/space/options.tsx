@@ -54,25 +54,25 @@ function Settings({ options }: { options: IOptions }): ReactElement {
     <div className="dk-options">
       <Launches value={options.launches} send={launches => ask('set_launches', { launches })} />
       <Tick
-        label="Time the promising ones longer"
-        help="Candidates confirmed to be slower than another one, and no better, get only three launches."
+        label="Time promising candidates longer"
+        help="Candidates that are slower than another one (95 % confidence) and no more accurate are timed in three launches only."
         value={options.adaptive}
         send={value => set('adaptive', value)}
       />
       <Select
-        label={`Candidates confirmed to lose more than ${limit}`}
+        label={`Candidates that lose more than ${limit} (95 % confidence)`}
         choices={options.losersChoices}
         value={options.losers}
         send={value => set('losers', value)}
       />
       <Tick
-        label="Find sensitive layers"
-        help="Each technique is applied to one layer at a time; the most promising exclusions are also tried."
+        label="Find the layers a technique harms most"
+        help="Applies each technique to one layer at a time, and tries the most promising exclusions."
         value={options.sensitivity}
         send={value => set('sensitivity', value)}
       />
       <Select
-        label="Which candidates"
+        label="Candidates to try"
         choices={options.searchChoices}
         value={options.search}
         send={value => set('search', value)}
@@ -80,7 +80,7 @@ function Settings({ options }: { options: IOptions }): ReactElement {
       {options.search !== 'grid' && <Budget value={options.budget} send={value => set('budget', value)} />}
       {options.changed > 0 && (
         <Button kind="link" onClick={() => void ask('reset_options')}>
-          Back to the defaults
+          Restore defaults
         </Button>
       )}
       <Problem words={error} />
@@ -126,8 +126,8 @@ function Launches({ value, send }: { value: number; send: (value: number) => Pro
   return (
     <Row
       id={id}
-      label="Times each candidate is started and timed"
-      help="10 give honest intervals; fewer are faster and wider."
+      label="Timing launches per candidate"
+      help="10 give reliable intervals; fewer are faster but give wider ones."
     >
       <input
         id={id}

@@ -102,14 +102,14 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
         <Reasons found={plan.remarks ?? []} what="remarks">
           {pointless > 0
             ? `${plural(pointless, 'candidate')} ${pointless === 1 ? 'is' : 'are'} unlikely to beat cheaper ones.`
-            : 'Some candidates have drawbacks that are known already.'}
+            : 'Some candidates have known drawbacks.'}
         </Reasons>
       )}
       {((plan.costs?.length ?? 0) > 0 || plan.resolves) && (
         <Unfold label="Details of the plan">
           {duplicates > 0 && <p className="dk-note">{plural(duplicates, 'duplicate')} merged.</p>}
           {plan.resolves && <p className="dk-note">{said}.</p>}
-          {basis && <p className="dk-note">What can be resolved holds {basis.replace(/\)$/, '')}.</p>}
+          {basis && <p className="dk-note">This holds {basis.replace(/\)$/, '')}.</p>}
           {plan.costs?.map(words => (
             <p key={words} className="dk-note">
               {words}

@@ -127,7 +127,7 @@ export function Technique({
       <Problem words={error} />
       {on && controls.length > 0 && (
         <div className="dk-technique-body">
-          {fixed && <span className="dk-reason">Its values are those of the space given in code.</span>}
+          {fixed && <span className="dk-reason">The values come from the space given in code.</span>}
           {!crowded && controlsOf(first)}
           {crowded && !open && <span className="dk-reason">{first.map(summary).join(' · ')}</span>}
           <div {...body}>{open && controlsOf(folded)}</div>

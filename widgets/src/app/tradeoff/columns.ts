@@ -108,11 +108,7 @@ export function columnsOf(unit: string, metric: string, share: boolean): Map<str
       sort: row => row.memory
     },
     p90: ms('p90', row => row.p90),
-    p99: ms(
-      'p99',
-      row => row.p99,
-      'Fewer than ten of its runs lie above the 99th percentile, so it cannot be determined.'
-    ),
+    p99: ms('p99', row => row.p99, 'Too few runs to estimate the 99th percentile: fewer than ten lie above it.'),
     cpu: ms('CPU', row => row.cpu),
     score: {
       title: share ? `${metric}, %` : metric,
@@ -133,7 +129,7 @@ export function columnsOf(unit: string, metric: string, share: boolean): Map<str
       title: 'Time taken, s',
       cell: row => ({
         ...one(row.seconds, value => fixed(value, 1)),
-        title: 'Work to build, evaluate and time it; steps it shares with others count in full.'
+        title: 'Time to build, evaluate and time it. Steps shared with other candidates count in full.'
       }),
       sort: row => row.seconds
     },

@@ -31,7 +31,7 @@ export function judge(rows: Iterable<IRow>, x: IMeasure, y: IMeasure): Map<strin
     if (!isPlotted(row) || costX === null || costY === null) {
       found.set(row.key, { state: '', why: row.stopped });
     } else if (row.status !== 'measured') {
-      found.set(row.key, { state: 'screened', why: row.stopped || 'Not measured to the end yet.' });
+      found.set(row.key, { state: 'screened', why: row.stopped || 'Still measuring.' });
     } else if (!row.compared) {
       found.set(row.key, { state: 'beaten', why: row.why });
     } else {
@@ -46,14 +46,14 @@ export function judge(rows: Iterable<IRow>, x: IMeasure, y: IMeasure): Map<strin
     const rival = surelyX ?? acrossY.below(costY[1], costX[0]);
     if (rival) {
       const on = surelyX ? x : y;
-      const why = `Beaten: ${rival.name} on ${rival.where} is better by ${on.label} (95 % confidence), and no worse on the other axis.`;
+      const why = `Beaten: ${rival.name} on ${rival.where} is better on ${on.label} (95 % confidence) and no worse on the other axis.`;
       found.set(row.key, { state: 'beaten', why });
     } else if (estimated.has(row.key)) {
       found.set(row.key, { state: 'front', why: 'On the front: no other candidate is better on both axes.' });
     } else {
       found.set(row.key, {
         state: 'tied',
-        why: 'Tied with the front: by its intervals it cannot be distinguished from it.'
+        why: 'Tied with the front: its intervals overlap the front.'
       });
     }
   }

@@ -20,13 +20,13 @@ function joined(shown: IShown, unit = ''): string {
 }
 
 const KNOWN: Record<string, string> = {
-  noisy: 'Noisy: copies of one model differed more than usual, so it was measured with more launches.',
+  noisy: 'Noisy: copies of the same model differed more than usual, so it was measured in more launches.',
   inconclusive: 'Inconclusive: its interval stayed wide after all launches, so no claim is made.',
   'not warm': 'Not warm: it was still getting faster when it was timed.',
-  'timed briefly': 'Timed briefly: others are faster and no less accurate, so it got only a few rounds.',
+  'timed briefly': 'Timed briefly: others are faster and no less accurate, so it was timed in a few rounds only.',
   'same file': 'Same file as another candidate.',
   slower: 'Slower than the model as given.',
-  stopped: 'Given up early.',
+  stopped: 'Stopped early.',
   'still measuring': 'Still measuring: its numbers may change.'
 };
 
