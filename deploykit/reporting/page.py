@@ -43,6 +43,7 @@ code{font-size:13px}
 .dk-report td{white-space:normal}
 .dk-report td small{display:block;font-size:11px;font-weight:400;color:var(--dk-soft)}
 .dk-report .dk-scroll{overflow-x:visible}
+.dk-report .dk-badge{white-space:nowrap}
 .dk-report td.dk-cause{min-width:0}
 .dk-report td:first-child{min-width:11em}
 .dk-facts{display:grid;grid-template-columns:max-content 1fr;gap:2px 16px;margin:0}
