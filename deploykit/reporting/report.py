@@ -27,10 +27,10 @@ from deploykit.reporting.drawing import shown
 from deploykit.reporting.html import notebook
 from deploykit.reporting.page import page
 from deploykit.reporting.places import place
-from deploykit.reporting.rows import damaged, elsewhere, records, ruined, too_few
+from deploykit.reporting.rows import damaged, doubts, elsewhere, records, ruined, too_few
 from deploykit.reporting.sensitivity import Sensitivity
 from deploykit.reporting.sensitivity_table import SensitivityTable
-from deploykit.reporting.stored import sweep_of
+from deploykit.reporting.stored import latest_pass, sweep_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -246,21 +246,13 @@ class Report:
     def notes(self) -> list[str]:
         """What limits the comparison, in sentences."""
         return [
-            *self._doubts(),
+            *(doubts(self.contract, self.check) if "contract" in self.facts else ()),
             *elsewhere(self.rows, self.baseline),
             *ruined(self.rows, self.baseline),
             *too_few(self.rows, self.goal()),
             *filter(None, [losing.sentence(self.rows, self.goal(), relative=self.relative)]),
             *damaged(self.rows, self.path),
         ]
-
-    def _doubts(self) -> list[str]:
-        """What looks odd about data and model as they were read: kept though it was ignored."""
-        if "contract" not in self.facts:
-            return []
-        contract, check = self.contract, self.check
-        found = [*contract.labels.notes, *contract.notes, *check.warnings]
-        return [*found, *(f"{s.text} To read it so: {s.remedy}." for s in check.suspicions)]
 
     @property
     def _competing(self) -> list[Result]:
@@ -285,15 +277,7 @@ class Report:
         Raises:
             StoreError: There was none.
         """
-        passes = [Sensitivity.from_json(record) for record in Store(self.path).records("sensitivity").values()]
-        wanted = (self.model.digest, self.facts["data"])
-        found = [p for p in passes if (p.model, p.data) == wanted and technique in (None, p.technique)]
-        if not found:
-            raise StoreError(
-                f"The store {self.path} holds no sensitivity pass{f' for {technique}' if technique else ''}.",
-                remedy="run dk.sensitivity(model, data, store=…), or deploykit sensitivity.",
-            )
-        return max(found, key=lambda p: p.when)
+        return latest_pass(self.path, (self.model.digest, self.facts["data"]), technique)
 
     def sensitivity_table(self) -> SensitivityTable:
         """Layers by levels of techniques: what each loses when nothing else is changed.

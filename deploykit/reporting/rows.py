@@ -8,6 +8,8 @@ from typing import Any
 
 from deploykit.choosing.goals import Goal
 from deploykit.choosing.pareto import competing, front
+from deploykit.core.check import BaselineCheck
+from deploykit.core.contract import Contract
 from deploykit.core.result import Interval, Judged, Latency, Result, Score
 from deploykit.core.rows import Rows
 from deploykit.reporting import speed
@@ -66,6 +68,12 @@ def too_few(rows: Sequence[Result], goal: Goal) -> list[str]:
         f"{which} good enough, but {examples:,} evaluation examples are too few to confirm the limit; about {shown} "
         "would be enough."
     ]
+
+
+def doubts(contract: Contract, check: BaselineCheck) -> list[str]:
+    """What looks odd about data and model as they were read: kept though it was ignored."""
+    found = [*contract.labels.notes, *contract.notes, *check.warnings]
+    return [*found, *(f"{s.text} To read it so: {s.remedy}." for s in check.suspicions)]
 
 
 def damaged(rows: Rows, store: Path) -> list[str]:

@@ -1,14 +1,16 @@
-"""Finding a sweep in a store."""
+"""Finding a sweep, and a pass over the layers, in a store."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from deploykit.core.contract import Declared
 from deploykit.core.dataset import Dataset
-from deploykit.core.errors import DatasetError
+from deploykit.core.errors import DatasetError, StoreError
 from deploykit.core.model import Model
 from deploykit.core.store import Store
+from deploykit.reporting.sensitivity import Sensitivity
 from deploykit.transforms._checking import checked
 
 
@@ -32,3 +34,24 @@ def _folder(store: Store, data: Dataset, model: Model, declared: Declared) -> st
         return store.relative(store.folder("data", checked(model, data, declared).digest))
     except DatasetError:
         return ""
+
+
+def latest_pass(store: Path, wanted: tuple[str, str], technique: str | None) -> Sensitivity:
+    """The latest pass over the layers.
+
+    Args:
+        store: The store's folder.
+        wanted: Digest of the model, and the data's folder in the store.
+        technique: Of this technique only.
+
+    Raises:
+        StoreError: There was none.
+    """
+    passes = [Sensitivity.from_json(record) for record in Store(store).records("sensitivity").values()]
+    found = [p for p in passes if (p.model, p.data) == wanted and technique in (None, p.technique)]
+    if not found:
+        raise StoreError(
+            f"The store {store} holds no sensitivity pass{f' for {technique}' if technique else ''}.",
+            remedy="run dk.sensitivity(model, data, store=…), or deploykit sensitivity.",
+        )
+    return max(found, key=lambda p: p.when)

@@ -140,7 +140,7 @@ def test_reports_find_the_pass_and_stay_clean(measured, fragile):
     report = dk.sweep(*fragile, dk.Space((), [ON]), store=store, launches=0, progress=lambda _: None)
     assert {r.label for r in report.rows} <= {"original", "int8 static (stay float fragile)"}
     assert report.sensitivity("quantize_static").whole == found.whole
-    with pytest.raises(StoreError, match="no pass over the layers for prune_magnitude"):
+    with pytest.raises(StoreError, match="no sensitivity pass for prune_magnitude"):
         report.sensitivity("prune_magnitude")
 
 
