@@ -13,18 +13,18 @@ from deploykit.testing import models
 #: Shown as text everywhere, or the page notes it.
 HOSTILE = '<img src=x onerror="window.ran=1">'
 
-_CELL = """
+CELL = """
 import numpy as np
 import deploykit as dk
 
 rng = np.random.default_rng(0)
 data = dk.Dataset.from_arrays(
     rng.random((200, 1, 8, 8), np.float32), rng.integers(0, 3, 200),
-    classes=["cat", "dog", HOSTILE], calibration_size=20,
+    classes=["cat", "dog", '<img src=x onerror="window.ran=1">'], calibration_size=20,
 )
 recipes = [dk.Recipe((dk.Step(name),)) for name in ("quantize_static", "quantize_dynamic")]
 space = dk.Space(recipes, (dk.Target("onnxruntime"),))
-bench = dk.Workbench("HOSTILE.onnx", data, store="runs/NAME", space=space, launches=2)
+bench = dk.Workbench("hostile.onnx", data, store="runs/NAME", space=space, launches=2)
 bench
 """
 
@@ -55,7 +55,7 @@ def _hostile(source: Path, target: Path) -> None:
 def write_notebook(lab: Lab, name: str) -> str:
     import nbformat
 
-    source = _CELL.replace("HOSTILE.onnx", "hostile.onnx").replace("HOSTILE", repr(HOSTILE)).replace("NAME", name)
+    source = CELL.replace("NAME", name)
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source.strip())])
     notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(notebook, lab.root / f"{name}.ipynb")

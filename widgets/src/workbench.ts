@@ -15,6 +15,8 @@ import { OPEN_GRAPH } from './tokens';
 interface INotebookLike extends Widget {
   content: {
     widgets: readonly Widget[];
+    activeCellIndex: number;
+    deselectAll(): void;
     model: { sharedModel: { insertCell(index: number, cell: Record<string, unknown>): unknown } } | null;
   };
   context: { path: string };
@@ -29,14 +31,25 @@ function notebooks(app: JupyterFrontEnd): INotebookLike[] {
   return [...app.shell.widgets('main')].filter(isNotebook);
 }
 
+/** The notebook that shows an element, and the place of its cell. */
+function cellOf(app: JupyterFrontEnd, inside: Element): { content: INotebookLike['content']; place: number } | null {
+  const content = notebooks(app).find(widget => widget.node.contains(inside))?.content;
+  const place = content?.widgets.findIndex(cell => cell.node.contains(inside)) ?? -1;
+  return content && place >= 0 ? { content, place } : null;
+}
+
 function insertCell(app: JupyterFrontEnd, near: Element, code: string): boolean {
-  const panel = notebooks(app).find(widget => widget.node.contains(near));
-  const place = panel?.content.widgets.findIndex(cell => cell.node.contains(near)) ?? -1;
-  if (place < 0) {
-    return false;
+  const cell = cellOf(app, near);
+  cell?.content.model?.sharedModel.insertCell(cell.place + 1, { cell_type: 'code', source: code.trimEnd() });
+  return cell !== null;
+}
+
+function enter(app: JupyterFrontEnd, inside: Element): void {
+  const cell = cellOf(app, inside);
+  if (cell) {
+    cell.content.deselectAll();
+    cell.content.activeCellIndex = cell.place;
   }
-  panel?.content.model?.sharedModel.insertCell(place + 1, { cell_type: 'code', source: code.trimEnd() });
-  return true;
 }
 
 /** The tab of each model that has one. */
@@ -74,6 +87,7 @@ function hostOf(app: JupyterFrontEnd, shell: ILabShell | null): IHost {
   return {
     openTab: shell ? (model, title) => openTab(app, model, title) : null,
     insertCell: (near, code) => insertCell(app, near, code),
+    enter: inside => enter(app, inside),
     openFile: shell
       ? async path => {
           await app.commands.execute('docmanager:open', { path });

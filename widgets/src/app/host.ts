@@ -30,6 +30,8 @@ export interface IHost {
    * @returns Whether there is such a cell.
    */
   insertCell: ((near: Element, code: string) => boolean) | null;
+  /** Make the cell that holds an element the active one, and the only one that is selected. */
+  enter: ((inside: Element) => void) | null;
   /** Open a file by its path on the server; null where that is not possible. */
   openFile: ((path: string) => Promise<void>) | null;
   /** Open a graph beside the Workbench, under a title; the second of a pair stands beside the first. */
@@ -40,7 +42,7 @@ export interface IHost {
   locate: ((place: IPlace) => Promise<string | null>) | null;
 }
 
-const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, openGraph: null, upload: null, locate: null };
+const NOBODY: IHost = { openTab: null, insertCell: null, enter: null, openFile: null, openGraph: null, upload: null, locate: null };
 let present: IHost = NOBODY;
 
 export function setHost(host: IHost): void {

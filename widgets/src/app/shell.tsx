@@ -1,13 +1,13 @@
 /** The frame around the panels: tabs, sweep strip, the views, the code drawer. */
 
 import type { DOMWidgetModel } from '@jupyter-widgets/base';
-import { Component, type ReactElement, type ReactNode, useEffect, useId, useRef, useState } from 'react';
+import { Component, type ReactElement, type ReactNode, useId, useRef, useState } from 'react';
 import { useStore } from 'zustand';
 import { CandidatePanel } from './candidate';
 import { CodeButton, CodeDrawer } from './code';
 import { DataPanel } from './data';
 import { ExportPanel } from './exporting';
-import { leaveToCell, useKeptFocus } from './focus';
+import { useKeptFocus } from './focus';
 import { host } from './host';
 import { Icon } from './icons';
 import { GONE } from './link';
@@ -40,7 +40,6 @@ interface IShell {
 
 export function Shell({ bench, model, panels }: IShell): ReactElement {
   const root = useRef<HTMLDivElement>(null);
-  useOwnKeys(root);
   useKeptFocus(root);
   return (
     <BenchProvider value={bench}>
@@ -60,13 +59,8 @@ function Frame({ root, children }: { root: React.RefObject<HTMLDivElement>; chil
     ((dark ? palette?.dark : palette?.light) ?? []).map((color, place) => [`--dk-c${place}`, color])
   );
   return (
-    // biome-ignore lint/a11y/noStaticElementInteractions: what is in it has the keys, but for the way out
-    <div
-      ref={root}
-      className={`dk-Workbench ${dark ? 'dk-dark' : 'dk-light'}`}
-      style={style}
-      onKeyDown={event => event.key === 'Escape' && leaveToCell(event.currentTarget)}
-    >
+    // A click beside all buttons gives it the focus, which otherwise the cell around it would have.
+    <div ref={root} tabIndex={-1} className={`dk-Workbench ${dark ? 'dk-dark' : 'dk-light'}`} style={style}>
       <h2 className="dk-unseen">deploykit Workbench</h2>
       <Problem words={alive ? undefined : GONE} />
       {children}
@@ -276,26 +270,4 @@ function Spoken(): ReactElement {
       </div>
     </>
   );
-}
-
-/**
- * Keys pressed in the Workbench belong to it: in command mode JupyterLab takes plain keys wherever the focus is in a
- * cell's output, and a typed letter could delete a cell. Lab leaves an element alone that says so. Keys with Ctrl, Alt
- * or Cmd, and Escape, stay Lab's; but Alt+Enter is the legend's, which would run the cell again.
- */
-function useOwnKeys(root: React.RefObject<HTMLElement>): void {
-  useEffect(() => {
-    const onKey = (event: KeyboardEvent): void => {
-      const target = event.target;
-      if (target instanceof Element && root.current?.contains(target)) {
-        target.toggleAttribute('data-lm-suppress-shortcuts', isOwn(event));
-      }
-    };
-    window.addEventListener('keydown', onKey, true); // before Lab's own listener, which is on the document
-    return () => window.removeEventListener('keydown', onKey, true);
-  }, [root]);
-}
-
-function isOwn({ key, ctrlKey, metaKey, altKey }: KeyboardEvent): boolean {
-  return !ctrlKey && !metaKey && (!altKey || key === 'Enter') && key !== 'Escape';
 }

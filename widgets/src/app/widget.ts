@@ -4,6 +4,7 @@ import { type DOMWidgetModel as BaseModel, DOMWidgetModel, DOMWidgetView } from 
 import type { Kernel } from '@jupyterlab/services';
 import { createElement } from 'react';
 import { createRoot, type Root } from 'react-dom/client';
+import { contain } from './contain';
 import { type FromKernel, MODULE, PROTOCOL, type ToKernel } from './protocol';
 import { Shell } from './shell';
 import { Bench } from './store';
@@ -83,6 +84,7 @@ export class WorkbenchView extends DOMWidgetView {
     this.el.classList.add('dk-Workbench-host');
     const model = this.model as WorkbenchModel;
     this.root = createRoot(this.el);
+    this.freed = contain(this.el);
     this.root.render(createElement(Shell, { bench: model.bench, model, panels: model.panels }));
   }
 
@@ -90,9 +92,11 @@ export class WorkbenchView extends DOMWidgetView {
     // Not at once: React may be drawing when a cell is run again.
     const { root } = this;
     this.root = null;
+    this.freed?.();
     window.setTimeout(() => root?.unmount(), 0);
     super.remove();
   }
 
   private root: Root | null = null;
+  private freed: (() => void) | null = null;
 }

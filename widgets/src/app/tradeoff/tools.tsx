@@ -58,8 +58,8 @@ function Columns(): ReactElement {
         setOpen(false);
       }
     };
-    document.addEventListener('pointerdown', onPress);
-    return () => document.removeEventListener('pointerdown', onPress);
+    document.addEventListener('pointerdown', onPress, true); // before the Workbench ends it
+    return () => document.removeEventListener('pointerdown', onPress, true);
   }, [open]);
   const share = tradeoff.measures.find(measure => measure.name === 'score')?.unit === '%';
   const known = columnsOf(tradeoff.unit, tradeoff.metric, share);
