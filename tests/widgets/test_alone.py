@@ -52,7 +52,11 @@ def test_without_anything_they_ask():
 
 def test_a_candidate_alone_is_told_of_and_compared(store, page_of, tmp_path):
     report = dk.Report.open(store)
-    best, given = report.best(max_drop=1.0), report.choice_for(report.baseline)
+    best = report.best(max_drop=1.0)
+    given = report.choice_for(next(row.key for row in report.rows if row.key != best.key))
+    alone = CandidateView(best, best)
+    assert page_of(alone.widget, alone._desk).sections["app"]["picked"] == {"a": best.key, "b": ""}
+    alone.close()
     view = CandidateView(best, given)
     sent = page_of(view.widget, view._desk).sections
     assert sent["app"]["picked"] == {"a": best.key, "b": given.key}

@@ -84,7 +84,8 @@ class CandidateView(Display):
 
     Args:
         choice: From ``report.best()`` or ``report.choice_for(key)``.
-        against: Another candidate of the same report; None: there is only the model as given to compare with.
+        against: Another candidate of the same report; None, or the same one: there is only the
+            model as given to compare with.
 
     Raises:
         SettingError: The two are of different reports.
@@ -102,7 +103,7 @@ class CandidateView(Display):
         state = self._state
         sections: list[Section] = [AppSection(state, ""), CandidateSection(self._commands)]
         state.change(report=report)
-        state.change(picked=choice.key, second=against.key if against else "")
+        state.change(picked=choice.key, second=against.key if against and against.key != choice.key else "")
         self._show(["candidate"], sections, CodeSection(state), lambda: rows_of(state.report), ("report",))
 
     def __repr__(self) -> str:

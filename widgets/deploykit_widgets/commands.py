@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -28,6 +28,9 @@ _PROGRESS_EVERY_S = 0.1
 _RESULTS_EVERY_S = 0.4
 #: Settings of a sweep that hold when one candidate is run again.
 _OF_ONE = ("max_drop", "racing", "adaptive")
+#: What a sweep is made of, and all that decides how it ends: an error of the last one is not one of the next.
+_INPUTS = ("model", "data", "space")
+_SETTINGS = (*_INPUTS, "declared", "options", "launches")
 #: Between two plans while controls move.
 _PLAN_EVERY_S = 0.15
 
@@ -61,6 +64,7 @@ class Commands(Inputs, Leaving):
         self._ticket += 1
         state = self.state
         if state.model is None or state.data is None or state.space is None:
+            state.problem("plan", None)
             state.change(plan=None, planning=False, misfit=None)
             return
         state.change(planning=True)
@@ -192,11 +196,13 @@ class Commands(Inputs, Leaving):
         self._began = 0.0
         self._wanted = ""
         if words := being_read(state):
-            self._end(SettingError(words, remedy="run the sweep when that is done."))
+            self._end(SettingError(words, remedy="run the sweep when that is done."), until=("busy",))
             return
         if model is None or data is None or space is None:
             missing = "model" if model is None else "data" if data is None else "space that can be run"
-            self._end(SettingError(f"Nothing to run: there is no {missing}.", remedy="give what is missing."))
+            self._end(
+                SettingError(f"Nothing to run: there is no {missing}.", remedy="give what is missing."), until=_INPUTS
+            )
             return
         self._began = time.monotonic()
         state.problem("sweep", None)
@@ -251,7 +257,7 @@ class Commands(Inputs, Leaving):
             with contextlib.suppress(StoreError):  # the sweep has written nothing yet
                 self.state.change(report=self.handle.report)
 
-    def _end(self, error: BaseException | None) -> None:
+    def _end(self, error: BaseException | None, until: Iterable[str] = _SETTINGS) -> None:
         state = self.state
         self.ends.drop(self.handle)
         cancelled = self._wanted == "cancel"
@@ -259,7 +265,7 @@ class Commands(Inputs, Leaving):
         took = time.monotonic() - self._began if self._began else 0.0
         try:
             self.refresh()
-            state.problem("sweep", self.error)
+            state.problem("sweep", self.error, until)
             state.change(sweep="failed" if self.error else "cancelled" if cancelled else "done", took_s=took)
             self.plan_soon()  # what is done is not expected any more
         finally:  # or who waits for it would wait for ever
@@ -302,16 +308,28 @@ class Commands(Inputs, Leaving):
     # -- choosing ---------------------------------------------------------------------------------------------------
 
     def pick(self, key: str) -> None:
-        """Show a candidate; "" follows the best so far."""
-        report = self.state.report
-        if not key or (report is not None and report.rows.get(key) is not None):
-            self.state.change(picked=key)
+        """Show a candidate as A; "" follows the best so far. When it is B, what was A becomes B."""
+        state = self.state
+        if key and (state.report is None or state.report.rows.get(key) is None):
+            return
+        before = state.chosen.key if state.chosen else ""
+        shown = key or (state.best.key if state.best else "")
+        second = state.second
+        if second and second == shown:
+            second = before if before != shown else ""
+        state.change(picked=key, second=second)
 
     def compare(self, key: str) -> None:
-        """Compare the shown candidate with another one; "" with none."""
-        report = self.state.report
-        if not key or (report is not None and report.rows.get(key) is not None):
-            self.state.change(second=key)
+        """Compare A with another candidate; "" with none.
+
+        Raises:
+            SettingError: It is A.
+        """
+        state = self.state
+        if key and state.chosen is not None and state.chosen.key == key:
+            raise SettingError("This candidate is already A.", remedy="choose a different one as B.")
+        if not key or (state.report is not None and state.report.rows.get(key) is not None):
+            state.change(second=key)
 
     def set_goal(self, goal: Goal) -> None:
         """Say what is wanted."""
@@ -328,7 +346,9 @@ class Commands(Inputs, Leaving):
             chosen = best
             if state.picked and state.report.rows.get(state.picked) is not None:
                 chosen = state.report.choice_for(state.picked, minimize=goal.minimize, max_drop=goal.max_drop)
-        state.change(best=best, chosen=chosen)
+        # A follows the best so far, and may have become what it was compared with.
+        second = "" if chosen is not None and chosen.key == state.second else state.second
+        state.change(best=best, chosen=chosen, second=second)
 
     def close(self) -> None:
         """Cancel the sweep and stop the server, and wait for both. Call it from any thread."""

@@ -86,6 +86,9 @@ class TradeoffSection:
 
     def _pick(self, a: str = "", b: str = "") -> None:
         """Show ``a`` (empty: the best so far) beside ``b`` (empty: none)."""
+        state = self._commands.state
+        if b and b == (a or (state.best.key if state.best else "")):
+            raise SettingError("A and B are the same candidate.", remedy="choose a different one as B.")
         self._commands.pick(a)
         self._commands.compare(b)
 

@@ -19,7 +19,7 @@ import { SELECTED_EVENT } from '../src/tokens';
 import { aBench, button, clear, click, passBy, settled, show, write } from './dom';
 import { aRow } from './rows';
 
-const NOBODY: IHost = { openTab: null, insertCell: null, openFile: null, openGraph: null, upload: null, locate: null };
+const NOBODY: IHost = { openTab: null, insertCell: null, enter: null, openFile: null, openGraph: null, upload: null, locate: null };
 
 afterEach(() => {
   clear();
@@ -160,7 +160,10 @@ describe('the best so far', () => {
   it('is what is exported', async () => {
     const { bench, asked, place } = await beside('other');
     await click(place, 'Export…');
-    expect(asked).toEqual([['pick', { a: 'best', b: '' }]]);
+    expect(asked).toEqual([
+      ['pick', { a: 'best', b: '' }],
+      ['show_tab', { tab: 'export' }]
+    ]);
     expect(bench.store.getState().tab).toBe('export');
   });
 });
@@ -265,7 +268,7 @@ describe('copying', () => {
   });
 });
 
-it('a number that is none stays to be fixed', async () => {
+it('a number that cannot be used gives way to the last good one, with the reason', async () => {
   const control = { kind: 'range', name: 's', label: 'Sparsity', values: [0.5], choices: [], help: '', unit: '%' };
   const { bench, asked } = aBench(() => null);
   const whole = { ...control, minimum: 0, maximum: 1, step: 0.1, share: true, problem: '' } as unknown as IControl;
@@ -273,10 +276,14 @@ it('a number that is none stays to be fixed', async () => {
   const field = place.querySelector<HTMLInputElement>('[aria-label="Sparsity, Pruning, to"]');
   await write(field, '5o');
   await passBy(field);
-  expect([field?.value, field?.getAttribute('aria-invalid')]).toEqual(['5o', 'true']);
+  expect(field?.value).toBe('50');
   expect(place.querySelector('[role=alert]')?.textContent).toBe('“5o” is not a number.');
+  await write(field, '400');
+  await passBy(field);
+  expect(field?.value).toBe('50');
+  expect(place.querySelector('[role=alert]')?.textContent).toBe('400 is not from 50 to 100.');
+  expect(asked).toHaveLength(0);
   await write(field, '60');
-  expect(field?.getAttribute('aria-invalid')).toBeNull();
   expect(place.querySelector('[role=alert]')).toBeNull();
   await passBy(field);
   expect(asked).toHaveLength(1);

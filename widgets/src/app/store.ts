@@ -70,12 +70,22 @@ export class Bench {
   }
 
   /**
-   * Select A or B: shown at once, and told to the kernel, whose code and export are about it.
+   * Select A or B: shown at once, and sent to the kernel, whose code and export are about it. The two are never the same
+   * candidate: when B becomes A, what was A becomes B.
    *
-   * @returns Why the kernel did not take it, which undoes it; "" when it did.
+   * @returns Why it was refused; "" when it was not.
    */
   async pick(change: Partial<IPicked>): Promise<string> {
-    this.look(change);
+    const before = this.store.getState().view;
+    const best = this.store.getState().sections.tradeoff?.best?.key ?? '';
+    const [oldA, newA] = [before.a || best, (change.a ?? before.a) || best];
+    if (change.b && change.b === newA) {
+      const words = 'This candidate is already A. Choose a different one as B.';
+      this.say(words);
+      return words;
+    }
+    const swapped = newA !== '' && newA === before.b && change.b === undefined;
+    this.look(swapped ? { ...change, b: oldA === newA ? '' : oldA } : change);
     if (!this.store.getState().alive) {
       return ''; // what is known can still be looked at
     }
@@ -94,6 +104,9 @@ export class Bench {
 
   show(tab: Tab): void {
     this.store.setState({ tab });
+    if (this.store.getState().alive) {
+      void this.link.ask('show_tab', { tab }).catch(() => undefined); // a page that is opened later begins there
+    }
   }
 
   /** Have words read out by screen readers at once, as the answer to a key or a click; urgent ones interrupt. */

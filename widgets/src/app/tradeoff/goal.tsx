@@ -11,21 +11,28 @@ import { useScene } from './scene';
 export function Goal({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
   const bench = useBench();
   const alive = useAlive();
-  const { ask, error } = useAsk();
+  const { ask, error, clear } = useAsk();
+  const [wrong, setWrong] = useState('');
   const [wanted, setWanted] = useState(limitText(100 * tradeoff.maxDrop));
   const id = useId();
   useEffect(() => setWanted(limitText(100 * tradeoff.maxDrop)), [tradeoff.maxDrop]);
-  const send = (maxDrop: number, minimize: string): void => void ask('set_goal', { max_drop: maxDrop, minimize });
+  const shown = limitText(100 * tradeoff.maxDrop);
+  const send = async (maxDrop: number, minimize: string): Promise<void> => {
+    setWrong('');
+    if ((await ask('set_goal', { max_drop: maxDrop, minimize })) === null) {
+      setWanted(shown); // the last good one
+    }
+  };
   const commit = (): void => {
-    const shown = limitText(100 * tradeoff.maxDrop);
     if (wanted === shown) {
       return; // it was only passed by
     }
     const value = Number(wanted.replace(',', '.'));
     if (wanted.trim() !== '' && Number.isFinite(value)) {
-      send(Number((value / 100).toPrecision(10)), tradeoff.minimize);
+      void send(Number((value / 100).toPrecision(10)), tradeoff.minimize);
     } else {
       setWanted(shown);
+      setWrong(wanted.trim() ? `“${wanted}” is not a number.` : 'Give a number, such as 1.');
     }
   };
   return (
@@ -43,7 +50,11 @@ export function Goal({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
             disabled={!alive}
             value={wanted}
             aria-description={`${tradeoff.unit === 'pp' ? 'percentage points' : 'percent'} of ${tradeoff.metric}; the far end of the 95 % interval must satisfy it`}
-            onChange={event => setWanted(event.target.value)}
+            onChange={event => {
+              setWanted(event.target.value);
+              setWrong('');
+              clear();
+            }}
             onBlur={commit}
             onKeyDown={event => event.key === 'Enter' && commit()}
           />
@@ -56,7 +67,7 @@ export function Goal({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
           disabled={!alive}
           value={tradeoff.minimize}
           onChange={event => {
-            send(tradeoff.maxDrop, event.target.value);
+            void send(tradeoff.maxDrop, event.target.value);
             bench.look({ x: event.target.value });
           }}
         >
@@ -68,7 +79,7 @@ export function Goal({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
         </select>
       </span>
       <Axes tradeoff={tradeoff} />
-      <Problem words={error} />
+      <Problem words={wrong || error} />
     </div>
   );
 }
@@ -107,8 +118,8 @@ export function Best({ tradeoff: { best } }: { tradeoff: ITradeoff }): ReactElem
   }
   const follows = picked === '' || picked === best.key;
   const leave = (): void => {
-    if (!follows) {
-      select('a', best.key); // what is named here is what is meant
+    if (picked !== best.key) {
+      select('a', best.key); // what is named here is what is exported, also when a later one is better
     }
     bench.show('export');
   };
