@@ -242,22 +242,34 @@ def test_devices_are_found_with_reasons_when_asked_for(drive, model, data, monke
         ("set_values", {"technique": "prune_magnitude", "parameter": "sparsity", "values": [1.5]}, "1.5"),
         ("set_values", {"technique": "prune_magnitude", "parameter": "sparsity", "values": []}, "no value is given"),
         ("set_threads", {"values": ["many"]}, "must be a number, got 'many'"),
-        ("set_runtimes", {"devices": []}, "no runtime is ticked"),
     ],
 )
-def test_a_wrong_value_is_explained_and_nothing_runs_until_it_is_right(drive, model, data, command, arguments, said):
+def test_a_refused_value_gives_way_to_the_last_good_one_with_the_reason(drive, model, data, command, arguments, said):
     driver = drive(model, data)
+
+    def control():
+        if command == "set_threads":
+            return next(c for c in driver.shown["where"] if c["name"] == "threads")
+        return driver.control(arguments["technique"], arguments["parameter"])
+
+    before, space = control(), driver.bench._state.space
     driver.do(command, **arguments)
+    assert control()["values"] == before["values"]
+    assert said in control()["problem"]
+    assert driver.shown["plan"]["problems"] == []
+    assert driver.bench._state.space == space
+    assert driver.shown["run"]["reason"] == ""
+    driver.do(command, **{**arguments, "values": before["values"]})
+    assert control()["problem"] == ""
+
+
+def test_without_a_runtime_nothing_runs_until_one_is_ticked(drive, model, data):
+    driver = drive(model, data)
+    driver.do("set_runtimes", devices=[])
     shown = driver.shown
-    assert said in shown["plan"]["problems"][0]
-    assert said in shown["run"]["reason"]
+    assert "no runtime is ticked" in shown["plan"]["problems"][0]
+    assert "no runtime is ticked" in shown["run"]["reason"]
     assert not shown["plan"]["known"]
-    if command == "set_values":
-        control = driver.control(arguments["technique"], arguments["parameter"])
-        assert control["values"] == arguments["values"]  # it can be seen and fixed
-        assert said in control["problem"]
-        driver.do("set_technique", name=arguments["technique"], on=False)  # what is not used cannot be wrong
-        assert driver.shown["plan"]["problems"] == []
     with pytest.raises(SettingError):
         driver.do("set_values", technique="quantize_static", parameter="nothing", values=[1])
     driver.do("set_preset", name="balanced")

@@ -31,14 +31,15 @@ class Leaving(LongWork):
         if self._refuses("export", "An export is running. Wait for it."):
             return
         if choice is None:
-            state.problem("export", "Nothing is chosen yet. Run the sweep first.")
+            state.problem("export", "Nothing is chosen yet. Run the sweep first.", until=("chosen",))
             return
         if not folder.strip():
             state.problem("export", "Give a folder to export to.")
             return
         path = Path(folder).expanduser().absolute()
         if state.server is not None and Path(state.server.artifact.path) == path:
-            state.problem("export", "The server runs from this folder. Stop it first, or choose another folder.")
+            said = "The server runs from this folder. Stop it first, or choose a different folder."
+            state.problem("export", said, until=("server",))
             return
         key = choice.key
         state.change(checks=EXPORT_STEPS)
@@ -63,6 +64,7 @@ class Leaving(LongWork):
             work,
             lambda artifact: state.change(artifact=artifact, exported=key, layout=layout),
             lambda _error: self._fail_step(),
+            until=("chosen", "layout"),
         )
 
     def _step(self, place: int, how: Literal["running", "done"], words: str = "") -> None:
@@ -87,7 +89,8 @@ class Leaving(LongWork):
         if self._refuses("serve", "The server is being started or stopped. Wait for it."):
             return
         if artifact is None or state.server is not None:
-            state.problem("serve", "Export a candidate first." if artifact is None else "The server runs already.")
+            said = "Export a candidate first." if artifact is None else "The server is already running."
+            state.problem("serve", said, until=("artifact", "server"))
             return
         state.change(port_taken=0, port_free=0)
 
@@ -100,7 +103,8 @@ class Leaving(LongWork):
             self.ends.keep(server, server.stop)
             return server, calls(server)
 
-        self._long("serve", work, lambda found: state.change(server=found[0], calls=found[1]), taken)
+        self._long("serve", work, lambda found: state.change(server=found[0], calls=found[1]), taken,
+                   until=("artifact",))  # fmt: skip
 
     def stop_server(self) -> None:
         """Stop the server."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from deploykit.core.errors import Cancelled, DeploykitError
@@ -82,7 +82,7 @@ class LongWork:
         """Whether work of the panel is in progress, which is then said there."""
         if panel not in self.state.busy:
             return False
-        self.state.problem(panel, words)
+        self.state.problem(panel, words, until=("busy",))
         return True
 
     def _give_up(self, panel: str) -> None:
@@ -105,6 +105,7 @@ class LongWork:
         done: Callable[[Any], None],
         failed: Callable[[BaseException], None] | None = None,
         cancel: threading.Event | None = None,
+        until: Iterable[str] = (),
     ) -> None:
         """Long work of a panel, whose failure is shown there; `State.busy` says that it runs.
 
@@ -115,7 +116,8 @@ class LongWork:
             work: Called in a thread of its own.
             done: Told what it has given.
             failed: Told what has kept it from that.
-            cancel: Set when it is no longer waited for.
+            cancel: Set when its result is no longer wanted.
+            until: What a failure is about; see `State.problem`.
         """
         self._give_up(panel)
         state, ticket = self.state, cancel or threading.Event()
@@ -137,7 +139,7 @@ class LongWork:
 
         def bad(error: BaseException) -> None:
             if counts():
-                state.problem(panel, error)
+                state.problem(panel, error, until)
                 if failed is not None:
                     failed(error)
 

@@ -216,7 +216,10 @@ interface INumberField {
   placeholder?: string;
 }
 
-/** A number that counts once Enter is pressed or the field is left; what is out of range becomes the end of it. */
+/**
+ * A number that counts once Enter is pressed or the field is left. One that cannot be used is not taken: the last good
+ * one comes back, with the reason.
+ */
 function NumberField(props: INumberField): ReactElement {
   const { label, value, low, high, share, disabled, commit, describedBy, placeholder = '' } = props;
   const shown = value === null ? '' : typed(value, { share });
@@ -232,10 +235,14 @@ function NumberField(props: INumberField): ReactElement {
     if (text === null || text.trim() === '' || text === shown) {
       write(null);
     } else if (Number.isNaN(number)) {
-      setWrong(`“${text}” is not a number.`); // what was typed stays, to be fixed
+      setText(null);
+      setWrong(`“${text}” is not a number.`);
+    } else if (number < low || number > high) {
+      setText(null);
+      setWrong(`${text} is not ${boundsOf(low, high, value => typed(value, { share }))}.`);
     } else {
       write(null);
-      commit(Math.min(high, Math.max(low, number)));
+      commit(number);
     }
   };
   const onKey = (event: KeyboardEvent): void => {
@@ -250,7 +257,6 @@ function NumberField(props: INumberField): ReactElement {
         inputMode="decimal"
         size={4}
         aria-label={label}
-        aria-invalid={wrong !== '' || undefined}
         aria-describedby={wrong ? id : describedBy}
         placeholder={placeholder}
         disabled={disabled}
@@ -266,6 +272,13 @@ function NumberField(props: INumberField): ReactElement {
       )}
     </>
   );
+}
+
+function boundsOf(low: number, high: number, words: (value: number) => string): string {
+  if (!Number.isFinite(high)) {
+    return `at least ${words(low)}`;
+  }
+  return Number.isFinite(low) ? `from ${words(low)} to ${words(high)}` : `at most ${words(high)}`;
 }
 
 /** Numbers with commas between them. */
