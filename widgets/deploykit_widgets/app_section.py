@@ -10,7 +10,7 @@ from deploykit.core.registry import registry
 from deploykit.reporting import tradeoff
 from deploykit_widgets.data_fit import doubtful, fits
 from deploykit_widgets.progress_section import counts
-from deploykit_widgets.state import State
+from deploykit_widgets.state import TABS, State
 from deploykit_widgets.surface import Command
 
 
@@ -23,18 +23,19 @@ class AppSection:
     """
 
     name = "app"
-    fields = ("model", "data", "report", "plan", "misfit", "server", "artifact", "problems", "busy", "picked", "second")
+    fields = ("model", "data", "report", "plan", "misfit", "server", "artifact", "problems", "busy", "picked",
+              "second", "tab")  # fmt: skip
 
     def __init__(self, state: State, tab: str) -> None:
         self._state = state
-        self._tab = tab
+        state.change(tab=tab)
 
     def value(self) -> Any:
         """See ``IApp`` in protocol.ts."""
         state = self._state
         return {
             "title": name_of_model(state) or "deploykit",
-            "tab": self._tab,
+            "tab": self._state.tab,
             "palette": {"light": tradeoff.LIGHT, "dark": tradeoff.DARK},
             "runtimes": [
                 {"name": r.name, "label": r.label, "color": min(place, len(tradeoff.LIGHT) - 1)}
@@ -47,8 +48,12 @@ class AppSection:
         }
 
     def commands(self) -> Mapping[str, Command]:
-        """None."""
-        return {}
+        """Changing the view, so that a page that comes back lands where it was."""
+        return {"show_tab": self._show}
+
+    def _show(self, tab: str) -> None:
+        if tab in TABS:
+            self._state.change(tab=tab)
 
     def _hints(self) -> dict[str, Any]:
         state = self._state

@@ -7,6 +7,9 @@ from pathlib import Path
 from deploykit.core.preprocess import Preprocess
 from deploykit_widgets.state import DataSource
 
+#: Constructors of Dataset that read a path.
+READERS = ("from_npz", "from_csv", "from_image_folder")
+
 
 def source_of(path: str, preprocess: Preprocess | None = None) -> DataSource:
     """How a path is read: folders as images by class, .csv as a table, everything else as .npz."""

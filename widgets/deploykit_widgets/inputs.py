@@ -53,7 +53,7 @@ class Inputs(LongWork):
             return
         if not path:
             said = "Give the path of a model file: .keras .h5 .onnx .tflite, or a SavedModel folder."
-            self.state.problem("model", said)
+            self.state.problem("model", said, until=("model",))
             return
         cancel = threading.Event()
         self._long(
@@ -69,7 +69,8 @@ class Inputs(LongWork):
         if self._sweeps("data"):
             return
         if not source.path:
-            self.state.problem("data", "Give the path of the data: .npz, .csv, or a folder of images by class.")
+            said = "Give the path of the data: .npz, .csv, or a folder of images by class."
+            self.state.problem("data", said, until=("data",))
             return
 
         def read() -> dk.Dataset:
@@ -81,14 +82,19 @@ class Inputs(LongWork):
             "data", read, lambda data: self._take("data", data=data, data_source=source, data_name="", data_step=None)
         )
 
-    def use(self, *, data: Any, name: str = "") -> None:
-        """Take a Dataset or a pair (x, y); ``name`` is what the notebook calls it."""
+    def use(self, *, data: Any, name: str = "", step: Preprocess | None = None) -> None:
+        """Take a Dataset or a pair (x, y), read with other preprocessing if given; ``name`` is its variable."""
         if self._sweeps("data"):
             return
+
+        def read() -> dk.Dataset:
+            found = dk.Dataset.of(data)
+            return found if step is None else found.preprocessed(step)
+
         self._long(
             "data",
-            lambda: dk.Dataset.of(data),
-            lambda found: self._take("data", data=found, data_source=None, data_name=name, data_step=None),
+            read,
+            lambda found: self._take("data", data=found, data_source=None, data_name=name, data_step=step),
         )
 
     def preprocess(self, step: Preprocess) -> None:
@@ -109,9 +115,9 @@ class Inputs(LongWork):
             self._take("data", declared={**self.state.declared, **said})
 
     def _sweeps(self, panel: str) -> bool:
-        """Whether a sweep of the present input is in progress, which is then said."""
+        """Whether a sweep of the present input is running; if so, the panel says it."""
         if self.state.sweeping:
-            self.state.problem(panel, _RUNNING[panel])
+            self.state.problem(panel, _RUNNING[panel], until=("sweep",))
         return self.state.sweeping
 
     def _take(self, panel: str, **values: Any) -> None:
@@ -150,4 +156,4 @@ class Inputs(LongWork):
             if report is not None and state.report is None and state.model is model and state.data is data:
                 state.change(report=report)
 
-        self.desk.run("earlier", look, show, lambda error: state.problem("sweep", error))
+        self.desk.run("earlier", look, show, lambda error: state.problem("sweep", error, until=("model", "data")))

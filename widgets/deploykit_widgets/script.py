@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pprint
 import textwrap
 from collections.abc import Sequence
@@ -14,6 +15,8 @@ from deploykit_widgets.space_choice import SpaceChoice
 from deploykit_widgets.state import DataSource, Goal, State
 
 _WIDTH = 100
+#: A path that needs more steps up than this to be relative is absolute.
+_MOST_UP = 3
 
 
 class Values:
@@ -100,18 +103,27 @@ def several(items: Sequence[str], indent: str) -> str:
     return f"[\n{inner}{indent}]"
 
 
-def shown_path(path: str | Path) -> str:
-    """A path relative to the working folder when it is inside it, with forward slashes."""
-    found = Path(path).expanduser()
-    here = Path.cwd()
-    if found.is_absolute() and found.is_relative_to(here):
-        found = found.relative_to(here)
-    return found.as_posix()
+def shown_path(path: str | Path, folder: Path | None = None) -> str:
+    """A path relative to a folder when it is in it or near it, with forward slashes.
+
+    Args:
+        path: Relative ones are those of the working folder.
+        folder: Where the code will run: the folder of its notebook; None: the working folder, which is that of the
+            notebook that shows the Workbench.
+    """
+    found, here = Path(path).expanduser(), Path.cwd()
+    if not found.is_absolute() and folder is None:
+        return found.as_posix()
+    found, base = Path(os.path.normpath(here / found)), (here / (folder or ".")).absolute()
+    shared = next((p for p in [base, *base.parents[:_MOST_UP]] if found.is_relative_to(p)), None)
+    if shared is None or shared == Path(shared.anchor):
+        return found.as_posix()
+    return Path(os.path.relpath(found, base)).as_posix()
 
 
-def path_code(path: str | Path) -> str:
+def path_code(path: str | Path, folder: Path | None = None) -> str:
     """A path as a literal; see `shown_path`."""
-    return string(shown_path(path))
+    return string(shown_path(path, folder))
 
 
 def string(value: str) -> str:

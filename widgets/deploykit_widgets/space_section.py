@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -34,8 +35,8 @@ _WHERE = {p.name: p for p in (_THREADS, _BATCH)}
 class SpaceSection:
     """What to try and where.
 
-    What the controls say is kept here as it was entered, so that a wrong value can be shown with what is wrong with
-    it; once all is right it becomes `State.space_choice` and `State.space`.
+    What the controls say is kept here, and becomes `State.space_choice` and `State.space`. A value that cannot be used
+    is refused with the reason, and the last good one stays.
 
     Args:
         commands: Where they go.
@@ -54,6 +55,8 @@ class SpaceSection:
         self._ticked: dict[str, bool] = {}
         self._values: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._where = Where()
+        #: Why the values that were wanted last were not taken.
+        self._refused: dict[tuple[str, str], str] = {}
         self._follow()
         commands.state.observe(self._reach, "obstacles")
 
@@ -154,12 +157,19 @@ class SpaceSection:
         self._read()
 
     def set_values(self, technique: str, parameter: str, values: list[Any]) -> None:
-        """Try other values; wrong ones are kept and shown with what is wrong."""
+        """Try other values; when one is refused, the last good ones stay, and the reason is shown beside them."""
         key = technique, parameter
         if key not in self._values:
             raise unknown_name(f"parameter for {technique or 'where to run'}", parameter,
                                {p for t, p in self._values if t == technique})  # fmt: skip
-        self._values[key] = tuple(values)
+        self._refused.clear()
+        adapters = self._techniques[technique].parameters if technique else _WHERE.values()
+        try:
+            self._values[key] = checked(
+                next(p for p in adapters if p.name == parameter), self._owner(technique), values
+            )
+        except SettingError as error:
+            self._refused[key] = space_summary.sentence(str(error))
         self._read()
 
     def set_runtimes(self, devices: list[list[str]]) -> None:
@@ -176,6 +186,38 @@ class SpaceSection:
         """Run sweeps as usual again."""
         self._commands.set_launches(10)
         self._commands.state.change(options=SweepOptions())
+
+    def kept(self) -> dict[str, Any]:
+        """What the controls say, as JSON."""
+        values: dict[str, dict[str, list[Any]]] = {}
+        for (owner, parameter), tried in self._values.items():
+            values.setdefault(owner, {})[parameter] = list(tried)
+        return {
+            "preset": self._preset,
+            "ticked": dict(self._ticked),
+            "values": values,
+            "where": [list(place) for place in self._where.chosen],
+            "added": [recipe.to_json() for recipe in self._recipes],
+        }
+
+    def restore(self, kept: Mapping[str, Any]) -> None:
+        """Set the controls as they were kept; what this version does not know stays as the preset has it."""
+        if kept["preset"] in PRESETS or self._given is not None:
+            self._preset = kept["preset"]
+            self._follow()
+        for name, on in kept["ticked"].items():
+            if name in self._techniques:
+                self._ticked[name] = bool(on) and not self._techniques[name].missing()
+        for owner, parameters in kept["values"].items():
+            for name, tried in parameters.items():
+                if (owner, name) in self._values:
+                    self._values[owner, name] = tuple(tried)
+        with contextlib.suppress(SettingError):
+            self._where.choose([(str(runtime), str(device)) for runtime, device in kept["where"]])
+        self._read()
+        for recipe in kept["added"]:
+            with contextlib.suppress(DeploykitError):
+                self._commands.add_recipe(Recipe.from_json(recipe))
 
     # -- from controls to a space -----------------------------------------------------------------------------------
 
@@ -196,6 +238,7 @@ class SpaceSection:
     def _follow(self) -> None:
         """Set all controls as the base has them."""
         base = self._base
+        self._refused.clear()
         used = space_choice.techniques_of(base)
         for name, adapter in self._techniques.items():
             self._ticked[name] = name in used and not adapter.missing()
@@ -218,6 +261,8 @@ class SpaceSection:
         return self._techniques[technique].label if technique else "run on"
 
     def _wrong(self, owner: str, parameter: Parameter) -> str:
+        if refused := self._refused.get((owner, parameter.name)):
+            return refused
         try:
             checked(parameter, self._owner(owner), self._values[owner, parameter.name])
         except SettingError as error:

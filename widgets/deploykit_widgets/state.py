@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 
 #: What a sweep is doing, as the strip shows it.
 SweepState = Literal["idle", "starting", "running", "paused", "cancelling", "cancelled", "failed", "done"]
+
+
+#: Views of the Workbench.
+TABS = ("model", "data", "explore", "export")
 
 
 @dataclass(frozen=True)
@@ -106,6 +110,7 @@ class State:
         measuring: Which level of a technique is measured layer by layer, and how far that is; None when none is.
         port_taken: The port that was wanted while another program has it, 0 when there is none.
         port_free: One that can be used instead of it.
+        tab: View that is shown; "" where there are no views.
         busy: Panels that wait for long work.
         problems: Panel → what went wrong there, in words.
     """
@@ -145,11 +150,13 @@ class State:
     measuring: dict[str, Any] | None = None
     port_taken: int = 0
     port_free: int = 0
+    tab: str = ""
     busy: frozenset[str] = frozenset()
     problems: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._observers: list[tuple[frozenset[str], Callable[[], None]]] = []
+        self._until: dict[str, frozenset[str]] = {}
 
     def observe(self, work: Callable[[], None], *names: str) -> None:
         """Call ``work`` once after any of these attributes has changed."""
@@ -160,13 +167,25 @@ class State:
         changed = {name for name, value in values.items() if getattr(self, name) is not value}
         for name in changed:
             setattr(self, name, values[name])
+        over = {panel for panel, names in self._until.items() if names & changed}
+        for panel in over:
+            self.problem(panel, None)
         for names, work in tuple(self._observers):
             if names & changed:
                 work()
 
-    def problem(self, panel: str, error: BaseException | str | None) -> None:
-        """Show (or clear, with None) what went wrong in a panel."""
+    def problem(self, panel: str, error: BaseException | str | None, until: Iterable[str] = ()) -> None:
+        """Show (or clear, with None) what went wrong in a panel.
+
+        Args:
+            panel: Where it is shown.
+            error: What went wrong.
+            until: Attributes that are its cause: it is cleared when one of them changes.
+        """
         text = "" if error is None else error if isinstance(error, str) else in_words(error)
+        self._until.pop(panel, None)
+        if text and (names := frozenset(until)):
+            self._until[panel] = names
         if self.problems.get(panel, "") != text:
             self.change(problems={**self.problems, panel: text})
 

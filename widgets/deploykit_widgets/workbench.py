@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import html
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import Cancelled, SettingError
-from deploykit.core.model import Model
 from deploykit.core.space import Space
 from deploykit.reporting import html as report_html
 from deploykit.reporting.choice import Choice
@@ -20,18 +18,17 @@ from deploykit_widgets.beside_section import BesideSection
 from deploykit_widgets.candidate_section import CandidateSection
 from deploykit_widgets.code_section import CodeSection
 from deploykit_widgets.data_section import DataSection
-from deploykit_widgets.data_source import source_of
 from deploykit_widgets.display import Display
 from deploykit_widgets.export_section import ExportSection
+from deploykit_widgets.memory import Given, Memory
 from deploykit_widgets.model_section import ModelSection
-from deploykit_widgets.notebook_names import name_of
 from deploykit_widgets.progress_section import ProgressSection, counts
 from deploykit_widgets.rows import RowMaker
 from deploykit_widgets.serve_section import ServeSection
 from deploykit_widgets.space_choice import PRESETS
 from deploykit_widgets.space_section import SpaceSection
 from deploykit_widgets.state import State
-from deploykit_widgets.surface import Section, Surface
+from deploykit_widgets.surface import Section, Surface, unattended
 from deploykit_widgets.tradeoff_section import TradeoffSection
 
 #: Panels that can be shown alone.
@@ -54,6 +51,8 @@ class Workbench(Display):
         scores: As in ``dk.sweep``.
         state: As in ``dk.sweep``.
         constants: As in ``dk.sweep``.
+        remember: Keep what is clicked in the store, and bring it back when the cell is run again and says the same.
+            Papermill, nbconvert and the like get what the cell says.
 
     Raises:
         SettingError: An unknown preset, or too few launches.
@@ -77,6 +76,7 @@ class Workbench(Display):
         scores: str | None = None,
         state: Mapping[str, str] | None = None,
         constants: Mapping[str, Any] | None = None,
+        remember: bool = True,
     ) -> None:
         if space not in PRESETS:
             space = Space.of(space)  # a saved space; raises for anything else, naming the presets
@@ -90,6 +90,7 @@ class Workbench(Display):
         super().__init__(State(folder, launches, declared=said), "sweep")
         commands = self._commands
         tab = "model" if model is None else "data" if data is None else "explore"
+        panel = SpaceSection(commands, space)
         sections: list[Section] = [
             AppSection(self._state, tab),
             ProgressSection(commands),
@@ -100,21 +101,12 @@ class Workbench(Display):
             DataSection(commands),
             ExportSection(commands),
             ServeSection(commands),
-            SpaceSection(commands, space),
+            panel,
         ]
         rows = RowMaker()
         self._show([], sections, CodeSection(self._state), lambda: rows.rows_of(self._state.report), ("report",))
-        self._desk.post(lambda: self._begin(model, data))
-
-    def _begin(self, model: Any, data: Any) -> None:
-        if isinstance(model, Model):
-            self._state.change(model=model)
-        elif model is not None:
-            self._commands.load_model(model)
-        if isinstance(data, str | os.PathLike):
-            self._commands.load_data(source_of(os.fspath(data)))
-        elif data is not None:
-            self._commands.use(data=data, name=name_of(data))
+        memory = Memory(commands, panel, Given(model, data, space, launches, said), on=remember and not unattended())
+        self._desk.post(memory.begin)
 
     def panel(self, name: str) -> Surface:
         """One panel alone, for a cell of its own; it shows the same state as the Workbench.

@@ -1,0 +1,245 @@
+"""What was clicked, kept in the store: it comes back when the kernel was restarted or the cell is run again.
+
+What the cell says is kept as well. As long as it says the same, what was clicked since then holds; a cell that says
+something else about a part (the model, the data, the space, …) has the last word on that part.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.dataset import Dataset
+from deploykit.core.digest import json_digest
+from deploykit.core.errors import DeploykitError
+from deploykit.core.files import read_small
+from deploykit.core.model import Model
+from deploykit.core.preprocess import Preprocess
+from deploykit.core.serial import dump, parse
+from deploykit.core.space import Space
+from deploykit_widgets.commands import Commands
+from deploykit_widgets.data_source import READERS, source_of
+from deploykit_widgets.notebook_names import found_in, name_of
+from deploykit_widgets.script import shown_path
+from deploykit_widgets.space_section import SpaceSection
+from deploykit_widgets.state import TABS, DataSource, Goal, State
+from deploykit_widgets.sweep_options import SweepOptions
+
+#: In the store's folder.
+FILE = "workbench.json"
+_VERSION = 1
+_MOST_BYTES = 1 << 20
+_WRITE_EVERY_S = 0.3
+_FIELDS = ("model", "data", "data_source", "data_name", "data_step", "declared", "space", "space_choice", "controls",
+           "launches", "options", "goal", "picked", "second", "tab")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the cell says.
+
+    Attributes:
+        model: As in ``Workbench``.
+        data: As in ``Workbench``.
+        space: As in ``Workbench``.
+        launches: As in ``Workbench``.
+        declared: What it says of the signature.
+    """
+
+    model: Any = None
+    data: Any = None
+    space: str | Space = "quick"
+    launches: int = 10
+    declared: Mapping[str, Any] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, str]:
+        """One text for each part, equal when the cell says the same."""
+        space = self.space if isinstance(self.space, str) else json_digest(self.space.to_json())
+        return {
+            "model": _path_of(self.model),
+            "data": _said(self.data),
+            "space": space,
+            "launches": str(self.launches),
+            "declared": repr(sorted(self.declared.items())),
+        }
+
+
+class Memory:
+    """Keeps what was clicked, and brings it back.
+
+    Args:
+        commands: Whose state it keeps.
+        space: Holds the controls of the Space panel.
+        given: What the cell says.
+        on: Whether anything is kept or brought back.
+    """
+
+    def __init__(self, commands: Commands, space: SpaceSection, given: Given, *, on: bool = True) -> None:
+        self._on = on
+        self._commands = commands
+        self._state: State = commands.state
+        self._space = space
+        self._given = given
+        self._written = b""
+        #: Parts that were kept and have not come back yet: they stay in the file.
+        self._pending: dict[str, Any] = {}
+
+    def begin(self) -> None:
+        """Bring back what was clicked, load the rest as the cell says it, and keep what is clicked from now on."""
+        if not self._on:
+            self._load(None, None)
+            return
+        try:
+            kept = self._read()
+            self._bring_back(kept)
+        except Exception as error:
+            self._state.problem("sweep", f"What was clicked before cannot be read from {self._path}: {error}")
+            self._load(None, None)
+        state = self._state
+        state.observe(lambda: self._commands.desk.at_most_every(_WRITE_EVERY_S, "memory", self._write), *_FIELDS)
+        state.observe(self._choose, "report")
+
+    @property
+    def _path(self) -> Path:
+        return self._state.store / FILE
+
+    # -- reading ----------------------------------------------------------------------------------------------------
+
+    def _read(self) -> dict[str, Any]:
+        if not self._path.is_file():
+            return {}
+        found = parse(read_small(self._path, _MOST_BYTES, "the Workbench's settings", DeploykitError))
+        if not isinstance(found, dict) or found.get("version") != _VERSION:
+            return {}  # of a later version, which knows better
+        said = found.pop("given")
+        now = self._given.to_json()
+        same = {part for part, words in now.items() if said.get(part) == words}
+        return {part: value for part, value in found.items() if part not in now or part in same}
+
+    def _bring_back(self, kept: Mapping[str, Any]) -> None:
+        state = self._state
+        if kept.get("tab") in TABS:
+            state.change(tab=kept["tab"])
+        if "declared" in kept:
+            state.change(declared=dict(kept["declared"]))
+        if "launches" in kept:
+            self._commands.set_launches(kept["launches"])
+        if "options" in kept:
+            state.change(options=SweepOptions(**kept["options"]))
+        if "goal" in kept:
+            state.change(goal=Goal(**kept["goal"]))
+        if "space" in kept:
+            self._space.restore(kept["space"])
+        if choice := kept.get("choice"):
+            self._pending["choice"] = choice
+        self._load(kept.get("model"), kept.get("data"))
+
+    def _load(self, model: str | None, data: Mapping[str, Any] | None) -> None:
+        """Load model and data: those that were clicked, or else those of the cell."""
+        given, commands = self._given, self._commands
+        if model and model != _path_of(given.model):
+            self._pending["model"] = model
+            commands.load_model(model)
+        elif isinstance(given.model, Model):
+            self._state.change(model=given.model)
+        elif given.model is not None:
+            commands.load_model(given.model)
+        if data:
+            self._pending["data"] = dict(data)
+        if data and "path" in data and data["reader"] in READERS:
+            commands.load_data(DataSource(data["path"], data["reader"], Preprocess.from_json(data["preprocess"])))
+        elif given.data is not None or (data and data.get("name")):
+            self._use(given.data, data or {})
+
+    def _use(self, given: Any, kept: Mapping[str, Any]) -> None:
+        """Take data of the notebook, read as they were read before."""
+        step = Preprocess.from_json(kept["step"]) if kept.get("step") else None
+        if isinstance(given, str | os.PathLike):
+            self._commands.load_data(source_of(os.fspath(given)))
+            return
+        try:
+            data = given if given is not None else found_in(kept["name"])
+        except DeploykitError as error:
+            self._state.problem("data", error, until=("data",))
+            return
+        self._commands.use(data=data, name=name_of(data) or str(kept.get("name", "")), step=step)
+
+    def _choose(self) -> None:
+        """Select what was selected, as soon as the store's results are there."""
+        report = self._state.report
+        if report is None or "choice" not in self._pending:
+            return
+        choice = self._pending.pop("choice")
+        a, b = (key if report.rows.get(key) is not None else "" for key in (choice["a"], choice["b"]))
+        if a:
+            self._commands.pick(a)
+        if b:
+            with contextlib.suppress(DeploykitError):  # the best so far has become what it was compared with
+                self._commands.compare(b)
+
+    # -- writing ----------------------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        content = dump(self._content(), indent=True)
+        if content == self._written:
+            return
+        self._written = content
+        with contextlib.suppress(OSError):  # a store that cannot be written to is reported by the sweep
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._path.parent, prefix=f".{FILE}-", delete=False) as file:
+                file.write(content)
+            Path(file.name).replace(self._path)
+
+    def _content(self) -> dict[str, Any]:
+        state, pending = self._state, self._pending
+        if state.model is not None:
+            pending.pop("model", None)
+        if state.data is not None:
+            pending.pop("data", None)
+        if state.picked or state.second:
+            pending.pop("choice", None)
+        content = {
+            "version": _VERSION,
+            "given": self._given.to_json(),
+            "model": shown_path(state.model.path) if state.model is not None and not state.model.origin else "",
+            "data": _data(state),
+            "declared": dict(state.declared),
+            "space": self._space.kept(),
+            "launches": state.launches,
+            "options": asdict(state.options),
+            "goal": asdict(state.goal),
+            "choice": {"a": state.picked, "b": state.second},
+            "tab": state.tab,
+        }
+        return {**content, **pending}
+
+
+def _data(state: State) -> dict[str, Any] | None:
+    if state.data_source is not None:
+        source = state.data_source
+        return {"path": shown_path(source.path), "reader": source.reader, "preprocess": source.preprocess.to_json()}
+    if state.data_name or state.data_step is not None:
+        return {"name": state.data_name, "step": state.data_step.to_json() if state.data_step else None}
+    return None
+
+
+def _path_of(model: Any) -> str:
+    """The path of a model that is given as a path or was loaded; what else it is otherwise."""
+    if isinstance(model, Model):
+        return shown_path(model.path)
+    return shown_path(model) if isinstance(model, str | os.PathLike) else _said(model)
+
+
+def _said(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, str | os.PathLike):
+        return shown_path(value)
+    if isinstance(value, Dataset):
+        return f"Dataset {value.digest}"
+    return f"{type(value).__name__} {name_of(value)}"
