@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import os
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, SettingError
 from deploykit.core.model import Model
-from deploykit.reporting import html as report_html
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
+from deploykit_widgets import still
 from deploykit_widgets.app_section import AppSection
 from deploykit_widgets.candidate_section import CandidateSection
 from deploykit_widgets.code_section import CodeSection
@@ -64,17 +63,16 @@ class TradeOff(Display):
     @property
     def compared(self) -> Choice | None:
         """The candidate it is compared with, B; None when there is none."""
-        state = self._state
-        if state.report is None or not state.second:
-            return None
-        return state.report.choice_for(state.second, minimize=state.goal.minimize, max_drop=state.goal.max_drop)
+        return still.other_of(self._state)
 
     def __repr__(self) -> str:
         return f"TradeOff({self._state.report!r})"
 
     def _static(self) -> str:
-        report = self._state.report
-        return report_html.notebook(report) if report is not None else ""
+        state = self._state
+        if state.report is None:
+            return ""
+        return still.document(still.results(state.report, state.chosen, still.other_of(state)))
 
 
 class CandidateView(Display):
@@ -110,7 +108,10 @@ class CandidateView(Display):
         return f"CandidateView({self._shown!r})"
 
     def _static(self) -> str:
-        return f'<div class="dk-report"><pre>{html.escape(self._shown.explain())}</pre></div>'
+        chosen, other = self._state.chosen or self._shown, still.other_of(self._state)
+        return still.document(
+            [still.code(chosen.explain()), *([still.paragraph(chosen.compare(other))] if other else [])]
+        )
 
 
 class _Inputs(CodeSection):

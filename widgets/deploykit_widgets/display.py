@@ -12,6 +12,12 @@ from deploykit_widgets.desk import Desk
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Hub, Rows, Section, Surface, unattended
 
+#: Between two updates of what the notebook saves.
+_KEEP_EVERY_S = 1.0
+#: What it is made from.
+_KEPT = ("model", "data", "plan", "problems", "sweep", "report", "goal", "chosen", "second", "space_choice", "options",
+         "launches", "artifact", "server")  # fmt: skip
+
 
 class Display:
     """Show it by ending a cell with it.
@@ -38,6 +44,24 @@ class Display:
         self._code = code
         self._hub = Hub(self._state, self._desk, [*sections, code], rows, row_fields)
         self._panels = panels
+        self._keeping = False
+        self._state.observe(self._keep_soon, *_KEPT)
+
+    def _keep_soon(self) -> None:
+        """Update what the notebook saves; not while a sweep runs, whose end does it."""
+        if not self._state.sweeping:
+            self._desk.at_most_every(_KEEP_EVERY_S, "keep", self._keep)
+
+    def _keep(self) -> None:
+        if self._keeping:  # one at a time: it is asked for again when that is done
+            self._keep_soon()
+            return
+        self._keeping = True
+
+        def ended(_result: object) -> None:
+            self._keeping = False
+
+        self._desk.run("keep", self._hub.keep, ended, ended)
 
     @functools.cached_property
     def widget(self) -> Surface:

@@ -26,6 +26,8 @@ from deploykit_widgets.state import State, in_words
 _MODULE = "deploykit-widgets"
 #: Of the messages, not of the package: the browser's part refuses another one.
 PROTOCOL = "1.0.0"
+#: Shown by our extension: the widget while it has a kernel, else the HTML beside it.
+MIME_TYPE = "application/vnd.deploykit.workbench.v1+json"
 _PUSH_EVERY_S = 0.1
 #: Rows in one message; a row has about two kilobytes.
 _ROWS_A_MESSAGE = 300
@@ -102,8 +104,15 @@ class Surface(ipywidgets.DOMWidget):  # type: ignore[misc]  # ipywidgets is not 
         self._static = static
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        bundle: dict[str, Any] = {} if unattended() else dict(super()._repr_mimebundle_(**options) or {})
-        return {"text/plain": repr(self), **bundle, "text/html": self._static()}
+        bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self._static()}
+        if _voila():
+            return {**bundle, **(super()._repr_mimebundle_(**options) or {})}
+        # Of a widget's own type, viewers without its kernel say that there is no model, and show nothing else.
+        return bundle if unattended() else {**bundle, MIME_TYPE: {"model_id": self.model_id, "protocol": PROTOCOL}}
+
+    def keep(self) -> None:
+        """Have the pages that show it put the present static form into the notebook."""
+        _send(self, {"type": "kept", "html": self._static()})
 
 
 def unattended() -> bool:
@@ -115,7 +124,11 @@ def unattended() -> bool:
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     request = shell.get_parent() if shell is not None and hasattr(shell, "get_parent") else {}
     asked = request.get("content", {}).get("allow_stdin", True)
-    return not asked and not os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
+    return not asked and not _voila()
+
+
+def _voila() -> bool:
+    return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
 
 
 class Hub:
@@ -158,6 +171,11 @@ class Hub:
         self._surfaces.append(surface)
         surface.on_msg(lambda _widget, content, _buffers: self._receive(surface, content))
         self._desk.post(lambda: self.push(surface))
+
+    def keep(self) -> None:
+        """Have the notebook keep what is shown now, for viewers without a kernel. It draws: call it in a thread."""
+        for surface in tuple(self._surfaces):
+            surface.keep()
 
     def push(self, newcomer: Surface | None = None) -> None:
         """Send what has changed; everything to a newcomer."""

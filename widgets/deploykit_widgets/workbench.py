@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import Cancelled, SettingError
 from deploykit.core.space import Space
-from deploykit.reporting import html as report_html
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
+from deploykit_widgets import still
 from deploykit_widgets.app_section import AppSection
 from deploykit_widgets.beside_section import BesideSection
 from deploykit_widgets.candidate_section import CandidateSection
@@ -188,16 +187,12 @@ class Workbench(Display):
     def _static(self) -> str:
         """What viewers without widgets show: results when there are any, else what would run, and the code."""
         state = self._state
-        parts = ['<div class="dk-report">']
+        parts: list[str] = []
         if state.report is not None:
-            parts.append(report_html.notebook(state.report))
+            parts += still.results(state.report, state.chosen, still.other_of(state))
         elif state.model is not None:
-            parts.append(f"<p>{_text(state.model)}</p>")
+            parts.append(still.paragraph(state.model))
             if state.plan is not None:
-                parts.append(f"<pre>{_text(state.plan)}</pre>")
-        parts += [f"<p><b>{_text(words)}</b></p>" for words in state.problems.values() if words]
-        return "".join([*parts, f"<pre>{_text(self.code)}</pre></div>"])
-
-
-def _text(value: object) -> str:
-    return html.escape(str(value))
+                parts.append(still.code(str(state.plan)))
+        parts += [still.paragraph(words, strong=True) for words in state.problems.values() if words]
+        return still.document([*parts, still.code(self.code)])

@@ -4,6 +4,7 @@ import { type DOMWidgetModel, IJupyterWidgetRegistry } from '@jupyter-widgets/ba
 import { ILabShell, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { MainAreaWidget } from '@jupyterlab/apputils';
 import { PathExt } from '@jupyterlab/coreutils';
+import type { ISignal } from '@lumino/signaling';
 import { Panel, type Widget } from '@lumino/widgets';
 import { type IHost, type IUpload, setHost } from './app/host';
 import { MODULE, PROTOCOL } from './app/protocol';
@@ -19,7 +20,14 @@ interface INotebookLike extends Widget {
     deselectAll(): void;
     model: { sharedModel: { insertCell(index: number, cell: Record<string, unknown>): unknown } } | null;
   };
-  context: { path: string };
+  context: {
+    path: string;
+    sessionContext: {
+      session: { kernel: unknown } | null;
+      statusChanged: ISignal<unknown, unknown>;
+      kernelChanged: ISignal<unknown, unknown>;
+    };
+  };
 }
 
 function isNotebook(widget: Widget): widget is INotebookLike {
@@ -50,6 +58,39 @@ function enter(app: JupyterFrontEnd, inside: Element): void {
     cell.content.deselectAll();
     cell.content.activeCellIndex = cell.place;
   }
+}
+
+/** See `IHost`. */
+function onKernel(
+  app: JupyterFrontEnd,
+  inside: Element,
+  told: (run: (() => void) | null) => void
+): (() => void) | null {
+  const panel = notebooks(app).find(widget => widget.node.contains(inside));
+  if (!panel) {
+    return null;
+  }
+  const { sessionContext } = panel.context;
+  const run = async (): Promise<void> => {
+    app.shell.activateById(panel.id);
+    enter(app, inside);
+    await app.commands.execute('notebook:run-cell');
+  };
+  let had: boolean | null = null;
+  const look = (): void => {
+    const has = Boolean(sessionContext.session?.kernel);
+    if (has !== had) {
+      had = has;
+      told(has ? () => void run() : null);
+    }
+  };
+  sessionContext.statusChanged.connect(look);
+  sessionContext.kernelChanged.connect(look);
+  look();
+  return () => {
+    sessionContext.statusChanged.disconnect(look);
+    sessionContext.kernelChanged.disconnect(look);
+  };
 }
 
 /** The tab of each model that has one. */
@@ -88,6 +129,7 @@ function hostOf(app: JupyterFrontEnd, shell: ILabShell | null): IHost {
     openTab: shell ? (model, title) => openTab(app, model, title) : null,
     insertCell: (near, code) => insertCell(app, near, code),
     enter: inside => enter(app, inside),
+    onKernel: (inside, told) => onKernel(app, inside, told),
     openFile: shell
       ? async path => {
           await app.commands.execute('docmanager:open', { path });

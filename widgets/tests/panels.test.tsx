@@ -19,7 +19,16 @@ import { SELECTED_EVENT } from '../src/tokens';
 import { aBench, button, clear, click, passBy, settled, show, write } from './dom';
 import { aRow } from './rows';
 
-const NOBODY: IHost = { openTab: null, insertCell: null, enter: null, openFile: null, openGraph: null, upload: null, locate: null };
+const NOBODY: IHost = {
+  openTab: null,
+  insertCell: null,
+  enter: null,
+  onKernel: null,
+  openFile: null,
+  openGraph: null,
+  upload: null,
+  locate: null
+};
 
 afterEach(() => {
   clear();

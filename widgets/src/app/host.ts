@@ -32,6 +32,13 @@ export interface IHost {
   insertCell: ((near: Element, code: string) => boolean) | null;
   /** Make the cell that holds an element the active one, and the only one that is selected. */
   enter: ((inside: Element) => void) | null;
+  /**
+   * Watch the kernel of the notebook that holds an element.
+   *
+   * @param told Called now and with each change: what runs the element's cell, null while there is no kernel.
+   * @returns What ends it; null when the element is in no notebook.
+   */
+  onKernel: ((inside: Element, told: (run: (() => void) | null) => void) => (() => void) | null) | null;
   /** Open a file by its path on the server; null where that is not possible. */
   openFile: ((path: string) => Promise<void>) | null;
   /** Open a graph beside the Workbench, under a title; the second of a pair stands beside the first. */
@@ -42,7 +49,16 @@ export interface IHost {
   locate: ((place: IPlace) => Promise<string | null>) | null;
 }
 
-const NOBODY: IHost = { openTab: null, insertCell: null, enter: null, openFile: null, openGraph: null, upload: null, locate: null };
+const NOBODY: IHost = {
+  openTab: null,
+  insertCell: null,
+  enter: null,
+  onKernel: null,
+  openFile: null,
+  openGraph: null,
+  upload: null,
+  locate: null
+};
 let present: IHost = NOBODY;
 
 export function setHost(host: IHost): void {

@@ -54,6 +54,7 @@ export type Tab = (typeof TABS)[number];
 export type FromKernel =
   | { type: 'sections'; sections: Partial<ISections> }
   | { type: 'rows'; set: Record<string, unknown>; gone: string[]; reset: boolean }
+  | { type: 'kept'; html: string }
   | { type: 'reply'; id: string; ok: true; value: unknown }
   | { type: 'reply'; id: string; ok: false; error: string };
 

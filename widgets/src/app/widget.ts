@@ -5,6 +5,7 @@ import type { Kernel } from '@jupyterlab/services';
 import { createElement } from 'react';
 import { createRoot, type Root } from 'react-dom/client';
 import { contain } from './contain';
+import { isGone, isLive, keep } from './live';
 import { type FromKernel, MODULE, PROTOCOL, type ToKernel } from './protocol';
 import { Shell } from './shell';
 import { Bench } from './store';
@@ -41,13 +42,21 @@ export class WorkbenchModel extends DOMWidgetModel {
   override initialize(...given: Parameters<BaseModel['initialize']>): void {
     super.initialize(...given);
     this.bench = new Bench((message: ToKernel) => this.send(message as never, {}));
-    this.on('msg:custom', (message: FromKernel, buffers: DataView[]) => this.bench.receive(message, buffers));
+    this.on('msg:custom', (message: FromKernel, buffers: DataView[]) => {
+      if (message.type === 'kept') {
+        keep(this.model_id, message.html);
+      } else {
+        this.bench.receive(message, buffers);
+      }
+    });
     this.on('comm_live_update', () => (this.comm_live ? undefined : this.bench.die()));
     this.kernel = (this.widget_manager as { kernel?: Kernel.IKernelConnection | null }).kernel ?? null;
     this.kernel?.statusChanged.connect(this.onStatus, this);
     this.kernel?.disposed.connect(this.onGone, this);
-    if (!this.comm_live) {
-      this.bench.die(); // it was saved with the notebook, and the cell has not been run
+    if (this.comm_live) {
+      isLive(this.model_id, this);
+    } else {
+      this.bench.die(); // it was saved with the notebook, whose cell has not been run
     }
     window.setTimeout(() => {
       if (this.comm_live && this.bench.store.getState().sections.app === undefined) {
@@ -57,6 +66,7 @@ export class WorkbenchModel extends DOMWidgetModel {
   }
 
   override close(commClosed = false): Promise<void> {
+    isGone(this.model_id);
     this.kernel?.statusChanged.disconnect(this.onStatus, this);
     this.kernel?.disposed.disconnect(this.onGone, this);
     this.kernel = null;
