@@ -112,7 +112,7 @@ def saved_bytes(lab: driver.Lab) -> int:
         driver.run_all_cells(page, lab, file.name)
         page.wait_for_selector(".dk-chart-canvas[data-drawn]")
         page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
-        driver.poll(page, lambda: "application/vnd.jupyter.widget-view+json" in file.read_text("utf-8"), "saved")
+        driver.poll(page, lambda: "application/vnd.deploykit.workbench.v1+json" in file.read_text("utf-8"), "saved")
         page.evaluate("async () => { await window.jupyterapp.shell.currentWidget.sessionContext.shutdown(); }")
     return file.stat().st_size
 

@@ -3,9 +3,11 @@
 import re
 
 import nbformat
+import numpy as np
 import pytest
 from conftest import CELL
-from lab_driver import poll, run_all_cells
+from lab_driver import kernel_value, open_browser, poll, run_all_cells, running_lab
+from nbconvert import HTMLExporter
 
 pytestmark = pytest.mark.browser
 
@@ -63,10 +65,12 @@ def cells_of(page):
     """All that a gesture could change: cells, their sources, what is selected, and what has been run."""
     return page.evaluate(
         """() => {
-            const { content } = window.jupyterapp.shell.currentWidget;
+            const panels = [...window.jupyterapp.shell.widgets('main')];
+            const { content } = panels.find(w => w.content?.model?.sharedModel?.cells);
+            window.jupyterapp.shell.activateById(panels.find(w => w.content === content).id);  // graphs open in front
             const counts = content.widgets.map(w => w.model.executionCount ?? null);
             const selected = content.widgets.map(w => content.isSelectedOrActive(w));
-            return { cells: content.model.sharedModel.toJSON().cells.map(c => [c.id, c.cell_type, c.source]),
+            return { cells: content.model.sharedModel.cells.map(c => [c.id, c.cell_type, c.getSource()]),
                 counts, selected, mode: content.mode };
         }"""
     )
@@ -127,10 +131,120 @@ def page(lab, browser):
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
     sweep(page)
     yield page
-    page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
     assert outside == []
+
+
+def restarted(page, lab, name):
+    """The notebook in a new page, with a kernel that knows nothing."""
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
+    page.goto(lab.address(name))
+    page.locator(".jp-NotebookPanel .jp-Cell").first.wait_for()
+
+
+def pick_the_second_row(page):
+    tab(page, "Explore").click()
+    page.locator("[role=grid] [role=row]").nth(2).click()
+    poll(page, lambda: kernel_value(page, "bench._state.picked"), "the kernel knows what was clicked")
+    return kernel_value(page, "bench._state.picked")
 
 
 def test_no_gesture_reaches_the_notebook(page):
     tab(page, "Explore").click()
     assert gestures(page) == []
+
+
+def test_what_was_clicked_comes_back_after_a_restart_and_the_page_lands_where_it_was(page, lab):
+    """Nothing is given in code: model, data, scale, shape, space and choice were all clicked."""
+    source = 'import deploykit as dk\n\nbench = dk.Workbench(store="runs/clicked")\nbench'
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(book, lab.root / "clicked.ipynb")
+    rng = np.random.default_rng(0)
+    arrays = {"x": rng.integers(0, 255, (200, 64)).astype(np.uint8), "y": rng.integers(0, 3, 200)}
+    np.savez(lab.root / "flat.npz", **arrays)
+
+    run_all_cells(page, lab, "clicked.ipynb")
+    page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    page.get_by_role("textbox", name="Model file").fill("hostile.onnx")
+    page.get_by_role("button", name="Load", exact=True).click()
+    poll(page, lambda: kernel_value(page, "bench._state.model is not None"), "the model is loaded")
+    tab(page, "Data").click()
+    page.get_by_label("Path or variable").fill("flat.npz")
+    page.get_by_label("Scale").fill("1/255")
+    page.get_by_label("Reshape").fill("1, 8, 8")
+    page.get_by_role("button", name="Load", exact=True).click()
+    poll(page, lambda: kernel_value(page, "bench._state.data is not None"), "the data are loaded")
+    tab(page, "Explore").click()
+    kernel_value(page, "bench._desk.post(lambda: bench._commands.set_launches(2))")
+    space = page.get_by_role("region", name="Space")
+    space.get_by_role("checkbox", name="Magnitude pruning").click()
+    poll(page, lambda: "left_out" in kernel_value(page, "bench.code"), "the space is what was clicked")
+    sweep(page)
+    picked = pick_the_second_row(page)
+    code = kernel_value(page, "bench.code")
+    assert picked in code
+    assert str(lab.root) not in code  # paths are those of the notebook
+    poll(page, lambda: picked in (lab.root / "runs/clicked/workbench.json").read_text(), "it is kept")
+
+    restarted(page, lab, "clicked.ipynb")
+    page.locator(".dk-kept-bar").get_by_role("button", name="Run this cell").click()
+    page.locator(".dk-chart-canvas canvas").wait_for()
+    assert tab(page, "Explore").get_attribute("aria-selected") == "true"
+    poll(page, lambda: kernel_value(page, "bench._state.picked") == picked, "the choice is back")
+    assert kernel_value(page, "bench.code") == code
+    assert kernel_value(page, "bench._state.data_source.preprocess.reshape") == [1, 8, 8]
+
+    page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+    kernel_value(page, "bench.close()")
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")  # again, in the same kernel
+    poll(page, lambda: kernel_value(page, "bench.code") == code, "all is back in the same kernel")
+    page.goto(lab.address("clicked.ipynb"))
+    page.locator(".dk-chart-canvas canvas").wait_for()
+    assert tab(page, "Explore").get_attribute("aria-selected") == "true"
+
+
+def test_a_saved_notebook_keeps_its_results(page, lab):
+    write_cells(lab.root, "reopened.ipynb", "keeping")
+    run_all_cells(page, lab, "reopened.ipynb")
+    tab(page, "Explore").click()
+    page.locator(".dk-chart-canvas canvas").wait_for()
+    picked = pick_the_second_row(page)
+    file = lab.root / "reopened.ipynb"
+
+    def saved():
+        page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
+        return picked in file.read_text("utf-8")
+
+    poll(page, saved, "the choice is in the saved notebook")
+    page.locator("[role=grid]").wait_for()  # the widget lives on beside it
+
+    restarted(page, lab, "reopened.ipynb")
+    still = page.locator(".dk-Kept-still")
+    still.locator("img").wait_for()
+    assert still.locator("img").evaluate("e => e.complete && e.naturalWidth > 200")
+    assert still.locator("table tr").count() >= 3
+    assert f'report.choice_for("{picked}"' in still.inner_text()
+    assert page.locator(".dk-Workbench [role=tab]").count() == 0
+    assert page.get_by_text("model not found").count() == 0
+    run = page.get_by_role("button", name="Run this cell")
+    poll(page, lambda: run.count() == 1, "there is a kernel again, and a way to use it")
+
+    html, _ = HTMLExporter().from_filename(str(file))
+    shown = re.search(r'<div class="dk-report.*', html, re.DOTALL).group().partition("</body>")[0]
+    assert 'src="data:image/' in shown
+    assert "<table" in shown
+    assert "<script" not in shown
+    assert "<style" not in shown
+    assert not re.search(r"(src|href)=\W*https?:", shown)
+
+
+def test_no_gesture_reaches_the_notebook_in_notebook_7(page, lab, tmp_path):
+    write_cells(lab.root, "seven.ipynb", "keeping")  # the results are there already
+    page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
+    with running_lab(lab.root, tmp_path, app="notebook") as seven:
+        run_all_cells(page, seven, "seven.ipynb")
+        tab(page, "Explore").click()
+        page.locator(".dk-chart-canvas canvas").wait_for()
+        assert gestures(page) == []
+        page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")

@@ -19,7 +19,7 @@ def test_a_model_alone_shows_what_dk_load_gives(model, model_path, monkeypatch):
         assert view.model == model
         assert view.code == f'import deploykit as dk\n\nmodel = dk.load("{model_path.name}")\n'
         bundle = view._repr_mimebundle_()
-        assert "application/vnd.jupyter.widget-view+json" in bundle
+        assert "application/vnd.deploykit.workbench.v1+json" in bundle
         assert model_path.name in bundle["text/html"]
         view.close()
 

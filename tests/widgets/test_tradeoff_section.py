@@ -223,7 +223,7 @@ def test_without_widgets_a_report_alone_is_its_table(tmp_path):
         bundle = panel._repr_mimebundle_()
         assert "<table" in bundle["text/html"]
         assert "<img src=x" not in bundle["text/html"]
-        assert "application/vnd.jupyter.widget-view+json" in bundle
+        assert "application/vnd.deploykit.workbench.v1+json" in bundle
     finally:
         panel.close()
 

@@ -307,7 +307,7 @@ def test_close_cancels_the_sweep(opened, model, data, space):
 
 def test_viewers_without_widgets_get_results_and_code(done, open_workbench, model, data, space):
     bundle = done[0]._repr_mimebundle_()
-    assert set(bundle) == {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
+    assert set(bundle) == {"text/plain", "text/html", "application/vnd.deploykit.workbench.v1+json"}
     assert "<table" in bundle["text/html"]
     assert "<svg" in bundle["text/html"] or "<img" in bundle["text/html"]
     assert "import deploykit as dk" in bundle["text/html"]

@@ -14,6 +14,8 @@ import { liveChanged, liveOf } from './app/live';
 export const MIME_TYPE = 'application/vnd.deploykit.workbench.v1+json';
 /** A widget that lives is there by then, and what was kept does not flash up before it. */
 const PATIENCE_MS = 500;
+/** How often the notebook around is looked for. */
+const ATTEMPTS = 60;
 
 export class Kept extends Panel implements IRenderMime.IRenderer {
   constructor(options: IRenderMime.IRendererOptions) {
@@ -103,7 +105,14 @@ export class Kept extends Panel implements IRenderMime.IRenderer {
     this.still = new Widget({ node });
     this.still.addClass('dk-Kept-still');
     this.addWidget(this.still);
-    this.forget = host().onKernel?.(this.node, run => showBar(bar, run)) ?? (() => undefined);
+    this.watch(run => showBar(bar, run), ATTEMPTS);
+  }
+
+  /** The notebook around may still be opening. */
+  private watch(told: (run: (() => void) | null) => void, attempts: number): void {
+    const ended = host().onKernel?.(this.node, told);
+    const timer = ended || attempts === 0 ? 0 : window.setTimeout(() => this.watch(told, attempts - 1), PATIENCE_MS);
+    this.forget = ended ?? (() => window.clearTimeout(timer));
   }
 
   private empty(): void {
