@@ -114,7 +114,7 @@ class Database:
 
     def _make(self) -> None:
         new = self.folder / f"{FILE}.{os.getpid()}.tmp"
-        new.unlink(missing_ok=True)
+        _remove(new)
         try:
             with closing(sqlite3.connect(new, isolation_level=None)) as connection:
                 connection.execute("PRAGMA journal_mode=WAL")
@@ -124,7 +124,7 @@ class Database:
         except sqlite3.Error as error:
             raise failure(self.folder, error) from error
         finally:
-            new.unlink(missing_ok=True)
+            _remove(new)
 
     def check_schema(self, lock: Callable[[], Any] | None) -> None:
         """Bring an older store up to date, or say why it cannot be used.
@@ -212,6 +212,12 @@ class Database:
         # A damaged key must not keep all the others from being read.
         database.text_factory = lambda raw: raw.decode("utf-8", "replace")
         return database
+
+
+def _remove(file: Path) -> None:
+    """Remove a database with its log and what its readers share: where the disk is full, SQLite leaves them."""
+    for suffix in ("", "-wal", "-shm"):
+        file.with_name(f"{file.name}{suffix}").unlink(missing_ok=True)
 
 
 def _connect(uri: str) -> sqlite3.Connection:
