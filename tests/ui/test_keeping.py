@@ -16,7 +16,7 @@ SOURCES = ("# One", "two = 2", "three = 3", CELL, "five = 5", "six = 6", "# Seve
 #: Where gestures begin: texts that cannot have the focus, and one of each kind of control.
 PLACES = {
     "Explore": (
-        ".dk-strip", ".dk-tab >> nth=2", ".dk-best", ".dk-goal-words label", ".dk-goal input",
+        ".dk-top", ".dk-tab >> nth=2", ".dk-best", ".dk-goal-words label", ".dk-goal input",
         ".dk-column-space h3 >> nth=0", ".dk-column-candidate h3 >> nth=0", ".dk-code-head",
         "[role=grid] [role=row] >> nth=2", ".dk-column-tradeoff [role=toolbar] button >> nth=0", ".dk-chart-over",
     ),
@@ -223,7 +223,7 @@ def test_a_saved_notebook_keeps_its_results(page, lab):
     assert f'report.choice_for("{picked}"' in still.inner_text()
     assert page.locator(".dk-Workbench [role=tab]").count() == 0
     assert page.get_by_text("model not found").count() == 0
-    run = page.get_by_role("button", name="Run this cell")
+    run = page.locator(".dk-kept-bar").get_by_role("button", name="Run this cell")
     poll(page, lambda: run.count() == 1, "there is a kernel again, and a way to use it")
 
     html, _ = HTMLExporter().from_filename(str(file))

@@ -103,7 +103,7 @@ def several(items: Sequence[str], indent: str) -> str:
     return f"[\n{inner}{indent}]"
 
 
-def shown_path(path: str | Path, folder: Path | None = None) -> str:
+def shown_path(path: str | os.PathLike[str], folder: Path | None = None) -> str:
     """A path relative to a folder when it is in it or near it, with forward slashes.
 
     Args:
