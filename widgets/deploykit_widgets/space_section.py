@@ -253,8 +253,10 @@ class SpaceSection:
 
     def _reach(self) -> None:
         """Once it is known where the model runs, a preset runs there, and nowhere else."""
-        obstacles = self._commands.state.obstacles
-        if self._preset and obstacles and self._where.reach(obstacles):
+        state = self._commands.state
+        obstacles = state.obstacles
+        # A sweep that has begun is of what was ticked then, and so is the code for it.
+        if self._preset and obstacles and not state.sweeping and self._where.reach(obstacles):
             self._read()
 
     def _owner(self, technique: str) -> str:
