@@ -131,7 +131,9 @@ def _look_at_flips(page, candidate):
     part.scroll_into_view_if_needed()  # pictures are sent when they are near
     tiles = part.locator(".dk-flip img")
     poll(
-        page, lambda: tiles.count() or part.get_by_text("answers match those of").count(), "flips, or that there are none"
+        page,
+        lambda: tiles.count() or part.get_by_text("answers match those of").count(),
+        "flips, or that there are none",
     )
 
 
