@@ -83,8 +83,8 @@ def test_a_missed_goal_is_status_1_and_leaves_the_results(run, desk, tool):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"max_dorp": "0.5"}, "unknown parameter of this notebook 'max_dorp'. Remedy: did you mean 'max_drop'?"),
-        ({"launches": "many"}, "the parameter 'launches' is declared as int, got 'many'"),
+        ({"max_dorp": "0.5"}, "Unknown parameter of this notebook 'max_dorp'. Remedy: did you mean 'max_drop'?"),
+        ({"launches": "many"}, "The parameter 'launches' is declared as int, got 'many'"),
     ],
 )
 def test_the_notebook_refuses_what_papermill_only_warns_of(run, desk, given, message):
@@ -97,5 +97,5 @@ def test_the_notebook_refuses_what_papermill_only_warns_of(run, desk, given, mes
 def test_batch_refuses_it_before_it_starts(run, desk):
     status, out, err = run("deploykit", "batch", NOTEBOOK, desk / "never.ipynb", max_dorp="0.5")
     assert (status, out) == (2, "")
-    assert "unknown parameter of 06_batch.ipynb 'max_dorp'. Remedy: did you mean 'max_drop'?" in err
+    assert "Unknown parameter of 06_batch.ipynb 'max_dorp'. Remedy: did you mean 'max_drop'?" in err
     assert not (desk / "never.ipynb").exists()
