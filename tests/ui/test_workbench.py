@@ -6,6 +6,7 @@ import shutil
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from lab_driver import TOKEN, kernel_value, poll, run_all_cells, run_button
+from layout import sticking_out
 
 pytestmark = pytest.mark.browser
 
@@ -163,7 +164,7 @@ def test_settings_as_lines_filter_chart_and_table_by_keys_and_by_dragging(page, 
         page.set_viewport_size({"width": width, "height": 1200})
         result = Axe().run(page, context=".dk-Workbench")
         assert [v["id"] for v in result.response["violations"]] == []
-        assert _sticking_out(page) == []
+        assert sticking_out(page) == []
     bench.get_by_role("radio", name="Chart").check()
     page.locator(".dk-chart-canvas canvas").wait_for()
     set_theme(page, "JupyterLab Light")
@@ -194,7 +195,7 @@ def test_another_store_stands_beside_this_one_with_the_same_axes(page, lab):
             page.set_viewport_size({"width": width, "height": 1200})
             result = Axe().run(page, context=".dk-Workbench")
             found += [(theme, width, v["id"], v["nodes"][0]["html"][:120]) for v in result.response["violations"]]
-            found += [(theme, width, out) for out in _sticking_out(page)]
+            found += [(theme, width, out) for out in sticking_out(page)]
     assert found == []
     bench.get_by_role("radio", name="Chart").check()
 
@@ -207,33 +208,9 @@ def test_nothing_sticks_out_at_any_width_and_with_any_font(page):
             page.set_viewport_size({"width": width, "height": 1200})
             for name in VIEWS:
                 tab(page, name).click()
-                found += [(font, width, name, out) for out in _sticking_out(page)]
+                found += [(font, width, name, out) for out in sticking_out(page)]
     page.evaluate("() => document.body.style.removeProperty('--jp-ui-font-family')")
     assert found == []
-
-
-def _sticking_out(page):
-    """Elements that end right of the Workbench, but for what scrolls and what only screen readers see; and text that is
-    cut off without three dots."""
-    return page.locator(".dk-Workbench").evaluate(
-        """root => {
-            const limit = root.getBoundingClientRect().right + 1;
-            const scrolls = e => {
-                for (let p = e.parentElement; p && p !== root; p = p.parentElement) {
-                    if (/auto|scroll|hidden/.test(getComputedStyle(p).overflowX)) return true;
-                }
-                return e.closest('.dk-unseen');
-            };
-            const isCut = e => {
-                const style = getComputedStyle(e);
-                return style.overflowX === 'hidden' && style.textOverflow !== 'ellipsis' && e.clientWidth > 0
-                    && e.scrollWidth > e.clientWidth + 1 && !e.closest('.dk-unseen');
-            };
-            return [...root.querySelectorAll('*')].filter(e => e.getClientRects().length
-                && (e.getBoundingClientRect().right > limit && !scrolls(e) || isCut(e)))
-                .map(e => e.className || e.tagName);
-        }"""
-    )
 
 
 def test_a_tab_of_its_own_shows_the_same_and_has_panes(page):

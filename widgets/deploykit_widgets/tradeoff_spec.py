@@ -78,6 +78,7 @@ def _axis(alt: Any, name: str) -> Any:
         labelExpr=f"{name}labels[indexof({name}ticks, datum.value)]",
         labelColor=alt.ExprRef("muted"),
         labelFontSize=11,
+        labelFlush=24,  # a label at an end stays within the chart
         labelOverlap="greedy",
         gridColor=alt.ExprRef("line"),
         gridOpacity=0.7,

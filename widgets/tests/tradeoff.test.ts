@@ -125,6 +125,13 @@ describe('axes', () => {
     expect(axisOf(CHANGE, { log: false, sign: 1 }, [-1.2, 0.4], false).labels).toEqual(['−1.0', '−0.5', '0']);
   });
 
+  it('have gaps between thousands, and none between decimals', () => {
+    const labelsOf = (range: [number, number]): string[] =>
+      axisOf(LATENCY, { log: false, sign: 1 }, range, true).labels;
+    expect(labelsOf([0.0053, 0.0085])[0]).toBe('0.0055');
+    expect(labelsOf([9000, 13000])).toContain('10\u2009000');
+  });
+
   it('turn where the better end would be on the wrong side', () => {
     const axis = { log: true, sign: -1 as const };
     expect(unplace(axis, place(axis, 7))).toBeCloseTo(7);

@@ -140,6 +140,7 @@ function plain(value: number): string {
   return grouped(value.toLocaleString('en', { maximumSignificantDigits: 6, useGrouping: false }));
 }
 
+/** Thin gaps between thousands, not between decimals. */
 function grouped(text: string): string {
-  return text.replace(/\d{4,}(?=\.|$)/, digits => digits.replace(/\B(?=(\d{3})+$)/g, '\u2009'));
+  return text.replace(/^\D*\d{4,}/, whole => whole.replace(/\B(?=(\d{3})+$)/g, '\u2009'));
 }
