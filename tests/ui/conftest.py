@@ -27,12 +27,20 @@ space = dk.Space(recipes, (dk.Target("onnxruntime"),))
 bench = dk.Workbench("hostile.onnx", data, store="runs/NAME", space=space, launches=2)
 bench
 """
+#: A finished store, in a Workbench whose space has more to run.
+FINISHED = (
+    CELL.strip().removesuffix("bench").replace("bench = ", "first = ").replace("NAME", "finished")
+    + """first.run()
+first.close()
+bench = dk.Workbench("hostile.onnx", data, store="runs/finished", launches=2)
+bench"""
+)
 
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     root = tmp_path_factory.mktemp("root")
-    _hostile(models.build("cnn_onnx", tmp_path_factory.mktemp("model")), root / "hostile.onnx")
+    build_hostile(root / "hostile.onnx", tmp_path_factory.mktemp("model"))
     with running_lab(root, tmp_path_factory.mktemp("scratch")) as running:
         yield running
 
@@ -43,11 +51,11 @@ def browser() -> Iterator[tuple[object, list[str]]]:
         yield opened
 
 
-def _hostile(source: Path, target: Path) -> None:
-    """The same model with a name that is a script where it is not shown as text."""
+def build_hostile(target: Path, scratch: Path) -> None:
+    """A tiny model with a name that is a script where it is not shown as text."""
     import onnx
 
-    model = onnx.load(source)
+    model = onnx.load(models.build("cnn_onnx", scratch))
     model.graph.node[0].name = HOSTILE
     onnx.save(model, target)
 

@@ -19,6 +19,7 @@ from typing import Any
 TOKEN = "a-token"
 BASE_URL = "/user/someone/"
 START_S = 120
+KERNEL_S = 60
 #: Where Debian and the CI images have it; the browsers Playwright downloads are not used.
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 
@@ -146,17 +147,29 @@ def open_browser(width: int = 1500, height: int = 1100, scale: float = 1.0) -> I
 
 
 def run_all_cells(page: Any, lab: Lab, notebook: str) -> None:
-    """Open a notebook, wait for its kernel and run it to the end."""
+    """Open a notebook, wait for its kernel and run it to the end.
+
+    Raises:
+        AssertionError: It does not have a kernel soon, as one whose metadata name none: a dialog asks for it.
+    """
     page.goto(lab.address(notebook))
     page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
-    page.evaluate(
-        """async () => {
-            const panel = window.jupyterapp.shell.currentWidget;
-            await panel.revealed; await panel.sessionContext.ready;
-            await panel.sessionContext.session.kernel.info;
-            await window.jupyterapp.commands.execute('notebook:run-all-cells');
-        }"""
+    has_kernel = page.evaluate(
+        """async limit => {
+            const ready = async () => {
+                const panel = window.jupyterapp.shell.currentWidget;
+                await panel.revealed; await panel.sessionContext.ready;
+                await panel.sessionContext.session.kernel.info;
+                return true;
+            };
+            const late = new Promise(done => setTimeout(() => done(false), limit));
+            return Promise.race([ready(), late]);
+        }""",
+        1000 * KERNEL_S,
     )
+    dialogs = page.locator(".jp-Dialog").all_inner_texts()
+    assert has_kernel, f"{notebook} has no kernel after {KERNEL_S} s; dialogs: {dialogs}"
+    page.evaluate("() => window.jupyterapp.commands.execute('notebook:run-all-cells')")
 
 
 def kernel_value(page: Any, expression: str) -> Any:

@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from lab_driver import run_button
+from lab_driver import poll, run_button
 
 RUN = re.compile(r"^Run \d+ candidates?, about .+|^No changes to apply$")
 NAME_PX = 220
@@ -28,6 +28,18 @@ _BEYOND = """(e, holder) => {
     const end = around.getBoundingClientRect().right - parseFloat(paddingRight) - parseFloat(borderRightWidth);
     return e.getBoundingClientRect().right - end;
 }"""
+
+
+def compare_two(page: Any) -> None:
+    """Wait for the results and the plan, and mark A and B in the table."""
+    page.locator(".dk-chart-canvas canvas").wait_for(timeout=60_000)
+    poll(page, lambda: run_button(page).inner_text().startswith("Run "), "the button says what it starts", 30)
+    rows = page.get_by_role("grid", name="Candidates").locator(".dk-grid-row")
+    rows.filter(has_text="int8 dynamic").click()  # by names: their order is that of latencies, and these are close
+    rows.filter(has_text="int8 static").click(modifiers=["Shift"])
+    for letter, name in (("A", "dynamic"), ("B", "static")):
+        page.locator(".dk-chosen-row", has_text=f"int8 {name}").get_by_role("checkbox", name=letter).wait_for()
+    page.locator(".dk-numbers-three").wait_for()
 
 
 def settle(bench: Any) -> None:

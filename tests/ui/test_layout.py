@@ -3,29 +3,21 @@
 import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from conftest import CELL
-from lab_driver import kernel_value, poll, run_all_cells, run_button
-from layout import faults, in_sight, settle
+from conftest import FINISHED
+from lab_driver import kernel_value, poll, run_all_cells
+from layout import compare_two, faults, in_sight, settle
 
 pytestmark = pytest.mark.browser
 
 #: Of the window; the Workbench has some 430 pixels less while the file browser is open.
 WIDTHS = (1400, 1000, 700)
-#: A finished store, shown by a Workbench whose space has more to run.
-SWEPT = (
-    CELL.strip().removesuffix("bench").replace("bench = ", "first = ").replace("NAME", "layout")
-    + """first.run()
-first.close()
-bench = dk.Workbench("hostile.onnx", data, store="runs/layout", launches=2)
-bench"""
-)
 
 
 @pytest.fixture(scope="module")
 def page(lab, browser):
     page, outside = browser
     page.set_default_timeout(10_000)
-    cells = [nbformat.v4.new_markdown_cell("# A model"), nbformat.v4.new_code_cell(SWEPT)]
+    cells = [nbformat.v4.new_markdown_cell("# A model"), nbformat.v4.new_code_cell(FINISHED)]
     book = nbformat.v4.new_notebook(cells=cells)
     book.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
     nbformat.write(book, lab.root / "layout.ipynb")
@@ -36,16 +28,6 @@ def page(lab, browser):
     kernel_value(page, "bench.close()")
     page.evaluate("() => window.jupyterapp.serviceManager.sessions.shutdownAll()")
     assert outside == []
-
-
-def compare_two(page):
-    """Wait for the results and the plan, and mark A and B in the table."""
-    page.locator(".dk-chart-canvas canvas").wait_for(timeout=60_000)
-    poll(page, lambda: run_button(page).inner_text().startswith("Run "), "the button says what it starts", 30)
-    page.get_by_role("grid", name="Candidates").focus()
-    for key in ("ArrowDown", "ArrowDown", "a", "ArrowDown", "b"):
-        page.keyboard.press(key)
-    page.locator(".dk-numbers-three").wait_for()
 
 
 def set_theme(page, name):
