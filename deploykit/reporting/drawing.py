@@ -43,9 +43,14 @@ def shown(chart: Any) -> Any:
 
 def svg(chart: Any) -> str:
     """An Altair chart as SVG; needs no network."""
+    return svg_of(chart.to_dict())
+
+
+def svg_of(spec: dict[str, Any]) -> str:
+    """The same of a Vega-Lite specification."""
     import vl_convert
 
-    return _PLACES.sub(lambda found: _DIGITS.sub(r"\1", found[0]), vl_convert.vegalite_to_svg(chart.to_dict()))
+    return _PLACES.sub(lambda found: _DIGITS.sub(r"\1", found[0]), vl_convert.vegalite_to_svg(spec))
 
 
 #: Altair's class → the same with a picture.

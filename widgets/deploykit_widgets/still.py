@@ -7,11 +7,15 @@ the elements, and works on light and dark pages alike; the chart is a picture on
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from deploykit.core.rows import Rows
 from deploykit.reporting import table, tradeoff
+from deploykit.reporting.drawing import svg_of
 
 if TYPE_CHECKING:
     from deploykit.core.result import Result
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
 _MOST_ROWS = 200
 #: A longer picture is stored as pixels instead.
 _MOST_SVG = 120_000
+#: Points of the picture. Of more candidates, those on the front and some of the others: drawing takes 4 ms a point.
+_MOST_POINTS = 300
+#: Cells across the picture, from fine to coarse, of which each keeps one point.
+_CELLS = (128, 96, 64, 48, 40, 32, 28, 24, 20, 16, 12, 8)
 #: The first columns are text, the others numbers.
 _TEXT_COLUMNS = 2
 _BOX = "font-family:system-ui,sans-serif;font-size:13px;line-height:1.5"
@@ -58,7 +66,7 @@ def results(report: Report, chosen: Choice | None = None, other: Choice | None =
     if not any(row.status == "measured" for row in rows):
         yield paragraph("No candidate is measured yet.")
     if any(row.measurement and row.measurement.latency for row in rows):
-        yield picture(report)
+        yield picture(report, [c.key for c in (chosen, other) if c is not None])
     if chosen is not None:
         yield from _choice(chosen, other)
     yield _table(report, {c.key for c in (chosen, other) if c is not None}, chosen.key if chosen else "")
@@ -72,24 +80,52 @@ def other_of(state: State) -> Choice | None:
     return report.choice_for(key, minimize=state.goal.minimize, max_drop=state.goal.max_drop)
 
 
-def picture(report: Report) -> str:
-    """The chart of a report as a picture."""
-    from deploykit.reporting.drawing import svg
+def picture(report: Report, kept: Iterable[str] = ()) -> str:
+    """The chart of a report as a picture.
 
-    drawn = report.chart().configure(background="#ffffff")
-    data, kind = svg(drawn).encode(), "svg+xml"
+    Args:
+        report: The results.
+        kept: Keys of candidates that are drawn in any case.
+    """
+    points = tradeoff.points(report.rows, report.baseline)
+    drawn_report, words = report, ""
+    if len(points) > _MOST_POINTS:
+        drawn = _thinned(report, points, set(kept))
+        drawn_report = dataclasses.replace(report, rows=Rows.of([r for r in report.rows if r.key in drawn]))
+        words = paragraph(
+            f"{len(drawn):,} of {len(points):,} points: the front, and one of each group that lies close together."
+        )
+    spec = drawn_report.chart().configure(background="#ffffff").to_dict(validate=False)
+    data, kind = svg_of(spec).encode(), "svg+xml"
     if len(data) > _MOST_SVG:
-        data, kind = _pixels(drawn), "png"
-    alt = html.escape(tradeoff.summary(tradeoff.points(report.rows, report.baseline)), quote=True)
+        data, kind = _pixels(spec), "png"
+    alt = html.escape(tradeoff.summary(points), quote=True)
     style = "max-width:100%;background:#ffffff;padding:8px;border-radius:4px;box-sizing:border-box"
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return f'<p><img alt="{alt}" style="{style}" src="{source}"></p>'
+    return f'<p><img alt="{alt}" style="{style}" src="{source}"></p>{words}'
 
 
-def _pixels(chart: Any) -> bytes:
+def _thinned(report: Report, points: Sequence[dict[str, Any]], kept: set[str]) -> set[str]:
+    """Keys of the points that show the same picture: the front, the ends of both axes, and one of each cell."""
+    across, up = [math.log(p["p50_ms"]) for p in points], [p["change"] for p in points]
+    ends = {points[places.index(f(places))]["key"] for places in (across, up) for f in (min, max)}
+    must = kept | ends | {report.baseline, report.best().key}
+    must |= {p["key"] for p in points if p["state"] == "on the front"}
+    must &= {p["key"] for p in points}
+    found: set[str] = must
+    for cells in _CELLS:
+        wide, high = ((max(places) - min(places)) / cells or 1.0 for places in (across, up))
+        one = {(x // wide, y // high): p["key"] for p, x, y in zip(points, across, up, strict=True)}
+        found = must | set(one.values())
+        if len(found) <= max(_MOST_POINTS, len(must)):
+            return found
+    return must
+
+
+def _pixels(spec: dict[str, Any]) -> bytes:
     import vl_convert
 
-    return bytes(vl_convert.vegalite_to_png(chart.to_dict(), scale=1.5))
+    return bytes(vl_convert.vegalite_to_png(spec, scale=1.5))
 
 
 def _choice(chosen: Choice, other: Choice | None) -> Iterable[str]:
