@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -282,6 +283,24 @@ def test_a_notebook_saved_before_a_sweep_has_the_data_that_no_file_holds(
     assert ran.returncode == 0, ran.stderr[-3000:]
     report = dk.Report.open(tmp_path / "runs")
     assert sorted(r.key for r in report.rows) == sorted(c.key for c in bench._state.plan.candidates)
+
+
+def test_a_notebook_saved_into_another_folder_finds_its_files_from_there(
+    opened, model, data, space, tmp_path, monkeypatch
+):
+    """A notebook runs in its own folder, not in that of the notebook it was saved from."""
+    monkeypatch.chdir(tmp_path)
+    bench, page = opened(model, data, space=space)
+    page.do("save_notebook", path="reports/monday/mine.ipynb")
+    cells = json.loads((tmp_path / "reports/monday/mine.ipynb").read_text("utf-8"))["cells"]
+    given = {}
+    exec("".join(cells[1]["source"]), given)
+    folder = tmp_path / "reports" / "monday"
+    assert given["store"] == "../../runs"
+    assert (folder / given["model_path"]).resolve() == Path(model.path).resolve()
+    assert 'dk.Dataset.open("mine-data")' in "".join(cells[2]["source"])
+    assert (folder / "mine-data").is_dir()
+    assert 'store="runs"' in bench.code  # the cell's own folder is another one
 
 
 def test_a_panel_alone_shows_the_same(done, page_of):

@@ -25,7 +25,8 @@ def notebook_of(state: State, target: Path) -> str:
 
     Args:
         state: What it must reproduce.
-        target: Where it will be written; data that were given as arrays are saved beside it.
+        target: Where it will be written, and run: its paths are relative to that folder. Data that were given as arrays
+            are saved beside it.
 
     Raises:
         SettingError: There is no model or there are no data yet.
@@ -33,7 +34,7 @@ def notebook_of(state: State, target: Path) -> str:
     if state.model is None or state.data is None:
         missing = "model" if state.model is None else "data"
         raise SettingError(f"There is no {missing} yet, so there is nothing to save.", remedy=f"load the {missing}.")
-    values = script.Parameters()
+    values = script.Parameters(target.parent)
     data = "" if state.data_source else _saved_data(state, target)
     imports, work, leave = script.parts(state, values, data)
     cells = [
@@ -62,7 +63,7 @@ def _saved_data(state: State, target: Path) -> str:
     assert state.data is not None
     folder = target.with_name(f"{target.stem}-data")
     state.data.save(folder)
-    return f"dk.Dataset.open({script.path_code(folder)})"
+    return f"dk.Dataset.open({script.path_code(folder, target.parent)})"
 
 
 def _parameter(name: str, value: str | float) -> str:

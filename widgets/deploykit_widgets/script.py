@@ -22,11 +22,21 @@ _MOST_UP = 3
 class Values:
     """How the script names its paths and settings: as literals.
 
+    Args:
+        folder: Where the code will run, see `shown_path`.
+
     Attributes:
         everything: Whether settings are named that have their defaults.
     """
 
     everything = False
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
+
+    def path(self, path: str | os.PathLike[str]) -> str:
+        """A path as the code names it."""
+        return shown_path(path, self._folder)
 
     def of(self, name: str, value: str | float) -> str:
         """The expression for a value that ``name`` describes."""
@@ -39,7 +49,8 @@ class Parameters(Values):
 
     everything = True
 
-    def __init__(self) -> None:
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__(folder)
         self.found: dict[str, str | float] = {}
 
     def of(self, name: str, value: str | float) -> str:
@@ -62,7 +73,7 @@ def parts(state: State, values: Values, data: str = "") -> list[list[str]]:
         data: Expression of the data; "" for what the state knows of them.
     """
     if state.model is None and state.report is not None:  # a report that was opened, without what it was made of
-        opened = f"report = dk.Report.open({values.of('store', shown_path(state.store))})"
+        opened = f"report = dk.Report.open({values.of('store', values.path(state.store))})"
         return [["import deploykit as dk"], [opened], [_choice(state, values)]]
     inputs = [_model(state.model, values), *([f"data = {data}"] if data else _data(state, values))]
     space = _space(state.space_choice)
@@ -70,7 +81,7 @@ def parts(state: State, values: Values, data: str = "") -> list[list[str]]:
     work = [*inputs, *space, _sweep(state, values, spaced=bool(space))]
     leave: list[str] = []
     if state.artifact is not None and state.chosen is not None and state.exported == state.chosen.key:
-        leave = [_export(state)]
+        leave = [_export(state, values)]
         if state.server is not None:
             leave += [f"with {call('dk.serve', ['artifact', 'port=0'])} as server:",
                       "    print(server.predict(data.sample(1)))"]  # fmt: skip
@@ -146,7 +157,7 @@ def literal(value: Any) -> str:
 def _model(model: Model | None, values: Values) -> str:
     if model is None:
         return f"model = dk.load({values.of('model_path', 'model.keras')})"
-    arguments = [values.of("model_path", shown_path(model.path))]
+    arguments = [values.of("model_path", values.path(model.path))]
     arguments += [f"imports={literal(list(model.imports))}"] if model.imports else []
     arguments += ["trusted=True"] if model.trusted else []
     return call("dk.load", arguments, "model = ")
@@ -157,7 +168,7 @@ def _data(state: State, values: Values) -> list[str]:
         arguments = data_arguments(state.data_source, values)
         return [call(f"dk.Dataset.{state.data_source.reader}", arguments, "data = ")]
     if state.report is not None:
-        saved = path_code(state.report.path / state.report.facts["data"])
+        saved = string(values.path(state.report.path / state.report.facts["data"]))
         return [f"data = dk.Dataset.open({saved})  # as the sweep saved it"]
     variable = state.data_name
     read = [] if state.data_step is None else [f"data = data.preprocessed({state.data_step.code()})"]
@@ -170,7 +181,7 @@ def _data(state: State, values: Values) -> list[str]:
 
 def data_arguments(source: DataSource, values: Values) -> list[str]:
     """Arguments of the constructor of Dataset."""
-    arguments = [values.of("data_path", shown_path(source.path))]
+    arguments = [values.of("data_path", values.path(source.path))]
     if not source.preprocess.is_identity:
         arguments.append(f"preprocess={source.preprocess.code()}")
     return arguments
@@ -239,7 +250,7 @@ def _sweep(state: State, values: Values, *, spaced: bool) -> str:
         arguments.append("space")
     elif choice is not None and choice.preset != "quick":
         arguments.append(string(choice.preset))
-    arguments.append(f"store={values.of('store', shown_path(state.store))}")
+    arguments.append(f"store={values.of('store', values.path(state.store))}")
     if values.everything or state.launches != 10:
         arguments.append(f"launches={values.of('launches', state.launches)}")
     for name, value in state.options.arguments(state.goal.max_drop).items():
@@ -260,9 +271,9 @@ def _choice(state: State, values: Values) -> str:
     return call("report.best", changed, "choice = ")
 
 
-def _export(state: State) -> str:
+def _export(state: State, values: Values) -> str:
     assert state.artifact is not None
-    arguments = ["choice", path_code(state.artifact.path)]
+    arguments = ["choice", string(values.path(state.artifact.path))]
     layout = state.artifact.manifest.layout
     arguments += [f"layout={string(layout)}"] if layout != "folder" else []
     return call("dk.export", arguments, "artifact = ")
