@@ -67,7 +67,7 @@ def test_columns_scroll_by_themselves_and_the_code_opens_on_screen(page):
     for section in ("Per class", "Weights and sparsity", "Recipe"):
         candidate.get_by_role("button", name=section, exact=True).click()
     poll(page, lambda: candidate.evaluate("e => e.scrollHeight > e.clientHeight + 100"), "its sections are open", 10)
-    assert page.locator(".dk-explore").evaluate(height) == before
+    poll(page, lambda: page.locator(".dk-explore").evaluate(height) == before, f"it is {before} px high as before", 10)
     page.locator(".dk-Workbench").evaluate("e => e.scrollIntoView({ block: 'start' })")
     page.locator(".dk-top").get_by_role("button", name="Code", exact=True).click()
     script = page.get_by_role("region", name="Script")
