@@ -271,7 +271,7 @@ def test_a_port_in_use_names_it_and_a_free_one(made):
             assert caught.value.message == f"Port {port} on 127.0.0.1 is in use."
             free = int(caught.value.remedy.split()[1])
             assert (
-                caught.value.remedy == f"Port {free} is free: port={free} (--port {free}); or port=0 for any free one."
+                caught.value.remedy == f"port {free} is free: port={free} (--port {free}); or port=0 for any free one."
             )
             assert refuses(free)
 
