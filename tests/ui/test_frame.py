@@ -11,7 +11,7 @@ pytestmark = pytest.mark.browser
 _CELL = """
 import deploykit as dk
 
-bench = dk.Workbench(store="runs/frame")
+bench = dk.Workbench(store="runs/frame", remember=False)
 display(bench)
 display(bench.panel("model"))
 """
