@@ -286,7 +286,7 @@ def test_a_chart_of_somebody_else_asks_for_nothing_and_runs_nothing(page, lab):
     nbformat.write(nbformat.v4.new_notebook(cells=cells), lab.root / "theirs.ipynb")
     page.goto(lab.address("theirs.ipynb"))
     page.locator(".jp-Cell").last.locator(".dk-Chart svg .mark-symbol path").wait_for()
-    page.locator(".jp-Cell").first.get_by_text("This chart cannot be drawn here.").wait_for()
+    page.locator(".jp-Cell").first.get_by_text("This chart cannot be shown here.").wait_for()
     page.locator(".jp-Cell").first.locator(".dk-Chart img").wait_for()
     assert page.evaluate("() => window.ran") is None
 

@@ -245,7 +245,7 @@ def test_clicks_are_code(done, tmp_path):
     assert bench.choice.key == bench.report.best(minimize="compressed_size", max_drop=0.5).key
     path = tmp_path / "script.py"
     path.write_text(bench.code + f"assert choice.key == {bench.choice.key!r}, choice\n", "utf-8")
-    ran = subprocess.run([sys.executable, path], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    ran = subprocess.run([sys.executable, path], capture_output=True, text=True, timeout=300)
     assert ran.returncode == 0, ran.stderr
 
 
