@@ -66,6 +66,7 @@ def _copy_notebook(root: Path, store: Path, launches: int) -> None:
 
 def _sweep(page: object, seconds: float) -> None:
     page.evaluate("() => window.jupyterapp.shell.collapseLeft()")
+    _tab(page, "Explore")  # a Workbench opens where it was left
     run, unchanged = driver.run_button(page), page.get_by_role("button", name="No changes to apply")
     ready = lambda: run.count() and run.get_attribute("aria-disabled") is None  # noqa: E731  # asked again and again
     driver.poll(page, lambda: ready() or unchanged.count(), "the plan is made")
