@@ -1,9 +1,10 @@
-"""Reads small files that a user has named. Never blocks: pipes and devices are refused, and so is what is too large."""
+"""Small files: read without ever blocking (pipes, devices and large ones are refused), and replaced as a whole."""
 
 from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 from deploykit.core.errors import DeploykitError
@@ -50,3 +51,23 @@ def read_small(path: Path, limit_bytes: int, what: str, error: type[DeploykitErr
         raise refused(str(failure.strerror), "check the disk.") from failure
     finally:
         os.close(descriptor)
+
+
+def replace_whole(path: Path, content: bytes) -> None:
+    """Write a file that other processes see as it was or as it is now, and never in between.
+
+    Args:
+        path: The file; its folder exists.
+        content: All of it.
+
+    Raises:
+        OSError: It cannot be written; the old one stays, and nothing is left beside it.
+    """
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+        os.replace(name, path)  # noqa: PTH105  atomic on every system
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -7,16 +7,15 @@ that the next plan, of the same model or of another one, knows what a conversion
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from deploykit.core.digest import json_digest
+from deploykit.core.files import replace_whole
 from deploykit.core.serial import Plain, dump, from_plain, parse
 from deploykit.loading._kernel_model import cache_folder
 from deploykit.measuring.environment import core_count, cpu_features
@@ -252,14 +251,7 @@ def _read(path: Path) -> list[Entry]:
 
 
 def _write(path: Path, entries: list[Entry]) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix="durations-", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(dump({"version": _VERSION, "entries": entries}))
-        os.replace(name, path)  # noqa: PTH105  atomic on every system
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    replace_whole(path, dump({"version": _VERSION, "entries": entries}))
 
 
 def _machine() -> str:

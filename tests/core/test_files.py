@@ -11,7 +11,7 @@ import deploykit as dk
 from deploykit.cli import _notebooks
 from deploykit.core.artifact import MANIFEST, Artifact, Manifest
 from deploykit.core.errors import DatasetError, ExportError, SettingError, StoreError
-from deploykit.core.files import read_small
+from deploykit.core.files import read_small, replace_whole
 from deploykit.core.store import Store
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices of POSIX")
@@ -138,3 +138,13 @@ def test_yaml_values_that_are_none(tmp_path):
     (tmp_path / "s.json").write_text(json.dumps({"recipes": 3}))
     with pytest.raises(SettingError, match=r"s\.json"):
         dk.Space.from_file(tmp_path / "s.json")
+
+
+def test_a_file_is_replaced_as_a_whole(tmp_path):
+    replace_whole(tmp_path / "a.json", b"old")
+    replace_whole(tmp_path / "a.json", b"new")
+    assert (tmp_path / "a.json").read_bytes() == b"new"
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(OSError, match="folder"):
+        replace_whole(tmp_path / "folder", b"cannot take its place")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.json", "folder"]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
-from deploykit.core.files import read_small
+from deploykit.core.files import read_small, replace_whole
 from deploykit.core.model import Model
 from deploykit.core.preprocess import Preprocess
 from deploykit.core.serial import dump, parse
@@ -188,12 +187,10 @@ class Memory:
         content = dump(self._content(), indent=True)
         if content == self._written:
             return
-        self._written = content
-        with contextlib.suppress(OSError):  # a store that cannot be written to is reported by the sweep
+        with contextlib.suppress(OSError):  # tried again at the next change; the sweep reports such a store
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._path.parent, prefix=f".{FILE}-", delete=False) as file:
-                file.write(content)
-            Path(file.name).replace(self._path)
+            replace_whole(self._path, content)
+            self._written = content
 
     def _content(self) -> dict[str, Any]:
         state, pending = self._state, self._pending
