@@ -172,6 +172,8 @@ class Durations:
         self._lock = threading.Lock()
         self._left: dict[str, _Expected] = {}
         self._ratios: dict[tuple[str, str], list[float]] = {}
+        #: Median of each list of ratios: it is asked for once a unit, and changes once a unit that is done.
+        self._usual: dict[tuple[str, str], float] = {}
         self._took = self._wanted = 0.0
 
     def expect(self, identity: str, unit: Unit, after: Iterable[str] = ()) -> None:
@@ -202,14 +204,15 @@ class Durations:
         expected = self.history.expect(unit).seconds
         if expected > 0 and seconds > 0 and unit.kind not in ("start", "launches"):
             ratio = min(max(seconds / expected, _FACTORS[0]), _FACTORS[1])
-            self._ratios.setdefault((unit.kind, unit.name), []).append(ratio)
+            seen = self._ratios.setdefault((unit.kind, unit.name), [])
+            seen.append(ratio)
+            self._usual[unit.kind, unit.name] = statistics.median(seen)
             self._took, self._wanted = self._took + seconds, self._wanted + expected
         self._recorder.note(unit, seconds, size_bytes)
 
     def seconds(self, unit: Unit) -> float:
         """How long a unit takes, by the history and by what this sweep has seen."""
-        seen = self._ratios.get((unit.kind, unit.name))
-        return self.history.expect(unit).seconds * (statistics.median(seen) if seen else self.pace)
+        return self.history.expect(unit).seconds * self._usual.get((unit.kind, unit.name), self.pace)
 
     @property
     def pace(self) -> float:

@@ -42,8 +42,8 @@ class Forecast:
         self._paces: list[float] = []
         self._spent = 0.0
         self._running: tuple[float, list[Target]] | None = None
-        self._groups: list[list[Target]] | None = None
-        self._left: list[float] = []
+        #: Sessions and launches left of each group; one value, for it is read while another thread works.
+        self._work: list[tuple[list[Target], float]] | None = None
         self._kept: list[Target] | None = None
 
     def screening(self, groups: Sequence[Sequence[Target]], done: Sequence[int]) -> None:
@@ -53,8 +53,7 @@ class Forecast:
             groups: Sessions of each group.
             done: Launches that each group has from an earlier sweep.
         """
-        self._groups = [list(group) for group in groups]
-        self._left = [max(0.0, self._screen - count) for count in done]
+        self._work = [(list(group), max(0.0, self._screen - count)) for group, count in zip(groups, done, strict=True)]
 
     def keeping(self, targets: Iterable[Target]) -> None:
         """Sessions of a launch of those that will be kept after the screen, as it looks now."""
@@ -63,8 +62,7 @@ class Forecast:
     def finishing(self, groups: Sequence[Sequence[Target]], left: Sequence[int]) -> None:
         """What is to do after the screen: sessions and launches of each group."""
         self._screen = 0
-        self._groups = [list(group) for group in groups]
-        self._left = [float(count) for count in left]
+        self._work = [(list(group), float(count)) for group, count in zip(groups, left, strict=True)]
 
     def begin(self, targets: Iterable[Target]) -> None:
         """A launch of these sessions has begun."""
@@ -84,32 +82,32 @@ class Forecast:
             if work > 0:
                 self._paces.append(took / work)
         self._running = None
-        self._left[group] = max(0.0, self._left[group] - 1)
-        if not self._screen:
-            self._extend(group, launches)
+        assert self._work is not None
+        sessions, left = self._work[group]
+        self._work[group] = sessions, max(0.0, left - 1) if self._screen else self._extended(launches)
 
-    def _extend(self, group: int, launches: Sequence[Launch]) -> None:
-        """Expect the launches that a noisy host will add, the more so the nearer the decision is."""
+    def _extended(self, launches: Sequence[Launch]) -> float:
+        """Launches left, with those that a noisy host will add, the more so the nearer the decision is."""
         done, planned = len(launches), max(0, self._asked - len(launches))
         mean = statistics.fmean([launch.seconds for launch in launches])
         room = max(0, int(self._budget_s / max(mean, 1e-9)) - done)
         added = max(0, min(launches_needed(launches, self._most) - done, room) - planned)
-        self._left[group] = planned + added * min(1.0, done / self._asked) ** 2
+        return planned + added * min(1.0, done / self._asked) ** 2
 
     def seconds(self) -> float:
-        """Seconds that are left."""
+        """Seconds that are left; may be called while another thread works."""
+        work, running, kept = self._work, self._running, self._kept
         pace = statistics.median(self._paces[-5:]) if self._paces else 1.0
         one = self._durations.sessions(self._all)
-        if self._groups is None:
+        if work is None:
             return one * self._asked * self._ratio
-        each = [self._durations.sessions(group) for group in self._groups]
-        left = pace * sum(seconds * count for seconds, count in zip(each, self._left, strict=True))
-        if self._running is not None:
-            began, targets = self._running
+        left = pace * sum(self._durations.sessions(group) * count for group, count in tuple(work))
+        if running is not None:
+            began, targets = running
             whole = pace * self._durations.sessions(targets)
             left -= min(time.monotonic() - began, (1 - _OVERDUE) * whole)
-        if self._screen and self._kept is not None:
-            left += self._durations.sessions(self._kept) * max(0, self._asked - self._screen) * pace
+        if self._screen and kept is not None:
+            left += self._durations.sessions(kept) * max(0, self._asked - self._screen) * pace
         elif self._screen:  # what is kept, and how noisy the host is, is only known from earlier sweeps
             left += one * max(0.0, self._asked * self._ratio - self._screen) * pace
         return max(0.0, left)

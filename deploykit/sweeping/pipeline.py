@@ -12,12 +12,12 @@ from typing import Any
 
 from deploykit.choosing.goals import limit
 from deploykit.choosing.pareto import dominating
+from deploykit.core.candidate import Target
 from deploykit.core.errors import DeploykitError
 from deploykit.engines._contract import Running
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.metrics._choose import MetricLike
 from deploykit.sweeping.building import Built, Workshop
-from deploykit.sweeping.history import Unit
 from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.routes import BuildStep
 from deploykit.sweeping.scoring import Judge
@@ -137,14 +137,16 @@ class Pipeline:
     def _expect(self, candidates: list[Planned], steps: dict[str, BuildStep]) -> None:
         self._steps |= steps
         after: dict[str, tuple[str, ...]] = {GIVEN: ()}
+        targets: dict[str, Target] = {}  # of each evaluation
         for planned in candidates:
             chain = (GIVEN, *planned.steps)
             after |= {step: (source,) for source, step in pairwise(chain)}
             unit = self._unit(planned)
             self._first = self._first or unit
             after.setdefault(unit, (chain[-1], self._first))  # others are compared with the model as given
-        evaluations = {self._unit(c) for c in candidates}
-        for kind, units in (("step", {GIVEN, *steps}), ("evaluation", evaluations)):
+            targets.setdefault(unit, planned.candidate.target)
+        expected = self._state.durations.units
+        for kind, units in (("step", {GIVEN, *steps}), ("evaluation", targets.keys())):
             new = units - self._expected
             self._expected |= new
             self._state.expect(len(new))
@@ -152,14 +154,8 @@ class Pipeline:
                 self._rivals = frozenset(row.key for row in self._state.rows if row.status == "measured")
             for unit in (u for u in after if u in new):
                 rest = tuple(other for other in after[unit] if other != unit)
-                self._state.durations.expect(unit, self._duration(kind, unit, candidates), rest)
-
-    def _duration(self, kind: str, unit: str, candidates: list[Planned]) -> Unit:
-        """What a unit's duration depends on."""
-        units = self._state.durations.units
-        if kind == "step":
-            return units.step(self._steps.get(unit))
-        return units.evaluation(next(c.candidate.target for c in candidates if self._unit(c) == unit))
+                takes = expected.evaluation(targets[unit]) if unit in targets else expected.step(self._steps.get(unit))
+                self._state.durations.expect(unit, takes, rest)
 
     def _count(self, unit: str, seconds: float | None) -> None:
         """A unit is done; ``seconds`` is None when it was found finished."""
@@ -220,7 +216,7 @@ class Pipeline:
                 self._give_up(planned)
                 return None
             if identity not in self._built:
-                return None  # nothing begins before ran the original model: conversions are compared with it
+                return None  # nothing begins before the original model has run: conversions are compared with it
             source = self._built[identity]
         if source is None:
             return None

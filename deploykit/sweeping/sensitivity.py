@@ -183,8 +183,7 @@ def sensitivity(
 ) -> Sensitivity:
     """Measure which layers and types of operators a technique harms.
 
-    The technique is applied to one layer (then: type of operators) at a time, and to all but it, and each time the loss
-    is
+    The technique is applied to one layer (then: type of operators) at a time, and to all but it. Each time the loss is
     measured: of the metric, and of the fidelity to the original's outputs, which shows far less than accuracy resolves.
     Latency is not measured. Graph preparation and calibration run once. Ctrl-C returns what is known so far; the same
     call goes on. To try what it suggests: ``dk.sweep(model, data, dk.Space(found.recipes()), store=store)``.

@@ -202,7 +202,7 @@ class State:
             place = self._places[row.key]
         self.store.put_row(self.context, place, row)
         if say:
-            self._tell(replace(self.progress, changed=(row.key,)))
+            self._tell(changed=(row.key,))
 
     def _hold(self, row: Result) -> bool:
         """Keep a row in memory only, where it is about to change again; whether the store has another one."""
@@ -244,23 +244,26 @@ class State:
 
     def say(self, phase: _Phase, doing: str) -> None:
         """Show what runs now."""
-        self._tell(replace(self.progress, phase=phase, doing=doing, changed=()))
+        self._tell(phase=phase, doing=doing)
 
     def tick(self) -> None:
         """Show how much time is left, while nothing else happens."""
         if self._telling.acquire(blocking=False):  # or something is being shown just now
             try:
                 if self.progress.phase not in _ENDED and not self._clock.paused:
-                    self._tell(replace(self.progress, changed=()))
+                    self._tell()
             finally:
                 self._telling.release()
 
-    def _tell(self, progress: Progress) -> None:
+    def _tell(self, *, phase: _Phase | None = None, doing: str | None = None, changed: tuple[str, ...] = ()) -> None:
+        """Show how far it is; a phase and words of None stay as they are."""
         with self._telling:  # one message after the other, whichever thread has it
             with self._lock:
-                ended = self.progress.phase in _ENDED
-                if ended and progress.phase not in _ENDED:
+                before = self.progress
+                phase, doing = phase or before.phase, before.doing if doing is None else doing
+                if before.phase in _ENDED and phase not in _ENDED:
                     return
+                progress = replace(before, phase=phase, doing=doing, changed=changed)
                 failed = sum(r.status == "failed" for r in self._rows.values())
                 left, share = self._estimate(progress)
                 reached = self._reached

@@ -94,7 +94,7 @@ class TimingStage:
         self._worked = 0.0
         self._resumed = False
         self._last = last
-        self._forecast = self._begin([])
+        self._forecast: Forecast  # from `run` on: until then the plan's holds
 
     def run(self, ready: list[Ready], pause: Callable[[], None]) -> None:
         """Time all candidates that have no latency yet: all of them shortly, then those near the front.
@@ -132,7 +132,7 @@ class TimingStage:
         targets = [e.target for chunk in chunks for e in self._entries([same[0] for same in chunk])]
         unit = durations.units.launches([item.target for item in self._new], screened=bool(protocol.screen))
         forecast = Forecast(
-            durations, protocol.launches, protocol.screen, protocol.most, protocol.budget_s, targets if chunks else [],
+            durations, protocol.launches, protocol.screen, protocol.most, protocol.budget_s, targets,
             durations.history.expect(unit).seconds,
         )  # fmt: skip
         self._state.foresee("latency", forecast.seconds)
