@@ -10,7 +10,7 @@ from deploykit.core.errors import unknown_name
 from deploykit.core.result import Interval, Result
 
 #: Facts of a host that must agree where latencies are compared.
-_HARDWARE = ("cpu", "cores", "features", "machine", "system")
+HARDWARE = ("cpu", "cores", "features", "machine", "system")
 
 #: What can be minimized: name → (title, unit, the row's value as an interval, smaller is better).
 _Cost = Callable[[Result], Interval | None]
@@ -58,7 +58,7 @@ def hardware(row: Result) -> tuple[Any, ...] | None:
     measurement = row.measurement
     if measurement is None or measurement.latency is None or "cpu" not in measurement.environment:
         return None
-    return tuple(str(measurement.environment.get(fact)) for fact in _HARDWARE)
+    return tuple(str(measurement.environment.get(fact)) for fact in HARDWARE)
 
 
 def competing(rows: Sequence[Result], baseline: str) -> list[Result]:

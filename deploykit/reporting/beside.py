@@ -14,8 +14,9 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, Literal
 
-from deploykit.choosing.pareto import hardware
+from deploykit.choosing.pareto import HARDWARE, hardware
 from deploykit.core.result import Interval, Result
+from deploykit.measuring.ratios import MARGIN
 from deploykit.reporting import numbers
 from deploykit.reporting.places import place
 from deploykit.reporting.verdict import ratio_of
@@ -24,11 +25,8 @@ if TYPE_CHECKING:
     from deploykit.reporting.report import Report
 
 Claim = Literal["better", "worse", "same", "not compared"]
-#: Smallest ratio of speed-ups that is claimed, whatever the intervals.
-_LEAST = 0.02
 #: Of each pair: quality, latency and size.
 _QUANTITIES = 3
-_FACTS = ("cpu", "cores", "features", "machine", "system")
 
 
 @dataclass(frozen=True)
@@ -150,16 +148,15 @@ def obstacles(a: Report, b: Report) -> list[Obstacle]:
 
 def machine(report: Report) -> dict[str, str]:
     """What is known of the hardware that timed the model as given; empty when nothing was timed."""
-    timed = (row for row in sorted(report.rows, key=lambda r: r.key != report.baseline) if hardware(row) is not None)
-    row = next(timed, None)
-    facts = row.measurement.environment if row is not None and row.measurement is not None else {}
-    return {name: str(facts.get(name)) for name in _FACTS} if facts else {}
+    timed = sorted(report.rows, key=lambda row: row.key != report.baseline)
+    facts = next(filter(None, map(hardware, timed)), None)
+    return dict(zip(HARDWARE, facts, strict=True)) if facts else {}
 
 
 def in_words(own: dict[str, str], other: dict[str, str]) -> str:
     """A machine by its CPU and cores, and by whatever else differs from another one."""
     said = f"{own['cpu']}, {own['cores']} cores"
-    more = [f"{name} {own[name]}" for name in _FACTS[2:] if own[name] != other.get(name)]
+    more = [f"{name} {own[name]}" for name in HARDWARE[2:] if own[name] != other.get(name)]
     return f"{said} ({'; '.join(more)})" if more else said
 
 
@@ -206,7 +203,7 @@ def _latency(left: Result | None, right: Result | None, other: dict[str, str], z
     by = ratio_of(their.speedup, own.speedup)
     middle = math.log(max(by.value, 1e-12))
     low, high = (middle + z * (math.log(max(end, 1e-12)) - middle) for end in (by.low, by.high))
-    margin = math.log1p(max(_LEAST, own.noise_floor, their.noise_floor))
+    margin = math.log1p(max(MARGIN, own.noise_floor, their.noise_floor))
     return Changed(_CLAIMS[_beyond(low, high, margin)], by)
 
 

@@ -96,10 +96,9 @@ def changed(facts: Facts, **change: Any) -> Recipe | None:
         used = {p for v in technique.variants if v.produces == facts.row.format for p in v.uses}
         if name not in used:
             continue
-        parameters = {p.name: p.default for p in technique.parameters} | dict(steps[place].parameters)
-        if parameters[name] == value:
-            return None
         defaults = {p.name: p.default for p in technique.parameters}
+        if steps[place].parameters.get(name, defaults[name]) == value:
+            return None
         given = {**steps[place].parameters, name: value}
         steps[place] = Step(technique.name, {k: v for k, v in given.items() if v != defaults[k]})
         return Recipe(tuple(steps))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.choosing.goals import Goal
 from deploykit.core.errors import unknown_name
+from deploykit.measuring.ratios import MARGIN
 from deploykit.reporting import beside, numbers, sweet_spot, table, tradeoff
 from deploykit.reporting.beside import Obstacle, Pair
 from deploykit.reporting.drawing import shown
@@ -97,7 +98,7 @@ class ReportComparison:
             found.append(f"Versions differ: {', '.join(changed)}.")
         drifted = beside.drift(self.a, self.b)
         same_machine = all(o.kind not in ("machine", "model", "baseline") for o in self.obstacles)
-        if drifted is not None and same_machine and abs(drifted - 1) > 0.02:
+        if drifted is not None and same_machine and abs(drifted - 1) > MARGIN:
             found.append(
                 f"The model as given took {numbers.fixed(drifted, 2)}× as long in B as in A: the machine or its load "
                 "differed. "
@@ -256,17 +257,17 @@ class ReportComparison:
         lines = [*self.best(), *self.notes]
         parts.append(f"<ul>{''.join(f'<li>{html.escape(line)}</li>' for line in lines)}</ul>")
         if any(r.measurement and r.measurement.latency for report in (self.a, self.b) for r in report.rows):
-            parts.append(f'<div class="dk-sides">{self._side(0)}{self._side(1)}</div>')
+            parts.append(f'<div class="dk-sides">{self._sides()}</div>')
         parts.append(self._table(most))
         return "".join(parts)
 
-    def _side(self, place: int) -> str:
-        def draw(dark: bool) -> Any:
-            return self.sides(dark=dark)[place]
-
-        legend = {"orient": "bottom", "columns": 4, "labelLimit": 0}
-        said = f"{'AB'[place]}: {draw(False).description}"
-        return f"<div>{pictures(draw, said, **legend)}</div>"
+    def _sides(self) -> str:
+        legend: dict[str, Any] = {"orient": "bottom", "columns": 4, "labelLimit": 0}
+        light, dark = self.sides(), self.sides(dark=True)
+        return "".join(
+            f"<div>{pictures({False: light[place], True: dark[place]}.__getitem__, f'{side}: ', **legend)}</div>"
+            for place, side in enumerate("AB")
+        )
 
     def _table(self, most: int | None) -> str:
         cells = self.cells()

@@ -48,21 +48,24 @@ body[data-jp-theme-light="false"] .dk-report .dk-dark{display:inline}
 
 def _pictures(report: Report) -> str:
     """The chart for light and for dark pages."""
-    return pictures(lambda dark: report.chart(dark=dark), report.chart().description)
+    return pictures(lambda dark: report.chart(dark=dark))
 
 
-def pictures(draw: Callable[[bool], Any], text: str, **legend: Any) -> str:
+def pictures(draw: Callable[[bool], Any], before: str = "", **legend: Any) -> str:
     """A chart for light and for dark pages.
 
     Args:
         draw: Makes the chart, for a dark background or not.
-        text: The chart in words.
+        before: What is read out before the description of the light one.
         legend: Where its legend stands, as Altair's ``configure_legend`` takes it.
     """
     found = []
+    text = ""
     for name, dark in (("dk-light", False), ("dk-dark", True)):
+        chart = draw(dark)
+        text = text or f"{before}{chart.description}"
         ink = "#dddddd" if dark else "#222222"
-        drawn = draw(dark).configure(background="transparent").configure_view(stroke="#888888", strokeOpacity=0.4)
+        drawn = chart.configure(background="transparent").configure_view(stroke="#888888", strokeOpacity=0.4)
         drawn = drawn.configure_axis(labelColor=ink, titleColor=ink, gridColor="#888888", gridOpacity=0.25)
         drawn = (
             drawn.configure_legend(labelColor=ink, titleColor=ink, **legend)

@@ -90,6 +90,7 @@ def page(report: Report, goal: Goal) -> str:
         goal: What choice and verdicts are about.
     """
     title = html.escape(f"{report.model.name}: deployment report")
+    best = _best(report, goal)
     style = f"{table.CSS}{CSS}{labels(table.headers(report.metric, relative=report.relative))}"
     return "".join(
         [
@@ -99,12 +100,12 @@ def page(report: Report, goal: Goal) -> str:
             f"<h1>{title}</h1><p>{html.escape(str(report.model))}</p>",
             _chart(report, goal),
             "<h2>Choice</h2>",
-            _choice(report, goal),
+            _choice(report, goal, best),
             "<h2>All candidates</h2>",
             "<p>Changes and speed-ups are paired with the model as given; intervals are 95 %. A speed-up whose "
             "interval does not clear 2 % is not claimed. Filled points are on the front or cannot be distinguished "
             "from it.</p>",
-            _table(report, goal),
+            _table(report, goal, best),
             _left_out(report),
             _machine(report),
             "</main></body></html>",
@@ -132,8 +133,8 @@ def _chart(report: Report, goal: Goal) -> str:
         return drawn.properties(**_PLOT, padding=_PADDING)
 
     # The legend is below the plot, so that neither the width nor the reader's font can cut it off.
-    legend = {"orient": "bottom", "columns": 4, "labelLimit": 0, "titleLimit": 0}
-    return f'<div class="dk-chart">{pictures(draw, draw(False).description, **legend)}</div>'
+    legend: dict[str, Any] = {"orient": "bottom", "columns": 4, "labelLimit": 0, "titleLimit": 0}
+    return f'<div class="dk-chart">{pictures(draw, **legend)}</div>'
 
 
 def _best(report: Report, goal: Goal) -> Choice | None:
@@ -142,11 +143,10 @@ def _best(report: Report, goal: Goal) -> Choice | None:
     return report.best(minimize=goal.minimize, max_drop=goal.max_drop)
 
 
-def _choice(report: Report, goal: Goal) -> str:
+def _choice(report: Report, goal: Goal, best: Choice | None) -> str:
     wanted = f"Goal: the lowest {_COSTS.get(goal.minimize, goal.minimize)}, with a loss of at most "
     wanted += f"{numbers.limit(goal.max_drop, relative=report.relative)} (95 % confidence)."
     said = [f'<p class="dk-soft">{html.escape(wanted)}</p>']
-    best = _best(report, goal)
     if best is None:
         return "".join([*said, "<p>No candidate is measured yet.</p>"])
     judged = best.verdict()
@@ -166,8 +166,7 @@ _COSTS = {"latency": "latency", "size": "size", "compressed_size": "size after g
           "cpu": "CPU time"}  # fmt: skip
 
 
-def _table(report: Report, goal: Goal) -> str:
-    best = _best(report, goal)
+def _table(report: Report, goal: Goal, best: Choice | None) -> str:
     return table.html_table(
         report.rows, report.metric, relative=report.relative, best=best.key if best else "",
         remarks=_verdicts(report, goal),

@@ -6,11 +6,10 @@ from typing import Literal
 
 from deploykit.core.candidate import Target
 from deploykit.core.result import Interval, Latency, Result
+from deploykit.measuring.ratios import MARGIN
 from deploykit.reporting import numbers
 from deploykit.reporting.places import place
 
-#: Differences up to this are not worth a claim, as in `deploykit.measuring.ratios`.
-MARGIN = 0.02
 Claim = Literal["baseline", "faster", "slower", "same", "unclear"]
 
 

@@ -10,6 +10,7 @@ from deploykit.choosing.goals import Goal
 from deploykit.core.candidate import Target
 from deploykit.core.result import Interval, Latency, Measurement, Result
 from deploykit.core.serial import Plain
+from deploykit.measuring.ratios import MARGIN
 from deploykit.reporting import numbers, speed
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def _so_far(row: Result, measurement: Measurement, goal: Goal, *, relative: bool
     if latency is None:
         return Verdict("pending", "Not timed yet.", said)
     launches = f"{latency.launches} launch{'' if latency.launches == 1 else 'es'}"
+    if latency.claim == "baseline":
+        return Verdict("screened", f"The same file as the unmodified model, after {launches}; still measuring.", said)
     return Verdict("screened", f"So far {speed.parts(row, home)}, after {launches}; still measuring.", said)
 
 
@@ -114,6 +117,9 @@ def _timed(
     causes: bool,
     home: Target | None,
 ) -> Verdict:
+    if latency.claim == "baseline":  # a step that changed nothing: there is one measurement of both
+        said = _quality(measurement, goal, relative=relative)[1]
+        return Verdict("not faster", "Not faster: its file is the same as the unmodified model's.", said)
     own, claim, than = speed.own(latency), speed.claim(latency), speed.than(row, home)
     noisy, whole = _noise(latency), f"{speed.parts(row, home)}."
     if "inconclusive" in latency.flags and claim not in ("faster", "slower"):
@@ -136,7 +142,7 @@ def _timed(
         if noisy:
             return Verdict("noisy", noisy.partition(". ")[0].rstrip(".") + ".", f"{whole} No claim is made.")
         what = f" whether it is faster{than}" if than else ""
-        floor = 100 * max(speed.MARGIN, min(latency.noise_floor, 10.0))
+        floor = 100 * max(MARGIN, min(latency.noise_floor, 10.0))
         why = f"No claim is made: only differences above {floor:.0f} % count here."
         return Verdict("inconclusive", f"Inconclusive{what}: {numbers.times(own)}.", _joined(rest, why))
     kind, quality = _quality(measurement, goal, relative=relative)

@@ -10,6 +10,7 @@ from deploykit.core.result import LayerTime, Result
 from deploykit.core.serial import Plain
 from deploykit.core.store import Store
 from deploykit.measuring.profile_match import Comparison
+from deploykit.reporting import speed
 from deploykit.reporting.naming import named
 from deploykit.runtimes._contract import RUNTIMES
 
@@ -124,7 +125,7 @@ def explain(choice: Choice) -> Why:
     if comparison is not None:
         rows = tuple(sorted(map(_cost, comparison.layers), key=lambda r: (-abs(r.difference_us), r.layer)))
         rows = tuple(replace(r, fallback=_FALLBACK) if _fell_back(r, comparison) else r for r in rows)
-        claim = measurement.latency.claim if measurement and measurement.latency else "unclear"
+        claim = speed.claim(measurement.latency) if measurement and measurement.latency else "unclear"
         cause = _cause(claim, rows, [f.text for f in findings])
         if held_back is not None and held_back.text != cause:
             remedy = f"What holds it back: {held_back.text} {remedy}"
@@ -136,7 +137,8 @@ def explain(choice: Choice) -> Why:
         else f"{label} has no per-layer profiler."
     )
     # What holds it back is not the reason for a candidate that is faster.
-    faster = measurement is not None and measurement.latency is not None and measurement.latency.claim == "faster"
+    latency = measurement.latency if measurement is not None else None
+    faster = latency is not None and speed.claim(latency) == "faster"
     cause = "" if faster else findings[0].text if findings else ""
     if faster and held_back is not None:
         remedy = f"What holds it back: {held_back.text} {remedy}"
