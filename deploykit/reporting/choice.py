@@ -227,7 +227,7 @@ class Choice:
         if against is None or (against.key == self.report.baseline and against.report.path == self.report.path):
             return self.report.choice_for(self.report.baseline), "the model as given"
         ours, theirs = self.report.facts, against.report.facts
-        if (ours["model"]["digest"], self.report.data.digest) != (
+        if against.report is not self.report and (ours["model"]["digest"], self.report.data.digest) != (
             theirs["model"]["digest"],
             against.report.data.digest,
         ):

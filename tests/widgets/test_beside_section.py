@@ -35,8 +35,8 @@ def section(stores):
 
 
 def test_stores_nearby_are_offered(stores):
-    assert section(stores).value() == {"offered": [str(stores / "yesterday")]}
-    assert BesideSection(State(stores / "today", 10)).value() == {"offered": []}
+    assert section(stores).commands()["stores"]().work() == [str(stores / "yesterday")]
+    assert BesideSection(State(stores / "today", 10)).commands()["stores"]().work() == []
 
 
 def test_another_store_comes_with_its_rows_and_with_what_changed(stores):

@@ -55,7 +55,13 @@ class Kernel:
         self.running = None
 
     def run(self, code):
-        """Run a cell once the last one is answered.
+        """Run a cell once the last one is answered."""
+        self.answered()
+        self.running = self.client.execute(code)
+        return self.running
+
+    def answered(self):
+        """Wait for the end of the last cell.
 
         ipykernel 7.3 may never read what arrives while it sends an answer (its issue 1554, fixed in 7.4).
         """
@@ -63,8 +69,6 @@ class Kernel:
             answer = self.client.get_shell_msg(timeout=WAIT_S)
             if answer["parent_header"].get("msg_id") == self.running:
                 self.running = None
-        self.running = self.client.execute(code)
-        return self.running
 
     def send(self, comm, command, *, subshell=None, **arguments):
         """A command as the browser sends it; returns its number."""
@@ -153,9 +157,11 @@ def test_an_unknown_command_is_refused_in_words(kernel):
 
 def test_commands_find_their_way_when_the_subshell_of_the_last_message_is_gone(kernel):
     """JupyterLab opens a subshell for the comms of widgets, and closes it with the last of them."""
-    kernel.run(_BENCH)
-    comm = kernel.until(lambda m: (words(m) or "")[3:] or None, "the widget's number")
-    subshell = kernel.control("create_subshell_request")["subshell_id"]
-    kernel.until(reply_to(kernel.send(comm, "pause", subshell=subshell)), "an answer on the subshell")
-    kernel.control("delete_subshell_request", subshell_id=subshell)
-    assert kernel.until(reply_to(kernel.send(comm, "pause")), "an answer after it")["ok"] is True
+    for _ in range(5):  # each Workbench sends more than answers, at moments of its own
+        kernel.run(_BENCH)
+        comm = kernel.until(lambda m: (words(m) or "")[3:] or None, "the widget's number")
+        kernel.answered()
+        subshell = kernel.control("create_subshell_request")["subshell_id"]
+        kernel.until(reply_to(kernel.send(comm, "pause", subshell=subshell)), "an answer on the subshell")
+        kernel.control("delete_subshell_request", subshell_id=subshell)
+        assert kernel.until(reply_to(kernel.send(comm, "pause")), "an answer after it")["ok"] is True

@@ -39,7 +39,7 @@ class Read(HTMLParser):
 
 
 def test_two_thousand_candidates_stay_small_and_are_shown_by_every_viewer(large):
-    text = still.document(still.results(large, large.best()))
+    text = still.document(still.Still().results(large, large.best()))
     assert len(text.encode()) < 1_000_000
     page = Read(text)
     assert {"img", "table"} <= set(page.tags)
@@ -50,12 +50,13 @@ def test_two_thousand_candidates_stay_small_and_are_shown_by_every_viewer(large)
 
 
 def test_the_picture_of_very_many_says_what_it_leaves_out_and_keeps_what_counts(large):
-    text = still.picture(large, ["c7"])
+    text, shown = still.picture(large, ["c7"])
     said = re.search(r"<p>([\d,]+) of 2,001 points", text)
     assert said is not None
     assert int(said[1].replace(",", "")) <= 300
     points = tradeoff.points(large.rows, large.baseline)
     drawn = still._thinned(large, points, {"c7"})
+    assert shown == drawn
     assert len(drawn) == int(said[1])
     assert {"c7", "base", large.best().key} <= drawn
     assert {p["key"] for p in points if p["state"] == "on the front"} <= drawn
@@ -66,7 +67,28 @@ def test_the_picture_of_very_many_says_what_it_leaves_out_and_keeps_what_counts(
 
 def test_the_picture_of_few_has_them_all(large):
     few = dataclasses.replace(large, rows=Rows.of(large.rows[:20]))
-    text = still.picture(few)
+    text, shown = still.picture(few)
+    assert shown == {row.key for row in few.rows}
     assert "points:" not in text
     svg = base64.b64decode(re.search(r"svg\+xml;base64,([^\"]+)", text)[1]).decode()
     assert svg.startswith("<svg")
+
+
+def test_the_chart_is_drawn_again_only_for_what_it_lacks(large, monkeypatch):
+    drawn, picture = [], still.picture
+    monkeypatch.setattr(still, "picture", lambda *asked: drawn.append(asked) or picture(*asked))
+    page = still.Still()
+    seen, others = [], iter(sorted(row.key for row in large.rows if row.status == "measured"))
+    first = large.best()
+    seen.append(still.document(page.results(large, first)))
+    shown = page._drawn[1]
+    there = large.choice_for(next(key for key in shown if key not in (first.key, large.baseline)))
+    seen.append(still.document(page.results(large, there)))
+    assert len(drawn) == 1
+    missing = large.choice_for(next(key for key in others if key not in shown))
+    seen.append(still.document(page.results(large, missing)))
+    assert len(drawn) == 2
+    assert missing.key in page._drawn[1]
+    assert len(set(seen)) == 3  # the words follow the choice each time
+    list(page.results(dataclasses.replace(large), first))
+    assert len(drawn) == 3

@@ -111,6 +111,19 @@ def test_a_page_that_was_loaded_again_asks_and_gets_everything(hub, desk, rows, 
     assert sum(len(part["set"]) for part in page.take("rows")) == len(rows)
 
 
+def test_what_the_notebook_keeps_is_sent_when_it_changes_and_to_pages_that_are_loaded_again(hub, desk, page_of):
+    page, other = page_of(Surface(), desk, hub), page_of(Surface(), desk, hub)
+    for html in ("one", "one", "two"):
+        desk.post(lambda html=html: hub.keep(html))
+    desk.settle()
+    assert [m["html"] for m in page.take("kept")] == ["one", "two"]
+    assert [m["html"] for m in other.take("kept")] == ["one", "two"]
+    page.surface._handle_custom_msg({"type": "hello"}, [])
+    desk.settle()
+    assert [m["html"] for m in page.take("kept")] == ["two"]
+    assert other.take("kept") == []
+
+
 def test_commands_change_the_state_before_they_are_answered(hub, desk, page_of):
     page, other = page_of(Surface(), desk, hub), page_of(Surface(), desk, hub)
     page.messages.clear()

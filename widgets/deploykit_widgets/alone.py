@@ -72,7 +72,7 @@ class TradeOff(Display):
         state = self._state
         if state.report is None:
             return ""
-        return still.document(still.results(state.report, state.chosen, still.other_of(state)))
+        return still.document(self._still.results(state.report, state.chosen, still.other_of(state)))
 
 
 class CandidateView(Display):

@@ -34,18 +34,18 @@ class BesideSection:
     """
 
     name = "beside"
-    fields = ("report",)
+    fields = ()
 
     def __init__(self, state: State) -> None:
         self._state = state
 
     def value(self) -> Any:
-        """See ``IBeside`` in beside.tsx."""
-        return {"offered": self._offered()}
+        """Nothing: that it is there has the view offered."""
+        return {}
 
     def commands(self) -> Mapping[str, Command]:
-        """Open a store beside the report."""
-        return {"beside": self._beside}
+        """List the stores nearby, and open one beside the report."""
+        return {"stores": lambda: Later("stores", self._offered), "beside": self._beside}
 
     def _beside(self, path: str) -> Later:
         report = self._state.report

@@ -99,7 +99,7 @@ def _shaped(state: State) -> Remedy | None:
     if not found or isinstance(found, str):
         return None
     before = data.preprocess.get(name, Preprocess())
-    if {"layout", "transpose"} & {n for n in ("layout", "transpose") if getattr(before, n)}:
+    if before.layout or before.transpose:
         return None  # the new steps would come before the old ones
     changes: dict[str, Any] = dict(found)
     setting = {"preprocess": {name: replace(before, **changes).to_json()}}

@@ -10,6 +10,7 @@ from deploykit_widgets.code_section import CodeSection
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.desk import Desk
 from deploykit_widgets.state import State
+from deploykit_widgets.still import Still
 from deploykit_widgets.surface import Hub, Rows, Section, Surface, unattended
 
 #: Between two updates of what the notebook saves.
@@ -31,6 +32,8 @@ class Display:
         self._state = state
         self._desk = Desk(lambda error: state.problem(panel, error))
         self._commands = Commands(state, self._desk)
+        self._still = Still()
+        self._panel = panel
 
     def _show(
         self,
@@ -44,7 +47,7 @@ class Display:
         self._code = code
         self._hub = Hub(self._state, self._desk, [*sections, code], rows, row_fields)
         self._panels = panels
-        self._keeping = False
+        self._keeping = self._outdated = False
         self._state.observe(self._keep_soon, *_KEPT)
 
     def _keep_soon(self) -> None:
@@ -53,15 +56,21 @@ class Display:
             self._desk.at_most_every(_KEEP_EVERY_S, "keep", self._keep)
 
     def _keep(self) -> None:
-        if self._keeping:  # one at a time: it is asked for again when that is done
-            self._keep_soon()
+        self._outdated = self._keeping
+        if self._keeping:  # one at a time: drawing takes a second
             return
         self._keeping = True
 
-        def ended(_result: object) -> None:
+        def ended(made: str | BaseException) -> None:
             self._keeping = False
+            with self._hub.problems_of("kept", self._panel):
+                if isinstance(made, BaseException):
+                    raise made
+                self._hub.keep(made)
+            if self._outdated:
+                self._keep_soon()
 
-        self._desk.run("keep", self._hub.keep, ended, ended)
+        self._desk.run("keep", self._static, ended, ended)
 
     @functools.cached_property
     def widget(self) -> Surface:

@@ -84,6 +84,7 @@ class Memory:
         self._state: State = commands.state
         self._space = space
         self._given = given
+        self._said = given.to_json()
         self._written = b""
         #: Parts that were kept and have not come back yet: they stay in the file.
         self._pending: dict[str, Any] = {}
@@ -116,7 +117,7 @@ class Memory:
         if not isinstance(found, dict) or found.get("version") != _VERSION:
             return {}  # of a later version, which knows better
         said = found.pop("given")
-        now = self._given.to_json()
+        now = self._said
         same = {part for part, words in now.items() if said.get(part) == words}
         return {part: value for part, value in found.items() if part not in now or part in same}
 
@@ -141,7 +142,7 @@ class Memory:
     def _load(self, model: str | None, data: Mapping[str, Any] | None) -> None:
         """Load model and data: those that were clicked, or else those of the cell."""
         given, commands = self._given, self._commands
-        if model and model != _path_of(given.model):
+        if model and model != self._said["model"]:
             self._pending["model"] = model
             commands.load_model(model)
         elif isinstance(given.model, Model):
@@ -202,7 +203,7 @@ class Memory:
             pending.pop("choice", None)
         content = {
             "version": _VERSION,
-            "given": self._given.to_json(),
+            "given": self._said,
             "model": shown_path(state.model.path) if state.model is not None and not state.model.origin else "",
             "data": _data(state),
             "declared": dict(state.declared),
@@ -227,9 +228,7 @@ def _data(state: State) -> dict[str, Any] | None:
 
 def _path_of(model: Any) -> str:
     """The path of a model that is given as a path or was loaded; what else it is otherwise."""
-    if isinstance(model, Model):
-        return shown_path(model.path)
-    return shown_path(model) if isinstance(model, str | os.PathLike) else _said(model)
+    return shown_path(model.path) if isinstance(model, Model) else _said(model)
 
 
 def _said(value: Any) -> str:

@@ -80,7 +80,7 @@ class ProgressSection:
 
 def sentence(state: State) -> tuple[str, str, str, str]:
     """What the sweep does: words in bold, further words, soft words, and the time left."""
-    _measured, failed, total = counts(state)
+    measured, failed, _total = counts(state)
     match state.sweep:
         case "idle":
             return "", "", "", ""
@@ -95,7 +95,6 @@ def sentence(state: State) -> tuple[str, str, str, str]:
         case "failed":
             return "Stopped", f" · {_reached(state)} · nothing finished is lost", "", ""
         case "done":
-            measured = (state.progress.candidates if state.progress else total) - failed
             said = f", {failed} failed" if failed else ""
             return f"Done: {measured} measured", f"{said}, {duration(state.took_s)}.", "", ""
         case _:

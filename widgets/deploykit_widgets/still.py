@@ -54,22 +54,36 @@ def code(text: str) -> str:
     return f'<pre style="{_CODE}">{html.escape(text)}</pre>'
 
 
-def results(report: Report, chosen: Choice | None = None, other: Choice | None = None) -> Iterable[str]:
-    """Chart, choice and table.
+class Still:
+    """The static form of results, again and again: the chart is drawn anew only when it would differ."""
 
-    Args:
-        report: The results.
-        chosen: The candidate that is shown as A; None: the best for the goal of the sweep.
-        other: B.
-    """
-    rows = report.rows
-    if not any(row.status == "measured" for row in rows):
-        yield paragraph("No candidate is measured yet.")
-    if any(row.measurement and row.measurement.latency for row in rows):
-        yield picture(report, [c.key for c in (chosen, other) if c is not None])
-    if chosen is not None:
-        yield from _choice(chosen, other)
-    yield _table(report, {c.key for c in (chosen, other) if c is not None}, chosen.key if chosen else "")
+    def __init__(self) -> None:
+        self._drawn: tuple[Report, frozenset[str], str] | None = None
+
+    def results(self, report: Report, chosen: Choice | None = None, other: Choice | None = None) -> Iterable[str]:
+        """Chart, choice and table.
+
+        Args:
+            report: The results.
+            chosen: The candidate that is shown as A; None: the best for the goal of the sweep.
+            other: B.
+        """
+        rows = report.rows
+        marked = frozenset(c.key for c in (chosen, other) if c is not None)
+        if not any(row.status == "measured" for row in rows):
+            yield paragraph("No candidate is measured yet.")
+        if any(row.measurement and row.measurement.latency for row in rows):
+            yield self._picture(report, marked)
+        if chosen is not None:
+            yield from _choice(chosen, other)
+        yield _table(report, marked, chosen.key if chosen else "")
+
+    def _picture(self, report: Report, marked: frozenset[str]) -> str:
+        drawn = self._drawn
+        if drawn is None or drawn[0] is not report or not marked <= drawn[1]:
+            page, points = picture(report, marked)
+            self._drawn = drawn = report, points, page
+        return drawn[2]
 
 
 def other_of(state: State) -> Choice | None:
@@ -80,8 +94,8 @@ def other_of(state: State) -> Choice | None:
     return report.choice_for(key, minimize=state.goal.minimize, max_drop=state.goal.max_drop)
 
 
-def picture(report: Report, kept: Iterable[str] = ()) -> str:
-    """The chart of a report as a picture.
+def picture(report: Report, kept: Iterable[str] = ()) -> tuple[str, frozenset[str]]:
+    """The chart of a report as a picture, and the keys of the candidates it shows.
 
     Args:
         report: The results.
@@ -89,20 +103,21 @@ def picture(report: Report, kept: Iterable[str] = ()) -> str:
     """
     points = tradeoff.points(report.rows, report.baseline)
     drawn_report, words = report, ""
+    drawn = {row.key for row in report.rows}
     if len(points) > _MOST_POINTS:
         drawn = _thinned(report, points, set(kept))
         drawn_report = dataclasses.replace(report, rows=Rows.of([r for r in report.rows if r.key in drawn]))
         words = paragraph(
             f"{len(drawn):,} of {len(points):,} points: the front, and one of each group that lies close together."
         )
-    spec = drawn_report.chart().configure(background="#ffffff").to_dict(validate=False)
-    data, kind = svg_of(spec).encode(), "svg+xml"
+    chart = drawn_report.chart().configure(background="#ffffff")
+    data, kind = svg_of(chart.to_dict(validate=False)).encode(), "svg+xml"
     if len(data) > _MOST_SVG:
-        data, kind = _pixels(spec), "png"
+        data, kind = tradeoff.png(chart, scale=1.5), "png"
     alt = html.escape(tradeoff.summary(points), quote=True)
     style = "max-width:100%;background:#ffffff;padding:8px;border-radius:4px;box-sizing:border-box"
     source = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
-    return f'<p><img alt="{alt}" style="{style}" src="{source}"></p>{words}'
+    return f'<p><img alt="{alt}" style="{style}" src="{source}"></p>{words}', frozenset(drawn)
 
 
 def _thinned(report: Report, points: Sequence[dict[str, Any]], kept: set[str]) -> set[str]:
@@ -122,12 +137,6 @@ def _thinned(report: Report, points: Sequence[dict[str, Any]], kept: set[str]) -
     return must
 
 
-def _pixels(spec: dict[str, Any]) -> bytes:
-    import vl_convert
-
-    return bytes(vl_convert.vegalite_to_png(spec, scale=1.5))
-
-
 def _choice(chosen: Choice, other: Choice | None) -> Iterable[str]:
     first, *rest = dict.fromkeys([*chosen.explain().split("\n"), *chosen.report.notes])
     name = "Best so far" if chosen.decision is not None else "Chosen"
@@ -138,7 +147,7 @@ def _choice(chosen: Choice, other: Choice | None) -> Iterable[str]:
         yield paragraph(f"Compared with: {other.result.label}. {chosen.compare(other)}")
 
 
-def _table(report: Report, kept: set[str], chosen: str) -> str:
+def _table(report: Report, kept: frozenset[str], chosen: str) -> str:
     rows: Sequence[Result] = report.rows
     said = ""
     if len(rows) > _MOST_ROWS:

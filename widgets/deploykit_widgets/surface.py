@@ -110,9 +110,9 @@ class Surface(ipywidgets.DOMWidget):  # type: ignore[misc]  # ipywidgets is not 
         # Of a widget's own type, viewers without its kernel say that there is no model, and show nothing else.
         return bundle if unattended() else {**bundle, MIME_TYPE: {"model_id": self.model_id, "protocol": PROTOCOL}}
 
-    def keep(self) -> None:
-        """Have the pages that show it put the present static form into the notebook."""
-        _send(self, {"type": "kept", "html": self._static()})
+    def keep(self, page: str) -> None:
+        """Have the browsers that show it put this static form, HTML, into the notebook."""
+        _send(self, {"type": "kept", "html": page})
 
 
 def unattended() -> bool:
@@ -161,6 +161,7 @@ class Hub:
         self._broken: dict[str, str] = {}
         self._sent: dict[str, bytes] = {}
         self._sent_rows: dict[str, bytes] = {}
+        self._kept = ""
         for section in self._sections.values():
             state.observe(lambda name=section.name: self._mark(name), *section.fields)  # type: ignore[misc]
         if row_fields:
@@ -172,10 +173,12 @@ class Hub:
         surface.on_msg(lambda _widget, content, _buffers: self._receive(surface, content))
         self._desk.post(lambda: self.push(surface))
 
-    def keep(self) -> None:
-        """Have the notebook keep what is shown now, for viewers without a kernel. It draws: call it in a thread."""
-        for surface in tuple(self._surfaces):
-            surface.keep()
+    def keep(self, page: str) -> None:
+        """Have the notebook keep this HTML for viewers without a kernel."""
+        if page != self._kept:
+            self._kept = page
+            for surface in self._surfaces:
+                surface.keep(page)
 
     def push(self, newcomer: Surface | None = None) -> None:
         """Send what has changed; everything to a newcomer."""
@@ -202,7 +205,7 @@ class Hub:
 
     def _made(self, name: str) -> Any:
         """The section if it is new, else None."""
-        with self._problems_of(name, name):
+        with self.problems_of(name, name):
             encoded = msgspec.json.encode(self._sections[name].value())
             if self._sent.get(name) != encoded:
                 self._sent[name] = encoded
@@ -213,7 +216,7 @@ class Hub:
         if not self._rows_dirty:
             return {}, []
         self._rows_dirty = False
-        with self._problems_of("rows", "tradeoff"):
+        with self.problems_of("rows", "tradeoff"):
             encoded = {key: msgspec.json.encode(row) for key, row in self._rows().items()}
             made = {k: msgspec.Raw(v) for k, v in encoded.items() if self._sent_rows.get(k) != v}
             gone = [k for k in self._sent_rows if k not in encoded]
@@ -222,7 +225,7 @@ class Hub:
         return {}, []
 
     @contextlib.contextmanager
-    def _problems_of(self, part: str, panel: str) -> Iterator[None]:
+    def problems_of(self, part: str, panel: str) -> Iterator[None]:
         """That a part cannot be made is a problem of its panel: the others are sent, and questions are answered."""
         try:
             yield
@@ -239,9 +242,15 @@ class Hub:
     def _receive(self, surface: Surface, content: Any) -> None:
         """From the kernel's thread, whenever the kernel hands messages out."""
         if content.get("type") == "hello":
-            self._desk.post(lambda: self.push(surface))
+            self._desk.post(lambda: self._welcome(surface))
         elif content.get("type") == "do":
             self._desk.post(lambda: self._do(surface, content))
+
+    def _welcome(self, surface: Surface) -> None:
+        """Send everything to a page that was opened, also what the notebook keeps: the page may show an older file."""
+        self.push(surface)
+        if self._kept:
+            surface.keep(self._kept)
 
     def _do(self, surface: Surface, content: Mapping[str, Any]) -> None:
         number, name = content.get("id"), str(content.get("command"))

@@ -189,7 +189,7 @@ class Workbench(Display):
         state = self._state
         parts: list[str] = []
         if state.report is not None:
-            parts += still.results(state.report, state.chosen, still.other_of(state))
+            parts += self._still.results(state.report, state.chosen, still.other_of(state))
         elif state.model is not None:
             parts.append(still.paragraph(state.model))
             if state.plan is not None:

@@ -4,15 +4,10 @@ import { type FormEvent, type KeyboardEvent, type ReactElement, useId, useMemo, 
 import { shapeOf } from '../icons';
 import { Button, Note, Problem, useAnswer, Waiting } from '../parts';
 import type { IRow } from '../rows';
-import { useBench, useSection, useView } from '../store';
+import { useBench, useView } from '../store';
 import type { IAxis } from '../tradeoff/axes';
 import { useScene } from '../tradeoff/scene';
 import { type IDot, plotsOf } from './plots';
-
-export interface IBeside {
-  /** Folders of stores near this one. */
-  offered: string[];
-}
 
 interface ICompared {
   name: string;
@@ -25,15 +20,17 @@ interface ICompared {
 
 declare module '../protocol' {
   interface ISections {
-    beside: IBeside;
+    /** Empty: that it is there has the view offered. */
+    beside: Record<string, never>;
   }
 }
 
 export function Beside(): ReactElement {
   const bench = useBench();
-  const offered = useSection('beside')?.offered ?? [];
+  const offered = useAnswer<string[]>('stores', {}).answer?.value ?? [];
   const path = useView(view => view.beside);
-  const [typed, setTyped] = useState(path || (offered[0] ?? ''));
+  const [entered, setTyped] = useState<string | null>(null);
+  const typed = entered ?? (path || (offered[0] ?? ''));
   const { answer, busy, error, again } = useAnswer<ICompared>('beside', { path }, path !== '');
   const id = useId();
   const open = (event: FormEvent | KeyboardEvent): void => {
