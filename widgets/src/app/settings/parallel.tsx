@@ -5,6 +5,7 @@ import { extent, plural } from '../format';
 import { Note } from '../parts';
 import { useBench, useView } from '../store';
 import { measuresOf } from '../tradeoff/measures';
+import { useWidth } from '../tradeoff/room';
 import { useScene } from '../tradeoff/scene';
 import { useTheme } from '../tradeoff/theme';
 import type { IRange } from '../view';
@@ -16,6 +17,7 @@ import {
   linesOf,
   position,
   rangeOn,
+  UNUSED,
   yOf
 } from './coordinates';
 import { useKeys } from './keys';
@@ -31,11 +33,24 @@ const LEFT_PX = 14;
 /** Least room between two axes; with less the view scrolls. */
 const LEAST_PX = 64;
 
+/** The lines, once there is an axis for them. */
 export function Parallel(): ReactElement {
+  const { rows, tradeoff, x, y } = useScene();
+  const axes = useMemo(() => {
+    const measured = [...new Set([...MEASURED, y.name, x.name])];
+    const found = measured.flatMap(name => tradeoff.measures.find(measure => measure.name === name) ?? []);
+    return coordinatesOf(rows.values(), [...tradeoff.settings, ...found]);
+  }, [rows, tradeoff.measures, tradeoff.settings, x, y]);
+  if (axes.length === 0) {
+    return <Note>No candidate is measured yet.</Note>;
+  }
+  return <Drawn axes={axes} />;
+}
+
+function Drawn({ axes }: { axes: readonly ICoordinate[] }): ReactElement {
   const bench = useBench();
-  const scene = useScene();
   const theme = useTheme();
-  const { rows, judged, tradeoff, a, b, x, y, colorOf } = scene;
+  const { rows, judged, tradeoff, a, b, colorOf } = useScene();
   const brush = useView(view => view.brush);
   const hiddenRuntimes = useView(view => view.hiddenRuntimes);
   const hiddenFamilies = useView(view => view.hiddenFamilies);
@@ -43,13 +58,8 @@ export function Parallel(): ReactElement {
   const hovered = useView(view => view.hovered);
   const outer = useRef<HTMLDivElement>(null);
   const canvas = useRef<HTMLCanvasElement>(null);
-  const room = useWidth(outer);
+  const { width: room } = useWidth(outer);
   const id = useId();
-  const axes = useMemo(() => {
-    const measured = [...new Set([...MEASURED, y.name, x.name])];
-    const found = measured.flatMap(name => tradeoff.measures.find(measure => measure.name === name) ?? []);
-    return coordinatesOf(rows.values(), [...tradeoff.settings, ...found]);
-  }, [rows, tradeoff.measures, tradeoff.settings, x, y]);
   const lines = useMemo(
     () =>
       linesOf(axes, {
@@ -74,9 +84,6 @@ export function Parallel(): ReactElement {
   const [axis, setAxis] = useState(0);
   const pointer = usePointer(lines, axes, places);
   const keys = useKeys(lines, axes, axis, setAxis);
-  if (axes.length === 0) {
-    return <Note>No candidate is measured yet.</Note>;
-  }
   const row = rows.get(hovered);
   return (
     <div className="dk-parallel">
@@ -165,7 +172,7 @@ function Axis({
         </span>
       ))}
       {unused && (
-        <span className="dk-axis-tick dk-soft" style={{ top: yOf(places, -0.12) }}>
+        <span className="dk-axis-tick dk-soft" style={{ top: yOf(places, UNUSED) }}>
           not used
         </span>
       )}
@@ -187,16 +194,4 @@ function summary(lines: readonly ILine[], axes: readonly ICoordinate[]): string 
   const titles = axes.map(({ measure }) => measure.label).join(', ');
   const of = shown === lines.length ? '' : ` of ${lines.length}`;
   return `Settings of ${shown}${of} ${plural(lines.length, 'candidate').replace(/^\S+ /, '')} as lines over ${titles}.`;
-}
-
-function useWidth(element: React.RefObject<HTMLElement>): number {
-  const [width, setWidth] = useState(0);
-  useEffect(() => {
-    const watched = new ResizeObserver(([entry]) => setWidth(Math.floor(entry?.contentRect.width ?? 0)));
-    if (element.current) {
-      watched.observe(element.current);
-    }
-    return () => watched.disconnect();
-  }, [element]);
-  return width;
 }
