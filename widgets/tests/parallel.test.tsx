@@ -65,3 +65,24 @@ it('fills its width although it was opened before the first candidate was measur
   await lines(bench, [aRow()]);
   expect(place.querySelector('canvas')?.style.width).toBe(`${WIDTH_PX}px`);
 });
+
+it('says the name of an axis once with its range', async () => {
+  const { bench } = aBench(() => null, { tradeoff: TRADEOFF });
+  await lines(bench, [aRow(), aRow({ key: 'b', settings: { family: 'prune' } })]);
+  const place = await show(
+    bench,
+    <SceneProvider tradeoff={TRADEOFF}>
+      <Parallel />
+    </SceneProvider>
+  );
+  const said: string[] = [];
+  vi.spyOn(bench, 'say').mockImplementation(words => said.push(words));
+  const press = (key: string): Promise<void> =>
+    settled(() => {
+      place.querySelector('[role=application]')?.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+    });
+  await settled(() => bench.look({ hovered: 'b' }));
+  await press(']');
+  await press('Delete');
+  expect(said).toEqual(['technique: prune', 'technique: no range']);
+});

@@ -4,7 +4,7 @@ import type { KeyboardEvent } from 'react';
 import { extent } from '../format';
 import { useBench } from '../store';
 import { openCandidate } from '../tradeoff/chartkeys';
-import { chips } from '../tradeoff/filters';
+import { inWords } from '../tradeoff/filters';
 import { measuresOf } from '../tradeoff/measures';
 import { useScene } from '../tradeoff/scene';
 import type { IRange } from '../view';
@@ -38,8 +38,7 @@ export function useKeys(
     const filter = (range: IRange | null): void => {
       const next = withRange(brush, axis.measure.name, range);
       bench.look({ brush: next });
-      const words = chips({ ...NOTHING_ELSE, brush: next.filter(one => one.measure === axis.measure.name) }, measures, scene.labelOf); // biome-ignore format: one line
-      bench.say(words.length > 0 ? `${axis.measure.label}: ${words[0]?.words}` : `${axis.measure.label}: no range`);
+      bench.say(`${axis.measure.label}: ${range ? inWords(range, measures) : 'no range'}`);
     };
     const letter = event.key.toLowerCase();
     switch (event.key) {
@@ -104,5 +103,3 @@ export function useKeys(
     event.stopPropagation();
   };
 }
-
-const NOTHING_ELSE = { hiddenRuntimes: [], hiddenFamilies: [], frontOnly: false, failedOnly: false };

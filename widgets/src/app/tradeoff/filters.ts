@@ -63,7 +63,7 @@ export function chips(filters: Filters, measures: readonly IMeasure[], labelOf: 
 }
 
 /** `0.07–0.13 ms`; of words those that are in. */
-function inWords(range: IRange, measures: readonly IMeasure[]): string {
+export function inWords(range: IRange, measures: readonly IMeasure[]): string {
   const measure = measures.find(known => known.name === range.measure);
   if (measure?.options?.length) {
     return measure.options.filter((_, at) => at >= range.low && at <= range.high).join(', ');
