@@ -22,13 +22,15 @@ class Setting:
         name: ``technique.parameter``, or ``family``, ``runtime``, ``threads``, ``batch_size``, ``device``.
         label: What people call it.
         unit: Of its numbers, "" when they have none; shares are in percent.
-        options: Its values in their order, when they are words; empty for numbers.
+        options: Its values in their order, in words; empty when all of them are numbers.
+        values: The same as candidates have them: some of them can be numbers.
     """
 
     name: str
     label: str
     unit: str = ""
     options: tuple[str, ...] = ()
+    values: tuple[float | str, ...] = ()
 
 
 def settings(rows: Sequence[Result]) -> tuple[list[Setting], dict[str, dict[str, float | str]]]:
@@ -102,9 +104,10 @@ def _setting(name: str, values: Sequence[float | str]) -> Setting:
     unit = {"share": "%"}.get(parameter.unit, parameter.unit) if parameter else ""
     if all(isinstance(value, int | float) for value in values):
         return Setting(name, label, unit)
-    words = {str(value) for value in values}
+    words = {str(value): value for value in values}
     order = [c for c in (parameter.choices if parameter else ()) if c in words]
-    return Setting(name, label, "", (*order, *sorted(words.difference(order))))
+    options = (*order, *sorted(words.keys() - set(order)))
+    return Setting(name, label, "", options, tuple(words[option] for option in options))
 
 
 def _distinct(found: list[Setting]) -> list[Setting]:

@@ -12,7 +12,7 @@ from deploykit_widgets.commands import Commands
 from deploykit_widgets.desk import Desk
 from deploykit_widgets.rows import rows_of
 from deploykit_widgets.state import State
-from deploykit_widgets.tradeoff_section import TradeoffSection
+from deploykit_widgets.tradeoff_section import TradeoffSection, settings_of
 from deploykit_widgets.tradeoff_spec import DATASETS, PARAMETERS, specification
 
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
@@ -87,6 +87,16 @@ def test_rows_have_raw_numbers_in_the_units_of_the_page():
     assert found["seconds"] == 2.0
     assert (found["agreement"], found["scores"], found["p99"]) == (0.97, {"agreement": 0.97}, None)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+def test_each_value_of_a_setting_of_words_and_numbers_is_one_of_its_options():
+    found = [Candidate(Recipe((Step("not_installed", {"limit": v}),)), Target("litert")) for v in (50.0, 8, "auto")]
+    rows = [dataclasses.replace(FAST, key=key, candidate=one) for key, one in zip("abc", found, strict=True)]
+    report = Report(Path(), (BASE, *rows), FACTS)
+    sent = json.loads(json.dumps({"rows": rows_of(report), "settings": settings_of(report)}))
+    setting = next(s for s in sent["settings"] if s["name"] == "setting:not_installed.limit")
+    assert setting["options"] == ["50.0", "8", "auto"]
+    assert [setting["values"].index(sent["rows"][key]["settings"]["not_installed.limit"]) for key in "abc"] == [0, 1, 2]
 
 
 def test_an_end_that_is_not_finite_can_be_sent():

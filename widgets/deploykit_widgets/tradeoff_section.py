@@ -153,6 +153,7 @@ def settings_of(report: Report | None) -> list[dict[str, Any]]:
         {
             **_measure(f"setting:{s.name}", s.label, f"{s.label}, {s.unit}" if s.unit else s.label, s.unit, True, ""),
             "options": list(s.options),
+            "values": list(s.values),
         }
         for s in (settings(report.rows)[0] if report else [])
     ]

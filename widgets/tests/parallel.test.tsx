@@ -10,6 +10,7 @@ import { aRow } from './rows';
 
 const WIDTH_PX = 800;
 const measure = { title: '', unit: '', higher: false, better: '' };
+const FAMILIES = ['prune', 'quantize'];
 const TRADEOFF: ITradeoff = {
   maxDrop: 0.01,
   minimize: 'latency',
@@ -22,7 +23,9 @@ const TRADEOFF: ITradeoff = {
     { ...measure, name: 'latency', label: 'latency', unit: 'ms', better: 'faster' },
     { ...measure, name: 'size', label: 'size', unit: 'kB', better: 'smaller' }
   ],
-  settings: [{ ...measure, name: 'setting:family', label: 'technique', higher: true, options: ['prune', 'quantize'] }],
+  settings: [
+    { ...measure, name: 'setting:family', label: 'technique', higher: true, options: FAMILIES, values: FAMILIES }
+  ],
   best: null
 };
 

@@ -3,14 +3,14 @@ import type { IRow } from '../src/app/rows';
 import { settingColumns } from '../src/app/settings/columns';
 import { coordinatesOf, type ICoordinate, type IPlaces, linesOf, nearestLine, position, rangeBetween, short, UNUSED, upwards, valueAt, withRange, worded, yOf } from '../src/app/settings/coordinates'; // biome-ignore format: one line
 import { chips, frameCode, isOutside } from '../src/app/tradeoff/filters';
-import type { IMeasure } from '../src/app/tradeoff/measures';
+import { type IMeasure, valueIn } from '../src/app/tradeoff/measures';
 import { VIEW } from '../src/app/view';
 import { aRow } from './rows';
 
 const LATENCY: IMeasure = { name: 'latency', label: 'latency', title: 'Latency', unit: 'ms', higher: false, better: 'faster' }; // biome-ignore format: one line
 const SPARSITY: IMeasure = { name: 'setting:prune.sparsity', label: 'sparsity', title: 'sparsity, %', unit: '%', higher: true, better: '' }; // biome-ignore format: one line
-const METHOD: IMeasure = { name: 'setting:q.method', label: 'method', title: 'method', unit: '', higher: true, better: '', options: ['MinMax', 'Entropy', 'Percentile'] }; // biome-ignore format: one line
-const FAMILY: IMeasure = { name: 'setting:family', label: 'technique', title: 'technique', unit: '', higher: true, better: '', options: ['original', 'prune', 'quantize'] }; // biome-ignore format: one line
+const METHOD: IMeasure = { name: 'setting:q.method', label: 'method', title: 'method', unit: '', higher: true, better: '', options: ['MinMax', 'Entropy', 'Percentile'], values: ['MinMax', 'Entropy', 'Percentile'] }; // biome-ignore format: one line
+const FAMILY: IMeasure = { name: 'setting:family', label: 'technique', title: 'technique', unit: '', higher: true, better: '', options: ['original', 'prune', 'quantize'], values: ['original', 'prune', 'quantize'] }; // biome-ignore format: one line
 const ALL = [FAMILY, SPARSITY, METHOD, LATENCY];
 
 function row(key: string, p50: number, settings: IRow['settings']): IRow {
@@ -57,6 +57,20 @@ describe('axes', () => {
   it('write three digits, and none that say nothing', () => {
     expect([0.02374, 80, 1234.5, -0.5, 0, 2.5].map(short)).toEqual(['0.0237', '80', '1230', '−0.5', '0', '2.5']);
   });
+});
+
+it('a setting of words and numbers has each value at its option, and what is no option nowhere', () => {
+  const mixed: IMeasure = {
+    ...METHOD,
+    name: 'setting:q.limit',
+    options: ['50.0', '8', 'auto'],
+    values: [50, 8, 'auto']
+  };
+  const rows = [50, 8, 'auto', 'later', 70].map((value, at) => row(`${at}`, 1, { 'q.limit': value }));
+  expect(rows.map(one => valueIn(one, mixed)?.[0])).toEqual([0, 1, 2, undefined, undefined]);
+  const [axis] = coordinatesOf(rows, [mixed]) as [ICoordinate];
+  expect(linesOf([axis], { ...SCENE, rows }).map(line => line.at[0])).toEqual([1 / 6, 3 / 6, 5 / 6, UNUSED, UNUSED]);
+  expect(rows.map(one => worded(one, mixed))).toEqual(['50.0', '8', 'auto', 'not used', 'not used']);
 });
 
 describe('lines', () => {

@@ -16,6 +16,8 @@ export interface IMeasure {
   better: string;
   /** Of a setting that has words for values: a row's value is the place of its word. */
   options?: readonly string[];
+  /** What rows have for each option: a number is not always written as it is here. */
+  values?: readonly (number | string)[];
 }
 
 /** What a filter can be about: measures and settings. */
@@ -31,9 +33,13 @@ export function measuresOf({
 
 const SETTING = 'setting:';
 
-function settingIn(row: IRow, { name, options }: IMeasure): Interval | null {
+function settingIn(row: IRow, { name, options, values = [] }: IMeasure): Interval | null {
   const value = row.settings[name.slice(SETTING.length)];
-  return exact(typeof value === 'string' ? options?.indexOf(value) : value);
+  if (value === undefined || !options?.length) {
+    return typeof value === 'number' ? exact(value) : null;
+  }
+  const place = values.indexOf(value);
+  return place < 0 ? null : exact(place);
 }
 
 function exact(value: number | null | undefined, scale = 1): Interval | null {
