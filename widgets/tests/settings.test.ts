@@ -140,9 +140,30 @@ describe('ranges', () => {
     ];
     const filters = { ...VIEW, brush };
     expect(chips(filters, ALL, name => name).map(chip => chip.words)).toEqual(['technique: prune, quantize', 'sparsity: 50–80\u2009%']); // biome-ignore format: one line
-    const code = frameCode(filters, ALL);
+    const code = frameCode(filters, ALL, ROWS);
     expect(code).toContain("family in ['prune', 'quantize']");
     expect(code).toContain('no column for sparsity');
+  });
+
+  it('are code about places by the names that the frame has for them', () => {
+    const place = (name: string, options: string[]): IMeasure => ({
+      ...FAMILY,
+      name: `setting:${name}`,
+      label: name,
+      options,
+      values: options
+    });
+    const found = [place('runtime', ['LiteRT', 'ONNX Runtime', 'TensorFlow']), place('device', ['cpu', 'gpu'])];
+    const rows = ['TensorFlow', 'ONNX Runtime', 'LiteRT', 'ONNX Runtime'].map((label, at) =>
+      aRow({ key: `${at}`, runtime: label.toLowerCase().replace(' ', ''), settings: { runtime: label, device: 'gpu' } })
+    );
+    const brush = [
+      { measure: 'setting:runtime', low: -0.5, high: 1.5 },
+      { measure: 'setting:device', low: 0.5, high: 1.5 }
+    ];
+    expect(frameCode({ ...VIEW, brush }, found, rows)).toBe(
+      "frame = report.to_frame().query(\n    \"runtime in ['litert', 'onnxruntime'] and device in ['gpu']\"\n)"
+    );
   });
 });
 

@@ -269,8 +269,8 @@ describe('filters', () => {
   });
 
   it('are a query of the data frame', () => {
-    expect(frameCode(VIEW, MEASURES)).toBe('frame = report.to_frame()');
-    expect(frameCode({ ...VIEW, brush, frontOnly: true, hiddenFamilies: ['prune'] }, MEASURES)).toBe(
+    expect(frameCode(VIEW, MEASURES, [])).toBe('frame = report.to_frame()');
+    expect(frameCode({ ...VIEW, brush, frontOnly: true, hiddenFamilies: ['prune'] }, MEASURES, [])).toBe(
       'frame = report.to_frame().query(\n    "0.07 <= p50_ms <= 0.13 and -0.012 <= change <= 0 and ' +
         "family not in ['prune'] and on_front\"\n)"
     );

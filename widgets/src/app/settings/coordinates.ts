@@ -4,7 +4,7 @@ import { extent, fixed } from '../format';
 import type { IRow } from '../rows';
 import { isHidden, isOutside } from '../tradeoff/filters';
 import type { IJudged } from '../tradeoff/front';
-import { type IMeasure, isPlotted, valueIn } from '../tradeoff/measures';
+import { type IMeasure, isPlotted, isSetting, valueIn } from '../tradeoff/measures';
 import type { IRange, IView } from '../view';
 
 /** Where lines pass an axis whose setting they do not use; values are from 0 (bottom) to 1. */
@@ -55,9 +55,8 @@ function coordinate(measure: IMeasure, values: readonly number[]): ICoordinate {
   const [low, high] = measure.higher ? [least, most] : [most, least];
   const axis = { measure, low, high, log };
   const different = [...new Set(values)].sort((one, other) => one - other);
-  const isSetting = measure.name.startsWith('setting:');
   const shown =
-    isSetting && different.length <= TICKS + 1
+    isSetting(measure.name) && different.length <= TICKS + 1
       ? different
       : Array.from({ length: TICKS + 1 }, (_, step) => valueAt(axis, step / TICKS));
   return { ...axis, ticks: shown.map(value => ({ at: position(axis, value), label: short(value) })) };

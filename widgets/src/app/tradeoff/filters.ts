@@ -4,7 +4,7 @@ import { fixed } from '../format';
 import type { IRow } from '../rows';
 import type { IRange, IView } from '../view';
 import type { IJudged } from './front';
-import { type IMeasure, valueIn } from './measures';
+import { type IMeasure, isSetting, valueIn } from './measures';
 
 export type Filters = Pick<IView, 'brush' | 'hiddenRuntimes' | 'hiddenFamilies' | 'frontOnly' | 'failedOnly'>;
 
@@ -34,13 +34,12 @@ export interface IChip {
 
 export function chips(filters: Filters, measures: readonly IMeasure[], labelOf: (runtime: string) => string): IChip[] {
   const found: IChip[] = [];
-  const isSetting = ({ measure }: IRange): boolean => measure.startsWith('setting:');
-  const dragged = filters.brush.filter(range => !isSetting(range));
+  const dragged = filters.brush.filter(range => !isSetting(range.measure));
   if (dragged.length > 0) {
     const words = dragged.map(range => inWords(range, measures)).join(', ');
-    found.push({ words, without: { brush: filters.brush.filter(isSetting) } });
+    found.push({ words, without: { brush: filters.brush.filter(range => isSetting(range.measure)) } });
   }
-  for (const range of filters.brush.filter(isSetting)) {
+  for (const range of filters.brush.filter(({ measure }) => isSetting(measure))) {
     const label = measures.find(known => known.name === range.measure)?.label ?? range.measure;
     const words = `${label}: ${inWords(range, measures)}`;
     found.push({ words, without: { brush: filters.brush.filter(other => other !== range) } });
@@ -66,12 +65,16 @@ export function chips(filters: Filters, measures: readonly IMeasure[], labelOf: 
 export function inWords(range: IRange, measures: readonly IMeasure[]): string {
   const measure = measures.find(known => known.name === range.measure);
   if (measure?.options?.length) {
-    return measure.options.filter((_, at) => at >= range.low && at <= range.high).join(', ');
+    return optionsIn(range, measure.options).join(', ');
   }
   const unit = measure?.unit ?? '';
   const digits = digitsOf(range);
   const [low, high] = [fixed(range.low, digits), fixed(range.high, digits)];
   return `${low}${low.includes('−') || high.includes('−') ? ' to ' : '–'}${high}${unit ? `\u2009${unit}` : ''}`;
+}
+
+function optionsIn({ low, high }: IRange, options: readonly string[]): string[] {
+  return options.filter((_, at) => at >= low && at <= high);
 }
 
 /** Enough to tell the two ends apart to a hundredth of what lies between; no zeros that both could do without. */
@@ -93,20 +96,28 @@ const COLUMNS: Record<string, { column: string; scale: number }> = {
   compressed_size: { column: 'compressed_bytes', scale: 1e3 },
   memory: { column: 'peak_memory_bytes', scale: 1e6 },
   change: { column: 'change', scale: 0.01 },
+  'setting:family': { column: 'family', scale: 1 },
+  'setting:runtime': { column: 'runtime', scale: 1 },
+  'setting:device': { column: 'device', scale: 1 },
   'setting:threads': { column: 'threads', scale: 1 },
   'setting:batch_size': { column: 'batch_size', scale: 1 }
 };
 
-/** Python that makes the same rows of a report. */
-export function frameCode(filters: Filters, measures: readonly IMeasure[]): string {
+/**
+ * Python that makes the same rows of a report.
+ *
+ * @param rows Of the report: options of runtimes are labels, the frame has the names that its rows have.
+ */
+export function frameCode(filters: Filters, measures: readonly IMeasure[], rows: Iterable<IRow>): string {
   const tests: string[] = [];
   const notes: string[] = [];
   for (const range of filters.brush) {
     const measure = measures.find(known => known.name === range.measure);
     const known = measure?.name === 'score' ? { column: 'value', scale: measure.unit === '%' ? 0.01 : 1 } : undefined;
     const { column, scale } = known ?? COLUMNS[range.measure] ?? { column: '', scale: 1 };
-    if (measure?.name === 'setting:family' && measure.options) {
-      tests.push(`family in ${list(measure.options.filter((_, at) => at >= range.low && at <= range.high))}`);
+    if (column && measure?.options?.length) {
+      const words = optionsIn(range, measure.options);
+      tests.push(`${column} in ${list(column === 'runtime' ? namesOf(words, rows) : words)}`);
     } else if (column) {
       tests.push(`${number(range.low * scale)} <= ${column} <= ${number(range.high * scale)}`);
     } else {
@@ -127,6 +138,17 @@ export function frameCode(filters: Filters, measures: readonly IMeasure[]): stri
   }
   const query = tests.length > 0 ? `.query(\n    "${tests.join(' and ')}"\n)` : '';
   return [...notes, `frame = report.to_frame()${query}`].join('\n');
+}
+
+/** Names of the runtimes that have these labels. */
+function namesOf(labels: readonly string[], rows: Iterable<IRow>): string[] {
+  const found = new Set<string>();
+  for (const { runtime, settings } of rows) {
+    if (labels.includes(String(settings.runtime))) {
+      found.add(runtime);
+    }
+  }
+  return [...found].sort();
 }
 
 function number(value: number): string {

@@ -33,6 +33,11 @@ export function measuresOf({
 
 const SETTING = 'setting:';
 
+/** Whether a measure's name is that of a setting, not of what was measured. */
+export function isSetting(name: string): boolean {
+  return name.startsWith(SETTING);
+}
+
 function settingIn(row: IRow, { name, options, values = [] }: IMeasure): Interval | null {
   const value = row.settings[name.slice(SETTING.length)];
   if (value === undefined || !options?.length) {
@@ -69,7 +74,7 @@ export function valueIn(row: IRow, measure: IMeasure): Interval | null {
     case 'p99':
       return exact(row.p99);
     default:
-      if (measure.name.startsWith(SETTING)) {
+      if (isSetting(measure.name)) {
         return settingIn(row, measure);
       }
       return measure.name.startsWith('metric:') ? exact(row.scores[measure.name.slice(7)], share) : null;

@@ -12,7 +12,7 @@ import { useScene } from './scene';
 
 export function Tools({ shown, total }: { shown: number; total: number }): ReactElement {
   const bench = useBench();
-  const { tradeoff, labelOf } = useScene();
+  const { tradeoff, rows, labelOf } = useScene();
   const brush = useView(view => view.brush);
   const hiddenRuntimes = useView(view => view.hiddenRuntimes);
   const hiddenFamilies = useView(view => view.hiddenFamilies);
@@ -40,7 +40,7 @@ export function Tools({ shown, total }: { shown: number; total: number }): React
       <span className="dk-soft">{count}</span>
       <span className="dk-grow" />
       <Columns />
-      <CopyButton kind="link" text={() => frameCode(filters, measuresOf(tradeoff))} label="Copy query" />
+      <CopyButton kind="link" text={() => frameCode(filters, measuresOf(tradeoff), rows.values())} label="Copy query" />
     </div>
   );
 }
