@@ -3,7 +3,7 @@
 import { extent } from '../format';
 import type { IRow } from '../rows';
 import { axisOf, ends, type IAxis, padded, place, scaleOf } from '../tradeoff/axes';
-import { type IJudged, judge } from '../tradeoff/front';
+import { type IJudged, isStrong, judge } from '../tradeoff/front';
 import { type IMeasure, isPlotted, valueIn } from '../tradeoff/measures';
 
 export interface IDot {
@@ -52,7 +52,6 @@ function dots(rows: readonly IRow[], x: IAxis, y: IAxis, judged: ReadonlyMap<str
     }
     const [left, right] = ends(x, across);
     const [bottom, top] = ends(y, up);
-    const state = judged.get(row.key)?.state;
     return [
       {
         row,
@@ -60,7 +59,7 @@ function dots(rows: readonly IRow[], x: IAxis, y: IAxis, judged: ReadonlyMap<str
         y: share(y, place(y, up[0])),
         across: [share(x, left), share(x, right)] as [number, number],
         up: [share(y, bottom), share(y, top)] as [number, number],
-        strong: state === 'front' || state === 'tied'
+        strong: isStrong(judged.get(row.key))
       }
     ];
   });

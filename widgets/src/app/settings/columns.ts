@@ -3,7 +3,7 @@
 import { DASH } from '../format';
 import type { IColumn } from '../tradeoff/columns';
 import { type IMeasure, valueIn } from '../tradeoff/measures';
-import { short } from './coordinates';
+import { wordOf } from './coordinates';
 
 /** Runtime and family are said beside the name already. */
 const SAID = ['setting:runtime', 'setting:family'];
@@ -16,8 +16,9 @@ export function settingColumns(settings: readonly IMeasure[]): IColumn[] {
       title: measure.title,
       cell: row => {
         const value = valueIn(row, measure)?.[0];
-        const word = value === undefined ? undefined : (measure.options?.[value] ?? short(value));
-        return word === undefined ? { value: DASH, title: 'Not used by this candidate' } : { value: word };
+        return value === undefined
+          ? { value: DASH, title: 'Not used by this candidate' }
+          : { value: wordOf(measure, value) };
       },
       sort: row => valueIn(row, measure)?.[0] ?? null
     }));

@@ -2,15 +2,14 @@
 
 import { extent, fixed } from '../format';
 import type { IRow } from '../rows';
+import { scaleOf } from '../tradeoff/axes';
 import { isHidden, isOutside } from '../tradeoff/filters';
-import type { IJudged } from '../tradeoff/front';
+import { type IJudged, isStrong } from '../tradeoff/front';
 import { type IMeasure, isPlotted, isSetting, valueIn } from '../tradeoff/measures';
 import type { IRange, IView } from '../view';
 
 /** Where lines pass an axis whose setting they do not use; values are from 0 (bottom) to 1. */
 export const UNUSED = -0.12;
-/** Ratio of the largest to the smallest value above which an axis is logarithmic, as on the chart's axes. */
-const LOG_FROM = 5;
 const TICKS = 4;
 
 export interface ICoordinate {
@@ -47,7 +46,7 @@ function coordinate(measure: IMeasure, values: readonly number[]): ICoordinate {
     return { ...axis, ticks: options.map((label, value) => ({ at: position(axis, value), label })) };
   }
   let [least, most] = extent(values);
-  const log = !measure.higher && least > 0 && most / least > LOG_FROM;
+  const { log } = scaleOf(measure, values, false);
   if (least === most) {
     const room = 0.5 * (Math.abs(least) || 1);
     [least, most] = [least - room, most + room];
@@ -109,7 +108,7 @@ export function linesOf(axes: readonly ICoordinate[], scene: IScene): ILine[] {
       row,
       at,
       color: scene.colorOf(row.runtime),
-      strong: judged?.state === 'front' || judged?.state === 'tied',
+      strong: isStrong(judged),
       dimmed: scene.view.brush.length > 0 && isOutside(row, scene.view.brush, scene.measures)
     });
   }
@@ -190,12 +189,16 @@ export function upwards(lines: readonly ILine[], axis: number): ILine[] {
     .sort((one, other) => (one.at[axis] ?? 0) - (other.at[axis] ?? 0) || (one.row.key < other.row.key ? -1 : 1));
 }
 
+/** The option at a place, or the number. */
+export function wordOf(measure: IMeasure, value: number): string {
+  return measure.options?.[value] ?? short(value);
+}
+
 /** A value in words: the option, or the number with its unit. */
 export function worded(row: IRow, measure: IMeasure): string {
   const value = valueIn(row, measure)?.[0];
   if (value === undefined) {
     return 'not used';
   }
-  const option = measure.options?.[value];
-  return option ?? `${short(value)}${measure.unit ? `\u2009${measure.unit}` : ''}`;
+  return `${wordOf(measure, value)}${measure.unit ? `\u2009${measure.unit}` : ''}`; // options have no unit
 }

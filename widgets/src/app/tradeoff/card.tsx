@@ -4,6 +4,7 @@ import type { ReactElement } from 'react';
 import { Again } from '../again';
 import { Glyph } from '../icons';
 import type { IRow } from '../rows';
+import { isStrong } from './front';
 import { NEAR_PX } from './live';
 import { useScene } from './scene';
 import { badgeInWords, factsOf, placeOf } from './words';
@@ -23,7 +24,6 @@ interface ICard {
 export function Card({ row, at: [x, y], room, onEnter, onLeave }: ICard): ReactElement {
   const { tradeoff, judged, labelOf, colorOf } = useScene();
   const state = judged.get(row.key);
-  const filled = state?.state === 'front' || state?.state === 'tied';
   const style = {
     maxWidth: Math.min(340, Math.max(x, room.width - x) - ASIDE_PX - 4),
     ...(x > room.width / 2 ? { right: room.width - x + ASIDE_PX } : { left: x + ASIDE_PX }),
@@ -32,7 +32,7 @@ export function Card({ row, at: [x, y], room, onEnter, onLeave }: ICard): ReactE
   return (
     <div className="dk-card" style={style} onPointerEnter={onEnter} onPointerLeave={onLeave}>
       <div className="dk-card-name">
-        <Glyph family={row.family} color={colorOf(row.runtime)} filled={filled} />
+        <Glyph family={row.family} color={colorOf(row.runtime)} filled={isStrong(state)} />
         <b>{row.name}</b>
       </div>
       <div className="dk-soft">{placeOf(row, labelOf(row.runtime))}</div>

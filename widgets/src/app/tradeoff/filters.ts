@@ -3,7 +3,7 @@
 import { fixed } from '../format';
 import type { IRow } from '../rows';
 import type { IRange, IView } from '../view';
-import type { IJudged } from './front';
+import { type IJudged, isStrong } from './front';
 import { type IMeasure, isSetting, valueIn } from './measures';
 
 export type Filters = Pick<IView, 'brush' | 'hiddenRuntimes' | 'hiddenFamilies' | 'frontOnly' | 'failedOnly'>;
@@ -13,7 +13,7 @@ export function isHidden(row: IRow, filters: Filters, judged: IJudged | undefine
   return (
     filters.hiddenRuntimes.includes(row.runtime) ||
     filters.hiddenFamilies.includes(row.family) ||
-    (filters.frontOnly && judged?.state !== 'front' && judged?.state !== 'tied')
+    (filters.frontOnly && !isStrong(judged))
   );
 }
 

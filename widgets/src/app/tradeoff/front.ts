@@ -9,6 +9,11 @@ export interface IJudged {
   why: string;
 }
 
+/** Whether it is on the front or tied with it: drawn filled, and before what is beaten. */
+export function isStrong(judged: IJudged | undefined): boolean {
+  return judged?.state === 'front' || judged?.state === 'tied';
+}
+
 interface IRival {
   row: IRow;
   x: Interval;

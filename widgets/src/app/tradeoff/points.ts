@@ -6,7 +6,7 @@ import type { IRow } from '../rows';
 import type { IView } from '../view';
 import { axisOf, ends, type IAxis, padded, place, scaleOf, steady, unplace, usual } from './axes';
 import { isHidden, isOutside } from './filters';
-import { band, type IBox, type IJudged } from './front';
+import { band, type IBox, type IJudged, isStrong } from './front';
 import { type IMeasure, isPlotted, valueIn } from './measures';
 
 export interface IPalette {
@@ -105,10 +105,6 @@ function plotted(scene: IScene): IFound[] {
     }
   }
   return found;
-}
-
-function isStrong(judged: IJudged | undefined): boolean {
-  return judged?.state === 'front' || judged?.state === 'tied';
 }
 
 function theAxis(scene: IScene, found: readonly IFound[], strong: ReadonlySet<string>, across: boolean): IAxis {

@@ -11,7 +11,8 @@ import { useBench, useView } from '../store';
 import { openCandidate } from './chartkeys';
 import { columnsOf, type IColumn, rowAsText, sorted, USUAL } from './columns';
 import { isHidden, isOutside } from './filters';
-import { measuresOf } from './measures';
+import { isStrong } from './front';
+import { isSetting, measuresOf } from './measures';
 import { roomFor, useWidth } from './room';
 import { useScene } from './scene';
 import { HEAD_PX, ROW_PX, TableRow } from './tablerow';
@@ -55,7 +56,11 @@ function useShown(): IShown {
   const all = useMemo(() => [...rows.values()].filter(row => row.status !== 'planned'), [rows]);
   const columns = useMemo(() => {
     const share = tradeoff.measures.find(measure => measure.name === 'score')?.unit === '%';
-    return columnsOf(tradeoff.unit, tradeoff.metric, share);
+    const known = columnsOf(tradeoff.unit, tradeoff.metric, share);
+    for (const column of settingColumns(tradeoff.settings)) {
+      known.set(column.name, column);
+    }
+    return known;
   }, [tradeoff]);
   const found = useMemo(() => {
     const filters = { brush, hiddenRuntimes, hiddenFamilies, frontOnly, failedOnly };
@@ -66,15 +71,13 @@ function useShown(): IShown {
       }
       return !(failedOnly || isHidden(row, filters, judged.get(row.key)) || isOutside(row, brush, measures));
     });
-    const setting = settingColumns(tradeoff.settings).find(({ name }) => name === sort.column);
-    const column = setting ?? columns.get(sort.column) ?? (columns.get('latency') as IColumn);
-    const strong = (row: IRow): boolean => ['front', 'tied'].includes(judged.get(row.key)?.state ?? '');
-    return sorted(left, column, sort.descending, strong);
+    const column = columns.get(sort.column) ?? (columns.get('latency') as IColumn);
+    return sorted(left, column, sort.descending, row => isStrong(judged.get(row.key)));
   }, [all, columns, judged, tradeoff, brush, hiddenRuntimes, hiddenFamilies, frontOnly, failedOnly, sort]);
   const list = useMemo(() => {
     const usual = ['name', ...USUAL, ...more].flatMap(name => columns.get(name) ?? []);
-    return look === 'settings' ? [...usual, ...settingColumns(tradeoff.settings)] : usual;
-  }, [columns, more, look, tradeoff.settings]);
+    return look === 'settings' ? [...usual, ...[...columns.values()].filter(({ name }) => isSetting(name))] : usual;
+  }, [columns, more, look]);
   return { rows: found, total: all.length, columns: list, all };
 }
 

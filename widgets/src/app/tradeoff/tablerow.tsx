@@ -7,6 +7,7 @@ import { Button, useAsk } from '../parts';
 import type { IRow } from '../rows';
 import { useBench, useView } from '../store';
 import type { IColumn } from './columns';
+import { isStrong } from './front';
 import type { IRoom } from './room';
 import { useScene } from './scene';
 import { badgeInWords } from './words';
@@ -123,10 +124,9 @@ function Box({ row, mark, onToggle }: { row: IRow; mark: 'A' | 'B' | ''; onToggl
 
 function Name({ row }: { row: IRow }): ReactElement {
   const { judged, colorOf } = useScene();
-  const state = judged.get(row.key)?.state;
   return (
     <>
-      <Glyph family={row.family} color={colorOf(row.runtime)} filled={state === 'front' || state === 'tied'} />
+      <Glyph family={row.family} color={colorOf(row.runtime)} filled={isStrong(judged.get(row.key))} />
       <span className="dk-ellipsis" title={row.name}>
         {row.name}
       </span>
