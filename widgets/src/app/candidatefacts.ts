@@ -1,18 +1,6 @@
 /** What the kernel tells of a candidate, and what is made of it before it is drawn; see deploykit_widgets/evidence.py. */
 
-import {
-  beside,
-  DASH,
-  type IShown,
-  kilobytes,
-  megabytes,
-  milliseconds,
-  minus,
-  points,
-  ratio,
-  score,
-  significant
-} from './format';
+import { beside, DASH, type IShown, kilobytes, megabytes, milliseconds, minus, points, ratio, score } from './format';
 import type { IPlace } from './host';
 import type { Interval } from './protocol';
 import type { IRow } from './rows';
@@ -213,8 +201,7 @@ export interface INumberRow {
  */
 export function numbersOf(columns: readonly (IRow | null)[], metric: string, relative: boolean): INumberRow[] {
   const name = metric ? metric[0]?.toUpperCase() + metric.slice(1) : 'Metric';
-  const ms = (row: IRow, value: number | null): IShown =>
-    only(value, v => (row.p50 ? beside(v, row.p50) : significant(v, 3)));
+  const ms = (row: IRow, value: number | null): IShown => only(value, v => beside(v, row.p50));
   const rows: [string, (row: IRow) => IShown][] = [
     [relative ? name : `${name}, %`, row => only(row.score, v => score(v, relative))],
     [

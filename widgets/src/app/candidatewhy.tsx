@@ -168,11 +168,11 @@ function useGraph(
       setOutside('The file of this candidate is no longer in the store. Run the same sweep again.');
     } else if (path === null) {
       setOutside(OUTSIDE);
-    } else if (layer) {
-      await openGraph(path, file.folder, graphTitle(letter, file.title));
-      showLayer(layer, path);
     } else {
       await openGraph(path, file.folder, graphTitle(letter, file.title));
+      if (layer) {
+        showLayer(layer, path);
+      }
     }
   };
   return { open, error: error || outside };

@@ -64,9 +64,9 @@ export function milliseconds(interval: Interval): IShown {
   return { value: fixed(interval[0], digits), around: `± ${fixed(Math.max(half, 10 ** -digits), digits)}` };
 }
 
-/** A number without an interval of its own, such as p90, to the digits of one beside it. */
-export function beside(value: number, interval: Interval): string {
-  return fixed(value, digitsOf(halfWidth(interval)));
+/** A number without an interval of its own, such as p90, to the digits of one beside it; without one, to three. */
+export function beside(value: number, interval: Interval | null): string {
+  return interval ? fixed(value, digitsOf(halfWidth(interval))) : significant(value, 3);
 }
 
 /** A change, in points already: `−0.31 ± 0.24`; lopsided intervals keep their ends. */

@@ -3,7 +3,7 @@
 import type { KeyboardEvent } from 'react';
 import { extent } from '../format';
 import { useBench } from '../store';
-import { openCandidate } from '../tradeoff/chartkeys';
+import { mark, openAsA } from '../tradeoff/chartkeys';
 import { inWords } from '../tradeoff/filters';
 import { measuresOf } from '../tradeoff/measures';
 import { useScene } from '../tradeoff/scene';
@@ -88,16 +88,14 @@ export function useKeys(
         break;
       case 'Enter':
         if (here) {
-          scene.select('a', here.row.key);
-          openCandidate(event.currentTarget);
+          openAsA(scene.select, here.row, event.currentTarget);
         }
         break;
       default:
         if ((letter !== 'a' && letter !== 'b') || !here) {
           return;
         }
-        scene.select(letter, here.row.key);
-        bench.say(`${event.key.toUpperCase()}: ${here.row.name} on ${here.row.where}`);
+        mark(bench, scene.select, letter, here.row);
     }
     event.preventDefault();
     event.stopPropagation();

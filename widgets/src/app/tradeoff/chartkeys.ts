@@ -1,6 +1,7 @@
 /** The chart by keyboard: along the front by the horizontal axis, and through all points at one place. */
 
 import type { KeyboardEvent } from 'react';
+import type { IRow } from '../rows';
 import type { Bench } from '../store';
 import type { IDrawing, IPoint } from './points';
 import type { useScene } from './scene';
@@ -38,9 +39,7 @@ export function onChartKeys(event: KeyboardEvent<HTMLElement>, walk: IWalk): voi
     case 'b':
     case 'B':
       if (here) {
-        const which = event.key.toLowerCase() as 'a' | 'b';
-        scene.select(which, here.row.key);
-        bench.say(`${which.toUpperCase()}: ${here.row.name} on ${here.row.where}`);
+        mark(bench, scene.select, event.key.toLowerCase() as 'a' | 'b', here.row);
       }
       break;
     case 'f':
@@ -54,8 +53,7 @@ export function onChartKeys(event: KeyboardEvent<HTMLElement>, walk: IWalk): voi
       break;
     case 'Enter':
       if (here) {
-        scene.select('a', here.row.key);
-        openCandidate(event.currentTarget);
+        openAsA(scene.select, here.row, event.currentTarget);
       }
       break;
     default:
@@ -104,8 +102,17 @@ function byPlace(one: IPoint, other: IPoint): number {
   return one.x - other.x || one.y - other.y;
 }
 
-/** Move on to the candidate that was opened. */
-export function openCandidate(near: Element): void {
+type Select = ReturnType<typeof useScene>['select'];
+
+/** Make a candidate A or B, and say so. */
+export function mark(bench: Bench, select: Select, which: 'a' | 'b', row: IRow): void {
+  select(which, row.key);
+  bench.say(`${which.toUpperCase()}: ${row.name} on ${row.where}`);
+}
+
+/** Make a candidate A and move on to it. */
+export function openAsA(select: Select, row: IRow, near: Element): void {
+  select('a', row.key);
   const region = near.closest('.dk-Workbench')?.querySelector<HTMLElement>('[aria-label="Candidate"]');
   if (region) {
     region.tabIndex = -1;

@@ -11,7 +11,6 @@ import {
   points,
   ratio,
   score,
-  significant,
   thousands
 } from '../format';
 import type { Interval } from '../protocol';
@@ -59,11 +58,9 @@ export function columnsOf(unit: string, metric: string, share: boolean): Map<str
     title: `${title}, ms`,
     cell: row => {
       const value = get(row);
-      return value === null
-        ? row.p50 && why
-          ? { ...NOTHING, title: why }
-          : NOTHING
-        : { value: row.p50 ? beside(value, row.p50) : significant(value, 3) };
+      return value === null && row.p50 && why
+        ? { ...NOTHING, title: why }
+        : one(value, known => beside(known, row.p50));
     },
     sort: get
   });

@@ -8,7 +8,7 @@ import { Problem, useCopy } from '../parts';
 import type { IRow } from '../rows';
 import { settingColumns } from '../settings/columns';
 import { useBench, useView } from '../store';
-import { openCandidate } from './chartkeys';
+import { mark, openAsA } from './chartkeys';
 import { columnsOf, type IColumn, rowAsText, sorted, USUAL } from './columns';
 import { isHidden, isOutside } from './filters';
 import { isStrong } from './front';
@@ -148,13 +148,11 @@ function Grid({ rows, total, columns, all, id }: IShown & { id: string }): React
     } else if ((event.key === 'Enter' || event.key === ' ') && place < 0) {
       sortBy(columns[at.column - 1]);
     } else if (event.key === 'Enter' && here) {
-      select('a', here.key);
-      openCandidate(event.currentTarget);
+      openAsA(select, here, event.currentTarget);
     } else if (event.key === ' ' && here) {
       toggle(here.key);
     } else if ((letter === 'a' || letter === 'b') && here) {
-      select(letter, here.key);
-      bench.say(`${letter.toUpperCase()}: ${here.name} on ${here.where}`);
+      mark(bench, select, letter, here);
     } else {
       return;
     }
