@@ -16,11 +16,11 @@ interface INamed {
 
 export function Choose({ data }: { data: IData }): ReactElement {
   const [path, setPath] = useState(data.path || data.name);
-  const [scale, setScale] = useState(data.scale);
-  const [reshape, setReshape] = useState(data.reshape);
-  const [layout, setLayout] = useState(data.layout);
-  const [mean, setMean] = useState(data.mean);
-  const [std, setStd] = useState(data.std);
+  const [scale, setScale] = useWritten(data.scale);
+  const [reshape, setReshape] = useWritten(data.reshape);
+  const [layout, setLayout] = useWritten(data.layout);
+  const [mean, setMean] = useWritten(data.mean);
+  const [std, setStd] = useWritten(data.std);
   const [browsing, setBrowsing] = useState(false);
   const { ask, error } = useAsk();
   const names = useAsk<INamed[]>();
@@ -30,11 +30,6 @@ export function Choose({ data }: { data: IData }): ReactElement {
   const id = useId();
   const { ask: askNames } = names;
   useEffect(() => setPath(data.path || data.name), [data.path, data.name]);
-  useEffect(() => setScale(data.scale), [data.scale]);
-  useEffect(() => setReshape(data.reshape), [data.reshape]);
-  useEffect(() => setLayout(data.layout), [data.layout]);
-  useEffect(() => setMean(data.mean), [data.mean]);
-  useEffect(() => setStd(data.std), [data.std]);
   useEffect(() => void askNames('data_names'), [askNames]);
   const known = names.answer?.value ?? [];
   const isName = known.some(({ name }) => name === path.trim());
@@ -76,50 +71,10 @@ export function Choose({ data }: { data: IData }): ReactElement {
             </option>
           ))}
         </datalist>
-        <span className="dk-pair">
-          <label htmlFor={`${id}-scale`}>Scale</label>
-          <input
-            id={`${id}-scale`}
-            className="dk-input dk-short"
-            value={scale}
-            placeholder="1/255"
-            disabled={isName}
-            onChange={event => setScale(event.target.value)}
-          />
-        </span>
-        <span className="dk-pair">
-          <label htmlFor={`${id}-reshape`}>Reshape</label>
-          <input
-            id={`${id}-reshape`}
-            className="dk-input dk-short"
-            value={reshape}
-            placeholder="28, 28, 1"
-            disabled={isName}
-            onChange={event => setReshape(event.target.value)}
-          />
-        </span>
-        <span className="dk-pair">
-          <label htmlFor={`${id}-mean`}>Mean</label>
-          <input
-            id={`${id}-mean`}
-            className="dk-input dk-short"
-            value={mean}
-            placeholder="0.485, 0.456, 0.406"
-            disabled={isName}
-            onChange={event => setMean(event.target.value)}
-          />
-        </span>
-        <span className="dk-pair">
-          <label htmlFor={`${id}-std`}>Std</label>
-          <input
-            id={`${id}-std`}
-            className="dk-input dk-short"
-            value={std}
-            placeholder="0.229, 0.224, 0.225"
-            disabled={isName}
-            onChange={event => setStd(event.target.value)}
-          />
-        </span>
+        <Field label="Scale" placeholder="1/255" value={scale} disabled={isName} onChange={setScale} />
+        <Field label="Reshape" placeholder="28, 28, 1" value={reshape} disabled={isName} onChange={setReshape} />
+        <Field label="Mean" placeholder="0.485, 0.456, 0.406" value={mean} disabled={isName} onChange={setMean} />
+        <Field label="Std" placeholder="0.229, 0.224, 0.225" value={std} disabled={isName} onChange={setStd} />
         <span className="dk-pair">
           <label htmlFor={`${id}-layout`}>Layout</label>
           <select
@@ -171,5 +126,30 @@ export function Choose({ data }: { data: IData }): ReactElement {
         </div>
       )}
     </>
+  );
+}
+
+/** What is written in a field, until the kernel has read something else. */
+function useWritten(read: string): [string, (text: string) => void] {
+  const [text, setText] = useState(read);
+  useEffect(() => setText(read), [read]);
+  return [text, setText];
+}
+
+interface IField {
+  label: string;
+  placeholder: string;
+  value: string;
+  disabled: boolean;
+  onChange(text: string): void;
+}
+
+function Field({ label, onChange, ...input }: IField): ReactElement {
+  const id = useId();
+  return (
+    <span className="dk-pair">
+      <label htmlFor={id}>{label}</label>
+      <input id={id} className="dk-input dk-short" {...input} onChange={event => onChange(event.target.value)} />
+    </span>
   );
 }
