@@ -15,8 +15,9 @@ from deploykit.measuring.statistics import CONFIDENCE, holm, t_interval
 MARGIN = 0.02
 #: Half-width of the clone's interval at which no more launches are added.
 _SHARP = 0.0125
-#: Launches from which the spread of their ratios is known roughly; Student's t for those that are wanted in the end.
-_FEW, _T = 4, 2.15
+#: Student's t for the launches that are wanted in the end; the spread of the clone's log-ratio on a quiet host, and how
+#: many launches it is worth beside what was seen.
+_T, _QUIET, _WORTH = 2.15, 0.004, 4
 #: A speed-up known less precisely than this is not evidence.
 _INCONCLUSIVE = 0.10
 _TAIL_SAMPLES = 10
@@ -183,20 +184,31 @@ def steady(launches: Sequence[Launch]) -> bool:
     return not found.noisy and found.interval.half_width <= _SHARP
 
 
-def launches_needed(launches: Sequence[Launch], most: int) -> int:
-    """How many launches will be `steady`, by what these have shown; the number there is when they are, or are too few.
+def launches_needed(launches: Sequence[Launch], asked: int, most: int) -> int:
+    """How many launches it will take until they are `steady`, by what these have shown.
+
+    What has disturbed a launch stays in the spread; those to come are as noisy as these were, the more surely the more
+    there are.
 
     Args:
         launches: Launches so far.
+        asked: Launches that are made at least.
         most: Launches that are made at most.
     """
     import statistics
 
     ratios = log_ratios(launches, CLONE, BASELINE)
-    if steady(launches) or len(ratios) < _FEW:
-        return len(launches)
-    wanted = math.ceil((_T * statistics.stdev(ratios) / _SHARP) ** 2)
-    return min(most, max(wanted, len(launches)))
+    done = len(ratios)
+    squares = statistics.pvariance(ratios) * done if done > 1 else 0.0
+    each = (_WORTH * _QUIET**2 + squares) / (_WORTH + max(0, done - 1))
+    least = max(asked, done, 2)
+    if done >= asked and not steady(launches):
+        least += 1
+    for count in range(least, most):
+        variance = (squares + (count - done) * each) / (count - 1)
+        if _T * math.sqrt(variance / count) <= _SHARP:
+            return count
+    return max(least, most)
 
 
 __all__ = [

@@ -7,7 +7,7 @@ import statistics
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from deploykit.core.candidate import Target
 from deploykit.core.dataset import Dataset
@@ -201,10 +201,11 @@ class Durations:
             self._note(unit, seconds)
 
     def _note(self, unit: Unit, seconds: float, size_bytes: int = 0) -> None:
-        expected = self.history.expect(unit).seconds
+        expected, how = astuple(self.history.expect(unit))
         if expected > 0 and seconds > 0 and unit.kind not in ("start", "launches"):
             ratio = min(max(seconds / expected, _FACTORS[0]), _FACTORS[1])
-            seen = self._ratios.setdefault((unit.kind, unit.name), [])
+            # What this model has taken before counts as one more that was seen: a single one may be an exception.
+            seen = self._ratios.setdefault((unit.kind, unit.name), [1.0] if how == "this model" else [])
             seen.append(ratio)
             self._usual[unit.kind, unit.name] = statistics.median(seen)
             self._took, self._wanted = self._took + seconds, self._wanted + expected

@@ -41,6 +41,8 @@ class Forecast:
         self._ratio = ratio
         self._paces: list[float] = []
         self._spent = 0.0
+        #: Launches that it takes in all, after the first.
+        self._needed: int | None = None
         self._running: tuple[float, list[Target]] | None = None
         #: Sessions and launches left of each group; one value, for it is read while another thread works.
         self._work: list[tuple[list[Target], float]] | None = None
@@ -82,17 +84,16 @@ class Forecast:
             if work > 0:
                 self._paces.append(took / work)
         self._running = None
+        self._needed = needed = self._affordable(launches)
         assert self._work is not None
         sessions, left = self._work[group]
-        self._work[group] = sessions, max(0.0, left - 1) if self._screen else self._extended(launches)
+        self._work[group] = sessions, float(max(0, left - 1 if self._screen else needed - len(launches)))
 
-    def _extended(self, launches: Sequence[Launch]) -> float:
-        """Launches left, with those that a noisy host will add, the more so the nearer the decision is."""
-        done, planned = len(launches), max(0, self._asked - len(launches))
+    def _affordable(self, launches: Sequence[Launch]) -> int:
+        """Launches that it takes in all: on a noisy host more than were asked for, as far as the budget reaches."""
         mean = statistics.fmean([launch.seconds for launch in launches])
-        room = max(0, int(self._budget_s / max(mean, 1e-9)) - done)
-        added = max(0, min(launches_needed(launches, self._most) - done, room) - planned)
-        return planned + added * min(1.0, done / self._asked) ** 2
+        most = min(self._most, int(self._budget_s / max(mean, 1e-9)))
+        return launches_needed(launches, self._asked, max(self._asked, most))
 
     def seconds(self) -> float:
         """Seconds that are left; may be called while another thread works."""
@@ -107,7 +108,7 @@ class Forecast:
             whole = pace * self._durations.sessions(targets)
             left -= min(time.monotonic() - began, (1 - _OVERDUE) * whole)
         if self._screen and kept is not None:
-            left += self._durations.sessions(kept) * max(0, self._asked - self._screen) * pace
+            left += self._durations.sessions(kept) * max(0, (self._needed or self._asked) - self._screen) * pace
         elif self._screen:  # what is kept, and how noisy the host is, is only known from earlier sweeps
             left += one * max(0.0, self._asked * self._ratio - self._screen) * pace
         return max(0.0, left)
@@ -122,7 +123,7 @@ def outrun(times: Mapping[str, float], drops: Mapping[str, float], margin: float
     """Candidates that another one beats by a margin in time while it loses no more, by estimate.
 
     Args:
-        times: Key → median time.
+        times: Key → time, in any unit.
         drops: Key → loss of the metric.
         margin: How much faster the other one is at least, as a share.
     """

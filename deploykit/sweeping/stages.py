@@ -210,11 +210,8 @@ class Stages:
         state.foresee("work", lambda: stages["build"] + stages["accuracy"])
         targets = second_round(self._plan) if stages["latency"] and not searching else []
         home = self._baseline.candidate.target
-        later = sum(
-            durations.history.expect(durations.units.session(target)).seconds
-            for target in (sessions([(target, False) for target in targets], home) if targets else [])
-        )
-        later *= protocol.launches
+        found = sessions([(target, False) for target in targets], home) if targets else []
+        later = protocol.launches * durations.sessions(found)
         timing = max(0.0, stages["latency"] - later)
         state.foresee("latency", lambda: timing * durations.pace)
         state.foresee("later", lambda: later * durations.pace)

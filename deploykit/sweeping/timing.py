@@ -272,17 +272,24 @@ class TimingStage:
 
     def _kept_so_far(self, launch: Launch, group: _Group) -> list[Target]:
         """Sessions of a launch after the screen, if estimates stay as they are: intervals are too wide to know yet."""
+        base = launch.series.get(BASELINE)
         for same in group.members:
-            series = launch.series.get(BASELINE if _key(same[0]) == _key(self._baseline) else _key(same[0]))
-            if series is not None and series.block_medians_ns:
-                self._seen[_key(same[0])] = statistics.median(series.block_medians_ns)
-        drops = {
-            _key(item): m.score.drop.value
-            for item in self._new
-            if (m := self._state.row(item.planned.key).measurement) is not None
-        }
-        hopeless = outrun(self._seen, drops, _SCREEN_MARGIN)
-        kept = [item for item in self._new if _key(item) not in hopeless]
+            series = launch.series.get(_key(same[0]))
+            if base is not None and base.block_medians_ns and series is not None and series.block_medians_ns:
+                median = statistics.median(series.block_medians_ns)
+                self._seen[same[0].planned.key] = median / statistics.median(base.block_medians_ns)
+        rows = [row for row in self._state.rows if row.measurement is not None and row.status != "failed"]
+        hopeless = set()
+        for device in {row.candidate.target.device for row in rows}:
+            alike = {r.key: r.measurement for r in rows if r.candidate.target.device == device and r.measurement}
+            drops = {key: found.score.drop for key, found in alike.items()}
+            timed = {key: 1 / found.latency.speedup.value for key, found in alike.items() if found.latency is not None}
+            times = {key: time for key, time in {**self._seen, **timed}.items() if key in alike}
+            hopeless |= outrun(times, {key: drop.value for key, drop in drops.items()}, _SCREEN_MARGIN)
+            if (limit := self._protocol.max_drop) is not None:
+                hopeless |= {key for key, drop in drops.items() if drop.low > limit}
+        own = _key(self._baseline)
+        kept = [item for item in self._new if item.planned.key not in hopeless or _key(item) == own]
         return [entry.target for entry in self._entries(kept)]
 
     def _watch(self, launch: Launch, entries: list[Entry]) -> None:

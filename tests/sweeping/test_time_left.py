@@ -7,7 +7,7 @@ import pytest
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.measuring.latency import Launch, Series
-from deploykit.measuring.ratios import BASELINE, CLONE, launches_needed
+from deploykit.measuring.ratios import BASELINE, CLONE, launches_needed, steady
 from deploykit.sweeping.durations import OVERHEAD_S, Durations, Units
 from deploykit.sweeping.forecast import Forecast
 from deploykit.sweeping.history import History, Unit
@@ -65,10 +65,21 @@ def launch(index, drift):
 def test_a_noisy_host_is_expected_to_add_launches():
     quiet = [launch(i, 0.001 * (-1) ** i) for i in range(6)]
     noisy = [launch(i, 0.03 * (-1) ** i) for i in range(6)]
-    assert launches_needed(quiet, 20) == 6
-    assert 6 < launches_needed(noisy, 100) < 60
-    assert launches_needed(noisy, 20) == 20
-    assert launches_needed(noisy[:3], 20) == 3  # too few to say
+    assert launches_needed(quiet, 6, 20) == 6
+    assert launches_needed(quiet, 10, 20) == 10
+    assert launches_needed(quiet[:2], 10, 20) == 10
+    assert launches_needed(noisy, 10, 20) == 20
+    assert 20 < launches_needed(noisy, 10, 100) < 60
+
+
+def test_a_launch_that_was_disturbed_adds_as_many_as_make_up_for_it():
+    """Against the rule that decides it, with as many quiet launches as it takes."""
+    quiet = [launch(i, 0.002 * (-1) ** i) for i in range(40)]
+    launches = [*quiet[:5], launch(5, 0.08), *quiet[6:]]
+    real = next(count for count in range(10, 40) if steady(launches[:count]))
+    assert 10 < real < 30
+    assert launches_needed(launches[:9], 10, 40) == pytest.approx(real, abs=3)
+    assert launches_needed(launches[:real], 10, 40) == real
 
 
 def test_only_the_models_that_are_kept_are_timed_after_the_screen(durations):
