@@ -7,7 +7,11 @@ chart itself, under a type of our own, for which our extension of JupyterLab bri
 
 from __future__ import annotations
 
+import base64
+import html
+import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from deploykit.reporting.tradeoff import DARK, LIGHT
@@ -46,11 +50,47 @@ def svg(chart: Any) -> str:
     return svg_of(chart.to_dict())
 
 
-def svg_of(spec: dict[str, Any]) -> str:
+def svg_of(spec: Mapping[str, Any]) -> str:
     """The same of a Vega-Lite specification."""
     import vl_convert
 
-    return _PLACES.sub(lambda found: _DIGITS.sub(r"\1", found[0]), vl_convert.vegalite_to_svg(spec))
+    return _PLACES.sub(lambda found: _DIGITS.sub(r"\1", found[0]), vl_convert.vegalite_to_svg(dict(spec)))
+
+
+def in_dark(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A Vega-Lite specification with the colors for dark pages in place of those for light ones."""
+    either = re.compile("|".join(map(re.escape, _DARK_INSTEAD)), re.IGNORECASE)
+    instead = {light.lower(): dark for light, dark in _DARK_INSTEAD.items()}
+    found: dict[str, Any] = json.loads(either.sub(lambda color: instead[color[0].lower()], json.dumps(spec)))
+    return found
+
+
+def picture(spec: Mapping[str, Any], text: str, name: str, *, dark: bool, legend: Mapping[str, Any]) -> str:
+    """A Vega-Lite specification as an image in HTML, without a background of its own.
+
+    Args:
+        spec: The chart.
+        text: What it shows, for screen readers.
+        name: Class of the image.
+        dark: Whether the page behind it is dark.
+        legend: Where its legend stands, as Altair's ``configure_legend`` takes it.
+    """
+    ink = (
+        {"labelColor": "#dddddd", "titleColor": "#dddddd"}
+        if dark
+        else {"labelColor": "#222222", "titleColor": "#222222"}
+    )
+    settings = {
+        "view": {"stroke": "#888888", "strokeOpacity": 0.4},
+        "axis": {**ink, "gridColor": "#888888", "gridOpacity": 0.25},
+        "legend": {**ink, **legend},
+        "text": {"color": ink["titleColor"]},
+        "title": {"color": ink["titleColor"]},
+    }
+    config = dict(spec.get("config", {}))
+    config |= {part: {**config.get(part, {}), **values} for part, values in settings.items()}
+    data = base64.b64encode(svg_of({**spec, "background": "transparent", "config": config}).encode()).decode()
+    return f'<img class="{name}" alt="{html.escape(text, quote=True)}" src="data:image/svg+xml;base64,{data}">'
 
 
 #: Altair's class → the same with a picture.

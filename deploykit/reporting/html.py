@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.reporting import table
-from deploykit.reporting.drawing import svg
+from deploykit.reporting.drawing import picture
 
 if TYPE_CHECKING:
     from deploykit.core.result import Result
@@ -64,17 +63,7 @@ def pictures(draw: Callable[[bool], Any], before: str = "", **legend: Any) -> st
     for name, dark in (("dk-light", False), ("dk-dark", True)):
         chart = draw(dark)
         text = text or f"{before}{chart.description}"
-        ink = "#dddddd" if dark else "#222222"
-        drawn = chart.configure(background="transparent").configure_view(stroke="#888888", strokeOpacity=0.4)
-        drawn = drawn.configure_axis(labelColor=ink, titleColor=ink, gridColor="#888888", gridOpacity=0.25)
-        drawn = (
-            drawn.configure_legend(labelColor=ink, titleColor=ink, **legend)
-            .configure_text(color=ink)
-            .configure_title(color=ink)
-        )
-        data = base64.b64encode(svg(drawn).encode()).decode()
-        alt = html.escape(text, quote=True)
-        found.append(f'<img class="{name}" alt="{alt}" src="data:image/svg+xml;base64,{data}">')
+        found.append(picture(chart.to_dict(), text, name, dark=dark, legend=legend))
     return "".join(found)
 
 

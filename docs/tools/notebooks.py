@@ -39,11 +39,7 @@ _PRUNE = {"technique": "prune_magnitude", "parameters": {"sparsity": 0.5, "epoch
 #: Shown in its place on the site: the tutorials are documents, not records of one machine's folders.
 _SHOWN_FOLDER = "notebooks"
 #: Output that needs a kernel or scripts from elsewhere; each has a static form beside it.
-_LIVE = (
-    "application/vnd.jupyter.widget-view+json",
-    "application/vnd.deploykit.vegalite.v6+json",
-    "application/javascript",
-)
+_LIVE = ("application/vnd.jupyter.widget-view+json", "application/javascript")
 _STAMP = "deploykit_docs"
 _LINK = re.compile(r"`(0\d_\w+)(?:\.ipynb)?`")
 _NOTE = """```{note}
@@ -119,8 +115,6 @@ def publish(name: str, executed_text: str, made_from: str) -> None:
         cell.metadata = {"tags": cell.metadata.get("tags", [])}
         if cell.cell_type == "code":
             cell.outputs = list(_shown(cell.outputs))
-            if charts := [o.data["text/plain"] for o in cell.outputs if "image/svg+xml" in o.get("data", {})]:
-                cell.metadata["mystnb"] = {"image": {"alt": " ".join(charts)}}
         else:
             cell.source = _LINK.sub(r"[`\1`](\1.ipynb)", cell.source)
     injected = next(cell for cell in notebook.cells if "injected-parameters" in cell.metadata["tags"])
@@ -134,6 +128,10 @@ def publish(name: str, executed_text: str, made_from: str) -> None:
 
 def _shown(outputs: list[Any]) -> Iterator[Any]:
     """Output without what is live; lines that were printed one after the other are one block."""
+    import nbformat
+
+    from deploykit.reporting.drawing import MIME_TYPE
+
     printed = None
     for output in outputs:
         if output.get("name") == "stderr":
@@ -145,6 +143,20 @@ def _shown(outputs: list[Any]) -> Iterator[Any]:
         data = output.get("data", {})
         for mime in _LIVE:
             data.pop(mime, None)
+        if chart := data.pop(MIME_TYPE, None):
+            output.data = nbformat.from_dict({"text/html": _themed(chart), "text/plain": data["text/plain"]})
+            data = output.data
         if "text/html" in data:  # the corner of a data frame is not the heading of anything
             data["text/html"] = data["text/html"].replace("<th></th>", "<td></td>")
         yield output
+
+
+def _themed(chart: dict[str, Any]) -> str:
+    """A chart as a picture for light pages and one for dark pages."""
+    from deploykit.reporting.drawing import in_dark, picture
+
+    light, dark = (
+        picture(spec, chart["description"], f"only-{name}", dark=name == "dark", legend={})
+        for name, spec in (("light", chart), ("dark", in_dark(chart)))
+    )
+    return light + dark

@@ -60,12 +60,15 @@ def test_pictures_say_what_they_show_and_have_a_dark_version(pages):
             assert len(words) > 10, f"{name}: {given.get('src', '')[:60]}"
             assert not words.endswith((".svg", ".png")), f"{name}: a file name is not a description"
         light, dark = (
-            [i["src"] for i in images if f"only-{theme}" in i.get("class", "").split()] for theme in ("light", "dark")
+            [i for i in images if {f"only-{theme}", f"dk-{theme}"} & set(i.get("class", "").split())]
+            for theme in ("light", "dark")
         )
-        assert [re.sub(r"(\d*)\.png$", r"-dark\1.png", source) for source in light] == dark, name
-        pictures = [i for i in images if not i["src"].startswith("data:") and "/_images/" in f"/{i['src']}"]
-        drawn = [i for i in pictures if i["src"].endswith(".svg")]  # output of a notebook
-        assert len(light) + len(dark) == len(pictures) - len(drawn), f"{name} has a picture without a dark version"
+        assert len(light) + len(dark) == len(images), f"{name} has a picture without a dark version"
+        for one, other in zip(light, dark, strict=True):
+            assert one["alt"] == other["alt"], name
+            assert one["src"] != other["src"], name
+            if not one["src"].startswith("data:"):
+                assert re.sub(r"(\d*)\.png$", r"-dark\1.png", one["src"]) == other["src"], name
     assert sum(bool(page.all("img")) for page in pages.values()) >= 5
 
 
