@@ -94,7 +94,7 @@ def _check_one(y: Any, name: str, count: int) -> None:
     what = f"a dictionary ({_listed(parts)})" if parts is not None else f"a list of {several and several[0]} arrays"
     first = f"{name}[{parts[0]!r}]" if parts else f"{name}[0]"
     raise DatasetError(
-        f"{name} is {what}: labels of one output are compared, the other outputs with those of the model as given.",
+        f"{name} is {what}: labels of one output are compared, the other outputs with those of the original model.",
         remedy=f"give one array, for example {first}, and name its output with output= (--output) when it is not the "
         "first one.",
     )

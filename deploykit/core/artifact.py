@@ -39,12 +39,12 @@ class Exportable:
         name: Name to serve it by.
         recipe: What was done to the model.
         target: What it was measured on.
-        model: The model as given.
+        model: The original model.
         data: The data it was measured with, inputs named as the model's.
         result: Its row in the report, None when it was built without being measured.
         alternatives: Rows of the same report, best first, from which a layout that cannot hold this candidate names
             one it can.
-        check: What was found when the model as given was run on some examples.
+        check: What was found when the original model was run on some examples.
     """
 
     path: Path
@@ -75,7 +75,7 @@ class Manifest(Plain):
         preprocess: Input name → preprocessing, applied by the server.
         classes: Class names by index.
         recipe: What was done to the model.
-        source: Name, format and digest of the model as given.
+        source: Name, format and digest of the original model.
         result: The candidate's row.
         files: Relative path → SHA-256 of every file but the manifest.
         golden_inputs: Relative path of an ``.npz`` of raw inputs.
@@ -84,7 +84,7 @@ class Manifest(Plain):
         requirements: pip requirements to run the model.
         version: deploykit's version.
         contract: What inputs and outputs mean.
-        check: What was found when the model as given was run on some examples.
+        check: What was found when the original model was run on some examples.
         batch_dependent: Whether an example's answer depends on the others in its batch: they are run
             ``target.batch_size`` at a time, and requests are not joined.
         input_names: Input → its name in the model file.

@@ -34,7 +34,7 @@ class Step(Plain):
 
 @dataclass(frozen=True)
 class Recipe(Plain):
-    """An ordered list of steps; the empty recipe is the model as given.
+    """An ordered list of steps; the empty recipe is the original model.
 
     Example:
         >>> recipe = dk.Recipe((dk.Step("prune_magnitude", {"sparsity": 0.5}), dk.Step("quantize_dynamic")))

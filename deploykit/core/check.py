@@ -1,4 +1,4 @@
-"""What was found when the model as given was run on a few examples, before work is spent."""
+"""What was found when the original model was run on a few examples, before work is spent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from deploykit.core.serial import Plain
 
 @dataclass(frozen=True)
 class Suspicion(Plain):
-    """Another reading of data or model under which the model as given does much better.
+    """Another reading of data or model under which the original model does much better.
 
     Attributes:
         kind: ``"scale"``, ``"channels"``, ``"axes"``, ``"raw"``, ``"labels"``, ``"classes"``, ``"units"``,
@@ -36,7 +36,7 @@ class Suspicion(Plain):
 
 @dataclass(frozen=True)
 class BaselineCheck(Plain):
-    """Whether the model as given does its job on the data as they are read.
+    """Whether the original model does its job on the data as they are read.
 
     Attributes:
         examples: Examples it was run on.
@@ -94,7 +94,7 @@ class BaselineCheck(Plain):
 
 @dataclass(frozen=True)
 class Examined(Plain):
-    """The model as given, run on a few examples.
+    """The original model, run on a few examples.
 
     Attributes:
         contract: What everything is taken to mean, with what was seen.

@@ -1,7 +1,7 @@
 """What the inputs, labels and outputs of a model are taken to mean: one object, said before the work and kept with it.
 
 `deploykit.core.fitting` decides what names, shapes and dtypes can tell; `deploykit.core.meaning` what outputs and
-labels are. What was seen when the model as given was run on some examples settles the rest.
+labels are. What was seen when the original model was run on some examples settles the rest.
 """
 
 from __future__ import annotations
@@ -218,8 +218,8 @@ class Contract(Plain):
         state: Output → input that it feeds at the next step.
         constants: Input → value.
         sequences: Whether examples are sequences of steps (axis 1) that the state is carried along.
-        observed: Whether the model as given was run on examples; without that, kinds rest on the file alone.
-        batch_dependent: Whether an example's answer depends on the others in its batch, for the model as given.
+        observed: Whether the original model was run on examples; without that, kinds rest on the file alone.
+        batch_dependent: Whether an example's answer depends on the others in its batch, for the original model.
         notes: What was decided and could surprise, one sentence each.
 
     Example:

@@ -40,7 +40,7 @@ class Feeding:
         taken, given = [i.name for i in contract.inputs], [s.name for s in inputs]
         if len(taken) != len(given):
             raise UnsupportedModelError(
-                f"The file takes {', '.join(given)}, the model as given {', '.join(taken)}.",
+                f"The file takes {', '.join(given)}, the original model {', '.join(taken)}.",
                 remedy="please report this: a conversion has changed the inputs.",
             )
         order = align(given, taken, (forms(inputs), forms(contract.inputs)))

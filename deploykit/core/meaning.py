@@ -30,7 +30,7 @@ _GUESSED = "one number for each of several columns, read as classes"
 
 @dataclass(frozen=True)
 class Seen(Plain):
-    """What one output of the model as given looked like on some examples.
+    """What one output of the original model looked like on some examples.
 
     Attributes:
         shape: Shape of one example's output.
@@ -202,7 +202,7 @@ def settled(
 
     Args:
         contract: By the file and the data.
-        seen: What each output looked like when the model as given was run.
+        seen: What each output looked like when the original model was run.
         declared: What the user says: it stands.
         labelled: Whether the data have labels.
         positions: Shape of one example's labels.

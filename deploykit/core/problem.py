@@ -83,7 +83,7 @@ class Facts:
     """What a combination is judged by.
 
     Attributes:
-        model: The model as given.
+        model: The original model.
         calibration_examples: Examples that calibrate a quantizer; 0 when there are no data.
         machine: Processor architecture.
         features: CPU features, see `deploykit.measuring.environment.cpu_features`; empty when they are not known.

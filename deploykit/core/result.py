@@ -31,12 +31,12 @@ class Score(Plain):
     Attributes:
         metric: Name of the metric.
         value: Mean over the examples.
-        change: Paired change against the model as given: a difference for scores that grow with quality (accuracy,
+        change: Paired change against the original model: a difference for scores that grow with quality (accuracy,
             agreement), a ratio minus one for errors. Negative is worse for the former, positive for the latter.
         drop: The change as a loss, so that positive is worse for every metric; what ``max_drop`` limits.
         examples: How many examples it rests on.
         higher_is_better: Direction of ``value``.
-        p_value: Exact McNemar test (binary scores) or paired t-test against the model as given.
+        p_value: Exact McNemar test (binary scores) or paired t-test against the original model.
     """
 
     metric: str
@@ -56,7 +56,7 @@ class Latency(Plain):
         p50_ms: Median over all launches, with a t-interval over the launches' medians.
         p90_ms: 90th percentile.
         p99_ms: 99th percentile, None when fewer than ten samples lie above it.
-        speedup: Against the model as given (baseline latency / this latency), t-interval over launches.
+        speedup: Against the original model (baseline latency / this latency), t-interval over launches.
         speedup_same_runtime: Against float32 on the same runtime, device and threads; None when that was not measured.
         cpu_ms: CPU time of one inference over all threads.
         launches: How many launches.

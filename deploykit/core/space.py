@@ -44,7 +44,7 @@ class Space(Plain):
     its reason and leaves it out.
 
     Attributes:
-        recipes: What is applied to the model; the empty recipe (the model as given) is always tried.
+        recipes: What is applied to the model; the empty recipe (the original model) is always tried.
         targets: Where it runs; empty: every runtime that is installed and tried by default, on its first device
             with one thread.
         refine: The second round.
@@ -70,7 +70,7 @@ class Space(Plain):
         object.__setattr__(self, "targets", tuple(self.targets))
 
     def candidates(self, targets: Iterable[Target]) -> tuple[Candidate, ...]:
-        """All combinations in a fixed order, duplicates once; the model as given comes first."""
+        """All combinations in a fixed order, duplicates once; the original model comes first."""
         recipes = dict.fromkeys(r.key for r in (Recipe(), *self.recipes))
         by_key = {r.key: r for r in (Recipe(), *self.recipes)}
         pairs = itertools.product((by_key[k] for k in recipes), dict.fromkeys(targets))

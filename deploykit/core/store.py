@@ -12,7 +12,7 @@ the next sweep makes again from what they were made of.
       data/<digest>/        the data, as children map them
       steps/<key>/          one artifact for each build step
       outputs/<key>.npy     outputs on a split
-      reference/<key>/      some examples, and what the model as given answers
+      reference/<key>/      some examples, and what the original model answers
       logs/                 what children wrote
 
 Data, outputs and logs are for their owner's eyes only. What cannot be read back is left out, named in `Store.damaged`,

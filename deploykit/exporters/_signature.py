@@ -1,4 +1,4 @@
-"""What clients send and get: the meaning of a number, and which dimensions are free, follow the model as given."""
+"""What clients send and get: the meaning of a number, and which dimensions are free, follow the original model."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ def _measured(candidate: Exportable) -> list[str]:
 
 
 def _meaning(candidate: Exportable, draft: Draft) -> list[str]:
-    """What everything is taken to mean, and whether the model as given does its job so."""
+    """What everything is taken to mean, and whether the original model does its job so."""
     lines = [f"- {heading}: {text}" for heading, text in candidate.data.checked.lines]
     if draft.batch_dependent:
         size = candidate.target.batch_size

@@ -1,4 +1,4 @@
-"""A Keras model as given, run by Keras itself: what its conversions are compared with."""
+"""The original Keras model, run by Keras itself: its conversions are compared with it."""
 
 from __future__ import annotations
 

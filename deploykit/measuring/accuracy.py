@@ -1,4 +1,4 @@
-"""Quality of a candidate, paired with the model as given example by example."""
+"""Quality of a candidate, paired with the original model example by example."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task that runs the model as given, in its own framework, on a few examples: meaning, check and reference.
+"""The task that runs the original model, in its own framework, on a few examples: meaning, check and reference.
 
 What it gives settles the contract, shows whether the model does its job on the data as they are read, and is what every
 conversion is compared with.
@@ -27,11 +27,11 @@ from deploykit.sandbox.task import Report
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Examples the model as given is run on.
+#: Examples the original model is run on.
 EXAMPLES = 200
 #: Run at once; a whole batch of large images would need much memory.
 BATCH = 32
-#: Name of the file with the outputs of the model as given.
+#: Name of the file with the outputs of the original model.
 REFERENCE = "reference.npz"
 #: Raised when what an examination holds changes.
 EXAMINATION_VERSION = 3
@@ -49,7 +49,7 @@ def sample(data: Dataset, count: int = EXAMPLES) -> Dataset:
 
 
 def examine(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Run the model as given.
+    """Run the original model.
 
     Args:
         arguments: ``path format imports trusted`` of the model; ``data``: folder of a `sample`; ``declared``: plain

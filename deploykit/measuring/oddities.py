@@ -1,4 +1,4 @@
-"""What looks wrong by itself: outputs and data of the model as given, without trying anything else."""
+"""What looks wrong by itself: outputs and data of the original model, without trying anything else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def odd_outputs(
     labels: NDArray[Any] | None,
     tells: Callable[[NDArray[Any]], bool],
 ) -> Iterator[str]:
-    """What is odd about the outputs of the model as given, one sentence each.
+    """What is odd about the outputs of the original model, one sentence each.
 
     Args:
         contract: What they are taken to mean.

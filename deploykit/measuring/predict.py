@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def predict(item: Exportable, x: Any) -> dict[str, NDArray[Any]]:
-    """Outputs by name for raw examples, in the order of the model as given.
+    """Outputs by name for raw examples, in the order of the original model.
 
     Args:
         item: The candidate.

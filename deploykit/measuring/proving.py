@@ -1,4 +1,4 @@
-"""Whether a conversion gives the same function: its answers beside those of the model as given, on real examples."""
+"""Whether a conversion gives the same function: its answers beside those of the original model, on real examples."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ def prove(
     half: bool,
     given: tuple[Path, str, tuple[str, ...], bool] | None = None,
 ) -> dict[str, Any]:
-    """Compare a converted file with the model as given, or with what a technique made of it.
+    """Compare a converted file with the original model, or with what a technique made of it.
 
     Args:
         path: The file.
         format_name: Its format.
         folder: Holds a sample of the data and the reference outputs, see `deploykit.measuring.examining`.
         contract: What inputs and outputs mean.
-        half: Whether the model as given computes in half precision.
+        half: Whether the original model computes in half precision.
         given: Path, format, imports and trust of the file that was converted, to be run in its own framework; None
-            when that is the model as given, whose answers are in the folder.
+            when that is the original model, whose answers are in the folder.
 
     Returns:
         ``examples`` and ``difference``, the largest relative to an output's range; nothing when no runtime here runs

@@ -1,6 +1,6 @@
 """Evaluating in chunks, and stopping a candidate whose loss is confirmed to be too large.
 
-A candidate is compared with the model as given example by example, in a random order that is the same for all of them.
+A candidate is compared with the original model example by example, in a random order that is the same for all of them.
 After 64, 128, 256 … examples the mean loss gets a lower bound that holds at all of these looks together with 99 %
 probability. Only a candidate whose bound passes a limit is stopped; the others get all of the data, so what is said of
 them is the same as without racing.

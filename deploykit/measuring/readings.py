@@ -1,4 +1,4 @@
-"""Other ways to read the outputs and labels of the model as given: it need not be run again for them."""
+"""Other ways to read the outputs and labels of the original model: it need not be run again for them."""
 
 from __future__ import annotations
 

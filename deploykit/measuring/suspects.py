@@ -1,4 +1,4 @@
-"""Whether the model as given does its job, and the usual suspects when it does not: each is tried, none is applied."""
+"""Whether the original model does its job, and the usual suspects when it does not: each is tried, none is applied."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _NO_BETTER = 0.9
 def check(
     session: Any, data: Dataset, contract: Contract, outputs: Mapping[str, NDArray[Any]], declared: Declared
 ) -> BaselineCheck:
-    """Check the model as given.
+    """Check the original model.
 
     Args:
         session: The opened model; it takes the contract's names.

@@ -20,7 +20,7 @@ class Metric(Adapter):
         higher_is_better: Direction.
         relative: Changes are given relative to the baseline's mean (errors) instead of as a difference (accuracies).
         binary: Values are hits and misses: changes get the exact tests of paired proportions.
-        truth: What outputs are compared with: ``"labels"``, or the outputs of the model as given (``"original"``).
+        truth: What outputs are compared with: ``"labels"``, or the outputs of the original model (``"original"``).
         priority: ``"auto"`` takes the applicable metric with the highest one; 0: only by name.
         kinds: Kinds of outputs it is for, see `deploykit.core.contract.KINDS`; empty: any.
     """

@@ -1,7 +1,7 @@
 """Two reports side by side: yesterday and today, this machine and that. Never one front: what differs is named first.
 
 Candidates are paired by recipe and target. Speed-ups are compared rather than milliseconds, since each is paired with
-the model as given in its own sweep: whatever slowed the whole machine down divides out. Claims are made at the 95 %
+the original model in its own sweep: whatever slowed the whole machine down divides out. Claims are made at the 95 %
 level over all pairs together (Bonferroni), and only beyond 2 % and the noise floors of both sweeps.
 """
 
@@ -53,8 +53,8 @@ class Pair:
         key: The candidate's key, the digest of recipe and target.
         a: Its row in A; None when it is only in B.
         b: Its row in B; None when it is only in A.
-        quality: Change of the metric against the model as given.
-        latency: Speed-up against the model as given.
+        quality: Change of the metric against the original model.
+        latency: Speed-up against the original model.
         size: Size of the file.
     """
 
@@ -135,7 +135,7 @@ def obstacles(a: Report, b: Report) -> list[Obstacle]:
         )  # fmt: skip
     if a.baseline != b.baseline:
         found.append(
-            Obstacle("baseline", "other baseline", "The model as given runs on another runtime in A than in B: "
+            Obstacle("baseline", "other baseline", "The original model runs on another runtime in A than in B: "
                      "neither changes nor speed-ups are compared.")
         )  # fmt: skip
     if (own := machine(a)) != (their := machine(b)) and own and their:
@@ -147,7 +147,7 @@ def obstacles(a: Report, b: Report) -> list[Obstacle]:
 
 
 def machine(report: Report) -> dict[str, str]:
-    """What is known of the hardware that timed the model as given; empty when nothing was timed."""
+    """What is known of the hardware that timed the original model; empty when nothing was timed."""
     timed = sorted(report.rows, key=lambda row: row.key != report.baseline)
     facts = next(filter(None, map(hardware, timed)), None)
     return dict(zip(HARDWARE, facts, strict=True)) if facts else {}
@@ -225,7 +225,7 @@ def _beyond(low: float, high: float, margin: float) -> int:
 
 
 def drift(a: Report, b: Report) -> float | None:
-    """How many times as long the model as given took in B as in A; None when it was not timed in both."""
+    """How many times as long the original model took in B as in A; None when it was not timed in both."""
     found = []
     for report in (a, b):
         row = report.rows.get(report.baseline)

@@ -153,7 +153,7 @@ def noise(facts: Facts) -> Finding | None:
     against = latency.speedup_same_runtime or latency.speedup
     if latency.claim == "baseline" or not facts.recipe.steps or not against.low <= 1.0 <= against.high:
         return None
-    what = "float32 on the same runtime" if latency.speedup_same_runtime else "the model as given"
+    what = "float32 on the same runtime" if latency.speedup_same_runtime else "the original model"
     text = (
         f"No difference from {what} is confirmed: {numbers.times(against)} contains 1; two copies of one file differ "
         f"by up to ±{100 * latency.noise_floor:.1f} % here."

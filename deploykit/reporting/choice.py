@@ -144,7 +144,7 @@ class Choice:
         Without labels the latter are those whose outputs differ most.
 
         Args:
-            against: What it is compared with; None: the model as given.
+            against: What it is compared with; None: the original model.
             split: ``"evaluation"`` or ``"test"``.
             on_report: See `outputs`.
 
@@ -165,7 +165,7 @@ class Choice:
         """What it gains and loses in single classes, with paired intervals, the greatest loss first.
 
         Args:
-            against: What it is compared with; None: the model as given.
+            against: What it is compared with; None: the original model.
             split: ``"evaluation"`` or ``"test"``.
             on_report: See `outputs`.
 
@@ -185,7 +185,7 @@ class Choice:
         """Sparsity and histograms of its weight tensors before and after; the files are read in a child process.
 
         Args:
-            against: What it is compared with; None: the model as given, in the candidate's format where the sweep has
+            against: What it is compared with; None: the original model, in the candidate's format where the sweep has
                 made that.
             on_report: Told (done, total, words) while the files are read.
 
@@ -225,7 +225,7 @@ class Choice:
     def _other(self, against: Choice | None) -> tuple[Choice, str]:
         """What this is compared with, and in words."""
         if against is None or (against.key == self.report.baseline and against.report.path == self.report.path):
-            return self.report.choice_for(self.report.baseline), "the model as given"
+            return self.report.choice_for(self.report.baseline), "the original model"
         ours, theirs = self.report.facts, against.report.facts
         if against.report is not self.report and (ours["model"]["digest"], self.report.data.digest) != (
             theirs["model"]["digest"],
@@ -244,7 +244,7 @@ class Choice:
             raise CandidateError(
                 f"There is no profile of {self.result.label} on {self.result.candidate.target}.",
                 remedy="profiles need a runtime with a per-layer profiler (onnxruntime, openvino), and the "
-                "model as given on the same runtime to compare with.",
+                "original model on the same runtime to compare with.",
             )
         return named(Comparison.from_json(record), self.report.model.layers)
 
@@ -252,7 +252,7 @@ class Choice:
         """The choice itself, if it is good enough.
 
         Args:
-            min_speedup: How many times as fast as the model as given it must be at least, at the interval's far end.
+            min_speedup: How many times as fast as the original model it must be at least, at the interval's far end.
 
         Raises:
             GoalMissed: It is not confirmed to meet the goal, or to be that fast.
@@ -262,7 +262,7 @@ class Choice:
         latency = self.measurement.latency if self.measurement else None
         sure = latency.speedup.low if latency else 0.0
         if sure < min_speedup:
-            known = f"is confirmed to be {numbers.fixed(sure, 2)}× as fast as the model as given (95 % confidence)"
+            known = f"is confirmed to be {numbers.fixed(sure, 2)}× as fast as the original model (95 % confidence)"
             found = known if latency else "has no measured latency"
             raise GoalMissed(
                 f"{self.result.label} on {place(self.result.candidate.target)} {found}; min_speedup={min_speedup:g} "

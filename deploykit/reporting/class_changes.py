@@ -63,7 +63,7 @@ class ClassChanges(Plain):
     rows: tuple[ClassChange, ...]
     split: str
     labelled: bool
-    against: str = "the model as given"
+    against: str = "the original model"
 
     def __iter__(self) -> Iterator[ClassChange]:
         return iter(self.rows)
@@ -113,7 +113,7 @@ def compare(
     *,
     meaning: OutputMeaning,
     split: str = "evaluation",
-    against: str = "the model as given",
+    against: str = "the original model",
 ) -> ClassChanges:
     """Compare the outputs of two candidates class by class; scores that are not finite are never right.
 

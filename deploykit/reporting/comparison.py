@@ -100,7 +100,7 @@ class ReportComparison:
         same_machine = all(o.kind not in ("machine", "model", "baseline") for o in self.obstacles)
         if drifted is not None and same_machine and abs(drifted - 1) > MARGIN:
             found.append(
-                f"The model as given took {numbers.fixed(drifted, 2)}× as long in B as in A: the machine or its load "
+                f"The original model took {numbers.fixed(drifted, 2)}× as long in B as in A: the machine or its load "
                 "differed. "
                 "Speed-ups are compared, in which that divides out."
             )

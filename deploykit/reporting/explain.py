@@ -30,7 +30,7 @@ def sentences(
         verdict: What may be said of it for the goal.
         relative: Whether changes of the metric are relative.
         known: Rows on the same target by the key of their recipe, to say what came of a fix.
-        home: Where the model as given was timed.
+        home: Where the original model was timed.
     """
     lines = [f"{row.label} on {place(row.candidate.target)} ({row.key})", str(verdict)]
     if decision is not None:
@@ -71,7 +71,7 @@ def _quality(measurement: Measurement, *, relative: bool) -> list[str]:
     ]
     if count := measurement.changed:
         get = "example gets" if count == 1 else "examples get"
-        lines.append(f"{count:,} {get} a different answer than from the model as given.")
+        lines.append(f"{count:,} {get} a different answer than from the original model.")
     if (confirmed := measurement.confirmation) is not None:
         agrees = confirmed.change.low <= score.change.value <= confirmed.change.high
         lines.append(
@@ -106,10 +106,10 @@ def _speed(row: Result, latency: Latency, said: str, home: Target | None) -> lis
         f"noise floor ±{100 * latency.noise_floor:.1f} %."
     ]
     same = latency.speedup_same_runtime
-    if same is not None and speed.moves(row, home):
+    if same is not None and home is not None and speed.moves(row, home):
         lines.append(
-            f"In total {numbers.times(latency.speedup)} against the model as given; {numbers.times(same)} against the "
-            f"unmodified model on {place(row.candidate.target)}."
+            f"In total {numbers.times(latency.speedup)} against the original model on {place(home)}; "
+            f"{numbers.times(same)} against the original model on {place(row.candidate.target)}."
         )
     if "noisy" in latency.flags and "Noisy" not in said:
         lines.append("Noisy: two copies of the same model could not be shown to be equally fast within 2 %.")

@@ -48,7 +48,7 @@ class Flip(Plain):
         group: ``"now wrong"``, ``"now right"``, ``"both wrong"`` (and different); ``"changed"`` without labels;
             ``"largest error"`` when outputs are numbers.
         label: The right answer in words; "" without labels.
-        before: Answer of the other candidate (the model as given) in words.
+        before: Answer of the other candidate (the original model) in words.
         after: Answer of this candidate in words.
         confidence_before: Confidence of the former in its answer, 0 to 1; None when outputs are numbers.
         confidence_after: Confidence of this candidate in its own answer.
@@ -91,7 +91,7 @@ class Flips(Plain):
     classes: bool
     labelled: bool
     scores: str = ""
-    against: str = "the model as given"
+    against: str = "the original model"
 
     @property
     def counts(self) -> dict[str, int]:
@@ -144,7 +144,7 @@ def find(
     *,
     meaning: OutputMeaning,
     split: str = "evaluation",
-    against: str = "the model as given",
+    against: str = "the original model",
 ) -> Flips:
     """Compare the outputs of two candidates, example by example.
 

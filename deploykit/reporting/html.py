@@ -33,7 +33,7 @@ def _short_table(report: Report) -> str:
         return _table(report)
     kept = {report.baseline, *(r.key for r in report.pareto(report.goal().minimize))}
     shown = [r for r in rows if r.key in kept or r.status == "failed"]
-    said = f"{len(shown):,} of {len(rows):,} rows: the model as given, the front, and what failed."
+    said = f"{len(shown):,} of {len(rows):,} rows: the original model, the front, and what failed."
     return f"<p>{said} All are in report.to_frame() and report.to_html().</p>{_table(report, shown)}"
 
 

@@ -30,7 +30,7 @@ def users(layers: Sequence[Layer], names: Sequence[str]) -> list[str]:
     A name that stands for none of them is shortened, and so are names that stand for one layer together.
 
     Args:
-        layers: The layers of the model as given.
+        layers: The layers of the original model.
         names: Names in the other file.
     """
     found = own_layers({x.name: x.parameters for x in layers}, names)

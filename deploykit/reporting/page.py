@@ -102,7 +102,7 @@ def page(report: Report, goal: Goal) -> str:
             "<h2>Choice</h2>",
             _choice(report, goal, best),
             "<h2>All candidates</h2>",
-            "<p>Changes and speed-ups are paired with the model as given; intervals are 95 %. A speed-up whose "
+            "<p>Changes and speed-ups are paired with the original model; intervals are 95 %. A speed-up whose "
             "interval does not clear 2 % is not claimed. Filled points are on the front or cannot be distinguished "
             "from it.</p>",
             _table(report, goal, best),

@@ -95,7 +95,7 @@ class Report:
 
     @cached_property
     def model(self) -> Model:
-        """The model as given."""
+        """The original model."""
         return Model.from_json(self.facts["model"])
 
     @cached_property
@@ -120,7 +120,7 @@ class Report:
 
     @cached_property
     def check(self) -> BaselineCheck:
-        """What was found when the model as given was run on some examples, before the sweep."""
+        """What was found when the original model was run on some examples, before the sweep."""
         return BaselineCheck.from_json(self.facts.get("check") or {})
 
     @cached_property
@@ -145,12 +145,12 @@ class Report:
 
     @property
     def baseline(self) -> str:
-        """Key of the model as given on its own runtime."""
+        """Key of the original model on its own runtime."""
         return str(self.facts["baseline"])
 
     @property
     def home(self) -> Target | None:
-        """Where the model as given was timed; None when its row cannot be read."""
+        """Where the original model was timed; None when its row cannot be read."""
         row = self.rows.get(self.baseline)
         return row.candidate.target if row is not None else None
 

@@ -36,7 +36,7 @@ def elsewhere(rows: Sequence[Result], baseline: str) -> list[str]:
             name = f"{facts['cpu']}, {facts['cores']} cores (host {facts.get('host', 'unknown')})"
             others.setdefault(name, []).append(f"{row.label} on {place(row.candidate.target)}")
     return [
-        f"Timed on different hardware from the model as given, so not compared with it: {'; '.join(names)} on {place}."
+        f"Timed on different hardware from the original model, so not compared with it: {'; '.join(names)} on {place}."
         for place, names in others.items()
     ]
 

@@ -30,7 +30,7 @@ _KINDS = ("layer", "type")
 
 @dataclass(frozen=True)
 class Damage(Plain):
-    """What a candidate has lost against the model as given on the same runtime.
+    """What a candidate has lost against the original model on the same runtime.
 
     Attributes:
         key: The candidate's key.
@@ -68,7 +68,7 @@ class SensitivityRow(Plain):
         only: Loss when the technique is applied to nothing else; None when that was not measured (see ``problem``).
         all_but: Loss when it is applied to everything else.
         problem: Why a loss is not known.
-        own: What the user calls the layer; "" when no layer of the model as given is known to be it.
+        own: What the user calls the layer; "" when no layer of the original model is known to be it.
     """
 
     name: str

@@ -224,7 +224,7 @@ def _numbers(level: Level) -> tuple[float, ...]:
 
 
 def _rows(report: Report, passes: Sequence[Sensitivity | None]) -> list[tuple[str, dict[int, str]]]:
-    """Layers with their names by the place of the pass; without any pass those of the model as given, under −1."""
+    """Layers with their names by the place of the pass; without any pass those of the original model, under −1."""
     rows: list[dict[int, str]] = []
     measured = [(place, one) for place, one in enumerate(passes) if one is not None]
     for place, one in sorted(measured, key=lambda p: -len(p[1].rows)):  # the one with the most layers knows their order
@@ -241,7 +241,7 @@ def _rows(report: Report, passes: Sequence[Sensitivity | None]) -> list[tuple[st
 
 
 def _own_names(report: Report, level: Level, names: Iterable[str], own: set[str]) -> tuple[str, ...]:
-    """Names of a layer that a technique is certain to know: those of the model as given, where it reads those."""
+    """Names of a layer that a technique is certain to know: those of the original model, where it reads those."""
     variants = [v for v in TRANSFORMS.get(level.technique).variants if level.excluding in v.uses]
     if not any(report.model.format in v.accepts for v in variants):
         return ()

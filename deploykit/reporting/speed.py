@@ -14,7 +14,7 @@ Claim = Literal["baseline", "faster", "slower", "same", "unclear"]
 
 
 def own(latency: Latency) -> Interval:
-    """The technique's part: against the same unmodified model on the same target where it was timed, else the total."""
+    """The technique's part: against the same original model on the same target where it was timed, else the total."""
     return latency.speedup_same_runtime or latency.speedup
 
 
@@ -38,7 +38,7 @@ def moves(row: Result, home: Target | None) -> str:
 
     Args:
         row: The candidate.
-        home: Where the model as given was timed.
+        home: Where the original model was timed.
     """
     target = row.candidate.target
     return f"{place(home)} → {place(target)}" if home is not None and home != target else ""
@@ -59,7 +59,7 @@ def parts(row: Result, home: Target | None) -> str:
         return f"{numbers.times(total)} from {way}"
     if same is None:
         return (
-            f"{numbers.times(total)} in total, from {way} and {row.label} together: the unmodified model was not timed "
+            f"{numbers.times(total)} in total, from {way} and {row.label} together: the original model was not timed "
             f"on {place(row.candidate.target)}"
         )
     moved = numbers.about(total.value / max(same.value, 1e-12))
@@ -67,10 +67,10 @@ def parts(row: Result, home: Target | None) -> str:
 
 
 def than(row: Result, home: Target | None) -> str:
-    """What the technique's part is compared with, after "faster": ``" than the unmodified model on LiteRT"``."""
+    """What the technique's part is compared with, after "faster": ``" than the original model on LiteRT"``."""
     if not moves(row, home) or not row.candidate.recipe.steps:
         return ""
     latency = row.measurement.latency if row.measurement else None
     if latency is None or latency.speedup_same_runtime is None:
         return ""
-    return f" than the unmodified model on {place(row.candidate.target)}"
+    return f" than the original model on {place(row.candidate.target)}"

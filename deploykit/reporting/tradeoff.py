@@ -142,7 +142,7 @@ def chart(
 
     Args:
         rows: All rows.
-        baseline: Key of the model as given.
+        baseline: Key of the original model.
         x: The horizontal axis, see `AXES`.
         max_drop: Limit to draw.
         chosen: Key of the candidate to ring.

@@ -62,19 +62,19 @@ def verdict(
     causes: bool = True,
     home: Target | None = None,
 ) -> Verdict:
-    """The verdict on a row: on what its technique does, against the same unmodified model on the same target.
+    """The verdict on a row: on what its technique does, against the same original model on the same target.
 
     Args:
         row: The row.
         goal: What is wanted.
         relative: Whether changes of the metric are relative (errors) rather than differences (accuracies).
-        baseline: Whether it is the model as given.
+        baseline: Whether it is the original model.
         best: Whether it was chosen for the goal: then a missed goal is the verdict.
         causes: Whether to name what the profile has found; not where all of that stands below.
-        home: Where the model as given was timed: a candidate elsewhere owes a part of its speed-up to the move.
+        home: Where the original model was timed: a candidate elsewhere owes a part of its speed-up to the move.
     """
     if baseline:
-        return Verdict("baseline", "This is the model as given: the baseline of all comparisons.")
+        return Verdict("baseline", "This is the original model: the baseline of all comparisons.")
     measurement = row.measurement
     if row.status == "failed":
         failure = row.failure
@@ -103,7 +103,7 @@ def _so_far(row: Result, measurement: Measurement, goal: Goal, *, relative: bool
         return Verdict("pending", "Not timed yet.", said)
     launches = f"{latency.launches} launch{'' if latency.launches == 1 else 'es'}"
     if latency.claim == "baseline":
-        return Verdict("screened", f"The same file as the unmodified model, after {launches}; still measuring.", said)
+        return Verdict("screened", f"The same file as the original model, after {launches}; still measuring.", said)
     return Verdict("screened", f"So far {speed.parts(row, home)}, after {launches}; still measuring.", said)
 
 
@@ -119,7 +119,7 @@ def _timed(
 ) -> Verdict:
     if latency.claim == "baseline":  # a step that changed nothing: there is one measurement of both
         said = _quality(measurement, goal, relative=relative)[1]
-        return Verdict("not faster", "Not faster: its file is the same as the unmodified model's.", said)
+        return Verdict("not faster", "Not faster: its file is the same as the original model's.", said)
     own, claim, than = speed.own(latency), speed.claim(latency), speed.than(row, home)
     noisy, whole = _noise(latency), f"{speed.parts(row, home)}."
     if "inconclusive" in latency.flags and claim not in ("faster", "slower"):
@@ -189,7 +189,7 @@ def _speed(left: Latency | None, right: Latency | None) -> str:
     if left is None or right is None:
         return "The latency of one of them is not known."
     if left.claim == right.claim == "baseline":
-        return "Both are the model as given."
+        return "Both are the original model."
     ratio = ratio_of(right.speedup, left.speedup)
     if ratio.low > 1:
         return f"B is {numbers.times(ratio)} as fast as A."

@@ -137,7 +137,7 @@ def compare(choice: Choice, against: Choice | None, on_report: OnReport | None =
 
 
 def original(report: Report, row: Result) -> Result:
-    """The model as given, in a candidate's format where the sweep has made that, on its runtime if possible.
+    """The original model, in a candidate's format where the sweep has made that, on its runtime if possible.
 
     Args:
         report: The report.

@@ -120,7 +120,7 @@ def explain(choice: Choice) -> Why:
     remedy = f"What helps: {held_back.remedy}" if held_back else ""
     label = RUNTIMES.get(row.candidate.target.runtime).label
     if choice.key == choice.report.baseline:
-        return Why("This is the model as given.", ())
+        return Why("This is the original model.", ())
     comparison = _profile(choice, measurement.profile) if measurement and measurement.profile else None
     if comparison is not None:
         rows = tuple(sorted(map(_cost, comparison.layers), key=lambda r: (-abs(r.difference_us), r.layer)))

@@ -1,6 +1,6 @@
 """Tensors between JSON and NumPy: fast for what is right, exact about what is wrong.
 
-A number has the meaning of the model as given: where that takes real numbers, so does the server, also where it is
+A number has the meaning of the original model: where that takes real numbers, so does the server, also where it is
 declared to take the bytes of images. Truth values are not numbers, and what does not fit a dtype is refused instead of
 becoming infinite or wrapping around.
 """

@@ -45,10 +45,10 @@ NOBODYS_FAULT = (Cancelled, EngineError, StoreError)
 
 @dataclass(frozen=True)
 class Built(Plain):
-    """What a build step, or the model as given, left on disk.
+    """What a build step, or the original model, left on disk.
 
     Attributes:
-        path: The artifact: relative to the store, or absolute for the model as given.
+        path: The artifact: relative to the store, or absolute for the original model.
         digest: SHA-256.
         size_bytes: Size.
         compressed_bytes: Size after gzip.
@@ -70,7 +70,7 @@ class Workshop:
     Args:
         store: Where everything is kept.
         running: The engine.
-        model: The model as given.
+        model: The original model.
         data: The data, checked.
         seed: Seed of the transforms.
         limits: Limits of child processes.
@@ -118,11 +118,11 @@ class Workshop:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    # -- the model as given -----------------------------------------------------------------------------------------
+    # -- the original model -----------------------------------------------------------------------------------------
 
     @property
     def examined(self) -> Examined:
-        """The model as given, run on a few examples; before that, what file and data tell."""
+        """The original model, run on a few examples; before that, what file and data tell."""
         if self._examined is None:
             record = self.store.record("examined", self._given_key)
             if record is None or not (self.reference / REFERENCE).is_file():
@@ -137,7 +137,7 @@ class Workshop:
 
     @property
     def reference(self) -> Path:
-        """Folder with a sample of the data and what the model as given answers."""
+        """Folder with a sample of the data and what the original model answers."""
         return self.store.folder("reference", self._given_key)
 
     @cached_property
@@ -145,7 +145,7 @@ class Workshop:
         return examined_key(self.model, self.data, self.declared)
 
     def _start_given(self) -> Future[dict[str, Any]]:
-        """Submit the examination of the model as given, and the sizes of its file."""
+        """Submit the examination of the original model, and the sizes of its file."""
         data, answers = self._given_folders
         self._drop_given()
         answers.mkdir(parents=True)
@@ -164,7 +164,7 @@ class Workshop:
 
     @property
     def _given_folders(self) -> tuple[Path, Path]:
-        """Where the sample and what the model as given answers are put at first."""
+        """Where the sample and what the original model answers are put at first."""
         name = f"{self.reference.name}.{os.getpid()}"
         return self.reference.with_name(f"{name}.tmp"), self.reference.with_name(f"{name}.answers.tmp")
 
@@ -183,7 +183,7 @@ class Workshop:
     # -- build steps ------------------------------------------------------------------------------------------------
 
     def built(self, step: BuildStep | None) -> Built | DeploykitError | None:
-        """What a step has left, why it failed, or None when it is still to do. None means the model as given."""
+        """What a step has left, why it failed, or None when it is still to do. None means the original model."""
         key = step.key if step else self._given_key
         record = self.store.record("step", key)
         if record is None or (step is None and not self.examined.contract.observed and "error" not in record):
@@ -198,7 +198,7 @@ class Workshop:
         return self.store.path / built.path
 
     def files(self, path: Path) -> tuple[str, ...]:
-        """The files and folders an artifact consists of: a step's folder, or the model as given."""
+        """The files and folders an artifact consists of: a step's folder, or the original model."""
         if path.is_relative_to(self.store.path / "steps"):
             return (str(path.parent),)
         return (str(path), *self.model.extra_files)

@@ -42,7 +42,7 @@ class Units:
     """Units of work of one model and its data.
 
     Args:
-        model: The model as given.
+        model: The original model.
         data: The data.
     """
 
@@ -61,7 +61,7 @@ class Units:
         return Unit("start", group, group)
 
     def step(self, step: BuildStep | None) -> Unit:
-        """A build step; None: reading the model as given."""
+        """A build step; None: reading the original model."""
         if step is None:
             return self._unit("step", GIVEN, self._given_group, examples=self._sample)
         name = "/".join(filter(None, (step.adapter, step.variant))) if not step.stage else step.stage
@@ -123,7 +123,7 @@ class Units:
         return self._evaluated * _numbers(self._model.outputs[:1])
 
     def reference_bytes(self) -> int:
-        """Size of the sample of the data and of what the model as given answers."""
+        """Size of the sample of the data and of what the original model answers."""
         return self._sample * (_numbers(self._model.inputs) + _numbers(self._model.outputs))
 
     def launch_bytes(self, target: Target) -> int:

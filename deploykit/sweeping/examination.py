@@ -36,7 +36,7 @@ def examine(
     timeout: float = 600.0,
     memory: float = 0.0,
 ) -> Examined:
-    """Say what inputs, labels and outputs are taken to mean, and check the model as given on up to 200 examples.
+    """Say what inputs, labels and outputs are taken to mean, and check the original model on up to 200 examples.
 
     Args:
         model: From ``dk.load``.
@@ -45,7 +45,7 @@ def examine(
         scores: Its kind, for example ``"logit"``; None: decided by operators, shapes and ranges.
         state: Output → input that it feeds at the next step.
         constants: Input → the value it always gets.
-        timeout: Seconds after which the model as given is given up.
+        timeout: Seconds after which the original model is given up.
         memory: Gigabytes the child process that runs it may use; 0: 6.4.
 
     Returns:
@@ -94,10 +94,10 @@ def _failed(data: Dataset, error: DeploykitError) -> Examined:
 
 
 def examination_task(model: Model, data: Path, out: Path, declared: Declared, limits: Limits) -> Task:
-    """The task that runs the model as given on the sample in a folder.
+    """The task that runs the original model on the sample in a folder.
 
     Args:
-        model: The model as given.
+        model: The original model.
         data: Folder of the sample.
         out: Folder that takes what it answers.
         declared: What the user says.

@@ -223,7 +223,7 @@ def sessions(timed: list[tuple[Target, bool]], baseline: Target) -> list[Target]
     """Sessions of one launch, over all groups: candidates, the baseline, its clone, and float32 on their runtimes.
 
     Args:
-        timed: Candidates other than the baseline: target, and whether it is the model as given.
+        timed: Candidates other than the baseline: target, and whether it is the original model.
         baseline: Where the baseline runs.
     """
     size = GROUP_SIZE - 2

@@ -25,7 +25,7 @@ from deploykit.sweeping import arithmetic
 #: ``session``: one session in one launch; ``launches``: launches made for each one that was asked for; ``profile``:
 #: where the time of one artifact goes.
 Kind = Literal["start", "step", "evaluation", "session", "launches", "profile"]
-#: The step that reads and runs the model as given.
+#: The step that reads and runs the original model.
 GIVEN = "given"
 #: How an estimate is known, best first.
 How = Literal["this model", "other models", "typical"]
@@ -68,7 +68,7 @@ class Unit(Plain):
         name: Adapter and variant, runtime, or import group.
         group: Import group of its child.
         settings: Digest of its parameters, "" when it has none.
-        model: Digest of the model as given, "" for start-up.
+        model: Digest of the original model, "" for start-up.
         parameters: Number of the model's weights.
         examples: Examples it works through; 0 when it reads no data.
         layers: Number of the model's layers, 0 when they are not known.

@@ -31,7 +31,7 @@ class Known:
 
     Args:
         store: The store.
-        model: The model as given.
+        model: The original model.
         data: The data, checked.
         protocol: How latency would be measured.
         max_drop: Loss above which no candidate is wanted, None when there is no limit.
@@ -51,7 +51,7 @@ class Known:
         self._workshop = Workshop(store, cast("Running", None), model, data, 0, Limits(), declared)
 
     def built(self, step: BuildStep | None) -> Built | None:
-        """What a step has left, None when it is still to do or has failed for good; None means the model as given."""
+        """What a step has left, None when it is still to do or has failed for good; None means the original model."""
         found = self._workshop.built(step)
         return found if isinstance(found, Built) else None
 

@@ -91,7 +91,7 @@ class Pass:
 
         Raises:
             Cancelled: The user cancelled; finished rows are kept.
-            CandidateError: The model as given, or with the technique done to all of it, cannot be used.
+            CandidateError: The original model, or with the technique done to all of it, cannot be used.
         """
         self._pipeline = Pipeline(
             self._workshop, self._running, self._state, self._metric, Racing(), pause, timed=False
@@ -118,7 +118,7 @@ class Pass:
     # -- the work ---------------------------------------------------------------------------------------------------
 
     def _whole(self) -> tuple[set[str], list[list[Any]]]:
-        """The model as given and the technique done to all of it; gives their build steps, and what was changed."""
+        """The original model and the technique done to all of it; gives their build steps, and what was changed."""
         assert self._pipeline is not None
         plain = self._recipe(str(self._question.parameters.get(self._technique.excluding, "")))
         planned, steps = self._plan([plain])
@@ -203,7 +203,7 @@ class Pass:
         return only, all_but
 
     def _plan(self, recipes: list[Recipe]) -> tuple[list[Planned], dict[str, BuildStep]]:
-        """Candidates, the model as given first."""
+        """Candidates, the original model first."""
         space = Space(tuple(recipes), (self._question.target,))
         plan = make(self._workshop.model, self._workshop.data, space, self._seed)
         for left in plan.left_out:
@@ -261,6 +261,6 @@ class Pass:
 
 
 def _text(planned: Planned, excluding: str) -> str:
-    """What a candidate leaves out; a name no layer has for the model as given."""
+    """What a candidate leaves out; a name no layer has for the original model."""
     steps = planned.candidate.recipe.steps
     return str(steps[0].parameters.get(excluding, "")) if steps else _GIVEN

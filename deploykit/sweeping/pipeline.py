@@ -24,7 +24,7 @@ from deploykit.sweeping.scoring import Judge
 from deploykit.sweeping.state import State
 from deploykit.transforms._contract import UNITS
 
-#: Identity of the model as given among build steps.
+#: Identity of the original model among build steps.
 GIVEN = "given"
 
 
@@ -143,7 +143,7 @@ class Pipeline:
             after |= {step: (source,) for source, step in pairwise(chain)}
             unit = self._unit(planned)
             self._first = self._first or unit
-            after.setdefault(unit, (chain[-1], self._first))  # others are compared with the model as given
+            after.setdefault(unit, (chain[-1], self._first))  # others are compared with the original model
             targets.setdefault(unit, planned.candidate.target)
         expected = self._state.durations.units
         for kind, units in (("step", {GIVEN, *steps}), ("evaluation", targets.keys())):

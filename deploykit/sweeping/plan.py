@@ -34,7 +34,7 @@ class Planned(Plain):
         candidate: Recipe (canonical: parameters without effect are dropped) and target.
         label: The recipe in words.
         family: Group in charts.
-        steps: Keys of its build steps in order; empty for the model as given.
+        steps: Keys of its build steps in order; empty for the original model.
         format: Format of its artifact.
     """
 
@@ -117,7 +117,7 @@ class Plan(Plain):
 
     Attributes:
         candidates: In order; the baseline is among them.
-        baseline: Key of the model as given on its own runtime: what the others are compared with.
+        baseline: Key of the original model on its own runtime: what the others are compared with.
         steps: Key → build step, inputs before outputs.
         left_out: Combinations that cannot be built, with the reason.
         duplicates: How many combinations were the same as another one.

@@ -86,7 +86,7 @@ def resolution(plan: Plan) -> str:
 
 
 def meaning(plan: Plan) -> list[tuple[str, str]]:
-    """The contract and the check of the model as given, as pairs of a heading and a sentence."""
+    """The contract and the check of the original model, as pairs of a heading and a sentence."""
     if plan.examined is None:
         return []
     found = plan.examined

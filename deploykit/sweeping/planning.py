@@ -59,7 +59,7 @@ def plan(
         scores: As in ``dk.sweep``.
         state: As in ``dk.sweep``.
         constants: As in ``dk.sweep``.
-        check: Whether the model as given is run on up to 200 examples, to say what its outputs are and whether it does
+        check: Whether the original model is run on up to 200 examples, to say what its outputs are and whether it does
             its job on the data as they are read. Once for a model and data in a process; seconds.
         timeout: Seconds after which that is given up.
         memory: Gigabytes it may use; 0: 6.4.

@@ -19,7 +19,7 @@ _SCREEN = 3
 
 
 def check_drop(max_drop: float | None) -> None:
-    """Refuse a limit that not even the model as given can keep.
+    """Refuse a limit that not even the original model can keep.
 
     Raises:
         SettingError: It is negative.
@@ -84,7 +84,7 @@ def timed_key(own: str, baseline: str) -> str:
 
     Args:
         own: The candidate's `measurement_key`.
-        baseline: That of the model as given.
+        baseline: That of the original model.
     """
     return json_digest([own, baseline])
 

@@ -32,7 +32,7 @@ class BuildStep(Plain):
         kind: What it is; what ``"prepare"`` makes is a folder that only other steps read.
         adapter: Name of the converter or technique.
         variant: Name of the technique's variant, "" for conversions.
-        source: Key of the step that makes the input, "" for the model as given.
+        source: Key of the step that makes the input, "" for the original model.
         source_format: Format of the input.
         format: Format of the output.
         group: Import group of its child.
@@ -40,7 +40,7 @@ class BuildStep(Plain):
         parameters: Checked parameters it uses.
         stage: Name of the variant's stage, "" when it is none.
         needs_data: Whether it reads the data.
-        changed: Whether its input is no longer the model as given but what a technique made of it.
+        changed: Whether its input is no longer the original model but what a technique made of it.
         seeded: Whether the seed may change what it makes.
     """
 
@@ -98,7 +98,7 @@ class Routes:
     """Finds routes for one model and its data. What recipes have in common is worked out once.
 
     Args:
-        model: The model as given.
+        model: The original model.
         data: The data; None when there are none.
         seed: Seed of the transforms.
     """

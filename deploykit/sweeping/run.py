@@ -218,7 +218,7 @@ def sweep(
         search: ``"grid"``: every candidate of the space. ``"tpe"``, ``"nsga2"`` or ``"random"``: Optuna proposes
             candidates between the values the space gives, and learns from all rows the store holds.
         budget: What a search may cost: seconds, ``"10 min"`` or ``"40 candidates"`` (30 by default). Candidates the
-            store knows already count; no batch of candidates begins after the time. The model as given and a second
+            store knows already count; no batch of candidates begins after the time. The original model and a second
             round (``space.refine``) come on top.
         sensitivity: Whether, after the first candidates, each technique that can leave layers out is applied to one
             layer and one type of operators at a time and to all but one (see `deploykit.sensitivity`), and the
@@ -238,7 +238,7 @@ def sweep(
         SettingError: An unknown or bad setting.
         StoreError: The store cannot be used.
         EngineError: The engine's workers cannot be reached, do not fit, or were lost.
-        CandidateError: The model as given cannot be run: there is nothing to compare with.
+        CandidateError: The original model cannot be run: there is nothing to compare with.
 
     Example:
         >>> space = dk.Space([dk.Recipe((dk.Step("quantize_dynamic"),))], [dk.Target("onnxruntime")])

@@ -1,4 +1,4 @@
-"""From outputs on disk to scores: paired with the model as given."""
+"""From outputs on disk to scores: paired with the original model."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Judge:
 
     Args:
         workshop: Knows where outputs are, and what they mean.
-        baseline_key: Evaluation of the model as given.
+        baseline_key: Evaluation of the original model.
         metric: The metric the user asked for.
 
     Raises:

@@ -214,7 +214,7 @@ def sensitivity(
         DatasetError: The data do not fit the model.
         SettingError: An unknown or bad setting, or a technique that cannot leave layers out.
         StoreError: The store cannot be used.
-        CandidateError: The model as given, or with the technique done to all of it, cannot be run.
+        CandidateError: The original model, or with the technique done to all of it, cannot be run.
 
     Example:
         >>> found = dk.sensitivity(model, data, "quantize_static", by=("type",), store="runs/types")

@@ -87,7 +87,7 @@ class Context:
     """What the stages work on.
 
     Attributes:
-        model: The model as given.
+        model: The original model.
         data: The data, inputs named as the model's.
         store: Where everything is kept.
         name: What sweeps of one model, dataset and metric share.
@@ -166,7 +166,7 @@ class Stages:
 
         Raises:
             Cancelled: The user cancelled.
-            DeploykitError: The model as given cannot be built or evaluated: nothing can be compared.
+            DeploykitError: The original model cannot be built or evaluated: nothing can be compared.
         """
         searching = self._settings.budget is not None
         first = [c for c in self._plan.candidates if not (searching and c.candidate.recipe.steps)]

@@ -70,7 +70,7 @@ class TimingStage:
         state: Gets the latencies.
         timer: Runs launches.
         protocol: How long.
-        baseline: The model as given.
+        baseline: The original model.
         last: Whether no other round of candidates comes after these.
     """
 

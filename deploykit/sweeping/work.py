@@ -74,7 +74,7 @@ def _build(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def given(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Digest and sizes of the model as given, and its examination; see `deploykit.measuring.examining.examine`."""
+    """Digest and sizes of the original model, and its examination; see `deploykit.measuring.examining.examine`."""
     began = time.perf_counter()
     path = Path(arguments["path"])
     return {

@@ -23,7 +23,7 @@ _EXAMPLES = 60
 
 
 def exportable(kind: str, folder: Path, **changes: Any) -> Exportable:
-    """A tiny model as a candidate: the model as given, on the first runtime that runs its format.
+    """A tiny model as a candidate: the original model, on the first runtime that runs its format.
 
     Image models get raw bytes of shape (8, 8), scaled to [0, 1] and reshaped by the preprocessing, and class names.
 

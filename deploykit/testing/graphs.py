@@ -57,7 +57,7 @@ def carrying(folder: Path) -> Path:
 
 
 def exported(path: Path, data: Any, *, name: str = "out", **said: Any) -> Artifact:
-    """The model as given, built for ONNX Runtime and exported to a folder beside it.
+    """The original model, built for ONNX Runtime and exported to a folder beside it.
 
     Args:
         path: The model.

@@ -48,7 +48,7 @@ _TARGETS = {"script": 1 / 2.5, "olive": 1 / 10}
 
 
 def ours(model_path: Path, data_path: Path, *, warm: bool, max_drop: float | None, as_olive: bool) -> dict[str, Any]:
-    """One sweep over all settings, or those Olive has; with ``warm`` after one of the model as given, as a start."""
+    """One sweep over all settings, or those Olive has; with ``warm`` after one of the original model, as a start."""
     import deploykit as dk
 
     began = time.perf_counter()
@@ -238,7 +238,7 @@ def summary(contest: Contest) -> dict[str, Any]:
     models = {name: len(recipes()) + 1 for name in middle}
     models |= {name: _OLIVE_MODELS + (not name.startswith("Olive")) for name in middle if "Olive" in name}
     warm, cold = (middle[f"deploykit, {how}"] for how in ("children warm", "start to end of the process"))
-    count = len(recipes())  # as with Olive, whose candidates are counted without the model as given
+    count = len(recipes())  # as with Olive, whose candidates are counted without the original model
     ratios = {
         "script, imports left out / deploykit, children warm": middle["plain script, imports left out"] / warm,
         "script / deploykit, both from start to end": middle["plain script, start to end of the process"] / cold,

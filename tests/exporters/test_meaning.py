@@ -1,4 +1,4 @@
-"""What an exported folder says of inputs and outputs: the model as given decides, not the data it was measured on."""
+"""What an exported folder says of inputs and outputs: the original model decides, not the data it was measured on."""
 
 import dataclasses
 import hashlib

@@ -1,4 +1,4 @@
-"""The model as given, run on examples: forms of labels and outputs, with right values from numpy."""
+"""The original model, run on examples: forms of labels and outputs, with right values from numpy."""
 
 import numpy as np
 import onnx

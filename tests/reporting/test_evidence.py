@@ -370,7 +370,7 @@ def test_levels_without_a_pass_are_columns_without_numbers(report):
 def test_names_a_technique_does_not_know_cannot_be_left_out(report):
     table = report.sensitivity_table()
     (hidden, *_), *_ = table.cells
-    assert hidden.names == ("hidden",)  # the technique reads the model as it was given
+    assert hidden.names == ("hidden",)  # the technique reads the original model
     unknown = dataclasses.replace(table, cells=((SensitivityCell(),) * 3, *table.cells[1:]))
     with pytest.raises(SettingError, match="measure this level first"):
         unknown.leaving_out(0, 0)

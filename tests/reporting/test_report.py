@@ -96,7 +96,7 @@ def test_best_explains_itself(report):
     sure = best.measurement.latency.speedup.low
     assert best.require(min_speedup=sure) is best
     with pytest.raises(
-        GoalMissed, match=r"is confirmed to be .*× as fast as the model as given .*; min_speedup=1000 was"
+        GoalMissed, match=r"is confirmed to be .*× as fast as the original model .*; min_speedup=1000 was"
     ):
         best.require(min_speedup=1000)
 

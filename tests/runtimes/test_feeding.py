@@ -105,7 +105,7 @@ def test_a_file_with_other_inputs_than_the_contract_is_refused(tmp_path):
     contract = dk.Dataset.from_arrays({"a": WEIGHT[:, :2].repeat(30, 0), "b": WEIGHT[:, :2].repeat(30, 0)})
     contract = contract.check(model).checked
     other = recurrent(tmp_path)
-    with pytest.raises(UnsupportedModelError, match="takes x, h, rate, the model as given a, b"):
+    with pytest.raises(UnsupportedModelError, match="takes x, h, rate, the original model a, b"):
         RUNTIMES.get("onnxruntime").open(other.path, Target("onnxruntime"), "onnx", contract)
 
 

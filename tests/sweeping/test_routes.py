@@ -87,7 +87,7 @@ def test_shared_work_is_done_once_and_not_again(onnx_model, images, tmp_path):
     first = dk.build(onnx_model, static(), images, target=target, store=tmp_path / "s")
     assert first.notes["calibration_examples"] == len(next(iter(images.calibration().values())))
     before = built()
-    assert len(before) == 4, "the model as given, its graph, its ranges and the artifact"
+    assert len(before) == 4, "the original model, its graph, its ranges and the artifact"
     second = dk.build(
         onnx_model, static(activations="int8", exclude="Conv"), images, target=target, store=tmp_path / "s"
     )

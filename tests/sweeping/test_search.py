@@ -53,7 +53,7 @@ def test_unknown_searches_and_a_grid_with_a_budget():
 
 def test_a_search_keeps_its_budget_goes_on_and_ends_with_the_space(onnx_model, images, space, tmp_path):
     first = _search(onnx_model, images, space, tmp_path, "4 candidates")
-    assert len(first.rows) == 5  # the model as given is not counted
+    assert len(first.rows) == 5  # the original model is not counted
     assert {r.status for r in first.rows} == {"measured"}
     steps = [r.candidate.recipe.steps[0].technique for r in first.rows[1:3]]
     assert sorted(steps) == ["quantize_dynamic", "quantize_static"]  # each kind of recipe is tried at first

@@ -104,7 +104,7 @@ def test_closed_parts_have_their_answers(section, key):
     assert ["Candidate", key] in recipe["file"]
     graphs, _ = ask(section, "candidate_graphs", key=key)
     assert graphs["given"] | {"title": ""} == graphs["before"] | {"title": ""}  # it is an ONNX model already
-    assert (graphs["given"]["title"], graphs["before"]["title"]) == ("as given · ONNX", "original · ONNX")
+    assert (graphs["given"]["title"], graphs["before"]["title"]) == ("original file · ONNX", "original · ONNX")
     assert graphs["after"]["title"].startswith("int8 static")
     assert graphs["before"]["path"].endswith("cnn_onnx.onnx")
     assert graphs["after"]["path"].endswith("model.onnx")

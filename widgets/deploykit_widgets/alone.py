@@ -82,8 +82,8 @@ class CandidateView(Display):
 
     Args:
         choice: From ``report.best()`` or ``report.choice_for(key)``.
-        against: Another candidate of the same report; None, or the same one: there is only the
-            model as given to compare with.
+        against: Another candidate of the same report; None, or the same one, compares with the
+            original model only.
 
     Raises:
         SettingError: The two are of different reports.

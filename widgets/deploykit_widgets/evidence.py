@@ -214,7 +214,7 @@ def graphs(choice: Choice) -> dict[str, Any]:
     report, row = choice.report, choice.result
     like = original(report, row)
     return {
-        "given": _file(Path(report.model.path), f"as given · {_format(report.model.format)}"),
+        "given": _file(Path(report.model.path), f"original file · {_format(report.model.format)}"),
         "before": _file(report.path / like.artifact, f"original · {_format(like.format)}") if like.artifact else None,
         "after": _file(report.path / row.artifact, row.label) if row.artifact else None,
     }

@@ -1,4 +1,4 @@
-"""How the time of the model as given divides over its layers, where a runtime told the time of its nodes."""
+"""How the time of the original model divides over its layers, where a runtime told the time of its nodes."""
 
 from __future__ import annotations
 

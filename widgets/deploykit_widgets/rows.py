@@ -131,7 +131,7 @@ def _state(row: Result, standing: tradeoff.Standing | None) -> tuple[str, str]:
     if row.status != "measured":
         return "screened", row.stopped or "Timed briefly so far: its interval is not final."
     if standing is None:
-        return "beaten", "Timed on different hardware from the model as given, so not compared with it."
+        return "beaten", "Timed on different hardware from the original model, so not compared with it."
     if standing.rival is not None:
         name = f"{standing.rival.label} on {where(standing.rival)}"
         also = "no worse" if standing.claim == "faster" else "no slower"

@@ -44,7 +44,7 @@ class Obstacles:
         return cls(matrix)
 
     def runtime(self, name: str) -> str:
-        """Why not even the model as given runs there; "" when it does."""
+        """Why not even the original model runs there; "" when it does."""
         return self.matrix.get(_key(), {}).get(name, "")
 
     def technique(self, name: str, runtimes: Set[str]) -> str:
@@ -58,7 +58,7 @@ class Obstacles:
         return self._said(_key(technique, parameter, value), runtimes)
 
     def _said(self, key: str, runtimes: Set[str]) -> str:
-        # What the model as given does not run on says nothing of the technique, as long as there is another runtime.
+        # What the original model does not run on says nothing of the technique, as long as there is another runtime.
         open_to = {r for r in runtimes if not self.runtime(r)} or runtimes
         reasons = {r: why for r, why in self.matrix.get(key, {}).items() if r in open_to}
         if not open_to or len(reasons) < len(open_to):
@@ -69,7 +69,7 @@ class Obstacles:
 
 @cache
 def _key(technique: str = "", parameter: str = "", value: Value = None) -> str:
-    """Key of the recipe that does one technique, with one parameter set; of the model as given without any."""
+    """Key of the recipe that does one technique, with one parameter set; of the original model without any."""
     parameters = {parameter: value} if parameter else {}
     return Recipe((Step(technique, parameters),) if technique else ()).key
 

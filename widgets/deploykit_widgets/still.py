@@ -55,7 +55,7 @@ def code(text: str) -> str:
 
 
 class Still:
-    """The static form of results, again and again: the chart is drawn anew only when it would differ."""
+    """The static form of results, updated often: the chart is drawn again only when it would differ."""
 
     def __init__(self) -> None:
         self._drawn: tuple[Report, frozenset[str], str] | None = None
@@ -156,7 +156,7 @@ def _table(report: Report, kept: frozenset[str], chosen: str) -> str:
         wanted = {report.baseline, *kept, *front, *failed}
         shown = [r for r in rows if r.key in wanted]
         said = paragraph(
-            f"{len(shown):,} of {len(rows):,} rows: the model as given, the best trade-offs, what is chosen, and what "
+            f"{len(shown):,} of {len(rows):,} rows: the original model, the best trade-offs, what is chosen, and what "
             "failed. All are in the store: report.to_frame() and report.to_html()."
         )
         rows = shown

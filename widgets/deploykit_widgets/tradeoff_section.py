@@ -190,7 +190,7 @@ def best_of(best: Choice | None, shown_unit: str) -> dict[str, Any] | None:
     tempting = len(decision.tempting) if decision else 0
     said = []
     if best.met:
-        own = "the model as given" if latency and latency.claim == "baseline" else change
+        own = "the original model" if latency and latency.claim == "baseline" else change
         said.append(f"{own}, within your limit (95 % confidence)")
     if ties:
         said.append(f"tied with {ties} other{'s' if ties > 1 else ''}, the smallest file wins")

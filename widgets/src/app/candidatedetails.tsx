@@ -151,7 +151,7 @@ function Recipe({ subject }: { subject: ISubject }): ReactElement {
     <Asked asked={asked} what="reading the recipe">
       {recipe => (
         <>
-          {recipe.steps.length === 0 && <Note>No step: the model as given.</Note>}
+          {recipe.steps.length === 0 && <Note>No step: the original model.</Note>}
           <ol className="dk-steps">
             {recipe.steps.map((step, place) => (
               // biome-ignore lint/suspicious/noArrayIndexKey: a step is its place
@@ -231,7 +231,7 @@ function Graphs({ subject }: { subject: ISubject }): ReactElement {
                   Open both
                 </Button>
                 <Button disabled={!given} onClick={() => void open(given)}>
-                  Model as given
+                  Original model
                 </Button>
                 <Button disabled={!after} onClick={() => void open(named(after))}>
                   Candidate {subject.letter}

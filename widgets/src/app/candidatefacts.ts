@@ -156,9 +156,9 @@ export interface IFile extends IPlace {
 
 /** Null where there is no file any more. */
 export interface IGraphs {
-  /** The model as given. */
+  /** The original model. */
   given: IFile | null;
-  /** The model as given, in the candidate's format. */
+  /** The original model, in the candidate's format. */
   before: IFile | null;
   after: IFile | null;
 }

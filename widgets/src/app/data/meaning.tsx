@@ -47,7 +47,7 @@ export function Meaning({ meaning: { lines, ok, summary } }: { meaning: IMeaning
   return (
     <Part title="How the data are read">
       <p className={ok ? 'dk-note dk-fits' : 'dk-note dk-uneven'}>
-        <Icon name={ok ? 'check' : 'warning'} /> The model as given: {summary}.
+        <Icon name={ok ? 'check' : 'warning'} /> The original model: {summary}.
       </p>
       <dl className="dk-facts dk-contract">
         {lines.map(([heading, said]) => (

@@ -78,7 +78,7 @@ export function columnsOf(unit: string, metric: string, share: boolean): Map<str
     change: {
       title: `Change, ${unit}`,
       cell: row =>
-        row.isBaseline ? { value: '0.00', title: 'The model as given' } : row.change ? points(row.change) : NOTHING,
+        row.isBaseline ? { value: '0.00', title: 'The original model' } : row.change ? points(row.change) : NOTHING,
       sort: row => row.change?.[0] ?? null
     },
     latency: {

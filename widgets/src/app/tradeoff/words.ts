@@ -25,7 +25,7 @@ const KNOWN: Record<string, string> = {
   'not warm': 'Not warm: it was still getting faster when it was timed.',
   'timed briefly': 'Timed briefly: others are faster and no less accurate, so it was timed in a few rounds only.',
   'same file': 'Same file as another candidate.',
-  slower: 'Slower than the model as given.',
+  slower: 'Slower than the original model.',
   stopped: 'Stopped early.',
   'still measuring': 'Still measuring: its numbers may change.'
 };
