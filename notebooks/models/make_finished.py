@@ -1,8 +1,8 @@
-"""Make what the notebooks ship besides the Keras model, from it: ONNX and TFLite files, and finished results.
+"""Make the files that the notebooks ship, from the Keras model: ONNX and TFLite files, and finished results.
 
 Run ``python notebooks/models/make_finished.py`` (needs TensorFlow; a few minutes on two quiet cores). It writes
 ``fashion_cnn.onnx`` and ``fashion_cnn.tflite`` beside the Keras model, and the results of a sweep of it to
-``notebooks/finished``: a store with rows and profiles, but without the data, models and logs, which would be 30 MB.
+``notebooks/finished``: a store with rows and profiles, but without data, models and logs, which would take 30 MB.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from deploykit.core.store import Store
 
 HERE = Path(__file__).resolve().parent
 MODEL = "models/fashion_cnn.keras"
-#: What would tell of the machine it was made on more than the numbers need.
+#: Facts about the machine that the numbers do not need.
 PRIVATE = ("host", "kernel")
 
 
 def main() -> None:
     """Convert the model, sweep it, and keep what is worth shipping."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--store", type=Path, help="the store of a sweep that was run already (default: sweep now)")
+    parser.add_argument("--store", type=Path, help="store of a finished sweep (default: run the sweep now)")
     parser.add_argument("--launches", type=int, default=10)
     arguments = parser.parse_args()
 
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def keep(source: Path, target: Path) -> dk.Report:
-    """Copy rows and profiles of the latest sweep to a new store that can be read where nothing can be written."""
+    """Copy rows and profiles of the latest sweep to a new store that can be read from a read-only folder."""
     shutil.rmtree(target, ignore_errors=True)
     old, new = Store(source), Store(target, create=True)
     found = old.sweep()
@@ -54,8 +54,8 @@ def keep(source: Path, target: Path) -> dk.Report:
     for place, row in enumerate(old.rows(context)):
         measured = row.measurement
         if measured is not None:
-            told = {name: value for name, value in measured.environment.items() if name not in PRIVATE}
-            row = dataclasses.replace(row, measurement=dataclasses.replace(measured, environment=told))
+            kept = {name: value for name, value in measured.environment.items() if name not in PRIVATE}
+            row = dataclasses.replace(row, measurement=dataclasses.replace(measured, environment=kept))
         new.put_row(context, place, row)
     for key, record in old.records("profile").items():
         new.put_record("profile", key, record)

@@ -1,6 +1,6 @@
 """Train the tutorial model: a small Keras 3 CNN on Fashion-MNIST.
 
-Run ``python notebooks/models/train_fashion_cnn.py`` to make ``fashion_cnn.keras`` again (a few minutes on two
+Run ``python notebooks/models/train_fashion_cnn.py`` to create ``fashion_cnn.keras`` again (a few minutes on two
 cores). The network takes images scaled to [0, 1], shape (batch, 28, 28, 1), and returns ten class probabilities.
 """
 
@@ -16,7 +16,7 @@ HERE = Path(__file__).resolve().parent
 
 
 def build() -> keras.Model:
-    """A plain CNN with batch normalisation: about 100,000 parameters, 3.4 million multiply-adds an image."""
+    """A plain CNN with batch normalization: about 100,000 parameters, 3.4 million multiply-adds per image."""
     layers = keras.layers
     inputs = keras.Input((28, 28, 1), name="image")
     x = inputs

@@ -59,7 +59,7 @@ describe('axes', () => {
   });
 });
 
-it('a setting of words and numbers has each value at its option, and what is no option nowhere', () => {
+it('a setting of words and numbers has each value at its option, and a value without an option nowhere', () => {
   const mixed: IMeasure = {
     ...METHOD,
     name: 'setting:q.limit',
