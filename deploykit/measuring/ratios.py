@@ -187,8 +187,8 @@ def steady(launches: Sequence[Launch]) -> bool:
 def launches_needed(launches: Sequence[Launch], asked: int, most: int) -> int:
     """How many launches it will take until they are `steady`, by what these have shown.
 
-    What has disturbed a launch stays in the spread; those to come are as noisy as these were, the more surely the more
-    there are.
+    A disturbance in one launch stays in the spread. Later launches are assumed to be as noisy as these; the more
+    launches there are, the safer the assumption.
 
     Args:
         launches: Launches so far.

@@ -120,7 +120,7 @@ def test_a_cell_adds_a_recipe_and_takes_it_out_again(section, desk):
     assert recipe.steps[0].parameters["exclude"] == table["layers"][0]
     assert recipe in state.space.recipes
     assert ask(section, "candidate_sensitivity")[0]["cells"][0][0]["added"]
-    assert "Taken out" in ask(section, "candidate_leave_out", layer=0, level=0)[0]
+    assert "Removed" in ask(section, "candidate_leave_out", layer=0, level=0)[0]
     assert not state.space_choice.extra
 
 

@@ -110,7 +110,7 @@ def test_it_says_what_the_data_can_tell(section, commands):
     assert section.value()["resolution"] == {"words": "540 samples can resolve 1.19 pp.", "enough": True}
     use(commands, dk.Dataset.from_arrays(np.zeros((50, 4), np.float32)))
     words = section.value()["resolution"]["words"]
-    assert words == "No labels: accuracy becomes agreement with the original."
+    assert words == "No labels: agreement with the original model is measured instead of accuracy."
 
 
 @pytest.mark.parametrize("labels", [[10**9, 3], [-1, 1], []])
@@ -158,7 +158,7 @@ def test_what_a_vision_model_takes_can_be_typed_and_is_in_the_code(section, ask,
     made = {}
     exec(inputs_script(commands.state).replace("import deploykit as dk", ""), {"dk": dk}, made)
     assert made["data"].digest == commands.state.data.digest
-    with pytest.raises(SettingError, match="mean must be numbers with commas"):
+    with pytest.raises(SettingError, match="mean must be numbers separated by commas"):
         ask(section, "load_data", path=str(path), mean="a")
     with pytest.raises(SettingError, match="Unknown value for Preprocess: layout"):
         ask(section, "load_data", path=str(path), layout="sideways")

@@ -53,7 +53,7 @@ def test_an_export_is_checked_step_by_step(section, ask, finished, tmp_path):
     words = [c["words"] for c in value["checks"]]
     count = len(value["artifact"]["files"])
     assert words[0] == f"{count} files written."
-    assert words[1] == "Digests are those of the manifest."
+    assert words[1] == "Digests match the manifest."
     assert words[2].startswith("Golden outputs reproduced ")
     files = {f["path"]: f["bytes"] for f in value["artifact"]["files"]}
     assert files["model.onnx"] == (tmp_path / "out" / "model.onnx").stat().st_size
@@ -82,4 +82,4 @@ def test_layouts_that_cannot_hold_a_candidate_say_why(section, ask, finished):
     assert "is for saved_model, not onnx" in reasons["tfserving"]
     row = replace(finished.state.chosen.result, status="failed")
     folder = registry("deploykit.exporters", "layout").get("folder")
-    assert refusal(folder, row) == "this candidate failed: there is nothing to export"
+    assert refusal(folder, row) == "this candidate failed, so there is nothing to export"

@@ -240,7 +240,7 @@ def test_devices_are_found_with_reasons_when_asked_for(drive, model, data, monke
     [
         ("set_values", {"technique": "quantize_static", "parameter": "operators", "values": ["some"]}, "some"),
         ("set_values", {"technique": "prune_magnitude", "parameter": "sparsity", "values": [1.5]}, "1.5"),
-        ("set_values", {"technique": "prune_magnitude", "parameter": "sparsity", "values": []}, "no value is given"),
+        ("set_values", {"technique": "prune_magnitude", "parameter": "sparsity", "values": []}, "no value was given"),
         ("set_threads", {"values": ["many"]}, "must be a number, got 'many'"),
     ],
 )
@@ -267,8 +267,8 @@ def test_without_a_runtime_nothing_runs_until_one_is_ticked(drive, model, data):
     driver = drive(model, data)
     driver.do("set_runtimes", devices=[])
     shown = driver.shown
-    assert "no runtime is ticked" in shown["plan"]["problems"][0]
-    assert "no runtime is ticked" in shown["run"]["reason"]
+    assert "no runtime is selected" in shown["plan"]["problems"][0]
+    assert "no runtime is selected" in shown["run"]["reason"]
     assert not shown["plan"]["known"]
     with pytest.raises(SettingError):
         driver.do("set_values", technique="quantize_static", parameter="nothing", values=[1])
@@ -367,7 +367,7 @@ def test_options_reach_code_notebook_and_sweep(drive, model, data, space, tmp_pa
     driver.do("set_option", name="search", value="random")
     driver.do("set_option", name="budget", value="5 candidates")
     assert driver.shown["options"]["changed"] == 3
-    assert "ends after 5 candidates" in driver.shown["plan"]["more"]
+    assert "stops after 5 candidates" in driver.shown["plan"]["more"]
     wanted = {"launches": 3, "max_drop": 0.01, "search": "random", "budget": "5 candidates"}
     code = driver.bench.code
     assert all(f"{name}={value if not isinstance(value, str) else json.dumps(value)}" in code
@@ -443,7 +443,7 @@ def test_names_are_kept_as_text(drive, model, data):
 def test_the_second_round_is_said(drive, model, data):
     recipes = (dk.Recipe((dk.Step("quantize_static"),)),)
     driver = drive(model, data, space=dk.Space(recipes, (ON_ONE,), Refine(2, (2, 4))))
-    assert driver.shown["plan"]["more"] == "Then the best 2 again with 2, 4 threads."
+    assert driver.shown["plan"]["more"] == "Then the best 2 are timed again with 2, 4 threads."
 
 
 def test_a_panel_alone_is_sent_the_space(drive, model, data):

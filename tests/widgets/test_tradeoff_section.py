@@ -137,7 +137,7 @@ def test_a_missed_goal_names_the_closest(shown):
 @pytest.mark.parametrize(
     ("goal", "said"),
     [
-        ({"max_drop": 2, "minimize": "latency"}, "from 0 to 100 pp, got 200"),
+        ({"max_drop": 2, "minimize": "latency"}, "between 0 and 100 pp, got 200"),
         ({"max_drop": float("nan"), "minimize": "latency"}, "got nan"),
         ({"max_drop": 0.01, "minimize": "joy"}, "joy"),
     ],

@@ -1,4 +1,4 @@
-"""The notebook user interface of deploykit, and what brings it into JupyterLab.
+"""The notebook user interface of deploykit and its JupyterLab extension.
 
 Importing the package loads nothing heavy: a Jupyter server imports it for the extension alone.
 """
@@ -34,5 +34,5 @@ def __getattr__(name: str) -> Any:
 
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
-    """Tell a Jupyter server where the extension is."""
+    """Where a Jupyter server finds the extension."""
     return [{"module": "deploykit_widgets.server_extension"}]

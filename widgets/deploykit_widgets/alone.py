@@ -1,4 +1,4 @@
-"""Panels that are shown alone, each in a cell of its own."""
+"""Single panels, each in its own cell."""
 
 from __future__ import annotations
 
@@ -27,19 +27,19 @@ from deploykit_widgets.state import Goal, State
 from deploykit_widgets.surface import Section
 from deploykit_widgets.tradeoff_section import TradeoffSection
 
-#: Model and data alone write nothing there.
+#: The model and data panels write nothing there.
 _STORE = Path("runs")
 
 
 class TradeOff(Display):
-    """The chart and the table of a report, linked: point, click, brush, sort, and take the candidate on in code.
+    """The linked chart and table of a report: point, click, brush and sort, then use the selected candidate in code.
 
-    Show it by ending a cell with it. Viewers without widgets show the report.
+    End a cell with it to show it. Viewers without widgets show the report.
 
     Args:
         report: From ``dk.sweep``, or ``dk.Report.open``.
-        minimize: Cost to minimize; None: that of the sweep.
-        max_drop: Largest loss of the metric; None: that of the sweep, or 0.01.
+        minimize: Cost to minimize; None: the one of the sweep.
+        max_drop: Largest loss of the metric; None: the one of the sweep, or 0.01.
 
     Raises:
         SettingError: An unknown cost.
@@ -57,12 +57,12 @@ class TradeOff(Display):
 
     @property
     def choice(self) -> Choice | None:
-        """The candidate that is selected: the one that was clicked, or the best for the goal."""
+        """The selected candidate: the one that was clicked, or the best for the goal."""
         return self._state.chosen
 
     @property
     def compared(self) -> Choice | None:
-        """The candidate it is compared with, B; None when there is none."""
+        """The candidate it is compared with, B, or None."""
         return still.other_of(self._state)
 
     def __repr__(self) -> str:
@@ -76,9 +76,9 @@ class TradeOff(Display):
 
 
 class CandidateView(Display):
-    """What is known of a candidate, or of two beside each other: verdict, causes, flips, sensitivity, weights, graphs.
+    """The details of one candidate, or of two compared: verdict, causes, flips, sensitivity, weights and graphs.
 
-    Show it by ending a cell with it. Viewers without widgets show what ``choice.explain()`` says.
+    End a cell with it to show it. Viewers without widgets show what ``choice.explain()`` says.
 
     Args:
         choice: From ``report.best()`` or ``report.choice_for(key)``.
@@ -86,7 +86,7 @@ class CandidateView(Display):
             original model only.
 
     Raises:
-        SettingError: The two are of different reports.
+        SettingError: The two candidates are from different reports.
     """
 
     def __init__(self, choice: Choice, against: Choice | None = None) -> None:
@@ -115,7 +115,7 @@ class CandidateView(Display):
 
 
 class _Inputs(CodeSection):
-    """The code that loads what is shown, and nothing else."""
+    """The code that loads what is shown."""
 
     @property
     def script(self) -> str:
@@ -124,9 +124,9 @@ class _Inputs(CodeSection):
 
 
 class ModelView(Display):
-    """Facts and layers of a model, linked with its graph; another one can be loaded in it.
+    """Facts and layers of a model, linked with its graph; another model can be loaded in the panel.
 
-    Show it by ending a cell with it. Viewers without widgets show the facts.
+    End a cell with it to show it. Viewers without widgets show the facts.
 
     Args:
         model: What ``dk.load`` takes or gives; None: a path field is shown.
@@ -142,7 +142,7 @@ class ModelView(Display):
 
     @property
     def model(self) -> Model | None:
-        """The model that is shown; None while there is none."""
+        """The model that is shown, or None."""
         return self._state.model
 
     def __repr__(self) -> str:
@@ -153,14 +153,14 @@ class ModelView(Display):
 
 
 class DataView(Display):
-    """Samples, classes and splits of data, and what change of accuracy they can tell; others can be loaded in it.
+    """Samples, classes and splits of data, and the smallest accuracy change they can confirm; other data can be loaded.
 
-    Show it by ending a cell with it.
+    End a cell with it to show it.
 
     Args:
         data: A Dataset, a pair (x, y), or the path of an ``.npz`` or ``.csv`` file or of a folder of images by class;
             None: a path field is shown.
-        max_drop: Largest loss of the metric that is to be settled.
+        max_drop: Largest loss of the metric that the data should be able to confirm.
     """
 
     def __init__(self, data: Any = None, *, max_drop: float = 0.01) -> None:
@@ -176,7 +176,7 @@ class DataView(Display):
 
     @property
     def data(self) -> Dataset | None:
-        """The data that are shown; None while there are none."""
+        """The data that are shown, or None."""
         return self._state.data
 
     def __repr__(self) -> str:

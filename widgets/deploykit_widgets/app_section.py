@@ -1,4 +1,4 @@
-"""What all panels need to know: title, colors, what went wrong and what waits."""
+"""What all panels need: title, colors, problems and long work in progress."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class AppSection:
 
     Args:
         state: What is shown.
-        tab: View to begin with: ``"model"``, ``"data"``, ``"explore"`` or ``"export"``; "" where there are no views.
+        tab: First view to show: ``"model"``, ``"data"``, ``"explore"`` or ``"export"``; "" if there are no views.
     """
 
     name = "app"
@@ -48,7 +48,7 @@ class AppSection:
         }
 
     def commands(self) -> Mapping[str, Command]:
-        """Changing the view, so that a page that comes back lands where it was."""
+        """Changing the view, which is remembered so that a reloaded page shows it again."""
         return {"show_tab": self._show}
 
     def _show(self, tab: str) -> None:

@@ -1,4 +1,4 @@
-"""Candidate: verdict, causes, answers, classes, weights, sensitivity, recipe and graphs, as they are asked for."""
+"""Candidate: verdict, causes, answers, classes, weights, sensitivity, recipe and graphs, computed on request."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _PROGRESS_EVERY_S = 0.25
 
 
 class CandidateSection:
-    """What is known of single candidates. Only what is looked at is computed, each in a thread of its own.
+    """Details of single candidates. Only what is shown is computed, each part in its own thread.
 
     Args:
-        commands: Gives the state, and the desk for long work.
+        commands: Provides the state, and the desk for long work.
     """
 
     name = "candidate"
@@ -51,7 +51,7 @@ class CandidateSection:
         }
 
     def commands(self) -> Mapping[str, Command]:
-        """Evidence by candidate key, and what can be done from it."""
+        """Evidence by candidate key, and the actions it offers."""
         return {
             "candidate_facts": self._facts,
             "candidate_flips": self._flips,
@@ -134,7 +134,7 @@ class CandidateSection:
     def _seconds(self, report: Report, level: int) -> float | None:
         space = report.sensitivity_table().to_measure(level)
         model, data, store = report.model, report.data, report.path
-        # What was measured since is not to be done again, and told how long such work takes.
+        # Finished measurements are not repeated, and they show how long such work takes.
         ended = (self._passes, self._commands.state.took_s)
         known = ("seconds", *evidence.origin(report), *(r.key for r in space.recipes), *space.targets, *ended)
         options: dict[str, Any] = {"store": store, "launches": 0, "check": False, **report.declared}
@@ -142,12 +142,12 @@ class CandidateSection:
         return self._memory.get(known, lambda: evidence.planned_seconds(plan))
 
     def _measure(self, level: int) -> Later:
-        """Measure a level; the answer comes when it is done."""
+        """Measure a level; the answer is sent when it is done."""
         commands = self._commands
         state = commands.state
         report = _report(state)
         if state.sweeping:
-            raise SettingError("A sweep is running on the store.", remedy="measure when it is done, or cancel it.")
+            raise SettingError("A sweep is running on the store.", remedy="wait for it, or cancel it.")
         if state.measuring is not None:
             raise SettingError("Another level is being measured.", remedy="wait for it.")
         column = report.sensitivity_table().levels[int(level)]
@@ -184,16 +184,16 @@ class CandidateSection:
             self._commands.state.change(measuring=share)
 
     def _leave_out(self, layer: int, level: int) -> str:
-        """Add a recipe to the space that leaves one layer out; the second time it is taken out again."""
+        """Add a recipe that leaves one layer out to the space; a second call removes it again."""
         commands, state = self._commands, self._commands.state
         table = _report(state).sensitivity_table()
         recipe = table.leaving_out(int(layer), int(level))
         words = f"{table.levels[int(level)].label} without {table.layers[int(layer)]}"
         if state.space_choice is not None and any(r.key == recipe.key for r in state.space_choice.extra):
             commands.remove_recipe(recipe.key)
-            return f"Taken out of the space: {words}."
+            return f"Removed from the space: {words}."
         if not commands.add_recipe(recipe):
-            return f"The space has it already: {words}."
+            return f"Already in the space: {words}."
         return f"Added to the space: {words}. Run the sweep to try it."
 
 

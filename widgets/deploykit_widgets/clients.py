@@ -1,4 +1,4 @@
-"""How to call a server: a curl line and Python clients for the protocols it speaks, each of which runs as it stands."""
+"""How to call a server: a curl command and Python clients for the protocols it speaks, ready to run."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from deploykit.core.texts import with_objects
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: A longer request is written to a file beside the artifact, for curl to read.
+#: A longer request is written to a file next to the artifact for curl to read.
 _INLINE = 160
 
 
 def calls(server: Any) -> dict[str, Any]:
-    """Everything about calling a server; see ``IServe`` in serving.tsx. It reads and writes files."""
+    """How to call a server; see ``IServe`` in serving.tsx. It reads and writes files."""
     artifact: Artifact = server.artifact
     example = examples(artifact)
     return {
@@ -34,7 +34,7 @@ def calls(server: Any) -> dict[str, Any]:
 
 
 def examples(artifact: Artifact) -> dict[str, NDArray[Any]]:
-    """Raw examples by input name, in the dtypes that clients are given; an optional state is left out."""
+    """Raw examples by input name, in the dtypes that clients send, without optional states."""
     import numpy as np
 
     with np.load(artifact.path / artifact.manifest.golden_inputs, allow_pickle=False) as file:
@@ -55,7 +55,7 @@ def request(example: dict[str, NDArray[Any]]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Nested lists for JSON: bytes that are not text as base64."""
+    """Nested lists for JSON, with base64 for bytes that are not text."""
     if isinstance(value, list):
         return [_plain(v) for v in value]
     if not isinstance(value, bytes):
@@ -67,7 +67,7 @@ def _plain(value: Any) -> Any:
 
 
 def curl(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> str:
-    """A command line that works as it stands; a long request goes to a file beside the artifact where one can be."""
+    """A command line that is ready to run; a long request is written to a file next to the artifact, if possible."""
     body = request(example)
     data = body
     if len(body) > _INLINE:
@@ -79,7 +79,7 @@ def curl(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> str:
 
 
 def clients(artifact: Artifact, url: str, example: dict[str, NDArray[Any]]) -> list[dict[str, str]]:
-    """Python clients, one for each protocol."""
+    """Python clients, one per protocol."""
     return [
         {"title": "TensorFlow Serving REST", "code": _rest_v1(artifact, url, example)},
         {"title": "Open Inference Protocol v2", "code": _rest_v2(artifact, url, example)},
@@ -133,7 +133,7 @@ _VARIABLE = "x"
 
 def _arrays(example: dict[str, NDArray[Any]], names: list[str]) -> str:
     made = {n: _made((1, *example[n].shape[1:]), example[n].dtype) for n in names}
-    note = "# your examples, raw, batch first: the server does the preprocessing\n"
+    note = "# your raw examples, batch first: the server does the preprocessing\n"
     if len(names) == 1:
         return f"{note}{_VARIABLE} = {made[names[0]]}\n"
     items = "".join(f"    {n!r}: {code},\n" for n, code in made.items())
@@ -145,7 +145,7 @@ def _made(shape: tuple[int, ...], dtype: Any) -> str:
 
 
 def _datatype(array: NDArray[Any]) -> str:
-    """The protocol's name of an array's type."""
+    """The protocol's name for an array's type."""
     kinds = {"f": "FP", "i": "INT", "u": "UINT"}
     kind = array.dtype.kind
     return f"{kinds[kind]}{8 * array.dtype.itemsize}" if kind in kinds else "BOOL" if kind == "b" else "BYTES"

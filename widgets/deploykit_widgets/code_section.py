@@ -1,4 +1,4 @@
-"""Code: the script that does what was clicked, and the notebook that does it under papermill."""
+"""Code: the script for what was clicked, and the same as a notebook for papermill."""
 
 from __future__ import annotations
 
@@ -50,10 +50,10 @@ class CodeSection:
         text = self.script
         lines = text.rstrip().split("\n")
         if lines != self._lines:
-            # At the first time nothing was changed by a click.
+            # The first time, no click has changed anything.
             self._changed = [i for i, line in enumerate(lines) if line not in self._lines] if self._lines else []
             self._lines = lines
-        # That data are found in the store now is not a click.
+        # Data that appear in the store are not the result of a click.
         found = "data = dk.Dataset.open("
         clicked = [lines[i] for i in self._changed if lines[i].strip() and not lines[i].startswith(found)]
         line = clicked[-1] if clicked else lines[-1]
@@ -68,7 +68,7 @@ class CodeSection:
         return f"{Path(model.origin or model.path).stem if model else 'model'}-deploykit.ipynb"
 
     def _save(self, path: str, overwrite: bool = False) -> Any:
-        """Write the notebook; never over a file unless that was said."""
+        """Write the notebook; an existing file is overwritten only on request."""
         if not path.strip():
             raise SettingError("No path was given for the notebook.", remedy="give a file name, such as best.ipynb.")
         target = Path(path).expanduser()

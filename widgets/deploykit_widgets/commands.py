@@ -1,4 +1,4 @@
-"""What the buttons do: the public calls of deploykit, each in a thread of its own, results shown through the state."""
+"""What the buttons do: calls of the public API, each in its own thread, with results shown through the state."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from deploykit_widgets.one import LAUNCHES, One
 from deploykit_widgets.space_choice import SpaceChoice
 from deploykit_widgets.state import Goal, State
 
-#: Seconds between two messages to the browser about progress, and about new results.
+#: Seconds between messages to the browser about progress, and about new results.
 _PROGRESS_EVERY_S = 0.1
 _RESULTS_EVERY_S = 0.4
-#: Settings of a sweep that hold when one candidate is run again.
+#: Settings of a sweep that also apply when one candidate is run again.
 _OF_ONE = ("max_drop", "racing", "adaptive")
-#: What a sweep is made of, and all that decides how it ends: an error of the last one is not one of the next.
+#: What defines a sweep and how it ends: when one of these changes, the error of the last sweep is cleared.
 _INPUTS = ("model", "data", "space")
 _SETTINGS = (*_INPUTS, "declared", "options", "launches")
-#: Between two plans while controls move.
+#: Seconds between plans while controls move.
 _PLAN_EVERY_S = 0.15
 
 
@@ -39,8 +39,8 @@ class Commands(Inputs, Leaving):
     """Everything a user can do. Call its methods on the desk's thread.
 
     Args:
-        state: What they change.
-        desk: Where long work runs.
+        state: The state they change.
+        desk: Runs long work.
     """
 
     def __init__(self, state: State, desk: Desk) -> None:
@@ -60,7 +60,7 @@ class Commands(Inputs, Leaving):
     # -- plan -------------------------------------------------------------------------------------------------------
 
     def plan_soon(self) -> None:
-        """Plan again; until that is done `State.planning` says that the plan is an old one."""
+        """Plan again; until that is done, `State.planning` says that the plan is out of date."""
         self._ticket += 1
         state = self.state
         if state.model is None or state.data is None or state.space is None:
@@ -71,7 +71,7 @@ class Commands(Inputs, Leaving):
         self.desk.at_most_every(_PLAN_EVERY_S, "plan", self.plan)
 
     def plan(self) -> None:
-        """Find what would run."""
+        """Find out what would run."""
         state, ticket = self.state, self._ticket
         model, data, space = state.model, state.data, state.space
         if model is None or data is None or space is None or self._planning:
@@ -109,10 +109,10 @@ class Commands(Inputs, Leaving):
     # -- space ------------------------------------------------------------------------------------------------------
 
     def choose_space(self, choice: SpaceChoice) -> None:
-        """Take what the controls say.
+        """Use the values of the controls.
 
         Raises:
-            SettingError: That makes no space.
+            SettingError: They do not define a space.
         """
         state, space = self.state, choice.space
         if choice != state.space_choice:
@@ -121,7 +121,7 @@ class Commands(Inputs, Leaving):
             state.change(space=space)
 
     def add_recipe(self, recipe: Recipe) -> bool:
-        """Try one more recipe; False when the space has it already.
+        """Try one more recipe; returns False if the space has it already.
 
         Raises:
             SettingError: It names an unknown technique or parameter, or a bad value.
@@ -135,7 +135,7 @@ class Commands(Inputs, Leaving):
         return True
 
     def remove_recipe(self, key: str) -> None:
-        """Try an added recipe no more."""
+        """Remove an added recipe."""
         choice = self.state.space_choice
         if choice is not None:
             self._recipes(choice, tuple(r for r in choice.extra if r.key != key))
@@ -152,7 +152,7 @@ class Commands(Inputs, Leaving):
         self._long("devices", ask, lambda devices: self.state.change(devices=devices))
 
     def set_launches(self, launches: int) -> None:
-        """Say how often sessions are timed.
+        """Set the number of timing launches.
 
         Raises:
             SettingError: Too few or too many.
@@ -179,10 +179,10 @@ class Commands(Inputs, Leaving):
     # -- sweep ------------------------------------------------------------------------------------------------------
 
     def start(self, echo: OnProgress | None = None, one: One | None = None) -> None:
-        """Run the sweep; what is finished in the store is not done again.
+        """Run the sweep; work that is finished in the store is reused.
 
         Args:
-            echo: Told of all progress too, from the sweep's thread.
+            echo: Also called with all progress, in the sweep's thread.
             one: Run one candidate instead.
         """
         state = self.state
@@ -196,12 +196,13 @@ class Commands(Inputs, Leaving):
         self._began = 0.0
         self._wanted = ""
         if words := being_read(state):
-            self._end(SettingError(words, remedy="run the sweep when that is done."), until=("busy",))
+            self._end(SettingError(words, remedy="run the sweep when it has finished."), until=("busy",))
             return
         if model is None or data is None or space is None:
             missing = "model" if model is None else "data" if data is None else "space that can be run"
             self._end(
-                SettingError(f"Nothing to run: there is no {missing}.", remedy="give what is missing."), until=_INPUTS
+                SettingError(f"Nothing to run: there is no {missing}.", remedy="provide what is missing."),
+                until=_INPUTS,
             )
             return
         self._began = time.monotonic()
@@ -242,7 +243,7 @@ class Commands(Inputs, Leaving):
             self.desk.post(lambda: self._end(None))
 
     def _progress(self, progress: Progress) -> None:
-        """From the sweep's thread."""
+        """Called in the sweep's thread."""
         self.desk.at_most_every(_PROGRESS_EVERY_S, "progress", lambda: self._show_progress(progress))
         if progress.changed:
             self.desk.at_most_every(_RESULTS_EVERY_S, "results", self.refresh)
@@ -272,13 +273,13 @@ class Commands(Inputs, Leaving):
             self.ended.set()
 
     def pause(self) -> None:
-        """Start nothing new."""
+        """Pause the sweep: start nothing new."""
         if self.state.sweep == "running":
             self.handle.pause()
             self.state.change(sweep="paused")
 
     def resume(self) -> None:
-        """Go on after a pause, or again after a cancelled or failed sweep."""
+        """Continue after a pause, or restart a cancelled or failed sweep."""
         if self.state.sweep == "paused":
             self.handle.resume()
             self.state.change(sweep="running")
@@ -286,10 +287,10 @@ class Commands(Inputs, Leaving):
             self.start(one=self._one)
 
     def again(self, key: str) -> None:
-        """Run one candidate again: one that failed is tried again, another one is timed with twice as many launches.
+        """Run one candidate again: a failed one is retried, and any other is timed with twice as many launches.
 
         Raises:
-            SettingError: There is no such candidate, a sweep is running, or it had all launches that can be asked for.
+            SettingError: There is no such candidate, a sweep is running, or it already had the most launches possible.
         """
         state = self.state
         if state.report is None or state.sweeping:
@@ -298,7 +299,7 @@ class Commands(Inputs, Leaving):
         self.start(one=One.of(state.report, key, state.launches))
 
     def cancel(self) -> None:
-        """Stop the sweep; everything finished is kept."""
+        """Stop the sweep; finished work is kept."""
         if self.state.sweeping:
             self._wanted = "cancel"
             self.state.change(sweep="cancelling")
@@ -308,7 +309,7 @@ class Commands(Inputs, Leaving):
     # -- choosing ---------------------------------------------------------------------------------------------------
 
     def pick(self, key: str) -> None:
-        """Show a candidate as A; "" follows the best so far. When it is B, what was A becomes B."""
+        """Show a candidate as A; "" follows the best so far. If the candidate is B, A and B are swapped."""
         state = self.state
         if key and (state.report is None or state.report.rows.get(key) is None):
             return
@@ -320,10 +321,10 @@ class Commands(Inputs, Leaving):
         state.change(picked=key, second=second)
 
     def compare(self, key: str) -> None:
-        """Compare A with another candidate; "" with none.
+        """Compare A with another candidate; "" ends the comparison.
 
         Raises:
-            SettingError: It is A.
+            SettingError: The candidate is A.
         """
         state = self.state
         if key and state.chosen is not None and state.chosen.key == key:
@@ -332,7 +333,7 @@ class Commands(Inputs, Leaving):
             state.change(second=key)
 
     def set_goal(self, goal: Goal) -> None:
-        """Say what is wanted."""
+        """Set the goal."""
         if goal != self.state.goal:
             self.state.change(goal=goal)
 
@@ -346,7 +347,7 @@ class Commands(Inputs, Leaving):
             chosen = best
             if state.picked and state.report.rows.get(state.picked) is not None:
                 chosen = state.report.choice_for(state.picked, minimize=goal.minimize, max_drop=goal.max_drop)
-        # A follows the best so far, and may have become what it was compared with.
+        # A follows the best so far, and may have become the candidate it was compared with.
         second = "" if chosen is not None and chosen.key == state.second else state.second
         state.change(best=best, chosen=chosen, second=second)
 

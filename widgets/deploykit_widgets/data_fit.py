@@ -1,4 +1,4 @@
-"""Whether model and data fit, and the remedies that the Data panel applies with one click."""
+"""Whether model and data fit, and the fixes that the Data panel applies with one click."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _VALUE = re.compile(r"\b(" + "|".join(FIELDS) + r")=(\([^()]*\)|[^\s,;]+?)(?=[.,
 
 @dataclass(frozen=True)
 class Remedy:
-    """Another reading of data or model.
+    """A different interpretation of data or model.
 
     Attributes:
-        text: What it is for, in a sentence.
-        code: The line of code that reads it so; "" when the panel can do it by itself.
-        label: What its button says; "" when the panel cannot do it by itself.
+        text: What it fixes, in a sentence.
+        code: The line of code that applies it; "" when the panel can do so.
+        label: The label of its button; "" when the panel cannot apply it.
         setting: See `Suspicion`.
     """
 
@@ -36,7 +36,7 @@ class Remedy:
 
 
 def fits(state: State) -> bool:
-    """Whether model and data are there, fit, and the model does its job on them as far as that was examined."""
+    """Whether model and data are loaded and fit, and the model does its job on the data as far as was examined."""
     if state.model is None or state.data is None or state.plan is None or state.misfit is not None:
         return False
     examined = state.plan.examined
@@ -49,7 +49,7 @@ def doubtful(state: State) -> bool:
 
 
 def remedies(state: State) -> list[Remedy]:
-    """What can be done, the most promising first."""
+    """Possible fixes, the most promising first."""
     if state.misfit is not None:
         fix = _shaped(state)
         return [fix] if fix else []
@@ -58,7 +58,7 @@ def remedies(state: State) -> list[Remedy]:
 
 
 def on_screen(words: str) -> str:
-    """A message in terms of the panel: fields by their names on screen, without the command line's flags."""
+    """A message in terms of the panel: fields have their names on screen, and command-line flags are removed."""
     words = _FLAGS.sub("", words)
     words = _ARGUMENT.sub(lambda found: found[1].capitalize(), words)
     return _VALUE.sub(lambda found: f"{found[1].capitalize()} {_value(found[2])}", words)
@@ -80,7 +80,7 @@ def _of(state: State, suspicion: Suspicion) -> Remedy:
 
 
 def applies(state: State, suspicion: Suspicion) -> bool:
-    """Whether the panel can read data or model so by itself: labels are corrected where they are made."""
+    """Whether the panel can apply this interpretation; labels must be corrected where they are created."""
     setting = suspicion.setting
     if "preprocess" in setting:
         return state.data is not None and len(state.data.inputs) == 1
@@ -88,7 +88,7 @@ def applies(state: State, suspicion: Suspicion) -> bool:
 
 
 def _shaped(state: State) -> Remedy | None:
-    """Preprocessing that gives examples the shape that the model takes; None when none does."""
+    """Preprocessing that gives examples the shape the model takes, or None."""
     model, data = state.model, state.data
     if model is None or data is None or len(model.inputs) != 1 or len(data.inputs) != 1:
         return None
@@ -107,7 +107,7 @@ def _shaped(state: State) -> Remedy | None:
 
 
 def _label(settings: dict[str, Any]) -> str:
-    """What a button says that applies these settings."""
+    """The label of a button that applies these settings."""
     said = []
     for name, value in settings.items():
         if isinstance(value, tuple):

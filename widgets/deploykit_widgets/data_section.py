@@ -1,4 +1,4 @@
-"""Data: samples, classes, splits, and what change of accuracy they can resolve."""
+"""Data: samples, classes, splits, and the smallest change of accuracy they can confirm."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["DataSection", "balance", "facts", "fraction", "resolution", "shape",
 
 _SAMPLES = 12
 _MOST_CLASSES = 200
-#: Classes whose largest has at most this many times the examples of the smallest are called balanced.
+#: Classes are called balanced if the largest has at most this many times the examples of the smallest.
 _BALANCED = 1.5
 _ENDINGS = (".npz", ".csv")
 
@@ -74,12 +74,12 @@ class DataSection:
 
     def _load(self, path: str, **typed: str) -> None:
         source = self._state.data_source
-        # What the panel has no field for stays as it was given for these data.
+        # Settings without a field in the panel keep the values they have for these data.
         before = source.preprocess if source is not None and source.path == path.strip() else None
         self._commands.load_data(source_of(path.strip(), preprocess_of(typed, before)))
 
     def _apply(self, place: int) -> None:
-        """Read data or model as the panel proposes."""
+        """Apply an interpretation of data or model that the panel suggests."""
         state = self._state
         found = remedies(state)
         if not 0 <= place < len(found) or not found[place].label:
@@ -95,7 +95,7 @@ class DataSection:
             self._commands.declare(setting)
 
     def _use(self, name: str) -> None:
-        """Take what the notebook calls so."""
+        """Use a variable of the notebook."""
         self._commands.use(data=found_in(name), name=name)
 
     def _browse(self, folder: str = "") -> Later:
@@ -126,7 +126,7 @@ def facts(data: Dataset) -> dict[str, Any]:
 
 
 def meaning(state: State) -> dict[str, Any] | None:
-    """What everything is taken to mean, and whether the model does its job so; None before that is known."""
+    """How everything is interpreted, and whether the model does its job that way; None before that is known."""
     known = [{"text": r.text, "remedy": r.code, "label": r.label} for r in remedies(state)]
     if state.misfit is not None and state.data is not None:
         way = "" if known else on_screen(state.misfit.remedy)
@@ -147,7 +147,7 @@ def meaning(state: State) -> dict[str, Any] | None:
 
 
 def resolution(state: State, *, classes: bool) -> dict[str, Any]:
-    """What change of accuracy the data can tell, and whether that is enough for the goal.
+    """The smallest change of accuracy the data can confirm, and whether that is enough for the goal.
 
     Args:
         state: Data, plan and goal.
@@ -157,7 +157,10 @@ def resolution(state: State, *, classes: bool) -> dict[str, Any]:
     if data is None:
         return {"words": "", "enough": True}
     if not data.labelled:
-        return {"words": "No labels: accuracy becomes agreement with the original.", "enough": True}
+        return {
+            "words": "No labels: agreement with the original model is measured instead of accuracy.",
+            "enough": True,
+        }
     if not classes:
         return {"words": "", "enough": True}
     count = len(data.splits["evaluation"])
@@ -173,14 +176,14 @@ def resolution(state: State, *, classes: bool) -> dict[str, Any]:
 
 
 def _resolves(state: State, count: int) -> float:
-    """As the plan says; without one, for a change that flips as many answers as is typical."""
+    """The value from the plan, or without a plan, for a change that flips a typical number of answers."""
     if state.plan is not None and state.plan.resolves:
         return float(state.plan.resolves)
     return half_width(TYPICAL_FLIPS, count)
 
 
 def balance(counts: list[tuple[str, int]]) -> dict[str, Any]:
-    """Whether the classes have about the same number of examples, in words."""
+    """Whether the classes have about the same number of examples, as a sentence."""
     if len(counts) < 2:
         return {"words": "", "even": True}
     name_of_least, least = min(counts, key=lambda c: c[1])
@@ -193,7 +196,7 @@ def balance(counts: list[tuple[str, int]]) -> dict[str, Any]:
 
 
 def steps(data: Dataset) -> list[str]:
-    """Preprocessing in words, one item an input that has any."""
+    """Preprocessing in words, one item per input that has any."""
     found = []
     for name, step in data.preprocess.items():
         if step.words():
@@ -207,7 +210,7 @@ def _input(data: Dataset, name: str) -> str:
 
 
 def read(data: Dataset) -> list[str]:
-    """What was taken for what, what was left out, and what is remarkable: short lines."""
+    """How the data were interpreted, what was left out, and anything unusual, in short lines."""
     reading = data.reading
     if not reading.source:
         return list(reading.notes)

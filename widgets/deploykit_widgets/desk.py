@@ -1,8 +1,8 @@
 """One thread that changes the widgets, so that no other code has to lock them.
 
-Events of the browser, messages of a running sweep and results of long work arrive on different threads. All of them
-only leave a note on the desk; its thread works through the notes one after the other. Long work gets a thread of its
-own, and its result comes back as a note. So the kernel is never blocked, and no widget is changed by two threads.
+Browser events, messages from a running sweep and results of long work arrive on different threads. Each of them only
+leaves a note on the desk, whose thread works through the notes one by one. Long work gets its own thread, and its
+result comes back as a note. The kernel is never blocked, and no widget is changed by two threads.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
-#: From one work of a key to the next at least so many times what it takes, so that clicks find the desk free.
+#: Work for a key starts again after at least this many times its own duration, to keep the desk free for clicks.
 _REST = 4.0
 
 
@@ -29,10 +29,10 @@ class _Note:
 
 
 class Desk:
-    """Notes in the order they are due, worked through by one thread.
+    """Notes in the order they are due, processed by one thread.
 
     Args:
-        on_error: Told, on the desk's thread, of an exception that a note raised.
+        on_error: Called on the desk's thread with an exception that a note raised.
     """
 
     def __init__(self, on_error: Callable[[BaseException], None]) -> None:
@@ -55,18 +55,18 @@ class Desk:
     # -- leaving notes ----------------------------------------------------------------------------------------------
 
     def post(self, work: Callable[[], None]) -> None:
-        """Do ``work`` as soon as possible."""
+        """Run ``work`` as soon as possible."""
         self._put(_Note(time.monotonic(), work))
 
     def at_most_every(self, seconds: float, key: str, work: Callable[[], None]) -> None:
-        """Do the latest work of ``key``, at most every so many seconds; less often when it takes long itself."""
+        """Run the latest work for ``key``, at most once per interval, and less often if the work itself takes long."""
         seconds = max(seconds, _REST * self._took.get(key, 0.0))
         self._put(_Note(max(time.monotonic(), self._last.get(key, -seconds) + seconds), work, key))
 
     def run(
         self, name: str, work: Callable[[], T], done: Callable[[T], None], failed: Callable[[BaseException], None]
     ) -> None:
-        """Do long work in a thread of its own; ``done`` or ``failed`` is called on the desk's thread."""
+        """Run long work in its own thread; ``done`` or ``failed`` is called on the desk's thread."""
 
         def main() -> None:
             try:
@@ -90,7 +90,7 @@ class Desk:
     # -- waiting and ending -----------------------------------------------------------------------------------------
 
     def settle(self, timeout_s: float = 60.0) -> bool:
-        """Wait until no note and no long work is left; delayed notes are done at once. Whether that was reached."""
+        """Wait until no note or long work is left; delayed notes run at once. Returns whether that was reached."""
         if self.here:
             raise RuntimeError("the desk cannot wait for itself")
         end = time.monotonic() + timeout_s
@@ -105,7 +105,7 @@ class Desk:
                 self._hurry -= 1
 
     def close(self) -> None:
-        """End the thread; notes that are left are thrown away."""
+        """End the thread; remaining notes are discarded."""
         with self._changed:
             self._closed = True
             self._heap.clear()

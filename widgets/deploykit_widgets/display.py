@@ -1,4 +1,4 @@
-"""What everything that is shown in a cell has in common: a state, a thread for it, code, and a form without widgets."""
+"""What everything shown in a cell has in common: a state, its thread, code, and a form without widgets."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from deploykit_widgets.state import State
 from deploykit_widgets.still import Still
 from deploykit_widgets.surface import Hub, Rows, Section, Surface, unattended
 
-#: Between two updates of what the notebook saves.
+#: Seconds between updates of what the notebook saves.
 _KEEP_EVERY_S = 1.0
-#: What it is made from.
+#: The state attributes it is made from.
 _KEPT = ("model", "data", "plan", "problems", "sweep", "report", "goal", "chosen", "second", "space_choice", "options",
          "launches", "artifact", "server")  # fmt: skip
 
 
 class Display:
-    """Show it by ending a cell with it.
+    """End a cell with it to show it.
 
     Args:
         state: What is shown.
-        panel: Where problems of its thread are said.
+        panel: Where problems of its thread are shown.
     """
 
     def __init__(self, state: State, panel: str) -> None:
@@ -43,7 +43,7 @@ class Display:
         rows: Callable[[], Rows] = dict,
         row_fields: Sequence[str] = (),
     ) -> None:
-        """Have the browser draw it; the arguments are those of `Surface` and `Hub`."""
+        """Show it in the browser; the arguments are those of `Surface` and `Hub`."""
         self._code = code
         self._hub = Hub(self._state, self._desk, [*sections, code], rows, row_fields)
         self._panels = panels
@@ -74,7 +74,7 @@ class Display:
 
     @functools.cached_property
     def widget(self) -> Surface:
-        """The whole as an ipywidget, to put into a layout of your own."""
+        """The whole as an ipywidget, to use in your own layout."""
         return self._surface(self._panels)
 
     def _surface(self, panels: Sequence[str]) -> Surface:
@@ -84,7 +84,7 @@ class Display:
 
     @property
     def code(self) -> str:
-        """The script that does what was clicked."""
+        """The script for what was clicked."""
         return self._code.script
 
     def close(self) -> None:
@@ -96,5 +96,5 @@ class Display:
         return {**bundle, "text/plain": repr(self)}
 
     def _static(self) -> str:
-        """What viewers without widgets show, as HTML."""
+        """The HTML that viewers without widgets show."""
         return ""

@@ -1,4 +1,4 @@
-"""The evidence of a candidate as JSON for the browser, remembered until the candidate is measured again."""
+"""The evidence of a candidate as JSON for the browser, cached until the candidate is measured again."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from deploykit_widgets.script import shown_path
 from deploykit_widgets.surface import Reply
 
 T = TypeVar("T")
-#: Layers in one answer; what is left is summed up.
+#: Layers in one answer; the rest are summed up.
 _MOST_LAYERS = 60
 #: Tiles in one answer.
 PAGE = 60
 
 
 class Memory:
-    """Results by what they were made of. Thread-safe; the oldest are forgotten."""
+    """A cache of results by what they were made from. Thread-safe; the oldest entries are dropped."""
 
     def __init__(self, most: int = 24) -> None:
         self._lock = threading.Lock()
@@ -35,7 +35,7 @@ class Memory:
         self._most = most
 
     def get(self, key: tuple[Any, ...], make: Callable[[], T]) -> T:
-        """What is known, or what ``make`` gives now; two callers at once may both make it."""
+        """The cached value, or a new one from ``make``; two callers at the same time may both make it."""
         with self._lock:
             if key in self._known:
                 found: T = self._known[key]
@@ -54,7 +54,7 @@ def identity(choice: Choice) -> tuple[str, ...]:
 
 
 def origin(report: Report) -> tuple[str, ...]:
-    """Store, model and data: candidates of the same key are others with others of these."""
+    """Store, model and data: with others of these, the same key means a different candidate."""
     return (str(report.path), str(report.facts["model"]["digest"]), str(report.facts["data"]))
 
 
@@ -94,7 +94,7 @@ def _why(choice: Choice) -> dict[str, Any] | None:
 
 
 def flips(choice: Choice, found: Flips, group: str, offset: int, count: int) -> Reply:
-    """A page of examples with another answer; pictures are the buffers. See ``IFlips``."""
+    """A page of examples whose answer changed; pictures are the buffers. See ``IFlips``."""
     data = choice.report.data
     rows = found.group(group) if group else list(found.rows)
     page = rows[offset : offset + max(0, min(count, PAGE))]
@@ -148,7 +148,7 @@ def sample(choice: Choice, example: int, split: str = "evaluation") -> Reply:
 
 
 def tried(choice: Choice, other: Choice, example: int) -> dict[str, Any]:
-    """The answers of two candidates to an example, computed now; see ``ITried``."""
+    """The answers of two candidates to one example, computed now; see ``ITried``."""
     from deploykit.reporting import flips as finding
 
     data = choice.report.data
@@ -189,7 +189,7 @@ def weights(choice: Choice) -> dict[str, Any]:
 
 
 def recipe(choice: Choice) -> dict[str, Any]:
-    """How it was made, and where it was measured; see ``IRecipe``."""
+    """How a candidate was made and where it was measured; see ``IRecipe``."""
     row = choice.result
     environment = choice.measurement.environment if choice.measurement else {}
     packages = environment.get("packages", {})
@@ -243,8 +243,8 @@ def sensitivity(report: Report, seconds: Callable[[int], float | None], added: t
 
     Args:
         report: The results.
-        seconds: How long a level takes to measure, None when that is not known.
-        added: Recipes that are in the space already.
+        seconds: How long a level takes to measure, None if unknown.
+        added: Recipes that are already in the space.
     """
     table = report.sensitivity_table()
     keys = {r.key for r in added}
@@ -281,7 +281,7 @@ def _plain(value: Any) -> str:
 
 
 def planned_seconds(plan: Callable[[], Any]) -> float | None:
-    """Expected seconds of a plan, None when it cannot be made."""
+    """Expected seconds of a plan, or None if it cannot be made."""
     try:
         found = plan()
     except DeploykitError:

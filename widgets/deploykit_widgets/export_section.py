@@ -18,7 +18,7 @@ _MOST_FILES = 200
 
 
 class ExportSection:
-    """What would be exported, and what was.
+    """What would be exported, and what was exported.
 
     Args:
         commands: What its buttons do.
@@ -61,11 +61,11 @@ class ExportSection:
 
 
 def refusal(layout: Any, row: Result | None) -> str:
-    """Why a layout cannot hold a candidate, "" when it can."""
+    """Why a layout cannot be used for a candidate, "" if it can."""
     if row is None:
         return str(layout.missing())
     if row.status == "failed":
-        return "this candidate failed: there is nothing to export"
+        return "this candidate failed, so there is nothing to export"
     return str(layout.missing()) or str(layout.refuses(row.format))
 
 

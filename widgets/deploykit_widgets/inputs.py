@@ -1,4 +1,4 @@
-"""What a sweep is made of: loading the model and the data, and what is known of both before anything runs."""
+"""The inputs of a sweep: loading the model and the data, and what is known about both before anything runs."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from deploykit_widgets.space_obstacles import Obstacles
 from deploykit_widgets.state import DataSource, State
 
 _RUNNING = {
-    "model": "A sweep of the present model is running. Cancel it first.",
-    "data": "A sweep on the present data is running. Cancel it first.",
+    "model": "A sweep of this model is running. Cancel it first.",
+    "data": "A sweep on these data is running. Cancel it first.",
 }
-#: What belongs to the inputs it was found for.
+#: State that belongs to the inputs it was found for.
 _FRESH: dict[str, Any] = {
     "plan": None,
     "misfit": None,
@@ -36,7 +36,7 @@ _FRESH: dict[str, Any] = {
 
 
 def being_read(state: State) -> str:
-    """That inputs of a sweep are about to change, "" when they are not."""
+    """A message if inputs of a sweep are about to change, else ""."""
     late = [name for name in ("model", "data") if name in state.busy]
     return f"the {' and the '.join(late)} {'is' if late == ['model'] else 'are'} still being read." if late else ""
 
@@ -44,11 +44,11 @@ def being_read(state: State) -> str:
 class Inputs(LongWork):
     """The commands of model and data; see `Commands`, which they are part of."""
 
-    #: The sweep of the present inputs, None before there was one.
+    #: The sweep of the current inputs, None before the first.
     handle: Any = None
 
     def load_model(self, path: Any) -> None:
-        """Load a model; never trusted from here."""
+        """Load a model, which is never trusted here."""
         if self._sweeps("model"):
             return
         if not path:
@@ -61,7 +61,7 @@ class Inputs(LongWork):
         )
 
     def cancel_loading(self, panel: Literal["model", "data"]) -> None:
-        """Give up what is being read there; the process that reads a model is killed. What was there before stays."""
+        """Cancel reading in this panel; the process that reads a model is killed. The previous model or data stay."""
         self._give_up(panel)
 
     def load_data(self, source: DataSource) -> None:
@@ -83,7 +83,7 @@ class Inputs(LongWork):
         )
 
     def use(self, *, data: Any, name: str = "", step: Preprocess | None = None) -> None:
-        """Take a Dataset or a pair (x, y), read with other preprocessing if given; ``name`` is its variable."""
+        """Use a Dataset or a pair (x, y), with different preprocessing if given; ``name`` is its variable."""
         if self._sweeps("data"):
             return
 
@@ -98,7 +98,7 @@ class Inputs(LongWork):
         )
 
     def preprocess(self, step: Preprocess) -> None:
-        """Read the data that the notebook gave with other preprocessing."""
+        """Read the notebook's data with different preprocessing."""
         data = self.state.data
         if data is None or self._sweeps("data"):
             return
@@ -110,18 +110,18 @@ class Inputs(LongWork):
         )
 
     def declare(self, said: Mapping[str, Any]) -> None:
-        """Take what the user says of the signature: arguments of ``dk.sweep``."""
+        """Use what the user declares about the signature: arguments of ``dk.sweep``."""
         if not self._sweeps("data"):
             self._take("data", declared={**self.state.declared, **said})
 
     def _sweeps(self, panel: str) -> bool:
-        """Whether a sweep of the present input is running; if so, the panel says it."""
+        """Whether a sweep of the current input is running; if so, the panel says so."""
         if self.state.sweeping:
             self.state.problem(panel, _RUNNING[panel], until=("sweep",))
         return self.state.sweeping
 
     def _take(self, panel: str, **values: Any) -> None:
-        """Another model or other data: what was found before belongs to the old ones."""
+        """The model or the data changed: earlier findings belong to the old ones."""
         if self._sweeps(panel):
             return
         self.handle = None
@@ -137,11 +137,11 @@ class Inputs(LongWork):
             if self.state.model is model and self.state.data is data:
                 self.state.change(obstacles=obstacles)
 
-        # An error is one of the plan as well, and said there.
+        # An error also affects the plan, and is shown there.
         self.desk.run("obstacles", lambda: Obstacles.find(model, data, declared), show, lambda _error: None)
 
     def find_earlier(self) -> None:
-        """Show what the store already holds for this model and these data."""
+        """Show what the store already has for this model and these data."""
         state = self.state
         model, data = state.model, state.data
         if model is None or data is None or state.report is not None:

@@ -1,4 +1,4 @@
-"""How the time of the original model divides over its layers, where a runtime told the time of its nodes."""
+"""How the time of the original model is divided among its layers, if a runtime has profiled its nodes."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from deploykit.reporting.report import Report
 #: Kinds of nodes that runtimes fuse with what comes before and after them.
 _FUSED = frozenset({"conv", "matmul"})
 _MOST_FUSED = 4
-#: Kinds of nodes that do none of a layer's work: they end no group of fused layers.
+#: Kinds of nodes that do none of a layer's work, so they do not end a group of fused layers.
 _BETWEEN = frozenset({"move", "convert"})
-#: What tracing adds to a layer's name when it is called again.
+#: Suffix that tracing adds to a layer's name when it is called again.
 _CALL = re.compile(r"_\d+$")
 
 
@@ -27,10 +27,10 @@ class LayerTimes:
     """Times of layers.
 
     Attributes:
-        runtime: Label of the runtime that told them, with what else the target says.
+        runtime: Label of the runtime that was profiled, with the rest of the target.
         shares: Place of a layer → its share of the time of one inference.
-        fused: Place of a layer → names of the layers whose time is in its share.
-        elsewhere: Share of the time that is in no layer.
+        fused: Place of a layer → names of the layers whose time is included in its share.
+        elsewhere: Share of the time that belongs to no layer.
     """
 
     runtime: str
@@ -40,9 +40,9 @@ class LayerTimes:
 
 
 def source_of_times(report: Report) -> str:
-    """Key of the candidate whose profile tells the float times, "" when there is none.
+    """Key of the candidate whose profile has the float times, "" if there is none.
 
-    A candidate's profile holds float32's on the same runtime; that of the baseline's own target says most.
+    A candidate's profile includes float32 on the same runtime; one on the baseline's own target is the most relevant.
     """
     with_profile = [r for r in report.rows if r.measurement is not None and r.measurement.profile]
     base = next((r.candidate.target for r in report.rows if r.key == report.baseline), None)
@@ -51,7 +51,7 @@ def source_of_times(report: Report) -> str:
 
 
 def layer_times(report: Report, key: str) -> LayerTimes | None:
-    """Times from the profile of a candidate; None when it is gone, or no node can be matched to a layer."""
+    """Times from the profile of a candidate; None if it is gone, or no node matches a layer."""
     choice = report.choice_for(key)
     try:
         records = [r for r in choice.layers() if r["float_ms"] is not None]
@@ -79,7 +79,7 @@ def _divided(
             continue
         owner = place
         if record["kind"] in _FUSED and last < place:
-            # A fused node bears the name of the last of its layers; the weights tell which of them does the work.
+            # A fused node has the name of the last of its layers; the weights show which layer does the work.
             group = range(max(last + 1, place - _MOST_FUSED + 1), place + 1)
             owner = max(group, key=lambda i: layers[i].parameters)
             others = tuple(layers[i].name for i in range(owner, place + 1) if i != owner)
@@ -92,7 +92,7 @@ def _divided(
 
 
 def _place(places: dict[str, int], record: dict[str, Any]) -> int | None:
-    """Place of the layer that a node belongs to: by its whole name, else by the last part of it that is a layer's."""
+    """Place of the layer a node belongs to: by its full name, or by the last part of the name that is a layer."""
     for name in (record["node"], record["layer"]):
         if name in places:
             return places[name]

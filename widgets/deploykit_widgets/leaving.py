@@ -1,4 +1,4 @@
-"""Leaving with a candidate: exporting it, serving it, asking the server."""
+"""What to do with a chosen candidate: export it, serve it, and query the server."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploykit_widgets.clients import calls
 from deploykit_widgets.long_work import LongWork
 from deploykit_widgets.state import Check
 
-#: What an export does, in order.
+#: The steps of an export, in order.
 EXPORT_STEPS = (
     Check("Writing the folder"),
     Check("Comparing files with their digests"),
@@ -22,10 +22,10 @@ EXPORT_STEPS = (
 
 
 class Leaving(LongWork):
-    """The commands of a finished choice; see `Commands`, which they are part of."""
+    """The export and serve commands, a part of `Commands`."""
 
     def export(self, folder: str, layout: str) -> None:
-        """Export the chosen candidate; it is shown only when it was verified."""
+        """Export the chosen candidate; it is shown only after verification."""
         state = self.state
         choice = state.chosen
         if self._refuses("export", "An export is running. Wait for it."):
@@ -38,7 +38,7 @@ class Leaving(LongWork):
             return
         path = Path(folder).expanduser().absolute()
         if state.server is not None and Path(state.server.artifact.path) == path:
-            said = "The server runs from this folder. Stop it first, or choose a different folder."
+            said = "The server uses this folder. Stop it first, or choose a different folder."
             state.problem("export", said, until=("server",))
             return
         key = choice.key
@@ -51,12 +51,12 @@ class Leaving(LongWork):
             self._step(1, "running")
             if changed := artifact.problems():
                 raise ExportError(" ".join(changed), remedy="export again.")
-            self._step(1, "done", "Digests are those of the manifest.")
+            self._step(1, "done", "Digests match the manifest.")
             self._step(2, "running")
             found = dk.verify(artifact, trusted=choice.report.model.trusted)
             found.require()
             within = f"within {found.difference:.1g} of their range" if found.difference else "exactly"
-            self._step(2, "done", f"Golden outputs reproduced {within} (limit {found.limit:.1g}), by a new process.")
+            self._step(2, "done", f"Golden outputs reproduced {within} (limit {found.limit:.1g}) in a new process.")
             return artifact
 
         self._long(
@@ -68,7 +68,7 @@ class Leaving(LongWork):
         )
 
     def _step(self, place: int, how: Literal["running", "done"], words: str = "") -> None:
-        """An export has come to a step; called from its thread."""
+        """An export has reached a step; called in its thread."""
 
         def show() -> None:
             checks = list(self.state.checks)
@@ -78,7 +78,7 @@ class Leaving(LongWork):
         self.desk.post(show)
 
     def _fail_step(self) -> None:
-        """The step that runs has failed; what was exported before is still what it was."""
+        """The current step has failed; the previous export is unchanged."""
         failed = tuple(replace(c, state="failed") if c.state == "running" else c for c in self.state.checks)
         self.state.change(checks=failed)
 
@@ -120,7 +120,7 @@ class Leaving(LongWork):
 
 
 def free_port(first: int) -> int:
-    """The first free port from there on, 0 when there is none among the next hundred."""
+    """The first free port from this one on, or 0 if none of the next hundred is free."""
     for port in range(first, min(first + 100, 65536)):
         with socket.socket() as probe:
             try:

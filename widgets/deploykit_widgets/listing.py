@@ -1,4 +1,4 @@
-"""What can be chosen in a folder of the machine that runs the kernel."""
+"""Files and folders that can be chosen on the machine that runs the kernel."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ Wanted = Callable[[Path], bool]
 
 
 def listing(folder: str, wanted: Wanted, *, take_models: bool = False) -> dict[str, Any]:
-    """Folders, and the files that are wanted.
+    """List folders, and the files that are wanted.
 
     Args:
-        folder: Which one; "" is the working folder of the kernel.
+        folder: The folder to list; "" is the working folder of the kernel.
         wanted: Which files to show.
         take_models: Whether folders that hold a SavedModel are chosen rather than opened.
 
     Raises:
-        SettingError: It is not a folder, or cannot be read.
+        SettingError: The path is not a folder, or cannot be read.
     """
     place = Path(folder).expanduser() if folder else Path.cwd()
     try:

@@ -1,4 +1,4 @@
-"""Work that takes time: the latest of a panel counts, its failure is shown there, and nothing outlives the close."""
+"""Long work: the latest of a panel counts, its failure is shown there, and it ends when the Workbench is closed."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from deploykit_widgets.state import State
 
 
 class Ends:
-    """How what was started is ended when the Workbench is closed. Thread-safe.
+    """Ends what was started when the Workbench is closed. Thread-safe.
 
-    What is still being started then is ended by the thread that starts it, as soon as it runs.
+    Work that is still starting at that moment is ended by its own thread as soon as it runs.
     """
 
     def __init__(self) -> None:
@@ -25,14 +25,14 @@ class Ends:
 
     @property
     def closed(self) -> bool:
-        """Whether nothing may be started any more."""
+        """Whether it is closed, so that nothing may be started."""
         return self._closed
 
     def keep(self, started: object, end: Callable[[], None]) -> None:
-        """Have something ended at the close; called by the thread that has started it.
+        """Register something to end at the close; called by the thread that started it.
 
         Raises:
-            Cancelled: It is closed already, and what was started is ended.
+            Cancelled: It was already closed; what was started has been ended.
         """
         with self._lock:
             if not self._closed:
@@ -42,12 +42,12 @@ class Ends:
         raise Cancelled("This was closed while work was being started.")
 
     def drop(self, started: object) -> None:
-        """It has ended."""
+        """Forget work that has ended."""
         with self._lock:
             self._ends.pop(started, None)
 
     def close(self) -> None:
-        """End everything, and let nothing be started any more."""
+        """End everything, and allow nothing new to start."""
         with self._lock:
             self._closed = True
             ends = list(self._ends.values())
@@ -58,18 +58,18 @@ class Ends:
 
 
 def stop(handle: Any) -> None:
-    """Cancel a sweep or a pass over the layers, and wait for its end."""
+    """Cancel a sweep or a pass over the layers, and wait until it ends."""
     if handle.running:
         handle.cancel()
         handle.join(30)
 
 
 class LongWork:
-    """The part of the commands that runs what takes time.
+    """The part of the commands that runs long work.
 
     Args:
-        state: What they change.
-        desk: Where long work runs.
+        state: The state they change.
+        desk: Runs long work.
     """
 
     def __init__(self, state: State, desk: Desk) -> None:
@@ -79,14 +79,14 @@ class LongWork:
         self._tickets: dict[str, threading.Event] = {}
 
     def _refuses(self, panel: str, words: str) -> bool:
-        """Whether work of the panel is in progress, which is then said there."""
+        """Whether work of the panel is in progress; if so, the panel says so."""
         if panel not in self.state.busy:
             return False
         self.state.problem(panel, words, until=("busy",))
         return True
 
     def _give_up(self, panel: str) -> None:
-        """Wait no more for the work of a panel; what can be cancelled of it is."""
+        """Stop waiting for the work of a panel, and cancel what can be cancelled."""
         ticket = self._tickets.pop(panel, None)
         if ticket is not None:
             ticket.set()
@@ -107,17 +107,17 @@ class LongWork:
         cancel: threading.Event | None = None,
         until: Iterable[str] = (),
     ) -> None:
-        """Long work of a panel, whose failure is shown there; `State.busy` says that it runs.
+        """Run long work of a panel, whose failure is shown there; `State.busy` says that it is running.
 
-        When it is asked for again meanwhile, the latest one counts, whichever is done last.
+        If it is requested again in the meantime, the latest request counts, whichever finishes last.
 
         Args:
-            panel: Where it belongs.
-            work: Called in a thread of its own.
-            done: Told what it has given.
-            failed: Told what has kept it from that.
-            cancel: Set when its result is no longer wanted.
-            until: What a failure is about; see `State.problem`.
+            panel: The panel it belongs to.
+            work: Called in its own thread.
+            done: Called with its result.
+            failed: Called with its exception.
+            cancel: Set when the result is no longer wanted.
+            until: State attributes that a failure depends on; see `State.problem`.
         """
         self._give_up(panel)
         state, ticket = self.state, cancel or threading.Event()

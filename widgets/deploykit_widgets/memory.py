@@ -1,7 +1,7 @@
-"""What was clicked, kept in the store: it comes back when the kernel was restarted or the cell is run again.
+"""The user's selections, saved in the store and restored after a kernel restart or when the cell is run again.
 
-What the cell says is kept as well. As long as it says the same, what was clicked since then holds; a cell that says
-something else about a part (the model, the data, the space, …) has the last word on that part.
+The arguments of the cell are saved as well. As long as they are unchanged, later selections are restored. If the cell
+changes a part (the model, the data, the space, …), the cell takes precedence for that part.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _FIELDS = ("model", "data", "data_source", "data_name", "data_step", "declared",
 
 @dataclass(frozen=True)
 class Given:
-    """What the cell says.
+    """The arguments of the cell.
 
     Attributes:
         model: As in ``Workbench``.
         data: As in ``Workbench``.
         space: As in ``Workbench``.
         launches: As in ``Workbench``.
-        declared: What it says of the signature.
+        declared: What it declares about the signature.
     """
 
     model: Any = None
@@ -57,7 +57,7 @@ class Given:
     declared: Mapping[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, str]:
-        """One text for each part, equal when the cell says the same."""
+        """One text per part, equal when the cell is unchanged."""
         space = self.space if isinstance(self.space, str) else json_digest(self.space.to_json())
         return {
             "model": _path_of(self.model),
@@ -69,13 +69,13 @@ class Given:
 
 
 class Memory:
-    """Keeps what was clicked, and brings it back.
+    """Saves what was clicked, and restores it.
 
     Args:
-        commands: Whose state it keeps.
+        commands: Provides the state to save.
         space: Holds the controls of the Space panel.
-        given: What the cell says.
-        on: Whether anything is kept or brought back.
+        given: The arguments of the cell.
+        on: Whether anything is saved or restored.
     """
 
     def __init__(self, commands: Commands, space: SpaceSection, given: Given, *, on: bool = True) -> None:
@@ -86,11 +86,11 @@ class Memory:
         self._given = given
         self._said = given.to_json()
         self._written = b""
-        #: Parts that were kept and have not come back yet: they stay in the file.
+        #: Saved parts that have not been restored yet; they stay in the file.
         self._pending: dict[str, Any] = {}
 
     def begin(self) -> None:
-        """Bring back what was clicked, load the rest as the cell says it, and keep what is clicked from now on."""
+        """Restore what was clicked, load the rest from the cell, and save what is clicked from now on."""
         if not self._on:
             self._load(None, None)
             return
@@ -98,7 +98,7 @@ class Memory:
             kept = self._read()
             self._bring_back(kept)
         except Exception as error:
-            self._state.problem("sweep", f"What was clicked before cannot be read from {self._path}: {error}")
+            self._state.problem("sweep", f"Earlier selections cannot be read from {self._path}: {error}")
             self._load(None, None)
         state = self._state
         state.observe(lambda: self._commands.desk.at_most_every(_WRITE_EVERY_S, "memory", self._write), *_FIELDS)
@@ -157,7 +157,7 @@ class Memory:
             self._use(given.data, data or {})
 
     def _use(self, given: Any, kept: Mapping[str, Any]) -> None:
-        """Take data of the notebook, read as they were read before."""
+        """Use data of the notebook, read as they were read before."""
         step = Preprocess.from_json(kept["step"]) if kept.get("step") else None
         if isinstance(given, str | os.PathLike):
             self._commands.load_data(source_of(os.fspath(given)))
@@ -170,7 +170,7 @@ class Memory:
         self._commands.use(data=data, name=name_of(data) or str(kept.get("name", "")), step=step)
 
     def _choose(self) -> None:
-        """Select what was selected, as soon as the store's results are there."""
+        """Restore the selection as soon as the store's results are loaded."""
         report = self._state.report
         if report is None or "choice" not in self._pending:
             return
@@ -227,7 +227,7 @@ def _data(state: State) -> dict[str, Any] | None:
 
 
 def _path_of(model: Any) -> str:
-    """The path of a model that is given as a path or was loaded; what else it is otherwise."""
+    """The path of a model given as a path or loaded from one; otherwise a description of the object."""
     return shown_path(model.path) if isinstance(model, Model) else _said(model)
 
 

@@ -1,4 +1,4 @@
-"""Model: what was loaded, and its layers."""
+"""Model: the loaded model and its layers."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ class ModelSection:
         """A page of layers.
 
         Args:
-            digest: Of the model they are asked for; another one has none.
-            profile: Candidate whose profile tells the times, "" for none.
-            start: Place of the first one.
+            digest: Digest of the model; for a different one there are no layers.
+            profile: Candidate whose profile has the times, "" for none.
+            start: Place of the first layer.
         """
         model, report = self._state.model, self._state.report
         if model is None or model.digest != digest:
@@ -122,5 +122,5 @@ def _page(layers: tuple[Layer, ...], start: int, total: int, times: LayerTimes |
 
 
 def shape_of(layer: Layer) -> str:
-    """Output shape in words, "" when it is not known."""
+    """Output shape as text, "" if unknown."""
     return "" if layer.shape is None else " × ".join("?" if d is None else str(d) for d in layer.shape)

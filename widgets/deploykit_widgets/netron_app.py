@@ -1,8 +1,8 @@
-"""Netron's browser application, changed so that it is a quiet part of JupyterLab.
+"""Netron's browser application, patched to run quietly inside JupyterLab.
 
-As it comes it asks an address service where the user is, shows a consent dialog, reports its use, and refuses to work
-180 days after it was built. All of that is cut out here, and a script is added that tells JupyterLab what is selected.
-Each change names the text it replaces: when another version of Netron has another text, nothing is served.
+The original asks a geolocation service where the user is, shows a consent dialog, reports usage, and refuses to work
+180 days after it was built. All of that is removed here, and a script is added that informs JupyterLab of selections.
+Each patch names the text it replaces; if a version of Netron has different text, nothing is served.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ TYPES = {
 
 
 class NetronChangedError(Exception):
-    """A file of Netron no longer holds what must be replaced in it."""
+    """A file of Netron no longer contains the text that must be replaced."""
 
 
 class Change(NamedTuple):
-    """A text that stands in a file exactly once, and what takes its place."""
+    """A text that occurs exactly once in a file, and its replacement."""
 
     old: str
     new: str
 
 
-#: What is replaced in which file.
+#: Replacements by file.
 CHANGES: dict[str, tuple[Change, ...]] = {
     "index.html": (
         Change(
@@ -47,7 +47,7 @@ CHANGES: dict[str, tuple[Change, ...]] = {
         ),
     ),
     "browser.js": (
-        # The check of the age, the question about cookies, the start of the reports.
+        # The age check, the cookie consent, and the start of telemetry.
         Change("await age();", ""),
         Change("await consent();", ""),
         Change("await telemetry();", ""),
@@ -55,16 +55,16 @@ CHANGES: dict[str, tuple[Change, ...]] = {
         Change(
             "const days = (new Date() - new Date(this._environment.date)) / (24 * 60 * 60 * 1000);", "const days = 0;"
         ),
-        # Errors offer to report themselves to the outside where this is true.
+        # If this is true, error dialogs offer to send a report.
         Change("packaged: this._meta.version && this._meta.version[0] !== '0.0.0',", "packaged: false,"),
-        # A link must not make it load a model from elsewhere.
+        # A link must not make it load a model from another address.
         Change("const url = hash ? hash : params.get('url');", "const url = null;"),
         Change("const gist = params.get('gist');", "const gist = null;"),
-        # It would leave the frame; a link that was clicked opens a page of its own.
+        # It would leave the frame; clicked links open a new page instead.
         Change("window.location = url;", "window.open(url, '_blank', 'noopener,noreferrer');"),
     ),
     "view.js": (
-        # A node says its operator, the type of its numbers, and the name by which the Workbench calls its layer.
+        # A node shows its operator, its dtype, and the Workbench's name for its layer.
         Change(
             "        let hiddenTensors = false;",
             """        let hiddenTensors = false;
@@ -75,19 +75,19 @@ CHANGES: dict[str, tuple[Change, ...]] = {
             list().add(item);
         }""",
         ),
-        # Edges say type and shape.
+        # Edges show dtype and shape.
         Change(
             "content = content.length > 16 ? '' : content;",
             "content = content.length > 16 ? '' : `${type.dataType && type.dataType !== '?' ? `${type.dataType} ` : ''}"
             "${content}`;",
         ),
-        # What cannot be drawn is said by JupyterLab's panel, in its words.
+        # JupyterLab's panel explains what cannot be drawn.
         Change(
             "await this._host.message(message, true, report ? 'Report' : 'OK');",
             "if (window.deploykitBroken?.(message)) { return; }\n"
             "        await this._host.message(message, true, report ? 'Report' : 'OK');",
         ),
-        # What the bridge listens to and calls. Replaced by themselves: they only have to be there.
+        # What the bridge listens to and calls. Replaced by themselves: they only have to exist.
         *(
             Change(text, text)
             for text in (
@@ -108,16 +108,16 @@ CHANGES: dict[str, tuple[Change, ...]] = {
     "index.js": (Change("window.__view__.start();", "window.__view__.start();"),),
     "base.js": (),
 }
-#: Files whose addresses of other machines are made unusable, in case a change above leaves one to be reached.
+#: Files in which external addresses are disabled, in case the patches above leave one reachable.
 _WITHOUT_ADDRESSES = ("browser.js", "base.js")
 _ADDRESS = re.compile(r"https?://(?!www\.w3\.org/)")
 
 
 def read(name: str) -> tuple[bytes, str] | None:
-    """A file of the application and its content type; None when there is none of that name.
+    """A file of the application and its content type; None if there is no file of that name.
 
     Raises:
-        NetronChangedError: This version of Netron cannot be changed as it must be.
+        NetronChangedError: This version of Netron cannot be patched.
     """
     name = name or "index.html"
     kind = TYPES.get(name.rpartition(".")[2])

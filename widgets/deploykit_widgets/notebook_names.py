@@ -1,4 +1,4 @@
-"""What the user's notebook calls its data."""
+"""Names of data in the user's notebook."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ def namespace() -> Mapping[str, Any]:
 
 
 def name_of(value: Any) -> str:
-    """What the notebook calls an object, "" when it has no name."""
+    """The notebook's name for an object, "" if it has none."""
     if value is None:
         return ""
     return next((n for n, v in namespace().items() if v is value and not n.startswith("_")), "")
 
 
 def names_of_data() -> list[dict[str, str]]:
-    """Variables that can be used as data: Datasets, pairs, and arrays whose names go together."""
+    """Variables that can be used as data: Datasets, pairs, and arrays whose names belong together."""
     variables = {n: v for n, v in namespace().items() if not n.startswith("_")}
     found = [{"name": n, "what": str(v)} for n, v in variables.items() if isinstance(v, Dataset)]
     found += [
@@ -47,7 +47,7 @@ def names_of_data() -> list[dict[str, str]]:
 
 
 def found_in(name: str) -> Any:
-    """The value of a name, or the pair of two names with a comma between them.
+    """The value of a name, or the pair of two names separated by a comma.
 
     Raises:
         SettingError: The notebook has no such variable.

@@ -1,4 +1,4 @@
-"""One candidate that is run again, by the same sweep as all others."""
+"""Running one candidate again, with the same kind of sweep as all others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploykit.core.errors import SettingError
 from deploykit.core.space import Space
 from deploykit.reporting.report import Report
 
-#: What a user may ask for; fewer than two give no interval.
+#: Allowed numbers of launches; fewer than two give no interval.
 LAUNCHES = (2, 1000)
 
 
@@ -18,8 +18,8 @@ class One:
     """What to run.
 
     Attributes:
-        space: The candidate's, and that of the baseline it is timed with.
-        launches: How often.
+        space: The candidate, and the baseline it is timed with.
+        launches: Number of launches.
         options: Further arguments of ``dk.sweep``.
     """
 
@@ -29,18 +29,18 @@ class One:
 
     @classmethod
     def of(cls, report: Report, key: str, launches: int) -> Self:
-        """A failed candidate once more; a measured one with twice the launches it had, and no fewer than usual.
+        """Retry a failed candidate, or time a measured one with twice its launches (at least the usual number).
 
         Args:
-            report: Where it is.
-            key: Which one.
-            launches: What is usual.
+            report: The report it is in.
+            key: Key of the candidate.
+            launches: The usual number of launches.
 
         Raises:
-            SettingError: No such candidate, or more launches cannot be asked for.
+            SettingError: No such candidate, or it already had the most launches possible.
         """
         row = report.row(key)
-        # With the baseline's target, which so stays the one that all are compared with.
+        # Includes the baseline's target, so that it stays the one all candidates are compared with.
         targets = tuple(dict.fromkeys((report.row(report.baseline).candidate.target, row.candidate.target)))
         space = Space((row.candidate.recipe,), targets)
         latency = row.measurement.latency if row.measurement else None
@@ -49,7 +49,7 @@ class One:
         wanted = 2 * max(latency.launches, launches)
         if wanted > LAUNCHES[1]:
             raise SettingError(
-                f"{row.label} was launched {latency.launches} times already.",
-                remedy="more would tell little: quieten the machine instead.",
+                f"{row.label} already had {latency.launches} launches.",
+                remedy="more would add little: make the machine quieter instead.",
             )
         return cls(space, wanted, {"adaptive": False})

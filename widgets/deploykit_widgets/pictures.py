@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from deploykit.core.dataset import Dataset
 from deploykit_widgets import samples
 
-#: Longest side of a thumbnail, and of an enlarged picture.
+#: Longest side of a thumbnail and of an enlarged picture, in pixels.
 THUMBNAIL, LARGE = 128, 512
 
 
@@ -18,8 +18,8 @@ class Picture:
 
     Attributes:
         data: Its bytes.
-        width: Of the example itself, in pixels.
-        height: Likewise.
+        width: Width of the example itself, in pixels.
+        height: Height of the example itself, in pixels.
     """
 
     data: bytes
@@ -28,13 +28,13 @@ class Picture:
 
 
 def png(data: Dataset, index: int, split: str = "evaluation", longest: int = THUMBNAIL) -> Picture | None:
-    """An example as PNG, scaled down when it is larger than wanted; None when it is not an image.
+    """An example as PNG, scaled down if it is too large; None if it is not an image.
 
     Args:
         data: The data.
-        index: Which example.
-        split: Of which split.
-        longest: Pixels of the longer side at most.
+        index: Index of the example.
+        split: Its split.
+        longest: Maximum length of the longer side, in pixels.
     """
     found = samples.picture_of(data, index, split)
     if found is None:

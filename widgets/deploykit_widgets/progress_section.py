@@ -11,22 +11,22 @@ from deploykit_widgets.commands import Commands
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Command
 
-#: An end is late by this share of the time that was expected, and by these seconds.
+#: A sweep is late by this share of the expected time, and by this many seconds.
 _LATE, _LATE_S = 0.25, 10.0
 
 
 class Pace:
-    """Whether a sweep takes longer than was said at its beginning."""
+    """Whether a sweep takes longer than estimated at its start."""
 
     def __init__(self) -> None:
         self._began: float | None = None
         self._expected = 0.0
 
     def late(self, now: float, seconds_left: float | None) -> bool:
-        """Whether the end has moved away by a quarter of what was expected, and by more than rounding.
+        """Whether the expected end has moved by a quarter of the estimate, and by more than rounding.
 
         Args:
-            now: The present second of any clock.
+            now: The current time of any clock, in seconds.
             seconds_left: The estimate; None while there is none, and before the next sweep.
         """
         if seconds_left is None:
@@ -79,7 +79,7 @@ class ProgressSection:
 
 
 def sentence(state: State) -> tuple[str, str, str, str]:
-    """What the sweep does: words in bold, further words, soft words, and the time left."""
+    """The state of the sweep: bold text, normal text, muted text, and the time left."""
     measured, failed, _total = counts(state)
     match state.sweep:
         case "idle":
@@ -113,15 +113,15 @@ def _running(state: State) -> tuple[str, str, str, str]:
     seconds = progress.seconds_left
     left = "estimating time left" if seconds is None else f"about {duration(seconds)} left"
     bold = "Preparing" if progress.phase == "plan" else reached(progress)
-    # Which process holds the machine is for the command line: it would push everything else out of the strip.
+    # Only the command line names the process that holds the machine: the strip has no room for it.
     doing = progress.doing.partition(" (")[0] if progress.doing.startswith("waiting:") else progress.doing
     return bold, f" · {doing}", soft, left
 
 
 def counts(state: State) -> tuple[int, int, int]:
-    """Candidates with all their numbers so far, failed ones, and all: of this sweep, or of what the store has.
+    """Counts of fully measured, failed and all candidates: of this sweep, or of what the store has.
 
-    A sweep's own candidates count, not those that other sweeps have left in the same store.
+    Only the candidates of this sweep count, not those of other sweeps in the same store.
     """
     progress = state.progress
     if progress is not None and progress.candidates and state.sweep != "idle":

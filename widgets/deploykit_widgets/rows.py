@@ -1,4 +1,4 @@
-"""Candidates as the browser shows them: raw numbers, and words for what is not a number."""
+"""Candidates as the browser shows them: raw numbers, and text for everything else."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FAMILIES = ("original", "quantize", "prune", "prune + quantize")
 
 
 class RowMaker:
-    """Makes the rows of one report after the other; of most candidates nothing changes between them."""
+    """Makes the rows of successive reports; most candidates do not change between them."""
 
     def __init__(self) -> None:
         self._known: dict[str, tuple[Result, str, dict[str, Any]]] = {}
@@ -100,7 +100,7 @@ def _timing(latency: Latency | None) -> dict[str, Any]:
 
 
 def _ends(interval: Interval, factor: float = 1.0) -> list[float]:
-    """Value, low, high; JSON knows no infinity, so an end that is not finite is far away."""
+    """Value, low, high; JSON has no infinity, so an infinite end becomes a very large number."""
     value = interval.value * factor
     far = 1000 * max(abs(value), 1.0)
     low = interval.low * factor if math.isfinite(interval.low) else value - far
@@ -114,7 +114,7 @@ def _status(row: Result) -> str:
 
 
 def _badges(row: Result) -> list[str]:
-    """What must be known of a row, in words."""
+    """Badges of a row."""
     latency = row.measurement.latency if row.measurement else None
     found = [numbers.flag(name) for name in (latency.flags if latency else ())]
     found += ["same file"] if row.same_as else []
@@ -124,7 +124,7 @@ def _badges(row: Result) -> list[str]:
 
 
 def _state(row: Result, standing: tradeoff.Standing | None) -> tuple[str, str]:
-    """Whether it is filled or hollow on the axes of change and latency, and why."""
+    """Whether its point is filled or hollow on the axes of change and latency, and why."""
     measured = row.measurement
     if measured is None or measured.latency is None:
         return "", row.stopped
@@ -138,9 +138,9 @@ def _state(row: Result, standing: tradeoff.Standing | None) -> tuple[str, str]:
         return standing.state, f"Beaten: {name} is {standing.claim} (95 % confidence), and {also} by estimate."
     if standing.state == "front":
         return standing.state, "On the front: no other candidate is both faster and better."
-    return standing.state, "Tied with the front: its intervals overlap with the front's."
+    return standing.state, "Tied with the front: its intervals overlap the front."
 
 
 def where(row: Result) -> str:
-    """Runtime, and device, threads and batch where they are not the usual ones."""
+    """Runtime, plus device, threads and batch size if they are not the defaults."""
     return place(row.candidate.target)

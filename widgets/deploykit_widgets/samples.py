@@ -11,17 +11,17 @@ if TYPE_CHECKING:
 
 #: Most columns of a table of samples.
 COLUMNS = 8
-#: Whole numbers above this, and far above the number of examples, are amounts or codes, no classes.
+#: Integers above this, and far above the number of examples, are amounts or codes rather than classes.
 _MOST_CLASSES = 100_000
 
 
 def picture_of(data: Dataset, index: int, split: str = "evaluation") -> NDArray[Any] | None:
-    """An example as image bytes, None when it is none.
+    """An example as image bytes, or None if it is not an image.
 
     Args:
-        data: The data; only those with a single input have pictures.
-        index: Which example.
-        split: Of which split.
+        data: The data; only data with a single input have pictures.
+        index: Index of the example.
+        split: Its split.
 
     Returns:
         (height, width) or (height, width, channel).
@@ -37,7 +37,7 @@ def picture_of(data: Dataset, index: int, split: str = "evaluation") -> NDArray[
 
 
 def as_picture(raw: NDArray[Any]) -> NDArray[Any] | None:
-    """An array as image bytes when its shape is that of an image: channels last or first, one, three or four."""
+    """An array as image bytes if it has the shape of an image: one, three or four channels, last or first."""
     import numpy as np
 
     if raw.dtype.kind not in "fiub" or raw.ndim not in (2, 3) or min(raw.shape) < 1:
@@ -57,13 +57,13 @@ def as_picture(raw: NDArray[Any]) -> NDArray[Any] | None:
 
 
 def label_of(data: Dataset, index: int, split: str = "evaluation") -> str:
-    """The label of an example in words, "" when there is none."""
+    """The label of an example as text, "" if there is none."""
     labels = data.labels(split)
     return "" if labels is None else class_name(data, labels[index])
 
 
 def class_name(data: Dataset, label: Any) -> str:
-    """A label in words."""
+    """A label as text."""
     if getattr(label, "ndim", 0):
         return ", ".join(f"{v:g}" for v in label.ravel()[:4])
     if getattr(label, "dtype", None) is not None and label.dtype.kind in "iub":
@@ -81,7 +81,7 @@ def cells_of(data: Dataset, index: int, split: str = "evaluation") -> list[str]:
 
 
 def class_counts(data: Dataset, split: str = "evaluation") -> list[tuple[str, int]]:
-    """Examples of each class; empty when the labels are not classes."""
+    """Number of examples per class; empty if the labels are not classes."""
     import numpy as np
 
     labels = data.labels(split)

@@ -13,8 +13,8 @@ from deploykit_widgets.state import State
 _TITLE = """\
 # {title}
 
-Made by the Workbench: running it gives the same candidates, and on the same store the same choice without measuring
-again. Every setting of the first code cell can be changed from outside:
+Created by the Workbench. Running it gives the same candidates and, with the same store, the same choice without
+measuring again. Every setting in the first code cell is a papermill parameter:
 
     papermill {name} out.ipynb -p store runs/elsewhere -p max_drop 0.02
 """
@@ -25,11 +25,11 @@ def notebook_of(state: State, target: Path) -> str:
 
     Args:
         state: What it must reproduce.
-        target: Where it will be written, and run: its paths are relative to that folder. Data that were given as arrays
-            are saved beside it.
+        target: Where it will be written and run; its paths are relative to that folder. Data that were given as arrays
+            are saved next to it.
 
     Raises:
-        SettingError: There is no model or there are no data yet.
+        SettingError: There is no model or no data yet.
     """
     if state.model is None or state.data is None:
         missing = "model" if state.model is None else "data"
@@ -59,7 +59,7 @@ def notebook_of(state: State, target: Path) -> str:
 
 
 def _saved_data(state: State, target: Path) -> str:
-    """Save arrays that no file holds; returns the expression that opens them."""
+    """Save arrays that are in no file; returns the expression that opens them."""
     assert state.data is not None
     folder = target.with_name(f"{target.stem}-data")
     state.data.save(folder)

@@ -1,4 +1,4 @@
-"""The script that does what was clicked, with the public API only and defaults left out."""
+"""The script for what was clicked, using only the public API and leaving out defaults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from deploykit_widgets.space_choice import SpaceChoice
 from deploykit_widgets.state import DataSource, Goal, State
 
 _WIDTH = 100
-#: A path that needs more steps up than this to be relative is absolute.
+#: A path that needs more steps up than this is absolute.
 _MOST_UP = 3
 
 
@@ -26,7 +26,7 @@ class Values:
         folder: Where the code will run, see `shown_path`.
 
     Attributes:
-        everything: Whether settings are named that have their defaults.
+        everything: Whether to include settings that have their default values.
     """
 
     everything = False
@@ -45,7 +45,7 @@ class Values:
 
 
 class Parameters(Values):
-    """As parameters of a notebook, which are gathered in ``found`` in the order of their use."""
+    """As parameters of a notebook, which are collected in ``found`` in the order of their use."""
 
     everything = True
 
@@ -70,7 +70,7 @@ def parts(state: State, values: Values, data: str = "") -> list[list[str]]:
     Args:
         state: What is shown.
         values: How paths and settings are named.
-        data: Expression of the data; "" for what the state knows of them.
+        data: Expression for the data; "" for the data of the state.
     """
     if state.model is None and state.report is not None:  # a report that was opened, without what it was made of
         opened = f"report = dk.Report.open({values.of('store', values.path(state.store))})"
@@ -89,7 +89,7 @@ def parts(state: State, values: Values, data: str = "") -> list[list[str]]:
 
 
 def inputs(state: State) -> str:
-    """The script that loads the model and the data that are there, and nothing else."""
+    """The script that only loads the model and the data."""
     none = Values()
     model = [_model(state.model, none)] if state.model is not None else []
     data = _data(state, none) if state.data is not None else []
@@ -97,7 +97,7 @@ def inputs(state: State) -> str:
 
 
 def call(function: str, arguments: Sequence[str], prefix: str = "", indent: str = "") -> str:
-    """A call on one line, or with one argument a line when it is too long."""
+    """A call on one line, or with one argument per line if it is too long."""
     line = f"{indent}{prefix}{function}({', '.join(arguments)})"
     if len(line) <= _WIDTH and "\n" not in line:
         return line
@@ -106,7 +106,7 @@ def call(function: str, arguments: Sequence[str], prefix: str = "", indent: str 
 
 
 def several(items: Sequence[str], indent: str) -> str:
-    """A list on one line, or with one item a line when it is too long."""
+    """A list on one line, or with one item per line if it is too long."""
     line = f"[{', '.join(items)}]"
     if len(line) <= _WIDTH - 30:  # room for what stands before it
         return line
@@ -115,10 +115,10 @@ def several(items: Sequence[str], indent: str) -> str:
 
 
 def shown_path(path: str | os.PathLike[str], folder: Path | None = None) -> str:
-    """A path relative to a folder when it is in it or near it, with forward slashes.
+    """A path relative to a folder if it is in or near that folder, with forward slashes.
 
     Args:
-        path: Relative ones are those of the working folder.
+        path: Relative paths are relative to the working folder.
         folder: Where the code will run: the folder of its notebook; None: the working folder, which is that of the
             notebook that shows the Workbench.
     """
@@ -176,7 +176,7 @@ def _data(state: State, values: Values) -> list[str]:
         return [f"data = dk.Dataset.from_arrays({variable})", *read]
     if variable:
         return ["# data: the Dataset of this notebook" if variable == "data" else f"data = {variable}", *read]
-    return ["# data: the Dataset that was given to the Workbench", *read]
+    return ["# data: the Dataset given to the Workbench", *read]
 
 
 def data_arguments(source: DataSource, values: Values) -> list[str]:

@@ -1,4 +1,4 @@
-"""Serve: start and stop a server of the exported folder, try it on a sample, and watch what it does."""
+"""Serve: start and stop a server for the exported folder, try it on a sample, and watch its traffic."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _PICTURE = 224
 
 
 class ServeSection:
-    """The server of what was exported.
+    """The server for the exported model.
 
     Args:
         commands: What its buttons do.
@@ -58,11 +58,11 @@ class ServeSection:
 
     @property
     def _data(self) -> Dataset | None:
-        """With inputs named as the model's, where there is a report."""
+        """The data with inputs named like the model's, if there is a report."""
         return self._state.report.data if self._state.report is not None else self._state.data
 
     def _sample(self, index: int) -> Later:
-        """An example, to be seen before it is sent."""
+        """An example, shown before it is sent."""
         data = self._data
 
         def work() -> Reply:
@@ -90,7 +90,7 @@ class ServeSection:
         return Later("try", work)
 
     def _traffic(self) -> Any:
-        """What the server has done so far, since it was started."""
+        """What the server has done since it was started."""
         server = self._state.server
         if server is None:
             return None
@@ -104,7 +104,7 @@ def _check(data: Dataset | None, index: int) -> None:
 
 
 def answer(data: Dataset, index: int, found: Any, contract: Contract) -> dict[str, Any]:
-    """What the server said of an example, beside its label; see ``IAnswered`` in serving.tsx."""
+    """The server's answer to an example, with its label; see ``IAnswered`` in serving.tsx."""
     said = answered(found, contract, data.classes, _TOP)
     label = samples.label_of(data, index)
     return {

@@ -1,7 +1,7 @@
-"""The Jupyter server extension: graphs of models, and the notebook template, under the server's own address.
+"""The Jupyter server extension: it serves model graphs and the notebook template from the Jupyter server.
 
-Models are read by the page from ``files/``, the address under which the server serves its contents to those who may
-read them. Nothing here resolves a path of a model.
+The page reads models from ``files/``, where the server offers its contents to users who may read them. Nothing here
+resolves the path of a model.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from tornado import web
 
 from deploykit_widgets import netron_app
 
-#: Who may read files may see their graphs.
+#: A user who may read a file may see its graph.
 _RESOURCE = "contents"
-#: Netron needs a worker and styles in the page; it gets scripts and data from this server alone.
+#: Netron needs a worker and inline styles; scripts and data come only from this server.
 _POLICY = (
     "default-src 'none'; script-src 'self'; worker-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'"
@@ -27,13 +27,13 @@ _POLICY = (
 
 
 class GraphHandler(JupyterHandler):
-    """Serves the files of the changed Netron."""
+    """Serves the files of the patched Netron."""
 
     auth_resource = _RESOURCE
 
     @property
     def content_security_policy(self) -> str:
-        """The server's own policy, which says who may frame the page, and ours."""
+        """The server's own policy, which says who may embed the page, plus ours."""
         return f"{super().content_security_policy}; {_POLICY}"
 
     @web.authenticated
@@ -44,10 +44,10 @@ class GraphHandler(JupyterHandler):
         try:
             found = netron_app.read(name)
         except netron_app.NetronChangedError as error:
-            self.log.error("deploykit shows no graphs: %s", error)
+            self.log.error("deploykit cannot show graphs: %s", error)
             self.set_status(503)
             self.set_header("Content-Type", "text/plain; charset=utf-8")
-            self.finish(f"deploykit shows no graphs with this Netron.\n\n{error}\n")
+            self.finish(f"deploykit cannot show graphs with this version of Netron.\n\n{error}\n")
             return
         if found is None:
             raise web.HTTPError(404)
@@ -58,7 +58,7 @@ class GraphHandler(JupyterHandler):
 
 
 class TemplateHandler(APIHandler):
-    """Serves the notebook that "Optimize with deploykit" begins with."""
+    """Serves the notebook that "Optimize with deploykit" starts from."""
 
     auth_resource = _RESOURCE
 
@@ -70,7 +70,7 @@ class TemplateHandler(APIHandler):
 
 
 def template() -> Any:
-    """The notebook as it is shipped; its cell tagged ``parameters`` is to be filled."""
+    """The notebook as shipped; the caller fills its cell tagged ``parameters``."""
     return json.loads(files("deploykit_widgets").joinpath("templates/optimize.ipynb").read_text("utf-8"))
 
 

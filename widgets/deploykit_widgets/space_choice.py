@@ -1,4 +1,4 @@
-"""From what the controls say to a space, and to the code that makes the same space."""
+"""Turn the values of the controls into a space, and into the code that makes the same space."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from deploykit.core.parameter import Parameter, Value
 from deploykit.core.registry import registry
 from deploykit.core.space import Space
 
-#: Presets in the order of their cost.
+#: Presets in order of cost.
 PRESETS = ("quick", "balanced", "thorough")
 
 Values = tuple[Value, ...]
@@ -21,15 +21,15 @@ Values = tuple[Value, ...]
 
 @dataclass(frozen=True)
 class SpaceChoice:
-    """What the controls of the space panel say.
+    """The values of the controls in the Space panel.
 
     Attributes:
         preset: Name of a preset; "" for ``given``.
-        given: A space that was made in code.
+        given: A space made in code.
         techniques: Technique → whether it is ticked.
         values: Technique → parameter → values to try; only those the user changed.
-        targets: Where to run; empty: every runtime that is installed, one thread.
-        extra: Recipes that were added one by one, for example from the sensitivity of a layer.
+        targets: Where to run; empty: every installed runtime, one thread.
+        extra: Recipes that were added individually, for example from the sensitivity of a layer.
     """
 
     preset: str = "quick"
@@ -41,7 +41,7 @@ class SpaceChoice:
 
     @property
     def base(self) -> Space:
-        """The space the changes apply to."""
+        """The space that the changes are based on."""
         if self.preset:
             return Space.preset(self.preset)
         if self.given is None:
@@ -50,7 +50,7 @@ class SpaceChoice:
 
     @property
     def changes(self) -> dict[str, dict[str, list[Value]]]:
-        """Arguments of ``Space.preset``: changed values of the preset's techniques that are ticked."""
+        """Arguments of ``Space.preset``: changed values of the preset's techniques that are turned on."""
         used = techniques_of(self.base)
         return {
             name: {p: list(v) for p, v in sorted(values.items())}
@@ -60,12 +60,12 @@ class SpaceChoice:
 
     @property
     def left_out(self) -> tuple[str, ...]:
-        """Techniques of the base that are not ticked."""
+        """Techniques of the base that are turned off."""
         return tuple(t for t in techniques_of(self.base) if not self.techniques.get(t, True))
 
     @property
     def added(self) -> tuple[Recipe, ...]:
-        """Recipes the base lacks: those of ticked techniques, one for each combination of values, and single ones."""
+        """Recipes the base lacks: one per combination of values of an added technique, and those added individually."""
         used, found = techniques_of(self.base), []
         for name, ticked in self.techniques.items():
             if ticked and name not in used:
@@ -79,7 +79,7 @@ class SpaceChoice:
         """The space.
 
         Raises:
-            SettingError: A value is wrong, or there is none.
+            SettingError: A value is wrong or missing.
         """
         space = Space.preset(self.preset, **self.changes) if self.preset else self.base  # type: ignore[arg-type]  # lists are invariant
         kept = tuple(r for r in space.recipes if not {s.technique for s in r.steps} & set(self.left_out))
@@ -89,12 +89,12 @@ class SpaceChoice:
 
 
 def techniques_of(space: Space) -> tuple[str, ...]:
-    """Names of the techniques a space uses, in the order of their first use."""
+    """Names of the techniques a space uses, in order of first use."""
     return tuple(dict.fromkeys(s.technique for r in space.recipes for s in r.steps))
 
 
 def base_values(space: Space, technique: str, parameters: tuple[Parameter, ...]) -> dict[str, Values]:
-    """Parameter → the values a space tries; the defaults for a technique it does not use."""
+    """Parameter → the values a space tries, or the defaults for a technique it does not use."""
     steps = [s for r in space.recipes for s in r.steps if s.technique == technique]
     found = {}
     for parameter in parameters:
@@ -104,7 +104,7 @@ def base_values(space: Space, technique: str, parameters: tuple[Parameter, ...])
 
 
 def varied(space: Space, technique: str) -> set[str]:
-    """Parameters of a technique that a space names: the ones worth showing first."""
+    """Parameters of a technique that a space sets explicitly: the ones worth showing first."""
     return {p for r in space.recipes for s in r.steps if s.technique == technique for p in s.parameters}
 
 
@@ -118,7 +118,7 @@ def _sorted(values: Values, parameter: Parameter) -> Values:
 
 
 def technique_adapters() -> list[Any]:
-    """The techniques, quantization first; those whose files need a missing package are left out."""
+    """The techniques, quantization first, without those whose files need a missing package."""
     families = ("quantize", "prune")
     found = registry("deploykit.transforms", "technique").all()
     return sorted(found, key=lambda t: (families.index(t.family) if t.family in families else 9, t.label))

@@ -1,4 +1,4 @@
-"""Controls made from declared parameters, as data: each offers the values to try, not one value."""
+"""Controls generated from declared parameters, as data. Each control offers several values to try."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from deploykit.core.errors import SettingError
 from deploykit.core.parameter import Parameter, Value
 from deploykit_widgets.space_choice import Values
 
-#: A slider with more steps than this cannot be set by hand: its values are typed.
+#: A slider with more steps than this is too fine to drag, so its values are typed.
 _MOST_STEPS = 100
 
 
@@ -27,10 +27,10 @@ def described(
     Args:
         parameter: What it sets.
         values: The values to try, as the user gave them.
-        first: Whether it is shown at once.
+        first: Whether it is shown without expanding.
         problem: What is wrong with the values.
-        fixed: Whether they cannot be changed.
-        obstacles: Value → why it cannot be had.
+        fixed: Whether the values cannot be changed.
+        obstacles: Value → why it is impossible.
     """  # fmt: skip
     return {
         "name": parameter.name,
@@ -57,11 +57,11 @@ def checked(parameter: Parameter, owner: str, values: Iterable[Any]) -> Values:
     """The values in their canonical types, each once.
 
     Raises:
-        SettingError: A value cannot be used, or there is none.
+        SettingError: A value cannot be used, or no value is given.
     """
     found = tuple(dict.fromkeys(parameter.check(v, owner) for v in values))
     if not found:
-        raise SettingError(f"{owner}: no value is given for {parameter.name}.", remedy="give one.")
+        raise SettingError(f"{owner}: no value was given for {parameter.name}.", remedy="give one.")
     return found
 
 
@@ -91,7 +91,7 @@ def title(parameter: Parameter) -> str:
 
 
 def help_of(parameter: Parameter) -> str:
-    """Help, range and default in a sentence or two."""
+    """Help, range and default in one or two sentences."""
     bounds = f"{parameter.bounds}, " if parameter.bounds and parameter.unit != "share" else ""
     if parameter.unit == "share" and parameter.minimum is not None and parameter.maximum is not None:
         bounds = f"between {100 * parameter.minimum:g} and {100 * parameter.maximum:g} %, "

@@ -1,4 +1,4 @@
-"""What cannot be done to a model on the chosen runtimes, so that its control can say so before it is ticked."""
+"""Techniques and settings that cannot work for a model on the chosen runtimes; their controls show why."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _Matrix = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class Obstacles:
-    """Reasons, for what is impossible.
+    """Reasons why something is impossible.
 
     Attributes:
-        matrix: Key of a recipe → runtime → why it cannot be built or run there; what can is left out.
+        matrix: Key of a recipe → runtime → why it cannot be built or run there; possible combinations are absent.
     """
 
     matrix: _Matrix = field(default_factory=dict)
 
     @classmethod
     def find(cls, model: Any, data: Any, declared: Mapping[str, Any]) -> Obstacles:
-        """Ask the planner for each technique alone, and for each of its choices, on every runtime that is installed.
+        """Ask the planner about each technique alone, and about each of its choices, on every installed runtime.
 
         Args:
             model: From ``dk.load``.
@@ -44,21 +44,21 @@ class Obstacles:
         return cls(matrix)
 
     def runtime(self, name: str) -> str:
-        """Why not even the original model runs there; "" when it does."""
+        """Why not even the original model runs there; "" if it does."""
         return self.matrix.get(_key(), {}).get(name, "")
 
     def technique(self, name: str, runtimes: Set[str]) -> str:
-        """Why a technique can be done on none of these runtimes; "" when it can."""
+        """Why a technique is impossible on all of these runtimes; "" if it is possible on one."""
         return self._said(_key(name), runtimes)
 
     def value(self, technique: str, parameter: str, value: Value, runtimes: Set[str]) -> str:
-        """The same for a choice, with all else at its defaults, when not the technique itself is impossible."""
+        """The same for a choice with all other parameters at their defaults, if the technique itself is possible."""
         if self.technique(technique, runtimes):
             return ""
         return self._said(_key(technique, parameter, value), runtimes)
 
     def _said(self, key: str, runtimes: Set[str]) -> str:
-        # What the original model does not run on says nothing of the technique, as long as there is another runtime.
+        # A runtime that cannot run the original model says nothing about the technique, if there is another one.
         open_to = {r for r in runtimes if not self.runtime(r)} or runtimes
         reasons = {r: why for r, why in self.matrix.get(key, {}).items() if r in open_to}
         if not open_to or len(reasons) < len(open_to):
@@ -69,7 +69,7 @@ class Obstacles:
 
 @cache
 def _key(technique: str = "", parameter: str = "", value: Value = None) -> str:
-    """Key of the recipe that does one technique, with one parameter set; of the original model without any."""
+    """Key of the recipe of one technique with one parameter set; without a technique, that of the original model."""
     parameters = {parameter: value} if parameter else {}
     return Recipe((Step(technique, parameters),) if technique else ()).key
 

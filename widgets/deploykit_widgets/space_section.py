@@ -21,13 +21,13 @@ from deploykit_widgets.surface import Command
 from deploykit_widgets.sweep_options import SweepOptions
 
 _PRESET_HELP = {
-    "quick": "A few candidates of each technique: minutes.",
+    "quick": "A few candidates per technique. Takes minutes.",
     "balanced": "More settings and combinations.",
-    "thorough": "The most settings and combinations: start it before lunch.",
-    "": "The space that was given in code.",
+    "thorough": "The most settings and combinations. Start it before lunch.",
+    "": "The space given in code.",
 }
-_THREADS = Parameter("threads", "int", 1, "Threads of one inference.", minimum=1, maximum=1024, step=1)
-_BATCH = Parameter("batch_size", "int", 1, "Examples in one timed inference.", "Batch", minimum=1, maximum=4096, step=1)
+_THREADS = Parameter("threads", "int", 1, "Threads per inference.", minimum=1, maximum=1024, step=1)
+_BATCH = Parameter("batch_size", "int", 1, "Examples per timed inference.", "Batch", minimum=1, maximum=4096, step=1)
 #: Settings of where to run; in commands they belong to the technique "".
 _WHERE = {p.name: p for p in (_THREADS, _BATCH)}
 
@@ -35,11 +35,11 @@ _WHERE = {p.name: p for p in (_THREADS, _BATCH)}
 class SpaceSection:
     """What to try and where.
 
-    What the controls say is kept here, and becomes `State.space_choice` and `State.space`. A value that cannot be used
-    is refused with the reason, and the last good one stays.
+    This class holds the values of the controls and turns them into `State.space_choice` and `State.space`. A value that
+    cannot be used is rejected with the reason, and the last good one stays.
 
     Args:
-        commands: Where they go.
+        commands: Receive the changes.
         space: Name of a preset, or a space made in code.
     """
 
@@ -55,7 +55,7 @@ class SpaceSection:
         self._ticked: dict[str, bool] = {}
         self._values: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._where = Where()
-        #: Why the values that were wanted last were not taken.
+        #: Why the last values the user entered were rejected.
         self._refused: dict[tuple[str, str], str] = {}
         self._follow()
         commands.state.observe(self._reach, "obstacles")
@@ -100,7 +100,7 @@ class SpaceSection:
             "help": adapter.help,
             "on": ticked,
             "count": count if ticked else None,
-            # While it has candidates (after another step, for example) it is not called impossible.
+            # As long as it has candidates (after another step, for example), it is not called impossible.
             "missing": adapter.missing(),
             "impossible": "" if ticked and count else impossible,
             "fixed": fixed,
@@ -142,14 +142,14 @@ class SpaceSection:
         }
 
     def set_preset(self, name: str) -> None:
-        """Start from a preset, or ("") from the space that was given."""
+        """Start from a preset, or ("") from the space given in code."""
         if name not in PRESETS and (name or self._given is None):
             raise unknown_name("preset", name, PRESETS)
         self._preset = name
         self._follow()
 
     def set_technique(self, name: str, on: bool) -> None:
-        """Use a technique or not."""
+        """Turn a technique on or off."""
         technique = self._known(name)
         if on and (reason := technique.missing()):
             raise SettingError(f"{technique.label} cannot be used: {reason}.")
@@ -157,7 +157,7 @@ class SpaceSection:
         self._read()
 
     def set_values(self, technique: str, parameter: str, values: list[Any]) -> None:
-        """Try other values; when one is refused, the last good ones stay, and the reason is shown beside them."""
+        """Try other values; when one is rejected, the last good ones stay, and the reason is shown next to them."""
         key = technique, parameter
         if key not in self._values:
             raise unknown_name(f"parameter for {technique or 'where to run'}", parameter,
@@ -178,17 +178,17 @@ class SpaceSection:
         self._read()
 
     def add_recipe(self, recipe: Mapping[str, Any]) -> dict[str, Any]:
-        """Try one more recipe, given as JSON; says whether it is new, and its name."""
+        """Try one more recipe, given as JSON; returns whether it is new, and its name."""
         found = Recipe.from_json(dict(recipe))
         return {"added": self._commands.add_recipe(found), "label": describe(found), "key": found.key}
 
     def reset_options(self) -> None:
-        """Run sweeps as usual again."""
+        """Reset the sweep options to their defaults."""
         self._commands.set_launches(10)
         self._commands.state.change(options=SweepOptions())
 
     def kept(self) -> dict[str, Any]:
-        """What the controls say, as JSON."""
+        """The values of the controls, as JSON."""
         values: dict[str, dict[str, list[Any]]] = {}
         for (owner, parameter), tried in self._values.items():
             values.setdefault(owner, {})[parameter] = list(tried)
@@ -201,7 +201,7 @@ class SpaceSection:
         }
 
     def restore(self, kept: Mapping[str, Any]) -> None:
-        """Set the controls as they were kept; what this version does not know stays as the preset has it."""
+        """Restore saved controls; settings this version does not know keep the values of the preset."""
         if kept["preset"] in PRESETS or self._given is not None:
             self._preset = kept["preset"]
             self._follow()
@@ -236,7 +236,7 @@ class SpaceSection:
         return self._techniques[name]
 
     def _follow(self) -> None:
-        """Set all controls as the base has them."""
+        """Reset all controls to the values of the base."""
         base = self._base
         self._refused.clear()
         used = space_choice.techniques_of(base)
@@ -252,10 +252,10 @@ class SpaceSection:
         self._read()
 
     def _reach(self) -> None:
-        """Once it is known where the model runs, a preset runs there, and nowhere else."""
+        """Once it is known which runtimes can run the model, a preset uses only these."""
         state = self._commands.state
         obstacles = state.obstacles
-        # A sweep that has begun is of what was ticked then, and so is the code for it.
+        # A sweep that has started uses what was ticked then, and so does the code for it.
         if self._preset and obstacles and not state.sweeping and self._where.reach(obstacles):
             self._read()
 
@@ -283,7 +283,7 @@ class SpaceSection:
         state.change(controls=state.controls + 1)
 
     def _choice(self) -> SpaceChoice:
-        """What the controls say.
+        """The choice that the controls make.
 
         Raises:
             SettingError: A value cannot be used.
@@ -310,7 +310,7 @@ class SpaceSection:
     def _targets(self, base: Space, threads: Values, batches: Values) -> tuple[Target, ...]:
         """Targets the user wants; empty when the base's own are left as they are."""
         if not self._where.chosen:
-            raise SettingError("Nothing to run: no runtime is ticked.", remedy="tick one under Run on.")
+            raise SettingError("Nothing to run: no runtime is selected.", remedy="select one under Run on.")
         if self._where.is_of(base, threads, batches):
             return ()
         return tuple(
@@ -321,7 +321,7 @@ class SpaceSection:
         )
 
     def _changes(self) -> int:
-        """How many controls differ from the preset's."""
+        """Number of controls that differ from the preset."""
         choice = self._commands.state.space_choice
         if choice is None:
             return 0

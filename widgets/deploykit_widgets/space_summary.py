@@ -1,4 +1,4 @@
-"""What a plan says, for the Space panel: counts, time, what is left out and why, and whether it can be run."""
+"""The plan for the Space panel: counts, time, what is left out and why, and whether it can be run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deploykit_widgets.sweep_options import LOSERS, SEARCHES, no_search
 
 #: Reasons that are listed; the rest is counted.
 _MOST_REASONS = 60
-#: More candidates than this are better run without anybody waiting.
+#: More candidates than this are better run in batch.
 _MANY = 2000
 #: Labels that are named with a reason; the rest is counted.
 _MOST_LABELS = 4
@@ -55,7 +55,7 @@ def counts(state: State) -> dict[str, Any]:
 
 
 def button(state: State) -> dict[str, str]:
-    """Words of the button, and why it cannot be pressed."""
+    """The button's label, and why it is disabled."""
     if state.sweeping:
         return {"label": "Sweep is running", "reason": "Pause or cancel it in the strip above."}
     if words := being_read(state):
@@ -71,7 +71,7 @@ def button(state: State) -> dict[str, str]:
 
 
 def _work(state: State) -> str:
-    """What a click sets off: how many candidates are left to measure, and how long that takes."""
+    """What a click starts: how many candidates are left to measure, and how long that takes."""
     plan = state.plan
     if plan is None or state.planning or state.options.search != "grid":
         return "Run sweep"
@@ -82,7 +82,7 @@ def _work(state: State) -> str:
 
 
 def line(state: State, preset: str, changes: int, ticked: Mapping[str, bool], runtimes: int) -> str:
-    """The space in a line."""
+    """The space in one line."""
     plan = state.plan
     name = preset.capitalize() or "Given in code"
     parts = [
@@ -91,7 +91,7 @@ def line(state: State, preset: str, changes: int, ticked: Mapping[str, bool], ru
         _count(runtimes, "runtime"),
     ]
     if state.problems.get("space"):
-        parts.append("something is wrong")
+        parts.append("needs attention")
     elif plan is not None and not state.planning:
         parts.append(_count(len(plan.candidates), "candidate"))
     return " · ".join(parts)
@@ -127,7 +127,7 @@ def options(state: State) -> dict[str, Any]:
 
 
 def sentence(words: str) -> str:
-    """Words that begin with a capital letter."""
+    """The text with a capital first letter."""
     return words[:1].upper() + words[1:]
 
 
@@ -136,7 +136,7 @@ def _missing(state: State) -> str:
 
 
 def _measured(state: State) -> set[str]:
-    """Keys of candidates whose results are used as they are."""
+    """Keys of candidates whose results are reused."""
     final = {"measured", "stopped"} if state.options.losers == "stop" else {"measured"}
     return {r.key for r in (state.report.rows if state.report else ()) if r.status in final}
 
@@ -163,21 +163,21 @@ def _time(state: State) -> str:
 
 
 def _more(state: State, plan: Any) -> str:
-    """What happens beside the candidates that are counted."""
+    """What happens in addition to the candidates that are counted."""
     if state.options.search != "grid":
         budget = state.options.budget or _USUAL_BUDGET
-        return f"The search proposes candidates between these values and ends after {budget}."
+        return f"The search proposes candidates from these values and stops after {budget}."
     said = []
     if plan.refine.top:
         threads = ", ".join(map(str, plan.refine.threads))
-        said.append(f"Then the best {plan.refine.top} again with {threads} threads.")
+        said.append(f"Then the best {plan.refine.top} are timed again with {threads} threads.")
     if state.options.sensitivity:
-        said.append("Then what each layer costs, and the exclusions that promise most.")
+        said.append("Then the sensitivity of each layer is measured, and the most promising exclusions are tried.")
     return " ".join(said)
 
 
 def _grouped(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Each reason once, with the labels it is for."""
+    """Each reason once, with the labels it applies to."""
     found: dict[str, list[str]] = {}
     for reason, label in reasons:
         found.setdefault(reason, []).append(label)

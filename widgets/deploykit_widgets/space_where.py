@@ -21,7 +21,7 @@ _CPU = "cpu"
 
 @dataclass(frozen=True)
 class Device:
-    """A place to run on: its name as in ``Target.device``, whether it is there, and what it is or why it is not."""
+    """A device: its name as in ``Target.device``, whether it is available, and what it is or why not."""
 
     name: str
     available: bool = True
@@ -34,7 +34,7 @@ class Where:
     def __init__(self) -> None:
         self._runtimes = {r.name: r for r in registry("deploykit.runtimes", "runtime").all()}
         self.chosen: tuple[Place, ...] = ()
-        #: Whether they were chosen by hand, and so are left as they are.
+        #: Whether the user chose them, so that they are not changed.
         self.by_hand = False
 
     @property
@@ -43,12 +43,12 @@ class Where:
         return frozenset(runtime for runtime, _ in self.chosen)
 
     def follow(self, base: Space) -> None:
-        """Choose what a space runs on."""
+        """Use the runtimes and devices of a space."""
         self.chosen = self._of(base)
         self.by_hand = False
 
     def reach(self, obstacles: Obstacles) -> bool:
-        """Choose every installed runtime that the model reaches, unless they were chosen by hand.
+        """Choose every installed runtime that can run the model, unless the user has chosen.
 
         Returns:
             Whether that changes anything.
@@ -60,7 +60,7 @@ class Where:
         return True
 
     def choose(self, places: Sequence[Place]) -> None:
-        """Choose other places.
+        """Choose other runtimes or devices.
 
         Raises:
             SettingError: There is no such runtime.
@@ -72,7 +72,7 @@ class Where:
         self.by_hand = True
 
     def is_of(self, base: Space, threads: Values, batches: Values) -> bool:
-        """Whether a space runs on just that by itself."""
+        """Whether the targets of a space are exactly these."""
         return (self.chosen, set(threads), set(batches)) == (self._of(base), *map(set, self.sizes(base)))
 
     def sizes(self, base: Space) -> tuple[Values, Values]:
@@ -81,10 +81,10 @@ class Where:
         return tuple(sorted({t.threads for t in targets})), tuple(sorted({t.batch_size for t in targets}))
 
     def devices(self, known: Mapping[str, Sequence[Device]], obstacles: Obstacles | None) -> list[dict[str, Any]]:
-        """All that can be chosen, and what cannot with the reason, as ``IDevice`` of space.tsx.
+        """Everything that can be chosen, and what cannot be, with the reason; see ``IDevice`` in space.tsx.
 
         Args:
-            known: Runtime → its devices; those that were not asked for are taken to have a CPU.
+            known: Runtime → its devices; runtimes that were not asked are assumed to have a CPU.
             obstacles: What is impossible for the model.
         """
         found = []
@@ -119,7 +119,7 @@ class Where:
 
 
 def ask_for_devices() -> dict[str, tuple[Device, ...]]:
-    """Devices of all runtimes, which are asked in child processes; a runtime that does not answer has its CPU."""
+    """Devices of all runtimes, asked in child processes; a runtime that does not answer is assumed to have a CPU."""
     return {
         state.name: tuple(Device(d.name, d.available, d.detail) for d in state.devices)
         or (Device(_CPU, available=False, detail=state.problem),)

@@ -21,7 +21,7 @@ from deploykit_widgets.sweep_options import SweepOptions
 if TYPE_CHECKING:
     from deploykit_widgets.space_choice import SpaceChoice
 
-#: What a sweep is doing, as the strip shows it.
+#: States of a sweep, as the strip shows them.
 SweepState = Literal["idle", "starting", "running", "paused", "cancelling", "cancelled", "failed", "done"]
 
 
@@ -49,7 +49,7 @@ class DataSource:
     Attributes:
         path: File or folder.
         reader: Name of the constructor of Dataset.
-        preprocess: Of every input.
+        preprocess: Preprocessing of every input.
     """
 
     path: str
@@ -62,8 +62,8 @@ class Check:
     """A step of an export.
 
     Attributes:
-        words: What is done, and once it is done what was found.
-        state: How far it is.
+        words: What the step does or, when it is done, what it found.
+        state: Its progress.
     """
 
     words: str
@@ -72,45 +72,45 @@ class Check:
 
 @dataclass
 class State:
-    """Everything the panels show. Changed by `change` on the desk's thread only; anybody may read.
+    """Everything the panels show. Changed only by `change` on the desk's thread; any thread may read it.
 
     Attributes:
         store: Folder of the sweep.
-        launches: Launches of each timed session.
+        launches: Launches per timed session.
         options: How the sweep is run.
         model: The model, None before it is loaded.
         data: The data, None before they are loaded.
         data_source: How the data were read; None when a Dataset was given.
-        data_name: What the notebook calls the data it gave, "" when they have no name or were read from a file.
-        data_step: Preprocessing that the panel has given to the notebook's data; None when they are as they were.
-        declared: What the user says of the signature: arguments of ``dk.sweep`` (output, scores, state, constants).
-        space: What the space panel shows as a space; None when its controls make none.
-        space_choice: What the controls say.
-        controls: How often a control of the space panel was changed.
+        data_name: The notebook's name for its data, "" if they have no name or were read from a file.
+        data_step: Preprocessing that the panel applied to the notebook's data; None if they are unchanged.
+        declared: The declared signature: arguments of ``dk.sweep`` (output, scores, state, constants).
+        space: The space that the controls define; None if they do not define one.
+        space_choice: The values of the controls.
+        controls: Number of changes to controls of the Space panel so far.
         devices: Runtime → its devices; empty until requested.
-        plan: What would run; None when there is none (yet).
-        planning: Whether ``plan`` is of settings that have changed since.
-        misfit: Why data and model do not fit, as the plan found; None when they do.
-        obstacles: What cannot be done to this model on the chosen runtimes; None while that is not known.
-        sweep: What the sweep does.
+        plan: What would run; None if there is no plan (yet).
+        planning: Whether settings have changed since ``plan`` was made.
+        misfit: Why data and model do not fit, according to the plan; None if they do.
+        obstacles: What is impossible for this model on the chosen runtimes; None while unknown.
+        sweep: The state of the sweep.
         progress: Last message of the sweep.
         took_s: Seconds the last sweep took.
         report: Results so far.
-        goal: What is wanted.
+        goal: The goal.
         best: The best so far for the goal.
         picked: Key of the candidate the user picked, "" to follow the best.
         second: Key of the candidate it is compared with, "" for none.
         chosen: The candidate the panels show: the picked one, or the best so far.
-        artifact: What was exported last.
-        checks: What the export did and proved so far, in order.
+        artifact: The last export.
+        checks: The steps of the export so far, in order.
         exported: Key of the candidate that was exported last.
         layout: Export layout.
         server: The running server.
-        calls: Its address, and how to call it; None when there is none.
-        measuring: Which level of a technique is measured layer by layer, and how far that is; None when none is.
-        port_taken: The port that was wanted while another program has it, 0 when there is none.
-        port_free: One that can be used instead of it.
-        tab: View that is shown; "" where there are no views.
+        calls: Its address, and how to call it; None if there is no server.
+        measuring: The level of a technique that is being measured layer by layer, with its progress; None if none is.
+        port_taken: The requested port if another program uses it, else 0.
+        port_free: A port that can be used instead.
+        tab: View that is shown; "" if there are no views.
         busy: Panels that wait for long work.
         problems: Panel → what went wrong there, in words.
     """
@@ -163,7 +163,7 @@ class State:
         self._observers.append((frozenset(names), work))
 
     def change(self, **values: Any) -> None:
-        """Set attributes and tell the observers of those that are new."""
+        """Set attributes and notify the observers of those that changed."""
         changed = {name for name, value in values.items() if getattr(self, name) is not value}
         for name in changed:
             setattr(self, name, values[name])
@@ -180,7 +180,7 @@ class State:
         Args:
             panel: Where it is shown.
             error: What went wrong.
-            until: Attributes that are its cause: it is cleared when one of them changes.
+            until: Attributes that cause it; it is cleared when one of them changes.
         """
         text = "" if error is None else error if isinstance(error, str) else in_words(error)
         self._until.pop(panel, None)

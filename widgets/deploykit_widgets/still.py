@@ -1,7 +1,7 @@
-"""The Workbench as a saved notebook keeps it: plain HTML that every viewer of notebooks shows.
+"""The Workbench in a saved notebook: plain HTML that every notebook viewer shows.
 
-No script, style element or address of another place: viewers remove those, or ask the network for them. All style is on
-the elements, and works on light and dark pages alike; the chart is a picture on a background of its own.
+It has no scripts, style elements or external addresses, because viewers remove these or request them from the network.
+All styles are inline and work on light and dark pages alike; the chart is a picture with its own background.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from deploykit.reporting.report import Report
     from deploykit_widgets.state import State
 
-#: Rows of the table. Of more candidates, those worth reading.
+#: Rows of the table. If there are more candidates, only the most relevant are shown.
 _MOST_ROWS = 200
-#: A longer picture is stored as pixels instead.
+#: A longer SVG is stored as pixels instead.
 _MOST_SVG = 120_000
-#: Points of the picture. Of more candidates, those on the front and some of the others: drawing takes 4 ms a point.
+#: Points of the picture. If there are more, the front and some of the others: drawing takes 4 ms per point.
 _MOST_POINTS = 300
-#: Cells across the picture, from fine to coarse, of which each keeps one point.
+#: Numbers of cells across the picture, from fine to coarse; each cell keeps one point.
 _CELLS = (128, 96, 64, 48, 40, 32, 28, 24, 20, 16, 12, 8)
 #: The first columns are text, the others numbers.
 _TEXT_COLUMNS = 2
@@ -39,7 +39,7 @@ _CODE = "padding:8px 10px;border:1px solid #8886;border-radius:4px;overflow-x:au
 
 
 def document(parts: Iterable[str]) -> str:
-    """Parts as one piece of HTML."""
+    """Join parts into one piece of HTML."""
     return f'<div class="dk-report dk-still" style="{_BOX}">{"".join(parts)}</div>'
 
 
@@ -50,7 +50,7 @@ def paragraph(words: object, *, strong: bool = False) -> str:
 
 
 def code(text: str) -> str:
-    """Text as it is."""
+    """Preformatted text."""
     return f'<pre style="{_CODE}">{html.escape(text)}</pre>'
 
 
@@ -71,7 +71,7 @@ class Still:
         rows = report.rows
         marked = frozenset(c.key for c in (chosen, other) if c is not None)
         if not any(row.status == "measured" for row in rows):
-            yield paragraph("No candidate is measured yet.")
+            yield paragraph("No candidate has been measured yet.")
         if any(row.measurement and row.measurement.latency for row in rows):
             yield self._picture(report, marked)
         if chosen is not None:
@@ -87,7 +87,7 @@ class Still:
 
 
 def other_of(state: State) -> Choice | None:
-    """B, the candidate that the chosen one is compared with; None when there is none."""
+    """B, the candidate that the chosen one is compared with, or None."""
     report, key = state.report, state.second
     if report is None or not key or report.rows.get(key) is None:
         return None
@@ -99,7 +99,7 @@ def picture(report: Report, kept: Iterable[str] = ()) -> tuple[str, frozenset[st
 
     Args:
         report: The results.
-        kept: Keys of candidates that are drawn in any case.
+        kept: Keys of candidates that are always drawn.
     """
     points = tradeoff.points(report.rows, report.baseline)
     drawn_report, words = report, ""
@@ -121,7 +121,7 @@ def picture(report: Report, kept: Iterable[str] = ()) -> tuple[str, frozenset[st
 
 
 def _thinned(report: Report, points: Sequence[dict[str, Any]], kept: set[str]) -> set[str]:
-    """Keys of the points that show the same picture: the front, the ends of both axes, and one of each cell."""
+    """Keys of points that give the same picture: the front, the ends of both axes, and one per cell."""
     across, up = [math.log(p["p50_ms"]) for p in points], [p["change"] for p in points]
     ends = {points[places.index(f(places))]["key"] for places in (across, up) for f in (min, max)}
     must = kept | ends | {report.baseline, report.best().key}

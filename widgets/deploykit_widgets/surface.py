@@ -1,9 +1,9 @@
 """Between the panels' state and the browser: sections go out when they change, commands come in.
 
-The browser holds the whole user interface (``widgets/src/app``); what it shows comes from here as *sections*, small
-JSON values by name, and as *rows*, the candidates by key. A `Section` makes one of them from the state and says which
-commands its panel has. The `Hub` sends what has changed, at most ten times a second and never more than about a
-megabyte a message, and answers commands. Sections and commands run on the desk's thread, so they need no locks.
+The browser contains the whole user interface (``widgets/src/app``). It receives what it shows as *sections*, small JSON
+values by name, and as *rows*, the candidates by key. A `Section` builds one section from the state and lists the
+commands of its panel. The `Hub` sends what has changed, at most ten times per second and never more than about a
+megabyte per message, and answers commands. Sections and commands run on the desk's thread, so they need no locks.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from deploykit_widgets.desk import Desk
 from deploykit_widgets.state import State, in_words
 
 _MODULE = "deploykit-widgets"
-#: Of the messages, not of the package: the browser's part refuses another one.
+#: Version of the messages, not of the package; the browser rejects any other.
 PROTOCOL = "1.0.0"
-#: Shown by our extension: the widget while it has a kernel, else the HTML beside it.
+#: Shown by our extension: the widget while it has a kernel, else the HTML next to it.
 MIME_TYPE = "application/vnd.deploykit.workbench.v1+json"
 _PUSH_EVERY_S = 0.1
 #: Rows in one message; a row has about two kilobytes.
@@ -37,11 +37,11 @@ Rows = dict[str, dict[str, Any]]
 
 @dataclass(frozen=True)
 class Reply:
-    """An answer with bytes beside it.
+    """An answer with attached bytes.
 
     Attributes:
         value: JSON.
-        buffers: Pictures and the like; ``value`` says what each is.
+        buffers: Pictures and similar data; ``value`` says what each one is.
     """
 
     value: Any
@@ -50,18 +50,18 @@ class Reply:
 
 @dataclass(frozen=True)
 class Later:
-    """An answer that takes time: ``work`` runs in a thread of its own and returns JSON or a `Reply`.
+    """An answer that takes time: ``work`` runs in its own thread and returns JSON or a `Reply`.
 
     Attributes:
         name: For the thread.
-        work: Called without arguments; its exception is the answer when it fails.
+        work: Called without arguments; if it fails, its exception is the answer.
     """
 
     name: str
     work: Callable[[], Any]
 
 
-#: Called with the arguments the browser sent, as keywords. Returns JSON, a `Reply` or a `Later`.
+#: Called with the browser's arguments as keywords. Returns JSON, a `Reply` or a `Later`.
 Command = Callable[..., Any]
 
 
@@ -74,21 +74,21 @@ class Section(Protocol):
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Attributes of the state it is made from."""
+        """State attributes it is made from."""
 
     def value(self) -> Any:
         """The section as JSON; called on the desk's thread after one of ``fields`` has changed."""
 
     def commands(self) -> Mapping[str, Command]:
-        """What the browser can ask for, by names that no other section uses."""
+        """Commands of the browser, with names that no other section uses."""
 
 
 class Surface(ipywidgets.DOMWidget):  # type: ignore[misc]  # ipywidgets is not typed
-    """What is shown in a cell; the browser draws it.
+    """The widget shown in a cell; the browser draws it.
 
     Args:
-        panels: Panels to show: all those of the Workbench when empty.
-        static: Makes what viewers without widgets show, as HTML.
+        panels: Panels to show; if empty, all those of the Workbench.
+        static: Makes the HTML for viewers without widgets.
     """
 
     _model_name = traitlets.Unicode("WorkbenchModel").tag(sync=True)
@@ -107,19 +107,19 @@ class Surface(ipywidgets.DOMWidget):  # type: ignore[misc]  # ipywidgets is not 
         bundle: dict[str, Any] = {"text/plain": repr(self), "text/html": self._static()}
         if _voila():
             return {**bundle, **(super()._repr_mimebundle_(**options) or {})}
-        # Of a widget's own type, viewers without its kernel say that there is no model, and show nothing else.
+        # For a widget's own type, viewers without its kernel show only that there is no model.
         return bundle if unattended() else {**bundle, MIME_TYPE: {"model_id": self.model_id, "protocol": PROTOCOL}}
 
     def keep(self, page: str) -> None:
-        """Have the browsers that show it put this static form, HTML, into the notebook."""
+        """Have the browsers that show it store this static HTML in the notebook."""
         _send(self, {"type": "kept", "html": page})
 
 
 def unattended() -> bool:
-    """Whether the cell is run by papermill, nbconvert or the like: there is no user to answer a prompt.
+    """Whether the cell is run by papermill, nbconvert or a similar tool, without a user to answer a prompt.
 
-    What they keep is read later, by viewers that would rather show a widget without its kernel than its static form.
-    Voilà runs cells that way as well, and shows their widgets to a user.
+    Their output is read later, in viewers that prefer a widget without its kernel to its static form. Voilà runs cells
+    the same way, but shows their widgets to a user.
     """
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     request = shell.get_parent() if shell is not None and hasattr(shell, "get_parent") else {}
@@ -168,20 +168,20 @@ class Hub:
             state.observe(self._mark_rows, *row_fields)
 
     def add(self, surface: Surface) -> None:
-        """Show everything in one more surface."""
+        """Show everything in another surface."""
         self._surfaces.append(surface)
         surface.on_msg(lambda _widget, content, _buffers: self._receive(surface, content))
         self._desk.post(lambda: self.push(surface))
 
     def keep(self, page: str) -> None:
-        """Have the notebook keep this HTML for viewers without a kernel."""
+        """Have the notebook save this HTML for viewers without a kernel."""
         if page != self._kept:
             self._kept = page
             for surface in self._surfaces:
                 surface.keep(page)
 
     def push(self, newcomer: Surface | None = None) -> None:
-        """Send what has changed; everything to a newcomer."""
+        """Send what has changed; a new surface gets everything."""
         dirty = sorted(self._dirty)
         self._dirty.clear()  # before: a section that cannot be made makes that of the problems dirty
         changed = {name: value for name in dirty if (value := self._made(name)) is not None}
@@ -204,7 +204,7 @@ class Hub:
         self._desk.at_most_every(_PUSH_EVERY_S, "push", self.push)
 
     def _made(self, name: str) -> Any:
-        """The section if it is new, else None."""
+        """The section if it has changed, else None."""
         with self.problems_of(name, name):
             encoded = msgspec.json.encode(self._sections[name].value())
             if self._sent.get(name) != encoded:
@@ -226,7 +226,7 @@ class Hub:
 
     @contextlib.contextmanager
     def problems_of(self, part: str, panel: str) -> Iterator[None]:
-        """That a part cannot be made is a problem of its panel: the others are sent, and questions are answered."""
+        """If a part cannot be made, its panel shows the problem; the others are sent, and commands are answered."""
         try:
             yield
         except Exception as error:
@@ -240,14 +240,14 @@ class Hub:
     # -- commands ---------------------------------------------------------------------------------------------------
 
     def _receive(self, surface: Surface, content: Any) -> None:
-        """From the kernel's thread, whenever the kernel hands messages out."""
+        """Called in the kernel's thread, whenever the kernel delivers messages."""
         if content.get("type") == "hello":
             self._desk.post(lambda: self._welcome(surface))
         elif content.get("type") == "do":
             self._desk.post(lambda: self._do(surface, content))
 
     def _welcome(self, surface: Surface) -> None:
-        """Send everything to a page that was opened, also what the notebook keeps: the page may show an older file."""
+        """Send everything to a newly opened page, and the static form as well: the page may show an older file."""
         self.push(surface)
         if self._kept:
             surface.keep(self._kept)
@@ -267,7 +267,7 @@ class Hub:
         try:
             if name not in self._commands:
                 raise SettingError(
-                    f"The kernel has no command {name!r}: the page was made by another version of deploykit.",
+                    f"The kernel has no command {name!r}: the page is from a different version of deploykit.",
                     remedy="reload the page, and restart the kernel.",
                 )
             answer = self._commands[name](**content.get("args") or {})
@@ -305,7 +305,7 @@ def _send_rows(surface: Surface, rows: dict[str, Any], gone: list[str], *, reset
 
 
 def _send(surface: Surface, content: dict[str, Any], buffers: Sequence[bytes] = ()) -> None:
-    # Through JSON once, since the comm knows neither raw JSON nor numpy numbers.
+    # Through JSON once, because the comm supports neither raw JSON nor NumPy numbers.
     plain = msgspec.json.decode(msgspec.json.encode(content))
     with contextlib.suppress(AttributeError):  # the widget was closed
         surface.send(plain, buffers=list(buffers))

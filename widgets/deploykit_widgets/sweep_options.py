@@ -1,4 +1,4 @@
-"""How a sweep is run, beside what it tries: the settings of ``dk.sweep`` that the Space panel shows."""
+"""How a sweep is run: the settings of ``dk.sweep`` that the Space panel shows."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from typing import Any
 from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.extras import installed
 
-#: What may be done with candidates that are confirmed to lose more than the goal allows: name → label, help.
+#: What to do with candidates that are confirmed to lose more than the goal allows: name → label, help.
 LOSERS = {
     "measure": ("measure them anyway", "All candidates are evaluated and timed."),
     "untimed": ("do not time them", "They are evaluated on all of the data, and their latency is not measured."),
-    "stop": ("stop them early", "Their evaluation ends as soon as it is sure that they lose more."),
+    "stop": ("stop them early", "Their evaluation stops as soon as the larger loss is confirmed."),
 }
-#: Ways to go through a space: name → label, help.
+#: Ways to search a space: name → label, help.
 SEARCHES = {
     "grid": ("every candidate", "Every candidate of the space is built and measured."),
-    "tpe": ("learn (TPE)", "Optuna proposes candidates between the values, and learns where good ones are."),
-    "nsga2": ("evolve (NSGA-II)", "A genetic algorithm that keeps the whole front."),
-    "random": ("at random", "Candidates are drawn at random between the values."),
+    "tpe": ("learn (TPE)", "Optuna proposes candidates from the values above and learns which ones are good."),
+    "nsga2": ("evolve (NSGA-II)", "A genetic algorithm that evolves the whole front."),
+    "random": ("at random", "Candidates are drawn at random from the values above."),
 }
 _BUDGET = re.compile(r"(?P<number>[1-9]\d*(\.\d+)?) (?P<unit>candidates|s|min|h)")
 
@@ -34,7 +34,7 @@ class SweepOptions:
         adaptive: See ``dk.sweep``.
         sensitivity: See ``dk.sweep``.
         search: One of `SEARCHES`.
-        budget: See ``dk.sweep``: a number, a space, and ``candidates``, ``s``, ``min`` or ``h``; "" for its default.
+        budget: See ``dk.sweep``: a number, a space, and ``candidates``, ``s``, ``min`` or ``h``; "" for the default.
     """
 
     losers: str = "measure"
@@ -89,10 +89,10 @@ class SweepOptions:
 
     @property
     def whole(self) -> bool:
-        """Whether exactly the candidates of the plan are run: no search picks among them, no round adds to them."""
+        """Whether exactly the candidates of the plan are run: no search selects among them, and no round adds any."""
         return self.search == "grid" and not self.sensitivity
 
 
 def no_search() -> str:
-    """Why nothing but a grid can be searched; "" when it can."""
+    """Why only a grid search is possible; "" when others are."""
     return "" if installed("optuna") else "optuna not installed; pip install 'deploykit[search]'"

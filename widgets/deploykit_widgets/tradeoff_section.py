@@ -1,4 +1,4 @@
-"""Trade-off: the goal, the best so far, and what the chart's axes can show."""
+"""Trade-off: the goal, the best so far, and the measures for the chart's axes."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from deploykit_widgets.rows import where
 from deploykit_widgets.state import Goal
 from deploykit_widgets.surface import Command, Later
 
-#: Costs and what else can be on an axis: name → (label, title, unit, whether more is better, word for better).
+#: Costs and other measures for an axis: name → (label, title, unit, whether higher is better, word for better).
 _COSTS = {
     "latency": ("latency", "Latency p50", "ms", False, "faster"),
     "size": ("size", "Size", "kB", False, "smaller"),
     "compressed_size": ("gzip size", "Size after gzip", "kB", False, "smaller"),
     "memory": ("memory", "Peak memory", "MB", False, "smaller"),
-    "cpu": ("CPU time", "CPU time of an inference", "ms", False, "cheaper"),
+    "cpu": ("CPU time", "CPU time per inference", "ms", False, "cheaper"),
 }
 _TAILS = {"p90": ("p90", "Latency p90", "ms", False, "faster"), "p99": ("p99", "Latency p99", "ms", False, "faster")}
-#: Of a log, at its end: what a worker says last is why it died.
+#: Length of the end of a log that is shown: the last lines say why a worker died.
 _LOG_BYTES = 20_000
-#: Where processes write that belong to no store. A store may come from elsewhere: no other file is read for it.
+#: Where processes without a store write their logs. Stores may come from others, so no other file is read for them.
 _LOG_FOLDER = re.compile("deploykit-logs-")
 
 
@@ -58,7 +58,7 @@ class TradeoffSection:
             "costs": [{"name": name, "label": _COSTS[name][0] if name in _COSTS else name} for name in tradeoff.AXES],
             "metric": metric_name(report),
             "unit": unit(report),
-            # Where the limit is on the axis of changes: losing is going up for errors.
+            # Place of the limit on the axis of changes: for errors, a loss is an increase.
             "limit": round((-100 if higher else 100) * goal.max_drop, 9),
             "measures": measures(report),
             "settings": settings_of(report),
@@ -77,7 +77,8 @@ class TradeoffSection:
     def _set_goal(self, max_drop: float, minimize: str) -> None:
         if not math.isfinite(max_drop) or not 0 <= max_drop <= 1:
             raise SettingError(
-                f"The largest loss must be from 0 to 100 {unit(self._commands.state.report)}, got {100 * max_drop:g}.",
+                f"The largest loss must be between 0 and 100 {unit(self._commands.state.report)}, "
+                f"got {100 * max_drop:g}.",
                 remedy="1 is usual.",
             )
         if minimize not in tradeoff.AXES:
@@ -93,7 +94,7 @@ class TradeoffSection:
         self._commands.compare(b)
 
     def _drawn(self) -> dict[str, Any]:
-        """What the chart looks like; Altair is imported for it, so not before results are shown."""
+        """The specification of the chart. It needs Altair, so it is made only when results are shown."""
         if self._chart is None:
             from deploykit_widgets.tradeoff_spec import specification
 
@@ -104,10 +105,12 @@ class TradeoffSection:
         report = self._commands.state.report
         failure = report.row(key).failure if report else None
         if report is None or failure is None or not failure.log:
-            raise StoreError("This candidate left no log.", remedy="its cause is all that is known.")
+            raise StoreError("This candidate left no log.", remedy="only its cause is known.")
         path = (report.path / failure.log).resolve()
         if not (path.is_relative_to(report.path.resolve()) or _LOG_FOLDER.match(path.parent.name)):
-            raise StoreError(f"The log {path} is not inside the store.", remedy="look at it where the sweep ran.")
+            raise StoreError(
+                f"The log {path} is not inside the store.", remedy="open it on the machine that ran the sweep."
+            )
         if not path.is_file():
             raise StoreError(f"The log {path} is gone.", remedy="rerun the sweep: failed candidates are retried.")
         with path.open("rb") as file:
@@ -116,19 +119,19 @@ class TradeoffSection:
 
 
 def metric_name(report: Report | None) -> str:
-    """Name of the metric in words."""
+    """Display name of the metric."""
     if report is None or not report.metric:
         return "accuracy"
     return "metric" if report.metric == "auto" else report.metric.replace("_", " ")  # not chosen yet
 
 
 def unit(report: Report | None) -> str:
-    """Unit of changes: percentage points of shares, percent of errors."""
+    """Unit of changes: percentage points for shares, percent for errors."""
     return "%" if report and report.relative else "pp"
 
 
 def measures(report: Report | None) -> list[dict[str, Any]]:
-    """What an axis can show, qualities first; see ``IMeasure`` in measures.ts."""
+    """The measures an axis can show, qualities first; see ``IMeasure`` in measures.ts."""
     metric = metric_name(report)
     relative = bool(report and report.relative)
     higher = report is None or bool(report.facts.get("higher_is_better", True))
@@ -148,7 +151,7 @@ def measures(report: Report | None) -> list[dict[str, Any]]:
 
 
 def settings_of(report: Report | None) -> list[dict[str, Any]]:
-    """The settings that distinguish candidates, as measures that have words for values where they are not numbers."""
+    """The settings that distinguish candidates, as measures; values that are not numbers have labels."""
     return [
         {
             **_measure(f"setting:{s.name}", s.label, f"{s.label}, {s.unit}" if s.unit else s.label, s.unit, True, ""),
@@ -169,7 +172,7 @@ def _title(metric: str, share: bool) -> str:
 
 
 def _other_metrics(report: Report | None) -> list[tuple[str, bool, bool]]:
-    """Further metrics: name, whether it is a share of one, and whether more is better."""
+    """Further metrics: name, whether it is a share of one, and whether higher is better."""
     known = registry("deploykit.metrics", "metric")
     for row in report.rows if report else ():
         if row.measurement is not None:
@@ -181,7 +184,7 @@ def _other_metrics(report: Report | None) -> list[tuple[str, bool, bool]]:
 
 
 def best_of(best: Choice | None, shown_unit: str) -> dict[str, Any] | None:
-    """The best so far for the goal, in words; None when nothing is measured."""
+    """The best so far for the goal, as text; None if nothing has been measured."""
     if best is None or best.measurement is None:
         return None
     decision, latency = best.decision, best.measurement.latency

@@ -1,7 +1,7 @@
-"""What the live trade-off chart looks like: an Altair chart over named datasets that the browser fills and patches.
+"""The live trade-off chart: an Altair chart over named datasets that the browser fills and patches.
 
-Everything that changes while the chart lives is data or a parameter, so that one view in the browser lasts: positions
-(logarithms are taken before they get here), the ends of the axes and their ticks, and the colors of the theme. Rows
+Everything that changes while the chart is shown is data or a parameter, so one view in the browser can be reused:
+positions (logarithms are already applied), the ends of the axes and their ticks, and the colors of the theme. The rows
 of the datasets are made by ``tradeoff/points.ts``.
 """
 
@@ -19,7 +19,7 @@ SHAPES = {
     "prune + quantize": "diamond",
     "other": "cross",
 }
-#: Parameters the browser sets, with what stands there before it does.
+#: Parameters the browser sets, with their initial values.
 PARAMETERS: dict[str, Any] = {
     "x0": 0, "x1": 1, "y0": 0, "y1": 1,
     "xticks": [], "xlabels": [], "yticks": [], "ylabels": [],
@@ -93,12 +93,12 @@ def _of(alt: Any, name: str) -> Any:
 
 
 def _flat(**more: Any) -> dict[str, Any]:
-    """Marks say nothing to screen readers: the chart does, and the table."""
+    """Hides marks from screen readers, which use the chart's description and the table instead."""
     return {"aria": False, "clip": True, "tooltip": None, **more}
 
 
 def _ground(alt: Any) -> list[Any]:
-    """What lies under the points: the forbidden side, the band, baseline and limit with their words."""
+    """The layers under the points: the area beyond the limit, the band, and labeled baseline and limit."""
     ink, muted = alt.ExprRef("ink"), alt.ExprRef("muted")
     x, y = _x(alt), _y(alt)
     words = {"fontSize": 11, "fill": muted, "baseline": "top", "dy": 4}
@@ -123,7 +123,7 @@ def _ground(alt: Any) -> list[Any]:
 def _bars(alt: Any) -> list[Any]:
     """Intervals on both axes, with a mark where one leaves the chart.
 
-    Those of what is selected or pointed at are drawn once more, so that all others can stay.
+    Intervals of selected or hovered points are drawn again on top, so the others need not change.
     """
     x, y = _x(alt), _y(alt)
     look = {
@@ -147,7 +147,7 @@ def _bars(alt: Any) -> list[Any]:
 
 
 def _points(alt: Any) -> list[Any]:
-    """Beaten candidates under those on the front."""
+    """Beaten candidates, below those on the front."""
     shape = alt.Shape("family:N", legend=None, scale=alt.Scale(domain=list(SHAPES), range=list(SHAPES.values())))
     return [
         _of(alt, name)
@@ -165,7 +165,7 @@ def _points(alt: Any) -> list[Any]:
 
 
 def _marks(alt: Any) -> list[Any]:
-    """Rings of noisy candidates; the star; rings and letters of A and B, and of what is pointed at."""
+    """Rings for noisy candidates; the star; rings and letters for A, B and the hovered point."""
     ink = alt.ExprRef("ink")
     ring = {"shape": "circle", "filled": False}
     x, y = _x(alt), _y(alt)

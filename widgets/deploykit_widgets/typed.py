@@ -1,4 +1,4 @@
-"""Preprocessing as it is typed into the fields of the Data panel."""
+"""Preprocessing as typed into the fields of the Data panel."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.preprocess import Preprocess
 
-#: The fields; each has the name of the setting.
+#: The fields, named after their settings.
 FIELDS = ("scale", "reshape", "layout", "mean", "std")
 
 
 def preprocess_of(typed: Mapping[str, str], before: Preprocess | None = None) -> Preprocess:
-    """What the fields say.
+    """The settings typed into the fields.
 
     Args:
-        typed: Field → words.
-        before: Settings that no field has are taken from here.
+        typed: Field → text.
+        before: Provides the settings that have no field.
 
     Raises:
-        SettingError: A field does not hold what it is for.
+        SettingError: The text of a field cannot be used.
     """
     for name in typed:
         if name not in FIELDS:
@@ -38,7 +38,7 @@ def preprocess_of(typed: Mapping[str, str], before: Preprocess | None = None) ->
 
 
 def as_typed(preprocess: Preprocess | None) -> dict[str, str]:
-    """The words of the fields that give these settings."""
+    """The text of the fields for these settings."""
     step = preprocess or Preprocess()
     return {
         "scale": "" if step.scale == 1 else repr(step.scale),
@@ -50,10 +50,10 @@ def as_typed(preprocess: Preprocess | None) -> dict[str, str]:
 
 
 def fraction(words: str) -> float:
-    """A scale as it is typed: a number, or a fraction such as 1/255; nothing is 1.
+    """A typed scale: a number, or a fraction such as 1/255; empty means 1.
 
     Raises:
-        SettingError: It is neither.
+        SettingError: The text is neither.
     """
     if not words.strip():
         return 1.0
@@ -64,10 +64,10 @@ def fraction(words: str) -> float:
 
 
 def numbers(name: str, words: str) -> float | tuple[float, ...] | None:
-    """A number, or several with commas between them; nothing is None.
+    """A number, or several separated by commas; empty means None.
 
     Raises:
-        SettingError: It is neither.
+        SettingError: The text is neither.
     """
     parts = [p for p in words.strip(" ()[]").split(",") if p.strip()]
     if not parts:
@@ -75,15 +75,15 @@ def numbers(name: str, words: str) -> float | tuple[float, ...] | None:
     try:
         found = tuple(map(_number, parts))
     except (ValueError, ZeroDivisionError):
-        raise SettingError(f"{name} must be numbers with commas between them, got {words!r}.") from None
+        raise SettingError(f"{name} must be numbers separated by commas, got {words!r}.") from None
     return found if len(found) > 1 else found[0]
 
 
 def shape(words: str) -> tuple[int, ...] | None:
-    """A shape as it is typed: whole numbers with commas between them; nothing is None.
+    """A typed shape: whole numbers separated by commas; empty means None.
 
     Raises:
-        SettingError: It is not a shape.
+        SettingError: The text is not a shape.
     """
     if not words.strip():
         return None

@@ -1,4 +1,4 @@
-"""The Workbench: state a goal, watch honest points arrive, take the winner away as a file, a server or code."""
+"""The Workbench: set a goal, watch candidates arrive, and take the winner away as a file, a server or code."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ PANELS = ("model", "data", "space", "sweep", "tradeoff", "candidate", "export")
 class Workbench(Display):
     """The notebook user interface: load, choose a space, sweep, choose a candidate, export and serve it.
 
-    Show it by ending a cell with it. All work is done in the background; the kernel stays free. Without a browser
-    (papermill, nbclient) call `run`, which waits for the sweep.
+    End a cell with the Workbench to show it. All work runs in the background, so the kernel stays free. Without a
+    browser (papermill, nbclient), call `run`, which waits for the sweep.
 
     Args:
         model: From ``dk.load``, or what ``dk.load`` takes; None: a path field is shown.
         data: A Dataset, a pair (x, y), or the path of an ``.npz`` file; None: a path field is shown.
-        store: Folder that keeps everything; a second sweep on it does only what is new. None: ``"runs"``.
+        store: Folder that keeps all results; a second sweep on it does only the new work. None: ``"runs"``.
         space: Name of a preset, a space, or the path of a saved one to begin with.
         launches: Timing launches per session.
         output: As in ``dk.sweep``.
         scores: As in ``dk.sweep``.
         state: As in ``dk.sweep``.
         constants: As in ``dk.sweep``.
-        remember: Keep what is clicked in the store, and bring it back when the cell is run again and says the same.
-            Papermill, nbconvert and the like get what the cell says.
+        remember: Save selections in the store, and restore them when the same cell is run again. Papermill, nbconvert
+            and similar tools always use the arguments of the cell.
 
     Raises:
         SettingError: An unknown preset, or too few launches.
@@ -108,7 +108,7 @@ class Workbench(Display):
         self._desk.post(memory.begin)
 
     def panel(self, name: str) -> Surface:
-        """One panel alone, for a cell of its own; it shows the same state as the Workbench.
+        """One panel, to show in its own cell; it shares the state of the Workbench.
 
         Args:
             name: ``"model"``, ``"data"``, ``"space"``, ``"sweep"``, ``"tradeoff"``, ``"candidate"`` or ``"export"``.
@@ -124,12 +124,12 @@ class Workbench(Display):
 
     @property
     def report(self) -> Report | None:
-        """The results so far; None before the first."""
+        """The results so far; None before there are any."""
         return self._state.report
 
     @property
     def choice(self) -> Choice | None:
-        """The candidate that is shown: the one that was picked, or the best so far."""
+        """The candidate that is shown: the one the user picked, or the best so far."""
         return self._state.chosen
 
     def run(self) -> Report:
@@ -138,7 +138,7 @@ class Workbench(Display):
         Interrupting it cancels the sweep and returns the report so far.
 
         Raises:
-            DeploykitError: Model, data or space cannot be used, the sweep was ended by an error, or this is closed.
+            DeploykitError: Model, data or space cannot be used, an error ended the sweep, or the Workbench is closed.
             Cancelled: It was interrupted before there was a report.
         """
         self._check_open()
@@ -171,7 +171,7 @@ class Workbench(Display):
 
     def _check_open(self) -> None:
         if self._commands.ends.closed:
-            raise SettingError("This Workbench is closed.", remedy="make a new one: what is finished is in its store.")
+            raise SettingError("This Workbench is closed.", remedy="create a new one: finished work is in its store.")
 
     def __enter__(self) -> Workbench:
         return self
@@ -185,7 +185,7 @@ class Workbench(Display):
         return f"Workbench({name!r}, {measured} measured and {failed} failed of {total})"
 
     def _static(self) -> str:
-        """What viewers without widgets show: results when there are any, else what would run, and the code."""
+        """The static form for viewers without widgets: the results or, without results, the plan; and the code."""
         state = self._state
         parts: list[str] = []
         if state.report is not None:

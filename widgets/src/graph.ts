@@ -96,7 +96,7 @@ class GraphFactory extends ABCWidgetFactory<GraphDocument> {
       label: 'Optimize with deploykit',
       icon: workbenchIcon,
       className: 'dk-Graph-optimize',
-      tooltip: 'Create a notebook beside the model that opens it in the Workbench',
+      tooltip: 'Create a notebook that opens this model in the Workbench',
       onClick: () => void this.app.commands.execute(OPTIMIZE, { path: modelOf(context.path) })
     });
     widget.title.icon = graphIcon;

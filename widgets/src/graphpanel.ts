@@ -13,7 +13,7 @@ import type { ILayerSelection } from './tokens';
 export function unreadable(path: string, reason: string): string {
   const name = path.split('/').pop() ?? path;
   const details = reason.replace(/\s+in '[^']*'\.?$/, '').replace(/\.$/, '');
-  const said = `${name} cannot be shown as a graph: it is damaged, not complete, or not the format its ending says.`;
+  const said = `${name} cannot be shown as a graph: it is damaged, incomplete, or not in the format its extension suggests.`;
   return `${said} Copy it again, or open another file. (${details})`;
 }
 

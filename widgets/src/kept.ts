@@ -143,7 +143,7 @@ function showBar(bar: HTMLElement, run: (() => void) | null): void {
     : '';
   if (run) {
     const words = document.createElement('span');
-    words.textContent = 'Saved results. Run the cell to continue: what you chose comes back from the store.';
+    words.textContent = 'Saved results. Run the cell to continue: your choices are restored from the store.';
     const button = document.createElement('button');
     button.type = 'button';
     button.className = 'dk-button dk-button-primary';
@@ -155,7 +155,7 @@ function showBar(bar: HTMLElement, run: (() => void) | null): void {
 
 export const kept: IRenderMime.IExtension = {
   id: 'deploykit-widgets:kept',
-  description: 'Shows the Workbench in outputs, and what was kept of it where it has no kernel.',
+  description: 'Shows the Workbench in outputs, or its saved results when there is no kernel.',
   rendererFactory: { safe: true, mimeTypes: [MIME_TYPE], createRenderer: options => new Kept(options) },
   rank: -20, // before the HTML beside it
   dataType: 'json'

@@ -79,7 +79,7 @@ function activate(
 
   commands.addCommand(OPTIMIZE, {
     label: 'Optimize with deploykit',
-    caption: 'Create a notebook beside the model that opens it in the Workbench',
+    caption: 'Create a notebook that opens this model in the Workbench',
     icon: args => (args.isPalette ? undefined : workbenchIcon),
     isEnabled: args => typeof args.path === 'string' || chosen() !== null,
     execute: args => {

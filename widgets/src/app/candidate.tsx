@@ -148,7 +148,7 @@ function Evidence({
   return (
     <>
       <div className="dk-verdict-box">
-        <Asked asked={asked} what="reading what is known">
+        <Asked asked={asked} what="reading the results">
           {found => <Verdict facts={found} compare={both ? (pair.answer?.value.compare ?? '') : ''} />}
         </Asked>
         {row?.failure?.log && (

@@ -50,12 +50,12 @@ function Classes({ subject, against }: { subject: ISubject; against: string }): 
                     <tr key={place}>
                       <th scope="row">
                         {row.name} <span className="dk-soft">{thousands(row.examples)}</span>{' '}
-                        {row.sure && <span className="dk-badge dk-badge-warn">sure</span>}
+                        {row.sure && <span className="dk-badge dk-badge-warn">confirmed</span>}
                       </th>
                       <td className="dk-n">
                         {fixed(100 * row.before, 1)} → {fixed(100 * row.after, 1)}
                       </td>
-                      <td className="dk-n" title={`${row.better} are right now, ${row.worse} are wrong now`}>
+                      <td className="dk-n" title={`${row.better} newly right, ${row.worse} newly wrong`}>
                         {fixed(100 * row.change[0], 1)}{' '}
                         <span className="dk-soft">
                           [{fixed(100 * row.change[1], 1)}, {fixed(100 * row.change[2], 1)}]
@@ -151,7 +151,7 @@ function Recipe({ subject }: { subject: ISubject }): ReactElement {
     <Asked asked={asked} what="reading the recipe">
       {recipe => (
         <>
-          {recipe.steps.length === 0 && <Note>No step: the original model.</Note>}
+          {recipe.steps.length === 0 && <Note>No steps: this is the original model.</Note>}
           <ol className="dk-steps">
             {recipe.steps.map((step, place) => (
               // biome-ignore lint/suspicious/noArrayIndexKey: a step is its place
@@ -223,8 +223,8 @@ function Graphs({ subject }: { subject: ISubject }): ReactElement {
           ) : (
             <>
               <Note>
-                The two open side by side, the original in the format of the candidate. A layer selected in one of them
-                is marked in this panel.
+                Both graphs open side by side, with the original model in the format of the candidate. A layer you
+                select in either graph is highlighted in this panel.
               </Note>
               <div className="dk-chips">
                 <Button icon="graph" disabled={!before || !after} onClick={() => void open(before, named(after))}>

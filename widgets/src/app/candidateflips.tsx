@@ -42,7 +42,7 @@ export function Flips({ subject, against }: { subject: ISubject; against: string
                 {found.classes
                   ? `All ${thousands(found.examples)} answers match those of ${found.against}.`
                   : found.labelled
-                    ? 'No error grew.'
+                    ? 'No error increased.'
                     : 'No output differs.'}
               </Note>
             ) : (

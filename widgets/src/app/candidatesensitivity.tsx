@@ -45,7 +45,7 @@ export function Sensitivity({ stamp }: { stamp: string }): ReactElement {
           ) : undefined
         }
       >
-        <Asked asked={asked} what="reading what is known of single layers">
+        <Asked asked={asked} what="reading the results per layer">
           {table => <Table table={table} score={score} />}
         </Asked>
       </Part>
@@ -67,7 +67,7 @@ function Table({ table, score }: { table: ISensitivity; score: Score }): ReactEl
     }
   };
   if (levels.length === 0) {
-    return <Note>No candidate uses a technique that can leave out single layers.</Note>;
+    return <Note>No candidate uses a technique that can leave out individual layers.</Note>;
   }
   const found = groups(levels);
   const values = cells.flat().flatMap(cell => {
@@ -80,7 +80,7 @@ function Table({ table, score }: { table: ISensitivity; score: Score }): ReactEl
     <>
       <Note>
         {levels.some(level => level.measured)
-          ? `${unit} lost when only that layer changes; gray: within the noise. Enter on a cell leaves the layer out.`
+          ? `${unit} lost when only that layer changes; gray: within the noise. Press Enter on a cell to leave that layer out.`
           : `The loss from each of the ${layers.length} layers is not measured yet.`}
       </Note>
       <div className="dk-scroll" hidden={!levels.some(level => level.measured)}>

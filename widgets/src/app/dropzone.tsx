@@ -39,7 +39,7 @@ export function DropZone({ label, words, endings, to, folderWords, small, onFile
       onFile(await upload({ file, to, onShare: setShare }));
     } catch (failure) {
       const reason = failure instanceof Error ? failure.message : String(failure);
-      setError(`${file.name} could not be put beside the notebook: ${reason}`);
+      setError(`${file.name} could not be copied next to the notebook: ${reason}`);
     } finally {
       setShare(null);
     }

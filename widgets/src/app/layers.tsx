@@ -71,8 +71,8 @@ export function Layers({ facts, profile, home }: ILayers): ReactElement {
           <Grid layers={layers} facts={facts} timed={first.runtime !== ''} home={home} />
           {first.runtime && (
             <Note>
-              Share of time: the original model on {first.runtime}, from its profiler.
-              {layers.some(({ fused }) => fused.length > 0) && ' * With the layers that are fused with it.'}
+              Share of time of the original model on {first.runtime}, from its profiler.
+              {layers.some(({ fused }) => fused.length > 0) && ' * Includes the layers fused with it.'}
               {first.elsewhere >= 0.005 &&
                 ` ${percent(first.elsewhere)} is in nodes that belong to none of these layers.`}
             </Note>

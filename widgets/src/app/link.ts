@@ -7,7 +7,7 @@ import type { FromKernel, IAnswer, ToKernel } from './protocol';
 export class Refused extends Error {}
 
 /** What is shown when there is no longer an answer. */
-export const GONE = 'The kernel stopped. Run the cell again: finished candidates come back from the store.';
+export const GONE = 'The kernel stopped. Run the cell again: finished candidates are restored from the store.';
 
 interface IWaiting {
   resolve(answer: IAnswer<unknown>): void;

@@ -6,11 +6,11 @@ import type { Look } from './view';
 
 const LOOKS: readonly { name: Look; label: string; title: string }[] = [
   { name: 'chart', label: 'Chart', title: 'Quality against cost' },
-  { name: 'settings', label: 'Settings', title: 'Each candidate as a line over its settings' },
+  { name: 'settings', label: 'Settings', title: 'Each candidate as a line across its settings' },
   {
     name: 'beside',
     label: 'Compare',
-    title: 'Another store beside this one: yesterday and today, this machine and that'
+    title: 'Compare with another store, such as one from yesterday or from another machine'
   }
 ];
 

@@ -46,7 +46,7 @@ declare module './protocol' {
 }
 
 const EMPTY = 'Drop a model here, or choose a file: .keras .h5 .onnx .tflite, SavedModel folder.';
-const FOLDER = 'A SavedModel is a folder: copy it beside the notebook, then choose it with Browse.';
+const FOLDER = 'A SavedModel is a folder: copy it next to the notebook, then choose it with Browse.';
 
 export function ModelPanel(): ReactElement | null {
   const model = useSection('model');
@@ -122,7 +122,7 @@ function Choose({ model }: { model: IModel }): ReactElement {
         <Browse
           command="browse_models"
           label="Models on the kernel's machine"
-          empty="No folders and no model files here."
+          empty="No folders or model files here."
           onChoose={load}
           onClose={() => setBrowsing(false)}
         />

@@ -168,7 +168,7 @@ function Live(): ReactElement {
     ['p50', milliseconds(rate?.p50 ?? null), 'Median server time, to within about 10 %'],
     ['p99', milliseconds(rate?.p99 ?? null), '99th percentile of server time, to within about 10 %'],
     ['Answered', String(last?.answered ?? '—'), 'Predictions since the start'],
-    ['Refused', String(last?.refused ?? '—'), 'Requests that were invalid or came while the queue was full']
+    ['Refused', String(last?.refused ?? '—'), 'Requests that were invalid or arrived while the queue was full']
   ];
   return (
     <>

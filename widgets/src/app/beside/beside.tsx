@@ -75,7 +75,8 @@ export function Beside(): ReactElement {
       {answer ? (
         <Compared compared={answer.value} />
       ) : (
-        !busy && !error && <Note>Enter the folder of another sweep, from yesterday or from another machine.</Note>
+        !busy &&
+        !error && <Note>Enter the folder of another sweep, such as one from yesterday or from another machine.</Note>
       )}
     </div>
   );
@@ -106,7 +107,7 @@ function Compared({ compared }: { compared: ICompared }): ReactElement {
         </div>
       )}
       {/* biome-ignore lint/a11y/noNoninteractiveTabindex: what scrolls can be scrolled by keys */}
-      <section className="dk-beside-table" aria-label="Candidates here and there" tabIndex={0}>
+      <section className="dk-beside-table" aria-label="Candidates in both stores" tabIndex={0}>
         <table>
           <thead>
             <tr>

@@ -28,7 +28,7 @@ export function Facts({ facts }: { facts: IDataFacts }): ReactElement {
         </div>
         {facts.reading.length > 0 && (
           <div>
-            <dt>Read</dt>
+            <dt>How it was read</dt>
             <dd>
               {facts.reading.map(line => (
                 <div key={line}>{line}</div>

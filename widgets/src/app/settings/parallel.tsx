@@ -117,9 +117,9 @@ function Drawn({ axes }: { axes: readonly ICoordinate[] }): ReactElement {
         </div>
       </div>
       <span id={id} className="dk-unseen">
-        Arrow keys left and right choose an axis, up and down walk through the candidates by their value on it. Left
-        bracket and right bracket start and end a range there, Delete takes it away, 0 all ranges. A and B mark, Enter
-        opens the candidate. The table below lists the same candidates with their settings.
+        Left and Right choose an axis, and Up and Down move through the candidates by their value on it. The left and
+        right brackets start and end a range there. Delete removes it, and 0 removes all ranges. A and B choose the
+        candidate as A or B, and Enter opens it. The table below lists the same candidates with their settings.
       </span>
       <div className="dk-under">
         <span className="dk-soft">
@@ -193,5 +193,5 @@ function summary(lines: readonly ILine[], axes: readonly ICoordinate[]): string 
   const shown = lines.filter(line => !line.dimmed).length;
   const titles = axes.map(({ measure }) => measure.label).join(', ');
   const of = shown === lines.length ? '' : ` of ${lines.length}`;
-  return `Settings of ${shown}${of} ${plural(lines.length, 'candidate').replace(/^\S+ /, '')} as lines over ${titles}.`;
+  return `Settings of ${shown}${of} ${plural(lines.length, 'candidate').replace(/^\S+ /, '')} as lines across ${titles}.`;
 }

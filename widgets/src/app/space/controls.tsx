@@ -299,7 +299,7 @@ function Numbers({ control, owner, values, change, disabled, describedBy, labell
       <input
         className="dk-input"
         style={{ width: `${Math.max(3, (text ?? shown).length) + 2.5}ch` }}
-        aria-label={`${control.label}, ${owner}: values to try, with commas between them`}
+        aria-label={`${control.label}, ${owner}: values to try, separated by commas`}
         aria-describedby={describedBy}
         aria-invalid={control.problem !== '' || undefined}
         placeholder={control.automatic ? 'automatic' : ''}
@@ -395,9 +395,9 @@ function Names({ control, owner, values, change, disabled, describedBy, labelled
       <div className="dk-names-add">
         <input
           className="dk-input"
-          aria-label={`${control.label}, ${owner}: another set of names, with commas between them`}
+          aria-label={`${control.label}, ${owner}: another set of names, separated by commas`}
           aria-describedby={describedBy}
-          placeholder="names, with commas"
+          placeholder="names, separated by commas"
           disabled={disabled}
           value={text}
           onChange={event => setText(event.target.value)}

@@ -55,7 +55,7 @@ function Settings({ options }: { options: IOptions }): ReactElement {
       <Launches value={options.launches} send={launches => ask('set_launches', { launches })} />
       <Tick
         label="Time promising candidates longer"
-        help="Candidates that are slower than another one (95 % confidence) and no more accurate are timed in three launches only."
+        help="Candidates that are slower than another one (95 % confidence) and no more accurate get only three launches."
         value={options.adaptive}
         send={value => set('adaptive', value)}
       />

@@ -76,7 +76,7 @@ export function Summary({ plan }: { plan: IPlan }): ReactElement {
               {rest}
             </>
           ) : (
-            'Counting again …'
+            'Updating …'
           )}
         </p>
         {plan.many && (

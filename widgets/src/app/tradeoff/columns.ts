@@ -126,7 +126,7 @@ export function columnsOf(unit: string, metric: string, share: boolean): Map<str
       title: 'Time taken, s',
       cell: row => ({
         ...one(row.seconds, value => fixed(value, 1)),
-        title: 'Time to build, evaluate and time it. Steps shared with other candidates count in full.'
+        title: 'Time to build, evaluate and time this candidate. Steps shared with other candidates count in full.'
       }),
       sort: row => row.seconds
     },

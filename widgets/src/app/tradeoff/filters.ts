@@ -121,7 +121,7 @@ export function frameCode(filters: Filters, measures: readonly IMeasure[], rows:
     } else if (column) {
       tests.push(`${number(range.low * scale)} <= ${column} <= ${number(range.high * scale)}`);
     } else {
-      notes.push(`# The frame has no column for ${measure?.label ?? range.measure}: it is not filtered by it.`);
+      notes.push(`# The frame has no column for ${measure?.label ?? range.measure}, so it is not filtered by it.`);
     }
   }
   if (filters.hiddenRuntimes.length > 0) {

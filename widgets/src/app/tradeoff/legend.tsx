@@ -70,7 +70,7 @@ function Entry({ label, on, first, toggle, only, children }: IEntry): ReactEleme
       className="dk-legend-entry"
       aria-pressed={on}
       tabIndex={first ? 0 : -1}
-      title={`${on ? 'Hide' : 'Show'} ${label}. Double click, or Alt+Enter: ${label} only`}
+      title={`${on ? 'Hide' : 'Show'} ${label}. Double-click or press Alt+Enter to show only ${label}`}
       onClick={toggle}
       onDoubleClick={only}
       onKeyDown={event => {
