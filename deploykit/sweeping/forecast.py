@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 
 from deploykit.core.candidate import Target
+from deploykit.core.result import Result
 from deploykit.measuring.latency import Launch
 from deploykit.measuring.ratios import launches_needed
 from deploykit.sweeping.durations import Durations
@@ -119,16 +120,29 @@ def models(count: int, group: int, groups: int) -> str:
     return f"all {count} models" if groups == 1 else f"{count} models (group {group + 1} of {groups})"
 
 
-def outrun(times: Mapping[str, float], drops: Mapping[str, float], margin: float) -> set[str]:
-    """Candidates that another one beats by a margin in time while it loses no more, by estimate.
+def losing(rows: Sequence[Result], seen: Mapping[str, float], margin: float, max_drop: float | None = None) -> set[str]:
+    """Keys of the candidates that the screen will drop, if estimates stay as they are.
+
+    Another one on the same device is faster by a margin while it loses no more, or the candidate is confirmed to lose
+    more than the limit.
 
     Args:
-        times: Key → time, in any unit.
-        drops: Key → loss of the metric.
+        rows: All candidates of the sweep.
+        seen: Key → latency as a share of the baseline's, for those whose rows have none yet.
         margin: How much faster the other one is at least, as a share.
+        max_drop: The limit; None: there is none.
     """
-    known = times.keys() & drops.keys()
-    return {
-        key for key in known
-        if any(times[other] * (1 + margin) < times[key] and drops[other] <= drops[key] for other in known)
-    }  # fmt: skip
+    found = set()
+    judged = {r.key: (r.candidate.target.device, m) for r in rows if (m := r.measurement) and r.status != "failed"}
+    times = dict(seen) | {key: 1 / m.latency.speedup.value for key, (_, m) in judged.items() if m.latency is not None}
+    fastest = sorted(judged.keys() & times.keys(), key=times.__getitem__)  # of thousands, the first ones decide
+    for key, (device, own) in judged.items():
+        beaten = key in times and any(
+            times[rival] * (1 + margin) < times[key]
+            and judged[rival][0] == device
+            and judged[rival][1].score.drop.value <= own.score.drop.value
+            for rival in fastest
+        )
+        if beaten or (max_drop is not None and own.score.drop.low > max_drop):
+            found.add(key)
+    return found

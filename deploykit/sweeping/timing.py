@@ -16,7 +16,7 @@ from deploykit.measuring.latency import GROUP_SIZE, Entry, Launch, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.building import Built, Workshop
-from deploykit.sweeping.forecast import Forecast, models, outrun
+from deploykit.sweeping.forecast import Forecast, losing, models
 from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.protocol import Protocol, measurement_key, series_key, timed_key
 from deploykit.sweeping.state import State
@@ -278,18 +278,8 @@ class TimingStage:
             if base is not None and base.block_medians_ns and series is not None and series.block_medians_ns:
                 median = statistics.median(series.block_medians_ns)
                 self._seen[same[0].planned.key] = median / statistics.median(base.block_medians_ns)
-        rows = [row for row in self._state.rows if row.measurement is not None and row.status != "failed"]
-        hopeless = set()
-        for device in {row.candidate.target.device for row in rows}:
-            alike = {r.key: r.measurement for r in rows if r.candidate.target.device == device and r.measurement}
-            drops = {key: found.score.drop for key, found in alike.items()}
-            timed = {key: 1 / found.latency.speedup.value for key, found in alike.items() if found.latency is not None}
-            times = {key: time for key, time in {**self._seen, **timed}.items() if key in alike}
-            hopeless |= outrun(times, {key: drop.value for key, drop in drops.items()}, _SCREEN_MARGIN)
-            if (limit := self._protocol.max_drop) is not None:
-                hopeless |= {key for key, drop in drops.items() if drop.low > limit}
-        own = _key(self._baseline)
-        kept = [item for item in self._new if item.planned.key not in hopeless or _key(item) == own]
+        lost = losing(self._state.rows, self._seen, _SCREEN_MARGIN, self._protocol.max_drop)
+        kept = [i for i in self._new if i.planned.key not in lost or _key(i) == _key(self._baseline)]
         return [entry.target for entry in self._entries(kept)]
 
     def _watch(self, launch: Launch, entries: list[Entry]) -> None:

@@ -1,15 +1,17 @@
 """How much time is left: what is known of it, and what a sweep shows."""
 
+import dataclasses
 import shutil
 
 import pytest
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.result import Interval
 from deploykit.measuring.latency import Launch, Series
 from deploykit.measuring.ratios import BASELINE, CLONE, launches_needed, steady
 from deploykit.sweeping.durations import OVERHEAD_S, Durations, Units
-from deploykit.sweeping.forecast import Forecast
+from deploykit.sweeping.forecast import Forecast, losing
 from deploykit.sweeping.history import History, Unit
 
 
@@ -93,6 +95,31 @@ def test_only_the_models_that_are_kept_are_timed_after_the_screen(durations):
     assert forecast.seconds() == pytest.approx(6 * one * 2 + 3 * one * 7)
     forecast.finishing([[target] * 2], [7])
     assert forecast.seconds() == pytest.approx(2 * one * 7)
+
+
+def test_the_screen_is_expected_to_drop_what_another_candidate_beats(swept):
+    rows = swept[1].rows
+    base, *others = sorted(rows, key=lambda row: row.key != swept[1].baseline)
+
+    def row(like, key, drop, speedup=None, low=-1.0):
+        score = dataclasses.replace(like.measurement.score, drop=Interval(drop, low, 1.0))
+        latency = (
+            dataclasses.replace(like.measurement.latency, speedup=Interval(speedup, speedup, speedup))
+            if speedup
+            else None
+        )
+        return dataclasses.replace(
+            like, key=key, measurement=dataclasses.replace(like.measurement, scores=(score,), latency=latency)
+        )
+
+    fast, slow = row(others[0], "fast", 0.0, 4.0), row(others[1], "slow", 0.001, 3.0)
+    assert losing([fast, slow], {}, 0.1) == {"slow"}
+    assert losing([fast, slow], {}, 0.5) == set()  # not by so much
+    assert losing([fast, row(others[1], "slow", -0.001, 3.0)], {}, 0.1) == set()  # it is more accurate
+    unseen = row(others[1], "new", 0.001)
+    assert losing([fast, unseen], {}, 0.1) == set()
+    assert losing([fast, unseen], {"new": 1 / 3}, 0.1) == {"new"}
+    assert losing([row(base, "base", 0.0, 1.0), row(others[0], "x", 0.03, 2.0, low=0.02)], {}, 0.1, 0.01) == {"x"}
 
 
 def test_a_sweep_begins_with_the_plan_s_estimate_and_never_runs_backward(onnx_model, images, small_space, tmp_path):

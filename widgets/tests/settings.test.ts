@@ -119,7 +119,7 @@ describe('ranges', () => {
     expect(left.map(one => one.key)).toEqual(['most', 'int8']);
   });
 
-  it('hold the words whose middle is between the ends, and none where there is no middle', () => {
+  it('hold the words whose middle is between the ends, and none where there is not a middle', () => {
     expect(rangeBetween(family, 0.4, 0.6)).toEqual({ measure: FAMILY.name, low: 0.5, high: 1.5 });
     expect(rangeBetween(family, 0.55, 0.65)).toBeNull();
     const range = rangeBetween(family, 0.4, 1);
