@@ -12,7 +12,7 @@ from deploykit.core.errors import DeploykitError, SettingError
 HELP = "Run a notebook with papermill. Unknown parameters and values of the wrong type are rejected before it starts."
 _EPILOG = """\
 Paths in values are relative to the current folder. The default of a parameter whose name ends in _path is also looked
-up beside the notebook.
+up next to the notebook.
 
 exit status: 0 done, 1 a cell failed or a goal was missed (best.require()), 2 rejected before anything ran"""
 

@@ -7,14 +7,14 @@ import argparse
 import deploykit as dk
 from deploykit.cli._show import note, show
 
-HELP = "Put the results of two sweeps side by side: yesterday and today, or this machine and that one."
+HELP = "Compare the results of two sweeps, for example from two days or two machines."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("a", metavar="A", help="folder of the first sweep")
     parser.add_argument("b", metavar="B", help="folder of the second sweep")
-    parser.add_argument("--html", metavar="FILE", help="also write a page with both charts that needs no network")
+    parser.add_argument("--html", metavar="FILE", help="also write a self-contained HTML page with both charts")
 
 
 def run(options: argparse.Namespace) -> None:

@@ -13,7 +13,7 @@ from deploykit.cli._watch import add_limits, limits
 if TYPE_CHECKING:
     from deploykit.core.model import Model
 
-HELP = "Show a model's format, signature, layers and parameters; with --data, also how all of it is read."
+HELP = "Show a model's format, signature, layers and parameters; with --data, also how the data are interpreted."
 _LAYERS = 100
 
 

@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _root() -> list[str]:
-    """In containers one is root, which Jupyter refuses unless told otherwise."""
+    """In containers the user is root, which Jupyter refuses without --allow-root."""
     return ["--allow-root"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
 
 

@@ -56,7 +56,7 @@ def checked(
     if empty := [k for k, v in inputs.items() if v.size == 0]:
         raise DatasetError(
             f"The examples of {', '.join(empty)} are empty: shape {inputs[empty[0]].shape[1:]}.",
-            remedy="give at least one number an example.",
+            remedy="give at least one number per example.",
         )
     if y is None:
         return Split(inputs, None), classes, ()
@@ -94,7 +94,7 @@ def _check_one(y: Any, name: str, count: int) -> None:
     what = f"a dictionary ({_listed(parts)})" if parts is not None else f"a list of {several and several[0]} arrays"
     first = f"{name}[{parts[0]!r}]" if parts else f"{name}[0]"
     raise DatasetError(
-        f"{name} is {what}: labels of one output are compared, the other outputs with those of the original model.",
+        f"{name} is {what}: only one output has labels; the other outputs are compared with the original model.",
         remedy=f"give one array, for example {first}, and name its output with output= (--output) when it is not the "
         "first one.",
     )
@@ -112,9 +112,9 @@ def _check_order(x: Any, y: Any, name: str, labels_name: str) -> None:
         return
     if same:
         raise DatasetError(
-            f"The rows of {labels_name} have the names of those of {name} in another order (its index).",
-            remedy=f"give {labels_name}.loc[{name}.index], or {labels_name}.to_numpy() when the rows belong together "
-            "as they stand.",
+            f"The rows of {labels_name} have the same names as those of {name} in another order (its index).",
+            remedy=f"give {labels_name}.loc[{name}.index], or {labels_name}.to_numpy() if the rows are already in the "
+            "right order.",
         )
 
 
@@ -188,7 +188,7 @@ def array_of(value: Any, name: str) -> NDArray[Any]:
     except ValueError as error:
         raise DatasetError(
             f"{name} is ragged: its examples differ in shape.",
-            remedy="pad or crop them to one shape; several labels an example are columns of 0 and 1, one for each.",
+            remedy="pad or crop them to one shape; encode several labels per example as columns of 0 and 1.",
         ) from error
     except (TypeError, RuntimeError, OverflowError) as error:  # a tensor on a GPU, or one that needs its gradient
         raise DatasetError(
@@ -229,7 +229,7 @@ def _check_columns(value: Any, name: str) -> None:
     if odd and len(odd) < len(kinds):
         shown = _listed([f"{column} ({kind})" for column, kind in odd.items()])
         raise DatasetError(
-            f"{name} has columns that are not numbers beside columns that are: {shown}.",
+            f"{name} mixes numeric columns with columns that are not numeric: {shown}.",
             remedy="encode them as numbers, or give a dictionary with one array for each input of the model.",
         )
 

@@ -16,7 +16,7 @@ class Step(Plain):
 
     Attributes:
         technique: Name of a transform, for example ``"prune_magnitude"``.
-        parameters: Keyword values; the ones left out have the technique's defaults.
+        parameters: Keyword values; missing ones have the technique's defaults.
 
     Example:
         >>> print(dk.Step("prune_magnitude", {"sparsity": 0.5}))
@@ -62,7 +62,7 @@ class Target(Plain):
     Attributes:
         runtime: Name of a runtime.
         device: Name of a device of that runtime.
-        threads: Threads of one inference.
+        threads: Threads per inference.
         batch_size: Examples per inference while latency is timed.
 
     Example:

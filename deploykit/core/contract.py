@@ -209,7 +209,7 @@ class LabelMeaning(Plain):
 
 @dataclass(frozen=True)
 class Contract(Plain):
-    """What a sweep takes everything to mean.
+    """How a sweep interprets inputs, labels and outputs.
 
     Attributes:
         inputs: Every input of the model, in its order.
@@ -217,10 +217,10 @@ class Contract(Plain):
         labels: The labels.
         state: Output → input that it feeds at the next step.
         constants: Input → value.
-        sequences: Whether examples are sequences of steps (axis 1) that the state is carried along.
-        observed: Whether the original model was run on examples; without that, kinds rest on the file alone.
+        sequences: Whether examples are sequences of steps (axis 1) with a state that is carried along.
+        observed: Whether the original model was run on examples; if not, kinds are based on the file alone.
         batch_dependent: Whether an example's answer depends on the others in its batch, for the original model.
-        notes: What was decided and could surprise, one sentence each.
+        notes: Decisions that may surprise, one sentence each.
 
     Example:
         >>> contract = dk.examine(model, data).contract
@@ -240,23 +240,23 @@ class Contract(Plain):
 
     @property
     def scored(self) -> OutputMeaning:
-        """The output the metric is about."""
+        """The output that the metric scores."""
         return next(o for o in self.outputs if o.role == "scored")
 
     @property
     def judged(self) -> tuple[OutputMeaning, ...]:
-        """Outputs that are compared with the original's beside the scored one; a single number is of no example."""
+        """Outputs other than the scored one that are compared with the original's, except single numbers per batch."""
         return tuple(o for o in self.outputs if o.role == "judged" and o.shape != ())
 
     @property
     def feeding(self) -> str:
-        """Digest of what decides how examples reach the model; the rest decides how its answers are read."""
+        """Digest of the part that decides how examples reach the model."""
         parts = [[i.name, bool(i.source), i.batch_axis, i.raw] for i in self.inputs]
         return json_digest([parts, self.state, self.constants, self.sequences])
 
     @property
     def reading(self) -> str:
-        """Digest of how its answers are read."""
+        """Digest of the part that decides how its answers are interpreted."""
         return json_digest([[o.name, o.kind, o.role, o.class_axis, *([True] if o.fixed else [])] for o in self.outputs])
 
     def input(self, name: str) -> InputMeaning:
@@ -265,7 +265,7 @@ class Contract(Plain):
 
     @property
     def lines(self) -> list[tuple[str, str]]:
-        """What it says, as pairs of a heading and a sentence."""
+        """The contract as pairs of a heading and a sentence."""
         found = [("input", str(i)) for i in self.inputs]
         found += [("output", str(o)) for o in self.outputs]
         found.append(("labels", str(self.labels)))

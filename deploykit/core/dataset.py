@@ -40,9 +40,9 @@ class Dataset:
         preprocess: Input name → preprocessing.
         classes: Class names by index, empty for regression or when unknown.
         seed: Seed of the splits.
-        calibration_size: How many training examples calibrate a quantizer.
-        reading: Where the data come from, what was taken for what, and what was left out; not part of the digest.
-        contract: What inputs, labels and outputs are taken to mean; None before the data are checked against a model.
+        calibration_size: Number of training examples that calibrate a quantizer.
+        reading: Where the data come from, how they were interpreted, and what was left out; not part of the digest.
+        contract: How inputs, labels and outputs are interpreted; None before the data are checked against a model.
 
     Example:
         >>> data
@@ -78,20 +78,21 @@ class Dataset:
 
         Args:
             x: Examples, batch first; a dictionary by input name for models with several inputs. They keep their dtype;
-                bytes are text (UTF-8) unless ``preprocess`` says that they are raw.
-            y: Labels: class indices, class names, one-hot rows, several 0/1 labels an example, labels of positions, or
-                real numbers; None when there are none. Text that is numbers is read as numbers.
+                bytes are text (UTF-8) unless ``preprocess`` sets ``raw``.
+            y: Labels: class indices, class names, one-hot rows, several 0/1 labels per example, labels per position, or
+                real numbers; None if there are none. Text with numbers is read as numbers.
             x_test: Held-out examples. With them, ``x`` is training data and the held-out ones are split into
                 evaluation (60 %) and test (40 %). Without them, ``x`` is split into train (40 %), evaluation (36 %)
                 and test (24 %): give data the model was not trained on.
             y_test: Labels of ``x_test``.
-            preprocess: What turns raw examples into what the model takes; by input name for several inputs.
-            classes: Class names by index: a list, or a dictionary between names and class numbers.
+            preprocess: How raw examples become model inputs; by input name for several inputs.
+            classes: Class names by index: a list, or a dictionary that maps between names and class numbers.
             seed: Seed of the splits.
-            calibration_size: How many training examples calibrate a quantizer.
+            calibration_size: Number of training examples that calibrate a quantizer.
 
         Raises:
-            DatasetError: Empty, too small, ragged, of unequal lengths, with NaN, of an unusable dtype.
+            DatasetError: The data are empty, too small, ragged, of unequal lengths, contain NaN, or have an unusable
+                dtype.
 
         Example:
             >>> import numpy as np
@@ -130,14 +131,14 @@ class Dataset:
     ) -> Self:
         """From an ``.npz`` file with ``x`` and ``y``, or ``x_train y_train x_test y_test`` (and ``classes``).
 
-        Without an array ``x`` every array that is not labels is an input of that name, so that a file can hold one for
-        each input of a model (``a``, ``b`` and ``y``; ``a_train``, ``a_test``, …). Labels may be called ``labels``,
-        ``target`` and the like. What was taken for what, and what was left out, is in `reading`.
+        Without an array ``x``, every array that is not labels is an input of that name, so a file can hold one array
+        for each input of a model (``a``, ``b`` and ``y``; ``a_train``, ``a_test``, …). Labels may be called ``labels``,
+        ``target`` or similar. `reading` records how arrays were interpreted and what was left out.
 
         Args:
             path: The file. Pickled arrays are refused.
-            x_key: Name of the examples' array when it is another one, or names of those of several inputs.
-            y_key: Name of the labels' array when it is another one, "" when there are none.
+            x_key: Name of the array of examples if it is different, or the names for several inputs.
+            y_key: Name of the array of labels if it is different, "" if there are no labels.
             **options: As in `from_arrays`.
 
         Raises:
@@ -155,16 +156,16 @@ class Dataset:
 
     @classmethod
     def from_csv(cls, path: str | Path, *, label: str | None = None, drop: Sequence[str] = (), **options: Any) -> Self:
-        """From a CSV file with a header: one example a row, numbers only but for the label.
+        """From a CSV file with a header: one example per row, with only numbers except for the label.
 
         Args:
             path: The file.
-            label: Column of the labels; None: a column called label, target or class, else y, if there is one.
-            drop: Columns that are not used, for example an identifier.
+            label: Column of the labels; None: a column named label, target, class or y, if there is one.
+            drop: Columns to leave out, for example an identifier.
             **options: As in `from_arrays`.
 
         Raises:
-            DatasetError: The file is missing, or a cell is not a number (names line and column).
+            DatasetError: The file is missing, or a cell is not a number (with line and column).
 
         Example:
             >>> import csv
@@ -182,19 +183,19 @@ class Dataset:
 
     @classmethod
     def from_image_folder(cls, path: str | Path, *, size: tuple[int, int] | None = None, **options: Any) -> Self:
-        """From a folder with one sub-folder of images a class.
+        """From a folder with one subfolder of images per class.
 
-        16-bit gray images stay uint16; palettes, CMYK and other colors become RGB; transparent parts are laid on white;
-        images are turned as their EXIF orientation says, and scaled as `Preprocess` does it. What was done, and what
-        was left out, is in `reading`. Links to files outside of the folder, pipes and devices are never opened.
+        16-bit gray images stay uint16; palettes, CMYK and other color modes become RGB; transparent areas become white.
+        Images are rotated according to their EXIF orientation and resized like in `Preprocess`. `reading` records what
+        was done and what was left out. Links to files outside the folder, pipes and devices are never opened.
 
         Args:
-            path: The folder; with sub-folders ``train`` and ``test`` (or ``val``) each of them holds the class folders.
-            size: (height, width) to which images are scaled when they differ; None: the size that most of them have.
-            **options: As in `from_arrays`; ``classes`` gives the folders' order when it is not alphabetical.
+            path: The folder. If it has subfolders ``train`` and ``test`` (or ``val``), each contains the class folders.
+            size: (height, width) for images of different sizes; None: the most frequent size.
+            **options: As in `from_arrays`; ``classes`` gives the order of folders if it is not alphabetical.
 
         Raises:
-            DatasetError: No image is found, or one cannot be read (names it).
+            DatasetError: No image is found, or one cannot be read (with its name).
 
         Example:
             >>> from pathlib import Path
@@ -218,11 +219,11 @@ class Dataset:
         Args:
             dataset: The dataset (finite); ``x`` is a tensor, or a dictionary of tensors by input name.
             test: Held-out examples, another ``tf.data.Dataset``.
-            batched: Whether an element is a batch; None: told by the shapes.
+            batched: Whether an element is a batch; None: decided by the shapes.
             **options: As in `from_arrays`.
 
         Raises:
-            DatasetError: The dataset is infinite, empty, or has elements of another form.
+            DatasetError: The dataset is infinite or empty, or its elements have a different structure.
         """
         from deploykit.core import sources
 
@@ -269,7 +270,7 @@ class Dataset:
         return tuple(self.splits["evaluation"].inputs)
 
     def labels(self, split: str = "evaluation") -> NDArray[Any] | None:
-        """Labels of a split, None when there are none."""
+        """Labels of a split, or None."""
         return self.splits[split].labels
 
     def batch(self, split: str = "evaluation", index: Any = slice(None)) -> dict[str, NDArray[Any]]:
@@ -318,14 +319,14 @@ class Dataset:
         return json_digest([content, to_plain(self.preprocess), self.classes, self.seed, self.calibration_size, fed])
 
     def check(self, model: Model, declared: Declared | None = None) -> Dataset:
-        """The dataset with inputs and labels as the model needs them, and the contract that says what they mean.
+        """The dataset with inputs and labels as the model needs them, and the contract that describes them.
 
         Args:
             model: From ``dk.load``.
-            declared: What the user says of the signature: the scored output, state, constants.
+            declared: What the user declares about the signature: the scored output, state, constants.
 
         Raises:
-            DatasetError: Inputs, shapes, dtypes or labels do not fit, or could be meant in two ways; says which, and
+            DatasetError: Inputs, shapes, dtypes or labels do not fit or are ambiguous; the message says which, and
                 what to do.
         """
         from deploykit.core.fitting import fitted
@@ -340,7 +341,7 @@ class Dataset:
         """The contract of data that were checked against a model.
 
         Raises:
-            DatasetError: They were not.
+            DatasetError: The data have not been checked.
         """
         if self.contract is None:
             raise DatasetError(
@@ -349,13 +350,13 @@ class Dataset:
         return self.contract
 
     def preprocessed(self, preprocess: Preprocess | Mapping[str, Preprocess]) -> Dataset:
-        """The same examples, read with other preprocessing.
+        """The same examples with different preprocessing.
 
         Args:
-            preprocess: What turns raw examples into what the model takes; by input name for several inputs.
+            preprocess: How raw examples become model inputs; by input name for several inputs.
 
         Raises:
-            DatasetError: It is not said by input, or for an input that there is not.
+            DatasetError: With several inputs it is not given by input, or it names an unknown input.
 
         Example:
             >>> import numpy as np
@@ -367,21 +368,21 @@ class Dataset:
         return read_with(self, preprocess)
 
     def widened(self, names: Sequence[str]) -> Dataset:
-        """With just the arrays of an ``.npz`` file that a model with these inputs takes, when all are there by name."""
+        """Only the arrays of an ``.npz`` file that a model with these inputs takes, if all of them exist by name."""
         return widened(self, names)
 
     def without_training(self) -> Dataset:
         """For a model that cannot be trained: the training examples beyond calibration go to evaluation and test.
 
-        The training split keeps the calibration examples; of the others evaluation gets 60 %, test 40 %. Data whose
-        held-out examples were given apart stay as they are: nothing is evaluated on training data.
+        The training split keeps the calibration examples; of the others, evaluation gets 60 % and test 40 %. Data with
+        separate held-out examples are unchanged, because nothing is evaluated on training data.
         """
         return without_training(self)
 
     # -- on disk, for child processes -------------------------------------------------------------------------------
 
     def save(self, folder: Path) -> None:
-        """Write the arrays as ``.npy`` files, so that children can map them into memory.
+        """Write the arrays as ``.npy`` files that child processes can map into memory.
 
         Raises:
             StoreError: The disk is full.

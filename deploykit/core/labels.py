@@ -212,7 +212,7 @@ def _named(labels: NDArray[Any], classes: tuple[str, ...], name: str) -> Labels:
     if labels.ndim != 1 and not classes:
         raise DatasetError(
             f"{name} holds text of shape {labels.shape}.",
-            remedy="give one class name an example; several labels an example are columns of 0 and 1, one for each.",
+            remedy="give one class name per example; encode several labels per example as columns of 0 and 1.",
         )
     found, place = np.unique(labels, return_inverse=True)
     text = [str(n) for n in found]

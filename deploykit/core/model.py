@@ -74,20 +74,20 @@ class Model(Plain):
 
     Attributes:
         path: Absolute path of the file or folder.
-        format: Name of the format's adapter, told by content.
+        format: Name of the format's adapter, recognized by content.
         inputs: Signature, in order.
         outputs: Signature, in order.
         layers: Per-layer summary in file order.
         parameter_count: Number of weights.
         size_bytes: Size of the file, or of all files of the folder and external data.
         digest: SHA-256 of the content.
-        imports: Python modules that define custom layers; children import them too.
-        trusted: Code inside the model may be run (Lambda layers, file operators). Only ever set in code.
+        imports: Python modules that define custom layers; child processes also import them.
+        trusted: Whether code inside the model may run (Lambda layers, file operators). Can only be set in code.
         warnings: Problems that do not stop the work, for example NaN weights.
-        origin: The path the user gave, when ``path`` is a copy.
-        extra_files: Absolute paths of further files the model consists of (external data); they lie beside it.
+        origin: The path the user gave if ``path`` is a copy.
+        extra_files: Absolute paths of further files of the model (external data), which are next to it.
         operator_set: Version of the standard operators it uses, 0 for formats without one.
-        stateful: Layers or variables that keep what they computed for the next call; () for a function of its inputs.
+        stateful: Layers or variables that keep state for the next call; () for a pure function of the inputs.
 
     Example:
         >>> model.format, model.parameter_count
@@ -114,7 +114,7 @@ class Model(Plain):
 
     @property
     def name(self) -> str:
-        """File name without its ending."""
+        """File name without its extension."""
         return Path(self.origin or self.path).stem
 
     def _repr_html_(self) -> str:

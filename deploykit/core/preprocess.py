@@ -25,32 +25,32 @@ _TO_FIRST, _TO_LAST = (2, 0, 1), (1, 2, 0)
 
 @dataclass(frozen=True)
 class Preprocess(Plain):
-    """Turns raw examples into what the model takes.
+    """Turns raw examples into model inputs.
 
     The steps, in this order: ``reshape``; ``resize``; ``channels``; ``x * scale + offset``; ``(x - mean) / std``;
     ``transpose`` or ``layout``. Only ``layout="channels_last"`` is done before ``resize``, so that channels are
-    the last axis in all steps between.
+    the last axis in all steps in between.
 
-    Numbers are computed in float64 when the examples are float64, else in float32. Nothing is converted when neither
-    scale, offset, mean nor std is set: the model's own dtype decides later.
+    Numbers are computed in float64 if the examples are float64, else in float32. Nothing is converted if none of
+    scale, offset, mean and std is set: the model's own dtype decides later.
 
     Attributes:
         scale: Factor.
         offset: Added after scaling.
-        reshape: Shape of one example, for example ``(28, 28, 1)``; None leaves it. It joins and splits axes and never
-            moves values from one axis to another: the channels of an image, (height, width, channel) to (channel,
-            height, width) or back, are moved as ``transpose`` does it, and any other exchange of axes is refused.
-        resize: (height, width) to which images are scaled, bilinearly and with antialiasing (the filter BILINEAR of
-            Pillow, for every way of reading images); whole numbers stay whole numbers. None leaves them.
-        layout: What the model takes, ``"channels_first"`` or ``"channels_last"``, of images that come in the other
-            order; None leaves them.
+        reshape: Shape of one example, for example ``(28, 28, 1)``; None keeps it. It joins and splits axes and never
+            moves values from one axis to another. If it only moves the channels of an image, (height, width, channel)
+            to (channel, height, width) or back, they are transposed; any other exchange of axes is refused.
+        resize: (height, width) to resize images to, bilinearly and with antialiasing (Pillow's BILINEAR filter,
+            however the images are read); whole numbers stay whole numbers. None keeps the size.
+        layout: Channel order the model takes, ``"channels_first"`` or ``"channels_last"``, for images in the other
+            order; None keeps it.
         transpose: Order of the axes of one example, for example ``(2, 0, 1)`` for (height, width, channel) to
-            (channel, height, width); None leaves them. Use it or ``layout``.
+            (channel, height, width); None keeps it. Use either this or ``layout``.
         mean: Subtracted after scale and offset: a number, or one for each channel.
         std: Divided by after that: a number, or one for each channel.
-        channels: ``"reversed"`` exchanges RGB and BGR; None leaves them.
-        raw: The values are the model's own: quantized integers, not the real numbers they stand for; bytes that are not
-            text.
+        channels: ``"reversed"`` swaps RGB and BGR; None keeps them.
+        raw: Whether the values are the model's own: quantized integers instead of the real numbers they represent, or
+            bytes that are not text.
 
     Example:
         >>> import numpy as np
@@ -108,17 +108,17 @@ class Preprocess(Plain):
 
     @property
     def settings(self) -> dict[str, Any]:
-        """What is not the default."""
+        """The settings that differ from the defaults."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
         return {f.name: values[f.name] for f in fields(self) if values[f.name] != f.default}
 
     @property
     def is_identity(self) -> bool:
-        """Whether it leaves everything as it is."""
+        """Whether it changes nothing."""
         return self == Preprocess()
 
     def words(self, digits: int = 4) -> tuple[str, ...]:
-        """The steps in words, in the order in which they are done.
+        """The steps in words, in order.
 
         Args:
             digits: Significant digits of the numbers.
@@ -146,11 +146,11 @@ class Preprocess(Plain):
         return (*found, "raw") if self.raw else tuple(found)
 
     def code(self) -> str:
-        """The expression that makes it, with the settings that are not the default."""
+        """The expression that creates it, with the settings that differ from the defaults."""
         return f"dk.{self!r}".replace("'", '"')
 
     def moves_axes(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """The order of axes with which ``reshape`` moves the channels of examples of this shape; () when it does not.
+        """The order of axes in which ``reshape`` moves the channels of examples of this shape; () if it does not.
 
         Args:
             shape: Of one raw example, without the batch.
@@ -160,14 +160,14 @@ class Preprocess(Plain):
         return channel_move(tuple(shape), self.reshape)
 
     def free_axes(self, shape: Sequence[int]) -> tuple[int, ...]:
-        """Axes of one raw example of this shape whose size is free, since images are resized."""
+        """Axes of one raw example of this shape whose size is free, because images are resized."""
         if self.resize is None or self.reshape is not None or len(shape) != 3:
             return ()
         first = self.layout == "channels_last" or channel_order(shape) == "channels_first"
         return (1, 2) if first else (0, 1)
 
     def reshaped(self, batch: NDArray[Any]) -> NDArray[Any]:
-        """The batch after ``reshape`` alone, as it is meant: channels that are moved come last.
+        """The batch after ``reshape`` alone; channels that it moves come last.
 
         Raises:
             DatasetError: The sizes differ, or the reshape would move values from one axis to another.
@@ -191,14 +191,14 @@ class Preprocess(Plain):
         """Preprocess a batch.
 
         Args:
-            batch: Raw examples, batch first. Floating-point input that must be scaled gives float32, or float64 when
+            batch: Raw examples, batch first. Floating-point input that must be scaled gives float32, or float64 if
                 it is float64.
 
         Returns:
             The batch as the model takes it.
 
         Raises:
-            DatasetError: The examples cannot be reshaped, resized, scaled or turned so.
+            DatasetError: The examples cannot be reshaped, resized, scaled or transposed this way.
         """
         # A reshape that moves the channels to the front is done last, as a layout: images keep them last till then.
         to_first = self.layout == "channels_first" or self.moves_axes(batch.shape[1:]) == _TO_FIRST

@@ -40,15 +40,15 @@ class Refine(Plain):
 class Space(Plain):
     """Recipes × targets, and an optional second round.
 
-    A combination that no route of conversions can build is not a candidate of the space: the planner lists it with
-    its reason and leaves it out.
+    A combination that no chain of conversions can build is not a candidate of the space: the planner leaves it out and
+    lists the reason.
 
     Attributes:
         recipes: What is applied to the model; the empty recipe (the original model) is always tried.
-        targets: Where it runs; empty: every runtime that is installed and tried by default, on its first device
-            with one thread.
+        targets: Where it runs; empty: every installed runtime that is tried by default, on its first device with
+            one thread.
         refine: The second round.
-        name: Preset it came from, empty when hand-made.
+        name: Name of its preset, empty if it was made by hand.
 
     Example:
         >>> recipes = [dk.Recipe((dk.Step(name),)) for name in ("quantize_dynamic", "quantize_static")]
@@ -70,7 +70,7 @@ class Space(Plain):
         object.__setattr__(self, "targets", tuple(self.targets))
 
     def candidates(self, targets: Iterable[Target]) -> tuple[Candidate, ...]:
-        """All combinations in a fixed order, duplicates once; the original model comes first."""
+        """All combinations in a fixed order, without duplicates; the original model comes first."""
         recipes = dict.fromkeys(r.key for r in (Recipe(), *self.recipes))
         by_key = {r.key: r for r in (Recipe(), *self.recipes)}
         pairs = itertools.product((by_key[k] for k in recipes), dict.fromkeys(targets))
@@ -83,11 +83,11 @@ class Space(Plain):
         Args:
             name: ``"quick"``, ``"balanced"`` or ``"thorough"``.
             **changes: For a technique, the values to try instead of the preset's:
-                ``prune_magnitude={"sparsity": [0.5, 0.8]}``. Each recipe of the preset that has the technique is
+                ``prune_magnitude={"sparsity": [0.5, 0.8]}``. Each recipe of the preset that uses the technique is
                 repeated for every combination of values.
 
         Raises:
-            SettingError: No such preset, or a technique the preset does not use.
+            SettingError: There is no such preset, or it does not use the technique.
         """
         known = {p.stem: p for p in sorted(_PRESETS.glob("*.json"))}
         if name not in known:
@@ -105,7 +105,7 @@ class Space(Plain):
         """``space`` itself, a preset by its name, or a space from a file (a path that ends in .json, .yaml or .yml).
 
         Raises:
-            SettingError: No such preset, or the file cannot be read.
+            SettingError: There is no such preset, or the file cannot be read.
         """
         if isinstance(space, Space):
             return space
@@ -115,7 +115,7 @@ class Space(Plain):
 
     @classmethod
     def from_file(cls, path: str | Path) -> Self:
-        """Read a space from JSON, or from YAML when PyYAML is installed.
+        """Read a space from JSON, or from YAML if PyYAML is installed.
 
         Raises:
             SettingError: The file is missing, broken, or not a space.
@@ -138,7 +138,7 @@ class Space(Plain):
             ) from error
 
     def save(self, path: str | Path) -> None:
-        """Write the space as JSON, or as YAML when the name ends so."""
+        """Write the space as JSON, or as YAML if the name ends in .yaml or .yml."""
         path = Path(path)
         if path.suffix in _YAML:
             path.write_text(require("yaml", "").safe_dump(self.to_json(), sort_keys=False), "utf-8")

@@ -362,7 +362,7 @@ class Cluster:
             elif time.monotonic() - since > PATIENCE_S:
                 wanted = ", ".join(sorted({"cpu", *devices}))
                 raise EngineError(
-                    f"For {PATIENCE_S:.0f} s no worker has offered {wanted}; there is {self.offered()}.",
+                    f"No worker has offered {wanted} for {PATIENCE_S:.0f} s; there is {self.offered()}.",
                     remedy="start workers, then rerun the sweep: finished work is kept.",
                 )
             self._change.wait(0.2)

@@ -80,7 +80,8 @@ def _check_free(path: Path, overwrite: bool) -> None:
         raise ExportError(f"{path} exists and is not a folder.", remedy="choose another name.")
     if path == Path.home() or path in (Path.cwd(), *Path.cwd().parents):
         raise ExportError(
-            f"{path} is the working folder, the home folder or a parent.", remedy="give the name of a folder inside it."
+            f"{path} is the working folder, the home folder or a parent of one of them.",
+            remedy="give the name of a folder inside it.",
         )
     present = files_of(path)
     if overwrite or not any(path.iterdir()):

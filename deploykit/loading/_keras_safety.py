@@ -72,8 +72,8 @@ def _check_code(item: dict[str, Any], kind: str, layer: str, shown: str) -> None
         found = _foreign(module, kind, inner)
     if found:
         raise UnsafeModelError(
-            f"{shown}: layer {layer!r} asks for {found}, which is not a part of a model: a file like this is made to "
-            "run code; nothing of it was run.",
+            f"{shown}: layer {layer!r} asks for {found}, which is not part of a model. Files like this are made to "
+            "run code; none of it was run.",
             remedy="do not use this file.",
         )
 

@@ -45,27 +45,27 @@ def load(
     timeout: float | None = None,
     memory: float | None = None,
 ) -> Model:
-    """Read what can be known of a trained model without running it.
+    """Read a trained model without running it.
 
-    The file is looked at as bytes here and parsed in a child process, so a broken or hostile one cannot harm the
+    The file is checked as bytes here and parsed in a child process, so a broken or hostile file cannot harm the
     kernel. The format is recognized by content, never by the file name.
 
     Args:
         model: Path of a ``.keras``, ``.h5``, ``.onnx`` or ``.tflite`` file or of a SavedModel folder; or a Keras 3
-            model of this process, which is saved into a cache folder. A `Model` is returned as it is.
-        imports: Names of modules that define the model's custom layers; child processes import them too.
-        trusted: Code inside the file may run (Lambda layers, operators that touch files). Only for files you made.
-        cancel: Set it, from another thread, to give up: the child process is killed.
-        timeout: Seconds after which reading is given up; None: 60, or 300 where a framework must load all of it.
-        memory: Gigabytes the child process that reads it may use; None or 0: 6.4, or 8.6 where a framework must.
+            model of this process, which is saved into a cache folder. A `Model` is returned unchanged.
+        imports: Names of modules that define the model's custom layers; child processes also import them.
+        trusted: Allow code inside the file to run (Lambda layers, operators that touch files). Only for your own files.
+        cancel: Set it from another thread to stop reading; the child process is killed.
+        timeout: Seconds after which reading is stopped; None: 60, or 300 if a framework must load the whole model.
+        memory: Gigabytes the child process may use; None or 0: 6.4, or 8.6 if a framework must load the model.
 
     Raises:
         Cancelled: ``cancel`` was set.
-        ModelFileError: The file is missing, damaged, hostile or no model.
-        UnsafeModelError: It would run code of its own and is not trusted.
-        UnsupportedModelError: It uses classes or operators that are not known.
-        SettingError: ``model`` or ``imports`` is of the wrong type, or a module cannot be imported.
-        MissingExtraError: A package that is needed to read it is not installed.
+        ModelFileError: The file is missing, damaged, hostile or not a model.
+        UnsafeModelError: The model contains code and is not trusted.
+        UnsupportedModelError: The model uses unknown classes or operators.
+        SettingError: ``model`` or ``imports`` has the wrong type, or a module cannot be imported.
+        MissingExtraError: A package needed to read it is not installed.
 
     Example:
         >>> model = dk.load("models/fashion_cnn.onnx")

@@ -120,13 +120,13 @@ def obstacles(a: Report, b: Report) -> list[Obstacle]:
     if a.model.digest != b.model.digest:
         found.append(
             Obstacle("model", "other model", f"The models differ: {a.model.name} ({a.model.digest[:12]}) in A, "
-                     f"{b.model.name} ({b.model.digest[:12]}) in B. Their numbers stand side by side; no change is "
-                     "claimed.")
+                     f"{b.model.name} ({b.model.digest[:12]}) in B. Their numbers are shown side by side, without "
+                     "a claim about the change.")
         )  # fmt: skip
     if Path(a.facts["data"]).name != Path(b.facts["data"]).name:
         found.append(
-            Obstacle("data", "other data", "The data differ, or how they are read or split: changes of quality are not "
-                     "compared.")
+            Obstacle("data", "other data", "The data differ, or they are read or split differently: changes of quality "
+                     "are not compared.")
         )  # fmt: skip
     if a.metric != b.metric:
         found.append(
@@ -135,13 +135,14 @@ def obstacles(a: Report, b: Report) -> list[Obstacle]:
         )  # fmt: skip
     if a.baseline != b.baseline:
         found.append(
-            Obstacle("baseline", "other baseline", "The original model runs on another runtime in A than in B: "
+            Obstacle("baseline", "other baseline", "The original model runs on different runtimes in A and B: "
                      "neither changes nor speed-ups are compared.")
         )  # fmt: skip
     if (own := machine(a)) != (their := machine(b)) and own and their:
         found.append(
             Obstacle("machine", "other machine", f"The machines differ: {in_words(own, their)} in A, "
-                     f"{in_words(their, own)} in B. Latencies stand side by side; no change is claimed.")
+                     f"{in_words(their, own)} in B. Latencies are shown side by side, without a claim about "
+                     "the change.")
         )  # fmt: skip
     return found
 

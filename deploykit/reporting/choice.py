@@ -232,7 +232,7 @@ class Choice:
             against.report.data.digest,
         ):
             raise SettingError(
-                f"{against.key} belongs to another model or other data than {self.key}.",
+                f"{against.key} belongs to a different model or different data than {self.key}.",
                 remedy="compare candidates of one sweep.",
             )
         return against, f"{against.result.label} on {against.result.candidate.target.runtime}"

@@ -81,8 +81,8 @@ class LiteRT(Runtime):
         if facts.x86 and "float16" in effects and "avx512_fp16" not in facts.features:
             yield Problem(
                 "pointless",
-                "float16 weights are widened to float32 on x86 without AVX512-FP16 (seen with LiteRT 2.1 to 2.3): half "
-                "the file, no faster",
+                "float16 weights are converted to float32 on x86 without AVX512-FP16 (seen with LiteRT 2.1 to 2.3): "
+                "half the file size, but no faster",
             )
 
     def devices(self) -> tuple[Device, ...]:

@@ -97,7 +97,7 @@ class OpenVINO(Runtime):
         if "qoperator" in effects:
             yield Problem(
                 "note",
-                "of integer operators OpenVINO reads those of ONNX, not ONNX Runtime's own (QGemm, QLinearSoftmax, …): "
+                "OpenVINO reads the integer operators of ONNX, not those of ONNX Runtime (QGemm, QLinearSoftmax, …): "
                 "form=qdq always works",
             )
 

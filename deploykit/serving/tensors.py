@@ -192,7 +192,7 @@ def _checked_text(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
     except UnicodeEncodeError as error:
         shown = ascii(error.object[error.start : error.end])
         raise BadRequestError(
-            f"Input {spec.name!r}: expected text, got half a surrogate pair, {shown}, which is not a character."
+            f"Input {spec.name!r}: expected text, got {shown}, half of a surrogate pair, which is not a character."
         ) from error
     return array
 

@@ -85,19 +85,19 @@ def build(
 
     Args:
         model: From ``dk.load``.
-        recipe: What to do to the model; a step or a list of steps is taken as a recipe.
+        recipe: The recipe to apply; a step or a list of steps also works.
         data: A Dataset or a pair (x, y); calibration and fine-tuning read its training split.
         target: Runtime (or its name) to build for; None: the first one the recipe can be built for.
-        store: Folder that keeps build steps; None: a temporary one, removed when the process ends.
+        store: Folder that keeps build steps; None: a temporary folder that is removed when the process ends.
         seed: Seed of fine-tuning.
-        timeout: Seconds after which a build step is given up.
+        timeout: Seconds after which a build step is stopped.
         output: See `sweep`.
         scores: See `sweep`.
         state: See `sweep`.
         constants: See `sweep`.
 
     Raises:
-        UnsupportedModelError: The recipe cannot be built for the target; says why.
+        UnsupportedModelError: The recipe cannot be built for the target; the message says why.
         SettingError: An unknown technique, parameter or runtime.
         DeploykitError: A step failed.
 

@@ -36,17 +36,17 @@ class Cleaned(Plain):
 
 
 def clean(store: str | Path, *, repair: bool = False) -> Cleaned:
-    """Remove artifacts of intermediate steps, unfinished files and logs that no row names.
+    """Remove intermediate artifacts, unfinished files and logs that no row refers to.
 
-    A later sweep builds intermediate artifacts again when it needs them.
+    A later sweep rebuilds intermediate artifacts if it needs them.
 
     Args:
         store: The store's folder.
-        repair: Only drop what cannot be read back, so that the next sweep makes it again, and bring a store of an older
-            version up to date; no file is removed.
+        repair: Only drop rows that cannot be read, so that the next sweep redoes them, and upgrade a store from an
+            older version; no file is removed.
 
     Raises:
-        StoreError: No store, a damaged one (without ``repair``), or a sweep is running on it.
+        StoreError: There is no store, it is damaged (without ``repair``), or a sweep is running on it.
 
     Example:
         >>> space = dk.Space([dk.Recipe((dk.Step("quantize_static"),))], [dk.Target("onnxruntime")])

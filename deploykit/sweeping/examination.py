@@ -36,23 +36,23 @@ def examine(
     timeout: float = 600.0,
     memory: float = 0.0,
 ) -> Examined:
-    """Say what inputs, labels and outputs are taken to mean, and check the original model on up to 200 examples.
+    """Show how inputs, labels and outputs are interpreted, and check the original model on up to 200 examples.
 
     Args:
         model: From ``dk.load``.
         data: A Dataset or a pair (x, y).
         output: Name of the output to score; None: the first one that the labels fit.
-        scores: Its kind, for example ``"logit"``; None: decided by operators, shapes and ranges.
+        scores: The kind of its values, for example ``"logit"``; None: decided by operators, shapes and ranges.
         state: Output → input that it feeds at the next step.
         constants: Input → the value it always gets.
-        timeout: Seconds after which the original model is given up.
+        timeout: Seconds after which the original model is stopped.
         memory: Gigabytes the child process that runs it may use; 0: 6.4.
 
     Returns:
-        The contract, and what the check found; the model's failure is a part of it.
+        The contract, and the findings of the check, including a failure of the model.
 
     Raises:
-        DatasetError: The data do not fit the model, or could be meant in two ways.
+        DatasetError: The data do not fit the model, or are ambiguous.
         SettingError: An unknown name.
 
     Example:

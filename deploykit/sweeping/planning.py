@@ -44,28 +44,28 @@ def plan(
     timeout: float = 600.0,
     memory: float = 0.0,
 ) -> Plan:
-    """What a sweep of ``space`` would run, what it cannot run and why, how long it will take, and what it can tell.
+    """What a sweep of ``space`` would run, what it cannot run and why, how long it will take, and what it can confirm.
 
     Args:
         model: From ``dk.load``.
         data: A Dataset or a pair (x, y).
         space: A space, the name of a preset, or the path of a saved space.
-        store: Folder of earlier sweeps: what it holds is not expected to be done again.
+        store: Folder of earlier sweeps; the estimate leaves out the work that is finished there.
         launches: As in ``dk.sweep``.
-        max_drop: As in ``dk.sweep``: whether the evaluation examples can confirm it is part of the plan.
+        max_drop: As in ``dk.sweep``; the plan says whether the evaluation examples can confirm it.
         adaptive: As in ``dk.sweep``.
         seed: Seed of the transforms.
         output: As in ``dk.sweep``.
         scores: As in ``dk.sweep``.
         state: As in ``dk.sweep``.
         constants: As in ``dk.sweep``.
-        check: Whether the original model is run on up to 200 examples, to say what its outputs are and whether it does
-            its job on the data as they are read. Once for a model and data in a process; seconds.
-        timeout: Seconds after which that is given up.
-        memory: Gigabytes it may use; 0: 6.4.
+        check: Whether to run the original model on up to 200 examples, to find out what its outputs are and whether it
+            does its job on the data as they are read. This takes seconds, once per model and data in a process.
+        timeout: Seconds after which the check is stopped.
+        memory: Gigabytes the check may use; 0: 6.4.
 
     Raises:
-        SettingError: The space names an unknown technique, runtime, parameter, or a bad value.
+        SettingError: The space names an unknown technique, runtime or parameter, or a bad value.
         DatasetError: The data do not fit the model.
         StoreError: The store cannot be read.
 

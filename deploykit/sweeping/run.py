@@ -115,7 +115,7 @@ def start_sweep(
         model: From ``dk.load``.
         data: A Dataset or a pair (x, y).
         space: A space, the name of a preset, or the path of a saved space.
-        store: Folder that keeps everything; a second sweep on it does only what is new.
+        store: Folder that keeps all results; a second sweep on it does only the new work.
         metric: See `sweep`.
         engine: See `sweep`.
         seed: See `sweep`.
@@ -191,7 +191,7 @@ def sweep(
     constants: Mapping[str, Any] | None = None,
     progress: OnProgress | None = None,
 ) -> Report:
-    """Build, evaluate and time every candidate of a space; resumes what an earlier sweep on the store has finished.
+    """Build, evaluate and time every candidate of a space, reusing what earlier sweeps on the store have finished.
 
     Ctrl-C ends it and returns the report so far.
 
@@ -199,37 +199,35 @@ def sweep(
         model: From ``dk.load``.
         data: A Dataset or a pair (x, y).
         space: A space, the name of a preset, or the path of a saved space.
-        store: Folder that keeps everything; a second sweep on it does only what is new.
+        store: Folder that keeps all results; a second sweep on it does only the new work.
         metric: Name of a metric, ``"auto"`` (accuracy for class labels, mean absolute error for real labels, agreement
             with the original when there are no labels), or a function of (outputs, labels) that gives one value for
             each example.
         engine: Where tasks run: ``"local"``, ``"dask://scheduler:8786"``, or a connected ``distributed.Client``.
         seed: Seed of fine-tuning and of the timing order.
-        timeout: Seconds after which one build step or evaluation is given up.
+        timeout: Seconds after which a build step or evaluation is stopped.
         memory: Gigabytes (10⁹ bytes) a child process may use; 0: the default.
-        launches: Timing launches per session; fewer are faster and give wider intervals. 0: latency
-            is not measured.
-        max_drop: Loss above which no candidate is wanted, in the metric's units as in ``Report.best``. Candidates that
-            are confirmed to lose more are stopped before all of the data were used, and are not timed. None: all are
-            measured.
-        racing: Whether ``max_drop`` may stop candidates early; without it they are evaluated on all of the data.
-        adaptive: Whether candidates that after three launches are confirmed slower than another one, and by estimate no
-            better, get no more launches: their rows say "screened". Without it all get all launches.
+        launches: Timing launches per session; fewer are faster and give wider intervals. 0 skips latency.
+        max_drop: Largest acceptable loss, in the metric's units as in ``Report.best``. Candidates that are confirmed to
+            lose more are stopped before all of the data have been used, and are not timed. None: all are measured.
+        racing: Whether ``max_drop`` may stop candidates early; if False, they are evaluated on all of the data.
+        adaptive: Whether candidates that are confirmed, after three launches, to be slower than another one and by
+            estimate no better get no further launches (flag "screened"). If False, all candidates get all launches.
         search: ``"grid"``: every candidate of the space. ``"tpe"``, ``"nsga2"`` or ``"random"``: Optuna proposes
-            candidates between the values the space gives, and learns from all rows the store holds.
-        budget: What a search may cost: seconds, ``"10 min"`` or ``"40 candidates"`` (30 by default). Candidates the
-            store knows already count; no batch of candidates begins after the time. The original model and a second
-            round (``space.refine``) come on top.
+            candidates within the values of the space, and learns from all rows in the store.
+        budget: Limit of a search: seconds, ``"10 min"`` or ``"40 candidates"`` (30 by default). Candidates that are
+            already in the store count; no batch of candidates starts after the time is up. The original model and a
+            second round (``space.refine``) are not included.
         sensitivity: Whether, after the first candidates, each technique that can leave layers out is applied to one
             layer and one type of operators at a time and to all but one (see `deploykit.sensitivity`), and the
-            exclusions that promise most also become candidates.
+            most promising exclusions also become candidates.
         output: Name of the output to score; None: the first one that the labels fit. Every other output is compared
             with the original's.
         scores: What the scored output holds: ``"scores"``, ``"probabilities"``, ``"logit"``, ``"probability"``,
             ``"several"`` (labels at once), ``"classes"``, ``"values"`` or ``"embedding"``; None: decided by
             operators, shapes, ranges and names.
-        state: Output → input that it feeds at the next step, for models that keep a state: examples with one axis more
-            than the model takes are sequences of steps; others get fresh state each.
+        state: Output → input that it feeds at the next step, for models that keep a state. Examples with one axis more
+            than the model takes are sequences of steps; other examples each start with fresh state.
         constants: Input → the value it always gets, for example ``{"sr": 16000}``.
         progress: Called on every change, from another thread; None: a bar in a terminal, lines elsewhere.
 
@@ -238,7 +236,7 @@ def sweep(
         SettingError: An unknown or bad setting.
         StoreError: The store cannot be used.
         EngineError: The engine's workers cannot be reached, do not fit, or were lost.
-        CandidateError: The original model cannot be run: there is nothing to compare with.
+        CandidateError: The original model cannot be run, so there is nothing to compare with.
 
     Example:
         >>> space = dk.Space([dk.Recipe((dk.Step("quantize_dynamic"),))], [dk.Target("onnxruntime")])

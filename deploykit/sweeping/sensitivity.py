@@ -144,7 +144,7 @@ def start_sensitivity(
             raise unknown_name("kind of row", kind, KINDS)
     if not kinds or limit < 1:
         raise SettingError(
-            f"by must name at least one of {', '.join(KINDS)}, and limit be at least 1, got {kinds} and {limit}."
+            f"by must name at least one of {', '.join(KINDS)}, and limit must be at least 1, got {kinds} and {limit}."
         )
     check_name(metric)
     declared = Declared.of(output, scores, state, constants)
