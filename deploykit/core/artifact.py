@@ -139,10 +139,10 @@ class Artifact:
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Read the manifest of an exported folder; checks no digest (``dk.verify`` does).
+        """Read the manifest of an exported folder without checking digests (see ``dk.verify``).
 
         Raises:
-            ExportError: No artifact, one from a newer version, or one from an older version that cannot be read.
+            ExportError: There is no artifact, or it is from a newer version or from an older one that cannot be read.
 
         Example:
             >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")

@@ -37,17 +37,17 @@ _LITERAL = (
 
 
 def check_parameters() -> dict[str, Any]:
-    """Refuse unknown parameters and values of a wrong type; for the first cell after a notebook's parameters.
+    """Reject unknown parameters and values of the wrong type, in the first cell after a notebook's parameters.
 
-    ``dk.check_parameters()`` in a cell behind the one that is tagged ``parameters`` ends a run under papermill before
-    any work is done, instead of running it with the default of what was misspelt. Types are those of the annotations
-    (``launches: int = 10``); a parameter without one may have any. In JupyterLab it checks the values in the cell.
+    ``dk.check_parameters()`` in the cell after the one tagged ``parameters`` ends a papermill run before any work is
+    done, instead of running with the default of a misspelled parameter. Types come from annotations
+    (``launches: int = 10``); a parameter without one can have any type. In JupyterLab, it checks the values in the cell.
 
     Returns:
-        The parameters and their values; none outside of a notebook.
+        The parameters and their values; empty outside a notebook.
 
     Raises:
-        SettingError: A parameter that the notebook does not declare, or a value of another type than declared.
+        SettingError: The notebook does not declare a parameter, or a value does not have the declared type.
 
     Example:
         >>> dk.check_parameters()  # outside a notebook there is nothing to check

@@ -45,27 +45,27 @@ def export(
     name: str | None = None,
     overwrite: bool = False,
 ) -> Artifact:
-    """Export a candidate to a folder that can be served, checked and moved to another machine.
+    """Export a candidate to a folder that can be served, verified and moved to another machine.
 
-    The folder appears whole, or not at all: it is written beside ``path`` under a temporary name, its model is loaded
-    again in a child process and run on golden inputs (raw examples of the evaluation split), and the answers are
-    compared with those of the measured file. Then it is renamed into place.
+    The folder appears complete or not at all. It is written next to ``path`` under a temporary name, its model is
+    loaded in a child process and run on golden inputs (raw examples of the evaluation split), and the answers are
+    compared with those of the measured file. Then the folder is renamed into place.
 
     Args:
-        candidate: What ``report.best()`` or ``dk.build()`` gave.
-        path: The folder to make. An artifact that is there already is replaced (unless someone put files of their
-            own into it); any other folder that is not empty is refused.
+        candidate: What ``report.best()`` or ``dk.build()`` returned.
+        path: The folder to create. An existing artifact is replaced, unless other files were added to it; any other
+            folder that is not empty is refused.
         layout: Name of an export layout.
-        name: Name to serve the model by; None: the model's file name.
-        overwrite: Replace whatever folder is there.
+        name: Name to serve the model under; None: the model's file name.
+        overwrite: Replace any existing folder.
 
     Returns:
         The artifact.
 
     Raises:
-        ExportError: The layout cannot hold the candidate's format (names the best candidate it can), the folder is
-            taken or cannot be written, or the exported model does not give the measured model's outputs.
-        SettingError: Unknown layout or unusable name.
+        ExportError: The layout does not support the candidate's format (the message names the best candidate it
+            supports), the folder is taken or cannot be written, or the exported model does not reproduce the outputs.
+        SettingError: The layout is unknown or the name unusable.
 
     Example:
         >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")

@@ -68,12 +68,12 @@ def verify(artifact: Artifact | str | Path, *, url: str | None = None, trusted: 
 
     Args:
         artifact: The artifact or its folder.
-        url: Address of a running server, for example ``http://127.0.0.1:8501``; it gets the golden inputs too.
-            deploykit's own server and TensorFlow Serving are understood.
-        trusted: Let the model hold operators that touch files or run code. Only ever set in code.
+        url: Address of a running server, for example ``http://127.0.0.1:8501``; it is also sent the golden inputs.
+            deploykit's own server and TensorFlow Serving are supported.
+        trusted: Allow operators that touch files or run code. Can only be set in code.
 
     Returns:
-        What was found; nothing is raised for an artifact that fails.
+        The findings; an artifact that fails does not raise an error.
 
     Raises:
         ExportError: There is no artifact at that path.

@@ -84,7 +84,7 @@ class Diagnosis(Plain):
 
 
 def doctor() -> Diagnosis:
-    """What this machine and installation can do; runtimes are asked in child processes.
+    """Show what this machine and installation can do; runtimes are queried in child processes.
 
     Example:
         >>> diagnosis = dk.doctor()

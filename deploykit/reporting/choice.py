@@ -40,10 +40,10 @@ class Choice:
     """A candidate of a report.
 
     Attributes:
-        report: Where it comes from.
+        report: The report it is from.
         result: Its row.
-        goal: What was wanted.
-        decision: Why it was chosen; None when it was picked by its key.
+        goal: The goal.
+        decision: Why it was chosen; None if it was picked by its key.
     """
 
     report: Report
@@ -68,15 +68,15 @@ class Choice:
 
     @property
     def measurement(self) -> Measurement | None:
-        """What was measured."""
+        """Its measurement."""
         return self.result.measurement
 
     def explain(self) -> str:
-        """Why it is what it is, in plain sentences."""
+        """Why it is faster or slower, better or worse, in plain sentences."""
         return "\n".join(self._sentences())
 
     def suggested(self) -> list[Recipe]:
-        """Recipes that would help with what the profile found or with what int8 loses, unless they are in the report.
+        """Recipes that would fix what the profile found or what int8 loses, unless they are already in the report.
 
         To try them: ``dk.sweep(model, data, dk.Space(best.suggested(), [best.result.candidate.target]), store=store)``.
         """
@@ -90,7 +90,7 @@ class Choice:
         return [recipe for key, recipe in fixes.items() if key not in tried]
 
     def layers(self) -> list[dict[str, Any]]:
-        """The time of each layer beside that of float32 on the same runtime, as flat records; units are in the names.
+        """The time of each layer, with that of float32 on the same runtime, as flat records with units in the names.
 
         Raises:
             CandidateError: There is no profile of this candidate.
@@ -101,7 +101,7 @@ class Choice:
         """Time of the slowest layers, float32 and this candidate side by side (Altair).
 
         Args:
-            top: How many layers; the rest is summed up.
+            top: Number of layers; the rest are summed up.
             dark: Colors for a dark background.
 
         Raises:
@@ -112,23 +112,23 @@ class Choice:
     # -- evidence ---------------------------------------------------------------------------------------------------
 
     def outputs(self, split: str = "evaluation", *, on_report: OnReport | None = None) -> NDArray[Any]:
-        """The scored output for all examples of a split as the model gives it, shape (examples, …), in their order.
+        """The scored output for all examples of a split, in order, as the model returns it: shape (examples, …).
 
-        The store keeps it for every candidate that was evaluated to the end. For one that was stopped early, or whose
-        outputs were removed, the file is run once more in a child process, and the outputs are kept.
+        The store keeps it for every candidate that was fully evaluated. If a candidate was stopped early or its outputs
+        were removed, the file is run again in a child process, and the outputs are kept.
 
         Args:
             split: ``"evaluation"`` or ``"test"``.
-            on_report: Told (done, total, words) while the file is run.
+            on_report: Called with (done, total, words) while the file is run.
 
         Raises:
             CandidateError: The candidate has no file, or its file is gone.
-            SettingError: Another split.
+            SettingError: An unknown split.
         """
         return outputs_of(self, split, on_report)
 
     def scores(self, split: str = "evaluation", *, on_report: OnReport | None = None) -> NDArray[Any]:
-        """The scored output as metrics read it: scores with the classes last, class numbers, or numbers as they are.
+        """The scored output as metrics read it: scores with the classes last, class numbers, or plain numbers.
 
         Args:
             split: See `outputs`.
@@ -139,9 +139,9 @@ class Choice:
     def flips(
         self, against: Choice | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
     ) -> Flips:
-        """Examples that get another answer from this candidate; when outputs are numbers, those whose error grew most.
+        """Examples whose answer this candidate changes; if outputs are numbers, those whose error grew most.
 
-        Without labels the latter are those whose outputs differ most.
+        Without labels, the latter are the examples whose outputs differ most.
 
         Args:
             against: What it is compared with; None: the original model.
@@ -150,7 +150,7 @@ class Choice:
 
         Raises:
             CandidateError: Outputs are missing and cannot be made; see `outputs`.
-            SettingError: ``against`` belongs to another model or other data.
+            SettingError: ``against`` belongs to a different model or different data.
         """
         other, words = self._other(against)
         data = self.report.data
@@ -162,7 +162,7 @@ class Choice:
     def classes(
         self, against: Choice | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
     ) -> ClassChanges:
-        """What it gains and loses in single classes, with paired intervals, the greatest loss first.
+        """The gain or loss per class, with paired intervals, greatest loss first.
 
         Args:
             against: What it is compared with; None: the original model.
@@ -172,7 +172,7 @@ class Choice:
         Raises:
             DatasetError: Answers are not classes.
             CandidateError: Outputs are missing and cannot be made; see `outputs`.
-            SettingError: ``against`` belongs to another model or other data.
+            SettingError: ``against`` belongs to a different model or different data.
         """
         other, words = self._other(against)
         data = self.report.data
@@ -185,26 +185,26 @@ class Choice:
         """Sparsity and histograms of its weight tensors before and after; the files are read in a child process.
 
         Args:
-            against: What it is compared with; None: the original model, in the candidate's format where the sweep has
-                made that.
-            on_report: Told (done, total, words) while the files are read.
+            against: What it is compared with; None: the original model, in the candidate's format if the sweep has
+                built it.
+            on_report: Called with (done, total, words) while the files are read.
 
         Raises:
             CandidateError: A file is not in the store, or cannot be read.
-            UnsupportedModelError: Weights of the format cannot be read.
+            UnsupportedModelError: Weights in this format cannot be read.
         """
         return weights.compare(self, against, on_report)
 
     def why(self) -> Why:
-        """Why it is faster or slower: the cause in a line, and microseconds of each layer before and after.
+        """Why it is faster or slower: the cause in one line, and microseconds per layer before and after.
 
-        Without a profile the rows are the float32 model's shares of time on another runtime, marked as an estimate;
-        without any profile in the report there are none, and ``note`` says so.
+        Without a profile, the rows are the float32 model's shares of time on another runtime, marked as an estimate.
+        Without any profile in the report, there are no rows, and ``note`` says so.
         """
         return why.explain(self)
 
     def verdict(self) -> Verdict:
-        """What may be said of it for its goal, in one sentence with its numbers."""
+        """The verdict for its goal, in one sentence with its numbers."""
         return self._verdict(missed=self.decision is not None and not self.decision.met)
 
     def _verdict(self, *, missed: bool, causes: bool = True) -> Verdict:
@@ -214,10 +214,10 @@ class Choice:
         )  # fmt: skip
 
     def compare(self, other: Choice) -> str:
-        """What may be said of another candidate (B) beside this one (A), in a sentence or two.
+        """Compare another candidate (B) with this one (A), in one or two sentences.
 
         Raises:
-            SettingError: ``other`` belongs to another model or other data.
+            SettingError: ``other`` belongs to a different model or different data.
         """
         self._other(other)
         return verdict.compare(self, other)
@@ -249,13 +249,13 @@ class Choice:
         return named(Comparison.from_json(record), self.report.model.layers)
 
     def require(self, *, min_speedup: float = 0.0) -> Choice:
-        """The choice itself, if it is good enough.
+        """The choice itself if it meets the goal.
 
         Args:
-            min_speedup: How many times as fast as the original model it must be at least, at the interval's far end.
+            min_speedup: Smallest speed-up over the original model, at the far end of the interval.
 
         Raises:
-            GoalMissed: It is not confirmed to meet the goal, or to be that fast.
+            GoalMissed: It is not confirmed to meet the goal or to be that fast.
         """
         if not self.met:
             raise GoalMissed(self.reason, remedy="raise max_drop=, add techniques or data, or take the best so far.")
@@ -291,10 +291,10 @@ class Choice:
         )  # fmt: skip
 
     def save(self, path: str | Path) -> Path:
-        """Write just the model file (or folder), without manifest; verified as exports are.
+        """Write only the model file (or folder), without a manifest; it is verified like an export.
 
         Raises:
-            ExportError: The ending does not fit the format, or the place cannot be written.
+            ExportError: The extension does not fit the format, or the path cannot be written.
         """
         from deploykit.exporters._export import save_file
 

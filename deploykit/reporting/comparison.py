@@ -39,17 +39,17 @@ _CSS = """
 
 
 def compare_reports(a: Report | str | Path, b: Report | str | Path) -> ReportComparison:
-    """Put two reports side by side: yesterday's and today's, or this machine's and that one's.
+    """Compare two reports, for example from two days or two machines.
 
-    Candidates are paired by recipe and target. Where model, data or machine differ, that is said, and the numbers
-    stand side by side without a claim. There is never one front over both.
+    Candidates are paired by recipe and target. If the model, data or machine differ, the comparison says so and shows
+    the numbers side by side without a claim. Each report has its own front.
 
     Args:
         a: A report, or the folder of its store.
-        b: The one it is compared with.
+        b: The report to compare it with.
 
     Raises:
-        StoreError: No store in one of the folders, or no sweep in it.
+        StoreError: One of the folders has no store, or no sweep in it.
 
     Example:
         >>> compared = dk.compare_reports("finished", "finished")
@@ -73,7 +73,7 @@ class ReportComparison:
 
     @cached_property
     def names(self) -> tuple[str, str]:
-        """What A and B are called: the ends of their paths in which they differ."""
+        """Names for A and B: the parts in which their paths differ."""
         one, other = self.a.path.absolute().parts, self.b.path.absolute().parts
         if one == other:
             return one[-1], other[-1]
@@ -87,12 +87,12 @@ class ReportComparison:
 
     @cached_property
     def obstacles(self) -> list[Obstacle]:
-        """What must not be compared, and why; empty when everything may be."""
+        """What cannot be compared, and why; empty if everything can."""
         return beside.obstacles(self.a, self.b)
 
     @cached_property
     def notes(self) -> list[str]:
-        """What to know besides: versions, drift of the machine, different limits."""
+        """Further notes: versions, drift of the machine, different limits."""
         found = [o.text for o in self.obstacles]
         if changed := beside.versions(self.a, self.b):
             found.append(f"Versions differ: {', '.join(changed)}.")
@@ -110,7 +110,7 @@ class ReportComparison:
 
     @cached_property
     def summary(self) -> str:
-        """What changed, in a sentence or two."""
+        """What changed, in one or two sentences."""
         both = [p for p in self.pairs if p.a is not None and p.b is not None]
         lonely = {side: sum(getattr(p, other) is None for p in self.pairs)
                   for side, other in (("A", "b"), ("B", "a"))}  # fmt: skip
@@ -130,7 +130,7 @@ class ReportComparison:
         return f"{', '.join(said)}; {change}."
 
     def best(self) -> list[str]:
-        """The best candidate of each report for its own goal, in a sentence each."""
+        """The best candidate of each report for its own goal, in one sentence each."""
         found = []
         for side, report in (("A", self.a), ("B", self.b)):
             if any(r.status == "measured" for r in report.rows):
@@ -155,7 +155,7 @@ class ReportComparison:
         return shown(alt.hconcat(*drawn).properties(description=f"{self.summary} {said}"))
 
     def sides(self, *, x: str = "latency", dark: bool = False) -> list[Any]:
-        """The charts of A and of B by themselves; see `chart`."""
+        """The separate charts of A and B; see `chart`."""
         if x not in tradeoff.AXES:
             raise unknown_name("axis", x, tradeoff.AXES)
         points = [tradeoff.points(r.rows, r.baseline) for r in (self.a, self.b)]
@@ -177,7 +177,7 @@ class ReportComparison:
         return drawn
 
     def to_frame(self) -> pd.DataFrame:
-        """One row for each candidate, with both sides and what changed; the index is the candidate's key."""
+        """One row per candidate, with both sides and what changed; the index is the candidate's key."""
         import pandas as pd
 
         return pd.DataFrame.from_records(beside.records(self.pairs), index="key")
@@ -231,7 +231,7 @@ class ReportComparison:
         return {"text/plain": str(self), "text/html": f'{head}<div class="dk-report">{self.fragment(_MOST_ROWS)}</div>'}
 
     def to_html(self, path: str | Path | None = None) -> str:
-        """A page with both charts and the table that needs no network; written to ``path`` if given."""
+        """A self-contained page with both charts and the table, written to ``path`` if given."""
         from deploykit.reporting.page import CSS, labels
 
         title = f"{self.names[0]} and {self.names[1]} side by side"
@@ -248,10 +248,10 @@ class ReportComparison:
         return text
 
     def fragment(self, most: int | None = None) -> str:
-        """Summary, charts and table in HTML; all text is escaped.
+        """Summary, charts and table as HTML; all text is escaped.
 
         Args:
-            most: Rows of the table at most; None: all.
+            most: Maximum number of table rows; None: all.
         """
         parts = [f"<p><b>{html.escape(self.summary)}</b></p>"]
         lines = [*self.best(), *self.notes]

@@ -41,13 +41,13 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Report:
-    """The results of a sweep. Opening one reads the store; it does not change when the store does.
+    """The results of a sweep, read from a store when the report is opened. It does not change when the store does.
 
-    Of more than a thousand candidates, those after the first thousand are read when they are first looked at.
+    If there are more than a thousand candidates, those after the first thousand are read when they are first used.
 
     Attributes:
         path: The store's folder.
-        rows: One row for each candidate, failed ones too, in the order of the plan.
+        rows: One row per candidate, including failed ones, in the order of the plan.
         facts: Model, data, metric and baseline of the sweep.
 
     Example:
@@ -71,16 +71,16 @@ class Report:
     def open(
         cls, store: str | Path, *, context: str | None = None, model: Model | None = None, data: Any = None
     ) -> Self:
-        """Read the report of a store: the latest sweep, when it holds sweeps of several models or datasets.
+        """Read the report of a store: its latest sweep, if it has sweeps of several models or datasets.
 
         Args:
             store: The store's folder.
-            context: Which sweep, by its name in the store.
-            model: The latest sweep of this model.
-            data: The latest sweep on these data: a Dataset or a pair (x, y).
+            context: Name of the sweep in the store.
+            model: Open the latest sweep of this model.
+            data: Open the latest sweep on these data: a Dataset or a pair (x, y).
 
         Raises:
-            StoreError: No store, or no such sweep in it.
+            StoreError: There is no store, or no such sweep in it.
         """
         with Store(store) as opened:
             found = opened.sweep(context) if model is None and data is None else sweep_of(opened, model, data)
@@ -100,10 +100,10 @@ class Report:
 
     @cached_property
     def contract(self) -> Contract:
-        """What inputs, labels and outputs are taken to mean.
+        """How inputs, labels and outputs are interpreted.
 
         Raises:
-            StoreError: The sweep does not say.
+            StoreError: The sweep did not record it.
         """
         if "contract" not in self.facts:
             raise StoreError(
@@ -114,13 +114,13 @@ class Report:
 
     @property
     def declared(self) -> dict[str, Any]:
-        """What the user said of the signature, as arguments of ``dk.sweep``; what was found out is left out."""
+        """What the user declared about the signature, as arguments of ``dk.sweep``, without what was inferred."""
         said = self.facts.get("declared") or {}
         return {name: value for name, value in said.items() if value and value != "auto"}
 
     @cached_property
     def check(self) -> BaselineCheck:
-        """What was found when the original model was run on some examples, before the sweep."""
+        """What was found when the original model was run on some examples before the sweep."""
         return BaselineCheck.from_json(self.facts.get("check") or {})
 
     @cached_property
@@ -128,7 +128,7 @@ class Report:
         """The data, from the store.
 
         Raises:
-            StoreError: The store was moved without them, or they belong to another user.
+            StoreError: The store was moved without its data, or they belong to another user.
         """
         folder = self.path / self.facts["data"]
         if folder.parent.is_dir() and not os.access(folder.parent, os.X_OK):
@@ -150,13 +150,13 @@ class Report:
 
     @property
     def home(self) -> Target | None:
-        """Where the original model was timed; None when its row cannot be read."""
+        """Where the original model was timed; None if its row cannot be read."""
         row = self.rows.get(self.baseline)
         return row.candidate.target if row is not None else None
 
     @property
     def metric(self) -> str:
-        """Name of the metric that decides."""
+        """Name of the metric."""
         return str(self.facts["metric"])
 
     @property
@@ -173,7 +173,7 @@ class Report:
         """The row of a candidate.
 
         Raises:
-            SettingError: No such candidate.
+            SettingError: There is no such candidate.
         """
         found = self.rows.get(key)
         if found is None and key:
@@ -193,20 +193,20 @@ class Report:
         layout: str | None = None,
         max_output_error: float = MAX_OUTPUT_ERROR,
     ) -> Choice:
-        """The best candidate so far for a goal; never raises because a goal is missed.
+        """The best candidate so far for a goal. A missed goal does not raise an error.
 
         Args:
             minimize: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"`` or ``"cpu"``; None: latency, or
-                size when the sweep measured none.
+                size if the sweep did not measure latency.
             max_drop: Largest loss of the metric, absolute for accuracies, relative for errors; the far end of the 95 %
-                interval must satisfy it. None: that of the sweep, or 0.01.
-            layout: Only candidates that this export layout can hold.
+                interval must satisfy it. None: the one of the sweep, or 0.01.
+            layout: Consider only candidates that this export layout supports.
             max_output_error: Largest error of an output that is not scored, as a share of its spread; a
-                candidate that passes it is not chosen.
+                candidate that exceeds it is not chosen.
 
         Raises:
             SettingError: An unknown cost or layout.
-            CandidateError: No candidate at all is measured, or the layout can hold none.
+            CandidateError: No candidate has been measured, or the layout supports none.
 
         Example:
             >>> best = dk.Report.open("finished").best(minimize="latency", max_drop=0.01)
@@ -226,12 +226,12 @@ class Report:
         return Choice(self, self.row(key), self.goal(minimize, max_drop))
 
     def goal(self, minimize: str | None = None, max_drop: float | None = None) -> Goal:
-        """A goal; what is None is as the sweep was run: see `best`."""
+        """A goal; None takes the setting of the sweep, see `best`."""
         limit = self.facts.get("max_drop") if max_drop is None else max_drop
         return Goal(minimize or str(self.facts.get("cost", "latency")), 0.01 if limit is None else float(limit))
 
     def ranked(self, goal: Goal) -> list[Result]:
-        """Measured rows, best first: those inside the goal before the others."""
+        """Measured rows, best first; rows that meet the goal come before the others."""
         left, ranked = self._competing, []
         while (winner := decide(left, goal, relative=self.relative).winner) is not None:
             ranked.append(winner)
@@ -244,7 +244,7 @@ class Report:
 
     @property
     def notes(self) -> list[str]:
-        """What limits the comparison, in sentences."""
+        """Sentences about what limits the comparison."""
         return [
             *(doubts(self.contract, self.check) if "contract" in self.facts else ()),
             *elsewhere(self.rows, self.baseline),
@@ -269,21 +269,21 @@ class Report:
         return winner.key if winner else ""
 
     def sensitivity(self, technique: str | None = None) -> Sensitivity:
-        """What a pass over the layers of the model has found, the latest of this model and data.
+        """The latest sensitivity pass over the layers of this model and data.
 
         Args:
-            technique: Of this technique only.
+            technique: Consider only this technique.
 
         Raises:
-            StoreError: There was none.
+            StoreError: There is none.
         """
         return latest_pass(self.path, (self.model.digest, self.facts["data"]), technique)
 
     def sensitivity_table(self) -> SensitivityTable:
-        """Layers by levels of techniques: what each loses when nothing else is changed.
+        """Layers by levels of techniques: the loss if only that layer is changed.
 
-        Columns are all passes over the layers of this model that the store holds, and the levels of the report's
-        candidates that no pass has measured, whose cells are empty.
+        The columns are all passes over the layers of this model in the store, and the levels of the report's
+        candidates that no pass has measured, with empty cells.
         """
         return sensitivity_table.build(self)
 
@@ -308,8 +308,8 @@ class Report:
 
         Args:
             x: ``"latency"``, ``"size"``, ``"compressed_size"``, ``"memory"`` or ``"cpu"``.
-            minimize: What the best candidate is best at, see `best`.
-            max_drop: The limit, which is drawn, see `best`.
+            minimize: The cost that the best candidate minimizes, see `best`.
+            max_drop: The limit, which the chart shows, see `best`.
             dark: Colors for a dark background.
         """
         if x not in tradeoff.AXES:
@@ -324,13 +324,13 @@ class Report:
         ))  # fmt: skip
 
     def chart_settings(self, *, minimize: str | None = None, max_drop: float | None = None, dark: bool = False) -> Any:
-        """Parallel coordinates (Altair): one line for each candidate, over its settings and what was measured of it.
+        """Parallel coordinates (Altair): one line per candidate, across its settings and measurements.
 
-        Settings that all candidates share are left out; up is better on the measured axes; the thick line is the best.
+        Settings that all candidates share are left out. On the measured axes, up is better. The thick line is the best.
 
         Args:
-            minimize: What the best candidate is best at, see `best`.
-            max_drop: The limit it has to meet, see `best`.
+            minimize: The cost that the best candidate minimizes, see `best`.
+            max_drop: The limit it must meet, see `best`.
             dark: Colors for a dark background.
         """
         winner = self._decide(self.goal(minimize, max_drop)).winner
@@ -342,7 +342,7 @@ class Report:
     def to_json(self) -> dict[str, Any]:
         """Everything as plain data: ``schema``, ``metric``, ``baseline``, ``best`` and ``rows``.
 
-        Each row has ``key``, ``status`` and the columns of `to_frame`, and under ``result`` the whole record.
+        Each row has ``key``, ``status``, the columns of `to_frame`, and the whole record under ``result``.
         """
         flat = records(self.rows, self.baseline)
         return {
@@ -369,12 +369,12 @@ class Report:
     def to_html(
         self, path: str | Path | None = None, *, minimize: str | None = None, max_drop: float | None = None
     ) -> str:
-        """A page with chart, table, choice and environment that needs no network.
+        """A self-contained page with chart, table, choice and environment.
 
         Args:
-            path: Where to write it; None: nowhere.
-            minimize: What the choice on it is best at, see `best`.
-            max_drop: The limit that choice and verdicts are about, see `best`.
+            path: Where to write it; None: do not write it.
+            minimize: The cost that the choice minimizes, see `best`.
+            max_drop: The limit for the choice and the verdicts, see `best`.
         """
         text = page(self, self.goal(minimize, max_drop))
         if path is not None:

@@ -109,17 +109,17 @@ class Suggestion(Plain):
 
 @dataclass(frozen=True)
 class Sensitivity(Plain):
-    """What a technique does to single layers and types of operators. See `deploykit.sensitivity`.
+    """The effect of a technique on single layers and operator types. See `deploykit.sensitivity`.
 
     Attributes:
         technique: Name of the technique.
-        parameters: Its parameters, exclusions aside; those left out have their defaults.
+        parameters: Its parameters without exclusions; missing ones have their defaults.
         target: Where it was evaluated.
         metric: Name of the metric.
         relative: Whether losses of the metric are relative (errors) rather than differences (accuracies).
-        examples: How many examples it rests on.
+        examples: Number of examples it is based on.
         whole: Loss when the technique is applied to the whole model.
-        rows: Types of operators, then layers in the order of the graph.
+        rows: Operator types, then layers in the order of the graph.
         excluding: Name of the parameter that leaves layers out.
         weights: Weights in all layers the technique changes.
         finished: Whether everything was measured.
@@ -152,10 +152,11 @@ class Sensitivity(Plain):
     # -- what to leave out ------------------------------------------------------------------------------------------
 
     def harm(self, row: SensitivityRow) -> float:
-        """How much of the loss of fidelity is due to a row.
+        """How much of the fidelity loss is due to a row.
 
-        The mean of what it does alone and of what leaving it out recovers: its first and its last contribution, between
-        which all others lie when losses add up in any other order (Shapley's value is the mean of all).
+        The mean of the loss it causes alone and of the loss that leaving it out recovers. These are its first and last
+        contributions; in any other order of adding losses, its contribution lies between them (the Shapley value is
+        the mean over all orders).
         """
         found = [row.only.fidelity.value] if row.only else []
         if row.all_but and self.whole:
@@ -163,27 +164,27 @@ class Sensitivity(Plain):
         return sum(found) / len(found) if found else 0.0
 
     def ranked(self, kind: str = "layer") -> list[SensitivityRow]:
-        """Layers or types, the most harmed first.
+        """Layers or types, most harmed first.
 
         Args:
             kind: ``"layer"`` or ``"type"``.
 
         Raises:
-            SettingError: Another kind.
+            SettingError: An unknown kind.
         """
         if kind not in _KINDS:
             raise unknown_name("kind of row", kind, _KINDS)
         return sorted((r for r in self.rows if r.kind == kind), key=self.harm, reverse=True)
 
     def suggest(self, top: int = 5) -> tuple[Suggestion, ...]:
-        """Exclusions that recover most of the loss for the fewest weights that stay as they are.
+        """Exclusions that recover most of the loss while leaving the fewest weights unchanged.
 
-        They are the worst types of operators, and the worst one, two, three … layers together. What one of them
-        recovers was measured; for several it is estimated as if their errors were independent, so that squares of
-        losses add up. Best first; none that recovers less than 5 %.
+        They are the worst operator types, and the worst one, two, three … layers together. The recovery of a single
+        exclusion was measured; for several, it is estimated by assuming independent errors, so that squared losses
+        add up. Best first, without those that recover less than 5 %.
 
         Args:
-            top: How many at most.
+            top: Maximum number.
         """
         whole = self.whole.fidelity.value if self.whole else 0.0
         if whole <= 0:
@@ -239,7 +240,7 @@ class Sensitivity(Plain):
     # -- showing ----------------------------------------------------------------------------------------------------
 
     def records(self) -> list[dict[str, Any]]:
-        """One flat record for each row, with the same keys; losses are shares, unknown values None."""
+        """One flat record per row, all with the same keys; losses are shares, and unknown values are None."""
         others = sorted({n for r in self.rows for d in (r.only, r.all_but) if d for n in d.others})
         return [self._record(row, others) for row in self.rows]
 
@@ -265,7 +266,7 @@ class Sensitivity(Plain):
         return {**found, "problem": row.problem}
 
     def to_frame(self) -> pd.DataFrame:
-        """All rows as a data frame with flat columns; losses are shares, positive is worse."""
+        """All rows as a data frame with flat columns; losses are shares, and positive is worse."""
         import pandas as pd
 
         return pd.DataFrame.from_records(self.records())
@@ -274,14 +275,14 @@ class Sensitivity(Plain):
         """Plain rows of the chart, two for each layer or type: ``loss`` and its ends are in percent.
 
         Raises:
-            SettingError: Another kind, score or order.
+            SettingError: An unknown kind, score or order.
         """
         return view.points(self, kind, score, sort)
 
     def chart(self, kind: str = "layer", *, score: str = "fidelity", sort: str = "order", dark: bool = False) -> Any:
-        """Loss by layer or by type of operator, with intervals (Altair).
+        """Loss by layer or by operator type, with intervals (Altair).
 
-        Filled: nothing else is changed. Hollow: everything else is. The dashed line is the loss of the whole.
+        Filled: only this is changed. Hollow: everything else is changed. The dashed line: the whole model.
 
         Args:
             kind: ``"layer"`` or ``"type"``.
@@ -290,12 +291,12 @@ class Sensitivity(Plain):
             dark: Colors for a dark background.
 
         Raises:
-            SettingError: Another kind, score or order.
+            SettingError: An unknown kind, score or order.
         """
         return shown(view.chart(self, self.points(kind, score=score, sort=sort), score, dark=dark))
 
     def summary(self) -> str:
-        """The most important in a sentence."""
+        """The most important result in one sentence."""
         if self.whole is None:
             return f"{self.technique} was not measured yet."
         text = (

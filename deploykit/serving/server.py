@@ -36,10 +36,10 @@ _live: set[Server] = set()
 
 
 class Server:
-    """A running server. Made by `serve`; a context manager that stops it at the end.
+    """A running server, made by `serve`. As a context manager, it stops at the end.
 
     Attributes:
-        artifact: What it serves.
+        artifact: The artifact it serves.
         host: Address it listens on.
         port: Port it listens on.
         log: File its workers write to.
@@ -95,12 +95,12 @@ class Server:
 
     @property
     def name(self) -> str:
-        """The name the model is served by."""
+        """The name the model is served under."""
         return self.artifact.manifest.name
 
     @property
     def alive(self) -> bool:
-        """Whether all its workers run."""
+        """Whether all its workers are running."""
         return not self._stopped.is_set() and self._workers.alive
 
     @property
@@ -110,11 +110,11 @@ class Server:
 
     @property
     def failure(self) -> str:
-        """Why it ended by itself, "" while it has not."""
+        """Why it stopped unexpectedly, or ""."""
         return str(self._workers.failure or "")
 
     def traffic(self) -> Traffic:
-        """What it has done since it was started, over all its workers."""
+        """Its traffic since it was started, over all workers."""
         return self._last or traffic.read(self._counters)
 
     def predict(self, x: Any) -> Any:
@@ -124,11 +124,11 @@ class Server:
             x: Raw examples, batch first: an array, or a dictionary by input name.
 
         Returns:
-            The output; a dictionary by name when there are several.
+            The output, or a dictionary by name if there are several.
 
         Raises:
-            RequestError: The examples are not what the model takes; says what it expected and what it got.
-            ServeError: The server does not run.
+            RequestError: The examples are not what the model takes; the message says what was expected and given.
+            ServeError: The server is not running.
         """
         if self._stopped.is_set():
             reason = f": {self._workers.failure}" if self._workers.failure else "."
@@ -147,7 +147,7 @@ class Server:
         return found if len(found) > 1 else next(iter(found.values()))
 
     def stop(self) -> None:
-        """Stop it: requests in progress are answered, the port is free afterwards and no process is left."""
+        """Stop the server: requests in progress are answered, the port is released, and all processes end."""
         with self._lock:
             if self._stopped.is_set():
                 return
@@ -166,7 +166,7 @@ class Server:
         """Block until the server is stopped: by Ctrl-C or SIGTERM (in the main thread), or by `stop` elsewhere.
 
         Args:
-            ready: Called first, when Ctrl-C and SIGTERM already stop the server: for a message that others wait for.
+            ready: Called first, when Ctrl-C and SIGTERM can already stop the server, for example to print a message.
 
         Raises:
             ServeError: A worker could not be restarted; the server has stopped.
@@ -201,25 +201,25 @@ def serve(
 ) -> Server:
     """Serve an artifact over HTTP: TensorFlow Serving's REST protocol and the Open Inference Protocol v2.
 
-    First a child process proves the artifact (digests, golden outputs); only then worker processes load it. This
-    process never runs the model. A worker that dies is restarted, and all end when this process does.
+    First a child process verifies the artifact (digests, golden outputs); only then do worker processes load it. This
+    process never runs the model. A worker that dies is restarted, and all workers end with this process.
 
-    There is no authentication and no TLS: listen on loopback (the default), or put a proxy in front.
+    There is no authentication and no TLS: listen on loopback (the default), or put a proxy in front of it.
 
     Args:
         artifact: What `export` returned, or its folder.
         host: Address to listen on; ``"0.0.0.0"`` for all.
         port: Port; 0 for any free one.
-        workers: Number of processes, each with the model in memory; one for each core gives the highest throughput.
+        workers: Number of processes, each with the model in memory; one per core gives the highest throughput.
         block: Serve until Ctrl-C, SIGTERM or `Server.stop`, as the command line does, instead of in the background.
-        trusted: Let the model hold operators that touch files or run code. Only ever set in code.
+        trusted: Allow operators that touch files or run code. Can only be set in code.
 
     Returns:
-        The server: ready, or stopped when ``block`` is set.
+        The server, which is ready, or stopped if ``block`` is set.
 
     Raises:
-        PortInUseError: Another program has the port; suggests a free one.
-        ServeError: The artifact is not as it was exported, or a worker could not start.
+        PortInUseError: Another program uses the port; the message suggests a free one.
+        ServeError: The artifact has changed since it was exported, or a worker could not start.
         ExportError: There is no artifact at that path.
         MissingExtraError: The runtime it needs is not installed.
 

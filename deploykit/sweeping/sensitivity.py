@@ -181,25 +181,26 @@ def sensitivity(
     constants: Mapping[str, Any] | None = None,
     progress: OnProgress | None = None,
 ) -> Sensitivity:
-    """Measure which layers and types of operators a technique harms.
+    """Measure which layers and operator types a technique harms.
 
-    The technique is applied to one layer (then: type of operators) at a time, and to all but it. Each time the loss is
-    measured: of the metric, and of the fidelity to the original's outputs, which shows far less than accuracy resolves.
-    Latency is not measured. Graph preparation and calibration run once. Ctrl-C returns what is known so far; the same
-    call goes on. To try what it suggests: ``dk.sweep(model, data, dk.Space(found.recipes()), store=store)``.
+    The technique is applied to one layer (then one operator type) at a time, and to all but that one. Each time, two
+    losses are measured: of the metric, and of the fidelity to the original's outputs, which shows much smaller effects
+    than accuracy. Latency is not measured. Graph preparation and calibration run once. Ctrl-C returns the results so
+    far; the same call resumes from there. To try the suggestions:
+    ``dk.sweep(model, data, dk.Space(found.recipes()), store=store)``.
 
     Args:
         model: From ``dk.load``.
         data: A Dataset or a pair (x, y).
-        technique: One that can leave layers out: it has a parameter ``exclude``. Pruning is done in one shot, without
-            fine-tuning.
-        parameters: Its parameters; those left out have their defaults.
-        runtime: Where it is evaluated; None: the first on which the technique can leave layers out.
-        store: Folder that keeps everything.
+        technique: A technique that can leave layers out, with a parameter ``exclude``. Pruning is done in one shot,
+            without fine-tuning.
+        parameters: Its parameters; missing ones have their defaults.
+        runtime: Runtime to evaluate on; None: the first on which the technique can leave layers out.
+        store: Folder that keeps all results.
         metric: See `sweep`.
         by: ``"layer"``, ``"type"`` or both.
-        limit: How many layers are measured one by one: those with the most weights; the others are one row together. As
-            long as those do more than 5 % of the harm, so many more are measured one by one.
+        limit: Number of layers to measure one by one, starting with those with the most weights; the others share one
+            row. As long as these do more than 5 % of the harm, that many more are measured one by one.
         engine: See `sweep`.
         seed: See `sweep`.
         timeout: See `sweep`.
@@ -214,7 +215,7 @@ def sensitivity(
         DatasetError: The data do not fit the model.
         SettingError: An unknown or bad setting, or a technique that cannot leave layers out.
         StoreError: The store cannot be used.
-        CandidateError: The original model, or with the technique done to all of it, cannot be run.
+        CandidateError: The original model cannot be run, or cannot be run with the technique applied to all of it.
 
     Example:
         >>> found = dk.sensitivity(model, data, "quantize_static", by=("type",), store="runs/types")
