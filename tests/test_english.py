@@ -26,7 +26,12 @@ HABITS = {
     r"\bunder way\b": "still running, still measuring",
     r"\bis done to\b": "applies to",
     r"\bin so far\b|\bat every moment\b": "at any time",
-    r"\b(?:[Ll]icence|behaviour|colour)\b": "American spelling",
+    r"\b(?:model as given|unmodified model)\b": "the original model",
+    r"\b(?:one|labels?|numbers?|values?|answers?) an? (?:example|class|position|answer|column|line)\b": "one per …",
+    r"\bcommas between them\b": "separated by commas",
+    r"\bdone again\b": "redone, repeated",
+    r"\bgo(?:es)? on\b(?! (?:the|a)\b)": "continue, resume",
+    r"\b(?:[Ll]icence|behaviour|colour|misspelt|grey|centre|[a-z]+isations?)\b": "American spelling",
 }
 #: What the tests read: everything people wrote, not what tools made.
 KINDS = {".py", ".md", ".ipynb", ".ts", ".tsx"}

@@ -14,8 +14,8 @@ from deploykit.core.digest import json_digest
 from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.serial import Plain
 
-#: What the numbers of an output are. ``scores``: one a class, the highest is the answer; ``probabilities``: scores that
-#: sum to 1; ``logit`` and ``probability``: one number for two classes, class 1 above 0 and above one half; ``several``:
+#: Kinds of outputs. ``scores``: one per class, the highest is the answer; ``probabilities``: scores that sum to 1;
+#: ``logit`` and ``probability``: one number for two classes, class 1 above 0 and above one half; ``several``:
 #: a probability for each of several labels; ``classes``: class numbers (or names, where the output is text);
 #: ``values``: real numbers; ``embedding``: a vector whose direction counts.
 Kind = Literal["scores", "probabilities", "logit", "probability", "several", "classes", "values", "embedding"]

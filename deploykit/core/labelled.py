@@ -1,4 +1,4 @@
-"""How labels are read for an output: as classes, one a position, several at once, or values; or why they do not fit."""
+"""How an output's labels are read: as classes, one per position, several at once or values; or why they do not fit."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def ways_to_read(
 
 
 def _one_each(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, *, whole: bool) -> Read | str:
-    """One label an example."""
+    """One label per example."""
     single = shape in ((), (1,))
     if spec.dtype == "string":
         return _classes(given, None) if single and whole else "it returns text"
@@ -104,7 +104,7 @@ def _one_each(given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, *,
 def _many_each(
     given: dict[str, NDArray[Any]], spec: TensorSpec, shape: Shape, rest: Shape, *, whole: bool, axis: int
 ) -> Read | str:
-    """Several labels an example: of several kinds, one a position, or real numbers."""
+    """Several labels per example: of several kinds, one per position, or real numbers."""
     alike = len(shape) == len(rest) and rest[0] == 1
     if alike and ((len(rest) > 1 and shape[0] == 1 and shape[-1] != 1) or (len(rest) > 2 and shape[0] != 1)):
         rest, given = rest[1:], {name: part[:, 0] for name, part in given.items()}  # masks with an axis of one channel
@@ -220,7 +220,7 @@ def _numbered(given: dict[str, NDArray[Any]]) -> Read | str:
 
 
 def _one_channel(given: dict[str, NDArray[Any]], axis: int) -> Read | str:
-    """Masks for an output with one number a position."""
+    """Masks for an output with one number per position."""
     if all(_within(part, 0, 1) for part in given.values()):
         return _positions(given, 2, axis)
     return _positions(given, 2, axis) if _is_white(given) else Read(LabelMeaning("values"))

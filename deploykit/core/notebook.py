@@ -1,7 +1,7 @@
 """Parameters of notebooks: what a parameters cell declares, what papermill put after it, and whether the two fit.
 
 papermill overwrites the values of the cell that is tagged ``parameters`` by a cell of its own behind it. It only warns
-of names that the notebook does not have, and takes any type: a misspelt ``max_drop`` would go unnoticed for hours.
+of names that the notebook does not have, and takes any type: a misspelled ``max_drop`` would go unnoticed for hours.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def check_parameters() -> dict[str, Any]:
 
     ``dk.check_parameters()`` in the cell after the one tagged ``parameters`` ends a papermill run before any work is
     done, instead of running with the default of a misspelled parameter. Types come from annotations
-    (``launches: int = 10``); a parameter without one can have any type. In JupyterLab, it checks the values in the cell.
+    (``launches: int = 10``); a parameter without one can have any type. In JupyterLab, it checks the cell's values.
 
     Returns:
         The parameters and their values; empty outside a notebook.

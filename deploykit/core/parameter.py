@@ -24,7 +24,7 @@ class Parameter(Plain):
 
     Attributes:
         name: Keyword, as written in a recipe.
-        kind: What values look like; ``"text"`` is names with commas between them.
+        kind: What values look like; ``"text"`` is names separated by commas.
         default: Used when a recipe does not name it.
         help: One sentence for people; also says what the setting does not buy.
         label: Short name for controls; empty: derived from ``name``.
@@ -97,7 +97,7 @@ class Parameter(Plain):
 
 
 def short(names: str) -> str:
-    """Names with commas between them, as a label shows them: the ends of long ones, and the first three."""
+    """Names separated by commas, as a label shows them: the ends of long ones, and the first three."""
     found = [name.strip() for name in names.split(",")]
     shown = [name if len(name) <= _LONG else f"…{name[1 - _LONG :]}" for name in found[:_SHOWN]]
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
@@ -105,7 +105,7 @@ def short(names: str) -> str:
 
 
 def _names(value: Any, where: str) -> str:
-    """Names with commas between them, sorted and each once: neither order nor repetition means anything."""
+    """Names separated by commas, sorted and each once: neither order nor repetition means anything."""
     if not isinstance(value, str):
         raise SettingError(f"{where} must be text, got {value!r} ({type(value).__name__}).")
     names = sorted({name for part in value.split(",") if (name := part.strip())})

@@ -72,7 +72,7 @@ def fold(summary: str, content: str) -> str:
 
 
 def notes(texts: Sequence[str]) -> str:
-    """Warnings, one a line."""
+    """Warnings, one per line."""
     color = "color:var(--jp-warn-color0,#8a5300)"
     return "".join(f'<div style="{color}">⚠ {escape(text)}</div>' for text in texts)
 

@@ -212,7 +212,7 @@ def _supervised(unit: Unit, task: Task) -> dict[str, Any]:
 
 
 class _Reporter:
-    """Sends progress to the driver, a few times a second at most."""
+    """Sends progress to the driver, at most a few times per second."""
 
     def __init__(self, worker: Any, unit: Unit) -> None:
         self._worker = worker

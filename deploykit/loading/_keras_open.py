@@ -85,7 +85,7 @@ def custom_objects(imports: tuple[str, ...]) -> dict[str, Any]:
 
 
 def read_model(path: Path, *, suffix: str, imports: tuple[str, ...], trusted: bool) -> Summary:
-    """The summary of a model, told by Keras."""
+    """The summary of a model, from Keras."""
     model = open_keras(path, suffix=suffix, imports=imports, trusted=trusted)
     inputs, outputs = _signature(model, str(path))
     layers = tuple(

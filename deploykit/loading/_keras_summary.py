@@ -49,7 +49,7 @@ def summarize(
 
 
 def _is_stateful(config: dict[str, Any]) -> bool:
-    """Whether a recurrent layer, or the one a wrapper holds, goes on where the last call ended."""
+    """Whether a recurrent layer, or the one a wrapper holds, continues where the last call ended."""
     while not (found := config.get("stateful") is True):
         inner = config.get("layer")
         config = inner.get("config", {}) if isinstance(inner, dict) else {}

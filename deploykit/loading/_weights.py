@@ -87,7 +87,7 @@ def compare_weights(arguments: dict[str, Any], report: Report) -> dict[str, Any]
 
     Args:
         arguments: ``before`` and ``after``, each with ``path`` and ``format``.
-        report: Told of the progress in tensors.
+        report: Called with the progress in tensors.
 
     Returns:
         ``rows``: plain `LayerWeights` in the order of the layers; ``left_out``: how many smaller tensors are not

@@ -15,7 +15,7 @@ from deploykit.sandbox.archive import check_json
 
 
 class H5(Format):
-    """Told by HDF5's signature; the architecture is a JSON text in the attribute ``model_config``."""
+    """Recognized by HDF5's signature; the architecture is a JSON text in the attribute ``model_config``."""
 
     name = "h5"
     label = "Keras HDF5"

@@ -24,7 +24,7 @@ _AGAIN = "save the model again, or download it again."
 
 
 class Keras(Format):
-    """Told by the member ``config.json``; its summary is read without TensorFlow where the config tells it."""
+    """Recognized by its member ``config.json``; the summary is read without TensorFlow if the config contains it."""
 
     name = "keras"
     label = "Keras"

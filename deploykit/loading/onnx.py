@@ -38,7 +38,7 @@ _AGAIN = "export or download the model again."
 
 
 class Onnx(Format):
-    """Has no signature of its own: told by the fields at its beginning. External data are never opened unchecked."""
+    """Has no signature: recognized by the fields at its beginning. External data are never opened unchecked."""
 
     name = "onnx"
     label = "ONNX"

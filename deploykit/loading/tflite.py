@@ -31,7 +31,7 @@ _WIDTHS = {0: 4, 1: 2, 2: 4, 3: 1, 4: 8, 6: 1, 7: 2, 8: 8, 9: 1, 10: 8, 11: 16, 
 
 
 class TfLite(Format):
-    """Told by its identifier ``TFL3``. Corrupt files crash the interpreter, so only child processes open it."""
+    """Recognized by its identifier ``TFL3``. Corrupt files crash the interpreter, so only child processes open it."""
 
     name = "tflite"
     label = "TFLite"

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 #: The answer to an example whose scores hold NaN. It is never right, as for the metrics.
 NOT_A_NUMBER = -1
-#: Kinds with one number an answer.
+#: Kinds with one number per answer.
 _NUMBERS = ("logit", "probability", "classes")
 #: Text outputs of models whose class names are numbers are read up to this one.
 _MOST_NUMBERS = 10_000

@@ -152,7 +152,7 @@ class Timer:
     def launch(self, index: int, entries: Sequence[Entry], say: Callable[[str], None] = lambda _words: None) -> Launch:
         """Open all entries from scratch and time them, interleaved.
 
-        An entry that fails is reported in its series; the others go on.
+        An entry that fails is reported in its series; the others continue.
 
         Raises:
             Cancelled: The engine's ``cancel`` was set.

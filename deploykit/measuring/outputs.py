@@ -89,7 +89,7 @@ def evaluate(
         contract: How the file is fed and read.
         split: ``"evaluation"`` or ``"test"``.
         out: The ``.npy`` file to write.
-        on_report: Told of the progress in examples.
+        on_report: Called with the progress in examples.
 
     Raises:
         DeploykitError: The file cannot be run any more.

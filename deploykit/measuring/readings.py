@@ -167,7 +167,7 @@ def _units(labels: NDArray[Any], outputs: NDArray[Any]) -> Iterator[Try]:
 
     Args:
         labels: Real numbers, shape (examples, …).
-        outputs: What the model gives for them, as many numbers an example.
+        outputs: What the model gives for them, with as many numbers per example.
     """
     import numpy as np
 

@@ -324,7 +324,7 @@ def _current() -> _Opened:
 def _time_runs(opened: _Opened, count: int) -> list[int]:
     run, inputs, clock = opened.session.run, opened.inputs, time.perf_counter_ns
     times = [0] * count
-    first, opened.done = opened.done, opened.done + count  # a short block goes on where the last one ended
+    first, opened.done = opened.done, opened.done + count  # a short block continues where the last one ended
     for i in range(count):
         arrays = inputs[(first + i) % len(inputs)]
         start = clock()

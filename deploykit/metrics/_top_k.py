@@ -23,7 +23,7 @@ class TopK(Metric):
     k: ClassVar[int]
 
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
-        """Needs integer labels, one an example, and one score for each class."""
+        """Needs integer labels, one per example, and one score for each class."""
         if truth is None or truth.ndim != 1 or truth.dtype.kind != "i":
             return "needs integer class labels"
         if outputs.ndim == 1 and outputs.dtype.kind in "iu" and self.k == 1:

@@ -24,7 +24,7 @@ class Agreement(Metric):
     kinds = CLASSES
 
     def unsuitable(self, outputs: NDArray[Any], truth: NDArray[Any] | None) -> str:
-        """Needs class scores or class numbers, one answer an example."""
+        """Needs class scores or class numbers, one answer per example."""
         if truth is not None and truth.shape != outputs.shape:
             return f"outputs have shape {outputs.shape[1:]}, the original's {truth.shape[1:]}"
         if outputs.ndim == 1 and outputs.dtype.kind in "iu":

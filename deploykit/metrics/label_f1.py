@@ -1,4 +1,4 @@
-"""F1 of several labels an example."""
+"""F1 of several labels per example."""
 
 from __future__ import annotations
 

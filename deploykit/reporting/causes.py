@@ -57,7 +57,7 @@ def sparsity(facts: Facts) -> Finding | None:
     same = not quantizes(facts.recipe) and heavy
     before_after = f" Its heavy operators: {compared(heavy)}." if same else ""
     text = (
-        f"{zeros} zeros, which {facts.runtime.label} still multiplies: what they save is storage "
+        f"{zeros} zeros, which {facts.runtime.label} still multiplies, so they only save storage "
         f"({numbers.kilobytes(facts.measurement.compressed_bytes)} kB compressed).{before_after}"
     )
     fix = None if quantizes(facts.recipe) else calibrated(facts)
@@ -88,7 +88,7 @@ def memory_bound(facts: Facts) -> Finding | None:
     if 0 < cache < size and facts.share(products) >= _LITTLE and facts.row.candidate.target.batch_size == 1:
         text = (
             f"Its weights ({size / 1e6:,.0f} MB) do not fit the last-level cache ({cache / 1e6:,.0f} MB), "
-            f"and matrix products, which read each weight once an inference, take {percent(facts.share(products))} of "
+            f"and matrix products, which read each weight once per inference, take {percent(facts.share(products))} of "
             "its time: memory bandwidth is the limit."
         )
         fix = None if quantizes(facts.recipe) else calibrated(facts)

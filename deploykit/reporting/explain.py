@@ -76,7 +76,7 @@ def _quality(measurement: Measurement, *, relative: bool) -> list[str]:
         agrees = confirmed.change.low <= score.change.value <= confirmed.change.high
         lines.append(
             f"On {confirmed.examples:,} held-out examples the change is {numbers.points(confirmed.change)} {unit}"
-            + ("." if agrees else ": the evaluation split flattered it.")
+            + ("." if agrees else ": the evaluation split was too optimistic.")
         )
     return lines
 

@@ -69,7 +69,7 @@ def pictures(draw: Callable[[bool], Any], before: str = "", **legend: Any) -> st
 
 def _choice(report: Report) -> str:
     if not any(r.status == "measured" for r in report.rows):
-        return "<p>No candidate is measured yet.</p>"
+        return "<p>No candidate has been measured yet.</p>"
     said = report.best().explain().split("\n")
     first, *rest = (html.escape(line) for line in dict.fromkeys([*said, *report.notes]))
     return f"<p><b>Best so far: {first}</b></p><ul>{''.join(f'<li>{line}</li>' for line in rest)}</ul>"

@@ -148,7 +148,7 @@ def _choice(report: Report, goal: Goal, best: Choice | None) -> str:
     wanted += f"{numbers.limit(goal.max_drop, relative=report.relative)} (95 % confidence)."
     said = [f'<p class="dk-soft">{html.escape(wanted)}</p>']
     if best is None:
-        return "".join([*said, "<p>No candidate is measured yet.</p>"])
+        return "".join([*said, "<p>No candidate has been measured yet.</p>"])
     judged = best.verdict()
     name = html.escape(f"{best.result.label} on {place(best.result.candidate.target)}")
     label = "Best so far" if best.met else "Closest so far"

@@ -59,7 +59,7 @@ class TerminalBar:
         self._shown = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        """Show the state; at most ten times a second."""
+        """Show the state; at most ten times per second."""
         ended = progress.phase in {"done", "cancelled"}
         with self._lock:
             if not ended and time.monotonic() - self._shown < 0.1:

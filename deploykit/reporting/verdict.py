@@ -171,7 +171,7 @@ def compare(a: Choice, b: Choice) -> str:
     left, right = a.measurement, b.measurement
     if left is None or right is None:
         row = a.result if left is None else b.result
-        return f"{'A' if left is None else 'B'} ({row.label}) is not measured: there is nothing to compare."
+        return f"{'A' if left is None else 'B'} ({row.label}) has not been measured, so there is nothing to compare."
     measuring = [name for name, one in (("A", a), ("B", b)) if one.result.status == "pending"]
     parts = [_speed(left.latency, right.latency), _loss(a, b)]
     if measuring:

@@ -129,7 +129,7 @@ class Background(ABC):
 
 
 def wait_turn(cancel: threading.Event, resume: threading.Event) -> None:
-    """Return when work may go on.
+    """Return when work may continue.
 
     Raises:
         Cancelled: The user cancelled.

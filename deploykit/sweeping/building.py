@@ -324,7 +324,7 @@ class Workshop:
             target: Where it runs.
             original: Key of the original's evaluation, with which other outputs are compared; "" for the original.
             race: What may stop it.
-            on_report: Told of the progress in examples.
+            on_report: Called with the progress in examples.
         """
         key, path = self.evaluation_key(built, target), self.path(built)
         splits = [s for s in ("evaluation", "test") if len(self.data.splits[s])]

@@ -87,7 +87,7 @@ class Pass:
         """Measure; returns the result, which is also in the store, even when this ends early.
 
         Args:
-            pause: Returns when work may go on; raises `Cancelled`.
+            pause: Returns when work may continue; raises `Cancelled`.
 
         Raises:
             Cancelled: The user cancelled; finished rows are kept.

@@ -62,7 +62,7 @@ class Pipeline:
         state: Gets rows and progress.
         metric: The metric the user asked for.
         racing: When candidates are stopped early.
-        pause: Returns when work may go on; raises `Cancelled`.
+        pause: Returns when work may continue; raises `Cancelled`.
         timed: Whether latency is measured afterwards: no row is final before.
 
     Attributes:

@@ -3,7 +3,7 @@
 The space says what may vary: techniques are combined as its recipes combine them, numbers move between the smallest and
 the largest value its recipes give, other settings take the values they give. Candidates are asked for in small batches
 that are built, evaluated and timed like those of a grid; every row the store holds already teaches the sampler, so a
-search that was interrupted or gets a larger budget goes on where it was.
+search that was interrupted or gets a larger budget continues where it was.
 """
 
 from __future__ import annotations

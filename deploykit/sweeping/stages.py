@@ -130,7 +130,7 @@ class Context:
         }
 
     def pause(self) -> None:
-        """Return when work may go on.
+        """Return when work may continue.
 
         Raises:
             Cancelled: The user cancelled.

@@ -117,7 +117,7 @@ class State:
         self._hold(replace(row, artifact=built.path, artifact_digest=built.digest, notes={**notes, **lost}))
 
     def lost(self, key: str, workers: Sequence[str]) -> None:
-        """Note that machines were lost with work for a candidate; it was done again."""
+        """Note that machines were lost with work for a candidate; the work was redone."""
         row = self.row(key)
         known = row.notes.get("lost_workers", [])
         if new := [worker for worker in dict.fromkeys(workers) if worker not in known]:
@@ -312,7 +312,7 @@ class _Clock:
         return (time.monotonic() if self._paused is None else self._paused) - self._began
 
     def pause(self, *, paused: bool) -> None:
-        """Stop, or go on."""
+        """Stop, or continue."""
         now = time.monotonic()
         if paused and self._paused is None:
             self._paused = now

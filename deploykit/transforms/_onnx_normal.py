@@ -1,7 +1,7 @@
-"""Brings an ONNX graph into the form ONNX Runtime's quantizers read rightly, without changing what it computes.
+"""Brings an ONNX graph into the form that ONNX Runtime's quantizers read correctly, without changing what it computes.
 
-They scale a Gemm's bias as if alpha and beta were 1, take any bias for one value a column, and transpose a weight that
-two layers share twice. Old operator sets lack the axis of DequantizeLinear, which scales per channel need.
+They scale a Gemm's bias as if alpha and beta were 1, treat any bias as one value per column, and transpose a weight
+that two layers share twice. Old operator sets lack the axis of DequantizeLinear, which scales per channel need.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def raised(model: Any) -> tuple[Any, str]:
 
 
 def normalize(model: Any) -> bool:
-    """Fold alpha and beta of each Gemm into its weights and bias, which become its own and one value a column.
+    """Fold alpha and beta of each Gemm into its weights and bias, which become its own and one value per column.
 
     Returns:
         Whether anything was changed.

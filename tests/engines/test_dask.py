@@ -251,7 +251,7 @@ def test_one_kind_of_hardware_times_all(cluster, model, data, spans, tmp_path):
 
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_lost_worker_loses_nothing(fault, cluster, model, data, spans, tmp_path):
-    """The worker that times is killed, or cut off; the launch is done again on another one, and the rows say so."""
+    """The worker that times is killed, or cut off; the launch is redone on another one, and the rows say so."""
     cluster.add()
     cluster.wait_for(3)
     pids, struck = cluster.pids(), []

@@ -196,7 +196,7 @@ def run_button(page: Any) -> Any:
 
 
 def poll(page: Any, ready: Callable[[], bool], what: str, seconds: float = 120) -> None:
-    """Ask until it is so; the browser goes on between two questions."""
+    """Ask until it is so; the browser continues between two questions."""
     end = time.monotonic() + seconds
     while not ready():
         if time.monotonic() > end:

@@ -113,7 +113,7 @@ def test_a_click_starts_the_sweep_and_the_kernel_stays_free(opened, model, data,
     phases = []
     bench._state.observe(lambda: phases.append(bench._state.sweep), "sweep")
     page.post("start")
-    assert not bench._commands.ended.is_set()  # the click came back, the sweep goes on
+    assert not bench._commands.ended.is_set()  # the click came back, the sweep continues
     assert bench._commands.ended.wait(300)
     assert bench._desk.settle()
     assert phases == ["starting", "running", "done"]
@@ -174,7 +174,7 @@ def test_an_interrupt_cancels_and_gives_the_report_so_far(open_workbench, model,
     assert interrupted
     assert bench._state.sweep == "cancelled"
     assert len(report.rows) == 2
-    assert bench.run().finished  # it goes on where it was
+    assert bench.run().finished  # it continues where it was
 
 
 def test_an_unusable_store_is_a_sentence_and_an_error_of_run(opened, model, data, space, tmp_path):

@@ -1,4 +1,4 @@
-/** The chart libraries, loaded when the first chart is drawn, and told to load and link nothing. */
+/** The chart libraries, loaded when the first chart is drawn, and configured to load and link nothing. */
 
 import type { EmbedOptions } from 'vega-embed';
 

@@ -64,7 +64,7 @@ it('fills its width although it was opened before the first candidate was measur
       <Parallel />
     </SceneProvider>
   );
-  expect(place.textContent).toBe('No candidate is measured yet.');
+  expect(place.textContent).toBe('No candidate has been measured yet.');
   await lines(bench, [aRow()]);
   expect(place.querySelector('canvas')?.style.width).toBe(`${WIDTH_PX}px`);
 });

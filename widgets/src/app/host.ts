@@ -17,7 +17,7 @@ export interface IUpload {
   file: File;
   /** The kernel's working folder. */
   to: IPlace;
-  /** Told of the share that has arrived. */
+  /** Called with the share that has arrived. */
   onShare?: (share: number) => void;
 }
 

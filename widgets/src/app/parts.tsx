@@ -150,7 +150,7 @@ export function PanelStatus({ panel, doing, cancel }: { panel: string; doing: st
   );
 }
 
-/** Waiting: nothing for a moment, then grey lines, then how long it has taken. */
+/** Waiting: nothing for a moment, then gray lines, then how long it has taken. */
 export function Waiting({ what, onCancel }: { what: string; onCancel?: () => void }): ReactElement | null {
   const [seconds, setSeconds] = useState(0);
   useEffect(() => {

@@ -2,7 +2,7 @@
 
 import { useSyncExternalStore } from 'react';
 
-/** Be told of each change; returns what ends it. */
+/** Observe changes; returns a function that ends it. */
 export function onTheme(changed: () => void): () => void {
   const observer = new MutationObserver(changed);
   observer.observe(document.body, { attributeFilter: ['data-jp-theme-light', 'data-jp-theme-name'] });

@@ -42,7 +42,7 @@ export function Parallel(): ReactElement {
     return coordinatesOf(rows.values(), [...tradeoff.settings, ...found]);
   }, [rows, tradeoff.measures, tradeoff.settings, x, y]);
   if (axes.length === 0) {
-    return <Note>No candidate is measured yet.</Note>;
+    return <Note>No candidate has been measured yet.</Note>;
   }
   return <Drawn axes={axes} />;
 }

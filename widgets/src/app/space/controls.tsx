@@ -281,7 +281,7 @@ function boundsOf(low: number, high: number, words: (value: number) => string): 
   return Number.isFinite(low) ? `from ${words(low)} to ${words(high)}` : `at most ${words(high)}`;
 }
 
-/** Numbers with commas between them. */
+/** Numbers separated by commas. */
 function Numbers({ control, owner, values, change, disabled, describedBy, labelledBy }: IInner): ReactElement {
   const shown = asList(values, control);
   const [text, setText] = useState<string | null>(null);

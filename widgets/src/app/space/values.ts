@@ -130,7 +130,7 @@ export function parsed(text: string, { share }: { share?: boolean }): number {
 }
 
 /**
- * A typed list of numbers, with commas between them; empty is automatic where that is allowed. Text that is not a number stays
+ * A typed list of numbers separated by commas; empty is automatic where that is allowed. Text that is not a number stays
  * text: the kernel says what is wrong with it.
  */
 export function listed(text: string, control: Pick<IControl, 'share' | 'automatic'>): Value[] {

@@ -114,7 +114,7 @@ export function Best({ tradeoff: { best } }: { tradeoff: ITradeoff }): ReactElem
   const picked = useView(view => view.a);
   const hasExport = useSection('app')?.tab !== '';
   if (best === null) {
-    return <div className="dk-best dk-soft">Best so far: nothing is measured yet.</div>;
+    return <div className="dk-best dk-soft">Best so far: nothing has been measured yet.</div>;
   }
   const follows = picked === '' || picked === best.key;
   const leave = (): void => {

@@ -35,7 +35,7 @@ export class LiveChart {
   /**
    * Make the view in an element; it shows nothing yet.
    *
-   * @param onFail Told when it cannot be drawn any more; nothing is drawn after that.
+   * @param onFail Called when it can no longer be drawn; nothing is drawn after that.
    */
   static async make(
     host: HTMLElement,
