@@ -185,7 +185,7 @@ def test_another_store_stands_beside_this_one_with_the_same_axes(page, lab):
     ticks = [plot.locator("text").all_inner_texts() for plot in bench.locator(".dk-beside-plot svg").all()]
     assert len(ticks) == 2
     assert ticks[0] == ticks[1]
-    table = bench.get_by_role("region", name="Candidates here and there")
+    table = bench.get_by_role("region", name="Candidates in both stores")
     table.get_by_role("row").nth(1).hover()
     bench.locator(".dk-beside-ring").nth(1).wait_for()  # the same candidate is marked in both
     found = []
