@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ CREATE TABLE IF NOT EXISTS rows (context TEXT NOT NULL, key TEXT NOT NULL, place
                                  PRIMARY KEY (context, key)) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS rows_place ON rows (context, place, key);
 """
+#: Longest wait for another process that makes the file.
+_MAKING_S = 30.0
 #: Stands for bytes that are not text, in keys.
 NO_TEXT = "\ufffd"
 
@@ -100,14 +103,17 @@ class Database:
             OSError: The file cannot be made.
             StoreError: SQLite cannot make it, or another process writes and has not made it either.
         """
-        try:
+        end = time.monotonic() + _MAKING_S
+        with ExitStack() as stack:
+            while not self._is_made():
+                try:
+                    stack.enter_context(lock())
+                    break
+                except StoreError:  # the process that holds it makes the file just now, however slow the machine is
+                    if time.monotonic() > end:
+                        raise
             if not self._is_made():
-                with lock():
-                    if not self._is_made():
-                        self._make()
-        except StoreError:
-            if not self._is_made():  # the process that holds the lock has usually made it by now
-                raise
+                self._make()
 
     def _is_made(self) -> bool:
         return self.file.is_file() and self.file.stat().st_size > 0

@@ -1,6 +1,7 @@
 """The store: what is committed stays, what is foreign is refused."""
 
 import sqlite3
+from contextlib import contextmanager
 from multiprocessing import get_context
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from deploykit.core.candidate import Candidate, Recipe, Target
 from deploykit.core.errors import StoreError
 from deploykit.core.result import Result
-from deploykit.core.store import Store
+from deploykit.core.store import Store, locked
 
 
 def row(key):
@@ -113,3 +114,37 @@ def test_a_store_that_was_cut_off_while_it_was_made_is_made_again(tmp_path):
         store.put_record("step", "a", {"path": "x"})
     assert Store(tmp_path / "s").record("step", "a") == {"path": "x"}
     assert not (tmp_path / "s" / "store.sqlite.17.tmp").exists()
+
+
+def hold_the_lock(folder, ready, go):
+    """In a process: hold the lock as one that is about to make the file, then make it."""
+    with locked(folder):
+        ready.set()
+        go.wait(60)
+    Store(folder, create=True)
+
+
+def test_a_slow_maker_is_waited_for(tmp_path, monkeypatch):
+    """The lock is refused after 0.2 seconds: a maker may take longer."""
+    spawned = get_context("spawn")
+    ready, go = spawned.Event(), spawned.Event()
+    maker = spawned.Process(target=hold_the_lock, args=(tmp_path, ready, go), daemon=True)
+    maker.start()
+    assert ready.wait(60)
+    refused = []
+
+    @contextmanager
+    def seen(folder):
+        try:
+            with locked(folder):
+                yield
+        except StoreError as error:
+            refused.append(error)
+            go.set()
+            raise
+
+    monkeypatch.setattr("deploykit.core.store.locked", seen)
+    assert Store(tmp_path, create=True).record("step", "a") is None
+    assert refused
+    maker.join()
+    maker.close()
