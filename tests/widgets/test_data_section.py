@@ -14,6 +14,7 @@ from deploykit_widgets.data_source import source_of
 from deploykit_widgets.script import inputs as inputs_script
 from deploykit_widgets.script import script
 from deploykit_widgets.state import Goal, State
+from deploykit_widgets.typed import as_typed
 from PIL import Image
 
 import deploykit as dk
@@ -43,7 +44,7 @@ def test_data_are_read_with_their_options(section, ask, commands, tmp_path):
     assert commands.state.problems.get("data", "") == ""
     value = section.value()
     assert (value["path"], value["reshape"]) == (str(path), "8, 8, 1")
-    assert float(value["scale"]) == pytest.approx(1 / 255, rel=1e-4)
+    assert value["scale"] == "1/255"
     facts = value["facts"]
     assert facts["examples"] == sum(s["count"] for s in facts["splits"]) == 100
     assert facts["inputs"] == ["input: uint8 (8, 8)"]
@@ -66,6 +67,20 @@ def test_what_cannot_be_read_is_said_in_words(section, ask, commands, tmp_path):
     with pytest.raises(SettingError, match="reshape must be whole numbers"):
         ask(section, "load_data", path="x.npz", reshape="28 by 28")
     assert (fraction(" 1/4"), fraction(""), shape("(3 × 4)"), shape(" ")) == (0.25, 1.0, (3, 4), None)
+
+
+def test_a_field_is_read_as_soon_as_it_is_typed(section, ask):
+    for name, text in (("scale", "1/255"), ("reshape", "28 × 28 × 1"), ("mean", ""), ("std", "0.2, 0.3")):
+        ask(section, "check_setting", name=name, text=text)
+    with pytest.raises(SettingError, match="^Scale must be a number or a fraction such as 1/255, got 'a lot'"):
+        ask(section, "check_setting", name="scale", text="a lot")
+    with pytest.raises(SettingError, match="^Reshape must be whole numbers"):
+        ask(section, "check_setting", name="reshape", text="28 by 28")
+
+
+@pytest.mark.parametrize(("scale", "words"), [(1.0, ""), (1 / 127.5, "0.00784313725490196"), (0.5, "1/2"), (2.0, "2.0")])
+def test_a_scale_is_written_as_it_would_be_typed(scale, words):
+    assert as_typed(dk.Preprocess(scale=scale))["scale"] == words
 
 
 def test_a_variable_of_the_notebook_is_used_by_its_name(section, ask, commands, monkeypatch):

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from deploykit.core.dataset import Dataset
+from deploykit.core.errors import SettingError
 from deploykit.core.preprocess import Preprocess
 from deploykit.core.resolution import TYPICAL_FLIPS, half_width
 from deploykit.reporting import numbers
@@ -64,6 +65,7 @@ class DataSection:
         """Loading, choosing, and the samples."""
         return {
             "load_data": self._load,
+            "check_setting": _check_setting,
             "cancel_data": lambda: self._commands.cancel_loading("data"),
             "use_variable": self._use,
             "browse_data": self._browse,
@@ -105,6 +107,18 @@ class DataSection:
         """The first examples of the evaluation split, as pictures or as cells of a table."""
         data = self._state.data
         return Later("samples", lambda: _sampled(data) if data is not None and data.digest == digest else Reply([]))
+
+
+def _check_setting(name: str, text: str) -> None:
+    """Read a field as soon as it is typed.
+
+    Raises:
+        SettingError: It does not hold what it is for; the field is called what the screen calls it.
+    """
+    try:
+        preprocess_of({name: text})
+    except SettingError as error:
+        raise SettingError(_sentence(on_screen(error.message)), remedy=error.remedy) from None
 
 
 def facts(data: Dataset) -> dict[str, Any]:

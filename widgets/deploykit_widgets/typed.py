@@ -41,7 +41,7 @@ def as_typed(preprocess: Preprocess | None) -> dict[str, str]:
     """The text of the fields for these settings."""
     step = preprocess or Preprocess()
     return {
-        "scale": "" if step.scale == 1 else repr(step.scale),
+        "scale": "" if step.scale == 1 else _fraction_words(step.scale),
         "reshape": _listed(step.reshape),
         "layout": step.layout or "",
         "mean": _listed(step.mean),
@@ -96,6 +96,12 @@ def shape(words: str) -> tuple[int, ...] | None:
 def _number(words: str) -> float:
     above, slash, below = words.partition("/")
     return float(above) / float(below) if slash else float(above)
+
+
+def _fraction_words(value: float) -> str:
+    """As a person would type it: 1/255 and not 0.00392156862745098."""
+    below = round(1 / value) if abs(value) > 1e-6 else 0
+    return f"1/{below}" if below > 1 and 1 / below == value else repr(value)
 
 
 def _listed(value: float | tuple[float, ...] | None) -> str:

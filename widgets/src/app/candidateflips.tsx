@@ -109,6 +109,7 @@ function Gallery({
   const tile = opened === null ? undefined : tiles[opened];
   return (
     <div ref={root}>
+      {total === 0 && <Note>No example is in this group.</Note>}
       {tiles.length === 0 && busy && <Waiting what="fetching examples" />}
       <Tiles tiles={tiles} opened={opened} onOpen={setOpened} flips={flips}>
         {tile && opened !== null && (

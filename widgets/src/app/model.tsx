@@ -3,12 +3,13 @@
 import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
 import { Browse } from './browse';
 import { DropZone } from './dropzone';
+import { useWritten } from './field';
 import { kilobytes, thousands } from './format';
 import { located, openGraph } from './graphs';
 import { host, type IPlace } from './host';
 import { Icon } from './icons';
 import { Layers } from './layers';
-import { Button, PanelStatus, Part, Problem, useAsk, usePanelBusy } from './parts';
+import { Button, PanelStatus, Part, Problem, useAsk, usePanelBusy, usePanelProblem } from './parts';
 import { useAlive, useSection } from './store';
 
 export interface IModelFacts {
@@ -70,13 +71,13 @@ export function ModelPanel(): ReactElement | null {
 /** Path field, listing and drop zone. */
 function Choose({ model }: { model: IModel }): ReactElement {
   const shown = model.facts && !model.facts.kernel ? model.facts.shown : '';
-  const [path, setPath] = useState(shown);
-  const [browsing, setBrowsing] = useState(false);
   const { ask, error } = useAsk();
+  const problem = usePanelProblem('model');
+  const [path, setPath] = useWritten(shown, shown && (problem || error));
+  const [browsing, setBrowsing] = useState(false);
   const busy = usePanelBusy('model');
   const alive = useAlive();
   const id = useId();
-  useEffect(() => setPath(shown), [shown]);
   const load = (wanted: string): void => {
     setPath(wanted);
     setBrowsing(false);

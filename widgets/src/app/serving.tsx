@@ -1,6 +1,7 @@
 /** Serve: start and stop, how to call it, try it on a sample, watch it. */
 
-import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
+import { type FormEvent, type ReactElement, useEffect, useRef, useState } from 'react';
+import { Field, useTyped, useWritten } from './field';
 import { Button, CopyButton, Note, Part, Problem, useAsk, usePanelBusy, usePanelProblem, Waiting } from './parts';
 import { useAlive, useBench, useSection } from './store';
 import { type ISeen, type ITraffic, milliseconds, observed, perSecond, rateOf } from './traffic';
@@ -36,6 +37,7 @@ declare module './protocol' {
 const BUSY = 'The server is being started or stopped.';
 const POLL_MS = 1000;
 const USUAL_PORT = 8501;
+const LAST_PORT = 65_535;
 
 export function Serving(): ReactElement | null {
   const serve = useSection('serve');
@@ -55,38 +57,39 @@ export function Serving(): ReactElement | null {
 }
 
 function Control({ serve }: { serve: IServe }): ReactElement {
-  const [port, setPort] = useState(serve.server?.port ?? USUAL_PORT);
   const { ask, error } = useAsk();
   const busy = usePanelBusy('serve');
   const problem = usePanelProblem('serve');
   const alive = useAlive();
-  const id = useId();
   const { server } = serve;
+  const worked = useRef(USUAL_PORT);
+  worked.current = server?.port ?? worked.current;
+  const [port, setPort] = useWritten(String(worked.current), problem || error);
+  const typed = useTyped(port, text => {
+    if (!/^\d{1,5}$/.test(text.trim()) || Number(text) > LAST_PORT) {
+      return `“${text}” is not a port. Use a number from 0, which is any free one, to ${LAST_PORT}.`;
+    }
+    setPort(text.trim());
+    return '';
+  });
   const start = (at: number): void => {
-    setPort(at);
+    setPort(String(at));
     void ask('serve', { port: at });
   };
-  const onSubmit = (event: FormEvent): void => {
+  const onSubmit = async (event: FormEvent): Promise<void> => {
     event.preventDefault();
     if (serve.ready && !busy && !server) {
-      start(port);
+      const text = await typed.done();
+      if (text !== null) {
+        start(Number(text));
+      }
     }
   };
   const taken = !server && !busy && serve.taken > 0;
   return (
     <>
-      <form className="dk-line" onSubmit={onSubmit}>
-        <label htmlFor={id}>Port</label>
-        <input
-          id={id}
-          className="dk-input dk-port"
-          type="number"
-          min={0}
-          max={65535}
-          value={port}
-          disabled={server !== null || busy}
-          onChange={event => setPort(Number(event.target.value))}
-        />
+      <form className="dk-line" onSubmit={event => void onSubmit(event)}>
+        <Field label="Port" className="dk-port" typed={typed} disabled={server !== null || busy} />
         {server ? (
           <Button icon="close" disabled={!alive} reason={busy ? BUSY : ''} onClick={() => void ask('stop_server')}>
             Stop

@@ -1,6 +1,7 @@
 /** Try the server on a sample: see it, send it, compare the answer with its label. */
 
-import { type FormEvent, type ReactElement, useId, useState } from 'react';
+import { type FormEvent, type ReactElement, useState } from 'react';
+import { Field, useTyped } from './field';
 import { fixed } from './format';
 import { Icon } from './icons';
 import { Button, Note, Part, Problem, useAnswer, useAsk } from './parts';
@@ -26,32 +27,31 @@ export function TryIt({ samples }: { samples: number }): ReactElement | null {
   const { ask, answer, busy, error } = useAsk<IAnswered>();
   const [picture] = usePictures(sample.answer?.buffers);
   const alive = useAlive();
-  const id = useId();
+  const typed = useTyped(String(index), text => {
+    if (!/^\d+$/.test(text.trim()) || Number(text) >= samples) {
+      return `“${text}” is not a sample. Use a number from 0 to ${samples - 1}.`;
+    }
+    setIndex(Number(text));
+    return '';
+  });
+  const onSubmit = async (event: FormEvent): Promise<void> => {
+    event.preventDefault();
+    const text = await typed.done();
+    if (text !== null) {
+      setAsked(Number(text));
+      void ask('try_sample', { index: Number(text) });
+    }
+  };
   if (samples === 0) {
     return null;
   }
-  const onSubmit = (event: FormEvent): void => {
-    event.preventDefault();
-    setAsked(index);
-    void ask('try_sample', { index });
-  };
   const shown = sample.answer?.value;
   const label = shown?.label ? `sample ${shown.index}, ${shown.label}` : `sample ${index}`;
   const said = asked === index && !busy ? answer?.value : undefined;
   return (
     <Part title="Try it">
-      <form className="dk-line" onSubmit={onSubmit}>
-        <label htmlFor={id}>Sample</label>
-        <input
-          id={id}
-          className="dk-input dk-port"
-          type="number"
-          min={0}
-          max={samples - 1}
-          value={index}
-          disabled={!alive}
-          onChange={event => setIndex(Math.min(samples - 1, Math.max(0, Math.round(Number(event.target.value) || 0))))}
-        />
+      <form className="dk-line" onSubmit={event => void onSubmit(event)}>
+        <Field label="Sample" className="dk-port" typed={typed} disabled={!alive} />
         <span className="dk-soft">of 0 to {samples - 1}</span>
         <Button type="submit" kind="primary" disabled={!alive} reason={busy ? 'Waiting for the server.' : ''}>
           Try it

@@ -3,8 +3,10 @@
 import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
 import { Browse } from '../browse';
 import type { IData } from '../data';
+import { Field, type ITyped, useTyped, useWritten } from '../field';
+import { Refused } from '../link';
 import { Button, Problem, useAsk, usePanelBusy, usePanelProblem } from '../parts';
-import { useAlive } from '../store';
+import { useAlive, useBench } from '../store';
 
 export const BUSY = 'The data are being read.';
 const EMPTY = 'Choose data: .npz, .csv, a folder of images by class, or a variable of this notebook.';
@@ -15,28 +17,37 @@ interface INamed {
 }
 
 export function Choose({ data }: { data: IData }): ReactElement {
-  const [path, setPath] = useState(data.path || data.name);
-  const [scale, setScale] = useWritten(data.scale);
-  const [reshape, setReshape] = useWritten(data.reshape);
-  const [layout, setLayout] = useWritten(data.layout);
-  const [mean, setMean] = useWritten(data.mean);
-  const [std, setStd] = useWritten(data.std);
-  const [browsing, setBrowsing] = useState(false);
   const { ask, error } = useAsk();
-  const names = useAsk<INamed[]>();
   const busy = usePanelBusy('data');
   const problem = usePanelProblem('data');
+  // Before anything is read there is no good value to return to.
+  const refused = data.facts ? problem || error : '';
+  const [path, setPath] = useWritten(data.path || data.name, refused);
+  const [layout, setLayout] = useWritten(data.layout, refused);
+  const scale = useSetting('scale', data.scale, refused);
+  const reshape = useSetting('reshape', data.reshape, refused);
+  const mean = useSetting('mean', data.mean, refused);
+  const std = useSetting('std', data.std, refused);
+  const [browsing, setBrowsing] = useState(false);
+  const names = useAsk<INamed[]>();
   const alive = useAlive();
   const id = useId();
   const { ask: askNames } = names;
-  useEffect(() => setPath(data.path || data.name), [data.path, data.name]);
   useEffect(() => void askNames('data_names'), [askNames]);
   const known = names.answer?.value ?? [];
   const isName = known.some(({ name }) => name === path.trim());
-  const load = (wanted: string): void => {
+  const load = async (wanted: string): Promise<void> => {
     setPath(wanted);
     setBrowsing(false);
-    void ask('load_data', { path: wanted, scale, reshape, layout, mean, std });
+    const settings: Record<string, string> = { layout };
+    for (const [name, typed] of Object.entries({ scale, reshape, mean, std })) {
+      const text = await typed.done();
+      if (text === null) {
+        return; // the field says why
+      }
+      settings[name] = text;
+    }
+    void ask('load_data', { path: wanted, ...settings });
   };
   const use = (name: string): void => {
     setPath(name);
@@ -47,7 +58,7 @@ export function Choose({ data }: { data: IData }): ReactElement {
     if (isName) {
       use(path.trim());
     } else {
-      load(path);
+      void load(path);
     }
   };
   return (
@@ -71,10 +82,10 @@ export function Choose({ data }: { data: IData }): ReactElement {
             </option>
           ))}
         </datalist>
-        <Field label="Scale" placeholder="1/255" value={scale} disabled={isName} onChange={setScale} />
-        <Field label="Reshape" placeholder="28, 28, 1" value={reshape} disabled={isName} onChange={setReshape} />
-        <Field label="Mean" placeholder="0.485, 0.456, 0.406" value={mean} disabled={isName} onChange={setMean} />
-        <Field label="Std" placeholder="0.229, 0.224, 0.225" value={std} disabled={isName} onChange={setStd} />
+        <Field label="Scale" placeholder="1/255" typed={scale} disabled={isName} />
+        <Field label="Reshape" placeholder="28, 28, 1" typed={reshape} disabled={isName} />
+        <Field label="Mean" placeholder="0.485, 0.456, 0.406" typed={mean} disabled={isName} />
+        <Field label="Std" placeholder="0.229, 0.224, 0.225" typed={std} disabled={isName} />
         <span className="dk-pair">
           <label htmlFor={`${id}-layout`}>Layout</label>
           <select
@@ -112,7 +123,7 @@ export function Choose({ data }: { data: IData }): ReactElement {
           label="Data on the kernel's machine"
           empty="No folders, .npz or .csv files here."
           folders
-          onChoose={load}
+          onChoose={wanted => void load(wanted)}
           onClose={() => setBrowsing(false)}
         />
       )}
@@ -129,27 +140,17 @@ export function Choose({ data }: { data: IData }): ReactElement {
   );
 }
 
-/** What is written in a field, until the kernel has read something else. */
-function useWritten(read: string): [string, (text: string) => void] {
-  const [text, setText] = useState(read);
-  useEffect(() => setText(read), [read]);
-  return [text, setText];
-}
-
-interface IField {
-  label: string;
-  placeholder: string;
-  value: string;
-  disabled: boolean;
-  onChange(text: string): void;
-}
-
-function Field({ label, onChange, ...input }: IField): ReactElement {
-  const id = useId();
-  return (
-    <span className="dk-pair">
-      <label htmlFor={id}>{label}</label>
-      <input id={id} className="dk-input dk-short" {...input} onChange={event => onChange(event.target.value)} />
-    </span>
-  );
+/** A setting that counts with the next Load; the kernel reads it as soon as it is typed. */
+function useSetting(name: string, held: string, refused: string): ITyped {
+  const [text, setText] = useWritten(held, refused);
+  const { link } = useBench();
+  return useTyped(text, async typed => {
+    try {
+      await link.ask('check_setting', { name, text: typed });
+    } catch (failure) {
+      return failure instanceof Refused ? failure.message : String(failure);
+    }
+    setText(typed);
+    return '';
+  });
 }

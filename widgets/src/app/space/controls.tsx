@@ -1,7 +1,8 @@
 /** Controls made from declared parameters: each offers the values to try, not one value. */
 
-import { type KeyboardEvent, type ReactElement, useId, useRef, useState } from 'react';
+import { type ReactElement, useId, useRef, useState } from 'react';
 import { useRoving } from '../candidateparts';
+import { useTyped, Wrong } from '../field';
 import { Icon } from '../icons';
 import { Problem, Toggle } from '../parts';
 import { useAlive } from '../store';
@@ -10,6 +11,7 @@ import { useDraft } from './latest';
 import { RangeSlider } from './slider';
 import {
   asList,
+  typed as asTyped,
   between,
   type IControl,
   listed,
@@ -17,7 +19,6 @@ import {
   sorted,
   spread,
   stepOf,
-  typed,
   unitOf,
   type Value
 } from './values';
@@ -163,7 +164,7 @@ function NumberChips({
       {numbers.map(value => (
         <li key={value}>
           <Removable
-            words={typed(value, control)}
+            words={asTyped(value, control)}
             disabled={disabled}
             onRemove={() => change(numbers.filter(v => v !== value))}
           />
@@ -222,34 +223,21 @@ interface INumberField {
  */
 function NumberField(props: INumberField): ReactElement {
   const { label, value, low, high, share, disabled, commit, describedBy, placeholder = '' } = props;
-  const shown = value === null ? '' : typed(value, { share });
-  const [text, setText] = useState<string | null>(null);
-  const [wrong, setWrong] = useState('');
   const id = useId();
-  const write = (next: string | null): void => {
-    setText(next);
-    setWrong('');
-  };
-  const done = (): void => {
-    const number = text === null ? 0 : parsed(text, { share });
-    if (text === null || text.trim() === '' || text === shown) {
-      write(null);
-    } else if (Number.isNaN(number)) {
-      setText(null);
-      setWrong(`“${text}” is not a number.`);
-    } else if (number < low || number > high) {
-      setText(null);
-      setWrong(`${text} is not ${boundsOf(low, high, value => typed(value, { share }))}.`);
-    } else {
-      write(null);
-      commit(number);
+  const typed = useTyped(value === null ? '' : asTyped(value, { share }), text => {
+    const number = parsed(text, { share });
+    if (text.trim() === '') {
+      return '';
     }
-  };
-  const onKey = (event: KeyboardEvent): void => {
-    if (event.key === 'Enter') {
-      done();
+    if (Number.isNaN(number)) {
+      return `“${text}” is not a number.`;
     }
-  };
+    if (number < low || number > high) {
+      return `${text} is not ${boundsOf(low, high, bound => asTyped(bound, { share }))}.`;
+    }
+    commit(number);
+    return '';
+  });
   return (
     <>
       <input
@@ -257,19 +245,12 @@ function NumberField(props: INumberField): ReactElement {
         inputMode="decimal"
         size={4}
         aria-label={label}
-        aria-describedby={wrong ? id : describedBy}
+        aria-describedby={typed.wrong ? id : describedBy}
         placeholder={placeholder}
         disabled={disabled}
-        value={text ?? shown}
-        onChange={event => write(event.target.value)}
-        onBlur={done}
-        onKeyDown={onKey}
+        {...typed.input}
       />
-      {wrong && (
-        <span id={id} className="dk-number-wrong" role="alert">
-          {wrong}
-        </span>
-      )}
+      <Wrong id={id} words={typed.wrong} />
     </>
   );
 }

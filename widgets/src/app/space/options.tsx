@@ -1,6 +1,7 @@
 /** How the sweep is run: closed, since the defaults are right for most. */
 
-import { type ReactElement, type ReactNode, useId, useState } from 'react';
+import { type ReactElement, type ReactNode, useId } from 'react';
+import { useTyped, Wrong } from '../field';
 import { limitText, plural } from '../format';
 import { Icon } from '../icons';
 import { Button, Problem, useAsk, useFold } from '../parts';
@@ -115,14 +116,13 @@ function Row({
 function Launches({ value, send }: { value: number; send: (value: number) => Promise<unknown> }): ReactElement {
   const id = useId();
   const alive = useAlive();
-  const [text, setText] = useState<string | null>(null);
-  const done = (): void => {
-    const number = Number(text);
-    if (text !== null && text.trim() !== '' && number !== value) {
-      void send(number);
+  const typed = useTyped(String(value), async text => {
+    if (!/^\d+$/.test(text.trim())) {
+      return text.trim() ? `“${text}” is not a whole number.` : '';
     }
-    setText(null);
-  };
+    await send(Number(text)); // a refusal is shown below all options
+    return '';
+  });
   return (
     <Row
       id={id}
@@ -136,11 +136,9 @@ function Launches({ value, send }: { value: number; send: (value: number) => Pro
         size={4}
         aria-describedby={`${id}-help`}
         disabled={!alive}
-        value={text ?? String(value)}
-        onChange={event => setText(event.target.value)}
-        onBlur={done}
-        onKeyDown={event => event.key === 'Enter' && done()}
+        {...typed.input}
       />
+      <Wrong id={`${id}-wrong`} words={typed.wrong} />
     </Row>
   );
 }
@@ -209,34 +207,23 @@ function Budget({ value, send }: { value: string; send: (value: string) => Promi
   const id = useId();
   const alive = useAlive();
   const [number = '30', unit = 'candidates'] = value ? value.split(' ') : [];
-  const [text, setText] = useState<string | null>(null);
-  const put = (count: string, of: string): void => void send(`${count.trim()} ${of}`);
-  const done = (): void => {
-    if (text !== null && text.trim() !== '' && text.trim() !== number) {
-      put(text, unit);
+  const put = (count: string, of: string): Promise<unknown> => send(`${count.trim()} ${of}`);
+  const typed = useTyped(number, async text => {
+    if (text.trim() !== '') {
+      await put(text, unit); // a refusal is shown below all options
     }
-    setText(null);
-  };
+    return '';
+  });
   return (
     <Row id={id} label="Budget">
       <span className="dk-budget">
-        <input
-          id={id}
-          className="dk-input dk-number"
-          inputMode="decimal"
-          size={4}
-          disabled={!alive}
-          value={text ?? number}
-          onChange={event => setText(event.target.value)}
-          onBlur={done}
-          onKeyDown={event => event.key === 'Enter' && done()}
-        />
+        <input id={id} className="dk-input dk-number" inputMode="decimal" size={4} disabled={!alive} {...typed.input} />
         <select
           className="dk-select"
           aria-label="Unit of the budget"
           disabled={!alive}
           value={unit}
-          onChange={event => put(text ?? number, event.target.value)}
+          onChange={event => void put(typed.input.value, event.target.value)}
         >
           {UNITS.map(name => (
             <option key={name}>{name}</option>

@@ -1,6 +1,7 @@
 /** The goal as a sentence with fields, and the best so far. */
 
-import { type ReactElement, useEffect, useId, useState } from 'react';
+import { type ReactElement, useId } from 'react';
+import { useTyped } from '../field';
 import { limitText } from '../format';
 import { Icon } from '../icons';
 import { Button, Problem, useAsk } from '../parts';
@@ -12,29 +13,17 @@ export function Goal({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
   const bench = useBench();
   const alive = useAlive();
   const { ask, error, clear } = useAsk();
-  const [wrong, setWrong] = useState('');
-  const [wanted, setWanted] = useState(limitText(100 * tradeoff.maxDrop));
   const id = useId();
-  useEffect(() => setWanted(limitText(100 * tradeoff.maxDrop)), [tradeoff.maxDrop]);
-  const shown = limitText(100 * tradeoff.maxDrop);
-  const send = async (maxDrop: number, minimize: string): Promise<void> => {
-    setWrong('');
-    if ((await ask('set_goal', { max_drop: maxDrop, minimize })) === null) {
-      setWanted(shown); // the last good one
+  const send = (maxDrop: number, minimize: string): Promise<unknown> =>
+    ask('set_goal', { max_drop: maxDrop, minimize });
+  const typed = useTyped(limitText(100 * tradeoff.maxDrop), async text => {
+    const value = Number(text.replace(',', '.'));
+    if (text.trim() === '' || !Number.isFinite(value)) {
+      return text.trim() ? `“${text}” is not a number.` : 'Give a number, such as 1.';
     }
-  };
-  const commit = (): void => {
-    if (wanted === shown) {
-      return; // it was only passed by
-    }
-    const value = Number(wanted.replace(',', '.'));
-    if (wanted.trim() !== '' && Number.isFinite(value)) {
-      void send(Number((value / 100).toPrecision(10)), tradeoff.minimize);
-    } else {
-      setWanted(shown);
-      setWrong(wanted.trim() ? `“${wanted}” is not a number.` : 'Give a number, such as 1.');
-    }
-  };
+    await send(Number((value / 100).toPrecision(10)), tradeoff.minimize);
+    return ''; // a refusal of the kernel is shown below as well
+  });
   return (
     <div className="dk-goal" role="group" aria-label="Goal">
       <span className="dk-goal-words">
@@ -48,15 +37,12 @@ export function Goal({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
             max="100"
             step="0.1"
             disabled={!alive}
-            value={wanted}
             aria-description={`${tradeoff.unit === 'pp' ? 'percentage points' : 'percent'} of ${tradeoff.metric}; the far end of the 95 % interval must satisfy it`}
+            {...typed.input}
             onChange={event => {
-              setWanted(event.target.value);
-              setWrong('');
+              typed.input.onChange(event);
               clear();
             }}
-            onBlur={commit}
-            onKeyDown={event => event.key === 'Enter' && commit()}
           />
           <span aria-hidden="true">{tradeoff.unit}</span>
         </span>
@@ -79,7 +65,7 @@ export function Goal({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
         </select>
       </span>
       <Axes tradeoff={tradeoff} />
-      <Problem words={wrong || error} />
+      <Problem words={typed.wrong || error} />
     </div>
   );
 }
