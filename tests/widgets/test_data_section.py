@@ -19,6 +19,7 @@ from PIL import Image
 
 import deploykit as dk
 from deploykit.core.errors import SettingError
+from tests.measuring import variants
 
 
 @pytest.fixture
@@ -250,6 +251,24 @@ def test_data_of_another_shape_are_reshaped_with_one_click(section, ask, command
     assert planned(commands, section)["ok"]
     assert commands.state.data.preprocess["input"] == dk.Preprocess(scale=1 / 255, reshape=(28, 28, 1))
     assert hints.value()["hints"]["model"]["done"]
+
+
+def test_another_output_is_scored_with_one_click_and_forgotten_with_its_model(section, ask, commands, tmp_path):
+    x, y, _ = variants.tutorial()
+    data = dk.Dataset.from_arrays(x, y, preprocess=dk.Preprocess(scale=1 / 255, reshape=(28, 28, 1)))
+    model = variants.save(tmp_path, "two", variants.two_outputs())
+    use(commands, data, model=model, data_name="data", space=dk.Space.preset("quick"))
+    remedy = planned(commands, section)["suspicions"][0]  # the labels could be in another order as well
+    assert (remedy["label"], remedy["remedy"]) == ('Score output "class"', "")
+    ask(section, "apply_remedy", place=0)
+    after = planned(commands, section)
+    assert after["ok"]
+    assert not after["suspicions"]
+    assert commands.state.plan.contract.scored.name == "class"
+    assert 'output="class"' in script(commands.state)
+    commands.desk.post(lambda: commands.load_model(TUTORIAL / "models" / "fashion_cnn.onnx"))
+    assert planned(commands, section)["ok"]
+    assert commands.state.declared == {}  # it was said of the other model
 
 
 @pytest.mark.parametrize(

@@ -56,9 +56,14 @@ class Inputs(LongWork):
             self.state.problem("model", said, until=("model",))
             return
         cancel = threading.Event()
-        self._long(
-            "model", lambda: dk.load(path, cancel=cancel), lambda model: self._take("model", model=model), cancel=cancel
-        )
+
+        def take(model: Any) -> None:
+            before = self.state.model
+            other = before is not None and before.digest != model.digest
+            # What was said of the outputs of one model is not meant for another.
+            self._take("model", model=model, declared={} if other else self.state.declared)
+
+        self._long("model", lambda: dk.load(path, cancel=cancel), take, cancel=cancel)
 
     def cancel_loading(self, panel: Literal["model", "data"]) -> None:
         """Cancel reading in this panel; the process that reads a model is killed. The previous model or data stay."""
