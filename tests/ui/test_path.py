@@ -7,8 +7,11 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from lab_driver import TOKEN, kernel_value, poll, run_button
+
+from tests.measuring import variants
 
 pytestmark = pytest.mark.browser
 
@@ -18,10 +21,11 @@ FOLDER = "path"
 
 @pytest.fixture(scope="module")
 def folder(lab):
-    """A real model and real pictures, few enough for a sweep of seconds."""
+    """A real model, whose first output gives the classes in another order, and real pictures, few enough for a sweep of
+    seconds."""
     place = lab.root / FOLDER
     place.mkdir()
-    place.joinpath("fashion.onnx").write_bytes((ROOT / "notebooks/models/fashion_cnn.onnx").read_bytes())
+    onnx.save(variants.two_outputs(), place / "fashion.onnx")
     with np.load(ROOT / "notebooks/data/fashion-mnist.npz") as found:
         arrays = {"x": found["x_test"][:1500], "y": found["y_test"][:1500], "classes": found["classes"]}
     np.savez_compressed(place / "fashion.npz", **arrays)
@@ -78,12 +82,19 @@ def test_from_a_file_to_a_served_model_and_a_notebook(page, lab, folder):
 
 
 def _load_data(page):
+    """What does not fit is put right with one click each."""
     page.get_by_label("Path or variable").fill("fashion.npz")
-    page.get_by_label("Scale").fill("1/255")
-    page.get_by_label("Reshape").fill("28, 28, 1")
     page.get_by_role("button", name="Load", exact=True).click()
     page.get_by_role("img", name="sample").first.wait_for()
+    assert page.get_by_role("tab", name="Data").locator(".dk-tab-wrong").count()
+    for remedy in ("Reshape to 28 × 28 × 1", 'Score output "class"', "Scale by 1/255"):
+        page.get_by_role("button", name=remedy).click()
+        page.get_by_role("button", name=remedy).wait_for(state="detached")
+    page.locator(".dk-fits", has_text=re.compile(r"The model as given: (8|9)\d % right")).wait_for()
     page.get_by_text(re.compile("samples (can resolve|give about)")).wait_for()
+    assert page.get_by_label("Scale").input_value() == "1/255"
+    assert page.get_by_label("Reshape").input_value() == "28, 28, 1"
+    assert kernel_value(page, "workbench._state.plan.contract.scored.name") == "class"
 
 
 def _choose_a_small_space(page):

@@ -277,6 +277,7 @@ def test_another_output_is_scored_with_one_click_and_forgotten_with_its_model(se
         ("leave out scale= and mean=: they make real numbers.", "leave out Scale and Mean: they make real numbers."),
         ("correct reshape= (--reshape).", "correct Reshape."),
         ("90 % with reshape=(28, 28, 1).", "90 % with Reshape 28 × 28 × 1."),
+        ("52 % with output='class' (--output class).", '52 % with output "class".'),
         ('better with layout="channels_first", 8 % before', "better with Layout channels first, 8 % before"),
     ],
 )

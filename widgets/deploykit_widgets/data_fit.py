@@ -16,6 +16,8 @@ from deploykit_widgets.typed import FIELDS
 _FLAGS = re.compile(r" \((?:--[\w-]+[^()]*)\)")
 _ARGUMENT = re.compile(r"\b(" + "|".join(FIELDS) + r")=(?=\s|$|[.,;:])")
 _VALUE = re.compile(r"\b(" + "|".join(FIELDS) + r")=(\([^()]*\)|[^\s,;]+?)(?=[.,;:]?(?:\s|$))")
+#: What the panel says of outputs and not in fields: output='class'.
+_QUOTED = re.compile(r"\b(output|scores)=(['\"])(.*?)\2")
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ def remedies(state: State) -> list[Remedy]:
 def on_screen(words: str) -> str:
     """A message in terms of the panel: fields have their names on screen, and command-line flags are removed."""
     words = _FLAGS.sub("", words)
+    words = _QUOTED.sub(r'\1 "\3"', words)
     words = _ARGUMENT.sub(lambda found: found[1].capitalize(), words)
     return _VALUE.sub(lambda found: f"{found[1].capitalize()} {_value(found[2])}", words)
 
