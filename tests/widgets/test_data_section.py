@@ -79,7 +79,9 @@ def test_a_field_is_read_as_soon_as_it_is_typed(section, ask):
         ask(section, "check_setting", name="reshape", text="28 by 28")
 
 
-@pytest.mark.parametrize(("scale", "words"), [(1.0, ""), (1 / 127.5, "0.00784313725490196"), (0.5, "1/2"), (2.0, "2.0")])
+@pytest.mark.parametrize(
+    ("scale", "words"), [(1.0, ""), (1 / 127.5, "0.00784313725490196"), (0.5, "1/2"), (2.0, "2.0")]
+)
 def test_a_scale_is_written_as_it_would_be_typed(scale, words):
     assert as_typed(dk.Preprocess(scale=scale))["scale"] == words
 

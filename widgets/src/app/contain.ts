@@ -68,6 +68,18 @@ export function contain(root: HTMLElement): () => void {
     },
     { capture: true, signal }
   );
+  // The browser undoes the last change of the whole page, which may be one of a cell: only ours are undone from here.
+  window.addEventListener(
+    'beforeinput',
+    event => {
+      const outside = event.target instanceof Node && !root.contains(event.target);
+      if (event.inputType.startsWith('history') && outside && root.contains(document.activeElement)) {
+        event.preventDefault();
+        event.stopImmediatePropagation();
+      }
+    },
+    { capture: true, signal }
+  );
   return () => ended.abort();
 }
 
