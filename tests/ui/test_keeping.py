@@ -24,19 +24,23 @@ SOURCES = (
     "six = 6",
     "# Seven",
 )
-#: Where gestures begin, by view: texts that cannot have the focus, and one of each kind of control. "Code" is the drawer.
+#: Where gestures begin, by view: texts that cannot have the focus, and one of each kind of control.
 PLACES = {
     "Candidate": (
         ".dk-candidate-tab >> nth=0", ".dk-verdict", ".dk-numbers", "[aria-label='Which examples'] .dk-chip >> nth=0",
         ".dk-flip >> nth=0", ".dk-enlarged-body", ".dk-enlarged button >> nth=0", ".dk-heat thead th >> nth=0",
-        ".dk-heat-cell >> nth=0", "[aria-label='What is lost'] .dk-chip >> nth=1", ".dk-column-candidate .dk-fold-head >> nth=-1",
+        ".dk-heat-cell >> nth=0", "[aria-label='What is lost'] .dk-chip >> nth=1",
+        ".dk-column-candidate .dk-fold-head >> nth=-1",
     ),
     "Settings": (".dk-look >> nth=1", ".dk-parallel-plot", ".dk-axis-title >> nth=0"),
     "Compare": (".dk-beside-form label", ".dk-beside-form input", ".dk-beside-plot >> nth=0", ".dk-beside-table"),
     "Model": (
         ".dk-view h3 >> nth=0", ".dk-view input >> nth=0", "[aria-label^='Layers of'] >> nth=0", ".dk-facts",
     ),
-    "Data": (".dk-view h3 >> nth=0", ".dk-view input >> nth=0", ".dk-view select >> nth=0", ".dk-picture >> nth=0", ".dk-classes"),
+    "Data": (
+        ".dk-view h3 >> nth=0", ".dk-view input >> nth=0", ".dk-view select >> nth=0", ".dk-picture >> nth=0",
+        ".dk-classes",
+    ),
     "Export & serve": (
         ".dk-view h3 >> nth=0", ".dk-layout >> nth=0", ".dk-checks", ".dk-tree", ".dk-live", ".dk-snippet >> nth=0",
         ".dk-client .dk-fold-head >> nth=0", ".dk-try-sample", ".dk-try-answer",
@@ -53,7 +57,8 @@ KEYS = (
     "x", "d", "d", "c", "v", "Shift+V", "z", "Shift+Z", "Shift+M", "m", "y", "r", "1", "o", "Shift+J", "Shift+K",
     "Shift+ArrowDown", "Shift+ArrowUp", "Control+A", "x", "Control+X", "Control+V", "Control+Z", "Control+Shift+Z",
     "Control+Shift+M", "Control+Backspace", "Control+Shift+ArrowUp", "Control+Shift+ArrowDown", "Control+Enter",
-    "Alt+Enter", "Delete", "Backspace", "0", "0", "i", "i", "Home", "PageDown", "ArrowDown", "a", "b", "Enter", "Escape",
+    "Alt+Enter", "Delete", "Backspace", "0", "0", "i", "i", "Home", "PageDown", "ArrowDown", "a", "b",
+    "Enter", "Escape",
 )  # fmt: skip
 MODIFIERS = ((), ("Shift",), ("Control",), ("Alt",), ("Control", "Shift"))
 
@@ -132,6 +137,7 @@ def show(page, view):
         page.locator(".dk-look", has_text={"Settings": "Settings", "Compare": "Compare"}.get(view, "Chart")).click()
     if view == "Candidate" and not page.locator(".dk-enlarged").count():
         page.get_by_role("grid", name="Candidates").locator(".dk-grid-row", has_text="int8 static").first.click()
+        page.locator(".dk-candidate-tab").first.click()
         flips = page.locator(".dk-evidence-flips")  # examples are fetched when they are near
         poll(
             page,
@@ -147,16 +153,6 @@ def show(page, view):
         page.locator(".dk-beside-plot").first.wait_for()
     if view == "Code" and not page.locator(".dk-script").count():
         page.locator(".dk-top").get_by_role("button", name="Code", exact=True).click()
-
-
-def point_in(page, spot):
-    """Where to press to hit an element: in sight and at rest, since what was pressed before may have moved it."""
-    poll(page, spot.is_visible, f"{spot} is in sight", 10)
-    spot.scroll_into_view_if_needed(timeout=10_000)
-    box = None
-    while box != (box := spot.bounding_box()):
-        page.wait_for_timeout(50)
-    return box["x"] + min(box["width"] / 2, 60), box["y"] + min(box["height"] / 2, 40)
 
 
 def gestures(page, without=()):
@@ -175,14 +171,27 @@ def gestures(page, without=()):
             found.append((what, {name: (before[name], now[name]) for name in now if now[name] != before[name]}))
             before = now
 
+    def point():
+        """Where to press to hit the place: it may be gone or elsewhere after what was pressed before."""
+        if not spot.is_visible():
+            show(page, view)
+        poll(page, spot.is_visible, f"{place} is in {view}", 10)
+        spot.scroll_into_view_if_needed(timeout=10_000)
+        box = spot.bounding_box()
+        page.wait_for_timeout(20)
+        while box != (later := spot.bounding_box()):
+            box = later
+            page.wait_for_timeout(20)
+        return box["x"] + min(box["width"] / 2, 60), box["y"] + min(box["height"] / 2, 40)
+
     page.keyboard.press("Control+Z")  # the page's last change is in a cell
     look("undo")
     for view, places in PLACES.items():
         for place in [p for p in places if p not in without]:
             show(page, view)
             spot = page.locator(".dk-Workbench").first.locator(place).first
-            x, y = point_in(page, spot)
             for modifiers in MODIFIERS:
+                x, y = point()
                 for key in modifiers:
                     page.keyboard.down(key)
                 page.mouse.click(x, y)
@@ -190,18 +199,19 @@ def gestures(page, without=()):
                     page.keyboard.up(key)
                 page.keyboard.press("x")
                 look(view, place, "click", modifiers)
+            x, y = point()
             page.mouse.dblclick(x, y)
-            page.mouse.click(x, y, button="right")
+            page.mouse.click(*point(), button="right")
             page.keyboard.press("x")
             look(view, place, "two clicks and the other button")
-            page.mouse.click(x, y)
+            x, y = point()
             page.mouse.move(x, y)
             page.mouse.down()
             page.mouse.move(x + 90, y + 200, steps=4)
             page.mouse.up()
             look(view, place, "drag")
             show(page, view)
-            page.mouse.click(*point_in(page, spot))
+            page.mouse.click(*point())
             for key in KEYS:
                 page.keyboard.press(key)
             look(view, place, "keys")
@@ -270,6 +280,7 @@ def test_what_was_clicked_comes_back_after_a_restart_and_the_page_lands_where_it
     picked = pick_the_second_row(page)
     code = kernel_value(page, "bench.code")
     assert picked in code
+    space = page.locator(".dk-space-line .dk-soft").text_content()
     assert str(lab.root) not in code  # paths are those of the notebook
     poll(page, lambda: picked in (lab.root / "runs/clicked/workbench.json").read_text(), "it is kept")
 
@@ -279,6 +290,7 @@ def test_what_was_clicked_comes_back_after_a_restart_and_the_page_lands_where_it
     assert tab(page, "Explore").get_attribute("aria-selected") == "true"
     poll(page, lambda: kernel_value(page, "bench._state.picked") == picked, "the choice is back")
     assert kernel_value(page, "bench.code") == code
+    assert page.locator(".dk-space-line .dk-soft").text_content() == space
     assert kernel_value(page, "bench._state.data_source.preprocess.reshape") == [1, 8, 8]
 
     kernel_value(page, "bench.close()")

@@ -73,9 +73,9 @@ def test_what_cannot_be_read_is_said_in_words(section, ask, commands, tmp_path):
 def test_a_field_is_read_as_soon_as_it_is_typed(section, ask):
     for name, text in (("scale", "1/255"), ("reshape", "28 × 28 × 1"), ("mean", ""), ("std", "0.2, 0.3")):
         ask(section, "check_setting", name=name, text=text)
-    with pytest.raises(SettingError, match="^Scale must be a number or a fraction such as 1/255, got 'a lot'"):
+    with pytest.raises(SettingError, match=r"^Scale must be a number or a fraction such as 1/255, got 'a lot'"):
         ask(section, "check_setting", name="scale", text="a lot")
-    with pytest.raises(SettingError, match="^Reshape must be whole numbers"):
+    with pytest.raises(SettingError, match=r"^Reshape must be whole numbers"):
         ask(section, "check_setting", name="reshape", text="28 by 28")
 
 

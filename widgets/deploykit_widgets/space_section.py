@@ -197,6 +197,7 @@ class SpaceSection:
             "ticked": dict(self._ticked),
             "values": values,
             "where": [list(place) for place in self._where.chosen],
+            "by_hand": self._where.by_hand,
             "added": [recipe.to_json() for recipe in self._recipes],
         }
 
@@ -214,6 +215,7 @@ class SpaceSection:
                     self._values[owner, name] = tuple(tried)
         with contextlib.suppress(SettingError):
             self._where.choose([(str(runtime), str(device)) for runtime, device in kept["where"]])
+            self._where.by_hand = bool(kept.get("by_hand", True))
         self._read()
         for recipe in kept["added"]:
             with contextlib.suppress(DeploykitError):

@@ -41,7 +41,7 @@ class TradeoffSection:
     """
 
     name = "tradeoff"
-    fields = ("report", "goal", "best", "picked", "second")
+    fields = ("report", "plan", "goal", "best", "picked", "second")
 
     def __init__(self, commands: Commands) -> None:
         self._commands = commands
@@ -56,11 +56,11 @@ class TradeoffSection:
             "maxDrop": goal.max_drop,
             "minimize": goal.minimize,
             "costs": [{"name": name, "label": _COSTS[name][0] if name in _COSTS else name} for name in tradeoff.AXES],
-            "metric": metric_name(report),
+            "metric": metric_name(report, state.plan),
             "unit": unit(report),
             # Place of the limit on the axis of changes: for errors, a loss is an increase.
             "limit": round((-100 if higher else 100) * goal.max_drop, 9),
-            "measures": measures(report),
+            "measures": measures(report, state.plan),
             "settings": settings_of(report),
             "best": best_of(state.best, unit(report)),
         }
@@ -118,11 +118,17 @@ class TradeoffSection:
             return file.read(_LOG_BYTES).decode("utf-8", errors="replace")
 
 
-def metric_name(report: Report | None) -> str:
-    """Display name of the metric."""
-    if report is None or not report.metric:
-        return "accuracy"
-    return "metric" if report.metric == "auto" else report.metric.replace("_", " ")  # not chosen yet
+def metric_name(report: Report | None, plan: Any = None) -> str:
+    """Display name of the metric.
+
+    Args:
+        report: Results.
+        plan: What has examined the original model: it knows the metric before the first result does.
+    """
+    if report is not None and report.metric not in ("", "auto"):
+        return report.metric.replace("_", " ")
+    examined = plan.examined if plan is not None else None
+    return (examined.check.metric.replace("_", " ") if examined else "") or "accuracy"
 
 
 def unit(report: Report | None) -> str:
@@ -130,9 +136,9 @@ def unit(report: Report | None) -> str:
     return "%" if report and report.relative else "pp"
 
 
-def measures(report: Report | None) -> list[dict[str, Any]]:
+def measures(report: Report | None, plan: Any = None) -> list[dict[str, Any]]:
     """The measures an axis can show, qualities first; see ``IMeasure`` in measures.ts."""
-    metric = metric_name(report)
+    metric = metric_name(report, plan)
     relative = bool(report and report.relative)
     higher = report is None or bool(report.facts.get("higher_is_better", True))
     words = "percent" if relative else "percentage points"

@@ -163,9 +163,9 @@ describe('the chart', () => {
 
   it('draws the limit where losing begins, and tints what is beyond', () => {
     const { data, y } = drawingOf(scene(ROWS));
-    expect(data.limits).toMatchObject([{ y: -1, text: 'your limit, −1.0 pp' }]);
+    expect(data.limits).toMatchObject([{ y: -1, textStart: 'your limit, −1.0 pp' }]);
     const quarter = drawingOf(scene(ROWS, { limit: { value: -0.25, unit: 'pp' } }));
-    expect(quarter.data.limits).toMatchObject([{ y: -0.25, text: 'your limit, −0.25 pp' }]);
+    expect(quarter.data.limits).toMatchObject([{ y: -0.25, textStart: 'your limit, −0.25 pp' }]);
     expect(data.forbidden).toMatchObject([{ y: y.low, y2: -1 }]);
     expect(y.low).toBeLessThan(-1);
     expect(drawingOf(scene(ROWS, { y: measure('metric:agreement', '%', true) })).data.limits).toEqual([]);
@@ -407,9 +407,11 @@ describe('the edges of the chart', () => {
     };
     const [baseline, limit] = up([BASE, FAST]);
     expect(baseline).toMatchObject({ text: '', textBefore: 'baseline' }); // the slowest is at the right end
-    expect(limit).toMatchObject({ text: 'your limit, −1.0 pp', textStart: '' });
-    const far = row('far', 3, -60, { state: 'front' });
-    expect(up([BASE, far])[1]).toMatchObject({ text: '', textStart: 'your limit, −1.0 pp' });
+    expect(limit).toMatchObject({ text: '', textStart: 'your limit, −1.0 pp' }); // the line would cross it there
+    const slow = row('slow', 0.1, -0.5);
+    const [left, right] = up([BASE, slow]);
+    expect(left).toMatchObject({ text: 'baseline', textBefore: '' });
+    expect(right).toMatchObject({ text: 'your limit, −1.0 pp', textStart: '' });
   });
 });
 

@@ -75,10 +75,14 @@ export function DataPanel(): ReactElement | null {
       {data.facts && data.meaning?.lines.length !== 0 && <Resolution {...data.resolution} />}
       {data.facts && (
         <div className="dk-data-two">
-          <Facts facts={data.facts} />
-          {data.meaning && <Meaning meaning={data.meaning} />}
-          <Samples key={data.facts.digest} facts={data.facts} />
-          {data.facts.classes.length > 0 && <Classes facts={data.facts} />}
+          <div>
+            <Facts facts={data.facts} />
+            <Samples key={data.facts.digest} facts={data.facts} />
+          </div>
+          <div>
+            {data.meaning && <Meaning meaning={data.meaning} />}
+            {data.facts.classes.length > 0 && <Classes facts={data.facts} />}
+          </div>
         </div>
       )}
     </div>

@@ -59,9 +59,8 @@ export interface IScene {
 const MANY = 300;
 const FAINT = 0.32;
 const DIMMED = 0.16;
-/** From this share of the width on the baseline is at the right end; so near to the top words would meet. */
+/** From this share of the width on the baseline is at the right end. */
 const LATE = 0.8;
-const CLOSE = 0.15;
 
 interface IFound {
   row: IRow;
@@ -222,9 +221,8 @@ function limitOf({ limit }: IScene, x: IAxis, y: IAxis, baseline: number | null)
   const text = `your limit, ${limitText(limit.value)} ${limit.unit}`;
   if (y.measure.name === 'change') {
     const at = place(y, limit.value);
-    // Its words stand at the right end, but not where the baseline's are: those are at the top.
-    const high = at > y.high - CLOSE * (y.high - y.low);
-    const met = high && baseline !== null && baseline > (x.low + x.high) / 2;
+    // Its words stand at the right end, but not where the baseline's line would cross them.
+    const met = baseline !== null && baseline > (x.low + x.high) / 2;
     const words = met ? { text: '', textStart: text } : { text, textStart: '' };
     return {
       limits: [{ key: 'limit', x: x.low, x2: x.high, y: at, y2: at, ...words }],
