@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from deploykit.core.adapter import Adapter
 from deploykit.core.artifact import Exportable
 from deploykit.core.model import TensorSpec
-from deploykit.core.registry import Registry
+from deploykit.core.registry import Registry, registry
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +60,9 @@ class Exporter(Adapter):
         """Why it cannot hold a format; "" when it can."""
         if self.accepts is None or format_name in self.accepts:
             return ""
-        return f"the layout {self.name!r} is for {', '.join(sorted(self.accepts))}, not {format_name}"
+        labels = {f.name: str(f.label) for f in registry("deploykit.loading", "format").all()}
+        taken = ", ".join(labels.get(name, name) for name in sorted(self.accepts))
+        return f"{self.label} takes {taken}, not {labels.get(format_name, format_name)}"
 
     @abstractmethod
     def write(self, candidate: Exportable, draft: Draft, folder: Path) -> str:

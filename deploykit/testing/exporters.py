@@ -121,7 +121,7 @@ class ExporterConformance:
         assert not exporter.refuses(candidate.format)
         assert bool(reason) == (exporter.accepts is not None)
         if reason:
-            assert name in reason
+            assert exporter.label in reason
             assert "papyrus" in reason
 
     def test_an_occupied_folder_is_left_alone(self, name: str, candidate: Exportable, tmp_path: Path) -> None:

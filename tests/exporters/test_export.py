@@ -71,7 +71,7 @@ def test_a_layout_names_the_best_candidate_it_can_hold(cnn, tmp_path):
     with pytest.raises(ExportError) as caught:
         export(dataclasses.replace(cnn, alternatives=rows), tmp_path / "out", layout="tfserving")
     text = str(caught.value)
-    assert text.startswith("the layout 'tfserving' is for saved_model, not onnx.")
+    assert text.startswith("TensorFlow Serving takes SavedModel, not ONNX.")
     assert "'pruned 50 %' on tensorflow" in text
     assert "key 0123456789ab" in text
     assert "report.best(layout='tfserving')" in text

@@ -79,7 +79,7 @@ def test_layouts_that_cannot_hold_a_candidate_say_why(section, ask, finished):
     ask(section, "use_best")
     reasons = {e["name"]: e["reason"] for e in section.value()["layouts"]}
     assert reasons["folder"] == ""
-    assert "is for saved_model, not onnx" in reasons["tfserving"]
+    assert "takes SavedModel, not ONNX" in reasons["tfserving"]
     row = replace(finished.state.chosen.result, status="failed")
     folder = registry("deploykit.exporters", "layout").get("folder")
     assert refusal(folder, row) == "this candidate failed, so there is nothing to export"

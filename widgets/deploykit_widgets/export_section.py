@@ -74,12 +74,13 @@ def _candidate(choice: Choice | None) -> dict[str, Any] | None:
         return None
     row = choice.result
     runtimes = {r.name: r.label for r in registry("deploykit.runtimes", "runtime").all()}
+    formats = {f.name: f.label for f in registry("deploykit.loading", "format").all()}
     target = row.candidate.target
     return {
         "key": row.key,
         "name": row.label,
         "runtime": runtimes.get(target.runtime, target.runtime),
-        "format": row.format,
+        "format": formats.get(row.format, row.format),
         "met": choice.met,
         "failed": row.status == "failed",
     }

@@ -51,9 +51,13 @@ it('nothing is loaded with a setting that was refused, and everything with those
   await click(place, 'Load');
   expect(loads()).toEqual([]);
   expect([field(place, 'Reshape').value, field(place, 'Mean').value]).toEqual(['8, 8, 1', '']);
+  await click(place, 'Load'); // still the press that has made the field lose the focus
+  expect(loads()).toEqual([]);
+  window.dispatchEvent(new Event('pointerdown'));
   await click(place, 'Load');
   const settings = { scale: '1/255', reshape: '8, 8, 1', layout: '', mean: '', std: '' };
   expect(loads()).toEqual([['load_data', { path: 'digits.npz', ...settings }]]);
+  expect(said(place)).toEqual([]); // the reason goes with what it was about
 });
 
 it('data that cannot be read leave the fields as the data that are there were read', async () => {

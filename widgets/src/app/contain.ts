@@ -68,6 +68,7 @@ export function contain(root: HTMLElement): () => void {
     },
     { capture: true, signal }
   );
+  containDrags(root, signal);
   // The browser undoes the last change of the whole page, which may be one of a cell: only ours are undone from here.
   window.addEventListener(
     'beforeinput',
@@ -81,6 +82,58 @@ export function contain(root: HTMLElement): () => void {
     { capture: true, signal }
   );
   return () => ended.abort();
+}
+
+/** A drag that begins here and ends in another cell selects up to there, and a cell's editor would take the focus. */
+function containDrags(root: HTMLElement, signal: AbortSignal): void {
+  let held: Element | null = null;
+  const outside = ({ target }: Event): boolean => held !== null && target instanceof Node && !root.contains(target);
+  root.addEventListener(
+    'mousedown',
+    ({ target }) => {
+      held = target as Element;
+    },
+    { capture: true, signal }
+  );
+  const capture = { capture: true, signal };
+  window.addEventListener(
+    'focusin',
+    event => {
+      if (outside(event)) {
+        event.stopImmediatePropagation();
+        window.getSelection()?.removeAllRanges();
+        focusAround(held);
+      }
+    },
+    capture
+  );
+  for (const name of ['mouseup', 'click'] as const) {
+    window.addEventListener(
+      name,
+      event => {
+        if (outside(event)) {
+          event.stopImmediatePropagation();
+          event.preventDefault();
+        }
+      },
+      capture
+    );
+  }
+  for (const name of ['mousedown', 'keydown'] as const) {
+    window.addEventListener(
+      name,
+      event => {
+        if (name === 'keydown' || outside(event)) {
+          held = null;
+        }
+      },
+      capture
+    );
+  }
+}
+
+function focusAround(place: Element | null): void {
+  place?.closest<HTMLElement>('button, input, select, textarea, [tabindex]')?.focus({ preventScroll: true });
 }
 
 /** Shift and a click mean B here: the page would also select all text between the last click and this one. */

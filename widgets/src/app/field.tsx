@@ -8,6 +8,8 @@ export type Verdict = string | Promise<string>;
 export interface ITyped {
   /** Why the last value was not taken. */
   wrong: string;
+  /** Id of the element that says so. */
+  reason: string;
   /** Attributes of the input. */
   input: {
     value: string;
@@ -29,21 +31,42 @@ export interface ITyped {
 export function useTyped(good: string, take: (text: string) => Verdict): ITyped {
   const [text, setText] = useState<string | null>(null);
   const [wrong, setWrong] = useState('');
+  const reason = useId();
+  /** Whether a value was refused since the last press: a button takes the focus from a field first, then it acts. */
+  const refused = useRef(false);
   /** Of what is typed, while its verdict is awaited. */
   const asked = useRef<{ text: string; answer: Promise<string | null> } | null>(null);
   const judge = async (typed: string): Promise<string | null> => {
-    const reason = await take(typed);
+    const words = await take(typed);
     if (asked.current?.text !== typed) {
-      return reason ? null : typed; // more was typed since
+      return words ? null : typed; // more was typed since
     }
     asked.current = null;
     setText(null);
-    setWrong(reason);
-    return reason ? null : typed;
+    setWrong(words);
+    if (words) {
+      refused.current = true;
+      const forget = new AbortController();
+      for (const press of ['pointerdown', 'keydown']) {
+        window.addEventListener(
+          press,
+          () => {
+            refused.current = false;
+            forget.abort();
+          },
+          { capture: true, signal: forget.signal }
+        );
+      }
+    }
+    return words ? null : typed;
   };
   const done = (): Promise<string | null> => {
     if (text === null || text === good) {
+      if (refused.current) {
+        return Promise.resolve(null);
+      }
       setText(null);
+      setWrong('');
       return Promise.resolve(good);
     }
     if (asked.current?.text !== text) {
@@ -54,6 +77,7 @@ export function useTyped(good: string, take: (text: string) => Verdict): ITyped 
   };
   return {
     wrong,
+    reason,
     input: {
       value: text ?? good,
       onChange: ({ target }) => {
@@ -90,11 +114,11 @@ export function useWritten(held: string, refused: string): [string, (text: strin
   return [text, setText];
 }
 
-/** The reason beside a field. */
-export function Wrong({ id, words }: { id: string; words: string }): ReactElement | null {
-  return words ? (
-    <span id={id} className="dk-field-wrong" role="alert">
-      {words}
+/** The reason why a value was not taken. */
+export function Wrong({ typed }: { typed: ITyped }): ReactElement | null {
+  return typed.wrong ? (
+    <span id={typed.reason} className="dk-field-wrong" role="alert">
+      {typed.wrong}
     </span>
   ) : null;
 }
@@ -107,7 +131,7 @@ interface IField {
   className?: string;
 }
 
-/** A short field with its name before it and the reason after it. */
+/** A short field with its name before it. Its reason stands below the form, or the button to press would move away. */
 export function Field({ label, typed, className = 'dk-short', ...input }: IField): ReactElement {
   const id = useId();
   return (
@@ -117,11 +141,22 @@ export function Field({ label, typed, className = 'dk-short', ...input }: IField
         id={id}
         className={`dk-input ${className}`}
         spellCheck={false}
-        aria-describedby={typed.wrong ? `${id}-wrong` : undefined}
+        aria-describedby={typed.wrong ? typed.reason : undefined}
         {...input}
         {...typed.input}
       />
-      <Wrong id={`${id}-wrong`} words={typed.wrong} />
     </span>
   );
+}
+
+/** The reasons of a form's fields. */
+export function Reasons({ of }: { of: readonly ITyped[] }): ReactElement | null {
+  const wrong = of.filter(typed => typed.wrong);
+  return wrong.length > 0 ? (
+    <div className="dk-reasons">
+      {wrong.map(typed => (
+        <Wrong key={typed.reason} typed={typed} />
+      ))}
+    </div>
+  ) : null;
 }

@@ -1,7 +1,7 @@
 /** Serve: start and stop, how to call it, try it on a sample, watch it. */
 
 import { type FormEvent, type ReactElement, useEffect, useRef, useState } from 'react';
-import { Field, useTyped, useWritten } from './field';
+import { Field, Reasons, useTyped, useWritten } from './field';
 import { Button, CopyButton, Note, Part, Problem, useAsk, usePanelBusy, usePanelProblem, Waiting } from './parts';
 import { useAlive, useBench, useSection } from './store';
 import { type ISeen, type ITraffic, milliseconds, observed, perSecond, rateOf } from './traffic';
@@ -115,6 +115,7 @@ function Control({ serve }: { serve: IServe }): ReactElement {
         </span>
         {server && <CopyButton text={server.url} label="Copy URL" />}
       </form>
+      <Reasons of={[typed]} />
       {!serve.ready && <Note>Export a candidate, then serve it.</Note>}
       {serve.ready && !server && !busy && !problem && <Note>Stopped. {serve.name} is ready to be served.</Note>}
       {busy && <Waiting what={server ? 'stopping the server' : 'checking the folder and starting the server'} />}

@@ -1,7 +1,7 @@
 /** Try the server on a sample: see it, send it, compare the answer with its label. */
 
 import { type FormEvent, type ReactElement, useState } from 'react';
-import { Field, useTyped } from './field';
+import { Field, Reasons, useTyped } from './field';
 import { fixed } from './format';
 import { Icon } from './icons';
 import { Button, Note, Part, Problem, useAnswer, useAsk } from './parts';
@@ -60,6 +60,7 @@ export function TryIt({ samples }: { samples: number }): ReactElement | null {
           Next
         </Button>
       </form>
+      <Reasons of={[typed]} />
       <Problem words={sample.error || error} />
       <div className="dk-try">
         <div className="dk-try-sample">

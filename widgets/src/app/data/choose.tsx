@@ -3,7 +3,7 @@
 import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
 import { Browse } from '../browse';
 import type { IData } from '../data';
-import { Field, type ITyped, useTyped, useWritten } from '../field';
+import { Field, type ITyped, Reasons, useTyped, useWritten } from '../field';
 import { Refused } from '../link';
 import { Button, Problem, useAsk, usePanelBusy, usePanelProblem } from '../parts';
 import { useAlive, useBench } from '../store';
@@ -107,6 +107,7 @@ export function Choose({ data }: { data: IData }): ReactElement {
           Browse
         </Button>
       </form>
+      <Reasons of={[scale, reshape, mean, std]} />
       {known.length > 0 && !data.facts && (
         <div className="dk-names">
           <span className="dk-soft">In this notebook:</span>

@@ -223,7 +223,6 @@ interface INumberField {
  */
 function NumberField(props: INumberField): ReactElement {
   const { label, value, low, high, share, disabled, commit, describedBy, placeholder = '' } = props;
-  const id = useId();
   const typed = useTyped(value === null ? '' : asTyped(value, { share }), text => {
     const number = parsed(text, { share });
     if (text.trim() === '') {
@@ -245,12 +244,12 @@ function NumberField(props: INumberField): ReactElement {
         inputMode="decimal"
         size={4}
         aria-label={label}
-        aria-describedby={typed.wrong ? id : describedBy}
+        aria-describedby={typed.wrong ? typed.reason : describedBy}
         placeholder={placeholder}
         disabled={disabled}
         {...typed.input}
       />
-      <Wrong id={id} words={typed.wrong} />
+      <Wrong typed={typed} />
     </>
   );
 }

@@ -138,7 +138,7 @@ function Launches({ value, send }: { value: number; send: (value: number) => Pro
         disabled={!alive}
         {...typed.input}
       />
-      <Wrong id={`${id}-wrong`} words={typed.wrong} />
+      <Wrong typed={typed} />
     </Row>
   );
 }
