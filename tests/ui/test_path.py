@@ -90,7 +90,7 @@ def _load_data(page):
     for remedy in ("Reshape to 28 × 28 × 1", 'Score output "class"', "Scale by 1/255"):
         page.get_by_role("button", name=remedy).click()
         page.get_by_role("button", name=remedy).wait_for(state="detached")
-    page.locator(".dk-fits", has_text=re.compile(r"The model as given: (8|9)\d % right")).wait_for()
+    page.locator(".dk-fits", has_text=re.compile(r"The original model: (8|9)\d % right")).wait_for()
     page.get_by_text(re.compile("samples (can resolve|give about)")).wait_for()
     assert page.get_by_label("Scale").input_value() == "1/255"
     assert page.get_by_label("Reshape").input_value() == "28, 28, 1"
