@@ -17,6 +17,7 @@ from deploykit.core.errors import DeploykitError
 from deploykit.engines._contract import Running
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.metrics._choose import MetricLike
+from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.building import Built, Workshop
 from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.routes import BuildStep
@@ -194,7 +195,7 @@ class Pipeline:
         if record is None:
             if key not in self._started and self._room():
                 self._started.add(key)
-                doing = f"evaluating {planned.label} on {planned.candidate.target.runtime}"
+                doing = f"evaluating {planned.label} on {RUNTIMES.get(planned.candidate.target.runtime).label}"
                 future = self._workshop.start_evaluation(
                     built, planned.format, planned.candidate.target, self._original, race, self._reporter(doing)
                 )

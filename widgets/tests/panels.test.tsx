@@ -8,6 +8,7 @@ import { useKeptFocus } from '../src/app/focus';
 import { type IHost, setHost } from '../src/app/host';
 import { CopyButton, PanelStatus } from '../src/app/parts';
 import type { ISections } from '../src/app/protocol';
+import { Run } from '../src/app/space';
 import { Control } from '../src/app/space/controls';
 import type { IControl } from '../src/app/space/values';
 import { type ISweep, Strip } from '../src/app/strip';
@@ -275,6 +276,15 @@ describe('copying', () => {
     button(place, 'Not copied');
     expect(place.querySelector('[role=alert]')?.textContent).toContain('copy it yourself');
   });
+});
+
+it('the button of a sweep does not say that it runs when the kernel is gone', async () => {
+  const space = { run: { label: 'Sweep is running', reason: 'Pause it.' } } as unknown as ISections['space'];
+  const { bench } = aBench(() => null, { space });
+  const place = await show(bench, <Run />);
+  expect(place.querySelector('button')?.textContent).toBe('Sweep is running');
+  await settled(() => bench.die());
+  expect(place.querySelector('button')?.textContent).toBe('Kernel stopped');
 });
 
 it('a number that cannot be used gives way to the last good one, with the reason', async () => {

@@ -157,7 +157,7 @@ export function Run(): ReactElement | null {
         className="dk-button dk-button-primary dk-run"
         onClick={() => void ask('start')}
       >
-        {run.label}
+        {alive ? run.label : 'Kernel stopped'}
       </Button>
       {reason && (
         <span id={id} className="dk-unseen">
