@@ -20,7 +20,7 @@ from deploykit.measuring.environment import core_count
 from deploykit.measuring.examining import EXAMPLES
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping import arithmetic
-from deploykit.sweeping.history import GIVEN, History, Kind, Recorder, Unit
+from deploykit.sweeping.history import GIVEN, History, How, Kind, Recorder, Unit
 from deploykit.sweeping.makespan import Job, makespan
 from deploykit.sweeping.routes import BuildStep
 from deploykit.transforms._contract import TRANSFORMS
@@ -213,12 +213,20 @@ class Durations:
 
     def seconds(self, unit: Unit) -> float:
         """How long a unit takes, by the history and by what this sweep has seen."""
-        return self.history.expect(unit).seconds * self._usual.get((unit.kind, unit.name), self.pace)
+        seconds, how = astuple(self.history.expect(unit))
+        return float(seconds * (self._usual.get((unit.kind, unit.name)) or self.pace(how)))
 
-    @property
-    def pace(self) -> float:
-        """How much longer this sweep's work takes than the history says, over all kinds."""
-        return (self._took + _TRUSTED_S) / (self._wanted + _TRUSTED_S)
+    def pace(self, how: How) -> float:
+        """How much longer than the history says work takes of which this sweep has seen none yet.
+
+        On an unknown machine all work is slower or faster alike; on a known one, what differs is the load, which other
+        kinds of work share in part.
+
+        Args:
+            how: How well the history knows the work.
+        """
+        share = (self._took + _TRUSTED_S) / (self._wanted + _TRUSTED_S)
+        return math.sqrt(share) if how == "this model" else share
 
     def left(self, slots: int = 1) -> float:
         """Wall-clock seconds until everything that is expected is done, on so many slots."""

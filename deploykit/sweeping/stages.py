@@ -213,8 +213,8 @@ class Stages:
         found = sessions([(target, False) for target in targets], home) if targets else []
         later = protocol.launches * durations.sessions(found)
         timing = max(0.0, stages["latency"] - later)
-        state.foresee("latency", lambda: timing * durations.pace)
-        state.foresee("later", lambda: later * durations.pace)
+        state.foresee("latency", lambda: timing * durations.pace(expected.known_from))
+        state.foresee("later", lambda: later * durations.pace(expected.known_from))
 
     # -- rounds -----------------------------------------------------------------------------------------------------
 
