@@ -57,6 +57,7 @@ def _copy_notebook(root: Path, store: Path, launches: int) -> None:
     store.mkdir(parents=True, exist_ok=True)
     (root / "runs").mkdir()
     (root / "runs" / "workbench").symlink_to(store.absolute())
+    shutil.copytree(ROOT / "notebooks" / "finished", root / "runs" / "yesterday")
     book = json.loads((ROOT / "notebooks" / NOTEBOOK).read_text("utf-8"))
     for cell in book["cells"]:
         source = "".join(cell["source"])
@@ -84,6 +85,17 @@ def _views(page: object) -> Iterator[tuple[str, str]]:
     yield "workbench", ".dk-Workbench"
     yield "space", ".dk-column-space"
     yield "tradeoff", ".dk-column-tradeoff"
+    views = page.get_by_role("group", name="View")
+    views.get_by_role("radio", name="Settings").check()
+    page.locator(".dk-parallel-plot").wait_for()
+    yield "settings", ".dk-column-tradeoff"
+    views.get_by_role("radio", name="Compare").check()
+    page.get_by_label("Other store").fill("runs/yesterday")
+    page.get_by_role("button", name="Compare", exact=True).click()
+    page.locator(".dk-beside-plot").nth(1).wait_for()
+    yield "compare", ".dk-column-tradeoff"
+    views.get_by_role("radio", name="Chart").check()
+    page.locator(".dk-chart-canvas canvas").wait_for()
     candidate = page.locator(".dk-column-candidate")
     for name in ("Per class", "Weights and sparsity", "Recipe"):
         candidate.get_by_role("button", name=name).click()
