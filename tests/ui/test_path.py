@@ -84,6 +84,11 @@ def test_from_a_file_to_a_served_model_and_a_notebook(page, lab, folder):
 def _load_data(page):
     """What does not fit is put right with one click each."""
     page.get_by_label("Path or variable").fill("fashion.npz")
+    page.get_by_label("Scale").fill("a lot")
+    page.get_by_role("button", name="Load", exact=True).click()  # the kernel refuses it, and nothing is loaded
+    page.get_by_text("Scale must be a number or a fraction such as 1/255, got 'a lot'.").wait_for()
+    assert page.get_by_label("Scale").input_value() == ""
+    assert kernel_value(page, "workbench._state.data is None and not workbench._state.busy")
     page.get_by_role("button", name="Load", exact=True).click()
     page.get_by_role("img", name="sample").first.wait_for()
     assert page.get_by_role("tab", name="Data").locator(".dk-tab-wrong").count()
@@ -154,10 +159,16 @@ def _export_and_serve(page, folder):
     page.locator(".dk-checks").wait_for()
     poll(page, lambda: page.locator(".dk-checks .dk-check-done").count() >= 3, "the checks are ticked")
     assert next(folder.glob("**/manifest.json")).is_file()
-    page.get_by_label("Port", exact=True).fill("0")
+    port = page.get_by_label("Port", exact=True)
+    port.fill("80x")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_text("“80x” is not a port.").wait_for()
+    assert port.input_value() == "8501"
+    port.fill("0")
     page.get_by_role("button", name="Start", exact=True).click()
     page.get_by_role("button", name="Try it", exact=True).click()
     page.get_by_role("table", name="Highest probabilities").wait_for()
+    assert page.get_by_text("is not a port.").count() == 0
     page.get_by_role("button", name="Stop", exact=True).click()
     page.get_by_role("button", name="Start", exact=True).wait_for()
 
