@@ -6,6 +6,7 @@
  */
 
 import type { IRenderMime } from '@jupyterlab/rendermime-interfaces';
+import type { Message } from '@lumino/messaging';
 import { Panel, Widget } from '@lumino/widgets';
 import { host } from './app/host';
 import { liveChanged, liveOf } from './app/live';
@@ -14,6 +15,8 @@ import { liveChanged, liveOf } from './app/live';
 export const MIME_TYPE = 'application/vnd.deploykit.workbench.v1+json';
 /** A widget that lives is there by then, and what was kept does not flash up before it. */
 const PATIENCE_MS = 500;
+/** JupyterLab's mark of cells whose outputs scroll. */
+const BOXED = 'jp-mod-outputsScrolled';
 /** How often the notebook around is looked for. */
 const ATTEMPTS = 60;
 
@@ -47,12 +50,30 @@ export class Kept extends Panel implements IRenderMime.IRenderer {
     }
   }
 
+  protected override onAfterAttach(message: Message): void {
+    super.onAfterAttach(message);
+    this.boxed.disconnect();
+    const cell = this.node.closest('.jp-Cell');
+    if (cell) {
+      this.boxed.observe(cell, { attributes: true, attributeFilter: ['class'] });
+      this.unbox();
+    }
+  }
+
   override dispose(): void {
     if (!this.isDisposed) {
+      this.boxed.disconnect();
       window.clearTimeout(this.timer);
       liveChanged.disconnect(this.onLive, this);
       this.forget();
       super.dispose();
+    }
+  }
+
+  private unbox(): void {
+    const cell = this.node.closest('.jp-Cell');
+    if (cell?.classList.contains(BOXED)) {
+      cell.classList.remove(BOXED); // only then: each removal is a change, which is observed
     }
   }
 
@@ -124,6 +145,8 @@ export class Kept extends Panel implements IRenderMime.IRenderer {
     }
   }
 
+  /** Notebook 7 gives long outputs a box of a few lines that scrolls; tables and columns here scroll by themselves. */
+  private readonly boxed = new MutationObserver(() => this.unbox());
   private readonly sanitizer: IRenderMime.ISanitizer;
   private output: IRenderMime.IMimeModel | null = null;
   private html = '';
