@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from deploykit.core.artifact import Artifact
     from deploykit.core.candidate import Candidate, Recipe, Step, Target
     from deploykit.core.contract import Contract
-    from deploykit.core.dataset import Dataset
     from deploykit.core.errors import DeploykitError, GoalMissed
     from deploykit.core.model import Model
     from deploykit.core.notebook import check_parameters
-    from deploykit.core.preprocess import Preprocess
     from deploykit.core.space import Space
+    from deploykit.data.dataset import Dataset
+    from deploykit.data.preprocess import Preprocess
     from deploykit.exporters._export import export
     from deploykit.exporters._verify import verify
     from deploykit.loading._load import load
@@ -77,11 +77,11 @@ _HOMES = {
     "Artifact": "deploykit.core.artifact",
     "Candidate": "deploykit.core.candidate",
     "Contract": "deploykit.core.contract",
-    "Dataset": "deploykit.core.dataset",
+    "Dataset": "deploykit.data.dataset",
     "DeploykitError": "deploykit.core.errors",
     "GoalMissed": "deploykit.core.errors",
     "Model": "deploykit.core.model",
-    "Preprocess": "deploykit.core.preprocess",
+    "Preprocess": "deploykit.data.preprocess",
     "Recipe": "deploykit.core.candidate",
     "Report": "deploykit.reporting.report",
     "Sensitivity": "deploykit.reporting.sensitivity",

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import deploykit as dk
 from deploykit.core.contract import AXES, KINDS
-from deploykit.core.preprocess import CHANNEL_ORDERS, LAYOUTS
+from deploykit.data.preprocess import CHANNEL_ORDERS, LAYOUTS
 
 if TYPE_CHECKING:
-    from deploykit.core.dataset import Dataset
     from deploykit.core.model import Model
     from deploykit.core.space import Space
+    from deploykit.data.dataset import Dataset
 
 #: Which flags belong to which kind of data.
 _ONLY = {"x_key": "npz", "y_key": "npz", "label": "csv", "drop": "csv"}

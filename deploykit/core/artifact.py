@@ -11,14 +11,14 @@ from typing import Any, Self
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
-from deploykit.core.dataset import Dataset
 from deploykit.core.digest import file_digest
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.files import read_small
 from deploykit.core.model import Model, TensorSpec
-from deploykit.core.preprocess import Preprocess
 from deploykit.core.result import Result
 from deploykit.core.serial import Plain, dump, parse
+from deploykit.data.dataset import Dataset
+from deploykit.data.preprocess import Preprocess
 
 MANIFEST = "manifest.json"
 #: Most bytes of a manifest, and of any other file of an artifact.

@@ -1,6 +1,6 @@
 """What the inputs, labels and outputs of a model are taken to mean: one object, said before the work and kept with it.
 
-`deploykit.core.fitting` decides what names, shapes and dtypes can tell; `deploykit.core.meaning` what outputs and
+`deploykit.data.fitting` decides what names, shapes and dtypes can tell; `deploykit.data.meaning` what outputs and
 labels are. What was seen when the original model was run on some examples settles the rest.
 """
 

@@ -16,8 +16,8 @@ from deploykit.core.artifact import Artifact
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.core.errors import ExportError
-from deploykit.core.preprocess import Preprocess
 from deploykit.core.serial import from_plain, to_plain
+from deploykit.data.preprocess import Preprocess
 from deploykit.exporters._arrays import load_arrays, save_arrays
 from deploykit.exporters._pipeline import Pipeline, open_session
 from deploykit.exporters._signature import client_inputs, client_outputs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 from deploykit.core.artifact import Artifact
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.preprocess import Preprocess
 from deploykit.runtimes._contract import RUNTIMES, Session
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.contract import Contract, InputMeaning, OutputMeaning
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.preprocess import Preprocess
 from deploykit.exporters._wire import DATATYPES
 
 if TYPE_CHECKING:

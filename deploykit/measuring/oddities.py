@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract
-from deploykit.core.dataset import Dataset
-from deploykit.core.meaning import EMBEDDINGS
+from deploykit.data.dataset import Dataset
+from deploykit.data.meaning import EMBEDDINGS
 from deploykit.measuring.answers import NOT_A_NUMBER, answers, are_classes, read
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.candidate import Target
-from deploykit.core.dataset import Dataset
+from deploykit.data.dataset import Dataset
 from deploykit.measuring.profile_match import Profile, compare
 from deploykit.measuring.session_work import timed_inputs
 from deploykit.runtimes._contract import RUNTIMES, Session

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, DeploykitError, UnsupportedModelError
+from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.examining import REFERENCE, load, run
 from deploykit.runtimes._contract import RUNTIMES

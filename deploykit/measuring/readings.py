@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract, OutputMeaning
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.preprocess import Preprocess
 from deploykit.measuring.answers import answers
 from deploykit.metrics._contract import Metric
 

@@ -12,11 +12,11 @@ from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
-from deploykit.core.dataset import Dataset
 from deploykit.core.disk import make_private
 from deploykit.core.errors import CandidateError
-from deploykit.core.splits import shuffled
 from deploykit.core.texts import fixed_width, with_objects, without_objects
+from deploykit.data.dataset import Dataset
+from deploykit.data.splits import shuffled
 from deploykit.measuring.dependence import EXAMPLES, depends_on_batch
 from deploykit.measuring.examining import without_rows
 from deploykit.measuring.judging import Judging

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.check import BaselineCheck, Suspicion
 from deploykit.core.contract import CLASSES, Contract, Declared
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DeploykitError
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.dataset import Dataset
+from deploykit.data.preprocess import Preprocess
 from deploykit.measuring.answers import answers, read, read_as
 from deploykit.measuring.oddities import odd_outputs, odd_ranges
 from deploykit.measuring.readings import Try, readings

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import InputMeaning
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

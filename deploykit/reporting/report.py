@@ -13,7 +13,6 @@ from deploykit.choosing.pareto import competing, front
 from deploykit.core.candidate import Target
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import MAX_OUTPUT_ERROR, Contract
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, StoreError, unknown_name
 from deploykit.core.model import Model
 from deploykit.core.registry import registry
@@ -21,6 +20,7 @@ from deploykit.core.result import Result
 from deploykit.core.rows import Rows
 from deploykit.core.serial import dump
 from deploykit.core.store import Store
+from deploykit.data.dataset import Dataset
 from deploykit.reporting import losing, numbers, parallel, sensitivity_table, speed, sweet_spot, table, tradeoff
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.drawing import shown

@@ -14,7 +14,6 @@ from deploykit.core.candidate import Target
 from deploykit.core.check import Examined
 from deploykit.core.contract import Contract, Declared
 from deploykit.core.database import failure as failure_of
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import (
     Cancelled,
     DeploykitError,
@@ -27,6 +26,7 @@ from deploykit.core.model import Model
 from deploykit.core.result import Failure
 from deploykit.core.serial import Plain
 from deploykit.core.store import Store
+from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import OnReport, Running
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.examining import REFERENCE, sample

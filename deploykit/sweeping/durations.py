@@ -10,11 +10,11 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import astuple, dataclass
 
 from deploykit.core.candidate import Target
-from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
 from deploykit.core.model import Model, TensorSpec
 from deploykit.core.problem import Facts
+from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.environment import core_count
 from deploykit.measuring.examining import EXAMPLES

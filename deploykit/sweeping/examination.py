@@ -9,10 +9,10 @@ from typing import Any
 
 from deploykit.core.check import Examined
 from deploykit.core.contract import Declared
-from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
 from deploykit.core.model import Model
+from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.examining import EXAMINATION_VERSION, sample
 from deploykit.sandbox.supervisor import shared

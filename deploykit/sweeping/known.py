@@ -9,10 +9,10 @@ from typing import cast
 
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Declared
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import StoreError
 from deploykit.core.model import Model
 from deploykit.core.store import Store
+from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.measuring.environment import hardware
 from deploykit.sweeping.building import Built, Workshop

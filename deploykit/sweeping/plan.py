@@ -10,14 +10,14 @@ from typing import Any
 from deploykit.core.candidate import Candidate, Recipe, Target
 from deploykit.core.check import Examined
 from deploykit.core.contract import Contract
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
 from deploykit.core.problem import Effect, Facts, Problem, Severity
-from deploykit.core.reading import Reading
 from deploykit.core.resolution import TYPICAL_FLIPS, half_width
 from deploykit.core.serial import Plain
 from deploykit.core.space import Refine, Space
+from deploykit.data.dataset import Dataset
+from deploykit.data.reading import Reading
 from deploykit.measuring.environment import core_count, cpu_features
 from deploykit.measuring.probing import kernels
 from deploykit.runtimes._contract import RUNTIMES

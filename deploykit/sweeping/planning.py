@@ -10,10 +10,10 @@ from typing import Any
 
 from deploykit.core.check import Examined
 from deploykit.core.contract import Declared
-from deploykit.core.dataset import Dataset
 from deploykit.core.model import Model
 from deploykit.core.resolution import half_width
 from deploykit.core.space import Space
+from deploykit.data.dataset import Dataset
 from deploykit.engines.local import slots
 from deploykit.sandbox.supervisor import warm_groups
 from deploykit.sweeping.durations import Units

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploykit.core.candidate import Recipe, Step, Target
-from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
 from deploykit.core.parameter import Value
 from deploykit.core.tools import all_versions
+from deploykit.data.dataset import Dataset
 from deploykit.reporting.sensitivity import LIMIT, SensitivityRow
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.plan import Planned

@@ -10,11 +10,11 @@ from deploykit.converters._contract import CONVERTERS, Converter
 from deploykit.converters._route import shortest
 from deploykit.core.adapter import Group
 from deploykit.core.candidate import Recipe, Step
-from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
 from deploykit.core.model import Model
 from deploykit.core.serial import Plain
 from deploykit.core.tools import Tool
+from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.runtimes._contract import RUNTIMES, Runtime
 from deploykit.transforms._contract import TRANSFORMS, Stage, Transform, Variant

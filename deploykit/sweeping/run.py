@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.contract import Declared
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
 from deploykit.core.events import OnProgress
 from deploykit.core.model import Model
 from deploykit.core.rows import Rows
 from deploykit.core.space import Space
 from deploykit.core.store import Store
+from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.metrics._choose import MetricLike, check_name
 from deploykit.reporting.progress import automatic

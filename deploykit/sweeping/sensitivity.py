@@ -8,12 +8,12 @@ from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Declared
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, SettingError, unknown_name
 from deploykit.core.events import OnProgress
 from deploykit.core.model import Model
 from deploykit.core.parameter import Value
 from deploykit.core.store import Store
+from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.metrics._choose import MetricLike, check_name
 from deploykit.reporting.progress import automatic

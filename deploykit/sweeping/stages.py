@@ -12,11 +12,11 @@ from deploykit.core.adapter import Group
 from deploykit.core.candidate import Candidate
 from deploykit.core.check import Examined
 from deploykit.core.contract import Declared
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, DeploykitError
 from deploykit.core.model import Model
 from deploykit.core.space import Space
 from deploykit.core.store import Store
+from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.measuring.latency import Timer
 from deploykit.metrics._choose import MetricLike

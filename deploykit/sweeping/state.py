@@ -9,7 +9,6 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from deploykit.core.contract import Declared
-from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
 from deploykit.core.events import OnProgress, Progress
@@ -18,6 +17,7 @@ from deploykit.core.result import Failure, Finding, Latency, Measurement, Result
 from deploykit.core.rows import Rows
 from deploykit.core.serial import dump
 from deploykit.core.store import Store
+from deploykit.data.dataset import Dataset
 from deploykit.measuring.environment import here
 from deploykit.metrics._choose import Custom, MetricLike
 from deploykit.sweeping.building import Built, failure

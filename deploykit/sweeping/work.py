@@ -8,8 +8,8 @@ from typing import Any
 
 from deploykit.converters._contract import CONVERTERS, Job
 from deploykit.core.contract import Contract
-from deploykit.core.dataset import Dataset
 from deploykit.core.digest import compressed_size, path_digest, path_size
+from deploykit.data.dataset import Dataset
 from deploykit.measuring.examining import examine
 from deploykit.measuring.proving import prove
 from deploykit.sandbox.task import Report

@@ -8,10 +8,10 @@ from typing import Any
 
 from deploykit.core.artifact import MANIFEST, Artifact, Exportable, files_of
 from deploykit.core.candidate import Recipe, Target
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import ExportError
 from deploykit.core.model import Model
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.dataset import Dataset
+from deploykit.data.preprocess import Preprocess
 from deploykit.exporters._contract import EXPORTERS
 from deploykit.exporters._export import export
 from deploykit.exporters._verify import verify

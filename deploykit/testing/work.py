@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.converters import _keras
 from deploykit.converters._contract import CONVERTERS, Job
 from deploykit.core.candidate import Target
-from deploykit.core.dataset import Dataset
+from deploykit.data.dataset import Dataset
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Report, Task

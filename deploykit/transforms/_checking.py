@@ -6,8 +6,8 @@ from typing import Any
 
 from deploykit.converters._contract import CONVERTERS
 from deploykit.core.contract import Declared
-from deploykit.core.dataset import Dataset
 from deploykit.core.model import Model
+from deploykit.data.dataset import Dataset
 from deploykit.transforms._contract import TRANSFORMS
 
 

@@ -17,11 +17,11 @@ from typing import Any, ClassVar, Literal
 
 from deploykit.converters._contract import Job
 from deploykit.core.adapter import Adapter, Group
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError, SettingError
 from deploykit.core.parameter import Parameter, Value, complete, short
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.core.registry import Registry
+from deploykit.data.dataset import Dataset
 
 #: Which data a variant reads.
 Need = Literal["calibration", "train"]

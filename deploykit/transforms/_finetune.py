@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.converters._keras import exportable
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, DatasetError
 from deploykit.core.extras import require
-from deploykit.core.splits import shuffled
+from deploykit.data.dataset import Dataset
+from deploykit.data.splits import shuffled
 from deploykit.transforms._bridge import Bridge, activation_name, arranged, final_operation
 from deploykit.transforms._contract import TransformJob
 

@@ -5,7 +5,7 @@ import pytest
 
 from deploykit.converters._contract import CONVERTERS
 from deploykit.converters._route import route
-from deploykit.core.dataset import Dataset
+from deploykit.data.dataset import Dataset
 from deploykit.testing import work
 from deploykit.testing.transforms import TechniqueConformance, VariantConformance
 from deploykit.transforms._contract import TRANSFORMS

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import UnsupportedModelError
+from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._load import load
 from deploykit.sandbox.supervisor import shared

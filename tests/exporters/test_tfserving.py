@@ -12,9 +12,9 @@ from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, te
 
 from deploykit.core.artifact import Exportable
 from deploykit.core.candidate import Recipe, Target
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import ExportError, ServeError, UnsupportedModelError
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.dataset import Dataset
+from deploykit.data.preprocess import Preprocess
 from deploykit.exporters._client import Client
 from deploykit.exporters._export import export
 from deploykit.exporters._verify import verify

@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 
 from deploykit.core.artifact import Artifact, Exportable
 from deploykit.core.candidate import Recipe, Target
-from deploykit.core.dataset import Dataset
+from deploykit.data.dataset import Dataset
 from deploykit.exporters._arrays import load_arrays
 from deploykit.exporters._export import export
 from deploykit.loading._load import load

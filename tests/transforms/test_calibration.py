@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from deploykit.core.contract import Contract, InputMeaning, OutputMeaning
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec
+from deploykit.data.dataset import Dataset
 from deploykit.transforms._calibration import batches, counted
 from deploykit.transforms._contract import TransformJob
 

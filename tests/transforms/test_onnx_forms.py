@@ -8,8 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime import InferenceSession
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError
+from deploykit.data.dataset import Dataset
 from deploykit.testing import work
 
 RNG = np.random.default_rng(0)

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError, SettingError
+from deploykit.data.dataset import Dataset
 from deploykit.testing import work
 from deploykit.transforms._contract import TRANSFORMS
 from deploykit.transforms.prune_magnitude import sparse

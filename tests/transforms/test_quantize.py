@@ -8,8 +8,8 @@ from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError, SettingError, UnsupportedModelError
+from deploykit.data.dataset import Dataset
 from deploykit.loading._load import load
 from deploykit.testing import models, work
 from deploykit.transforms._onnx_quantize import HEAVY, operators

@@ -7,9 +7,9 @@ import os
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import CandidateError, SettingError
 from deploykit.core.model import Model
+from deploykit.data.dataset import Dataset
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
 from deploykit_widgets import still

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from deploykit.core.axes import settings_for
 from deploykit.core.check import Suspicion
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.axes import settings_for
+from deploykit.data.preprocess import Preprocess
 from deploykit_widgets.state import State
 from deploykit_widgets.typed import FIELDS
 

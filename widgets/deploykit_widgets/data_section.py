@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
-from deploykit.core.preprocess import Preprocess
 from deploykit.core.resolution import TYPICAL_FLIPS, half_width
+from deploykit.data.dataset import Dataset
+from deploykit.data.preprocess import Preprocess
 from deploykit.reporting import numbers
 from deploykit_widgets import samples
 from deploykit_widgets.commands import Commands

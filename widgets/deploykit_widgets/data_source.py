@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.preprocess import Preprocess
 from deploykit_widgets.state import DataSource
 
 #: Constructors of Dataset that read a path.

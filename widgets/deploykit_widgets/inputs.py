@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import deploykit as dk
 from deploykit.core.errors import StoreError
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.preprocess import Preprocess
 from deploykit.reporting.report import Report
 from deploykit_widgets.long_work import LongWork
 from deploykit_widgets.space_obstacles import Obstacles

@@ -13,14 +13,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
 from deploykit.core.files import read_small, replace_whole
 from deploykit.core.model import Model
-from deploykit.core.preprocess import Preprocess
 from deploykit.core.serial import dump, parse
 from deploykit.core.space import Space
+from deploykit.data.dataset import Dataset
+from deploykit.data.preprocess import Preprocess
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.data_source import READERS, source_of
 from deploykit_widgets.notebook_names import found_in, name_of

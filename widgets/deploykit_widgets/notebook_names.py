@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
+from deploykit.data.dataset import Dataset
 
 _MOST_NAMES = 20
 #: Beginnings of names that usually mean examples and their labels.

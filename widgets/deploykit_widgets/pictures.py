@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 
-from deploykit.core.dataset import Dataset
+from deploykit.data.dataset import Dataset
 from deploykit_widgets import samples
 
 #: Longest side of a thumbnail and of an enlarged picture, in pixels.

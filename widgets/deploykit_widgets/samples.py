@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.dataset import Dataset
+from deploykit.data.dataset import Dataset
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from deploykit.core.contract import Contract
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import SettingError
+from deploykit.data.dataset import Dataset
 from deploykit.reporting.answered import answered
 from deploykit_widgets import samples
 from deploykit_widgets.commands import Commands

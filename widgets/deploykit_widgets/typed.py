@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from deploykit.core.errors import SettingError, unknown_name
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.preprocess import Preprocess
 
 #: The fields, named after their settings.
 FIELDS = ("scale", "reshape", "layout", "mean", "std")

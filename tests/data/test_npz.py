@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import Model, TensorSpec
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.dataset import Dataset
+from deploykit.data.preprocess import Preprocess
 
 X, Y = np.arange(120, dtype=np.float32).reshape(60, 2), np.arange(60) % 3
 

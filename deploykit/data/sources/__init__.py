@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from deploykit.core.sources._csv import read_csv
-from deploykit.core.sources._images import read_image_folder
-from deploykit.core.sources._npz import read_npz
-from deploykit.core.sources._tf import read_tf
+from deploykit.data.sources._csv import read_csv
+from deploykit.data.sources._images import read_image_folder
+from deploykit.data.sources._npz import read_npz
+from deploykit.data.sources._tf import read_tf
 
 __all__ = ["read_csv", "read_image_folder", "read_npz", "read_tf"]

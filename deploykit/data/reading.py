@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.labels import gaps
 from deploykit.core.serial import Plain
+from deploykit.data.labels import gaps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploykit.core.split import Split
+    from deploykit.data.split import Split
 
 
 #: Bytes of an example that are compared before whole examples are.

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from deploykit.core.errors import DatasetError, SettingError
-from deploykit.core.preprocess import Preprocess, remedy
 from deploykit.core.serial import dump, parse
+from deploykit.data.preprocess import Preprocess, remedy
 
 sizes = st.lists(st.integers(1, 64), min_size=1, max_size=3).map(tuple)
 finite = st.floats(-1e6, 1e6, allow_subnormal=False)

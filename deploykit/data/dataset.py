@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any, Self
 from deploykit.core.contract import Contract, Declared
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DatasetError
-from deploykit.core.labels import class_names
 from deploykit.core.parameter import Parameter, complete
-from deploykit.core.preprocess import Preprocess
-from deploykit.core.reading import Origin, Reading
 from deploykit.core.serial import to_plain
-from deploykit.core.split import Split
-from deploykit.core.splits import shuffled
-from deploykit.core.splitting import by_input, raw_inputs, read_with, split_up, widened, without_training
+from deploykit.data.labels import class_names
+from deploykit.data.preprocess import Preprocess
+from deploykit.data.reading import Origin, Reading
+from deploykit.data.split import Split
+from deploykit.data.splits import shuffled
+from deploykit.data.splitting import by_input, raw_inputs, read_with, split_up, widened, without_training
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -149,7 +149,7 @@ class Dataset:
             >>> given.sample(2).shape
             (2, 28, 28)
         """
-        from deploykit.core import sources
+        from deploykit.data import sources
 
         found = sources.read_npz(Path(path), x_key, y_key)
         return cls._made(found.origin, **{**found.arguments, **options})
@@ -176,7 +176,7 @@ class Dataset:
             >>> given.classes, given.sample(1).shape
             (('no', 'yes'), (1, 2))
         """
-        from deploykit.core import sources
+        from deploykit.data import sources
 
         found = sources.read_csv(Path(path), label, drop, class_names(options.get("classes", ())))
         return cls._made(found.origin, **{**found.arguments, **options})
@@ -207,7 +207,7 @@ class Dataset:
             >>> dk.Dataset.from_image_folder("images").classes
             ('dark', 'light')
         """
-        from deploykit.core import sources
+        from deploykit.data import sources
 
         found = sources.read_image_folder(Path(path), size, class_names(options.get("classes", ())))
         return cls._made(found.origin, **{**options, **found.arguments})
@@ -225,7 +225,7 @@ class Dataset:
         Raises:
             DatasetError: The dataset is infinite or empty, or its elements have a different structure.
         """
-        from deploykit.core import sources
+        from deploykit.data import sources
 
         origin = Origin("a tf.data.Dataset", "tf.data")
         x, y = sources.read_tf(dataset, batched)
@@ -329,7 +329,7 @@ class Dataset:
             DatasetError: Inputs, shapes, dtypes or labels do not fit or are ambiguous; the message says which, and
                 what to do.
         """
-        from deploykit.core.fitting import fitted
+        from deploykit.data.fitting import fitted
 
         known, said = self.contract, declared not in (None, Declared())
         if not said and known is not None and [i.name for i in known.inputs] == [s.name for s in model.inputs]:
@@ -387,13 +387,13 @@ class Dataset:
         Raises:
             StoreError: The disk is full.
         """
-        from deploykit.core.saved_data import save
+        from deploykit.data.saved_data import save
 
         save(self, folder)
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
         """Map a dataset into memory that `save` wrote into ``folder``."""
-        from deploykit.core.saved_data import opened
+        from deploykit.data.saved_data import opened
 
         return opened(cls, Path(folder))

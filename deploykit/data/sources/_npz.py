@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import DatasetError
-from deploykit.core.reading import Found, Origin
-from deploykit.core.sources._npz_arrays import Array, array_in, parted
-from deploykit.core.sources._paths import present, shown
+from deploykit.data.reading import Found, Origin
+from deploykit.data.sources._npz_arrays import Array, array_in, parted
+from deploykit.data.sources._paths import present, shown
 
 _CLASSES = ("classes", "class_names")
 #: What numpy.savez calls arrays that were given without a name.

@@ -13,8 +13,8 @@ from deploykit.core.model import batch_axis_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploykit.core.dataset import Dataset
     from deploykit.core.model import Model, TensorSpec
+    from deploykit.data.dataset import Dataset
 
 Shape = tuple[int | None, ...]
 #: What labels of positions that are left out become, what they are given as, and white in a mask of bytes.

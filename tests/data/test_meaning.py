@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from deploykit.core.contract import Contract, Declared, LabelMeaning
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError, DeploykitError, SettingError
 from deploykit.core.feeding import Feeding
-from deploykit.core.meaning import Seen, settled
 from deploykit.core.model import Model, TensorSpec
+from deploykit.data.dataset import Dataset
+from deploykit.data.meaning import Seen, settled
 from deploykit.measuring.answers import read_as
 from deploykit.metrics._contract import METRICS
 

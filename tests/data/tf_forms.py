@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from deploykit.core.dataset import Dataset
+from deploykit.data.dataset import Dataset
 
 
 def read(arguments, report):

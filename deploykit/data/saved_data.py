@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from deploykit.core.contract import Contract
 from deploykit.core.disk import writing
-from deploykit.core.preprocess import Preprocess
-from deploykit.core.reading import Reading
 from deploykit.core.serial import dump, from_plain, parse
-from deploykit.core.split import Split
-from deploykit.core.splitting import SPLITS
 from deploykit.core.texts import open_array, save_array
+from deploykit.data.preprocess import Preprocess
+from deploykit.data.reading import Reading
+from deploykit.data.split import Split
+from deploykit.data.splitting import SPLITS
 
 if TYPE_CHECKING:
-    from deploykit.core.dataset import Dataset
+    from deploykit.data.dataset import Dataset
 
     Kind = TypeVar("Kind", bound=Dataset)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
-from deploykit.core.reading import Found, Origin
-from deploykit.core.sources._paths import present, shown
-from deploykit.core.sources._picture import Pictures
+from deploykit.data.reading import Found, Origin
+from deploykit.data.sources._paths import present, shown
+from deploykit.data.sources._picture import Pictures
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError
+from deploykit.data.dataset import Dataset
 
 X, Y = np.zeros((60, 2), np.float32), np.arange(60) % 3
 

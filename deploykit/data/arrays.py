@@ -6,8 +6,8 @@ from collections.abc import Container, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
-from deploykit.core.labels import understood
-from deploykit.core.split import Split
+from deploykit.data.labels import understood
+from deploykit.data.split import Split
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

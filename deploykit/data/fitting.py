@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract, Declared, InputMeaning
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
-from deploykit.core.meaning import outputs_and_labels
 from deploykit.core.model import batch_axis_of, fits_shape, plain_name
-from deploykit.core.preprocess import Preprocess, remedy
+from deploykit.data.meaning import outputs_and_labels
+from deploykit.data.preprocess import Preprocess, remedy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from deploykit.core.dataset import Dataset
     from deploykit.core.model import Model, TensorSpec
+    from deploykit.data.dataset import Dataset
 
     #: Model's input → array of the data, and how it was found.
     Pairs = dict[str, tuple[str, str]]

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploykit.core.splits import cut, shuffled
+from deploykit.data.splits import cut, shuffled
 
 labelled = st.lists(st.integers(0, 4), min_size=1, max_size=200).map(np.array)
 seeds = st.integers(0, 2**32 - 1)

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError, SettingError
-from deploykit.core.preprocess import Preprocess
-from deploykit.core.reading import Reading
-from deploykit.core.splitting import SPLITS
+from deploykit.data.dataset import Dataset
+from deploykit.data.preprocess import Preprocess
+from deploykit.data.reading import Reading
+from deploykit.data.splitting import SPLITS
 
 
 def images(count=100, classes=5):

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError
-from deploykit.core.preprocess import Preprocess
+from deploykit.data.dataset import Dataset
+from deploykit.data.preprocess import Preprocess
 
 
 def pictures(folder, classes=("cat", "dog"), count=20, size=(8, 6), mode="L"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
 from deploykit.core.extras import require
-from deploykit.core.resize import FILTER, resized
+from deploykit.data.resize import FILTER, resized
 
 if TYPE_CHECKING:
     import numpy as np

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import Contract, Declared, Kind, LabelMeaning, OutputMeaning
 from deploykit.core.errors import DatasetError
-from deploykit.core.labelled import Read, Shape, is_real, named, ways_to_read
 from deploykit.core.model import batch_axis_of
 from deploykit.core.serial import Plain
+from deploykit.data.labelled import Read, Shape, is_real, named, ways_to_read
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploykit.core.dataset import Dataset
     from deploykit.core.model import Model, TensorSpec
+    from deploykit.data.dataset import Dataset
 
 #: Parts of names that say an output is a vector to be compared, not scores.
 EMBEDDINGS = ("embed", "feature", "pool", "hidden", "encod", "vector", "latent")

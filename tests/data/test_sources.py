@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError
+from deploykit.data.dataset import Dataset
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 

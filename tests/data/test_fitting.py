@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import Model, TensorSpec
-from deploykit.core.preprocess import Preprocess
-from deploykit.core.splitting import SPLITS
+from deploykit.data.dataset import Dataset
+from deploykit.data.preprocess import Preprocess
+from deploykit.data.splitting import SPLITS
 
 X, Y = np.zeros((60, 2), np.float32), np.arange(60) % 3
 

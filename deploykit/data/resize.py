@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.axes import channel_order
 from deploykit.core.errors import DatasetError
 from deploykit.core.extras import require
+from deploykit.data.axes import channel_order
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from deploykit.core.axes import channel_move, channel_order, crossing, remedy, reordering
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
-from deploykit.core.resize import FILTER, resized
 from deploykit.core.serial import Plain
+from deploykit.data.axes import channel_move, channel_order, crossing, remedy, reordering
+from deploykit.data.resize import FILTER, resized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,16 +6,16 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.arrays import array_of, checked, same_kind
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
 from deploykit.core.model import plain_name
-from deploykit.core.preprocess import Preprocess
-from deploykit.core.reading import Origin, Reading, counts, described, form, remarks
-from deploykit.core.splits import cut, shuffled
+from deploykit.data.arrays import array_of, checked, same_kind
+from deploykit.data.preprocess import Preprocess
+from deploykit.data.reading import Origin, Reading, counts, described, form, remarks
+from deploykit.data.splits import cut, shuffled
 
 if TYPE_CHECKING:
-    from deploykit.core.dataset import Dataset
-    from deploykit.core.split import Split
+    from deploykit.data.dataset import Dataset
+    from deploykit.data.split import Split
 
 #: Splits in the order of their use.
 SPLITS = ("train", "evaluation", "test")

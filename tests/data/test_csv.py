@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from deploykit.core.dataset import Dataset
 from deploykit.core.errors import DatasetError
+from deploykit.data.dataset import Dataset
 
 
 def csv(path, text, encoding="utf-8"):
