@@ -10,7 +10,7 @@ from typing import Any
 from deploykit.converters._keras import SIGNATURE, Names, signature_function, signature_names
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.loading._flatbuffer import Table
+from deploykit.readers.flatbuffers import Table
 
 #: Fields of the schema's tables: of the model, and of a subgraph (of a signature, they are one less).
 _SUBGRAPHS, _SIGNATURES, _INPUTS, _OUTPUTS = 2, 7, 1, 2

@@ -9,9 +9,9 @@ from typing import Any
 
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading._contract import Summary, Weight
-from deploykit.loading._hdf5 import Contents, Tensor
 from deploykit.loading._keras_config import Graph, Source
 from deploykit.loading._keras_safety import check_sizes
+from deploykit.readers.hdf5 import Contents, Tensor
 
 #: Layers that change a tensor's form, not what its values mean.
 PASSING = frozenset({"Identity", "Reshape", "Flatten", "Dropout", "ActivityRegularization", "Squeeze", "ExpandDims"})

@@ -8,10 +8,10 @@ from typing import Any
 
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
-from deploykit.loading import _hdf5
 from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.readers import hdf5 as _hdf5
+from deploykit.readers.archive import check_json
 from deploykit.runtimes._contract import Session
-from deploykit.sandbox.archive import check_json
 
 
 class H5(Format):

@@ -14,8 +14,8 @@ from deploykit.core import extras
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
 from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.readers import archive as zips
 from deploykit.runtimes._contract import Session
-from deploykit.sandbox import archive as zips
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
@@ -61,7 +61,8 @@ class Keras(Format):
 
     def weights(self, path: Path) -> Iterator[Weight]:
         """Weights by layer; by group of the weight file where the config does not list the layers."""
-        from deploykit.loading import _hdf5, _keras_config, _keras_summary
+        from deploykit.loading import _keras_config, _keras_summary
+        from deploykit.readers import hdf5 as _hdf5
 
         zips.check_archive(path)
         with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
@@ -77,7 +78,8 @@ class Keras(Format):
 def _summary(
     archive: zipfile.ZipFile, path: Path, config: Any, metadata: Any, *, trusted: bool, imports: tuple[str, ...]
 ) -> Summary:
-    from deploykit.loading import _hdf5, _keras_config, _keras_safety, _keras_summary
+    from deploykit.loading import _keras_config, _keras_safety, _keras_summary
+    from deploykit.readers import hdf5 as _hdf5
 
     shown = str(path)
     _keras_safety.check_config(config, shown, trusted=trusted, imports=imports)

@@ -10,9 +10,10 @@ from typing import Any
 from deploykit.core import extras
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, Model, TensorSpec
-from deploykit.loading import _onnx_tensors, _wire
+from deploykit.loading import _onnx_tensors
 from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.loading._onnx_graph import check_graph
+from deploykit.readers import protobuf as _wire
 
 #: Field numbers of ModelProto and their wire types.
 _FIELDS = {

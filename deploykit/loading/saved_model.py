@@ -9,12 +9,12 @@ from pathlib import Path
 
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import TensorSpec
-from deploykit.loading import _checkpoint
 from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.loading._saved_model_graph import MetaGraph, Signature, Tensor, read_saved_model, variable_name
 from deploykit.loading._saved_model_layers import collect
 from deploykit.loading._saved_model_scan import check_operators, variables_of, written_by
-from deploykit.loading._wire import WireError
+from deploykit.readers import checkpoint as _checkpoint
+from deploykit.readers.protobuf import WireError
 
 GRAPH = "saved_model.pb"
 _DEFAULT = "serving_default"

@@ -13,7 +13,7 @@ from typing import Any
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.loading._contract import Format, Summary, Weight
-from deploykit.loading._flatbuffer import FlatbufferError, Table
+from deploykit.readers.flatbuffers import FlatbufferError, Table
 from deploykit.runtimes._tflite_names import signature_names, written_variables
 
 #: Weights of one byte each, and what else a file holds; smaller models are mostly structure.

@@ -1,7 +1,7 @@
 """What may be opened at all: looks at bytes, names and sizes, and never parses a model.
 
 It runs in the user's process, before any child is given the file. Limits are generous for models and mean to
-attackers; each is a constant here or in `deploykit.sandbox.archive`.
+attackers; each is a constant here or in `deploykit.readers.archive`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from zipfile import ZipInfo
 
 from deploykit.core.errors import ModelFileError
-from deploykit.sandbox.archive import MAX_JSON_BYTES, check_archive, is_archive
+from deploykit.readers.archive import MAX_JSON_BYTES, check_archive, is_archive
 
 #: Largest model file, and largest sum of a folder's files.
 MAX_FILE_BYTES = 16 << 30

@@ -5,8 +5,8 @@ import pytest
 
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import TensorSpec
-from deploykit.loading._flatbuffer import FlatbufferError, Table
 from deploykit.loading._load import load
+from deploykit.readers.flatbuffers import FlatbufferError, Table
 
 
 def test_a_float_model(zoo):

@@ -4,7 +4,7 @@ import zipfile
 import pytest
 
 from deploykit.core.errors import ModelFileError
-from deploykit.sandbox import archive as zips
+from deploykit.readers import archive as zips
 from deploykit.sandbox import gate
 
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import ModelFileError
-from deploykit.loading._saved_model_graph import DTYPES, Shape, read_shape
-from deploykit.loading._wire import WireError, fields
+from deploykit.readers.protobuf import WireError, fields
+from deploykit.readers.tensorflow import DTYPES, Shape, read_shape
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48

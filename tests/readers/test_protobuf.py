@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deploykit.loading._wire import BYTES, FIXED32, FIXED64, VARINT, WireError, fields, signed, text
+from deploykit.readers.protobuf import BYTES, FIXED32, FIXED64, VARINT, WireError, fields, signed, text
 
 
 def varint(value):
