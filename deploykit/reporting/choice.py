@@ -12,7 +12,6 @@ from deploykit.core.artifact import Exportable
 from deploykit.core.candidate import Recipe
 from deploykit.core.errors import CandidateError, ExportError, GoalMissed, SettingError
 from deploykit.core.result import Measurement, Result
-from deploykit.core.store import Store
 from deploykit.measuring.answers import read_as
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import class_changes, flips, layers, losing, numbers, verdict, weights, why
@@ -28,6 +27,7 @@ from deploykit.reporting.verdict import Verdict
 from deploykit.reporting.weights import Weights
 from deploykit.reporting.why import Why
 from deploykit.sandbox.supervisor import OnReport
+from deploykit.storage.store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError, ExportError, StoreError, unknown_name
-from deploykit.core.store import Store
 from deploykit.measuring.outputs import evaluate, evaluation_key, outputs_file
 from deploykit.sandbox.supervisor import OnReport
+from deploykit.storage.store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,9 +18,7 @@ from deploykit.core.errors import CandidateError, StoreError, unknown_name
 from deploykit.core.model import Model
 from deploykit.core.registry import registry
 from deploykit.core.result import Result
-from deploykit.core.rows import Rows
 from deploykit.core.serial import dump
-from deploykit.core.store import Store
 from deploykit.data.dataset import Dataset
 from deploykit.reporting import losing, numbers, parallel, sensitivity_table, speed, sweet_spot, table, tradeoff
 from deploykit.reporting.choice import Choice
@@ -31,6 +30,8 @@ from deploykit.reporting.rows import damaged, doubts, elsewhere, records, ruined
 from deploykit.reporting.sensitivity import Sensitivity
 from deploykit.reporting.sensitivity_table import SensitivityTable
 from deploykit.reporting.stored import latest_pass, sweep_of
+from deploykit.storage.rows import Rows
+from deploykit.storage.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -237,6 +238,10 @@ class Report:
             ranked.append(winner)
             left = [r for r in left if r.key != winner.key]
         return ranked
+
+    def only(self, keys: Collection[str]) -> Self:
+        """The report of these candidates alone, by their keys: for a chart or a table that leaves the others out."""
+        return replace(self, rows=Rows.of([row for row in self.rows if row.key in keys]))
 
     def pareto(self, cost: str = "latency") -> list[Result]:
         """Rows that no other row beats (95 % confidence), cheapest first."""

@@ -11,10 +11,10 @@ from deploykit.choosing.pareto import competing, front
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
 from deploykit.core.result import Interval, Judged, Latency, Result, Score
-from deploykit.core.rows import Rows
 from deploykit.reporting import speed
 from deploykit.reporting.places import place
 from deploykit.reporting.verdict import samples_needed
+from deploykit.storage.rows import Rows
 
 
 def records(rows: Sequence[Result], baseline: str) -> list[dict[str, Any]]:

@@ -8,9 +8,9 @@ from typing import Any
 from deploykit.core.contract import Declared
 from deploykit.core.errors import DatasetError, StoreError
 from deploykit.core.model import Model
-from deploykit.core.store import Store
 from deploykit.data.dataset import Dataset
 from deploykit.reporting.sensitivity import Sensitivity
+from deploykit.storage.store import Store
 from deploykit.transforms._checking import checked
 
 

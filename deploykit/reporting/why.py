@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deploykit.core.result import LayerTime, Result
 from deploykit.core.serial import Plain
-from deploykit.core.store import Store
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import speed
 from deploykit.reporting.naming import named
 from deploykit.runtimes._contract import RUNTIMES
+from deploykit.storage.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,9 +9,9 @@ from typing import Any
 
 from deploykit.core.errors import Cancelled
 from deploykit.core.events import Progress
-from deploykit.core.store import Store
 from deploykit.engines._contract import Running, start
 from deploykit.sandbox.supervisor import shared, warm_groups
+from deploykit.storage.store import Store
 from deploykit.sweeping.state import State
 
 #: Seconds between two looks at the time left while nothing else is said.

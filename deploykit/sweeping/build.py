@@ -14,10 +14,10 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.contract import Declared
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.core.model import Model
-from deploykit.core.store import Store
 from deploykit.engines._contract import start
 from deploykit.measuring.predict import predict
 from deploykit.runtimes._contract import RUNTIMES
+from deploykit.storage.store import Store
 from deploykit.sweeping.building import Built, Workshop
 from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.plan import describe

@@ -13,7 +13,6 @@ from typing import Any
 from deploykit.core.candidate import Target
 from deploykit.core.check import Examined
 from deploykit.core.contract import Contract, Declared
-from deploykit.core.database import failure as failure_of
 from deploykit.core.errors import (
     Cancelled,
     DeploykitError,
@@ -25,7 +24,6 @@ from deploykit.core.errors import (
 from deploykit.core.model import Model
 from deploykit.core.result import Failure
 from deploykit.core.serial import Plain
-from deploykit.core.store import Store
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import OnReport, Running
 from deploykit.loading._contract import FORMATS
@@ -33,6 +31,8 @@ from deploykit.measuring.examining import REFERENCE, sample
 from deploykit.measuring.outputs import evaluation_key, evaluation_task, outputs_file
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.sandbox.task import Task
+from deploykit.storage.database import failure as failure_of
+from deploykit.storage.store import Store
 from deploykit.sweeping.examination import examination_task, examined_key
 from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.routes import BuildStep

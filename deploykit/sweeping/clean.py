@@ -8,9 +8,9 @@ from pathlib import Path
 
 from deploykit.core.digest import path_size
 from deploykit.core.errors import StoreError
-from deploykit.core.repair import repair as repaired
 from deploykit.core.serial import Plain
-from deploykit.core.store import Store
+from deploykit.storage.repair import repair as repaired
+from deploykit.storage.store import Store
 
 
 @dataclass(frozen=True)

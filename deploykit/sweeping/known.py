@@ -11,10 +11,10 @@ from deploykit.core.candidate import Target
 from deploykit.core.contract import Declared
 from deploykit.core.errors import StoreError
 from deploykit.core.model import Model
-from deploykit.core.store import Store
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.measuring.environment import hardware
+from deploykit.storage.store import Store
 from deploykit.sweeping.building import Built, Workshop
 from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.protocol import Protocol, measurement_key, series_key, timed_key

@@ -10,14 +10,14 @@ from deploykit.core.contract import Declared
 from deploykit.core.errors import SettingError
 from deploykit.core.events import OnProgress
 from deploykit.core.model import Model
-from deploykit.core.rows import Rows
 from deploykit.core.space import Space
-from deploykit.core.store import Store
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.metrics._choose import MetricLike, check_name
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
+from deploykit.storage.rows import Rows
+from deploykit.storage.store import Store
 from deploykit.sweeping.background import Background
 from deploykit.sweeping.durations import Durations, Units
 from deploykit.sweeping.limits import Limits

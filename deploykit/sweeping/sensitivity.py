@@ -12,13 +12,13 @@ from deploykit.core.errors import CandidateError, SettingError, unknown_name
 from deploykit.core.events import OnProgress
 from deploykit.core.model import Model
 from deploykit.core.parameter import Value
-from deploykit.core.store import Store
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.metrics._choose import MetricLike, check_name
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.sensitivity import LIMIT, Sensitivity
 from deploykit.runtimes._contract import RUNTIMES
+from deploykit.storage.store import Store
 from deploykit.sweeping.background import Background, wait_turn
 from deploykit.sweeping.building import Workshop
 from deploykit.sweeping.durations import Durations, Units

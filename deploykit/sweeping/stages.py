@@ -15,7 +15,6 @@ from deploykit.core.contract import Declared
 from deploykit.core.errors import CandidateError, DeploykitError
 from deploykit.core.model import Model
 from deploykit.core.space import Space
-from deploykit.core.store import Store
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.measuring.latency import Timer
@@ -23,6 +22,7 @@ from deploykit.metrics._choose import MetricLike
 from deploykit.metrics._contract import Metric
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import warm_groups
+from deploykit.storage.store import Store
 from deploykit.sweeping.background import wait_turn
 from deploykit.sweeping.building import NOBODYS_FAULT, Workshop
 from deploykit.sweeping.expected import expect as estimate

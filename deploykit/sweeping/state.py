@@ -14,12 +14,12 @@ from deploykit.core.errors import DeploykitError
 from deploykit.core.events import OnProgress, Progress
 from deploykit.core.model import Model
 from deploykit.core.result import Failure, Finding, Latency, Measurement, Result
-from deploykit.core.rows import Rows
 from deploykit.core.serial import dump
-from deploykit.core.store import Store
 from deploykit.data.dataset import Dataset
 from deploykit.measuring.environment import here
 from deploykit.metrics._choose import Custom, MetricLike
+from deploykit.storage.rows import Rows
+from deploykit.storage.store import Store
 from deploykit.sweeping.building import Built, failure
 from deploykit.sweeping.durations import Durations
 from deploykit.sweeping.plan import Planned

@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 import deploykit as dk
-from deploykit.core.store import Store
+from deploykit.storage.store import Store
 
 HERE = Path(__file__).resolve().parent
 MODEL = "models/fashion_cnn.keras"

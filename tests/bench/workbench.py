@@ -81,7 +81,7 @@ def fill(root: Path, rows: int) -> None:
 
     import deploykit as dk
     from deploykit.core.result import Interval
-    from deploykit.core.store import Store
+    from deploykit.storage.store import Store
 
     found: dict[str, Any] = {"dk": dk, "np": np}
     exec(_DATA, found)

@@ -12,7 +12,7 @@ from deploykit.cli import _notebooks
 from deploykit.core.artifact import MANIFEST, Artifact, Manifest
 from deploykit.core.errors import DatasetError, ExportError, SettingError, StoreError
 from deploykit.core.files import read_small, replace_whole
-from deploykit.core.store import Store
+from deploykit.storage.store import Store
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="pipes and devices of POSIX")
 

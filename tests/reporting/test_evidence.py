@@ -17,13 +17,13 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import CandidateError, DatasetError, SettingError, StoreError
 from deploykit.core.result import Interval
-from deploykit.core.store import Store
 from deploykit.measuring.answers import read
 from deploykit.measuring.predict import predict
 from deploykit.reporting import class_changes, flips
 from deploykit.reporting.naming import shortened
 from deploykit.reporting.sensitivity import Damage, Sensitivity, SensitivityRow
 from deploykit.reporting.sensitivity_table import SensitivityCell
+from deploykit.storage.store import Store
 
 CLASSES = ["a", "b", "<img src=x>"]
 

@@ -11,8 +11,8 @@ import deploykit as dk
 from deploykit.cli.main import main
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import CandidateError, DeploykitError, GoalMissed, SettingError, StoreError
-from deploykit.core.repair import repair
-from deploykit.core.store import Store
+from deploykit.storage.repair import repair
+from deploykit.storage.store import Store
 from deploykit.sweeping.state import State
 
 

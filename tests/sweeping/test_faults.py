@@ -17,7 +17,7 @@ import pytest
 
 import deploykit as dk
 from deploykit.core.errors import StoreError
-from deploykit.core.store import Store
+from deploykit.storage.store import Store
 from deploykit.testing.cluster import wait_until
 
 _DRIVER = Path(__file__).with_name("driver.py")

@@ -5,7 +5,7 @@ import pytest
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
-from deploykit.core.store import Store
+from deploykit.storage.store import Store
 from deploykit.testing import models
 
 

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import CandidateError, SettingError, StoreError
-from deploykit.core.store import Store
+from deploykit.storage.store import Store
 
 
 def test_every_candidate_is_a_measured_row(swept):

@@ -10,7 +10,7 @@ from deploykit_widgets.state import State
 
 import deploykit as dk
 from deploykit.core.errors import SettingError, StoreError
-from deploykit.core.store import Store
+from deploykit.storage.store import Store
 
 FINISHED = Path(__file__).parents[2] / "notebooks" / "finished"
 

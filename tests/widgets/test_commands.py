@@ -14,8 +14,8 @@ from deploykit_widgets.space_summary import button
 
 import deploykit as dk
 from deploykit.core.errors import Cancelled, SettingError
-from deploykit.core.store import Store
 from deploykit.serving import server as serving
+from deploykit.storage.store import Store
 
 
 class Slow:

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from deploykit_widgets import still
 
-from deploykit.core.rows import Rows
 from deploykit.reporting import tradeoff
 from deploykit.reporting.report import Report
+from deploykit.storage.rows import Rows
 from tests.widgets.test_tradeoff_section import BASE, FACTS, FAILED, row
 
 ADDRESSES = ("href", "src", "srcset", "action", "data", "poster")

@@ -16,7 +16,7 @@ import pytest
 import deploykit as dk
 from deploykit.core.errors import SettingError
 from deploykit.core.result import Failure
-from deploykit.core.store import Store
+from deploykit.storage.store import Store
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

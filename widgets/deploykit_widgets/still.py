@@ -7,13 +7,11 @@ All styles are inline and work on light and dark pages alike; the chart is a pic
 from __future__ import annotations
 
 import base64
-import dataclasses
 import html
 import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.rows import Rows
 from deploykit.reporting import table, tradeoff
 from deploykit.reporting.drawing import svg_of
 
@@ -106,7 +104,7 @@ def picture(report: Report, kept: Iterable[str] = ()) -> tuple[str, frozenset[st
     drawn = {row.key for row in report.rows}
     if len(points) > _MOST_POINTS:
         drawn = _thinned(report, points, set(kept))
-        drawn_report = dataclasses.replace(report, rows=Rows.of([r for r in report.rows if r.key in drawn]))
+        drawn_report = report.only(drawn)
         words = paragraph(
             f"{len(drawn):,} of {len(points):,} points: the front, and one of each group that lies close together."
         )

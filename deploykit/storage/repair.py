@@ -9,11 +9,11 @@ from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.database import FILE, NO_TEXT, TABLES, Database, failure
 from deploykit.core.errors import StoreError
-from deploykit.core.migrations import KEYS, SCHEMA
 from deploykit.core.result import Result
-from deploykit.core.store import locked, sound
+from deploykit.storage.database import FILE, NO_TEXT, TABLES, Database, failure
+from deploykit.storage.migrations import KEYS, SCHEMA
+from deploykit.storage.store import locked, sound
 
 
 def repair(path: str | Path) -> tuple[str, ...]:

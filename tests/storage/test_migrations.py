@@ -7,11 +7,12 @@ import stat
 
 import pytest
 
-from deploykit.core import artifact, database, migrations
+from deploykit.core import artifact
 from deploykit.core.artifact import Artifact
 from deploykit.core.errors import ExportError, StoreError
-from deploykit.core.repair import repair
-from deploykit.core.store import Store
+from deploykit.storage import database, migrations
+from deploykit.storage.repair import repair
+from deploykit.storage.store import Store
 
 
 @pytest.fixture

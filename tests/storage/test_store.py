@@ -9,7 +9,7 @@ import pytest
 from deploykit.core.candidate import Candidate, Recipe, Target
 from deploykit.core.errors import StoreError
 from deploykit.core.result import Result
-from deploykit.core.store import Store, locked
+from deploykit.storage.store import Store, locked
 
 
 def row(key):
@@ -143,7 +143,7 @@ def test_a_slow_maker_is_waited_for(tmp_path, monkeypatch):
             go.set()
             raise
 
-    monkeypatch.setattr("deploykit.core.store.locked", seen)
+    monkeypatch.setattr("deploykit.storage.store.locked", seen)
     assert Store(tmp_path, create=True).record("step", "a") is None
     assert refused
     maker.join()

@@ -9,9 +9,9 @@ import pytest
 from deploykit.core.candidate import Candidate, Recipe, Target
 from deploykit.core.errors import StoreError
 from deploykit.core.result import Result
-from deploykit.core.rows import AT_ONCE, Rows
 from deploykit.core.serial import dump
-from deploykit.core.store import Store
+from deploykit.storage.rows import AT_ONCE, Rows
+from deploykit.storage.store import Store
 
 COUNT = 2 * AT_ONCE + 500
 

@@ -16,7 +16,7 @@ the next sweep makes again from what they were made of.
       logs/                 what children wrote
 
 Data, outputs and logs are for their owner's eyes only. What cannot be read back is left out, named in `Store.damaged`,
-and made again by the next sweep; `deploykit.core.repair` drops it.
+and made again by the next sweep; `deploykit.storage.repair` drops it.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deploykit.core.database import FILE, NO_TEXT, Database, failure
 from deploykit.core.disk import full, has_no_room, make_private, private_folder
 from deploykit.core.errors import StoreError
 from deploykit.core.result import Result
-from deploykit.core.rows import Rows
 from deploykit.core.serial import dump, parse
+from deploykit.storage.database import FILE, NO_TEXT, Database, failure
+from deploykit.storage.rows import Rows
 
 #: Folders with what people have given, and what was computed from it.
 _PRIVATE = ("data", "outputs", "logs", "reference")

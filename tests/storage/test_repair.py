@@ -7,11 +7,11 @@ import pytest
 
 from deploykit.core.candidate import Candidate, Recipe, Target
 from deploykit.core.errors import StoreError
-from deploykit.core.repair import repair
 from deploykit.core.result import Result
-from deploykit.core.rows import AT_ONCE
 from deploykit.core.serial import dump
-from deploykit.core.store import Store
+from deploykit.storage.repair import repair
+from deploykit.storage.rows import AT_ONCE
+from deploykit.storage.store import Store
 
 BAD = [b"\xff\xfe\x00 not text", b'{"key": "a", "candi', b"", b"[1, 2]", b'{"a": "\xff"}', b"{}"]
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, Self, overload
 
-from deploykit.core.database import NO_TEXT
 from deploykit.core.errors import StoreError
 from deploykit.core.result import Result
+from deploykit.storage.database import NO_TEXT
 
 #: Rows that are read at once, as bytes. The first are read in the beginning: a report of fewer does not change when the
 #: store does.

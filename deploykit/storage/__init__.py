@@ -1,0 +1,1 @@
+"""The store: what sweeps keep on disk, never half written."""
