@@ -13,8 +13,9 @@ from deploykit._version import __version__
 if TYPE_CHECKING:
     from deploykit_widgets import Workbench
 
+    from deploykit.artifacts.artifact import Artifact
+    from deploykit.artifacts.verify import verify
     from deploykit.core import errors
-    from deploykit.core.artifact import Artifact
     from deploykit.core.candidate import Candidate, Recipe, Step, Target
     from deploykit.core.contract import Contract
     from deploykit.core.errors import DeploykitError, GoalMissed
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from deploykit.data.dataset import Dataset
     from deploykit.data.preprocess import Preprocess
     from deploykit.exporters._export import export
-    from deploykit.exporters._verify import verify
     from deploykit.loading._load import load
     from deploykit.measuring.doctor import doctor
     from deploykit.reporting.comparison import compare_reports
@@ -74,7 +74,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Artifact": "deploykit.core.artifact",
+    "Artifact": "deploykit.artifacts.artifact",
     "Candidate": "deploykit.core.candidate",
     "Contract": "deploykit.core.contract",
     "Dataset": "deploykit.data.dataset",
@@ -103,7 +103,7 @@ _HOMES = {
     "start_sensitivity": "deploykit.sweeping.sensitivity",
     "start_sweep": "deploykit.sweeping.run",
     "sweep": "deploykit.sweeping.run",
-    "verify": "deploykit.exporters._verify",
+    "verify": "deploykit.artifacts.verify",
 }
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.adapter import Adapter
-from deploykit.core.artifact import Exportable
 from deploykit.core.model import TensorSpec
 from deploykit.core.registry import Registry, registry
+from deploykit.measuring.exportable import Exportable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

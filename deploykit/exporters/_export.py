@@ -9,17 +9,18 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from deploykit._version import __version__
-from deploykit.core.artifact import MANIFEST, Artifact, Exportable, Manifest, files_of
+from deploykit.artifacts.arrays import load_arrays, save_arrays
+from deploykit.artifacts.artifact import MANIFEST, Artifact, Manifest, files_of
+from deploykit.artifacts.golden import EXAMPLES
+from deploykit.artifacts.prove import prove, structure
 from deploykit.core.digest import file_digest, path_digest
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.model import TensorSpec
 from deploykit.core.serial import from_plain, to_plain
-from deploykit.exporters._arrays import load_arrays, save_arrays
 from deploykit.exporters._contract import EXPORTERS, Draft, Exporter
 from deploykit.exporters._files import copy_to, new_folder
-from deploykit.exporters._golden import EXAMPLES
-from deploykit.exporters._prove import prove, structure
 from deploykit.loading._contract import FORMATS
+from deploykit.measuring.exportable import Exportable
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
@@ -161,7 +162,7 @@ def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scra
     parts = structure(chosen.path, chosen.format, trusted=chosen.model.trusted)
     recorded = shared().run(
         Task(
-            "deploykit.exporters._golden:record",
+            "deploykit.artifacts.golden:record",
             {
                 "path": str(chosen.path),
                 "format": chosen.format,

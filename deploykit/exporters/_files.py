@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from deploykit.core.artifact import MANIFEST, Artifact, files_of
+from deploykit.artifacts.artifact import Artifact, files_of
 from deploykit.core.errors import ExportError
 
 _NEW = ".deploykit-new-"
@@ -87,7 +87,7 @@ def _check_free(path: Path, overwrite: bool) -> None:
     if overwrite or not any(path.iterdir()):
         return
     try:
-        own = {MANIFEST, *Artifact.open(path).manifest.files}
+        own = Artifact.open(path).own_files
     except ExportError as error:
         raise ExportError(
             f"{path} is not empty and does not hold an artifact (it has {_some(present)}).",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from deploykit.core.artifact import Exportable
 from deploykit.exporters._contract import Draft
+from deploykit.measuring.exportable import Exportable
 
 
 def readme(candidate: Exportable, draft: Draft, run: str) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from deploykit.core.artifact import Exportable
 from deploykit.exporters._contract import Draft, Exporter
 from deploykit.exporters._files import copy_model
 from deploykit.exporters._texts import readme
+from deploykit.measuring.exportable import Exportable
 
 _DOCKERFILE = """\
 # Needs only the runtime and deploykit: no training framework unless the model runs on one.

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploykit.core.artifact import Exportable
 from deploykit.core.errors import ExportError
 from deploykit.exporters._contract import Draft, Exporter
 from deploykit.exporters._files import copy_model
 from deploykit.exporters._texts import readme
 from deploykit.exporters._warmup import warmup_records
+from deploykit.measuring.exportable import Exportable
 
 _CONFIG = """\
 model_config_list {{

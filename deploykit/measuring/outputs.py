@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from deploykit.core.artifact import Exportable
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.core.digest import json_digest
+from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.racing import Race
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import OnReport, shared

@@ -6,8 +6,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.artifact import Exportable
 from deploykit.core.texts import with_objects, without_objects
+from deploykit.measuring.exportable import Exportable
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.choosing.goals import Decision, Goal
-from deploykit.core.artifact import Exportable
 from deploykit.core.candidate import Recipe
 from deploykit.core.errors import CandidateError, ExportError, GoalMissed, SettingError
 from deploykit.core.result import Measurement, Result
 from deploykit.measuring.answers import read_as
+from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import class_changes, flips, layers, losing, numbers, verdict, weights, why
 from deploykit.reporting import explain as words

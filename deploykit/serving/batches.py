@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deploykit.exporters._golden import compare
+from deploykit.artifacts.golden import compare
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from deploykit.artifacts.wire import objects
 from deploykit.core.contract import OutputMeaning
-from deploykit.exporters._wire import objects
 from deploykit.measuring.answers import read
 from deploykit.serving.faults import BadRequestError
 

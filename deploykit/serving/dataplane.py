@@ -11,13 +11,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.artifact import Artifact
+from deploykit.artifacts.arrays import load_arrays
+from deploykit.artifacts.artifact import Artifact
+from deploykit.artifacts.pipeline import Pipeline
+from deploykit.artifacts.signature import takes_real
 from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec
-from deploykit.exporters._arrays import load_arrays
-from deploykit.exporters._pipeline import Pipeline
-from deploykit.exporters._signature import takes_real
 from deploykit.serving.batches import Batch, independent, join
 from deploykit.serving.faults import BadRequestError, NotFoundError
 from deploykit.serving.tensors import check_shape

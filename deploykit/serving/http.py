@@ -16,8 +16,8 @@ import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from deploykit.artifacts.wire import JSON_LENGTH
 from deploykit.core.serial import dump, parse
-from deploykit.exporters._wire import JSON_LENGTH
 from deploykit.serving import rest_v1, rest_v2
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.faults import (

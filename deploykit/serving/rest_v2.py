@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from deploykit._version import __version__
+from deploykit.artifacts.wire import DATATYPES, DTYPES, datatype, from_bytes, to_bytes
 from deploykit.core.model import TensorSpec
 from deploykit.core.serial import dump
-from deploykit.exporters._wire import DATATYPES, DTYPES, datatype, from_bytes, to_bytes
 from deploykit.serving.batches import Batch
 from deploykit.serving.classification import check, classified
 from deploykit.serving.dataplane import VERSION, DataPlane

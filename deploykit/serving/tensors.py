@@ -14,8 +14,8 @@ import struct
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
+from deploykit.artifacts.wire import objects, text_or_bytes
 from deploykit.core.model import TensorSpec, fits_shape
-from deploykit.exporters._wire import objects, text_or_bytes
 from deploykit.serving.faults import BadRequestError
 
 if TYPE_CHECKING:

@@ -19,8 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from deploykit.artifacts.artifact import MANIFEST, Artifact
 from deploykit.core import errors
-from deploykit.core.artifact import MANIFEST, Artifact
 from deploykit.core.digest import file_digest
 from deploykit.core.serial import dump, parse
 from deploykit.sandbox.child import quiet

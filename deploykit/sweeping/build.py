@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.artifact import Exportable
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.contract import Declared
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.core.model import Model
 from deploykit.engines._contract import start
+from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.predict import predict
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store

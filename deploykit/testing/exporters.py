@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.artifact import MANIFEST, Artifact, Exportable, files_of
+from deploykit.artifacts.artifact import MANIFEST, Artifact, files_of
+from deploykit.artifacts.verify import verify
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.errors import ExportError
 from deploykit.core.model import Model
@@ -14,8 +15,8 @@ from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.exporters._contract import EXPORTERS
 from deploykit.exporters._export import export
-from deploykit.exporters._verify import verify
 from deploykit.loading._load import load
+from deploykit.measuring.exportable import Exportable
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.testing import models
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.artifact import Artifact
+from deploykit.artifacts.artifact import Artifact
 from deploykit.core.candidate import Recipe
 from deploykit.exporters._export import export
 from deploykit.loading._load import load

@@ -24,10 +24,10 @@ import numpy as np
 import psutil
 
 import deploykit as dk
-from deploykit.core.artifact import Artifact
-from deploykit.exporters._arrays import load_arrays
-from deploykit.exporters._pipeline import Pipeline
-from deploykit.exporters._wire import JSON_LENGTH, datatype, to_bytes
+from deploykit.artifacts.arrays import load_arrays
+from deploykit.artifacts.artifact import Artifact
+from deploykit.artifacts.pipeline import Pipeline
+from deploykit.artifacts.wire import JSON_LENGTH, datatype, to_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
 CONNECTIONS = (1, 8, 32)

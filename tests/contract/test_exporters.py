@@ -2,8 +2,8 @@
 
 import pytest
 
-from deploykit.core.artifact import Exportable
 from deploykit.exporters._contract import EXPORTERS
+from deploykit.measuring.exportable import Exportable
 from deploykit.testing.exporters import ExporterConformance, exportable
 
 #: Format → tiny model of it, the cheapest first.

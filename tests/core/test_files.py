@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 import deploykit as dk
+from deploykit.artifacts.artifact import MANIFEST, Artifact, Manifest
 from deploykit.cli import _notebooks
-from deploykit.core.artifact import MANIFEST, Artifact, Manifest
 from deploykit.core.errors import DatasetError, ExportError, SettingError, StoreError
 from deploykit.core.files import read_small, replace_whole
 from deploykit.storage.store import Store

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 
 import deploykit as dk
-from deploykit.core.artifact import Artifact, files_of
+from deploykit.artifacts.arrays import load_arrays
+from deploykit.artifacts.artifact import Artifact, files_of
+from deploykit.artifacts.verify import verify
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.result import Measurement, Result
-from deploykit.exporters._arrays import load_arrays
 from deploykit.exporters._export import export, save_file
-from deploykit.exporters._verify import verify
 from deploykit.loading._load import load
 from deploykit.testing.exporters import data_for, exportable
 
@@ -175,7 +175,7 @@ def test_a_model_that_answers_differently_is_not_exported(tmp_path):
     path = tmp_path / "random.onnx"
     save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]), path)
     model = load(path)
-    candidate = dk.core.artifact.Exportable(
+    candidate = dk.artifacts.artifact.Exportable(
         path, model.format, "random", Recipe(), Target("onnxruntime"), model, data_for(model)
     )
     with pytest.raises(ExportError) as caught:

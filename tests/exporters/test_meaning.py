@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 import deploykit as dk
-from deploykit.core import artifact as artifacts
-from deploykit.core.artifact import Artifact, Manifest
+from deploykit.artifacts import artifact as artifacts
+from deploykit.artifacts import golden as _golden
+from deploykit.artifacts.arrays import load_arrays
+from deploykit.artifacts.artifact import Artifact, Manifest
+from deploykit.artifacts.golden import remembers
+from deploykit.artifacts.verify import verify
 from deploykit.core.check import BaselineCheck
 from deploykit.core.errors import ExportError
 from deploykit.core.result import Judged, Measurement, Score
 from deploykit.core.serial import to_plain
-from deploykit.exporters import _golden
-from deploykit.exporters._arrays import load_arrays
 from deploykit.exporters._export import export
-from deploykit.exporters._golden import remembers
-from deploykit.exporters._verify import verify
 from deploykit.testing.graphs import carrying, exported, graph, node, value
 
 

@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
-from deploykit.core.artifact import Exportable
+from deploykit.artifacts.client import Client
+from deploykit.artifacts.verify import verify
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.errors import ExportError, ServeError, UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
-from deploykit.exporters._client import Client
 from deploykit.exporters._export import export
-from deploykit.exporters._verify import verify
 from deploykit.exporters._warmup import crc32c, predict_request, tensor_proto
 from deploykit.loading._load import load
+from deploykit.measuring.exportable import Exportable
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 from deploykit.serving.server import serve

@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pytest
 
-from deploykit.core.artifact import Artifact
+from deploykit.artifacts.arrays import load_arrays, save_arrays
+from deploykit.artifacts.artifact import Artifact
+from deploykit.artifacts.golden import compare
+from deploykit.artifacts.verify import verify
 from deploykit.core.errors import ExportError, SettingError
-from deploykit.exporters._arrays import load_arrays, save_arrays
 from deploykit.exporters._export import export
-from deploykit.exporters._golden import compare
-from deploykit.exporters._verify import verify
 
 
 @pytest.fixture(scope="module")

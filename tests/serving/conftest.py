@@ -102,7 +102,7 @@ def text(served):
 @pytest.fixture
 def golden():
     """Golden inputs and outputs of a server's artifact."""
-    from deploykit.exporters._arrays import load_arrays
+    from deploykit.artifacts.arrays import load_arrays
 
     def load(server):
         manifest, path = server.artifact.manifest, server.artifact.path

@@ -12,12 +12,13 @@ import uvicorn
 from onnx import TensorProto, helper, numpy_helper, save
 from uvicorn.server import ServerState
 
-from deploykit.core.artifact import Artifact, Exportable
+from deploykit.artifacts.arrays import load_arrays
+from deploykit.artifacts.artifact import Artifact
 from deploykit.core.candidate import Recipe, Target
 from deploykit.data.dataset import Dataset
-from deploykit.exporters._arrays import load_arrays
 from deploykit.exporters._export import export
 from deploykit.loading._load import load
+from deploykit.measuring.exportable import Exportable
 from deploykit.serving import dataplane
 from deploykit.serving.batches import independent, split
 from deploykit.serving.dataplane import DataPlane

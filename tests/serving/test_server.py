@@ -15,11 +15,11 @@ import psutil
 import pytest
 
 import deploykit as dk
-from deploykit.core.artifact import Artifact
+from deploykit.artifacts.artifact import Artifact
+from deploykit.artifacts.client import Client
+from deploykit.artifacts.verify import verify
 from deploykit.core.errors import ExportError, PortInUseError, RequestError, ServeError, SettingError
-from deploykit.exporters._client import Client
 from deploykit.exporters._export import export
-from deploykit.exporters._verify import verify
 from deploykit.serving.server import serve
 from deploykit.testing.exporters import exportable
 

@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from deploykit.core.artifact import Artifact
+from deploykit.artifacts.artifact import Artifact
 from deploykit.serving import http
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.runner import QUEUE_LIMIT, Runner

@@ -7,8 +7,8 @@ import stat
 
 import pytest
 
-from deploykit.core import artifact
-from deploykit.core.artifact import Artifact
+from deploykit.artifacts import artifact
+from deploykit.artifacts.artifact import Artifact
 from deploykit.core.errors import ExportError, StoreError
 from deploykit.storage import database, migrations
 from deploykit.storage.repair import repair

@@ -9,7 +9,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.artifact import Artifact
+from deploykit import Artifact
 from deploykit.core.texts import with_objects
 
 if TYPE_CHECKING:

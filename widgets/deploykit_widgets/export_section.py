@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deploykit.core.artifact import Artifact, files_of
+from deploykit import Artifact
 from deploykit.core.registry import registry
 from deploykit.core.result import Result
 from deploykit.reporting.choice import Choice
@@ -87,7 +87,7 @@ def _candidate(choice: Choice | None) -> dict[str, Any] | None:
 
 
 def _artifact(artifact: Artifact) -> dict[str, Any]:
-    files = files_of(artifact.path)
+    files = artifact.own_files
     layouts = {e.name: e.label for e in registry("deploykit.exporters", "layout").all()}
     return {
         "path": str(artifact.path),

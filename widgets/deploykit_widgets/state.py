@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deploykit.core.artifact import Artifact
+from deploykit import Artifact
 from deploykit.core.errors import DatasetError, DeploykitError
 from deploykit.core.events import Progress
 from deploykit.core.model import Model

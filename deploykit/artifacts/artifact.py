@@ -14,10 +14,9 @@ from deploykit.core.contract import Contract
 from deploykit.core.digest import file_digest
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.files import read_small
-from deploykit.core.model import Model, TensorSpec
+from deploykit.core.model import TensorSpec
 from deploykit.core.result import Result
 from deploykit.core.serial import Plain, dump, parse
-from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 
 MANIFEST = "manifest.json"
@@ -27,36 +26,6 @@ SCHEMA = 2
 #: Takes a manifest of one schema (plain data) to the next, by the schema it starts from. Manifests of a version from
 #: which no step starts are refused: what inputs and outputs mean, which schema 2 says, is not in those of schema 1.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-
-
-@dataclass(frozen=True)
-class Exportable:
-    """A candidate's file and what its export needs to know.
-
-    Attributes:
-        path: The candidate's model file or folder, in ``format``.
-        format: Its format.
-        name: Name to serve it by.
-        recipe: What was done to the model.
-        target: What it was measured on.
-        model: The original model.
-        data: The data it was measured with, inputs named as the model's.
-        result: Its row in the report, None when it was built without being measured.
-        alternatives: Rows of the same report, best first, from which a layout that cannot hold this candidate names
-            one it can.
-        check: What was found when the original model was run on some examples.
-    """
-
-    path: Path
-    format: str
-    name: str
-    recipe: Recipe
-    target: Target
-    model: Model
-    data: Dataset
-    result: Result | None = None
-    alternatives: tuple[Result, ...] = ()
-    check: BaselineCheck = field(default_factory=BaselineCheck)
 
 
 @dataclass(frozen=True)
@@ -177,6 +146,11 @@ class Artifact:
     def model_path(self) -> Path:
         """The model file or folder."""
         return self.path / self.manifest.model
+
+    @property
+    def own_files(self) -> list[str]:
+        """Relative paths, with forward slashes, of the files that belong to it, its manifest included; sorted."""
+        return sorted({MANIFEST, *self.manifest.files})
 
     def problems(self) -> list[str]:
         """Files that are missing, changed or (in the model's folder) new since the export, one sentence each."""

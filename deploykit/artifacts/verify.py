@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.artifact import Artifact, Manifest
+from deploykit.artifacts.arrays import load_arrays
+from deploykit.artifacts.artifact import Artifact, Manifest
+from deploykit.artifacts.client import Client
+from deploykit.artifacts.golden import compare
+from deploykit.artifacts.prove import prove
 from deploykit.core.errors import DeploykitError, ExportError, ServeError
 from deploykit.core.serial import Plain
-from deploykit.exporters._arrays import load_arrays
-from deploykit.exporters._client import Client
-from deploykit.exporters._golden import compare
-from deploykit.exporters._prove import prove
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

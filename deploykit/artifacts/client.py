@@ -9,9 +9,9 @@ import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+from deploykit.artifacts.wire import JSON_LENGTH, datatype, from_bytes, objects, text_or_bytes, to_bytes
 from deploykit.core.errors import RequestError, ServeError, SettingError
 from deploykit.core.model import align
-from deploykit.exporters._wire import JSON_LENGTH, datatype, from_bytes, objects, text_or_bytes, to_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from deploykit.core.artifact import Artifact
+from deploykit.artifacts.artifact import Artifact
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.data.preprocess import Preprocess
@@ -65,6 +65,7 @@ class Pipeline:
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def __call__(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs by name for raw examples, batch first."""
         return self.run(self.prepare(raw))
 
 

@@ -12,15 +12,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.artifact import Artifact
+from deploykit.artifacts.arrays import load_arrays, save_arrays
+from deploykit.artifacts.artifact import Artifact
+from deploykit.artifacts.pipeline import Pipeline, open_session
+from deploykit.artifacts.signature import client_inputs, client_outputs
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.core.errors import ExportError
 from deploykit.core.serial import from_plain, to_plain
 from deploykit.data.preprocess import Preprocess
-from deploykit.exporters._arrays import load_arrays, save_arrays
-from deploykit.exporters._pipeline import Pipeline, open_session
-from deploykit.exporters._signature import client_inputs, client_outputs
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.dependence import depends_on_batch
 from deploykit.runtimes._contract import Session

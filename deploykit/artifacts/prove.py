@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from deploykit.core.artifact import Artifact
+from deploykit.artifacts.artifact import Artifact
 from deploykit.core.errors import CandidateError, DatasetError, ExportError, ModelFileError, UnsupportedModelError
 from deploykit.loading._contract import FORMATS
 from deploykit.runtimes._contract import RUNTIMES
@@ -46,7 +46,7 @@ def prove(artifact: Artifact, *, trusted: bool) -> Proof:
     runtime = RUNTIMES.get(manifest.target.runtime)
     runtime.check_installed()
     replay = Task(
-        "deploykit.exporters._golden:replay",
+        "deploykit.artifacts.golden:replay",
         {"artifact": str(artifact.path)},
         group=runtime.group,
         deadline_s=_DEADLINE_S,
@@ -81,7 +81,7 @@ def structure(path: Path, format_name: str, *, trusted: bool) -> Structure:
         ModelFileError: Broken or hostile.
     """
     task = Task(
-        "deploykit.exporters._golden:read_structure",
+        "deploykit.artifacts.golden:read_structure",
         {"path": str(path), "format": format_name, "trusted": trusted},
         group=FORMATS.get(format_name).group,
         deadline_s=_DEADLINE_S,

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from deploykit.artifacts.wire import DATATYPES
 from deploykit.core.contract import Contract, InputMeaning, OutputMeaning
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec
 from deploykit.data.preprocess import Preprocess
-from deploykit.exporters._wire import DATATYPES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
