@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from deploykit.exporters._export import export
     from deploykit.loading._load import load
     from deploykit.measuring.doctor import doctor
+    from deploykit.planning.examination import examine
+    from deploykit.planning.preview import plan
     from deploykit.reporting.comparison import compare_reports
     from deploykit.reporting.report import Report
     from deploykit.reporting.sensitivity import Sensitivity
     from deploykit.serving.server import serve
     from deploykit.sweeping.build import build
     from deploykit.sweeping.clean import clean
-    from deploykit.sweeping.examination import examine
-    from deploykit.sweeping.planning import plan
     from deploykit.sweeping.run import start_sweep, sweep
     from deploykit.sweeping.sensitivity import sensitivity, start_sensitivity
 
@@ -94,10 +94,10 @@ _HOMES = {
     "clean": "deploykit.sweeping.clean",
     "compare_reports": "deploykit.reporting.comparison",
     "doctor": "deploykit.measuring.doctor",
-    "examine": "deploykit.sweeping.examination",
+    "examine": "deploykit.planning.examination",
     "export": "deploykit.exporters._export",
     "load": "deploykit.loading._load",
-    "plan": "deploykit.sweeping.planning",
+    "plan": "deploykit.planning.preview",
     "sensitivity": "deploykit.sweeping.sensitivity",
     "serve": "deploykit.serving.server",
     "start_sensitivity": "deploykit.sweeping.sensitivity",

@@ -1,8 +1,13 @@
 import os
 import shutil
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
+
+import deploykit as dk
+from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.testing import models
 
 # Derandomised: the same code gives the same verdict. No deadline: the machine may be busy.
 settings.register_profile(
@@ -43,3 +48,31 @@ def pytest_terminal_summary(terminalreporter, config):
             red=True,
             bold=True,
         )
+
+
+# -- a tiny ONNX model and data, for sweeps that need no TensorFlow
+
+
+@pytest.fixture(scope="session")
+def onnx_model(tmp_path_factory):
+    return dk.load(models.build("cnn_onnx", tmp_path_factory.mktemp("model")))
+
+
+@pytest.fixture(scope="session")
+def images():
+    rng = np.random.default_rng(0)
+    return dk.Dataset.from_arrays(rng.random((400, 1, 8, 8)).astype(np.float32), rng.integers(0, 3, 400))
+
+
+@pytest.fixture(scope="session")
+def small_space():
+    return dk.Space([Recipe((Step("quantize_dynamic"),)), Recipe((Step("quantize_static"),))], [Target("onnxruntime")])
+
+
+@pytest.fixture(scope="session")
+def swept(onnx_model, images, small_space, tmp_path_factory):
+    """A finished sweep: (store, report, progress events)."""
+    store = tmp_path_factory.mktemp("store") / "s"
+    events = []
+    report = dk.sweep(onnx_model, images, small_space, store=store, launches=2, progress=events.append)
+    return store, report, events

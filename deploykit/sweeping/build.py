@@ -16,12 +16,13 @@ from deploykit.core.model import Model
 from deploykit.engines._contract import start
 from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.predict import predict
+from deploykit.planning.finished import Built
+from deploykit.planning.limits import Limits
+from deploykit.planning.plan import describe
+from deploykit.planning.routes import Impossible, Routes
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store
-from deploykit.sweeping.building import Built, Workshop
-from deploykit.sweeping.limits import Limits
-from deploykit.sweeping.plan import describe
-from deploykit.sweeping.routes import Impossible, Routes
+from deploykit.sweeping.workshop import Workshop
 from deploykit.transforms._checking import checked
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.result import Result
 from deploykit.measuring.latency import Launch
 from deploykit.measuring.ratios import launches_needed
-from deploykit.sweeping.durations import Durations
+from deploykit.planning.durations import Durations
 
 #: Share of a launch that is still expected when it takes longer than it should.
 _OVERDUE = 0.1

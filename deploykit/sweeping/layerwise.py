@@ -16,14 +16,15 @@ from deploykit.core.space import Space
 from deploykit.engines._contract import Running
 from deploykit.metrics._choose import MetricLike
 from deploykit.metrics._contract import METRICS
+from deploykit.planning.finished import Built
+from deploykit.planning.plan import Planned, make
+from deploykit.planning.routes import BuildStep, tools
 from deploykit.reporting.naming import users
 from deploykit.reporting.sensitivity import WORTH, Damage, Sensitivity
-from deploykit.sweeping.building import Built, Workshop
 from deploykit.sweeping.pipeline import Pipeline, Racing
-from deploykit.sweeping.plan import Planned, make
 from deploykit.sweeping.questions import Group, Question, grouped
-from deploykit.sweeping.routes import BuildStep, tools
 from deploykit.sweeping.state import State
+from deploykit.sweeping.workshop import Workshop
 from deploykit.transforms._contract import TRANSFORMS, UNITS
 
 #: Kind of the store's records that hold finished passes.

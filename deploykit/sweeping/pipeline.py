@@ -17,12 +17,13 @@ from deploykit.core.errors import DeploykitError
 from deploykit.engines._contract import Running
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.metrics._choose import MetricLike
+from deploykit.planning.finished import Built
+from deploykit.planning.plan import Planned
+from deploykit.planning.routes import BuildStep
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.building import Built, Workshop
-from deploykit.sweeping.plan import Planned
-from deploykit.sweeping.routes import BuildStep
 from deploykit.sweeping.scoring import Judge
 from deploykit.sweeping.state import State
+from deploykit.sweeping.workshop import Workshop
 from deploykit.transforms._contract import UNITS
 
 #: Identity of the original model among build steps.

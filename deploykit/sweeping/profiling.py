@@ -16,9 +16,9 @@ from deploykit.reporting.causes import Facts, findings
 from deploykit.reporting.naming import named
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.task import Task
-from deploykit.sweeping.building import NOBODYS_FAULT, Workshop
 from deploykit.sweeping.state import State
 from deploykit.sweeping.timing import Ready
+from deploykit.sweeping.workshop import NOBODYS_FAULT, Workshop
 
 #: A profile takes a fraction of a second: a child that is not done by then hangs.
 _DEADLINE_S = 60.0

@@ -13,10 +13,10 @@ from deploykit.core.model import Model
 from deploykit.core.parameter import Value
 from deploykit.core.tools import all_versions
 from deploykit.data.dataset import Dataset
+from deploykit.planning.plan import Planned
+from deploykit.planning.routes import Impossible, Routes
 from deploykit.reporting.sensitivity import LIMIT, SensitivityRow
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.plan import Planned
-from deploykit.sweeping.routes import Impossible, Routes
 from deploykit.sweeping.state import State
 from deploykit.transforms._contract import TRANSFORMS
 

@@ -14,16 +14,16 @@ from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.metrics._choose import MetricLike, check_name
+from deploykit.planning.durations import Durations, Units
+from deploykit.planning.limits import Limits
+from deploykit.planning.plan import Plan, make
+from deploykit.planning.protocol import Protocol, check_drop
+from deploykit.planning.routes import tools
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
 from deploykit.storage.rows import Rows
 from deploykit.storage.store import Store
 from deploykit.sweeping.background import Background
-from deploykit.sweeping.durations import Durations, Units
-from deploykit.sweeping.limits import Limits
-from deploykit.sweeping.plan import Plan, make
-from deploykit.sweeping.protocol import Protocol, check_drop
-from deploykit.sweeping.routes import tools
 from deploykit.sweeping.search import check_search
 from deploykit.sweeping.stages import Context, Settings, Stages
 from deploykit.sweeping.state import State, context_name, facts

@@ -13,7 +13,7 @@ from deploykit.measuring.proving import TOLERANCE, gap
 from deploykit.measuring.racing import ERROR, Race, Stopped
 from deploykit.metrics._choose import Custom, MetricLike, choose
 from deploykit.metrics._contract import METRICS
-from deploykit.sweeping.building import Workshop
+from deploykit.sweeping.workshop import Workshop
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -23,7 +23,7 @@ from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.result import Result
-from deploykit.sweeping.plan import Plan
+from deploykit.planning.plan import Plan
 from deploykit.transforms._contract import TRANSFORMS
 
 #: What ``search=`` may be, with what it is.

@@ -15,17 +15,17 @@ from deploykit.core.parameter import Value
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.metrics._choose import MetricLike, check_name
+from deploykit.planning.durations import Durations, Units
+from deploykit.planning.limits import Limits
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.sensitivity import LIMIT, Sensitivity
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store
 from deploykit.sweeping.background import Background, wait_turn
-from deploykit.sweeping.building import Workshop
-from deploykit.sweeping.durations import Durations, Units
 from deploykit.sweeping.layerwise import RECORD, Pass
-from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.questions import KINDS, Question, pass_name, target_for
 from deploykit.sweeping.state import State, context_name
+from deploykit.sweeping.workshop import Workshop
 from deploykit.transforms._checking import checked
 
 

@@ -20,25 +20,25 @@ from deploykit.engines._contract import Running
 from deploykit.measuring.latency import Timer
 from deploykit.metrics._choose import MetricLike
 from deploykit.metrics._contract import Metric
+from deploykit.planning.expected import expect as estimate
+from deploykit.planning.expected import second_round, sessions
+from deploykit.planning.known import Known
+from deploykit.planning.limits import Limits
+from deploykit.planning.plan import LeftOut, Plan, Planned, make
+from deploykit.planning.protocol import Protocol, useless_threads
+from deploykit.planning.routes import BuildStep, tools
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import warm_groups
 from deploykit.storage.store import Store
 from deploykit.sweeping.background import wait_turn
-from deploykit.sweeping.building import NOBODYS_FAULT, Workshop
-from deploykit.sweeping.expected import expect as estimate
-from deploykit.sweeping.expected import second_round, sessions
-from deploykit.sweeping.known import Known
 from deploykit.sweeping.layerwise import Part, Pass
-from deploykit.sweeping.limits import Limits
 from deploykit.sweeping.pipeline import Pipeline, Racing
-from deploykit.sweeping.plan import LeftOut, Plan, Planned, make
 from deploykit.sweeping.profiling import expect, profile
-from deploykit.sweeping.protocol import Protocol, useless_threads
 from deploykit.sweeping.questions import pass_name, questions
-from deploykit.sweeping.routes import BuildStep, tools
 from deploykit.sweeping.search import Budget, Searcher
 from deploykit.sweeping.state import State
 from deploykit.sweeping.timing import Ready, TimingStage
+from deploykit.sweeping.workshop import NOBODYS_FAULT, Workshop
 
 #: The limit that decides which candidates the second round takes, unless the sweep was given one.
 _REFINE_DROP = 0.01

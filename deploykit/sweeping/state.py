@@ -18,12 +18,13 @@ from deploykit.core.serial import dump
 from deploykit.data.dataset import Dataset
 from deploykit.measuring.environment import here
 from deploykit.metrics._choose import Custom, MetricLike
+from deploykit.planning.durations import Durations
+from deploykit.planning.finished import Built
+from deploykit.planning.plan import Planned
 from deploykit.storage.rows import Rows
 from deploykit.storage.store import Store
-from deploykit.sweeping.building import Built, failure
-from deploykit.sweeping.durations import Durations
-from deploykit.sweeping.plan import Planned
 from deploykit.sweeping.scoring import Scored
+from deploykit.sweeping.workshop import failure
 
 _Phase = Literal["plan", "build", "accuracy", "latency", "done", "cancelled"]
 _ENDED = ("done", "cancelled")

@@ -14,12 +14,13 @@ from deploykit.core.errors import CandidateError, from_json
 from deploykit.core.result import Latency
 from deploykit.measuring.latency import GROUP_SIZE, Entry, Launch, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
+from deploykit.planning.finished import Built
+from deploykit.planning.plan import Planned
+from deploykit.planning.protocol import Protocol, measurement_key, series_key, timed_key
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.building import Built, Workshop
 from deploykit.sweeping.forecast import Forecast, losing, models
-from deploykit.sweeping.plan import Planned
-from deploykit.sweeping.protocol import Protocol, measurement_key, series_key, timed_key
 from deploykit.sweeping.state import State
+from deploykit.sweeping.workshop import Workshop
 
 #: By how much another candidate must be confirmed faster to end the launches of one after the screen.
 _SCREEN_MARGIN = 0.1

@@ -12,8 +12,8 @@ from deploykit.core.digest import compressed_size, path_digest, path_size
 from deploykit.data.dataset import Dataset
 from deploykit.measuring.examining import examine
 from deploykit.measuring.proving import prove
+from deploykit.planning.routes import BuildStep
 from deploykit.sandbox.task import Report
-from deploykit.sweeping.routes import BuildStep
 from deploykit.transforms._contract import TRANSFORMS, TransformJob
 
 

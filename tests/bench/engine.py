@@ -28,10 +28,10 @@ from typing import Any
 import deploykit as dk
 from deploykit.core.serial import dump
 from deploykit.engines.local import slots
+from deploykit.planning.history import Recorder, Unit
 from deploykit.sandbox.supervisor import Supervisor, shared, warm_groups
 from deploykit.sandbox.task import Task
 from deploykit.storage.store import Store
-from deploykit.sweeping.history import Recorder, Unit
 
 _NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 _ROWS = 100_000

@@ -26,8 +26,8 @@ from deploykit.core.candidate import Recipe, Target
 from deploykit.engines._contract import start
 from deploykit.measuring.latency import Entry, Launch, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
+from deploykit.planning.protocol import Protocol
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.protocol import Protocol
 
 _HERE = Path(__file__).parents[2] / "notebooks"
 _PROTOCOL = Protocol()

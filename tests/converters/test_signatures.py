@@ -9,9 +9,9 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._load import load
+from deploykit.planning.examination import examine
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
-from deploykit.sweeping.examination import examine
 from deploykit.testing import work
 
 TARGETS = ("saved_model", "onnx", "tflite")

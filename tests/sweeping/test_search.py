@@ -7,7 +7,7 @@ import pytest
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
-from deploykit.sweeping.plan import make
+from deploykit.planning.plan import make
 from deploykit.sweeping.search import Budget, Searcher, check_search
 
 

@@ -10,9 +10,9 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.result import Interval
 from deploykit.measuring.latency import Launch, Series
 from deploykit.measuring.ratios import BASELINE, CLONE, launches_needed, steady
-from deploykit.sweeping.durations import OVERHEAD_S, Durations, Units
+from deploykit.planning.durations import OVERHEAD_S, Durations, Units
+from deploykit.planning.history import History, Unit
 from deploykit.sweeping.forecast import Forecast, losing
-from deploykit.sweeping.history import History, Unit
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def test_work_of_a_kind_that_took_twice_as_long_is_expected_to_do_so_again(durat
 
 def test_the_time_left_of_running_work_falls_and_never_ends_before_it_does(durations, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("deploykit.sweeping.durations.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("deploykit.planning.durations.time.monotonic", lambda: now[0])
     durations.expect("a", unit("a"))
     whole = durations.left(1)
     durations.begin("a")

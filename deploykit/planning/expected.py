@@ -9,15 +9,15 @@ from itertools import islice
 
 from deploykit.core.candidate import Target
 from deploykit.measuring.latency import GROUP_SIZE
+from deploykit.planning.durations import OVERHEAD_S, Units
+from deploykit.planning.finished import Built
+from deploykit.planning.history import History, How, Unit
+from deploykit.planning.known import Known
+from deploykit.planning.makespan import Job, makespan
+from deploykit.planning.plan import Expected, Plan, Planned
+from deploykit.planning.protocol import Protocol, useless_threads
+from deploykit.planning.routes import BuildStep
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.building import Built
-from deploykit.sweeping.durations import OVERHEAD_S, Units
-from deploykit.sweeping.history import History, How, Unit
-from deploykit.sweeping.known import Known
-from deploykit.sweeping.makespan import Job, makespan
-from deploykit.sweeping.plan import Expected, Plan, Planned
-from deploykit.sweeping.protocol import Protocol, useless_threads
-from deploykit.sweeping.routes import BuildStep
 
 #: Relative error of an estimate, by how it is known.
 _ERROR: dict[How, float] = {"this model": 1.4, "other models": 2.0, "typical": 3.0}

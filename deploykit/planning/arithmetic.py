@@ -79,7 +79,7 @@ def seconds(kind: str, group: str, layers: int, multiplications: int, examples: 
     """Predicted duration of a unit of work; None for kinds that do not depend on the model.
 
     Args:
-        kind: See `deploykit.sweeping.history.Kind`.
+        kind: See `deploykit.planning.history.Kind`.
         group: Import group of its child.
         layers: How many layers the model has.
         multiplications: See `work`.

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from deploykit.sweeping.history import TYPICAL, History, Recorder, Unit
+from deploykit.planning.history import TYPICAL, History, Recorder, Unit
 
 STEP = Unit("step", "quantize/onnx", "light", "a", "model", 400_000, 200)
 

@@ -10,7 +10,7 @@ from deploykit.choosing.goals import limit
 from deploykit.core import tables
 
 if TYPE_CHECKING:
-    from deploykit.sweeping.plan import Plan
+    from deploykit.planning.plan import Plan
 
 #: Candidates and reasons that are shown; the rest is counted.
 _CANDIDATES, _REASONS, _LABELS = 200, 40, 4

@@ -5,20 +5,17 @@ from __future__ import annotations
 import statistics
 from functools import cached_property
 from pathlib import Path
-from typing import cast
 
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Declared
 from deploykit.core.errors import StoreError
 from deploykit.core.model import Model
 from deploykit.data.dataset import Dataset
-from deploykit.engines._contract import Running
 from deploykit.measuring.environment import hardware
+from deploykit.planning.finished import Built, Finished
+from deploykit.planning.protocol import Protocol, measurement_key, series_key, timed_key
+from deploykit.planning.routes import BuildStep
 from deploykit.storage.store import Store
-from deploykit.sweeping.building import Built, Workshop
-from deploykit.sweeping.limits import Limits
-from deploykit.sweeping.protocol import Protocol, measurement_key, series_key, timed_key
-from deploykit.sweeping.routes import BuildStep
 
 #: Fewer rows tell nothing of how often answers flip.
 _FEW = 3
@@ -47,23 +44,22 @@ class Known:
         self._data = data
         self._protocol = protocol
         self._racing = max_drop is not None
-        # It starts nothing: only looks up what is there.
-        self._workshop = Workshop(store, cast("Running", None), model, data, 0, Limits(), declared)
+        self._finished = Finished(store, model, data, declared)
 
     def built(self, step: BuildStep | None) -> Built | None:
         """What a step has left, None when it is still to do or has failed for good; None means the original model."""
-        found = self._workshop.built(step)
+        found = self._finished.built(step)
         return found if isinstance(found, Built) else None
 
     def failed(self, step: BuildStep | None) -> bool:
         """Whether a step has failed in a way that trying again does not help."""
-        found = self._workshop.built(step)
+        found = self._finished.built(step)
         return found is not None and not isinstance(found, Built)
 
     def evaluated(self, built: Built, target: Target) -> bool:
         """Whether an artifact was evaluated on a runtime's device, or was stopped early."""
-        key = self._workshop.evaluation_key(built, target)
-        if self._workshop.evaluated(key) is not None:
+        key = self._finished.evaluation_key(built, target)
+        if self._finished.evaluated(key) is not None:
             return True
         return self._racing and bool((self._store.record("evaluation", key) or {}).get("stopped"))
 
@@ -86,12 +82,12 @@ class Known:
     @property
     def has_data(self) -> bool:
         """Whether the store has the data."""
-        return (self._workshop.data_folder / "dataset.json").exists()
+        return (self._finished.data_folder / "dataset.json").exists()
 
     @cached_property
     def flips(self) -> float | None:
         """Median share of evaluation examples whose answer changed, over earlier candidates; None when unknown."""
-        data = self._store.relative(self._workshop.data_folder)
+        data = self._store.relative(self._finished.data_folder)
         shares: list[float] = []
         for context, facts in self._store.sweeps().items():
             if facts["model"]["digest"] != self._model.digest or facts["data"] != data or facts["relative"]:

@@ -5,9 +5,9 @@ import pytest
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
+from deploykit.planning.routes import Impossible, Routes
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store
-from deploykit.sweeping.routes import Impossible, Routes
 
 ONNX = RUNTIMES.get("onnxruntime")
 

@@ -12,10 +12,10 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
 from deploykit.core.tools import Tool
 from deploykit.measuring.environment import hardware, here
+from deploykit.planning.protocol import Protocol, measurement_key
+from deploykit.planning.routes import Routes, tools
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.protocol import Protocol, measurement_key
 from deploykit.sweeping.questions import Question, pass_name
-from deploykit.sweeping.routes import Routes, tools
 from deploykit.testing import models
 from deploykit.transforms._contract import TRANSFORMS, Stage, Transform, Variant
 

@@ -15,14 +15,14 @@ from deploykit.core.resolution import half_width
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.engines.local import slots
+from deploykit.planning.durations import Units
+from deploykit.planning.examination import examined
+from deploykit.planning.expected import expect
+from deploykit.planning.history import History
+from deploykit.planning.known import Known, opened
+from deploykit.planning.plan import Plan, make
+from deploykit.planning.protocol import Protocol, check_drop
 from deploykit.sandbox.supervisor import warm_groups
-from deploykit.sweeping.durations import Units
-from deploykit.sweeping.examination import examined
-from deploykit.sweeping.expected import expect
-from deploykit.sweeping.history import History
-from deploykit.sweeping.known import Known, opened
-from deploykit.sweeping.plan import Plan, make
-from deploykit.sweeping.protocol import Protocol, check_drop
 from deploykit.transforms._checking import checked
 
 

@@ -18,11 +18,11 @@ from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.environment import core_count
 from deploykit.measuring.examining import EXAMPLES
+from deploykit.planning import arithmetic
+from deploykit.planning.history import GIVEN, History, How, Kind, Recorder, Unit
+from deploykit.planning.makespan import Job, makespan
+from deploykit.planning.routes import BuildStep
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping import arithmetic
-from deploykit.sweeping.history import GIVEN, History, How, Kind, Recorder, Unit
-from deploykit.sweeping.makespan import Job, makespan
-from deploykit.sweeping.routes import BuildStep
 from deploykit.transforms._contract import TRANSFORMS
 
 #: Bytes of a file beside its weights, and of what the store keeps of a session in a launch.

@@ -20,9 +20,9 @@ from deploykit.data.dataset import Dataset
 from deploykit.data.reading import Reading
 from deploykit.measuring.environment import core_count, cpu_features
 from deploykit.measuring.probing import kernels
+from deploykit.planning.history import How
+from deploykit.planning.routes import BuildStep, Impossible, Routes
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.history import How
-from deploykit.sweeping.routes import BuildStep, Impossible, Routes
 from deploykit.transforms._contract import TRANSFORMS
 
 
@@ -183,21 +183,21 @@ class Plan(Plain):
     @property
     def costs(self) -> tuple[str, ...]:
         """Expected time and disk in words."""
-        from deploykit.sweeping.plan_text import costs
+        from deploykit.planning.plan_text import costs
 
         return tuple(costs(self))
 
     @property
     def resolution(self) -> str:
         """What the evaluation examples can tell, in words; "" when that is not known."""
-        from deploykit.sweeping.plan_text import resolution
+        from deploykit.planning.plan_text import resolution
 
         return resolution(self)
 
     @property
     def reasons(self) -> tuple[tuple[str, str], ...]:
         """What is said of candidates, gravest first: each reason once, with the candidates it is for."""
-        from deploykit.sweeping.plan_text import grouped
+        from deploykit.planning.plan_text import grouped
 
         order = sorted(self.remarks, key=lambda r: r.severity != "pointless")
         return tuple(grouped((r.reason, r.label) for r in order))
@@ -206,18 +206,18 @@ class Plan(Plain):
         return str(self)
 
     def __str__(self) -> str:
-        from deploykit.sweeping.plan_text import text
+        from deploykit.planning.plan_text import text
 
         return text(self)
 
     def _repr_html_(self) -> str:
-        from deploykit.sweeping.plan_text import html
+        from deploykit.planning.plan_text import html
 
         return html(self)
 
 
 def make(model: Model, data: Dataset, space: Space, seed: int) -> Plan:
-    """What a sweep would run on data that have been checked; `deploykit.sweeping.planning.plan` says what it takes."""
+    """What a sweep would run on data that have been checked; `deploykit.planning.preview.plan` says what it takes."""
     data = data.check(model)
     routes = Routes(model, data, seed)
     judge = _Judge(model, data)

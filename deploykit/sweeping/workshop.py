@@ -5,66 +5,41 @@ from __future__ import annotations
 import os
 import shutil
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.check import Examined
-from deploykit.core.contract import Contract, Declared
+from deploykit.core.contract import Declared
 from deploykit.core.errors import (
     Cancelled,
     DeploykitError,
     EngineError,
     StoreError,
-    from_json,
     to_json,
 )
 from deploykit.core.model import Model
 from deploykit.core.result import Failure
-from deploykit.core.serial import Plain
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import OnReport, Running
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.examining import REFERENCE, sample
-from deploykit.measuring.outputs import evaluation_key, evaluation_task, outputs_file
-from deploykit.measuring.racing import Race, Stopped
+from deploykit.measuring.outputs import evaluation_task
+from deploykit.measuring.racing import Race
+from deploykit.planning.examination import examination_task
+from deploykit.planning.finished import Built, Finished
+from deploykit.planning.limits import Limits
+from deploykit.planning.routes import BuildStep
 from deploykit.sandbox.task import Task
 from deploykit.storage.database import failure as failure_of
 from deploykit.storage.store import Store
-from deploykit.sweeping.examination import examination_task, examined_key
-from deploykit.sweeping.limits import Limits
-from deploykit.sweeping.routes import BuildStep
 
-#: Failures of the machine rather than of the candidate: tried again by the next sweep.
-_RETRY = {"CandidateCrash", "CandidateTimeout", "CandidateMemory", "ProcessLost"}
 #: What ends the sweep instead of failing the candidate, so that the next sweep tries it again.
 NOBODYS_FAULT = (Cancelled, EngineError, StoreError)
 
 
-@dataclass(frozen=True)
-class Built(Plain):
-    """What a build step, or the original model, left on disk.
-
-    Attributes:
-        path: The artifact: relative to the store, or absolute for the original model.
-        digest: SHA-256.
-        size_bytes: Size.
-        compressed_bytes: Size after gzip.
-        notes: Facts the adapter reported.
-        seconds: How long it took.
-    """
-
-    path: str
-    digest: str
-    size_bytes: int
-    compressed_bytes: int
-    notes: dict[str, Any]
-    seconds: float = 0.0
-
-
-class Workshop:
+class Workshop(Finished):
     """Runs build steps and evaluations of one model and dataset, and keeps their records in the store.
 
     Args:
@@ -87,16 +62,10 @@ class Workshop:
         limits: Limits,
         declared: Declared | None = None,
     ) -> None:
-        self.store = store
-        self.declared = declared or Declared()
-        self.model = model
-        self.data = data
-        self.data_folder = store.folder("data", data.digest)
+        super().__init__(store, model, data, declared)
         self._running = running
         self._seed = seed
         self._limits = limits
-        self._evaluation_keys: dict[tuple[str, str, str, int], str] = {}
-        self._examined: Examined | None = None
 
     @property
     def limits(self) -> Limits:
@@ -120,30 +89,6 @@ class Workshop:
 
     # -- the original model -----------------------------------------------------------------------------------------
 
-    @property
-    def examined(self) -> Examined:
-        """The original model, run on a few examples; before that, what file and data tell."""
-        if self._examined is None:
-            record = self.store.record("examined", self._given_key)
-            if record is None or not (self.reference / REFERENCE).is_file():
-                return Examined(self.data.checked)
-            self._examined = Examined.from_json(record)
-        return self._examined
-
-    @property
-    def contract(self) -> Contract:
-        """What everything is taken to mean."""
-        return self.examined.contract
-
-    @property
-    def reference(self) -> Path:
-        """Folder with a sample of the data and what the original model answers."""
-        return self.store.folder("reference", self._given_key)
-
-    @cached_property
-    def _given_key(self) -> str:
-        return examined_key(self.model, self.data, self.declared)
-
     def _start_given(self) -> Future[dict[str, Any]]:
         """Submit the examination of the original model, and the sizes of its file."""
         data, answers = self._given_folders
@@ -157,7 +102,7 @@ class Workshop:
         task = examination_task(self.model, data, answers, self.declared, self._limits)
         return self._running.submit(
             replace(
-                task, function="deploykit.sweeping.work:given", log=self.log(self._given_key),
+                task, function="deploykit.sweeping.work:given", log=self.log(self.given_key),
                 reads=(*self.files(Path(self.model.path)), str(data)), writes=(str(answers),),
             )
         )  # fmt: skip
@@ -177,31 +122,10 @@ class Workshop:
         (answers / REFERENCE).replace(data / REFERENCE)
         shutil.rmtree(answers, ignore_errors=True)
         self.store.keep(data, self.reference)
-        self.store.put_record("examined", self._given_key, found["examined"])
-        self._examined = Examined.from_json(found["examined"])
+        self.store.put_record("examined", self.given_key, found["examined"])
+        self.seen = Examined.from_json(found["examined"])
 
     # -- build steps ------------------------------------------------------------------------------------------------
-
-    def built(self, step: BuildStep | None) -> Built | DeploykitError | None:
-        """What a step has left, why it failed, or None when it is still to do. None means the original model."""
-        key = step.key if step else self._given_key
-        record = self.store.record("step", key)
-        if record is None or (step is None and not self.examined.contract.observed and "error" not in record):
-            return None
-        if "error" in record:
-            return None if record["error"]["type"] in _RETRY else from_json(record["error"])
-        found = Built.from_json(record)
-        return found if self.path(found).exists() else None
-
-    def path(self, built: Built) -> Path:
-        """Where an artifact is."""
-        return self.store.path / built.path
-
-    def files(self, path: Path) -> tuple[str, ...]:
-        """The files and folders an artifact consists of: a step's folder, or the original model."""
-        if path.is_relative_to(self.store.path / "steps"):
-            return (str(path.parent),)
-        return (str(path), *self.model.extra_files)
 
     def start_step(
         self, step: BuildStep | None, source: Path, on_report: OnReport | None = None
@@ -242,7 +166,7 @@ class Workshop:
             EngineError: No machine could do it; nothing is recorded.
             StoreError: There is no room for the result; nothing is recorded.
         """
-        key = step.key if step else self._given_key
+        key = step.key if step else self.given_key
         try:
             found = future.result()
         except NOBODYS_FAULT:
@@ -282,30 +206,6 @@ class Workshop:
         return f"model{suffixes[0]}" if suffixes else step.format
 
     # -- evaluations ------------------------------------------------------------------------------------------------
-
-    def evaluation_key(self, built: Built, target: Target) -> str:
-        """Key of the outputs of an artifact on a runtime and device: threads change no output."""
-        identity = (built.digest, target.runtime, target.device, target.batch_size)
-        if identity not in self._evaluation_keys:  # asked for whenever something is done
-            found = evaluation_key(built.digest, target, self.data.digest, self.contract)
-            if not self.contract.observed:
-                return found
-            self._evaluation_keys[identity] = found
-        return self._evaluation_keys[identity]
-
-    def evaluated(self, key: str, race: Race | None = None) -> dict[str, Any] | DeploykitError | None:
-        """The record of an evaluation, why it failed, or None when it is still to do.
-
-        One that was stopped counts only for a race that would stop it as well.
-        """
-        record = self.store.record("evaluation", key)
-        if record is None:
-            return None
-        if "error" in record:
-            return None if record["error"]["type"] in _RETRY else from_json(record["error"])
-        if record.get("stopped"):
-            return record if race is not None and race.stops(Stopped.from_json(record["stopped"])) else None
-        return record if all(self.outputs_path(key, s).exists() for s in record["splits"]) else None
 
     def start_evaluation(
         self,
@@ -365,10 +265,6 @@ class Workshop:
         record = {**found, "splits": [s for s in ("evaluation", "test") if self.outputs_path(key, s).exists()]}
         self.store.put_record("evaluation", key, record)
         return record
-
-    def outputs_path(self, key: str, split: str) -> Path:
-        """File of the outputs of an evaluation."""
-        return outputs_file(self.store.path, key, split)
 
     def log(self, key: str) -> str:
         """Log file of a step or evaluation."""

@@ -19,7 +19,7 @@ from deploykit.core.files import replace_whole
 from deploykit.core.serial import Plain, dump, from_plain, parse
 from deploykit.loading._kernel_model import cache_folder
 from deploykit.measuring.environment import core_count, cpu_features
-from deploykit.sweeping import arithmetic
+from deploykit.planning import arithmetic
 
 #: ``start``: importing a group's frameworks; ``step``: one build step; ``evaluation``: all examples on a runtime;
 #: ``session``: one session in one launch; ``launches``: launches made for each one that was asked for; ``profile``:
@@ -72,7 +72,7 @@ class Unit(Plain):
         parameters: Number of the model's weights.
         examples: Examples it works through; 0 when it reads no data.
         layers: Number of the model's layers, 0 when they are not known.
-        work: Multiplications for one example, see `deploykit.sweeping.arithmetic.work`.
+        work: Multiplications for one example, see `deploykit.planning.arithmetic.work`.
     """
 
     kind: Kind

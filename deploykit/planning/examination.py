@@ -15,9 +15,9 @@ from deploykit.core.model import Model
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.examining import EXAMINATION_VERSION, sample
+from deploykit.planning.limits import Limits
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
-from deploykit.sweeping.limits import Limits
 from deploykit.transforms._checking import checked
 
 #: Examinations of this process by key: a panel and a plan ask again and again.

@@ -14,9 +14,9 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.core.problem import Facts, Kernel
 from deploykit.core.serial import from_plain
+from deploykit.planning.expected import sessions
+from deploykit.planning.makespan import Job, makespan
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.expected import sessions
-from deploykit.sweeping.makespan import Job, makespan
 from deploykit.transforms._contract import TRANSFORMS
 
 RNG = np.random.default_rng(0)

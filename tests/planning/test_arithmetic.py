@@ -9,8 +9,8 @@ import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.digest import path_size
 from deploykit.core.model import Layer, Model
-from deploykit.sweeping import arithmetic
-from deploykit.sweeping.history import History, Recorder, Unit
+from deploykit.planning import arithmetic
+from deploykit.planning.history import History, Recorder, Unit
 
 
 def model(*layers):
