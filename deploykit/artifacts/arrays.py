@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import ExportError
-from deploykit.core.texts import with_objects, without_objects
+from deploykit.data.texts import with_objects, without_objects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from deploykit.cli._choices import names
-from deploykit.core.events import Progress
+from deploykit.reporting.events import Progress
 from deploykit.reporting.progress import Lines, TerminalBar
 
 

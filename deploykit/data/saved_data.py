@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from deploykit.core.contract import Contract
-from deploykit.core.disk import writing
 from deploykit.core.serial import dump, from_plain, parse
-from deploykit.core.texts import open_array, save_array
 from deploykit.data.preprocess import Preprocess
 from deploykit.data.reading import Reading
 from deploykit.data.split import Split
 from deploykit.data.splitting import SPLITS
+from deploykit.data.texts import open_array, save_array
+from deploykit.storage.disk import writing
 
 if TYPE_CHECKING:
     from deploykit.data.dataset import Dataset

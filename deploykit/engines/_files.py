@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.digest import file_digest, json_digest
-from deploykit.core.disk import private_folder
 from deploykit.core.errors import EngineError
 from deploykit.core.serial import Plain
+from deploykit.storage.disk import private_folder
 
 #: Largest piece of a file in one message.
 CHUNK_BYTES = 8 << 20

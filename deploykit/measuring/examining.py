@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.check import Examined
 from deploykit.core.contract import Declared, OutputMeaning
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
-from deploykit.core.texts import fixed_width
 from deploykit.data.dataset import Dataset
 from deploykit.data.meaning import Seen, settled
 from deploykit.data.splits import shuffled
+from deploykit.data.texts import fixed_width
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.dependence import depends_on_batch
 from deploykit.measuring.suspects import check

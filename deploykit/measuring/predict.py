@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.texts import with_objects, without_objects
+from deploykit.data.texts import with_objects, without_objects
 from deploykit.measuring.exportable import Exportable
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared

@@ -12,17 +12,17 @@ from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
-from deploykit.core.disk import make_private
 from deploykit.core.errors import CandidateError
-from deploykit.core.texts import fixed_width, with_objects, without_objects
 from deploykit.data.dataset import Dataset
 from deploykit.data.splits import shuffled
+from deploykit.data.texts import fixed_width, with_objects, without_objects
 from deploykit.measuring.dependence import EXAMPLES, depends_on_batch
 from deploykit.measuring.examining import without_rows
 from deploykit.measuring.judging import Judging
 from deploykit.measuring.racing import Race, Racer, Stopped
 from deploykit.runtimes._contract import RUNTIMES, Session
 from deploykit.sandbox.task import Report
+from deploykit.storage.disk import make_private
 
 #: Different real inputs that timed runs cycle through, so that no cache holds one answer.
 _SAMPLES = 16

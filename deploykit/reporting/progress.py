@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from deploykit.core.events import OnProgress, Progress
+from deploykit.reporting.events import OnProgress, Progress
 
 _LINE_EVERY_S = 5.0
 _BAR = 24

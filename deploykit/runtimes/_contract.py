@@ -18,11 +18,11 @@ from deploykit.core.adapter import Adapter
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract, OutputMeaning
 from deploykit.core.errors import DeviceError, UnsupportedModelError, unknown_name
-from deploykit.core.feeding import Feeding, forms
 from deploykit.core.model import TensorSpec, align
 from deploykit.core.problem import Effect, Facts, Form, Problem, slow_kernels
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
+from deploykit.data.feeding import Feeding, forms
 from deploykit.runtimes._profile import NodeTime
 
 if TYPE_CHECKING:

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core import errors
-from deploykit.core.disk import full, is_full
 from deploykit.core.serial import parse
 from deploykit.sandbox.task import LATER, PRELOAD, TASKS, resolve
 from deploykit.sandbox.wire import Wire
+from deploykit.storage.disk import full, is_full
 
 #: Descriptor of what a task writes to its log.
 _LOG = 2

@@ -11,9 +11,9 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.disk import full, has_no_room, is_full
 from deploykit.core.errors import StoreError
 from deploykit.storage import migrations
+from deploykit.storage.disk import full, has_no_room, is_full
 
 FILE = "store.sqlite"
 TABLES = """

@@ -32,11 +32,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deploykit.core.disk import full, has_no_room, make_private, private_folder
 from deploykit.core.errors import StoreError
 from deploykit.core.result import Result
 from deploykit.core.serial import dump, parse
 from deploykit.storage.database import FILE, NO_TEXT, Database, failure
+from deploykit.storage.disk import full, has_no_room, make_private, private_folder
 from deploykit.storage.rows import Rows
 
 #: Folders with what people have given, and what was computed from it.

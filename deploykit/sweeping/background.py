@@ -8,8 +8,8 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from deploykit.core.errors import Cancelled
-from deploykit.core.events import Progress
 from deploykit.engines._contract import Running, start
+from deploykit.reporting.events import Progress
 from deploykit.sandbox.supervisor import shared, warm_groups
 from deploykit.storage.store import Store
 from deploykit.sweeping.state import State

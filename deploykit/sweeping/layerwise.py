@@ -10,7 +10,6 @@ from typing import Any
 
 from deploykit.core.candidate import Recipe, Step
 from deploykit.core.errors import CandidateError
-from deploykit.core.events import Progress
 from deploykit.core.result import Result
 from deploykit.core.space import Space
 from deploykit.engines._contract import Running
@@ -19,6 +18,7 @@ from deploykit.metrics._contract import METRICS
 from deploykit.planning.finished import Built
 from deploykit.planning.plan import Planned, make
 from deploykit.planning.routes import BuildStep, tools
+from deploykit.reporting.events import Progress
 from deploykit.reporting.naming import users
 from deploykit.reporting.sensitivity import WORTH, Damage, Sensitivity
 from deploykit.sweeping.pipeline import Pipeline, Racing

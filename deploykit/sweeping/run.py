@@ -8,7 +8,6 @@ from typing import Any
 
 from deploykit.core.contract import Declared
 from deploykit.core.errors import SettingError
-from deploykit.core.events import OnProgress
 from deploykit.core.model import Model
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
@@ -19,6 +18,7 @@ from deploykit.planning.limits import Limits
 from deploykit.planning.plan import Plan, make
 from deploykit.planning.protocol import Protocol, check_drop
 from deploykit.planning.routes import tools
+from deploykit.reporting.events import OnProgress
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
 from deploykit.storage.rows import Rows

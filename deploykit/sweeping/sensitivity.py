@@ -9,7 +9,6 @@ from typing import Any
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Declared
 from deploykit.core.errors import CandidateError, SettingError, unknown_name
-from deploykit.core.events import OnProgress
 from deploykit.core.model import Model
 from deploykit.core.parameter import Value
 from deploykit.data.dataset import Dataset
@@ -17,6 +16,7 @@ from deploykit.engines._contract import Running
 from deploykit.metrics._choose import MetricLike, check_name
 from deploykit.planning.durations import Durations, Units
 from deploykit.planning.limits import Limits
+from deploykit.reporting.events import OnProgress
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.sensitivity import LIMIT, Sensitivity
 from deploykit.runtimes._contract import RUNTIMES

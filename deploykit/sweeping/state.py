@@ -11,7 +11,6 @@ from typing import Any, Literal
 from deploykit.core.contract import Declared
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
-from deploykit.core.events import OnProgress, Progress
 from deploykit.core.model import Model
 from deploykit.core.result import Failure, Finding, Latency, Measurement, Result
 from deploykit.core.serial import dump
@@ -21,6 +20,7 @@ from deploykit.metrics._choose import Custom, MetricLike
 from deploykit.planning.durations import Durations
 from deploykit.planning.finished import Built
 from deploykit.planning.plan import Planned
+from deploykit.reporting.events import OnProgress, Progress
 from deploykit.storage.rows import Rows
 from deploykit.storage.store import Store
 from deploykit.sweeping.scoring import Scored

@@ -19,8 +19,8 @@ from deploykit.converters._keras import exportable, is_mixed
 from deploykit.core.contract import Contract
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.core.feeding import Feeding
 from deploykit.core.model import TensorSpec
+from deploykit.data.feeding import Feeding
 from deploykit.loading._keras_open import graph_of
 from deploykit.transforms import _bridge_layers
 

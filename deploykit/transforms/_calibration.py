@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
-from deploykit.core.feeding import Feeding
 from deploykit.core.model import TensorSpec, align
+from deploykit.data.feeding import Feeding
 from deploykit.transforms._contract import TransformJob
 
 if TYPE_CHECKING:

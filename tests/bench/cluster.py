@@ -18,7 +18,7 @@ import numpy as np
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
-from deploykit.core.events import Progress
+from deploykit.reporting.events import Progress
 from deploykit.testing import models
 from deploykit.testing.cluster import Cluster
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import deploykit as dk
-from deploykit.core.events import Progress
+from deploykit.reporting.events import Progress
 
 _NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 #: Where the time left is looked at, and how far it may be off: a share of what is left, or seconds.

@@ -14,7 +14,7 @@ from collections import defaultdict
 from pathlib import Path
 
 import deploykit as dk
-from deploykit.core.events import Progress
+from deploykit.reporting.events import Progress
 from deploykit.sandbox.supervisor import shared
 
 _NOTEBOOKS = Path(__file__).parents[2] / "notebooks"

@@ -10,8 +10,8 @@ import pytest
 
 from deploykit.cli import _notebooks
 from deploykit.core.errors import DeploykitError
-from deploykit.core.events import Progress
 from deploykit.reporting import progress
+from deploykit.reporting.events import Progress
 
 PARAMETERS = "count: int = 1\nshare: float = 0.5\nsay: str = 'hi'\nloud: bool = False"
 

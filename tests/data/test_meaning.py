@@ -7,9 +7,9 @@ import pytest
 
 from deploykit.core.contract import Contract, Declared, LabelMeaning
 from deploykit.core.errors import DatasetError, DeploykitError, SettingError
-from deploykit.core.feeding import Feeding
 from deploykit.core.model import Model, TensorSpec
 from deploykit.data.dataset import Dataset
+from deploykit.data.feeding import Feeding
 from deploykit.data.meaning import Seen, settled
 from deploykit.measuring.answers import read_as
 from deploykit.metrics._contract import METRICS

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from deploykit.core.events import Progress
 from deploykit.core.result import Interval
 from deploykit.reporting import numbers
+from deploykit.reporting.events import Progress
 from deploykit.reporting.progress import Lines, TerminalBar, duration, line
 
 

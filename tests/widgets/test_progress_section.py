@@ -3,7 +3,7 @@ from types import SimpleNamespace
 from deploykit_widgets.progress_section import Pace, counts, sentence
 from deploykit_widgets.state import State
 
-from deploykit.core.events import Progress
+from deploykit.reporting.events import Progress
 
 
 def test_a_sweep_is_late_when_its_end_has_moved_away():

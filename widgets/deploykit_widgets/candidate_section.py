@@ -7,8 +7,8 @@ from typing import Any
 
 import deploykit as dk
 from deploykit.core.errors import SettingError
-from deploykit.core.events import Progress
 from deploykit.reporting.choice import Choice
+from deploykit.reporting.events import Progress
 from deploykit.reporting.report import Report
 from deploykit_widgets import evidence
 from deploykit_widgets.commands import Commands

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit import Artifact
-from deploykit.core.texts import with_objects
+from deploykit.data.texts import with_objects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

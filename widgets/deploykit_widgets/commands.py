@@ -12,9 +12,9 @@ from typing import Any
 import deploykit as dk
 from deploykit.core.candidate import Recipe
 from deploykit.core.errors import CandidateError, DatasetError, SettingError, StoreError
-from deploykit.core.events import OnProgress, Progress
 from deploykit.core.registry import registry
 from deploykit.reporting.choice import Choice
+from deploykit.reporting.events import OnProgress, Progress
 from deploykit_widgets.desk import Desk
 from deploykit_widgets.inputs import Inputs, being_read
 from deploykit_widgets.leaving import Leaving

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from deploykit import Artifact
 from deploykit.core.errors import DatasetError, DeploykitError
-from deploykit.core.events import Progress
 from deploykit.core.model import Model
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.reporting.choice import Choice
+from deploykit.reporting.events import Progress
 from deploykit.reporting.report import Report
 from deploykit_widgets.sweep_options import SweepOptions
 

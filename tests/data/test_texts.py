@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deploykit.core.digest import array_digest
-from deploykit.core.texts import open_array, save_array, with_objects, without_objects
+from deploykit.data.texts import open_array, save_array, with_objects, without_objects
 
 items = st.lists(st.binary(max_size=6) | st.text(max_size=6), min_size=1, max_size=8)
 

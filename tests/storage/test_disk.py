@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from deploykit.core.disk import full, is_full, make_private, private_folder, writing
 from deploykit.core.errors import CandidateError, StoreError
+from deploykit.storage.disk import full, is_full, make_private, private_folder, writing
 
 #: Fills a file system of 2 MB with each library, and prints what `is_full` makes of its error.
 _FILL = """
@@ -18,7 +18,7 @@ import json, sqlite3, sys, warnings
 from pathlib import Path
 import h5py, numpy as np, onnx
 from onnx import helper, numpy_helper
-from deploykit.core.disk import is_full
+from deploykit.storage.disk import is_full
 warnings.simplefilter("ignore")
 folder = Path(sys.argv[1])
 big = np.zeros(4 << 20, np.uint8)
