@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from deploykit.planning.examination import examine
     from deploykit.planning.preview import plan
     from deploykit.reporting.comparison import compare_reports
+    from deploykit.reporting.evidence.sensitivity import Sensitivity
     from deploykit.reporting.report import Report
-    from deploykit.reporting.sensitivity import Sensitivity
     from deploykit.serving.server import serve
     from deploykit.sweeping.build import build
     from deploykit.sweeping.clean import clean
@@ -84,7 +84,7 @@ _HOMES = {
     "Preprocess": "deploykit.data.preprocess",
     "Recipe": "deploykit.core.candidate",
     "Report": "deploykit.reporting.report",
-    "Sensitivity": "deploykit.reporting.sensitivity",
+    "Sensitivity": "deploykit.reporting.evidence.sensitivity",
     "Space": "deploykit.core.space",
     "Step": "deploykit.core.candidate",
     "Target": "deploykit.core.candidate",

@@ -14,18 +14,19 @@ from deploykit.core.result import Measurement, Result
 from deploykit.measuring.answers import read_as
 from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.profile_match import Comparison
-from deploykit.reporting import class_changes, flips, layers, losing, numbers, verdict, weights, why
 from deploykit.reporting import explain as words
-from deploykit.reporting.class_changes import ClassChanges
-from deploykit.reporting.drawing import shown
-from deploykit.reporting.flips import Flips
-from deploykit.reporting.naming import named
-from deploykit.reporting.outputs import outputs_of
+from deploykit.reporting import numbers, verdict
+from deploykit.reporting.evidence import class_changes, flips, layers, losing, weights, why
+from deploykit.reporting.evidence.class_changes import ClassChanges
+from deploykit.reporting.evidence.flips import Flips
+from deploykit.reporting.evidence.naming import named
+from deploykit.reporting.evidence.outputs import outputs_of
+from deploykit.reporting.evidence.weights import Weights
+from deploykit.reporting.evidence.why import Why
 from deploykit.reporting.places import place
-from deploykit.reporting.table import CSS
 from deploykit.reporting.verdict import Verdict
-from deploykit.reporting.weights import Weights
-from deploykit.reporting.why import Why
+from deploykit.reporting.views.drawing import shown
+from deploykit.reporting.views.table import CSS
 from deploykit.sandbox.supervisor import OnReport
 from deploykit.storage.store import Store
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 from deploykit.choosing.goals import Goal
 from deploykit.core.errors import unknown_name
 from deploykit.measuring.ratios import MARGIN
-from deploykit.reporting import beside, numbers, sweet_spot, table, tradeoff
+from deploykit.reporting import beside, numbers
 from deploykit.reporting.beside import Obstacle, Pair
-from deploykit.reporting.drawing import shown
-from deploykit.reporting.html import THEMED, pictures
 from deploykit.reporting.numbers import DASH
 from deploykit.reporting.places import place
 from deploykit.reporting.report import Report
+from deploykit.reporting.views import sweet_spot, table, tradeoff
+from deploykit.reporting.views.drawing import shown
+from deploykit.reporting.views.html import THEMED, pictures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -232,7 +233,7 @@ class ReportComparison:
 
     def to_html(self, path: str | Path | None = None) -> str:
         """A self-contained page with both charts and the table, written to ``path`` if given."""
-        from deploykit.reporting.page import CSS, labels
+        from deploykit.reporting.views.page import CSS, labels
 
         title = f"{self.names[0]} and {self.names[1]} side by side"
         style = f"{table.CSS}{CSS}{_CSS}{labels(self.headers)}"

@@ -20,16 +20,18 @@ from deploykit.core.registry import registry
 from deploykit.core.result import Result
 from deploykit.core.serial import dump
 from deploykit.data.dataset import Dataset
-from deploykit.reporting import losing, numbers, parallel, sensitivity_table, speed, sweet_spot, table, tradeoff
+from deploykit.reporting import numbers, speed
 from deploykit.reporting.choice import Choice
-from deploykit.reporting.drawing import shown
-from deploykit.reporting.html import notebook
-from deploykit.reporting.page import page
+from deploykit.reporting.evidence import losing, sensitivity_table
+from deploykit.reporting.evidence.sensitivity import Sensitivity
+from deploykit.reporting.evidence.sensitivity_table import SensitivityTable
 from deploykit.reporting.places import place
 from deploykit.reporting.rows import damaged, doubts, elsewhere, records, ruined, too_few
-from deploykit.reporting.sensitivity import Sensitivity
-from deploykit.reporting.sensitivity_table import SensitivityTable
 from deploykit.reporting.stored import latest_pass, sweep_of
+from deploykit.reporting.views import parallel, sweet_spot, table, tradeoff
+from deploykit.reporting.views.drawing import shown
+from deploykit.reporting.views.html import notebook
+from deploykit.reporting.views.page import page
 from deploykit.storage.rows import Rows
 from deploykit.storage.store import Store
 

@@ -9,7 +9,7 @@ from deploykit.core.contract import Declared
 from deploykit.core.errors import DatasetError, StoreError
 from deploykit.core.model import Model
 from deploykit.data.dataset import Dataset
-from deploykit.reporting.sensitivity import Sensitivity
+from deploykit.reporting.evidence.sensitivity import Sensitivity
 from deploykit.storage.store import Store
 from deploykit.transforms._checking import checked
 

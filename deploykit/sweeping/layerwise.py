@@ -19,8 +19,8 @@ from deploykit.planning.finished import Built
 from deploykit.planning.plan import Planned, make
 from deploykit.planning.routes import BuildStep, tools
 from deploykit.reporting.events import Progress
-from deploykit.reporting.naming import users
-from deploykit.reporting.sensitivity import WORTH, Damage, Sensitivity
+from deploykit.reporting.evidence.naming import users
+from deploykit.reporting.evidence.sensitivity import WORTH, Damage, Sensitivity
 from deploykit.sweeping.pipeline import Pipeline, Racing
 from deploykit.sweeping.questions import Group, Question, grouped
 from deploykit.sweeping.state import State

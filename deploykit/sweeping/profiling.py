@@ -12,8 +12,8 @@ from deploykit.core.result import Result
 from deploykit.engines._contract import Running
 from deploykit.measuring.profile import PROFILE_VERSION
 from deploykit.measuring.profile_match import Comparison
-from deploykit.reporting.causes import Facts, findings
-from deploykit.reporting.naming import named
+from deploykit.reporting.evidence.causes import Facts, findings
+from deploykit.reporting.evidence.naming import named
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.task import Task
 from deploykit.sweeping.state import State

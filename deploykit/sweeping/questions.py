@@ -15,7 +15,7 @@ from deploykit.core.tools import all_versions
 from deploykit.data.dataset import Dataset
 from deploykit.planning.plan import Planned
 from deploykit.planning.routes import Impossible, Routes
-from deploykit.reporting.sensitivity import LIMIT, SensitivityRow
+from deploykit.reporting.evidence.sensitivity import LIMIT, SensitivityRow
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.state import State
 from deploykit.transforms._contract import TRANSFORMS

@@ -17,8 +17,8 @@ from deploykit.metrics._choose import MetricLike, check_name
 from deploykit.planning.durations import Durations, Units
 from deploykit.planning.limits import Limits
 from deploykit.reporting.events import OnProgress
+from deploykit.reporting.evidence.sensitivity import LIMIT, Sensitivity
 from deploykit.reporting.progress import automatic
-from deploykit.reporting.sensitivity import LIMIT, Sensitivity
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store
 from deploykit.sweeping.background import Background, wait_turn

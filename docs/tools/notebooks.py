@@ -130,7 +130,7 @@ def _shown(outputs: list[Any]) -> Iterator[Any]:
     """Output without what is live; lines that were printed one after the other are one block."""
     import nbformat
 
-    from deploykit.reporting.drawing import MIME_TYPE
+    from deploykit.reporting.views.drawing import MIME_TYPE
 
     printed = None
     for output in outputs:
@@ -153,7 +153,7 @@ def _shown(outputs: list[Any]) -> Iterator[Any]:
 
 def _themed(chart: dict[str, Any]) -> str:
     """A chart as a picture for light pages and one for dark pages."""
-    from deploykit.reporting.drawing import in_dark, picture
+    from deploykit.reporting.views.drawing import in_dark, picture
 
     light, dark = (
         picture(spec, chart["description"], f"only-{name}", dark=name == "dark", legend={})

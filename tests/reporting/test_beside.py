@@ -11,7 +11,8 @@ import pytest
 import deploykit as dk
 from deploykit.core.errors import SettingError
 from deploykit.core.result import Interval
-from deploykit.reporting import beside, tradeoff
+from deploykit.reporting import beside
+from deploykit.reporting.views import tradeoff
 from deploykit.storage.store import Store
 
 FINISHED = Path(__file__).parents[2] / "notebooks" / "finished"

@@ -14,7 +14,7 @@ import deploykit as dk
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.result import Interval, Latency, Measurement, Result, Score
 from deploykit.measuring.profile_match import Comparison
-from deploykit.reporting.causes import CAUSES, Facts, findings
+from deploykit.reporting.evidence.causes import CAUSES, Facts, findings
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 

@@ -4,7 +4,7 @@ import altair as alt
 import nbformat
 from nbconvert import HTMLExporter
 
-from deploykit.reporting.drawing import MIME_TYPE, shown
+from deploykit.reporting.views.drawing import MIME_TYPE, shown
 
 
 def _chart():

@@ -19,10 +19,10 @@ from deploykit.core.errors import CandidateError, DatasetError, SettingError, St
 from deploykit.core.result import Interval
 from deploykit.measuring.answers import read
 from deploykit.measuring.predict import predict
-from deploykit.reporting import class_changes, flips
-from deploykit.reporting.naming import shortened
-from deploykit.reporting.sensitivity import Damage, Sensitivity, SensitivityRow
-from deploykit.reporting.sensitivity_table import SensitivityCell
+from deploykit.reporting.evidence import class_changes, flips
+from deploykit.reporting.evidence.naming import shortened
+from deploykit.reporting.evidence.sensitivity import Damage, Sensitivity, SensitivityRow
+from deploykit.reporting.evidence.sensitivity_table import SensitivityCell
 from deploykit.storage.store import Store
 
 CLASSES = ["a", "b", "<img src=x>"]

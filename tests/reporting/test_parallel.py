@@ -8,8 +8,8 @@ import pytest
 import deploykit as dk
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.result import Result
-from deploykit.reporting import parallel, tradeoff
 from deploykit.reporting.settings import settings
+from deploykit.reporting.views import parallel, tradeoff
 
 FINISHED = Path(__file__).parents[2] / "notebooks" / "finished"
 

@@ -11,7 +11,8 @@ import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import CandidateError, GoalMissed, SettingError
 from deploykit.core.result import Interval
-from deploykit.reporting import html, layers, tradeoff
+from deploykit.reporting.evidence import layers
+from deploykit.reporting.views import html, tradeoff
 from deploykit.storage.rows import Rows
 from deploykit.testing import models
 

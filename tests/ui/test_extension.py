@@ -6,7 +6,7 @@ import nbformat
 import pytest
 from lab_driver import TOKEN, poll, run_all_cells
 
-from deploykit.reporting.drawing import MIME_TYPE
+from deploykit.reporting.views.drawing import MIME_TYPE
 from deploykit.testing import models
 
 pytestmark = pytest.mark.browser
@@ -241,8 +241,8 @@ def test_the_launcher_opens_a_workbench(page, graphs):
 
 _CHART = """
 import altair as alt
-from deploykit.reporting.drawing import shown
-from deploykit.reporting.tradeoff import LIGHT
+from deploykit.reporting.views.drawing import shown
+from deploykit.reporting.views.tradeoff import LIGHT
 
 shown(alt.Chart(alt.Data(values=[{"a": 1, "b": 2}])).mark_circle(color=LIGHT[0]).encode(x="a:Q", y="b:Q"))
 """

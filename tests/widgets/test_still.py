@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from deploykit_widgets import still
 
-from deploykit.reporting import tradeoff
 from deploykit.reporting.report import Report
+from deploykit.reporting.views import tradeoff
 from deploykit.storage.rows import Rows
 from tests.widgets.test_tradeoff_section import BASE, FACTS, FAILED, row
 

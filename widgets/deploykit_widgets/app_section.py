@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.registry import registry
-from deploykit.reporting import tradeoff
+from deploykit.reporting.views import tradeoff
 from deploykit_widgets.data_fit import doubtful, fits
 from deploykit_widgets.progress_section import counts
 from deploykit_widgets.state import TABS, State

@@ -12,9 +12,9 @@ from deploykit.core.errors import DatasetError, DeploykitError
 from deploykit.core.registry import registry
 from deploykit.core.result import Interval
 from deploykit.reporting.choice import Choice
-from deploykit.reporting.flips import Flip, Flips, Guess
+from deploykit.reporting.evidence.flips import Flip, Flips, Guess
+from deploykit.reporting.evidence.weights import original
 from deploykit.reporting.report import Report
-from deploykit.reporting.weights import original
 from deploykit_widgets import pictures, samples
 from deploykit_widgets.script import shown_path
 from deploykit_widgets.surface import Reply
@@ -149,7 +149,7 @@ def sample(choice: Choice, example: int, split: str = "evaluation") -> Reply:
 
 def tried(choice: Choice, other: Choice, example: int) -> dict[str, Any]:
     """The answers of two candidates to one example, computed now; see ``ITried``."""
-    from deploykit.reporting import flips as finding
+    from deploykit.reporting.evidence import flips as finding
 
     data = choice.report.data
     raw = data.splits["evaluation"].take(slice(example, example + 1))

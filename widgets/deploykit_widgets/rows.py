@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from deploykit.core.result import Interval, Latency, Measurement, Result
-from deploykit.reporting import numbers, speed, tradeoff
+from deploykit.reporting import numbers, speed
 from deploykit.reporting.places import place
 from deploykit.reporting.report import Report
 from deploykit.reporting.settings import values_of
+from deploykit.reporting.views import tradeoff
 
 _FAMILIES = ("original", "quantize", "prune", "prune + quantize")
 

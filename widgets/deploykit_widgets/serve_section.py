@@ -8,7 +8,7 @@ from typing import Any
 from deploykit.core.contract import Contract
 from deploykit.core.errors import SettingError
 from deploykit.data.dataset import Dataset
-from deploykit.reporting.answered import answered
+from deploykit.reporting.evidence.answered import answered
 from deploykit_widgets import samples
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.pictures import png

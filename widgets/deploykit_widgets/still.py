@@ -12,8 +12,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deploykit.reporting import table, tradeoff
-from deploykit.reporting.drawing import svg_of
+from deploykit.reporting.views import table, tradeoff
+from deploykit.reporting.views.drawing import svg_of
 
 if TYPE_CHECKING:
     from deploykit.core.result import Result

@@ -9,10 +9,11 @@ from typing import Any
 
 from deploykit.core.errors import SettingError, StoreError, unknown_name
 from deploykit.core.registry import registry
-from deploykit.reporting import numbers, speed, tradeoff
+from deploykit.reporting import numbers, speed
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
 from deploykit.reporting.settings import settings
+from deploykit.reporting.views import tradeoff
 from deploykit_widgets.commands import Commands
 from deploykit_widgets.rows import where
 from deploykit_widgets.state import Goal

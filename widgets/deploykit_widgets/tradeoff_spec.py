@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploykit.reporting.sweet_spot import GOLD, STAR
+from deploykit.reporting.views.sweet_spot import GOLD, STAR
 
 #: Family → shape of its points.
 SHAPES = {

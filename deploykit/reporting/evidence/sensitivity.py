@@ -13,8 +13,8 @@ from deploykit.core.parameter import Value, short
 from deploykit.core.result import Interval, Score
 from deploykit.core.serial import Plain
 from deploykit.reporting import numbers
-from deploykit.reporting import sensitivity_view as view
-from deploykit.reporting.drawing import shown
+from deploykit.reporting.views import sensitivity_view as view
+from deploykit.reporting.views.drawing import shown
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,8 +13,8 @@ from deploykit.core.parameter import Value
 from deploykit.core.result import Interval
 from deploykit.core.serial import Plain
 from deploykit.core.space import Space
-from deploykit.reporting.naming import users
-from deploykit.reporting.sensitivity import LIMIT, Sensitivity, SensitivityRow
+from deploykit.reporting.evidence.naming import users
+from deploykit.reporting.evidence.sensitivity import LIMIT, Sensitivity, SensitivityRow
 from deploykit.storage.store import Store
 from deploykit.transforms._contract import TRANSFORMS
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.errors import unknown_name
 from deploykit.core.parameter import short
 from deploykit.reporting import numbers
-from deploykit.reporting.html import THEMED, pictures
-from deploykit.reporting.table import CSS
-from deploykit.reporting.tradeoff import DARK, LIGHT
+from deploykit.reporting.views.html import THEMED, pictures
+from deploykit.reporting.views.table import CSS
+from deploykit.reporting.views.tradeoff import DARK, LIGHT
 
 if TYPE_CHECKING:
-    from deploykit.reporting.sensitivity import Sensitivity
+    from deploykit.reporting.evidence.sensitivity import Sensitivity
 
 _SIDES = {"only": "only this", "all_but": "all but this"}
 _SORTS = {"order": "in the order of the graph", "damage": "worst first"}

@@ -10,7 +10,7 @@ from deploykit.core.result import LayerTime, Result
 from deploykit.core.serial import Plain
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import speed
-from deploykit.reporting.naming import named
+from deploykit.reporting.evidence.naming import named
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store
 

@@ -24,7 +24,7 @@ def layers(alt: Any, points: Sequence[dict[str, Any]], text: str, x_axis: Any, y
 
     Args:
         alt: Altair.
-        points: See `deploykit.reporting.tradeoff.points`.
+        points: See `deploykit.reporting.views.tradeoff.points`.
         text: What the legend says.
         x_axis: The chart's horizontal channel.
         y_axis: The chart's vertical channel.

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.choosing.goals import Goal
 from deploykit.core.result import Result
-from deploykit.reporting import numbers, table, verdict
-from deploykit.reporting.html import pictures
+from deploykit.reporting import numbers, verdict
 from deploykit.reporting.places import place
+from deploykit.reporting.views import table
+from deploykit.reporting.views.html import pictures
 
 if TYPE_CHECKING:
     from deploykit.reporting.choice import Choice

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploykit.measuring.profile_match import Comparison
-from deploykit.reporting.tradeoff import DARK, LIGHT
+from deploykit.reporting.views.tradeoff import DARK, LIGHT
 
 _SIDES = ("float32", "this candidate")
 _REST = "all others"

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from deploykit.core.result import Result
-from deploykit.reporting import tradeoff
 from deploykit.reporting.settings import Setting, settings
+from deploykit.reporting.views import tradeoff
 
 #: Where lines pass an axis whose setting they do not use; values are from 0 to 1.
 UNUSED = -0.12
@@ -81,7 +81,7 @@ def axes(rows: Sequence[Result], points: Sequence[Mapping[str, Any]], unit: str,
 
     Args:
         rows: All rows.
-        points: See `deploykit.reporting.tradeoff.points`.
+        points: See `deploykit.reporting.views.tradeoff.points`.
         unit: Of changes.
         higher: Whether more of the metric is better.
     """
@@ -116,7 +116,7 @@ def lines(rows: Sequence[Result], points: Sequence[Mapping[str, Any]], found: Se
 
     Args:
         rows: All rows.
-        points: See `deploykit.reporting.tradeoff.points`.
+        points: See `deploykit.reporting.views.tradeoff.points`.
         found: See `axes`.
     """
     values = settings(rows)[1]

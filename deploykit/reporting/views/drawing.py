@@ -14,7 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from deploykit.reporting.tradeoff import DARK, LIGHT
+from deploykit.reporting.views.tradeoff import DARK, LIGHT
 
 #: Type of the chart in outputs. Not Vega-Lite's own: JupyterLab would take that, and load what it lacks.
 MIME_TYPE = "application/vnd.deploykit.vegalite.v6+json"

@@ -6,8 +6,8 @@ import html
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deploykit.reporting import table
-from deploykit.reporting.drawing import picture
+from deploykit.reporting.views import table
+from deploykit.reporting.views.drawing import picture
 
 if TYPE_CHECKING:
     from deploykit.core.result import Result

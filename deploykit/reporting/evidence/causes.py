@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from deploykit.core.result import Finding
 from deploykit.reporting import numbers
-from deploykit.reporting.cause_facts import (
+from deploykit.reporting.evidence.cause_facts import (
     HEAVY,
     Facts,
     calibrated,
@@ -19,7 +19,7 @@ from deploykit.reporting.cause_facts import (
     quantizes,
     slowest,
 )  # fmt: skip
-from deploykit.reporting.integer_causes import (
+from deploykit.reporting.evidence.integer_causes import (
     conversions,
     dynamic_convolutions,
     faster_layers,

@@ -1,10 +1,10 @@
-"""Why quantized operators are fast or slow: one small function for each cause, as in `deploykit.reporting.causes`."""
+"""Why quantized operators are fast or slow: one small function for each cause, as in `causes`."""
 
 from __future__ import annotations
 
 from deploykit.core.result import Finding
 from deploykit.reporting import numbers
-from deploykit.reporting.cause_facts import (
+from deploykit.reporting.evidence.cause_facts import (
     HEAVY,
     MOST_LAYERS,
     WORTH,

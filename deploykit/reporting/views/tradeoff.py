@@ -9,9 +9,10 @@ from typing import Any, Literal
 
 from deploykit.choosing.pareto import beaten_by, competing
 from deploykit.core.result import Interval, Result
-from deploykit.reporting import numbers, sweet_spot
+from deploykit.reporting import numbers
 from deploykit.reporting.places import runtime_label
 from deploykit.reporting.rows import records
+from deploykit.reporting.views import sweet_spot
 
 #: Colors of runtimes in registry order; contrast at least 3:1, distinguishable with the common color deficiencies.
 LIGHT = ("#0F4C9C", "#9A3A0A", "#1B9A78", "#CB3FD6", "#98860D", "#2F3337")

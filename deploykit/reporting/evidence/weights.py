@@ -12,7 +12,7 @@ from deploykit.core.result import Result
 from deploykit.core.serial import Plain, from_plain
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._weights import LayerWeights
-from deploykit.reporting.naming import shortened
+from deploykit.reporting.evidence.naming import shortened
 from deploykit.sandbox.supervisor import OnReport, shared
 from deploykit.sandbox.task import Task
 
