@@ -12,7 +12,7 @@ from deploykit.core.contract import Contract
 from deploykit.core.errors import CandidateError, DeploykitError, UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
-from deploykit.measuring.examining import REFERENCE, load, run
+from deploykit.measuring.examination.examining import REFERENCE, load, run
 from deploykit.runtimes._contract import RUNTIMES
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def prove(
     Args:
         path: The file.
         format_name: Its format.
-        folder: Holds a sample of the data and the reference outputs, see `deploykit.measuring.examining`.
+        folder: Holds a sample of the data and the reference outputs, see `deploykit.measuring.examination.examining`.
         contract: What inputs and outputs mean.
         half: Whether the original model computes in half precision.
         given: Path, format, imports and trust of the file that was converted, to be run in its own framework; None

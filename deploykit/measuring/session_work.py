@@ -17,7 +17,7 @@ from deploykit.data.dataset import Dataset
 from deploykit.data.splits import shuffled
 from deploykit.data.texts import fixed_width, with_objects, without_objects
 from deploykit.measuring.dependence import EXAMPLES, depends_on_batch
-from deploykit.measuring.examining import without_rows
+from deploykit.measuring.examination.examining import without_rows
 from deploykit.measuring.judging import Judging
 from deploykit.measuring.racing import Race, Racer, Stopped
 from deploykit.runtimes._contract import RUNTIMES, Session

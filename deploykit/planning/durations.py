@@ -17,7 +17,7 @@ from deploykit.core.problem import Facts
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.environment import core_count
-from deploykit.measuring.examining import EXAMPLES
+from deploykit.measuring.examination.examining import EXAMPLES
 from deploykit.planning import arithmetic
 from deploykit.planning.history import GIVEN, History, How, Kind, Recorder, Unit
 from deploykit.planning.makespan import Job, makespan

@@ -14,7 +14,7 @@ from deploykit.core.errors import DeploykitError
 from deploykit.core.model import Model
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
-from deploykit.measuring.examining import EXAMINATION_VERSION, sample
+from deploykit.measuring.examination.examining import EXAMINATION_VERSION, sample
 from deploykit.planning.limits import Limits
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
@@ -114,7 +114,7 @@ def examination_task(model: Model, data: Path, out: Path, declared: Declared, li
     }
     group = FORMATS.get(model.format).given_group()
     return Task(
-        "deploykit.measuring.examining:examine", arguments, group, limits.timeout_s, limits.memory_bytes,
+        "deploykit.measuring.examination.examining:examine", arguments, group, limits.timeout_s, limits.memory_bytes,
         imports=model.imports, name="running the original model", fresh=False,
     )  # fmt: skip
 

@@ -14,7 +14,7 @@ from deploykit.core.errors import DeploykitError, from_json
 from deploykit.core.model import Model
 from deploykit.core.serial import Plain
 from deploykit.data.dataset import Dataset
-from deploykit.measuring.examining import REFERENCE
+from deploykit.measuring.examination.examining import REFERENCE
 from deploykit.measuring.outputs import evaluation_key, outputs_file
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.planning.examination import examined_key

@@ -10,7 +10,7 @@ from deploykit.converters._contract import CONVERTERS, Job
 from deploykit.core.contract import Contract
 from deploykit.core.digest import compressed_size, path_digest, path_size
 from deploykit.data.dataset import Dataset
-from deploykit.measuring.examining import examine
+from deploykit.measuring.examination.examining import examine
 from deploykit.measuring.proving import prove
 from deploykit.planning.routes import BuildStep
 from deploykit.sandbox.task import Report
@@ -74,7 +74,7 @@ def _build(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def given(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Digest and sizes of the original model, and its examination; see `deploykit.measuring.examining.examine`."""
+    """Digest and sizes of the original model, and its examination by `deploykit.measuring.examination.examining`."""
     began = time.perf_counter()
     path = Path(arguments["path"])
     return {

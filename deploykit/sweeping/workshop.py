@@ -24,7 +24,7 @@ from deploykit.core.result import Failure
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import OnReport, Running
 from deploykit.loading._contract import FORMATS
-from deploykit.measuring.examining import REFERENCE, sample
+from deploykit.measuring.examination.examining import REFERENCE, sample
 from deploykit.measuring.outputs import evaluation_task
 from deploykit.measuring.racing import Race
 from deploykit.planning.examination import examination_task

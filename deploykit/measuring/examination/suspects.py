@@ -13,10 +13,10 @@ from deploykit.core.errors import DeploykitError
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.measuring.answers import answers, read, read_as
-from deploykit.measuring.oddities import odd_outputs, odd_ranges
-from deploykit.measuring.readings import Try, readings
+from deploykit.measuring.examination.oddities import odd_outputs, odd_ranges
+from deploykit.measuring.examination.readings import Try, readings
+from deploykit.measuring.examination.variations import code_of, flags_of, variants
 from deploykit.measuring.statistics import paired_binary, t_test
-from deploykit.measuring.variations import code_of, flags_of, variants
 from deploykit.metrics._choose import choose
 from deploykit.metrics._contract import Metric
 
@@ -285,7 +285,7 @@ class _Checking:
 
 
 def _run(session: Any, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    from deploykit.measuring.examining import run
+    from deploykit.measuring.examination.examining import run
 
     return run(session, batch)
 

@@ -21,7 +21,7 @@ from deploykit.data.splits import shuffled
 from deploykit.data.texts import fixed_width
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.dependence import depends_on_batch
-from deploykit.measuring.suspects import check
+from deploykit.measuring.examination.suspects import check
 from deploykit.sandbox.task import Report
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""Whether the original model does its job on the data: what was measured, and what may have been misread."""
