@@ -15,8 +15,8 @@ from deploykit.converters._keras_edit import edit
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import signature_order
-from deploykit.loading._keras_ends import distinct
-from deploykit.loading._keras_open import called_once, ends, graph_of, open_keras
+from deploykit.loading._keras.ends import distinct
+from deploykit.loading._keras.open import called_once, ends, graph_of, open_keras
 
 #: Name of the signature every tool reads by default.
 SIGNATURE = "serving_default"

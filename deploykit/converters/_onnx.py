@@ -9,7 +9,7 @@ from typing import Any
 from deploykit.converters._keras import Names, signature_function, signature_names
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.loading._keras_ends import distinct
+from deploykit.loading._keras.ends import distinct
 from deploykit.runtimes._writes import written_variables
 
 #: High enough for per-channel quantization and LayerNormalization, low enough for every runtime in use.

@@ -31,7 +31,9 @@ class H5(Format):
 
     def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Read config and weights."""
-        from deploykit.loading import _keras_config, _keras_safety, _keras_summary
+        from deploykit.loading._keras import config as _keras_config
+        from deploykit.loading._keras import safety as _keras_safety
+        from deploykit.loading._keras import summary as _keras_summary
 
         shown = str(path)
         with _hdf5.opened(path, shown) as file:
@@ -45,18 +47,19 @@ class H5(Format):
 
     def read_fully(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Let Keras load the model."""
-        from deploykit.loading._keras_open import read_model
+        from deploykit.loading._keras.open import read_model
 
         return read_model(path, suffix=".h5", imports=imports, trusted=trusted)
 
     def _open_given(self, path: Path, *, imports: tuple[str, ...], trusted: bool) -> Session:
-        from deploykit.loading._keras_session import open_given
+        from deploykit.loading._keras.session import open_given
 
         return open_given(path, suffix=".h5", imports=imports, trusted=trusted)
 
     def weights(self, path: Path) -> Iterator[Weight]:
         """Weights by layer; by their path in the file where the config does not list the layers."""
-        from deploykit.loading import _keras_config, _keras_summary
+        from deploykit.loading._keras import config as _keras_config
+        from deploykit.loading._keras import summary as _keras_summary
 
         shown = str(path)
         with _hdf5.opened(path, shown) as file:

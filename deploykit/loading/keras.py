@@ -50,18 +50,19 @@ class Keras(Format):
 
     def read_fully(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Let Keras load the model."""
-        from deploykit.loading._keras_open import read_model
+        from deploykit.loading._keras.open import read_model
 
         return read_model(path, suffix=".keras", imports=imports, trusted=trusted)
 
     def _open_given(self, path: Path, *, imports: tuple[str, ...], trusted: bool) -> Session:
-        from deploykit.loading._keras_session import open_given
+        from deploykit.loading._keras.session import open_given
 
         return open_given(path, suffix=".keras", imports=imports, trusted=trusted)
 
     def weights(self, path: Path) -> Iterator[Weight]:
         """Weights by layer; by group of the weight file where the config does not list the layers."""
-        from deploykit.loading import _keras_config, _keras_summary
+        from deploykit.loading._keras import config as _keras_config
+        from deploykit.loading._keras import summary as _keras_summary
         from deploykit.readers import hdf5 as _hdf5
 
         zips.check_archive(path)
@@ -78,7 +79,9 @@ class Keras(Format):
 def _summary(
     archive: zipfile.ZipFile, path: Path, config: Any, metadata: Any, *, trusted: bool, imports: tuple[str, ...]
 ) -> Summary:
-    from deploykit.loading import _keras_config, _keras_safety, _keras_summary
+    from deploykit.loading._keras import config as _keras_config
+    from deploykit.loading._keras import safety as _keras_safety
+    from deploykit.loading._keras import summary as _keras_summary
     from deploykit.readers import hdf5 as _hdf5
 
     shown = str(path)

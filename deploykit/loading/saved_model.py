@@ -10,9 +10,9 @@ from pathlib import Path
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import TensorSpec
 from deploykit.loading._contract import Format, Summary, Weight
-from deploykit.loading._saved_model_graph import MetaGraph, Signature, Tensor, read_saved_model, variable_name
-from deploykit.loading._saved_model_layers import collect
-from deploykit.loading._saved_model_scan import check_operators, variables_of, written_by
+from deploykit.loading._saved_model.graph import MetaGraph, Signature, Tensor, read_saved_model, variable_name
+from deploykit.loading._saved_model.layers import collect
+from deploykit.loading._saved_model.scan import check_operators, variables_of, written_by
 from deploykit.readers import checkpoint as _checkpoint
 from deploykit.readers.protobuf import WireError
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from deploykit.loading._keras_open import ends, graph_of
+from deploykit.loading._keras.open import ends, graph_of
 
 Builder = Callable[[], Any]
 

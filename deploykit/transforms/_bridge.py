@@ -21,7 +21,7 @@ from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 from deploykit.data.feeding import Feeding
-from deploykit.loading._keras_open import graph_of
+from deploykit.loading._keras.open import graph_of
 from deploykit.transforms import _bridge_layers
 
 if TYPE_CHECKING:

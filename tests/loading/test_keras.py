@@ -10,7 +10,7 @@ import pytest
 from deploykit.core import extras
 from deploykit.core.errors import ModelFileError, SettingError, UnsafeModelError, UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
-from deploykit.loading._keras_names import LAYERS
+from deploykit.loading._keras.names import LAYERS
 from deploykit.loading._load import load
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task

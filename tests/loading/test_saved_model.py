@@ -6,10 +6,10 @@ import pytest
 
 from deploykit.core.errors import ModelFileError, UnsafeModelError, UnsupportedModelError
 from deploykit.core.model import TensorSpec
-from deploykit.loading import _saved_model_graph
 from deploykit.loading._load import load
-from deploykit.loading._saved_model_graph import MetaGraph, Node
-from deploykit.loading._saved_model_scan import check_operators
+from deploykit.loading._saved_model import graph as _saved_model_graph
+from deploykit.loading._saved_model.graph import MetaGraph, Node
+from deploykit.loading._saved_model.scan import check_operators
 from deploykit.readers import checkpoint as _checkpoint
 from deploykit.testing import work
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from deploykit.core.errors import ModelFileError, UnsafeModelError, UnsupportedModelError
 from deploykit.core.model import Layer, TensorSpec
-from deploykit.loading import _keras_ends
 from deploykit.loading._contract import Summary
-from deploykit.loading._keras_summary import PASSING
+from deploykit.loading._keras import ends as _keras_ends
+from deploykit.loading._keras.summary import PASSING
 
 #: How Keras complains of what it does not know.
 _UNKNOWN = re.compile(r"(?:Could not locate \w+|Unknown \w+:?) '(?P<name>[\w.>]+)'")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from deploykit.core.model import Layer
-from deploykit.loading._saved_model_graph import MetaGraph, Node, Signature, base
+from deploykit.loading._saved_model.graph import MetaGraph, Node, Signature, base
 
 _CALLS = frozenset({"PartitionedCall", "StatefulPartitionedCall"})
 #: Operators that do no work of their own.

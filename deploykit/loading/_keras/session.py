@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.loading._keras_open import called_once, ends, graph_of, open_keras, spec_of
+from deploykit.loading._keras.open import called_once, ends, graph_of, open_keras, spec_of
 from deploykit.runtimes._contract import Session
 
 if TYPE_CHECKING:

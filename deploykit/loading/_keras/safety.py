@@ -11,8 +11,8 @@ import sys
 from typing import Any
 
 from deploykit.core.errors import ModelFileError, UnsafeModelError, UnsupportedModelError
-from deploykit.loading._keras_config import Graph, name_of
-from deploykit.loading._keras_names import LAYERS, UNSAFE
+from deploykit.loading._keras.config import Graph, name_of
+from deploykit.loading._keras.names import LAYERS, UNSAFE
 
 #: Parts of Keras that models are made of; others read and write files, or the network.
 _FUNCTIONS = frozenset(

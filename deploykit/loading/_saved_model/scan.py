@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from deploykit.core.errors import UnsafeModelError
-from deploykit.loading._saved_model_graph import MetaGraph, Node, Signature, base
-from deploykit.loading._saved_model_ops import DOES, HARMLESS, SAVER
+from deploykit.loading._saved_model.graph import MetaGraph, Node, Signature, base
+from deploykit.loading._saved_model.ops import DOES, HARMLESS, SAVER
 from deploykit.runtimes._writes import Body, Operation, written
 
 

@@ -1,7 +1,7 @@
 """Reads the config of a Functional or Sequential Keras model: layers, shapes, signature. Imports no Keras.
 
 Files of Keras 3 note the shape of each tensor between layers; for those of Keras 2, and for the outputs, the rules of
-`deploykit.loading._keras_shapes` fill in.
+`deploykit.loading._keras.shapes` fill in.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
-from deploykit.loading import _keras_ends
-from deploykit.loading._keras_shapes import Shape, infer, result_type
+from deploykit.loading._keras import ends as _keras_ends
+from deploykit.loading._keras.shapes import Shape, infer, result_type
 
 #: A tensor of a graph: the layer that gives it, which of its calls, and the number of the output.
 Source = tuple[str, int, int]

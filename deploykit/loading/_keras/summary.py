@@ -9,8 +9,8 @@ from typing import Any
 
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading._contract import Summary, Weight
-from deploykit.loading._keras_config import Graph, Source
-from deploykit.loading._keras_safety import check_sizes
+from deploykit.loading._keras.config import Graph, Source
+from deploykit.loading._keras.safety import check_sizes
 from deploykit.readers.hdf5 import Contents, Tensor
 
 #: Layers that change a tensor's form, not what its values mean.

@@ -1,0 +1,1 @@
+"""Keras files: their configuration read without Keras, and opened in a child process."""
