@@ -51,7 +51,7 @@ class Finished:
 
     Args:
         store: Where everything is kept.
-        model: The model as given.
+        model: The original model.
         data: The data, checked.
         declared: What the user says of the signature.
     """

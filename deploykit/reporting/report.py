@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -220,7 +219,8 @@ class Report:
         decision = self._decide(goal, layout)
         if decision.winner is None:
             raise CandidateError(
-                f"There is nothing to choose: {decision.reason}", remedy="run the sweep, or choose another layout."
+                f"There is nothing to choose: {decision.reason.rstrip('.')}.",
+                remedy="run the sweep, or choose another layout.",
             )
         return Choice(self, decision.winner, goal, decision)
 
@@ -235,19 +235,15 @@ class Report:
 
     def ranked(self, goal: Goal) -> list[Result]:
         """Measured rows, best first; rows that meet the goal come before the others."""
-        left, ranked = self._competing, []
+        left, ranked = competing(self.rows, self.baseline), []
         while (winner := decide(left, goal, relative=self.relative).winner) is not None:
             ranked.append(winner)
             left = [r for r in left if r.key != winner.key]
         return ranked
 
-    def only(self, keys: Collection[str]) -> Self:
-        """The report of these candidates alone, by their keys: for a chart or a table that leaves the others out."""
-        return replace(self, rows=Rows.of([row for row in self.rows if row.key in keys]))
-
     def pareto(self, cost: str = "latency") -> list[Result]:
         """Rows that no other row beats (95 % confidence), cheapest first."""
-        return front(self._competing, cost)
+        return front(competing(self.rows, self.baseline), cost)
 
     @property
     def notes(self) -> list[str]:
@@ -261,15 +257,12 @@ class Report:
             *damaged(self.rows, self.path),
         ]
 
-    @property
-    def _competing(self) -> list[Result]:
-        return competing(self.rows, self.baseline)
-
     def _decide(self, goal: Goal, layout: str | None = None) -> Decision:
+        rows = competing(self.rows, self.baseline)
         if layout is None:
-            return decide(self._competing, goal, relative=self.relative)
+            return decide(rows, goal, relative=self.relative)
         exporter = registry("deploykit.exporters", "layout").get(layout)
-        return decide(self._competing, goal, lambda row: exporter.refuses(row.format), relative=self.relative)
+        return decide(rows, goal, lambda row: exporter.refuses(row.format), relative=self.relative)
 
     def _chosen(self) -> str:
         winner = self._decide(self.goal()).winner

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, Self, overload
 
@@ -60,6 +60,10 @@ class Rows(Sequence[Result]):
         found._older = self
         found._damaged = {k: None for k in self._damaged if k not in newer}
         return found
+
+    def only(self, keys: Collection[str]) -> Self:
+        """Some of the rows, for a chart or a table that leaves the others out."""
+        return type(self).of(row for row in self if row.key in keys)
 
     @property
     def damaged(self) -> tuple[str, ...]:

@@ -113,3 +113,8 @@ def test_a_row_that_is_gone_is_named(tmp_path):
     assert found[0].key == "a"
     with pytest.raises(StoreError, match=r"The row b is no longer in the store.*reopen the report"):
         found[1]
+
+
+def test_some_of_the_rows_in_their_order():
+    rows = Rows.of([result("a"), result("b"), result("c")])
+    assert list(rows.only({"c", "a", "nowhere"})) == [rows[0], rows[2]]

@@ -7,6 +7,7 @@ All styles are inline and work on light and dark pages alike; the chart is a pic
 from __future__ import annotations
 
 import base64
+import dataclasses
 import html
 import math
 from collections.abc import Iterable, Sequence
@@ -104,7 +105,7 @@ def picture(report: Report, kept: Iterable[str] = ()) -> tuple[str, frozenset[st
     drawn = {row.key for row in report.rows}
     if len(points) > _MOST_POINTS:
         drawn = _thinned(report, points, set(kept))
-        drawn_report = report.only(drawn)
+        drawn_report = dataclasses.replace(report, rows=report.rows.only(drawn))
         words = paragraph(
             f"{len(drawn):,} of {len(points):,} points: the front, and one of each group that lies close together."
         )
