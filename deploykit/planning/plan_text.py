@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from deploykit.choosing.goals import limit
 from deploykit.core import tables
+from deploykit.reporting.progress import duration
 
 if TYPE_CHECKING:
     from deploykit.planning.plan import Plan
@@ -128,15 +129,6 @@ def _second(plan: Plan) -> str:
         return ""
     threads = ", ".join(map(str, plan.refine.threads))
     return f"then the best {plan.refine.top} again with {threads} threads"
-
-
-def duration(seconds: float) -> str:
-    """A duration in one unit."""
-    if seconds < 1:
-        return "under 1 s"
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def grouped(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -72,15 +72,13 @@ def times(interval: Interval | None) -> str:
         return DASH
     digits = _ratio_digits(interval.value)
     if not math.isfinite(interval.high) or interval.high > _FAR:
-        return f"{fixed(interval.value, digits)}×"
+        return ratio(interval.value)
     return f"{fixed(interval.value, digits)}× [{fixed(interval.low, digits)}, {fixed(interval.high, digits)}]"
 
 
-def about(ratio: float) -> str:
-    """A ratio in a sentence, to two significant digits: ``17×``, ``4.8×``, ``0.37×``."""
-    if not (math.isfinite(ratio) and ratio > 0):
-        return DASH
-    return f"{fixed(ratio, max(0, 1 - _exponent(float(f'{ratio:.1e}'))))}×"
+def ratio(value: float) -> str:
+    """A ratio without its interval, as `times` writes it: ``16.8×``, ``4.80×``."""
+    return f"{fixed(value, _ratio_digits(value))}×" if math.isfinite(value) and value > 0 else DASH
 
 
 def _ratio_digits(value: float) -> int:

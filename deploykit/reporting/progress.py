@@ -40,9 +40,9 @@ def reached(progress: Progress) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Two units at most, rounded to 5 s below a minute and 10 s above."""
-    if seconds < 60:
-        return f"{max(5, 5 * round(seconds / 5))} s"
+    """Two units at most: whole seconds below 10 s, steps of 5 s below a minute and of 10 s above."""
+    if seconds < 57.5:
+        return f"{max(1, round(seconds)) if seconds < 10 else 5 * round(seconds / 5)} s"
     minutes, rest = divmod(10 * round(seconds / 10), 60)
     hours, minutes = divmod(int(minutes), 60)
     if hours:

@@ -45,7 +45,7 @@ def moves(row: Result, home: Target | None) -> str:
 
 
 def parts(row: Result, home: Target | None) -> str:
-    """``"17× in total: 4.8× from TensorFlow → LiteRT, 3.5× from int8 dynamic"``; "" when it was not timed.
+    """``"16.8× in total: 4.80× from TensorFlow → LiteRT, 3.50× from int8 dynamic"``; "" when it was not timed.
 
     Without a change of target there is one part, which has its interval: ``"2.79× [2.75, 2.83]"``.
     """
@@ -62,8 +62,8 @@ def parts(row: Result, home: Target | None) -> str:
             f"{numbers.times(total)} in total, from {way} and {row.label} together: the original model was not timed "
             f"on {place(row.candidate.target)}"
         )
-    moved = numbers.about(total.value / max(same.value, 1e-12))
-    return f"{numbers.about(total.value)} in total: {moved} from {way}, {numbers.about(same.value)} from {row.label}"
+    moved = numbers.ratio(total.value / max(same.value, 1e-12))
+    return f"{numbers.ratio(total.value)} in total: {moved} from {way}, {numbers.ratio(same.value)} from {row.label}"
 
 
 def than(row: Result, home: Target | None) -> str:

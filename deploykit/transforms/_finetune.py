@@ -193,6 +193,6 @@ def _progress(job: TransformJob, plan: Plan) -> Any:
         done += 1
         if done % every == 0 or done == plan.steps:
             epoch = -(-done // plan.steps_per_epoch)
-            job.report(done, plan.steps, f"fine-tuning, epoch {epoch} of {plan.epochs}")
+            job.report(done, plan.steps, f"steps of fine-tuning, epoch {epoch} of {plan.epochs}")
 
     return tf_keras.callbacks.LambdaCallback(on_batch_end=count)

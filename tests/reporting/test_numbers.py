@@ -40,10 +40,11 @@ def test_points():
 
 
 @pytest.mark.parametrize(
-    ("ratio", "shown"), [(17.31, "17×"), (4.81, "4.8×"), (1.0, "1.0×"), (0.372, "0.37×"), (0.996, "1.0×")]
+    ("value", "shown"), [(17.31, "17.3×"), (4.81, "4.81×"), (1.0, "1.00×"), (0.372, "0.37×"), (431.0, "431×")]
 )
-def test_ratios_in_sentences_are_short(ratio, shown):
-    assert numbers.about(ratio) == shown
+def test_ratios_in_sentences_are_those_of_the_table(value, shown):
+    assert numbers.ratio(value) == shown
+    assert numbers.times(Interval(value, value, value)).startswith(shown)
 
 
 _CASES = Path(__file__).parents[2] / "widgets" / "tests" / "numbers.json"
@@ -100,7 +101,8 @@ def test_kilobytes():
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(2, "5 s"), (42, "40 s"), (100, "1 min 40 s"), (120, "2 min"), (3700, "1 h")]
+    ("seconds", "shown"),
+    [(0.2, "1 s"), (2, "2 s"), (42, "40 s"), (58, "1 min"), (100, "1 min 40 s"), (120, "2 min"), (3700, "1 h")],
 )
 def test_durations_have_two_units(seconds, shown):
     assert duration(seconds).startswith(shown)

@@ -58,8 +58,8 @@ def test_fine_tuning_learns(pruned):
 
 def test_progress_counts_steps(pruned):
     _, notes = pruned
-    assert notes["reports"][0] == [1, 40, "fine-tuning, epoch 1 of 4"]
-    assert notes["reports"][-1] == [40, 40, "fine-tuning, epoch 4 of 4"]
+    assert notes["reports"][0] == [1, 40, "steps of fine-tuning, epoch 1 of 4"]
+    assert notes["reports"][-1] == [40, 40, "steps of fine-tuning, epoch 4 of 4"]
 
 
 def test_the_same_seed_gives_the_same_weights(pruned, folder, data, tmp_path):

@@ -18,7 +18,7 @@ export interface IBest {
   key: string;
   name: string;
   where: string;
-  /** `17× in total: 4.8× from TensorFlow → LiteRT, 3.5× from int8`; empty for the baseline. */
+  /** `16.8× in total: 4.80× from TensorFlow → LiteRT, 3.50× from int8`; empty for the baseline. */
   speedup: string;
   met: boolean;
   /** `No candidate is confirmed to stay within 0.2 pp.`; empty when something does. */
