@@ -97,6 +97,7 @@ def points(rows: Sequence[Result], baseline: str, chosen: str = "") -> list[dict
                 "runtime": runtime_label(record["runtime"]),
                 "threads": record["threads"],
                 "family": record["family"] if record["family"] in _SHAPES else "other",
+                "metric": record["metric"].replace("_", " "),
                 "change": 100 * record["change"],
                 "change_low": 100 * record["change_low"],
                 "change_high": 100 * record["change_high"],
@@ -171,7 +172,8 @@ def chart(
     unit = "percent" if relative else "percentage points"
     direction = "" if higher_is_better else " (down is better)"
     y_scale = alt.Scale(domain=_heights(seen, max_drop)) if also else alt.Scale(zero=True)
-    y_axis = alt.Y("change:Q", title=f"Change of the metric, {unit}{direction}", scale=y_scale)
+    metric = _metric(seen)
+    y_axis = alt.Y("change:Q", title=f"{metric[:1].upper()}{metric[1:]} change, {unit}{direction}", scale=y_scale)
     base = alt.Chart(_values(alt, data))
     color = color_of(alt, seen, dark=dark)
     layers = [
@@ -300,6 +302,10 @@ def _marks(alt: Any, base: Any, data: list[dict[str, Any]], x_axis: Any, y_axis:
     )
 
 
+def _metric(data: Sequence[dict[str, Any]]) -> str:
+    return str(data[0]["metric"]) if data else "metric"
+
+
 def summary(data: Sequence[dict[str, Any]], chosen: str = "", sweet: str = "") -> str:
     """The chart in a sentence, for screen readers."""
     if not data:
@@ -307,8 +313,8 @@ def summary(data: Sequence[dict[str, Any]], chosen: str = "", sweet: str = "") -
     latency = [p["p50_ms"] for p in data]
     change = [p["change"] for p in data]
     text = (
-        f"Trade-off chart of {len(data)} candidates: latency from {min(latency):.3g} to {max(latency):.3g} ms, change "
-        f"of the metric from {min(change):.2f} to {max(change):.2f}; "
+        f"Trade-off chart of {len(data)} candidates: latency from {min(latency):.3g} to {max(latency):.3g} ms, "
+        f"{_metric(data)} change from {min(change):.2f} to {max(change):.2f}; "
         f"{sum(p['state'] == 'on the front' for p in data)} on the front."
     )
     best = next((p for p in data if p["key"] == chosen), None)
