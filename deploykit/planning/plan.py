@@ -132,6 +132,7 @@ class Plan(Plain):
         expected: What it will take, None if it was not requested.
         examined: What model and data are taken to mean, and whether the model does its job on them.
         reading: What was read as data, split and left out.
+        examples: Sizes of the splits. If no technique trains the model, more of the examples compare candidates.
     """
 
     candidates: tuple[Planned, ...]
@@ -149,6 +150,7 @@ class Plan(Plain):
     expected: Expected | None = None
     examined: Examined | None = None
     reading: Reading | None = None
+    examples: dict[str, int] = field(default_factory=dict)
 
     @property
     def contract(self) -> Contract | None:
@@ -262,6 +264,7 @@ def make(model: Model, data: Dataset, space: Space, seed: int) -> Plan:
         tuple(remarks),
         examined=Examined(data.checked),
         reading=data.reading,
+        examples={name: len(split) for name, split in data.splits.items()},
     )
 
 

@@ -51,13 +51,15 @@ class DataSection:
         state = self._state
         if state.data is not self._facts[0]:
             self._facts = (state.data, None if state.data is None else facts(state.data))
-        source = state.data_source
+        source, shown = state.data_source, self._facts[1]
+        if shown is not None:
+            shown = {**shown, "splits": [{"name": name, "count": count} for name, count in sizes(state).items()]}
         return {
-            "facts": self._facts[1],
+            "facts": shown,
             "name": state.data_name,
             "path": source.path if source else "",
             **as_typed(source.preprocess if source else None),
-            "resolution": resolution(state, classes=bool(self._facts[1] and self._facts[1]["classes"])),
+            "resolution": resolution(state, classes=bool(shown and shown["classes"])),
             "meaning": meaning(state),
         }
 
@@ -121,6 +123,13 @@ def _check_setting(name: str, text: str) -> None:
         raise SettingError(_sentence(on_screen(error.message)), remedy=error.remedy) from None
 
 
+def sizes(state: State) -> dict[str, int]:
+    """Examples of each split: as the sweep splits them, once there is a plan."""
+    if state.plan is not None and state.plan.examples:
+        return dict(state.plan.examples)
+    return {name: len(split) for name, split in state.data.splits.items()} if state.data is not None else {}
+
+
 def facts(data: Dataset) -> dict[str, Any]:
     """What is shown of the data."""
     counts = samples.class_counts(data)
@@ -128,7 +137,6 @@ def facts(data: Dataset) -> dict[str, Any]:
         "examples": len(data),
         "digest": data.digest,
         "inputs": [_input(data, n) for n in data.inputs],
-        "splits": [{"name": name, "count": len(split)} for name, split in data.splits.items()],
         "labels": _labels(data, counts),
         "preprocessing": steps(data),
         "reading": read(data),
@@ -177,7 +185,7 @@ def resolution(state: State, *, classes: bool) -> dict[str, Any]:
         }
     if not classes:
         return {"words": "", "enough": True}
-    count = len(data.splits["evaluation"])
+    count = sizes(state)["evaluation"]
     resolves = _resolves(state, count)
     size = f"{count:,} samples".replace(",", "\u2009")
     if resolves > limit:
