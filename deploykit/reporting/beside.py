@@ -214,9 +214,12 @@ def _size(left: Result | None, right: Result | None, other: dict[str, str]) -> C
         return Changed("not compared", why=why)
     own, their = left.measurement.size_bytes, right.measurement.size_bytes
     ratio = their / max(own, 1)
-    return Changed(_CLAIMS[(their < own) - (their > own)], Interval(ratio, ratio, ratio))
+    claim = _CLAIMS[_beyond(1 - ratio, 1 - ratio, _ROUNDED)]
+    return Changed(claim, Interval(ratio, ratio, ratio))
 
 
+#: A change of size that is written as 1.00×: names and versions in a file differ.
+_ROUNDED = 0.005
 _CLAIMS: dict[int, Claim] = {-1: "worse", 0: "same", 1: "better"}
 
 

@@ -127,12 +127,16 @@ def test_for_errors_more_is_worse(report):
     assert claims == {"worse"}
 
 
-def test_sizes_are_exact(report):
-    compared = dk.compare_reports(report, altered(report, size=0.5))
+@pytest.mark.parametrize(
+    ("size", "claim", "said"),
+    [(0.5, "better", "smaller 0.50×"), (1.02, "worse", "larger 1.02×"), (1.002, "same", "no change found")],
+)
+def test_sizes_are_compared_as_far_as_they_are_shown(report, size, claim, said):
+    compared = dk.compare_reports(report, altered(report, size=size))
     for pair in compared.pairs:
-        assert pair.size.claim == "better"
-        assert pair.size.by.value == pytest.approx(0.5, abs=1e-4)
-    assert "smaller 0.50×" in str(compared)
+        assert pair.size.claim == claim
+        assert pair.size.by.value == pytest.approx(size, abs=1e-4)
+    assert said in str(compared)
 
 
 @pytest.mark.parametrize(

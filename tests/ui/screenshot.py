@@ -76,6 +76,7 @@ def _sweep(page: object, seconds: float) -> None:
         run.click()
         done = page.locator(".dk-Workbench .dk-strip", has_text="Done:")
         driver.poll(page, done.count, "the sweep has ended", seconds)
+        driver.poll(page, unchanged.count, "the plan knows what was done")
     page.locator(".dk-chart-canvas canvas").wait_for()
     page.locator(".dk-flip img").first.scroll_into_view_if_needed()  # pictures are sent when they are near
 

@@ -31,7 +31,7 @@ const TOP_PX = 56;
 const BOTTOM_PX = 46;
 const LEFT_PX = 14;
 /** Least room between two axes; with less the view scrolls. */
-const LEAST_PX = 88;
+const LEAST_PX = 80;
 
 /** The lines, once there is an axis for them. */
 export function Parallel(): ReactElement {
