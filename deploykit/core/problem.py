@@ -15,8 +15,10 @@ from deploykit.core.serial import Plain
 Severity = Literal["impossible", "pointless", "note"]
 #: What techniques do to an artifact that decides which kernels a runtime has for it: ``int8``: activations ahead of
 #: time; ``signed``: int8 and not uint8 activations; ``qoperator``: integer operators in the file; ``dynamic conv``:
-#: convolutions whose activations are quantized on the fly; ``narrow``: weights of 7 bits; ``float16``; ``sparse``.
-Effect = Literal["int8", "signed", "qoperator", "dynamic conv", "narrow", "float16", "sparse"]
+#: convolutions whose activations are quantized on the fly; ``narrow``: weights of 7 bits; ``float16``; ``sparse``:
+#: single zeros among the weights, which take as long as other numbers where no kernel skips them; ``quantized``:
+#: numbers of fewer bits instead of float32, integers or not.
+Effect = Literal["int8", "signed", "qoperator", "dynamic conv", "narrow", "float16", "sparse", "quantized"]
 
 #: How int8 comes in a file: pairs of quantizing and dequantizing nodes with uint8 or int8 activations, integer
 #: operators, or activations that are quantized on the fly (``dynamic``); ``float32`` to compare with.

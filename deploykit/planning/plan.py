@@ -313,11 +313,12 @@ class _Judge:
     def _ask(self, step: BuildStep) -> _Said:
         technique = TRANSFORMS.get(step.adapter)
         variant = technique.variant(step.variant)
+        effects = variant.effects(step.parameters)
         return _Said(
             technique.label,
             tuple(variant.problems(step.parameters, self._facts)),
-            variant.effects(step.parameters),
-            technique.family == "quantize",
+            effects,
+            "quantized" in effects,
             variant.quantizes_float,
         )
 

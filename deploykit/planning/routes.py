@@ -122,7 +122,7 @@ class Routes:
             SettingError: The recipe names an unknown technique or parameter, or a bad value.
         """
         wanted = [self._wanted(step) for step in recipe.steps]
-        if self._quantized and any(w.technique.family == "quantize" for w in wanted):
+        if self._quantized and any("quantized" in w.technique.effects(w.values) for w in wanted):
             return Impossible(
                 f"the model is already quantized: {self._quantized}; quantize the float model it was made from"
             )

@@ -9,6 +9,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.registry import registry
 from deploykit.core.result import Finding, Latency, LayerTime, Measurement, Result
 from deploykit.reporting import numbers, speed
+from deploykit.reporting.effects import has_effect
 from deploykit.reporting.places import place
 from deploykit.reporting.verdict import Verdict
 
@@ -49,8 +50,8 @@ def sentences(
         f"Size {numbers.kilobytes(measurement.size_bytes)} kB, {numbers.kilobytes(measurement.compressed_bytes)} kB "
         "after gzip."
     )
-    pruned = row.family.startswith("prune") and not measurement.findings
-    if pruned and measurement.latency is not None and speed.claim(measurement.latency) != "faster":
+    sparse = has_effect(row.candidate.recipe, "sparse") and not measurement.findings
+    if sparse and measurement.latency is not None and speed.claim(measurement.latency) != "faster":
         note = getattr(registry("deploykit.runtimes", "runtime").get(row.candidate.target.runtime), "note", "")
         lines.append(f"Pruned weights are zeros, which this runtime still multiplies. {note}".strip())
     for lost in row.notes.get("lost_workers", ()):

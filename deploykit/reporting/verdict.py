@@ -12,6 +12,7 @@ from deploykit.core.result import Interval, Latency, Measurement, Result
 from deploykit.core.serial import Plain
 from deploykit.measuring.ratios import MARGIN
 from deploykit.reporting import numbers, speed
+from deploykit.reporting.effects import has_effect
 
 if TYPE_CHECKING:
     from deploykit.reporting.choice import Choice
@@ -299,6 +300,6 @@ def _because(measurement: Measurement, latency: Latency) -> str:
 
 def _smaller(row: Result, measurement: Measurement) -> str:
     compressed = f"{numbers.kilobytes(measurement.compressed_bytes)} kB"
-    if "prune" in row.family:
+    if has_effect(row.candidate.recipe, "sparse"):
         return f"Smaller when compressed: {compressed}."
     return f"{numbers.kilobytes(measurement.size_bytes)} kB, {compressed} compressed."

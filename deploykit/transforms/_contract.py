@@ -231,6 +231,15 @@ class Transform(Adapter):
         others = [_named(p, values[p.name]) for p in self.parameters if not p.shown and values[p.name] != p.default]
         return " ".join([self.label, *always]) + (f" ({', '.join(others)})" if others else "")
 
+    def effects(self, given: dict[str, Any]) -> frozenset[Effect]:
+        """What a step does to a model, whichever of the variants does it.
+
+        Raises:
+            SettingError: A parameter is unknown or its value is bad.
+        """
+        values = self.complete(given)
+        return frozenset.intersection(*(v.effects(values) for v in self.variants)) if self.variants else frozenset()
+
     def variant(self, name: str) -> Variant:
         """The variant called ``name``."""
         for variant in self.variants:

@@ -27,6 +27,10 @@ class _TFLite(Variant):
         """Integers of 8 bits."""
         return 1.0
 
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Weights of 8 bits."""
+        return frozenset({"quantized"})
+
     def _apply(self, job: TransformJob) -> None:
         tf = require("tensorflow", self.extra)
 
@@ -53,8 +57,8 @@ class _OnnxRuntime(Variant):
         return 1.0 if parameters["convolutions"] else 1.0 + 3.0 * facts.share("conv")
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
-        """Convolutions whose activations are quantized on the fly."""
-        return frozenset({"dynamic conv"} if parameters["convolutions"] else ())
+        """Weights of 8 bits; convolutions whose activations are quantized on the fly."""
+        return frozenset({"quantized", "dynamic conv"} if parameters["convolutions"] else {"quantized"})
 
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Layers that stay float."""

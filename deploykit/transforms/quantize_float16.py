@@ -27,7 +27,7 @@ class _TFLite(Variant):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Weights in half precision."""
-        return frozenset({"float16"})
+        return frozenset({"float16", "quantized"})
 
     def _apply(self, job: TransformJob) -> None:
         tf = require("tensorflow", self.extra)

@@ -31,7 +31,7 @@ class _TFLite(Variant):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Integer activations."""
-        return frozenset({"int8"})
+        return frozenset({"int8", "quantized"})
 
     def _apply(self, job: TransformJob) -> None:
         tf = require("tensorflow", self.extra)
@@ -74,6 +74,7 @@ class _OnnxRuntime(Variant):
         """Integer activations; how they are written decides which kernels there are."""
         found: dict[Effect, bool] = {
             "int8": True,
+            "quantized": True,
             "signed": parameters["activations"] == "int8",
             "qoperator": parameters["form"] == "qoperator",
             "narrow": parameters["reduce_range"],

@@ -11,6 +11,7 @@ from deploykit.core.candidate import Recipe, Step
 from deploykit.core.result import Latency, LayerTime, Measurement, Result
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import numbers
+from deploykit.reporting.effects import effects_of, has_effect
 from deploykit.runtimes._contract import RUNTIMES, Runtime
 from deploykit.transforms._contract import TRANSFORMS
 
@@ -117,10 +118,11 @@ def calibrated(facts: Facts) -> Recipe | None:
     """The recipe with static quantization instead of its own, or on top of what it has; None when it is that."""
     for technique in TRANSFORMS.all():
         ours = [v for v in technique.variants if v.produces == facts.row.format]
-        if technique.family == "quantize" and any("calibration" in v.needs for v in ours):
+        values = technique.complete({})
+        if any("calibration" in v.needs and "int8" in v.effects(values) for v in ours):
             if any(s.technique == technique.name for s in facts.recipe.steps):
                 return None
-            kept = [s for s in facts.recipe.steps if TRANSFORMS.get(s.technique).family != "quantize"]
+            kept = [s for s in facts.recipe.steps if "quantized" not in effects_of(s)]
             return Recipe((*kept, Step(technique.name)))
     return None
 
@@ -130,7 +132,7 @@ def calibrated(facts: Facts) -> Recipe | None:
 
 def quantizes(recipe: Recipe) -> bool:
     """Whether a step quantizes."""
-    return any(TRANSFORMS.get(s.technique).family == "quantize" for s in recipe.steps)
+    return has_effect(recipe, "quantized")
 
 
 def slowest(layers: Iterable[LayerTime]) -> tuple[LayerTime, ...]:

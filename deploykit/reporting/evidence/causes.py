@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from deploykit.core.result import Finding
 from deploykit.reporting import numbers
+from deploykit.reporting.effects import effects_of
 from deploykit.reporting.evidence.cause_facts import (
     HEAVY,
     Facts,
@@ -28,7 +29,6 @@ from deploykit.reporting.evidence.integer_causes import (
     signed_activations,
     slower_layers,
 )  # fmt: skip
-from deploykit.transforms._contract import TRANSFORMS
 
 __all__ = ["CAUSES", "Facts", "findings"]
 
@@ -48,7 +48,7 @@ def findings(facts: Facts) -> tuple[Finding, ...]:
 
 def sparsity(facts: Facts) -> Finding | None:
     """Zeros that are multiplied anyway."""
-    pruned = [s for s in facts.recipe.steps if "prune" in TRANSFORMS.get(s.technique).family]
+    pruned = [s for s in facts.recipe.steps if "sparse" in effects_of(s)]
     if not pruned or facts.runtime.sparse_kernels or facts.latency.claim == "baseline":
         return None
     reached = facts.row.notes.get(pruned[0].technique, {}).get("sparsity")
