@@ -287,7 +287,7 @@ class Result(Plain):
         status: ``"measured"``; ``"failed"`` (see ``failure``); ``"stopped"``: given up early because it is confirmed to
             lose too much (see ``stopped``); ``"pending"``: not finished when the report was made.
         label: The recipe in words, short.
-        family: Group for charts: original, quantize, prune, prune + quantize, other.
+        family: Group for charts: ``original``, or the names of its techniques' families, joined by `` + ``.
         format: Format of the artifact.
         artifact: Path of the artifact relative to the store.
         artifact_digest: SHA-256 of it.

@@ -22,6 +22,7 @@ from deploykit.measuring.environment import core_count, cpu_features
 from deploykit.measuring.probing import kernels
 from deploykit.planning.history import How
 from deploykit.planning.routes import BuildStep, Impossible, Routes
+from deploykit.reporting import families
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.transforms._contract import TRANSFORMS
 
@@ -345,15 +346,10 @@ def _planned(candidate: Candidate, route: tuple[BuildStep, ...], model: Model) -
     return Planned(
         Candidate(recipe, candidate.target),
         describe(recipe),
-        _family(recipe),
+        families.of_recipe(recipe),
         tuple(s.key for s in route),
         route[-1].format if route else model.format,
     )
-
-
-def _family(recipe: Recipe) -> str:
-    kinds = dict.fromkeys(TRANSFORMS.get(s.technique).family for s in recipe.steps)
-    return " + ".join(kinds) or "original"
 
 
 def _baseline(model: Model, candidates: tuple[Planned, ...], left_out: dict[str, LeftOut]) -> str:

@@ -13,7 +13,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, get_args
 
 from deploykit.converters._contract import Job
 from deploykit.core.adapter import Adapter, Group
@@ -25,11 +25,56 @@ from deploykit.data.dataset import Dataset
 
 #: Which data a variant reads.
 Need = Literal["calibration", "train"]
+#: Marks of points in charts, by their names in Vega. Charts use three of them already: a circle for the original model,
+#: a diamond for several families together, a cross for a family that is not installed here.
+Mark = Literal[
+    "circle", "square", "cross", "diamond", "triangle-up", "triangle-down", "triangle-left", "triangle-right",
+]  # fmt: skip
+#: What stands between families where a recipe has several.
+AND = " + "
+#: What the original model's rows have instead of a family.
+ORIGINAL = "original"
 #: File in a stage's folder that holds its notes.
 _NOTES = "deploykit-notes.json"
 #: Note of the layers or nodes that were changed: ``[name, type, number of weights]`` for each, in order. Rows leave it
 #: out.
 UNITS = "units"
+
+
+@dataclass(frozen=True)
+class Family:
+    """A group of techniques in charts, legends and lists.
+
+    A family is for the eye only. What a technique does to a model is a matter of its effects.
+
+    Attributes:
+        name: What the legend calls it; rows store it.
+        mark: What its points look like.
+        order: Its place among families, smaller first; families of one place are sorted by name.
+
+    Raises:
+        SettingError: The name cannot be distinguished from others in stored rows, or there is no such mark.
+    """
+
+    name: str
+    mark: Mark
+    order: int
+
+    def __post_init__(self) -> None:
+        if not self.name.strip() or self.name == ORIGINAL or AND in self.name:
+            raise SettingError(
+                f"A family cannot be called {self.name!r}.",
+                remedy=f"Choose a name other than {ORIGINAL!r}, without {AND!r}.",
+            )
+        if self.mark not in get_args(Mark):
+            raise SettingError(
+                f"The family {self.name!r} has the mark {self.mark!r}, which charts cannot draw.",
+                remedy=f"Choose one of {', '.join(get_args(Mark))}.",
+            )
+
+
+QUANTIZE = Family("quantize", "square", 10)
+PRUNE = Family("prune", "triangle-up", 20)
 
 
 @dataclass
@@ -204,7 +249,7 @@ class Transform(Adapter):
     """A technique.
 
     Attributes:
-        family: Group in charts.
+        family: Group in charts; a new group is a `Family` of its own.
         parameters: Its settings.
         variants: Ways to do it, in order of preference when two are equally near.
         excluding: Name of the parameter that leaves layers out by name or type, ``!`` before a name leaving out all
@@ -213,7 +258,7 @@ class Transform(Adapter):
         one_shot: Parameters with which the effect on single layers can be compared: without training, for example.
     """
 
-    family: ClassVar[Literal["quantize", "prune", "cluster", "distill", "other"]]
+    family: ClassVar[Family]
     parameters: ClassVar[tuple[Parameter, ...]] = ()
     variants: ClassVar[tuple[Variant, ...]]
     excluding: ClassVar[str] = ""

@@ -10,7 +10,7 @@ from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect
 from deploykit.transforms import _bridge, _exclude, _finetune
-from deploykit.transforms._contract import UNITS, Transform, TransformJob, Variant
+from deploykit.transforms._contract import PRUNE, UNITS, Transform, TransformJob, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -192,7 +192,7 @@ class PruneMagnitude(Transform):
         "Sets the smallest weights to zero and fine-tunes the rest. Makes the compressed file smaller. No runtime here "
         "skips single zeros, so it is no faster."
     )
-    family = "prune"
+    family = PRUNE
     parameters = (
         Parameter(
             "sparsity",

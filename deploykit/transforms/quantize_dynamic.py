@@ -9,7 +9,7 @@ from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.transforms import _onnx_quantize, _onnx_stages, _tflite_quantize
-from deploykit.transforms._contract import Transform, TransformJob, Variant
+from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob, Variant
 
 
 class _TFLite(Variant):
@@ -102,7 +102,7 @@ class QuantizeDynamic(Transform):
         "A quarter of the size without calibration data. Faster where matrix products dominate (dense layers, "
         "recurrent networks, transformers); convolutions gain little."
     )
-    family = "quantize"
+    family = QUANTIZE
     parameters = (
         _onnx_quantize.PER_CHANNEL,
         Parameter(

@@ -7,7 +7,7 @@ from typing import Any
 from deploykit.core.extras import require
 from deploykit.core.problem import Effect, Facts
 from deploykit.transforms import _tflite_quantize
-from deploykit.transforms._contract import Transform, TransformJob, Variant
+from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob, Variant
 
 
 class _TFLite(Variant):
@@ -48,7 +48,7 @@ class QuantizeFloat16(Transform):
         "Halves the file size at next to no loss of accuracy; no faster on the x86 CPUs it was measured on. For TFLite "
         "only: ONNX Runtime has no float16 arithmetic on CPUs and converts back and forth at every operator."
     )
-    family = "quantize"
+    family = QUANTIZE
     variants = (_TFLite(),)
 
 

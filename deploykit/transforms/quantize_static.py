@@ -9,7 +9,7 @@ from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.transforms import _calibration, _onnx_quantize, _onnx_stages, _tflite_quantize
-from deploykit.transforms._contract import Transform, TransformJob, Variant
+from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob, Variant
 
 
 class _TFLite(Variant):
@@ -129,7 +129,7 @@ class QuantizeStatic(Transform):
         "Integer arithmetic throughout: a quarter of the size, and the fastest on CPUs for convolutional networks. "
         "Accuracy depends on the calibration data and on which operators are quantized."
     )
-    family = "quantize"
+    family = QUANTIZE
     parameters = (
         Parameter(
             "io",

@@ -6,7 +6,7 @@ from typing import Any
 
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
-from deploykit.transforms._contract import Transform, TransformJob, Variant
+from deploykit.transforms._contract import Family, Transform, TransformJob, Variant
 
 
 class _Onnx(Variant):
@@ -43,7 +43,7 @@ class RoundWeights(Transform):
     name = "round_weights"
     label = "rounded weights"
     help = "Makes the compressed file smaller; the arithmetic stays float32, so it is not faster."
-    family = "other"
+    family = Family("rounding", "triangle-down", 30)
     parameters = (
         Parameter("bits", "int", 8, "Significant bits that are kept.", minimum=1, maximum=24, unit="bits", shown=True),
     )

@@ -17,7 +17,7 @@ from deploykit.planning.routes import Routes, tools
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.questions import Question, pass_name
 from deploykit.testing import models
-from deploykit.transforms._contract import TRANSFORMS, Stage, Transform, Variant
+from deploykit.transforms._contract import TRANSFORMS, Family, Stage, Transform, Variant
 
 _EXAMPLE = Path(__file__).parents[1] / "contract" / "example" / "reference_runtime.py"
 _SPACE = dk.Space(recipes=[], targets=[Target("onnxruntime"), Target("reference")])
@@ -110,7 +110,7 @@ def test_a_distribution_need_not_be_called_like_its_module(tmp_path, monkeypatch
     class Odd(Transform):
         name = label = "odd"
         requires = ("odd_module",)
-        family = "other"
+        family = Family("noise", "cross", 90)
         variants = ()
 
     assert Odd().versions() == {"odd-module-gpu": "3.1"}
@@ -160,7 +160,7 @@ def technique(variant):
     class Noise(Transform):
         name = "noise"
         label = "noise"
-        family = "other"
+        family = Family("noise", "cross", 90)
         variants = (variant,)
 
     return Noise()

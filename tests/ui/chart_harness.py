@@ -41,14 +41,16 @@ _SETUP = """
   let seed = 7;
   const random = () => (seed = (seed * 16807) % 2147483647) / 2147483647;
   const base = [...bench.store.getState().rows.values()][0];
-  const families = ['quantize', 'prune', 'prune + quantize', 'other'];
+  const families = ['quantize', 'prune', 'prune + quantize', 'gone'];
+  const marks = ['square', 'triangle-up', 'diamond', 'cross'];
   const runtimes = ['litert', 'onnxruntime', 'openvino'];
   const row = number => {
     const speed = Math.exp(2.5 * random() - 0.3), doubt = 0.3 * random();
     const change = -2.5 * random() * Math.min(2, speed / 3);
     const p50 = 0.26 / speed, half = 0.02 * p50 * random();
     return { ...base, key: `k${number}`, name: `candidate ${number}`, runtime: runtimes[number % 3],
-      where: runtimes[number % 3], family: families[number % 4], isBaseline: false,
+      where: runtimes[number % 3], family: families[number % 4], mark: marks[number % 4],
+      isBaseline: false,
       state: random() < 0.03 ? 'front' : 'beaten', why: 'Beaten: it is made up.',
       badges: random() < 0.03 ? ['noisy'] : [],
       change: [change, change - doubt, change + doubt], p50: [p50, p50 - half, p50 + half],

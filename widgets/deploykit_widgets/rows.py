@@ -7,12 +7,11 @@ from typing import Any
 
 from deploykit.core.result import Interval, Latency, Measurement, Result
 from deploykit.reporting import numbers, speed
+from deploykit.reporting.families import Families
 from deploykit.reporting.places import place
 from deploykit.reporting.report import Report
 from deploykit.reporting.settings import values_of
 from deploykit.reporting.views import tradeoff
-
-_FAMILIES = ("original", "quantize", "prune", "prune + quantize")
 
 
 class RowMaker:
@@ -26,11 +25,12 @@ class RowMaker:
         if report is None:
             return {}
         standings = tradeoff.standings(report.rows, report.baseline)
+        families = Families()
         found, made = {}, {}
         for row in report.rows:
             known = self._known.get(row.key)
             if known is None or known[0] is not row or known[1] != report.baseline:
-                known = (row, report.baseline, _facts(row, report))
+                known = (row, report.baseline, _facts(row, report, families))
             made[row.key] = known
             state, why = _state(row, standings.get(row.key))
             found[row.key] = {**known[2], "state": state, "why": why, "compared": row.key in standings}
@@ -43,7 +43,7 @@ def rows_of(report: Report | None) -> dict[str, dict[str, Any]]:
     return RowMaker().rows_of(report)
 
 
-def _facts(row: Result, report: Report) -> dict[str, Any]:
+def _facts(row: Result, report: Report, families: Families) -> dict[str, Any]:
     target, measured, failure = row.candidate.target, row.measurement, row.failure
     return {
         "key": row.key,
@@ -53,7 +53,8 @@ def _facts(row: Result, report: Report) -> dict[str, Any]:
         "device": target.device,
         "threads": target.threads,
         "batch": target.batch_size,
-        "family": row.family if row.family in _FAMILIES else "other",
+        "family": row.family,
+        "mark": families.mark(row.family),
         "status": _status(row),
         "isBaseline": row.key == report.baseline,
         "badges": _badges(row),

@@ -118,7 +118,6 @@ def _sorted(values: Values, parameter: Parameter) -> Values:
 
 
 def technique_adapters() -> list[Any]:
-    """The techniques, quantization first, without those whose files need a missing package."""
-    families = ("quantize", "prune")
+    """The techniques in the order of their families, without those whose files need a missing package."""
     found = registry("deploykit.transforms", "technique").all()
-    return sorted(found, key=lambda t: (families.index(t.family) if t.family in families else 9, t.label))
+    return sorted(found, key=lambda t: (t.family.order, t.family.name, t.label))

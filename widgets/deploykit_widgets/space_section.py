@@ -96,7 +96,7 @@ class SpaceSection:
         count = space_summary.uses(state, adapter.name)
         return {
             "name": adapter.name,
-            "label": adapter.label[:1].upper() + adapter.label[1:] if adapter.family == "prune" else adapter.label,
+            "label": _title(adapter.label),
             "help": adapter.help,
             "on": ticked,
             "count": count if ticked else None,
@@ -339,3 +339,8 @@ def describe(recipe: Recipe) -> str:
     """A recipe in words: the labels of its techniques and the parameters that differ from their defaults."""
     techniques = registry("deploykit.transforms", "technique")
     return " → ".join(techniques.get(s.technique).describe(s.parameters) for s in recipe.steps) or "original"
+
+
+def _title(label: str) -> str:
+    """A technique's label as a heading; names of types, such as int8, are written as they are."""
+    return label if any(c.isdigit() for c in label.split(" ")[0]) else label[:1].upper() + label[1:]

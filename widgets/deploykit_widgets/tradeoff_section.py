@@ -11,6 +11,7 @@ from deploykit.core.errors import SettingError, StoreError, unknown_name
 from deploykit.core.registry import registry
 from deploykit.reporting import numbers, speed
 from deploykit.reporting.choice import Choice
+from deploykit.reporting.families import Families
 from deploykit.reporting.report import Report
 from deploykit.reporting.settings import settings
 from deploykit.reporting.views import tradeoff
@@ -63,6 +64,7 @@ class TradeoffSection:
             "limit": round((-100 if higher else 100) * goal.max_drop, 9),
             "measures": measures(report, state.plan),
             "settings": settings_of(report),
+            "families": families_of(report),
             "best": best_of(state.best, unit(report)),
         }
 
@@ -167,6 +169,12 @@ def settings_of(report: Report | None) -> list[dict[str, Any]]:
         }
         for s in (settings(report.rows)[0] if report else [])
     ]
+
+
+def families_of(report: Report | None) -> list[dict[str, str]]:
+    """The families of the candidates with their marks, in the order of the legend."""
+    stored = [row.family for row in report.rows] if report else []
+    return [{"name": name, "mark": mark} for name, mark in Families().listed(stored).items()]
 
 
 def _measure(name: str, label: str, title: str, shown: str, higher: bool, better: str) -> dict[str, Any]:

@@ -11,14 +11,6 @@ from typing import Any
 
 from deploykit.reporting.views.sweet_spot import GOLD, STAR
 
-#: Family → shape of its points.
-SHAPES = {
-    "original": "circle",
-    "quantize": "square",
-    "prune": "triangle-up",
-    "prune + quantize": "diamond",
-    "other": "cross",
-}
 #: Parameters the browser sets, with their initial values.
 PARAMETERS: dict[str, Any] = {
     "x0": 0, "x1": 1, "y0": 0, "y1": 1,
@@ -148,7 +140,7 @@ def _bars(alt: Any) -> list[Any]:
 
 def _points(alt: Any) -> list[Any]:
     """Beaten candidates, below those on the front."""
-    shape = alt.Shape("family:N", legend=None, scale=alt.Scale(domain=list(SHAPES), range=list(SHAPES.values())))
+    shape = alt.Shape("mark:N", legend=None, scale=None)
     return [
         _of(alt, name)
         .mark_point(**_flat(size=62, strokeWidth=1.6))

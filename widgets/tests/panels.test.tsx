@@ -55,6 +55,7 @@ function aTradeoff(more: Partial<ITradeoff> = {}): ITradeoff {
     limit: -0.7,
     measures: [],
     settings: [],
+    families: [],
     best: { ...best, words: '', reason: '' },
     picked: { a: '', b: '' },
     ...more

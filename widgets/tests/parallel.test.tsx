@@ -26,6 +26,7 @@ const TRADEOFF: ITradeoff = {
   settings: [
     { ...measure, name: 'setting:family', label: 'technique', higher: true, options: FAMILIES, values: FAMILIES }
   ],
+  families: [],
   best: null
 };
 

@@ -12,6 +12,7 @@ export function aRow(more: Partial<IRow> = {}): IRow {
     threads: 1,
     batch: 1,
     family: 'quantize',
+    mark: 'square',
     status: 'measured',
     isBaseline: false,
     state: 'front',

@@ -187,7 +187,7 @@ def build(report: Report) -> SensitivityTable:
 def _level(technique: str, parameters: dict[str, Value], target: Target, *, measured: bool) -> Level:
     adapter = TRANSFORMS.get(technique)
     return Level(
-        technique, parameters, target, adapter.family, adapter.describe(parameters), adapter.label,
+        technique, parameters, target, adapter.family.name, adapter.describe(parameters), adapter.label,
         adapter.excluding, measured,
     )  # fmt: skip
 

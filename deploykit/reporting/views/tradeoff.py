@@ -10,6 +10,7 @@ from typing import Any, Literal
 from deploykit.choosing.pareto import beaten_by, competing
 from deploykit.core.result import Interval, Result
 from deploykit.reporting import numbers
+from deploykit.reporting.families import Families
 from deploykit.reporting.places import runtime_label
 from deploykit.reporting.rows import records
 from deploykit.reporting.views import sweet_spot
@@ -17,9 +18,6 @@ from deploykit.reporting.views import sweet_spot
 #: Colors of runtimes in registry order; contrast at least 3:1, distinguishable with the common color deficiencies.
 LIGHT = ("#0F4C9C", "#9A3A0A", "#1B9A78", "#CB3FD6", "#98860D", "#2F3337")
 DARK = ("#4596FF", "#E0762F", "#62E3B3", "#F5A6EE", "#F2E65A", "#8C9196")
-#: Shape for each family.
-_SHAPES = {"original": "circle", "quantize": "square", "prune": "triangle-up", "prune + quantize": "diamond"}
-_OTHER_SHAPE = "cross"
 #: Share of the width from which on the baseline is at the right end.
 _LATE = 0.8
 #: Points whose intervals are all drawn.
@@ -96,7 +94,7 @@ def points(rows: Sequence[Result], baseline: str, chosen: str = "") -> list[dict
                 "candidate": record["candidate"],
                 "runtime": runtime_label(record["runtime"]),
                 "threads": record["threads"],
-                "family": record["family"] if record["family"] in _SHAPES else "other",
+                "family": record["family"],
                 "metric": record["metric"].replace("_", " "),
                 "change": 100 * record["change"],
                 "change_low": 100 * record["change_low"],
@@ -278,7 +276,7 @@ def _leaving(
 
 
 def _marks(alt: Any, base: Any, data: list[dict[str, Any]], x_axis: Any, y_axis: Any, color: Any) -> Any:
-    families = [f for f in (*_SHAPES, "other") if any(p["family"] == f for p in data)]
+    families = Families().listed(point["family"] for point in data)
     tooltip = [
         alt.Tooltip(f"{name}:{kind}", title=label, **({"format": form} if form else {}))
         for name, kind, label, form in (
@@ -296,7 +294,7 @@ def _marks(alt: Any, base: Any, data: list[dict[str, Any]], x_axis: Any, y_axis:
         shape=alt.Shape(
             "family:N",
             title="technique",
-            scale=alt.Scale(domain=families, range=[_SHAPES.get(f, _OTHER_SHAPE) for f in families]),
+            scale=alt.Scale(domain=list(families), range=list(families.values())),
         ),
         tooltip=tooltip,
     )

@@ -34,34 +34,31 @@ export function Icon({ name }: { name: IconName }): ReactElement {
   );
 }
 
-/** Shapes of families, as in the chart, in a box from 0 to 12. */
-const SHAPES: Record<string, string> = {
-  original: 'M6 1.8a4.2 4.2 0 110 8.4a4.2 4.2 0 110-8.4Z',
-  quantize: 'M2 2h8v8H2Z',
-  prune: 'M6 1.6L10.6 10H1.4Z',
-  'prune + quantize': 'M6 .8L11.2 6 6 11.2.8 6Z',
-  other: 'M4.5 1h3v3.5H11v3H7.5V11h-3V7.5H1v-3h3.5Z'
+const CROSS = 'M4.5 1h3v3.5H11v3H7.5V11h-3V7.5H1v-3h3.5Z';
+
+/** Marks of points by their names in Vega, as the chart draws them, in a box from 0 to 12. */
+const OUTLINES: Record<string, string> = {
+  circle: 'M6 1.8a4.2 4.2 0 110 8.4a4.2 4.2 0 110-8.4Z',
+  square: 'M2 2h8v8H2Z',
+  cross: CROSS,
+  diamond: 'M6 .8L11.2 6 6 11.2.8 6Z',
+  'triangle-up': 'M6 1.6L10.6 10H1.4Z',
+  'triangle-down': 'M6 10.4L1.4 2H10.6Z',
+  'triangle-left': 'M1.6 6L10 1.4V10.6Z',
+  'triangle-right': 'M10.4 6L2 10.6V1.4Z'
 };
 
-/** The outline of a family's mark, in a box from 0 to 12. */
-export function shapeOf(family: string): string {
-  return SHAPES[family] ?? (SHAPES.other as string);
+/** The outline of a mark, in a box from 0 to 12. */
+export function outlineOf(mark: string): string {
+  return OUTLINES[mark] ?? CROSS;
 }
 
 /** The mark of a candidate. */
-export function Glyph({
-  family,
-  color,
-  filled
-}: {
-  family: string;
-  color: number | null;
-  filled: boolean;
-}): ReactElement {
+export function Glyph({ mark, color, filled }: { mark: string; color: number | null; filled: boolean }): ReactElement {
   const paint = color === null ? 'var(--dk-muted)' : `var(--dk-c${color})`;
   return (
     <svg className="dk-glyph" viewBox="0 0 12 12" aria-hidden="true" fill={filled ? paint : 'none'} stroke={paint}>
-      <path d={shapeOf(family)} />
+      <path d={outlineOf(mark)} />
     </svg>
   );
 }

@@ -2,8 +2,6 @@
 
 import type { Interval } from './protocol';
 
-export type Family = 'original' | 'quantize' | 'prune' | 'prune + quantize' | 'other';
-
 export interface IFailure {
   cause: string;
   remedy: string;
@@ -20,7 +18,9 @@ export interface IRow {
   device: string;
   threads: number;
   batch: number;
-  family: Family;
+  family: string;
+  /** What its point looks like: a symbol's name in Vega. */
+  mark: string;
   /** Without what is unknown: which candidate is at work just now. */
   status: 'planned' | 'built' | 'measured' | 'failed' | 'stopped';
   isBaseline: boolean;

@@ -44,6 +44,8 @@ export interface ITradeoff {
   measures: IMeasure[];
   /** The settings that distinguish candidates, in their order as axes. */
   settings: IMeasure[];
+  /** The families of the candidates with their marks, in the order of the legend. */
+  families: { name: string; mark: string }[];
   best: IBest | null;
 }
 

@@ -1,7 +1,7 @@
 /** Another store beside this one: two charts with the same axes, never one front, and what changed. */
 
 import { type FormEvent, type KeyboardEvent, type ReactElement, useId, useMemo, useState } from 'react';
-import { shapeOf } from '../icons';
+import { outlineOf } from '../icons';
 import { Button, Note, Problem, useAnswer, Waiting } from '../parts';
 import type { IRow } from '../rows';
 import { useBench, useView } from '../store';
@@ -191,7 +191,7 @@ function Plot({ title, dots, x, y }: { title: string; dots: readonly IDot[]; x: 
         {[...dots]
           .sort((one, other) => Number(one.strong) - Number(other.strong))
           .map(dot => {
-            const { key, family, runtime } = dot.row;
+            const { key, mark, runtime } = dot.row;
             const color = `var(--dk-c${colorOf(runtime)})`;
             return (
               // biome-ignore lint/a11y/noStaticElementInteractions: the table has the keys
@@ -207,7 +207,7 @@ function Plot({ title, dots, x, y }: { title: string; dots: readonly IDot[]; x: 
                 <line x1={atX(dot.across[0])} x2={atX(dot.across[1])} y1={atY(dot.y)} y2={atY(dot.y)} />
                 <line x1={atX(dot.x)} x2={atX(dot.x)} y1={atY(dot.up[0])} y2={atY(dot.up[1])} />
                 <path
-                  d={shapeOf(family)}
+                  d={outlineOf(mark)}
                   transform={`translate(${atX(dot.x) - 6} ${atY(dot.y) - 6})`}
                   fill={dot.strong ? color : 'var(--dk-surface)'}
                   strokeWidth={1.4}

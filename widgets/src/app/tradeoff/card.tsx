@@ -32,7 +32,7 @@ export function Card({ row, at: [x, y], room, onEnter, onLeave }: ICard): ReactE
   return (
     <div className="dk-card" style={style} onPointerEnter={onEnter} onPointerLeave={onLeave}>
       <div className="dk-card-name">
-        <Glyph family={row.family} color={colorOf(row.runtime)} filled={isStrong(state)} />
+        <Glyph mark={row.mark} color={colorOf(row.runtime)} filled={isStrong(state)} />
         <b>{row.name}</b>
       </div>
       <div className="dk-soft">{placeOf(row, labelOf(row.runtime))}</div>

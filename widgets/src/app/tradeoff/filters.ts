@@ -128,7 +128,7 @@ export function frameCode(filters: Filters, measures: readonly IMeasure[], rows:
     tests.push(`runtime not in ${list(filters.hiddenRuntimes)}`);
   }
   if (filters.hiddenFamilies.length > 0) {
-    tests.push(`family not in ${list(familiesOf(filters.hiddenFamilies, rows))}`);
+    tests.push(`family not in ${list(filters.hiddenFamilies)}`);
   }
   if (filters.frontOnly) {
     tests.push('on_front');
@@ -150,19 +150,6 @@ function namesOf(labels: readonly string[], rows: Iterable<IRow>): string[] {
   }
   return [...found].sort();
 }
-
-/** The frame has each technique's own family where the legend says "other". */
-function familiesOf(shown: readonly string[], rows: Iterable<IRow>): string[] {
-  const found = new Set(shown.filter(family => family !== OTHER));
-  for (const { family, settings } of rows) {
-    if (family === OTHER && shown.includes(OTHER)) {
-      found.add(String(settings.family));
-    }
-  }
-  return [...found];
-}
-
-const OTHER = 'other';
 
 function number(value: number): string {
   return String(Number(value.toPrecision(6)));

@@ -2,12 +2,9 @@
 
 import type { ReactElement } from 'react';
 import { Glyph } from '../icons';
-import type { IRow } from '../rows';
 import { useBench, useView } from '../store';
 import { useScene } from './scene';
 import { SweetSpotEntry } from './sweetspot';
-
-const FAMILIES: readonly IRow['family'][] = ['original', 'quantize', 'prune', 'prune + quantize', 'other'];
 
 export function Legend(): ReactElement {
   const bench = useBench();
@@ -16,7 +13,8 @@ export function Legend(): ReactElement {
   const hiddenFamilies = useView(view => view.hiddenFamilies);
   const found = [...rows.values()].filter(row => row.status !== 'planned');
   const runtimes = [...new Set(found.map(row => row.runtime))].sort((one, other) => colorOf(one) - colorOf(other));
-  const families = FAMILIES.filter(family => found.some(row => row.family === family));
+  const families = tradeoff.families.filter(({ name }) => found.some(row => row.family === name));
+  const names = families.map(({ name }) => name);
   return (
     <div
       className="dk-legend"
@@ -33,20 +31,20 @@ export function Legend(): ReactElement {
           toggle={() => bench.look({ hiddenRuntimes: toggled(hiddenRuntimes, name) })}
           only={() => bench.look({ hiddenRuntimes: only(runtimes, hiddenRuntimes, name) })}
         >
-          <Glyph family="original" color={colorOf(name)} filled />
+          <Glyph mark="circle" color={colorOf(name)} filled />
         </Entry>
       ))}
       <span className="dk-legend-gap" />
-      {families.map(name => (
+      {families.map(({ name, mark }) => (
         <Entry
           key={name}
           label={name}
           on={!hiddenFamilies.includes(name)}
           first={false}
           toggle={() => bench.look({ hiddenFamilies: toggled(hiddenFamilies, name) })}
-          only={() => bench.look({ hiddenFamilies: only(families, hiddenFamilies, name) })}
+          only={() => bench.look({ hiddenFamilies: only(names, hiddenFamilies, name) })}
         >
-          <Glyph family={name} color={null} filled={false} />
+          <Glyph mark={mark} color={null} filled={false} />
         </Entry>
       ))}
       <SweetSpotEntry tradeoff={tradeoff} />

@@ -149,7 +149,7 @@ function points2data(points: readonly IPoint[], surface: string, across: IAxis, 
     const opacity = point.dimmed ? DIMMED : 1;
     const noisy = row.badges.includes('noisy');
     const fill = point.strong ? color : surface;
-    (point.strong ? strong : weak)?.push({ key, x, y, family: row.family, color, fill, opacity });
+    (point.strong ? strong : weak)?.push({ key, x, y, mark: row.mark, color, fill, opacity });
     if (point.strong || noisy || !many) {
       const faint = (point.strong || noisy ? 0.9 : FAINT) * opacity;
       bars?.push({ key, x, y, ...point.box, color, opacity: faint });

@@ -126,7 +126,7 @@ function Name({ row }: { row: IRow }): ReactElement {
   const { judged, colorOf } = useScene();
   return (
     <>
-      <Glyph family={row.family} color={colorOf(row.runtime)} filled={isStrong(judged.get(row.key))} />
+      <Glyph mark={row.mark} color={colorOf(row.runtime)} filled={isStrong(judged.get(row.key))} />
       <span className="dk-ellipsis" title={row.name}>
         {row.name}
       </span>
