@@ -6,10 +6,10 @@ import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 
-from deploykit.core.candidate import Target
+from deploykit.core.candidate import Candidate, Target
 from deploykit.core.result import Result
 from deploykit.measuring.latency import Launch
-from deploykit.measuring.ratios import launches_needed
+from deploykit.measuring.ratios import BASELINE, launches_needed
 from deploykit.planning.durations import Durations
 
 #: Share of a launch that is still expected when it takes longer than it should.
@@ -101,6 +101,8 @@ class Forecast:
         work, running, kept = self._work, self._running, self._kept
         pace = statistics.median(self._paces[-5:]) if self._paces else 1.0
         one = self._durations.sessions(self._all)
+        if work is None and kept is not None and self._screen:
+            return one * self._screen + self._durations.sessions(kept) * max(0, self._asked - self._screen)
         if work is None:
             return one * self._asked * self._ratio
         left = pace * sum(self._durations.sessions(group) * count for group, count in tuple(work))
@@ -118,6 +120,36 @@ class Forecast:
 def models(count: int, group: int, groups: int) -> str:
     """The models of a group, in words."""
     return f"all {count} models" if groups == 1 else f"{count} models (group {group + 1} of {groups})"
+
+
+def shares(launch: Launch) -> dict[str, float]:
+    """Latencies of one launch as a share of the baseline's, by key: rough, but known after the first."""
+    base = launch.series.get(BASELINE)
+    if base is None or not base.block_medians_ns:
+        return {}
+    whole = statistics.median(base.block_medians_ns)
+    return {k: statistics.median(s.block_medians_ns) / whole for k, s in launch.series.items() if s.block_medians_ns}
+
+
+def likely(rows: Sequence[Result], candidates: Mapping[str, Candidate]) -> dict[str, float]:
+    """Latencies, as a share of the baseline's, that candidates will have if they are like earlier ones.
+
+    Those have the same techniques on the same target; what has no like is left out.
+
+    Args:
+        rows: All candidates, those of earlier sweeps included.
+        candidates: Key → candidate that is not timed yet.
+    """
+    known: dict[tuple[Target, tuple[str, ...]], list[float]] = {}
+    for row in rows:
+        if row.measurement is not None and row.measurement.latency is not None and row.status != "failed":
+            known.setdefault(_kind(row.candidate), []).append(1 / row.measurement.latency.speedup.value)
+    kinds = {key: _kind(candidate) for key, candidate in candidates.items()}
+    return {key: statistics.median(known[kind]) for key, kind in kinds.items() if kind in known}
+
+
+def _kind(candidate: Candidate) -> tuple[Target, tuple[str, ...]]:
+    return candidate.target, tuple(step.technique for step in candidate.recipe.steps)
 
 
 def losing(rows: Sequence[Result], seen: Mapping[str, float], margin: float, max_drop: float | None = None) -> set[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +17,7 @@ from deploykit.planning.finished import Built
 from deploykit.planning.plan import Planned
 from deploykit.planning.protocol import Protocol, measurement_key, series_key, timed_key
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.forecast import Forecast, losing, models
+from deploykit.sweeping.forecast import Forecast, likely, losing, models, shares
 from deploykit.sweeping.state import State
 from deploykit.sweeping.workshop import Workshop
 
@@ -136,6 +135,9 @@ class TimingStage:
             durations, protocol.launches, protocol.screen, protocol.most, protocol.budget_s, targets,
             durations.history.expect(unit).seconds,
         )  # fmt: skip
+        self._seen = likely(self._state.rows, {i.planned.key: i.planned.candidate for i in self._new})
+        if self._seen:
+            forecast.keeping(self._kept_so_far())
         self._state.foresee("latency", forecast.seconds)
         if self._last and chunks:
             self._state.foresee("later", None)  # it is a part of this now
@@ -269,16 +271,12 @@ class TimingStage:
             if len(everything) > 1:
                 self._report(everything, group.members, final=False)
             if earlier is None:
-                self._forecast.keeping(self._kept_so_far(launch, group))
+                seen = shares(launch)
+                self._seen |= {m[0].planned.key: seen[_key(m[0])] for m in group.members if _key(m[0]) in seen}
+                self._forecast.keeping(self._kept_so_far())
 
-    def _kept_so_far(self, launch: Launch, group: _Group) -> list[Target]:
-        """Sessions of a launch after the screen, if estimates stay as they are: intervals are too wide to know yet."""
-        base = launch.series.get(BASELINE)
-        for same in group.members:
-            series = launch.series.get(_key(same[0]))
-            if base is not None and base.block_medians_ns and series is not None and series.block_medians_ns:
-                median = statistics.median(series.block_medians_ns)
-                self._seen[same[0].planned.key] = median / statistics.median(base.block_medians_ns)
+    def _kept_so_far(self) -> list[Target]:
+        """Sessions of a launch after the screen, if estimates stay as they are."""
         lost = losing(self._state.rows, self._seen, _SCREEN_MARGIN, self._protocol.max_drop)
         kept = [i for i in self._new if i.planned.key not in lost or _key(i) == _key(self._baseline)]
         return [entry.target for entry in self._entries(kept)]

@@ -6,13 +6,13 @@ import shutil
 import pytest
 
 import deploykit as dk
-from deploykit.core.candidate import Recipe, Step, Target
+from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.result import Interval
 from deploykit.measuring.latency import Launch, Series
 from deploykit.measuring.ratios import BASELINE, CLONE, launches_needed, steady
 from deploykit.planning.durations import OVERHEAD_S, Durations, Units
 from deploykit.planning.history import History, Unit
-from deploykit.sweeping.forecast import Forecast, losing
+from deploykit.sweeping.forecast import Forecast, likely, losing
 
 
 @pytest.fixture
@@ -89,8 +89,10 @@ def test_only_the_models_that_are_kept_are_timed_after_the_screen(durations):
     forecast = Forecast(durations, 10, 3, 20, 60.0, [target] * 6, 1.0)
     one = durations.sessions([target])
     assert forecast.seconds() == pytest.approx(6 * one * 10)
+    forecast.keeping([target] * 2)
+    assert forecast.seconds() == pytest.approx(6 * one * 3 + 2 * one * 7)
     forecast.screening([[target] * 6], [1])
-    assert forecast.seconds() == pytest.approx(6 * one * 2 + 6 * one * 7)
+    assert forecast.seconds() == pytest.approx(6 * one * 2 + 2 * one * 7)
     forecast.keeping([target] * 3)
     assert forecast.seconds() == pytest.approx(6 * one * 2 + 3 * one * 7)
     forecast.finishing([[target] * 2], [7])
@@ -120,6 +122,18 @@ def test_the_screen_is_expected_to_drop_what_another_candidate_beats(swept):
     assert losing([fast, unseen], {}, 0.1) == set()
     assert losing([fast, unseen], {"new": 1 / 3}, 0.1) == {"new"}
     assert losing([row(base, "base", 0.0, 1.0), row(others[0], "x", 0.03, 2.0, low=0.02)], {}, 0.1, 0.01) == {"x"}
+
+
+def test_a_candidate_is_expected_to_be_as_fast_as_those_with_the_same_techniques(swept):
+    rows = swept[1].rows
+    timed = {row.label: 1 / row.measurement.latency.speedup.value for row in rows}
+    target = rows[0].candidate.target
+    more = {
+        "like": Candidate(Recipe((Step("quantize_static", {"per_channel": True}),)), target),
+        "unlike": Candidate(Recipe((Step("quantize_float16"),)), target),
+        "elsewhere": Candidate(Recipe((Step("quantize_static"),)), Target("litert")),
+    }
+    assert likely(rows, more) == {"like": pytest.approx(timed["int8 static"])}
 
 
 def test_a_sweep_begins_with_the_plan_s_estimate_and_never_runs_backward(onnx_model, images, small_space, tmp_path):
