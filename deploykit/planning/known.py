@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Declared
 from deploykit.core.errors import StoreError
 from deploykit.core.model import Model
+from deploykit.core.result import Result
 from deploykit.data.dataset import Dataset
 from deploykit.measuring.environment import hardware
 from deploykit.planning.finished import Built, Finished
@@ -87,17 +90,28 @@ class Known:
     @cached_property
     def flips(self) -> float | None:
         """Median share of evaluation examples whose answer changed, over earlier candidates; None when unknown."""
-        data = self._store.relative(self._finished.data_folder)
-        shares: list[float] = []
-        for context, facts in self._store.sweeps().items():
-            if facts["model"]["digest"] != self._model.digest or facts["data"] != data or facts["relative"]:
-                continue
-            shares += [
-                row.measurement.changed / row.measurement.score.examples
-                for row in self._store.rows(context)[:_MANY]
-                if row.measurement and row.key != facts["baseline"] and row.status == "measured"
-            ]
+        shares = [
+            row.measurement.changed / row.measurement.score.examples
+            for facts, rows in self._sweeps
+            for row in rows
+            if row.measurement and row.key != facts["baseline"] and row.status == "measured" and not facts["relative"]
+        ]
         return statistics.median(shares) if len(shares) >= _FEW else None
+
+    @property
+    def rows(self) -> list[Result]:
+        """Candidates of earlier sweeps of this model on these data."""
+        return [row for _, rows in self._sweeps for row in rows]
+
+    @cached_property
+    def _sweeps(self) -> list[tuple[dict[str, Any], Sequence[Result]]]:
+        """Facts and rows of the earlier sweeps of this model on these data."""
+        data = self._store.relative(self._finished.data_folder)
+        return [
+            (facts, self._store.rows(context)[:_MANY])
+            for context, facts in self._store.sweeps().items()
+            if facts["model"]["digest"] == self._model.digest and facts["data"] == data
+        ]
 
 
 def opened(path: str | Path) -> Store | None:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
-from deploykit.core.candidate import Candidate, Target
-from deploykit.core.result import Result
+from deploykit.core.candidate import Target
 from deploykit.measuring.latency import Launch
 from deploykit.measuring.ratios import BASELINE, launches_needed
 from deploykit.planning.durations import Durations
@@ -129,52 +128,3 @@ def shares(launch: Launch) -> dict[str, float]:
         return {}
     whole = statistics.median(base.block_medians_ns)
     return {k: statistics.median(s.block_medians_ns) / whole for k, s in launch.series.items() if s.block_medians_ns}
-
-
-def likely(rows: Sequence[Result], candidates: Mapping[str, Candidate]) -> dict[str, float]:
-    """Latencies, as a share of the baseline's, that candidates will have if they are like earlier ones.
-
-    Those have the same techniques on the same target; what has no like is left out.
-
-    Args:
-        rows: All candidates, those of earlier sweeps included.
-        candidates: Key → candidate that is not timed yet.
-    """
-    known: dict[tuple[Target, tuple[str, ...]], list[float]] = {}
-    for row in rows:
-        if row.measurement is not None and row.measurement.latency is not None and row.status != "failed":
-            known.setdefault(_kind(row.candidate), []).append(1 / row.measurement.latency.speedup.value)
-    kinds = {key: _kind(candidate) for key, candidate in candidates.items()}
-    return {key: statistics.median(known[kind]) for key, kind in kinds.items() if kind in known}
-
-
-def _kind(candidate: Candidate) -> tuple[Target, tuple[str, ...]]:
-    return candidate.target, tuple(step.technique for step in candidate.recipe.steps)
-
-
-def losing(rows: Sequence[Result], seen: Mapping[str, float], margin: float, max_drop: float | None = None) -> set[str]:
-    """Keys of the candidates that the screen will drop, if estimates stay as they are.
-
-    Another one on the same device is faster by a margin while it loses no more, or the candidate is confirmed to lose
-    more than the limit.
-
-    Args:
-        rows: All candidates of the sweep.
-        seen: Key → latency as a share of the baseline's, for those whose rows have none yet.
-        margin: How much faster the other one is at least, as a share.
-        max_drop: The limit; None: there is none.
-    """
-    found = set()
-    judged = {r.key: (r.candidate.target.device, m) for r in rows if (m := r.measurement) and r.status != "failed"}
-    times = dict(seen) | {key: 1 / m.latency.speedup.value for key, (_, m) in judged.items() if m.latency is not None}
-    fastest = sorted(judged.keys() & times.keys(), key=times.__getitem__)  # of thousands, the first ones decide
-    for key, (device, own) in judged.items():
-        beaten = key in times and any(
-            times[rival] * (1 + margin) < times[key]
-            and judged[rival][0] == device
-            and judged[rival][1].score.drop.value <= own.score.drop.value
-            for rival in fastest
-        )
-        if beaten or (max_drop is not None and own.score.drop.low > max_drop):
-            found.add(key)
-    return found

@@ -16,13 +16,12 @@ from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.planning.finished import Built
 from deploykit.planning.plan import Planned
 from deploykit.planning.protocol import Protocol, measurement_key, series_key, timed_key
+from deploykit.planning.screening import MARGIN, likely, losing, standings
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.sweeping.forecast import Forecast, likely, losing, models, shares
+from deploykit.sweeping.forecast import Forecast, models, shares
 from deploykit.sweeping.state import State
 from deploykit.sweeping.workshop import Workshop
 
-#: By how much another candidate must be confirmed faster to end the launches of one after the screen.
-_SCREEN_MARGIN = 0.1
 #: A launch that takes longer than this many times the work on its sessions has waited for another process.
 _IDLE = 1.5
 
@@ -135,7 +134,8 @@ class TimingStage:
             durations, protocol.launches, protocol.screen, protocol.most, protocol.budget_s, targets,
             durations.history.expect(unit).seconds,
         )  # fmt: skip
-        self._seen = likely(self._state.rows, {i.planned.key: i.planned.candidate for i in self._new})
+        alike = likely(self._state.rows, {i.planned.key: i.planned.candidate for i in self._new})
+        self._seen = {key: standing.time for key, standing in alike.items() if standing.time is not None}
         if self._seen:
             forecast.keeping(self._kept_so_far())
         self._state.foresee("latency", forecast.seconds)
@@ -215,7 +215,7 @@ class TimingStage:
         if limit is not None and row.measurement.score.drop.low > limit:
             return True
         return any(
-            beats(other, row, margin=_SCREEN_MARGIN)
+            beats(other, row, margin=MARGIN)
             for other in self._state.rows
             if other.key != row.key and other.status != "failed"
         )
@@ -277,7 +277,9 @@ class TimingStage:
 
     def _kept_so_far(self) -> list[Target]:
         """Sessions of a launch after the screen, if estimates stay as they are."""
-        lost = losing(self._state.rows, self._seen, _SCREEN_MARGIN, self._protocol.max_drop)
+        known = standings(self._state.rows)
+        known |= {k: replace(known[k], time=t) for k, t in self._seen.items() if k in known and known[k].time is None}
+        lost = losing(known, self._protocol.max_drop)
         kept = [i for i in self._new if i.planned.key not in lost or _key(i) == _key(self._baseline)]
         return [entry.target for entry in self._entries(kept)]
 

@@ -1,18 +1,17 @@
 """How much time is left: what is known of it, and what a sweep shows."""
 
-import dataclasses
 import shutil
 
 import pytest
 
 import deploykit as dk
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
-from deploykit.core.result import Interval
 from deploykit.measuring.latency import Launch, Series
 from deploykit.measuring.ratios import BASELINE, CLONE, launches_needed, steady
 from deploykit.planning.durations import OVERHEAD_S, Durations, Units
 from deploykit.planning.history import History, Unit
-from deploykit.sweeping.forecast import Forecast, likely, losing
+from deploykit.planning.screening import Standing, likely, losing, standings
+from deploykit.sweeping.forecast import Forecast
 
 
 @pytest.fixture
@@ -99,41 +98,30 @@ def test_only_the_models_that_are_kept_are_timed_after_the_screen(durations):
     assert forecast.seconds() == pytest.approx(2 * one * 7)
 
 
-def test_the_screen_is_expected_to_drop_what_another_candidate_beats(swept):
+def test_the_screen_is_expected_to_drop_what_another_candidate_beats():
+    fast = Standing("cpu", 0.0, time=0.25)
+    assert losing({"fast": fast, "slow": Standing("cpu", 0.001, time=0.3)}) == {"slow"}
+    assert losing({"fast": fast, "near": Standing("cpu", 0.001, time=0.27)}) == set()  # not by so much
+    assert losing({"fast": fast, "better": Standing("cpu", -0.001, time=0.3)}) == set()
+    assert losing({"fast": fast, "elsewhere": Standing("gpu", 0.001, time=0.3)}) == set()
+    assert losing({"fast": fast, "unseen": Standing("cpu", 0.001)}) == set()
+    assert losing({"base": Standing("cpu", 0.0, time=1.0), "x": Standing("cpu", 0.03, 0.02, 0.5)}, 0.01) == {"x"}
+
+
+def test_a_candidate_is_expected_to_be_like_those_with_the_same_techniques(swept):
     rows = swept[1].rows
-    base, *others = sorted(rows, key=lambda row: row.key != swept[1].baseline)
-
-    def row(like, key, drop, speedup=None, low=-1.0):
-        score = dataclasses.replace(like.measurement.score, drop=Interval(drop, low, 1.0))
-        latency = (
-            dataclasses.replace(like.measurement.latency, speedup=Interval(speedup, speedup, speedup))
-            if speedup
-            else None
-        )
-        return dataclasses.replace(
-            like, key=key, measurement=dataclasses.replace(like.measurement, scores=(score,), latency=latency)
-        )
-
-    fast, slow = row(others[0], "fast", 0.0, 4.0), row(others[1], "slow", 0.001, 3.0)
-    assert losing([fast, slow], {}, 0.1) == {"slow"}
-    assert losing([fast, slow], {}, 0.5) == set()  # not by so much
-    assert losing([fast, row(others[1], "slow", -0.001, 3.0)], {}, 0.1) == set()  # it is more accurate
-    unseen = row(others[1], "new", 0.001)
-    assert losing([fast, unseen], {}, 0.1) == set()
-    assert losing([fast, unseen], {"new": 1 / 3}, 0.1) == {"new"}
-    assert losing([row(base, "base", 0.0, 1.0), row(others[0], "x", 0.03, 2.0, low=0.02)], {}, 0.1, 0.01) == {"x"}
-
-
-def test_a_candidate_is_expected_to_be_as_fast_as_those_with_the_same_techniques(swept):
-    rows = swept[1].rows
-    timed = {row.label: 1 / row.measurement.latency.speedup.value for row in rows}
+    (static,) = (row.measurement for row in rows if row.label == "int8 static")
     target = rows[0].candidate.target
     more = {
         "like": Candidate(Recipe((Step("quantize_static", {"per_channel": True}),)), target),
         "unlike": Candidate(Recipe((Step("quantize_float16"),)), target),
         "elsewhere": Candidate(Recipe((Step("quantize_static"),)), Target("litert")),
     }
-    assert likely(rows, more) == {"like": pytest.approx(timed["int8 static"])}
+    found = likely(rows, more)
+    assert list(found) == ["like"]
+    assert found["like"].time == pytest.approx(1 / static.latency.speedup.value)
+    assert found["like"].drop == pytest.approx(static.score.drop.value)
+    assert standings(rows)[rows[1].key].time == pytest.approx(1 / rows[1].measurement.latency.speedup.value)
 
 
 def test_a_sweep_begins_with_the_plan_s_estimate_and_never_runs_backward(onnx_model, images, small_space, tmp_path):
