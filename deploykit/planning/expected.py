@@ -181,7 +181,8 @@ class _Estimate:
         ratio, how = astuple(
             self._history.expect(self._units.launches([t for _, t in self._untimed], screened=bool(protocol.screen)))
         )
-        ratio = self._kept(first, home) or ratio
+        if kept_share := self._kept(first, home):  # how good they are is a guess, and so is how noisy the host will be
+            ratio = (ratio + kept_share) / 2
         counted = Counter(self._units.session(target) for target in found)
         one = sum(self._guess(unit, count * protocol.launches, how) * count for unit, count in counted.items())
         kept = sum(self._units.launch_bytes(target) for target in found)

@@ -59,8 +59,8 @@ def likely(rows: Iterable[Result], candidates: Mapping[str, Candidate]) -> dict[
     found = {}
     for key, candidate in candidates.items():
         if like := known.get(_kind(candidate)):
-            drop, time = (statistics.median(values) for values in zip(*like, strict=True))
-            found[key] = Standing(candidate.target.device, drop, time=time)
+            drops, times = zip(*like, strict=True)  # what may be as good as the best of them gets its chance
+            found[key] = Standing(candidate.target.device, min(drops), time=statistics.median(times))
     return found
 
 
