@@ -15,6 +15,7 @@ from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.result import Measurement, Result
 from deploykit.exporters._export import export, save_file
 from deploykit.loading._load import load
+from deploykit.measuring.exportable import Exportable
 from deploykit.testing.exporters import data_for, exportable
 
 
@@ -175,7 +176,7 @@ def test_a_model_that_answers_differently_is_not_exported(tmp_path):
     path = tmp_path / "random.onnx"
     save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]), path)
     model = load(path)
-    candidate = dk.artifacts.artifact.Exportable(
+    candidate = Exportable(
         path, model.format, "random", Recipe(), Target("onnxruntime"), model, data_for(model)
     )
     with pytest.raises(ExportError) as caught:
