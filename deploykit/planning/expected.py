@@ -17,7 +17,7 @@ from deploykit.planning.makespan import Job, makespan
 from deploykit.planning.plan import Expected, Plan, Planned
 from deploykit.planning.protocol import Protocol, useless_threads
 from deploykit.planning.routes import BuildStep
-from deploykit.planning.screening import likely, losing, standings
+from deploykit.planning.screening import launched, likely, losing, standings
 from deploykit.runtimes._contract import RUNTIMES
 
 #: Relative error of an estimate, by how it is known.
@@ -181,8 +181,8 @@ class _Estimate:
         ratio, how = astuple(
             self._history.expect(self._units.launches([t for _, t in self._untimed], screened=bool(protocol.screen)))
         )
-        if kept_share := self._kept(first, home):  # how good they are is a guess, and so is how noisy the host will be
-            ratio = (ratio + kept_share) / 2
+        if (share := self._kept(first, home)) is not None:
+            ratio = launched(ratio, protocol.launches, protocol.screen, share)
         counted = Counter(self._units.session(target) for target in found)
         one = sum(self._guess(unit, count * protocol.launches, how) * count for unit, count in counted.items())
         kept = sum(self._units.launch_bytes(target) for target in found)
@@ -196,17 +196,15 @@ class _Estimate:
         seconds = one * protocol.launches * ratio * (1 - self._launched(baseline)) + sum(profiled) / self._slots
         return seconds + sum(self._guess(self._units.start(g)) for g in starts), len(found)
 
-    def _kept(self, timed: list[tuple[Target, bool]], home: Target) -> float:
-        """Share of the launches of all that is made, by how earlier candidates like these were screened; 0: unknown."""
-        screen, asked = self._protocol.screen, self._protocol.launches
-        rows = self._known.rows if self._known is not None and screen else []
+    def _kept(self, timed: list[tuple[Target, bool]], home: Target) -> float | None:
+        """Share of a launch that is left after the screen, by earlier candidates like these; None: unknown."""
+        rows = self._known.rows if self._known is not None and self._protocol.screen else []
         new = {planned.key: planned.candidate for planned in self._untimed.values()}
         if not (alike := likely(rows, new)):
-            return 0.0
+            return None
         lost = losing(standings(rows) | alike, self._protocol.max_drop)
         kept = [(c.target, not c.recipe.steps) for key, c in new.items() if key not in lost]
-        share = len(sessions(kept, home)) / len(sessions(timed, home)) if kept else 0.0
-        return (screen + (asked - screen) * min(1.0, share)) / asked
+        return len(sessions(kept, home)) / len(sessions(timed, home)) if kept else 0.0
 
     def _launched(self, baseline: Planned) -> float:
         """Share of the launches that an interrupted sweep has done."""

@@ -68,6 +68,20 @@ def _kind(candidate: Candidate) -> tuple[Target, tuple[str, ...]]:
     return candidate.target, tuple(step.technique for step in candidate.recipe.steps)
 
 
+def launched(usual: float, asked: int, screen: int, kept: float) -> float:
+    """Launches that are made, as a share of those asked for of all.
+
+    How good candidates are is a guess, and so is how noisy the host will be: the mean of both.
+
+    Args:
+        usual: What it was in earlier sweeps.
+        asked: Launches of those that are kept.
+        screen: Launches of all.
+        kept: Share of the sessions of a launch that is left after the screen.
+    """
+    return (usual + (screen + (asked - screen) * min(1.0, kept)) / asked) / 2
+
+
 def losing(known: Mapping[str, Standing], max_drop: float | None = None) -> set[str]:
     """Keys of the candidates that the screen will drop, if estimates stay as they are.
 

@@ -100,8 +100,6 @@ class Forecast:
         work, running, kept = self._work, self._running, self._kept
         pace = statistics.median(self._paces[-5:]) if self._paces else 1.0
         one = self._durations.sessions(self._all)
-        if work is None and kept is not None and self._screen:
-            return one * self._screen + self._durations.sessions(kept) * max(0, self._asked - self._screen)
         if work is None:
             return one * self._asked * self._ratio
         left = pace * sum(self._durations.sessions(group) * count for group, count in tuple(work))

@@ -16,7 +16,7 @@ from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.planning.finished import Built
 from deploykit.planning.plan import Planned
 from deploykit.planning.protocol import Protocol, measurement_key, series_key, timed_key
-from deploykit.planning.screening import MARGIN, likely, losing, standings
+from deploykit.planning.screening import MARGIN, launched, likely, losing, standings
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.forecast import Forecast, models, shares
 from deploykit.sweeping.state import State
@@ -130,14 +130,14 @@ class TimingStage:
         durations, protocol = self._state.durations, self._protocol
         targets = [e.target for chunk in chunks for e in self._entries([same[0] for same in chunk])]
         unit = durations.units.launches([item.target for item in self._new], screened=bool(protocol.screen))
-        forecast = Forecast(
-            durations, protocol.launches, protocol.screen, protocol.most, protocol.budget_s, targets,
-            durations.history.expect(unit).seconds,
-        )  # fmt: skip
+        ratio = durations.history.expect(unit).seconds
         alike = likely(self._state.rows, {i.planned.key: i.planned.candidate for i in self._new})
         self._seen = {key: standing.time for key, standing in alike.items() if standing.time is not None}
-        if self._seen:
-            forecast.keeping(self._kept_so_far())
+        if self._seen and protocol.screen:
+            ratio = launched(ratio, protocol.launches, protocol.screen, len(self._kept_so_far()) / len(targets))
+        forecast = Forecast(
+            durations, protocol.launches, protocol.screen, protocol.most, protocol.budget_s, targets, ratio
+        )
         self._state.foresee("latency", forecast.seconds)
         if self._last and chunks:
             self._state.foresee("later", None)  # it is a part of this now

@@ -176,9 +176,7 @@ def test_a_model_that_answers_differently_is_not_exported(tmp_path):
     path = tmp_path / "random.onnx"
     save(helper.make_model(graph, ir_version=10, opset_imports=[helper.make_opsetid("", 21)]), path)
     model = load(path)
-    candidate = Exportable(
-        path, model.format, "random", Recipe(), Target("onnxruntime"), model, data_for(model)
-    )
+    candidate = Exportable(path, model.format, "random", Recipe(), Target("onnxruntime"), model, data_for(model))
     with pytest.raises(ExportError) as caught:
         export(candidate, tmp_path / "out")
     assert "Outputs differ from the measured model's by" in str(caught.value)

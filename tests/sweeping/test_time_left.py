@@ -10,7 +10,7 @@ from deploykit.measuring.latency import Launch, Series
 from deploykit.measuring.ratios import BASELINE, CLONE, launches_needed, steady
 from deploykit.planning.durations import OVERHEAD_S, Durations, Units
 from deploykit.planning.history import History, Unit
-from deploykit.planning.screening import Standing, likely, losing, standings
+from deploykit.planning.screening import Standing, launched, likely, losing, standings
 from deploykit.sweeping.forecast import Forecast
 
 
@@ -88,10 +88,8 @@ def test_only_the_models_that_are_kept_are_timed_after_the_screen(durations):
     forecast = Forecast(durations, 10, 3, 20, 60.0, [target] * 6, 1.0)
     one = durations.sessions([target])
     assert forecast.seconds() == pytest.approx(6 * one * 10)
-    forecast.keeping([target] * 2)
-    assert forecast.seconds() == pytest.approx(6 * one * 3 + 2 * one * 7)
     forecast.screening([[target] * 6], [1])
-    assert forecast.seconds() == pytest.approx(6 * one * 2 + 2 * one * 7)
+    assert forecast.seconds() == pytest.approx(6 * one * 2 + 6 * one * 7)
     forecast.keeping([target] * 3)
     assert forecast.seconds() == pytest.approx(6 * one * 2 + 3 * one * 7)
     forecast.finishing([[target] * 2], [7])
@@ -106,6 +104,12 @@ def test_the_screen_is_expected_to_drop_what_another_candidate_beats():
     assert losing({"fast": fast, "elsewhere": Standing("gpu", 0.001, time=0.3)}) == set()
     assert losing({"fast": fast, "unseen": Standing("cpu", 0.001)}) == set()
     assert losing({"base": Standing("cpu", 0.0, time=1.0), "x": Standing("cpu", 0.03, 0.02, 0.5)}, 0.01) == {"x"}
+
+
+def test_launches_are_expected_between_what_is_usual_and_what_the_screen_leaves():
+    assert launched(1.0, asked=10, screen=3, kept=1.0) == pytest.approx(1.0)
+    assert launched(0.8, asked=10, screen=3, kept=0.0) == pytest.approx((0.8 + 0.3) / 2)
+    assert launched(0.8, asked=10, screen=3, kept=0.5) == pytest.approx((0.8 + 0.65) / 2)
 
 
 def test_a_candidate_is_expected_to_be_like_those_with_the_same_techniques(swept):
