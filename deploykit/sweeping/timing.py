@@ -16,7 +16,7 @@ from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.planning.finished import Built
 from deploykit.planning.plan import Planned
 from deploykit.planning.protocol import Protocol, measurement_key, series_key, timed_key
-from deploykit.planning.screening import MARGIN, launched, likely, losing, standings
+from deploykit.planning.screening import MARGIN, Standing, launched, likely, losing, standings
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.forecast import Forecast, models, shares
 from deploykit.sweeping.state import State
@@ -132,9 +132,9 @@ class TimingStage:
         unit = durations.units.launches([item.target for item in self._new], screened=bool(protocol.screen))
         ratio = durations.history.expect(unit).seconds
         alike = likely(self._state.rows, {i.planned.key: i.planned.candidate for i in self._new})
-        self._seen = {key: standing.time for key, standing in alike.items() if standing.time is not None}
-        if self._seen and protocol.screen:
-            ratio = launched(ratio, protocol.launches, protocol.screen, len(self._kept_so_far()) / len(targets))
+        if alike and protocol.screen:  # as in the plan
+            kept = self._kept(standings(self._state.rows) | alike)
+            ratio = launched(ratio, protocol.launches, protocol.screen, len(kept) / len(targets))
         forecast = Forecast(
             durations, protocol.launches, protocol.screen, protocol.most, protocol.budget_s, targets, ratio
         )
@@ -273,12 +273,12 @@ class TimingStage:
             if earlier is None:
                 seen = shares(launch)
                 self._seen |= {m[0].planned.key: seen[_key(m[0])] for m in group.members if _key(m[0]) in seen}
-                self._forecast.keeping(self._kept_so_far())
+                known = standings(self._state.rows)
+                known |= {k: replace(known[k], time=t) for k, t in self._seen.items() if k in known and not known[k].time}
+                self._forecast.keeping(self._kept(known))
 
-    def _kept_so_far(self) -> list[Target]:
+    def _kept(self, known: dict[str, Standing]) -> list[Target]:
         """Sessions of a launch after the screen, if estimates stay as they are."""
-        known = standings(self._state.rows)
-        known |= {k: replace(known[k], time=t) for k, t in self._seen.items() if k in known and known[k].time is None}
         lost = losing(known, self._protocol.max_drop)
         kept = [i for i in self._new if i.planned.key not in lost or _key(i) == _key(self._baseline)]
         return [entry.target for entry in self._entries(kept)]
