@@ -274,7 +274,8 @@ class TimingStage:
                 seen = shares(launch)
                 self._seen |= {m[0].planned.key: seen[_key(m[0])] for m in group.members if _key(m[0]) in seen}
                 known = standings(self._state.rows)
-                known |= {k: replace(known[k], time=t) for k, t in self._seen.items() if k in known and not known[k].time}
+                new = [key for key in self._seen if key in known and known[key].time is None]
+                known |= {key: replace(known[key], time=self._seen[key]) for key in new}
                 self._forecast.keeping(self._kept(known))
 
     def _kept(self, known: dict[str, Standing]) -> list[Target]:
