@@ -1,6 +1,5 @@
 """A technique brings its family: charts, rows and legend show it by its name and mark, and no list has to know it."""
 
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from deploykit_widgets.tradeoff_section import TradeoffSection
 from deploykit_widgets.tradeoff_spec import specification
 
 from deploykit.choosing.goals import Goal
-from deploykit.core import registry
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.errors import SettingError
 from deploykit.core.result import Interval, Latency, Measurement, Result, Score
@@ -42,18 +40,8 @@ FACTS = {"baseline": "base", "metric": "accuracy", "relative": False, "higher_is
 
 
 @pytest.fixture(autouse=True)
-def installed(tmp_path, monkeypatch):
-    """The example as pip would install it: a module, and its metadata beside it."""
-    shutil.copy(Path(__file__).parent / "example" / "shrink_layers.py", tmp_path)
-    metadata = tmp_path / "shrink_layers-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: shrink-layers\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(_ENTRY_POINTS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    registry._all_entry_points.cache_clear()
-    yield
-    monkeypatch.undo()
-    registry._all_entry_points.cache_clear()
+def installed(install):
+    install(Path(__file__).parent / "example" / "shrink_layers.py", _ENTRY_POINTS)
 
 
 class TestItsConformance(TechniqueConformance):

@@ -1,13 +1,11 @@
 """Adding a runtime is one file: an installed package with an entry point is picked up everywhere."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import deploykit as dk
-from deploykit.core import registry
 from deploykit.core.candidate import Target
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.testing import models
@@ -17,18 +15,8 @@ _ENTRY_POINTS = "[deploykit.runtimes]\nreference = reference_runtime:ADAPTER\n"
 
 
 @pytest.fixture(autouse=True)
-def installed(tmp_path, monkeypatch):
-    """The example as pip would install it: a module, and its metadata beside it."""
-    shutil.copy(Path(__file__).parent / "example" / "reference_runtime.py", tmp_path)
-    metadata = tmp_path / "reference_runtime-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: reference-runtime\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(_ENTRY_POINTS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    registry._all_entry_points.cache_clear()
-    yield
-    monkeypatch.undo()
-    registry._all_entry_points.cache_clear()
+def installed(install):
+    install(Path(__file__).parent / "example" / "reference_runtime.py", _ENTRY_POINTS)
 
 
 class TestItsConformance(RuntimeConformance):

@@ -1,6 +1,5 @@
 """Adding a technique is one file: the one that the how-to guide shows is picked up everywhere and does what it says."""
 
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,6 @@ import onnx
 import pytest
 
 import deploykit as dk
-from deploykit.core import registry
 from deploykit.testing import models, work
 from deploykit.testing.transforms import TechniqueConformance, VariantConformance
 from deploykit.transforms._contract import TRANSFORMS
@@ -18,18 +16,8 @@ _ENTRY_POINTS = "[deploykit.transforms]\nround_weights = round_weights:ADAPTER\n
 
 
 @pytest.fixture(autouse=True)
-def installed(tmp_path, monkeypatch):
-    """The example as pip would install it: a module, and its metadata beside it."""
-    shutil.copy(GUIDE, tmp_path)
-    metadata = tmp_path / "round_weights-1.0.dist-info"
-    metadata.mkdir()
-    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: round-weights\nVersion: 1.0\n")
-    (metadata / "entry_points.txt").write_text(_ENTRY_POINTS)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    registry._all_entry_points.cache_clear()
-    yield
-    monkeypatch.undo()
-    registry._all_entry_points.cache_clear()
+def installed(install):
+    install(GUIDE, _ENTRY_POINTS)
 
 
 @pytest.fixture
