@@ -109,8 +109,9 @@ class Database:
                 try:
                     stack.enter_context(lock())
                     break
-                except StoreError:  # the process that holds it makes the file just now, however slow the machine is
-                    if time.monotonic() > end:
+                except StoreError as error:  # another process makes the file just now, however slow the machine is
+                    waiting = isinstance(error.__cause__, TimeoutError) and time.monotonic() < end
+                    if not waiting and not self._is_made():
                         raise
             if not self._is_made():
                 self._make()

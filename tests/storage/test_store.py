@@ -148,3 +148,18 @@ def test_a_slow_maker_is_waited_for(tmp_path, monkeypatch):
     assert refused
     maker.join()
     maker.close()
+
+
+def test_a_lock_that_cannot_be_had_is_said_at_once(tmp_path, monkeypatch):
+    asked = []
+
+    @contextmanager
+    def denied(folder):
+        asked.append(folder)
+        raise StoreError(f"{folder} cannot be used.") from PermissionError("denied")
+        yield
+
+    monkeypatch.setattr("deploykit.storage.store.locked", denied)
+    with pytest.raises(StoreError, match="cannot be used"):
+        Store(tmp_path, create=True)
+    assert len(asked) == 1
