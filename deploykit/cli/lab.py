@@ -22,6 +22,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--folder", default=".", help="folder to work in (default: the current folder)")
     parser.add_argument("--no-start", action="store_true", help="copy only")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser; print the address only")
     parser.add_argument("jupyter", metavar="ARGUMENT", nargs="*", help="passed to jupyter lab, after --")
 
 
@@ -36,12 +37,16 @@ def run(options: argparse.Namespace) -> int:
     # The notebook as the start page: the printed address leads to it as the opened browser does.
     page = f"--LabApp.default_url=/lab/tree/{_NOTEBOOK}"
     server = f"--ServerApp.root_dir={folder}"
-    command = [sys.executable, "-m", "jupyterlab", server, page, *_root(), *options.jupyter]
+    command = [sys.executable, "-m", "jupyterlab", server, page, *_root(), *_browser(options), *options.jupyter]
     show(options, f"opening {folder / _NOTEBOOK}", {"notebook": folder / _NOTEBOOK, "copied": copied})
     if options.no_start:
         return 0
     sys.stdout.flush()
     return subprocess.call(command, cwd=folder)  # noqa: S603  our own interpreter
+
+
+def _browser(options: argparse.Namespace) -> list[str]:
+    return ["--no-browser"] if options.no_browser else []
 
 
 def _root() -> list[str]:

@@ -217,5 +217,7 @@ def test_lab_starts_jupyter_on_the_notebook(cli, tmp_path, monkeypatch):
         command[4] == "--LabApp.default_url=/lab/tree/02_workbench.ipynb"
     )  # the browser's page and the printed address
     assert command[-2:] == ["--no-browser", "--port=8899"]
+    assert cli("lab", "--folder", tmp_path, "--no-browser")[0] == 0
+    assert calls[-1][0][-1] == "--no-browser"
     assert ("--allow-root" in command) == (os.geteuid() == 0)
     assert Path(cwd) == tmp_path
