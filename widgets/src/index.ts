@@ -1,7 +1,7 @@
 /** deploykit in JupyterLab. One plugin a file; what shows charts is in vegalite.ts, which JupyterLab loads by itself. */
 
-import { graph } from './graph';
-import { graphlink } from './graphlink';
+import { graphlink } from './graph/link';
+import { graph } from './graph/plugin';
 import { start } from './start';
 import { workbench } from './workbench';
 

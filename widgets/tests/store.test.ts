@@ -2,7 +2,7 @@
 import { afterEach, beforeEach, expect, test, vi } from 'vitest';
 import type { FromKernel, IApp, ToKernel } from '../src/app/protocol';
 import { Bench } from '../src/app/store';
-import { announce, type ISweep } from '../src/app/strip';
+import { announce, type ISweep } from '../src/app/sweep/panel';
 import { aRow } from './rows';
 
 let bench: Bench;

@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { fill, literal } from '../src/template';
 
 const shipped = JSON.parse(
-  readFileSync(new URL('../deploykit_widgets/templates/optimize.ipynb', import.meta.url), 'utf8')
+  readFileSync(new URL('../deploykit_widgets/server/templates/optimize.ipynb', import.meta.url), 'utf8')
 );
 
 interface INotebook {

@@ -1,9 +1,9 @@
 /** Code: the script that does what was clicked, to copy, to insert as a cell, or to save as a notebook. */
 
 import { type ReactElement, useEffect, useId, useRef, useState } from 'react';
+import { Button, CopyButton, Problem, useAsk } from './elements/parts';
 import { located } from './graphs';
 import { host, type IPlace } from './host';
-import { Button, CopyButton, Problem, useAsk } from './parts';
 import { useAlive, useBench, useSection, useView } from './store';
 
 export interface ICode {

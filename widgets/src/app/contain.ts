@@ -5,7 +5,7 @@
  * anywhere in an output moves the focus to the active cell.
  */
 
-import { leaveToCell } from './focus';
+import { leaveToCell } from './elements/focus';
 import { host } from './host';
 
 /** Events that end at the root. React's own listeners are on the root as well, and come first. */

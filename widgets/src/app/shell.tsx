@@ -3,23 +3,23 @@
 import type { DOMWidgetModel } from '@jupyter-widgets/base';
 import { Component, type ReactElement, type ReactNode, useId, useRef, useState } from 'react';
 import { useStore } from 'zustand';
-import { CandidatePanel } from './candidate';
+import { CandidatePanel } from './candidate/panel';
 import { CodeButton, CodeDrawer } from './code';
-import { DataPanel } from './data';
-import { ExportPanel } from './exporting';
-import { useKeptFocus } from './focus';
+import { DataPanel } from './data/panel';
+import { useKeptFocus } from './elements/focus';
+import { Icon } from './elements/icons';
+import { Button, onArrowKeys, Problem } from './elements/parts';
+import { usePanes } from './explore/panes';
+import { ExportPanel } from './export/panel';
 import { host } from './host';
-import { Icon } from './icons';
 import { GONE } from './link';
-import { ModelPanel } from './model';
-import { usePanes } from './panes';
-import { Button, onArrowKeys, Problem } from './parts';
+import { ModelPanel } from './model/panel';
 import { TABS, type Tab } from './protocol';
-import { Run, SpacePanel } from './space';
+import { Run, SpacePanel } from './space/panel';
 import { type Bench, BenchProvider, useAlive, useBench, useSection } from './store';
-import { Strip } from './strip';
+import { Strip } from './sweep/panel';
 import { useDark } from './themes';
-import { TradeoffPanel } from './tradeoff';
+import { TradeoffPanel } from './tradeoff/panel';
 
 /** Panels that can be shown alone, by the names the kernel uses. */
 const ALONE: Record<string, () => ReactElement | null> = {

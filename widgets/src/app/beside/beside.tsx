@@ -1,11 +1,11 @@
 /** Another store beside this one: two charts with the same axes, never one front, and what changed. */
 
 import { type FormEvent, type KeyboardEvent, type ReactElement, useId, useMemo, useState } from 'react';
-import { outlineOf } from '../icons';
-import { Button, Note, Problem, useAnswer, Waiting } from '../parts';
+import type { IAxis } from '../chart/axes';
+import { outlineOf } from '../elements/icons';
+import { Button, Note, Problem, useAnswer, Waiting } from '../elements/parts';
 import type { IRow } from '../rows';
 import { useBench, useView } from '../store';
-import type { IAxis } from '../tradeoff/axes';
 import { useScene } from '../tradeoff/scene';
 import { type IDot, plotsOf } from './plots';
 

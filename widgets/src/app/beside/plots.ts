@@ -1,8 +1,8 @@
 /** Two charts with the same axes: where the points of both are. No drawing happens here. */
 
+import { axisOf, ends, type IAxis, padded, place, scaleOf } from '../chart/axes';
 import { extent } from '../format';
 import type { IRow } from '../rows';
-import { axisOf, ends, type IAxis, padded, place, scaleOf } from '../tradeoff/axes';
 import { type IJudged, isStrong, judge } from '../tradeoff/front';
 import { type IMeasure, isPlotted, valueIn } from '../tradeoff/measures';
 

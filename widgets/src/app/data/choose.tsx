@@ -1,12 +1,12 @@
 /** Where the data come from: a path with its preprocessing, or a variable of the notebook. */
 
 import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
-import { Browse } from '../browse';
-import type { IData } from '../data';
-import { Field, type ITyped, Reasons, useTyped, useWritten } from '../field';
+import { Browse } from '../elements/browse';
+import { Field, type ITyped, Reasons, useTyped, useWritten } from '../elements/field';
+import { Button, Problem, useAsk, usePanelBusy, usePanelProblem } from '../elements/parts';
 import { Refused } from '../link';
-import { Button, Problem, useAsk, usePanelBusy, usePanelProblem } from '../parts';
 import { useAlive, useBench } from '../store';
+import type { IData } from './panel';
 
 export const BUSY = 'The data are being read.';
 const EMPTY = 'Choose data: .npz, .csv, a folder of images by class, or a variable of this notebook.';

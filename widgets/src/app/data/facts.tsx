@@ -1,9 +1,9 @@
 /** What the data are: their arrays, splits and classes. */
 
 import type { ReactElement } from 'react';
-import type { IDataFacts } from '../data';
+import { Note, Part } from '../elements/parts';
 import { plural, thousands } from '../format';
-import { Note, Part } from '../parts';
+import type { IDataFacts } from './panel';
 
 export function Facts({ facts }: { facts: IDataFacts }): ReactElement {
   const total = Math.max(1, facts.examples);

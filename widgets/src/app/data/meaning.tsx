@@ -1,10 +1,10 @@
 /** What data and model are taken to mean, whether they fit, and remedies with one click. */
 
 import type { ReactElement } from 'react';
-import type { IMeaning } from '../data';
-import { Icon } from '../icons';
-import { Button, Part, Problem, useAsk } from '../parts';
+import { Icon } from '../elements/icons';
+import { Button, Part, Problem, useAsk } from '../elements/parts';
 import { BUSY } from './choose';
+import type { IMeaning } from './panel';
 
 /** What is wrong, with its remedies; nothing while all is well. */
 export function Misgivings({ meaning: { warnings, suspicions } }: { meaning: IMeaning }): ReactElement | null {

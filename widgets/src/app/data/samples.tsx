@@ -1,9 +1,9 @@
 /** The first examples of the evaluation split, as pictures or as rows. */
 
 import type { ReactElement } from 'react';
-import type { IDataFacts } from '../data';
-import { Button, Part, Problem, useAnswer, Waiting } from '../parts';
-import { type ISample, usePictures } from '../pictures';
+import { Button, Part, Problem, useAnswer, Waiting } from '../elements/parts';
+import { type ISample, usePictures } from '../elements/pictures';
+import type { IDataFacts } from './panel';
 
 export function Samples({ facts }: { facts: IDataFacts }): ReactElement {
   const { answer, busy, error, again } = useAnswer<ISample[]>('data_samples', { digest: facts.digest });

@@ -1,7 +1,7 @@
 /** Settings as columns of the table: what the lines show, for all who do not see them. */
 
 import { DASH } from '../format';
-import type { IColumn } from '../tradeoff/columns';
+import type { IColumn } from '../table/columns';
 import { type IMeasure, valueIn } from '../tradeoff/measures';
 import { wordOf } from './coordinates';
 

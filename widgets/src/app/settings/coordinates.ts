@@ -1,8 +1,8 @@
 /** Parallel coordinates: axes, where values are on them, and the line of each candidate. No drawing happens here. */
 
+import { scaleOf } from '../chart/axes';
 import { extent, fixed } from '../format';
 import type { IRow } from '../rows';
-import { scaleOf } from '../tradeoff/axes';
 import { isHidden, isOutside } from '../tradeoff/filters';
 import { type IJudged, isStrong } from '../tradeoff/front';
 import { type IMeasure, isPlotted, isSetting, valueIn } from '../tradeoff/measures';

@@ -1,9 +1,9 @@
 /** Parallel coordinates by keyboard: axes, candidates by their value on one, ranges. */
 
 import type { KeyboardEvent } from 'react';
+import { mark, openAsA } from '../chart/keys';
 import { extent } from '../format';
 import { useBench } from '../store';
-import { mark, openAsA } from '../tradeoff/chartkeys';
 import { inWords } from '../tradeoff/filters';
 import { measuresOf } from '../tradeoff/measures';
 import { useScene } from '../tradeoff/scene';

@@ -1,11 +1,11 @@
 /** Parallel coordinates: a line for each candidate over its settings and what was measured of it. */
 
 import { type ReactElement, useEffect, useId, useMemo, useRef, useState } from 'react';
+import { Note } from '../elements/parts';
 import { extent, plural } from '../format';
-import { Note } from '../parts';
 import { useBench, useView } from '../store';
+import { useWidth } from '../table/room';
 import { measuresOf } from '../tradeoff/measures';
-import { useWidth } from '../tradeoff/room';
 import { useScene } from '../tradeoff/scene';
 import { useTheme } from '../tradeoff/theme';
 import type { IRange } from '../view';

@@ -1,10 +1,10 @@
 /** Controls made from declared parameters: each offers the values to try, not one value. */
 
 import { type ReactElement, useId, useRef, useState } from 'react';
-import { useRoving } from '../candidateparts';
-import { useTyped, Wrong } from '../field';
-import { Icon } from '../icons';
-import { Problem, Toggle } from '../parts';
+import { useRoving } from '../candidate/parts';
+import { useTyped, Wrong } from '../elements/field';
+import { Icon } from '../elements/icons';
+import { Problem, Toggle } from '../elements/parts';
 import { useAlive } from '../store';
 import { Help, Reason } from './help';
 import { useDraft } from './latest';

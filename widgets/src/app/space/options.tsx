@@ -1,10 +1,10 @@
 /** How the sweep is run: closed, since the defaults are right for most. */
 
 import { type ReactElement, type ReactNode, useId } from 'react';
-import { useTyped, Wrong } from '../field';
+import { useTyped, Wrong } from '../elements/field';
+import { Icon } from '../elements/icons';
+import { Button, Problem, useAsk, useFold } from '../elements/parts';
 import { limitText, plural } from '../format';
-import { Icon } from '../icons';
-import { Button, Problem, useAsk, useFold } from '../parts';
 import { useAlive, useSection } from '../store';
 import { useDraft } from './latest';
 

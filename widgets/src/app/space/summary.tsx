@@ -1,9 +1,9 @@
 /** What the plan says: how many candidates, how long, what is left out and why. */
 
 import { type ReactElement, type ReactNode, useRef } from 'react';
+import { Icon } from '../elements/icons';
+import { Button, Problem, useFold, useMentioned } from '../elements/parts';
 import { plural, thousands } from '../format';
-import { Icon } from '../icons';
-import { Button, Problem, useFold, useMentioned } from '../parts';
 import { useBench } from '../store';
 
 export interface IPlan {

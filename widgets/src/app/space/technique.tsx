@@ -1,8 +1,8 @@
 /** A technique: a check box, and its controls while it is ticked. */
 
 import { type ReactElement, useId } from 'react';
-import { Icon } from '../icons';
-import { Problem, useAsk, useFold } from '../parts';
+import { Icon } from '../elements/icons';
+import { Problem, useAsk, useFold } from '../elements/parts';
 import { useAlive } from '../store';
 import { Control } from './controls';
 import { Help, Reason } from './help';

@@ -1,8 +1,8 @@
 /** Where to run: runtimes and their devices, threads, batch size. */
 
 import { type ReactElement, useId } from 'react';
-import { useRoving } from '../candidateparts';
-import { Button, Problem, Toggle, useAsk, usePanelBusy, usePanelProblem } from '../parts';
+import { useRoving } from '../candidate/parts';
+import { Button, Problem, Toggle, useAsk, usePanelBusy, usePanelProblem } from '../elements/parts';
 import { useAlive } from '../store';
 import { Control } from './controls';
 import { Help, Reason } from './help';

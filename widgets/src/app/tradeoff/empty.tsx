@@ -1,7 +1,7 @@
 /** Before there are results: what is to be done next. */
 
 import type { ReactElement } from 'react';
-import { Button, Problem, useAsk } from '../parts';
+import { Button, Problem, useAsk } from '../elements/parts';
 import type { Tab } from '../protocol';
 import { useAlive, useBench, useSection } from '../store';
 

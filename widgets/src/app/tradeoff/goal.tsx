@@ -1,12 +1,12 @@
 /** The goal as a sentence with fields, and the best so far. */
 
 import { type ReactElement, useId } from 'react';
-import { useTyped } from '../field';
+import { useTyped } from '../elements/field';
+import { Icon } from '../elements/icons';
+import { Button, Problem, useAsk } from '../elements/parts';
 import { limitText } from '../format';
-import { Icon } from '../icons';
-import { Button, Problem, useAsk } from '../parts';
 import { useAlive, useBench, useSection, useView } from '../store';
-import type { ITradeoff } from '../tradeoff';
+import type { ITradeoff } from './panel';
 import { useScene } from './scene';
 
 export function Goal({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {

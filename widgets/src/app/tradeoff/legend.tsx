@@ -1,10 +1,10 @@
 /** The legend: buttons that take runtimes and families off the chart and put them back. */
 
 import type { ReactElement } from 'react';
-import { Glyph } from '../icons';
+import { SweetSpotEntry } from '../chart/sweetspot';
+import { Glyph } from '../elements/icons';
 import { useBench, useView } from '../store';
 import { useScene } from './scene';
-import { SweetSpotEntry } from './sweetspot';
 
 export function Legend(): ReactElement {
   const bench = useBench();

@@ -3,7 +3,7 @@
 import type { Interval } from '../protocol';
 import type { IRow } from '../rows';
 
-/** As tradeoff_section.py sends it. */
+/** As sections/tradeoff.py sends it. */
 export interface IMeasure {
   name: string;
   label: string;

@@ -3,9 +3,9 @@
 import { createContext, type ReactElement, type ReactNode, useCallback, useContext, useMemo, useState } from 'react';
 import type { IRow } from '../rows';
 import { useBench, useRows, useSection, useView } from '../store';
-import type { ITradeoff } from '../tradeoff';
 import { type IJudged, judge } from './front';
 import { type IMeasure, knownOr } from './measures';
+import type { ITradeoff } from './panel';
 
 interface IShared {
   tradeoff: ITradeoff;

@@ -1,11 +1,11 @@
 /** Below the chart: what the marks mean, and what is not on it. */
 
 import type { ReactElement, ReactNode } from 'react';
+import type { IDrawing } from '../chart/points';
+import { Button } from '../elements/parts';
 import { fixed, plural } from '../format';
-import { Button } from '../parts';
 import { useBench, useView } from '../store';
 import { valueIn } from './measures';
-import type { IDrawing } from './points';
 import { useScene } from './scene';
 
 export function Under({ drawing, children }: { drawing: IDrawing; children: ReactNode }): ReactElement {

@@ -1,0 +1,104 @@
+/** Data: a path or a variable of the notebook; samples, classes, splits, and what they can tell. */
+
+import type { ReactElement } from 'react';
+import { Icon } from '../elements/icons';
+import { PanelStatus } from '../elements/parts';
+import { useSection } from '../store';
+import { Choose } from './choose';
+import { Classes, Facts } from './facts';
+import { Meaning, Misgivings } from './meaning';
+import { Samples } from './samples';
+
+export interface IDataFacts {
+  examples: number;
+  digest: string;
+  inputs: string[];
+  splits: { name: string; count: number }[];
+  labels: string;
+  preprocessing: string[];
+  /** What was taken for what, what was left out, and what is remarkable. */
+  reading: string[];
+  classes: { name: string; count: number }[];
+  moreClasses: number;
+  balance: { words: string; even: boolean };
+  pictures: boolean;
+}
+
+interface ISuspicion {
+  text: string;
+  /** The line of code that reads it so; '' where the panel can do it. */
+  remedy: string;
+  /** What the button says; '' when the panel cannot do it by itself. */
+  label: string;
+}
+
+export interface IMeaning {
+  /** Heading and sentence. */
+  lines: [string, string][];
+  ok: boolean;
+  summary: string;
+  warnings: string[];
+  suspicions: ISuspicion[];
+}
+
+export interface IData {
+  facts: IDataFacts | null;
+  /** What everything is taken to mean, null before that is known. */
+  meaning: IMeaning | null;
+  /** What the notebook calls the data, '' when they have no name. */
+  name: string;
+  path: string;
+  scale: string;
+  reshape: string;
+  layout: string;
+  mean: string;
+  std: string;
+  resolution: { words: string; enough: boolean };
+}
+
+declare module '../protocol' {
+  interface ISections {
+    data: IData;
+  }
+}
+
+export function DataPanel(): ReactElement | null {
+  const data = useSection('data');
+  if (data === undefined) {
+    return null;
+  }
+  return (
+    <div className="dk-data">
+      <Choose data={data} />
+      <PanelStatus panel="data" doing="reading the data" cancel="cancel_data" />
+      {data.meaning && <Misgivings meaning={data.meaning} />}
+      {data.facts && data.meaning?.lines.length !== 0 && <Resolution {...data.resolution} />}
+      {data.facts && (
+        <div className="dk-data-two">
+          <div>
+            <Facts facts={data.facts} />
+            <Samples key={data.facts.digest} facts={data.facts} />
+          </div>
+          <div>
+            {data.meaning && <Meaning meaning={data.meaning} />}
+            {data.facts.classes.length > 0 && <Classes facts={data.facts} />}
+          </div>
+        </div>
+      )}
+    </div>
+  );
+}
+
+function Resolution({ words, enough }: IData['resolution']): ReactElement | null {
+  if (!words) {
+    return null;
+  }
+  return enough ? (
+    <p className="dk-resolution dk-soft">{words}</p>
+  ) : (
+    <p className="dk-resolution dk-warning">
+      <Icon name="warning" />
+      <span>{words}</span>
+    </p>
+  );
+}

@@ -1,0 +1,208 @@
+/** Model: pick or drop a file; its facts, its layers, its graph. */
+
+import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
+import { Browse } from '../elements/browse';
+import { useWritten } from '../elements/field';
+import { Icon } from '../elements/icons';
+import { Button, PanelStatus, Part, Problem, useAsk, usePanelBusy, usePanelProblem } from '../elements/parts';
+import { kilobytes, thousands } from '../format';
+import { located, openGraph } from '../graphs';
+import { host, type IPlace } from '../host';
+import { useAlive, useSection } from '../store';
+import { DropZone } from './dropzone';
+import { Layers } from './layers';
+
+export interface IModelFacts {
+  file: string;
+  /** Absolute, with slashes. */
+  path: string;
+  shown: string;
+  /** It came from the kernel's memory. */
+  kernel: boolean;
+  folder: boolean;
+  format: string;
+  label: string;
+  inputs: string[];
+  outputs: string[];
+  parameters: number;
+  bytes: number;
+  digest: string;
+  warnings: string[];
+  layers: number;
+}
+
+export interface IModel {
+  /** The kernel's working folder, and the home folder of its user. */
+  here: { folder: string; home: string };
+  endings: string[];
+  facts: IModelFacts | null;
+  /** Candidate whose profile tells the layers' times, '' for none. */
+  profile: string;
+}
+
+declare module '../protocol' {
+  interface ISections {
+    model: IModel;
+  }
+}
+
+const EMPTY = 'Drop a model here, or choose a file: .keras .h5 .onnx .tflite, SavedModel folder.';
+const FOLDER = 'A SavedModel is a folder: copy it next to the notebook, then choose it with Browse.';
+
+export function ModelPanel(): ReactElement | null {
+  const model = useSection('model');
+  if (model === undefined) {
+    return null;
+  }
+  return (
+    <div className="dk-model">
+      <Choose model={model} />
+      <PanelStatus panel="model" doing="reading the model" cancel="cancel_model" />
+      {model.facts && (
+        <div className="dk-model-two">
+          <Facts model={model} facts={model.facts} />
+          <Layers key={model.facts.digest} facts={model.facts} profile={model.profile} home={model.here.home} />
+        </div>
+      )}
+    </div>
+  );
+}
+
+/** Path field, listing and drop zone. */
+function Choose({ model }: { model: IModel }): ReactElement {
+  const shown = model.facts && !model.facts.kernel ? model.facts.shown : '';
+  const { ask, error } = useAsk();
+  const problem = usePanelProblem('model');
+  const [path, setPath] = useWritten(shown, shown && (problem || error));
+  const [browsing, setBrowsing] = useState(false);
+  const busy = usePanelBusy('model');
+  const alive = useAlive();
+  const id = useId();
+  const load = (wanted: string): void => {
+    setPath(wanted);
+    setBrowsing(false);
+    void ask('load_model', { path: wanted });
+  };
+  const onSubmit = (event: FormEvent): void => {
+    event.preventDefault();
+    load(path);
+  };
+  const to: IPlace = { path: model.here.folder, home: model.here.home, bytes: null };
+  const drop = (small: boolean): ReactElement => (
+    <DropZone
+      small={small}
+      label="Choose a model file"
+      words={EMPTY}
+      endings={model.endings}
+      to={to}
+      folderWords={FOLDER}
+      onFile={load}
+    />
+  );
+  return (
+    <>
+      <form className="dk-form-line" onSubmit={onSubmit}>
+        <label htmlFor={id}>Model file</label>
+        <input
+          id={id}
+          className="dk-input dk-grow"
+          value={path}
+          placeholder="model.keras"
+          spellCheck={false}
+          onChange={event => setPath(event.target.value)}
+        />
+        <Button type="submit" disabled={!alive} reason={busy ? 'The model is being read.' : ''}>
+          Load
+        </Button>
+        <Button icon="folder" disabled={!alive} aria-expanded={browsing} onClick={() => setBrowsing(!browsing)}>
+          Browse
+        </Button>
+        {model.facts && drop(true)}
+      </form>
+      {browsing && (
+        <Browse
+          command="browse_models"
+          label="Models on the kernel's machine"
+          empty="No folders or model files here."
+          onChoose={load}
+          onClose={() => setBrowsing(false)}
+        />
+      )}
+      <Problem words={error} />
+      {!model.facts && !busy && drop(false)}
+    </>
+  );
+}
+
+function Facts({ model, facts }: { model: IModel; facts: IModelFacts }): ReactElement {
+  const pairs: [string, string | string[]][] = [
+    ['File', facts.file],
+    ['Format', facts.label],
+    [facts.inputs.length === 1 ? 'Input' : 'Inputs', facts.inputs],
+    [facts.outputs.length === 1 ? 'Output' : 'Outputs', facts.outputs],
+    ['Parameters', thousands(facts.parameters)],
+    ['Size', `${kilobytes(facts.bytes)} kB`],
+    ['SHA-256', `${facts.digest.slice(0, 16)}…`]
+  ];
+  return (
+    <Part title="Model" aside={<OpenGraph model={model} facts={facts} />}>
+      {facts.warnings.map(words => (
+        <p key={words} className="dk-warning">
+          <Icon name="warning" />
+          <span>{words}</span>
+        </p>
+      ))}
+      <dl className="dk-facts">
+        {pairs.map(([name, value]) => (
+          <div key={name}>
+            <dt>{name}</dt>
+            <dd title={name === 'SHA-256' ? facts.digest : name === 'File' ? facts.path : undefined}>
+              {Array.isArray(value) ? value.map(line => <div key={line}>{line}</div>) : value}
+            </dd>
+          </div>
+        ))}
+      </dl>
+    </Part>
+  );
+}
+
+function OpenGraph({ model, facts }: { model: IModel; facts: IModelFacts }): ReactElement | null {
+  const place = usePlace(facts, model.here.home);
+  if (host().openFile === null || place.state === 'looking') {
+    return null;
+  }
+  if (place.state === 'outside') {
+    return <span className="dk-soft dk-small">{place.why}</span>;
+  }
+  return (
+    <Button icon="graph" onClick={() => void openGraph(place.path, facts.folder, `${facts.file} · ${facts.label}`)}>
+      Open graph
+    </Button>
+  );
+}
+
+export type Place = { state: 'looking' } | { state: 'outside'; why: string } | { state: 'inside'; path: string };
+
+/** Where the model is among the server's files, or why its graph cannot be shown. */
+export function usePlace(facts: IModelFacts, home: string): Place {
+  const [place, setPlace] = useState<Place>({ state: 'looking' });
+  const { path, folder, bytes, kernel } = facts;
+  useEffect(() => {
+    let wanted = true;
+    const look = async (): Promise<Place> => {
+      const found = await located({ path, home, bytes: folder ? null : bytes });
+      if (found) {
+        return { state: 'inside', path: found };
+      }
+      const why = kernel
+        ? 'No graph: the model came from memory, not from a file that Jupyter shows.'
+        : 'No graph: the file is outside the folder that Jupyter shows.';
+      return { state: 'outside', why };
+    };
+    void look().then(found => wanted && setPlace(found));
+    return () => {
+      wanted = false;
+    };
+  }, [path, folder, bytes, kernel, home]);
+  return place;
+}
