@@ -103,7 +103,9 @@ def test_the_wheel_brings_the_extension_of_jupyterlab(wheel):
     assert package["version"] == re.search(r"deploykit-([\d.]+)-", wheel.filename)[1]
     assert f"{folder}/{package['jupyterlab']['_build']['load']}" in data
     assert {f"{folder}/install.json", "etc/jupyter/jupyter_server_config.d/deploykit.json"} <= set(data)
-    assert {f"deploykit_widgets/{n}" for n in ("netron_bridge.js", "templates/optimize.ipynb")} <= set(wheel.namelist())
+    assert {f"deploykit_widgets/server/{n}" for n in ("netron_bridge.js", "templates/optimize.ipynb")} <= set(
+        wheel.namelist()
+    )
 
 
 def test_the_wheel_holds_nothing_else(wheel):

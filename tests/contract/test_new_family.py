@@ -4,13 +4,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from deploykit_widgets.commands import Commands
+from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.desk import Desk
+from deploykit_widgets.evidence.chart import specification
 from deploykit_widgets.rows import rows_of
-from deploykit_widgets.space_choice import technique_adapters
+from deploykit_widgets.sections.tradeoff import TradeoffSection
+from deploykit_widgets.space.choice import technique_adapters
 from deploykit_widgets.state import State
-from deploykit_widgets.tradeoff_section import TradeoffSection
-from deploykit_widgets.tradeoff_spec import specification
 
 from deploykit.choosing.goals import Goal
 from deploykit.core.candidate import Candidate, Recipe, Step, Target

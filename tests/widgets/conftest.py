@@ -66,7 +66,7 @@ def open_workbench(tmp_path: Path) -> Iterator[Callable[..., Any]]:
 @pytest.fixture
 def commands(tmp_path: Path) -> Iterator[Any]:
     """What buttons do, on a desk whose errors fail the test."""
-    from deploykit_widgets.commands import Commands
+    from deploykit_widgets.actions.commands import Commands
     from deploykit_widgets.desk import Desk
     from deploykit_widgets.state import State
 

@@ -13,7 +13,7 @@ from deploykit_widgets import still
 from deploykit.reporting.report import Report
 from deploykit.reporting.views import tradeoff
 from deploykit.storage.rows import Rows
-from tests.widgets.test_tradeoff_section import BASE, FACTS, FAILED, row
+from tests.widgets.sections.test_tradeoff import BASE, FACTS, FAILED, row
 
 ADDRESSES = ("href", "src", "srcset", "action", "data", "poster")
 

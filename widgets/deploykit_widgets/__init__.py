@@ -35,4 +35,4 @@ def __getattr__(name: str) -> Any:
 
 def _jupyter_server_extension_points() -> list[dict[str, str]]:
     """Where a Jupyter server finds the extension."""
-    return [{"module": "deploykit_widgets.server_extension"}]
+    return [{"module": "deploykit_widgets.server.extension"}]

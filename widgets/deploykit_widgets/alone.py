@@ -13,19 +13,19 @@ from deploykit.data.dataset import Dataset
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.report import Report
 from deploykit_widgets import still
-from deploykit_widgets.app_section import AppSection
-from deploykit_widgets.candidate_section import CandidateSection
-from deploykit_widgets.code_section import CodeSection
-from deploykit_widgets.data_section import DataSection
-from deploykit_widgets.data_source import source_of
+from deploykit_widgets.code.script import inputs
+from deploykit_widgets.data.notebook_names import name_of
+from deploykit_widgets.data.source import source_of
 from deploykit_widgets.display import Display
-from deploykit_widgets.model_section import ModelSection
-from deploykit_widgets.notebook_names import name_of
 from deploykit_widgets.rows import rows_of
-from deploykit_widgets.script import inputs
+from deploykit_widgets.sections.app import AppSection
+from deploykit_widgets.sections.candidate import CandidateSection
+from deploykit_widgets.sections.code import CodeSection
+from deploykit_widgets.sections.data import DataSection
+from deploykit_widgets.sections.model import ModelSection
+from deploykit_widgets.sections.tradeoff import TradeoffSection
 from deploykit_widgets.state import Goal, State
 from deploykit_widgets.surface import Section
-from deploykit_widgets.tradeoff_section import TradeoffSection
 
 #: The model and data panels write nothing there.
 _STORE = Path("runs")

@@ -6,9 +6,9 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from deploykit_widgets.code_section import CodeSection
-from deploykit_widgets.commands import Commands
+from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.desk import Desk
+from deploykit_widgets.sections.code import CodeSection
 from deploykit_widgets.state import State
 from deploykit_widgets.still import Still
 from deploykit_widgets.surface import Hub, Rows, Section, Surface, unattended

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import SettingError
-from deploykit_widgets.script import shown_path
+from deploykit_widgets.code.script import shown_path
 
 _MOST_ENTRIES = 500
 _SAVED_MODEL = "saved_model.pb"

@@ -21,13 +21,13 @@ from deploykit.core.serial import dump, parse
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
-from deploykit_widgets.commands import Commands
-from deploykit_widgets.data_source import READERS, source_of
-from deploykit_widgets.notebook_names import found_in, name_of
-from deploykit_widgets.script import shown_path
-from deploykit_widgets.space_section import SpaceSection
+from deploykit_widgets.actions.commands import Commands
+from deploykit_widgets.code.script import shown_path
+from deploykit_widgets.data.notebook_names import found_in, name_of
+from deploykit_widgets.data.source import READERS, source_of
+from deploykit_widgets.sections.space import SpaceSection
+from deploykit_widgets.space.options import SweepOptions
 from deploykit_widgets.state import TABS, DataSource, Goal, State
-from deploykit_widgets.sweep_options import SweepOptions
 
 #: In the store's folder.
 FILE = "workbench.json"

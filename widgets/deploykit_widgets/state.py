@@ -16,10 +16,10 @@ from deploykit.data.preprocess import Preprocess
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.events import Progress
 from deploykit.reporting.report import Report
-from deploykit_widgets.sweep_options import SweepOptions
+from deploykit_widgets.space.options import SweepOptions
 
 if TYPE_CHECKING:
-    from deploykit_widgets.space_choice import SpaceChoice
+    from deploykit_widgets.space.choice import SpaceChoice
 
 #: States of a sweep, as the strip shows them.
 SweepState = Literal["idle", "starting", "running", "paused", "cancelling", "cancelled", "failed", "done"]

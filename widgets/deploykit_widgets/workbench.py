@@ -12,23 +12,23 @@ from deploykit.reporting.choice import Choice
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
 from deploykit_widgets import still
-from deploykit_widgets.app_section import AppSection
-from deploykit_widgets.beside_section import BesideSection
-from deploykit_widgets.candidate_section import CandidateSection
-from deploykit_widgets.code_section import CodeSection
-from deploykit_widgets.data_section import DataSection
 from deploykit_widgets.display import Display
-from deploykit_widgets.export_section import ExportSection
 from deploykit_widgets.memory import Given, Memory
-from deploykit_widgets.model_section import ModelSection
-from deploykit_widgets.progress_section import ProgressSection, counts
 from deploykit_widgets.rows import RowMaker
-from deploykit_widgets.serve_section import ServeSection
-from deploykit_widgets.space_choice import PRESETS
-from deploykit_widgets.space_section import SpaceSection
+from deploykit_widgets.sections.app import AppSection
+from deploykit_widgets.sections.beside import BesideSection
+from deploykit_widgets.sections.candidate import CandidateSection
+from deploykit_widgets.sections.code import CodeSection
+from deploykit_widgets.sections.data import DataSection
+from deploykit_widgets.sections.export import ExportSection
+from deploykit_widgets.sections.model import ModelSection
+from deploykit_widgets.sections.serve import ServeSection
+from deploykit_widgets.sections.space import SpaceSection
+from deploykit_widgets.sections.sweep import ProgressSection, counts
+from deploykit_widgets.sections.tradeoff import TradeoffSection
+from deploykit_widgets.space.choice import PRESETS
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Section, Surface, unattended
-from deploykit_widgets.tradeoff_section import TradeoffSection
 
 #: Panels that can be shown alone.
 PANELS = ("model", "data", "space", "sweep", "tradeoff", "candidate", "export")

@@ -1,0 +1,457 @@
+"""The Space panel's part in the kernel: controls, commands, counts and reasons, without a browser."""
+
+import json
+import re
+from types import SimpleNamespace
+
+import pytest
+from deploykit_widgets.code.saved_notebook import notebook_of
+from deploykit_widgets.space import summary
+from deploykit_widgets.space.controls import checked, described, help_of, kind_of
+from deploykit_widgets.space.obstacles import Obstacles
+from deploykit_widgets.space.options import SEARCHES, SweepOptions
+from deploykit_widgets.workbench import Workbench
+
+import deploykit as dk
+from deploykit.core.errors import SettingError
+from deploykit.core.parameter import Parameter
+from deploykit.core.registry import registry
+from deploykit.core.space import Refine
+from deploykit.measuring.doctor import RuntimeState
+from deploykit.runtimes._contract import Device
+from deploykit.sweeping import search
+
+TECHNIQUES = registry("deploykit.transforms", "technique")
+DECLARED = [(name, p) for name in TECHNIQUES.names() for p in TECHNIQUES.get(name).parameters]
+EXCLUDE = {"steps": [{"technique": "quantize_static", "parameters": {"exclude": "Conv"}}]}
+ON_ONE = dk.Target("onnxruntime")
+
+
+class Driver:
+    """A Workbench and what its Space panel shows."""
+
+    def __init__(self, bench):
+        self.bench = bench
+        self.section = bench._hub._sections["space"]
+
+    def do(self, command, /, **arguments):
+        answer = self.section.commands()[command](**arguments)
+        assert self.bench._desk.settle()
+        return answer
+
+    @property
+    def shown(self):
+        return json.loads(json.dumps(self.section.value()))
+
+    def technique(self, name):
+        return next(t for t in self.shown["techniques"] if t["name"] == name)
+
+    def control(self, technique, parameter):
+        return next(c for c in self.technique(technique)["controls"] if c["name"] == parameter)
+
+
+@pytest.fixture
+def drive(tmp_path):
+    opened = []
+
+    def make(*arguments, **options):
+        bench = Workbench(*arguments, **{"store": tmp_path / "runs", "launches": 2, **options})
+        opened.append(bench)
+        assert bench._desk.settle()
+        return Driver(bench)
+
+    yield make
+    for bench in opened:
+        bench.close()
+
+
+# -- controls ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("technique", "parameter"), DECLARED, ids=[f"{t}-{p.name}" for t, p in DECLARED])
+def test_every_declared_parameter_has_a_control_with_help(technique, parameter):
+    control = described(parameter, [parameter.default], first=True)
+    assert control["label"]
+    assert control["help"].startswith(parameter.help)
+    assert checked(parameter, technique, [parameter.default]) == (parameter.default,)
+    assert bool(control["choices"]) == (control["kind"] == "choices")
+    json.dumps(control)
+
+
+SHARE = Parameter("sparsity", "float", 0.5, "Share.", minimum=0.0, maximum=0.9, step=0.05, unit="share")
+COUNT = Parameter("epochs", "int", 2, "Passes.", minimum=0, maximum=1000, step=1, unit="epochs")
+NAMES = Parameter("exclude", "text", "", "Which stay float.")
+MAYBE = Parameter("batches", "int", None, "How many.", minimum=1)
+
+
+def test_only_a_range_that_a_hand_can_set_is_a_slider():
+    assert [kind_of(p) for p in (SHARE, COUNT, NAMES, MAYBE)] == ["range", "numbers", "names", "numbers"]
+
+
+def test_help_says_range_and_default_with_units():
+    assert "between 0 and 90 %, default 50 %" in help_of(SHARE)
+    assert "between 0 and 1000, default 2 epochs" in help_of(COUNT)
+    assert "default automatic" in help_of(MAYBE)
+    assert "Default: none" in help_of(NAMES)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "given", "values"),
+    [(SHARE, [0.5, 0.8, 0.5], (0.5, 0.8)), (COUNT, [10.0], (10,)), (MAYBE, [None], (None,)),
+     (NAMES, ["Softmax,Conv", " ", "Conv, Softmax"], ("Conv, Softmax", ""))],
+)  # fmt: skip
+def test_values_are_canonical_and_each_once(parameter, given, values):
+    found = checked(parameter, "prune", given)
+    assert found == values
+    assert [type(v) for v in found] == [type(v) for v in values]
+
+
+# -- what is shown ----------------------------------------------------------------------------------------------------
+
+
+def test_without_model_and_data_it_says_what_is_missing(drive, model):
+    driver = drive()
+    assert driver.shown["plan"]["missing"] == "a model and data"
+    assert driver.shown["run"] == {"label": "Run sweep", "reason": "Load a model and data first."}
+    assert drive(model).shown["plan"]["missing"] == "data"
+
+
+def test_it_shows_presets_techniques_runtimes_and_counts(drive, model, data):
+    driver = drive(model, data)
+    shown = driver.shown
+    assert [p["name"] for p in shown["presets"]] == ["quick", "balanced", "thorough"]
+    assert sorted(t["name"] for t in shown["techniques"]) == sorted(TECHNIQUES.names())
+    for technique in shown["techniques"]:
+        declared = TECHNIQUES.get(technique["name"]).parameters
+        assert [c["name"] for c in technique["controls"]] == [p.name for p in declared]
+    plan = driver.bench._state.plan
+    assert shown["plan"]["candidates"] == len(plan.candidates)
+    assert shown["plan"]["fresh"]
+    assert shown["plan"]["leftOut"] == len(plan.left_out)
+    assert shown["plan"]["time"].startswith("about ")
+    assert not shown["plan"]["resolves"]
+    assert shown["line"].startswith("Quick · ")
+    assert shown["line"].endswith(f" · {len(plan.candidates)} candidates")
+    label = f"Run {len(plan.candidates)} candidates, {shown['plan']['time']}"
+    assert shown["run"] == {"label": label, "reason": ""}
+
+
+def test_what_is_impossible_for_the_model_says_why(drive, model, data):
+    driver = drive(model, data)
+    pruning = driver.technique("prune_magnitude")
+    assert "works on Keras models" in pruning["impossible"]
+    assert pruning["count"] == 0
+    assert driver.technique("quantize_static")["impossible"] == ""
+    devices = {d["runtime"]: d for d in driver.shown["devices"]}
+    assert "ONNX models cannot be converted to TFLite" in devices["litert"]["impossible"]
+    assert devices["onnxruntime"]["impossible"] == ""
+    ticked = {name for name, d in devices.items() if d["on"]}  # where the model runs, and nowhere else
+    assert ticked == {name for name, d in devices.items() if not d["impossible"] and not d["missing"]}
+    assert not devices["litert"]["on"]
+    driver.do("set_runtimes", devices=[["litert", "cpu"], ["onnxruntime", "cpu"]])
+    listed = driver.shown["plan"]["leftOutBy"]
+    assert any("cannot be converted to" in r["reason"] and "LiteRT" in r["labels"] for r in listed)
+
+
+def test_a_choice_that_no_chosen_runtime_can_do_says_why(tmp_path):
+    matrix = {
+        dk.Recipe((dk.Step("quantize_static", {"calibration": "entropy"}),)).key: {"litert": "it has none"},
+        dk.Recipe((dk.Step("quantize_float16"),)).key: {"litert": "one", "onnxruntime": "two", "openvino": "two"},
+        dk.Recipe().key: {"openvino": "not this model"},
+    }
+    found = Obstacles(matrix)
+    entropy = ("quantize_static", "calibration", "entropy")
+    assert found.value(*entropy, {"litert"}) == "it has none"
+    assert found.value(*entropy, {"litert", "openvino"}) == "it has none"  # the model does not run on the other at all
+    assert found.value(*entropy, {"litert", "onnxruntime"}) == ""
+    assert found.technique("quantize_float16", {"litert", "onnxruntime", "openvino"}) in {"one", "two"}
+    assert found.runtime("openvino") == "not this model"
+
+
+def test_a_missing_package_is_said_and_cannot_be_chosen(drive, model, data, monkeypatch):
+    static = TECHNIQUES.get("quantize_static")
+    litert = registry("deploykit.runtimes", "runtime").get("litert")
+    monkeypatch.setattr(type(static), "missing", lambda _self: "no tool")
+    monkeypatch.setattr(type(litert), "missing", lambda _self: "ai-edge-litert is not here")
+    driver = drive(model, data)
+    assert (driver.technique("quantize_static")["on"], driver.technique("quantize_static")["missing"]) == (
+        False,
+        "no tool",
+    )
+    with pytest.raises(SettingError, match="no tool"):
+        driver.do("set_technique", name="quantize_static", on=True)
+    device = driver.shown["devices"][0]
+    assert (device["runtime"], device["on"], device["missing"]) == ("litert", False, "ai-edge-litert is not here")
+
+
+# -- commands ---------------------------------------------------------------------------------------------------------
+
+
+def test_controls_change_plan_line_and_code(drive, model, data):
+    driver = drive(model, data)
+    before = driver.shown["plan"]["candidates"]
+    driver.do("set_technique", name="quantize_static", on=False)
+    assert driver.shown["plan"]["candidates"] < before
+    assert driver.technique("quantize_static")["count"] is None
+    assert 'left_out = ["quantize_static"]' in driver.bench.code
+    driver.do("set_technique", name="quantize_static", on=True)
+    driver.do("set_values", technique="quantize_static", parameter="per_channel", values=[True])
+    assert 'dk.Space.preset("quick", quantize_static={"per_channel": [True]})' in driver.bench.code
+    assert driver.shown["line"].startswith("Quick, 1 change · ")
+    driver.do("set_preset", name="balanced")  # starts from the preset's own values again
+    assert driver.control("quantize_static", "per_channel")["values"] == [False, True]
+    assert 'dk.Space.preset("balanced")' in driver.bench.code
+    driver.do("set_threads", values=[1, 2])
+    driver.do("set_batch", values=[4])
+    assert {(t.threads, t.batch_size) for t in driver.bench._state.space.targets} == {(1, 4), (2, 4)}
+    assert driver.shown["line"].startswith("Balanced, 1 change · ")
+
+
+def test_runtimes_are_chosen_with_their_devices(drive, model, data):
+    driver = drive(model, data)
+    reached = {
+        r.name for r in registry("deploykit.runtimes", "runtime").all() if "onnx" in r.accepts and not r.missing()
+    }
+    assert {t.runtime for t in driver.bench._state.space.targets} == reached  # of an ONNX model
+    driver.do("set_runtimes", devices=[["openvino", "gpu"], ["onnxruntime", "cpu"]])
+    assert driver.bench._state.space.targets == (ON_ONE, dk.Target("openvino", "gpu"))
+    assert [d["label"] for d in driver.shown["devices"] if d["on"]] == ["ONNX Runtime", "OpenVINO GPU"]
+    assert 'dk.Target("openvino", device="gpu")' in driver.bench.code
+    with pytest.raises(SettingError, match="runtime"):
+        driver.do("set_runtimes", devices=[["onnx", "cpu"]])
+
+
+def test_devices_are_found_with_reasons_when_asked_for(drive, model, data, monkeypatch):
+    devices = Device("cpu", available=True), Device("cuda", available=False, detail="no driver")
+    states = RuntimeState("onnxruntime", "", devices), RuntimeState("openvino", "it crashed", ())
+    monkeypatch.setattr(dk, "doctor", lambda: SimpleNamespace(runtimes=states))
+    driver = drive(model, data)
+    assert not driver.shown["devicesKnown"]
+    driver.do("find_devices")
+    found = {(d["runtime"], d["device"]): d["missing"] for d in driver.shown["devices"]}
+    assert driver.shown["devicesKnown"]
+    assert found["onnxruntime", "cpu"] == found["litert", "cpu"] == ""
+    assert found["onnxruntime", "cuda"] == "no driver"
+    assert found["openvino", "cpu"] == "it crashed"
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "said"),
+    [
+        ("set_values", {"technique": "quantize_static", "parameter": "operators", "values": ["some"]}, "some"),
+        ("set_values", {"technique": "prune_magnitude", "parameter": "sparsity", "values": [1.5]}, "1.5"),
+        ("set_values", {"technique": "prune_magnitude", "parameter": "sparsity", "values": []}, "no value was given"),
+        ("set_threads", {"values": ["many"]}, "must be a number, got 'many'"),
+    ],
+)
+def test_a_refused_value_gives_way_to_the_last_good_one_with_the_reason(drive, model, data, command, arguments, said):
+    driver = drive(model, data)
+
+    def control():
+        if command == "set_threads":
+            return next(c for c in driver.shown["where"] if c["name"] == "threads")
+        return driver.control(arguments["technique"], arguments["parameter"])
+
+    before, space = control(), driver.bench._state.space
+    driver.do(command, **arguments)
+    assert control()["values"] == before["values"]
+    assert said in control()["problem"]
+    assert driver.shown["plan"]["problems"] == []
+    assert driver.bench._state.space == space
+    assert driver.shown["run"]["reason"] == ""
+    driver.do(command, **{**arguments, "values": before["values"]})
+    assert control()["problem"] == ""
+
+
+def test_without_a_runtime_nothing_runs_until_one_is_ticked(drive, model, data):
+    driver = drive(model, data)
+    driver.do("set_runtimes", devices=[])
+    shown = driver.shown
+    assert "no runtime is selected" in shown["plan"]["problems"][0]
+    assert "no runtime is selected" in shown["run"]["reason"]
+    assert not shown["plan"]["known"]
+    with pytest.raises(SettingError):
+        driver.do("set_values", technique="quantize_static", parameter="nothing", values=[1])
+    driver.do("set_preset", name="balanced")
+    assert driver.shown["plan"]["problems"] == []
+    assert driver.shown["run"]["reason"] == ""
+
+
+def test_a_plan_of_other_settings_is_never_called_fresh(drive, model, data):
+    driver = drive(model, data)
+    bench, seen = driver.bench, []
+
+    def look():
+        plan = driver.section.value()["plan"]
+        techniques = {s.technique for c in bench._state.plan.candidates for s in c.candidate.recipe.steps}
+        seen.append((plan["fresh"], "quantize_static" in techniques))
+
+    bench._state.observe(look, "plan", "planning", "space")
+    for on in (False, True, False):
+        driver.section.commands()["set_technique"](name="quantize_static", on=on)
+    assert bench._desk.settle()
+    assert (False, True) in seen  # the old plan, while the new one is made
+    assert (True, True) not in seen
+    assert seen[-1] == (True, False)
+
+
+def test_a_given_space_shows_its_values_and_can_be_added_to(drive, model, data):
+    space = dk.Space((dk.Recipe((dk.Step("quantize_dynamic", {"per_channel": True}),)),), (ON_ONE,))
+    driver = drive(model, data, space=space)
+    shown = driver.shown
+    assert (shown["preset"], shown["presets"][-1]["label"]) == ("", "Given")
+    control = driver.control("quantize_dynamic", "per_channel")
+    assert (control["values"], control["fixed"]) == ([True], True)
+    assert [d["runtime"] for d in shown["devices"] if d["on"]] == ["onnxruntime"]
+    driver.do("set_technique", name="quantize_static", on=True)
+    driver.do("set_values", technique="quantize_static", parameter="per_channel", values=[False, True])
+    assert driver.shown["plan"]["candidates"] == 4
+    with pytest.raises(SettingError, match="preset"):
+        drive(model, data).do("set_preset", name="")
+
+
+# -- candidates that were added, and how the sweep is run --------------------------------------------------------------
+
+
+def test_a_recipe_is_added_once_shown_in_the_code_and_taken_out(drive, model, data, space):
+    driver = drive(model, data, space=space)
+    before = driver.shown["plan"]["candidates"]
+    answer = driver.do("add_recipe", recipe=EXCLUDE)
+    assert answer["added"]
+    assert not driver.do("add_recipe", recipe=EXCLUDE)["added"]
+    (added,) = driver.shown["added"]
+    assert added == {"key": answer["key"], "label": answer["label"]}
+    assert driver.shown["plan"]["candidates"] == before + 1
+    found = {}
+    exec("\n".join(driver.bench.code.split("report =")[0].splitlines()), {"dk": dk, "model": model}, found)
+    assert found["space"] == driver.bench._state.space
+    driver.do("set_preset", name="quick")  # it stays
+    assert driver.shown["added"] == [added]
+    driver.do("remove_recipe", key=added["key"])
+    assert driver.shown["added"] == []
+    assert "exclude" not in driver.bench.code
+    for wrong in ({"steps": [{"technique": "nothing"}]}, {"steps": [{"technique": "quantize_static",
+                                                                     "parameters": {"io": "int3"}}]}):  # fmt: skip
+        with pytest.raises(SettingError):
+            driver.do("add_recipe", recipe=wrong)
+
+
+def test_options_are_those_of_the_sweep_and_make_code_only_when_they_differ():
+    assert SweepOptions().arguments(0.01) == {}
+    assert set(SEARCHES) == set(search.SEARCHES)
+    stop = SweepOptions().with_("losers", "stop")
+    assert stop.arguments(0.02) == {"max_drop": 0.02}
+    assert stop.with_("losers", "untimed").arguments(0.02) == {"max_drop": 0.02, "racing": False}
+    searched = SweepOptions().with_("search", "tpe").with_("budget", "10 min").with_("sensitivity", True)
+    assert searched.arguments(0.01) == {"search": "tpe", "budget": "10 min", "sensitivity": True}
+    assert searched.with_("search", "grid").arguments(0.01) == {"sensitivity": True}
+    assert SweepOptions().with_("adaptive", False).arguments(0.01) == {"adaptive": False}
+    for budget in ("1.5 h", "90 s", "40 candidates"):
+        search.Budget.of(searched.with_("budget", budget).budget)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("losers", "keep"), ("search", "best"), ("budget", "soon"), ("budget", "1.5"), ("adaptive", "yes"), ("with_", 1),
+     ("nothing", 1)],
+)  # fmt: skip
+def test_a_wrong_option_is_refused(name, value):
+    with pytest.raises(SettingError):
+        SweepOptions(search="tpe").with_(name, value)
+
+
+def test_options_reach_code_notebook_and_sweep(drive, model, data, space, tmp_path, monkeypatch):
+    driver = drive(model, data, space=space)
+    driver.do("set_launches", launches=3)
+    driver.do("set_option", name="losers", value="stop")
+    driver.do("set_option", name="search", value="random")
+    driver.do("set_option", name="budget", value="5 candidates")
+    assert driver.shown["options"]["changed"] == 3
+    assert "stops after 5 candidates" in driver.shown["plan"]["more"]
+    wanted = {"launches": 3, "max_drop": 0.01, "search": "random", "budget": "5 candidates"}
+    code = driver.bench.code
+    assert all(f"{name}={value if not isinstance(value, str) else json.dumps(value)}" in code
+               for name, value in wanted.items())  # fmt: skip
+    notebook = json.loads(notebook_of(driver.bench._state, tmp_path / "n.ipynb"))
+    cells = ["".join(c["source"]) for c in notebook["cells"]]
+    assert "max_drop: float = 0.01" in cells[1]
+    assert "max_drop=max_drop" in cells[2]
+    assert 'search="random"' in cells[2]
+    asked = {}
+
+    def start(*_inputs, **options):
+        asked.update(options)
+        raise SettingError("that was to be seen.")
+
+    monkeypatch.setattr(dk, "start_sweep", start)
+    with pytest.raises(SettingError, match="that was to be seen"):
+        driver.bench.run()
+    assert {name: asked[name] for name in wanted} == wanted
+    driver.do("reset_options")
+    assert driver.shown["options"]["changed"] == 0
+    assert "search" not in driver.bench.code
+    with pytest.raises(SettingError, match="launches"):
+        driver.do("set_launches", launches=1)
+
+
+# -- running ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_measured_space_has_nothing_to_apply_until_something_changes(drive, model, data, space, store):
+    driver = drive(model, data, space=space, store=store)
+    shown = driver.shown
+    assert shown["run"] == {
+        "label": "No changes to apply",
+        "reason": "Everything in this space is measured already.",
+    }
+    assert (shown["plan"]["reused"], shown["plan"]["time"]) == (2, "nothing left to do")
+    driver.do("add_recipe", recipe=EXCLUDE)
+    assert re.fullmatch(r"Run [12] candidates?, about .*", driver.shown["run"]["label"])
+    assert driver.shown["run"]["reason"] == ""
+    assert driver.shown["plan"]["reused"] == 2
+    driver.do("remove_recipe", key=driver.shown["added"][0]["key"])
+    assert driver.shown["run"]["label"] == "No changes to apply"
+    driver.do("set_option", name="sensitivity", value=True)  # may add candidates
+    assert driver.shown["run"]["label"].startswith("Run sweep")
+    driver.do("set_option", name="sensitivity", value=False)
+    driver.do("set_launches", launches=4)  # other intervals
+    assert driver.shown["run"]["label"].startswith("Run sweep, about ")
+
+
+def test_a_running_sweep_is_said(drive, model, data, space):
+    driver = drive(model, data, space=space)
+    driver.bench._state.change(sweep="running")
+    assert driver.shown["run"]["label"] == "Sweep is running"
+    driver.bench._state.change(sweep="idle")
+
+
+def test_a_huge_space_is_said(drive, model, data, monkeypatch):
+    driver = drive(model, data)
+    assert not driver.shown["plan"]["many"]
+    monkeypatch.setattr(summary, "_MANY", 2)
+    assert driver.shown["plan"]["many"]
+
+
+def test_names_are_kept_as_text(drive, model, data):
+    driver = drive(model, data)
+    hostile = "<img src=x onerror=alert(1)>"
+    driver.do("set_values", technique="quantize_static", parameter="exclude", values=["", hostile])
+    assert driver.control("quantize_static", "exclude")["values"] == ["", hostile]
+    assert driver.shown["plan"]["problems"] == []
+
+
+def test_the_second_round_is_said(drive, model, data):
+    recipes = (dk.Recipe((dk.Step("quantize_static"),)),)
+    driver = drive(model, data, space=dk.Space(recipes, (ON_ONE,), Refine(2, (2, 4))))
+    assert driver.shown["plan"]["more"] == "Then the best 2 are timed again with 2, 4 threads."
+
+
+def test_a_panel_alone_is_sent_the_space(drive, model, data):
+    bench = drive(model, data).bench
+    sent = []
+    surface = bench.panel("space")
+    surface.send = lambda content, buffers=(): sent.append(content)
+    assert bench._desk.settle()
+    bench._desk.post(lambda: bench._hub.push(surface))
+    assert bench._desk.settle()
+    assert any("space" in m.get("sections", {}) for m in sent)

@@ -1,0 +1,164 @@
+"""The inputs of a sweep: loading the model and the data, and what is known about both before anything runs."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import deploykit as dk
+from deploykit.core.errors import StoreError
+from deploykit.data.preprocess import Preprocess
+from deploykit.reporting.report import Report
+from deploykit_widgets.actions.long_work import LongWork
+from deploykit_widgets.space.obstacles import Obstacles
+from deploykit_widgets.state import DataSource, State
+
+_RUNNING = {
+    "model": "A sweep of this model is running. Cancel it first.",
+    "data": "A sweep on these data is running. Cancel it first.",
+}
+#: State that belongs to the inputs it was found for.
+_FRESH: dict[str, Any] = {
+    "plan": None,
+    "misfit": None,
+    "report": None,
+    "picked": "",
+    "second": "",
+    "best": None,
+    "chosen": None,
+    "progress": None,
+    "obstacles": None,
+    "sweep": "idle",
+}
+
+
+def being_read(state: State) -> str:
+    """A message if inputs of a sweep are about to change, else ""."""
+    late = [name for name in ("model", "data") if name in state.busy]
+    return f"the {' and the '.join(late)} {'is' if late == ['model'] else 'are'} still being read." if late else ""
+
+
+class Inputs(LongWork):
+    """The commands of model and data; see `Commands`, which they are part of."""
+
+    #: The sweep of the current inputs, None before the first.
+    handle: Any = None
+
+    def load_model(self, path: Any) -> None:
+        """Load a model, which is never trusted here."""
+        if self._sweeps("model"):
+            return
+        if not path:
+            said = "Give the path of a model file: .keras .h5 .onnx .tflite, or a SavedModel folder."
+            self.state.problem("model", said, until=("model",))
+            return
+        cancel = threading.Event()
+
+        def take(model: Any) -> None:
+            before = self.state.model
+            other = before is not None and before.digest != model.digest
+            # What was said of the outputs of one model is not meant for another.
+            self._take("model", model=model, declared={} if other else self.state.declared)
+
+        self._long("model", lambda: dk.load(path, cancel=cancel), take, cancel=cancel)
+
+    def cancel_loading(self, panel: Literal["model", "data"]) -> None:
+        """Cancel reading in this panel; the process that reads a model is killed. The previous model or data stay."""
+        self._give_up(panel)
+
+    def load_data(self, source: DataSource) -> None:
+        """Read data from a file or folder."""
+        if self._sweeps("data"):
+            return
+        if not source.path:
+            said = "Give the path of the data: .npz, .csv, or a folder of images by class."
+            self.state.problem("data", said, until=("data",))
+            return
+
+        def read() -> dk.Dataset:
+            options = {} if source.preprocess.is_identity else {"preprocess": source.preprocess}
+            data: dk.Dataset = getattr(dk.Dataset, source.reader)(Path(source.path).expanduser(), **options)
+            return data
+
+        self._long(
+            "data", read, lambda data: self._take("data", data=data, data_source=source, data_name="", data_step=None)
+        )
+
+    def use(self, *, data: Any, name: str = "", step: Preprocess | None = None) -> None:
+        """Use a Dataset or a pair (x, y), with different preprocessing if given; ``name`` is its variable."""
+        if self._sweeps("data"):
+            return
+
+        def read() -> dk.Dataset:
+            found = dk.Dataset.of(data)
+            return found if step is None else found.preprocessed(step)
+
+        self._long(
+            "data",
+            read,
+            lambda found: self._take("data", data=found, data_source=None, data_name=name, data_step=step),
+        )
+
+    def preprocess(self, step: Preprocess) -> None:
+        """Read the notebook's data with different preprocessing."""
+        data = self.state.data
+        if data is None or self._sweeps("data"):
+            return
+        name, source = self.state.data_name, self.state.data_source
+        self._long(
+            "data",
+            lambda: data.preprocessed(step),
+            lambda found: self._take("data", data=found, data_source=source, data_name=name, data_step=step),
+        )
+
+    def declare(self, said: Mapping[str, Any]) -> None:
+        """Use what the user declares about the signature: arguments of ``dk.sweep``."""
+        if not self._sweeps("data"):
+            self._take("data", declared={**self.state.declared, **said})
+
+    def _sweeps(self, panel: str) -> bool:
+        """Whether a sweep of the current input is running; if so, the panel says so."""
+        if self.state.sweeping:
+            self.state.problem(panel, _RUNNING[panel], until=("sweep",))
+        return self.state.sweeping
+
+    def _take(self, panel: str, **values: Any) -> None:
+        """The model or the data changed: earlier findings belong to the old ones."""
+        if self._sweeps(panel):
+            return
+        self.handle = None
+        self.state.problem("sweep", None)
+        self.state.change(**_FRESH, **values)
+
+    def _find_obstacles(self) -> None:
+        model, data, declared = self.state.model, self.state.data, self.state.declared
+        if model is None or data is None:
+            return
+
+        def show(obstacles: Obstacles) -> None:
+            if self.state.model is model and self.state.data is data:
+                self.state.change(obstacles=obstacles)
+
+        # An error also affects the plan, and is shown there.
+        self.desk.run("obstacles", lambda: Obstacles.find(model, data, declared), show, lambda _error: None)
+
+    def find_earlier(self) -> None:
+        """Show what the store already has for this model and these data."""
+        state = self.state
+        model, data = state.model, state.data
+        if model is None or data is None or state.report is not None:
+            return
+
+        def look() -> Report | None:
+            with contextlib.suppress(StoreError):
+                return dk.Report.open(state.store, model=model, data=data)
+            return None
+
+        def show(report: Report | None) -> None:
+            if report is not None and state.report is None and state.model is model and state.data is data:
+                state.change(report=report)
+
+        self.desk.run("earlier", look, show, lambda error: state.problem("sweep", error, until=("model", "data")))

@@ -1,0 +1,1 @@
+"""What was clicked, as a script, a notebook or a client."""

@@ -1,0 +1,1 @@
+"""Data of the notebook and of files, and whether they fit the model."""

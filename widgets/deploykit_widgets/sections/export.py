@@ -1,0 +1,101 @@
+"""Export: layout, folder, and what was checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deploykit import Artifact
+from deploykit.core.registry import registry
+from deploykit.core.result import Result
+from deploykit.reporting.choice import Choice
+from deploykit_widgets.actions.commands import Commands
+from deploykit_widgets.code.script import shown_path
+from deploykit_widgets.state import State
+from deploykit_widgets.surface import Command
+
+_MOST_FILES = 200
+
+
+class ExportSection:
+    """What would be exported, and what was exported.
+
+    Args:
+        commands: What its buttons do.
+    """
+
+    name = "export"
+    fields = ("chosen", "best", "picked", "artifact", "checks", "layout", "exported", "model", "server")
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._state: State = commands.state
+        self._shown: tuple[Artifact | None, Any] = (None, None)
+
+    def value(self) -> Any:
+        """See ``IExport`` in export/panel.tsx."""
+        state = self._state
+        row = state.chosen.result if state.chosen and state.picked else None
+        if state.artifact is not self._shown[0]:
+            self._shown = (state.artifact, None if state.artifact is None else _artifact(state.artifact))
+        layouts = list(registry("deploykit.exporters", "layout").all())
+        return {
+            "chosen": None if row is None else _candidate(state.chosen),
+            "best": _candidate(state.best),
+            "layouts": [{"name": e.name, "label": e.label, "help": e.help, "reason": refusal(e, row)} for e in layouts],
+            "layout": state.layout,
+            "folder": f"served/{state.model.name}" if state.model is not None else "",
+            "checks": [{"words": c.words, "state": c.state} for c in state.checks],
+            "artifact": self._shown[1],
+            "current": bool(state.artifact and state.chosen and state.exported == state.chosen.key),
+        }
+
+    def commands(self) -> Mapping[str, Command]:
+        """Choosing the best, and exporting."""
+        return {"use_best": self._use_best, "export": self._commands.export}
+
+    def _use_best(self) -> None:
+        """Pick the best so far."""
+        if self._state.best is not None:
+            self._commands.pick(self._state.best.key)
+
+
+def refusal(layout: Any, row: Result | None) -> str:
+    """Why a layout cannot be used for a candidate, "" if it can."""
+    if row is None:
+        return str(layout.missing())
+    if row.status == "failed":
+        return "this candidate failed, so there is nothing to export"
+    return str(layout.missing()) or str(layout.refuses(row.format))
+
+
+def _candidate(choice: Choice | None) -> dict[str, Any] | None:
+    if choice is None:
+        return None
+    row = choice.result
+    runtimes = {r.name: r.label for r in registry("deploykit.runtimes", "runtime").all()}
+    formats = {f.name: f.label for f in registry("deploykit.loading", "format").all()}
+    target = row.candidate.target
+    return {
+        "key": row.key,
+        "name": row.label,
+        "runtime": runtimes.get(target.runtime, target.runtime),
+        "format": formats.get(row.format, row.format),
+        "met": choice.met,
+        "failed": row.status == "failed",
+    }
+
+
+def _artifact(artifact: Artifact) -> dict[str, Any]:
+    files = artifact.own_files
+    layouts = {e.name: e.label for e in registry("deploykit.exporters", "layout").all()}
+    return {
+        "path": str(artifact.path),
+        "shown": shown_path(artifact.path),
+        "name": artifact.manifest.name,
+        "what": f"{artifact.manifest.recipe}",
+        "layout": layouts.get(artifact.manifest.layout, artifact.manifest.layout),
+        "bytes": sum((artifact.path / f).stat().st_size for f in files),
+        "files": [{"path": f, "bytes": (artifact.path / f).stat().st_size} for f in files[:_MOST_FILES]],
+        "moreFiles": max(0, len(files) - _MOST_FILES),
+    }

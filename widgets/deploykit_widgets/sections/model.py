@@ -1,0 +1,126 @@
+"""Model: the loaded model and its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from deploykit.core.model import Layer, Model
+from deploykit.core.registry import registry
+from deploykit_widgets.actions.commands import Commands
+from deploykit_widgets.code.script import shown_path
+from deploykit_widgets.evidence.layer_times import LayerTimes, layer_times, source_of_times
+from deploykit_widgets.listing import listing
+from deploykit_widgets.state import State
+from deploykit_widgets.surface import Command, Later
+
+#: Layers in one answer; a layer has about a hundred bytes.
+_A_PAGE = 2000
+
+
+class ModelSection:
+    """Facts of the model, and its layers on demand.
+
+    Args:
+        commands: What its buttons do.
+    """
+
+    name = "model"
+    fields = ("model", "report")
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._state: State = commands.state
+
+    def value(self) -> Any:
+        """See ``IModel`` in model/panel.tsx."""
+        model, report = self._state.model, self._state.report
+        return {
+            "here": {"folder": Path.cwd().as_posix(), "home": Path.home().as_posix()},
+            "endings": [s for f in _formats() for s in f.suffixes],
+            "facts": None if model is None else _facts(model),
+            "profile": source_of_times(report) if report is not None and model is not None else "",
+        }
+
+    def commands(self) -> Mapping[str, Command]:
+        """Loading, choosing a file, and the layers."""
+        return {
+            "load_model": self._load,
+            "cancel_model": lambda: self._commands.cancel_loading("model"),
+            "browse_models": self._browse,
+            "layers": self._layers,
+        }
+
+    def _load(self, path: str) -> None:
+        self._commands.load_model(path.strip())
+
+    def _browse(self, folder: str = "") -> Later:
+        endings = tuple(s for f in _formats() for s in f.suffixes)
+        return Later("browse", lambda: listing(folder, lambda p: p.name.lower().endswith(endings), take_models=True))
+
+    def _layers(self, digest: str, profile: str = "", start: int = 0) -> Any:
+        """A page of layers.
+
+        Args:
+            digest: Digest of the model; for a different one there are no layers.
+            profile: Candidate whose profile has the times, "" for none.
+            start: Place of the first layer.
+        """
+        model, report = self._state.model, self._state.report
+        if model is None or model.digest != digest:
+            return _page((), 0, 0, None)
+
+        def work() -> Any:
+            times = layer_times(report, profile) if profile and report is not None else None
+            return _page(model.layers[start : start + _A_PAGE], start, len(model.layers), times)
+
+        return Later("layers", work)
+
+
+def _formats() -> list[Any]:
+    return list(registry("deploykit.loading", "format").all())
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    labels = {f.name: f.label for f in _formats()}
+    return {
+        "file": Path(model.origin or model.path).name,
+        "path": Path(model.path).as_posix(),
+        "shown": shown_path(model.path),
+        "kernel": bool(model.origin),
+        "folder": Path(model.path).is_dir(),
+        "format": model.format,
+        "label": labels.get(model.format, model.format),
+        "inputs": [str(s) for s in model.inputs],
+        "outputs": [str(s) for s in model.outputs],
+        "parameters": model.parameter_count,
+        "bytes": model.size_bytes,
+        "digest": model.digest,
+        "warnings": list(model.warnings),
+        "layers": len(model.layers),
+    }
+
+
+def _page(layers: tuple[Layer, ...], start: int, total: int, times: LayerTimes | None) -> dict[str, Any]:
+    return {
+        "total": total,
+        "runtime": times.runtime if times else "",
+        "elsewhere": times.elsewhere if times else 0.0,
+        "layers": [
+            {
+                "name": layer.name,
+                "type": layer.type,
+                "shape": shape_of(layer),
+                "parameters": layer.parameters,
+                "time": times.shares.get(i) if times else None,
+                "fused": list(times.fused.get(i, ())) if times else [],
+            }
+            for i, layer in enumerate(layers, start)
+        ],
+    }
+
+
+def shape_of(layer: Layer) -> str:
+    """Output shape as text, "" if unknown."""
+    return "" if layer.shape is None else " × ".join("?" if d is None else str(d) for d in layer.shape)

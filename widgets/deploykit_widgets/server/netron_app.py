@@ -1,0 +1,151 @@
+"""Netron's browser application, patched to run quietly inside JupyterLab.
+
+The original asks a geolocation service where the user is, shows a consent dialog, reports usage, and refuses to work
+180 days after it was built. All of that is removed here, and a script is added that informs JupyterLab of selections.
+Each patch names the text it replaces; if a version of Netron has different text, nothing is served.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from typing import NamedTuple
+
+BRIDGE = "deploykit_bridge.js"
+LINK = "deploykit_link.js"
+TYPES = {
+    "html": "text/html; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "json": "application/json",
+    "png": "image/png",
+    "ico": "image/x-icon",
+}
+
+
+class NetronChangedError(Exception):
+    """A file of Netron no longer contains the text that must be replaced."""
+
+
+class Change(NamedTuple):
+    """A text that occurs exactly once in a file, and its replacement."""
+
+    old: str
+    new: str
+
+
+#: Replacements by file.
+CHANGES: dict[str, tuple[Change, ...]] = {
+    "index.html": (
+        Change(
+            '<script type="text/javascript" src="index.js"></script>',
+            f'<script type="text/javascript" src="{BRIDGE}"></script>\n'
+            f'<script type="text/javascript" src="{LINK}"></script>\n'
+            '<script type="text/javascript" src="index.js"></script>',
+        ),
+    ),
+    "browser.js": (
+        # The age check, the cookie consent, and the start of telemetry.
+        Change("await age();", ""),
+        Change("await consent();", ""),
+        Change("await telemetry();", ""),
+        Change("await capabilities();", ""),
+        Change(
+            "const days = (new Date() - new Date(this._environment.date)) / (24 * 60 * 60 * 1000);", "const days = 0;"
+        ),
+        # If this is true, error dialogs offer to send a report.
+        Change("packaged: this._meta.version && this._meta.version[0] !== '0.0.0',", "packaged: false,"),
+        # A link must not make it load a model from another address.
+        Change("const url = hash ? hash : params.get('url');", "const url = null;"),
+        Change("const gist = params.get('gist');", "const gist = null;"),
+        # It would leave the frame; clicked links open a new page instead.
+        Change("window.location = url;", "window.open(url, '_blank', 'noopener,noreferrer');"),
+    ),
+    "view.js": (
+        # A node shows its operator, its dtype, and the Workbench's name for its layer.
+        Change(
+            "        let hiddenTensors = false;",
+            """        let hiddenTensors = false;
+        for (const [name, text, all] of window.deploykitFacts?.(node) ?? []) {
+            const item = list().argument(name, text);
+            item.separator = ' ';
+            item.tooltip = all;
+            list().add(item);
+        }""",
+        ),
+        # Edges show dtype and shape.
+        Change(
+            "content = content.length > 16 ? '' : content;",
+            "content = content.length > 16 ? '' : `${type.dataType && type.dataType !== '?' ? `${type.dataType} ` : ''}"
+            "${content}`;",
+        ),
+        # JupyterLab's panel explains what cannot be drawn.
+        Change(
+            "await this._host.message(message, true, report ? 'Report' : 'OK');",
+            "if (window.deploykitBroken?.(message)) { return; }\n"
+            "        await this._host.message(message, true, report ? 'Report' : 'OK');",
+        ),
+        # What the bridge listens to and calls. Replaced by themselves: they only have to exist.
+        *(
+            Change(text, text)
+            for text in (
+                "view.View = class {",
+                "    get activeTarget() {",
+                "    get target() {\n        return this._target;",
+                "    set target(value) {\n        if (this._target !== value) {",
+                "    on(event, callback) {\n        this._listeners[event]",
+                "    get selection() {\n        return this._selection;",
+                "            this.emit('selectionchange', source);\n            return array;",
+                "    activate(value, source) {\n        if (this._table.has(value)) {",
+                "    scrollTo(selection, behavior) {",
+                "    set zoom(value) {",
+                "        this._table.set(node, obj);",
+            )
+        ),
+    ),
+    "index.js": (Change("window.__view__.start();", "window.__view__.start();"),),
+    "base.js": (),
+}
+#: Files in which external addresses are disabled, in case the patches above leave one reachable.
+_WITHOUT_ADDRESSES = ("browser.js", "base.js")
+_ADDRESS = re.compile(r"https?://(?!www\.w3\.org/)")
+
+
+def read(name: str) -> tuple[bytes, str] | None:
+    """A file of the application and its content type; None if there is no file of that name.
+
+    Raises:
+        NetronChangedError: This version of Netron cannot be patched.
+    """
+    name = name or "index.html"
+    kind = TYPES.get(name.rpartition(".")[2])
+    changed = _changed()
+    if name in changed:
+        return changed[name], str(kind)
+    source = files("netron") / name
+    if kind is None or "/" in name or not source.is_file():
+        return None
+    return source.read_bytes(), kind
+
+
+@cache
+def _changed() -> dict[str, bytes]:
+    found = {name: _change(name) for name in CHANGES}
+    own = {BRIDGE: "netron_bridge.js", LINK: "netron_link.js"}
+    return found | {name: files("deploykit_widgets.server").joinpath(file).read_bytes() for name, file in own.items()}
+
+
+def _change(name: str) -> bytes:
+    text = (files("netron") / name).read_text("utf-8")
+    for old, new in CHANGES[name]:
+        if (count := text.count(old)) != 1:
+            raise NetronChangedError(
+                f"netron {version('netron')}: {name} holds {count} times {old!r}, expected once. "
+                "Install a version that deploykit declares: pip install 'deploykit[jupyter]'."
+            )
+        text = text.replace(old, new)
+    if name in _WITHOUT_ADDRESSES:
+        text = _ADDRESS.sub("blocked://", text)
+    return text.encode()

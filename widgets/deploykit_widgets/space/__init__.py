@@ -1,0 +1,1 @@
+"""The controls of the Space panel, and what they amount to."""
