@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from deploykit.core import extras
 from deploykit.core.errors import MissingExtraError
 
-#: Import groups: children of a group are forked from one parent that has imported its frameworks.
-Group = Literal["light", "tensorflow", "tf_keras"]
+#: Name of an import group: its children are forked from one parent that has imported its frameworks. Groups are
+#: adapters, see `deploykit.sandbox.groups`.
+Group = str
 
 
 class Adapter(ABC):

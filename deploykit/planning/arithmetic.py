@@ -8,11 +8,11 @@ taken for other models corrects them: durations of other models are scaled by th
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cache
 
 from deploykit.core.model import Layer, Model
 from deploykit.measuring.environment import cpu_features
+from deploykit.sandbox.groups._contract import costs_of
 
 #: Multiplications a second of one core, by the widest vectors it has.
 _RATES = (("avx512f", 80e9), ("avx2", 35e9), ("asimd", 20e9))
@@ -24,30 +24,6 @@ _WARM_RUNS, _WARM_CAP_S = 30, 2.0
 _CALLS_S = 0.04
 #: Examples that are run again to find out whether answers depend on the batch.
 _AGAIN = 16
-
-
-@dataclass(frozen=True)
-class _Group:
-    """What tasks of an import group cost beside arithmetic.
-
-    Attributes:
-        open_s: Opening a model, and for each layer.
-        call_s: One inference, and for each layer.
-        step_s: A build step, and for each layer.
-        calibrate: Times of an inference that a build step takes for one of its examples, and seconds besides.
-    """
-
-    open_s: tuple[float, float]
-    call_s: tuple[float, float]
-    step_s: tuple[float, float]
-    calibrate: tuple[float, float]
-
-
-_GROUPS = {
-    "light": _Group((0.02, 5e-4), (1e-5, 1e-6), (0.02, 0.004), (8.0, 1e-4)),
-    "tensorflow": _Group((0.1, 5e-3), (1e-4, 1e-5), (0.3, 0.035), (20.0, 1e-4)),
-    "tf_keras": _Group((0.1, 5e-3), (1e-4, 1e-5), (2.0, 0.05), (5.0, 2e-4)),
-}
 
 
 def work(model: Model) -> int:
@@ -66,7 +42,7 @@ def latency_s(group: str, layers: int, multiplications: int) -> float:
         layers: How many layers there are.
         multiplications: See `work`.
     """
-    first, each = _GROUPS.get(group, _GROUPS["light"]).call_s
+    first, each = costs_of(group).call_s
     return first + each * layers + multiplications / _rate()
 
 
@@ -85,7 +61,7 @@ def seconds(kind: str, group: str, layers: int, multiplications: int, examples: 
         multiplications: See `work`.
         examples: Examples it works through; of a session, its batch.
     """
-    costs = _GROUPS.get(group, _GROUPS["light"])
+    costs = costs_of(group)
     opening = costs.open_s[0] + costs.open_s[1] * layers
     one = latency_s(group, layers, multiplications)
     if kind == "evaluation":
@@ -97,7 +73,7 @@ def seconds(kind: str, group: str, layers: int, multiplications: int, examples: 
         return 0.1 + 2 * (opening + _WARM_RUNS * one)
     if kind == "step":
         times, besides = costs.calibrate
-        return costs.step_s[0] + costs.step_s[1] * layers + examples * (times * multiplications / _rate() + besides)
+        return costs.build_s[0] + costs.build_s[1] * layers + examples * (times * multiplications / _rate() + besides)
     return None
 
 

@@ -20,6 +20,7 @@ from deploykit.core.serial import Plain, dump, from_plain, parse
 from deploykit.loading._kernel_model import cache_folder
 from deploykit.measuring.environment import core_count, cpu_features
 from deploykit.planning import arithmetic
+from deploykit.sandbox.groups._contract import costs_of
 
 #: ``start``: importing a group's frameworks; ``step``: one build step; ``evaluation``: all examples on a runtime;
 #: ``session``: one session in one launch; ``launches``: launches made for each one that was asked for; ``profile``:
@@ -41,21 +42,14 @@ _FEW, _CROWD = 6, 0.3
 _SMALL = 50_000
 _SCALES = (0.1, 30.0)
 
-#: Durations on a machine that has done nothing yet, by import group: seconds for a model of 200,000 parameters, and
-#: examples that are worked through meanwhile.
-TYPICAL: dict[Kind, dict[str, tuple[float, int]]] = {
-    "start": {"light": (1.0, 0), "tensorflow": (4.0, 0), "tf_keras": (5.0, 0)},
-    "step": {"light": (0.4, 200), "tensorflow": (2.5, 200), "tf_keras": (15.0, 8000)},
-    "evaluation": {"light": (0.3, 5000), "tensorflow": (2.0, 5000), "tf_keras": (2.0, 5000)},
-    "session": {"light": (0.35, 0), "tensorflow": (0.9, 0), "tf_keras": (0.9, 0)},
-    "profile": {"light": (0.8, 0), "tensorflow": (1.5, 0), "tf_keras": (1.5, 0)},
-    "launches": {
-        "full": (1.3, 0),
-        "screened": (0.85, _FEW),
-        "full, all cores": (1.4, 0),
-        "screened, all cores": (1.0, _FEW),
-    },
+#: Launches made for each one that was asked for, and the candidates they were counted with.
+_LAUNCHES: dict[str, tuple[float, int]] = {
+    "full": (1.3, 0),
+    "screened": (0.85, _FEW),
+    "full, all cores": (1.4, 0),
+    "screened, all cores": (1.0, _FEW),
 }
+#: Weights of the model that typical costs of import groups are stated for.
 _TYPICAL_PARAMETERS = 200_000
 
 
@@ -172,8 +166,7 @@ class History:
     def _typical(self, unit: Unit) -> Guess:
         if (predicted := unit.predicted) is not None:
             return Guess(predicted, "typical")
-        typical = TYPICAL[unit.kind]
-        seconds, examples = typical.get(unit.group, max(typical.values()))
+        seconds, examples = _usual(unit)
         like = Unit(unit.kind, "", parameters=_TYPICAL_PARAMETERS, examples=examples)
         return Guess(_scaled(seconds, like, unit), "typical")
 
@@ -225,6 +218,17 @@ def _scaled(seconds: float, old: Unit, new: Unit) -> float:
     if old.examples and new.examples:
         factor *= new.examples / old.examples
     return seconds * min(max(factor, _SCALES[0]), _SCALES[1])
+
+
+def _usual(unit: Unit) -> tuple[float, int]:
+    """Seconds and examples of a unit like this one on a machine that has done nothing yet."""
+    if unit.kind == "launches":
+        return _LAUNCHES.get(unit.group, max(_LAUNCHES.values()))
+    costs = costs_of(unit.group)
+    if unit.kind == "start":
+        return costs.start_s, 0
+    known = {"step": costs.step, "evaluation": costs.evaluation, "session": costs.session, "profile": costs.profile}
+    return known[unit.kind]
 
 
 def _kept(unit: Unit) -> float:

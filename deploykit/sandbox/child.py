@@ -26,7 +26,8 @@ from typing import Any
 
 from deploykit.core import errors
 from deploykit.core.serial import parse
-from deploykit.sandbox.task import LATER, PRELOAD, TASKS, resolve
+from deploykit.sandbox.groups._contract import GROUPS, ImportGroup
+from deploykit.sandbox.task import TASKS, resolve
 from deploykit.sandbox.wire import Wire
 from deploykit.storage.disk import full, is_full
 
@@ -38,19 +39,9 @@ _IDLE_S = 0.2
 _REAP_S = 5.0
 
 
-def quiet() -> None:
-    """Settings every child needs before it imports anything."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # several children may share a GPU
-
-
-def preload(group: str) -> None:
+def preload(group: ImportGroup) -> None:
     """Import what the group's children need; packages that are not installed are passed over."""
-    modules, environment = PRELOAD[group]
-    os.environ.update(environment)
-    _import([*modules, *TASKS])
+    _import([*group.modules, *TASKS])
 
 
 def _import(modules: Iterable[str]) -> None:
@@ -210,19 +201,19 @@ def _become_child(connection: socket.socket, log: str) -> None:
 
 def main() -> None:
     """``python -m deploykit.sandbox.child fork|spawn GROUP LOG``."""
-    method, group, log = sys.argv[1:4]
+    method, name, log = sys.argv[1:4]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     # The log says where a crash, or a hang that the driver ends, has found the process.
     faulthandler.enable(_LOG)
     if hasattr(signal, "SIGUSR1"):
         faulthandler.register(signal.SIGUSR1, _LOG)
-    quiet()
+    group = GROUPS.get(name)
     if method == "fork":
         control = socket.socket(fileno=_detach_input())
         _redirect(log)
         preload(group)
         control.sendall(b"r")
-        serve_forks(control, log, LATER.get(group, ()))
+        serve_forks(control, log, group.later)
     else:
         reader, writer = os.fdopen(_detach_input(), "rb"), os.fdopen(os.dup(1), "wb")
         _redirect(log)

@@ -16,6 +16,7 @@ from pathlib import Path
 from deploykit.core import errors
 from deploykit.core.adapter import Group
 from deploykit.core.serial import dump
+from deploykit.sandbox.groups._contract import GROUPS
 from deploykit.sandbox.handle import Child
 from deploykit.sandbox.scratch import child_environment
 from deploykit.sandbox.task import parent_paths
@@ -38,6 +39,7 @@ class ForkParent:
     """The process that has imported a group's modules and forks its children. Thread-safe."""
 
     def __init__(self, group: Group, log: str) -> None:
+        variables = environment(group)
         ours, theirs = socket.socketpair()
         self.group = group
         self._log = log
@@ -49,7 +51,7 @@ class ForkParent:
             stdin=theirs.fileno(),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            env=environment(),
+            env=variables,
         )
         theirs.close()
         self._ready = False
@@ -155,7 +157,7 @@ def spawn(group: Group, log: str) -> Child:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=environment(),
+        env=environment(group),
     )
     assert process.stdin is not None
     assert process.stdout is not None
@@ -169,10 +171,14 @@ def spawn(group: Group, log: str) -> Child:
     return Child(process.pid, Wire(process.stdout, process.stdin), reap, group, log)  # type: ignore[arg-type]
 
 
-def environment() -> dict[str, str]:
-    """The environment of a child."""
+def environment(group: Group) -> dict[str, str]:
+    """The environment of a group's processes.
+
+    Raises:
+        SettingError: There is no such group (lists the known ones).
+    """
     paths = os.pathsep.join(p for p in parent_paths() if Path(p).is_dir())
-    return {**os.environ, **child_environment(), "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
+    return {**GROUPS.get(group).variables(), **child_environment(), "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
 
 
 def _check(cancel: threading.Event | None) -> None:

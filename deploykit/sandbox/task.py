@@ -24,28 +24,6 @@ TASKS = (
     "psutil",
 )
 
-#: What the parent of a group imports (missing packages are passed over) and the environment it needs.
-PRELOAD: dict[str, tuple[tuple[str, ...], dict[str, str]]] = {
-    "light": (("numpy", "onnx", "onnxruntime", "ai_edge_litert.interpreter", "h5py"), {}),
-    "tensorflow": (("numpy", "tensorflow", "keras"), {}),
-    "tf_keras": (
-        ("numpy", "tensorflow", "keras", "tf_keras", "tensorflow_model_optimization"),
-        {"TF_USE_LEGACY_KERAS": "1"},
-    ),
-}
-
-#: What the parent of a group imports when it has nothing to do: only some tasks need it, and none should wait for it.
-LATER: dict[str, tuple[str, ...]] = {
-    # SymPy imports its tensors at the first subtraction, which takes as long as preparing a small graph.
-    "light": (
-        "onnxruntime.quantization",
-        "sympy",
-        "sympy.assumptions.wrapper",
-        "sympy.tensor.tensor",
-        "onnxruntime.tools.symbolic_shape_infer",
-    ),
-}
-
 #: Passed to every task function: reports (done, total, words).
 Report = Callable[[float, float, str], None]
 

@@ -56,9 +56,9 @@ class Server:
         self._stopped = threading.Event()
         self._last: Traffic | None = None
         self._lock = threading.Lock()
-        modules = RUNTIMES.get(artifact.manifest.target.runtime).requires
+        runtime = RUNTIMES.get(artifact.manifest.target.runtime)
         try:
-            self._workers = Workers(listeners, workers, modules, self.log, self.stop)
+            self._workers = Workers(listeners, workers, runtime, self.log, self.stop)
         except BaseException:
             self._counters.unlink(missing_ok=True)
             raise

@@ -23,7 +23,6 @@ from deploykit.artifacts.artifact import MANIFEST, Artifact
 from deploykit.core import errors
 from deploykit.core.digest import file_digest
 from deploykit.core.serial import dump, parse
-from deploykit.sandbox.child import quiet
 
 #: Time for requests in progress when the server goes down.
 DRAIN_SECONDS = 10
@@ -33,7 +32,6 @@ def main() -> None:
     """Serve until standard input closes."""
     if hasattr(signal, "SIGINT"):
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
-    quiet()
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes to the log
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -15,6 +15,8 @@ from typing import IO, Any
 
 from deploykit.core import errors
 from deploykit.core.serial import dump, parse
+from deploykit.runtimes._contract import Runtime
+from deploykit.sandbox.groups._contract import GROUPS
 from deploykit.sandbox.task import parent_paths
 
 #: Time a worker may take until it is ready; TensorFlow on a busy machine takes most of a minute.
@@ -44,23 +46,28 @@ class Worker:
 
     Args:
         listener: Socket it inherits; None where sockets cannot be inherited.
-        modules: Modules to import while the artifact is being checked.
+        runtime: Its modules are imported while the artifact is being checked.
         log: File for what it prints.
         slot: Its number among the server's workers.
     """
 
-    def __init__(self, listener: socket.socket | None, modules: tuple[str, ...], log: Path, slot: int) -> None:
+    def __init__(self, listener: socket.socket | None, runtime: Runtime, log: Path, slot: int) -> None:
         paths = os.pathsep.join(p for p in parent_paths() if Path(p).is_dir())
         self._listener = listener
         self._log = log
         self._slot = slot
         with _appending(log) as output:
             self.process = subprocess.Popen(  # noqa: S603  our own interpreter
-                [sys.executable, "-m", "deploykit.serving.worker", *modules],
+                [sys.executable, "-m", "deploykit.serving.worker", *runtime.requires],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
-                env={**os.environ, "PYTHONPATH": paths, "PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"},
+                env={
+                    **GROUPS.get(runtime.group).variables(),
+                    "PYTHONPATH": paths,
+                    "PYTHONUNBUFFERED": "1",
+                    "PYTHONSAFEPATH": "1",
+                },
                 pass_fds=() if listener is None else (listener.fileno(),),
                 start_new_session=os.name == "posix",  # Ctrl-C in a terminal reaches the parent alone
             )
@@ -123,7 +130,7 @@ class Workers:
     Args:
         listeners: One socket for each worker, or one for all; none where sockets cannot be inherited.
         count: How many workers.
-        modules: Modules they import first.
+        runtime: Its modules are what they import first.
         log: File for what they print.
         on_failure: Called from a thread of its own when a worker is given up.
 
@@ -136,12 +143,12 @@ class Workers:
         self,
         listeners: list[socket.socket],
         count: int,
-        modules: tuple[str, ...],
+        runtime: Runtime,
         log: Path,
         on_failure: Callable[[], None],
     ) -> None:
         self._listeners: list[socket.socket | None] = [*listeners] or [None]
-        self._modules = modules
+        self._runtime = runtime
         self._log = log
         self._on_failure = on_failure
         self._order: dict[str, Any] = {}
@@ -201,7 +208,7 @@ class Workers:
             thread.join()
 
     def _start(self, slot: int) -> Worker:
-        return Worker(self._listeners[slot % len(self._listeners)], self._modules, self._log, slot)
+        return Worker(self._listeners[slot % len(self._listeners)], self._runtime, self._log, slot)
 
     def _keep(self, slot: int) -> None:
         """Restart a worker whenever it dies, ever later; give up when it says why it cannot, or dies too often."""

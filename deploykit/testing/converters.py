@@ -7,7 +7,7 @@ from pathlib import Path
 from deploykit.converters._contract import CONVERTERS
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._load import load
-from deploykit.sandbox.task import PRELOAD
+from deploykit.sandbox.groups._contract import GROUPS
 from deploykit.testing import work
 
 #: Largest difference of an output, relative to the largest of all outputs.
@@ -25,7 +25,7 @@ class ConverterConformance:
         assert converter.accepts in FORMATS
         assert converter.produces in FORMATS
         assert converter.accepts != converter.produces
-        assert converter.group in PRELOAD
+        assert converter.group in GROUPS
         assert not converter.missing()
         assert all(converter.versions().values())
 

@@ -11,7 +11,7 @@ from deploykit.core.errors import DatasetError, SettingError
 from deploykit.core.parameter import Parameter
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._load import load
-from deploykit.sandbox.task import PRELOAD
+from deploykit.sandbox.groups._contract import GROUPS
 from deploykit.testing import work
 from deploykit.transforms._contract import TRANSFORMS, Family, Need
 
@@ -34,7 +34,7 @@ class TechniqueConformance:
             assert variant.accepts
             assert all(f in FORMATS for f in (*variant.accepts, variant.produces))
             assert set(variant.needs) <= set(get_args(Need))
-            assert variant.group in PRELOAD
+            assert variant.group in GROUPS
             assert not variant.missing()
             assert all(variant.versions().values())
             for stage in variant.stages:
@@ -42,7 +42,7 @@ class TechniqueConformance:
                 assert stage.label
                 assert set(stage.uses) <= set(variant.uses)
                 assert set(stage.needs) <= set(variant.needs)
-                assert stage.group in PRELOAD
+                assert stage.group in GROUPS
                 assert not stage.missing()
 
     def test_every_parameter_matters_somewhere(self, name: str) -> None:

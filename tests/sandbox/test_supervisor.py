@@ -367,7 +367,7 @@ def test_a_stopped_parent_does_not_hold_up_a_deadline(forking, impatient, tmp_pa
 
 def test_a_parent_that_cannot_start_says_so_and_names_its_log(forking, monkeypatch):
     monkeypatch.setattr(
-        "deploykit.sandbox.forking.environment", lambda: {"PATH": os.environ["PATH"], "PYTHONHOME": "/"}
+        "deploykit.sandbox.forking.environment", lambda _group: {"PATH": os.environ["PATH"], "PYTHONHOME": "/"}
     )
     with pytest.raises(errors.ProcessLost, match=r"The process that imports what light tasks need died") as caught:
         forking.run(Task("faults:echo"))
