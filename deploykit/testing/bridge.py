@@ -7,7 +7,7 @@ from typing import Any
 from deploykit.core.errors import CandidateError
 from deploykit.sandbox.task import Report
 from deploykit.testing import architectures
-from deploykit.transforms._bridge import to_tf_keras
+from deploykit.training.bridge import to_tf_keras
 
 
 def there_and_back(arguments: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.converters import _keras
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect
-from deploykit.transforms import _bridge, _exclude, _finetune
+from deploykit.surgery import kernels, selection
+from deploykit.training.bridge import to_tf_keras
+from deploykit.training.schedule import Schedule
+from deploykit.training.tf_keras_trainer import fine_tune
 from deploykit.transforms._contract import PRUNE, UNITS, Transform, TransformJob, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Class of a twin → where its prunable weights are.
-_KERNELS = {
-    **dict.fromkeys(("Conv1D", "Conv2D", "Conv3D", "Dense", "EinsumDense"), ("kernel",)),
-    **dict.fromkeys(("Conv1DTranspose", "Conv2DTranspose", "Conv3DTranspose"), ("kernel",)),
-    **dict.fromkeys(("SeparableConv1D", "SeparableConv2D"), ("pointwise_kernel",)),
-    **dict.fromkeys(("SimpleRNN", "LSTM", "GRU"), ("cell.kernel", "cell.recurrent_kernel")),
-    "Embedding": ("embeddings",),
-    "MultiHeadAttention": tuple(f"_{part}_dense.kernel" for part in ("query", "key", "value", "output")),
-}
 #: Share of the steps in which a polynomial schedule raises the sparsity; the others recover the accuracy.
 _RAMP = 0.3
 #: How often masks are recomputed: sorting all weights at every step would take longer than the step.
@@ -53,14 +46,19 @@ class _TFMOT(Variant):
     def _apply(self, job: TransformJob) -> None:
         data = job.require_data(self.label, "train")
         model = _keras.load(job)
-        plan = _finetune.plan(job, data)
-        pruning = _Pruning(job["sparsity"], job["schedule"], plan.steps)
-        pruning.spare([*_named(model, job["exclude"]), *([] if job["small_layers"] else _smallest(model))])
-        bridge = _bridge.to_tf_keras(model, pruning.wrap)
-        probe = data.batch("train", plan.examples[:16])
+        schedule = Schedule.of(
+            data, examples=job["train_examples"], batch_size=job["batch_size"], epochs=job["epochs"],
+            learning_rate=job["learning_rate"], seed=job.seed,
+        )  # fmt: skip
+        pruning = _Pruning(job["sparsity"], job["schedule"], schedule.steps)
+        small = [] if job["small_layers"] else kernels.smallest(_keras.all_layers(model), _SMALL)
+        pruning.spare([*_named(model, job["exclude"]), *small])
+        bridge = to_tf_keras(model, pruning.wrap)
+        probe = data.batch("train", schedule.examples[:16])
         bridge.check(probe, data.contract)
-        if plan.steps:
-            _finetune.fine_tune(bridge, job, data, plan, pruning.callbacks())
+        if schedule.steps:
+            trained = fine_tune(bridge, data, schedule, pruning.callbacks(), scored=job.scored, report=job.report)
+            job.notes |= trained.notes
         pruning.finish()
         bridge.copy_back()
         bridge.check(probe, data.contract)
@@ -94,12 +92,11 @@ class _Pruning:
 
     def wrap(self, layer: Any, twin: Any, outputs: Any) -> Any:
         """A pruning wrapper around a twin that has kernels; the twin itself otherwise."""
-        paths = _KERNELS.get(type(twin).__name__, ())
-        if not paths or id(layer) in self._spared or _masked(twin, outputs):
+        if not kernels.has_kernels(twin) or id(layer) in self._spared or _masked(twin, outputs):
             if any(len(w.shape) > 1 for w in twin.weights):
                 self._left.append(layer.name)
             return twin
-        twin.get_prunable_weights = lambda: [_attribute(twin, path) for path in paths]
+        twin.get_prunable_weights = lambda: kernels.kernels(twin)
         self._pruned[layer.name] = twin
         return self._keras.prune_low_magnitude(twin, pruning_schedule=self._schedule)
 
@@ -117,9 +114,9 @@ class _Pruning:
         """What was pruned, and how much of it."""
         import numpy as np
 
-        kernels = {name: [w.numpy() for w in twin.get_prunable_weights()] for name, twin in self._pruned.items()}
-        zeros = {name: sum(int((k == 0).sum()) for k in arrays) for name, arrays in kernels.items()}
-        sizes = {name: sum(k.size for k in arrays) for name, arrays in kernels.items()}
+        values = {name: [w.numpy() for w in twin.get_prunable_weights()] for name, twin in self._pruned.items()}
+        zeros = {name: sum(int((k == 0).sum()) for k in arrays) for name, arrays in values.items()}
+        sizes = {name: sum(k.size for k in arrays) for name, arrays in values.items()}
         return {
             "sparsity": round(sum(zeros.values()) / max(1, sum(sizes.values())), 4),
             "sparsity_by_layer": {name: round(zeros[name] / sizes[name], 4) for name in sizes},
@@ -148,26 +145,9 @@ def sparse(kernel: NDArray[Any], sparsity: float) -> NDArray[Any]:
 def _named(model: Any, text: str) -> list[Any]:
     """The layers that a text excludes."""
     layers = list(_keras.all_layers(model))
-    parts = [_exclude.Part(layer.name, type(layer).__name__) for layer in layers]
-    left = _exclude.excluded(text, parts, "layer", "layer type")
+    parts = [selection.Selectable(layer.name, type(layer).__name__) for layer in layers]
+    left = selection.excluded(text, parts, "layer", "layer type")
     return [layer for layer in layers if layer.name in left]
-
-
-def _smallest(model: Any) -> list[Any]:
-    """The smallest layers that together hold no more than a hundredth of the prunable weights."""
-    sizes = {
-        id(layer): (sum(math.prod(w.shape) for w in layer.weights if len(w.shape) > 1), layer)
-        for layer in _keras.all_layers(model)
-        if type(layer).__name__ in _KERNELS
-    }
-    left = _SMALL * sum(size for size, _ in sizes.values())
-    found = []
-    for size, layer in sorted(sizes.values(), key=lambda pair: pair[0]):
-        left -= size
-        if left < 0:
-            break
-        found.append(layer)
-    return found
 
 
 def _masked(twin: Any, outputs: Any) -> bool:
@@ -175,12 +155,6 @@ def _masked(twin: Any, outputs: Any) -> bool:
     keras = require("keras", "tensorflow")
     tensors = [*keras.tree.flatten(twin.input), *keras.tree.flatten(outputs)]
     return any(getattr(t, "_keras_mask", None) is not None for t in tensors)
-
-
-def _attribute(layer: Any, path: str) -> Any:
-    for name in path.split("."):
-        layer = getattr(layer, name)
-    return layer
 
 
 class PruneMagnitude(Transform):
@@ -246,7 +220,7 @@ class PruneMagnitude(Transform):
             step=1000,
             unit="examples",
         ),
-        _exclude.setting("layers", "layer types", "stay dense"),
+        selection.setting("layers", "layer types", "stay dense"),
     )
     variants = (_TFMOT(),)
     excluding = "exclude"

@@ -8,8 +8,9 @@ from typing import Any
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.transforms import _onnx_quantize, _onnx_stages, _tflite_quantize
-from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob, Variant
+from deploykit.surgery.quantization import tflite, write
+from deploykit.transforms import _onnx_stages
+from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob, Variant
 
 
 class _TFLite(Variant):
@@ -17,9 +18,9 @@ class _TFLite(Variant):
     label = "int8 dynamic (TFLite)"
     help = "Dynamic range quantization: int8 weights per channel; XNNPACK quantizes the activations of heavy operators."
     extra = "tensorflow"
-    requires = _tflite_quantize.REQUIRES
+    requires = tflite.REQUIRES
     group = "tensorflow"
-    accepts = _tflite_quantize.ACCEPTS
+    accepts = tflite.ACCEPTS
     produces = "tflite"
     seeded = False
 
@@ -37,15 +38,15 @@ class _TFLite(Variant):
         def setup(converter: Any) -> None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
 
-        _tflite_quantize.quantize(job, setup)
+        tflite.quantize(job, setup)
 
 
 class _OnnxRuntime(Variant):
     name = "onnxruntime"
     label = "int8 dynamic (ONNX Runtime)"
     help = "Integer matrix products, and convolutions if requested."
-    requires = _onnx_quantize.REQUIRES
-    accepts = _onnx_quantize.ACCEPTS
+    requires = _onnx_stages.REQUIRES
+    accepts = _onnx_stages.ACCEPTS
     produces = "onnx"
     quantizes_float = True
     uses = ("per_channel", "convolutions", "reduce_range", "exclude")
@@ -64,7 +65,7 @@ class _OnnxRuntime(Variant):
         """Layers that stay float."""
         yield from super().problems(parameters, facts)
         floating = () if parameters["convolutions"] else ("conv",)
-        yield from _onnx_quantize.problems(parameters, facts, floating=floating)
+        yield from write.problems(parameters, facts, floating=floating)
 
     def _apply(self, job: TransformJob) -> None:
         quantizers = require("onnxruntime.quantization.onnx_quantizer", "")
@@ -90,7 +91,10 @@ class _OnnxRuntime(Variant):
                 extra_options={"MatMulConstBOnly": True},
             )
 
-        _onnx_quantize.write(job, sorted(types), quantizer, per_channel=bool(job["per_channel"]))
+        job.notes[UNITS] = write.write(
+            _onnx_stages.graph(job.source), job.target, sorted(types), quantizer, exclude=job["exclude"],
+            notes=job.notes, per_channel=bool(job["per_channel"]),
+        )  # fmt: skip
 
 
 class QuantizeDynamic(Transform):
@@ -104,7 +108,7 @@ class QuantizeDynamic(Transform):
     )
     family = QUANTIZE
     parameters = (
-        _onnx_quantize.PER_CHANNEL,
+        write.PER_CHANNEL,
         Parameter(
             "convolutions",
             "bool",
@@ -112,11 +116,11 @@ class QuantizeDynamic(Transform):
             "Also quantize convolutions: smaller, but ONNX Runtime's integer convolution is 2 to 10 times slower than "
             "its float one.",
         ),
-        _onnx_quantize.REDUCE_RANGE,
-        _onnx_quantize.EXCLUDE,
+        write.REDUCE_RANGE,
+        write.EXCLUDE,
     )
     variants = (_TFLite(), _OnnxRuntime())
-    excluding = _onnx_quantize.EXCLUDE.name
+    excluding = write.EXCLUDE.name
 
 
 ADAPTER = QuantizeDynamic()

@@ -6,7 +6,7 @@ from typing import Any
 
 from deploykit.core.extras import require
 from deploykit.core.problem import Effect, Facts
-from deploykit.transforms import _tflite_quantize
+from deploykit.surgery.quantization import tflite
 from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob, Variant
 
 
@@ -15,9 +15,9 @@ class _TFLite(Variant):
     label = "float16 (TFLite)"
     help = "Stores weights as float16; XNNPACK widens them to float32 when the model is loaded."
     extra = "tensorflow"
-    requires = _tflite_quantize.REQUIRES
+    requires = tflite.REQUIRES
     group = "tensorflow"
-    accepts = _tflite_quantize.ACCEPTS
+    accepts = tflite.ACCEPTS
     produces = "tflite"
     seeded = False
 
@@ -36,7 +36,7 @@ class _TFLite(Variant):
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
 
-        _tflite_quantize.quantize(job, setup)
+        tflite.quantize(job, setup)
 
 
 class QuantizeFloat16(Transform):

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.transforms import _calibration, _onnx_quantize, _onnx_stages, _tflite_quantize
-from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob, Variant
+from deploykit.surgery.quantization import calibration, graphs, tflite, write
+from deploykit.transforms import _onnx_stages
+from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob, Variant
 
 
 class _TFLite(Variant):
@@ -17,9 +18,9 @@ class _TFLite(Variant):
     label = "int8 static (TFLite)"
     help = "Integer kernels for all operators that have one; per-channel weights."
     extra = "tensorflow"
-    requires = _tflite_quantize.REQUIRES
+    requires = tflite.REQUIRES
     group = "tensorflow"
-    accepts = _tflite_quantize.ACCEPTS
+    accepts = tflite.ACCEPTS
     produces = "tflite"
     uses = ("io",)
     needs = ("calibration",)
@@ -35,11 +36,12 @@ class _TFLite(Variant):
 
     def _apply(self, job: TransformJob) -> None:
         tf = require("tensorflow", self.extra)
-        batches = _calibration.batches(job, self.label, *_tflite_quantize.signature_of(job.source))
+        data = job.require_data(self.label, "calibration")
+        batches = calibration.batches(data, *tflite.signature_of(job.source), notes=job.notes)
 
         def setup(converter: Any) -> None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
-            converter.representative_dataset = lambda: _calibration.counted(job, batches)
+            converter.representative_dataset = lambda: calibration.counted(batches, job.report)
             # Operators without an integer kernel stay float instead of failing the conversion; a note names them.
             converter.target_spec.supported_ops = [
                 tf.lite.OpsSet.TFLITE_BUILTINS_INT8,
@@ -49,15 +51,15 @@ class _TFLite(Variant):
                 converter.inference_input_type = tf.int8
                 converter.inference_output_type = tf.int8
 
-        _tflite_quantize.quantize(job, setup)
+        tflite.quantize(job, setup)
 
 
 class _OnnxRuntime(Variant):
     name = "onnxruntime"
     label = "int8 static (ONNX Runtime)"
     help = "Integer kernels for the operators that have one; ranges are measured once and shared by all settings."
-    requires = _onnx_quantize.REQUIRES
-    accepts = _onnx_quantize.ACCEPTS
+    requires = _onnx_stages.REQUIRES
+    accepts = _onnx_stages.ACCEPTS
     produces = "onnx"
     quantizes_float = True
     uses = ("form", "per_channel", "calibration", "operators", "activations", "reduce_range", "exclude")
@@ -84,7 +86,7 @@ class _OnnxRuntime(Variant):
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Batches that do not fit, layers without an integer operator."""
         yield from super().problems(parameters, facts)
-        yield from _onnx_quantize.problems(parameters, facts, floating=("recurrent",))
+        yield from write.problems(parameters, facts, floating=("recurrent",))
 
     def _apply(self, job: TransformJob) -> None:
         kinds = require("onnxruntime.quantization", "").QuantType
@@ -100,10 +102,13 @@ class _OnnxRuntime(Variant):
             "nodes_to_quantize": [],
             "extra_options": {},
         }
-        _onnx_quantize.write(
-            job,
-            _onnx_quantize.HEAVY if heavy else _onnx_stages.operator_types(),
+        job.notes[UNITS] = write.write(
+            _onnx_stages.graph(job.source),
+            job.target,
+            graphs.HEAVY if heavy else graphs.operator_types(),
             lambda model, names, types: make(model, **options, nodes_to_exclude=names, op_types_to_quantize=types),
+            exclude=job["exclude"],
+            notes=job.notes,
             per_channel=bool(job["per_channel"]),
             qoperator=job["form"] == "qoperator",
             ranges=ranges,
@@ -149,7 +154,7 @@ class QuantizeStatic(Transform):
             "was measured on this CPU.",
             choices=("qdq", "qoperator"),
         ),
-        _onnx_quantize.PER_CHANNEL,
+        write.PER_CHANNEL,
         Parameter(
             "calibration",
             "choice",
@@ -172,11 +177,11 @@ class QuantizeStatic(Transform):
             "Type of the activations: uint8 suits x86, int8 suits ARM and accelerators.",
             choices=("uint8", "int8"),
         ),
-        _onnx_quantize.REDUCE_RANGE,
-        _onnx_quantize.EXCLUDE,
+        write.REDUCE_RANGE,
+        write.EXCLUDE,
     )
     variants = (_TFLite(), _OnnxRuntime())
-    excluding = _onnx_quantize.EXCLUDE.name
+    excluding = write.EXCLUDE.name
     careful: ClassVar[dict[str, Value]] = {"operators": "conv_matmul"}
 
 

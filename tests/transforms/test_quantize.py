@@ -11,8 +11,9 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from deploykit.core.errors import DatasetError, SettingError, UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.loading._load import load
+from deploykit.surgery.quantization.graphs import HEAVY
+from deploykit.surgery.quantization.write import operators
 from deploykit.testing import models, work
-from deploykit.transforms._onnx_quantize import HEAVY, operators
 
 
 @pytest.fixture(scope="session")

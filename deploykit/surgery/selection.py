@@ -1,4 +1,4 @@
-"""Which parts of a model a technique leaves as they are: what its setting ``exclude`` means."""
+"""Which layers or nodes of a model a technique leaves as they are: what its setting ``exclude`` means."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Part:
+class Selectable:
     """A node or a layer.
 
     Attributes:
@@ -52,7 +52,7 @@ def setting(what: str, types: str, label: str, more: str = "") -> Parameter:
     )
 
 
-def excluded(text: str, parts: Sequence[Part], what: str, kind: str) -> set[str]:
+def excluded(text: str, parts: Sequence[Selectable], what: str, kind: str) -> set[str]:
     """Names of the parts that are left as they are.
 
     Args:
@@ -72,7 +72,7 @@ def excluded(text: str, parts: Sequence[Part], what: str, kind: str) -> set[str]
     alone = {name.removeprefix(NOT).strip() for name in wanted if name.startswith(NOT)}
     left = {name for name in wanted if not name.startswith(NOT)}
 
-    def stays(part: Part) -> bool:
+    def stays(part: Selectable) -> bool:
         if left.intersection((part.name, part.type)):
             return True
         return bool(alone) and not part.follows and alone.isdisjoint((part.name, part.type))
@@ -80,7 +80,7 @@ def excluded(text: str, parts: Sequence[Part], what: str, kind: str) -> set[str]
     return {part.name for part in parts if stays(part)}
 
 
-def units(parts: Sequence[Part], left: set[str]) -> list[list[Any]]:
+def units(parts: Sequence[Selectable], left: set[str]) -> list[list[Any]]:
     """What was changed, in order, as a note: ``[name, type, number of weights]`` for each."""
     return [[p.name, p.type, p.weights] for p in parts if p.name not in left and not p.follows]
 

@@ -3,30 +3,32 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.extras import installed, require
-from deploykit.transforms import _exclude, _onnx_normal
-from deploykit.transforms._contract import TransformJob
+from deploykit.surgery import selection
+from deploykit.surgery.quantization import names, normal
+from deploykit.surgery.quantization.graphs import failures
 
 #: How ONNX Runtime calls types → their numbers in a file.
 _TYPES = {"tensor(float)": 1, "tensor(int32)": 6, "tensor(int64)": 7, "tensor(bool)": 9, "tensor(float16)": 10}
 
 
-def raised(job: TransformJob, folder: Path) -> Path:
+def raised(source: Path, folder: Path, notes: dict[str, Any]) -> Path:
     """The model with a set of operators that can be quantized; in ``folder`` when it had to be changed."""
     onnx = require("onnx", "")
-    if _onnx_normal.version(onnx.load(str(job.source), load_external_data=False)) >= _onnx_normal.OPERATORS:
-        return job.source.resolve()
-    model = onnx.load(str(job.source))
-    new, note = _onnx_normal.raised(model)
+    if normal.version(onnx.load(str(source), load_external_data=False)) >= normal.OPERATORS:
+        return source.resolve()
+    model = onnx.load(str(source))
+    new, note = normal.raised(model)
     if note:
-        job.notes["operator_set"] = note
+        notes["operator_set"] = note
     if new is model:
-        return job.source.resolve()
+        return source.resolve()
     onnx.save(new, str(folder / "raised.onnx"))
     return folder / "raised.onnx"
 
@@ -39,7 +41,7 @@ _ATTEMPTS: tuple[tuple[str, dict[str, bool]], ...] = (
 )
 
 
-def folded(job: TransformJob, source: Path, folder: Path) -> Path:
+def folded(source: Path, folder: Path, notes: dict[str, Any]) -> Path:
     """The model after shape inference and constant folding, or after what of it works; in ``folder``."""
     quantization = require("onnxruntime.quantization.shape_inference", "")
     path = folder / "folded.onnx"
@@ -50,7 +52,7 @@ def folded(job: TransformJob, source: Path, folder: Path) -> Path:
             with contextlib.chdir(folder):  # symbolic shape inference leaves a file where it fails
                 quantization.quant_pre_process(str(source), str(path), **options)
             if failed:
-                job.notes["preparation"] = f"{words}, after: {'; '.join(failed)}"
+                notes["preparation"] = f"{words}, after: {'; '.join(failed)}"
             return path
         except MemoryError:
             raise
@@ -58,7 +60,7 @@ def folded(job: TransformJob, source: Path, folder: Path) -> Path:
             traceback.print_exc()  # into the log of the task
             failed.append(" ".join(str(error).split())[:200] or type(error).__name__)
             path.unlink(missing_ok=True)
-    job.notes["preparation"] = f"the unchanged graph, after: {'; '.join(failed)}"
+    notes["preparation"] = f"the unchanged graph, after: {'; '.join(failed)}"
     onnx = require("onnx", "")
     onnx.save(onnx.load(str(source)), str(path))
     return path
@@ -92,7 +94,7 @@ def name_nodes(nodes: Sequence[Any]) -> None:
     """Give every node a name of its own, by which it can be left out."""
     taken = {node.op_type for node in nodes}
     for node in nodes:
-        base = name = _exclude.nameable(node.name) or node.op_type
+        base = name = selection.nameable(node.name) or node.op_type
         number = 0
         while name in taken:
             number += 1
@@ -114,3 +116,30 @@ def session(path: Path) -> Any:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def prepare(source: Path, target: Path, notes: dict[str, Any]) -> None:
+    """Write the model as ONNX Runtime's quantizers need it.
+
+    Args:
+        source: An ONNX file.
+        target: Where the prepared model goes.
+        notes: Gets what could not be done.
+
+    Raises:
+        CandidateError: ONNX Runtime cannot prepare the model.
+    """
+    onnx = require("onnx", "")
+    tools = require("onnxruntime.quantization.quant_utils", "")
+    kinds = require("onnxruntime.quantization", "").QuantType
+    with tempfile.TemporaryDirectory(prefix="deploykit-") as folder, failures("prepare"):
+        path = folded(raised(source, Path(folder), notes), Path(folder), notes)
+        model = onnx.load(str(path))
+        if any([normal.normalize(model), names.separate(model)]):
+            onnx.save(model, str(path))
+        # What the quantizers themselves would do first, each time.
+        model = tools.load_model_with_shape_infer(path)
+        model = tools.update_opset_version(model, kinds.QInt8, kinds.QUInt8)
+        complete(model, Path(folder))
+        name_nodes(model.graph.node)
+        onnx.save(model, str(target))

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from deploykit.core.errors import DatasetError
-from deploykit.transforms._finetune import Objective, Plan, objective
+from deploykit.training.objective import Objective, objective
 
 SOFTMAX = np.full((4, 3), 1 / 3, np.float32)
 LOGITS = np.array([[3.0, -1.0, 0.5]], np.float32)
@@ -37,8 +37,3 @@ def test_labels_beyond_the_outputs_are_refused():
 def test_labels_of_another_shape_are_refused():
     with pytest.raises(DatasetError, match=r"\(2,\).*\(3,\)"):
         objective("linear", (None, 3), np.full((4, 2), 1.5), LOGITS)
-
-
-@pytest.mark.parametrize(("examples", "steps"), [(100, 6), (32, 2), (31, 2), (5, 2)])
-def test_only_full_batches_are_trained_on(examples, steps):
-    assert Plan(np.arange(examples), min(32, examples), 2, 1e-3, 0).steps == steps

@@ -15,14 +15,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from deploykit.converters._keras import exportable, is_mixed
+from deploykit.converters._keras import is_mixed
 from deploykit.core.contract import Contract
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.core.model import TensorSpec
-from deploykit.data.feeding import Feeding
 from deploykit.loading._keras.open import graph_of
-from deploykit.transforms import _bridge_layers
+from deploykit.training import bridge_layers
+from deploykit.training.keras_ends import activation_name, arranged, final_operation
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -204,7 +203,7 @@ class _Builder:
             return _run_operation(operation, self.fresh(f"{prefix}{operation.name}"), args, kwargs)
         if pair := self.pairs.get(id(operation)):
             return pair.wrapped(*args, **_accepted(pair.twin, operation, kwargs))
-        layer = _bridge_layers.twin(operation, self.fresh(f"{prefix}{operation.name}"))
+        layer = bridge_layers.twin(operation, self.fresh(f"{prefix}{operation.name}"))
         kwargs = _accepted(layer, operation, kwargs)
         outputs = _called(layer, operation, args, kwargs)
         pair = self.pairs[id(operation)] = Pair(operation, layer, layer)
@@ -273,27 +272,3 @@ def _is_symbolic(value: Any) -> bool:
         return bool(tf_keras.backend.is_keras_tensor(value))
     except ValueError:  # no tensor at all
         return False
-
-
-def final_operation(tensor: Any) -> Any:
-    """The layer or operation that makes an output, inside nested models too."""
-    keras = require("keras", "tensorflow")
-    operation, _, index = tensor._keras_history
-    while isinstance(operation, keras.Model):
-        operation, _, index = operation.outputs[index]._keras_history
-    return operation
-
-
-def activation_name(operation: Any) -> str:
-    """Name of the activation a layer or operation ends in, "" when it has none."""
-    if type(operation).__name__ in ("Softmax", "Sigmoid"):
-        return type(operation).__name__.lower()
-    return str(getattr(getattr(operation, "activation", None), "__name__", ""))
-
-
-def arranged(model: Any, feeds: Mapping[str, NDArray[Any]], contract: Contract | None = None) -> list[NDArray[Any]]:
-    """Examples in the order in which Keras counts the model's inputs, and in their dtype."""
-    places = exportable(model).inputs
-    names = sorted(places, key=places.__getitem__)
-    specs = [TensorSpec(n, tuple(t.shape), str(t.dtype)) for n, t in zip(names, model.inputs, strict=True)]
-    return Feeding.of(contract, specs).arrange(feeds)

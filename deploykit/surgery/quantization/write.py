@@ -6,18 +6,15 @@ import copy
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
-from deploykit.transforms import _exclude, _onnx_float, _onnx_normal, _onnx_prepare, _onnx_stages
-from deploykit.transforms._contract import UNITS, TransformJob
+from deploykit.surgery import selection
+from deploykit.surgery.quantization import floating, graphs, normal, prepare
 
-#: What every ONNX variant declares.
-REQUIRES = _onnx_stages.REQUIRES
-ACCEPTS = frozenset({"onnx"})
-HEAVY = _onnx_stages.HEAVY
 #: Operators that pass on or clip what comes before them: they are integer when that is.
 FOLLOWERS = frozenset(
     {
@@ -40,7 +37,7 @@ REDUCE_RANGE = Parameter(
     False,
     "7-bit weights, for x86 processors without VNNI, whose 8-bit products can overflow.",
 )
-EXCLUDE = _exclude.setting(
+EXCLUDE = selection.setting(
     "nodes", "operator types", "stay float", "Names are those in the ONNX graph after constant folding."
 )
 
@@ -55,11 +52,11 @@ def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[str
         yield Problem("pointless", f"{percent} % of the weights are in layers that stay float ({_words(stays)})")
     if parameters.get("reduce_range") and facts.features and not facts.lacks_dot_products:
         yield Problem("pointless", "8-bit products do not overflow on this CPU: 7-bit weights only lose accuracy")
-    if 0 < facts.model.operator_set < _onnx_normal.OPERATORS:
+    if 0 < facts.model.operator_set < normal.OPERATORS:
         yield Problem(
             "note",
             f"operator set {facts.model.operator_set} lacks operators that quantization needs: the graph is first "
-            f"raised to {_onnx_normal.OPERATORS}",
+            f"raised to {normal.OPERATORS}",
         )
 
 
@@ -68,74 +65,83 @@ def _words(kinds: Iterable[str]) -> str:
 
 
 def write(
-    job: TransformJob,
+    model: Any,
+    target: Path,
     types: Iterable[str],
     quantizer: Callable[[Any, list[str], list[str]], Any],
     *,
+    exclude: str,
+    notes: dict[str, Any],
     per_channel: bool = False,
     qoperator: bool = False,
     ranges: Any = None,
-) -> None:
-    """Quantize the prepared model, write it, and count what became of its operators.
+) -> list[list[Any]]:
+    """Quantize a prepared model, write it, and count what became of its operators.
 
     Args:
-        job: Its source is the folder of a stage; its ``exclude`` says what stays float.
+        model: A ``ModelProto`` that `prepare` has prepared.
+        target: File to write.
         types: Types of operators to quantize.
         quantizer: Makes one of ONNX Runtime's quantizers from the model, the names of nodes that stay float, and the
             operator types to quantize.
+        exclude: Says what stays float.
+        notes: Gets what became of the operators.
         per_channel: The weights get one scale for each output channel.
         qoperator: Integer operators are written, not pairs of conversions.
         ranges: What calibration measured, as ONNX Runtime takes it; None for dynamic quantization.
+
+    Returns:
+        Which nodes were changed: ``[name, type, number of weights]`` for each, in order.
 
     Raises:
         SettingError: A name in ``exclude`` is neither a node's nor an operator's.
         CandidateError: The quantizer failed.
         UnsupportedModelError: It found nothing to quantize.
     """
-    model = _onnx_stages.graph(job.source)
     wanted = list(types)
     parts = _parts(model.graph, wanted)
-    left = _exclude.excluded(job["exclude"], _parts(model.graph), "node", "operator")
-    wrong = _onnx_normal.spared(model.graph, per_channel=per_channel, qoperator=qoperator)
+    left = selection.excluded(exclude, _parts(model.graph), "node", "operator")
+    wrong = normal.spared(model.graph, per_channel=per_channel, qoperator=qoperator)
     if ranges is not None:
         ends = {n: (float(d.range_value[0].min()), float(d.range_value[1].max())) for n, d in ranges.items()}
-        wrong |= _onnx_normal.masked(model.graph, ends)
+        wrong |= normal.masked(model.graph, ends)
     # What dynamic quantization makes of a Gemm first has a name of its own.
     names = sorted({*left, *wrong, *(f"{name}_MatMul" for name in left)})
 
     def made_for(kinds: Sequence[str]) -> Any:
         graph = copy.deepcopy(model)
         if qoperator:
-            _onnx_normal.shield(graph.graph)
+            normal.shield(graph.graph)
         made = quantizer(graph, names, list(kinds))
         made.quantize_model()
         if left or wrong:
-            _onnx_float.protect(made.model.model)
-        made.model.save_model_to_file(str(job.target), False)
-        _onnx_prepare.check_opens(job.target)
+            floating.protect(made.model.model)
+        made.model.save_model_to_file(str(target), False)
+        prepare.check_opens(target)
         return made
 
-    with _onnx_stages.failures("quantize"):
-        made = _onnx_stages.with_fewer(job, wanted, made_for)
+    with graphs.failures("quantize"):
+        made = graphs.with_fewer(wanted, made_for, notes)
     if wrong:
-        job.notes["stays_float"] = wrong
+        notes["stays_float"] = wrong
     counts = operators(made.model.model.graph)
     if not counts.get("quantized"):
-        job.target.unlink()
+        target.unlink()
         raise UnsupportedModelError(
             "ONNX Runtime found nothing to quantize in the model.",
             remedy="allow more kinds of operators to be quantized, or skip this technique for the model.",
         )
-    job.notes |= {**counts, UNITS: _exclude.units(parts, left)}
+    notes |= counts
+    return selection.units(parts, left)
 
 
-def _parts(graph: Any, types: Iterable[str] | None = None) -> list[_exclude.Part]:
+def _parts(graph: Any, types: Iterable[str] | None = None) -> list[selection.Selectable]:
     """The nodes of a graph, of some types or all."""
     sizes = {i.name: math.prod(i.dims) for i in graph.initializer}
     chosen = None if types is None else set(types)
     integers = {v.name for v in graph.value_info if v.type.tensor_type.elem_type not in _FLOATS}  # shapes, mostly
     return [
-        _exclude.Part(
+        selection.Selectable(
             n.name, n.op_type, sum(sizes.get(i, 0) for i in n.input),
             n.op_type in FOLLOWERS or not integers.isdisjoint(n.output),
         )
@@ -155,7 +161,7 @@ def operators(graph: Any) -> dict[str, dict[str, int]]:
     integers: set[str] = set()
     found: dict[str, Counter[str]] = {"quantized": Counter(), "float": Counter()}
     for node in graph.node:
-        if node.op_type in _onnx_stages.CONVERSIONS or node.op_type == "Constant":
+        if node.op_type in graphs.CONVERSIONS or node.op_type == "Constant":
             if node.op_type == "QuantizeLinear":
                 integers.update(node.output)
             continue
@@ -164,6 +170,6 @@ def operators(graph: Any) -> dict[str, dict[str, int]]:
         moved = bool(node.input) and node.input[0] in integers
         if node.op_type.startswith("QLinear") or moved:
             integers.update(node.output)
-        integer = _onnx_stages.is_integer(node.op_type) or between or moved
+        integer = graphs.is_integer(node.op_type) or between or moved
         found["quantized" if integer else "float"][node.op_type] += 1
     return {kind: dict(sorted(counts.items())) for kind, counts in found.items() if counts}

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.converters import _tflite
+from deploykit.converters._contract import Job
 from deploykit.converters._keras import signature_function
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
-from deploykit.transforms._contract import TransformJob
 
 #: What every TFLite variant declares.
 REQUIRES = ("tensorflow",)
@@ -47,7 +47,7 @@ def signature_of(saved_model: Path) -> tuple[tuple[TensorSpec, ...], Callable[[d
     return specs, run
 
 
-def quantize(job: TransformJob, setup: Any) -> None:
+def quantize(job: Job, setup: Any) -> None:
     """Convert with the quantization options ``setup(converter)`` sets, and note what became of the operators.
 
     Raises:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec, align
+from deploykit.data.dataset import Dataset
 from deploykit.data.feeding import Feeding
-from deploykit.transforms._contract import TransformJob
+from deploykit.sandbox.task import Report
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,7 +21,7 @@ Run = Callable[[Batch], Mapping[str, Any]]
 
 
 def batches(
-    job: TransformJob, label: str, inputs: Sequence[TensorSpec], run: Run, size: int = 0
+    data: Dataset, inputs: Sequence[TensorSpec], run: Run, size: int = 0, notes: dict[str, Any] | None = None
 ) -> Sequence[dict[str, NDArray[Any]]]:
     """Calibration examples by the file's own input names, in batches of one size.
 
@@ -29,18 +30,17 @@ def batches(
     state: fresh for each example, carried along the steps of sequences, so that the ranges are those the model meets.
 
     Args:
-        job: Holds the data; a note says how many examples there were.
-        label: Who asks, for the error message.
+        data: The data; their calibration examples are taken.
         inputs: What the file takes.
         run: The model, which makes the state of the next step.
         size: Examples a batch where the model leaves it free; 0 for 1.
+        notes: Gets the number of examples.
 
     Raises:
-        DatasetError: There are no data, not for all inputs, or fewer examples than one batch takes.
+        DatasetError: There are not data for all inputs, or fewer examples than one batch takes.
     """
     import numpy as np
 
-    data = job.require_data(label, "calibration")
     arrays, contract = data.calibration(), data.contract
     feeding = Feeding.of(contract, inputs)
     count = len(next(iter(arrays.values())))
@@ -50,7 +50,8 @@ def batches(
             f"The model takes batches of {size}, but there are {count} calibration examples.",
             remedy="raise calibration_size=, or provide more training data.",
         )
-    job.notes["calibration_examples"] = count
+    if notes is not None:
+        notes["calibration_examples"] = count
     names = [spec.name for spec, _ in feeding.inputs]
     stepped = {name for name, value in arrays.items() if feeding.is_stepped(name, value)}
     found: list[dict[str, NDArray[Any]]] = []
@@ -72,10 +73,10 @@ def batches(
     return found
 
 
-def counted(job: TransformJob, batches: Sequence[dict[str, NDArray[Any]]]) -> Iterator[dict[str, NDArray[Any]]]:
+def counted(batches: Sequence[dict[str, NDArray[Any]]], report: Report) -> Iterator[dict[str, NDArray[Any]]]:
     """The batches, reporting progress as they are taken."""
     every = max(1, len(batches) // 50)
     for i, batch in enumerate(batches):
         yield batch
         if (i + 1) % every == 0:
-            job.report(i + 1, len(batches), "calibrating")
+            report(i + 1, len(batches), "calibrating")

@@ -1,0 +1,1 @@
+"""Edits of models: of graphs, layers and weights. Techniques are made of them."""

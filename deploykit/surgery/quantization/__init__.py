@@ -1,0 +1,1 @@
+"""What quantizers need before and after their work: plain graphs, calibration, counts of what became of them."""

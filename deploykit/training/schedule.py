@@ -1,0 +1,81 @@
+"""How long to train and on what: the same examples in the same order, whichever trainer takes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deploykit.data.dataset import Dataset
+from deploykit.data.splits import shuffled
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+#: Learning rate of the last step, as a share of the first one's.
+LAST_RATE = 0.02
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long to train and on what.
+
+    Attributes:
+        examples: Indices into the training split.
+        batch_size: Examples a step.
+        epochs: Passes over the examples.
+        learning_rate: Of Adam at the first step; it falls along a cosine.
+        seed: Of the order of the examples and of dropout.
+        held_out: Indices into the training split that are not trained on: they show when to stop.
+    """
+
+    examples: NDArray[np.int64]
+    batch_size: int
+    epochs: int
+    learning_rate: float
+    seed: int
+    held_out: NDArray[np.int64] | None = None
+
+    @classmethod
+    def of(
+        cls, data: Dataset, *, examples: int, batch_size: int, epochs: int, learning_rate: float, seed: int,
+        held_out: float = 0.0,
+    ) -> Schedule:  # fmt: skip
+        """A schedule on the training split: evaluation and test examples are never trained on.
+
+        Args:
+            data: The data.
+            examples: Training examples to take, in proportion to the classes; 0 takes all.
+            batch_size: Examples a step; fewer where there are not that many.
+            epochs: Passes over the examples.
+            learning_rate: Of Adam at the first step.
+            seed: Of the choice and the order of the examples.
+            held_out: Share of the examples that are not trained on.
+        """
+        train = data.splits["train"]
+        order = shuffled(len(train), train.labels, seed)
+        chosen = order[: examples or len(order)]
+        apart = round(held_out * len(chosen))
+        kept = chosen[apart:]
+        return cls(kept, min(batch_size, len(kept)), epochs, learning_rate, seed, chosen[:apart] if apart else None)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches a pass; a smaller last one would be retraced, which takes longer than it teaches."""
+        return max(1, len(self.examples) // self.batch_size)
+
+    @property
+    def steps(self) -> int:
+        """All steps."""
+        return self.steps_per_epoch * self.epochs
+
+    def batches(self) -> Iterator[NDArray[np.int64]]:
+        """Indices of the examples of each step, sorted, since memory maps are read fastest in order; does not end."""
+        import numpy as np
+
+        rng = np.random.default_rng(self.seed)
+        while True:
+            order = rng.permutation(self.examples)
+            for step in range(self.steps_per_epoch):
+                yield np.sort(order[step * self.batch_size : (step + 1) * self.batch_size])
