@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from deploykit_widgets import Workbench
 
     from deploykit.artifacts.artifact import Artifact
-    from deploykit.artifacts.verify import verify
     from deploykit.core import errors
     from deploykit.core.candidate import Candidate, Recipe, Step, Target
     from deploykit.core.contract import Contract
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from deploykit.data.dataset import Dataset
     from deploykit.data.preprocess import Preprocess
     from deploykit.exporters._export import export
+    from deploykit.exporters._verify import verify
     from deploykit.loading._load import load
     from deploykit.measuring.doctor import doctor
     from deploykit.planning.examination import examine
@@ -103,7 +103,7 @@ _HOMES = {
     "start_sensitivity": "deploykit.sweeping.sensitivity",
     "start_sweep": "deploykit.sweeping.run",
     "sweep": "deploykit.sweeping.run",
-    "verify": "deploykit.artifacts.verify",
+    "verify": "deploykit.exporters._verify",
 }
 
 

@@ -15,6 +15,7 @@ from deploykit.core.digest import file_digest
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.files import read_small
 from deploykit.core.model import TensorSpec
+from deploykit.core.parameter import Value
 from deploykit.core.result import Result
 from deploykit.core.serial import Plain, dump, parse
 from deploykit.data.preprocess import Preprocess
@@ -22,10 +23,12 @@ from deploykit.data.preprocess import Preprocess
 MANIFEST = "manifest.json"
 #: Most bytes of a manifest, and of any other file of an artifact.
 _MOST_MANIFEST_BYTES, _MOST_FILE_BYTES = 64 << 20, 16 << 30
-SCHEMA = 2
+SCHEMA = 3
 #: Takes a manifest of one schema (plain data) to the next, by the schema it starts from. Manifests of a version from
 #: which no step starts are refused: what inputs and outputs mean, which schema 2 says, is not in those of schema 1.
-MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    2: lambda manifest: {**manifest, "parameters": {}},
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class Manifest(Plain):
             ``target.batch_size`` at a time, and requests are not joined.
         input_names: Input → its name in the model file.
         output_names: Output → its name in the model file.
+        parameters: The layout's parameters.
         schema: Version of this layout.
     """
 
@@ -84,6 +88,7 @@ class Manifest(Plain):
     batch_dependent: bool = False
     input_names: dict[str, str] = field(default_factory=dict)
     output_names: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, Value] = field(default_factory=dict)
     schema: int = SCHEMA
     extra: dict[str, Any] = field(default_factory=dict)
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import http.client
 import json
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
 
-from deploykit.artifacts.wire import JSON_LENGTH, datatype, from_bytes, objects, text_or_bytes, to_bytes
+from deploykit.artifacts.wire import JSON_LENGTH, datatype, from_bytes, objects, to_bytes
 from deploykit.core.errors import RequestError, ServeError, SettingError
-from deploykit.core.model import align
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,32 +99,6 @@ class Client:
         answer_headers, body = self._send("POST", path, b"".join([head, *blobs]), headers)
         return _read_tensors(answer_headers.get(JSON_LENGTH), body)
 
-    def predict_tfserving(
-        self, model: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str]
-    ) -> dict[str, NDArray[Any]]:
-        """Predict over TensorFlow Serving's REST protocol, columnar.
-
-        Args:
-            model: The model's name.
-            inputs: What the SavedModel takes; names are matched to its signature's.
-            outputs: Names to give the outputs, matched to the signature's.
-
-        Raises:
-            RequestError: The server refuses the inputs.
-            ServeError: Nothing answers there.
-            UnsupportedModelError: Names differ from the signature's so that it is not clear which is which.
-        """
-        base = f"/v1/models/{urllib.parse.quote(model)}"
-        signature = self.get(f"{base}/metadata")["metadata"]["signature_def"]["signature_def"]["serving_default"]
-        taken, given, names = list(signature["inputs"]), list(signature["outputs"]), list(inputs)
-        columns = {taken[j]: _columns(inputs[n]) for n, j in zip(names, align(names, taken), strict=True)}
-        found = self.post(f"{base}:predict", {"inputs": columns})["outputs"]
-        if not isinstance(found, dict):  # a single output comes without its name
-            found = {given[0]: found}
-        dtypes = {name: str(tensor.get("dtype")) for name, tensor in signature["outputs"].items()}
-        pairs = [(name, given[j]) for name, j in zip(outputs, align(outputs, given), strict=True) if j >= 0]
-        return {name: _array(found[there], dtypes[there]) for name, there in pairs if there in found}
-
     def _send(
         self, method: str, path: str, body: bytes | None, headers: dict[str, str]
     ) -> tuple[http.client.HTTPMessage, bytes]:
@@ -160,42 +132,6 @@ def _read_tensors(json_length: str | None, body: bytes) -> dict[str, NDArray[Any
         found[name] = from_bytes(body[position : position + length], wire, shape).copy()
         position += length
     return found
-
-
-#: What TensorFlow Serving calls real numbers, by NumPy name.
-_REAL = {"DT_HALF": "float16", "DT_FLOAT": "float32", "DT_DOUBLE": "float64"}
-
-
-def _columns(array: NDArray[Any]) -> Any:
-    """Nested lists; text as the base64 of its bytes, which need not be UTF-8."""
-    if array.dtype.kind not in "SUO":
-        return array.tolist()
-    return _encoded(array.tolist())
-
-
-def _encoded(value: Any) -> Any:
-    if isinstance(value, list):
-        return [_encoded(v) for v in value]
-    data = value if isinstance(value, bytes) else str(value).encode()
-    return {"b64": base64.b64encode(data).decode()}
-
-
-def _array(value: Any, kind: str) -> NDArray[Any]:
-    """An output from nested lists."""
-    import numpy as np
-
-    if kind != "DT_STRING":
-        return np.asarray(value, _REAL.get(kind))
-    shape, level = [], value
-    while isinstance(level, list):
-        shape.append(len(level))
-        level = level[0] if level else None
-    flat: list[Any] = value if isinstance(value, list) else [value]
-    for _ in shape[1:]:
-        flat = [v for inner in flat for v in inner]
-    return objects([text_or_bytes(base64.b64decode(v["b64"])) if isinstance(v, dict) else v for v in flat]).reshape(
-        shape
-    )
 
 
 def _parse(data: bytes) -> Any:

@@ -1,18 +1,22 @@
 """What an export layout is.
 
 `Exporter.write` fills a temporary folder; `deploykit.exporters._export` adds manifest and golden data, verifies the
-result in a child process and only then renames it into place.
+result in a child process and only then renames it into place. `Exporter.ask` asks a running server of the layout.
 """
 
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from deploykit.artifacts.artifact import Manifest
 from deploykit.core.adapter import Adapter
+from deploykit.core.errors import ServeError
 from deploykit.core.model import TensorSpec
+from deploykit.core.parameter import Parameter, Value, complete
 from deploykit.core.registry import Registry, registry
 from deploykit.measuring.exportable import Exportable
 
@@ -34,6 +38,7 @@ class Draft:
         stateful: What in the model file keeps state between calls.
         batch_dependent: Whether an example's answer depends on the others in its batch.
         extra_files: Files beside the model file that it refers to (external data), relative to its folder.
+        parameters: The layout's parameters, checked and complete.
     """
 
     name: str
@@ -45,6 +50,7 @@ class Draft:
     extra_files: tuple[str, ...] = field(default=())
     stateful: tuple[str, ...] = ()
     batch_dependent: bool = False
+    parameters: dict[str, Value] = field(default_factory=dict)
 
 
 class Exporter(Adapter):
@@ -52,9 +58,19 @@ class Exporter(Adapter):
 
     Attributes:
         accepts: Formats it can hold; None: any.
+        parameters: Settings of the layout; `write` finds their values in `Draft.parameters`.
     """
 
     accepts: ClassVar[frozenset[str] | None] = None
+    parameters: ClassVar[tuple[Parameter, ...]] = ()
+
+    def complete(self, given: Mapping[str, Any]) -> dict[str, Value]:
+        """All parameters with their values.
+
+        Raises:
+            SettingError: An unknown parameter (lists the known ones) or a bad value.
+        """
+        return complete(self.parameters, dict(given), self.name)
 
     def refuses(self, format_name: str) -> str:
         """Why it cannot hold a format; "" when it can."""
@@ -71,6 +87,26 @@ class Exporter(Adapter):
         Returns:
             Path of the model in it, relative to ``folder``, with forward slashes.
         """
+
+    def ask(self, url: str, manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Outputs of a running server of this layout, for ``deploykit verify --url``.
+
+        Args:
+            url: Its address. It is not deploykit's own server, which is asked without this method.
+            manifest: The artifact's manifest, which holds ``parameters`` as well.
+            inputs: Raw examples by input name, batch first.
+
+        Returns:
+            Outputs by the contract's names, batch first.
+
+        Raises:
+            ServeError: Nothing answers there, or the layout is for deploykit's own server alone.
+            RequestError: The server refuses the examples.
+        """
+        raise ServeError(
+            f"{url} is not deploykit's own server, and the layout {self.name!r} cannot ask any other.",
+            remedy="start one with deploykit serve.",
+        )
 
 
 EXPORTERS: Registry[Exporter] = Registry("deploykit.exporters", "layout")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,6 +17,7 @@ from deploykit.artifacts.prove import prove, structure
 from deploykit.core.digest import file_digest, path_digest
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.model import TensorSpec
+from deploykit.core.parameter import Value
 from deploykit.core.serial import from_plain, to_plain
 from deploykit.exporters._contract import EXPORTERS, Draft, Exporter
 from deploykit.exporters._files import copy_to, new_folder
@@ -44,6 +46,7 @@ def export(
     *,
     layout: str = "folder",
     name: str | None = None,
+    parameters: Mapping[str, Value] | None = None,
     overwrite: bool = False,
 ) -> Artifact:
     """Export a candidate to a folder that can be served, verified and moved to another machine.
@@ -58,6 +61,8 @@ def export(
             folder that is not empty is refused.
         layout: Name of an export layout.
         name: Name to serve the model under; None: the model's file name.
+        parameters: Parameters of the layout that differ from their defaults, for example ``{"version": 2}`` of
+            ``"tfserving"``; they are kept in the manifest.
         overwrite: Replace any existing folder.
 
     Returns:
@@ -66,7 +71,7 @@ def export(
     Raises:
         ExportError: The layout does not support the candidate's format (the message names the best candidate it
             supports), the folder is taken or cannot be written, or the exported model does not reproduce the outputs.
-        SettingError: The layout is unknown or the name unusable.
+        SettingError: The layout or a parameter is unknown, a value out of range, or the name unusable.
 
     Example:
         >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
@@ -78,10 +83,11 @@ def export(
     exporter = EXPORTERS.get(layout)
     _check_layout(exporter, chosen)
     exporter.check_installed()
+    values = exporter.complete(parameters or {})
     served_name = _served_name(chosen.name, name)
     target = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  resolve() would follow links
     with new_folder(target, overwrite=overwrite) as folder, tempfile.TemporaryDirectory() as scratch:
-        manifest = _write(chosen, exporter, served_name, folder, Path(scratch))
+        manifest = _write(chosen, exporter, values, served_name, folder, Path(scratch))
         Artifact(folder, manifest).save()
         _check(Artifact(folder, manifest), trusted=chosen.model.trusted)
     return Artifact(target, manifest)
@@ -153,7 +159,9 @@ def _served_name(default: str, name: str | None) -> str:
     return name
 
 
-def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scratch: Path) -> Manifest:
+def _write(
+    chosen: Exportable, exporter: Exporter, parameters: dict[str, Value], name: str, folder: Path, scratch: Path
+) -> Manifest:
     runtime = RUNTIMES.get(chosen.target.runtime)
     contract, measured = chosen.data.checked, chosen.result.measurement if chosen.result else None
     raw = chosen.data.splits["evaluation"].take(slice(0, EXAMPLES)).inputs
@@ -189,6 +197,7 @@ def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scra
         extra_files=parts.extra_files,
         stateful=parts.stateful,
         batch_dependent=recorded["batch_dependent"],
+        parameters=parameters,
     )
     model = exporter.write(chosen, draft, folder)
     return Manifest(
@@ -215,6 +224,7 @@ def _write(chosen: Exportable, exporter: Exporter, name: str, folder: Path, scra
         batch_dependent=draft.batch_dependent,
         input_names=recorded["input_names"],
         output_names=recorded["output_names"],
+        parameters=parameters,
     )
 
 

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from deploykit.artifacts.artifact import Manifest
+from deploykit.exporters import _tfserving_client
 from deploykit.exporters._contract import Draft, Exporter
 from deploykit.exporters._files import copy_model
 from deploykit.exporters._texts import readme
 from deploykit.measuring.exportable import Exportable
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 _DOCKERFILE = """\
 # Needs only the runtime and deploykit: no training framework unless the model runs on one.
@@ -67,6 +74,10 @@ class Folder(Exporter):
         run = _RUN.format(image=draft.name.lower(), name=draft.name, key=key)
         (folder / "README.md").write_text(readme(candidate, draft, run), encoding="utf-8")
         return model
+
+    def ask(self, url: str, manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        """Ask a server that runs the model file alone, by TensorFlow Serving's REST protocol."""
+        return _tfserving_client.ask(url, manifest, inputs)
 
 
 ADAPTER = Folder()

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.artifacts.artifact import MANIFEST, Artifact
 from deploykit.artifacts.client import Client
-from deploykit.artifacts.verify import verify
 from deploykit.core.digest import file_digest
 from deploykit.core.errors import PortInUseError, RequestError, ServeError, SettingError
 from deploykit.core.model import TensorSpec
+from deploykit.exporters._verify import verify
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.artifacts.artifact import MANIFEST, Artifact, files_of
-from deploykit.artifacts.verify import verify
 from deploykit.core.candidate import Recipe, Target
-from deploykit.core.errors import ExportError
+from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.model import Model
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.exporters._contract import EXPORTERS
 from deploykit.exporters._export import export
+from deploykit.exporters._verify import verify
 from deploykit.loading._load import load
 from deploykit.measuring.exportable import Exportable
 from deploykit.runtimes._contract import RUNTIMES
@@ -83,16 +83,31 @@ class ExporterConformance:
         assert exporter.label
         assert exporter.help
         assert not exporter.missing()
+        for parameter in exporter.parameters:
+            assert parameter.help
+            assert parameter.check(parameter.default, name) == parameter.default
+
+    def test_its_parameters_are_kept(self, name: str, candidate: Exportable, tmp_path: Path) -> None:
+        """The manifest holds them, and one that the layout does not have is refused before anything is written."""
+        artifact = export(candidate, tmp_path / "out", layout=name)
+        assert artifact.manifest.parameters == EXPORTERS.get(name).complete({})
+        try:
+            export(candidate, tmp_path / "other", layout=name, parameters={"papyrus": 1})
+        except SettingError as error:
+            assert "papyrus" in str(error)  # noqa: PT017
+        else:
+            raise AssertionError("an unknown parameter was taken")
+        assert not (tmp_path / "other").exists()
 
     def test_an_export_is_complete(self, name: str, candidate: Exportable, tmp_path: Path) -> None:
         """Every file has a digest, the manifest reads back, and nothing temporary is left."""
-        artifact = export(candidate, tmp_path / "out", layout=name)
+        artifact = export(candidate, tmp_path / "exports" / "out", layout=name)
         manifest = artifact.manifest
         assert manifest.layout == name
         assert sorted(manifest.files) == [f for f in files_of(artifact.path) if f != MANIFEST]
         assert Artifact.open(artifact.path).manifest == manifest
         assert artifact.model_path.exists()
-        assert [p.name for p in tmp_path.iterdir()] == ["out"]
+        assert [p.name for p in artifact.path.parent.iterdir()] == ["out"]
         assert "README.md" in manifest.files
 
     def test_a_moved_artifact_verifies(self, name: str, candidate: Exportable, tmp_path: Path) -> None:

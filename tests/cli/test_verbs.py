@@ -238,6 +238,15 @@ def test_export_of_one_candidate(cli, store, tmp_path):
     assert "p50" in err
 
 
+def test_export_with_a_parameter_the_layout_lacks(cli, store, tmp_path):
+    status, _, err = cli("export", store, "--out", tmp_path / "served", "--max-drop", "1", "--set", "version=2")
+    assert status == 1
+    assert "Unknown parameter for folder 'version'" in err
+    assert not (tmp_path / "served").exists()
+    status, out, _ = cli("export", "--help")
+    assert "version: at least 1" in out or "version: between 1 and" in out
+
+
 def test_a_goal_that_must_be_met(cli, store, tmp_path):
     status, _, err = cli("export", store, "--out", tmp_path / "served", "--max-drop=-1", "--require", "--candidate",
                          _second(store))  # fmt: skip

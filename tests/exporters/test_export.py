@@ -9,11 +9,11 @@ import pytest
 import deploykit as dk
 from deploykit.artifacts.arrays import load_arrays
 from deploykit.artifacts.artifact import Artifact, files_of
-from deploykit.artifacts.verify import verify
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.errors import ExportError, SettingError
 from deploykit.core.result import Measurement, Result
 from deploykit.exporters._export import export, save_file
+from deploykit.exporters._verify import verify
 from deploykit.loading._load import load
 from deploykit.measuring.exportable import Exportable
 from deploykit.testing.exporters import data_for, exportable

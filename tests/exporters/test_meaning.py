@@ -13,12 +13,12 @@ from deploykit.artifacts import golden as _golden
 from deploykit.artifacts.arrays import load_arrays
 from deploykit.artifacts.artifact import Artifact, Manifest
 from deploykit.artifacts.golden import remembers
-from deploykit.artifacts.verify import verify
 from deploykit.core.check import BaselineCheck
 from deploykit.core.errors import ExportError
 from deploykit.core.result import Judged, Measurement, Score
 from deploykit.core.serial import to_plain
 from deploykit.exporters._export import export
+from deploykit.exporters._verify import verify
 from deploykit.testing.graphs import carrying, exported, graph, node, value
 
 
@@ -232,7 +232,15 @@ def test_the_readme_says_how_near_other_outputs_stay(cnn, tmp_path):
 def test_a_change_of_the_manifest_needs_a_new_schema():
     """Who changes the manifest raises SCHEMA, writes a step or says why there is none, and puts the new digest here."""
     names = " ".join(f"{f.name}:{f.type}" for f in dataclasses.fields(Manifest))
-    assert (artifacts.SCHEMA, hashlib.sha256(names.encode()).hexdigest()[:16]) == (2, "00643b0787b8c7f8")
+    assert (artifacts.SCHEMA, hashlib.sha256(names.encode()).hexdigest()[:16]) == (3, "a5c163af2cd91eff")
+
+
+def test_an_artifact_from_before_layouts_had_parameters_is_read(cnn, tmp_path):
+    made = export(cnn, tmp_path / "out")
+    old = {n: v for n, v in to_plain(made.manifest).items() if n != "parameters"}
+    (made.path / "manifest.json").write_text(json.dumps({**old, "schema": 2}))
+    found = Artifact.open(made.path)
+    assert found.manifest == made.manifest
 
 
 def test_an_artifact_without_a_contract_is_refused_with_the_remedy(cnn, tmp_path):
@@ -241,7 +249,7 @@ def test_an_artifact_without_a_contract_is_refused_with_the_remedy(cnn, tmp_path
     (made.path / "manifest.json").write_text(json.dumps({**old, "schema": 1, "version": "0.0.9"}))
     with pytest.raises(ExportError) as caught:
         Artifact.open(made.path)
-    assert "written by an older version of deploykit (0.0.9): it has schema 1, this version uses 2" in str(caught.value)
+    assert "written by an older version of deploykit (0.0.9): it has schema 1, this version uses 3" in str(caught.value)
     assert "export the candidate again" in str(caught.value)
 
 

@@ -11,12 +11,13 @@ import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 from deploykit.artifacts.client import Client
-from deploykit.artifacts.verify import verify
 from deploykit.core.candidate import Recipe, Target
-from deploykit.core.errors import ExportError, ServeError, UnsupportedModelError
+from deploykit.core.errors import ExportError, ServeError, SettingError, UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.exporters._export import export
+from deploykit.exporters._tfserving_client import predict
+from deploykit.exporters._verify import verify
 from deploykit.exporters._warmup import crc32c, predict_request, tensor_proto
 from deploykit.loading._load import load
 from deploykit.measuring.exportable import Exportable
@@ -81,6 +82,21 @@ def test_the_layout_is_the_one_tensorflow_serving_loads(artifact, saved_model, m
     (model,) = config.model_config_list.config
     assert (model.name, model.base_path, model.model_platform) == ("shoes", "/models/shoes", "tensorflow")
     assert artifact.manifest.model == "shoes/1"
+
+
+def test_the_version_is_a_parameter(saved_model, tmp_path):
+    artifact = export(saved_model, tmp_path / "out", layout="tfserving", name="shoes", parameters={"version": 7})
+    assert artifact.manifest.parameters == {"version": 7}
+    assert artifact.model_path == tmp_path / "out" / "shoes" / "7"
+    assert (artifact.model_path / "assets.extra" / "tf_serving_warmup_requests").is_file()
+    assert "shoes/7/assets.extra" in (artifact.path / "README.md").read_text(encoding="utf-8")
+    assert verify(artifact).ok
+    for wrong in (0, "two", 1.5):
+        with pytest.raises(SettingError, match="tfserving: version must be"):
+            export(saved_model, tmp_path / "no", layout="tfserving", parameters={"version": wrong})
+    with pytest.raises(SettingError, match=r"Unknown parameter for folder 'version'"):
+        export(saved_model, tmp_path / "no", parameters={"version": 2})
+    assert not (tmp_path / "no").exists()
 
 
 def test_warm_up_requests_hold_what_the_signature_takes(artifact, saved_model, message, in_tensorflow):
@@ -161,7 +177,7 @@ def test_each_request_begins_with_fresh_state_and_bytes_arrive_as_they_are(count
             np.testing.assert_array_equal(found["y"], 2 * x)  # one by one, each from zero
             assert found["same"].tolist() == [[b"\xff\0"], ["größe\0"]]
         with Client(server.url) as client:
-            found = client.predict_tfserving("counter", {"words": words, "x": x}, ["y", "same"])
+            found = predict(client, "counter", {"words": words, "x": x}, ["y", "same"])
         assert found["same"].tolist() == [[b"\xff\0"], ["größe\0"]]
         assert verify(artifact, url=server.url).ok
 
@@ -279,8 +295,8 @@ def test_a_server_of_the_model_alone_gets_constants_and_fresh_state(tmp_path, st
 def test_text_comes_from_such_a_server_as_it_is(stub):
     inputs = {"x": np.zeros((2, 4), np.float32), "state": np.zeros((1, 2, 4), np.float32), "rate": np.float32(1)}
     with Client(stub[1]) as client:
-        found = client.predict_tfserving("m", inputs, ["name", "y"])
+        found = predict(client, "m", inputs, ["name", "y"])
     assert found["name"].tolist() == [b"\xff", "a\0"]
     assert found["y"].dtype == np.float32
     with Client(stub[1]) as client, pytest.raises(UnsupportedModelError, match="not clear which"):
-        client.predict_tfserving("m", {"a": inputs["x"], "b": inputs["x"], "rate": inputs["rate"]}, ["y"])
+        predict(client, "m", {"a": inputs["x"], "b": inputs["x"], "rate": inputs["rate"]}, ["y"])

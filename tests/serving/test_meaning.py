@@ -9,9 +9,9 @@ import pytest
 import deploykit as dk
 from deploykit.artifacts.arrays import load_arrays, save_arrays
 from deploykit.artifacts.artifact import Artifact
-from deploykit.artifacts.verify import verify
 from deploykit.core.digest import file_digest
 from deploykit.core.errors import RequestError, ServeError
+from deploykit.exporters._verify import verify
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.server import serve
 from deploykit.testing.graphs import carrying, exported, graph, node, value

@@ -17,9 +17,10 @@ import pytest
 import deploykit as dk
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.client import Client
-from deploykit.artifacts.verify import verify
 from deploykit.core.errors import ExportError, PortInUseError, RequestError, ServeError, SettingError
 from deploykit.exporters._export import export
+from deploykit.exporters._tfserving_client import predict
+from deploykit.exporters._verify import verify
 from deploykit.serving.server import serve
 from deploykit.testing.exporters import exportable
 
@@ -105,7 +106,7 @@ def test_a_server_of_another_model_does_not_verify(cnn, two):
 def test_the_client_of_tensorflow_serving_predicts_alike(two, golden):
     inputs, outputs = golden(two)
     with Client(two.url) as client:
-        found = client.predict_tfserving("two", inputs, ["label", "score"])
+        found = predict(client, "two", inputs, ["label", "score"])
     for name, array in outputs.items():
         np.testing.assert_array_equal(found[name], array)
 

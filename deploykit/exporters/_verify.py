@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +11,9 @@ from deploykit.artifacts.artifact import Artifact, Manifest
 from deploykit.artifacts.client import Client
 from deploykit.artifacts.golden import compare
 from deploykit.artifacts.prove import prove
-from deploykit.core.errors import DeploykitError, ExportError, ServeError
+from deploykit.core.errors import DeploykitError, ExportError
 from deploykit.core.serial import Plain
+from deploykit.exporters._contract import EXPORTERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +70,7 @@ def verify(artifact: Artifact | str | Path, *, url: str | None = None, trusted: 
     Args:
         artifact: The artifact or its folder.
         url: Address of a running server, for example ``http://127.0.0.1:8501``; it is also sent the golden inputs.
-            deploykit's own server and TensorFlow Serving are supported.
+            deploykit's own server is asked directly; any other one in the way that the artifact's layout brings.
         trusted: Allow operators that touch files or run code. Can only be set in code.
 
     Returns:
@@ -109,57 +110,32 @@ def verify(artifact: Artifact | str | Path, *, url: str | None = None, trusted: 
 
 
 def _ask(artifact: Artifact, url: str) -> tuple[float, list[str]]:
-    import numpy as np
-
     manifest = artifact.manifest
     inputs = load_arrays(artifact.path / manifest.golden_inputs)
     golden = load_arrays(artifact.path / manifest.golden_outputs)
     with Client(url) as client:
-        if client.is_deploykit():
-            found = client.infer(manifest.name, _declared(manifest, inputs))
-        else:
-            count = len(next(iter(inputs.values())))
-            size = manifest.target.batch_size if manifest.batch_dependent else count
-            parts = [
-                _ask_tfserving(client, manifest, {n: a[start : start + size] for n, a in inputs.items()})
-                for start in range(0, count, size)
-            ]
-            found = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+        found = client.infer(manifest.name, _declared(manifest, inputs)) if client.is_deploykit() else None
+    if found is None:
+        found = _ask_as_exported(manifest, url, inputs)
     return compare(golden, found, manifest.tolerance)
+
+
+def _ask_as_exported(manifest: Manifest, url: str, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """Outputs of the server that the layout was made for; as many examples at a time as were measured."""
+    import numpy as np
+
+    exporter = EXPORTERS.get(manifest.layout)
+    manifest = replace(manifest, parameters=exporter.complete(manifest.parameters))  # older ones hold fewer
+    count = len(next(iter(inputs.values())))
+    size = manifest.target.batch_size if manifest.batch_dependent else count
+    parts = [
+        exporter.ask(url, manifest, {name: array[start : start + size] for name, array in inputs.items()})
+        for start in range(0, count, size)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _declared(manifest: Manifest, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Golden inputs in the dtypes that clients are given: data may have come in others."""
     dtypes = {spec.name: spec.dtype for spec in manifest.inputs}
     return {n: a if a.dtype.kind in "SUO" else a.astype(dtypes[n], copy=False) for n, a in inputs.items()}
-
-
-def _ask_tfserving(client: Client, manifest: Manifest, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Outputs of a server that runs the SavedModel alone: it is given what preprocessing and the contract add."""
-    import numpy as np
-
-    if manifest.contract.sequences:
-        raise ServeError(
-            "It runs single steps; the golden data are sequences of steps.", remedy="check deploykit's own server."
-        )
-    count = len(next(iter(inputs.values())))
-    feeds = {}
-    for meaning in manifest.contract.inputs:
-        name, there = meaning.name, manifest.input_names.get(meaning.name, meaning.name)
-        if name in inputs:
-            array = manifest.preprocess[name].apply(inputs[name]) if name in manifest.preprocess else inputs[name]
-            feeds[there] = np.moveaxis(array, 0, meaning.batch_axis)
-            continue
-        dtype: Any = object if meaning.dtype == "string" else meaning.dtype
-        value = np.asarray(manifest.contract.constants.get(name, 0), dtype)
-        if meaning.how == "state" and meaning.shape is not None:
-            dims = [count if axis == meaning.batch_axis else d or 1 for axis, d in enumerate(meaning.shape)]
-            value = np.broadcast_to(value, dims)
-        feeds[there] = value
-    theirs = [manifest.output_names.get(o.name, o.name) for o in manifest.contract.outputs]
-    found = client.predict_tfserving(manifest.name, feeds, theirs)
-    return {
-        o.name: np.repeat(found[there][None], count, axis=0) if o.fixed else np.moveaxis(found[there], o.batch_axis, 0)
-        for o, there in zip(manifest.contract.outputs, theirs, strict=True)
-        if there in found
-    }
