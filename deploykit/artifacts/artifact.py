@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
+from deploykit.artifacts.arrays import load_arrays
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
@@ -19,6 +22,9 @@ from deploykit.core.parameter import Value
 from deploykit.core.result import Result
 from deploykit.core.serial import Plain, dump, parse
 from deploykit.data.preprocess import Preprocess
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 MANIFEST = "manifest.json"
 #: Most bytes of a manifest, and of any other file of an artifact.
@@ -94,6 +100,34 @@ class Manifest(Plain):
 
 
 @dataclass(frozen=True)
+class Contents:
+    """Files of an artifact as they can be read, as long as `Artifact.opened` is.
+
+    Attributes:
+        folder: Where they are.
+        manifest: The artifact's manifest.
+    """
+
+    folder: Path
+    manifest: Manifest
+
+    @property
+    def model(self) -> Path:
+        """The model file or folder."""
+        return self.folder / self.manifest.model
+
+    def golden(self) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[Any]]]:
+        """Golden inputs and the measured model's outputs for them: arrays by name, batch first.
+
+        Raises:
+            ExportError: A file cannot be read; names it.
+        """
+        names = self.manifest.golden_inputs, self.manifest.golden_outputs
+        inputs, outputs = (load_arrays(self.folder / name) for name in names)
+        return inputs, outputs
+
+
+@dataclass(frozen=True)
 class Artifact:
     """An exported folder.
 
@@ -147,15 +181,46 @@ class Artifact:
         """Write the manifest."""
         (self.path / MANIFEST).write_bytes(dump(self.manifest, indent=True))
 
+    @contextlib.contextmanager
+    def opened(self, key: str | None = None) -> Iterator[Contents]:
+        """Its files, to be read inside the block: the only way to its model and its golden data.
+
+        Args:
+            key: Where the key to an encrypted artifact is found.
+
+        Raises:
+            ExportError: There is a key, and the artifact is not encrypted.
+
+        Example:
+            >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+            >>> with dk.export(built, "exported/opened", overwrite=True).opened() as contents:
+            ...     inputs, outputs = contents.golden()
+            >>> {name: array.shape for name, array in outputs.items()}
+            {'probabilities': (8, 10)}
+        """
+        if key is not None:
+            raise ExportError(f"{self.path} is not encrypted, and a key was given.", remedy="leave the key out.")
+        yield Contents(self.path, self.manifest)
+
     @property
     def model_path(self) -> Path:
         """The model file or folder."""
         return self.path / self.manifest.model
 
     @property
+    def digest(self) -> str:
+        """SHA-256 of what its manifest says, which includes the digests of all its other files."""
+        return hashlib.sha256(dump(self.manifest)).hexdigest()
+
+    @property
     def own_files(self) -> list[str]:
         """Relative paths, with forward slashes, of the files that belong to it, its manifest included; sorted."""
         return sorted({MANIFEST, *self.manifest.files})
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Bytes of each of its own files, by relative path."""
+        return {name: (self.path / name).stat().st_size for name in self.own_files}
 
     def problems(self) -> list[str]:
         """Files that are missing, changed or (in the model's folder) new since the export, one sentence each."""

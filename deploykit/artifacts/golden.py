@@ -91,16 +91,16 @@ def replay(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """
     artifact = Artifact.open(arguments["artifact"])
     manifest = artifact.manifest
-    inputs = load_arrays(artifact.path / manifest.golden_inputs)
-    golden = load_arrays(artifact.path / manifest.golden_outputs)
-    needed = [i.name for i in manifest.contract.inputs if i.how not in ("constant", "state")]
-    missing = [name for name in needed if name not in inputs]
-    if missing:
-        raise ExportError(f"{manifest.golden_inputs} has no {', '.join(missing)}.", remedy="export again.")
-    pipeline = Pipeline.open(artifact)
-    difference, problems = compare(golden, pipeline(inputs), manifest.tolerance)
-    if not problems and (said := remembers(pipeline, inputs, manifest.tolerance)):
-        problems.append(said)
+    with artifact.opened() as contents:
+        inputs, golden = contents.golden()
+        needed = [i.name for i in manifest.contract.inputs if i.how not in ("constant", "state")]
+        missing = [name for name in needed if name not in inputs]
+        if missing:
+            raise ExportError(f"{manifest.golden_inputs} has no {', '.join(missing)}.", remedy="export again.")
+        pipeline = Pipeline.open(contents)
+        difference, problems = compare(golden, pipeline(inputs), manifest.tolerance)
+        if not problems and (said := remembers(pipeline, inputs, manifest.tolerance)):
+            problems.append(said)
     return {"difference": difference, "problems": problems}
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from deploykit.artifacts.artifact import Artifact
+from deploykit.artifacts.artifact import Contents
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.data.preprocess import Preprocess
@@ -31,10 +31,10 @@ class Pipeline:
         self._steps = {name: step for name, step in preprocess.items() if not step.is_identity}
 
     @classmethod
-    def open(cls, artifact: Artifact) -> Self:
-        """Open the model of an artifact."""
-        manifest = artifact.manifest
-        session = open_session(artifact.model_path, manifest.target, manifest.format, manifest.contract)
+    def open(cls, contents: Contents) -> Self:
+        """Open the model of an artifact, which stays open as long as it is used."""
+        manifest = contents.manifest
+        session = open_session(contents.model, manifest.target, manifest.format, manifest.contract)
         return cls(session, manifest.preprocess, manifest.target.batch_size if manifest.batch_dependent else 0)
 
     def prepare(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

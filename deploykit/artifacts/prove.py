@@ -54,7 +54,8 @@ def prove(artifact: Artifact, *, trusted: bool) -> Proof:
         fresh=True,
     )
     try:
-        structure(artifact.model_path, manifest.format, trusted=trusted)
+        with artifact.opened() as contents:
+            structure(contents.model, manifest.format, trusted=trusted)
         found = shared().run(replay)
     except (ModelFileError, UnsupportedModelError, CandidateError, DatasetError, ExportError) as error:
         return Proof((str(error),))

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.artifacts.arrays import load_arrays
 from deploykit.artifacts.artifact import Artifact, Manifest
 from deploykit.artifacts.client import Client
 from deploykit.artifacts.golden import compare
@@ -111,8 +110,8 @@ def verify(artifact: Artifact | str | Path, *, url: str | None = None, trusted: 
 
 def _ask(artifact: Artifact, url: str) -> tuple[float, list[str]]:
     manifest = artifact.manifest
-    inputs = load_arrays(artifact.path / manifest.golden_inputs)
-    golden = load_arrays(artifact.path / manifest.golden_outputs)
+    with artifact.opened() as contents:
+        inputs, golden = contents.golden()
     with Client(url) as client:
         found = client.infer(manifest.name, _declared(manifest, inputs)) if client.is_deploykit() else None
     if found is None:

@@ -6,12 +6,12 @@ threads, batches put together from several requests) needs to know no more than 
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deploykit.artifacts.arrays import load_arrays
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.pipeline import Pipeline
 from deploykit.artifacts.signature import takes_real
@@ -69,11 +69,14 @@ class DataPlane:
         self.meanings: dict[str, OutputMeaning] = {o.name: o for o in contract.outputs}
         self.classes = manifest.classes or contract.labels.named
         self.platform = f"{manifest.target.runtime}_{manifest.format}"
-        self._pipeline = Pipeline.open(artifact)
-        golden = load_arrays(artifact.path / manifest.golden_inputs)
-        self.example_seconds = self._warm_up(golden)
-        self._shapes = {name: array.shape[1:] for name, array in golden.items()}
-        self.most_joined = 1 if manifest.batch_dependent else self._try_joining(golden)
+        with contextlib.ExitStack() as files:
+            contents = files.enter_context(artifact.opened())
+            self._pipeline = Pipeline.open(contents)
+            golden, _ = contents.golden()
+            self.example_seconds = self._warm_up(golden)
+            self._shapes = {name: array.shape[1:] for name, array in golden.items()}
+            self.most_joined = 1 if manifest.batch_dependent else self._try_joining(golden)
+            self._files = files.pop_all()  # a runtime may read from them as long as it runs
 
     def _warm_up(self, golden: Mapping[str, NDArray[Any]]) -> float:
         batch = self._examples(golden, 1)[0]

@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from deploykit.artifacts.artifact import MANIFEST, Artifact
+from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.client import Client
-from deploykit.core.digest import file_digest
 from deploykit.core.errors import PortInUseError, RequestError, ServeError, SettingError
 from deploykit.core.model import TensorSpec
 from deploykit.exporters._verify import verify
@@ -64,9 +63,6 @@ class Server:
             raise
 
     def _start(self, *, trusted: bool) -> None:
-        manifest = file_digest(
-            self.artifact.path / MANIFEST
-        )  # read first: what is served later must be what is proved now
         checked = verify(self.artifact, trusted=trusted)
         if not checked:
             raise ServeError(
@@ -75,7 +71,7 @@ class Server:
         self._workers.serve(
             {
                 "artifact": str(self.artifact.path),
-                "manifest": manifest,
+                "digest": self.artifact.digest,
                 "host": self.host,
                 "port": self.port,
                 "counters": str(self._counters),

@@ -19,9 +19,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from deploykit.artifacts.artifact import MANIFEST, Artifact
+from deploykit.artifacts.artifact import Artifact
 from deploykit.core import errors
-from deploykit.core.digest import file_digest
 from deploykit.core.serial import dump, parse
 
 #: Time for requests in progress when the server goes down.
@@ -60,7 +59,7 @@ def _load(order: dict[str, Any]) -> Any:
 
     artifact = Artifact.open(order["artifact"])
     # Between the proof and now (or since, when this is a restart) someone may have exported to the same folder.
-    if file_digest(artifact.path / MANIFEST) != order["manifest"] or artifact.problems():
+    if artifact.digest != order["digest"] or artifact.problems():
         raise errors.ServeError(
             f"{artifact.path} has changed since it was checked.", remedy="start the server again to check it."
         )

@@ -24,7 +24,6 @@ import numpy as np
 import psutil
 
 import deploykit as dk
-from deploykit.artifacts.arrays import load_arrays
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.pipeline import Pipeline
 from deploykit.artifacts.wire import JSON_LENGTH, datatype, to_bytes
@@ -62,7 +61,8 @@ def compare(path: Path | None, runtime: str, seconds: float, rounds: int) -> Non
     os.sched_setaffinity(0, {cores[0]})  # the servers inherit it
     with tempfile.TemporaryDirectory(prefix="deploykit-bench-") as folder:
         artifact = Artifact.open(path) if path else export_tutorial(runtime, Path(folder))
-        raw = load_arrays(artifact.path / artifact.manifest.golden_inputs)
+        with artifact.opened() as contents:
+            raw, _ = contents.golden()
         json_bodies, binary_bodies = write_bodies(raw, Path(folder))
         size = json_bodies.stat().st_size // 2 // len(next(iter(raw.values())))  # hexadecimal
         name = artifact.manifest.name
@@ -221,7 +221,8 @@ def serve_fastapi(artifact: Path, port: int) -> None:
     from pydantic import create_model
 
     opened = Artifact.open(artifact)
-    pipeline = Pipeline.open(opened)
+    with opened.opened() as contents:
+        pipeline = Pipeline.open(contents)
     dtypes = {spec.name: np.dtype(spec.dtype) for spec in opened.manifest.inputs}
     nested: type = float
     spec = opened.manifest.inputs[0]

@@ -241,6 +241,7 @@ def test_an_artifact_from_before_layouts_had_parameters_is_read(cnn, tmp_path):
     (made.path / "manifest.json").write_text(json.dumps({**old, "schema": 2}))
     found = Artifact.open(made.path)
     assert found.manifest == made.manifest
+    assert found.digest == made.digest
 
 
 def test_an_artifact_without_a_contract_is_refused_with_the_remedy(cnn, tmp_path):

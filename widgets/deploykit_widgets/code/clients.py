@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit import Artifact
-from deploykit.data.texts import with_objects
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,10 +34,8 @@ def calls(server: Any) -> dict[str, Any]:
 
 def examples(artifact: Artifact) -> dict[str, NDArray[Any]]:
     """Raw examples by input name, in the dtypes that clients send, without optional states."""
-    import numpy as np
-
-    with np.load(artifact.path / artifact.manifest.golden_inputs, allow_pickle=False) as file:
-        golden = with_objects({name: file[name] for name in file.files})
+    with artifact.opened() as contents:
+        golden, _ = contents.golden()
     specs = [spec for spec in artifact.manifest.inputs if spec.name in golden]
     return {s.name: golden[s.name].astype(object if s.dtype == "string" else s.dtype) for s in specs}
 

@@ -87,7 +87,7 @@ def _candidate(choice: Choice | None) -> dict[str, Any] | None:
 
 
 def _artifact(artifact: Artifact) -> dict[str, Any]:
-    files = artifact.own_files
+    sizes = artifact.sizes
     layouts = {e.name: e.label for e in registry("deploykit.exporters", "layout").all()}
     return {
         "path": str(artifact.path),
@@ -95,7 +95,7 @@ def _artifact(artifact: Artifact) -> dict[str, Any]:
         "name": artifact.manifest.name,
         "what": f"{artifact.manifest.recipe}",
         "layout": layouts.get(artifact.manifest.layout, artifact.manifest.layout),
-        "bytes": sum((artifact.path / f).stat().st_size for f in files),
-        "files": [{"path": f, "bytes": (artifact.path / f).stat().st_size} for f in files[:_MOST_FILES]],
-        "moreFiles": max(0, len(files) - _MOST_FILES),
+        "bytes": sum(sizes.values()),
+        "files": [{"path": name, "bytes": size} for name, size in list(sizes.items())[:_MOST_FILES]],
+        "moreFiles": max(0, len(sizes) - _MOST_FILES),
     }
