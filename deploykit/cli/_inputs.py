@@ -6,10 +6,11 @@ import argparse
 import math
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import deploykit as dk
-from deploykit.core.contract import AXES, KINDS
+from deploykit.cli._options import add_options
+from deploykit.core.options import SeedOptions, SignatureOptions
 from deploykit.data.preprocess import CHANNEL_ORDERS, LAYOUTS
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def model(options: argparse.Namespace) -> Model:
 def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     """``--data``, how it is read, and what the model's signature means."""
     _add_meaning(parser)
-    group = parser.add_argument_group("data")
+    group = parser.add_argument_group("data", "--seed also decides how examples are split.")
     group.add_argument(
         "--data",
         metavar="DATA",
@@ -80,41 +81,12 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
     group.add_argument(
         "--raw", action="store_true", help="the data are already the model's quantized integers, or bytes"
     )
-    group.add_argument("--seed", metavar="N", type=int, default=0, help="seed for the splits and for fine-tuning")
+    add_options(group, SeedOptions)
 
 
 def _add_meaning(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("meaning", "Whatever you leave out is inferred; deploykit plan shows the result.")
-    group.add_argument("--output", metavar="NAME", help="output to score (default: the first one the labels fit)")
-    group.add_argument(
-        "--scores", metavar="KIND", help=f"what it holds: {', '.join((*KINDS, *AXES))} (default: inferred)"
-    )
-    group.add_argument(
-        "--state",
-        metavar="OUTPUT=INPUT",
-        type=named,
-        action="append",
-        default=[],
-        help="output that feeds an input at the next step (repeatable)",
-    )
-    group.add_argument(
-        "--constant",
-        metavar="INPUT=VALUE",
-        type=_constant,
-        action="append",
-        default=[],
-        help="input that always gets this value: a number, or several separated by commas (repeatable)",
-    )
-
-
-def meaning(options: argparse.Namespace) -> dict[str, Any]:
-    """What was said of the signature, as arguments of the public functions."""
-    return {
-        "output": options.output,
-        "scores": options.scores,
-        "state": dict(options.state),
-        "constants": dict(options.constant),
-    }
+    add_options(group, SignatureOptions)
 
 
 def data(options: argparse.Namespace) -> Dataset:
@@ -125,7 +97,7 @@ def data(options: argparse.Namespace) -> Dataset:
         if getattr(options, flag) is not None and kind != owner:
             raise argparse.ArgumentTypeError(f"--{flag.replace('_', '-')} applies to .{owner} files, not to {path}.")
     preprocess = dk.Preprocess(**{name: getattr(options, name) for name in _PREPROCESS})
-    common = {"preprocess": preprocess, "seed": options.seed}
+    common = {"preprocess": preprocess, "seed": options.seed or 0}
     if options.classes:
         common["classes"] = options.classes
     if kind == "csv":
@@ -179,22 +151,6 @@ def _whole(text: str) -> tuple[int, ...]:
 def _numbers(text: str) -> float | tuple[float, ...]:
     values = tuple(_number(part) for part in text.split(","))
     return values if len(values) > 1 else values[0]
-
-
-def _constant(text: str) -> tuple[str, Any]:
-    """An input and its value: numbers where they are, else text."""
-    name, value = named(text)
-
-    def one(part: str) -> Any:
-        for kind in (int, float):
-            try:
-                return kind(part)
-            except ValueError:
-                continue
-        return part == "true" if part in ("true", "false") else part
-
-    values = [one(part) for part in value.split(",")]
-    return name, values if len(values) > 1 else values[0]
 
 
 def _number(text: str) -> float:

@@ -6,9 +6,10 @@ import argparse
 from typing import TYPE_CHECKING
 
 import deploykit as dk
-from deploykit.cli._inputs import add_data, add_model, data, meaning, model
+from deploykit.cli._inputs import add_data, add_model, data, model
+from deploykit.cli._options import add_options, given
 from deploykit.cli._show import columns, show
-from deploykit.cli._watch import add_limits, limits
+from deploykit.core.options import ExamineOptions
 
 if TYPE_CHECKING:
     from deploykit.core.model import Model
@@ -20,8 +21,8 @@ _LAYERS = 100
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model(parser)
-    add_limits(parser)
     add_data(parser, required=False)
+    add_options(parser, ExamineOptions)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -30,10 +31,10 @@ def run(options: argparse.Namespace) -> None:
     if options.data is None:
         show(options, _text(found), found)
         return
-    given = data(options)
-    examined = dk.examine(found, given, **meaning(options), **limits(options))
-    text = "\n".join([_text(found), "", *map(str, str(given.reading).splitlines()), "", str(examined)])
-    show(options, text, {**found.to_json(), "examined": examined, "reading": given.reading})
+    examples = data(options)
+    examined = dk.examine(found, examples, **given(options, ExamineOptions))
+    text = "\n".join([_text(found), "", *map(str, str(examples.reading).splitlines()), "", str(examined)])
+    show(options, text, {**found.to_json(), "examined": examined, "reading": examples.reading})
 
 
 def _text(found: Model) -> str:

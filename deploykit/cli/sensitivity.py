@@ -6,9 +6,11 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._choices import names
-from deploykit.cli._inputs import add_data, add_model, data, meaning, model, setting
+from deploykit.cli._inputs import add_data, add_model, data, model, setting
+from deploykit.cli._options import add_options, given
 from deploykit.cli._show import note, show
-from deploykit.cli._watch import Watch, add_limits, add_metric, add_store, limits
+from deploykit.cli._watch import Watch, add_store
+from deploykit.core.options import SensitivityOptions
 
 HELP = "Measure which layers and operator types a technique harms: applied to one at a time, and to all but one."
 
@@ -50,9 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--recipes", metavar="FILE", help="write the suggested recipes as a space (.json or .yaml), for sweep --space"
     )
     add_data(parser)
-    add_metric(parser)
-    parser.add_argument("--engine", metavar="NAME[://ADDRESS]", default="local", help="where tasks run")
-    add_limits(parser)
+    add_options(parser, SensitivityOptions)
 
 
 def run(options: argparse.Namespace) -> int:
@@ -65,14 +65,10 @@ def run(options: argparse.Namespace) -> int:
         parameters=dict(options.set),
         runtime=options.runtime,
         store=options.store,
-        metric=options.metric,
         by=options.by or ("layer", "type"),
         limit=options.limit,
-        engine=options.engine,
-        seed=options.seed,
-        **limits(options),
-        **meaning(options),
         progress=watch,
+        **given(options, SensitivityOptions),
     )
     if options.recipes:
         dk.Space(found.recipes()).save(options.recipes)

@@ -57,7 +57,7 @@ class Parameter(Plain):
         Raises:
             SettingError: Wrong type or out of range; names the owner, the parameter, the range and the value.
         """
-        where = f"{owner}: {self.name}"
+        where = f"{owner}: {self.name}" if owner else self.name
         if hasattr(value, "item") and not getattr(value, "ndim", 0):  # a NumPy scalar
             value = value.item()
         if value is None and self.default is None:
@@ -81,10 +81,13 @@ class Parameter(Plain):
             raise SettingError(f"{where} must be a whole number, got {value!r}.")
         low, high = self.minimum, self.maximum
         if (low is not None and number < low) or (high is not None and number > high):
-            raise SettingError(
-                f"{where} must be {self.bounds}, got {value!r}.", remedy=f"the default is {self.default}."
-            )
+            raise SettingError(f"{where} must be {self.bounds}, got {value!r}.", remedy=self.remedy)
         return number
+
+    @property
+    def remedy(self) -> str:
+        """What is said when a value is out of range."""
+        return f"the default is {self.default}."
 
     @property
     def bounds(self) -> str:

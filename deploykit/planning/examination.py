@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from deploykit.core.check import Examined
 from deploykit.core.contract import Declared
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
 from deploykit.core.model import Model
+from deploykit.core.options import ExamineOptions, complete, takes
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.examination.examining import EXAMINATION_VERSION, sample
 from deploykit.planning.limits import Limits
+from deploykit.planning.settings import declared_of
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 from deploykit.transforms._checking import checked
@@ -25,28 +26,18 @@ _known: dict[str, Examined] = {}
 _MOST_KNOWN = 64
 
 
+@takes(ExamineOptions)
 def examine(
     model: Model,
     data: Any,
-    *,
-    output: str | None = None,
-    scores: str | None = None,
-    state: Mapping[str, str] | None = None,
-    constants: Mapping[str, Any] | None = None,
-    timeout: float = 600.0,
-    memory: float = 0.0,
+    **options: Unpack[ExamineOptions],
 ) -> Examined:
     """Show how inputs, labels and outputs are interpreted, and check the original model on up to 200 examples.
 
     Args:
         model: From ``dk.load``.
         data: A Dataset or a pair (x, y).
-        output: Name of the output to score; None: the first one that the labels fit.
-        scores: The kind of its values, for example ``"logit"``; None: decided by operators, shapes and ranges.
-        state: Output → input that it feeds at the next step.
-        constants: Input → the value it always gets.
-        timeout: Seconds after which the original model is stopped.
-        memory: Gigabytes the child process that runs it may use; 0: 6.4.
+        **options: How the signature is read, and the limits of the child process that runs the original model.
 
     Returns:
         The contract, and the findings of the check, including a failure of the model.
@@ -59,15 +50,13 @@ def examine(
         >>> print(dk.examine(model, data))
         input   image: float32 (? × 28 × 28 × 1) ...
     """
-    declared = Declared.of(output, scores, state, constants)
-    return examined(model, checked(model, data, declared), declared, timeout=timeout, memory=memory)
+    settings = complete(ExamineOptions, options)
+    declared = declared_of(settings)
+    return examined(model, checked(model, data, declared), declared, Limits.of(settings))
 
 
-def examined(
-    model: Model, data: Dataset, declared: Declared, *, timeout: float = 600.0, memory: float = 0.0
-) -> Examined:
+def examined(model: Model, data: Dataset, declared: Declared, limits: Limits) -> Examined:
     """The examination of checked data; made once in a process."""
-    limits = Limits(timeout, int(memory * 1e9))
     key = examined_key(model, data, declared)
     failed = f"{key} {limits}"  # with more time or memory it may work
     if key not in _known and failed not in _known:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from deploykit.core.errors import SettingError
+from typing import Any, Self
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,7 @@ class Limits:
     timeout_s: float = 600.0
     memory_bytes: int = 0
 
-    def __post_init__(self) -> None:
-        if not self.timeout_s > 0:
-            raise SettingError(f"timeout must be more than 0 seconds, got {self.timeout_s:g}.")
-        if self.memory_bytes < 0:
-            raise SettingError(f"memory must be at least 0 GB (0: the default), got {self.memory_bytes / 1e9:g}.")
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """From checked options, see `deploykit.core.options.ProcessOptions`."""
+        return cls(options["timeout"], int(options["memory"] * 1e9))

@@ -12,6 +12,7 @@ from deploykit.core.check import Examined
 from deploykit.core.contract import Contract
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
+from deploykit.core.parameter import Value
 from deploykit.core.problem import Effect, Facts, Problem, Severity
 from deploykit.core.resolution import TYPICAL_FLIPS, half_width
 from deploykit.core.serial import Plain
@@ -130,6 +131,7 @@ class Plan(Plain):
         flips: Share of examples whose answer a candidate changes, which ``resolves`` rests on.
         flips_measured: Whether ``flips`` was measured on earlier candidates in the store, or is a typical value.
         max_drop: Largest loss the user allows, None when that was not said.
+        options: Options of the sweep that differ from their defaults, by name.
         expected: What it will take, None if it was not requested.
         examined: What model and data are taken to mean, and whether the model does its job on them.
         reading: What was read as data, split and left out.
@@ -148,6 +150,7 @@ class Plan(Plain):
     flips: float = TYPICAL_FLIPS
     flips_measured: bool = False
     max_drop: float | None = None
+    options: dict[str, Value] = field(default_factory=dict)
     expected: Expected | None = None
     examined: Examined | None = None
     reading: Reading | None = None

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from deploykit.choosing.goals import limit
 from deploykit.core import tables
+from deploykit.core.budget import DEFAULT_CANDIDATES
+from deploykit.core.parameter import Value
 from deploykit.reporting.progress import duration
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ _KNOWN = {
 
 def text(plan: Plan) -> str:
     """A plan as lines."""
-    lines = [_counts(plan), *costs(plan), *filter(None, [resolution(plan), _second(plan)])]
+    lines = [_counts(plan), *costs(plan), *filter(None, [resolution(plan), _second(plan), *with_options(plan)])]
     lines += [f"  {said}" for said in (plan.reading.lines if plan.reading else ())]
     lines += [f"  {heading}: {said}" for heading, said in meaning(plan)]
     lines += [f"  {c.key}  {c.label} on {c.candidate.target}" for c in plan.candidates]
@@ -48,7 +50,7 @@ def html(plan: Plan) -> str:
         ],
     )  # fmt: skip
     hidden = len(plan.candidates) - _CANDIDATES
-    parts = [_line(said) for said in [*costs(plan), _second(plan)] if said]
+    parts = [_line(said) for said in [*costs(plan), _second(plan), *with_options(plan)] if said]
     if plan.examined is not None:
         parts.append(tables.notes(plan.examined.warnings))
         parts.append(
@@ -129,6 +131,24 @@ def _second(plan: Plan) -> str:
         return ""
     threads = ", ".join(map(str, plan.refine.threads))
     return f"then the best {plan.refine.top} again with {threads} threads"
+
+
+def with_options(plan: Plan) -> list[str]:
+    """The options that differ from their defaults, and what they add to the candidates or take from them."""
+    if not plan.options:
+        return []
+    lines = ["options: " + ", ".join(f"{name} {_value(value)}" for name, value in plan.options.items())]
+    if "search" in plan.options:
+        budget = plan.options.get("budget") or f"{DEFAULT_CANDIDATES} candidates"
+        budget = budget if isinstance(budget, str) else duration(budget)
+        lines.append(f"the search tries some of these candidates and stops after {budget}; the time above is for all")
+    if plan.options.get("sensitivity"):
+        lines.append("then the layers each technique harms most are found and left out; the time above leaves that out")
+    return lines
+
+
+def _value(value: Value) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
 
 def grouped(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:

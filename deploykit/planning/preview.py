@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from deploykit.core.check import Examined
-from deploykit.core.contract import Declared
 from deploykit.core.model import Model
+from deploykit.core.options import SweepOptions, changed, takes
 from deploykit.core.resolution import half_width
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
@@ -21,28 +20,20 @@ from deploykit.planning.expected import expect
 from deploykit.planning.history import History
 from deploykit.planning.known import Known, opened
 from deploykit.planning.plan import Plan, make
-from deploykit.planning.protocol import Protocol, check_drop
+from deploykit.planning.settings import Settings
 from deploykit.sandbox.supervisor import warm_groups
 from deploykit.transforms._checking import checked
 
 
+@takes(SweepOptions)
 def plan(
     model: Model,
     data: Any,
     space: Space | str | Path = "quick",
     *,
     store: str | Path | None = None,
-    launches: int = 10,
-    max_drop: float | None = None,
-    adaptive: bool = True,
-    seed: int = 0,
-    output: str | None = None,
-    scores: str | None = None,
-    state: Mapping[str, str] | None = None,
-    constants: Mapping[str, Any] | None = None,
     check: bool = True,
-    timeout: float = 600.0,
-    memory: float = 0.0,
+    **options: Unpack[SweepOptions],
 ) -> Plan:
     """What a sweep of ``space`` would run, what it cannot run and why, how long it will take, and what it can confirm.
 
@@ -51,18 +42,9 @@ def plan(
         data: A Dataset or a pair (x, y).
         space: A space, the name of a preset, or the path of a saved space.
         store: Folder of earlier sweeps; the estimate leaves out the work that is finished there.
-        launches: As in ``dk.sweep``.
-        max_drop: As in ``dk.sweep``; the plan says whether the evaluation examples can confirm it.
-        adaptive: As in ``dk.sweep``.
-        seed: Seed of the transforms.
-        output: As in ``dk.sweep``.
-        scores: As in ``dk.sweep``.
-        state: As in ``dk.sweep``.
-        constants: As in ``dk.sweep``.
         check: Whether to run the original model on up to 200 examples, to find out what its outputs are and whether it
             does its job on the data as they are read. This takes seconds, once per model and data in a process.
-        timeout: Seconds after which the check is stopped.
-        memory: Gigabytes the check may use; 0: 6.4.
+        **options: Those of ``dk.sweep``; ``timeout`` and ``memory`` also limit the check.
 
     Raises:
         SettingError: The space names an unknown technique, runtime or parameter, or a bad value.
@@ -74,22 +56,27 @@ def plan(
         >>> len(plan.candidates), plan.can_resolve
         (4, True)
     """
-    check_drop(max_drop)
-    declared = Declared.of(output, scores, state, constants)
+    settings = Settings.of(options)
+    declared, protocol = settings.declared, settings.protocol
     data = checked(model, data, declared)
-    found = make(model, data, Space.of(space), seed)
-    seen = examined(model, data, declared, timeout=timeout, memory=memory) if check else Examined(data.checked)
-    protocol = Protocol(launches, adaptive=adaptive, max_drop=max_drop)
+    found = make(model, data, Space.of(space), settings.options["seed"])
+    seen = examined(model, data, declared, settings.limits) if check else Examined(data.checked)
     opened_store = opened(store) if store is not None else None
     with opened_store or nullcontext():
-        known = Known(opened_store, model, data, protocol, max_drop, declared) if opened_store else None
+        known = Known(opened_store, model, data, protocol, settings.stops_above, declared) if opened_store else None
         size = 0 if known and known.has_data else _data_bytes(data)
         expected = expect(
             found, Units(model, data), History(), protocol, known=known, slots=slots(), warm=warm_groups(),
             new_data_bytes=size,
         )  # fmt: skip
         flips = known.flips if known else None
-    found = replace(found, expected=expected, max_drop=max_drop, examined=seen)
+    found = replace(
+        found,
+        expected=expected,
+        max_drop=settings.options["max_drop"],
+        options=changed(SweepOptions, settings.options),
+        examined=seen,
+    )
     if flips is None or not found.resolves:
         return found
     flips = max(flips, 1 / found.evaluation_examples)

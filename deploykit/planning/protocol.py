@@ -7,7 +7,6 @@ from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
-from deploykit.core.errors import SettingError
 from deploykit.measuring.environment import core_count
 from deploykit.measuring.latency import ROUNDS
 from deploykit.runtimes._contract import RUNTIMES
@@ -16,18 +15,6 @@ from deploykit.runtimes._contract import RUNTIMES
 _PROTOCOL = 4
 #: Launches of the screen.
 _SCREEN = 3
-
-
-def check_drop(max_drop: float | None) -> None:
-    """Refuse a limit that not even the original model can keep.
-
-    Raises:
-        SettingError: It is negative.
-    """
-    if max_drop is not None and not max_drop >= 0:
-        raise SettingError(
-            f"max_drop must be at least 0, got {max_drop:g}.", remedy="0.01 allows one percentage point of accuracy."
-        )
 
 
 @dataclass(frozen=True)

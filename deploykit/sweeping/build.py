@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from deploykit.core.candidate import Recipe, Step, Target
-from deploykit.core.contract import Declared
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.core.model import Model
+from deploykit.core.options import BuildOptions, complete, takes
 from deploykit.engines._contract import start
 from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.predict import predict
@@ -20,6 +19,7 @@ from deploykit.planning.finished import Built
 from deploykit.planning.limits import Limits
 from deploykit.planning.plan import describe
 from deploykit.planning.routes import Impossible, Routes
+from deploykit.planning.settings import declared_of
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store
 from deploykit.sweeping.workshop import Workshop
@@ -68,6 +68,7 @@ class BuiltCandidate:
         return f"BuiltCandidate({describe(self.item.recipe)} on {self.item.target}, {self.size_bytes:,} bytes)"
 
 
+@takes(BuildOptions)
 def build(
     model: Model,
     recipe: Recipe | Step | list[Step],
@@ -75,12 +76,7 @@ def build(
     *,
     target: Target | str | None = None,
     store: str | Path | None = None,
-    seed: int = 0,
-    timeout: float = 600.0,
-    output: str | None = None,
-    scores: str | None = None,
-    state: Mapping[str, str] | None = None,
-    constants: Mapping[str, Any] | None = None,
+    **options: Unpack[BuildOptions],
 ) -> BuiltCandidate:
     """Build one candidate.
 
@@ -90,12 +86,7 @@ def build(
         data: A Dataset or a pair (x, y); calibration and fine-tuning read its training split.
         target: Runtime (or its name) to build for; None: the first one the recipe can be built for.
         store: Folder that keeps build steps; None: a temporary folder that is removed when the process ends.
-        seed: Seed of fine-tuning.
-        timeout: Seconds after which a build step is stopped.
-        output: See `sweep`.
-        scores: See `sweep`.
-        state: See `sweep`.
-        constants: See `sweep`.
+        **options: Those of ``dk.sweep`` that matter for one candidate.
 
     Raises:
         UnsupportedModelError: The recipe cannot be built for the target; the message says why.
@@ -106,7 +97,8 @@ def build(
         >>> dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
         BuiltCandidate(int8 dynamic on onnxruntime · cpu · 1 thread, ... bytes)
     """
-    declared = Declared.of(output, scores, state, constants)
+    settings = complete(BuildOptions, options)
+    declared, seed, limits = declared_of(settings), settings["seed"], Limits.of(settings)
     data = checked(model, data, declared)
     steps = recipe.steps if isinstance(recipe, Recipe) else (recipe,) if isinstance(recipe, Step) else tuple(recipe)
     recipe = Recipe(steps)
@@ -122,7 +114,7 @@ def build(
             continue
         opened = Store(store or _scratch(), create=True)
         with opened.writer(), start("local", threading.Event()) as running:
-            workshop = Workshop(opened, running, model, data, seed, Limits(timeout), declared)
+            workshop = Workshop(opened, running, model, data, seed, limits, declared)
             workshop.save_data()
             built = _run(workshop, route)
         format_name = route[-1].format if route else model.format

@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
-import time
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,94 +17,16 @@ from typing import Any
 
 from deploykit.choosing.pareto import cost_of
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
-from deploykit.core.errors import SettingError, unknown_name
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.result import Result
 from deploykit.planning.plan import Plan
 from deploykit.transforms._contract import TRANSFORMS
 
-#: What ``search=`` may be, with what it is.
-SEARCHES = {
-    "grid": "every candidate of the space",
-    "random": "candidates drawn at random",
-    "tpe": "tree-structured Parzen estimators, which learn where good candidates are",
-    "nsga2": "a genetic algorithm that keeps the whole front",
-}
 #: Candidates of a batch: their sessions are timed together, so a batch shares the baseline's launches.
 BATCH = 6
-#: The default budget of a search.
-_DEFAULT_CANDIDATES = 30
-_SECONDS = (
-    (1, ("", "s", "sec", "second", "seconds")),
-    (60, ("min", "minute", "minutes")),
-    (3600, ("h", "hour", "hours")),
-)
-_UNITS = {name: seconds for seconds, names in _SECONDS for name in names}
 #: Proposals in a row that were known already, after which the space counts as exhausted.
 _PATIENCE = 200
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a search may cost.
-
-    Attributes:
-        seconds: No batch begins later than this; None: no limit.
-        candidates: How many candidates, those included that the store knows already; None: no limit.
-    """
-
-    seconds: float | None = None
-    candidates: int | None = None
-
-    @classmethod
-    def of(cls, value: float | str | None) -> Budget:
-        """A budget from seconds, ``"10 min"``, ``"40 candidates"``, or None for 30 candidates.
-
-        Raises:
-            SettingError: Something else.
-        """
-        if value is None:
-            return cls(candidates=_DEFAULT_CANDIDATES)
-        found = re.fullmatch(r"\s*([0-9]+\.?[0-9]*)\s*([a-z]*)\s*", str(value).lower())
-        number = float(found[1]) if found else 0.0
-        if found and number > 0 and found[2] in {"candidate", "candidates"} and number == int(number):
-            return cls(candidates=int(number))
-        if found and number > 0 and found[2] in _UNITS:
-            return cls(seconds=number * _UNITS[found[2]])
-        raise SettingError(
-            f"budget: cannot parse {value!r}.", remedy='give seconds, "10 min", "2 h" or "40 candidates".'
-        )
-
-    def room(self, candidates: int, started: float) -> int:
-        """How many more candidates may begin now.
-
-        Args:
-            candidates: How many there are.
-            started: Monotonic time at the beginning.
-        """
-        if self.seconds is not None and time.monotonic() - started >= self.seconds:
-            return 0
-        return BATCH if self.candidates is None else max(0, min(BATCH, self.candidates - candidates))
-
-
-def check_search(search: str, budget: float | str | None) -> Budget | None:
-    """The budget of a search, None for a grid.
-
-    Raises:
-        SettingError: An unknown search, a budget that cannot be read, or one for a grid.
-        MissingExtraError: Optuna is not installed.
-    """
-    if search not in SEARCHES:
-        raise unknown_name("search", search, SEARCHES)
-    if search == "grid":
-        if budget is not None:
-            raise SettingError(
-                "A grid has no budget: it is the whole space.", remedy='also pass search="tpe", "nsga2" or "random".'
-            )
-        return None
-    require("optuna", "search")
-    return Budget.of(budget)
 
 
 @dataclass(frozen=True)

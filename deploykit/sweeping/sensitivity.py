@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from deploykit.core.candidate import Target
-from deploykit.core.contract import Declared
 from deploykit.core.errors import CandidateError, SettingError, unknown_name
 from deploykit.core.model import Model
+from deploykit.core.options import SensitivityOptions, complete, takes
 from deploykit.core.parameter import Value
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
-from deploykit.metrics._choose import MetricLike, check_name
 from deploykit.planning.durations import Durations, Units
 from deploykit.planning.limits import Limits
+from deploykit.planning.settings import declared_of
 from deploykit.reporting.events import OnProgress
 from deploykit.reporting.evidence.sensitivity import LIMIT, Sensitivity
 from deploykit.reporting.progress import automatic
@@ -38,17 +38,14 @@ class SensitivityHandle(Background):
         data: Dataset,
         question: Question,
         store: Store,
-        metric: MetricLike,
-        engine: Any,
-        seed: int,
-        limits: Limits,
+        options: SensitivityOptions,
         on_progress: OnProgress | None,
-        declared: Declared | None = None,
     ) -> None:
+        metric, seed, declared = options["metric"], options["seed"], declared_of(options)
         name = pass_name(context_name(model, data, metric, declared), question, seed)
         state = State(store, name, on_progress, Durations(Units(model, data)))
-        super().__init__(store, engine, state, "deploykit-sensitivity")
-        self._arguments = (model, data, question, metric, seed, limits)
+        super().__init__(store, options["engine"], state, "deploykit-sensitivity")
+        self._arguments = (model, data, question, metric, seed, Limits.of(options))
         self._declared = declared
 
     @property
@@ -82,6 +79,7 @@ class SensitivityHandle(Background):
         return f"{len(found.rows)} layers and types measured"
 
 
+@takes(SensitivityOptions)
 def start_sensitivity(
     model: Model,
     data: Any,
@@ -90,18 +88,10 @@ def start_sensitivity(
     parameters: dict[str, Value] | None = None,
     runtime: str | None = None,
     store: str | Path = "runs",
-    metric: MetricLike = "auto",
     by: Sequence[str] = KINDS,
     limit: int = LIMIT,
-    engine: Any = "local",
-    seed: int = 0,
-    timeout: float = 600.0,
-    memory: float = 0.0,
-    output: str | None = None,
-    scores: str | None = None,
-    state: Mapping[str, str] | None = None,
-    constants: Mapping[str, Any] | None = None,
     progress: OnProgress | None = None,
+    **options: Unpack[SensitivityOptions],
 ) -> SensitivityHandle:
     """Start a pass in the background and return at once; see `sensitivity` for the arguments.
 
@@ -112,18 +102,10 @@ def start_sensitivity(
         parameters: See `sensitivity`.
         runtime: See `sensitivity`.
         store: See `sensitivity`.
-        metric: See `sensitivity`.
         by: See `sensitivity`.
         limit: See `sensitivity`.
-        engine: See `sensitivity`.
-        seed: See `sensitivity`.
-        timeout: See `sensitivity`.
-        memory: See `sensitivity`.
-        output: See `sweep`.
-        scores: See `sweep`.
-        state: See `sweep`.
-        constants: See `sweep`.
         progress: Called on every change, from another thread.
+        **options: Those of ``dk.sweep`` that matter for the evaluation.
 
     Returns:
         A handle with ``result``, ``progress``, ``pause()``, ``resume()``, ``cancel()`` and ``wait()``.
@@ -146,20 +128,20 @@ def start_sensitivity(
         raise SettingError(
             f"by must name at least one of {', '.join(KINDS)}, and limit must be at least 1, got {kinds} and {limit}."
         )
-    check_name(metric)
-    declared = Declared.of(output, scores, state, constants)
+    settings = complete(SensitivityOptions, options)
+    declared, seed = declared_of(settings), settings["seed"]
     prepared = checked(model, data, declared)
     given = dict(parameters or {})
     names = [runtime] if runtime else [r.name for r in RUNTIMES.all() if r.default and not r.missing()]
     target = target_for(model, prepared, technique, given, [Target(name) for name in names], seed)
     question = Question(technique, given, target, kinds, limit)
-    limits = Limits(timeout, int(memory * 1e9))
     opened = Store(store, create=True)
-    handle = SensitivityHandle(model, prepared, question, opened, metric, engine, seed, limits, progress, declared)
+    handle = SensitivityHandle(model, prepared, question, opened, settings, progress)
     handle.begin()
     return handle
 
 
+@takes(SensitivityOptions)
 def sensitivity(
     model: Model,
     data: Any,
@@ -168,18 +150,10 @@ def sensitivity(
     parameters: dict[str, Value] | None = None,
     runtime: str | None = None,
     store: str | Path = "runs",
-    metric: MetricLike = "auto",
     by: Sequence[str] = KINDS,
     limit: int = LIMIT,
-    engine: Any = "local",
-    seed: int = 0,
-    timeout: float = 600.0,
-    memory: float = 0.0,
-    output: str | None = None,
-    scores: str | None = None,
-    state: Mapping[str, str] | None = None,
-    constants: Mapping[str, Any] | None = None,
     progress: OnProgress | None = None,
+    **options: Unpack[SensitivityOptions],
 ) -> Sensitivity:
     """Measure which layers and operator types a technique harms.
 
@@ -197,19 +171,11 @@ def sensitivity(
         parameters: Its parameters; missing ones have their defaults.
         runtime: Runtime to evaluate on; None: the first on which the technique can leave layers out.
         store: Folder that keeps all results.
-        metric: See `sweep`.
         by: ``"layer"``, ``"type"`` or both.
         limit: Number of layers to measure one by one, starting with those with the most weights; the others share one
             row. As long as these do more than 5 % of the harm, that many more are measured one by one.
-        engine: See `sweep`.
-        seed: See `sweep`.
-        timeout: See `sweep`.
-        memory: See `sweep`.
-        output: See `sweep`.
-        scores: See `sweep`.
-        state: See `sweep`.
-        constants: See `sweep`.
         progress: Called on every change, from another thread; None: a bar in a terminal, lines elsewhere.
+        **options: Those of ``dk.sweep`` that matter for the evaluation.
 
     Raises:
         DatasetError: The data do not fit the model.
@@ -225,9 +191,8 @@ def sensitivity(
     """
     with automatic(progress) as shown:
         handle = start_sensitivity(
-            model, data, technique, parameters=parameters, runtime=runtime, store=store, metric=metric, by=by,
-            limit=limit, engine=engine, seed=seed, timeout=timeout, memory=memory, output=output, scores=scores,
-            state=state, constants=constants, progress=shown,
+            model, data, technique, parameters=parameters, runtime=runtime, store=store, by=by, limit=limit,
+            progress=shown, **options,
         )  # fmt: skip
         handle.watch()
         return handle.wait()

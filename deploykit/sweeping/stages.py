@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deploykit.core.adapter import Group
+from deploykit.core.budget import Budget
 from deploykit.core.candidate import Candidate
 from deploykit.core.check import Examined
 from deploykit.core.contract import Declared
@@ -18,15 +19,14 @@ from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.measuring.latency import Timer
-from deploykit.metrics._choose import MetricLike
 from deploykit.metrics._contract import Metric
 from deploykit.planning.expected import expect as estimate
 from deploykit.planning.expected import second_round, sessions
 from deploykit.planning.known import Known
-from deploykit.planning.limits import Limits
 from deploykit.planning.plan import LeftOut, Plan, Planned, make
-from deploykit.planning.protocol import Protocol, useless_threads
+from deploykit.planning.protocol import useless_threads
 from deploykit.planning.routes import BuildStep, tools
+from deploykit.planning.settings import Settings
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import warm_groups
 from deploykit.storage.store import Store
@@ -35,7 +35,7 @@ from deploykit.sweeping.layerwise import Part, Pass
 from deploykit.sweeping.pipeline import Pipeline, Racing
 from deploykit.sweeping.profiling import expect, profile
 from deploykit.sweeping.questions import pass_name, questions
-from deploykit.sweeping.search import Budget, Searcher
+from deploykit.sweeping.search import BATCH, Searcher
 from deploykit.sweeping.state import State
 from deploykit.sweeping.timing import Ready, TimingStage
 from deploykit.sweeping.workshop import NOBODYS_FAULT, Workshop
@@ -46,40 +46,6 @@ _REFINE_DROP = 0.01
 _IDLE = 5
 #: Exclusions that a pass of sensitivity adds to the candidates.
 _SUGGESTED = 4
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a sweep runs; none of it changes what a candidate is.
-
-    Attributes:
-        metric: The metric the user asked for.
-        engine: Where tasks run.
-        seed: Seed of the transforms and of the timing order.
-        limits: Limits of child processes.
-        protocol: How latency is measured.
-        max_drop: Loss above which no candidate is wanted; None: all are kept.
-        racing: Whether candidates confirmed to lose more are stopped before all of the data were used.
-        search: One of `SEARCHES`.
-        budget: What a search may cost; None for a grid.
-        sensitivity: Whether to find the layers a technique harms most and try leaving them out.
-    """
-
-    metric: MetricLike = "auto"
-    engine: str = "local"
-    seed: int = 0
-    limits: Limits = field(default_factory=Limits)
-    protocol: Protocol = field(default_factory=Protocol)
-    max_drop: float | None = None
-    racing: bool = True
-    search: str = "grid"
-    budget: Budget | None = None
-    sensitivity: bool = False
-
-    @property
-    def cost(self) -> str:
-        """What makes one candidate cheaper than another in this sweep."""
-        return "latency" if self.protocol.launches else "size"
 
 
 @dataclass
@@ -112,7 +78,8 @@ class Context:
 
     def facts(self, metric: Metric | None, examined: Examined | None = None) -> dict[str, Any]:
         """What a report says of the sweep as a whole; the metric is None before the baseline is evaluated."""
-        asked = self.settings.metric if isinstance(self.settings.metric, str) else ""
+        given = self.settings.options["metric"]
+        asked = given if isinstance(given, str) else ""
         return {
             "model": self.model.to_json(),
             "data": self.store.relative(self.store.folder("data", self.data.digest)),
@@ -122,7 +89,7 @@ class Context:
             "relative": metric.relative if metric else False,
             "left_out": [o.to_json() for o in self.plan.left_out],
             "resolves": self.plan.resolves,
-            "max_drop": self.settings.max_drop,
+            "max_drop": self.settings.options["max_drop"],
             "cost": self.settings.cost,
             "declared": self.declared.to_json(),
             "contract": (examined.contract if examined else self.data.checked).to_json(),
@@ -146,16 +113,17 @@ class Stages:
         self._plan = context.plan
         self._state = context.state
         self._settings = context.settings
+        self._options = context.settings.options
         self._running = running
         self._state.slots = running.slots
         self._workshop = Workshop(
-            context.store, running, context.model, context.data, self._settings.seed, self._settings.limits,
+            context.store, running, context.model, context.data, self._options["seed"], self._settings.limits,
             context.declared,
         )  # fmt: skip
-        racing = Racing(self._settings.max_drop if self._settings.racing else None, self._settings.cost)
+        racing = Racing(self._settings.stops_above, self._settings.cost)
         self._pipeline = Pipeline(
-            self._workshop, running, context.state, self._settings.metric, racing, context.pause,
-            timed=bool(self._settings.protocol.launches),
+            self._workshop, running, context.state, self._options["metric"], racing, context.pause,
+            timed=bool(self._options["launches"]),
         )  # fmt: skip
         self._baseline = next(c for c in self._plan.candidates if c.key == self._plan.baseline)
         self._planned: dict[str, Planned] = {}
@@ -191,7 +159,7 @@ class Stages:
         self._round(first, self._steps(first))
         if self._settings.budget is not None:
             self._search(self._settings.budget)
-        if self._settings.sensitivity:
+        if self._options["sensitivity"]:
             self._round(*self._exclusions())
         self._last = True
         self._round(self._refined(), {})
@@ -200,7 +168,9 @@ class Stages:
     def _foresee(self, *, searching: bool) -> None:
         """Expect what the plan expects, until more is known."""
         context, state, protocol = self._context, self._state, self._settings.protocol
-        known = Known(context.store, context.model, context.data, protocol, self._settings.max_drop, context.declared)
+        known = Known(
+            context.store, context.model, context.data, protocol, self._settings.stops_above, context.declared
+        )
         durations = state.durations
         expected = estimate(
             self._plan, durations.units, durations.history, protocol, known=known, slots=state.slots,
@@ -226,17 +196,17 @@ class Stages:
         self._running.require({t.device for t in targets}, tools(steps.values(), {t.runtime for t in targets}))
         self._add(candidates)
         self._pipeline.run([c for c in candidates if c.key != self._baseline.key], steps)
-        if self._settings.protocol.launches:
+        if self._options["launches"]:
             self._time(candidates)
 
     def _search(self, budget: Budget) -> None:
         """Rounds of candidates that a sampler proposes, until the budget is spent."""
-        settings, started = self._settings, time.monotonic()
-        searcher = Searcher(self._plan, settings.search, settings.cost, settings.max_drop, settings.seed)
+        options, started = self._options, time.monotonic()
+        searcher = Searcher(self._plan, options["search"], self._settings.cost, options["max_drop"], options["seed"])
         batch = [r.candidate for r in self._state.earlier if r.key not in self._planned and searcher.holds(r.candidate)]
         first, idle = len(self._planned), 0
         self._state.foresee("search", self._searching(budget, started, first))
-        while idle < _IDLE and (batch or (room := budget.room(len(self._planned) - first, started))):
+        while idle < _IDLE and (batch or (room := budget.room(len(self._planned) - first, started, BATCH))):
             batch = batch or searcher.ask(room)
             if not batch:
                 break
@@ -268,16 +238,16 @@ class Stages:
 
     def _exclusions(self) -> tuple[list[Planned], dict[str, BuildStep]]:
         """Candidates that leave out layers which suffer, for each technique that can."""
-        context, settings = self._context, self._settings
+        context, options = self._context, self._options
         targets = tuple(dict.fromkeys(c.candidate.target for c in self._plan.candidates))
         found: dict[str, Planned] = {}
         steps: dict[str, BuildStep] = {}
         for question in questions(
-            context.model, context.data, list(self._planned.values()), self._state, settings.seed
+            context.model, context.data, list(self._planned.values()), self._state, options["seed"]
         ):
             try:
-                state = Part(self._state, pass_name(context.name, question, settings.seed))
-                one = Pass(question, self._workshop, self._running, state, settings.metric, settings.seed)
+                state = Part(self._state, pass_name(context.name, question, options["seed"]))
+                one = Pass(question, self._workshop, self._running, state, options["metric"], options["seed"])
                 recipes = one.run(context.pause).recipes(_SUGGESTED)
             except NOBODYS_FAULT:
                 raise
@@ -286,7 +256,7 @@ class Stages:
                 self._plan = replace(self._plan, left_out=(*self._plan.left_out, left))
                 self._put_facts()
                 continue
-            more = make(context.model, context.data, Space(recipes, targets), settings.seed)
+            more = make(context.model, context.data, Space(recipes, targets), options["seed"])
             found |= {c.key: c for c in more.candidates if c.key not in self._planned}
             steps |= more.steps
         return list(found.values()), steps
@@ -294,7 +264,7 @@ class Stages:
     def _replan(self, candidate: Candidate) -> Plan:
         """The plan of one more candidate."""
         space = Space((candidate.recipe,), (candidate.target,))
-        return make(self._context.model, self._context.data, space, self._settings.seed)
+        return make(self._context.model, self._context.data, space, self._options["seed"])
 
     def _add(self, candidates: list[Planned]) -> None:
         for planned in candidates:
@@ -317,7 +287,7 @@ class Stages:
         return [c for c in found if c.key not in self._planned]
 
     def _best(self, top: int) -> list[Planned]:
-        limit = _REFINE_DROP if self._settings.max_drop is None else self._settings.max_drop
+        limit = _REFINE_DROP if self._options["max_drop"] is None else self._options["max_drop"]
 
         def order(planned: Planned) -> tuple[bool, float]:
             measurement = self._state.row(planned.key).measurement
@@ -341,7 +311,7 @@ class Stages:
             self._workshop.data_folder,
             self._context.store.path / "logs",
             self._settings.protocol.rounds,
-            self._settings.seed,
+            self._options["seed"],
             self._settings.limits.timeout_s,
             self._settings.limits.memory_bytes,
         )

@@ -5,10 +5,12 @@ import threading
 import pytest
 
 import deploykit as dk
+from deploykit.core.budget import Budget
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
+from deploykit.core.options import SweepOptions, complete
 from deploykit.planning.plan import make
-from deploykit.sweeping.search import Budget, Searcher, check_search
+from deploykit.sweeping.search import Searcher
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +47,10 @@ def test_what_is_no_budget(value):
 
 
 def test_unknown_searches_and_a_grid_with_a_budget():
-    with pytest.raises(SettingError, match="tpe"):
-        check_search("tpee", None)
-    with pytest.raises(SettingError, match="whole space"):
-        check_search("grid", "10 min")
+    with pytest.raises(SettingError, match="did you mean 'tpe'"):
+        complete(SweepOptions, {"search": "tpee"})
+    with pytest.raises(SettingError, match="budget applies only together with search"):
+        complete(SweepOptions, {"search": "grid", "budget": "10 min"})
 
 
 def test_a_search_keeps_its_budget_goes_on_and_ends_with_the_space(onnx_model, images, space, tmp_path):
