@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from deploykit.core.options import Option, options_of
+from deploykit.core.option import Option, options_of
 
 
 def add_options(parser: argparse._ActionsContainer, group: type) -> None:

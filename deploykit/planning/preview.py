@@ -9,7 +9,8 @@ from typing import Any, Unpack
 
 from deploykit.core.check import Examined
 from deploykit.core.model import Model
-from deploykit.core.options import SweepOptions, changed, takes
+from deploykit.core.option import changed, takes
+from deploykit.core.options import SweepOptions
 from deploykit.core.resolution import half_width
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset

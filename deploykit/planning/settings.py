@@ -8,7 +8,8 @@ from typing import Any, Self
 
 from deploykit.core.budget import Budget
 from deploykit.core.contract import Declared
-from deploykit.core.options import SweepOptions, complete
+from deploykit.core.option import complete
+from deploykit.core.options import SweepOptions
 from deploykit.planning.limits import Limits
 from deploykit.planning.protocol import Protocol
 

@@ -8,7 +8,8 @@ import deploykit as dk
 from deploykit.core.budget import Budget
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
-from deploykit.core.options import SweepOptions, complete
+from deploykit.core.option import complete
+from deploykit.core.options import SweepOptions
 from deploykit.planning.plan import make
 from deploykit.sweeping.search import Searcher
 
