@@ -11,6 +11,15 @@ STAMP := $(VENV)/.installed
 EXTENSION := $(VENV)/.extension
 EXTENSION_SOURCES := $(wildcard widgets/*.json widgets/*.py widgets/*.lock $(foreach folder,src style schema,widgets/$(folder)/* widgets/$(folder)/*/* widgets/$(folder)/*/*/*))
 
+# Tests run on all cores, at most four at a time (a gigabyte each), and those of a file in one process. A second run has
+# one process, for the tests that nothing may disturb. Ctrl-C (status 2) ends both.
+ALONE := alone or browser or notebook
+define pytest
+$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not ($(ALONE))"; status=$$?; \
+	[ $$status -ne 2 ] || exit 2; \
+	$(BIN)/python -m pytest -m "$(1)" && exit $$status
+endef
+
 .PHONY: help demo lab docs test test-quick lint bench bench-sweep readme-tables clean
 
 help:
@@ -57,11 +66,11 @@ lint: $(EXTENSION)
 # The notebooks' tests execute them; what they leave in docs/tutorials is what the site's tests build it from.
 test: lint
 	$(BIN)/python widgets/hatch_build.py test
-	$(BIN)/python -m pytest
+	$(call pytest,$(ALONE))
 
 # On another interpreter than the one all tests run on: what differs between Pythons shows here.
 test-quick: $(EXTENSION)
-	$(BIN)/python -m pytest -m "not browser and not notebook"
+	$(call pytest,alone and not browser and not notebook)
 
 bench: $(EXTENSION)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench

@@ -1,6 +1,8 @@
 import os
 import shutil
+from pathlib import Path
 
+import filelock
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
@@ -28,6 +30,7 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _NOT_RUN = pytest.StashKey[int]()
 
 
+@pytest.hookimpl(trylast=True)  # when -m has left out what it does
 def pytest_collection_modifyitems(config, items):
     """Without a browser its tests are left out, said in red at the end; in CI that is an error."""
     browser = [item for item in items if item.get_closest_marker("browser")]
@@ -50,12 +53,33 @@ def pytest_terminal_summary(terminalreporter, config):
         )
 
 
-# -- a tiny ONNX model and data, for sweeps that need no TensorFlow
+# -- tiny models, and data for sweeps that need no TensorFlow
 
 
 @pytest.fixture(scope="session")
-def onnx_model(tmp_path_factory):
-    return dk.load(models.build("cnn_onnx", tmp_path_factory.mktemp("model")))
+def zoo(tmp_path_factory):
+    """Tiny models, each made once for all processes of a run: kind → path. A test that changes one copies it."""
+    own = tmp_path_factory.getbasetemp()
+    shared = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    made = {}
+
+    def get(kind):
+        if kind not in made:
+            folder = shared / "zoo" / kind
+            folder.mkdir(parents=True, exist_ok=True)
+            with filelock.FileLock(folder.with_suffix(".lock")):
+                done = folder.with_suffix(".done")
+                if not done.exists():  # or a process died while it made this one
+                    done.write_text(str(models.build(kind, folder)), "utf-8")
+            made[kind] = Path(done.read_text("utf-8"))
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture(scope="session")
+def onnx_model(zoo):
+    return dk.load(zoo("cnn_onnx"))
 
 
 @pytest.fixture(scope="session")

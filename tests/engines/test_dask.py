@@ -26,6 +26,8 @@ from deploykit.runtimes._contract import RUNTIMES
 from deploykit.testing import models
 from deploykit.testing.cluster import Cluster, wait_until
 
+pytestmark = pytest.mark.alone
+
 _ENDLESS = """
 import sys
 import numpy as np

@@ -3,22 +3,6 @@ from pathlib import Path
 
 import pytest
 
-from deploykit.testing import models
-
-
-@pytest.fixture(scope="session")
-def zoo(tmp_path_factory):
-    """Tiny models of every format, each made once: kind → path."""
-    folder = tmp_path_factory.mktemp("zoo")
-    made = {}
-
-    def get(kind):
-        if kind not in made:
-            made[kind] = models.build(kind, folder)
-        return made[kind]
-
-    return get
-
 
 @pytest.fixture
 def copy(zoo, tmp_path):

@@ -18,6 +18,8 @@ from deploykit.reporting.evidence.causes import CAUSES, Facts, findings
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 
+pytestmark = pytest.mark.alone
+
 SIDE = 20
 DYNAMIC = Step("quantize_dynamic")
 DYNAMIC_CONVOLUTIONS = Step("quantize_dynamic", {"convolutions": True})

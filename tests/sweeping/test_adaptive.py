@@ -9,6 +9,8 @@ import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.measuring.latency import Launch, Series, Timer
 
+pytestmark = pytest.mark.alone
+
 _LAUNCHES = 8
 
 

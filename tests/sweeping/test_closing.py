@@ -15,6 +15,8 @@ from deploykit.storage.repair import repair
 from deploykit.storage.store import Store
 from deploykit.sweeping.state import State
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def connections(monkeypatch):

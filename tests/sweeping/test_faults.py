@@ -20,6 +20,8 @@ from deploykit.core.errors import StoreError
 from deploykit.storage.store import Store
 from deploykit.testing.cluster import wait_until
 
+pytestmark = pytest.mark.alone
+
 _DRIVER = Path(__file__).with_name("driver.py")
 _MARK = "DEPLOYKIT_TEST_MARK"
 _spec = importlib.util.spec_from_file_location("faults_driver", _DRIVER)

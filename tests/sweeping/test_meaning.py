@@ -11,6 +11,8 @@ from deploykit.core.errors import DatasetError
 from tests.measuring import variants
 from tests.runtimes.test_feeding import SAID, WEIGHT, recurrent
 
+pytestmark = pytest.mark.alone
+
 G = np.random.default_rng(0)
 
 

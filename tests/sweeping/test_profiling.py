@@ -8,6 +8,8 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.storage.store import Store
 from deploykit.testing import models
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory):

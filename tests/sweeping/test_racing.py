@@ -9,6 +9,8 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.contract import Contract, OutputMeaning
 from deploykit.measuring.racing import FIRST, Race, Racer, Stopped, looks, lower_bound
 
+pytestmark = pytest.mark.alone
+
 
 def test_looks_double_and_end_with_all_examples():
     assert looks(500) == [64, 128, 256, 500]

@@ -18,6 +18,8 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import CandidateError, SettingError, StoreError
 from deploykit.storage.store import Store
 
+pytestmark = pytest.mark.alone
+
 
 def test_every_candidate_is_a_measured_row(swept):
     _, report, _ = swept

@@ -3,9 +3,12 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from deploykit.core.contract import Contract, OutputMeaning
 from deploykit.sweeping.scoring import Judge
+
+pytestmark = pytest.mark.alone
 
 
 def test_all_flips_of_one_column_are_counted_and_the_first_are_listed(tmp_path):

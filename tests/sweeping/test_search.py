@@ -13,6 +13,8 @@ from deploykit.core.options import SweepOptions
 from deploykit.planning.plan import make
 from deploykit.sweeping.search import Searcher
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture(scope="module")
 def space():

@@ -16,6 +16,8 @@ from deploykit.core.errors import SettingError, StoreError
 from deploykit.sweeping.questions import grouped
 from deploykit.testing import models
 
+pytestmark = pytest.mark.alone
+
 ON = Target("onnxruntime")
 
 

@@ -13,6 +13,8 @@ from deploykit.planning.history import History, Unit
 from deploykit.planning.screening import Standing, launched, likely, losing, standings
 from deploykit.sweeping.forecast import Forecast
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.fixture
 def durations(onnx_model, images, tmp_path):

@@ -8,14 +8,13 @@ import pytest
 
 import deploykit as dk
 from deploykit.core.errors import DeploykitError
-from deploykit.testing import models
 
 CLASSES = ("cat", "dog", "<b>owl</b>")
 
 
 @pytest.fixture(scope="session")
-def model_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return models.build("cnn_onnx", tmp_path_factory.mktemp("model"))
+def model_path(zoo: Callable[[str], Path]) -> Path:
+    return zoo("cnn_onnx")
 
 
 @pytest.fixture(scope="session")
