@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.layer_kind import LayerKind
 from deploykit.core.serial import Plain
 
 
@@ -60,12 +61,14 @@ class Layer(Plain):
         type: Class or operator.
         shape: Output shape with the batch first, None when unknown.
         parameters: Number of weights it owns.
+        kind: What it does, whatever the format calls it.
     """
 
     name: str
     type: str
     shape: tuple[int | None, ...] | None = None
     parameters: int = 0
+    kind: LayerKind = ""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from deploykit.core.layer_kind import LIGHT, LayerKind
 from deploykit.core.model import Model
 from deploykit.core.serial import Plain
 
@@ -35,17 +36,8 @@ FORMS: dict[Form, str] = {
 
 _X86 = frozenset({"x86_64", "amd64", "i386", "i686"})
 _DOT_PRODUCTS = frozenset({"avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm"})
-#: Layers and operators that hold most weights and arithmetic, by what kernels call them; of Keras, TensorFlow and ONNX.
-_PRODUCTS = frozenset(
-    {"Dense", "EinsumDense", "MultiHeadAttention", "GroupedQueryAttention", "Attention", "AdditiveAttention", "MatMul",
-     "Gemm", "BatchMatMul", "BatchMatMulV2", "Einsum"}
-)  # fmt: skip
 #: Times as long as float32 from which on a kernel is slow; less may be noise of a busy machine.
 _SLOW = 1.3
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN", "SimpleRNN"})
-_LIGHT = frozenset(
-    {"BatchNormalization", "LayerNormalization", "GroupNormalization", "InstanceNormalization", "InputLayer", "PReLU"}
-)
 
 
 @dataclass(frozen=True)
@@ -116,15 +108,15 @@ class Facts:
         return next((spec.batch_size for spec in self.model.inputs if spec.batch_size), 0)
 
     @cached_property
-    def weights(self) -> dict[str, int]:
-        """Weights by kind of layer: ``conv``, ``product``, ``recurrent``, ``other``; empty when they are not known."""
-        found: dict[str, int] = {}
+    def weights(self) -> dict[LayerKind, int]:
+        """Weights by kind of layer, light ones left out; empty when they are not known."""
+        found: dict[LayerKind, int] = {}
         for layer in self.model.layers:
-            if layer.parameters and (kind := _kind(layer.type)):
-                found[kind] = found.get(kind, 0) + layer.parameters
+            if layer.parameters and layer.kind not in LIGHT:
+                found[layer.kind] = found.get(layer.kind, 0) + layer.parameters
         return found
 
-    def share(self, *kinds: str) -> float:
+    def share(self, *kinds: LayerKind) -> float:
         """Share of the weights in layers of these kinds; 0 when it is not known."""
         total = sum(self.weights.values())
         return sum(self.weights.get(kind, 0) for kind in kinds) / total if total else 0.0
@@ -166,14 +158,3 @@ def worst(problems: Iterable[Problem]) -> Severity | None:
     found = {problem.severity for problem in problems}
     order: tuple[Severity, ...] = ("impossible", "pointless", "note")
     return next((severity for severity in order if severity in found), None)
-
-
-def _kind(layer: str) -> str:
-    plain = layer.rpartition(".")[2]
-    if "Conv" in plain:
-        return "conv"
-    if plain in _PRODUCTS:
-        return "product"
-    if plain in _RECURRENT:
-        return "recurrent"
-    return "" if plain in _LIGHT else "other"

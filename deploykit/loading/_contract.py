@@ -7,8 +7,9 @@ gate: it may parse the file, and runs nothing of it.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -16,6 +17,7 @@ from deploykit.core.adapter import Adapter, Group
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.layer_kind import LayerKind
 from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
@@ -72,11 +74,13 @@ class Format(Adapter):
         is_folder: Whether a model of this format is a folder.
         full_group: Import group in which `read_fully` can run; None when `read` tells all. Formats that have one can
             use the user's own classes.
+        kinds: Types of layers by what they do, without the domain before them (``com.microsoft.``).
     """
 
     suffixes: ClassVar[tuple[str, ...]]
     is_folder: ClassVar[bool] = False
     full_group: ClassVar[Group | None] = None
+    kinds: ClassVar[Mapping[LayerKind, frozenset[str]]] = {}
 
     @abstractmethod
     def matches(self, path: Path, head: bytes) -> bool:
@@ -104,6 +108,14 @@ class Format(Adapter):
         raise UnsupportedModelError(
             f"{path}: the signature of this {self.label} file cannot be determined.", remedy="export the model again."
         )
+
+    def kind_of(self, layer: Layer) -> LayerKind:
+        """What a layer does. Called in a child process for each layer whose ``kind`` the reader has not seen itself."""
+        return self._kinds_by_type.get(layer.type.rpartition(".")[2], "other")
+
+    @cached_property
+    def _kinds_by_type(self) -> dict[str, LayerKind]:
+        return {name: kind for kind, names in self.kinds.items() for name in names}
 
     def given_group(self) -> Group:
         """Import group in which `open_given` can run."""

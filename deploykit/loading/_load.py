@@ -128,8 +128,9 @@ def read_summary(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     del report
     form = FORMATS.get(arguments["format"])
     reader = form.read_fully if arguments["fully"] else form.read
-    path = Path(arguments["path"])
-    return reader(path, trusted=arguments["trusted"], imports=tuple(arguments["imports"])).to_json()
+    found = reader(Path(arguments["path"]), trusted=arguments["trusted"], imports=tuple(arguments["imports"]))
+    layers = tuple(x if x.kind else dataclasses.replace(x, kind=form.kind_of(x)) for x in found.layers)
+    return dataclasses.replace(found, layers=layers).to_json()
 
 
 def _limits(timeout: float | None, memory: float | None) -> _Limits:

@@ -9,6 +9,7 @@ from typing import Any
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
 from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.loading._keras.kinds import KINDS
 from deploykit.readers import hdf5 as _hdf5
 from deploykit.readers.archive import check_json
 from deploykit.runtimes._contract import Session
@@ -23,6 +24,7 @@ class H5(Format):
     requires = ("h5py",)
     suffixes = (".h5", ".hdf5")
     full_group = "tensorflow"
+    kinds = KINDS
 
     def matches(self, path: Path, head: bytes) -> bool:
         """HDF5's signature."""

@@ -14,6 +14,7 @@ from deploykit.core import extras
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
 from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.loading._keras.kinds import KINDS
 from deploykit.readers import archive as zips
 from deploykit.runtimes._contract import Session
 
@@ -32,6 +33,7 @@ class Keras(Format):
     requires = ("h5py",)
     suffixes = (".keras",)
     full_group = "tensorflow"
+    kinds = KINDS
 
     def matches(self, path: Path, head: bytes) -> bool:
         """A zip archive with a member ``config.json`` or ``model.weights.h5``."""

@@ -10,7 +10,7 @@ from typing import Any
 from deploykit.core import extras
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, Model, TensorSpec
-from deploykit.loading import _onnx_tensors
+from deploykit.loading import _onnx_kinds, _onnx_tensors
 from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.loading._onnx_graph import check_graph
 from deploykit.readers import protobuf as _wire
@@ -46,6 +46,7 @@ class Onnx(Format):
     help = "ONNX graph."
     requires = ("onnx",)
     suffixes = (".onnx",)
+    kinds = _onnx_kinds.KINDS
 
     def matches(self, path: Path, head: bytes) -> bool:
         """The fields of a ModelProto: an IR version, then a graph or operator sets."""
@@ -264,6 +265,7 @@ def _layers(model: Any) -> tuple[tuple[Layer, ...], int]:
     owned |= {s.values.name: _weights(s.values) for s in graph.sparse_initializer}
     total = sum(owned.values())
     shapes = dict(_shapes(model))
+    stored = {t.name: tuple(t.dims) for t in graph.initializer}
     layers = []
     for number, node in enumerate(graph.node):
         own = sum(owned.pop(name, 0) for name in dict.fromkeys(node.input))
@@ -272,7 +274,9 @@ def _layers(model: Any) -> tuple[tuple[Layer, ...], int]:
             total += own
         kind = node.op_type if node.domain in _OWN_DOMAIN else f"{node.domain}.{node.op_type}"
         shape = shapes.get(node.output[0]) if node.output else None
-        layers.append(Layer(node.name or f"{node.op_type}_{number}", kind, shape, own))
+        dims = [found for name in node.input if (found := stored.get(name) or shapes.get(name)) and len(found) > 2]
+        seen = _onnx_kinds.seen(node, dims[-1] if dims else None)
+        layers.append(Layer(node.name or f"{node.op_type}_{number}", kind, shape, own, seen))
     return tuple(layers), total
 
 

@@ -11,6 +11,7 @@ from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import TensorSpec
 from deploykit.loading._contract import Format, Summary, Weight
 from deploykit.loading._saved_model.graph import MetaGraph, Signature, Tensor, read_saved_model, variable_name
+from deploykit.loading._saved_model.kinds import KINDS
 from deploykit.loading._saved_model.layers import collect
 from deploykit.loading._saved_model.scan import check_operators, variables_of, written_by
 from deploykit.readers import checkpoint as _checkpoint
@@ -29,6 +30,7 @@ class SavedModel(Format):
     help = "TensorFlow SavedModel folder."
     suffixes = ()
     is_folder = True
+    kinds = KINDS
 
     def matches(self, path: Path, head: bytes) -> bool:
         """A file ``saved_model.pb`` in the folder."""

@@ -13,6 +13,7 @@ from typing import Any
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.loading._tflite_kinds import KINDS
 from deploykit.readers.flatbuffers import FlatbufferError, Table
 from deploykit.runtimes._tflite_names import signature_names, written_variables
 
@@ -38,6 +39,7 @@ class TfLite(Format):
     help = "TensorFlow Lite (LiteRT) model."
     requires = ("ai_edge_litert",)
     suffixes = (".tflite",)
+    kinds = KINDS
 
     def matches(self, path: Path, head: bytes) -> bool:
         """The identifier after the root offset."""

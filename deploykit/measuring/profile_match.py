@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from deploykit.core.layer_kind import HEAVY
 from deploykit.core.result import LayerTime
 from deploykit.core.serial import Plain
 from deploykit.runtimes._profile import NodeTime
@@ -15,7 +16,6 @@ from deploykit.runtimes._profile import NodeTime
 _TABLE = 1_000_000
 #: Share of the names that must begin alike for the beginning to be left out.
 _SHARED = 0.7
-_HEAVY = frozenset({"conv", "matmul"})
 #: What executed types add to the name of an operator.
 _FAMILY = re.compile(r"^(QLinear|Nhwc|Fused|Quant)|(Quantized|QuantizedLegacy|Static)$")
 
@@ -106,8 +106,8 @@ def _pairs(old: Sequence[NodeTime], new: Sequence[NodeTime]) -> dict[int, int]:
     left_old = [i for i, n in enumerate(old) if i not in set(pairs.values()) and n.kind != "convert"]
     left_new = [j for j, n in enumerate(new) if j not in pairs and n.kind != "convert"]
     if len(left_old) * len(left_new) > _TABLE:
-        left_old = [i for i in left_old if old[i].kind in _HEAVY]
-        left_new = [j for j in left_new if new[j].kind in _HEAVY]
+        left_old = [i for i in left_old if old[i].kind in HEAVY]
+        left_new = [j for j in left_new if new[j].kind in HEAVY]
     if len(left_old) * len(left_new) <= _TABLE:
         pairs |= _aligned(old, new, left_old, left_new)
     return pairs
@@ -149,12 +149,12 @@ def _aligned(
 
 def _alike(old: NodeTime, new: NodeTime) -> int:
     """Confidence that one node stands for the other; 0: it does not."""
-    if old.kind != new.kind or (old.kind not in _HEAVY and _family(old.operator) != _family(new.operator)):
+    if old.kind != new.kind or (old.kind not in HEAVY and _family(old.operator) != _family(new.operator)):
         return 0
     if not old.shape or not new.shape:
         return 2
     same = sorted(d for d in old.shape if d != 1) == sorted(d for d in new.shape if d != 1)  # layouts differ
-    return (10 if old.kind in _HEAVY else 3) if same else 1 if old.kind in _HEAVY else 0
+    return (10 if old.kind in HEAVY else 3) if same else 1 if old.kind in HEAVY else 0
 
 
 def _family(operator: str) -> str:

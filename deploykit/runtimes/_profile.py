@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from deploykit.core.layer_kind import Work
 from deploykit.core.serial import Plain
 
-#: ``convert``: quantizes, dequantizes or casts; ``move``: reshapes, transposes, reorders, copies.
-Kind = Literal["conv", "matmul", "convert", "move", "compute"]
 #: Why a kernel may be slow whatever the layer: no vector instructions (``reference``), or no fast kernel on some
 #: processors for signed activations (``signed``) or for those that are quantized on the fly (``dynamic``).
 Trait = Literal["", "reference", "signed", "dynamic"]
@@ -23,7 +22,7 @@ class NodeTime(Plain):
         name: Name in the model file of the node it comes from, as far as the runtime tells.
         operator: Type of operator as executed, after fusion.
         kernel: What the runtime tells of the kernel.
-        kind: What sort of work it is.
+        kind: What it spends its time on.
         microseconds: Time in one inference, as the runtime's profiler gives it.
         precision: ``"int8"``, ``"float32"``, …: what it computes in; "" when not known.
         shape: Shape of its first output, () when not known.
@@ -33,7 +32,7 @@ class NodeTime(Plain):
     name: str
     operator: str
     kernel: str
-    kind: Kind
+    kind: Work
     microseconds: float
     precision: str = ""
     shape: tuple[int, ...] = ()

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.candidate import Target
 from deploykit.core.errors import DatasetError, UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.core.layer_kind import Work
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Form, Problem
 from deploykit.runtimes._contract import Device, Runtime, Session
 from deploykit.runtimes._onnx_probe import write
-from deploykit.runtimes._profile import Kind, NodeTime, Trait, quick_mean
+from deploykit.runtimes._profile import NodeTime, Trait, quick_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,7 @@ _PROVIDERS = {
     "coreml": ("CoreMLExecutionProvider", "macOS"),
 }
 #: Operators by what sort of work they are; others compute.
-_KINDS: dict[Kind, frozenset[str]] = {
+_KINDS: dict[Work, frozenset[str]] = {
     "conv": frozenset({"Conv", "FusedConv", "NhwcFusedConv", "ConvTranspose", "QLinearConv", "ConvInteger"}),
     "matmul": frozenset(
         {"Gemm", "FusedGemm", "MatMul", "FusedMatMul", "QGemm", "QLinearMatMul", "MatMulInteger", "MatMulNBits",
@@ -203,7 +204,7 @@ def _node_time(name: str, details: dict[str, Any], microseconds: float) -> NodeT
     outputs = [next(iter(entry.values())) for entry in details.get("output_type_shape", ()) if entry]
     integer = (types and types[0] in _INT8) or operator in _INTEGER_INSIDE
     first = _DTYPES.get(types[0], types[0]) if types else ""
-    kind: Kind = next((k for k, members in _KINDS.items() if operator in members), "compute")
+    kind: Work = next((k for k, members in _KINDS.items() if operator in members), "compute")
     if kind == "convert" and first in {"int32", "int64", "bool"}:
         kind = "move"  # computes a shape, no matter of quantization
     return NodeTime(
@@ -218,7 +219,7 @@ def _plain(name: str) -> str:
     return name
 
 
-def _trait(operator: str, kind: Kind, activations: str) -> Trait:
+def _trait(operator: str, kind: Work, activations: str) -> Trait:
     """What may be held against a kernel; whether it is slow here is for the times beside it to say.
 
     MLAS multiplies uint8 activations with vector instructions; for signed ones it has none on many x86 processors, and

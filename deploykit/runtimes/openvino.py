@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.candidate import Target
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.core.layer_kind import Work
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Form, Problem
 from deploykit.runtimes._contract import Device, Runtime, Session
 from deploykit.runtimes._onnx_probe import write
-from deploykit.runtimes._profile import Kind, NodeTime, quick_mean
+from deploykit.runtimes._profile import NodeTime, quick_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,7 +32,7 @@ _NEEDS = {
 _TALKATIVE = ("openvino_telemetry", "openvino.tools.ovc")
 _DTYPES = {"f32": "float32", "f64": "float64", "f16": "float16", "bf16": "bfloat16", "boolean": "bool"}
 _PRECISIONS = {"f32": "float32", "f16": "float16", "bf16": "bfloat16", "i8": "int8", "u8": "int8"}
-_KINDS: dict[Kind, frozenset[str]] = {
+_KINDS: dict[Work, frozenset[str]] = {
     "conv": frozenset({"Convolution", "GroupConvolution", "Deconvolution"}),
     "matmul": frozenset(
         {"FullyConnected", "FullyConnectedQuantized", "FullyConnectedQuantizedLegacy", "MatMul", "RNNCell", "RNNSeq",
@@ -211,7 +212,7 @@ def _node_time(node: Any, times: dict[str, list[float]]) -> NodeTime | None:
     )  # fmt: skip
 
 
-def _kind(operator: str, facts: dict[str, str]) -> Kind:
+def _kind(operator: str, facts: dict[str, str]) -> Work:
     changed = facts["outputPrecisions"].partition(",")[0].lower() != facts["runtimePrecision"].lower()
     if operator == "Reorder" and changed:
         return "convert"

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from deploykit.core.extras import require
+from deploykit.core.layer_kind import CONVOLUTIONS
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery.quantization import tflite, write
@@ -55,7 +56,7 @@ class _OnnxRuntime(Variant):
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """Integers of 8 bits, but for what stays float."""
-        return 1.0 if parameters["convolutions"] else 1.0 + 3.0 * facts.share("conv")
+        return 1.0 if parameters["convolutions"] else 1.0 + 3.0 * facts.share(*CONVOLUTIONS)
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Weights of 8 bits; convolutions whose activations are quantized on the fly."""
@@ -64,7 +65,7 @@ class _OnnxRuntime(Variant):
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Layers that stay float."""
         yield from super().problems(parameters, facts)
-        floating = () if parameters["convolutions"] else ("conv",)
+        floating = () if parameters["convolutions"] else CONVOLUTIONS
         yield from write.problems(parameters, facts, floating=floating)
 
     def _apply(self, job: TransformJob) -> None:

@@ -80,7 +80,7 @@ def test_a_custom_layer(made, tmp_path, refused):
     made("custom", kind="Twice", path=path)
     refused(path, UnsupportedModelError, "layer 'own'", "imports=")
     model = load(path, imports=["my_layers"])
-    assert model.layers[-1] == Layer("own", "Twice", (None, 3), 0)
+    assert model.layers[-1] == Layer("own", "Twice", (None, 3), 0, "other")
 
 
 def test_weights_that_are_no_numbers_are_named(copy):

@@ -53,14 +53,14 @@ def test_a_functional_cnn(zoo):
     assert model.outputs == (TensorSpec("class", (None, 3), "float32", operator="Dense softmax"),)
     image = (None, 8, 8, 8)
     assert model.layers == (
-        Layer("image", "InputLayer", (None, 8, 8, 1), 0),
-        Layer("conv", "Conv2D", image, 72),
-        Layer("norm", "BatchNormalization", image, 32),
-        Layer("relu", "ReLU", image, 0),
-        Layer("depthwise", "DepthwiseConv2D", image, 80),
-        Layer("add", "Add", image, 0),
-        Layer("pool", "GlobalAveragePooling2D", (None, 8), 0),
-        Layer("class", "Dense", (None, 3), 27),
+        Layer("image", "InputLayer", (None, 8, 8, 1), 0, "input"),
+        Layer("conv", "Conv2D", image, 72, "convolution"),
+        Layer("norm", "BatchNormalization", image, 32, "normalization"),
+        Layer("relu", "ReLU", image, 0, "activation"),
+        Layer("depthwise", "DepthwiseConv2D", image, 80, "depthwise"),
+        Layer("add", "Add", image, 0, "arithmetic"),
+        Layer("pool", "GlobalAveragePooling2D", (None, 8), 0, "pooling"),
+        Layer("class", "Dense", (None, 3), 27, "dense"),
     )
     assert (model.format, model.parameter_count, model.warnings) == ("keras", 211, ())
     assert model.size_bytes == zoo("cnn_keras").stat().st_size
@@ -298,7 +298,7 @@ def test_custom_layers_need_their_module(made, tmp_path, refused, kind):
     refused(path, UnsupportedModelError, words, 'imports=["my_layers"]')
     model = load(path, imports=["my_layers"])
     assert model.imports == ("my_layers",)
-    assert model.layers[-1] == Layer("own", kind, (None, 3), 0)
+    assert model.layers[-1] == Layer("own", kind, (None, 3), 0, "other")
     assert model.parameter_count == 15
 
 
@@ -322,7 +322,7 @@ def test_a_model_of_its_own_class(made, tmp_path):
     model = load(path, imports=["my_layers"])
     assert model.inputs == (TensorSpec("input", (None, 4), "float32"),)
     assert model.outputs == (TensorSpec("output_0", (None, 3), "float32"),)
-    assert model.layers == (Layer("dense", "Dense", None, 15),)
+    assert model.layers == (Layer("dense", "Dense", None, 15, "dense"),)
 
 
 @pytest.mark.parametrize(("value", "words"), [(np.nan, "NaN"), (np.inf, "infinite values")])

@@ -51,12 +51,12 @@ def test_a_cnn(zoo):
     assert model.inputs == (TensorSpec("image", (None, 1, 8, 8), "float32"),)
     assert model.outputs == (TensorSpec("probabilities", (None, 3), "float32", operator="Softmax"),)
     assert model.layers == (  # the shapes between are inferred
-        Layer("conv", "Conv", (None, 8, 8, 8), 80),
-        Layer("relu", "Relu", (None, 8, 8, 8), 0),
-        Layer("pool", "GlobalAveragePool", (None, 8, 1, 1), 0),
-        Layer("flatten", "Flatten", (None, 8), 0),
-        Layer("class", "MatMul", (None, 3), 24),
-        Layer("softmax", "Softmax", (None, 3), 0),
+        Layer("conv", "Conv", (None, 8, 8, 8), 80, "convolution"),
+        Layer("relu", "Relu", (None, 8, 8, 8), 0, "activation"),
+        Layer("pool", "GlobalAveragePool", (None, 8, 1, 1), 0, "pooling"),
+        Layer("flatten", "Flatten", (None, 8), 0, "reshape"),
+        Layer("class", "MatMul", (None, 3), 24, "dense"),
+        Layer("softmax", "Softmax", (None, 3), 0, "activation"),
     )
     assert (model.format, model.parameter_count, model.warnings) == ("onnx", 104, ())
 

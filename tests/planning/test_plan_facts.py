@@ -14,6 +14,7 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.core.problem import Facts, Kernel
 from deploykit.core.serial import from_plain
+from deploykit.loading._contract import FORMATS
 from deploykit.planning.expected import sessions
 from deploykit.planning.makespan import Job, makespan
 from deploykit.runtimes._contract import RUNTIMES
@@ -24,7 +25,8 @@ SIGNED = {"activations": "int8", "form": "qoperator"}
 
 
 def model(layers=(("Conv", 90), ("Gemm", 10)), batch=None, operator_set=21):
-    found = tuple(Layer(f"l{i}", kind, None, count) for i, (kind, count) in enumerate(layers))
+    found = [Layer(f"l{i}", operator, None, count) for i, (operator, count) in enumerate(layers)]
+    found = tuple(replace(layer, kind=FORMATS.get("onnx").kind_of(layer)) for layer in found)
     inputs, outputs = (TensorSpec("x", (batch, 4), "float32"),), (TensorSpec("y", (batch, 3), "float32"),)
     return Model("/net.onnx", "onnx", inputs, outputs, found, 100, 400, "d" * 64, operator_set=operator_set)
 

@@ -8,7 +8,10 @@ from typing import Any
 
 from deploykit.core import extras
 from deploykit.core.candidate import Recipe, Step
+from deploykit.core.layer_kind import HEAVY, WORK, Work
+from deploykit.core.model import Layer
 from deploykit.core.result import Latency, LayerTime, Measurement, Result
+from deploykit.loading._contract import FORMATS
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import numbers
 from deploykit.reporting.effects import effects_of, has_effect
@@ -18,7 +21,6 @@ from deploykit.transforms._contract import TRANSFORMS
 #: Share of the candidate's time below which a cause is not worth a word.
 WORTH = 0.1
 MOST_LAYERS = 5
-HEAVY = frozenset({"conv", "matmul"})
 
 
 @dataclass(frozen=True)
@@ -78,6 +80,10 @@ class Facts:
         version = host.get("packages", {}).get(name)
         place = f" on {host['cpu']}" if host.get("cpu") else ""
         return f"{place} with {name} {version}" if version else place
+
+    def work_of(self, operator: str) -> Work:
+        """What an operator of its file spends its time on."""
+        return WORK.get(FORMATS.get(self.row.format).kind_of(Layer("", operator)), "compute")
 
     def share(self, layers: Iterable[LayerTime]) -> float:
         """Their share of the candidate's time."""

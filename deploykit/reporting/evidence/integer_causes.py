@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from deploykit.core.layer_kind import HEAVY
 from deploykit.core.result import Finding
 from deploykit.reporting import numbers
 from deploykit.reporting.evidence.cause_facts import (
-    HEAVY,
     MOST_LAYERS,
     WORTH,
     Facts,
@@ -25,8 +25,6 @@ from deploykit.reporting.evidence.cause_facts import (
 
 #: A layer is called slower when it takes this much longer, and the difference is this share of the candidate's time.
 SLOWER, NOTABLE = 1.2, 0.03
-#: Heavy operators as the notes of a build step call them.
-HEAVY_NOTES = {"Conv": "conv", "ConvTranspose": "conv", "Gemm": "matmul", "MatMul": "matmul"}
 
 
 def not_quantized(facts: Facts) -> Finding | None:
@@ -36,7 +34,7 @@ def not_quantized(facts: Facts) -> Finding | None:
     if not facts.integer or share < WORTH:
         return None
     noted = [n.get("float", {}) for n in facts.row.notes.values() if isinstance(n, dict) and "quantized" in n]
-    kinds = {HEAVY_NOTES[op] for note in noted for op in note if op in HEAVY_NOTES} if noted else HEAVY
+    kinds = {facts.work_of(operator) for note in noted for operator in note} if noted else HEAVY
     stays, back = [x for x in left if x.kind in kinds], [x for x in left if x.kind not in kinds]
     label, precision = facts.runtime.label, left[0].precision
     parts = []

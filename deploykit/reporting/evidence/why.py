@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from deploykit.core.layer_kind import HEAVY
 from deploykit.core.result import LayerTime, Result
 from deploykit.core.serial import Plain
 from deploykit.measuring.profile_match import Comparison
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from deploykit.reporting.choice import Choice
 
-#: Kinds of operators that do the arithmetic.
-_HEAVY = frozenset({"conv", "matmul"})
 _FALLBACK = "computes in float32, while others run int8 kernels"
 #: Share of the gain from which one layer is named.
 _NAMED = 0.2
@@ -167,8 +166,8 @@ def _cost(x: LayerTime) -> LayerCost:
 
 def _fell_back(row: LayerCost, comparison: Comparison) -> bool:
     """Whether a heavy operator computes in float in a candidate that computes others in integers."""
-    heavy = {x.node for x in comparison.layers if x.kind in _HEAVY and x.ms is not None}
-    some = any(x.quantized for x in comparison.layers if x.kind in _HEAVY)
+    heavy = {x.node for x in comparison.layers if x.kind in HEAVY and x.ms is not None}
+    some = any(x.quantized for x in comparison.layers if x.kind in HEAVY)
     return some and not row.quantized and bool(heavy & set(row.names)) and row.after_us is not None
 
 

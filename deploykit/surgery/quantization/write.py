@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.layer_kind import WORDS, LayerKind
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
 from deploykit.surgery import selection
@@ -42,7 +43,7 @@ EXCLUDE = selection.setting(
 )
 
 
-def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[str] = ()) -> Iterator[Problem]:
+def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[LayerKind] = ()) -> Iterator[Problem]:
     """What is known to be wrong with settings that quantizers share; ``floating``: kinds of layers left alone."""
     stays = sorted(kind for kind in floating if facts.weights.get(kind))
     if facts.weights and facts.share(*stays) == 1.0:
@@ -60,8 +61,8 @@ def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[str
         )
 
 
-def _words(kinds: Iterable[str]) -> str:
-    return ", ".join({"conv": "convolutions", "product": "dense layers"}.get(k, f"{k} layers") for k in kinds)
+def _words(kinds: Iterable[LayerKind]) -> str:
+    return ", ".join(WORDS[kind] for kind in kinds)
 
 
 def write(

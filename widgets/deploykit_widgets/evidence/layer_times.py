@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploykit.core.errors import DeploykitError
+from deploykit.core.layer_kind import HEAVY
 from deploykit.core.model import Layer
 from deploykit.core.registry import registry
 from deploykit.core.result import Result
 from deploykit.reporting.report import Report
 
-#: Kinds of nodes that runtimes fuse with what comes before and after them.
-_FUSED = frozenset({"conv", "matmul"})
 _MOST_FUSED = 4
 #: Kinds of nodes that do none of a layer's work, so they do not end a group of fused layers.
 _BETWEEN = frozenset({"move", "convert"})
@@ -78,7 +77,7 @@ def _divided(
         if place is None:
             continue
         owner = place
-        if record["kind"] in _FUSED and last < place:
+        if record["kind"] in HEAVY and last < place:
             # A fused node has the name of the last of its layers; the weights show which layer does the work.
             group = range(max(last + 1, place - _MOST_FUSED + 1), place + 1)
             owner = max(group, key=lambda i: layers[i].parameters)
