@@ -25,6 +25,9 @@ SOURCES = ("package.json", "yarn.lock", ".yarnrc.yml", "tsconfig.json", "tsconfi
 BUILT = FOLDER / "labextension"
 #: Digest of the sources that were built.
 STAMP = FOLDER / "labextension.sha256"
+APP = FOLDER / "src" / "app"
+#: What `list_panels` writes, beside the panels; not in git.
+PANELS = "panels.ts"
 
 
 class ExtensionBuild(BuildHookInterface[Any]):
@@ -42,6 +45,7 @@ def build(version: str) -> None:
     Args:
         version: Of the Python package; the extension has the same.
     """
+    list_panels()
     stamp = f"{_digest()} {version}\n"
     if BUILT.joinpath("package.json").is_file() and STAMP.is_file() and STAMP.read_text("utf-8") == stamp:
         return
@@ -50,6 +54,29 @@ def build(version: str) -> None:
     yarn("run", "build")
     _set_version(version)
     STAMP.write_text(stamp, "utf-8")
+
+
+def list_panels(app: Path = APP) -> None:
+    """Write the list of the panels: one for each folder with a ``panel.tsx``, whose default export draws it.
+
+    Bundler, tests and type checker have no way in common to find them.
+
+    Args:
+        app: The folder of their folders.
+    """
+    names = sorted(path.parent.name for path in app.glob("*/panel.tsx"))
+    lines = [
+        "/** Made by hatch_build.py from the folders beside it that have a panel.tsx. */",
+        "",
+        "import type { ComponentType } from 'react';",
+        *(f"import {name}Panel from './{name}/panel';" for name in names),
+        "",
+        "/** By the names that the kernel uses. */",
+        "export const PANELS: Readonly<Record<string, ComponentType>> = {",
+        ",\n".join(f"  {name}: {name}Panel" for name in names),
+        "};",
+    ]
+    _write(app / PANELS, "\n".join(lines) + "\n")
 
 
 def yarn(*arguments: str) -> None:
@@ -81,6 +108,12 @@ def _digest() -> str:
     return found.hexdigest()
 
 
+def _write(path: Path, text: str) -> None:
+    """Write a file unless it has this text: what has not changed is not built again."""
+    if not path.is_file() or path.read_text("utf-8") != text:
+        path.write_text(text, "utf-8")
+
+
 def _set_version(version: str) -> None:
     path = BUILT / "package.json"
     package = json.loads(path.read_text("utf-8"))
@@ -95,6 +128,7 @@ def main() -> None:
         case ["yarn", *arguments]:
             yarn(*arguments)
         case [("check" | "format" | "test") as script, *arguments]:
+            list_panels()
             yarn("install", "--immutable")
             yarn("run", script, *arguments)
         case _:

@@ -81,7 +81,7 @@ def commands(tmp_path: Path) -> Iterator[Any]:
 @pytest.fixture
 def ask(commands: Any) -> Callable[..., Any]:
     """Asks a section as the browser does: what it answers as JSON, and bytes beside it."""
-    from deploykit_widgets.surface import Later, Reply
+    from deploykit_widgets.sections._contract import Later, Reply
 
     def send(section: Any, command: str, **arguments: Any) -> tuple[Any, list[bytes]]:
         found: list[Any] = []
@@ -102,6 +102,15 @@ def ask(commands: Any) -> Callable[..., Any]:
         return json.loads(json.dumps(reply.value)), list(reply.buffers)
 
     return send
+
+
+@pytest.fixture
+def tab(commands: Any) -> Callable[[str], dict[str, Any]]:
+    """The tab as the browser gets it."""
+    from deploykit_widgets.sections.app import AppSection
+
+    app = AppSection(commands)
+    return lambda name: next(tab for tab in app.value()["tabs"] if tab["name"] == name)
 
 
 @pytest.fixture

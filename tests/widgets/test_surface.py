@@ -4,8 +4,9 @@ import json
 
 import pytest
 from deploykit_widgets.desk import Desk
+from deploykit_widgets.sections._contract import Later, Reply
 from deploykit_widgets.state import Goal, State
-from deploykit_widgets.surface import Hub, Later, Reply, Surface
+from deploykit_widgets.surface import Hub, Surface
 
 from deploykit.core.errors import SettingError
 

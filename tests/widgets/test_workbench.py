@@ -46,7 +46,7 @@ def test_without_a_model_it_asks_for_paths_and_loads_what_they_name(opened, mode
     assert page.sections["space"]["run"]["reason"]
     page.do("load_model", path=str(model_path))
     hint = {"words": "cnn_onnx.onnx", "done": False, "wrong": False}  # not before data are known to fit
-    assert page.sections["app"]["hints"]["model"] == hint
+    assert page.sections["app"]["tabs"][0] == {"name": "model", "title": "Model", **hint}
     split = data.splits["train"]
     np.savez(tmp_path / "data.npz", x=split.inputs[data.inputs[0]] * 255, y=split.labels)
     page.do("load_data", path=str(tmp_path / "data.npz"), scale="1/255", reshape="")
@@ -119,7 +119,7 @@ def test_a_click_starts_the_sweep_and_the_kernel_stays_free(opened, model, data,
     assert phases == ["starting", "running", "done"]
     assert page.sections["sweep"]["bold"] == "Done: 2 measured"
     assert {r["status"] for r in page.rows.values()} == {"measured"}
-    assert page.sections["app"]["hints"]["explore"]["words"] == "2 of 2"
+    assert [tab["words"] for tab in page.sections["app"]["tabs"] if tab["name"] == "explore"] == ["2 of 2"]
     assert bench.choice.key == bench.report.best().key
     assert page.sections["space"]["run"]["reason"]  # nothing is left to do
     whole = json.dumps([m for m, _ in page.messages])

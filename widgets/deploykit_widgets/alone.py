@@ -18,14 +18,8 @@ from deploykit_widgets.data.notebook_names import name_of
 from deploykit_widgets.data.source import source_of
 from deploykit_widgets.display import Display
 from deploykit_widgets.rows import rows_of
-from deploykit_widgets.sections.app import AppSection
-from deploykit_widgets.sections.candidate import CandidateSection
 from deploykit_widgets.sections.code import CodeSection
-from deploykit_widgets.sections.data import DataSection
-from deploykit_widgets.sections.model import ModelSection
-from deploykit_widgets.sections.tradeoff import TradeoffSection
 from deploykit_widgets.state import Goal, State
-from deploykit_widgets.surface import Section
 
 #: The model and data panels write nothing there.
 _STORE = Path("runs")
@@ -51,9 +45,8 @@ class TradeOff(Display):
         goal = report.goal(minimize, max_drop)
         state = State(report.path, goal=Goal(goal.max_drop, goal.minimize))
         super().__init__(state, "tradeoff")
-        sections: list[Section] = [AppSection(state, ""), TradeoffSection(self._commands)]
         state.change(report=report)
-        self._show(["tradeoff"], sections, CodeSection(state), lambda: rows_of(state.report), ("report",))
+        self._show("tradeoff", rows=lambda: rows_of(state.report), row_fields=("report",))
 
     @property
     def choice(self) -> Choice | None:
@@ -99,10 +92,9 @@ class CandidateView(Display):
         self._shown = choice
         super().__init__(State(report.path, goal=Goal(choice.goal.max_drop, choice.goal.minimize)), "candidate")
         state = self._state
-        sections: list[Section] = [AppSection(state, ""), CandidateSection(self._commands)]
         state.change(report=report)
         state.change(picked=choice.key, second=against.key if against and against.key != choice.key else "")
-        self._show(["candidate"], sections, CodeSection(state), lambda: rows_of(state.report), ("report",))
+        self._show("candidate", rows=lambda: rows_of(state.report), row_fields=("report",))
 
     def __repr__(self) -> str:
         return f"CandidateView({self._shown!r})"
@@ -134,7 +126,7 @@ class ModelView(Display):
 
     def __init__(self, model: Any = None) -> None:
         super().__init__(State(_STORE), "model")
-        self._show(["model"], [AppSection(self._state, ""), ModelSection(self._commands)], _Inputs(self._state))
+        self._show("model", code=_Inputs)
         if isinstance(model, Model):
             self._state.change(model=model)
         elif model is not None:
@@ -165,7 +157,7 @@ class DataView(Display):
 
     def __init__(self, data: Any = None, *, max_drop: float = 0.01) -> None:
         super().__init__(State(_STORE, goal=Goal(max_drop)), "data")
-        self._show(["data"], [AppSection(self._state, ""), DataSection(self._commands)], _Inputs(self._state))
+        self._show("data", code=_Inputs)
         if isinstance(data, Dataset):
             self._state.change(data=data, data_name=name_of(data))
         elif isinstance(data, str | os.PathLike):

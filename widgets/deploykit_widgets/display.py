@@ -8,10 +8,11 @@ from typing import Any
 
 from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.desk import Desk
+from deploykit_widgets.sections._contract import SECTIONS
 from deploykit_widgets.sections.code import CodeSection
 from deploykit_widgets.state import State
 from deploykit_widgets.still import Still
-from deploykit_widgets.surface import Hub, Rows, Section, Surface, unattended
+from deploykit_widgets.surface import Hub, Rows, Surface, unattended
 
 #: Seconds between updates of what the notebook saves.
 _KEEP_EVERY_S = 1.0
@@ -37,15 +38,23 @@ class Display:
 
     def _show(
         self,
-        panels: Sequence[str],
-        sections: Sequence[Section],
-        code: CodeSection,
+        *panels: str,
+        code: type[CodeSection] = CodeSection,
         rows: Callable[[], Rows] = dict,
         row_fields: Sequence[str] = (),
     ) -> None:
-        """Show it in the browser; the arguments are those of `Surface` and `Hub`."""
-        self._code = code
-        self._hub = Hub(self._state, self._desk, [*sections, code], rows, row_fields)
+        """Show it in the browser.
+
+        Args:
+            panels: Names of the panels; none: all sections, in the Workbench.
+            code: The section of the script.
+            rows: As in `Hub`.
+            row_fields: As in `Hub`.
+        """
+        chosen = [SECTIONS.get(name) for name in ("app", *panels)] if panels else SECTIONS.all()
+        self._code = code(self._commands)
+        self._sections = {s.name: s(self._commands) for s in chosen if s.name != code.name} | {code.name: self._code}
+        self._hub = Hub(self._state, self._desk, self._sections.values(), rows, row_fields)
         self._panels = panels
         self._keeping = self._outdated = False
         self._state.observe(self._keep_soon, *_KEPT)

@@ -25,9 +25,10 @@ from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.code.script import shown_path
 from deploykit_widgets.data.notebook_names import found_in, name_of
 from deploykit_widgets.data.source import READERS, source_of
+from deploykit_widgets.sections._contract import tabs
 from deploykit_widgets.sections.space import SpaceSection
 from deploykit_widgets.space.options import SweepOptions
-from deploykit_widgets.state import TABS, DataSource, Goal, State
+from deploykit_widgets.state import DataSource, Goal, State
 
 #: In the store's folder.
 FILE = "workbench.json"
@@ -123,7 +124,7 @@ class Memory:
 
     def _bring_back(self, kept: Mapping[str, Any]) -> None:
         state = self._state
-        if kept.get("tab") in TABS:
+        if kept.get("tab") in {panel.name for panel in tabs()}:
             state.change(tab=kept["tab"])
         if "declared" in kept:
             state.change(declared=dict(kept["declared"]))

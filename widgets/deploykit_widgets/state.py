@@ -25,10 +25,6 @@ if TYPE_CHECKING:
 SweepState = Literal["idle", "starting", "running", "paused", "cancelling", "cancelled", "failed", "done"]
 
 
-#: Views of the Workbench.
-TABS = ("model", "data", "explore", "export")
-
-
 @dataclass(frozen=True)
 class Goal:
     """What the user wants of the best candidate; see ``Report.best``.
@@ -77,6 +73,7 @@ class State:
     Attributes:
         store: Folder of the sweep.
         launches: Launches per timed session.
+        start: The space that the cell gives: name of a preset, or a space.
         options: How the sweep is run.
         model: The model, None before it is loaded.
         data: The data, None before they are loaded.
@@ -110,13 +107,14 @@ class State:
         measuring: The level of a technique that is being measured layer by layer, with its progress; None if none is.
         port_taken: The requested port if another program uses it, else 0.
         port_free: A port that can be used instead.
-        tab: View that is shown; "" if there are no views.
+        tab: Name of the panel whose tab is shown; "" if there are no tabs.
         busy: Panels that wait for long work.
         problems: Panel → what went wrong there, in words.
     """
 
     store: Path
     launches: int = 10
+    start: str | Space = "quick"
     options: SweepOptions = field(default_factory=SweepOptions)
     model: Model | None = None
     data: Dataset | None = None
@@ -188,6 +186,11 @@ class State:
             self._until[panel] = names
         if self.problems.get(panel, "") != text:
             self.change(problems={**self.problems, panel: text})
+
+    @property
+    def model_name(self) -> str:
+        """File name of the model; "" when there is none."""
+        return Path(self.model.origin or self.model.path).name if self.model else ""
 
     @property
     def sweeping(self) -> bool:

@@ -12,8 +12,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 import ipywidgets
 import msgspec
@@ -21,11 +20,12 @@ import traitlets
 
 from deploykit.core.errors import SettingError
 from deploykit_widgets.desk import Desk
+from deploykit_widgets.sections._contract import Command, Later, Reply, Section
 from deploykit_widgets.state import State, in_words
 
 _MODULE = "deploykit-widgets"
 #: Version of the messages, not of the package; the browser rejects any other.
-PROTOCOL = "1.0.0"
+PROTOCOL = "2.0.0"
 #: Shown by our extension: the widget while it has a kernel, else the HTML next to it.
 MIME_TYPE = "application/vnd.deploykit.workbench.v1+json"
 _PUSH_EVERY_S = 0.1
@@ -33,54 +33,6 @@ _PUSH_EVERY_S = 0.1
 _ROWS_A_MESSAGE = 300
 
 Rows = dict[str, dict[str, Any]]
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer with attached bytes.
-
-    Attributes:
-        value: JSON.
-        buffers: Pictures and similar data; ``value`` says what each one is.
-    """
-
-    value: Any
-    buffers: Sequence[bytes] = field(default=())
-
-
-@dataclass(frozen=True)
-class Later:
-    """An answer that takes time: ``work`` runs in its own thread and returns JSON or a `Reply`.
-
-    Attributes:
-        name: For the thread.
-        work: Called without arguments; if it fails, its exception is the answer.
-    """
-
-    name: str
-    work: Callable[[], Any]
-
-
-#: Called with the browser's arguments as keywords. Returns JSON, a `Reply` or a `Later`.
-Command = Callable[..., Any]
-
-
-class Section(Protocol):
-    """One part of what the browser shows."""
-
-    @property
-    def name(self) -> str:
-        """Key of the section in the browser."""
-
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """State attributes it is made from."""
-
-    def value(self) -> Any:
-        """The section as JSON; called on the desk's thread after one of ``fields`` has changed."""
-
-    def commands(self) -> Mapping[str, Command]:
-        """Commands of the browser, with names that no other section uses."""
 
 
 class Surface(ipywidgets.DOMWidget):  # type: ignore[misc]  # ipywidgets is not typed

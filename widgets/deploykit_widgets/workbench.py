@@ -15,23 +15,12 @@ from deploykit_widgets import still
 from deploykit_widgets.display import Display
 from deploykit_widgets.memory import Given, Memory
 from deploykit_widgets.rows import RowMaker
-from deploykit_widgets.sections.app import AppSection
-from deploykit_widgets.sections.beside import BesideSection
-from deploykit_widgets.sections.candidate import CandidateSection
-from deploykit_widgets.sections.code import CodeSection
-from deploykit_widgets.sections.data import DataSection
-from deploykit_widgets.sections.export import ExportSection
-from deploykit_widgets.sections.model import ModelSection
-from deploykit_widgets.sections.serve import ServeSection
+from deploykit_widgets.sections._contract import panels
 from deploykit_widgets.sections.space import SpaceSection
-from deploykit_widgets.sections.sweep import ProgressSection, counts
-from deploykit_widgets.sections.tradeoff import TradeoffSection
+from deploykit_widgets.sections.sweep import counts
 from deploykit_widgets.space.choice import PRESETS
 from deploykit_widgets.state import State
-from deploykit_widgets.surface import Section, Surface, unattended
-
-#: Panels that can be shown alone.
-PANELS = ("model", "data", "space", "sweep", "tradeoff", "candidate", "export")
+from deploykit_widgets.surface import Surface, unattended
 
 
 class Workbench(Display):
@@ -86,25 +75,14 @@ class Workbench(Display):
         declared = {"output": output, "scores": scores, "state": state, "constants": constants}
         said = {name: value for name, value in declared.items() if value}
         folder = Path(store if store is not None else "runs")
-        super().__init__(State(folder, launches, declared=said), "sweep")
-        commands = self._commands
         tab = "model" if model is None else "data" if data is None else "explore"
-        panel = SpaceSection(commands, space)
-        sections: list[Section] = [
-            AppSection(self._state, tab),
-            ProgressSection(commands),
-            TradeoffSection(commands),
-            BesideSection(self._state),
-            CandidateSection(commands),
-            ModelSection(commands),
-            DataSection(commands),
-            ExportSection(commands),
-            ServeSection(commands),
-            panel,
-        ]
+        super().__init__(State(folder, launches, space, declared=said, tab=tab), "sweep")
         rows = RowMaker()
-        self._show([], sections, CodeSection(self._state), lambda: rows.rows_of(self._state.report), ("report",))
-        memory = Memory(commands, panel, Given(model, data, space, launches, said), on=remember and not unattended())
+        self._show(rows=lambda: rows.rows_of(self._state.report), row_fields=("report",))
+        controls = self._sections["space"]
+        assert isinstance(controls, SpaceSection)
+        given = Given(model, data, space, launches, said)
+        memory = Memory(self._commands, controls, given, on=remember and not unattended())
         self._desk.post(memory.begin)
 
     def panel(self, name: str) -> Surface:
@@ -116,8 +94,9 @@ class Workbench(Display):
         Raises:
             SettingError: There is no such panel.
         """
-        if name not in PANELS:
-            raise SettingError(f"There is no panel {name!r}.", remedy=f"choose one of {', '.join(PANELS)}.")
+        names = [panel.name for panel in panels() if panel.alone]
+        if name not in names:
+            raise SettingError(f"There is no panel {name!r}.", remedy=f"choose one of {', '.join(names)}.")
         return self._surface([name])
 
     # -- for code ---------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import { Control } from '../src/app/space/controls';
 import { Run } from '../src/app/space/panel';
 import type { IControl } from '../src/app/space/values';
 import { Again } from '../src/app/sweep/again';
-import { type ISweep, Strip } from '../src/app/sweep/panel';
+import Strip, { type ISweep } from '../src/app/sweep/panel';
 import { Best, Goal } from '../src/app/tradeoff/goal';
 import type { ITradeoff } from '../src/app/tradeoff/panel';
 import { SceneProvider } from '../src/app/tradeoff/scene';

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from deploykit_widgets.sections.beside import BesideSection
-from deploykit_widgets.state import State
 
 import deploykit as dk
 from deploykit.core.errors import SettingError, StoreError
@@ -28,19 +27,20 @@ def stores(tmp_path):
     return tmp_path
 
 
-def section(stores):
-    state = State(stores / "today", 10)
-    state.change(report=dk.Report.open(stores / "today"))
-    return BesideSection(state)
+@pytest.fixture
+def section(stores, commands):
+    commands.state.change(store=stores / "today", report=dk.Report.open(stores / "today"))
+    return BesideSection(commands)
 
 
-def test_stores_nearby_are_offered(stores):
-    assert section(stores).commands()["stores"]().work() == [str(stores / "yesterday")]
-    assert BesideSection(State(stores / "today", 10)).commands()["stores"]().work() == []
+def test_stores_nearby_are_offered(stores, section, commands):
+    assert section.commands()["stores"]().work() == [str(stores / "yesterday")]
+    commands.state.change(report=None)
+    assert section.commands()["stores"]().work() == []
 
 
-def test_another_store_comes_with_its_rows_and_with_what_changed(stores):
-    found = section(stores).commands()["beside"](str(stores / "yesterday")).work()
+def test_another_store_comes_with_its_rows_and_with_what_changed(stores, section):
+    found = section.commands()["beside"](str(stores / "yesterday")).work()
     report = dk.Report.open(stores / "yesterday")
     assert found["name"] == "yesterday"
     assert f"{len(report.rows)} larger" in found["summary"]
@@ -54,11 +54,12 @@ def test_another_store_comes_with_its_rows_and_with_what_changed(stores):
         assert f"in{side} " not in said
 
 
-def test_a_folder_that_is_not_a_store_says_so(stores):
-    command = section(stores).commands()["beside"]
+def test_a_folder_that_is_not_a_store_says_so(stores, section, commands):
+    command = section.commands()["beside"]
     with pytest.raises(StoreError, match="nowhere"):
         command(str(stores / "nowhere")).work()
     with pytest.raises(SettingError, match="missing"):
         command("  ")
+    commands.state.change(report=None)
     with pytest.raises(SettingError, match="no results"):
-        BesideSection(State(stores / "today", 10)).commands()["beside"]("x")
+        command("x")

@@ -7,10 +7,10 @@ import shutil
 import pytest
 from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.desk import Desk
+from deploykit_widgets.sections._contract import Later, Reply
 from deploykit_widgets.sections.candidate import CandidateSection
 from deploykit_widgets.space.choice import SpaceChoice
 from deploykit_widgets.state import State
-from deploykit_widgets.surface import Later, Reply
 from PIL import Image
 
 import deploykit as dk

@@ -13,7 +13,6 @@ from deploykit_widgets.data.fit import on_screen
 from deploykit_widgets.data.source import source_of
 from deploykit_widgets.data.typed import as_typed
 from deploykit_widgets.evidence import samples
-from deploykit_widgets.sections.app import AppSection
 from deploykit_widgets.sections.data import DataSection, balance, fraction, shape
 from deploykit_widgets.state import Goal, State
 from PIL import Image
@@ -212,7 +211,7 @@ def mistaken(commands, monkeypatch, tmp_path):
     return data
 
 
-def test_what_is_mistaken_is_put_right_with_one_click(section, ask, commands, mistaken):
+def test_what_is_mistaken_is_put_right_with_one_click(section, ask, commands, mistaken, tab):
     found = planned(commands, section)
     assert not found["ok"]
     assert [
@@ -222,8 +221,7 @@ def test_what_is_mistaken_is_put_right_with_one_click(section, ask, commands, mi
     assert suspicion["remedy"] == ""  # the button does it
     assert suspicion["label"] == "Scale by 1/255"
     assert "Scale 1/255" in suspicion["text"]  # as the field is called on screen
-    hint = AppSection(commands.state, "data").value()["hints"]["data"]
-    assert (hint["done"], hint["wrong"]) == (False, True)
+    assert (tab("data")["done"], tab("data")["wrong"]) == (False, True)
     ask(section, "apply_remedy", place=0)
     after = planned(commands, section)
     assert after["ok"]
@@ -238,7 +236,7 @@ def test_what_is_mistaken_is_put_right_with_one_click(section, ask, commands, mi
     assert made["data"].digest == commands.state.data.digest
 
 
-def test_data_of_another_shape_are_reshaped_with_one_click(section, ask, commands):
+def test_data_of_another_shape_are_reshaped_with_one_click(section, ask, commands, tab):
     data = dk.Dataset.from_npz(TUTORIAL / "data" / "fashion-mnist.npz", preprocess=dk.Preprocess(scale=1 / 255))
     model = dk.load(TUTORIAL / "models" / "fashion_cnn.onnx")
     use(commands, data, model=model, data_name="data", space=dk.Space.preset("quick"))
@@ -248,12 +246,11 @@ def test_data_of_another_shape_are_reshaped_with_one_click(section, ask, command
     assert "Preprocess(" not in str(found)
     (remedy,) = found["suspicions"]
     assert remedy["label"] == "Reshape to 28 × 28 × 1"
-    hints = AppSection(commands.state, "data")
-    assert not hints.value()["hints"]["model"]["done"]
+    assert not tab("model")["done"]
     ask(section, "apply_remedy", place=0)
     assert planned(commands, section)["ok"]
     assert commands.state.data.preprocess["input"] == dk.Preprocess(scale=1 / 255, reshape=(28, 28, 1))
-    assert hints.value()["hints"]["model"]["done"]
+    assert tab("model")["done"]
 
 
 def test_another_output_is_scored_with_one_click_and_forgotten_with_its_model(section, ask, commands, tmp_path):

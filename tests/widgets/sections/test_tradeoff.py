@@ -150,7 +150,7 @@ def test_a_goal_that_makes_no_sense_is_refused(shown, goal, said):
 
 def test_picking_is_remembered_for_pages_opened_later(shown):
     commands, section = shown
-    app = AppSection(commands.state, "")
+    app = AppSection(commands)
     section.commands()["pick"](a="fast", b="slow")
     assert app.value()["picked"] == {"a": "fast", "b": "slow"}
     assert commands.state.chosen.key == "fast"

@@ -1,1 +1,1 @@
-"""What the browser is told about candidates, samples and layers, as JSON and pictures."""
+"""What the browser shows of candidates, samples and layers, as JSON and pictures."""

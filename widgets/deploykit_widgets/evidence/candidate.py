@@ -17,7 +17,7 @@ from deploykit.reporting.evidence.weights import original
 from deploykit.reporting.report import Report
 from deploykit_widgets.code.script import shown_path
 from deploykit_widgets.evidence import pictures, samples
-from deploykit_widgets.surface import Reply
+from deploykit_widgets.sections._contract import Reply
 
 T = TypeVar("T")
 #: Layers in one answer; the rest are summed up.

@@ -3,38 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from deploykit.core.registry import registry
 from deploykit.reporting.views import tradeoff
-from deploykit_widgets.data.fit import doubtful, fits
-from deploykit_widgets.sections.sweep import counts
-from deploykit_widgets.state import TABS, State
-from deploykit_widgets.surface import Command
+from deploykit_widgets.actions.commands import Commands
+from deploykit_widgets.sections._contract import Command, Section, tabs
+
+#: State attributes the frame is made from, beside those of the tabs' hints.
+_FIELDS = ("model", "problems", "busy", "picked", "second", "tab")
 
 
-class AppSection:
-    """The frame around the panels.
-
-    Args:
-        state: What is shown.
-        tab: First view to show: ``"model"``, ``"data"``, ``"explore"`` or ``"export"``; "" if there are no views.
-    """
+class AppSection(Section):
+    """The frame around the panels."""
 
     name = "app"
-    fields = ("model", "data", "report", "plan", "misfit", "server", "artifact", "problems", "busy", "picked",
-              "second", "tab")  # fmt: skip
 
-    def __init__(self, state: State, tab: str) -> None:
-        self._state = state
-        state.change(tab=tab)
+    def __init__(self, commands: Commands) -> None:
+        super().__init__(commands)
+        self._tabs = tabs()
+        self.fields = tuple({*_FIELDS, *(name for panel in self._tabs for name in panel.hinted)})
 
     def value(self) -> Any:
         """See ``IApp`` in protocol.ts."""
         state = self._state
         return {
-            "title": name_of_model(state) or "deploykit",
+            "title": state.model_name or "deploykit",
             "tab": self._state.tab,
             "palette": {"light": tradeoff.LIGHT, "dark": tradeoff.DARK},
             "runtimes": [
@@ -43,7 +38,7 @@ class AppSection:
             ],
             "problems": {panel: words for panel, words in state.problems.items() if words},
             "busy": sorted(state.busy),
-            "hints": self._hints(),
+            "tabs": [{"name": p.name, "title": p.title, **asdict(p.hint(state))} for p in self._tabs],
             "picked": {"a": state.picked, "b": state.second},
         }
 
@@ -52,23 +47,8 @@ class AppSection:
         return {"show_tab": self._show}
 
     def _show(self, tab: str) -> None:
-        if tab in TABS:
+        if tab in {panel.name for panel in self._tabs}:
             self._state.change(tab=tab)
 
-    def _hints(self) -> dict[str, Any]:
-        state = self._state
-        measured, failed, total = counts(state)
-        examples = f"{len(state.data.splits['evaluation']):,} to evaluate" if state.data else ""
-        fit = fits(state)
-        leave = "serving" if state.server else "exported" if state.artifact else ""
-        return {
-            "model": {"words": name_of_model(state), "done": fit, "wrong": False},
-            "data": {"words": examples.replace(",", "\u2009"), "done": fit, "wrong": doubtful(state)},
-            "explore": {"words": f"{measured + failed} of {total}" if total else "", "done": False, "wrong": False},
-            "export": {"words": leave, "done": bool(leave), "wrong": False},
-        }
 
-
-def name_of_model(state: State) -> str:
-    """File name of the model; "" when there is none."""
-    return Path(state.model.origin or state.model.path).name if state.model else ""
+ADAPTER = AppSection

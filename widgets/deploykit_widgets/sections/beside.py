@@ -11,8 +11,7 @@ from deploykit.core.errors import SettingError, StoreError
 from deploykit.reporting.comparison import compare_reports
 from deploykit.reporting.report import Report
 from deploykit_widgets.rows import rows_of
-from deploykit_widgets.state import State
-from deploykit_widgets.surface import Command, Later
+from deploykit_widgets.sections._contract import Command, Later, Section
 
 #: Stores that are offered.
 _MOST = 20
@@ -26,22 +25,10 @@ _SIDES = (
 )
 
 
-class BesideSection:
-    """Another store beside this one.
-
-    Args:
-        state: What is shown.
-    """
+class BesideSection(Section):
+    """Another store beside this one. It has no value: that it is there has the view offered."""
 
     name = "beside"
-    fields = ()
-
-    def __init__(self, state: State) -> None:
-        self._state = state
-
-    def value(self) -> Any:
-        """Nothing: that it is there has the view offered."""
-        return {}
 
     def commands(self) -> Mapping[str, Command]:
         """List the stores nearby, and open one beside the report."""
@@ -97,3 +84,6 @@ def _sides(text: str) -> str:
     for pattern, words in _SIDES:
         text = re.sub(pattern, words, text)
     return text
+
+
+ADAPTER = BesideSection

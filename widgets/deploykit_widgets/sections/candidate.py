@@ -13,24 +13,21 @@ from deploykit.reporting.report import Report
 from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.actions.long_work import stop
 from deploykit_widgets.evidence import candidate as evidence
+from deploykit_widgets.sections._contract import Command, Later, Panel
 from deploykit_widgets.state import State
-from deploykit_widgets.surface import Command, Later
 
 _PROGRESS_EVERY_S = 0.25
 
 
-class CandidateSection:
-    """Details of single candidates. Only what is shown is computed, each part in its own thread.
-
-    Args:
-        commands: Provides the state, and the desk for long work.
-    """
+class CandidateSection(Panel):
+    """Details of single candidates. Only what is shown is computed, each part in its own thread."""
 
     name = "candidate"
+    order = 34
     fields = ("report", "best", "goal", "measuring", "space_choice")
 
     def __init__(self, commands: Commands) -> None:
-        self._commands = commands
+        super().__init__(commands)
         self._memory = evidence.Memory()
         self._passes = 0
 
@@ -207,3 +204,6 @@ def _check_example(choice: Choice, example: int) -> None:
     count = len(choice.report.data.splits["evaluation"])
     if not 0 <= int(example) < count:
         raise SettingError(f"There is no example {example}.", remedy=f"choose one from 0 to {count - 1}.")
+
+
+ADAPTER = CandidateSection

@@ -7,36 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import SettingError
+from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.code import script
 from deploykit_widgets.code.saved_notebook import notebook_of
-from deploykit_widgets.state import State
-from deploykit_widgets.surface import Command
+from deploykit_widgets.sections._contract import Command, Section
 
 
-class CodeSection:
-    """The code drawer.
-
-    Args:
-        state: What the code must reproduce.
-    """
+class CodeSection(Section):
+    """The code drawer."""
 
     name = "code"
-    fields = (
-        "model",
-        "data",
-        "space_choice",
-        "goal",
-        "picked",
-        "chosen",
-        "artifact",
-        "server",
-        "report",
-        "launches",
-        "options",
-    )
+    fields = ("model", "data", "space_choice", "goal", "picked", "chosen", "artifact", "server", "report", "launches",
+              "options")  # fmt: skip
 
-    def __init__(self, state: State) -> None:
-        self._state = state
+    def __init__(self, commands: Commands) -> None:
+        super().__init__(commands)
         self._lines: list[str] = []
         self._changed: list[int] = []
 
@@ -81,3 +66,6 @@ class CodeSection:
         target.write_text(content, "utf-8")
         place = {"path": target.absolute().as_posix(), "home": Path.home().as_posix(), "bytes": target.stat().st_size}
         return {"saved": script.shown_path(target), "taken": False, "place": place}
+
+
+ADAPTER = CodeSection

@@ -12,15 +12,15 @@ from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.reporting import numbers
 from deploykit_widgets.actions.commands import Commands
-from deploykit_widgets.data.fit import on_screen, remedies
+from deploykit_widgets.data.fit import doubtful, fits, on_screen, remedies
 from deploykit_widgets.data.notebook_names import found_in, names_of_data
 from deploykit_widgets.data.source import source_of
 from deploykit_widgets.data.typed import as_typed, fraction, preprocess_of, shape
 from deploykit_widgets.evidence import samples
 from deploykit_widgets.evidence.pictures import png
 from deploykit_widgets.listing import listing
+from deploykit_widgets.sections._contract import Command, Hint, Later, Panel, Reply
 from deploykit_widgets.state import State
-from deploykit_widgets.surface import Command, Later, Reply
 
 __all__ = ["DataSection", "balance", "facts", "fraction", "resolution", "shape", "steps"]
 
@@ -31,20 +31,24 @@ _BALANCED = 1.5
 _ENDINGS = (".npz", ".csv")
 
 
-class DataSection:
-    """What the data are.
-
-    Args:
-        commands: What its buttons do.
-    """
+class DataSection(Panel):
+    """What the data are."""
 
     name = "data"
+    title = "Data"
+    order = 20
+    hinted = ("data", "model", "plan", "misfit")
     fields = ("data", "data_source", "data_name", "plan", "misfit", "goal")
 
     def __init__(self, commands: Commands) -> None:
-        self._commands = commands
-        self._state: State = commands.state
+        super().__init__(commands)
         self._facts: tuple[Dataset | None, Any] = (None, None)
+
+    @classmethod
+    def hint(cls, state: State) -> Hint:
+        """How many examples there are, and whether they fit the model."""
+        examples = f"{len(state.data.splits['evaluation']):,} to evaluate" if state.data else ""
+        return Hint(examples.replace(",", "\u2009"), done=fits(state), wrong=doubtful(state))
 
     def value(self) -> Any:
         """See ``IData`` in data/panel.tsx."""
@@ -267,3 +271,6 @@ def _sampled(data: Dataset) -> Reply:
         if picture is not None:
             pictures.append(picture.data)
     return Reply(found, pictures)
+
+
+ADAPTER = DataSection

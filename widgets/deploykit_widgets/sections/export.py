@@ -11,26 +11,30 @@ from deploykit.core.result import Result
 from deploykit.reporting.choice import Choice
 from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.code.script import shown_path
+from deploykit_widgets.sections._contract import Command, Hint, Panel
 from deploykit_widgets.state import State
-from deploykit_widgets.surface import Command
 
 _MOST_FILES = 200
 
 
-class ExportSection:
-    """What would be exported, and what was exported.
-
-    Args:
-        commands: What its buttons do.
-    """
+class ExportSection(Panel):
+    """What would be exported, and what was exported."""
 
     name = "export"
+    title = "Export & serve"
+    order = 40
+    hinted = ("server", "artifact")
     fields = ("chosen", "best", "picked", "artifact", "checks", "layout", "exported", "model", "server")
 
     def __init__(self, commands: Commands) -> None:
-        self._commands = commands
-        self._state: State = commands.state
+        super().__init__(commands)
         self._shown: tuple[Artifact | None, Any] = (None, None)
+
+    @classmethod
+    def hint(cls, state: State) -> Hint:
+        """Whether a candidate has been exported, and whether it is served."""
+        words = "serving" if state.server else "exported" if state.artifact else ""
+        return Hint(words, done=bool(words))
 
     def value(self) -> Any:
         """See ``IExport`` in export/panel.tsx."""
@@ -99,3 +103,6 @@ def _artifact(artifact: Artifact) -> dict[str, Any]:
         "files": [{"path": name, "bytes": size} for name, size in list(sizes.items())[:_MOST_FILES]],
         "moreFiles": max(0, len(sizes) - _MOST_FILES),
     }
+
+
+ADAPTER = ExportSection

@@ -8,30 +8,30 @@ from typing import Any
 
 from deploykit.core.model import Layer, Model
 from deploykit.core.registry import registry
-from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.code.script import shown_path
+from deploykit_widgets.data.fit import fits
 from deploykit_widgets.evidence.layer_times import LayerTimes, layer_times, source_of_times
 from deploykit_widgets.listing import listing
+from deploykit_widgets.sections._contract import Command, Hint, Later, Panel
 from deploykit_widgets.state import State
-from deploykit_widgets.surface import Command, Later
 
 #: Layers in one answer; a layer has about a hundred bytes.
 _A_PAGE = 2000
 
 
-class ModelSection:
-    """Facts of the model, and its layers on demand.
-
-    Args:
-        commands: What its buttons do.
-    """
+class ModelSection(Panel):
+    """Facts of the model, and its layers on demand."""
 
     name = "model"
+    title = "Model"
+    order = 10
+    hinted = ("model", "plan", "misfit")
     fields = ("model", "report")
 
-    def __init__(self, commands: Commands) -> None:
-        self._commands = commands
-        self._state: State = commands.state
+    @classmethod
+    def hint(cls, state: State) -> Hint:
+        """The model's file, and whether it fits the data."""
+        return Hint(state.model_name, done=fits(state))
 
     def value(self) -> Any:
         """See ``IModel`` in model/panel.tsx."""
@@ -124,3 +124,6 @@ def _page(layers: tuple[Layer, ...], start: int, total: int, times: LayerTimes |
 def shape_of(layer: Layer) -> str:
     """Output shape as text, "" if unknown."""
     return "" if layer.shape is None else " × ".join("?" if d is None else str(d) for d in layer.shape)
+
+
+ADAPTER = ModelSection

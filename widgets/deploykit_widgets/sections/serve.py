@@ -9,29 +9,19 @@ from deploykit.core.contract import Contract
 from deploykit.core.errors import SettingError
 from deploykit.data.dataset import Dataset
 from deploykit.reporting.evidence.answered import answered
-from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.evidence import samples
 from deploykit_widgets.evidence.pictures import png
-from deploykit_widgets.state import State
-from deploykit_widgets.surface import Command, Later, Reply
+from deploykit_widgets.sections._contract import Command, Later, Reply, Section
 
 _TOP = 5
 _PICTURE = 224
 
 
-class ServeSection:
-    """The server for the exported model.
-
-    Args:
-        commands: What its buttons do.
-    """
+class ServeSection(Section):
+    """The server for the exported model."""
 
     name = "serve"
     fields = ("artifact", "server", "calls", "port_taken", "report", "data")
-
-    def __init__(self, commands: Commands) -> None:
-        self._commands = commands
-        self._state: State = commands.state
 
     def value(self) -> Any:
         """See ``IServe`` in serve/serving.tsx."""
@@ -115,3 +105,6 @@ def answer(data: Dataset, index: int, found: Any, contract: Contract) -> dict[st
         "numbers": list(said.numbers),
         "shares": said.shares,
     }
+
+
+ADAPTER = ServeSection

@@ -13,6 +13,7 @@ from deploykit.core.parameter import Parameter
 from deploykit.core.registry import registry
 from deploykit.core.space import Space
 from deploykit_widgets.actions.commands import Commands
+from deploykit_widgets.sections._contract import Command, Panel
 from deploykit_widgets.space import summary
 from deploykit_widgets.space.choice import (
     PRESETS,
@@ -26,7 +27,6 @@ from deploykit_widgets.space.choice import (
 from deploykit_widgets.space.controls import checked, choices_of, described
 from deploykit_widgets.space.options import SweepOptions
 from deploykit_widgets.space.where import Where, ask_for_devices
-from deploykit_widgets.surface import Command
 
 _PRESET_HELP = {
     "quick": "A few candidates per technique. Takes minutes.",
@@ -40,23 +40,21 @@ _BATCH = Parameter("batch_size", "int", 1, "Examples per timed inference.", "Bat
 _WHERE = {p.name: p for p in (_THREADS, _BATCH)}
 
 
-class SpaceSection:
+class SpaceSection(Panel):
     """What to try and where.
 
     This class holds the values of the controls and turns them into `State.space_choice` and `State.space`. A value that
     cannot be used is rejected with the reason, and the last good one stays.
-
-    Args:
-        commands: Receive the changes.
-        space: Name of a preset, or a space made in code.
     """
 
     name = "space"
+    order = 31
     fields = ("model", "data", "plan", "planning", "obstacles", "report", "sweep", "problems", "busy",
               "space", "space_choice", "options", "launches", "goal", "devices", "controls")  # fmt: skip
 
-    def __init__(self, commands: Commands, space: str | Space) -> None:
-        self._commands = commands
+    def __init__(self, commands: Commands) -> None:
+        super().__init__(commands)
+        space = commands.state.start
         self._preset = space if isinstance(space, str) else ""
         self._given = None if isinstance(space, str) else space
         self._techniques = {t.name: t for t in technique_adapters()}
@@ -352,3 +350,6 @@ def describe(recipe: Recipe) -> str:
 def _title(label: str) -> str:
     """A technique's label as a heading; names of types, such as int8, are written as they are."""
     return label if any(c.isdigit() for c in label.split(" ")[0]) else label[:1].upper() + label[1:]
+
+
+ADAPTER = SpaceSection

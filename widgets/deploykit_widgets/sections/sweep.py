@@ -8,8 +8,8 @@ from typing import Any
 
 from deploykit.reporting.progress import duration, reached
 from deploykit_widgets.actions.commands import Commands
+from deploykit_widgets.sections._contract import Command, Panel
 from deploykit_widgets.state import State
-from deploykit_widgets.surface import Command
 
 #: A sweep is late by this share of the expected time, and by this many seconds.
 _LATE, _LATE_S = 0.25, 10.0
@@ -37,18 +37,15 @@ class Pace:
         return now - self._began + seconds_left > self._expected + max(_LATE_S, _LATE * self._expected)
 
 
-class ProgressSection:
-    """The strip above the panels.
-
-    Args:
-        commands: What its buttons do.
-    """
+class SweepSection(Panel):
+    """The strip above the panels."""
 
     name = "sweep"
+    order = 32
     fields = ("sweep", "progress", "report", "plan")
 
     def __init__(self, commands: Commands) -> None:
-        self._commands = commands
+        super().__init__(commands)
         self._pace = Pace()
 
     def value(self) -> Any:
@@ -134,3 +131,6 @@ def counts(state: State) -> tuple[int, int, int]:
     failed = sum(r.status == "failed" for r in rows)
     planned = len(state.plan.candidates) if state.plan else 0
     return measured, failed, max(len(rows), planned if not rows or state.sweeping else 0)
+
+
+ADAPTER = SweepSection

@@ -17,8 +17,8 @@ from deploykit.reporting.settings import settings
 from deploykit.reporting.views import tradeoff
 from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.rows import where
+from deploykit_widgets.sections._contract import Command, Later, Panel
 from deploykit_widgets.state import Goal
-from deploykit_widgets.surface import Command, Later
 
 #: Costs and other measures for an axis: name → (label, title, unit, whether higher is better, word for better).
 _COSTS = {
@@ -35,18 +35,15 @@ _LOG_BYTES = 20_000
 _LOG_FOLDER = re.compile("deploykit-logs-")
 
 
-class TradeoffSection:
-    """Goal, best so far, axes.
-
-    Args:
-        commands: What its controls do.
-    """
+class TradeoffSection(Panel):
+    """Goal, best so far, axes."""
 
     name = "tradeoff"
+    order = 33
     fields = ("report", "plan", "goal", "best", "picked", "second")
 
     def __init__(self, commands: Commands) -> None:
-        self._commands = commands
+        super().__init__(commands)
         self._chart: dict[str, Any] | None = None
 
     def value(self) -> Any:
@@ -227,3 +224,6 @@ def best_of(best: Choice | None, shown_unit: str) -> dict[str, Any] | None:
         "words": f"{'; '.join(said)}." if said else "",
         "reason": best.reason,
     }
+
+
+ADAPTER = TradeoffSection

@@ -6,7 +6,7 @@
  */
 
 /** Must be that of surface.py. */
-export const PROTOCOL = '1.0.0';
+export const PROTOCOL = '2.0.0';
 export const MODULE = 'deploykit-widgets';
 
 /** A value with the ends of its 95 % interval. */
@@ -24,17 +24,29 @@ export interface IRuntime {
   color: number;
 }
 
-/** What all panels need to know. */
 /** Keys of candidates A and B; as A, "" follows the best so far. */
 export interface IPicked {
   a: string;
   b: string;
 }
 
+export interface ITab {
+  /** Of the panel that it shows. */
+  name: string;
+  title: string;
+  /** What stands beside the title. */
+  words: string;
+  /** Its work is done. */
+  done: boolean;
+  /** It needs attention. */
+  wrong: boolean;
+}
+
+/** What all panels need to know. */
 export interface IApp {
   title: string;
-  /** The view to begin with; empty where there are no views, but single panels alone. */
-  tab: Tab | '';
+  /** The tab to begin with; empty where there are none, but single panels alone. */
+  tab: string;
   /** Colors of runtimes, by place. */
   palette: { light: string[]; dark: string[] };
   runtimes: IRuntime[];
@@ -42,14 +54,11 @@ export interface IApp {
   problems: Record<string, string>;
   /** Panels that wait for long work. */
   busy: string[];
-  /** What stands beside the titles of the views, and whether their work is done. */
-  hints: Record<Tab, { words: string; done: boolean; wrong: boolean }>;
+  /** The panels that have a tab, in their order. */
+  tabs: ITab[];
   /** The selected candidates, "" for none: one selection for all views of a Workbench, and for its code. */
   picked: IPicked;
 }
-
-export const TABS = ['model', 'data', 'explore', 'export'] as const;
-export type Tab = (typeof TABS)[number];
 
 export type FromKernel =
   | { type: 'sections'; sections: Partial<ISections> }

@@ -8,7 +8,7 @@ import { createContext, useContext } from 'react';
 import { createStore, type StoreApi, useStore } from 'zustand';
 import { Link, Refused } from './link';
 import { Mentions } from './mentions';
-import type { FromKernel, IPicked, ISections, Tab, ToKernel } from './protocol';
+import type { FromKernel, IPicked, ISections, ToKernel } from './protocol';
 import type { IRow } from './rows';
 import { type IView, VIEW } from './view';
 
@@ -17,7 +17,7 @@ export interface IState {
   /** Candidates by key; a new map whenever one of them changes, unchanged rows are the same objects. */
   rows: ReadonlyMap<string, IRow>;
   view: IView;
-  tab: Tab | null;
+  tab: string | null;
   /** Whether the kernel answers. */
   alive: boolean;
   /** The last thing to be read out, and how often something was. */
@@ -102,7 +102,7 @@ export class Bench {
     }
   }
 
-  show(tab: Tab): void {
+  show(tab: string): void {
     this.store.setState({ tab });
     if (this.store.getState().alive) {
       void this.link.ask('show_tab', { tab }).catch(() => undefined); // a page that is opened later begins there

@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 import { act } from 'react';
 import { afterEach, expect, it } from 'vitest';
-import { ExportPanel, type IExport } from '../../src/app/export/panel';
+import ExportPanel, { type IExport } from '../../src/app/export/panel';
 import { aBench, clear, show } from '../dom';
 
 afterEach(clear);

@@ -3,7 +3,7 @@ import { act } from 'react';
 import { afterEach, expect, it, vi } from 'vitest';
 import { CodeDrawer } from '../../src/app/code';
 import { type IPlan, Summary } from '../../src/app/space/summary';
-import { type ISweep, Strip } from '../../src/app/sweep/panel';
+import Strip, { type ISweep } from '../../src/app/sweep/panel';
 import { aBench, clear, show } from '../dom';
 
 const DONE: ISweep = {

@@ -22,7 +22,7 @@ declare module '../protocol' {
 
 type Letter = 'A' | 'B';
 
-export function CandidatePanel(): ReactElement | null {
+export default function CandidatePanel(): ReactElement | null {
   const section = useSection('candidate');
   const rows = useRows();
   const picked = useView(view => view.a);

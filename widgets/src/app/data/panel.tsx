@@ -62,7 +62,7 @@ declare module '../protocol' {
   }
 }
 
-export function DataPanel(): ReactElement | null {
+export default function DataPanel(): ReactElement | null {
   const data = useSection('data');
   if (data === undefined) {
     return null;

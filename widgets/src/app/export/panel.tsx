@@ -51,7 +51,7 @@ declare module '../protocol' {
   }
 }
 
-export function ExportPanel(): ReactElement | null {
+export default function ExportPanel(): ReactElement | null {
   const value = useSection('export');
   if (value === undefined) {
     return null;

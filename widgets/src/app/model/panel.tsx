@@ -49,7 +49,7 @@ declare module '../protocol' {
 const EMPTY = 'Drop a model here, or choose a file: .keras .h5 .onnx .tflite, SavedModel folder.';
 const FOLDER = 'A SavedModel is a folder: copy it next to the notebook, then choose it with Browse.';
 
-export function ModelPanel(): ReactElement | null {
+export default function ModelPanel(): ReactElement | null {
   const model = useSection('model');
   if (model === undefined) {
     return null;

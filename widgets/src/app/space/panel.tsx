@@ -37,7 +37,7 @@ declare module '../protocol' {
   }
 }
 
-export function SpacePanel(): ReactElement {
+export default function SpacePanel(): ReactElement {
   const space = useSection('space');
   const help = useHelp();
   if (space === undefined) {

@@ -30,7 +30,7 @@ const FOLD_AFTER_MS = 5000;
 /** States in which nothing else may be started. */
 export const ACTIVE = new Set(['starting', 'running', 'paused', 'cancelling']);
 
-export function Strip(): ReactElement | null {
+export default function Strip(): ReactElement | null {
   const sweep = useSection('sweep');
   const problem = usePanelProblem('sweep');
   const { ask, error } = useAsk();

@@ -2,11 +2,10 @@
 
 import type { ReactElement } from 'react';
 import { Button, Problem, useAsk } from '../elements/parts';
-import type { Tab } from '../protocol';
 import { useAlive, useBench, useSection } from '../store';
 
 /** What a sweep needs first, and what leads to it. */
-const NEEDED: readonly [Tab, string][] = [
+const NEEDED: readonly [string, string][] = [
   ['model', 'Choose a model'],
   ['data', 'Choose data']
 ];
@@ -18,7 +17,7 @@ export function Empty(): ReactElement {
   const sweep = useSection('sweep')?.state ?? 'idle';
   const { ask, error } = useAsk();
   const alive = useAlive();
-  const missing = NEEDED.find(([tab]) => app?.hints[tab].done === false);
+  const missing = NEEDED.find(([name]) => app?.tabs.some(tab => tab.name === name && !tab.done));
   if (sweep === 'starting' || sweep === 'running') {
     return <p className="dk-empty">The first point appears here as soon as a candidate is evaluated.</p>;
   }

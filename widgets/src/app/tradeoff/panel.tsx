@@ -55,7 +55,7 @@ declare module '../protocol' {
   }
 }
 
-export function TradeoffPanel(): ReactElement | null {
+export default function TradeoffPanel(): ReactElement | null {
   const tradeoff = useSection('tradeoff');
   const problem = usePanelProblem('tradeoff');
   const look = useView(view => view.look);
