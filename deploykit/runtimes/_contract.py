@@ -7,9 +7,12 @@ the device that was asked for is not the one that runs, opening fails with `Devi
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+import weakref
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -17,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from deploykit.core.adapter import Adapter
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract, OutputMeaning
-from deploykit.core.errors import DeviceError, UnsupportedModelError, unknown_name
+from deploykit.core.errors import CandidateError, DeviceError, UnsupportedModelError, unknown_name
 from deploykit.core.model import TensorSpec, align
 from deploykit.core.problem import Effect, Facts, Form, Problem, slow_kernels
 from deploykit.core.registry import Registry
@@ -42,6 +45,31 @@ class Device(Plain):
     name: str
     available: bool
     detail: str = ""
+
+
+#: Stands for the format of what a runtime has compiled for a device of one machine; only that runtime opens it.
+COMPILED = "compiled"
+
+
+@dataclass
+class CompileJob:
+    """What a runtime compiles.
+
+    Attributes:
+        source: The model file or folder.
+        target: Where to write what is compiled: a file, or a folder.
+        source_format: Format of ``source``.
+        device: The device it is for.
+        batch_size: Examples per inference.
+        notes: Facts to report with the candidate, for example the precision of layers.
+    """
+
+    source: Path
+    target: Path
+    source_format: str
+    device: str
+    batch_size: int = 1
+    notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Session:
@@ -197,6 +225,8 @@ class Runtime(Adapter):
         default: Spaces that name no target include it.
         profiles: It can tell the time of each node (`profile`).
         sparse_kernels: It multiplies fewer numbers when weights are zero.
+        compiles: It builds what it runs (an engine, a library) for one device of one machine, see `_compile_file`. A
+            sweep does so in a step of its own, apart from latency; elsewhere it compiles what it opens.
     """
 
     accepts: ClassVar[frozenset[str]]
@@ -206,6 +236,7 @@ class Runtime(Adapter):
     default: ClassVar[bool] = True
     profiles: ClassVar[bool] = False
     sparse_kernels: ClassVar[bool] = False
+    compiles: ClassVar[bool] = False
 
     def problems(self, target: Target, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:
         """What is known to be wrong with running an artifact here, before there is one.
@@ -239,6 +270,32 @@ class Runtime(Adapter):
     def devices(self) -> tuple[Device, ...]:
         """All devices this runtime knows, absent ones with the reason. Called in a child process."""
 
+    def device_facts(self, device: str) -> dict[str, Any]:
+        """What compiled files depend on besides this runtime's version and the CPU, such as a GPU and its driver.
+
+        Called in the user's process: import no framework.
+        """
+        del device
+        return {}
+
+    def compile(self, job: CompileJob) -> None:
+        """Write what `open` takes as ``COMPILED`` on this machine. Called in a child process.
+
+        Raises:
+            UnsupportedModelError: The format is not accepted, or the runtime lacks an operator.
+            DeviceError: The device is absent.
+            CandidateError: Nothing was written.
+            MissingExtraError: The runtime is not installed.
+        """
+        self._check(job.source_format, job.device)
+        self._compile_file(job)
+        if not job.target.exists():
+            raise CandidateError(f"{self.label} has compiled nothing.", remedy="please report this.")
+
+    def _compile_file(self, job: CompileJob) -> None:
+        """Fill this where ``compiles`` is True; `_open` and `_profile` are then given what it has written."""
+        raise NotImplementedError
+
     @abstractmethod
     def _open(self, path: Path, target: Target) -> Session:
         """Open a file whose format is accepted. Called in a child process."""
@@ -246,23 +303,22 @@ class Runtime(Adapter):
     def open(self, path: Path, target: Target, format_name: str, contract: Contract | None = None) -> Session:
         """Open a model file, to be fed and read as a contract says.
 
+        Args:
+            path: The file or folder.
+            target: Where it runs.
+            format_name: Its format; ``COMPILED`` when `compile` has written it on this machine.
+            contract: What its inputs and outputs mean; None: examples are fed by the file's own names.
+
         Raises:
             UnsupportedModelError: The format is not accepted, or the runtime lacks an operator.
             DeviceError: The device is absent, or another one would run.
             MissingExtraError: The runtime is not installed.
         """
-        self.check_installed()
-        if format_name not in self.accepts:
-            raise UnsupportedModelError(
-                f"{self.label} runs {', '.join(sorted(self.accepts))}, not {format_name}.",
-                remedy="convert the model first.",
-            )
-        devices = {d.name: d for d in self.devices()}
-        if target.device not in devices:
-            raise unknown_name(f"device for {self.label}", target.device, devices)
-        if not devices[target.device].available:
-            raise DeviceError(f"{self.label}: device {target.device!r}: {devices[target.device].detail}.")
-        session = self._open(path, target)
+        self._check(format_name, target.device)
+        if self.compiles and format_name != COMPILED:
+            session = self._open_compiled(path, target, format_name)
+        else:
+            session = self._open(path, target)
         if session.delegate != target.device:
             session.close()
             raise DeviceError(
@@ -271,13 +327,40 @@ class Runtime(Adapter):
             )
         return session.follow(contract)
 
+    def _open_compiled(self, path: Path, target: Target, format_name: str) -> Session:
+        """Compile a file for nothing but this session."""
+        folder = tempfile.mkdtemp(prefix="deploykit-")
+        try:
+            job = CompileJob(path, Path(folder, COMPILED), format_name, target.device, target.batch_size)
+            self.compile(job)
+            session = self._open(job.target, target)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(session, shutil.rmtree, folder, ignore_errors=True)
+        return session
+
+    def _check(self, format_name: str, device: str) -> None:
+        """Refuse what cannot be opened or compiled."""
+        self.check_installed()
+        if format_name not in self.accepts and not (self.compiles and format_name == COMPILED):
+            raise UnsupportedModelError(
+                f"{self.label} runs {', '.join(sorted(self.accepts))}, not {format_name}.",
+                remedy="convert the model first.",
+            )
+        devices = {d.name: d for d in self.devices()}
+        if device not in devices:
+            raise unknown_name(f"device for {self.label}", device, devices)
+        if not devices[device].available:
+            raise DeviceError(f"{self.label}: device {device!r}: {devices[device].detail}.")
+
     def profile(
         self, path: Path, target: Target, inputs: Sequence[Sequence[NDArray[Any]]], runs: int
     ) -> tuple[NodeTime, ...]:
         """Time of each node in one inference, in the order of execution, in a session of its own.
 
         Args:
-            path: A file that `open` has opened.
+            path: A file that `open` has opened, compiled where this runtime compiles.
             target: Where it runs.
             inputs: Arrays as `Session.run` takes them, to cycle through.
             runs: Inferences; the first quarter warms up and is left out.

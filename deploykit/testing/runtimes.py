@@ -7,7 +7,8 @@ from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.errors import SettingError, UnsupportedModelError
-from deploykit.runtimes._contract import RUNTIMES
+from deploykit.core.serial import dump
+from deploykit.runtimes._contract import COMPILED, RUNTIMES, CompileJob
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Report, Task
 
@@ -45,6 +46,13 @@ def run(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         "names": list(outputs),
         "delegate": session.delegate,
     }
+
+
+def compiled(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: compile a model for the CPU of this machine."""
+    job = CompileJob(Path(arguments["path"]), Path(arguments["target"]), arguments["format"], "cpu")
+    RUNTIMES.get(arguments["runtime"]).compile(job)
+    return {"written": job.target.exists(), "notes": job.notes}
 
 
 def profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -91,6 +99,26 @@ class RuntimeConformance:
         assert max(difference) < 1e-5
         assert many["delegate"] == "cpu"
         assert many["values"][0][0] != many["values"][0][1]
+
+    def test_compiled_files_run_like_the_model(self, name: str, model: tuple[Path, str, Any], tmp_path: Path) -> None:
+        """A runtime that compiles opens what it has written; any other one refuses compiled files."""
+        path, format_name, shape = model
+        arguments = {"count": 3, "shape": list(shape), "dtype": "float32"}
+        if not RUNTIMES.get(name).compiles:
+            try:
+                call(name, "run", path=str(path), format=COMPILED, **arguments)
+            except UnsupportedModelError as error:
+                assert COMPILED in str(error)  # noqa: PT017
+            else:
+                raise AssertionError("a compiled file was accepted by a runtime that compiles nothing")
+            return
+        target = tmp_path / COMPILED
+        assert call(name, "compiled", path=str(path), format=format_name, target=str(target))["written"]
+        found = call(name, "run", path=str(target), format=COMPILED, **arguments)
+        direct = call(name, "run", path=str(path), format=format_name, **arguments)
+        assert found["inputs"] == direct["inputs"]
+        assert found["values"] == direct["values"]
+        assert dump(RUNTIMES.get(name).device_facts("cpu")), "facts of the device are plain data: they are part of keys"
 
     def test_nodes_are_profiled_or_refused(self, name: str, model: tuple[Path, str, Any]) -> None:
         """A runtime that says so gives times of nodes, heavy ones among them; any other one refuses."""
