@@ -9,6 +9,9 @@ from deploykit.core.candidate import Candidate, Recipe
 from deploykit.core.contract import MAX_OUTPUT_ERROR, MIN_AGREEMENT
 from deploykit.core.serial import Plain
 
+#: Key of `Result.notes` under which older versions stored the machines that were lost.
+_LOST = "lost_workers"
+
 
 @dataclass(frozen=True)
 class Interval(Plain):
@@ -296,6 +299,9 @@ class Result(Plain):
         failure: Why it failed.
         notes: Adapter → facts its build step reported, for example the sparsity that was reached.
         stopped: Why it was given up before all of the data were used; its scores are of the examples up to then.
+        compiled: Path, relative to the store, of what its runtime has compiled of the artifact for the machine that
+            measured; "" when the artifact itself is run.
+        lost_workers: Machines that were lost while they worked on it, and why; the work was redone.
     """
 
     key: str
@@ -311,3 +317,10 @@ class Result(Plain):
     failure: Failure | None = None
     notes: dict[str, Any] = field(default_factory=dict)
     stopped: str = ""
+    compiled: str = ""
+    lost_workers: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if _LOST in self.notes:  # older versions stored it there
+            object.__setattr__(self, "lost_workers", (*self.lost_workers, *self.notes[_LOST]))
+            object.__setattr__(self, "notes", {k: v for k, v in self.notes.items() if k != _LOST})

@@ -54,7 +54,7 @@ def sentences(
     if sparse and measurement.latency is not None and speed.claim(measurement.latency) != "faster":
         note = getattr(registry("deploykit.runtimes", "runtime").get(row.candidate.target.runtime), "note", "")
         lines.append(f"Pruned weights are zeros, which this runtime still multiplies. {note}".strip())
-    for lost in row.notes.get("lost_workers", ()):
+    for lost in row.lost_workers:
         lines.append(f"A worker was lost during the sweep and its work was repeated: {lost.rstrip('.')}.")
     if row.same_as:
         lines.append(f"Its file is byte for byte the same as that of {row.same_as}, so it was measured once.")

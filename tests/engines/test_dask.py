@@ -272,8 +272,8 @@ def test_a_lost_worker_loses_nothing(fault, cluster, model, data, spans, tmp_pat
     assert [r.status for r in report.rows] == ["measured"] * 3
     launches = [s for s in spans.found if s[0] == "exclusive"]
     assert set(struck) < {s[2] for s in launches}
-    assert any("lost_workers" in r.notes and struck[0] in r.notes["lost_workers"][0] for r in report.rows)
-    noted = next(r.key for r in report.rows if "lost_workers" in r.notes)
+    assert any(r.lost_workers and struck[0] in r.lost_workers[0] for r in report.rows)
+    noted = next(r.key for r in report.rows if r.lost_workers)
     assert "lost during the sweep and its work was repeated: " in report.choice_for(noted).explain()
     assert wait_until(lambda: len(cluster.pids()) == 2)
 
