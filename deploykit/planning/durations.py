@@ -13,7 +13,6 @@ from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
 from deploykit.core.model import Model, TensorSpec
-from deploykit.core.problem import Facts
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.environment import core_count
@@ -21,9 +20,8 @@ from deploykit.measuring.examination.examining import EXAMPLES
 from deploykit.planning import arithmetic
 from deploykit.planning.history import GIVEN, History, How, Kind, Recorder, Unit
 from deploykit.planning.makespan import Job, makespan
-from deploykit.planning.routes import BuildStep
+from deploykit.planning.steps import BuildStep
 from deploykit.runtimes._contract import RUNTIMES
-from deploykit.transforms._contract import TRANSFORMS
 
 #: Bytes of a file beside its weights, and of what the store keeps of a session in a launch.
 _BYTES_A_FILE, _BYTES_A_LAYER = 15_000, 700
@@ -50,11 +48,8 @@ class Units:
         self._model = model
         sizes = {name: len(split) for name, split in data.splits.items()}
         self._evaluated = sizes.get("evaluation", 0) + sizes.get("test", 0)
-        self._train = sizes.get("train", 0)
-        self._calibration = min(data.calibration_size, self._train)
         self._sample = min(EXAMPLES, sizes.get("evaluation", 0))
         self._work = arithmetic.work(model)
-        self._facts = Facts(model, self._calibration, "", (), core_count())
 
     def start(self, group: str) -> Unit:
         """Importing a group's frameworks."""
@@ -64,15 +59,8 @@ class Units:
         """A build step; None: reading the original model."""
         if step is None:
             return self._unit("step", GIVEN, self._given_group, examples=self._sample)
-        name = "/".join(filter(None, (step.adapter, step.variant))) if not step.stage else step.stage
         settings = json_digest(step.parameters)[:8] if step.parameters else ""
-        examples = 0
-        if step.stage:
-            examples = self._calibration if step.needs_data else 0
-        elif step.needs_data:
-            variant = TRANSFORMS.get(step.adapter).variant(step.variant)
-            examples = variant.examples(step.parameters, self._calibration, self._train)
-        return self._unit("step", name, step.group, settings, examples)
+        return self._unit("step", step.name, step.group, settings, step.examples)
 
     def evaluation(self, target: Target) -> Unit:
         """All examples on a runtime's device."""
@@ -109,14 +97,10 @@ class Units:
 
     def size_bytes(self, step: BuildStep) -> int:
         """Growth of the store by a build step: its weights in the type it stores, and some structure for each layer."""
-        weights, structure = 4.0, _BYTES_A_LAYER * len(self._model.layers) + _BYTES_A_FILE
-        if step.kind == "prepare":
-            stage = TRANSFORMS.get(step.adapter).variant(step.variant).stage(step.stage)
-            weights, structure = (weights, structure) if stage.copies else (0.0, structure // 2)
-        elif step.kind == "transform":
-            variant = TRANSFORMS.get(step.adapter).variant(step.variant)
-            weights = variant.bytes_a_weight(step.parameters, self._facts)
-        return round(weights * self._model.parameter_count) + structure
+        structure = _BYTES_A_LAYER * len(self._model.layers) + _BYTES_A_FILE
+        if not step.bytes_a_weight:
+            structure //= 2
+        return round(step.bytes_a_weight * self._model.parameter_count) + structure
 
     def outputs_bytes(self) -> int:
         """Size of the scored output of all examples, as an evaluation keeps it."""

@@ -14,10 +14,11 @@ from deploykit.planning.finished import Built
 from deploykit.planning.history import History, How, Unit
 from deploykit.planning.known import Known
 from deploykit.planning.makespan import Job, makespan
-from deploykit.planning.plan import Expected, Plan, Planned
+from deploykit.planning.plan import Plan
+from deploykit.planning.planned import Expected, Planned
 from deploykit.planning.protocol import Protocol, useless_threads
-from deploykit.planning.routes import BuildStep
 from deploykit.planning.screening import launched, likely, losing, standings
+from deploykit.planning.steps import BuildStep
 from deploykit.runtimes._contract import RUNTIMES
 
 #: Relative error of an estimate, by how it is known.

@@ -18,7 +18,7 @@ from deploykit.measuring.examination.examining import REFERENCE
 from deploykit.measuring.outputs import evaluation_key, outputs_file
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.planning.examination import examined_key
-from deploykit.planning.routes import BuildStep
+from deploykit.planning.steps import BuildStep
 from deploykit.storage.store import Store
 
 #: Failures of the machine rather than of the candidate: tried again by the next sweep.

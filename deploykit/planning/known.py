@@ -17,7 +17,7 @@ from deploykit.data.dataset import Dataset
 from deploykit.measuring.environment import hardware
 from deploykit.planning.finished import Built, Finished
 from deploykit.planning.protocol import Protocol, measurement_key, series_key, timed_key
-from deploykit.planning.routes import BuildStep
+from deploykit.planning.steps import BuildStep
 from deploykit.storage.store import Store
 
 #: Fewer rows tell nothing of how often answers flip.

@@ -1,116 +1,34 @@
-"""What a sweep would do, found from declared facts without importing a framework."""
+"""A plan of a sweep, and how it reads: as text, and as HTML for notebooks."""
 
 from __future__ import annotations
 
 import math
-import platform
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from html import escape
 
-from deploykit.core.candidate import Candidate, Recipe, Target
+from deploykit.choosing.goals import limit
+from deploykit.core import tables
+from deploykit.core.budget import DEFAULT_CANDIDATES
 from deploykit.core.check import Examined
 from deploykit.core.contract import Contract
-from deploykit.core.errors import SettingError
-from deploykit.core.model import Model
 from deploykit.core.parameter import Value
-from deploykit.core.problem import Effect, Facts, Problem, Severity
-from deploykit.core.resolution import TYPICAL_FLIPS, half_width
+from deploykit.core.resolution import TYPICAL_FLIPS
 from deploykit.core.serial import Plain
-from deploykit.core.space import Refine, Space
-from deploykit.data.dataset import Dataset
+from deploykit.core.space import Refine
 from deploykit.data.reading import Reading
-from deploykit.measuring.environment import core_count, cpu_features
-from deploykit.measuring.probing import kernels
-from deploykit.planning.history import How
-from deploykit.planning.routes import BuildStep, Impossible, Routes
-from deploykit.reporting import families
-from deploykit.runtimes._contract import RUNTIMES
-from deploykit.transforms._contract import TRANSFORMS
+from deploykit.planning.planned import Expected, LeftOut, Planned, Remark
+from deploykit.planning.steps import BuildStep
+from deploykit.reporting.progress import duration
 
-
-@dataclass(frozen=True)
-class Planned(Plain):
-    """A candidate that can be built.
-
-    Attributes:
-        candidate: Recipe (canonical: parameters without effect are dropped) and target.
-        label: The recipe in words.
-        family: Group in charts.
-        steps: Keys of its build steps in order; empty for the original model.
-        format: Format of its artifact.
-    """
-
-    candidate: Candidate
-    label: str
-    family: str
-    steps: tuple[str, ...]
-    format: str
-
-    @property
-    def key(self) -> str:
-        """The candidate's key."""
-        return self.candidate.key
-
-
-@dataclass(frozen=True)
-class LeftOut(Plain):
-    """A combination that is not a candidate.
-
-    Attributes:
-        label: Recipe and runtime in words.
-        reason: Why.
-        recipe: What would have been done; None when what is left out is not a recipe.
-        target: Where it would have run.
-    """
-
-    label: str
-    reason: str
-    recipe: Recipe | None = None
-    target: Target | None = None
-
-
-@dataclass(frozen=True)
-class Remark(Plain):
-    """What is known of a candidate before it is built.
-
-    Attributes:
-        key: The candidate's key.
-        label: Recipe and target in words.
-        severity: ``"pointless"``: it will not be faster or better than what is cheaper; ``"note"``: worth knowing.
-        reason: Why.
-    """
-
-    key: str
-    label: str
-    severity: Severity
-    reason: str
-
-
-@dataclass(frozen=True)
-class Expected(Plain):
-    """What a sweep will take. Work that the store already holds is not counted.
-
-    Attributes:
-        seconds: Expected wall-clock time.
-        low: Lower end of a rough range.
-        high: Upper end of it.
-        stages: The same by stage: ``build``, ``accuracy``, ``latency``; start-up of processes is part of the first.
-        known_from: What most of it rests on: durations of this model here, of other models here, or typical ones.
-        steps: Build steps to do.
-        evaluations: Evaluations to do.
-        sessions: Sessions of each launch, baselines and their clones included.
-        disk_bytes: Growth of the store.
-    """
-
-    seconds: float
-    low: float
-    high: float
-    stages: dict[str, float]
-    known_from: How
-    steps: int
-    evaluations: int
-    sessions: int
-    disk_bytes: int
+#: Candidates and reasons that are shown; the rest is counted.
+_CANDIDATES, _REASONS, _LABELS = 200, 40, 4
+_STAGES = {"build": "building", "accuracy": "evaluating", "latency": "timing"}
+_KNOWN = {
+    "this model": "from earlier sweeps of this model here",
+    "other models": "from earlier sweeps of other models here",
+    "typical": "from typical durations: no sweep has run on this machine yet",
+}
 
 
 @dataclass(frozen=True, repr=False)
@@ -189,190 +107,186 @@ class Plan(Plain):
     @property
     def costs(self) -> tuple[str, ...]:
         """Expected time and disk in words."""
-        from deploykit.planning.plan_text import costs
-
-        return tuple(costs(self))
+        return tuple(_costs(self))
 
     @property
     def resolution(self) -> str:
         """What the evaluation examples can tell, in words; "" when that is not known."""
-        from deploykit.planning.plan_text import resolution
-
-        return resolution(self)
+        return _resolution(self)
 
     @property
     def reasons(self) -> tuple[tuple[str, str], ...]:
         """What is said of candidates, gravest first: each reason once, with the candidates it is for."""
-        from deploykit.planning.plan_text import grouped
-
         order = sorted(self.remarks, key=lambda r: r.severity != "pointless")
-        return tuple(grouped((r.reason, r.label) for r in order))
+        return tuple(_grouped((r.reason, r.label) for r in order))
 
     def __repr__(self) -> str:
         return str(self)
 
     def __str__(self) -> str:
-        from deploykit.planning.plan_text import text
-
-        return text(self)
+        return _text(self)
 
     def _repr_html_(self) -> str:
-        from deploykit.planning.plan_text import html
-
-        return html(self)
+        return _html(self)
 
 
-def make(model: Model, data: Dataset, space: Space, seed: int) -> Plan:
-    """What a sweep would run on data that have been checked; `deploykit.planning.preview.plan` says what it takes."""
-    data = data.check(model)
-    routes = Routes(model, data, seed)
-    judge = _Judge(model, data)
-    targets = space.targets or _all_targets(model)
-    found: dict[tuple[Any, ...], Planned] = {}
-    steps: dict[str, BuildStep] = {}
-    left_out: dict[str, LeftOut] = {}
-    duplicates = 0
-    remarks: list[Remark] = []
-    for candidate in space.candidates(targets):
-        _check_target(candidate.target)
-        runtime = RUNTIMES.get(candidate.target.runtime)
-        route = routes.find(candidate.recipe, runtime)
-        if isinstance(route, Impossible):
-            label = f"{describe(candidate.recipe)} on {runtime.label}"
-            left_out.setdefault(label, LeftOut(label, route.reason, candidate.recipe, candidate.target))
-            continue
-        problems = judge.problems(route, candidate.target)
-        if impossible := [p.reason for p in problems if p.severity == "impossible"]:
-            label = f"{describe(candidate.recipe)} on {_where(candidate.target)}"
-            left_out.setdefault(label, LeftOut(label, "; ".join(impossible), candidate.recipe, candidate.target))
-            continue
-        identity = (route[-1].key if route else "", candidate.target)
-        if identity in found:
-            duplicates += 1
-            continue
-        planned = found[identity] = _planned(candidate, route, model)
-        label = f"{planned.label} on {_where(candidate.target)}"
-        remarks += [Remark(planned.key, label, p.severity, p.reason) for p in problems]
-        steps.update({s.key: s for s in route})
-    candidates = tuple(found.values())
-    count = len(data.splits["evaluation"])
-    return Plan(
-        candidates,
-        _baseline(model, candidates, left_out),
-        steps,
-        tuple(left_out.values()),
-        duplicates,
-        space.refine,
-        half_width(TYPICAL_FLIPS, count) if data.checked.scored.is_classes else 0.0,
-        count,
-        tuple(remarks),
-        examined=Examined(data.checked),
-        reading=data.reading,
-        examples={name: len(split) for name, split in data.splits.items()},
-    )
+def _text(plan: Plan) -> str:
+    """A plan as lines."""
+    lines = [_counts(plan), *_costs(plan), *filter(None, [_resolution(plan), _second(plan), *_with_options(plan)])]
+    lines += [f"  {said}" for said in (plan.reading.lines if plan.reading else ())]
+    lines += [f"  {heading}: {said}" for heading, said in _meaning(plan)]
+    lines += [f"  {c.key}  {c.label} on {c.candidate.target}" for c in plan.candidates]
+    said = {"left out": [(o.reason, o.label) for o in plan.left_out]}
+    said |= {s: [(r.reason, r.label) for r in plan.remarks if r.severity == s] for s in ("pointless", "note")}
+    for word, reasons in said.items():
+        lines += [f"  {word}: {label}: {reason}" for reason, label in _grouped(reasons)]
+    return "\n".join(lines)
 
 
-@dataclass(frozen=True)
-class _Said:
-    """What a technique says of one of its steps."""
-
-    label: str
-    problems: tuple[Problem, ...]
-    effects: frozenset[Effect]
-    quantizes: bool
-    wants_float: bool
-
-
-class _Judge:
-    """What adapters say against combinations, asked once for each that differs."""
-
-    def __init__(self, model: Model, data: Dataset) -> None:
-        count = min(data.calibration_size, len(data.splits["train"]))
-        self._facts = Facts(model, count, platform.machine(), cpu_features(), core_count(), kernels)
-        self._variants: dict[str, _Said] = {}
-        self._runtimes: dict[tuple[Target, frozenset[Effect]], tuple[Problem, ...]] = {}
-
-    def problems(self, route: tuple[BuildStep, ...], target: Target) -> list[Problem]:
-        """All of a route and its target, each reason once."""
-        found: list[Problem] = []
-        effects: frozenset[Effect] = frozenset()
-        quantized = ""
-        for step in route:
-            if step.kind != "transform":
-                continue
-            if step.key not in self._variants:
-                self._variants[step.key] = self._ask(step)
-            said = self._variants[step.key]
-            found += said.problems
-            effects |= said.effects
-            if quantized and said.wants_float:
-                found.append(Problem("impossible", f"{said.label} after {quantized}: it is already quantized"))
-            if said.quantizes:
-                quantized = said.label
-        if (target, effects) not in self._runtimes:
-            runtime = RUNTIMES.get(target.runtime)
-            self._runtimes[target, effects] = tuple(runtime.problems(target, effects, self._facts))
-        return list(dict.fromkeys([*found, *self._runtimes[target, effects]]))
-
-    def _ask(self, step: BuildStep) -> _Said:
-        technique = TRANSFORMS.get(step.adapter)
-        variant = technique.variant(step.variant)
-        effects = variant.effects(step.parameters)
-        return _Said(
-            technique.label,
-            tuple(variant.problems(step.parameters, self._facts)),
-            effects,
-            "quantized" in effects,
-            variant.quantizes_float,
+def _html(plan: Plan) -> str:
+    """A plan as a card with folded tables."""
+    warned = {r.key: r.reason for r in reversed(plan.remarks)}
+    candidates = tables.table(
+        ("candidate", "runs on", "builds on", "remark"),
+        [
+            (c.label, str(c.candidate.target), " → ".join(plan.steps[k].words for k in c.steps) or "—",
+             warned.get(c.key, ""))
+            for c in plan.candidates[:_CANDIDATES]
+        ],
+    )  # fmt: skip
+    hidden = len(plan.candidates) - _CANDIDATES
+    parts = [_line(said) for said in [*_costs(plan), _second(plan), *_with_options(plan)] if said]
+    if plan.examined is not None:
+        parts.append(tables.notes(plan.examined.warnings))
+        parts.append(
+            tables.fold(
+                "how inputs, labels and outputs are read", tables.table(("what", "is taken as"), _meaning(plan))
+            )
         )
+    if plan.reading is not None:
+        read = tables.table(("what was read",), [(said,) for said in plan.reading.lines])
+        parts += [tables.notes(plan.reading.notes), tables.fold("what was read", read)]
+    said = _resolution(plan)
+    parts.append(_line(said) if plan.can_resolve else tables.notes([said]))
+    more = f" (the first {_CANDIDATES})" if hidden > 0 else ""
+    parts.append(tables.fold(f"{_count(len(plan.candidates), 'candidate')}{more}", candidates))
+    parts += [
+        _reasons("left out: cannot be built or run", ((o.reason, o.label) for o in plan.left_out)),
+        _reasons("pointless", ((r.reason, r.label) for r in plan.pointless)),
+        _reasons("worth knowing", ((r.reason, r.label) for r in plan.remarks if r.severity == "note")),
+    ]
+    return tables.card("Plan of a sweep", _counts(plan), *parts)
 
 
-def _where(target: Target) -> str:
-    plain = target == Target(target.runtime)
-    return RUNTIMES.get(target.runtime).label if plain else str(target)
+def _resolution(plan: Plan) -> str:
+    """What the evaluation examples can tell; "" when that is not known."""
+    if not plan.resolves:
+        return ""
+    how = "as in earlier sweeps" if plan.flips_measured else "as is typical"
+    said = f"{plan.evaluation_examples:,} evaluation examples resolve ±{100 * plan.resolves:.2f} pp"
+    basis = f" (when {100 * plan.flips:.1f} % of the answers change, {how})"
+    if plan.max_drop is None:
+        return said + basis
+    if not plan.max_drop:
+        return f"{said}: no number of examples can confirm that nothing at all is lost{basis}"
+    drop = f"a drop of {limit(plan.max_drop)}"
+    if plan.resolves <= plan.max_drop:
+        return f"{said}: enough to confirm that {drop} is not exceeded{basis}"
+    return f"{said}: {drop} cannot be confirmed; about {_rounded(plan.examples_needed):,} would{basis}"
 
 
-def describe(recipe: Recipe) -> str:
-    """A recipe in words: the labels of its techniques and the parameters that differ from their defaults."""
-    return " → ".join(TRANSFORMS.get(s.technique).describe(s.parameters) for s in recipe.steps) or "original"
+def _meaning(plan: Plan) -> list[tuple[str, str]]:
+    """The contract and the check of the original model, as pairs of a heading and a sentence."""
+    if plan.examined is None:
+        return []
+    found = plan.examined
+    lines = [*found.contract.lines, *(("check", said) for said in found.check.lines)]
+    return [*lines, ("check", found.failure)] if found.failure else lines
 
 
-def _planned(candidate: Candidate, route: tuple[BuildStep, ...], model: Model) -> Planned:
-    used = iter(s for s in route if s.kind == "transform")
-    canonical = []
-    for step in candidate.recipe.steps:
-        technique = TRANSFORMS.get(step.technique)
-        defaults = {p.name: p.default for p in technique.parameters}
-        kept = {k: v for k, v in next(used).parameters.items() if v != defaults[k]}
-        canonical.append(replace(step, parameters=kept))
-    recipe = Recipe(tuple(canonical))
-    return Planned(
-        Candidate(recipe, candidate.target),
-        describe(recipe),
-        families.of_recipe(recipe),
-        tuple(s.key for s in route),
-        route[-1].format if route else model.format,
-    )
+def _counts(plan: Plan) -> str:
+    shared = sum(len(c.steps) for c in plan.candidates) - len(plan.steps)
+    parts = [
+        _count(len(plan.candidates), "candidate"),
+        f"{_count(len(plan.steps), 'build step')} ({shared} shared)",
+        f"{_count(len(plan.left_out), 'combination')} left out",
+        f"{_count(plan.duplicates, 'duplicate')} merged",
+    ]
+    if plan.pointless:
+        parts.append(f"{len({r.key for r in plan.pointless})} pointless")
+    return ", ".join(parts)
 
 
-def _baseline(model: Model, candidates: tuple[Planned, ...], left_out: dict[str, LeftOut]) -> str:
-    originals = [c for c in candidates if not c.candidate.recipe.steps]
-    if not originals:
-        reasons = "; ".join(dict.fromkeys(o.reason for o in left_out.values())) or "the space has no target"
-        raise SettingError(
-            f"Nothing to run: no runtime can run the original model ({reasons}).",
-            remedy="choose other runtimes, or install what is missing.",
-        )
-    native = [c for c in originals if model.format in RUNTIMES.get(c.candidate.target.runtime).native_to]
-    return (native or originals)[0].key
+def _costs(plan: Plan) -> list[str]:
+    """Expected time and disk; empty if it was not requested."""
+    expected = plan.expected
+    if expected is None:
+        return []
+    if not (expected.steps or expected.evaluations or expected.sessions):
+        return ["nothing left to do: the store already holds all of it"]
+    stages = ", ".join(f"{word} {duration(expected.stages[name])}" for name, word in _STAGES.items())
+    left = f"{_count(expected.steps, 'build step')}, {_count(expected.evaluations, 'evaluation')} to do"
+    return [
+        f"about {duration(expected.seconds)} ({duration(expected.low)} to {duration(expected.high)}): {stages}; "
+        f"{left}; {_KNOWN[expected.known_from]}",
+        f"about {max(1, round(expected.disk_bytes / 1e6)):,} MB of disk",
+    ]
 
 
-def _all_targets(model: Model) -> tuple[Target, ...]:
-    names = [r.name for r in RUNTIMES.all() if r.default and not r.missing()]
-    native = [n for n in names if model.format in RUNTIMES.get(n).native_to]
-    return tuple(Target(n) for n in [*native, *(n for n in names if n not in native)])
+def _second(plan: Plan) -> str:
+    if not plan.refine.top:
+        return ""
+    threads = ", ".join(map(str, plan.refine.threads))
+    return f"then the best {plan.refine.top} again with {threads} threads"
 
 
-def _check_target(target: Target) -> None:
-    if target.threads < 1 or target.batch_size < 1:
-        raise SettingError(f"threads and batch_size must be at least 1, got {target}.")
+def _with_options(plan: Plan) -> list[str]:
+    """The options that differ from their defaults, and what they add to the candidates or take from them."""
+    if not plan.options:
+        return []
+    lines = ["options: " + ", ".join(f"{name} {_value(value)}" for name, value in plan.options.items())]
+    if "search" in plan.options:
+        budget = plan.options.get("budget") or f"{DEFAULT_CANDIDATES} candidates"
+        budget = budget if isinstance(budget, str) else duration(budget)
+        lines.append(f"the search tries some of these candidates and stops after {budget}; the time above is for all")
+    if plan.options.get("sensitivity"):
+        lines.append("then the layers each technique harms most are found and left out; the time above leaves that out")
+    return lines
+
+
+def _value(value: Value) -> str:
+    return ("on" if value else "off") if isinstance(value, bool) else str(value)
+
+
+def _grouped(reasons: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Each reason once, with the labels it is for."""
+    found: dict[str, list[str]] = {}
+    for reason, label in reasons:
+        found.setdefault(reason, []).append(label)
+    return [
+        (reason, "; ".join(labels[:_LABELS]) + (f" and {len(labels) - _LABELS} more" if len(labels) > _LABELS else ""))
+        for reason, labels in found.items()
+    ]
+
+
+def _reasons(title: str, reasons: Iterable[tuple[str, str]]) -> str:
+    given = list(reasons)
+    if not given:
+        return ""
+    found = _grouped(given)
+    content = tables.table(("what", "why"), [(label, reason) for reason, label in found[:_REASONS]])
+    return tables.fold(f"{_count(len(given), 'combination')} {title}", content)
+
+
+def _line(said: str) -> str:
+    return f"<div>{escape(said)}</div>" if said else ""
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' if number != 1 else ''}"
+
+
+def _rounded(number: int) -> int:
+    """Two digits: more would claim more than is known."""
+    digits: int = 10 ** max(0, len(str(number)) - 2)
+    return -(-number // digits) * digits

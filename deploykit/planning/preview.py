@@ -20,7 +20,9 @@ from deploykit.planning.examination import examined
 from deploykit.planning.expected import expect
 from deploykit.planning.history import History
 from deploykit.planning.known import Known, opened
-from deploykit.planning.plan import Plan, make
+from deploykit.planning.plan import Plan
+from deploykit.planning.planner import make
+from deploykit.planning.routes import Routes
 from deploykit.planning.settings import Settings
 from deploykit.sandbox.supervisor import warm_groups
 from deploykit.transforms._checking import checked
@@ -60,7 +62,7 @@ def plan(
     settings = Settings.of(options)
     declared, protocol = settings.declared, settings.protocol
     data = checked(model, data, declared)
-    found = make(model, data, Space.of(space), settings.options["seed"])
+    found = make(Routes(model, data, settings.options["seed"]), Space.of(space))
     seen = examined(model, data, declared, settings.limits) if check else Examined(data.checked)
     opened_store = opened(store) if store is not None else None
     with opened_store or nullcontext():

@@ -2,62 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 from deploykit.converters._contract import CONVERTERS, Converter
 from deploykit.converters._route import shortest
-from deploykit.core.adapter import Group
-from deploykit.core.candidate import Recipe, Step
-from deploykit.core.digest import json_digest
+from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.model import Model
-from deploykit.core.serial import Plain
-from deploykit.core.tools import Tool
+from deploykit.core.problem import Effect, Problem
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
+from deploykit.planning.steps import BuildStep, Steps
+from deploykit.reporting import families
 from deploykit.runtimes._contract import RUNTIMES, Runtime
-from deploykit.transforms._contract import TRANSFORMS, Stage, Transform, Variant
-
-#: Raised when what build steps do changes: old artifacts are then built again.
-_BUILD_VERSION = 6
-
-
-@dataclass(frozen=True)
-class BuildStep(Plain):
-    """One conversion, stage or transform of a given input: the unit of shared work.
-
-    Attributes:
-        key: Digest of everything that decides the output: input, adapter, parameters, seed, tools, data.
-        kind: What it is; what ``"prepare"`` makes is a folder that only other steps read.
-        adapter: Name of the converter or technique.
-        variant: Name of the technique's variant, "" for conversions.
-        source: Key of the step that makes the input, "" for the original model.
-        source_format: Format of the input.
-        format: Format of the output.
-        group: Import group of its child.
-        words: What it does, for people.
-        parameters: Checked parameters it uses.
-        stage: Name of the variant's stage, "" when it is none.
-        needs_data: Whether it reads the data.
-        changed: Whether its input is no longer the original model but what a technique made of it.
-        seeded: Whether the seed may change what it makes.
-    """
-
-    key: str
-    kind: Literal["convert", "prepare", "transform"]
-    adapter: str
-    variant: str
-    source: str
-    source_format: str
-    format: str
-    group: Group
-    words: str
-    parameters: dict[str, Any] = field(default_factory=dict)
-    stage: str = ""
-    needs_data: bool = False
-    changed: bool = False
-    seeded: bool = False
+from deploykit.transforms._contract import TRANSFORMS, Transform, Variant
 
 
 @dataclass(frozen=True)
@@ -65,6 +24,46 @@ class Impossible:
     """Why a recipe cannot be built for a runtime."""
 
     reason: str
+
+
+@dataclass(frozen=True)
+class Route:
+    """How a recipe becomes what a runtime opens.
+
+    Attributes:
+        recipe: What is done, canonical: parameters without effect, and those with their defaults, are dropped.
+        runtime: What runs it.
+        label: The recipe in words.
+        family: Group in charts.
+        effects: What its techniques do to the artifact.
+        steps: Its build steps in order.
+        format: Format of the artifact.
+        problems: What its techniques say against it.
+    """
+
+    recipe: Recipe
+    runtime: Runtime
+    label: str
+    family: str
+    effects: frozenset[Effect]
+    steps: tuple[BuildStep, ...]
+    format: str
+    problems: tuple[Problem, ...]
+
+    @property
+    def key(self) -> str:
+        """Key of the last step, "" when the original model runs as it is."""
+        return self.steps[-1].key if self.steps else ""
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the last step compiles the artifact for this machine."""
+        return bool(self.steps) and self.steps[-1].kind == "compile"
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Names of the variants of its steps."""
+        return tuple(step.variant for step in self.steps)
 
 
 _Edge = Converter | tuple[Transform, Variant]
@@ -75,52 +74,78 @@ class _Wanted:
     """One step of a recipe.
 
     Attributes:
+        step: The step.
         technique: What is to be done.
         values: All its parameters, checked.
         binding: Names of the ones that are set and that a variant must use.
     """
 
+    step: Step
     technique: Transform
     values: dict[str, Any]
     binding: frozenset[str]
 
 
-def tools(steps: Iterable[BuildStep], runtimes: Iterable[str]) -> frozenset[Tool]:
-    """The adapters that build steps and runtimes are the work of."""
-    built = (
-        Tool(CONVERTERS.package if step.kind == "convert" else TRANSFORMS.package, step.adapter, step.variant)
-        for step in steps
-    )
-    return frozenset({*built, *(Tool(RUNTIMES.package, name) for name in runtimes)})
+@dataclass(frozen=True)
+class _Judged:
+    """What a variant says of one of its steps."""
+
+    label: str
+    problems: tuple[Problem, ...]
+    effects: frozenset[Effect]
+    wants_float: bool
 
 
 class Routes:
-    """Finds routes for one model and its data. What recipes have in common is worked out once.
+    """Finds routes for one model and its data. What recipes have in common is worked out once, so keep it for a sweep.
 
     Args:
         model: The original model.
         data: The data; None when there are none.
         seed: Seed of the transforms.
+        compiling: Whether runtimes that compile for a device do so in a step of its own. Say False where tasks run on
+            other machines than this one: each session is then compiled as it is opened.
     """
 
-    def __init__(self, model: Model, data: Dataset | None, seed: int) -> None:
-        self._model = model
-        self._data = data
-        self._seed = seed
+    def __init__(self, model: Model, data: Dataset | None, seed: int, *, compiling: bool = True) -> None:
+        self.model = model
+        self.data = data
+        self._compiling = compiling
+        self._make = Steps(model, data, seed)
         self._quantized = FORMATS.get(model.format).quantized(model)
         self._converters = [c for c in sorted(CONVERTERS.all(), key=lambda c: c.name) if not c.missing()]
         self._has_labels = data is not None and data.labels("train") is not None
+        self._found: dict[tuple[Any, ...], Route | Impossible] = {}
         self._ways: dict[tuple[Any, ...], tuple[_Edge, ...] | None] = {}
-        self._steps: dict[tuple[Any, ...], tuple[BuildStep, ...]] = {}
         self._lacks: dict[int, str] = {}
-        self._tools: dict[int, dict[str, str]] = {}
+        self._judged: dict[str, _Judged] = {}
+        self._runs: dict[tuple[Target, frozenset[Effect]], tuple[Problem, ...]] = {}
 
-    def find(self, recipe: Recipe, runtime: Runtime) -> tuple[BuildStep, ...] | Impossible:
-        """The build steps of a recipe for a runtime, or why there are none.
+    def find(self, recipe: Recipe, target: Target) -> Route | Impossible:
+        """How a recipe is built for a target, or why it cannot be.
 
         Raises:
             SettingError: The recipe names an unknown technique or parameter, or a bad value.
         """
+        runtime = RUNTIMES.get(target.runtime)
+        compiling = runtime.compiles and self._compiling
+        identity = (recipe.key, runtime.name, *((target.device, target.batch_size) if compiling else ()))
+        if identity not in self._found:
+            found = self._find(recipe, runtime)
+            if isinstance(found, Route) and compiling:
+                built = self._make.compile(found.key, found.format, runtime, target)
+                found = replace(found, steps=(*found.steps, *built))
+            self._found[identity] = found
+        return self._found[identity]
+
+    def problems(self, route: Route, target: Target) -> list[Problem]:
+        """What is known to be wrong with a route on a target, each reason once."""
+        identity = (target, route.effects)
+        if identity not in self._runs:
+            self._runs[identity] = tuple(route.runtime.problems(target, route.effects, self._make.facts))
+        return list(dict.fromkeys([*route.problems, *self._runs[identity]]))
+
+    def _find(self, recipe: Recipe, runtime: Runtime) -> Route | Impossible:
         wanted = [self._wanted(step) for step in recipe.steps]
         if self._quantized and any("quantized" in w.technique.effects(w.values) for w in wanted):
             return Impossible(
@@ -129,16 +154,46 @@ class Routes:
         if reason := self._lacking(runtime):
             return Impossible(f"{runtime.label}: {reason}")
         path = self._search(wanted, runtime.accepts)
-        if path is None:
-            return Impossible(self._why_not(wanted, runtime))
-        return tuple(self._chain(path, wanted))
+        return Impossible(self._why_not(wanted, runtime)) if path is None else self._route(path, wanted, runtime)
 
     @staticmethod
     def _wanted(step: Step) -> _Wanted:
         technique = TRANSFORMS.get(step.technique)
         values = technique.complete(step.parameters)
         binding = frozenset(p.name for p in technique.parameters if p.binding and values[p.name] != p.default)
-        return _Wanted(technique, values, binding)
+        return _Wanted(step, technique, values, binding)
+
+    def _route(self, path: tuple[_Edge, ...], wanted: list[_Wanted], runtime: Runtime) -> Route:
+        source, current, left = "", self.model.format, iter(wanted)
+        steps: list[BuildStep] = []
+        canonical: list[Step] = []
+        judged: list[_Judged] = []
+        labels: list[str] = []
+        for edge in path:
+            if isinstance(edge, Converter):
+                steps += self._make.convert(source, edge, changed=bool(canonical))
+            else:
+                one, (technique, variant) = next(left), edge
+                values = {k: v for k, v in one.values.items() if k in variant.uses}
+                steps += self._make.transform(source, current, technique, variant, values)
+                defaults = {p.name: p.default for p in technique.parameters}
+                canonical.append(replace(one.step, parameters={k: v for k, v in values.items() if v != defaults[k]}))
+                labels.append(technique.describe(canonical[-1].parameters))
+                judged.append(self._judge(steps[-1].key, technique, variant, values))
+            source, current = steps[-1].key, steps[-1].format
+        recipe = Recipe(tuple(canonical))
+        effects = frozenset[Effect]().union(*(said.effects for said in judged))
+        return Route(
+            recipe, runtime, " → ".join(labels) or "original", families.of_recipe(recipe), effects, tuple(steps),
+            current, tuple(_problems(judged)),
+        )  # fmt: skip
+
+    def _judge(self, key: str, technique: Transform, variant: Variant, values: dict[str, Any]) -> _Judged:
+        """What a variant says, asked once for each step that differs."""
+        if key not in self._judged:
+            said = tuple(variant.problems(values, self._make.facts))
+            self._judged[key] = _Judged(technique.label, said, variant.effects(values), variant.quantizes_float)
+        return self._judged[key]
 
     def _search(self, wanted: list[_Wanted], goals: frozenset[str]) -> tuple[_Edge, ...] | None:
         """The shortest chain over states of (techniques done, format)."""
@@ -146,7 +201,7 @@ class Routes:
         if identity not in self._ways:
             end = len(wanted)
             self._ways[identity] = shortest(
-                (0, self._model.format),
+                (0, self.model.format),
                 lambda state: state[0] == end and state[1] in goals,
                 lambda state: self._edges(state, wanted),
             )
@@ -171,7 +226,7 @@ class Routes:
 
     def _lacking_data(self, adapter: Runtime | Variant) -> str:
         needs = getattr(adapter, "needs", ())
-        if needs and self._data is None:
+        if needs and self.data is None:
             return f"{adapter.label} needs data"
         if "train" in needs and not self._has_labels:
             return f"{adapter.label} needs labeled training data"
@@ -184,7 +239,7 @@ class Routes:
                 return f"{one.technique.label}: {blocked[0]}"
         plain = self._search([], runtime.accepts)
         if plain is None:
-            own, wanted_formats = FORMATS.get(self._model.format).label, _either(runtime.accepts)
+            own, wanted_formats = FORMATS.get(self.model.format).label, _either(runtime.accepts)
             return (
                 f"{own} models cannot be converted to {wanted_formats}, which {runtime.label} needs"
                 + self._missing_converters()
@@ -204,92 +259,31 @@ class Routes:
             )
         read = frozenset(f for v in variants for f in v.accepts)
         if self._search([], read) is None:
-            own = FORMATS.get(self._model.format).label
+            own = FORMATS.get(self.model.format).label
             return f"{label} works on {_either(read)} models; {own} models cannot be converted to that"
         made = _either({v.produces for v in variants})
         return f"{label} makes {'an' if made[0] in 'AEIOU' else 'a'} {made} file; {runtime.label} cannot run it"
 
     def _missing_converters(self) -> str:
-        found = [c for c in CONVERTERS.all() if c.accepts == self._model.format]
+        found = [c for c in CONVERTERS.all() if c.accepts == self.model.format]
         reasons = {reason for c in found if (reason := c.missing())}
         return f" ({'; '.join(sorted(reasons))})" if reasons else ""
 
-    def _chain(self, path: tuple[_Edge, ...], wanted: list[_Wanted]) -> Iterator[BuildStep]:
-        source, current, changed = "", self._model.format, False
-        left = iter(wanted)
-        for edge in path:
-            if isinstance(edge, Converter):
-                done = changed  # of now: the step is made once
-                steps = self._once((source, edge.name), lambda: [self._convert(source, edge, changed=done)])  # noqa: B023
-            else:
-                _, variant = edge
-                values = {k: v for k, v in next(left).values.items() if k in variant.uses}
-                identity = (source, id(variant), current, *values.items())
-                steps = self._once(identity, lambda: self._transform(source, current, edge, values))  # noqa: B023
-            yield from steps
-            source, current = steps[-1].key, steps[-1].format
-            changed = changed or not isinstance(edge, Converter)
 
-    def _once(self, identity: tuple[Any, ...], make: Callable[[], Iterable[BuildStep]]) -> tuple[BuildStep, ...]:
-        if identity not in self._steps:
-            self._steps[identity] = tuple(make())
-        return self._steps[identity]
+def _problems(judged: Iterable[_Judged]) -> Iterator[Problem]:
+    """What variants say against a route, in its order."""
+    quantized = ""
+    for said in judged:
+        yield from said.problems
+        if quantized and said.wants_float:
+            yield Problem("impossible", f"{said.label} after {quantized}: it is already quantized")
+        if "quantized" in said.effects:
+            quantized = said.label
 
-    def _convert(self, source: str, converter: Converter, *, changed: bool) -> BuildStep:
-        facts = {"kind": "convert", "adapter": converter.name, "variant": "", "parameters": {}}
-        key = self._key(source, facts, converter, needs_data=False, seeded=False)
-        words = f"convert {FORMATS.get(converter.accepts).label} to {FORMATS.get(converter.produces).label}"
-        return BuildStep(
-            key, "convert", converter.name, "", source, converter.accepts, converter.produces, converter.group, words,
-            changed=changed,
-        )  # fmt: skip
 
-    def _transform(
-        self, source: str, current: str, edge: tuple[Transform, Variant], values: dict[str, Any]
-    ) -> Iterator[BuildStep]:
-        """The variant's stages, then the variant itself. What a stage is called alone says what it does."""
-        technique, variant = edge
-        for stage in variant.stages:
-            used = {k: v for k, v in values.items() if k in stage.uses}
-            facts = {"kind": "prepare", "stage": stage.name, "parameters": used}
-            key = self._key(source, facts, stage, needs_data=bool(stage.needs), seeded=stage.seeded)
-            words = " ".join([stage.label, *(str(v) for v in used.values())])
-            yield BuildStep(
-                key, "prepare", technique.name, variant.name, source, current, current, stage.group, words, used,
-                stage.name, bool(stage.needs), seeded=stage.seeded,
-            )  # fmt: skip
-            source = key
-        reads = bool(variant.needs if variant.finish_needs is None else variant.finish_needs)
-        facts = {"kind": "transform", "adapter": technique.name, "variant": variant.name, "parameters": values}
-        yield BuildStep(
-            self._key(source, facts, variant, needs_data=reads, seeded=variant.seeded), "transform", technique.name,
-            variant.name, source, current, variant.produces, variant.group, technique.describe(values), values, "",
-            reads, seeded=variant.seeded,
-        )  # fmt: skip
-
-    @property
-    def _scored(self) -> str:
-        """What decides which output training is about."""
-        return "" if self._data is None or self._data.contract is None else self._data.contract.reading
-
-    def _key(
-        self, source: str, facts: dict[str, Any], adapter: Converter | Stage | Variant, *, needs_data: bool,
-        seeded: bool,
-    ) -> str:  # fmt: skip
-        if id(adapter) not in self._tools:
-            self._tools[id(adapter)] = adapter.versions()
-        return json_digest(
-            {
-                "source": source or self._model.digest,
-                "imports": self._model.imports,
-                **facts,
-                "tools": self._tools[id(adapter)],
-                "data": self._data.digest if needs_data and self._data is not None else "",
-                "seed": self._seed if seeded else 0,
-                "scored": self._scored if "train" in getattr(adapter, "needs", ()) else "",
-                "version": _BUILD_VERSION,
-            }
-        )
+def describe(recipe: Recipe) -> str:
+    """A recipe in words: the labels of its techniques and the parameters that differ from their defaults."""
+    return " → ".join(TRANSFORMS.get(s.technique).describe(s.parameters) for s in recipe.steps) or "original"
 
 
 def _either(formats: Iterable[str]) -> str:

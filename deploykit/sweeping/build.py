@@ -18,8 +18,7 @@ from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.predict import predict
 from deploykit.planning.finished import Built
 from deploykit.planning.limits import Limits
-from deploykit.planning.plan import describe
-from deploykit.planning.routes import Impossible, Routes
+from deploykit.planning.routes import Impossible, Route, Routes, describe
 from deploykit.planning.settings import declared_of
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store
@@ -103,13 +102,13 @@ def build(
     data = checked(model, data, declared)
     steps = recipe.steps if isinstance(recipe, Recipe) else (recipe,) if isinstance(recipe, Step) else tuple(recipe)
     recipe = Recipe(steps)
-    routes = Routes(model, data, seed)
+    routes = Routes(model, data, seed, compiling=False)  # what is built here is run and exported elsewhere as well
     names = [r.name for r in RUNTIMES.all()]
     native = sorted(names, key=lambda n: (model.format not in RUNTIMES.get(n).native_to, n))
     wanted = [Target(n) for n in native] if target is None else [Target(target) if isinstance(target, str) else target]
     reasons = []
     for candidate in wanted:
-        route = routes.find(recipe, RUNTIMES.get(candidate.runtime))
+        route = routes.find(recipe, candidate)
         if isinstance(route, Impossible):
             reasons.append(route.reason)
             continue
@@ -118,10 +117,10 @@ def build(
             workshop = Workshop(opened, running, model, data, seed, limits, declared)
             workshop.save_data()
             built = _run(workshop, route)
-        format_name = route[-1].format if route else model.format
         data = replace(data, contract=workshop.contract)
         item = Exportable(
-            workshop.path(built), format_name, model.name, recipe, candidate, model, data, check=workshop.examined.check
+            workshop.path(built), route.format, model.name, recipe, candidate, model, data,
+            check=workshop.examined.check,
         )  # fmt: skip
         return BuiltCandidate(item, built.size_bytes, built.compressed_bytes, built.notes)
     raise UnsupportedModelError(
@@ -130,9 +129,9 @@ def build(
     )
 
 
-def _run(workshop: Workshop, route: tuple[Any, ...]) -> Built:
+def _run(workshop: Workshop, route: Route) -> Built:
     built: Built | None = None
-    for step in (None, *route):
+    for step in (None, *route.steps):
         found = workshop.built(step)
         if found is None:
             source = workshop.path(built) if built else Path(workshop.model.path)

@@ -82,7 +82,7 @@ def _needed(store: Store) -> set[str]:
         damaged += [f"rows {key}" for key in rows.damaged]
         for row in found:
             if row.artifact:
-                keep.add("/".join(Path(row.artifact).parts[:2]))
+                keep.update("/".join(Path(p).parts[:2]) for p in (row.artifact, row.compiled) if p)
             if row.failure and row.failure.log:
                 keep.add(row.failure.log)
     if damaged := [*store.damaged, *damaged]:  # it is unknown which files these name

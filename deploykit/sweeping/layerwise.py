@@ -16,8 +16,10 @@ from deploykit.engines._contract import Running
 from deploykit.metrics._choose import MetricLike
 from deploykit.metrics._contract import METRICS
 from deploykit.planning.finished import Built
-from deploykit.planning.plan import Planned, make
-from deploykit.planning.routes import BuildStep, tools
+from deploykit.planning.planned import Planned
+from deploykit.planning.planner import make
+from deploykit.planning.routes import Routes
+from deploykit.planning.steps import BuildStep, tools
 from deploykit.reporting.events import Progress
 from deploykit.reporting.evidence.naming import users
 from deploykit.reporting.evidence.sensitivity import WORTH, Damage, Sensitivity
@@ -60,22 +62,22 @@ class Pass:
 
     Args:
         question: What to find out.
+        routes: How candidates are built.
         workshop: Starts and keeps the work.
         running: The engine.
         state: Gets rows and progress, under a context of its own.
         metric: The metric the user asked for.
-        seed: Seed of the transforms.
     """
 
     def __init__(
-        self, question: Question, workshop: Workshop, running: Running, state: State, metric: MetricLike, seed: int
+        self, question: Question, routes: Routes, workshop: Workshop, running: Running, state: State, metric: MetricLike
     ) -> None:
         self._question = question
+        self._routes = routes
         self._workshop = workshop
         self._running = running
         self._state = state
         self._metric = metric
-        self._seed = seed
         self._technique = TRANSFORMS.get(question.technique)
         self._pipeline: Pipeline | None = None
         self._keys: dict[str, str] = {}
@@ -182,7 +184,7 @@ class Pass:
         for candidate in candidates:
             if self._state.row(candidate.key).measurement is None:
                 continue
-            built: Built = self._pipeline.artifact(candidate)
+            built: Built = self._pipeline.opened(candidate)
             key = self._workshop.evaluation_key(built, candidate.candidate.target)
             for split in ("evaluation", "test"):
                 path = self._workshop.outputs_path(key, split)
@@ -206,7 +208,7 @@ class Pass:
     def _plan(self, recipes: list[Recipe]) -> tuple[list[Planned], dict[str, BuildStep]]:
         """Candidates, the original model first."""
         space = Space(tuple(recipes), (self._question.target,))
-        plan = make(self._workshop.model, self._workshop.data, space, self._seed)
+        plan = make(self._routes, space)
         for left in plan.left_out:
             self._problems[""] = f"{left.label}: {left.reason}"
         runtime = self._question.target.runtime

@@ -18,8 +18,8 @@ from deploykit.engines._contract import Running
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.metrics._choose import MetricLike
 from deploykit.planning.finished import Built
-from deploykit.planning.plan import Planned
-from deploykit.planning.routes import BuildStep
+from deploykit.planning.planned import Planned
+from deploykit.planning.steps import BuildStep
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.scoring import Judge
 from deploykit.sweeping.state import State
@@ -134,7 +134,11 @@ class Pipeline:
 
     def artifact(self, planned: Planned) -> Built:
         """The artifact of a candidate that was built."""
-        return self._built[planned.steps[-1] if planned.steps else GIVEN]
+        return self._built[(GIVEN, *planned.artifact_steps)[-1]]
+
+    def opened(self, planned: Planned) -> Built:
+        """What the runtime opens: the artifact, or what it has compiled of it."""
+        return self._built[(GIVEN, *planned.steps)[-1]]
 
     def _expect(self, candidates: list[Planned], steps: dict[str, BuildStep]) -> None:
         self._steps |= steps
@@ -191,24 +195,24 @@ class Pipeline:
         if built is None:
             return self._state.row(planned.key).status == "failed"
         key = self._workshop.evaluation_key(built, planned.candidate.target)
-        race = self._race(planned, built)
+        race = self._race(planned)
         record = self._evaluated.get(key) or self._workshop.evaluated(key, race)
         if record is None:
             if key not in self._started and self._room():
                 self._started.add(key)
                 doing = f"evaluating {planned.label} on {RUNTIMES.get(planned.candidate.target.runtime).label}"
                 future = self._workshop.start_evaluation(
-                    built, planned.format, planned.candidate.target, self._original, race, self._reporter(doing)
+                    built, planned.opened_as, planned.candidate.target, self._original, race, self._reporter(doing)
                 )
                 self._flying[future] = _Work("evaluation", key, doing, time.monotonic(), unit=self._unit(planned))
                 self._state.durations.begin(self._unit(planned))
             return False
         self._count(self._unit(planned), None)
-        self._score(planned, built, key, record)
+        self._score(planned, key, record)
         return True
 
     def _source(self, planned: Planned) -> Built | None:
-        """The candidate's artifact, None while it is being built or when it cannot be."""
+        """What the candidate's runtime opens, None while it is being built or when it cannot be."""
         source: Built | None = None
         for identity in (GIVEN, *planned.steps):
             if identity not in self._built and identity not in self._broken:
@@ -222,7 +226,8 @@ class Pipeline:
             source = self._built[identity]
         if source is None:
             return None
-        self._state.built(planned.key, source, self._notes(planned))
+        compiled = source.path if planned.compiled else ""
+        self._state.built(planned.key, self.artifact(planned), self._notes(planned), compiled)
         return source
 
     def _notes(self, planned: Planned) -> dict[str, Any]:
@@ -233,7 +238,7 @@ class Pipeline:
             found.setdefault(self._steps[key].adapter, {}).update(notes)
         return {adapter: notes for adapter, notes in found.items() if notes}
 
-    def _race(self, planned: Planned, built: Built) -> Race | None:
+    def _race(self, planned: Planned) -> Race | None:
         if self._racing.max_drop is None or self.judge is None:
             return None
         target, row = planned.candidate.target, self._state.row(planned.key)
@@ -241,7 +246,7 @@ class Pipeline:
             r for r in self._state.rows
             if r.key in self._rivals and r.candidate.target == target and r.key != planned.key
         ]  # fmt: skip
-        rival = dominating(others, row, self._racing.cost, size_bytes=built.size_bytes)
+        rival = dominating(others, row, self._racing.cost, size_bytes=self.artifact(planned).size_bytes)
         if rival is None or rival.measurement is None:
             return self.judge.race(self._racing.max_drop)
         return self.judge.race(self._racing.max_drop, rival.key, rival.measurement.score.drop.high)
@@ -283,7 +288,7 @@ class Pipeline:
             self._count(work.unit, seconds)
             self._state.say("accuracy", work.words)
 
-    def _score(self, planned: Planned, built: Built, key: str, record: dict[str, Any] | DeploykitError) -> None:
+    def _score(self, planned: Planned, key: str, record: dict[str, Any] | DeploykitError) -> None:
         if isinstance(record, DeploykitError):
             self._state.failed(planned.key, record, "accuracy")
             return
@@ -291,14 +296,17 @@ class Pipeline:
         if self.judge is None:  # the first candidate is the baseline
             self._original = key
             self.judge = Judge(self._workshop, key, self._metric)
-        seconds = {"build": sum(self._built[k].seconds for k in planned.steps), "accuracy": record.get("seconds", 0.0)}
+        built = self.artifact(planned)
+        seconds = {"build": sum(self._built[k].seconds for k in planned.artifact_steps)}
+        if planned.compiled:
+            seconds["compile"] = self.opened(planned).seconds
+        seconds["accuracy"] = record.get("seconds", 0.0)
         if record.get("stopped"):
             found = Stopped.from_json(record["stopped"])
             self._state.stopped(planned.key, built, self.judge.stopped(found), seconds, self._why(found))
             return
         try:
-            converted = all(self._steps[k].kind == "convert" for k in planned.steps)
-            scored = self.judge.judge(key, record, converted=converted)
+            scored = self.judge.judge(key, record, converted=not planned.candidate.recipe.steps)
             self._state.scored(planned.key, built, scored, seconds, final=not self._timed)
         except DeploykitError as error:
             self._state.failed(planned.key, error, "accuracy")

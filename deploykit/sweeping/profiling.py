@@ -96,7 +96,7 @@ def _task(workshop: Workshop, item: Ready) -> Task:
     arguments = {
         "path": str(path),
         "reference": str(reference),
-        "format": item.planned.format,
+        "format": item.planned.opened_as,
         "target": item.target.to_json(),
         "data": str(workshop.data_folder),
     }

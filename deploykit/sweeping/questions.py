@@ -9,11 +9,9 @@ from typing import Any
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import SettingError
-from deploykit.core.model import Model
 from deploykit.core.parameter import Value
 from deploykit.core.tools import all_versions
-from deploykit.data.dataset import Dataset
-from deploykit.planning.plan import Planned
+from deploykit.planning.planned import Planned
 from deploykit.planning.routes import Impossible, Routes
 from deploykit.reporting.evidence.sensitivity import LIMIT, SensitivityRow
 from deploykit.runtimes._contract import RUNTIMES
@@ -100,9 +98,7 @@ def grouped(units: Sequence[Sequence[Any]], by: Collection[str], limit: int) -> 
     ]  # fmt: skip
 
 
-def target_for(
-    model: Model, data: Dataset, technique: str, parameters: dict[str, Value], targets: Iterable[Target], seed: int
-) -> Target:
+def target_for(routes: Routes, technique: str, parameters: dict[str, Value], targets: Iterable[Target]) -> Target:
     """The first target on which layers can be left out.
 
     Raises:
@@ -115,19 +111,18 @@ def target_for(
             f"{technique} applies to whole models: it has no setting for leaving layers out.",
             remedy=f"techniques that have one: {', '.join(able)}.",
         )
-    routes = Routes(model, data, seed)
     recipes = [
         Recipe((Step(technique, {**parameters, adapter.excluding: text}),))
         for text in ("!any", str(parameters.get(adapter.excluding, "")))
     ]
     reasons = []
     for target in targets:
-        some, whole = (routes.find(recipe, RUNTIMES.get(target.runtime)) for recipe in recipes)
+        some, whole = (routes.find(recipe, target) for recipe in recipes)
         if isinstance(some, Impossible):
             reasons.append(some.reason)
         elif isinstance(whole, Impossible):
             reasons.append(whole.reason)
-        elif [s.variant for s in some] == [s.variant for s in whole]:
+        elif some.variants == whole.variants:
             return target
     raise SettingError(
         f"{technique} cannot leave out layers of this model: {'; '.join(dict.fromkeys(reasons)) or 'no runtime'}.",
@@ -135,7 +130,7 @@ def target_for(
     )
 
 
-def questions(model: Model, data: Dataset, candidates: Sequence[Planned], state: State, seed: int) -> list[Question]:
+def questions(routes: Routes, candidates: Sequence[Planned], state: State) -> list[Question]:
     """What a sweep asks: for each technique that can leave out layers, about the fastest of its candidates."""
 
     def order(planned: Planned) -> tuple[bool, float]:
@@ -154,7 +149,7 @@ def questions(model: Model, data: Dataset, candidates: Sequence[Planned], state:
             continue
         place = Target(target.runtime, target.device)
         try:
-            target_for(model, data, technique.name, steps[0].parameters, [place], seed)
+            target_for(routes, technique.name, steps[0].parameters, [place])
         except SettingError:
             continue
         found[technique.name] = Question(technique.name, steps[0].parameters, place)

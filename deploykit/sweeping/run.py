@@ -12,15 +12,17 @@ from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.planning.durations import Durations, Units
-from deploykit.planning.plan import Plan, make
-from deploykit.planning.routes import tools
+from deploykit.planning.plan import Plan
+from deploykit.planning.planner import make
+from deploykit.planning.routes import Routes
 from deploykit.planning.settings import Settings
+from deploykit.planning.steps import tools
 from deploykit.reporting.events import OnProgress
 from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
 from deploykit.storage.rows import Rows
 from deploykit.storage.store import Store
-from deploykit.sweeping.background import Background
+from deploykit.sweeping.background import LOCAL, Background
 from deploykit.sweeping.stages import Context, Stages
 from deploykit.sweeping.state import State, context_name, facts
 from deploykit.transforms._checking import checked
@@ -44,11 +46,12 @@ class SweepHandle(Background):
     ) -> None:
         options, declared = settings.options, settings.declared
         name = context_name(model, data, options["metric"], declared)
-        self.plan: Plan = make(model, data, space, options["seed"])
+        routes = Routes(model, data, options["seed"], compiling=options["engine"] == LOCAL)
+        self.plan: Plan = make(routes, space)
         state = State(store, name, on_progress, Durations(Units(model, data)))
         super().__init__(store, options["engine"], state, "deploykit-sweep")
         self._context = Context(
-            model, data, store, name, settings, self.plan, state, self._cancel, self._resume, declared
+            model, data, store, name, settings, routes, self.plan, state, self._cancel, self._resume, declared
         )
 
     @property

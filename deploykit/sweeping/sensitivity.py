@@ -16,13 +16,14 @@ from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.planning.durations import Durations, Units
 from deploykit.planning.limits import Limits
+from deploykit.planning.routes import Routes
 from deploykit.planning.settings import declared_of
 from deploykit.reporting.events import OnProgress
 from deploykit.reporting.evidence.sensitivity import LIMIT, Sensitivity
 from deploykit.reporting.progress import automatic
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store
-from deploykit.sweeping.background import Background, wait_turn
+from deploykit.sweeping.background import LOCAL, Background, wait_turn
 from deploykit.sweeping.layerwise import RECORD, Pass
 from deploykit.sweeping.questions import KINDS, Question, pass_name, target_for
 from deploykit.sweeping.state import State, context_name
@@ -37,6 +38,7 @@ class SensitivityHandle(Background):
         self,
         model: Model,
         data: Dataset,
+        routes: Routes,
         question: Question,
         store: Store,
         options: SensitivityOptions,
@@ -48,6 +50,7 @@ class SensitivityHandle(Background):
         super().__init__(store, options["engine"], state, "deploykit-sensitivity")
         self._arguments = (model, data, question, metric, seed, Limits.of(options))
         self._declared = declared
+        self._routes = routes
 
     @property
     def result(self) -> Sensitivity | None:
@@ -74,7 +77,7 @@ class SensitivityHandle(Background):
         self._state.slots = running.slots
         running.require({question.target.device})
         workshop = Workshop(self._store, running, model, data, seed, limits, self._declared)
-        found = Pass(question, workshop, running, self._state, metric, seed).run(
+        found = Pass(question, self._routes, workshop, running, self._state, metric).run(
             lambda: wait_turn(self._cancel, self._resume)
         )
         return f"{len(found.rows)} layers and types measured"
@@ -130,14 +133,14 @@ def start_sensitivity(
             f"by must name at least one of {', '.join(KINDS)}, and limit must be at least 1, got {kinds} and {limit}."
         )
     settings = complete(SensitivityOptions, options)
-    declared, seed = declared_of(settings), settings["seed"]
-    prepared = checked(model, data, declared)
+    prepared = checked(model, data, declared_of(settings))
     given = dict(parameters or {})
     names = [runtime] if runtime else [r.name for r in RUNTIMES.all() if r.default and not r.missing()]
-    target = target_for(model, prepared, technique, given, [Target(name) for name in names], seed)
+    routes = Routes(model, prepared, settings["seed"], compiling=settings["engine"] == LOCAL)
+    target = target_for(routes, technique, given, [Target(name) for name in names])
     question = Question(technique, given, target, kinds, limit)
     opened = Store(store, create=True)
-    handle = SensitivityHandle(model, prepared, question, opened, settings, progress)
+    handle = SensitivityHandle(model, prepared, routes, question, opened, settings, progress)
     handle.begin()
     return handle
 

@@ -23,10 +23,13 @@ from deploykit.metrics._contract import Metric
 from deploykit.planning.expected import expect as estimate
 from deploykit.planning.expected import second_round, sessions
 from deploykit.planning.known import Known
-from deploykit.planning.plan import LeftOut, Plan, Planned, make
+from deploykit.planning.plan import Plan
+from deploykit.planning.planned import LeftOut, Planned
+from deploykit.planning.planner import make
 from deploykit.planning.protocol import useless_threads
-from deploykit.planning.routes import BuildStep, tools
+from deploykit.planning.routes import Routes
 from deploykit.planning.settings import Settings
+from deploykit.planning.steps import BuildStep, tools
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import warm_groups
 from deploykit.storage.store import Store
@@ -58,6 +61,7 @@ class Context:
         store: Where everything is kept.
         name: What sweeps of one model, dataset and metric share.
         settings: How it runs.
+        routes: How candidates are built.
         plan: What it runs.
         state: Rows and progress.
         cancel: Set to stop.
@@ -70,6 +74,7 @@ class Context:
     store: Store
     name: str
     settings: Settings
+    routes: Routes
     plan: Plan
     state: State
     cancel: threading.Event
@@ -242,12 +247,10 @@ class Stages:
         targets = tuple(dict.fromkeys(c.candidate.target for c in self._plan.candidates))
         found: dict[str, Planned] = {}
         steps: dict[str, BuildStep] = {}
-        for question in questions(
-            context.model, context.data, list(self._planned.values()), self._state, options["seed"]
-        ):
+        for question in questions(context.routes, list(self._planned.values()), self._state):
             try:
                 state = Part(self._state, pass_name(context.name, question, options["seed"]))
-                one = Pass(question, self._workshop, self._running, state, options["metric"], options["seed"])
+                one = Pass(question, context.routes, self._workshop, self._running, state, options["metric"])
                 recipes = one.run(context.pause).recipes(_SUGGESTED)
             except NOBODYS_FAULT:
                 raise
@@ -256,15 +259,14 @@ class Stages:
                 self._plan = replace(self._plan, left_out=(*self._plan.left_out, left))
                 self._put_facts()
                 continue
-            more = make(context.model, context.data, Space(recipes, targets), options["seed"])
+            more = make(context.routes, Space(recipes, targets))
             found |= {c.key: c for c in more.candidates if c.key not in self._planned}
             steps |= more.steps
         return list(found.values()), steps
 
     def _replan(self, candidate: Candidate) -> Plan:
         """The plan of one more candidate."""
-        space = Space((candidate.recipe,), (candidate.target,))
-        return make(self._context.model, self._context.data, space, self._options["seed"])
+        return make(self._context.routes, Space((candidate.recipe,), (candidate.target,)))
 
     def _add(self, candidates: list[Planned]) -> None:
         for planned in candidates:
@@ -323,21 +325,16 @@ class Stages:
         profile(self._workshop, self._running, self._state, self._ready(candidates), profiles, self._context.pause)
 
     def _ready(self, candidates: list[Planned]) -> list[Ready]:
-        originals = {
-            (c.candidate.target.runtime, c.candidate.target.device): c
-            for c in self._plan.candidates
-            if not c.candidate.recipe.steps
-        }
+        originals = {_place(c): c for c in self._plan.candidates if not c.candidate.recipe.steps}
         found = []
         for planned in candidates:
             row = self._state.row(planned.key)
             if row.status in {"failed", "stopped"} or row.measurement is None:
                 continue
-            target = planned.candidate.target
-            original = originals.get((target.runtime, target.device))
+            original = originals.get(_place(planned))
             usable = original is not None and self._state.row(original.key).status != "failed"
-            reference = self._pipeline.artifact(original) if original is not None and usable else None
-            found.append(Ready(planned, self._pipeline.artifact(planned), reference))
+            reference = self._pipeline.opened(original) if original is not None and usable else None
+            found.append(Ready(planned, self._pipeline.opened(planned), reference))
         return found
 
     # -- facts ------------------------------------------------------------------------------------------------------
@@ -357,3 +354,9 @@ class Stages:
         judge = self._pipeline.judge
         facts = self._context.facts(judge.metric if judge else None, self._workshop.examined)
         self._context.store.put_sweep(self._context.name, facts)
+
+
+def _place(planned: Planned) -> tuple[str, str, int]:
+    """Candidates of one place can open each other's files: what was compiled is for one batch size."""
+    target = planned.candidate.target
+    return target.runtime, target.device, target.batch_size if planned.compiled else 0

@@ -19,7 +19,7 @@ from deploykit.measuring.environment import here
 from deploykit.metrics._choose import Custom, MetricLike
 from deploykit.planning.durations import Durations
 from deploykit.planning.finished import Built
-from deploykit.planning.plan import Planned
+from deploykit.planning.planned import Planned
 from deploykit.reporting.events import OnProgress, Progress
 from deploykit.storage.rows import Rows
 from deploykit.storage.store import Store
@@ -110,19 +110,17 @@ class State:
         with self._lock:
             self._reached[stage].add(key)
 
-    def built(self, key: str, built: Built, notes: dict[str, Any]) -> None:
-        """Note a candidate's artifact."""
+    def built(self, key: str, built: Built, notes: dict[str, Any], compiled: str = "") -> None:
+        """Note a candidate's artifact, and what was compiled of it for this machine."""
         row = self.row(key)
         self._reach("built", key)
-        lost = {k: v for k, v in row.notes.items() if k == "lost_workers"}
-        self._hold(replace(row, artifact=built.path, artifact_digest=built.digest, notes={**notes, **lost}))
+        self._hold(replace(row, artifact=built.path, artifact_digest=built.digest, notes=notes, compiled=compiled))
 
     def lost(self, key: str, workers: Sequence[str]) -> None:
         """Note that machines were lost with work for a candidate; the work was redone."""
         row = self.row(key)
-        known = row.notes.get("lost_workers", [])
-        if new := [worker for worker in dict.fromkeys(workers) if worker not in known]:
-            self._put(replace(row, notes={**row.notes, "lost_workers": [*known, *new]}))
+        if new := [worker for worker in dict.fromkeys(workers) if worker not in row.lost_workers]:
+            self._put(replace(row, lost_workers=(*row.lost_workers, *new)))
 
     def scored(self, key: str, built: Built, scored: Scored, seconds: dict[str, float], *, final: bool = False) -> None:
         """Note a candidate's scores, and how long they took; its latency stays if it was known.

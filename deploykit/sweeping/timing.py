@@ -14,7 +14,7 @@ from deploykit.core.result import Latency
 from deploykit.measuring.latency import GROUP_SIZE, Entry, Launch, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.planning.finished import Built
-from deploykit.planning.plan import Planned
+from deploykit.planning.planned import Planned
 from deploykit.planning.protocol import Protocol, measurement_key, series_key, timed_key
 from deploykit.planning.screening import MARGIN, Standing, launched, likely, losing, standings
 from deploykit.runtimes._contract import RUNTIMES
@@ -32,8 +32,8 @@ class Ready:
 
     Attributes:
         planned: The candidate.
-        built: Its artifact.
-        reference: Artifact of float32 on the same runtime, None when there is none.
+        built: What its runtime opens.
+        reference: The same of float32 on the same runtime, None when there is none.
     """
 
     planned: Planned
@@ -325,7 +325,7 @@ class TimingStage:
 
     def _entry(self, key: str, item: Ready) -> Entry:
         runtime = RUNTIMES.get(item.target.runtime)
-        format_name = item.planned.format
+        format_name = item.planned.opened_as
         path = self._workshop.path(item.built)
         reads = self._workshop.files(path)
         return Entry(key, str(path), format_name, item.target, runtime.group, reads)

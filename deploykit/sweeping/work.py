@@ -12,7 +12,8 @@ from deploykit.core.digest import compressed_size, path_digest, path_size
 from deploykit.data.dataset import Dataset
 from deploykit.measuring.examination.examining import examine
 from deploykit.measuring.proving import prove
-from deploykit.planning.routes import BuildStep
+from deploykit.planning.steps import BuildStep
+from deploykit.runtimes._contract import RUNTIMES, CompileJob
 from deploykit.sandbox.task import Report
 from deploykit.transforms._contract import TRANSFORMS, TransformJob
 
@@ -21,6 +22,7 @@ def preload() -> None:
     """Import the adapters of all steps."""
     CONVERTERS.preload()
     TRANSFORMS.preload()
+    RUNTIMES.preload()
 
 
 def build_step(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -43,7 +45,7 @@ def _build(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     step = BuildStep.from_json(arguments["step"])
     source, target = Path(arguments["source"]), Path(arguments["target"])
     imports, trusted = tuple(arguments["imports"]), bool(arguments["trusted"])
-    job: Job
+    job: Job | CompileJob
     if step.kind == "convert":
         job = Job(source, target, step.source_format, imports, trusted)
         CONVERTERS.get(step.adapter).convert(job)
@@ -53,6 +55,9 @@ def _build(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
             given = (source, step.source_format, imports, trusted) if step.changed else None
             if proof := prove(target, step.format, folder, contract, half=half, given=given):
                 job.notes["proved"] = proof
+    elif step.kind == "compile":
+        job = CompileJob(source, target, step.source_format, **step.parameters)
+        RUNTIMES.get(step.adapter).compile(job)
     else:
         variant = TRANSFORMS.get(step.adapter).variant(step.variant)
         data = Dataset.open(Path(arguments["data"])) if arguments["data"] else None

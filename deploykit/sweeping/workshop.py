@@ -30,7 +30,7 @@ from deploykit.measuring.racing import Race
 from deploykit.planning.examination import examination_task
 from deploykit.planning.finished import Built, Finished
 from deploykit.planning.limits import Limits
-from deploykit.planning.routes import BuildStep
+from deploykit.planning.steps import BuildStep
 from deploykit.sandbox.task import Task
 from deploykit.storage.database import failure as failure_of
 from deploykit.storage.store import Store
@@ -202,6 +202,8 @@ class Workshop(Finished):
     def _file_name(self, step: BuildStep) -> str:
         if step.kind == "prepare":
             return step.stage
+        if step.kind == "compile":
+            return step.format
         suffixes = FORMATS.get(step.format).suffixes
         return f"model{suffixes[0]}" if suffixes else step.format
 

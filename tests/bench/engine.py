@@ -191,7 +191,7 @@ def _conversion(model: Any, target: Path) -> dict[str, Any]:
         "key": "", "kind": "convert", "adapter": "keras_to_onnx", "variant": "", "source": "", "source_format": "keras",
         "format": "onnx", "group": "tensorflow", "words": "",
     }  # fmt: skip
-    return {"step": step, "source": model.path, "target": str(target), "imports": [], "trusted": False}
+    return {"step": step, "source": model.path, "target": str(target), "imports": [], "trusted": False, "reference": ""}
 
 
 if __name__ == "__main__":

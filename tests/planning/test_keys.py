@@ -13,7 +13,8 @@ from deploykit.core.errors import SettingError
 from deploykit.core.tools import Tool
 from deploykit.measuring.environment import hardware, here
 from deploykit.planning.protocol import Protocol, measurement_key
-from deploykit.planning.routes import Routes, tools
+from deploykit.planning.routes import Routes
+from deploykit.planning.steps import tools
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.questions import Question, pass_name
 from deploykit.testing import models
@@ -179,7 +180,7 @@ def offered(monkeypatch):
 
 
 def route(model, data, seed):
-    return Routes(model, data, seed).find(Recipe((Step("noise"),)), RUNTIMES.get("onnxruntime"))
+    return Routes(model, data, seed).find(Recipe((Step("noise"),)), Target("onnxruntime")).steps
 
 
 @pytest.mark.parametrize("variant", [Noisy(), NoisyBehind()])
@@ -196,14 +197,14 @@ def test_what_is_not_random_is_shared_by_all_seeds(offered, onnx_model, images):
     assert route(onnx_model, images, 0) == route(onnx_model, images, 1)
     for name, parameters in (("quantize_static", {"per_channel": True}), ("quantize_dynamic", {})):
         recipe = Recipe((Step(name, parameters),))
-        found = [Routes(onnx_model, images, seed).find(recipe, RUNTIMES.get("onnxruntime")) for seed in (0, 1)]
+        found = [Routes(onnx_model, images, seed).find(recipe, Target("onnxruntime")).steps for seed in (0, 1)]
         assert found[0] == found[1]
 
 
 def test_a_final_step_that_reads_data_gets_them_behind_a_stage_that_does(offered, onnx_model, images):
     offered(NoisyBehind())
     assert [step.needs_data for step in route(onnx_model, images, 0)] == [True, True]
-    static = Routes(onnx_model, images, 0).find(Recipe((Step("quantize_static"),)), RUNTIMES.get("onnxruntime"))
+    static = Routes(onnx_model, images, 0).find(Recipe((Step("quantize_static"),)), Target("onnxruntime")).steps
     assert [step.needs_data for step in static] == [False, True, False]
 
 
@@ -211,7 +212,7 @@ def test_a_final_step_that_reads_data_gets_them_behind_a_stage_that_does(offered
 
 
 def test_the_tools_of_work_have_versions(onnx_model, images):
-    static = Routes(onnx_model, images, 0).find(Recipe((Step("quantize_static"),)), RUNTIMES.get("onnxruntime"))
+    static = Routes(onnx_model, images, 0).find(Recipe((Step("quantize_static"),)), Target("onnxruntime")).steps
     found = tools(static, ["onnxruntime"])
     assert found == {
         Tool("deploykit.transforms", "quantize_static", "onnxruntime"), Tool("deploykit.runtimes", "onnxruntime")

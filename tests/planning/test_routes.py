@@ -6,10 +6,9 @@ import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
 from deploykit.planning.routes import Impossible, Routes
-from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store
 
-ONNX = RUNTIMES.get("onnxruntime")
+ONNX = Target("onnxruntime")
 
 
 def static(**parameters):
@@ -27,7 +26,7 @@ def routes(onnx_model, images):
 
 def test_schemes_share_the_graph_and_the_calibration_of_a_method(routes):
     found = [
-        routes.find(recipe, ONNX)
+        routes.find(recipe, ONNX).steps
         for recipe in (
             static(),
             static(activations="int8", per_channel=True, form="qoperator", exclude="Softmax"),
@@ -48,16 +47,16 @@ def test_schemes_share_the_graph_and_the_calibration_of_a_method(routes):
 
 def test_only_what_reads_data_depends_on_them(onnx_model, images, routes):
     other = dk.Dataset.from_arrays(np.ones((400, 1, 8, 8), np.float32), np.arange(400) % 3)
-    first, second = (r.find(static(), ONNX) for r in (routes, Routes(onnx_model, other, 0)))
+    first, second = (r.find(static(), ONNX).steps for r in (routes, Routes(onnx_model, other, 0)))
     assert first[0].key == second[0].key
     assert first[1].key != second[1].key
     assert first[2].key != second[2].key, "what is made of other ranges is another artifact"
 
 
 def test_the_order_of_excluded_names_does_not_matter(routes):
-    one, two = (routes.find(static(exclude=text), ONNX) for text in ("Softmax,Relu", "Relu, Softmax, Relu"))
+    one, two = (routes.find(static(exclude=text), ONNX).steps for text in ("Softmax,Relu", "Relu, Softmax, Relu"))
     assert one[-1] == two[-1]
-    assert one[-1].key != routes.find(static(), ONNX)[-1].key
+    assert one[-1].key != routes.find(static(), ONNX).key
 
 
 @pytest.mark.parametrize("recipe", [static(exclude="Softmax"), dynamic(exclude="Softmax")])
@@ -66,7 +65,7 @@ def test_what_cannot_be_excluded_is_left_out_with_the_reason(recipe, images, tmp
 
     model = dk.load(models.build("cnn_keras", tmp_path))
     routes = Routes(model, images, 0)
-    litert = RUNTIMES.get("litert")
+    litert = Target("litert")
     assert not isinstance(routes.find(Recipe((Step(recipe.steps[0].technique),)), litert), Impossible)
     assert not isinstance(routes.find(recipe, ONNX), Impossible)
     assert "with exclude needs int8" in routes.find(recipe, litert).reason
@@ -99,3 +98,13 @@ def test_shared_work_is_done_once_and_not_again(onnx_model, images, tmp_path):
     assert second.notes["float"]["Conv"] == 1
     sizes = [r["compressed_bytes"] for r in Store(tmp_path / "s").records("step").values()]
     assert sum(size == 0 for size in sizes) == 2, "what only other steps read is not compressed"
+
+
+def test_a_route_is_found_once_and_is_canonical(routes):
+    plain = routes.find(static(), ONNX)
+    assert routes.find(static(), Target("onnxruntime", threads=2)) is plain, "threads change no file"
+    same = routes.find(static(calibration="minmax", exclude=""), ONNX)
+    assert same.recipe == Recipe((Step("quantize_static"),))
+    assert (same.key, same.label, same.family) == (plain.key, plain.label, "quantize")
+    assert {"int8", "quantized"} <= plain.effects
+    assert routes.find(Recipe(), ONNX).steps == ()

@@ -10,7 +10,8 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
 from deploykit.core.option import complete
 from deploykit.core.options import SweepOptions
-from deploykit.planning.plan import make
+from deploykit.planning.planner import make
+from deploykit.planning.routes import Routes
 from deploykit.sweeping.search import Searcher
 
 pytestmark = pytest.mark.alone
@@ -83,7 +84,7 @@ def test_the_same_search_again_does_nothing_new(onnx_model, images, space, tmp_p
 def test_proposals_lie_in_the_space_and_repeat_with_the_seed(kind, onnx_model, images):
     techniques = [Recipe((Step("quantize_static", {"per_channel": p, "calibration": c}),)) for p in (False, True)
                   for c in ("minmax", "percentile")]  # fmt: skip
-    plan = make(onnx_model, images, dk.Space(techniques, [Target("onnxruntime")]), 0)
+    plan = make(Routes(onnx_model, images.check(onnx_model), 0), dk.Space(techniques, [Target("onnxruntime")]))
     one, two = (Searcher(plan, kind, "size", None, seed=3) for _ in range(2))
     found = one.ask(3)
     assert found == two.ask(3)

@@ -1,0 +1,102 @@
+"""What a sweep would do, found from declared facts without importing a framework."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploykit.core.candidate import Candidate, Target
+from deploykit.core.check import Examined
+from deploykit.core.errors import SettingError
+from deploykit.core.model import Model
+from deploykit.core.resolution import TYPICAL_FLIPS, half_width
+from deploykit.core.space import Space
+from deploykit.planning.plan import Plan
+from deploykit.planning.planned import LeftOut, Planned, Remark
+from deploykit.planning.routes import Impossible, Route, Routes, describe
+from deploykit.planning.steps import BuildStep
+from deploykit.runtimes._contract import RUNTIMES
+
+
+def make(routes: Routes, space: Space) -> Plan:
+    """What a sweep would run; `deploykit.planning.preview.plan` says what it takes.
+
+    Args:
+        routes: Of a model and its data, which have been checked; one for all plans of a sweep.
+        space: What to try.
+    """
+    model, data = routes.model, routes.data
+    assert data is not None
+    found: dict[tuple[Any, ...], Planned] = {}
+    steps: dict[str, BuildStep] = {}
+    left_out: dict[str, LeftOut] = {}
+    duplicates = 0
+    remarks: list[Remark] = []
+    for candidate in space.candidates(space.targets or _all_targets(model)):
+        target = candidate.target
+        _check_target(target)
+        route = routes.find(candidate.recipe, target)
+        if isinstance(route, Impossible):
+            label = f"{describe(candidate.recipe)} on {RUNTIMES.get(target.runtime).label}"
+            left_out.setdefault(label, LeftOut(label, route.reason, candidate.recipe, target))
+            continue
+        problems = routes.problems(route, target)
+        if impossible := [p.reason for p in problems if p.severity == "impossible"]:
+            label = f"{describe(candidate.recipe)} on {_where(route, target)}"
+            left_out.setdefault(label, LeftOut(label, "; ".join(impossible), candidate.recipe, target))
+            continue
+        identity = (route.key, target)
+        if identity in found:
+            duplicates += 1
+            continue
+        planned = found[identity] = _planned(route, target)
+        label = f"{planned.label} on {_where(route, target)}"
+        remarks += [Remark(planned.key, label, p.severity, p.reason) for p in problems]
+        steps.update({s.key: s for s in route.steps})
+    candidates = tuple(found.values())
+    count = len(data.splits["evaluation"])
+    return Plan(
+        candidates,
+        _baseline(model, candidates, left_out),
+        steps,
+        tuple(left_out.values()),
+        duplicates,
+        space.refine,
+        half_width(TYPICAL_FLIPS, count) if data.checked.scored.is_classes else 0.0,
+        count,
+        tuple(remarks),
+        examined=Examined(data.checked),
+        reading=data.reading,
+        examples={name: len(split) for name, split in data.splits.items()},
+    )
+
+
+def _planned(route: Route, target: Target) -> Planned:
+    keys = tuple(step.key for step in route.steps)
+    return Planned(Candidate(route.recipe, target), route.label, route.family, keys, route.format, route.compiled)
+
+
+def _where(route: Route, target: Target) -> str:
+    return route.runtime.label if target == Target(target.runtime) else str(target)
+
+
+def _baseline(model: Model, candidates: tuple[Planned, ...], left_out: dict[str, LeftOut]) -> str:
+    originals = [c for c in candidates if not c.candidate.recipe.steps]
+    if not originals:
+        reasons = "; ".join(dict.fromkeys(o.reason for o in left_out.values())) or "the space has no target"
+        raise SettingError(
+            f"Nothing to run: no runtime can run the original model ({reasons}).",
+            remedy="choose other runtimes, or install what is missing.",
+        )
+    native = [c for c in originals if model.format in RUNTIMES.get(c.candidate.target.runtime).native_to]
+    return (native or originals)[0].key
+
+
+def _all_targets(model: Model) -> tuple[Target, ...]:
+    names = [r.name for r in RUNTIMES.all() if r.default and not r.missing()]
+    native = [n for n in names if model.format in RUNTIMES.get(n).native_to]
+    return tuple(Target(n) for n in [*native, *(n for n in names if n not in native)])
+
+
+def _check_target(target: Target) -> None:
+    if target.threads < 1 or target.batch_size < 1:
+        raise SettingError(f"threads and batch_size must be at least 1, got {target}.")
