@@ -134,7 +134,7 @@ def test_the_checks_can_fail():
     assert not found(
         "there is no folder; it is no longer there; it is no faster; choose another one, too many are there"
     )
-    assert {"SettingError", "BadRequestError", "CandidateTimeout"} <= ERRORS
+    assert {"SettingError", "InvalidInputError", "CandidateTimeout"} <= ERRORS
     (call,) = ast.parse('SettingError(f"no {thing}" if thing else "Nothing")').body
     assert [t for t in beginnings(call.value.args[0]) if in_lower_case(t)] == ["no "]
     assert not in_lower_case("y is given")

@@ -60,10 +60,13 @@ def test_adapters_are_named_after_their_files_and_only_they_are_public():
         "loading": "format",
         "metrics": "metric",
         "runtimes": "runtime",
+        "serving.wires": "protocol",
         "transforms": "technique",
     }.items():
         names = registry(f"deploykit.{package}", what)
-        files = {p.stem for p in (ROOT / "deploykit" / package).glob("*.py") if not p.name.startswith("_")}
+        files = {
+            p.stem for p in (ROOT / "deploykit" / package.replace(".", "/")).glob("*.py") if not p.name.startswith("_")
+        }
         assert set(names.names()) == files
         for adapter in names.all():
             assert adapter.label, (package, adapter.name)

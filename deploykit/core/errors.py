@@ -20,7 +20,7 @@
     ├── ExportError           the artifact could not be written or did not reproduce the golden outputs
     ├── ServeError            the server could not start
     │   └── PortInUseError
-    ├── RequestError          a request to the server is wrong (mapped to an HTTP status in ``serving`` only)
+    ├── RequestError          a request to the server is wrong (each protocol in ``serving`` maps it to a status)
     ├── GoalMissed            no candidate meets the goal (raised by ``best.require()`` only)
     └── Cancelled             the user stopped the work
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.artifacts.wire import objects
 from deploykit.core.contract import OutputMeaning
 from deploykit.measuring.answers import read
-from deploykit.serving.faults import BadRequestError
+from deploykit.serving.faults import InvalidInputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,13 +21,13 @@ _SCORES = frozenset({"scores", "probabilities", "logit", "probability", "several
 
 
 def check(meaning: OutputMeaning, count: Any) -> None:
-    """Raise `BadRequestError` unless an output holds scores of classes and so many of them can be named."""
+    """Raise `InvalidInputError` unless an output holds scores of classes and so many of them can be named."""
     if type(count) is not int or count < 1:
-        raise BadRequestError(
+        raise InvalidInputError(
             f"Output {meaning.name!r}: expected 'classification' to be a whole number, 1 or more, got {count!r}."
         )
     if meaning.kind not in _SCORES:
-        raise BadRequestError(
+        raise InvalidInputError(
             f"Output {meaning.name!r}: 'classification' is for class scores, and this output is read as "
             f"{meaning.kind}; leave it out."
         )
@@ -43,13 +43,13 @@ def classified(array: NDArray[Any], meaning: OutputMeaning, count: int, names: S
         names: Class names by index.
 
     Raises:
-        BadRequestError: Examples have more than one answer each.
+        InvalidInputError: Examples have more than one answer each.
     """
     import numpy as np
 
     scores = array if meaning.kind == "several" else read(array, meaning)
     if scores.ndim != 2:
-        raise BadRequestError(
+        raise InvalidInputError(
             f"Output {meaning.name!r}: 'classification' is for one answer per example, and this output has shape "
             f"{('batch', *array.shape[1:])}; leave it out."
         )

@@ -19,14 +19,12 @@ from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec
 from deploykit.serving.batches import Batch, independent, join
-from deploykit.serving.faults import BadRequestError, NotFoundError
+from deploykit.serving.faults import InvalidInputError
 from deploykit.serving.tensors import check_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: An artifact is one version of a model.
-VERSION = "1"
 _WARM_RUNS = 5
 #: Longest time the event loop may be held up by one batch.
 INLINE_SECONDS = 0.005
@@ -103,36 +101,36 @@ class DataPlane:
         """The input called ``name``.
 
         Raises:
-            BadRequestError: There is none; lists those there are.
+            InvalidInputError: There is none; lists those there are.
         """
         try:
             return self.inputs[name]
         except (KeyError, TypeError):
-            raise BadRequestError(f"Unknown input {name!r}; expected {self._names()}.") from None
+            raise InvalidInputError(f"Unknown input {name!r}; expected {self._names()}.") from None
 
     def sole_input(self) -> TensorSpec:
         """The only input that is needed.
 
         Raises:
-            BadRequestError: There are several, so that they must be named.
+            InvalidInputError: There are several, so that they must be named.
         """
         if len(self.needed) != 1:
-            raise BadRequestError(
+            raise InvalidInputError(
                 f"The model takes {len(self.needed)} inputs; expected an object with {self._names()}."
             )
         return self.inputs[self.needed[0]]
 
     def check_names(self, names: Iterable[str]) -> None:
-        """Raise `BadRequestError` unless the model's inputs are named, states or none of them."""
+        """Raise `InvalidInputError` unless the model's inputs are named, states or none of them."""
         got = list(names)
         if len(got) != len(set(got)) or not set(self.needed) <= set(got) <= set(self.inputs):
-            raise BadRequestError(f"Expected the inputs {self._names()}; got {', '.join(map(repr, got)) or 'none'}.")
+            raise InvalidInputError(f"Expected the inputs {self._names()}; got {', '.join(map(repr, got)) or 'none'}.")
 
     def batch(self, arrays: Mapping[str, NDArray[Any]]) -> Batch:
         """Check raw examples, dtypes already right.
 
         Raises:
-            BadRequestError: Names or shapes are wrong, no example is given, or the inputs have different numbers.
+            InvalidInputError: Names or shapes are wrong, no example is given, or the inputs have different numbers.
         """
         if arrays.keys() != self._usual:
             self.check_names(arrays)
@@ -143,25 +141,25 @@ class DataPlane:
         count = next(iter(counts.values()))
         if any(other != count for other in counts.values()):
             shown = ", ".join(f"{name!r} has {n}" for name, n in counts.items())
-            raise BadRequestError(f"Expected the same number of examples in all inputs; {shown}.")
+            raise InvalidInputError(f"Expected the same number of examples in all inputs; {shown}.")
         if count == 0:
-            raise BadRequestError("Expected at least one example, got none.")
+            raise InvalidInputError("Expected at least one example, got none.")
         return Batch({name: arrays[name] for name in self.inputs if name in arrays}, count)
 
     def infer(self, batch: Batch) -> dict[str, NDArray[Any]]:
         """Preprocess and run a batch: outputs by name.
 
         Raises:
-            BadRequestError: The examples cannot be preprocessed, or the model cannot hold their values.
+            InvalidInputError: The examples cannot be preprocessed, or the model cannot hold their values.
         """
         try:
             return self._pipeline(batch.arrays)
         except DatasetError as error:
-            raise BadRequestError(str(error)) from error
+            raise InvalidInputError(str(error)) from error
         except Exception as error:
             if said := self._odd_shapes(batch):  # runtimes raise classes of their own for sizes that do not go together
                 reason = " ".join(str(error).split())[:200].rstrip(".")
-                raise BadRequestError(f"The model cannot run {said}: {reason}.") from error
+                raise InvalidInputError(f"The model cannot run {said}: {reason}.") from error
             raise
 
     def _odd_shapes(self, batch: Batch) -> str:
@@ -169,15 +167,6 @@ class DataPlane:
         found = {name: array.shape[1:] for name, array in batch.arrays.items()}
         odd = {name: shape for name, shape in found.items() if shape != self._shapes.get(name, shape)}
         return "examples of shape " + ", ".join(f"{shape} for {name!r}" for name, shape in odd.items()) if odd else ""
-
-    def check_model(self, name: str, version: str | None) -> None:
-        """Raise `NotFoundError` unless this model and version are served (in TensorFlow Serving's words)."""
-        if name == self.name and version in (None, VERSION):
-            return
-        request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-        raise NotFoundError(
-            f"Servable not found for request: {request}. This server has {self.name!r}, version {VERSION}."
-        )
 
     def _names(self) -> str:
         states = [name for name in self.inputs if name not in self.needed]

@@ -1,4 +1,4 @@
-"""What can be wrong with a request, and the HTTP status of each."""
+"""Why a request is not answered, whatever its protocol; each protocol has statuses and error bodies of its own."""
 
 from __future__ import annotations
 
@@ -7,45 +7,36 @@ from typing import ClassVar
 from deploykit.core.errors import RequestError
 
 
-class BadRequestError(RequestError):
-    """A wrong request. The message says what was expected and what came.
+class Fault(RequestError):  # noqa: N818  the word of remote procedure calls for it
+    """Why a request is not answered. The message says what was expected and what came.
 
     Attributes:
-        status: HTTP status.
+        kind: What a protocol maps to its status.
     """
 
-    status: ClassVar[int] = 400
+    kind: ClassVar[str] = "internal"
 
 
-class NotFoundError(BadRequestError):
+class InvalidInputError(Fault):
+    """The request is not what the protocol or the model expects."""
+
+    kind = "invalid"
+
+
+class NotFoundError(Fault):
     """No such route, model or version."""
 
-    status = 404
+    kind = "not_found"
 
 
-class MethodError(BadRequestError):
-    """The route exists, with another method.
+class DeadlineError(Fault):
+    """Something did not happen in time."""
 
-    Args:
-        got: The request's method.
-        allowed: The route's method.
-    """
-
-    status = 405
-
-    def __init__(self, got: str, allowed: str) -> None:
-        super().__init__(f"Method {got} is not allowed here; use {allowed}.")
-        self.allowed = allowed
+    kind = "deadline"
 
 
-class SlowError(BadRequestError):
-    """The body did not arrive in time."""
-
-    status = 408
-
-
-class TooLargeError(BadRequestError):
-    """The body is larger than the limit.
+class TooLargeError(Fault):
+    """The request is larger than the limit.
 
     Args:
         got: Its size, in words.
@@ -53,26 +44,27 @@ class TooLargeError(BadRequestError):
         close: Whether to close the connection instead of reading the rest away.
     """
 
-    status = 413
+    kind = "too_large"
 
     def __init__(self, got: str, limit: int, *, close: bool) -> None:
         super().__init__(f"Expected at most {limit:,} bytes, got {got}; send smaller batches.")
         self.close = close
 
 
-class EncodingError(BadRequestError):
-    """The body's Content-Encoding is not understood."""
-
-    status = 415
-
-
-class OverloadError(BadRequestError):
+class OverloadError(Fault):
     """More requests wait than the server keeps."""
 
-    status = 429
+    kind = "overload"
 
 
-class NotReadyError(BadRequestError):
+class UnavailableError(Fault):
     """The server is going down."""
 
-    status = 503
+    kind = "unavailable"
+
+
+class InternalError(Fault):
+    """Something unexpected failed; the client gets no details."""
+
+    def __init__(self) -> None:
+        super().__init__("internal error; the server's log has the details.")

@@ -23,15 +23,18 @@ if TYPE_CHECKING:
     #: A batch and its answer, which is None when the batch must run alone.
     Arrived = tuple[Batch, asyncio.Future[Outputs | None]]
 
-#: Batches that may wait for the thread; more are answered 429.
-QUEUE_LIMIT = 512
-
 
 class Runner:
-    """Runs batches of one data plane. Belongs to one event loop."""
+    """Runs batches of one data plane. Belongs to one event loop.
 
-    def __init__(self, plane: DataPlane) -> None:
+    Args:
+        plane: The data plane.
+        waiting: Batches that may wait for the thread; more are refused.
+    """
+
+    def __init__(self, plane: DataPlane, waiting: int) -> None:
         self._plane = plane
+        self._waiting = waiting
         self._in_thread = 0
         self._arrived: dict[tuple[object, ...], deque[Arrived]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deploykit-inference")
@@ -40,7 +43,7 @@ class Runner:
         """Outputs by name.
 
         Raises:
-            BadRequestError: The examples cannot be preprocessed, or the model cannot hold their values.
+            InvalidInputError: The examples cannot be preprocessed, or the model cannot hold their values.
             OverloadError: Too many batches wait already.
         """
         outputs = None
@@ -52,7 +55,7 @@ class Runner:
         # The session belongs to one thread at a time: while the other thread has work, all work goes there.
         if not self._in_thread and batch.count * self._plane.example_seconds <= INLINE_SECONDS:
             return self._plane.infer(batch)
-        if self._in_thread >= QUEUE_LIMIT:
+        if self._in_thread >= self._waiting:
             raise OverloadError(f"{self._in_thread} requests are already waiting; try again later.")
         self._in_thread += 1
         work = asyncio.get_running_loop().run_in_executor(self._thread, self._plane.infer, batch)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.wire import objects, text_or_bytes
 from deploykit.core.model import TensorSpec, fits_shape
-from deploykit.serving.faults import BadRequestError
+from deploykit.serving.faults import InvalidInputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +51,7 @@ def from_lists(
         truths: Whether there may be truth values among the numbers; looking for them takes as long as all the rest.
 
     Raises:
-        BadRequestError: Ragged lists, values of another kind or out of range.
+        InvalidInputError: Ragged lists, values of another kind or out of range.
     """
     if spec.dtype == "string":
         value = _decode_texts(value, spec)
@@ -59,7 +59,7 @@ def from_lists(
     array = _cast(flat, spec, real=real, truths=truths)
     if shape is not None and found != shape:
         if len(found) > 1 or array.size != math.prod(shape):
-            raise BadRequestError(f"Input {spec.name!r}: expected data of shape {_show(shape)}, got {_show(found)}.")
+            raise InvalidInputError(f"Input {spec.name!r}: expected data of shape {_show(shape)}, got {_show(found)}.")
         found = shape
     return array.reshape(found)
 
@@ -72,12 +72,12 @@ def to_lists(name: str, array: NDArray[Any]) -> Any:
 
 
 def check_shape(found: tuple[int, ...], spec: TensorSpec) -> None:
-    """Raise `BadRequestError` unless a shape fits the spec, batch first."""
+    """Raise `InvalidInputError` unless a shape fits the spec, batch first."""
     wanted = spec.shape
     if wanted is None or found == wanted or fits_shape(wanted, found):
         return
     hint = " The first dimension is the batch: send a list of examples." if len(found) == len(wanted) - 1 else ""
-    raise BadRequestError(
+    raise InvalidInputError(
         f"Input {spec.name!r}: expected shape {_show(('batch', *wanted[1:]))}, got {_show(found)}.{hint}"
     )
 
@@ -92,7 +92,7 @@ def converted(array: NDArray[Any], spec: TensorSpec, *, real: str = "") -> NDArr
             all are whole they get the spec's dtype, else this one, and must be in the range of the spec's.
 
     Raises:
-        BadRequestError: A number is out of range, or real where a whole one is expected.
+        InvalidInputError: A number is out of range, or real where a whole one is expected.
     """
     import numpy as np
 
@@ -191,13 +191,13 @@ def _checked_text(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
         "".join(v for v in array.tolist() if type(v) is str).encode()
     except UnicodeEncodeError as error:
         shown = ascii(error.object[error.start : error.end])
-        raise BadRequestError(
+        raise InvalidInputError(
             f"Input {spec.name!r}: expected text, got {shown}, half of a surrogate pair, which is not a character."
         ) from error
     return array
 
 
-def _wrong_kind(spec: TensorSpec, flat: list[Any], *, real: str = "") -> BadRequestError:
+def _wrong_kind(spec: TensorSpec, flat: list[Any], *, real: str = "") -> InvalidInputError:
     import numpy as np
 
     kind = "U" if spec.dtype == "string" else np.dtype(spec.dtype).kind
@@ -207,29 +207,31 @@ def _wrong_kind(spec: TensorSpec, flat: list[Any], *, real: str = "") -> BadRequ
     what = {str: "text", bool: "a truth value", type(None): "null", dict: "an object", list: "a list"}
     got = {**what, float: "a real number", int: "a number"}.get(type(odd), "")
     kinds = "whole or real numbers" if real else _KINDS[kind]
-    return BadRequestError(f"Input {spec.name!r}: expected {spec.dtype} ({kinds}), got {got} {shown}.")
+    return InvalidInputError(f"Input {spec.name!r}: expected {spec.dtype} ({kinds}), got {got} {shown}.")
 
 
-def _out_of_range(spec: TensorSpec, value: Any) -> BadRequestError:
+def _out_of_range(spec: TensorSpec, value: Any) -> InvalidInputError:
     import numpy as np
 
     shown = str(value) if not isinstance(value, int) or abs(value) < 10**40 else "a number beyond 10 ** 40"
     if np.dtype(spec.dtype).kind in "iu":
         whole = np.iinfo(spec.dtype)
-        return BadRequestError(f"Input {spec.name!r}: expected {spec.dtype} ({whole.min} to {whole.max}), got {shown}.")
+        return InvalidInputError(
+            f"Input {spec.name!r}: expected {spec.dtype} ({whole.min} to {whole.max}), got {shown}."
+        )
     limits = np.finfo(spec.dtype)
     if abs(value) <= limits.max:
         exact = 2 ** (limits.nmant + 1)
-        return BadRequestError(
+        return InvalidInputError(
             f"Input {spec.name!r}: {spec.dtype} holds all integers only up to {exact}, got {shown}; send them as "
             f"{spec.dtype} to have them rounded."
         )
-    return BadRequestError(f"Input {spec.name!r}: expected {spec.dtype} ({limits.min} to {limits.max}), got {shown}.")
+    return InvalidInputError(f"Input {spec.name!r}: expected {spec.dtype} ({limits.min} to {limits.max}), got {shown}.")
 
 
-def _ragged(spec: TensorSpec, dimension: int | None) -> BadRequestError:
+def _ragged(spec: TensorSpec, dimension: int | None) -> InvalidInputError:
     where = "" if dimension is None else f" in dimension {dimension}"
-    return BadRequestError(
+    return InvalidInputError(
         f"Input {spec.name!r}: expected a rectangular array, got lists of different lengths or depths{where}."
     )
 
@@ -242,7 +244,7 @@ def _decode_texts(value: Any, spec: TensorSpec) -> Any:
         try:
             return text_or_bytes(base64.b64decode(value["b64"], validate=True))
         except (TypeError, ValueError, binascii.Error) as error:
-            raise BadRequestError(f"Input {spec.name!r}: b64 is not valid base64.") from error
+            raise InvalidInputError(f"Input {spec.name!r}: b64 is not valid base64.") from error
     return value
 
 

@@ -17,11 +17,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.core import errors
 from deploykit.core.serial import dump, parse
+
+if TYPE_CHECKING:
+    from deploykit.serving.service import Service
 
 #: Time for requests in progress when the server goes down.
 DRAIN_SECONDS = 10
@@ -42,19 +45,19 @@ def main() -> None:
         return
     order = parse(line)
     try:
-        app = _load(order)
+        service = _load(order)
     except BaseException as error:
         logging.getLogger("deploykit.serving").exception("cannot serve %s", order["artifact"])
         if not isinstance(error, errors.DeploykitError):
             error = errors.ServeError(f"{type(error).__name__}: {error}")
         _say(answers, {"error": errors.to_json(error)})
         sys.exit(1)
-    _serve(app, order, answers)
+    _serve(service, order, answers)
 
 
-def _load(order: dict[str, Any]) -> Any:
+def _load(order: dict[str, Any]) -> Service:
     from deploykit.serving.dataplane import DataPlane
-    from deploykit.serving.http import App
+    from deploykit.serving.service import Service
     from deploykit.serving.traffic import Counters
 
     artifact = Artifact.open(order["artifact"])
@@ -66,11 +69,13 @@ def _load(order: dict[str, Any]) -> Any:
     counters = None
     with contextlib.suppress(OSError, ValueError):  # gone, as when old temporary files were removed: serve uncounted
         counters = Counters(Path(order["counters"]), order["slot"])
-    return App(DataPlane(artifact), counters)
+    return Service([DataPlane(artifact)], counters=counters)
 
 
-def _serve(app: Any, order: dict[str, Any], answers: Any) -> None:
+def _serve(service: Service, order: dict[str, Any], answers: Any) -> None:
     import uvicorn
+
+    from deploykit.serving.http import App
 
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -83,7 +88,7 @@ def _serve(app: Any, order: dict[str, Any], answers: Any) -> None:
             yield
 
     config = uvicorn.Config(
-        app,
+        App(service),
         host=order["host"],
         port=order["port"],
         http="httptools",
@@ -102,7 +107,7 @@ def _serve(app: Any, order: dict[str, Any], answers: Any) -> None:
     server = Server(config)
 
     def end() -> None:
-        app.draining = True
+        service.draining = True
         server.should_exit = True
 
     def watch() -> None:

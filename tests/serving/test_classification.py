@@ -6,7 +6,7 @@ import pytest
 import deploykit as dk
 from deploykit.core.contract import OutputMeaning
 from deploykit.serving.classification import classified
-from deploykit.serving.faults import BadRequestError
+from deploykit.serving.faults import InvalidInputError
 from deploykit.serving.server import serve
 from deploykit.testing.graphs import exported, graph, node, value
 
@@ -100,6 +100,6 @@ def test_one_number_for_two_classes_and_several_labels(kind, array, wanted):
 
 def test_answers_for_positions_are_refused():
     with pytest.raises(
-        BadRequestError, match=r"is for one answer per example, and this output has shape \('batch', 4, 3\)"
+        InvalidInputError, match=r"is for one answer per example, and this output has shape \('batch', 4, 3\)"
     ):
         classified(np.zeros((2, 4, 3), np.float32), meaning("scores", (None, 4, 3)), 1)

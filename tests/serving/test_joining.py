@@ -24,6 +24,7 @@ from deploykit.serving.batches import independent, split
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.http import App
 from deploykit.serving.runner import Runner
+from deploykit.serving.service import Service
 
 
 def exported(folder, nodes, data, *, batch="batch", weights=(), dtype=TensorProto.FLOAT):
@@ -187,7 +188,7 @@ def exchange(plane, bodies):
     """Send all bodies at once, each over its own connection: status and message of each answer."""
 
     async def talk():
-        config = uvicorn.Config(App(plane), http="httptools", lifespan="off", log_config=None)
+        config = uvicorn.Config(App(Service([plane])), http="httptools", lifespan="off", log_config=None)
         config.load()
         state = ServerState()
         server = await asyncio.get_running_loop().create_server(
@@ -278,7 +279,7 @@ def test_what_arrives_together_runs_up_to_the_limit_in_order(features):
     sizes.clear()
 
     async def everything():
-        runner = Runner(plane)
+        runner = Runner(plane, 512)
         return await asyncio.gather(*(runner.run(batch(i)) for i in range(19)))
 
     found = asyncio.run(everything())
@@ -291,7 +292,7 @@ def test_other_requests_are_answered_between_two_joined_batches(features):
     plane, sizes, batch = features
 
     async def everything():
-        runner = Runner(plane)
+        runner = Runner(plane, 512)
 
         async def request(number):
             await runner.run(batch(number))
@@ -306,7 +307,7 @@ def test_a_batch_as_large_as_the_limit_is_not_joined(features):
     plane, sizes, batch = features
 
     async def everything():
-        runner = Runner(plane)
+        runner = Runner(plane, 512)
         return await asyncio.gather(*(runner.run(batch(1, count)) for count in (8, 3, 9, 4, 2)))
 
     assert [len(found["value"]) for found in asyncio.run(everything())] == [8, 3, 9, 4, 2]
@@ -328,7 +329,7 @@ def test_examples_of_another_shape_are_another_batch_and_have_their_turn(made, j
         return dataplane.Batch({"features": np.ones((1, width), np.float32)}, 1)
 
     async def everything():
-        runner = Runner(AnyShape())
+        runner = Runner(AnyShape(), 512)
         await asyncio.gather(*(runner.run(batch(width)) for width in [4] * 10 + [5] * 2))
 
     asyncio.run(everything())
@@ -339,7 +340,7 @@ def test_a_request_that_is_given_up_is_not_run(features):
     plane, sizes, batch = features
 
     async def everything():
-        runner = Runner(plane)
+        runner = Runner(plane, 512)
         tasks = [asyncio.create_task(runner.run(batch(i))) for i in range(4)]
         await asyncio.sleep(0)
         tasks[1].cancel()
@@ -373,7 +374,7 @@ def test_requests_that_wait_while_a_long_batch_takes_the_session_run_after_it(he
     plane, batch, released, order = held
 
     async def everything():
-        runner = Runner(plane)
+        runner = Runner(plane, 512)
         tasks = [asyncio.create_task(runner.run(batch(1, count))) for count in (1, 1000, 2)]
         while not order:
             await asyncio.sleep(0)
@@ -390,7 +391,7 @@ def test_the_session_stays_with_the_thread_when_nobody_waits_for_it_any_longer(h
     plane, batch, released, order = held
 
     async def everything():
-        runner = Runner(plane)
+        runner = Runner(plane, 512)
         long = asyncio.create_task(runner.run(batch(1, 1000)))
         while not order:
             await asyncio.sleep(0)

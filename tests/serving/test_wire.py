@@ -12,7 +12,8 @@ import pytest
 from deploykit.artifacts.artifact import Artifact
 from deploykit.serving import http
 from deploykit.serving.dataplane import DataPlane
-from deploykit.serving.runner import QUEUE_LIMIT, Runner
+from deploykit.serving.runner import Runner
+from deploykit.serving.service import ServerLimits, Service
 
 PREDICT = "/v1/models/cnn:predict"
 BODY = json.dumps({"instances": [[[1] * 8] * 8]}).encode()
@@ -89,7 +90,7 @@ def test_a_gzip_bomb_is_413(cnn, ask):
 
 
 def test_a_huge_body_is_413_and_the_client_hears_it(cnn, ask):
-    answer = ask(cnn, "POST", PREDICT, bytes(http.BODY_BYTES + 1))
+    answer = ask(cnn, "POST", PREDICT, bytes(ServerLimits().request_bytes + 1))
     assert answer.status == 413
     assert answer.error == "Expected at most 67,108,864 bytes, got 67,108,865; send smaller batches."
 
@@ -171,9 +172,10 @@ def call(app, path=PREDICT, method="POST", body=BODY, headers=(), parts=None):
 
 
 def test_readiness_ends_when_the_server_goes_down(plane):
-    app = http.App(plane)
+    service = Service([plane])
+    app = http.App(service)
     assert call(app, "/v2/health/ready", "GET") == (200, {"ready": True})
-    app.draining = True
+    service.draining = True
     for path in ("/v2/health/ready", "/v2/models/cnn/ready"):
         assert call(app, path, "GET") == (503, {"error": "The server is shutting down."})
     assert call(app, "/v2/health/live", "GET") == (200, {"live": True})
@@ -185,19 +187,19 @@ def test_an_unexpected_error_is_500_without_details(plane, monkeypatch, caplog):
         raise ZeroDivisionError("secret")
 
     monkeypatch.setattr(plane, "infer", broken)
-    assert call(http.App(plane)) == (500, {"error": "internal error; the server's log has the details."})
+    assert call(http.App(Service([plane]))) == (500, {"error": "internal error; the server's log has the details."})
     assert "ZeroDivisionError: secret" in caplog.text
 
 
-def test_a_body_that_does_not_arrive_is_408(plane, monkeypatch):
-    monkeypatch.setattr(http, "BODY_SECONDS", 0.01)
+def test_a_body_that_does_not_arrive_is_408(plane):
+    app = http.App(Service([plane], limits=ServerLimits(request_seconds=0.01)))
     parts = [{"type": "http.request", "body": BODY[:10], "more_body": True}]
-    assert call(http.App(plane), parts=parts) == (408, {"error": "The body did not arrive within 0.01 s."})
+    assert call(app, parts=parts) == (408, {"error": "The body did not arrive within 0.01 s."})
 
 
 def test_a_body_in_parts_is_put_together(plane):
     parts = [{"type": "http.request", "body": bytes([b]), "more_body": True} for b in BODY]
-    assert call(http.App(plane), parts=[*parts, {"type": "http.request"}])[0] == 200
+    assert call(http.App(Service([plane])), parts=[*parts, {"type": "http.request"}])[0] == 200
 
 
 def slow(plane, monkeypatch):
@@ -206,7 +208,7 @@ def slow(plane, monkeypatch):
 
 
 def test_long_batches_run_in_the_thread_and_give_the_same(plane, monkeypatch):
-    app = http.App(plane)
+    app = http.App(Service([plane]))
     inline = call(app)
     slow(plane, monkeypatch)
     assert call(app) == inline
@@ -214,9 +216,9 @@ def test_long_batches_run_in_the_thread_and_give_the_same(plane, monkeypatch):
 
 def test_too_many_waiting_requests_are_429(plane, monkeypatch):
     slow(plane, monkeypatch)
-    app = http.App(plane)
-    monkeypatch.setattr(app._runner, "_in_thread", QUEUE_LIMIT)
-    assert call(app) == (429, {"error": f"{QUEUE_LIMIT} requests are already waiting; try again later."})
+    service = Service([plane], limits=ServerLimits(waiting=3))
+    monkeypatch.setattr(service.model("cnn").runner, "_in_thread", 3)
+    assert call(http.App(service)) == (429, {"error": "3 requests are already waiting; try again later."})
 
 
 def test_a_quick_batch_waits_behind_a_long_one(plane):
@@ -244,7 +246,7 @@ def test_a_quick_batch_waits_behind_a_long_one(plane):
 
     async def both():
         slow = Slow()
-        runner = Runner(slow)
+        runner = Runner(slow, 2)
         slow.example_seconds = 0.004
         long = asyncio.create_task(runner.run(Count(1000)))
         while not order:

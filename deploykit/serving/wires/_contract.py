@@ -1,0 +1,106 @@
+"""What a protocol over HTTP is: it translates requests to calls of the `Service`, and answers and faults back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Awaitable, Callable, Mapping
+from typing import ClassVar, NamedTuple
+
+from deploykit.core.adapter import Adapter
+from deploykit.core.registry import Registry
+from deploykit.core.serial import dump
+from deploykit.serving.faults import Fault
+from deploykit.serving.service import Service
+
+Headers = list[tuple[bytes, bytes]]
+
+JSON = b"application/json"
+
+#: Kind of a fault → status, as REST protocols use them.
+STATUSES: Mapping[str, int] = {
+    "invalid": 400,
+    "not_found": 404,
+    "method": 405,
+    "deadline": 408,
+    "too_large": 413,
+    "encoding": 415,
+    "overload": 429,
+    "internal": 500,
+    "unavailable": 503,
+}
+
+
+class Response(NamedTuple):
+    """What goes back.
+
+    Attributes:
+        status: HTTP status.
+        body: The body.
+        kind: Content type.
+        headers: More headers.
+    """
+
+    status: int
+    body: bytes
+    kind: bytes = JSON
+    headers: tuple[tuple[bytes, bytes], ...] = ()
+
+
+Handler = Callable[[bytes, Headers], Awaitable[Response]]
+
+
+class Endpoint(NamedTuple):
+    """What answers a path.
+
+    Attributes:
+        method: The only HTTP method it takes; GET includes HEAD. A POST is a prediction and is counted as one.
+        handler: Body and headers (lower case) → response. It may raise a `Fault`.
+    """
+
+    method: str
+    handler: Handler
+
+
+class Wire(Adapter):
+    """A protocol over HTTP.
+
+    Attributes:
+        prefix: Start of its paths, in lower case; no other protocol's paths begin with it.
+    """
+
+    prefix: ClassVar[str]
+
+    @abstractmethod
+    def endpoint(self, path: str, service: Service) -> Endpoint | None:
+        """What answers a path, None if it is not one of this protocol's.
+
+        It is asked once for each path: the endpoint looks up the model for each request.
+
+        Raises:
+            Fault: The path is one of this protocol's, and names what there is not.
+        """
+
+    @abstractmethod
+    def example(self, model: str) -> str:
+        """Paths of a model, for messages."""
+
+    def refusal(self, fault: Fault) -> Response:
+        """What goes back for a request that is not answered."""
+        return refusal(fault)
+
+
+def refusal(fault: Fault) -> Response:
+    """What goes back where no protocol has a form of its own."""
+    return Response(STATUSES[fault.kind], dump({"error": fault.message}))
+
+
+WIRES: Registry[Wire] = Registry("deploykit.serving.wires", "protocol")
+
+
+def get(answer: Callable[[], bytes]) -> Endpoint:
+    """An endpoint for GET, without a body."""
+
+    async def handler(_: bytes, __: Headers) -> Response:
+        return Response(200, answer())
+
+    return Endpoint("GET", handler)

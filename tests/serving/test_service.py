@@ -1,0 +1,110 @@
+"""Several models and versions behind one service, whatever the protocol."""
+
+import asyncio
+import json
+
+import numpy as np
+import pytest
+
+from deploykit.artifacts.artifact import Artifact
+from deploykit.serving import faults
+from deploykit.serving.dataplane import DataPlane
+from deploykit.serving.faults import Fault, NotFoundError, UnavailableError
+from deploykit.serving.http import App
+from deploykit.serving.service import Service
+from deploykit.serving.wires._contract import STATUSES, WIRES
+
+
+@pytest.fixture(scope="module")
+def planes(made):
+    return {name: DataPlane(Artifact.open(made(name).path)) for name in ("cnn_onnx", "log_onnx")}
+
+
+@pytest.fixture
+def service(planes):
+    """cnn in versions 2 and 10, log in version 1."""
+    found = Service()
+    for version in ("10", "2"):
+        found.add(planes["cnn_onnx"], version)
+    found.add(planes["log_onnx"])
+    return found
+
+
+def call(app, method, path, body=b""):
+    sent = []
+
+    async def receive():
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(app({"path": path, "method": method, "headers": []}, receive, send))
+    return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+def test_models_are_found_by_name_and_version(service, planes):
+    assert service.names == ("cnn", "log")
+    assert service.versions("cnn") == ("2", "10")
+    assert service.model("cnn").version == "10", "the highest by number"
+    assert service.model("cnn", "2").version == "2"
+    assert service.model("log").plane is planes["log_onnx"]
+    assert service.model("cnn") is service.model("cnn", "10")
+    with pytest.raises(NotFoundError, match=r"Specific\(log, 7\)\. This server has 'cnn', versions 2, 10; 'log', ver"):
+        service.model("log", "7")
+
+
+def test_each_version_has_a_runner_of_its_own(service):
+    runners = {id(service.model(*key).runner) for key in (("cnn", "2"), ("cnn", "10"), ("log", "1"))}
+    assert len(runners) == 3
+
+
+def test_the_protocols_serve_all_of_them(service):
+    app = App(service)
+    images = json.dumps({"instances": np.zeros((1, 8, 8), int).tolist()}).encode()
+    ones = json.dumps({"instances": [[1.0, 1.0, 1.0, 1.0]]}).encode()
+    status, found = call(app, "POST", "/v1/models/log:predict", ones)
+    assert (status, found) == (200, {"predictions": [[0.0, 0.0, 0.0, 0.0]]})
+    for path in ("cnn", "cnn/versions/2", "cnn/versions/10"):
+        assert call(app, "POST", f"/v1/models/{path}:predict", images)[0] == 200
+    assert call(app, "POST", "/v1/models/log/versions/2:predict", ones)[0] == 404
+    states = call(app, "GET", "/v1/models/cnn")[1]["model_version_status"]
+    assert [s["version"] for s in states] == ["2", "10"]
+    assert [s["version"] for s in call(app, "GET", "/v1/models/cnn/versions/2")[1]["model_version_status"]] == ["2"]
+    assert call(app, "GET", "/v1/models/cnn/metadata")[1]["model_spec"]["version"] == "10"
+    assert call(app, "GET", "/v2/models/cnn/versions/2")[1]["versions"] == ["2", "10"]
+    tensor = {"name": "image", "shape": [1, 8, 8], "datatype": "UINT8", "data": [0] * 64}
+    for path, version in (("cnn", "10"), ("cnn/versions/2", "2")):
+        found = call(app, "POST", f"/v2/models/{path}/infer", json.dumps({"inputs": [tensor]}).encode())[1]
+        assert found["model_version"] == version
+    assert "/v1/models/log[:predict]" in call(app, "GET", "/v1/models/log/x")[1]["error"]
+
+
+def test_a_model_that_is_added_later_is_served_on_paths_that_were_asked_before(planes):
+    service = Service([planes["cnn_onnx"]])
+    app = App(service)
+    assert call(app, "GET", "/v1/models/cnn/metadata")[1]["model_spec"]["version"] == "1"
+    assert call(app, "GET", "/v2/models/log/ready")[0] == 404
+    service.add(planes["cnn_onnx"], "2")
+    service.add(planes["log_onnx"])
+    assert call(app, "GET", "/v1/models/cnn/metadata")[1]["model_spec"]["version"] == "2"
+    assert call(app, "GET", "/v2/models/log/ready")[0] == 200
+
+
+def test_readiness_is_a_matter_of_the_service(service):
+    service.check_ready()
+    service.draining = True
+    with pytest.raises(UnavailableError):
+        service.check_ready()
+
+
+def kinds(base=Fault):
+    return {base.kind}.union(*(kinds(child) for child in base.__subclasses__()))
+
+
+def test_every_fault_has_a_status(planes):
+    App(Service([planes["cnn_onnx"]]))  # HTTP has faults of its own
+    assert kinds() == set(STATUSES)
+    for wire in WIRES.all():
+        answer = wire.refusal(faults.OverloadError("later"))
+        assert (answer.status, json.loads(answer.body)) == (429, {"error": "later"})
