@@ -51,7 +51,7 @@ class DataSection(Panel):
         return Hint(examples.replace(",", "\u2009"), done=fits(state), wrong=doubtful(state))
 
     def value(self) -> Any:
-        """See ``IData`` in data/panel.tsx."""
+        """See ``IData`` in data/section.ts."""
         state = self._state
         if state.data is not self._facts[0]:
             self._facts = (state.data, None if state.data is None else facts(state.data))

@@ -34,7 +34,7 @@ class ModelSection(Panel):
         return Hint(state.model_name, done=fits(state))
 
     def value(self) -> Any:
-        """See ``IModel`` in model/panel.tsx."""
+        """See ``IModel`` in model/section.ts."""
         model, report = self._state.model, self._state.report
         return {
             "here": {"folder": Path.cwd().as_posix(), "home": Path.home().as_posix()},

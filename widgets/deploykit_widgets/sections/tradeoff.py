@@ -47,7 +47,7 @@ class TradeoffSection(Panel):
         self._chart: dict[str, Any] | None = None
 
     def value(self) -> Any:
-        """See ``ITradeoff`` in tradeoff/panel.tsx."""
+        """See ``ITradeoff`` in tradeoff/section.ts."""
         state = self._commands.state
         report, goal = state.report, state.goal
         higher = report is None or bool(report.facts.get("higher_is_better", True))

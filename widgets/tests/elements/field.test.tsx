@@ -1,7 +1,7 @@
 // @vitest-environment jsdom
 import { afterEach, expect, it } from 'vitest';
 import { Choose } from '../../src/app/data/choose';
-import type { IData } from '../../src/app/data/panel';
+import type { IData } from '../../src/app/data/section';
 import { type IServe, Serving } from '../../src/app/serve/serving';
 import { aBench, clear, click, passBy, settled, show, write } from '../dom';
 

@@ -6,7 +6,7 @@ import { folded } from '../../src/app/export/tree';
 import { percent } from '../../src/app/format';
 import { type ILayer, sorted } from '../../src/app/model/layerrows';
 import { Layers } from '../../src/app/model/layers';
-import type { IModelFacts } from '../../src/app/model/panel';
+import type { IModelFacts } from '../../src/app/model/section';
 import type { ToKernel } from '../../src/app/protocol';
 import { Bench, BenchProvider } from '../../src/app/store';
 import { contentsPath } from '../../src/paths';

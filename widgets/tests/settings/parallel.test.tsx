@@ -3,8 +3,8 @@ import { afterEach, beforeEach, expect, it, vi } from 'vitest';
 import type { IRow } from '../../src/app/rows';
 import { Parallel } from '../../src/app/settings/parallel';
 import type { Bench } from '../../src/app/store';
-import type { ITradeoff } from '../../src/app/tradeoff/panel';
 import { SceneProvider } from '../../src/app/tradeoff/scene';
+import type { ITradeoff } from '../../src/app/tradeoff/section';
 import { aBench, clear, settled, show } from '../dom';
 import { aRow } from '../rows';
 

@@ -2,7 +2,7 @@
 
 import type { ReactElement } from 'react';
 import { limitText } from '../format';
-import type { ITradeoff } from '../tradeoff/panel';
+import type { ITradeoff } from '../tradeoff/section';
 import type { Datasets, IDrawing } from './points';
 
 /** Five points in a box from 0 to 12; sweet_spot.py has the same in a box of its own. */

@@ -6,7 +6,7 @@ import { Field, type ITyped, Reasons, useTyped, useWritten } from '../elements/f
 import { Button, Problem, useAsk, usePanelBusy, usePanelProblem } from '../elements/parts';
 import { Refused } from '../link';
 import { useAlive, useBench } from '../store';
-import type { IData } from './panel';
+import type { IData } from './section';
 
 export const BUSY = 'The data are being read.';
 const EMPTY = 'Choose data: .npz, .csv, a folder of images by class, or a variable of this notebook.';

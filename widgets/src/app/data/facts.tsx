@@ -3,7 +3,7 @@
 import type { ReactElement } from 'react';
 import { Note, Part } from '../elements/parts';
 import { plural, thousands } from '../format';
-import type { IDataFacts } from './panel';
+import type { IDataFacts } from './section';
 
 export function Facts({ facts }: { facts: IDataFacts }): ReactElement {
   const total = Math.max(1, facts.examples);

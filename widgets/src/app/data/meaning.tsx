@@ -4,7 +4,7 @@ import type { ReactElement } from 'react';
 import { Icon } from '../elements/icons';
 import { Button, Part, Problem, useAsk } from '../elements/parts';
 import { BUSY } from './choose';
-import type { IMeaning } from './panel';
+import type { IMeaning } from './section';
 
 /** What is wrong, with its remedies; nothing while all is well. */
 export function Misgivings({ meaning: { warnings, suspicions } }: { meaning: IMeaning }): ReactElement | null {

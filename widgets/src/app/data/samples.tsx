@@ -3,7 +3,7 @@
 import type { ReactElement } from 'react';
 import { Button, Part, Problem, useAnswer, Waiting } from '../elements/parts';
 import { type ISample, usePictures } from '../elements/pictures';
-import type { IDataFacts } from './panel';
+import type { IDataFacts } from './section';
 
 export function Samples({ facts }: { facts: IDataFacts }): ReactElement {
   const { answer, busy, error, again } = useAnswer<ISample[]>('data_samples', { digest: facts.digest });

@@ -8,8 +8,8 @@ import { percent, plural, thousands } from '../format';
 import { graphPath } from '../graphs';
 import { useBench, useView } from '../store';
 import { COLUMNS, type Column, type ILayer, shareOf, sorted } from './layerrows';
-import type { IModelFacts } from './panel';
-import { usePlace } from './panel';
+import { usePlace } from './place';
+import type { IModelFacts } from './section';
 
 interface IPage {
   total: number;

@@ -1,50 +1,18 @@
 /** Model: pick or drop a file; its facts, its layers, its graph. */
 
-import { type FormEvent, type ReactElement, useEffect, useId, useState } from 'react';
+import { type FormEvent, type ReactElement, useId, useState } from 'react';
 import { Browse } from '../elements/browse';
 import { useWritten } from '../elements/field';
 import { Icon } from '../elements/icons';
 import { Button, PanelStatus, Part, Problem, useAsk, usePanelBusy, usePanelProblem } from '../elements/parts';
 import { kilobytes, thousands } from '../format';
-import { located, openGraph } from '../graphs';
+import { openGraph } from '../graphs';
 import { host, type IPlace } from '../host';
 import { useAlive, useSection } from '../store';
 import { DropZone } from './dropzone';
 import { Layers } from './layers';
-
-export interface IModelFacts {
-  file: string;
-  /** Absolute, with slashes. */
-  path: string;
-  shown: string;
-  /** It came from the kernel's memory. */
-  kernel: boolean;
-  folder: boolean;
-  format: string;
-  label: string;
-  inputs: string[];
-  outputs: string[];
-  parameters: number;
-  bytes: number;
-  digest: string;
-  warnings: string[];
-  layers: number;
-}
-
-export interface IModel {
-  /** The kernel's working folder, and the home folder of its user. */
-  here: { folder: string; home: string };
-  endings: string[];
-  facts: IModelFacts | null;
-  /** Candidate whose profile tells the layers' times, '' for none. */
-  profile: string;
-}
-
-declare module '../protocol' {
-  interface ISections {
-    model: IModel;
-  }
-}
+import { usePlace } from './place';
+import type { IModel, IModelFacts } from './section';
 
 const EMPTY = 'Drop a model here, or choose a file: .keras .h5 .onnx .tflite, SavedModel folder.';
 const FOLDER = 'A SavedModel is a folder: copy it next to the notebook, then choose it with Browse.';
@@ -179,30 +147,4 @@ function OpenGraph({ model, facts }: { model: IModel; facts: IModelFacts }): Rea
       Open graph
     </Button>
   );
-}
-
-export type Place = { state: 'looking' } | { state: 'outside'; why: string } | { state: 'inside'; path: string };
-
-/** Where the model is among the server's files, or why its graph cannot be shown. */
-export function usePlace(facts: IModelFacts, home: string): Place {
-  const [place, setPlace] = useState<Place>({ state: 'looking' });
-  const { path, folder, bytes, kernel } = facts;
-  useEffect(() => {
-    let wanted = true;
-    const look = async (): Promise<Place> => {
-      const found = await located({ path, home, bytes: folder ? null : bytes });
-      if (found) {
-        return { state: 'inside', path: found };
-      }
-      const why = kernel
-        ? 'No graph: the model came from memory, not from a file that Jupyter shows.'
-        : 'No graph: the file is outside the folder that Jupyter shows.';
-      return { state: 'outside', why };
-    };
-    void look().then(found => wanted && setPlace(found));
-    return () => {
-      wanted = false;
-    };
-  }, [path, folder, bytes, kernel, home]);
-  return place;
 }

@@ -6,8 +6,8 @@ import { Icon } from '../elements/icons';
 import { Button, Problem, useAsk } from '../elements/parts';
 import { limitText } from '../format';
 import { useAlive, useBench, useSection, useView } from '../store';
-import type { ITradeoff } from './panel';
 import { useScene } from './scene';
+import type { ITradeoff } from './section';
 
 export function Goal({ tradeoff }: { tradeoff: ITradeoff }): ReactElement {
   const bench = useBench();

@@ -5,7 +5,7 @@ import type { IRow } from '../rows';
 import { useBench, useRows, useSection, useView } from '../store';
 import { type IJudged, judge } from './front';
 import { type IMeasure, knownOr } from './measures';
-import type { ITradeoff } from './panel';
+import type { ITradeoff } from './section';
 
 interface IShared {
   tradeoff: ITradeoff;

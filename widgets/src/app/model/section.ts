@@ -1,0 +1,35 @@
+/** What the kernel sends about the model. */
+
+export interface IModelFacts {
+  file: string;
+  /** Absolute, with slashes. */
+  path: string;
+  shown: string;
+  /** It came from the kernel's memory. */
+  kernel: boolean;
+  folder: boolean;
+  format: string;
+  label: string;
+  inputs: string[];
+  outputs: string[];
+  parameters: number;
+  bytes: number;
+  digest: string;
+  warnings: string[];
+  layers: number;
+}
+
+export interface IModel {
+  /** The kernel's working folder, and the home folder of its user. */
+  here: { folder: string; home: string };
+  endings: string[];
+  facts: IModelFacts | null;
+  /** Candidate whose profile tells the layers' times, '' for none. */
+  profile: string;
+}
+
+declare module '../protocol' {
+  interface ISections {
+    model: IModel;
+  }
+}
