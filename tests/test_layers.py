@@ -23,17 +23,16 @@ def test_layers_are_kept():
 
 
 def test_a_broken_layer_would_be_seen(tmp_path):
-    """The same contract fails on a package whose core imports a layer above it."""
-    package = tmp_path / "deploykit"
-    contract = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"][0]
-    for name in (name for layer in contract["layers"] for name in layer.split(" | ")):
-        (package / name).mkdir(parents=True)
-        (package / name / "__init__.py").write_text("")
-    (package / "__init__.py").write_text("")
-    (package / "core" / "wrong.py").write_text("import deploykit.serving\n")
-    widgets = tmp_path / "deploykit_widgets"
-    widgets.mkdir()
-    (widgets / "__init__.py").write_text("")
+    """The same contracts fail on packages whose lowest layers import one above them."""
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    for contract in (c for c in contracts if c["type"] == "layers"):
+        (package,) = (tmp_path / container for container in contract["containers"])
+        for name in (name for layer in contract["layers"] for name in layer.split(" | ")):
+            (package / name).mkdir(parents=True)
+            (package / name / "__init__.py").write_text("")
+        (package / "__init__.py").write_text("")
+    (tmp_path / "deploykit" / "core" / "wrong.py").write_text("import deploykit.serving\n")
+    (tmp_path / "deploykit_widgets" / "space" / "wrong.py").write_text("import deploykit_widgets.sections\n")
     (tmp_path / "pyproject.toml").write_text((ROOT / "pyproject.toml").read_text("utf-8"), "utf-8")
     done = subprocess.run(
         [
@@ -49,6 +48,7 @@ def test_a_broken_layer_would_be_seen(tmp_path):
     )
     assert done.returncode == 1, done.stdout + done.stderr
     assert "deploykit.core.wrong" in done.stdout
+    assert "deploykit_widgets.space.wrong" in done.stdout
 
 
 def test_adapters_are_named_after_their_files_and_only_they_are_public():

@@ -81,7 +81,7 @@ def commands(tmp_path: Path) -> Iterator[Any]:
 @pytest.fixture
 def ask(commands: Any) -> Callable[..., Any]:
     """Asks a section as the browser does: what it answers as JSON, and bytes beside it."""
-    from deploykit_widgets.sections._contract import Later, Reply
+    from deploykit_widgets.answers import Later, Reply
 
     def send(section: Any, command: str, **arguments: Any) -> tuple[Any, list[bytes]]:
         found: list[Any] = []

@@ -3,8 +3,8 @@
 import json
 
 import pytest
+from deploykit_widgets.answers import Later, Reply
 from deploykit_widgets.desk import Desk
-from deploykit_widgets.sections._contract import Later, Reply
 from deploykit_widgets.state import Goal, State
 from deploykit_widgets.surface import Hub, Surface
 

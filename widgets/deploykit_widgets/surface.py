@@ -19,8 +19,9 @@ import msgspec
 import traitlets
 
 from deploykit.core.errors import SettingError
+from deploykit_widgets.answers import Command, Later, Reply
 from deploykit_widgets.desk import Desk
-from deploykit_widgets.sections._contract import Command, Later, Reply, Section
+from deploykit_widgets.sections._contract import Section
 from deploykit_widgets.state import State, in_words
 
 _MODULE = "deploykit-widgets"

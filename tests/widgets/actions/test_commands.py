@@ -6,11 +6,11 @@ import threading
 
 import numpy as np
 import pytest
+from deploykit_widgets.sections._space_summary import button
 from deploykit_widgets.sections.candidate import CandidateSection
 from deploykit_widgets.sections.data import DataSection
 from deploykit_widgets.sections.model import ModelSection
 from deploykit_widgets.sections.serve import ServeSection
-from deploykit_widgets.space.summary import button
 
 import deploykit as dk
 from deploykit.core.errors import Cancelled, SettingError

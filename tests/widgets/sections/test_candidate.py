@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 from deploykit_widgets.actions.commands import Commands
+from deploykit_widgets.answers import Later, Reply
 from deploykit_widgets.desk import Desk
-from deploykit_widgets.sections._contract import Later, Reply
 from deploykit_widgets.sections.candidate import CandidateSection
 from deploykit_widgets.space.choice import SpaceChoice
 from deploykit_widgets.state import State

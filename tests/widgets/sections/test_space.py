@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from deploykit_widgets.code.saved_notebook import notebook_of
-from deploykit_widgets.space import summary
+from deploykit_widgets.sections import _space_summary as summary
 from deploykit_widgets.space.controls import checked, described, help_of, kind_of
 from deploykit_widgets.space.obstacles import Obstacles
 from deploykit_widgets.space.options import SEARCHES, SweepOptions

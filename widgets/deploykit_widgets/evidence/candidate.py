@@ -15,9 +15,9 @@ from deploykit.reporting.choice import Choice
 from deploykit.reporting.evidence.flips import Flip, Flips, Guess
 from deploykit.reporting.evidence.weights import original
 from deploykit.reporting.report import Report
+from deploykit_widgets.answers import Reply
 from deploykit_widgets.code.script import shown_path
 from deploykit_widgets.evidence import pictures, samples
-from deploykit_widgets.sections._contract import Reply
 
 T = TypeVar("T")
 #: Layers in one answer; the rest are summed up.

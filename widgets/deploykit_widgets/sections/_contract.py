@@ -7,43 +7,14 @@ one through an entry point of the group ``deploykit_widgets.sections``. The brow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from deploykit.core.registry import Registry
 from deploykit_widgets.actions.commands import Commands
+from deploykit_widgets.answers import Command
 from deploykit_widgets.state import State
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer with attached bytes.
-
-    Attributes:
-        value: JSON.
-        buffers: Pictures and similar data; ``value`` says what each one is.
-    """
-
-    value: Any
-    buffers: Sequence[bytes] = field(default=())
-
-
-@dataclass(frozen=True)
-class Later:
-    """An answer that takes time: ``work`` runs in its own thread and returns JSON or a `Reply`.
-
-    Attributes:
-        name: For the thread.
-        work: Called without arguments; if it fails, its exception is the answer.
-    """
-
-    name: str
-    work: Callable[[], Any]
-
-
-#: Called with the browser's arguments as keywords. Returns JSON, a `Reply` or a `Later`.
-Command = Callable[..., Any]
 
 
 class Section:

@@ -9,7 +9,8 @@ from typing import Any
 from deploykit.core.registry import registry
 from deploykit.reporting.views import tradeoff
 from deploykit_widgets.actions.commands import Commands
-from deploykit_widgets.sections._contract import Command, Section, tabs
+from deploykit_widgets.answers import Command
+from deploykit_widgets.sections._contract import Section, tabs
 
 #: State attributes the frame is made from, beside those of the tabs' hints.
 _FIELDS = ("model", "problems", "busy", "picked", "second", "tab")

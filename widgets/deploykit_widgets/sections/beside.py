@@ -10,8 +10,9 @@ from typing import Any
 from deploykit.core.errors import SettingError, StoreError
 from deploykit.reporting.comparison import compare_reports
 from deploykit.reporting.report import Report
+from deploykit_widgets.answers import Command, Later
 from deploykit_widgets.rows import rows_of
-from deploykit_widgets.sections._contract import Command, Later, Section
+from deploykit_widgets.sections._contract import Section
 
 #: Stores that are offered.
 _MOST = 20

@@ -12,8 +12,9 @@ from deploykit.reporting.events import Progress
 from deploykit.reporting.report import Report
 from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.actions.long_work import stop
+from deploykit_widgets.answers import Command, Later
 from deploykit_widgets.evidence import candidate as evidence
-from deploykit_widgets.sections._contract import Command, Later, Panel
+from deploykit_widgets.sections._contract import Panel
 from deploykit_widgets.state import State
 
 _PROGRESS_EVERY_S = 0.25

@@ -8,9 +8,10 @@ from typing import Any
 
 from deploykit.core.errors import SettingError
 from deploykit_widgets.actions.commands import Commands
+from deploykit_widgets.answers import Command
 from deploykit_widgets.code import script
 from deploykit_widgets.code.saved_notebook import notebook_of
-from deploykit_widgets.sections._contract import Command, Section
+from deploykit_widgets.sections._contract import Section
 
 
 class CodeSection(Section):

@@ -12,6 +12,7 @@ from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.reporting import numbers
 from deploykit_widgets.actions.commands import Commands
+from deploykit_widgets.answers import Command, Later, Reply
 from deploykit_widgets.data.fit import doubtful, fits, on_screen, remedies
 from deploykit_widgets.data.notebook_names import found_in, names_of_data
 from deploykit_widgets.data.source import source_of
@@ -19,7 +20,7 @@ from deploykit_widgets.data.typed import as_typed, fraction, preprocess_of, shap
 from deploykit_widgets.evidence import samples
 from deploykit_widgets.evidence.pictures import png
 from deploykit_widgets.listing import listing
-from deploykit_widgets.sections._contract import Command, Hint, Later, Panel, Reply
+from deploykit_widgets.sections._contract import Hint, Panel
 from deploykit_widgets.state import State
 
 __all__ = ["DataSection", "balance", "facts", "fraction", "resolution", "shape", "steps"]

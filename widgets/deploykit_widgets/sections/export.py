@@ -10,8 +10,9 @@ from deploykit.core.registry import registry
 from deploykit.core.result import Result
 from deploykit.reporting.choice import Choice
 from deploykit_widgets.actions.commands import Commands
+from deploykit_widgets.answers import Command
 from deploykit_widgets.code.script import shown_path
-from deploykit_widgets.sections._contract import Command, Hint, Panel
+from deploykit_widgets.sections._contract import Hint, Panel
 from deploykit_widgets.state import State
 
 _MOST_FILES = 200

@@ -8,11 +8,12 @@ from typing import Any
 
 from deploykit.core.model import Layer, Model
 from deploykit.core.registry import registry
+from deploykit_widgets.answers import Command, Later
 from deploykit_widgets.code.script import shown_path
 from deploykit_widgets.data.fit import fits
 from deploykit_widgets.evidence.layer_times import LayerTimes, layer_times, source_of_times
 from deploykit_widgets.listing import listing
-from deploykit_widgets.sections._contract import Command, Hint, Later, Panel
+from deploykit_widgets.sections._contract import Hint, Panel
 from deploykit_widgets.state import State
 
 #: Layers in one answer; a layer has about a hundred bytes.

@@ -13,8 +13,9 @@ from deploykit.core.parameter import Parameter
 from deploykit.core.registry import registry
 from deploykit.core.space import Space
 from deploykit_widgets.actions.commands import Commands
-from deploykit_widgets.sections._contract import Command, Panel
-from deploykit_widgets.space import summary
+from deploykit_widgets.answers import Command
+from deploykit_widgets.sections import _space_summary as summary
+from deploykit_widgets.sections._contract import Panel
 from deploykit_widgets.space.choice import (
     PRESETS,
     SpaceChoice,

@@ -8,7 +8,8 @@ from typing import Any
 
 from deploykit.reporting.progress import duration, reached
 from deploykit_widgets.actions.commands import Commands
-from deploykit_widgets.sections._contract import Command, Panel
+from deploykit_widgets.answers import Command
+from deploykit_widgets.sections._contract import Panel
 from deploykit_widgets.state import State
 
 #: A sweep is late by this share of the expected time, and by this many seconds.

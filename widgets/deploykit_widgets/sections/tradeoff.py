@@ -16,8 +16,9 @@ from deploykit.reporting.report import Report
 from deploykit.reporting.settings import settings
 from deploykit.reporting.views import tradeoff
 from deploykit_widgets.actions.commands import Commands
+from deploykit_widgets.answers import Command, Later
 from deploykit_widgets.rows import where
-from deploykit_widgets.sections._contract import Command, Later, Panel
+from deploykit_widgets.sections._contract import Panel
 from deploykit_widgets.state import Goal
 
 #: Costs and other measures for an axis: name → (label, title, unit, whether higher is better, word for better).

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from deploykit_widgets.sections._contract import Command, Hint, Panel
+from deploykit_widgets.answers import Command
+from deploykit_widgets.sections._contract import Hint, Panel
 from deploykit_widgets.state import State
 
 from deploykit.core.result import Result
