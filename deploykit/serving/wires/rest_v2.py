@@ -29,6 +29,7 @@ _PATH = re.compile(
     re.IGNORECASE,
 )
 _BINARY = b"application/octet-stream"
+_LENGTH = JSON_LENGTH.lower().encode()
 #: Datatypes that stand for one another where no number changes.
 _NUMBERS = frozenset(DTYPES) - {"BOOL", "BYTES"}
 #: Parameters of Triton's sequence extension.
@@ -84,13 +85,12 @@ async def _infer(service: Service, name: str, version: str | None, body: bytes, 
     text = write_json(answer, outputs)
     if not wanted.binary:
         return Response(200, text)
-    return Response(200, text + blobs, _BINARY, ((JSON_LENGTH.lower().encode(), str(len(text)).encode()),))
+    return Response(200, text + blobs, _BINARY, ((_LENGTH, str(len(text)).encode()),))
 
 
 def _json_length(headers: Headers, size: int) -> int:
-    wanted = JSON_LENGTH.lower().encode()
     for name, value in headers:
-        if name == wanted:
+        if name == _LENGTH:
             if not value.isdigit() or int(value) > size:
                 shown = value.decode("latin-1")
                 raise InvalidInputError(
