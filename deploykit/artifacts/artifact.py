@@ -100,7 +100,7 @@ class Manifest(Plain):
 
 
 @dataclass(frozen=True)
-class Contents:
+class OpenedArtifact:
     """Files of an artifact as they can be read, as long as `Artifact.opened` is.
 
     Attributes:
@@ -182,7 +182,7 @@ class Artifact:
         (self.path / MANIFEST).write_bytes(dump(self.manifest, indent=True))
 
     @contextlib.contextmanager
-    def opened(self, key: str | None = None) -> Iterator[Contents]:
+    def opened(self, key: str | None = None) -> Iterator[OpenedArtifact]:
         """Its files, to be read inside the block: the only way to its model and its golden data.
 
         Args:
@@ -193,14 +193,14 @@ class Artifact:
 
         Example:
             >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
-            >>> with dk.export(built, "exported/opened", overwrite=True).opened() as contents:
-            ...     inputs, outputs = contents.golden()
+            >>> with dk.export(built, "exported/opened", overwrite=True).opened() as files:
+            ...     inputs, outputs = files.golden()
             >>> {name: array.shape for name, array in outputs.items()}
             {'probabilities': (8, 10)}
         """
         if key is not None:
             raise ExportError(f"{self.path} is not encrypted, and a key was given.", remedy="leave the key out.")
-        yield Contents(self.path, self.manifest)
+        yield OpenedArtifact(self.path, self.manifest)
 
     @property
     def model_path(self) -> Path:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.arrays import load_arrays, save_arrays
 from deploykit.artifacts.artifact import Artifact
-from deploykit.artifacts.pipeline import Pipeline, open_session
+from deploykit.artifacts.predictor import Predictor, open_session
 from deploykit.artifacts.signature import client_inputs, client_outputs
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
@@ -54,9 +54,9 @@ def record(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     preprocess = from_plain(dict[str, Preprocess], arguments["preprocess"])
     session = open_session(Path(arguments["path"]), target, arguments["format"], contract)
     raw = load_arrays(Path(arguments["golden_inputs"]))
-    prepared = Pipeline(session, preprocess).prepare(raw)
+    prepared = Predictor(session, preprocess).prepare(raw)
     dependent = arguments["batch_dependent"] or depends_on_batch(session, prepared)
-    outputs = Pipeline(session, preprocess, target.batch_size if dependent else 0).run(prepared)
+    outputs = Predictor(session, preprocess, target.batch_size if dependent else 0).run(prepared)
     save_arrays(Path(arguments["prepared"]), _as_the_file_takes_them(session, prepared))
     save_arrays(Path(arguments["golden_outputs"]), outputs)
     count = len(next(iter(raw.values())))
@@ -91,25 +91,25 @@ def replay(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """
     artifact = Artifact.open(arguments["artifact"])
     manifest = artifact.manifest
-    with artifact.opened() as contents:
-        inputs, golden = contents.golden()
+    with artifact.opened() as files:
+        inputs, golden = files.golden()
         needed = [i.name for i in manifest.contract.inputs if i.how not in ("constant", "state")]
         missing = [name for name in needed if name not in inputs]
         if missing:
             raise ExportError(f"{manifest.golden_inputs} has no {', '.join(missing)}.", remedy="export again.")
-        pipeline = Pipeline.open(contents)
-        difference, problems = compare(golden, pipeline(inputs), manifest.tolerance)
-        if not problems and (said := remembers(pipeline, inputs, manifest.tolerance)):
+        predictor = Predictor.open(files)
+        difference, problems = compare(golden, predictor(inputs), manifest.tolerance)
+        if not problems and (said := remembers(predictor, inputs, manifest.tolerance)):
             problems.append(said)
     return {"difference": difference, "problems": problems}
 
 
-def remembers(pipeline: Pipeline, inputs: Mapping[str, NDArray[Any]], tolerance: float) -> str:
+def remembers(predictor: Predictor, inputs: Mapping[str, NDArray[Any]], tolerance: float) -> str:
     """Why the same question gets another answer later, in words; "" when it gets the same."""
     asked, other = ({name: array[place] for name, array in inputs.items()} for place in (slice(0, 1), slice(-1, None)))
-    first = pipeline(asked)
-    pipeline(other)
-    difference, problems = compare(first, pipeline(asked), tolerance)
+    first = predictor(asked)
+    predictor(other)
+    difference, problems = compare(first, predictor(asked), tolerance)
     if not problems:
         return ""
     return (

@@ -54,8 +54,8 @@ def prove(artifact: Artifact, *, trusted: bool) -> Proof:
         fresh=True,
     )
     try:
-        with artifact.opened() as contents:
-            structure(contents.model, manifest.format, trusted=trusted)
+        with artifact.opened() as files:
+            structure(files.model, manifest.format, trusted=trusted)
         found = shared().run(replay)
     except (ModelFileError, UnsupportedModelError, CandidateError, DatasetError, ExportError) as error:
         return Proof((str(error),))

@@ -24,8 +24,8 @@ def run(options: argparse.Namespace) -> None:
     server = dk.serve(options.artifact, host=options.host, port=options.port, workers=options.workers)
     facts = {"url": server.url, "name": server.name, "pids": server.pids, "log": str(server.log)}
 
-    def told() -> None:
+    def announce() -> None:
         show(options, f"{server.name} at {server.url}/v1/models/{server.name}:predict\nlog {server.log}", facts)
         sys.stdout.flush()
 
-    server.wait(told)
+    server.wait(announce)

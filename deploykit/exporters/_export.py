@@ -33,7 +33,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @runtime_checkable
-class Choice(Protocol):
+class SupportsExport(Protocol):
     """What ``report.best()`` and ``dk.build()`` return, as far as exporting is concerned."""
 
     def exportable(self) -> Exportable:
@@ -41,7 +41,7 @@ class Choice(Protocol):
 
 
 def export(
-    candidate: Exportable | Choice,
+    candidate: Exportable | SupportsExport,
     path: str | Path,
     *,
     layout: str = "folder",
@@ -93,7 +93,7 @@ def export(
     return Artifact(target, manifest)
 
 
-def save_file(candidate: Exportable | Choice, path: str | Path) -> Path:
+def save_file(candidate: Exportable | SupportsExport, path: str | Path) -> Path:
     """Write just the model file (or folder), for ``best.save("x.tflite")``.
 
     Args:
@@ -127,7 +127,7 @@ def save_file(candidate: Exportable | Choice, path: str | Path) -> Path:
 def _exportable(candidate: Any) -> Exportable:
     if isinstance(candidate, Exportable):
         return candidate
-    if isinstance(candidate, Choice):
+    if isinstance(candidate, SupportsExport):
         return candidate.exportable()
     raise SettingError(
         f"Expected a candidate, got {type(candidate).__name__}.",

@@ -110,8 +110,8 @@ def verify(artifact: Artifact | str | Path, *, url: str | None = None, trusted: 
 
 def _ask(artifact: Artifact, url: str) -> tuple[float, list[str]]:
     manifest = artifact.manifest
-    with artifact.opened() as contents:
-        inputs, golden = contents.golden()
+    with artifact.opened() as files:
+        inputs, golden = files.golden()
     with Client(url) as client:
         found = client.infer(manifest.name, _declared(manifest, inputs)) if client.is_deploykit() else None
     if found is None:

@@ -61,7 +61,7 @@ def split(outputs: Mapping[str, NDArray[Any]], batches: Sequence[Batch]) -> list
 
 
 def independent(infer: Callable[[Batch], Outputs], batches: Sequence[Batch]) -> bool:
-    """Whether batches get the same answers together as alone, as far as examples can tell.
+    """Whether batches get the same answers together as alone, as far as examples show it.
 
     Each batch is made smaller by another factor: a model that quantizes by the largest value of a whole batch answers
     alike as long as all examples have the same range, as images mostly do.

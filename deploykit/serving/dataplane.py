@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Artifact
-from deploykit.artifacts.pipeline import Pipeline
+from deploykit.artifacts.predictor import Predictor
 from deploykit.artifacts.signature import takes_real
 from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import DatasetError
@@ -67,14 +67,14 @@ class DataPlane:
         self.meanings: dict[str, OutputMeaning] = {o.name: o for o in contract.outputs}
         self.classes = manifest.classes or contract.labels.named
         self.platform = f"{manifest.target.runtime}_{manifest.format}"
-        with contextlib.ExitStack() as files:
-            contents = files.enter_context(artifact.opened())
-            self._pipeline = Pipeline.open(contents)
-            golden, _ = contents.golden()
+        with contextlib.ExitStack() as stack:
+            files = stack.enter_context(artifact.opened())
+            self._predictor = Predictor.open(files)
+            golden, _ = files.golden()
             self.example_seconds = self._warm_up(golden)
             self._shapes = {name: array.shape[1:] for name, array in golden.items()}
             self.most_joined = 1 if manifest.batch_dependent else self._try_joining(golden)
-            self._files = files.pop_all()  # a runtime may read from them as long as it runs
+            self._files = stack.pop_all()  # a runtime may read from them as long as it runs
 
     def _warm_up(self, golden: Mapping[str, NDArray[Any]]) -> float:
         batch = self._examples(golden, 1)[0]
@@ -85,7 +85,7 @@ class DataPlane:
         most = min(_MOST_JOINED, int(INLINE_SECONDS / self.example_seconds))
         examples = self._examples(golden, most)
         # A session fills up a fixed batch, or cuts up what does not fit it.
-        if self._pipeline.session.batch_size or len(examples) < 2 or not independent(self.infer, examples):
+        if self._predictor.session.batch_size or len(examples) < 2 or not independent(self.infer, examples):
             return 1
         # Sizes change from batch to batch, and some runtimes allocate again for each size: that counts as well.
         sizes = range(1, len(examples) + 1)
@@ -153,7 +153,7 @@ class DataPlane:
             InvalidInputError: The examples cannot be preprocessed, or the model cannot hold their values.
         """
         try:
-            return self._pipeline(batch.arrays)
+            return self._predictor(batch.arrays)
         except DatasetError as error:
             raise InvalidInputError(str(error)) from error
         except Exception as error:

@@ -23,7 +23,7 @@ from deploykit.serving.faults import (
     TooLargeError,
 )
 from deploykit.serving.service import ServerLimits, Service
-from deploykit.serving.wires._contract import WIRES, Endpoint, Headers, Response, Wire, refusal
+from deploykit.serving.wires._contract import WIRES, Endpoint, Headers, HTTPWire, Response, refusal
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -67,13 +67,13 @@ class App:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._wires = tuple(WIRES.all())
-        self._known: dict[str, tuple[Wire, Endpoint]] = {}
+        self._known: dict[str, tuple[HTTPWire, Endpoint]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         began = 0.0
         path, got = scope["path"], scope["method"]
-        wire: Wire | None = None
+        wire: HTTPWire | None = None
         try:
             known = self._known.get(path)
             if known is None:
@@ -101,7 +101,7 @@ class App:
         await send({"type": "http.response.start", "status": response.status, "headers": head})
         await send({"type": "http.response.body", "body": response.body})
 
-    def _wire(self, path: str) -> Wire:
+    def _wire(self, path: str) -> HTTPWire:
         """The protocol whose paths begin like this one."""
         lower = path.lower()
         for wire in self._wires:
@@ -109,7 +109,7 @@ class App:
                 return wire
         raise self._unknown(path)
 
-    def _find(self, wire: Wire, path: str) -> tuple[Wire, Endpoint]:
+    def _find(self, wire: HTTPWire, path: str) -> tuple[HTTPWire, Endpoint]:
         endpoint = wire.endpoint(path, self._service)
         if endpoint is None:
             raise self._unknown(path)
@@ -122,7 +122,7 @@ class App:
         return NotFoundError(f"No such route: {path[:200]}; there are {there}.")
 
 
-def _refusal(wire: Wire | None, fault: Fault) -> Response:
+def _refusal(wire: HTTPWire | None, fault: Fault) -> Response:
     return refusal(fault) if wire is None else wire.refusal(fault)
 
 

@@ -62,7 +62,7 @@ def _bind(family: int, address: object, host: str, *, shared: bool) -> socket.so
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind(address)  # type: ignore[arg-type]  # what getaddrinfo gave
         if not shared:
-            bound.listen(_BACKLOG)  # two sockets can be bound to one port: it is listening that tells
+            bound.listen(_BACKLOG)  # two sockets can be bound to one port, but only one of them can listen
     except OSError as error:
         bound.close()
         port = address[1]  # type: ignore[index]

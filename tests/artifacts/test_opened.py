@@ -11,7 +11,7 @@ from deploykit_widgets.code.clients import examples
 
 import deploykit
 from deploykit.artifacts import golden
-from deploykit.artifacts.artifact import MANIFEST, Artifact, Contents
+from deploykit.artifacts.artifact import MANIFEST, Artifact, OpenedArtifact
 from deploykit.core.errors import ExportError
 from deploykit.exporters import _verify
 from deploykit.exporters._export import export
@@ -31,9 +31,9 @@ def artifact(tmp_path):
 
 
 def test_it_gives_the_model_and_the_golden_data(artifact):
-    with artifact.opened() as contents:
-        assert contents.model.read_bytes() == (artifact.path / "model.onnx").read_bytes()
-        inputs, outputs = contents.golden()
+    with artifact.opened() as files:
+        assert files.model.read_bytes() == (artifact.path / "model.onnx").read_bytes()
+        inputs, outputs = files.golden()
     assert inputs["image"].shape == (8, 8, 8)
     assert outputs["probabilities"].shape == (8, 3)
 
@@ -58,7 +58,7 @@ def test_everything_that_reads_an_artifact_goes_through_it(artifact, tmp_path, m
         @contextlib.contextmanager
         def door(self, key=None):
             opened.append(self.path)
-            yield Contents(elsewhere, self.manifest)
+            yield OpenedArtifact(elsewhere, self.manifest)
 
         monkeypatch.setattr(Artifact, "opened", door)
         assert golden.replay({"artifact": str(artifact.path)}, print) == {"difference": 0.0, "problems": []}

@@ -25,7 +25,7 @@ import psutil
 
 import deploykit as dk
 from deploykit.artifacts.artifact import Artifact
-from deploykit.artifacts.pipeline import Pipeline
+from deploykit.artifacts.predictor import Predictor
 from deploykit.artifacts.wire import JSON_LENGTH, datatype, to_bytes
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,8 +61,8 @@ def compare(path: Path | None, runtime: str, seconds: float, rounds: int) -> Non
     os.sched_setaffinity(0, {cores[0]})  # the servers inherit it
     with tempfile.TemporaryDirectory(prefix="deploykit-bench-") as folder:
         artifact = Artifact.open(path) if path else export_tutorial(runtime, Path(folder))
-        with artifact.opened() as contents:
-            raw, _ = contents.golden()
+        with artifact.opened() as files:
+            raw, _ = files.golden()
         json_bodies, binary_bodies = write_bodies(raw, Path(folder))
         size = json_bodies.stat().st_size // 2 // len(next(iter(raw.values())))  # hexadecimal
         name = artifact.manifest.name
@@ -221,8 +221,8 @@ def serve_fastapi(artifact: Path, port: int) -> None:
     from pydantic import create_model
 
     opened = Artifact.open(artifact)
-    with opened.opened() as contents:
-        pipeline = Pipeline.open(contents)
+    with opened.opened() as files:
+        predictor = Predictor.open(files)
     dtypes = {spec.name: np.dtype(spec.dtype) for spec in opened.manifest.inputs}
     nested: type = float
     spec = opened.manifest.inputs[0]
@@ -233,7 +233,7 @@ def serve_fastapi(artifact: Path, port: int) -> None:
 
     async def predict(body: Any) -> Any:
         array = np.asarray(body.instances, dtypes[spec.name])
-        (output,) = pipeline({spec.name: array}).values()
+        (output,) = predictor({spec.name: array}).values()
         return response(predictions=output.tolist())
 
     predict.__annotations__ = {"body": request, "return": response}

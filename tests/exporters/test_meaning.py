@@ -258,7 +258,7 @@ def test_an_artifact_without_a_contract_is_refused_with_the_remedy(cnn, tmp_path
 
 
 class Remembering:
-    """A pipeline that adds what it was given before."""
+    """A predictor that adds what it was given before."""
 
     def __init__(self, carried):
         self.before = 0.0
@@ -279,7 +279,7 @@ def test_a_model_that_carries_something_to_the_next_request_is_found(carried, re
 def test_an_artifact_whose_model_remembers_is_not_as_it_was_exported(tmp_path, monkeypatch):
     artifact = exported(same(tmp_path, "float32", 4), (numbers().astype(np.float32), None))
     for carried in (0.0, 0.5):
-        monkeypatch.setattr(_golden.Pipeline, "open", lambda _, carried=carried: Remembering(carried))
+        monkeypatch.setattr(_golden.Predictor, "open", lambda _, carried=carried: Remembering(carried))
         found = _golden.replay({"artifact": str(artifact.path)}, print)
         assert found["difference"] == 0.0
         assert len(found["problems"]) == bool(carried)

@@ -61,7 +61,7 @@ class Endpoint(NamedTuple):
     handler: Handler
 
 
-class Wire(Adapter):
+class HTTPWire(Adapter):
     """A protocol over HTTP.
 
     Attributes:
@@ -94,7 +94,7 @@ def refusal(fault: Fault) -> Response:
     return Response(STATUSES[fault.kind], dump({"error": fault.message}))
 
 
-WIRES: Registry[Wire] = Registry("deploykit.serving.wires", "protocol")
+WIRES: Registry[HTTPWire] = Registry("deploykit.serving.wires", "protocol")
 
 
 def get(answer: Callable[[], bytes]) -> Endpoint:

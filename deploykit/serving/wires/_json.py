@@ -48,7 +48,8 @@ def _finite(text: str) -> float:
 
 
 def _not_json(error: Exception) -> InvalidInputError:
-    text = " ".join(str(error).split())[:200].rstrip(".")
-    if "recursion" in text.lower():
+    if isinstance(error, RecursionError) or isinstance(error.__cause__, RecursionError):
         text = "it is nested too deeply"
+    else:
+        text = " ".join(str(error).split())[:200].rstrip(".")
     return InvalidInputError(f"Expected JSON: {text}.")

@@ -18,7 +18,7 @@ from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.faults import InvalidInputError
 from deploykit.serving.service import ServedModel, Service
 from deploykit.serving.tensors import from_lists, to_lists
-from deploykit.serving.wires._contract import Endpoint, Headers, Response, Wire, get
+from deploykit.serving.wires._contract import Endpoint, Headers, HTTPWire, Response, get
 from deploykit.serving.wires._json import read_json, write_json
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _PATH = re.compile(
 _TYPES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE"}
 
 
-class RestV1(Wire):
+class RestV1(HTTPWire):
     """Rows and columns of JSON."""
 
     name = "rest_v1"

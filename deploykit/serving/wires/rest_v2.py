@@ -18,7 +18,7 @@ from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.faults import InvalidInputError
 from deploykit.serving.service import ServedModel, Service
 from deploykit.serving.tensors import converted, from_lists, to_lists
-from deploykit.serving.wires._contract import Endpoint, Headers, Response, Wire, get
+from deploykit.serving.wires._contract import Endpoint, Headers, HTTPWire, Response, get
 from deploykit.serving.wires._json import read_json, write_json
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ _NUMBERS = frozenset(DTYPES) - {"BOOL", "BYTES"}
 _SEQUENCES = ("sequence_id", "sequence_start", "sequence_end")
 
 
-class RestV2(Wire):
+class RestV2(HTTPWire):
     """JSON, and the binary tensors that its clients use in practice."""
 
     name = "rest_v2"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from deploykit.serving.faults import InvalidInputError
-from deploykit.serving.wires._contract import Endpoint, Response, Wire
+from deploykit.serving.wires._contract import Endpoint, HTTPWire, Response
 
 
-class PlainText(Wire):
+class PlainText(HTTPWire):
     """Lines of numbers in, lines of numbers out."""
 
     name = "plain_text"

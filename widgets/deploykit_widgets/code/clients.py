@@ -34,8 +34,8 @@ def calls(server: Any) -> dict[str, Any]:
 
 def examples(artifact: Artifact) -> dict[str, NDArray[Any]]:
     """Raw examples by input name, in the dtypes that clients send, without optional states."""
-    with artifact.opened() as contents:
-        golden, _ = contents.golden()
+    with artifact.opened() as files:
+        golden, _ = files.golden()
     specs = [spec for spec in artifact.manifest.inputs if spec.name in golden]
     return {s.name: golden[s.name].astype(object if s.dtype == "string" else s.dtype) for s in specs}
 

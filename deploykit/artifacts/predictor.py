@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from deploykit.artifacts.artifact import Contents
+from deploykit.artifacts.artifact import OpenedArtifact
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.data.preprocess import Preprocess
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class Pipeline:
+class Predictor:
     """An opened model behind its preprocessing. Used by one thread at a time; opened in child processes only.
 
     Args:
@@ -31,10 +31,10 @@ class Pipeline:
         self._steps = {name: step for name, step in preprocess.items() if not step.is_identity}
 
     @classmethod
-    def open(cls, contents: Contents) -> Self:
+    def open(cls, files: OpenedArtifact) -> Self:
         """Open the model of an artifact, which stays open as long as it is used."""
-        manifest = contents.manifest
-        session = open_session(contents.model, manifest.target, manifest.format, manifest.contract)
+        manifest = files.manifest
+        session = open_session(files.model, manifest.target, manifest.format, manifest.contract)
         return cls(session, manifest.preprocess, manifest.target.batch_size if manifest.batch_dependent else 0)
 
     def prepare(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
