@@ -59,6 +59,7 @@ class Option(Parameter):
         under: The option it only matters with: its control is shown when that one differs from its default. If it is
             ``binding``, setting it without that one is an error.
         panel: The Workbench has a control for it.
+        hint: What the control says in place of ``help``.
         of_goal: In the Workbench it is a switch that takes the value from the goal's field of the same name.
         units: A number with one of these units.
         read: Checks a value, in place of the range.
@@ -78,6 +79,7 @@ class Option(Parameter):
     adapters: tuple[str, str] | None = None
     under: str = ""
     panel: bool = False
+    hint: str = ""
     of_goal: bool = False
     units: tuple[str, ...] = ()
     read: Callable[[Any], Any] | None = None
@@ -90,6 +92,11 @@ class Option(Parameter):
         """All values of a choice; for an option with adapters, those installed here."""
         found = registry(*self.adapters).names() if self.adapters else ()
         return (*self.choices, *(n.value for n in self.named), *found)
+
+    @property
+    def panel_help(self) -> str:
+        """What a control says under its label; a choice explains the chosen value instead."""
+        return "" if self.named or self.units else self.hint or self.help
 
     @property
     def bounds(self) -> str:

@@ -112,12 +112,15 @@ class TimingOptions(TypedDict, total=False):
         int,
         option("int", 10, "Timing launches per session.", label="Timing launches per candidate", metavar="N",
                 minimum=2, special=(0, "skip latency"), panel=True,
-                more="10 give reliable intervals; fewer are faster but give wider ones. 0 skips latency."),
+                hint="10 give reliable intervals; fewer are faster but give wider ones.",
+                more="Fewer are faster and give wider intervals. 0 skips latency."),
     ]  # fmt: skip
     adaptive: Annotated[
         bool,
-        option("bool", True, "Candidates that are slower than another one (95 % confidence) and no more accurate get "
-                "only three launches.", label="Time promising candidates longer", panel=True,
+        option("bool", True, "Time candidates that are clearly slower than another one and no more accurate only "
+                "three times.", label="Time promising candidates longer", panel=True,
+                hint="Candidates that are slower than another one (95 % confidence) and no more accurate get only "
+                "three launches.",
                 no="time all candidates equally often, even those far from the front",
                 more="Such candidates have the flag \"screened\". If False, all candidates get all launches."),
     ]  # fmt: skip
@@ -126,14 +129,16 @@ class TimingOptions(TypedDict, total=False):
         option("float", None, "Drop candidates early once they are confirmed to lose more than this; they are not "
                 "timed.", label="Skip candidates that lose more than the goal allows", metavar="D", minimum=0,
                 panel=True, of_goal=True,
+                hint="They are not timed once the larger loss is confirmed (95 % confidence).",
                 more="Largest acceptable loss, in the metric's units as in ``Report.best``, for example 0.01; it must "
                 "be confirmed (95 % confidence). The plan says whether there are enough examples for that. None: all "
                 "candidates are measured."),
     ]  # fmt: skip
     racing: Annotated[
         bool,
-        option("bool", True, "Their evaluation stops as soon as the larger loss is confirmed. Otherwise they are "
-                "evaluated on all of the data.", label="Stop their evaluation early", under="max_drop", panel=True,
+        option("bool", True, "Stop evaluating candidates as soon as a loss above max_drop is confirmed.",
+                label="Stop their evaluation early", under="max_drop", panel=True,
+                hint="Otherwise they are evaluated on all of the data.",
                 no="evaluate every candidate on all of the data, whatever --max-drop says",
                 more="If False, ``max_drop`` only decides which candidates are timed."),
     ]  # fmt: skip

@@ -272,7 +272,7 @@ def test_what_was_clicked_comes_back_after_a_restart_and_the_page_lands_where_it
     page.get_by_role("button", name="Load", exact=True).click()
     poll(page, lambda: kernel_value(page, "bench._state.data is not None"), "the data are loaded")
     tab(page, "Explore").click()
-    kernel_value(page, "bench._desk.post(lambda: bench._commands.set_launches(2))")
+    kernel_value(page, "bench._desk.post(lambda: bench._commands.set_option('launches', 2))")
     space = page.get_by_role("region", name="Space")
     space.get_by_role("checkbox", name="Magnitude pruning").click()
     poll(page, lambda: "left_out" in kernel_value(page, "bench.code"), "the space is what was clicked")

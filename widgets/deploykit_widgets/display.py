@@ -18,7 +18,7 @@ from deploykit_widgets.surface import Hub, Rows, Surface, unattended
 _KEEP_EVERY_S = 1.0
 #: The state attributes it is made from.
 _KEPT = ("model", "data", "plan", "problems", "sweep", "report", "goal", "chosen", "second", "space_choice", "options",
-         "launches", "artifact", "server")  # fmt: skip
+         "artifact", "server")  # fmt: skip
 
 
 class Display:

@@ -27,16 +27,16 @@ from deploykit_widgets.data.notebook_names import found_in, name_of
 from deploykit_widgets.data.source import READERS, source_of
 from deploykit_widgets.sections._contract import tabs
 from deploykit_widgets.sections.space import SpaceSection
-from deploykit_widgets.space.options import SweepOptions
+from deploykit_widgets.space.options import value_of
 from deploykit_widgets.state import DataSource, Goal, State
 
 #: In the store's folder.
 FILE = "workbench.json"
-_VERSION = 1
+_VERSION = 2
 _MOST_BYTES = 1 << 20
 _WRITE_EVERY_S = 0.3
 _FIELDS = ("model", "data", "data_source", "data_name", "data_step", "declared", "space", "space_choice", "controls",
-           "launches", "options", "goal", "picked", "second", "tab")  # fmt: skip
+           "options", "goal", "picked", "second", "tab")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,10 @@ class Memory:
         if not self._path.is_file():
             return {}
         found = parse(read_small(self._path, _MOST_BYTES, "the Workbench's settings", DeploykitError))
-        if not isinstance(found, dict) or found.get("version") != _VERSION:
+        if not isinstance(found, dict) or found.get("version") not in (1, _VERSION):
             return {}  # of a later version, which knows better
+        if found["version"] == 1:
+            found["options"] = _migrated(found["options"])
         said = found.pop("given")
         now = self._said
         same = {part for part, words in now.items() if said.get(part) == words}
@@ -128,10 +130,9 @@ class Memory:
             state.change(tab=kept["tab"])
         if "declared" in kept:
             state.change(declared=dict(kept["declared"]))
-        if "launches" in kept:
-            self._commands.set_launches(kept["launches"])
-        if "options" in kept:
-            state.change(options=SweepOptions(**kept["options"]))
+        for name, value in {**kept.get("options", {}), **{n: kept[n] for n in ("launches",) if n in kept}}.items():
+            with contextlib.suppress(DeploykitError):  # this version does not know it, or lacks a package for it
+                self._commands.set_option(name, value)
         if "goal" in kept:
             state.change(goal=Goal(**kept["goal"]))
         if "space" in kept:
@@ -209,13 +210,20 @@ class Memory:
             "data": _data(state),
             "declared": dict(state.declared),
             "space": self._space.kept(),
-            "launches": state.launches,
-            "options": asdict(state.options),
+            "launches": value_of(state.options, "launches"),
+            "options": {name: value for name, value in state.options.items() if name != "launches"},
             "goal": asdict(state.goal),
             "choice": {"a": state.picked, "b": state.second},
             "tab": state.tab,
         }
         return {**content, **pending}
+
+
+def _migrated(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of version 1, where one choice stood for ``max_drop`` and ``racing``."""
+    losers = {"stop": {"max_drop": True}, "untimed": {"max_drop": True, "racing": False}}
+    others = {name: value for name, value in options.items() if name != "losers" and value != ""}
+    return losers.get(options.get("losers", ""), {}) | others
 
 
 def _data(state: State) -> dict[str, Any] | None:

@@ -16,7 +16,6 @@ from deploykit.data.preprocess import Preprocess
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.events import Progress
 from deploykit.reporting.report import Report
-from deploykit_widgets.space.options import SweepOptions
 
 if TYPE_CHECKING:
     from deploykit_widgets.space.choice import SpaceChoice
@@ -72,9 +71,8 @@ class State:
 
     Attributes:
         store: Folder of the sweep.
-        launches: Launches per timed session.
         start: The space that the cell gives: name of a preset, or a space.
-        options: How the sweep is run.
+        options: How the sweep is run: what differs from the defaults, see `deploykit_widgets.space.options`.
         model: The model, None before it is loaded.
         data: The data, None before they are loaded.
         data_source: How the data were read; None when a Dataset was given.
@@ -113,9 +111,8 @@ class State:
     """
 
     store: Path
-    launches: int = 10
     start: str | Space = "quick"
-    options: SweepOptions = field(default_factory=SweepOptions)
+    options: Mapping[str, Any] = field(default_factory=dict)
     model: Model | None = None
     data: Dataset | None = None
     data_source: DataSource | None = None

@@ -19,6 +19,7 @@ from deploykit_widgets.sections._contract import panels
 from deploykit_widgets.sections.space import SpaceSection
 from deploykit_widgets.sections.sweep import counts
 from deploykit_widgets.space.choice import PRESETS
+from deploykit_widgets.space.options import with_value
 from deploykit_widgets.state import State
 from deploykit_widgets.surface import Surface, unattended
 
@@ -70,13 +71,12 @@ class Workbench(Display):
             space = Space.of(space)  # a saved space; raises for anything else, naming the presets
             if space.name in PRESETS and space == Space.preset(space.name):
                 space = space.name
-        if launches < 2:
-            raise SettingError(f"launches must be at least 2, got {launches}.", remedy="10 gives honest intervals.")
+        options = with_value({}, "launches", launches)
         declared = {"output": output, "scores": scores, "state": state, "constants": constants}
         said = {name: value for name, value in declared.items() if value}
         folder = Path(store if store is not None else "runs")
         tab = "model" if model is None else "data" if data is None else "explore"
-        super().__init__(State(folder, launches, space, declared=said, tab=tab), "sweep")
+        super().__init__(State(folder, space, options, declared=said, tab=tab), "sweep")
         rows = RowMaker()
         self._show(rows=lambda: rows.rows_of(self._state.report), row_fields=("report",))
         controls = self._sections["space"]

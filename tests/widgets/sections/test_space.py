@@ -9,7 +9,8 @@ from deploykit_widgets.code.saved_notebook import notebook_of
 from deploykit_widgets.sections import _space_summary as summary
 from deploykit_widgets.space.controls import checked, described, help_of, kind_of
 from deploykit_widgets.space.obstacles import Obstacles
-from deploykit_widgets.space.options import SEARCHES, SweepOptions
+from deploykit_widgets.space.options import arguments, with_value
+from deploykit_widgets.state import Goal
 from deploykit_widgets.workbench import Workbench
 
 import deploykit as dk
@@ -19,7 +20,6 @@ from deploykit.core.registry import registry
 from deploykit.core.space import Refine
 from deploykit.measuring.doctor import RuntimeState
 from deploykit.runtimes._contract import Device
-from deploykit.sweeping import search
 
 TECHNIQUES = registry("deploykit.transforms", "technique")
 DECLARED = [(name, p) for name in TECHNIQUES.names() for p in TECHNIQUES.get(name).parameters]
@@ -32,7 +32,7 @@ class Driver:
 
     def __init__(self, bench):
         self.bench = bench
-        self.section = bench._hub._sections["space"]
+        self.section = bench._sections["space"]
 
     def do(self, command, /, **arguments):
         answer = self.section.commands()[command](**arguments)
@@ -336,37 +336,56 @@ def test_a_recipe_is_added_once_shown_in_the_code_and_taken_out(drive, model, da
             driver.do("add_recipe", recipe=wrong)
 
 
-def test_options_are_those_of_the_sweep_and_make_code_only_when_they_differ():
-    assert SweepOptions().arguments(0.01) == {}
-    assert set(SEARCHES) == set(search.SEARCHES)
-    stop = SweepOptions().with_("losers", "stop")
-    assert stop.arguments(0.02) == {"max_drop": 0.02}
-    assert stop.with_("losers", "untimed").arguments(0.02) == {"max_drop": 0.02, "racing": False}
-    searched = SweepOptions().with_("search", "tpe").with_("budget", "10 min").with_("sensitivity", True)
-    assert searched.arguments(0.01) == {"search": "tpe", "budget": "10 min", "sensitivity": True}
-    assert searched.with_("search", "grid").arguments(0.01) == {"sensitivity": True}
-    assert SweepOptions().with_("adaptive", False).arguments(0.01) == {"adaptive": False}
-    for budget in ("1.5 h", "90 s", "40 candidates"):
-        search.Budget.of(searched.with_("budget", budget).budget)
+def test_the_controls_are_those_of_the_declared_options(drive, model, data):
+    driver = drive(model, data)
+    shown = driver.shown["options"]
+    controls = {c["name"]: c for c in shown["controls"]}
+    assert set(controls) == {"launches", "adaptive", "max_drop", "search", "sensitivity"}
+    assert {n: c["kind"] for n, c in controls.items() if c["kind"] != "switch"} == {
+        "launches": "number", "search": "choice",
+    }  # fmt: skip
+    assert (controls["launches"]["value"], controls["launches"]["whole"]) == (2, True)
+    assert controls["max_drop"]["value"] is False
+    assert [c["value"] for c in controls["search"]["choices"]] == ["grid", "random", "tpe", "nsga2"]
+    driver.do("set_option", name="max_drop", value=True)
+    driver.do("set_option", name="search", value="tpe")
+    controls = {c["name"]: c for c in driver.shown["options"]["controls"]}
+    assert (controls["racing"]["kind"], controls["racing"]["value"]) == ("switch", True)
+    assert (controls["budget"]["kind"], controls["budget"]["value"]) == ("amount", "30 candidates")
+    assert controls["budget"]["units"] == ["candidates", "s", "min", "h"]
+
+
+def test_options_make_arguments_only_when_they_differ():
+    goal = Goal(max_drop=0.02)
+    stop = with_value({}, "max_drop", True)
+    assert arguments(stop, goal) == {"max_drop": 0.02}
+    untimed = with_value(stop, "racing", False)
+    assert arguments(untimed, goal) == {"max_drop": 0.02, "racing": False}
+    assert with_value(untimed, "max_drop", False) == {}  # racing matters only with it
+    searched = with_value(with_value(with_value({}, "search", "tpe"), "budget", "10 min"), "sensitivity", True)
+    assert arguments(searched, goal) == {"search": "tpe", "budget": "10 min", "sensitivity": True}
+    assert with_value(searched, "search", "grid") == {"sensitivity": True}
+    assert with_value({}, "adaptive", False) == {"adaptive": False}
+    assert with_value({"adaptive": False}, "adaptive", True) == {}
 
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("losers", "keep"), ("search", "best"), ("budget", "soon"), ("budget", "1.5"), ("adaptive", "yes"), ("with_", 1),
-     ("nothing", 1)],
+    [("max_drop", 0.1), ("search", "best"), ("budget", "soon"), ("budget", "1.5 candidates"), ("adaptive", "yes"),
+     ("nothing", 1), ("launches", 1), ("launches", 0), ("launches", "many"), ("engine", "local")],
 )  # fmt: skip
 def test_a_wrong_option_is_refused(name, value):
     with pytest.raises(SettingError):
-        SweepOptions(search="tpe").with_(name, value)
+        with_value({"search": "tpe"}, name, value)
 
 
 def test_options_reach_code_notebook_and_sweep(drive, model, data, space, tmp_path, monkeypatch):
     driver = drive(model, data, space=space)
-    driver.do("set_launches", launches=3)
-    driver.do("set_option", name="losers", value="stop")
+    driver.do("set_option", name="launches", value=3)
+    driver.do("set_option", name="max_drop", value=True)
     driver.do("set_option", name="search", value="random")
     driver.do("set_option", name="budget", value="5 candidates")
-    assert driver.shown["options"]["changed"] == 3
+    assert driver.shown["options"]["changed"] == 4
     assert "stops after 5 candidates" in driver.shown["plan"]["more"]
     wanted = {"launches": 3, "max_drop": 0.01, "search": "random", "budget": "5 candidates"}
     code = driver.bench.code
@@ -391,7 +410,7 @@ def test_options_reach_code_notebook_and_sweep(drive, model, data, space, tmp_pa
     assert driver.shown["options"]["changed"] == 0
     assert "search" not in driver.bench.code
     with pytest.raises(SettingError, match="launches"):
-        driver.do("set_launches", launches=1)
+        driver.do("set_option", name="launches", value=1)
 
 
 # -- running ----------------------------------------------------------------------------------------------------------
@@ -414,7 +433,7 @@ def test_a_measured_space_has_nothing_to_apply_until_something_changes(drive, mo
     driver.do("set_option", name="sensitivity", value=True)  # may add candidates
     assert driver.shown["run"]["label"].startswith("Run sweep")
     driver.do("set_option", name="sensitivity", value=False)
-    driver.do("set_launches", launches=4)  # other intervals
+    driver.do("set_option", name="launches", value=4)  # other intervals
     assert driver.shown["run"]["label"].startswith("Run sweep, about ")
 
 

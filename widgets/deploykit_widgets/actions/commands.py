@@ -12,25 +12,26 @@ from typing import Any
 import deploykit as dk
 from deploykit.core.candidate import Recipe
 from deploykit.core.errors import CandidateError, DatasetError, SettingError, StoreError
+from deploykit.core.option import options_of
+from deploykit.core.options import SearchOptions
 from deploykit.core.registry import registry
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.events import OnProgress, Progress
 from deploykit_widgets.actions.inputs import Inputs, being_read
 from deploykit_widgets.actions.leaving import Leaving
 from deploykit_widgets.actions.long_work import stop
-from deploykit_widgets.actions.one import LAUNCHES, One
+from deploykit_widgets.actions.one import One
 from deploykit_widgets.desk import Desk
 from deploykit_widgets.space.choice import SpaceChoice
+from deploykit_widgets.space.options import arguments, value_of, with_value
 from deploykit_widgets.state import Goal, State
 
 #: Seconds between messages to the browser about progress, and about new results.
 _PROGRESS_EVERY_S = 0.1
 _RESULTS_EVERY_S = 0.4
-#: Settings of a sweep that also apply when one candidate is run again.
-_OF_ONE = ("max_drop", "racing", "adaptive")
 #: What defines a sweep and how it ends: when one of these changes, the error of the last sweep is cleared.
 _INPUTS = ("model", "data", "space")
-_SETTINGS = (*_INPUTS, "declared", "options", "launches")
+_SETTINGS = (*_INPUTS, "declared", "options")
 #: Seconds between plans while controls move.
 _PLAN_EVERY_S = 0.15
 
@@ -52,7 +53,7 @@ class Commands(Inputs, Leaving):
         self._planning = False
         self._wanted: str = ""
         self._one: One | None = None
-        state.observe(self.plan_soon, "model", "data", "space", "goal", "launches", "options", "declared")
+        state.observe(self.plan_soon, "model", "data", "space", "goal", "options", "declared")
         state.observe(self.find_earlier, "model", "data")
         state.observe(self._find_obstacles, "model", "data")
         state.observe(self._choose, "report", "goal", "picked")
@@ -94,8 +95,7 @@ class Commands(Inputs, Leaving):
 
         store = state.store
         options: dict[str, Any] = {
-            "launches": state.launches, "max_drop": state.goal.max_drop, "adaptive": state.options.adaptive,
-            **state.declared,
+            **arguments(state.options, state.goal), "max_drop": state.goal.max_drop, **state.declared,
         }  # fmt: skip
 
         def work() -> Any:
@@ -151,28 +151,13 @@ class Commands(Inputs, Leaving):
         """Ask the runtimes for their devices."""
         self._long("devices", ask, lambda devices: self.state.change(devices=devices))
 
-    def set_launches(self, launches: int) -> None:
-        """Set the number of timing launches.
-
-        Raises:
-            SettingError: Too few or too many.
-        """
-        low, high = LAUNCHES
-        if launches not in range(low, high + 1):
-            raise SettingError(
-                f"launches must be a whole number between {low} and {high}, got {launches!r}.",
-                remedy="10 gives honest intervals.",
-            )
-        if launches != self.state.launches:
-            self.state.change(launches=launches)
-
     def set_option(self, name: str, value: Any) -> None:
         """Change how the sweep is run.
 
         Raises:
-            SettingError: See `SweepOptions.with_`.
+            SettingError: No such option, or a value it cannot have.
         """
-        options = self.state.options.with_(name, value)
+        options = with_value(self.state.options, name, value)
         if options != self.state.options:
             self.state.change(options=options)
 
@@ -187,7 +172,6 @@ class Commands(Inputs, Leaving):
         """
         state = self.state
         model, data, space = state.model, state.data, one.space if one else state.space
-        launches = one.launches if one else state.launches
         if state.sweeping:
             return
         self.handle = None
@@ -209,9 +193,9 @@ class Commands(Inputs, Leaving):
         state.problem("sweep", None)
         state.change(sweep="starting", progress=None)
         self._one = one
-        options = state.options.arguments(state.goal.max_drop)
+        options = arguments(state.options, state.goal)
         if one is not None:
-            options = {name: options[name] for name in _OF_ONE if name in options} | one.options
+            options = {n: v for n, v in options.items() if n not in options_of(SearchOptions)} | one.options
         options |= state.declared
 
         def tell(progress: Progress) -> None:
@@ -220,7 +204,7 @@ class Commands(Inputs, Leaving):
                 echo(progress)
 
         def work() -> Any:
-            handle = dk.start_sweep(model, data, space, store=state.store, launches=launches, progress=tell, **options)
+            handle = dk.start_sweep(model, data, space, store=state.store, progress=tell, **options)
             self.ends.keep(handle, lambda: stop(handle))
             return handle
 
@@ -296,7 +280,7 @@ class Commands(Inputs, Leaving):
         if state.report is None or state.sweeping:
             said = "a sweep is running" if state.sweeping else "there are no results yet"
             raise SettingError(f"{said}.", remedy="run the candidate again when the sweep is done.")
-        self.start(one=One.of(state.report, key, state.launches))
+        self.start(one=One.of(state.report, key, value_of(state.options, "launches")))
 
     def cancel(self) -> None:
         """Stop the sweep; finished work is kept."""

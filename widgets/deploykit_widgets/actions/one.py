@@ -9,8 +9,8 @@ from deploykit.core.errors import SettingError
 from deploykit.core.space import Space
 from deploykit.reporting.report import Report
 
-#: Allowed numbers of launches; fewer than two give no interval.
-LAUNCHES = (2, 1000)
+#: More launches than this add nothing.
+_MOST_LAUNCHES = 1000
 
 
 @dataclass(frozen=True)
@@ -19,12 +19,10 @@ class One:
 
     Attributes:
         space: The candidate, and the baseline it is timed with.
-        launches: Number of launches.
-        options: Further arguments of ``dk.sweep``.
+        options: Arguments of ``dk.sweep`` in place of those of the panel.
     """
 
     space: Space
-    launches: int
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
@@ -45,11 +43,11 @@ class One:
         space = Space((row.candidate.recipe,), targets)
         latency = row.measurement.latency if row.measurement else None
         if row.status == "failed" or latency is None:
-            return cls(space, launches)
+            return cls(space)
         wanted = 2 * max(latency.launches, launches)
-        if wanted > LAUNCHES[1]:
+        if wanted > _MOST_LAUNCHES:
             raise SettingError(
                 f"{row.label} already had {latency.launches} launches.",
                 remedy="more would add little: make the machine quieter instead.",
             )
-        return cls(space, wanted, {"adaptive": False})
+        return cls(space, {"launches": wanted, "adaptive": False})

@@ -11,6 +11,7 @@ from typing import Any
 
 from deploykit.core.model import Model
 from deploykit.core.space import Space
+from deploykit_widgets.space import options
 from deploykit_widgets.space.choice import SpaceChoice
 from deploykit_widgets.state import DataSource, Goal, State
 
@@ -251,10 +252,12 @@ def _sweep(state: State, values: Values, *, spaced: bool) -> str:
     elif choice is not None and choice.preset != "quick":
         arguments.append(string(choice.preset))
     arguments.append(f"store={values.of('store', values.path(state.store))}")
-    if values.everything or state.launches != 10:
-        arguments.append(f"launches={values.of('launches', state.launches)}")
-    for name, value in state.options.arguments(state.goal.max_drop).items():
-        arguments.append(f"{name}={values.of(name, value) if name == 'max_drop' else literal(value)}")
+    given = options.arguments(state.options, state.goal)
+    for name, option in options.controlled().items():
+        number = option.kind in {"int", "float"}
+        if name in given or (values.everything and number and not option.of_goal):
+            value: Any = given.get(name, option.default)
+            arguments.append(f"{name}={values.of(name, value) if number else literal(value)}")
     arguments += [f"{name}={literal(value)}" for name, value in state.declared.items()]
     return call("dk.sweep", arguments, "report = ")
 

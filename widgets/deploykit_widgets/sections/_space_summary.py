@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from deploykit.core.budget import DEFAULT_CANDIDATES
 from deploykit.reporting.progress import duration
 from deploykit_widgets.actions.inputs import being_read
-from deploykit_widgets.space.options import LOSERS, SEARCHES, no_search
+from deploykit_widgets.space.options import value_of, whole
 from deploykit_widgets.state import State
 
 #: Reasons that are listed; the rest is counted.
@@ -16,8 +17,6 @@ _MOST_REASONS = 60
 _MANY = 2000
 #: Labels that are named with a reason; the rest is counted.
 _MOST_LABELS = 4
-#: What a search tries when it has no budget.
-_USUAL_BUDGET = "30 candidates"
 
 
 def counts(state: State) -> dict[str, Any]:
@@ -73,7 +72,7 @@ def button(state: State) -> dict[str, str]:
 def _work(state: State) -> str:
     """What a click starts: how many candidates are left to measure, and how long that takes."""
     plan = state.plan
-    if plan is None or state.planning or state.options.search != "grid":
+    if plan is None or state.planning or "search" in state.options:
         return "Run sweep"
     left = len({c.key for c in plan.candidates} - _measured(state))
     time = _time(state)
@@ -104,28 +103,6 @@ def uses(state: State, technique: str) -> int | None:
     return sum(any(s.technique == technique for s in c.candidate.recipe.steps) for c in state.plan.candidates)
 
 
-def options(state: State) -> dict[str, Any]:
-    """See ``IOptions`` in space/options.tsx."""
-    found = state.options
-    usual = type(found)()
-    changed = sum(getattr(found, n) != getattr(usual, n) for n in ("losers", "adaptive", "sensitivity", "search"))
-    return {
-        "launches": state.launches,
-        "losers": found.losers,
-        "losersChoices": [{"value": k, "label": label, "help": words} for k, (label, words) in LOSERS.items()],
-        "maxDrop": state.goal.max_drop,
-        "adaptive": found.adaptive,
-        "sensitivity": found.sensitivity,
-        "search": found.search,
-        "searchChoices": [
-            {"value": name, "label": label, "help": words, "reason": "" if name == "grid" else no_search()}
-            for name, (label, words) in SEARCHES.items()
-        ],
-        "budget": found.budget,
-        "changed": changed + (state.launches != 10),
-    }  # fmt: skip
-
-
 def sentence(words: str) -> str:
     """The text with a capital first letter."""
     return words[:1].upper() + words[1:]
@@ -137,13 +114,14 @@ def _missing(state: State) -> str:
 
 def _measured(state: State) -> set[str]:
     """Keys of candidates whose results are reused."""
-    final = {"measured", "stopped"} if state.options.losers == "stop" else {"measured"}
+    stops = "max_drop" in state.options and value_of(state.options, "racing")
+    final = {"measured", "stopped"} if stops else {"measured"}
     return {r.key for r in (state.report.rows if state.report else ()) if r.status in final}
 
 
 def _all_done(state: State) -> bool:
     plan, report = state.plan, state.report
-    if plan is None or report is None or state.planning or not state.options.whole or plan.expected is None:
+    if plan is None or report is None or state.planning or not whole(state.options) or plan.expected is None:
         return False
     expected = plan.expected
     finished = _measured(state) | {r.key for r in report.rows if r.status == "failed"}
@@ -155,7 +133,7 @@ def _all_done(state: State) -> bool:
 
 def _time(state: State) -> str:
     expected = state.plan.expected
-    if expected is None or state.options.search != "grid":
+    if expected is None or "search" in state.options:
         return ""
     if not (expected.steps or expected.evaluations or expected.sessions):
         return "nothing left to do"
@@ -164,14 +142,14 @@ def _time(state: State) -> str:
 
 def _more(state: State, plan: Any) -> str:
     """What happens in addition to the candidates that are counted."""
-    if state.options.search != "grid":
-        budget = state.options.budget or _USUAL_BUDGET
+    if "search" in state.options:
+        budget = state.options.get("budget") or f"{DEFAULT_CANDIDATES} candidates"
         return f"The search proposes candidates from these values and stops after {budget}."
     said = []
     if plan.refine.top:
         threads = ", ".join(map(str, plan.refine.threads))
         said.append(f"Then the best {plan.refine.top} are timed again with {threads} threads.")
-    if state.options.sensitivity:
+    if "sensitivity" in state.options:
         said.append("Then the sensitivity of each layer is measured, and the most promising exclusions are tried.")
     return " ".join(said)
 

@@ -18,7 +18,7 @@ class CodeSection(Section):
     """The code drawer."""
 
     name = "code"
-    fields = ("model", "data", "space_choice", "goal", "picked", "chosen", "artifact", "server", "report", "launches",
+    fields = ("model", "data", "space_choice", "goal", "picked", "chosen", "artifact", "server", "report",
               "options")  # fmt: skip
 
     def __init__(self, commands: Commands) -> None:

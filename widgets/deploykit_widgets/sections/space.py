@@ -16,6 +16,7 @@ from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.answers import Command
 from deploykit_widgets.sections import _space_summary as summary
 from deploykit_widgets.sections._contract import Panel
+from deploykit_widgets.space import options
 from deploykit_widgets.space.choice import (
     PRESETS,
     SpaceChoice,
@@ -26,7 +27,6 @@ from deploykit_widgets.space.choice import (
     varied,
 )
 from deploykit_widgets.space.controls import checked, choices_of, described
-from deploykit_widgets.space.options import SweepOptions
 from deploykit_widgets.space.where import Where, ask_for_devices
 
 _PRESET_HELP = {
@@ -51,7 +51,7 @@ class SpaceSection(Panel):
     name = "space"
     order = 31
     fields = ("model", "data", "plan", "planning", "obstacles", "report", "sweep", "problems", "busy",
-              "space", "space_choice", "options", "launches", "goal", "devices", "controls")  # fmt: skip
+              "space", "space_choice", "options", "goal", "devices", "controls")  # fmt: skip
 
     def __init__(self, commands: Commands) -> None:
         super().__init__(commands)
@@ -88,7 +88,7 @@ class SpaceSection(Panel):
             "plan": summary.counts(state),
             "run": summary.button(state),
             "line": summary.line(state, self._preset, self._changes(), self._ticked, len(self._where.runtimes)),
-            "options": summary.options(state),
+            "options": options.described(state.options),
             "cores": os.cpu_count() or 1,
         }  # fmt: skip
 
@@ -143,7 +143,6 @@ class SpaceSection(Panel):
             "find_devices": lambda: commands.find_devices(ask_for_devices),
             "add_recipe": self.add_recipe,
             "remove_recipe": commands.remove_recipe,
-            "set_launches": commands.set_launches,
             "set_option": commands.set_option,
             "reset_options": self.reset_options,
         }
@@ -191,8 +190,7 @@ class SpaceSection(Panel):
 
     def reset_options(self) -> None:
         """Reset the sweep options to their defaults."""
-        self._commands.set_launches(10)
-        self._commands.state.change(options=SweepOptions())
+        self._commands.state.change(options={})
 
     def kept(self) -> dict[str, Any]:
         """The values of the controls, as JSON."""

@@ -125,7 +125,7 @@ def counts(state: State) -> tuple[int, int, int]:
     if progress is not None and progress.candidates and state.sweep != "idle":
         if state.sweep == "done":
             return progress.candidates - progress.failed, progress.failed, progress.candidates
-        done = progress.timed if state.launches else progress.evaluated
+        done = progress.timed
         return max(0, min(done, progress.candidates - progress.failed)), progress.failed, progress.candidates
     rows = state.report.rows if state.report else ()
     measured = sum(r.status in {"measured", "stopped"} for r in rows)

@@ -1,98 +1,112 @@
-"""How a sweep is run: the settings of ``dk.sweep`` that the Space panel shows."""
+"""How a sweep is run: the options of ``dk.sweep`` that the Space panel has controls for, made from their declaration.
+
+The values are a dictionary of those that differ from their defaults. An option that takes its value from the goal is
+True when it is on.
+"""
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 from deploykit.core.errors import SettingError, unknown_name
-from deploykit.core.extras import installed
+from deploykit.core.option import Option, options_of
+from deploykit.core.options import SweepOptions
 
-#: What to do with candidates that are confirmed to lose more than the goal allows: name → label, help.
-LOSERS = {
-    "measure": ("measure them anyway", "All candidates are evaluated and timed."),
-    "untimed": ("do not time them", "They are evaluated on all of the data, and their latency is not measured."),
-    "stop": ("stop them early", "Their evaluation stops as soon as the larger loss is confirmed."),
-}
-#: Ways to search a space: name → label, help.
-SEARCHES = {
-    "grid": ("every candidate", "Every candidate of the space is built and measured."),
-    "tpe": ("learn (TPE)", "Optuna proposes candidates from the values above and learns which ones are good."),
-    "nsga2": ("evolve (NSGA-II)", "A genetic algorithm that evolves the whole front."),
-    "random": ("at random", "Candidates are drawn at random from the values above."),
-}
-_BUDGET = re.compile(r"(?P<number>[1-9]\d*(\.\d+)?) (?P<unit>candidates|s|min|h)")
+#: Option → value.
+Values = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class SweepOptions:
-    """Settings of a sweep; the defaults are those of ``dk.sweep``.
-
-    Attributes:
-        losers: One of `LOSERS`.
-        adaptive: See ``dk.sweep``.
-        sensitivity: See ``dk.sweep``.
-        search: One of `SEARCHES`.
-        budget: See ``dk.sweep``: a number, a space, and ``candidates``, ``s``, ``min`` or ``h``; "" for the default.
-    """
-
-    losers: str = "measure"
-    adaptive: bool = True
-    sensitivity: bool = False
-    search: str = "grid"
-    budget: str = ""
-
-    def with_(self, name: str, value: Any) -> SweepOptions:
-        """With one setting changed and checked.
-
-        Raises:
-            SettingError: No such setting, or a value it cannot have.
-        """
-        usual = getattr(SweepOptions, name, None)
-        if not isinstance(usual, bool | str):
-            raise unknown_name("sweep option", name, ("losers", "adaptive", "sensitivity", "search", "budget"))
-        if not isinstance(value, type(usual)):
-            raise SettingError(f"{name} must be {'true or false' if isinstance(usual, bool) else 'text'}.")
-        for setting, known in (("losers", LOSERS), ("search", SEARCHES)):
-            if name == setting and value not in known:
-                raise unknown_name(f"value for {name},", value, known)
-        if name == "search" and value != "grid" and (reason := no_search()):
-            raise SettingError(f"search={value!r}: {reason}.")
-        if name == "budget" and value and not _BUDGET.fullmatch(str(value)):
-            raise SettingError(
-                f"budget: cannot parse {value!r}.", remedy='give "40 candidates", "90 s", "10 min" or "2 h".'
-            )
-        changed: SweepOptions = replace(self, **{name: value})  # type: ignore[arg-type]  # its type was checked
-        return replace(changed, budget="") if changed.search == "grid" else changed  # a grid is the whole space
-
-    def arguments(self, max_drop: float) -> dict[str, Any]:
-        """Arguments of ``dk.sweep`` that differ from its defaults, in its order.
-
-        Args:
-            max_drop: Largest loss the goal allows.
-        """
-        found: dict[str, Any] = {}
-        if self.losers != "measure":
-            found["max_drop"] = max_drop
-        if self.losers == "untimed":
-            found["racing"] = False
-        if not self.adaptive:
-            found["adaptive"] = False
-        if self.search != "grid":
-            found["search"] = self.search
-        if self.budget:
-            found["budget"] = self.budget
-        if self.sensitivity:
-            found["sensitivity"] = True
-        return found
+class Goals(Protocol):
+    """A goal: has the values that options take from it."""
 
     @property
-    def whole(self) -> bool:
-        """Whether exactly the candidates of the plan are run: no search selects among them, and no round adds any."""
-        return self.search == "grid" and not self.sensitivity
+    def max_drop(self) -> float:
+        """Largest loss."""
 
 
-def no_search() -> str:
-    """Why only a grid search is possible; "" when others are."""
-    return "" if installed("optuna") else "optuna not installed; pip install 'deploykit[search]'"
+def controlled() -> dict[str, Option]:
+    """The options that have a control, in their order."""
+    return {name: option for name, option in options_of(SweepOptions).items() if option.panel}
+
+
+def value_of(values: Values, name: str) -> Any:
+    """The value of an option; whether it is on if it takes it from the goal."""
+    option = controlled()[name]
+    return values.get(name, False if option.of_goal else option.default)
+
+
+def with_value(values: Values, name: str, value: Any) -> dict[str, Any]:
+    """The values with one changed and checked; what only matters together with another option goes with it.
+
+    Raises:
+        SettingError: No such option, or a value it cannot have.
+        MissingExtraError: A search needs a package that is not installed.
+    """
+    known = controlled()
+    if name not in known:
+        raise unknown_name("option of a sweep", name, known)
+    option = known[name]
+    if option.of_goal:
+        if not isinstance(value, bool):
+            raise SettingError(f"{name} must be true or false, got {value!r}.", remedy="the goal has its value.")
+    elif option.special is not None and value == option.special[0]:
+        raise SettingError(
+            f"{name} must be at least {option.minimum:g} in the Workbench, got {value!r}.", remedy=option.remedy
+        )
+    else:
+        value = option.check(value)
+    found = {**values, name: value}
+    usual = {n: False if o.of_goal else o.default for n, o in known.items()}
+    changed = {n: found[n] for n in known if n in found and found[n] != usual[n]}
+    return {n: v for n, v in changed.items() if not known[n].under or known[n].under in changed}
+
+
+def arguments(values: Values, goal: Goals) -> dict[str, Any]:
+    """Arguments of ``dk.sweep`` that differ from its defaults, in its order.
+
+    Args:
+        values: The values.
+        goal: Has the values of the options that take them from there.
+    """
+    known = controlled()
+    return {n: getattr(goal, n) if known[n].of_goal else values[n] for n in known if n in values}
+
+
+def whole(values: Values) -> bool:
+    """Whether exactly the candidates of the plan are run: no search selects among them, and no round adds any."""
+    return not ("search" in values or "sensitivity" in values)
+
+
+def described(values: Values) -> dict[str, Any]:
+    """The controls as ``IOptions`` of options.tsx: those whose option matters with these values."""
+    known = controlled()
+    shown = [n for n, option in known.items() if not option.under or option.under in values]
+    return {"controls": [_control(n, known[n], value_of(values, n)) for n in shown], "changed": len(values)}
+
+
+def _control(name: str, option: Option, value: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "label": option.label,
+        "help": option.panel_help,
+        "kind": _kind(option),
+        "value": option.usual if value is None else value,
+        "choices": [
+            {"value": n.value, "label": n.label, "help": n.help, "reason": n.missing()} for n in option.named
+        ] or [{"value": c, "label": c.replace("_", " "), "help": "", "reason": ""} for c in option.known],
+        "units": list(option.units),
+        "unit": option.unit,
+        "whole": option.kind == "int",
+    }  # fmt: skip
+
+
+def _kind(option: Option) -> str:
+    """``"switch"``, ``"choice"``, ``"number"``, ``"amount"`` (a number with one of several units) or ``"text"``."""
+    if option.kind == "bool" or option.of_goal:
+        return "switch"
+    if option.units:
+        return "amount"
+    if option.known:
+        return "choice"
+    return "text" if option.kind == "text" else "number"

@@ -4,30 +4,38 @@ import { type ReactElement, type ReactNode, useId } from 'react';
 import { useTyped, Wrong } from '../elements/field';
 import { Icon } from '../elements/icons';
 import { Button, Problem, useAsk, useFold } from '../elements/parts';
-import { limitText, plural } from '../format';
-import { useAlive, useSection } from '../store';
+import { plural } from '../format';
+import { useAlive } from '../store';
 import { useDraft } from './latest';
 
 interface IChoice {
   value: string;
   label: string;
   help: string;
-  /** Why it cannot be had. */
-  reason?: string;
+  /** Why it cannot be chosen; empty when it can. */
+  reason: string;
+}
+
+/** An option of the sweep, as the kernel declares it (space/options.py). */
+interface IOption {
+  name: string;
+  label: string;
+  help: string;
+  kind: 'switch' | 'choice' | 'number' | 'amount' | 'text';
+  value: boolean | number | string;
+  /** Of a choice. */
+  choices: IChoice[];
+  /** Of an amount: a number, a space and one of these. */
+  units: string[];
+  /** Of a number. */
+  unit: string;
+  /** Whether a number must be whole. */
+  whole: boolean;
 }
 
 export interface IOptions {
-  launches: number;
-  losers: string;
-  losersChoices: IChoice[];
-  /** Largest loss of the goal, as a share. */
-  maxDrop: number;
-  adaptive: boolean;
-  sensitivity: boolean;
-  search: string;
-  searchChoices: IChoice[];
-  budget: string;
-  /** How many differ from the defaults. */
+  controls: IOption[];
+  /** How many options differ from their defaults. */
   changed: number;
 }
 
@@ -49,36 +57,13 @@ export function Options({ options }: { options: IOptions }): ReactElement {
 
 function Settings({ options }: { options: IOptions }): ReactElement {
   const { ask, error } = useAsk();
-  const set = (name: string, value: unknown): Promise<unknown> => ask('set_option', { name, value });
-  const limit = `${limitText(100 * options.maxDrop)} ${useSection('tradeoff')?.unit ?? 'pp'}`;
   return (
     <div className="dk-options">
-      <Launches value={options.launches} send={launches => ask('set_launches', { launches })} />
-      <Tick
-        label="Time promising candidates longer"
-        help="Candidates that are slower than another one (95 % confidence) and no more accurate get only three launches."
-        value={options.adaptive}
-        send={value => set('adaptive', value)}
-      />
-      <Select
-        label={`Candidates that lose more than ${limit} (95 % confidence)`}
-        choices={options.losersChoices}
-        value={options.losers}
-        send={value => set('losers', value)}
-      />
-      <Tick
-        label="Find the layers a technique harms most"
-        help="Applies each technique to one layer at a time, and tries the most promising exclusions."
-        value={options.sensitivity}
-        send={value => set('sensitivity', value)}
-      />
-      <Select
-        label="Candidates to try"
-        choices={options.searchChoices}
-        value={options.search}
-        send={value => set('search', value)}
-      />
-      {options.search !== 'grid' && <Budget value={options.budget} send={value => set('budget', value)} />}
+      {options.controls.map(option => {
+        const Control = CONTROLS[option.kind];
+        const send = (value: unknown): Promise<unknown> => ask('set_option', { name: option.name, value });
+        return <Control key={option.name} option={option} send={send} />;
+      })}
       {options.changed > 0 && (
         <Button kind="link" onClick={() => void ask('reset_options')}>
           Restore defaults
@@ -88,6 +73,20 @@ function Settings({ options }: { options: IOptions }): ReactElement {
     </div>
   );
 }
+
+interface IProps {
+  option: IOption;
+  /** A refusal is shown below all options. */
+  send: (value: unknown) => Promise<unknown>;
+}
+
+const CONTROLS: Record<IOption['kind'], (props: IProps) => ReactElement> = {
+  switch: Switch,
+  choice: Choice,
+  number: Typed,
+  amount: Amount,
+  text: Typed
+};
 
 function Row({
   id,
@@ -113,45 +112,44 @@ function Row({
   );
 }
 
-function Launches({ value, send }: { value: number; send: (value: number) => Promise<unknown> }): ReactElement {
+/** A number, or text. */
+function Typed({ option, send }: IProps): ReactElement {
   const id = useId();
   const alive = useAlive();
-  const typed = useTyped(String(value), async text => {
-    if (!/^\d+$/.test(text.trim())) {
-      return text.trim() ? `“${text}” is not a whole number.` : '';
+  const number = option.kind === 'number';
+  const typed = useTyped(String(option.value), async text => {
+    const bare = text.trim();
+    if (bare === '' || !number) {
+      await (bare && send(bare));
+      return '';
     }
-    await send(Number(text)); // a refusal is shown below all options
+    if (!Number.isFinite(Number(bare)) || (option.whole && !/^-?\d+$/.test(bare))) {
+      return `“${text}” is not a ${option.whole ? 'whole ' : ''}number.`;
+    }
+    await send(Number(bare));
     return '';
   });
   return (
-    <Row
-      id={id}
-      label="Timing launches per candidate"
-      help="10 give reliable intervals; fewer are faster but give wider ones."
-    >
+    <Row id={id} label={option.label} help={option.help}>
       <input
         id={id}
-        className="dk-input dk-number"
-        inputMode="numeric"
-        size={4}
-        aria-describedby={`${id}-help`}
+        className={number ? 'dk-input dk-number' : 'dk-input'}
+        inputMode={number ? 'decimal' : 'text'}
+        size={number ? 4 : 16}
+        aria-describedby={option.help ? `${id}-help` : undefined}
         disabled={!alive}
         {...typed.input}
       />
+      {option.unit && <span className="dk-soft dk-small">{option.unit}</span>}
       <Wrong typed={typed} />
     </Row>
   );
 }
 
-function Tick(props: {
-  label: string;
-  help: string;
-  value: boolean;
-  send: (value: boolean) => Promise<unknown>;
-}): ReactElement {
+function Switch({ option, send }: IProps): ReactElement {
   const id = useId();
   const alive = useAlive();
-  const [on, change] = useDraft(props.value, props.send);
+  const [on, change] = useDraft(option.value === true, send);
   return (
     <div className="dk-option dk-option-tick">
       <input
@@ -162,27 +160,22 @@ function Tick(props: {
         aria-describedby={`${id}-help`}
         onChange={event => change(event.target.checked)}
       />
-      <label htmlFor={id}>{props.label}</label>
+      <label htmlFor={id}>{option.label}</label>
       <span id={`${id}-help`} className="dk-reason">
-        {props.help}
+        {option.help}
       </span>
     </div>
   );
 }
 
-function Select(props: {
-  label: string;
-  choices: IChoice[];
-  value: string;
-  send: (value: string) => Promise<unknown>;
-}): ReactElement {
+function Choice({ option, send }: IProps): ReactElement {
   const id = useId();
   const alive = useAlive();
-  const [value, change] = useDraft(props.value, props.send);
-  const chosen = props.choices.find(choice => choice.value === value);
-  const reasons = [...new Set(props.choices.map(choice => choice.reason).filter(Boolean))].join(' ');
+  const [value, change] = useDraft(String(option.value), send);
+  const chosen = option.choices.find(choice => choice.value === value);
+  const reasons = [...new Set(option.choices.map(choice => choice.reason).filter(Boolean))].join(' ');
   return (
-    <Row id={id} label={props.label} help={reasons || chosen?.help}>
+    <Row id={id} label={option.label} help={reasons || chosen?.help || option.help}>
       <select
         id={id}
         className="dk-select"
@@ -191,7 +184,7 @@ function Select(props: {
         aria-describedby={`${id}-help`}
         onChange={event => change(event.target.value)}
       >
-        {props.choices.map(choice => (
+        {option.choices.map(choice => (
           <option key={choice.value} value={choice.value} disabled={Boolean(choice.reason)}>
             {choice.label}
           </option>
@@ -201,31 +194,30 @@ function Select(props: {
   );
 }
 
-const UNITS = ['candidates', 's', 'min', 'h'];
-
-function Budget({ value, send }: { value: string; send: (value: string) => Promise<unknown> }): ReactElement {
+/** A number with one of several units. */
+function Amount({ option, send }: IProps): ReactElement {
   const id = useId();
   const alive = useAlive();
-  const [number = '30', unit = 'candidates'] = value ? value.split(' ') : [];
+  const [number = '', unit = ''] = String(option.value).split(' ');
   const put = (count: string, of: string): Promise<unknown> => send(`${count.trim()} ${of}`);
   const typed = useTyped(number, async text => {
     if (text.trim() !== '') {
-      await put(text, unit); // a refusal is shown below all options
+      await put(text, unit);
     }
     return '';
   });
   return (
-    <Row id={id} label="Budget">
-      <span className="dk-budget">
+    <Row id={id} label={option.label} help={option.help}>
+      <span className="dk-amount">
         <input id={id} className="dk-input dk-number" inputMode="decimal" size={4} disabled={!alive} {...typed.input} />
         <select
           className="dk-select"
-          aria-label="Unit of the budget"
+          aria-label={`Unit of ${option.label.toLowerCase()}`}
           disabled={!alive}
           value={unit}
           onChange={event => void put(typed.input.value, event.target.value)}
         >
-          {UNITS.map(name => (
+          {option.units.map(name => (
             <option key={name}>{name}</option>
           ))}
         </select>
