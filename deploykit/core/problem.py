@@ -18,8 +18,12 @@ Severity = Literal["impossible", "pointless", "note"]
 #: time; ``signed``: int8 and not uint8 activations; ``qoperator``: integer operators in the file; ``dynamic conv``:
 #: convolutions whose activations are quantized on the fly; ``narrow``: weights of 7 bits; ``float16``; ``sparse``:
 #: single zeros among the weights, which take as long as other numbers where no kernel skips them; ``quantized``:
-#: numbers of fewer bits instead of float32, integers or not.
-Effect = Literal["int8", "signed", "qoperator", "dynamic conv", "narrow", "float16", "sparse", "quantized"]
+#: numbers of fewer bits instead of float32, integers or not; ``fully quantized``: no layer is left for another
+#: quantizer; ``smaller``: there are fewer weights than before.
+Effect = Literal[
+    "int8", "signed", "qoperator", "dynamic conv", "narrow", "float16", "sparse", "quantized", "fully quantized",
+    "smaller",
+]  # fmt: skip
 
 #: How int8 comes in a file: pairs of quantizing and dequantizing nodes with uint8 or int8 activations, integer
 #: operators, or activations that are quantized on the fly (``dynamic``); ``float32`` to compare with.

@@ -16,7 +16,8 @@ from deploykit.loading._contract import FORMATS
 from deploykit.planning.steps import BuildStep, Steps
 from deploykit.reporting import families
 from deploykit.runtimes._contract import RUNTIMES, Runtime
-from deploykit.transforms._contract import TRANSFORMS, Transform, Variant
+from deploykit.transforms._conditions import Done
+from deploykit.transforms._contract import TRANSFORMS, Transform, Variant, lacking
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,8 @@ class Route:
 
 
 _Edge = Converter | tuple[Transform, Variant]
+#: Effects that a model has which is quantized as the user gives it.
+_QUANTIZED: tuple[Effect, ...] = ("quantized", "fully quantized")
 
 
 @dataclass(frozen=True)
@@ -78,22 +81,22 @@ class _Wanted:
         technique: What is to be done.
         values: All its parameters, checked.
         binding: Names of the ones that are set and that a variant must use.
+        lacking: What variants lack, by their names; those that lack nothing are not in it.
     """
 
     step: Step
     technique: Transform
     values: dict[str, Any]
     binding: frozenset[str]
+    lacking: dict[str, str]
 
 
 @dataclass(frozen=True)
 class _Judged:
     """What a variant says of one of its steps."""
 
-    label: str
     problems: tuple[Problem, ...]
     effects: frozenset[Effect]
-    wants_float: bool
 
 
 class Routes:
@@ -114,7 +117,6 @@ class Routes:
         self._make = Steps(model, data, seed)
         self._quantized = FORMATS.get(model.format).quantized(model)
         self._converters = [c for c in sorted(CONVERTERS.all(), key=lambda c: c.name) if not c.missing()]
-        self._has_labels = data is not None and data.labels("train") is not None
         self._found: dict[tuple[Any, ...], Route | Impossible] = {}
         self._ways: dict[tuple[Any, ...], tuple[_Edge, ...] | None] = {}
         self._lacks: dict[int, str] = {}
@@ -147,21 +149,35 @@ class Routes:
 
     def _find(self, recipe: Recipe, runtime: Runtime) -> Route | Impossible:
         wanted = [self._wanted(step) for step in recipe.steps]
-        if self._quantized and any("quantized" in w.technique.effects(w.values) for w in wanted):
-            return Impossible(
-                f"the model is already quantized: {self._quantized}; quantize the float model it was made from"
-            )
+        if reason := self._refused((one, one.technique.variants) for one in wanted):
+            return Impossible(reason)
         if reason := self._lacking(runtime):
             return Impossible(f"{runtime.label}: {reason}")
         path = self._search(wanted, runtime.accepts)
-        return Impossible(self._why_not(wanted, runtime)) if path is None else self._route(path, wanted, runtime)
+        if path is None:
+            return Impossible(self._why_not(wanted, runtime))
+        chosen = [(edge[1],) for edge in path if not isinstance(edge, Converter)]
+        reason = self._refused(zip(wanted, chosen, strict=True))
+        return Impossible(reason) if reason else self._route(path, wanted, runtime)
 
-    @staticmethod
-    def _wanted(step: Step) -> _Wanted:
+    def _wanted(self, step: Step) -> _Wanted:
         technique = TRANSFORMS.get(step.technique)
         values = technique.complete(step.parameters)
         binding = frozenset(p.name for p in technique.parameters if p.binding and values[p.name] != p.default)
-        return _Wanted(step, technique, values, binding)
+        lacking = {v.name: reason for v in technique.variants if (reason := self._variant_lacking(v, values))}
+        return _Wanted(step, technique, values, binding, lacking)
+
+    def _refused(self, chosen: Iterable[tuple[_Wanted, tuple[Variant, ...]]]) -> str:
+        """Why a step cannot be done to what comes before it, by any of the variants there are; "" when it can."""
+        done = {effect: Done("", self._quantized) for effect in _QUANTIZED} if self._quantized else {}
+        for one, variants in chosen:
+            label = one.technique.label
+            said = [[c.foreseen(label, done) for c in variant.expects(one.values)] for variant in variants]
+            if variants and all(map(any, said)):
+                return next(filter(None, said[0]))
+            effects = [variant.effects(one.values) for variant in variants]
+            done |= dict.fromkeys(frozenset[Effect].intersection(*effects) if effects else (), Done(label))
+        return ""
 
     def _route(self, path: tuple[_Edge, ...], wanted: list[_Wanted], runtime: Runtime) -> Route:
         source, current, left = "", self.model.format, iter(wanted)
@@ -179,25 +195,25 @@ class Routes:
                 defaults = {p.name: p.default for p in technique.parameters}
                 canonical.append(replace(one.step, parameters={k: v for k, v in values.items() if v != defaults[k]}))
                 labels.append(technique.describe(canonical[-1].parameters))
-                judged.append(self._judge(steps[-1].key, technique, variant, values))
+                judged.append(self._judge(steps[-1].key, variant, values))
             source, current = steps[-1].key, steps[-1].format
         recipe = Recipe(tuple(canonical))
         effects = frozenset[Effect]().union(*(said.effects for said in judged))
         return Route(
             recipe, runtime, " → ".join(labels) or "original", families.of_recipe(recipe), effects, tuple(steps),
-            current, tuple(_problems(judged)),
+            current, tuple(problem for said in judged for problem in said.problems),
         )  # fmt: skip
 
-    def _judge(self, key: str, technique: Transform, variant: Variant, values: dict[str, Any]) -> _Judged:
+    def _judge(self, key: str, variant: Variant, values: dict[str, Any]) -> _Judged:
         """What a variant says, asked once for each step that differs."""
         if key not in self._judged:
             said = tuple(variant.problems(values, self._make.facts))
-            self._judged[key] = _Judged(technique.label, said, variant.effects(values), variant.quantizes_float)
+            self._judged[key] = _Judged(said, variant.effects(values))
         return self._judged[key]
 
     def _search(self, wanted: list[_Wanted], goals: frozenset[str]) -> tuple[_Edge, ...] | None:
         """The shortest chain over states of (techniques done, format)."""
-        identity = (tuple((w.technique.name, w.binding) for w in wanted), goals)
+        identity = (tuple((w.technique.name, w.binding, *w.lacking) for w in wanted), goals)
         if identity not in self._ways:
             end = len(wanted)
             self._ways[identity] = shortest(
@@ -212,31 +228,31 @@ class Routes:
         if place < len(wanted):
             here = wanted[place]
             for variant in here.technique.variants:
-                if current in variant.accepts and here.binding <= set(variant.uses) and not self._lacking(variant):
+                if (
+                    current in variant.accepts
+                    and here.binding <= set(variant.uses)
+                    and variant.name not in here.lacking
+                ):
                     yield (here.technique, variant), (place + 1, variant.produces)
         for converter in self._converters:
             if converter.accepts == current:
                 yield converter, (place, converter.produces)
 
     def _lacking(self, adapter: Runtime | Variant) -> str:
-        """The packages or data an adapter would need, "" when it can work."""
+        """The packages an adapter would need, "" when it can work."""
         if id(adapter) not in self._lacks:
-            self._lacks[id(adapter)] = adapter.missing() or self._lacking_data(adapter)
+            self._lacks[id(adapter)] = adapter.missing()
         return self._lacks[id(adapter)]
 
-    def _lacking_data(self, adapter: Runtime | Variant) -> str:
-        needs = getattr(adapter, "needs", ())
-        if needs and self.data is None:
-            return f"{adapter.label} needs data"
-        if "train" in needs and not self._has_labels:
-            return f"{adapter.label} needs labeled training data"
-        return ""
+    def _variant_lacking(self, variant: Variant, values: dict[str, Any]) -> str:
+        """The packages or data that a variant would need with these parameters."""
+        missing = lacking(variant.needs_for(values), self.data)
+        return self._lacking(variant) or (f"{variant.label} needs {missing}" if missing else "")
 
     def _why_not(self, wanted: list[_Wanted], runtime: Runtime) -> str:
         for one in wanted:
-            blocked = [self._lacking(v) for v in one.technique.variants]
-            if all(blocked):
-                return f"{one.technique.label}: {blocked[0]}"
+            if len(one.lacking) == len(one.technique.variants):
+                return f"{one.technique.label}: {next(iter(one.lacking.values()))}"
         plain = self._search([], runtime.accepts)
         if plain is None:
             own, wanted_formats = FORMATS.get(self.model.format).label, _either(runtime.accepts)
@@ -268,17 +284,6 @@ class Routes:
         found = [c for c in CONVERTERS.all() if c.accepts == self.model.format]
         reasons = {reason for c in found if (reason := c.missing())}
         return f" ({'; '.join(sorted(reasons))})" if reasons else ""
-
-
-def _problems(judged: Iterable[_Judged]) -> Iterator[Problem]:
-    """What variants say against a route, in its order."""
-    quantized = ""
-    for said in judged:
-        yield from said.problems
-        if quantized and said.wants_float:
-            yield Problem("impossible", f"{said.label} after {quantized}: it is already quantized")
-        if "quantized" in said.effects:
-            quantized = said.label
 
 
 def describe(recipe: Recipe) -> str:

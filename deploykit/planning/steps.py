@@ -20,7 +20,7 @@ from deploykit.loading._contract import FORMATS
 from deploykit.measuring.environment import core_count, cpu_features, hardware
 from deploykit.measuring.probing import kernels
 from deploykit.runtimes._contract import COMPILED, RUNTIMES, Runtime
-from deploykit.transforms._contract import TRANSFORMS, Transform, Variant
+from deploykit.transforms._contract import DATA, TRANSFORMS, Need, Transform, Variant
 
 #: Raised when what build steps do changes: old artifacts are then built again.
 _BUILD_VERSION = 6
@@ -46,7 +46,7 @@ class BuildStep(Plain):
         words: What it does, for people.
         parameters: Checked parameters it uses.
         stage: Name of the variant's stage, "" when it is none.
-        needs_data: Whether it reads the data.
+        needs: What it reads besides its input.
         changed: Whether its input is no longer the original model but what a technique made of it.
         seeded: Whether the seed may change what it makes.
         examples: Examples it works through, 0 when it reads no data.
@@ -64,11 +64,16 @@ class BuildStep(Plain):
     words: str
     parameters: dict[str, Any] = field(default_factory=dict)
     stage: str = ""
-    needs_data: bool = False
+    needs: tuple[Need, ...] = ()
     changed: bool = False
     seeded: bool = False
     examples: int = 0
     bytes_a_weight: float = _FLOAT_BYTES
+
+    @property
+    def needs_data(self) -> bool:
+        """Whether it reads the data."""
+        return not DATA.isdisjoint(self.needs)
 
     @property
     def name(self) -> str:
@@ -174,22 +179,23 @@ class Steps:
         for stage in variant.stages:
             used = {k: v for k, v in values.items() if k in stage.uses}
             facts = {"kind": "prepare", "stage": stage.name, "parameters": used}
-            reads = bool(stage.needs)
-            key = self._key(source, facts, stage, needs_data=reads, seeded=stage.seeded)
+            needs = stage.needs_for(used)
+            key = self._key(source, facts, stage, needs, seeded=stage.seeded)
             words = " ".join([stage.label, *(str(v) for v in used.values())])
             yield BuildStep(
                 key, "prepare", technique.name, variant.name, source, current, current, stage.group, words, used,
-                stage.name, reads, seeded=stage.seeded, examples=calibration if reads else 0,
+                stage.name, tuple(sorted(needs)), seeded=stage.seeded,
+                examples=calibration if needs & DATA else 0,
                 bytes_a_weight=_FLOAT_BYTES if stage.copies else 0.0,
             )  # fmt: skip
             source = key
-        reads = bool(variant.needs if variant.finish_needs is None else variant.finish_needs)
+        needs = variant.finishing_needs(values)
         facts = {"kind": "transform", "adapter": technique.name, "variant": variant.name, "parameters": values}
         yield BuildStep(
-            self._key(source, facts, variant, needs_data=reads, seeded=variant.seeded), "transform", technique.name,
+            self._key(source, facts, variant, needs, seeded=variant.seeded), "transform", technique.name,
             variant.name, source, current, variant.produces, variant.group, technique.describe(values), values, "",
-            reads, seeded=variant.seeded,
-            examples=variant.examples(values, calibration, self._train) if reads else 0,
+            tuple(sorted(needs)), seeded=variant.seeded,
+            examples=variant.examples(values, calibration, self._train) if needs & DATA else 0,
             bytes_a_weight=variant.bytes_a_weight(values, self.facts),
         )  # fmt: skip
 
@@ -204,8 +210,9 @@ class Steps:
         )  # fmt: skip
 
     def _key(
-        self, source: str, facts: dict[str, Any], adapter: Adapter, *, needs_data: bool = False, seeded: bool = False
-    ) -> str:
+        self, source: str, facts: dict[str, Any], adapter: Adapter, needs: frozenset[Need] = frozenset(), *,
+        seeded: bool = False,
+    ) -> str:  # fmt: skip
         if id(adapter) not in self._versions:
             self._versions[id(adapter)] = adapter.versions()
         return json_digest(
@@ -214,7 +221,8 @@ class Steps:
                 "imports": self._model.imports,
                 **facts,
                 "tools": self._versions[id(adapter)],
-                "data": self._data.digest if needs_data and self._data is not None else "",
+                "data": self._data.digest if needs & DATA and self._data is not None else "",
+                **({"teacher": self._model.digest} if "teacher" in needs else {}),
                 "seed": self._seed if seeded else 0,
                 "scored": self._reading if "train" in getattr(adapter, "needs", ()) else "",
                 "version": _BUILD_VERSION,

@@ -61,9 +61,11 @@ def _build(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     else:
         variant = TRANSFORMS.get(step.adapter).variant(step.variant)
         data = Dataset.open(Path(arguments["data"])) if arguments["data"] else None
+        teacher = Path(arguments["teacher"]) if arguments["teacher"] else None
         job = TransformJob(
             source, target, step.source_format, imports, trusted,
-            parameters=step.parameters, data=data, scored=arguments["scored"], seed=arguments["seed"], report=report,
+            parameters=step.parameters, data=data, teacher=teacher, teacher_format=arguments["teacher_format"],
+            scored=arguments["scored"], seed=arguments["seed"], report=report,
         )  # fmt: skip
         if step.kind == "prepare":
             variant.stage(step.stage).prepare(job)

@@ -136,6 +136,7 @@ class Workshop(Finished):
         temporary = self._temporary(step)
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
+        taught = "teacher" in step.needs
         needs_data, proved = step.needs_data, step.kind == "convert" and (self.reference / REFERENCE).is_file()
         arguments = {
             "step": step.to_json(),
@@ -144,6 +145,8 @@ class Workshop(Finished):
             "imports": self.model.imports,
             "trusted": self.model.trusted,
             "data": str(self.data_folder) if needs_data else "",
+            "teacher": self.model.path if taught else "",
+            "teacher_format": self.model.format if taught else "",
             "scored": self.contract.scored.name if needs_data else "",
             "reference": str(self.reference) if proved else "",
             "contract": self.contract.to_json() if proved else None,
@@ -151,6 +154,7 @@ class Workshop(Finished):
             "seed": self._seed if step.seeded else 0,
         }
         folders = [*([str(self.data_folder)] if needs_data else []), *([str(self.reference)] if proved else [])]
+        folders += self.files(Path(self.model.path)) if taught else ()
         task = Task(
             "deploykit.sweeping.work:build_step", arguments, step.group, self._limits.timeout_s,
             self._limits.memory_bytes, self.model.imports, self.log(step.key), step.words,

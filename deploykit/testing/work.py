@@ -65,6 +65,8 @@ def transform(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         min(variant.accepts),
         parameters=technique.complete(arguments["parameters"]),
         data=Dataset.open(Path(arguments["data"])) if arguments["data"] else None,
+        teacher=Path(arguments["source"]),
+        teacher_format=min(variant.accepts),
         seed=arguments["seed"],
         report=tell,
     )

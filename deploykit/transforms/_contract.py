@@ -10,21 +10,30 @@ from __future__ import annotations
 import json
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 from deploykit.converters._contract import Job
 from deploykit.core.adapter import Adapter, Group
-from deploykit.core.errors import DatasetError, SettingError
+from deploykit.core.errors import CandidateError, DatasetError, ModelFileError, SettingError, UnsupportedModelError
 from deploykit.core.parameter import Parameter, Value, complete, short
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.core.registry import Registry
 from deploykit.data.dataset import Dataset
+from deploykit.transforms._conditions import Condition, ModelFacts, Outcome, SameSignature, shown
 
-#: Which data a variant reads.
-Need = Literal["calibration", "train"]
+#: What work may read besides the model: ``calibration``: the calibration examples; ``train``: the training examples;
+#: ``labels``: their labels; ``teacher``: the original model.
+Need = Literal["calibration", "train", "labels", "teacher"]
+#: What is read of the data.
+DATA: frozenset[Need] = frozenset({"calibration", "train", "labels"})
+#: Needs in words.
+_NEEDED: dict[Need, str] = {
+    "calibration": "calibration data", "train": "training data", "labels": "labeled training data",
+    "teacher": "the original model",
+}  # fmt: skip
 #: Marks of points in charts, by their names in Vega. Charts use three of them already: a circle for the original model,
 #: a diamond for several families together, a cross for a family that is not installed here.
 Mark = Literal[
@@ -34,8 +43,8 @@ Mark = Literal[
 AND = " + "
 #: What the original model's rows have instead of a family.
 ORIGINAL = "original"
-#: File in a stage's folder that holds its notes.
-_NOTES = "deploykit-notes.json"
+#: Files in a stage's folder: its notes, and facts of the model that came into the first stage.
+_NOTES, _MODEL = "deploykit-notes.json", "deploykit-model.json"
 #: Note of the layers or nodes that were changed: ``[name, type, number of weights]`` for each, in order. Rows leave it
 #: out.
 UNITS = "units"
@@ -83,7 +92,9 @@ class TransformJob(Job):
 
     Attributes:
         parameters: All of the technique's parameters that the variant uses, checked, defaults filled in.
-        data: The data, inputs named as the model's; None when there are none.
+        data: The data, inputs named as the model's; None unless it says that it needs some.
+        teacher: The original model; None unless it says that it needs it.
+        teacher_format: Format of the original model.
         scored: Name of the output that the labels are about; "" for the first one.
         seed: Seed of anything random.
         report: Call with (done, total, words).
@@ -91,6 +102,8 @@ class TransformJob(Job):
 
     parameters: dict[str, Any] | None = None
     data: Dataset | None = None
+    teacher: Path | None = None
+    teacher_format: str = ""
     scored: str = ""
     seed: int = 0
     report: Callable[[float, float, str], None] = lambda _done, _total, _words: None
@@ -98,31 +111,81 @@ class TransformJob(Job):
     def __getitem__(self, name: str) -> Any:
         return (self.parameters or {})[name]
 
-    def require_data(self, label: str, need: Need) -> Dataset:
-        """The data, or `DatasetError` when a technique that needs them has none."""
-        if self.data is None or (need == "train" and self.data.labels("train") is None):
-            raise DatasetError(f"{label} needs {need} data.", remedy="pass data with a training split (and labels).")
+    @property
+    def examples(self) -> Dataset:
+        """The data of work that has declared which it needs."""
+        if self.data is None:
+            raise DatasetError("No data were given to work that needs none.", remedy="declare what it needs.")
         return self.data
 
+    @property
+    def original(self) -> Job:
+        """A job whose source is the original model, for readers of models; of work that needs ``"teacher"``."""
+        if self.teacher is None:
+            raise DatasetError("No teacher was given to work that needs none.", remedy='declare needs = ("teacher",).')
+        return Job(self.teacher, self.target, self.teacher_format, self.imports, self.trusted)
 
-class Stage(Adapter):
-    """Work that comes before a variant and that others need as well: a sweep does it once and keeps its folder.
 
-    Stages of one name are one stage, whichever technique declares it.
+def lacking(needs: Iterable[Need], data: Dataset | None, *, teacher: bool = True) -> str:
+    """What of some needs there is not, in words; "" when all is there.
+
+    Args:
+        needs: What is needed.
+        data: The data; None when there are none.
+        teacher: Whether the original model is at hand.
+    """
+    here: set[Need] = {"teacher"} if teacher else set()
+    if data is not None and len(data.splits["train"]):
+        here |= {"calibration", "train"}
+        here |= {"labels"} if data.labels("train") is not None else set()
+    left = set(needs) - here
+    return " and ".join(_NEEDED[need] for need in sorted(left - ({"train"} if "labels" in left else set())))
+
+
+class _Work(Adapter):
+    """What stages and variants declare alike.
 
     Attributes:
-        uses: Names of the parameters that have an effect here.
-        needs: Data it reads.
-        copies: Whether it writes the model again; False when it links what the stage before has left.
-        seeded: Whether ``job.seed`` may change what it makes. Say False where nothing is random, so that sweeps with
-            other seeds share the work; the seed it is given is 0 then.
+        uses: Names of the technique's parameters that have an effect here, those of its stages included; the others are
+            dropped from the step's key, so that candidates that differ only in them are one.
+        needs: All that it may read besides the model, its stages included. A candidate that lacks some of it is left
+            out with the reason.
+        seeded: Whether ``job.seed`` may change what it makes, after its stages. Say False where nothing is random, so
+            that sweeps with other seeds share the work; the seed it is given is 0 then.
     """
 
     uses: ClassVar[tuple[str, ...]] = ()
     needs: ClassVar[tuple[Need, ...]] = ()
     seeded: ClassVar[bool] = True
-    copies: ClassVar[bool] = True
     group: ClassVar[Group] = "light"
+
+    def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
+        """What of ``needs`` it reads with these parameters."""
+        return frozenset(self.needs)
+
+    def _begin(self, job: TransformJob, needs: Iterable[Need]) -> ModelFacts | None:
+        """Take over the notes of the stage before; gives facts of the model that came into the first stage."""
+        self.check_installed()
+        if missing := lacking(needs, job.data, teacher=job.teacher is not None):
+            raise DatasetError(f"{self.label} needs {missing}.", remedy="pass data that have it.")
+        if not (file := job.source / _NOTES).is_file():
+            return ModelFacts.of(job.source, job.source_format, job)
+        job.notes |= json.loads(file.read_text("utf-8"))
+        facts = job.source / _MODEL
+        plain = json.loads(facts.read_text("utf-8")) if facts.is_file() else None
+        return None if plain is None else ModelFacts.from_json(plain)
+
+
+class Stage(_Work):
+    """Work that comes before a variant and that others need as well: a sweep does it once and keeps its folder.
+
+    Stages of one name are one stage, whichever technique declares it.
+
+    Attributes:
+        copies: Whether it writes the model again; False when it links what the stage before has left.
+    """
+
+    copies: ClassVar[bool] = True
 
     def prepare(self, job: TransformJob) -> None:
         """Fill the folder ``job.target`` from the model or from the folder of the stage before.
@@ -131,51 +194,56 @@ class Stage(Adapter):
             UnsupportedModelError: A layer or operator cannot be handled; names it.
             DatasetError: Data it needs are missing.
         """
-        self.check_installed()
-        _recall(job)
+        facts = self._begin(job, self.needs_for(job.parameters or {}))
         job.target.mkdir(parents=True)
         self._prepare(job)
         (job.target / _NOTES).write_text(json.dumps(job.notes), "utf-8")
+        (job.target / _MODEL).write_text(json.dumps(None if facts is None else facts.to_json()), "utf-8")
 
     @abstractmethod
     def _prepare(self, job: TransformJob) -> None:
         """Fill ``job.target``, an empty folder."""
 
 
-class Variant(Adapter):
+class Variant(_Work):
     """One way to do a technique. Its ``name`` is its own, for logs and step keys.
 
     Attributes:
         accepts: Formats it reads.
         produces: Format it writes.
-        uses: Names of the technique's parameters that have an effect here, its stages included; the others are dropped
-            from the step's key, so that candidates that differ only in them are one.
-        needs: Data it reads, its stages included; without them a candidate that needs it is left out with the reason.
-        finish_needs: Data it reads after its stages; None: all of ``needs``.
-        seeded: Whether ``job.seed`` may change what it makes after its stages; see `Stage`.
-        quantizes_float: Whether it refuses what another technique has quantized before.
+        finish_needs: What it reads after its stages; None: all that it needs.
         stages: What is done before it and may be shared; the first one reads the model, each other one the folder of
             the one before.
     """
 
     accepts: ClassVar[frozenset[str]]
     produces: ClassVar[str]
-    uses: ClassVar[tuple[str, ...]] = ()
-    needs: ClassVar[tuple[Need, ...]] = ()
     finish_needs: ClassVar[tuple[Need, ...] | None] = None
-    seeded: ClassVar[bool] = True
-    quantizes_float: ClassVar[bool] = False
     stages: ClassVar[tuple[Stage, ...]] = ()
-    group: ClassVar[Group] = "light"
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """What it does to an artifact that decides which kernels a runtime has for it."""
         return frozenset()
 
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """What must hold of the model that it is given, besides its format."""
+        return ()
+
+    def ensures(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """What holds of the file that it writes, which is checked: a technique that breaks its word fails.
+
+        By default the signature is that of the model before, and the effects show in what is stored.
+        """
+        return (SameSignature(), *shown(self.effects(parameters)))
+
+    def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
+        """What it reads after its stages."""
+        return self.needs_for(parameters) if self.finish_needs is None else frozenset(self.finish_needs)
+
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """What is known to be wrong with these parameters for a model, without running anything."""
         size, count = facts.batch_size, facts.calibration_examples
-        if "calibration" not in self.needs or not size:
+        if "calibration" not in self.needs_for(parameters) or not size:
             return
         if count < size:
             yield Problem(
@@ -195,10 +263,11 @@ class Variant(Adapter):
 
     def examples(self, parameters: dict[str, Any], calibration: int, train: int) -> int:
         """Examples it works through, which its time grows with; 0 when it reads no data."""
-        if "train" in self.needs:
+        needs = self.needs_for(parameters)
+        if "train" in needs:
             wanted = int(parameters.get("train_examples") or 0)
             return max(1, round((min(wanted, train) if wanted else train) * float(parameters.get("epochs", 1))))
-        return calibration if "calibration" in self.needs else 0
+        return calibration if "calibration" in needs else 0
 
     def stage(self, name: str) -> Stage:
         """The stage called ``name``."""
@@ -228,21 +297,40 @@ class Variant(Adapter):
         Raises:
             UnsupportedModelError: A layer or operator cannot be handled; names it.
             DatasetError: Data it needs are missing.
+            CandidateError: What it has written is not what it ensures.
         """
-        self.check_installed()
-        _recall(job)
+        parameters = job.parameters or {}
+        before = self._begin(job, self.finishing_needs(parameters))
         self._apply(job)
         job.check_written(self.label)
+        self._check(job, before, parameters)
+
+    def _check(self, job: TransformJob, before: ModelFacts | None, parameters: dict[str, Any]) -> None:
+        """Hold the written file against what the technique ensures."""
+        try:
+            after = ModelFacts.of(job.target, self.produces, job)
+        except ModelFileError as error:
+            raise CandidateError(
+                f"{self.label} has written a file that cannot be read: {error.message}",
+                remedy="report this to the technique's author.",
+            ) from error
+        if after is None:
+            return
+        outcome = Outcome(job.target, before, after, job.notes.get("names", {}), job.notes.get(UNITS))
+        for condition in self.ensures(parameters):
+            try:
+                found = condition.broken(outcome)
+            except UnsupportedModelError as error:  # the format does not list its weights
+                job.notes.setdefault("not_checked", []).append(str(error))
+                continue
+            if found:
+                raise CandidateError(
+                    f"{self.label} does not keep its word: {found}.", remedy="report this to the technique's author."
+                )
 
     @abstractmethod
     def _apply(self, job: TransformJob) -> None:
         """Write ``job.target``."""
-
-
-def _recall(job: TransformJob) -> None:
-    """Take over the notes of the stage before."""
-    if (file := job.source / _NOTES).is_file():
-        job.notes |= json.loads(file.read_text("utf-8"))
 
 
 class Transform(Adapter):

@@ -7,9 +7,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.surgery.quantization import graphs, prepare
+from deploykit.surgery.quantization import prepare
 from deploykit.surgery.quantization import ranges as measuring
 from deploykit.transforms._contract import Stage, TransformJob
 
@@ -29,12 +28,6 @@ class _Graph(Stage):
     seeded = False
 
     def _prepare(self, job: TransformJob) -> None:
-        graph = require("onnx", "").load(str(job.source), load_external_data=False).graph
-        if marks := graphs.marks(graph):
-            raise UnsupportedModelError(
-                f"The model is already quantized: it has {', '.join(marks)}.",
-                remedy="quantize the float model it was made from.",
-            )
         prepare.prepare(job.source, job.target / _GRAPH, job.notes)
 
 
@@ -49,8 +42,7 @@ class _Ranges(Stage):
     seeded = False
 
     def _prepare(self, job: TransformJob) -> None:
-        data = job.require_data(self.label, "calibration")
-        found = measuring.measure(job.source / _GRAPH, data, job["calibration"], job.notes, job.report)
+        found = measuring.measure(job.source / _GRAPH, job.examples, job["calibration"], job.notes, job.report)
         (job.target / _RANGES).write_text(found, "utf-8")
         _link(job.source / _GRAPH, job.target / _GRAPH)
 

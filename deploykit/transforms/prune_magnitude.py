@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.converters import _keras
@@ -12,7 +13,8 @@ from deploykit.surgery import kernels, selection
 from deploykit.training.bridge import to_tf_keras
 from deploykit.training.schedule import Schedule
 from deploykit.training.tf_keras_trainer import fine_tune
-from deploykit.transforms._contract import PRUNE, UNITS, Transform, TransformJob, Variant
+from deploykit.transforms._conditions import Condition, Zeros
+from deploykit.transforms._contract import PRUNE, UNITS, Need, Transform, TransformJob, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,14 +39,22 @@ class _TFMOT(Variant):
     uses = (
         "sparsity", "schedule", "small_layers", "epochs", "batch_size", "learning_rate", "train_examples", "exclude",
     )  # fmt: skip
-    needs = ("train",)
+    needs = ("train", "labels")
+
+    def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
+        """No labels when nothing is trained: the examples only show that the copy computes the same."""
+        return super().needs_for(parameters) - ({"labels"} if not parameters["epochs"] else set())
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Zeros."""
         return frozenset({"sparse"} if parameters["sparsity"] else ())
 
+    def ensures(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Zeros."""
+        return (*super().ensures(parameters), Zeros(parameters["sparsity"]))
+
     def _apply(self, job: TransformJob) -> None:
-        data = job.require_data(self.label, "train")
+        data = job.examples
         model = _keras.load(job)
         schedule = Schedule.of(
             data, examples=job["train_examples"], batch_size=job["batch_size"], epochs=job["epochs"],

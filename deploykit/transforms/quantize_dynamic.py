@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from deploykit.core.extras import require
@@ -11,6 +11,7 @@ from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery.quantization import tflite, write
 from deploykit.transforms import _onnx_stages
+from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
 from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob, Variant
 
 
@@ -31,7 +32,11 @@ class _TFLite(Variant):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Weights of 8 bits."""
-        return frozenset({"quantized"})
+        return frozenset({"quantized", "fully quantized"})
+
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Layers in float."""
+        return (FLOAT_LAYERS,)
 
     def _apply(self, job: TransformJob) -> None:
         tf = require("tensorflow", self.extra)
@@ -49,7 +54,6 @@ class _OnnxRuntime(Variant):
     requires = _onnx_stages.REQUIRES
     accepts = _onnx_stages.ACCEPTS
     produces = "onnx"
-    quantizes_float = True
     uses = ("per_channel", "convolutions", "reduce_range", "exclude")
     seeded = False
     stages = (_onnx_stages.GRAPH,)
@@ -60,7 +64,16 @@ class _OnnxRuntime(Variant):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Weights of 8 bits; convolutions whose activations are quantized on the fly."""
-        return frozenset({"quantized", "dynamic conv"} if parameters["convolutions"] else {"quantized"})
+        found: dict[Effect, bool] = {
+            "quantized": True,
+            "fully quantized": not parameters["exclude"],
+            "dynamic conv": parameters["convolutions"],
+        }
+        return frozenset(effect for effect, here in found.items() if here)
+
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Layers in float."""
+        return (FLOAT_LAYERS,)
 
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Layers that stay float."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from deploykit.core.extras import require
 from deploykit.core.problem import Effect, Facts
 from deploykit.surgery.quantization import tflite
+from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
 from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob, Variant
 
 
@@ -27,7 +29,11 @@ class _TFLite(Variant):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Weights in half precision."""
-        return frozenset({"float16", "quantized"})
+        return frozenset({"float16", "quantized", "fully quantized"})
+
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Layers in float."""
+        return (FLOAT_LAYERS,)
 
     def _apply(self, job: TransformJob) -> None:
         tf = require("tensorflow", self.extra)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, ClassVar
 
 from deploykit.core.extras import require
@@ -10,6 +10,7 @@ from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery.quantization import calibration, graphs, tflite, write
 from deploykit.transforms import _onnx_stages
+from deploykit.transforms._conditions import FLOAT_LAYERS, Condition, SameSignature
 from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob, Variant
 
 
@@ -32,12 +33,20 @@ class _TFLite(Variant):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Integer activations."""
-        return frozenset({"int8", "quantized"})
+        return frozenset({"int8", "quantized", "fully quantized"})
+
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Layers in float."""
+        return (FLOAT_LAYERS,)
+
+    def ensures(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Other types of inputs and outputs only where they are asked for."""
+        same = SameSignature(types=parameters["io"] == "float")
+        return tuple(same if isinstance(c, SameSignature) else c for c in super().ensures(parameters))
 
     def _apply(self, job: TransformJob) -> None:
         tf = require("tensorflow", self.extra)
-        data = job.require_data(self.label, "calibration")
-        batches = calibration.batches(data, *tflite.signature_of(job.source), notes=job.notes)
+        batches = calibration.batches(job.examples, *tflite.signature_of(job.source), notes=job.notes)
 
         def setup(converter: Any) -> None:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -61,7 +70,6 @@ class _OnnxRuntime(Variant):
     requires = _onnx_stages.REQUIRES
     accepts = _onnx_stages.ACCEPTS
     produces = "onnx"
-    quantizes_float = True
     uses = ("form", "per_channel", "calibration", "operators", "activations", "reduce_range", "exclude")
     needs = ("calibration",)
     finish_needs = ()
@@ -77,11 +85,16 @@ class _OnnxRuntime(Variant):
         found: dict[Effect, bool] = {
             "int8": True,
             "quantized": True,
+            "fully quantized": not parameters["exclude"],
             "signed": parameters["activations"] == "int8",
             "qoperator": parameters["form"] == "qoperator",
             "narrow": parameters["reduce_range"],
         }
         return frozenset(effect for effect, here in found.items() if here)
+
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Layers in float."""
+        return (FLOAT_LAYERS,)
 
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Batches that do not fit, layers without an integer operator."""

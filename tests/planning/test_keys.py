@@ -208,6 +208,25 @@ def test_a_final_step_that_reads_data_gets_them_behind_a_stage_that_does(offered
     assert [step.needs_data for step in static] == [False, True, False]
 
 
+class Taught(Noisy):
+    needs = ("teacher",)
+
+
+def test_the_original_model_is_in_the_key_of_what_reads_it(monkeypatch, onnx_model, images):
+    """Though it is not what comes before the step."""
+    usual, keys = type(TRANSFORMS).get, {}
+    for variant in (Taught(), Noisy()):
+        made = technique(variant)
+        monkeypatch.setattr(
+            type(TRANSFORMS), "get", lambda self, name, made=made: made if name == "noise" else usual(self, name)
+        )
+        recipe = Recipe((Step("quantize_dynamic"), Step("noise")))
+        last = Routes(onnx_model, images, 0).find(recipe, Target("onnxruntime")).steps[-1]
+        assert (last.needs, last.needs_data) == (variant.needs, False)
+        keys[type(variant)] = last.key
+    assert keys[Taught] != keys[Noisy]
+
+
 # -- tools ------------------------------------------------------------------------------------------------------------
 
 

@@ -86,6 +86,13 @@ def test_pruning_needs_labels():
     assert any("labeled training data" in o.reason for o in plan.left_out)
 
 
+def test_pruning_without_training_needs_none():
+    recipe = Recipe((Step("prune_magnitude", {"epochs": 0}),))
+    plan = dk.plan(model(), data(labels=False), dk.Space([recipe]))
+    assert recipe in [c.candidate.recipe for c in plan.candidates]
+    assert not plan.left_out
+
+
 @pytest.mark.parametrize(
     ("recipe", "target", "said"),
     [
@@ -134,7 +141,7 @@ def test_of_a_quantized_model_int8_is_left_out(given, said):
 def test_of_a_float_model_it_is_not():
     given = replace(model("tflite"), parameter_count=1_000_000, size_bytes=2_010_000, layers=layers("CONV_2D"))
     plan = dk.plan(given, data(), "quick", check=False)
-    assert not any("quantized already" in o.reason for o in plan.left_out)
+    assert not any("already quantized" in o.reason for o in plan.left_out)
 
 
 def test_nothing_can_run():
