@@ -72,6 +72,27 @@ def test_what_cannot_be_excluded_is_left_out_with_the_reason(recipe, images, tmp
     assert "LiteRT" in routes.find(recipe, litert).reason
 
 
+def test_layers_are_quantized_in_several_ways(routes):
+    """By two steps, of which the first leaves layers to the second."""
+    first, second = static(exclude="Gemm").steps[0], dynamic().steps[0]
+    found = routes.find(Recipe((first, second)), ONNX)
+    assert [step.adapter for step in found.steps if step.kind == "transform"] == ["quantize_static", "quantize_dynamic"]
+    assert {"int8", "quantized", "fully quantized"} <= found.effects
+
+
+@pytest.mark.parametrize(
+    ("steps", "reason"),
+    [
+        ((static(), dynamic()), "int8 dynamic after int8 static: it is already quantized; let the first step leave"),
+        ((dynamic(), static(exclude="Conv")), "int8 static after int8 dynamic: it is already quantized"),
+        ((static(exclude="Conv"), dynamic(), static()), "int8 static after int8 dynamic: it is already quantized"),
+    ],
+)
+def test_nothing_is_quantized_when_nothing_is_left(steps, reason, routes):
+    recipe = Recipe(tuple(step for part in steps for step in part.steps))
+    assert reason in routes.find(recipe, ONNX).reason
+
+
 def test_bad_values_are_refused(routes):
     with pytest.raises(SettingError, match="exclude must be text"):
         routes.find(static(exclude=3), ONNX)

@@ -251,6 +251,29 @@ def test_a_model_quantized_already_is_refused(onnx_file, data, tmp_path):
             work.transformed(technique, "onnxruntime", tmp_path / "once", tmp_path / "twice", data)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "expected"),
+    [
+        (("quantize_static", {"exclude": "Gemm"}), ("quantize_dynamic", {}), {"Conv": 2, "MatMulInteger": 2}),
+        (("quantize_dynamic", {"exclude": "Conv"}), ("quantize_static", {}), {"Conv": 2, "MatMulInteger": 2}),
+        (("quantize_static", {"exclude": "!Conv", "form": "qoperator"}), ("quantize_static", {"per_channel": True}),
+         {"QLinearConv": 2, "Gemm": 2}),
+        (("quantize_static", {"exclude": "Gemm", "activations": "int8"}), ("quantize_static", {"per_channel": True}),
+         {"Conv": 2, "Gemm": 2}),
+    ],
+)  # fmt: skip
+def test_a_second_step_quantizes_what_the_first_has_left(first, second, expected, onnx_file, folder, data, tmp_path):
+    once, twice = tmp_path / "once", tmp_path / "twice"
+    work.transformed(first[0], "onnxruntime", onnx_file, once, data, **first[1])
+    notes = work.transformed(second[0], "onnxruntime", once, twice, data, **second[1])
+    assert notes["quantized"] | expected == notes["quantized"]
+    assert "operators" not in notes, "nothing was given up"
+    assert not {"Conv", "Gemm", "MatMul"} & set(notes.get("float", ()))
+    integers = Counter(i.data_type for i in onnx.load(twice).graph.initializer)[TensorProto.INT8]
+    assert integers >= 4, "all layers have int8 weights"
+    assert difference(twice, folder) < 0.05
+
+
 def test_a_graph_symbolic_shape_inference_fails_on_is_quantized_all_the_same(folder, tmp_path):
     source = converted("attention", "keras_to_onnx", folder)
     sequence = np.random.default_rng(0).normal(0, 1, (60, 6, 8)).astype(np.float32)

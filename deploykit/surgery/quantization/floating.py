@@ -63,6 +63,31 @@ def protect(model: Any) -> int:
     return len(added)
 
 
+def release(model: Any) -> bool:
+    """Take back what `protect` has changed, so that layers in float can be quantized by another step.
+
+    Args:
+        model: A ``ModelProto``, changed in place.
+
+    Returns:
+        Whether anything was changed.
+    """
+    numpy_helper = require("onnx.numpy_helper", "")
+    weights = {i.name: i for i in model.graph.initializer}
+    changed = False
+    for node in model.graph.node:
+        name = node.output[0].removesuffix("_dequantized")
+        if node.op_type != "DequantizeLinear" or list(node.input[1:]) != [f"{name}_scale", f"{name}_zero_point"]:
+            continue
+        values = [numpy_helper.to_array(weights[i]) for i in node.input[1:]]
+        if all(v.ndim == 1 and (v == v[0]).all() for v in values):
+            for i, value in zip(node.input[1:], values, strict=True):
+                weights[i].CopyFrom(numpy_helper.from_array(value[0], i))
+            del node.attribute[:]
+            changed = True
+    return changed
+
+
 def _weighed(node: Any, dims: Any) -> int:
     """How many channels the input of a layer has, by its weights."""
     given = {a.name: int(a.i) for a in node.attribute if a.name in {"group", "transB"}}

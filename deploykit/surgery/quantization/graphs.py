@@ -30,9 +30,50 @@ def is_integer(op_type: str) -> bool:
     return op_type in INTEGER or op_type.startswith("QLinear")
 
 
-def marks(graph: Any) -> list[str]:
-    """Types of the operators that show that a graph is quantized."""
-    return sorted({n.op_type for n in graph.node if n.op_type in CONVERSIONS or is_integer(n.op_type)})
+def integer_nodes(graph: Any) -> list[bool]:
+    """Which nodes of a graph compute in integers.
+
+    An operator does when it stands between DequantizeLinear and QuantizeLinear, the pattern ONNX Runtime turns into an
+    integer kernel, when it is an integer operator itself, or when it moves integers.
+    """
+    makers = {output: node.op_type for node in graph.node for output in node.output}
+    takers = {i for node in graph.node if node.op_type == "QuantizeLinear" for i in node.input}
+    integers: set[str] = set()
+    found = []
+    for node in graph.node:
+        if node.op_type in CONVERSIONS or node.op_type == "Constant":
+            if node.op_type == "QuantizeLinear":
+                integers.update(node.output)
+            found.append(False)
+            continue
+        sources = [makers[i] for i in node.input if i in makers and makers[i] != "Constant"]
+        between = bool(sources) and all(s == "DequantizeLinear" for s in sources) and not takers.isdisjoint(node.output)
+        moved = bool(node.input) and node.input[0] in integers
+        if node.op_type.startswith("QLinear") or moved:
+            integers.update(node.output)
+        found.append(is_integer(node.op_type) or between or moved)
+    return found
+
+
+def done_before(graph: Any) -> set[str]:
+    """Names of the nodes that an earlier step has quantized, with those that scale what integer operators give."""
+    constants = {i.name for i in graph.initializer}
+    weights = {
+        name for n in graph.node if n.op_type == "DequantizeLinear" and n.input[0] in constants for name in n.output
+    }
+    found, scaled, cast = set[str](), set[str](), set[str]()
+    for node, integer in zip(graph.node, integer_nodes(graph), strict=True):
+        if integer or node.op_type in CONVERSIONS or not weights.isdisjoint(node.input):
+            found.add(node.name)
+            if node.op_type == "DynamicQuantizeLinear" or node.op_type in INTEGER:
+                scaled.update(node.output)
+        elif node.op_type in ("Cast", "Mul") and not scaled.isdisjoint(node.input):
+            found.add(node.name)
+            if node.op_type == "Cast":
+                cast.update(node.output)
+            if cast.isdisjoint(node.input):  # else it is what the float operator gave
+                scaled.update(node.output)
+    return found
 
 
 def with_fewer(types: Sequence[str], work: Callable[[Sequence[str]], T], notes: dict[str, Any]) -> T:

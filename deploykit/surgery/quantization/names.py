@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploykit.core.extras import require
+from deploykit.surgery.quantization.graphs import CONVERSIONS
 
 #: What the quantizers put behind names.
 _ADDED = (
@@ -102,6 +103,9 @@ def _own_names(graph: Any) -> bool:
     for node in graph.node if renamed else ():
         node.input[:] = [renamed.get(name, name) for name in node.input]
         node.output[:] = [renamed.get(name, name) for name in node.output]
+    for node in graph.node:  # what an earlier quantizer has added: the next one would call its own nodes the same
+        if node.op_type in CONVERSIONS and not node.name.endswith("/own"):
+            node.name = f"{node.name}/own"
     for value in graph.value_info if renamed else ():
         value.name = renamed.get(value.name, value.name)
     return bool(renamed)

@@ -11,7 +11,7 @@ from typing import Any
 
 from deploykit.core.extras import installed, require
 from deploykit.surgery import selection
-from deploykit.surgery.quantization import names, normal
+from deploykit.surgery.quantization import floating, names, normal
 from deploykit.surgery.quantization.graphs import failures
 
 #: How ONNX Runtime calls types → their numbers in a file.
@@ -135,7 +135,7 @@ def prepare(source: Path, target: Path, notes: dict[str, Any]) -> None:
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder, failures("prepare"):
         path = folded(raised(source, Path(folder), notes), Path(folder), notes)
         model = onnx.load(str(path))
-        if any([normal.normalize(model), names.separate(model)]):
+        if any([floating.release(model), normal.normalize(model), names.separate(model)]):
             onnx.save(model, str(path))
         # What the quantizers themselves would do first, each time.
         model = tools.load_model_with_shape_infer(path)

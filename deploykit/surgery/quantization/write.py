@@ -101,7 +101,13 @@ def write(
     """
     wanted = list(types)
     parts = _parts(model.graph, wanted)
-    left = selection.excluded(exclude, _parts(model.graph), "node", "operator")
+    before = graphs.done_before(model.graph)
+    left = selection.excluded(exclude, _parts(model.graph), "node", "operator") | before
+    if before and all(part.follows or part.name in left for part in parts):
+        raise UnsupportedModelError(
+            "The model is already quantized: nothing that this step would quantize is left in float.",
+            remedy="quantize the float model it was made from, or let the first step leave layers out with exclude.",
+        )
     wrong = normal.spared(model.graph, per_channel=per_channel, qoperator=qoperator)
     if ranges is not None:
         ends = {n: (float(d.range_value[0].min()), float(d.range_value[1].max())) for n, d in ranges.items()}
@@ -152,25 +158,9 @@ def _parts(graph: Any, types: Iterable[str] | None = None) -> list[selection.Sel
 
 
 def operators(graph: Any) -> dict[str, dict[str, int]]:
-    """Operators that compute in integers and in floats, by type: ``{"quantized": …, "float": …}``.
-
-    An operator counts as quantized when it stands between DequantizeLinear and QuantizeLinear, the pattern ONNX Runtime
-    turns into an integer kernel, when it is an integer operator itself, or when it moves integers.
-    """
-    makers = {output: node.op_type for node in graph.node for output in node.output}
-    takers = {i for node in graph.node if node.op_type == "QuantizeLinear" for i in node.input}
-    integers: set[str] = set()
+    """Operators that compute in integers and in floats, by type: ``{"quantized": …, "float": …}``."""
     found: dict[str, Counter[str]] = {"quantized": Counter(), "float": Counter()}
-    for node in graph.node:
-        if node.op_type in graphs.CONVERSIONS or node.op_type == "Constant":
-            if node.op_type == "QuantizeLinear":
-                integers.update(node.output)
-            continue
-        sources = [makers[i] for i in node.input if i in makers and makers[i] != "Constant"]
-        between = bool(sources) and all(s == "DequantizeLinear" for s in sources) and not takers.isdisjoint(node.output)
-        moved = bool(node.input) and node.input[0] in integers
-        if node.op_type.startswith("QLinear") or moved:
-            integers.update(node.output)
-        integer = graphs.is_integer(node.op_type) or between or moved
-        found["quantized" if integer else "float"][node.op_type] += 1
+    for node, integer in zip(graph.node, graphs.integer_nodes(graph), strict=True):
+        if node.op_type not in graphs.CONVERSIONS and node.op_type != "Constant":
+            found["quantized" if integer else "float"][node.op_type] += 1
     return {kind: dict(sorted(counts.items())) for kind, counts in found.items() if counts}
