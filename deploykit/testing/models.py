@@ -9,7 +9,7 @@ Weights are random but seeded, and scaled so that outputs differ between inputs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -302,3 +302,15 @@ KINDS: dict[str, tuple[Builder, Group, str]] = {
     "text_onnx": (_onnx(onnx_text), "light", ".onnx"),
     "cnn_external_onnx": (_onnx(onnx_cnn, external=True), "light", ".onnx"),
 }
+
+
+def cnn(formats: Collection[str]) -> str:
+    """The kind of the small CNN in one of these formats, one that needs no TensorFlow if there is one.
+
+    Raises:
+        SettingError: There is none: add a builder to `KINDS`, called ``cnn_`` and the format's name.
+    """
+    found = [kind for kind in KINDS if kind.startswith("cnn_") and kind.removeprefix("cnn_") in formats]
+    if not found:
+        raise unknown_name("tiny model", f"cnn_{min(formats, default='')}", KINDS)
+    return min(found, key=lambda kind: KINDS[kind][1] != "light")

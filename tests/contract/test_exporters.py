@@ -1,25 +1,20 @@
 """Every export layout passes the suite; a new file in the package is tested unasked."""
 
+import functools
+
 import pytest
 
 from deploykit.exporters._contract import EXPORTERS
-from deploykit.measuring.exportable import Exportable
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.testing import models
 from deploykit.testing.exporters import ExporterConformance, exportable
 
-#: Format → tiny model of it, the cheapest first.
-TINY = {"onnx": "cnn_onnx", "tflite": "cnn_tflite", "saved_model": "cnn_saved_model"}
+RUNNABLE = frozenset(f for runtime in RUNTIMES.all() for f in runtime.accepts)
 
 
 @pytest.fixture(scope="session")
-def tiny(tmp_path_factory):
-    made: dict[str, Exportable] = {}
-
-    def get(format_name: str) -> Exportable:
-        if format_name not in made:
-            made[format_name] = exportable(TINY[format_name], tmp_path_factory.mktemp("tiny"))
-        return made[format_name]
-
-    return get
+def made(tmp_path_factory):
+    return functools.cache(lambda kind: exportable(kind, tmp_path_factory.mktemp(kind)))
 
 
 class TestExporters(ExporterConformance):
@@ -28,6 +23,5 @@ class TestExporters(ExporterConformance):
         return request.param
 
     @pytest.fixture
-    def candidate(self, name, tiny):
-        accepts = EXPORTERS.get(name).accepts
-        return tiny(next(f for f in TINY if accepts is None or f in accepts))
+    def candidate(self, name, made):
+        return made(models.cnn(RUNNABLE & (EXPORTERS.get(name).accepts or RUNNABLE)))

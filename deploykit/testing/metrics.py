@@ -1,0 +1,163 @@
+"""What every metric must do. A test module derives from `MetricConformance` and parametrizes it with the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+from deploykit.core.contract import KINDS, Kind
+from deploykit.core.errors import DatasetError
+from deploykit.metrics._choose import choose
+from deploykit.metrics._contract import METRICS, Metric
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_EXAMPLES = 40
+_CLASSES = 8
+
+
+class Case(NamedTuple):
+    """Outputs that are right in every example.
+
+    Attributes:
+        kind: What the outputs are, see `deploykit.core.contract.KINDS`.
+        outputs: As `deploykit.measuring.answers.read` gives them, batch first.
+        labels: What they are right for.
+    """
+
+    kind: Kind
+    outputs: NDArray[Any]
+    labels: NDArray[Any]
+
+    def truth(self, metric: Metric) -> NDArray[Any]:
+        """What a metric compares the outputs with."""
+        return self.labels if metric.truth == "labels" else self.outputs
+
+
+def cases() -> Iterator[Case]:
+    """Seeded right answers of every kind: one per example, one per position, several, and numbers."""
+    import numpy as np
+
+    rng = np.random.default_rng(0)
+    for shape in ((_EXAMPLES,), (_EXAMPLES, 4, 4)):
+        classes = rng.integers(0, _CLASSES, shape)
+        scores = np.eye(_CLASSES)[classes] * 2 + rng.random((*shape, _CLASSES))
+        yield Case("scores", scores, classes)
+        yield Case("probabilities", scores / scores.sum(axis=-1, keepdims=True), classes)
+        yield Case("logit", scores[..., :2], scores[..., :2].argmax(axis=-1))
+        yield Case("probability", scores[..., :2], scores[..., :2].argmax(axis=-1))
+        yield Case("classes", classes, classes)
+    several = (rng.random((_EXAMPLES, 5)) < 0.4).astype(np.int64)
+    several[:, 0] |= ~several.any(axis=1)
+    yield Case("several", several * 0.8 + 0.1, several)
+    for width in (1, 6):
+        numbers = rng.normal(size=(_EXAMPLES, width))
+        yield Case("values", numbers, numbers.copy())
+        yield Case("embedding", numbers, numbers.copy())
+
+
+def damaged(outputs: NDArray[Any]) -> NDArray[Any]:
+    """Outputs that are wrong in every example: the next class, or all numbers upside down."""
+    found: NDArray[Any] = (outputs + 1) % _CLASSES if outputs.dtype.kind == "i" else -outputs - 1.0
+    return found
+
+
+class MetricConformance:
+    """Derive, and give a fixture ``name`` (a metric)."""
+
+    def suited(self, name: str) -> list[Case]:
+        """The cases that the metric is for, of which there must be some; it says why it is not for the others."""
+        metric, found = METRICS.get(name), []
+        for case in cases():
+            reason = metric.refuses(case.kind) or metric.unsuitable(case.outputs, case.truth(metric))
+            assert isinstance(reason, str)
+            if not reason:
+                found.append(case)
+        assert found, "none of the outputs in deploykit.testing.metrics.cases suits it: add one that does"
+        return found
+
+    def test_facts(self, name: str) -> None:
+        """Declared facts are complete."""
+        metric = METRICS.get(name)
+        assert metric.label
+        assert metric.help.endswith(".")
+        assert metric.truth in ("labels", "original")
+        assert metric.kinds <= set(get_args(Kind))
+        assert metric.priority >= 0
+        assert not metric.missing()
+        assert not (metric.binary and metric.relative), "hits and misses have no relative change"
+
+    def test_it_is_chosen_by_its_name(self, name: str) -> None:
+        """For what suits it; for anything else the error names the metric and the reason."""
+        metric, suited = METRICS.get(name), self.suited(name)
+        for case in suited:
+            assert choose(name, case.outputs, case.labels, case.kind) is metric
+        for kind in set(KINDS) - {case.kind for case in suited} - (metric.kinds or set(KINDS)):
+            try:
+                choose(name, suited[0].outputs, suited[0].labels, kind)
+            except DatasetError as error:
+                assert name in str(error)  # noqa: PT017  the package does not depend on pytest
+                assert kind in str(error)  # noqa: PT017
+            else:
+                raise AssertionError(f"it was chosen for {kind}, which is not one of its kinds")
+
+    def test_data_without_labels_are_refused_by_a_metric_that_needs_them(self, name: str) -> None:
+        """With the reason; one that compares with the original's outputs takes them."""
+        metric = METRICS.get(name)
+        for case in self.suited(name):
+            if metric.truth == "labels":
+                assert metric.unsuitable(case.outputs, None)
+            else:
+                assert choose(name, case.outputs, None, case.kind) is metric
+
+    def test_right_answers_are_better_than_wrong_ones(self, name: str) -> None:
+        """There is one finite number per example, and its direction is the declared one."""
+        import numpy as np
+
+        metric = METRICS.get(name)
+        sign = 1 if metric.higher_is_better else -1
+        for case in self.suited(name):
+            truth = case.truth(metric)
+            right, wrong = metric.values(case.outputs, truth), metric.values(damaged(case.outputs), truth)
+            for found in (right, wrong):
+                assert found.shape == (_EXAMPLES,)
+                assert found.dtype == np.float64
+                assert np.isfinite(found).all()
+                assert not metric.binary or set(found.tolist()) <= {0.0, 1.0}
+                assert not metric.relative or (found >= 0).all()
+            assert (sign * right >= sign * wrong).all()
+            assert sign * right.mean() > sign * wrong.mean()
+
+    def test_each_example_counts_for_itself(self, name: str) -> None:
+        """Its value does not depend on the others, nor are outputs and truth changed: comparisons are paired."""
+        import numpy as np
+
+        metric = METRICS.get(name)
+        order = np.random.default_rng(1).permutation(_EXAMPLES)
+        for case in self.suited(name):
+            mixed = np.where(
+                (np.arange(_EXAMPLES) % 2).reshape(-1, *[1] * (case.outputs.ndim - 1)),
+                case.outputs, damaged(case.outputs),
+            )  # fmt: skip
+            truth = case.truth(metric)
+            for given in (mixed, truth):
+                given.flags.writeable = False
+            found = metric.values(mixed, truth)
+            np.testing.assert_array_equal(metric.values(mixed[order], truth[order]), found[order])
+            np.testing.assert_allclose(metric.values(mixed[3:4], truth[3:4]), found[3:4], rtol=1e-12)
+
+    def test_answers_that_are_not_numbers_are_never_right(self, name: str) -> None:
+        """NaN gives NaN, which fails the candidate, or a worse value."""
+        import numpy as np
+
+        metric = METRICS.get(name)
+        sign = 1 if metric.higher_is_better else -1
+        for case in self.suited(name):
+            if case.outputs.dtype.kind != "f":
+                continue
+            broken = case.outputs.copy()
+            broken[0] = np.nan
+            before, after = (metric.values(o, case.truth(metric)) for o in (case.outputs, broken))
+            assert np.isnan(after[0]) or sign * after[0] < sign * before[0]
+            np.testing.assert_array_equal(after[1:], before[1:])
