@@ -59,7 +59,6 @@ class TFServing(Exporter):
             1,
             "Number of the model's version, the name of its folder; TensorFlow Serving serves the highest it finds.",
             minimum=1,
-            maximum=2**63 - 1,
         ),
     )
 

@@ -3,9 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from deploykit_widgets.code.script import script
 from deploykit_widgets.sections.export import ExportSection, refusal
 
 import deploykit as dk
+from deploykit.core.errors import SettingError
+from deploykit.core.parameter import Parameter
 from deploykit.core.registry import registry
 
 
@@ -83,3 +86,27 @@ def test_layouts_that_cannot_hold_a_candidate_say_why(section, ask, finished):
     row = replace(finished.state.chosen.result, status="failed")
     folder = registry("deploykit.exporters", "layout").get("folder")
     assert refusal(folder, row) == "this candidate failed, so there is nothing to export"
+
+
+def test_the_settings_of_a_layout_are_controls_and_end_in_artifact_and_script(
+    section, ask, finished, tmp_path, monkeypatch
+):
+    folder = registry("deploykit.exporters", "layout").get("folder")
+    level = Parameter("level", "int", 3, "How much.", minimum=1)
+    monkeypatch.setattr(type(folder), "parameters", (level, Parameter("packed", "bool", False, "Whether.")))
+    ask(section, "use_best")
+
+    def settings():
+        (found,) = (e["settings"] for e in section.value()["layouts"] if e["name"] == "folder")
+        return {s["name"]: (s["kind"], s["label"], s["values"], s["help"]) for s in found}
+
+    assert settings()["level"] == ("numbers", "Level", [3], "How much. Allowed: at least 1, default 3.")
+    assert settings()["packed"][:3] == ("choices", "Packed", [False])
+    with pytest.raises(SettingError, match="folder: level must be at least 1, got 0"):
+        section.commands()["export"](folder=str(tmp_path / "out"), layout="folder", parameters={"level": 0})
+    assert finished.state.checks == ()
+    ask(section, "export", folder=str(tmp_path / "out"), layout="folder", parameters={"level": 5, "packed": False})
+    assert finished.state.problems.get("export", "") == ""
+    assert dk.Artifact.open(tmp_path / "out").manifest.parameters == {"level": 5, "packed": False}
+    assert settings()["level"][2] == [5]
+    assert 'parameters={"level": 5}' in script(finished.state)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 import deploykit as dk
 from deploykit.core.errors import ExportError, PortInUseError
+from deploykit.core.registry import registry
 from deploykit_widgets.actions.long_work import LongWork
 from deploykit_widgets.code.clients import calls
 from deploykit_widgets.state import Check
@@ -24,8 +26,12 @@ EXPORT_STEPS = (
 class Leaving(LongWork):
     """The export and serve commands, a part of `Commands`."""
 
-    def export(self, folder: str, layout: str) -> None:
-        """Export the chosen candidate; it is shown only after verification."""
+    def export(self, folder: str, layout: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Export the chosen candidate; it is shown only after verification.
+
+        Raises:
+            SettingError: A parameter of the layout is out of range.
+        """
         state = self.state
         choice = state.chosen
         if self._refuses("export", "An export is running. Wait for it."):
@@ -41,12 +47,13 @@ class Leaving(LongWork):
             said = "The server uses this folder. Stop it first, or choose a different folder."
             state.problem("export", said, until=("server",))
             return
+        values = registry("deploykit.exporters", "layout").get(layout).complete(parameters or {})
         key = choice.key
         state.change(checks=EXPORT_STEPS)
 
         def work() -> Any:
             self._step(0, "running")
-            artifact = dk.export(choice, path, layout=layout)
+            artifact = dk.export(choice, path, layout=layout, parameters=values)
             self._step(0, "done", f"{len(artifact.manifest.files) + 1} files written.")
             self._step(1, "running")
             if changed := artifact.problems():

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.model import Model
+from deploykit.core.registry import registry
 from deploykit.core.space import Space
 from deploykit_widgets.space import options
 from deploykit_widgets.space.choice import SpaceChoice
@@ -279,4 +280,7 @@ def _export(state: State, values: Values) -> str:
     arguments = ["choice", string(values.path(state.artifact.path))]
     layout = state.artifact.manifest.layout
     arguments += [f"layout={string(layout)}"] if layout != "folder" else []
+    usual = registry("deploykit.exporters", "layout").get(layout).complete({})
+    changed = {n: v for n, v in state.artifact.manifest.parameters.items() if v != usual.get(n)}
+    arguments += [f"parameters={literal(changed)}"] if changed else []
     return call("dk.export", arguments, "artifact = ")

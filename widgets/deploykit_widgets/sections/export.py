@@ -13,6 +13,7 @@ from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.answers import Command
 from deploykit_widgets.code.script import shown_path
 from deploykit_widgets.sections._contract import Hint, Panel
+from deploykit_widgets.space.controls import described
 from deploykit_widgets.state import State
 
 _MOST_FILES = 200
@@ -47,7 +48,16 @@ class ExportSection(Panel):
         return {
             "chosen": None if row is None else _candidate(state.chosen),
             "best": _candidate(state.best),
-            "layouts": [{"name": e.name, "label": e.label, "help": e.help, "reason": refusal(e, row)} for e in layouts],
+            "layouts": [
+                {
+                    "name": e.name,
+                    "label": e.label,
+                    "help": e.help,
+                    "reason": refusal(e, row),
+                    "settings": _settings(e, state.artifact),
+                }
+                for e in layouts
+            ],
             "layout": state.layout,
             "folder": f"served/{state.model.name}" if state.model is not None else "",
             "checks": [{"words": c.words, "state": c.state} for c in state.checks],
@@ -72,6 +82,14 @@ def refusal(layout: Any, row: Result | None) -> str:
     if row.status == "failed":
         return "this candidate failed, so there is nothing to export"
     return str(layout.missing()) or str(layout.refuses(row.format))
+
+
+def _settings(layout: Any, artifact: Artifact | None) -> list[dict[str, Any]]:
+    """Controls of a layout's parameters, with the values of the last export where it had this layout."""
+    same = artifact is not None and artifact.manifest.layout == layout.name
+    given = artifact.manifest.parameters if artifact is not None and same else {}
+    values = layout.complete(given)
+    return [described(p, [values[p.name]], first=True) for p in layout.parameters]
 
 
 def _candidate(choice: Choice | None) -> dict[str, Any] | None:

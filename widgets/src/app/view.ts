@@ -1,5 +1,7 @@
 /** What only the browser knows: selection, filters, sorting. */
 
+import type { Value } from './space/values';
+
 /** A range of an axis that was dragged over in the chart. */
 export interface IRange {
   /** Name of the measure: see `tradeoff/measures.ts`. */
@@ -43,7 +45,12 @@ export interface IView {
   /** Names of the folded parts that were opened. */
   folds: readonly string[];
   /** What was chosen for the next export in place of the kernel's proposals; of a folder, in place of which one. */
-  exporting: { layout?: string; folder?: { typed: string; proposed: string } };
+  exporting: {
+    layout?: string;
+    folder?: { typed: string; proposed: string };
+    /** Layout → setting → its value, or what is typed in its place. */
+    settings?: Readonly<Record<string, Readonly<Record<string, Value>>>>;
+  };
   /** All names of the layer that was selected in a table, chart or graph; none while none is. */
   layer: readonly string[];
 }

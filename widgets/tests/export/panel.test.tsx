@@ -2,6 +2,7 @@
 import { act } from 'react';
 import { afterEach, expect, it } from 'vitest';
 import ExportPanel, { type IExport } from '../../src/app/export/panel';
+import type { IControl } from '../../src/app/space/values';
 import { aBench, clear, show } from '../dom';
 
 afterEach(clear);
@@ -10,8 +11,8 @@ const EXPORT: IExport = {
   chosen: { key: 'k', name: 'int8', runtime: 'LiteRT', format: 'tflite', met: true, failed: false },
   best: null,
   layouts: [
-    { name: 'plain', label: 'Plain', help: '', reason: '' },
-    { name: 'tf', label: 'TF Serving', help: '', reason: '' }
+    { name: 'plain', label: 'Plain', help: '', reason: '', settings: [] },
+    { name: 'tf', label: 'TF Serving', help: '', reason: '', settings: [] }
   ],
   layout: 'plain',
   folder: 'served/fashion',
@@ -40,4 +41,61 @@ it('what was typed is there again after a look at another view, unless the kerne
   expect(second.querySelector<HTMLInputElement>('[value=tf]')?.checked).toBe(true);
   act(() => bench.receive({ type: 'sections', sections: { export: { ...EXPORT, folder: 'served/other' } } }));
   expect(field(second).value).toBe('served/other');
+});
+
+const control = (name: string, other: Partial<IControl>): IControl => ({
+  name,
+  label: name,
+  kind: 'numbers',
+  help: `Help of ${name}.`,
+  unit: '',
+  share: false,
+  minimum: null,
+  maximum: null,
+  step: null,
+  automatic: false,
+  choices: [],
+  values: [],
+  first: true,
+  problem: '',
+  fixed: false,
+  ...other
+});
+
+it('settings of a layout are sent with their kinds; what is not a number is left to the kernel', async () => {
+  const settings = [
+    control('version', { values: [1] }),
+    control('part', { values: [0.5], share: true }),
+    control('threads', { values: [null], automatic: true }),
+    control('packed', {
+      kind: 'choices',
+      values: [true],
+      choices: [
+        { value: true, label: 'on', reason: '' },
+        { value: false, label: 'off', reason: '' }
+      ]
+    }),
+    control('tags', { kind: 'names', values: ['a, b'] })
+  ];
+  const layouts = EXPORT.layouts.map(layout => (layout.name === 'tf' ? { ...layout, settings } : layout));
+  const { bench, asked } = aBench(() => new Error('version must be at least 1'), { export: { ...EXPORT, layouts } });
+  const place = await show(bench, <ExportPanel />);
+  expect(place.querySelector('.dk-settings')).toBeNull();
+  act(() => place.querySelector<HTMLInputElement>('[value=tf]')?.click());
+  const shown = [...place.querySelectorAll<HTMLInputElement>('.dk-settings input')];
+  expect(shown.map(({ value }) => value)).toEqual(['1', '50', '', 'a, b']);
+  const change = (of: HTMLInputElement | HTMLSelectElement, value: string): void => {
+    Object.getOwnPropertyDescriptor(Object.getPrototypeOf(of), 'value')?.set?.call(of, value);
+    of.dispatchEvent(new Event(of instanceof HTMLSelectElement ? 'change' : 'input', { bubbles: true }));
+  };
+  act(() => change(shown[0] as HTMLInputElement, '7'));
+  act(() => change(shown[1] as HTMLInputElement, '25'));
+  act(() => change(place.querySelector('select') as HTMLSelectElement, '1'));
+  await act(async () => place.querySelector('form')?.requestSubmit());
+  const parameters = { version: 7, part: 0.25, threads: null, packed: false, tags: 'a, b' };
+  expect(asked).toEqual([['export', { folder: 'served/fashion', layout: 'tf', parameters }]]);
+  expect(place.textContent).toContain('version must be at least 1');
+  act(() => change(shown[0] as HTMLInputElement, 'two'));
+  await act(async () => place.querySelector('form')?.requestSubmit());
+  expect(asked[1]?.[1]).toMatchObject({ parameters: { version: 'two', part: 0.25 } });
 });

@@ -5,8 +5,10 @@ import { Icon } from '../elements/icons';
 import { Button, CopyButton, Note, Part, Problem, useAsk, usePanelBusy, usePanelProblem } from '../elements/parts';
 import { kilobytes, plural } from '../format';
 import { Serving } from '../serve/serving';
+import type { IControl } from '../space/values';
 import { useAlive, useBench, useSection, useView } from '../store';
 import { FileTree } from './filetree';
+import { Settings, settled } from './settings';
 
 interface ICandidate {
   key: string;
@@ -36,7 +38,7 @@ export interface IArtifact {
 export interface IExport {
   chosen: ICandidate | null;
   best: ICandidate | null;
-  layouts: { name: string; label: string; help: string; reason: string }[];
+  layouts: { name: string; label: string; help: string; reason: string; settings: IControl[] }[];
   layout: string;
   folder: string;
   checks: ICheck[];
@@ -137,6 +139,8 @@ function Form({ value, busy }: { value: IExport; busy: boolean }): ReactElement 
   const alive = useAlive();
   const id = useId();
   const picked = value.layouts.find(({ name }) => name === layout);
+  const settings = picked?.settings ?? [];
+  const typed = draft.settings?.[layout] ?? {};
   const reason = !value.chosen
     ? 'Nothing is chosen: use the best so far, or pick a point under Explore.'
     : picked?.reason
@@ -145,7 +149,7 @@ function Form({ value, busy }: { value: IExport; busy: boolean }): ReactElement 
   const onSubmit = (event: FormEvent): void => {
     event.preventDefault();
     if (!reason && !busy) {
-      void ask('export', { folder, layout });
+      void ask('export', { folder, layout, parameters: settled(settings, typed) });
     }
   };
   return (
@@ -168,6 +172,14 @@ function Form({ value, busy }: { value: IExport; busy: boolean }): ReactElement 
           </label>
         ))}
       </fieldset>
+      {settings.length > 0 && (
+        <Settings
+          owner={picked?.label ?? ''}
+          settings={settings}
+          typed={typed}
+          change={next => bench.look({ exporting: { ...draft, settings: { ...draft.settings, [layout]: next } } })}
+        />
+      )}
       <div className="dk-line">
         <label htmlFor={`${id}-folder`}>Folder</label>
         <input
