@@ -1,9 +1,14 @@
-"""Small files: read without ever blocking (pipes, devices and large ones are refused), and replaced as a whole."""
+"""Small files: read without ever blocking (pipes, devices and large ones are refused), and replaced as a whole.
+
+Also the folder for what deploykit keeps of a user.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
+import sys
 import tempfile
 from pathlib import Path
 
@@ -71,3 +76,21 @@ def replace_whole(path: Path, content: bytes) -> None:
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def cache_folder() -> Path:
+    """Where deploykit keeps copies: ``$DEPLOYKIT_CACHE``, else the user's cache folder, else a temporary one."""
+    if given := os.environ.get("DEPLOYKIT_CACHE"):
+        return Path(given).absolute()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = base / "deploykit"
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    return Path(tempfile.gettempdir()) / f"deploykit-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"

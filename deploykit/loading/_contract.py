@@ -28,6 +28,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Saved:
+    """Where a live object was put, as `Format.save` gives it.
+
+    Attributes:
+        path: The file or folder, named by its content.
+        name: What the user calls the model.
+        imports: Importable modules that define its custom layers.
+    """
+
+    path: Path
+    name: str
+    imports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Weight:
     """A weight tensor of at least two dimensions, as `Format.weights` gives it.
 
@@ -70,6 +85,7 @@ class Format(Adapter):
     """A model file format.
 
     Attributes:
+        live: What it `takes`, in words: ``"a keras.Model"``; "" when it takes no objects.
         suffixes: Usual endings, with the dot; empty for folders.
         is_folder: Whether a model of this format is a folder.
         full_group: Import group in which `read_fully` can run; None when `read` tells all. Formats that have one can
@@ -77,6 +93,7 @@ class Format(Adapter):
         kinds: Types of layers by what they do, without the domain before them (``com.microsoft.``).
     """
 
+    live: ClassVar[str] = ""
     suffixes: ClassVar[tuple[str, ...]]
     is_folder: ClassVar[bool] = False
     full_group: ClassVar[Group | None] = None
@@ -99,6 +116,20 @@ class Format(Adapter):
             ModelFileError: Truncated, broken or hostile; names the file and the member.
             UnsafeModelError: It would run code of its own and ``trusted`` is false.
         """
+
+    def takes(self, thing: object) -> bool:
+        """Whether ``dk.load(thing)`` means this format. Called for any object; imports nothing."""
+        return False
+
+    def save(self, thing: Any) -> Saved:
+        """Save an object that it `takes`; see `deploykit.loading._live.keep`.
+
+        Called in the user's process, where the object lives. The file is read like any other afterwards.
+
+        Raises:
+            UnsupportedModelError: It cannot be saved as it is; says what to do.
+        """
+        raise NotImplementedError
 
     def read_fully(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Read the summary by loading the model in its own framework, in a child of `full_group`.

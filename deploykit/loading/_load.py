@@ -1,4 +1,4 @@
-"""``dk.load``: from a path, or a Keras model living in the kernel, to a `Model`."""
+"""``dk.load``: from a path, or a model that lives in the kernel, to a `Model`."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from typing import Any
 from deploykit.core import digest, errors
 from deploykit.core.errors import ModelFileError, SettingError
 from deploykit.core.model import Model, TensorSpec
-from deploykit.loading import _kernel_model
-from deploykit.loading._contract import FORMATS, Format, Summary
+from deploykit.loading._contract import FORMATS, Format, Saved, Summary
 from deploykit.sandbox import gate
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Report, Task
@@ -51,8 +50,9 @@ def load(
     kernel. The format is recognized by content, never by the file name.
 
     Args:
-        model: Path of a ``.keras``, ``.h5``, ``.onnx`` or ``.tflite`` file or of a SavedModel folder; or a Keras 3
-            model of this process, which is saved into a cache folder. A `Model` is returned unchanged.
+        model: Path of a ``.keras``, ``.h5``, ``.onnx`` or ``.tflite`` file or of a SavedModel folder; or an object of
+            this process, which is saved into a cache folder: a ``keras.Model``, an ``onnx.ModelProto``, a ``tf.Module``
+            with a signature, or the bytes of a TFLite file. A `Model` is returned unchanged.
         imports: Names of modules that define the model's custom layers; child processes also import them.
         trusted: Allow code inside the file to run (Lambda layers, operators that touch files). Only for your own files.
         cancel: Set it from another thread to stop reading; the child process is killed.
@@ -78,13 +78,26 @@ def load(
     limits = _limits(timeout, memory)
     if isinstance(model, str | os.PathLike):
         return _load(model, "", modules, trusted, cancel, limits)
-    saved = _kernel_model.save(model)
+    saved = _saved(model)
     modules = (*modules, *(m for m in saved.imports if m not in modules))
     try:
         return _load(saved.path, saved.name, modules, trusted, cancel, limits)
     except errors.DeploykitError as error:  # the user knows the model by its name, not by its place in the cache
         error.message = error.message.replace(str(saved.path), f"the model {saved.name!r}")
         raise
+
+
+def _saved(thing: object) -> Saved:
+    """A live object as a file, by the format that takes it."""
+    for form in FORMATS.all():
+        if form.takes(thing):
+            form.check_installed()
+            return form.save(thing)
+    kind, known = type(thing), [f.live for f in FORMATS.all() if f.live]
+    raise SettingError(
+        f"Expected a model, got {kind.__module__}.{kind.__qualname__}.",
+        remedy=f"pass the path of a model file or folder, or {', '.join(known[:-1])} or {known[-1]}.",
+    )
 
 
 def _load(

@@ -13,7 +13,8 @@ from typing import Any
 from deploykit.core import extras
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
-from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.loading._contract import Format, Saved, Summary, Weight
+from deploykit.loading._keras import live as _live
 from deploykit.loading._keras.kinds import KINDS
 from deploykit.readers import archive as zips
 from deploykit.runtimes._contract import Session
@@ -34,6 +35,7 @@ class Keras(Format):
     suffixes = (".keras",)
     full_group = "tensorflow"
     kinds = KINDS
+    live = "a keras.Model"
 
     def matches(self, path: Path, head: bytes) -> bool:
         """A zip archive with a member ``config.json`` or ``model.weights.h5``."""
@@ -41,6 +43,14 @@ class Keras(Format):
             return False
         names = {member.filename for member in zips.check_archive(path)}
         return bool(names & {CONFIG, WEIGHTS})
+
+    def takes(self, thing: object) -> bool:
+        """A model of Keras."""
+        return _live.takes(thing)
+
+    def save(self, thing: Any) -> Saved:
+        """Let Keras save it, without what is not deployed."""
+        return _live.save(thing)
 
     def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Read config and weights."""

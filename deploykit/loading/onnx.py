@@ -11,7 +11,8 @@ from deploykit.core import extras
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.loading import _onnx_kinds, _onnx_tensors
-from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.loading._contract import Format, Saved, Summary, Weight
+from deploykit.loading._live import classes, keep
 from deploykit.loading._onnx_graph import check_graph
 from deploykit.readers import protobuf as _wire
 
@@ -47,6 +48,7 @@ class Onnx(Format):
     requires = ("onnx",)
     suffixes = (".onnx",)
     kinds = _onnx_kinds.KINDS
+    live = "an onnx.ModelProto (of a PyTorch model: torch.onnx.export)"
 
     def matches(self, path: Path, head: bytes) -> bool:
         """The fields of a ModelProto: an IR version, then a graph or operator sets."""
@@ -64,6 +66,27 @@ class Onnx(Format):
                 return False
             seen |= {error.field} - {0}
         return 0 < version < 1 << 16 and bool(seen & {_GRAPH, _OPSETS}) and seen <= set(_FIELDS)
+
+    def takes(self, thing: object) -> bool:
+        """A parsed model; it is known by its class."""
+        return ("onnx", "ModelProto") in classes(thing)
+
+    def save(self, thing: Any) -> Saved:
+        """Write it as a file, in one order of its fields."""
+        name = thing.graph.name or "model"
+        if any(tensor.data_location == tensor.EXTERNAL for tensor in thing.graph.initializer):
+            raise UnsupportedModelError(
+                f"The model {name!r} has weights in files of their own, and does not say where.",
+                remedy="pass the path of the .onnx file, or load it with its data: onnx.load(path).",
+            )
+        try:
+            data = thing.SerializeToString(deterministic=True)
+        except Exception as error:  # protobuf's EncodeError has no stable home
+            raise UnsupportedModelError(
+                f"The model {name!r} cannot be written as one file: {error}.",
+                remedy="save it with onnx.save(model, path, save_as_external_data=True) and pass that path.",
+            ) from error
+        return Saved(keep(".onnx", lambda path: path.write_bytes(data)), name)
 
     def quantized(self, model: Model) -> str:
         """Quantizing and integer operators."""

@@ -6,10 +6,13 @@ import hashlib
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
+from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
-from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.loading._contract import Format, Saved, Summary, Weight
+from deploykit.loading._live import classes, keep
 from deploykit.loading._saved_model.graph import MetaGraph, Signature, Tensor, read_saved_model, variable_name
 from deploykit.loading._saved_model.kinds import KINDS
 from deploykit.loading._saved_model.layers import collect
@@ -18,6 +21,8 @@ from deploykit.readers import checkpoint as _checkpoint
 from deploykit.readers.protobuf import WireError
 
 GRAPH = "saved_model.pb"
+_FINGERPRINT = "fingerprint.pb"
+_KERAS = frozenset({"keras", "tf_keras"})
 _DEFAULT = "serving_default"
 _INIT = "__saved_model_init_op"
 
@@ -31,11 +36,33 @@ class SavedModel(Format):
     suffixes = ()
     is_folder = True
     kinds = KINDS
+    live = "a tf.Module with a signature"
 
     def matches(self, path: Path, head: bytes) -> bool:
         """A file ``saved_model.pb`` in the folder."""
         del head
         return (path / GRAPH).is_file()
+
+    def takes(self, thing: object) -> bool:
+        """What TensorFlow can save, but for models of Keras, whose own file says more of them."""
+        found = classes(thing)
+        return ("tensorflow", "AutoTrackable") in found and all(package not in _KERAS for package, _ in found)
+
+    def save(self, thing: Any) -> Saved:
+        """Let TensorFlow save it with the signatures that it has."""
+        tf, name = require("tensorflow", ""), str(getattr(thing, "name", "") or type(thing).__name__)
+
+        def write(folder: Path) -> None:
+            try:
+                tf.saved_model.save(thing, str(folder), signatures=getattr(thing, "signatures", None) or None)
+            except Exception as error:
+                raise UnsupportedModelError(
+                    f"The object {name!r} cannot be saved by TensorFlow: {' '.join(str(error).split())[:300]}",
+                    remedy="give it one method that is a tf.function with an input_signature.",
+                ) from error
+            (folder / _FINGERPRINT).unlink(missing_ok=True)  # it differs each time
+
+        return Saved(keep("", write), name)
 
     def read(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
         """Scan the operators, then summarize the serving signature."""

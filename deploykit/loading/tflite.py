@@ -12,13 +12,16 @@ from typing import Any
 
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, Model, TensorSpec
-from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.loading._contract import Format, Saved, Summary, Weight
+from deploykit.loading._live import keep
 from deploykit.loading._tflite_kinds import KINDS
 from deploykit.readers.flatbuffers import FlatbufferError, Table
 from deploykit.runtimes._tflite_names import signature_names, written_variables
 
 #: Weights of one byte each, and what else a file holds; smaller models are mostly structure.
 _INT8_BYTES, _FEW_WEIGHTS = 1.5, 20_000
+#: What follows the first four bytes of a file.
+_MARK = b"TFL3"
 _AGAIN = "download, copy or convert the model again."
 #: Fields of the schema's tables.
 _CODES, _SUBGRAPHS, _BUFFERS, _TENSORS, _OPERATORS = 1, 2, 4, 0, 3
@@ -40,11 +43,20 @@ class TfLite(Format):
     requires = ("ai_edge_litert",)
     suffixes = (".tflite",)
     kinds = KINDS
+    live = "the bytes of a TFLite file"
 
     def matches(self, path: Path, head: bytes) -> bool:
         """The identifier after the root offset."""
         del path
-        return head[4:8] == b"TFL3"
+        return head[4:8] == _MARK
+
+    def takes(self, thing: object) -> bool:
+        """What a converter returns: the bytes of a file."""
+        return isinstance(thing, bytes | bytearray | memoryview) and bytes(thing[4:8]) == _MARK
+
+    def save(self, thing: Any) -> Saved:
+        """Write them as a file."""
+        return Saved(keep(".tflite", lambda path: path.write_bytes(thing)), "model")
 
     def quantized(self, model: Model) -> str:
         """Quantized inputs or outputs, conversions within, or a file that has about a byte for each weight."""

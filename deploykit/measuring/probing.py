@@ -16,9 +16,9 @@ from typing import Any
 from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
+from deploykit.core.files import cache_folder
 from deploykit.core.problem import Form, Kernel
 from deploykit.core.serial import dump, from_plain, parse
-from deploykit.loading._kernel_model import cache_folder
 from deploykit.measuring.environment import hardware
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.runtimes._profile import NodeTime

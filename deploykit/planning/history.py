@@ -15,9 +15,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deploykit.core.digest import json_digest
-from deploykit.core.files import replace_whole
+from deploykit.core.files import cache_folder, replace_whole
 from deploykit.core.serial import Plain, dump, from_plain, parse
-from deploykit.loading._kernel_model import cache_folder
 from deploykit.measuring.environment import core_count, cpu_features
 from deploykit.planning import arithmetic
 from deploykit.sandbox.groups._contract import costs_of

@@ -1,5 +1,6 @@
 """Tasks that make models with TensorFlow, in a child process."""
 
+import tempfile
 from pathlib import Path
 
 
@@ -238,6 +239,25 @@ def _live_models(kind):
         model = my_layers.Net(name="net")
         model(np.zeros((1, 4), np.float32))
         yield model
+    elif kind in ("module", "silent"):
+        import tensorflow as tf
+
+        class Doubling(tf.Module):
+            def __init__(self, name):
+                super().__init__(name)
+                self.scale = tf.Variable([2.0, 2.0, 2.0])
+
+        if kind == "module":
+            signature = [tf.TensorSpec((None, 3), name="x")]
+            Doubling.run = tf.function(lambda self, x: x * self.scale, input_signature=signature)
+        module = Doubling("doubling" if kind == "module" else kind)
+        yield module
+        if kind == "module":
+            with tempfile.TemporaryDirectory() as folder:
+                tf.saved_model.save(module, folder)
+                again = tf.saved_model.load(folder)
+                again.name = "doubling"
+                yield again
     elif kind == "legacy":
         import tf_keras
 

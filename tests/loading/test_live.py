@@ -1,13 +1,14 @@
-"""Keras models that live in the process that calls ``load``: here a child, so that pytest needs no TensorFlow."""
+"""Models that live in the process that calls ``load``; with TensorFlow it is a child, so that pytest needs none."""
 
+import re
 from pathlib import Path
 
+import onnx
 import pytest
 
-from deploykit.core import errors
+from deploykit.core import errors, files
 from deploykit.core.errors import SettingError, UnsafeModelError, UnsupportedModelError
 from deploykit.core.model import Model
-from deploykit.loading import _kernel_model
 from deploykit.loading._load import load
 
 
@@ -81,24 +82,84 @@ def test_a_called_subclass(loaded):
     ]
 
 
-def test_models_of_torch_are_sent_to_onnx():
-    class Module:
-        pass
+def test_a_live_module_of_tensorflow_is_a_saved_model(loaded):
+    """A module, and what TensorFlow loads again of its SavedModel."""
+    for model in loaded("module"):
+        assert (model.format, model.name, model.parameter_count) == ("saved_model", "doubling", 3)
+        assert [str(s) for s in (*model.inputs, *model.outputs)] == ["x: float32 (?, 3)", "output_0: float32 (?, 3)"]
+        assert not list(Path(model.path).glob("fingerprint*"))
 
-    Module.__module__ = "torch.nn"
-    with pytest.raises(SettingError, match=r"Expected a model, got torch.nn.*export it with torch.onnx.export"):
-        load(Module())
+
+def test_a_module_without_a_signature_says_what_to_do(loaded):
+    with pytest.raises(UnsupportedModelError, match=r"^the model 'silent': the SavedModel has no signature"):
+        loaded("silent")
+
+
+@pytest.fixture
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("DEPLOYKIT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "models"
+
+
+def test_a_parsed_onnx_model_is_that_of_its_file(zoo, cache):
+    parsed = onnx.load(zoo("cnn_onnx"))
+    model, file = load(parsed), load(zoo("cnn_onnx"))
+    assert (model.layers, model.inputs, model.outputs) == (file.layers, file.inputs, file.outputs)
+    assert (model.format, model.name) == ("onnx", parsed.graph.name)
+    assert load(parsed) == model
+    assert [p.name for p in cache.iterdir()] == [Path(model.path).name]
+    assert onnx.load(model.path) == parsed
+
+
+def test_weights_in_other_files_are_not_looked_for(copy, cache):
+    parsed = onnx.load(copy("cnn_external_onnx"), load_external_data=False)
+    with pytest.raises(UnsupportedModelError, match=r"weights in files of their own") as caught:
+        load(parsed)
+    assert "pass the path of the .onnx file" in caught.value.remedy
+    assert not cache.exists()
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_the_bytes_of_a_tflite_file(zoo, cache, kind):
+    data = zoo("cnn_tflite").read_bytes()
+    model = load(kind(data))
+    assert (model.format, model.name, model.digest) == ("tflite", "model", load(zoo("cnn_tflite")).digest)
+    assert Path(model.path).read_bytes() == data
+
+
+def test_a_damaged_object_is_named_and_not_its_place_in_the_cache(zoo, cache):
+    with pytest.raises(errors.ModelFileError, match=r"^the model 'model': truncated") as caught:
+        load(zoo("cnn_tflite").read_bytes()[:200])
+    assert str(cache) not in str(caught.value)
+
+
+class Module:
+    """What PyTorch's would be."""
+
+
+Module.__module__ = "torch.nn"
+
+
+@pytest.mark.parametrize(
+    ("thing", "name"), [(Module(), "torch.nn.Module"), (5, "builtins.int"), (b"GGUF", "builtins.bytes")]
+)
+def test_an_object_that_nothing_takes_says_what_would_be(thing, name, cache):
+    with pytest.raises(SettingError, match=rf"^Expected a model, got {re.escape(name)}\.") as caught:
+        load(thing)
+    words = ("path of a model", "keras.Model", "onnx.ModelProto", "torch.onnx.export", "tf.Module", "TFLite")
+    assert [w for w in words if w not in caught.value.remedy] == []
+    assert not cache.exists()
 
 
 def test_the_cache_folder(monkeypatch, tmp_path):
     monkeypatch.setenv("DEPLOYKIT_CACHE", str(tmp_path / "mine"))
-    assert _kernel_model.cache_folder() == tmp_path / "mine"
+    assert files.cache_folder() == tmp_path / "mine"
     monkeypatch.delenv("DEPLOYKIT_CACHE")
     monkeypatch.setattr("sys.platform", "linux")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert _kernel_model.cache_folder() == tmp_path / "deploykit"
+    assert files.cache_folder() == tmp_path / "deploykit"
     blocker = tmp_path / "file"
     blocker.touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocker))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
-    assert _kernel_model.cache_folder().parent == tmp_path / "temporary"
+    assert files.cache_folder().parent == tmp_path / "temporary"

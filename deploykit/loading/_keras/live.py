@@ -1,36 +1,22 @@
-"""Saves a Keras model that lives in this process, so that it can be treated like any other file."""
+"""Saves a Keras model that lives in this process without its optimizer's state, and equal models alike."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import sys
-import tempfile
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.digest import file_digest
 from deploykit.core.errors import SettingError, UnsupportedModelError
+from deploykit.loading._contract import Saved
+from deploykit.loading._live import classes, keep
 
 #: A fixed date, so that equal models give equal files.
 _DATE = (1980, 1, 1, 0, 0, 0)
 
 
-@dataclass(frozen=True)
-class Saved:
-    """Where a model was put.
-
-    Attributes:
-        path: The ``.keras`` file, named by its content.
-        name: The model's name.
-        imports: Importable modules that define its custom layers.
-    """
-
-    path: Path
-    name: str
-    imports: tuple[str, ...]
+def takes(thing: object) -> bool:
+    """Whether it is a model or a layer of Keras 3 or tf_keras; `save` explains what to do with those it cannot save."""
+    return bool(classes(thing) & {("keras", "Layer"), ("tf_keras", "Layer")})
 
 
 def save(model: Any) -> Saved:
@@ -39,16 +25,15 @@ def save(model: Any) -> Saved:
     The optimizer's state is left out: it is not part of what is deployed.
 
     Raises:
-        SettingError: It is not a Keras model.
+        SettingError: It is a layer.
         UnsupportedModelError: It is a tf_keras model, was never called, or has classes that children cannot import.
     """
     _check_kind(model)
     _check_built(model)
     imports = _custom_modules(model)
-    folder = cache_folder() / "models"
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".saving-") as work:
-        raw, clean = Path(work, "raw.keras"), Path(work, "clean.keras")
+
+    def write(target: Path) -> None:
+        raw = target.with_name("raw.keras")
         try:
             model.save(raw)
         except Exception as error:
@@ -56,48 +41,22 @@ def save(model: Any) -> Saved:
                 f"The model {model.name!r} cannot be saved by Keras: {' '.join(str(error).split())[:300]}",
                 remedy="give its custom layers a get_config method.",
             ) from error
-        _clean(raw, clean, Path(work))
-        target = folder / f"{file_digest(clean)[:32]}.keras"
-        if not target.exists():
-            os.replace(clean, target)  # noqa: PTH105  atomic on every system
-    return Saved(target, str(model.name), imports)
+        _clean(raw, target, target.parent)
 
-
-def cache_folder() -> Path:
-    """Where deploykit keeps copies: ``$DEPLOYKIT_CACHE``, else the user's cache folder, else a temporary one."""
-    if given := os.environ.get("DEPLOYKIT_CACHE"):
-        return Path(given).absolute()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "deploykit"
-    with contextlib.suppress(OSError):
-        folder.mkdir(parents=True, exist_ok=True)
-        if os.access(folder, os.W_OK):
-            return folder
-    return Path(tempfile.gettempdir()) / f"deploykit-{os.getuid() if hasattr(os, 'getuid') else 'cache'}"
+    return Saved(keep(".keras", write), str(model.name), imports)
 
 
 def _check_kind(model: Any) -> None:
-    packages = {(k.__module__.partition(".")[0], k.__name__) for k in type(model).__mro__}
-    if any(package == "tf_keras" for package, _ in packages):
+    found = classes(model)
+    if ("tf_keras", "Layer") in found:
         raise UnsupportedModelError(
             f"Expected a Keras 3 model, got a tf_keras object ({type(model).__name__}).",
             remedy="save it with model.save('model.h5') and load that file, or rebuild it in Keras 3.",
         )
-    if ("keras", "Model") in packages:
-        return
-    if ("keras", "Layer") in packages:
+    if ("keras", "Model") not in found:
         raise SettingError(
             f"Expected a model, got a Keras layer ({type(model).__name__}).", remedy="wrap it: keras.Sequential([…])."
         )
-    remedy = "pass a path or a keras.Model."
-    if any(package == "torch" for package, _ in packages):
-        remedy = "export it with torch.onnx.export and load the .onnx file."
-    raise SettingError(f"Expected a model, got {type(model).__module__}.{type(model).__qualname__}.", remedy=remedy)
 
 
 def _check_built(model: Any) -> None:
