@@ -101,7 +101,18 @@ class CandidateError(DeploykitError):
 
 
 class CandidateCrash(CandidateError):
-    """The process of a candidate died."""
+    """The process of a candidate died.
+
+    Args:
+        message: See `DeploykitError`.
+        remedy: See `DeploykitError`.
+        log: See `DeploykitError`.
+        death: How it ended, for example ``"killed by SIGSEGV (signal 11)"``; "" when it ran on another machine.
+    """
+
+    def __init__(self, message: str, *, remedy: str = "", log: str = "", death: str = "") -> None:
+        super().__init__(message, remedy=remedy, log=log)
+        self.death = death
 
 
 class CandidateTimeout(CandidateError):

@@ -243,9 +243,8 @@ def _read(
     try:
         return Summary.from_json(shared().run(task, cancel=cancel))
     except errors.CandidateCrash as error:
-        death = error.message.rpartition(": ")[2].rstrip(".")
         raise ModelFileError(
-            f"{path}: the file is corrupt: the parser died ({death}).",
+            f"{path}: the file is corrupt: the parser died ({error.death}).",
             remedy="download, copy or export it again.",
             log=error.log,
         ) from error

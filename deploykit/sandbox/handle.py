@@ -118,8 +118,9 @@ class Child:
             except queue.Empty:
                 message = {}
             if message is None:
+                death = self._death()
                 raise errors.CandidateCrash(
-                    f"The process died in {name}: {self._death()}.", remedy="see the log.", log=log
+                    f"The process died in {name}: {death}.", remedy="see the log.", log=log, death=death
                 )
             if "error" in message:
                 error = errors.from_json(message["error"])
