@@ -11,6 +11,9 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.layer_kind import LayerKind
 from deploykit.core.serial import Plain
 
+#: Layers shown in a notebook; the rest is counted.
+MAX_LAYERS = 200
+
 
 @dataclass(frozen=True)
 class TensorSpec(Plain):
@@ -121,9 +124,7 @@ class Model(Plain):
         return Path(self.origin or self.path).stem
 
     def _repr_html_(self) -> str:
-        from deploykit.core.tables import model_html
-
-        return model_html(self)
+        return _html(self)
 
     def __str__(self) -> str:
         return (
@@ -131,6 +132,44 @@ class Model(Plain):
             f"{self.size_bytes / 1000:,.0f} kB, {len(self.layers)} layer{'s' if len(self.layers) != 1 else ''}; "
             f"in {'; '.join(map(str, self.inputs))}; out {'; '.join(map(str, self.outputs))}"
         )
+
+
+def _html(model: Model) -> str:
+    """A model as a card: facts, warnings, signature, and the layers folded away."""
+    from deploykit.core.tables import card, fold, notes, table
+
+    shown = Path(model.origin or model.path).name
+    count = f"{len(model.layers):,} layer{'s' if len(model.layers) != 1 else ''}"
+    facts = (
+        f"{model.format} · {model.parameter_count:,} parameters · {model.size_bytes / 1000:,.0f} kB · "
+        f"{count} · sha256 {model.digest[:12]}"
+    )
+    signature = table(
+        ("signature", "name", "type", "shape"),
+        [
+            *(("input", spec.name, _type(spec), _shape(spec.shape)) for spec in model.inputs),
+            *(("output", spec.name, _type(spec), _shape(spec.shape)) for spec in model.outputs),
+        ],
+    )
+    layers = table(
+        ("layer", "type", "output shape", "parameters"),
+        [
+            (layer.name, layer.type, _shape(layer.shape), f"{layer.parameters:,}" if layer.parameters else "")
+            for layer in model.layers[:MAX_LAYERS]
+        ],
+        numeric=(3,),
+    )
+    hidden = len(model.layers) - MAX_LAYERS
+    title = count + (f" (the first {MAX_LAYERS})" if hidden > 0 else "")
+    return card(shown, facts, notes(model.warnings), signature, fold(title, layers) if model.layers else "")
+
+
+def _type(spec: TensorSpec) -> str:
+    return f"{spec.dtype} × {spec.scale:.6g}, zero {spec.zero_point}" if spec.scale else spec.dtype
+
+
+def _shape(shape: tuple[int | None, ...] | None) -> str:
+    return "" if shape is None else " × ".join("?" if d is None else str(d) for d in shape) or "scalar"
 
 
 def align(

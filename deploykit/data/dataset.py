@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from deploykit.core.contract import Contract, Declared
-from deploykit.core.digest import json_digest
+from deploykit.core.contract import Declared
 from deploykit.core.errors import DatasetError
 from deploykit.core.parameter import Parameter, complete
-from deploykit.core.serial import to_plain
+from deploykit.data.examples import Examples
 from deploykit.data.labels import class_names
 from deploykit.data.preprocess import Preprocess
-from deploykit.data.reading import Origin, Reading
-from deploykit.data.split import Split
-from deploykit.data.splits import shuffled
+from deploykit.data.reading import Origin
 from deploykit.data.splitting import by_input, raw_inputs, read_with, split_up, widened, without_training
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from deploykit.core.model import Model
 
 _SETTINGS = (Parameter("seed", "int", 0, minimum=0), Parameter("calibration_size", "int", 200, minimum=1))
 
 
 @dataclass(frozen=True, eq=False)
-class Dataset:
+class Dataset(Examples):
     """Data to calibrate, fine-tune, evaluate and confirm with.
 
     Make one with `from_arrays`, `from_npz`, `from_csv`, `from_image_folder` or `from_tf`.
@@ -50,14 +44,6 @@ class Dataset:
         >>> data.classes[:3]
         ('T-shirt/top', 'Trouser', 'Pullover')
     """
-
-    splits: dict[str, Split]
-    preprocess: dict[str, Preprocess] = field(default_factory=dict)
-    classes: tuple[str, ...] = ()
-    seed: int = 0
-    calibration_size: int = 200
-    reading: Reading = field(default_factory=Reading)
-    contract: Contract | None = None
 
     # -- making one -------------------------------------------------------------------------------------------------
 
@@ -248,9 +234,6 @@ class Dataset:
 
     # -- using it ---------------------------------------------------------------------------------------------------
 
-    def __len__(self) -> int:
-        return sum(map(len, self.splits.values()))
-
     def __repr__(self) -> str:
         inputs = ", ".join(f"{k}: {v.dtype} {v.shape[1:]}" for k, v in self.splits["evaluation"].inputs.items())
         sizes = ", ".join(f"{len(s):,} {n}" for n, s in self.splits.items())
@@ -258,65 +241,6 @@ class Dataset:
         if remarks := len(self.reading.left_out) + len(self.reading.notes):
             labels += f"; {remarks} remark{'s' if remarks > 1 else ''} in .reading"
         return f"Dataset({sizes}; {inputs}; {labels}{f', {len(self.classes)} classes' if self.classes else ''})"
-
-    @property
-    def labelled(self) -> bool:
-        """Whether the evaluation split has labels."""
-        return self.splits["evaluation"].labels is not None
-
-    @property
-    def inputs(self) -> tuple[str, ...]:
-        """Names of the inputs."""
-        return tuple(self.splits["evaluation"].inputs)
-
-    def labels(self, split: str = "evaluation") -> NDArray[Any] | None:
-        """Labels of a split, or None."""
-        return self.splits[split].labels
-
-    def batch(self, split: str = "evaluation", index: Any = slice(None)) -> dict[str, NDArray[Any]]:
-        """Preprocessed examples of a split by input name."""
-        return self.prepare({k: v[index] for k, v in self.splits[split].inputs.items()})
-
-    def prepare(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """Preprocess raw examples by input name."""
-        import numpy as np
-
-        none = Preprocess()
-        return {k: self.preprocess.get(k, none).apply(np.asarray(v)) for k, v in raw.items()}
-
-    def batches(self, split: str, size: int) -> Iterator[tuple[dict[str, NDArray[Any]], NDArray[Any] | None]]:
-        """Preprocessed batches and labels; the last batch may be smaller."""
-        labels = self.splits[split].labels
-        for start in range(0, len(self.splits[split]), size):
-            index = slice(start, start + size)
-            yield self.batch(split, index), None if labels is None else labels[index]
-
-    def calibration(self) -> dict[str, NDArray[Any]]:
-        """Preprocessed calibration examples: a stratified draw from the training split."""
-        train = self.splits["train"]
-        chosen = shuffled(len(train), train.labels, self.seed)[: self.calibration_size]
-        chosen.sort()
-        return self.batch("train", chosen)
-
-    def sample(self, count: int = 1, split: str = "evaluation") -> Any:
-        """Raw examples, as a client would send them: an array, or a dictionary for several inputs.
-
-        Example:
-            >>> data.sample(2).shape
-            (2, 28, 28)
-        """
-        inputs = self.splits[split].take(slice(0, count)).inputs
-        return inputs if len(inputs) > 1 else next(iter(inputs.values()))
-
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of all examples, labels, preprocessing, and how they reach the model."""
-        content = {
-            name: [*zip(split.inputs, split.digests.values(), strict=True), split.label_digest]
-            for name, split in self.splits.items()
-        }
-        fed = "" if self.contract is None else self.contract.feeding
-        return json_digest([content, to_plain(self.preprocess), self.classes, self.seed, self.calibration_size, fed])
 
     def check(self, model: Model, declared: Declared | None = None) -> Dataset:
         """The dataset with inputs and labels as the model needs them, and the contract that describes them.
@@ -335,19 +259,6 @@ class Dataset:
         if not said and known is not None and [i.name for i in known.inputs] == [s.name for s in model.inputs]:
             return self  # checked already, against the same signature
         return fitted(self, model, declared)
-
-    @property
-    def checked(self) -> Contract:
-        """The contract of data that were checked against a model.
-
-        Raises:
-            DatasetError: The data have not been checked.
-        """
-        if self.contract is None:
-            raise DatasetError(
-                "The data have not been checked against a model.", remedy="call data.check(model) first."
-            )
-        return self.contract
 
     def preprocessed(self, preprocess: Preprocess | Mapping[str, Preprocess]) -> Dataset:
         """The same examples with different preprocessing.

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.contract import Contract, Declared, InputMeaning
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
 from deploykit.core.model import batch_axis_of, fits_shape, plain_name
+from deploykit.data.examples import Data, Examples
 from deploykit.data.meaning import outputs_and_labels
 from deploykit.data.preprocess import Preprocess, remedy
+from deploykit.data.splitting import widened
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deploykit.core.model import Model, TensorSpec
-    from deploykit.data.dataset import Dataset
 
     #: Model's input → array of the data, and how it was found.
     Pairs = dict[str, tuple[str, str]]
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
 _MOST_BY_FORM = 12
 
 
-def fitted(data: Dataset, model: Model, declared: Declared | None = None) -> Dataset:
+def fitted(data: Data, model: Model, declared: Declared | None = None) -> Data:
     """The dataset with its inputs named as the model's, and the contract of both; see `Dataset.check`."""
     declared = declared or Declared()
     fed = {*declared.constants, *declared.state.values()}
-    data = data.widened([spec.name for spec in model.inputs if spec.name not in fed])
+    data = widened(data, [spec.name for spec in model.inputs if spec.name not in fed])
     _check_declared(model, declared)
     probe = data.batch("evaluation", slice(0, 1))
     free = [s for s in model.inputs if s.name not in declared.constants]
@@ -253,7 +254,7 @@ def _check_input(spec: TensorSpec, batch: NDArray[Any], raw: NDArray[Any], step:
         _check_range(spec, raw if raw.dtype.kind in "iu" or step is None else batch)
 
 
-def _as_whole(data: Dataset, specs: Mapping[str, TensorSpec]) -> tuple[Dataset, list[str]]:
+def _as_whole(data: Data, specs: Mapping[str, TensorSpec]) -> tuple[Data, list[str]]:
     """The data with whole numbers as such where the model takes them and they were stored as real ones, and where."""
     changed = {
         source: spec.dtype
@@ -338,7 +339,7 @@ def _kind_of(batch: NDArray[Any]) -> str:
     return "string" if batch.dtype.kind in "SUO" else str(batch.dtype.name)
 
 
-def _notes(inputs: Sequence[InputMeaning], data: Dataset, sources: Mapping[str, str]) -> list[str]:
+def _notes(inputs: Sequence[InputMeaning], data: Examples, sources: Mapping[str, str]) -> list[str]:
     found = []
     for meaning in inputs:
         found += _rounded(meaning, data.splits["evaluation"].inputs.get(sources.get(meaning.name, "")))

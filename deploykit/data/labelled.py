@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.contract import LabelMeaning
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import batch_axis_of
+from deploykit.data.examples import Examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deploykit.core.model import Model, TensorSpec
-    from deploykit.data.dataset import Dataset
 
 Shape = tuple[int | None, ...]
 #: What labels of positions that are left out become, what they are given as, and white in a mask of bytes.
@@ -276,7 +276,7 @@ def _odd(every: NDArray[Any], count: int | None) -> list[str]:
     return [f"no example is labeled class {shown}, although the classes are 0 to {last}."]
 
 
-def named(labels: LabelMeaning, data: Dataset, spec: TensorSpec, model: Model) -> LabelMeaning:
+def named(labels: LabelMeaning, data: Examples, spec: TensorSpec, model: Model) -> LabelMeaning:
     """Class names, which must be as many as the scored output has classes.
 
     Raises:

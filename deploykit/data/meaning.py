@@ -14,13 +14,13 @@ from deploykit.core.contract import Contract, Declared, Kind, LabelMeaning, Outp
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import batch_axis_of
 from deploykit.core.serial import Plain
+from deploykit.data.examples import Data
 from deploykit.data.labelled import Read, Shape, is_real, named, ways_to_read
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deploykit.core.model import Model, TensorSpec
-    from deploykit.data.dataset import Dataset
 
 #: Parts of names that say an output is a vector to be compared, not scores.
 EMBEDDINGS = ("embed", "feature", "pool", "hidden", "encod", "vector", "latent")
@@ -54,8 +54,8 @@ class Seen(Plain):
 
 
 def outputs_and_labels(
-    data: Dataset, model: Model, declared: Declared, *, sequences: bool
-) -> tuple[Dataset, tuple[OutputMeaning, ...], LabelMeaning, list[str]]:
+    data: Data, model: Model, declared: Declared, *, sequences: bool
+) -> tuple[Data, tuple[OutputMeaning, ...], LabelMeaning, list[str]]:
     """The data with labels as the scored output needs them, the meaning of outputs and labels, and notes.
 
     Raises:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 from deploykit.core.contract import Contract
 from deploykit.core.serial import dump, from_plain, parse
+from deploykit.data.examples import Data, Examples
 from deploykit.data.preprocess import Preprocess
 from deploykit.data.reading import Reading
 from deploykit.data.split import Split
@@ -14,19 +14,14 @@ from deploykit.data.splitting import SPLITS
 from deploykit.data.texts import open_array, save_array
 from deploykit.storage.disk import writing
 
-if TYPE_CHECKING:
-    from deploykit.data.dataset import Dataset
 
-    Kind = TypeVar("Kind", bound=Dataset)
-
-
-def save(data: Dataset, folder: Path) -> None:
+def save(data: Examples, folder: Path) -> None:
     """See `Dataset.save`."""
     with writing(folder):
         _save(data, folder)
 
 
-def _save(data: Dataset, folder: Path) -> None:
+def _save(data: Examples, folder: Path) -> None:
     import numpy as np
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -48,7 +43,7 @@ def _save(data: Dataset, folder: Path) -> None:
     (folder / "dataset.json").write_bytes(dump(facts))
 
 
-def opened(kind: type[Kind], folder: Path) -> Kind:
+def opened(kind: type[Data], folder: Path) -> Data:
     """See `Dataset.open`."""
     import numpy as np
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.errors import DatasetError, SettingError, unknown_name
 from deploykit.core.model import plain_name
 from deploykit.data.arrays import array_of, checked, same_kind
+from deploykit.data.examples import Data
 from deploykit.data.preprocess import Preprocess
 from deploykit.data.reading import Origin, Reading, counts, described, form, remarks
 from deploykit.data.splits import cut, shuffled
 
 if TYPE_CHECKING:
-    from deploykit.data.dataset import Dataset
     from deploykit.data.split import Split
 
 #: Splits in the order of their use.
@@ -85,7 +85,7 @@ def split_up(
     return splits, names, counted(reading, splits)
 
 
-def widened(data: Dataset, names: Sequence[str]) -> Dataset:
+def widened(data: Data, names: Sequence[str]) -> Data:
     """See `Dataset.widened`."""
     if len(names) < len(data.inputs) and data.reading.kind == "npz":
         return _narrowed(data, names)
@@ -106,7 +106,7 @@ def widened(data: Dataset, names: Sequence[str]) -> Dataset:
     return replace(data, splits=splits, preprocess=dict.fromkeys(keys, step) if step else {}, reading=reading)
 
 
-def _narrowed(data: Dataset, names: Sequence[str]) -> Dataset:
+def _narrowed(data: Data, names: Sequence[str]) -> Data:
     """Without the arrays of a file that are not inputs of a model with these, when it has all of those by name."""
     by_plain_name = {plain_name(key): key for key in data.inputs}
     keys = [by_plain_name.get(plain_name(name), "") for name in names]
@@ -138,7 +138,7 @@ def counted(reading: Reading, splits: Mapping[str, Split]) -> Reading:
     )
 
 
-def without_training(data: Dataset) -> Dataset:
+def without_training(data: Data) -> Data:
     """See `Dataset.without_training`."""
     if data.reading.given_apart or not data.reading.splits:
         return data
@@ -180,7 +180,7 @@ def by_input(
     return given
 
 
-def read_with(data: Dataset, preprocess: Preprocess | Mapping[str, Preprocess]) -> Dataset:
+def read_with(data: Data, preprocess: Preprocess | Mapping[str, Preprocess]) -> Data:
     """See `Dataset.preprocessed`."""
     if isinstance(preprocess, Preprocess):
         if len(data.inputs) > 1:

@@ -16,7 +16,7 @@ def classes(thing: object) -> frozenset[tuple[str, str]]:
     return frozenset((kind.__module__.partition(".")[0], kind.__name__) for kind in type(thing).__mro__)
 
 
-def keep(suffix: str, write: Callable[[Path], None]) -> Path:
+def keep(suffix: str, write: Callable[[Path], object]) -> Path:
     """Write a model into the cache folder, under the name of its content: equal models share a file.
 
     Args:

@@ -33,11 +33,11 @@ def holder(name: str) -> Any:
 
 
 def of(name: str) -> Iterator[doctest.DocTest]:
-    """The examples of a public name: its own first, then those of its methods."""
+    """The examples of a public name: its own first, then those of its methods, inherited ones included."""
     thing = holder(name)
     yield _parsed(f"dk.{name}", thing)
     if inspect.isclass(thing):
-        for attribute, value in sorted(vars(thing).items()):
+        for attribute, value in inspect.getmembers_static(thing):
             documented = getattr(value, "__func__", getattr(value, "fget", None) or value)
             if not attribute.startswith("_") and callable(documented) and ">>>" in (documented.__doc__ or ""):
                 yield _parsed(f"dk.{name}.{attribute}", documented)

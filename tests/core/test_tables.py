@@ -1,7 +1,6 @@
 from html.parser import HTMLParser
 
-from deploykit.core import tables
-from deploykit.core.model import Layer, Model, TensorSpec
+from deploykit.core.model import MAX_LAYERS, Layer, Model, TensorSpec
 
 EVIL = "<img src=x onerror=alert(1)>\"'&"
 
@@ -64,35 +63,33 @@ def test_a_model_as_a_card():
 
 
 def test_text_from_files_stays_text():
-    page = tables.model_html(
-        model(
-            origin=EVIL,
-            format=EVIL,
-            inputs=(TensorSpec(EVIL, (1,), EVIL),),
-            layers=(Layer(EVIL, EVIL),),
-            warnings=(EVIL,),
-            digest=EVIL,
-        )
-    )
+    page = model(
+        origin=EVIL,
+        format=EVIL,
+        inputs=(TensorSpec(EVIL, (1,), EVIL),),
+        layers=(Layer(EVIL, EVIL),),
+        warnings=(EVIL,),
+        digest=EVIL,
+    )._repr_html_()
     assert "<img" not in page
     assert read(page).count(EVIL) == 5  # title, input name and type, layer name and type
     assert f"⚠ {EVIL}" in read(page)
 
 
 def test_warnings_are_shown():
-    assert "⚠ NaN in conv" in read(tables.model_html(model(warnings=("NaN in conv",))))
+    assert "⚠ NaN in conv" in read(model(warnings=("NaN in conv",))._repr_html_())
 
 
 def test_long_lists_are_cut_and_counted():
-    layers = tuple(Layer(f"layer{i}", "Relu") for i in range(tables.MAX_LAYERS + 5))
-    texts = read(tables.model_html(model(layers=layers)))
-    assert f"205 layers (the first {tables.MAX_LAYERS})" in texts
+    layers = tuple(Layer(f"layer{i}", "Relu") for i in range(MAX_LAYERS + 5))
+    texts = read(model(layers=layers)._repr_html_())
+    assert f"205 layers (the first {MAX_LAYERS})" in texts
     assert "layer199" in texts
     assert "layer200" not in texts
 
 
 def test_colors_come_from_the_theme_with_fallbacks():
-    page = tables.model_html(model(warnings=("x",)))
+    page = model(warnings=("x",))._repr_html_()
     parts = page.split("var(--jp-")[1:]
     assert len(parts) > 10
     assert all("," in part.split(")")[0] for part in parts)
