@@ -17,6 +17,7 @@
     │   └── ProcessLost       its process could not be started, or was stopped from outside
     ├── EngineError           the machines of an engine cannot be reached, do not fit, or were lost
     ├── StoreError            the store of a sweep cannot be read or written
+    │   └── NoStoreError      there is no store at the path
     ├── ExportError           the artifact could not be written or did not reproduce the golden outputs
     ├── ServeError            the server could not start
     │   └── PortInUseError
@@ -133,6 +134,10 @@ class EngineError(DeploykitError):
 
 class StoreError(DeploykitError):
     """The store of a sweep cannot be read or written."""
+
+
+class NoStoreError(StoreError):
+    """There is no store at the path."""
 
 
 class ExportError(DeploykitError):

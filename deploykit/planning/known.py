@@ -10,7 +10,7 @@ from typing import Any
 
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Declared
-from deploykit.core.errors import StoreError
+from deploykit.core.errors import NoStoreError
 from deploykit.core.model import Model
 from deploykit.core.result import Result
 from deploykit.data.dataset import Dataset
@@ -125,7 +125,7 @@ def opened(path: str | Path) -> Store | None:
         return None
     try:
         return Store(folder)
-    except StoreError as error:
-        if folder.is_dir() and "no store" in error.message:
+    except NoStoreError:
+        if folder.is_dir():
             return None
         raise

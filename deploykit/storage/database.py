@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 import threading
@@ -234,15 +235,27 @@ def _connect(uri: str) -> sqlite3.Connection:
 def failure(path: Path, error: Exception) -> StoreError:
     """What an error of SQLite, or of the file system, means for a store."""
     text = str(error) or type(error).__name__
-    if "readonly" in text or isinstance(error, PermissionError) or getattr(error, "errno", None) == 30:
+    read_only = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    if read_only or _code(error) == sqlite3.SQLITE_READONLY:
         return StoreError(f"The store {path} is not writable: {text}.", remedy="choose a folder you can write to.")
     if is_full(error) or has_no_room(path):
         return full(f"the store {path}", text)
-    if "not a database" in text:
+    if _code(error) == sqlite3.SQLITE_NOTADB:
         return StoreError(f"{path / FILE} is not a deploykit store: {text}.", remedy="choose another path.")
-    if "malformed" in text or "corrupt" in text:
+    if is_damage(error):
         return StoreError(
             f"The database {path / FILE} is damaged: {text}.",
             remedy=f"deploykit clean {path} --repair keeps what can be read; the next sweep redoes the rest.",
         )
     return StoreError(f"The store {path} cannot be used: {text}.", remedy="check the folder, or use another store.")
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether SQLite has found the file damaged."""
+    return _code(error) == sqlite3.SQLITE_CORRUPT
+
+
+def _code(error: Exception) -> int | None:
+    """SQLite's primary result code; None for other errors."""
+    found = getattr(error, "sqlite_errorcode", None)
+    return None if found is None else found & 0xFF

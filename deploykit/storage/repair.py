@@ -9,9 +9,9 @@ from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.errors import StoreError
+from deploykit.core.errors import NoStoreError
 from deploykit.core.result import Result
-from deploykit.storage.database import FILE, NO_TEXT, TABLES, Database, failure
+from deploykit.storage.database import FILE, NO_TEXT, TABLES, Database, failure, is_damage
 from deploykit.storage.migrations import KEYS, SCHEMA
 from deploykit.storage.store import locked, sound
 
@@ -30,7 +30,7 @@ def repair(path: str | Path) -> tuple[str, ...]:
     """
     folder = Path(path).expanduser().absolute()
     if not (folder / FILE).is_file():
-        raise StoreError(f"No store at {str(path)!r}.", remedy="check the path.")
+        raise NoStoreError(f"No store at {str(path)!r}.", remedy="check the path.")
     with locked(folder):
         dropped = [] if _is_whole(folder) else _rebuild(folder)
         database = Database(folder)
@@ -50,9 +50,8 @@ def _is_whole(folder: Path) -> bool:
         with closing(sqlite3.connect(folder / FILE, timeout=30)) as database:
             return bool(database.execute("PRAGMA integrity_check(1)").fetchone()[0] == "ok")
     except sqlite3.DatabaseError as error:
-        found = failure(folder, error)
-        if "is damaged" not in found.message:
-            raise found from error
+        if not is_damage(error):
+            raise failure(folder, error) from error
         return False
 
 

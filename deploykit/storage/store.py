@@ -32,7 +32,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from deploykit.core.errors import StoreError
+from deploykit.core.errors import NoStoreError, StoreError
 from deploykit.core.result import Result
 from deploykit.core.serial import dump, parse
 from deploykit.storage.database import FILE, NO_TEXT, Database, failure
@@ -60,7 +60,7 @@ class Store:
     def __init__(self, path: str | Path, *, create: bool = False) -> None:
         self.path = Path(path).expanduser().absolute()
         if not create and not (self.path / FILE).is_file():
-            raise StoreError(
+            raise NoStoreError(
                 f"No store at {str(path)!r}.", remedy="check the path; a sweep with store=… (--store) creates one."
             )
         if os.path.lexists(self.path / FILE) and not (self.path / FILE).is_file():

@@ -285,3 +285,10 @@ def test_launches_of_an_interrupted_sweep_are_not_expected_again(onnx_model, ima
     whole = dk.plan(onnx_model, images, small_space, launches=3).expected
     assert (left.steps, left.evaluations) == (0, 0)
     assert 0 < left.stages["latency"] < whole.stages["latency"]
+
+
+def test_a_folder_that_is_not_a_store_yet_has_nothing_finished(onnx_model, images, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    assert dk.plan(onnx_model, images, check=False, store=tmp_path).expected.evaluations > 0
+    with pytest.raises(dk.errors.NoStoreError, match="No store"):
+        dk.plan(onnx_model, images, check=False, store=tmp_path / "notes.txt")
