@@ -27,8 +27,8 @@ class Watch:
     def __call__(self, state: Progress) -> None:
         """Take a change."""
         self._cancelled = self._cancelled or state.phase == "cancelled"
-        if state.phase == "cancelled" and state.doing.startswith("stopped: "):
-            state = replace(state, doing="stopped")  # the error itself is printed once, at the end
+        if state.phase == "failed":
+            state = replace(state, doing="")  # the error itself is printed once, at the end
         self._show(state)
 
     def status(self, store: str) -> int:

@@ -14,7 +14,7 @@ class Progress(Plain):
     """State of a sweep, sent whenever it changes.
 
     Attributes:
-        phase: What kind of work runs now.
+        phase: What kind of work runs now, or how it has ended: ``"cancelled"`` by the user, ``"failed"`` by an error.
         doing: What runs now, in words.
         done: Units of work finished.
         total: Units of work known.
@@ -29,7 +29,7 @@ class Progress(Plain):
         timed: How many of them have a latency, if only a provisional one.
     """
 
-    phase: Literal["plan", "build", "accuracy", "latency", "done", "cancelled"]
+    phase: Literal["plan", "build", "accuracy", "latency", "done", "cancelled", "failed"]
     doing: str
     done: int
     total: int
@@ -42,6 +42,11 @@ class Progress(Plain):
     built: int = 0
     evaluated: int = 0
     timed: int = 0
+
+    @property
+    def ended(self) -> bool:
+        """Whether this is the last that is said."""
+        return self.phase in {"done", "cancelled", "failed"}
 
 
 #: Called from a worker thread: it must be quick and must not raise.

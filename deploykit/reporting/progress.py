@@ -15,13 +15,15 @@ from deploykit.reporting.events import OnProgress, Progress
 _LINE_EVERY_S = 5.0
 _BAR = 24
 #: Phases that get a line as they begin; building and evaluating take turns.
-_STAGES = ("latency", "done", "cancelled")
+_STAGES = ("latency", "done", "cancelled", "failed")
 
 
 def line(progress: Progress) -> str:
     """One line: what runs now, what is done and left."""
-    if progress.phase == "cancelled":  # the words say already whether it was cancelled or stopped by an error
+    if progress.phase == "cancelled":  # the words say so already
         return progress.doing
+    if progress.phase == "failed":
+        return f"stopped: {progress.doing}" if progress.doing else "stopped"
     if progress.phase == "done":
         return f"done: {progress.doing}"
     parts = [reached(progress), progress.doing] if progress.candidates else [progress.doing]
@@ -60,16 +62,15 @@ class TerminalBar:
 
     def __call__(self, progress: Progress) -> None:
         """Show the state; at most ten times per second."""
-        ended = progress.phase in {"done", "cancelled"}
         with self._lock:
-            if not ended and time.monotonic() - self._shown < 0.1:
+            if not progress.ended and time.monotonic() - self._shown < 0.1:
                 return
             self._shown = time.monotonic()
             full = round(_BAR * min(progress.share, 1.0))
             text = f"{'█' * full}{'░' * (_BAR - full)} {line(progress)}"
             width = shutil.get_terminal_size().columns - 1
             text = text if len(text) <= width else text[: width - 1] + "…"
-            self._stream.write(f"\r\x1b[K{text}" + ("\n" if ended else ""))
+            self._stream.write(f"\r\x1b[K{text}" + ("\n" if progress.ended else ""))
             self._stream.flush()
 
 

@@ -112,7 +112,7 @@ class Background(ABC):
         except BaseException as error:  # carried to the thread that waits
             self._error = error
             with contextlib.suppress(Exception):
-                self._state.say("cancelled", f"stopped: {error}")
+                self._state.say("failed", str(error))
         finally:
             self._remember(warm)
             self._ended.set()

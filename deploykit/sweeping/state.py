@@ -26,8 +26,7 @@ from deploykit.storage.store import Store
 from deploykit.sweeping.scoring import Scored
 from deploykit.sweeping.workshop import failure
 
-_Phase = Literal["plan", "build", "accuracy", "latency", "done", "cancelled"]
-_ENDED = ("done", "cancelled")
+_Phase = Literal["plan", "build", "accuracy", "latency", "done", "cancelled", "failed"]
 #: The time that is left is estimated no more often than this: a sweep shows its progress a hundred times a second.
 _ESTIMATE_S = 0.2
 #: Share that is over at most before the end.
@@ -249,7 +248,7 @@ class State:
         """Show how much time is left, while nothing else happens."""
         if self._telling.acquire(blocking=False):  # or something is being shown just now
             try:
-                if self.progress.phase not in _ENDED and not self._clock.paused:
+                if not self.progress.ended and not self._clock.paused:
                     self._tell()
             finally:
                 self._telling.release()
@@ -260,9 +259,9 @@ class State:
             with self._lock:
                 before = self.progress
                 phase, doing = phase or before.phase, before.doing if doing is None else doing
-                if before.phase in _ENDED and phase not in _ENDED:
-                    return
                 progress = replace(before, phase=phase, doing=doing, changed=changed)
+                if before.ended and not progress.ended:
+                    return
                 failed = sum(r.status == "failed" for r in self._rows.values())
                 left, share = self._estimate(progress)
                 reached = self._reached
@@ -279,7 +278,7 @@ class State:
         """Seconds left, and the share of the time that is over."""
         if progress.phase == "done":
             return 0.0, 1.0
-        if progress.phase == "cancelled":
+        if progress.ended:
             return 0.0, progress.share
         if not self.progress.total and not self._foreseen:
             return None, 0.0

@@ -133,9 +133,16 @@ def test_lines_are_few(capsys):
     assert len(capsys.readouterr().out.splitlines()) == 2
 
 
-@pytest.mark.parametrize("words", ["cancelled; finished work is kept", "stopped: the disk is full."])
-def test_the_end_of_a_sweep_is_said_once(words, capsys):
-    Lines()(Progress("cancelled", words, 1, 2, share=0.5, candidates=2))
+@pytest.mark.parametrize(
+    ("phase", "doing", "words"),
+    [
+        ("cancelled", "cancelled; finished work is kept", "cancelled; finished work is kept"),
+        ("failed", "the disk is full.", "stopped: the disk is full."),
+        ("failed", "", "stopped"),
+    ],
+)
+def test_the_end_of_a_sweep_is_said_once(phase, doing, words, capsys):
+    Lines()(Progress(phase, doing, 1, 2, share=0.5, candidates=2))
     assert capsys.readouterr().out == f"[ 50 %] {words}\n"
 
 

@@ -14,6 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import deploykit as dk
+from deploykit.cli._watch import Watch
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import CandidateError, SettingError, StoreError
 from deploykit.storage.store import Store
@@ -277,6 +278,19 @@ def test_two_sweeps_on_one_store(onnx_model, images, small_space, tmp_path):
     opened = Store(tmp_path / "s", create=True)
     with opened.writer(), pytest.raises(StoreError, match="Another sweep is running"):
         dk.sweep(onnx_model, images, small_space, store=tmp_path / "s", progress=lambda _p: None)
+
+
+def test_an_error_that_ends_a_sweep_is_a_phase_of_its_own(onnx_model, images, small_space, tmp_path, capsys):
+    shown = Watch()
+    with Store(tmp_path / "s", create=True).writer():
+        handle = dk.start_sweep(onnx_model, images, small_space, store=tmp_path / "s", progress=shown)
+        with pytest.raises(StoreError) as raised:
+            handle.wait()
+    assert (handle.progress.phase, handle.progress.doing) == ("failed", str(raised.value))
+    assert handle.progress.ended
+    assert capsys.readouterr().err.splitlines()[-1].endswith("stopped"), (
+        "the command line prints the error once, itself"
+    )
 
 
 def test_build_makes_one_candidate(onnx_model, images, tmp_path):
