@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _HEADERS = ("Candidate", "Runtime", "Change A, {unit}", "Change B, {unit}", "p50 A, ms", "p50 B, ms",
             "Speed-up A", "Speed-up B", "Size A, kB", "Size B, kB", "From A to B")  # fmt: skip
-_TEXT_COLUMNS = 2
 #: Rows of a table in a notebook.
 _MOST_ROWS = 200
 _CSS = """
@@ -210,17 +209,7 @@ class ReportComparison:
         return [_cells(pair, self._unit) for pair in self.pairs]
 
     def __str__(self) -> str:
-        rows = [self.headers, *self.cells()]
-        widths = [max(len(row[i]) for row in rows) for i in range(len(_HEADERS))]
-        last = len(_HEADERS) - 1
-        lines = [
-            "  ".join(
-                c.ljust(w) if i < _TEXT_COLUMNS or i == last else c.rjust(w)
-                for i, (c, w) in enumerate(zip(row, widths, strict=True))
-            ).rstrip()
-            for row in rows
-        ]
-        lines.insert(1, "─" * max(map(len, lines)))
+        lines = table.aligned([self.headers, *self.cells()], words=[*range(table.TEXT_COLUMNS), len(_HEADERS) - 1])
         sides = [f"{side}: {report.path}" for side, report in (("A", self.a), ("B", self.b))]
         return "\n".join([*sides, *lines, self.summary, *self.best(), *(f"note: {n}" for n in self.notes)])
 
@@ -272,21 +261,17 @@ class ReportComparison:
 
     def _table(self, most: int | None) -> str:
         cells = self.cells()
-        last = len(_HEADERS) - 1
-
-        def kind(i: int) -> str:
-            return ' class="dk-said"' if i == last else ' class="dk-n"' if i >= _TEXT_COLUMNS else ""
-
-        head = "".join(f'<th scope="col"{kind(i)}>{html.escape(t)}</th>' for i, t in enumerate(self.headers))
-        body = "".join(
-            f"<tr>{''.join(f'<td{kind(i)}>{html.escape(c)}</td>' for i, c in enumerate(row))}</tr>"
+        body = (
+            f"<tr>{''.join(f'<td{table.classed(_kind(i))}>{html.escape(c)}</td>' for i, c in enumerate(row))}</tr>"
             for row in cells[:most]
         )
         cut = most is not None and len(cells) > most
         left = f"<p>{most:,} of {len(cells):,} rows; all are in to_frame() and to_html().</p>" if cut else ""
-        label = 'role="region" aria-label="Candidates of both reports" tabindex="0"'
-        table_html = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
-        return f'{left}<div class="dk-scroll" {label}>{table_html}</div>'
+        return left + table.framed(self.headers, body, "Candidates of both reports", _kind)
+
+
+def _kind(column: int) -> str:
+    return "dk-said" if column == len(_HEADERS) - 1 else table.numeric(column)
 
 
 def _goal(report: Report) -> str:

@@ -60,9 +60,10 @@ def test_settings_of_the_same_name_are_named_by_their_technique():
 def test_values_stand_where_numpy_puts_them():
     report = dk.Report.open(FINISHED)
     points = tradeoff.points(report.rows, report.baseline)
-    axes = parallel.axes(report.rows, points, "pp", True)
+    listed, values = settings(report.rows)
+    axes = parallel.axes(listed, values, points, "pp", True)
     by_title = {axis.title: axis for axis in axes}
-    records = parallel.lines(report.rows, points, axes)
+    records = parallel.lines(values, points, axes)
     assert len(records) == len(points) * len(axes)
     latency = np.log([p["p50_ms"] for p in points])
     expected = (latency.max() - latency) / np.ptp(latency)

@@ -14,6 +14,8 @@ from deploykit.core.result import Result
 from deploykit.reporting.settings import Setting, settings
 from deploykit.reporting.views import tradeoff
 
+#: Each candidate's values of the settings that differ, by its key.
+Values = Mapping[str, Mapping[str, float | str]]
 #: Where lines pass an axis whose setting they do not use; values are from 0 to 1.
 UNUSED = -0.12
 #: Ratio of the largest to the smallest value above which an axis is logarithmic.
@@ -76,16 +78,18 @@ def _number(value: float) -> str:
     return f"{float(f'{value:.3g}'):,g}".replace("-", "−") if abs(value) < 1e6 else f"{value:.3g}"
 
 
-def axes(rows: Sequence[Result], points: Sequence[Mapping[str, Any]], unit: str, higher: bool) -> list[Axis]:
+def axes(
+    listed: Sequence[Setting], values: Values, points: Sequence[Mapping[str, Any]], unit: str, higher: bool
+) -> list[Axis]:
     """The axes from left to right: settings that differ, then change, latency and size.
 
     Args:
-        rows: All rows.
+        listed: The settings that differ, see `deploykit.reporting.settings.settings`.
+        values: What candidates have of them.
         points: See `deploykit.reporting.views.tradeoff.points`.
         unit: Of changes.
         higher: Whether more of the metric is better.
     """
-    listed, values = settings(rows)
     found = [_of_setting(s, [v[s.name] for v in values.values() if s.name in v]) for s in listed]
     for name, title, more in (
         ("change", f"change, {unit}", higher), ("p50_ms", "p50, ms", False), ("size_kb", "size, kB", False),
@@ -111,15 +115,14 @@ def _of_numbers(name: str, title: str, values: Sequence[float], more: bool) -> A
     return Axis(name, title, (), *((low, high) if more else (high, low)), log)
 
 
-def lines(rows: Sequence[Result], points: Sequence[Mapping[str, Any]], found: Sequence[Axis]) -> list[dict[str, Any]]:
+def lines(values: Values, points: Sequence[Mapping[str, Any]], found: Sequence[Axis]) -> list[dict[str, Any]]:
     """One record for each candidate and axis, in the order of the axes.
 
     Args:
-        rows: All rows.
+        values: What candidates have of the settings that differ.
         points: See `deploykit.reporting.views.tradeoff.points`.
         found: See `axes`.
     """
-    values = settings(rows)[1]
     records = []
     for point in points:
         own = {**values[point["key"]], **{name: point[name] for name in _MEASURED}}
@@ -144,7 +147,8 @@ def chart(
     import altair as alt
 
     points = tradeoff.points(rows, baseline, chosen)
-    found = axes(rows, points, unit, higher)
+    listed, values = settings(rows)
+    found = axes(listed, values, points, unit, higher)
     ink = "#dddddd" if dark else "#222222"
     order = [axis.title for axis in found]
     x = alt.X(
@@ -153,7 +157,7 @@ def chart(
                       labelPadding=8),
     )  # fmt: skip
     y = alt.Y("position:Q", axis=None, scale=alt.Scale(domain=[UNUSED - 0.04, 1.08], nice=False))
-    records = lines(rows, points, found)
+    records = lines(values, points, found)
     base = alt.Chart(_data(alt, records))
     state = [
         alt.Tooltip(f"{name}:N", title=title)

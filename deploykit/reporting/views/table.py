@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 from deploykit.core.result import Result
 from deploykit.reporting import numbers
@@ -30,7 +30,8 @@ _HEADERS = (
     "Candidate", "Runtime", "{metric}, %", "Change, pp", "p50, ms", "p90, ms", "CPU, ms", "Speed-up",
     "vs float32, same runtime", "Size, kB", "gzip, kB", "Memory, MB",
 )  # fmt: skip
-_TEXT_COLUMNS = 2
+#: Columns at the left that hold words.
+TEXT_COLUMNS = 2
 _INTERVAL = re.compile(r"± \S+|\[[^]]*\]")
 _RELATIVE_HEADERS = {"{metric}, %": "{metric}", "Change, pp": "Change, %"}
 
@@ -97,9 +98,7 @@ def text_table(rows: Sequence[Result], metric: str, *, relative: bool, best: str
     marks = ["* " if r.key == best else "  " for r in good]
     body = [[mark + c[0], *c[1:]] for mark, c in zip(marks, cells(good, relative=relative), strict=True)]
     table = [headers(metric, relative=relative), *body]
-    widths = [max(len(line[i]) for line in table) for i in range(len(_HEADERS))]
-    lines = [_aligned(line, widths) for line in table]
-    lines.insert(1, "─" * len(lines[0]))
+    lines = aligned(table, words=range(TEXT_COLUMNS))
     for row in failed:
         assert row.failure is not None
         remedy = f" Remedy: {row.failure.remedy}" if row.failure.remedy else ""
@@ -108,11 +107,39 @@ def text_table(rows: Sequence[Result], metric: str, *, relative: bool, best: str
     return "\n".join(lines)
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int]) -> str:
-    padded = (
-        c.ljust(w) if i < _TEXT_COLUMNS else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))
-    )
-    return "  ".join(padded).rstrip()
+def aligned(rows: Sequence[Sequence[str]], words: Collection[int]) -> list[str]:
+    """Rows as lines of one width, with a rule below the first.
+
+    Args:
+        rows: Titles, then cells.
+        words: Columns of words, which begin at the left; numbers end at the right.
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(c.ljust(w) if i in words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True)))
+        for row in rows
+    ]
+    lines = [line.rstrip() for line in lines]
+    return [lines[0], "─" * max(map(len, lines)), *lines[1:]]
+
+
+def framed(titles: Sequence[str], body: Iterable[str], label: str, kind: Callable[[int], str]) -> str:
+    """A table that scrolls when it is too wide.
+
+    Args:
+        titles: Of its columns.
+        body: Rows in HTML.
+        label: What a screen reader calls it.
+        kind: Class of a column, "" for words.
+    """
+    head = "".join(f'<th scope="col"{classed(kind(i))}>{html.escape(t)}</th>' for i, t in enumerate(titles))
+    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+    return f'<div class="dk-scroll" tabindex="0" role="group" aria-label="{html.escape(label)}">{table}</div>'
+
+
+def classed(kind: str) -> str:
+    """The attribute of a cell with a class."""
+    return f' class="{kind}"' if kind else ""
 
 
 def html_table(
@@ -128,9 +155,6 @@ def html_table(
         remarks: What to say below a candidate's name, by key.
     """
     good, failed = ordered(rows)
-    head = "".join(
-        f'<th scope="col"{_numeric(i)}>{html.escape(t)}</th>' for i, t in enumerate(headers(metric, relative=relative))
-    )
     body = []
     for row, line in zip(good, cells(good, relative=relative), strict=True):
         mark = ' class="dk-best"' if row.key == best else ""
@@ -145,13 +169,12 @@ def html_table(
             f'<tr><td>{html.escape(row.label)} <span class="dk-badge">failed</span></td><td>{where}</td>'
             f'<td class="dk-cause" colspan="{len(_HEADERS) - 2}">{html.escape(said)}</td></tr>'
         )
-    label = 'tabindex="0" role="group" aria-label="Candidates"'
-    table = f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-    return f'<div class="dk-scroll" {label}>{table}</div>'
+    return framed(headers(metric, relative=relative), body, "Candidates", numeric)
 
 
-def _numeric(column: int) -> str:
-    return ' class="dk-n"' if column >= _TEXT_COLUMNS else ""
+def numeric(column: int) -> str:
+    """Class of a column: candidate and runtime are words, the rest are numbers."""
+    return "dk-n" if column >= TEXT_COLUMNS else ""
 
 
 def _cell(column: int, text: str, remark: str = "") -> str:
@@ -162,4 +185,4 @@ def _cell(column: int, text: str, remark: str = "") -> str:
     elif column:
         # Where a cell is narrow, the interval goes to a line of its own as a whole.
         escaped = _INTERVAL.sub(lambda found: found[0].replace(" ", "&nbsp;"), escaped)
-    return f"<td{_numeric(column)}>{escaped}{f'<small>{html.escape(remark)}</small>' if remark else ''}</td>"
+    return f"<td{classed(numeric(column))}>{escaped}{f'<small>{html.escape(remark)}</small>' if remark else ''}</td>"
