@@ -93,7 +93,7 @@ class Unit(Plain):
 
 
 @dataclass(frozen=True)
-class Entry(Plain):
+class Duration(Plain):
     """A duration.
 
     Attributes:
@@ -130,7 +130,7 @@ class History:
         self.path = path or cache_folder() / "durations.json"
         self.machine = _machine()
         self._entries = [e for e in _read(self.path) if e.machine == self.machine]
-        self._named: dict[tuple[str, str], list[Entry]] = {}
+        self._named: dict[tuple[str, str], list[Duration]] = {}
         for entry in self._entries:
             self._named.setdefault((entry.unit.kind, entry.unit.name), []).append(entry)
         self._guessed: dict[Unit, Guess] = {}
@@ -153,7 +153,7 @@ class History:
                 return Guess(seconds, how)  # type: ignore[arg-type]  # both are literals
         return self._typical(unit)
 
-    def _launches(self, unit: Unit, known: list[Entry]) -> Guess:
+    def _launches(self, unit: Unit, known: list[Duration]) -> Guess:
         """The mean of all, not the median of the like: whether the host is noisy and adds some is chance each time."""
         typical = self._typical(unit)
         if not known:
@@ -181,11 +181,11 @@ class Recorder:
     """Collects the durations of a sweep. Thread-safe: adding to a list is."""
 
     def __init__(self) -> None:
-        self._entries: list[Entry] = []
+        self._entries: list[Duration] = []
 
     def note(self, unit: Unit, seconds: float, size_bytes: int = 0) -> None:
         """Remember how long a unit took."""
-        self._entries.append(Entry(_machine(), unit, round(seconds, 4), size_bytes, time.time()))
+        self._entries.append(Duration(_machine(), unit, round(seconds, 4), size_bytes, time.time()))
 
     def save(self, path: Path | None = None) -> None:
         """Add everything to the user's file; nothing happens where that cannot be written."""
@@ -235,8 +235,8 @@ def _kept(unit: Unit) -> float:
     return float(min(1.0, (_FEW / unit.examples) ** _CROWD)) if unit.examples else 1.0
 
 
-def _trimmed(entries: list[Entry]) -> list[Entry]:
-    kept: dict[tuple[Any, ...], list[Entry]] = {}
+def _trimmed(entries: list[Duration]) -> list[Duration]:
+    kept: dict[tuple[Any, ...], list[Duration]] = {}
     for entry in sorted(entries, key=lambda e: e.when):
         unit = entry.unit
         kept.setdefault((entry.machine, unit.kind, unit.name, unit.settings, unit.model), []).append(entry)
@@ -244,16 +244,16 @@ def _trimmed(entries: list[Entry]) -> list[Entry]:
     return sorted(latest, key=lambda e: e.when)[-_ALL:]
 
 
-def _read(path: Path) -> list[Entry]:
+def _read(path: Path) -> list[Duration]:
     """The entries of a file; none when it is missing, broken or of another version."""
     try:
         data = parse(path.read_bytes())
-        return from_plain(list[Entry], data["entries"]) if data["version"] == _VERSION else []
+        return from_plain(list[Duration], data["entries"]) if data["version"] == _VERSION else []
     except (OSError, ValueError, KeyError, TypeError, AttributeError):  # SettingError is a ValueError of ours
         return []
 
 
-def _write(path: Path, entries: list[Entry]) -> None:
+def _write(path: Path, entries: list[Duration]) -> None:
     replace_whole(path, dump({"version": _VERSION, "entries": entries}))
 
 

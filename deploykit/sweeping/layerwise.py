@@ -23,8 +23,8 @@ from deploykit.planning.steps import BuildStep, tools
 from deploykit.reporting.events import Progress
 from deploykit.reporting.evidence.naming import users
 from deploykit.reporting.evidence.sensitivity import WORTH, Damage, Sensitivity
-from deploykit.sweeping.pipeline import Pipeline, Racing
-from deploykit.sweeping.questions import Group, Question, grouped
+from deploykit.sweeping.evaluator import Evaluator, Racing
+from deploykit.sweeping.questions import LayerGroup, Question, grouped
 from deploykit.sweeping.state import State
 from deploykit.sweeping.workshop import Workshop
 from deploykit.transforms._contract import TRANSFORMS, UNITS
@@ -36,7 +36,7 @@ _CHUNK = 16
 _GIVEN = "\0"
 
 
-class Part(State):
+class PassState(State):
     """Rows of a pass that belongs to a sweep: its progress is the sweep's."""
 
     def __init__(self, sweep: State, context: str) -> None:
@@ -52,6 +52,12 @@ class Part(State):
         """One unit is done."""
         super().finish(seconds)
         self._sweep.finish(seconds)
+
+    def _estimate(self, progress: Progress) -> tuple[float | None, float]:
+        """The sweep's: it expects this work as well."""
+        del progress
+        known = self._sweep.progress
+        return known.seconds_left, known.share
 
     def _forward(self, progress: Progress) -> None:
         self._sweep.say(progress.phase, f"sensitivity: {progress.doing}")
@@ -79,10 +85,10 @@ class Pass:
         self._state = state
         self._metric = metric
         self._technique = TRANSFORMS.get(question.technique)
-        self._pipeline: Pipeline | None = None
+        self._evaluator: Evaluator | None = None
         self._keys: dict[str, str] = {}
         self._problems: dict[str, str] = {}
-        self._groups: list[Group] = []
+        self._groups: list[LayerGroup] = []
         self._baseline: Planned | None = None
         self._finished = False
 
@@ -96,7 +102,7 @@ class Pass:
             Cancelled: The user cancelled; finished rows are kept.
             CandidateError: The original model, or with the technique done to all of it, cannot be used.
         """
-        self._pipeline = Pipeline(
+        self._evaluator = Evaluator(
             self._workshop, self._running, self._state, self._metric, Racing(), pause, timed=False
         )
         kept = {p.name for p in (self._workshop.store.path / "outputs").glob("*")}
@@ -122,7 +128,7 @@ class Pass:
 
     def _whole(self) -> tuple[set[str], list[list[Any]]]:
         """The original model and the technique done to all of it; gives their build steps, and what was changed."""
-        assert self._pipeline is not None
+        assert self._evaluator is not None
         plain = self._recipe(str(self._question.parameters.get(self._technique.excluding, "")))
         planned, steps = self._plan([plain])
         for candidate in planned:
@@ -130,7 +136,7 @@ class Pass:
             self._keys[_text(candidate, self._technique.excluding)] = candidate.key
         self._workshop.save_data()
         for candidate in sorted(planned, key=lambda c: len(c.candidate.recipe.steps)):
-            self._pipeline.run([candidate], {key: steps[key] for key in candidate.steps})
+            self._evaluator.run([candidate], {key: steps[key] for key in candidate.steps})
             row = self._state.row(candidate.key)
             if row.failure is not None:
                 raise CandidateError(f"{row.label}: {row.failure.cause}", remedy=row.failure.remedy)
@@ -156,7 +162,7 @@ class Pass:
 
     def _run(self, shared: Collection[str], new: list[Planned]) -> None:
         """Measure all groups that are not; ``new`` gets the candidates that were evaluated."""
-        assert self._pipeline is not None
+        assert self._evaluator is not None
         wanted = dict.fromkeys(text for group in self._groups if not group.whole for text in self._texts(group))
         planned, steps = self._plan([self._recipe(text) for text in wanted if text not in self._keys])
         candidates = [c for c in planned if c.candidate.recipe.steps]
@@ -174,17 +180,17 @@ class Pass:
             own = {key: steps[key] for c in chunk for key in c.steps}
             made = [key for key, step in own.items() if key not in shared and self._workshop.built(step) is None]
             try:
-                self._pipeline.run(chunk, own)
+                self._evaluator.run(chunk, own)
             finally:
                 for key in made:
                     shutil.rmtree(self._workshop.store.folder("steps", key), ignore_errors=True)
 
     def _drop_outputs(self, candidates: Iterable[Planned], kept: Collection[str]) -> None:
-        assert self._pipeline is not None
+        assert self._evaluator is not None
         for candidate in candidates:
             if self._state.row(candidate.key).measurement is None:
                 continue
-            built: Built = self._pipeline.opened(candidate)
+            built: Built = self._evaluator.opened(candidate)
             key = self._workshop.evaluation_key(built, candidate.candidate.target)
             for split in ("evaluation", "test"):
                 path = self._workshop.outputs_path(key, split)
@@ -197,7 +203,7 @@ class Pass:
         given = {**self._question.parameters, **self._technique.one_shot, self._technique.excluding: text}
         return Recipe((Step(self._technique.name, given),))
 
-    def _texts(self, group: Group) -> tuple[str, str]:
+    def _texts(self, group: LayerGroup) -> tuple[str, str]:
         """Exclusions for nothing but a group, and for all but it, in their canonical form."""
         name = self._technique.excluding
         base = [word for word in str(self._question.parameters.get(name, "")).split(",") if word.strip()]
@@ -220,10 +226,10 @@ class Pass:
     def result(self) -> Sensitivity:
         """What is known so far."""
         question, excluding = self._question, self._technique.excluding
-        assert self._pipeline is not None
-        assert self._pipeline.judge is not None
+        assert self._evaluator is not None
+        assert self._evaluator.judge is not None
         assert self._baseline is not None
-        metric = self._pipeline.judge.metric
+        metric = self._evaluator.judge.metric
         rows = {row.key: row for row in self._state.rows}
         base = str(self._technique.complete(question.parameters)[excluding])
         whole = self._damage(rows[self._keys[base]]) if base in self._keys else None

@@ -12,7 +12,8 @@ from deploykit.core.result import Result
 from deploykit.engines._contract import Running
 from deploykit.measuring.profile import PROFILE_VERSION
 from deploykit.measuring.profile_match import Comparison
-from deploykit.reporting.evidence.causes import Facts, findings
+from deploykit.reporting.evidence.cause_facts import CauseFacts
+from deploykit.reporting.evidence.causes import findings
 from deploykit.reporting.evidence.naming import named
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.task import Task
@@ -24,69 +25,79 @@ from deploykit.sweeping.workshop import NOBODYS_FAULT, Workshop
 _DEADLINE_S = 60.0
 
 
-def expect(workshop: Workshop, running: Running, state: State, ready: list[Ready]) -> frozenset[str]:
-    """Expect the profiles that the store lacks, so that the time left includes them; gives their keys."""
-    store, units = workshop.store, state.durations.units
-    found = {key: r.target for r in ready if (key := _key(workshop, r, running.facts(r.target.device)))}
-    new = {key: target for key, target in found.items() if store.record("profile", key) is None}
-    for key, target in new.items():
-        state.durations.expect(f"profile {key}", units.profile(target))
-    return frozenset(new)
-
-
-def profile(
-    workshop: Workshop,
-    running: Running,
-    state: State,
-    ready: list[Ready],
-    expected: frozenset[str],
-    pause: Callable[[], None] = lambda: None,
-) -> None:
-    """Profile the timed candidates whose runtime can, and put the findings into all timed rows.
-
-    Profiles are kept in the store: a second sweep makes none. A profile that fails is left out; what can be said
-    without it is said.
+class Profiling:
+    """Profiles of one round of candidates. They are kept in the store: a second sweep makes none.
 
     Args:
         workshop: Knows where artifacts are.
         running: The engine.
         state: Gets the findings.
-        ready: The candidates.
-        expected: What `expect` has given.
-        pause: Returns when work may continue.
-
-    Raises:
-        Cancelled: The user cancelled.
-        EngineError: No machine could do it.
+        ready: The candidates, before they are timed; the profiles that the store lacks are expected at once, so that
+            the time left includes them.
     """
-    timed = [r for r in ready if (m := state.row(r.planned.key).measurement) is not None and m.latency is not None]
-    flying: dict[str, Future[dict[str, Any]]] = {}
-    hosts = {device: running.facts(device) for device in {r.target.device for r in timed}}
-    keys = {r.planned.key: _key(workshop, r, hosts[r.target.device]) for r in timed}
-    for item in timed:
-        key = keys[item.planned.key]
-        if key in expected and key not in flying:
-            flying[key] = running.submit(_task(workshop, item))
-    for key in expected - flying.keys():  # those whose timing has failed
-        state.durations.finish(f"profile {key}")
-    for done, (key, future) in enumerate(flying.items()):
-        pause()
-        state.say("latency", f"measuring layers, {done + 1} of {len(flying)} models")
-        seconds = None
-        try:
-            workshop.store.put_record("profile", key, future.result())
-            seconds = float(future.result()["seconds"])
-        except NOBODYS_FAULT:
-            raise
-        except DeploykitError:
-            pass  # the candidate was timed all the same; the next sweep tries again
-        state.durations.finish(f"profile {key}", seconds)
-    rows = state.rows
-    for item in timed:
-        row, key = state.row(item.planned.key), keys[item.planned.key]
-        found = _comparison(workshop, key)
-        facts = Facts(row, found, int(hosts[item.target.device]["cores"]), _fewer_threads(row, rows))
-        state.explained(row.key, key if found else "", findings(facts))
+
+    def __init__(self, workshop: Workshop, running: Running, state: State, ready: list[Ready]) -> None:
+        self._workshop = workshop
+        self._running = running
+        self._state = state
+        self._ready = ready
+        self._hosts = {device: running.facts(device) for device in {r.target.device for r in ready}}
+        #: Key of the record by candidate.
+        self._keys = {r.planned.key: _key(workshop, r, self._hosts[r.target.device]) for r in ready}
+        self._lacking: set[str] = set()
+        for item in ready:
+            key, unit = self._keys[item.planned.key], state.durations.units.profile(item.target)
+            if key and unit is not None and key not in self._lacking and workshop.store.record("profile", key) is None:
+                self._lacking.add(key)
+                state.durations.expect(f"profile {key}", unit)
+
+    def run(self, pause: Callable[[], None]) -> None:
+        """Profile the timed candidates whose runtime can, and put the findings into all timed rows.
+
+        A profile that fails is left out; what can be said without it is said.
+
+        Args:
+            pause: Returns when work may continue.
+
+        Raises:
+            Cancelled: The user cancelled.
+            EngineError: No machine could do it.
+        """
+        timed = [item for item in self._ready if self._is_timed(item)]
+        self._profile(timed, pause)
+        rows = self._state.rows
+        for item in timed:
+            row, key = self._state.row(item.planned.key), self._keys[item.planned.key]
+            found = _comparison(self._workshop, key)
+            cores = int(self._hosts[item.target.device]["cores"])
+            said = findings(CauseFacts(row, found, cores, _fewer_threads(row, rows)))
+            self._state.explained(row.key, key if found else "", said)
+
+    def _is_timed(self, item: Ready) -> bool:
+        row = self._state.row(item.planned.key)
+        return row.status != "failed" and row.measurement is not None and row.measurement.latency is not None
+
+    def _profile(self, timed: list[Ready], pause: Callable[[], None]) -> None:
+        store, durations = self._workshop.store, self._state.durations
+        flying: dict[str, Future[dict[str, Any]]] = {}
+        for item in timed:
+            key = self._keys[item.planned.key]
+            if key in self._lacking and key not in flying:
+                flying[key] = self._running.submit(_task(self._workshop, item))
+        for key in self._lacking - flying.keys():  # those whose timing has failed
+            durations.finish(f"profile {key}")
+        for done, (key, future) in enumerate(flying.items()):
+            pause()
+            self._state.say("latency", f"measuring layers, {done + 1} of {len(flying)} models")
+            seconds = None
+            try:
+                store.put_record("profile", key, future.result())
+                seconds = float(future.result()["seconds"])
+            except NOBODYS_FAULT:
+                raise
+            except DeploykitError:
+                pass  # the candidate was timed all the same; the next sweep tries again
+            durations.finish(f"profile {key}", seconds)
 
 
 def _task(workshop: Workshop, item: Ready) -> Task:

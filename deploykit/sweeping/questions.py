@@ -47,7 +47,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Group:
+class LayerGroup:
     """Layers that are changed, or left, together.
 
     Attributes:
@@ -64,7 +64,7 @@ class Group:
         return (self.row.name,) if self.row.kind == "type" and len(self.row.names) > 1 else self.row.names
 
 
-def grouped(units: Sequence[Sequence[Any]], by: Collection[str], limit: int) -> list[Group]:
+def grouped(units: Sequence[Sequence[Any]], by: Collection[str], limit: int) -> list[LayerGroup]:
     """What is changed together: types of operators, then layers in the order of the graph, then the others.
 
     Args:
@@ -87,7 +87,7 @@ def grouped(units: Sequence[Sequence[Any]], by: Collection[str], limit: int) -> 
         wanted += [("layer", units[i][0], [i]) for i in chosen]
         wanted += [("others", f"{len(rest)} others", rest)] if rest else []
     return [
-        Group(
+        LayerGroup(
             SensitivityRow(
                 name, kind, units[found[0]][1] if len({units[i][1] for i in found}) == 1 else "", found[0],
                 tuple(units[i][0] for i in found), sum(units[i][2] for i in found),

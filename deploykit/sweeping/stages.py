@@ -34,9 +34,9 @@ from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import warm_groups
 from deploykit.storage.store import Store
 from deploykit.sweeping.background import wait_turn
-from deploykit.sweeping.layerwise import Part, Pass
-from deploykit.sweeping.pipeline import Pipeline, Racing
-from deploykit.sweeping.profiling import expect, profile
+from deploykit.sweeping.evaluator import Evaluator, Racing
+from deploykit.sweeping.layerwise import Pass, PassState
+from deploykit.sweeping.profiling import Profiling
 from deploykit.sweeping.questions import pass_name, questions
 from deploykit.sweeping.search import BATCH, Searcher
 from deploykit.sweeping.state import State
@@ -126,7 +126,7 @@ class Stages:
             context.declared,
         )  # fmt: skip
         racing = Racing(self._settings.stops_above, self._settings.cost)
-        self._pipeline = Pipeline(
+        self._evaluator = Evaluator(
             self._workshop, running, context.state, self._options["metric"], racing, context.pause,
             timed=bool(self._options["launches"]),
         )  # fmt: skip
@@ -156,7 +156,7 @@ class Stages:
         self._workshop.save_data()
         self._state.foresee("work", None)
         others = [c for c in first if c.key != self._baseline.key]
-        self._pipeline.run([self._baseline], self._steps(first), others)
+        self._evaluator.run([self._baseline], self._steps(first), others)
         if (row := self._state.row(self._baseline.key)).failure is not None:
             cause, remedy = row.failure.cause, row.failure.remedy
             raise CandidateError(f"The original model cannot be used: {cause}", remedy=remedy, log=row.failure.log)
@@ -200,7 +200,7 @@ class Stages:
         targets = [c.candidate.target for c in candidates]
         self._running.require({t.device for t in targets}, tools(steps.values(), {t.runtime for t in targets}))
         self._add(candidates)
-        self._pipeline.run([c for c in candidates if c.key != self._baseline.key], steps)
+        self._evaluator.run([c for c in candidates if c.key != self._baseline.key], steps)
         if self._options["launches"]:
             self._time(candidates)
 
@@ -249,7 +249,7 @@ class Stages:
         steps: dict[str, BuildStep] = {}
         for question in questions(context.routes, list(self._planned.values()), self._state):
             try:
-                state = Part(self._state, pass_name(context.name, question, options["seed"]))
+                state = PassState(self._state, pass_name(context.name, question, options["seed"]))
                 one = Pass(question, context.routes, self._workshop, self._running, state, options["metric"])
                 recipes = one.run(context.pause).recipes(_SUGGESTED)
             except NOBODYS_FAULT:
@@ -320,9 +320,9 @@ class Stages:
         base = self._ready([self._baseline])[0]
         stage = TimingStage(self._workshop, self._state, timer, self._settings.protocol, base, last=self._last)
         ready = self._ready(candidates)
-        profiles = expect(self._workshop, self._running, self._state, ready)
+        profiling = Profiling(self._workshop, self._running, self._state, ready)
         stage.run(ready, self._context.pause)
-        profile(self._workshop, self._running, self._state, self._ready(candidates), profiles, self._context.pause)
+        profiling.run(self._context.pause)
 
     def _ready(self, candidates: list[Planned]) -> list[Ready]:
         originals = {_place(c): c for c in self._plan.candidates if not c.candidate.recipe.steps}
@@ -333,8 +333,8 @@ class Stages:
                 continue
             original = originals.get(_place(planned))
             usable = original is not None and self._state.row(original.key).status != "failed"
-            reference = self._pipeline.opened(original) if original is not None and usable else None
-            found.append(Ready(planned, self._pipeline.opened(planned), reference))
+            reference = self._evaluator.opened(original) if original is not None and usable else None
+            found.append(Ready(planned, self._evaluator.opened(planned), reference))
         return found
 
     # -- facts ------------------------------------------------------------------------------------------------------
@@ -351,7 +351,7 @@ class Stages:
         return not runs and all(self._workshop.built(s) is not None for s in steps)
 
     def _put_facts(self) -> None:
-        judge = self._pipeline.judge
+        judge = self._evaluator.judge
         facts = self._context.facts(judge.metric if judge else None, self._workshop.examined)
         self._context.store.put_sweep(self._context.name, facts)
 

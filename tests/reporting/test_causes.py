@@ -14,7 +14,7 @@ import deploykit as dk
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.result import Interval, Latency, Measurement, Result, Score
 from deploykit.measuring.profile_match import Comparison
-from deploykit.reporting.evidence.causes import CAUSES, Facts, findings
+from deploykit.reporting.evidence.causes import CAUSES, CauseFacts, findings
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 
@@ -137,7 +137,7 @@ def profiled(folder, data):
         found = shared().run(Task("deploykit.measuring.profile:profile", arguments, name="profile"))
         # Notes by technique, as a sweep keeps them; the build gives those of its only step.
         notes = {s.technique: built.notes for s in steps}
-        return Facts(row(recipe, target, notes), at_rest(Comparison.from_json(found)), cores=2)
+        return CauseFacts(row(recipe, target, notes), at_rest(Comparison.from_json(found)), cores=2)
 
     return make
 
@@ -160,7 +160,7 @@ def recorded(name):
     step = Step.from_json(known["technique"])
     found = row(Recipe((step,)), Target(known["runtime"]), {step.technique: known["notes"]})
     found = replace(found, measurement=replace(found.measurement, environment=known["host"]))
-    return Facts(found, Comparison.from_json(known["profile"]), cores=2)
+    return CauseFacts(found, Comparison.from_json(known["profile"]), cores=2)
 
 
 def test_operators_a_runtime_converts_back():
@@ -265,9 +265,10 @@ def test_memory_bound_by_weights_larger_than_the_cache(profiled):
     facts = profiled("onnxruntime", DYNAMIC)
     dense = [x for x in facts.layers.layers if x.kind == "matmul"]
     layers = Comparison(tuple(dense), 0.2, sum(x.ms for x in dense), cache_bytes=900)
-    found = causes(Facts(facts.row, layers))["memory-bound"]
+    found = causes(CauseFacts(facts.row, layers))["memory-bound"]
     assert "do not fit the last-level cache" in found.text
-    assert "memory-bound" not in causes(Facts(facts.row, Comparison(tuple(dense), 0.2, layers.ms, cache_bytes=1001)))
+    small = Comparison(tuple(dense), 0.2, layers.ms, cache_bytes=1001)
+    assert "memory-bound" not in causes(CauseFacts(facts.row, small))
 
 
 def test_little_heavy_arithmetic(profiled, folder):
@@ -284,40 +285,40 @@ def test_little_heavy_arithmetic(profiled, folder):
 
 def test_sparsity_without_a_kernel():
     pruned = Step("prune_magnitude", {"sparsity": 0.8})
-    facts = Facts(row(Recipe((pruned,)), Target("onnxruntime"), {"prune_magnitude": {"sparsity": 0.8}}))
+    facts = CauseFacts(row(Recipe((pruned,)), Target("onnxruntime"), {"prune_magnitude": {"sparsity": 0.8}}))
     found = causes(facts)["sparsity without a kernel"]
     assert "80 % of the pruned layers' weights are zeros, which ONNX Runtime still multiplies" in found.text
     assert found.fix == Recipe((pruned, STATIC))
-    assert "sparsity without a kernel" not in causes(Facts(row(Recipe((STATIC,)), Target("onnxruntime"))))
+    assert "sparsity without a kernel" not in causes(CauseFacts(row(Recipe((STATIC,)), Target("onnxruntime"))))
 
 
 def test_threads():
     one = row(Recipe((STATIC,)), Target("onnxruntime"))
     four = row(Recipe((STATIC,)), Target("onnxruntime", threads=4))
-    assert "4 threads share 2 cores" in causes(Facts(four, cores=2))["threads beyond cores"].text
+    assert "4 threads share 2 cores" in causes(CauseFacts(four, cores=2))["threads beyond cores"].text
     two = row(Recipe((STATIC,)), Target("onnxruntime", threads=2))
-    alike = causes(Facts(two, cores=2, fewer_threads=one))["more threads than work"]
+    alike = causes(CauseFacts(two, cores=2, fewer_threads=one))["more threads than work"]
     assert "2 threads are not faster than 1 (1.00 ± 0.01 ms with 2, 1.00 ± 0.01 ms with 1)" in alike.text
     assert "CPU time" not in alike.text, "it costs no more"
     late = row(Recipe((STATIC,)), Target("onnxruntime", threads=2), p50_ms=Interval(1.5, 1.4, 1.6), cpu_ms=2.9)
-    slower = causes(Facts(late, cores=2, fewer_threads=one))["more threads than work"]
+    slower = causes(CauseFacts(late, cores=2, fewer_threads=one))["more threads than work"]
     assert "2 threads are slower than 1 (1.5 ± 0.1 ms with 2" in slower.text
     assert "cost 2.9 instead of 1.00 ms of CPU time" in slower.text
     unsure = row(Recipe((STATIC,)), Target("onnxruntime", threads=2), p50_ms=Interval(0.7, 0.3, 1.1))
-    found = causes(Facts(unsure, cores=2, fewer_threads=one))
+    found = causes(CauseFacts(unsure, cores=2, fewer_threads=one))
     assert "more threads than work" not in found, "0.7 against 1.0 ms is not 'no faster'"
     assert "It is not settled whether 2 threads are faster than 1" in found["number of threads not settled"].text
     assert "Use 1" not in found["number of threads not settled"].remedy
     quick = row(Recipe((STATIC,)), Target("onnxruntime", threads=2), p50_ms=Interval(0.6, 0.58, 0.62))
     assert not {"more threads than work", "threads beyond cores"} & set(
-        causes(Facts(quick, cores=2, fewer_threads=one))
+        causes(CauseFacts(quick, cores=2, fewer_threads=one))
     )
 
 
 def test_noise():
     same = row(Recipe((STATIC,)), Target("onnxruntime"), speedup_same_runtime=Interval(1.01, 0.98, 1.04))
-    assert "No difference from float32 on the same runtime is confirmed" in causes(Facts(same))["noise"].text
-    assert "noise" not in causes(Facts(row(Recipe((STATIC,)), Target("onnxruntime"))))
+    assert "No difference from float32 on the same runtime is confirmed" in causes(CauseFacts(same))["noise"].text
+    assert "noise" not in causes(CauseFacts(row(Recipe((STATIC,)), Target("onnxruntime"))))
 
 
 def test_findings_round_trip_and_the_weightiest_comes_first(profiled):

@@ -24,7 +24,7 @@ MOST_LAYERS = 5
 
 
 @dataclass(frozen=True)
-class Facts:
+class CauseFacts:
     """What causes are found from.
 
     Attributes:
@@ -94,7 +94,7 @@ class Facts:
 # -- fixes ------------------------------------------------------------------------------------------------------------
 
 
-def changed(facts: Facts, **change: Any) -> Recipe | None:
+def changed(facts: CauseFacts, **change: Any) -> Recipe | None:
     """The recipe with another setting of its last technique that has it; None when that would change nothing."""
     ((name, value),) = change.items()
     steps = list(facts.recipe.steps)
@@ -112,7 +112,7 @@ def changed(facts: Facts, **change: Any) -> Recipe | None:
     return None
 
 
-def excluding(facts: Facts, layers: Iterable[LayerTime]) -> Recipe | None:
+def excluding(facts: CauseFacts, layers: Iterable[LayerTime]) -> Recipe | None:
     """The recipe that also leaves these layers out; None when it cannot."""
     names = [x.node for x in layers if x.node and "," not in x.node]
     known = next((str(s.parameters["exclude"]) for s in facts.recipe.steps if s.parameters.get("exclude")), "")
@@ -120,7 +120,7 @@ def excluding(facts: Facts, layers: Iterable[LayerTime]) -> Recipe | None:
     return changed(facts, exclude=",".join(wanted)) if names else None
 
 
-def calibrated(facts: Facts) -> Recipe | None:
+def calibrated(facts: CauseFacts) -> Recipe | None:
     """The recipe with static quantization instead of its own, or on top of what it has; None when it is that."""
     for technique in TRANSFORMS.all():
         ours = [v for v in technique.variants if v.produces == facts.row.format]

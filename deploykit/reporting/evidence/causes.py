@@ -1,6 +1,6 @@
 """Why a candidate is as fast as it is: one small function for each named cause, over plain facts.
 
-To add a cause, write a function that takes `Facts` and gives a `Finding` or None, and put it into `CAUSES`.
+To add a cause, write a function that takes `CauseFacts` and gives a `Finding` or None, and put it into `CAUSES`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from deploykit.core.result import Finding
 from deploykit.reporting import numbers
 from deploykit.reporting.effects import effects_of
 from deploykit.reporting.evidence.cause_facts import (
-    Facts,
+    CauseFacts,
     calibrated,
     compared,
     cores,
@@ -30,7 +30,7 @@ from deploykit.reporting.evidence.integer_causes import (
     slower_layers,
 )  # fmt: skip
 
-__all__ = ["CAUSES", "Facts", "findings"]
+__all__ = ["CAUSES", "CauseFacts", "findings"]
 
 #: From this share of its time on, moving data is called what limits a model.
 _MOVING = 0.25
@@ -40,13 +40,13 @@ _LITTLE = 0.5
 _ALIKE = 0.05
 
 
-def findings(facts: Facts) -> tuple[Finding, ...]:
+def findings(facts: CauseFacts) -> tuple[Finding, ...]:
     """All causes that apply, by their share of the time; those without a share come last."""
     found = [finding for cause in CAUSES if (finding := cause(facts)) is not None]
     return tuple(sorted(found, key=lambda f: -f.share))
 
 
-def sparsity(facts: Facts) -> Finding | None:
+def sparsity(facts: CauseFacts) -> Finding | None:
     """Zeros that are multiplied anyway."""
     pruned = [s for s in facts.recipe.steps if "sparse" in effects_of(s)]
     if not pruned or facts.runtime.sparse_kernels or facts.latency.claim == "baseline":
@@ -65,7 +65,7 @@ def sparsity(facts: Facts) -> Finding | None:
     return Finding("sparsity without a kernel", text, 0.0, (), f"{remedy}.", fix)
 
 
-def memory_bound(facts: Facts) -> Finding | None:
+def memory_bound(facts: CauseFacts) -> Finding | None:
     """Time that goes into moving data rather than arithmetic.
 
     Two cases, which the text distinguishes: operators that only move data (reshape, transpose, reorder, concatenate,
@@ -99,7 +99,7 @@ def memory_bound(facts: Facts) -> Finding | None:
     return None
 
 
-def threads(facts: Facts) -> Finding | None:
+def threads(facts: CauseFacts) -> Finding | None:
     """More threads than cores, or than the model has work for."""
     target, fewer = facts.row.candidate.target, facts.fewer_threads
     if target.threads > facts.cores:
@@ -128,7 +128,7 @@ def threads(facts: Facts) -> Finding | None:
     return Finding("more threads than work", text, remedy=f"Use {few}.")
 
 
-def little_to_gain(facts: Facts) -> Finding | None:
+def little_to_gain(facts: CauseFacts) -> Finding | None:
     """A model whose time is mostly not in the operators that quantization makes faster (Amdahl's law)."""
     if facts.layers is None or not quantizes(facts.recipe):
         return None
@@ -147,7 +147,7 @@ def little_to_gain(facts: Facts) -> Finding | None:
     )
 
 
-def noise(facts: Facts) -> Finding | None:
+def noise(facts: CauseFacts) -> Finding | None:
     """Differences within the noise."""
     latency = facts.latency
     against = latency.speedup_same_runtime or latency.speedup
@@ -163,7 +163,7 @@ def noise(facts: Facts) -> Finding | None:
     return Finding("noise", text, remedy=remedy)
 
 
-CAUSES: tuple[Callable[[Facts], Finding | None], ...] = (
+CAUSES: tuple[Callable[[CauseFacts], Finding | None], ...] = (
     not_quantized, reference_kernels, conversions, slower_layers, dynamic_convolutions, signed_activations, sparsity,
     memory_bound, threads, little_to_gain, faster_layers, noise,
 )  # fmt: skip

@@ -8,7 +8,7 @@ from deploykit.reporting import numbers
 from deploykit.reporting.evidence.cause_facts import (
     MOST_LAYERS,
     WORTH,
-    Facts,
+    CauseFacts,
     calibrated,
     changed,
     compared,
@@ -27,7 +27,7 @@ from deploykit.reporting.evidence.cause_facts import (
 SLOWER, NOTABLE = 1.2, 0.03
 
 
-def not_quantized(facts: Facts) -> Finding | None:
+def not_quantized(facts: CauseFacts) -> Finding | None:
     """Heavy operators of a quantized model that run in float."""
     left = [x for x in facts.timed if x.kind in HEAVY and not x.quantized and x.precision.startswith(("float", "bf"))]
     share = facts.share(left)
@@ -55,7 +55,7 @@ def not_quantized(facts: Facts) -> Finding | None:
     return Finding("operators not quantized", " ".join(parts), share, slowest(left), f"{remedy}.", fix)
 
 
-def reference_kernels(facts: Facts) -> Finding | None:
+def reference_kernels(facts: CauseFacts) -> Finding | None:
     """Kernels without vector instructions."""
     slow = [x for x in facts.timed if x.trait == "reference" and x.kind != "convert"]
     share = facts.share(slow)
@@ -78,7 +78,7 @@ def reference_kernels(facts: Facts) -> Finding | None:
     return Finding("reference kernels", text, share, slowest(slow), f"{remedy}.", fix)
 
 
-def conversions(facts: Facts) -> Finding | None:
+def conversions(facts: CauseFacts) -> Finding | None:
     """Nodes that quantize, dequantize and cast, and other nodes that float32 does not need."""
     if not quantizes(facts.recipe):
         return None
@@ -103,7 +103,7 @@ def conversions(facts: Facts) -> Finding | None:
     )  # fmt: skip
 
 
-def slower_layers(facts: Facts) -> Finding | None:
+def slower_layers(facts: CauseFacts) -> Finding | None:
     """Quantized layers that take longer than in float32 though nothing is known against their kernels."""
     whole = facts.layers.ms if facts.layers else 0.0
     slow = [
@@ -129,7 +129,7 @@ def slower_layers(facts: Facts) -> Finding | None:
     return Finding("layers slower in integers", text, lost / whole, slowest(slow), remedy, excluding(facts, alone))
 
 
-def faster_layers(facts: Facts) -> Finding | None:
+def faster_layers(facts: CauseFacts) -> Finding | None:
     """What makes it faster: quantized layers that take less time."""
     good = [
         x for x in facts.timed if x.quantized and x.kind in HEAVY and x.float_ms and x.ms and x.ms < x.float_ms / SLOWER
@@ -142,7 +142,7 @@ def faster_layers(facts: Facts) -> Finding | None:
     return Finding("integer kernels", text, 0.0, tuple(sorted(good, key=saved))[:MOST_LAYERS])
 
 
-def dynamic_convolutions(facts: Facts) -> Finding | None:
+def dynamic_convolutions(facts: CauseFacts) -> Finding | None:
     """Convolutions whose activations are quantized while the model runs."""
     slow = [x for x in facts.timed if x.trait == "dynamic" and x.kind == "conv"]
     if not slow or faster(slow):
@@ -158,7 +158,7 @@ def dynamic_convolutions(facts: Facts) -> Finding | None:
     )  # fmt: skip
 
 
-def signed_activations(facts: Facts) -> Finding | None:
+def signed_activations(facts: CauseFacts) -> Finding | None:
     """Integer operators on signed activations, where their kernels are slower than float32."""
     slow = [x for x in facts.timed if x.trait == "signed"]
     if not slow or faster(slow):

@@ -55,7 +55,7 @@ class _Work:
     unit: str = ""
 
 
-class Pipeline:
+class Evaluator:
     """Builds and evaluates candidates.
 
     Args:
