@@ -50,6 +50,10 @@ class Units:
         self._evaluated = sizes.get("evaluation", 0) + sizes.get("test", 0)
         self._sample = min(EXAMPLES, sizes.get("evaluation", 0))
         self._work = arithmetic.work(model)
+        #: Units by target: thousands of candidates ask for those of a few targets.
+        self._evaluations: dict[Target, Unit] = {}
+        self._sessions: dict[Target, tuple[Unit, int]] = {}
+        self._profiles: dict[Target, Unit | None] = {}
 
     def start(self, group: str) -> Unit:
         """Importing a group's frameworks."""
@@ -64,22 +68,37 @@ class Units:
 
     def evaluation(self, target: Target) -> Unit:
         """All examples on a runtime's device."""
-        runtime = RUNTIMES.get(target.runtime)
-        settings = "" if target.device == "cpu" else target.device
-        return self._unit("evaluation", runtime.name, runtime.group, settings, self._evaluated)
+        if target not in self._evaluations:
+            runtime = RUNTIMES.get(target.runtime)
+            settings = "" if target.device == "cpu" else target.device
+            unit = self._unit("evaluation", runtime.name, runtime.group, settings, self._evaluated)
+            self._evaluations[target] = unit
+        return self._evaluations[target]
 
     def session(self, target: Target) -> Unit:
         """One session in one launch."""
+        return self._session(target)[0]
+
+    def _session(self, target: Target) -> tuple[Unit, int]:
+        """A session in a launch, and its timed runs."""
+        if target in self._sessions:
+            return self._sessions[target]
         runtime = RUNTIMES.get(target.runtime)
         plain = target.device == "cpu" and target.batch_size == 1
         settings = "" if plain else f"{target.device} {target.batch_size}"
         batch = target.batch_size if target.batch_size > 1 else 0
-        return self._unit("session", runtime.name, runtime.group, settings, batch)
+        unit = self._unit("session", runtime.name, runtime.group, settings, batch)
+        runs = arithmetic.runs(arithmetic.latency_s(unit.group, unit.layers, unit.work)) if unit.work else _RUNS
+        self._sessions[target] = unit, runs
+        return unit, runs
 
-    def profile(self, target: Target) -> Unit:
-        """The profile of one artifact beside its reference."""
-        runtime = RUNTIMES.get(target.runtime)
-        return self._unit("profile", runtime.name, runtime.group)
+    def profile(self, target: Target) -> Unit | None:
+        """The profile of one artifact beside its reference; None when its runtime has no profiler."""
+        if target not in self._profiles:
+            runtime = RUNTIMES.get(target.runtime)
+            unit = self._unit("profile", runtime.name, runtime.group) if runtime.profiles else None
+            self._profiles[target] = unit
+        return self._profiles[target]
 
     def launches(self, targets: Collection[Target], *, screened: bool) -> Unit:
         """How many launches candidates on these targets get, as a ratio to what was asked for."""
@@ -112,9 +131,7 @@ class Units:
 
     def launch_bytes(self, target: Target) -> int:
         """Size of the times of one session in one launch."""
-        unit = self.session(target)
-        runs = arithmetic.runs(arithmetic.latency_s(unit.group, unit.layers, unit.work)) if unit.work else _RUNS
-        return _BYTES_A_LAUNCH + _BYTES_A_TIME * runs
+        return _BYTES_A_LAUNCH + _BYTES_A_TIME * self._session(target)[1]
 
     @property
     def _given_group(self) -> str:

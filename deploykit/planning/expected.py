@@ -17,9 +17,8 @@ from deploykit.planning.makespan import Job, makespan
 from deploykit.planning.plan import Plan
 from deploykit.planning.planned import Expected, Planned
 from deploykit.planning.protocol import Protocol, useless_threads
-from deploykit.planning.screening import launched, likely, losing, standings
+from deploykit.planning.screening import foreseen, launched
 from deploykit.planning.steps import BuildStep
-from deploykit.runtimes._contract import RUNTIMES
 
 #: Relative error of an estimate, by how it is known.
 _ERROR: dict[How, float] = {"this model": 1.4, "other models": 2.0, "typical": 3.0}
@@ -189,9 +188,9 @@ class _Estimate:
         kept = sum(self._units.launch_bytes(target) for target in found)
         self._tally.disk_bytes += round(kept * protocol.launches * ratio)
         profiled = [
-            self._guess(self._units.profile(target))
+            self._guess(unit)
             for (_, target), planned in self._untimed.items()
-            if planned.candidate.recipe.steps and RUNTIMES.get(target.runtime).profiles
+            if planned.candidate.recipe.steps and (unit := self._units.profile(target)) is not None
         ]
         starts = {u.group for u in counted} - self._warm - {k.partition(" ")[2] for k in self._tally.jobs}
         seconds = one * protocol.launches * ratio * (1 - self._launched(baseline)) + sum(profiled) / self._slots
@@ -201,10 +200,9 @@ class _Estimate:
         """Share of a launch that is left after the screen, by earlier candidates like these; None: unknown."""
         rows = self._known.rows if self._known is not None and self._protocol.screen else []
         new = {planned.key: planned.candidate for planned in self._untimed.values()}
-        if not (alike := likely(rows, new)):
+        if (keys := foreseen(rows, new, self._protocol.max_drop)) is None:
             return None
-        lost = losing(standings(rows) | alike, self._protocol.max_drop)
-        kept = [(c.target, not c.recipe.steps) for key, c in new.items() if key not in lost]
+        kept = [(c.target, not c.recipe.steps) for key, c in new.items() if key in keys]
         return len(sessions(kept, home)) / len(sessions(timed, home)) if kept else 0.0
 
     def _launched(self, baseline: Planned) -> float:

@@ -117,6 +117,7 @@ class Routes:
         self._make = Steps(model, data, seed)
         self._quantized = FORMATS.get(model.format).quantized(model)
         self._converters = [c for c in sorted(CONVERTERS.all(), key=lambda c: c.name) if not c.missing()]
+        self._runtimes: dict[str, Runtime] = {}
         self._found: dict[tuple[Any, ...], Route | Impossible] = {}
         self._ways: dict[tuple[Any, ...], tuple[_Edge, ...] | None] = {}
         self._lacks: dict[int, str] = {}
@@ -129,7 +130,9 @@ class Routes:
         Raises:
             SettingError: The recipe names an unknown technique or parameter, or a bad value.
         """
-        runtime = RUNTIMES.get(target.runtime)
+        if target.runtime not in self._runtimes:
+            self._runtimes[target.runtime] = RUNTIMES.get(target.runtime)
+        runtime = self._runtimes[target.runtime]
         compiling = runtime.compiles and self._compiling
         identity = (recipe.key, runtime.name, *((target.device, target.batch_size) if compiling else ()))
         if identity not in self._found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from deploykit.core.candidate import Candidate, Target
@@ -62,6 +62,18 @@ def likely(rows: Iterable[Result], candidates: Mapping[str, Candidate]) -> dict[
             drops, times = zip(*like, strict=True)  # what may be as good as the best of them gets its chance
             found[key] = Standing(candidate.target.device, min(drops), time=statistics.median(times))
     return found
+
+
+def foreseen(rows: Sequence[Result], candidates: Mapping[str, Candidate], max_drop: float | None) -> set[str] | None:
+    """Keys of the candidates that the screen will keep if they are like earlier ones; None when none is like one.
+
+    Args:
+        rows: Candidates of this sweep and of earlier ones.
+        candidates: Key → candidate.
+        max_drop: Loss above which no candidate is wanted; None: there is no limit.
+    """
+    alike = likely(rows, candidates)
+    return candidates.keys() - losing(standings(rows) | alike, max_drop) if alike else None
 
 
 def _kind(candidate: Candidate) -> tuple[Target, tuple[str, ...]]:

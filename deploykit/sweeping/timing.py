@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.planning.finished import Built
 from deploykit.planning.planned import Planned
 from deploykit.planning.protocol import Protocol, measurement_key, series_key, timed_key
-from deploykit.planning.screening import MARGIN, Standing, launched, likely, losing, standings
+from deploykit.planning.screening import MARGIN, foreseen, launched, losing, standings
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.forecast import Forecast, models, shares
 from deploykit.sweeping.state import State
@@ -131,9 +131,9 @@ class TimingStage:
         targets = [e.target for chunk in chunks for e in self._entries([same[0] for same in chunk])]
         unit = durations.units.launches([item.target for item in self._new], screened=bool(protocol.screen))
         ratio = durations.history.expect(unit).seconds
-        alike = likely(self._state.rows, {i.planned.key: i.planned.candidate for i in self._new})
-        if alike and protocol.screen:  # as in the plan
-            kept = self._kept(standings(self._state.rows) | alike)
+        new = {i.planned.key: i.planned.candidate for i in self._new} if protocol.screen else {}
+        if (keys := foreseen(self._state.rows, new, protocol.max_drop)) is not None:  # as in the plan
+            kept = self._sessions_of(keys)
             ratio = launched(ratio, protocol.launches, protocol.screen, len(kept) / len(targets))
         forecast = Forecast(
             durations, protocol.launches, protocol.screen, protocol.most, protocol.budget_s, targets, ratio
@@ -276,12 +276,12 @@ class TimingStage:
                 known = standings(self._state.rows)
                 new = [key for key in self._seen if key in known and known[key].time is None]
                 known |= {key: replace(known[key], time=self._seen[key]) for key in new}
-                self._forecast.keeping(self._kept(known))
+                lost = losing(known, self._protocol.max_drop)
+                self._forecast.keeping(self._sessions_of({i.planned.key for i in self._new} - lost))
 
-    def _kept(self, known: dict[str, Standing]) -> list[Target]:
-        """Sessions of a launch after the screen, if estimates stay as they are."""
-        lost = losing(known, self._protocol.max_drop)
-        kept = [i for i in self._new if i.planned.key not in lost or _key(i) == _key(self._baseline)]
+    def _sessions_of(self, keys: Collection[str]) -> list[Target]:
+        """Sessions of a launch of some of the candidates, and of the baseline."""
+        kept = [i for i in self._new if i.planned.key in keys or _key(i) == _key(self._baseline)]
         return [entry.target for entry in self._entries(kept)]
 
     def _watch(self, launch: Launch, entries: list[Entry]) -> None:
