@@ -17,7 +17,7 @@ from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.errors import SettingError
 from deploykit.core.result import Interval, Latency, Measurement, Result, Score
 from deploykit.reporting import families
-from deploykit.reporting.evidence.causes import Facts, sparsity
+from deploykit.reporting.evidence.causes import CauseFacts, sparsity
 from deploykit.reporting.explain import sentences
 from deploykit.reporting.report import Report
 from deploykit.reporting.verdict import verdict
@@ -111,7 +111,7 @@ def test_zeros_are_a_matter_of_effects_not_of_the_family(key, zeros):
     found = row(key)
     assert found.family == "prune"
     said = verdict(found, Goal("latency", 0.01), relative=False)
-    assert (sparsity(Facts(found)) is not None) == zeros
+    assert (sparsity(CauseFacts(found)) is not None) == zeros
     assert ("zeros" in " ".join(sentences(found, None, said, relative=False))) == zeros
     assert ("Smaller when compressed" in str(said)) == zeros
 
