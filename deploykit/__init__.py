@@ -11,48 +11,66 @@ from typing import TYPE_CHECKING, Any
 from deploykit._version import __version__
 
 if TYPE_CHECKING:
-    from deploykit_widgets import Workbench
+    from deploykit_widgets import Surface, Workbench
 
+    from deploykit import types
     from deploykit.artifacts.artifact import Artifact
     from deploykit.core import errors
     from deploykit.core.candidate import Candidate, Recipe, Step, Target
+    from deploykit.core.check import Examined
     from deploykit.core.contract import Contract
     from deploykit.core.errors import DeploykitError, GoalMissed
     from deploykit.core.model import Model
     from deploykit.core.notebook import check_parameters
+    from deploykit.core.result import Result
     from deploykit.core.space import Space
     from deploykit.data.dataset import Dataset
     from deploykit.data.preprocess import Preprocess
     from deploykit.exporters._export import export
-    from deploykit.exporters._verify import verify
+    from deploykit.exporters._verify import Verification, verify
     from deploykit.loading._load import load
-    from deploykit.measuring.doctor import doctor
+    from deploykit.measuring.doctor import Diagnosis, doctor
     from deploykit.planning.examination import examine
+    from deploykit.planning.plan import Plan
     from deploykit.planning.preview import plan
-    from deploykit.reporting.comparison import compare_reports
+    from deploykit.reporting.choice import Choice
+    from deploykit.reporting.comparison import ReportComparison, compare_reports
     from deploykit.reporting.evidence.sensitivity import Sensitivity
     from deploykit.reporting.report import Report
-    from deploykit.serving.server import serve
-    from deploykit.sweeping.build import build
-    from deploykit.sweeping.clean import clean
-    from deploykit.sweeping.run import start_sweep, sweep
-    from deploykit.sweeping.sensitivity import sensitivity, start_sensitivity
+    from deploykit.serving.server import Server, serve
+    from deploykit.sweeping.build import BuiltCandidate, build
+    from deploykit.sweeping.clean import Cleaned, clean
+    from deploykit.sweeping.run import SweepHandle, start_sweep, sweep
+    from deploykit.sweeping.sensitivity import SensitivityHandle, sensitivity, start_sensitivity
 
 __all__ = [
     "Artifact",
+    "BuiltCandidate",
     "Candidate",
+    "Choice",
+    "Cleaned",
     "Contract",
     "Dataset",
     "DeploykitError",
+    "Diagnosis",
+    "Examined",
     "GoalMissed",
     "Model",
+    "Plan",
     "Preprocess",
     "Recipe",
     "Report",
+    "ReportComparison",
+    "Result",
     "Sensitivity",
+    "SensitivityHandle",
+    "Server",
     "Space",
     "Step",
+    "Surface",
+    "SweepHandle",
     "Target",
+    "Verification",
     "Workbench",
     "__version__",
     "build",
@@ -70,24 +88,38 @@ __all__ = [
     "start_sensitivity",
     "start_sweep",
     "sweep",
+    "types",
     "verify",
 ]
 
 _HOMES = {
     "Artifact": "deploykit.artifacts.artifact",
+    "BuiltCandidate": "deploykit.sweeping.build",
     "Candidate": "deploykit.core.candidate",
+    "Choice": "deploykit.reporting.choice",
+    "Cleaned": "deploykit.sweeping.clean",
     "Contract": "deploykit.core.contract",
     "Dataset": "deploykit.data.dataset",
     "DeploykitError": "deploykit.core.errors",
+    "Diagnosis": "deploykit.measuring.doctor",
+    "Examined": "deploykit.core.check",
     "GoalMissed": "deploykit.core.errors",
     "Model": "deploykit.core.model",
+    "Plan": "deploykit.planning.plan",
     "Preprocess": "deploykit.data.preprocess",
     "Recipe": "deploykit.core.candidate",
     "Report": "deploykit.reporting.report",
+    "ReportComparison": "deploykit.reporting.comparison",
+    "Result": "deploykit.core.result",
     "Sensitivity": "deploykit.reporting.evidence.sensitivity",
+    "SensitivityHandle": "deploykit.sweeping.sensitivity",
+    "Server": "deploykit.serving.server",
     "Space": "deploykit.core.space",
     "Step": "deploykit.core.candidate",
+    "Surface": "deploykit_widgets",
+    "SweepHandle": "deploykit.sweeping.run",
     "Target": "deploykit.core.candidate",
+    "Verification": "deploykit.exporters._verify",
     "Workbench": "deploykit_widgets",
     "build": "deploykit.sweeping.build",
     "check_parameters": "deploykit.core.notebook",
@@ -106,10 +138,12 @@ _HOMES = {
     "verify": "deploykit.exporters._verify",
 }
 
+_MODULES = {"errors": "deploykit.core.errors", "types": "deploykit.types"}
+
 
 def __getattr__(name: str) -> Any:
-    if name == "errors":
-        return importlib.import_module("deploykit.core.errors")
+    if name in _MODULES:
+        return importlib.import_module(_MODULES[name])
     if name not in _HOMES:
         raise AttributeError(f"module 'deploykit' has no attribute {name!r}")
     value = getattr(importlib.import_module(_HOMES[name]), name)

@@ -5,26 +5,41 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import deploykit
+from tests.returned import reached
 
 PUBLIC = [
     "Artifact",
+    "BuiltCandidate",
     "Candidate",
+    "Choice",
+    "Cleaned",
     "Contract",
     "Dataset",
     "DeploykitError",
+    "Diagnosis",
+    "Examined",
     "GoalMissed",
     "Model",
+    "Plan",
     "Preprocess",
     "Recipe",
     "Report",
+    "ReportComparison",
+    "Result",
     "Sensitivity",
+    "SensitivityHandle",
+    "Server",
     "Space",
     "Step",
+    "Surface",
+    "SweepHandle",
     "Target",
+    "Verification",
     "Workbench",
     "__version__",
     "build",
@@ -42,8 +57,10 @@ PUBLIC = [
     "start_sensitivity",
     "start_sweep",
     "sweep",
+    "types",
     "verify",
 ]
+REFERENCE = Path(__file__).parents[1] / "docs" / "reference" / "api" / "types.md"
 HEAVY = {
     "tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "tf2onnx", "onnx", "onnxruntime",
     "ai_edge_litert", "numpy", "scipy", "pandas", "altair", "vl_convert", "h5py", "PIL", "psutil", "msgspec",
@@ -74,7 +91,7 @@ def test_the_list_is_a_literal():
 def test_every_public_name_resolves(name):
     value = getattr(deploykit, name)
     assert value is getattr(deploykit, name)
-    if name not in {"__version__", "errors"}:
+    if name not in {"__version__", "errors", "types"}:
         assert value.__name__ == name
         assert value.__doc__
 
@@ -83,8 +100,46 @@ def test_names_for_type_checkers_are_the_public_ones():
     tree = ast.parse(Path(deploykit.__file__).read_text("utf-8"))
     block = next(n for n in tree.body if isinstance(n, ast.If))
     imported = {(a.name, n.module) for n in block.body for a in n.names}
-    homes = {(name, home) for name, home in deploykit._HOMES.items()} | {("errors", "deploykit.core")}
+    homes = {(name, home) for name, home in deploykit._HOMES.items()} | {
+        ("errors", "deploykit.core"),
+        ("types", "deploykit"),
+    }
     assert imported == homes
+
+
+def test_what_public_functions_return_is_public():
+    """Functions return names of deploykit; what is in their attributes is in deploykit.types."""
+    names = {getattr(deploykit, name) for name in deploykit.__all__ if name != "__version__"}
+    inner = {getattr(deploykit.types, name) for name in deploykit.types.__all__}
+    missing = {f"{way}: {kind.__qualname__}" for kind, way in reached(deploykit).items() if kind not in names | inner}
+    assert not missing
+    direct = {way: kind for kind, way in reached(deploykit).items() if "." not in way}
+    assert not [way for way, kind in direct.items() if kind not in names]
+    assert not names & inner
+
+
+def test_a_type_that_is_not_public_is_found():
+    module = SimpleNamespace(__all__=["diagnose"], diagnose=deploykit.doctor)
+    assert {kind.__name__: way for kind, way in reached(module).items()} == {
+        "Diagnosis": "diagnose()", "RuntimeState": "diagnose().runtimes", "Device": "diagnose().runtimes.devices",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", deploykit.types.__all__)
+def test_every_public_type_resolves_and_is_documented(name):
+    kind = getattr(deploykit.types, name)
+    assert kind.__name__ == name
+    assert kind.__doc__
+    assert f"deploykit.types.{name}\n" in REFERENCE.read_text("utf-8")
+
+
+def test_names_of_types_for_type_checkers_are_the_public_ones():
+    tree = ast.parse(Path(deploykit.types.__file__).read_text("utf-8"))
+    block = next(n for n in tree.body if isinstance(n, ast.If))
+    assert {(a.name, n.module) for n in block.body for a in n.names} == set(deploykit.types._HOMES.items())
+    assert sorted(deploykit.types._HOMES) == deploykit.types.__all__ == dir(deploykit.types)
+    with pytest.raises(AttributeError, match="has no attribute 'Nothing'"):
+        _ = deploykit.types.Nothing
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -102,6 +102,11 @@ class Examined(Plain):
         half: Whether it computes in half precision, so that exact conversions differ by more.
         repeats: Whether it gives the same answers again.
         failure: Why it could not be run, "" when it could.
+
+    Example:
+        >>> examined = dk.examine(model, data)
+        >>> examined.contract.scored.name, examined.failure
+        ('class', '')
     """
 
     contract: Contract

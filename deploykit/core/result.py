@@ -302,6 +302,14 @@ class Result(Plain):
         compiled: Path, relative to the store, of what its runtime has compiled of the artifact for the machine that
             measured; "" when the artifact itself is run.
         lost_workers: Machines that were lost while they worked on it, and why; the work was redone.
+
+    Example:
+        >>> space = dk.Space([dk.Recipe((dk.Step("quantize_dynamic"),))], [dk.Target("onnxruntime")])
+        >>> report = dk.sweep(model, data, space, store="runs/rows", launches=0)
+        [...
+        >>> row = report.rows[-1]
+        >>> row.status, row.measurement.score.metric
+        ('measured', 'accuracy')
     """
 
     key: str

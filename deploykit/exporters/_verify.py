@@ -32,6 +32,13 @@ class Verification(Plain):
         limit: Largest relative difference that still counts as the same.
         url: The server that was asked, "" for none.
         url_difference: The same as ``difference`` for the server's answers.
+
+    Example:
+        >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+        >>> artifact = dk.export(built, "exported/verification", overwrite=True)
+        >>> verification = dk.verify(artifact)
+        >>> bool(verification), verification.problems
+        (True, ())
     """
 
     artifact: str

@@ -53,6 +53,11 @@ class Diagnosis(Plain):
         runtimes: State of each runtime.
         adapters: Kind → name → what is missing, "" when it can be used.
         notes: What will be slow or impossible here, in words.
+
+    Example:
+        >>> diagnosis = dk.doctor()
+        >>> [runtime.name for runtime in diagnosis.runtimes if runtime.devices]
+        [...'onnxruntime'...]
     """
 
     version: str

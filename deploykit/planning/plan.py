@@ -54,6 +54,11 @@ class Plan(Plain):
         examined: What model and data are taken to mean, and whether the model does its job on them.
         reading: What was read as data, split and left out.
         examples: Sizes of the splits. If no technique trains the model, more of the examples compare candidates.
+
+    Example:
+        >>> plan = dk.plan(model, data, "quick", launches=5)
+        >>> plan.options, plan.can_resolve
+        ({'launches': 5}, True)
     """
 
     candidates: tuple[Planned, ...]

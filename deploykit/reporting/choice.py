@@ -45,6 +45,14 @@ class Choice:
         result: Its row.
         goal: The goal.
         decision: Why it was chosen; None if it was picked by its key.
+
+    Example:
+        >>> space = dk.Space([dk.Recipe((dk.Step("quantize_dynamic"),))], [dk.Target("onnxruntime")])
+        >>> report = dk.sweep(model, data, space, store="runs/chosen", launches=0)
+        [...
+        >>> best = report.best(minimize="size", max_drop=0.05)
+        >>> best.met, best.result.label
+        (True, 'int8 dynamic')
     """
 
     report: Report

@@ -66,6 +66,14 @@ class ReportComparison:
     Attributes:
         a: The first report.
         b: The second report.
+
+    Example:
+        >>> space = dk.Space([dk.Recipe((dk.Step("quantize_dynamic"),))], [dk.Target("onnxruntime")])
+        >>> report = dk.sweep(model, data, space, store="runs/compared", launches=0)
+        [...
+        >>> comparison = dk.compare_reports(report, report)
+        >>> len(comparison.pairs)
+        2
     """
 
     a: Report

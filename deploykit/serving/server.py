@@ -42,6 +42,13 @@ class Server:
         host: Address it listens on.
         port: Port it listens on.
         log: File its workers write to.
+
+    Example:
+        >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+        >>> artifact = dk.export(built, "exported/running", overwrite=True)
+        >>> with dk.serve(artifact, port=0) as server:
+        ...     server.artifact.path == artifact.path, server.host
+        (True, '127.0.0.1')
     """
 
     def __init__(self, artifact: Artifact, host: str, port: int, listeners: list[socket.socket], workers: int) -> None:

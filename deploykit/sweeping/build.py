@@ -38,6 +38,11 @@ class BuiltCandidate:
         size_bytes: Size of the artifact.
         compressed_bytes: Size after gzip.
         notes: Facts the build steps reported.
+
+    Example:
+        >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+        >>> built.size_bytes < model.size_bytes, built.path.suffix
+        (True, '.onnx')
     """
 
     item: Exportable

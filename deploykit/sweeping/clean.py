@@ -21,6 +21,13 @@ class Cleaned(Plain):
         removed: Paths relative to the store.
         freed_bytes: Their size.
         dropped: What a repair has dropped from the database, in words (``"rows 1f3c…"``); None without a repair.
+
+    Example:
+        >>> space = dk.Space([dk.Recipe((dk.Step("quantize_dynamic"),))], [dk.Target("onnxruntime")])
+        >>> report = dk.sweep(model, data, space, store="runs/cleaned", launches=0)
+        [...
+        >>> print(dk.clean("runs/cleaned"))
+        removed ... files and folders, freed ... MB
     """
 
     removed: tuple[str, ...]

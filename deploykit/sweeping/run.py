@@ -33,6 +33,12 @@ class SweepHandle(Background):
 
     Attributes:
         plan: What it runs.
+
+    Example:
+        >>> space = dk.Space([dk.Recipe((dk.Step("quantize_dynamic"),))], [dk.Target("onnxruntime")])
+        >>> handle = dk.start_sweep(model, data, space, store="runs/handled", launches=0)
+        >>> len(handle.plan.candidates), handle.wait().finished
+        (2, True)
     """
 
     def __init__(

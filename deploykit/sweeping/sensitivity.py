@@ -32,7 +32,13 @@ from deploykit.transforms._checking import checked
 
 
 class SensitivityHandle(Background):
-    """A pass that runs in the background."""
+    """A pass that runs in the background.
+
+    Example:
+        >>> handle = dk.start_sensitivity(model, data, "quantize_static", by=("type",), store="runs/types")
+        >>> handle.wait().rows == handle.result.rows
+        True
+    """
 
     def __init__(
         self,

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from deploykit_widgets.alone import CandidateView, DataView, ModelView, TradeOff
+    from deploykit_widgets.surface import Surface
     from deploykit_widgets.workbench import Workbench
 
-__all__ = ["CandidateView", "DataView", "ModelView", "TradeOff", "Workbench"]
+__all__ = ["CandidateView", "DataView", "ModelView", "Surface", "TradeOff", "Workbench"]
 
 _HOMES = {
     "CandidateView": "deploykit_widgets.alone",
     "DataView": "deploykit_widgets.alone",
     "ModelView": "deploykit_widgets.alone",
+    "Surface": "deploykit_widgets.surface",
     "TradeOff": "deploykit_widgets.alone",
     "Workbench": "deploykit_widgets.workbench",
 }

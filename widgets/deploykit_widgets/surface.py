@@ -42,6 +42,11 @@ class Surface(ipywidgets.DOMWidget):  # type: ignore[misc]  # ipywidgets is not 
     Args:
         panels: Panels to show; if empty, all those of the Workbench.
         static: Makes the HTML for viewers without widgets.
+
+    Example:
+        >>> with dk.Workbench(model, data, store="runs/panels") as workbench:
+        ...     workbench.panel("tradeoff").panels
+        ['tradeoff']
     """
 
     _model_name = traitlets.Unicode("WorkbenchModel").tag(sync=True)

@@ -1,0 +1,170 @@
+"""The types of what the results of public functions hold, for annotations; each is loaded when it is first used.
+
+Functions return types that are in ``deploykit`` itself. These are in the attributes of what functions return.
+
+Example:
+    >>> def fastest(latencies: list[dk.types.Latency]) -> dk.types.Latency:
+    ...     return min(latencies, key=lambda latency: latency.p50_ms.value)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from deploykit.artifacts.artifact import Manifest, OpenedArtifact
+    from deploykit.choosing.goals import Decision, Goal
+    from deploykit.core.check import BaselineCheck, Suspicion
+    from deploykit.core.contract import InputMeaning, LabelMeaning, OutputMeaning
+    from deploykit.core.model import Layer, TensorSpec
+    from deploykit.core.options import SweepOptions
+    from deploykit.core.result import Failure, Finding, Interval, Judged, Latency, LayerTime, Measurement, Score
+    from deploykit.core.space import Refine
+    from deploykit.data.reading import ClassCounts, Reading
+    from deploykit.data.split import Split
+    from deploykit.loading._weights import LayerWeights, TensorFacts
+    from deploykit.measuring.doctor import RuntimeState
+    from deploykit.measuring.exportable import Exportable
+    from deploykit.planning.planned import Expected, LeftOut, Planned, Remark
+    from deploykit.planning.steps import BuildStep
+    from deploykit.reporting.beside import Changed, Obstacle, Pair
+    from deploykit.reporting.events import Progress
+    from deploykit.reporting.evidence.class_changes import ClassChange, ClassChanges
+    from deploykit.reporting.evidence.flips import Flip, Flips, Guess
+    from deploykit.reporting.evidence.sensitivity import Damage, SensitivityRow, Suggestion
+    from deploykit.reporting.evidence.sensitivity_table import Level, SensitivityCell, SensitivityTable
+    from deploykit.reporting.evidence.weights import Weights
+    from deploykit.reporting.evidence.why import LayerCost, Why
+    from deploykit.reporting.verdict import Verdict
+    from deploykit.runtimes._contract import Device
+    from deploykit.serving.traffic import Traffic
+    from deploykit.storage.rows import Rows
+
+__all__ = [
+    "BaselineCheck",
+    "BuildStep",
+    "Changed",
+    "ClassChange",
+    "ClassChanges",
+    "ClassCounts",
+    "Damage",
+    "Decision",
+    "Device",
+    "Expected",
+    "Exportable",
+    "Failure",
+    "Finding",
+    "Flip",
+    "Flips",
+    "Goal",
+    "Guess",
+    "InputMeaning",
+    "Interval",
+    "Judged",
+    "LabelMeaning",
+    "Latency",
+    "Layer",
+    "LayerCost",
+    "LayerTime",
+    "LayerWeights",
+    "LeftOut",
+    "Level",
+    "Manifest",
+    "Measurement",
+    "Obstacle",
+    "OpenedArtifact",
+    "OutputMeaning",
+    "Pair",
+    "Planned",
+    "Progress",
+    "Reading",
+    "Refine",
+    "Remark",
+    "Rows",
+    "RuntimeState",
+    "Score",
+    "SensitivityCell",
+    "SensitivityRow",
+    "SensitivityTable",
+    "Split",
+    "Suggestion",
+    "Suspicion",
+    "SweepOptions",
+    "TensorFacts",
+    "TensorSpec",
+    "Traffic",
+    "Verdict",
+    "Weights",
+    "Why",
+]
+
+_HOMES = {
+    "BaselineCheck": "deploykit.core.check",
+    "BuildStep": "deploykit.planning.steps",
+    "Changed": "deploykit.reporting.beside",
+    "ClassChange": "deploykit.reporting.evidence.class_changes",
+    "ClassChanges": "deploykit.reporting.evidence.class_changes",
+    "ClassCounts": "deploykit.data.reading",
+    "Damage": "deploykit.reporting.evidence.sensitivity",
+    "Decision": "deploykit.choosing.goals",
+    "Device": "deploykit.runtimes._contract",
+    "Expected": "deploykit.planning.planned",
+    "Exportable": "deploykit.measuring.exportable",
+    "Failure": "deploykit.core.result",
+    "Finding": "deploykit.core.result",
+    "Flip": "deploykit.reporting.evidence.flips",
+    "Flips": "deploykit.reporting.evidence.flips",
+    "Goal": "deploykit.choosing.goals",
+    "Guess": "deploykit.reporting.evidence.flips",
+    "InputMeaning": "deploykit.core.contract",
+    "Interval": "deploykit.core.result",
+    "Judged": "deploykit.core.result",
+    "LabelMeaning": "deploykit.core.contract",
+    "Latency": "deploykit.core.result",
+    "Layer": "deploykit.core.model",
+    "LayerCost": "deploykit.reporting.evidence.why",
+    "LayerTime": "deploykit.core.result",
+    "LayerWeights": "deploykit.loading._weights",
+    "LeftOut": "deploykit.planning.planned",
+    "Level": "deploykit.reporting.evidence.sensitivity_table",
+    "Manifest": "deploykit.artifacts.artifact",
+    "Measurement": "deploykit.core.result",
+    "Obstacle": "deploykit.reporting.beside",
+    "OpenedArtifact": "deploykit.artifacts.artifact",
+    "OutputMeaning": "deploykit.core.contract",
+    "Pair": "deploykit.reporting.beside",
+    "Planned": "deploykit.planning.planned",
+    "Progress": "deploykit.reporting.events",
+    "Reading": "deploykit.data.reading",
+    "Refine": "deploykit.core.space",
+    "Remark": "deploykit.planning.planned",
+    "Rows": "deploykit.storage.rows",
+    "RuntimeState": "deploykit.measuring.doctor",
+    "Score": "deploykit.core.result",
+    "SensitivityCell": "deploykit.reporting.evidence.sensitivity_table",
+    "SensitivityRow": "deploykit.reporting.evidence.sensitivity",
+    "SensitivityTable": "deploykit.reporting.evidence.sensitivity_table",
+    "Split": "deploykit.data.split",
+    "Suggestion": "deploykit.reporting.evidence.sensitivity",
+    "Suspicion": "deploykit.core.check",
+    "SweepOptions": "deploykit.core.options",
+    "TensorFacts": "deploykit.loading._weights",
+    "TensorSpec": "deploykit.core.model",
+    "Traffic": "deploykit.serving.traffic",
+    "Verdict": "deploykit.reporting.verdict",
+    "Weights": "deploykit.reporting.evidence.weights",
+    "Why": "deploykit.reporting.evidence.why",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'deploykit.types' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
