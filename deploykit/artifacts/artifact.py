@@ -196,7 +196,7 @@ class Artifact:
             >>> with dk.export(built, "exported/opened", overwrite=True).opened() as files:
             ...     inputs, outputs = files.golden()
             >>> {name: array.shape for name, array in outputs.items()}
-            {'probabilities': (8, 10)}
+            {'class': (8, 10)}
         """
         if key is not None:
             raise ExportError(f"{self.path} is not encrypted, and a key was given.", remedy="leave the key out.")
