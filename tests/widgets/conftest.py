@@ -71,7 +71,7 @@ def commands(tmp_path: Path) -> Iterator[Any]:
 
     errors: list[BaseException] = []
     desk = Desk(errors.append)
-    made = Commands(State(tmp_path / "runs", launches=2), desk)
+    made = Commands(State(tmp_path / "runs", options={"launches": 2}), desk)
     yield made
     made.close()
     desk.close()
