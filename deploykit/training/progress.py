@@ -12,6 +12,8 @@ from deploykit.sandbox.task import Report
 from deploykit.training.schedule import Schedule
 
 _MESSAGES = 100
+#: Averages of batch statistics must follow the weights within the few hundred steps there are.
+MOMENTUM = 0.9
 
 
 @dataclass
@@ -44,22 +46,27 @@ class Trained:
     Attributes:
         loss: Name of the loss.
         loss_by_epoch: Its mean over each epoch.
+        held_out_by_epoch: Its mean over the examples that are held out after each epoch; () when none are.
     """
 
     loss: str
     loss_by_epoch: tuple[float, ...]
+    held_out_by_epoch: tuple[float, ...] = ()
 
     @classmethod
-    def checked(cls, loss: str, loss_by_epoch: Sequence[float]) -> Trained:
+    def checked(cls, loss: str, loss_by_epoch: Sequence[float], held_out: Sequence[float] = ()) -> Trained:
         """The result, or `CandidateError` when a loss is not finite."""
         found = tuple(float(value) for value in loss_by_epoch)
         if not all(map(math.isfinite, found)):
             raise CandidateError(
                 f"Fine-tuning diverged: the loss is {found[-1]}.", remedy="lower learning_rate, or raise batch_size."
             )
-        return cls(loss, found)
+        return cls(loss, found, tuple(held_out))
 
     @property
     def notes(self) -> dict[str, Any]:
         """For the report."""
-        return {"loss": self.loss, "loss_by_epoch": [round(value, 5) for value in self.loss_by_epoch]}
+        found: dict[str, Any] = {"loss": self.loss, "loss_by_epoch": [round(v, 5) for v in self.loss_by_epoch]}
+        if self.held_out_by_epoch:
+            found["held_out_by_epoch"] = [round(value, 5) for value in self.held_out_by_epoch]
+        return found

@@ -12,15 +12,12 @@ from deploykit.sandbox.task import Report
 from deploykit.training.bridge import Bridge
 from deploykit.training.keras_ends import activation_name, arranged, final_operation
 from deploykit.training.objective import objective
-from deploykit.training.progress import Progress, Trained
+from deploykit.training.progress import MOMENTUM, Progress, Trained
 from deploykit.training.schedule import LAST_RATE, Schedule
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
-
-#: Averages of batch statistics must follow the weights within the few hundred steps there are.
-_MOMENTUM = 0.9
 
 
 def fine_tune(
@@ -56,7 +53,7 @@ def fine_tune(
     )
     for pair in bridge.pairs:
         if type(pair.twin).__name__ == "BatchNormalization":
-            pair.twin.momentum = min(pair.twin.momentum, _MOMENTUM)
+            pair.twin.momentum = min(pair.twin.momentum, MOMENTUM)
     rate = tf_keras.optimizers.schedules.CosineDecay(schedule.learning_rate, schedule.steps, alpha=LAST_RATE)
     trained.compile(optimizer=tf_keras.optimizers.Adam(rate), loss=goal.of(tf_keras))
     progress = Progress(schedule, report)

@@ -1,0 +1,64 @@
+"""Task functions that train small models natively."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploykit.data.dataset import Dataset
+from deploykit.sandbox.task import Report
+from deploykit.testing import architectures
+from deploykit.training.keras_trainer import train
+from deploykit.training.objective import Objective
+from deploykit.training.schedule import Schedule
+from deploykit.training.targets import Goal, Labels, Teacher
+
+
+def recover(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: add noise to the weights of ``wide_cnn`` and train it to answer as before, or by labels that it gave.
+
+    Args:
+        arguments: ``goal``: ``"teacher"`` or ``"labels"``; ``epochs``, ``held_out``, ``learning_rate``, ``seed``.
+        report: Progress.
+
+    Returns:
+        Shares of the examples with the same answer before and after, notes, a digest of the weights, momentums, and
+        reports.
+    """
+    import numpy as np
+
+    reports: list[tuple[float, float, str]] = []
+
+    def tell(done: float, total: float, words: str) -> None:
+        reports.append((done, total, words))
+        report(done, total, words)
+
+    teacher, model = (architectures.build("wide_cnn") for _ in range(2))
+    rng = np.random.default_rng(0)
+    teacher.set_weights([w + 0.3 * rng.standard_normal(w.shape).astype(w.dtype) for w in teacher.get_weights()[:-1]]
+                        + teacher.get_weights()[-1:])  # fmt: skip
+    images = rng.normal(0, 1, (320, 8, 8, 1)).astype(np.float32)
+    wanted = np.asarray(teacher(images, training=False))
+    data = Dataset.from_arrays(images, wanted.argmax(-1) if arguments["goal"] == "labels" else None)
+    model.set_weights([w + 0.2 * rng.standard_normal(w.shape).astype(w.dtype) for w in teacher.get_weights()])
+    schedule = Schedule.of(
+        data, examples=0, batch_size=16, epochs=arguments["epochs"], learning_rate=arguments["learning_rate"],
+        seed=arguments["seed"], held_out=arguments["held_out"],
+    )  # fmt: skip
+
+    def same() -> float:
+        found = np.asarray(model(images, training=False))
+        return float((found.argmax(-1) == wanted.argmax(-1)).mean())
+
+    goal: Goal = Teacher(lambda inputs: teacher(inputs[0], training=False), temperature=2.0)
+    if arguments["goal"] == "labels":
+        labels = data.labels("train")
+        assert labels is not None
+        goal = Labels(Objective("SparseCategoricalCrossentropy", from_logits=False), labels)
+    before = same()
+    trained = train(model, data, schedule, goal, report=tell)
+    momentums = [layer.momentum for layer in model.layers if hasattr(layer, "momentum")]
+    return {
+        "before": before, "after": same(), "notes": trained.notes, "momentums": momentums, "reports": reports,
+        "weights": sum(float(np.abs(w).astype(np.float64).sum()) for w in model.get_weights()),
+        "steps": schedule.steps,
+    }  # fmt: skip
