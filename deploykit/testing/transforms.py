@@ -14,7 +14,8 @@ from deploykit.loading._contract import FORMATS
 from deploykit.loading._load import load
 from deploykit.sandbox.groups._contract import GROUPS
 from deploykit.testing import work
-from deploykit.transforms._contract import TRANSFORMS, Family, Need
+from deploykit.transforms._conditions import Condition, Done, SameSignature, Without, Zeros
+from deploykit.transforms._contract import DATA, TRANSFORMS, Family, Need, lacking
 
 
 class TechniqueConformance:
@@ -27,6 +28,7 @@ class TechniqueConformance:
         assert technique.help.endswith(".")
         assert isinstance(technique.family, Family)
         names = [v.name for v in technique.variants]
+        values = technique.complete({})
         assert names
         assert len(set(names)) == len(names)
         for variant in technique.variants:
@@ -35,6 +37,8 @@ class TechniqueConformance:
             assert variant.accepts
             assert all(f in FORMATS for f in (*variant.accepts, variant.produces))
             assert set(variant.needs) <= set(get_args(Need))
+            assert variant.needs_for(values) <= set(variant.needs)
+            assert variant.finishing_needs(values) <= set(variant.needs)
             assert variant.group in GROUPS
             assert not variant.missing()
             assert all(variant.versions().values())
@@ -45,6 +49,27 @@ class TechniqueConformance:
                 assert set(stage.needs) <= set(variant.needs)
                 assert stage.group in GROUPS
                 assert not stage.missing()
+
+    def test_conditions(self, name: str) -> None:
+        """What is expected and ensured are conditions; who says that there are zeros says how many."""
+        technique = TRANSFORMS.get(name)
+        values = technique.complete({})
+        for variant in technique.variants:
+            ensured = list(variant.ensures(values))
+            assert all(isinstance(c, Condition) for c in (*variant.expects(values), *ensured))
+            assert any(isinstance(c, SameSignature) for c in ensured), "callers rely on the signature"
+            if "sparse" in variant.effects(values):
+                assert any(isinstance(c, Zeros) for c in ensured), f"{variant.name} ensures no share of zeros"
+
+    def test_nothing_is_done_twice_to_a_model(self, name: str) -> None:
+        """What a variant expects not to be there is refused by name when it is there."""
+        technique = TRANSFORMS.get(name)
+        for variant in technique.variants:
+            for condition in variant.expects(technique.complete({})):
+                if isinstance(condition, Without):
+                    before = {condition.effect: Done("another step")}
+                    assert "after another step" in condition.foreseen(technique.label, before)
+                    assert not condition.foreseen(technique.label, {})
 
     def test_every_parameter_matters_somewhere(self, name: str) -> None:
         """Variants use declared parameters only, and each parameter is used by one at least."""
@@ -93,13 +118,17 @@ class VariantConformance:
     """Derive, and give fixtures ``name``, ``variant``, ``source`` (a model it reads) and ``data`` (a saved Dataset)."""
 
     def test_a_model_is_written(self, name: str, variant: str, source: Path, data: Path, tmp_path: Path) -> None:
-        """The file is of the declared format, keeps all names, and gives finite outputs near the source's."""
+        """The file is of the declared format, keeps all names, and gives finite outputs near the source's.
+
+        That it has what the variant ensures is checked as it is written.
+        """
         import numpy as np
 
         declared = TRANSFORMS.get(name).variant(variant)
         target = tmp_path / "target"  # no ending: files in a store have none
         notes = work.transformed(name, variant, source, target, data, **quick(name))
         assert notes["reports"] or not declared.needs, "work that reads data takes long enough to report progress"
+        assert not notes.get("not_checked"), "something that it ensures does not show in the file"
         before, after = load(source), load(target)
         assert after.format == declared.produces
         assert {s.name for s in after.inputs} == {s.name for s in before.inputs}
@@ -114,12 +143,13 @@ class VariantConformance:
 
     def test_missing_data_are_named(self, name: str, variant: str, source: Path, tmp_path: Path) -> None:
         """Without data, a variant that needs them says so; one that does not works."""
-        needs = TRANSFORMS.get(name).variant(variant).needs
+        technique = TRANSFORMS.get(name)
+        needs = technique.variant(variant).needs_for(technique.complete(quick(name))) & DATA
         try:
             work.transformed(name, variant, source, tmp_path / "target", None, **quick(name))
         except DatasetError as error:
+            assert lacking(needs, None) in str(error)  # noqa: PT017  the package does not depend on pytest
             assert needs
-            assert needs[0] in str(error)  # noqa: PT017  the package does not depend on pytest
         else:
             assert not needs
 
