@@ -25,9 +25,6 @@ SOURCES = ("package.json", "yarn.lock", ".yarnrc.yml", "tsconfig.json", "tsconfi
 BUILT = FOLDER / "labextension"
 #: Digest of the sources that were built.
 STAMP = FOLDER / "labextension.sha256"
-APP = FOLDER / "src" / "app"
-#: What `list_panels` writes, beside the panels; not in git.
-PANELS = "panels.ts"
 
 
 class ExtensionBuild(BuildHookInterface[Any]):
@@ -56,18 +53,19 @@ def build(version: str) -> None:
     STAMP.write_text(stamp, "utf-8")
 
 
-def list_panels(app: Path = APP) -> None:
-    """Write the list of the panels: one for each folder with a ``panel.tsx``, whose default export draws it.
+def list_panels(folder: Path = FOLDER) -> None:
+    """Write the lists of the panels and of the style files beside them, which are not in git.
 
-    Bundler, tests and type checker have no way in common to find them.
+    Each folder of ``src/app`` with a ``panel.tsx`` is a panel, drawn by the default export. Bundler, tests and type
+    checker have no way in common to find them.
 
     Args:
-        app: The folder of their folders.
+        folder: The folder of this file.
     """
+    app = folder / "src" / "app"
     names = sorted(path.parent.name for path in app.glob("*/panel.tsx"))
-    lines = [
-        "/** Made by hatch_build.py from the folders beside it that have a panel.tsx. */",
-        "",
+    made = "/** Made by hatch_build.py from the folders of src/app. */\n\n"
+    panels = [
         "import type { ComponentType } from 'react';",
         *(f"import {name}Panel from './{name}/panel';" for name in names),
         "",
@@ -76,7 +74,9 @@ def list_panels(app: Path = APP) -> None:
         ",\n".join(f"  {name}: {name}Panel" for name in names),
         "};",
     ]
-    _write(app / PANELS, "\n".join(lines) + "\n")
+    _write(app / "panels.ts", made + "\n".join(panels) + "\n")
+    styles = sorted(path.relative_to(folder).as_posix() for path in app.glob("*/*.css"))
+    _write(folder / "style" / "panels.js", made + "".join(f"import '../{style}';\n" for style in styles))
 
 
 def yarn(*arguments: str) -> None:

@@ -58,16 +58,15 @@ def test_the_browser_finds_its_file(tmp_path):
     widgets = ROOT / "widgets"
     if not (widgets / "node_modules").is_dir():
         pytest.skip("the extension has not been built here")
-    for name in ("src", "tests"):
+    for name in ("src", "style", "tests"):
         shutil.copytree(widgets / name, tmp_path / name)
     for name in ("tsconfig.json", "vitest.config.mts", "package.json"):
         shutil.copy(widgets / name, tmp_path)
     (tmp_path / "node_modules").symlink_to(widgets / "node_modules", target_is_directory=True)
-    (tmp_path / "style").symlink_to(widgets / "style", target_is_directory=True)
     (tmp_path / "src/app/failures").mkdir()
     shutil.copy(EXAMPLE / "failures.tsx", tmp_path / "src/app/failures/panel.tsx")
     shutil.copy(EXAMPLE / "failures.test.tsx", tmp_path / "tests")
-    runpy.run_path(str(widgets / "hatch_build.py"))["list_panels"](tmp_path / "src/app")
+    runpy.run_path(str(widgets / "hatch_build.py"))["list_panels"](tmp_path)
     node(tmp_path, "typescript/bin/tsc", "--project", "tests")
     said = node(tmp_path, "vitest/vitest.mjs", "run", "tests/failures.test.tsx")
     assert "2 passed" in said
