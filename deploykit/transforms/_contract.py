@@ -211,14 +211,12 @@ class Variant(_Work):
     Attributes:
         accepts: Formats it reads.
         produces: Format it writes.
-        finish_needs: What it reads after its stages; None: all that it needs.
         stages: What is done before it and may be shared; the first one reads the model, each other one the folder of
             the one before.
     """
 
     accepts: ClassVar[frozenset[str]]
     produces: ClassVar[str]
-    finish_needs: ClassVar[tuple[Need, ...] | None] = None
     stages: ClassVar[tuple[Stage, ...]] = ()
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
@@ -237,8 +235,8 @@ class Variant(_Work):
         return (SameSignature(), *shown(self.effects(parameters)))
 
     def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
-        """What it reads after its stages."""
-        return self.needs_for(parameters) if self.finish_needs is None else frozenset(self.finish_needs)
+        """What it reads after its stages: all that it needs, unless it says otherwise."""
+        return self.needs_for(parameters)
 
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """What is known to be wrong with these parameters for a model, without running anything."""

@@ -11,7 +11,7 @@ from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery.quantization import calibration, graphs, tflite, write
 from deploykit.transforms import _onnx_stages
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition, SameSignature
-from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob, Variant
+from deploykit.transforms._contract import QUANTIZE, UNITS, Need, Transform, TransformJob, Variant
 
 
 class _TFLite(Variant):
@@ -72,7 +72,6 @@ class _OnnxRuntime(Variant):
     produces = "onnx"
     uses = ("form", "per_channel", "calibration", "operators", "activations", "reduce_range", "exclude")
     needs = ("calibration",)
-    finish_needs = ()
     seeded = False
     stages = (_onnx_stages.GRAPH, _onnx_stages.RANGES)
 
@@ -100,6 +99,10 @@ class _OnnxRuntime(Variant):
         """Batches that do not fit, layers without an integer operator."""
         yield from super().problems(parameters, facts)
         yield from write.problems(parameters, facts, floating=("recurrent",))
+
+    def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
+        """Nothing: a stage has measured the ranges."""
+        return frozenset()
 
     def _apply(self, job: TransformJob) -> None:
         kinds = require("onnxruntime.quantization", "").QuantType
