@@ -153,7 +153,7 @@ class Judged(Plain):
     """How near an output that is not scored stays to the original's.
 
     Attributes:
-        kind: What its numbers are, see `deploykit.core.contract.KINDS`.
+        kind: What its numbers are, see ``deploykit.core.contract.KINDS``.
         error: Mean absolute difference of its worst column, as a share of the column's mean absolute deviation; None
             when it holds no real numbers.
         agreement: Share of answers that are the original's; None when its answers are not classes.
@@ -204,7 +204,7 @@ class Measurement(Plain):
         latency: None while it has not been timed.
         size_bytes: Size of the artifact.
         compressed_bytes: Size after gzip: what a pruned model saves in storage and transfer. See
-            `deploykit.core.digest.compressed_size`.
+            ``deploykit.core.digest.compressed_size``.
         peak_memory_bytes: Growth of a fresh process's private memory by loading and running the model: libraries and
             memory-mapped files are not counted.
         environment: Host, CPU, governor, load and package versions at the time.
@@ -290,7 +290,7 @@ class Result(Plain):
         status: ``"measured"``; ``"failed"`` (see ``failure``); ``"stopped"``: given up early because it is confirmed to
             lose too much (see ``stopped``); ``"pending"``: not finished when the report was made.
         label: The recipe in words, short.
-        family: Group for charts: ``original``, or the names of its techniques' families, joined by `` + ``.
+        family: Group for charts: ``original``, or the names of its techniques' families, joined by ``" + "``.
         format: Format of the artifact.
         artifact: Path of the artifact relative to the store.
         artifact_digest: SHA-256 of it.

@@ -45,7 +45,7 @@ class TensorFacts(Plain):
         deviation: Standard deviation.
         low: Smallest value.
         high: Largest value.
-        histogram: How many values each of the bars has; the bars share `LayerWeights.edges`. Empty for whole numbers
+        histogram: How many values each of the bars has; the bars share ``LayerWeights.edges``. Empty for whole numbers
             beside real ones, which have no bars in common.
     """
 

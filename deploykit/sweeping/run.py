@@ -75,7 +75,7 @@ class SweepHandle(Background):
         """Wait for the end and return the report.
 
         Raises:
-            DeploykitError: What ended the sweep early, unless it was `cancel`.
+            DeploykitError: What ended the sweep early, unless it was ``cancel``.
         """
         self._check(timeout_s)
         return self.report

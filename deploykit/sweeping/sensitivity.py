@@ -65,7 +65,7 @@ class SensitivityHandle(Background):
         return Sensitivity.from_json(record) if record else None
 
     def wait(self, timeout_s: float | None = None) -> Sensitivity:
-        """Wait for the end and return what was found, after `cancel` as far as it went.
+        """Wait for the end and return what was found, after ``cancel`` as far as it went.
 
         Raises:
             DeploykitError: What ended the pass early.
