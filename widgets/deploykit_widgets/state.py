@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,10 @@ from deploykit.reporting.events import Progress
 from deploykit.reporting.report import Report
 
 if TYPE_CHECKING:
+    from deploykit import Plan, Server
     from deploykit_widgets.space.choice import SpaceChoice
+    from deploykit_widgets.space.obstacles import Obstacles
+    from deploykit_widgets.space.where import Device
 
 #: States of a sweep, as the strip shows them.
 SweepState = Literal["idle", "starting", "running", "paused", "cancelling", "cancelled", "failed", "done"]
@@ -122,11 +125,11 @@ class State:
     space: Space | None = None
     space_choice: SpaceChoice | None = None
     controls: int = 0
-    devices: Mapping[str, Any] = field(default_factory=dict)
-    plan: Any = None
+    devices: Mapping[str, Sequence[Device]] = field(default_factory=dict)
+    plan: Plan | None = None
     planning: bool = False
     misfit: DatasetError | None = None
-    obstacles: Any = None
+    obstacles: Obstacles | None = None
     sweep: SweepState = "idle"
     progress: Progress | None = None
     took_s: float = 0.0
@@ -140,7 +143,7 @@ class State:
     checks: tuple[Check, ...] = ()
     exported: str = ""
     layout: str = "folder"
-    server: Any = None
+    server: Server | None = None
     calls: Mapping[str, Any] | None = None
     measuring: dict[str, Any] | None = None
     port_taken: int = 0

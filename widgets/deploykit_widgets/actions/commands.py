@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import deploykit as dk
 from deploykit.core.candidate import Recipe
@@ -25,6 +25,9 @@ from deploykit_widgets.desk import Desk
 from deploykit_widgets.space.choice import SpaceChoice
 from deploykit_widgets.space.options import arguments, value_of, with_value
 from deploykit_widgets.state import Goal, State
+
+if TYPE_CHECKING:
+    from deploykit_widgets.space.where import Device
 
 #: Seconds between messages to the browser about progress, and about new results.
 _PROGRESS_EVERY_S = 0.1
@@ -87,7 +90,7 @@ class Commands(Inputs, Leaving):
             state.problem("plan", error)
             state.change(planning=False, misfit=error if isinstance(error, DatasetError) else None, **found)
 
-        def done(plan: Any) -> None:
+        def done(plan: dk.Plan) -> None:
             ended(None, plan=plan)
 
         def failed(error: BaseException) -> None:
@@ -98,7 +101,7 @@ class Commands(Inputs, Leaving):
             **arguments(state.options, state.goal), "max_drop": state.goal.max_drop, **state.declared,
         }  # fmt: skip
 
-        def work() -> Any:
+        def work() -> dk.Plan:
             try:
                 return dk.plan(model, data, space, store=store, **options)
             except StoreError:  # said when the sweep is started
@@ -147,7 +150,7 @@ class Commands(Inputs, Leaving):
         else:
             self.choose_space(changed)
 
-    def find_devices(self, ask: Callable[[], Mapping[str, Any]]) -> None:
+    def find_devices(self, ask: Callable[[], Mapping[str, Sequence[Device]]]) -> None:
         """Ask the runtimes for their devices."""
         self._long("devices", ask, lambda devices: self.state.change(devices=devices))
 
@@ -203,21 +206,21 @@ class Commands(Inputs, Leaving):
             if echo is not None:
                 echo(progress)
 
-        def work() -> Any:
+        def work() -> dk.SweepHandle:
             handle = dk.start_sweep(model, data, space, store=state.store, progress=tell, **options)
             self.ends.keep(handle, lambda: stop(handle))
             return handle
 
         self.desk.run("start", work, self._started, self._end)
 
-    def _started(self, handle: Any) -> None:
+    def _started(self, handle: dk.SweepHandle) -> None:
         self.handle = handle
         threading.Thread(target=self._watch, args=(handle,), name="deploykit-watch", daemon=True).start()
         self.state.change(sweep="running")
         if self._wanted == "cancel":
             self.cancel()
 
-    def _watch(self, handle: Any) -> None:
+    def _watch(self, handle: dk.SweepHandle) -> None:
         try:
             handle.wait()
         except BaseException as error:  # shown in the strip
@@ -258,13 +261,13 @@ class Commands(Inputs, Leaving):
 
     def pause(self) -> None:
         """Pause the sweep: start nothing new."""
-        if self.state.sweep == "running":
+        if self.state.sweep == "running" and self.handle is not None:
             self.handle.pause()
             self.state.change(sweep="paused")
 
     def resume(self) -> None:
         """Continue after a pause, or restart a cancelled or failed sweep."""
-        if self.state.sweep == "paused":
+        if self.state.sweep == "paused" and self.handle is not None:
             self.handle.resume()
             self.state.change(sweep="running")
         elif not self.state.sweeping:

@@ -45,7 +45,7 @@ class Inputs(LongWork):
     """The commands of model and data; see `Commands`, which they are part of."""
 
     #: The sweep of the current inputs, None before the first.
-    handle: Any = None
+    handle: dk.SweepHandle | None = None
 
     def load_model(self, path: Any) -> None:
         """Load a model, which is never trusted here."""
@@ -57,7 +57,7 @@ class Inputs(LongWork):
             return
         cancel = threading.Event()
 
-        def take(model: Any) -> None:
+        def take(model: dk.Model) -> None:
             before = self.state.model
             other = before is not None and before.digest != model.digest
             # What was said of the outputs of one model is not meant for another.

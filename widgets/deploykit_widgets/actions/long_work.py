@@ -5,11 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import Cancelled, DeploykitError
 from deploykit_widgets.desk import Desk
 from deploykit_widgets.state import State
+
+if TYPE_CHECKING:
+    from deploykit import SensitivityHandle, SweepHandle
 
 
 class Ends:
@@ -57,7 +60,7 @@ class Ends:
                 end()
 
 
-def stop(handle: Any) -> None:
+def stop(handle: SweepHandle | SensitivityHandle) -> None:
     """Cancel a sweep or a pass over the layers, and wait until it ends."""
     if handle.running:
         handle.cancel()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deploykit.core.candidate import Recipe, Target
 from deploykit.core.model import Model
 from deploykit.core.registry import registry
 from deploykit.core.space import Space
@@ -227,7 +228,7 @@ def _spelled_out(space: Space) -> str:
     return call("dk.Space", arguments, "space = ")
 
 
-def _recipe(recipe: Any) -> str:
+def _recipe(recipe: Recipe) -> str:
     if not recipe.steps:
         return "dk.Recipe()"
     steps = [
@@ -237,7 +238,7 @@ def _recipe(recipe: Any) -> str:
     return f"dk.Recipe(({', '.join(steps)},))"
 
 
-def _target(target: Any) -> str:
+def _target(target: Target) -> str:
     arguments = [string(target.runtime)]
     arguments += [f"device={string(target.device)}"] if target.device != "cpu" else []
     arguments += [f"threads={target.threads}"] if target.threads != 1 else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploykit.core.candidate import Recipe
 from deploykit.core.errors import DatasetError, DeploykitError
@@ -18,6 +18,9 @@ from deploykit.reporting.report import Report
 from deploykit_widgets.answers import Reply
 from deploykit_widgets.code.script import shown_path
 from deploykit_widgets.evidence import pictures, samples
+
+if TYPE_CHECKING:
+    from deploykit import Plan
 
 T = TypeVar("T")
 #: Layers in one answer; the rest are summed up.
@@ -280,7 +283,7 @@ def _plain(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def planned_seconds(plan: Callable[[], Any]) -> float | None:
+def planned_seconds(plan: Callable[[], Plan]) -> float | None:
     """Expected seconds of a plan, or None if it cannot be made."""
     try:
         found = plan()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core.budget import DEFAULT_CANDIDATES
 from deploykit.reporting.progress import duration
 from deploykit_widgets.actions.inputs import being_read
 from deploykit_widgets.space.options import value_of, whole
 from deploykit_widgets.state import State
+
+if TYPE_CHECKING:
+    from deploykit import Plan
 
 #: Reasons that are listed; the rest is counted.
 _MOST_REASONS = 60
@@ -132,7 +135,7 @@ def _all_done(state: State) -> bool:
 
 
 def _time(state: State) -> str:
-    expected = state.plan.expected
+    expected = state.plan.expected if state.plan is not None else None
     if expected is None or "search" in state.options:
         return ""
     if not (expected.steps or expected.evaluations or expected.sessions):
@@ -140,7 +143,7 @@ def _time(state: State) -> str:
     return f"about {duration(expected.seconds)}"
 
 
-def _more(state: State, plan: Any) -> str:
+def _more(state: State, plan: Plan) -> str:
     """What happens in addition to the candidates that are counted."""
     if "search" in state.options:
         budget = state.options.get("budget") or f"{DEFAULT_CANDIDATES} candidates"

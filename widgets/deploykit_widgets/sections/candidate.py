@@ -136,7 +136,7 @@ class CandidateSection(Panel):
         ended = (self._passes, self._commands.state.took_s)
         known = ("seconds", *evidence.origin(report), *(r.key for r in space.recipes), *space.targets, *ended)
         options: dict[str, Any] = {"store": store, "launches": 0, "check": False, **report.declared}
-        plan: Callable[[], Any] = lambda: dk.plan(model, data, space, **options)  # noqa: E731  # one use
+        plan: Callable[[], dk.Plan] = lambda: dk.plan(model, data, space, **options)  # noqa: E731  # one use
         return self._memory.get(known, lambda: evidence.planned_seconds(plan))
 
     def _measure(self, level: int) -> Later:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import SettingError, StoreError, unknown_name
 from deploykit.core.registry import registry
@@ -20,6 +20,9 @@ from deploykit_widgets.answers import Command, Later
 from deploykit_widgets.rows import where
 from deploykit_widgets.sections._contract import Panel
 from deploykit_widgets.state import Goal
+
+if TYPE_CHECKING:
+    from deploykit import Plan
 
 #: Costs and other measures for an axis: name → (label, title, unit, whether higher is better, word for better).
 _COSTS = {
@@ -119,7 +122,7 @@ class TradeoffSection(Panel):
             return file.read(_LOG_BYTES).decode("utf-8", errors="replace")
 
 
-def metric_name(report: Report | None, plan: Any = None) -> str:
+def metric_name(report: Report | None, plan: Plan | None = None) -> str:
     """Display name of the metric.
 
     Args:

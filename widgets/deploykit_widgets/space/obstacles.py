@@ -27,7 +27,7 @@ class Obstacles:
     matrix: _Matrix = field(default_factory=dict)
 
     @classmethod
-    def find(cls, model: Any, data: Any, declared: Mapping[str, Any]) -> Obstacles:
+    def find(cls, model: dk.Model, data: dk.Dataset, declared: Mapping[str, Any]) -> Obstacles:
         """Ask the planner about each technique alone, and about each of its choices, on every installed runtime.
 
         Args:
