@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deploykit.core.layer_kind import LayerKind
@@ -48,13 +48,15 @@ KINDS: Mapping[LayerKind, frozenset[str]] = {
 }  # fmt: skip
 
 
-def seen(node: Any, weights: Any) -> LayerKind:
+def seen(node: Any, shapes: Mapping[str, Sequence[int | None] | None]) -> LayerKind:
     """What a node shows beside its type: a convolution with one filter for each channel is depthwise; "" for others.
 
     Args:
         node: A node of the graph.
-        weights: Dimensions of its weights (filter, channel, …), None when they are not known.
+        shapes: Dimensions of tensors by name, as far as they are known; of weights (filter, channel, …).
     """
     groups = next((a.i for a in node.attribute if a.name == "group"), 1)
-    whole = groups > 1 and node.op_type in KINDS["convolution"] and weights is not None and len(weights) > 2
-    return "depthwise" if whole and weights[1] == 1 else ""
+    if groups < 2 or node.op_type not in KINDS["convolution"]:
+        return ""
+    large = [found for name in node.input if len(found := shapes.get(name) or ()) > 2]  # no scales, no bias
+    return "depthwise" if large and large[-1][1] == 1 else ""

@@ -288,7 +288,7 @@ def _layers(model: Any) -> tuple[tuple[Layer, ...], int]:
     owned |= {s.values.name: _weights(s.values) for s in graph.sparse_initializer}
     total = sum(owned.values())
     shapes = dict(_shapes(model))
-    stored = {t.name: tuple(t.dims) for t in graph.initializer}
+    known = {**shapes, **{t.name: tuple(t.dims) for t in graph.initializer}}
     layers = []
     for number, node in enumerate(graph.node):
         own = sum(owned.pop(name, 0) for name in dict.fromkeys(node.input))
@@ -297,8 +297,7 @@ def _layers(model: Any) -> tuple[tuple[Layer, ...], int]:
             total += own
         kind = node.op_type if node.domain in _OWN_DOMAIN else f"{node.domain}.{node.op_type}"
         shape = shapes.get(node.output[0]) if node.output else None
-        dims = [found for name in node.input if (found := stored.get(name) or shapes.get(name)) and len(found) > 2]
-        seen = _onnx_kinds.seen(node, dims[-1] if dims else None)
+        seen = _onnx_kinds.seen(node, known)
         layers.append(Layer(node.name or f"{node.op_type}_{number}", kind, shape, own, seen))
     return tuple(layers), total
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploykit.core.errors import SettingError
+from deploykit.core.layer_kind import WORDS, LayerKind
 from deploykit.core.parameter import Parameter
 
 #: Before a name: everything else is left as it is.
@@ -24,12 +25,19 @@ class Selectable:
         type: Operator or class.
         weights: How many it holds.
         follows: It is changed only with what comes before it, so ``!name`` need not say it.
+        kind: What it does.
     """
 
     name: str
     type: str
     weights: int = 0
     follows: bool = False
+    kind: LayerKind = ""
+
+    @property
+    def called(self) -> frozenset[str]:
+        """What a setting may call it by: its name, its type, or its kind in words."""
+        return frozenset({self.name, self.type, WORDS.get(self.kind, self.type)})
 
 
 def setting(what: str, types: str, label: str, more: str = "") -> Parameter:
@@ -45,8 +53,9 @@ def setting(what: str, types: str, label: str, more: str = "") -> Parameter:
         "exclude",
         "text",
         "",
-        f"{what.capitalize()} and {types} that {label}, by name, separated by commas; ! before a name means that "
-        f"all others {label}.{f' {more}' if more else ''}",
+        f"{what.capitalize()} and {types} that {label}, by name, or by kind (convolutions, depthwise convolutions, "
+        f"dense layers, …), separated by commas; ! before a name means that all others {label}."
+        f"{f' {more}' if more else ''}",
         label=label,
         binding=True,
     )
@@ -56,26 +65,27 @@ def excluded(text: str, parts: Sequence[Selectable], what: str, kind: str) -> se
     """Names of the parts that are left as they are.
 
     Args:
-        text: The setting, for example ``"conv_1, Softmax"`` or ``"!Conv"``.
+        text: The setting, for example ``"conv_1, Softmax"``, ``"!Conv"`` or ``"depthwise convolutions"``.
         parts: All there are.
         what: What a part is called in messages.
         kind: What a type of them is called.
 
     Raises:
-        SettingError: A name is neither a part's nor a type's; names the closest.
+        SettingError: A name is neither a part's nor a type's nor a kind's; names the closest.
     """
     wanted = [name for piece in text.split(",") if (name := piece.strip())]
     names, types = {p.name for p in parts if p.name}, {p.type for p in parts}
+    known = {name for part in parts for name in part.called if name}
     for name in wanted:
-        if name.removeprefix(NOT).strip() not in names | types:
+        if name.removeprefix(NOT).strip() not in known:
             raise _unknown(name.removeprefix(NOT).strip(), names, types, what, kind)
     alone = {name.removeprefix(NOT).strip() for name in wanted if name.startswith(NOT)}
     left = {name for name in wanted if not name.startswith(NOT)}
 
     def stays(part: Selectable) -> bool:
-        if left.intersection((part.name, part.type)):
+        if left & part.called:
             return True
-        return bool(alone) and not part.follows and alone.isdisjoint((part.name, part.type))
+        return bool(alone) and not part.follows and not alone & part.called
 
     return {part.name for part in parts if stays(part)}
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.converters import _keras
 from deploykit.core.extras import require
+from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect
+from deploykit.loading.keras import ADAPTER as KERAS
 from deploykit.surgery import kernels, selection
 from deploykit.training.bridge import to_tf_keras
 from deploykit.training.schedule import Schedule
@@ -155,7 +157,8 @@ def sparse(kernel: NDArray[Any], sparsity: float) -> NDArray[Any]:
 def _named(model: Any, text: str) -> list[Any]:
     """The layers that a text excludes."""
     layers = list(_keras.all_layers(model))
-    parts = [selection.Selectable(layer.name, type(layer).__name__) for layer in layers]
+    seen = [Layer(layer.name, type(layer).__name__) for layer in layers]
+    parts = [selection.Selectable(x.name, x.type, kind=KERAS.kind_of(x)) for x in seen]
     left = selection.excluded(text, parts, "layer", "layer type")
     return [layer for layer in layers if layer.name in left]
 

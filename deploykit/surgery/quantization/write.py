@@ -11,8 +11,11 @@ from typing import Any
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.layer_kind import WORDS, LayerKind
+from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
+from deploykit.loading import _onnx_kinds
+from deploykit.loading.onnx import ADAPTER as ONNX
 from deploykit.surgery import selection
 from deploykit.surgery.quantization import floating, graphs, normal, prepare
 
@@ -144,13 +147,15 @@ def write(
 
 def _parts(graph: Any, types: Iterable[str] | None = None) -> list[selection.Selectable]:
     """The nodes of a graph, of some types or all."""
-    sizes = {i.name: math.prod(i.dims) for i in graph.initializer}
+    shapes = {i.name: tuple(i.dims) for i in graph.initializer}
+    sizes = {name: math.prod(dims) for name, dims in shapes.items()}
     chosen = None if types is None else set(types)
     integers = {v.name for v in graph.value_info if v.type.tensor_type.elem_type not in _FLOATS}  # shapes, mostly
     return [
         selection.Selectable(
             n.name, n.op_type, sum(sizes.get(i, 0) for i in n.input),
             n.op_type in FOLLOWERS or not integers.isdisjoint(n.output),
+            _onnx_kinds.seen(n, shapes) or ONNX.kind_of(Layer(n.name, n.op_type)),
         )
         for n in graph.node
         if chosen is None or n.op_type in chosen
