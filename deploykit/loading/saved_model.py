@@ -13,7 +13,7 @@ from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 from deploykit.loading._contract import Format, Saved, Summary, Weight
 from deploykit.loading._live import classes, keep
-from deploykit.loading._saved_model.graph import MetaGraph, Signature, Tensor, read_saved_model, variable_name
+from deploykit.loading._saved_model.graph import MetaGraph, Signature, TensorInfo, read_saved_model, variable_name
 from deploykit.loading._saved_model.kinds import KINDS
 from deploykit.loading._saved_model.layers import collect
 from deploykit.loading._saved_model.scan import check_operators, variables_of, written_by
@@ -138,7 +138,7 @@ def _check_variables(path: Path, meta: MetaGraph, signature: Signature) -> None:
         )
 
 
-def _specs(tensors: tuple[Tensor, ...], path: Path) -> tuple[TensorSpec, ...]:
+def _specs(tensors: tuple[TensorInfo, ...], path: Path) -> tuple[TensorSpec, ...]:
     for tensor in tensors:
         if not tensor.name:
             raise UnsupportedModelError(

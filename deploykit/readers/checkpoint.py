@@ -25,7 +25,7 @@ _AGAIN = "copy, download or export the model again."
 
 
 @dataclass(frozen=True)
-class Entry:
+class BundleEntry:
     """A tensor of a checkpoint."""
 
     key: str
@@ -36,7 +36,7 @@ class Entry:
     size: int
 
 
-def read_entries(folder: Path, shown: str) -> list[Entry]:
+def read_entries(folder: Path, shown: str) -> list[BundleEntry]:
     """The tensors of the checkpoint ``variables`` in a folder, each checked to be inside its data file.
 
     Raises:
@@ -59,7 +59,7 @@ def read_entries(folder: Path, shown: str) -> list[Entry]:
     return entries
 
 
-def flaw(entry: Entry) -> str:
+def flaw(entry: BundleEntry) -> str:
     """``"NaN"``, ``"infinite values"`` or "" for the values of a tensor."""
     import numpy as np
 
@@ -77,7 +77,7 @@ def flaw(entry: Entry) -> str:
     return ""
 
 
-def values(entry: Entry) -> Any:
+def values(entry: BundleEntry) -> Any:
     """The values of a floating-point tensor."""
     import numpy as np
 
@@ -87,7 +87,7 @@ def values(entry: Entry) -> Any:
     return found.reshape([d or 0 for d in entry.shape])
 
 
-def _check_inside(entry: Entry, shown: str) -> None:
+def _check_inside(entry: BundleEntry, shown: str) -> None:
     if not entry.file.is_file():
         raise ModelFileError(f"{shown}: variables/{entry.file.name} is missing.", remedy=_AGAIN)
     there = entry.file.stat().st_size
@@ -173,7 +173,7 @@ def _header(value: memoryview) -> int:
     return shards
 
 
-def _entry(key: str, value: memoryview, folder: Path, shards: int) -> Entry:
+def _entry(key: str, value: memoryview, folder: Path, shards: int) -> BundleEntry:
     found = {1: 0, 3: 0, 4: 0, 5: 0}
     shape: Shape = ()
     for number, _, given in fields(value):
@@ -182,4 +182,4 @@ def _entry(key: str, value: memoryview, folder: Path, shards: int) -> Entry:
         elif number in found and isinstance(given, int):
             found[number] = given
     file = folder / f"variables.data-{found[3]:05d}-of-{shards:05d}"
-    return Entry(key, DTYPES.get(found[1], ""), shape, file, found[4], found[5])
+    return BundleEntry(key, DTYPES.get(found[1], ""), shape, file, found[4], found[5])

@@ -84,7 +84,7 @@ def node(name, op, *inputs, calls=""):
 
 
 def graph(*nodes, functions=(), signature="", saver=(), starters=()):
-    tensors = (_saved_model_graph.Tensor("y", signature, "float32", None),)
+    tensors = (_saved_model_graph.TensorInfo("y", signature, "float32", None),)
     return MetaGraph(
         nodes={n.name: n for n in nodes},
         functions={name: _saved_model_graph.Function(name, (), tuple(body)) for name, body in functions},

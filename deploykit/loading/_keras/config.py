@@ -18,7 +18,7 @@ from deploykit.loading._keras.shapes import Shape, infer, result_type
 #: A tensor of a graph: the layer that gives it, which of its calls, and the number of the output.
 Source = tuple[str, int, int]
 #: Its shape and NumPy dtype.
-Tensor = tuple[Shape, str]
+KerasTensor = tuple[Shape, str]
 _MODELS = frozenset({"Functional", "Sequential", "Model"})
 _AGAIN = "save the model again."
 
@@ -43,7 +43,7 @@ class Node:
     type: str
     config: dict[str, Any]
     calls: list[list[Source]] = field(default_factory=list)
-    tensors: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    tensors: dict[tuple[int, int], KerasTensor] = field(default_factory=dict)
     dtype: str = "float32"
     graph: Graph | None = None
 
@@ -78,7 +78,7 @@ class Graph:
         """The layer of that name."""
         return next((n for n in self.nodes if n.name == name), None)
 
-    def tensor(self, source: Source) -> Tensor | None:
+    def tensor(self, source: Source) -> KerasTensor | None:
         """Shape and dtype of a tensor, None when the config does not contain them."""
         node = self.node(source[0])
         return node.tensors.get(source[1:]) if node else None
@@ -134,7 +134,7 @@ def _functional(config: dict[str, Any], layers: list[Any], nodes: list[Node]) ->
     ends = [config["input_layers"], config["output_layers"]]
     inputs, outputs = ({name: _source(leaf) for name, leaf in _named(end)} for end in ends)
     graph = Graph(nodes, inputs, outputs, [_source(leaf) for _, leaf in _named(_by_alphabet(ends[1]))])
-    noted: dict[Source, Tensor] = {}
+    noted: dict[Source, KerasTensor] = {}
     for node, layer in zip(nodes, layers, strict=True):
         for call in layer.get("inbound_nodes") or []:
             node.calls.append([])
@@ -155,7 +155,7 @@ def _functional(config: dict[str, Any], layers: list[Any], nodes: list[Node]) ->
     return graph
 
 
-def _count_calls_from_zero(graph: Graph, noted: dict[Source, Tensor]) -> None:
+def _count_calls_from_zero(graph: Graph, noted: dict[Source, KerasTensor]) -> None:
     """Keras writes the calls of a model inside a model as 1, 2, …: the model's own making counts as a call."""
     ends = [*graph.inputs.values(), *graph.outputs.values()]
     used = [*ends, *(source for node in graph.nodes for call in node.calls for source in call)]

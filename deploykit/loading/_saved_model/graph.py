@@ -62,7 +62,7 @@ class Function:
 
 
 @dataclass(frozen=True)
-class Tensor:
+class TensorInfo:
     """An entry of a signature."""
 
     key: str
@@ -75,8 +75,8 @@ class Tensor:
 class Signature:
     """A signature."""
 
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
 
 
 @dataclass
@@ -192,7 +192,7 @@ def _signature(data: memoryview) -> Signature:
     return Signature(_tensors(parts[1]), _tensors(parts[2]))
 
 
-def _tensors(entries: list[memoryview]) -> tuple[Tensor, ...]:
+def _tensors(entries: list[memoryview]) -> tuple[TensorInfo, ...]:
     found = []
     for entry in entries:
         key, value = _entry(entry)
@@ -204,7 +204,7 @@ def _tensors(entries: list[memoryview]) -> tuple[Tensor, ...]:
                 dtype = DTYPES.get(part, f"type {part}")
             elif number == 3 and isinstance(part, memoryview):
                 shape = read_shape(part)
-        found.append(Tensor(key, name, dtype, shape))
+        found.append(TensorInfo(key, name, dtype, shape))
     return tuple(sorted(found, key=lambda t: signature_order(t.key)))
 
 

@@ -21,7 +21,7 @@ _MAX_DEPTH = 24
 _MAX_LAYERS = 20_000
 
 #: A weight: where it is defined, and how many values it has.
-Weight = tuple[str, int]
+WeightRef = tuple[str, int]
 
 
 @dataclass
@@ -55,7 +55,7 @@ class Walk:
                 waiting += [(base(source), False) for source in node.inputs]
         return order
 
-    def _nodes(self, nodes: Mapping[str, Node], given: Mapping[str, Weight], prefix: str, depth: int) -> None:
+    def _nodes(self, nodes: Mapping[str, Node], given: Mapping[str, WeightRef], prefix: str, depth: int) -> None:
         for name, node in nodes.items():
             if node.op in _CALLS and depth < _MAX_DEPTH:
                 for called in node.functions():
@@ -71,7 +71,7 @@ class Walk:
             self.layers.append(Layer(prefix + name, node.op, None, sum(fresh.values())))
 
     def _call(
-        self, name: str, node: Node, nodes: Mapping[str, Node], given: Mapping[str, Weight], prefix: str, depth: int
+        self, name: str, node: Node, nodes: Mapping[str, Node], given: Mapping[str, WeightRef], prefix: str, depth: int
     ) -> None:
         function = self.meta.functions.get(name)
         if function is None:
@@ -83,8 +83,8 @@ class Walk:
         self._nodes({n.name: n for n in function.nodes}, arguments, prefix, depth + 1)
 
     def _weight(
-        self, source: str, nodes: Mapping[str, Node], given: Mapping[str, Weight], prefix: str
-    ) -> Weight | None:
+        self, source: str, nodes: Mapping[str, Node], given: Mapping[str, WeightRef], prefix: str
+    ) -> WeightRef | None:
         """The weight an input carries, None when it is computed."""
         if source.startswith("^"):
             return None

@@ -8,7 +8,7 @@ from typing import ClassVar
 from deploykit.sandbox.groups._contract import Costs, ImportGroup
 
 
-class TensorFlow(ImportGroup):
+class WithTensorFlow(ImportGroup):
     """TensorFlow and Keras 3 on top of it."""
 
     name = "tensorflow"
@@ -36,4 +36,4 @@ class TensorFlow(ImportGroup):
     )
 
 
-ADAPTER = TensorFlow()
+ADAPTER = WithTensorFlow()

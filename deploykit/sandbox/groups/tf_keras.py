@@ -7,10 +7,10 @@ from dataclasses import replace
 from typing import ClassVar
 
 from deploykit.sandbox.groups._contract import ImportGroup
-from deploykit.sandbox.groups.tensorflow import TensorFlow
+from deploykit.sandbox.groups.tensorflow import WithTensorFlow
 
 
-class TfKeras(ImportGroup):
+class WithTfKeras(ImportGroup):
     """TensorFlow Model Optimization and what it works on."""
 
     name = "tf_keras"
@@ -18,10 +18,10 @@ class TfKeras(ImportGroup):
     help = "TensorFlow Model Optimization, which takes tf_keras models."
     extra = "tensorflow"
     requires = ("tensorflow", "keras", "tf_keras", "tensorflow_model_optimization")
-    modules = (*TensorFlow.modules, "tf_keras", "tensorflow_model_optimization")
-    environment: ClassVar[Mapping[str, str]] = {**TensorFlow.environment, "TF_USE_LEGACY_KERAS": "1"}
-    defaults = TensorFlow.defaults
-    costs = replace(TensorFlow.costs, start_s=5.0, step=(15.0, 8000), build_s=(2.0, 0.05), calibrate=(5.0, 2e-4))
+    modules = (*WithTensorFlow.modules, "tf_keras", "tensorflow_model_optimization")
+    environment: ClassVar[Mapping[str, str]] = {**WithTensorFlow.environment, "TF_USE_LEGACY_KERAS": "1"}
+    defaults = WithTensorFlow.defaults
+    costs = replace(WithTensorFlow.costs, start_s=5.0, step=(15.0, 8000), build_s=(2.0, 0.05), calibrate=(5.0, 2e-4))
 
 
-ADAPTER = TfKeras()
+ADAPTER = WithTfKeras()
