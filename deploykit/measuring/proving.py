@@ -12,7 +12,8 @@ from deploykit.core.contract import Contract
 from deploykit.core.errors import CandidateError, DeploykitError, UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
-from deploykit.measuring.examination.examining import REFERENCE, load, run
+from deploykit.measuring.examination.examining import REFERENCE, load
+from deploykit.measuring.examination.running import run
 from deploykit.runtimes._contract import RUNTIMES
 
 if TYPE_CHECKING:

@@ -21,6 +21,7 @@ from deploykit.data.splits import shuffled
 from deploykit.data.texts import fixed_width
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.dependence import depends_on_batch
+from deploykit.measuring.examination.running import run
 from deploykit.measuring.examination.suspects import check
 from deploykit.sandbox.task import Report
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 #: Examples the original model is run on.
 EXAMPLES = 200
-#: Run at once; a whole batch of large images would need much memory.
-BATCH = 32
 #: Name of the file with the outputs of the original model.
 REFERENCE = "reference.npz"
 #: Raised when what an examination holds changes.
@@ -91,18 +90,6 @@ def examine(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         )
     found = replace(found, warnings=tuple(warnings), seconds=time.perf_counter() - began)
     return Examined(contract, found, bool(getattr(session, "half", False)), repeats).to_json()
-
-
-def run(session: Any, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Outputs for all examples, a few at a time."""
-    import numpy as np
-
-    count = len(next(iter(batch.values())))
-    parts = [session.predict({n: v[i : i + BATCH] for n, v in batch.items()}) for i in range(0, count, BATCH)]
-    return {
-        name: np.concatenate([p[name] for p in parts]) if all(p[name].ndim for p in parts) else parts[0][name]
-        for name in parts[0]
-    }
 
 
 def _with_fixed(session: Any, data: Dataset, batch: Mapping[str, NDArray[Any]]) -> Dataset:

@@ -15,6 +15,7 @@ from deploykit.data.preprocess import Preprocess
 from deploykit.measuring.answers import answers, read, read_as
 from deploykit.measuring.examination.oddities import odd_outputs, odd_ranges
 from deploykit.measuring.examination.readings import Try, readings
+from deploykit.measuring.examination.running import run
 from deploykit.measuring.examination.variations import code_of, flags_of, variants
 from deploykit.measuring.statistics import paired_binary, t_test
 from deploykit.metrics._choose import choose
@@ -229,9 +230,9 @@ class _Checking:
         raw = {name: step.raw for name, step in preprocess.items()}
         inputs = tuple(replace(i, raw=raw.get(i.name, i.raw)) for i in contract.inputs)
         if inputs == contract.inputs:
-            return _run(self._session, batch)
+            return run(self._session, batch)
         try:
-            return _run(self._session.follow(replace(contract, inputs=inputs)), batch)
+            return run(self._session.follow(replace(contract, inputs=inputs)), batch)
         finally:
             self._session.follow(contract)
 
@@ -282,12 +283,6 @@ class _Checking:
                 remedy = f"preprocess={{{meaning.name!r}: {code}}}" if several else f"preprocess={code}"
                 yield Try(kind, words, remedy, flags_of(other), label, {"preprocess": {meaning.name: other.to_json()}},
                            preprocess={meaning.name: other})  # fmt: skip
-
-
-def _run(session: Any, batch: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    from deploykit.measuring.examination.examining import run
-
-    return run(session, batch)
 
 
 def _better(
