@@ -20,7 +20,7 @@ $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile -m "not ($(A
 	$(BIN)/python -m pytest -m "$(1)" && exit $$status
 endef
 
-.PHONY: help demo lab docs test test-quick lint bench bench-sweep readme-tables clean
+.PHONY: help demo lab docs test test-quick proof lint bench bench-sweep readme-tables clean
 
 help:
 	@echo "make demo           run the whole workflow on a small model: sweep, choose, export, serve (a few minutes)"
@@ -28,6 +28,7 @@ help:
 	@echo "make test           lint, types, layers and all tests, notebooks and browser included, in Python and TypeScript"
 	@echo "make docs           build the documentation site in docs/_build/html; executes notebooks that have changed"
 	@echo "make test-quick     the Python tests that need neither a browser nor notebooks (a third of the time)"
+	@echo "make proof          slow proofs against foreign engines and clients (installs 2 GB), before a release; renews their table"
 	@echo "make lint           lint, types and layers only"
 	@echo "make bench          start-up times, planning, the server beside FastAPI, the Workbench in a browser (use a quiet machine)"
 	@echo "make bench-sweep    sweeps beside a plain script and Olive (whose environment takes 2 GB), and their overhead"
@@ -72,6 +73,10 @@ test: lint
 test-quick: $(EXTENSION)
 	$(call pytest,alone and not browser and not notebook)
 
+# Slow, and against engines and clients of others, which are installed into .venv-proof. Writes tests/proof/results.json.
+proof: $(EXTENSION)
+	$(BIN)/python -m pytest tests/proof --timeout 1800
+
 bench: $(EXTENSION)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/python tests/bench/startup.py
@@ -91,5 +96,5 @@ readme-tables: $(STAMP)
 	$(BIN)/python tests/readme_tables.py
 
 clean:
-	rm -rf $(VENV) .venv-newest dist widgets/node_modules widgets/lib widgets/labextension* docs/_build docs/reference/generated docs/tutorials/*.ipynb .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .venv-newest .venv-proof dist widgets/node_modules widgets/lib widgets/labextension* docs/_build docs/reference/generated docs/tutorials/*.ipynb .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,5 +1,6 @@
 import os
 import shutil
+import subprocess
 from pathlib import Path
 
 import filelock
@@ -26,6 +27,7 @@ def own_cache(tmp_path_factory):
         yield
 
 
+_ROOT = Path(__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _NOT_RUN = pytest.StashKey[int]()
 
@@ -51,6 +53,24 @@ def pytest_terminal_summary(terminalreporter, config):
             red=True,
             bold=True,
         )
+
+
+@pytest.fixture(scope="session")
+def sources(tmp_path_factory):
+    """A copy of the files a clone of the repository has: building writes beside them."""
+    folder = tmp_path_factory.mktemp("sources") / "deploykit"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=_ROOT,
+        capture_output=True,
+        check=True,
+    )
+    for name in filter(None, listed.stdout.decode().split("\0")):
+        if (_ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(_ROOT / name, folder / name)
+    yield folder
+    shutil.rmtree(folder)
 
 
 # -- tiny models, and data for sweeps that need no TensorFlow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from deploykit.core.registry import registry
 
 FOLDER = Path(__file__).parents[1] / "reference" / "generated"
+PROOFS = Path(__file__).parents[2] / "tests" / "proof" / "results.json"
 #: Name of a page's table → package of the adapters, what one is called.
 TABLES = {
     "formats": ("loading", "format"),
@@ -27,10 +29,22 @@ def write() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     pages = {"commands": "\n".join(commands()), "techniques": "\n".join(techniques())}
     pages.update({name: _table(name) for name in TABLES})
+    pages["proofs"] = proofs(json.loads(PROOFS.read_text("utf-8")))
     for name, text in pages.items():
         path = FOLDER / f"{name}.md"
         if not path.is_file() or path.read_text("utf-8") != text:
             path.write_text(text, "utf-8")
+
+
+def proofs(results: dict[str, dict[str, Any]]) -> str:
+    """The table of what `make proof` has found, as its last run left it in ``tests/proof/results.json``."""
+    lines = ["| what | against | versions | result | date |", "| --- | --- | --- | --- | --- |"]
+    for what, line in sorted(results.items()):
+        versions = {"deploykit": line["deploykit"], **line["versions"]}
+        named = ", ".join(f"{name} {version}" for name, version in versions.items())
+        cells = (what, line["against"], named, line["result"], line["date"])
+        lines.append("| " + " | ".join(_plain(str(cell)) for cell in cells) + " |")
+    return "\n".join(lines) + "\n"
 
 
 def commands() -> Iterator[str]:
