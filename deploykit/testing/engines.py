@@ -49,7 +49,7 @@ def die(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
 
 def wait(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Task: report that it runs, and go on for an hour."""
+    """Task: report that it runs, then sleep for an hour."""
     report(0.0, 1.0, "waiting")
     time.sleep(3600)
     return {}
@@ -130,7 +130,7 @@ class EngineConformance:
         assert target.read_text("utf-8") == "GRÜN"
 
     def test_errors_come_back_as_they_were_raised(self, name: str, address: Any) -> None:
-        """With their type, message and remedy; the engine goes on."""
+        """With their type, message and remedy; the engine keeps working."""
         words = {"message": "The data are odd.", "remedy": "even them out."}
         with self.running(name, address) as engine:
             found = engine.submit(_task("refuse", words)).exception(_LONGEST_S)
@@ -169,7 +169,7 @@ class EngineConformance:
             assert again == first
 
     def test_cancelling_ends_what_runs(self, name: str, address: Any) -> None:
-        """A task that has reported that it runs, and would go on for an hour."""
+        """A task that has reported that it runs, and would sleep for an hour."""
         cancel, runs, said = threading.Event(), threading.Event(), []
 
         def hear(*report: Any) -> None:
