@@ -13,6 +13,16 @@ from deploykit.training.schedule import Schedule
 from deploykit.training.targets import Goal, Labels, Teacher
 
 
+def divergence(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: the loss of `Teacher` for ``wanted`` and ``found`` scores at a ``temperature``."""
+    import numpy as np
+
+    del report
+    goal = Teacher(lambda inputs: inputs[0], arguments["temperature"], arguments["probabilities"])
+    wanted = goal.targets(np.arange(1), [np.array(arguments["wanted"], np.float32)])
+    return {"loss": float(goal.loss(wanted, np.array(arguments["found"], np.float32)))}
+
+
 def recover(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Task: add noise to the weights of ``wide_cnn`` and train it to answer as before, or by labels that it gave.
 
