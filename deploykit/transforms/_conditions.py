@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from deploykit.converters._contract import Job
+from deploykit.core.errors import CandidateError, DeploykitError, ModelFileError, UnsupportedModelError
 from deploykit.core.model import Model, TensorSpec
 from deploykit.core.problem import Effect
 from deploykit.core.serial import Plain
@@ -230,6 +231,47 @@ _SHOWN: dict[Effect, Condition] = {"quantized": Quantized(), "smaller": Smaller(
 def shown(effects: frozenset[Effect]) -> tuple[Condition, ...]:
     """What must hold of a file that has these effects. How many zeros ``sparse`` stands for, only a technique knows."""
     return tuple(condition for effect, condition in _SHOWN.items() if effect in effects)
+
+
+def check(
+    label: str, job: Job, before: ModelFacts | None, produces: str, conditions: Iterable[Condition],
+    units: Sequence[Sequence[Any]] | None,
+) -> None:  # fmt: skip
+    """Hold the file that a technique has written against what it ensures. A note says what could not be checked.
+
+    Args:
+        label: The technique.
+        job: What it has worked on.
+        before: Facts of the model that it was given; None when they are not known.
+        produces: Format of the file.
+        conditions: What it ensures.
+        units: What it has noted to have changed.
+
+    Raises:
+        CandidateError: The file cannot be read, or breaks a condition.
+    """
+    author = "report this to the technique's author."
+    try:
+        after = ModelFacts.of(job.target, produces, job)
+    except ModelFileError as error:
+        raise CandidateError(
+            f"{label} has written a file that cannot be read: {error.message}", remedy=author
+        ) from error
+    except DeploykitError as error:
+        job.notes["not_checked"] = [error.message]
+        return
+    if after is None:
+        job.notes["not_checked"] = [f"the signature of {produces} files is not known without running them"]
+        return
+    outcome = Outcome(job.target, before, after, job.notes.get("names", {}), units)
+    for condition in conditions:
+        try:
+            found = condition.broken(outcome)
+        except UnsupportedModelError as error:  # the format does not list its weights
+            job.notes.setdefault("not_checked", []).append(error.message)
+            continue
+        if found:
+            raise CandidateError(f"{label} does not keep its word: {found}.", remedy=author)
 
 
 def _names(specs: Mapping[str, TensorSpec]) -> str:

@@ -7,6 +7,7 @@ a recipe says what is wanted, never how files are converted on the way.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import tempfile
 from abc import abstractmethod
@@ -17,12 +18,12 @@ from typing import Any, ClassVar, Literal, get_args
 
 from deploykit.converters._contract import Job
 from deploykit.core.adapter import Adapter, Group
-from deploykit.core.errors import CandidateError, DatasetError, ModelFileError, SettingError, UnsupportedModelError
+from deploykit.core.errors import DatasetError, DeploykitError, SettingError
 from deploykit.core.parameter import Parameter, Value, complete, short
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.core.registry import Registry
 from deploykit.data.dataset import Dataset
-from deploykit.transforms._conditions import Condition, ModelFacts, Outcome, SameSignature, shown
+from deploykit.transforms._conditions import Condition, ModelFacts, SameSignature, check, shown
 
 #: What work may read besides the model: ``calibration``: the calibration examples; ``train``: the training examples;
 #: ``labels``: their labels; ``teacher``: the original model.
@@ -169,7 +170,9 @@ class _Work(Adapter):
         if missing := lacking(needs, job.data, teacher=job.teacher is not None):
             raise DatasetError(f"{self.label} needs {missing}.", remedy="pass data that have it.")
         if not (file := job.source / _NOTES).is_file():
-            return ModelFacts.of(job.source, job.source_format, job)
+            with contextlib.suppress(DeploykitError):  # it is for the work itself to refuse what it cannot handle
+                return ModelFacts.of(job.source, job.source_format, job)
+            return None
         job.notes |= json.loads(file.read_text("utf-8"))
         facts = job.source / _MODEL
         plain = json.loads(facts.read_text("utf-8")) if facts.is_file() else None
@@ -301,30 +304,7 @@ class Variant(_Work):
         before = self._begin(job, self.finishing_needs(parameters))
         self._apply(job)
         job.check_written(self.label)
-        self._check(job, before, parameters)
-
-    def _check(self, job: TransformJob, before: ModelFacts | None, parameters: dict[str, Any]) -> None:
-        """Hold the written file against what the technique ensures."""
-        try:
-            after = ModelFacts.of(job.target, self.produces, job)
-        except ModelFileError as error:
-            raise CandidateError(
-                f"{self.label} has written a file that cannot be read: {error.message}",
-                remedy="report this to the technique's author.",
-            ) from error
-        if after is None:
-            return
-        outcome = Outcome(job.target, before, after, job.notes.get("names", {}), job.notes.get(UNITS))
-        for condition in self.ensures(parameters):
-            try:
-                found = condition.broken(outcome)
-            except UnsupportedModelError as error:  # the format does not list its weights
-                job.notes.setdefault("not_checked", []).append(str(error))
-                continue
-            if found:
-                raise CandidateError(
-                    f"{self.label} does not keep its word: {found}.", remedy="report this to the technique's author."
-                )
+        check(self.label, job, before, self.produces, self.ensures(parameters), job.notes.get(UNITS))
 
     @abstractmethod
     def _apply(self, job: TransformJob) -> None:
