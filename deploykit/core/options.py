@@ -165,6 +165,7 @@ class SearchOptions(TypedDict, total=False):
         bool,
         option("bool", False, "Find the layers a technique harms most and try leaving them out.",
                 label="Find the layers a technique harms most", panel=True,
+                hint="Applies each technique to one layer at a time, and tries the most promising exclusions.",
                 more="After the first candidates, each technique that can leave layers out is applied to one layer and "
                 "one type of operators at a time and to all but one (see `deploykit.sensitivity`), and the most "
                 "promising exclusions also become candidates."),
