@@ -50,7 +50,7 @@ class TFServing(Exporter):
 
     name = "tfserving"
     label = "TensorFlow Serving"
-    help = "SavedModel only: <name>/<version>/, models.config and warm-up requests, as TensorFlow Serving loads them."
+    help = "SavedModel only: NAME/VERSION/, models.config and warm-up requests, as TensorFlow Serving loads them."
     accepts = frozenset({"saved_model"})
     parameters = (
         Parameter(
@@ -63,7 +63,7 @@ class TFServing(Exporter):
     )
 
     def write(self, candidate: Exportable, draft: Draft, folder: Path) -> str:
-        """Write ``<name>/<version>/``, ``models.config`` and ``README.md``.
+        """Write ``NAME/VERSION/``, ``models.config`` and ``README.md``.
 
         Raises:
             ExportError: The model writes variables, which TensorFlow Serving would keep for the next client.
