@@ -71,11 +71,12 @@ def probe(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         before = 0.0
         for form, path in runtime.probes(Path(folder)).items():
             try:
-                session = runtime.open(path, target, next(iter(runtime.accepts)))
+                format_name = next(iter(runtime.accepts))
+                session = runtime.open(path, target, format_name)
                 shapes = [[d or 1 for d in spec.shape or ()] for spec in session.inputs]
                 session.close()
                 inputs = [np.random.default_rng(0).normal(0, 0.5, shape).astype(np.float32) for shape in shapes]
-                nodes = runtime.profile(path, target, [inputs], _RUNS)
+                nodes = runtime.profile(path, target, format_name, [inputs], _RUNS)
             except DeploykitError:
                 continue  # it does not read this form
             conv = max((n for n in nodes if n.kind == "conv"), key=lambda n: n.microseconds, default=None)

@@ -50,7 +50,10 @@ def profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     walls = [[_wall_us(sessions[side], inputs[side]) for side in both] for _ in range(_TURNS)]
     wall = [min(turn[side] for turn in walls) for side in both]
     runs = [max(_LEAST_RUNS, min(_MOST_RUNS, int(_MOST_US / wall[side] / _TURNS))) for side in both]
-    nodes = [[runtime.profile(paths[side], target, inputs[side], runs[side]) for side in both] for _ in range(_TURNS)]
+    nodes = [
+        [runtime.profile(paths[side], target, arguments["format"], inputs[side], runs[side]) for side in both]
+        for _ in range(_TURNS)
+    ]
     for session in sessions:
         session.close()
     found = compare(*(Profile(_least([turn[side] for turn in nodes]), wall[side]) for side in both))

@@ -8,7 +8,7 @@ from deploykit.core.candidate import Candidate, Recipe, Target
 from deploykit.core.problem import Severity
 from deploykit.core.serial import Plain
 from deploykit.planning.history import How
-from deploykit.runtimes._contract import COMPILED
+from deploykit.runtimes._compile import COMPILED
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.environment import core_count, cpu_features, hardware
 from deploykit.measuring.probing import kernels
-from deploykit.runtimes._contract import COMPILED, RUNTIMES, Runtime
+from deploykit.runtimes._compile import COMPILED
+from deploykit.runtimes._contract import RUNTIMES, Runtime
 from deploykit.transforms._contract import DATA, TRANSFORMS, Need, Transform, Variant
 
 #: Raised when what build steps do changes: old artifacts are then built again.

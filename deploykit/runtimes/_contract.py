@@ -12,7 +12,7 @@ import tempfile
 import weakref
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -26,6 +26,7 @@ from deploykit.core.problem import Effect, Facts, Form, Problem, slow_kernels
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
 from deploykit.data.feeding import Feeding, forms
+from deploykit.runtimes._compile import COMPILED, CompileJob
 from deploykit.runtimes._profile import NodeTime
 
 if TYPE_CHECKING:
@@ -45,31 +46,6 @@ class Device(Plain):
     name: str
     available: bool
     detail: str = ""
-
-
-#: Stands for the format of what a runtime has compiled for a device of one machine; only that runtime opens it.
-COMPILED = "compiled"
-
-
-@dataclass
-class CompileJob:
-    """What a runtime compiles.
-
-    Attributes:
-        source: The model file or folder.
-        target: Where to write what is compiled: a file, or a folder.
-        source_format: Format of ``source``.
-        device: The device it is for.
-        batch_size: Examples per inference.
-        notes: Facts to report with the candidate, for example the precision of layers.
-    """
-
-    source: Path
-    target: Path
-    source_format: str
-    device: str
-    batch_size: int = 1
-    notes: dict[str, Any] = field(default_factory=dict)
 
 
 class Session:
@@ -331,14 +307,17 @@ class Runtime(Adapter):
         """Compile a file for nothing but this session."""
         folder = tempfile.mkdtemp(prefix="deploykit-")
         try:
-            job = CompileJob(path, Path(folder, COMPILED), format_name, target.device, target.batch_size)
-            self.compile(job)
-            session = self._open(job.target, target)
+            session = self._open(self._compiled(path, target, format_name, folder), target)
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         weakref.finalize(session, shutil.rmtree, folder, ignore_errors=True)
         return session
+
+    def _compiled(self, path: Path, target: Target, format_name: str, folder: str) -> Path:
+        job = CompileJob(path, Path(folder, COMPILED), format_name, target.device, target.batch_size)
+        self.compile(job)
+        return job.target
 
     def _check(self, format_name: str, device: str) -> None:
         """Refuse what cannot be opened or compiled."""
@@ -355,13 +334,14 @@ class Runtime(Adapter):
             raise DeviceError(f"{self.label}: device {device!r}: {devices[device].detail}.")
 
     def profile(
-        self, path: Path, target: Target, inputs: Sequence[Sequence[NDArray[Any]]], runs: int
+        self, path: Path, target: Target, format_name: str, inputs: Sequence[Sequence[NDArray[Any]]], runs: int
     ) -> tuple[NodeTime, ...]:
         """Time of each node in one inference, in the order of execution, in a session of its own.
 
         Args:
-            path: A file that `open` has opened, compiled where this runtime compiles.
+            path: A file that `open` has opened.
             target: Where it runs.
+            format_name: As `open` was told.
             inputs: Arrays as `Session.run` takes them, to cycle through.
             runs: Inferences; the first quarter warms up and is left out.
 
@@ -370,7 +350,10 @@ class Runtime(Adapter):
         """
         if not self.profiles:
             raise UnsupportedModelError(f"{self.label} has no per-layer profiler.")
-        return tuple(self._profile(path, target, inputs, runs))
+        if not self.compiles or format_name == COMPILED:
+            return tuple(self._profile(path, target, inputs, runs))
+        with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
+            return tuple(self._profile(self._compiled(path, target, format_name, folder), target, inputs, runs))
 
     def probes(self, folder: Path) -> Mapping[Form, Path]:
         """Write tiny models that show, profiled, which kernels this runtime has here; float32 first.

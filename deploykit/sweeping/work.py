@@ -13,7 +13,8 @@ from deploykit.data.dataset import Dataset
 from deploykit.measuring.examination.examining import examine
 from deploykit.measuring.proving import prove
 from deploykit.planning.steps import BuildStep
-from deploykit.runtimes._contract import RUNTIMES, CompileJob
+from deploykit.runtimes._compile import CompileJob
+from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.task import Report
 from deploykit.transforms._contract import TRANSFORMS, TransformJob
 

@@ -8,7 +8,8 @@ from typing import Any
 from deploykit.core.candidate import Target
 from deploykit.core.errors import SettingError, UnsupportedModelError
 from deploykit.core.serial import dump
-from deploykit.runtimes._contract import COMPILED, RUNTIMES, CompileJob
+from deploykit.runtimes._compile import COMPILED, CompileJob
+from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Report, Task
 
@@ -66,7 +67,7 @@ def profile(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     image = np.random.default_rng(0).random((1, *arguments["shape"])).astype("float32")
     inputs = session.arrange({session.inputs[0].name: image})
     session.close()
-    return {"nodes": [node.to_json() for node in runtime.profile(path, target, [inputs], 12)]}
+    return {"nodes": [node.to_json() for node in runtime.profile(path, target, arguments["format"], [inputs], 12)]}
 
 
 class RuntimeConformance:

@@ -9,7 +9,8 @@ import pytest
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.planning.routes import Routes
-from deploykit.runtimes._contract import COMPILED
+from deploykit.runtimes._compile import COMPILED
+from deploykit.runtimes._contract import RUNTIMES
 from deploykit.testing import models
 from deploykit.testing.runtimes import RuntimeConformance
 
@@ -114,6 +115,18 @@ def test_what_is_built_without_a_sweep_runs_anywhere(model, data, monkeypatch):
     assert built.exportable().format == "onnx"
     monkeypatch.setenv("EXAMPLE_DEVICE", "abacus 2.0")
     assert built.predict(np.zeros((2, 1, 8, 8), np.float32)), "it is compiled as it is opened"
+
+
+def test_a_profile_is_of_what_was_compiled(tmp_path):
+    class Profiled(type(RUNTIMES.get("compiled"))):
+        profiles = True
+
+        def _profile(self, path, target, inputs, runs):
+            self._open(path, target)  # only a compiled file can be opened
+            return ()
+
+    path = models.build("cnn_onnx", tmp_path)
+    assert Profiled().profile(path, _HERE, "onnx", [], 1) == ()
 
 
 def test_elsewhere_sessions_compile_for_themselves(model, data):

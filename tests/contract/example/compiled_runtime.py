@@ -11,7 +11,8 @@ from typing import Any
 from deploykit.core.candidate import Target
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
-from deploykit.runtimes._contract import CompileJob, Device, Runtime, Session
+from deploykit.runtimes._compile import CompileJob
+from deploykit.runtimes._contract import Device, Runtime, Session
 
 
 class _CompiledSession(Session):
