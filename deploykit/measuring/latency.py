@@ -36,7 +36,7 @@ _WORK = "deploykit.measuring.session_work"
 
 
 @dataclass(frozen=True)
-class Entry(Plain):
+class Timed(Plain):
     """One session of each launch.
 
     Attributes:
@@ -118,7 +118,7 @@ class Order(Plain):
     """
 
     index: int
-    entries: tuple[Entry, ...]
+    entries: tuple[Timed, ...]
     data: str
     rounds: int
     seed: int
@@ -149,7 +149,7 @@ class Timer:
     deadline_s: float = 600.0
     memory_bytes: int = 0
 
-    def launch(self, index: int, entries: Sequence[Entry], say: Callable[[str], None] = lambda _words: None) -> Launch:
+    def launch(self, index: int, entries: Sequence[Timed], say: Callable[[str], None] = lambda _words: None) -> Launch:
         """Open all entries from scratch and time them, interleaved.
 
         An entry that fails is reported in its series; the others continue.
@@ -213,7 +213,7 @@ class _Launching:
         seconds = time.perf_counter() - started
         return Launch(self.order.index, series, seconds, steal_seconds() - stolen, environment)
 
-    def _open(self, entry: Entry) -> Child | Series:
+    def _open(self, entry: Timed) -> Child | Series:
         child: Child | None = None
         began = time.perf_counter()
         try:
@@ -234,7 +234,7 @@ class _Launching:
                 child.close()
             return Series(error=to_json(error))
 
-    def _time(self, entries: Sequence[Entry], children: dict[str, Child], rng: random.Random) -> dict[str, Series]:
+    def _time(self, entries: Sequence[Timed], children: dict[str, Child], rng: random.Random) -> dict[str, Series]:
         blocks: dict[str, list[dict[str, Any]]] = {e.key: [] for e in entries}
         failed: dict[str, Series] = {}
 
@@ -266,7 +266,7 @@ class _Launching:
                 blocks[key].append(block)
         return {k: _series(b, warm[k], self.spent[k]) for k, b in blocks.items() if k not in failed} | failed
 
-    def _task(self, function: str, entry: Entry, arguments: dict[str, Any]) -> Task:
+    def _task(self, function: str, entry: Timed, arguments: dict[str, Any]) -> Task:
         log = str(Path(self.order.log_dir) / f"latency-{entry.key}.log")
         words = {"open_session": "loading", "warm_up": "warm-up", "run_block": "timing"}[function]
         return Task(

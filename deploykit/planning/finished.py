@@ -70,7 +70,7 @@ class Finished:
 
     @property
     def examined(self) -> Examined:
-        """The original model, run on a few examples; before that, what file and data tell."""
+        """The original model, run on a few examples; before that, what file and data show."""
         if self.seen is None:
             record = self.store.record("examined", self.given_key)
             if record is None or not (self.reference / REFERENCE).is_file():

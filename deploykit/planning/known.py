@@ -20,9 +20,9 @@ from deploykit.planning.protocol import Protocol, measurement_key, series_key, t
 from deploykit.planning.steps import BuildStep
 from deploykit.storage.store import Store
 
-#: Fewer rows tell nothing of how often answers flip.
+#: Fewer rows do not show how often answers flip.
 _FEW = 3
-#: More rows of one sweep tell nothing new.
+#: More rows of one sweep add nothing.
 _MANY = 1000
 
 

@@ -1,4 +1,4 @@
-"""How long jobs take that wait for each other and share some slots: played through, as the pipeline would run them."""
+"""How long jobs take that wait for each other and share some slots: played through, as a sweep would run them."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ class Plan(Plain):
         left_out: Combinations that cannot be built, with the reason.
         duplicates: How many combinations were the same as another one.
         refine: Second round, planned when the first is measured.
-        resolves: Half-width, as a share, to which the evaluation split can tell an accuracy change; 0 when the labels
-            are not classes.
+        resolves: Half-width, as a share, to which the evaluation split can resolve an accuracy change; 0 when the
+            labels are not classes.
         evaluation_examples: Size of the evaluation split.
         remarks: What is known of candidates that are kept, and plainly said before the work.
         flips: Share of examples whose answer a candidate changes, which ``resolves`` rests on.
@@ -116,7 +116,7 @@ class Plan(Plain):
 
     @property
     def resolution(self) -> str:
-        """What the evaluation examples can tell, in words; "" when that is not known."""
+        """What the evaluation examples can resolve, in words; "" when that is not known."""
         return _resolution(self)
 
     @property
@@ -184,7 +184,7 @@ def _html(plan: Plan) -> str:
 
 
 def _resolution(plan: Plan) -> str:
-    """What the evaluation examples can tell; "" when that is not known."""
+    """What the evaluation examples can resolve; "" when that is not known."""
     if not plan.resolves:
         return ""
     how = "as in earlier sweeps" if plan.flips_measured else "as is typical"

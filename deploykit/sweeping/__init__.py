@@ -1,1 +1,1 @@
-"""Planning and running sweeps."""
+"""Running what was planned: build, evaluate, time, resume."""

@@ -326,7 +326,7 @@ class Evaluator:
 
 
 def _seconds(future: Future[dict[str, Any]], waited: float) -> float | None:
-    """Time of a task in its child; None when it failed or was stopped early: that tells nothing of the next one."""
+    """Time of a task in its child; None when it failed or was stopped early: that says nothing about the next one."""
     if future.cancelled() or future.exception() is not None or future.result().get("stopped"):
         return None
     return float(future.result().get("seconds", waited))

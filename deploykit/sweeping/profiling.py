@@ -19,7 +19,7 @@ from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.task import Task
 from deploykit.sweeping.state import State
 from deploykit.sweeping.timing import Ready
-from deploykit.sweeping.workshop import NOBODYS_FAULT, Workshop
+from deploykit.sweeping.workshop import ENDS_THE_SWEEP, Workshop
 
 #: A profile takes a fraction of a second: a child that is not done by then hangs.
 _DEADLINE_S = 60.0
@@ -93,7 +93,7 @@ class Profiling:
             try:
                 store.put_record("profile", key, future.result())
                 seconds = float(future.result()["seconds"])
-            except NOBODYS_FAULT:
+            except ENDS_THE_SWEEP:
                 raise
             except DeploykitError:
                 pass  # the candidate was timed all the same; the next sweep tries again

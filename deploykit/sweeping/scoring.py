@@ -73,7 +73,7 @@ class Judge:
 
         Args:
             key: Of the evaluation.
-            record: What it told.
+            record: What it found.
             converted: Whether nothing was done to the model but conversions: when its answers are the original's to
                 rounding it is the original, and no data are needed to say so.
 

@@ -41,7 +41,7 @@ from deploykit.sweeping.questions import pass_name, questions
 from deploykit.sweeping.search import BATCH, Searcher
 from deploykit.sweeping.state import State
 from deploykit.sweeping.timing import Ready, TimingStage
-from deploykit.sweeping.workshop import NOBODYS_FAULT, Workshop
+from deploykit.sweeping.workshop import ENDS_THE_SWEEP, Workshop
 
 #: The limit that decides which candidates the second round takes, unless the sweep was given one.
 _REFINE_DROP = 0.01
@@ -252,7 +252,7 @@ class Stages:
                 state = PassState(self._state, pass_name(context.name, question, options["seed"]))
                 one = Pass(question, context.routes, self._workshop, self._running, state, options["metric"])
                 recipes = one.run(context.pause).recipes(_SUGGESTED)
-            except NOBODYS_FAULT:
+            except ENDS_THE_SWEEP:
                 raise
             except DeploykitError as error:
                 left = LeftOut(f"sensitivity of {question.technique}", error.message)

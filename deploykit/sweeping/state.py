@@ -34,7 +34,7 @@ _NEARLY = 0.995
 
 
 class State:
-    """Rows and progress. Thread-safe: the sweep writes, anybody reads.
+    """Rows and progress. Thread-safe: the sweep writes, any thread reads.
 
     Args:
         store: Rows are committed to it as they change.
@@ -192,7 +192,7 @@ class State:
         self._put(replace(self.row(key), status="failed", failure=found))
 
     def _put(self, row: Result, *, say: bool = True) -> None:
-        """Keep a row in the store, and tell of it."""
+        """Keep a row in the store, and show it."""
         if not self._hold(row):
             return
         with self._lock:

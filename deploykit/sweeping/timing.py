@@ -11,7 +11,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import CandidateError, from_json
 from deploykit.core.result import Latency
-from deploykit.measuring.latency import GROUP_SIZE, Entry, Launch, Timer
+from deploykit.measuring.latency import GROUP_SIZE, Launch, Timed, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.planning.finished import Built
 from deploykit.planning.planned import Planned
@@ -167,14 +167,14 @@ class TimingStage:
         return [e.target for e in self._entries([same[0] for same in group.members])]
 
     def _conclude(self, groups: list[_Group], kept: list[list[Ready]]) -> None:
-        """Report and commit what all launches together tell of everybody."""
-        told: set[str] = set()
+        """Report and commit what all launches together show of each candidate."""
+        concluded: set[str] = set()
         for group in reversed(groups):  # the groups of the last launches first: their members were screened as well
             hardware = json_digest(self._facts(group.members[0]))
             alike = [g for g in groups if json_digest(self._facts(g.members[0])) == hardware]
             launches = [launch for g in alike for launch in g.launches]
-            members = [same for same in group.members if _key(same[0]) not in told]
-            told |= {_key(same[0]) for same in members}
+            members = [same for same in group.members if _key(same[0]) not in concluded]
+            concluded |= {_key(same[0]) for same in members}
             for screened in (False, True):
                 chosen = [same for same in members if (same not in kept) == screened]
                 self._report(launches, chosen, final=True, screened=screened)
@@ -284,7 +284,7 @@ class TimingStage:
         kept = [i for i in self._new if i.planned.key in keys or _key(i) == _key(self._baseline)]
         return [entry.target for entry in self._entries(kept)]
 
-    def _watch(self, launch: Launch, entries: list[Entry]) -> None:
+    def _watch(self, launch: Launch, entries: list[Timed]) -> None:
         """Remember how long the sessions of a launch took."""
         took: dict[Target, list[float]] = {}
         for entry in entries:
@@ -308,7 +308,7 @@ class TimingStage:
     def _affordable(self, spent: float, done: list[Launch]) -> bool:
         return spent + spent / len(done) <= self._protocol.budget_s
 
-    def _entries(self, chosen: list[Ready]) -> list[Entry]:
+    def _entries(self, chosen: list[Ready]) -> list[Timed]:
         base = self._entry(BASELINE, self._baseline)
         entries = {BASELINE: base, CLONE: replace(base, key=CLONE)}
         for item in chosen:
@@ -323,12 +323,12 @@ class TimingStage:
     def _reference(self, item: Ready) -> Ready | None:
         return None if item.reference is None else replace(item, built=item.reference)
 
-    def _entry(self, key: str, item: Ready) -> Entry:
+    def _entry(self, key: str, item: Ready) -> Timed:
         runtime = RUNTIMES.get(item.target.runtime)
         format_name = item.planned.opened_as
         path = self._workshop.path(item.built)
         reads = self._workshop.files(path)
-        return Entry(key, str(path), format_name, item.target, runtime.group, reads)
+        return Timed(key, str(path), format_name, item.target, runtime.group, reads)
 
     def _report(
         self, launches: Sequence[Launch], members: list[list[Ready]], *, final: bool, screened: bool = False

@@ -36,7 +36,7 @@ from deploykit.storage.database import failure as failure_of
 from deploykit.storage.store import Store
 
 #: What ends the sweep instead of failing the candidate, so that the next sweep tries it again.
-NOBODYS_FAULT = (Cancelled, EngineError, StoreError)
+ENDS_THE_SWEEP = (Cancelled, EngineError, StoreError)
 
 
 class Workshop(Finished):
@@ -173,7 +173,7 @@ class Workshop(Finished):
         key = step.key if step else self.given_key
         try:
             found = future.result()
-        except NOBODYS_FAULT:
+        except ENDS_THE_SWEEP:
             if step is None:
                 self._drop_given()
             raise
@@ -262,7 +262,7 @@ class Workshop(Finished):
         """
         try:
             found = future.result()
-        except NOBODYS_FAULT:
+        except ENDS_THE_SWEEP:
             raise
         except DeploykitError as error:
             self.store.check_room()

@@ -24,7 +24,7 @@ from pathlib import Path
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Target
 from deploykit.engines._contract import start
-from deploykit.measuring.latency import Entry, Launch, Timer
+from deploykit.measuring.latency import Launch, Timed, Timer
 from deploykit.measuring.ratios import BASELINE, CLONE, latencies, steady
 from deploykit.planning.protocol import Protocol
 from deploykit.runtimes._contract import RUNTIMES
@@ -65,7 +65,7 @@ def _trials(built: dk.BuiltCandidate, data: dk.Dataset, options: argparse.Namesp
         data.save(Path(folder) / "data")
         target = Target(options.runtime)
         group = RUNTIMES.get(options.runtime).group
-        entries = [Entry(key, str(built.path), built.item.format, target, group) for key in (BASELINE, CLONE, "same")]
+        entries = [Timed(key, str(built.path), built.item.format, target, group) for key in (BASELINE, CLONE, "same")]
         for trial in range(options.trials):
             timer = Timer(running, Path(folder) / "data", Path(folder), seed=trial)
             launches: list[Launch] = []
