@@ -217,6 +217,8 @@ def _counts(plan: Plan) -> str:
         f"{_count(len(plan.left_out), 'combination')} left out",
         f"{_count(plan.duplicates, 'duplicate')} merged",
     ]
+    if compiled := sum(step.kind == "compile" for step in plan.steps.values()):
+        parts.append(f"{compiled} compiled for this machine")
     if plan.pointless:
         parts.append(f"{len({r.key for r in plan.pointless})} pointless")
     return ", ".join(parts)

@@ -62,6 +62,7 @@ def test_the_plan_compiles_last_and_for_this_device(model, data, monkeypatch):
     assert own.artifact_steps == portable.steps, "what is compiled is the artifact that runs anywhere"
     assert own.format == "onnx"
     assert "compile for Example compiler on this machine (cpu)" in plan._repr_html_()
+    assert "2 compiled for this machine" in str(plan)
     assert plan.expected.steps == 5, "the original model, its graph, its quantization, and both compiled"
 
     def key(**changes):
