@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploykit.converters._contract import CONVERTERS
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
@@ -14,7 +15,8 @@ from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 from deploykit.testing import work
 
-TARGETS = ("saved_model", "onnx", "tflite")
+#: Converters of Keras files.
+OF_KERAS = [converter.name for converter in CONVERTERS.all() if converter.accepts == "keras"]
 #: Kinds of models in `zoo.py`.
 SIGNATURES = (
     "single", "list_of_two", "dictionaries", "nested_dictionaries", "shared_layer", "passed_through",
@@ -96,19 +98,19 @@ def compare(path, names, converter, target, tolerance):
     return model, notes
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("converter", OF_KERAS)
 @pytest.mark.parametrize("kind", SIGNATURES)
-def test_tensors_are_the_same_by_name(kind, target, made, tmp_path):
+def test_tensors_are_the_same_by_name(kind, converter, made, tmp_path):
     path, names = made(kind)
-    compare(path, names, f"keras_to_{target}", tmp_path / "out", 1e-5)
+    compare(path, names, converter, tmp_path / "out", 1e-5)
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("converter", OF_KERAS)
 @pytest.mark.parametrize("kind", LAYERS)
-def test_what_layers_hold_beside_weights_stays(kind, target, made, tmp_path):
+def test_what_layers_hold_beside_weights_stays(kind, converter, made, tmp_path):
     path, names = made(kind)
     tolerance = 3e-3 if kind == "mixed_precision" else 1e-4
-    model, notes = compare(path, names, f"keras_to_{target}", tmp_path / "out", tolerance)
+    model, notes = compare(path, names, converter, tmp_path / "out", tolerance)
     if kind == "mixed_precision":
         assert "compute in float32" in notes["precision"]
     if kind == "stateful":
