@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -152,7 +152,7 @@ class Routes:
 
     def _find(self, recipe: Recipe, runtime: Runtime) -> Route | Impossible:
         wanted = [self._wanted(step) for step in recipe.steps]
-        if reason := self._refused((one, one.technique.variants) for one in wanted):
+        if reason := self._refused([(one, one.technique.variants) for one in wanted]):
             return Impossible(reason)
         if reason := self._lacking(runtime):
             return Impossible(f"{runtime.label}: {reason}")
@@ -160,7 +160,7 @@ class Routes:
         if path is None:
             return Impossible(self._why_not(wanted, runtime))
         chosen = [(edge[1],) for edge in path if not isinstance(edge, Converter)]
-        reason = self._refused(zip(wanted, chosen, strict=True))
+        reason = self._refused(list(zip(wanted, chosen, strict=True)))
         return Impossible(reason) if reason else self._route(path, wanted, runtime)
 
     def _wanted(self, step: Step) -> _Wanted:
@@ -170,8 +170,10 @@ class Routes:
         lacking = {v.name: reason for v in technique.variants if (reason := self._variant_lacking(v, values))}
         return _Wanted(step, technique, values, binding, lacking)
 
-    def _refused(self, chosen: Iterable[tuple[_Wanted, tuple[Variant, ...]]]) -> str:
+    def _refused(self, chosen: Sequence[tuple[_Wanted, tuple[Variant, ...]]]) -> str:
         """Why a step cannot be done to what comes before it, by any of the variants there are; "" when it can."""
+        if len(chosen) < 2 and not self._quantized:
+            return ""
         done = {effect: Done("", self._quantized) for effect in _QUANTIZED} if self._quantized else {}
         for one, variants in chosen:
             label = one.technique.label
