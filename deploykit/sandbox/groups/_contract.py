@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import ClassVar
 
 from deploykit.core.adapter import Adapter
@@ -71,6 +72,7 @@ class ImportGroup(Adapter):
 GROUPS: Registry[ImportGroup] = Registry("deploykit.sandbox.groups", "import group")
 
 
+@cache  # a plan asks several times for each unit of work, and looking a name up takes longer than predicting
 def costs_of(group: str) -> Costs:
     """What tasks of a group typically cost; the default costs for a group that is not installed any more."""
     return GROUPS.get(group).costs if group in GROUPS else Costs()
