@@ -179,6 +179,16 @@ def test_a_worker_that_cannot_come_back_ends_the_server_with_its_reason(made, tm
             server.predict(np.zeros((1, 8, 8), np.uint8))
 
 
+def test_a_worker_does_not_come_back_with_another_manifest(made, tmp_path):
+    artifact = Artifact.open(shutil.copytree(made("cnn_onnx").path, tmp_path / "copy"))
+    with serve(artifact, port=0) as server:
+        manifest = json.loads((artifact.path / "manifest.json").read_text("utf-8"))
+        (artifact.path / "manifest.json").write_text(json.dumps({**manifest, "tolerance": 0.5}), "utf-8")
+        os.kill(server.pids[0], signal.SIGKILL)
+        with pytest.raises(ServeError, match="has changed since it was checked"):
+            server.wait()
+
+
 def test_a_worker_that_dies_again_and_again_ends_the_server(made):
     with serve(made("cnn_onnx"), port=0) as server:
         killed = set()
