@@ -1,0 +1,1 @@
+"""Which channels belong together, and removing them."""

@@ -1,0 +1,86 @@
+"""Spreading what is removed over the groups of a model, so that one budget is met with the least damage."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from deploykit.surgery.channels.labels import Ranking, kept_count
+
+
+@dataclass(frozen=True)
+class Expense:
+    """A weight and what each of its numbers costs.
+
+    Attributes:
+        axes: For each axis, how many of its indices belong to each group, by the group's number; what belongs to none
+            is under -1.
+        price: Cost of one number: 1 for parameters, positions of the output for multiply-accumulates.
+    """
+
+    axes: tuple[Mapping[int, int], ...]
+    price: float
+
+    def cost(self, kept: Sequence[float]) -> float:
+        """Its cost when of each group only a share of the components is kept."""
+        sizes = (sum(n * (kept[g] if g >= 0 else 1.0) for g, n in axis.items()) for axis in self.axes)
+        return self.price * math.prod(sizes)
+
+
+def spread(
+    rankings: Sequence[Ranking],
+    expenses: Sequence[Expense],
+    ratio: float,
+    multiple: int = 1,
+    steps: int = 16,
+) -> list[int]:
+    """How many components of each group to remove.
+
+    Going step by step, the group comes next whose damage is smallest for what it saves. Damage counts squared, so that
+    no layer is ruined for the sake of the others.
+
+    Args:
+        rankings: Every group.
+        expenses: What the model costs.
+        ratio: Share of the whole cost to save.
+        multiple: What stays of a group is a multiple of it; see `kept_count`.
+        steps: In how many steps a group may go at most.
+
+    Returns:
+        Counts, one for each group; together they save at least ``ratio`` where that is possible.
+    """
+    sizes = [len(ranking.group.components) for ranking in rankings]
+    gone = [0] * len(rankings)
+    shares = [1.0] * len(rankings)
+    touched = [[e for e in expenses if any(k in axis for axis in e.axes)] for k in range(len(rankings))]
+    whole = sum(e.cost(shares) for e in expenses)
+    goal, cost = (1.0 - ratio) * whole, whole
+    while cost > goal:
+        best: tuple[float, int, int, float] | None = None
+        for k, ranking in enumerate(rankings):
+            order = ranking.order
+            count = _next(sizes[k], gone[k], len(order), multiple, steps)
+            if count <= gone[k]:
+                continue
+            more = [*shares]
+            more[k] = 1.0 - count / sizes[k]
+            saved = sum(e.cost(shares) - e.cost(more) for e in touched[k])
+            before = order[gone[k] - 1][1] if gone[k] else 0.0
+            worth = (order[count - 1][1] ** 2 - before**2) / max(saved, 1e-12)
+            if best is None or worth < best[0]:
+                best = worth, k, count, saved
+        if best is None:
+            break
+        _, k, count, saved = best
+        gone[k], shares[k], cost = count, 1.0 - count / sizes[k], cost - saved
+    return gone
+
+
+def _next(size: int, gone: int, most: int, multiple: int, steps: int) -> int:
+    """How many are gone after the next step."""
+    for count in range(gone + max(1, size // steps), most + 1):
+        kept = size - count
+        if kept == kept_count(size, count / size, multiple) or multiple == 1:
+            return count
+    return gone

@@ -1,0 +1,197 @@
+"""Labels for the channels of an ONNX graph; see `deploykit.surgery.channels.labels`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.extras import require
+from deploykit.surgery.channels import onnx_rules
+from deploykit.surgery.channels.labels import Group, Labels, Producer, groups
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Names of the operator set that the rules are about.
+_STANDARD = frozenset({"", "ai.onnx"})
+
+
+class Traced:
+    """An ONNX graph whose axes have labels.
+
+    Attributes:
+        model: A copy of the ``ModelProto`` with constants as initializers, shapes of reshapes written out where they
+            are known, and small vectors that several layers share copied for each.
+        operators: Version of its operator set.
+        constants: Its initializers as arrays.
+        shapes: Shape of every tensor whose rank is known; None for an unknown dimension.
+        axes: For every tensor, the labels of each axis; None for an axis of unknown length.
+        labels: What joins them.
+        made: Every axis of a weight that makes channels, with its labels.
+        frozen: Names of nodes whose channels stay because their operator has no rule, by operator.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.model = plain(model)
+        graph = self.model.graph
+        numpy_helper = require("onnx.numpy_helper", "")
+        self.operators = operator_set(self.model)
+        self.constants: dict[str, NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+        self.shapes = _shapes(self.model)
+        self.labels = Labels()
+        self.axes: dict[str, list[NDArray[Any] | None]] = {}
+        self.made: list[tuple[Producer, NDArray[Any]]] = []
+        self.frozen: dict[str, list[str]] = {}
+        self._seen: set[tuple[str, int]] = set()
+        for name, values in self.constants.items():
+            self.axes[name] = [self.labels.fresh(size) for size in values.shape]
+        for value in graph.input:
+            if value.name not in self.constants and value.name in self.shapes:
+                self.axes[value.name] = self.still(value.name)
+        for node in graph.node:
+            self._visit(node)
+        for value in graph.output:
+            for axis in self.axes.get(value.name, []):
+                self.labels.freeze(axis)
+
+    def _visit(self, node: Any) -> None:
+        rule = onnx_rules.RULES.get(node.op_type) if node.domain in _STANDARD else None
+        if rule is None or any(name and name not in self.axes for name in node.input):
+            self.freeze(node)
+            return
+        rule(self, node)
+        for name in node.output:
+            shape, axes = self.shapes.get(name), self.axes.get(name)
+            if not name or shape is None:
+                continue
+            fits = axes is not None and len(axes) == len(shape)
+            if axes is None or not fits or any(
+                size is not None and axis is not None and len(axis) != size
+                for size, axis in zip(shape, axes, strict=True)
+            ):  # fmt: skip
+                self.freeze(node)  # an operator that is used in a way its rule does not know
+                return
+
+    def groups(self) -> list[Group]:
+        """The groups of channels that compete, in the order in which their layers run."""
+        return groups(self.labels, self.made)
+
+    def still(self, name: str) -> list[NDArray[Any] | None]:
+        """Frozen labels for all axes of a tensor."""
+        import numpy as np
+
+        return [np.zeros(size, np.int64) if size is not None else None for size in self.shapes[name]]
+
+    def freeze(self, node: Any) -> None:
+        """Keep all channels that a node reads or writes, and note why."""
+        reads = [*node.input, *_captured(node)]
+        if any(self.labels.is_live(axis) for name in reads for axis in self.axes.get(name, [])):
+            self.frozen.setdefault(node.op_type, []).append(node.name)
+        for name in reads:
+            for axis in self.axes.get(name, []):
+                self.labels.freeze(axis)
+        for name in node.output:
+            for axis in self.axes.get(name, []):
+                self.labels.freeze(axis)
+            if name and name in self.shapes:
+                self.axes[name] = self.still(name)
+
+    def produce(self, node: Any, weight: str, axis: int) -> None:
+        """Note that an axis of a weight makes the channels that a node writes."""
+        labels = self.axes[weight][axis]
+        if weight in self.constants and labels is not None and (weight, axis) not in self._seen:
+            self._seen.add((weight, axis))
+            self.made.append((Producer(weight, axis, node.name), labels))
+
+
+def plain(model: Any) -> Any:
+    """A copy of a model in the form that tracing reads: it computes the same.
+
+    Constants become initializers, shapes of reshapes that are known but for one dimension are written out, nodes that
+    nothing reads go, every node has a name, and one-dimensional weights that several nodes read are copied for each, so
+    that sharing a bias does not tie layers together.
+    """
+    import numpy as np
+
+    onnx, numpy_helper = require("onnx", ""), require("onnx.numpy_helper", "")
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    graph = made.graph
+    for node in [n for n in graph.node if n.op_type == "Constant" and any(a.name == "value" for a in n.attribute)]:
+        tensor = next(a.t for a in node.attribute if a.name == "value")
+        tensor.name = node.output[0]
+        graph.initializer.append(tensor)
+        graph.node.remove(node)
+    shapes, constants = _shapes(made), {t.name for t in graph.initializer}
+    for number, node in enumerate(graph.node):
+        shape = shapes.get(node.output[0]) if node.op_type == "Reshape" else None
+        if shape is not None and node.input[1] not in constants and shape.count(None) <= 1:
+            name = f"{node.output[0]}/shape{number}"
+            sizes = [-1 if size is None else size for size in shape]
+            graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), name))
+            node.input[1] = name
+    _drop_unread(graph)
+    _own_vectors(graph)
+    taken = {node.name for node in graph.node}
+    for number, node in enumerate(graph.node):
+        if not node.name:
+            node.name = next(n for i in range(len(taken) + 1) if (n := f"{node.op_type}_{number + i}") not in taken)
+            taken.add(node.name)
+    return made
+
+
+def operator_set(model: Any) -> int:
+    """The version of a model's standard operators."""
+    return max((int(o.version) for o in model.opset_import if o.domain in _STANDARD), default=1)
+
+
+def _captured(node: Any) -> Iterator[str]:
+    """Names that the graphs inside a node read."""
+    for attribute in node.attribute:
+        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+            for inner in graph.node:
+                yield from inner.input
+                yield from _captured(inner)
+            yield from (value.name for value in graph.output)
+
+
+def _shapes(model: Any) -> dict[str, list[int | None]]:
+    infer = require("onnx.shape_inference", "").infer_shapes
+    graph = infer(model, data_prop=True).graph
+    found: dict[str, list[int | None]] = {t.name: list(t.dims) for t in model.graph.initializer}
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        kind = value.type.tensor_type
+        if value.name not in found and kind.HasField("shape"):
+            found[value.name] = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
+    return found
+
+
+def _drop_unread(graph: Any) -> None:
+    while True:
+        read = {name for node in graph.node for name in (*node.input, *_captured(node))}
+        read |= {value.name for value in graph.output}
+        unread = [node for node in graph.node if read.isdisjoint(node.output)]
+        if not unread:
+            break
+        for node in unread:
+            graph.node.remove(node)
+    for tensor in [t for t in graph.initializer if t.name not in read]:
+        graph.initializer.remove(tensor)
+
+
+def _own_vectors(graph: Any) -> None:
+    vectors = {t.name: t for t in graph.initializer if len(t.dims) == 1 and t.dims[0] > 1}
+    taken = {t.name for t in graph.initializer} | {name for node in graph.node for name in node.output}
+    seen: set[str] = set()
+    for number, node in enumerate(graph.node):
+        for place, name in enumerate(node.input):
+            if name not in vectors:
+                continue
+            if name in seen:
+                copied = type(vectors[name])()
+                copied.CopyFrom(vectors[name])
+                copied.name = next(n for i in range(len(taken)) if (n := f"{name}/{number}.{place + i}") not in taken)
+                taken.add(copied.name)
+                graph.initializer.append(copied)
+                node.input[place] = copied.name
+            seen.add(name)

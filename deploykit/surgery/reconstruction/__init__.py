@@ -1,0 +1,1 @@
+"""Solving weights again so that a smaller model answers as the original does."""
