@@ -137,8 +137,9 @@ class PruneChannels(Transform):
             choices=("channels", "parameters", "macs"),
         ),
         Parameter(
-            "multiple", "int", 8, "Keep a multiple of so many channels in layers that have them: kernels are fastest at 8 or 16.", minimum=1,
-            maximum=64, label="multiple of",
+            "multiple", "int", 8,
+            "Keep a multiple of so many channels where a layer has them: kernels are fastest at 8 or 16.",
+            minimum=1, maximum=64, label="multiple of",
         ),
         Parameter(
             "reconstruct", "bool", True,

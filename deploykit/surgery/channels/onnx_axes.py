@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +158,26 @@ def _captured(node: Any) -> Iterator[str]:
 
 def _shapes(model: Any) -> dict[str, list[int | None]]:
     infer = require("onnx.shape_inference", "").infer_shapes
-    graph = infer(model, data_prop=True).graph
+    found = _stated(infer(model, data_prop=True).graph, model)
+    reshaped = (found.get(node.output[0], [None, None]) for node in model.graph.node if node.op_type == "Reshape")
+    if any(shape.count(None) > 1 for shape in reshaped):  # as when a view keeps its first axis, whatever it is
+        found = _symbolic(model) | {name: shape for name, shape in found.items() if shape.count(None) <= 1}
+    return found
+
+
+def _symbolic(model: Any) -> dict[str, list[int | None]]:
+    """Shapes by ONNX Runtime's symbolic inference; {} where it fails."""
+    infer = require("onnxruntime.tools.symbolic_shape_infer", "").SymbolicShapeInference
+    try:
+        return _stated(infer.infer_shapes(model, auto_merge=True).graph, model)
+    except MemoryError:
+        raise
+    except Exception:  # it stumbles over operators it does not know in many ways
+        traceback.print_exc()  # into the log of the task
+        return {}
+
+
+def _stated(graph: Any, model: Any) -> dict[str, list[int | None]]:
     found: dict[str, list[int | None]] = {t.name: list(t.dims) for t in model.graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         kind = value.type.tensor_type

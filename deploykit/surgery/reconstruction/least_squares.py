@@ -14,21 +14,26 @@ if TYPE_CHECKING:
 
 #: How strongly solved weights are held to the old ones, as a share of the mean square of the inputs.
 DAMPING = 1e-3
+#: Multiples to choose from where a feature has fewer samples than this.
+_STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
+_PLENTY = 8
 #: How many samples a feature count as much as the assumption that features are independent.
 _TRUST = 4
 
 
 def solve(
-    inputs: NDArray[Any], wanted: NDArray[Any], weights: NDArray[Any], *, bias: bool, damping: float = DAMPING
+    inputs: NDArray[Any], wanted: NDArray[Any], weights: NDArray[Any], *, bias: bool
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Weights W and bias b that minimize ‖inputs · W + b − wanted‖² + λ ‖W − weights‖².
+
+    λ is `DAMPING` times the mean square of a feature over all samples. With few samples for so many features, weights
+    that fit them exactly would be wrong for others: then it is the multiple that does best on a fifth of the samples.
 
     Args:
         inputs: Shape (samples, features).
         wanted: Shape (samples, outputs).
         weights: Weights to stay near, shape (features, outputs).
         bias: Whether there may be a bias; it is 0 otherwise.
-        damping: λ, as a multiple of the mean square of a feature over all samples.
 
     Returns:
         Weights, shape (features, outputs), and bias, shape (outputs,), float64.
@@ -36,6 +41,23 @@ def solve(
     import numpy as np
 
     x, y, start = (np.asarray(values, np.float64) for values in (inputs, wanted, weights))
+    damping = DAMPING
+    if len(x) < _PLENTY * x.shape[1]:
+        held = np.arange(len(x)) % 5 == 0
+
+        def loss(strength: float) -> float:
+            found, shift = _ridge(x[~held], y[~held], start, strength, bias=bias)
+            return float(np.square(x[held] @ found + shift - y[held]).sum())
+
+        damping = min(_STRENGTHS, key=loss)
+    return _ridge(x, y, start, damping, bias=bias)
+
+
+def _ridge(
+    x: NDArray[Any], y: NDArray[Any], start: NDArray[Any], damping: float, *, bias: bool
+) -> tuple[NDArray[Any], NDArray[Any]]:
+    import numpy as np
+
     center, middle = (x.mean(0), y.mean(0)) if bias else (np.zeros(x.shape[1]), np.zeros(y.shape[1]))
     x, y = x - center, y - middle
     extra = damping * float(np.square(x).sum()) / max(x.shape[1], 1) + 1e-9
@@ -50,16 +72,13 @@ def solve(
     return found, middle - center @ found
 
 
-def solve_each(
-    inputs: NDArray[Any], wanted: NDArray[Any], weights: NDArray[Any], damping: float = DAMPING
-) -> tuple[NDArray[Any], NDArray[Any]]:
+def solve_each(inputs: NDArray[Any], wanted: NDArray[Any], weights: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """`solve` with a bias for many small problems at once.
 
     Args:
         inputs: Shape (problems, samples, features).
         wanted: Shape (problems, samples).
         weights: Shape (problems, features).
-        damping: As in `solve`.
 
     Returns:
         Weights, shape (problems, features), and biases, shape (problems,), float64.
@@ -70,7 +89,7 @@ def solve_each(
     center, middle = x.mean(1, keepdims=True), y.mean(1, keepdims=True)
     x, y = x - center, y - middle
     gram = x.transpose(0, 2, 1) @ x
-    extra = damping * np.trace(gram, axis1=1, axis2=2) / gram.shape[1] + 1e-9
+    extra = DAMPING * np.trace(gram, axis1=1, axis2=2) / gram.shape[1] + 1e-9
     gram += extra[:, None, None] * np.eye(gram.shape[1])
     rest = y[..., None] - x @ start[..., None]
     found = start + np.linalg.solve(gram, x.transpose(0, 2, 1) @ rest)[..., 0]

@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+
+from deploykit.surgery.channels import labels
+from deploykit.surgery.channels.budget import spread
+from deploykit.surgery.channels.onnx_axes import Traced
+from deploykit.surgery.channels.onnx_cut import cut, masked
+from deploykit.surgery.channels.onnx_expenses import expenses
+from tests.surgery import graphs
+
+#: Sizes of the groups of channels that each graph has, counted by hand.
+GROUPS = {
+    "chain": [8, 6],
+    "residual": [8],
+    "concat": [6, 8, 10],
+    "depthwise": [8, 4],
+    "grouped": [2, 3],
+    "transposed": [8, 6],
+    "attention": [4, 24],
+    "channels_last": [],
+    "flattened": [8, 10],
+}
+
+
+def half(traced):
+    scores = labels.magnitudes(traced.labels, traced.made, traced.constants, 2)
+    rankings = labels.ranked(traced.groups(), scores)
+    return {c for r in rankings for c, _ in r.order[: len(r.group.components) // 2]}
+
+
+@pytest.mark.parametrize("name", graphs.CUT)
+def test_a_cut_model_computes_what_the_masked_original_does(name):
+    model, x = graphs.graph(name), graphs.examples(name)
+    traced = Traced(model)
+    gone = half(traced)
+    smaller = cut(traced, gone)
+    expected = graphs.run(masked(traced, gone), x)
+    np.testing.assert_allclose(graphs.run(smaller, x), expected, atol=1e-5 * np.abs(expected).max())
+    assert np.abs(expected - graphs.run(model, x)).max() > 1e-3, "nothing was masked"
+    sizes = [sum(w.size for w in graphs.weights(m).values()) for m in (traced.model, smaller)]
+    assert sizes[1] < 0.75 * sizes[0]
+
+
+@pytest.mark.parametrize("name", graphs.GRAPHS)
+def test_groups_are_those_counted_by_hand(name):
+    assert sorted(len(g.components) for g in Traced(graphs.graph(name)).groups()) == sorted(GROUPS[name])
+
+
+@pytest.mark.parametrize("name", graphs.GRAPHS)
+def test_removing_nothing_changes_nothing(name):
+    model, x = graphs.graph(name), graphs.examples(name)
+    traced = Traced(model)
+    np.testing.assert_array_equal(graphs.run(cut(traced, ()), x), graphs.run(model, x))
+
+
+def test_an_operator_without_a_rule_keeps_its_channels_and_is_named():
+    model = graphs.graph("chain")
+    node = next(n for n in model.graph.node if n.op_type == "Relu")
+    node.op_type, node.name = "LRN", "odd"
+    node.attribute.append(graphs.onnx.helper.make_attribute("size", 3))
+    traced = Traced(model)
+    assert traced.frozen == {"LRN": ["odd"]}
+    assert [len(g.components) for g in traced.groups()] == [6]
+
+
+def test_the_heads_of_an_attention_go_as_a_whole():
+    traced = Traced(graphs.graph("attention"))
+    heads = next(g for g in traced.groups() if len(g.components) == 4)
+    smaller = graphs.weights(cut(traced, heads.components[:1]))
+    assert {name: smaller[name].shape for name in ("wq", "wk", "wv", "bq", "wo")} == {
+        "wq": (16, 12), "wk": (16, 12), "wv": (16, 12), "bq": (12,), "wo": (12, 16),
+    }  # fmt: skip
+
+
+def test_norms_are_summed_over_the_filters_of_a_component():
+    traced = Traced(graphs.graph("grouped"))
+    scores = labels.magnitudes(traced.labels, traced.made, traced.constants, 1)
+    found = {c: scores[c] for g in traced.groups() for c in g.components}
+    w = graphs.weights(traced.model)
+    first = np.abs(w["w1"]).reshape(4, 2, -1).sum((0, 2))  # the same place in each of four groups
+    second = np.abs(w["w2"]).reshape(4, 3, -1).sum((0, 2))
+    np.testing.assert_allclose(sorted(found.values()), sorted([*first, *second]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("count", "ratio", "multiple", "kept"),
+    [(64, 0.5, 1, 32), (64, 0.5, 8, 32), (24, 0.5, 8, 16), (6, 0.5, 8, 3), (10, 0.0, 8, 10), (5, 0.95, 1, 1)],
+)
+def test_what_stays_is_a_multiple_where_there_are_so_many(count, ratio, multiple, kept):
+    assert labels.kept_count(count, ratio, multiple) == kept
+
+
+@pytest.mark.parametrize("kind", ["parameters", "macs"])
+@pytest.mark.parametrize("name", ["chain", "residual", "depthwise"])
+def test_a_spread_saves_the_share_asked_for_where_it_hurts_least(name, kind):
+    traced = Traced(graphs.graph(name))
+    rankings = labels.ranked(traced.groups(), labels.magnitudes(traced.labels, traced.made, traced.constants, 2))
+    found = expenses(traced, rankings, kind)
+    counts = spread(rankings, found, 0.4)
+    shares = [1 - n / len(r.group.components) for n, r in zip(counts, rankings, strict=True)]
+    whole, left = (sum(e.cost(s) for e in found) for s in ([1.0] * len(rankings), shares))
+    assert left <= 0.6 * whole
+    for k, count in enumerate(counts):  # one step less anywhere would not do
+        if count:
+            less = [*shares]
+            less[k] += 1 / len(rankings[k].group.components)
+            assert sum(e.cost(less) for e in found) > left
+
+
+def test_parameters_and_products_of_a_model_are_counted():
+    traced = Traced(graphs.graph("chain"))
+    rankings = labels.ranked(traced.groups(), {})
+    shares = [1.0] * len(rankings)
+    assert sum(e.cost(shares) for e in expenses(traced, rankings, "parameters")) == 8 * 27 + 6 * 72 + 24
+    assert sum(e.cost(shares) for e in expenses(traced, rankings, "macs")) == 64 * 8 * 27 + 9 * 6 * 72 + 24
