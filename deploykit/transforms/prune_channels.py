@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,7 +24,8 @@ from deploykit.surgery.quantization import calibration, graphs, prepare
 from deploykit.surgery.reconstruction import onnx_damage
 from deploykit.surgery.reconstruction.onnx_solve import reconstruct
 from deploykit.surgery.reconstruction.onnx_walk import Examples
-from deploykit.transforms._contract import PRUNE, UNITS, Stage, Transform, TransformJob, Variant
+from deploykit.transforms._conditions import Condition, Without
+from deploykit.transforms._contract import PRUNE, UNITS, Need, Stage, Transform, TransformJob, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,10 +48,15 @@ class _Ranked(Stage):
     uses = ("criterion",)
     needs = ("calibration",)
 
+    def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
+        """Norms look at weights alone."""
+        return frozenset() if parameters["criterion"] in _NORMS else frozenset(self.needs)
+
     def _prepare(self, job: TransformJob) -> None:
         onnx = require("onnx", "")
         model = onnx.load(str(job.source))
-        if marks := graphs.marks(model.graph):
+        nodes = zip(model.graph.node, graphs.integer_nodes(model.graph), strict=True)
+        if marks := sorted({node.op_type for node, integer in nodes if integer}):
             raise UnsupportedModelError(
                 f"The model is already quantized: it has {', '.join(marks)}.",
                 remedy="prune the float model it was made from, and quantize afterwards.",
@@ -59,7 +65,7 @@ class _Ranked(Stage):
         onnx.save(model, str(job.target / _GRAPH))
         traced = Traced(model)
         _check_live(traced)
-        rankings = _rankings(traced, job, _examples(traced, job.target / _GRAPH, job))
+        rankings = _rankings(traced, job)
         (job.target / _RANKS).write_text(json.dumps([r.order for r in rankings]), "utf-8")
 
 
@@ -72,12 +78,23 @@ class _Onnx(Variant):
     produces = "onnx"
     uses = ("ratio", "criterion", "budget", "multiple", "reconstruct", "exclude")
     needs = ("calibration",)
-    quantizes_float = True
     stages = (_Ranked(),)
 
+    def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
+        """Nothing where weights alone decide and stay as they are."""
+        return self.finishing_needs(parameters) | self.stages[0].needs_for(parameters)
+
+    def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
+        """Calibration data where weights are solved again."""
+        return frozenset(self.needs) if parameters["reconstruct"] and parameters["ratio"] else frozenset()
+
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
-        """A smaller dense model: nothing that needs kernels of its own."""
-        return frozenset()
+        """Fewer weights in dense layers."""
+        return frozenset({"smaller"} if parameters["ratio"] else ())
+
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Weights in float."""
+        return (Without("quantized", "already quantized", "prune first", "prune the float model it was made from"),)
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """About half of the inputs and half of the outputs of a layer go with half of the channels."""
@@ -101,6 +118,11 @@ class _Onnx(Variant):
         free = _free(traced, rankings, job["exclude"])
         counts = _counts(traced, free, job["ratio"], job["budget"], job["multiple"])
         gone = {c for ranking, count in zip(free, counts, strict=True) for c, _ in ranking.order[:count]}
+        if job["ratio"] and not gone:
+            raise UnsupportedModelError(
+                f"A ratio of {job['ratio']:g} removes no channel of the model.",
+                remedy=f"raise ratio, or keep fewer than a multiple of {job['multiple']} channels with multiple=1.",
+            )
         made = cut(traced, gone)
         if gone and job["reconstruct"]:
             made = reconstruct(traced, gone, made, _examples(traced, job.source / _GRAPH, job))
@@ -170,7 +192,6 @@ def _examples(traced: Traced, path: Path, job: TransformJob) -> Examples:
     """Calibration inputs, all of them at once."""
     import numpy as np
 
-    data = job.require_data("Channel pruning", "calibration")
     inputs, _ = signature(traced.model, job.source)
     runner: dict[str, Any] = {}
 
@@ -180,20 +201,21 @@ def _examples(traced: Traced, path: Path, job: TransformJob) -> Examples:
         return dict(zip(names, session.run(names, batch), strict=True))
 
     fixed = next((spec.batch_size for spec in inputs if spec.batch_size), 0)
-    batches = list(calibration.batches(data, inputs, run, size=0 if fixed else 1, notes=job.notes))
+    batches = list(calibration.batches(job.examples, inputs, run, size=0 if fixed else 1, notes=job.notes))
     step = math.ceil(len(batches) * (fixed or 1) / _EXAMPLES)
     feeds = {name: np.concatenate([batch[name] for batch in batches[::step]]) for name in batches[0]}
     return Examples(feeds, batch=fixed, seed=job.seed, report=job.report)
 
 
-def _rankings(traced: Traced, job: TransformJob, examples: Examples) -> list[Ranking]:
+def _rankings(traced: Traced, job: TransformJob) -> list[Ranking]:
     criterion = job["criterion"]
-    if criterion == "reconstruction":
-        return onnx_damage.orders(traced, examples)
+    if criterion in _NORMS:
+        scores = labels.magnitudes(traced.labels, traced.made, traced.constants, _NORMS[criterion])
+        return labels.ranked(traced.groups(), scores)
+    examples = _examples(traced, job.target / _GRAPH, job)
     if criterion == "activation":
         return labels.ranked(traced.groups(), onnx_damage.means(traced, examples))
-    scores = labels.magnitudes(traced.labels, traced.made, traced.constants, _NORMS[criterion])
-    return labels.ranked(traced.groups(), scores)
+    return onnx_damage.orders(traced, examples)
 
 
 def _free(traced: Traced, rankings: list[Ranking], exclude: str) -> list[Ranking]:

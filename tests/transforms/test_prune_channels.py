@@ -1,0 +1,127 @@
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.data.dataset import Dataset
+from deploykit.data.preprocess import Preprocess
+from deploykit.testing import work
+from tests.surgery import graphs
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+MODEL = NOTEBOOKS / "models" / "fashion_cnn.onnx"
+
+
+@pytest.fixture(scope="module")
+def fashion(tmp_path_factory):
+    """The tutorial's images, and where they are saved."""
+    scaled = Preprocess(scale=1 / 255, reshape=(28, 28, 1))
+    data = Dataset.from_npz(NOTEBOOKS / "data" / "fashion-mnist.npz", preprocess=scaled, calibration_size=600)
+    folder = tmp_path_factory.mktemp("data") / "fashion"
+    data.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Test images and their labels, by NumPy alone."""
+    arrays = np.load(NOTEBOOKS / "data" / "fashion-mnist.npz")
+    return (arrays["x_test"][:2000, ..., None] / 255).astype(np.float32), arrays["y_test"][:2000]
+
+
+def accuracy(path, images):
+    x, y = images
+    (found,) = work.predicted(path, "onnx", {"image": x}).values()
+    return float((found.argmax(1) == y).mean())
+
+
+def shapes(path):
+    """Shapes of the weights of convolutions and products, in order."""
+    graph = onnx.load(str(path)).graph
+    sizes = {t.name: tuple(t.dims) for t in graph.initializer}
+    return [sizes[n.input[1]] for n in graph.node if n.op_type in {"Conv", "MatMul", "Gemm"}]
+
+
+def prune(source, target, data=None, **settings):
+    return work.transformed("prune_channels", "onnx", source, target, data, **settings)
+
+
+def test_half_the_channels_keep_the_answers_without_labels(fashion, images, tmp_path):
+    notes = prune(MODEL, tmp_path / "half", fashion)
+    one_shot = prune(MODEL, tmp_path / "one-shot", fashion, reconstruct=False)
+    given = accuracy(MODEL, images)
+    assert accuracy(tmp_path / "half", images) > given - 0.03
+    assert accuracy(tmp_path / "one-shot", images) < given - 0.2
+    before, after = shapes(MODEL), shapes(tmp_path / "half")
+    assert [s[0] for s in after[:2]] == [s[0] // 2 for s in before[:2]]
+    assert shapes(tmp_path / "one-shot") == after
+    assert all(now == was / 2 for was, now in notes["channels"].values())
+    assert notes["weights"][1] < 0.3 * notes["weights"][0]
+    assert one_shot["units"] == notes["units"]
+
+
+def test_a_ratio_of_zero_computes_what_the_model_does(images, tmp_path):
+    prune(MODEL, tmp_path / "same", criterion="l2", ratio=0.0)
+    x = images[0][:50]
+    given, found = (work.predicted(p, "onnx", {"image": x}) for p in (MODEL, tmp_path / "same"))
+    for one, two in zip(given.values(), found.values(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+def test_the_filters_with_the_largest_norm_stay(tmp_path):
+    prune(MODEL, tmp_path / "cut", criterion="l1", reconstruct=False)
+    first = [numpy_helper.to_array(t) for t in onnx.load(str(MODEL)).graph.initializer]
+    name = next(n.input[1] for n in onnx.load(str(MODEL)).graph.node if n.op_type == "Conv")
+    given = next(w for w, t in zip(first, onnx.load(str(MODEL)).graph.initializer, strict=True) if t.name == name)
+    graph = onnx.load(str(tmp_path / "cut")).graph
+    found = next(numpy_helper.to_array(t) for t in graph.initializer if t.name == name)
+    norms = np.abs(given).sum((1, 2, 3))
+    np.testing.assert_array_equal(found, given[np.sort(np.argsort(norms)[len(norms) // 2 :])])
+
+
+@pytest.mark.parametrize("budget", ["parameters", "macs"])
+def test_a_budget_is_met(fashion, budget, tmp_path):
+    notes = prune(MODEL, tmp_path / "cut", fashion, budget=budget, reconstruct=False, multiple=1)
+    counts = {tuple(now / was for was, now in notes["channels"].values())}
+    assert len(set(next(iter(counts)))) > 1, "all layers have lost the same share"
+    if budget == "parameters":
+        kernels = [sum(int(np.prod(s)) for s in shapes(p)) for p in (MODEL, tmp_path / "cut")]
+        assert 0.4 * kernels[0] < kernels[1] <= 0.5 * kernels[0]
+
+
+def test_layers_can_be_left_whole(tmp_path):
+    name = next(n.name for n in onnx.load(str(MODEL)).graph.node if n.op_type == "Conv")
+    notes = prune(MODEL, tmp_path / "cut", criterion="l2", reconstruct=False, exclude=name)
+    assert name not in notes["channels"]
+    assert shapes(tmp_path / "cut")[0] == shapes(MODEL)[0]
+    assert shapes(tmp_path / "cut")[1] != shapes(MODEL)[1]
+
+
+def test_what_is_in_the_way_is_named(tmp_path):
+    model = graphs.graph("channels_last")
+    for node in model.graph.node:
+        if node.op_type == "Relu":
+            node.op_type, node.name = "LRN", "odd"
+            node.attribute.append(onnx.helper.make_attribute("size", 3))
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    with pytest.raises(UnsupportedModelError, match=r"No channel of the model can be removed.*LRN \(odd\)"):
+        prune(tmp_path / "model.onnx", tmp_path / "cut", criterion="l2", reconstruct=False)
+
+
+def test_too_small_a_ratio_says_so(tmp_path):
+    onnx.save(graphs.graph("transposed"), str(tmp_path / "model.onnx"))
+    with pytest.raises(UnsupportedModelError, match=r"ratio of 0.05 removes no channel.*multiple=1"):
+        prune(tmp_path / "model.onnx", tmp_path / "cut", criterion="l2", reconstruct=False, ratio=0.05)
+
+
+@pytest.mark.parametrize("name", ["residual", "depthwise", "attention"])
+def test_architectures_are_cut_solved_and_run(name, tmp_path):
+    onnx.save(graphs.graph(name), str(tmp_path / "model.onnx"))
+    Dataset.from_arrays({"x": graphs.examples(name, 200)}, calibration_size=100).save(tmp_path / "data")
+    notes = prune(tmp_path / "model.onnx", tmp_path / "cut", tmp_path / "data", multiple=1)
+    assert notes["weights"][1] < notes["weights"][0]
+    x = graphs.examples(name, 4)
+    assert np.isfinite(graphs.run(onnx.load(str(tmp_path / "cut")), x)).all()
