@@ -51,7 +51,7 @@ class Walk:
 
     Attributes:
         values: The tensors that later nodes read, by name.
-        count: Examples taken in so far.
+        count: Examples fed so far.
         constants: The initializers, by name.
     """
 
