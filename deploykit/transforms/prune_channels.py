@@ -5,46 +5,39 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.loading.onnx import signature
 from deploykit.surgery import selection
-from deploykit.surgery.channels import labels, onnx_axes
+from deploykit.surgery.channels import labels
 from deploykit.surgery.channels.budget import spread
 from deploykit.surgery.channels.labels import Ranking
 from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.channels.onnx_cut import cut
 from deploykit.surgery.channels.onnx_expenses import expenses
-from deploykit.surgery.quantization import calibration, graphs, prepare
+from deploykit.surgery.quantization import prepare
 from deploykit.surgery.reconstruction import onnx_damage
 from deploykit.surgery.reconstruction.onnx_solve import reconstruct
-from deploykit.surgery.reconstruction.onnx_walk import Examples
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Stage, Transform, TransformJob, Variant
+from deploykit.transforms._onnx_examples import examples_of
+from deploykit.transforms._onnx_weights import REQUIRES, float_model
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-_REQUIRES = ("onnx", "onnxruntime")
 #: Files of the stage.
 _GRAPH = "plain.onnx"
 _RANKS = "ranks.json"
 #: Criteria that look at weights alone, and the power of the norm.
 _NORMS = {"l1": 1, "l2": 2}
-#: At most so many calibration examples are used: more do not make the answers better, but take longer.
-_EXAMPLES = 512
 
 
 class _Ranked(Stage):
     name = "onnx_channels"
     label = "channel ranking (ONNX)"
     help = "Finds out which channels belong together, and in which order they are missed least."
-    requires = _REQUIRES
+    requires = REQUIRES
     uses = ("criterion",)
     needs = ("calibration",)
 
@@ -54,14 +47,7 @@ class _Ranked(Stage):
 
     def _prepare(self, job: TransformJob) -> None:
         onnx = require("onnx", "")
-        model = onnx.load(str(job.source))
-        nodes = zip(model.graph.node, graphs.integer_nodes(model.graph), strict=True)
-        if marks := sorted({node.op_type for node, integer in nodes if integer}):
-            raise UnsupportedModelError(
-                f"The model is already quantized: it has {', '.join(marks)}.",
-                remedy="prune the float model it was made from, and quantize afterwards.",
-            )
-        model = onnx_axes.plain(model)
+        model = float_model(job)
         onnx.save(model, str(job.target / _GRAPH))
         traced = Traced(model)
         _check_live(traced)
@@ -73,7 +59,7 @@ class _Onnx(Variant):
     name = "onnx"
     label = "channel pruning (ONNX)"
     help = "Cuts the graph itself: the same operators with fewer channels. Needs no labels and no training."
-    requires = _REQUIRES
+    requires = REQUIRES
     accepts = frozenset({"onnx"})
     produces = "onnx"
     uses = ("ratio", "criterion", "budget", "multiple", "reconstruct", "exclude")
@@ -125,7 +111,7 @@ class _Onnx(Variant):
             )
         made = cut(traced, gone)
         if gone and job["reconstruct"]:
-            made = reconstruct(traced, gone, made, _examples(traced, job.source / _GRAPH, job))
+            made = reconstruct(traced, gone, made, examples_of(traced.model, job))
         onnx.save(made, str(job.target))
         prepare.check_opens(job.target)
         job.notes |= _notes(traced, free, gone, made)
@@ -188,31 +174,12 @@ def _check_live(traced: Traced) -> None:
     )
 
 
-def _examples(traced: Traced, path: Path, job: TransformJob) -> Examples:
-    """Calibration inputs, all of them at once."""
-    import numpy as np
-
-    inputs, _ = signature(traced.model, job.source)
-    runner: dict[str, Any] = {}
-
-    def run(batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        session = runner.setdefault("session", prepare.session(path))
-        names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, batch), strict=True))
-
-    fixed = next((spec.batch_size for spec in inputs if spec.batch_size), 0)
-    batches = list(calibration.batches(job.examples, inputs, run, size=0 if fixed else 1, notes=job.notes))
-    step = math.ceil(len(batches) * (fixed or 1) / _EXAMPLES)
-    feeds = {name: np.concatenate([batch[name] for batch in batches[::step]]) for name in batches[0]}
-    return Examples(feeds, batch=fixed, seed=job.seed, report=job.report)
-
-
 def _rankings(traced: Traced, job: TransformJob) -> list[Ranking]:
     criterion = job["criterion"]
     if criterion in _NORMS:
         scores = labels.magnitudes(traced.labels, traced.made, traced.constants, _NORMS[criterion])
         return labels.ranked(traced.groups(), scores)
-    examples = _examples(traced, job.target / _GRAPH, job)
+    examples = examples_of(traced.model, job)
     if criterion == "activation":
         return labels.ranked(traced.groups(), onnx_damage.means(traced, examples))
     return onnx_damage.orders(traced, examples)

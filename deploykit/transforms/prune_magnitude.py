@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.converters import _keras
@@ -12,11 +12,13 @@ from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect
 from deploykit.loading.keras import ADAPTER as KERAS
 from deploykit.surgery import kernels, selection
+from deploykit.surgery.weights.kernel import Kernel, globally_weakest, parse_pattern, weakest, weakest_in_blocks
 from deploykit.training.bridge import to_tf_keras
 from deploykit.training.schedule import Schedule
 from deploykit.training.tf_keras_trainer import fine_tune
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Transform, TransformJob, Variant
+from deploykit.transforms._onnx_weights import OnnxWeights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,6 +78,51 @@ class _TFMOT(Variant):
         bridge.check(probe, data.contract)
         job.notes |= pruning.notes()
         _keras.save(model, job.target)
+
+
+class _Onnx(OnnxWeights):
+    name = "onnx"
+    label = "magnitude pruning (ONNX)"
+    help = "Sets weights of the graph to zero in one go, without training; the graph stays as it is."
+    uses = ("sparsity", "scope", "threshold", "pattern", "small_layers", "exclude")
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Zeros."""
+        return frozenset({"sparse"} if parameters["sparsity"] or parameters["threshold"] else ())
+
+    def ensures(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """The share of zeros, where it is known beforehand."""
+        exact = parameters["threshold"] is None and parameters["pattern"] == "unstructured"
+        zeros = (Zeros(parameters["sparsity"]),) if exact and parameters["scope"] == "layer" else ()
+        return (*super().ensures(parameters), *zeros)
+
+    def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
+        import numpy as np
+
+        spared = set() if job["small_layers"] else _small([k.rows.size for k in kernels])
+        chosen = [k.rows for number, k in enumerate(kernels) if number not in spared]
+        scores = [np.abs(rows) for rows in chosen]
+        if pattern := parse_pattern(job["pattern"]):
+            gone = [weakest_in_blocks(score, *pattern) for score in scores]
+        elif job["threshold"] is not None:
+            gone = [score < job["threshold"] for score in scores]
+        elif job["scope"] == "global":
+            gone = globally_weakest(scores, job["sparsity"])
+        else:
+            gone = [weakest(score, job["sparsity"]) for score in scores]
+        found = iter(np.where(mask, np.float32(0.0), rows) for mask, rows in zip(gone, chosen, strict=True))
+        return [None if number in spared else next(found) for number in range(len(kernels))]
+
+
+def _small(sizes: Sequence[int]) -> set[int]:
+    """Places of the smallest kernels, which together hold no more than a small share of the weights."""
+    left, found = _SMALL * sum(sizes), set[int]()
+    for number in sorted(range(len(sizes)), key=lambda n: sizes[n]):
+        left -= sizes[number]
+        if left < 0:
+            break
+        found.add(number)
+    return found
 
 
 class _Pruning:
@@ -147,10 +194,7 @@ def sparse(kernel: NDArray[Any], sparsity: float) -> NDArray[Any]:
     """
     import numpy as np
 
-    kept = max(1, round(kernel.size * (1 - sparsity)))
-    smallest = np.argsort(np.abs(kernel), axis=None, kind="stable")[: kernel.size - kept]
-    found = kernel.copy()
-    found.reshape(-1)[smallest] = 0
+    found: NDArray[Any] = np.where(weakest(np.abs(kernel), sparsity), kernel.dtype.type(0), kernel)
     return found
 
 
@@ -176,8 +220,8 @@ class PruneMagnitude(Transform):
     name = "prune_magnitude"
     label = "magnitude pruning"
     help = (
-        "Sets the smallest weights to zero and fine-tunes the rest. Makes the compressed file smaller. No runtime here "
-        "skips single zeros, so it is no faster."
+        "Sets the smallest weights to zero, and fine-tunes the rest of Keras models. Makes the compressed file "
+        "smaller. No runtime here skips single zeros, so it is no faster."
     )
     family = PRUNE
     parameters = (
@@ -191,6 +235,31 @@ class PruneMagnitude(Transform):
             step=0.05,
             unit="share",
             shown=True,
+        ),
+        Parameter(
+            "scope",
+            "choice",
+            "layer",
+            "layer: the same share of every layer; global: the smallest weights of all layers together.",
+            choices=("layer", "global"),
+            binding=True,
+        ),
+        Parameter(
+            "threshold",
+            "float",
+            None,
+            "Set weights below this size to zero, instead of a share of them.",
+            minimum=0.0,
+            binding=True,
+        ),
+        Parameter(
+            "pattern",
+            "choice",
+            "unstructured",
+            "N:M keeps the largest N of every M weights along the inputs, as sparse kernels of GPUs want them; the "
+            "sparsity is then 1 − N/M.",
+            choices=("unstructured", "1:2", "1:4", "2:4", "4:8"),
+            binding=True,
         ),
         Parameter(
             "schedule",
@@ -235,7 +304,7 @@ class PruneMagnitude(Transform):
         ),
         selection.setting("layers", "layer types", "stay dense"),
     )
-    variants = (_TFMOT(),)
+    variants = (_TFMOT(), _Onnx())
     excluding = "exclude"
     one_shot: ClassVar[dict[str, Value]] = {"epochs": 0}
 

@@ -27,10 +27,10 @@ from deploykit.transforms._contract import Family
 
 _ENTRY_POINTS = """[deploykit.transforms]
 cluster_layers = shrink_layers:CLUSTER
-prune_channels = shrink_layers:CHANNELS
+drop_channels = shrink_layers:CHANNELS
 """
 CLUSTER, CHANNELS, MAGNITUDE, INT8 = (
-    Step(name) for name in ("cluster_layers", "prune_channels", "prune_magnitude", "quantize_static")
+    Step(name) for name in ("cluster_layers", "drop_channels", "prune_magnitude", "quantize_static")
 )
 RECIPES = {
     "base": (), "gone": (), "cluster": (CLUSTER,), "channels": (CHANNELS,), "magnitude": (MAGNITUDE,), "int8": (INT8,),
@@ -45,7 +45,7 @@ def installed(install):
 
 
 class TestItsConformance(TechniqueConformance):
-    @pytest.fixture(params=["cluster_layers", "prune_channels"])
+    @pytest.fixture(params=["cluster_layers", "drop_channels"])
     def name(self, request):
         return request.param
 
@@ -80,7 +80,7 @@ def test_its_name_and_order_and_mark_are_everywhere(tmp_path):
     assert legend == [{"name": name, "mark": mark} for name, mark in ORDER.items()]
 
     order = [t.name for t in technique_adapters()]
-    assert order.index("quantize_static") < order.index("cluster_layers") < order.index("prune_channels")
+    assert order.index("quantize_static") < order.index("cluster_layers") < order.index("drop_channels")
 
 
 def test_the_charts_draw_its_mark(tmp_path):

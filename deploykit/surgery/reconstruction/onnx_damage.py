@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from deploykit.core.extras import require
 from deploykit.surgery.channels.labels import Group, Ranking
 from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.reconstruction.least_squares import Reader, removal_order
 from deploykit.surgery.reconstruction.onnx_linear import Linear
 from deploykit.surgery.reconstruction.onnx_walk import Examples, Walk
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def orders(traced: Traced, examples: Examples) -> list[Ranking]:
@@ -95,4 +99,38 @@ def means(traced: Traced, examples: Examples) -> dict[int, float]:
                 found[int(component)] = found.get(int(component), 0.0) + float(size)
         walk.forget()
         examples.report(number + 1, len(nodes), "ranking channels")
+    return found
+
+
+def input_norms(model: Any, examples: Examples) -> dict[str, NDArray[Any]]:
+    """‖x‖₂ of each input of every convolution and product over the examples, by the name of its node.
+
+    Args:
+        model: A ``ModelProto`` whose nodes have names.
+        examples: Calibration inputs.
+
+    Returns:
+        Arrays of shape (groups, inputs of one output).
+
+    Source: Wanda (Sun et al. 2023, https://arxiv.org/abs/2306.11695)
+    """
+    import numpy as np
+
+    numpy_helper = require("onnx.numpy_helper", "")
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    generator = np.random.default_rng(examples.seed)
+    walk = Walk(model, examples)
+    found: dict[str, NDArray[Any]] = {}
+    nodes = list(model.graph.node)
+    for number, node in enumerate(nodes):
+        if (wanted := walk.wanted) > walk.count:
+            walk.take_in(wanted)
+        walk.step()
+        if (layer := Linear.of(node, constants)) is not None:
+            output = walk.values[node.output[0]].shape
+            inputs = layer.inputs(walk.values[node.input[0]], output, layer.places(output, generator))
+            norms = np.sqrt(np.square(inputs, dtype=np.float64).sum(0))  # (channels, places of the kernel)
+            found[node.name] = norms.reshape(layer.groups, -1)
+        walk.forget()
+        examples.report(number + 1, len(nodes), "measuring inputs")
     return found

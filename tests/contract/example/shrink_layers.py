@@ -38,8 +38,8 @@ class Cluster(Transform):
 class Channels(Transform):
     """Would remove whole channels, so that no zeros are left."""
 
-    name = "prune_channels"
-    label = "channel pruning"
+    name = "drop_channels"
+    label = "channel dropping"
     help = "Removes channels; the accuracy may suffer."
     family = PRUNE
     parameters = Cluster.parameters

@@ -1,0 +1,1 @@
+"""Reading and changing the kernels of a model, whatever its format."""

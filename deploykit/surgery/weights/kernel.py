@@ -1,0 +1,106 @@
+"""A kernel, and which of its weights to keep."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.errors import SettingError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The weights of one layer that are multiplied with its inputs.
+
+    Attributes:
+        layer: Name of the layer.
+        type: Its class or operator.
+        rows: The weights, shape (outputs, inputs of one output): sums run along the last axis.
+    """
+
+    layer: str
+    type: str
+    rows: NDArray[Any]
+
+
+def parse_pattern(text: str) -> tuple[int, int] | None:
+    """A pattern such as ``"2:4"`` as (weights kept, weights in a block); None for ``"unstructured"``.
+
+    Raises:
+        SettingError: It is something else.
+    """
+    if text == "unstructured":
+        return None
+    kept, _, block = text.partition(":")
+    if kept.isdigit() and block.isdigit() and 0 < int(kept) < int(block):
+        return int(kept), int(block)
+    raise SettingError(
+        f"pattern: {text!r} is not a pattern.",
+        remedy='write "unstructured", or N:M such as "2:4" to keep N of M.',
+    )
+
+
+def weakest(scores: NDArray[Any], share: float) -> NDArray[Any]:
+    """Which weights a share takes: those with the lowest scores, of equal ones the first; one at least stays.
+
+    Args:
+        scores: Any shape.
+        share: Of them.
+
+    Returns:
+        True where a weight goes; the shape of the scores.
+    """
+    import numpy as np
+
+    count = scores.size - max(1, round(scores.size * (1 - share)))
+    gone = np.zeros(scores.size, bool)
+    gone[np.argsort(scores, axis=None, kind="stable")[:count]] = True
+    return gone.reshape(scores.shape)
+
+
+def weakest_in_rows(scores: NDArray[Any], share: float) -> NDArray[Any]:
+    """`weakest` of each row by itself, shape (outputs, inputs)."""
+    import numpy as np
+
+    count = scores.shape[1] - max(1, round(scores.shape[1] * (1 - share)))
+    order = np.argsort(scores, axis=1, kind="stable")[:, :count]
+    gone = np.zeros(scores.shape, bool)
+    np.put_along_axis(gone, order, values=True, axis=1)
+    return gone
+
+
+def weakest_in_blocks(scores: NDArray[Any], kept: int, block: int) -> NDArray[Any]:
+    """Which weights go so that in each block along the inputs at most ``kept`` stay; an incomplete last block is whole.
+
+    Args:
+        scores: Shape (outputs, inputs).
+        kept: Weights that stay in a block.
+        block: Weights of a block.
+    """
+    import numpy as np
+
+    whole = scores.shape[1] // block * block
+    parts = scores[:, :whole].reshape(len(scores), -1, block)
+    order = np.argsort(parts, axis=2, kind="stable")[:, :, : block - kept]
+    gone = np.zeros(parts.shape, bool)
+    np.put_along_axis(gone, order, values=True, axis=2)
+    return np.hstack([gone.reshape(len(scores), whole), np.zeros((len(scores), scores.shape[1] - whole), bool)])
+
+
+def globally_weakest(scores: Sequence[NDArray[Any]], share: float) -> list[NDArray[Any]]:
+    """`weakest` over all kernels together; of each kernel one weight at least stays."""
+    import numpy as np
+
+    if not scores:
+        return []
+    limits = np.cumsum([s.size for s in scores])[:-1]
+    gone = weakest(np.concatenate([s.reshape(-1) for s in scores]), share)
+    found = [part.reshape(s.shape) for part, s in zip(np.split(gone, limits), scores, strict=True)]
+    for part, score in zip(found, scores, strict=True):
+        if part.all():
+            part.reshape(-1)[np.argmax(score)] = False
+    return found

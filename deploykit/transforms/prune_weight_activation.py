@@ -1,0 +1,81 @@
+"""Pruning by weight × activation: weights that are small, or multiplied with small inputs, become zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.parameter import Parameter
+from deploykit.core.problem import Effect
+from deploykit.surgery import selection
+from deploykit.surgery.reconstruction.onnx_damage import input_norms
+from deploykit.surgery.weights.kernel import Kernel, parse_pattern, weakest_in_blocks, weakest_in_rows
+from deploykit.transforms._conditions import Condition, Zeros
+from deploykit.transforms._contract import PRUNE, Transform, TransformJob
+from deploykit.transforms._onnx_examples import examples_of
+from deploykit.transforms._onnx_weights import OnnxWeights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class _Onnx(OnnxWeights):
+    name = "onnx"
+    label = "weight × activation pruning (ONNX)"
+    help = "One pass over the calibration examples; no labels, no training."
+    uses = ("sparsity", "pattern", "exclude")
+    needs = ("calibration",)
+    seeded = True
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """Zeros."""
+        return frozenset({"sparse"} if parameters["sparsity"] else ())
+
+    def ensures(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """About the share of zeros: rows are rounded one by one."""
+        exact = parameters["pattern"] == "unstructured"
+        return (*super().ensures(parameters), *((Zeros(0.8 * parameters["sparsity"]),) if exact else ()))
+
+    def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any]]:
+        import numpy as np
+
+        norms = input_norms(model, examples_of(model, job))
+        pattern = parse_pattern(job["pattern"])
+        found = []
+        for kernel in kernels:
+            groups = norms[kernel.layer]  # (groups, inputs of one output)
+            each = np.repeat(groups, len(kernel.rows) // len(groups), axis=0)
+            scores = np.abs(kernel.rows) * each
+            gone = weakest_in_blocks(scores, *pattern) if pattern else weakest_in_rows(scores, job["sparsity"])
+            found.append(np.where(gone, np.float32(0.0), kernel.rows))
+        return found
+
+
+class PruneWeightActivation(Transform):
+    """The weights with the smallest |w|·‖x‖ of each output become zero."""
+
+    name = "prune_weight_activation"
+    label = "weight × activation pruning"
+    help = (
+        "Sets the weights with the smallest product of weight and input to zero, output by output: more accurate than "
+        "by weight alone, without training. Makes the compressed file smaller. No runtime here skips single zeros, so "
+        "it is no faster."
+    )
+    family = PRUNE
+    parameters = (
+        Parameter(
+            "sparsity", "float", 0.5, "Share of the weights of each output that become zero.", minimum=0.0,
+            maximum=0.99, step=0.05, unit="share", shown=True,
+        ),
+        Parameter(
+            "pattern", "choice", "unstructured",
+            "N:M keeps N of every M weights along the inputs; the sparsity is then 1 − N/M.",
+            choices=("unstructured", "1:2", "1:4", "2:4", "4:8"),
+        ),
+        selection.setting("layers", "operator types", "stay dense"),
+    )  # fmt: skip
+    variants = (_Onnx(),)
+    excluding = "exclude"
+
+
+ADAPTER = PruneWeightActivation()
