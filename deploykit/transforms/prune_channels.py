@@ -18,6 +18,7 @@ from deploykit.surgery.channels.labels import Ranking
 from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.channels.onnx_cut import cut
 from deploykit.surgery.channels.onnx_expenses import expenses
+from deploykit.surgery.channels.onnx_trace import trace
 from deploykit.surgery.quantization import prepare
 from deploykit.surgery.reconstruction import onnx_damage
 from deploykit.surgery.reconstruction.onnx_solve import reconstruct
@@ -49,7 +50,7 @@ class _Ranked(Stage):
         onnx = require("onnx", "")
         model = float_model(job)
         onnx.save(model, str(job.target / _GRAPH))
-        traced = Traced(model)
+        traced = trace(model)
         _check_live(traced)
         rankings = _rankings(traced, job)
         (job.target / _RANKS).write_text(json.dumps([r.order for r in rankings]), "utf-8")
@@ -95,7 +96,7 @@ class _Onnx(Variant):
 
     def _apply(self, job: TransformJob) -> None:
         onnx = require("onnx", "")
-        traced = Traced(onnx.load(str(job.source / _GRAPH)))
+        traced = trace(onnx.load(str(job.source / _GRAPH)))
         orders = json.loads((job.source / _RANKS).read_text("utf-8"))
         rankings = [
             Ranking(group, tuple((int(c), float(d)) for c, d in order))

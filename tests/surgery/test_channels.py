@@ -3,9 +3,9 @@ import pytest
 
 from deploykit.surgery.channels import labels
 from deploykit.surgery.channels.budget import spread
-from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.channels.onnx_cut import cut, masked
 from deploykit.surgery.channels.onnx_expenses import expenses
+from deploykit.surgery.channels.onnx_trace import trace
 from tests.surgery import graphs
 
 #: Sizes of the groups of channels that each graph has, counted by hand.
@@ -31,7 +31,7 @@ def half(traced):
 @pytest.mark.parametrize("name", graphs.CUT)
 def test_a_cut_model_computes_what_the_masked_original_does(name):
     model, x = graphs.graph(name), graphs.examples(name)
-    traced = Traced(model)
+    traced = trace(model)
     gone = half(traced)
     smaller = cut(traced, gone)
     expected = graphs.run(masked(traced, gone), x)
@@ -43,13 +43,13 @@ def test_a_cut_model_computes_what_the_masked_original_does(name):
 
 @pytest.mark.parametrize("name", graphs.GRAPHS)
 def test_groups_are_those_counted_by_hand(name):
-    assert sorted(len(g.components) for g in Traced(graphs.graph(name)).groups()) == sorted(GROUPS[name])
+    assert sorted(len(g.components) for g in trace(graphs.graph(name)).groups()) == sorted(GROUPS[name])
 
 
 @pytest.mark.parametrize("name", graphs.GRAPHS)
 def test_removing_nothing_changes_nothing(name):
     model, x = graphs.graph(name), graphs.examples(name)
-    traced = Traced(model)
+    traced = trace(model)
     np.testing.assert_array_equal(graphs.run(cut(traced, ()), x), graphs.run(model, x))
 
 
@@ -58,13 +58,13 @@ def test_an_operator_without_a_rule_keeps_its_channels_and_is_named():
     node = next(n for n in model.graph.node if n.op_type == "Relu")
     node.op_type, node.name = "LRN", "odd"
     node.attribute.append(graphs.onnx.helper.make_attribute("size", 3))
-    traced = Traced(model)
+    traced = trace(model)
     assert traced.frozen == {"LRN": ["odd"]}
     assert [len(g.components) for g in traced.groups()] == [6]
 
 
 def test_the_heads_of_an_attention_go_as_a_whole():
-    traced = Traced(graphs.graph("attention"))
+    traced = trace(graphs.graph("attention"))
     heads = next(g for g in traced.groups() if len(g.components) == 4)
     smaller = graphs.weights(cut(traced, heads.components[:1]))
     assert {name: smaller[name].shape for name in ("wq", "wk", "wv", "bq", "wo")} == {
@@ -73,7 +73,7 @@ def test_the_heads_of_an_attention_go_as_a_whole():
 
 
 def test_norms_are_summed_over_the_filters_of_a_component():
-    traced = Traced(graphs.graph("grouped"))
+    traced = trace(graphs.graph("grouped"))
     scores = labels.magnitudes(traced.labels, traced.made, traced.constants, 1)
     found = {c: scores[c] for g in traced.groups() for c in g.components}
     w = graphs.weights(traced.model)
@@ -93,7 +93,7 @@ def test_what_stays_is_a_multiple_where_there_are_so_many(count, ratio, multiple
 @pytest.mark.parametrize("kind", ["parameters", "macs"])
 @pytest.mark.parametrize("name", ["chain", "residual", "depthwise"])
 def test_a_spread_saves_the_share_asked_for_where_it_hurts_least(name, kind):
-    traced = Traced(graphs.graph(name))
+    traced = trace(graphs.graph(name))
     rankings = labels.ranked(traced.groups(), labels.magnitudes(traced.labels, traced.made, traced.constants, 2))
     found = expenses(traced, rankings, kind)
     counts = spread(rankings, found, 0.4)
@@ -108,7 +108,7 @@ def test_a_spread_saves_the_share_asked_for_where_it_hurts_least(name, kind):
 
 
 def test_parameters_and_products_of_a_model_are_counted():
-    traced = Traced(graphs.graph("chain"))
+    traced = trace(graphs.graph("chain"))
     rankings = labels.ranked(traced.groups(), {})
     shares = [1.0] * len(rankings)
     assert sum(e.cost(shares) for e in expenses(traced, rankings, "parameters")) == 8 * 27 + 6 * 72 + 24

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from deploykit.surgery.channels import labels
-from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.channels.onnx_cut import cut
+from deploykit.surgery.channels.onnx_trace import trace
 from deploykit.surgery.reconstruction import least_squares, onnx_damage
 from deploykit.surgery.reconstruction.least_squares import Reader, removal_order, solve, solve_each
 from deploykit.surgery.reconstruction.onnx_linear import Linear
@@ -101,7 +101,7 @@ def test_components_go_in_the_order_of_the_least_damage(problem, monkeypatch):
 
 @pytest.mark.parametrize("name", graphs.GRAPHS)
 def test_inputs_of_a_layer_times_its_weights_are_its_outputs(name):
-    traced, x = Traced(graphs.graph(name)), graphs.examples(name, 3)
+    traced, x = trace(graphs.graph(name)), graphs.examples(name, 3)
     walk = Walk(traced.model, Examples({"x": x}))
     seen = 0
     for node in traced.model.graph.node:
@@ -174,7 +174,7 @@ def test_a_walk_feeds_batches_of_the_size_that_a_model_fixes():
 def pruned(name, share):
     """The original, the cut model and the solved one, with the channels the layers behind miss least removed."""
     model, x = graphs.graph(name), graphs.examples(name, 400)
-    traced, examples = Traced(model), Examples({"x": x})
+    traced, examples = trace(model), Examples({"x": x})
     rankings = onnx_damage.orders(traced, examples)
     gone = {c for r in rankings for c, _ in r.order[: int(len(r.group.components) * share)]}
     smaller = cut(traced, gone)
@@ -198,7 +198,7 @@ def test_a_channel_that_repeats_another_is_missed_first_and_not_missed_at_all():
     w["w1"][5], w["b1"][5] = 2 * w["w1"][2], 2 * w["b1"][2]  # behind a Relu it is twice the other one
     for tensor in model.graph.initializer:
         tensor.CopyFrom(graphs.numpy_helper.from_array(w[tensor.name], tensor.name))
-    traced, examples = Traced(model), Examples({"x": graphs.examples("chain", 400)})
+    traced, examples = trace(model), Examples({"x": graphs.examples("chain", 400)})
     ranking = next(r for r in onnx_damage.orders(traced, examples) if len(r.group.components) == 8)
     first = ranking.order[0][0]
     places = traced.labels.roots(traced.axes["w1"][0])
@@ -210,7 +210,7 @@ def test_a_channel_that_repeats_another_is_missed_first_and_not_missed_at_all():
 
 
 def test_the_mean_activation_is_what_the_next_layer_reads():
-    traced, x = Traced(graphs.graph("chain")), graphs.examples("chain", 30)
+    traced, x = trace(graphs.graph("chain")), graphs.examples("chain", 30)
     found = onnx_damage.means(traced, Examples({"x": x}))
     first = np.maximum(_conv(x, graphs.weights(traced.model)), 0.0)
     expected = dict(zip(traced.labels.roots(traced.axes["w1"][0]), np.abs(first).mean((0, 2, 3)), strict=True))

@@ -44,7 +44,7 @@ def test_all_kernels_are_compared_and_none_vanishes():
 def test_patterns_are_read():
     assert parse_pattern("2:4") == (2, 4)
     assert parse_pattern("unstructured") is None
-    with pytest.raises(SettingError, match="'4:2' is not a pattern"):
+    with pytest.raises(SettingError, match="The pattern '4:2' is not known"):
         parse_pattern("4:2")
 
 

@@ -7,18 +7,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.surgery.channels import onnx_rules
 from deploykit.surgery.channels.labels import Group, Labels, Producer, groups
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Names of the operator set that the rules are about.
-_STANDARD = frozenset({"", "ai.onnx"})
+STANDARD = frozenset({"", "ai.onnx"})
 
 
 class Traced:
-    """An ONNX graph whose axes have labels.
+    """An ONNX graph whose axes have labels; `deploykit.surgery.channels.onnx_trace.trace` makes it.
 
     Attributes:
         model: A copy of the ``ModelProto`` with constants as initializers, shapes of reshapes written out where they
@@ -49,29 +48,6 @@ class Traced:
         for value in graph.input:
             if value.name not in self.constants and value.name in self.shapes:
                 self.axes[value.name] = self.still(value.name)
-        for node in graph.node:
-            self._visit(node)
-        for value in graph.output:
-            for axis in self.axes.get(value.name, []):
-                self.labels.freeze(axis)
-
-    def _visit(self, node: Any) -> None:
-        rule = onnx_rules.RULES.get(node.op_type) if node.domain in _STANDARD else None
-        if rule is None or any(name and name not in self.axes for name in node.input):
-            self.freeze(node)
-            return
-        rule(self, node)
-        for name in node.output:
-            shape, axes = self.shapes.get(name), self.axes.get(name)
-            if not name or shape is None:
-                continue
-            fits = axes is not None and len(axes) == len(shape)
-            if axes is None or not fits or any(
-                size is not None and axis is not None and len(axis) != size
-                for size, axis in zip(shape, axes, strict=True)
-            ):  # fmt: skip
-                self.freeze(node)  # an operator that is used in a way its rule does not know
-                return
 
     def groups(self) -> list[Group]:
         """The groups of channels that compete, in the order in which their layers run."""
@@ -143,7 +119,7 @@ def plain(model: Any) -> Any:
 
 def operator_set(model: Any) -> int:
     """The version of a model's standard operators."""
-    return max((int(o.version) for o in model.opset_import if o.domain in _STANDARD), default=1)
+    return max((int(o.version) for o in model.opset_import if o.domain in STANDARD), default=1)
 
 
 def _captured(node: Any) -> Iterator[str]:

@@ -39,7 +39,7 @@ def parse_pattern(text: str) -> tuple[int, int] | None:
     if kept.isdigit() and block.isdigit() and 0 < int(kept) < int(block):
         return int(kept), int(block)
     raise SettingError(
-        f"pattern: {text!r} is not a pattern.",
+        f"The pattern {text!r} is not known.",
         remedy='write "unstructured", or N:M such as "2:4" to keep N of M.',
     )
 
