@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.converters import _keras
 from deploykit.core.extras import require
 from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
-from deploykit.core.problem import Effect
+from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.loading.keras import ADAPTER as KERAS
 from deploykit.surgery import kernels, selection
 from deploykit.surgery.weights.kernel import Kernel, globally_weakest, parse_pattern, weakest, weakest_in_blocks
@@ -95,6 +95,11 @@ class _Onnx(OnnxWeights):
         exact = parameters["threshold"] is None and parameters["pattern"] == "unstructured"
         zeros = (Zeros(parameters["sparsity"]),) if exact and parameters["scope"] == "layer" else ()
         return (*super().ensures(parameters), *zeros)
+
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """Settings of training have no effect here."""
+        yield from super().problems(parameters, facts)
+        yield Problem("note", "ONNX files are pruned in one go, without fine-tuning")
 
     def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
         import numpy as np
