@@ -273,6 +273,9 @@ class Routes:
 
     def _why_not_alone(self, one: _Wanted, runtime: Runtime) -> str:
         label, variants = one.technique.label, one.technique.variants
+        if one.lacking and (path := self._search([replace(one, lacking={})], runtime.accepts)) is not None:
+            needed = next(edge[1].name for edge in path if not isinstance(edge, Converter))
+            return f"{label}: {one.lacking[needed]}"
         if one.binding and self._search([replace(one, binding=frozenset())], runtime.accepts) is not None:
             able = " or ".join(v.label for v in variants if one.binding <= set(v.uses)) or "nothing"
             return (

@@ -84,7 +84,7 @@ def test_of_a_tflite_model_the_original_is_planned():
 def test_pruning_needs_labels():
     space = dk.Space([Recipe((Step("prune_magnitude"),))], [Target("litert"), Target("onnxruntime")])
     plan = dk.plan(model(), data(labels=False), space)
-    assert [o.candidate.target.runtime for o in plan.left_out if "labeled training data" in o.reason] == ["litert"]
+    assert [o.target.runtime for o in plan.left_out if "labeled training data" in o.reason] == ["litert"]
     assert "pruned in one go, without fine-tuning" in str(plan)  # ONNX Runtime's file can be pruned without them
 
 
