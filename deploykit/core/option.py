@@ -121,9 +121,10 @@ class Option(Parameter):
         if self.adapters is not None and not isinstance(value, str):
             return value
         if self.kind == "choice" or self.adapters is not None:
-            name = str(value).partition("://")[0] if self.address else value
-            if name not in self.known:
-                raise unknown_name(self.name, name, self.known)
+            if self.address and "://" in str(value):  # adapters know whose address it is
+                return value
+            if value not in self.known:
+                raise unknown_name(self.name, value, self.known)
             for choice in self.named:
                 if choice.value == value and choice.module:
                     require(choice.module, choice.extra)
