@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from deploykit.core.adapter import Adapter
 from deploykit.core.errors import CandidateError
+from deploykit.core.problem import Effect
 from deploykit.core.registry import Registry
 
 
@@ -54,10 +55,12 @@ class Converter(Adapter):
     Attributes:
         accepts: Format it reads.
         produces: Format it writes.
+        refuses: What techniques may have done to a model that it cannot convert then.
     """
 
     accepts: ClassVar[str]
     produces: ClassVar[str]
+    refuses: ClassVar[frozenset[Effect]] = frozenset()
 
     def convert(self, job: Job) -> None:
         """Convert ``job.source`` into ``job.target``.

@@ -82,6 +82,7 @@ class _Wanted:
         values: All its parameters, checked.
         binding: Names of the ones that are set and that a variant must use.
         lacking: What variants lack, by their names; those that lack nothing are not in it.
+        effects: What any of its variants does to a model.
     """
 
     step: Step
@@ -89,6 +90,7 @@ class _Wanted:
     values: dict[str, Any]
     binding: frozenset[str]
     lacking: dict[str, str]
+    effects: frozenset[Effect]
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,8 @@ class Routes:
         values = technique.complete(step.parameters)
         binding = frozenset(p.name for p in technique.parameters if p.binding and values[p.name] != p.default)
         lacking = {v.name: reason for v in technique.variants if (reason := self._variant_lacking(v, values))}
-        return _Wanted(step, technique, values, binding, lacking)
+        effects = frozenset[Effect]().union(*(v.effects(values) for v in technique.variants))
+        return _Wanted(step, technique, values, binding, lacking, effects)
 
     def _refused(self, chosen: Sequence[tuple[_Wanted, tuple[Variant, ...]]]) -> str:
         """Why a step cannot be done to what comes before it, by any of the variants there are; "" when it can."""
@@ -218,17 +221,21 @@ class Routes:
 
     def _search(self, wanted: list[_Wanted], goals: frozenset[str]) -> tuple[_Edge, ...] | None:
         """The shortest chain over states of (techniques done, format)."""
-        identity = (tuple((w.technique.name, w.binding, *w.lacking) for w in wanted), goals)
+        identity = (tuple((w.technique.name, w.binding, w.effects, *w.lacking) for w in wanted), goals)
         if identity not in self._ways:
             end = len(wanted)
+            own = frozenset(_QUANTIZED if self._quantized else ())
+            done = [own.union(*(w.effects for w in wanted[:place])) for place in range(end + 1)]
             self._ways[identity] = shortest(
                 (0, self.model.format),
                 lambda state: state[0] == end and state[1] in goals,
-                lambda state: self._edges(state, wanted),
+                lambda state: self._edges(state, wanted, done[state[0]]),
             )
         return self._ways[identity]
 
-    def _edges(self, state: tuple[int, str], wanted: list[_Wanted]) -> Iterator[tuple[_Edge, tuple[int, str]]]:
+    def _edges(
+        self, state: tuple[int, str], wanted: list[_Wanted], done: frozenset[Effect]
+    ) -> Iterator[tuple[_Edge, tuple[int, str]]]:
         place, current = state
         if place < len(wanted):
             here = wanted[place]
@@ -240,7 +247,7 @@ class Routes:
                 ):
                     yield (here.technique, variant), (place + 1, variant.produces)
         for converter in self._converters:
-            if converter.accepts == current:
+            if converter.accepts == current and converter.refuses.isdisjoint(done):
                 yield converter, (place, converter.produces)
 
     def _lacking(self, adapter: Runtime | Variant) -> str:
@@ -261,6 +268,8 @@ class Routes:
         plain = self._search([], runtime.accepts)
         if plain is None:
             own, wanted_formats = FORMATS.get(self.model.format).label, _either(runtime.accepts)
+            if self._quantized and any(c.accepts == self.model.format for c in self._converters):
+                own = f"quantized {own}"
             return (
                 f"{own} models cannot be converted to {wanted_formats}, which {runtime.label} needs"
                 + self._missing_converters()

@@ -44,8 +44,13 @@ class ConverterConformance:
             forms = {s.name: (s.example_shape, s.dtype) for s in new}
             assert {names[side][s.name]: (s.example_shape, s.dtype) for s in old} == forms
         rng = np.random.default_rng(0)
-        shapes = {spec.name: (5, *((d or 1) for d in spec.shape[1:])) for spec in before.inputs if spec.shape}
-        feeds = {key: rng.normal(0.0, 1.0, shape).astype(np.float32) for key, shape in shapes.items()}
+        specs = {spec.name: spec for spec in before.inputs if spec.shape}
+        shapes = {key: (5, *((d or 1) for d in spec.shape[1:])) for key, spec in specs.items()}
+        feeds = {
+            key: rng.normal(0.0, 1.0, shape).astype(specs[key].dtype)
+            if specs[key].dtype.startswith("float") else rng.integers(0, 2, shape).astype(specs[key].dtype)
+            for key, shape in shapes.items()
+        }  # fmt: skip
         given = work.predicted(source, converter.accepts, feeds)
         found = work.predicted(target, converter.produces, {names["inputs"][k]: v for k, v in feeds.items()})
         largest = max(float(np.abs(value).max()) for value in given.values())

@@ -129,3 +129,24 @@ def test_a_route_is_found_once_and_is_canonical(routes):
     assert (same.key, same.label, same.family) == (plain.key, plain.label, "quantize")
     assert {"int8", "quantized"} <= plain.effects
     assert routes.find(Recipe(), ONNX).steps == ()
+
+
+def test_an_onnx_model_reaches_litert_by_way_of_a_saved_model(routes):
+    litert = Target("litert")
+    assert [step.adapter for step in routes.find(Recipe(), litert).steps] == [
+        "onnx_to_saved_model", "saved_model_to_tflite",
+    ]  # fmt: skip
+    assert [step.adapter for step in routes.find(static(), litert).steps] == ["onnx_to_saved_model", "quantize_static"]
+    assert routes.find(static(), ONNX).steps[-1].format == "onnx", "what needs no conversion gets none"
+
+
+def test_a_quantized_graph_is_not_converted(routes, images, tmp_path):
+    """Neither one that a step has quantized, nor one that came quantized."""
+    from onnxruntime.quantization import quantize_dynamic
+
+    found = routes.find(static(exclude="Softmax"), Target("litert"))
+    assert "with exclude needs int8 static (ONNX Runtime)" in found.reason
+    quantize_dynamic(routes.model.path, tmp_path / "int8.onnx")
+    own = Routes(dk.load(tmp_path / "int8.onnx"), images, 0)
+    assert "quantized ONNX models cannot be converted to TFLite" in own.find(Recipe(), Target("litert")).reason
+    assert not isinstance(own.find(Recipe(), ONNX), Impossible)

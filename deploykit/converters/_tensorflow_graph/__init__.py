@@ -1,0 +1,1 @@
+"""An ONNX graph as a TensorFlow function: one rule for each operator."""

@@ -1,0 +1,198 @@
+"""Writing an ONNX graph as a function of TensorFlow tensors."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from deploykit.converters._tensorflow_graph.calls import Call, unknown
+from deploykit.converters._tensorflow_graph.gelu import fused
+from deploykit.converters._tensorflow_graph.rules import RULES
+from deploykit.converters._tensorflow_graph.values import Dims, Keep, Value, to_last
+from deploykit.core.errors import DeploykitError, UnsupportedModelError
+from deploykit.core.extras import require
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_STANDARD = frozenset({"", "ai.onnx"})
+#: A constant that is made of others is not kept if it is larger than this: it would be stored a second time.
+_FOLDED_BYTES = 1 << 20
+
+
+class Graph:
+    """An ONNX graph that can be called with TensorFlow tensors.
+
+    Args:
+        model: A ``ModelProto``, external data loaded.
+        keep: Makes a tensor of each constant that is needed, as TensorFlow wants it arranged; None: ``tf.constant``.
+
+    Attributes:
+        inputs: Names of the inputs; initializers are not among them.
+        outputs: Names of the outputs.
+
+    Raises:
+        UnsupportedModelError: There is no rule for an operator; names it.
+    """
+
+    def __init__(self, model: Any, keep: Keep | None = None) -> None:
+        numpy_helper = require("onnx.numpy_helper", "")
+        if model.functions:
+            model = require("onnx.inliner", "").inline_local_functions(model)
+        self._constants: dict[str, NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        for node in model.graph.node:
+            value = next((a.t for a in node.attribute if a.name == "value"), None)
+            if node.op_type == "Constant" and value is not None:
+                self._constants[node.output[0]] = numpy_helper.to_array(value)
+        scalars = {
+            name: float(a.reshape(())) for name, a in self._constants.items() if a.size == 1 and a.dtype.kind == "f"
+        }
+        outputs = {value.name for value in model.graph.output}
+        self._nodes = [(node, _attributes(node)) for node in _read(fused(model.graph.node, scalars), outputs)]
+        lost = [
+            (node.op_type if node.domain in _STANDARD else f"{node.domain}.{node.op_type}", node.name or node.output[0])
+            for node, _ in self._nodes
+            if node.domain not in _STANDARD or node.op_type not in RULES
+        ]
+        if lost:
+            raise unknown(lost)
+        if model.graph.sparse_initializer:
+            raise UnsupportedModelError(
+                "The model has sparse weights, which cannot be converted to TensorFlow.",
+                remedy="export it with dense weights.",
+            )
+        self._keep = keep
+        self._version = max((int(o.version) for o in model.opset_import if o.domain in _STANDARD), default=1)
+        self._dims = _inferred(model)
+        self._output_dims = {value.name: _dims(value) for value in model.graph.output}
+        self.inputs = [value.name for value in model.graph.input if value.name not in self._constants]
+        self.outputs = [value.name for value in model.graph.output]
+
+    def __call__(self, tensors: Sequence[Any], variables: Mapping[str, Any] | None = None) -> list[Any]:
+        """The outputs for some inputs.
+
+        Args:
+            tensors: The inputs in order.
+            variables: Tensors or variables to use for constants, by their names.
+        """
+        tf, changed = require("tensorflow", "tensorflow"), variables or {}
+        values = {
+            name: Value(known=array, name=name, keep=self._keep)
+            for name, array in self._constants.items() if name not in changed
+        }  # fmt: skip
+        values |= {name: Value(tensor) for name, tensor in zip(self.inputs, tensors, strict=True)}
+        values |= {name: Value(tf.convert_to_tensor(tensor)) for name, tensor in changed.items()}
+        for node, attributes in self._nodes:
+            if node.op_type == "Constant" and node.output[0] in values:
+                continue
+            given = [values[name] if name else None for name in node.input]
+            if (found := self._folded(node, given)) is not None:
+                values |= {name: Value(known=array, name=name, keep=self._keep) for name, array in found.items()}
+                continue
+            call = Call(node, self._version, given, attributes, self._dims.get(node.output[0]))
+            made = self._written(call)
+            for name, value in zip(node.output, made, strict=False):
+                values[name] = value
+        return [self._given(name, values[name]) for name in self.outputs]
+
+    def _written(self, call: Call) -> Sequence[Value]:
+        try:
+            found = RULES[call.node.op_type](call)
+        except (DeploykitError, MemoryError):
+            raise
+        except Exception as error:  # TensorFlow raises what a combination makes it stumble over
+            traceback.print_exc()  # into the log of the task
+            raise call.refused(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
+        made = [found] if isinstance(found, Value) else list(found)
+        for name, value in zip(call.node.output, made, strict=False):
+            _state(value, self._dims.get(name))
+        return made
+
+    def _given(self, name: str, value: Value) -> Any:
+        tf = require("tensorflow", "tensorflow")
+        _state(value, self._output_dims.get(name))
+        return tf.identity(value.first())  # it may be an input, or two outputs at once
+
+    def _folded(self, node: Any, given: Sequence[Value | None]) -> dict[str, NDArray[Any]] | None:
+        """What a node gives, when all that it reads is constant."""
+        arrays = [None if value is None else value.known for value in given]
+        if any(value is not None and array is None for value, array in zip(given, arrays, strict=True)):
+            if node.op_type != "Shape" or given[0] is None or None in given[0].dims:
+                return None
+            import numpy as np
+
+            arrays = [np.broadcast_to(np.float32(0), [int(d or 0) for d in given[0].dims])]
+        feeds = {name: array for name, array in zip(node.input, arrays, strict=True) if array is not None}
+        if (
+            node.op_type != "Constant"
+            and sum(array.nbytes for array in feeds.values()) > _FOLDED_BYTES
+            and (node.op_type != "Shape")
+        ):
+            return None
+        return _evaluate(node, feeds, self._version)
+
+
+def _evaluate(node: Any, feeds: Mapping[str, NDArray[Any]], version: int) -> dict[str, NDArray[Any]] | None:
+    """Let onnx's reference compute a node; None where it cannot."""
+    helper, reference = require("onnx.helper", ""), require("onnx.reference", "")
+    types = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in feeds.items()
+    ]
+    names = [name for name in node.output if name]
+    graph = helper.make_graph([node], "node", types, [helper.make_empty_tensor_value_info(name) for name in names])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", version)])
+    try:
+        found = reference.ReferenceEvaluator(model).run(None, dict(feeds))
+    except MemoryError:
+        raise
+    except Exception:  # the reference lacks some forms; the rule says what it thinks of them
+        traceback.print_exc()  # into the log of the task
+        return None
+    import numpy as np
+
+    return {name: np.asarray(array) for name, array in zip(names, found, strict=True)}
+
+
+def _read(nodes: Sequence[Any], outputs: set[str]) -> list[Any]:
+    """The nodes that something reads."""
+    wanted, kept = set(outputs), []
+    for node in reversed(nodes):
+        if not wanted.isdisjoint(node.output):
+            kept.append(node)
+            wanted |= set(node.input)
+    return kept[::-1]
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    helper = require("onnx.helper", "")
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _inferred(model: Any) -> dict[str, Dims | None]:
+    """Sizes of all tensors as far as shape inference finds them."""
+    infer = require("onnx.shape_inference", "").infer_shapes
+    try:
+        graph = infer(model, data_prop=True).graph
+    except MemoryError:
+        raise
+    except Exception:  # shapes help, but a checker's opinion does not stop a model
+        traceback.print_exc()  # into the log of the task
+        graph = model.graph
+    return {value.name: _dims(value) for value in (*graph.value_info, *graph.output)}
+
+
+def _dims(value: Any) -> Dims | None:
+    kind = value.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    return [int(d.dim_value) if d.HasField("dim_value") else None for d in kind.shape.dim]
+
+
+def _state(value: Value, dims: Dims | None) -> None:
+    """Tell TensorFlow of sizes that it has not found."""
+    if dims is None or value.known is not None or None not in value.native.shape.as_list():
+        return
+    if len(dims) == value.rank and all(a is None or b is None or a == b for a, b in zip(dims, value.dims, strict=True)):
+        value.native.set_shape([dims[axis] for axis in to_last(len(dims))] if value.turned else dims)
