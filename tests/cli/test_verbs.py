@@ -148,17 +148,17 @@ def test_explain(cli, store):
 
 def test_explain_writes_what_would_help_as_a_space(cli, desk, data_flags, tmp_path):
     space = tmp_path / "space.json"
-    space.write_text(json.dumps({"recipes": [{"steps": [{"technique": "quantize_dynamic"}]}]}))
+    recipes = [{"steps": [{"technique": "quantize_dynamic"}]}]
+    space.write_text(json.dumps({"recipes": recipes, "targets": [{"runtime": "onnxruntime"}]}))
     runs, fixes = tmp_path / "runs", tmp_path / "fixes.json"
-    space_flags = ("--store", runs, "--runtimes", "onnxruntime", "--launches", 2)
-    cli("sweep", desk / "net.onnx", *data_flags, *space_flags, "--space", space)
+    cli("sweep", desk / "net.onnx", *data_flags, "--store", runs, "--space", space, "--launches", 2)
     _, out, _ = cli("report", runs, "--json")
     key = next(r["key"] for r in json.loads(out)["rows"] if not r["is_baseline"])
     status, out, _ = cli("explain", runs, "--candidate", key, "--fixes", fixes)
     assert status == 0
     assert "slowest layers" in out
     assert f"--store {runs} --space {fixes}" in out
-    cli("sweep", desk / "net.onnx", *data_flags, *space_flags, "--space", fixes)
+    cli("sweep", desk / "net.onnx", *data_flags, "--store", runs, "--space", fixes, "--launches", 2)
     status, out, _ = cli("explain", runs, "--candidate", key, "--fixes", tmp_path / "more.json")
     assert "Tried already: int8 static" in out
     assert "was not written" in out

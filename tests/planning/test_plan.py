@@ -72,7 +72,8 @@ def test_of_an_onnx_model_the_applicable_part_is_planned():
     plan = dk.plan(model("onnx"), data(), "quick")
     targets = {c.candidate.target.runtime: c.steps for c in plan.candidates if c.label == "original"}
     assert targets["onnxruntime"] == ()
-    assert [step.adapter for step in targets["litert"]] == ["onnx_to_saved_model", "saved_model_to_tflite"]
+    words = [plan.steps[key].words for key in targets["litert"]]
+    assert words == ["convert ONNX to SavedModel", "convert SavedModel to TFLite"]
     assert {c.label for c in plan.candidates} >= {"original", "int8 dynamic", "int8 static"}
     assert all(o.reason for o in plan.left_out)
 
@@ -83,11 +84,13 @@ def test_of_a_tflite_model_the_original_is_planned():
     assert plan.candidates[0].steps == ()
 
 
-def test_pruning_needs_labels():
+def test_pruning_without_labels_goes_by_way_of_onnx():
     space = dk.Space([Recipe((Step("prune_magnitude"),))], [Target("litert"), Target("onnxruntime")])
     plan = dk.plan(model(), data(labels=False), space)
-    assert [o.target.runtime for o in plan.left_out if "labeled training data" in o.reason] == ["litert"]
-    assert "pruned in one go, without fine-tuning" in str(plan)  # ONNX Runtime's file can be pruned without them
+    pruned = [c for c in plan.candidates if c.candidate.recipe.steps]
+    assert {c.candidate.target.runtime for c in pruned} == {"litert", "onnxruntime"}
+    assert {plan.steps[c.steps[0]].words for c in pruned} == {"convert Keras to ONNX"}  # which needs none
+    assert "pruned in one go, without fine-tuning" in str(plan)
 
 
 def test_pruning_without_training_needs_none():

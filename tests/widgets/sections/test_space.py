@@ -138,11 +138,12 @@ def test_it_shows_presets_techniques_runtimes_and_counts(drive, model, data):
 
 
 def test_what_is_impossible_for_the_model_says_why(drive, model, data, tmp_path):
-    pruning = drive(model, data).technique("prune_magnitude")
-    assert "works on Keras models" in pruning["impossible"]
-    assert pruning["count"] == 0
     quantize_dynamic(model.path, tmp_path / "int8.onnx")
     driver = drive(dk.load(tmp_path / "int8.onnx"), data)
+    pruning = driver.technique("prune_magnitude")
+    assert "the model is already quantized" in pruning["impossible"]
+    assert pruning["count"] == 0
+    assert drive(model, data).technique("prune_magnitude")["impossible"] == ""
     devices = {d["runtime"]: d for d in driver.shown["devices"]}
     assert "quantized ONNX models cannot be converted to TFLite" in devices["litert"]["impossible"]
     assert devices["onnxruntime"]["impossible"] == ""
