@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from deploykit.core.contract import Contract
     from deploykit.core.errors import DeploykitError, GoalMissed
     from deploykit.core.model import Model
-    from deploykit.core.notebook import check_parameters
     from deploykit.core.result import Result
+    from deploykit.core.settings.notebook import check_parameters
     from deploykit.core.space import Space
     from deploykit.data.dataset import Dataset
     from deploykit.data.preprocess import Preprocess
@@ -122,7 +122,7 @@ _HOMES = {
     "Verification": "deploykit.exporters._verify",
     "Workbench": "deploykit_widgets",
     "build": "deploykit.sweeping.build",
-    "check_parameters": "deploykit.core.notebook",
+    "check_parameters": "deploykit.core.settings.notebook",
     "clean": "deploykit.sweeping.clean",
     "compare_reports": "deploykit.reporting.comparison",
     "doctor": "deploykit.measuring.doctor",

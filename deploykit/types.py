@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from deploykit.core.check import BaselineCheck, Suspicion
     from deploykit.core.contract import InputMeaning, LabelMeaning, OutputMeaning
     from deploykit.core.model import Layer, TensorSpec
-    from deploykit.core.options import SweepOptions
     from deploykit.core.result import Failure, Finding, Interval, Judged, Latency, LayerTime, Measurement, Score
+    from deploykit.core.settings.options import SweepOptions
     from deploykit.core.space import Refine
     from deploykit.data.reading import ClassCounts, Reading
     from deploykit.data.split import Split
@@ -148,7 +148,7 @@ _HOMES = {
     "Split": "deploykit.data.split",
     "Suggestion": "deploykit.reporting.evidence.sensitivity",
     "Suspicion": "deploykit.core.check",
-    "SweepOptions": "deploykit.core.options",
+    "SweepOptions": "deploykit.core.settings.options",
     "TensorFacts": "deploykit.loading._weights",
     "TensorSpec": "deploykit.core.model",
     "Traffic": "deploykit.serving.traffic",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import deploykit as dk
 from deploykit.cli._options import add_options
-from deploykit.core.options import SeedOptions, SignatureOptions
+from deploykit.core.settings.options import SeedOptions, SignatureOptions
 from deploykit.data.preprocess import CHANNEL_ORDERS, LAYOUTS
 
 if TYPE_CHECKING:

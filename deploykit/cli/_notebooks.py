@@ -13,7 +13,7 @@ import deploykit
 from deploykit.core.errors import DeploykitError, GoalMissed, SettingError, unknown_name
 from deploykit.core.extras import require
 from deploykit.core.files import read_small
-from deploykit.core.notebook import constants, declared, from_text
+from deploykit.core.settings.notebook import constants, declared, from_text
 
 #: A line of `deploykit.reporting.progress.Lines`.
 _PROGRESS = re.compile(r"\[ *(\d+) %\] (.*)")

@@ -1,11 +1,11 @@
-"""Flags of the options that `deploykit.core.options` declares, so a new option is a flag without a line here."""
+"""Flags of the options in `deploykit.core.settings.options`: a new option is a flag without a line here."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
 
-from deploykit.core.option import Option, options_of
+from deploykit.core.settings.option import Option, options_of
 
 
 def add_options(parser: argparse._ActionsContainer, group: type) -> None:

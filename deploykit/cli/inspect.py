@@ -9,7 +9,7 @@ import deploykit as dk
 from deploykit.cli._inputs import add_data, add_model, data, model
 from deploykit.cli._options import add_options, given
 from deploykit.cli._show import columns, show
-from deploykit.core.options import ExamineOptions
+from deploykit.core.settings.options import ExamineOptions
 
 if TYPE_CHECKING:
     from deploykit.core.model import Model

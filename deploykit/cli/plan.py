@@ -9,7 +9,7 @@ from deploykit.cli._choices import describe
 from deploykit.cli._inputs import add_data, add_model, add_space, data, model, space
 from deploykit.cli._options import add_options, given
 from deploykit.cli._show import show
-from deploykit.core.options import SweepOptions
+from deploykit.core.settings.options import SweepOptions
 
 HELP = "Show what a sweep would run, what it cannot run and why, and how long it will take. Nothing is built."
 

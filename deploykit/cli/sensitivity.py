@@ -10,7 +10,7 @@ from deploykit.cli._inputs import add_data, add_model, data, model, setting
 from deploykit.cli._options import add_options, given
 from deploykit.cli._show import note, show
 from deploykit.cli._watch import Watch, add_store
-from deploykit.core.options import SensitivityOptions
+from deploykit.core.settings.options import SensitivityOptions
 
 HELP = "Measure which layers and operator types a technique harms: applied to one at a time, and to all but one."
 

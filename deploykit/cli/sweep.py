@@ -10,7 +10,7 @@ from deploykit.cli._inputs import add_data, add_model, add_space, data, model, s
 from deploykit.cli._options import add_options, given
 from deploykit.cli._show import show
 from deploykit.cli._watch import Watch, add_store
-from deploykit.core.options import SweepOptions
+from deploykit.core.settings.options import SweepOptions
 
 HELP = "Build, evaluate and time every candidate. A second sweep on the same store does only what is new."
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deploykit.core.errors import UnsupportedModelError
-from deploykit.core.layer_kind import LayerKind
+from deploykit.core.layers.kinds import LayerKind
 from deploykit.core.serial import Plain
 
 #: Layers shown in a notebook; the rest is counted.

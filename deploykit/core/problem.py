@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from deploykit.core.layer_kind import LIGHT, LayerKind
+from deploykit.core.layers.kinds import LIGHT, LayerKind
 from deploykit.core.model import Model
 from deploykit.core.serial import Plain
 

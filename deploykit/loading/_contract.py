@@ -17,7 +17,7 @@ from deploykit.core.adapter import Adapter, Group
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.core.errors import UnsupportedModelError
-from deploykit.core.layer_kind import LayerKind
+from deploykit.core.layers.kinds import LayerKind
 from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from deploykit.core.layer_kind import LayerKind
+from deploykit.core.layers.kinds import LayerKind
 
 KINDS: Mapping[LayerKind, frozenset[str]] = {
     "dense": frozenset(

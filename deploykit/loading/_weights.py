@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from deploykit.core.layer_names import same_layers, traced_twice
+from deploykit.core.layers.names import same_layers, traced_twice
 from deploykit.core.serial import Plain
 from deploykit.loading._contract import FORMATS, Weight
 from deploykit.sandbox.task import Report

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from deploykit.core.layer_kind import HEAVY
+from deploykit.core.layers.kinds import HEAVY
 from deploykit.core.result import LayerTime
 from deploykit.core.serial import Plain
 from deploykit.runtimes._profile import NodeTime

@@ -11,8 +11,8 @@ from deploykit.core.contract import Declared
 from deploykit.core.digest import json_digest
 from deploykit.core.errors import DeploykitError
 from deploykit.core.model import Model
-from deploykit.core.option import complete, takes
-from deploykit.core.options import ExamineOptions
+from deploykit.core.settings.option import complete, takes
+from deploykit.core.settings.options import ExamineOptions
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.examination.examining import EXAMINATION_VERSION, sample

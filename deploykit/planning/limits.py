@@ -16,5 +16,5 @@ class Limits:
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
-        """From checked options, see `deploykit.core.options.ProcessOptions`."""
+        """From checked options, see `deploykit.core.settings.options.ProcessOptions`."""
         return cls(options["timeout"], int(options["memory"] * 1e9))

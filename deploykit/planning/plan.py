@@ -9,12 +9,12 @@ from html import escape
 
 from deploykit.choosing.goals import limit
 from deploykit.core import tables
-from deploykit.core.budget import DEFAULT_CANDIDATES
 from deploykit.core.check import Examined
 from deploykit.core.contract import Contract
 from deploykit.core.parameter import Value
 from deploykit.core.resolution import TYPICAL_FLIPS
 from deploykit.core.serial import Plain
+from deploykit.core.settings.budget import DEFAULT_CANDIDATES
 from deploykit.core.space import Refine
 from deploykit.data.reading import Reading
 from deploykit.planning.planned import Expected, LeftOut, Planned, Remark

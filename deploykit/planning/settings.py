@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
-from deploykit.core.budget import Budget
 from deploykit.core.contract import Declared
-from deploykit.core.option import complete
-from deploykit.core.options import SweepOptions
+from deploykit.core.settings.budget import Budget
+from deploykit.core.settings.option import complete
+from deploykit.core.settings.options import SweepOptions
 from deploykit.planning.limits import Limits
 from deploykit.planning.protocol import Protocol
 

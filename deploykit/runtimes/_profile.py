@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from deploykit.core.layer_kind import Work
+from deploykit.core.layers.kinds import Work
 from deploykit.core.serial import Plain
 
 #: Why a kernel may be slow whatever the layer: no vector instructions (``reference``), or no fast kernel on some

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.candidate import Target
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.core.layer_kind import Work
+from deploykit.core.layers.kinds import Work
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Form, Problem
 from deploykit.runtimes._contract import Device, Runtime, Session

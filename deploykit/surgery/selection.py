@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploykit.core.errors import SettingError
-from deploykit.core.layer_kind import WORDS, LayerKind
+from deploykit.core.layers.kinds import WORDS, LayerKind
 from deploykit.core.parameter import Parameter
 
 #: Before a name: everything else is left as it is.

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.core.model import Model
-from deploykit.core.option import complete, takes
-from deploykit.core.options import BuildOptions
+from deploykit.core.settings.option import complete, takes
+from deploykit.core.settings.options import BuildOptions
 from deploykit.engines._contract import start
 from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.predict import predict

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any, Unpack
 
 from deploykit.core.model import Model
-from deploykit.core.option import takes
-from deploykit.core.options import SweepOptions
+from deploykit.core.settings.option import takes
+from deploykit.core.settings.options import SweepOptions
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running

@@ -9,9 +9,9 @@ from typing import Any, Unpack
 from deploykit.core.candidate import Target
 from deploykit.core.errors import CandidateError, SettingError, unknown_name
 from deploykit.core.model import Model
-from deploykit.core.option import complete, takes
-from deploykit.core.options import SensitivityOptions
 from deploykit.core.parameter import Value
+from deploykit.core.settings.option import complete, takes
+from deploykit.core.settings.options import SensitivityOptions
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.planning.durations import Durations, Units

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from deploykit.core.adapter import Group
-from deploykit.core.budget import Budget
 from deploykit.core.candidate import Candidate
 from deploykit.core.check import Examined
 from deploykit.core.contract import Declared
 from deploykit.core.errors import CandidateError, DeploykitError
 from deploykit.core.model import Model
+from deploykit.core.settings.budget import Budget
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running

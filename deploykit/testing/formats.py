@@ -10,8 +10,8 @@ from typing import Any, get_args
 
 from deploykit.core.contract import Contract, InputMeaning, OutputMeaning
 from deploykit.core.errors import DeploykitError, ModelFileError, UnsupportedModelError
-from deploykit.core.layer_kind import LIGHT, LayerKind
-from deploykit.core.layer_names import same_layers
+from deploykit.core.layers.kinds import LIGHT, LayerKind
+from deploykit.core.layers.names import same_layers
 from deploykit.core.model import Model
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._load import load

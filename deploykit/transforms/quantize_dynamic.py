@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from deploykit.core.extras import require
-from deploykit.core.layer_kind import CONVOLUTIONS
+from deploykit.core.layers.kinds import CONVOLUTIONS
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery.quantization import tflite, write

@@ -13,8 +13,8 @@ from deploykit_widgets.workbench import Workbench
 import deploykit as dk
 from deploykit.cli.main import main
 from deploykit.core.errors import SettingError
-from deploykit.core.option import takes
-from deploykit.core.options import SweepOptions
+from deploykit.core.settings.option import takes
+from deploykit.core.settings.options import SweepOptions
 
 
 @pytest.fixture(autouse=True)

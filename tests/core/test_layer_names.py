@@ -1,6 +1,6 @@
 """Names of layers that formats and tracing have changed."""
 
-from deploykit.core.layer_names import same_layers, traced_twice
+from deploykit.core.layers.names import same_layers, traced_twice
 
 
 def test_layers_of_two_files_are_paired_one_to_one():

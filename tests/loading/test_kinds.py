@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import deploykit as dk
-from deploykit.core.layer_kind import WORK, LayerKind
+from deploykit.core.layers.kinds import WORK, LayerKind
 from deploykit.core.model import Layer, Model
 from deploykit.loading._contract import FORMATS
 

@@ -5,11 +5,11 @@ import threading
 import pytest
 
 import deploykit as dk
-from deploykit.core.budget import Budget
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
-from deploykit.core.option import complete
-from deploykit.core.options import SweepOptions
+from deploykit.core.settings.budget import Budget
+from deploykit.core.settings.option import complete
+from deploykit.core.settings.options import SweepOptions
 from deploykit.planning.planner import make
 from deploykit.planning.routes import Routes
 from deploykit.sweeping.search import Searcher

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from deploykit.core.layer_kind import LayerKind
+from deploykit.core.layers.kinds import LayerKind
 
 KINDS: Mapping[LayerKind, frozenset[str]] = {
     "dense": frozenset({"Dense", "EinsumDense", "Dot"}),

@@ -8,7 +8,7 @@ from typing import Any
 
 from deploykit.core import extras
 from deploykit.core.candidate import Recipe, Step
-from deploykit.core.layer_kind import HEAVY, WORK, Work
+from deploykit.core.layers.kinds import HEAVY, WORK, Work
 from deploykit.core.model import Layer
 from deploykit.core.result import Latency, LayerTime, Measurement, Result
 from deploykit.loading._contract import FORMATS

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from deploykit.core.layer_kind import HEAVY
+from deploykit.core.layers.kinds import HEAVY
 from deploykit.core.result import Finding
 from deploykit.reporting import numbers
 from deploykit.reporting.effects import effects_of

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploykit.core.layer_kind import HEAVY
+from deploykit.core.layers.kinds import HEAVY
 from deploykit.core.result import Finding
 from deploykit.reporting import numbers
 from deploykit.reporting.evidence.cause_facts import (

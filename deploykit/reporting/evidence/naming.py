@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import takewhile
 
-from deploykit.core.layer_names import own_layers
+from deploykit.core.layers.names import own_layers
 from deploykit.core.model import Layer
 from deploykit.measuring.profile_match import Comparison
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
-from deploykit.core.layer_names import same_layers
+from deploykit.core.layers.names import same_layers
 from deploykit.core.parameter import Value
 from deploykit.core.result import Interval
 from deploykit.core.serial import Plain

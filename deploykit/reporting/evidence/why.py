@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
-from deploykit.core.layer_kind import HEAVY
+from deploykit.core.layers.kinds import HEAVY
 from deploykit.core.result import LayerTime, Result
 from deploykit.core.serial import Plain
 from deploykit.measuring.profile_match import Comparison

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import UnsupportedModelError
-from deploykit.core.layer_kind import WORDS, LayerKind
+from deploykit.core.layers.kinds import WORDS, LayerKind
 from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from deploykit.core.errors import ModelFileError
-from deploykit.core.layer_kind import LayerKind
+from deploykit.core.layers.kinds import LayerKind
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading._contract import Format, Saved, Summary, Weight
 from deploykit.loading._live import keep

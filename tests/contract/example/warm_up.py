@@ -1,8 +1,8 @@
-"""One more option of a sweep, as it would be declared in deploykit/core/options.py."""
+"""One more option of a sweep, as it would be declared in deploykit/core/settings/options.py."""
 
 from typing import Annotated, TypedDict
 
-from deploykit.core.option import option
+from deploykit.core.settings.option import option
 
 
 class WarmUpOptions(TypedDict, total=False):

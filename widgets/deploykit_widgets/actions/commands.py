@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 import deploykit as dk
 from deploykit.core.candidate import Recipe
 from deploykit.core.errors import CandidateError, DatasetError, SettingError, StoreError
-from deploykit.core.option import options_of
-from deploykit.core.options import SearchOptions
 from deploykit.core.registry import registry
+from deploykit.core.settings.option import options_of
+from deploykit.core.settings.options import SearchOptions
 from deploykit.reporting.choice import Choice
 from deploykit.reporting.events import OnProgress, Progress
 from deploykit_widgets.actions.inputs import Inputs, being_read

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploykit.core.errors import DeploykitError
-from deploykit.core.layer_kind import HEAVY
+from deploykit.core.layers.kinds import HEAVY
 from deploykit.core.model import Layer
 from deploykit.core.registry import registry
 from deploykit.core.result import Result

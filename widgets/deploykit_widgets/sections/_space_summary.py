@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.budget import DEFAULT_CANDIDATES
+from deploykit.core.settings.budget import DEFAULT_CANDIDATES
 from deploykit.reporting.progress import duration
 from deploykit_widgets.actions.inputs import being_read
 from deploykit_widgets.space.options import value_of, whole

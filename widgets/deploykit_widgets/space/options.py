@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from deploykit.core.errors import SettingError, unknown_name
-from deploykit.core.option import Option, options_of
-from deploykit.core.options import SweepOptions
+from deploykit.core.settings.option import Option, options_of
+from deploykit.core.settings.options import SweepOptions
 
 #: Option → value.
 Values = Mapping[str, Any]

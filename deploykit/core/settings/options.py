@@ -11,10 +11,10 @@ are all made from it. To add an option, add a field and read it where it has its
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, TypedDict
 
-from deploykit.core.budget import DEFAULT_CANDIDATES, UNITS, Budget
 from deploykit.core.contract import AXES, KINDS
 from deploykit.core.errors import SettingError
-from deploykit.core.option import Named, option
+from deploykit.core.settings.budget import DEFAULT_CANDIDATES, UNITS, Budget
+from deploykit.core.settings.option import Named, option
 
 #: A metric's name, "auto", or a function of (outputs, labels) that gives one value for each example.
 MetricLike = str | Callable[..., Any]

@@ -1,6 +1,6 @@
 """What an option is: a parameter of a public function, with all that signatures, flags and controls need of it.
 
-The options themselves are declared in `deploykit.core.options`.
+The options themselves are declared in `deploykit.core.settings.options`.
 """
 
 from __future__ import annotations
@@ -93,6 +93,11 @@ class Option(Parameter):
         found = registry(*self.adapters).names() if self.adapters else ()
         return (*self.choices, *(n.value for n in self.named), *found)
 
+    def _schemes(self) -> set[str]:
+        """Beginnings of addresses that belong to an adapter besides its name."""
+        found = registry(*self.adapters).all() if self.adapters else ()
+        return {scheme for adapter in found for scheme in getattr(adapter, "schemes", ())}
+
     @property
     def panel_help(self) -> str:
         """What a control says under its label; a choice explains the chosen value instead."""
@@ -121,10 +126,9 @@ class Option(Parameter):
         if self.adapters is not None and not isinstance(value, str):
             return value
         if self.kind == "choice" or self.adapters is not None:
-            if self.address and "://" in str(value):  # adapters know whose address it is
-                return value
-            if value not in self.known:
-                raise unknown_name(self.name, value, self.known)
+            name = str(value).partition("://")[0].partition("+")[0] if self.address else value
+            if name not in self.known and not (self.address and name in self._schemes()):
+                raise unknown_name(self.name, name, self.known)
             for choice in self.named:
                 if choice.value == value and choice.module:
                     require(choice.module, choice.extra)

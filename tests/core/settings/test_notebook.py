@@ -3,7 +3,7 @@
 import pytest
 
 from deploykit.core.errors import SettingError
-from deploykit.core.notebook import check_parameters, checked, constants, declared, fits, from_text
+from deploykit.core.settings.notebook import check_parameters, checked, constants, declared, fits, from_text
 
 CELL = 'model_path: str = "m.onnx"\nmax_drop: float = 0.01  # a share\nlaunches: int = 10\nnote = "a = b"\n'
 VALUES = {"model_path": "m.onnx", "max_drop": 0.01, "launches": 10, "note": "", "other": 1}

@@ -7,8 +7,8 @@ import pytest
 
 import deploykit as dk
 from deploykit.core.errors import SettingError
-from deploykit.core.option import changed, complete, options_of
-from deploykit.core.options import BuildOptions, ExamineOptions, SensitivityOptions, SweepOptions
+from deploykit.core.settings.option import changed, complete, options_of
+from deploykit.core.settings.options import BuildOptions, ExamineOptions, SensitivityOptions, SweepOptions
 
 TAKERS = [
     (dk.sweep, SweepOptions),

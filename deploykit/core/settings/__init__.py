@@ -1,0 +1,1 @@
+"""Options of a sweep: how they are declared, and which there are."""
