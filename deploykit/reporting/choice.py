@@ -16,7 +16,7 @@ from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import explain as words
 from deploykit.reporting import numbers, verdict
-from deploykit.reporting.evidence import class_changes, flips, layers, losing, weights, why
+from deploykit.reporting.evidence import channels, class_changes, flips, layers, losing, weights, why
 from deploykit.reporting.evidence.class_changes import ClassChanges
 from deploykit.reporting.evidence.flips import Flips
 from deploykit.reporting.evidence.naming import named
@@ -117,6 +117,17 @@ class Choice:
             CandidateError: There is no profile of this candidate.
         """
         return shown(layers.chart(self._comparison(), top=top, dark=dark))
+
+    def chart_channels(self, *, dark: bool = False) -> Any:
+        """Channels of each layer, in the original and in this candidate side by side (Altair).
+
+        Args:
+            dark: Colors for a dark background.
+
+        Raises:
+            CandidateError: None of its steps has removed channels.
+        """
+        return shown(channels.chart(self.result, dark=dark))
 
     # -- evidence ---------------------------------------------------------------------------------------------------
 

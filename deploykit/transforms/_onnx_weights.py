@@ -24,6 +24,21 @@ REQUIRES = ("onnx", "onnxruntime")
 GRAPH = "plain.onnx"
 
 
+#: Share of the weights in the layers that are spared by default: mostly the first and the last one, which suffer most.
+_SMALL = 0.01
+
+
+def small_kernels(kernels: Sequence[Kernel]) -> set[str]:
+    """Layers with the smallest kernels, which together hold no more than a small share of the weights."""
+    left, found = _SMALL * sum(k.rows.size for k in kernels), set[str]()
+    for kernel in sorted(kernels, key=lambda k: k.rows.size):
+        left -= kernel.rows.size
+        if left < 0:
+            break
+        found.add(kernel.layer)
+    return found
+
+
 def float_model(job: TransformJob) -> Any:
     """The model as a ``ModelProto`` whose nodes have names.
 

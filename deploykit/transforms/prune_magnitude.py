@@ -18,7 +18,7 @@ from deploykit.training.schedule import Schedule
 from deploykit.training.tf_keras_trainer import fine_tune
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Transform, TransformJob, Variant
-from deploykit.transforms._onnx_weights import OnnxWeights
+from deploykit.transforms._onnx_weights import OnnxWeights, small_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -104,8 +104,8 @@ class _Onnx(OnnxWeights):
     def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
         import numpy as np
 
-        spared = set() if job["small_layers"] else _small([k.rows.size for k in kernels])
-        chosen = [k.rows for number, k in enumerate(kernels) if number not in spared]
+        spared = set() if job["small_layers"] else small_kernels(kernels)
+        chosen = [k.rows for k in kernels if k.layer not in spared]
         scores = [np.abs(rows) for rows in chosen]
         if pattern := parse_pattern(job["pattern"]):
             gone = [weakest_in_blocks(score, *pattern) for score in scores]
@@ -116,18 +116,7 @@ class _Onnx(OnnxWeights):
         else:
             gone = [weakest(score, job["sparsity"]) for score in scores]
         found = iter(np.where(mask, np.float32(0.0), rows) for mask, rows in zip(gone, chosen, strict=True))
-        return [None if number in spared else next(found) for number in range(len(kernels))]
-
-
-def _small(sizes: Sequence[int]) -> set[int]:
-    """Places of the smallest kernels, which together hold no more than a small share of the weights."""
-    left, found = _SMALL * sum(sizes), set[int]()
-    for number in sorted(range(len(sizes)), key=lambda n: sizes[n]):
-        left -= sizes[number]
-        if left < 0:
-            break
-        found.add(number)
-    return found
+        return [None if k.layer in spared else next(found) for k in kernels]
 
 
 class _Pruning:

@@ -13,7 +13,7 @@ from deploykit.surgery.weights.kernel import Kernel, parse_pattern, weakest_in_b
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, Transform, TransformJob
 from deploykit.transforms._onnx_examples import examples_of
-from deploykit.transforms._onnx_weights import OnnxWeights
+from deploykit.transforms._onnx_weights import OnnxWeights, small_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ class _Onnx(OnnxWeights):
     name = "onnx"
     label = "weight × activation pruning (ONNX)"
     help = "One pass over the calibration examples; no labels, no training."
-    uses = ("sparsity", "pattern", "exclude")
+    uses = ("sparsity", "pattern", "small_layers", "exclude")
     needs = ("calibration",)
     seeded = True
 
@@ -36,13 +36,17 @@ class _Onnx(OnnxWeights):
         exact = parameters["pattern"] == "unstructured"
         return (*super().ensures(parameters), *((Zeros(0.8 * parameters["sparsity"]),) if exact else ()))
 
-    def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any]]:
+    def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
         import numpy as np
 
         norms = input_norms(model, examples_of(model, job))
         pattern = parse_pattern(job["pattern"])
-        found = []
+        spared = set() if job["small_layers"] else small_kernels(kernels)
+        found: list[NDArray[Any] | None] = []
         for kernel in kernels:
+            if kernel.layer in spared:
+                found.append(None)
+                continue
             groups = norms[kernel.layer]  # (groups, inputs of one output)
             each = np.repeat(groups, len(kernel.rows) // len(groups), axis=0)
             scores = np.abs(kernel.rows) * each
@@ -71,6 +75,10 @@ class PruneWeightActivation(Transform):
             "pattern", "choice", "unstructured",
             "N:M keeps N of every M weights along the inputs; the sparsity is then 1 − N/M.",
             choices=("unstructured", "1:2", "1:4", "2:4", "4:8"),
+        ),
+        Parameter(
+            "small_layers", "bool", False,
+            "Also prune the smallest layers (1 % of the weights): saves almost nothing and costs the most accuracy.",
         ),
         selection.setting("layers", "operator types", "stay dense"),
     )  # fmt: skip

@@ -83,7 +83,9 @@ def test_weights_that_meet_small_inputs_go_first(tmp_path):
     x = graphs.examples("channels_last", 60) * np.array([5, 1, 1, 1, 0.01, 1, 1, 1], np.float32)
     Dataset.from_arrays({"x": x}, calibration_size=50).save(tmp_path / "data")
     data = Dataset.open(tmp_path / "data").calibration()["x"]
-    _, before, after = apply("prune_weight_activation", tmp_path / "out", tmp_path / "model.onnx", tmp_path / "data")
+    _, before, after = apply(
+        "prune_weight_activation", tmp_path / "out", tmp_path / "model.onnx", tmp_path / "data", small_layers=True
+    )
     norms = np.sqrt(np.square(data.astype(np.float64)).sum((0, 1)))
     scores = np.abs(before["w1"]) * norms[:, None]
     expected = np.where(scores > np.median(scores, axis=0), before["w1"], 0)
