@@ -153,9 +153,11 @@ class Format(Adapter):
         return self.full_group or self._own_runtime().group
 
     def open_given(
-        self, path: Path, contract: Contract, *, imports: tuple[str, ...] = (), trusted: bool = False
+        self, path: Path, contract: Contract | None, *, imports: tuple[str, ...] = (), trusted: bool = False
     ) -> Session:
         """Open a model as it was given, in its own framework, to be fed and read as a contract says.
+
+        Without a contract, it is fed and read by the file's own names.
 
         Its answers are what every conversion is compared with. Called in a child of `given_group`.
 

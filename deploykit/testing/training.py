@@ -18,7 +18,7 @@ def divergence(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     import numpy as np
 
     del report
-    goal = Teacher(lambda inputs: inputs[0], arguments["temperature"], arguments["probabilities"])
+    goal = Teacher(lambda _, inputs: inputs[0], arguments["temperature"], arguments["probabilities"])
     wanted = goal.targets(np.arange(1), [np.array(arguments["wanted"], np.float32)])
     return {"loss": float(goal.loss(wanted, np.array(arguments["found"], np.float32)))}
 
@@ -59,7 +59,7 @@ def recover(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         found = np.asarray(model(images, training=False))
         return float((found.argmax(-1) == wanted.argmax(-1)).mean())
 
-    goal: Goal = Teacher(lambda inputs: teacher(inputs[0], training=False), temperature=2.0)
+    goal: Goal = Teacher(lambda _, inputs: teacher(inputs[0], training=False), temperature=2.0)
     if arguments["goal"] == "labels":
         labels = data.labels("train")
         assert labels is not None

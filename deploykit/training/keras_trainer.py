@@ -1,7 +1,4 @@
-"""Training Keras 3 models natively, in a loop of our own.
-
-A task is cancelled by ending its process, so the loop only has to report between batches.
-"""
+"""Training Keras 3 models natively."""
 
 from __future__ import annotations
 
@@ -14,10 +11,10 @@ from deploykit.core.extras import require
 from deploykit.data.dataset import Dataset
 from deploykit.loading._keras.open import graph_of
 from deploykit.sandbox.task import Report
-from deploykit.training.early_stop import EarlyStop
 from deploykit.training.keras_ends import arranged
-from deploykit.training.progress import MOMENTUM, Progress, Trained
-from deploykit.training.schedule import LAST_RATE, Schedule
+from deploykit.training.loop import Trainee, fit, optimizer
+from deploykit.training.progress import MOMENTUM, Trained
+from deploykit.training.schedule import Schedule
 from deploykit.training.targets import Goal
 
 if TYPE_CHECKING:
@@ -26,8 +23,9 @@ if TYPE_CHECKING:
 
 
 def train(
-    model: Any, data: Dataset, schedule: Schedule, goal: Goal, *, report: Report, place: int = 0, patience: int = 2
-) -> Trained:
+    model: Any, data: Dataset, schedule: Schedule, goal: Goal, *, report: Report, place: int = 0, patience: int = 2,
+    optimizer_name: str = "adam",
+) -> Trained:  # fmt: skip
     """Train a model in place. The same seed gives the same weights.
 
     Args:
@@ -39,16 +37,15 @@ def train(
         report: Called with the progress in steps.
         place: Place of that output among the flat outputs.
         patience: Epochs without a smaller loss of the held-out examples after which training stops.
+        optimizer_name: One of `deploykit.training.loop.OPTIMIZERS`.
 
     Raises:
         CandidateError: The loss is not finite.
     """
     keras, tf = require("keras", "tensorflow"), require("tensorflow", "tensorflow")
     keras.utils.set_random_seed(schedule.seed)
-    rate = keras.optimizers.schedules.CosineDecay(schedule.learning_rate, schedule.steps, alpha=LAST_RATE)
-    optimizer = keras.optimizers.Adam(rate)
-    variables = model.trainable_variables
-    optimizer.build(variables)
+    variables, chosen = model.trainable_variables, optimizer(optimizer_name, schedule)
+    chosen.build(variables)
     structure = graph_of(model)._inputs_struct
 
     def outputs(inputs: Any, *, training: bool) -> Any:
@@ -60,7 +57,7 @@ def train(
         with tf.GradientTape() as tape:
             loss = goal.loss(targets, outputs(inputs, training=True))
             total = tf.add_n([loss, *model.losses])
-        optimizer.apply(tape.gradient(total, variables), variables)
+        chosen.apply(tape.gradient(total, variables), variables)
         return loss
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
@@ -71,33 +68,14 @@ def train(
         inputs = arranged(model, data.batch("train", index), data.contract)
         return [tf.convert_to_tensor(v) for v in inputs], goal.targets(index, inputs)
 
-    progress, stop = Progress(schedule, report), EarlyStop(patience)
-    losses: list[float] = []
-    held_out: list[float] = []
-    batches = schedule.batches()
+    trainee = Trainee(
+        step=lambda index: float(step(*batch(index))),
+        measure=lambda index: float(measure(*batch(index))),
+        weights=model.get_weights,
+        restore=model.set_weights,
+    )
     with _quick_averages(model):
-        for _epoch in range(schedule.epochs):
-            total = 0.0
-            for _ in range(schedule.steps_per_epoch):
-                total += float(step(*batch(next(batches))))
-                progress.step()
-            losses.append(total / schedule.steps_per_epoch)
-            Trained.checked(goal.name, losses)
-            if schedule.held_out is None:
-                continue
-            parts = _parts(schedule.held_out, schedule.batch_size)
-            held_out.append(sum(len(p) * float(measure(*batch(p))) for p in parts) / len(schedule.held_out))
-            if stop.stops(held_out[-1], model.get_weights()):
-                break
-    if stop.weights is not None:
-        model.set_weights(stop.weights)
-    return Trained.checked(goal.name, losses, held_out)
-
-
-def _parts(index: NDArray[np.int64], size: int) -> list[NDArray[np.int64]]:
-    import numpy as np
-
-    return [np.sort(index[start : start + size]) for start in range(0, len(index), size)]
+        return fit(trainee, schedule, goal.name, report, patience=patience)
 
 
 @contextlib.contextmanager

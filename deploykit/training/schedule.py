@@ -79,3 +79,10 @@ class Schedule:
             order = rng.permutation(self.examples)
             for step in range(self.steps_per_epoch):
                 yield np.sort(order[step * self.batch_size : (step + 1) * self.batch_size])
+
+    def parts(self, index: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+        """Examples in batches, sorted; what does not fill the last one is left out, but for a single batch."""
+        import numpy as np
+
+        size = min(self.batch_size, len(index))
+        return [np.sort(index[start : start + size]) for start in range(0, len(index) - size + 1, size)]

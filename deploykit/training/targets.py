@@ -73,24 +73,90 @@ class Teacher(Goal):
         ask: Gives the teacher's scores for the inputs of a batch.
         temperature: T, which both distributions are softened by.
         probabilities: Whether scores are probabilities, not what comes before softmax.
+        axis: Axis of the classes.
     """
 
-    ask: Callable[[Inputs], Any]
+    ask: Callable[[NDArray[np.int64], Inputs], Any]
     temperature: float = 1.0
     probabilities: bool = True
+    axis: int = -1
     name: str = "KLDivergence"
 
     def targets(self, index: NDArray[np.int64], inputs: Inputs) -> Any:
         """What the teacher gives."""
-        return self.ask(inputs)
+        return self.ask(index, inputs)
 
     def loss(self, targets: Any, outputs: Any) -> Any:
         """The divergence."""
         tf = require("tensorflow", "tensorflow")
-        wanted, found = (tf.nn.log_softmax(self._logits(v) / self.temperature) for v in (targets, outputs))
-        return self.temperature**2 * tf.reduce_mean(tf.reduce_sum(tf.exp(wanted) * (wanted - found), axis=-1))
+        wanted, found = (
+            tf.nn.log_softmax(self._logits(v) / self.temperature, self.axis) for v in (targets, outputs)
+        )  # fmt: skip
+        return self.temperature**2 * tf.reduce_mean(tf.reduce_sum(tf.exp(wanted) * (wanted - found), axis=self.axis))
 
     def _logits(self, scores: Any) -> Any:
         tf = require("tensorflow", "tensorflow")
         scores = tf.cast(scores, tf.float32)
         return tf.math.log(tf.maximum(scores, _LEAST)) if self.probabilities else scores
+
+
+@dataclass
+class TwoClasses(Teacher):
+    """The same where each number stands for itself: the probability of a class, or what comes before a sigmoid."""
+
+    def loss(self, targets: Any, outputs: Any) -> Any:
+        """The divergence of two classes, mean over all numbers."""
+        tf = require("tensorflow", "tensorflow")
+        wanted, found = (self._logits(v) / self.temperature for v in (targets, outputs))
+        yes = tf.sigmoid(wanted)
+        entropy = tf.nn.sigmoid_cross_entropy_with_logits
+        return self.temperature**2 * tf.reduce_mean(entropy(yes, found) - entropy(yes, wanted))
+
+    def _logits(self, scores: Any) -> Any:
+        tf = require("tensorflow", "tensorflow")
+        scores = tf.cast(scores, tf.float32)
+        if not self.probabilities:
+            return scores
+        scores = tf.clip_by_value(scores, _LEAST, 1 - _LEAST)
+        return tf.math.log(scores) - tf.math.log1p(-scores)
+
+
+@dataclass
+class Values(Teacher):
+    """Numbers that stand for themselves: the mean squared error, relative to their variance in a sample.
+
+    Attributes:
+        variance: The variance.
+    """
+
+    variance: float = 1.0
+    name: str = "MeanSquaredError"
+
+    def loss(self, targets: Any, outputs: Any) -> Any:
+        """The error."""
+        tf = require("tensorflow", "tensorflow")
+        gaps = tf.math.squared_difference(tf.cast(targets, tf.float32), tf.cast(outputs, tf.float32))
+        return tf.reduce_mean(gaps) / self.variance
+
+
+class Mixed(Goal):
+    """Labels and a teacher: α times the loss of the labels and the teacher's on top (Hinton et al. 2015).
+
+    Args:
+        labels: The labels.
+        teacher: The teacher.
+        alpha: Weight of the labels.
+    """
+
+    def __init__(self, labels: Goal, teacher: Goal, alpha: float) -> None:
+        self.name = f"{alpha:g} × {labels.name} + {teacher.name}"
+        self._labels, self._teacher, self._alpha = labels, teacher, alpha
+
+    def targets(self, index: NDArray[np.int64], inputs: Inputs) -> Any:
+        """Both."""
+        return self._labels.targets(index, inputs), self._teacher.targets(index, inputs)
+
+    def loss(self, targets: Any, outputs: Any) -> Any:
+        """The sum."""
+        labels, answers = targets
+        return self._alpha * self._labels.loss(labels, outputs) + self._teacher.loss(answers, outputs)

@@ -85,6 +85,7 @@ class Family:
 
 QUANTIZE = Family("quantize", "square", 10)
 PRUNE = Family("prune", "triangle-up", 20)
+TRAIN = Family("train", "triangle-down", 30)
 
 
 @dataclass

@@ -1,0 +1,148 @@
+"""Training ONNX files, by a TensorFlow function of the same graph whose variables are the file's weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.converters._tensorflow_graph.write import Graph
+from deploykit.core.errors import DatasetError, UnsupportedModelError
+from deploykit.core.extras import require
+from deploykit.data.dataset import Dataset
+from deploykit.data.feeding import Feeding
+from deploykit.loading.onnx import signature
+from deploykit.sandbox.task import Report
+from deploykit.training import onnx_weights
+from deploykit.training.loop import Trainee, fit, optimizer
+from deploykit.training.progress import Trained
+from deploykit.training.schedule import Schedule
+from deploykit.training.targets import Goal
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+
+@dataclass
+class OnnxTrainer:
+    """An ONNX model to be trained.
+
+    Attributes:
+        model: The ``ModelProto``.
+        path: Where it comes from, for messages.
+        data: The data; only the training split is read.
+
+    Raises:
+        UnsupportedModelError: An operator has no rule, the model keeps a state, or nothing in it can be trained.
+        DatasetError: An input is missing.
+    """
+
+    model: Any
+    path: Path
+    data: Dataset
+
+    def __post_init__(self) -> None:
+        self.inputs, self.outputs = signature(self.model, self.path)
+        contract = self.data.contract
+        if contract is not None and (contract.sequences or contract.state):
+            raise UnsupportedModelError(
+                "The model carries a state from step to step, which is not trained.",
+                remedy="use techniques that need no training for this model.",
+            )
+        self._graph = Graph(self.model)
+        self._weights = onnx_weights.trainable(self.model)
+        if not self._weights:
+            raise UnsupportedModelError(
+                "The model has no float32 weights that can be trained.",
+                remedy="use techniques that need no training for this model.",
+            )
+        self._feeding = Feeding.of(contract, self.inputs)
+
+    @property
+    def batch_size(self) -> int | None:
+        """The fixed batch size, None when it is free."""
+        return self._feeding.batch_size
+
+    def feeds(self, index: NDArray[np.int64]) -> list[NDArray[Any]]:
+        """The inputs of some training examples, in the file's order."""
+        return self._feeding.arrange(self.data.batch("train", index))
+
+    def place(self, name: str) -> int:
+        """Place of an output, 0 when there is none of this name."""
+        return next((k for k, spec in enumerate(self.outputs) if spec.name == name), 0)
+
+    def given(self, index: NDArray[np.int64], place: int) -> NDArray[Any]:
+        """An output for some training examples, before training."""
+        tf = require("tensorflow", "tensorflow")
+        found: NDArray[Any] = self._graph([tf.convert_to_tensor(v) for v in self.feeds(index)])[place].numpy()
+        return found
+
+    def train(
+        self, schedule: Schedule, goal: Goal, *, report: Report, place: int, optimizer_name: str
+    ) -> tuple[Any, Trained]:
+        """Train a copy. The same seed gives the same weights; weights that are exactly zero stay zero.
+
+        Args:
+            schedule: How long and on what.
+            goal: What an output is compared with.
+            report: Called with the progress in steps.
+            place: Place of that output.
+            optimizer_name: One of `deploykit.training.loop.OPTIMIZERS`.
+
+        Returns:
+            The trained ``ModelProto`` and what training has done.
+
+        Raises:
+            CandidateError: The loss is not finite.
+            DatasetError: There are fewer examples than the batch that the model takes.
+        """
+        keras, tf = require("keras", "tensorflow"), require("tensorflow", "tensorflow")
+        if self.batch_size and schedule.batch_size != self.batch_size:
+            raise DatasetError(
+                f"The model takes batches of {self.batch_size}, but there are {len(schedule.examples)} training "
+                "examples.",
+                remedy="provide more training data.",
+            )
+        keras.utils.set_random_seed(schedule.seed)
+        variables = {name: tf.Variable(array) for name, array in self._weights.items()}
+        kept = {  # what a technique has pruned
+            name: tf.constant((array != 0).astype(array.dtype))
+            for name, array in self._weights.items() if array.ndim > 1 and not array.all()
+        }  # fmt: skip
+        chosen = optimizer(optimizer_name, schedule)
+        chosen.build(list(variables.values()))
+
+        @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        def step(inputs: Any, targets: Any) -> Any:
+            with tf.GradientTape() as tape:
+                loss = goal.loss(targets, self._graph(inputs, variables)[place])
+            gradients = tape.gradient(loss, list(variables.values()), unconnected_gradients="zero")
+            chosen.apply(gradients, list(variables.values()))
+            for name, mask in kept.items():
+                variables[name].assign(variables[name] * mask)
+            return loss
+
+        @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
+        def measure(inputs: Any, targets: Any) -> Any:
+            return goal.loss(targets, self._graph(inputs, variables)[place])
+
+        def batch(index: NDArray[np.int64]) -> tuple[Any, Any]:
+            inputs = self.feeds(index)
+            return [tf.convert_to_tensor(v) for v in inputs], goal.targets(index, inputs)
+
+        def restore(weights: dict[str, NDArray[Any]]) -> None:
+            for name, array in weights.items():
+                variables[name].assign(array)
+
+        def weights() -> dict[str, NDArray[Any]]:
+            return {name: variable.numpy() for name, variable in variables.items()}
+
+        trainee = Trainee(
+            step=lambda index: float(step(*batch(index))),
+            measure=lambda index: float(measure(*batch(index))),
+            weights=weights,
+            restore=restore,
+        )
+        trained = fit(trainee, schedule, goal.name, report)
+        return onnx_weights.written(self.model, weights()), trained

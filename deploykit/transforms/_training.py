@@ -1,0 +1,180 @@
+"""What techniques share that train."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from deploykit.converters import _keras
+from deploykit.core.contract import OutputMeaning
+from deploykit.core.extras import require
+from deploykit.core.parameter import Parameter
+from deploykit.core.problem import Facts, Problem
+from deploykit.surgery.quantization import prepare
+from deploykit.training.keras_ends import activation_name, arranged, final_operation
+from deploykit.training.keras_trainer import train
+from deploykit.training.loop import OPTIMIZERS
+from deploykit.training.objective import objective
+from deploykit.training.onnx_trainer import OnnxTrainer
+from deploykit.training.schedule import Schedule
+from deploykit.training.targets import Goal, Labels
+from deploykit.transforms._conditions import Condition, Without
+from deploykit.transforms._contract import Need, TransformJob, Variant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Share of the examples that are not trained on: they show when to stop.
+_HELD_OUT = 0.1
+_SAMPLE = 16
+
+PARAMETERS = (
+    Parameter(
+        "epochs", "int", 8, "Passes over the training examples; fewer when it no longer helps. 0 changes nothing.",
+        minimum=0, maximum=1000, step=1, unit="epochs", shown=True,
+    ),
+    Parameter(
+        "learning_rate", "float", 1e-3, "Learning rate of the first step; it decays along a cosine.",
+        minimum=1e-7, maximum=1.0,
+    ),
+    Parameter("batch_size", "int", 64, "Examples per step.", minimum=1, maximum=65536, step=1, unit="examples"),
+    Parameter(
+        "train_examples", "int", 15000,
+        "Training examples, sampled in proportion to the classes; a tenth of them decides when to stop. 0 uses all.",
+        minimum=0, step=1000, unit="examples",
+    ),
+    Parameter("optimizer", "choice", "adam", "Optimizer; sgd has momentum 0.9.", choices=tuple(OPTIMIZERS)),
+)  # fmt: skip
+USES = tuple(parameter.name for parameter in PARAMETERS)
+
+
+class Training(Variant):
+    """Trains all weights of a model."""
+
+    group = "tensorflow"
+    extra = "tensorflow"
+
+    def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
+        """Nothing when nothing is trained."""
+        return super().needs_for(parameters) if parameters["epochs"] else frozenset()
+
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Weights in float."""
+        return (Without("quantized", "already quantized", "train first", "train the float model it was made from"),)
+
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """Nothing is trained."""
+        yield from super().problems(parameters, facts)
+        if not parameters["epochs"]:
+            yield Problem("pointless", "0 epochs train nothing")
+
+    @abstractmethod
+    def _goal(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Goal:
+        """What the scored output is trained to be."""
+
+
+class LabelsOf:
+    """Makes the goal of the labels when they are wanted.
+
+    Args:
+        job: Has the labels.
+        activation: The last activation, "" when it is not known.
+        sample: Some outputs before training.
+    """
+
+    def __init__(self, job: TransformJob, activation: str, sample: NDArray[Any]) -> None:
+        self._job, self._activation, self._sample = job, activation, sample
+
+    def __call__(self) -> Goal:
+        """The labels as a goal."""
+        labels = self._job.examples.labels("train")
+        assert labels is not None
+        shape = (None, *self._sample.shape[1:])
+        return Labels(objective(self._activation, shape, labels, self._sample), labels)
+
+
+def scored(job: TransformJob) -> OutputMeaning | None:
+    """What the trained output means, None without a contract."""
+    contract = job.examples.contract
+    return None if contract is None else contract.scored
+
+
+def schedule_of(job: TransformJob, fixed: int | None) -> Schedule:
+    """The schedule that the parameters ask for.
+
+    Args:
+        job: Has the parameters.
+        fixed: Batch size that the model takes, None when it is free.
+    """
+    count = len(job.examples.splits["train"])
+    count = min(job["train_examples"] or count, count)
+    size = fixed or job["batch_size"]
+    if fixed and fixed != job["batch_size"]:
+        job.notes["batch"] = f"{fixed}, which the model takes"
+    apart = _HELD_OUT if round(_HELD_OUT * count) >= (fixed or 1) else 0.0
+    return Schedule.of(
+        job.examples, examples=job["train_examples"], batch_size=size, epochs=job["epochs"],
+        learning_rate=job["learning_rate"], seed=job.seed, held_out=apart,
+    )  # fmt: skip
+
+
+class TrainedOnnx(Training):
+    """Trains an ONNX file by a TensorFlow function of its graph; the weights come back by their names."""
+
+    requires = ("tensorflow", "keras", "onnx", "onnxruntime")
+    accepts = frozenset({"onnx"})
+    produces = "onnx"
+
+    def _apply(self, job: TransformJob) -> None:
+        onnx = require("onnx", "")
+        model = onnx.load(str(job.source))
+        if job["epochs"]:
+            trainer = OnnxTrainer(model, job.source, job.examples)
+            schedule = schedule_of(job, trainer.batch_size)
+            place = trainer.place(job.scored)
+            few = schedule.examples[: trainer.batch_size or _SAMPLE]
+            labels = LabelsOf(job, trainer.outputs[place].operator.lower(), trainer.given(few, place))
+            goal = self._goal(job, schedule, labels)
+            model, trained = trainer.train(
+                schedule, goal, report=job.report, place=place, optimizer_name=job["optimizer"]
+            )
+            job.notes |= trained.notes
+            if any(node.op_type == "BatchNormalization" for node in model.graph.node):
+                job.notes["batch_normalization"] = (
+                    "scale and shift are trained; mean and variance stay those of the file"
+                )
+        onnx.save(model, str(job.target))
+        prepare.check_opens(job.target)
+
+
+class TrainedKeras(Training):
+    """Trains a Keras 3 model natively."""
+
+    requires = ("tensorflow", "keras")
+    accepts = frozenset({"keras"})
+    produces = "keras"
+
+    def _apply(self, job: TransformJob) -> None:
+        import numpy as np
+
+        model = _keras.load(job)
+        if job["epochs"]:
+            data, places = job.examples, _keras.exportable(model).outputs
+            schedule = schedule_of(job, model.inputs[0].shape[0])
+            place = places.get(job.scored, next(iter(places.values())))
+            inputs = arranged(model, data.batch("train", schedule.examples[: schedule.batch_size]), data.contract)
+            keras = require("keras", "tensorflow")
+            given = model.predict_on_batch(keras.tree.pack_sequence_as(_structure(model), inputs))
+            sample = np.asarray(keras.tree.flatten(given)[place], np.float32)
+            labels = LabelsOf(job, activation_name(final_operation(model.outputs[place])), sample)
+            goal = self._goal(job, schedule, labels)
+            trained = train(
+                model, data, schedule, goal, report=job.report, place=place, optimizer_name=job["optimizer"]
+            )
+            job.notes |= trained.notes
+        _keras.save(model, job.target)
+
+
+def _structure(model: Any) -> Any:
+    return _keras.graph_of(model)._inputs_struct

@@ -1,0 +1,69 @@
+"""Distillation: the model is trained to answer as the original model does, with or without labels."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from deploykit.core.parameter import Parameter
+from deploykit.training.schedule import Schedule
+from deploykit.training.targets import Goal, Mixed
+from deploykit.training.teacher import Answers, goal
+from deploykit.transforms._contract import TRAIN, Need, Transform, TransformJob
+from deploykit.transforms._training import PARAMETERS, USES, LabelsOf, TrainedKeras, TrainedOnnx, Training, scored
+
+_USES = (*USES, "temperature", "alpha")
+
+
+class _ByTeacher(Training):
+    def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
+        """Labels only where they count."""
+        return super().needs_for(parameters) - ({"labels"} if not parameters["alpha"] else set())
+
+    def _goal(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Goal:
+        answers = Answers(job.original, job.examples, job.scored, schedule)
+        found = goal(answers, scored(job), job["temperature"])
+        return Mixed(labels(), found, job["alpha"]) if job["alpha"] else found
+
+
+class _Onnx(_ByTeacher, TrainedOnnx):
+    name = "onnx"
+    label = "distillation (ONNX)"
+    help = "Trains a TensorFlow function of the graph; the weights go back into the file, and the graph stays as it is."
+    uses = _USES
+    needs = ("train", "teacher", "labels")
+
+
+class _Keras(_ByTeacher, TrainedKeras):
+    name = "keras"
+    label = "distillation (Keras)"
+    help = "Trains the Keras 3 model itself."
+    uses = _USES
+    needs = ("train", "teacher", "labels")
+
+
+class Distill(Transform):
+    """Trains all weights so that the model answers as the original (Hinton et al. 2015, arXiv:1503.02531)."""
+
+    name = "distill"
+    label = "distillation"
+    help = (
+        "Trains all weights to answer as the original model does, without labels if there are none, to win back what a "
+        "step before has cost. Neither smaller nor faster by itself."
+    )
+    family = TRAIN
+    parameters = (
+        *PARAMETERS,
+        Parameter(
+            "temperature", "float", 1.0,
+            "Softens the class scores of both models, so that small ones count as well; no effect on other outputs.",
+            minimum=0.1, maximum=100.0,
+        ),
+        Parameter(
+            "alpha", "float", 0.0, "Weight of the labels' loss, added to the teacher's; 0 needs no labels.",
+            minimum=0.0, maximum=100.0,
+        ),
+    )  # fmt: skip
+    variants = (_Onnx(), _Keras())
+
+
+ADAPTER = Distill()

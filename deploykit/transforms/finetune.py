@@ -1,0 +1,46 @@
+"""Fine-tuning: all weights are trained on the labels, usually after a step that has cost accuracy."""
+
+from __future__ import annotations
+
+from deploykit.training.schedule import Schedule
+from deploykit.training.targets import Goal
+from deploykit.transforms._contract import TRAIN, Transform, TransformJob
+from deploykit.transforms._training import PARAMETERS, USES, LabelsOf, TrainedKeras, TrainedOnnx, Training
+
+
+class _ByLabels(Training):
+    def _goal(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Goal:
+        return labels()
+
+
+class _Onnx(_ByLabels, TrainedOnnx):
+    name = "onnx"
+    label = "fine-tuning (ONNX)"
+    help = "Trains a TensorFlow function of the graph; the weights go back into the file, and the graph stays as it is."
+    uses = USES
+    needs = ("train", "labels")
+
+
+class _Keras(_ByLabels, TrainedKeras):
+    name = "keras"
+    label = "fine-tuning (Keras)"
+    help = "Trains the Keras 3 model itself."
+    uses = USES
+    needs = ("train", "labels")
+
+
+class Finetune(Transform):
+    """Trains all weights on the labels of the training split."""
+
+    name = "finetune"
+    label = "fine-tuning"
+    help = (
+        "Trains all weights on the labels of the training data, to win back what a step before has cost. Neither "
+        "smaller nor faster by itself."
+    )
+    family = TRAIN
+    parameters = PARAMETERS
+    variants = (_Onnx(), _Keras())
+
+
+ADAPTER = Finetune()
