@@ -32,7 +32,7 @@ _SAMPLE = 16
 PARAMETERS = (
     Parameter(
         "epochs", "int", 8, "Passes over the training examples; fewer when it no longer helps. 0 changes nothing.",
-        minimum=0, maximum=1000, step=1, unit="epochs", shown=True,
+        minimum=0, maximum=1000, step=1, unit="epochs",
     ),
     Parameter(
         "learning_rate", "float", 1e-3, "Learning rate of the first step; it decays along a cosine.",
