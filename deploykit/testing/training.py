@@ -7,19 +7,30 @@ from typing import Any
 from deploykit.data.dataset import Dataset
 from deploykit.sandbox.task import Report
 from deploykit.testing import architectures
+from deploykit.training import targets
 from deploykit.training.keras_trainer import train
 from deploykit.training.objective import Objective
 from deploykit.training.schedule import Schedule
 from deploykit.training.targets import Goal, Labels, Teacher
 
 
-def divergence(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Task: the loss of `Teacher` for ``wanted`` and ``found`` scores at a ``temperature``."""
+def loss(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: the loss of a goal for ``wanted`` and ``found`` answers.
+
+    Args:
+        arguments: ``goal``: a class of `deploykit.training.targets`; its other ``options``; ``wanted``; ``found``; with
+            ``labels`` and ``alpha``, labels count as well.
+        report: Not used.
+    """
     import numpy as np
 
     del report
-    goal = Teacher(lambda _, inputs: inputs[0], arguments["temperature"], arguments["probabilities"])
-    wanted = goal.targets(np.arange(1), [np.array(arguments["wanted"], np.float32)])
+    goal: Goal = getattr(targets, arguments["goal"])(lambda _, inputs: inputs[0], **arguments["options"])
+    if arguments.get("alpha"):
+        labels = Labels(Objective("SparseCategoricalCrossentropy", from_logits=False), np.array(arguments["labels"]))
+        goal = targets.Mixed(labels, goal, arguments["alpha"])
+    index = np.arange(len(arguments["wanted"]))
+    wanted = goal.targets(index, [np.array(arguments["wanted"], np.float32)])
     return {"loss": float(goal.loss(wanted, np.array(arguments["found"], np.float32)))}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from deploykit.converters import _keras
 from deploykit.converters._contract import CONVERTERS, Job
 from deploykit.core.candidate import Target
 from deploykit.data.dataset import Dataset
+from deploykit.loading._load import load
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Report, Task
@@ -65,8 +67,8 @@ def transform(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         min(variant.accepts),
         parameters=technique.complete(arguments["parameters"]),
         data=Dataset.open(Path(arguments["data"])) if arguments["data"] else None,
-        teacher=Path(arguments["source"]),
-        teacher_format=min(variant.accepts),
+        teacher=Path(arguments["teacher"]),
+        teacher_format=arguments["teacher_format"],
         seed=arguments["seed"],
         report=tell,
     )
@@ -209,9 +211,13 @@ def transformed(
     data: Path | None = None,
     *,
     seed: int = 0,
+    teacher: Path | None = None,
     **parameters: Any,
 ) -> dict[str, Any]:
-    """Apply a variant in a child; gives the notes, with what was reported as ``"reports"``."""
+    """Apply a variant in a child; gives the notes, with what was reported as ``"reports"``.
+
+    The source is the original model as well unless another ``teacher`` is named.
+    """
     result = run(
         "transform",
         TRANSFORMS.get(technique).variant(variant).group,
@@ -220,6 +226,8 @@ def transformed(
         source=str(source),
         target=str(target),
         data=str(data) if data else "",
+        teacher=str(teacher or source),
+        teacher_format=load(teacher).format if teacher else min(TRANSFORMS.get(technique).variant(variant).accepts),
         parameters=parameters,
         seed=seed,
     )
@@ -229,26 +237,28 @@ def transformed(
 def predicted(path: Path, format_name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Outputs of a model file by name, run by the first runtime of its format, or by Keras."""
     runtime = next((r for r in RUNTIMES.all() if format_name in r.accepts), None)
-    given, found = path.with_name(f"{path.name}.given.npz"), path.with_name(f"{path.name}.found.npz")
-    store(given, feeds)
-    run(
-        "predict",
-        runtime.group if runtime else "tensorflow",
-        fresh=runtime is not None,  # threads are set once a process; and tests add runtimes
-        path=str(path),
-        format=format_name,
-        runtime=runtime.name if runtime else "",
-        inputs=str(given),
-        outputs=str(found),
-    )
-    return arrays(found)
+    with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
+        given, found = Path(folder) / "given.npz", Path(folder) / "found.npz"
+        store(given, feeds)
+        run(
+            "predict",
+            runtime.group if runtime else "tensorflow",
+            fresh=runtime is not None,  # threads are set once a process; and tests add runtimes
+            path=str(path),
+            format=format_name,
+            runtime=runtime.name if runtime else "",
+            inputs=str(given),
+            outputs=str(found),
+        )
+        return arrays(found)
 
 
 def weights_of(path: Path) -> dict[str, NDArray[Any]]:
     """Weights of the layers of a ``.keras`` file, as ``layer.variable``."""
-    target = path.with_name(f"{path.name}.weights.npz")
-    run("weights", "tensorflow", path=str(path), target=str(target))
-    return arrays(target)
+    with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
+        target = Path(folder) / "weights.npz"
+        run("weights", "tensorflow", path=str(path), target=str(target))
+        return arrays(target)
 
 
 def store(path: Path, found: Mapping[str, Any]) -> None:

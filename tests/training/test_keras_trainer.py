@@ -26,25 +26,6 @@ def test_answers_come_back(goal):
     assert "held_out_by_epoch" not in found["notes"]
 
 
-@pytest.mark.parametrize("temperature", [1.0, 3.0])
-@pytest.mark.parametrize("probabilities", [True, False])
-def test_the_divergence_is_that_of_softened_distributions(temperature, probabilities):
-    wanted, found = (np.random.default_rng(seed).normal(0, 2, (4, 3)) for seed in (0, 1))
-    p, q = (soft(logits / temperature) for logits in (wanted, found))
-    expected = temperature**2 * np.sum(p * np.log(p / q), axis=1).mean()
-    given = [soft(logits) if probabilities else logits for logits in (wanted, found)]
-    loss = work.run(
-        "training:divergence", "tensorflow", wanted=given[0].tolist(), found=given[1].tolist(), temperature=temperature,
-        probabilities=probabilities,
-    )["loss"]  # fmt: skip
-    assert loss == pytest.approx(expected, rel=1e-4)
-
-
-def soft(logits):
-    powers = np.exp(logits)
-    return powers / powers.sum(axis=1, keepdims=True)
-
-
 def test_progress_counts_steps_and_nothing_of_the_model_but_its_weights_changes():
     found = recover(epochs=2)
     assert [done for done, _, _ in found["reports"]] == list(range(1, found["steps"] + 1))

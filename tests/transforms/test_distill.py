@@ -1,0 +1,185 @@
+"""Distillation and fine-tuning: accuracy comes back, the file stays the same graph, and runs repeat."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import deploykit as dk
+from deploykit.core.errors import DatasetError, UnsupportedModelError
+from deploykit.data.dataset import Dataset
+from deploykit.data.preprocess import Preprocess
+from deploykit.testing import work
+from deploykit.testing.graphs import graph, node, value
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
+MODEL = NOTEBOOKS / "models" / "fashion_cnn.onnx"
+IMAGES = NOTEBOOKS / "data" / "fashion-mnist.npz"
+FEW = {"epochs": 1, "train_examples": 320}
+
+
+@pytest.fixture(scope="module")
+def unlabeled(tmp_path_factory):
+    """The tutorial's images without labels, and where they are saved."""
+    images = np.load(IMAGES)["x_train"][..., None].astype(np.float32) / 255
+    data = Dataset.from_arrays(images, calibration_size=600)
+    folder = tmp_path_factory.mktemp("data") / "fashion"
+    data.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def labeled(tmp_path_factory):
+    data = Dataset.from_npz(IMAGES, preprocess=Preprocess(scale=1 / 255, reshape=(28, 28, 1)))
+    folder = tmp_path_factory.mktemp("data") / "labeled"
+    data.save(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pruned(unlabeled, tmp_path_factory):
+    path = tmp_path_factory.mktemp("pruned") / "half.onnx"
+    work.transformed("prune_channels", "onnx", MODEL, path, unlabeled, ratio=0.5)
+    return path
+
+
+@pytest.fixture(scope="module")
+def test_images():
+    arrays = np.load(IMAGES)
+    return (arrays["x_test"][:3000, ..., None] / 255).astype(np.float32), arrays["y_test"][:3000]
+
+
+def accuracy(path, images):
+    x, y = images
+    (found,) = work.predicted(path, "onnx", {"image": x}).values()
+    return float((found.argmax(1) == y).mean())
+
+
+def tensors(path):
+    return {t.name: numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
+
+
+def train(technique, source, target, data, **settings):
+    return work.transformed(technique, "onnx", source, target, data, teacher=MODEL, **settings)
+
+
+def test_a_pruned_file_comes_within_a_point_without_labels(pruned, unlabeled, test_images, tmp_path):
+    notes = train("distill", pruned, tmp_path / "out", unlabeled)
+    given, before, after = (accuracy(path, test_images) for path in (MODEL, pruned, tmp_path / "out"))
+    assert after > before
+    assert after > given - 0.01
+    assert notes["loss"] == "KLDivergence"
+    assert notes["held_out_by_epoch"][-1] < notes["held_out_by_epoch"][0]
+    assert "steps of fine-tuning, epoch 8 of 8" in notes["reports"][-1][2]
+    one, two = (onnx.load(str(path)).graph for path in (pruned, tmp_path / "out"))
+    assert list(one.node) == list(two.node)
+    old, new = tensors(pruned), tensors(tmp_path / "out")
+    assert [(k, v.shape) for k, v in old.items()] == [(k, v.shape) for k, v in new.items()]
+    assert sum((old[k] != new[k]).any() for k in old if old[k].dtype == np.float32 and old[k].ndim > 1) == 5
+
+
+def test_the_same_seed_gives_the_same_file(pruned, unlabeled, tmp_path):
+    for name, seed in (("one", 1), ("two", 1), ("three", 2)):
+        train("distill", pruned, tmp_path / name, unlabeled, seed=seed, **FEW)
+    one, two, three = ((tmp_path / name).read_bytes() for name in ("one", "two", "three"))
+    assert one == two != three
+
+
+@pytest.mark.parametrize("technique", ["distill", "finetune"])
+def test_no_epochs_change_nothing(technique, pruned, tmp_path):
+    train(technique, pruned, tmp_path / "out", None, epochs=0)
+    assert onnx.load(tmp_path / "out") == onnx.load(pruned)
+
+
+def test_pruned_weights_stay_zero(labeled, tmp_path):
+    work.transformed("prune_magnitude", "onnx", MODEL, tmp_path / "sparse", sparsity=0.6)
+    train("finetune", tmp_path / "sparse", tmp_path / "out", labeled, **FEW)
+    before, after = tensors(tmp_path / "sparse"), tensors(tmp_path / "out")
+    kernels = [name for name, array in before.items() if array.ndim > 1 and (array == 0).any()]
+    assert kernels
+    for name in kernels:
+        assert ((before[name] == 0) == (after[name] == 0)).all()
+        assert (before[name] != after[name]).any()
+
+
+def test_labels_are_needed_only_where_they_count(pruned, unlabeled, labeled, tmp_path):
+    with pytest.raises(DatasetError, match="labeled training data"):
+        train("distill", pruned, tmp_path / "out", unlabeled, alpha=0.5, **FEW)
+    with pytest.raises(DatasetError, match="labeled training data"):
+        train("finetune", pruned, tmp_path / "out", unlabeled, **FEW)
+    notes = train("distill", pruned, tmp_path / "out", labeled, alpha=0.5, **FEW)
+    assert notes["loss"] == "0.5 × SparseCategoricalCrossentropy + KLDivergence"
+
+
+def test_fine_tuning_learns_labels(labeled, test_images, tmp_path):
+    work.transformed("prune_channels", "onnx", MODEL, tmp_path / "cut", ratio=0.5, criterion="l2", reconstruct=False)
+    notes = train("finetune", tmp_path / "cut", tmp_path / "out", labeled, epochs=3, train_examples=4000)
+    assert accuracy(tmp_path / "out", test_images) > accuracy(tmp_path / "cut", test_images) + 0.2
+    assert notes["loss"] == "SparseCategoricalCrossentropy"
+
+
+def test_a_fixed_batch_is_kept_and_values_are_compared(tmp_path):
+    """A regression from two inputs that takes batches of four; its normalization keeps its statistics."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        node("Concat", ["a", "b"], ["c"], axis=1), node("Gemm", ["c", "w"], ["g"]),
+        node("BatchNormalization", ["g", "scale", "shift", "mean", "variance"], ["y"]),
+    ]  # fmt: skip
+    constants = {"scale": np.ones(2), "shift": np.zeros(2), "mean": np.full(2, 0.1), "variance": np.full(2, 2.0)}
+    constants = {name: array.astype(np.float32) for name, array in constants.items()}
+
+    def made(name, weights):
+        (tmp_path / name).mkdir()
+        return graph(
+            tmp_path / name, nodes, [value("a", "float32", 4, 3), value("b", "float32", 4, 2)],
+            [value("y", "float32", 4, 2)], w=weights.astype(np.float32), **constants,
+        )  # fmt: skip
+
+    weights = rng.normal(size=(5, 2))
+    teacher, student = made("teacher", weights), made("student", weights + 0.3)
+    feeds = {"a": rng.normal(size=(400, 3)).astype(np.float32), "b": rng.normal(size=(400, 2)).astype(np.float32)}
+    Dataset.from_arrays(feeds).save(tmp_path / "data")
+    notes = work.transformed(
+        "distill", "onnx", student, tmp_path / "out", tmp_path / "data", teacher=teacher, epochs=20, learning_rate=0.05
+    )
+    assert notes["loss"] == "MeanSquaredError"
+    assert notes["batch"] == "4, which the model takes"
+    assert "mean and variance stay" in notes["batch_normalization"]
+    after = tensors(tmp_path / "out")
+    for name in ("mean", "variance"):
+        np.testing.assert_array_equal(after[name], constants[name])
+    effect = after["w"] * after["scale"]
+    np.testing.assert_allclose(effect, weights, atol=0.02)
+
+
+def test_a_quantized_model_is_refused_by_name(unlabeled, tmp_path):
+    work.transformed("quantize_dynamic", "onnxruntime", MODEL, tmp_path / "int8")
+    with pytest.raises(UnsupportedModelError, match="MatMulInteger"):
+        train("distill", tmp_path / "int8", tmp_path / "out", unlabeled, **FEW)
+    routes = dk.plan(
+        dk.load(MODEL), Dataset.open(unlabeled),
+        dk.Space([dk.Recipe((dk.Step("quantize_dynamic"), dk.Step("distill")))], [dk.Target("onnxruntime")]),
+    )  # fmt: skip
+    assert "distillation after int8 dynamic" in routes.left_out[0].reason
+
+
+@pytest.mark.parametrize("technique", ["distill", "finetune"])
+def test_keras_models_train_natively(technique, labeled, tmp_path):
+    source = NOTEBOOKS / "models" / "fashion_cnn.keras"
+    notes = work.transformed(technique, "keras", source, tmp_path / "out", labeled, **FEW)
+    assert len(notes["loss_by_epoch"]) == 1
+    before, after = work.weights_of(source), work.weights_of(tmp_path / "out")
+    assert before.keys() == after.keys()
+    assert any((before[name] != after[name]).any() for name in before)
+
+
+def test_pruned_distilled_and_quantized_it_runs_on_litert(unlabeled, test_images):
+    steps = [("prune_channels", {"ratio": 0.5}), ("distill", {"epochs": 2}), ("quantize_dynamic", {})]
+    recipe = dk.Recipe(tuple(dk.Step(*step) for step in steps))
+    built = dk.build(dk.load(MODEL), recipe, Dataset.open(unlabeled), target="litert")
+    x, y = test_images
+    (found,) = work.predicted(built.path, "tflite", {"image": x}).values()
+    assert (found.argmax(1) == y).mean() > accuracy(MODEL, test_images) - 0.025
+    assert built.path.stat().st_size < 50_000
