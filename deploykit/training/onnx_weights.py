@@ -18,7 +18,7 @@ _PLACES: Mapping[str, Iterable[int]] = {
 }  # fmt: skip
 #: Operators that are trained where they read a vector: biases, and normalizations that exporters have spelled out.
 _VECTORS = frozenset({"Add", "Mul"})
-#: Operators through which a weight may go on its way.
+#: Operators that a weight may pass before it is used.
 _PASSING = frozenset({"Identity", "Transpose", "Reshape", "Squeeze", "Unsqueeze"})
 
 

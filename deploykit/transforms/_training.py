@@ -11,6 +11,7 @@ from deploykit.core.contract import OutputMeaning
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
+from deploykit.loading._keras.open import graph_of
 from deploykit.surgery.quantization import prepare
 from deploykit.training.keras_ends import activation_name, arranged, final_operation
 from deploykit.training.keras_trainer import train
@@ -177,4 +178,4 @@ class TrainedKeras(Training):
 
 
 def _structure(model: Any) -> Any:
-    return _keras.graph_of(model)._inputs_struct
+    return graph_of(model)._inputs_struct

@@ -73,10 +73,12 @@ def _nearest(call: Call, how: str, old: int, new: int, factor: float) -> NDArray
     else:
         raise call.refused(f"its coordinates are {how}")
     rounding = call.get("nearest_mode", "floor" if call.version < 11 else "round_prefer_floor")
-    found = {
-        "floor": np.floor, "ceil": np.ceil, "round_prefer_floor": lambda v: np.ceil(v - 0.5),
-        "round_prefer_ceil": lambda v: np.floor(v + 0.5),
-    }[rounding](at)  # fmt: skip
+    if rounding == "round_prefer_floor":
+        found = np.ceil(at - 0.5)
+    elif rounding == "round_prefer_ceil":
+        found = np.floor(at + 0.5)
+    else:
+        found = np.ceil(at) if rounding == "ceil" else np.floor(at)
     return np.asarray(np.clip(found, 0, old - 1).astype(np.int64))
 
 
