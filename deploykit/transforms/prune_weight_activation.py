@@ -61,9 +61,9 @@ class PruneWeightActivation(Transform):
     name = "prune_weight_activation"
     label = "weight × activation pruning"
     help = (
-        "Sets the weights with the smallest product of weight and input to zero, output by output: more accurate than "
-        "by weight alone, without training. Makes the compressed file smaller. No runtime here skips single zeros, so "
-        "it is no faster."
+        "Sets the weights with the smallest product of weight and input to zero, output by output: what meets large "
+        "inputs stays. Needs no training. Makes the compressed file smaller. No runtime here skips single zeros, so it "
+        "is no faster."
     )
     family = PRUNE
     parameters = (
