@@ -74,12 +74,12 @@ def test_an_added_technique_has_a_recipe_for_each_combination():
 
 
 def test_values_of_a_preset_are_shown_and_its_parameters_come_first():
-    quick = dk.Space.preset("quick")
+    preset = dk.Space.preset("balanced")
     prune = registry("deploykit.transforms", "technique").get("prune_magnitude")
-    shown = base_values(quick, "prune_magnitude", prune.parameters)
-    assert shown["sparsity"] == (0.5, 0.8)
+    shown = base_values(preset, "prune_magnitude", prune.parameters)
+    assert shown["sparsity"] == (0.5, 0.7, 0.8, 0.9)
     assert set(shown) == {p.name for p in prune.parameters}
-    assert varied(quick, "prune_magnitude") == {"sparsity"}
+    assert varied(preset, "prune_magnitude") == {"sparsity"}
 
 
 def test_every_technique_is_offered_once():
