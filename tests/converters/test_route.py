@@ -58,7 +58,7 @@ def test_circles_end():
         ("keras", "tflite", ["keras_to_tflite"]),
         ("h5", "saved_model", ["h5_to_keras", "keras_to_saved_model"]),
         ("saved_model", "tflite", ["saved_model_to_tflite"]),
-        ("onnx", "tflite", None),
+        ("onnx", "tflite", ["onnx_to_saved_model", "saved_model_to_tflite"]),
         ("tflite", "keras", None),
     ],
 )
