@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _STANDARD = frozenset({"", "ai.onnx"})
+#: Sizes that free axes get for a try: what is the same in both does not depend on them.
+_TRIED = (2, 7)
 #: A constant that is made of others is not kept if it is larger than this: it would be stored a second time.
 _FOLDED_BYTES = 1 << 20
 
@@ -68,6 +70,41 @@ class Graph:
         self._output_dims = {value.name: _dims(value) for value in model.graph.output}
         self.inputs = [value.name for value in model.graph.input if value.name not in self._constants]
         self.outputs = [value.name for value in model.graph.output]
+        if any(self._is_unknown(node) for node, _ in self._nodes):
+            self._dims |= self._tried([v for v in model.graph.input if v.name in self.inputs])
+
+    def _is_unknown(self, node: Any) -> bool:
+        """Whether a node gives a shape that is computed, and that inference has not found."""
+        if node.op_type not in ("Reshape", "Expand") or node.input[1] in self._constants:
+            return False
+        dims = self._dims.get(node.output[0])
+        return dims is None or dims.count(None) > 1
+
+    def _tried(self, inputs: Sequence[Any]) -> dict[str, Dims | None]:
+        """Sizes of all tensors, found by writing the graph for two sizes of each free axis; {} where that fails."""
+        tf, types = require("tensorflow", "tensorflow"), require("onnx.helper", "").tensor_dtype_to_np_dtype
+        seen: list[dict[str, Dims]] = []
+        keep, self._keep = self._keep, None
+        try:
+            for size in _TRIED:
+                with tf.Graph().as_default():
+                    given = [
+                        tf.compat.v1.placeholder(types(v.type.tensor_type.elem_type), _sized(v, size)) for v in inputs
+                    ]
+                    values = self._values(given, {})
+                    seen.append({name: value.dims for name, value in values.items()})
+        except MemoryError:
+            raise
+        except Exception:  # a size may be too small for a window
+            traceback.print_exc()  # into the log of the task
+            return {}
+        finally:
+            self._keep = keep
+        return {
+            name: [a if a == b else None for a, b in zip(dims, seen[1][name], strict=True)]
+            for name, dims in seen[0].items()
+            if len(dims) == len(seen[1][name])
+        }
 
     def __call__(self, tensors: Sequence[Any], variables: Mapping[str, Any] | None = None) -> list[Any]:
         """The outputs for some inputs.
@@ -76,11 +113,17 @@ class Graph:
             tensors: The inputs in order.
             variables: Tensors or variables to use for constants, by their names.
         """
-        tf, changed = require("tensorflow", "tensorflow"), variables or {}
+        values = self._values(tensors, variables or {})
+        return [self._given(name, values[name]) for name in self.outputs]
+
+    def _values(self, tensors: Sequence[Any], changed: Mapping[str, Any]) -> dict[str, Value]:
+        """All tensors of the graph by name."""
+        tf = require("tensorflow", "tensorflow")
         values = {
             name: Value(known=array, name=name, keep=self._keep)
-            for name, array in self._constants.items() if name not in changed
-        }  # fmt: skip
+            for name, array in self._constants.items()
+            if name not in changed
+        }
         values |= {name: Value(tensor) for name, tensor in zip(self.inputs, tensors, strict=True)}
         values |= {name: Value(tf.convert_to_tensor(tensor)) for name, tensor in changed.items()}
         for node, attributes in self._nodes:
@@ -91,10 +134,8 @@ class Graph:
                 values |= {name: Value(known=array, name=name, keep=self._keep) for name, array in found.items()}
                 continue
             call = Call(node, self._version, given, attributes, self._dims.get(node.output[0]))
-            made = self._written(call)
-            for name, value in zip(node.output, made, strict=False):
-                values[name] = value
-        return [self._given(name, values[name]) for name in self.outputs]
+            values |= zip(node.output, self._written(call), strict=False)
+        return values
 
     def _written(self, call: Call) -> Sequence[Value]:
         try:
@@ -181,6 +222,12 @@ def _inferred(model: Any) -> dict[str, Dims | None]:
         traceback.print_exc()  # into the log of the task
         graph = model.graph
     return {value.name: _dims(value) for value in (*graph.value_info, *graph.output)}
+
+
+def _sized(value: Any, size: int) -> Dims | None:
+    """The shape of an input with a size for each of its free axes."""
+    dims = _dims(value)
+    return None if dims is None else [size if d is None else d for d in dims]
 
 
 def _dims(value: Any) -> Dims | None:
