@@ -37,6 +37,17 @@ def test_operators_compute_what_onnx_runtime_does(name, differences):
     assert differences[name] < 1e-5
 
 
+def test_operators_do_what_the_standards_own_tests_say():
+    """Right, or refused by name: nothing is converted wrongly."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(HERE)
+        found = shared().run(Task("onnx_standard:compare", {}, group="tensorflow"))
+    wrong = {name: what for name, what in found.items() if what not in ("right", "refused", "without rule")}
+    wrong.pop("test_mod_mixed_sign_float16", None)  # TensorFlow lacks the kernel, and says so when it runs
+    assert not wrong
+    assert list(found.values()).count("right") > 500
+
+
 def outputs(path, feeds):
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return dict(zip([o.name for o in session.get_outputs()], session.run(None, feeds), strict=True))

@@ -105,6 +105,10 @@ def together(call: Call, function: Callable[..., Any], values: Sequence[Value] |
     rank = max(value.rank for value in given)
     turned = any(value.turned and value.rank == rank for value in given)
     if not turned:
+        rows = [value.rank > 1 and value.dims[:-1] == [1] * (value.rank - 1) for value in given]
+        if any(value.rank == rank and not row for value, row in zip(given, rows, strict=True)):
+            # TensorFlow adds what follows a product as a bias, and then takes vectors alone.
+            return Value(function(*(v.row() if row else v.first() for v, row in zip(given, rows, strict=True))))
         return Value(function(*(value.first() for value in given)))
     return Value(last=function(*(value.beside_last(rank) for value in given)))
 

@@ -146,7 +146,7 @@ RULES: dict[str, Rule] = {
             "Erf": "math.erf", "Neg": "negative", "Abs": "abs", "Identity": "identity", "Softplus": "math.softplus",
             "Softsign": "nn.softsign", "Floor": "floor", "Ceil": "math.ceil", "Round": "round", "Sign": "sign",
             "Reciprocal": "math.reciprocal", "Sin": "sin", "Cos": "cos", "Tan": "tan", "Atan": "atan", "Not":
-            "logical_not", "IsNaN": "math.is_nan", "IsInf": "math.is_inf",
+            "logical_not", "IsNaN": "math.is_nan",
         }.items()
     },
     **{

@@ -46,8 +46,8 @@ def _resize(call: Call) -> Value:
         for axis, index in enumerate(found):
             x = tf.gather(x, index.astype(np.int32), axis=axis + 1)
         return Value(last=x)
-    exact = [m == n * f for m, n, f in zip(made, space, factors, strict=True)]
-    if mode != "linear" or not (all(exact) or how == "align_corners"):
+    exact = sizes is not None or all(m == n * f for m, n, f in zip(made, space, factors, strict=True))
+    if mode != "linear" or not exact:
         raise call.refused(f"its mode is {mode}, or its scales do not give whole sizes")
     if how == "pytorch_half_pixel" and 1 not in made:
         how = "half_pixel"
@@ -95,6 +95,8 @@ def _depth_to_space(call: Call) -> Value:
 
 def _space_to_depth(call: Call) -> Value:
     tf = tensorflow()
+    if call.get("mode", "DCR") != "DCR":
+        raise call.refused(f"its mode is {call.get('mode')}")
     return Value(last=tf.nn.space_to_depth(call[0].last(), int(call.get("blocksize"))))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploykit.converters._tensorflow_graph.calls import Call, Rule, tensorflow
+from deploykit.converters._tensorflow_graph.calls import Call, Rule, tensorflow, together
 from deploykit.converters._tensorflow_graph.values import Value, count
 
 
@@ -22,7 +22,7 @@ def _gemm(call: Call) -> Value:
     product = product if alpha == 1.0 else product * alpha
     if bias is None or beta == 0.0:
         return Value(product)
-    return Value(product + (bias.first() if beta == 1.0 else bias.first() * beta))
+    return together(call, tf.add, [Value(product), bias if beta == 1.0 else Value(bias.first() * beta)])
 
 
 def _product(call: Call) -> Value:
@@ -135,7 +135,7 @@ def _norm(call: Call) -> Value:
     axis = value.axis(int(call.get("axis", -1)))
     size = tf.abs(value.native) if power == 1 else tf.square(value.native)
     total = tf.reduce_sum(size, axis, keepdims=True)
-    return value.like(value.native / (total if power == 1 else tf.sqrt(total)))
+    return value.like(tf.math.divide_no_nan(value.native, total if power == 1 else tf.sqrt(total)))
 
 
 def _reduce(name: str, before: str = "", after: str = "") -> Rule:

@@ -174,7 +174,8 @@ def _gather(call: Call) -> Value:
     tf, axis, index = tensorflow(), int(call.get("axis", 0)) % call[0].rank, call[1]
     size = call[0].dims[axis]
     if index.known is None:
-        return Value(tf.gather(call[0].first(), index.first(), axis=axis))
+        places, whole = index.first(), tf.shape(call[0].first(), out_type=index.dtype)[axis] if size is None else size
+        return Value(tf.gather(call[0].first(), tf.where(places < 0, places + whole, places), axis=axis))
     if (index.known < 0).any() and size is None:
         raise call.refused("it counts from the end of an axis of unknown size")
     places = np.where(index.known < 0, index.known + (size or 0), index.known).astype(np.int32)
@@ -207,8 +208,8 @@ def _tile(call: Call) -> Value:
 
 def _shape(call: Call) -> Value:
     tf, rank = tensorflow(), call[0].rank
-    start, end = int(call.get("start", 0)), int(call.get("end", rank))
-    return Value(tf.shape(call[0].first(), out_type=tf.int64)[start % rank if start < 0 else start : end])
+    start, end, _ = slice(call.get("start", 0), call.get("end")).indices(rank)
+    return Value(tf.shape(call[0].first(), out_type=tf.int64)[start:end])
 
 
 def _filled(call: Call) -> Value:

@@ -135,6 +135,12 @@ class Value:
             return Value(tf.reshape(self.first(), tf.concat([more, tf.shape(self.first())], 0)))
         return Value(tf.reshape(self.first(), [*more, *(-1 if d is None else d for d in self.dims)]))
 
+    def row(self) -> Any:
+        """The last axis of a tensor whose other axes have the length 1."""
+        if self.known is not None:
+            return self._kept(self.known.reshape(-1))
+        return require("tensorflow", "tensorflow").reshape(self.first(), [-1])
+
     def like(self, tensor: Any) -> Value:
         """A tensor that has been made of the native one, element by element."""
         return Value(last=tensor) if self.turned else Value(tensor)

@@ -239,7 +239,11 @@ def _dims(value: Any) -> Dims | None:
 
 def _state(value: Value, dims: Dims | None) -> None:
     """Tell TensorFlow of sizes that it has not found."""
-    if dims is None or value.known is not None or None not in value.native.shape.as_list():
+    if dims is None or value.known is not None:
+        return
+    if value.native.shape.rank is None:
+        value.native.set_shape(dims)
+    if None not in value.native.shape.as_list():
         return
     if len(dims) == value.rank and all(a is None or b is None or a == b for a, b in zip(dims, value.dims, strict=True)):
         value.native.set_shape([dims[axis] for axis in to_last(len(dims))] if value.turned else dims)
