@@ -1,0 +1,51 @@
+"""Graph simplification: the same function with fewer nodes, so that later steps see a plain graph."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from deploykit.core.extras import require
+from deploykit.surgery.onnx_simplify import simplified
+from deploykit.transforms._conditions import Condition, Without
+from deploykit.transforms._contract import Family, Transform, TransformJob, Variant
+from deploykit.transforms._onnx_weights import REQUIRES, float_model
+
+
+class _Onnx(Variant):
+    name = "onnx"
+    label = "graph simplification (ONNX)"
+    help = "Folds constants and BatchNorms, removes dead nodes, writes out known shapes; compared on random inputs."
+    requires = (*REQUIRES, "onnxslim")
+    accepts = frozenset({"onnx"})
+    produces = "onnx"
+    seeded = False
+
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Weights in float: in a quantized graph, what looks constant must stay beside what it quantizes."""
+        return (Without("quantized", "already quantized", "simplify first", "simplify the float model"),)
+
+    def _apply(self, job: TransformJob) -> None:
+        onnx = require("onnx", "")
+        before = len(onnx.load(str(job.source), load_external_data=False).graph.node)
+        made, reason = simplified(float_model(job))
+        onnx.save(made, str(job.target))
+        job.notes["nodes"] = [before, len(made.graph.node)]
+        if reason:
+            job.notes["not_compared"] = reason
+
+
+class SimplifyGraph(Transform):
+    """The same function with fewer nodes."""
+
+    name = "simplify_graph"
+    label = "graph simplification"
+    help = (
+        "Folds constants, removes dead nodes and writes out shapes that are known: later steps find more to prune and "
+        "quantize. Runtimes do most of this when they load a model, so it is hardly faster by itself."
+    )
+    family = Family("simplify", "triangle-right", 5)
+    variants = (_Onnx(),)
+
+
+ADAPTER = SimplifyGraph()
