@@ -21,6 +21,7 @@ TOLERANCE = 1e-5
 #: Sizes to try for dimensions that a model leaves open, besides the first one of each input.
 _SIZES = (4, 8, 16, 32, 64, 224)
 _BATCHES = (1, 3)
+_LEAVE_OUT = "leave simplify_graph out for this model."
 
 
 def simplified(model: Any) -> tuple[Any, str]:
@@ -51,13 +52,14 @@ def simplified(model: Any) -> tuple[Any, str]:
             traceback.print_exc()  # into the log of the task
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise UnsupportedModelError(
-                f"The model cannot be simplified by onnxslim: {reason}", remedy="leave simplify_graph out for this model."
+                f"The model cannot be simplified by onnxslim: {reason}",
+                remedy=_LEAVE_OUT,
             ) from error
     _restore(model, made)
     if lost := _own(model.graph) - _own(made.graph):
         raise UnsupportedModelError(
             f"Simplifying the model would lose operators: {', '.join(sorted(lost))}.",
-            remedy="leave simplify_graph out for this model.",
+            remedy=_LEAVE_OUT,
         )
     return made, _compare(model, made)
 
@@ -121,7 +123,7 @@ def _compare(model: Any, made: Any) -> str:
     except Exception as error:  # ONNX Runtime has many
         raise UnsupportedModelError(
             f"ONNX Runtime does not open the simplified graph: {' '.join(str(error).split())[:200]}",
-            remedy="leave simplify_graph out for this model.",
+            remedy=_LEAVE_OUT,
         ) from error
     names = [output.name for output in given.get_outputs()]
     for batch in _BATCHES:
@@ -138,7 +140,7 @@ def _compare(model: Any, made: Any) -> str:
                 apart = f" by up to {np.nanmax(np.abs(one - two)):.2g}" if numbers else ""
                 raise CandidateError(
                     f"The simplified graph does not compute what the model does: the output {name!r} differs{apart}.",
-                    remedy="leave simplify_graph out for this model.",
+                    remedy=_LEAVE_OUT,
                 )
     return ""
 
@@ -162,7 +164,7 @@ def _random(session: Any, batch: int, size: int) -> dict[str, NDArray[Any]]:
 
     rng = np.random.default_rng(0)
     types = {"float": np.float32, "double": np.float64, "float16": np.float16, "bool": np.bool_}
-    found = {}
+    found: dict[str, NDArray[Any]] = {}
     for value in session.get_inputs():
         shape = [d if isinstance(d, int) else size if k else batch for k, d in enumerate(value.shape)]
         kind = value.type.removeprefix("tensor(").removesuffix(")")
