@@ -39,5 +39,7 @@ def examples_of(model: Any, job: TransformJob) -> Examples:
 
         batches = list(calibration.batches(job.examples, inputs, run, notes=job.notes))
     step = math.ceil(len(batches) * (fixed or 1) / _MOST)
-    feeds = {name: np.concatenate([batch[name] for batch in batches[::step]]) for name in batches[0]}
+    chosen = batches[::step]
+    del batches
+    feeds = {name: np.concatenate([batch.pop(name) for batch in chosen]) for name in list(chosen[0])}
     return Examples(feeds, batch=fixed, seed=job.seed, report=job.report)

@@ -6,7 +6,7 @@ surgery (ZipLM, Kurtic et al. 2023, https://arxiv.org/abs/2302.04089).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ DAMPING = 1e-3
 #: Multiples to choose from where a feature has fewer samples than this.
 _STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
 _PLENTY = 8
+#: Samples, and small problems, that are held in double precision at once.
+_PART = 2048
+_PROBLEMS = 64
 #: How many samples a feature count as much as the assumption that features are independent.
 _TRUST = 4
 
@@ -40,17 +43,17 @@ def solve(
     """
     import numpy as np
 
-    x, y, start = (np.asarray(values, np.float64) for values in (inputs, wanted, weights))
+    start = np.asarray(weights, np.float64)
     damping = DAMPING
-    if len(x) < _PLENTY * x.shape[1]:
-        held = np.arange(len(x)) % 5 == 0
+    if len(inputs) < _PLENTY * inputs.shape[1]:
+        held = np.arange(len(inputs)) % 5 == 0
 
         def loss(strength: float) -> float:
-            found, shift = _ridge(x[~held], y[~held], start, strength, bias=bias)
-            return float(np.square(x[held] @ found + shift - y[held]).sum())
+            found, shift = _ridge(inputs[~held], wanted[~held], start, strength, bias=bias)
+            return float(np.square(inputs[held] @ found + shift - wanted[held]).sum())
 
         damping = min(_STRENGTHS, key=loss)
-    return _ridge(x, y, start, damping, bias=bias)
+    return _ridge(inputs, wanted, start, damping, bias=bias)
 
 
 def _ridge(
@@ -58,18 +61,30 @@ def _ridge(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     import numpy as np
 
-    center, middle = (x.mean(0), y.mean(0)) if bias else (np.zeros(x.shape[1]), np.zeros(y.shape[1]))
-    x, y = x - center, y - middle
-    extra = damping * float(np.square(x).sum()) / max(x.shape[1], 1) + 1e-9
-    if x.shape[1] <= x.shape[0]:
-        gram = x.T @ x
-        gram.flat[:: len(gram) + 1] += extra
-        found = start + np.linalg.solve(gram, x.T @ (y - x @ start))
+    width = x.shape[1]
+    center = x.mean(0, dtype=np.float64) if bias else np.zeros(width)
+    middle = y.mean(0, dtype=np.float64) if bias else np.zeros(y.shape[1])
+    if width <= len(x):
+        gram, cross = np.zeros((width, width)), np.zeros(start.shape)
+        for part in _parts(len(x)):
+            rows = x[part] - center
+            gram += rows.T @ rows
+            cross += rows.T @ (y[part] - middle)
+        cross -= gram @ start
+        gram.flat[:: width + 1] += damping * float(np.trace(gram)) / width + 1e-9
+        found = start + np.linalg.solve(gram, cross)
     else:  # fewer samples than features: the same through the samples
-        gram = x @ x.T
-        gram.flat[:: len(gram) + 1] += extra
-        found = start + x.T @ np.linalg.solve(gram, y - x @ start)
+        rows = x - center
+        gram = rows @ rows.T
+        rest = y - middle - rows @ start
+        gram.flat[:: len(gram) + 1] += damping * float(np.trace(gram)) / width + 1e-9
+        found = start + rows.T @ np.linalg.solve(gram, rest)
     return found, middle - center @ found
+
+
+def _parts(count: int) -> Iterator[slice]:
+    """Pieces of many samples: only a piece is held in double precision."""
+    return (slice(start, start + _PART) for start in range(0, count, _PART))
 
 
 def solve_each(inputs: NDArray[Any], wanted: NDArray[Any], weights: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -85,15 +100,19 @@ def solve_each(inputs: NDArray[Any], wanted: NDArray[Any], weights: NDArray[Any]
     """
     import numpy as np
 
-    x, y, start = (np.asarray(values, np.float64) for values in (inputs, wanted, weights))
-    center, middle = x.mean(1, keepdims=True), y.mean(1, keepdims=True)
-    x, y = x - center, y - middle
-    gram = x.transpose(0, 2, 1) @ x
-    extra = DAMPING * np.trace(gram, axis1=1, axis2=2) / gram.shape[1] + 1e-9
-    gram += extra[:, None, None] * np.eye(gram.shape[1])
-    rest = y[..., None] - x @ start[..., None]
-    found = start + np.linalg.solve(gram, x.transpose(0, 2, 1) @ rest)[..., 0]
-    return found, middle[:, 0] - (center[:, 0] * found).sum(1)
+    found, biases = np.empty(weights.shape), np.empty(len(weights))
+    for first in range(0, len(weights), _PROBLEMS):
+        part = slice(first, first + _PROBLEMS)
+        x, y, start = (np.asarray(values[part], np.float64) for values in (inputs, wanted, weights))
+        center, middle = x.mean(1, keepdims=True), y.mean(1, keepdims=True)
+        x, y = x - center, y - middle
+        gram = x.transpose(0, 2, 1) @ x
+        extra = DAMPING * np.trace(gram, axis1=1, axis2=2) / gram.shape[1] + 1e-9
+        gram += extra[:, None, None] * np.eye(gram.shape[1])
+        rest = y[..., None] - x @ start[..., None]
+        found[part] = start + np.linalg.solve(gram, x.transpose(0, 2, 1) @ rest)[..., 0]
+        biases[part] = middle[:, 0] - (center[:, 0] * found[part]).sum(1)
+    return found, biases
 
 
 class Reader:
@@ -118,18 +137,23 @@ class Reader:
         features = np.arange(len(weights)).reshape(len(components), -1)
         self._blocks = {c: features[components == c].reshape(-1) for c in group if (components == c).any()}
         self._weights = np.asarray(weights, np.float64)
-        x = np.asarray(inputs, np.float64)
-        x = x - x.mean(0)
-        self._energy = max(float(np.square(x @ self._weights).sum()) / len(x), 1e-12)
         self._inverse: NDArray[Any] | None = None
         self._alone: dict[int, float] = {}
-        if len(self._weights) > self.LIMIT:
+        center, count, width = inputs.mean(0, dtype=np.float64), len(inputs), len(self._weights)
+        if width > self.LIMIT:
             for component, block in self._blocks.items():
-                self._alone[component] = float(np.square(x[:, block] @ self._weights[block]).sum()) / len(x)
+                part = (inputs[:, block] - center[block]) @ self._weights[block]
+                self._alone[component] = float(np.square(part).sum()) / count
+            self._energy = max(sum(self._alone.values()), 1e-12)
             return
-        covariance = x.T @ x / len(x)
+        covariance = np.zeros((width, width))
+        for piece in _parts(count):
+            rows = inputs[piece] - center
+            covariance += rows.T @ rows
+        covariance /= count
+        self._energy = max(float((self._weights * (covariance @ self._weights)).sum()), 1e-12)
         # Few samples make inputs look as if they could replace each other: shrink towards independent ones.
-        share = len(covariance) / (len(covariance) + _TRUST * len(x))
+        share = width / (width + _TRUST * count)
         diagonal = covariance.diagonal().copy()
         covariance *= 1.0 - share
         np.fill_diagonal(covariance, diagonal)

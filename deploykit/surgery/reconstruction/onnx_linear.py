@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 #: Samples of inputs a feature, and the most bytes they may take.
 _SAMPLES = 10
-_BYTES = 64 << 20
+_BYTES = 40 << 20
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from deploykit.surgery.channels.labels import kept
 from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.reconstruction.least_squares import solve, solve_each
 from deploykit.surgery.reconstruction.onnx_linear import Linear
-from deploykit.surgery.reconstruction.onnx_walk import Examples, Walk
+from deploykit.surgery.reconstruction.onnx_walk import BUDGET, Examples, Walk
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ def reconstruct(traced: Traced, gone: Collection[int], cut: Any, examples: Examp
     made = onnx.ModelProto()
     made.CopyFrom(cut)
     generator = np.random.default_rng(examples.seed)
-    first, second = Walk(traced.model, examples), Walk(made, examples)
+    first, second = (Walk(model, examples, budget=BUDGET // 2) for model in (traced.model, made))
     second.begin(first.count)
     first.begin(second.count)
     reads = _reads(made.graph)

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Bytes of intermediate tensors a walk may hold.
-BUDGET = 150 << 20
+BUDGET = 100 << 20
 #: Examples that are run at once when more of them are taken in.
-_CHUNK = 8
+_CHUNK = 4
 #: It is worth taking in more examples when there are so many times as many.
 _WORTH = 1.5
 
@@ -166,5 +166,6 @@ class Walk:
         options = ort.SessionOptions()
         options.log_severity_level = 3
         options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.enable_cpu_mem_arena = False  # it keeps what it has ever taken
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return ort.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
