@@ -139,7 +139,7 @@ class VariantConformance:
             assert found[key].shape == value.shape
             assert np.isfinite(found[key]).all()
             assert np.abs(found[key] - value).mean() < 0.2, "outputs have nothing in common with the source's"
-        assert path_digest(target) != path_digest(source), "nothing was changed"
+        assert notes.get("unchanged") or path_digest(target) != path_digest(source), "nothing was changed"
 
     def test_missing_data_are_named(self, name: str, variant: str, source: Path, tmp_path: Path) -> None:
         """Without data, a variant that needs them says so; one that does not works."""

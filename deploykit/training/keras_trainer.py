@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 
 def train(
-    model: Any, data: Dataset, schedule: Schedule, goal: Goal, *, report: Report, place: int = 0, patience: int = 2,
-    optimizer_name: str = "adam",
+    model: Any, data: Dataset, schedule: Schedule, goal: Goal, *, report: Report, place: int | None = 0,
+    patience: int = 2, optimizer_name: str = "adam",
 ) -> Trained:  # fmt: skip
     """Train a model in place. The same seed gives the same weights.
 
@@ -35,7 +35,7 @@ def train(
             smallest are kept.
         goal: What an output is compared with.
         report: Called with the progress in steps.
-        place: Place of that output among the flat outputs.
+        place: Place of that output among the flat outputs; None for a goal that is given all of them.
         patience: Epochs without a smaller loss of the held-out examples after which training stops.
         optimizer_name: One of `deploykit.training.loop.OPTIMIZERS`.
 
@@ -50,7 +50,8 @@ def train(
 
     def outputs(inputs: Any, *, training: bool) -> Any:
         found = model(keras.tree.pack_sequence_as(structure, list(inputs)), training=training)
-        return keras.tree.flatten(found)[place]
+        flat = keras.tree.flatten(found)
+        return flat if place is None else flat[place]
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def step(inputs: Any, targets: Any) -> Any:

@@ -5,6 +5,7 @@ A task is cancelled by ending its process, so the loop only has to report betwee
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,9 @@ class Trainee:
 
 
 def fit(trainee: Trainee, schedule: Schedule, loss: str, report: Report, *, patience: int = 2) -> Trained:
-    """Train. With examples held out, the weights of the epoch at which their loss was smallest are kept.
+    """Train. With examples held out, the weights with which their loss was smallest are kept.
+
+    These can be the ones of the start: the first epochs may cost more than the last ones bring.
 
     Args:
         trainee: What is trained.
@@ -59,6 +62,13 @@ def fit(trainee: Trainee, schedule: Schedule, loss: str, report: Report, *, pati
     losses: list[float] = []
     held_out: list[float] = []
     batches = schedule.batches()
+    apart = [] if schedule.held_out is None else schedule.parts(schedule.held_out)
+
+    def remaining() -> float:
+        """The loss of the examples that are held out."""
+        return sum(len(part) * trainee.measure(part) for part in apart) / sum(map(len, apart))
+
+    first, start = trainee.weights(), remaining() if apart else math.inf
     for _epoch in range(schedule.epochs):
         total = 0.0
         for _ in range(schedule.steps_per_epoch):
@@ -66,15 +76,15 @@ def fit(trainee: Trainee, schedule: Schedule, loss: str, report: Report, *, pati
             progress.step()
         losses.append(total / schedule.steps_per_epoch)
         Trained.checked(loss, losses)
-        if schedule.held_out is None:
+        if not apart:
             continue
-        parts = schedule.parts(schedule.held_out)
-        held_out.append(sum(len(p) * trainee.measure(p) for p in parts) / sum(map(len, parts)))
+        held_out.append(remaining())
         if stop.stops(held_out[-1], trainee.weights()):
             break
-    if stop.weights is not None:
-        trainee.restore(stop.weights)
-    return Trained.checked(loss, losses, held_out)
+    unchanged = bool(apart) and stop.best >= start
+    if apart:
+        trainee.restore(first if unchanged else stop.weights)
+    return Trained.checked(loss, losses, held_out, unchanged=unchanged)
 
 
 def optimizer(name: str, schedule: Schedule) -> Any:

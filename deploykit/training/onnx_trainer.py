@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from deploykit.converters._tensorflow_graph.write import Graph
 from deploykit.core.errors import DatasetError, UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.core.model import align
 from deploykit.data.dataset import Dataset
-from deploykit.data.feeding import Feeding
+from deploykit.data.feeding import Feeding, forms
 from deploykit.loading.onnx import signature
 from deploykit.sandbox.task import Report
 from deploykit.training import onnx_weights
@@ -69,8 +70,18 @@ class OnnxTrainer:
         return self._feeding.arrange(self.data.batch("train", index))
 
     def place(self, name: str) -> int:
-        """Place of an output, 0 when there is none of this name."""
-        return next((k for k, spec in enumerate(self.outputs) if spec.name == name), 0)
+        """Place of an output that the contract, or the file without one, calls like this; 0 for ""."""
+        own, contract = [spec.name for spec in self.outputs], self.data.contract
+        if contract is None or not name:
+            return own.index(name) if name in own else 0
+        names = [meaning.name for meaning in contract.outputs]
+        found = align(names, own, (forms(contract.outputs), forms(self.outputs)))[names.index(name)]
+        if found < 0:
+            raise UnsupportedModelError(
+                f"The file has no output {name}; it has {', '.join(own)}.",
+                remedy="please report this: a conversion has dropped an output.",
+            )
+        return found
 
     def given(self, index: NDArray[np.int64], place: int) -> NDArray[Any]:
         """An output for some training examples, before training."""
@@ -78,16 +89,13 @@ class OnnxTrainer:
         found: NDArray[Any] = self._graph([tf.convert_to_tensor(v) for v in self.feeds(index)])[place].numpy()
         return found
 
-    def train(
-        self, schedule: Schedule, goal: Goal, *, report: Report, place: int, optimizer_name: str
-    ) -> tuple[Any, Trained]:
+    def train(self, schedule: Schedule, goal: Goal, *, report: Report, optimizer_name: str) -> tuple[Any, Trained]:
         """Train a copy. The same seed gives the same weights; weights that are exactly zero stay zero.
 
         Args:
             schedule: How long and on what.
-            goal: What an output is compared with.
+            goal: What the outputs are compared with.
             report: Called with the progress in steps.
-            place: Place of that output.
             optimizer_name: One of `deploykit.training.loop.OPTIMIZERS`.
 
         Returns:
@@ -116,7 +124,7 @@ class OnnxTrainer:
         @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def step(inputs: Any, targets: Any) -> Any:
             with tf.GradientTape() as tape:
-                loss = goal.loss(targets, self._graph(inputs, variables)[place])
+                loss = goal.loss(targets, self._graph(inputs, variables))
             gradients = tape.gradient(loss, list(variables.values()), unconnected_gradients="zero")
             chosen.apply(gradients, list(variables.values()))
             for name, mask in kept.items():
@@ -125,7 +133,7 @@ class OnnxTrainer:
 
         @tf.function(reduce_retracing=True, autograph=False)  # type: ignore[untyped-decorator]  # TensorFlow has no types
         def measure(inputs: Any, targets: Any) -> Any:
-            return goal.loss(targets, self._graph(inputs, variables)[place])
+            return goal.loss(targets, self._graph(inputs, variables))
 
         def batch(index: NDArray[np.int64]) -> tuple[Any, Any]:
             inputs = self.feeds(index)

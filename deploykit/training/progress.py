@@ -47,21 +47,25 @@ class Trained:
         loss: Name of the loss.
         loss_by_epoch: Its mean over each epoch.
         held_out_by_epoch: Its mean over the examples that are held out after each epoch; () when none are.
+        unchanged: The weights of the start were kept, since that mean became no smaller.
     """
 
     loss: str
     loss_by_epoch: tuple[float, ...]
     held_out_by_epoch: tuple[float, ...] = ()
+    unchanged: bool = False
 
     @classmethod
-    def checked(cls, loss: str, loss_by_epoch: Sequence[float], held_out: Sequence[float] = ()) -> Trained:
+    def checked(
+        cls, loss: str, loss_by_epoch: Sequence[float], held_out: Sequence[float] = (), *, unchanged: bool = False
+    ) -> Trained:
         """The result, or `CandidateError` when a loss is not finite."""
         found = tuple(float(value) for value in loss_by_epoch)
         if not all(map(math.isfinite, found)):
             raise CandidateError(
                 f"Fine-tuning diverged: the loss is {found[-1]}.", remedy="lower learning_rate, or raise batch_size."
             )
-        return cls(loss, found, tuple(held_out))
+        return cls(loss, found, tuple(held_out), unchanged)
 
     @property
     def notes(self) -> dict[str, Any]:
@@ -69,4 +73,6 @@ class Trained:
         found: dict[str, Any] = {"loss": self.loss, "loss_by_epoch": [round(v, 5) for v in self.loss_by_epoch]}
         if self.held_out_by_epoch:
             found["held_out_by_epoch"] = [round(value, 5) for value in self.held_out_by_epoch]
+        if self.unchanged:
+            found["unchanged"] = "training did not lower the loss of the examples that were held out"
         return found

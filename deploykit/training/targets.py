@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -160,3 +160,25 @@ class Mixed(Goal):
         """The sum."""
         labels, answers = targets
         return self._alpha * self._labels.loss(labels, outputs) + self._teacher.loss(answers, outputs)
+
+
+class Several(Goal):
+    """Goals for several outputs, which count alike; it is given all outputs of the model.
+
+    Args:
+        goals: Place of an output → its goal.
+    """
+
+    def __init__(self, goals: Mapping[int, Goal]) -> None:
+        self.name = " + ".join(dict.fromkeys(goal.name for goal in goals.values()))
+        self._goals = dict(goals)
+
+    def targets(self, index: NDArray[np.int64], inputs: Inputs) -> Any:
+        """Those of each goal."""
+        return [goal.targets(index, inputs) for goal in self._goals.values()]
+
+    def loss(self, targets: Any, outputs: Any) -> Any:
+        """The sum."""
+        tf = require("tensorflow", "tensorflow")
+        pairs = zip(self._goals.items(), targets, strict=True)
+        return tf.add_n([goal.loss(wanted, outputs[place]) for (place, goal), wanted in pairs])

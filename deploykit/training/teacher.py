@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
@@ -28,58 +29,73 @@ class Answers:
     Args:
         original: The original model.
         data: The data, with the contract if there is one.
-        scored: Name of the output that is asked for; "" for the first one.
         schedule: What is trained: what the answers are needed for.
+
+    Attributes:
+        samples: Some answers, by the names of outputs.
     """
 
-    def __init__(self, original: Job, data: Dataset, scored: str, schedule: Schedule) -> None:
+    def __init__(self, original: Job, data: Dataset, schedule: Schedule) -> None:
+        import numpy as np
+
         self._data = data
         self._session = FORMATS.get(original.source_format).open_given(
             original.source, data.contract, imports=original.imports, trusted=original.trusted
         )
-        sample = self._session.predict(data.batch("train", schedule.examples[:_SAMPLE]))
-        self.name = scored if scored in sample else next(iter(sample))
-        self.sample = sample[self.name]
+        self._index = np.concatenate([p for p in (schedule.examples, schedule.held_out) if p is not None])
+        few = self._index[: min(_SAMPLE, len(schedule.examples))]
+        self.samples: dict[str, NDArray[Any]] = self._session.predict(data.batch("train", np.sort(few)))
         self._row: dict[int, int] = {}
-        self._rows: Any = None
-        count = len(schedule.examples) + (0 if schedule.held_out is None else len(schedule.held_out))
-        if self.sample.nbytes / len(self.sample) * count < _REMEMBERED_BYTES:
-            self._remember(schedule)
+        self._rows: dict[str, NDArray[Any]] = {}
+        size = sum(sample.nbytes for sample in self.samples.values()) / len(few)
+        if size * len(self._index) < _REMEMBERED_BYTES:
+            self._remember()
 
-    def _remember(self, schedule: Schedule) -> None:
+    def _remember(self) -> None:
         import numpy as np
 
-        index = np.concatenate([part for part in (schedule.examples, schedule.held_out) if part is not None])
-        parts = [index[start : start + _SAMPLE] for start in range(0, len(index), _SAMPLE)]
+        order = np.sort(self._index)
+        parts = [order[start : start + _SAMPLE] for start in range(0, len(order), _SAMPLE)]
         with closing(self._session):
-            found = [self._session.predict(self._data.batch("train", np.sort(part)))[self.name] for part in parts]
-        self._rows = np.concatenate(found)
-        self._row = {int(i): row for row, i in enumerate(i for part in parts for i in np.sort(part))}
+            found = [self._session.predict(self._data.batch("train", part)) for part in parts]
+        self._row = {int(i): row for row, i in enumerate(order)}
+        self._rows = {name: np.concatenate([answers[name] for answers in found]) for name in self.samples}
 
-    def __call__(self, index: NDArray[np.int64], inputs: Inputs) -> NDArray[Any]:
-        """The answers to some training examples."""
-        del inputs
-        if self._rows is None:
-            return self._session.predict(self._data.batch("train", index))[self.name]
-        found: NDArray[Any] = self._rows[[self._row[int(i)] for i in index]]
+    def ask(self, name: str) -> Callable[[NDArray[np.int64], Inputs], Any]:
+        """What gives an output for training examples."""
+
+        def asked(index: NDArray[np.int64], _inputs: Inputs) -> Any:
+            if name in self._rows:
+                return self._rows[name][[self._row[int(i)] for i in index]]
+            return self._session.predict(self._data.batch("train", index))[name]
+
+        return asked
+
+    def goals(self, temperature: float) -> dict[str, Goal]:
+        """What comparing with the answers means, for each output of real numbers.
+
+        Args:
+            temperature: What class scores are softened by.
+        """
+        contract = self._data.contract
+        meanings = {} if contract is None else {o.name: o for o in contract.outputs}
+        found = {}
+        for name, sample in self.samples.items():
+            meaning = meanings.get(name)
+            alike = meaning is not None and (meaning.fixed or meaning.role == "state" or meaning.shape == ())
+            if sample.dtype.kind == "f" and not alike:
+                found[name] = self._goal(name, meaning, temperature)
         return found
 
-
-def goal(answers: Answers, meaning: OutputMeaning | None, temperature: float) -> Goal:
-    """What comparing with the answers means.
-
-    Args:
-        answers: The answers.
-        meaning: What the output means, by the contract; None: what a sample of it looks like.
-        temperature: What class scores are softened by.
-    """
-    kind = meaning.kind if meaning is not None else _looks_like(answers.sample)
-    axis = -1 if meaning is None else meaning.class_axis
-    if kind in ("scores", "probabilities"):
-        return Teacher(answers, temperature, probabilities=kind == "probabilities", axis=axis)
-    if kind in ("logit", "probability", "several"):
-        return TwoClasses(answers, temperature, probabilities=kind != "logit")
-    return Values(answers, variance=float(answers.sample.var()) or 1.0)
+    def _goal(self, name: str, meaning: OutputMeaning | None, temperature: float) -> Goal:
+        sample, ask = self.samples[name], self.ask(name)
+        kind = meaning.kind if meaning is not None else _looks_like(sample)
+        axis = -1 if meaning is None else meaning.class_axis
+        if kind in ("scores", "probabilities"):
+            return Teacher(ask, temperature, probabilities=kind == "probabilities", axis=axis)
+        if kind in ("logit", "probability", "several"):
+            return TwoClasses(ask, temperature, probabilities=kind != "logit")
+        return Values(ask, variance=float(sample.var()) or 1.0)
 
 
 def _looks_like(sample: NDArray[Any]) -> str:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.converters import _keras
-from deploykit.core.contract import OutputMeaning
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
@@ -19,7 +18,7 @@ from deploykit.training.loop import OPTIMIZERS
 from deploykit.training.objective import objective
 from deploykit.training.onnx_trainer import OnnxTrainer
 from deploykit.training.schedule import Schedule
-from deploykit.training.targets import Goal, Labels
+from deploykit.training.targets import Goal, Labels, Several
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import Need, TransformJob, Variant
 
@@ -71,8 +70,8 @@ class Training(Variant):
             yield Problem("pointless", "0 epochs train nothing")
 
     @abstractmethod
-    def _goal(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Goal:
-        """What the scored output is trained to be."""
+    def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
+        """What outputs are trained to be, by their names; ``job.scored`` is the one that the labels are about."""
 
 
 class LabelsOf:
@@ -93,12 +92,6 @@ class LabelsOf:
         assert labels is not None
         shape = (None, *self._sample.shape[1:])
         return Labels(objective(self._activation, shape, labels, self._sample), labels)
-
-
-def scored(job: TransformJob) -> OutputMeaning | None:
-    """What the trained output means, None without a contract."""
-    contract = job.examples.contract
-    return None if contract is None else contract.scored
 
 
 def schedule_of(job: TransformJob, fixed: int | None) -> Schedule:
@@ -136,10 +129,9 @@ class TrainedOnnx(Training):
             place = trainer.place(job.scored)
             few = schedule.examples[: trainer.batch_size or _SAMPLE]
             labels = LabelsOf(job, trainer.outputs[place].operator.lower(), trainer.given(few, place))
-            goal = self._goal(job, schedule, labels)
-            model, trained = trainer.train(
-                schedule, goal, report=job.report, place=place, optimizer_name=job["optimizer"]
-            )
+            goals = self._goals(job, schedule, labels)
+            goal = Several({trainer.place(name): goal for name, goal in goals.items()})
+            model, trained = trainer.train(schedule, goal, report=job.report, optimizer_name=job["optimizer"])
             job.notes |= trained.notes
             if any(node.op_type == "BatchNormalization" for node in model.graph.node):
                 job.notes["batch_normalization"] = (
@@ -169,10 +161,9 @@ class TrainedKeras(Training):
             given = model.predict_on_batch(keras.tree.pack_sequence_as(_structure(model), inputs))
             sample = np.asarray(keras.tree.flatten(given)[place], np.float32)
             labels = LabelsOf(job, activation_name(final_operation(model.outputs[place])), sample)
-            goal = self._goal(job, schedule, labels)
-            trained = train(
-                model, data, schedule, goal, report=job.report, place=place, optimizer_name=job["optimizer"]
-            )
+            goals = self._goals(job, schedule, labels)
+            goal = Several({places.get(name, place): goal for name, goal in goals.items()})
+            trained = train(model, data, schedule, goal, report=job.report, place=None, optimizer_name=job["optimizer"])
             job.notes |= trained.notes
         _keras.save(model, job.target)
 

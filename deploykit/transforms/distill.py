@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.parameter import Parameter
 from deploykit.training.schedule import Schedule
 from deploykit.training.targets import Goal, Mixed
-from deploykit.training.teacher import Answers, goal
+from deploykit.training.teacher import Answers
 from deploykit.transforms._contract import TRAIN, Need, Transform, TransformJob
-from deploykit.transforms._training import PARAMETERS, USES, LabelsOf, TrainedKeras, TrainedOnnx, Training, scored
+from deploykit.transforms._training import PARAMETERS, USES, LabelsOf, TrainedKeras, TrainedOnnx, Training
 
 _USES = (*USES, "temperature", "alpha")
 
@@ -19,10 +21,17 @@ class _ByTeacher(Training):
         """Labels only where they count."""
         return super().needs_for(parameters) - ({"labels"} if not parameters["alpha"] else set())
 
-    def _goal(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Goal:
-        answers = Answers(job.original, job.examples, job.scored, schedule)
-        found = goal(answers, scored(job), job["temperature"])
-        return Mixed(labels(), found, job["alpha"]) if job["alpha"] else found
+    def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
+        found = Answers(job.original, job.examples, schedule).goals(job["temperature"])
+        if not found:
+            raise UnsupportedModelError(
+                "The original model gives no real numbers that another model could be trained to give.",
+                remedy="use finetune, which needs labels.",
+            )
+        if job["alpha"]:
+            name = job.scored if job.scored in found else next(iter(found))
+            found[name] = Mixed(labels(), found[name], job["alpha"])
+        return found
 
 
 class _Onnx(_ByTeacher, TrainedOnnx):

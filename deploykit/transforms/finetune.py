@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from deploykit.training.schedule import Schedule
 from deploykit.training.targets import Goal
 from deploykit.transforms._contract import TRAIN, Transform, TransformJob
@@ -9,8 +11,8 @@ from deploykit.transforms._training import PARAMETERS, USES, LabelsOf, TrainedKe
 
 
 class _ByLabels(Training):
-    def _goal(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Goal:
-        return labels()
+    def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
+        return {job.scored: labels()}
 
 
 class _Onnx(_ByLabels, TrainedOnnx):

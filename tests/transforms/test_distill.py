@@ -93,9 +93,9 @@ def test_no_epochs_change_nothing(technique, pruned, tmp_path):
     assert onnx.load(tmp_path / "out") == onnx.load(pruned)
 
 
-def test_pruned_weights_stay_zero(labeled, tmp_path):
-    work.transformed("prune_magnitude", "onnx", MODEL, tmp_path / "sparse", sparsity=0.6)
-    train("finetune", tmp_path / "sparse", tmp_path / "out", labeled, **FEW)
+def test_pruned_weights_stay_zero(unlabeled, tmp_path):
+    work.transformed("prune_magnitude", "onnx", MODEL, tmp_path / "sparse", sparsity=0.8)
+    train("distill", tmp_path / "sparse", tmp_path / "out", unlabeled, epochs=2, train_examples=2000)
     before, after = tensors(tmp_path / "sparse"), tensors(tmp_path / "out")
     kernels = [name for name, array in before.items() if array.ndim > 1 and (array == 0).any()]
     assert kernels
@@ -165,11 +165,50 @@ def test_a_quantized_model_is_refused_by_name(unlabeled, tmp_path):
     assert "distillation after int8 dynamic" in routes.left_out[0].reason
 
 
+def test_a_model_that_answers_like_its_teacher_stays_as_it_is(unlabeled, tmp_path):
+    notes = train("distill", MODEL, tmp_path / "out", unlabeled, epochs=2, train_examples=320)
+    assert "did not lower the loss" in notes["unchanged"]
+    before, after = tensors(MODEL), tensors(tmp_path / "out")
+    assert all((before[name] == after[name]).all() for name in before)
+
+
+def test_all_outputs_are_distilled(tmp_path):
+    """Class scores and a value: each comes back."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        node("MatMul", ["x", "w"], ["m"]), node("Softmax", ["m"], ["p"], axis=-1), node("MatMul", ["x", "v"], ["y"]),
+    ]  # fmt: skip
+    weights = {"w": rng.normal(size=(4, 3)), "v": rng.normal(size=(4, 2))}
+
+    def made(name, more):
+        (tmp_path / name).mkdir()
+        return graph(
+            tmp_path / name, nodes, [value("x", "float32", "N", 4)],
+            [value("p", "float32", "N", 3), value("y", "float32", "N", 2)],
+            **{key: (array * (1 + more * array)).astype(np.float32) for key, array in weights.items()},
+        )  # fmt: skip
+
+    teacher, student = made("teacher", 0.0), made("student", 0.2)
+    x = rng.normal(size=(600, 4)).astype(np.float32)
+    Dataset.from_arrays(x).save(tmp_path / "data")
+    notes = work.transformed(
+        "distill", "onnx", student, tmp_path / "out", tmp_path / "data", teacher=teacher, epochs=60, learning_rate=0.05
+    )
+    assert notes["loss"] == "KLDivergence + MeanSquaredError"
+    wanted, before, after = (work.predicted(path, "onnx", {"x": x}) for path in (teacher, student, tmp_path / "out"))
+    for name, array in wanted.items():
+        assert np.abs(after[name] - array).mean() < 0.2 * np.abs(before[name] - array).mean()
+
+
 @pytest.mark.parametrize("technique", ["distill", "finetune"])
 def test_keras_models_train_natively(technique, labeled, tmp_path):
     source = NOTEBOOKS / "models" / "fashion_cnn.keras"
-    notes = work.transformed(technique, "keras", source, tmp_path / "out", labeled, **FEW)
+    made = tmp_path / "noisy.keras"
+    work.transformed("prune_magnitude", "tfmot", source, made, labeled, sparsity=0.9, epochs=0)
+    notes = work.transformed(technique, "keras", made, tmp_path / "out", labeled, teacher=source, **FEW)
     assert len(notes["loss_by_epoch"]) == 1
+    assert "unchanged" not in notes
+    source = made
     before, after = work.weights_of(source), work.weights_of(tmp_path / "out")
     assert before.keys() == after.keys()
     assert any((before[name] != after[name]).any() for name in before)
