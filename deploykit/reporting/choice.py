@@ -118,6 +118,10 @@ class Choice:
         """
         return shown(layers.chart(self._comparison(), top=top, dark=dark))
 
+    def channels(self) -> dict[str, tuple[int, int]]:
+        """Channels of each layer that has lost some, in the original and in this candidate; {} when none has."""
+        return channels.counts(self.result)
+
     def chart_channels(self, *, dark: bool = False) -> Any:
         """Channels of each layer, in the original and in this candidate side by side (Altair).
 

@@ -16,17 +16,14 @@ _PARTS = 2
 
 
 def counts(row: Result) -> dict[str, tuple[int, int]]:
-    """Channels of each layer before and after, of the layers that have lost some; in the order in which they run.
-
-    Raises:
-        CandidateError: None of its steps has removed channels.
-    """
+    """Channels of each layer that has lost some, before and after, in the order in which layers run."""
     found = [notes[NOTE] for notes in row.notes.values() if isinstance(notes, dict) and NOTE in notes]
-    if not found:
-        raise CandidateError(
-            f"No step of {row.label} has removed channels.", remedy="choose a candidate with prune_channels."
-        )
-    return {layer: (int(before), int(after)) for layer, (before, after) in found[-1].items()}
+    return {layer: (int(before), int(after)) for layer, (before, after) in found[-1].items()} if found else {}
+
+
+def short(layer: str) -> str:
+    """The end of a layer's name, by which people know it."""
+    return "/".join(layer.split("/")[-_PARTS:])
 
 
 def bars(row: Result) -> list[dict[str, Any]]:
@@ -34,7 +31,7 @@ def bars(row: Result) -> list[dict[str, Any]]:
     shown: list[dict[str, Any]] = []
     taken: dict[str, int] = {}
     for order, (layer, sides) in enumerate(counts(row).items()):
-        name = "/".join(layer.split("/")[-_PARTS:])
+        name = short(layer)
         taken[name] = taken.get(name, 0) + 1
         name += f" ({taken[name]})" if taken[name] > 1 else ""  # bars of one name would be drawn as one
         shown += [
@@ -45,10 +42,17 @@ def bars(row: Result) -> list[dict[str, Any]]:
 
 
 def chart(row: Result, *, dark: bool = False, width: int = 560) -> Any:
-    """The bars as an Altair object; see `bars` for its data."""
+    """The bars as an Altair object; see `bars` for its data.
+
+    Raises:
+        CandidateError: None of its steps has removed channels.
+    """
     import altair as alt
 
-    data = bars(row)
+    if not (data := bars(row)):
+        raise CandidateError(
+            f"No step of {row.label} has removed channels.", remedy="choose a candidate with prune_channels."
+        )
     palette = DARK if dark else LIGHT
     totals = [sum(b["channels"] for b in data if b["side"] == side) for side in _SIDES]
     return (

@@ -99,6 +99,7 @@ def test_closed_parts_have_their_answers(section, key):
     assert {r["name"] for r in classes["rows"]} == {"cat", "dog", "<b>owl</b>"}
     weights, _ = ask(section, "candidate_weights", key=key)
     assert [r["after"]["stored"] for r in weights["rows"]] == ["int8", "int8"]
+    assert weights["channels"] == []
     recipe, _ = ask(section, "candidate_recipe", key=key)
     assert recipe["steps"][0]["name"] == "quantize static"
     assert ["Candidate", key] in recipe["file"]

@@ -185,9 +185,12 @@ def classes(choice: Choice, other: Choice | None) -> dict[str, Any]:
 
 
 def weights(choice: Choice) -> dict[str, Any]:
-    """Sparsity and histograms; see ``IWeights``."""
+    """Channels, sparsity and histograms; see ``IWeights``."""
     found = choice.weights()
-    return {"summary": found.summary(), "notes": found.notes, "before": found.before,
+    channels = [
+        {"layer": layer, "before": before, "after": after} for layer, (before, after) in choice.channels().items()
+    ]
+    return {"summary": found.summary(), "notes": found.notes, "before": found.before, "channels": channels,
             "rows": [r.to_json() for r in found]}  # fmt: skip
 
 

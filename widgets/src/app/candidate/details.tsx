@@ -14,7 +14,7 @@ export function Details({ subject, against }: { subject: ISubject; against: stri
   return (
     <>
       <Fold title="Per class">{() => <Classes subject={subject} against={against} />}</Fold>
-      <Fold title="Weights and sparsity">{() => <Weights subject={subject} />}</Fold>
+      <Fold title="Channels, weights and sparsity">{() => <Weights subject={subject} />}</Fold>
       <Fold title="Recipe">{() => <Recipe subject={subject} />}</Fold>
       <Fold title="Graphs side by side">{() => <Graphs subject={subject} />}</Fold>
     </>
@@ -78,8 +78,9 @@ function Weights({ subject }: { subject: ISubject }): ReactElement {
   const [all, setAll] = useState(false);
   return (
     <Asked asked={asked} what="reading the weights of both files">
-      {({ rows, summary, notes, before }) => (
+      {({ rows, summary, notes, before, channels }) => (
         <>
+          {channels.length > 0 && <Channels layers={channels} />}
           <Note>{summary}</Note>
           {notes.map(note => (
             <Note key={note}>{note}</Note>
@@ -104,6 +105,42 @@ function Weights({ subject }: { subject: ISubject }): ReactElement {
         </>
       )}
     </Asked>
+  );
+}
+
+function Channels({ layers }: { layers: IWeights['channels'] }): ReactElement {
+  const most = Math.max(...layers.map(layer => layer.before));
+  return (
+    <div className="dk-scroll">
+      <table className="dk-table">
+        <thead>
+          <tr>
+            <th scope="col">Layer</th>
+            <th scope="col">Channels</th>
+            <th scope="col" className="dk-n">
+              Before → after
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {layers.map(({ layer, before, after }) => (
+            <tr key={layer}>
+              <th scope="row" title={layer}>
+                {layer.split('/').slice(-2).join('/')}
+              </th>
+              <td>
+                <span className="dk-channels" style={{ width: `${(100 * before) / most}%` }}>
+                  <span style={{ width: `${(100 * after) / before}%` }} />
+                </span>
+              </td>
+              <td className="dk-n">
+                {before} → {after}
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }
 

@@ -132,6 +132,8 @@ export interface IWeights {
   summary: string;
   notes: string[];
   before: string;
+  /** Layers that have lost channels, in order. */
+  channels: { layer: string; before: number; after: number }[];
   rows: { layer: string; before: ITensor | null; after: ITensor | null; matched: string; edges: [number, number] }[];
 }
 
