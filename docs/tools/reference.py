@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from deploykit.converters._tensorflow_graph.rules import RULES
 from deploykit.core.registry import registry
 
 FOLDER = Path(__file__).parents[1] / "reference" / "generated"
@@ -29,6 +30,7 @@ def write() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
     pages = {"commands": "\n".join(commands()), "techniques": "\n".join(techniques())}
     pages.update({name: _table(name) for name in TABLES})
+    pages["operators"] = f"{', '.join(sorted(RULES))}.\n"
     pages["proofs"] = proofs(json.loads(PROOFS.read_text("utf-8")))
     for name, text in pages.items():
         path = FOLDER / f"{name}.md"
