@@ -287,6 +287,18 @@ def _wide_cnn() -> Any:
     return Model(image, layers.Dense(3, activation="softmax", name="class")(x))
 
 
+def _residual_cnn() -> Any:
+    from keras import Input, Model, layers
+
+    image = Input((8, 8, 1), name="image")
+    x = layers.Conv2D(16, 3, padding="same", activation="relu", name="first")(image)
+    y = layers.BatchNormalization(name="norm")(layers.Conv2D(24, 3, padding="same", name="second")(x))
+    y = layers.Conv2D(16, 1, name="third")(layers.ReLU(name="relu")(y))
+    x = layers.GlobalAveragePooling2D(name="pool")(layers.Add(name="sum")([x, y]))
+    x = layers.Dense(16, activation="relu", name="hidden")(x)
+    return Model(image, layers.Dense(3, activation="softmax", name="class")(x))
+
+
 #: Name → builder.
 ARCHITECTURES: dict[str, Builder] = {
     "mixed_cnn": _mixed_cnn,
@@ -308,6 +320,7 @@ ARCHITECTURES: dict[str, Builder] = {
     "grouped": _grouped,
     "volumes": _volumes,
     "wide_cnn": _wide_cnn,
+    "residual_cnn": _residual_cnn,
     "custom_layer": _custom_layer,
     "rms_normalization": _rms_normalization,
     "text": _text,

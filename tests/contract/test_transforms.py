@@ -20,10 +20,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def source_of(folder):
-    """One small CNN in the format that is asked for."""
+    """One small CNN with a residual block in the format that is asked for."""
 
     def get(format_name):
-        path = work.made("wide_cnn", folder)
+        path = work.made("residual_cnn", folder)
         for converter in route("keras", frozenset({format_name}), CONVERTERS):
             target = folder / converter.produces
             if not target.exists():

@@ -61,7 +61,7 @@ class Traced:
 
     def freeze(self, node: Any) -> None:
         """Keep all channels that a node reads or writes, and note why."""
-        reads = [*node.input, *_captured(node)]
+        reads = [*node.input, *captured(node)]
         if any(self.labels.is_live(axis) for name in reads for axis in self.axes.get(name, [])):
             self.frozen.setdefault(node.op_type, []).append(node.name)
         for name in reads:
@@ -107,7 +107,7 @@ def plain(model: Any) -> Any:
             sizes = [-1 if size is None else size for size in shape]
             graph.initializer.append(numpy_helper.from_array(np.array(sizes, np.int64), name))
             node.input[1] = name
-    _drop_unread(graph)
+    drop_unread(graph)
     _own_vectors(graph)
     taken = {node.name for node in graph.node}
     for number, node in enumerate(graph.node):
@@ -122,13 +122,13 @@ def operator_set(model: Any) -> int:
     return max((int(o.version) for o in model.opset_import if o.domain in STANDARD), default=1)
 
 
-def _captured(node: Any) -> Iterator[str]:
+def captured(node: Any) -> Iterator[str]:
     """Names that the graphs inside a node read."""
     for attribute in node.attribute:
         for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
             for inner in graph.node:
                 yield from inner.input
-                yield from _captured(inner)
+                yield from captured(inner)
             yield from (value.name for value in graph.output)
 
 
@@ -162,9 +162,10 @@ def _stated(graph: Any, model: Any) -> dict[str, list[int | None]]:
     return found
 
 
-def _drop_unread(graph: Any) -> None:
+def drop_unread(graph: Any) -> None:
+    """Remove nodes and initializers that nothing reads."""
     while True:
-        read = {name for node in graph.node for name in (*node.input, *_captured(node))}
+        read = {name for node in graph.node for name in (*node.input, *captured(node))}
         read |= {value.name for value in graph.output}
         unread = [node for node in graph.node if read.isdisjoint(node.output)]
         if not unread:

@@ -33,7 +33,8 @@ def reconstruct(traced: Traced, gone: Collection[int], cut: Any, examples: Examp
     Args:
         traced: The original.
         gone: The components that were removed.
-        cut: The cut model, whose nodes are those of the original in the same order.
+        cut: The cut model, whose nodes are those of the original in the same order; some may be missing. A node belongs
+            to the one of the original that writes the same tensor.
         examples: Calibration inputs.
     """
     import numpy as np
@@ -45,9 +46,15 @@ def reconstruct(traced: Traced, gone: Collection[int], cut: Any, examples: Examp
     first, second = (Walk(model, examples, budget=BUDGET // 2) for model in (traced.model, made))
     second.begin(first.count)
     first.begin(second.count)
-    reads = _reads(made.graph)
-    total = len(made.graph.node)
-    for number, (old, new) in enumerate(zip(list(traced.model.graph.node), list(made.graph.node), strict=True)):
+    reads, pairs = _reads(made.graph), {node.output[0]: node for node in made.graph.node}
+    olds = {node.output[0]: node for node in traced.model.graph.node}
+    total = len(olds)
+    for number, old in enumerate(list(traced.model.graph.node)):
+        new = pairs.get(old.output[0])
+        if new is None:
+            first.step()
+            first.forget()
+            continue
         wanted = min(first.wanted, second.wanted)
         if wanted > first.count:
             first.take_in(wanted)
@@ -58,7 +65,7 @@ def reconstruct(traced: Traced, gone: Collection[int], cut: Any, examples: Examp
         layer = Linear.of(new, constants)
         place = None if layer is None else _bias_place(layer, second.constants, reads)
         if layer is not None and place is not None and len(reads[new.input[1]]) == 1:
-            target = _target(traced, gone, old, first, second, reads)
+            target = _target(traced, gone, new, first, second, reads, olds)
             matrices, bias = _solved(layer, second.values[new.input[0]], target, generator, bias=place != _NOWHERE)
             second.constants[new.input[1]].CopyFrom(numpy_helper.from_array(layer.restored(matrices), new.input[1]))
             _write_bias(made.graph, new, place, bias, second.constants, reads)
@@ -80,16 +87,20 @@ def _reads(graph: Any) -> dict[str, list[Any]]:
 
 
 def _target(
-    traced: Traced, gone: Collection[int], node: Any, first: Walk, second: Walk, reads: dict[str, list[Any]]
-) -> NDArray[Any]:
+    traced: Traced, gone: Collection[int], node: Any, first: Walk, second: Walk, reads: dict[str, list[Any]],
+    olds: Mapping[str, Any],
+) -> NDArray[Any]:  # fmt: skip
     """What a layer of the cut model should answer: what the original's does, and what the branch beside it has lost."""
     name = node.output[0]
     found = _kept(traced, gone, name, first.values[name])
     reader, other = _added(name, reads)
     if reader is not None and other in traced.constants:  # a bias, and the branch beside it behind that
         reader, other = _added(reader.output[0], reads)
-    if reader is not None and other in first.values and other in second.values:
-        beside = _kept(traced, gone, other, first.values[other])
+    if reader is None or other not in second.values:
+        return found
+    before = olds[reader.output[0]].input[list(reader.input).index(other)]  # where the cut reads another tensor
+    if before in first.values:
+        beside = _kept(traced, gone, before, first.values[before])
         if beside.shape == found.shape == second.values[other].shape:
             found = found + (beside - second.values[other])
     return found

@@ -1,0 +1,1 @@
+"""Layers and blocks that a model can do without."""

@@ -1,0 +1,106 @@
+"""What the outputs of an ONNX graph lose when a part of it is skipped, measured on examples."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.extras import require
+from deploykit.surgery.layers.onnx_spans import Span, skipped
+from deploykit.surgery.reconstruction.onnx_walk import Examples
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Examples a span is measured on: damages differ by factors, not by percents.
+_MOST = 128
+_BATCH = 32
+#: The damage of answers that are not numbers.
+_RUINED = 1e9
+
+
+def ordered(model: Any, found: Sequence[Span], examples: Examples) -> list[tuple[Span, float]]:
+    """Spans by the damage that skipping each alone does, the smallest first; with the damage.
+
+    Args:
+        model: The ``ModelProto``.
+        found: Its spans.
+        examples: Calibration inputs.
+    """
+    wanted = answers(model, examples)
+    losses = []
+    for number, span in enumerate(found):
+        losses.append((span, loss(wanted, answers(skipped(model, [(span.start, span.end)]), examples))))
+        examples.report(number + 1, len(found), "skipping layers")
+    return sorted(losses, key=lambda pair: (pair[1], -pair[0].weights, pair[0].name))
+
+
+def loss(wanted: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]]) -> float:
+    """How far answers are from others: mean square of the difference as a share of the variance, mean over outputs.
+
+    Of outputs that are not floats it is the share of numbers that differ.
+    """
+    import numpy as np
+
+    shares = []
+    for name, one in wanted.items():
+        two = found[name]
+        if one.dtype.kind != "f":
+            shares.append(float(np.mean(one != two)))
+            continue
+        one, two = one.astype(np.float64), two.astype(np.float64)
+        variance = float(np.square(one - one.mean(0)).mean())
+        share = float(np.square(two - one).mean()) / (variance + 1e-12)
+        shares.append(share if np.isfinite(share) else _RUINED)
+    return sum(shares) / len(shares)
+
+
+def answers(model: Any, examples: Examples, names: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
+    """What a model gives for the examples.
+
+    Args:
+        model: The ``ModelProto``.
+        examples: Calibration inputs; not all of them are used.
+        names: Tensors; the outputs by default.
+    """
+    import numpy as np
+
+    onnx, ort = require("onnx", ""), require("onnxruntime", "")
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    if names:
+        made = onnx.ModelProto()
+        made.CopyFrom(model)
+        del made.graph.output[:]
+        made.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+        model = made
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    outputs = [output.name for output in session.get_outputs()]
+    size = examples.batch or _BATCH
+    total = min(_MOST, *(len(values) for values in examples.feeds.values()))
+    total = max(size, total // size * size) if examples.batch else total
+    known = {value.name for value in session.get_inputs()}
+    parts = [
+        session.run(
+            outputs, {n: values[k : min(k + size, total)] for n, values in examples.feeds.items() if n in known}
+        )
+        for k in range(0, total, size)
+    ]
+    joined = [np.concatenate(p) if p[0].ndim else np.stack(p) for p in zip(*parts, strict=True)]
+    return dict(zip(outputs, joined, strict=True))
+
+
+def shapes(model: Any, examples: Examples, names: Collection[str]) -> dict[str, tuple[Any, ...]]:
+    """Type and shape of tensors of a graph for one batch of examples.
+
+    Args:
+        model: The ``ModelProto``.
+        examples: Calibration inputs.
+        names: The tensors.
+    """
+    count = examples.batch or 2
+    feeds = {name: values[:count] for name, values in examples.feeds.items()}
+    made = sorted(name for name in names if name not in feeds)
+    found = feeds | (answers(model, Examples(feeds, examples.batch), made) if made else {})
+    return {name: (found[name].dtype.str, *found[name].shape) for name in names}

@@ -1,0 +1,173 @@
+"""Parts of an ONNX graph that can be skipped, because what comes out has the shape of what goes in.
+
+A *span* leads from one tensor to another. Skipping it means that everything that read its end reads its start instead;
+what only served to compute the end goes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.extras import require
+from deploykit.core.serial import Plain
+from deploykit.surgery.channels.onnx_axes import STANDARD, captured, drop_unread
+from deploykit.surgery.reconstruction.onnx_linear import Linear
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: What belongs to the layer before it: shifts and scales by constants, and normalization.
+_SHIFTS = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
+#: Activations of single numbers, with which a layer ends.
+_ACTIVATIONS = frozenset({
+    "Celu", "Clip", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Relu", "Selu",
+    "Sigmoid", "Softplus", "Softsign", "Tanh", "ThresholdedRelu",
+})  # fmt: skip
+#: How branches of a block meet.
+_MEETING = frozenset({"Add", "Mul"})
+
+
+@dataclass(frozen=True)
+class Span(Plain):
+    """Part of a graph that can be skipped.
+
+    Attributes:
+        name: Name of the node that it is called by: of a layer its convolution or product, of a block the node in which
+            its branches meet.
+        type: Operator of that node.
+        start: Tensor that goes in.
+        end: Tensor that comes out.
+        nodes: Names of the nodes that go when it alone is skipped.
+        weights: How many weights go with them.
+    """
+
+    name: str
+    type: str
+    start: str
+    end: str
+    nodes: tuple[str, ...]
+    weights: int
+
+
+def spans(model: Any, shapes: Callable[[Collection[str]], Mapping[str, Any]]) -> list[Span]:
+    """The spans of a graph that hold weights: layers, then blocks.
+
+    Args:
+        model: A ``ModelProto`` whose nodes have names, and none of whose nodes is unread.
+        shapes: Gives shape and type of tensors by name, and must be the same at both ends of a span.
+    """
+    graph = model.graph
+    numpy_helper = require("onnx.numpy_helper", "")
+    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    inner = {name for node in graph.node for name in captured(node)}
+    ways = [way for way in (*_layers(graph, constants), *_blocks(graph, constants)) if way[2] not in inner]
+    known = shapes({name for _, *ends in ways for name in ends})
+    found: dict[tuple[str, str], Span] = {}
+    for node, start, end in ways:
+        if (start, end) in found or known[start] != known[end]:
+            continue
+        left = skipped(model, [(start, end)])
+        there = {n.output[0] for n in left.graph.node if n.op_type != "Identity" or n.output[0] != end}
+        nodes = tuple(n.name for n in graph.node if n.output[0] not in there)
+        weights = _count(graph) - _count(left.graph)
+        if weights > 0:
+            found[start, end] = Span(node.name, node.op_type, start, end, nodes, weights)
+    return list(found.values())
+
+
+def skipped(model: Any, ways: Iterable[tuple[str, str]]) -> Any:
+    """A copy of a graph without some spans; a ``ModelProto``.
+
+    Args:
+        model: The ``ModelProto``.
+        ways: Start and end of each span.
+    """
+    onnx = require("onnx", "")
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    instead = {end: start for start, end in ways}
+
+    def source(name: str) -> str:
+        while name in instead:
+            name = instead[name]
+        return name
+
+    outputs, graph = {value.name for value in made.graph.output}, made.graph
+    for node in graph.node:
+        node.input[:] = [source(name) for name in node.input]
+    for number, node in enumerate(list(graph.node)):
+        for end in [name for name in node.output if name in instead and name in outputs]:
+            graph.node[number].CopyFrom(onnx.helper.make_node("Identity", [source(end)], [end], name=node.name))
+    drop_unread(graph)
+    there = {name for node in graph.node for name in node.output}
+    for value in [v for v in graph.value_info if v.name not in there]:
+        graph.value_info.remove(value)
+    return made
+
+
+def chosen(ordered: Sequence[Span], count: int) -> list[Span]:
+    """The first spans of an order, without those that lie in others that go as well.
+
+    Args:
+        ordered: The spans, what is missed least first.
+        count: How many to choose, at most.
+    """
+    found: list[Span] = []
+    for span in ordered:
+        if len(found) >= count:
+            break
+        if not any(set(span.nodes) <= set(other.nodes) for other in found):
+            found = [*(other for other in found if not set(other.nodes) <= set(span.nodes)), span]
+    return found
+
+
+def separate(found: Sequence[Span]) -> int:
+    """How many spans can be skipped at most: those that lie in no other."""
+    return len(chosen(sorted(found, key=lambda s: -len(s.nodes)), len(found)))
+
+
+def _layers(graph: Any, constants: Mapping[str, NDArray[Any]]) -> Iterable[tuple[Any, str, str]]:
+    """Every convolution and product, with what belongs to it."""
+    reads: dict[str, list[Any]] = {}
+    for node in graph.node:
+        for name in (*node.input, *captured(node)):
+            reads.setdefault(name, []).append(node)
+    outputs = {value.name for value in graph.output}
+    for node in graph.node:
+        if Linear.of(node, constants) is None or node.input[0] in constants:
+            continue
+        end = node.output[0]
+        while end not in outputs and len(readers := reads.get(end, [])) == 1 and readers[0].domain in STANDARD:
+            reader = readers[0]
+            others = [name for name in reader.input if name and name != end]
+            if not constants.keys() >= set(others) or reader.op_type not in _SHIFTS | _ACTIVATIONS:
+                break
+            end = reader.output[0]
+            if reader.op_type in _ACTIVATIONS:
+                break
+        yield node, node.input[0], end
+
+
+def _blocks(graph: Any, constants: Collection[str]) -> Iterable[tuple[Any, str, str]]:
+    """Every node in which a tensor meets what was computed from it."""
+    bits: dict[str, int] = {}  # bit of each tensor
+    behind: dict[str, int] = {}  # bits of all tensors that a tensor was computed from
+    for node in graph.node:
+        reads = [name for name in (*node.input, *captured(node)) if name and name not in constants]
+        for name in reads:
+            bits.setdefault(name, 1 << len(bits))
+        for name in node.output:
+            behind[name] = 0
+            for read in reads:
+                behind[name] |= bits[read] | behind.get(read, 0)
+        if node.op_type in _MEETING and node.domain in STANDARD and len(reads) == 2:
+            for start, branch in (reads, reads[::-1]):
+                if behind.get(branch, 0) & bits[start]:
+                    yield node, start, node.output[0]
+
+
+def _count(graph: Any) -> int:
+    return sum(math.prod(t.dims) for t in graph.initializer)
