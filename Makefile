@@ -87,6 +87,7 @@ bench: $(EXTENSION)
 bench-sweep: $(STAMP)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/python tests/bench/quantize.py
+	$(BIN)/python tests/bench/smaller.py
 	$(BIN)/python tests/bench/latency.py
 	$(BIN)/python tests/bench/engine.py
 	$(BIN)/python tests/bench/expected.py
