@@ -242,7 +242,7 @@ def _settle(output: OutputMeaning, seen: Seen, declared: Declared, labelled: boo
         return _threshold(output, seen)
     inside = seen.low >= 0 and seen.high <= 1
     last = len(seen.shape) - 1
-    if output.kind in ("logit", "probability") and output.why.startswith("by its shape"):
+    if output.kind == "logit":  # by its shape alone: declared ones were returned above
         why = f"by its range, {seen.low:.3g} to {seen.high:.3g}"
         return replace(output, kind="probability" if inside else "logit", why=why)
     if output.kind == "scores" and inside and _axis(output, last) in seen.sums:
