@@ -89,7 +89,9 @@ class OnnxTrainer:
         found: NDArray[Any] = self._graph([tf.convert_to_tensor(v) for v in self.feeds(index)])[place].numpy()
         return found
 
-    def train(self, schedule: Schedule, goal: Goal, *, report: Report, optimizer_name: str) -> tuple[Any, Trained]:
+    def train(
+        self, schedule: Schedule, goal: Goal, *, report: Report, optimizer_name: str, patience: int
+    ) -> tuple[Any, Trained]:
         """Train a copy. The same seed gives the same weights; weights that are exactly zero stay zero.
 
         Args:
@@ -97,6 +99,7 @@ class OnnxTrainer:
             goal: What the outputs are compared with.
             report: Called with the progress in steps.
             optimizer_name: One of `deploykit.training.loop.OPTIMIZERS`.
+            patience: Epochs without a smaller loss of the held-out examples after which training stops.
 
         Returns:
             The trained ``ModelProto`` and what training has done.
@@ -152,5 +155,5 @@ class OnnxTrainer:
             weights=weights,
             restore=restore,
         )
-        trained = fit(trainee, schedule, goal.name, report)
+        trained = fit(trainee, schedule, goal.name, report, patience=patience)
         return onnx_weights.written(self.model, weights()), trained

@@ -113,6 +113,11 @@ def schedule_of(job: TransformJob, fixed: int | None) -> Schedule:
     )  # fmt: skip
 
 
+def _patience(schedule: Schedule) -> int:
+    """Epochs without gain after which training stops: the last ones, with the smallest steps, bring the most."""
+    return max(2, schedule.epochs // 2)
+
+
 class TrainedOnnx(Training):
     """Trains an ONNX file by a TensorFlow function of its graph; the weights come back by their names."""
 
@@ -131,7 +136,9 @@ class TrainedOnnx(Training):
             labels = LabelsOf(job, trainer.outputs[place].operator.lower(), trainer.given(few, place))
             goals = self._goals(job, schedule, labels)
             goal = Several({trainer.place(name): goal for name, goal in goals.items()})
-            model, trained = trainer.train(schedule, goal, report=job.report, optimizer_name=job["optimizer"])
+            model, trained = trainer.train(
+                schedule, goal, report=job.report, optimizer_name=job["optimizer"], patience=_patience(schedule)
+            )
             job.notes |= trained.notes
             if any(node.op_type == "BatchNormalization" for node in model.graph.node):
                 job.notes["batch_normalization"] = (
@@ -163,7 +170,10 @@ class TrainedKeras(Training):
             labels = LabelsOf(job, activation_name(final_operation(model.outputs[place])), sample)
             goals = self._goals(job, schedule, labels)
             goal = Several({places.get(name, place): goal for name, goal in goals.items()})
-            trained = train(model, data, schedule, goal, report=job.report, place=None, optimizer_name=job["optimizer"])
+            trained = train(
+                model, data, schedule, goal, report=job.report, place=None, optimizer_name=job["optimizer"],
+                patience=_patience(schedule),
+            )  # fmt: skip
             job.notes |= trained.notes
         _keras.save(model, job.target)
 
