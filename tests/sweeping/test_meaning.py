@@ -1,5 +1,7 @@
 """Sweeps measure what is meant: state, other outputs, exact copies, batches, and models that cannot be trained."""
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import onnxruntime as ort
@@ -97,12 +99,12 @@ def test_a_stateful_model_is_evaluated_as_the_sequences_it_is_given(tmp_path):
     np.testing.assert_allclose(found, np.stack(wanted, axis=1), rtol=1e-4)
 
 
-def test_a_model_that_no_technique_trains_is_evaluated_on_more(tmp_path):
+def test_a_model_that_no_technique_trains_is_evaluated_on_more():
     x, y, _ = variants.tutorial(1000)
     data = dk.Dataset.from_arrays(
         x, y, preprocess=dk.Preprocess(scale=1 / 255, reshape=(28, 28, 1)), calibration_size=100
     )
-    model = variants.save(tmp_path, "plain", variants.graph())
+    model = dk.load(Path(__file__).parents[2] / "notebooks" / "models" / "fashion_cnn.tflite")
     plan = dk.plan(model, data, "quick")
     assert plan.evaluation_examples == round(0.6 * 900)
     assert any("cannot be trained" in note for note in plan.reading.notes)
