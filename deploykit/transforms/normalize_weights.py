@@ -28,7 +28,7 @@ class _Onnx(OnnxWeights):
     uses = ("fold", "exclude")
 
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
-        """The plain formula is no mere change of form."""
+        """The plain formula changes what the model computes."""
         yield from super().problems(parameters, facts)
         if not parameters["fold"]:
             yield Problem("note", "without fold, the model computes something else: fine-tune or distill it afterwards")

@@ -9,23 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploykit.core.extras import require
 from deploykit.core.serial import Plain
 from deploykit.surgery.channels.onnx_axes import STANDARD, captured, drop_unread
-from deploykit.surgery.reconstruction.onnx_linear import Linear
+from deploykit.surgery.layers.onnx_chains import chains
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-#: What belongs to the layer before it: shifts and scales by constants, and normalization.
-_SHIFTS = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
-#: Activations of single numbers, with which a layer ends.
-_ACTIVATIONS = frozenset({
-    "Celu", "Clip", "Elu", "Erf", "Gelu", "HardSigmoid", "HardSwish", "LeakyRelu", "Mish", "PRelu", "Relu", "Selu",
-    "Sigmoid", "Softplus", "Softsign", "Tanh", "ThresholdedRelu",
-})  # fmt: skip
 #: How branches of a block meet.
 _MEETING = frozenset({"Add", "Mul"})
 
@@ -63,7 +53,8 @@ def spans(model: Any, shapes: Callable[[Collection[str]], Mapping[str, Any]]) ->
     numpy_helper = require("onnx.numpy_helper", "")
     constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
     inner = {name for node in graph.node for name in captured(node)}
-    ways = [way for way in (*_layers(graph, constants), *_blocks(graph, constants)) if way[2] not in inner]
+    layers = [(c.layer.node, c.layer.node.input[0], c.end) for c in chains(graph, constants)]
+    ways = [way for way in (*layers, *_blocks(graph, constants)) if way[2] not in inner]
     known = shapes({name for _, *ends in ways for name in ends})
     found: dict[tuple[str, str], Span] = {}
     for node, start, end in ways:
@@ -127,28 +118,6 @@ def chosen(ordered: Sequence[Span], count: int) -> list[Span]:
 def separate(found: Sequence[Span]) -> int:
     """How many spans can be skipped at most: those that lie in no other."""
     return len(chosen(sorted(found, key=lambda s: -len(s.nodes)), len(found)))
-
-
-def _layers(graph: Any, constants: Mapping[str, NDArray[Any]]) -> Iterable[tuple[Any, str, str]]:
-    """Every convolution and product, with what belongs to it."""
-    reads: dict[str, list[Any]] = {}
-    for node in graph.node:
-        for name in (*node.input, *captured(node)):
-            reads.setdefault(name, []).append(node)
-    outputs = {value.name for value in graph.output}
-    for node in graph.node:
-        if Linear.of(node, constants) is None or node.input[0] in constants:
-            continue
-        end = node.output[0]
-        while end not in outputs and len(readers := reads.get(end, [])) == 1 and readers[0].domain in STANDARD:
-            reader = readers[0]
-            others = [name for name in reader.input if name and name != end]
-            if not constants.keys() >= set(others) or reader.op_type not in _SHIFTS | _ACTIVATIONS:
-                break
-            end = reader.output[0]
-            if reader.op_type in _ACTIVATIONS:
-                break
-        yield node, node.input[0], end
 
 
 def _blocks(graph: Any, constants: Collection[str]) -> Iterable[tuple[Any, str, str]]:
