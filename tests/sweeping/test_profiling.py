@@ -51,4 +51,4 @@ def test_runtimes_that_are_not_tried_by_default_are_named(swept):
     report = swept()
     assert {r.candidate.target.runtime for r in report.rows} == {"onnxruntime", "openvino"}
     default = dk.plan(report.model, report.data, dk.Space([]))
-    assert {c.candidate.target.runtime for c in default.candidates} == {"onnxruntime"}
+    assert {c.candidate.target.runtime for c in default.candidates} == {"onnxruntime", "litert", "tensorflow"}
