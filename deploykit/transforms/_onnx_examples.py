@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.extras import require
 from deploykit.loading.onnx import signature
 from deploykit.surgery.quantization import calibration, prepare
-from deploykit.surgery.reconstruction.onnx_walk import Examples
+from deploykit.surgery.reconstruction.walk import Examples
 from deploykit.transforms._contract import TransformJob
 
 if TYPE_CHECKING:

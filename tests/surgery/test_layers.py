@@ -12,7 +12,7 @@ from deploykit.surgery.channels.onnx_trace import trace
 from deploykit.surgery.layers import onnx_loss
 from deploykit.surgery.layers.onnx_spans import Span, chosen, separate, skipped, spans
 from deploykit.surgery.reconstruction.onnx_solve import reconstruct
-from deploykit.surgery.reconstruction.onnx_walk import Examples
+from deploykit.surgery.reconstruction.walk import Examples
 from tests.surgery import graphs
 
 #: Graph → the spans it has: name of the node → start and end.

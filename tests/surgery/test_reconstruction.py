@@ -8,9 +8,10 @@ from deploykit.surgery.channels.onnx_cut import cut
 from deploykit.surgery.channels.onnx_trace import trace
 from deploykit.surgery.reconstruction import least_squares, onnx_damage
 from deploykit.surgery.reconstruction.least_squares import Reader, removal_order, solve, solve_each
-from deploykit.surgery.reconstruction.onnx_linear import Linear
+from deploykit.surgery.reconstruction.onnx_linear import linear
 from deploykit.surgery.reconstruction.onnx_solve import reconstruct
-from deploykit.surgery.reconstruction.onnx_walk import Examples, Walk
+from deploykit.surgery.reconstruction.onnx_walk import Walk
+from deploykit.surgery.reconstruction.walk import Examples
 from tests.surgery import graphs
 
 
@@ -106,7 +107,7 @@ def test_inputs_of_a_layer_times_its_weights_are_its_outputs(name):
     seen = 0
     for node in traced.model.graph.node:
         walk.step()
-        layer = Linear.of(node, traced.constants)
+        layer = linear(node, traced.constants)
         if layer is not None:
             output = walk.values[node.output[0]]
             places = layer.places(output.shape, np.random.default_rng(0))
@@ -136,7 +137,7 @@ def test_padding_that_the_runtime_works_out_is_understood(auto_pad):
     kept = walk.values["b"]
     walk.step()
     output = walk.values["c"]
-    layer = Linear.of(node, graphs.weights(model))
+    layer = linear(node, graphs.weights(model))
     places = layer.places(output.shape, np.random.default_rng(0))
     found = layer.inputs(kept, output.shape, places).reshape(len(places), -1) @ layer.matrices()[0]
     np.testing.assert_allclose(found, layer.answers(output, places), atol=1e-4)

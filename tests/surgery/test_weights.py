@@ -4,7 +4,7 @@ import pytest
 from deploykit.core.errors import SettingError
 from deploykit.surgery.channels.onnx_axes import plain
 from deploykit.surgery.reconstruction.onnx_damage import input_norms
-from deploykit.surgery.reconstruction.onnx_walk import Examples
+from deploykit.surgery.reconstruction.walk import Examples
 from deploykit.surgery.weights import onnx_kernels
 from deploykit.surgery.weights.kernel import (
     globally_weakest,

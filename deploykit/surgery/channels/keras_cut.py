@@ -65,9 +65,7 @@ def _refit_layer(traced: Traced, name: str, config: dict[str, Any], gone: Collec
     made = next((p for p, _ in traced.made if p.layer == name), None)
     if made is not None:
         size = _size(traced, made.weight, made.axis, gone)
-        key = next(
-            (k for k in ("num_heads", "output_dim", "filters", "units") if k in config), None
-        )
+        key = next((k for k in ("num_heads", "output_dim", "filters", "units") if k in config), None)
         if key is not None and size is not None:
             config[key] = size
     if kind == "Reshape":
@@ -78,7 +76,12 @@ def _refit_layer(traced: Traced, name: str, config: dict[str, Any], gone: Collec
         config[key] = [
             old if size is None or old in {-1, None} else size for old, size in zip(config[key], sizes, strict=True)
         ]
-    if biases and (kind in PRODUCTS or kind in SEPARABLE) and config.get("use_bias") is False and f"{name}:0" in traced.axes:
+    if (
+        biases
+        and (kind in PRODUCTS or kind in SEPARABLE)
+        and config.get("use_bias") is False
+        and f"{name}:0" in traced.axes
+    ):
         config["use_bias"] = True
 
 

@@ -170,9 +170,7 @@ def _write(graph: Any, known: dict[int, str], made: Flat, names: dict[int, str])
                     layer = names.get(id(tensor._keras_history.operation), "")
                     made.fed.setdefault(layer, []).append(name)
                 inside = {id(t): name for t, name in zip(inner._inputs, read, strict=True)}
-                for tensor, name in zip(
-                    node.output_tensors, _write(inner, inside, made, names), strict=True
-                ):
+                for tensor, name in zip(node.output_tensors, _write(inner, inside, made, names), strict=True):
                     known[id(tensor)] = name
                 continue
             _append(node, read, known, made, names)
@@ -214,7 +212,7 @@ def _append(node: Any, read: list[str], known: dict[int, str], made: Flat, names
     made.steps += parts
     for part in parts[:-1]:
         made.shapes[part.output[0]] = _between(part, made, wrote[0])
-        made.shapes |= {one: made.shapes[given[0]] for one in part.output[1:]}
+        made.shapes |= dict.fromkeys(part.output[1:], made.shapes[given[0]])
 
 
 def _parts(step: Step) -> list[Step]:

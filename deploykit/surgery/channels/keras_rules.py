@@ -22,9 +22,36 @@ Rule = Callable[[Traced, Step], "Axes | None"]
 
 #: Activation functions that look at one number at a time.
 _ELEMENTWISE = frozenset(
-    "linear relu relu6 leaky_relu elu selu celu gelu silu swish mish tanh sigmoid hard_sigmoid hard_silu hard_swish "
-    "hard_tanh softplus softsign exponential log_sigmoid tanh_shrink soft_shrink hard_shrink threshold squareplus "
-    "sparse_plus hard_shrink".split()
+    [
+        "linear",
+        "relu",
+        "relu6",
+        "leaky_relu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "swish",
+        "mish",
+        "tanh",
+        "sigmoid",
+        "hard_sigmoid",
+        "hard_silu",
+        "hard_swish",
+        "hard_tanh",
+        "softplus",
+        "softsign",
+        "exponential",
+        "log_sigmoid",
+        "tanh_shrink",
+        "soft_shrink",
+        "hard_shrink",
+        "threshold",
+        "squareplus",
+        "sparse_plus",
+        "hard_shrink",
+    ]
 )
 _UNARY_LAYERS = (
     "Identity Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianNoise GaussianDropout AlphaDropout "
@@ -265,9 +292,7 @@ def _reshape(traced: Traced, step: Step) -> Axes | None:
     return _reshaped(traced, _source(traced, step), traced.shapes[step.input[0]], traced.shapes[step.output[0]])
 
 
-def _reshaped(
-    traced: Traced, source: Axes, old: Sequence[int | None], new: Sequence[int | None]
-) -> Axes | None:
+def _reshaped(traced: Traced, source: Axes, old: Sequence[int | None], new: Sequence[int | None]) -> Axes | None:
     """Labels of what has the same numbers in another shape."""
     import numpy as np
 
@@ -355,7 +380,9 @@ def _rules() -> dict[str, Rule]:
     ]
     found: dict[str, Rule] = dict.fromkeys([*_UNARY_LAYERS.split(), *_UNARY_OPERATIONS.split()], _unary)
     found |= dict.fromkeys(spatial, _spatial)
-    found |= dict.fromkeys("Add Multiply Subtract Average Maximum Minimum Divide TrueDivide".split(), _elementwise)
+    found |= dict.fromkeys(
+        ["Add", "Multiply", "Subtract", "Average", "Maximum", "Minimum", "Divide", "TrueDivide"], _elementwise
+    )
     found |= {f"Conv{n}D": _product(_convolution) for n in (1, 2, 3)}
     found |= {f"Conv{n}DTranspose": _product(_transposed) for n in (1, 2, 3)}
     found |= {f"DepthwiseConv{n}D": _product(_depthwise) for n in (1, 2)}

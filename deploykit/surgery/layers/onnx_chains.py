@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
 from deploykit.surgery.channels.onnx_axes import STANDARD, captured
-from deploykit.surgery.reconstruction.onnx_linear import Linear
-from deploykit.surgery.reconstruction.onnx_walk import Examples, Walk
+from deploykit.surgery.reconstruction.onnx_linear import linear
+from deploykit.surgery.reconstruction.onnx_walk import Walk
+from deploykit.surgery.reconstruction.walk import Examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -55,7 +56,7 @@ def chains(graph: Any, constants: Mapping[str, NDArray[Any]]) -> Iterator[Chain]
             reads.setdefault(name, []).append(node)
     outputs = {value.name for value in graph.output}
     for node in graph.node:
-        layer = Linear.of(node, constants)
+        layer = linear(node, constants)
         if layer is None or node.input[0] in constants:
             continue
         end, shifts = node.output[0], list[Any]()

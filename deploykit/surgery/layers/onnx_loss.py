@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
 from deploykit.surgery.layers.onnx_spans import Span, skipped
-from deploykit.surgery.reconstruction.onnx_walk import Examples
+from deploykit.surgery.reconstruction.walk import Examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

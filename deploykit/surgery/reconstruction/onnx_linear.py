@@ -2,155 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploykit.surgery.channels.onnx_shape_rules import attributes
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-#: Samples of inputs a feature, and the most bytes they may take.
-_SAMPLES = 10
-_BYTES = 40 << 20
+from deploykit.surgery.reconstruction.linear import Linear
 
 
-@dataclass(frozen=True)
-class Linear:
-    """A convolution or matrix product.
-
-    Attributes:
-        node: The node.
-        weights: Its weights as the file has them.
-        groups: Groups of a convolution; 1 for products.
-        channels: Axis of channels in its inputs and outputs: 1 for convolutions, the last one for products.
-    """
-
-    node: Any
-    weights: NDArray[Any]
-    groups: int
-    channels: int
-
-    @classmethod
-    def of(cls, node: Any, constants: Mapping[str, Any]) -> Linear | None:
-        """A node as a linear layer; None when it is another one or its weights are computed."""
-        if len(node.input) < 2 or node.input[1] not in constants or node.domain not in {"", "ai.onnx"}:
-            return None
-        weights, given = constants[node.input[1]], attributes(node)
-        if weights.dtype.name != "float32":
-            return None
-        if node.op_type == "Conv":
-            return cls(node, weights, int(given.get("group", 1)), 1)
-        plain = not given.get("transA", 0) and given.get("alpha", 1.0) == 1.0 and given.get("beta", 1.0) == 1.0
-        if (node.op_type == "MatMul" or (node.op_type == "Gemm" and plain)) and weights.ndim == 2:
-            return cls(node, weights, 1, -1)
+def linear(node: Any, constants: Mapping[str, Any]) -> Linear | None:
+    """A node as a linear layer; None when it is another one or its weights are computed."""
+    if len(node.input) < 2 or node.input[1] not in constants or node.domain not in {"", "ai.onnx"}:
         return None
-
-    @property
-    def is_depthwise(self) -> bool:
-        """Whether every channel has filters of its own."""
-        return self.groups > 1 and self.weights.shape[1] == 1
-
-    @property
-    def is_transposed(self) -> bool:
-        """Whether the file has a product's weights as (outputs, inputs)."""
-        return self.node.op_type == "Gemm" and bool(attributes(self.node).get("transB", 0))
-
-    def matrices(self) -> NDArray[Any]:
-        """The weights as matrices, shape (groups, features, outputs a group); features are (input channel, place)."""
-        if self.node.op_type == "Conv":
-            return self.weights.reshape(self.groups, len(self.weights) // self.groups, -1).transpose(0, 2, 1)
-        return (self.weights.T if self.is_transposed else self.weights)[None]
-
-    def restored(self, matrices: NDArray[Any]) -> NDArray[Any]:
-        """Matrices in the form in which the file has the weights, float32."""
-        import numpy as np
-
-        if self.node.op_type == "Conv":
-            values = matrices.transpose(0, 2, 1).reshape(self.weights.shape)
-        else:
-            values = matrices[0].T if self.is_transposed else matrices[0]
-        return np.ascontiguousarray(values, np.float32)
-
-    def features(self) -> int:
-        """Features of one group."""
-        return int(self.matrices().shape[1])
-
-    def places(self, output: tuple[int, ...], generator: Any) -> NDArray[Any]:
-        """Random places in its output at which to compare.
-
-        Args:
-            output: Shape of the output, examples first.
-            generator: A NumPy generator.
-
-        Returns:
-            Flat places over all axes but the channels', shape (samples,), sorted.
-        """
-        import numpy as np
-
-        sizes = list(output)
-        del sizes[self.channels]
-        total = math.prod(sizes)
-        features = self.features() * (self.groups if self.is_depthwise else 1)
-        wanted = max(2000, _SAMPLES * self.features())
-        count = min(total, wanted, max(256, _BYTES // (4 * max(features, 1))))
-        found: NDArray[Any] = np.sort(generator.choice(total, count, replace=False))
-        return found
-
-    def answers(self, output: NDArray[Any], places: NDArray[Any]) -> NDArray[Any]:
-        """The outputs at some places, shape (samples, output channels)."""
-        import numpy as np
-
-        found: NDArray[Any] = np.moveaxis(output, self.channels, -1).reshape(-1, output.shape[self.channels])[places]
-        return found
-
-    def inputs(self, source: NDArray[Any], output: tuple[int, ...], places: NDArray[Any]) -> NDArray[Any]:
-        """What it reads for its outputs at some places, shape (samples, input channels, kernel places).
-
-        Args:
-            source: Its input; a convolution's is (examples, channels, …space).
-            output: Shape of its output.
-            places: As `places` gives them.
-        """
-        import numpy as np
-
-        if self.node.op_type != "Conv":
-            rows: NDArray[Any] = source.reshape(-1, source.shape[-1])[places]
-            return rows[:, :, None]
-        given = attributes(self.node)
-        kernel = self.weights.shape[2:]
-        rank = len(kernel)
-        strides, dilations = given.get("strides", [1] * rank), given.get("dilations", [1] * rank)
-        starts = _padding(given, source.shape[2:], output[2:], kernel, strides, dilations)
-        example, *spots = np.unravel_index(places, (output[0], *output[2:]))
-        index: list[NDArray[Any]] = []
-        inside = np.ones((len(places), *kernel), bool)
-        for k in range(rank):
-            shape = [1] * rank
-            shape[k] = kernel[k]
-            at = (spots[k] * strides[k] - starts[k]).reshape(-1, *[1] * rank)
-            at = at + (np.arange(kernel[k]) * dilations[k]).reshape(1, *shape)
-            inside &= (at >= 0) & (at < source.shape[2 + k])
-            index.append(np.clip(at, 0, source.shape[2 + k] - 1))
-        chosen: tuple[Any, ...] = (example.reshape(-1, *[1] * rank), slice(None), *index)
-        found: NDArray[Any] = source[chosen]  # (samples, …kernel, channels)
-        if not inside.all():
-            found = np.where(inside[..., None], found, np.float32(0.0))
-        return found.reshape(len(places), -1, source.shape[1]).transpose(0, 2, 1)
-
-
-def _padding(
-    given: dict[str, Any], source: tuple[int, ...], output: tuple[int, ...], kernel: tuple[int, ...],
-    strides: list[int], dilations: list[int],
-) -> list[int]:  # fmt: skip
-    """Padding before the first place, by axis of space."""
-    kind = given.get("auto_pad", b"NOTSET")
-    if kind not in {b"SAME_UPPER", b"SAME_LOWER"}:
-        return [0] * len(kernel) if kind == b"VALID" else list(given.get("pads", [0] * 2 * len(kernel)))
-    totals = [
-        max((size - 1) * step + (width - 1) * spread + 1 - whole, 0)
-        for size, step, width, spread, whole in zip(output, strides, kernel, dilations, source, strict=True)
-    ]
-    return [total // 2 if kind == b"SAME_UPPER" else total - total // 2 for total in totals]
+    weights, given = constants[node.input[1]], attributes(node)
+    if weights.dtype.name != "float32":
+        return None
+    if node.op_type == "Conv":
+        return Linear(node, weights, int(given.get("group", 1)), 1, window=given)
+    plain = not given.get("transA", 0) and given.get("alpha", 1.0) == 1.0 and given.get("beta", 1.0) == 1.0
+    if (node.op_type == "MatMul" or (node.op_type == "Gemm" and plain)) and weights.ndim == 2:
+        turned = node.op_type == "Gemm" and bool(given.get("transB", 0))
+        return Linear(node, weights, 1, -1, is_product=True, is_transposed=turned)
+    return None

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.extras import require
 from deploykit.surgery.channels.labels import kept
 from deploykit.surgery.channels.onnx_axes import Traced
-from deploykit.surgery.reconstruction.least_squares import solve, solve_each
-from deploykit.surgery.reconstruction.onnx_linear import Linear
-from deploykit.surgery.reconstruction.onnx_walk import BUDGET, Examples, Walk
+from deploykit.surgery.reconstruction.linear import Linear, solved
+from deploykit.surgery.reconstruction.onnx_linear import linear
+from deploykit.surgery.reconstruction.onnx_walk import Walk
+from deploykit.surgery.reconstruction.walk import BUDGET, Examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -62,11 +63,11 @@ def reconstruct(traced: Traced, gone: Collection[int], cut: Any, examples: Examp
         first.step()
         tensor = second.constants.get(new.input[1]) if len(new.input) > 1 else None
         constants = {} if tensor is None else {new.input[1]: numpy_helper.to_array(tensor)}
-        layer = Linear.of(new, constants)
+        layer = linear(new, constants)
         place = None if layer is None else _bias_place(layer, second.constants, reads)
         if layer is not None and place is not None and len(reads[new.input[1]]) == 1:
             target = _target(traced, gone, new, first, second, reads, olds)
-            matrices, bias = _solved(layer, second.values[new.input[0]], target, generator, bias=place != _NOWHERE)
+            matrices, bias = solved(layer, second.values[new.input[0]], target, generator, bias=place != _NOWHERE)
             second.constants[new.input[1]].CopyFrom(numpy_helper.from_array(layer.restored(matrices), new.input[1]))
             _write_bias(made.graph, new, place, bias, second.constants, reads)
         second.step()
@@ -122,29 +123,6 @@ def _kept(traced: Traced, gone: Collection[int], name: str, value: NDArray[Any])
         if stays is not None and len(stays) == value.shape[k] and not stays.all():
             value = np.compress(stays, value, axis=k)
     return value
-
-
-def _solved(
-    layer: Linear, source: NDArray[Any], target: NDArray[Any], generator: Any, *, bias: bool
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Matrices and bias of a layer; see `Linear.matrices`."""
-    import numpy as np
-
-    places = layer.places(target.shape, generator)
-    inputs, wanted = layer.inputs(source, target.shape, places), layer.answers(target, places)
-    old = layer.matrices()
-    if layer.is_depthwise:
-        each = old.shape[2]  # filters a channel
-        x = np.repeat(inputs.transpose(1, 0, 2), each, axis=0)
-        weights, shift = solve_each(x, wanted.T, old.transpose(0, 2, 1).reshape(len(x), -1))
-        return weights.reshape(len(old), each, -1).transpose(0, 2, 1), shift
-    width, outputs = inputs.shape[1] // len(old), old.shape[2]
-    matrices, biases = np.empty(old.shape, np.float64), []
-    for k, matrix in enumerate(old):
-        x = inputs[:, k * width : (k + 1) * width].reshape(len(places), -1)
-        matrices[k], found = solve(x, wanted[:, k * outputs : (k + 1) * outputs], matrix, bias=bias)
-        biases.append(found)
-    return matrices, np.concatenate(biases)
 
 
 def _bias_place(layer: Linear, constants: Mapping[str, Any], reads: dict[str, list[Any]]) -> str | None:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.surgery.reconstruction.onnx_linear import Linear
+from deploykit.surgery.reconstruction.linear import Linear
+from deploykit.surgery.reconstruction.onnx_linear import linear
 from deploykit.surgery.weights.kernel import Kernel
 
 if TYPE_CHECKING:
@@ -49,5 +50,5 @@ def write(model: Any, changed: Sequence[NDArray[Any]]) -> None:
 def _layers(model: Any) -> list[Linear]:
     numpy_helper = require("onnx.numpy_helper", "")
     constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
-    found = (Linear.of(node, constants) for node in model.graph.node)
+    found = (linear(node, constants) for node in model.graph.node)
     return [layer for layer in found if layer is not None]

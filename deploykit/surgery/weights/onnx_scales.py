@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.extras import require
 from deploykit.surgery.channels.onnx_axes import STANDARD, captured
 from deploykit.surgery.channels.onnx_shape_rules import attributes
-from deploykit.surgery.reconstruction.onnx_linear import Linear
+from deploykit.surgery.reconstruction.linear import Linear
+from deploykit.surgery.reconstruction.onnx_linear import linear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -60,7 +61,7 @@ class Scales:
         """A node as a convolution or product with its weights as they are now; None when it is something else."""
         if len(node.input) < 2 or node.input[1] not in self._tensors:
             return None
-        return Linear.of(node, {node.input[1]: self._values(node.input[1])})
+        return linear(node, {node.input[1]: self._values(node.input[1])})
 
     def divide(self, layer: Linear, norms: Callable[[NDArray[Any]], NDArray[Any]]) -> str:
         """Divide each output of a layer by a number, and multiply what reads it.

@@ -1,0 +1,117 @@
+"""In which order the channels of a graph are missed least, by what the layers behind them lose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+from deploykit.surgery.channels.labels import Group, Labels, Ranking, ranked
+from deploykit.surgery.reconstruction.least_squares import Reader, removal_order
+from deploykit.surgery.reconstruction.linear import Linear
+from deploykit.surgery.reconstruction.walk import Examples, Steps
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+class Labeled(Protocol):
+    """A graph whose axes have labels, of whichever format.
+
+    Attributes:
+        labels: What joins them.
+        axes: For every tensor, the labels of each axis; None for an axis of unknown length.
+    """
+
+    labels: Labels
+    axes: dict[str, list[NDArray[Any] | None]]
+
+    def groups(self) -> list[Group]:
+        """The groups of channels that compete."""
+
+
+def orders(
+    traced: Labeled, nodes: Sequence[Any], layers: Mapping[int, Linear], walk: Steps, examples: Examples,
+    others: Mapping[int, float],
+) -> list[Ranking]:  # fmt: skip
+    """Every group with its components in the order in which they are missed least.
+
+    Args:
+        traced: The graph.
+        nodes: Its nodes or steps.
+        layers: Those that are products with weights, by their place, but for depthwise ones.
+        walk: The graph at its beginning.
+        examples: Calibration inputs.
+        others: Scores of components, for groups that none of these layers reads.
+    """
+    import numpy as np
+
+    generator = np.random.default_rng(examples.seed)
+    owner = {component: group for group in traced.groups() for component in group.components}
+    left: dict[Group, int] = dict.fromkeys(owner.values(), 0)
+    reads: dict[int, list[Group]] = {}
+    for number, layer in layers.items():
+        labels = traced.axes[layer.node.input[0]][layer.channels]
+        found = () if labels is None else (owner.get(int(c)) for c in traced.labels.roots(labels))
+        reads[number] = list(dict.fromkeys(group for group in found if group is not None))
+        for group in reads[number]:
+            left[group] += 1
+    held: dict[Group, list[Reader]] = {}
+    done = {r.group: list(r.order) for r in ranked([group for group, count in left.items() if not count], others)}
+    for number in range(len(nodes)):
+        if (wanted := walk.wanted) > walk.count:
+            walk.take_in(wanted)
+        walk.step()
+        for group in reads.get(number, ()):
+            held.setdefault(group, []).extend(_readers(traced, layers[number], group, walk, generator))
+            left[group] -= 1
+            if not left[group]:
+                done[group] = removal_order(group.components, held.pop(group))
+        walk.forget()
+        examples.report(number + 1, len(nodes), "ranking channels")
+    return [Ranking(group, tuple(done[group])) for group in left]
+
+
+def _readers(traced: Labeled, layer: Linear, group: Group, walk: Steps, generator: Any) -> list[Reader]:
+    """One reader for each group of a convolution."""
+    source, output = walk.values[layer.node.input[0]], walk.values[layer.node.output[0]].shape
+    places = layer.places(output, generator)
+    inputs, matrices = layer.inputs(source, output, places), layer.matrices()
+    labels = traced.axes[layer.node.input[0]][layer.channels]
+    if labels is None:
+        return []
+    components, width = traced.labels.roots(labels), inputs.shape[1] // len(matrices)
+    return [
+        Reader(
+            components[k * width : (k + 1) * width],
+            group.components,
+            inputs[:, k * width : (k + 1) * width].reshape(len(places), -1),
+            matrix,
+        )
+        for k, matrix in enumerate(matrices)
+    ]
+
+
+def means(
+    traced: Labeled, nodes: Sequence[Any], layers: Mapping[int, Linear], walk: Steps, examples: Examples
+) -> dict[int, float]:
+    """The mean of |activation| of each component where layers read it, behind what comes between.
+
+    Source: activation pruning; of several layers that read a component each one counts.
+    """
+    import numpy as np
+
+    found: dict[int, float] = {}
+    for number, node in enumerate(nodes):
+        if (wanted := walk.wanted) > walk.count:
+            walk.take_in(wanted)
+        walk.step()
+        layer = layers.get(number)
+        labels = None if layer is None else traced.axes[node.input[0]][layer.channels]
+        if layer is not None and labels is not None and node.input[0] in walk.values:
+            values = np.abs(np.moveaxis(walk.values[node.input[0]], layer.channels, -1))
+            sizes = values.reshape(-1, values.shape[-1]).mean(0, dtype=np.float64)
+            for component, size in zip(traced.labels.roots(labels), sizes, strict=True):
+                found[int(component)] = found.get(int(component), 0.0) + float(size)
+        walk.forget()
+        examples.report(number + 1, len(nodes), "ranking channels")
+    return found
