@@ -10,14 +10,11 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.extras import require
 from deploykit.loading.onnx import signature
 from deploykit.surgery.quantization import calibration, prepare
-from deploykit.surgery.reconstruction.walk import Examples
+from deploykit.surgery.reconstruction.walk import MOST, Examples
 from deploykit.transforms._contract import TransformJob
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: At most so many examples are used: more do not make the answers better, but take longer.
-_MOST = 512
 
 
 def examples_of(model: Any, job: TransformJob) -> Examples:
@@ -38,7 +35,7 @@ def examples_of(model: Any, job: TransformJob) -> Examples:
             return dict(zip(names, runner["session"].run(names, batch), strict=True))
 
         batches = list(calibration.batches(job.examples, inputs, run, notes=job.notes))
-    step = math.ceil(len(batches) * (fixed or 1) / _MOST)
+    step = math.ceil(len(batches) * (fixed or 1) / MOST)
     chosen = batches[::step]
     del batches
     feeds = {name: np.concatenate([batch.pop(name) for batch in chosen]) for name in list(chosen[0])}

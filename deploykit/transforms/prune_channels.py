@@ -4,68 +4,120 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
+from deploykit.converters import _keras
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
+from deploykit.loading._keras.open import custom_objects
 from deploykit.surgery import selection
-from deploykit.surgery.channels import labels
-from deploykit.surgery.channels.budget import spread
+from deploykit.surgery.channels import keras_cut, keras_expenses, keras_trace, labels
+from deploykit.surgery.channels.budget import Expense, spread
+from deploykit.surgery.channels.keras_axes import Traced as KerasTraced
 from deploykit.surgery.channels.labels import Ranking
 from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.channels.onnx_cut import cut
 from deploykit.surgery.channels.onnx_expenses import expenses
 from deploykit.surgery.channels.onnx_trace import trace
 from deploykit.surgery.quantization import prepare
-from deploykit.surgery.reconstruction import onnx_damage
+from deploykit.surgery.reconstruction import keras_damage, keras_solve, onnx_damage
 from deploykit.surgery.reconstruction.onnx_solve import reconstruct
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Stage, Transform, TransformJob, Variant
+from deploykit.transforms._keras_examples import keras_examples
 from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._onnx_weights import REQUIRES, float_model
 
 #: Files of the stage.
 _GRAPH = "plain.onnx"
+_FILE = "model.keras"
 _RANKS = "ranks.json"
 #: Criteria that look at weights alone, and the power of the norm.
 _NORMS = {"l1": 1, "l2": 2}
+_AnyTraced = Traced | KerasTraced
+
+
+@dataclass(frozen=True)
+class _Looking:
+    """Where criteria look.
+
+    Attributes:
+        scales: Names of the scales of batch normalizations.
+        orders: Ranks by what the next layers lose.
+        means: The mean size of the activation of each component.
+    """
+
+    scales: set[str]
+    orders: Callable[[], list[Ranking]]
+    means: Callable[[], dict[int, float]]
 
 
 class _Ranked(Stage):
-    name = "onnx_channels"
-    label = "channel ranking (ONNX)"
-    help = "Finds out which channels belong together, and in which order they are missed least."
-    requires = REQUIRES
     uses = ("criterion",)
     needs = ("calibration",)
 
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
-        """Norms look at weights alone."""
-        return frozenset() if parameters["criterion"] in _NORMS else frozenset(self.needs)
+        """Norms and scales are weights."""
+        return frozenset() if parameters["criterion"] in (*_NORMS, "batchnorm") else frozenset(self.needs)
+
+    def _rank(self, job: TransformJob, traced: _AnyTraced, looking: _Looking) -> None:
+        """Write down in which order the channels of a model go."""
+        _check_live(traced)
+        rankings = _rankings(traced, job["criterion"], looking)
+        (job.target / _RANKS).write_text(json.dumps([r.order for r in rankings]), "utf-8")
+
+
+class _RankedOnnx(_Ranked):
+    name = "onnx_channels"
+    label = "channel ranking (ONNX)"
+    help = "Finds out which channels belong together, and in which order they are missed least."
+    requires = REQUIRES
 
     def _prepare(self, job: TransformJob) -> None:
         onnx = require("onnx", "")
         model = float_model(job)
         onnx.save(model, str(job.target / _GRAPH))
         traced = trace(model)
-        _check_live(traced)
-        rankings = _rankings(traced, job)
-        (job.target / _RANKS).write_text(json.dumps([r.order for r in rankings]), "utf-8")
+        looking = _Looking(
+            {n.input[1] for n in traced.model.graph.node if n.op_type == "BatchNormalization"},
+            lambda: onnx_damage.orders(traced, examples_of(traced.model, job)),
+            lambda: onnx_damage.means(traced, examples_of(traced.model, job)),
+        )
+        self._rank(job, traced, looking)
 
 
-class _Onnx(Variant):
-    name = "onnx"
-    label = "channel pruning (ONNX)"
-    help = "Cuts the graph itself: the same operators with fewer channels. Needs no labels and no training."
-    requires = REQUIRES
-    accepts = frozenset({"onnx"})
-    produces = "onnx"
+class _RankedKeras(_Ranked):
+    name = "keras_channels"
+    label = "channel ranking (Keras)"
+    help = _RankedOnnx.help
+    extra = "tensorflow"
+    requires = ("tensorflow", "keras")
+    group = "tensorflow"
+
+    def _prepare(self, job: TransformJob) -> None:
+        model = _keras.load(job)
+        shutil.copyfile(job.source, job.target / _FILE)
+        traced = keras_trace.trace(model)
+        _keras.make_stateless(model)
+        layers = traced.flat.layers.items()
+        looking = _Looking(
+            {f"{name}:0" for name, x in layers if type(x).__name__ == "BatchNormalization" and x.scale},
+            lambda: keras_damage.orders(traced, keras_examples(model, traced.flat, job)),
+            lambda: keras_damage.means(traced, keras_examples(model, traced.flat, job)),
+        )
+        self._rank(job, traced, looking)
+
+
+class _Cutting(Variant):
+    """What cutting channels is like in every format."""
+
     uses = ("ratio", "criterion", "budget", "multiple", "reconstruct", "exclude")
     needs = ("calibration",)
-    stages = (_Ranked(),)
 
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Nothing where weights alone decide and stay as they are."""
@@ -94,28 +146,91 @@ class _Onnx(Variant):
         if not parameters["ratio"]:
             yield Problem("pointless", "a ratio of 0 removes nothing")
 
-    def _apply(self, job: TransformJob) -> None:
-        onnx = require("onnx", "")
-        traced = trace(onnx.load(str(job.source / _GRAPH)))
+    def _chosen(
+        self, job: TransformJob, traced: _AnyTraced, kinds: dict[str, str], spending: Callable[..., list[Expense]]
+    ) -> tuple[list[Ranking], set[int]]:
+        """The groups that may lose channels, and the components that go.
+
+        Args:
+            job: Has the settings, and the orders that the stage wrote down.
+            traced: The model.
+            kinds: Type of every layer by name.
+            spending: What weights cost, for traced model, groups and kind of budget.
+        """
         orders = json.loads((job.source / _RANKS).read_text("utf-8"))
         rankings = [
             Ranking(group, tuple((int(c), float(d)) for c, d in order))
             for group, order in zip(traced.groups(), orders, strict=True)
         ]
-        free = _free(traced, rankings, job["exclude"])
-        counts = _counts(traced, free, job["ratio"], job["budget"], job["multiple"])
+        free = _free(traced, rankings, kinds, job["exclude"])
+        ratio, multiple, budget = job["ratio"], job["multiple"], job["budget"]
+        if budget == "channels":
+            sizes = [len(ranking.group.components) for ranking in free]
+            counts = [size - labels.kept_count(size, ratio, multiple) for size in sizes]
+        else:
+            counts = spread(free, spending(traced, free, budget), ratio, multiple)
         gone = {c for ranking, count in zip(free, counts, strict=True) for c, _ in ranking.order[:count]}
-        if job["ratio"] and not gone:
+        if ratio and not gone:
             raise UnsupportedModelError(
-                f"A ratio of {job['ratio']:g} removes no channel of the model.",
-                remedy=f"raise ratio, or keep fewer than a multiple of {job['multiple']} channels with multiple=1.",
+                f"A ratio of {ratio:g} removes no channel of the model.",
+                remedy=f"raise ratio, or keep fewer than a multiple of {multiple} channels with multiple=1.",
             )
+        return free, gone
+
+
+class _Keras(_Cutting):
+    name = "keras"
+    label = "channel pruning (Keras)"
+    help = "Builds the same layers again with fewer channels. Needs no labels and no training."
+    extra = "tensorflow"
+    requires = ("tensorflow", "keras")
+    group = "tensorflow"
+    accepts = frozenset({"keras"})
+    produces = "keras"
+    stages = (_RankedKeras(),)
+
+    def _apply(self, job: TransformJob) -> None:
+        model = _keras.load(replace(job, source=job.source / _FILE))
+        traced = keras_trace.trace(model)
+        kinds = {name: type(layer).__name__ for name, layer in traced.flat.layers.items()}
+        free, gone = self._chosen(job, traced, kinds, keras_expenses.expenses)
+        solving = bool(gone and job["reconstruct"])
+        custom = custom_objects(job.imports)
+        made = keras_cut.cut(traced, gone, custom=custom, trusted=job.trusted, biases=solving)
+        if solving:
+            examples = keras_examples(model, traced.flat, job)
+            _keras.make_stateless(model)
+            stateful = _keras.make_stateless(made)
+            keras_solve.reconstruct(traced, gone, made, examples)
+            for layer in made._flatten_layers():
+                if layer.name in stateful:
+                    layer.stateful = True
+        _keras.save(made, job.target)
+        sizes = [int(sum(math.prod(w.shape) for w in one.weights)) for one in (model, made)]
+        job.notes |= _notes(traced, free, kinds, gone, sizes)
+
+
+class _Onnx(_Cutting):
+    name = "onnx"
+    label = "channel pruning (ONNX)"
+    help = "Cuts the graph itself: the same operators with fewer channels. Needs no labels and no training."
+    requires = REQUIRES
+    accepts = frozenset({"onnx"})
+    produces = "onnx"
+    stages = (_RankedOnnx(),)
+
+    def _apply(self, job: TransformJob) -> None:
+        onnx = require("onnx", "")
+        traced = trace(onnx.load(str(job.source / _GRAPH)))
+        kinds = {node.name: node.op_type for node in traced.model.graph.node}
+        free, gone = self._chosen(job, traced, kinds, expenses)
         made = cut(traced, gone)
         if gone and job["reconstruct"]:
             made = reconstruct(traced, gone, made, examples_of(traced.model, job))
         onnx.save(made, str(job.target))
         prepare.check_opens(job.target)
-        job.notes |= _notes(traced, free, gone, made)
+        sizes = [sum(math.prod(t.dims) for t in model.graph.initializer) for model in (traced.model, made)]
+        job.notes |= _notes(traced, free, kinds, gone, sizes)
 
 
 class PruneChannels(Transform):
@@ -135,9 +250,10 @@ class PruneChannels(Transform):
         ),
         Parameter(
             "criterion", "choice", "reconstruction",
-            "What decides which channels go: the norm of their weights, the mean size of their activation, or what the "
-            "next layers lose when their other weights make up for it (the most accurate).",
-            choices=("reconstruction", "activation", "l1", "l2"),
+            "What decides which channels go: the norm of their weights, the scale of their batch normalization, the "
+            "mean size of their activation, or what the next layers lose when their other weights make up for it (the "
+            "most accurate).",
+            choices=("reconstruction", "activation", "l1", "l2", "batchnorm"),
         ),
         Parameter(
             "budget", "choice", "channels",
@@ -156,13 +272,13 @@ class PruneChannels(Transform):
         ),
         selection.setting("layers", "operator types", "keep all channels"),
     )  # fmt: skip
-    variants = (_Onnx(),)
+    variants = (_Keras(), _Onnx())
     excluding = "exclude"
     careful: ClassVar[dict[str, Value]] = {"ratio": 0.25}
     one_shot: ClassVar[dict[str, Value]] = {"reconstruct": False}
 
 
-def _check_live(traced: Traced) -> None:
+def _check_live(traced: _AnyTraced) -> None:
     """Refuse a model in which no channel can go; names what is in the way."""
     if traced.groups():
         return
@@ -175,49 +291,57 @@ def _check_live(traced: Traced) -> None:
     )
 
 
-def _rankings(traced: Traced, job: TransformJob) -> list[Ranking]:
-    criterion = job["criterion"]
+def _rankings(traced: _AnyTraced, criterion: str, looking: _Looking) -> list[Ranking]:
     if criterion in _NORMS:
         scores = labels.magnitudes(traced.labels, traced.made, traced.constants, _NORMS[criterion])
         return labels.ranked(traced.groups(), scores)
-    examples = examples_of(traced.model, job)
-    if criterion == "activation":
-        return labels.ranked(traced.groups(), onnx_damage.means(traced, examples))
-    return onnx_damage.orders(traced, examples)
+    if criterion == "batchnorm":
+        return labels.ranked(traced.groups(), _scales(traced, looking.scales))
+    return labels.ranked(traced.groups(), looking.means()) if criterion == "activation" else looking.orders()
 
 
-def _free(traced: Traced, rankings: list[Ranking], exclude: str) -> list[Ranking]:
+def _scales(traced: _AnyTraced, names: set[str]) -> dict[int, float]:
+    """The |γ| of each component.
+
+    Source: Network Slimming (Liu et al. 2017, https://arxiv.org/abs/1708.06519)
+    """
+    found: dict[int, float] = {}
+    for name in sorted(names & traced.constants.keys()):
+        axis = traced.axes[name][0]
+        assert axis is not None
+        for component, value in zip(traced.labels.roots(axis), abs(traced.constants[name]), strict=True):
+            found[int(component)] = found.get(int(component), 0.0) + float(value)
+    for group in traced.groups():
+        if not found.keys() >= set(group.components):
+            raise UnsupportedModelError(
+                f"criterion batchnorm: no batch normalization scales the channels of {', '.join(group.layers[:3])}.",
+                remedy="choose another criterion. Files that were exported for inference often have their "
+                "normalizations folded into the layers before.",
+            )
+    return found
+
+
+def _free(traced: _AnyTraced, rankings: list[Ranking], kinds: dict[str, str], exclude: str) -> list[Ranking]:
     """The groups that may lose channels."""
-    sizes = {name: values.size for name, values in traced.constants.items()}
     owners = {producer.layer for producer, _ in traced.made}
-    parts = [
-        selection.Selectable(n.name, n.op_type, sum(sizes.get(i, 0) for i in n.input), n.name not in owners)
-        for n in traced.model.graph.node
-    ]
+    parts = [selection.Selectable(name, kind, follows=name not in owners) for name, kind in kinds.items()]
     left = selection.excluded(exclude, parts, "layer", "operator")
     return [ranking for ranking in rankings if left.isdisjoint(ranking.group.layers)]
 
 
-def _counts(traced: Traced, rankings: list[Ranking], ratio: float, budget: str, multiple: int) -> list[int]:
-    """How many components of each group go."""
-    if budget == "channels":
-        sizes = [len(ranking.group.components) for ranking in rankings]
-        return [size - labels.kept_count(size, ratio, multiple) for size in sizes]
-    return spread(rankings, expenses(traced, rankings, "macs" if budget == "macs" else "parameters"), ratio, multiple)
-
-
-def _notes(traced: Traced, rankings: list[Ranking], gone: set[int], made: Any) -> dict[str, Any]:
+def _notes(
+    traced: _AnyTraced, rankings: list[Ranking], kinds: dict[str, str], gone: set[int], sizes: list[int]
+) -> dict[str, Any]:
     """Channels before and after, layer by layer, and the units that were changed."""
     shrunk = [ranking.group for ranking in rankings if gone.intersection(ranking.group.components)]
     changed = {name for group in shrunk for name in group.layers}
-    kinds = {node.name: node.op_type for node in traced.model.graph.node}
-    channels, units = {}, []
+    channels: dict[str, list[int]] = {}
+    units: list[list[Any]] = []
     for producer, axis in traced.made:
         stays = labels.kept(traced.labels, axis, gone)
-        if producer.layer in changed:
+        if producer.layer in changed and producer.layer not in channels:
             channels[producer.layer] = [len(stays), int(stays.sum())]
             units.append([producer.layer, kinds[producer.layer], int(traced.constants[producer.weight].size)])
-    sizes = [sum(math.prod(t.dims) for t in model.graph.initializer) for model in (traced.model, made)]
     found: dict[str, Any] = {"channels": channels, "weights": sizes, UNITS: units}
     if traced.frozen:
         found["keeps_channels"] = {kind: names[:5] for kind, names in sorted(traced.frozen.items())}

@@ -5,8 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from deploykit.surgery.channels.labels import Ranking, kept_count
+
+#: What is saved: weights, or multiply-accumulates for one example.
+Kind = Literal["parameters", "macs"]
 
 
 @dataclass(frozen=True)

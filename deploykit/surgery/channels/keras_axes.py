@@ -72,9 +72,12 @@ class Traced:
     def freeze(self, step: Step) -> None:
         """Keep all channels that a step reads or writes, and note why."""
         if any(self.labels.is_live(axis) for name in step.input for axis in self.axes.get(name, [])):
-            known = self.frozen.setdefault(type(step.op).__name__, [])
+            kind, active = type(step.op).__name__, step.part == "activation"
+            kind = getattr(step.op.activation, "__name__", kind) if active else kind
+            known = self.frozen.setdefault(kind, [])
             known += [step.name] if step.name not in known else []
-        weights = [name for name in self.axes if name.rsplit(":", 1)[0] == step.name]
+        own = step.part != "activation"  # the weights of such a layer belong to the step before
+        weights = [name for name in self.axes if own and name.rsplit(":", 1)[0] == step.name]
         for name in (*step.input, *step.output, *weights):
             for axis in self.axes.get(name, []):
                 self.labels.freeze(axis)

@@ -1,4 +1,4 @@
-"""A Keras model as a flat list of steps: nested models written out, activations apart from the layers that hold them."""
+"""A Keras model as a flat list of steps: nested models are written out, activations stand apart from their layers."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ def _append(node: Any, read: list[str], known: dict[int, str], made: Flat, names
     made.steps += parts
     for part in parts[:-1]:
         made.shapes[part.output[0]] = _between(part, made, wrote[0])
-        made.shapes |= dict.fromkeys(part.output[1:], made.shapes[given[0]])
+        made.shapes |= dict.fromkeys(part.output[1:], made.shapes[given[0]] if given else ())
 
 
 def _parts(step: Step) -> list[Step]:

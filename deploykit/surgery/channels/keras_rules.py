@@ -21,42 +21,15 @@ if TYPE_CHECKING:
 Rule = Callable[[Traced, Step], "Axes | None"]
 
 #: Activation functions that look at one number at a time.
-_ELEMENTWISE = frozenset(
-    [
-        "linear",
-        "relu",
-        "relu6",
-        "leaky_relu",
-        "elu",
-        "selu",
-        "celu",
-        "gelu",
-        "silu",
-        "swish",
-        "mish",
-        "tanh",
-        "sigmoid",
-        "hard_sigmoid",
-        "hard_silu",
-        "hard_swish",
-        "hard_tanh",
-        "softplus",
-        "softsign",
-        "exponential",
-        "log_sigmoid",
-        "tanh_shrink",
-        "soft_shrink",
-        "hard_shrink",
-        "threshold",
-        "squareplus",
-        "sparse_plus",
-        "hard_shrink",
-    ]
+_ELEMENTWISE = (
+    "linear relu relu6 leaky_relu elu selu celu gelu silu mish tanh sigmoid hard_sigmoid hard_silu hard_tanh softplus "
+    "softsign exponential log_sigmoid tanh_shrink soft_shrink hard_shrink threshold squareplus"
 )
 _UNARY_LAYERS = (
     "Identity Dropout SpatialDropout1D SpatialDropout2D SpatialDropout3D GaussianNoise GaussianDropout AlphaDropout "
     "ActivityRegularization ReLU LeakyReLU ELU"
 )
+_ARITHMETIC = "Add Multiply Subtract Average Maximum Minimum Divide TrueDivide"
 _UNARY_OPERATIONS = (
     "Relu Relu6 LeakyRelu Elu Selu Celu Gelu Silu Tanh Sigmoid HardSigmoid HardSilu HardTanh Softplus Softsign "
     "LogSigmoid Abs Absolute Negative Square Sqrt Exp Expm1 Log Log1p Sin Cos Sign Rsqrt Reciprocal Erf Cast Clip"
@@ -83,7 +56,7 @@ def _tensors(step: Step) -> list[str]:
 def _activation(traced: Traced, step: Step) -> Axes | None:
     name = getattr(step.op.activation, "__name__", "")
     own = getattr(step.op.activation, "__module__", "").startswith("keras.")
-    return list(_source(traced, step)) if own and name in _ELEMENTWISE else None
+    return list(_source(traced, step)) if own and name in _ELEMENTWISE.split() else None
 
 
 def _with_channels(traced: Traced, step: Step, labels: NDArray[Any] | None, place: int) -> Axes:
@@ -380,9 +353,7 @@ def _rules() -> dict[str, Rule]:
     ]
     found: dict[str, Rule] = dict.fromkeys([*_UNARY_LAYERS.split(), *_UNARY_OPERATIONS.split()], _unary)
     found |= dict.fromkeys(spatial, _spatial)
-    found |= dict.fromkeys(
-        ["Add", "Multiply", "Subtract", "Average", "Maximum", "Minimum", "Divide", "TrueDivide"], _elementwise
-    )
+    found |= dict.fromkeys(_ARITHMETIC.split(), _elementwise)
     found |= {f"Conv{n}D": _product(_convolution) for n in (1, 2, 3)}
     found |= {f"Conv{n}DTranspose": _product(_transposed) for n in (1, 2, 3)}
     found |= {f"DepthwiseConv{n}D": _product(_depthwise) for n in (1, 2)}

@@ -5,13 +5,10 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from typing import Literal
 
-from deploykit.surgery.channels.budget import Expense
+from deploykit.surgery.channels.budget import Expense, Kind
 from deploykit.surgery.channels.labels import Ranking
 from deploykit.surgery.channels.onnx_axes import Traced
-
-Kind = Literal["parameters", "macs"]
 
 
 def expenses(traced: Traced, rankings: Sequence[Ranking], kind: Kind) -> list[Expense]:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Bytes of intermediate tensors a walk may hold.
 BUDGET = 100 << 20
+#: At most so many examples are used: more do not make the answers better, but take longer.
+MOST = 512
 #: Examples that are run at once when more of them are taken in.
 _CHUNK = 4
 #: It is worth taking in more examples when there are so many times as many.
