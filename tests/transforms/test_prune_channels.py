@@ -8,11 +8,13 @@ from onnx import numpy_helper
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
+from deploykit.loading._load import load
 from deploykit.testing import work
 from tests.surgery import graphs
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 MODEL = NOTEBOOKS / "models" / "fashion_cnn.onnx"
+KERAS = NOTEBOOKS / "models" / "fashion_cnn.keras"
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +34,9 @@ def images():
     return (arrays["x_test"][:2000, ..., None] / 255).astype(np.float32), arrays["y_test"][:2000]
 
 
-def accuracy(path, images):
+def accuracy(path, images, form="onnx"):
     x, y = images
-    (found,) = work.predicted(path, "onnx", {"image": x}).values()
+    (found,) = work.predicted(path, form, {"image": x}).values()
     return float((found.argmax(1) == y).mean())
 
 
@@ -125,3 +127,71 @@ def test_architectures_are_cut_solved_and_run(name, tmp_path):
     assert notes["weights"][1] < notes["weights"][0]
     x = graphs.examples(name, 4)
     assert np.isfinite(graphs.run(onnx.load(str(tmp_path / "cut")), x)).all()
+
+
+def prune_keras(source, target, data=None, **settings):
+    return work.transformed("prune_channels", "keras", source, target, data, **settings)
+
+
+def test_a_keras_model_keeps_its_answers_and_stays_a_keras_model(fashion, images, tmp_path):
+    notes = prune_keras(KERAS, tmp_path / "half", fashion)
+    prune_keras(KERAS, tmp_path / "again", fashion)
+    prune_keras(KERAS, tmp_path / "one-shot", fashion, reconstruct=False)
+    given = accuracy(KERAS, images, "keras")
+    assert accuracy(tmp_path / "half", images, "keras") > given - 0.03
+    assert accuracy(tmp_path / "one-shot", images, "keras") < given - 0.2
+    assert notes["channels"] == {"conv_0": [32, 16], "conv_1": [64, 32], "conv_2": [96, 48], "dense": [96, 48]}
+    assert notes["weights"][1] < 0.3 * notes["weights"][0]
+    x = images[0][:100]
+    once, twice = (work.predicted(tmp_path / name, "keras", {"image": x}) for name in ("half", "again"))
+    for one, two in zip(once.values(), twice.values(), strict=True):
+        np.testing.assert_array_equal(one, two)
+    before, after = load(KERAS), load(tmp_path / "half")
+    assert after.format == "keras"
+    assert (after.inputs, after.outputs) == (before.inputs, before.outputs)
+
+
+def test_a_ratio_of_zero_computes_what_the_keras_model_does(images, tmp_path):
+    prune_keras(KERAS, tmp_path / "same", criterion="l2", ratio=0.0)
+    x = images[0][:50]
+    given, found = (work.predicted(p, "keras", {"image": x}) for p in (KERAS, tmp_path / "same"))
+    for one, two in zip(given.values(), found.values(), strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-5)
+
+
+@pytest.mark.parametrize("budget", ["parameters", "macs"])
+def test_a_budget_of_a_keras_model_is_met(fashion, budget, tmp_path):
+    notes = prune_keras(KERAS, tmp_path / "cut", fashion, budget=budget, reconstruct=False, multiple=1)
+    assert len({now / was for was, now in notes["channels"].values()}) > 1, "all layers have lost the same share"
+    if budget == "parameters":
+        assert 0.4 * notes["weights"][0] < notes["weights"][1] < 0.51 * notes["weights"][0]
+
+
+def test_layers_of_a_keras_model_can_be_left_whole(tmp_path):
+    notes = prune_keras(KERAS, tmp_path / "cut", criterion="l2", reconstruct=False, exclude="conv_1")
+    assert notes["channels"].keys() == {"conv_0", "conv_2", "dense"}
+
+
+def test_layers_without_batch_normalization_are_named(tmp_path):
+    with pytest.raises(UnsupportedModelError, match=r"no batch normalization scales the channels of dense"):
+        prune_keras(KERAS, tmp_path / "cut", criterion="batchnorm", reconstruct=False)
+    with pytest.raises(UnsupportedModelError, match=r"no batch normalization scales the channels"):
+        prune(MODEL, tmp_path / "cut", criterion="batchnorm", reconstruct=False)
+
+
+def test_the_channels_with_the_smallest_scales_go(tmp_path):
+    rng = np.random.default_rng(0)
+    scale = rng.permutation(np.arange(1.0, 9.0)) * rng.choice([-1, 1], 8)
+    arrays = {"w1": rng.normal(0, 1, (8, 3, 3, 3)), "s": scale, "b": np.zeros(8), "m": np.zeros(8), "v": np.ones(8),
+              "w2": rng.normal(0, 1, (2, 8, 3, 3))}  # fmt: skip
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]> net (float[n, 3, 8, 8] x) => (float[n, 2, 4, 4] y) {
+        a = Conv(x, w1)
+        c = BatchNormalization(a, s, b, m, v)
+        y = Conv(c, w2) }"""
+    )
+    model.graph.initializer.extend(numpy_helper.from_array(v.astype(np.float32), k) for k, v in arrays.items())
+    onnx.save(model, str(tmp_path / "model.onnx"))
+    prune(tmp_path / "model.onnx", tmp_path / "cut", criterion="batchnorm", reconstruct=False, multiple=1)
+    found = {t.name: numpy_helper.to_array(t) for t in onnx.load(str(tmp_path / "cut")).graph.initializer}
+    np.testing.assert_allclose(found["w1"], arrays["w1"][np.abs(scale) > 4].astype(np.float32))
