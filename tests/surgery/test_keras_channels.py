@@ -184,7 +184,7 @@ def test_solved_weights_answer_nearer_to_the_original(name):
 
 def test_a_channel_that_repeats_another_is_missed_first():
     model = keras_models.build("concatenated")
-    x, traced = keras_models.examples(model, 100), trace(model)
+    x, traced = keras_models.examples(model, 1000), trace(model)
     kernel, bias = traced.flat.layers["conv2d"].weights
     values, shift = np.asarray(kernel).copy(), np.asarray(bias).copy()
     values[..., 4], shift[4] = values[..., 1], shift[1]
@@ -193,4 +193,4 @@ def test_a_channel_that_repeats_another_is_missed_first():
     orders = keras_damage.orders(trace(model), Examples(dict(zip(traced.flat.inputs, x, strict=True))))
     ranking = next(r for r in orders if len(r.group.components) == 6)
     assert ranking.order[0][0] in {ranking.group.components[1], ranking.group.components[4]}
-    assert ranking.order[0][1] < 0.05 * ranking.order[1][1]
+    assert ranking.order[0][1] < 0.1 * ranking.order[1][1]

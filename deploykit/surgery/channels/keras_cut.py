@@ -69,19 +69,17 @@ def _refit_layer(traced: Traced, name: str, config: dict[str, Any], gone: Collec
         if key is not None and size is not None:
             config[key] = size
     if kind == "Reshape":
-        key = "target_shape" if "target_shape" in config else "newshape"
+        first = (
+            1 if "target_shape" in config else 0
+        )  # a layer's setting leaves the examples out, an operation's does not
+        old = config["target_shape" if first else "newshape"]
         step = next(step for step in traced.flat.steps if step.name == name)
-        first = 1 if key == "target_shape" else 0
-        sizes = [_size(traced, step.output[0], k + first, gone) for k in range(len(config[key]))]
-        config[key] = [
-            old if size is None or old in {-1, None} else size for old, size in zip(config[key], sizes, strict=True)
+        sizes = [_size(traced, step.output[0], k + first, gone) for k in range(len(old))]
+        config["target_shape" if first else "newshape"] = [
+            was if size is None or was in {-1, None} else size for was, size in zip(old, sizes, strict=True)
         ]
-    if (
-        biases
-        and (kind in PRODUCTS or kind in SEPARABLE)
-        and config.get("use_bias") is False
-        and f"{name}:0" in traced.axes
-    ):
+    open_to_bias = kind in PRODUCTS | SEPARABLE and f"{name}:0" in traced.axes
+    if biases and open_to_bias and config.get("use_bias") is False:
         config["use_bias"] = True
 
 

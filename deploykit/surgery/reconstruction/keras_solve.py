@@ -14,7 +14,7 @@ from deploykit.surgery.channels.keras_graph import Step, flat
 from deploykit.surgery.reconstruction.keras_linear import linear, write
 from deploykit.surgery.reconstruction.keras_walk import Walk
 from deploykit.surgery.reconstruction.linear import Linear, solved
-from deploykit.surgery.reconstruction.walk import Examples
+from deploykit.surgery.reconstruction.walk import BUDGET, Examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,7 +38,7 @@ def reconstruct(traced: Traced, gone: Collection[int], made: Any, examples: Exam
 
     generator = np.random.default_rng(examples.seed)
     small = flat(made)
-    first, second = Walk(traced.flat, examples), Walk(small, examples)
+    first, second = (Walk(one, examples, budget=BUDGET // 2) for one in (traced.flat, small))
     second.begin(first.count)
     first.begin(second.count)
     calls, readers = small.calls(), _readers(small.steps)
@@ -81,7 +81,7 @@ def _target(
     import numpy as np
 
     name = step.output[0]
-    found = shrunk(traced, name, first.values[name], gone).astype(np.float32)
+    found: NDArray[Any] = shrunk(traced, name, first.values[name], gone).astype(np.float32)
     scale: NDArray[Any] | None = None
     while len(readers.get(name, [])) == 1:
         reader = readers[name][0]
@@ -91,7 +91,7 @@ def _target(
                 break
             lost = shrunk(traced, other, first.values[other], gone).astype(np.float32) - second.values[other]
             if lost.shape == found.shape:
-                return found + (lost if scale is None else lost / scale)
+                found = found + (lost if scale is None else lost / scale)
             break
         if reader.kind == "BatchNormalization" and scale is None and reader.op.axis in {-1, found.ndim - 1}:
             scale = _scale(reader.op)
