@@ -314,8 +314,8 @@ def _scales(traced: _AnyTraced, names: set[str]) -> dict[int, float]:
     for group in traced.groups():
         if not found.keys() >= set(group.components):
             raise UnsupportedModelError(
-                f"criterion batchnorm: no batch normalization scales the channels of {', '.join(group.layers[:3])}.",
-                remedy="choose another criterion. Files that were exported for inference often have their "
+                f"No batch normalization scales the channels of {', '.join(group.layers[:3])}.",
+                remedy="choose another criterion than batchnorm. Files that were exported for inference often have their "
                 "normalizations folded into the layers before.",
             )
     return found

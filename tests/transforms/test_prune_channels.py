@@ -173,9 +173,9 @@ def test_layers_of_a_keras_model_can_be_left_whole(tmp_path):
 
 
 def test_layers_without_batch_normalization_are_named(tmp_path):
-    with pytest.raises(UnsupportedModelError, match=r"no batch normalization scales the channels of dense"):
+    with pytest.raises(UnsupportedModelError, match=r"No batch normalization scales the channels of dense"):
         prune_keras(KERAS, tmp_path / "cut", criterion="batchnorm", reconstruct=False)
-    with pytest.raises(UnsupportedModelError, match=r"no batch normalization scales the channels"):
+    with pytest.raises(UnsupportedModelError, match=r"No batch normalization scales the channels"):
         prune(MODEL, tmp_path / "cut", criterion="batchnorm", reconstruct=False)
 
 
