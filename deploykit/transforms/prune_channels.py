@@ -315,7 +315,7 @@ def _scales(traced: _AnyTraced, names: set[str]) -> dict[int, float]:
         if not found.keys() >= set(group.components):
             raise UnsupportedModelError(
                 f"No batch normalization scales the channels of {', '.join(group.layers[:3])}.",
-                remedy="choose another criterion than batchnorm. Files that were exported for inference often have their "
+                remedy="choose a criterion other than batchnorm. Files exported for inference often have their "
                 "normalizations folded into the layers before.",
             )
     return found

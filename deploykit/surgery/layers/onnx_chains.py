@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
 from deploykit.surgery.channels.onnx_axes import STANDARD, captured
+from deploykit.surgery.reconstruction.linear import Linear
 from deploykit.surgery.reconstruction.onnx_linear import linear
 from deploykit.surgery.reconstruction.onnx_walk import Walk
 from deploykit.surgery.reconstruction.walk import Examples
