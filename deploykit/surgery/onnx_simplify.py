@@ -79,16 +79,18 @@ def _quiet() -> Iterator[None]:
 def _restore(model: Any, made: Any) -> None:
     """Declare what the original declares: inputs, outputs, functions, operator sets, metadata."""
     constants = {t.name for t in model.graph.initializer}
+    there = {name for node in made.graph.node for name in node.output}
     for field, kept in (
         (made.graph.input, [v for v in model.graph.input if v.name not in constants]),
         (made.graph.output, list(model.graph.output)),
+        (made.graph.value_info, [v for v in model.graph.value_info if v.name in there]),  # inferred ones take space
         (made.functions, list(model.functions)),
         (made.metadata_props, list(model.metadata_props)),
     ):
         del field[:]
         field.extend(kept)
-    there = {o.domain for o in made.opset_import}
-    made.opset_import.extend(o for o in model.opset_import if o.domain not in there)
+    domains = {o.domain for o in made.opset_import}
+    made.opset_import.extend(o for o in model.opset_import if o.domain not in domains)
     made.graph.name, made.graph.doc_string = model.graph.name, model.graph.doc_string
     made.producer_name, made.producer_version = model.producer_name, model.producer_version
     made.domain, made.model_version, made.doc_string = model.domain, model.model_version, model.doc_string

@@ -130,6 +130,15 @@ class CutLayers(Transform):
     careful: ClassVar[dict[str, Value]] = {"count": 1}
     one_shot: ClassVar[dict[str, Value]] = {"reconstruct": False}
 
+    def describe(self, given: dict[str, Any]) -> str:
+        """With the count instead of the share where there is one."""
+        count = self.complete(given)["count"]
+        if count is None:
+            return super().describe(given)
+        others = super().describe({name: value for name, value in given.items() if name not in {"count", "ratio"}})
+        share = super().describe({})
+        return others.replace(share, f"{self.label} {count} {'layer' if count == 1 else 'layers'}", 1)
+
 
 def _anything(parameters: dict[str, Any]) -> bool:
     return bool(parameters["ratio"] if parameters["count"] is None else parameters["count"])

@@ -7,6 +7,7 @@ import pytest
 from deploykit.core.errors import SettingError, UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.testing import work
+from deploykit.transforms._contract import TRANSFORMS
 from tests.surgery import graphs
 
 
@@ -71,6 +72,13 @@ def test_a_share_is_of_what_can_be_cut(tmp_path):
     given = saved("attention", tmp_path)
     assert len(cut(given, tmp_path / "all", ratio=1.0, reconstruct=False)["cut"]) == 2, "the two blocks hold the rest"
     assert len(cut(given, tmp_path / "one", ratio=0.1, reconstruct=False)["cut"]) == 1
+
+
+def test_a_step_is_called_by_its_count_or_its_share():
+    technique = TRANSFORMS.get("cut_layers")
+    assert technique.describe({"ratio": 0.5}) == "layer pruning 50 %"
+    assert technique.describe({"count": 1, "ratio": 0.5}) == "layer pruning 1 layer"
+    assert technique.describe({"count": 2, "reconstruct": False}) == "layer pruning 2 layers (no reconstruct)"
 
 
 def test_layers_that_are_left_out_stay_also_inside_blocks(tmp_path):
