@@ -72,6 +72,18 @@ def test_what_cannot_be_excluded_is_left_out_with_the_reason(recipe, images, tmp
     assert "LiteRT" in routes.find(recipe, litert).reason
 
 
+@pytest.mark.parametrize("runtime", ["litert", "tensorflow", "onnxruntime"])
+def test_channels_of_a_keras_model_are_cut_before_it_is_converted(runtime, images, tmp_path):
+    from deploykit.testing import models
+
+    model = dk.load(models.build("cnn_keras", tmp_path))
+    found = Routes(model, images, 0).find(Recipe((Step("prune_channels"),)), Target(runtime))
+    first = next(step for step in found.steps if step.kind == "transform")
+    assert (first.variant, first.format) == ("keras", "keras")
+    assert [step.kind for step in found.steps][-1] == "convert"
+    assert sum(step.kind == "convert" for step in found.steps) == 1
+
+
 def test_layers_are_quantized_in_several_ways(routes):
     """By two steps, of which the first leaves layers to the second."""
     first, second = static(exclude="Gemm").steps[0], dynamic().steps[0]

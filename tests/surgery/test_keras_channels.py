@@ -194,3 +194,17 @@ def test_a_channel_that_repeats_another_is_missed_first():
     ranking = next(r for r in orders if len(r.group.components) == 6)
     assert ranking.order[0][0] in {ranking.group.components[1], ranking.group.components[4]}
     assert ranking.order[0][1] < 0.1 * ranking.order[1][1]
+
+
+@pytest.mark.parametrize(
+    "find", [keras_damage.means, lambda *x: {c for r in keras_damage.orders(*x) for c, _ in r.order}]
+)
+def test_heads_that_no_product_reads_go_by_their_norm(find):
+    traced = trace(keras_models.build("attention"))
+    heads = next(g for g in traced.groups() if len(g.components) == 4)
+    norms = labels.magnitudes(traced.labels, traced.made, traced.constants, 2)
+    found = find(traced, Examples({traced.flat.inputs[0]: keras_models.examples(traced.model, 50)[0]}))
+    if isinstance(found, dict):
+        assert {c: found[c] for c in heads.components} == {c: norms[c] for c in heads.components}
+    else:
+        assert set(heads.components) - found == {max(heads.components, key=norms.__getitem__)}

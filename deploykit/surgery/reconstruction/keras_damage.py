@@ -27,8 +27,15 @@ def orders(traced: Traced, examples: Examples) -> list[Ranking]:
 
 
 def means(traced: Traced, examples: Examples) -> dict[int, float]:
-    """The mean of |activation| of each component where layers read it; see `damage.means`."""
-    return damage.means(traced, traced.flat.steps, _readers(traced), Walk(traced.flat, examples), examples)
+    """The mean of |activation| of each component where layers read it; see `damage.means`.
+
+    Groups that no product reads, as the heads of an attention, have the l2 norm of their weights instead.
+    """
+    walk = Walk(traced.flat, examples)
+    found = damage.means(traced, traced.flat.steps, _readers(traced), walk, examples)
+    norms = labels.magnitudes(traced.labels, traced.made, traced.constants, 2)
+    unread = [group for group in traced.groups() if found.keys().isdisjoint(group.components)]
+    return found | {c: norms[c] for group in unread for c in group.components}
 
 
 def _readers(traced: Traced) -> dict[int, Linear]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
+from deploykit.surgery.channels import labels
 from deploykit.surgery.channels.labels import Ranking
 from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.reconstruction import damage
@@ -20,12 +21,15 @@ if TYPE_CHECKING:
 def orders(traced: Traced, examples: Examples) -> list[Ranking]:
     """Every group with its components in the order in which they are missed least.
 
+    Groups that no product reads go by the l2 norm of their weights.
+
     Args:
         traced: The graph.
         examples: Calibration inputs.
     """
     nodes = list(traced.model.graph.node)
-    return damage.orders(traced, nodes, _readers(traced, nodes), Walk(traced.model, examples), examples, {})
+    norms = labels.magnitudes(traced.labels, traced.made, traced.constants, 2)
+    return damage.orders(traced, nodes, _readers(traced, nodes), Walk(traced.model, examples), examples, norms)
 
 
 def means(traced: Traced, examples: Examples) -> dict[int, float]:
