@@ -1,6 +1,8 @@
 import itertools
 
 import numpy as np
+import onnx
+import onnx.parser
 import pytest
 
 from deploykit.surgery.channels import labels
@@ -232,3 +234,19 @@ def test_rankings_by_a_score_add_up_shares():
     group = labels.Group((4, 7, 9), ("a",))
     (ranking,) = labels.ranked([group], {4: 3.0, 7: 1.0, 9: 4.0})
     assert ranking.order == ((7, 0.125), (4, 0.5))
+
+
+def test_a_walk_passes_graphs_inside_nodes():
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["": 17]> g (float[n, 4] x) => (float[n, 4] y) {
+            a = Neg(x) c = ReduceMax<keepdims=0>(a) z = Sub(c, c) b = Less(z, c)
+            y = If(b) <then_branch = t () => (float[n, 4] p) { p = Abs(a) },
+                       else_branch = e () => (float[n, 4] q) { q = Relu(a) }>
+        }"""
+    )
+    x = np.random.default_rng(0).normal(0.0, 1.0, (6, 4)).astype(np.float32)
+    walk = Walk(model, Examples({"x": x}))
+    for _ in model.graph.node:
+        walk.step()
+        walk.forget()
+    np.testing.assert_array_equal(walk.values["y"], graphs.run(model, x))

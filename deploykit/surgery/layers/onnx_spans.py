@@ -31,7 +31,7 @@ class Span(Plain):
         start: Tensor that goes in.
         end: Tensor that comes out.
         nodes: Names of the nodes that go when it alone is skipped.
-        weights: How many weights go with them.
+        weights: How many weights in kernels go with them.
     """
 
     name: str
@@ -139,4 +139,5 @@ def _blocks(graph: Any, constants: Collection[str]) -> Iterable[tuple[Any, str, 
 
 
 def _count(graph: Any) -> int:
-    return sum(math.prod(t.dims) for t in graph.initializer)
+    """Weights in kernels: vectors may be copies for each of several nodes, see `onnx_axes.plain`."""
+    return sum(math.prod(t.dims) for t in graph.initializer if len(t.dims) > 1)

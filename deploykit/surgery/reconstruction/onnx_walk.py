@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
+from deploykit.surgery.channels.onnx_axes import captured
 from deploykit.surgery.reconstruction.walk import BUDGET, Examples, Steps
 
 if TYPE_CHECKING:
@@ -29,6 +30,9 @@ class Walk(Steps):
         self._model = model
         outputs = [value.name for value in model.graph.output]
         super().__init__(list(model.graph.node), outputs, examples, budget=budget)
+
+    def _needs(self, node: Any) -> list[str]:
+        return [*node.input, *captured(node)]
 
     def _read(self, nodes: list[Any]) -> list[str]:
         found = [name for node in nodes for name in node.input if name]

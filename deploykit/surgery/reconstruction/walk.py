@@ -65,6 +65,7 @@ class Steps(ABC):
         self._feeds = dict(examples.feeds)
         self._batch = examples.batch
         self._total = min(len(values) for values in self._feeds.values())
+        self.values: dict[str, NDArray[Any]] = {}
         self._allowed = self._plan(budget)
         self._done = 0
         self.begin(self._allowed[0] if self._allowed else self._total)
@@ -93,7 +94,7 @@ class Steps(ABC):
     @cached_property
     def _last(self) -> dict[str, int]:
         """The last node that reads each tensor; outputs are read behind all of them."""
-        last = {name: number for number, node in enumerate(self._nodes) for name in node.input}
+        last = {name: number for number, node in enumerate(self._nodes) for name in self._needs(node)}
         return last | dict.fromkeys(self._outputs, len(self._nodes))
 
     @property
@@ -130,6 +131,10 @@ class Steps(ABC):
         self._done += 1
         for name in [n for n in self.values if self._last.get(n, -1) < self._done]:
             del self.values[name]
+
+    def _needs(self, node: Any) -> list[str]:
+        """Names that must be there for a node."""
+        return list(node.input)
 
     def _read(self, nodes: list[Any]) -> list[str]:
         """Names that nodes read."""
