@@ -114,8 +114,13 @@ class _RankedKeras(_Ranked):
 
 
 class _Cutting(Variant):
-    """What cutting channels is like in every format."""
+    """What cutting channels is like in every format.
 
+    Attributes:
+        types: What a type of layers is called.
+    """
+
+    types: ClassVar[str]
     uses = ("ratio", "criterion", "budget", "multiple", "reconstruct", "exclude")
     needs = ("calibration",)
 
@@ -162,7 +167,7 @@ class _Cutting(Variant):
             Ranking(group, tuple((int(c), float(d)) for c, d in order))
             for group, order in zip(traced.groups(), orders, strict=True)
         ]
-        free = _free(traced, rankings, kinds, job["exclude"])
+        free = _free(traced, rankings, kinds, job["exclude"], self.types)
         ratio, multiple, budget = job["ratio"], job["multiple"], job["budget"]
         if budget == "channels":
             sizes = [len(ranking.group.components) for ranking in free]
@@ -187,6 +192,7 @@ class _Keras(_Cutting):
     group = "tensorflow"
     accepts = frozenset({"keras"})
     produces = "keras"
+    types = "layer type"
     stages = (_RankedKeras(),)
 
     def _apply(self, job: TransformJob) -> None:
@@ -217,6 +223,7 @@ class _Onnx(_Cutting):
     requires = REQUIRES
     accepts = frozenset({"onnx"})
     produces = "onnx"
+    types = "operator"
     stages = (_RankedOnnx(),)
 
     def _apply(self, job: TransformJob) -> None:
@@ -270,7 +277,7 @@ class PruneChannels(Transform):
             "reconstruct", "bool", True,
             "Solve the remaining weights again, so that each layer answers as the original's on calibration data.",
         ),
-        selection.setting("layers", "operator types", "keep all channels"),
+        selection.setting("layers", "layer or operator types", "keep all channels"),
     )  # fmt: skip
     variants = (_Keras(), _Onnx())
     excluding = "exclude"
@@ -286,7 +293,7 @@ def _check_live(traced: _AnyTraced) -> None:
     between = f": channels run into {'; '.join(found)}" if found else ""
     raise UnsupportedModelError(
         f"No channel of the model can be removed{between}.",
-        remedy="layers whose outputs are outputs of the model, and layers behind operators without a rule, stay whole; "
+        remedy="layers whose outputs are outputs of the model, and layers before parts without a rule, stay whole; "
         "use another technique for this model.",
     )
 
@@ -321,11 +328,13 @@ def _scales(traced: _AnyTraced, names: set[str]) -> dict[int, float]:
     return found
 
 
-def _free(traced: _AnyTraced, rankings: list[Ranking], kinds: dict[str, str], exclude: str) -> list[Ranking]:
-    """The groups that may lose channels."""
+def _free(
+    traced: _AnyTraced, rankings: list[Ranking], kinds: dict[str, str], exclude: str, called: str
+) -> list[Ranking]:
+    """The groups that may lose channels; ``called``: what a type of layers is called."""
     owners = {producer.layer for producer, _ in traced.made}
     parts = [selection.Selectable(name, kind, follows=name not in owners) for name, kind in kinds.items()]
-    left = selection.excluded(exclude, parts, "layer", "operator")
+    left = selection.excluded(exclude, parts, "layer", called)
     return [ranking for ranking in rankings if left.isdisjoint(ranking.group.layers)]
 
 

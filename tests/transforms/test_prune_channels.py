@@ -5,7 +5,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.errors import SettingError, UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.loading._load import load
@@ -170,6 +170,8 @@ def test_a_budget_of_a_keras_model_is_met(fashion, budget, tmp_path):
 def test_layers_of_a_keras_model_can_be_left_whole(tmp_path):
     notes = prune_keras(KERAS, tmp_path / "cut", criterion="l2", reconstruct=False, exclude="conv_1")
     assert notes["channels"].keys() == {"conv_0", "conv_2", "dense"}
+    with pytest.raises(SettingError, match=r"no layer and no layer type 'conv_9'.*did you mean"):
+        prune_keras(KERAS, tmp_path / "not", criterion="l2", reconstruct=False, exclude="conv_9")
 
 
 def test_layers_without_batch_normalization_are_named(tmp_path):
