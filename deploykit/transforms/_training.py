@@ -35,7 +35,7 @@ PARAMETERS = (
         minimum=0, maximum=1000, step=1, unit="epochs",
     ),
     Parameter(
-        "learning_rate", "float", 1e-3, "Learning rate of the first step; it decays along a cosine.",
+        "learning_rate", "float", 2e-3, "Learning rate of the first step; it decays along a cosine.",
         minimum=1e-7, maximum=1.0,
     ),
     Parameter("batch_size", "int", 64, "Examples per step.", minimum=1, maximum=65536, step=1, unit="examples"),

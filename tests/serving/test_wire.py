@@ -70,7 +70,9 @@ def test_another_encoding_is_415(cnn, ask, encoding):
     assert answer.error == f"Expected Content-Encoding gzip or none, got {encoding!r}."
 
 
-@pytest.mark.parametrize("body", [BODY, b"", gzip.compress(BODY)[:-9], zlib.compress(BODY)])
+@pytest.mark.parametrize(
+    "body", [BODY, b"", gzip.compress(BODY)[:-9], zlib.compress(BODY)], ids=["plain", "empty", "cut", "zlib"]
+)
 def test_broken_gzip_is_400(cnn, ask, body):
     answer = ask(cnn, "POST", PREDICT, body, Content_Encoding="gzip")
     assert answer.status == 400

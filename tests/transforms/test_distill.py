@@ -66,7 +66,7 @@ def train(technique, source, target, data, **settings):
 
 
 def test_a_pruned_file_comes_within_a_point_without_labels(pruned, unlabeled, test_images, tmp_path):
-    notes = train("distill", pruned, tmp_path / "out", unlabeled, learning_rate=2e-3)
+    notes = train("distill", pruned, tmp_path / "out", unlabeled)
     given, before, after = (accuracy(path, test_images) for path in (MODEL, pruned, tmp_path / "out"))
     assert after > before
     assert after > given - 0.01
