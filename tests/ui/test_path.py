@@ -105,11 +105,13 @@ def _load_data(page):
 def _choose_a_small_space(page):
     """Only int8, on one runtime; the slider of a technique moves by keys."""
     space = page.get_by_role("region", name="Space")
-    sparsity = space.get_by_role("slider", name="Sparsity").first
+    space.get_by_role("button", name="More settings of Magnitude pruning").click()
+    sparsity = space.get_by_role("slider", name="Sparsity").last
     before = sparsity.get_attribute("aria-valuenow")
     sparsity.press("ArrowRight")
     poll(page, lambda: sparsity.get_attribute("aria-valuenow") != before, "the slider moves")
-    space.get_by_role("checkbox", name="Magnitude pruning").click()
+    for name in ("Magnitude pruning", "Channel pruning", "Distillation"):
+        space.get_by_role("checkbox", name=name, exact=True).click()
     poll(page, lambda: "left_out" in kernel_value(page, "workbench.code"), "the code follows the controls")
 
 
