@@ -89,18 +89,13 @@ def sizes(model: Any, examples: Examples) -> dict[str, tuple[NDArray[Any], NDArr
     ends: dict[str, list[Chain]] = {}
     for chain in chains(model.graph, constants):
         ends.setdefault(chain.end, []).append(chain)
-    walk, nodes = Walk(model, examples), list(model.graph.node)
+    walk = Walk(model, examples)
     found: dict[str, tuple[NDArray[Any], NDArray[Any]]] = {}
-    for number, node in enumerate(nodes):
-        if (wanted := walk.wanted) > walk.count:
-            walk.take_in(wanted)
-        walk.step()
+    for _number, node in walk.visit("measuring activations"):
         for chain in ends.get(node.output[0], []):
             values = np.moveaxis(walk.values[chain.end], chain.layer.channels, -1)
             values = np.abs(values.reshape(-1, values.shape[-1]))
             found[chain.layer.node.name] = (values.mean(0, dtype=np.float64), (values != 0).mean(0))
-        walk.forget()
-        examples.report(number + 1, len(nodes), "measuring activations")
     return found
 
 

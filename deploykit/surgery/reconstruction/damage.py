@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deploykit.surgery.channels.labels import Group, Labels, Ranking, ranked
 from deploykit.surgery.reconstruction.least_squares import Reader, removal_order
 from deploykit.surgery.reconstruction.linear import Linear
-from deploykit.surgery.reconstruction.walk import Examples, Steps
+from deploykit.surgery.reconstruction.walk import Steps
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,22 +30,20 @@ class Labeled(Protocol):
 
 
 def orders(
-    traced: Labeled, nodes: Sequence[Any], layers: Mapping[int, Linear], walk: Steps, examples: Examples,
-    others: Mapping[int, float],
-) -> list[Ranking]:  # fmt: skip
+    traced: Labeled, layers: Mapping[int, Linear], walk: Steps, seed: int, others: Mapping[int, float]
+) -> list[Ranking]:
     """Every group with its components in the order in which they are missed least.
 
     Args:
         traced: The graph.
-        nodes: Its nodes or steps.
-        layers: Those that are products with weights, by their place, but for depthwise ones.
+        layers: Its nodes that are products with weights, by their place, but for depthwise ones.
         walk: The graph at its beginning.
-        examples: Calibration inputs.
+        seed: Seed of the places at which outputs are compared.
         others: Scores of components, for groups that none of these layers reads.
     """
     import numpy as np
 
-    generator = np.random.default_rng(examples.seed)
+    generator = np.random.default_rng(seed)
     owner = {component: group for group in traced.groups() for component in group.components}
     left: dict[Group, int] = dict.fromkeys(owner.values(), 0)
     reads: dict[int, list[Group]] = {}
@@ -57,17 +55,12 @@ def orders(
             left[group] += 1
     held: dict[Group, list[Reader]] = {}
     done = {r.group: list(r.order) for r in ranked([group for group, count in left.items() if not count], others)}
-    for number in range(len(nodes)):
-        if (wanted := walk.wanted) > walk.count:
-            walk.take_in(wanted)
-        walk.step()
+    for number, _node in walk.visit("ranking channels"):
         for group in reads.get(number, ()):
             held.setdefault(group, []).extend(_readers(traced, layers[number], group, walk, generator))
             left[group] -= 1
             if not left[group]:
                 done[group] = removal_order(group.components, held.pop(group))
-        walk.forget()
-        examples.report(number + 1, len(nodes), "ranking channels")
     return [Ranking(group, tuple(done[group])) for group in left]
 
 
@@ -91,9 +84,7 @@ def _readers(traced: Labeled, layer: Linear, group: Group, walk: Steps, generato
     ]
 
 
-def means(
-    traced: Labeled, nodes: Sequence[Any], layers: Mapping[int, Linear], walk: Steps, examples: Examples
-) -> dict[int, float]:
+def means(traced: Labeled, layers: Mapping[int, Linear], walk: Steps) -> dict[int, float]:
     """The mean of |activation| of each component where layers read it, behind what comes between.
 
     Source: activation pruning; of several layers that read a component each one counts.
@@ -101,10 +92,7 @@ def means(
     import numpy as np
 
     found: dict[int, float] = {}
-    for number, node in enumerate(nodes):
-        if (wanted := walk.wanted) > walk.count:
-            walk.take_in(wanted)
-        walk.step()
+    for number, node in walk.visit("ranking channels"):
         layer = layers.get(number)
         labels = None if layer is None else traced.axes[node.input[0]][layer.channels]
         if layer is not None and labels is not None and node.input[0] in walk.values:
@@ -112,6 +100,4 @@ def means(
             sizes = values.reshape(-1, values.shape[-1]).mean(0, dtype=np.float64)
             for component, size in zip(traced.labels.roots(labels), sizes, strict=True):
                 found[int(component)] = found.get(int(component), 0.0) + float(size)
-        walk.forget()
-        examples.report(number + 1, len(nodes), "ranking channels")
     return found

@@ -22,8 +22,7 @@ def orders(traced: Traced, examples: Examples) -> list[Ranking]:
         examples: Calibration inputs.
     """
     norms = labels.magnitudes(traced.labels, traced.made, traced.constants, 2)
-    walk = Walk(traced.flat, examples)
-    return damage.orders(traced, traced.flat.steps, _readers(traced), walk, examples, norms)
+    return damage.orders(traced, _readers(traced), Walk(traced.flat, examples), examples.seed, norms)
 
 
 def means(traced: Traced, examples: Examples) -> dict[int, float]:
@@ -31,8 +30,7 @@ def means(traced: Traced, examples: Examples) -> dict[int, float]:
 
     Groups that no product reads, as the heads of an attention, have the l2 norm of their weights instead.
     """
-    walk = Walk(traced.flat, examples)
-    found = damage.means(traced, traced.flat.steps, _readers(traced), walk, examples)
+    found = damage.means(traced, _readers(traced), Walk(traced.flat, examples))
     norms = labels.magnitudes(traced.labels, traced.made, traced.constants, 2)
     unread = [group for group in traced.groups() if found.keys().isdisjoint(group.components)]
     return found | {c: norms[c] for group in unread for c in group.components}

@@ -14,7 +14,7 @@ from deploykit.surgery.channels.keras_graph import Step, flat
 from deploykit.surgery.reconstruction.keras_linear import linear, write
 from deploykit.surgery.reconstruction.keras_walk import Walk
 from deploykit.surgery.reconstruction.linear import Linear, solved
-from deploykit.surgery.reconstruction.walk import BUDGET, Examples
+from deploykit.surgery.reconstruction.walk import BUDGET, Examples, begin_together, take_in_together
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -39,14 +39,10 @@ def reconstruct(traced: Traced, gone: Collection[int], made: Any, examples: Exam
     generator = np.random.default_rng(examples.seed)
     small = flat(made)
     first, second = (Walk(one, examples, budget=BUDGET // 2) for one in (traced.flat, small))
-    second.begin(first.count)
-    first.begin(second.count)
+    begin_together(first, second)
     calls, readers = small.calls(), _readers(small.steps)
     for number, (old, new) in enumerate(zip(traced.flat.steps, small.steps, strict=True)):
-        wanted = min(first.wanted, second.wanted)
-        if wanted > first.count:
-            first.take_in(wanted)
-            second.take_in(wanted)
+        take_in_together(first, second)
         first.step()
         layer = linear(new)
         if layer is not None and calls[new.name] == 1 and _solvable(layer) and f"{old.name}:0" in traced.axes:

@@ -27,19 +27,17 @@ def orders(traced: Traced, examples: Examples) -> list[Ranking]:
         traced: The graph.
         examples: Calibration inputs.
     """
-    nodes = list(traced.model.graph.node)
     norms = labels.magnitudes(traced.labels, traced.made, traced.constants, 2)
-    return damage.orders(traced, nodes, _readers(traced, nodes), Walk(traced.model, examples), examples, norms)
+    return damage.orders(traced, _readers(traced), Walk(traced.model, examples), examples.seed, norms)
 
 
 def means(traced: Traced, examples: Examples) -> dict[int, float]:
     """The mean of |activation| of each component where layers read it; see `damage.means`."""
-    nodes = list(traced.model.graph.node)
-    return damage.means(traced, nodes, _readers(traced, nodes), Walk(traced.model, examples), examples)
+    return damage.means(traced, _readers(traced), Walk(traced.model, examples))
 
 
-def _readers(traced: Traced, nodes: list[Any]) -> dict[int, Linear]:
-    found = {number: linear(node, traced.constants) for number, node in enumerate(nodes)}
+def _readers(traced: Traced) -> dict[int, Linear]:
+    found = {number: linear(node, traced.constants) for number, node in enumerate(traced.model.graph.node)}
     return {number: layer for number, layer in found.items() if layer is not None and not layer.is_depthwise}
 
 
@@ -62,16 +60,10 @@ def input_norms(model: Any, examples: Examples) -> dict[str, NDArray[Any]]:
     generator = np.random.default_rng(examples.seed)
     walk = Walk(model, examples)
     found: dict[str, NDArray[Any]] = {}
-    nodes = list(model.graph.node)
-    for number, node in enumerate(nodes):
-        if (wanted := walk.wanted) > walk.count:
-            walk.take_in(wanted)
-        walk.step()
+    for _number, node in walk.visit("measuring inputs"):
         if (layer := linear(node, constants)) is not None:
             output = walk.values[node.output[0]].shape
             inputs = layer.inputs(walk.values[node.input[0]], output, layer.places(output, generator))
             norms = np.sqrt(np.square(inputs, dtype=np.float64).sum(0))  # (channels, places of the kernel)
             found[node.name] = norms.reshape(layer.groups, -1)
-        walk.forget()
-        examples.report(number + 1, len(nodes), "measuring inputs")
     return found

@@ -18,7 +18,7 @@ from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.reconstruction.linear import Linear, solved
 from deploykit.surgery.reconstruction.onnx_linear import linear
 from deploykit.surgery.reconstruction.onnx_walk import Walk
-from deploykit.surgery.reconstruction.walk import BUDGET, Examples
+from deploykit.surgery.reconstruction.walk import BUDGET, Examples, begin_together, take_in_together
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,8 +45,7 @@ def reconstruct(traced: Traced, gone: Collection[int], cut: Any, examples: Examp
     made.CopyFrom(cut)
     generator = np.random.default_rng(examples.seed)
     first, second = (Walk(model, examples, budget=BUDGET // 2) for model in (traced.model, made))
-    second.begin(first.count)
-    first.begin(second.count)
+    begin_together(first, second)
     reads, pairs = _reads(made.graph), {node.output[0]: node for node in made.graph.node}
     olds = {node.output[0]: node for node in traced.model.graph.node}
     total = len(olds)
@@ -56,10 +55,7 @@ def reconstruct(traced: Traced, gone: Collection[int], cut: Any, examples: Examp
             first.step()
             first.forget()
             continue
-        wanted = min(first.wanted, second.wanted)
-        if wanted > first.count:
-            first.take_in(wanted)
-            second.take_in(wanted)
+        take_in_together(first, second)
         first.step()
         tensor = second.constants.get(new.input[1]) if len(new.input) > 1 else None
         constants = {} if tensor is None else {new.input[1]: numpy_helper.to_array(tensor)}

@@ -7,7 +7,7 @@ walk begins with few examples and takes in more as they need less memory.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -64,6 +64,7 @@ class Steps(ABC):
         self._outputs = list(outputs)
         self._feeds = dict(examples.feeds)
         self._batch = examples.batch
+        self._report = examples.report
         self._total = min(len(values) for values in self._feeds.values())
         self.values: dict[str, NDArray[Any]] = {}
         self._allowed = self._plan(budget)
@@ -120,6 +121,20 @@ class Steps(ABC):
                 self.values[name] = np.concatenate(values)
         self.count = count
 
+    def visit(self, words: str) -> Iterator[tuple[int, Any]]:
+        """Every node with its place, after it has run and before what it reads is dropped.
+
+        Args:
+            words: What is done, for the progress.
+        """
+        for number, node in enumerate(self._nodes):
+            if (wanted := self.wanted) > self.count:
+                self.take_in(wanted)
+            self.step()
+            yield number, node
+            self.forget()
+            self._report(number + 1, len(self._nodes), words)
+
     def step(self) -> None:
         """Run the next node."""
         node = self._nodes[self._done]
@@ -145,3 +160,18 @@ class Steps(ABC):
         self, nodes: list[Any], feeds: Mapping[str, NDArray[Any]], wanted: Collection[str] | None, count: int
     ) -> dict[str, NDArray[Any]]:
         """What some nodes compute, all of it when nothing is wanted in particular."""
+
+
+def begin_together(first: Steps, second: Steps) -> None:
+    """Let two walks begin with as many examples as both have room for."""
+    count = min(first.count, second.count)
+    first.begin(count)
+    second.begin(count)
+
+
+def take_in_together(first: Steps, second: Steps) -> None:
+    """Bring more examples to where two walks are, when both have room for them."""
+    wanted = min(first.wanted, second.wanted)
+    if wanted > first.count:
+        first.take_in(wanted)
+        second.take_in(wanted)
