@@ -172,6 +172,18 @@ def named(text: str) -> tuple[str, str]:
     return name, value
 
 
+def add_settings(parser: argparse.ArgumentParser, owner: str) -> None:
+    """Declare ``--set``, which sets parameters of something."""
+    parser.add_argument(
+        "--set",
+        metavar="NAME=VALUE",
+        type=setting,
+        action="append",
+        default=[],
+        help=f"parameter of the {owner} (repeatable)",
+    )
+
+
 def setting(text: str) -> tuple[str, str | float | bool]:
     """A ``name=value`` argument whose value may be a number, or true or false."""
     name, value = named(text)

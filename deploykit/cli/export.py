@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._choices import describe, names
-from deploykit.cli._inputs import add_goal, setting
+from deploykit.cli._inputs import add_goal, add_settings
 from deploykit.cli._show import note, show
 
 HELP = (
@@ -27,14 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="folder",
         help="layout of the artifact (default: folder)",
     )
-    parser.add_argument(
-        "--set",
-        metavar="NAME=VALUE",
-        type=setting,
-        action="append",
-        default=[],
-        help="parameter of the layout (repeatable)",
-    )
+    add_settings(parser, "layout")
     parser.add_argument("--name", help="name to serve the model under (default: the model's name)")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing artifact")
     parser.add_argument("--require", action="store_true", help="fail if no candidate is confirmed to meet the goal")

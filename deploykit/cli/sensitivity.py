@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._choices import names
-from deploykit.cli._inputs import add_data, add_model, data, model, setting
+from deploykit.cli._inputs import add_data, add_model, add_settings, data, model
 from deploykit.cli._options import add_options, given
 from deploykit.cli._show import note, show
 from deploykit.cli._watch import Watch, add_store
@@ -26,14 +26,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         default="quantize_static",
         help="technique to test; it must be able to leave layers out (default: quantize_static)",
     )
-    parser.add_argument(
-        "--set",
-        metavar="NAME=VALUE",
-        type=setting,
-        action="append",
-        default=[],
-        help="parameter of the technique (repeatable)",
-    )
+    add_settings(parser, "technique")
     parser.add_argument("--runtime", metavar="NAME", help="runtime to evaluate on (default: the first one that can)")
     parser.add_argument(
         "--by",
