@@ -12,6 +12,7 @@ from deploykit.core.errors import DatasetError, DeploykitError
 from deploykit.core.registry import registry
 from deploykit.core.result import Interval
 from deploykit.reporting.choice import Choice
+from deploykit.reporting.evidence.channels import short
 from deploykit.reporting.evidence.flips import Flip, Flips, Guess
 from deploykit.reporting.evidence.weights import original
 from deploykit.reporting.report import Report
@@ -188,7 +189,8 @@ def weights(choice: Choice) -> dict[str, Any]:
     """Channels, sparsity and histograms; see ``IWeights``."""
     found = choice.weights()
     channels = [
-        {"layer": layer, "before": before, "after": after} for layer, (before, after) in choice.channels().items()
+        {"layer": layer, "name": short(layer), "before": before, "after": after}
+        for layer, (before, after) in choice.channels().items()
     ]
     return {"summary": found.summary(), "notes": found.notes, "before": found.before, "channels": channels,
             "rows": [r.to_json() for r in found]}  # fmt: skip

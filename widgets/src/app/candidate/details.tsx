@@ -123,10 +123,10 @@ function Channels({ layers }: { layers: IWeights['channels'] }): ReactElement {
           </tr>
         </thead>
         <tbody>
-          {layers.map(({ layer, before, after }) => (
+          {layers.map(({ layer, name, before, after }) => (
             <tr key={layer}>
               <th scope="row" title={layer}>
-                {layer.split('/').slice(-2).join('/')}
+                {name}
               </th>
               <td>
                 <span className="dk-channels" style={{ width: `${(100 * before) / most}%` }}>

@@ -132,8 +132,8 @@ export interface IWeights {
   summary: string;
   notes: string[];
   before: string;
-  /** Layers that have lost channels, in order. */
-  channels: { layer: string; before: number; after: number }[];
+  /** Layers that have lost channels, in order, with the ends of their names. */
+  channels: { layer: string; name: string; before: number; after: number }[];
   rows: { layer: string; before: ITensor | null; after: ITensor | null; matched: string; edges: [number, number] }[];
 }
 
