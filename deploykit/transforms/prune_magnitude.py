@@ -19,6 +19,7 @@ from deploykit.training.tf_keras_trainer import fine_tune
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Transform, TransformJob, Variant
 from deploykit.transforms._onnx_weights import OnnxWeights, small_kernels
+from deploykit.transforms._settings import SMALL_LAYERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -262,12 +263,7 @@ class PruneMagnitude(Transform):
             "Polynomial raises the sparsity step by step; constant prunes all at once and then recovers.",
             choices=("polynomial", "constant"),
         ),
-        Parameter(
-            "small_layers",
-            "bool",
-            False,
-            "Also prune the smallest layers (1 % of the weights): saves almost nothing and costs the most accuracy.",
-        ),
+        SMALL_LAYERS,
         Parameter(
             "epochs",
             "int",

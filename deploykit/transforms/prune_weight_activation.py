@@ -14,6 +14,7 @@ from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, Transform, TransformJob
 from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._onnx_weights import OnnxWeights, small_kernels
+from deploykit.transforms._settings import SMALL_LAYERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -76,10 +77,7 @@ class PruneWeightActivation(Transform):
             "N:M keeps N of every M weights along the inputs; the sparsity is then 1 − N/M.",
             choices=("unstructured", "1:2", "1:4", "2:4", "4:8"),
         ),
-        Parameter(
-            "small_layers", "bool", False,
-            "Also prune the smallest layers (1 % of the weights): saves almost nothing and costs the most accuracy.",
-        ),
+        SMALL_LAYERS,
         selection.setting("layers", "operator types", "stay dense"),
     )  # fmt: skip
     variants = (_Onnx(),)

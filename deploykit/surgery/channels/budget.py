@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from deploykit.surgery.channels.labels import Ranking, kept_count
+from deploykit.surgery.channels.labels import Labels, Ranking, kept_count
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: What is saved: weights, or multiply-accumulates for one example.
 Kind = Literal["parameters", "macs"]
@@ -26,10 +30,25 @@ class Expense:
     axes: tuple[Mapping[int, int], ...]
     price: float
 
+    @classmethod
+    def of(
+        cls, labels: Labels, axes: Iterable[NDArray[Any] | None], numbers: Mapping[int, int], price: float
+    ) -> Expense:
+        """From the labels of a weight's axes, and the numbers of groups that `owners` gives."""
+        return cls(
+            tuple(Counter(numbers.get(int(c), -1) for c in labels.roots(axis)) for axis in axes if axis is not None),
+            price,
+        )
+
     def cost(self, kept: Sequence[float]) -> float:
         """Its cost when of each group only a share of the components is kept."""
         sizes = (sum(n * (kept[g] if g >= 0 else 1.0) for g, n in axis.items()) for axis in self.axes)
         return self.price * math.prod(sizes)
+
+
+def owners(rankings: Sequence[Ranking]) -> dict[int, int]:
+    """Every component with the number of its group: its place among the rankings."""
+    return {component: k for k, ranking in enumerate(rankings) for component in ranking.group.components}
 
 
 def spread(

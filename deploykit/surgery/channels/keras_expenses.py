@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
-from deploykit.surgery.channels.budget import Expense, Kind
+from deploykit.surgery.channels.budget import Expense, Kind, owners
 from deploykit.surgery.channels.keras_axes import Traced
 from deploykit.surgery.channels.keras_graph import Step
 from deploykit.surgery.channels.labels import Ranking
@@ -20,7 +19,7 @@ def expenses(traced: Traced, rankings: Sequence[Ranking], kind: Kind) -> list[Ex
         rankings: The groups, whose places in this list are their numbers.
         kind: What a weight costs: ``"parameters"``: 1; ``"macs"``: how often it is multiplied for one example.
     """
-    number = {component: k for k, ranking in enumerate(rankings) for component in ranking.group.components}
+    numbers = owners(rankings)
     used: dict[str, float] = {}
     for step in traced.flat.steps:
         if step.part != "activation":
@@ -29,13 +28,8 @@ def expenses(traced: Traced, rankings: Sequence[Ranking], kind: Kind) -> list[Ex
     for name, values in traced.constants.items():
         if values.ndim < 2:
             continue
-        axes = tuple(
-            Counter(number.get(int(c), -1) for c in traced.labels.roots(axis))
-            for axis in traced.axes[name]
-            if axis is not None
-        )
         price = 1.0 if kind == "parameters" else used.get(name.rsplit(":", 1)[0], 0.0)
-        found.append(Expense(axes, price))
+        found.append(Expense.of(traced.labels, traced.axes[name], numbers, price))
     return found
 
 

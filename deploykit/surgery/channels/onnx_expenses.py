@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
-from deploykit.surgery.channels.budget import Expense, Kind
+from deploykit.surgery.channels.budget import Expense, Kind, owners
 from deploykit.surgery.channels.labels import Ranking
 from deploykit.surgery.channels.onnx_axes import Traced
 
@@ -19,17 +18,13 @@ def expenses(traced: Traced, rankings: Sequence[Ranking], kind: Kind) -> list[Ex
         rankings: The groups, whose places in this list are their numbers.
         kind: What a weight costs: ``"parameters"``: 1; ``"macs"``: how often it is multiplied for one example.
     """
-    number = {component: k for k, ranking in enumerate(rankings) for component in ranking.group.components}
+    numbers = owners(rankings)
     found = []
     for node in traced.model.graph.node:
         if node.op_type not in {"Conv", "ConvTranspose", "Gemm", "MatMul"} or node.input[1] not in traced.constants:
             continue
-        axes = tuple(
-            Counter(number.get(int(c), -1) for c in traced.labels.roots(axis))
-            for axis in traced.axes[node.input[1]]
-            if axis is not None
-        )
         shape = traced.shapes.get(node.output[0]) or []
         places = shape[2:] if node.op_type.startswith("Conv") else shape[1:-1]
-        found.append(Expense(axes, 1.0 if kind == "parameters" else float(math.prod(size or 1 for size in places))))
+        price = 1.0 if kind == "parameters" else float(math.prod(size or 1 for size in places))
+        found.append(Expense.of(traced.labels, traced.axes[node.input[1]], numbers, price))
     return found
