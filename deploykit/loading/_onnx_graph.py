@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
+from deploykit.loading._onnx_parts import inner_graphs
 
 #: Domains of operators that come with the runtimes; those of extensions must be registered, which nothing here does.
 _DOMAINS = frozenset({"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview", "ai.onnx.preview.training"})
@@ -47,15 +48,8 @@ def _all_nodes(model: Any) -> Iterator[Any]:
     while waiting:
         node = waiting.pop()
         yield node
-        for graph in _inner(node):
+        for graph in inner_graphs(node):
             waiting += graph.node
-
-
-def _inner(node: Any) -> Iterator[Any]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
 
 
 def _check_flow(graph: Any, outside: set[str], path: Path) -> None:
@@ -106,14 +100,14 @@ def _check_nodes(nodes: Any, given: set[str], where: str, path: Path) -> None:
             remedy=_AGAIN,
         )
     for node in nodes:
-        for inner in _inner(node):
+        for inner in inner_graphs(node):
             _check_flow(inner, given | makers.keys(), path)
 
 
 def _reads(node: Any) -> set[str]:
     """Names of the tensors a node needs, those that its subgraphs take from outside included."""
     found = set(filter(None, node.input))
-    for graph in _inner(node):
+    for graph in inner_graphs(node):
         own = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
         own |= {sparse.values.name for sparse in graph.sparse_initializer}
         own |= {name for inner in graph.node for name in inner.output}

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError, UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.surgery.channels.onnx_axes import STANDARD
+from deploykit.loading._onnx_parts import STANDARD, inner_graphs
+from deploykit.surgery.onnx_session import opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,9 +103,8 @@ def _own(graph: Any) -> Counter[str]:
     for node in graph.node:
         if node.domain not in STANDARD:
             found[f"{node.domain}.{node.op_type}"] += 1
-        for attribute in node.attribute:
-            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-                found += _own(inner)
+        for inner in inner_graphs(node):
+            found += _own(inner)
     return found
 
 
@@ -117,9 +117,9 @@ def _compare(model: Any, made: Any) -> str:
     """
     import numpy as np
 
-    given = _session(model)
+    given = opened(model)
     try:
-        found = _session(made)
+        found = opened(made)
     except MemoryError:
         raise
     except Exception as error:  # ONNX Runtime has many
@@ -188,12 +188,3 @@ def _near(one: Any, two: Any) -> bool:
     scale = max(1.0, float(np.abs(finite).max(initial=0.0)))
     near = TOLERANCE if one.dtype != np.float16 else 1e-3
     return bool(np.allclose(one, two, rtol=0.0, atol=near * scale, equal_nan=True))
-
-
-def _session(model: Any) -> Any:
-    ort = require("onnxruntime", "")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])

@@ -12,6 +12,7 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
+from deploykit.loading._onnx_parts import weight_count
 from deploykit.surgery import selection
 from deploykit.surgery.channels.onnx_trace import trace
 from deploykit.surgery.layers import onnx_loss
@@ -22,6 +23,7 @@ from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import PRUNE, UNITS, Stage, Transform, TransformJob, Variant
 from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._onnx_weights import GRAPH, REQUIRES, float_model
+from deploykit.transforms._settings import RECONSTRUCT
 
 #: File of the stage: spans and the damage of each, the smallest first.
 _ORDER = "spans.json"
@@ -87,7 +89,7 @@ class _Onnx(Variant):
         if gone and job["reconstruct"]:
             made = reconstruct(trace(model), (), cut, examples)
             lost.append(onnx_loss.loss(wanted, onnx_loss.answers(made, examples)))
-            if lost[1] > lost[0] or _size(made) >= _size(model):  # layers without a bias get one
+            if lost[1] > lost[0] or weight_count(made) >= weight_count(model):  # layers without a bias get one
                 made = cut
                 job.notes["not_reconstructed"] = "solving the remaining weights again would not have paid"
         onnx.save(made, str(job.target))
@@ -97,7 +99,7 @@ class _Onnx(Variant):
             "cut": [[span.name, len(span.nodes), span.weights, round(damages[span], 4)] for span in gone],
             "damage": [round(value, 4) for value in lost],
             "nodes": [len(model.graph.node), len(made.graph.node)],
-            "weights": [_size(model), _size(made)],
+            "weights": [weight_count(model), weight_count(made)],
             UNITS: [[span.name, kinds[span.name], span.weights] for span in gone],
         }
 
@@ -119,10 +121,7 @@ class CutLayers(Transform):
             maximum=1.0, step=0.05, unit="share", shown=True,
         ),
         Parameter("count", "int", None, "How many layers and blocks to cut, instead of a share.", minimum=0),
-        Parameter(
-            "reconstruct", "bool", True,
-            "Solve the remaining weights again, so that each layer answers as the original's on calibration data.",
-        ),
+        RECONSTRUCT,
         selection.setting("layers", "operator types", "are not cut"),
     )  # fmt: skip
     variants = (_Onnx(),)
@@ -142,10 +141,6 @@ class CutLayers(Transform):
 
 def _anything(parameters: dict[str, Any]) -> bool:
     return bool(parameters["ratio"] if parameters["count"] is None else parameters["count"])
-
-
-def _size(model: Any) -> int:
-    return sum(math.prod(t.dims) for t in model.graph.initializer)
 
 
 def _chosen(model: Any, ordered: Sequence[Span], job: TransformJob) -> list[Span]:

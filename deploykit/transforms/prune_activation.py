@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.errors import UnsupportedModelError
-from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect
+from deploykit.loading._onnx_parts import initializers
 from deploykit.surgery import selection
 from deploykit.surgery.channels.onnx_axes import drop_unread
 from deploykit.surgery.layers.onnx_chains import chains, silence, sizes
@@ -41,8 +41,7 @@ class _Onnx(OnnxWeights):
     def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
         import numpy as np
 
-        numpy_helper = require("onnx.numpy_helper", "")
-        constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        constants = initializers(model.graph)
         reads = [name for node in model.graph.node for name in node.input]
         layers = {
             chain.layer.node.name: chain

@@ -15,6 +15,7 @@ from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.loading._keras.open import custom_objects
+from deploykit.loading._onnx_parts import weight_count
 from deploykit.surgery import selection
 from deploykit.surgery.channels import keras_cut, keras_expenses, keras_trace, labels
 from deploykit.surgery.channels.budget import Expense, spread
@@ -32,6 +33,7 @@ from deploykit.transforms._contract import PRUNE, UNITS, Need, Stage, Transform,
 from deploykit.transforms._keras_examples import keras_examples
 from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._onnx_weights import REQUIRES, float_model
+from deploykit.transforms._settings import RECONSTRUCT
 
 #: Files of the stage.
 _GRAPH = "plain.onnx"
@@ -236,7 +238,7 @@ class _Onnx(_Cutting):
             made = reconstruct(traced, gone, made, examples_of(traced.model, job))
         onnx.save(made, str(job.target))
         prepare.check_opens(job.target)
-        sizes = [sum(math.prod(t.dims) for t in model.graph.initializer) for model in (traced.model, made)]
+        sizes = [weight_count(model) for model in (traced.model, made)]
         job.notes |= _notes(traced, free, kinds, gone, sizes)
 
 
@@ -273,10 +275,7 @@ class PruneChannels(Transform):
             "Keep a multiple of so many channels where a layer has them: kernels are fastest at 8 or 16.",
             minimum=1, maximum=64, label="multiple of",
         ),
-        Parameter(
-            "reconstruct", "bool", True,
-            "Solve the remaining weights again, so that each layer answers as the original's on calibration data.",
-        ),
+        RECONSTRUCT,
         selection.setting("layers", "layer or operator types", "keep all channels"),
     )  # fmt: skip
     variants = (_Keras(), _Onnx())

@@ -12,11 +12,11 @@ from deploykit.converters._tensorflow_graph.rules import RULES
 from deploykit.converters._tensorflow_graph.values import Dims, Keep, Value, to_last
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.loading._onnx_parts import STANDARD, attributes, initializers, operator_set
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_STANDARD = frozenset({"", "ai.onnx"})
 #: Sizes that free axes get for a try: what is the same in both does not depend on them.
 _TRIED = (2, 7)
 #: A constant that is made of others is not kept if it is larger than this: it would be stored a second time.
@@ -42,7 +42,7 @@ class Graph:
         numpy_helper = require("onnx.numpy_helper", "")
         if model.functions:
             model = require("onnx.inliner", "").inline_local_functions(model)
-        self._constants: dict[str, NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+        self._constants = initializers(model.graph)
         for node in model.graph.node:
             value = next((a.t for a in node.attribute if a.name == "value"), None)
             if node.op_type == "Constant" and value is not None:
@@ -51,11 +51,12 @@ class Graph:
             name: float(a.reshape(())) for name, a in self._constants.items() if a.size == 1 and a.dtype.kind == "f"
         }
         outputs = {value.name for value in model.graph.output}
-        self._nodes = [(node, _attributes(node)) for node in _read(fused(model.graph.node, scalars), outputs)]
+        self._nodes = [(node, attributes(node)) for node in _read(fused(model.graph.node, scalars), outputs)]
+        self._wanted = outputs.union(*(node.input for node, _ in self._nodes))
         lost = [
-            (node.op_type if node.domain in _STANDARD else f"{node.domain}.{node.op_type}", node.name or node.output[0])
+            (node.op_type if node.domain in STANDARD else f"{node.domain}.{node.op_type}", node.name or node.output[0])
             for node, _ in self._nodes
-            if node.domain not in _STANDARD or node.op_type not in RULES
+            if node.domain not in STANDARD or node.op_type not in RULES
         ]
         if lost:
             raise unknown(lost)
@@ -65,7 +66,7 @@ class Graph:
                 remedy="export it with dense weights.",
             )
         self._keep = keep
-        self._version = max((int(o.version) for o in model.opset_import if o.domain in _STANDARD), default=1)
+        self._version = operator_set(model) or 1
         self._dims = _inferred(model)
         self._output_dims = {value.name: _dims(value) for value in model.graph.output}
         self.inputs = [value.name for value in model.graph.input if value.name not in self._constants]
@@ -126,18 +127,18 @@ class Graph:
         }
         values |= {name: Value(tensor) for name, tensor in zip(self.inputs, tensors, strict=True)}
         values |= {name: Value(tf.convert_to_tensor(tensor)) for name, tensor in changed.items()}
-        for node, attributes in self._nodes:
+        for node, given_attributes in self._nodes:
             if node.op_type == "Constant" and node.output[0] in values:
                 continue
             given = [values[name] if name else None for name in node.input]
             if (found := self._folded(node, given)) is not None:
                 values |= {name: Value(known=array, name=name, keep=self._keep) for name, array in found.items()}
                 continue
-            call = Call(node, self._version, given, attributes, self._dims.get(node.output[0]))
-            values |= zip(node.output, self._written(call), strict=False)
+            call = Call(node, self._version, given, given_attributes, self._dims.get(node.output[0]))
+            values |= self._written(call)
         return values
 
-    def _written(self, call: Call) -> Sequence[Value]:
+    def _written(self, call: Call) -> dict[str, Value]:
         try:
             found = RULES[call.node.op_type](call)
         except (DeploykitError, MemoryError):
@@ -146,9 +147,12 @@ class Graph:
             traceback.print_exc()  # into the log of the task
             raise call.refused(f"{type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
         made = [found] if isinstance(found, Value) else list(found)
-        for name, value in zip(call.node.output, made, strict=False):
+        named = dict(zip(call.node.output, made, strict=False))  # a rule may leave out what nothing reads
+        if lost := [name for name in call.node.output if name in self._wanted and name not in named]:
+            raise call.refused(f"there is no rule for its output {lost[0]!r}")
+        for name, value in named.items():
             _state(value, self._dims.get(name))
-        return made
+        return named
 
     def _given(self, name: str, value: Value) -> Any:
         tf = require("tensorflow", "tensorflow")
@@ -165,11 +169,8 @@ class Graph:
 
             arrays = [np.broadcast_to(np.float32(0), [int(d or 0) for d in given[0].dims])]
         feeds = {name: array for name, array in zip(node.input, arrays, strict=True) if array is not None}
-        if (
-            node.op_type != "Constant"
-            and sum(array.nbytes for array in feeds.values()) > _FOLDED_BYTES
-            and (node.op_type != "Shape")
-        ):
+        size = sum(array.nbytes for array in feeds.values())
+        if size > _FOLDED_BYTES and node.op_type not in {"Constant", "Shape"}:
             return None
         return _evaluate(node, feeds, self._version)
 
@@ -204,11 +205,6 @@ def _read(nodes: Sequence[Any], outputs: set[str]) -> list[Any]:
             kept.append(node)
             wanted |= set(node.input)
     return kept[::-1]
-
-
-def _attributes(node: Any) -> dict[str, Any]:
-    helper = require("onnx.helper", "")
-    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
 
 
 def _inferred(model: Any) -> dict[str, Dims | None]:

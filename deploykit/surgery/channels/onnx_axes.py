@@ -7,13 +7,11 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
+from deploykit.loading._onnx_parts import initializers, inner_graphs, operator_set
 from deploykit.surgery.channels.labels import Group, Labels, Producer, groups
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: Names of the operator set that the rules are about.
-STANDARD = frozenset({"", "ai.onnx"})
 
 
 class Traced:
@@ -34,9 +32,8 @@ class Traced:
     def __init__(self, model: Any) -> None:
         self.model = plain(model)
         graph = self.model.graph
-        numpy_helper = require("onnx.numpy_helper", "")
         self.operators = operator_set(self.model)
-        self.constants: dict[str, NDArray[Any]] = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+        self.constants = initializers(graph)
         self.shapes = _shapes(self.model)
         self.labels = Labels()
         self.axes: dict[str, list[NDArray[Any] | None]] = {}
@@ -117,19 +114,13 @@ def plain(model: Any) -> Any:
     return made
 
 
-def operator_set(model: Any) -> int:
-    """The version of a model's standard operators."""
-    return max((int(o.version) for o in model.opset_import if o.domain in STANDARD), default=1)
-
-
 def captured(node: Any) -> Iterator[str]:
     """Names that the graphs inside a node read."""
-    for attribute in node.attribute:
-        for graph in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
-            for inner in graph.node:
-                yield from inner.input
-                yield from captured(inner)
-            yield from (value.name for value in graph.output)
+    for graph in inner_graphs(node):
+        for inner in graph.node:
+            yield from inner.input
+            yield from captured(inner)
+        yield from (value.name for value in graph.output)
 
 
 def _shapes(model: Any) -> dict[str, list[int | None]]:

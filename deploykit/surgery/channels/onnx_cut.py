@@ -6,9 +6,9 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
+from deploykit.loading._onnx_parts import attributes, has_inner_graphs
 from deploykit.surgery.channels.labels import kept
 from deploykit.surgery.channels.onnx_axes import Traced
-from deploykit.surgery.channels.onnx_shape_rules import attributes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -113,7 +113,7 @@ def _restate(graph: Any, node: Any, place: int, old: list[int], new: list[int], 
 
 def _drop_unused(graph: Any) -> None:
     read = {name for node in graph.node for name in node.input} | {value.name for value in graph.output}
-    inner = any(a.HasField("g") or len(a.graphs) for node in graph.node for a in node.attribute)
+    inner = has_inner_graphs(graph.node)
     for tensor in [] if inner else [t for t in graph.initializer if t.name not in read]:
         graph.initializer.remove(tensor)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from deploykit.loading._onnx_parts import attributes
 from deploykit.surgery.channels import onnx_shape_rules as shapes
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def _reduce(traced: Traced, node: Any) -> None:
     if chosen is None:
         traced.freeze(node)
         return
-    keep = shapes.attributes(node).get("keepdims", 1)
+    keep = attributes(node).get("keepdims", 1)
     found: list[NDArray[Any] | None] = []
     for k, axis in enumerate(source):
         if k not in chosen:
@@ -91,7 +92,7 @@ def _conv(traced: Traced, node: Any) -> None:
 
     labels = traced.labels
     source, weight = traced.axes[node.input[0]], traced.axes[node.input[1]]
-    count = shapes.attributes(node).get("group", 1)
+    count = attributes(node).get("group", 1)
     outputs, inputs = traced.shapes[node.input[1]][:2]
     if outputs is None or inputs is None or weight[0] is None or weight[1] is None or source[1] is None:
         traced.freeze(node)
@@ -119,7 +120,7 @@ def _conv(traced: Traced, node: Any) -> None:
 
 
 def _conv_transpose(traced: Traced, node: Any) -> None:
-    if shapes.attributes(node).get("group", 1) != 1:
+    if attributes(node).get("group", 1) != 1:
         traced.freeze(node)
         return
     source, weight = traced.axes[node.input[0]], traced.axes[node.input[1]]
@@ -144,7 +145,7 @@ def _per_channel(traced: Traced, node: Any) -> None:
 
 
 def _gemm(traced: Traced, node: Any) -> None:
-    given = shapes.attributes(node)
+    given = attributes(node)
     if given.get("transA", 0):
         traced.freeze(node)
         return
@@ -182,16 +183,16 @@ def _matmul(traced: Traced, node: Any) -> None:
 def _softmax(traced: Traced, node: Any) -> None:
     source = traced.axes[node.input[0]]
     if traced.operators >= 13:
-        traced.labels.freeze(source[shapes.attributes(node).get("axis", -1)])
+        traced.labels.freeze(source[attributes(node).get("axis", -1)])
     else:  # all axes from this one on are normalized together
-        for axis in source[shapes.attributes(node).get("axis", 1) % len(source) :]:
+        for axis in source[attributes(node).get("axis", 1) % len(source) :]:
             traced.labels.freeze(axis)
     traced.axes[node.output[0]] = list(source)
 
 
 def _layer_norm(traced: Traced, node: Any) -> None:
     source = traced.axes[node.input[0]]
-    for axis in source[shapes.attributes(node).get("axis", -1) % len(source) :]:
+    for axis in source[attributes(node).get("axis", -1) % len(source) :]:
         traced.labels.freeze(axis)
     for name in filter(None, node.input[1:]):
         for axis in traced.axes[name]:

@@ -6,18 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.extras import require
+from deploykit.loading._onnx_parts import attributes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from deploykit.surgery.channels.onnx_axes import Traced
-
-
-def attributes(node: Any) -> dict[str, Any]:
-    """A node's attributes by name."""
-    helper = require("onnx.helper", "")
-    return {a.name: helper.get_attribute_value(a) for a in node.attribute}
 
 
 def axes_of(traced: Traced, node: Any, place: int, default: Sequence[int]) -> list[int] | None:

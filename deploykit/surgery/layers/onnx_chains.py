@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.surgery.channels.onnx_axes import STANDARD, captured
+from deploykit.loading._onnx_parts import STANDARD, initializers
+from deploykit.surgery.channels.onnx_axes import captured
 from deploykit.surgery.reconstruction.linear import Linear
 from deploykit.surgery.reconstruction.onnx_linear import linear
 from deploykit.surgery.reconstruction.onnx_walk import Walk
@@ -84,8 +85,7 @@ def sizes(model: Any, examples: Examples) -> dict[str, tuple[NDArray[Any], NDArr
     """
     import numpy as np
 
-    numpy_helper = require("onnx.numpy_helper", "")
-    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    constants = initializers(model.graph)
     ends: dict[str, list[Chain]] = {}
     for chain in chains(model.graph, constants):
         ends.setdefault(chain.end, []).append(chain)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
 from deploykit.surgery.layers.onnx_spans import Span, skipped
+from deploykit.surgery.onnx_session import opened
 from deploykit.surgery.reconstruction.walk import Examples
 
 if TYPE_CHECKING:
@@ -65,17 +66,14 @@ def answers(model: Any, examples: Examples, names: Sequence[str] = ()) -> dict[s
     """
     import numpy as np
 
-    onnx, ort = require("onnx", ""), require("onnxruntime", "")
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
     if names:
+        onnx = require("onnx", "")
         made = onnx.ModelProto()
         made.CopyFrom(model)
         del made.graph.output[:]
         made.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
         model = made
-    session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    session = opened(model, optimized=True)
     outputs = [output.name for output in session.get_outputs()]
     size = examples.batch or _BATCH
     total = min(_MOST, *(len(values) for values in examples.feeds.values()))

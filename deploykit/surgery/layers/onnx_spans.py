@@ -13,7 +13,8 @@ from typing import Any
 
 from deploykit.core.extras import require
 from deploykit.core.serial import Plain
-from deploykit.surgery.channels.onnx_axes import STANDARD, captured, drop_unread
+from deploykit.loading._onnx_parts import STANDARD, initializers
+from deploykit.surgery.channels.onnx_axes import captured, drop_unread
 from deploykit.surgery.layers.onnx_chains import chains
 
 #: How branches of a block meet.
@@ -50,8 +51,7 @@ def spans(model: Any, shapes: Callable[[Collection[str]], Mapping[str, Any]]) ->
         shapes: Gives shape and type of tensors by name, and must be the same at both ends of a span.
     """
     graph = model.graph
-    numpy_helper = require("onnx.numpy_helper", "")
-    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    constants = initializers(graph)
     inner = {name for node in graph.node for name in captured(node)}
     layers = [(c.layer.node, c.layer.node.input[0], c.end) for c in chains(graph, constants)]
     ways = [way for way in (*layers, *_blocks(graph, constants)) if way[2] not in inner]

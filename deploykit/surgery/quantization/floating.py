@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 from deploykit.core.extras import require
+from deploykit.loading._onnx_parts import operator_set
 
 #: Operators whose weights it rounds.
 _ROUNDED = frozenset({"Conv", "ConvTranspose", "Gemm"})
@@ -29,7 +30,7 @@ def protect(model: Any) -> int:
     """
     numpy_helper, helper = require("onnx.numpy_helper", ""), require("onnx.helper", "")
     graph = model.graph
-    if max((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), default=0) < _AXIS:
+    if operator_set(model) < _AXIS:
         return 0
     makers = {output: node for node in graph.node for output in node.output}
     weights = {i.name: i for i in graph.initializer}

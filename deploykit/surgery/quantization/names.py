@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from deploykit.core.extras import require
+from deploykit.loading._onnx_parts import has_inner_graphs
 from deploykit.surgery.quantization.graphs import CONVERSIONS
 
 #: What the quantizers put behind names.
@@ -33,7 +34,7 @@ def separate(model: Any) -> bool:
         Whether anything was changed.
     """
     graph = model.graph
-    if any(a.HasField("g") or len(a.graphs) for node in graph.node for a in node.attribute):
+    if has_inner_graphs(graph.node):
         return False  # inner graphs read tensors by name
     found = [_own_biases(graph), _own_outputs(graph), _own_names(graph)]
     return any(found)

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deploykit.core.extras import require
+from deploykit.loading._onnx_parts import STANDARD, operator_set
 
 #: The first operator set whose DequantizeLinear has an axis.
 OPERATORS = 13
@@ -26,7 +27,7 @@ def raised(model: Any) -> tuple[Any, str]:
 
     A model that cannot be raised stays as it is: then the quantizers do what they can.
     """
-    found = version(model)
+    found = operator_set(model)
     if not found or found >= OPERATORS:
         return model, ""
     converter, checker = require("onnx.version_converter", ""), require("onnx.checker", "")
@@ -56,7 +57,7 @@ def normalize(model: Any) -> bool:
     nodes: list[Any] = []
     changed = False
     for number, node in enumerate(graph.node):
-        if node.op_type == "Gemm" and node.domain in ("", "ai.onnx"):
+        if node.op_type == "Gemm" and node.domain in STANDARD:
             before = node.SerializeToString()
             nodes += _plain(graph, node, constants, users, number)
             changed |= node.SerializeToString() != before
@@ -143,11 +144,6 @@ def _constants(graph: Any) -> dict[str, Any]:
 def _add(graph: Any, name: str, values: Any) -> str:
     graph.initializer.append(require("onnx.numpy_helper", "").from_array(values, name))
     return name
-
-
-def version(model: Any) -> int:
-    """The set of standard operators a model uses, 0 when it does not say."""
-    return max((int(o.version) for o in model.opset_import if o.domain in {"", "ai.onnx"}), default=0)
 
 
 def spared(graph: Any, *, per_channel: bool, qoperator: bool) -> dict[str, str]:

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.extras import installed, require
+from deploykit.loading._onnx_parts import operator_set
 from deploykit.surgery import selection
+from deploykit.surgery.onnx_session import opened
 from deploykit.surgery.quantization import floating, names, normal
 from deploykit.surgery.quantization.graphs import failures
 
@@ -21,7 +23,7 @@ _TYPES = {"tensor(float)": 1, "tensor(int32)": 6, "tensor(int64)": 7, "tensor(bo
 def raised(source: Path, folder: Path, notes: dict[str, Any]) -> Path:
     """The model with a set of operators that can be quantized; in ``folder`` when it had to be changed."""
     onnx = require("onnx", "")
-    if normal.version(onnx.load(str(source), load_external_data=False)) >= normal.OPERATORS:
+    if operator_set(onnx.load(str(source), load_external_data=False)) >= normal.OPERATORS:
         return source.resolve()
     model = onnx.load(str(source))
     new, note = normal.raised(model)
@@ -78,7 +80,7 @@ def complete(model: Any, folder: Path) -> None:
     asking.graph.output.extend(onnx.ValueInfoProto(name=name) for name in unknown)
     try:
         onnx.save(asking, str(path))
-        found = {output.name: output for output in session(path).get_outputs()}
+        found = {output.name: output for output in opened(path, quiet=False).get_outputs()}
     except MemoryError:
         raise
     except Exception:  # then they stay unknown, and what they belong to stays float
@@ -106,16 +108,7 @@ def name_nodes(nodes: Sequence[Any]) -> None:
 
 def check_opens(path: Path) -> None:
     """Let ONNX Runtime open a file: its quantizers write some that it refuses."""
-    session(path)
-
-
-def session(path: Path) -> Any:
-    """A session of one thread, as a sweep has one process for each core; its own would spin on all of them."""
-    ort = require("onnxruntime", "")
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    opened(path, quiet=False)
 
 
 def prepare(source: Path, target: Path, notes: dict[str, Any]) -> None:

@@ -13,7 +13,8 @@ from deploykit.core.extras import require
 from deploykit.data.dataset import Dataset
 from deploykit.loading.onnx import signature
 from deploykit.sandbox.task import Report
-from deploykit.surgery.quantization import calibration, graphs, prepare
+from deploykit.surgery.onnx_session import opened, runner
+from deploykit.surgery.quantization import calibration, graphs
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +52,7 @@ def measure(graph: Path, data: Dataset, method: str, notes: dict[str, Any], repo
             calibrator = calibrate.create_calibrator(
                 path, list(types), augmented_model_path=str(augmented), calibrate_method=calibration_method
             )
-            calibrator.infer_session = prepare.session(augmented)
+            calibrator.infer_session = opened(augmented, quiet=False)
             # One batch at a time: otherwise the outputs of all layers of all batches are kept.
             for batch in calibration.counted(batches, report):
                 calibrator.collect_data(_One(batch))
@@ -75,13 +76,8 @@ def read(text: str) -> Any:
 
 
 def _batches(graph: Path, data: Dataset, notes: dict[str, Any]) -> Sequence[dict[str, NDArray[Any]]]:
-    inputs, outputs = signature(require("onnx", "").load(str(graph), load_external_data=False), graph)
-
-    def run(batch: dict[str, NDArray[Any]]) -> dict[str, Any]:
-        names = [spec.name for spec in outputs]
-        return dict(zip(names, prepare.session(graph).run(names, batch), strict=True))
-
-    return calibration.batches(data, inputs, run, _BATCH, notes)
+    inputs, _ = signature(require("onnx", "").load(str(graph), load_external_data=False), graph)
+    return calibration.batches(data, inputs, runner(graph, quiet=False), _BATCH, notes)
 
 
 class _One:

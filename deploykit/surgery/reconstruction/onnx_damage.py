@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.extras import require
+from deploykit.loading._onnx_parts import initializers
 from deploykit.surgery.channels import labels
 from deploykit.surgery.channels.labels import Ranking
 from deploykit.surgery.channels.onnx_axes import Traced
@@ -55,8 +55,7 @@ def input_norms(model: Any, examples: Examples) -> dict[str, NDArray[Any]]:
     """
     import numpy as np
 
-    numpy_helper = require("onnx.numpy_helper", "")
-    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    constants = initializers(model.graph)
     generator = np.random.default_rng(examples.seed)
     walk = Walk(model, examples)
     found: dict[str, NDArray[Any]] = {}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from deploykit.surgery.channels.onnx_shape_rules import attributes
+from deploykit.loading._onnx_parts import STANDARD, attributes
 from deploykit.surgery.reconstruction.linear import Linear
 
 
 def linear(node: Any, constants: Mapping[str, Any]) -> Linear | None:
     """A node as a linear layer; None when it is another one or its weights are computed."""
-    if len(node.input) < 2 or node.input[1] not in constants or node.domain not in {"", "ai.onnx"}:
+    if len(node.input) < 2 or node.input[1] not in constants or node.domain not in STANDARD:
         return None
     weights, given = constants[node.input[1]], attributes(node)
     if weights.dtype.name != "float32":

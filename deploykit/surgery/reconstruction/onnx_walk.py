@@ -6,7 +6,9 @@ from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
+from deploykit.loading._onnx_parts import has_inner_graphs
 from deploykit.surgery.channels.onnx_axes import captured
+from deploykit.surgery.onnx_session import opened
 from deploykit.surgery.reconstruction.walk import BUDGET, Examples, Steps
 
 if TYPE_CHECKING:
@@ -36,7 +38,7 @@ class Walk(Steps):
 
     def _read(self, nodes: list[Any]) -> list[str]:
         found = [name for node in nodes for name in node.input if name]
-        inner = any(a.HasField("g") or len(a.graphs) for node in nodes for a in node.attribute)
+        inner = has_inner_graphs(nodes)
         return list(dict.fromkeys([*found, *self.values, *self.constants] if inner else found))
 
     def _run(
@@ -60,7 +62,7 @@ class Walk(Steps):
         return dict(zip(made, joined, strict=True))
 
     def _session(self, nodes: list[Any], feeds: Mapping[str, NDArray[Any]], made: list[str]) -> Any:
-        helper, ort = require("onnx.helper", ""), require("onnxruntime", "")
+        helper = require("onnx.helper", "")
         inputs = [
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(value.dtype), [None] * value.ndim)
             for name, value in feeds.items()
@@ -69,9 +71,4 @@ class Walk(Steps):
         used = [self.constants[name] for name in self._read(nodes) if name in self.constants]
         graph = helper.make_graph(nodes, "part", inputs, outputs, used)
         part = helper.make_model(graph, opset_imports=self._model.opset_import, ir_version=self._model.ir_version)
-        options = ort.SessionOptions()
-        options.log_severity_level = 3
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        options.enable_cpu_mem_arena = False  # it keeps what it has ever taken
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return ort.InferenceSession(part.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return opened(part, arena=False)  # an arena keeps what it has ever taken

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
+from deploykit.loading._onnx_parts import initializers
 from deploykit.surgery.reconstruction.linear import Linear
 from deploykit.surgery.reconstruction.onnx_linear import linear
 from deploykit.surgery.weights.kernel import Kernel
@@ -48,7 +49,6 @@ def write(model: Any, changed: Sequence[NDArray[Any]]) -> None:
 
 
 def _layers(model: Any) -> list[Linear]:
-    numpy_helper = require("onnx.numpy_helper", "")
-    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    constants = initializers(model.graph)
     found = (linear(node, constants) for node in model.graph.node)
     return [layer for layer in found if layer is not None]

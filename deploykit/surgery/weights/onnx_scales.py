@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.surgery.channels.onnx_axes import STANDARD, captured
-from deploykit.surgery.channels.onnx_shape_rules import attributes
+from deploykit.loading._onnx_parts import STANDARD, attributes
+from deploykit.surgery.channels.onnx_axes import captured
 from deploykit.surgery.reconstruction.linear import Linear
 from deploykit.surgery.reconstruction.onnx_linear import linear
 
