@@ -117,6 +117,8 @@ CASES = {
     "the input itself": ([node("Identity", "x")], ("n", 7), {}, 17),
     "largest": ([node("ArgMax", "x", "a", axis=1, keepdims=0), node("Cast", "a", to=TensorProto.FLOAT)], ("n", 5, 7),
                 {}, 17),
+    "as many channels as places": ([node("Conv", "x w b", "c", pads=[1, 1, 1, 1]), node("Flatten", "c")],
+                                   ("n", 4, 6, 6), CONV, 17),
 }  # fmt: skip
 
 

@@ -55,8 +55,10 @@ def _reshaped(value: Value, dims: Dims) -> Value:
     if value.dims == dims and dims.count(None) <= 1:
         return value
     source = value.first()
-    if value.turned and [d for d in value.native.shape.as_list() if d != 1] == [d for d in value.dims if d != 1]:
-        source = value.native
+    if value.turned:
+        sizes = value.native.shape.as_list()
+        real = [axis for axis in to_first(len(sizes)) if sizes[axis] != 1]  # axes, not sizes: those may be equal
+        source = value.native if real == sorted(real) else source
     if len(dims) in (4, 5) and dims[1] == 1:  # one channel: it may as well be the last axis
         last = [dims[axis] for axis in to_last(len(dims))]
         return Value(last=_shaped(tf, source, last))
