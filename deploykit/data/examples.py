@@ -69,10 +69,20 @@ class Examples:
 
     def calibration(self) -> dict[str, NDArray[Any]]:
         """Preprocessed calibration examples: a stratified draw from the training split."""
+        return self.batch("train", self._calibrating)
+
+    def calibration_labels(self) -> NDArray[Any] | None:
+        """Labels of the calibration examples, or None."""
+        labels = self.splits["train"].labels
+        return None if labels is None else labels[self._calibrating]
+
+    @property
+    def _calibrating(self) -> NDArray[Any]:
+        """Places of the calibration examples in the training split."""
         train = self.splits["train"]
         chosen = shuffled(len(train), train.labels, self.seed)[: self.calibration_size]
         chosen.sort()
-        return self.batch("train", chosen)
+        return chosen
 
     def sample(self, count: int = 1, split: str = "evaluation") -> Any:
         """Raw examples, as a client would send them: an array, or a dictionary for several inputs.

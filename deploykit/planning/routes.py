@@ -8,6 +8,7 @@ from typing import Any
 
 from deploykit.converters._contract import CONVERTERS, Converter
 from deploykit.converters._route import shortest
+from deploykit.core.adapter import Adapter
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.model import Model
 from deploykit.core.problem import Effect, Problem
@@ -250,7 +251,7 @@ class Routes:
             if converter.accepts == current and converter.refuses.isdisjoint(done):
                 yield converter, (place, converter.produces)
 
-    def _lacking(self, adapter: Runtime | Variant) -> str:
+    def _lacking(self, adapter: Adapter) -> str:
         """The packages an adapter would need, "" when it can work."""
         if id(adapter) not in self._lacks:
             self._lacks[id(adapter)] = adapter.missing()
@@ -259,7 +260,9 @@ class Routes:
     def _variant_lacking(self, variant: Variant, values: dict[str, Any]) -> str:
         """The packages or data that a variant would need with these parameters."""
         missing = lacking(variant.needs_for(values), self.data)
-        return self._lacking(variant) or (f"{variant.label} needs {missing}" if missing else "")
+        work = (variant, *variant.stages_for(values))
+        absent = next(filter(None, map(self._lacking, work)), "")
+        return absent or (f"{variant.label} needs {missing}" if missing else "")
 
     def _why_not(self, wanted: list[_Wanted], runtime: Runtime) -> str:
         for one in wanted:

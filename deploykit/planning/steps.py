@@ -177,7 +177,7 @@ class Steps:
     ) -> Iterator[BuildStep]:
         """The variant's stages, then the variant itself. What a stage is called alone says what it does."""
         calibration = self.facts.calibration_examples
-        for stage in variant.stages:
+        for stage in variant.stages_for(values):
             used = {k: v for k, v in values.items() if k in stage.uses}
             facts = {"kind": "prepare", "stage": stage.name, "parameters": used}
             needs = stage.needs_for(used)
@@ -225,7 +225,7 @@ class Steps:
                 "data": self._data.digest if needs & DATA and self._data is not None else "",
                 **({"teacher": self._model.digest} if "teacher" in needs else {}),
                 "seed": self._seed if seeded else 0,
-                "scored": self._reading if "train" in getattr(adapter, "needs", ()) else "",
+                "scored": self._reading if "train" in needs else "",
                 "version": _BUILD_VERSION,
             }
         )

@@ -89,7 +89,7 @@ class Answers:
 
     def _goal(self, name: str, meaning: OutputMeaning | None, temperature: float) -> Goal:
         sample, ask = self.samples[name], self.ask(name)
-        kind = meaning.kind if meaning is not None else _looks_like(sample)
+        kind = meaning.kind if meaning is not None else looks_like(sample)
         axis = -1 if meaning is None else meaning.class_axis
         if kind in ("scores", "probabilities"):
             return Teacher(ask, temperature, probabilities=kind == "probabilities", axis=axis)
@@ -98,7 +98,8 @@ class Answers:
         return Values(ask, variance=float(sample.var()) or 1.0)
 
 
-def _looks_like(sample: NDArray[Any]) -> str:
+def looks_like(sample: NDArray[Any]) -> str:
+    """The kind of an output that nothing is known of but some values."""
     import numpy as np
 
     if sample.ndim > 1 and sample.shape[-1] > 1 and (sample >= 0).all() and np.allclose(sample.sum(-1), 1, atol=1e-3):

@@ -215,8 +215,8 @@ class Variant(_Work):
     Attributes:
         accepts: Formats it reads.
         produces: Format it writes.
-        stages: What is done before it and may be shared; the first one reads the model, each other one the folder of
-            the one before.
+        stages: What may be done before it and may be shared; the first one reads the model, each other one the folder
+            of the one before.
     """
 
     accepts: ClassVar[frozenset[str]]
@@ -271,6 +271,10 @@ class Variant(_Work):
             return max(1, round((min(wanted, train) if wanted else train) * float(parameters.get("epochs", 1))))
         return calibration if "calibration" in needs else 0
 
+    def stages_for(self, parameters: dict[str, Any]) -> tuple[Stage, ...]:
+        """Those of ``stages`` that are done with these parameters, in order."""
+        return self.stages
+
     def stage(self, name: str) -> Stage:
         """The stage called ``name``."""
         for stage in self.stages:
@@ -287,7 +291,7 @@ class Variant(_Work):
         """
         with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
             source = job.source
-            for stage in self.stages:
+            for stage in self.stages_for(job.parameters or {}):
                 target = Path(folder) / stage.name
                 stage.prepare(replace(job, source=source, target=target, notes={}))
                 source = target

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 from deploykit.converters import _keras
@@ -19,100 +18,28 @@ from deploykit.loading._onnx_parts import weight_count
 from deploykit.surgery import selection
 from deploykit.surgery.channels import keras_cut, keras_expenses, keras_trace, labels
 from deploykit.surgery.channels.budget import Expense, spread
-from deploykit.surgery.channels.keras_axes import Traced as KerasTraced
 from deploykit.surgery.channels.labels import Ranking
-from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.channels.onnx_cut import cut
 from deploykit.surgery.channels.onnx_expenses import expenses
 from deploykit.surgery.channels.onnx_trace import trace
 from deploykit.surgery.quantization import prepare
-from deploykit.surgery.reconstruction import keras_damage, keras_solve, onnx_damage
+from deploykit.surgery.reconstruction import keras_solve
 from deploykit.surgery.reconstruction.onnx_solve import reconstruct
+from deploykit.transforms._channel_ranks import (
+    FILE,
+    GRAPH,
+    RANKS,
+    AnyTraced,
+    GradientsOnnx,
+    RankedKeras,
+    RankedOnnx,
+)
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Stage, Transform, TransformJob, Variant
 from deploykit.transforms._keras_examples import keras_examples
 from deploykit.transforms._onnx_examples import examples_of
-from deploykit.transforms._onnx_weights import REQUIRES, float_model
+from deploykit.transforms._onnx_weights import REQUIRES
 from deploykit.transforms._settings import RECONSTRUCT
-
-#: Files of the stage.
-_GRAPH = "plain.onnx"
-_FILE = "model.keras"
-_RANKS = "ranks.json"
-#: Criteria that look at weights alone, and the power of the norm.
-_NORMS = {"l1": 1, "l2": 2}
-_AnyTraced = Traced | KerasTraced
-
-
-@dataclass(frozen=True)
-class _Looking:
-    """Where criteria look.
-
-    Attributes:
-        scales: Names of the scales of batch normalizations.
-        orders: Ranks by what the next layers lose.
-        means: The mean size of the activation of each component.
-    """
-
-    scales: set[str]
-    orders: Callable[[], list[Ranking]]
-    means: Callable[[], dict[int, float]]
-
-
-class _Ranked(Stage):
-    uses = ("criterion",)
-    needs = ("calibration",)
-
-    def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
-        """Norms and scales are weights."""
-        return frozenset() if parameters["criterion"] in (*_NORMS, "batchnorm") else frozenset(self.needs)
-
-    def _rank(self, job: TransformJob, traced: _AnyTraced, looking: _Looking) -> None:
-        """Write down in which order the channels of a model go."""
-        _check_live(traced)
-        rankings = _rankings(traced, job["criterion"], looking)
-        (job.target / _RANKS).write_text(json.dumps([r.order for r in rankings]), "utf-8")
-
-
-class _RankedOnnx(_Ranked):
-    name = "onnx_channels"
-    label = "channel ranking (ONNX)"
-    help = "Finds out which channels belong together, and in which order they are missed least."
-    requires = REQUIRES
-
-    def _prepare(self, job: TransformJob) -> None:
-        onnx = require("onnx", "")
-        model = float_model(job)
-        onnx.save(model, str(job.target / _GRAPH))
-        traced = trace(model)
-        looking = _Looking(
-            {n.input[1] for n in traced.model.graph.node if n.op_type == "BatchNormalization"},
-            lambda: onnx_damage.orders(traced, examples_of(traced.model, job)),
-            lambda: onnx_damage.means(traced, examples_of(traced.model, job)),
-        )
-        self._rank(job, traced, looking)
-
-
-class _RankedKeras(_Ranked):
-    name = "keras_channels"
-    label = "channel ranking (Keras)"
-    help = _RankedOnnx.help
-    extra = "tensorflow"
-    requires = ("tensorflow", "keras")
-    group = "tensorflow"
-
-    def _prepare(self, job: TransformJob) -> None:
-        model = _keras.load(job)
-        shutil.copyfile(job.source, job.target / _FILE)
-        traced = keras_trace.trace(model)
-        _keras.make_stateless(model)
-        layers = traced.flat.layers.items()
-        looking = _Looking(
-            {f"{name}:0" for name, x in layers if type(x).__name__ == "BatchNormalization" and x.scale},
-            lambda: keras_damage.orders(traced, keras_examples(model, traced.flat, job)),
-            lambda: keras_damage.means(traced, keras_examples(model, traced.flat, job)),
-        )
-        self._rank(job, traced, looking)
 
 
 class _Cutting(Variant):
@@ -124,15 +51,19 @@ class _Cutting(Variant):
 
     types: ClassVar[str]
     uses = ("ratio", "criterion", "budget", "multiple", "reconstruct", "exclude")
-    needs = ("calibration",)
+    needs = ("calibration", "train")
 
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Nothing where weights alone decide and stay as they are."""
-        return self.finishing_needs(parameters) | self.stages[0].needs_for(parameters)
+        return self.finishing_needs(parameters).union(*(s.needs_for(parameters) for s in self.stages_for(parameters)))
 
     def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Calibration data where weights are solved again."""
-        return frozenset(self.needs) if parameters["reconstruct"] and parameters["ratio"] else frozenset()
+        return frozenset({"calibration"} if parameters["reconstruct"] and parameters["ratio"] else ())
+
+    def examples(self, parameters: dict[str, Any], calibration: int, train: int) -> int:
+        """Nothing is trained."""
+        return calibration if self.needs_for(parameters) else 0
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Fewer weights in dense layers."""
@@ -154,7 +85,7 @@ class _Cutting(Variant):
             yield Problem("pointless", "a ratio of 0 removes nothing")
 
     def _chosen(
-        self, job: TransformJob, traced: _AnyTraced, kinds: dict[str, str], spending: Callable[..., list[Expense]]
+        self, job: TransformJob, traced: AnyTraced, kinds: dict[str, str], spending: Callable[..., list[Expense]]
     ) -> tuple[list[Ranking], set[int]]:
         """The groups that may lose channels, and the components that go.
 
@@ -164,7 +95,7 @@ class _Cutting(Variant):
             kinds: Type of every layer by name.
             spending: What weights cost, for traced model, groups and kind of budget.
         """
-        orders = json.loads((job.source / _RANKS).read_text("utf-8"))
+        orders = json.loads((job.source / RANKS).read_text("utf-8"))
         rankings = [
             Ranking(group, tuple((int(c), float(d)) for c, d in order))
             for group, order in zip(traced.groups(), orders, strict=True)
@@ -195,10 +126,10 @@ class _Keras(_Cutting):
     accepts = frozenset({"keras"})
     produces = "keras"
     types = "layer type"
-    stages = (_RankedKeras(),)
+    stages = (RankedKeras(),)
 
     def _apply(self, job: TransformJob) -> None:
-        model = _keras.load(replace(job, source=job.source / _FILE))
+        model = _keras.load(replace(job, source=job.source / FILE))
         traced = keras_trace.trace(model)
         kinds = {name: type(layer).__name__ for name, layer in traced.flat.layers.items()}
         free, gone = self._chosen(job, traced, kinds, keras_expenses.expenses)
@@ -226,11 +157,15 @@ class _Onnx(_Cutting):
     accepts = frozenset({"onnx"})
     produces = "onnx"
     types = "operator"
-    stages = (_RankedOnnx(),)
+    stages = (RankedOnnx(), GradientsOnnx())
+
+    def stages_for(self, parameters: dict[str, Any]) -> tuple[Stage, ...]:
+        """TensorFlow only where there are gradients."""
+        return self.stages[1:] if parameters["criterion"] == "taylor" else self.stages[:1]
 
     def _apply(self, job: TransformJob) -> None:
         onnx = require("onnx", "")
-        traced = trace(onnx.load(str(job.source / _GRAPH)))
+        traced = trace(onnx.load(str(job.source / GRAPH)))
         kinds = {node.name: node.op_type for node in traced.model.graph.node}
         free, gone = self._chosen(job, traced, kinds, expenses)
         made = cut(traced, gone)
@@ -260,9 +195,10 @@ class PruneChannels(Transform):
         Parameter(
             "criterion", "choice", "reconstruction",
             "What decides which channels go: the norm of their weights, the scale of their batch normalization, the "
-            "mean size of their activation, or what the next layers lose when their other weights make up for it (the "
-            "most accurate).",
-            choices=("reconstruction", "activation", "l1", "l2", "batchnorm"),
+            "mean size of their activation, what the loss changes by without them to first order (taylor: the loss of "
+            "the labels, or without labels of the model's own answers; takes TensorFlow), or what the next layers lose "
+            "when their other weights make up for it (the most accurate).",
+            choices=("reconstruction", "activation", "taylor", "l1", "l2", "batchnorm"),
         ),
         Parameter(
             "budget", "choice", "channels",
@@ -284,51 +220,8 @@ class PruneChannels(Transform):
     one_shot: ClassVar[dict[str, Value]] = {"reconstruct": False}
 
 
-def _check_live(traced: _AnyTraced) -> None:
-    """Refuse a model in which no channel can go; names what is in the way."""
-    if traced.groups():
-        return
-    found = [f"{kind} ({', '.join(names[:3])})" for kind, names in sorted(traced.frozen.items())]
-    between = f": channels run into {'; '.join(found)}" if found else ""
-    raise UnsupportedModelError(
-        f"No channel of the model can be removed{between}.",
-        remedy="layers whose outputs are outputs of the model, and layers before parts without a rule, stay whole; "
-        "use another technique for this model.",
-    )
-
-
-def _rankings(traced: _AnyTraced, criterion: str, looking: _Looking) -> list[Ranking]:
-    if criterion in _NORMS:
-        scores = labels.magnitudes(traced.labels, traced.made, traced.constants, _NORMS[criterion])
-        return labels.ranked(traced.groups(), scores)
-    if criterion == "batchnorm":
-        return labels.ranked(traced.groups(), _scales(traced, looking.scales))
-    return labels.ranked(traced.groups(), looking.means()) if criterion == "activation" else looking.orders()
-
-
-def _scales(traced: _AnyTraced, names: set[str]) -> dict[int, float]:
-    """The |γ| of each component.
-
-    Source: Network Slimming (Liu et al. 2017, https://arxiv.org/abs/1708.06519)
-    """
-    found: dict[int, float] = {}
-    for name in sorted(names & traced.constants.keys()):
-        axis = traced.axes[name][0]
-        assert axis is not None
-        for component, value in zip(traced.labels.roots(axis), abs(traced.constants[name]), strict=True):
-            found[int(component)] = found.get(int(component), 0.0) + float(value)
-    for group in traced.groups():
-        if not found.keys() >= set(group.components):
-            raise UnsupportedModelError(
-                f"No batch normalization scales the channels of {', '.join(group.layers[:3])}.",
-                remedy="choose a criterion other than batchnorm. Files exported for inference often have their "
-                "normalizations folded into the layers before.",
-            )
-    return found
-
-
 def _free(
-    traced: _AnyTraced, rankings: list[Ranking], kinds: dict[str, str], exclude: str, called: str
+    traced: AnyTraced, rankings: list[Ranking], kinds: dict[str, str], exclude: str, called: str
 ) -> list[Ranking]:
     """The groups that may lose channels; ``called``: what a type of layers is called."""
     owners = {producer.layer for producer, _ in traced.made}
@@ -338,7 +231,7 @@ def _free(
 
 
 def _notes(
-    traced: _AnyTraced, rankings: list[Ranking], kinds: dict[str, str], gone: set[int], sizes: list[int]
+    traced: AnyTraced, rankings: list[Ranking], kinds: dict[str, str], gone: set[int], sizes: list[int]
 ) -> dict[str, Any]:
     """Channels before and after, layer by layer, and the units that were changed."""
     shrunk = [ranking.group for ranking in rankings if gone.intersection(ranking.group.components)]

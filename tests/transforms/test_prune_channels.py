@@ -10,6 +10,7 @@ from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.loading._load import load
 from deploykit.testing import work
+from deploykit.transforms._contract import TRANSFORMS
 from tests.surgery import graphs
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
@@ -197,3 +198,29 @@ def test_the_channels_with_the_smallest_scales_go(tmp_path):
     prune(tmp_path / "model.onnx", tmp_path / "cut", criterion="batchnorm", reconstruct=False, multiple=1)
     found = {t.name: numpy_helper.to_array(t) for t in onnx.load(str(tmp_path / "cut")).graph.initializer}
     np.testing.assert_allclose(found["w1"], arrays["w1"][np.abs(scale) > 4].astype(np.float32))
+
+
+@pytest.mark.parametrize("labels", [True, False])
+@pytest.mark.parametrize(("cutting", "source", "form"), [(prune, MODEL, "onnx"), (prune_keras, KERAS, "keras")])
+def test_channels_that_hardly_change_the_loss_go(cutting, source, form, labels, fashion, images, tmp_path):
+    """With the labels of calibration examples, or as if the model's own answers were right."""
+    x = np.load(NOTEBOOKS / "data" / "fashion-mnist.npz")["x_train"][:600, ..., None]
+    Dataset.from_arrays((x / 255).astype(np.float32), calibration_size=200).save(tmp_path / "data")
+    data = fashion if labels else tmp_path / "data"
+    for name in ("cut", "again"):
+        notes = cutting(source, tmp_path / name, data, criterion="taylor")
+    assert notes["gradient_of"] == (f"SparseCategoricalCrossentropy of {'the labels' if labels else 'its own answers'}")
+    assert accuracy(tmp_path / "cut", images, form) > accuracy(source, images, form) - 0.03
+    once, twice = (work.predicted(tmp_path / n, form, {"image": images[0][:50]}) for n in ("cut", "again"))
+    for one, two in zip(once.values(), twice.values(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_gradients_need_tensorflow_and_other_criteria_do_not():
+    variant = TRANSFORMS.get("prune_channels").variant("onnx")
+    given = TRANSFORMS.get("prune_channels").complete({})
+    stages = {c: variant.stages_for({**given, "criterion": c}) for c in ("taylor", "reconstruction", "l2")}
+    assert {c: [s.group for s in found] for c, found in stages.items()} == {
+        "taylor": ["tensorflow"], "reconstruction": ["light"], "l2": ["light"],
+    }  # fmt: skip
+    assert [s.extra for s in stages["taylor"]] == ["tensorflow"]

@@ -84,10 +84,16 @@ def _readers(traced: Labeled, layer: Linear, group: Group, walk: Steps, generato
     ]
 
 
-def means(traced: Labeled, layers: Mapping[int, Linear], walk: Steps) -> dict[int, float]:
+def means(traced: Labeled, layers: Mapping[int, Linear], walk: Steps, others: Mapping[int, float]) -> dict[int, float]:
     """The mean of |activation| of each component where layers read it, behind what comes between.
 
     Source: activation pruning; of several layers that read a component each one counts.
+
+    Args:
+        traced: The graph.
+        layers: Its nodes that are products with weights, by their place.
+        walk: The graph at its beginning.
+        others: Scores of components, for groups that none of these layers reads.
     """
     import numpy as np
 
@@ -100,4 +106,10 @@ def means(traced: Labeled, layers: Mapping[int, Linear], walk: Steps) -> dict[in
             sizes = values.reshape(-1, values.shape[-1]).mean(0, dtype=np.float64)
             for component, size in zip(traced.labels.roots(labels), sizes, strict=True):
                 found[int(component)] = found.get(int(component), 0.0) + float(size)
-    return found
+    return with_others(traced, found, others)
+
+
+def with_others(traced: Labeled, found: Mapping[int, float], others: Mapping[int, float]) -> dict[int, float]:
+    """Scores, with others for groups of which nothing was found."""
+    unread = [group for group in traced.groups() if not any(found.get(c) for c in group.components)]
+    return dict(found) | {c: others[c] for group in unread for c in group.components}

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
+from deploykit.core.extras import require
 from deploykit.surgery.channels import labels
 from deploykit.surgery.channels.keras_axes import Traced
 from deploykit.surgery.channels.labels import Ranking
-from deploykit.surgery.reconstruction import damage
+from deploykit.surgery.reconstruction import damage, taylor
 from deploykit.surgery.reconstruction.keras_linear import linear
 from deploykit.surgery.reconstruction.keras_walk import Walk
 from deploykit.surgery.reconstruction.linear import Linear
+from deploykit.surgery.reconstruction.taylor import Compared
 from deploykit.surgery.reconstruction.walk import Examples
 
 
 def orders(traced: Traced, examples: Examples) -> list[Ranking]:
     """Every group with its components in the order in which they are missed least.
 
-    Groups that no product reads, as the heads of an attention, go by the l2 norm of their weights.
+    Groups that no product reads go by the l2 norm of their weights.
 
     Args:
         traced: The model.
@@ -28,12 +33,33 @@ def orders(traced: Traced, examples: Examples) -> list[Ranking]:
 def means(traced: Traced, examples: Examples) -> dict[int, float]:
     """The mean of |activation| of each component where layers read it; see `damage.means`.
 
-    Groups that no product reads, as the heads of an attention, have the l2 norm of their weights instead.
+    Groups that no product reads have the l2 norm of their weights instead.
     """
-    found = damage.means(traced, _readers(traced), Walk(traced.flat, examples))
     norms = labels.magnitudes(traced.labels, traced.made, traced.constants, 2)
-    unread = [group for group in traced.groups() if found.keys().isdisjoint(group.components)]
-    return found | {c: norms[c] for group in unread for c in group.components}
+    return damage.means(traced, _readers(traced), Walk(traced.flat, examples), norms)
+
+
+def gradients(traced: Traced, examples: Examples, goal: Compared) -> dict[int, float]:
+    """What a loss changes by without each component, to first order; see `deploykit.surgery.reconstruction.taylor`.
+
+    Groups that no product reads have the l2 norm of their weights instead.
+
+    Args:
+        traced: The model.
+        examples: Calibration inputs.
+        goal: The loss.
+    """
+
+    def answer(feeds: Mapping[str, Any], gates: Mapping[str, Any]) -> list[Any]:
+        keras = require("keras", "tensorflow")
+        values = dict(feeds)
+        for step in traced.flat.steps:
+            for name, value in step.run(values).items():
+                values[name] = value * keras.ops.cast(gates[name], value.dtype) if name in gates else value
+        return [values[name] for name in traced.flat.outputs]
+
+    norms = labels.magnitudes(traced.labels, traced.made, traced.constants, 2)
+    return taylor.scores(traced, taylor.gates(traced, _readers(traced)), examples, answer, goal, norms)
 
 
 def _readers(traced: Traced) -> dict[int, Linear]:

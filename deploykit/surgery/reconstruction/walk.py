@@ -34,12 +34,23 @@ class Examples:
         batch: Examples a batch has when the model fixes that, 0 when it is free.
         seed: Seed of the places at which outputs are compared.
         report: Called with what is done, all there is, and words.
+        index: Places of the examples among all calibration examples; None when they are steps of sequences.
     """
 
     feeds: Mapping[str, NDArray[Any]]
     batch: int = 0
     seed: int = 0
     report: Callable[[float, float, str], None] = lambda _done, _total, _words: None
+    index: NDArray[Any] | None = None
+
+    @property
+    def count(self) -> int:
+        """How many examples there are."""
+        return min(len(values) for values in self.feeds.values())
+
+    def part(self, index: slice) -> dict[str, NDArray[Any]]:
+        """Some of the examples."""
+        return {name: values[index] for name, values in self.feeds.items()}
 
 
 class Steps(ABC):
@@ -65,7 +76,7 @@ class Steps(ABC):
         self._feeds = dict(examples.feeds)
         self._batch = examples.batch
         self._report = examples.report
-        self._total = min(len(values) for values in self._feeds.values())
+        self._total = examples.count
         self.values: dict[str, NDArray[Any]] = {}
         self._allowed = self._plan(budget)
         self._done = 0
