@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 def train(
     model: Any, data: Dataset, schedule: Schedule, goal: Goal, *, report: Report, place: int | None = 0,
-    patience: int = 2, optimizer_name: str = "adam",
+    patience: int = 2, optimizer_name: str = "adam", as_used: bool = False,
 ) -> Trained:  # fmt: skip
     """Train a model in place. The same seed gives the same weights.
 
@@ -38,6 +38,8 @@ def train(
         place: Place of that output among the flat outputs; None for a goal that is given all of them.
         patience: Epochs without a smaller loss of the held-out examples after which training stops.
         optimizer_name: One of `deploykit.training.loop.OPTIMIZERS`.
+        as_used: Train the model in the form in which it predicts: without dropout and augmentation, and with the mean
+            and variance that its batch normalizations have.
 
     Raises:
         CandidateError: The loss is not finite.
@@ -56,7 +58,7 @@ def train(
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types
     def step(inputs: Any, targets: Any) -> Any:
         with tf.GradientTape() as tape:
-            loss = goal.loss(targets, outputs(inputs, training=True))
+            loss = goal.loss(targets, outputs(inputs, training=not as_used))
             total = tf.add_n([loss, *model.losses])
         chosen.apply(tape.gradient(total, variables), variables)
         return loss

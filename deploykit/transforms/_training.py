@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.converters import _keras
 from deploykit.core.extras import require
@@ -49,11 +49,21 @@ PARAMETERS = (
 USES = tuple(parameter.name for parameter in PARAMETERS)
 
 
+#: What is said of a model that is trained in the form in which it predicts.
+_NORMALIZATION = "scale and shift are trained; mean and variance stay as they are"
+
+
 class Training(Variant):
-    """Trains all weights of a model."""
+    """Trains all weights of a model.
+
+    Attributes:
+        as_used: Whether Keras models are trained in the form in which they predict. Dropout and statistics of batches
+            are noise where a model has a teacher, and a smaller model has none to spare.
+    """
 
     group = "tensorflow"
     extra = "tensorflow"
+    as_used: ClassVar[bool] = False
 
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Nothing when nothing is trained."""
@@ -141,9 +151,7 @@ class TrainedOnnx(Training):
             )
             job.notes |= trained.notes
             if any(node.op_type == "BatchNormalization" for node in model.graph.node):
-                job.notes["batch_normalization"] = (
-                    "scale and shift are trained; mean and variance stay those of the file"
-                )
+                job.notes["batch_normalization"] = _NORMALIZATION
         onnx.save(model, str(job.target))
         prepare.check_opens(job.target)
 
@@ -172,9 +180,11 @@ class TrainedKeras(Training):
             goal = Several({places.get(name, place): goal for name, goal in goals.items()})
             trained = train(
                 model, data, schedule, goal, report=job.report, place=None, optimizer_name=job["optimizer"],
-                patience=_patience(schedule),
+                patience=_patience(schedule), as_used=self.as_used,
             )  # fmt: skip
             job.notes |= trained.notes
+            if self.as_used and any(type(x).__name__ == "BatchNormalization" for x in _keras.all_layers(model)):
+                job.notes["batch_normalization"] = _NORMALIZATION
         _keras.save(model, job.target)
 
 

@@ -17,6 +17,8 @@ _USES = (*USES, "temperature", "alpha")
 
 
 class _ByTeacher(Training):
+    as_used = True
+
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Labels only where they count."""
         return super().needs_for(parameters) - ({"labels"} if not parameters["alpha"] else set())
@@ -45,7 +47,7 @@ class _Onnx(_ByTeacher, TrainedOnnx):
 class _Keras(_ByTeacher, TrainedKeras):
     name = "keras"
     label = "distillation (Keras)"
-    help = "Trains the Keras 3 model itself."
+    help = "Trains the Keras 3 model itself, in the form in which it predicts: without dropout or augmentation."
     uses = _USES
     needs = ("train", "teacher", "labels")
 
@@ -63,7 +65,7 @@ class Distill(Transform):
     parameters = (
         *PARAMETERS,
         Parameter(
-            "temperature", "float", 1.0,
+            "temperature", "float", 2.0,
             "Softens the class scores of both models, so that small ones count as well; no effect on other outputs.",
             minimum=0.1, maximum=100.0,
         ),

@@ -208,10 +208,21 @@ def test_keras_models_train_natively(technique, labeled, tmp_path):
     notes = work.transformed(technique, "keras", made, tmp_path / "out", labeled, teacher=source, **FEW)
     assert len(notes["loss_by_epoch"]) == 1
     assert "unchanged" not in notes
-    source = made
-    before, after = work.weights_of(source), work.weights_of(tmp_path / "out")
+    before, after = work.weights_of(made), work.weights_of(tmp_path / "out")
     assert before.keys() == after.keys()
-    assert any((before[name] != after[name]).any() for name in before)
+    changed = {name for name in before if (before[name] != after[name]).any()}
+    assert {name for name in before if "kernel" in name or "gamma" in name} <= changed
+    averages = {name for name in before if "moving" in name}
+    assert changed & averages == (averages if technique == "finetune" else set())
+
+
+def test_keras_models_are_distilled_as_they_predict(unlabeled, tmp_path):
+    """Neither dropout nor statistics of batches come between a model and a teacher that answers the same."""
+    source = NOTEBOOKS / "models" / "fashion_cnn.keras"
+    settings = {**FEW, "learning_rate": 1e-7}
+    notes = work.transformed("distill", "keras", source, tmp_path / "out", unlabeled, teacher=source, **settings)
+    assert notes["loss_by_epoch"][0] < 1e-4
+    assert "mean and variance stay" in notes["batch_normalization"]
 
 
 def test_pruned_distilled_and_quantized_it_runs_on_litert(unlabeled, test_images):
