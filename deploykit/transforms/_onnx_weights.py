@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.surgery import selection
 from deploykit.surgery.channels import onnx_axes
 from deploykit.surgery.quantization import graphs, prepare
+from deploykit.surgery.reconstruction.onnx_damage import input_norms
 from deploykit.surgery.weights import onnx_kernels
 from deploykit.surgery.weights.kernel import Kernel
-from deploykit.transforms._conditions import Condition, Without
-from deploykit.transforms._contract import UNITS, TransformJob, Variant
+from deploykit.transforms._contract import TransformJob
+from deploykit.transforms._onnx_examples import examples_of
+from deploykit.transforms._weights import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,21 +22,6 @@ if TYPE_CHECKING:
 REQUIRES = ("onnx", "onnxruntime")
 #: Files of stages.
 GRAPH = "plain.onnx"
-
-
-#: Share of the weights in the layers that are spared by default: mostly the first and the last one, which suffer most.
-_SMALL = 0.01
-
-
-def small_kernels(kernels: Sequence[Kernel]) -> set[str]:
-    """Layers with the smallest kernels, which together hold no more than a small share of the weights."""
-    left, found = _SMALL * sum(k.rows.size for k in kernels), set[str]()
-    for kernel in sorted(kernels, key=lambda k: k.rows.size):
-        left -= kernel.rows.size
-        if left < 0:
-            break
-        found.add(kernel.layer)
-    return found
 
 
 def float_model(job: TransformJob) -> Any:
@@ -55,48 +40,26 @@ def float_model(job: TransformJob) -> Any:
     return onnx_axes.plain(model)
 
 
-class OnnxWeights(Variant):
+class OnnxWeights(Weights):
     """Changes kernels of an ONNX graph and nothing else."""
 
     requires = REQUIRES
     accepts = frozenset({"onnx"})
     produces = "onnx"
-    seeded = False
+    types = "operator"
 
-    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
-        """Weights in float."""
-        return (Without("quantized", "already quantized", "quantize last", "start from the float model"),)
+    def _open(self, job: TransformJob) -> Any:
+        return float_model(job)
 
-    @abstractmethod
-    def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
-        """The rows of each kernel as they shall be, in the same order; None for one that stays as it is."""
+    def _read(self, model: Any) -> list[Kernel]:
+        return onnx_kernels.read(model)
 
-    def _apply(self, job: TransformJob) -> None:
-        import numpy as np
-
-        onnx = require("onnx", "")
-        model = float_model(job)
-        kernels = onnx_kernels.read(model)
-        if not kernels:
-            raise UnsupportedModelError(
-                "The model has no convolution and no matrix product with weights in the file.",
-                remedy="use another technique for this model.",
-            )
-        parts = [selection.Selectable(k.layer, k.type, k.rows.size) for k in kernels]
-        left = selection.excluded(job["exclude"], parts, "layer", "operator")
-        chosen = [kernel for kernel in kernels if kernel.layer not in left]
-        found = dict(zip([k.layer for k in chosen], self._changed(job, model, chosen), strict=True))
-        left |= {name for name, changed in found.items() if changed is None}
-        rows = [kernel.rows if (new := found.get(kernel.layer)) is None else new for kernel in kernels]
+    def _write(self, model: Any, rows: Sequence[NDArray[Any]]) -> None:
         onnx_kernels.write(model, rows)
-        onnx.save(model, str(job.target))
+
+    def _save(self, model: Any, job: TransformJob) -> None:
+        require("onnx", "").save(model, str(job.target))
         prepare.check_opens(job.target)
-        zeros = [int(np.count_nonzero(r == 0)) for r in rows]
-        by_layer = {k.layer: round(z / k.rows.size, 4) for k, z in zip(kernels, zeros, strict=True)}
-        job.notes |= {
-            "sparsity": round(sum(zeros) / sum(k.rows.size for k in kernels), 4),
-            "sparsity_by_layer": by_layer,
-            "prunable_weights": sum(k.rows.size for k in kernels),
-            "left_dense": sorted(left & {k.layer for k in kernels}),
-            UNITS: selection.units(parts, left),
-        }
+
+    def _norms(self, model: Any, job: TransformJob) -> Mapping[tuple[str, str], NDArray[Any]]:
+        return {(name, ""): norms for name, norms in input_norms(model, examples_of(model, job)).items()}

@@ -9,15 +9,15 @@ from deploykit.core.parameter import Parameter, Value
 from deploykit.surgery import selection
 from deploykit.surgery.weights.kernel import Kernel
 from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob
+from deploykit.transforms._keras_weights import KerasWeights
 from deploykit.transforms._onnx_weights import OnnxWeights
+from deploykit.transforms._weights import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class _Onnx(OnnxWeights):
-    name = "onnx"
-    label = "weight clipping (ONNX)"
+class _Clipping(Weights):
     help = "Clips the kernels of convolutions and matrix products; biases stay as they are."
     uses = ("limit", "percentile", "exclude")
 
@@ -31,6 +31,16 @@ class _Onnx(OnnxWeights):
                 limit = float(np.percentile(np.abs(kernel.rows), job["percentile"]))
             found.append(np.clip(kernel.rows, -np.float32(limit), np.float32(limit)))
         return found
+
+
+class _Keras(_Clipping, KerasWeights):
+    name = "keras"
+    label = "weight clipping (Keras)"
+
+
+class _Onnx(_Clipping, OnnxWeights):
+    name = "onnx"
+    label = "weight clipping (ONNX)"
 
 
 class ClipWeights(Transform):
@@ -51,9 +61,9 @@ class ClipWeights(Transform):
             "percentile", "float", 99.9, "Share of each layer's weights that stay as they are, in percent.",
             minimum=50.0, maximum=100.0, step=0.1, shown=True,
         ),
-        selection.setting("layers", "operator types", "are not clipped"),
+        selection.setting("layers", "layer or operator types", "are not clipped"),
     )  # fmt: skip
-    variants = (_Onnx(),)
+    variants = (_Keras(), _Onnx())
     excluding = "exclude"
     careful: ClassVar[dict[str, Value]] = {"percentile": 99.99}
 

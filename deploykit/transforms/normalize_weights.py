@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import UnsupportedModelError
-from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
 from deploykit.surgery import selection
 from deploykit.surgery.channels.onnx_axes import Traced
-from deploykit.surgery.quantization import prepare
+from deploykit.surgery.weights import keras_scales, onnx_scales
 from deploykit.surgery.weights.kernel import Kernel
-from deploykit.surgery.weights.onnx_scales import Scales
 from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob
+from deploykit.transforms._keras_weights import KerasWeights
 from deploykit.transforms._onnx_weights import OnnxWeights, float_model
+from deploykit.transforms._weights import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class _Onnx(OnnxWeights):
-    name = "onnx"
-    label = "weight normalization (ONNX)"
+class _Normalizing(Weights):
     help = "Divides the weights of each output of convolutions and matrix products by the sum of their sizes."
     uses = ("fold", "exclude")
 
@@ -33,32 +33,70 @@ class _Onnx(OnnxWeights):
         if not parameters["fold"]:
             yield Problem("note", "without fold, the model computes something else: fine-tune or distill it afterwards")
 
+    @abstractmethod
+    def _folded(self, job: TransformJob) -> None:
+        """Write the model with its scales folded into the next layers, by `_divide`."""
+
     def _apply(self, job: TransformJob) -> None:
-        if not job["fold"]:
+        if job["fold"]:
+            self._folded(job)
+        else:
             super()._apply(job)
-            return
-        traced = Traced(float_model(job))
-        scales = Scales(traced.model, traced.shapes)
-        layers = [layer for node in traced.model.graph.node if (layer := scales.layer(node)) is not None]
-        parts = [selection.Selectable(x.node.name, x.node.op_type, int(x.weights.size)) for x in layers]
-        left = selection.excluded(job["exclude"], parts, "layer", "operator")
-        stay: dict[str, str] = {}
-        for node in [layer.node for layer in layers]:
-            now = scales.layer(node)  # with what the layers before have passed on to it
-            if node.name not in left and now is not None and (reason := scales.divide(now, norms)):
-                stay[node.name] = reason
+
+    def _divide(
+        self, job: TransformJob, parts: Sequence[selection.Selectable], ways: Iterable[tuple[str, Callable[[], str]]]
+    ) -> None:
+        """Divide one layer after the other.
+
+        Args:
+            job: Has the settings; gets the notes.
+            parts: The layers.
+            ways: For each its name, and what divides it and gives the reason why it stays as it is.
+        """
+        left = selection.excluded(job["exclude"], parts, "layer", self.types)
+        stay = {name: reason for name, divide in ways if name not in left and (reason := divide())}
         if stay.keys() | left == {part.name for part in parts}:
             some = "; ".join(f"{name}: {reason}" for name, reason in list(stay.items())[:3]) or "all are left out"
             raise UnsupportedModelError(
                 f"No layer of the model can be normalized without changing what it computes ({some}).",
                 remedy="use fold=False for the plain formula, or leave normalize_weights out for this model.",
             )
-        require("onnx", "").save(traced.model, str(job.target))
-        prepare.check_opens(job.target)
         job.notes |= {"not_normalized": stay, UNITS: selection.units(parts, left | set(stay))}
 
     def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any]]:
         return [(kernel.rows / norms(kernel.rows)[:, None]).astype(kernel.rows.dtype) for kernel in kernels]
+
+
+class _Keras(_Normalizing, KerasWeights):
+    name = "keras"
+    label = "weight normalization (Keras)"
+
+    def _folded(self, job: TransformJob) -> None:
+        model = self._open(job)
+        scales = keras_scales.Scales(model.flat)
+        steps = [layer.node for layer in scales.layers()]
+        kernels = {(kernel.layer, kernel.part): kernel for kernel in self._read(model)}
+        parts = self._parts([kernels[step.name, step.part] for step in steps])
+        self._divide(job, parts, ((step.name, partial(scales.divide, step, norms)) for step in steps))
+        self._save(model, job)
+
+
+class _Onnx(_Normalizing, OnnxWeights):
+    name = "onnx"
+    label = "weight normalization (ONNX)"
+
+    def _folded(self, job: TransformJob) -> None:
+        traced = Traced(float_model(job))
+        scales = onnx_scales.Scales(traced.model, traced.shapes)
+        layers = [layer for node in traced.model.graph.node if (layer := scales.layer(node)) is not None]
+        parts = [selection.Selectable(x.node.name, x.node.op_type, int(x.weights.size)) for x in layers]
+
+        def divided(node: Any) -> str:
+            layer = scales.layer(node)  # with what the layers before have passed on to it
+            return "" if layer is None else scales.divide(layer, norms)
+
+        self._divide(job, parts, ((layer.node.name, partial(divided, layer.node)) for layer in layers))
+        self._save(traced.model, job)
 
 
 def norms(rows: NDArray[Any]) -> NDArray[Any]:
@@ -88,9 +126,9 @@ class NormalizeWeights(Transform):
             "listed. Off: w/‖w‖₁ alone, which changes what the model computes.",
             label="fold scales",
         ),
-        selection.setting("layers", "operator types", "are not normalized"),
+        selection.setting("layers", "layer or operator types", "are not normalized"),
     )  # fmt: skip
-    variants = (_Onnx(),)
+    variants = (_Keras(), _Onnx())
     excluding = "exclude"
 
 

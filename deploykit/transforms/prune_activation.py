@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -12,20 +13,20 @@ from deploykit.core.problem import Effect
 from deploykit.loading._onnx_parts import initializers
 from deploykit.surgery import selection
 from deploykit.surgery.channels.onnx_axes import drop_unread
-from deploykit.surgery.layers.onnx_chains import chains, silence, sizes
+from deploykit.surgery.layers import keras_chains, onnx_chains
 from deploykit.surgery.weights.kernel import Kernel
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, Transform, TransformJob
+from deploykit.transforms._keras_weights import KerasWeights, Opened
 from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._onnx_weights import OnnxWeights
+from deploykit.transforms._weights import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class _Onnx(OnnxWeights):
-    name = "onnx"
-    label = "activation pruning (ONNX)"
+class _Pruning(Weights):
     help = "One pass over the calibration examples; no labels, no training."
     uses = ("sparsity", "measure", "exclude")
     needs = ("calibration",)
@@ -38,30 +39,34 @@ class _Onnx(OnnxWeights):
         """The share of zeros; of two neurons, one stays."""
         return (*super().ensures(parameters), Zeros(min(0.5, parameters["sparsity"])))
 
+    @abstractmethod
+    def _chains(self, model: Any) -> dict[tuple[str, str], Any]:
+        """The layers whose outputs can be silenced, with what belongs to them, by name and part."""
+
+    @abstractmethod
+    def _sizes(self, model: Any, job: TransformJob) -> dict[tuple[str, str], tuple[NDArray[Any], NDArray[Any]]]:
+        """Mean |activation| and share of activations that are not 0, of each output of every layer."""
+
+    @abstractmethod
+    def _silence(self, model: Any, chain: Any, gone: NDArray[Any]) -> None:
+        """Set what is added to some outputs of a layer to 0."""
+
     def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
         import numpy as np
 
-        constants = initializers(model.graph)
-        reads = [name for node in model.graph.node for name in node.input]
-        layers = {
-            chain.layer.node.name: chain
-            for chain in chains(model.graph, constants)
-            if not chain.gives and reads.count(chain.layer.node.input[1]) == 1
-        }
-        measured = sizes(model, examples_of(model, job))
+        layers, measured = self._chains(model), self._sizes(model, job)
         found: list[NDArray[Any] | None] = []
         for kernel in kernels:
-            chain = layers.get(kernel.layer)
+            chain = layers.get((kernel.layer, kernel.part))
             if chain is None or len(kernel.rows) < 2:
                 found.append(None)
                 continue
-            mean, busy = measured[kernel.layer]
+            mean, busy = measured[kernel.layer, kernel.part]
             order = np.lexsort((mean, busy)) if job["measure"] == "zeros" else np.argsort(mean, kind="stable")
             gone = np.zeros(len(order), bool)
             gone[order[: quiet(len(order), job["sparsity"])]] = True
-            silence(model, chain, gone)
+            self._silence(model, chain, gone)
             found.append(np.where(gone[:, None], np.float32(0.0), kernel.rows))
-        drop_unread(model.graph)
         if all(rows is None for rows in found):
             raise UnsupportedModelError(
                 "No neuron of the model can be pruned: its layers give outputs of the model, share their weights, or "
@@ -69,6 +74,41 @@ class _Onnx(OnnxWeights):
                 remedy="use another technique for this model.",
             )
         return found
+
+
+class _Keras(_Pruning, KerasWeights):
+    name = "keras"
+    label = "activation pruning (Keras)"
+
+    def _chains(self, model: Opened) -> dict[tuple[str, str], Any]:
+        return {(c.step.name, c.step.part): c for c in keras_chains.chains(model.flat) if not c.gives and c.once}
+
+    def _sizes(self, model: Opened, job: TransformJob) -> dict[tuple[str, str], tuple[NDArray[Any], NDArray[Any]]]:
+        return keras_chains.sizes(model.flat, model.examples(job))
+
+    def _silence(self, model: Opened, chain: Any, gone: NDArray[Any]) -> None:
+        keras_chains.silence(chain, gone)
+
+
+class _Onnx(_Pruning, OnnxWeights):
+    name = "onnx"
+    label = "activation pruning (ONNX)"
+
+    def _chains(self, model: Any) -> dict[tuple[str, str], Any]:
+        reads = [name for node in model.graph.node for name in node.input]
+        found = onnx_chains.chains(model.graph, initializers(model.graph))
+        return {(c.layer.node.name, ""): c for c in found if not c.gives and reads.count(c.layer.node.input[1]) == 1}
+
+    def _sizes(self, model: Any, job: TransformJob) -> dict[tuple[str, str], tuple[NDArray[Any], NDArray[Any]]]:
+        found = onnx_chains.sizes(model, examples_of(model, job))
+        return {(name, ""): pair for name, pair in found.items()}
+
+    def _silence(self, model: Any, chain: Any, gone: NDArray[Any]) -> None:
+        onnx_chains.silence(model, chain, gone)
+
+    def _save(self, model: Any, job: TransformJob) -> None:
+        drop_unread(model.graph)
+        super()._save(model, job)
 
 
 def quiet(count: int, share: float) -> int:
@@ -98,9 +138,9 @@ class PruneActivation(Transform):
             "activations that are exactly 0 (APoZ), for networks with ReLU; of equal ones, the smallest mean.",
             choices=("mean", "zeros"),
         ),
-        selection.setting("layers", "operator types", "stay dense"),
+        selection.setting("layers", "layer or operator types", "stay dense"),
     )  # fmt: skip
-    variants = (_Onnx(),)
+    variants = (_Keras(), _Onnx())
     excluding = "exclude"
     careful: ClassVar[dict[str, Value]] = {"sparsity": 0.1}
 

@@ -18,8 +18,9 @@ from deploykit.training.schedule import Schedule
 from deploykit.training.tf_keras_trainer import fine_tune
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Transform, TransformJob, Variant
-from deploykit.transforms._onnx_weights import OnnxWeights, small_kernels
+from deploykit.transforms._onnx_weights import OnnxWeights
 from deploykit.transforms._settings import SMALL_LAYERS
+from deploykit.transforms._weights import small_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -106,10 +107,11 @@ class _Onnx(OnnxWeights):
         import numpy as np
 
         spared = set() if job["small_layers"] else small_kernels(kernels)
-        chosen = [k.rows for k in kernels if k.layer not in spared]
+        kept = [k for k in kernels if k.layer not in spared]
+        chosen = [k.rows for k in kept]
         scores = [np.abs(rows) for rows in chosen]
         if pattern := parse_pattern(job["pattern"]):
-            gone = [weakest_in_blocks(score, *pattern) for score in scores]
+            gone = [weakest_in_blocks(s, *pattern, k.places) for s, k in zip(scores, kept, strict=True)]
         elif job["threshold"] is not None:
             gone = [score < job["threshold"] for score in scores]
         elif job["scope"] == "global":

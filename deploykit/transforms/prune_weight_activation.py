@@ -5,24 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect
 from deploykit.surgery import selection
-from deploykit.surgery.reconstruction.onnx_damage import input_norms
 from deploykit.surgery.weights.kernel import Kernel, parse_pattern, weakest_in_blocks, weakest_in_rows
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, Transform, TransformJob
-from deploykit.transforms._onnx_examples import examples_of
-from deploykit.transforms._onnx_weights import OnnxWeights, small_kernels
+from deploykit.transforms._keras_weights import KerasWeights
+from deploykit.transforms._onnx_weights import OnnxWeights
 from deploykit.transforms._settings import SMALL_LAYERS
+from deploykit.transforms._weights import Weights, small_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-class _Onnx(OnnxWeights):
-    name = "onnx"
-    label = "weight × activation pruning (ONNX)"
+class _Pruning(Weights):
     help = "One pass over the calibration examples; no labels, no training."
     uses = ("sparsity", "pattern", "small_layers", "exclude")
     needs = ("calibration",)
@@ -40,20 +39,39 @@ class _Onnx(OnnxWeights):
     def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
         import numpy as np
 
-        norms = input_norms(model, examples_of(model, job))
+        norms = self._norms(model, job)
         pattern = parse_pattern(job["pattern"])
         spared = set() if job["small_layers"] else small_kernels(kernels)
         found: list[NDArray[Any] | None] = []
         for kernel in kernels:
-            if kernel.layer in spared:
+            groups = norms.get((kernel.layer, kernel.part))
+            if kernel.layer in spared or groups is None:  # what some layers multiply is not seen from outside
                 found.append(None)
                 continue
-            groups = norms[kernel.layer]  # (groups, inputs of one output)
             each = np.repeat(groups, len(kernel.rows) // len(groups), axis=0)
             scores = np.abs(kernel.rows) * each
-            gone = weakest_in_blocks(scores, *pattern) if pattern else weakest_in_rows(scores, job["sparsity"])
+            if pattern:
+                gone = weakest_in_blocks(scores, *pattern, kernel.places)
+            else:
+                gone = weakest_in_rows(scores, job["sparsity"])
             found.append(np.where(gone, np.float32(0.0), kernel.rows))
+        if all(rows is None for rows in found):
+            raise UnsupportedModelError(
+                "No layer of the model can be pruned by what it multiplies: its kernels are inside layers such as "
+                "recurrent ones or attention, or are left out.",
+                remedy="use prune_magnitude, or another technique, for this model.",
+            )
         return found
+
+
+class _Keras(_Pruning, KerasWeights):
+    name = "keras"
+    label = "weight × activation pruning (Keras)"
+
+
+class _Onnx(_Pruning, OnnxWeights):
+    name = "onnx"
+    label = "weight × activation pruning (ONNX)"
 
 
 class PruneWeightActivation(Transform):
@@ -78,9 +96,9 @@ class PruneWeightActivation(Transform):
             choices=("unstructured", "1:2", "1:4", "2:4", "4:8"),
         ),
         SMALL_LAYERS,
-        selection.setting("layers", "operator types", "stay dense"),
+        selection.setting("layers", "layer or operator types", "stay dense"),
     )  # fmt: skip
-    variants = (_Onnx(),)
+    variants = (_Keras(), _Onnx())
     excluding = "exclude"
 
 

@@ -29,9 +29,19 @@ def test_rows_are_compared_by_themselves():
     np.testing.assert_array_equal(gone, [[0, 1, 0, 1, 0], [1, 0, 1, 0, 0]])
 
 
-def test_a_block_keeps_its_largest_and_an_incomplete_one_is_whole():
+def test_a_block_keeps_its_largest_and_so_does_an_incomplete_one():
     np.testing.assert_array_equal(weakest_in_blocks(SCORES, 2, 4), [[0, 1, 0, 1, 0], [1, 0, 1, 0, 0]])
-    np.testing.assert_array_equal(weakest_in_blocks(SCORES, 1, 2), [[0, 1, 0, 1, 0], [1, 0, 1, 0, 0]])
+    np.testing.assert_array_equal(weakest_in_blocks(SCORES, 1, 3), [[0, 1, 1, 1, 0], [1, 0, 1, 0, 1]])
+
+
+def test_blocks_are_input_channels_at_each_place_of_a_kernel():
+    scores = np.random.default_rng(0).random((3, 6, 2))  # outputs, channels, places
+    gone = weakest_in_blocks(scores.reshape(3, 12), 1, 4, places=2).reshape(3, 6, 2)
+    for output in range(3):
+        for place in range(2):
+            for start in (0, 4):
+                block = scores[output, start : start + 4, place]
+                np.testing.assert_array_equal(gone[output, start : start + 4, place], block < block.max())
 
 
 def test_all_kernels_are_compared_and_none_vanishes():

@@ -113,3 +113,29 @@ def with_others(traced: Labeled, found: Mapping[int, float], others: Mapping[int
     """Scores, with others for groups of which nothing was found."""
     unread = [group for group in traced.groups() if not any(found.get(c) for c in group.components)]
     return dict(found) | {c: others[c] for group in unread for c in group.components}
+
+
+def input_norms(layers: Mapping[int, Linear], walk: Steps, seed: int) -> dict[int, NDArray[Any]]:
+    """‖x‖₂ of each input of layers over the examples, by their place.
+
+    Args:
+        layers: Nodes that are products with weights, by their place.
+        walk: The graph at its beginning.
+        seed: Seed of the places at which inputs are looked at.
+
+    Returns:
+        Arrays of shape (groups, inputs of one output).
+
+    Source: Wanda (Sun et al. 2023, https://arxiv.org/abs/2306.11695)
+    """
+    import numpy as np
+
+    generator = np.random.default_rng(seed)
+    found: dict[int, NDArray[Any]] = {}
+    for number, node in walk.visit("measuring inputs"):
+        if (layer := layers.get(number)) is not None:
+            output = walk.values[node.output[0]].shape
+            inputs = layer.inputs(walk.values[node.input[0]], output, layer.places(output, generator))
+            norms = np.sqrt(np.square(inputs, dtype=np.float64).sum(0))  # (channels, places of the kernel)
+            found[number] = norms.reshape(layer.groups, -1)
+    return found

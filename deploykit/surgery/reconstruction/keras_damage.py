@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
 from deploykit.surgery.channels import labels
 from deploykit.surgery.channels.keras_axes import Traced
+from deploykit.surgery.channels.keras_graph import Flat
 from deploykit.surgery.channels.labels import Ranking
 from deploykit.surgery.reconstruction import damage, taylor
 from deploykit.surgery.reconstruction.keras_linear import linear
@@ -15,6 +16,9 @@ from deploykit.surgery.reconstruction.keras_walk import Walk
 from deploykit.surgery.reconstruction.linear import Linear
 from deploykit.surgery.reconstruction.taylor import Compared
 from deploykit.surgery.reconstruction.walk import Examples
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 def orders(traced: Traced, examples: Examples) -> list[Ranking]:
@@ -65,3 +69,25 @@ def gradients(traced: Traced, examples: Examples, goal: Compared) -> dict[int, f
 def _readers(traced: Traced) -> dict[int, Linear]:
     found = {number: linear(step) for number, step in enumerate(traced.flat.steps)}
     return {number: layer for number, layer in found.items() if layer is not None and not layer.is_depthwise}
+
+
+def input_norms(flat: Flat, examples: Examples) -> dict[tuple[str, str], NDArray[Any]]:
+    """‖x‖₂ of each input of every convolution and product over the examples, by the name and part of its step.
+
+    Of a layer that is called several times, all calls count. See `damage.input_norms`.
+
+    Args:
+        flat: A model as steps.
+        examples: Calibration inputs.
+
+    Returns:
+        Arrays of shape (groups, inputs of one output).
+    """
+    import numpy as np
+
+    layers = {number: layer for number, step in enumerate(flat.steps) if (layer := linear(step)) is not None}
+    found: dict[tuple[str, str], NDArray[Any]] = {}
+    for number, norms in damage.input_norms(layers, Walk(flat, examples), examples.seed).items():
+        step = layers[number].node
+        found[step.name, step.part] = np.hypot(found.get((step.name, step.part), 0.0), norms)
+    return found

@@ -101,25 +101,21 @@ def _readers(traced: Traced) -> dict[int, Linear]:
 def input_norms(model: Any, examples: Examples) -> dict[str, NDArray[Any]]:
     """‖x‖₂ of each input of every convolution and product over the examples, by the name of its node.
 
+    Nodes that share their weights have the same norms, for which all of them count. See `damage.input_norms`.
+
     Args:
         model: A ``ModelProto`` whose nodes have names.
         examples: Calibration inputs.
 
     Returns:
         Arrays of shape (groups, inputs of one output).
-
-    Source: Wanda (Sun et al. 2023, https://arxiv.org/abs/2306.11695)
     """
     import numpy as np
 
     constants = initializers(model.graph)
-    generator = np.random.default_rng(examples.seed)
-    walk = Walk(model, examples)
+    layers = {n: layer for n, node in enumerate(model.graph.node) if (layer := linear(node, constants)) is not None}
     found: dict[str, NDArray[Any]] = {}
-    for _number, node in walk.visit("measuring inputs"):
-        if (layer := linear(node, constants)) is not None:
-            output = walk.values[node.output[0]].shape
-            inputs = layer.inputs(walk.values[node.input[0]], output, layer.places(output, generator))
-            norms = np.sqrt(np.square(inputs, dtype=np.float64).sum(0))  # (channels, places of the kernel)
-            found[node.name] = norms.reshape(layer.groups, -1)
-    return found
+    for number, norms in damage.input_norms(layers, Walk(model, examples), examples.seed).items():
+        weights = layers[number].node.input[1]
+        found[weights] = np.hypot(found.get(weights, 0.0), norms)
+    return {layer.node.name: found[layer.node.input[1]] for layer in layers.values()}

@@ -19,12 +19,17 @@ class Kernel:
     Attributes:
         layer: Name of the layer.
         type: Its class or operator.
-        rows: The weights, shape (outputs, inputs of one output): sums run along the last axis.
+        rows: The weights, shape (outputs, inputs of one output): sums run along the last axis, which is (input channel,
+            place).
+        part: Which product of the layer it belongs to, where a layer has several.
+        places: Places of a convolution's kernel for each input channel.
     """
 
     layer: str
     type: str
     rows: NDArray[Any]
+    part: str = ""
+    places: int = 1
 
 
 def parse_pattern(text: str) -> tuple[int, int] | None:
@@ -73,22 +78,28 @@ def weakest_in_rows(scores: NDArray[Any], share: float) -> NDArray[Any]:
     return gone
 
 
-def weakest_in_blocks(scores: NDArray[Any], kept: int, block: int) -> NDArray[Any]:
-    """Which weights go so that in each block along the inputs at most ``kept`` stay; an incomplete last block is whole.
+def weakest_in_blocks(scores: NDArray[Any], kept: int, block: int, places: int = 1) -> NDArray[Any]:
+    """Which weights go so that of each block of input channels at most ``kept`` stay, at each place of a kernel.
+
+    This is what sparse kernels of GPUs take, and what TF-MOT's ``sparsity_m_by_n`` does. A last block that is not
+    complete keeps as many.
 
     Args:
-        scores: Shape (outputs, inputs).
+        scores: Shape (outputs, inputs), inputs being (channel, place).
         kept: Weights that stay in a block.
         block: Weights of a block.
+        places: Places of a kernel.
     """
     import numpy as np
 
-    whole = scores.shape[1] // block * block
-    parts = scores[:, :whole].reshape(len(scores), -1, block)
-    order = np.argsort(parts, axis=2, kind="stable")[:, :, : block - kept]
+    runs = scores.reshape(len(scores), -1, places).transpose(0, 2, 1)  # channels last
+    missing = -runs.shape[2] % block
+    parts = np.pad(runs, ((0, 0), (0, 0), (0, missing)), constant_values=-np.inf).reshape(-1, block)
+    order = np.argsort(parts, axis=1, kind="stable")[:, : block - kept]
     gone = np.zeros(parts.shape, bool)
-    np.put_along_axis(gone, order, values=True, axis=2)
-    return np.hstack([gone.reshape(len(scores), whole), np.zeros((len(scores), scores.shape[1] - whole), bool)])
+    np.put_along_axis(gone, order, values=True, axis=1)
+    whole = gone.reshape(len(scores), places, -1)[:, :, : runs.shape[2]]
+    return whole.transpose(0, 2, 1).reshape(scores.shape)
 
 
 def globally_weakest(scores: Sequence[NDArray[Any]], share: float) -> list[NDArray[Any]]:

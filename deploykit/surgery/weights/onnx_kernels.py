@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,8 @@ def read(model: Any) -> list[Kernel]:
             seen.add(layer.node.input[1])
             matrices = layer.matrices()  # (groups, inputs, outputs of a group)
             rows = matrices.transpose(0, 2, 1).reshape(-1, matrices.shape[1])
-            found.append(Kernel(layer.node.name, layer.node.op_type, rows))
+            places = 1 if layer.is_product else math.prod(layer.weights.shape[2:])
+            found.append(Kernel(layer.node.name, layer.node.op_type, rows, places=places))
     return found
 
 

@@ -1,0 +1,83 @@
+"""What techniques share that change the weights of Keras 3 models one kernel at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deploykit.converters import _keras
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.surgery.channels.keras_graph import Flat, flat
+from deploykit.surgery.reconstruction.keras_damage import input_norms
+from deploykit.surgery.reconstruction.walk import Examples
+from deploykit.surgery.weights import keras_kernels
+from deploykit.surgery.weights.kernel import Kernel
+from deploykit.transforms._contract import TransformJob
+from deploykit.transforms._keras_examples import keras_examples
+from deploykit.transforms._weights import Weights
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+
+@dataclass
+class Opened:
+    """A Keras model that is changed in place.
+
+    Attributes:
+        model: The model.
+        flat: The same as steps.
+        carrying: Names of layers that carry state from call to call, and do so again in the file.
+    """
+
+    model: Any
+    flat: Flat
+    carrying: list[str] = field(default_factory=list)
+
+    def examples(self, job: TransformJob) -> Examples:
+        """The calibration inputs of a job; from then on each call of the model begins with fresh state."""
+        found = keras_examples(self.model, self.flat, job)
+        self.carrying += _keras.make_stateless(self.model)
+        return found
+
+    def save(self, target: Path) -> None:
+        """Write a ``.keras`` file."""
+        for layer in self.model._flatten_layers():
+            if layer.name in self.carrying:
+                layer.stateful = True
+        _keras.save(self.model, target)
+
+
+class KerasWeights(Weights):
+    """Changes kernels of a Keras 3 model and nothing else."""
+
+    extra = "tensorflow"
+    requires = ("tensorflow", "keras")
+    group = "tensorflow"
+    accepts = frozenset({"keras"})
+    produces = "keras"
+    types = "layer type"
+
+    def _open(self, job: TransformJob) -> Opened:
+        model = _keras.load(job)
+        quantized = [layer.name for layer in _keras.all_layers(model) if getattr(layer, "quantization_mode", None)]
+        if quantized:
+            raise UnsupportedModelError(
+                f"The model is already quantized: {', '.join(quantized[:3])}.",
+                remedy="start from the float model it was made from, and quantize afterwards.",
+            )
+        return Opened(model, flat(model))
+
+    def _read(self, model: Opened) -> list[Kernel]:
+        return keras_kernels.read(model.flat)
+
+    def _write(self, model: Opened, rows: Sequence[NDArray[Any]]) -> None:
+        keras_kernels.write(model.flat, rows)
+
+    def _save(self, model: Opened, job: TransformJob) -> None:
+        model.save(job.target)
+
+    def _norms(self, model: Opened, job: TransformJob) -> Mapping[tuple[str, str], NDArray[Any]]:
+        return input_norms(model.flat, model.examples(job))

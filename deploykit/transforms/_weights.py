@@ -1,0 +1,125 @@
+"""What techniques share that change the weights of a model one kernel at a time, whatever its format."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.model import Layer
+from deploykit.loading._contract import FORMATS
+from deploykit.surgery import selection
+from deploykit.surgery.weights.kernel import Kernel
+from deploykit.transforms._conditions import Condition, Without
+from deploykit.transforms._contract import UNITS, TransformJob, Variant
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+#: Share of the weights in the layers that are spared by default: mostly the first and the last one, which suffer most.
+_SMALL = 0.01
+
+
+def small_kernels(kernels: Sequence[Kernel]) -> set[str]:
+    """Layers with the smallest kernels, which together hold no more than a small share of the weights."""
+    sizes: dict[str, int] = {}
+    for kernel in kernels:
+        sizes[kernel.layer] = sizes.get(kernel.layer, 0) + kernel.rows.size
+    left, found = _SMALL * sum(sizes.values()), set[str]()
+    for layer in sorted(sizes, key=sizes.__getitem__):
+        left -= sizes[layer]
+        if left < 0:
+            break
+        found.add(layer)
+    return found
+
+
+class Weights(Variant):
+    """Changes kernels of a model and nothing else.
+
+    Attributes:
+        types: What a type of layers is called.
+    """
+
+    types: ClassVar[str]
+    seeded = False
+
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Weights in float."""
+        return (Without("quantized", "already quantized", "quantize last", "start from the float model"),)
+
+    @abstractmethod
+    def _open(self, job: TransformJob) -> Any:
+        """The model, in the form that the other methods take."""
+
+    @abstractmethod
+    def _read(self, model: Any) -> list[Kernel]:
+        """The kernels of a model."""
+
+    @abstractmethod
+    def _write(self, model: Any, rows: Sequence[NDArray[Any]]) -> None:
+        """Put changed kernels back, in the order of `_read`."""
+
+    @abstractmethod
+    def _save(self, model: Any, job: TransformJob) -> None:
+        """Write ``job.target``."""
+
+    @abstractmethod
+    def _norms(self, model: Any, job: TransformJob) -> Mapping[tuple[str, str], NDArray[Any]]:
+        """‖x‖₂ of each input of a layer over the calibration examples, by its name and part.
+
+        The shape is (groups, inputs of one output).
+        """
+
+    @abstractmethod
+    def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
+        """The rows of each kernel as they shall be, in the same order; None for one that stays as it is."""
+
+    def _apply(self, job: TransformJob) -> None:
+        model = self._open(job)
+        kernels = self._read(model)
+        if not kernels:
+            raise UnsupportedModelError(
+                "The model has no convolution and no matrix product with weights in the file.",
+                remedy="use another technique for this model.",
+            )
+        parts = self._parts(kernels)
+        left = selection.excluded(job["exclude"], parts, "layer", self.types)
+        chosen = [kernel for kernel in kernels if kernel.layer not in left]
+        found = {id(k): rows for k, rows in zip(chosen, self._changed(job, model, chosen), strict=True)}
+        rows = [kernel.rows if (new := found.get(id(kernel))) is None else new for kernel in kernels]
+        stays = {id(kernel) for kernel in kernels if found.get(id(kernel)) is None}
+        self._write(model, rows)
+        self._save(model, job)
+        after = [replace(kernel, rows=new) for kernel, new in zip(kernels, rows, strict=True)]
+        units = [part for part, kernel in zip(parts, kernels, strict=True) if id(kernel) not in stays]
+        job.notes |= zeros(after) | {
+            "left_dense": sorted({kernel.layer for kernel in kernels if id(kernel) in stays}),
+            UNITS: selection.units(units, set()),
+        }
+
+    def _parts(self, kernels: Sequence[Kernel]) -> list[selection.Selectable]:
+        form = FORMATS.get(self.produces)
+        return [
+            selection.Selectable(k.layer, k.type, k.rows.size, kind=form.kind_of(Layer(k.layer, k.type)))
+            for k in kernels
+        ]
+
+
+def zeros(kernels: Sequence[Kernel]) -> dict[str, Any]:
+    """Notes of the share of zeros, in all and by layer."""
+    import numpy as np
+
+    counts: dict[str, list[int]] = {}
+    for kernel in kernels:
+        count = counts.setdefault(kernel.layer, [0, 0])
+        count[0] += int(np.count_nonzero(kernel.rows == 0))
+        count[1] += kernel.rows.size
+    total = sum(size for _, size in counts.values())
+    return {
+        "sparsity": round(sum(zero for zero, _ in counts.values()) / total, 4),
+        "sparsity_by_layer": {layer: round(zero / size, 4) for layer, (zero, size) in counts.items()},
+        "prunable_weights": total,
+    }
