@@ -7,7 +7,7 @@ from typing import Any
 from deploykit.data.dataset import Dataset
 from deploykit.sandbox.task import Report
 from deploykit.testing import architectures
-from deploykit.training import targets
+from deploykit.training import hidden, targets
 from deploykit.training.keras_trainer import train
 from deploykit.training.objective import Objective
 from deploykit.training.schedule import Schedule
@@ -18,14 +18,15 @@ def loss(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Task: the loss of a goal for ``wanted`` and ``found`` answers.
 
     Args:
-        arguments: ``goal``: a class of `deploykit.training.targets`; its other ``options``; ``wanted``; ``found``; with
-            ``labels`` and ``alpha``, labels count as well.
+        arguments: ``goal``: a class of `deploykit.training.targets` or ``hidden``; its other ``options``; ``wanted``;
+            ``found``; with ``labels`` and ``alpha``, labels count as well.
         report: Not used.
     """
     import numpy as np
 
     del report
-    goal: Goal = getattr(targets, arguments["goal"])(lambda _, inputs: inputs[0], **arguments["options"])
+    kind = getattr(targets, arguments["goal"], None) or getattr(hidden, arguments["goal"])
+    goal: Goal = kind(lambda _, inputs: inputs[0], **arguments["options"])
     if arguments.get("alpha"):
         labels = Labels(Objective("SparseCategoricalCrossentropy", from_logits=False), np.array(arguments["labels"]))
         goal = targets.Mixed(labels, goal, arguments["alpha"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from deploykit.converters._keras import all_layers
@@ -12,6 +13,7 @@ from deploykit.data.dataset import Dataset
 from deploykit.loading._keras.open import graph_of
 from deploykit.sandbox.task import Report
 from deploykit.training.keras_ends import arranged
+from deploykit.training.keras_hidden import watched
 from deploykit.training.loop import Trainee, fit, optimizer
 from deploykit.training.progress import MOMENTUM, Trained
 from deploykit.training.schedule import Schedule
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 def train(
     model: Any, data: Dataset, schedule: Schedule, goal: Goal, *, report: Report, place: int | None = 0,
     patience: int = 2, optimizer_name: str = "adam", as_used: bool = False,
+    hidden: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trained:  # fmt: skip
     """Train a model in place. The same seed gives the same weights.
 
@@ -40,6 +43,7 @@ def train(
         optimizer_name: One of `deploykit.training.loop.OPTIMIZERS`.
         as_used: Train the model in the form in which it predicts: without dropout and augmentation, and with the mean
             and variance that its batch normalizations have.
+        hidden: Layers by name; a goal that is given all outputs is given what these give after them.
 
     Raises:
         CandidateError: The loss is not finite.
@@ -51,8 +55,9 @@ def train(
     structure = graph_of(model)._inputs_struct
 
     def outputs(inputs: Any, *, training: bool) -> Any:
-        found = model(keras.tree.pack_sequence_as(structure, list(inputs)), training=training)
-        flat = keras.tree.flatten(found)
+        with watched(hidden) as seen:
+            found = model(keras.tree.pack_sequence_as(structure, list(inputs)), training=training)
+        flat = [*keras.tree.flatten(found), *(seen[name] for name in hidden)]
         return flat if place is None else flat[place]
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types

@@ -6,10 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from deploykit.core.errors import DatasetError
+from deploykit.core.errors import DatasetError, SettingError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+#: Losses of labels, by the names of parameters → their classes in Keras; "" where the labels decide.
+LOSSES = {
+    "auto": "", "cross_entropy": "", "mse": "MeanSquaredError", "mae": "MeanAbsoluteError", "huber": "Huber",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,7 +35,9 @@ class Objective:
         return getattr(keras.losses, self.loss)(**options)
 
 
-def objective(activation: str, shape: Sequence[int | None], labels: NDArray[Any], sample: NDArray[Any]) -> Objective:
+def objective(
+    activation: str, shape: Sequence[int | None], labels: NDArray[Any], sample: NDArray[Any], loss: str = "auto"
+) -> Objective:
     """The loss that fits a model's first output and the labels.
 
     Args:
@@ -38,10 +45,35 @@ def objective(activation: str, shape: Sequence[int | None], labels: NDArray[Any]
         shape: Shape of the output, batch first.
         labels: Labels of the training split.
         sample: Some outputs of the model: shows a softmax that the layers do not name.
+        loss: One of `LOSSES`.
 
     Raises:
         DatasetError: Labels and output do not belong together.
+        SettingError: The loss does not fit them.
     """
+    found = _fitting(activation, shape, labels, sample)
+    if loss == "auto":
+        return found
+    crossed = found.loss.endswith("Crossentropy")
+    if loss == "cross_entropy":
+        if not crossed:
+            raise SettingError(
+                f"loss: cross_entropy compares probabilities of classes with class labels, but the labels are "
+                f"{labels.dtype} of shape {labels.shape[1:]} per example and the output has the shape "
+                f"{tuple(shape[1:])} without softmax or sigmoid.",
+                remedy="choose mse, mae or huber, or auto.",
+            )
+        return found
+    if found.loss == "SparseCategoricalCrossentropy":
+        raise SettingError(
+            f"loss: {loss} compares numbers, but the labels are class indices and the output has a score for each of "
+            f"{shape[-1]} classes.",
+            remedy="choose cross_entropy, or auto.",
+        )
+    return Objective(LOSSES[loss])
+
+
+def _fitting(activation: str, shape: Sequence[int | None], labels: NDArray[Any], sample: NDArray[Any]) -> Objective:
     whole = labels.dtype.kind in "iub"
     width = shape[-1] or 1
     if whole and width > 1 and labels.ndim == len(shape) - 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from deploykit.loading.onnx import signature
 from deploykit.sandbox.task import Report
 from deploykit.training import onnx_weights
 from deploykit.training.loop import Trainee, fit, optimizer
+from deploykit.training.onnx_hidden import opened_up
 from deploykit.training.progress import Trained
 from deploykit.training.schedule import Schedule
 from deploykit.training.targets import Goal
@@ -33,6 +35,7 @@ class OnnxTrainer:
         model: The ``ModelProto``.
         path: Where it comes from, for messages.
         data: The data; only the training split is read.
+        watched: Names of tensors that a goal is given after the outputs.
 
     Raises:
         UnsupportedModelError: An operator has no rule, the model keeps a state, or nothing in it can be trained.
@@ -42,6 +45,7 @@ class OnnxTrainer:
     model: Any
     path: Path
     data: Dataset
+    watched: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         self.inputs, self.outputs = signature(self.model, self.path)
@@ -51,7 +55,7 @@ class OnnxTrainer:
                 "The model carries a state from step to step, which is not trained.",
                 remedy="use techniques that need no training for this model.",
             )
-        self._graph = Graph(self.model)
+        self._graph = Graph(opened_up(self.model, self.watched))
         self._weights = onnx_weights.trainable(self.model)
         if not self._weights:
             raise UnsupportedModelError(
@@ -83,11 +87,10 @@ class OnnxTrainer:
             )
         return found
 
-    def given(self, index: NDArray[np.int64], place: int) -> NDArray[Any]:
-        """An output for some training examples, before training."""
+    def given(self, index: NDArray[np.int64]) -> list[NDArray[Any]]:
+        """The outputs for some training examples, before training; after them what is watched."""
         tf = require("tensorflow", "tensorflow")
-        found: NDArray[Any] = self._graph([tf.convert_to_tensor(v) for v in self.feeds(index)])[place].numpy()
-        return found
+        return [tensor.numpy() for tensor in self._graph([tf.convert_to_tensor(v) for v in self.feeds(index)])]
 
     def train(
         self, schedule: Schedule, goal: Goal, *, report: Report, optimizer_name: str, patience: int

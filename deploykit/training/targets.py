@@ -139,6 +139,53 @@ class Values(Teacher):
         return tf.reduce_mean(gaps) / self.variance
 
 
+@dataclass
+class Logits(Values):
+    """Class scores as they are before softmax or sigmoid: the mean squared error, relative to their variance.
+
+    Attributes:
+        center: Axis of the classes of probabilities; None where each number stands for itself, or scores are given.
+
+    Source: Kim et al. 2021, https://arxiv.org/abs/2105.08919
+    """
+
+    center: int | None = None
+    name: str = "MeanSquaredError of logits"
+
+    @classmethod
+    def of(
+        cls, ask: Callable[[NDArray[np.int64], Inputs], Any], sample: NDArray[Any], *, probabilities: bool,
+        axis: int | None,
+    ) -> Logits:  # fmt: skip
+        """The goal for some answers.
+
+        Args:
+            ask: Gives the teacher's scores.
+            sample: Some of them.
+            probabilities: Whether scores are probabilities.
+            axis: Axis of the classes; None where each number stands for itself.
+        """
+        found = cls(ask, probabilities=probabilities, axis=-1 if axis is None else axis, center=axis)
+        found.variance = float(found.logits(sample).numpy().var()) or 1.0
+        return found
+
+    def loss(self, targets: Any, outputs: Any) -> Any:
+        """The error."""
+        return super().loss(self.logits(targets), self.logits(outputs))
+
+    def logits(self, scores: Any) -> Any:
+        """What comes before softmax, up to a number that is the same for all classes, or before sigmoid."""
+        tf = require("tensorflow", "tensorflow")
+        scores = tf.cast(scores, tf.float32)
+        if not self.probabilities:
+            return scores
+        scores = tf.clip_by_value(scores, _LEAST, 1 - _LEAST)
+        if self.center is None:
+            return tf.math.log(scores) - tf.math.log1p(-scores)
+        logs = tf.math.log(scores)
+        return logs - tf.reduce_mean(logs, axis=self.center, keepdims=True)
+
+
 class Mixed(Goal):
     """Labels and a teacher: α times the loss of the labels and the teacher's on top (Hinton et al. 2015).
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from deploykit.converters._contract import Job
 from deploykit.core.contract import OutputMeaning
+from deploykit.core.errors import UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.training.schedule import Schedule
-from deploykit.training.targets import Goal, Inputs, Teacher, TwoClasses, Values
+from deploykit.training.targets import Goal, Inputs, Logits, Teacher, TwoClasses, Values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,13 +22,38 @@ if TYPE_CHECKING:
 _REMEMBERED_BYTES = 512 << 20
 #: Examples that show what the answers look like.
 _SAMPLE = 64
+#: How answers are compared: auto: the divergence of class scores, and the squared error of values; kl: the divergence;
+#: mse: the squared error of what comes before softmax or sigmoid.
+LOSSES = ("auto", "kl", "mse")
+
+
+class Asked(Protocol):
+    """What answers: the original model, or a part of it."""
+
+    def predict(self, feeds: dict[str, NDArray[Any]], /) -> dict[str, NDArray[Any]]:
+        """The answers to some examples, by name."""
+
+    def close(self) -> None:
+        """No more is asked."""
+
+
+def opened(original: Job, data: Dataset) -> Asked:
+    """The original model.
+
+    Args:
+        original: The original model.
+        data: The data, with the contract if there is one.
+    """
+    return FORMATS.get(original.source_format).open_given(
+        original.source, data.contract, imports=original.imports, trusted=original.trusted
+    )
 
 
 class Answers:
     """Asks the original model about training examples.
 
     Args:
-        original: The original model.
+        session: The original model, or a part of it.
         data: The data, with the contract if there is one.
         schedule: What is trained: what the answers are needed for.
 
@@ -35,13 +61,10 @@ class Answers:
         samples: Some answers, by the names of outputs.
     """
 
-    def __init__(self, original: Job, data: Dataset, schedule: Schedule) -> None:
+    def __init__(self, session: Asked, data: Dataset, schedule: Schedule) -> None:
         import numpy as np
 
-        self._data = data
-        self._session = FORMATS.get(original.source_format).open_given(
-            original.source, data.contract, imports=original.imports, trusted=original.trusted
-        )
+        self._data, self._session = data, session
         self._index = np.concatenate([p for p in (schedule.examples, schedule.held_out) if p is not None])
         few = self._index[: min(_SAMPLE, len(schedule.examples))]
         self.samples: dict[str, NDArray[Any]] = self._session.predict(data.batch("train", np.sort(few)))
@@ -71,11 +94,15 @@ class Answers:
 
         return asked
 
-    def goals(self, temperature: float) -> dict[str, Goal]:
+    def goals(self, temperature: float, loss: str = "auto") -> dict[str, Goal]:
         """What comparing with the answers means, for each output of real numbers.
 
         Args:
             temperature: What class scores are softened by.
+            loss: One of `LOSSES`.
+
+        Raises:
+            UnsupportedModelError: The loss does not fit an output; names it.
         """
         contract = self._data.contract
         meanings = {} if contract is None else {o.name: o for o in contract.outputs}
@@ -84,16 +111,24 @@ class Answers:
             meaning = meanings.get(name)
             alike = meaning is not None and (meaning.fixed or meaning.role == "state" or meaning.shape == ())
             if sample.dtype.kind == "f" and not alike:
-                found[name] = self._goal(name, meaning, temperature)
+                found[name] = self._goal(name, meaning, temperature, loss)
         return found
 
-    def _goal(self, name: str, meaning: OutputMeaning | None, temperature: float) -> Goal:
+    def _goal(self, name: str, meaning: OutputMeaning | None, temperature: float, loss: str) -> Goal:
         sample, ask = self.samples[name], self.ask(name)
         kind = meaning.kind if meaning is not None else looks_like(sample)
         axis = -1 if meaning is None else meaning.class_axis
-        if kind in ("scores", "probabilities"):
+        classes, alone = kind in ("scores", "probabilities"), kind in ("logit", "probability", "several")
+        if loss == "kl" and not (classes or alone):
+            raise UnsupportedModelError(
+                f"loss: kl compares class scores, but the output {name!r} gives values.",
+                remedy='choose loss="mse", or "auto", which compares each output as it should be.',
+            )
+        if loss == "mse" and (classes or alone):
+            return Logits.of(ask, sample, probabilities=kind not in ("scores", "logit"), axis=axis if classes else None)
+        if classes:
             return Teacher(ask, temperature, probabilities=kind == "probabilities", axis=axis)
-        if kind in ("logit", "probability", "several"):
+        if alone:
             return TwoClasses(ask, temperature, probabilities=kind != "logit")
         return Values(ask, variance=float(sample.var()) or 1.0)
 

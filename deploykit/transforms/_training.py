@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.converters import _keras
@@ -12,13 +13,16 @@ from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
 from deploykit.loading._keras.open import graph_of
 from deploykit.surgery.quantization import prepare
+from deploykit.training import hidden
 from deploykit.training.keras_ends import activation_name, arranged, final_operation
+from deploykit.training.keras_hidden import watched
 from deploykit.training.keras_trainer import train
 from deploykit.training.loop import OPTIMIZERS
 from deploykit.training.objective import objective
 from deploykit.training.onnx_trainer import OnnxTrainer
 from deploykit.training.schedule import Schedule
 from deploykit.training.targets import Goal, Labels, Several
+from deploykit.training.teacher import Answers, Asked
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import Need, TransformJob, Variant
 
@@ -83,6 +87,44 @@ class Training(Variant):
     def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
         """What outputs are trained to be, by their names; ``job.scored`` is the one that the labels are about."""
 
+    def _inside(self, job: TransformJob, student: Any) -> Inside:
+        """What is compared inside of the model with layers of the original: nothing, unless a technique says so."""
+        return Inside()
+
+    def _compared(
+        self, job: TransformJob, schedule: Schedule, inside: Inside, given: Sequence[NDArray[Any]]
+    ) -> dict[int, Goal]:
+        """The goals of what is compared inside, by their places among what a trainer gives.
+
+        Args:
+            job: Has the weight.
+            schedule: What is trained.
+            inside: What is compared.
+            given: What the trainer gives for some examples before training: outputs, then layers.
+        """
+        if inside.teacher is None:
+            return {}
+        first = len(given) - len(inside.layers)
+        found = dict(zip(inside.layers, given[first:], strict=True))
+        answers = Answers(inside.teacher, job.examples, schedule)
+        wanted = {name: answers.samples[name][: len(found[name])] for name in inside.layers}
+        goals, forms = hidden.weighted({n: answers.ask(n) for n in found}, wanted, found, job["hidden_weight"])
+        job.notes["hidden"] = forms
+        return {first + number: goal for number, goal in enumerate(goals)}
+
+
+@dataclass(frozen=True)
+class Inside:
+    """What is compared inside of a model with the original.
+
+    Attributes:
+        layers: Layers of the model by name, as its trainer takes them.
+        teacher: Gives what the same layers of the original give, by name; None when nothing is compared.
+    """
+
+    layers: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Asked | None = None
+
 
 class LabelsOf:
     """Makes the goal of the labels when they are wanted.
@@ -96,12 +138,12 @@ class LabelsOf:
     def __init__(self, job: TransformJob, activation: str, sample: NDArray[Any]) -> None:
         self._job, self._activation, self._sample = job, activation, sample
 
-    def __call__(self) -> Goal:
-        """The labels as a goal."""
+    def __call__(self, loss: str = "auto") -> Goal:
+        """The labels as a goal; ``loss`` is one of `deploykit.training.objective.LOSSES`."""
         labels = self._job.examples.labels("train")
         assert labels is not None
         shape = (None, *self._sample.shape[1:])
-        return Labels(objective(self._activation, shape, labels, self._sample), labels)
+        return Labels(objective(self._activation, shape, labels, self._sample, loss), labels)
 
 
 def schedule_of(job: TransformJob, fixed: int | None) -> Schedule:
@@ -135,17 +177,22 @@ class TrainedOnnx(Training):
     accepts = frozenset({"onnx"})
     produces = "onnx"
 
+    def _student(self, job: TransformJob) -> Any:
+        """The ``ModelProto`` that is trained."""
+        return require("onnx", "").load(str(job.source))
+
     def _apply(self, job: TransformJob) -> None:
         onnx = require("onnx", "")
-        model = onnx.load(str(job.source))
+        model = self._student(job)
         if job["epochs"]:
-            trainer = OnnxTrainer(model, job.source, job.examples)
+            inside = self._inside(job, model)
+            trainer = OnnxTrainer(model, job.source, job.examples, tuple(inside.layers.values()))
             schedule = schedule_of(job, trainer.batch_size)
             place = trainer.place(job.scored)
-            few = schedule.examples[: trainer.batch_size or _SAMPLE]
-            labels = LabelsOf(job, trainer.outputs[place].operator.lower(), trainer.given(few, place))
-            goals = self._goals(job, schedule, labels)
-            goal = Several({trainer.place(name): goal for name, goal in goals.items()})
+            given = trainer.given(schedule.examples[: trainer.batch_size or _SAMPLE])
+            labels = LabelsOf(job, trainer.outputs[place].operator.lower(), given[place])
+            goals = {trainer.place(name): goal for name, goal in self._goals(job, schedule, labels).items()}
+            goal = Several(goals | self._compared(job, schedule, inside, given))
             model, trained = trainer.train(
                 schedule, goal, report=job.report, optimizer_name=job["optimizer"], patience=_patience(schedule)
             )
@@ -163,24 +210,31 @@ class TrainedKeras(Training):
     accepts = frozenset({"keras"})
     produces = "keras"
 
+    def _student(self, job: TransformJob) -> Any:
+        """The Keras model that is trained."""
+        return _keras.load(job)
+
     def _apply(self, job: TransformJob) -> None:
         import numpy as np
 
-        model = _keras.load(job)
+        model = self._student(job)
         if job["epochs"]:
             data, places = job.examples, _keras.exportable(model).outputs
             schedule = schedule_of(job, model.inputs[0].shape[0])
             place = places.get(job.scored, next(iter(places.values())))
+            inside = self._inside(job, model)
             inputs = arranged(model, data.batch("train", schedule.examples[: schedule.batch_size]), data.contract)
             keras = require("keras", "tensorflow")
-            given = model.predict_on_batch(keras.tree.pack_sequence_as(_structure(model), inputs))
-            sample = np.asarray(keras.tree.flatten(given)[place], np.float32)
-            labels = LabelsOf(job, activation_name(final_operation(model.outputs[place])), sample)
-            goals = self._goals(job, schedule, labels)
-            goal = Several({places.get(name, place): goal for name, goal in goals.items()})
+            with watched(inside.layers) as seen:
+                found = model(keras.tree.pack_sequence_as(_structure(model), inputs), training=False)
+            given = [np.asarray(v, np.float32) for v in keras.tree.flatten(found)]
+            given += [keras.ops.convert_to_numpy(seen[name]) for name in inside.layers]
+            labels = LabelsOf(job, activation_name(final_operation(model.outputs[place])), given[place])
+            goals = {places.get(name, place): goal for name, goal in self._goals(job, schedule, labels).items()}
+            goal = Several(goals | self._compared(job, schedule, inside, given))
             trained = train(
                 model, data, schedule, goal, report=job.report, place=None, optimizer_name=job["optimizer"],
-                patience=_patience(schedule), as_used=self.as_used,
+                patience=_patience(schedule), as_used=self.as_used, hidden=inside.layers,
             )  # fmt: skip
             job.notes |= trained.notes
             if self.as_used and any(type(x).__name__ == "BatchNormalization" for x in _keras.all_layers(model)):

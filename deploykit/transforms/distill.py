@@ -2,29 +2,67 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
+from deploykit.converters import _keras
+from deploykit.converters._contract import Job
 from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
+from deploykit.core.problem import Facts, Problem
+from deploykit.loading._contract import FORMATS
+from deploykit.training import hidden
+from deploykit.training.keras_hidden import KerasLayers, layers
+from deploykit.training.onnx_hidden import OnnxLayers, tensors
 from deploykit.training.schedule import Schedule
 from deploykit.training.targets import Goal, Mixed
-from deploykit.training.teacher import Answers
+from deploykit.training.teacher import LOSSES, Answers, opened
 from deploykit.transforms._contract import TRAIN, Need, Transform, TransformJob
-from deploykit.transforms._training import PARAMETERS, USES, LabelsOf, TrainedKeras, TrainedOnnx, Training
+from deploykit.transforms._training import PARAMETERS, USES, Inside, LabelsOf, TrainedKeras, TrainedOnnx, Training
 
-_USES = (*USES, "temperature", "alpha")
+_USES = (*USES, "temperature", "alpha", "loss", "hidden", "hidden_weight")
+_TEMPERATURE = 2.0
 
 
 class _ByTeacher(Training):
+    """Distillation in every format.
+
+    Attributes:
+        comparable: Formats of originals whose layers are those of the model that is trained, and have their names.
+    """
+
+    comparable: ClassVar[frozenset[str]]
     as_used = True
+
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """Layers that the original does not show, and settings that change nothing."""
+        yield from super().problems(parameters, facts)
+        if parameters["hidden"] and facts.model.format not in self.comparable:
+            yield Problem("impossible", self._incomparable(facts.model.format))
+        if parameters["loss"] == "mse" and parameters["temperature"] != _TEMPERATURE:
+            yield Problem("note", "temperature softens class scores for kl; with mse it has no effect")
+
+    def _incomparable(self, original: str) -> str:
+        return (
+            f"{self.label} with hidden compares layers by their names, and the original is "
+            f"{FORMATS.get(original).label}: give the original as {' or '.join(sorted(self.comparable))}, or leave "
+            "out hidden"
+        )
+
+    def _comparable(self, job: TransformJob) -> Job:
+        """The original, whose layers are compared."""
+        if job.original.source_format not in self.comparable:
+            raise UnsupportedModelError(f"{self._incomparable(job.original.source_format)}.")
+        return job.original
 
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Labels only where they count."""
         return super().needs_for(parameters) - ({"labels"} if not parameters["alpha"] else set())
 
     def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
-        found = Answers(job.original, job.examples, schedule).goals(job["temperature"])
+        session = opened(job.original, job.examples)
+        found = Answers(session, job.examples, schedule).goals(job["temperature"], job["loss"])
         if not found:
             raise UnsupportedModelError(
                 "The original model gives no real numbers that another model could be trained to give.",
@@ -42,6 +80,17 @@ class _Onnx(_ByTeacher, TrainedOnnx):
     help = "Trains a TensorFlow function of the graph; the weights go back into the file, and the graph stays as it is."
     uses = _USES
     needs = ("train", "teacher", "labels")
+    comparable = frozenset({"onnx"})
+
+    def _inside(self, job: TransformJob, student: Any) -> Inside:
+        if not job["hidden"]:
+            return Inside()
+        path = self._comparable(job).source
+        teacher = require("onnx", "").load(str(path))
+        own, theirs = tensors(student), tensors(teacher)
+        names = hidden.matching(job["hidden"], own, theirs)
+        asked = OnnxLayers(teacher, path, {name: theirs[name] for name in names}, job.examples)
+        return Inside({name: own[name] for name in names}, asked)
 
 
 class _Keras(_ByTeacher, TrainedKeras):
@@ -50,6 +99,16 @@ class _Keras(_ByTeacher, TrainedKeras):
     help = "Trains the Keras 3 model itself, in the form in which it predicts: without dropout or augmentation."
     uses = _USES
     needs = ("train", "teacher", "labels")
+    comparable = frozenset({"keras", "h5"})
+
+    def _inside(self, job: TransformJob, student: Any) -> Inside:
+        if not job["hidden"]:
+            return Inside()
+        original = self._comparable(job)
+        teacher = _keras.load(original, suffix=f".{original.source_format}")
+        own = layers(student)
+        names = hidden.matching(job["hidden"], own, layers(teacher))
+        return Inside({name: own[name] for name in names}, KerasLayers(teacher, names, job.examples))
 
 
 class Distill(Transform):
@@ -65,13 +124,30 @@ class Distill(Transform):
     parameters = (
         *PARAMETERS,
         Parameter(
-            "temperature", "float", 2.0,
+            "temperature", "float", _TEMPERATURE,
             "Softens the class scores of both models, so that small ones count as well; no effect on other outputs.",
             minimum=0.1, maximum=100.0,
         ),
         Parameter(
             "alpha", "float", 0.0, "Weight of the labels' loss, added to the teacher's; 0 needs no labels.",
             minimum=0.0, maximum=100.0,
+        ),
+        Parameter(
+            "loss", "choice", "auto",
+            "How answers are compared. kl: the divergence of class scores; mse: the squared error of values, and of "
+            "what comes before softmax or sigmoid; auto: kl for class scores, mse for values.",
+            choices=LOSSES,
+        ),
+        Parameter(
+            "hidden", "text", "",
+            "Layers (in ONNX files nodes or tensors) that are also trained to give what they give in the original, by "
+            "name, separated by commas; * stands for any characters. Compared are activations, or attention maps where "
+            "channels were cut. Takes memory and time, and helps most where much was cut.",
+            label="hidden layers",
+        ),
+        Parameter(
+            "hidden_weight", "float", 1.0, "Weight of the hidden layers' mean loss, added to the answers'.",
+            minimum=0.0, maximum=1e6,
         ),
     )  # fmt: skip
     variants = (_Onnx(), _Keras())

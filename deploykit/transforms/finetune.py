@@ -4,22 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from deploykit.core.parameter import Parameter
+from deploykit.training.objective import LOSSES
 from deploykit.training.schedule import Schedule
 from deploykit.training.targets import Goal
 from deploykit.transforms._contract import TRAIN, Transform, TransformJob
 from deploykit.transforms._training import PARAMETERS, USES, LabelsOf, TrainedKeras, TrainedOnnx, Training
 
+_USES = (*USES, "loss")
+
 
 class _ByLabels(Training):
     def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
-        return {job.scored: labels()}
+        return {job.scored: labels(job["loss"])}
 
 
 class _Onnx(_ByLabels, TrainedOnnx):
     name = "onnx"
     label = "fine-tuning (ONNX)"
     help = "Trains a TensorFlow function of the graph; the weights go back into the file, and the graph stays as it is."
-    uses = USES
+    uses = _USES
     needs = ("train", "labels")
 
 
@@ -27,7 +31,7 @@ class _Keras(_ByLabels, TrainedKeras):
     name = "keras"
     label = "fine-tuning (Keras)"
     help = "Trains the Keras 3 model itself."
-    uses = USES
+    uses = _USES
     needs = ("train", "labels")
 
 
@@ -41,7 +45,15 @@ class Finetune(Transform):
         "smaller nor faster by itself."
     )
     family = TRAIN
-    parameters = PARAMETERS
+    parameters = (
+        *PARAMETERS,
+        Parameter(
+            "loss", "choice", "auto",
+            "What is minimized; auto chooses by output and labels: cross-entropy for classes, else the mean squared "
+            "error. mae and huber care less about outliers; none of the three compares class indices.",
+            choices=tuple(LOSSES),
+        ),
+    )  # fmt: skip
     variants = (_Onnx(), _Keras())
 
 

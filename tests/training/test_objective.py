@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from deploykit.core.errors import DatasetError
+from deploykit.core.errors import DatasetError, SettingError
 from deploykit.training.objective import Objective, objective
 
 SOFTMAX = np.full((4, 3), 1 / 3, np.float32)
@@ -37,3 +37,22 @@ def test_labels_beyond_the_outputs_are_refused():
 def test_labels_of_another_shape_are_refused():
     with pytest.raises(DatasetError, match=r"\(2,\).*\(3,\)"):
         objective("linear", (None, 3), np.full((4, 2), 1.5), LOGITS)
+
+
+VALUES = np.array([0.5, 7.0])
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"), [("mse", "MeanSquaredError"), ("mae", "MeanAbsoluteError"), ("huber", "Huber")]
+)
+def test_a_loss_of_values_is_chosen_by_name(loss, name):
+    assert objective("linear", (None, 1), VALUES, LOGITS, loss) == Objective(name)
+    with pytest.raises(SettingError, match=f"loss: {loss} compares numbers.* a score for each of 3 classes"):
+        objective("softmax", (None, 3), CLASSES, SOFTMAX, loss)
+
+
+def test_cross_entropy_needs_classes():
+    chosen = objective("linear", (None, 3), CLASSES, LOGITS, "cross_entropy")
+    assert chosen == Objective("SparseCategoricalCrossentropy", from_logits=True)
+    with pytest.raises(SettingError, match="loss: cross_entropy compares probabilities"):
+        objective("linear", (None, 1), VALUES, LOGITS, "cross_entropy")

@@ -56,3 +56,18 @@ def test_labels_count_by_alpha():
     found = loss("Teacher", soft(WANTED), soft(FOUND), labels=labels, alpha=0.5)
     crossed = -np.log(soft(FOUND)[np.arange(4), labels]).mean()
     assert found == pytest.approx(0.5 * crossed + divergence(WANTED, FOUND, 1.0), rel=1e-4)
+
+
+@pytest.mark.parametrize("probabilities", [True, False])
+def test_logits_are_compared_up_to_a_constant(probabilities):
+    """Probabilities do not show the mean of what comes before softmax; scores are compared as they are."""
+    given = [soft(logits) if probabilities else logits for logits in (WANTED, FOUND)]
+    found = loss("Logits", *given, probabilities=probabilities, variance=2.0, center=1 if probabilities else None)
+    one, two = ((v - v.mean(1, keepdims=True)) if probabilities else v for v in (WANTED, FOUND))
+    assert found == pytest.approx(((one - two) ** 2).mean() / 2.0, rel=1e-4)
+
+
+def test_the_logit_of_a_probability_stands_for_itself():
+    given = [1 / (1 + np.exp(-logits)) for logits in (WANTED, FOUND)]
+    found = loss("Logits", *given, probabilities=True)
+    assert found == pytest.approx(((WANTED - FOUND) ** 2).mean(), rel=1e-4)

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import numpy_helper
 
 import deploykit as dk
-from deploykit.core.errors import DatasetError, UnsupportedModelError
+from deploykit.core.errors import DatasetError, SettingError, UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.testing import work
@@ -120,6 +121,52 @@ def test_fine_tuning_learns_labels(labeled, test_images, tmp_path):
     assert notes["loss"] == "SparseCategoricalCrossentropy"
 
 
+def test_hidden_layers_come_nearer_to_the_original(pruned, unlabeled, test_images, tmp_path):
+    """Attention maps of a convolution with half of the channels, by an independent run of both files."""
+    nodes = onnx.load(str(MODEL)).graph.node
+    conv = [n for n in nodes if n.op_type == "Conv"][1]
+    settings = {"hidden": conv.name, "hidden_weight": 20.0, "epochs": 2, "train_examples": 2000}
+    plain = train("distill", pruned, tmp_path / "plain", unlabeled, epochs=2, train_examples=2000)
+    notes = train("distill", pruned, tmp_path / "out", unlabeled, **settings)
+    assert "hidden" not in plain
+    assert notes["hidden"] == {conv.name: "attention maps"}
+    assert notes["loss"] == "KLDivergence + 20 × AttentionTransfer"
+
+    def maps(path):
+        model = onnx.load(str(path))
+        name = next(n.output[0] for n in model.graph.node if n.name == conv.name)
+        del model.graph.output[:]
+        model.graph.output.append(onnx.ValueInfoProto(name=name))
+        session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+        (found,) = session.run(None, {"image": test_images[0][:200]})
+        energy = np.square(found).sum(1).reshape(200, -1)
+        return energy / np.linalg.norm(energy, axis=1, keepdims=True)
+
+    wanted, before, without, after = (maps(p) for p in (MODEL, pruned, tmp_path / "plain", tmp_path / "out"))
+    distances = [np.square(found - wanted).sum(1).mean() for found in (before, without, after)]
+    assert distances[2] < 0.6 * min(distances[:2])
+
+
+def test_a_hidden_layer_that_is_not_there_is_refused_by_name(pruned, unlabeled, tmp_path):
+    with pytest.raises(SettingError, match=r"hidden: no layer of both models is called 'conv_99'.*layers of both"):
+        train("distill", pruned, tmp_path / "out", unlabeled, hidden="conv_99", **FEW)
+    keras = NOTEBOOKS / "models" / "fashion_cnn.keras"
+    settings = {"teacher": keras, "hidden": "*", **FEW}
+    with pytest.raises(UnsupportedModelError, match="compares layers by their names"):
+        work.transformed("distill", "onnx", pruned, tmp_path / "out", unlabeled, **settings)
+
+
+def test_losses_are_chosen_and_refused(pruned, labeled, tmp_path):
+    notes = train("distill", pruned, tmp_path / "out", labeled, loss="mse", **FEW)
+    assert notes["loss"] == "MeanSquaredError of logits"
+    with pytest.raises(SettingError, match="loss: mae compares numbers, but the labels are class indices"):
+        train("finetune", pruned, tmp_path / "out", labeled, loss="mae", **FEW)
+    one = train("finetune", pruned, tmp_path / "one", labeled, loss="cross_entropy", **FEW)
+    two = train("finetune", pruned, tmp_path / "two", labeled, **FEW)
+    assert one["loss"] == two["loss"]
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
 def test_a_fixed_batch_is_kept_and_values_are_compared(tmp_path):
     """A regression from two inputs that takes batches of four; its normalization keeps its statistics."""
     rng = np.random.default_rng(0)
@@ -144,6 +191,10 @@ def test_a_fixed_batch_is_kept_and_values_are_compared(tmp_path):
     notes = work.transformed(
         "distill", "onnx", student, tmp_path / "out", tmp_path / "data", teacher=teacher, epochs=20, learning_rate=0.05
     )
+    with pytest.raises(UnsupportedModelError, match="kl compares class scores, but the output 'y' gives values"):
+        work.transformed(
+            "distill", "onnx", student, tmp_path / "kl", tmp_path / "data", teacher=teacher, epochs=1, loss="kl"
+        )
     assert notes["loss"] == "MeanSquaredError"
     assert notes["batch"] == "4, which the model takes"
     assert "mean and variance stay" in notes["batch_normalization"]
@@ -208,6 +259,13 @@ def test_keras_models_train_natively(technique, labeled, tmp_path):
     notes = work.transformed(technique, "keras", made, tmp_path / "out", labeled, teacher=source, **FEW)
     assert len(notes["loss_by_epoch"]) == 1
     assert "unchanged" not in notes
+    if technique == "distill":
+        notes = work.transformed(
+            technique, "keras", made, tmp_path / "hidden", labeled, teacher=NOTEBOOKS / "models" / "fashion_cnn.keras",
+            hidden="conv*", **FEW,
+        )  # fmt: skip
+        assert set(notes["hidden"].values()) == {"activations"}
+        assert (tmp_path / "hidden").read_bytes() != (tmp_path / "out").read_bytes()
     before, after = work.weights_of(made), work.weights_of(tmp_path / "out")
     assert before.keys() == after.keys()
     changed = {name for name in before if (before[name] != after[name]).any()}
