@@ -42,11 +42,13 @@ def matching(text: str, student: Iterable[str], teacher: Iterable[str]) -> list[
     for pattern in filter(None, map(str.strip, text.split(","))):
         fits = {name for name in both if name == pattern} or {name for name in both if fnmatchcase(name, pattern)}
         if not fits:
-            where = "the model that is trained" if pattern in theirs else "the original" if pattern in own else ""
+            known = [
+                models for models, names in (("model that is trained", own), ("original", theirs)) if pattern in names
+            ]
             shown = ", ".join(both[:_SHOWN]) + (f" and {len(both) - _SHOWN} more" if len(both) > _SHOWN else "")
             raise SettingError(
-                f"hidden: {where} has no layer {pattern!r}." if where
-                else f"hidden: no layer of both models is called {pattern!r}.",
+                f"The layer {pattern!r} in hidden is one that only the {known[0]} has." if known
+                else f"No layer of both models is called {pattern!r}, which hidden names.",
                 remedy=f"layers of both models: {shown or 'none'}.",
             )  # fmt: skip
         found |= fits
@@ -178,7 +180,7 @@ def weighted(
 
 def _refused(layer: str, why: str) -> UnsupportedModelError:
     return UnsupportedModelError(
-        f"hidden: the layer {layer!r} {why}, so that it cannot be compared.",
+        f"The layer {layer!r} in hidden {why}, so that it cannot be compared.",
         remedy="choose other layers, for example activations after convolutions.",
     )
 

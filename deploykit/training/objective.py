@@ -58,7 +58,7 @@ def objective(
     if loss == "cross_entropy":
         if not crossed:
             raise SettingError(
-                f"loss: cross_entropy compares probabilities of classes with class labels, but the labels are "
+                f"The loss cross_entropy compares probabilities of classes with class labels, but the labels are "
                 f"{labels.dtype} of shape {labels.shape[1:]} per example and the output has the shape "
                 f"{tuple(shape[1:])} without softmax or sigmoid.",
                 remedy="choose mse, mae or huber, or auto.",
@@ -66,8 +66,8 @@ def objective(
         return found
     if found.loss == "SparseCategoricalCrossentropy":
         raise SettingError(
-            f"loss: {loss} compares numbers, but the labels are class indices and the output has a score for each of "
-            f"{shape[-1]} classes.",
+            f"The loss {loss} compares numbers, but the labels are class indices and the output has a score for each "
+            f"of {shape[-1]} classes.",
             remedy="choose cross_entropy, or auto.",
         )
     return Objective(LOSSES[loss])

@@ -121,7 +121,7 @@ class Answers:
         classes, alone = kind in ("scores", "probabilities"), kind in ("logit", "probability", "several")
         if loss == "kl" and not (classes or alone):
             raise UnsupportedModelError(
-                f"loss: kl compares class scores, but the output {name!r} gives values.",
+                f"The loss kl compares class scores, but the output {name!r} gives values.",
                 remedy='choose loss="mse", or "auto", which compares each output as it should be.',
             )
         if loss == "mse" and (classes or alone):

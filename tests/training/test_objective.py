@@ -47,12 +47,12 @@ VALUES = np.array([0.5, 7.0])
 )
 def test_a_loss_of_values_is_chosen_by_name(loss, name):
     assert objective("linear", (None, 1), VALUES, LOGITS, loss) == Objective(name)
-    with pytest.raises(SettingError, match=f"loss: {loss} compares numbers.* a score for each of 3 classes"):
+    with pytest.raises(SettingError, match=f"The loss {loss} compares numbers.* a score for each of 3 classes"):
         objective("softmax", (None, 3), CLASSES, SOFTMAX, loss)
 
 
 def test_cross_entropy_needs_classes():
     chosen = objective("linear", (None, 3), CLASSES, LOGITS, "cross_entropy")
     assert chosen == Objective("SparseCategoricalCrossentropy", from_logits=True)
-    with pytest.raises(SettingError, match="loss: cross_entropy compares probabilities"):
+    with pytest.raises(SettingError, match="The loss cross_entropy compares probabilities"):
         objective("linear", (None, 1), VALUES, LOGITS, "cross_entropy")

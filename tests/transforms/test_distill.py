@@ -148,7 +148,7 @@ def test_hidden_layers_come_nearer_to_the_original(pruned, unlabeled, test_image
 
 
 def test_a_hidden_layer_that_is_not_there_is_refused_by_name(pruned, unlabeled, tmp_path):
-    with pytest.raises(SettingError, match=r"hidden: no layer of both models is called 'conv_99'.*layers of both"):
+    with pytest.raises(SettingError, match=r"No layer of both models is called 'conv_99'.*layers of both"):
         train("distill", pruned, tmp_path / "out", unlabeled, hidden="conv_99", **FEW)
     keras = NOTEBOOKS / "models" / "fashion_cnn.keras"
     settings = {"teacher": keras, "hidden": "*", **FEW}
@@ -159,7 +159,7 @@ def test_a_hidden_layer_that_is_not_there_is_refused_by_name(pruned, unlabeled, 
 def test_losses_are_chosen_and_refused(pruned, labeled, tmp_path):
     notes = train("distill", pruned, tmp_path / "out", labeled, loss="mse", **FEW)
     assert notes["loss"] == "MeanSquaredError of logits"
-    with pytest.raises(SettingError, match="loss: mae compares numbers, but the labels are class indices"):
+    with pytest.raises(SettingError, match="The loss mae compares numbers, but the labels are class indices"):
         train("finetune", pruned, tmp_path / "out", labeled, loss="mae", **FEW)
     one = train("finetune", pruned, tmp_path / "one", labeled, loss="cross_entropy", **FEW)
     two = train("finetune", pruned, tmp_path / "two", labeled, **FEW)
