@@ -89,7 +89,7 @@ class _Onnx(Variant):
         if gone and job["reconstruct"]:
             made = reconstruct(trace(model), (), cut, examples)
             lost.append(onnx_loss.loss(wanted, onnx_loss.answers(made, examples)))
-            if lost[1] > lost[0] or weight_count(made) >= weight_count(model):  # layers without a bias get one
+            if lost[1] >= lost[0] or weight_count(made) >= weight_count(model):  # layers without a bias get one
                 made = cut
                 job.notes["not_reconstructed"] = "solving the remaining weights again would not have paid"
         onnx.save(made, str(job.target))

@@ -48,7 +48,7 @@ def test_architectures_lose_a_layer_and_most_of_the_damage_is_solved(name, given
 def test_what_is_missed_least_goes_first(tmp_path):
     given = saved("attention", tmp_path)
     first, second = cut(given, tmp_path / "cut", count=2, reconstruct=False, exclude="layer_r,layer_y")["cut"]
-    data = Dataset.open(given[1]).calibration()["x"][:128]
+    data = Dataset.open(given[1]).calibration()["x"][:64]
     before = graphs.run(onnx.load(str(given[0])), data)
     layers = ("layer_q0", "layer_k0", "layer_v0", "layer_z")
     damages = {}

@@ -66,9 +66,12 @@ class ImportGroup(Adapter):
 
     def variables(self) -> dict[str, str]:
         """The environment of its processes: this process's, with the group's variables."""
-        return {**self.defaults, **os.environ, **self.environment}
+        return {**_ONE_THREAD, **self.defaults, **os.environ, **self.environment}
 
 
+#: A sweep has one process for each core. NumPy's own threads would wait for each other on all of them, which makes
+#: least squares many times slower on a busy machine.
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1"}
 GROUPS: Registry[ImportGroup] = Registry("deploykit.sandbox.groups", "import group")
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 #: Examples a span is measured on: damages differ by factors, not by percents.
-_MOST = 128
+_MOST = 64
 _BATCH = 32
 #: The damage of answers that are not numbers.
 _RUINED = 1e9

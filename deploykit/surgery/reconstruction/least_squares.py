@@ -6,7 +6,7 @@ surgery (ZipLM, Kurtic et al. 2023, https://arxiv.org/abs/2302.04089).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -47,39 +47,46 @@ def solve(
     damping = DAMPING
     if len(inputs) < _PLENTY * inputs.shape[1]:
         held = np.arange(len(inputs)) % 5 == 0
+        ridge = _ridge(inputs[~held], wanted[~held], start, bias=bias)
 
         def loss(strength: float) -> float:
-            found, shift = _ridge(inputs[~held], wanted[~held], start, strength, bias=bias)
+            found, shift = ridge(strength)
             return float(np.square(inputs[held] @ found + shift - wanted[held]).sum())
 
         damping = min(_STRENGTHS, key=loss)
-    return _ridge(inputs, wanted, start, damping, bias=bias)
+    return _ridge(inputs, wanted, start, bias=bias)(damping)
 
 
 def _ridge(
-    x: NDArray[Any], y: NDArray[Any], start: NDArray[Any], damping: float, *, bias: bool
-) -> tuple[NDArray[Any], NDArray[Any]]:
+    x: NDArray[Any], y: NDArray[Any], start: NDArray[Any], *, bias: bool
+) -> Callable[[float], tuple[NDArray[Any], NDArray[Any]]]:
+    """What solves for a damping; the products of samples, which take the time, are made once for all of them."""
     import numpy as np
 
     width = x.shape[1]
     center = x.mean(0, dtype=np.float64) if bias else np.zeros(width)
     middle = y.mean(0, dtype=np.float64) if bias else np.zeros(y.shape[1])
-    if width <= len(x):
+    few = len(x) < width  # the same through the samples
+    if few:
+        rows = x - center
+        gram, cross = rows @ rows.T, y - middle - rows @ start
+    else:
         gram, cross = np.zeros((width, width)), np.zeros(start.shape)
         for part in _parts(len(x)):
             rows = x[part] - center
             gram += rows.T @ rows
             cross += rows.T @ (y[part] - middle)
         cross -= gram @ start
-        gram.flat[:: width + 1] += damping * float(np.trace(gram)) / width + 1e-9
-        found = start + np.linalg.solve(gram, cross)
-    else:  # fewer samples than features: the same through the samples
-        rows = x - center
-        gram = rows @ rows.T
-        rest = y - middle - rows @ start
-        gram.flat[:: len(gram) + 1] += damping * float(np.trace(gram)) / width + 1e-9
-        found = start + rows.T @ np.linalg.solve(gram, rest)
-    return found, middle - center @ found
+    mean = float(np.trace(gram)) / width
+
+    def solved(damping: float) -> tuple[NDArray[Any], NDArray[Any]]:
+        matrix = gram.copy()
+        matrix.flat[:: len(matrix) + 1] += damping * mean + 1e-9
+        step = np.linalg.solve(matrix, cross)
+        found = start + (rows.T @ step if few else step)
+        return found, middle - center @ found
+
+    return solved
 
 
 def _parts(count: int) -> Iterator[slice]:
