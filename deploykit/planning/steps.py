@@ -35,7 +35,7 @@ class BuildStep(Plain):
 
     Attributes:
         key: Digest of everything that decides the output: input, adapter, parameters, seed, tools, data; of what is
-            compiled, also this machine.
+            compiled or timed, also this machine.
         kind: What it is; what ``"prepare"`` makes is a folder that only other steps read, and what ``"compile"`` makes
             is a file that only one runtime opens, on this machine.
         adapter: Name of the converter, technique or runtime.
@@ -179,7 +179,8 @@ class Steps:
         calibration = self.facts.calibration_examples
         for stage in variant.stages_for(values):
             used = {k: v for k, v in values.items() if k in stage.uses}
-            facts = {"kind": "prepare", "stage": stage.name, "parameters": used}
+            facts: dict[str, Any] = {"kind": "prepare", "stage": stage.name, "parameters": used}
+            facts |= {"machine": hardware()} if stage.timed else {}
             needs = stage.needs_for(used)
             key = self._key(source, facts, stage, needs, seeded=stage.seeded)
             words = " ".join([stage.label, *(str(v) for v in used.values())])

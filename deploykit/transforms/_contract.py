@@ -187,9 +187,11 @@ class Stage(_Work):
 
     Attributes:
         copies: Whether it writes the model again; False when it links what the stage before has left.
+        timed: Whether it measures times: the machine is part of its key then.
     """
 
     copies: ClassVar[bool] = True
+    timed: ClassVar[bool] = False
 
     def prepare(self, job: TransformJob) -> None:
         """Fill the folder ``job.target`` from the model or from the folder of the stage before.

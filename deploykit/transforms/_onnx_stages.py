@@ -44,7 +44,7 @@ class _Ranges(Stage):
     def _prepare(self, job: TransformJob) -> None:
         found = measuring.measure(job.source / _GRAPH, job.examples, job["calibration"], job.notes, job.report)
         (job.target / _RANGES).write_text(found, "utf-8")
-        _link(job.source / _GRAPH, job.target / _GRAPH)
+        link(job.source / _GRAPH, job.target / _GRAPH)
 
 
 GRAPH = _Graph()
@@ -61,7 +61,7 @@ def ranges(folder: Path) -> Any:
     return measuring.read((folder / _RANGES).read_text("utf-8"))
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
     """The same file at another place, without a second copy where the file system can do it."""
     try:
         os.link(source, target)

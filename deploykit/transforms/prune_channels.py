@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -25,6 +25,7 @@ from deploykit.surgery.channels.onnx_trace import trace
 from deploykit.surgery.quantization import prepare
 from deploykit.surgery.reconstruction import keras_solve
 from deploykit.surgery.reconstruction.onnx_solve import reconstruct
+from deploykit.transforms import _channel_times
 from deploykit.transforms._channel_ranks import (
     FILE,
     GRAPH,
@@ -34,6 +35,7 @@ from deploykit.transforms._channel_ranks import (
     RankedKeras,
     RankedOnnx,
 )
+from deploykit.transforms._channel_times import TimesKeras, TimesOnnx
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Stage, Transform, TransformJob, Variant
 from deploykit.transforms._keras_examples import keras_examples
@@ -76,7 +78,7 @@ class _Cutting(Variant):
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """About half of the inputs and half of the outputs of a layer go with half of the channels."""
         kept = 1.0 - float(parameters["ratio"])
-        return 4.0 * (kept if parameters["budget"] == "parameters" else kept**2)
+        return 4.0 * (kept**2 if parameters["budget"] == "channels" else kept)
 
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Nothing is removed, or batches do not fit."""
@@ -102,18 +104,39 @@ class _Cutting(Variant):
         ]
         free = _free(traced, rankings, kinds, job["exclude"], self.types)
         ratio, multiple, budget = job["ratio"], job["multiple"], job["budget"]
+        costs: list[Expense] = []
         if budget == "channels":
             sizes = [len(ranking.group.components) for ranking in free]
             counts = [size - labels.kept_count(size, ratio, multiple) for size in sizes]
         else:
-            counts = spread(free, spending(traced, free, budget), ratio, multiple)
+            timed = budget == "latency"
+            costs = _channel_times.expenses(job.source, traced, free) if timed else spending(traced, free, budget)
+            counts = spread(free, costs, ratio, multiple)
         gone = {c for ranking, count in zip(free, counts, strict=True) for c, _ in ranking.order[:count]}
         if ratio and not gone:
             raise UnsupportedModelError(
                 f"A ratio of {ratio:g} removes no channel of the model.",
                 remedy=f"raise ratio, or keep fewer than a multiple of {multiple} channels with multiple=1.",
             )
+        shares = [1.0 - count / len(ranking.group.components) for count, ranking in zip(counts, free, strict=True)]
+        whole, left = (sum(c.cost(kept) for c in costs) for kept in ([1.0] * len(free), shares))
+        if left > (1.0 - ratio) * whole * (1.0 + 1e-6):
+            saved = 100.0 * (1.0 - left / whole)
+            job.notes["budget"] = f"{saved:.0f} % of the {budget} could be saved, not {100.0 * ratio:g} %"
+        if budget == "latency":
+            job.notes["expected_ms"] = [round(1e3 * whole, 4), round(1e3 * left, 4)]
         return free, gone
+
+    def _time(self, job: TransformJob, traced: AnyTraced, models: Sequence[Any]) -> None:
+        """Note what the model before and the one after take on one thread of this machine."""
+        if job["budget"] == "latency":
+            job.notes["measured_ms"] = [round(1e3 * _channel_times.taken(traced, model), 4) for model in models]
+
+    def stages_for(self, parameters: dict[str, Any]) -> tuple[Stage, ...]:
+        """TensorFlow only where there are gradients, times only where they count."""
+        by_gradients, timing = parameters["criterion"] == "taylor", parameters["budget"] == "latency"
+        *ranks, times = self.stages
+        return (ranks[-1 if by_gradients else 0], *([times] if timing else []))
 
 
 class _Keras(_Cutting):
@@ -126,7 +149,7 @@ class _Keras(_Cutting):
     accepts = frozenset({"keras"})
     produces = "keras"
     types = "layer type"
-    stages = (RankedKeras(),)
+    stages = (RankedKeras(), TimesKeras())
 
     def _apply(self, job: TransformJob) -> None:
         model = _keras.load(replace(job, source=job.source / FILE))
@@ -145,6 +168,7 @@ class _Keras(_Cutting):
                 if layer.name in stateful:
                     layer.stateful = True
         _keras.save(made, job.target)
+        self._time(job, traced, (model, made))
         sizes = [int(sum(math.prod(w.shape) for w in one.weights)) for one in (model, made)]
         job.notes |= _notes(traced, free, kinds, gone, sizes)
 
@@ -157,11 +181,7 @@ class _Onnx(_Cutting):
     accepts = frozenset({"onnx"})
     produces = "onnx"
     types = "operator"
-    stages = (RankedOnnx(), GradientsOnnx())
-
-    def stages_for(self, parameters: dict[str, Any]) -> tuple[Stage, ...]:
-        """TensorFlow only where there are gradients."""
-        return self.stages[1:] if parameters["criterion"] == "taylor" else self.stages[:1]
+    stages = (RankedOnnx(), GradientsOnnx(), TimesOnnx())
 
     def _apply(self, job: TransformJob) -> None:
         onnx = require("onnx", "")
@@ -173,6 +193,7 @@ class _Onnx(_Cutting):
             made = reconstruct(traced, gone, made, examples_of(traced.model, job))
         onnx.save(made, str(job.target))
         prepare.check_opens(job.target)
+        self._time(job, traced, (traced.model, made))
         sizes = [weight_count(model) for model in (traced.model, made)]
         job.notes |= _notes(traced, free, kinds, gone, sizes)
 
@@ -202,9 +223,11 @@ class PruneChannels(Transform):
         ),
         Parameter(
             "budget", "choice", "channels",
-            "What the ratio is a share of. channels: each layer loses the same share; parameters or macs: layers that "
-            "suffer less lose more, until the model as a whole has lost the share.",
-            choices=("channels", "parameters", "macs"),
+            "What the ratio is a share of. channels: each layer loses the same share; parameters, macs or latency: "
+            "layers that suffer less lose more, until the model as a whole has lost the share. latency is an estimate "
+            "from times of layers, measured once for a store on the machine that builds, with ONNX Runtime on one "
+            "thread: elsewhere other channels may be chosen, and the notes say what was saved.",
+            choices=("channels", "parameters", "macs", "latency"),
         ),
         Parameter(
             "multiple", "int", 8,

@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from deploykit.core.errors import SettingError, UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.loading._load import load
+from deploykit.planning import steps
+from deploykit.planning.steps import Steps
 from deploykit.testing import work
 from deploykit.transforms._contract import TRANSFORMS
 from tests.surgery import graphs
@@ -85,7 +88,7 @@ def test_the_filters_with_the_largest_norm_stay(tmp_path):
     np.testing.assert_array_equal(found, given[np.sort(np.argsort(norms)[len(norms) // 2 :])])
 
 
-@pytest.mark.parametrize("budget", ["parameters", "macs"])
+@pytest.mark.parametrize("budget", ["parameters", "macs", "latency"])
 def test_a_budget_is_met(fashion, budget, tmp_path):
     notes = prune(MODEL, tmp_path / "cut", fashion, budget=budget, reconstruct=False, multiple=1)
     counts = {tuple(now / was for was, now in notes["channels"].values())}
@@ -93,6 +96,43 @@ def test_a_budget_is_met(fashion, budget, tmp_path):
     if budget == "parameters":
         kernels = [sum(int(np.prod(s)) for s in shapes(p)) for p in (MODEL, tmp_path / "cut")]
         assert 0.4 * kernels[0] < kernels[1] <= 0.5 * kernels[0]
+    assert "budget" not in notes
+    if budget == "latency":
+        before, after = notes["expected_ms"]
+        assert after <= 0.5 * before
+        assert len(notes["measured_ms"]) == 2
+
+
+@pytest.mark.parametrize("budget", ["parameters", "macs", "latency"])
+def test_a_budget_that_cannot_be_met_is_noted(budget, tmp_path):
+    name = [n.name for n in onnx.load(str(MODEL)).graph.node if n.op_type == "Conv"][2]
+    notes = prune(
+        MODEL, tmp_path / "cut", criterion="l2", reconstruct=False, budget=budget, ratio=0.9, exclude=f"!{name}"
+    )
+    assert notes["channels"] == {name: [96, 8]}
+    assert re.fullmatch(rf"\d+ % of the {budget} could be saved, not 90 %", notes["budget"])
+
+
+@pytest.mark.parametrize(("variant", "stages"), [("onnx", ["onnx_channels", "onnx_times"]),
+                                                 ("keras", ["keras_channels", "keras_times"])])  # fmt: skip
+def test_layers_are_timed_once_for_all_ratios_and_on_each_machine(variant, stages, monkeypatch):
+    technique = TRANSFORMS.get("prune_channels")
+
+    def keys(ratio, budget):
+        made = Steps(load(MODEL), None, 0)
+        values = technique.complete({"ratio": ratio, "budget": budget, "criterion": "l2", "reconstruct": False})
+        found = made.transform("", variant, technique, technique.variant(variant), values)
+        return {step.stage: step.key for step in found}
+
+    one, other = keys(0.3, "latency"), keys(0.5, "latency")
+    assert [*one] == [*stages, ""]
+    assert [one[stage] for stage in stages] == [other[stage] for stage in stages]
+    assert one[""] != other[""]
+    assert [*keys(0.3, "macs")] == [stages[0], ""]
+    monkeypatch.setattr(steps, "hardware", lambda: {"cpu": "another one"})
+    elsewhere = keys(0.3, "latency")
+    assert elsewhere[stages[0]] == one[stages[0]]
+    assert elsewhere[stages[1]] != one[stages[1]]
 
 
 def test_layers_can_be_left_whole(tmp_path):
@@ -160,12 +200,16 @@ def test_a_ratio_of_zero_computes_what_the_keras_model_does(images, tmp_path):
         np.testing.assert_allclose(one, two, atol=1e-5)
 
 
-@pytest.mark.parametrize("budget", ["parameters", "macs"])
+@pytest.mark.parametrize("budget", ["parameters", "macs", "latency"])
 def test_a_budget_of_a_keras_model_is_met(fashion, budget, tmp_path):
     notes = prune_keras(KERAS, tmp_path / "cut", fashion, budget=budget, reconstruct=False, multiple=1)
     assert len({now / was for was, now in notes["channels"].values()}) > 1, "all layers have lost the same share"
     if budget == "parameters":
         assert 0.4 * notes["weights"][0] < notes["weights"][1] < 0.51 * notes["weights"][0]
+    if budget == "latency":
+        before, after = notes["expected_ms"]
+        assert after <= 0.5 * before
+        assert len(notes["measured_ms"]) == 2
 
 
 def test_layers_of_a_keras_model_can_be_left_whole(tmp_path):

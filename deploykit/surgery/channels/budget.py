@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from deploykit.surgery.channels.labels import Labels, Ranking, kept_count
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: What is saved: weights, or multiply-accumulates for one example.
+#: What is saved and follows from shapes: weights, or multiply-accumulates for one example.
 Kind = Literal["parameters", "macs"]
 
 
@@ -25,25 +26,40 @@ class Expense:
         axes: For each axis, how many of its indices belong to each group, by the group's number; what belongs to none
             is under -1.
         price: Cost of one number: 1 for parameters, positions of the output for multiply-accumulates.
+        curve: What is paid instead where costs do not grow with the numbers: shares of them, ascending up to 1, and
+            cost; multiplied by the price.
     """
 
     axes: tuple[Mapping[int, int], ...]
     price: float
+    curve: tuple[tuple[float, float], ...] = ()
 
     @classmethod
     def of(
-        cls, labels: Labels, axes: Iterable[NDArray[Any] | None], numbers: Mapping[int, int], price: float
-    ) -> Expense:
+        cls, labels: Labels, axes: Iterable[NDArray[Any] | None], numbers: Mapping[int, int], price: float,
+        curve: tuple[tuple[float, float], ...] = (),
+    ) -> Expense:  # fmt: skip
         """From the labels of a weight's axes, and the numbers of groups that `owners` gives."""
         return cls(
             tuple(Counter(numbers.get(int(c), -1) for c in labels.roots(axis)) for axis in axes if axis is not None),
             price,
+            curve,
         )
 
     def cost(self, kept: Sequence[float]) -> float:
         """Its cost when of each group only a share of the components is kept."""
-        sizes = (sum(n * (kept[g] if g >= 0 else 1.0) for g, n in axis.items()) for axis in self.axes)
-        return self.price * math.prod(sizes)
+        size = math.prod(sum(n * (kept[g] if g >= 0 else 1.0) for g, n in axis.items()) for axis in self.axes)
+        if not self.curve:
+            return self.price * size
+        return self.price * _between(self.curve, size / math.prod(sum(axis.values()) for axis in self.axes))
+
+
+def _between(curve: Sequence[tuple[float, float]], share: float) -> float:
+    """The cost on straight lines between points; below the first one on the line from there to nothing."""
+    for (first, low), (second, high) in itertools.pairwise([(0.0, 0.0), *curve]):
+        if share <= second:
+            return low + (high - low) * (share - first) / (second - first)
+    return curve[-1][1]
 
 
 def owners(rankings: Sequence[Ranking]) -> dict[int, int]:

@@ -11,7 +11,7 @@ from deploykit.surgery.channels.keras_axes import Traced
 from deploykit.surgery.channels.keras_graph import Flat
 from deploykit.surgery.channels.labels import Ranking
 from deploykit.surgery.reconstruction import damage, taylor
-from deploykit.surgery.reconstruction.keras_linear import linear
+from deploykit.surgery.reconstruction.keras_linear import layers
 from deploykit.surgery.reconstruction.keras_walk import Walk
 from deploykit.surgery.reconstruction.linear import Linear
 from deploykit.surgery.reconstruction.taylor import Compared
@@ -67,8 +67,7 @@ def gradients(traced: Traced, examples: Examples, goal: Compared) -> dict[int, f
 
 
 def _readers(traced: Traced) -> dict[int, Linear]:
-    found = {number: linear(step) for number, step in enumerate(traced.flat.steps)}
-    return {number: layer for number, layer in found.items() if layer is not None and not layer.is_depthwise}
+    return {number: layer for number, layer in layers(traced.flat).items() if not layer.is_depthwise}
 
 
 def input_norms(flat: Flat, examples: Examples) -> dict[tuple[str, str], NDArray[Any]]:
@@ -85,9 +84,9 @@ def input_norms(flat: Flat, examples: Examples) -> dict[tuple[str, str], NDArray
     """
     import numpy as np
 
-    layers = {number: layer for number, step in enumerate(flat.steps) if (layer := linear(step)) is not None}
+    known = layers(flat)
     found: dict[tuple[str, str], NDArray[Any]] = {}
-    for number, norms in damage.input_norms(layers, Walk(flat, examples), examples.seed).items():
-        step = layers[number].node
+    for number, norms in damage.input_norms(known, Walk(flat, examples), examples.seed).items():
+        step = known[number].node
         found[step.name, step.part] = np.hypot(found.get((step.name, step.part), 0.0), norms)
     return found

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from deploykit.surgery.channels.keras_graph import PRODUCTS, SEPARABLE, Step
+from deploykit.surgery.channels.keras_graph import PRODUCTS, SEPARABLE, Flat, Step
 from deploykit.surgery.reconstruction.linear import Linear
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+def layers(flat: Flat) -> dict[int, Linear]:
+    """The linear layers of a model, by the places of their steps."""
+    found = {number: linear(step) for number, step in enumerate(flat.steps)}
+    return {number: layer for number, layer in found.items() if layer is not None}
 
 
 def linear(step: Step) -> Linear | None:

@@ -13,7 +13,7 @@ from deploykit.surgery.channels.labels import Ranking
 from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.reconstruction import damage, taylor
 from deploykit.surgery.reconstruction.linear import Linear
-from deploykit.surgery.reconstruction.onnx_linear import linear
+from deploykit.surgery.reconstruction.onnx_linear import layers, linear
 from deploykit.surgery.reconstruction.onnx_walk import Walk
 from deploykit.surgery.reconstruction.taylor import Compared
 from deploykit.surgery.reconstruction.walk import Examples
@@ -94,8 +94,7 @@ def gated(traced: Traced, places: Mapping[str, int], batch: int) -> Any:
 
 
 def _readers(traced: Traced) -> dict[int, Linear]:
-    found = {number: linear(node, traced.constants) for number, node in enumerate(traced.model.graph.node)}
-    return {number: layer for number, layer in found.items() if layer is not None and not layer.is_depthwise}
+    return {number: layer for number, layer in layers(traced).items() if not layer.is_depthwise}
 
 
 def input_norms(model: Any, examples: Examples) -> dict[str, NDArray[Any]]:

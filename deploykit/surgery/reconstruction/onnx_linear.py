@@ -6,7 +6,19 @@ from collections.abc import Mapping
 from typing import Any
 
 from deploykit.loading._onnx_parts import STANDARD, attributes
+from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.reconstruction.linear import Linear
+
+
+def layers(traced: Traced) -> dict[int, Linear]:
+    """The linear layers of a graph whose tensors have labels, by their places."""
+    graph = traced.model.graph
+    found = {number: linear(node, traced.constants) for number, node in enumerate(graph.node)}
+    return {
+        number: layer
+        for number, layer in found.items()
+        if layer is not None and layer.node.input[0] in traced.axes and layer.node.output[0] in traced.axes
+    }
 
 
 def linear(node: Any, constants: Mapping[str, Any]) -> Linear | None:
