@@ -33,10 +33,9 @@ if TYPE_CHECKING:
     from deploykit.planning.examination import examine
     from deploykit.planning.plan import Plan
     from deploykit.planning.preview import plan
-    from deploykit.reporting.choice import Choice
     from deploykit.reporting.comparison import ReportComparison, compare_reports
     from deploykit.reporting.evidence.sensitivity import Sensitivity
-    from deploykit.reporting.report import Report
+    from deploykit.reporting.report import Choice, Report
     from deploykit.serving.server import Server, serve
     from deploykit.sweeping.build import BuiltCandidate, build
     from deploykit.sweeping.clean import Cleaned, clean
@@ -96,7 +95,7 @@ _HOMES = {
     "Artifact": "deploykit.artifacts.artifact",
     "BuiltCandidate": "deploykit.sweeping.build",
     "Candidate": "deploykit.core.candidate",
-    "Choice": "deploykit.reporting.choice",
+    "Choice": "deploykit.reporting.report",
     "Cleaned": "deploykit.sweeping.clean",
     "Contract": "deploykit.core.contract",
     "Dataset": "deploykit.data.dataset",

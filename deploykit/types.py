@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from deploykit.reporting.events import Progress
     from deploykit.reporting.evidence.class_changes import ClassChange, ClassChanges
     from deploykit.reporting.evidence.flips import Flip, Flips, Guess
-    from deploykit.reporting.evidence.sensitivity import Damage, SensitivityRow, Suggestion
+    from deploykit.reporting.evidence.sensitivity import Suggestion
+    from deploykit.reporting.evidence.sensitivity_rows import Damage, SensitivityRow
     from deploykit.reporting.evidence.sensitivity_table import Level, SensitivityCell, SensitivityTable
     from deploykit.reporting.evidence.weights import Weights
     from deploykit.reporting.evidence.why import LayerCost, Why
@@ -106,7 +107,7 @@ _HOMES = {
     "ClassChange": "deploykit.reporting.evidence.class_changes",
     "ClassChanges": "deploykit.reporting.evidence.class_changes",
     "ClassCounts": "deploykit.data.reading",
-    "Damage": "deploykit.reporting.evidence.sensitivity",
+    "Damage": "deploykit.reporting.evidence.sensitivity_rows",
     "Decision": "deploykit.choosing.goals",
     "Device": "deploykit.runtimes._contract",
     "Expected": "deploykit.planning.planned",
@@ -143,7 +144,7 @@ _HOMES = {
     "RuntimeState": "deploykit.measuring.doctor",
     "Score": "deploykit.core.result",
     "SensitivityCell": "deploykit.reporting.evidence.sensitivity_table",
-    "SensitivityRow": "deploykit.reporting.evidence.sensitivity",
+    "SensitivityRow": "deploykit.reporting.evidence.sensitivity_rows",
     "SensitivityTable": "deploykit.reporting.evidence.sensitivity_table",
     "Split": "deploykit.data.split",
     "Suggestion": "deploykit.reporting.evidence.sensitivity",

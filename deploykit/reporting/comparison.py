@@ -230,7 +230,7 @@ class ReportComparison:
 
     def to_html(self, path: str | Path | None = None) -> str:
         """A self-contained page with both charts and the table, written to ``path`` if given."""
-        from deploykit.reporting.views.page import CSS, labels
+        from deploykit.reporting.page import CSS, labels
 
         title = f"{self.names[0]} and {self.names[1]} side by side"
         style = f"{table.CSS}{CSS}{_CSS}{labels(self.headers)}"

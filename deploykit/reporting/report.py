@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from deploykit.choosing.goals import Decision, Goal, decide
-from deploykit.choosing.pareto import competing, front
-from deploykit.core.candidate import Target
-from deploykit.core.check import BaselineCheck
-from deploykit.core.contract import MAX_OUTPUT_ERROR, Contract
+from deploykit.core.contract import MAX_OUTPUT_ERROR
 from deploykit.core.errors import CandidateError, StoreError, unknown_name
 from deploykit.core.model import Model
-from deploykit.core.registry import registry
-from deploykit.core.result import Result
 from deploykit.core.serial import dump
-from deploykit.data.dataset import Dataset
 from deploykit.reporting import numbers, speed
-from deploykit.reporting.choice import Choice
-from deploykit.reporting.evidence import losing, sensitivity_table
+from deploykit.reporting.evidence import sensitivity_table
 from deploykit.reporting.evidence.sensitivity import Sensitivity
 from deploykit.reporting.evidence.sensitivity_table import SensitivityTable
+from deploykit.reporting.page import notebook, page
+from deploykit.reporting.picked import Picked
 from deploykit.reporting.places import place
-from deploykit.reporting.rows import damaged, doubts, elsewhere, records, ruined, too_few
+from deploykit.reporting.rows import records
 from deploykit.reporting.stored import latest_pass, sweep_of
+from deploykit.reporting.swept import Swept
 from deploykit.reporting.views import parallel, sweet_spot, table, tradeoff
 from deploykit.reporting.views.drawing import shown
-from deploykit.reporting.views.html import notebook
-from deploykit.reporting.views.page import page
-from deploykit.storage.rows import Rows
 from deploykit.storage.store import Store
 
 if TYPE_CHECKING:
@@ -41,8 +31,8 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 
-@dataclass(frozen=True)
-class Report:
+@dataclass(frozen=True, repr=False)
+class Report(Swept):
     """The results of a sweep, read from a store when the report is opened. It does not change when the store does.
 
     If there are more than a thousand candidates, those after the first thousand are read when they are first used.
@@ -59,15 +49,6 @@ class Report:
         >>> report.metric, report.finished
         ('accuracy', True)
     """
-
-    path: Path
-    rows: Rows
-    facts: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        """Take any sequence of rows."""
-        if not isinstance(self.rows, Rows):
-            object.__setattr__(self, "rows", Rows.of(self.rows))
 
     @classmethod
     def open(
@@ -92,98 +73,6 @@ class Report:
                     kind = f"{kind} that can be read ({', '.join(opened.damaged)} is damaged)"
                 raise StoreError(f"The store {opened.path} holds {kind}.", remedy="run deploykit sweep on it.")
             return cls(opened.path, opened.rows(found[0]), found[1])
-
-    # -- facts ------------------------------------------------------------------------------------------------------
-
-    @cached_property
-    def model(self) -> Model:
-        """The original model."""
-        return Model.from_json(self.facts["model"])
-
-    @cached_property
-    def contract(self) -> Contract:
-        """How inputs, labels and outputs are interpreted.
-
-        Raises:
-            StoreError: The sweep did not record it.
-        """
-        if "contract" not in self.facts:
-            raise StoreError(
-                f"The sweep in {self.path} does not say what its inputs, labels and outputs mean.",
-                remedy="run it again on another store.",
-            )
-        return Contract.from_json(self.facts["contract"])
-
-    @property
-    def declared(self) -> dict[str, Any]:
-        """What the user declared about the signature, as arguments of ``dk.sweep``, without what was inferred."""
-        said = self.facts.get("declared") or {}
-        return {name: value for name, value in said.items() if value and value != "auto"}
-
-    @cached_property
-    def check(self) -> BaselineCheck:
-        """What was found when the original model was run on some examples before the sweep."""
-        return BaselineCheck.from_json(self.facts.get("check") or {})
-
-    @cached_property
-    def data(self) -> Dataset:
-        """The data, from the store.
-
-        Raises:
-            StoreError: The store was moved without its data, or they belong to another user.
-        """
-        folder = self.path / self.facts["data"]
-        if folder.parent.is_dir() and not os.access(folder.parent, os.X_OK):
-            raise StoreError(
-                f"The data in {folder.parent} can be read by their owner only.",
-                remedy="ask the owner for a copy of the store, or run the same sweep yourself.",
-            )
-        if not (folder / "dataset.json").is_file():
-            raise StoreError(
-                f"The data of this sweep are not in the store {self.path}.",
-                remedy="run the same sweep again with the data to make what is missing.",
-            )
-        return replace(Dataset.open(folder), contract=self.contract)
-
-    @property
-    def baseline(self) -> str:
-        """Key of the original model on its own runtime."""
-        return str(self.facts["baseline"])
-
-    @property
-    def home(self) -> Target | None:
-        """Where the original model was timed; None if its row cannot be read."""
-        row = self.rows.get(self.baseline)
-        return row.candidate.target if row is not None else None
-
-    @property
-    def metric(self) -> str:
-        """Name of the metric."""
-        return str(self.facts["metric"])
-
-    @property
-    def relative(self) -> bool:
-        """Whether changes of the metric are relative (errors) rather than differences (accuracies)."""
-        return bool(self.facts["relative"])
-
-    @property
-    def finished(self) -> bool:
-        """Whether every row is measured or failed."""
-        return bool(self.rows) and all(r.status != "pending" for r in self.rows)
-
-    def row(self, key: str) -> Result:
-        """The row of a candidate.
-
-        Raises:
-            SettingError: There is no such candidate.
-        """
-        found = self.rows.get(key)
-        if found is None and key:
-            begin = [whole for whole in self.rows.keys if whole.startswith(key)]
-            found = self.rows.get(begin[0]) if len(begin) == 1 else None
-        if found is None:
-            raise unknown_name("candidate", key, self.rows.keys)
-        return found
 
     # -- choosing ---------------------------------------------------------------------------------------------------
 
@@ -224,49 +113,14 @@ class Report:
             )
         return Choice(self, decision.winner, goal, decision)
 
+    def _measured(self, minimize: str | None = None, max_drop: float | None = None) -> Choice | None:
+        """The best candidate, None if none has been measured yet."""
+        measured = any(r.status == "measured" for r in self.rows)
+        return self.best(minimize=minimize, max_drop=max_drop) if measured else None
+
     def choice_for(self, key: str, *, minimize: str | None = None, max_drop: float | None = None) -> Choice:
         """A candidate picked by its key (or the beginning of it); see `best` for the goal."""
         return Choice(self, self.row(key), self.goal(minimize, max_drop))
-
-    def goal(self, minimize: str | None = None, max_drop: float | None = None) -> Goal:
-        """A goal; None takes the setting of the sweep, see `best`."""
-        limit = self.facts.get("max_drop") if max_drop is None else max_drop
-        return Goal(minimize or str(self.facts.get("cost", "latency")), 0.01 if limit is None else float(limit))
-
-    def ranked(self, goal: Goal) -> list[Result]:
-        """Measured rows, best first; rows that meet the goal come before the others."""
-        left, ranked = competing(self.rows, self.baseline), []
-        while (winner := decide(left, goal, relative=self.relative).winner) is not None:
-            ranked.append(winner)
-            left = [r for r in left if r.key != winner.key]
-        return ranked
-
-    def pareto(self, cost: str = "latency") -> list[Result]:
-        """Rows that no other row beats (95 % confidence), cheapest first."""
-        return front(competing(self.rows, self.baseline), cost)
-
-    @property
-    def notes(self) -> list[str]:
-        """Sentences about what limits the comparison."""
-        return [
-            *(doubts(self.contract, self.check) if "contract" in self.facts else ()),
-            *elsewhere(self.rows, self.baseline),
-            *ruined(self.rows, self.baseline),
-            *too_few(self.rows, self.goal()),
-            *filter(None, [losing.sentence(self.rows, self.goal(), relative=self.relative)]),
-            *damaged(self.rows, self.path),
-        ]
-
-    def _decide(self, goal: Goal, layout: str | None = None) -> Decision:
-        rows = competing(self.rows, self.baseline)
-        if layout is None:
-            return decide(rows, goal, relative=self.relative)
-        exporter = registry("deploykit.exporters", "layout").get(layout)
-        return decide(rows, goal, lambda row: exporter.refuses(row.format), relative=self.relative)
-
-    def _chosen(self) -> str:
-        winner = self._decide(self.goal()).winner
-        return winner.key if winner else ""
 
     def sensitivity(self, technique: str | None = None) -> Sensitivity:
         """The latest sensitivity pass over the layers of this model and data.
@@ -376,7 +230,12 @@ class Report:
             minimize: The cost that the choice minimizes, see `best`.
             max_drop: The limit for the choice and the verdicts, see `best`.
         """
-        text = page(self, self.goal(minimize, max_drop))
+        goal = self.goal(minimize, max_drop)
+
+        def draw(dark: bool) -> Any:
+            return self.chart(minimize=goal.minimize, max_drop=goal.max_drop, dark=dark)
+
+        text = page(self, goal, self._measured(minimize, max_drop), draw)
         if path is not None:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             Path(path).write_text(text, "utf-8")
@@ -396,4 +255,29 @@ class Report:
         return f"Report({str(self.path)!r}, {', '.join(f'{n} {s}' for s, n in counts.items() if n)})"
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
-        return {"text/plain": str(self), "text/html": notebook(self)}
+        return {
+            "text/plain": str(self),
+            "text/html": notebook(self, self._measured(), lambda dark: self.chart(dark=dark)),
+        }
+
+
+@dataclass(frozen=True, repr=False)
+class Choice(Picked):
+    """A candidate of a report.
+
+    Attributes:
+        report: The report it is from.
+        result: Its row.
+        goal: The goal.
+        decision: Why it was chosen; None if it was picked by its key.
+
+    Example:
+        >>> space = dk.Space([dk.Recipe((dk.Step("quantize_dynamic"),))], [dk.Target("onnxruntime")])
+        >>> report = dk.sweep(model, data, space, store="runs/chosen", launches=0)
+        [...
+        >>> best = report.best(minimize="size", max_drop=0.05)
+        >>> best.met, best.result.label
+        (True, 'int8 dynamic')
+    """
+
+    report: Report

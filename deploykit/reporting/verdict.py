@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from deploykit.choosing.goals import Goal
 from deploykit.core.candidate import Target
@@ -13,9 +13,6 @@ from deploykit.core.serial import Plain
 from deploykit.measuring.ratios import MARGIN
 from deploykit.reporting import numbers, speed
 from deploykit.reporting.effects import has_effect
-
-if TYPE_CHECKING:
-    from deploykit.reporting.choice import Choice
 
 Kind = Literal[
     "baseline", "faster", "maybe inside", "outside", "not faster", "slower", "noisy", "inconclusive", "target missed",
@@ -162,7 +159,7 @@ def _joined(*sentences: str) -> str:
     return " ".join(filter(None, sentences))
 
 
-def compare(a: Choice, b: Choice) -> str:
+def compare(a: Result, b: Result, goal: Goal, *, relative: bool) -> str:
     """What may be said of B beside A, in a sentence or two.
 
     Both were measured against the same baseline, in the same launches where they were in one group. The interval of
@@ -171,10 +168,10 @@ def compare(a: Choice, b: Choice) -> str:
     """
     left, right = a.measurement, b.measurement
     if left is None or right is None:
-        row = a.result if left is None else b.result
+        row = a if left is None else b
         return f"{'A' if left is None else 'B'} ({row.label}) has not been measured, so there is nothing to compare."
-    measuring = [name for name, one in (("A", a), ("B", b)) if one.result.status == "pending"]
-    parts = [_speed(left.latency, right.latency), _loss(a, b)]
+    measuring = [name for name, one in (("A", a), ("B", b)) if one.status == "pending"]
+    parts = [_speed(left.latency, right.latency), _loss(left, right, goal, relative=relative)]
     if measuring:
         parts.append(f"This is not final: still measuring {' and '.join(measuring)}.")
     smaller = right.compressed_bytes / left.compressed_bytes if left.compressed_bytes else 1.0
@@ -199,13 +196,10 @@ def _speed(left: Latency | None, right: Latency | None) -> str:
     return f"No difference in speed between A and B is confirmed: {numbers.times(ratio)}."
 
 
-def _loss(a: Choice, b: Choice) -> str:
-    assert a.measurement is not None
-    assert b.measurement is not None
-    goal, relative = a.goal, a.report.relative
+def _loss(left: Measurement, right: Measurement, goal: Goal, *, relative: bool) -> str:
     unit = "%" if relative else "pp"
-    ours, theirs = (_quality(m, goal, relative=relative)[0] for m in (a.measurement, b.measurement))
-    change = numbers.points(b.measurement.score.change)
+    ours, theirs = (_quality(m, goal, relative=relative)[0] for m in (left, right))
+    change = numbers.points(right.score.change)
     limit = numbers.limit(goal.max_drop, relative=relative)
     if ours == theirs:
         words = {
@@ -213,7 +207,7 @@ def _loss(a: Choice, b: Choice) -> str:
             "maybe": f"Both may lose more than {limit}",
             "outside": f"Both lose more than {limit}",
         }[ours]
-        return f"{words} (A {numbers.points(a.measurement.score.change)}, B {change} {unit})."
+        return f"{words} (A {numbers.points(left.score.change)}, B {change} {unit})."
     words = {
         "inside": f"B is within {limit} (95 % confidence)",
         "maybe": f"B may lose more than {limit}",

@@ -22,7 +22,8 @@ from deploykit.planning.routes import Routes
 from deploykit.planning.steps import BuildStep, tools
 from deploykit.reporting.events import Progress
 from deploykit.reporting.evidence.naming import users
-from deploykit.reporting.evidence.sensitivity import WORTH, Damage, Sensitivity
+from deploykit.reporting.evidence.sensitivity import WORTH, Sensitivity
+from deploykit.reporting.evidence.sensitivity_rows import Damage
 from deploykit.sweeping.evaluator import Evaluator, Racing
 from deploykit.sweeping.questions import LayerGroup, Question, grouped
 from deploykit.sweeping.state import State

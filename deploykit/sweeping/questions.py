@@ -13,7 +13,8 @@ from deploykit.core.parameter import Value
 from deploykit.core.tools import all_versions
 from deploykit.planning.planned import Planned
 from deploykit.planning.routes import Impossible, Routes
-from deploykit.reporting.evidence.sensitivity import LIMIT, SensitivityRow
+from deploykit.reporting.evidence.sensitivity import LIMIT
+from deploykit.reporting.evidence.sensitivity_rows import SensitivityRow
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sweeping.state import State
 from deploykit.transforms._contract import TRANSFORMS

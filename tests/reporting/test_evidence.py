@@ -21,7 +21,8 @@ from deploykit.measuring.answers import read
 from deploykit.measuring.predict import predict
 from deploykit.reporting.evidence import class_changes, flips
 from deploykit.reporting.evidence.naming import shortened
-from deploykit.reporting.evidence.sensitivity import Damage, Sensitivity, SensitivityRow
+from deploykit.reporting.evidence.sensitivity import Sensitivity
+from deploykit.reporting.evidence.sensitivity_rows import Damage, SensitivityRow
 from deploykit.reporting.evidence.sensitivity_table import SensitivityCell
 from deploykit.storage.store import Store
 

@@ -11,7 +11,7 @@ import deploykit as dk
 from deploykit.choosing.goals import Goal
 from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.result import Interval, Measurement, Result, Score
-from deploykit.reporting.evidence import losing
+from deploykit.reporting import losing
 
 ORT, LITERT = Target("onnxruntime"), Target("litert")
 

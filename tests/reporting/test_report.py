@@ -12,7 +12,7 @@ from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import CandidateError, GoalMissed, SettingError
 from deploykit.core.result import Interval
 from deploykit.reporting.evidence import layers
-from deploykit.reporting.views import html, tradeoff
+from deploykit.reporting.views import tradeoff
 from deploykit.storage.rows import Rows
 from deploykit.testing import models
 
@@ -185,9 +185,9 @@ def test_a_notebook_with_thousands_of_candidates_stays_small(report):
         scores=(dataclasses.replace(like.measurement.score, drop=Interval(0.5, 0.4, 0.6)),),
     )
     many = [dataclasses.replace(like, key=f"k{i}", label=f"beaten {i}", measurement=slower) for i in range(2000)]
-    text = html.notebook(dataclasses.replace(report, rows=Rows.of([*report.rows, *many])))
+    text = dataclasses.replace(report, rows=Rows.of([*report.rows, *many]))._repr_mimebundle_()["text/html"]
     assert len(text) < 1_500_000
     assert re.search(r"\b[34] of 2,004 rows", text)
     assert text.count(">failed<") == 2
     assert "beaten 7" not in text
-    assert "beaten" not in html.notebook(report)
+    assert "beaten" not in report._repr_mimebundle_()["text/html"]

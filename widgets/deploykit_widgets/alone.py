@@ -10,8 +10,7 @@ from typing import Any
 from deploykit.core.errors import CandidateError, SettingError
 from deploykit.core.model import Model
 from deploykit.data.dataset import Dataset
-from deploykit.reporting.choice import Choice
-from deploykit.reporting.report import Report
+from deploykit.reporting.report import Choice, Report
 from deploykit_widgets import still
 from deploykit_widgets.code.script import inputs
 from deploykit_widgets.data.notebook_names import name_of

@@ -13,9 +13,8 @@ from deploykit.core.model import Model
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
-from deploykit.reporting.choice import Choice
 from deploykit.reporting.events import Progress
-from deploykit.reporting.report import Report
+from deploykit.reporting.report import Choice, Report
 
 if TYPE_CHECKING:
     from deploykit import Plan, Server

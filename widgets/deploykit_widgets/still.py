@@ -18,8 +18,7 @@ from deploykit.reporting.views.drawing import svg_of
 
 if TYPE_CHECKING:
     from deploykit.core.result import Result
-    from deploykit.reporting.choice import Choice
-    from deploykit.reporting.report import Report
+    from deploykit.reporting.report import Choice, Report
     from deploykit_widgets.state import State
 
 #: Rows of the table. If there are more candidates, only the most relevant are shown.

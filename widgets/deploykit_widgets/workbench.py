@@ -8,9 +8,8 @@ from typing import Any
 
 from deploykit.core.errors import Cancelled, SettingError
 from deploykit.core.space import Space
-from deploykit.reporting.choice import Choice
 from deploykit.reporting.progress import automatic
-from deploykit.reporting.report import Report
+from deploykit.reporting.report import Choice, Report
 from deploykit_widgets import still
 from deploykit_widgets.display import Display
 from deploykit_widgets.memory import Given, Memory

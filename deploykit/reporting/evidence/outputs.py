@@ -6,19 +6,22 @@ import shutil
 import tempfile
 import threading
 import uuid
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import CandidateError, ExportError, StoreError, unknown_name
+from deploykit.core.result import Result
+from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.outputs import evaluate, evaluation_key, outputs_file
+from deploykit.reporting.swept import Swept
 from deploykit.sandbox.supervisor import OnReport
 from deploykit.storage.store import Store
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploykit.reporting.choice import Choice
 
 _SPLITS = ("evaluation", "test")
 
@@ -27,17 +30,27 @@ _SPLITS = ("evaluation", "test")
 _turns: dict[Path, threading.Lock] = {}
 
 
-def outputs_of(choice: Choice, split: str = "evaluation", on_report: OnReport | None = None) -> NDArray[Any]:
-    """Scored output of a candidate for all examples of a split, shape (examples, …); see `Choice.outputs`."""
+def outputs_of(
+    report: Swept, row: Result, split: str, file: Callable[[], Exportable], on_report: OnReport | None = None
+) -> NDArray[Any]:
+    """Scored output of a candidate for all examples of a split, shape (examples, …); see `Choice.outputs`.
+
+    Args:
+        report: What the candidate is from.
+        row: Its row.
+        split: ``"evaluation"`` or ``"test"``.
+        file: Gives its file, which is run if the store does not have the outputs.
+        on_report: Called with (done, total, words) while the file is run.
+    """
     if split not in _SPLITS:
         raise unknown_name("split", split, _SPLITS)
-    noted = _noted(choice)
-    if noted and (known := outputs_file(choice.report.path, noted, split)).is_file():
+    noted = row.measurement.outputs if row.measurement else ""  # the key under which the sweep has kept them
+    if noted and (known := outputs_file(report.path, noted, split)).is_file():
         return _read(known)
     # Under the key of today: a runtime that was updated since the sweep may answer otherwise.
-    path = outputs_file(choice.report.path, _key_today(choice), split)
+    path = outputs_file(report.path, _key_today(report, row), split)
     with _turns.setdefault(path, threading.Lock()):
-        return _read(path) if path.is_file() else _made_again(choice, split, path, on_report)
+        return _read(path) if path.is_file() else _made_again(report, row, split, file, path, on_report)
 
 
 def _read(path: Path) -> NDArray[Any]:
@@ -47,32 +60,26 @@ def _read(path: Path) -> NDArray[Any]:
     return found
 
 
-def _noted(choice: Choice) -> str:
-    """Key under which the sweep has kept them, "" when it has not."""
-    return choice.measurement.outputs if choice.measurement else ""
-
-
-def _key_today(choice: Choice) -> str:
-    row = choice.result
+def _key_today(report: Swept, row: Result) -> str:
     if not row.artifact_digest:
         cause = row.failure.cause if row.failure else "it was not built yet"
         raise CandidateError(f"{row.label} ({row.key}) has no outputs: {cause}", remedy="choose another candidate.")
-    report = choice.report
     return evaluation_key(row.artifact_digest, row.candidate.target, report.data.digest, report.contract)
 
 
-def _made_again(choice: Choice, split: str, path: Path, on_report: OnReport | None) -> NDArray[Any]:
+def _made_again(
+    report: Swept, row: Result, split: str, file: Callable[[], Exportable], path: Path, on_report: OnReport | None
+) -> NDArray[Any]:
     """Run the file, and keep what it gives where the store can be written."""
     import numpy as np
 
-    report = choice.report
     if not len(report.data.splits[split]):
         raise CandidateError(f"The data have no {split} examples.", remedy="choose another split.")
     try:
-        item = choice.exportable()
+        item = file()
     except ExportError as error:
         raise CandidateError(
-            f"The outputs of {choice.result.label} ({choice.key}) are not in the store, and neither is its file.",
+            f"The outputs of {row.label} ({row.key}) are not in the store, and neither is its file.",
             remedy="run the same sweep again to make what is missing.",
         ) from error
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import unknown_name
 from deploykit.core.parameter import Value, short
-from deploykit.core.result import Interval, Score
 from deploykit.core.serial import Plain
 from deploykit.reporting import numbers
-from deploykit.reporting.views import sensitivity_view as view
+from deploykit.reporting.evidence import sensitivity_view as view
+from deploykit.reporting.evidence.sensitivity_rows import Damage, SensitivityRow
 from deploykit.reporting.views.drawing import shown
+from deploykit.reporting.views.html import pictures
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,66 +27,6 @@ WORTH = 0.05
 #: Layers of one suggestion.
 _MOST = 12
 _KINDS = ("layer", "type")
-
-
-@dataclass(frozen=True)
-class Damage(Plain):
-    """What a candidate has lost against the original model on the same runtime.
-
-    Attributes:
-        key: The candidate's key.
-        drop: Loss of the metric, paired; positive is worse.
-        fidelity: Loss of fidelity to the original's outputs: needs no labels, and shows what accuracy does not resolve.
-        others: Losses by further metrics that need no labels, for example ``"agreement"``.
-        size_bytes: Size of its artifact.
-    """
-
-    key: str
-    drop: Interval
-    fidelity: Interval
-    others: dict[str, Interval] = field(default_factory=dict)
-    size_bytes: int = 0
-
-    @classmethod
-    def of(cls, key: str, scores: Sequence[Score], fidelity: str, others: Sequence[str], size_bytes: int) -> Damage:
-        """From a candidate's scores, the metric's first."""
-        drops = {s.metric: s.drop for s in scores}
-        kept = {name: drops[name] for name in others if name in drops}
-        return cls(key, scores[0].drop, drops.get(fidelity, scores[0].drop), kept, size_bytes)
-
-
-@dataclass(frozen=True)
-class SensitivityRow(Plain):
-    """A layer, a type of operators, or all layers that were not measured one by one.
-
-    Attributes:
-        name: Name in the graph, or the type.
-        kind: What it is.
-        type: Operator or class; "" when there are several.
-        order: Place in the graph of the first layer it stands for.
-        names: Names of the layers it stands for.
-        weights: How many weights they hold.
-        only: Loss when the technique is applied to nothing else; None when that was not measured (see ``problem``).
-        all_but: Loss when it is applied to everything else.
-        problem: Why a loss is not known.
-        own: What the user calls the layer; "" when no layer of the original model is known to be it.
-    """
-
-    name: str
-    kind: Literal["layer", "type", "others"]
-    type: str
-    order: int
-    names: tuple[str, ...]
-    weights: int
-    only: Damage | None = None
-    all_but: Damage | None = None
-    problem: str = ""
-    own: str = ""
-
-    @property
-    def shown(self) -> str:
-        """Its name for people."""
-        return self.own or self.name
 
 
 @dataclass(frozen=True)
@@ -277,7 +218,10 @@ class Sensitivity(Plain):
         Raises:
             SettingError: An unknown kind, score or order.
         """
-        return view.points(self, kind, score, sort)
+        ranked = self.ranked(kind)
+        if kind == "layer":
+            ranked += self._others
+        return view.points(ranked, score, sort)
 
     def chart(self, kind: str = "layer", *, score: str = "fidelity", sort: str = "order", dark: bool = False) -> Any:
         """Loss by layer or by operator type, with intervals (Altair).
@@ -293,7 +237,10 @@ class Sensitivity(Plain):
         Raises:
             SettingError: An unknown kind, score or order.
         """
-        return shown(view.chart(self, self.points(kind, score=score, sort=sort), score, dark=dark))
+        return shown(view.chart(
+            self.points(kind, score=score, sort=sort), score, whole=self.whole, metric=self.metric,
+            relative=self.relative, summary=self.summary(), dark=dark,
+        ))  # fmt: skip
 
     def summary(self) -> str:
         """The most important result in one sentence."""
@@ -315,10 +262,18 @@ class Sensitivity(Plain):
 
     def __str__(self) -> str:
         state = "" if self.finished else "\nNot finished: rerun the same call to resume."
-        return f"{view.text(self)}\n{self.summary()}{state}"
+        return f"{view.text(self._cells())}\n{self.summary()}{state}"
 
     def __repr__(self) -> str:
         return f"Sensitivity({self.technique} on {self.target}, {len(self.rows)} rows)"
 
     def _repr_mimebundle_(self, **_options: Any) -> dict[str, Any]:
-        return {"text/plain": str(self), "text/html": view.page(self)}
+        drawn = pictures(lambda dark: self.chart(dark=dark), self.summary()) if self.whole else ""
+        return {"text/plain": str(self), "text/html": view.page(self._cells(), self.summary(), drawn)}
+
+    @property
+    def _others(self) -> list[SensitivityRow]:
+        return [r for r in self.rows if r.kind == "others"]
+
+    def _cells(self) -> list[list[str]]:
+        return view.cells([*self.ranked("type"), *self.ranked("layer"), *self._others], self.metric)

@@ -14,14 +14,14 @@ from deploykit.core.result import Interval
 from deploykit.core.serial import Plain
 from deploykit.core.space import Space
 from deploykit.reporting.evidence.naming import users
-from deploykit.reporting.evidence.sensitivity import LIMIT, Sensitivity, SensitivityRow
+from deploykit.reporting.evidence.sensitivity import LIMIT, Sensitivity
+from deploykit.reporting.evidence.sensitivity_rows import SensitivityRow
+from deploykit.reporting.swept import Swept
 from deploykit.storage.store import Store
 from deploykit.transforms._contract import TRANSFORMS
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from deploykit.reporting.report import Report
 
 #: More columns than this cannot be read side by side.
 _MOST_LEVELS = 8
@@ -156,7 +156,7 @@ class SensitivityTable(Plain):
         return f"{len(self.layers)} layers at {len(self.levels)} levels, {done} of them measured."
 
 
-def build(report: Report) -> SensitivityTable:
+def build(report: Swept) -> SensitivityTable:
     """All passes over the layers that a store holds, and the levels of its candidates that were not measured."""
     found = [Sensitivity.from_json(record) for record in Store(report.path).records("sensitivity").values()]
     wanted = (report.model.digest, report.facts["data"])
@@ -199,7 +199,7 @@ def _level_key(technique: str, parameters: dict[str, Value], excluding: str, tar
     return repr((technique, sorted(shown.items()), target.device))
 
 
-def _untried(report: Report, known: set[str]) -> Iterator[Level]:
+def _untried(report: Swept, known: set[str]) -> Iterator[Level]:
     """Levels of the report's candidates of one step that no pass has measured, on the first runtime that can."""
     for row in report.rows:
         steps = row.candidate.recipe.steps
@@ -223,7 +223,7 @@ def _numbers(level: Level) -> tuple[float, ...]:
     return tuple(float(v) for v in level.parameters.values() if isinstance(v, int | float))
 
 
-def _rows(report: Report, passes: Sequence[Sensitivity | None]) -> list[tuple[str, dict[int, str]]]:
+def _rows(report: Swept, passes: Sequence[Sensitivity | None]) -> list[tuple[str, dict[int, str]]]:
     """Layers with their names by the place of the pass; without any pass those of the original model, under −1."""
     rows: list[dict[int, str]] = []
     measured = [(place, one) for place, one in enumerate(passes) if one is not None]
@@ -240,7 +240,7 @@ def _rows(report: Report, passes: Sequence[Sensitivity | None]) -> list[tuple[st
     return list(zip(shown, rows, strict=True))
 
 
-def _own_names(report: Report, level: Level, names: Iterable[str], own: set[str]) -> tuple[str, ...]:
+def _own_names(report: Swept, level: Level, names: Iterable[str], own: set[str]) -> tuple[str, ...]:
     """Names of a layer that a technique is certain to know: those of the original model, where it reads those."""
     variants = [v for v in TRANSFORMS.get(level.technique).variants if level.excluding in v.uses]
     if not any(report.model.format in v.accepts for v in variants):

@@ -13,14 +13,12 @@ from deploykit.core.serial import Plain, from_plain
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._weights import LayerWeights
 from deploykit.reporting.evidence.naming import shortened
+from deploykit.reporting.swept import Swept
 from deploykit.sandbox.supervisor import OnReport, shared
 from deploykit.sandbox.task import Task
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from deploykit.reporting.choice import Choice
-    from deploykit.reporting.report import Report
 
 _DEADLINE_S = 120.0
 
@@ -113,11 +111,11 @@ class Weights(Plain):
         return " ".join([self.summary(), *self.notes])
 
 
-def compare(choice: Choice, against: Choice | None, on_report: OnReport | None = None) -> Weights:
+def compare(
+    report: Swept, row: Result, against: tuple[Swept, Result] | None, on_report: OnReport | None = None
+) -> Weights:
     """The weights of a candidate beside those of another; see ``Choice.weights``."""
-    report, row = choice.report, choice.result
-    other = against.result if against is not None else original(report, row)
-    store = against.report if against is not None else report
+    store, other = against or (report, original(report, row))
     files = {"before": _file(store, other), "after": _file(report, row)}
     formats = {FORMATS.get(f["format"]).group for f in files.values()}
     group = formats.pop() if len(formats) == 1 else "light"
@@ -136,7 +134,7 @@ def compare(choice: Choice, against: Choice | None, on_report: OnReport | None =
     return Weights(rows, int(found["left_out"]), words, other.format == row.format)
 
 
-def original(report: Report, row: Result) -> Result:
+def original(report: Swept, row: Result) -> Result:
     """The original model, in a candidate's format where the sweep has made that, on its runtime if possible.
 
     Args:
@@ -148,7 +146,7 @@ def original(report: Report, row: Result) -> Result:
     return plain[0] if plain else report.row(report.baseline)
 
 
-def _file(report: Report, row: Result) -> dict[str, str]:
+def _file(report: Swept, row: Result) -> dict[str, str]:
     path: Path = report.path / row.artifact
     if not row.artifact or not path.exists():
         raise CandidateError(

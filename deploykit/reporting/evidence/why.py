@@ -12,13 +12,12 @@ from deploykit.core.serial import Plain
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import speed
 from deploykit.reporting.evidence.naming import named
+from deploykit.reporting.swept import Swept
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from deploykit.reporting.choice import Choice
 
 _FALLBACK = "computes in float32, while others run int8 kernels"
 #: Share of the gain from which one layer is named.
@@ -111,16 +110,16 @@ class Why(Plain):
         return " ".join(filter(None, (self.cause, self.note, self.remedy)))
 
 
-def explain(choice: Choice) -> Why:
+def explain(report: Swept, row: Result) -> Why:
     """Why a candidate is as fast as it is; see ``Choice.why``."""
-    row, measurement = choice.result, choice.measurement
+    measurement = row.measurement
     findings = measurement.findings if measurement else ()
     held_back = next((f for f in findings if f.remedy), None)
     remedy = f"What helps: {held_back.remedy}" if held_back else ""
     label = RUNTIMES.get(row.candidate.target.runtime).label
-    if choice.key == choice.report.baseline:
+    if row.key == report.baseline:
         return Why("This is the original model.", ())
-    comparison = _profile(choice, measurement.profile) if measurement and measurement.profile else None
+    comparison = _profile(report, measurement.profile) if measurement and measurement.profile else None
     if comparison is not None:
         rows = tuple(sorted(map(_cost, comparison.layers), key=lambda r: (-abs(r.difference_us), r.layer)))
         rows = tuple(replace(r, fallback=_FALLBACK) if _fell_back(r, comparison) else r for r in rows)
@@ -141,7 +140,7 @@ def explain(choice: Choice) -> Why:
     cause = "" if faster else findings[0].text if findings else ""
     if faster and held_back is not None:
         remedy = f"What holds it back: {held_back.text} {remedy}"
-    found = _elsewhere(choice)
+    found = _elsewhere(report)
     if found is None:
         return Why(cause, (), note=reason, remedy=remedy)
     other, shares = found
@@ -150,9 +149,9 @@ def explain(choice: Choice) -> Why:
     return Why(cause, shares, estimate=True, note=note, remedy=remedy)
 
 
-def _profile(choice: Choice, key: str) -> Comparison | None:
-    record = Store(choice.report.path).record("profile", key)
-    return None if record is None else named(Comparison.from_json(record), choice.report.model.layers)
+def _profile(report: Swept, key: str) -> Comparison | None:
+    record = Store(report.path).record("profile", key)
+    return None if record is None else named(Comparison.from_json(record), report.model.layers)
 
 
 def _cost(x: LayerTime) -> LayerCost:
@@ -200,14 +199,14 @@ def _integers(rows: Sequence[LayerCost]) -> str:
     return f"{len(whole)} of {len(run)} layers run int8 kernels."
 
 
-def _elsewhere(choice: Choice) -> tuple[Result, tuple[LayerCost, ...]] | None:
+def _elsewhere(report: Swept) -> tuple[Result, tuple[LayerCost, ...]] | None:
     """Shares of the float32 model's time by layer, from a profile of another candidate; None when there is none."""
-    with Store(choice.report.path) as store:
-        for row in choice.report.rows:
+    with Store(report.path) as store:
+        for row in report.rows:
             key = row.measurement.profile if row.measurement else ""
             record = store.record("profile", key) if key else None
             if record is not None:
-                comparison = named(Comparison.from_json(record), choice.report.model.layers)
+                comparison = named(Comparison.from_json(record), report.model.layers)
                 break
         else:
             return None

@@ -8,7 +8,7 @@ from deploykit_widgets.sections.model import ModelSection
 
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Layer
-from deploykit.reporting.choice import Choice
+from deploykit.reporting.report import Choice
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 

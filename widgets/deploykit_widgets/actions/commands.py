@@ -15,8 +15,8 @@ from deploykit.core.errors import CandidateError, DatasetError, SettingError, St
 from deploykit.core.registry import registry
 from deploykit.core.settings.option import options_of
 from deploykit.core.settings.options import SearchOptions
-from deploykit.reporting.choice import Choice
 from deploykit.reporting.events import OnProgress, Progress
+from deploykit.reporting.report import Choice
 from deploykit_widgets.actions.inputs import Inputs, being_read
 from deploykit_widgets.actions.leaving import Leaving
 from deploykit_widgets.actions.long_work import stop

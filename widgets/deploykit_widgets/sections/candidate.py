@@ -7,9 +7,8 @@ from typing import Any
 
 import deploykit as dk
 from deploykit.core.errors import SettingError
-from deploykit.reporting.choice import Choice
 from deploykit.reporting.events import Progress
-from deploykit.reporting.report import Report
+from deploykit.reporting.report import Choice, Report
 from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.actions.long_work import stop
 from deploykit_widgets.answers import Command, Later

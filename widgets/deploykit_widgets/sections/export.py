@@ -8,7 +8,7 @@ from typing import Any
 from deploykit import Artifact
 from deploykit.core.registry import registry
 from deploykit.core.result import Result
-from deploykit.reporting.choice import Choice
+from deploykit.reporting.report import Choice
 from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.answers import Command
 from deploykit_widgets.code.script import shown_path

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.errors import SettingError, StoreError, unknown_name
 from deploykit.core.registry import registry
 from deploykit.reporting import numbers, speed
-from deploykit.reporting.choice import Choice
 from deploykit.reporting.families import Families
-from deploykit.reporting.report import Report
+from deploykit.reporting.report import Choice, Report
 from deploykit.reporting.settings import settings
 from deploykit.reporting.views import tradeoff
 from deploykit_widgets.actions.commands import Commands

@@ -1,22 +1,27 @@
-"""The report as a page of its own: it needs no network and no script, and shows all of itself at every width."""
+"""The report as HTML: a page of its own, and what a notebook shows.
+
+Neither needs the network or a script, and the page shows all of itself at every width.
+"""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from deploykit.choosing.goals import Goal
 from deploykit.core.result import Result
 from deploykit.reporting import numbers, verdict
+from deploykit.reporting.picked import Picked
 from deploykit.reporting.places import place
+from deploykit.reporting.swept import Swept
 from deploykit.reporting.views import table
-from deploykit.reporting.views.html import pictures
+from deploykit.reporting.views.html import THEMED, pictures
 
-if TYPE_CHECKING:
-    from deploykit.reporting.choice import Choice
-    from deploykit.reporting.report import Report
-
+#: Makes the chart of a report, for a dark background or not.
+Draw = Callable[[bool], Any]
+#: Rows of a table in a notebook.
+_MOST_ROWS = 200
 #: Of the chart's plot, pixels: with its axis it fits a narrow page, and a wide one shows it larger.
 _PLOT = {"width": 640, "height": 340}
 #: Around it, pixels: the reader's font may be wider than the one its text was measured with.
@@ -83,15 +88,51 @@ _FACTS = {
 }
 
 
-def page(report: Report, goal: Goal) -> str:
+def notebook(report: Swept, best: Picked | None, draw: Draw) -> str:
+    """Chart (a picture, so that saved notebooks keep it), choice and table.
+
+    Args:
+        report: The report.
+        best: The best candidate; None if none has been measured.
+        draw: Makes the chart.
+    """
+    parts = [f"<style>{table.CSS}{THEMED}</style>", '<div class="dk-report">']
+    if _timed(report):
+        parts.append(pictures(draw))
+    parts += [_best_so_far(report, best), _short_table(report, best.key if best else ""), "</div>"]
+    return "".join(parts)
+
+
+def _best_so_far(report: Swept, best: Picked | None) -> str:
+    if best is None:
+        return "<p>No candidate has been measured yet.</p>"
+    said = best.explain().split("\n")
+    first, *rest = (html.escape(line) for line in dict.fromkeys([*said, *report.notes]))
+    return f"<p><b>Best so far: {first}</b></p><ul>{''.join(f'<li>{line}</li>' for line in rest)}</ul>"
+
+
+def _short_table(report: Swept, best: str) -> str:
+    """The table; of very many candidates those that can be chosen and those that failed, to keep notebooks small."""
+    rows: Sequence[Result] = report.rows
+    said = ""
+    if len(rows) > _MOST_ROWS:
+        kept = {report.baseline, *(r.key for r in report.pareto(report.goal().minimize))}
+        rows = [r for r in rows if r.key in kept or r.status == "failed"]
+        said = f"<p>{len(rows):,} of {len(report.rows):,} rows: the original model, the front, and what failed. "
+        said += "All are in report.to_frame() and report.to_html().</p>"
+    return said + table.html_table(rows, report.metric, relative=report.relative, best=best)
+
+
+def page(report: Swept, goal: Goal, best: Picked | None, draw: Draw) -> str:
     """The page: chart, choice, table, left-out combinations, machine.
 
     Args:
         report: The report.
         goal: What choice and verdicts are about.
+        best: The best candidate for that goal; None if none has been measured.
+        draw: Makes the chart for that goal.
     """
     title = html.escape(f"{report.model.name}: deployment report")
-    best = _best(report, goal)
     style = f"{table.CSS}{CSS}{labels(table.headers(report.metric, relative=report.relative))}"
     return "".join(
         [
@@ -99,7 +140,7 @@ def page(report: Report, goal: Goal) -> str:
             '<meta name="viewport" content="width=device-width,initial-scale=1">',
             f"<style>{style}</style></head><body><main class='dk-report'>",
             f"<h1>{title}</h1><p>{html.escape(str(report.model))}</p>",
-            _chart(report, goal),
+            _chart(report, draw),
             "<h2>Choice</h2>",
             _choice(report, goal, best),
             "<h2>All candidates</h2>",
@@ -125,26 +166,23 @@ def _css_text(text: str) -> str:
     return '"' + "".join(c if c.isalnum() or c in " ,%.-" else f"\\{ord(c):x} " for c in text) + '"'
 
 
-def _chart(report: Report, goal: Goal) -> str:
-    if not any(r.measurement and r.measurement.latency for r in report.rows):
+def _timed(report: Swept) -> bool:
+    return any(r.measurement and r.measurement.latency for r in report.rows)
+
+
+def _chart(report: Swept, draw: Draw) -> str:
+    if not _timed(report):
         return ""
 
-    def draw(dark: bool) -> Any:
-        drawn = report.chart(minimize=goal.minimize, max_drop=goal.max_drop, dark=dark)
-        return drawn.properties(**_PLOT, padding=_PADDING)
+    def sized(dark: bool) -> Any:
+        return draw(dark).properties(**_PLOT, padding=_PADDING)
 
     # The legend is below the plot, so that neither the width nor the reader's font can cut it off.
     legend: dict[str, Any] = {"orient": "bottom", "columns": 4, "labelLimit": 0, "titleLimit": 0}
-    return f'<div class="dk-chart">{pictures(draw, **legend)}</div>'
+    return f'<div class="dk-chart">{pictures(sized, **legend)}</div>'
 
 
-def _best(report: Report, goal: Goal) -> Choice | None:
-    if not any(r.status == "measured" for r in report.rows):
-        return None
-    return report.best(minimize=goal.minimize, max_drop=goal.max_drop)
-
-
-def _choice(report: Report, goal: Goal, best: Choice | None) -> str:
+def _choice(report: Swept, goal: Goal, best: Picked | None) -> str:
     wanted = f"Goal: the lowest {_COSTS.get(goal.minimize, goal.minimize)}, with a loss of at most "
     wanted += f"{numbers.limit(goal.max_drop, relative=report.relative)} (95 % confidence)."
     said = [f'<p class="dk-soft">{html.escape(wanted)}</p>']
@@ -167,14 +205,14 @@ _COSTS = {"latency": "latency", "size": "size", "compressed_size": "size after g
           "cpu": "CPU time"}  # fmt: skip
 
 
-def _table(report: Report, goal: Goal, best: Choice | None) -> str:
+def _table(report: Swept, goal: Goal, best: Picked | None) -> str:
     return table.html_table(
         report.rows, report.metric, relative=report.relative, best=best.key if best else "",
         remarks=_verdicts(report, goal),
     )  # fmt: skip
 
 
-def _verdicts(report: Report, goal: Goal) -> Mapping[str, str]:
+def _verdicts(report: Swept, goal: Goal) -> Mapping[str, str]:
     """The beginning of each row's verdict, as the Workbench and ``explain`` say it; failed rows say theirs in full."""
 
     def said(row: Result) -> str:
@@ -185,7 +223,7 @@ def _verdicts(report: Report, goal: Goal) -> Mapping[str, str]:
     return {row.key: said(row) for row in report.rows if row.status != "failed"}
 
 
-def _left_out(report: Report) -> str:
+def _left_out(report: Swept) -> str:
     left_out = report.facts.get("left_out", [])
     if not left_out:
         return ""
@@ -194,7 +232,7 @@ def _left_out(report: Report) -> str:
     return f"<h2>Left out</h2><details><summary>{count}</summary><ul>{items}</ul></details>"
 
 
-def _machine(report: Report) -> str:
+def _machine(report: Swept) -> str:
     row = next((r for r in report.rows if r.measurement and r.measurement.environment), None)
     if row is None or row.measurement is None:
         return ""

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import html
 import json
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 from deploykit.core.errors import unknown_name
 from deploykit.core.parameter import short
 from deploykit.reporting import numbers
-from deploykit.reporting.views.html import THEMED, pictures
+from deploykit.reporting.evidence.sensitivity_rows import Damage, SensitivityRow
+from deploykit.reporting.views.html import THEMED
 from deploykit.reporting.views.table import CSS
 from deploykit.reporting.views.tradeoff import DARK, LIGHT
-
-if TYPE_CHECKING:
-    from deploykit.reporting.evidence.sensitivity import Sensitivity
 
 _SIDES = {"only": "only this", "all_but": "all but this"}
 _SORTS = {"order": "in the order of the graph", "damage": "worst first"}
@@ -23,16 +22,13 @@ _SCORES = {"fidelity": "Lost fidelity to the original's outputs, %", "drop": "Lo
 _WORDS = 2
 
 
-def points(found: Sensitivity, kind: str, score: str, sort: str) -> list[dict[str, Any]]:
-    """See `Sensitivity.points`."""
+def points(rows: Sequence[SensitivityRow], score: str, sort: str) -> list[dict[str, Any]]:
+    """See `Sensitivity.points`; the rows are worst first, what was not measured one by one is last."""
     for what, value, known in (("score", score, _SCORES), ("order", sort, _SORTS)):
         if value not in known:
             raise unknown_name(what, value, known)
-    rows = found.ranked(kind)
     if sort == "order":
-        rows.sort(key=lambda r: r.order)
-    if kind == "layer":
-        rows += [r for r in found.rows if r.kind == "others"]
+        rows = sorted(rows, key=lambda r: (r.kind == "others", r.order))
     shown = []
     for place, row in enumerate(rows):
         for side, damage in (("only", row.only), ("all_but", row.all_but)):
@@ -57,14 +53,23 @@ def points(found: Sensitivity, kind: str, score: str, sort: str) -> list[dict[st
     return shown
 
 
-def chart(found: Sensitivity, data: list[dict[str, Any]], score: str, *, dark: bool) -> Any:
+def chart(
+    data: list[dict[str, Any]],
+    score: str,
+    *,
+    whole: Damage | None,
+    metric: str,
+    relative: bool,
+    summary: str,
+    dark: bool,
+) -> Any:
     """The chart as an Altair object; see `points` for its data."""
     import altair as alt
 
     palette = DARK if dark else LIGHT
     types = list(dict.fromkeys(p["type"] for p in sorted(data, key=lambda p: p["place"])))
     colors = [palette[i % len(palette)] for i in range(len(types))]
-    title = _SCORES[score].format(unit="%" if found.relative else "percentage points")
+    title = _SCORES[score].format(unit="%" if relative else "percentage points")
     y = alt.Y(
         "name:N",
         title=None,
@@ -88,18 +93,16 @@ def chart(found: Sensitivity, data: list[dict[str, Any]], score: str, *, dark: b
         shape=alt.Shape("side:N", title="changed", scale=alt.Scale(domain=sides, range=["circle", "diamond"])),
         tooltip=[
             alt.Tooltip("name:N"), alt.Tooltip("type:N"), alt.Tooltip("side:N", title="changed"),
-            alt.Tooltip("fidelity:N", title="lost fidelity, %"), alt.Tooltip("drop:N", title=f"lost {found.metric}"),
+            alt.Tooltip("fidelity:N", title="lost fidelity, %"), alt.Tooltip("drop:N", title=f"lost {metric}"),
             alt.Tooltip("weights:Q", format=","),
         ],
     )  # fmt: skip
     layers = [rules, marks]
-    if found.whole:
-        loss = found.whole.fidelity if score == "fidelity" else found.whole.drop
+    if whole:
+        loss = whole.fidelity if score == "fidelity" else whole.drop
         line = alt.Chart(_values(alt, [{"whole": 100 * loss.value}]))
         layers.insert(0, line.mark_rule(strokeDash=[4, 3], stroke="#888888", aria=False).encode(x=alt.X("whole:Q")))
-    return alt.layer(*layers).properties(
-        width=560, height=alt.Step(12), description=f"Loss by layer. {found.summary()}"
-    )
+    return alt.layer(*layers).properties(width=560, height=alt.Step(12), description=f"Loss by layer. {summary}")
 
 
 def _label(data: list[dict[str, Any]]) -> str:
@@ -111,12 +114,12 @@ def _values(alt: Any, rows: list[dict[str, Any]]) -> Any:
     return alt.Data(values=rows)
 
 
-def cells(found: Sensitivity) -> list[list[str]]:
-    """Titles, then the types and the layers, worst first."""
-    head = ["", "type", "weights", "only: fidelity, %", f"only: {found.metric}", "all but: fidelity, %",
-            f"all but: {found.metric}"]  # fmt: skip
+def cells(rows: Sequence[SensitivityRow], metric: str) -> list[list[str]]:
+    """Titles, then the rows."""
+    head = ["", "type", "weights", "only: fidelity, %", f"only: {metric}", "all but: fidelity, %",
+            f"all but: {metric}"]  # fmt: skip
     body = []
-    for row in [*found.ranked("type"), *found.ranked("layer"), *(r for r in found.rows if r.kind == "others")]:
+    for row in rows:
         sides = [
             numbers.points(loss) if loss else numbers.DASH
             for damage in (row.only, row.all_but)
@@ -127,9 +130,8 @@ def cells(found: Sensitivity) -> list[list[str]]:
     return [head, *body]
 
 
-def text(found: Sensitivity) -> str:
-    """The table in monospaced text."""
-    table = cells(found)
+def text(table: list[list[str]]) -> str:
+    """The table in monospaced text; see `cells`."""
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [_line(row, widths) for row in table]
     return "\n".join([lines[0], "─" * max(map(len, lines)), *lines[1:]])
@@ -140,15 +142,14 @@ def _line(row: list[str], widths: list[int]) -> str:
     return "  ".join(padded).rstrip()
 
 
-def page(found: Sensitivity) -> str:
+def page(table: list[list[str]], summary: str, drawn: str) -> str:
     """Chart (a picture, so that saved notebooks keep it), summary and table in HTML; all text is escaped."""
-    head, *body = ([html.escape(cell) for cell in row] for row in cells(found))
+    head, *body = ([html.escape(cell) for cell in row] for row in table)
     classes = [' class="dk-n"' if i >= _WORDS else "" for i in range(len(head))]
     heads = "".join(f'<th scope="col"{k}>{c}</th>' for k, c in zip(classes, head, strict=True))
     rows = "".join(f"<tr>{''.join(f'<td{k}>{c}</td>' for k, c in zip(classes, row, strict=True))}</tr>" for row in body)
-    drawn = pictures(lambda dark: found.chart(dark=dark), found.summary()) if found.whole else ""
     return (
-        f'<style>{CSS}{THEMED}</style><div class="dk-report">{drawn}<p>{html.escape(found.summary())}</p>'
+        f'<style>{CSS}{THEMED}</style><div class="dk-report">{drawn}<p>{html.escape(summary)}</p>'
         f'<div class="dk-scroll" tabindex="0" role="group" aria-label="Layers">'
         f"<table><thead><tr>{heads}</tr></thead><tbody>{rows}</tbody></table></div></div>"
     )

@@ -1,11 +1,11 @@
-"""One chosen candidate, and what can be done with it."""
+"""One candidate of a sweep, and what can be done with it."""
 
 from __future__ import annotations
 
 import html
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.choosing.goals import Decision, Goal
 from deploykit.core.candidate import Recipe
@@ -15,8 +15,8 @@ from deploykit.measuring.answers import read_as
 from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import explain as words
-from deploykit.reporting import numbers, verdict
-from deploykit.reporting.evidence import channels, class_changes, flips, layers, losing, weights, why
+from deploykit.reporting import losing, numbers, verdict
+from deploykit.reporting.evidence import channels, class_changes, flips, layers, weights, why
 from deploykit.reporting.evidence.class_changes import ClassChanges
 from deploykit.reporting.evidence.flips import Flips
 from deploykit.reporting.evidence.naming import named
@@ -24,6 +24,7 @@ from deploykit.reporting.evidence.outputs import outputs_of
 from deploykit.reporting.evidence.weights import Weights
 from deploykit.reporting.evidence.why import Why
 from deploykit.reporting.places import place
+from deploykit.reporting.swept import Swept
 from deploykit.reporting.verdict import Verdict
 from deploykit.reporting.views.drawing import shown
 from deploykit.reporting.views.table import CSS
@@ -33,29 +34,19 @@ from deploykit.storage.store import Store
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from deploykit.reporting.report import Report
-
 
 @dataclass(frozen=True)
-class Choice:
-    """A candidate of a report.
+class Picked:
+    """A candidate of a sweep. `Choice` is one of a report.
 
     Attributes:
-        report: The report it is from.
+        report: What it is from.
         result: Its row.
         goal: The goal.
         decision: Why it was chosen; None if it was picked by its key.
-
-    Example:
-        >>> space = dk.Space([dk.Recipe((dk.Step("quantize_dynamic"),))], [dk.Target("onnxruntime")])
-        >>> report = dk.sweep(model, data, space, store="runs/chosen", launches=0)
-        [...
-        >>> best = report.best(minimize="size", max_drop=0.05)
-        >>> best.met, best.result.label
-        (True, 'int8 dynamic')
     """
 
-    report: Report
+    report: Swept
     result: Result
     goal: Goal
     decision: Decision | None = None
@@ -149,7 +140,7 @@ class Choice:
             CandidateError: The candidate has no file, or its file is gone.
             SettingError: An unknown split.
         """
-        return outputs_of(self, split, on_report)
+        return outputs_of(self.report, self.result, split, self.exportable, on_report)
 
     def scores(self, split: str = "evaluation", *, on_report: OnReport | None = None) -> NDArray[Any]:
         """The scored output as metrics read it: scores with the classes last, class numbers, or plain numbers.
@@ -161,7 +152,7 @@ class Choice:
         return read_as(self.outputs(split, on_report=on_report), self.report.contract)
 
     def flips(
-        self, against: Choice | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
+        self, against: Picked | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
     ) -> Flips:
         """Examples whose answer this candidate changes; if outputs are numbers, those whose error grew most.
 
@@ -184,7 +175,7 @@ class Choice:
         )  # fmt: skip
 
     def classes(
-        self, against: Choice | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
+        self, against: Picked | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
     ) -> ClassChanges:
         """The gain or loss per class, with paired intervals, greatest loss first.
 
@@ -205,7 +196,7 @@ class Choice:
             data.classes, meaning=self.report.contract.scored, split=split, against=words,
         )  # fmt: skip
 
-    def weights(self, against: Choice | None = None, *, on_report: OnReport | None = None) -> Weights:
+    def weights(self, against: Picked | None = None, *, on_report: OnReport | None = None) -> Weights:
         """Sparsity and histograms of its weight tensors before and after; the files are read in a child process.
 
         Args:
@@ -217,7 +208,8 @@ class Choice:
             CandidateError: A file is not in the store, or cannot be read.
             UnsupportedModelError: Weights in this format cannot be read.
         """
-        return weights.compare(self, against, on_report)
+        other = (against.report, against.result) if against is not None else None
+        return weights.compare(self.report, self.result, other, on_report)
 
     def why(self) -> Why:
         """Why it is faster or slower: the cause in one line, and microseconds per layer before and after.
@@ -225,7 +217,7 @@ class Choice:
         Without a profile, the rows are the float32 model's shares of time on another runtime, marked as an estimate.
         Without any profile in the report, there are no rows, and ``note`` says so.
         """
-        return why.explain(self)
+        return why.explain(self.report, self.result)
 
     def verdict(self) -> Verdict:
         """The verdict for its goal, in one sentence with its numbers."""
@@ -237,19 +229,19 @@ class Choice:
             best=missed, causes=causes, home=self.report.home,
         )  # fmt: skip
 
-    def compare(self, other: Choice) -> str:
+    def compare(self, other: Picked) -> str:
         """Compare another candidate (B) with this one (A), in one or two sentences.
 
         Raises:
             SettingError: ``other`` belongs to a different model or different data.
         """
         self._other(other)
-        return verdict.compare(self, other)
+        return verdict.compare(self.result, other.result, self.goal, relative=self.report.relative)
 
-    def _other(self, against: Choice | None) -> tuple[Choice, str]:
+    def _other(self, against: Picked | None) -> tuple[Picked, str]:
         """What this is compared with, and in words."""
         if against is None or (against.key == self.report.baseline and against.report.path == self.report.path):
-            return self.report.choice_for(self.report.baseline), "the original model"
+            return Picked(self.report, self.report.row(self.report.baseline), self.report.goal()), "the original model"
         ours, theirs = self.report.facts, against.report.facts
         if against.report is not self.report and (ours["model"]["digest"], self.report.data.digest) != (
             theirs["model"]["digest"],
@@ -272,7 +264,7 @@ class Choice:
             )
         return named(Comparison.from_json(record), self.report.model.layers)
 
-    def require(self, *, min_speedup: float = 0.0) -> Choice:
+    def require(self, *, min_speedup: float = 0.0) -> Self:
         """The choice itself if it meets the goal.
 
         Args:
