@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import re
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,8 @@ from deploykit.runtimes._writes import written_variables
 #: High enough for per-channel quantization and LayerNormalization, low enough for every runtime in use.
 OPSET = 17
 _LIMIT_BYTES = 2_000_000_000
+#: From here on copies of a graph take more memory than TensorFlow itself.
+_LARGE_BYTES = 20_000_000
 
 
 def write(saved_model: Path, target: Path, names: Names | None = None) -> Names:
@@ -36,15 +42,16 @@ def write(saved_model: Path, target: Path, names: Names | None = None) -> Names:
     convert = require("tf2onnx.convert", "tensorflow")
     graph, inputs, outputs, written = _frozen(saved_model, names)
     try:
-        model, _ = convert.from_graph_def(
-            graph,
-            name="deploykit",
-            input_names=list(inputs),
-            output_names=list(outputs),
-            opset=OPSET,
-            tensors_to_rename=inputs | outputs,
-            custom_op_handlers={"Erfc": (_erfc, []), "Bucketize": (_bucketize, [])},
-        )
+        with _copies_freed(graph.ByteSize()):
+            model, _ = convert.from_graph_def(
+                graph,
+                name="deploykit",
+                input_names=list(inputs),
+                output_names=list(outputs),
+                opset=OPSET,
+                tensors_to_rename=inputs | outputs,
+                custom_op_handlers={"Erfc": (_erfc, []), "Bucketize": (_bucketize, [])},
+            )
     except MemoryError:
         raise
     except Exception as error:  # tf2onnx raises what its handlers raise
@@ -58,6 +65,30 @@ def write(saved_model: Path, target: Path, names: Names | None = None) -> Names:
         )
     onnx.save(model, str(target))
     return written
+
+
+@contextlib.contextmanager
+def _copies_freed(size_bytes: int) -> Iterator[None]:
+    """Free the copies of a large graph that tf2onnx makes.
+
+    It copies the graph, weights and all, before each of its passes. A copy refers to itself, so that only a collection
+    frees it, and Python hardly ever collects: the few objects of a graph do not count much, however large they are.
+    """
+    if size_bytes < _LARGE_BYTES:
+        yield
+        return
+    passes: Any = require("tf2onnx.optimizer", "tensorflow")
+    known = passes._get_optimizers
+
+    def collected(make: Any) -> Any:
+        gc.collect()
+        return make()
+
+    passes._get_optimizers = lambda: {name: partial(collected, make) for name, make in known().items()}
+    try:
+        yield
+    finally:
+        passes._get_optimizers = known
 
 
 def _conversion_error(error: Exception) -> UnsupportedModelError:

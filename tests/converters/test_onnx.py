@@ -1,6 +1,10 @@
+import gc
+import weakref
+
 import onnx
 import pytest
 
+from deploykit.converters import _onnx
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.testing import work
 
@@ -33,3 +37,26 @@ def test_recurrent_layers_convert(folder, tmp_path):
     work.converted("keras_to_onnx", source, tmp_path / "out")
     found = work.predicted(tmp_path / "out", "onnx", work.examples_of(source))
     assert abs(found["positive"] - work.outputs_of(source)["positive"]).max() < 1e-5
+
+
+@pytest.mark.parametrize(("size_bytes", "freed"), [(1_000, False), (100_000_000, True)])
+def test_copies_of_large_graphs_are_freed_before_a_pass(size_bytes, freed):
+    passes = pytest.importorskip("tf2onnx.optimizer")
+
+    class Copy:
+        """What tf2onnx makes of a graph: something that refers to itself."""
+
+        def __init__(self):
+            self.own = self
+
+    known = passes._get_optimizers
+    gc.disable()
+    try:
+        with _onnx._copies_freed(size_bytes):
+            copy = weakref.ref(Copy())
+            first = next(iter(passes._get_optimizers().values()))
+            first()
+            assert (copy() is None) is freed
+    finally:
+        gc.enable()
+    assert passes._get_optimizers is known
