@@ -122,6 +122,17 @@ def space(options: argparse.Namespace) -> Space:
     return dk.Space.of(options.space)
 
 
+def add_candidates(parser: argparse.ArgumentParser) -> None:
+    """``--candidate``."""
+    parser.add_argument(
+        "--candidate",
+        metavar="FILE",
+        action="append",
+        default=[],
+        help="optimized model file that exists already, made with any tool, to judge beside the others (repeatable)",
+    )
+
+
 def add_goal(parser: argparse.ArgumentParser) -> None:
     """``--max-drop`` and ``--minimize``."""
     parser.add_argument(

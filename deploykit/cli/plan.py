@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._choices import describe
-from deploykit.cli._inputs import add_data, add_model, add_space, data, model, space
+from deploykit.cli._inputs import add_candidates, add_data, add_model, add_space, data, model, space
 from deploykit.cli._options import add_options, given
 from deploykit.cli._show import show
 from deploykit.core.settings.options import SweepOptions
@@ -18,6 +18,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_model(parser)
     add_space(parser)
+    add_candidates(parser)
     parser.add_argument(
         "--store", metavar="FOLDER", help="store of the sweep: finished work is left out of the estimate"
     )
@@ -40,6 +41,7 @@ def run(options: argparse.Namespace) -> None:
         space(options),
         store=options.store,
         check=not options.no_check,
+        candidates=options.candidate,
         **given(options, SweepOptions),
     )
     show(options, planned, planned)

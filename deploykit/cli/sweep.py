@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._choices import describe
-from deploykit.cli._inputs import add_data, add_model, add_space, data, model, space
+from deploykit.cli._inputs import add_candidates, add_data, add_model, add_space, data, model, space
 from deploykit.cli._options import add_options, given
 from deploykit.cli._show import show
 from deploykit.cli._watch import Watch, add_store
@@ -20,6 +20,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_model(parser)
     add_store(parser)
     add_space(parser)
+    add_candidates(parser)
     add_data(parser)
     add_options(parser, SweepOptions)
     describe(parser, "metrics", "metrics", "metric")
@@ -35,6 +36,7 @@ def run(options: argparse.Namespace) -> int:
         space(options),
         store=options.store,
         progress=watch,
+        candidates=options.candidate,
         **given(options, SweepOptions),
     )
     show(options, report, report.to_json())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any, Literal
 
 from deploykit.core.errors import SettingError, unknown_name
@@ -24,7 +25,7 @@ class Parameter(Plain):
 
     Attributes:
         name: Keyword, as written in a recipe.
-        kind: What values look like; ``"text"`` is names separated by commas.
+        kind: What values look like; ``"text"`` is names separated by commas, ``"path"`` is a file or folder.
         default: Used when a recipe does not name it.
         help: One sentence for people; also says what the setting does not buy.
         label: Short name for controls; empty: derived from ``name``.
@@ -39,7 +40,7 @@ class Parameter(Plain):
     """
 
     name: str
-    kind: Literal["float", "int", "bool", "choice", "text"]
+    kind: Literal["float", "int", "bool", "choice", "text", "path"]
     default: Value
     help: str = ""
     label: str = ""
@@ -72,6 +73,8 @@ class Parameter(Plain):
             return value
         if self.kind == "text":
             return _names(value, where)
+        if self.kind == "path":
+            return _path(value, where)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise SettingError(f"{where} must be a number, got {value!r} ({type(value).__name__}).")
         if not math.isfinite(value):
@@ -115,6 +118,14 @@ def _names(value: Any, where: str) -> str:
     if bad := [name for name in names if not name.isprintable()]:
         raise SettingError(f"{where} holds characters that cannot be printed: {bad[0]!r}.")
     return ", ".join(names)
+
+
+def _path(value: Any, where: str) -> str:
+    if not isinstance(value, str | PurePath):
+        raise SettingError(f"{where} must be a path, got {value!r} ({type(value).__name__}).")
+    if not str(value).isprintable():
+        raise SettingError(f"{where} holds characters that cannot be printed: {str(value)!r}.")
+    return str(value).strip()
 
 
 def complete(declared: tuple[Parameter, ...], given: dict[str, Any], owner: str) -> dict[str, Value]:

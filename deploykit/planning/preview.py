@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from deploykit.planning.durations import Units
 from deploykit.planning.examination import examined
 from deploykit.planning.expected import expect
 from deploykit.planning.history import History
+from deploykit.planning.joining import join
 from deploykit.planning.known import Known, opened
 from deploykit.planning.plan import Plan
 from deploykit.planning.planner import make
@@ -36,6 +38,7 @@ def plan(
     *,
     store: str | Path | None = None,
     check: bool = True,
+    candidates: Iterable[Model | str | Path] = (),
     **options: Unpack[SweepOptions],
 ) -> Plan:
     """What a sweep of ``space`` would run, what it cannot run and why, how long it will take, and what it can confirm.
@@ -47,11 +50,14 @@ def plan(
         store: Folder of earlier sweeps; the estimate leaves out the work that is finished there.
         check: Whether to run the original model on up to 200 examples, to find out what its outputs are and whether it
             does its job on the data as they are read. This takes seconds, once per model and data in a process.
+        candidates: Files that exist already, see ``dk.sweep``.
         **options: Those of ``dk.sweep``; ``timeout`` and ``memory`` also limit the check.
 
     Raises:
         SettingError: The space names an unknown technique, runtime or parameter, or a bad value.
         DatasetError: The data do not fit the model.
+        ModelFileError: A candidate's file is missing or damaged.
+        UnsupportedModelError: A candidate's file has another signature than the model.
         StoreError: The store cannot be read.
 
     Example:
@@ -62,7 +68,8 @@ def plan(
     settings = Settings.of(options)
     declared, protocol = settings.declared, settings.protocol
     data = checked(model, data, declared)
-    found = make(Routes(model, data, settings.options["seed"]), Space.of(space))
+    joined = join(Space.of(space), model, data, candidates)
+    found = make(Routes(model, data, settings.options["seed"]), joined.space)
     seen = examined(model, data, declared, settings.limits) if check else Examined(data.checked)
     opened_store = opened(store) if store is not None else None
     with opened_store or nullcontext():

@@ -258,7 +258,9 @@ class Routes:
         return self._lacks[id(adapter)]
 
     def _variant_lacking(self, variant: Variant, values: dict[str, Any]) -> str:
-        """The packages or data that a variant would need with these parameters."""
+        """The packages, data or settings that a variant would need with these parameters."""
+        if unable := variant.unable(values):
+            return unable
         missing = lacking(variant.needs_for(values), self.data)
         work = (variant, *variant.stages_for(values))
         absent = next(filter(None, map(self._lacking, work)), "")

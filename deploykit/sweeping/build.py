@@ -13,15 +13,18 @@ from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.core.model import Model
 from deploykit.core.settings.option import complete, takes
 from deploykit.core.settings.options import BuildOptions
+from deploykit.core.space import Space
 from deploykit.engines._contract import start
 from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.predict import predict
 from deploykit.planning.finished import Built
+from deploykit.planning.joining import join
 from deploykit.planning.limits import Limits
 from deploykit.planning.routes import Impossible, Route, Routes, describe
 from deploykit.planning.settings import declared_of
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store
+from deploykit.sweeping import given_files
 from deploykit.sweeping.workshop import Workshop
 from deploykit.transforms._checking import checked
 
@@ -106,7 +109,8 @@ def build(
     declared, seed, limits = declared_of(settings), settings["seed"], Limits.of(settings)
     data = checked(model, data, declared)
     steps = recipe.steps if isinstance(recipe, Recipe) else (recipe,) if isinstance(recipe, Step) else tuple(recipe)
-    recipe = Recipe(steps)
+    joined = join(Space((Recipe(steps),)), model, data)
+    recipe = joined.space.recipes[0]
     routes = Routes(model, data, seed, compiling=False)  # what is built here is run and exported elsewhere as well
     names = [r.name for r in RUNTIMES.all()]
     native = sorted(names, key=lambda n: (model.format not in RUNTIMES.get(n).native_to, n))
@@ -118,6 +122,7 @@ def build(
             reasons.append(route.reason)
             continue
         opened = Store(store or _scratch(), create=True)
+        given_files.keep(opened, joined.files, route.steps)
         with opened.writer(), start("local", threading.Event()) as running:
             workshop = Workshop(opened, running, model, data, seed, limits, declared)
             workshop.save_data()

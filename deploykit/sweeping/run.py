@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Unpack
 
@@ -12,6 +13,7 @@ from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.engines._contract import Running
 from deploykit.planning.durations import Durations, Units
+from deploykit.planning.joining import join
 from deploykit.planning.plan import Plan
 from deploykit.planning.planner import make
 from deploykit.planning.routes import Routes
@@ -22,6 +24,7 @@ from deploykit.reporting.progress import automatic
 from deploykit.reporting.report import Report
 from deploykit.storage.rows import Rows
 from deploykit.storage.store import Store
+from deploykit.sweeping import given_files
 from deploykit.sweeping.background import LOCAL, Background
 from deploykit.sweeping.stages import Context, Stages
 from deploykit.sweeping.state import State, context_name, facts
@@ -97,6 +100,7 @@ def start_sweep(
     *,
     store: str | Path = "runs",
     progress: OnProgress | None = None,
+    candidates: Iterable[Model | str | Path] = (),
     **options: Unpack[SweepOptions],
 ) -> SweepHandle:
     """Start a sweep in the background and return at once; see `sweep` for the arguments.
@@ -107,6 +111,7 @@ def start_sweep(
         space: A space, the name of a preset, or the path of a saved space.
         store: Folder that keeps all results; a second sweep on it does only the new work.
         progress: Called on every change, from another thread.
+        candidates: Files that exist already, see `sweep`.
         **options: Those of `sweep`.
 
     Returns:
@@ -115,6 +120,8 @@ def start_sweep(
     Raises:
         DatasetError: The data do not fit the model.
         SettingError: An unknown or bad setting.
+        ModelFileError: A candidate's file is missing or damaged.
+        UnsupportedModelError: A candidate's file has another signature than the model.
         StoreError: The store cannot be used.
 
     Example:
@@ -126,8 +133,10 @@ def start_sweep(
     settings = Settings.of(options)
     space = Space.of(space)
     prepared = checked(model, data, settings.declared)
+    joined = join(space, model, prepared, candidates)
     opened = Store(store, create=True)
-    handle = SweepHandle(model, prepared, space, opened, settings, progress)
+    handle = SweepHandle(model, prepared, joined.space, opened, settings, progress)
+    given_files.keep(opened, joined.files, handle.plan.steps.values())
     handle.begin()
     return handle
 
@@ -140,6 +149,7 @@ def sweep(
     *,
     store: str | Path = "runs",
     progress: OnProgress | None = None,
+    candidates: Iterable[Model | str | Path] = (),
     **options: Unpack[SweepOptions],
 ) -> Report:
     """Build, evaluate and time every candidate of a space, reusing what earlier sweeps on the store have finished.
@@ -152,11 +162,15 @@ def sweep(
         space: A space, the name of a preset, or the path of a saved space.
         store: Folder that keeps all results; a second sweep on it does only the new work.
         progress: Called on every change, from another thread; None: a bar in a terminal, lines elsewhere.
+        candidates: Optimized files that exist already, made with any tool: paths, or what ``dk.load`` has read. Each is
+            judged like the candidates of the space. The store keeps a copy.
         **options: How the sweep runs.
 
     Raises:
         DatasetError: The data do not fit the model.
         SettingError: An unknown or bad setting.
+        ModelFileError: A candidate's file is missing or damaged.
+        UnsupportedModelError: A candidate's file has another signature than the model.
         StoreError: The store cannot be used.
         EngineError: The engine's workers cannot be reached, do not fit, or were lost.
         CandidateError: The original model cannot be run, so there is nothing to compare with.
@@ -169,6 +183,6 @@ def sweep(
         ['measured', 'measured']
     """
     with automatic(progress) as shown:
-        handle = start_sweep(model, data, space, store=store, progress=shown, **options)
+        handle = start_sweep(model, data, space, store=store, progress=shown, candidates=candidates, **options)
         handle.watch()
         return handle.wait()

@@ -34,6 +34,7 @@ from deploykit.planning.steps import BuildStep
 from deploykit.sandbox.task import Task
 from deploykit.storage.database import failure as failure_of
 from deploykit.storage.store import Store
+from deploykit.sweeping import given_files
 
 #: What ends the sweep instead of failing the candidate, so that the next sweep tries it again.
 ENDS_THE_SWEEP = (Cancelled, EngineError, StoreError)
@@ -138,6 +139,7 @@ class Workshop(Finished):
         temporary.mkdir(parents=True)
         taught = "teacher" in step.needs
         needs_data, proved = step.needs_data, step.kind == "convert" and (self.reference / REFERENCE).is_file()
+        file = given_files.place(self.store, step)
         arguments = {
             "step": step.to_json(),
             "source": str(source),
@@ -147,6 +149,7 @@ class Workshop(Finished):
             "data": str(self.data_folder) if needs_data else "",
             "teacher": self.model.path if taught else "",
             "teacher_format": self.model.format if taught else "",
+            "file": str(file or ""),
             "scored": self.contract.scored.name if needs_data else "",
             "reference": str(self.reference) if proved else "",
             "contract": self.contract.to_json() if proved else None,
@@ -155,6 +158,7 @@ class Workshop(Finished):
         }
         folders = [*([str(self.data_folder)] if needs_data else []), *([str(self.reference)] if proved else [])]
         folders += self.files(Path(self.model.path)) if taught else ()
+        folders += [str(file)] if file else []
         task = Task(
             "deploykit.sweeping.work:build_step", arguments, step.group, self._limits.timeout_s,
             self._limits.memory_bytes, self.model.imports, self.log(step.key), step.words,

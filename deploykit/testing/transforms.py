@@ -167,6 +167,8 @@ def _bad_values(parameter: Parameter) -> list[tuple[Any, str]]:
         return [("yes", "true or false")]
     if parameter.kind == "text":
         return [(1, "text")]
+    if parameter.kind == "path":
+        return [(1, "path")]
     found: list[tuple[Any, str]] = [("many", "number")]
     if parameter.minimum is not None:
         found.append((parameter.minimum - 1, f"{parameter.minimum:g}"))

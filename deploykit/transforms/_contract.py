@@ -26,14 +26,14 @@ from deploykit.data.dataset import Dataset
 from deploykit.transforms._conditions import Condition, ModelFacts, SameSignature, check, shown
 
 #: What work may read besides the model: ``calibration``: the calibration examples; ``train``: the training examples;
-#: ``labels``: their labels; ``teacher``: the original model.
-Need = Literal["calibration", "train", "labels", "teacher"]
+#: ``labels``: their labels; ``teacher``: the original model; ``file``: a file that a parameter names.
+Need = Literal["calibration", "train", "labels", "teacher", "file"]
 #: What is read of the data.
 DATA: frozenset[Need] = frozenset({"calibration", "train", "labels"})
 #: Needs in words.
 _NEEDED: dict[Need, str] = {
     "calibration": "calibration data", "train": "training data", "labels": "labeled training data",
-    "teacher": "the original model",
+    "teacher": "the original model", "file": "a file",
 }  # fmt: skip
 #: Marks of points in charts, by their names in Vega. Charts use three of them already: a circle for the original model,
 #: a diamond for several families together, a cross for a family that is not installed here.
@@ -97,6 +97,7 @@ class TransformJob(Job):
         data: The data, inputs named as the model's; None unless it says that it needs some.
         teacher: The original model; None unless it says that it needs it.
         teacher_format: Format of the original model.
+        file: The file that a parameter names; None unless it says that it needs it.
         scored: Name of the output that the labels are about; "" for the first one.
         seed: Seed of anything random.
         report: Call with (done, total, words).
@@ -106,6 +107,7 @@ class TransformJob(Job):
     data: Dataset | None = None
     teacher: Path | None = None
     teacher_format: str = ""
+    file: Path | None = None
     scored: str = ""
     seed: int = 0
     report: Callable[[float, float, str], None] = lambda _done, _total, _words: None
@@ -136,7 +138,7 @@ def lacking(needs: Iterable[Need], data: Dataset | None, *, teacher: bool = True
         data: The data; None when there are none.
         teacher: Whether the original model is at hand.
     """
-    here: set[Need] = {"teacher"} if teacher else set()
+    here: set[Need] = {"file", "teacher"} if teacher else {"file"}
     if data is not None and len(data.splits["train"]):
         here |= {"calibration", "train"}
         here |= {"labels"} if data.labels("train") is not None else set()
@@ -240,6 +242,10 @@ class Variant(_Work):
         """
         return (SameSignature(), *shown(self.effects(parameters)))
 
+    def unable(self, parameters: dict[str, Any]) -> str:
+        """Why it cannot be done with these parameters, whatever the model; "" when it can."""
+        return ""
+
     def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """What it reads after its stages: all that it needs, unless it says otherwise."""
         return self.needs_for(parameters)
@@ -327,6 +333,7 @@ class Transform(Adapter):
         variants: Ways to do it, in order of preference when two are equally near.
         excluding: Name of the parameter that leaves layers out by name or type, ``!`` before a name leaving out all
             others; "" when there is none. Variants that use it note under `UNITS` what they have changed.
+        from_file: Whether a file of the user's takes the place of the model: there is nothing to do without one.
         careful: Parameters that keep more accuracy, to try when the defaults lose too much; {} when there are none.
         one_shot: Parameters with which the effect on single layers can be compared: without training, for example.
     """
@@ -337,6 +344,7 @@ class Transform(Adapter):
     excluding: ClassVar[str] = ""
     one_shot: ClassVar[dict[str, Value]] = {}
     careful: ClassVar[dict[str, Value]] = {}
+    from_file: ClassVar[bool] = False
 
     def complete(self, given: dict[str, Any]) -> dict[str, Value]:
         """All parameters, checked, defaults filled in."""

@@ -112,7 +112,7 @@ def _sorted(values: Values, parameter: Parameter) -> Values:
     order: list[Any] = [None, False, True, *parameter.choices]
     if parameter.kind in {"float", "int"}:
         return tuple(sorted(values, key=lambda v: (v is not None, float(v or 0))))
-    if parameter.kind == "text":
+    if parameter.kind in {"text", "path"}:
         return tuple(sorted(values, key=str))
     return tuple(sorted(values, key=order.index))
 

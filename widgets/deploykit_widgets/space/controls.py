@@ -67,7 +67,7 @@ def checked(parameter: Parameter, owner: str, values: Iterable[Any]) -> Values:
 
 def kind_of(parameter: Parameter) -> str:
     """``"range"`` (a slider), ``"numbers"``, ``"choices"`` or ``"names"``."""
-    if parameter.kind == "text":
+    if parameter.kind in {"text", "path"}:
         return "names"
     if parameter.kind not in {"float", "int"}:
         return "choices"
@@ -78,7 +78,7 @@ def kind_of(parameter: Parameter) -> str:
 
 def choices_of(parameter: Parameter) -> tuple[Value, ...]:
     """All values of a choice."""
-    if parameter.kind in {"float", "int", "text"}:
+    if parameter.kind in {"float", "int", "text", "path"}:
         return ()
     known: tuple[Value, ...] = (False, True) if parameter.kind == "bool" else parameter.choices
     return (None, *known) if parameter.default is None else known
@@ -102,7 +102,7 @@ def _default(parameter: Parameter) -> str:
     value = parameter.default
     if parameter.unit == "share" and isinstance(value, int | float):
         return f"{100 * value:g} %"
-    if parameter.kind == "text":
+    if parameter.kind in {"text", "path"}:
         return f"“{value}”" if value else "none"
     unit = f" {parameter.unit}" if parameter.unit and value is not None else ""
     return (f"{value:g}" if isinstance(value, float) else shown(value)) + unit
