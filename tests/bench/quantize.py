@@ -17,7 +17,6 @@ is ``~/.cache/deploykit-bench`` by default. Wants a quiet machine; the load is p
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import itertools
 import json
 import os
@@ -35,7 +34,6 @@ sys.path.insert(0, str(_HERE / "peers"))
 
 import olive_run  # noqa: E402
 
-_OLIVE = ("olive-ai==0.13.0", "requests", "pydantic<2.13", "torch==2.13.0")
 _OLIVE_MODELS = 22
 _CALIBRATION = 200
 #: Time for the parent of the processes to import the quantizers, which it does when it has nothing to do.
@@ -166,7 +164,7 @@ class Contest:
 
     def olive(self) -> None:
         """One run of Olive's command line."""
-        program = _olive(self._cache)
+        program = olive_run.environment(self._cache) / "bin" / "olive"
         with tempfile.TemporaryDirectory(dir=self._work) as folder:
             config = olive_run.write_config(Path(folder) / "config.json", self._model, self._same, Path(folder))
             wall, cpu, _ = _process(str(program), "run", "--config", str(config), "--disable_telemetry", cwd=folder)
@@ -215,18 +213,6 @@ def _same_examples(data_path: Path, work: Path) -> Path:
     unused = np.zeros(len(calibration), np.int64)
     np.savez(work / "same.npz", x_train=calibration, y_train=unused, x_test=images, y_test=labels)
     return work / "same.npz"
-
-
-def _olive(cache: Path) -> Path:
-    folder = cache / "olive"
-    if not (folder / "complete").exists():
-        print("making an environment for Olive, once: 2 GB", flush=True)
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(folder)], check=True)
-        wanted = [*_OLIVE, f"onnxruntime=={importlib.metadata.version('onnxruntime')}"]
-        pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, *wanted], check=True)
-        (folder / "complete").touch()
-    return folder / "bin" / "olive"
 
 
 # -- telling ----------------------------------------------------------------------------------------------------------

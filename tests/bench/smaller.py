@@ -1,10 +1,15 @@
-"""A cut, distilled and quantized model beside plain int8: ``python tests/bench/smaller.py``.
+"""Smaller models beside plain int8: ``python tests/bench/smaller.py``.
 
 The tutorial's network, made smaller without labels (half of the channels, distillation, int8) for LiteRT and ONNX
-Runtime, beside int8 of the whole network by TensorFlow Lite's converter, ONNX Runtime's quantizer and NNCF (in an
-environment of its own, kept in ``--cache FOLDER``, or left out with ``--without-nncf``). All files answer the same
-5,000 test images, and are timed in turns, one inference at a time on one thread, in processes that are started again
-for each launch. A ratio is that of the medians of a launch; intervals are those of a t-distribution over launches.
+Runtime, beside int8 of the whole network by TensorFlow Lite's converter, ONNX Runtime's quantizer, Olive and NNCF (in
+environments of their own, kept in ``--cache FOLDER``, or left out with ``--without``). All files answer the same test
+images, and are timed in turns, one inference at a time on one thread, in processes that are started again for each
+launch. A ratio is that of the medians of a launch; intervals are those of a t-distribution over launches. The
+hypervolume of a front is the share of the box between no time and no loss and a corner (the slower original, and what
+may be lost) that its files do better than.
+
+``--efficientnet MODEL.keras IMAGES.npz`` does the same with a network that is not in the repository: arrays ``x_train``
+and ``x_test``, as it takes them. Without labels, the share of answers that agree with the original's stands for accuracy.
 Wants a quiet machine; the load is printed.
 """
 
@@ -18,45 +23,86 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 _HERE = Path(__file__).resolve().parent
-_ROOT = _HERE.parents[1]
-_MODELS = _ROOT / "notebooks" / "models"
-_DATA = _ROOT / "notebooks" / "data" / "fashion-mnist.npz"
+sys.path.insert(0, str(_HERE / "peers"))
+
+import olive_run  # noqa: E402
+
+_NOTEBOOKS = _HERE.parents[1] / "notebooks"
 _NNCF = ("nncf>=3,<4", "onnx", "onnxruntime")
 _CALIBRATION = 600
 _ROUNDS, _RUNS = 5, 300
 #: How many times as fast as the best int8 of the peers ours is to be, and how many points it may lose.
 _FASTER, _POINTS = 2.0, 1.0
+#: How many times as fast half of the channels is to be in float32, by ending.
+_HALVED = {"onnx": 2.5, "tflite": 2.2}
+_ENDINGS = {"litert": "tflite", "onnxruntime": "onnx"}
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and its images.
+
+    Attributes:
+        model: The Keras file.
+        data: Arrays ``x_train`` and ``x_test``, and ``y_test`` if there are labels.
+        limit: Points that a file of the front may lose.
+    """
+
+    model: Path
+    data: Path
+    limit: float
+
+    def images(self, split: str) -> Any:
+        """Images as the network takes them."""
+        import numpy as np
+
+        with np.load(self.data) as arrays:
+            images = arrays[f"x_{split}"]
+        return images if images.dtype == np.float32 else images[..., None].astype(np.float32) / 255
+
+    def labels(self) -> Any:
+        """Labels of the test images; None without."""
+        import numpy as np
+
+        with np.load(self.data) as arrays:
+            return arrays["y_test"] if "y_test" in arrays else None
 
 
 # -- making files -----------------------------------------------------------------------------------------------------
 
 
-def ours(folder: Path) -> None:
-    """Half of the channels, distilled and quantized, for both runtimes."""
+def ours(case: Case, folder: Path, cache: Path) -> None:
+    """The original, and what half of the channels, distillation and int8 make of it, for both runtimes."""
     import deploykit as dk
 
-    model = dk.load(_MODELS / "fashion_cnn.keras")
-    data = dk.Dataset.from_npz(
-        _DATA, preprocess=dk.Preprocess(scale=1 / 255, reshape=(28, 28, 1)), calibration_size=_CALIBRATION
-    )
-    recipe = dk.Recipe((dk.Step("prune_channels"), dk.Step("distill"), dk.Step("quantize_static")))
-    for runtime, ending in (("litert", "tflite"), ("onnxruntime", "onnx")):
-        dk.build(model, recipe, data, target=runtime).save(folder / f"deploykit.{ending}")
+    model, test = dk.load(case.model), case.images("test")
+    data = dk.Dataset.from_arrays(case.images("train"), x_test=test, calibration_size=_CALIBRATION)
+    half, answer = dk.Step("prune_channels"), dk.Step("distill")
+    static, dynamic = dk.Step("quantize_static", {"per_channel": True}), dk.Step("quantize_dynamic")
+    recipes = {
+        "original": (), "deploykit-static": (static,), "deploykit-dynamic": (dynamic,), "deploykit-half": (half, answer),
+        "deploykit": (half, answer, static), "deploykit-half-dynamic": (half, answer, dynamic),
+    }  # fmt: skip
+    for runtime, ending in _ENDINGS.items():
+        for name, steps in recipes.items():
+            built = dk.build(model, dk.Recipe(steps), data, target=runtime, store=folder / "store")
+            built.save(folder / f"{name}.{ending}")
 
 
-def tensorflow_lite(folder: Path) -> None:
+def tensorflow_lite(case: Case, folder: Path, cache: Path) -> None:
     """What the converter's documentation shows: dynamic range, and full integers with a representative data set."""
     import keras
-    import numpy as np
     import tensorflow as tf
 
-    model = keras.models.load_model(_MODELS / "fashion_cnn.keras")
+    model = keras.models.load_model(case.model)
     model.export(folder / "saved", verbose=False)
-    images = np.load(_DATA)["x_train"][:_CALIBRATION, ..., None].astype(np.float32) / 255
+    images = case.images("train")[:_CALIBRATION]
     for name, representative in (("dynamic", False), ("static", True)):
         converter = tf.lite.TFLiteConverter.from_saved_model(str(folder / "saved"))
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
@@ -65,37 +111,46 @@ def tensorflow_lite(folder: Path) -> None:
         (folder / f"tflite-{name}.tflite").write_bytes(converter.convert())
 
 
-def onnx_runtime(folder: Path) -> None:
+def onnx_runtime(case: Case, folder: Path, cache: Path) -> None:
     """What ONNX Runtime's documentation shows: preparation, then dynamic, and static with QDQ per channel."""
-    import numpy as np
+    import onnx
     from onnxruntime import quantization
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    prepared = folder / "prepared.onnx"
-    quant_pre_process(str(_MODELS / "fashion_cnn.onnx"), str(prepared))
+    prepared = folder / "prepared"
+    quant_pre_process(str(folder / "original.onnx"), str(prepared))
     quantization.quantize_dynamic(str(prepared), str(folder / "onnxruntime-dynamic.onnx"))
-    images = np.load(_DATA)["x_train"][:_CALIBRATION, ..., None].astype(np.float32) / 255
+    name, images = onnx.load(str(prepared)).graph.input[0].name, case.images("train")[:_CALIBRATION]
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]  # the base class is untyped
-        left = iter([{"image": image[None]} for image in images])
+        left = iter([{name: image[None]} for image in images])
 
         def get_next(self) -> Any:
             return next(self.left, None)
 
     quantization.quantize_static(str(prepared), str(folder / "onnxruntime-static.onnx"), Reader(), per_channel=True)
-    prepared.unlink()
 
 
-def nncf(folder: Path, cache: Path) -> None:
+def nncf(case: Case, folder: Path, cache: Path) -> None:
     """NNCF's quantization of the ONNX file."""
     python = cache / "nncf" / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(cache / "nncf")], check=True)
         subprocess.run([str(python), "-m", "pip", "install", "--quiet", *_NNCF], check=True)
-    target = folder / "nncf.onnx"
-    script = _HERE / "peers" / "nncf_run.py"
-    command = [python, script, _MODELS / "fashion_cnn.onnx", _DATA, _CALIBRATION, target]
-    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL)
+    _peer(python, "nncf_run.py", case, folder, folder / "nncf.onnx")
+
+
+def olive(case: Case, folder: Path, cache: Path) -> None:
+    """Olive's passes: dynamic, and static with QDQ, per tensor and per channel."""
+    _peer(olive_run.environment(cache) / "bin" / "python", "olive_quantize.py", case, folder, folder)
+
+
+def _peer(python: Path, script: str, case: Case, folder: Path, target: Path) -> None:
+    command = [python, _HERE / "peers" / script, folder / "original.onnx", case.data, _CALIBRATION, target]
+    subprocess.run([str(part) for part in command], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+
+
+_MAKERS = {f.__name__: f for f in (ours, tensorflow_lite, onnx_runtime, olive, nncf)}
 
 
 # -- measuring --------------------------------------------------------------------------------------------------------
@@ -126,21 +181,19 @@ def runner(path: Path) -> Any:
     return call
 
 
-def launch(folder: Path) -> dict[str, float]:
+def launch(case: Case, folder: Path) -> dict[str, float]:
     """Median milliseconds of each file, timed in turns."""
     import random
 
-    import numpy as np
-
-    image = np.load(_DATA)["x_test"][:1, ..., None].astype(np.float32) / 255
+    image = case.images("test")[:1]
     calls = {path.name: runner(path) for path in _files(folder)}
     found: dict[str, list[float]] = {name: [] for name in calls}
-    order = list(calls)
+    order, runs = list(calls), _RUNS if image.size < 10_000 else _RUNS // 30
     for _ in range(_ROUNDS + 1):  # the first round warms up
         random.shuffle(order)
         for name in order:
             call, times = calls[name], []
-            for _ in range(_RUNS):
+            for _ in range(runs):
                 began = time.perf_counter()
                 call(image)
                 times.append(time.perf_counter() - began)
@@ -148,78 +201,125 @@ def launch(folder: Path) -> dict[str, float]:
     return {name: statistics.median(times[1:]) for name, times in found.items()}
 
 
-def accuracy(path: Path) -> float:
-    """Share of right answers on the test images, in percent."""
+def scores(case: Case, folder: Path) -> dict[str, float]:
+    """Share of right answers on the test images, or of those that agree with the original's, in percent."""
     import numpy as np
 
-    arrays = np.load(_DATA)
-    images, call = arrays["x_test"][..., None].astype(np.float32) / 255, runner(path)
-    found = [int(call(image[None]).argmax()) for image in images]
-    return 100 * float(np.mean(np.array(found) == arrays["y_test"]))
+    images = case.images("test")
+
+    def answers(path: Path) -> Any:
+        call = runner(path)
+        return np.array([int(call(image[None]).argmax()) for image in images])
+
+    wanted = case.labels()
+    wanted = answers(folder / "original.onnx") if wanted is None else wanted
+    return {path.name: 100 * float(np.mean(answers(path) == wanted)) for path in _files(folder)}
+
+
+def hypervolume(points: Iterable[tuple[float, float]], corner: tuple[float, float]) -> float:
+    """Share of the box between (0, 0) and a corner that is worse than some point in both coordinates."""
+    covered, lowest = 0.0, corner[1]
+    for x, y in sorted((max(x, 0.0), max(y, 0.0)) for x, y in points):
+        if x < corner[0] and y < lowest:
+            covered += (corner[0] - x) * (lowest - y)
+            lowest = y
+    return covered / (corner[0] * corner[1])
 
 
 def _files(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix in {".onnx", ".tflite"})
 
 
-def _child(step: str, folder: Path, cache: Path) -> str:
-    command = [sys.executable, __file__, "--step", step, "--folder", str(folder), "--cache", str(cache)]
-    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+# -- reporting --------------------------------------------------------------------------------------------------------
+
+
+def _report(case: Case, folder: Path, launches: list[dict[str, float]]) -> None:
+    found = scores(case, folder)
+    medians = {name: statistics.median(times[name] for times in launches) for name in found}
+    peers = [name for name in found if not name.startswith(("original", "deploykit"))]
+    best = min(peers, key=medians.__getitem__)
+    what = "agreement, %" if case.labels() is None else "accuracy, %"
+    print(f"\n{'file':<32}{'ms':>9}{what:>14}{'kB':>8}{'as fast as the best peer':>28}")
+    for name in sorted(found, key=medians.__getitem__):
+        size = (folder / name).stat().st_size / 1000
+        print(f"{name:<32}{medians[name]:>9.4f}{found[name]:>14.2f}{size:>8.0f}{_ratio(launches, best, name):>28}")
+    print(f"\nload {os.getloadavg()[0]:.1f}; best peer {best}, {_lost(found, best):.2f} points lost")
+    ratio, lost = _ratio(launches, best, "deploykit.tflite"), _lost(found, "deploykit.tflite")
+    print(f"ours: {ratio} of it (wanted {_FASTER:g}), {lost:.2f} points lost (wanted {_POINTS:g})")
+    for ending, wanted in _HALVED.items():
+        ratio = _ratio(launches, f"original.{ending}", f"deploykit-half.{ending}")
+        print(f"half of the channels, .{ending}: {ratio} of float32 (wanted {wanted:g})")
+    corner = (case.limit, max(medians[f"original.{ending}"] for ending in _HALVED))
+    originals = [f"original.{ending}" for ending in _HALVED]
+    mine = [name for name in found if name.startswith("deploykit")]
+    volumes = [
+        hypervolume(((_lost(found, name), medians[name]) for name in names), corner)
+        for names in (mine + originals, peers + originals)
+    ]
+    print(
+        f"hypervolume below {corner[0]:g} points lost and {corner[1]:.3f} ms: ours {volumes[0]:.3f}, theirs "
+        f"{volumes[1]:.3f}"
+    )
+
+
+def _lost(found: dict[str, float], name: str) -> float:
+    return found[f"original.{name.rpartition('.')[2]}"] - found[name]
+
+
+def _ratio(launches: list[dict[str, float]], slow: str, fast: str) -> str:
+    """Mean of the launches' ratios and half of its 95 % interval."""
+    from scipy import stats
+
+    ratios = [times[slow] / times[fast] for times in launches]
+    spread = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else float("nan")
+    half = float(stats.t.ppf(0.975, max(1, len(ratios) - 1))) * spread
+    return f"{statistics.mean(ratios):.2f}× ± {half:.2f}"
+
+
+def _child(step: str, case: Case, folder: Path, cache: Path) -> str:
+    what = [step, case.model, case.data, case.limit, folder, cache]
+    command = [sys.executable, __file__, "--child", *map(str, what)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{step} failed:\n{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def _run_child(step: str, model: str, data: str, limit: str, folder: str, cache: str) -> None:
+    case = Case(Path(model), Path(data), float(limit))
+    if step == "launch":
+        print(json.dumps(launch(case, Path(folder))))
+    else:
+        _MAKERS[step](case, Path(folder), Path(cache))
 
 
 def main() -> None:
     """Make all files, measure them, print one line each."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--launches", type=int, default=10)
     parser.add_argument("--cache", type=Path, default=Path.home() / ".cache" / "deploykit-bench")
-    parser.add_argument("--without-nncf", action="store_true")
-    parser.add_argument("--step", help=argparse.SUPPRESS)
-    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--without", nargs="*", default=[], choices=["olive", "nncf"], help="peers to leave out")
+    parser.add_argument(
+        "--efficientnet", nargs=2, type=Path, metavar=("MODEL", "IMAGES"), help="another network: .keras and .npz"
+    )
+    parser.add_argument("--child", nargs=6, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    makers = {"ours": ours, "tensorflow_lite": tensorflow_lite, "onnx_runtime": onnx_runtime}
-    if arguments.step == "launch":
-        print(json.dumps(launch(arguments.folder)))
+    if arguments.child:
+        _run_child(*arguments.child)
         return
-    if arguments.step == "nncf":
-        nncf(arguments.folder, arguments.cache)
-        return
-    if arguments.step:
-        makers[arguments.step](arguments.folder)
-        return
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        for name in [*makers, *([] if arguments.without_nncf else ["nncf"])]:
-            began = time.perf_counter()
-            _child(name, folder, arguments.cache)
-            print(f"{name.replace('_', ' ')}: made in {time.perf_counter() - began:.0f} s")
-        for path in ("fashion_cnn.onnx", "fashion_cnn.tflite"):
-            (folder / f"original{Path(path).suffix}").write_bytes((_MODELS / path).read_bytes())
-        launches = [json.loads(_child("launch", folder, arguments.cache)) for _ in range(arguments.launches)]
-        _report(folder, launches)
-
-
-def _report(folder: Path, launches: list[dict[str, float]]) -> None:
-    scores = {path.name: accuracy(path) for path in _files(folder)}
-    medians = {name: statistics.median(times[name] for times in launches) for name in scores}
-    peers = [name for name in scores if not name.startswith(("original", "deploykit"))]
-    best = min(peers, key=medians.__getitem__)
-    print(f"\n{'file':<28}{'ms':>9}{'accuracy, %':>13}{'kB':>7}{'as fast as the best peer':>34}")
-    for name in sorted(scores, key=medians.__getitem__):
-        ratio, half = _interval([times[best] / times[name] for times in launches])
-        size = (folder / name).stat().st_size / 1000
-        print(f"{name:<28}{medians[name]:>9.4f}{scores[name]:>13.2f}{size:>7.0f}{f'{ratio:.2f}× ± {half:.2f}':>34}")
-    ratio, half = _interval([times[best] / times["deploykit.tflite"] for times in launches])
-    lost = scores["original.tflite"] - scores["deploykit.tflite"]
-    print(f"\nload {os.getloadavg()[0]:.1f}; best peer {best}")
-    print(f"ours: {ratio:.2f}× ± {half:.2f} of it (wanted {_FASTER:g}), {lost:.2f} points lost (wanted {_POINTS:g})")
-
-
-def _interval(ratios: list[float]) -> tuple[float, float]:
-    """Mean and half of the 95 % interval."""
-    from scipy import stats
-
-    spread = statistics.stdev(ratios) / len(ratios) ** 0.5 if len(ratios) > 1 else float("nan")
-    return statistics.mean(ratios), float(stats.t.ppf(0.975, max(1, len(ratios) - 1))) * spread
+    cases = [Case(_NOTEBOOKS / "models" / "fashion_cnn.keras", _NOTEBOOKS / "data" / "fashion-mnist.npz", 5.0)]
+    if arguments.efficientnet:
+        cases.append(Case(*(path.resolve() for path in arguments.efficientnet), 50.0))
+    for case in cases:
+        print(f"\n{case.model.stem}")
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            for name in [name for name in _MAKERS if name not in arguments.without]:
+                began = time.perf_counter()
+                _child(name, case, folder, arguments.cache)
+                print(f"{name.replace('_', ' ')}: made in {time.perf_counter() - began:.0f} s", flush=True)
+            launches = [json.loads(_child("launch", case, folder, arguments.cache)) for _ in range(arguments.launches)]
+            _report(case, folder, launches)
 
 
 if __name__ == "__main__":

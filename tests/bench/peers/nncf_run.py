@@ -12,7 +12,8 @@ def main() -> None:
     model_path, data_path, count, target = sys.argv[1:]
     model = onnx.load(model_path)
     name = model.graph.input[0].name
-    images = np.load(data_path)["x_train"][: int(count), ..., None].astype(np.float32) / 255
+    images = np.load(data_path)["x_train"][: int(count)]
+    images = images if images.ndim == 4 else images[..., None].astype(np.float32) / 255
     dataset = nncf.Dataset([{name: image[None]} for image in images])
     made = nncf.quantize(model, dataset, subset_size=int(count))
     onnx.save(made, target)

@@ -1,0 +1,75 @@
+"""Olive's 8-bit quantization of an ONNX file, in its own environment: ``olive_quantize.py MODEL NPZ COUNT FOLDER``."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from olive.data.registry import Registry
+from olive.workflows import run
+
+
+class Images(torch.utils.data.Dataset):
+    """Inputs by name, and labels that are not used."""
+
+    def __init__(self, data, name, count):
+        with np.load(data) as file:
+            images = file["x_train"][:count]
+        self.name = name
+        self.images = images if images.ndim == 4 else images[..., None].astype(np.float32) / 255
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return {self.name: torch.from_numpy(self.images[index])}, 0
+
+
+@Registry.register_dataset()
+def images(data, name, count, **_options):
+    """The first images of the training data."""
+    return Images(data, name, count)
+
+
+def main() -> None:
+    model, data, count, folder = sys.argv[1:]
+    static = {"type": "OnnxStaticQuantization", "data_config": "calibration", "quant_format": "QDQ"}
+    passes = {
+        "dynamic": {"type": "OnnxDynamicQuantization"},
+        "static": {**static, "per_channel": False},
+        "static-channels": {**static, "per_channel": True},
+    }
+    name = onnx.load(model).graph.input[0].name
+    wanted = {"type": "images", "data": data, "name": name, "count": int(count)}
+    for label, settings in passes.items():
+        output = Path(folder) / label
+        config = {
+            "input_model": {"type": "ONNXModel", "model_path": model},
+            "systems": {
+                "here": {
+                    "type": "LocalSystem",
+                    "accelerators": [{"device": "cpu", "execution_providers": ["CPUExecutionProvider"]}],
+                }
+            },
+            "data_configs": [
+                {
+                    "name": "calibration", "type": "DataContainer", "load_dataset_config": wanted,
+                    "dataloader_config": {"batch_size": 1, "drop_last": False},
+                }
+            ],
+            "passes": {"quantization": settings},
+            "host": "here",
+            "target": "here",
+            "cache_dir": str(output / "cache"),
+            "output_dir": str(output / "model"),
+            "log_severity_level": 3,
+        }  # fmt: skip
+        run(json.loads(json.dumps(config)))
+        (made,) = (output / "model").rglob("*.onnx")
+        made.rename(Path(folder) / f"olive-{label}.onnx")
+
+
+if __name__ == "__main__":
+    main()
