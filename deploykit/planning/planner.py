@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
-from deploykit.core.candidate import Candidate, Target
+from deploykit.core.candidate import Candidate, Recipe, Step, Target
 from deploykit.core.check import Examined
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Model
@@ -31,6 +32,8 @@ def make(routes: Routes, space: Space) -> Plan:
     left_out: dict[str, LeftOut] = {}
     duplicates = 0
     remarks: list[Remark] = []
+    if space.name:
+        space = replace(space, recipes=tuple(Recipe(tuple(_fitted(routes, s) for s in r.steps)) for r in space.recipes))
     for candidate in space.candidates(space.targets or _all_targets(model)):
         target = candidate.target
         _check_target(target)
@@ -68,6 +71,16 @@ def make(routes: Routes, space: Space) -> Plan:
         reading=data.reading,
         examples={name: len(split) for name, split in data.splits.items()},
     )
+
+
+def _fitted(routes: Routes, step: Step) -> Step:
+    """A step of a preset as the data allow: without the first setting that needs what they lack, as labels."""
+    if not routes.lacks(step):
+        return step
+    others = (
+        Step(step.technique, {k: v for k, v in step.parameters.items() if k != name}) for name in step.parameters
+    )
+    return next((other for other in others if not routes.lacks(other)), step)
 
 
 def _planned(route: Route, target: Target) -> Planned:

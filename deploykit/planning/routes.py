@@ -153,6 +153,11 @@ class Routes:
             self._runs[identity] = tuple(route.runtime.problems(target, route.effects, self._make.facts))
         return list(dict.fromkeys([*route.problems, *self._runs[identity]]))
 
+    def lacks(self, step: Step) -> bool:
+        """Whether no variant of a technique has the packages and data that it would need with these settings."""
+        wanted = self._wanted(step)
+        return len(wanted.lacking) == len(wanted.technique.variants)
+
     def _find(self, recipe: Recipe, runtime: Runtime) -> Route | Impossible:
         wanted = [self._wanted(step) for step in recipe.steps]
         if reason := self._refused([(one, one.technique.variants) for one in wanted]):

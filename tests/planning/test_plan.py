@@ -121,6 +121,26 @@ def test_the_preset_quick_tries_convolutions_and_matrix_products_alone():
     assert any(parameters.get("operators") == "conv_matmul" for parameters in tried)
 
 
+@pytest.mark.parametrize("preset", ["quick", "balanced", "thorough"])
+def test_presets_train_on_labels_only_where_there_are_some(preset):
+    """Without labels the same recipes are tried, and the teacher alone says what is right."""
+
+    def distilled(plan):
+        steps = [s for c in plan.candidates for s in c.candidate.recipe.steps if s.technique == "distill"]
+        return [s.parameters for s in steps]
+
+    labeled, unlabeled = (dk.plan(model(), data(labels), preset) for labels in (True, False))
+    assert distilled(labeled) == [{"alpha": 0.5}] * len(distilled(labeled))
+    assert distilled(unlabeled) == [{}] * len(distilled(labeled))
+    assert not any("label" in left.reason for left in unlabeled.left_out)
+
+
+def test_a_recipe_of_ones_own_keeps_its_settings_without_labels():
+    space = dk.Space([Recipe((Step("distill", {"alpha": 0.5}),))], [Target("onnxruntime")])
+    plan = dk.plan(model("onnx"), data(labels=False), space)
+    assert "needs labeled training data" in plan.left_out[0].reason
+
+
 def layers(*types):
     return tuple(Layer(f"layer{i}", kind, None, 1000) for i, kind in enumerate(types))
 
