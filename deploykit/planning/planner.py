@@ -77,9 +77,7 @@ def _fitted(routes: Routes, step: Step) -> Step:
     """A step of a preset as the data allow: without the first setting that needs what they lack, as labels."""
     if not routes.lacks(step):
         return step
-    others = (
-        Step(step.technique, {k: v for k, v in step.parameters.items() if k != name}) for name in step.parameters
-    )
+    others = (Step(step.technique, {k: v for k, v in step.parameters.items() if k != name}) for name in step.parameters)
     return next((other for other in others if not routes.lacks(other)), step)
 
 

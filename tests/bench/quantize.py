@@ -294,7 +294,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as work:
         contest = Contest(given.cache, Path(work))
         if not given.no_olive:
-            _olive(given.cache)
+            olive_run.environment(given.cache)
         for turn in range(given.rounds):
             print(f"round {turn + 1} of {given.rounds}", flush=True)
             contest.script("plain script")

@@ -8,9 +8,9 @@ launch. A ratio is that of the medians of a launch; intervals are those of a t-d
 hypervolume of a front is the share of the box between no time and no loss and a corner (the slower original, and what
 may be lost) that its files do better than.
 
-``--efficientnet MODEL.keras IMAGES.npz`` does the same with a network that is not in the repository: arrays ``x_train``
-and ``x_test``, as it takes them. Without labels, the share of answers that agree with the original's stands for accuracy.
-Wants a quiet machine; the load is printed.
+``--efficientnet MODEL.keras IMAGES.npz`` does the same with a network that is not in the repository: arrays
+``x_train`` and ``x_test``, as it takes them. Without labels, the share of answers that agree with the original's stands
+for accuracy. Wants a quiet machine; the load is printed.
 """
 
 from __future__ import annotations
