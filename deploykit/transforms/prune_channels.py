@@ -113,6 +113,7 @@ class _Cutting(Variant):
             costs = _channel_times.expenses(job.source, traced, free) if timed else spending(traced, free, budget)
             counts = spread(free, costs, ratio, multiple)
         gone = {c for ranking, count in zip(free, counts, strict=True) for c, _ in ranking.order[:count]}
+        gone -= traced.labels.spared(free, gone)
         if ratio and not gone:
             raise UnsupportedModelError(
                 f"A ratio of {ratio:g} removes no channel of the model.",

@@ -119,6 +119,60 @@ GRAPHS = {
         y = Add(r, w)
         """,
     ),
+    "attention_split": (
+        (6, 16),
+        {"wqkv": (16, 48), "bqkv": (48,), "wo": (16, 16), "w1": (16, 24), "w2": (24, 16)},
+        """
+        a0 = MatMul(x, wqkv)
+        a1 = Add(a0, bqkv)
+        a2 = Reshape(a1, three)
+        a = Transpose<perm=[2,0,3,1,4]>(a2)
+        q0, k0, v0 = Split<axis=0>(a, ones)
+        q = Squeeze(q0, first)
+        k1 = Squeeze(k0, first)
+        v = Squeeze(v0, first)
+        k = Transpose<perm=[0,1,3,2]>(k1)
+        s = MatMul(q, k)
+        p = Softmax<axis=-1>(s)
+        o = MatMul(p, v)
+        o1 = Transpose<perm=[0,2,1,3]>(o)
+        o2 = Reshape(o1, whole)
+        z = MatMul(o2, wo)
+        r = Add(x, z)
+        m = MatMul(r, w1)
+        n = Erf(m)
+        w = MatMul(n, w2)
+        y = Add(r, w)
+        """,
+    ),
+    "attention_sliced": (
+        (6, 16),
+        {"wqkv": (16, 48), "bqkv": (48,), "wo": (16, 16), "w1": (16, 24), "w2": (24, 16)},
+        """
+        a0 = MatMul(x, wqkv)
+        a1 = Add(a0, bqkv)
+        a2 = Reshape(a1, three)
+        a = Transpose<perm=[2,0,3,1,4]>(a2)
+        q0 = Slice(a, first, one, first)
+        k0 = Slice(a, one, two, first)
+        v0 = Slice(a, two, last, first)
+        q = Squeeze(q0, first)
+        k1 = Squeeze(k0, first)
+        v = Squeeze(v0, first)
+        k = Transpose<perm=[0,1,3,2]>(k1)
+        s = MatMul(q, k)
+        p = Softmax<axis=-1>(s)
+        o = MatMul(p, v)
+        o1 = Transpose<perm=[0,2,1,3]>(o)
+        o2 = Reshape(o1, whole)
+        z = MatMul(o2, wo)
+        r = Add(x, z)
+        m = MatMul(r, w1)
+        n = Erf(m)
+        w = MatMul(n, w2)
+        y = Add(r, w)
+        """,
+    ),
     "channels_last": (
         (6, 8),
         {"w1": (8, 12), "w2": (12, 4)},
@@ -148,7 +202,10 @@ GRAPHS = {
 }  # fmt: skip
 #: Those that have channels to remove: a mean over channels would change.
 CUT = tuple(name for name in GRAPHS if name != "channels_last")
-_NUMBERS = {"sizes": [6, 4], "heads": [0, 0, 4, 4], "whole": [0, 0, 16], "first": [0], "rest": [-1]}
+_NUMBERS = {
+    "sizes": [6, 4], "heads": [0, 0, 4, 4], "whole": [0, 0, 16], "first": [0], "rest": [-1],
+    "three": [0, 0, 3, 4, 4], "ones": [1, 1, 1], "one": [1], "two": [2], "last": [3],
+}  # fmt: skip
 
 
 def graph(name):

@@ -17,6 +17,8 @@ GROUPS = {
     "grouped": [2, 3],
     "transposed": [8, 6],
     "attention": [4, 24],
+    "attention_split": [4, 24],
+    "attention_sliced": [4, 24],
     "channels_last": [],
     "flattened": [8, 10],
 }
@@ -70,6 +72,30 @@ def test_the_heads_of_an_attention_go_as_a_whole():
     assert {name: smaller[name].shape for name in ("wq", "wk", "wv", "bq", "wo")} == {
         "wq": (16, 12), "wk": (16, 12), "wv": (16, 12), "bq": (12,), "wo": (12, 16),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["attention_split", "attention_sliced"])
+def test_a_head_takes_its_part_of_queries_keys_and_values_from_one_layer(name):
+    traced = trace(graphs.graph(name))
+    heads = next(g for g in traced.groups() if len(g.components) == 4)
+    smaller = graphs.weights(cut(traced, heads.components[1:2]))
+    whole = graphs.weights(traced.model)["wqkv"].reshape(16, 3, 4, 4)
+    np.testing.assert_array_equal(smaller["wqkv"], np.delete(whole, 1, axis=2).reshape(16, 36))
+
+
+def test_something_stays_of_every_part_of_a_split():
+    traced = trace(graphs.graph("concat"))
+    parts = [group for group in traced.groups() if len(group.components) == 10]
+    (ranking,) = labels.ranked(parts, {c: float(c) for c in parts[0].components})
+    gone = {c for c, _ in ranking.order[:6]}  # the lowest six are all that the first part has
+    (kept,) = traced.labels.spared([ranking], gone)
+    assert kept == ranking.order[5][0]
+    assert not traced.labels.spared([ranking], gone - {kept})
+    x = graphs.examples("concat")
+    smaller = cut(traced, gone - {kept})
+    np.testing.assert_allclose(
+        graphs.run(smaller, x), graphs.run(masked(traced, gone - {kept}), x), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_norms_are_summed_over_the_filters_of_a_component():

@@ -190,7 +190,7 @@ def test_solved_weights_answer_nearer_to_the_original(name):
     x = np.random.default_rng(8).normal(0.0, 1.0, (100, *graphs.GRAPHS[name][0])).astype(np.float32)
     given, one_shot, found = (graphs.run(m, x) for m in (model, smaller, solved))
     errors = [np.square(value - given).mean() for value in (one_shot, found)]
-    assert errors[1] < 0.8 * errors[0]
+    assert errors[1] < 0.9 * errors[0]
     again = pruned(name, 0.35)[2]
     assert again.SerializeToString() == solved.SerializeToString(), "the same seed gives the same file"
 

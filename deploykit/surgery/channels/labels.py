@@ -25,6 +25,7 @@ class Labels:
 
     def __init__(self) -> None:
         self._parent = [0]
+        self._parts: list[NDArray[Any]] = []
 
     def fresh(self, count: int) -> NDArray[Any]:
         """New labels for ``count`` indices."""
@@ -62,6 +63,21 @@ class Labels:
         """Never remove anything that is joined with these."""
         for label in () if labels is None else labels:
             self._parent[self.root(int(label))] = 0
+
+    def part(self, labels: NDArray[Any] | None) -> None:
+        """Note an axis of which something must stay: a part of another axis that is used on its own."""
+        if labels is not None:
+            self._parts.append(labels)
+
+    def spared(self, rankings: Iterable[Ranking], gone: Collection[int]) -> set[int]:
+        """What must stay of ``gone`` so that no part is empty: of each part, what was to go last."""
+        place = {c: k / len(r.order) for r in rankings for k, (c, _) in enumerate(r.order)}
+        found: set[int] = set()
+        for part in self._parts:
+            components = {int(c) for c in self.roots(part)}
+            if components and components <= set(gone) - found:
+                found.add(max(components, key=lambda c: (place[c], c)))
+        return found
 
     def is_live(self, labels: NDArray[Any] | None) -> bool:
         """Whether any of these can be removed, as far as is known by now."""

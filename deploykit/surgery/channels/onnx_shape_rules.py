@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.loading._onnx_parts import attributes
@@ -68,6 +68,7 @@ def _split(traced: Traced, node: Any) -> None:
             return
         axes = list(source)
         axes[chosen] = whole[start : start + size]
+        traced.labels.part(axes[chosen])
         traced.axes[name] = axes
         start += size
 
@@ -119,6 +120,8 @@ def _squeeze(traced: Traced, node: Any) -> None:
     if chosen is None:
         traced.freeze(node)
         return
+    for place in chosen:
+        traced.labels.freeze(source[place])  # it must keep the length 1
     traced.axes[node.output[0]] = [axis for k, axis in enumerate(source) if k not in chosen]
 
 
@@ -209,7 +212,8 @@ def _reshaped(traced: Traced, node: Any) -> None:
         if len(old) == len(new) == 1:
             found.append(source[old[0]])
         elif len(live) == 1 and new:
-            found += _spread(traced, [before[k] for k in old], sizes, source[live[0]], old.index(live[0]))
+            fixed = [new.index(k) for k in _taken_apart(traced, node.output[0]) if k in new]
+            found += _spread(traced, [before[k] for k in old], sizes, source[live[0]], old.index(live[0]), fixed)
         else:
             for k in live:
                 traced.labels.freeze(source[k])
@@ -217,10 +221,36 @@ def _reshaped(traced: Traced, node: Any) -> None:
     traced.axes[node.output[0]] = found
 
 
+def _taken_apart(traced: Traced, name: str) -> set[int]:
+    """Axes of a tensor that later nodes take apart, as queries, keys and values that one layer has made: they stay."""
+    order, found = list(range(len(traced.shapes[name]))), set[int]()
+    while len(readers := [node for node in traced.model.graph.node if name in node.input]) == 1:
+        (node,) = readers
+        if node.op_type == "Transpose":
+            order = [order[k] for k in attributes(node).get("perm", range(len(order))[::-1])]
+            name = node.output[0]
+            continue
+        break
+    for node in readers:
+        if node.input[0] != name:
+            continue
+        if node.op_type in ("Split", "Gather"):
+            found.add(order[attributes(node).get("axis", 0) % len(order)])
+        elif node.op_type == "Slice":
+            axes = traced.constants.get(node.input[3]) if len(node.input) > 3 else attributes(node).get("axes")
+            found |= set(order) if axes is None else {order[int(k)] for k in axes}
+    return found
+
+
 def _spread(
-    traced: Traced, old: list[int | None], new: list[int | None], labels: NDArray[Any] | None, place: int
+    traced: Traced,
+    old: list[int | None],
+    new: list[int | None],
+    labels: NDArray[Any] | None,
+    place: int,
+    fixed: Collection[int] = (),
 ) -> list[NDArray[Any] | None]:
-    """Labels of the new axes of a run whose axis ``place`` had labels."""
+    """Labels of the new axes of a run whose axis ``place`` had labels; ``fixed``: new axes that stay as they are."""
     import numpy as np
 
     if labels is None or None in old or None in new:
@@ -231,7 +261,11 @@ def _spread(
     full = np.broadcast_to(laid, shape).reshape(target)
     if len(target) == 1:
         return [full.reshape(-1)]
-    carrier = next((k for k, size in enumerate(target) if size > 1), 0)  # the heads in (heads, size of a head)
+    free = [k for k, size in enumerate(target) if size > 1 and k not in fixed]
+    if not free:
+        traced.labels.freeze(labels)
+        return [zeros(size) for size in target]
+    carrier = free[0]  # the heads in (heads, size of a head)
     rows = np.moveaxis(full, carrier, 0).reshape(target[carrier], -1)
     for column in range(1, rows.shape[1]):
         traced.labels.join(rows[:, 0], rows[:, column])
