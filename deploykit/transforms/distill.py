@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any, ClassVar
 
@@ -10,18 +11,24 @@ from deploykit.converters._contract import Job
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
-from deploykit.core.problem import Facts, Problem
+from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.loading._contract import FORMATS
+from deploykit.loading._keras.open import custom_objects
+from deploykit.loading._onnx_parts import weight_count
+from deploykit.surgery.channels import keras_cut, keras_trace, onnx_cut, onnx_trace
 from deploykit.training import hidden
 from deploykit.training.keras_hidden import KerasLayers, layers
 from deploykit.training.onnx_hidden import OnnxLayers, tensors
 from deploykit.training.schedule import Schedule
+from deploykit.training.students import channels, narrowed, shallower
 from deploykit.training.targets import Goal, Mixed
 from deploykit.training.teacher import LOSSES, Answers, opened
 from deploykit.transforms._contract import TRAIN, Need, Transform, TransformJob
+from deploykit.transforms._onnx_examples import examples_of
+from deploykit.transforms._onnx_weights import float_model
 from deploykit.transforms._training import PARAMETERS, USES, Inside, LabelsOf, TrainedKeras, TrainedOnnx, Training
 
-_USES = (*USES, "temperature", "alpha", "loss", "hidden", "hidden_weight")
+_USES = (*USES, "temperature", "alpha", "loss", "hidden", "hidden_weight", "width")
 _TEMPERATURE = 2.0
 
 
@@ -57,8 +64,17 @@ class _ByTeacher(Training):
         return job.original
 
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
-        """Labels only where they count."""
-        return super().needs_for(parameters) - ({"labels"} if not parameters["alpha"] else set())
+        """Labels only where they count, and calibration data where blocks are compared."""
+        found = super().needs_for(parameters) - {"calibration"} - (set() if parameters["alpha"] else {"labels"})
+        return found | ({"calibration"} if parameters.get("depth", 1.0) < 1 else set())
+
+    def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
+        """A student that is made is smaller."""
+        return frozenset({"smaller"} if _smaller(parameters) else ())
+
+    def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
+        """About half of the inputs and half of the outputs of a layer go with half of the channels."""
+        return 4.0 * float(parameters["width"]) ** 2 * float(parameters.get("depth", 1.0))
 
     def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
         session = opened(job.original, job.examples)
@@ -74,13 +90,33 @@ class _ByTeacher(Training):
         return found
 
 
+def _smaller(parameters: dict[str, Any]) -> bool:
+    """Whether the model is made smaller first."""
+    return bool(parameters["width"] < 1 or parameters.get("depth", 1.0) < 1)
+
+
 class _Onnx(_ByTeacher, TrainedOnnx):
     name = "onnx"
     label = "distillation (ONNX)"
     help = "Trains a TensorFlow function of the graph; the weights go back into the file, and the graph stays as it is."
-    uses = _USES
-    needs = ("train", "teacher", "labels")
+    uses = (*_USES, "depth")
+    needs = ("train", "teacher", "labels", "calibration")
     comparable = frozenset({"onnx"})
+
+    def _student(self, job: TransformJob) -> Any:
+        if not _smaller(job.parameters or {}):
+            return super()._student(job)
+        given = model = float_model(job)
+        if job["depth"] < 1:
+            model, notes = shallower(model, job["depth"], examples_of(model, job))
+            job.notes |= notes
+        if job["width"] < 1:
+            traced = onnx_trace.trace(model)
+            gone = narrowed(traced, job["width"])
+            model = onnx_cut.cut(traced, gone)
+            job.notes["channels"] = channels(traced, gone)
+        job.notes["weights"] = [weight_count(one) for one in (given, model)]
+        return model
 
     def _inside(self, job: TransformJob, student: Any) -> Inside:
         if not job["hidden"]:
@@ -100,6 +136,17 @@ class _Keras(_ByTeacher, TrainedKeras):
     uses = _USES
     needs = ("train", "teacher", "labels")
     comparable = frozenset({"keras", "h5"})
+
+    def _student(self, job: TransformJob) -> Any:
+        model = super()._student(job)
+        if job["width"] == 1:
+            return model
+        traced = keras_trace.trace(model)
+        gone = narrowed(traced, job["width"])
+        made = keras_cut.cut(traced, gone, custom=custom_objects(job.imports), trusted=job.trusted)
+        job.notes["channels"] = channels(traced, gone)
+        job.notes["weights"] = [int(sum(math.prod(w.shape) for w in one.weights)) for one in (model, made)]
+        return made
 
     def _inside(self, job: TransformJob, student: Any) -> Inside:
         if not job["hidden"]:
@@ -148,6 +195,18 @@ class Distill(Transform):
         Parameter(
             "hidden_weight", "float", 1.0, "Weight of the hidden layers' mean loss, added to the answers'.",
             minimum=0.0, maximum=1e6,
+        ),
+        Parameter(
+            "width", "float", 1.0,
+            "Share of the channels and neurons of each layer that the trained model has; below 1, it starts from "
+            "those with the largest weights. prune_channels as a step before starts better where much is cut.",
+            minimum=0.05, maximum=1.0, step=0.05, unit="share",
+        ),
+        Parameter(
+            "depth", "float", 1.0,
+            "Share of the residual blocks (or layers that keep the shape) that the trained model has; below 1, those "
+            "go that the outputs miss least on calibration data.",
+            minimum=0.0, maximum=1.0, step=0.05, unit="share", binding=True,
         ),
     )  # fmt: skip
     variants = (_Onnx(), _Keras())

@@ -14,6 +14,7 @@ from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
 from deploykit.testing import work
 from deploykit.testing.graphs import graph, node, value
+from deploykit.transforms._contract import TRANSFORMS
 
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 MODEL = NOTEBOOKS / "models" / "fashion_cnn.onnx"
@@ -291,3 +292,71 @@ def test_pruned_distilled_and_quantized_it_runs_on_litert(unlabeled, test_images
     (found,) = work.predicted(built.path, "tflite", {"image": x}).values()
     assert (found.argmax(1) == y).mean() > accuracy(MODEL, test_images) - 0.025
     assert built.path.stat().st_size < 50_000
+
+
+def test_a_student_with_half_of_the_width_has_the_architecture_of_pruning(unlabeled, test_images, pruned, tmp_path):
+    """It starts from the channels with the largest norms, and learns the answers of the original."""
+    start = train("distill", MODEL, tmp_path / "start", unlabeled, width=0.5, epochs=0)
+    notes = train("distill", MODEL, tmp_path / "out", unlabeled, width=0.5, epochs=4)
+    one, two = tensors(pruned), tensors(tmp_path / "out")
+    assert {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in two.items()}
+    assert notes["channels"] == start["channels"]
+    assert all(before >= 2 * after for before, after in notes["channels"].values())
+    assert notes["weights"][1] < 0.4 * notes["weights"][0]
+    kernel = next(n.input[1] for n in onnx.load(str(MODEL)).graph.node if n.op_type == "Conv")
+    given, kept = tensors(MODEL)[kernel], tensors(tmp_path / "start")[kernel]
+    norms = np.square(given).sum((1, 2, 3))
+    np.testing.assert_array_equal(kept, given[np.sort(np.argsort(norms)[len(norms) // 2 :])])
+    found = [accuracy(path, test_images) for path in (MODEL, tmp_path / "start", tmp_path / "out")]
+    assert found[2] > max(found[1] + 0.1, found[0] - 0.04)
+
+
+def test_keras_students_are_narrower(unlabeled, tmp_path):
+    source = NOTEBOOKS / "models" / "fashion_cnn.keras"
+    notes = work.transformed("distill", "keras", source, tmp_path / "out", unlabeled, width=0.5, **FEW)
+    cut = work.transformed("prune_channels", "keras", source, tmp_path / "cut", unlabeled, reconstruct=False)
+    assert notes["channels"] == cut["channels"]
+    assert notes["weights"] == cut["weights"]
+    one, two = work.weights_of(tmp_path / "out"), work.weights_of(tmp_path / "cut")
+    assert {k: v.shape for k, v in one.items()} == {k: v.shape for k, v in two.items()}
+
+
+def test_a_student_has_half_of_the_blocks(tmp_path):
+    """Four residual blocks, two of which hardly matter; and a file without any."""
+    rng = np.random.default_rng(0)
+    nodes, weights, last = [], {}, "x"
+    for number, size in enumerate((1.0, 0.01, 0.8, 0.02)):
+        weights[f"w{number}"] = (size * rng.normal(size=(6, 6))).astype(np.float32)
+        nodes += [
+            node("MatMul", [last, f"w{number}"], [f"m{number}"], name=f"product_{number}"),
+            node("Relu", [f"m{number}"], [f"r{number}"]),
+            node("Add", [last, f"r{number}"], [f"a{number}"], name=f"block_{number}"),
+        ]
+        last = f"a{number}"
+    weights["v"] = rng.normal(size=(6, 3)).astype(np.float32)
+    nodes.append(node("MatMul", [last, "v"], ["y"]))
+    ends = [value("x", "float32", "N", 6)], [value("y", "float32", "N", 3)]
+    source = graph(tmp_path, nodes, *ends, **weights)
+    Dataset.from_arrays(rng.normal(size=(300, 6)).astype(np.float32)).save(tmp_path / "data")
+    settings = {"depth": 0.5, "epochs": 2}
+    notes = work.transformed("distill", "onnx", source, tmp_path / "out", tmp_path / "data", **settings)
+    assert notes["blocks"] == [4, 2]
+    assert sorted(notes["cut"]) == ["block_1", "block_3"]
+    assert [n.op_type for n in onnx.load(str(tmp_path / "out")).graph.node].count("Add") == 2
+    (tmp_path / "plain").mkdir()
+    plain = graph(tmp_path / "plain", [node("MatMul", ["x", "v"], ["y"])], *ends, v=weights["v"])
+    with pytest.raises(UnsupportedModelError, match="no block that can be left out"):
+        work.transformed("distill", "onnx", plain, tmp_path / "none", tmp_path / "data", **settings)
+    with pytest.raises(UnsupportedModelError, match="No layer of the model can be made narrower"):
+        work.transformed("distill", "onnx", plain, tmp_path / "none", tmp_path / "data", width=0.5)
+
+
+def test_a_plan_says_that_a_student_is_smaller(unlabeled):
+    routes = dk.plan(
+        dk.load(MODEL), Dataset.open(unlabeled),
+        dk.Space([dk.Recipe((dk.Step("distill", {"width": 0.5, "depth": 0.5}),))], [dk.Target("onnxruntime")]),
+    )  # fmt: skip
+    labels = [c.label for c in routes.candidates]
+    assert any("width 50 %" in label and "depth 50 %" in label for label in labels), labels
+    assert "smaller" in TRANSFORMS.get("distill").effects({"width": 0.5})
+    assert not TRANSFORMS.get("distill").effects({})
