@@ -351,6 +351,26 @@ def test_a_student_has_half_of_the_blocks(tmp_path):
         work.transformed("distill", "onnx", plain, tmp_path / "none", tmp_path / "data", width=0.5)
 
 
+def test_a_given_student_learns_from_the_original(unlabeled, test_images, tmp_path):
+    """A perceptron that was never trained, with the signature of the tutorial's network."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        node("Reshape", ["image", "shape"], ["flat"]), node("MatMul", ["flat", "w"], ["h"]), node("Relu", ["h"], ["r"]),
+        node("MatMul", ["r", "v"], ["s"]), node("Softmax", ["s"], ["class"], axis=-1),
+    ]  # fmt: skip
+    weights = {"w": 0.05 * rng.normal(size=(784, 24)), "v": 0.2 * rng.normal(size=(24, 10))}
+    weights = {name: array.astype(np.float32) for name, array in weights.items()}
+    ends = [value("image", "float32", "N", 28, 28, 1)], [value("class", "float32", "N", 10)]
+    student = graph(tmp_path, nodes, *ends, shape=np.array([-1, 784]), **weights)
+    recipe = dk.Recipe(
+        (dk.Step("existing_file", {"file": str(student)}), dk.Step("distill", {"learning_rate": 1e-2, "epochs": 4}))
+    )
+    built = dk.build(dk.load(MODEL), recipe, Dataset.open(unlabeled), target="onnxruntime")
+    assert accuracy(student, test_images) < 0.3
+    assert accuracy(built.path, test_images) > 0.75
+    assert {k: v.shape for k, v in tensors(built.path).items()} == {k: v.shape for k, v in tensors(student).items()}
+
+
 def test_a_plan_says_that_a_student_is_smaller(unlabeled):
     routes = dk.plan(
         dk.load(MODEL), Dataset.open(unlabeled),
