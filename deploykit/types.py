@@ -23,15 +23,18 @@ if TYPE_CHECKING:
     from deploykit.core.space import Refine
     from deploykit.data.reading import ClassCounts, Reading
     from deploykit.data.split import Split
+    from deploykit.loading._nodes import GraphNode, NodeWeight
     from deploykit.loading._weights import LayerWeights, TensorFacts
     from deploykit.measuring.doctor import RuntimeState
     from deploykit.measuring.exportable import Exportable
+    from deploykit.measuring.graphs.diff import NodeDiff
     from deploykit.planning.planned import Expected, LeftOut, Planned, Remark
     from deploykit.planning.steps import BuildStep
     from deploykit.reporting.beside import Changed, Obstacle, Pair
     from deploykit.reporting.events import Progress
     from deploykit.reporting.evidence.class_changes import ClassChange, ClassChanges
     from deploykit.reporting.evidence.flips import Flip, Flips, Guess
+    from deploykit.reporting.evidence.graph_diff import GraphDiff
     from deploykit.reporting.evidence.sensitivity import Suggestion
     from deploykit.reporting.evidence.sensitivity_rows import Damage, SensitivityRow
     from deploykit.reporting.evidence.sensitivity_table import Level, SensitivityCell, SensitivityTable
@@ -59,6 +62,8 @@ __all__ = [
     "Flip",
     "Flips",
     "Goal",
+    "GraphDiff",
+    "GraphNode",
     "Guess",
     "InputMeaning",
     "Interval",
@@ -73,6 +78,8 @@ __all__ = [
     "Level",
     "Manifest",
     "Measurement",
+    "NodeDiff",
+    "NodeWeight",
     "Obstacle",
     "OpenedArtifact",
     "OutputMeaning",
@@ -117,6 +124,8 @@ _HOMES = {
     "Flip": "deploykit.reporting.evidence.flips",
     "Flips": "deploykit.reporting.evidence.flips",
     "Goal": "deploykit.choosing.goals",
+    "GraphDiff": "deploykit.reporting.evidence.graph_diff",
+    "GraphNode": "deploykit.loading._nodes",
     "Guess": "deploykit.reporting.evidence.flips",
     "InputMeaning": "deploykit.core.contract",
     "Interval": "deploykit.core.result",
@@ -131,6 +140,8 @@ _HOMES = {
     "Level": "deploykit.reporting.evidence.sensitivity_table",
     "Manifest": "deploykit.artifacts.artifact",
     "Measurement": "deploykit.core.result",
+    "NodeDiff": "deploykit.measuring.graphs.diff",
+    "NodeWeight": "deploykit.loading._nodes",
     "Obstacle": "deploykit.reporting.beside",
     "OpenedArtifact": "deploykit.artifacts.artifact",
     "OutputMeaning": "deploykit.core.contract",

@@ -7,7 +7,7 @@ gate: it may parse the file, and runs nothing of it.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,7 @@ from deploykit.core.layers.kinds import LayerKind
 from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
+from deploykit.loading._nodes import GraphNode, NodeWeight, Values, digest_of
 from deploykit.runtimes._contract import RUNTIMES, Runtime, Session
 
 if TYPE_CHECKING:
@@ -61,6 +62,15 @@ class Weight:
     stored: str
     load: Callable[[], NDArray[Any]]
     scaled: bool = True
+
+
+def held(weights: Iterable[Weight]) -> dict[str, list[NodeWeight]]:
+    """Weights by the paths of their layers."""
+    found: dict[str, list[NodeWeight]] = {}
+    for weight in weights:
+        known = NodeWeight(weight.name, weight.shape, weight.stored, digest_of(weight.load()))
+        found.setdefault(weight.layer, []).append(known)
+    return found
 
 
 @dataclass(frozen=True)
@@ -192,6 +202,44 @@ class Format(Adapter):
             UnsupportedModelError: This format does not list its weights.
         """
         raise UnsupportedModelError(f"{path}: the weights of {self.label} files cannot be listed.")
+
+    def nodes(self, path: Path) -> list[GraphNode]:
+        """The nodes of the graph in the order in which they run. Called in a child process.
+
+        Fill this where more is known than the layers of the summary.
+
+        Args:
+            path: A file or folder that `read` has accepted.
+        """
+        summary = self.read(path, trusted=False, imports=())
+        try:
+            found = held(self.weights(path))
+        except UnsupportedModelError:
+            found = {}
+        nodes = []
+        for layer in summary.layers:
+            # Of formats that do not list weights only their number is known.
+            count = (NodeWeight("", (layer.parameters,), "", ""),) if layer.parameters else ()
+            kind = layer.kind or self.kind_of(layer)
+            known = tuple(found.get(layer.name, ())) or count
+            nodes.append(GraphNode(layer.name, layer.type, kind, (), (layer.name,), known, shape=layer.shape))
+        return nodes
+
+    def values(self, path: Path, session: Session, feeds: Mapping[str, NDArray[Any]]) -> Values:
+        """What the nodes compute for some inputs, as real numbers. Called in a child process.
+
+        Args:
+            path: A file or folder.
+            session: What `open_given` has given for it.
+            feeds: Arrays by the names of the session's inputs, no more than its batch size.
+
+        Raises:
+            UnsupportedModelError: What is between the nodes of this format cannot be seen.
+        """
+        raise UnsupportedModelError(
+            f"What the nodes of {self.label} files compute cannot be read.",
+            remedy="compare the candidate with one in a format whose nodes can be run.",
+        )
 
 
 FORMATS: Registry[Format] = Registry("deploykit.loading", "format")

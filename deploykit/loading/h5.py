@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
-from deploykit.loading._contract import Format, Summary, Weight
+from deploykit.loading._contract import Format, Summary, Weight, held
 from deploykit.loading._keras.kinds import KINDS
+from deploykit.loading._nodes import GraphNode, Values
 from deploykit.readers import hdf5 as _hdf5
 from deploykit.readers.archive import check_json
 from deploykit.runtimes._contract import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class H5(Format):
@@ -73,6 +77,33 @@ class H5(Format):
             else:
                 found = list(_keras_summary.legacy_tensors(graph, contents).items())
             yield from _keras_summary.weights(file, found)
+
+    def nodes(self, path: Path) -> list[GraphNode]:
+        """The layers; those of the summary where the config does not list them."""
+        from deploykit.loading._keras import config as _keras_config
+        from deploykit.loading._keras import nodes as _keras_nodes
+
+        graph = _keras_config.parse_model(read_config(path), str(path))
+        if graph is None:
+            return super().nodes(path)
+        return _keras_nodes.nodes(graph, held(self.weights(path)), self.kind_of)
+
+    def values(self, path: Path, session: Session, feeds: Mapping[str, NDArray[Any]]) -> Values:
+        """What the outer model's layers compute, by Keras."""
+        from deploykit.loading._keras import nodes as _keras_nodes
+
+        return _keras_nodes.values(session, feeds)
+
+
+def read_config(path: Path) -> Any:
+    """The config of an ``.h5`` file.
+
+    Raises:
+        ModelFileError: It has none, or it is damaged.
+    """
+    shown = str(path)
+    with _hdf5.opened(path, shown) as file:
+        return _config(file, shown, _hdf5.read_contents(file, shown, path.stat().st_size))
 
 
 def _config(file: Any, shown: str, contents: _hdf5.Contents) -> Any:

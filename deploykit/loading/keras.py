@@ -6,18 +6,22 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core import extras
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
-from deploykit.loading._contract import Format, Saved, Summary, Weight
+from deploykit.loading._contract import Format, Saved, Summary, Weight, held
 from deploykit.loading._keras import live as _live
 from deploykit.loading._keras.kinds import KINDS
+from deploykit.loading._nodes import GraphNode, Values
 from deploykit.readers import archive as zips
 from deploykit.runtimes._contract import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
@@ -86,6 +90,22 @@ class Keras(Format):
             with _hdf5.opened(file, where) as opened:
                 contents = _hdf5.read_contents(opened, where, file.stat().st_size)
                 yield from _keras_summary.weights(opened, _keras_summary.owned(graph, contents))
+
+    def nodes(self, path: Path) -> list[GraphNode]:
+        """The layers; those of the summary where the config does not list them."""
+        from deploykit.loading._keras import config as _keras_config
+        from deploykit.loading._keras import nodes as _keras_nodes
+
+        graph = _keras_config.parse_model(read_config(path), str(path))
+        if graph is None:
+            return super().nodes(path)
+        return _keras_nodes.nodes(graph, held(self.weights(path)), self.kind_of)
+
+    def values(self, path: Path, session: Session, feeds: Mapping[str, NDArray[Any]]) -> Values:
+        """What the outer model's layers compute, by Keras."""
+        from deploykit.loading._keras import nodes as _keras_nodes
+
+        return _keras_nodes.values(session, feeds)
 
 
 def _summary(

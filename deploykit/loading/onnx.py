@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core import extras
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
@@ -13,8 +13,13 @@ from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.loading import _onnx_kinds, _onnx_tensors
 from deploykit.loading._contract import Format, Saved, Summary, Weight
 from deploykit.loading._live import classes, keep
+from deploykit.loading._nodes import GraphNode, Values
 from deploykit.loading._onnx_graph import check_graph
 from deploykit.readers import protobuf as _wire
+from deploykit.runtimes._contract import Session
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Field numbers of ModelProto and their wire types.
 _FIELDS = {
@@ -123,6 +128,23 @@ class Onnx(Format):
         for tensor, sparse in _onnx_tensors.all_tensors(model):
             _onnx_tensors.check_tensor(tensor, path, sparse=sparse)
         return _onnx_weights.weights(model.graph, path.parent)
+
+    def nodes(self, path: Path) -> list[GraphNode]:
+        """Nodes of the main graph; external data are checked before they are read."""
+        from deploykit.loading import _onnx_nodes
+
+        model = _parse(path)
+        for tensor, sparse in _onnx_tensors.all_tensors(model):
+            _onnx_tensors.check_tensor(tensor, path, sparse=sparse)
+        return _onnx_nodes.nodes(model, path.parent, self.kind_of)
+
+    def values(self, path: Path, session: Session, feeds: Mapping[str, NDArray[Any]]) -> Values:
+        """All tensors of the main graph, by ONNX Runtime."""
+        import onnx
+
+        from deploykit.loading import _onnx_nodes
+
+        return _onnx_nodes.values(onnx.load(path), feeds)
 
 
 def _parse(path: Path) -> Any:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import dataclasses
 import math
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.loading._contract import Format, Saved, Summary, Weight
 from deploykit.loading._live import keep
+from deploykit.loading._nodes import GraphNode, Values
 from deploykit.loading._tflite_kinds import KINDS
 from deploykit.readers.flatbuffers import FlatbufferError, Table
+from deploykit.runtimes._contract import Session
 from deploykit.runtimes._tflite_names import signature_names, written_variables
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 #: Weights of one byte each, and what else a file holds; smaller models are mostly structure.
 _INT8_BYTES, _FEW_WEIGHTS = 1.5, 20_000
@@ -85,6 +90,19 @@ class TfLite(Format):
         """Constant tensors, by the operators that use them."""
         check_bounds(path)
         return _weights(_interpreter(path))
+
+    def nodes(self, path: Path) -> list[GraphNode]:
+        """The operators of the file."""
+        from deploykit.loading import _tflite_nodes
+
+        check_bounds(path)
+        return _tflite_nodes.nodes(_interpreter(path), self.kind_of)
+
+    def values(self, path: Path, session: Session, feeds: Mapping[str, NDArray[Any]]) -> Values:
+        """All tensors of the file, by LiteRT without XNNPACK."""
+        from deploykit.loading import _tflite_nodes
+
+        return _tflite_nodes.values(path, feeds, [spec.name for spec in session.inputs])
 
 
 def check_bounds(path: Path) -> None:

@@ -16,9 +16,10 @@ from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting import explain as words
 from deploykit.reporting import losing, numbers, verdict
-from deploykit.reporting.evidence import channels, class_changes, flips, layers, weights, why
+from deploykit.reporting.evidence import channels, class_changes, flips, graph_diff, layers, weights, why
 from deploykit.reporting.evidence.class_changes import ClassChanges
 from deploykit.reporting.evidence.flips import Flips
+from deploykit.reporting.evidence.graph_diff import GraphDiff
 from deploykit.reporting.evidence.naming import named
 from deploykit.reporting.evidence.outputs import outputs_of
 from deploykit.reporting.evidence.weights import Weights
@@ -32,6 +33,8 @@ from deploykit.sandbox.supervisor import OnReport
 from deploykit.storage.store import Store
 
 if TYPE_CHECKING:
+    import threading
+
     from numpy.typing import NDArray
 
 
@@ -210,6 +213,39 @@ class Picked:
         """
         other = (against.report, against.result) if against is not None else None
         return weights.compare(self.report, self.result, other, on_report)
+
+    def graph_diff(
+        self,
+        against: Picked | None = None,
+        *,
+        on_report: OnReport | None = None,
+        cancel: threading.Event | None = None,
+    ) -> GraphDiff:
+        """Its graph and the original's as one diff, with the error of each node's output on calibration examples.
+
+        Both graphs are read and run in a child process; the store keeps the result. Nodes belong together by their
+        weights, by their names, by layers' names between formats, and by their place in the graph; each row says how.
+
+        Args:
+            against: What it is compared with; None: the original model, in the candidate's format if the sweep has
+                built it.
+            on_report: Called with (done, total, words) while the graphs are compared.
+            cancel: Set it to stop.
+
+        Raises:
+            CandidateError: A file is not in the store, or cannot be read.
+            Cancelled: ``cancel`` was set.
+
+        Example:
+            >>> space = dk.Space([dk.Recipe((dk.Step("quantize_static"),))], [dk.Target("onnxruntime")])
+            >>> report = dk.sweep(model, data, space, store="runs/diff", launches=0)
+            [...
+            >>> diff = report.best(minimize="size", max_drop=1.0).graph_diff()
+            >>> diff.counts["added"] > 0, diff.to_frame()["error"].max() > 0
+            (True, True)
+        """
+        other = (against.report, against.result) if against is not None else None
+        return graph_diff.compare(self.report, self.result, other, on_report, cancel)
 
     def why(self) -> Why:
         """Why it is faster or slower: the cause in one line, and microseconds per layer before and after.

@@ -20,6 +20,7 @@ class KerasSession(Session):
 
     Attributes:
         half: Whether a layer computes in half precision.
+        graph: The functional model that it is or holds.
     """
 
     def __init__(self, model: Any, shown: str) -> None:
@@ -30,6 +31,7 @@ class KerasSession(Session):
             model = graph = called_once(model, shown)
         inputs, outputs = ends(graph)
         self._model = model
+        self.graph = graph
         self._tree = keras.tree
         self._numpy = keras.ops.convert_to_numpy
         self._structure = graph._inputs_struct
@@ -44,13 +46,18 @@ class KerasSession(Session):
         self.half = any(str(getattr(layer, "compute_dtype", "")) in _HALF for layer in layers)
 
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
+        fed = self._tree.pack_sequence_as(self._structure, self.flat(arrays))
+        found = self._tree.flatten(self._model(fed, training=False))
+        return [self._array(found[place]) for place in self._given]
+
+    def flat(self, arrays: Sequence[NDArray[Any]]) -> list[Any]:
+        """Tensors in the order in which Keras counts the model's inputs."""
         import tensorflow as tf
 
         flat: list[Any] = [None] * len(arrays)
         for place, array in zip(self._taken, arrays, strict=True):
             flat[place] = tf.constant(array)
-        found = self._tree.flatten(self._model(self._tree.pack_sequence_as(self._structure, flat), training=False))
-        return [self._array(found[place]) for place in self._given]
+        return flat
 
     def _array(self, value: Any) -> NDArray[Any]:
         array: NDArray[Any] = value.numpy() if value.dtype == "string" else self._numpy(value)
