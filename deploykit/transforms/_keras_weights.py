@@ -50,6 +50,22 @@ class Opened:
         _keras.save(self.model, target)
 
 
+def opened(job: TransformJob) -> Opened:
+    """The float model of a job.
+
+    Raises:
+        UnsupportedModelError: It is quantized; names the layers.
+    """
+    model = _keras.load(job)
+    quantized = [layer.name for layer in _keras.all_layers(model) if getattr(layer, "quantization_mode", None)]
+    if quantized:
+        raise UnsupportedModelError(
+            f"The model is already quantized: {', '.join(quantized[:3])}.",
+            remedy="start from the float model it was made from, and quantize afterwards.",
+        )
+    return Opened(model, flat(model))
+
+
 class KerasWeights(Weights):
     """Changes kernels of a Keras 3 model and nothing else."""
 
@@ -61,14 +77,7 @@ class KerasWeights(Weights):
     types = "layer type"
 
     def _open(self, job: TransformJob) -> Opened:
-        model = _keras.load(job)
-        quantized = [layer.name for layer in _keras.all_layers(model) if getattr(layer, "quantization_mode", None)]
-        if quantized:
-            raise UnsupportedModelError(
-                f"The model is already quantized: {', '.join(quantized[:3])}.",
-                remedy="start from the float model it was made from, and quantize afterwards.",
-            )
-        return Opened(model, flat(model))
+        return opened(job)
 
     def _read(self, model: Opened) -> list[Kernel]:
         return keras_kernels.read(model.flat)

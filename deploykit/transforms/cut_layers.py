@@ -4,62 +4,97 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, ClassVar
 
+from deploykit.converters import _keras
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
+from deploykit.loading._keras.open import custom_objects
 from deploykit.loading._onnx_parts import weight_count
 from deploykit.surgery import selection
+from deploykit.surgery.channels import keras_cut, keras_trace
+from deploykit.surgery.channels.keras_graph import Flat, flat, named
 from deploykit.surgery.channels.onnx_trace import trace
-from deploykit.surgery.layers import onnx_loss
-from deploykit.surgery.layers.onnx_spans import Span, chosen, separate, skipped, spans
+from deploykit.surgery.layers import keras_loss, keras_spans, onnx_loss, onnx_spans
+from deploykit.surgery.layers.loss import loss
+from deploykit.surgery.layers.spans import Span, chosen, separate
 from deploykit.surgery.quantization import prepare
-from deploykit.surgery.reconstruction.onnx_solve import reconstruct
+from deploykit.surgery.reconstruction import keras_solve, onnx_solve
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import PRUNE, UNITS, Stage, Transform, TransformJob, Variant
+from deploykit.transforms._keras_weights import Opened, opened
 from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._onnx_weights import GRAPH, REQUIRES, float_model
 from deploykit.transforms._settings import RECONSTRUCT
 
-#: File of the stage: spans and the damage of each, the smallest first.
+#: Files of the stage: the Keras model, and spans with the damage of each, the smallest first.
+_FILE = "model.keras"
 _ORDER = "spans.json"
 
 
-class _Measured(Stage):
-    name = "onnx_layers"
-    label = "layer ranking (ONNX)"
+class _Measuring(Stage):
     help = "Skips every layer and block that keeps the shape, one at a time, and measures what the outputs lose."
-    requires = REQUIRES
     needs = ("calibration",)
 
-    def _prepare(self, job: TransformJob) -> None:
-        model = float_model(job)
-        examples = examples_of(model, job)
-        found = spans(model, partial(onnx_loss.shapes, model, examples))
-        if not found:
+    def _keep(self, job: TransformJob, ordered: Sequence[tuple[Span, float]]) -> None:
+        """Write the spans down, in the order in which they are missed least.
+
+        Raises:
+            UnsupportedModelError: There are none.
+        """
+        if not ordered:
             raise UnsupportedModelError(
                 "No layer of the model can be cut: none gives the shape that it takes, and no block adds to its input.",
                 remedy="use prune_channels to make its layers smaller.",
             )
-        require("onnx", "").save(model, str(job.target / GRAPH))
-        order = [[span.to_json(), damage] for span, damage in onnx_loss.ordered(model, found, examples)]
+        order = [[span.to_json(), damage] for span, damage in ordered]
         (job.target / _ORDER).write_text(json.dumps(order), "utf-8")
 
 
-class _Onnx(Variant):
-    name = "onnx"
-    label = "layer pruning (ONNX)"
-    help = "Cuts the graph itself. Needs no labels and no training."
+class _MeasuredOnnx(_Measuring):
+    name = "onnx_layers"
+    label = "layer ranking (ONNX)"
     requires = REQUIRES
-    accepts = frozenset({"onnx"})
-    produces = "onnx"
+
+    def _prepare(self, job: TransformJob) -> None:
+        model = float_model(job)
+        examples = examples_of(model, job)
+        found = onnx_spans.spans(model, partial(onnx_loss.shapes, model, examples))
+        require("onnx", "").save(model, str(job.target / GRAPH))
+        self._keep(job, onnx_loss.ordered(model, found, examples) if found else [])
+
+
+class _MeasuredKeras(_Measuring):
+    name = "keras_layers"
+    label = "layer ranking (Keras)"
+    extra = "tensorflow"
+    requires = ("tensorflow", "keras")
+    group = "tensorflow"
+
+    def _prepare(self, job: TransformJob) -> None:
+        model = opened(job)
+        shutil.copyfile(job.source, job.target / _FILE)
+        found = keras_spans.spans(model.model, model.flat)
+        self._keep(job, keras_loss.ordered(model.flat, found, model.examples(job)) if found else [])
+
+
+class _Cutting(Variant):
+    """What cutting layers is like in every format.
+
+    Attributes:
+        types: What a type of layers is called.
+    """
+
+    types: ClassVar[str]
     uses = ("ratio", "count", "reconstruct", "exclude")
     needs = ("calibration",)
-    stages = (_Measured(),)
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Fewer layers, all of them dense."""
@@ -75,33 +110,133 @@ class _Onnx(Variant):
         if not _anything(parameters):
             yield Problem("pointless", "a count or ratio of 0 cuts nothing")
 
+    @abstractmethod
+    def _cut(self, job: TransformJob, damages: Mapping[Span, float]) -> tuple[list[Span], Mapping[str, str]]:
+        """Write the model without the spans that `_chosen` gives; gives them and the types of all layers."""
+
     def _apply(self, job: TransformJob) -> None:
-        onnx = require("onnx", "")
-        model = onnx.load(str(job.source / GRAPH))
         plain = json.loads((job.source / _ORDER).read_text("utf-8"))
         damages = {Span.from_json(data): float(damage) for data, damage in plain}
-        gone = _chosen(model, list(damages), job)
-        ways = [(span.start, span.end) for span in gone]
-        made = cut = skipped(model, ways)
-        examples = examples_of(model, job)
-        wanted = onnx_loss.answers(model, examples)
-        lost = [onnx_loss.loss(wanted, onnx_loss.answers(cut, examples))]
-        if gone and job["reconstruct"]:
-            made = reconstruct(trace(model), (), cut, examples)
-            lost.append(onnx_loss.loss(wanted, onnx_loss.answers(made, examples)))
-            if lost[1] >= lost[0] or weight_count(made) >= weight_count(model):  # layers without a bias get one
-                made = cut
-                job.notes["not_reconstructed"] = "solving the remaining weights again would not have paid"
-        onnx.save(made, str(job.target))
-        prepare.check_opens(job.target)
-        kinds = {node.name: node.op_type for node in model.graph.node}
+        gone, kinds = self._cut(job, damages)
         job.notes |= {
             "cut": [[span.name, len(span.nodes), span.weights, round(damages[span], 4)] for span in gone],
-            "damage": [round(value, 4) for value in lost],
-            "nodes": [len(model.graph.node), len(made.graph.node)],
-            "weights": [weight_count(model), weight_count(made)],
             UNITS: [[span.name, kinds[span.name], span.weights] for span in gone],
         }
+
+    def _solved(
+        self, job: TransformJob, gone: Sequence[Span], cut: Callable[[], _Tried], solve: Callable[[], _Tried]
+    ) -> Any:
+        """The cut model, with its weights solved again where that pays.
+
+        Args:
+            job: Has the settings; gets the notes.
+            gone: What is cut.
+            cut: Gives the plain cut model.
+            solve: Gives the same with other weights.
+        """
+        plain = cut()
+        made, lost = plain, [plain.loss]
+        if gone and job["reconstruct"]:
+            found = solve()
+            lost.append(found.loss)
+            made = found
+            if found.loss >= plain.loss or found.weights >= plain.before:  # layers without a bias get one
+                made = plain
+                job.notes["not_reconstructed"] = "solving the remaining weights again would not have paid"
+        job.notes |= {"damage": [round(value, 4) for value in lost], "weights": [plain.before, made.weights]}
+        return made.model
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """A cut model.
+
+    Attributes:
+        model: It.
+        loss: What its outputs have lost.
+        weights: How many weights it has.
+        before: How many the original has.
+    """
+
+    model: Any
+    loss: float
+    weights: int
+    before: int
+
+
+class _Onnx(_Cutting):
+    name = "onnx"
+    label = "layer pruning (ONNX)"
+    help = "Cuts the graph itself. Needs no labels and no training."
+    requires = REQUIRES
+    accepts = frozenset({"onnx"})
+    produces = "onnx"
+    types = "operator"
+    stages = (_MeasuredOnnx(),)
+
+    def _cut(self, job: TransformJob, damages: Mapping[Span, float]) -> tuple[list[Span], Mapping[str, str]]:
+        onnx = require("onnx", "")
+        model = onnx.load(str(job.source / GRAPH))
+        sizes = {t.name: math.prod(t.dims) for t in model.graph.initializer}
+        kinds = {node.name: node.op_type for node in model.graph.node}
+        weights = {node.name: sum(sizes.get(i, 0) for i in node.input) for node in model.graph.node}
+        gone = _chosen(kinds, weights, list(damages), job, self.types)
+        examples = examples_of(model, job)
+        wanted, before = onnx_loss.answers(model, examples), weight_count(model)
+
+        def tried(made: Any) -> _Tried:
+            return _Tried(made, loss(wanted, onnx_loss.answers(made, examples)), weight_count(made), before)
+
+        cut = onnx_spans.skipped(model, [(span.start, span.end) for span in gone])
+        made = self._solved(
+            job, gone, lambda: tried(cut), lambda: tried(onnx_solve.reconstruct(trace(model), (), cut, examples))
+        )
+        onnx.save(made, str(job.target))
+        prepare.check_opens(job.target)
+        job.notes["nodes"] = [len(model.graph.node), len(made.graph.node)]
+        return gone, kinds
+
+
+class _Keras(_Cutting):
+    name = "keras"
+    label = "layer pruning (Keras)"
+    help = "Builds the model again without some layers. Needs no labels and no training."
+    extra = "tensorflow"
+    requires = ("tensorflow", "keras")
+    group = "tensorflow"
+    accepts = frozenset({"keras"})
+    produces = "keras"
+    types = "layer type"
+    stages = (_MeasuredKeras(),)
+
+    def _cut(self, job: TransformJob, damages: Mapping[Span, float]) -> tuple[list[Span], Mapping[str, str]]:
+        given = opened(replace(job, source=job.source / _FILE))
+        model, steps = given.model, given.flat
+        kinds = {name: type(layer).__name__ for name, layer in steps.layers.items()}
+        weights = {name: _count(layer) for name, layer in steps.layers.items()}
+        gone = _chosen(kinds, weights, list(damages), job, self.types)
+        ways = [(span.start, span.end) for span in gone]
+        examples = given.examples(job)
+        wanted, before = keras_loss.answers(steps, examples), _count(model)
+        custom = custom_objects(job.imports)
+
+        def tried(whole: Any, its: Flat) -> _Tried:
+            lost = loss(wanted, keras_loss.answers(keras_spans.skipped(its, ways), examples))
+            made = keras_spans.cut(whole, its, ways, custom=custom, trusted=job.trusted)
+            return _Tried(made, lost, _count(made), before)
+
+        def solve() -> _Tried:
+            traced = keras_trace.trace(model)
+            whole = keras_cut.cut(traced, (), custom=custom, trusted=job.trusted, biases=True)
+            _keras.make_stateless(whole)
+            its = flat(whole)
+            keras_solve.reconstruct(traced, (), keras_spans.skipped(its, ways), examples)
+            return tried(whole, its)
+
+        made = self._solved(job, gone, lambda: tried(model, steps), solve)
+        Opened(made, steps, given.carrying).save(job.target)
+        job.notes["nodes"] = [len(steps.layers), len(named(made))]
+        return gone, kinds
 
 
 class CutLayers(Transform):
@@ -122,9 +257,9 @@ class CutLayers(Transform):
         ),
         Parameter("count", "int", None, "How many layers and blocks to cut, instead of a share.", minimum=0),
         RECONSTRUCT,
-        selection.setting("layers", "operator types", "are not cut"),
+        selection.setting("layers", "layer or operator types", "are not cut"),
     )  # fmt: skip
-    variants = (_Onnx(),)
+    variants = (_Keras(), _Onnx())
     excluding = "exclude"
     careful: ClassVar[dict[str, Value]] = {"count": 1}
     one_shot: ClassVar[dict[str, Value]] = {"reconstruct": False}
@@ -143,21 +278,26 @@ def _anything(parameters: dict[str, Any]) -> bool:
     return bool(parameters["ratio"] if parameters["count"] is None else parameters["count"])
 
 
-def _chosen(model: Any, ordered: Sequence[Span], job: TransformJob) -> list[Span]:
+def _chosen(
+    kinds: Mapping[str, str], weights: Mapping[str, int], ordered: Sequence[Span], job: TransformJob, called: str
+) -> list[Span]:
     """The spans to cut.
+
+    Args:
+        kinds: Type of every layer, by its name.
+        weights: How many weights it has.
+        ordered: The spans in the order in which they are missed least.
+        job: Has the settings.
+        called: What a type of layers is called.
 
     Raises:
         UnsupportedModelError: There are fewer than that, or none is left by ``exclude``.
     """
-    sizes = {t.name: math.prod(t.dims) for t in model.graph.initializer}
-    named = {span.name for span in ordered}
-    parts = [
-        selection.Selectable(n.name, n.op_type, sum(sizes.get(i, 0) for i in n.input), n.name not in named)
-        for n in model.graph.node
-    ]
-    left = selection.excluded(job["exclude"], parts, "layer", "operator")
+    heads = {span.name for span in ordered}
+    parts = [selection.Selectable(name, kind, weights[name], name not in heads) for name, kind in kinds.items()]
+    left = selection.excluded(job["exclude"], parts, "layer", called)
     plain = ",".join(piece for piece in job["exclude"].split(",") if not piece.strip().startswith(selection.NOT))
-    kept = selection.excluded(plain, parts, "layer", "operator")  # also where they are inside a block
+    kept = selection.excluded(plain, parts, "layer", called)  # also where they are inside a block
     free = [span for span in ordered if span.name not in left and kept.isdisjoint(span.nodes)]
     most = separate(free)
     count = job["count"]
@@ -170,6 +310,11 @@ def _chosen(model: Any, ordered: Sequence[Span], job: TransformJob) -> list[Span
             remedy="lower count, or leave out fewer layers with exclude.",
         )
     return chosen(free, count)
+
+
+def _count(layer: Any) -> int:
+    """Weights of a Keras layer or model."""
+    return int(sum(math.prod(weight.shape) for weight in getattr(layer, "weights", ())))
 
 
 ADAPTER = CutLayers()

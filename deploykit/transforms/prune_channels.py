@@ -18,6 +18,7 @@ from deploykit.loading._onnx_parts import weight_count
 from deploykit.surgery import selection
 from deploykit.surgery.channels import keras_cut, keras_expenses, keras_trace, labels
 from deploykit.surgery.channels.budget import Expense, spread
+from deploykit.surgery.channels.keras_graph import flat
 from deploykit.surgery.channels.labels import Ranking
 from deploykit.surgery.channels.onnx_cut import cut
 from deploykit.surgery.channels.onnx_expenses import expenses
@@ -164,7 +165,7 @@ class _Keras(_Cutting):
             examples = keras_examples(model, traced.flat, job)
             _keras.make_stateless(model)
             stateful = _keras.make_stateless(made)
-            keras_solve.reconstruct(traced, gone, made, examples)
+            keras_solve.reconstruct(traced, gone, flat(made), examples)
             for layer in made._flatten_layers():
                 if layer.name in stateful:
                     layer.stateful = True

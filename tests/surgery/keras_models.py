@@ -17,6 +17,15 @@ def build(name):
     return model
 
 
+def save(model, path):
+    """Write a ``.keras`` file."""
+    import warnings
+
+    with warnings.catch_warnings():  # Keras's own way of making arrays
+        warnings.simplefilter("ignore", DeprecationWarning)
+        model.save(path)
+
+
 def examples(model, count=5):
     """Seeded random inputs, in the order of the model's."""
     rng = np.random.default_rng(7)
@@ -120,6 +129,29 @@ def masked():
     return Model(tokens, layers.Dense(2)(layers.LSTM(4)(layers.Dense(5)(x))))
 
 
+def nested_blocks():
+    from keras import Input, Model, layers
+
+    inner = Input((6, 6, 8))
+    x = layers.Conv2D(8, 3, padding="same", activation="relu", name="first")(inner)
+    x = layers.Add(name="sum")([layers.Conv2D(8, 3, padding="same", name="second")(x), inner])
+    body = Model(inner, layers.ReLU(name="relu")(x), name="body")
+    image = Input((6, 6, 1))
+    x = body(layers.Conv2D(8, 3, padding="same", name="stem")(image))
+    return Model(image, layers.Dense(3, name="head")(layers.GlobalAveragePooling2D()(x)))
+
+
+def stacked():
+    from keras import Input, Sequential, layers
+
+    return Sequential([
+        Input((12,)), layers.Dense(10, activation="relu", name="first"), layers.Dense(10, name="second"),
+        layers.BatchNormalization(name="norm"), layers.ReLU(name="relu"),
+        layers.Dense(10, activation="relu", name="third"), layers.Dense(3, name="head"),
+    ])  # fmt: skip
+
+
 MODELS = {f.__name__: f for f in (
-    residual, depthwise, concatenated, attention, nested, two_inputs, grouped, heads, masked,
+    residual, depthwise, concatenated, attention, nested, two_inputs, grouped, heads, masked, nested_blocks,
+    stacked,
 )}  # fmt: skip

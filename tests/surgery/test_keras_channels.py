@@ -7,6 +7,7 @@ from deploykit.surgery.channels import labels
 from deploykit.surgery.channels.budget import spread
 from deploykit.surgery.channels.keras_cut import cut, masked
 from deploykit.surgery.channels.keras_expenses import expenses
+from deploykit.surgery.channels.keras_graph import flat
 from deploykit.surgery.channels.keras_trace import trace
 from deploykit.surgery.reconstruction import keras_damage
 from deploykit.surgery.reconstruction.keras_linear import linear
@@ -174,7 +175,7 @@ def test_solved_weights_answer_nearer_to_the_original(name):
     traced = trace(model)
     gone, given = half(traced), called(model, new)
     plain, made = cut(traced, gone), cut(traced, gone, biases=True)
-    reconstruct(traced, gone, made, Examples(dict(zip(traced.flat.inputs, x, strict=True))))
+    reconstruct(traced, gone, flat(made), Examples(dict(zip(traced.flat.inputs, x, strict=True))))
     losses = [
         sum(float(np.square(a - b).mean()) for a, b in zip(called(one, new), given, strict=True))
         for one in (plain, made)

@@ -10,7 +10,8 @@ from onnx import numpy_helper, parser
 from deploykit.surgery.channels.onnx_axes import plain
 from deploykit.surgery.channels.onnx_trace import trace
 from deploykit.surgery.layers import onnx_loss
-from deploykit.surgery.layers.onnx_spans import Span, chosen, separate, skipped, spans
+from deploykit.surgery.layers.onnx_spans import skipped, spans
+from deploykit.surgery.layers.spans import Span, chosen, separate
 from deploykit.surgery.reconstruction.onnx_solve import reconstruct
 from deploykit.surgery.reconstruction.walk import Examples
 from tests.surgery import graphs

@@ -6,9 +6,10 @@ import pytest
 
 from deploykit.core.errors import SettingError, UnsupportedModelError
 from deploykit.data.dataset import Dataset
+from deploykit.loading._load import load
 from deploykit.testing import work
 from deploykit.transforms._contract import TRANSFORMS
-from tests.surgery import graphs
+from tests.surgery import graphs, keras_models
 
 
 @pytest.fixture(params=["residual", "depthwise", "attention"])
@@ -101,3 +102,81 @@ def test_more_than_there_is_is_refused(tmp_path):
 def test_a_model_in_which_no_layer_keeps_the_shape_is_refused(tmp_path):
     with pytest.raises(UnsupportedModelError, match=r"No layer of the model can be cut.*prune_channels"):
         cut(saved("chain", tmp_path), tmp_path / "cut")
+
+
+@pytest.fixture(scope="module")
+def keras_model(folder):
+    """Makes a Keras model with its data and its ONNX file."""
+
+    def get(name):
+        place = folder / "cut" / name
+        if not place.exists():
+            place.mkdir(parents=True)
+            model = keras_models.build(name)
+            (x,) = keras_models.examples(model, 200)
+            keras_models.save(model, place / "model.keras")
+            work.converted("keras_to_onnx", place / "model.keras", place / "model.onnx")
+            Dataset.from_arrays(x, calibration_size=100).save(place / "data")
+        return place
+
+    return get
+
+
+def cut_keras(place, target, **settings):
+    return work.transformed("cut_layers", "keras", place / "model.keras", target, place / "data", **settings)
+
+
+@pytest.mark.parametrize("name", ["residual", "attention", "nested_blocks", "stacked"])
+def test_keras_models_lose_the_layer_that_was_measured(name, keras_model, tmp_path):
+    place = keras_model(name)
+    notes = cut_keras(place, tmp_path / "cut", count=1, reconstruct=False)
+    ((_, _, weights, damage),) = notes["cut"]
+    assert notes["weights"][0] - notes["weights"][1] >= weights > 0
+    assert notes["damage"] == [pytest.approx(damage, rel=1e-3)]
+    seen = next(iter(Dataset.open(place / "data").calibration().values()))[:64]
+    key = load(place / "model.keras").inputs[0].name
+    given, found = (
+        next(iter(work.predicted(path, "keras", {key: seen}).values()))
+        for path in (place / "model.keras", tmp_path / "cut")
+    )
+    lost = np.square(found - given).mean() / np.square(given - given.mean(0)).mean()
+    assert damage == pytest.approx(lost, rel=1e-3), "the file loses what was measured without it"
+    assert notes["nodes"][1] < notes["nodes"][0]
+    solved = cut_keras(place, tmp_path / "solved", count=1)
+    assert solved["cut"] == notes["cut"]
+    assert "not_reconstructed" in solved or solved["damage"][1] < solved["damage"][0]
+
+
+def test_a_block_of_a_keras_model_is_cut_with_its_branch(keras_model, tmp_path):
+    place = keras_model("nested_blocks")
+    notes = cut_keras(place, tmp_path / "cut", count=1, reconstruct=False, exclude="!body/sum")
+    assert notes["cut"][0][:2] == ["body/sum", 3]
+    before, after = work.weights_of(place / "model.keras"), work.weights_of(tmp_path / "cut")
+    assert {name.split(".")[0] for name in before} - {name.split(".")[0] for name in after} == {
+        "body",
+        "first",
+        "second",
+    }
+    for name, values in after.items():
+        np.testing.assert_array_equal(values, before[name])
+    assert [layer.name for layer in load(tmp_path / "cut").layers if layer.name in {"relu", "body/relu"}]
+
+
+def test_keras_and_onnx_measure_the_same_damage(keras_model, tmp_path):
+    place = keras_model("stacked")
+    found = []
+    for form in ("keras", "onnx"):
+        notes = work.transformed(
+            "cut_layers", form, place / f"model.{form}", tmp_path / form, place / "data", count=2, reconstruct=False
+        )
+        found.append([(weights, damage) for _, _, weights, damage in notes["cut"]])
+    assert [damage for _, damage in found[0]] == pytest.approx([damage for _, damage in found[1]], rel=1e-3)
+
+
+def test_a_keras_model_without_such_layers_is_refused(folder, tmp_path):
+    x = np.random.default_rng(0).normal(0, 1, (60, 6, 3)).astype(np.float32)
+    Dataset.from_arrays(x, calibration_size=20).save(tmp_path / "data")
+    with pytest.raises(UnsupportedModelError, match=r"No layer of the model can be cut.*prune_channels"):
+        work.transformed(
+            "cut_layers", "keras", work.made("wrapped_recurrent", folder), tmp_path / "out", tmp_path / "data"
+        )

@@ -1,7 +1,5 @@
 """Techniques that change the weights of Keras models, held against NumPy and against the same on the ONNX file."""
 
-import warnings
-
 import numpy as np
 import onnx
 import pytest
@@ -27,9 +25,7 @@ def given(folder):
             place.mkdir(parents=True)
             model = keras_models.build(name)
             (x,) = keras_models.examples(model, 60)
-            with warnings.catch_warnings():  # Keras's own way of making arrays
-                warnings.simplefilter("ignore", DeprecationWarning)
-                model.save(place / "model.keras")
+            keras_models.save(model, place / "model.keras")
             work.converted("keras_to_onnx", place / "model.keras", place / "model.onnx")
             Dataset.from_arrays(x, calibration_size=40).save(place / "data")
         return place

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import copy
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
 from deploykit.surgery.channels.keras_axes import Traced
-from deploykit.surgery.channels.keras_graph import PRODUCTS, SEPARABLE, named
+from deploykit.surgery.channels.keras_graph import PRODUCTS, SEPARABLE, is_nested, named
 from deploykit.surgery.channels.labels import kept
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def cut(
     _refit(traced, config, gone, "", biases=biases)
     with keras.saving.custom_object_scope(dict(custom or {})), scope(not trusted):
         made = type(traced.model).from_config(config)
-    _fill(traced, made, gone)
+    fill(made, traced.flat.layers, lambda name, weight: shrunk(traced, name, weight, gone))
     return made
 
 
@@ -88,19 +88,23 @@ def _size(traced: Traced, name: str, place: int, gone: Collection[int]) -> int |
     return None if axis is None else int(kept(traced.labels, axis, gone).sum())
 
 
-def _fill(traced: Traced, made: Any, gone: Collection[int]) -> None:
-    """Give the new layers what the old ones have learned."""
+def fill(made: Any, layers: Mapping[str, Any], change: Callable[[str, Any], Any]) -> None:
+    """Give the layers of a new model what those of another have learned.
+
+    Args:
+        made: The new model.
+        layers: Layers of the other one by name.
+        change: Gives a weight as it shall be, for its name (``layer:number``) and what it is.
+    """
     keras = require("keras", "tensorflow")
-    new = named(made)
-    for name, old in traced.flat.layers.items():
-        layer = new[name]
-        if not isinstance(old, keras.Layer):
+    for name, layer in named(made).items():
+        old = layers[name]
+        if not isinstance(old, keras.Layer) or is_nested(old):
             continue
-        if not any(one.startswith(f"{name}/") for one in traced.flat.layers):
-            for number, weight in enumerate(old.weights):
-                layer.weights[number].assign(shrunk(traced, f"{name}:{number}", weight, gone))
-            for weight in layer.weights[len(old.weights) :]:  # a bias it had not
-                weight.assign(keras.ops.zeros_like(weight))
+        for number, weight in enumerate(old.weights):
+            layer.weights[number].assign(change(f"{name}:{number}", weight))
+        for weight in layer.weights[len(old.weights) :]:  # a bias it had not
+            weight.assign(keras.ops.zeros_like(weight))
         for part, twin in zip(old._flatten_layers(), layer._flatten_layers(), strict=True):
             if hasattr(part, "save_assets"):  # vocabularies
                 with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:

@@ -16,7 +16,7 @@ PRODUCTS = frozenset(
 )  # fmt: skip
 SEPARABLE = frozenset({"SeparableConv1D", "SeparableConv2D"})
 #: What is appended to the name of a tensor for the mask of its padded steps.
-_MASK = "/mask"
+MASK = "/mask"
 
 
 @dataclass(eq=False)
@@ -50,19 +50,19 @@ class Step:
         keras = require("keras", "tensorflow")
         tensors = {name: keras.ops.convert_to_tensor(values[name]) for name in self.input}
         for name in self.input:
-            if name.endswith(_MASK):
-                tensors[name.removesuffix(_MASK)]._keras_mask = tensors[name]
+            if name.endswith(MASK):
+                tensors[name.removesuffix(MASK)]._keras_mask = tensors[name]
         args, kwargs = self.fill(tensors)
         if self.part in {"", "product"}:
             found = keras.tree.flatten(_called(self.op, self.part, args, kwargs))
         else:
             found = [_part(self.op, self.part, args[0])]
-        names = [name for name in self.output if not name.endswith(_MASK)]
+        names = [name for name in self.output if not name.endswith(MASK)]
         made = dict(zip(names, found, strict=True))
-        for name in (name for name in self.output if name.endswith(_MASK)):
-            whole = made[name.removesuffix(_MASK)]
+        for name in (name for name in self.output if name.endswith(MASK)):
+            whole = made[name.removesuffix(MASK)]
             mask = getattr(whole, "_keras_mask", None)
-            made[name] = mask if mask is not None else next(t for n, t in tensors.items() if n.endswith(_MASK))
+            made[name] = mask if mask is not None else next(t for n, t in tensors.items() if n.endswith(MASK))
         return made
 
 
@@ -109,6 +109,7 @@ class Flat:
         shapes: Shape of every tensor; None for an unknown dimension.
         layers: Every layer and operation by its name, those of nested models included.
         fed: For each input layer of a nested model, what is fed to it at each call.
+        tensors: Names of each symbolic tensor of the model, by its id; those of a nested model have one for each call.
     """
 
     steps: list[Step] = field(default_factory=list)
@@ -117,6 +118,7 @@ class Flat:
     shapes: dict[str, tuple[int | None, ...]] = field(default_factory=dict)
     layers: dict[str, Any] = field(default_factory=dict)
     fed: dict[str, list[str]] = field(default_factory=dict)
+    tensors: dict[int, list[str]] = field(default_factory=dict)
 
     def calls(self) -> dict[str, int]:
         """How often each layer is called."""
@@ -174,6 +176,8 @@ def _write(graph: Any, known: dict[int, str], made: Flat, names: dict[int, str])
                     known[id(tensor)] = name
                 continue
             _append(node, read, known, made, names)
+    for tensor, name in known.items():
+        made.tensors.setdefault(tensor, []).append(name)
     return [known[id(tensor)] for tensor in graph._outputs]
 
 
@@ -200,13 +204,13 @@ def _append(node: Any, read: list[str], known: dict[int, str], made: Flat, names
         wrote.append(f"{base}.{number}")
         known[id(tensor)] = wrote[-1]
         made.shapes[wrote[-1]] = tuple(tensor.shape)
-    masks = [f"{one}{_MASK}" for one in dict.fromkeys(read) if f"{one}{_MASK}" in made.shapes]
+    masks = [f"{one}{MASK}" for one in dict.fromkeys(read) if f"{one}{MASK}" in made.shapes]
     given = [
-        f"{one}{_MASK}" for one, tensor in zip(wrote, node.output_tensors, strict=True)
+        f"{one}{MASK}" for one, tensor in zip(wrote, node.output_tensors, strict=True)
         if getattr(tensor, "_keras_mask", None) is not None
     ]  # fmt: skip
     for mask in given:
-        made.shapes[mask] = tuple(made.shapes[mask.removesuffix(_MASK)][:2])
+        made.shapes[mask] = tuple(made.shapes[mask.removesuffix(MASK)][:2])
     step = Step(op, name, "", list(dict.fromkeys(read)) + masks, wrote + given, fill)
     parts = _parts(step)
     made.steps += parts
@@ -226,11 +230,11 @@ def _parts(step: Step) -> list[Step]:
     else:
         return [step]
     parts, read = list[Step](), step.input
-    masked = [name for name in step.output if name.endswith(_MASK)]
+    masked = [name for name in step.output if name.endswith(MASK)]
     for number, kind in enumerate(kinds):
         last = number == len(kinds) - 1
         base = step.output[0] if last else f"{step.output[0]}{kind}"
-        wrote = [base, *([f"{base}{_MASK}"] if masked else [])]
+        wrote = [base, *([f"{base}{MASK}"] if masked else [])]
         source = read[0]
 
         def fill(values: Mapping[str, Any], source: str = source) -> tuple[Any, Any]:

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
-from deploykit.surgery.layers.onnx_spans import Span, skipped
+from deploykit.surgery.layers.loss import MOST, loss, sorted_by
+from deploykit.surgery.layers.onnx_spans import skipped
+from deploykit.surgery.layers.spans import Span
 from deploykit.surgery.onnx_session import opened
 from deploykit.surgery.reconstruction.walk import Examples
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Examples a span is measured on: damages differ by factors, not by percents.
-_MOST = 64
 _BATCH = 32
-#: The damage of answers that are not numbers.
-_RUINED = 1e9
 
 
 def ordered(model: Any, found: Sequence[Span], examples: Examples) -> list[tuple[Span, float]]:
@@ -33,27 +31,7 @@ def ordered(model: Any, found: Sequence[Span], examples: Examples) -> list[tuple
     for number, span in enumerate(found):
         losses.append((span, loss(wanted, answers(skipped(model, [(span.start, span.end)]), examples))))
         examples.report(number + 1, len(found), "skipping layers")
-    return sorted(losses, key=lambda pair: (pair[1], -pair[0].weights, pair[0].name))
-
-
-def loss(wanted: Mapping[str, NDArray[Any]], found: Mapping[str, NDArray[Any]]) -> float:
-    """How far answers are from others: mean square of the difference as a share of the variance, mean over outputs.
-
-    Of outputs that are not floats it is the share of numbers that differ.
-    """
-    import numpy as np
-
-    shares = []
-    for name, one in wanted.items():
-        two = found[name]
-        if one.dtype.kind != "f":
-            shares.append(float(np.mean(one != two)))
-            continue
-        one, two = one.astype(np.float64), two.astype(np.float64)
-        variance = float(np.square(one - one.mean(0)).mean())
-        share = float(np.square(two - one).mean()) / (variance + 1e-12)
-        shares.append(share if np.isfinite(share) else _RUINED)
-    return sum(shares) / len(shares)
+    return sorted_by(losses)
 
 
 def answers(model: Any, examples: Examples, names: Sequence[str] = ()) -> dict[str, NDArray[Any]]:
@@ -76,7 +54,7 @@ def answers(model: Any, examples: Examples, names: Sequence[str] = ()) -> dict[s
     session = opened(model, optimized=True)
     outputs = [output.name for output in session.get_outputs()]
     size = examples.batch or _BATCH
-    total = min(_MOST, *(len(values) for values in examples.feeds.values()))
+    total = min(MOST, *(len(values) for values in examples.feeds.values()))
     total = max(size, total // size * size) if examples.batch else total
     known = {value.name for value in session.get_inputs()}
     parts = [

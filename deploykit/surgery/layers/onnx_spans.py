@@ -1,46 +1,19 @@
-"""Parts of an ONNX graph that can be skipped, because what comes out has the shape of what goes in.
-
-A *span* leads from one tensor to another. Skipping it means that everything that read its end reads its start instead;
-what only served to compute the end goes.
-"""
+"""The spans of an ONNX graph; see `deploykit.surgery.layers.spans`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from deploykit.core.extras import require
-from deploykit.core.serial import Plain
 from deploykit.loading._onnx_parts import STANDARD, initializers
 from deploykit.surgery.channels.onnx_axes import captured, drop_unread
 from deploykit.surgery.layers.onnx_chains import chains
+from deploykit.surgery.layers.spans import Span, meetings
 
 #: How branches of a block meet.
 _MEETING = frozenset({"Add", "Mul"})
-
-
-@dataclass(frozen=True)
-class Span(Plain):
-    """Part of a graph that can be skipped.
-
-    Attributes:
-        name: Name of the node that it is called by: of a layer its convolution or product, of a block the node in which
-            its branches meet.
-        type: Operator of that node.
-        start: Tensor that goes in.
-        end: Tensor that comes out.
-        nodes: Names of the nodes that go when it alone is skipped.
-        weights: How many weights in kernels go with them.
-    """
-
-    name: str
-    type: str
-    start: str
-    end: str
-    nodes: tuple[str, ...]
-    weights: int
 
 
 def spans(model: Any, shapes: Callable[[Collection[str]], Mapping[str, Any]]) -> list[Span]:
@@ -99,43 +72,13 @@ def skipped(model: Any, ways: Iterable[tuple[str, str]]) -> Any:
     return made
 
 
-def chosen(ordered: Sequence[Span], count: int) -> list[Span]:
-    """The first spans of an order, without those that lie in others that go as well.
-
-    Args:
-        ordered: The spans, what is missed least first.
-        count: How many to choose, at most.
-    """
-    found: list[Span] = []
-    for span in ordered:
-        if len(found) >= count:
-            break
-        if not any(set(span.nodes) <= set(other.nodes) for other in found):
-            found = [*(other for other in found if not set(other.nodes) <= set(span.nodes)), span]
-    return found
-
-
-def separate(found: Sequence[Span]) -> int:
-    """How many spans can be skipped at most: those that lie in no other."""
-    return len(chosen(sorted(found, key=lambda s: -len(s.nodes)), len(found)))
-
-
 def _blocks(graph: Any, constants: Collection[str]) -> Iterable[tuple[Any, str, str]]:
     """Every node in which a tensor meets what was computed from it."""
-    bits: dict[str, int] = {}  # bit of each tensor
-    behind: dict[str, int] = {}  # bits of all tensors that a tensor was computed from
+    found = []
     for node in graph.node:
         reads = [name for name in (*node.input, *captured(node)) if name and name not in constants]
-        for name in reads:
-            bits.setdefault(name, 1 << len(bits))
-        for name in node.output:
-            behind[name] = 0
-            for read in reads:
-                behind[name] |= bits[read] | behind.get(read, 0)
-        if node.op_type in _MEETING and node.domain in STANDARD and len(reads) == 2:
-            for start, branch in (reads, reads[::-1]):
-                if behind.get(branch, 0) & bits[start]:
-                    yield node, start, node.output[0]
+        found.append((node, reads, list(node.output), node.op_type in _MEETING and node.domain in STANDARD))
+    return meetings(found)
 
 
 def _count(graph: Any) -> int:

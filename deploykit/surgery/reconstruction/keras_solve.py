@@ -5,12 +5,12 @@ Both models are walked side by side, as `deploykit.surgery.reconstruction.onnx_s
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.surgery.channels.keras_axes import Traced
 from deploykit.surgery.channels.keras_cut import shrunk
-from deploykit.surgery.channels.keras_graph import Step, flat
+from deploykit.surgery.channels.keras_graph import Flat, Step
 from deploykit.surgery.reconstruction.keras_linear import linear, write
 from deploykit.surgery.reconstruction.keras_walk import Walk
 from deploykit.surgery.reconstruction.linear import Linear, solved
@@ -25,28 +25,35 @@ _FLAT = 1e-3
 _PASSING = frozenset({"Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "Identity"})
 
 
-def reconstruct(traced: Traced, gone: Collection[int], made: Any, examples: Examples) -> None:
+def reconstruct(traced: Traced, gone: Collection[int], small: Flat, examples: Examples) -> None:
     """Solve the weights and biases of a cut model again; it is changed in place.
 
     Args:
         traced: The original.
         gone: The components that were removed.
-        made: The cut model, whose steps are those of the original in the same order.
+        small: The cut model, whose steps are those of the original in the same order; some may be missing. A step
+            belongs to the one of the original that writes the same tensor.
         examples: Calibration inputs.
     """
     import numpy as np
 
     generator = np.random.default_rng(examples.seed)
-    small = flat(made)
     first, second = (Walk(one, examples, budget=BUDGET // 2) for one in (traced.flat, small))
     begin_together(first, second)
     calls, readers = small.calls(), _readers(small.steps)
-    for number, (old, new) in enumerate(zip(traced.flat.steps, small.steps, strict=True)):
+    pairs = {step.output[0]: step for step in small.steps}
+    olds = {step.output[0]: step for step in traced.flat.steps}
+    for number, old in enumerate(traced.flat.steps):
+        new = pairs.get(old.output[0])
+        if new is None:
+            first.step()
+            first.forget()
+            continue
         take_in_together(first, second)
         first.step()
         layer = linear(new)
         if layer is not None and calls[new.name] == 1 and _solvable(layer) and f"{old.name}:0" in traced.axes:
-            target = _target(traced, gone, old, first, second, readers)
+            target = _target(traced, gone, old, first, second, readers, olds)
             source, before = second.values[new.input[0]], first.values.get(old.input[0])
             same = np.array_equal(target, shrunk(traced, old.output[0], first.values[old.output[0]], gone))
             if before is None or not same or not np.array_equal(source, before):  # else it answers as the original does
@@ -56,7 +63,7 @@ def reconstruct(traced: Traced, gone: Collection[int], made: Any, examples: Exam
         second.step()
         first.forget()
         second.forget()
-        examples.report(number + 1, len(small.steps), "reconstructing")
+        examples.report(number + 1, len(traced.flat.steps), "reconstructing")
 
 
 def _solvable(layer: Linear) -> bool:
@@ -74,8 +81,9 @@ def _readers(steps: list[Step]) -> dict[str, list[Step]]:
 
 
 def _target(
-    traced: Traced, gone: Collection[int], step: Step, first: Walk, second: Walk, readers: dict[str, list[Step]]
-) -> NDArray[Any]:
+    traced: Traced, gone: Collection[int], step: Step, first: Walk, second: Walk, readers: dict[str, list[Step]],
+    olds: Mapping[str, Step],
+) -> NDArray[Any]:  # fmt: skip
     """What a layer of the cut model should answer: what the original's does, and what the branch beside it has lost."""
     import numpy as np
 
@@ -86,9 +94,10 @@ def _target(
         reader = readers[name][0]
         if reader.kind == "Add" and len(reader.input) == 2:
             other = next(one for one in reader.input if one != name)
-            if other not in first.values or other not in second.values:
+            before = olds[reader.output[0]].input[reader.input.index(other)]  # where the cut reads another tensor
+            if before not in first.values or other not in second.values:
                 break
-            lost = shrunk(traced, other, first.values[other], gone).astype(np.float32) - second.values[other]
+            lost = shrunk(traced, before, first.values[before], gone).astype(np.float32) - second.values[other]
             if lost.shape == found.shape:
                 found = found + (lost if scale is None else lost / scale)
             break
