@@ -29,7 +29,7 @@ def train(
     patience: int = 2, optimizer_name: str = "adam", as_used: bool = False,
     hidden: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trained:  # fmt: skip
-    """Train a model in place. The same seed gives the same weights.
+    """Train a model in place. The same seed gives the same weights; weights that are exactly zero stay zero.
 
     Args:
         model: A functional or Sequential Keras 3 model.
@@ -52,6 +52,11 @@ def train(
     keras.utils.set_random_seed(schedule.seed)
     variables, chosen = model.trainable_variables, optimizer(optimizer_name, schedule)
     chosen.build(variables)
+    kept = [  # what a technique has pruned
+        (variable, tf.constant((array != 0).astype(array.dtype)))
+        for variable in variables
+        if (array := variable.numpy()).ndim > 1 and not array.all()
+    ]
     structure = graph_of(model)._inputs_struct
 
     def outputs(inputs: Any, *, training: bool) -> Any:
@@ -66,6 +71,8 @@ def train(
             loss = goal.loss(targets, outputs(inputs, training=not as_used))
             total = tf.add_n([loss, *model.losses])
         chosen.apply(tape.gradient(total, variables), variables)
+        for variable, mask in kept:
+            variable.assign(variable * mask)
         return loss
 
     @tf.function(reduce_retracing=True)  # type: ignore[untyped-decorator]  # TensorFlow has no types

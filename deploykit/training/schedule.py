@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 LAST_RATE = 0.02
 
 
+def raised(number: int, rounds: int) -> float:
+    """Share of the sparsity in the end that there is in a round, the first one being 1.
+
+    Source: Zhu and Gupta 2017, https://arxiv.org/abs/1710.01878; TF-MOT's ``PolynomialDecay`` has the same values.
+    """
+    return 1.0 - (1.0 - number / rounds) ** 3
+
+
 @dataclass(frozen=True)
 class Schedule:
     """How long to train and on what.

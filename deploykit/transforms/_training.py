@@ -182,25 +182,29 @@ class TrainedOnnx(Training):
         return require("onnx", "").load(str(job.source))
 
     def _apply(self, job: TransformJob) -> None:
-        onnx = require("onnx", "")
         model = self._student(job)
         if job["epochs"]:
-            inside = self._inside(job, model)
-            trainer = OnnxTrainer(model, job.source, job.examples, tuple(inside.layers.values()))
-            schedule = schedule_of(job, trainer.batch_size)
-            place = trainer.place(job.scored)
-            given = trainer.given(schedule.examples[: trainer.batch_size or _SAMPLE])
-            labels = LabelsOf(job, trainer.outputs[place].operator.lower(), given[place])
-            goals = {trainer.place(name): goal for name, goal in self._goals(job, schedule, labels).items()}
-            goal = Several(goals | self._compared(job, schedule, inside, given))
-            model, trained = trainer.train(
-                schedule, goal, report=job.report, optimizer_name=job["optimizer"], patience=_patience(schedule)
-            )
-            job.notes |= trained.notes
-            if any(node.op_type == "BatchNormalization" for node in model.graph.node):
-                job.notes["batch_normalization"] = _NORMALIZATION
-        onnx.save(model, str(job.target))
+            model = self.trained(job, model)
+        require("onnx", "").save(model, str(job.target))
         prepare.check_opens(job.target)
+
+    def trained(self, job: TransformJob, model: Any) -> Any:
+        """A trained copy of a ``ModelProto``."""
+        inside = self._inside(job, model)
+        trainer = OnnxTrainer(model, job.source, job.examples, tuple(inside.layers.values()))
+        schedule = schedule_of(job, trainer.batch_size)
+        place = trainer.place(job.scored)
+        given = trainer.given(schedule.examples[: trainer.batch_size or _SAMPLE])
+        labels = LabelsOf(job, trainer.outputs[place].operator.lower(), given[place])
+        goals = {trainer.place(name): goal for name, goal in self._goals(job, schedule, labels).items()}
+        goal = Several(goals | self._compared(job, schedule, inside, given))
+        model, trained = trainer.train(
+            schedule, goal, report=job.report, optimizer_name=job["optimizer"], patience=_patience(schedule)
+        )
+        job.notes |= trained.notes
+        if any(node.op_type == "BatchNormalization" for node in model.graph.node):
+            job.notes["batch_normalization"] = _NORMALIZATION
+        return model
 
 
 class TrainedKeras(Training):
@@ -215,31 +219,36 @@ class TrainedKeras(Training):
         return _keras.load(job)
 
     def _apply(self, job: TransformJob) -> None:
-        import numpy as np
-
         model = self._student(job)
         if job["epochs"]:
-            data, places = job.examples, _keras.exportable(model).outputs
-            schedule = schedule_of(job, model.inputs[0].shape[0])
-            place = places.get(job.scored, next(iter(places.values())))
-            inside = self._inside(job, model)
-            inputs = arranged(model, data.batch("train", schedule.examples[: schedule.batch_size]), data.contract)
-            keras = require("keras", "tensorflow")
-            with watched(inside.layers) as seen:
-                found = model(keras.tree.pack_sequence_as(_structure(model), inputs), training=False)
-            given = [np.asarray(v, np.float32) for v in keras.tree.flatten(found)]
-            given += [keras.ops.convert_to_numpy(seen[name]) for name in inside.layers]
-            labels = LabelsOf(job, activation_name(final_operation(model.outputs[place])), given[place])
-            goals = {places.get(name, place): goal for name, goal in self._goals(job, schedule, labels).items()}
-            goal = Several(goals | self._compared(job, schedule, inside, given))
-            trained = train(
-                model, data, schedule, goal, report=job.report, place=None, optimizer_name=job["optimizer"],
-                patience=_patience(schedule), as_used=self.as_used, hidden=inside.layers,
-            )  # fmt: skip
-            job.notes |= trained.notes
-            if self.as_used and any(type(x).__name__ == "BatchNormalization" for x in _keras.all_layers(model)):
-                job.notes["batch_normalization"] = _NORMALIZATION
+            self.trained(job, model)
         _keras.save(model, job.target)
+
+    def trained(self, job: TransformJob, model: Any) -> Any:
+        """The same Keras model, trained in place."""
+        import numpy as np
+
+        data, places = job.examples, _keras.exportable(model).outputs
+        schedule = schedule_of(job, model.inputs[0].shape[0])
+        place = places.get(job.scored, next(iter(places.values())))
+        inside = self._inside(job, model)
+        inputs = arranged(model, data.batch("train", schedule.examples[: schedule.batch_size]), data.contract)
+        keras = require("keras", "tensorflow")
+        with watched(inside.layers) as seen:
+            found = model(keras.tree.pack_sequence_as(_structure(model), inputs), training=False)
+        given = [np.asarray(v, np.float32) for v in keras.tree.flatten(found)]
+        given += [keras.ops.convert_to_numpy(seen[name]) for name in inside.layers]
+        labels = LabelsOf(job, activation_name(final_operation(model.outputs[place])), given[place])
+        goals = {places.get(name, place): goal for name, goal in self._goals(job, schedule, labels).items()}
+        goal = Several(goals | self._compared(job, schedule, inside, given))
+        trained = train(
+            model, data, schedule, goal, report=job.report, place=None, optimizer_name=job["optimizer"],
+            patience=_patience(schedule), as_used=self.as_used, hidden=inside.layers,
+        )  # fmt: skip
+        job.notes |= trained.notes
+        if self.as_used and any(type(x).__name__ == "BatchNormalization" for x in _keras.all_layers(model)):
+            job.notes["batch_normalization"] = _NORMALIZATION
+        return model
 
 
 def _structure(model: Any) -> Any:

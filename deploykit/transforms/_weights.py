@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.errors import UnsupportedModelError
@@ -79,24 +78,35 @@ class Weights(Variant):
 
     def _apply(self, job: TransformJob) -> None:
         model = self._open(job)
+        stay = self._change(job, model)
+        self._finish(job, model, stay)
+
+    def _change(self, job: TransformJob, model: Any) -> set[int]:
+        """Change the kernels of a model in place; gives the numbers of those that stay as they are.
+
+        Raises:
+            UnsupportedModelError: It has none.
+        """
         kernels = self._read(model)
         if not kernels:
             raise UnsupportedModelError(
                 "The model has no convolution and no matrix product with weights in the file.",
                 remedy="use another technique for this model.",
             )
-        parts = self._parts(kernels)
-        left = selection.excluded(job["exclude"], parts, "layer", self.types)
-        chosen = [kernel for kernel in kernels if kernel.layer not in left]
-        found = {id(k): rows for k, rows in zip(chosen, self._changed(job, model, chosen), strict=True)}
-        rows = [kernel.rows if (new := found.get(id(kernel))) is None else new for kernel in kernels]
-        stays = {id(kernel) for kernel in kernels if found.get(id(kernel)) is None}
-        self._write(model, rows)
+        left = selection.excluded(job["exclude"], self._parts(kernels), "layer", self.types)
+        chosen = [number for number, kernel in enumerate(kernels) if kernel.layer not in left]
+        changed = self._changed(job, model, [kernels[number] for number in chosen])
+        found = {number: rows for number, rows in zip(chosen, changed, strict=True) if rows is not None}
+        self._write(model, [found.get(number, kernel.rows) for number, kernel in enumerate(kernels)])
+        return set(range(len(kernels))) - found.keys()
+
+    def _finish(self, job: TransformJob, model: Any, stay: set[int]) -> None:
+        """Write the file, and note what was changed."""
+        kernels = self._read(model)
         self._save(model, job)
-        after = [replace(kernel, rows=new) for kernel, new in zip(kernels, rows, strict=True)]
-        units = [part for part, kernel in zip(parts, kernels, strict=True) if id(kernel) not in stays]
-        job.notes |= zeros(after) | {
-            "left_dense": sorted({kernel.layer for kernel in kernels if id(kernel) in stays}),
+        units = [part for number, part in enumerate(self._parts(kernels)) if number not in stay]
+        job.notes |= zeros(kernels) | {
+            "left_dense": sorted({kernels[number].layer for number in stay}),
             UNITS: selection.units(units, set()),
         }
 

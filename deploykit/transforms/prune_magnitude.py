@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.converters import _keras
-from deploykit.core.extras import require
+from deploykit.core.errors import SettingError, UnsupportedModelError
 from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.loading.keras import ADAPTER as KERAS
 from deploykit.surgery import kernels, selection
-from deploykit.surgery.weights.kernel import Kernel, globally_weakest, parse_pattern, weakest, weakest_in_blocks
+from deploykit.surgery.weights.kernel import (
+    Kernel,
+    first_of,
+    globally_weakest,
+    parse_pattern,
+    weakest,
+    weakest_in_blocks,
+)
 from deploykit.training.bridge import to_tf_keras
-from deploykit.training.schedule import Schedule
+from deploykit.training.schedule import Schedule, raised
+from deploykit.training.targets import Goal
+from deploykit.training.teacher import Answers, opened
 from deploykit.training.tf_keras_trainer import fine_tune
+from deploykit.training.tfmot import Pruning
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Transform, TransformJob, Variant
+from deploykit.transforms._keras_weights import KerasWeights, Opened
 from deploykit.transforms._onnx_weights import OnnxWeights
 from deploykit.transforms._settings import SMALL_LAYERS
-from deploykit.transforms._weights import small_kernels
+from deploykit.transforms._training import LabelsOf, TrainedKeras, TrainedOnnx, Training
+from deploykit.transforms._weights import Weights, small_kernels, zeros
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Share of the steps in which a polynomial schedule raises the sparsity; the others recover the accuracy.
-_RAMP = 0.3
-#: How often masks are recomputed: sorting all weights at every step would take longer than the step.
-_UPDATES = 10
 #: Share of the weights in the layers that are spared: mostly the first and the last one, which suffer most.
 _SMALL = 0.01
+#: What class scores of the original model are softened by.
+_TEMPERATURE = 2.0
 
 
 class _TFMOT(Variant):
@@ -43,13 +55,18 @@ class _TFMOT(Variant):
     accepts = frozenset({"keras"})
     produces = "keras"
     uses = (
-        "sparsity", "schedule", "small_layers", "epochs", "batch_size", "learning_rate", "train_examples", "exclude",
+        "sparsity", "rounds", "schedule", "small_layers", "epochs", "batch_size", "learning_rate", "train_examples",
+        "exclude",
     )  # fmt: skip
     needs = ("train", "labels")
 
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """No labels when nothing is trained: the examples only show that the copy computes the same."""
         return super().needs_for(parameters) - ({"labels"} if not parameters["epochs"] else set())
+
+    def examples(self, parameters: dict[str, Any], calibration: int, train: int) -> int:
+        """Those of all rounds."""
+        return super().examples(parameters, calibration, train) * int(parameters["rounds"])
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Zeros."""
@@ -59,14 +76,20 @@ class _TFMOT(Variant):
         """Zeros."""
         return (*super().ensures(parameters), Zeros(parameters["sparsity"]))
 
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """Rounds that could not raise the sparsity, or have nothing between them."""
+        yield from super().problems(parameters, facts)
+        yield from _impossible(parameters)
+
     def _apply(self, job: TransformJob) -> None:
-        data = job.examples
+        _check(job)
+        data, rounds = job.examples, job["rounds"]
         model = _keras.load(job)
         schedule = Schedule.of(
-            data, examples=job["train_examples"], batch_size=job["batch_size"], epochs=job["epochs"],
+            data, examples=job["train_examples"], batch_size=job["batch_size"], epochs=job["epochs"] * rounds,
             learning_rate=job["learning_rate"], seed=job.seed,
         )  # fmt: skip
-        pruning = _Pruning(job["sparsity"], job["schedule"], schedule.steps)
+        pruning = Pruning(job["sparsity"], job["schedule"], schedule.steps, rounds, UNITS)
         small = [] if job["small_layers"] else kernels.smallest(_keras.all_layers(model), _SMALL)
         pruning.spare([*_named(model, job["exclude"]), *small])
         bridge = to_tf_keras(model, pruning.wrap)
@@ -82,15 +105,13 @@ class _TFMOT(Variant):
         _keras.save(model, job.target)
 
 
-class _Onnx(OnnxWeights):
-    name = "onnx"
-    label = "magnitude pruning (ONNX)"
-    help = "Sets weights of the graph to zero in one go, without training; the graph stays as it is."
-    uses = ("sparsity", "scope", "threshold", "pattern", "small_layers", "exclude")
+class _Pruning(Weights):
+    uses: ClassVar[tuple[str, ...]] = ("sparsity", "scope", "threshold", "pattern", "small_layers", "exclude")
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Zeros."""
-        return frozenset({"sparse"} if parameters["sparsity"] or parameters["threshold"] else ())
+        anything = parameters["sparsity"] if parameters["threshold"] is None else parameters["threshold"]
+        return frozenset({"sparse"} if anything or parameters["pattern"] != "unstructured" else ())
 
     def ensures(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """The share of zeros, where it is known beforehand."""
@@ -99,100 +120,188 @@ class _Onnx(OnnxWeights):
         return (*super().ensures(parameters), *zeros)
 
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
-        """Settings of training have no effect here."""
+        """Settings that exclude each other."""
         yield from super().problems(parameters, facts)
-        yield Problem("note", "ONNX files are pruned in one go, without fine-tuning")
+        yield from _impossible(parameters)
+
+    def _apply(self, job: TransformJob) -> None:
+        _check(job)
+        super()._apply(job)
 
     def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
+        return self._pruned(job, kernels, 1.0)
+
+    def _pruned(self, job: TransformJob, kernels: Sequence[Kernel], part: float) -> Sequence[NDArray[Any] | None]:
+        """The rows of each kernel with a part of what is to go set to zero, the smallest weights first."""
         import numpy as np
 
         spared = set() if job["small_layers"] else small_kernels(kernels)
-        kept = [k for k in kernels if k.layer not in spared]
-        chosen = [k.rows for k in kept]
-        scores = [np.abs(rows) for rows in chosen]
+        chosen = [k for k in kernels if k.layer not in spared and not self._spares(k)]
+        scores = [np.abs(kernel.rows) for kernel in chosen]
         if pattern := parse_pattern(job["pattern"]):
-            gone = [weakest_in_blocks(s, *pattern, k.places) for s, k in zip(scores, kept, strict=True)]
+            gone = [weakest_in_blocks(s, *pattern, k.places) for s, k in zip(scores, chosen, strict=True)]
         elif job["threshold"] is not None:
             gone = [score < job["threshold"] for score in scores]
         elif job["scope"] == "global":
             gone = globally_weakest(scores, job["sparsity"])
         else:
             gone = [weakest(score, job["sparsity"]) for score in scores]
-        found = iter(np.where(mask, np.float32(0.0), rows) for mask, rows in zip(gone, chosen, strict=True))
-        return [None if k.layer in spared else next(found) for k in kernels]
+        if part < 1:
+            gone = first_of(scores, gone, part, together=job["scope"] == "global")
+        found = {id(k): np.where(mask, k.rows.dtype.type(0), k.rows) for mask, k in zip(gone, chosen, strict=True)}
+        return [found.get(id(kernel)) for kernel in kernels]
+
+    def _spares(self, kernel: Kernel) -> bool:
+        """Whether a kernel stays dense, whatever the settings are."""
+        return False
 
 
-class _Pruning:
-    """Wraps layers for TF-MOT, and sees to it that each of them ends up with the sparsity asked for."""
+class _Rounds(_Pruning):
+    """Prunes and fine-tunes by turns.
 
-    def __init__(self, sparsity: float, schedule: str, steps: int) -> None:
-        tfmot = require("tensorflow_model_optimization", "tensorflow")
-        self._keras = tfmot.sparsity.keras
-        self._sparsity = sparsity
-        self._schedule = self._make_schedule(schedule, steps)
-        self._spared: set[int] = set()
-        self._pruned: dict[str, Any] = {}
-        self._left: list[str] = []
-
-    def _make_schedule(self, schedule: str, steps: int) -> Any:
-        if schedule == "constant":
-            return self._keras.ConstantSparsity(self._sparsity, begin_step=1, frequency=max(1, steps // _UPDATES))
-        ramp = max(1, int(_RAMP * steps))
-        every = max(1, ramp // _UPDATES)
-        end = ramp // every * every  # masks change at multiples of the frequency only: the ramp must end on one
-        return self._keras.PolynomialDecay(0.0, self._sparsity, begin_step=0, end_step=end, frequency=every)
-
-    def spare(self, layers: list[Any]) -> None:
-        """Leave these Keras 3 layers as they are."""
-        self._spared = {id(layer) for layer in layers}
-
-    def wrap(self, layer: Any, twin: Any, outputs: Any) -> Any:
-        """A pruning wrapper around a twin that has kernels; the twin itself otherwise."""
-        if not kernels.has_kernels(twin) or id(layer) in self._spared or _masked(twin, outputs):
-            if any(len(w.shape) > 1 for w in twin.weights):
-                self._left.append(layer.name)
-            return twin
-        twin.get_prunable_weights = lambda: kernels.kernels(twin)
-        self._pruned[layer.name] = twin
-        return self._keras.prune_low_magnitude(twin, pruning_schedule=self._schedule)
-
-    def callbacks(self) -> list[Any]:
-        """What TF-MOT needs while it trains."""
-        return [self._keras.UpdatePruningStep()]
-
-    def finish(self) -> None:
-        """Apply the sparsity to all kernels: training reaches only those that lead to the first output."""
-        for twin in self._pruned.values():
-            for kernel in twin.get_prunable_weights():
-                kernel.assign(sparse(kernel.numpy(), self._sparsity))
-
-    def notes(self) -> dict[str, Any]:
-        """What was pruned, and how much of it."""
-        import numpy as np
-
-        values = {name: [w.numpy() for w in twin.get_prunable_weights()] for name, twin in self._pruned.items()}
-        zeros = {name: sum(int((k == 0).sum()) for k in arrays) for name, arrays in values.items()}
-        sizes = {name: sum(k.size for k in arrays) for name, arrays in values.items()}
-        return {
-            "sparsity": round(sum(zeros.values()) / max(1, sum(sizes.values())), 4),
-            "sparsity_by_layer": {name: round(zeros[name] / sizes[name], 4) for name in sizes},
-            "prunable_weights": int(np.sum(list(sizes.values()), dtype=int)),
-            "left_dense": self._left,
-            UNITS: [[name, type(twin).__name__, sizes[name]] for name, twin in self._pruned.items()],
-        }
-
-
-def sparse(kernel: NDArray[Any], sparsity: float) -> NDArray[Any]:
-    """The kernel with its smallest weights set to zero; at least one weight stays.
-
-    Args:
-        kernel: Weights of any shape.
-        sparsity: Share of them that become zero.
+    Attributes:
+        training: What fine-tunes.
     """
-    import numpy as np
 
-    found: NDArray[Any] = np.where(weakest(np.abs(kernel), sparsity), kernel.dtype.type(0), kernel)
-    return found
+    training: ClassVar[_Answering]
+    uses = (*_Pruning.uses, "rounds", "epochs", "batch_size", "learning_rate", "train_examples")
+    needs = ("train", "teacher", "labels")
+    seeded = True
+
+    def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
+        """Without labels, the original model says what is right."""
+        return frozenset({"train", "teacher"} if parameters["epochs"] else ())
+
+    def examples(self, parameters: dict[str, Any], calibration: int, train: int) -> int:
+        """Those of all rounds."""
+        return super().examples(parameters, calibration, train) * int(parameters["rounds"])
+
+    def _apply(self, job: TransformJob) -> None:
+        _check(job)
+        rounds, model, stay = job["rounds"], self._open(job), set[int]()
+        shares = []
+        for number in range(1, rounds + 1):
+            self._part = raised(number, rounds)
+            stay = self._change(job, model)
+            shares.append(zeros(self._read(model))["sparsity"])
+            if job["epochs"]:
+                model = self._trained(job, model, number)
+        job.notes["sparsity_by_round"] = shares
+        self._finish(job, model, stay)
+
+    def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
+        return self._pruned(job, kernels, self._part)
+
+    def _trained(self, job: TransformJob, model: Any, number: int) -> Any:
+        """The model, fine-tuned; weights that are zero stay zero."""
+        rounds = job["rounds"]
+
+        def report(done: float, total: float, words: str) -> None:
+            said = f"{words}, round {number} of {rounds}" if rounds > 1 else words
+            job.report((number - 1) * total + done, rounds * total, said)
+
+        parameters = {**(job.parameters or {}), "optimizer": "adam"}
+        return self._tuned(replace(job, parameters=parameters, report=report), model)
+
+    @abstractmethod
+    def _tuned(self, job: TransformJob, model: Any) -> Any:
+        """The model, trained by `training`."""
+
+
+class _Answering(Training):
+    """Trains on labels, or without them to answer as the original model does."""
+
+    name = "answers"
+    label = "fine-tuning"
+    as_used = True
+
+    def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
+        if job.examples.labels("train") is not None:
+            return {job.scored: labels()}
+        found = Answers(opened(job.original, job.examples), job.examples, schedule).goals(_TEMPERATURE)
+        if not found:
+            raise UnsupportedModelError(
+                "The original model gives no real numbers that another model could be trained to give.",
+                remedy="give data with labels, or prune without fine-tuning (epochs=0).",
+            )
+        return found
+
+
+class _KerasAnswering(_Answering, TrainedKeras):
+    pass
+
+
+class _OnnxAnswering(_Answering, TrainedOnnx):
+    pass
+
+
+class _Keras(_Rounds, KerasWeights):
+    name = "keras"
+    label = "magnitude pruning (Keras)"
+    help = "Prunes and fine-tunes the Keras 3 model itself, on labels or to answer as before; depthwise filters stay."
+    training = _KerasAnswering()
+
+    def _spares(self, kernel: Kernel) -> bool:
+        return kernel.part == "depthwise" or kernel.type.startswith("Depthwise")
+
+    def _tuned(self, job: TransformJob, model: Opened) -> Any:
+        self.training.trained(job, model.model)
+        return model
+
+
+class _Onnx(_Pruning, OnnxWeights):
+    name = "onnx"
+    label = "magnitude pruning (ONNX)"
+    help = "Sets weights of the graph to zero in one go, without training; the graph stays as it is."
+
+    def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
+        """Settings of training have no effect here."""
+        yield from super().problems(parameters, facts)
+        yield Problem("note", "ONNX files are pruned in one go, without fine-tuning: rounds=2 or more fine-tune them")
+
+
+class _OnnxRounds(_Rounds, OnnxWeights):
+    name = "onnx_rounds"
+    label = "magnitude pruning in rounds (ONNX)"
+    help = "Prunes and fine-tunes by turns, on labels or to answer as before; the graph stays as it is."
+    extra = "tensorflow"
+    requires = ("tensorflow", "keras", "onnx", "onnxruntime")
+    group = "tensorflow"
+    training = _OnnxAnswering()
+
+    def _tuned(self, job: TransformJob, model: Any) -> Any:
+        return self.training.trained(job, model)
+
+
+def _conflict(parameters: Mapping[str, Any]) -> str:
+    """Why some settings cannot go together; "" when they can."""
+    if parameters.get("pattern", "unstructured") != "unstructured" and parameters.get("threshold") is not None:
+        return "pattern and threshold both say which weights go: leave one of them out"
+    if parameters.get("scope") == "global" and (
+        parameters.get("threshold") is not None or parameters["pattern"] != "unstructured"
+    ):
+        return 'scope="global" compares shares, and a threshold or pattern is not a share: leave scope out'
+    if parameters.get("rounds", 1) > 1 and not parameters["epochs"]:
+        return "rounds fine-tune between them, and epochs is 0: raise epochs, or leave rounds out"
+    if parameters.get("rounds", 1) > 1 and parameters.get("schedule") == "constant":
+        return 'rounds raise the sparsity step by step, and schedule="constant" does not: leave one of them out'
+    return ""
+
+
+def _impossible(parameters: Mapping[str, Any]) -> Iterator[Problem]:
+    if reason := _conflict(parameters):
+        yield Problem("impossible", reason)
+
+
+def _check(job: TransformJob) -> None:
+    """Refuse settings that exclude each other.
+
+    Raises:
+        SettingError: They do.
+    """
+    if reason := _conflict(job.parameters or {}):
+        said, _, remedy = reason.partition(": ")
+        raise SettingError(f"prune_magnitude: {said}.", remedy=f"{remedy}.")
 
 
 def _named(model: Any, text: str) -> list[Any]:
@@ -204,99 +313,66 @@ def _named(model: Any, text: str) -> list[Any]:
     return [layer for layer in layers if layer.name in left]
 
 
-def _masked(twin: Any, outputs: Any) -> bool:
-    """Whether a mask of padded steps passes through: TF-MOT's wrapper would lose it."""
-    keras = require("keras", "tensorflow")
-    tensors = [*keras.tree.flatten(twin.input), *keras.tree.flatten(outputs)]
-    return any(getattr(t, "_keras_mask", None) is not None for t in tensors)
-
-
 class PruneMagnitude(Transform):
     """Sets the smallest weights of each layer to zero while fine-tuning the others."""
 
     name = "prune_magnitude"
     label = "magnitude pruning"
     help = (
-        "Sets the smallest weights to zero, and fine-tunes the rest of Keras models. Makes the compressed file "
-        "smaller. No runtime here skips single zeros, so it is no faster."
+        "Sets the smallest weights to zero, and fine-tunes the rest of Keras models, or in rounds of ONNX files as "
+        "well. Makes the compressed file smaller. No runtime here skips single zeros, so it is no faster."
     )
     family = PRUNE
     parameters = (
         Parameter(
-            "sparsity",
-            "float",
-            0.5,
-            "Share of each layer's weights that become zero.",
-            minimum=0.0,
-            maximum=0.99,
-            step=0.05,
-            unit="share",
-            shown=True,
+            "sparsity", "float", 0.5, "Share of each layer's weights that become zero.", minimum=0.0, maximum=0.99,
+            step=0.05, unit="share", shown=True,
         ),
         Parameter(
-            "scope",
-            "choice",
-            "layer",
+            "scope", "choice", "layer",
             "layer: the same share of every layer; global: the smallest weights of all layers together.",
-            choices=("layer", "global"),
-            binding=True,
+            choices=("layer", "global"), binding=True,
         ),
         Parameter(
-            "threshold",
-            "float",
-            None,
-            "Set weights below this size to zero, instead of a share of them.",
-            minimum=0.0,
-            binding=True,
+            "threshold", "float", None, "Set weights below this size to zero, instead of a share of them.",
+            minimum=0.0, binding=True,
         ),
         Parameter(
-            "pattern",
-            "choice",
-            "unstructured",
-            "N:M keeps the largest N of every M weights along the inputs, as sparse kernels of GPUs want them; the "
-            "sparsity is then 1 − N/M.",
-            choices=("unstructured", "1:2", "1:4", "2:4", "4:8"),
-            binding=True,
+            "pattern", "choice", "unstructured",
+            "N:M keeps the largest N of every M input channels at each place of a kernel, as sparse kernels of GPUs "
+            "want them; the sparsity is then about 1 − N/M.",
+            choices=("unstructured", "1:2", "1:4", "2:4", "4:8"), binding=True,
         ),
         Parameter(
-            "schedule",
-            "choice",
-            "polynomial",
+            "rounds", "int", 1,
+            "Raise the sparsity in so many rounds, along a polynomial, each followed by the epochs of fine-tuning. "
+            "With 1, Keras models are fine-tuned while it rises, and ONNX files are pruned without fine-tuning.",
+            minimum=1, maximum=20, step=1, binding=True,
+        ),
+        Parameter(
+            "schedule", "choice", "polynomial",
             "Polynomial raises the sparsity step by step; constant prunes all at once and then recovers.",
             choices=("polynomial", "constant"),
         ),
         SMALL_LAYERS,
         Parameter(
-            "epochs",
-            "int",
-            2,
-            "Passes over the training examples; 0 prunes without fine-tuning.",
-            minimum=0,
-            maximum=1000,
-            step=1,
-            unit="epochs",
+            "epochs", "int", 2, "Passes over the training examples, in each round; 0 prunes without fine-tuning.",
+            minimum=0, maximum=1000, step=1, unit="epochs",
         ),
         Parameter("batch_size", "int", 64, "Examples per step.", minimum=1, maximum=65536, step=1, unit="examples"),
         Parameter(
-            "learning_rate",
-            "float",
-            1e-3,
+            "learning_rate", "float", 1e-3,
             "Adam's learning rate at the first step of fine-tuning; it decays along a cosine.",
-            minimum=1e-7,
-            maximum=1.0,
+            minimum=1e-7, maximum=1.0,
         ),
         Parameter(
-            "train_examples",
-            "int",
-            4000,
+            "train_examples", "int", 4000,
             "Training examples to fine-tune on, sampled in proportion to the classes; 0 uses all.",
-            minimum=0,
-            step=1000,
-            unit="examples",
+            minimum=0, step=1000, unit="examples",
         ),
         selection.setting("layers", "layer types", "stay dense"),
-    )
-    variants = (_TFMOT(), _Onnx())
+    )  # fmt: skip
+    variants = (_TFMOT(), _Onnx(), _Keras(), _OnnxRounds())
     excluding = "exclude"
     one_shot: ClassVar[dict[str, Value]] = {"epochs": 0}
 

@@ -115,3 +115,32 @@ def globally_weakest(scores: Sequence[NDArray[Any]], share: float) -> list[NDArr
         if part.all():
             part.reshape(-1)[np.argmax(score)] = False
     return found
+
+
+def first_of(
+    scores: Sequence[NDArray[Any]], gone: Sequence[NDArray[Any]], part: float, *, together: bool
+) -> list[NDArray[Any]]:
+    """A part of what is to go, that with the lowest scores.
+
+    Args:
+        scores: Of the weights of each kernel.
+        gone: Which of them go in the end.
+        part: Of those.
+        together: Whether all kernels are compared, rather than each by itself.
+    """
+    import numpy as np
+
+    if together:
+        limits = np.cumsum([s.size for s in scores])[:-1]
+        (found,) = first_of(
+            [np.concatenate([s.ravel() for s in scores])], [np.concatenate([g.ravel() for g in gone])], part,
+            together=False,
+        )  # fmt: skip
+        return [piece.reshape(s.shape) for piece, s in zip(np.split(found, limits), scores, strict=True)]
+    made = []
+    for score, mask in zip(scores, gone, strict=True):
+        now = np.zeros(mask.size, bool)
+        order = np.argsort(np.where(mask, score, np.inf), axis=None, kind="stable")
+        now[order[: round(part * int(mask.sum()))]] = True
+        made.append(now.reshape(mask.shape))
+    return made
