@@ -16,7 +16,8 @@ from deploykit.surgery.channels.keras_axes import Traced as KerasTraced
 from deploykit.surgery.channels.labels import kept, kept_count, magnitudes, ranked
 from deploykit.surgery.channels.onnx_axes import Traced
 from deploykit.surgery.layers import onnx_loss
-from deploykit.surgery.layers.onnx_spans import chosen, skipped, spans
+from deploykit.surgery.layers.onnx_spans import skipped, spans
+from deploykit.surgery.layers.spans import chosen
 from deploykit.surgery.reconstruction.walk import Examples
 
 #: Layers keep a multiple of so many channels where they have them: kernels are fastest at that.

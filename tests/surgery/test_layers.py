@@ -10,6 +10,7 @@ from onnx import numpy_helper, parser
 from deploykit.surgery.channels.onnx_axes import plain
 from deploykit.surgery.channels.onnx_trace import trace
 from deploykit.surgery.layers import onnx_loss
+from deploykit.surgery.layers.loss import loss
 from deploykit.surgery.layers.onnx_spans import skipped, spans
 from deploykit.surgery.layers.spans import Span, chosen, separate
 from deploykit.surgery.reconstruction.onnx_solve import reconstruct
@@ -96,7 +97,7 @@ def test_damage_is_the_share_of_the_outputs_that_changes():
 
 def test_answers_that_are_classes_count_what_differs():
     wanted = {"y": np.array([1, 2, 3, 4]), "z": np.zeros((4, 1), np.float32)}
-    assert onnx_loss.loss(wanted, {"y": np.array([1, 2, 0, 0]), "z": np.zeros((4, 1), np.float32)}) == 0.25
+    assert loss(wanted, {"y": np.array([1, 2, 0, 0]), "z": np.zeros((4, 1), np.float32)}) == 0.25
 
 
 def test_layers_inside_a_block_that_goes_do_not_count():
