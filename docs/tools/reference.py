@@ -11,6 +11,7 @@ from typing import Any
 
 from deploykit.converters._tensorflow_graph.rules import RULES
 from deploykit.core.registry import registry
+from docs.tools import buys
 
 FOLDER = Path(__file__).parents[1] / "reference" / "generated"
 PROOFS = Path(__file__).parents[2] / "tests" / "proof" / "results.json"
@@ -31,6 +32,7 @@ def write() -> None:
     pages = {"commands": "\n".join(commands()), "techniques": "\n".join(techniques())}
     pages.update({name: _table(name) for name in TABLES})
     pages["operators"] = f"{', '.join(sorted(RULES))}.\n"
+    pages["buys"] = buys.page()
     pages["proofs"] = proofs(json.loads(PROOFS.read_text("utf-8")))
     for name, text in pages.items():
         path = FOLDER / f"{name}.md"
