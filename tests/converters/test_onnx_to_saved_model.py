@@ -18,7 +18,7 @@ from deploykit.testing.graphs import graph, node, value
 
 HERE = str(Path(__file__).parent)
 sys.path.insert(0, HERE)
-from onnx_cases import CASES  # noqa: E402  # the folder of tests is not a package
+from onnx_cases import CASES, made  # noqa: E402  # the folder of tests is not a package
 
 sys.path.remove(HERE)
 TUTORIAL = Path(__file__).parents[2] / "notebooks/models/fashion_cnn.onnx"
@@ -80,6 +80,18 @@ def test_the_tutorials_model_has_no_transposes_in_tflite(tmp_path):
     x = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
     found, wanted = work.predicted(tmp_path / "out", "tflite", {"image": x}), outputs(TUTORIAL, {"image": x})
     np.testing.assert_allclose(found["class"], wanted["class"], atol=1e-6)
+
+
+def test_sizes_that_are_computed_become_numbers(tmp_path):
+    """TensorFlow Lite cannot divide whole numbers of 64 bits, which PyTorch writes to find the size of a head."""
+    model = made("PyTorch's heads")
+    model.graph.input[0].type.tensor_type.shape.dim[1].dim_param = "places"  # TensorFlow Lite folds one unknown size
+    onnx.save(model, tmp_path / "model.onnx")
+    work.converted("onnx_to_saved_model", tmp_path / "model.onnx", tmp_path / "saved")
+    work.converted("saved_model_to_tflite", tmp_path / "saved", tmp_path / "out")
+    x = np.random.default_rng(0).normal(size=(2, 5, 12)).astype(np.float32)
+    (found,) = work.predicted(tmp_path / "out", "tflite", {"x": x}).values()
+    np.testing.assert_array_equal(found, x.reshape(2, 5, 4, 3))
 
 
 def test_kernels_become_variables_that_the_folder_lists(tmp_path):

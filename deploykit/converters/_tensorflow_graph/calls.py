@@ -102,6 +102,9 @@ def unknown(nodes: Sequence[tuple[str, str]]) -> UnsupportedModelError:
 def together(call: Call, function: Callable[..., Any], values: Sequence[Value] | None = None) -> Value:
     """Apply a function of tensors that broadcasts, in the order that one of them is held in."""
     given = list(values if values is not None else [v for v in call.inputs if v is not None])
+    if all(value.known is not None and value.known.dtype.kind in "iu" for value in given):  # arithmetic of sizes
+        with tensorflow().init_scope():
+            return Value(known=function(*(tensorflow().constant(value.known) for value in given)).numpy())
     rank = max(value.rank for value in given)
     turned = any(value.turned and value.rank == rank for value in given)
     if not turned:

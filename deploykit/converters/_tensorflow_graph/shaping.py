@@ -181,6 +181,9 @@ def _gather(call: Call) -> Value:
     if (index.known < 0).any() and size is None:
         raise call.refused("it counts from the end of an axis of unknown size")
     places = np.where(index.known < 0, index.known + (size or 0), index.known).astype(np.int32)
+    picked = [call[0].sizes[place] for place in places.reshape(-1)] if call[0].sizes else [None]
+    if None not in picked:  # sizes that are not free are numbers
+        return Value(known=np.array(picked, np.int64).reshape(places.shape))
     return Value(tf.gather(call[0].first(), places, axis=axis))
 
 
@@ -211,7 +214,7 @@ def _tile(call: Call) -> Value:
 def _shape(call: Call) -> Value:
     tf, rank = tensorflow(), call[0].rank
     start, end, _ = slice(call.get("start", 0), call.get("end")).indices(rank)
-    return Value(tf.shape(call[0].first(), out_type=tf.int64)[start:end])
+    return Value(tf.shape(call[0].first(), out_type=tf.int64)[start:end], sizes=call[0].dims[start:end])
 
 
 def _filled(call: Call) -> Value:

@@ -49,14 +49,16 @@ class Value:
 
     Attributes:
         known: Its elements, when they are constant.
+        sizes: Its elements where it is the shape of another tensor: None for those that are free, [] for other tensors.
         turned: Whether it was made with the channels last.
     """
 
     def __init__(
         self, first: Any = None, *, last: Any = None, known: NDArray[Any] | None = None, name: str = "",
-        keep: Keep | None = None,
+        keep: Keep | None = None, sizes: Sequence[int | None] = (),
     ) -> None:  # fmt: skip
         self.known = known
+        self.sizes = list(sizes)
         self.turned = first is None and known is None
         self._first, self._last = first, last
         self._name, self._keep = name, keep
