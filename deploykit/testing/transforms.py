@@ -141,6 +141,25 @@ class VariantConformance:
             assert np.abs(found[key] - value).mean() < 0.2, "outputs have nothing in common with the source's"
         assert notes.get("unchanged") or path_digest(target) != path_digest(source), "nothing was changed"
 
+    def test_a_pattern_holds_in_every_block(
+        self, name: str, variant: str, source: Path, data: Path, tmp_path: Path
+    ) -> None:
+        """Of every M input channels, no more than N have weights that are not zero; where there is such a setting."""
+        technique = TRANSFORMS.get(name)
+        declared = technique.variant(variant)
+        choices = next((p.choices for p in technique.parameters if p.name == "pattern"), ())
+        if "pattern" not in declared.uses or "2:4" not in choices:
+            return
+        settings = {**quick(name), "pattern": "2:4"}
+        work.transformed(name, variant, source, tmp_path / "target", data, **settings)
+        kernels = work.kernels_of(tmp_path / "target", declared.produces)
+        pruned = {layer for layer, rows in kernels.items() if (rows == 0).any()}
+        assert pruned, "nothing was pruned"
+        for layer in pruned:
+            rows = kernels[layer]
+            blocks = rows[..., : rows.shape[-1] // 4 * 4].reshape(-1, 4)
+            assert ((blocks != 0).sum(1) <= 2).all(), f"{layer} breaks the pattern"
+
     def test_missing_data_are_named(self, name: str, variant: str, source: Path, tmp_path: Path) -> None:
         """Without data, a variant that needs them says so; one that does not works."""
         technique = TRANSFORMS.get(name)

@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING, Any
 from deploykit.converters import _keras
 from deploykit.converters._contract import CONVERTERS, Job
 from deploykit.core.candidate import Target
+from deploykit.core.extras import require
 from deploykit.data.dataset import Dataset
 from deploykit.loading._load import load
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Report, Task
+from deploykit.surgery.channels.keras_graph import flat
+from deploykit.surgery.channels.onnx_axes import plain
+from deploykit.surgery.weights import keras_kernels, onnx_kernels
+from deploykit.surgery.weights.kernel import Kernel
 from deploykit.testing import architectures
 from deploykit.transforms._contract import TRANSFORMS, TransformJob
 
@@ -177,6 +182,28 @@ def weights(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     return {}
 
 
+def kernels(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: write the kernels of a file of ``format`` to the ``.npz`` file ``target``, input channels last."""
+    del report
+    path = Path(arguments["path"])
+    read = _READERS[arguments["format"]]
+    found = {k.layer: k.rows.reshape(len(k.rows), -1, k.places).transpose(0, 2, 1) for k in read(path)}
+    store(Path(arguments["target"]), {name.replace("/", "|"): rows for name, rows in found.items()})
+    return {}
+
+
+def _keras_kernels(path: Path) -> list[Kernel]:
+    return keras_kernels.read(flat(_keras.load(Job(path, path, "keras"))))
+
+
+def _onnx_kernels(path: Path) -> list[Kernel]:
+    return onnx_kernels.read(plain(require("onnx", "").load(str(path))))
+
+
+#: Format → what reads its kernels.
+_READERS = {"keras": _keras_kernels, "onnx": _onnx_kernels}
+
+
 # -- called by tests --------------------------------------------------------------------------------------------------
 
 
@@ -258,6 +285,14 @@ def weights_of(path: Path) -> dict[str, NDArray[Any]]:
     with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
         target = Path(folder) / "weights.npz"
         run("weights", "tensorflow", path=str(path), target=str(target))
+        return arrays(target)
+
+
+def kernels_of(path: Path, format_name: str) -> dict[str, NDArray[Any]]:
+    """Kernels of a file by layer, shape (outputs, places, input channels)."""
+    with tempfile.TemporaryDirectory(prefix="deploykit-") as folder:
+        target = Path(folder) / "kernels.npz"
+        run("kernels", "tensorflow", path=str(path), format=format_name, target=str(target))
         return arrays(target)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
@@ -43,7 +43,7 @@ def float_model(job: TransformJob) -> Any:
 class OnnxWeights(Weights):
     """Changes kernels of an ONNX graph and nothing else."""
 
-    requires = REQUIRES
+    requires: ClassVar[tuple[str, ...]] = REQUIRES
     accepts = frozenset({"onnx"})
     produces = "onnx"
     types = "operator"

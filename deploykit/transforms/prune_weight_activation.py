@@ -29,7 +29,7 @@ class _Pruning(Weights):
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Zeros."""
-        return frozenset({"sparse"} if parameters["sparsity"] else ())
+        return frozenset({"sparse"} if parameters["sparsity"] or parameters["pattern"] != "unstructured" else ())
 
     def ensures(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """About the share of zeros: rows are rounded one by one."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from deploykit.converters._tensorflow_graph.rules import RULES
 from deploykit.core.registry import registry
+from deploykit.loading._contract import FORMATS
 from docs.tools import buys
 
 FOLDER = Path(__file__).parents[1] / "reference" / "generated"
@@ -74,6 +75,11 @@ def techniques() -> Iterator[str]:
     """Every technique with its parameters."""
     for adapter in registry("deploykit.transforms", "technique").all():
         yield f"(technique-{adapter.name})=\n## `{adapter.name}`\n\n{_plain(adapter.help)}\n"
+        for variant in adapter.variants:
+            reads = " or ".join(FORMATS.get(name).label for name in sorted(variant.accepts))
+            uses = ", ".join(f"`{used}`" for used in variant.uses) or "none"
+            yield f"- {_plain(f'{variant.label}, for {reads} models: {variant.help}')} Parameters: {uses}."
+        yield ""
         if not adapter.parameters:
             yield "It has no parameters.\n"
         for p in adapter.parameters:

@@ -84,12 +84,22 @@ def test_of_a_tflite_model_the_original_is_planned():
     assert plan.candidates[0].steps == ()
 
 
-def test_pruning_without_labels_goes_by_way_of_onnx():
+def test_pruning_without_labels_is_fine_tuned_on_what_the_original_answers():
     space = dk.Space([Recipe((Step("prune_magnitude"),))], [Target("litert"), Target("onnxruntime")])
     plan = dk.plan(model(), data(labels=False), space)
     pruned = [c for c in plan.candidates if c.candidate.recipe.steps]
     assert {c.candidate.target.runtime for c in pruned} == {"litert", "onnxruntime"}
-    assert {plan.steps[c.steps[0]].words for c in pruned} == {"convert Keras to ONNX"}  # which needs none
+    steps = [plan.steps[c.steps[0]] for c in pruned]
+    assert {(step.words, step.variant, step.needs) for step in steps} == {
+        ("magnitude pruning 50 %", "keras", ("teacher", "train"))
+    }
+
+
+def test_onnx_files_are_pruned_in_one_go_unless_there_are_rounds():
+    space = dk.Space([Recipe((Step("prune_magnitude"),)), Recipe((Step("prune_magnitude", {"rounds": 2}),))])
+    plan = dk.plan(model("onnx"), data(labels=False), space)
+    pruned = {plan.steps[c.steps[0]].variant for c in plan.candidates if c.candidate.recipe.steps}
+    assert pruned == {"onnx", "onnx_rounds"}
     assert "pruned in one go, without fine-tuning" in str(plan)
 
 

@@ -162,3 +162,24 @@ def test_a_model_whose_layers_hide_what_they_multiply_is_refused(folder, tmp_pat
     Dataset.from_arrays(x, calibration_size=20).save(tmp_path / "data")
     with pytest.raises(UnsupportedModelError, match=r"by what it multiplies.*prune_magnitude"):
         work.transformed("prune_weight_activation", "keras", source, tmp_path / "out", tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("technique", "settings"),
+    [
+        ("prune_weight_activation", {"sparsity": 0.0}),
+        ("prune_activation", {"sparsity": 0.0}),
+        ("prune_magnitude", {"sparsity": 0.0, "epochs": 0}),
+        ("clip_weights", {"percentile": 100.0}),
+        ("cut_layers", {"count": 0}),
+    ],
+)
+def test_neutral_settings_change_nothing(technique, settings, folder, tmp_path):
+    source = work.made("residual_cnn", folder)
+    x = np.random.default_rng(0).random((60, 8, 8, 1)).astype(np.float32)
+    Dataset.from_arrays(x, calibration_size=40).save(tmp_path / "data")
+    work.transformed(technique, "keras", source, tmp_path / "out", tmp_path / "data", **settings)
+    before, after = work.weights_of(source), work.weights_of(tmp_path / "out")
+    assert before.keys() == after.keys()
+    for name, values in before.items():
+        np.testing.assert_array_equal(after[name], values)
