@@ -9,8 +9,8 @@ from deploykit.surgery.channels.keras_cut import cut, masked
 from deploykit.surgery.channels.keras_expenses import expenses
 from deploykit.surgery.channels.keras_graph import flat
 from deploykit.surgery.channels.keras_trace import trace
-from deploykit.surgery.reconstruction import keras_damage
-from deploykit.surgery.reconstruction.keras_linear import linear
+from deploykit.surgery.reconstruction import keras_damage, least_squares
+from deploykit.surgery.reconstruction.keras_linear import bias_of, linear, projection
 from deploykit.surgery.reconstruction.keras_solve import reconstruct
 from deploykit.surgery.reconstruction.keras_walk import Walk
 from deploykit.surgery.reconstruction.walk import Examples
@@ -41,16 +41,6 @@ def called(model, x):
     return [np.asarray(value) for value in keras.tree.flatten(found)]
 
 
-def hide_heads(traced, gone):
-    """Heads are masked inside of the layer: what reads them becomes zero."""
-    for layer in traced.model.layers:
-        if isinstance(layer, keras.layers.MultiHeadAttention):
-            kernel = next(w for w in layer.weights if w.path.endswith("attention_output/kernel"))
-            name = f"{layer.name}:{[w.path for w in layer.weights].index(kernel.path)}"
-            stays = labels.kept(traced.labels, traced.axes[name][0], gone)
-            kernel.assign(np.asarray(kernel) * stays[:, None, None])
-
-
 @pytest.mark.parametrize("name", GROUPS)
 def test_a_cut_model_computes_what_the_masked_original_does(name):
     model = keras_models.build(name)
@@ -58,7 +48,6 @@ def test_a_cut_model_computes_what_the_masked_original_does(name):
     given, gone = called(model, x), half(traced)
     smaller = cut(traced, gone)
     found = called(smaller, x)
-    hide_heads(traced, gone)
     expected = masked(traced, gone, dict(zip(traced.flat.inputs, x, strict=True)))
     for one, two in zip(found, expected, strict=True):
         np.testing.assert_allclose(one, two, atol=1e-5 * np.abs(two).max())
@@ -149,7 +138,7 @@ def test_a_walk_computes_what_the_model_does_and_its_layers_are_products(name, b
         if walk.wanted > walk.count:
             walk.take_in(walk.wanted)
         walk.step()
-        if (layer := linear(step)) is not None:
+        if (layer := linear(step) or projection(step)) is not None:
             output = walk.values[step.output[0]]
             places = layer.places(output.shape, np.random.default_rng(0))
             inputs, matrices = layer.inputs(walk.values[step.input[0]], output.shape, places), layer.matrices()
@@ -158,7 +147,8 @@ def test_a_walk_computes_what_the_model_does_and_its_layers_are_products(name, b
                 inputs[:, k * width : (k + 1) * width].reshape(len(places), -1) @ matrix
                 for k, matrix in enumerate(matrices)
             ]
-            bias = np.asarray(step.op.bias) if step.op.use_bias and step.part != "depthwise" else 0.0
+            bias = bias_of(step) if step.part != "depthwise" else None
+            bias = 0.0 if bias is None else np.asarray(bias)
             np.testing.assert_allclose(np.hstack(parts) + bias, layer.answers(output, places), atol=1e-4)
             products += 1
         walk.forget()
@@ -197,15 +187,49 @@ def test_a_channel_that_repeats_another_is_missed_first():
     assert ranking.order[0][1] < 0.1 * ranking.order[1][1]
 
 
-@pytest.mark.parametrize(
-    "find", [keras_damage.means, lambda *x: {c for r in keras_damage.orders(*x) for c, _ in r.order}]
-)
-def test_heads_that_no_product_reads_go_by_their_norm(find):
-    traced = trace(keras_models.build("attention"))
+def attention_of(model):
+    return next(layer for layer in model.layers if isinstance(layer, keras.layers.MultiHeadAttention))
+
+
+def context(layer, x):
+    """What the heads of an attention give, by NumPy: shape (examples, steps, heads, size)."""
+    w = {v.path.split("/")[-2] + "/" + v.name: np.asarray(v, np.float64) for v in layer.weights}
+    q, k, v = (
+        np.einsum("btd,dnh->bnth", x, w[f"{p}/kernel"]) + w[f"{p}/bias"][:, None] for p in ("query", "key", "value")
+    )
+    scores = np.einsum("bnth,bnsh->bnts", q, k) / np.sqrt(q.shape[-1])
+    scores = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.einsum("bnts,bnsh->btnh", scores / scores.sum(-1, keepdims=True), v), w["attention_output/kernel"]
+
+
+def without(given, kernel, head):
+    """What no other weights on the other heads can give of the projection's answers, a share of their variance."""
+    rows = given.reshape(-1, *given.shape[2:])
+    rows = rows - rows.mean(0)
+    y = np.einsum("snh,nhe->se", rows, kernel)
+    others = np.delete(rows, head, 1).reshape(len(rows), -1)
+    return np.square(y - others @ np.linalg.lstsq(others, y)[0]).sum() / np.square(y).sum()
+
+
+def test_heads_go_by_what_the_product_behind_them_loses(monkeypatch):
+    monkeypatch.setattr(least_squares, "_TRUST", 1e12)
+    monkeypatch.setattr(least_squares, "DAMPING", 1e-12)
+    model = keras_models.build("attention")
+    (x,), traced = keras_models.examples(model, 300), trace(model)
     heads = next(g for g in traced.groups() if len(g.components) == 4)
-    norms = labels.magnitudes(traced.labels, traced.made, traced.constants, 2)
-    found = find(traced, Examples({traced.flat.inputs[0]: keras_models.examples(traced.model, 50)[0]}))
-    if isinstance(found, dict):
-        assert {c: found[c] for c in heads.components} == {c: norms[c] for c in heads.components}
-    else:
-        assert set(heads.components) - found == {max(heads.components, key=norms.__getitem__)}
+    found = keras_damage.orders(traced, Examples({traced.flat.inputs[0]: x}))
+    first, damage = next(r for r in found if r.group == heads).order[0]
+    given, kernel = context(attention_of(model), x)
+    losses = [without(given, kernel, head) for head in range(4)]
+    assert heads.components.index(first) == int(np.argmin(losses))
+    np.testing.assert_allclose(damage, min(losses), rtol=1e-2)
+
+
+def test_the_mean_activation_of_a_head_is_that_of_what_it_gives():
+    model = keras_models.build("attention")
+    (x,), traced = keras_models.examples(model, 50), trace(model)
+    heads = next(g for g in traced.groups() if len(g.components) == 4)
+    given, _ = context(attention_of(model), x)
+    found = keras_damage.means(traced, Examples({traced.flat.inputs[0]: x}))
+    expected = np.abs(given).mean((0, 1)).sum(-1)  # each of its numbers counts
+    np.testing.assert_allclose([found[c] for c in heads.components], expected, rtol=1e-4)

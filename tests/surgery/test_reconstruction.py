@@ -212,6 +212,25 @@ def test_a_channel_that_repeats_another_is_missed_first_and_not_missed_at_all():
     np.testing.assert_allclose(graphs.run(solved, x), given, atol=0.02 * np.abs(given).max())
 
 
+@pytest.mark.parametrize("name", ["attention", "attention_split", "attention_sliced"])
+def test_heads_go_by_what_the_product_behind_them_loses(name, monkeypatch):
+    monkeypatch.setattr(least_squares, "_TRUST", 1e12)
+    monkeypatch.setattr(least_squares, "DAMPING", 1e-12)
+    traced, x = trace(graphs.graph(name)), graphs.examples(name, 300)
+    heads = next(g for g in traced.groups() if len(g.components) == 4)
+    ranking = next(r for r in onnx_damage.orders(traced, Examples({"x": x})) if r.group == heads)
+    partial = graphs.graph(name)
+    partial.graph.output[0].CopyFrom(onnx.helper.make_empty_tensor_value_info("o2"))
+    rows = graphs.run(partial, x).reshape(-1, 16).astype(np.float64)
+    features = np.arange(16).reshape(4, 4)
+    losses = [
+        least_loss(rows, graphs.weights(partial)["wo"], np.delete(features, head, 0).reshape(-1)) for head in range(4)
+    ]
+    first, damage = ranking.order[0]
+    assert traced.labels.roots(traced.axes["o2"][2])[4 * int(np.argmin(losses))] == first
+    np.testing.assert_allclose(damage, min(losses), rtol=1e-2)
+
+
 def test_the_mean_activation_is_what_the_next_layer_reads():
     traced, x = trace(graphs.graph("chain")), graphs.examples("chain", 30)
     found = onnx_damage.means(traced, Examples({"x": x}))

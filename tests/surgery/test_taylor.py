@@ -66,7 +66,7 @@ def test_a_small_keras_model_has_the_scores_of_the_closed_form(weights):
     np.testing.assert_allclose([found[int(c)] for c in components], closed_form(*weights, y), rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["chain", "residual", "attention"])
+@pytest.mark.parametrize("name", ["chain", "residual", "attention", "attention_split"])
 def test_scores_are_what_little_changes_of_the_gates_change_of_the_loss(name):
     """By ONNX Runtime, which computes no gradients: central differences."""
     traced, x = trace(graphs.graph(name)), graphs.examples(name, 4)

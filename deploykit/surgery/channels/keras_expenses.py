@@ -40,5 +40,6 @@ def _times(traced: Traced, step: Step) -> float:
     turned = step.kind.endswith("Transpose")
     shape = list(traced.shapes[step.input[0] if turned else step.output[0]])
     del shape[1 if getattr(step.op, "data_format", "") == "channels_first" else -1]
-    parts = 2.0 if step.kind.startswith("Separable") else 1.0  # both halves write as many places
+    halves = step.kind.startswith("Separable") or step.part in {"heads", "projection"}
+    parts = 2.0 if halves else 1.0  # both halves write as many places
     return math.prod(float(size or 1) for size in shape[1:]) / parts

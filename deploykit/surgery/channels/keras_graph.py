@@ -26,7 +26,8 @@ class Step:
     Attributes:
         op: The layer or operation.
         name: Name of the layer, the same for each of its calls and parts.
-        part: ``""`` for all of it, or ``"product"``, ``"depthwise"``, ``"pointwise"``, ``"activation"``.
+        part: ``""`` for all of it, or ``"product"``, ``"depthwise"``, ``"pointwise"``, ``"activation"``; of attention
+            ``"heads"``, what the heads give side by side, and ``"projection"``, the product behind them.
         input: Names of the tensors it reads.
         output: Names of the tensors it writes.
         fill: Arguments and keyword arguments for values by the names in ``input``.
@@ -53,7 +54,7 @@ class Step:
             if name.endswith(MASK):
                 tensors[name.removesuffix(MASK)]._keras_mask = tensors[name]
         args, kwargs = self.fill(tensors)
-        if self.part in {"", "product"}:
+        if self.part in {"", "product", "heads"}:
             found = keras.tree.flatten(_called(self.op, self.part, args, kwargs))
         else:
             found = [_part(self.op, self.part, args[0])]
@@ -72,6 +73,8 @@ def _called(op: Any, part: str, args: Any, kwargs: Any) -> Any:
         kwargs = {**kwargs, "training": False}
     if not part:
         return op(*args, **kwargs)
+    if part == "heads":
+        return _heads(op, args, kwargs)
     kept = op.activation
     try:
         op.activation = keras.activations.linear
@@ -80,10 +83,27 @@ def _called(op: Any, part: str, args: Any, kwargs: Any) -> Any:
         op.activation = kept
 
 
+def _heads(op: Any, args: Any, kwargs: Any) -> Any:
+    """What the heads of an attention give, one beside the other in the last axis."""
+    keras = require("keras", "tensorflow")
+    kept = op._output_dense
+    try:
+        object.__setattr__(op, "_output_dense", lambda x: x)  # it is not a change that Keras should keep track of
+        found = op(*args, **kwargs)
+    finally:
+        object.__setattr__(op, "_output_dense", kept)
+    made = keras.ops.reshape(found, (*keras.ops.shape(found)[:-2], found.shape[-2] * found.shape[-1]))
+    if (mask := getattr(found, "_keras_mask", None)) is not None:
+        made._keras_mask = mask
+    return made
+
+
 def _part(op: Any, part: str, x: Any) -> Any:
     keras = require("keras", "tensorflow")
     if part == "activation":
         return op.activation(x)
+    if part == "projection":
+        return op._output_dense(keras.ops.reshape(x, (*keras.ops.shape(x)[:-1], op._num_heads, op._value_dim)))
     x = keras.ops.cast(x, op.compute_dtype)
     if part == "depthwise":
         return keras.ops.depthwise_conv(
@@ -124,7 +144,7 @@ class Flat:
         """How often each layer is called."""
         found: dict[str, int] = {}
         for step in self.steps:
-            if step.part in {"", "product", "depthwise"}:
+            if step.part in {"", "product", "depthwise", "heads"}:
                 found[step.name] = found.get(step.name, 0) + 1
         return found
 
@@ -227,6 +247,8 @@ def _parts(step: Step) -> list[Step]:
         kinds = ["depthwise", "pointwise", *(["activation"] if has else [])]
     elif step.kind in PRODUCTS:
         kinds = ["product", *(["activation"] if has else [])]
+    elif step.kind == "MultiHeadAttention" and _is_plain(step):
+        kinds = ["heads", "projection"]
     else:
         return [step]
     parts, read = list[Step](), step.input
@@ -245,9 +267,18 @@ def _parts(step: Step) -> list[Step]:
     return parts
 
 
+def _is_plain(step: Step) -> bool:
+    """Whether an attention gives as many numbers as its query has, and nothing else."""
+    op = step.op
+    alone = len([name for name in step.output if not name.endswith(MASK)]) == 1
+    return alone and not op._output_shape and not getattr(op, "_use_gate", False)
+
+
 def _between(part: Step, made: Flat, end: str) -> tuple[int | None, ...]:
     """Shape of what a part writes that is not the last one of its layer."""
     shape = list(made.shapes[end])
+    if part.part == "heads":
+        shape[-1] = part.op._num_heads * part.op._value_dim
     if part.part == "depthwise":
         place = -1 if part.op.data_format == "channels_last" else 1
         channels = made.shapes[part.input[0]][place]

@@ -310,17 +310,22 @@ def _carrier(grid: NDArray[Any], count: int) -> int | None:
 
 def _attention(traced: Traced, step: Step) -> Axes | None:
     """Heads go as a whole; what they compute inside stays."""
+    import numpy as np
+
     op = step.op
-    if len(step.output) > 1 or op._output_shape or getattr(op, "_use_gate", False) or op._num_heads < 2:
+    if not step.part or op._num_heads < 2:
         return None
+    places = {w.path.split("/")[-2:][0] + "/" + w.name: k for k, w in enumerate(op.weights)}
+    output = traced.weight(step, places["attention_output/kernel"])
+    if step.part == "projection":
+        return _projection(traced, step, places)
     args, kwargs = step.fill({name: name for name in step.input})
     query = kwargs.get("query", args[0] if args else None)
     value = kwargs.get("value", args[1] if len(args) > 1 else None)
     key = kwargs.get("key", args[2] if len(args) > 2 else None) or value
-    read = {"query": query, "key": key, "value": value}
+    read, heads = {"query": query, "key": key, "value": value}, None
     if not all(name in traced.axes and traced.axes[name][-1] is not None for name in read.values()):
         return None
-    heads, places = None, {w.path.split("/")[-2:][0] + "/" + w.name: k for k, w in enumerate(op.weights)}
     for part, name in read.items():
         kernel = traced.weight(step, places[f"{part}/kernel"])
         made = traced.produce(step, places[f"{part}/kernel"], 1)
@@ -332,18 +337,26 @@ def _attention(traced: Traced, step: Step) -> Axes | None:
             bias = traced.weight(step, places[f"{part}/bias"])
             traced.labels.join(heads, bias[0])
             traced.labels.freeze(bias[1])
-    output = traced.weight(step, places["attention_output/kernel"])
-    traced.labels.join(heads, output[0])
-    traced.labels.freeze(output[1])
-    made = traced.produce(step, places["attention_output/kernel"], 2)
-    traced.labels.join(made, traced.axes[query][-1])  # without a setting of its own it is as wide as the query
-    if op._use_bias:
-        traced.labels.join(made, traced.weight(step, places["attention_output/bias"])[0])
+    traced.labels.join(output[2], traced.axes[query][-1])  # without a setting of its own it is as wide as the query
     for name in _tensors(step):
         if name not in read.values():
             for labels in traced.axes[name]:
                 traced.labels.freeze(labels)
-    return [*traced.axes[query][:-1], made]
+    assert heads is not None
+    return [*traced.axes[query][:-1], np.repeat(heads, op._value_dim)]
+
+
+def _projection(traced: Traced, step: Step, places: dict[str, int]) -> Axes | None:
+    """The product behind the heads of an attention."""
+    source, output = _source(traced, step), traced.weight(step, places["attention_output/kernel"])
+    if not traced.labels.is_live(source[-1]) or source[-1] is None:
+        return None
+    traced.labels.join(source[-1][:: step.op._value_dim], output[0])
+    traced.labels.freeze(output[1])
+    made = traced.produce(step, places["attention_output/kernel"], 2)
+    if step.op._use_bias:
+        traced.labels.join(made, traced.weight(step, places["attention_output/bias"])[0])
+    return [*source[:-1], made]
 
 
 def _rules() -> dict[str, Rule]:

@@ -13,8 +13,19 @@ if TYPE_CHECKING:
 
 def layers(flat: Flat) -> dict[int, Linear]:
     """The linear layers of a model, by the places of their steps."""
-    found = {number: linear(step) for number, step in enumerate(flat.steps)}
+    found = {number: linear(step) or projection(step) for number, step in enumerate(flat.steps)}
     return {number: layer for number, layer in found.items() if layer is not None}
+
+
+def projection(step: Step) -> Linear | None:
+    """The product behind the heads of an attention as a linear layer; None when a step is another one."""
+    import numpy as np
+
+    if step.part != "projection" or getattr(step.op._output_dense, "quantization_mode", None):
+        return None
+    values = np.asarray(step.op._output_dense.weights[0])
+    own = values.dtype == np.float32 and not getattr(step.op._output_dense, "lora_enabled", False)
+    return Linear(step, values.reshape(-1, values.shape[-1]), 1, -1, is_product=True) if own else None
 
 
 def linear(step: Step) -> Linear | None:
@@ -55,18 +66,25 @@ def write(layer: Linear, weights: NDArray[Any], bias: NDArray[Any]) -> None:
         bias: Shape (outputs,); not written where the layer has none.
     """
     step: Step = layer.node
-    variable = step.op.weights[_number(step)]
+    behind = step.part == "projection"
+    variable = step.op._output_dense.weights[0] if behind else step.op.weights[_number(step)]
     rank = len(variable.shape) - 2
     if layer.is_product:
-        values = weights
+        values = weights.reshape(variable.shape)
     elif step.part == "depthwise" or step.kind.startswith("Depthwise"):
         channels, each = variable.shape[rank:]
         values = weights.reshape(channels, each, *variable.shape[:rank]).transpose(*range(2, rank + 2), 0, 1)
     else:
         values = weights.transpose(*range(2, rank + 2), 1, 0)
     variable.assign(values)
-    if step.op.use_bias:
-        step.op.bias.assign(bias)
+    if (own := bias_of(step)) is not None:
+        own.assign(bias)
+
+
+def bias_of(step: Step) -> Any:
+    """The bias that is added to what a layer gives; None when it has none."""
+    op = step.op._output_dense if step.part == "projection" else step.op
+    return op.bias if getattr(op, "use_bias", op.bias is not None) else None
 
 
 def _number(step: Step) -> int:

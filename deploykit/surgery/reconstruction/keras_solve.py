@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.surgery.channels.keras_axes import Traced
 from deploykit.surgery.channels.keras_cut import shrunk
 from deploykit.surgery.channels.keras_graph import Flat, Step
-from deploykit.surgery.reconstruction.keras_linear import linear, write
+from deploykit.surgery.reconstruction.keras_linear import bias_of, linear, projection, write
 from deploykit.surgery.reconstruction.keras_walk import Walk
 from deploykit.surgery.reconstruction.linear import Linear, solved
 from deploykit.surgery.reconstruction.walk import BUDGET, Examples, begin_together, take_in_together
@@ -51,13 +51,13 @@ def reconstruct(traced: Traced, gone: Collection[int], small: Flat, examples: Ex
             continue
         take_in_together(first, second)
         first.step()
-        layer = linear(new)
+        layer = linear(new) or projection(new)
         if layer is not None and calls[new.name] == 1 and _solvable(layer) and f"{old.name}:0" in traced.axes:
             target = _target(traced, gone, old, first, second, readers, olds)
             source, before = second.values[new.input[0]], first.values.get(old.input[0])
             same = np.array_equal(target, shrunk(traced, old.output[0], first.values[old.output[0]], gone))
             if before is None or not same or not np.array_equal(source, before):  # else it answers as the original does
-                bias = new.op.use_bias and new.part != "depthwise"
+                bias = bias_of(new) is not None and new.part != "depthwise"
                 matrices, shift = solved(layer, source, target, generator, bias=bias)
                 write(layer, layer.restored(matrices), shift)
         second.step()
