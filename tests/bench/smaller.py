@@ -71,7 +71,7 @@ class Case:
         import numpy as np
 
         with np.load(self.data) as arrays:
-            return arrays["y_test"] if "y_test" in arrays else None
+            return arrays.get("y_test")
 
 
 # -- making files -----------------------------------------------------------------------------------------------------
@@ -86,8 +86,9 @@ def ours(case: Case, folder: Path, cache: Path) -> None:
     half, answer = dk.Step("prune_channels"), dk.Step("distill")
     static, dynamic = dk.Step("quantize_static", {"per_channel": True}), dk.Step("quantize_dynamic")
     recipes = {
-        "original": (), "deploykit-static": (static,), "deploykit-dynamic": (dynamic,), "deploykit-half": (half, answer),
-        "deploykit": (half, answer, static), "deploykit-half-dynamic": (half, answer, dynamic),
+        "original": (), "deploykit-static": (static,), "deploykit-dynamic": (dynamic,),
+        "deploykit-half": (half, answer), "deploykit": (half, answer, static),
+        "deploykit-half-dynamic": (half, answer, dynamic),
     }  # fmt: skip
     for runtime, ending in _ENDINGS.items():
         for name, steps in recipes.items():
