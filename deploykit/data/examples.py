@@ -69,7 +69,10 @@ class Examples:
 
     def calibration(self) -> dict[str, NDArray[Any]]:
         """Preprocessed calibration examples: a stratified draw from the training split."""
-        return self.batch("train", self._calibrating)
+        found = self.batch("train", self._calibrating)
+        for values in self.splits["train"].inputs.values():
+            _let_go(values)
+        return found
 
     def calibration_labels(self) -> NDArray[Any] | None:
         """Labels of the calibration examples, or None."""
@@ -116,6 +119,15 @@ class Examples:
                 "The data have not been checked against a model.", remedy="call data.check(model) first."
             )
         return self.contract
+
+
+def _let_go(values: Any) -> None:
+    """Let the pages of a file that were read through a memory map go: they would count as memory of the process."""
+    mapped = getattr(values, "_mmap", None)
+    if mapped is not None and getattr(values, "mode", "") == "r" and hasattr(mapped, "madvise"):
+        import mmap
+
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 #: What functions that change data take and give: a dataset stays one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +30,19 @@ def gathered(
     import numpy as np
 
     fixed = next((spec.batch_size for spec in inputs if spec.batch_size), 0)
-    batches = list(calibration.batches(job.examples, inputs, run, notes=job.notes))
-    size = fixed or 1
-    step = math.ceil(len(batches) * size / MOST)
-    places: NDArray[Any] = np.arange(len(batches) * size).reshape(-1, size)[::step].reshape(-1)
-    chosen = batches[::step]
-    del batches
-    feeds = {called(name): np.concatenate([batch.pop(name) for batch in chosen]) for name in list(chosen[0])}
     contract = job.examples.contract
-    index = None if contract is not None and contract.sequences else places
+    stepped = contract is not None and bool(contract.sequences)
+    whole = not fixed and not stepped  # one batch that is not copied: examples can take most of the memory
+    batches = list(calibration.batches(job.examples, inputs, run, sys.maxsize if whole else 0, notes=job.notes))
+    size = fixed or 1
+    count = len(next(iter(batches[0].values()))) if whole else len(batches) * size
+    step = math.ceil(count / MOST)
+    places: NDArray[Any] = np.arange(count).reshape(-1, size)[::step].reshape(-1)
+    if whole:
+        feeds = {called(name): np.ascontiguousarray(values[::step]) for name, values in batches[0].items()}
+    else:
+        chosen = batches[::step]
+        del batches
+        feeds = {called(name): np.concatenate([batch.pop(name) for batch in chosen]) for name in list(chosen[0])}
+    index = None if stepped else places
     return Examples(feeds, batch=fixed, seed=job.seed, report=job.report, index=index)

@@ -119,17 +119,21 @@ class Steps(ABC):
         """Bring more examples to where the walk is."""
         import numpy as np
 
-        found: dict[str, list[NDArray[Any]]] = {name: [value] for name, value in self.values.items()}
+        grown: dict[str, NDArray[Any]] = {}
         step = max(self._batch, _CHUNK // (self._batch or 1) * (self._batch or 1))
         for start in range(self.count, count, step):
             size = min(step, count - start)
             chunk = {name: values[start : start + size] for name, values in self._feeds.items()}
-            made = self._run(self._nodes[: self._done], chunk, set(self.values), size)
-            for name in found:
-                found[name].append(chunk[name] if name in chunk else made[name])
-        for name, values in found.items():
-            if values[0].ndim and len(values[0]) == self.count:
-                self.values[name] = np.concatenate(values)
+            made = self._run(self._nodes[: self._done], chunk, set(self.values) - set(chunk), size)
+            for name, part in made.items():
+                value = self.values[name]
+                if start == self.count and part.ndim and len(part) == size and len(value) == self.count:
+                    # In place of what it grows from: both and all parts at once would take twice the memory.
+                    self.values[name] = grown[name] = np.empty((count, *value.shape[1:]), value.dtype)
+                    grown[name][:start] = value
+                if name in grown:
+                    grown[name][start : start + size] = part
+        self.values |= {name: self._feeds[name][:count] for name in self.values if name in self._feeds}
         self.count = count
 
     def visit(self, words: str) -> Iterator[tuple[int, Any]]:
