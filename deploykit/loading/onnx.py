@@ -15,6 +15,7 @@ from deploykit.loading._contract import Format, Saved, Summary, Weight
 from deploykit.loading._live import classes, keep
 from deploykit.loading._nodes import GraphNode, Values
 from deploykit.loading._onnx_graph import check_graph
+from deploykit.loading._onnx_shapes import inferred
 from deploykit.readers import protobuf as _wire
 from deploykit.runtimes._contract import Session
 
@@ -339,19 +340,10 @@ def _shapes(model: Any) -> Iterator[tuple[str, tuple[int | None, ...] | None]]:
     graph = model.graph
     known = {v.name for v in (*graph.value_info, *graph.output)}
     if any(name not in known for node in graph.node for name in node.output) and model.ByteSize() < _INFER_BYTES:
-        graph = _inferred(model).graph
+        graph = inferred(model)
     for value in (*graph.value_info, *graph.output):
         if value.type.HasField("tensor_type"):
             yield value.name, _shape(value.type.tensor_type)
-
-
-def _inferred(model: Any) -> Any:
-    import onnx
-
-    try:
-        return onnx.shape_inference.infer_shapes(model)
-    except Exception:  # shapes are for display only, and a checker's opinion does not stop a model
-        return model
 
 
 ADAPTER = Onnx()

@@ -13,12 +13,11 @@ from deploykit.converters._tensorflow_graph.values import Dims, Keep, Value, to_
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.loading._onnx_parts import STANDARD, attributes, initializers, operator_set
+from deploykit.loading._onnx_shapes import dims_of, shapes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-#: Sizes that free axes get for a try: what is the same in both does not depend on them.
-_TRIED = (2, 7)
 #: A constant that is made of others is not kept if it is larger than this: it would be stored a second time.
 _FOLDED_BYTES = 1 << 20
 
@@ -67,45 +66,10 @@ class Graph:
             )
         self._keep = keep
         self._version = operator_set(model) or 1
-        self._dims = _inferred(model)
-        self._output_dims = {value.name: _dims(value) for value in model.graph.output}
+        self._dims = shapes(model)
+        self._output_dims = {value.name: dims_of(value) for value in model.graph.output}
         self.inputs = [value.name for value in model.graph.input if value.name not in self._constants]
         self.outputs = [value.name for value in model.graph.output]
-        if any(self._is_unknown(node) for node, _ in self._nodes):
-            self._dims |= self._tried([v for v in model.graph.input if v.name in self.inputs])
-
-    def _is_unknown(self, node: Any) -> bool:
-        """Whether a node gives a shape that is computed, and that inference has not found."""
-        if node.op_type not in ("Reshape", "Expand") or node.input[1] in self._constants:
-            return False
-        dims = self._dims.get(node.output[0])
-        return dims is None or dims.count(None) > 1
-
-    def _tried(self, inputs: Sequence[Any]) -> dict[str, Dims | None]:
-        """Sizes of all tensors, found by writing the graph for two sizes of each free axis; {} where that fails."""
-        tf, types = require("tensorflow", "tensorflow"), require("onnx.helper", "").tensor_dtype_to_np_dtype
-        seen: list[dict[str, Dims]] = []
-        keep, self._keep = self._keep, None
-        try:
-            for size in _TRIED:
-                with tf.Graph().as_default():
-                    given = [
-                        tf.compat.v1.placeholder(types(v.type.tensor_type.elem_type), _sized(v, size)) for v in inputs
-                    ]
-                    values = self._values(given, {})
-                    seen.append({name: value.dims for name, value in values.items()})
-        except MemoryError:
-            raise
-        except Exception:  # a size may be too small for a window
-            traceback.print_exc()  # into the log of the task
-            return {}
-        finally:
-            self._keep = keep
-        return {
-            name: [a if a == b else None for a, b in zip(dims, seen[1][name], strict=True)]
-            for name, dims in seen[0].items()
-            if len(dims) == len(seen[1][name])
-        }
 
     def __call__(self, tensors: Sequence[Any], variables: Mapping[str, Any] | None = None) -> list[Any]:
         """The outputs for some inputs.
@@ -205,32 +169,6 @@ def _read(nodes: Sequence[Any], outputs: set[str]) -> list[Any]:
             kept.append(node)
             wanted |= set(node.input)
     return kept[::-1]
-
-
-def _inferred(model: Any) -> dict[str, Dims | None]:
-    """Sizes of all tensors as far as shape inference finds them."""
-    infer = require("onnx.shape_inference", "").infer_shapes
-    try:
-        graph = infer(model, data_prop=True).graph
-    except MemoryError:
-        raise
-    except Exception:  # shapes help, but a checker's opinion does not stop a model
-        traceback.print_exc()  # into the log of the task
-        graph = model.graph
-    return {value.name: _dims(value) for value in (*graph.value_info, *graph.output)}
-
-
-def _sized(value: Any, size: int) -> Dims | None:
-    """The shape of an input with a size for each of its free axes."""
-    dims = _dims(value)
-    return None if dims is None else [size if d is None else d for d in dims]
-
-
-def _dims(value: Any) -> Dims | None:
-    kind = value.type.tensor_type
-    if not kind.HasField("shape"):
-        return None
-    return [int(d.dim_value) if d.HasField("dim_value") else None for d in kind.shape.dim]
 
 
 def _state(value: Value, dims: Dims | None) -> None:

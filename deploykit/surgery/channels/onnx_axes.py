@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
 from deploykit.loading._onnx_parts import initializers, inner_graphs, operator_set
+from deploykit.loading._onnx_shapes import shapes
 from deploykit.surgery.channels.labels import Group, Labels, Producer, groups
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Traced:
         graph = self.model.graph
         self.operators = operator_set(self.model)
         self.constants = initializers(graph)
-        self.shapes = _shapes(self.model)
+        self.shapes = shapes(self.model)
         self.labels = Labels()
         self.axes: dict[str, list[NDArray[Any] | None]] = {}
         self.made: list[tuple[Producer, NDArray[Any]]] = []
@@ -96,9 +96,9 @@ def plain(model: Any) -> Any:
         tensor.name = node.output[0]
         graph.initializer.append(tensor)
         graph.node.remove(node)
-    shapes, constants = _shapes(made), {t.name for t in graph.initializer}
+    known, constants = shapes(made), {t.name for t in graph.initializer}
     for number, node in enumerate(graph.node):
-        shape = shapes.get(node.output[0]) if node.op_type == "Reshape" else None
+        shape = known.get(node.output[0]) if node.op_type == "Reshape" else None
         if shape is not None and node.input[1] not in constants and shape.count(None) <= 1:
             name = f"{node.output[0]}/shape{number}"
             sizes = [-1 if size is None else size for size in shape]
@@ -121,36 +121,6 @@ def captured(node: Any) -> Iterator[str]:
             yield from inner.input
             yield from captured(inner)
         yield from (value.name for value in graph.output)
-
-
-def _shapes(model: Any) -> dict[str, list[int | None]]:
-    infer = require("onnx.shape_inference", "").infer_shapes
-    found = _stated(infer(model, data_prop=True).graph, model)
-    reshaped = (found.get(node.output[0], [None, None]) for node in model.graph.node if node.op_type == "Reshape")
-    if any(shape.count(None) > 1 for shape in reshaped):  # as when a view keeps its first axis, whatever it is
-        found = _symbolic(model) | {name: shape for name, shape in found.items() if shape.count(None) <= 1}
-    return found
-
-
-def _symbolic(model: Any) -> dict[str, list[int | None]]:
-    """Shapes by ONNX Runtime's symbolic inference; {} where it fails."""
-    infer = require("onnxruntime.tools.symbolic_shape_infer", "").SymbolicShapeInference
-    try:
-        return _stated(infer.infer_shapes(model, auto_merge=True).graph, model)
-    except MemoryError:
-        raise
-    except Exception:  # it stumbles over operators it does not know in many ways
-        traceback.print_exc()  # into the log of the task
-        return {}
-
-
-def _stated(graph: Any, model: Any) -> dict[str, list[int | None]]:
-    found: dict[str, list[int | None]] = {t.name: list(t.dims) for t in model.graph.initializer}
-    for value in (*graph.input, *graph.value_info, *graph.output):
-        kind = value.type.tensor_type
-        if value.name not in found and kind.HasField("shape"):
-            found[value.name] = [d.dim_value if d.HasField("dim_value") else None for d in kind.shape.dim]
-    return found
 
 
 def drop_unread(graph: Any) -> None:
