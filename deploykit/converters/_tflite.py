@@ -105,7 +105,7 @@ def write(
     try:
         content = _attempt(converter_of(saved_model), setup)
     except UnsupportedModelError as error:
-        if "TensorList" not in error.message:
+        if "TensorList" not in str(error.__cause__):  # the converter says what it lacks only in words
             raise
         content = _attempt(fixed_batch_converter_of(saved_model), setup)
         notes["batch"] = "fixed at 1, because TFLite supports recurrent layers only for a known batch size"

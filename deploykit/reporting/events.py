@@ -16,6 +16,7 @@ class Progress(Plain):
     Attributes:
         phase: What kind of work runs now, or how it has ended: ``"cancelled"`` by the user, ``"failed"`` by an error.
         doing: What runs now, in words.
+        detail: More about it where there is room, for example which process is waited for.
         done: Units of work finished.
         total: Units of work known.
         reused: Units that were found finished.
@@ -42,6 +43,7 @@ class Progress(Plain):
     built: int = 0
     evaluated: int = 0
     timed: int = 0
+    detail: str = ""
 
     @property
     def ended(self) -> bool:

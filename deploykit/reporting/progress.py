@@ -26,7 +26,8 @@ def line(progress: Progress) -> str:
         return f"stopped: {progress.doing}" if progress.doing else "stopped"
     if progress.phase == "done":
         return f"done: {progress.doing}"
-    parts = [reached(progress), progress.doing] if progress.candidates else [progress.doing]
+    doing = f"{progress.doing} ({progress.detail})" if progress.detail else progress.doing
+    parts = [reached(progress), doing] if progress.candidates else [doing]
     if progress.failed:
         parts.append(f"{progress.failed} failed")
     if progress.seconds_left is not None:

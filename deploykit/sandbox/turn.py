@@ -21,6 +21,7 @@ from deploykit.sandbox.turn_files import Name
 _POLL_S = 0.05
 _SAY_S = 0.5
 
+#: Called with what is waited for, and in a second line for whom, which not every place has room for.
 Say = Callable[[str], None]
 
 
@@ -58,7 +59,7 @@ def together(cancel: threading.Event, say: Say) -> Iterator[None]:
 @contextlib.contextmanager
 def _held(name: Name, cancel: threading.Event, say: Say, words: str, *, shared: bool = False) -> Iterator[None]:
     with turn_files.opened(name) as lock:
-        _wait(lambda: lock.take(shared=shared), lambda: f"{words} ({turn_files.holders(name)})", cancel, say)
+        _wait(lambda: lock.take(shared=shared), lambda: f"{words}\n{turn_files.holders(name)}", cancel, say)
         with turn_files.noted(name):
             yield
 
@@ -67,7 +68,8 @@ def _wait(try_once: Callable[[], bool], words: Callable[[], str], cancel: thread
     told = time.monotonic() + _SAY_S
     while not try_once():
         if cancel.is_set():
-            raise Cancelled(f"Cancelled while {words()}.")
+            what, who = words().split("\n", 1)
+            raise Cancelled(f"Cancelled while {what} ({who}).")
         if time.monotonic() >= told:
             told = time.monotonic() + _SAY_S
             say(words())

@@ -241,7 +241,7 @@ class State:
         self._clock.pause(paused=paused)
 
     def say(self, phase: _Phase, doing: str) -> None:
-        """Show what runs now."""
+        """Show what runs now: in the first line of ``doing``; a second line is for where there is room."""
         self._tell(phase=phase, doing=doing)
 
     def tick(self) -> None:
@@ -258,8 +258,10 @@ class State:
         with self._telling:  # one message after the other, whichever thread has it
             with self._lock:
                 before = self.progress
-                phase, doing = phase or before.phase, before.doing if doing is None else doing
-                progress = replace(before, phase=phase, doing=doing, changed=changed)
+                progress = replace(before, phase=phase or before.phase, changed=changed)
+                if doing is not None:
+                    what, _, detail = doing.partition("\n")
+                    progress = replace(progress, doing=what, detail=detail)
                 if before.ended and not progress.ended:
                     return
                 failed = sum(r.status == "failed" for r in self._rows.values())

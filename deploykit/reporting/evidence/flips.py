@@ -83,6 +83,7 @@ class Flips(Plain):
         labelled: Whether right answers are known.
         scores: Where confidences come from, in words; "" when outputs are numbers.
         against: What the candidate is compared with, in words.
+        derived: Whether confidences are computed from outputs that are not probabilities.
     """
 
     rows: tuple[Flip, ...]
@@ -92,6 +93,7 @@ class Flips(Plain):
     labelled: bool
     scores: str = ""
     against: str = "the original model"
+    derived: bool = False
 
     @property
     def counts(self) -> dict[str, int]:
@@ -169,13 +171,14 @@ def find(
         )
     if not are_classes(meaning, before.shape):
         return _errors(after, before, labels, split, against)
-    scores = {
+    known = {
         "probabilities": "probabilities", "probability": "probabilities", "classes": "class numbers, taken as sure",
-    }.get(meaning.kind, "softmax of the outputs, which are not probabilities")  # fmt: skip
+    }  # fmt: skip
+    scores = known.get(meaning.kind, "softmax of the outputs, which are not probabilities")
     old, new = _same_width(shares(before, meaning), shares(after, meaning))
     rows = _flips(old, new, answers(before), answers(after), labels, names)
     return Flips(tuple(rows), len(after), split, classes=True, labelled=labels is not None, scores=scores,
-                 against=against)  # fmt: skip
+                 against=against, derived=meaning.kind not in known)  # fmt: skip
 
 
 def _same_width(*found: NDArray[Any]) -> list[NDArray[Any]]:

@@ -43,6 +43,7 @@ def test_counts_are_of_the_sweep_that_runs_not_of_what_the_store_holds(tmp_path)
 
 
 def test_who_holds_the_machine_does_not_fill_the_strip(tmp_path):
-    doing = "waiting: another deploykit process is working on this machine (process 7: python, since noon)"
-    state = State(tmp_path, sweep="running", progress=Progress("latency", doing, 3, 9, candidates=5))
+    doing = "waiting: another deploykit process is working on this machine"
+    progress = Progress("latency", doing, 3, 9, candidates=5, detail="process 7: python, since noon")
+    state = State(tmp_path, sweep="running", progress=progress)
     assert sentence(state)[1] == " · waiting: another deploykit process is working on this machine"

@@ -118,6 +118,7 @@ def flips(choice: Choice, found: Flips, group: str, offset: int, count: int) -> 
         "labelled": found.labelled,
         "examples": found.examples,
         "scores": found.scores,
+        "derived": found.derived,
         "against": found.against,
         "groups": [{"name": name, "count": n} for name, n in found.counts.items()],
         "total": len(rows),

@@ -78,9 +78,9 @@ def _work(state: State) -> str:
     if plan is None or state.planning or "search" in state.options:
         return "Run sweep"
     left = len({c.key for c in plan.candidates} - _measured(state))
-    time = _time(state)
+    seconds = _seconds(state)
     what = f"Run {_count(left, 'candidate')}" if left else "Run sweep"
-    return f"{what}, {time}" if time.startswith("about") else what
+    return f"{what}, about {duration(seconds)}" if seconds else what
 
 
 def line(state: State, preset: str, changes: int, ticked: Mapping[str, bool], runtimes: int) -> str:
@@ -135,12 +135,20 @@ def _all_done(state: State) -> bool:
 
 
 def _time(state: State) -> str:
+    seconds = _seconds(state)
+    if seconds is None:
+        return ""
+    return f"about {duration(seconds)}" if seconds else "nothing left to do"
+
+
+def _seconds(state: State) -> float | None:
+    """How long what is left takes: 0 if nothing is left, None if that is not known."""
     expected = state.plan.expected if state.plan is not None else None
     if expected is None or "search" in state.options:
-        return ""
+        return None
     if not (expected.steps or expected.evaluations or expected.sessions):
-        return "nothing left to do"
-    return f"about {duration(expected.seconds)}"
+        return 0.0
+    return max(expected.seconds, 1.0)
 
 
 def _more(state: State, plan: Plan) -> str:

@@ -111,9 +111,7 @@ def _running(state: State) -> tuple[str, str, str, str]:
     seconds = progress.seconds_left
     left = "estimating time left" if seconds is None else f"about {duration(seconds)} left"
     bold = "Preparing" if progress.phase == "plan" else reached(progress)
-    # Only the command line names the process that holds the machine: the strip has no room for it.
-    doing = progress.doing.partition(" (")[0] if progress.doing.startswith("waiting:") else progress.doing
-    return bold, f" · {doing}", soft, left
+    return bold, f" · {progress.doing}", soft, left  # the strip has no room for the detail
 
 
 def counts(state: State) -> tuple[int, int, int]:

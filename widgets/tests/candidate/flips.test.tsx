@@ -13,6 +13,7 @@ const FLIPS = {
   classes: true,
   examples: 100,
   scores: '',
+  derived: false,
   against: 'the original',
   groups: [{ name: 'now wrong', count: NAMES.length }]
 };

@@ -79,6 +79,7 @@ export interface IFlips {
   labelled: boolean;
   examples: number;
   scores: string;
+  derived: boolean;
   against: string;
   groups: { name: string; count: number }[];
   total: number;

@@ -140,7 +140,7 @@ function Gallery({
           {left <= PAGE ? `Show all ${thousands(total)}` : `Show ${PAGE} more of ${thousands(total)}`}
         </Button>
       )}
-      {flips.scores.startsWith('softmax') && <Note>Confidence is the {flips.scores}.</Note>}
+      {flips.derived && <Note>Confidence is the {flips.scores}.</Note>}
     </div>
   );
 }
