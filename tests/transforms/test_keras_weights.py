@@ -156,6 +156,14 @@ def test_models_with_folded_scales_compute_the_same(name, given, tmp_path):
             assert not np.allclose(before[kernel], after[kernel])
 
 
+def test_what_is_in_the_way_of_a_scale_is_named(given, tmp_path):
+    place = given("depthwise")
+    notes = work.transformed("normalize_weights", "keras", place / "model.keras", tmp_path / "out", place / "data")
+    reasons = notes["not_normalized"]
+    assert next(why for name, why in reasons.items() if name.startswith("separable")).startswith("it reaches elu (")
+    assert "it reaches an output of the model" in reasons.values()
+
+
 def test_a_model_whose_layers_hide_what_they_multiply_is_refused(folder, tmp_path):
     source = work.made("wrapped_recurrent", folder)
     x = np.random.default_rng(0).normal(0, 1, (60, 6, 3)).astype(np.float32)

@@ -113,7 +113,7 @@ class Scales:
         axis = _axis(where)
         along = np.moveaxis(where, axis, -1).reshape(-1, where.shape[axis])[0]
         for reader in self._reads.get(name, []):
-            words = f"it reaches {reader.kind or type(reader.op).__name__} ({reader.name})"
+            words = f"it reaches {called(reader) or type(reader.op).__name__} ({reader.name})"
             if len(reader.input) != 1 or self._calls.get(reader.name, 1) > 1:
                 raise _Stays(words)
             layer = linear(reader)
