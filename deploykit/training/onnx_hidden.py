@@ -10,7 +10,7 @@ from deploykit.core.extras import require
 from deploykit.data.dataset import Dataset
 from deploykit.data.feeding import Feeding
 from deploykit.loading.onnx import signature
-from deploykit.surgery.onnx_session import runner
+from deploykit.surgery.onnx_session import opened
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,13 +47,15 @@ class OnnxLayers:
         self._feeding, self._names = Feeding.of(data.contract, self._inputs), dict(names)
         made = opened_up(model, [])
         del made.graph.output[:]
-        self._run = runner(opened_up(made, list(dict.fromkeys(names.values()))))
+        self._session = opened(opened_up(made, list(names.values())), optimized=True)
 
     def predict(self, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The tensors for some examples."""
         arrays = self._feeding.arrange(feeds)
-        found = self._run({spec.name: array for spec, array in zip(self._inputs, arrays, strict=True)})
-        return {shown: found[name] for shown, name in self._names.items()}
+        found = self._session.run(
+            list(self._names.values()), {spec.name: array for spec, array in zip(self._inputs, arrays, strict=True)}
+        )
+        return dict(zip(self._names, found, strict=True))
 
     def close(self) -> None:
         """Nothing is kept open."""

@@ -8,17 +8,14 @@ need the whole training again.
 from __future__ import annotations
 
 import math
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.surgery.channels.keras_axes import Traced as KerasTraced
 from deploykit.surgery.channels.labels import kept, kept_count, magnitudes, ranked
 from deploykit.surgery.channels.onnx_axes import Traced
-from deploykit.surgery.layers import onnx_loss
-from deploykit.surgery.layers.onnx_spans import skipped, spans
-from deploykit.surgery.layers.spans import chosen
-from deploykit.surgery.reconstruction.walk import Examples
+from deploykit.surgery.layers.spans import Span, chosen
 
 #: Layers keep a multiple of so many channels where they have them: kernels are fastest at that.
 _MULTIPLE = 8
@@ -41,7 +38,7 @@ def narrowed(traced: Traced | KerasTraced, width: float) -> set[int]:
         found = "; ".join(f"{kind} ({', '.join(names[:3])})" for kind, names in sorted(traced.frozen.items()))
         raise UnsupportedModelError(
             f"No layer of the model can be made narrower{f': channels run into {found}' if found else ''}.",
-            remedy="leave width at 1, or give a student of your own.",
+            remedy="leave width at 1, or train a model of your own: existing_file, then distill.",
         )
     rankings = ranked(groups, magnitudes(traced.labels, traced.made, traced.constants, 2))
     gone = set[int]()
@@ -66,26 +63,29 @@ def channels(traced: Traced | KerasTraced, gone: set[int]) -> dict[str, list[int
     return found
 
 
-def shallower(model: Any, depth: float, examples: Examples) -> tuple[Any, dict[str, Any]]:
-    """An ONNX graph without the blocks that it misses least, and notes.
-
-    Args:
-        model: A ``ModelProto`` whose nodes have names.
-        depth: Share of the blocks to keep.
-        examples: Calibration inputs: show what the outputs lose without each block.
+def blocks(found: Sequence[Span]) -> list[Span]:
+    """The spans that lie in no other.
 
     Raises:
-        UnsupportedModelError: There is no block.
+        UnsupportedModelError: There are none.
     """
-    found = spans(model, partial(onnx_loss.shapes, model, examples))
-    blocks = chosen(sorted(found, key=lambda span: -len(span.nodes)), len(found))  # none of them lies in another
-    if not blocks:
+    outer = chosen(sorted(found, key=lambda span: -len(span.nodes)), len(found))
+    if not outer:
         raise UnsupportedModelError(
             "The model has no block that can be left out: none adds to its input, and no layer gives the shape that it "
             "takes.",
             remedy="leave depth at 1, and make the model narrower with width.",
         )
-    ordered = [span for span, _ in onnx_loss.ordered(model, blocks, examples)]
-    gone = ordered[: max(1, math.floor((1.0 - depth) * len(blocks) + 1e-9))]
-    made = skipped(model, [(span.start, span.end) for span in gone])
-    return made, {"blocks": [len(blocks), len(blocks) - len(gone)], "cut": [span.name for span in gone]}
+    return outer
+
+
+def left_out(ordered: Sequence[tuple[Span, float]], depth: float) -> tuple[list[tuple[str, str]], dict[str, Any]]:
+    """Starts and ends of the blocks that a shallower model does without, one at least; and notes.
+
+    Args:
+        ordered: Blocks, what is missed least first.
+        depth: Share of them to keep.
+    """
+    gone = [span for span, _ in ordered[: max(1, math.floor((1.0 - depth) * len(ordered) + 1e-9))]]
+    notes = {"blocks": [len(ordered), len(ordered) - len(gone)], "cut": [span.name for span in gone]}
+    return [(span.start, span.end) for span in gone], notes

@@ -44,10 +44,14 @@ class Opened:
 
     def save(self, target: Path) -> None:
         """Write a ``.keras`` file."""
-        for layer in self.model._flatten_layers():
+        self.carry(self.model)
+        _keras.save(self.model, target)
+
+    def carry(self, model: Any) -> None:
+        """Let layers of a model carry state again, as those of the same names did."""
+        for layer in model._flatten_layers():
             if layer.name in self.carrying:
                 layer.stateful = True
-        _keras.save(self.model, target)
 
 
 def opened(job: TransformJob) -> Opened:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 from deploykit.converters import _keras
@@ -16,19 +17,22 @@ from deploykit.loading._contract import FORMATS
 from deploykit.loading._keras.open import custom_objects
 from deploykit.loading._onnx_parts import weight_count
 from deploykit.surgery.channels import keras_cut, keras_trace, onnx_cut, onnx_trace
+from deploykit.surgery.layers import keras_loss, keras_spans, onnx_loss, onnx_spans
 from deploykit.training import hidden
 from deploykit.training.keras_hidden import KerasLayers, layers
 from deploykit.training.onnx_hidden import OnnxLayers, tensors
 from deploykit.training.schedule import Schedule
-from deploykit.training.students import channels, narrowed, shallower
+from deploykit.training.students import blocks, channels, left_out, narrowed
 from deploykit.training.targets import Goal, Mixed
 from deploykit.training.teacher import LOSSES, Answers, opened
 from deploykit.transforms._contract import TRAIN, Need, Transform, TransformJob
+from deploykit.transforms._keras_weights import opened as keras_opened
 from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._onnx_weights import float_model
 from deploykit.transforms._training import PARAMETERS, USES, Inside, LabelsOf, TrainedKeras, TrainedOnnx, Training
 
-_USES = (*USES, "temperature", "alpha", "loss", "hidden", "hidden_weight", "width")
+_USES = (*USES, "temperature", "alpha", "loss", "hidden", "hidden_weight", "width", "depth")
+_NEEDS: tuple[Need, ...] = ("train", "teacher", "labels", "calibration")
 _TEMPERATURE = 2.0
 
 
@@ -66,7 +70,7 @@ class _ByTeacher(Training):
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Labels only where they count, and calibration data where blocks are compared."""
         found = super().needs_for(parameters) - {"calibration"} - (set() if parameters["alpha"] else {"labels"})
-        return found | ({"calibration"} if parameters.get("depth", 1.0) < 1 else set())
+        return found | ({"calibration"} if parameters["depth"] < 1 else set())
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """A student that is made is smaller."""
@@ -74,7 +78,7 @@ class _ByTeacher(Training):
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """About half of the inputs and half of the outputs of a layer go with half of the channels."""
-        return 4.0 * float(parameters["width"]) ** 2 * float(parameters.get("depth", 1.0))
+        return 4.0 * float(parameters["width"]) ** 2 * float(parameters["depth"])
 
     def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
         session = opened(job.original, job.examples)
@@ -92,15 +96,15 @@ class _ByTeacher(Training):
 
 def _smaller(parameters: dict[str, Any]) -> bool:
     """Whether the model is made smaller first."""
-    return bool(parameters["width"] < 1 or parameters.get("depth", 1.0) < 1)
+    return bool(parameters["width"] < 1 or parameters["depth"] < 1)
 
 
 class _Onnx(_ByTeacher, TrainedOnnx):
     name = "onnx"
     label = "distillation (ONNX)"
     help = "Trains a TensorFlow function of the graph; the weights go back into the file, and the graph stays as it is."
-    uses = (*_USES, "depth")
-    needs = ("train", "teacher", "labels", "calibration")
+    uses = _USES
+    needs = _NEEDS
     comparable = frozenset({"onnx"})
 
     def _student(self, job: TransformJob) -> Any:
@@ -108,7 +112,10 @@ class _Onnx(_ByTeacher, TrainedOnnx):
             return super()._student(job)
         given = model = float_model(job)
         if job["depth"] < 1:
-            model, notes = shallower(model, job["depth"], examples_of(model, job))
+            examples = examples_of(model, job)
+            found = blocks(onnx_spans.spans(model, partial(onnx_loss.shapes, model, examples)))
+            ways, notes = left_out(onnx_loss.ordered(model, found, examples), job["depth"])
+            model = onnx_spans.skipped(model, ways)
             job.notes |= notes
         if job["width"] < 1:
             traced = onnx_trace.trace(model)
@@ -124,7 +131,8 @@ class _Onnx(_ByTeacher, TrainedOnnx):
         path = self._comparable(job).source
         teacher = require("onnx", "").load(str(path))
         own, theirs = tensors(student), tensors(teacher)
-        names = hidden.matching(job["hidden"], own, theirs)
+        named = hidden.matching(job["hidden"], own, theirs)
+        names = {own[name]: name for name in named}.values()  # a tensor is called as its node, where both are named
         asked = OnnxLayers(teacher, path, {name: theirs[name] for name in names}, job.examples)
         return Inside({name: own[name] for name in names}, asked)
 
@@ -134,19 +142,27 @@ class _Keras(_ByTeacher, TrainedKeras):
     label = "distillation (Keras)"
     help = "Trains the Keras 3 model itself, in the form in which it predicts: without dropout or augmentation."
     uses = _USES
-    needs = ("train", "teacher", "labels")
+    needs = _NEEDS
     comparable = frozenset({"keras", "h5"})
 
     def _student(self, job: TransformJob) -> Any:
-        model = super()._student(job)
-        if job["width"] == 1:
-            return model
-        traced = keras_trace.trace(model)
-        gone = narrowed(traced, job["width"])
-        made = keras_cut.cut(traced, gone, custom=custom_objects(job.imports), trusted=job.trusted)
-        job.notes["channels"] = channels(traced, gone)
-        job.notes["weights"] = [int(sum(math.prod(w.shape) for w in one.weights)) for one in (model, made)]
-        return made
+        if not _smaller(job.parameters or {}):
+            return super()._student(job)
+        custom, given = custom_objects(job.imports), keras_opened(job)
+        model = given.model
+        if job["depth"] < 1:
+            found = blocks(keras_spans.spans(model, given.flat))
+            ways, notes = left_out(keras_loss.ordered(given.flat, found, given.examples(job)), job["depth"])
+            model = keras_spans.cut(model, given.flat, ways, custom=custom, trusted=job.trusted)
+            given.carry(model)
+            job.notes |= notes
+        if job["width"] < 1:
+            traced = keras_trace.trace(model)
+            gone = narrowed(traced, job["width"])
+            model = keras_cut.cut(traced, gone, custom=custom, trusted=job.trusted)
+            job.notes["channels"] = channels(traced, gone)
+        job.notes["weights"] = [int(sum(math.prod(w.shape) for w in one.weights)) for one in (given.model, model)]
+        return model
 
     def _inside(self, job: TransformJob, student: Any) -> Inside:
         if not job["hidden"]:
@@ -206,7 +222,7 @@ class Distill(Transform):
             "depth", "float", 1.0,
             "Share of the residual blocks (or layers that keep the shape) that the trained model has; below 1, those "
             "go that the outputs miss least on calibration data.",
-            minimum=0.0, maximum=1.0, step=0.05, unit="share", binding=True,
+            minimum=0.0, maximum=1.0, step=0.05, unit="share",
         ),
     )  # fmt: skip
     variants = (_Onnx(), _Keras())

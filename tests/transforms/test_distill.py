@@ -371,6 +371,29 @@ def test_a_given_student_learns_from_the_original(unlabeled, test_images, tmp_pa
     assert {k: v.shape for k, v in tensors(built.path).items()} == {k: v.shape for k, v in tensors(student).items()}
 
 
+def test_keras_students_are_shallower(unlabeled, tmp_path):
+    """One block of two goes, and the layer in it; a network without blocks is refused."""
+    source, plain = (work.made(name, tmp_path, 1) for name in ("residual_cnn", "two_inputs"))
+    images = np.random.default_rng(0).random((96, 8, 8, 1), np.float32)
+    Dataset.from_arrays(images).save(tmp_path / "data")
+    with np.load(plain.with_suffix(".inputs.npz")) as feeds:
+        Dataset.from_arrays({name: np.repeat(array, 96, 0) for name, array in feeds.items()}).save(tmp_path / "pairs")
+    notes = work.transformed("distill", "keras", source, tmp_path / "out", tmp_path / "data", depth=0.5, **FEW)
+    assert notes["blocks"] == [2, 1]
+    left = {name.split(".")[0] for name in work.weights_of(source)} - {
+        name.split(".")[0] for name in work.weights_of(tmp_path / "out")
+    }
+    assert left in ({"second", "norm", "third"}, {"hidden"})
+    with pytest.raises(UnsupportedModelError, match="no block that can be left out"):
+        work.transformed("distill", "keras", plain, tmp_path / "none", tmp_path / "pairs", depth=0.5, **FEW)
+    both = work.transformed(
+        "distill", "keras", source, tmp_path / "both", tmp_path / "data", depth=0.5, width=0.5, **FEW
+    )
+    assert both["cut"] == notes["cut"]
+    assert both["channels"]
+    assert both["weights"][1] < notes["weights"][1]
+
+
 def test_a_plan_says_that_a_student_is_smaller(unlabeled):
     routes = dk.plan(
         dk.load(MODEL), Dataset.open(unlabeled),
