@@ -205,7 +205,7 @@ class Distill(Transform):
             "hidden", "text", "",
             "Layers (in ONNX files nodes or tensors) that are also trained to give what they give in the original, by "
             "name, separated by commas; * stands for any characters. Compared are activations, or attention maps where "
-            "channels were cut. Takes memory and time, and helps most where much was cut.",
+            "channels were cut. Takes memory and time; answers alone are often enough.",
             label="hidden layers",
         ),
         Parameter(
