@@ -20,6 +20,7 @@ from deploykit_widgets.code.script import shown_path
 from deploykit_widgets.evidence import pictures, samples
 
 if TYPE_CHECKING:
+    import deploykit as dk
     from deploykit import Plan
 
 T = TypeVar("T")
@@ -226,6 +227,35 @@ def graphs(choice: Choice) -> dict[str, Any]:
         "before": _file(report.path / like.artifact, f"original · {_format(like.format)}") if like.artifact else None,
         "after": _file(report.path / row.artifact, row.label) if row.artifact else None,
     }
+
+
+def graph_diff(choice: Choice, cancel: threading.Event) -> dict[str, Any]:
+    """The two graphs as one diff; see ``IDiff``."""
+    found = choice.graph_diff(cancel=cancel)
+    rows = [
+        {
+            "state": r.state, "name": r.node.name, "operator": r.node.operator, "before": _node(r.before),
+            "after": _node(r.after), "matched": r.matched, "changes": list(r.changes), "into": r.into,
+            "reads": list(r.reads), "error": None if r.error == float("inf") else r.error,
+            "snr": None if r.snr_db in (float("inf"), float("-inf")) else r.snr_db, "leftOut": r.channels_left_out,
+            "times": [None if ms is None else 1000 * ms for ms in (r.before_ms, r.after_ms)],
+        }
+        for r in found
+    ]  # fmt: skip
+    return {
+        "summary": found.summary(), "notes": found.notes, "before": found.before, "after": found.after,
+        "counts": [[state, count] for state, count in found.counts.items()], "rows": rows,
+    }  # fmt: skip
+
+
+def _node(node: dk.types.GraphNode | None) -> dict[str, Any] | None:
+    if node is None:
+        return None
+    return {
+        "name": node.name, "operator": node.operator, "shape": None if node.shape is None else list(node.shape),
+        "weights": [[w.name, " × ".join(map(str, w.shape)), w.stored] for w in node.weights],
+        "attributes": [[k, v] for k, v in node.attributes.items()],
+    }  # fmt: skip
 
 
 def _format(name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,6 +31,7 @@ class CandidateSection(Panel):
         super().__init__(commands)
         self._memory = evidence.Memory()
         self._passes = 0
+        self._diffing = threading.Event()
 
     def value(self) -> Any:
         """See ``ICandidate`` in candidate/panel.tsx."""
@@ -58,6 +60,8 @@ class CandidateSection(Panel):
             "candidate_weights": self._weights,
             "candidate_recipe": self._recipe,
             "candidate_graphs": self._graphs,
+            "candidate_diff": self._diff,
+            "candidate_diff_cancel": self._cancel_diff,
             "candidate_sensitivity": self._sensitivity,
             "candidate_measure": self._measure,
             "candidate_leave_out": self._leave_out,
@@ -107,6 +111,26 @@ class CandidateSection(Panel):
 
     def _graphs(self, key: str, **_stamp: Any) -> Any:
         return evidence.graphs(self._choice(key))
+
+    def _diff(self, key: str, **_stamp: Any) -> Later:
+        """The graphs as one diff; a later request, and closing the Workbench, stop an earlier one."""
+        choice, cancel = self._choice(key), threading.Event()
+        self._cancel_diff()
+        self._diffing = cancel
+        known = ("diff", *evidence.identity(choice))
+
+        def work() -> Any:
+            ends = self._commands.ends
+            ends.keep(cancel, cancel.set)
+            try:
+                return self._memory.get(known, lambda: evidence.graph_diff(choice, cancel))
+            finally:
+                ends.drop(cancel)
+
+        return Later("diff", work)
+
+    def _cancel_diff(self) -> None:
+        self._diffing.set()
 
     def _choice(self, key: str) -> Choice:
         state = self._commands.state

@@ -5,6 +5,7 @@ import { Button, Fold, Note, Problem, useAnswer } from '../elements/parts';
 import { fixed, minus, percent, thousands } from '../format';
 import { graphTitle, located, OUTSIDE, openGraph } from '../graphs';
 import { host } from '../host';
+import { Diff } from './diff';
 import { type IClasses, type IFile, type IGraphs, type IRecipe, type IWeights, outline } from './facts';
 import { Asked, type ISubject } from './parts';
 
@@ -16,6 +17,7 @@ export function Details({ subject, against }: { subject: ISubject; against: stri
       <Fold title="Per class">{() => <Classes subject={subject} against={against} />}</Fold>
       <Fold title="Channels, weights and sparsity">{() => <Weights subject={subject} />}</Fold>
       <Fold title="Recipe">{() => <Recipe subject={subject} />}</Fold>
+      <Fold title="Graph diff">{() => <Diff subject={subject} />}</Fold>
       <Fold title="Graphs side by side">{() => <Graphs subject={subject} />}</Fold>
     </>
   );

@@ -166,6 +166,50 @@ export interface IGraphs {
   after: IFile | null;
 }
 
+export type DiffState = 'same' | 'changed' | 'added' | 'removed' | 'fused';
+
+/** One side of a node in the diff of two graphs. */
+export interface IDiffNode {
+  name: string;
+  operator: string;
+  /** Null where it is not known; null in place of the number of examples. */
+  shape: (number | null)[] | null;
+  /** Name, dimensions and type of each constant. */
+  weights: [string, string, string][];
+  attributes: Pair[];
+}
+
+export interface IDiffRow {
+  state: DiffState;
+  /** Of the candidate's node, or the original's where the candidate has none. */
+  name: string;
+  operator: string;
+  before: IDiffNode | null;
+  after: IDiffNode | null;
+  matched: '' | 'name' | 'weights' | 'layer' | 'structure' | 'order';
+  changes: string[];
+  /** The node that a fused one has gone into. */
+  into: string;
+  /** Places of the rows whose outputs it reads. */
+  reads: number[];
+  /** Relative L2 error of its output; null where nothing can be compared. */
+  error: number | null;
+  snr: number | null;
+  /** Channels that the error leaves out. */
+  leftOut: number;
+  /** Microseconds before and after. */
+  times: [number | null, number | null];
+}
+
+export interface IDiff {
+  summary: string;
+  notes: string[];
+  before: string;
+  after: string;
+  counts: [DiffState, number][];
+  rows: IDiffRow[];
+}
+
 export interface ICell {
   drop: Interval | null;
   fidelity: Interval | null;
