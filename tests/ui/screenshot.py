@@ -98,7 +98,7 @@ def _views(page: object) -> Iterator[tuple[str, str]]:
     views.get_by_role("radio", name="Chart").check()
     page.locator(".dk-chart-canvas canvas").wait_for()
     candidate = page.locator(".dk-column-candidate")
-    for name in ("Per class", "Channels, weights and sparsity", "Recipe"):
+    for name in ("Per class", "Channels, weights and sparsity", "Graph diff", "Recipe"):
         candidate.get_by_role("button", name=name).click()
     candidate.locator(".dk-hist").first.wait_for()
     yield "candidate", ".dk-column-candidate"

@@ -64,10 +64,14 @@ def test_columns_scroll_by_themselves_and_the_code_opens_on_screen(page):
     candidate = page.locator(".dk-column-candidate")
     height = "e => e.getBoundingClientRect().height"
     before = page.locator(".dk-explore").evaluate(height)
-    for section in ("Per class", "Channels, weights and sparsity", "Recipe"):
+    for section in ("Per class", "Channels, weights and sparsity", "Graph diff", "Recipe"):
         candidate.get_by_role("button", name=section, exact=True).click()
     poll(page, lambda: candidate.evaluate("e => e.scrollHeight > e.clientHeight + 100"), "its sections are open", 10)
     poll(page, lambda: page.locator(".dk-explore").evaluate(height) == before, f"it is {before} px high as before", 10)
+    nodes = candidate.get_by_role("listbox", name="Nodes of A")
+    nodes.press("Enter")
+    candidate.get_by_role("region", name="Both sides of").wait_for()
+    assert Axe().run(page, context=".dk-diff").response["violations"] == []
     page.locator(".dk-Workbench").evaluate("e => e.scrollIntoView({ block: 'start' })")
     page.locator(".dk-top").get_by_role("button", name="Code", exact=True).click()
     script = page.get_by_role("region", name="Script")

@@ -100,6 +100,14 @@ def test_closed_parts_have_their_answers(section, key):
     weights, _ = ask(section, "candidate_weights", key=key)
     assert [r["after"]["stored"] for r in weights["rows"]] == ["int8", "int8"]
     assert weights["channels"] == []
+    diff, _ = ask(section, "candidate_diff", key=key)
+    assert {r["state"] for r in diff["rows"] if r["operator"] == "QuantizeLinear"} == {"added"}
+    assert {len(diff["rows"])} == {sum(count for _, count in diff["counts"])}
+    conv = next(r for r in diff["rows"] if r["operator"] == "Conv")
+    assert conv["before"]["weights"][0][2] == "float32"
+    assert conv["after"]["weights"][0][2] == "int8"
+    assert conv["error"] > 0
+    json.dumps(diff, allow_nan=False)
     recipe, _ = ask(section, "candidate_recipe", key=key)
     assert recipe["steps"][0]["name"] == "quantize static"
     assert ["Candidate", key] in recipe["file"]

@@ -92,7 +92,9 @@ export function GraphDiff({ diff, letter }: { diff: IDiff; letter: string }): Re
     });
     setActive(0);
     setTop(0);
-    list.current?.scrollTo(0, 0);
+    if (list.current) {
+      list.current.scrollTop = 0;
+    }
   };
   const differing = diff.counts.filter(([state, count]) => state !== 'same' && count > 0).map(([state]) => state);
   const chosen = open === null ? undefined : diff.rows[open];
@@ -245,7 +247,10 @@ function Node({
       <Lines rail={rail} width={width} />
       <span className="dk-diff-mark">{MARKS[row.state]}</span>
       <span className="dk-diff-name">
-        <b>{row.operator}</b> <span className="dk-soft">{ending(row.name)}</span>
+        <b>{row.operator}</b>
+        <span className="dk-soft dk-diff-path">
+          <bdi>{ending(row.name)}</bdi>
+        </span>
       </span>
       <span className="dk-diff-number">{timesOf(row)}</span>
       <span className="dk-diff-number dk-diff-wide">
