@@ -169,22 +169,22 @@ def lay_over(
     gone = _confirmed(old, new, pairs, gone, values)
     partner = {j: (i, how) for i, (j, how) in pairs.items()}
     inside: dict[int, list[int]] = {}
-    for i in sorted(gone):
-        inside.setdefault(gone[i], []).append(i)
+    for place in sorted(gone):
+        inside.setdefault(gone[place], []).append(place)
     behind: dict[int, list[int]] = {}
     last = -1
-    for i in range(len(old)):
-        if i in pairs:
-            last = pairs[i][0]
+    for place in range(len(old)):
+        if place in pairs:
+            last = pairs[place][0]
         else:
-            behind.setdefault(last, []).append(i)
-    order: list[tuple[int | None, int | None]] = [(i, None) for i in behind.get(-1, ())]
+            behind.setdefault(last, []).append(place)
+    order: list[tuple[int | None, int | None]] = [(k, None) for k in behind.get(-1, ())]
     ours, theirs = Links(old), Links(new)
-    for j in _in_order(new, theirs):
-        order.append((partner[j][0] if j in partner else None, j))
-        order += [(i, None) for i in behind.get(j, ())]
-    row_of_old = {i: row for row, (i, _) in enumerate(order) if i is not None}
-    row_of_new = {j: row for row, (_, j) in enumerate(order) if j is not None}
+    for place in _in_order(new, theirs):
+        order.append((partner[place][0] if place in partner else None, place))
+        order += [(k, None) for k in behind.get(place, ())]
+    row_of_old = {sides[0]: row for row, sides in enumerate(order)}
+    row_of_new = {sides[1]: row for row, sides in enumerate(order)}
     made = {plain(name): i for i, node in enumerate(old) for name in node.outputs}
     words = changes_of(old, new, pairs, gone, same_format=same_format)
     rows = []

@@ -223,8 +223,8 @@ def _by_order(
         ours = [k for k in range(begin, i) if k not in found and old[k].kind != "conversion"]
         theirs = [k for k in range(start, j) if k not in taken and new[k].kind != "conversion"]
         if ours and theirs and len(ours) + len(theirs) <= _LONGEST:
-            words = [[family(side[k].operator) for k in places] for side, places in ((old, ours), (new, theirs))]
-            for a, b, size in SequenceMatcher(None, *words, autojunk=False).get_matching_blocks():
+            words, others = ([family(side[k].operator) for k in some] for side, some in ((old, ours), (new, theirs)))
+            for a, b, size in SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks():
                 for step in range(size):
                     put(ours[a + step], theirs[b + step], "order")
         begin, start = i + 1, j + 1

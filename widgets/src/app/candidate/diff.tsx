@@ -280,9 +280,14 @@ function Lines({ rail, width }: { rail: IRail; width: number }): ReactElement {
   );
 }
 
-/** The end of a name, by which people know a node. */
+/** The end of a name, by which people know a node; what quantizers put behind it says no more than their operator. */
 function ending(name: string): string {
-  return (name.split(';')[0] ?? name).split('/').slice(-2).join('/');
+  const first = name.split(';')[0] ?? name;
+  return first
+    .replace(/_(Quantize|Dequantize)Linear$/, '')
+    .split('/')
+    .slice(-2)
+    .join('/');
 }
 
 function errorOf(row: IDiffRow): string {
