@@ -181,7 +181,7 @@ class Distill(Transform):
     label = "distillation"
     help = (
         "Trains all weights to answer as the original model does, without labels if there are none, to win back what a "
-        "step before has cost. Neither smaller nor faster by itself."
+        "step before has cost, or as a smaller student (width, depth). Otherwise neither smaller nor faster by itself."
     )
     family = TRAIN
     parameters = (
