@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -363,3 +364,15 @@ def test_other_preprocessing_of_the_same_examples():
         several.preprocessed(Preprocess(scale=2))
     with pytest.raises(SettingError, match="input 'c'"):
         several.preprocessed({"c": Preprocess()})
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux's account of mapped memory")
+def test_calibration_examples_of_a_saved_dataset_are_held_once(tmp_path):
+    images = np.random.default_rng(0).random((400, 32, 32, 3), np.float32)
+    Dataset.from_arrays(images, calibration_size=100).save(tmp_path / "data")
+    data = Dataset.open(tmp_path / "data")
+    first, second = data.calibration(), data.calibration()
+    np.testing.assert_array_equal(*(next(iter(found.values())) for found in (first, second)))
+    kept = Path("/proc/self/smaps").read_text().partition(f"{tmp_path}/data/train.0.npy")[2]
+    assert kept, "the file is still mapped"
+    assert int(kept.partition("Rss:")[2].split()[0]) == 0
