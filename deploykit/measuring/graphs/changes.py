@@ -23,7 +23,7 @@ def changes_of(
     *,
     same_format: bool,
 ) -> dict[int, list[str]]:
-    """Place of a paired node → what differs; between formats only what is no matter of how they write things down.
+    """Place of a paired node → what differs; between formats only what does not depend on how each writes things down.
 
     Args:
         old: The original's nodes.

@@ -51,6 +51,11 @@ def alike(old: GraphNode, new: GraphNode) -> bool:
     return old.kind == new.kind and old.kind not in ("conversion", "arithmetic", "reshape", "other", "")
 
 
+def quantizes(node: GraphNode) -> bool:
+    """Whether a node turns real numbers into quantized ones, or back: it stands beside what the original has."""
+    return node.kind == "conversion" and "quant" in node.operator.lower()
+
+
 class Links:
     """Who computes what a node reads, and who reads what it computes.
 
@@ -172,8 +177,8 @@ def _by_layers(
     taken: set[int],
     put: Callable[[int, int, How], None],
 ) -> None:
-    ours = [i for i in range(len(old)) if i not in found and old[i].kind != "conversion"]
-    theirs = [j for j in range(len(new)) if j not in taken and new[j].kind != "conversion"]
+    ours = [i for i in range(len(old)) if i not in found and not quantizes(old[i])]
+    theirs = [j for j in range(len(new)) if j not in taken and not quantizes(new[j])]
     counts = Counter(new[j].name for j in theirs)
     theirs = [j for j in theirs if counts[new[j].name] == 1]
     for j, place in zip(theirs, same_layers([[old[i].name] for i in ours], [new[j].name for j in theirs]), strict=True):
@@ -189,7 +194,7 @@ def _by_structure(
     put: Callable[[int, int, How], None],
 ) -> None:
     """Neighbors of known pairs, as far as there is only one of a family on each side."""
-    added = {j for j, node in enumerate(new) if j not in taken and node.kind == "conversion"}
+    added = {j for j, node in enumerate(new) if j not in taken and quantizes(node)}
     ours, theirs = Links(old), Links(new, added)
     waiting = [(i, j) for i, (j, _) in found.items()]
     while waiting:
@@ -220,8 +225,8 @@ def _by_order(
         if j < start:  # pairs that cross: the graph was put in another order
             continue
         taken = {place for place, _ in found.values()}
-        ours = [k for k in range(begin, i) if k not in found and old[k].kind != "conversion"]
-        theirs = [k for k in range(start, j) if k not in taken and new[k].kind != "conversion"]
+        ours = [k for k in range(begin, i) if k not in found and not quantizes(old[k])]
+        theirs = [k for k in range(start, j) if k not in taken and not quantizes(new[k])]
         if ours and theirs and len(ours) + len(theirs) <= _LONGEST:
             words, others = ([family(side[k].operator) for k in some] for side, some in ((old, ours), (new, theirs)))
             for a, b, size in SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks():
