@@ -16,7 +16,7 @@ from deploykit.transforms._conditions import Condition, SameSignature
 from deploykit.transforms._contract import Family, Transform, TransformJob, Variant
 from deploykit.transforms._given_files import GivenFile
 
-GIVEN = Family("given", "triangle-left", 3)
+GIVEN = Family("given", "triangle-left", 90)
 
 
 class _File(Variant):

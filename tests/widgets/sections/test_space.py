@@ -87,6 +87,7 @@ MAYBE = Parameter("batches", "int", None, "How many.", minimum=1)
 
 def test_only_a_range_that_a_hand_can_set_is_a_slider():
     assert [kind_of(p) for p in (SHARE, COUNT, NAMES, MAYBE)] == ["range", "numbers", "names", "numbers"]
+    assert kind_of(Parameter("file", "path", "")) == "paths"
 
 
 def test_help_says_range_and_default_with_units():

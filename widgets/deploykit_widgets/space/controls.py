@@ -66,9 +66,9 @@ def checked(parameter: Parameter, owner: str, values: Iterable[Any]) -> Values:
 
 
 def kind_of(parameter: Parameter) -> str:
-    """``"range"`` (a slider), ``"numbers"``, ``"choices"`` or ``"names"``."""
+    """``"range"`` (a slider), ``"numbers"``, ``"choices"``, ``"names"`` or ``"paths"``."""
     if parameter.kind in {"text", "path"}:
-        return "names"
+        return "names" if parameter.kind == "text" else "paths"
     if parameter.kind not in {"float", "int"}:
         return "choices"
     low, high, step = parameter.minimum, parameter.maximum, parameter.step

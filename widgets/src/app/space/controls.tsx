@@ -68,7 +68,8 @@ const INNER: Record<IControl['kind'], (props: IInner) => ReactElement> = {
   range: Range,
   numbers: Numbers,
   choices: Choices,
-  names: Names
+  names: Names,
+  paths: Names
 };
 
 function Label({ id, control }: { id: string; control: IControl }): ReactElement {
@@ -344,6 +345,10 @@ function Choices({ control, values, change, disabled, describedBy, labelledBy }:
 function Names({ control, owner, values, change, disabled, describedBy, labelledBy }: IInner): ReactElement {
   const [text, setText] = useState('');
   const sets = values.map(String);
+  const [one, hint] =
+    control.kind === 'paths'
+      ? ['file', 'path of a file']
+      : ['set of names, separated by commas', 'names, separated by commas'];
   const add = (): void => {
     if (text.trim() !== '') {
       // The usual case: one set instead of none.
@@ -354,7 +359,7 @@ function Names({ control, owner, values, change, disabled, describedBy, labelled
   return (
     <>
       <Label id={labelledBy} control={control} />
-      <ul className="dk-chips" aria-label={`${control.label}, sets to try`}>
+      <ul className="dk-chips" aria-label={`${control.label}, ${control.kind === 'paths' ? 'files' : 'sets'} to try`}>
         {sets.map(set => (
           <li key={set}>
             <Removable
@@ -364,7 +369,7 @@ function Names({ control, owner, values, change, disabled, describedBy, labelled
             />
           </li>
         ))}
-        {!sets.includes('') && !disabled && (
+        {control.kind === 'names' && !sets.includes('') && !disabled && (
           <li>
             <button type="button" className="dk-chip" onClick={() => change(['', ...sets])}>
               + none
@@ -375,9 +380,9 @@ function Names({ control, owner, values, change, disabled, describedBy, labelled
       <div className="dk-names-add">
         <input
           className="dk-input"
-          aria-label={`${control.label}, ${owner}: another set of names, separated by commas`}
+          aria-label={`${control.label}, ${owner}: another ${one}`}
           aria-describedby={describedBy}
-          placeholder="names, separated by commas"
+          placeholder={hint}
           disabled={disabled}
           value={text}
           onChange={event => setText(event.target.value)}

@@ -33,6 +33,7 @@ function stopsOf({ kind, values }: IControl): number {
     case 'range': // two thumbs and three fields; values without a common step have a button each
       return 5 + (stepOf(sorted(values.filter(value => typeof value === 'number'))) === null ? values.length + 1 : 0);
     case 'names':
+    case 'paths':
       return values.length + 2;
     default:
       return 1;

@@ -8,7 +8,7 @@ export type Value = boolean | number | string | null;
 export interface IControl {
   name: string;
   label: string;
-  kind: 'range' | 'numbers' | 'choices' | 'names';
+  kind: 'range' | 'numbers' | 'choices' | 'names' | 'paths';
   help: string;
   unit: string;
   /** Shown in percent. */
