@@ -57,6 +57,7 @@ def write(saved_model: Path, target: Path, names: Names | None = None) -> Names:
     except Exception as error:  # tf2onnx raises what its handlers raise
         raise _conversion_error(error) from error
     _check_operators(model)
+    _keep_zeros_before_pooling(model)
     _name_batch(model)
     if model.ByteSize() > _LIMIT_BYTES:
         raise UnsupportedModelError(
@@ -89,6 +90,30 @@ def _copies_freed(size_bytes: int) -> Iterator[None]:
         yield
     finally:
         passes._get_optimizers = known
+
+
+def _keep_zeros_before_pooling(model: Any) -> None:
+    """Pad with the smallest number instead of zero before a MaxPool.
+
+    ONNX Runtime (seen with 1.31) takes zeros around the input of a MaxPool for padding of its own, which never wins:
+    negative numbers at the edges then come out where zeros should. Numbers that are not exactly zero it leaves alone.
+    """
+    onnx, np = require("onnx", "tensorflow"), require("numpy", "")
+    made = {name: node for node in model.graph.node for name in node.output}
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in [n for n in model.graph.node if n.op_type == "MaxPool"]:
+        pad = made.get(node.input[0])
+        if pad is None or pad.op_type != "Pad":
+            continue
+        value = pad.input[2] if len(pad.input) > 2 else ""
+        number = onnx.numpy_helper.to_array(stored[value]) if value in stored else np.zeros((), np.float32)
+        if (value and value not in stored) or number.dtype.kind != "f" or number.any():
+            continue
+        name = f"{pad.output[0]}_smallest"
+        smallest = np.full((), np.finfo(number.dtype).tiny, number.dtype)
+        model.graph.initializer.append(onnx.numpy_helper.from_array(smallest, name))
+        del pad.input[2:]
+        pad.input.append(name)
 
 
 def _conversion_error(error: Exception) -> UnsupportedModelError:

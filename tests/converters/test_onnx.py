@@ -1,6 +1,7 @@
 import gc
 import weakref
 
+import numpy as np
 import onnx
 import pytest
 
@@ -60,3 +61,27 @@ def test_copies_of_large_graphs_are_freed_before_a_pass(size_bytes, freed):
     finally:
         gc.enable()
     assert passes._get_optimizers is known
+
+
+def test_zeros_before_pooling_stay_zeros_in_onnx_runtime():
+    """Its optimizer takes them for padding that never wins (seen with 1.31), as in the first layers of ResNet50V2."""
+    import onnxruntime
+    from onnx import TensorProto, helper, numpy_helper
+
+    from deploykit.converters._onnx import _keep_zeros_before_pooling
+
+    graph = helper.make_graph(
+        [
+            helper.make_node("Pad", ["x", "around"], ["padded"], mode="constant"),
+            helper.make_node("MaxPool", ["padded"], ["y"], kernel_shape=[3, 3], strides=[2, 2]),
+        ],
+        "pooled",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1, 4, 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1, 2, 2])],
+        [numpy_helper.from_array(np.array([0, 0, 1, 1, 0, 0, 1, 1], np.int64), "around")],
+    )
+    model = helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)])
+    _keep_zeros_before_pooling(model)
+    x = -np.arange(1, 17, dtype=np.float32).reshape(1, 1, 4, 4)
+    session = onnxruntime.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"x": x})[0].ravel(), [0, 0, 0, -6], atol=1e-30)
