@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import Cancelled
+from deploykit.reporting.views.graph_view import ending
 
 STEPS = {
     "qdq": Step("quantize_static"),
@@ -210,3 +211,10 @@ def test_a_diff_is_kept_and_can_be_cancelled(report, diffs):
     assert choices[0].graph_diff(cancel=stopped) == choices[0].graph_diff()  # kept: nothing is computed
     with pytest.raises(Cancelled):
         choices[0].graph_diff(choices[1], cancel=stopped)
+
+
+def test_names_are_shown_by_their_ends():
+    assert ending("StatefulPartitionedCall/cnn/conv_1/BiasAdd") == "conv_1/BiasAdd"
+    assert ending("cnn/relu/Relu;cnn/conv/Conv2D") == "relu/Relu"
+    assert ending("a/b/w: 8 × 1 → 4 × 1; takes in Relu x/y/z/Relu") == "b/w: 8 × 1 → 4 × 1; takes in Relu z/Relu"
+    assert ending("first") == "first"

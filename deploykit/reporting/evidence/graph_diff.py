@@ -21,7 +21,7 @@ from deploykit.measuring.graphs.pairing import family, plain
 from deploykit.measuring.profile_match import Comparison
 from deploykit.reporting.evidence.weights import original
 from deploykit.reporting.swept import Swept
-from deploykit.reporting.views.graph_view import still
+from deploykit.reporting.views.graph_view import ending, still
 from deploykit.sandbox.supervisor import OnReport, shared
 from deploykit.sandbox.task import Task
 from deploykit.storage.store import Store
@@ -84,7 +84,8 @@ class GraphDiff(Plain):
         worst = max((r for r in self.rows if _finite(r.error)), key=lambda r: r.error or 0.0, default=None)
         if worst is None or not worst.error:
             return said
-        return f"{said} The largest error is {100 * worst.error:.2g} %, of {worst.node.operator} {worst.node.name}."
+        name = f"{worst.node.operator} {ending(worst.node.name)}"
+        return f"{said} The largest error is {100 * worst.error:.2g} %, of {name}."
 
     @property
     def notes(self) -> list[str]:

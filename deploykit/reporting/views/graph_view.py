@@ -1,8 +1,9 @@
-"""A diff of two graphs as a still picture: its nodes in order, and lines from what they read."""
+"""A diff of two graphs as a still picture: its nodes in order, with what differs."""
 
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from deploykit.measuring.graphs.diff import NodeDiff, State
@@ -23,7 +24,15 @@ _STYLE = """
 .dk-report .dk-diff .dk-fused span{background:#5b3fa8}
 .dk-report .dk-diff .dk-rest td{font-style:italic}
 """
+_FOLDERS = re.compile(r"(?:[^\s/;]+[/;])+(?=[^\s/;]+/[^\s/;]+(?:\s|$|:))")
+#: Longer texts are cut: all of it is in their title.
+_LONG = 140
 _HEADS = ("", "Node", "Operator", "Before → after, µs", "Error, %", "SNR, dB", "What differs")
+
+
+def ending(text: str) -> str:
+    """A text with the ends of the paths in it, by which people know nodes: exporters put a whole path into a name."""
+    return _FOLDERS.sub("", text.partition(";")[0] if " " not in text else text)
 
 
 def still(
@@ -81,11 +90,15 @@ def _row(row: NodeDiff) -> str:
     times = (
         f"{_micro(row.before_ms)} → {_micro(row.after_ms)}" if (row.before_ms, row.after_ms) != (None, None) else DASH
     )
-    cells = [html.escape(text) for text in (row.node.name, operator)]
+    shown = ending(words)
+    shown = shown if len(shown) <= _LONG else f"{shown[:_LONG]}…"
+    name, said = (f' title="{html.escape(text)}"' for text in (row.node.name, words))
+    cells = [html.escape(text) for text in (ending(row.node.name), operator)]
     numbers = "".join(f'<td class="dk-n">{text}</td>' for text in (times, error, snr))
     mark = f'<td class="dk-mark dk-{row.state}"><span title="{row.state}">{MARKS[row.state]}</span></td>'
     return (
-        f'<tr>{mark}<td>{cells[0]}</td><td>{cells[1]}</td>{numbers}<td class="dk-words">{html.escape(words)}</td></tr>'
+        f"<tr>{mark}<td{name}>{cells[0]}</td><td>{cells[1]}</td>{numbers}"
+        f'<td class="dk-words"{said}>{html.escape(shown)}</td></tr>'
     )
 
 
