@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import Any
 
 import deploykit as dk
 from deploykit.cli._show import show
+from deploykit.core.registry import registry
 
 HELP = "Serve an artifact over HTTP (TensorFlow Serving's REST protocol and Open Inference v2) until Ctrl-C."
 
@@ -16,16 +18,29 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("artifact", metavar="ARTIFACT", help="artifact folder")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8501, help="port to listen on; 0 picks a free one (default: 8501)")
+    for wire in _with_ports():
+        parser.add_argument(
+            f"--{wire.name.replace('_', '-')}-port", metavar="PORT", type=int, dest=f"port_of_{wire.name}",
+            help=f"also serve {wire.label} on this port; 0 picks a free one",
+        )  # fmt: skip
     parser.add_argument("--workers", metavar="N", type=int, default=1, help="number of worker processes (default: 1)")
+
+
+def _with_ports() -> list[Any]:
+    """Protocols with a port of their own."""
+    return [wire for wire in registry("deploykit.serving.wires", "protocol").all() if wire.own_port]
 
 
 def run(options: argparse.Namespace) -> None:
     """Run the verb."""
-    server = dk.serve(options.artifact, host=options.host, port=options.port, workers=options.workers)
-    facts = {"url": server.url, "name": server.name, "pids": server.pids, "log": str(server.log)}
+    asked = {wire.name: getattr(options, f"port_of_{wire.name}") for wire in _with_ports()}
+    ports = {name: port for name, port in asked.items() if port is not None}
+    server = dk.serve(options.artifact, host=options.host, port=options.port, ports=ports, workers=options.workers)
+    facts = {"url": server.url, "ports": server.ports, "name": server.name, "pids": server.pids, "log": str(server.log)}
 
     def announce() -> None:
-        show(options, f"{server.name} at {server.url}/v1/models/{server.name}:predict\nlog {server.log}", facts)
+        more = "".join(f"\n{name} on port {port}" for name, port in server.ports.items())
+        show(options, f"{server.name} at {server.url}/v1/models/{server.name}:predict{more}\nlog {server.log}", facts)
         sys.stdout.flush()
 
     server.wait(announce)

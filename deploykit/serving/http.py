@@ -66,7 +66,7 @@ class App:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._wires = tuple(WIRES.all())
+        self._wires = tuple(wire for wire in WIRES.all() if isinstance(wire, HTTPWire))
         self._known: dict[str, tuple[HTTPWire, Endpoint]] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.client import Client
-from deploykit.core.errors import PortInUseError, RequestError, ServeError, SettingError
+from deploykit.core.errors import PortInUseError, RequestError, ServeError, SettingError, unknown_name
 from deploykit.core.model import TensorSpec
 from deploykit.exporters._verify import verify
 from deploykit.runtimes._contract import RUNTIMES
@@ -24,12 +24,15 @@ from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic
 from deploykit.serving.listen import listen
 from deploykit.serving.traffic import Traffic
+from deploykit.serving.wires._contract import WIRES
 from deploykit.serving.worker import log_file
 from deploykit.serving.workers import Workers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+#: Listening sockets by protocol, those of HTTP by "".
+_Listeners = dict[str, list[socket.socket]]
 #: Running servers of this process: one without references keeps running, and is stopped at the end.
 _live: set[Server] = set()
 
@@ -41,6 +44,7 @@ class Server:
         artifact: The artifact it serves.
         host: Address it listens on.
         port: Port it listens on.
+        ports: Further ports, of protocols that have their own, by name.
         log: File its workers write to.
 
     Example:
@@ -51,10 +55,13 @@ class Server:
         (True, '127.0.0.1')
     """
 
-    def __init__(self, artifact: Artifact, host: str, port: int, listeners: list[socket.socket], workers: int) -> None:
+    def __init__(
+        self, artifact: Artifact, host: str, ports: dict[str, int], listeners: _Listeners, workers: int
+    ) -> None:
         self.artifact = artifact
         self.host = host
-        self.port = port
+        self.port = port = ports.pop("")
+        self.ports = ports
         self.log = log_file(shared().log_dir, port)
         self._counters = self.log.with_suffix(f".{secrets.token_hex(4)}.counters")
         traffic.create(self._counters, workers)
@@ -81,6 +88,7 @@ class Server:
                 "digest": self.artifact.digest,
                 "host": self.host,
                 "port": self.port,
+                "ports": self.ports,
                 "counters": str(self._counters),
             }
         )
@@ -155,8 +163,7 @@ class Server:
             if self._stopped.is_set():
                 return
             try:
-                for listener in self._listeners:
-                    listener.close()
+                _close(self._listeners)
                 self._workers.stop()
                 self._last = traffic.read(self._counters)
                 with contextlib.suppress(OSError):  # a file that is left over does no harm
@@ -198,6 +205,7 @@ def serve(
     *,
     host: str = "127.0.0.1",
     port: int = 8501,
+    ports: Mapping[str, int] | None = None,
     workers: int = 1,
     block: bool = False,
     trusted: bool = False,
@@ -213,6 +221,8 @@ def serve(
         artifact: What `export` returned, or its folder.
         host: Address to listen on; ``"0.0.0.0"`` for all.
         port: Port; 0 for any free one.
+        ports: Ports of protocols that have their own, by the protocol's name; 0 for any free one. Those without a port
+            are not served. Protocols over HTTP are always served, on ``port``.
         workers: Number of processes, each with the model in memory; one per core gives the highest throughput.
         block: Serve until Ctrl-C, SIGTERM or `Server.stop`, as the command line does, instead of in the background.
         trusted: Allow operators that touch files or run code. Can only be set in code.
@@ -238,18 +248,27 @@ def serve(
         raise SettingError(f"workers must be a whole number from 1 to 256, got {workers!r}.")
     if os.name == "nt" and workers != 1:
         raise SettingError("workers must be 1 on Windows, where processes cannot share a port.")
+    wanted = {"": port, **(ports or {})}
+    known = [wire.name for wire in WIRES.all() if wire.own_port]
+    for name in wanted:
+        if name and name not in known:
+            raise unknown_name("protocol with a port of its own", name, known)
+        if name:
+            WIRES.get(name).check_installed()
+    listeners: _Listeners = {}
     try:
-        listeners = listen(host, port, workers)
-    except PortInUseError as error:
-        raise _named(error, port) from error
-    bound = int(listeners[0].getsockname()[1])
-    if os.name == "nt":  # sockets are not inherited: the worker binds the port again
-        listeners.pop().close()
-    try:
+        for name, one in wanted.items():
+            try:
+                listeners[name] = listen(host, one, workers)
+            except PortInUseError as error:
+                raise _named(error, one) from error
+        bound = {name: int(some[0].getsockname()[1]) for name, some in listeners.items()}
+        if os.name == "nt":  # sockets are not inherited: the worker binds the ports again
+            _close(listeners)
+            listeners = {}
         server = Server(opened, host, bound, listeners, workers)
     except BaseException:
-        for listener in listeners:
-            listener.close()
+        _close(listeners)
         raise
     try:
         if block:
@@ -264,10 +283,16 @@ def serve(
     return server
 
 
+def _close(listeners: _Listeners) -> None:
+    for some in listeners.values():
+        for listener in some:
+            listener.close()
+
+
 def _named(error: PortInUseError, port: int) -> PortInUseError:
     """The same error, naming this process's own server where that has the port."""
     for server in tuple(_live):
-        if server.port == port and server.alive:
+        if port in (server.port, *server.ports.values()) and server.alive:
             return PortInUseError(
                 f"{error.message[:-1]} by this process's own server of {server.name!r}.",
                 remedy=f"stop that one first with its stop() method; or: {error.remedy}",

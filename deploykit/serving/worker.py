@@ -25,6 +25,7 @@ from deploykit.core.serial import dump, parse
 
 if TYPE_CHECKING:
     from deploykit.serving.service import Service
+    from deploykit.serving.wires._contract import Stop
 
 #: Time for requests in progress when the server goes down.
 DRAIN_SECONDS = 10
@@ -80,7 +81,13 @@ def _serve(service: Service, order: dict[str, Any], answers: Any) -> None:
     class Server(uvicorn.Server):
         async def startup(self, sockets: list[socket.socket] | None = None) -> None:
             await super().startup(sockets)
+            self._stops = [await _start(name, service, order) for name in order["ports"]]
             _say(answers, {"ready": True})
+
+        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+            for stop in self._stops:
+                await stop()
+            await super().shutdown(sockets)
 
         @contextlib.contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -118,10 +125,36 @@ def _serve(service: Service, order: dict[str, Any], answers: Any) -> None:
         threading.Timer(DRAIN_SECONDS + 5, os._exit, (1,)).start()
 
     threading.Thread(target=watch, name="deploykit-parent", daemon=True).start()
-    descriptor = order["socket"]
-    server.run(None if descriptor is None else [socket.socket(fileno=descriptor)])
+    descriptor = order["sockets"].get("")
+    try:
+        server.run(None if descriptor is None else [socket.socket(fileno=descriptor)])
+    except errors.DeploykitError as error:  # a protocol could not start
+        _say(answers, {"error": errors.to_json(error)})
     logging.shutdown()
     os._exit(0)  # some runtimes crash while the interpreter is taken down
+
+
+async def _start(name: str, service: Service, order: dict[str, Any]) -> Stop:
+    """Start a protocol on the socket that this process has inherited, or on one it opens itself.
+
+    Raises:
+        DeploykitError: It cannot start.
+    """
+    from deploykit.serving.listen import listen
+    from deploykit.serving.wires._contract import WIRES
+
+    descriptor = order["sockets"].get(name)
+    if descriptor is None:
+        listener = listen(order["host"], order["ports"][name], 1)[0]
+    else:
+        listener = socket.socket(fileno=descriptor)
+    try:
+        return await WIRES.get(name).start(service, listener)
+    except errors.DeploykitError:
+        raise
+    except Exception as error:
+        logging.getLogger("deploykit.serving").exception("cannot start %s", name)
+        raise errors.ServeError(f"The protocol {name} cannot start: {type(error).__name__}: {error}") from error
 
 
 def _say(answers: Any, message: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,15 +45,15 @@ class Worker:
     """One worker process.
 
     Args:
-        listener: Socket it inherits; None where sockets cannot be inherited.
+        listeners: Sockets it inherits, by protocol, that of HTTP by ""; none where sockets cannot be inherited.
         runtime: Its modules are imported while the artifact is being checked.
         log: File for what it prints.
         slot: Its number among the server's workers.
     """
 
-    def __init__(self, listener: socket.socket | None, runtime: Runtime, log: Path, slot: int) -> None:
+    def __init__(self, listeners: Mapping[str, socket.socket], runtime: Runtime, log: Path, slot: int) -> None:
         paths = os.pathsep.join(p for p in parent_paths() if Path(p).is_dir())
-        self._listener = listener
+        self._listeners = {name: one.fileno() for name, one in listeners.items()}
         self._log = log
         self._slot = slot
         with _appending(log) as output:
@@ -68,16 +68,15 @@ class Worker:
                     "PYTHONUNBUFFERED": "1",
                     "PYTHONSAFEPATH": "1",
                 },
-                pass_fds=() if listener is None else (listener.fileno(),),
+                pass_fds=tuple(self._listeners.values()),
                 start_new_session=os.name == "posix",  # Ctrl-C in a terminal reaches the parent alone
             )
 
     def order(self, order: dict[str, Any]) -> None:
         """Say what to serve."""
-        descriptor = None if self._listener is None else self._listener.fileno()
         stream = self._stream(self.process.stdin)
         with contextlib.suppress(OSError):  # a dead worker is noticed by ready()
-            stream.write(dump({**order, "socket": descriptor, "slot": self._slot}) + b"\n")
+            stream.write(dump({**order, "sockets": self._listeners, "slot": self._slot}) + b"\n")
             stream.flush()
 
     def ready(self) -> None:
@@ -128,7 +127,8 @@ class Workers:
     """The workers of one server, each with a thread that restarts it when it dies.
 
     Args:
-        listeners: One socket for each worker, or one for all; none where sockets cannot be inherited.
+        listeners: By protocol, that of HTTP by "": one socket for each worker, or one for all; empty where sockets
+            cannot be inherited.
         count: How many workers.
         runtime: Its modules are what they import first.
         log: File for what they print.
@@ -141,13 +141,13 @@ class Workers:
 
     def __init__(
         self,
-        listeners: list[socket.socket],
+        listeners: Mapping[str, Sequence[socket.socket]],
         count: int,
         runtime: Runtime,
         log: Path,
         on_failure: Callable[[], None],
     ) -> None:
-        self._listeners: list[socket.socket | None] = [*listeners] or [None]
+        self._listeners = {name: tuple(some) for name, some in listeners.items() if some}
         self._runtime = runtime
         self._log = log
         self._on_failure = on_failure
@@ -208,7 +208,8 @@ class Workers:
             thread.join()
 
     def _start(self, slot: int) -> Worker:
-        return Worker(self._listeners[slot % len(self._listeners)], self._runtime, self._log, slot)
+        own = {name: some[slot % len(some)] for name, some in self._listeners.items()}
+        return Worker(own, self._runtime, self._log, slot)
 
     def _keep(self, slot: int) -> None:
         """Restart a worker whenever it dies, ever later; give up when it says why it cannot, or dies too often."""

@@ -1,7 +1,8 @@
-"""What a protocol over HTTP is: it translates requests to calls of the `Service`, and answers and faults back."""
+"""What a protocol is: it translates requests to calls of the `Service`, and answers and faults back."""
 
 from __future__ import annotations
 
+import socket
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
 from typing import ClassVar, NamedTuple
@@ -61,7 +62,47 @@ class Endpoint(NamedTuple):
     handler: Handler
 
 
-class HTTPWire(Adapter):
+#: Ends what a protocol has started; requests in progress are answered.
+Stop = Callable[[], Awaitable[None]]
+
+
+class Wire(Adapter):
+    """A protocol of the server.
+
+    Attributes:
+        own_port: Whether it listens on a port of its own, which the user chooses by its name; else it has paths of the
+            HTTP server.
+    """
+
+    own_port: ClassVar[bool] = False
+
+    async def start(self, service: Service, listener: socket.socket) -> Stop:
+        """Begin to answer on a port of its own, in the event loop of a worker process; see `PortWire`."""
+        raise NotImplementedError(f"{self.name} has no port of its own.")
+
+
+class PortWire(Wire):
+    """A protocol on a port of its own. It is served if the user gives it a port."""
+
+    own_port = True
+
+    @abstractmethod
+    async def start(self, service: Service, listener: socket.socket) -> Stop:
+        """Begin to answer, in the event loop of a worker process.
+
+        The service belongs to that loop: other threads reach it by `asyncio.run_coroutine_threadsafe`. Predictions are
+        counted by `Service.answered` and `Service.refused`.
+
+        Args:
+            service: What is served.
+            listener: A socket that listens already; every worker has one on the same port.
+
+        Returns:
+            What ends it.
+        """
+
+
+class HTTPWire(Wire):
     """A protocol over HTTP.
 
     Attributes:
@@ -94,7 +135,7 @@ def refusal(fault: Fault) -> Response:
     return Response(STATUSES[fault.kind], dump({"error": fault.message}))
 
 
-WIRES: Registry[HTTPWire] = Registry("deploykit.serving.wires", "protocol")
+WIRES: Registry[Wire] = Registry("deploykit.serving.wires", "protocol")
 
 
 def get(answer: Callable[[], bytes]) -> Endpoint:
