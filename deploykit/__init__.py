@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from deploykit.sweeping.clean import Cleaned, clean
     from deploykit.sweeping.run import SweepHandle, start_sweep, sweep
     from deploykit.sweeping.sensitivity import SensitivityHandle, sensitivity, start_sensitivity
+    from deploykit.sweeping.synthesize import synthesize
 
 __all__ = [
     "Artifact",
@@ -87,6 +88,7 @@ __all__ = [
     "start_sensitivity",
     "start_sweep",
     "sweep",
+    "synthesize",
     "types",
     "verify",
 ]
@@ -134,6 +136,7 @@ _HOMES = {
     "start_sensitivity": "deploykit.sweeping.sensitivity",
     "start_sweep": "deploykit.sweeping.run",
     "sweep": "deploykit.sweeping.run",
+    "synthesize": "deploykit.sweeping.synthesize",
     "verify": "deploykit.exporters._verify",
 }
 

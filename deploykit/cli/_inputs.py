@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import deploykit as dk
-from deploykit.cli._options import add_options
-from deploykit.core.settings.options import SeedOptions, SignatureOptions
+from deploykit.cli._options import add_options, given
+from deploykit.core.settings.options import BuildOptions, SeedOptions, SignatureOptions
+from deploykit.core.settings.synthesis import METHODS, PARAMETERS
 from deploykit.data.preprocess import CHANNEL_ORDERS, LAYOUTS
+from deploykit.reporting.progress import Lines, TerminalBar
 
 if TYPE_CHECKING:
     from deploykit.core.model import Model
@@ -44,8 +46,8 @@ def model(options: argparse.Namespace) -> Model:
     return dk.load(options.model, imports=options.imports, timeout=timeout, memory=memory)
 
 
-def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
-    """``--data``, how it is read, and what the model's signature means."""
+def add_data(parser: argparse.ArgumentParser, *, required: bool = True, synthesis: bool = False) -> None:
+    """``--data``, how it is read, and what the model's signature means; ``--synthesize`` for verbs that build."""
     _add_meaning(parser)
     group = parser.add_argument_group("data", "--seed also decides how examples are split.")
     group.add_argument(
@@ -82,6 +84,22 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
         "--raw", action="store_true", help="the data are already the model's quantized integers, or bytes"
     )
     add_options(group, SeedOptions)
+    if synthesis:
+        group.add_argument(
+            "--synthesize",
+            metavar="METHOD",
+            choices=METHODS,
+            help="make calibration and training inputs from the model by batchnorm, generator or auto, see "
+            "dk.synthesize; DATA only evaluates",
+        )
+        for parameter in PARAMETERS[1:]:
+            group.add_argument(
+                f"--synthesized-{parameter.name}",
+                metavar="N",
+                type=int,
+                help=f"with --synthesize: {parameter.help[0].lower()}{parameter.help[1:].rstrip('.')} "
+                f"(default: {parameter.default})",
+            )
 
 
 def _add_meaning(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +123,20 @@ def data(options: argparse.Namespace) -> Dataset:
     if kind == "folder":
         return dk.Dataset.from_image_folder(path, size=preprocess.resize, **common)
     return dk.Dataset.from_npz(path, x_key=options.x_key, y_key=options.y_key, **common)
+
+
+def model_and_data(options: argparse.Namespace) -> tuple[Model, Dataset]:
+    """The model and the data that were named; with ``--synthesize``, calibration and training inputs are made."""
+    counts = {p.name: getattr(options, f"synthesized_{p.name}") for p in PARAMETERS[1:]}
+    counts = {name: value for name, value in counts.items() if value is not None}
+    if counts and options.synthesize is None:
+        raise argparse.ArgumentTypeError(f"--synthesized-{next(iter(counts))} applies only with --synthesize.")
+    found, examples = model(options), data(options)
+    if options.synthesize is None:
+        return found, examples
+    shown = TerminalBar(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
+    settings = {**counts, **given(options, BuildOptions)}
+    return found, dk.synthesize(found, examples, method=options.synthesize, progress=shown, **settings)
 
 
 def add_space(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._choices import describe
-from deploykit.cli._inputs import add_candidates, add_data, add_model, add_space, data, model, space
+from deploykit.cli._inputs import add_candidates, add_data, add_model, add_space, model_and_data, space
 from deploykit.cli._options import add_options, given
 from deploykit.cli._show import show
 from deploykit.core.settings.options import SweepOptions
@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="skip running the original model on a few examples: faster, but less certain",
     )
-    add_data(parser)
+    add_data(parser, synthesis=True)
     add_options(parser, SweepOptions)
     describe(parser, "techniques", "transforms", "technique")
     describe(parser, "runtimes", "runtimes", "runtime")
@@ -36,8 +36,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the verb."""
     planned = dk.plan(
-        model(options),
-        data(options),
+        *model_and_data(options),
         space(options),
         store=options.store,
         check=not options.no_check,

@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._choices import names
-from deploykit.cli._inputs import add_data, add_model, add_settings, data, model
+from deploykit.cli._inputs import add_data, add_model, add_settings, model_and_data
 from deploykit.cli._options import add_options, given
 from deploykit.cli._show import note, show
 from deploykit.cli._watch import Watch, add_store
@@ -44,7 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipes", metavar="FILE", help="write the suggested recipes as a space (.json or .yaml), for sweep --space"
     )
-    add_data(parser)
+    add_data(parser, synthesis=True)
     add_options(parser, SensitivityOptions)
 
 
@@ -52,8 +52,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb."""
     watch = Watch()
     found = dk.sensitivity(
-        model(options),
-        data(options),
+        *model_and_data(options),
         options.technique,
         parameters=dict(options.set),
         runtime=options.runtime,

@@ -6,7 +6,7 @@ import argparse
 
 import deploykit as dk
 from deploykit.cli._choices import describe
-from deploykit.cli._inputs import add_candidates, add_data, add_model, add_space, data, model, space
+from deploykit.cli._inputs import add_candidates, add_data, add_model, add_space, model_and_data, space
 from deploykit.cli._options import add_options, given
 from deploykit.cli._show import show
 from deploykit.cli._watch import Watch, add_store
@@ -21,7 +21,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     add_store(parser)
     add_space(parser)
     add_candidates(parser)
-    add_data(parser)
+    add_data(parser, synthesis=True)
     add_options(parser, SweepOptions)
     describe(parser, "metrics", "metrics", "metric")
     describe(parser, "techniques", "transforms", "technique")
@@ -31,8 +31,7 @@ def run(options: argparse.Namespace) -> int:
     """Run the verb."""
     watch = Watch()
     report = dk.sweep(
-        model(options),
-        data(options),
+        *model_and_data(options),
         space(options),
         store=options.store,
         progress=watch,

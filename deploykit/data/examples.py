@@ -51,7 +51,8 @@ class Examples:
 
     def batch(self, split: str = "evaluation", index: Any = slice(None)) -> dict[str, NDArray[Any]]:
         """Preprocessed examples of a split by input name."""
-        return self.prepare({k: v[index] for k, v in self.splits[split].inputs.items()})
+        found = self.splits[split].take(index)
+        return found.inputs if found.prepared else self.prepare(found.inputs)
 
     def prepare(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Preprocess raw examples by input name."""
@@ -101,7 +102,11 @@ class Examples:
     def digest(self) -> str:
         """SHA-256 of all examples, labels, preprocessing, and how they reach the model."""
         content = {
-            name: [*zip(split.inputs, split.digests.values(), strict=True), split.label_digest]
+            name: [
+                *zip(split.inputs, split.digests.values(), strict=True),
+                split.label_digest,
+                *(["prepared"] if split.prepared else []),
+            ]
             for name, split in self.splits.items()
         }
         fed = "" if self.contract is None else self.contract.feeding

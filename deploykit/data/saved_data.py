@@ -39,6 +39,7 @@ def _save(data: Examples, folder: Path) -> None:
         "contract": data.contract,
         "digest": data.digest,
         "reading": data.reading,
+        "prepared": [name for name, split in data.splits.items() if split.prepared],
     }
     (folder / "dataset.json").write_bytes(dump(facts))
 
@@ -55,6 +56,7 @@ def opened(kind: type[Data], folder: Path) -> Data:
         splits[name] = Split(
             {k: open_array(p) for k, p in paths.items()},
             np.load(labels, allow_pickle=False) if labels.exists() else None,
+            prepared=name in facts.get("prepared", ()),
         )
     preprocess = from_plain(dict[str, Preprocess], facts["preprocess"])
     contract = facts.get("contract")

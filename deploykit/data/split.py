@@ -21,11 +21,13 @@ class Split:
         inputs: Input name → examples, batch first.
         labels: Class indices (batch,), or regression targets (batch, …); None when there are none.
         spare: Arrays for models with more inputs; see `Dataset.widened`. Neither saved nor part of a digest.
+        prepared: Whether the examples are as the model takes them: synthesized ones are not preprocessed.
     """
 
     inputs: dict[str, NDArray[Any]]
     labels: NDArray[Any] | None
     spare: dict[str, NDArray[Any]] = field(default_factory=dict)
+    prepared: bool = False
 
     def __len__(self) -> int:
         return len(next(iter(self.inputs.values()), ()))
@@ -42,7 +44,7 @@ class Split:
 
     def renamed(self, names: Mapping[str, str]) -> Split:
         """The same examples under other input names (new → old), in the order of ``names``; nothing is hashed twice."""
-        found = Split({new: self.inputs[old] for new, old in names.items()}, self.labels)
+        found = Split({new: self.inputs[old] for new, old in names.items()}, self.labels, prepared=self.prepared)
         found.__dict__["digests"] = {new: self.digests[old] for new, old in names.items()}
         found.__dict__["label_digest"] = self.label_digest
         return found
@@ -56,9 +58,9 @@ class Split:
             labels = np.concatenate([self.labels, other.labels])
         both = ((self.inputs, other.inputs), (self.spare, other.spare))
         inputs, spare = ({k: np.concatenate([v, theirs[k]]) for k, v in ours.items()} for ours, theirs in both)
-        return Split(inputs, labels, spare)
+        return Split(inputs, labels, spare, self.prepared)
 
     def take(self, index: Any) -> Split:
         """The examples at ``index`` (anything NumPy takes)."""
         inputs, spare = ({k: v[index] for k, v in arrays.items()} for arrays in (self.inputs, self.spare))
-        return Split(inputs, None if self.labels is None else self.labels[index], spare)
+        return Split(inputs, None if self.labels is None else self.labels[index], spare, self.prepared)

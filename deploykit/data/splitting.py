@@ -12,10 +12,11 @@ from deploykit.data.arrays import array_of, checked, same_kind
 from deploykit.data.examples import Data
 from deploykit.data.preprocess import Preprocess
 from deploykit.data.reading import Origin, Reading, counts, described, form, remarks
+from deploykit.data.split import Split
 from deploykit.data.splits import cut, shuffled
 
 if TYPE_CHECKING:
-    from deploykit.data.split import Split
+    from numpy.typing import NDArray
 
 #: Splits in the order of their use.
 SPLITS = ("train", "evaluation", "test")
@@ -157,6 +158,42 @@ def without_training(data: Data) -> Data:
         "evaluation and test."
     )
     reading = replace(data.reading, notes=(*data.reading.notes, note))
+    return replace(data, splits=splits, reading=counted(reading, splits))
+
+
+def evaluated_only(data: Data) -> Data:
+    """The data without training examples: they go to evaluation and test, unless they were given apart."""
+    train = data.splits["train"]
+    if data.reading.given_apart:
+        splits = {**data.splits, "train": train.take(slice(0, 0))}
+        left_out = (*data.reading.left_out, f"the {len(train):,} training examples that were given")
+        return replace(data, splits=splits, reading=replace(data.reading, left_out=left_out))
+    parts = cut(shuffled(len(train), train.labels, data.seed), (EVALUATION_SHARE, 1 - EVALUATION_SHARE))
+    more = {name: data.splits[name].joined(train.take(part)) for name, part in zip(SPLITS[1:], parts, strict=True)}
+    return replace(data, splits={"train": train.take(slice(0, 0)), **more})
+
+
+def synthesized(data: Data, inputs: Mapping[str, NDArray[Any]], note: str, *, evaluated: int = 0) -> Data:
+    """The data with training examples that were made, as the model takes them, without labels.
+
+    Args:
+        data: The data; other training examples are left out.
+        inputs: Model's input → examples.
+        note: Where they come from, a sentence.
+        evaluated: How many of the last ones become the evaluation and test examples; 0 keeps those of the data.
+    """
+    count = len(next(iter(inputs.values()))) - evaluated
+    cuts = {"train": slice(0, count)}
+    if evaluated:
+        middle = count + round(EVALUATION_SHARE * evaluated)
+        cuts |= {"evaluation": slice(count, middle), "test": slice(middle, None)}
+    made = {n: Split({k: v[part] for k, v in inputs.items()}, None, prepared=True) for n, part in cuts.items()}
+    splits, notes = {**data.splits, **made}, (note,)
+    if evaluated:
+        notes = (*notes, "evaluation and test inputs were synthesized as well: results show agreement, not accuracy.")
+    else:
+        notes = (*data.reading.notes, note)
+    reading = replace(data.reading, given_apart=True, notes=notes)
     return replace(data, splits=splits, reading=counted(reading, splits))
 
 

@@ -33,7 +33,12 @@ def activation_name(operation: Any) -> str:
 
 def arranged(model: Any, feeds: Mapping[str, NDArray[Any]], contract: Contract | None = None) -> list[NDArray[Any]]:
     """Examples in the order in which Keras counts the model's inputs, and in their dtype."""
+    return feeding(model, contract).arrange(feeds)
+
+
+def feeding(model: Any, contract: Contract | None = None) -> Feeding:
+    """Where the data of a contract go in a model."""
     places = exportable(model).inputs
     names = sorted(places, key=places.__getitem__)
     specs = [TensorSpec(n, tuple(t.shape), str(t.dtype)) for n, t in zip(names, model.inputs, strict=True)]
-    return Feeding.of(contract, specs).arrange(feeds)
+    return Feeding.of(contract, specs)

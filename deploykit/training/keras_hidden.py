@@ -31,11 +31,12 @@ def _gives_one(op: Any) -> bool:
 
 
 @contextlib.contextmanager
-def watched(operations: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def watched(operations: Mapping[str, Any], *, taken: bool = False) -> Iterator[dict[str, Any]]:
     """Keep what some layers give in calls inside of the context, by name; of several calls the last.
 
     Args:
         operations: Layers by name.
+        taken: Keep what they take, their first argument, instead of what they give.
     """
     seen: dict[str, Any] = {}
 
@@ -43,8 +44,9 @@ def watched(operations: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         call = op.call
 
         def watching(*args: Any, **kwargs: Any) -> Any:
-            seen[name] = call(*args, **kwargs)
-            return seen[name]
+            given = call(*args, **kwargs)
+            seen[name] = args[0] if taken else given
+            return given
 
         vars(op)["call"] = watching
 

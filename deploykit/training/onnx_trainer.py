@@ -62,16 +62,16 @@ class OnnxTrainer:
                 "The model has no float32 weights that can be trained.",
                 remedy="use techniques that need no training for this model.",
             )
-        self._feeding = Feeding.of(contract, self.inputs)
+        self.feeding = Feeding.of(contract, self.inputs)
 
     @property
     def batch_size(self) -> int | None:
         """The fixed batch size, None when it is free."""
-        return self._feeding.batch_size
+        return self.feeding.batch_size
 
     def feeds(self, index: NDArray[np.int64]) -> list[NDArray[Any]]:
         """The inputs of some training examples, in the file's order."""
-        return self._feeding.arrange(self.data.batch("train", index))
+        return self.feeding.arrange(self.data.batch("train", index))
 
     def place(self, name: str) -> int:
         """Place of an output that the contract, or the file without one, calls like this; 0 for ""."""
@@ -90,7 +90,11 @@ class OnnxTrainer:
     def given(self, index: NDArray[np.int64]) -> list[NDArray[Any]]:
         """The outputs for some training examples, before training; after them what is watched."""
         tf = require("tensorflow", "tensorflow")
-        return [tensor.numpy() for tensor in self._graph([tf.convert_to_tensor(v) for v in self.feeds(index)])]
+        return [tensor.numpy() for tensor in self([tf.convert_to_tensor(v) for v in self.feeds(index)])]
+
+    def __call__(self, tensors: Sequence[Any]) -> list[Any]:
+        """The outputs for tensors in the file's order, before training; after them what is watched."""
+        return self._graph(tensors)
 
     def train(
         self, schedule: Schedule, goal: Goal, *, report: Report, optimizer_name: str, patience: int

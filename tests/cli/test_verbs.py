@@ -367,3 +367,15 @@ def test_no_process_is_left_behind(tmp_path, artifact):
     while any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in family):
         assert time.monotonic() < end, family
         time.sleep(0.05)
+
+
+def test_plan_with_synthesized_inputs(cli, desk, data_flags):
+    status, out, err = cli(
+        "plan", desk / "net.onnx", *data_flags, "--synthesize", "generator", "--synthesized-examples", "32",
+        "--synthesized-steps", "2", "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    assert json.loads(out)["evaluation_examples"] == 72, "all 120 examples evaluate or test"
+    status, _, err = cli("plan", desk / "net.onnx", *data_flags, "--synthesized-steps", "2")
+    assert status == 2
+    assert "--synthesized-steps applies only with --synthesize" in err
