@@ -188,11 +188,9 @@ def synthesized(data: Data, inputs: Mapping[str, NDArray[Any]], note: str, *, ev
         middle = count + round(EVALUATION_SHARE * evaluated)
         cuts |= {"evaluation": slice(count, middle), "test": slice(middle, None)}
     made = {n: Split({k: v[part] for k, v in inputs.items()}, None, prepared=True) for n, part in cuts.items()}
-    splits, notes = {**data.splits, **made}, (note,)
-    if evaluated:
-        notes = (*notes, "evaluation and test inputs were synthesized as well: results show agreement, not accuracy.")
-    else:
-        notes = (*data.reading.notes, note)
+    splits = {**data.splits, **made}
+    as_well = "evaluation and test inputs were synthesized as well: results show agreement, not accuracy."
+    notes = (note, as_well) if evaluated else (*data.reading.notes, note)
     reading = replace(data.reading, given_apart=True, notes=notes)
     return replace(data, splits=splits, reading=counted(reading, splits))
 

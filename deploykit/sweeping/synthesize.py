@@ -165,7 +165,8 @@ def _bare(model: Model, constants: Any) -> Dataset:
                 f"Input {spec.name!r} takes examples of any size, so inputs cannot be synthesized without data.",
                 remedy="pass data whose examples have the size that you will use.",
             )
-        arrays[spec.name] = np.zeros((_FEW, *shape), np.float32 if spec.dtype == "string" else spec.dtype)
+        dims = [size or 0 for size in shape]
+        arrays[spec.name] = np.zeros([_FEW, *dims], np.dtype("U1" if spec.dtype == "string" else spec.dtype))
     return Dataset.from_arrays(
         arrays, x_test={k: np.zeros((2 * _FEW, *v.shape[1:]), v.dtype) for k, v in arrays.items()}
     )

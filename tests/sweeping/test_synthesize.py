@@ -1,6 +1,7 @@
 """Inputs made from a model: statistics match, runs repeat, and no real example is read."""
 
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from deploykit.core.errors import Cancelled, DatasetError, SettingError, Unsuppo
 from deploykit.data.dataset import Dataset
 from deploykit.testing import models, work
 from deploykit.testing.graphs import graph, node, value
+
+TUTORIAL = Path(__file__).parents[2] / "notebooks" / "models" / "fashion_cnn.keras"
 
 
 def quiet(_progress):
@@ -33,19 +36,36 @@ def keras_file(folder):
     return models.build("cnn_keras", folder)
 
 
+def convolved(images, kernel):
+    """Same padding, stride 1, written out: (batch, n, n, 1) and (3, 3, 1, channel) → (batch, n, n, channel)."""
+    n, image = images.shape[1], images[..., 0].astype(np.float64)
+    padded = np.pad(image, ((0, 0), (1, 1), (1, 1)))
+    return sum(padded[:, i : i + n, j : j + n, None] * kernel[i, j, 0] for i in range(3) for j in range(3))
+
+
+def apart(images, kernel, mean, variance):
+    """How far means and deviations of channels are from the stored ones, in stored deviations, on average."""
+    found, deviation = convolved(images, kernel), np.sqrt(variance)
+    means = np.abs(found.mean((0, 1, 2)) - mean) / deviation
+    return float(np.mean(means + np.abs(found.std((0, 1, 2)) / deviation - 1)))
+
+
 @pytest.fixture(scope="module")
-def keras_weights(keras_file, folder):
-    """Kernel, and mean and variance of the normalization behind it."""
-    work.run("weights", "tensorflow", path=str(keras_file), target=str(folder / "weights.npz"))
+def trained(folder):
+    """The tutorial's Keras model: its file, its first kernel, and mean and variance of the normalization behind it."""
+    work.run("weights", "tensorflow", path=str(TUTORIAL), target=str(folder / "weights.npz"))
     found = np.load(folder / "weights.npz")
-    return found["conv.kernel"], found["norm.moving_mean"], found["norm.moving_variance"]
+    return TUTORIAL, found["conv_0.kernel"], found["norm_0.moving_mean"], found["norm_0.moving_variance"]
 
 
 @pytest.fixture(scope="module")
-def onnx_file(folder, keras_weights):
-    """The start of the Keras model, channels first, with its normalization as a node."""
-    kernel, mean, variance = keras_weights
+def exported(folder):
+    """An ONNX file that has kept its normalization, with the statistics of gray stripes."""
     random = np.random.default_rng(1)
+    kernel = random.normal(size=(3, 3, 1, 8)).astype(np.float32)
+    stripes = np.repeat(random.random((200, 28, 14, 1)) ** 2, 2, axis=2)
+    taken = convolved(stripes, kernel)
+    mean, variance = taken.mean((0, 1, 2)), taken.var((0, 1, 2))
     constants = {
         "w": kernel.transpose(3, 2, 0, 1), "ones": np.ones(8), "zeros": np.zeros(8), "mean": mean,
         "variance": variance, "dense": random.normal(size=(8, 3)),
@@ -59,42 +79,24 @@ def onnx_file(folder, keras_weights):
         node("MatMul", ["flat", "dense"], ["logits"]),
         node("Softmax", ["logits"], ["class"]),
     ]
-    inputs, outputs = [value("image", "float32", "batch", 1, 8, 8)], [value("class", "float32", "batch", 3)]
+    inputs, outputs = [value("image", "float32", "batch", 1, 28, 28)], [value("class", "float32", "batch", 3)]
     arrays = {name: array.astype(np.float32) for name, array in constants.items()}
-    return graph(folder, nodes, inputs, outputs, **arrays)
+    return graph(folder, nodes, inputs, outputs, **arrays), kernel, mean, variance
 
 
-def convolved(images, kernel):
-    """Same padding, stride 1, written out: (batch, 8, 8, 1) and (3, 3, 1, 8) → (batch, 8, 8, 8)."""
-    padded = np.pad(images[..., 0].astype(np.float64), ((0, 0), (1, 1), (1, 1)))
-    return sum(
-        padded[:, i : i + 8, j : j + 8, None] * kernel[i, j, 0].astype(np.float64) for i in range(3) for j in range(3)
-    )
-
-
-def apart(images, weights):
-    """How far means and deviations of channels are from the stored ones, in stored deviations; the largest."""
-    kernel, mean, variance = weights
-    found = convolved(images, kernel)
-    deviation = np.sqrt(variance)
-    means = np.abs(found.mean((0, 1, 2)) - mean) / deviation
-    return max(means.max(), np.abs(found.std((0, 1, 2)) / deviation - 1).max())
-
-
-@pytest.mark.parametrize("format_name", ["keras", "onnx"])
-def test_statistics_match_afterwards(format_name, keras_file, onnx_file, keras_weights):
-    shape = {"keras": (8, 8, 1), "onnx": (1, 8, 8)}[format_name]
-    model = dk.load({"keras": keras_file, "onnx": onnx_file}[format_name])
-    found = dk.synthesize(
-        model, evaluation(shape), method="auto", examples=64, steps=300, between=(-8, 8), progress=quiet
-    )
+@pytest.mark.parametrize("which", ["trained", "exported"])
+def test_statistics_match_afterwards(which, request):
+    path, *stored = request.getfixturevalue(which)
+    model = dk.load(path)
+    shape = model.inputs[0].example_shape
+    found = dk.synthesize(model, evaluation(shape), examples=32, steps=100, between=(0, 1), progress=quiet)
     assert "by batchnorm" in found.reading.notes[-1]
-    assert "between -8 and 8" in found.reading.notes[-1]
-    images = found.batch("train")["image"].reshape(-1, 8, 8, 1)
-    noise = np.random.default_rng(0).normal(0, 4, images.shape).clip(-8, 8)
-    assert images.shape == (64, 8, 8, 1)
-    assert (images.min() >= -8) & (images.max() <= 8)
-    assert apart(images, keras_weights) < 0.3 < 2 < apart(noise, keras_weights)
+    assert "between 0 and 1" in found.reading.notes[-1]
+    assert found.batch("train")["image"].shape == (32, *shape)
+    images = found.batch("train")["image"].reshape(-1, 28, 28, 1)
+    noise = np.random.default_rng(0).normal(0.5, 0.25, images.shape).clip(0, 1)
+    assert (images.min() >= 0) & (images.max() <= 1)
+    assert apart(images, *stored) < 0.25 * apart(noise, *stored)
 
 
 @pytest.mark.parametrize("method", ["batchnorm", "generator"])

@@ -8,7 +8,7 @@ generator from making the same few examples. What batch normalizations have stor
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
@@ -130,15 +130,16 @@ def _generator(forms: Mapping[str, Form]) -> Any:
                 x = k.LeakyReLU(0.2)(k.BatchNormalization()(k.Dense(256)(x)))
             x = k.Reshape(form.shape)(k.Dense(int(np.prod(form.shape)))(x))
         x = k.BatchNormalization(center=form.low is not None, scale=form.low is not None)(x)
-        made[name] = _Within(form)(x) if form.low is not None else x
+        if form.low is not None and form.high is not None:
+            x = k.Lambda(_within(form.low, form.high))(x)
+        made[name] = x
     return keras.Model(noise, made)
 
 
-def _Within(form: Form) -> Any:  # noqa: N802  # it stands for a layer
-    """A layer that brings numbers into a range."""
-    keras = require("keras", "tensorflow")
-    low, high = form.low, form.high
-    return keras.layers.Lambda(lambda x: low + (high - low) * keras.ops.sigmoid(x))
+def _within(low: NDArray[Any], high: NDArray[Any]) -> Callable[[Any], Any]:
+    """What brings numbers into a range."""
+    sigmoid = require("keras", "tensorflow").ops.sigmoid
+    return lambda x: low + (high - low) * sigmoid(x)
 
 
 def _student(forms: Mapping[str, Form], outputs: int) -> Any:

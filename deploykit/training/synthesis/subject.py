@@ -132,10 +132,9 @@ class OnnxSubject(Subject):
         self._trainer = OnnxTrainer(model, job.source, data, tuple(node.input[0] for node in nodes))
         self.contract, self.feeding = contract, self._trainer.feeding
         self.scored = self._trainer.place(contract.scored.name)
+        array = onnx.numpy_helper.to_array
         self.statistics = [
-            Statistics(
-                node.name or node.output[0], *(onnx.numpy_helper.to_array(constants[n]) for n in node.input[3:5]), 1
-            )
+            Statistics(node.name or node.output[0], array(constants[node.input[3]]), array(constants[node.input[4]]), 1)
             for node in nodes
         ]
 
