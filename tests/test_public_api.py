@@ -57,6 +57,7 @@ PUBLIC = [
     "start_sensitivity",
     "start_sweep",
     "sweep",
+    "synthesize",
     "types",
     "verify",
 ]

