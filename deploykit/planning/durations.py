@@ -19,7 +19,7 @@ from deploykit.measuring.environment import core_count
 from deploykit.measuring.examination.examining import EXAMPLES
 from deploykit.planning import arithmetic
 from deploykit.planning.history import GIVEN, History, How, Kind, Recorder, Unit
-from deploykit.planning.makespan import Job, makespan
+from deploykit.planning.makespan import PlannedTask, makespan
 from deploykit.planning.steps import BuildStep
 from deploykit.runtimes._contract import RUNTIMES
 
@@ -240,7 +240,7 @@ class Durations:
                     seconds = max(seconds - (now - expected.began), _OVERDUE * seconds)
                 start = self.units.start(expected.unit.group).identity
                 after = expected.after if start == identity else (start, *expected.after)
-                jobs[identity] = Job(seconds, after, expected.began is not None)
+                jobs[identity] = PlannedTask(seconds, after, expected.began is not None)
         return makespan(jobs, slots)
 
     def sessions(self, targets: Iterable[Target]) -> float:

@@ -13,7 +13,7 @@ from deploykit.planning.durations import OVERHEAD_S, Units
 from deploykit.planning.finished import Built
 from deploykit.planning.history import History, How, Unit
 from deploykit.planning.known import Known
-from deploykit.planning.makespan import Job, makespan
+from deploykit.planning.makespan import PlannedTask, makespan
 from deploykit.planning.plan import Plan
 from deploykit.planning.planned import Expected, Planned
 from deploykit.planning.protocol import Protocol, useless_threads
@@ -29,7 +29,7 @@ _HOWS: tuple[How, ...] = ("this model", "other models", "typical")
 class _Tally:
     """Work found so far."""
 
-    jobs: dict[str, Job] = field(default_factory=dict)
+    jobs: dict[str, PlannedTask] = field(default_factory=dict)
     stages: dict[str, float] = field(default_factory=lambda: {"build": 0.0, "accuracy": 0.0})
     hows: dict[How, float] = field(default_factory=lambda: dict.fromkeys(_HOWS, 0.0))
     disk_bytes: int = 0
@@ -152,9 +152,9 @@ class _Estimate:
             return
         start = f"start {unit.group}"
         if unit.group not in self._warm and start not in jobs:
-            jobs[start] = Job(self._guess(self._units.start(unit.group)))
+            jobs[start] = PlannedTask(self._guess(self._units.start(unit.group)))
             self._tally.stages["build"] += jobs[start].seconds
-        jobs[identity] = Job(self._guess(unit) + OVERHEAD_S, (start, *after))
+        jobs[identity] = PlannedTask(self._guess(unit) + OVERHEAD_S, (start, *after))
         self._tally.stages[stage] += jobs[identity].seconds
         if unit.kind == "evaluation":
             self._tally.disk_bytes += self._units.outputs_bytes() + 1000

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedTask:
     """A piece of work.
 
     Attributes:
@@ -22,11 +22,11 @@ class Job:
     running: bool = False
 
 
-def makespan(jobs: Mapping[str, Job], slots: int) -> float:
+def makespan(jobs: Mapping[str, PlannedTask], slots: int) -> float:
     """Wall-clock seconds of all jobs on so many slots, each started as soon as it can be, in the order given.
 
     Example:
-        >>> makespan({"a": Job(2.0), "b": Job(1.0), "c": Job(1.0, after=("b",))}, slots=2)
+        >>> makespan({"a": PlannedTask(2.0), "b": PlannedTask(1.0), "c": PlannedTask(1.0, after=("b",))}, slots=2)
         2.0
     """
     ordered = sorted(jobs, key=lambda key: not jobs[key].running)  # what runs has its slot already

@@ -11,7 +11,7 @@ from deploykit.training import hidden, targets
 from deploykit.training.keras_trainer import train
 from deploykit.training.objective import Objective
 from deploykit.training.schedule import Schedule
-from deploykit.training.targets import Goal, Labels, Teacher
+from deploykit.training.targets import Labels, Teacher, TrainingGoal
 
 
 def loss(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def loss(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
     del report
     kind = getattr(targets, arguments["goal"], None) or getattr(hidden, arguments["goal"])
-    goal: Goal = kind(lambda _, inputs: inputs[0], **arguments["options"])
+    goal: TrainingGoal = kind(lambda _, inputs: inputs[0], **arguments["options"])
     if arguments.get("alpha"):
         labels = Labels(Objective("SparseCategoricalCrossentropy", from_logits=False), np.array(arguments["labels"]))
         goal = targets.Mixed(labels, goal, arguments["alpha"])
@@ -71,7 +71,7 @@ def recover(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         found = np.asarray(model(images, training=False))
         return float((found.argmax(-1) == wanted.argmax(-1)).mean())
 
-    goal: Goal = Teacher(lambda _, inputs: teacher(inputs[0], training=False), temperature=2.0)
+    goal: TrainingGoal = Teacher(lambda _, inputs: teacher(inputs[0], training=False), temperature=2.0)
     if arguments["goal"] == "labels":
         labels = data.labels("train")
         assert labels is not None

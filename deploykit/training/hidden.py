@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import SettingError, UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.training.targets import Goal, Inputs, Teacher, Values
+from deploykit.training.targets import Inputs, Teacher, TrainingGoal, Values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -90,7 +90,7 @@ def form_of(goal: Teacher) -> str:
     return {Attention: "attention maps", Similarity: "similarity of examples"}.get(type(goal), "activations")
 
 
-class Weighted(Goal):
+class Weighted(TrainingGoal):
     """A goal that counts more or less than others.
 
     Args:
@@ -98,7 +98,7 @@ class Weighted(Goal):
         weight: What its loss is multiplied by.
     """
 
-    def __init__(self, goal: Goal, weight: float) -> None:
+    def __init__(self, goal: TrainingGoal, weight: float) -> None:
         self.name = f"{weight:g} × {goal.name}"
         self._goal, self._weight = goal, weight
 
@@ -164,7 +164,7 @@ class Similarity(Teacher):
 def weighted(
     chosen: Mapping[str, Callable[[NDArray[np.int64], Inputs], Any]], wanted: Mapping[str, NDArray[Any]],
     found: Mapping[str, NDArray[Any]], weight: float,
-) -> tuple[list[Goal], dict[str, str]]:  # fmt: skip
+) -> tuple[list[TrainingGoal], dict[str, str]]:  # fmt: skip
     """The goals of some layers, and what each compares; together they count as much as ``weight``.
 
     Args:

@@ -17,7 +17,7 @@ from deploykit.training.keras_hidden import watched
 from deploykit.training.loop import Trainee, fit, optimizer
 from deploykit.training.progress import MOMENTUM, Trained
 from deploykit.training.schedule import Schedule
-from deploykit.training.targets import Goal
+from deploykit.training.targets import TrainingGoal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def train(
-    model: Any, data: Dataset, schedule: Schedule, goal: Goal, *, report: Report, place: int | None = 0,
+    model: Any, data: Dataset, schedule: Schedule, goal: TrainingGoal, *, report: Report, place: int | None = 0,
     patience: int = 2, optimizer_name: str = "adam", as_used: bool = False,
     hidden: Mapping[str, Any] = MappingProxyType({}),
 ) -> Trained:  # fmt: skip

@@ -20,7 +20,7 @@ from deploykit.training.loop import Trainee, fit, optimizer
 from deploykit.training.onnx_hidden import opened_up
 from deploykit.training.progress import Trained
 from deploykit.training.schedule import Schedule
-from deploykit.training.targets import Goal
+from deploykit.training.targets import TrainingGoal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -97,7 +97,7 @@ class OnnxTrainer:
         return self._graph(tensors)
 
     def train(
-        self, schedule: Schedule, goal: Goal, *, report: Report, optimizer_name: str, patience: int
+        self, schedule: Schedule, goal: TrainingGoal, *, report: Report, optimizer_name: str, patience: int
     ) -> tuple[Any, Trained]:
         """Train a copy. The same seed gives the same weights; weights that are exactly zero stay zero.
 

@@ -20,7 +20,7 @@ Inputs = Sequence["NDArray[Any]"]
 _LEAST = 1e-7
 
 
-class Goal(ABC):
+class TrainingGoal(ABC):
     """What the trained output of a model is compared with.
 
     Attributes:
@@ -43,7 +43,7 @@ class Goal(ABC):
         """The mean loss of a batch, a scalar tensor. Called while a graph is traced."""
 
 
-class Labels(Goal):
+class Labels(TrainingGoal):
     """The labels of the training split.
 
     Args:
@@ -66,7 +66,7 @@ class Labels(Goal):
 
 
 @dataclass
-class Teacher(Goal):
+class Teacher(TrainingGoal):
     """The class scores of another model: T² times the Kullback-Leibler divergence (Hinton et al. 2015).
 
     Attributes:
@@ -186,7 +186,7 @@ class Logits(Values):
         return logs - tf.reduce_mean(logs, axis=self.center, keepdims=True)
 
 
-class Mixed(Goal):
+class Mixed(TrainingGoal):
     """Labels and a teacher: α times the loss of the labels and the teacher's on top (Hinton et al. 2015).
 
     Args:
@@ -195,7 +195,7 @@ class Mixed(Goal):
         alpha: Weight of the labels.
     """
 
-    def __init__(self, labels: Goal, teacher: Goal, alpha: float) -> None:
+    def __init__(self, labels: TrainingGoal, teacher: TrainingGoal, alpha: float) -> None:
         self.name = f"{alpha:g} × {labels.name} + {teacher.name}"
         self._labels, self._teacher, self._alpha = labels, teacher, alpha
 
@@ -209,14 +209,14 @@ class Mixed(Goal):
         return self._alpha * self._labels.loss(labels, outputs) + self._teacher.loss(answers, outputs)
 
 
-class Several(Goal):
+class Several(TrainingGoal):
     """Goals for several outputs, which count alike; it is given all outputs of the model.
 
     Args:
         goals: Place of an output → its goal.
     """
 
-    def __init__(self, goals: Mapping[int, Goal]) -> None:
+    def __init__(self, goals: Mapping[int, TrainingGoal]) -> None:
         self.name = " + ".join(dict.fromkeys(goal.name for goal in goals.values()))
         self._goals = dict(goals)
 

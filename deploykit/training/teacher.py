@@ -12,7 +12,7 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.training.schedule import Schedule
-from deploykit.training.targets import Goal, Inputs, Logits, Teacher, TwoClasses, Values
+from deploykit.training.targets import Inputs, Logits, Teacher, TrainingGoal, TwoClasses, Values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -94,7 +94,7 @@ class Answers:
 
         return asked
 
-    def goals(self, temperature: float, loss: str = "auto") -> dict[str, Goal]:
+    def goals(self, temperature: float, loss: str = "auto") -> dict[str, TrainingGoal]:
         """What comparing with the answers means, for each output of real numbers.
 
         Args:
@@ -114,7 +114,7 @@ class Answers:
                 found[name] = self._goal(name, meaning, temperature, loss)
         return found
 
-    def _goal(self, name: str, meaning: OutputMeaning | None, temperature: float, loss: str) -> Goal:
+    def _goal(self, name: str, meaning: OutputMeaning | None, temperature: float, loss: str) -> TrainingGoal:
         sample, ask = self.samples[name], self.ask(name)
         kind = meaning.kind if meaning is not None else looks_like(sample)
         axis = -1 if meaning is None else meaning.class_axis

@@ -16,7 +16,7 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.model import TensorSpec, align
 from deploykit.surgery.reconstruction.walk import Examples
 from deploykit.training.objective import Objective, objective
-from deploykit.training.targets import Goal, Labels, Several
+from deploykit.training.targets import Labels, Several, TrainingGoal
 from deploykit.training.teacher import looks_like
 from deploykit.transforms._contract import TransformJob
 
@@ -39,7 +39,7 @@ class Ends:
     run: Callable[[Mapping[str, NDArray[Any]]], Mapping[str, Any]]
 
 
-def goal_of(job: TransformJob, ends: Ends, examples: Examples) -> Goal:
+def goal_of(job: TransformJob, ends: Ends, examples: Examples) -> TrainingGoal:
     """The loss of calibration examples; notes which one it is.
 
     Args:
@@ -58,7 +58,7 @@ def goal_of(job: TransformJob, ends: Ends, examples: Examples) -> Goal:
         found = align([o.name for o in contract.outputs], own)
         meanings = {own[j]: o for j, o in zip(found, contract.outputs, strict=True) if j >= 0}
     scored = next((name for name in own if name in meanings and meanings[name].role == "scored"), own[0])
-    answers, goals, words = _answers(ends, examples), dict[int, Goal](), list[str]()
+    answers, goals, words = _answers(ends, examples), dict[int, TrainingGoal](), list[str]()
     for spec, place in zip(ends.specs, ends.places, strict=True):
         meaning, sample = meanings.get(spec.name), answers[spec.name]
         if sample.dtype.kind != "f" or (meaning is not None and (meaning.role == "state" or meaning.fixed)):

@@ -21,7 +21,7 @@ from deploykit.training.loop import OPTIMIZERS
 from deploykit.training.objective import objective
 from deploykit.training.onnx_trainer import OnnxTrainer
 from deploykit.training.schedule import Schedule
-from deploykit.training.targets import Goal, Labels, Several
+from deploykit.training.targets import Labels, Several, TrainingGoal
 from deploykit.training.teacher import Answers, Asked
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import Need, TransformJob, Variant
@@ -84,7 +84,7 @@ class Training(Variant):
             yield Problem("pointless", "0 epochs train nothing")
 
     @abstractmethod
-    def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
+    def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, TrainingGoal]:
         """What outputs are trained to be, by their names; ``job.scored`` is the one that the labels are about."""
 
     def _inside(self, job: TransformJob, student: Any) -> Inside:
@@ -93,7 +93,7 @@ class Training(Variant):
 
     def _compared(
         self, job: TransformJob, schedule: Schedule, inside: Inside, given: Sequence[NDArray[Any]]
-    ) -> dict[int, Goal]:
+    ) -> dict[int, TrainingGoal]:
         """The goals of what is compared inside, by their places among what a trainer gives.
 
         Args:
@@ -138,7 +138,7 @@ class LabelsOf:
     def __init__(self, job: TransformJob, activation: str, sample: NDArray[Any]) -> None:
         self._job, self._activation, self._sample = job, activation, sample
 
-    def __call__(self, loss: str = "auto") -> Goal:
+    def __call__(self, loss: str = "auto") -> TrainingGoal:
         """The labels as a goal; ``loss`` is one of `deploykit.training.objective.LOSSES`."""
         labels = self._job.examples.labels("train")
         assert labels is not None

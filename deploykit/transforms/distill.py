@@ -23,7 +23,7 @@ from deploykit.training.keras_hidden import KerasLayers, layers
 from deploykit.training.onnx_hidden import OnnxLayers, tensors
 from deploykit.training.schedule import Schedule
 from deploykit.training.students import blocks, channels, left_out, narrowed
-from deploykit.training.targets import Goal, Mixed
+from deploykit.training.targets import Mixed, TrainingGoal
 from deploykit.training.teacher import LOSSES, Answers, opened
 from deploykit.transforms._contract import TRAIN, Need, Transform, TransformJob
 from deploykit.transforms._keras_weights import opened as keras_opened
@@ -80,7 +80,7 @@ class _ByTeacher(Training):
         """About half of the inputs and half of the outputs of a layer go with half of the channels."""
         return 4.0 * float(parameters["width"]) ** 2 * float(parameters["depth"])
 
-    def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
+    def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, TrainingGoal]:
         session = opened(job.original, job.examples)
         found = Answers(session, job.examples, schedule).goals(job["temperature"], job["loss"])
         if not found:

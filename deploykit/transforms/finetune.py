@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from deploykit.core.parameter import Parameter
 from deploykit.training.objective import LOSSES
 from deploykit.training.schedule import Schedule
-from deploykit.training.targets import Goal
+from deploykit.training.targets import TrainingGoal
 from deploykit.transforms._contract import TRAIN, Transform, TransformJob
 from deploykit.transforms._training import PARAMETERS, USES, LabelsOf, TrainedKeras, TrainedOnnx, Training
 
@@ -15,7 +15,7 @@ _USES = (*USES, "loss")
 
 
 class _ByLabels(Training):
-    def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
+    def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, TrainingGoal]:
         return {job.scored: labels(job["loss"])}
 
 

@@ -24,7 +24,7 @@ from deploykit.surgery.weights.kernel import (
 )
 from deploykit.training.bridge import to_tf_keras
 from deploykit.training.schedule import Schedule, raised
-from deploykit.training.targets import Goal
+from deploykit.training.targets import TrainingGoal
 from deploykit.training.teacher import Answers, opened
 from deploykit.training.tf_keras_trainer import fine_tune
 from deploykit.training.tfmot import Pruning
@@ -215,7 +215,7 @@ class _Answering(Training):
     label = "fine-tuning"
     as_used = True
 
-    def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, Goal]:
+    def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, TrainingGoal]:
         if job.examples.labels("train") is not None:
             return {job.scored: labels()}
         found = Answers(opened(job.original, job.examples), job.examples, schedule).goals(_TEMPERATURE)

@@ -16,7 +16,7 @@ from deploykit.core.problem import Facts, Kernel
 from deploykit.core.serial import from_plain
 from deploykit.loading._contract import FORMATS
 from deploykit.planning.expected import sessions
-from deploykit.planning.makespan import Job, makespan
+from deploykit.planning.makespan import PlannedTask, makespan
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.transforms._contract import TRANSFORMS
 
@@ -202,7 +202,7 @@ def test_other_launches_are_timed_anew_and_no_launches_not_at_all(swept, onnx_mo
 
 
 def test_jobs_wait_for_what_they_need_and_share_the_slots():
-    jobs = {"a": Job(2.0), "b": Job(1.0, ("a",)), "c": Job(3.0), "d": Job(1.0)}
+    jobs = {"a": PlannedTask(2.0), "b": PlannedTask(1.0, ("a",)), "c": PlannedTask(3.0), "d": PlannedTask(1.0)}
     assert makespan(jobs, 1) == 7.0
     assert makespan(jobs, 2) == 4.0
     assert makespan(jobs, 9) == 3.0
