@@ -73,7 +73,7 @@ def synthesize(
 
     Example:
         >>> found = dk.synthesize(model, data, method="generator", examples=64, steps=4)
-        [...
+        synthesizing ...
         >>> found.reading.splits["train"], found.labels("train") is None
         (64, True)
     """
