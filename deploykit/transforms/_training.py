@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 #: Share of the examples that are not trained on: they show when to stop.
 _HELD_OUT = 0.1
 _SAMPLE = 16
+#: Time to train on an example, as a share of that to calibrate with one, which is alone in its batch.
+_BATCHED = 0.07
 
 PARAMETERS = (
     Parameter(
@@ -72,6 +74,10 @@ class Training(Variant):
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Nothing when nothing is trained."""
         return super().needs_for(parameters) if parameters["epochs"] else frozenset()
+
+    def examples(self, parameters: dict[str, Any], calibration: int, train: int) -> int:
+        """As many calibrated ones as take the time of those that are trained on, in batches."""
+        return round(_BATCHED * super().examples(parameters, calibration, train))
 
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Weights in float."""

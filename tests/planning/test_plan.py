@@ -11,6 +11,8 @@ import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import SettingError
 from deploykit.core.model import Layer, Model, TensorSpec
+from deploykit.planning import arithmetic
+from deploykit.transforms._contract import TRANSFORMS
 
 RNG = np.random.default_rng(0)
 
@@ -143,6 +145,17 @@ def test_presets_train_on_labels_only_where_there_are_some(preset):
     assert distilled(labeled) == [{"alpha": 0.5}] * len(distilled(labeled))
     assert distilled(unlabeled) == [{}] * len(distilled(labeled))
     assert not any("label" in left.reason for left in unlabeled.left_out)
+
+
+def test_distillation_is_expected_to_take_what_it_takes(monkeypatch):
+    """About 8 s for the tutorial's network (6.8 million multiplications) on a core with AVX512."""
+    monkeypatch.setattr("deploykit.planning.arithmetic._rate", lambda: 80e9)
+    distill = TRANSFORMS.get("distill")
+    variant, values = distill.variant("keras"), distill.complete({})
+    examples = variant.examples(values, 200, 15_000)
+    assert 5 < arithmetic.seconds("step", "tensorflow", 17, 6_801_322, examples) < 20
+    assert variant.examples(distill.complete({"epochs": 4}), 200, 15_000) == examples / 2
+    assert variant.examples(distill.complete({"epochs": 0}), 200, 15_000) == 0
 
 
 def test_a_recipe_of_ones_own_keeps_its_settings_without_labels():
