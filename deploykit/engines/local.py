@@ -11,17 +11,21 @@ from typing import Any, cast
 
 from deploykit.core.adapter import Group
 from deploykit.engines._contract import FACTS, Engine, Host, OnReport, Running, run_on_host
+from deploykit.sandbox.groups._contract import GROUPS
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task, resolve
 
-#: More tasks at once would only fight for memory: frameworks use a gigabyte each.
+#: Tasks at once also share caches and memory bandwidth; more have not been measured.
 _MOST = 4
 
 
 def slots() -> int:
-    """Tasks that run at once on this machine."""
+    """Tasks that run at once on this machine: one per core, as long as all fit its memory, whatever group they need."""
+    import psutil
+
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(_MOST, cores))
+    heaviest = max(group.costs.memory_bytes for group in GROUPS.all())
+    return max(1, min(_MOST, cores, int(psutil.virtual_memory().total) // heaviest))
 
 
 class _LocalRunning(Running):

@@ -34,6 +34,7 @@ class Costs:
         call_s: One inference.
         build_s: A build step.
         calibrate: Inferences that a build step takes for one of its examples, and seconds besides.
+        memory_bytes: Resident memory of a process at a typical task.
     """
 
     start_s: float = 1.0
@@ -45,6 +46,7 @@ class Costs:
     call_s: tuple[float, float] = (1e-5, 1e-6)
     build_s: tuple[float, float] = (0.02, 0.004)
     calibrate: tuple[float, float] = (8.0, 1e-4)
+    memory_bytes: int = 300_000_000
 
 
 class ImportGroup(Adapter):

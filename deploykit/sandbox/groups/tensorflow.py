@@ -33,6 +33,7 @@ class WithTensorFlow(ImportGroup):
         call_s=(1e-4, 1e-5),
         build_s=(0.3, 0.035),
         calibrate=(20.0, 1e-4),
+        memory_bytes=1_000_000_000,  # importing it takes 0.7 GB
     )
 
 
