@@ -241,7 +241,7 @@ class Picked:
             >>> report = dk.sweep(model, data, space, store="runs/diff", launches=0)
             [...
             >>> diff = report.best(minimize="size", max_drop=1.0).graph_diff()
-            >>> diff.counts["added"] > 0, diff.to_frame()["error"].max() > 0
+            >>> diff.counts["added"] > 0, bool(diff.to_frame()["error"].max() > 0)
             (True, True)
         """
         other = (against.report, against.result) if against is not None else None
