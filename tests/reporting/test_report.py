@@ -71,6 +71,16 @@ def test_the_chart_draws_on_every_axis(report):
         report.chart(x="beauty")
 
 
+def test_the_limits_word_is_not_on_the_axis(report):
+    def place(max_drop):
+        marks = [layer["mark"] for layer in report.chart(max_drop=max_drop).to_dict()["layer"]]
+        (word,) = (mark for mark in marks if mark.get("text") == "your limit")
+        return word["baseline"], word["dy"]
+
+    assert place(0.001) == ("top", 4)
+    assert place(0.3) == ("bottom", -4), "the limit is the chart's lower end"
+
+
 def test_the_page_needs_no_network_and_escapes_text(report, tmp_path):
     page = report.to_html(tmp_path / "r.html")
     assert (tmp_path / "r.html").read_text() == page

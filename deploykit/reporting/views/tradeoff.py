@@ -20,6 +20,8 @@ LIGHT = ("#0F4C9C", "#9A3A0A", "#1B9A78", "#CB3FD6", "#98860D", "#2F3337")
 DARK = ("#4596FF", "#E0762F", "#62E3B3", "#F5A6EE", "#F2E65A", "#8C9196")
 #: Share of the width from which on the baseline is at the right end.
 _LATE = 0.8
+#: Share of the height, from below, in which the limit's word is above its line.
+_LOWEST = 0.15
 #: Points whose intervals are all drawn.
 _MOST_BARS = 300
 _TICKS = [m * 10.0**e for e in range(-4, 6) for m in (1, 2, 5)]
@@ -215,8 +217,11 @@ def _rules(
     if max_drop is not None:
         limit = alt.Chart(_values(alt, [{"y": -100 * max_drop}]))
         layers.append(limit.mark_rule(stroke="#c62828", aria=False).encode(y="y:Q"))
+        low, high = _heights(data, max_drop)
+        lowest = -100 * max_drop < low + _LOWEST * (high - low)  # below the line its word would be on the axis
+        side = {"baseline": "bottom", "dy": -4} if lowest else {"baseline": "top", "dy": 4}
         words = limit.mark_text(
-            text="your limit", align="left", baseline="top", dx=6, dy=4, fontSize=11, aria=False
+            text="your limit", align="left", dx=6, fontSize=11, aria=False, **side
         )  # the baseline's word is on the right, where the slowest are
         layers.append(words.encode(x=alt.value(0), y="y:Q"))
     return layers
