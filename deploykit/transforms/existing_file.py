@@ -37,7 +37,10 @@ class _File(Variant):
         given = GivenFile.read(parameters["file"])
         if given is None:
             return "no file is given"
-        return "" if given.format == self.produces else f"{given.name} is not of the format {self.produces}"
+        if given.format == self.produces:
+            return ""
+        own, other = (FORMATS.get(name).label for name in (given.format, self.produces))
+        return f"{given.name} is a file of {own}, which cannot be converted to {other}"
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """What its reader has found."""

@@ -62,6 +62,16 @@ def test_plan(cli, desk, data_flags):
     assert [c["candidate"]["target"]["threads"] for c in json.loads(out)["candidates"]] == [1, 2]
 
 
+def test_plan_with_a_file_that_exists_already(cli, desk, data_flags):
+    status, out, err = cli("plan", desk / "net.onnx", *data_flags, "--candidate", desk / "net.onnx", "--no-check")
+    assert (status, err) == (0, "")
+    assert "net.onnx on onnxruntime" in out
+    status, _, err = cli("plan", desk / "net.onnx", *data_flags, "--candidate", desk / "gone.onnx", "--no-check")
+    assert status == 1
+    assert "Candidate" in err
+    assert "gone.onnx: no such file" in err
+
+
 def test_plan_with_data_that_do_not_fit(cli, desk):
     status, out, err = cli("plan", desk / "net.onnx", "--data", desk / "data.npz")
     assert (status, out) == (1, "")
