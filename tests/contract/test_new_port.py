@@ -54,3 +54,14 @@ def test_it_is_served_only_if_it_has_a_port(artifact):
 def test_the_command_line_has_an_option_for_its_port(artifact, capsys):
     main.main(["serve", "--help"])
     assert "--number-lines-port PORT" in capsys.readouterr().out
+
+
+def test_one_that_cannot_start_is_named(artifact, install, tmp_path):
+    example = Path(__file__).parent / "example" / "number_lines.py"
+    broken = tmp_path / "own" / "broken_lines.py"
+    broken.parent.mkdir()
+    text = example.read_text().replace('name = "number_lines"', 'name = "broken_lines"')
+    broken.write_text(text.replace("server = await", "raise RuntimeError('no luck')\n        server = await"))
+    install(broken, "[deploykit.serving.wires]\nbroken_lines = broken_lines:ADAPTER\n")
+    with pytest.raises(dk.errors.ServeError, match="The protocol broken_lines cannot start: RuntimeError: no luck"):
+        dk.serve(artifact, port=0, ports={"broken_lines": 0})
