@@ -301,7 +301,7 @@ def _check(job: TransformJob) -> None:
     """
     if reason := _conflict(job.parameters or {}):
         said, _, remedy = reason.partition(": ")
-        raise SettingError(f"prune_magnitude: {said}.", remedy=f"{remedy}.")
+        raise SettingError(f"Magnitude pruning: {said}.", remedy=f"{remedy}.")
 
 
 def _named(model: Any, text: str) -> list[Any]:
