@@ -44,7 +44,7 @@ def synthesize(
 ) -> Dataset:
     """Make calibration and training inputs from the model alone, for every technique that needs some.
 
-    Quantization, reconstruction and `distill` then work without real inputs. The data that are given, if any, only
+    Quantization, reconstruction and ``distill`` then work without real inputs. The data that are given, if any, only
     evaluate: they are not read here, except for their shapes. Techniques that need labels are left out, because
     synthesized inputs have none. This takes from seconds to minutes, depending on the model; the same seed makes the
     same inputs. Expect less accuracy than with real inputs.
