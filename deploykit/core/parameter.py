@@ -37,6 +37,7 @@ class Parameter(Plain):
         shown: Part of a recipe's label even at its default.
         binding: A way of doing the technique that does not use it cannot stand in when it is set: such a combination
             is left out with the reason instead of being taken for the default.
+        replaces: Name of the setting whose place it takes when it is set, which has no effect then; "": of none.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Parameter(Plain):
     choices: tuple[str, ...] = ()
     shown: bool = False
     binding: bool = False
+    replaces: str = ""
 
     def check(self, value: Any, owner: str) -> Value:
         """The value in its canonical type.

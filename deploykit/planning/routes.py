@@ -160,6 +160,8 @@ class Routes:
 
     def _find(self, recipe: Recipe, runtime: Runtime) -> Route | Impossible:
         wanted = [self._wanted(step) for step in recipe.steps]
+        if reason := next(filter(None, map(_dropped, wanted)), ""):
+            return Impossible(reason)
         if reason := self._refused([(one, one.technique.variants) for one in wanted]):
             return Impossible(reason)
         if reason := self._lacking(runtime):
@@ -311,6 +313,15 @@ class Routes:
         found = [c for c in CONVERTERS.all() if c.accepts == self.model.format]
         reasons = {reason for c in found if (reason := c.missing())}
         return f" ({'; '.join(sorted(reasons))})" if reasons else ""
+
+
+def _dropped(one: _Wanted) -> str:
+    """Which setting of a step would have no effect, since another one is set in its place; "" when there is none."""
+    defaults = {p.name: p.default for p in one.technique.parameters}
+    for name, other in one.technique.replaced(one.values).items():
+        if one.values[name] != defaults[name]:
+            return f"{other} of {one.technique.label} takes the place of {name}: leave one of them out"
+    return ""
 
 
 def describe(recipe: Recipe) -> str:

@@ -22,7 +22,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract, OutputMeaning
 from deploykit.core.errors import CandidateError, DeviceError, UnsupportedModelError, unknown_name
 from deploykit.core.model import TensorSpec, align
-from deploykit.core.problem import Effect, Facts, Form, Problem, slow_kernels
+from deploykit.core.problem import Effect, Facts, Form, Problem, Severity, slow_kernels
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
 from deploykit.data.feeding import Feeding, forms
@@ -231,8 +231,9 @@ class Runtime(Adapter):
             cores = f"{facts.cores} core{'s' if facts.cores != 1 else ''}"
             yield Problem("pointless", f"{target.threads} threads on {cores} only wait for each other")
         if "sparse" in effects and not self.sparse_kernels:
+            severity: Severity = "note" if "smaller" in effects else "pointless"
             yield Problem(
-                "pointless", f"{self.label} multiplies zeros like any other weight: pruning saves storage, not time"
+                severity, f"{self.label} multiplies zeros like any other weight: zeros save storage, not time"
             )
         yield from slow_kernels(self.label, effects, facts.kernels(self.name))
         if "int8" in effects and facts.lacks_dot_products and "uint8" not in facts.kernels(self.name):

@@ -350,10 +350,15 @@ class Transform(Adapter):
         """All parameters, checked, defaults filled in."""
         return complete(self.parameters, given, self.name)
 
+    def replaced(self, values: dict[str, Any]) -> dict[str, str]:
+        """Settings without effect, each with the name of the one that is set in its place."""
+        return {p.replaces: p.name for p in self.parameters if p.replaces and values[p.name] != p.default}
+
     def describe(self, given: dict[str, Any]) -> str:
         """The step in a few words, for tables: label, shown parameters, and those that differ from the defaults."""
         values = self.complete(given)
-        always = [_value(p, values[p.name]) for p in self.parameters if p.shown]
+        unused = self.replaced(values)
+        always = [_value(p, values[p.name]) for p in self.parameters if p.shown and p.name not in unused]
         others = [_named(p, values[p.name]) for p in self.parameters if not p.shown and values[p.name] != p.default]
         return " ".join([self.label, *always]) + (f" ({', '.join(others)})" if others else "")
 

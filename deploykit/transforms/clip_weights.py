@@ -55,7 +55,8 @@ class ClipWeights(Transform):
     family = QUANTIZE
     parameters = (
         Parameter(
-            "limit", "float", None, "Largest size of a weight; by default it follows from the percentile.", minimum=0.0
+            "limit", "float", None, "Largest size of a weight; by default it follows from the percentile.", minimum=0.0,
+            replaces="percentile",
         ),
         Parameter(
             "percentile", "float", 99.9, "Share of each layer's weights that stay as they are, in percent.",

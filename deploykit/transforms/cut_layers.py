@@ -255,7 +255,9 @@ class CutLayers(Transform):
             "ratio", "float", 0.25, "Share of the layers and blocks that can be cut to cut, one at least.", minimum=0.0,
             maximum=1.0, step=0.05, unit="share", shown=True,
         ),
-        Parameter("count", "int", None, "How many layers and blocks to cut, instead of a share.", minimum=0),
+        Parameter(
+            "count", "int", None, "How many layers and blocks to cut, instead of a share.", minimum=0, replaces="ratio"
+        ),
         RECONSTRUCT,
         selection.setting("layers", "layer or operator types", "are not cut"),
     )  # fmt: skip

@@ -335,13 +335,13 @@ class PruneMagnitude(Transform):
         ),
         Parameter(
             "threshold", "float", None, "Set weights below this size to zero, instead of a share of them.",
-            minimum=0.0, binding=True,
+            minimum=0.0, binding=True, replaces="sparsity",
         ),
         Parameter(
             "pattern", "choice", "unstructured",
             "N:M keeps the largest N of every M input channels at each place of a kernel, as sparse kernels of GPUs "
             "want them; the sparsity is then about 1 − N/M.",
-            choices=("unstructured", "1:2", "1:4", "2:4", "4:8"), binding=True,
+            choices=("unstructured", "1:2", "1:4", "2:4", "4:8"), binding=True, replaces="sparsity",
         ),
         Parameter(
             "rounds", "int", 1,

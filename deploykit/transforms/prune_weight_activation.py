@@ -93,7 +93,7 @@ class PruneWeightActivation(Transform):
         Parameter(
             "pattern", "choice", "unstructured",
             "N:M keeps N of every M weights along the inputs; the sparsity is then 1 − N/M.",
-            choices=("unstructured", "1:2", "1:4", "2:4", "4:8"),
+            choices=("unstructured", "1:2", "1:4", "2:4", "4:8"), replaces="sparsity",
         ),
         SMALL_LAYERS,
         selection.setting("layers", "layer or operator types", "stay dense"),

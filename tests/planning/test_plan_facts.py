@@ -155,6 +155,32 @@ def test_what_a_runtime_does_here_is_what_it_was_seen_to_do(host, technique, par
     assert words in reasons if words else not reasons
 
 
+def test_zeros_are_not_pointless_where_channels_are_cut_as_well():
+    target, facts = Target("litert"), Facts(model(), 200, "x86_64", (), 4)
+    found = RUNTIMES.get("litert").problems(target, frozenset({"sparse", "smaller"}), facts)
+    assert [(p.severity, "zeros save storage" in p.reason) for p in found] == [("note", True)]
+
+
+@pytest.mark.parametrize(
+    ("technique", "parameters", "unused", "label"),
+    [
+        ("prune_magnitude", {"pattern": "1:4"}, {"sparsity": 0.8}, "magnitude pruning (pattern 1:4)"),
+        ("prune_magnitude", {"threshold": 0.1}, {"sparsity": 0.8}, "magnitude pruning (threshold 0.1)"),
+        ("prune_weight_activation", {"pattern": "1:4"}, {"sparsity": 0.8}, "(pattern 1:4)"),
+        ("clip_weights", {"limit": 0.1}, {"percentile": 99.0}, "(limit 0.1)"),
+        ("cut_layers", {"count": 2}, {"ratio": 0.5}, "layer pruning 2 layers"),
+    ],
+)
+def test_a_setting_in_the_place_of_another_one_is_named_alone(technique, parameters, unused, label):
+    plan = dk.plan(model(), data(), space(technique, **parameters))
+    [planned] = [c for c in plan.candidates if c.label != "original"]
+    assert label in planned.label
+    assert "%" not in planned.label
+    plan = dk.plan(model(), data(), space(technique, **parameters, **unused))
+    assert [c.label for c in plan.candidates] == ["original"]
+    assert f"takes the place of {next(iter(unused))}: leave one of them out" in said(plan)["impossible"]
+
+
 def test_whether_the_examples_can_confirm_a_drop():
     few = dk.plan(model(), data(), space("quantize_static"), max_drop=0.005)
     assert not few.can_resolve
