@@ -248,7 +248,17 @@ class Report(Swept):
         if (row := winner.winner) is not None:
             sped = speed.parts(row, self.home)
             said = f"* best so far: {row.label} on {place(row.candidate.target)}{f', {sped}' if sped else ''}: {said}"
-        return "\n".join([shown, *(f"note: {n}" for n in self.notes), said])
+        return "\n".join([shown, *self._left_out(), *(f"note: {n}" for n in self.notes), said])
+
+    def _left_out(self) -> list[str]:
+        """A line for each reason to leave combinations out, with the first of them."""
+        found: dict[str, list[str]] = {}
+        for one in self.facts.get("left_out", []):
+            found.setdefault(one["reason"], []).append(one["label"])
+        return [
+            f"left out: {labels[0]}{f' and {len(labels) - 1} more' if len(labels) > 1 else ''}: {reason}"
+            for reason, labels in found.items()
+        ]
 
     def __repr__(self) -> str:
         counts = {s: sum(r.status == s for r in self.rows) for s in ("measured", "failed", "stopped", "pending")}

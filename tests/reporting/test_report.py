@@ -201,3 +201,10 @@ def test_a_notebook_with_thousands_of_candidates_stays_small(report):
     assert text.count(">failed<") == 2
     assert "beaten 7" not in text
     assert "beaten" not in report._repr_mimebundle_()["text/html"]
+
+
+def test_the_text_says_what_was_left_out_and_why(report):
+    given = [{"label": f"int8 on {name}", "reason": "no labels"} for name in ("A", "B", "C")]
+    shown = str(dataclasses.replace(report, facts={**report.facts, "left_out": given}))
+    assert "left out: int8 on A and 2 more: no labels\n" in shown
+    assert "left out" not in str(dataclasses.replace(report, facts={**report.facts, "left_out": []}))
