@@ -40,7 +40,7 @@ def train(
         report: Called with the progress in steps.
         place: Place of that output among the flat outputs; None for a goal that is given all of them.
         patience: Epochs without a smaller loss of the held-out examples after which training stops.
-        optimizer_name: One of `deploykit.training.loop.OPTIMIZERS`.
+        optimizer_name: One of `deploykit.training.choices.OPTIMIZERS`.
         as_used: Train the model in the form in which it predicts: without dropout and augmentation, and with the mean
             and variance that its batch normalizations have.
         hidden: Layers by name; a goal that is given all outputs is given what these give after them.

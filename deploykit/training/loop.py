@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
 from deploykit.sandbox.task import Report
+from deploykit.training.choices import OPTIMIZERS
 from deploykit.training.early_stop import EarlyStop
 from deploykit.training.progress import Progress, Trained
 from deploykit.training.schedule import LAST_RATE, Schedule
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: Optimizers, by the names of parameters → their classes in Keras.
-OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
 #: Momentum of SGD, with which a few epochs are enough.
 _MOMENTUM = 0.9
 
@@ -91,7 +90,7 @@ def optimizer(name: str, schedule: Schedule) -> Any:
     """A Keras optimizer whose learning rate falls along a cosine.
 
     Args:
-        name: One of `OPTIMIZERS`.
+        name: One of `deploykit.training.choices.OPTIMIZERS`.
         schedule: Gives the first rate and the number of steps.
     """
     keras = require("keras", "tensorflow")

@@ -7,14 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DatasetError, SettingError
+from deploykit.training.choices import LOSSES
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-#: Losses of labels, by the names of parameters → their classes in Keras; "" where the labels decide.
-LOSSES = {
-    "auto": "", "cross_entropy": "", "mse": "MeanSquaredError", "mae": "MeanAbsoluteError", "huber": "Huber",
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -45,7 +41,7 @@ def objective(
         shape: Shape of the output, batch first.
         labels: Labels of the training split.
         sample: Some outputs of the model: shows a softmax that the layers do not name.
-        loss: One of `LOSSES`.
+        loss: One of `deploykit.training.choices.LOSSES`.
 
     Raises:
         DatasetError: Labels and output do not belong together.

@@ -105,7 +105,7 @@ class OnnxTrainer:
             schedule: How long and on what.
             goal: What the outputs are compared with.
             report: Called with the progress in steps.
-            optimizer_name: One of `deploykit.training.loop.OPTIMIZERS`.
+            optimizer_name: One of `deploykit.training.choices.OPTIMIZERS`.
             patience: Epochs without a smaller loss of the held-out examples after which training stops.
 
         Returns:

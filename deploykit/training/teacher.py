@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 _REMEMBERED_BYTES = 512 << 20
 #: Examples that show what the answers look like.
 _SAMPLE = 64
-#: How answers are compared: auto: the divergence of class scores, and the squared error of values; kl: the divergence;
-#: mse: the squared error of what comes before softmax or sigmoid.
-LOSSES = ("auto", "kl", "mse")
 
 
 class Asked(Protocol):
@@ -99,7 +96,7 @@ class Answers:
 
         Args:
             temperature: What class scores are softened by.
-            loss: One of `LOSSES`.
+            loss: One of `deploykit.training.choices.COMPARISONS`.
 
         Raises:
             UnsupportedModelError: The loss does not fit an output; names it.

@@ -6,32 +6,25 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
-from deploykit.converters import _keras
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.loading._keras.open import ends, graph_of, spec_of
-from deploykit.loading.onnx import signature
-from deploykit.surgery.channels import keras_trace, labels
-from deploykit.surgery.channels.keras_axes import Traced as KerasTraced
-from deploykit.surgery.channels.labels import Ranking
-from deploykit.surgery.channels.onnx_axes import Traced
-from deploykit.surgery.channels.onnx_trace import trace
-from deploykit.surgery.onnx_session import runner
-from deploykit.surgery.reconstruction import keras_damage, onnx_damage
-from deploykit.training.keras_ends import activation_name, final_operation
 from deploykit.transforms._contract import Need, Stage, TransformJob
-from deploykit.transforms._keras_examples import keras_examples
-from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._onnx_weights import REQUIRES, float_model
-from deploykit.transforms._own_answers import Ends, goal_of
+
+if TYPE_CHECKING:
+    from deploykit.surgery.channels.keras_axes import Traced as KerasTraced
+    from deploykit.surgery.channels.labels import Ranking
+    from deploykit.surgery.channels.onnx_axes import Traced
+    from deploykit.transforms._own_answers import Ends
+
+    AnyTraced: TypeAlias = Traced | KerasTraced
 
 #: Files of the stages.
 GRAPH, FILE, RANKS = "plain.onnx", "model.keras", "ranks.json"
 #: Criteria that look at weights alone, and the power of the norm.
 _NORMS = {"l1": 1, "l2": 2}
-AnyTraced = Traced | KerasTraced
 
 
 @dataclass(frozen=True)
@@ -75,6 +68,10 @@ class RankedOnnx(_Ranked):
     requires: ClassVar[tuple[str, ...]] = REQUIRES
 
     def _prepare(self, job: TransformJob) -> None:
+        from deploykit.surgery.channels.onnx_trace import trace
+        from deploykit.surgery.reconstruction import onnx_damage
+        from deploykit.transforms._onnx_examples import examples_of
+
         onnx = require("onnx", "")
         model = float_model(job)
         onnx.save(model, str(job.target / GRAPH))
@@ -88,6 +85,12 @@ class RankedOnnx(_Ranked):
         self._rank(job, traced, looking)
 
     def _gradients(self, traced: Traced, job: TransformJob) -> dict[int, float]:
+        from deploykit.loading.onnx import signature
+        from deploykit.surgery.onnx_session import runner
+        from deploykit.surgery.reconstruction import onnx_damage
+        from deploykit.transforms._onnx_examples import examples_of
+        from deploykit.transforms._own_answers import Ends, goal_of
+
         specs = signature(traced.model, job.source)[1]
         ends, examples = Ends(specs, range(len(specs)), runner(traced.model)), examples_of(traced.model, job)
         return onnx_damage.gradients(traced, examples, goal_of(job, ends, examples))
@@ -111,6 +114,11 @@ class RankedKeras(_Ranked):
     group = "tensorflow"
 
     def _prepare(self, job: TransformJob) -> None:
+        from deploykit.converters import _keras
+        from deploykit.surgery.channels import keras_trace
+        from deploykit.surgery.reconstruction import keras_damage
+        from deploykit.transforms._keras_examples import keras_examples
+
         model = _keras.load(job)
         shutil.copyfile(job.source, job.target / FILE)
         traced = keras_trace.trace(model)
@@ -125,6 +133,10 @@ class RankedKeras(_Ranked):
         self._rank(job, traced, looking)
 
     def _gradients(self, traced: KerasTraced, job: TransformJob) -> dict[int, float]:
+        from deploykit.surgery.reconstruction import keras_damage
+        from deploykit.transforms._keras_examples import keras_examples
+        from deploykit.transforms._own_answers import goal_of
+
         examples = keras_examples(traced.model, traced.flat, job)
         return keras_damage.gradients(traced, examples, goal_of(job, _keras_ends(traced), examples))
 
@@ -143,6 +155,8 @@ def _check_live(traced: AnyTraced) -> None:
 
 
 def _rankings(traced: AnyTraced, criterion: str, looking: _Looking) -> list[Ranking]:
+    from deploykit.surgery.channels import labels
+
     if criterion in _NORMS:
         scores = labels.magnitudes(traced.labels, traced.made, traced.constants, _NORMS[criterion])
         return labels.ranked(traced.groups(), scores)
@@ -155,6 +169,11 @@ def _rankings(traced: AnyTraced, criterion: str, looking: _Looking) -> list[Rank
 
 def _keras_ends(traced: KerasTraced) -> Ends:
     """The outputs of a Keras model, in the order in which its steps give them."""
+    from deploykit.converters import _keras
+    from deploykit.loading._keras.open import ends, graph_of, spec_of
+    from deploykit.training.keras_ends import activation_name, final_operation
+    from deploykit.transforms._own_answers import Ends
+
     made = _keras.exportable(traced.model)
     given = ends(graph_of(traced.model))[1]
     specs = [spec_of(name, tensor, activation_name(final_operation(tensor))) for name, tensor in given]

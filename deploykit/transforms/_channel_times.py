@@ -9,24 +9,19 @@ import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from deploykit.converters import _keras
 from deploykit.core.extras import require
-from deploykit.surgery import layer_times
-from deploykit.surgery.channels import keras_trace
-from deploykit.surgery.channels.budget import Expense
-from deploykit.surgery.channels.keras_axes import Traced as KerasTraced
-from deploykit.surgery.channels.labels import Ranking
-from deploykit.surgery.channels.onnx_axes import Traced
-from deploykit.surgery.channels.onnx_cut import cut
-from deploykit.surgery.channels.onnx_trace import trace
-from deploykit.surgery.layer_times import Times
-from deploykit.surgery.reconstruction import keras_linear, onnx_linear
-from deploykit.transforms._channel_ranks import FILE, GRAPH, RANKS, AnyTraced
+from deploykit.transforms._channel_ranks import FILE, GRAPH, RANKS
 from deploykit.transforms._contract import Stage, TransformJob
 from deploykit.transforms._onnx_stages import link
 from deploykit.transforms._onnx_weights import REQUIRES
+
+if TYPE_CHECKING:
+    from deploykit.surgery.channels.budget import Expense
+    from deploykit.surgery.channels.labels import Ranking
+    from deploykit.surgery.layer_times import Times
+    from deploykit.transforms._channel_ranks import AnyTraced
 
 #: File of the stages.
 _TIMES = "times.json"
@@ -52,6 +47,11 @@ class TimesOnnx(_Timed):
     file = GRAPH
 
     def _prepare(self, job: TransformJob) -> None:
+        from deploykit.surgery import layer_times
+        from deploykit.surgery.channels.onnx_cut import cut
+        from deploykit.surgery.channels.onnx_trace import trace
+        from deploykit.surgery.reconstruction import onnx_linear
+
         traced = trace(require("onnx", "").load(str(job.source / GRAPH)))
         layers = list(onnx_linear.layers(traced).values())
         times = layer_times.measure(traced, layers, job.report)
@@ -72,18 +72,30 @@ class TimesKeras(_Timed):
     file = FILE
 
     def _prepare(self, job: TransformJob) -> None:
+        from deploykit.converters import _keras
+        from deploykit.surgery import layer_times
+        from deploykit.surgery.channels import keras_trace
+        from deploykit.surgery.reconstruction import keras_linear
+
         traced = keras_trace.trace(_keras.load(replace(job, source=job.source / FILE)))
         self._keep(job, layer_times.measure(traced, list(keras_linear.layers(traced.flat).values()), job.report))
 
 
 def expenses(folder: Path, traced: AnyTraced, rankings: list[Ranking]) -> list[Expense]:
     """What layers cost in seconds, from the folder of a stage."""
+    from deploykit.surgery.layer_times import Times
+
     times = Times.from_json(json.loads((folder / _TIMES).read_text("utf-8")))
     return times.expenses(traced, _layers(traced), rankings)
 
 
 def taken(traced: AnyTraced, model: Any) -> float:
     """Seconds that a model takes now: an ONNX file itself, of a Keras model the sum of its layers."""
+    from deploykit.surgery import layer_times
+    from deploykit.surgery.channels import keras_trace
+    from deploykit.surgery.channels.onnx_axes import Traced
+    from deploykit.surgery.reconstruction import keras_linear
+
     if isinstance(traced, Traced):
         return layer_times.seconds(model)
     now = keras_trace.trace(model)
@@ -93,5 +105,8 @@ def taken(traced: AnyTraced, model: Any) -> float:
 
 
 def _layers(traced: AnyTraced) -> list[Any]:
+    from deploykit.surgery.channels.keras_axes import Traced as KerasTraced
+    from deploykit.surgery.reconstruction import keras_linear, onnx_linear
+
     found = keras_linear.layers(traced.flat) if isinstance(traced, KerasTraced) else onnx_linear.layers(traced)
     return list(found.values())

@@ -7,19 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deploykit.converters import _keras
 from deploykit.core.errors import UnsupportedModelError
-from deploykit.surgery.channels.keras_graph import Flat, flat
-from deploykit.surgery.reconstruction.keras_damage import input_norms
-from deploykit.surgery.reconstruction.walk import Examples
-from deploykit.surgery.weights import keras_kernels
-from deploykit.surgery.weights.kernel import Kernel
 from deploykit.transforms._contract import TransformJob
-from deploykit.transforms._keras_examples import keras_examples
 from deploykit.transforms._weights import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deploykit.surgery.channels.keras_graph import Flat
+    from deploykit.surgery.reconstruction.walk import Examples
+    from deploykit.surgery.weights.kernel import Kernel
 
 
 @dataclass
@@ -38,12 +35,17 @@ class Opened:
 
     def examples(self, job: TransformJob) -> Examples:
         """The calibration inputs of a job; from then on each call of the model begins with fresh state."""
+        from deploykit.converters import _keras
+        from deploykit.transforms._keras_examples import keras_examples
+
         found = keras_examples(self.model, self.flat, job)
         self.carrying += _keras.make_stateless(self.model)
         return found
 
     def save(self, target: Path) -> None:
         """Write a ``.keras`` file."""
+        from deploykit.converters import _keras
+
         self.carry(self.model)
         _keras.save(self.model, target)
 
@@ -60,6 +62,9 @@ def opened(job: TransformJob) -> Opened:
     Raises:
         UnsupportedModelError: It is quantized; names the layers.
     """
+    from deploykit.converters import _keras
+    from deploykit.surgery.channels.keras_graph import flat
+
     model = _keras.load(job)
     quantized = [layer.name for layer in _keras.all_layers(model) if getattr(layer, "quantization_mode", None)]
     if quantized:
@@ -84,13 +89,19 @@ class KerasWeights(Weights):
         return opened(job)
 
     def _read(self, model: Opened) -> list[Kernel]:
+        from deploykit.surgery.weights import keras_kernels
+
         return keras_kernels.read(model.flat)
 
     def _write(self, model: Opened, rows: Sequence[NDArray[Any]]) -> None:
+        from deploykit.surgery.weights import keras_kernels
+
         keras_kernels.write(model.flat, rows)
 
     def _save(self, model: Opened, job: TransformJob) -> None:
         model.save(job.target)
 
     def _norms(self, model: Opened, job: TransformJob) -> Mapping[tuple[str, str], NDArray[Any]]:
+        from deploykit.surgery.reconstruction.keras_damage import input_norms
+
         return input_norms(model.flat, model.examples(job))

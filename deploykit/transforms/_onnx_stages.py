@@ -8,8 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core.extras import require
-from deploykit.surgery.quantization import prepare
-from deploykit.surgery.quantization import ranges as measuring
 from deploykit.transforms._contract import Stage, TransformJob
 
 #: What every ONNX variant and stage declares.
@@ -28,6 +26,8 @@ class _Graph(Stage):
     seeded = False
 
     def _prepare(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import prepare
+
         prepare.prepare(job.source, job.target / _GRAPH, job.notes)
 
 
@@ -42,6 +42,8 @@ class _Ranges(Stage):
     seeded = False
 
     def _prepare(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import ranges as measuring
+
         found = measuring.measure(job.source / _GRAPH, job.examples, job["calibration"], job.notes, job.report)
         (job.target / _RANGES).write_text(found, "utf-8")
         link(job.source / _GRAPH, job.target / _GRAPH)
@@ -58,6 +60,8 @@ def graph(folder: Path) -> Any:
 
 def ranges(folder: Path) -> Any:
     """The measured ranges in the folder of the calibration, as ONNX Runtime's quantizers take them."""
+    from deploykit.surgery.quantization import ranges as measuring
+
     return measuring.read((folder / _RANGES).read_text("utf-8"))
 
 

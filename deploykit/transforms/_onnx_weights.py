@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.surgery.channels import onnx_axes
-from deploykit.surgery.quantization import graphs, prepare
-from deploykit.surgery.reconstruction.onnx_damage import input_norms
-from deploykit.surgery.weights import onnx_kernels
-from deploykit.surgery.weights.kernel import Kernel
 from deploykit.transforms._contract import TransformJob
-from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._weights import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deploykit.surgery.weights.kernel import Kernel
 
 REQUIRES = ("onnx", "onnxruntime")
 #: Files of stages.
@@ -30,6 +26,9 @@ def float_model(job: TransformJob) -> Any:
     Raises:
         UnsupportedModelError: It is quantized; names the operators.
     """
+    from deploykit.surgery.channels import onnx_axes
+    from deploykit.surgery.quantization import graphs
+
     model = require("onnx", "").load(str(job.source))
     nodes = zip(model.graph.node, graphs.integer_nodes(model.graph), strict=True)
     if marks := sorted({node.op_type for node, integer in nodes if integer}):
@@ -52,14 +51,23 @@ class OnnxWeights(Weights):
         return float_model(job)
 
     def _read(self, model: Any) -> list[Kernel]:
+        from deploykit.surgery.weights import onnx_kernels
+
         return onnx_kernels.read(model)
 
     def _write(self, model: Any, rows: Sequence[NDArray[Any]]) -> None:
+        from deploykit.surgery.weights import onnx_kernels
+
         onnx_kernels.write(model, rows)
 
     def _save(self, model: Any, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import prepare
+
         require("onnx", "").save(model, str(job.target))
         prepare.check_opens(job.target)
 
     def _norms(self, model: Any, job: TransformJob) -> Mapping[tuple[str, str], NDArray[Any]]:
+        from deploykit.surgery.reconstruction.onnx_damage import input_norms
+        from deploykit.transforms._onnx_examples import examples_of
+
         return {(name, ""): norms for name, norms in input_norms(model, examples_of(model, job)).items()}

@@ -7,27 +7,19 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from deploykit.converters import _keras
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
-from deploykit.loading._keras.open import graph_of
-from deploykit.surgery.quantization import prepare
-from deploykit.training import hidden
-from deploykit.training.keras_ends import activation_name, arranged, final_operation
-from deploykit.training.keras_hidden import watched
-from deploykit.training.keras_trainer import train
-from deploykit.training.loop import OPTIMIZERS
-from deploykit.training.objective import objective
-from deploykit.training.onnx_trainer import OnnxTrainer
-from deploykit.training.schedule import Schedule
-from deploykit.training.targets import Labels, Several, TrainingGoal
-from deploykit.training.teacher import Answers, Asked
+from deploykit.training.choices import OPTIMIZERS
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import Need, TransformJob, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deploykit.training.schedule import Schedule
+    from deploykit.training.targets import TrainingGoal
+    from deploykit.training.teacher import Asked
 
 #: Share of the examples that are not trained on: they show when to stop.
 _HELD_OUT = 0.1
@@ -108,6 +100,9 @@ class Training(Variant):
             inside: What is compared.
             given: What the trainer gives for some examples before training: outputs, then layers.
         """
+        from deploykit.training import hidden
+        from deploykit.training.teacher import Answers
+
         if inside.teacher is None:
             return {}
         first = len(given) - len(inside.layers)
@@ -145,7 +140,10 @@ class LabelsOf:
         self._job, self._activation, self._sample = job, activation, sample
 
     def __call__(self, loss: str = "auto") -> TrainingGoal:
-        """The labels as a goal; ``loss`` is one of `deploykit.training.objective.LOSSES`."""
+        """The labels as a goal; ``loss`` is one of `deploykit.training.choices.LOSSES`."""
+        from deploykit.training.objective import objective
+        from deploykit.training.targets import Labels
+
         labels = self._job.examples.labels("train")
         assert labels is not None
         shape = (None, *self._sample.shape[1:])
@@ -159,6 +157,8 @@ def schedule_of(job: TransformJob, fixed: int | None) -> Schedule:
         job: Has the parameters.
         fixed: Batch size that the model takes, None when it is free.
     """
+    from deploykit.training.schedule import Schedule
+
     count = len(job.examples.splits["train"])
     count = min(job["train_examples"] or count, count)
     size = fixed or job["batch_size"]
@@ -188,6 +188,8 @@ class TrainedOnnx(Training):
         return require("onnx", "").load(str(job.source))
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import prepare
+
         model = self._student(job)
         if job["epochs"]:
             model = self.trained(job, model)
@@ -196,6 +198,9 @@ class TrainedOnnx(Training):
 
     def trained(self, job: TransformJob, model: Any) -> Any:
         """A trained copy of a ``ModelProto``."""
+        from deploykit.training.onnx_trainer import OnnxTrainer
+        from deploykit.training.targets import Several
+
         inside = self._inside(job, model)
         trainer = OnnxTrainer(model, job.source, job.examples, tuple(inside.layers.values()))
         schedule = schedule_of(job, trainer.batch_size)
@@ -222,9 +227,13 @@ class TrainedKeras(Training):
 
     def _student(self, job: TransformJob) -> Any:
         """The Keras model that is trained."""
+        from deploykit.converters import _keras
+
         return _keras.load(job)
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.converters import _keras
+
         model = self._student(job)
         if job["epochs"]:
             self.trained(job, model)
@@ -233,6 +242,12 @@ class TrainedKeras(Training):
     def trained(self, job: TransformJob, model: Any) -> Any:
         """The same Keras model, trained in place."""
         import numpy as np
+
+        from deploykit.converters import _keras
+        from deploykit.training.keras_ends import activation_name, arranged, final_operation
+        from deploykit.training.keras_hidden import watched
+        from deploykit.training.keras_trainer import train
+        from deploykit.training.targets import Several
 
         data, places = job.examples, _keras.exportable(model).outputs
         schedule = schedule_of(job, model.inputs[0].shape[0])
@@ -258,4 +273,6 @@ class TrainedKeras(Training):
 
 
 def _structure(model: Any) -> Any:
+    from deploykit.loading._keras.open import graph_of
+
     return graph_of(model)._inputs_struct

@@ -10,12 +10,13 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.model import Layer
 from deploykit.loading._contract import FORMATS
 from deploykit.surgery import selection
-from deploykit.surgery.weights.kernel import Kernel
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import UNITS, TransformJob, Variant
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deploykit.surgery.weights.kernel import Kernel
 
 #: Share of the weights in the layers that are spared by default: mostly the first and the last one, which suffer most.
 _SMALL = 0.01

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.parameter import Parameter, Value
 from deploykit.surgery import selection
-from deploykit.surgery.weights.kernel import Kernel
 from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob
 from deploykit.transforms._keras_weights import KerasWeights
 from deploykit.transforms._onnx_weights import OnnxWeights
@@ -15,6 +14,8 @@ from deploykit.transforms._weights import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deploykit.surgery.weights.kernel import Kernel
 
 
 class _Clipping(Weights):

@@ -9,30 +9,22 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from deploykit.converters import _keras
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.loading._keras.open import custom_objects
-from deploykit.loading._onnx_parts import weight_count
 from deploykit.surgery import selection
-from deploykit.surgery.channels import keras_cut, keras_trace
-from deploykit.surgery.channels.keras_graph import Flat, flat, named
-from deploykit.surgery.channels.onnx_trace import trace
-from deploykit.surgery.layers import keras_loss, keras_spans, onnx_loss, onnx_spans
-from deploykit.surgery.layers.loss import loss
-from deploykit.surgery.layers.spans import Span, chosen, separate
-from deploykit.surgery.quantization import prepare
-from deploykit.surgery.reconstruction import keras_solve, onnx_solve
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import PRUNE, UNITS, Stage, Transform, TransformJob, Variant
 from deploykit.transforms._keras_weights import Opened, opened
-from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._onnx_weights import GRAPH, REQUIRES, float_model
 from deploykit.transforms._settings import RECONSTRUCT
+
+if TYPE_CHECKING:
+    from deploykit.surgery.channels.keras_graph import Flat
+    from deploykit.surgery.layers.spans import Span
 
 #: Files of the stage: the Keras model, and spans with the damage of each, the smallest first.
 _FILE = "model.keras"
@@ -64,6 +56,9 @@ class _MeasuredOnnx(_Measuring):
     requires = REQUIRES
 
     def _prepare(self, job: TransformJob) -> None:
+        from deploykit.surgery.layers import onnx_loss, onnx_spans
+        from deploykit.transforms._onnx_examples import examples_of
+
         model = float_model(job)
         examples = examples_of(model, job)
         found = onnx_spans.spans(model, partial(onnx_loss.shapes, model, examples))
@@ -79,6 +74,8 @@ class _MeasuredKeras(_Measuring):
     group = "tensorflow"
 
     def _prepare(self, job: TransformJob) -> None:
+        from deploykit.surgery.layers import keras_loss, keras_spans
+
         model = opened(job)
         shutil.copyfile(job.source, job.target / _FILE)
         found = keras_spans.spans(model.model, model.flat)
@@ -115,6 +112,8 @@ class _Cutting(Variant):
         """Write the model without the spans that `_chosen` gives; gives them and the types of all layers."""
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.layers.spans import Span
+
         plain = json.loads((job.source / _ORDER).read_text("utf-8"))
         damages = {Span.from_json(data): float(damage) for data, damage in plain}
         gone, kinds = self._cut(job, damages)
@@ -175,6 +174,14 @@ class _Onnx(_Cutting):
     stages = (_MeasuredOnnx(),)
 
     def _cut(self, job: TransformJob, damages: Mapping[Span, float]) -> tuple[list[Span], Mapping[str, str]]:
+        from deploykit.loading._onnx_parts import weight_count
+        from deploykit.surgery.channels.onnx_trace import trace
+        from deploykit.surgery.layers import onnx_loss, onnx_spans
+        from deploykit.surgery.layers.loss import loss
+        from deploykit.surgery.quantization import prepare
+        from deploykit.surgery.reconstruction import onnx_solve
+        from deploykit.transforms._onnx_examples import examples_of
+
         onnx = require("onnx", "")
         model = onnx.load(str(job.source / GRAPH))
         sizes = {t.name: math.prod(t.dims) for t in model.graph.initializer}
@@ -210,6 +217,14 @@ class _Keras(_Cutting):
     stages = (_MeasuredKeras(),)
 
     def _cut(self, job: TransformJob, damages: Mapping[Span, float]) -> tuple[list[Span], Mapping[str, str]]:
+        from deploykit.converters import _keras
+        from deploykit.loading._keras.open import custom_objects
+        from deploykit.surgery.channels import keras_cut, keras_trace
+        from deploykit.surgery.channels.keras_graph import flat, named
+        from deploykit.surgery.layers import keras_loss, keras_spans
+        from deploykit.surgery.layers.loss import loss
+        from deploykit.surgery.reconstruction import keras_solve
+
         given = opened(replace(job, source=job.source / _FILE))
         model, steps = given.model, given.flat
         kinds = {name: type(layer).__name__ for name, layer in steps.layers.items()}
@@ -295,6 +310,8 @@ def _chosen(
     Raises:
         UnsupportedModelError: There are fewer than that, or none is left by ``exclude``.
     """
+    from deploykit.surgery.layers.spans import chosen, separate
+
     heads = {span.name for span in ordered}
     parts = [selection.Selectable(name, kind, weights[name], name not in heads) for name, kind in kinds.items()]
     left = selection.excluded(job["exclude"], parts, "layer", called)

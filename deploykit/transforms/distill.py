@@ -5,31 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from deploykit.converters import _keras
 from deploykit.converters._contract import Job
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.loading._contract import FORMATS
-from deploykit.loading._keras.open import custom_objects
-from deploykit.loading._onnx_parts import weight_count
-from deploykit.surgery.channels import keras_cut, keras_trace, onnx_cut, onnx_trace
-from deploykit.surgery.layers import keras_loss, keras_spans, onnx_loss, onnx_spans
-from deploykit.training import hidden
-from deploykit.training.keras_hidden import KerasLayers, layers
-from deploykit.training.onnx_hidden import OnnxLayers, tensors
-from deploykit.training.schedule import Schedule
-from deploykit.training.students import blocks, channels, left_out, narrowed
-from deploykit.training.targets import Mixed, TrainingGoal
-from deploykit.training.teacher import LOSSES, Answers, opened
+from deploykit.training.choices import COMPARISONS
 from deploykit.transforms._contract import TRAIN, Need, Transform, TransformJob
 from deploykit.transforms._keras_weights import opened as keras_opened
-from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._onnx_weights import float_model
 from deploykit.transforms._training import PARAMETERS, USES, Inside, LabelsOf, TrainedKeras, TrainedOnnx, Training
+
+if TYPE_CHECKING:
+    from deploykit.training.schedule import Schedule
+    from deploykit.training.targets import TrainingGoal
 
 _USES = (*USES, "temperature", "alpha", "loss", "hidden", "hidden_weight", "width", "depth")
 _NEEDS: tuple[Need, ...] = ("train", "teacher", "labels", "calibration")
@@ -81,6 +73,9 @@ class _ByTeacher(Training):
         return 4.0 * float(parameters["width"]) ** 2 * float(parameters["depth"])
 
     def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, TrainingGoal]:
+        from deploykit.training.targets import Mixed
+        from deploykit.training.teacher import Answers, opened
+
         session = opened(job.original, job.examples)
         found = Answers(session, job.examples, schedule).goals(job["temperature"], job["loss"])
         if not found:
@@ -108,6 +103,12 @@ class _Onnx(_ByTeacher, TrainedOnnx):
     comparable = frozenset({"onnx"})
 
     def _student(self, job: TransformJob) -> Any:
+        from deploykit.loading._onnx_parts import weight_count
+        from deploykit.surgery.channels import onnx_cut, onnx_trace
+        from deploykit.surgery.layers import onnx_loss, onnx_spans
+        from deploykit.training.students import blocks, channels, left_out, narrowed
+        from deploykit.transforms._onnx_examples import examples_of
+
         if not _smaller(job.parameters or {}):
             return super()._student(job)
         given = model = float_model(job)
@@ -126,6 +127,9 @@ class _Onnx(_ByTeacher, TrainedOnnx):
         return model
 
     def _inside(self, job: TransformJob, student: Any) -> Inside:
+        from deploykit.training import hidden
+        from deploykit.training.onnx_hidden import OnnxLayers, tensors
+
         if not job["hidden"]:
             return Inside()
         path = self._comparable(job).source
@@ -146,6 +150,11 @@ class _Keras(_ByTeacher, TrainedKeras):
     comparable = frozenset({"keras", "h5"})
 
     def _student(self, job: TransformJob) -> Any:
+        from deploykit.loading._keras.open import custom_objects
+        from deploykit.surgery.channels import keras_cut, keras_trace
+        from deploykit.surgery.layers import keras_loss, keras_spans
+        from deploykit.training.students import blocks, channels, left_out, narrowed
+
         if not _smaller(job.parameters or {}):
             return super()._student(job)
         custom, given = custom_objects(job.imports), keras_opened(job)
@@ -165,6 +174,10 @@ class _Keras(_ByTeacher, TrainedKeras):
         return model
 
     def _inside(self, job: TransformJob, student: Any) -> Inside:
+        from deploykit.converters import _keras
+        from deploykit.training import hidden
+        from deploykit.training.keras_hidden import KerasLayers, layers
+
         if not job["hidden"]:
             return Inside()
         original = self._comparable(job)
@@ -199,7 +212,7 @@ class Distill(Transform):
             "loss", "choice", "auto",
             "How answers are compared. kl: the divergence of class scores; mse: the squared error of values, and of "
             "what comes before softmax or sigmoid; auto: kl for class scores, mse for values.",
-            choices=LOSSES,
+            choices=COMPARISONS,
         ),
         Parameter(
             "hidden", "text", "",

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from deploykit.core.parameter import Parameter
-from deploykit.training.objective import LOSSES
-from deploykit.training.schedule import Schedule
-from deploykit.training.targets import TrainingGoal
+from deploykit.training.choices import LOSSES
 from deploykit.transforms._contract import TRAIN, Transform, TransformJob
 from deploykit.transforms._training import PARAMETERS, USES, LabelsOf, TrainedKeras, TrainedOnnx, Training
+
+if TYPE_CHECKING:
+    from deploykit.training.schedule import Schedule
+    from deploykit.training.targets import TrainingGoal
 
 _USES = (*USES, "loss")
 

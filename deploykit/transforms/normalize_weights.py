@@ -11,9 +11,6 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
 from deploykit.surgery import selection
-from deploykit.surgery.channels.onnx_axes import Traced
-from deploykit.surgery.weights import keras_scales, onnx_scales
-from deploykit.surgery.weights.kernel import Kernel
 from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob
 from deploykit.transforms._keras_weights import KerasWeights
 from deploykit.transforms._onnx_weights import OnnxWeights, float_model
@@ -21,6 +18,8 @@ from deploykit.transforms._weights import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deploykit.surgery.weights.kernel import Kernel
 
 
 class _Normalizing(Weights):
@@ -72,6 +71,8 @@ class _Keras(_Normalizing, KerasWeights):
     label = "weight normalization (Keras)"
 
     def _folded(self, job: TransformJob) -> None:
+        from deploykit.surgery.weights import keras_scales
+
         model = self._open(job)
         scales = keras_scales.Scales(model.flat)
         steps = [layer.node for layer in scales.layers()]
@@ -86,6 +87,9 @@ class _Onnx(_Normalizing, OnnxWeights):
     label = "weight normalization (ONNX)"
 
     def _folded(self, job: TransformJob) -> None:
+        from deploykit.surgery.channels.onnx_axes import Traced
+        from deploykit.surgery.weights import onnx_scales
+
         traced = Traced(float_model(job))
         scales = onnx_scales.Scales(traced.model, traced.shapes)
         layers = [layer for node in traced.model.graph.node if (layer := scales.layer(node)) is not None]

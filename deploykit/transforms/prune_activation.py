@@ -10,20 +10,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect
-from deploykit.loading._onnx_parts import initializers
 from deploykit.surgery import selection
-from deploykit.surgery.channels.onnx_axes import drop_unread
-from deploykit.surgery.layers import keras_chains, onnx_chains
-from deploykit.surgery.weights.kernel import Kernel
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, Transform, TransformJob
 from deploykit.transforms._keras_weights import KerasWeights, Opened
-from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._onnx_weights import OnnxWeights
 from deploykit.transforms._weights import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deploykit.surgery.weights.kernel import Kernel
 
 
 class _Pruning(Weights):
@@ -81,12 +78,18 @@ class _Keras(_Pruning, KerasWeights):
     label = "activation pruning (Keras)"
 
     def _chains(self, model: Opened) -> dict[tuple[str, str], Any]:
+        from deploykit.surgery.layers import keras_chains
+
         return {(c.step.name, c.step.part): c for c in keras_chains.chains(model.flat) if not c.gives and c.once}
 
     def _sizes(self, model: Opened, job: TransformJob) -> dict[tuple[str, str], tuple[NDArray[Any], NDArray[Any]]]:
+        from deploykit.surgery.layers import keras_chains
+
         return keras_chains.sizes(model.flat, model.examples(job))
 
     def _silence(self, model: Opened, chain: Any, gone: NDArray[Any]) -> None:
+        from deploykit.surgery.layers import keras_chains
+
         keras_chains.silence(chain, gone)
 
 
@@ -95,18 +98,28 @@ class _Onnx(_Pruning, OnnxWeights):
     label = "activation pruning (ONNX)"
 
     def _chains(self, model: Any) -> dict[tuple[str, str], Any]:
+        from deploykit.loading._onnx_parts import initializers
+        from deploykit.surgery.layers import onnx_chains
+
         reads = [name for node in model.graph.node for name in node.input]
         found = onnx_chains.chains(model.graph, initializers(model.graph))
         return {(c.layer.node.name, ""): c for c in found if not c.gives and reads.count(c.layer.node.input[1]) == 1}
 
     def _sizes(self, model: Any, job: TransformJob) -> dict[tuple[str, str], tuple[NDArray[Any], NDArray[Any]]]:
+        from deploykit.surgery.layers import onnx_chains
+        from deploykit.transforms._onnx_examples import examples_of
+
         found = onnx_chains.sizes(model, examples_of(model, job))
         return {(name, ""): pair for name, pair in found.items()}
 
     def _silence(self, model: Any, chain: Any, gone: NDArray[Any]) -> None:
+        from deploykit.surgery.layers import onnx_chains
+
         onnx_chains.silence(model, chain, gone)
 
     def _save(self, model: Any, job: TransformJob) -> None:
+        from deploykit.surgery.channels.onnx_axes import drop_unread
+
         drop_unread(model.graph)
         super()._save(model, job)
 

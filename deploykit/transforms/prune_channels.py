@@ -6,32 +6,18 @@ import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from deploykit.converters import _keras
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.loading._keras.open import custom_objects
-from deploykit.loading._onnx_parts import weight_count
 from deploykit.surgery import selection
-from deploykit.surgery.channels import keras_cut, keras_expenses, keras_trace, labels
-from deploykit.surgery.channels.budget import Expense, spread
-from deploykit.surgery.channels.keras_graph import flat
-from deploykit.surgery.channels.labels import Ranking
-from deploykit.surgery.channels.onnx_cut import cut
-from deploykit.surgery.channels.onnx_expenses import expenses
-from deploykit.surgery.channels.onnx_trace import trace
-from deploykit.surgery.quantization import prepare
-from deploykit.surgery.reconstruction import keras_solve
-from deploykit.surgery.reconstruction.onnx_solve import reconstruct
 from deploykit.transforms import _channel_times
 from deploykit.transforms._channel_ranks import (
     FILE,
     GRAPH,
     RANKS,
-    AnyTraced,
     GradientsOnnx,
     RankedKeras,
     RankedOnnx,
@@ -39,10 +25,13 @@ from deploykit.transforms._channel_ranks import (
 from deploykit.transforms._channel_times import TimesKeras, TimesOnnx
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Stage, Transform, TransformJob, Variant
-from deploykit.transforms._keras_examples import keras_examples
-from deploykit.transforms._onnx_examples import examples_of
 from deploykit.transforms._onnx_weights import REQUIRES
 from deploykit.transforms._settings import RECONSTRUCT
+
+if TYPE_CHECKING:
+    from deploykit.surgery.channels.budget import Expense
+    from deploykit.surgery.channels.labels import Ranking
+    from deploykit.transforms._channel_ranks import AnyTraced
 
 
 class _Cutting(Variant):
@@ -98,6 +87,10 @@ class _Cutting(Variant):
             kinds: Type of every layer by name.
             spending: What weights cost, for traced model, groups and kind of budget.
         """
+        from deploykit.surgery.channels import labels
+        from deploykit.surgery.channels.budget import spread
+        from deploykit.surgery.channels.labels import Ranking
+
         orders = json.loads((job.source / RANKS).read_text("utf-8"))
         rankings = [
             Ranking(group, tuple((int(c), float(d)) for c, d in order))
@@ -154,6 +147,13 @@ class _Keras(_Cutting):
     stages = (RankedKeras(), TimesKeras())
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.converters import _keras
+        from deploykit.loading._keras.open import custom_objects
+        from deploykit.surgery.channels import keras_cut, keras_expenses, keras_trace
+        from deploykit.surgery.channels.keras_graph import flat
+        from deploykit.surgery.reconstruction import keras_solve
+        from deploykit.transforms._keras_examples import keras_examples
+
         model = _keras.load(replace(job, source=job.source / FILE))
         traced = keras_trace.trace(model)
         kinds = {name: type(layer).__name__ for name, layer in traced.flat.layers.items()}
@@ -186,6 +186,14 @@ class _Onnx(_Cutting):
     stages = (RankedOnnx(), GradientsOnnx(), TimesOnnx())
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.loading._onnx_parts import weight_count
+        from deploykit.surgery.channels.onnx_cut import cut
+        from deploykit.surgery.channels.onnx_expenses import expenses
+        from deploykit.surgery.channels.onnx_trace import trace
+        from deploykit.surgery.quantization import prepare
+        from deploykit.surgery.reconstruction.onnx_solve import reconstruct
+        from deploykit.transforms._onnx_examples import examples_of
+
         onnx = require("onnx", "")
         traced = trace(onnx.load(str(job.source / GRAPH)))
         kinds = {node.name: node.op_type for node in traced.model.graph.node}
@@ -259,6 +267,8 @@ def _notes(
     traced: AnyTraced, rankings: list[Ranking], kinds: dict[str, str], gone: set[int], sizes: list[int]
 ) -> dict[str, Any]:
     """Channels before and after, layer by layer, and the units that were changed."""
+    from deploykit.surgery.channels import labels
+
     shrunk = [ranking.group for ranking in rankings if gone.intersection(ranking.group.components)]
     changed = {name for group in shrunk for name in group.layers}
     channels: dict[str, list[int]] = {}

@@ -7,27 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from deploykit.converters import _keras
 from deploykit.core.errors import SettingError, UnsupportedModelError
 from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.loading.keras import ADAPTER as KERAS
-from deploykit.surgery import kernels, selection
-from deploykit.surgery.weights.kernel import (
-    Kernel,
-    first_of,
-    globally_weakest,
-    parse_pattern,
-    weakest,
-    weakest_in_blocks,
-)
-from deploykit.training.bridge import to_tf_keras
-from deploykit.training.schedule import Schedule, raised
-from deploykit.training.targets import TrainingGoal
-from deploykit.training.teacher import Answers, opened
-from deploykit.training.tf_keras_trainer import fine_tune
-from deploykit.training.tfmot import Pruning
+from deploykit.surgery import selection
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Transform, TransformJob, Variant
 from deploykit.transforms._keras_weights import KerasWeights, Opened
@@ -38,6 +22,10 @@ from deploykit.transforms._weights import Weights, small_kernels, zeros
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deploykit.surgery.weights.kernel import Kernel
+    from deploykit.training.schedule import Schedule
+    from deploykit.training.targets import TrainingGoal
 
 #: Share of the weights in the layers that are spared: mostly the first and the last one, which suffer most.
 _SMALL = 0.01
@@ -82,6 +70,13 @@ class _TFMOT(Variant):
         yield from _impossible(parameters)
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.converters import _keras
+        from deploykit.surgery import kernels
+        from deploykit.training.bridge import to_tf_keras
+        from deploykit.training.schedule import Schedule
+        from deploykit.training.tf_keras_trainer import fine_tune
+        from deploykit.training.tfmot import Pruning
+
         _check(job)
         data, rounds = job.examples, job["rounds"]
         model = _keras.load(job)
@@ -135,6 +130,14 @@ class _Pruning(Weights):
         """The rows of each kernel with a part of what is to go set to zero, the smallest weights first."""
         import numpy as np
 
+        from deploykit.surgery.weights.kernel import (
+            first_of,
+            globally_weakest,
+            parse_pattern,
+            weakest,
+            weakest_in_blocks,
+        )
+
         spared = set() if job["small_layers"] else small_kernels(kernels)
         chosen = [k for k in kernels if k.layer not in spared and not self._spares(k)]
         scores = [np.abs(kernel.rows) for kernel in chosen]
@@ -177,6 +180,8 @@ class _Rounds(_Pruning):
         return super().examples(parameters, calibration, train) * int(parameters["rounds"])
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.training.schedule import raised
+
         _check(job)
         rounds, model, stay = job["rounds"], self._open(job), set[int]()
         shares = []
@@ -216,6 +221,8 @@ class _Answering(Training):
     as_used = True
 
     def _goals(self, job: TransformJob, schedule: Schedule, labels: LabelsOf) -> Mapping[str, TrainingGoal]:
+        from deploykit.training.teacher import Answers, opened
+
         if job.examples.labels("train") is not None:
             return {job.scored: labels()}
         found = Answers(opened(job.original, job.examples), job.examples, schedule).goals(_TEMPERATURE)
@@ -306,6 +313,9 @@ def _check(job: TransformJob) -> None:
 
 def _named(model: Any, text: str) -> list[Any]:
     """The layers that a text excludes."""
+    from deploykit.converters import _keras
+    from deploykit.loading.keras import ADAPTER as KERAS
+
     layers = list(_keras.all_layers(model))
     seen = [Layer(layer.name, type(layer).__name__) for layer in layers]
     parts = [selection.Selectable(x.name, x.type, kind=KERAS.kind_of(x)) for x in seen]

@@ -9,7 +9,6 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect
 from deploykit.surgery import selection
-from deploykit.surgery.weights.kernel import Kernel, parse_pattern, weakest_in_blocks, weakest_in_rows
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, Transform, TransformJob
 from deploykit.transforms._keras_weights import KerasWeights
@@ -19,6 +18,8 @@ from deploykit.transforms._weights import Weights, small_kernels
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deploykit.surgery.weights.kernel import Kernel
 
 
 class _Pruning(Weights):
@@ -38,6 +39,8 @@ class _Pruning(Weights):
 
     def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
         import numpy as np
+
+        from deploykit.surgery.weights.kernel import parse_pattern, weakest_in_blocks, weakest_in_rows
 
         norms = self._norms(model, job)
         pattern = parse_pattern(job["pattern"])

@@ -9,8 +9,7 @@ from deploykit.core.extras import require
 from deploykit.core.layers.kinds import CONVOLUTIONS
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.surgery.quantization import tflite, write
-from deploykit.transforms import _onnx_stages
+from deploykit.transforms import _onnx_stages, _quantizing
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
 from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob, Variant
 
@@ -20,9 +19,9 @@ class _TFLite(Variant):
     label = "int8 dynamic (TFLite)"
     help = "Dynamic range quantization: int8 weights per channel; XNNPACK quantizes the activations of heavy operators."
     extra = "tensorflow"
-    requires = tflite.REQUIRES
+    requires = ("tensorflow",)
     group = "tensorflow"
-    accepts = tflite.ACCEPTS
+    accepts = frozenset({"saved_model"})
     produces = "tflite"
     seeded = False
 
@@ -39,6 +38,8 @@ class _TFLite(Variant):
         return (FLOAT_LAYERS,)
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import tflite
+
         tf = require("tensorflow", self.extra)
 
         def setup(converter: Any) -> None:
@@ -79,9 +80,11 @@ class _OnnxRuntime(Variant):
         """Layers that stay float."""
         yield from super().problems(parameters, facts)
         floating = () if parameters["convolutions"] else CONVOLUTIONS
-        yield from write.problems(parameters, facts, floating=floating)
+        yield from _quantizing.problems(parameters, facts, floating=floating)
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import write
+
         quantizers = require("onnxruntime.quantization.onnx_quantizer", "")
         kinds = require("onnxruntime.quantization", "").QuantType
         registry = require("onnxruntime.quantization.registry", "")
@@ -122,7 +125,7 @@ class QuantizeDynamic(Transform):
     )
     family = QUANTIZE
     parameters = (
-        write.PER_CHANNEL,
+        _quantizing.PER_CHANNEL,
         Parameter(
             "convolutions",
             "bool",
@@ -130,11 +133,11 @@ class QuantizeDynamic(Transform):
             "Also quantize convolutions: smaller, but ONNX Runtime's integer convolution is 2 to 10 times slower than "
             "its float one.",
         ),
-        write.REDUCE_RANGE,
-        write.EXCLUDE,
+        _quantizing.REDUCE_RANGE,
+        _quantizing.EXCLUDE,
     )
     variants = (_TFLite(), _OnnxRuntime())
-    excluding = write.EXCLUDE.name
+    excluding = _quantizing.EXCLUDE.name
 
 
 ADAPTER = QuantizeDynamic()

@@ -7,7 +7,6 @@ from typing import Any
 
 from deploykit.core.extras import require
 from deploykit.core.problem import Effect, Facts
-from deploykit.surgery.quantization import tflite
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
 from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob, Variant
 
@@ -17,9 +16,9 @@ class _TFLite(Variant):
     label = "float16 (TFLite)"
     help = "Stores weights as float16; XNNPACK widens them to float32 when the model is loaded."
     extra = "tensorflow"
-    requires = tflite.REQUIRES
+    requires = ("tensorflow",)
     group = "tensorflow"
-    accepts = tflite.ACCEPTS
+    accepts = frozenset({"saved_model"})
     produces = "tflite"
     seeded = False
 
@@ -36,6 +35,8 @@ class _TFLite(Variant):
         return (FLOAT_LAYERS,)
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import tflite
+
         tf = require("tensorflow", self.extra)
 
         def setup(converter: Any) -> None:

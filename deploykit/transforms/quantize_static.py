@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.surgery.quantization import calibration, graphs, tflite, write
-from deploykit.transforms import _onnx_stages
+from deploykit.transforms import _onnx_stages, _quantizing
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition, SameSignature
 from deploykit.transforms._contract import QUANTIZE, UNITS, Need, Transform, TransformJob, Variant
 
@@ -19,9 +18,9 @@ class _TFLite(Variant):
     label = "int8 static (TFLite)"
     help = "Integer kernels for all operators that have one; per-channel weights."
     extra = "tensorflow"
-    requires = tflite.REQUIRES
+    requires = ("tensorflow",)
     group = "tensorflow"
-    accepts = tflite.ACCEPTS
+    accepts = frozenset({"saved_model"})
     produces = "tflite"
     uses = ("io",)
     needs = ("calibration",)
@@ -45,6 +44,8 @@ class _TFLite(Variant):
         return tuple(same if isinstance(c, SameSignature) else c for c in super().ensures(parameters))
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import calibration, tflite
+
         tf = require("tensorflow", self.extra)
         batches = calibration.batches(job.examples, *tflite.signature_of(job.source), notes=job.notes)
 
@@ -98,13 +99,15 @@ class _OnnxRuntime(Variant):
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Batches that do not fit, layers without an integer operator."""
         yield from super().problems(parameters, facts)
-        yield from write.problems(parameters, facts, floating=("recurrent",))
+        yield from _quantizing.problems(parameters, facts, floating=("recurrent",))
 
     def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Nothing: a stage has measured the ranges."""
         return frozenset()
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.quantization import graphs, write
+
         kinds = require("onnxruntime.quantization", "").QuantType
         heavy = job["operators"] == "conv_matmul"
         make = {"qdq": _qdq, "qoperator": _qoperator}[job["form"]]
@@ -170,7 +173,7 @@ class QuantizeStatic(Transform):
             "was measured on this CPU.",
             choices=("qdq", "qoperator"),
         ),
-        write.PER_CHANNEL,
+        _quantizing.PER_CHANNEL,
         Parameter(
             "calibration",
             "choice",
@@ -193,11 +196,11 @@ class QuantizeStatic(Transform):
             "Type of the activations: uint8 suits x86, int8 suits ARM and accelerators.",
             choices=("uint8", "int8"),
         ),
-        write.REDUCE_RANGE,
-        write.EXCLUDE,
+        _quantizing.REDUCE_RANGE,
+        _quantizing.EXCLUDE,
     )
     variants = (_TFLite(), _OnnxRuntime())
-    excluding = write.EXCLUDE.name
+    excluding = _quantizing.EXCLUDE.name
     careful: ClassVar[dict[str, Value]] = {"operators": "conv_matmul"}
 
 

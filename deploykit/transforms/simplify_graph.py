@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from deploykit.core.extras import require
-from deploykit.surgery.onnx_simplify import simplified
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import Family, Transform, TransformJob, Variant
 from deploykit.transforms._onnx_weights import REQUIRES, float_model
@@ -26,6 +25,8 @@ class _Onnx(Variant):
         return (Without("quantized", "already quantized", "simplify first", "simplify the float model"),)
 
     def _apply(self, job: TransformJob) -> None:
+        from deploykit.surgery.onnx_simplify import simplified
+
         onnx = require("onnx", "")
         before = len(onnx.load(str(job.source), load_external_data=False).graph.node)
         made, reason = simplified(float_model(job))

@@ -14,9 +14,6 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 
-#: What every TFLite variant declares.
-REQUIRES = ("tensorflow",)
-ACCEPTS = frozenset({"saved_model"})
 _LOOPS = frozenset({"While", "StatelessWhile"})
 
 

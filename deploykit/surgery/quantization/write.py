@@ -1,19 +1,16 @@
-"""What quantized ONNX files have in common: their settings, writing them, and counting what stayed float."""
+"""What quantized ONNX files have in common: writing them, and counting what stayed float."""
 
 from __future__ import annotations
 
 import copy
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from deploykit.core.errors import UnsupportedModelError
-from deploykit.core.layers.kinds import WORDS, LayerKind
 from deploykit.core.model import Layer
-from deploykit.core.parameter import Parameter
-from deploykit.core.problem import Facts, Problem
 from deploykit.loading import _onnx_kinds
 from deploykit.loading.onnx import ADAPTER as ONNX
 from deploykit.surgery import selection
@@ -28,44 +25,6 @@ FOLLOWERS = frozenset(
 )  # fmt: skip
 #: Types of tensors that can be quantized: float32, float16, float64 and bfloat16, and the unknown.
 _FLOATS = frozenset({0, 1, 10, 11, 16})
-#: Settings that static and dynamic quantization share.
-PER_CHANNEL = Parameter(
-    "per_channel",
-    "bool",
-    False,
-    "One scale per output channel instead of one per weight tensor: more accurate, hardly slower.",
-)
-REDUCE_RANGE = Parameter(
-    "reduce_range",
-    "bool",
-    False,
-    "7-bit weights, for x86 processors without VNNI, whose 8-bit products can overflow.",
-)
-EXCLUDE = selection.setting(
-    "nodes", "operator types", "stay float", "Names are those in the ONNX graph after constant folding."
-)
-
-
-def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[LayerKind] = ()) -> Iterator[Problem]:
-    """What is known to be wrong with settings that quantizers share; ``floating``: kinds of layers left alone."""
-    stays = sorted(kind for kind in floating if facts.weights.get(kind))
-    if facts.weights and facts.share(*stays) == 1.0:
-        yield Problem("impossible", f"nothing to quantize: all weights are in layers that stay float ({_words(stays)})")
-    elif facts.share(*stays) > 0.5:
-        percent = round(100 * facts.share(*stays))
-        yield Problem("pointless", f"{percent} % of the weights are in layers that stay float ({_words(stays)})")
-    if parameters.get("reduce_range") and facts.features and not facts.lacks_dot_products:
-        yield Problem("pointless", "8-bit products do not overflow on this CPU: 7-bit weights only lose accuracy")
-    if 0 < facts.model.operator_set < normal.OPERATORS:
-        yield Problem(
-            "note",
-            f"operator set {facts.model.operator_set} lacks operators that quantization needs: the graph is first "
-            f"raised to {normal.OPERATORS}",
-        )
-
-
-def _words(kinds: Iterable[LayerKind]) -> str:
-    return ", ".join(WORDS[kind] for kind in kinds)
 
 
 def write(

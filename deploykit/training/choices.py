@@ -1,0 +1,13 @@
+"""What settings of training choose from; imports nothing, since techniques declare it."""
+
+from __future__ import annotations
+
+#: Optimizers, by the names of parameters → their classes in Keras.
+OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}
+#: Losses of labels, by the names of parameters → their classes in Keras; "" where the labels decide.
+LOSSES = {
+    "auto": "", "cross_entropy": "", "mse": "MeanSquaredError", "mae": "MeanAbsoluteError", "huber": "Huber",
+}  # fmt: skip
+#: How answers are compared: auto: the divergence of class scores, and the squared error of values; kl: the divergence;
+#: mse: the squared error of what comes before softmax or sigmoid.
+COMPARISONS = ("auto", "kl", "mse")
