@@ -70,11 +70,16 @@ HEAVY = {
 REGISTRIES = ("converters", "engines", "exporters", "loading", "metrics", "runtimes", "transforms")
 
 
-def loaded_by(code):
-    """Top-level modules that a fresh interpreter has loaded after running ``code``."""
-    command = f"{code}\nimport sys, json\nprint(json.dumps(sorted({{m.partition('.')[0] for m in sys.modules}})))"
+def modules_loaded_by(code):
+    """Modules that a fresh interpreter has loaded after running ``code``."""
+    command = f"{code}\nimport sys, json\nprint(json.dumps(sorted(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True, check=True)
     return set(json.loads(done.stdout.splitlines()[-1]))
+
+
+def loaded_by(code):
+    """Top-level modules that a fresh interpreter has loaded after running ``code``."""
+    return {module.partition(".")[0] for module in modules_loaded_by(code)}
 
 
 def test_public_names_are_pinned():
@@ -160,6 +165,25 @@ def test_listing_adapters_loads_none_of_them():
         f"assert not [m for m in sys.modules if m.startswith('deploykit.{package}.')]" for package in REGISTRIES
     )
     assert not loaded_by(code) & HEAVY
+
+
+def test_techniques_declare_without_what_does_their_work():
+    """Every process that plans imports them all."""
+    done = modules_loaded_by("from deploykit.transforms._contract import TRANSFORMS\nassert list(TRANSFORMS.all())")
+    rooms = ("deploykit.surgery.", "deploykit.training.", "deploykit.converters._")
+    declarative = {"deploykit.converters._contract", "deploykit.surgery.selection", "deploykit.training.choices"}
+    assert declarative <= done
+    assert {module for module in done if module.startswith(rooms)} == declarative
+
+
+def test_the_parent_of_children_imports_the_work_without_frameworks():
+    code = "import importlib\nfrom deploykit.sweeping import work\nfor m in work.later(): importlib.import_module(m)"
+    done = modules_loaded_by(code)
+    assert {
+        "deploykit.converters._tensorflow_graph.write", "deploykit.surgery.channels.onnx_cut",
+        "deploykit.training.keras_trainer", "deploykit.transforms._own_answers",
+    } <= done  # fmt: skip
+    assert not {module.partition(".")[0] for module in done} & HEAVY - {"msgspec", "psutil"}
 
 
 def test_the_adapters_facts_need_no_framework():

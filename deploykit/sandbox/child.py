@@ -20,7 +20,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +54,13 @@ def _import(modules: Iterable[str]) -> None:
     # What was imported is never collected: children share its pages instead of copying them.
     gc.collect()
     gc.freeze()
+
+
+def _work() -> Iterator[str]:
+    """Modules that tasks import where their work starts; they are looked for when they are about to be imported."""
+    for module in TASKS:
+        if hook := getattr(sys.modules.get(module), "later", None):
+            yield from hook()
 
 
 def run_tasks(wire: Wire, own_log: str) -> None:
@@ -148,10 +155,10 @@ def serve_forks(control: socket.socket, log: str, later: Iterable[str] = ()) -> 
     Ends, with all children, when the driver closes ``control``.
     """
     children: set[int] = set()
-    waiting = list(later)
+    waiting: list[Iterable[str]] = [_work(), *([module] for module in later)]
     while True:
         while waiting and not select.select([control], [], [], _IDLE_S)[0]:
-            _import([waiting.pop(0)])
+            _import(waiting.pop(0))
         try:
             message, descriptors, _, _ = socket.recv_fds(control, 1 << 16, 1)
         except OSError:

@@ -14,7 +14,8 @@ from deploykit.core.errors import SettingError
 from deploykit.core.serial import Plain
 
 #: Modules of tasks that every group runs, and what they use: imported once by the parent, so that a child answers at
-#: once. A module that has a function ``preload`` imports more by it.
+#: once. A module that has a function ``preload`` imports more by it, and one that has ``later`` names more for it to
+#: import while it has nothing to do.
 TASKS = (
     "deploykit.measuring.session_work",
     "deploykit.sweeping.work",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +21,22 @@ from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.task import Report
 from deploykit.transforms._contract import TRANSFORMS, TransformJob
 
+#: Packages that do the work of adapters.
+_ROOMS = ("deploykit.converters", "deploykit.surgery", "deploykit.training", "deploykit.transforms")
+
 
 def preload() -> None:
     """Import the adapters of all steps."""
     CONVERTERS.preload()
     TRANSFORMS.preload()
     RUNTIMES.preload()
+
+
+def later() -> Iterator[str]:
+    """Modules that adapters import where their work starts; none of them imports a framework by itself."""
+    for room in _ROOMS:
+        for module in pkgutil.walk_packages(importlib.import_module(room).__path__, f"{room}."):
+            yield module.name
 
 
 def build_step(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
