@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import platform
 import sys
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,12 @@ def here() -> dict[str, Any]:
 
 def versions() -> dict[str, str]:
     """Versions of the packages that adapters need to build and run candidates; imports none of them."""
+    own = [folder for kind in _ADAPTERS for folder in importlib.import_module(f"deploykit.{kind}").__path__]
+    return dict(_versions(*extras.stamps([*own, *sys.path])))
+
+
+@lru_cache(maxsize=4)  # every row of a sweep records them, and asking takes longer than recording
+def _versions(_folders: tuple[str, ...], _changes: tuple[int, ...]) -> dict[str, str]:
     found = {"numpy": np_version} if (np_version := extras.version("numpy")) else {}
     for kind in _ADAPTERS:
         known = registry(f"deploykit.{kind}", "adapter")
