@@ -5,6 +5,20 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper, parser
 
+#: What follows queries, keys and values: attention, and a network of two layers.
+_ATTENDED = """
+s = MatMul(q, k)
+p = Softmax<axis=-1>(s)
+o = MatMul(p, v)
+o1 = Transpose<perm=[0,2,1,3]>(o)
+o2 = Reshape(o1, whole)
+z = MatMul(o2, wo)
+r = Add(x, z)
+m = MatMul(r, w1)
+n = Erf(m)
+w = MatMul(n, w2)
+y = Add(r, w)
+"""
 #: Name → shape of the input, weights by name with their shapes, and nodes.
 GRAPHS = {
     "chain": (
@@ -106,18 +120,8 @@ GRAPHS = {
         v0 = MatMul(x, wv)
         v2 = Reshape(v0, heads)
         v = Transpose<perm=[0,2,1,3]>(v2)
-        s = MatMul(q, k)
-        p = Softmax<axis=-1>(s)
-        o = MatMul(p, v)
-        o1 = Transpose<perm=[0,2,1,3]>(o)
-        o2 = Reshape(o1, whole)
-        z = MatMul(o2, wo)
-        r = Add(x, z)
-        m = MatMul(r, w1)
-        n = Erf(m)
-        w = MatMul(n, w2)
-        y = Add(r, w)
-        """,
+        """
+        + _ATTENDED,
     ),
     "attention_split": (
         (6, 16),
@@ -132,18 +136,8 @@ GRAPHS = {
         k1 = Squeeze(k0, first)
         v = Squeeze(v0, first)
         k = Transpose<perm=[0,1,3,2]>(k1)
-        s = MatMul(q, k)
-        p = Softmax<axis=-1>(s)
-        o = MatMul(p, v)
-        o1 = Transpose<perm=[0,2,1,3]>(o)
-        o2 = Reshape(o1, whole)
-        z = MatMul(o2, wo)
-        r = Add(x, z)
-        m = MatMul(r, w1)
-        n = Erf(m)
-        w = MatMul(n, w2)
-        y = Add(r, w)
-        """,
+        """
+        + _ATTENDED,
     ),
     "attention_sliced": (
         (6, 16),
@@ -160,18 +154,8 @@ GRAPHS = {
         k1 = Squeeze(k0, first)
         v = Squeeze(v0, first)
         k = Transpose<perm=[0,1,3,2]>(k1)
-        s = MatMul(q, k)
-        p = Softmax<axis=-1>(s)
-        o = MatMul(p, v)
-        o1 = Transpose<perm=[0,2,1,3]>(o)
-        o2 = Reshape(o1, whole)
-        z = MatMul(o2, wo)
-        r = Add(x, z)
-        m = MatMul(r, w1)
-        n = Erf(m)
-        w = MatMul(n, w2)
-        y = Add(r, w)
-        """,
+        """
+        + _ATTENDED,
     ),
     "channels_last": (
         (6, 8),
