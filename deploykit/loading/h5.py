@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
-from deploykit.loading._contract import Format, Summary, Weight, held
-from deploykit.loading._keras.kinds import KINDS
-from deploykit.loading._nodes import GraphNode, Values
+from deploykit.loading._contract import Summary, Weight
+from deploykit.loading._keras.file import KerasFile
 from deploykit.readers import hdf5 as _hdf5
 from deploykit.readers.archive import check_json
-from deploykit.runtimes._contract import Session
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 
-class H5(Format):
+class H5(KerasFile):
     """Recognized by HDF5's signature; the architecture is a JSON text in the attribute ``model_config``."""
 
     name = "h5"
     label = "Keras HDF5"
     help = "Legacy Keras model file."
-    requires = ("h5py",)
     suffixes = (".h5", ".hdf5")
-    full_group = "tensorflow"
-    kinds = KINDS
 
     def matches(self, path: Path, head: bytes) -> bool:
         """HDF5's signature."""
@@ -51,17 +43,6 @@ class H5(Format):
             _keras_safety.check_layers(graph, shown, imports)
         return _keras_summary.summarize(graph, contents, shown, legacy=True)
 
-    def read_fully(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
-        """Let Keras load the model."""
-        from deploykit.loading._keras.open import read_model
-
-        return read_model(path, suffix=".h5", imports=imports, trusted=trusted)
-
-    def _open_given(self, path: Path, *, imports: tuple[str, ...], trusted: bool) -> Session:
-        from deploykit.loading._keras.session import open_given
-
-        return open_given(path, suffix=".h5", imports=imports, trusted=trusted)
-
     def weights(self, path: Path) -> Iterator[Weight]:
         """Weights by layer; by their path in the file where the config does not list the layers."""
         from deploykit.loading._keras import config as _keras_config
@@ -78,21 +59,8 @@ class H5(Format):
                 found = list(_keras_summary.legacy_tensors(graph, contents).items())
             yield from _keras_summary.weights(file, found)
 
-    def nodes(self, path: Path) -> list[GraphNode]:
-        """The layers; those of the summary where the config does not list them."""
-        from deploykit.loading._keras import config as _keras_config
-        from deploykit.loading._keras import nodes as _keras_nodes
-
-        graph = _keras_config.parse_model(read_config(path), str(path))
-        if graph is None:
-            return super().nodes(path)
-        return _keras_nodes.nodes(graph, held(self.weights(path)), self.kind_of)
-
-    def values(self, path: Path, session: Session, feeds: Mapping[str, NDArray[Any]]) -> Values:
-        """What the outer model's layers compute, by Keras."""
-        from deploykit.loading._keras import nodes as _keras_nodes
-
-        return _keras_nodes.values(session, feeds)
+    def _config(self, path: Path) -> Any:
+        return read_config(path)
 
 
 def read_config(path: Path) -> Any:

@@ -6,22 +6,17 @@ import shutil
 import tempfile
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deploykit.core import extras
 from deploykit.core.errors import ModelFileError
 from deploykit.core.serial import parse
-from deploykit.loading._contract import Format, Saved, Summary, Weight, held
+from deploykit.loading._contract import Saved, Summary, Weight
 from deploykit.loading._keras import live as _live
-from deploykit.loading._keras.kinds import KINDS
-from deploykit.loading._nodes import GraphNode, Values
+from deploykit.loading._keras.file import KerasFile
 from deploykit.readers import archive as zips
-from deploykit.runtimes._contract import Session
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 CONFIG = "config.json"
 WEIGHTS = "model.weights.h5"
@@ -29,16 +24,13 @@ METADATA = "metadata.json"
 _AGAIN = "save the model again, or download it again."
 
 
-class Keras(Format):
+class Keras(KerasFile):
     """Recognized by its member ``config.json``; the summary is read without TensorFlow if the config contains it."""
 
     name = "keras"
     label = "Keras"
     help = "Keras 3 model file."
-    requires = ("h5py",)
     suffixes = (".keras",)
-    full_group = "tensorflow"
-    kinds = KINDS
     live = "a keras.Model"
 
     def matches(self, path: Path, head: bytes) -> bool:
@@ -64,17 +56,6 @@ class Keras(Format):
             metadata = _json(archive, path, METADATA)
             return _summary(archive, path, config, metadata, trusted=trusted, imports=imports)
 
-    def read_fully(self, path: Path, *, trusted: bool, imports: tuple[str, ...]) -> Summary:
-        """Let Keras load the model."""
-        from deploykit.loading._keras.open import read_model
-
-        return read_model(path, suffix=".keras", imports=imports, trusted=trusted)
-
-    def _open_given(self, path: Path, *, imports: tuple[str, ...], trusted: bool) -> Session:
-        from deploykit.loading._keras.session import open_given
-
-        return open_given(path, suffix=".keras", imports=imports, trusted=trusted)
-
     def weights(self, path: Path) -> Iterator[Weight]:
         """Weights by layer; by group of the weight file where the config does not list the layers."""
         from deploykit.loading._keras import config as _keras_config
@@ -91,21 +72,8 @@ class Keras(Format):
                 contents = _hdf5.read_contents(opened, where, file.stat().st_size)
                 yield from _keras_summary.weights(opened, _keras_summary.owned(graph, contents))
 
-    def nodes(self, path: Path) -> list[GraphNode]:
-        """The layers; those of the summary where the config does not list them."""
-        from deploykit.loading._keras import config as _keras_config
-        from deploykit.loading._keras import nodes as _keras_nodes
-
-        graph = _keras_config.parse_model(read_config(path), str(path))
-        if graph is None:
-            return super().nodes(path)
-        return _keras_nodes.nodes(graph, held(self.weights(path)), self.kind_of)
-
-    def values(self, path: Path, session: Session, feeds: Mapping[str, NDArray[Any]]) -> Values:
-        """What the outer model's layers compute, by Keras."""
-        from deploykit.loading._keras import nodes as _keras_nodes
-
-        return _keras_nodes.values(session, feeds)
+    def _config(self, path: Path) -> Any:
+        return read_config(path)
 
 
 def _summary(
