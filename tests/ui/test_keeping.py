@@ -155,6 +155,25 @@ def show(page, view):
         page.locator(".dk-top").get_by_role("button", name="Code", exact=True).click()
 
 
+#: What is still moving when the mouse goes down is not hit: such a press does nothing, and is counted.
+MISSES = """() => {
+    window.misses = 0;
+    let missed = false;
+    for (const name of ['mousedown', 'mouseup', 'click', 'dblclick', 'auxclick', 'contextmenu']) {
+        window.addEventListener(name, event => {
+            if (name === 'mousedown') {
+                missed = !event.target.closest('.dk-Workbench');
+                window.misses += missed;
+            }
+            if (missed) {
+                event.preventDefault();
+                event.stopImmediatePropagation();
+            }
+        }, { capture: true });
+    }
+}"""
+
+
 def gestures(page, without=()):
     """Do everything everywhere; gives what has changed in the notebook, by place and gesture."""
     found = []
@@ -174,6 +193,8 @@ def gestures(page, without=()):
     def point():
         """Where to press to hit the place: it may be gone or elsewhere after what was pressed before."""
         if not spot.is_visible():
+            look("before", view, place)
+            assert page.locator(".dk-Workbench .dk-tab").count(), f"the Workbench is gone: {found}"
             show(page, view)
         poll(page, spot.is_visible, f"{place} is in {view}", 10)
         spot.scroll_into_view_if_needed(timeout=10_000)
@@ -184,34 +205,50 @@ def gestures(page, without=()):
             page.wait_for_timeout(20)
         return box["x"] + min(box["width"] / 2, 60), box["y"] + min(box["height"] / 2, 40)
 
+    def press(gesture):
+        """Do it where the place is, again where that was elsewhere by then."""
+        for _ in range(10):
+            misses = page.evaluate("window.misses")
+            gesture(*point())
+            if page.evaluate("window.misses") == misses:
+                return
+        raise AssertionError(f"{place} in {view} does not stay where it is")
+
+    def click_with(modifiers):
+        def gesture(x, y):
+            for key in modifiers:
+                page.keyboard.down(key)
+            page.mouse.click(x, y)
+            for key in modifiers:
+                page.keyboard.up(key)
+
+        return gesture
+
+    def drag(x, y):
+        page.mouse.move(x, y)
+        page.mouse.down()
+        page.mouse.move(x + 90, y + 200, steps=4)
+        page.mouse.up()
+
     page.keyboard.press("Control+Z")  # the page's last change is in a cell
     look("undo")
+    page.evaluate(MISSES)
     for view, places in PLACES.items():
         for place in [p for p in places if p not in without]:
             show(page, view)
             spot = page.locator(".dk-Workbench").first.locator(place).first
             for modifiers in MODIFIERS:
-                x, y = point()
-                for key in modifiers:
-                    page.keyboard.down(key)
-                page.mouse.click(x, y)
-                for key in modifiers:
-                    page.keyboard.up(key)
+                press(click_with(modifiers))
                 page.keyboard.press("x")
                 look(view, place, "click", modifiers)
-            x, y = point()
-            page.mouse.dblclick(x, y)
-            page.mouse.click(*point(), button="right")
+            press(page.mouse.dblclick)
+            press(lambda x, y: page.mouse.click(x, y, button="right"))
             page.keyboard.press("x")
             look(view, place, "two clicks and the other button")
-            x, y = point()
-            page.mouse.move(x, y)
-            page.mouse.down()
-            page.mouse.move(x + 90, y + 200, steps=4)
-            page.mouse.up()
+            press(drag)
             look(view, place, "drag")
             show(page, view)
-            page.mouse.click(*point())
+            press(page.mouse.click)
             for key in KEYS:
                 page.keyboard.press(key)
             look(view, place, "keys")
