@@ -155,7 +155,8 @@ def serve_forks(control: socket.socket, log: str, later: Iterable[str] = ()) -> 
     Ends, with all children, when the driver closes ``control``.
     """
     children: set[int] = set()
-    waiting: list[Iterable[str]] = [_work(), *([module] for module in later)]
+    # What takes longest comes first: a child that is forked before it is there would import it by itself.
+    waiting: list[Iterable[str]] = [*([module] for module in later), _work()]
     while True:
         while waiting and not select.select([control], [], [], _IDLE_S)[0]:
             _import(waiting.pop(0))

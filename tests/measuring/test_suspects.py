@@ -1,9 +1,12 @@
 """Data that are not what they are declared to be are found before work is spent, and right ones raise no warning."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 import deploykit as dk
+from deploykit.measuring.examination import readings
 from deploykit.testing import models as tiny
 from tests.measuring import variants
 
@@ -283,3 +286,14 @@ def test_integers_of_the_model_itself_that_are_read_as_real_numbers_are_found(tm
     found = dk.examine(model, dk.Dataset.from_arrays(own, values), scores="values")
     assert found.check.value > 0
     assert (found.check.suspicions[0].kind, found.check.suspicions[0].value) == ("raw", 0.0)
+
+
+def test_no_other_order_of_the_classes_is_right_more_often():
+    rng = np.random.default_rng(0)
+    for noise in np.linspace(0, 1, 40):
+        labels = rng.integers(0, 5, 60)
+        given = np.where(rng.random(60) < noise, rng.integers(0, 6, 60), rng.permutation(5)[labels])
+        order = readings._best_order(labels, given, 5)
+        best = max((np.array(one)[labels] == given).sum() for one in itertools.permutations(range(5)))
+        assert sorted(order) == list(range(5))
+        assert (order[labels] == given).sum() == best
