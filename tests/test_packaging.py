@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from deploykit.core import extras
+
 pytestmark = pytest.mark.alone
 
 ROOT = Path(__file__).parents[1]
@@ -50,10 +52,58 @@ def test_every_imported_package_is_declared(folder):
         assert distributions & declared, f"{path} imports {module}, which pyproject.toml does not declare"
 
 
+def others(extra):
+    """Requirements of an extra but for deploykit itself."""
+    return [r for r in PROJECT["optional-dependencies"][extra] if not r.startswith("deploykit[")]
+
+
+def included(extra):
+    """Extras that an extra includes, directly or not, and itself."""
+    found = {extra}
+    for line in PROJECT["optional-dependencies"][extra]:
+        for name in re.findall(r"^deploykit\[(.*)\]$", line):
+            found |= set().union(*map(included, name.split(",")))
+    return found
+
+
 def test_every_requirement_has_a_floor_and_a_cap():
-    for requirement in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["tensorflow"],
-                        *PROJECT["optional-dependencies"]["jupyter"]]:  # fmt: skip
+    for requirement in [*PROJECT["dependencies"], *(r for e in PROJECT["optional-dependencies"] for r in others(e))]:
         assert re.search(r">=[0-9.]+,<[0-9.]+", requirement), requirement
+
+
+def test_a_server_installs_no_scientific_package_but_numpy_and_its_own_runtime():
+    heavy = {"pandas", "scipy", "sympy", "altair", "vl-convert-python", "h5py", "onnx", "onnxslim", "tensorflow"}
+    base = names(PROJECT["dependencies"])
+    assert "numpy" in base
+    assert not base & heavy
+    assert names(others("onnx")) == {"onnxruntime"}
+    assert names(others("tflite")) == {"ai-edge-litert"}
+    assert {included(name) == {name} for name in ("onnx", "tflite", "openvino")} == {True}
+
+
+def test_what_measures_includes_reports_and_charts():
+    for name in ("sweep", "tensorflow", "jupyter", "search", "dask", "all"):
+        assert {"sweep", "onnx", "tflite"} <= included(name)
+
+
+def test_messages_name_the_extra_that_holds_a_package():
+    listed = {name: {extras.distribution(module) for module in held} for name, held in extras.EXTRAS.items()}
+    assert listed == {name: names(others(name)) for name in PROJECT["optional-dependencies"] if name != "all"}
+
+
+def test_what_is_required_by_name_is_in_the_extra_that_is_named():
+    named = {}
+    for folder in ("deploykit", "widgets/deploykit_widgets"):
+        for path in (ROOT / folder).rglob("*.py"):
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "require" and len(node.args) == 2:
+                    module, extra = (getattr(a, "value", None) for a in node.args)
+                    if isinstance(module, str) and isinstance(extra, str) and extra:
+                        named[module.partition(".")[0], extra] = path
+    assert named.keys() >= {("keras", "tensorflow"), ("papermill", "jupyter")}
+    for (module, extra), path in named.items():
+        held = set().union(*(extras.EXTRAS.get(name, ()) for name in included(extra)))
+        assert module in held, f"{path}: {extra} does not hold {module}"
 
 
 def test_all_is_everything():

@@ -1,7 +1,8 @@
-"""The install without extras: models are read, swept, exported and served with no TensorFlow and no Jupyter."""
+"""Small installs: what measures without TensorFlow and Jupyter, and what only serves."""
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,33 +10,29 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from deploykit.core.extras import EXTRAS
 from deploykit.testing import models
 
-#: Import names of everything the extras install.
-EXTRAS = (
-    "tensorflow", "keras", "tf_keras", "tensorflow_model_optimization", "tf2onnx", "onnxconverter_common", "ipykernel",
-    "IPython", "ipywidgets", "anywidget", "jupyterlab", "netron", "papermill",
-)  # fmt: skip
 #: Run by every interpreter that has it on its path, children too.
-HIDE = f"""
+HIDE = """
 from importlib.machinery import PathFinder
 
 _find = PathFinder.find_spec
 
 
 def find_spec(name, path=None, target=None):
-    return None if name.partition(".")[0] in {set(EXTRAS)!r} else _find(name, path, target)
+    return None if name.partition(".")[0] in {hidden!r} else _find(name, path, target)
 
 
 PathFinder.find_spec = find_spec
 """
 
 
-@pytest.fixture(scope="module")
-def slim(tmp_path_factory):
-    """Runs the command line where nothing of the extras can be imported."""
-    folder = tmp_path_factory.mktemp("slim")
-    (folder / "sitecustomize.py").write_text(HIDE)
+def command_line(folder, *shown):
+    """Runs the command line where nothing can be imported of any extra but those that are shown."""
+    kept = {module for extra in shown for module in EXTRAS[extra]}
+    hidden = {"anywidget", *(module for held in EXTRAS.values() for module in held)} - kept
+    (folder / "sitecustomize.py").write_text(HIDE.format(hidden=hidden))
     path = os.pathsep.join([str(folder), str(Path.cwd())])
 
     def run(*arguments, status=0):
@@ -46,6 +43,18 @@ def slim(tmp_path_factory):
         return done
 
     return run
+
+
+@pytest.fixture(scope="module")
+def slim(tmp_path_factory):
+    """An install of ``deploykit[sweep]``."""
+    return command_line(tmp_path_factory.mktemp("slim"), "onnx", "tflite", "sweep")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """An install of ``deploykit[onnx]``."""
+    return command_line(tmp_path_factory.mktemp("server"), "onnx")
 
 
 @pytest.fixture(scope="module")
@@ -102,3 +111,32 @@ def test_keras_models_need_tensorflow_to_run(slim, tiny, tmp_path):
     np.savez(tmp_path / "d.npz", x=np.zeros((120, 8, 8, 1), np.float32), y=np.arange(120) % 3)
     done = slim("plan", tiny["cnn_keras"], "--data", tmp_path / "d.npz", status=1)
     assert "pip install 'deploykit[tensorflow]'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["plan", "{model}", "--data", "{data}"],
+        ["sweep", "{model}", "--data", "{data}"],
+        ["sensitivity", "{model}", "--data", "{data}", "--store", "runs"],
+        ["inspect", "{model}"],
+        ["report", "{store}"],
+        ["explain", "{store}"],
+        ["compare", "{store}", "{store}"],
+        ["export", "{store}", "--out", "served"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_what_measures_names_its_pip_line_where_only_a_server_is_installed(server, tiny, tmp_path, arguments):
+    np.savez(tmp_path / "d.npz", x=np.zeros((120, 1, 8, 8), np.float32), y=np.arange(120) % 3)
+    places = {"model": tiny["cnn_onnx"], "data": tmp_path / "d.npz", "store": Path("notebooks/finished").absolute()}
+    done = server(*(a.format(**places) for a in arguments), status=1)
+    assert "Traceback" not in done.stderr
+    assert re.search(r"not installed.*pip install 'deploykit\[sweep\]'", done.stderr)
+
+
+def test_another_runtime_names_its_pip_line(server):
+    found = json.loads(server("doctor", "--json").stdout)
+    problems = {r["name"]: r["problem"] for r in found["runtimes"]}
+    assert problems["onnxruntime"] == ""
+    assert problems["litert"] == "ai-edge-litert not installed; pip install 'deploykit[tflite]'"

@@ -15,6 +15,7 @@ from types import ModuleType
 
 from deploykit._version import __version__
 from deploykit.core.errors import DeploykitError
+from deploykit.core.extras import explained
 
 #: In the order of their use.
 VERBS = (
@@ -80,7 +81,10 @@ def _explain(error: Exception, *, debug: bool) -> int:
         import traceback
 
         traceback.print_exception(error)
-    elif isinstance(error, DeploykitError):
+        return _ERROR
+    if isinstance(error, ModuleNotFoundError):
+        error = explained(error) or error
+    if isinstance(error, DeploykitError):
         print(f"deploykit: {error}", file=sys.stderr)
     elif isinstance(error, OSError):
         print(f"deploykit: {error.filename or 'error'}: {error.strerror or error}.", file=sys.stderr)

@@ -20,7 +20,7 @@ class Adapter(ABC):
         name: Its name in recipes, on the command line and in reports: the name of its file.
         label: Its name for people.
         help: One sentence.
-        extra: The deploykit extra that installs what it needs; "" for the core install.
+        extra: The deploykit extra that installs all it needs; "": those that hold what is missing.
         requires: Import names it needs.
         group: Import group of the children that run it.
     """
@@ -38,7 +38,7 @@ class Adapter(ABC):
         if not absent:
             return ""
         names = ", ".join(extras.distribution(m) for m in absent)
-        return f"{names} not installed; pip install 'deploykit[{self.extra}]'" if self.extra else f"{names} missing"
+        return f"{names} not installed; {extras.pip_line(absent, self.extra)}"
 
     def check_installed(self) -> None:
         """Raise `MissingExtraError` when a package it needs is missing."""

@@ -7,7 +7,7 @@ import importlib.metadata
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from types import ModuleType
 
@@ -16,20 +16,39 @@ from deploykit.core.errors import MissingExtraError
 #: Distribution names that differ from their import names.
 _DISTRIBUTIONS = {
     "ai_edge_litert": "ai-edge-litert",
+    "jupyter_server": "jupyter-server",
+    "onnxconverter_common": "onnxconverter-common",
     "tensorflow_model_optimization": "tensorflow-model-optimization",
     "tf_keras": "tf-keras",
+    "IPython": "ipython",
     "PIL": "pillow",
     "yaml": "pyyaml",
     "vl_convert": "vl-convert-python",
 }
+#: What each extra of pyproject.toml adds, by import names, without the extras that it includes.
+EXTRAS = {
+    "onnx": ("onnxruntime",),
+    "tflite": ("ai_edge_litert",),
+    "openvino": ("openvino",),
+    "sweep": ("altair", "h5py", "isal", "onnx", "onnxslim", "pandas", "scipy", "sympy", "vl_convert", "yaml"),
+    "tensorflow": (
+        "keras", "onnxconverter_common", "tensorflow", "tensorflow_model_optimization", "tf2onnx", "tf_keras",
+    ),
+    "jupyter": (
+        "IPython", "ipykernel", "ipywidgets", "jupyter_server", "jupyterlab", "netron", "papermill", "tornado",
+        "traitlets",
+    ),
+    "search": ("optuna",),
+    "dask": ("distributed",),
+}  # fmt: skip
 
 
-def require(module: str, extra: str) -> ModuleType:
-    """Import a module of an optional extra.
+def require(module: str, extra: str = "") -> ModuleType:
+    """Import a module that may not be installed.
 
     Args:
         module: Dotted import name.
-        extra: The deploykit extra that installs it; empty when it belongs to the core install.
+        extra: The deploykit extra that installs it; empty: the one that `EXTRAS` names.
 
     Raises:
         MissingExtraError: The package is not installed; names the pip line.
@@ -39,10 +58,43 @@ def require(module: str, extra: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name.split(".")[0]):
             raise
-        target = f"deploykit[{extra}]" if extra else "deploykit"
         raise MissingExtraError(
-            f"The package {distribution(module)!r} is not installed.", remedy=f"pip install '{target}'"
+            f"The package {distribution(module)!r} is not installed.", remedy=pip_line([module], extra)
         ) from error
+
+
+def check(extra: str) -> None:
+    """Check at the start of a verb that an extra is installed, before anything else runs.
+
+    Args:
+        extra: Its name.
+
+    Raises:
+        MissingExtraError: A package of it is not installed; names the pip line.
+    """
+    if absent := [module for module in EXTRAS[extra] if not installed(module)]:
+        names = ", ".join(map(distribution, absent))
+        raise MissingExtraError(f"This needs packages that are not installed: {names}.", remedy=pip_line(absent, extra))
+
+
+def explained(error: ModuleNotFoundError) -> MissingExtraError | None:
+    """A failed import of an optional package as an error that names the pip line; None for any other module."""
+    module = (error.name or "").partition(".")[0]
+    if not any(module in modules for modules in EXTRAS.values()):
+        return None
+    return MissingExtraError(f"The package {distribution(module)!r} is not installed.", remedy=pip_line([module]))
+
+
+def pip_line(modules: Iterable[str], extra: str = "") -> str:
+    """The command that installs packages.
+
+    Args:
+        modules: Import names.
+        extra: The extra that installs them all; empty: those that `EXTRAS` names, or none.
+    """
+    tops = {module.partition(".")[0] for module in modules}
+    names = [extra] if extra else [name for name, held in EXTRAS.items() if tops & set(held)]
+    return f"pip install 'deploykit[{','.join(names)}]'" if names else "pip install deploykit"
 
 
 def distribution(module: str) -> str:

@@ -6,6 +6,7 @@ import tempfile
 from pathlib import Path
 from typing import Any, Unpack
 
+from deploykit.core import extras
 from deploykit.core.check import Examined
 from deploykit.core.contract import Declared
 from deploykit.core.digest import json_digest
@@ -51,6 +52,7 @@ def examine(
         >>> print(dk.examine(model, data))
         input   image: float32 (? × 28 × 28 × 1) ...
     """
+    extras.check("sweep")
     settings = complete(ExamineOptions, options)
     declared = declared_of(settings)
     return examined(model, checked(model, data, declared), declared, Limits.of(settings))

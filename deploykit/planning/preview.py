@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Unpack
 
+from deploykit.core import extras
 from deploykit.core.check import Examined
 from deploykit.core.model import Model
 from deploykit.core.resolution import half_width
@@ -65,6 +66,7 @@ def plan(
         >>> len(plan.candidates) > 3, plan.can_resolve
         (True, True)
     """
+    extras.check("sweep")
     settings = Settings.of(options)
     declared, protocol = settings.declared, settings.protocol
     data = checked(model, data, declared)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from deploykit.core import extras
 from deploykit.core.contract import MAX_OUTPUT_ERROR
 from deploykit.core.errors import CandidateError, StoreError, unknown_name
 from deploykit.core.model import Model
@@ -65,6 +66,7 @@ class Report(Swept):
         Raises:
             StoreError: There is no store, or no such sweep in it.
         """
+        extras.check("sweep")
         with Store(store) as opened:
             found = opened.sweep(context) if model is None and data is None else sweep_of(opened, model, data)
             if found is None:

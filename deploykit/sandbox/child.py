@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.core import errors
+from deploykit.core.extras import explained
 from deploykit.core.serial import parse
 from deploykit.sandbox.groups._contract import GROUPS, ImportGroup
 from deploykit.sandbox.task import TASKS, resolve
@@ -123,6 +124,8 @@ def _clear(error: BaseException) -> errors.DeploykitError:
         return full("a folder that is written to", " ".join(str(error).split()))
     if isinstance(error, errors.DeploykitError):
         return error
+    if isinstance(error, ModuleNotFoundError) and (missing := explained(error)):
+        return missing
     if isinstance(error, OSError) and error.errno == errno.EROFS:
         return errors.StoreError(
             f"The disk is read-only: {error}.", remedy="choose a folder you can write to, then run it again."

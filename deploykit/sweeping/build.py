@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from deploykit.core import extras
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import DeploykitError, UnsupportedModelError
 from deploykit.core.model import Model
@@ -105,6 +106,7 @@ def build(
         >>> dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
         BuiltCandidate(int8 dynamic on onnxruntime · cpu · 1 thread, ... bytes)
     """
+    extras.check("sweep")
     settings = complete(BuildOptions, options)
     declared, seed, limits = declared_of(settings), settings["seed"], Limits.of(settings)
     data = checked(model, data, declared)

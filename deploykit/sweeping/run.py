@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Unpack
 
+from deploykit.core import extras
 from deploykit.core.model import Model
 from deploykit.core.settings.option import takes
 from deploykit.core.settings.options import SweepOptions
@@ -130,6 +131,7 @@ def start_sweep(
         >>> handle.wait().finished
         True
     """
+    extras.check("sweep")
     settings = Settings.of(options)
     space = Space.of(space)
     prepared = checked(model, data, settings.declared)

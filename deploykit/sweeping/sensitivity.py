@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Unpack
 
+from deploykit.core import extras
 from deploykit.core.candidate import Target
 from deploykit.core.errors import CandidateError, SettingError, unknown_name
 from deploykit.core.model import Model
@@ -130,6 +131,7 @@ def start_sensitivity(
         >>> len(handle.wait().rows)
         3
     """
+    extras.check("sweep")
     kinds = (by,) if isinstance(by, str) else tuple(by)
     for kind in kinds:
         if kind not in KINDS:

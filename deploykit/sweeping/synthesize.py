@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
+from deploykit.core import extras
 from deploykit.core.errors import DatasetError, SettingError
 from deploykit.core.model import Model
 from deploykit.core.parameter import complete as completed
@@ -77,6 +78,7 @@ def synthesize(
         >>> found.reading.splits["train"], found.labels("train") is None
         (64, True)
     """
+    extras.check("sweep")
     given = completed(PARAMETERS, {"method": method, "examples": examples, "steps": steps}, "synthesize")
     settings = complete(BuildOptions, options)
     declared, limits = declared_of(settings), Limits.of(settings)

@@ -1,3 +1,4 @@
+import importlib
 import sys
 
 import numpy as np
@@ -18,6 +19,28 @@ class Needy(Adapter):
 def test_a_missing_package_names_its_pip_line():
     with pytest.raises(MissingExtraError, match=r"'no_such_package_at_all' is not installed.*'deploykit\[jupyter\]'"):
         extras.require("no_such_package_at_all.part", "jupyter")
+
+
+def test_the_extra_that_holds_a_package_is_found(monkeypatch):
+    monkeypatch.setitem(extras.EXTRAS, "sweep", ("no_such_package_at_all", "numpy"))
+    line = r"pip install 'deploykit\[sweep\]'"
+    with pytest.raises(MissingExtraError, match=rf"'no_such_package_at_all' is not installed.*{line}"):
+        extras.require("no_such_package_at_all.part")
+    with pytest.raises(MissingExtraError, match=rf"not installed: no_such_package_at_all\. Remedy: {line}"):
+        extras.check("sweep")
+    with pytest.raises(ModuleNotFoundError) as caught:
+        importlib.import_module("no_such_package_at_all")
+    assert line.replace("\\", "") in str(extras.explained(caught.value))
+
+
+def test_nothing_is_said_of_a_module_that_no_extra_holds():
+    assert extras.explained(ModuleNotFoundError("No module named 'mine'", name="mine")) is None
+    assert extras.pip_line(["no_such_package_at_all"]) == "pip install deploykit"
+    assert extras.pip_line(["onnxruntime", "scipy"]) == "pip install 'deploykit[onnx,sweep]'"
+
+
+def test_an_extra_that_is_installed_passes():
+    extras.check("sweep")
 
 
 def test_a_package_that_fails_inside_is_not_called_missing(tmp_path, monkeypatch):

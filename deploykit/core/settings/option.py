@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar, get_args, get_type_hints
 
 from deploykit.core.errors import SettingError, unknown_name
-from deploykit.core.extras import installed, require
+from deploykit.core.extras import installed, pip_line, require
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.registry import registry
 
@@ -36,7 +36,7 @@ class Named:
         return (
             ""
             if not self.module or installed(self.module)
-            else f"{self.module} not installed; pip install 'deploykit[{self.extra}]'"
+            else f"{self.module} not installed; {pip_line([self.module], self.extra)}"
         )
 
 
