@@ -410,8 +410,7 @@ def test_the_start_of_a_parent_can_be_cancelled(forking):
 @needs_signals
 @pytest.mark.parametrize(("function", "deadline_s"), [("hang", 1.0), ("segfault", 60.0)])
 def test_the_log_says_where_a_task_was_ended(supervisor, function, deadline_s, tmp_path):
-    log = tmp_path / "end.log"
-    started = {"started": str(tmp_path / "started")}
+    log, started = tmp_path / "end.log", {"started": str(tmp_path / "started")}
     with pytest.raises(errors.CandidateError):
         supervisor.run(Task(f"faults:{function}", started, deadline_s=deadline_s, log=str(log)))
     assert f"in {function}" in log.read_text()
