@@ -36,6 +36,10 @@ DATATYPES = {
     "string": "BYTES",
 }
 DTYPES = {wire: name for name, wire in DATATYPES.items()}
+#: What NumPy has no type for: the upper half of a float32. It arrives as that; JSON cannot hold it.
+BF16 = "BF16"
+#: Most dimensions of an array in NumPy, and most elements that its sizes may amount to, empty ones left out.
+MOST_DIMENSIONS, _MOST_ELEMENTS = 64, 1 << 48
 
 
 def datatype(array: NDArray[Any]) -> str:
@@ -68,15 +72,29 @@ def to_bytes(array: NDArray[Any]) -> bytes:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
 
 
+def check_sizes(shape: Sequence[int]) -> None:
+    """Raise `ValueError` unless there can be an array of a shape, empty or not."""
+    if len(shape) > MOST_DIMENSIONS:
+        raise ValueError(f"expected a shape of at most {MOST_DIMENSIONS} dimensions, got {len(shape)}")
+    if math.prod(size or 1 for size in shape) > _MOST_ELEMENTS:
+        raise ValueError(f"expected a shape of at most {_MOST_ELEMENTS:,} elements, got one with sizes beyond that")
+
+
 def from_bytes(data: bytes | memoryview, wire: str, shape: Sequence[int]) -> NDArray[Any]:
-    """The array in a buffer: BYTES as text where they are UTF-8, else as bytes.
+    """The array in a buffer: BYTES as text where they are UTF-8, else as bytes; BF16 as float32.
 
     Raises:
-        ValueError: The buffer's length does not fit datatype and shape, or a truth value is neither 0 nor 1.
+        ValueError: There is no array of that shape, the buffer's length does not fit datatype and shape, or a truth
+            value is neither 0 nor 1.
     """
     import numpy as np
 
+    check_sizes(shape)
     count = math.prod(shape)
+    if wire == BF16:
+        if len(data) != 2 * count:
+            raise ValueError(f"{wire} of shape {list(shape)} needs {2 * count} bytes, got {len(data)}")
+        return (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32).reshape(shape)
     if wire == "BYTES":
         return objects(_texts(data, count)).reshape(shape)
     dtype = np.dtype(DTYPES[wire]).newbyteorder("<")

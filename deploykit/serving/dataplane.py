@@ -19,7 +19,8 @@ from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec
 from deploykit.serving.batches import Batch, independent, join
-from deploykit.serving.faults import InvalidInputError
+from deploykit.serving.faults import InvalidInputError, shown
+from deploykit.serving.images import Images
 from deploykit.serving.tensors import check_shape
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _WARM_RUNS = 5
 INLINE_SECONDS = 0.005
 #: Most examples of several requests that are tried, and run, as one batch.
 _MOST_JOINED = 8
+#: Names of unknown inputs that a message shows.
+_SHOWN_NAMES = 8
 
 
 class DataPlane:
@@ -46,6 +49,7 @@ class DataPlane:
         outputs: Outputs by name.
         meanings: What the outputs mean, by name.
         classes: Class names by index, of the scored output.
+        images: Reads encoded images for the inputs that take them.
         platform: Runtime and format, as the v2 protocol names them.
         example_seconds: Time one example takes at best, measured while warming up.
         most_joined: Most examples of several requests that may run as one batch; 1 when each must run alone.
@@ -71,8 +75,10 @@ class DataPlane:
             files = stack.enter_context(artifact.opened())
             self._predictor = Predictor.open(files)
             golden, _ = files.golden()
+            self.images = Images(manifest, golden)
             self.example_seconds = self._warm_up(golden)
             self._shapes = {name: array.shape[1:] for name, array in golden.items()}
+            self._proved = self._examples(golden, 1)[0]
             self.most_joined = 1 if manifest.batch_dependent else self._try_joining(golden)
             self._files = stack.pop_all()  # a runtime may read from them as long as it runs
 
@@ -106,7 +112,14 @@ class DataPlane:
         try:
             return self.inputs[name]
         except (KeyError, TypeError):
-            raise InvalidInputError(f"Unknown input {name!r}; expected {self._names()}.") from None
+            raise InvalidInputError(
+                f"Unknown input {shown(name)}; expected {self._names()}.",
+                f"JSON object: does not have named input: {shown(name)}",
+            ) from None
+
+    def classes_of(self, meaning: OutputMeaning) -> tuple[str, ...]:
+        """Class names of an output by index, empty when they are not known."""
+        return self.classes if meaning.role == "scored" else ()
 
     def sole_input(self) -> TensorSpec:
         """The only input that is needed.
@@ -116,7 +129,9 @@ class DataPlane:
         """
         if len(self.needed) != 1:
             raise InvalidInputError(
-                f"The model takes {len(self.needed)} inputs; expected an object with {self._names()}."
+                f"The model takes {len(self.needed)} inputs; expected an object with {self._names()}.",
+                "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
+                "tensorinfo_map",
             )
         return self.inputs[self.needed[0]]
 
@@ -124,7 +139,11 @@ class DataPlane:
         """Raise `InvalidInputError` unless the model's inputs are named, states or none of them."""
         got = list(names)
         if len(got) != len(set(got)) or not set(self.needed) <= set(got) <= set(self.inputs):
-            raise InvalidInputError(f"Expected the inputs {self._names()}; got {', '.join(map(repr, got)) or 'none'}.")
+            names = ", ".join(map(shown, got[:_SHOWN_NAMES])) + (", …" if len(got) > _SHOWN_NAMES else "")
+            raise InvalidInputError(
+                f"Expected the inputs {self._names()}; got {names or 'none'}.",
+                f"JSON object: keys must be equal to: {','.join(self.needed)}",
+            )
 
     def batch(self, arrays: Mapping[str, NDArray[Any]]) -> Batch:
         """Check raw examples, dtypes already right.
@@ -157,10 +176,20 @@ class DataPlane:
         except DatasetError as error:
             raise InvalidInputError(str(error)) from error
         except Exception as error:
-            if said := self._odd_shapes(batch):  # runtimes raise classes of their own for sizes that do not go together
-                reason = " ".join(str(error).split())[:200].rstrip(".")
-                raise InvalidInputError(f"The model cannot run {said}: {reason}.") from error
-            raise
+            # Runtimes raise classes of their own for sizes that do not go together and for indices out of range.
+            said = self._odd_shapes(batch) or ("these examples" if self._runs_still() else "")
+            if not said:
+                raise
+            reason = " ".join(str(error).split())[:200].rstrip(".")
+            raise InvalidInputError(f"The model cannot run {said}: {reason}.") from error
+
+    def _runs_still(self) -> bool:
+        """Whether the model runs the example that it was proved with: if so, a fault lies with other examples."""
+        try:
+            self._predictor(self._proved.arrays)
+        except Exception:
+            return False
+        return True
 
     def _odd_shapes(self, batch: Batch) -> str:
         """The shapes of examples that are not those it was proved with, "" when all are."""

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from itertools import islice
+from typing import Any, ClassVar
 
 from deploykit.core.errors import RequestError
+
+#: Of a value in a message: characters, elements of a list, members of an object, levels of either.
+_CHARACTERS, _ELEMENTS, _MEMBERS, _LEVELS = 60, 8, 3, 3
 
 
 class Fault(RequestError):  # noqa: N818  the word of remote procedure calls for it
@@ -18,9 +22,18 @@ class Fault(RequestError):  # noqa: N818  the word of remote procedure calls for
 
 
 class InvalidInputError(Fault):
-    """The request is not what the protocol or the model expects."""
+    """The request is not what the protocol or the model expects.
+
+    Args:
+        message: What was expected and what came.
+        serving: TensorFlow Serving's words for it, which its clients may look for; its protocols say them first.
+    """
 
     kind = "invalid"
+
+    def __init__(self, message: str, serving: str = "") -> None:
+        super().__init__(message)
+        self.serving = serving
 
 
 class NotFoundError(Fault):
@@ -68,3 +81,22 @@ class InternalError(Fault):
 
     def __init__(self) -> None:
         super().__init__("internal error; the server's log has the details.")
+
+
+def shown(value: Any, levels: int = _LEVELS) -> str:
+    """A value from a request as it stands in a message: short, however long or deep it is, and always encodable."""
+    if isinstance(value, dict):
+        inner = [f"{shown(k)}: {shown(v, levels - 1)}" for k, v in islice(value.items(), _MEMBERS if levels else 0)]
+        return f"{{{', '.join(inner)}{_rest(len(value) - len(inner), inner)}}}"
+    if isinstance(value, list | tuple):
+        inner = [shown(v, levels - 1) for v in islice(value, _ELEMENTS if levels else 0)]
+        return f"[{', '.join(inner)}{_rest(len(value) - len(inner), inner)}]"
+    if isinstance(value, int) and value.bit_length() > 4 * _CHARACTERS:
+        return f"a number of {value.bit_length()} bits"
+    cut = isinstance(value, str | bytes) and len(value) > _CHARACTERS
+    text = f"{value[:_CHARACTERS]!r}…" if cut else repr(value)
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _rest(count: int, before: list[str]) -> str:
+    return "" if not count else ", …" if before else "…"

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import math
 import struct
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
-from deploykit.artifacts.wire import objects, text_or_bytes
+from deploykit.artifacts.wire import MOST_DIMENSIONS, check_sizes, objects, text_or_bytes
 from deploykit.core.model import TensorSpec, fits_shape
-from deploykit.serving.faults import InvalidInputError
+from deploykit.serving.faults import InvalidInputError, shown
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +36,13 @@ _CODES = {
     "int64": "q",
     "uint64": "Q",
 }
+#: Up to this, every whole number is a real one of double precision.
+_EXACT = 2**53
+#: Dimensions of a shape that a message shows.
+_SHOWN_DIMENSIONS = 8
+#: TensorFlow Serving's names of dtypes, where they are others, and of what JSON holds.
+_SERVING_DTYPES = {"float16": "half", "float32": "float", "float64": "double"}
+_SERVING_TYPES = {str: "String", type(None): "Null", dict: "Object", list: "Array"}
 _KINDS = {"f": "real numbers", "i": "whole numbers", "u": "whole numbers", "b": "true or false", "U": "text"}
 
 
@@ -53,9 +61,11 @@ def from_lists(
     Raises:
         InvalidInputError: Ragged lists, values of another kind or out of range.
     """
-    if spec.dtype == "string":
-        value = _decode_texts(value, spec)
+    if shape is not None:
+        checked_sizes(shape, spec)
     flat, found = _flatten(value, spec)
+    if spec.dtype == "string":
+        flat = [_text(v, spec) for v in flat]
     array = _cast(flat, spec, real=real, truths=truths)
     if shape is not None and found != shape:
         if len(found) > 1 or array.size != math.prod(shape):
@@ -69,6 +79,21 @@ def to_lists(name: str, array: NDArray[Any]) -> Any:
     if array.dtype.kind not in "SUO":
         return array.tolist()
     return _encode_texts(array.tolist(), as_bytes=name.endswith("_bytes"))
+
+
+def to_json(name: str, array: NDArray[Any]) -> Any:
+    """What a JSON writer that knows arrays takes for an output: all digits of its numbers, texts as from `to_lists`."""
+    if array.dtype.kind in "SUO":
+        return to_lists(name, array)
+    return array.astype("float64") if array.dtype.kind == "f" else array
+
+
+def checked_sizes(shape: tuple[int, ...], spec: TensorSpec) -> None:
+    """Raise `InvalidInputError` unless there can be an array of this shape."""
+    try:
+        check_sizes(shape)
+    except ValueError as error:
+        raise InvalidInputError(f"Input {spec.name!r}: {error}.") from error
 
 
 def check_shape(found: tuple[int, ...], spec: TensorSpec) -> None:
@@ -112,14 +137,15 @@ def converted(array: NDArray[Any], spec: TensorSpec, *, real: str = "") -> NDArr
         return cast
     limits = np.iinfo(wanted)
     if array.dtype.kind == "f":
-        whole = np.isfinite(array) & (np.trunc(array) == array)
-        if not whole.all():
-            if not real:
-                raise _wrong_kind(spec, [array[~whole][0].item()])
-            inside = (array >= limits.min) & (array <= limits.max)  # NaN is not
-            if not inside.all():
-                raise _out_of_range(spec, array[~inside][0].item())
-            return array.astype(real, copy=False)
+        with np.errstate(invalid="ignore"):  # NaN of the signaling kind
+            whole = np.isfinite(array) & (np.trunc(array) == array)
+        if not whole.all() and not real:
+            raise _wrong_kind(spec, [array[~whole][0].item()])
+        # Compared as a real number, the largest whole one of 64 bits is rounded up to the power of two.
+        inside = (array >= limits.min) & (array <= limits.max) & (array < float(int(limits.max) + 1))  # NaN is not
+        if not inside.all():
+            raise _out_of_range(spec, array[~inside][0].item())
+        return array.astype(wanted if whole.all() else real)
     if array.min() < limits.min or array.max() > limits.max:
         raise _out_of_range(spec, array[(array < limits.min) | (array > limits.max)][0].item())
     return array.astype(wanted)
@@ -139,6 +165,8 @@ def _flatten(value: Any, spec: TensorSpec) -> tuple[list[Any], tuple[int, ...]]:
             lengths = {-1, 0}
         if len(lengths) != 1:
             raise _ragged(spec, len(shape))
+        if len(shape) == MOST_DIMENSIONS:
+            raise InvalidInputError(f"Input {spec.name!r}: expected at most {MOST_DIMENSIONS} dimensions, got more.")
         shape.append(lengths.pop())
     return level, tuple(shape)
 
@@ -177,22 +205,29 @@ def _cast_slowly(flat: list[Any], spec: TensorSpec, *, real: str) -> NDArray[Any
         return np.array(flat)
     if not types <= {int, float}:
         raise _wrong_kind(spec, flat, real=real)
+    whole = np.dtype(spec.dtype).kind != "f"
+    if whole and float in types:  # beside a real number, NumPy would round whole ones of more than 53 bits
+        if (far := next((v for v in flat if type(v) is float and abs(v) > _EXACT), None)) is not None:
+            raise _out_of_range(spec, far)  # the JSON may have said another number
+        flat = [int(v) if type(v) is float and v.is_integer() else v for v in flat]
+        types = set(map(type, flat))
     try:
-        array = np.array(flat, np.float64 if np.dtype(spec.dtype).kind == "f" else None)
+        array = np.array(flat, None if whole else np.float64)
     except OverflowError:
         raise _out_of_range(spec, max(flat, key=abs)) from None
-    if array.dtype.kind == "O" or (array.dtype.kind == "f" and types == {int} and np.dtype(spec.dtype).kind != "f"):
+    if array.dtype.kind == "O" or (array.dtype.kind == "f" and types == {int} and whole):
         raise _out_of_range(spec, max(flat, key=abs))  # beyond 64 bits
     return converted(array, spec, real=real)
 
 
 def _checked_text(array: NDArray[Any], spec: TensorSpec) -> NDArray[Any]:
+    """Texts that can be encoded: a client in this process, unlike one over HTTP, may give half a surrogate pair."""
     try:
         "".join(v for v in array.tolist() if type(v) is str).encode()
     except UnicodeEncodeError as error:
-        shown = ascii(error.object[error.start : error.end])
+        half = shown(error.object[error.start : error.end])
         raise InvalidInputError(
-            f"Input {spec.name!r}: expected text, got {shown}, half of a surrogate pair, which is not a character."
+            f"Input {spec.name!r}: expected text, got {half}, half of a surrogate pair, which is not a character."
         ) from error
     return array
 
@@ -203,30 +238,38 @@ def _wrong_kind(spec: TensorSpec, flat: list[Any], *, real: str = "") -> Invalid
     kind = "U" if spec.dtype == "string" else np.dtype(spec.dtype).kind
     good: tuple[type, ...] = {"U": (str,), "b": (bool,), "f": (int, float)}.get(kind, (int, float) if real else (int,))
     odd = next((v for v in flat if type(v) not in good), flat[0])
-    shown = repr(odd) if len(repr(odd)) <= 40 else f"{repr(odd)[:40]}…"
     what = {str: "text", bool: "a truth value", type(None): "null", dict: "an object", list: "a list"}
     got = {**what, float: "a real number", int: "a number"}.get(type(odd), "")
     kinds = "whole or real numbers" if real else _KINDS[kind]
-    return InvalidInputError(f"Input {spec.name!r}: expected {spec.dtype} ({kinds}), got {got} {shown}.")
+    return InvalidInputError(
+        f"Input {spec.name!r}: expected {spec.dtype} ({kinds}), got {got} {shown(odd)}.",
+        f"JSON Value: {_as_json(odd)} Type: {_serving_type(odd)} is not of expected type: {_serving_dtype(spec)}",
+    )
 
 
 def _out_of_range(spec: TensorSpec, value: Any) -> InvalidInputError:
     import numpy as np
 
-    shown = str(value) if not isinstance(value, int) or abs(value) < 10**40 else "a number beyond 10 ** 40"
+    got = str(value) if not isinstance(value, int) or abs(value) < 10**40 else "a number beyond 10 ** 40"
+    name = _serving_dtype(spec)
     if np.dtype(spec.dtype).kind in "iu":
         whole = np.iinfo(spec.dtype)
         return InvalidInputError(
-            f"Input {spec.name!r}: expected {spec.dtype} ({whole.min} to {whole.max}), got {shown}."
+            f"Input {spec.name!r}: expected {spec.dtype} ({whole.min} to {whole.max}), got {got}.",
+            f"JSON Value: {got} Type: Number is not of expected type: {name}",
         )
     limits = np.finfo(spec.dtype)
-    if abs(value) <= limits.max:
+    lossy = f"Cannot convert JSON value: {got} to {name} without loss of precision."
+    if abs(value) <= float(limits.max):
         exact = 2 ** (limits.nmant + 1)
         return InvalidInputError(
-            f"Input {spec.name!r}: {spec.dtype} holds all integers only up to {exact}, got {shown}; send them as "
-            f"{spec.dtype} to have them rounded."
+            f"Input {spec.name!r}: {spec.dtype} holds all integers only up to {exact}, got {got}; send them as "
+            f"{spec.dtype} to have them rounded.",
+            lossy,
         )
-    return InvalidInputError(f"Input {spec.name!r}: expected {spec.dtype} ({limits.min} to {limits.max}), got {shown}.")
+    return InvalidInputError(
+        f"Input {spec.name!r}: expected {spec.dtype} ({limits.min} to {limits.max}), got {got}.", lossy
+    )
 
 
 def _ragged(spec: TensorSpec, dimension: int | None) -> InvalidInputError:
@@ -236,16 +279,40 @@ def _ragged(spec: TensorSpec, dimension: int | None) -> InvalidInputError:
     )
 
 
-def _decode_texts(value: Any, spec: TensorSpec) -> Any:
-    """Replace ``{"b64": …}`` by what it holds: text where that is UTF-8, else bytes."""
-    if isinstance(value, list):
-        return [_decode_texts(v, spec) for v in value]
-    if isinstance(value, dict) and set(value) == {"b64"}:
-        try:
-            return text_or_bytes(base64.b64decode(value["b64"], validate=True))
-        except (TypeError, ValueError, binascii.Error) as error:
-            raise InvalidInputError(f"Input {spec.name!r}: b64 is not valid base64.") from error
-    return value
+def encoded(value: Any, spec: TensorSpec) -> bytes:
+    """The bytes in ``{"b64": …}``.
+
+    Raises:
+        InvalidInputError: It is something else, or not base64.
+    """
+    if type(value) is not dict or value.keys() != {"b64"}:
+        raise _wrong_kind(spec, [value])
+    try:
+        return base64.b64decode(value["b64"], validate=True)
+    except (TypeError, ValueError, binascii.Error) as error:
+        raise InvalidInputError(f"Input {spec.name!r}: b64 is not valid base64.", "Unable to base64 decode") from error
+
+
+def _text(value: Any, spec: TensorSpec) -> Any:
+    """What ``{"b64": …}`` holds, as text where that is UTF-8, else as bytes; other values as they are."""
+    if type(value) is not dict or value.keys() != {"b64"}:
+        return value
+    return text_or_bytes(encoded(value, spec))
+
+
+def _serving_dtype(spec: TensorSpec) -> str:
+    return _SERVING_DTYPES.get(spec.dtype, spec.dtype)
+
+
+def _serving_type(value: Any) -> str:
+    return str(value) if type(value) is bool else _SERVING_TYPES.get(type(value), "Number")
+
+
+def _as_json(value: Any) -> str:
+    """A value in JSON's form, shortened."""
+    if type(value) in (list, dict, bytes):
+        return shown(value)
+    return shown(value) if type(value) is str and len(value) > 40 else json.dumps(value)
 
 
 def _encode_texts(value: Any, *, as_bytes: bool) -> Any:
@@ -261,4 +328,7 @@ def _encode_texts(value: Any, *, as_bytes: bool) -> Any:
 
 
 def _show(shape: tuple[object, ...]) -> str:
-    return "(" + ", ".join("?" if d is None else str(d) for d in shape) + ("," if len(shape) == 1 else "") + ")"
+    sizes = ["?" if d is None else str(d) for d in shape[:_SHOWN_DIMENSIONS]]
+    if len(shape) > _SHOWN_DIMENSIONS:
+        sizes.append(f"… {len(shape)} dimensions")
+    return "(" + ", ".join(sizes) + ("," if len(shape) == 1 else "") + ")"

@@ -12,7 +12,10 @@ from deploykit.loading._load import load
 from deploykit.sweeping.build import build
 
 #: NumPy name → onnx.TensorProto's number.
-_TYPES = {"float32": 1, "uint8": 2, "int32": 6, "int64": 7, "string": 8, "bool": 9, "float16": 10, "float64": 11}
+_TYPES = {
+    "float32": 1, "uint8": 2, "int8": 3, "uint16": 4, "int16": 5, "int32": 6, "int64": 7, "string": 8, "bool": 9,
+    "float16": 10, "float64": 11, "uint32": 12, "uint64": 13,
+}  # fmt: skip
 
 
 def node(operator: str, inputs: list[str], outputs: list[str], **attributes: Any) -> Any:

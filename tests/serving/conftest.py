@@ -1,11 +1,17 @@
+import asyncio
 import http.client
 import json
 from typing import Any, NamedTuple
 
 import pytest
 
+from deploykit.artifacts.artifact import Artifact
 from deploykit.exporters._export import export
+from deploykit.serving.dataplane import DataPlane
+from deploykit.serving.faults import Fault
 from deploykit.serving.server import serve
+from deploykit.serving.service import Service
+from deploykit.serving.wires._contract import WIRES, HTTPWire, Response
 from deploykit.testing.exporters import exportable
 
 
@@ -109,3 +115,36 @@ def golden():
         return load_arrays(path / manifest.golden_inputs), load_arrays(path / manifest.golden_outputs)
 
     return load
+
+
+@pytest.fixture(scope="session")
+def within():
+    """Ask the protocols of a service in this process, without HTTP: a fault is its status, anything else is raised."""
+    wires = [wire for wire in WIRES.all() if isinstance(wire, HTTPWire)]
+
+    def send(service, method, path, body=b"", **headers):
+        if not isinstance(body, bytes):
+            body = json.dumps(body).encode()
+        wire = next(wire for wire in wires if path.lower().startswith(wire.prefix))
+        raw = [(name.replace("_", "-").lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
+        try:
+            endpoint = wire.endpoint(path, service)
+            assert endpoint.method == method
+            response = asyncio.run(endpoint.handler(body, raw))
+        except Fault as fault:
+            response = wire.refusal(fault)
+        assert isinstance(response, Response)
+        return response
+
+    return send
+
+
+@pytest.fixture(scope="session")
+def held(made):
+    """A service in this process with all the tiny models there are, by the names of their kinds."""
+    service = Service()
+    for kind in ("cnn_onnx", "two_inputs_onnx", "log_onnx", "text_onnx"):
+        plane = DataPlane(Artifact.open(made(kind).path))
+        plane.name = kind
+        service.add(plane)
+    return service

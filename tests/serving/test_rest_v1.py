@@ -91,13 +91,6 @@ def test_a_missing_model_or_version_is_404(cnn, ask, method, path, servable):
     assert answer.error == f"Servable not found for request: {servable}. This server has 'cnn', version 1."
 
 
-@pytest.mark.parametrize("what", ["classify", "regress"])
-def test_other_signatures_are_refused(cnn, ask, what):
-    answer = ask(cnn, "POST", f"/v1/models/cnn:{what}", {"Examples": []})
-    assert answer.status == 400
-    assert answer.error == f"The model's signature is for predict; expected :predict, got :{what}."
-
-
 def test_not_a_number_goes_in_and_out(log, ask):
     body = b'{"instances": [[NaN, Infinity, -1.0, 1.0], [0.0, 1.0, 2.5, -Infinity]]}'
     answer = ask(log, "POST", "/v1/models/log:predict", body)
@@ -123,16 +116,19 @@ def test_text_goes_in_and_out(text, ask):
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        (b"", "Expected JSON: "),
-        (b"{", "Expected JSON: "),
-        (b"instances", "Expected JSON: "),
-        (b'{"instances": [nan]}', "Expected JSON: "),
-        (b'{"instances": [NaN', "Expected JSON: "),
-        (b"\xff\xfe", "Expected JSON: "),
-        (b"[" * 100_000, "Expected JSON: it is nested too deeply."),
-        (b'{"instances": ' + b"[" * 100_000 + b"NaN", "Expected JSON: it is nested too deeply."),
-        (b"[]", "Expected a JSON object with 'instances' or 'inputs'."),
-        (b"null", "Expected a JSON object with 'instances' or 'inputs'."),
+        (b"", "JSON Parse error: "),
+        (b"{", "JSON Parse error: "),
+        (b"instances", "JSON Parse error: "),
+        (b'{"instances": [nan]}', "JSON Parse error: "),
+        (b'{"instances": [NaN', "JSON Parse error: "),
+        (b"\xff\xfe", "JSON Parse error: "),
+        (b"[" * 100_000, "JSON Parse error: it is nested too deeply."),
+        (b'{"instances": ' + b"[" * 100_000 + b"NaN", "JSON Parse error: it is nested too deeply."),
+        (
+            b"[]",
+            "JSON Value: [] Is not object. Expected a JSON object with 'instances' or 'inputs', got an empty list.",
+        ),
+        (b"null", "Is not object. Expected a JSON object with 'instances' or 'inputs', got null."),
         (b"{}", "Expected either 'instances' (rows) or 'inputs' (columns), got neither."),
         (b'{"instances": [], "inputs": []}', "Expected either 'instances' (rows) or 'inputs' (columns), got both."),
         (b'{"instances": []}', "'instances': expected a list of at least one example, got an empty list."),
@@ -147,7 +143,7 @@ def test_text_goes_in_and_out(text, ask):
         (b'{"instances": [{"image": [], "x": 1}]}', "Expected the inputs 'image'; got 'image', 'x'."),
         (
             b'{"instances": [1], "signature_name": "other"}',
-            "signature name 'other' not found; expected 'serving_default'",
+            'Serving signature name: "other" not found in signature def. Expected ',
         ),
     ],
 )
@@ -177,7 +173,7 @@ def image(value):
         (image(-0.25), "expected uint8 (0 to 255), got -0.25."),
         (image(256), "expected uint8 (0 to 255), got 256."),
         (image(-1), "expected uint8 (0 to 255), got -1."),
-        (image(10**30), "expected uint8 (0 to 255), got 1000000000000000000000000000000."),
+        (image(10**30), "expected uint8 (0 to 255), got 1e+30."),
         (image({"a": 1}), "expected uint8 (whole or real numbers), got an object"),
         ([[[True] * 8] * 8], "expected uint8 (whole or real numbers), got a truth value True."),
         (image(True), "expected uint8 (whole or real numbers), got a truth value True."),
@@ -186,7 +182,7 @@ def image(value):
 def test_wrong_values_and_shapes_are_400_with_expected_and_got(cnn, ask, instances, words):
     answer = ask(cnn, "POST", PREDICT, {"instances": instances})
     assert answer.status == 400
-    assert answer.error.startswith("Input 'image': ")
+    assert "Input 'image': " in answer.error
     assert words in answer.error
 
 
@@ -199,9 +195,9 @@ def test_whole_numbers_may_be_written_as_real_ones(cnn, ask):
 def test_several_inputs_must_be_named(two, ask):
     answer = ask(two, "POST", "/v1/models/two:predict", {"instances": [[1, 2, 3, 4]]})
     assert answer.status == 400
-    assert answer.error == "The model takes 2 inputs; expected an object with 'left', 'right'."
+    assert answer.error.endswith(". The model takes 2 inputs; expected an object with 'left', 'right'.")
     answer = ask(two, "POST", "/v1/models/two:predict", {"instances": [{"left": [0] * 4}]})
-    assert answer.error == "Expected the inputs 'left', 'right'; got 'left'."
+    assert answer.error.endswith(". Expected the inputs 'left', 'right'; got 'left'.")
 
 
 def test_inputs_must_have_the_same_number_of_examples(two, ask):
@@ -217,4 +213,4 @@ def test_inputs_must_have_the_same_number_of_examples(two, ask):
 def test_wrong_text_is_400(text, ask, value):
     answer = ask(text, "POST", "/v1/models/text:predict", {"instances": [["a", value]]})
     assert answer.status == 400
-    assert answer.error.startswith("Input 'words': ")
+    assert "Input 'words': " in answer.error

@@ -8,7 +8,7 @@ import pytest
 from deploykit import __version__
 
 INFER = "/v2/models/cnn/infer"
-EXTENSIONS = ["binary_tensor_data", "classification"]
+EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration"]
 
 
 def tensor(**changes):
@@ -151,8 +151,9 @@ def test_a_missing_model_is_404(cnn, ask, path):
         ({"inputs": [tensor(name=["image"])]}, "Unknown input ['image']; expected 'image'."),
         ({"inputs": [tensor(), tensor()]}, "Input 'image' is given twice."),
         ({"inputs": [tensor(datatype="BOOL")]}, "Input 'image': expected datatype UINT8, got 'BOOL'."),
-        ({"inputs": [tensor(datatype="BYTES")]}, "Input 'image': expected datatype UINT8, got 'BYTES'."),
-        ({"inputs": [tensor(datatype="BF16")]}, "expected datatype UINT8, got 'BF16'; datatypes are BOOL, UINT8"),
+        ({"inputs": [tensor(datatype="BYTES")]}, "Input 'image': expected string (text), got a number 1."),
+        ({"inputs": [tensor(datatype="FP8")]}, "expected datatype UINT8, got 'FP8'; datatypes are BOOL, UINT8"),
+        ({"inputs": [tensor(datatype="BF16")]}, "BF16 has no form in JSON; send it as binary data."),
         ({"inputs": [without("datatype")]}, "expected datatype UINT8, got None"),
         ({"inputs": [without("shape")]}, "expected 'shape', a list of whole numbers, got None."),
         ({"inputs": [tensor(shape=[-1, 8, 8])]}, "expected 'shape', a list of whole numbers, got [-1, 8, 8]."),

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +21,11 @@ if TYPE_CHECKING:
 #: Number in EXIF data of how the camera was held, and the ways that exchange height and width.
 _ORIENTATION, _SIDEWAYS = 0x0112, (5, 6, 7, 8)
 _WHITE = 255
+#: Pillow's names of the formats that image folders hold: its others are never opened.
+_FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "GIF", "TIFF", "PPM")
+_NAMES = ", ".join(_FORMATS)
+#: What Pillow raises beside errors that say something, for files that are damaged on purpose.
+_ODD = (KeyError, IndexError, TypeError, AttributeError, ArithmeticError, struct.error, zlib.error, MemoryError)
 
 
 class Pictures:
@@ -34,8 +42,7 @@ class Pictures:
     def size(self, file: Path) -> tuple[int, int]:
         """(height, width) of an image as it will be read."""
         with _opened(file) as picture:
-            sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
-            return (picture.width, picture.height) if sideways else (picture.height, picture.width)
+            return _size_of(picture)
 
     def read(self, file: Path, size: tuple[int, int]) -> NDArray[Any]:
         """An image of (height, width, channel), scaled when it has another size.
@@ -43,21 +50,25 @@ class Pictures:
         Raises:
             DatasetError: It is not a readable image; names it.
         """
-        import numpy as np
-
         with _opened(file) as picture:
-            self.frames += getattr(picture, "n_frames", 1) > 1
-            self.narrowed += _is_narrowed(picture)
-            wide = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG")
-            if picture.getexif().get(_ORIENTATION, 1) != 1:
-                picture = require("PIL.ImageOps", "").exif_transpose(picture)
-                self.turned += 1
-            pixels = self._pixels(picture, np.uint16 if wide else np.int32)
+            pixels = self.pixels(picture)
         self.read_count += 1
         if pixels.shape[:2] != size:
             self.scaled += 1
             pixels = resized(pixels[None], size)[0]
         return pixels
+
+    def pixels(self, picture: Any) -> NDArray[Any]:
+        """What an opened image holds: (height, width, channel)."""
+        import numpy as np
+
+        self.frames += getattr(picture, "n_frames", 1) > 1
+        self.narrowed += _is_narrowed(picture)
+        wide = picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format == "PNG")
+        if picture.getexif().get(_ORIENTATION, 1) != 1:
+            picture = require("PIL.ImageOps", "").exif_transpose(picture)
+            self.turned += 1
+        return self._pixels(picture, np.uint16 if wide else np.int32)
 
     def notes(self, size: tuple[int, int] | None) -> Iterator[str]:
         """Sentences on what was done."""
@@ -103,6 +114,27 @@ class Pictures:
         return np.rint(color * alpha + _WHITE * (1 - alpha)).astype(np.uint8)
 
 
+def decoded(data: bytes, check: Callable[[int, int], None]) -> NDArray[Any]:
+    """An image of (height, width, channel) from the bytes of a file, as folders of images are read.
+
+    Args:
+        data: The file.
+        check: Called with height and width before any pixel is read; what it raises is raised.
+
+    Raises:
+        DatasetError: It is not a readable image.
+    """
+    with _opened(io.BytesIO(data)) as picture:
+        check(*_size_of(picture))
+        return Pictures().pixels(picture)
+
+
+def _size_of(picture: Any) -> tuple[int, int]:
+    """(height, width) of an opened image as it will be read."""
+    sideways = picture.getexif().get(_ORIENTATION) in _SIDEWAYS
+    return (picture.width, picture.height) if sideways else (picture.height, picture.width)
+
+
 def _is_narrowed(picture: Any) -> bool:
     """Whether Pillow will drop half of the bits: color images of 16 bits a channel."""
     if picture.mode.startswith(("I", "F")) or not getattr(picture, "tile", None):
@@ -113,17 +145,23 @@ def _is_narrowed(picture: Any) -> bool:
 
 
 @contextmanager
-def _opened(file: Path) -> Iterator[Any]:
+def _opened(file: Path | io.BytesIO) -> Iterator[Any]:
     image_module = require("PIL.Image", "")
+    received = isinstance(file, io.BytesIO)
     try:
-        with image_module.open(file) as picture:
+        with image_module.open(file, formats=_FORMATS if received else None) as picture:
             yield picture
-    except (OSError, ValueError, SyntaxError, EOFError, image_module.DecompressionBombError) as error:
+    except (OSError, ValueError, SyntaxError, EOFError, image_module.DecompressionBombError, *_ODD) as error:
         why = "it is empty" if not _size(file) else str(error)
-        raise DatasetError(f"{file} is not a readable image: {why}.", remedy="remove or replace it.") from error
+        if received:
+            why = why if not isinstance(error, image_module.UnidentifiedImageError) else f"expected {_NAMES}"
+        name = "The file" if received else file
+        raise DatasetError(f"{name} is not a readable image: {why}.", remedy="remove or replace it.") from error
 
 
-def _size(file: Path) -> int:
+def _size(file: Path | io.BytesIO) -> int:
+    if isinstance(file, io.BytesIO):
+        return file.getbuffer().nbytes
     try:
         return file.stat().st_size
     except OSError:

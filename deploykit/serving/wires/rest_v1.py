@@ -1,4 +1,6 @@
-"""TensorFlow Serving's REST messages: rows (``instances``) and columns (``inputs``).
+"""TensorFlow Serving's REST messages: rows (``instances``), columns (``inputs``), and examples of features.
+
+Beyond them, a body may be an image or a web form, and ``classification`` asks for the best classes with their names.
 
 Source: TensorFlow Serving's RESTful API documentation, and its sources where they differ (versions are strings, the
 signature is nested in ``signature_def.signature_def``).
@@ -11,14 +13,18 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from deploykit.core.contract import OutputMeaning
 from deploykit.core.model import TensorSpec
 from deploykit.core.serial import dump
+from deploykit.serving import examples
 from deploykit.serving.batches import Batch
+from deploykit.serving.classification import check, labelled, takes
 from deploykit.serving.dataplane import DataPlane
-from deploykit.serving.faults import InvalidInputError
+from deploykit.serving.faults import Fault, InvalidInputError, shown
 from deploykit.serving.service import ServedModel, Service
-from deploykit.serving.tensors import from_lists, to_lists
-from deploykit.serving.wires._contract import Endpoint, Headers, HTTPWire, Response, get
+from deploykit.serving.tensors import encoded, from_lists, to_json
+from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
+from deploykit.serving.wires._contract import Endpoint, Headers, HTTPWire, Response, get, refusal
 from deploykit.serving.wires._json import read_json, write_json
 
 if TYPE_CHECKING:
@@ -34,15 +40,15 @@ _TYPES = {"float16": "DT_HALF", "float32": "DT_FLOAT", "float64": "DT_DOUBLE"}
 
 
 class RestV1(HTTPWire):
-    """Rows and columns of JSON."""
+    """Rows, columns and examples of JSON; images and forms."""
 
     name = "rest_v1"
     label = "TensorFlow Serving REST"
-    help = "TensorFlow Serving's REST protocol: predict in rows and columns, metadata, status."
+    help = "TensorFlow Serving's REST protocol: predict in rows and columns, classify, regress, metadata, status."
     prefix = "/v1"
 
     def endpoint(self, path: str, service: Service) -> Endpoint | None:
-        """Predict, metadata or status of a model."""
+        """Predict, classify, regress, metadata or status of a model."""
         match = _PATH.fullmatch(path)
         if match is None:
             return None
@@ -52,7 +58,7 @@ class RestV1(HTTPWire):
         if what == ":predict":
             return Endpoint("POST", partial(_predict, service, name, version))
         if what in (":classify", ":regress"):
-            raise InvalidInputError(f"The model's signature is for predict; expected :predict, got {what}.")
+            return Endpoint("POST", partial(_examine, service, name, version, what[1:]))
         if what == "/metadata":
             return get(lambda: dump(metadata(service.model(name, version))))
         return get(lambda: dump(status([service.model(name, version).version] if version else service.versions(name))))
@@ -61,14 +67,52 @@ class RestV1(HTTPWire):
         """Where to predict."""
         return f"/v1/models/{model}[:predict]"
 
+    def refusal(self, fault: Fault) -> Response:
+        """TensorFlow Serving's words come first where it has some for this."""
+        if isinstance(fault, InvalidInputError) and fault.serving:
+            return refusal(InvalidInputError(f"{fault.serving.rstrip('.')}. {fault.message}"))
+        return refusal(fault)
 
-async def _predict(service: Service, name: str, version: str | None, body: bytes, _: Headers) -> Response:
+
+async def _predict(service: Service, name: str, version: str | None, body: bytes, headers: Headers) -> Response:
     model = service.model(name, version)
-    # Neither true nor false is in a body without these letters, as in most: to look for words takes longer.
-    truths = b"u" in body or b"l" in body
-    batch, rows = read_predict(model.plane, read_json(body), truths=truths)
+    plane = model.plane
+    upload = read_upload(body, headers)
+    if upload is None:
+        # Neither true nor false is in a body without these letters, as in most: to look for words takes longer.
+        truths = b"u" in body or b"l" in body
+        message = read_json(body)
+        read = partial(read_predict, plane, message, truths=truths)
+        batch, rows = await plane.images.apart(read) if b'"b64"' in body else read()
+        count = message.get(CLASSIFICATION)
+    else:
+        batch, rows = await plane.images.apart(partial(batch_of, plane, upload)), True
+        count = upload.classification
+    scored = [] if count is None else _scored(plane, count)
     outputs = await model.runner.run(batch)
-    return Response(200, write_json(write_predict(outputs, rows=rows), outputs))
+    if not scored:
+        return Response(200, write_json(write_predict(outputs, rows=rows), outputs))
+    best = {m.name: labelled(outputs[m.name], m, count, plane.classes_of(m)) for m in scored}
+    values = {n: best.get(n, to_json(n, a)) for n, a in outputs.items()}
+    return Response(200, write_json(_arranged(values, rows=rows), outputs))
+
+
+async def _examine(
+    service: Service, name: str, version: str | None, method: str, body: bytes, headers: Headers
+) -> Response:
+    """Classify or regress."""
+    model = service.model(name, version)
+    plane = model.plane
+    classify = method == "classify"
+    (examples.check_classifies if classify else examples.check_regresses)(plane)
+    upload = read_upload(body, headers)
+    if upload is None:
+        batch = _read_examples(plane, read_json(body), method)
+    else:
+        batch = await plane.images.apart(partial(batch_of, plane, upload))
+    outputs = await model.runner.run(batch)
+    found = examples.classifications(plane, outputs) if classify else examples.regressions(plane, outputs)
+    return Response(200, write_json({"results": found}, outputs))
 
 
 def read_predict(plane: DataPlane, message: Any, *, truths: bool = True) -> tuple[Batch, bool]:
@@ -82,15 +126,15 @@ def read_predict(plane: DataPlane, message: Any, *, truths: bool = True) -> tupl
     Raises:
         InvalidInputError: The request is wrong.
     """
-    if not isinstance(message, dict):
-        raise InvalidInputError("Expected a JSON object with 'instances' or 'inputs'.")
-    signature = message.get("signature_name") or SIGNATURE
-    if signature != SIGNATURE:
-        raise InvalidInputError(f"Serving signature name {signature!r} not found; expected {SIGNATURE!r}.")
+    _check_message(message, "'instances' or 'inputs'")
     rows, columns = "instances" in message, "inputs" in message
     if rows == columns:
         raise InvalidInputError(
-            f"Expected either 'instances' (rows) or 'inputs' (columns), got {'both' if rows else 'neither'}."
+            f"Expected either 'instances' (rows) or 'inputs' (columns), got {'both' if rows else 'neither'}.",
+            f"JSON Value: {shown(message)} Not formatted correctly expecting only one of 'inputs' or 'instances' keys "
+            "to exist"
+            if rows
+            else "Missing 'inputs' or 'instances' key",
         )
     arrays = _rows(plane, message["instances"], truths) if rows else _columns(plane, message["inputs"], truths)
     return plane.batch(arrays), rows
@@ -98,12 +142,67 @@ def read_predict(plane: DataPlane, message: Any, *, truths: bool = True) -> tupl
 
 def write_predict(outputs: dict[str, NDArray[Any]], *, rows: bool) -> dict[str, Any]:
     """The answer: ``predictions`` for rows, ``outputs`` for columns; names only where there are several outputs."""
-    lists = {name: to_lists(name, array) for name, array in outputs.items()}
-    if len(lists) == 1:
-        return {"predictions" if rows else "outputs": next(iter(lists.values()))}
+    return _arranged({name: to_json(name, array) for name, array in outputs.items()}, rows=rows)
+
+
+def _arranged(values: dict[str, Any], *, rows: bool) -> dict[str, Any]:
+    if len(values) == 1:
+        return {"predictions" if rows else "outputs": next(iter(values.values()))}
     if not rows:
-        return {"outputs": lists}
-    return {"predictions": [dict(zip(lists, row, strict=True)) for row in zip(*lists.values(), strict=True)]}
+        return {"outputs": values}
+    return {"predictions": [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]}
+
+
+def _scored(plane: DataPlane, count: Any) -> list[OutputMeaning]:
+    """The outputs of which the best classes are wanted: all that hold scores of classes."""
+    found = [meaning for meaning in plane.meanings.values() if takes(meaning)]
+    for meaning in found or plane.meanings.values():
+        check(meaning, count)
+    return found
+
+
+def _check_message(message: Any, keys: str) -> None:
+    """Raise `InvalidInputError` unless a request is an object for the model's signature."""
+    if not isinstance(message, dict):
+        raise InvalidInputError(
+            f"Expected a JSON object with {keys}, got {_kind(message)}.", f"JSON Value: {shown(message)} Is not object"
+        )
+    signature = message.get("signature_name", "")
+    if not isinstance(signature, str):
+        raise InvalidInputError(
+            f"'signature_name': expected text, got {_kind(signature)}.",
+            f"JSON Value: {shown(message)} not formatted correctly. 'signature_name' key must be a string value.",
+        )
+    if signature not in ("", SIGNATURE):
+        raise InvalidInputError(
+            f"Expected {SIGNATURE!r}, the only signature.",
+            f"Serving signature name: {dump(shown(signature)[1:-1]).decode()} not found in signature def",
+        )
+
+
+def _read_examples(plane: DataPlane, message: Any, method: str) -> Batch:
+    _check_message(message, "'examples'")
+    found, context = message.get("examples"), message.get("context")
+    start = f"JSON Value: {shown(message)}"
+    if "examples" not in message:
+        raise InvalidInputError(
+            f"Expected 'examples', a list of objects with features for {method!r}.",
+            f"{start} When method is {method}, key 'examples' is expected and was not found",
+        )
+    if not isinstance(found, list) or not found:
+        raise InvalidInputError(
+            f"'examples': expected a list of at least one example, got {_kind(found)}.",
+            f"{start} 'examples' value is an empty array"
+            if found == []
+            else f"{start} Expecting 'examples' value to be an list/array",
+        )
+    for one in (*found, *([] if context is None else [context])):
+        if not isinstance(one, dict):
+            raise InvalidInputError(
+                f"'examples' and 'context': expected objects with features, got {_kind(one)}.",
+                "Example must be JSON object",
+            )
+    return examples.read_examples(plane, found, context)
 
 
 def status(versions: Sequence[str]) -> dict[str, Any]:
@@ -128,37 +227,45 @@ def metadata(model: ServedModel) -> dict[str, Any]:
 
 def _rows(plane: DataPlane, rows: Any, truths: bool) -> dict[str, NDArray[Any]]:
     if not isinstance(rows, list) or not rows:
-        raise InvalidInputError(f"'instances': expected a list of at least one example, got {_kind(rows)}.")
+        raise InvalidInputError(
+            f"'instances': expected a list of at least one example, got {_kind(rows)}.",
+            "No values in 'instances' array" if rows == [] else "Expecting 'instances' to be an list/array",
+        )
     if not isinstance(rows[0], dict) or set(rows[0]) == {"b64"}:
         return _sole(plane, rows, truths)
     names = list(rows[0])
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
-            raise InvalidInputError(f"'instances': expected objects only, got {_kind(row)} at position {number}.")
+            raise InvalidInputError(
+                f"'instances': expected objects only, got {_kind(row)} at position {number}.",
+                f"Expecting object but got list at item {number} of input list",
+            )
         if number == 0 or row.keys() != rows[0].keys():
             plane.check_names(row)
             if row.keys() != rows[0].keys():
                 raise InvalidInputError(
                     f"'instances': expected the same inputs in all objects, not at position {number}."
                 )
-    return {
-        n: from_lists([row[n] for row in rows], plane.inputs[n], real=plane.real.get(n, ""), truths=truths)
-        for n in names
-    }
+    return {n: _input(plane, plane.inputs[n], [row[n] for row in rows], truths) for n in names}
 
 
 def _columns(plane: DataPlane, columns: Any, truths: bool) -> dict[str, NDArray[Any]]:
     if not isinstance(columns, dict) or set(columns) == {"b64"}:
         return _sole(plane, columns, truths)
     plane.check_names(columns)
-    return {
-        n: from_lists(value, plane.inputs[n], real=plane.real.get(n, ""), truths=truths) for n, value in columns.items()
-    }
+    return {n: _input(plane, plane.inputs[n], value, truths) for n, value in columns.items()}
 
 
 def _sole(plane: DataPlane, value: Any, truths: bool) -> dict[str, NDArray[Any]]:
     spec = plane.sole_input()
-    return {spec.name: from_lists(value, spec, real=plane.real.get(spec.name, ""), truths=truths)}
+    return {spec.name: _input(plane, spec, value, truths)}
+
+
+def _input(plane: DataPlane, spec: TensorSpec, value: Any, truths: bool) -> NDArray[Any]:
+    """Examples of an input: encoded images where these stand instead of numbers."""
+    if spec.dtype != "string" and isinstance(value, list) and value and type(value[0]) is dict:
+        return plane.images.read(spec, [encoded(one, spec) for one in value])
+    return from_lists(value, spec, real=plane.real.get(spec.name, ""), truths=truths)
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

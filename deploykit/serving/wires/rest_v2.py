@@ -1,4 +1,7 @@
-"""Messages of the Open Inference Protocol v2, with the extensions for binary tensors and classification."""
+"""Messages of the Open Inference Protocol v2, with Triton's extensions for binary tensors, classification and others.
+
+Beyond them, the body of an inference may be an image or a web form.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from deploykit._version import __version__
-from deploykit.artifacts.wire import DATATYPES, DTYPES, JSON_LENGTH, datatype, from_bytes, to_bytes
+from deploykit.artifacts.wire import BF16, DATATYPES, DTYPES, JSON_LENGTH, datatype, from_bytes, to_bytes
 from deploykit.core.model import TensorSpec
 from deploykit.core.serial import dump
 from deploykit.serving.batches import Batch
-from deploykit.serving.classification import check, classified
+from deploykit.serving.classification import check, classified, takes
 from deploykit.serving.dataplane import DataPlane
-from deploykit.serving.faults import InvalidInputError
+from deploykit.serving.faults import InvalidInputError, shown
 from deploykit.serving.service import ServedModel, Service
-from deploykit.serving.tensors import converted, from_lists, to_lists
+from deploykit.serving.tensors import converted, encoded, from_lists, to_json
+from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
 from deploykit.serving.wires._contract import Endpoint, Headers, HTTPWire, Response, get
 from deploykit.serving.wires._json import read_json, write_json
 
@@ -25,13 +29,19 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PATH = re.compile(
-    r"/v2/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?(?P<what>/ready|/infer)?/?",
+    r"/v2/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?(?P<what>/ready|/infer|/config)?/?",
     re.IGNORECASE,
 )
 _BINARY = b"application/octet-stream"
 _LENGTH = JSON_LENGTH.lower().encode()
 #: Datatypes that stand for one another where no number changes.
-_NUMBERS = frozenset(DTYPES) - {"BOOL", "BYTES"}
+_NUMBERS = (frozenset(DTYPES) | {BF16}) - {"BOOL", "BYTES"}
+_REPOSITORY = re.compile(r"/v2/repository/(?:index|models/(?P<model>[^/]+)/(?P<what>load|unload))/?", re.IGNORECASE)
+#: Most digits of a length in a header.
+_MOST_DIGITS = 12
+#: What a model's configuration says of batches: that there is no limit but the request's size.
+_MOST_BATCH = 1 << 20
+_EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration")
 #: Parameters of Triton's sequence extension.
 _SEQUENCES = ("sequence_id", "sequence_start", "sequence_end")
 
@@ -53,6 +63,8 @@ class RestV2(HTTPWire):
             return get(lambda: b'{"live":true}')
         if plain == "/v2/health/ready":
             return get(partial(_ready, service, b'{"ready":true}'))
+        if (match := _REPOSITORY.fullmatch(path)) is not None:
+            return Endpoint("POST", partial(_repository, service, match["what"]))
         match = _PATH.fullmatch(path)
         if match is None:
             return None
@@ -63,6 +75,8 @@ class RestV2(HTTPWire):
             return Endpoint("POST", partial(_infer, service, name, version))
         if what == "/ready":
             return get(partial(_ready, service, dump({"name": name, "ready": True})))
+        if what == "/config":
+            return get(lambda: model_config(service.model(name, version)))
         return get(lambda: model_metadata(service.model(name, version), service.versions(name)))
 
     def example(self, model: str) -> str:
@@ -77,9 +91,16 @@ def _ready(service: Service, body: bytes) -> bytes:
 
 async def _infer(service: Service, name: str, version: str | None, body: bytes, headers: Headers) -> Response:
     model = service.model(name, version)
-    length = _json_length(headers, len(body))
-    message = read_json(body if length == len(body) else body[:length])
-    batch, wanted = read_infer(model.plane, message, memoryview(body)[length:])
+    upload = read_upload(body, headers)
+    if upload is None:
+        length = _json_length(headers, len(body))
+        message = read_json(body if length == len(body) else body[:length])
+        read = partial(read_infer, model.plane, message, memoryview(body)[length:])
+        batch, wanted = await model.plane.images.apart(read) if b"BYTES" in body else read()
+    else:
+        asked = {} if upload.classification is None else {CLASSIFICATION: upload.classification}
+        wanted = Wanted(model.plane, {"parameters": asked})
+        batch = await model.plane.images.apart(partial(batch_of, model.plane, upload))
     outputs = await model.runner.run(batch)
     answer, blobs = write_infer(model, outputs, wanted)
     text = write_json(answer, outputs)
@@ -88,14 +109,26 @@ async def _infer(service: Service, name: str, version: str | None, body: bytes, 
     return Response(200, text + blobs, _BINARY, ((_LENGTH, str(len(text)).encode()),))
 
 
+async def _repository(service: Service, what: str | None, _: bytes, __: Headers) -> Response:
+    """The index of models; they are loaded and unloaded by who started the server, not by clients."""
+    if what is not None:
+        raise InvalidInputError(
+            f"Models cannot be {what.lower()}ed by clients; restart the server with the models you want."
+        )
+    index = [
+        {"name": name, "version": version, "state": "READY", "reason": ""}
+        for name in service.names
+        for version in service.versions(name)
+    ]
+    return Response(200, dump(index))
+
+
 def _json_length(headers: Headers, size: int) -> int:
     for name, value in headers:
         if name == _LENGTH:
-            if not value.isdigit() or int(value) > size:
-                shown = value.decode("latin-1")
-                raise InvalidInputError(
-                    f"{JSON_LENGTH}: expected a number up to the body's {size} bytes, got {shown!r}."
-                )
+            if not value.isdigit() or len(value) > _MOST_DIGITS or int(value) > size:
+                got = shown(value.decode("latin-1"))
+                raise InvalidInputError(f"{JSON_LENGTH}: expected a number up to the body's {size} bytes, got {got}.")
             return int(value)
     return size
 
@@ -115,29 +148,38 @@ class Wanted:
     def __init__(self, plane: DataPlane, message: Mapping[str, Any]) -> None:
         self.id = message.get("id")
         if self.id is not None and not isinstance(self.id, str):
-            raise InvalidInputError(f"'id': expected text, got {self.id!r}.")
+            raise InvalidInputError(f"'id': expected text, got {shown(self.id)}.")
         general = _parameters(message, "The request")
         if any(general.get(name) for name in _SEQUENCES):
             raise InvalidInputError(
                 f"The request: {', '.join(map(repr, _SEQUENCES))} are not supported, as this server keeps no state "
                 "between requests; send the state as an input, and take it from the outputs."
             )
-        everything_binary = general.get("binary_data_output") is True
+        everything_binary = _flag(general, "binary_data_output", "The request")
+        self.binary: set[str] = set()
+        self.classes: dict[str, int] = {}
+        if (count := general.get(CLASSIFICATION)) is not None:
+            found = [m for m in plane.meanings.values() if takes(m)]
+            for meaning in found or plane.meanings.values():
+                check(meaning, count)
+            self.classes = {meaning.name: count for meaning in found}
         listed = message.get("outputs") or [{"name": name} for name in plane.outputs]
         if not isinstance(listed, list) or not all(isinstance(o, dict) for o in listed):
             raise InvalidInputError("'outputs': expected a list of objects.")
-        self.outputs = [o.get("name") for o in listed]
-        for name in self.outputs:
-            if name not in plane.outputs:
-                raise InvalidInputError(f"Unknown output {name!r}; expected {', '.join(map(repr, plane.outputs))}.")
-        self.binary = set()
-        self.classes: dict[str, int] = {}
+        self.outputs: list[str] = []
         for output in listed:
-            name = output["name"]
+            name = output.get("name")
+            if not isinstance(name, str) or name not in plane.outputs:
+                raise InvalidInputError(
+                    f"Unknown output {shown(name)}; expected {', '.join(map(repr, plane.outputs))}."
+                )
+            if name in self.outputs:
+                raise InvalidInputError(f"Output {name!r} is asked for twice.")
+            self.outputs.append(name)
             asked = _parameters(output, f"Output {name!r}")
-            if asked.get("binary_data", everything_binary) is True:
+            if _flag(asked, "binary_data", f"Output {name!r}", otherwise=everything_binary):
                 self.binary.add(name)
-            if (count := asked.get("classification")) is not None:
+            if (count := asked.get(CLASSIFICATION)) is not None:
                 check(plane.meanings[name], count)
                 self.classes[name] = count
 
@@ -170,7 +212,7 @@ def read_infer(plane: DataPlane, message: Any, blobs: memoryview) -> tuple[Batch
         if type(size) is not int or not 0 <= size <= len(blobs) - position:
             left = len(blobs) - position
             raise InvalidInputError(
-                f"Input {spec.name!r}: binary_data_size is {size!r}, {left} bytes of binary data are left."
+                f"Input {spec.name!r}: binary_data_size is {shown(size)}, {left} bytes of binary data are left."
             )
         arrays[spec.name] = _read_tensor(plane, tensor, spec, blobs[position : position + size])
         position += size
@@ -187,14 +229,13 @@ def write_infer(model: ServedModel, outputs: dict[str, NDArray[Any]], wanted: Wa
         array = outputs[name]
         if name in wanted.classes:
             meaning = plane.meanings[name]
-            names = plane.classes if meaning.role == "scored" else ()
-            array = classified(array, meaning, wanted.classes[name], names)
+            array = classified(array, meaning, wanted.classes[name], plane.classes_of(meaning))
         tensor: dict[str, Any] = {"name": name, "datatype": datatype(array), "shape": list(array.shape)}
         if name in wanted.binary:
             blobs.append(to_bytes(array))
             tensor["parameters"] = {"binary_data_size": len(blobs[-1])}
         else:
-            tensor["data"] = to_lists(name, array.ravel())
+            tensor["data"] = to_json(name, array.ravel())
         tensors.append(tensor)
     message = {"model_name": plane.name, "model_version": model.version, "outputs": tensors}
     return message if wanted.id is None else {**message, "id": wanted.id}, b"".join(blobs)
@@ -202,7 +243,7 @@ def write_infer(model: ServedModel, outputs: dict[str, NDArray[Any]], wanted: Wa
 
 def server_metadata() -> bytes:
     """Answer to ``GET /v2``."""
-    return dump({"name": "deploykit", "version": __version__, "extensions": ["binary_tensor_data", "classification"]})
+    return dump({"name": "deploykit", "version": __version__, "extensions": list(_EXTENSIONS)})
 
 
 def model_metadata(model: ServedModel, versions: Sequence[str]) -> bytes:
@@ -223,28 +264,64 @@ def model_metadata(model: ServedModel, versions: Sequence[str]) -> bytes:
     )
 
 
+def model_config(model: ServedModel) -> bytes:
+    """Answer to ``GET /v2/models/NAME/config``: what Triton's clients read of a model's configuration."""
+    plane = model.plane
+
+    def tensors(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:
+        found = [_metadata(spec) for spec in specs.values()]
+        return [{"name": t["name"], "data_type": _config_type(t["datatype"]), "dims": t["shape"][1:]} for t in found]
+
+    return dump(
+        {
+            "name": plane.name,
+            "platform": plane.platform,
+            "max_batch_size": _MOST_BATCH,
+            "input": tensors(plane.inputs),
+            "output": tensors(plane.outputs),
+        }
+    )
+
+
 def _read_tensor(plane: DataPlane, tensor: dict[str, Any], spec: TensorSpec, blob: memoryview | None) -> NDArray[Any]:
     where = f"Input {spec.name!r}"
     wire, shape = tensor.get("datatype"), tensor.get("shape")
     wanted = DATATYPES.get(spec.dtype, "")
-    if wire != wanted and not (wire in _NUMBERS and wanted in _NUMBERS):
-        known = "" if wire in DTYPES else f"; datatypes are {', '.join(DTYPES)}"
-        raise InvalidInputError(f"{where}: expected datatype {wanted}, got {wire!r}{known}.")
     if not isinstance(shape, list) or not all(type(d) is int and d >= 0 for d in shape):
-        raise InvalidInputError(f"{where}: expected 'shape', a list of whole numbers, got {shape!r}.")
+        raise InvalidInputError(f"{where}: expected 'shape', a list of whole numbers, got {shown(shape)}.")
+    if wire == "BYTES" != wanted and plane.images.takes(spec):
+        return _read_images(plane, tensor, spec, blob)
+    if not isinstance(wire, str) or (wire != wanted and not (wire in _NUMBERS and wanted in _NUMBERS)):
+        known = "" if isinstance(wire, str) and wire in DTYPES else f"; datatypes are {', '.join((*DTYPES, BF16))}"
+        raise InvalidInputError(f"{where}: expected datatype {wanted}, got {shown(wire)}{known}.")
     real = plane.real.get(spec.name, "")
     if blob is None:
         if not isinstance(tensor.get("data"), list):
             raise InvalidInputError(f"{where}: expected 'data', a list, or the parameter binary_data_size.")
+        if wire == BF16:
+            raise InvalidInputError(f"{where}: {BF16} has no form in JSON; send it as binary data.")
         if wire == wanted:
             return from_lists(tensor["data"], spec, tuple(shape))
         sent = replace(spec, dtype=DTYPES[wire])
         return converted(from_lists(tensor["data"], sent, tuple(shape)), spec, real=real)
-    try:
-        array = from_bytes(blob, wire, shape)
-    except ValueError as error:
-        raise InvalidInputError(f"{where}: {error}.") from error
+    array = _from_bytes(blob, wire, shape, spec)
     return array if wire == wanted else converted(array, spec, real=real)
+
+
+def _read_images(plane: DataPlane, tensor: dict[str, Any], spec: TensorSpec, blob: memoryview | None) -> NDArray[Any]:
+    """Examples of an input of numbers from encoded images: as they are in binary data, in base64 in JSON."""
+    if blob is None:
+        texts = from_lists(tensor.get("data"), replace(spec, dtype="string"), tuple(tensor["shape"])).ravel().tolist()
+        return plane.images.read(spec, [encoded({"b64": text}, spec) for text in texts])
+    files = _from_bytes(blob, "BYTES", tensor["shape"], spec).ravel().tolist()
+    return plane.images.read(spec, [file if isinstance(file, bytes) else file.encode() for file in files])
+
+
+def _from_bytes(blob: memoryview, wire: str, shape: Sequence[int], spec: TensorSpec) -> NDArray[Any]:
+    try:
+        return from_bytes(blob, wire, shape)
+    except ValueError as error:
+        raise InvalidInputError(f"Input {spec.name!r}: {error}.") from error
 
 
 def _parameters(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -254,6 +331,19 @@ def _parameters(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidInputError(f"{where}: expected 'parameters' to be an object.")
     return found
+
+
+def _flag(parameters: Mapping[str, Any], name: str, where: str, *, otherwise: bool = False) -> bool:
+    found = parameters.get(name)
+    if found is None:
+        return otherwise
+    if type(found) is not bool:
+        raise InvalidInputError(f"{where}: expected {name!r} to be true or false, got {shown(found)}.")
+    return found
+
+
+def _config_type(wire: str) -> str:
+    return "TYPE_STRING" if wire == "BYTES" else f"TYPE_{wire}"
 
 
 def _metadata(spec: TensorSpec) -> dict[str, Any]:

@@ -1,0 +1,152 @@
+"""TensorFlow Serving's examples: named features in, classes with their scores or values out.
+
+Source: TensorFlow Serving's RESTful API documentation ("Classify and Regress API") and its messages `tf.Example`,
+`ClassificationResult` and `RegressionResult`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from deploykit.core.contract import OutputMeaning
+from deploykit.core.model import TensorSpec
+from deploykit.serving.batches import Batch
+from deploykit.serving.classification import named, scores, takes
+from deploykit.serving.dataplane import DataPlane
+from deploykit.serving.faults import InvalidInputError
+from deploykit.serving.tensors import from_lists
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    #: Features by name, each a value or a flat list of values.
+    Features = Mapping[str, Any]
+
+
+def read_examples(plane: DataPlane, examples: Sequence[Features], context: Features | None = None) -> Batch:
+    """The batch that examples of features are.
+
+    A feature has the name of an input and holds its values in order, flat; a truth value among numbers is 0 or 1.
+    Features that are not inputs are ignored, as by a graph that parses examples.
+
+    Args:
+        plane: The model.
+        examples: At least one.
+        context: Features that all examples share; none of them may have these.
+
+    Raises:
+        InvalidInputError: A feature is missing, is in the context as well, or does not fit its input.
+    """
+    shared = context or {}
+    if twice := sorted({name for example in examples for name in example} & set(shared)):
+        raise InvalidInputError(f"Expected each feature in the context or in the examples, got {twice[0]!r} in both.")
+    rows = [{**shared, **example} for example in examples]
+    names = [n for n in plane.inputs if n in plane.needed or (rows and n in rows[0])]
+    arrays = {}
+    for name in names:
+        for number, row in enumerate(rows):
+            if name not in row:
+                raise InvalidInputError(
+                    f"Example {number} has no feature {name!r}; expected the model's inputs as features: "
+                    f"{', '.join(map(repr, plane.needed))}.",
+                    f"Feature: {name} (data type: {plane.inputs[name].dtype}) is required but could not be found.",
+                )
+        arrays[name] = _feature([row[name] for row in rows], plane, plane.inputs[name])
+    return plane.batch(arrays)
+
+
+def check_classifies(plane: DataPlane) -> None:
+    """Raise `InvalidInputError` unless an output holds scores of classes, one answer per example."""
+    _output(plane, "classify")
+
+
+def check_regresses(plane: DataPlane) -> None:
+    """Raise `InvalidInputError` unless an output holds one number per example."""
+    _output(plane, "regress")
+
+
+def classifications(plane: DataPlane, outputs: Mapping[str, NDArray[Any]]) -> list[list[tuple[str, float]]]:
+    """All classes of each example with their scores, in the model's order; a class without a name is its number.
+
+    Raises:
+        InvalidInputError: No output holds scores of classes.
+    """
+    meaning = _output(plane, "classify")
+    found = scores(outputs[meaning.name], meaning, "classify")
+    names = named(plane.classes_of(meaning), found.shape[1])
+    return [list(zip(names, row.tolist(), strict=True)) for row in found]
+
+
+def regressions(plane: DataPlane, outputs: Mapping[str, NDArray[Any]]) -> list[float]:
+    """The value of each example.
+
+    Raises:
+        InvalidInputError: No output holds one number per example.
+    """
+    meaning = _output(plane, "regress")
+    found = outputs[meaning.name]
+    if found.size != len(found):
+        raise InvalidInputError(
+            f"Output {meaning.name!r}: 'regress' is for one number per example, and this output has shape "
+            f"{('batch', *found.shape[1:])}; use 'predict'."
+        )
+    numbers: list[float] = found.reshape(len(found)).tolist()
+    return numbers
+
+
+def _output(plane: DataPlane, method: str) -> OutputMeaning:
+    """The output that a method is about: the scored one if it suits, else the first one that does."""
+    suits = takes if method == "classify" else _is_value
+    for meaning in sorted(plane.meanings.values(), key=lambda m: m.role != "scored"):
+        if suits(meaning):
+            return meaning
+    kinds = ", ".join(f"{m.name!r} ({m.kind})" for m in plane.meanings.values())
+    what = "scores of classes" if method == "classify" else "one number per example"
+    name = "classification" if method == "classify" else "regression"
+    raise InvalidInputError(
+        f"The model's outputs are {kinds}; expected one with {what} for {method!r}: use 'predict'.",
+        f"Expected {name} signature method_name to be tensorflow/serving/{method}. Was: tensorflow/serving/predict",
+    )
+
+
+def _is_value(meaning: OutputMeaning) -> bool:
+    sizes = () if meaning.shape is None else meaning.shape[1:]
+    return meaning.kind in ("values", "probability", "logit") and all(size in (1, None) for size in sizes)
+
+
+def _feature(values: list[Any], plane: DataPlane, spec: TensorSpec) -> NDArray[Any]:
+    """An input from each example's feature."""
+    lists = [value if isinstance(value, list) else [value] for value in values]
+    if len({len(one) for one in lists}) != 1:
+        raise InvalidInputError(
+            f"Feature {spec.name!r}: expected as many values in all examples, got other numbers of them."
+        )
+    size = len(lists[0])
+    flat = [_number(v, spec) for one in lists for v in one]
+    shape = (len(lists), *_sizes(size, spec))
+    return from_lists(flat, spec, shape, real=plane.real.get(spec.name, ""))
+
+
+def _number(value: Any, spec: TensorSpec) -> Any:
+    """Features have no truth values: they are whole numbers."""
+    if spec.dtype == "bool":
+        return bool(value) if type(value) is int and value in (0, 1) else value
+    return int(value) if type(value) is bool and spec.dtype != "string" else value
+
+
+def _sizes(size: int, spec: TensorSpec) -> tuple[int, ...]:
+    """Shape of one example of so many values."""
+    wanted = spec.shape[1:] if spec.shape is not None else (None,)
+    known = math.prod(d for d in wanted if d is not None)
+    free = sum(d is None for d in wanted)
+    if free == 1 and known and size % known == 0:
+        return tuple(size // known if d is None else d for d in wanted)
+    if free == 0 and size == known:
+        return tuple(d for d in wanted if d is not None)
+    raise InvalidInputError(
+        f"Feature {spec.name!r}: expected {'a multiple of ' if free else ''}{known} values per example, got {size}."
+        if free < 2
+        else f"Feature {spec.name!r}: its values are flat, and the input has free sizes {wanted}; use 'predict'."
+    )
