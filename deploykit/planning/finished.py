@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -44,6 +45,16 @@ class Built(Plain):
     compressed_bytes: int
     notes: dict[str, Any]
     seconds: float = 0.0
+
+
+def reported(notes: Iterable[tuple[BuildStep, dict[str, Any]]]) -> dict[str, Any]:
+    """What build steps reported, in order, by adapter; of a second step of one adapter, its number is in the name."""
+    found: dict[str, Any] = {}
+    for step, said in notes:
+        if said:
+            count = sum(name.split()[0] == step.adapter for name in found)
+            found[f"{step.adapter} {count + 1}" if count else step.adapter] = said
+    return found
 
 
 class Finished:

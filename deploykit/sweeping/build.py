@@ -18,11 +18,12 @@ from deploykit.core.space import Space
 from deploykit.engines._contract import start
 from deploykit.measuring.exportable import Exportable
 from deploykit.measuring.predict import predict
-from deploykit.planning.finished import Built
+from deploykit.planning.finished import Built, reported
 from deploykit.planning.joining import join
 from deploykit.planning.limits import Limits
 from deploykit.planning.routes import Impossible, Route, Routes, describe
 from deploykit.planning.settings import declared_of
+from deploykit.planning.steps import BuildStep
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.storage.store import Store
 from deploykit.sweeping import given_files
@@ -41,12 +42,15 @@ class BuiltCandidate:
         item: File and facts, as exporters take them.
         size_bytes: Size of the artifact.
         compressed_bytes: Size after gzip.
-        notes: Facts the build steps reported.
+        notes: Facts that the build steps reported, in their order: adapter → facts, as in ``Result.notes``. Of a second
+            step of one technique, its number is behind the name.
 
     Example:
         >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
         >>> built.size_bytes < model.size_bytes, built.path.suffix
         (True, '.onnx')
+        >>> list(built.notes)
+        ['quantize_dynamic']
     """
 
     item: Exportable
@@ -128,21 +132,23 @@ def build(
         with opened.writer(), start("local", threading.Event()) as running:
             workshop = Workshop(opened, running, model, data, seed, limits, declared)
             workshop.save_data()
-            built = _run(workshop, route)
+            built, notes = _run(workshop, route)
         data = replace(data, contract=workshop.contract)
         item = Exportable(
             workshop.path(built), route.format, model.name, recipe, candidate, model, data,
             check=workshop.examined.check,
         )  # fmt: skip
-        return BuiltCandidate(item, built.size_bytes, built.compressed_bytes, built.notes)
+        return BuiltCandidate(item, built.size_bytes, built.compressed_bytes, notes)
     raise UnsupportedModelError(
         f"{describe(recipe)} cannot be built: {'; '.join(dict.fromkeys(reasons))}.",
         remedy="choose another target or technique.",
     )
 
 
-def _run(workshop: Workshop, route: Route) -> Built:
+def _run(workshop: Workshop, route: Route) -> tuple[Built, dict[str, Any]]:
+    """What the last step made, and what all steps reported."""
     built: Built | None = None
+    notes: list[tuple[BuildStep, dict[str, Any]]] = []
     for step in (None, *route.steps):
         found = workshop.built(step)
         if found is None:
@@ -151,8 +157,9 @@ def _run(workshop: Workshop, route: Route) -> Built:
         if isinstance(found, DeploykitError):
             raise found
         built = found
+        notes += [(step, built.notes)] if step else []
     assert built is not None
-    return built
+    return built, reported(notes)
 
 
 _folder: tempfile.TemporaryDirectory[str] | None = None

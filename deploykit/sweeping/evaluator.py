@@ -17,7 +17,7 @@ from deploykit.core.errors import DeploykitError
 from deploykit.engines._contract import Running
 from deploykit.measuring.racing import Race, Stopped
 from deploykit.metrics._choose import MetricLike
-from deploykit.planning.finished import Built
+from deploykit.planning.finished import Built, reported
 from deploykit.planning.planned import Planned
 from deploykit.planning.steps import BuildStep
 from deploykit.runtimes._contract import RUNTIMES
@@ -232,11 +232,10 @@ class Evaluator:
 
     def _notes(self, planned: Planned) -> dict[str, Any]:
         """What the candidate's build steps reported, by adapter."""
-        found: dict[str, dict[str, Any]] = {}
-        for key in planned.steps:
-            notes = {name: note for name, note in self._built[key].notes.items() if name != UNITS}
-            found.setdefault(self._steps[key].adapter, {}).update(notes)
-        return {adapter: notes for adapter, notes in found.items() if notes}
+        return reported(
+            (self._steps[key], {name: note for name, note in self._built[key].notes.items() if name != UNITS})
+            for key in planned.steps
+        )
 
     def _race(self, planned: Planned) -> Race | None:
         if self._racing.max_drop is None or self.judge is None:

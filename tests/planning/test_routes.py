@@ -117,7 +117,7 @@ def test_shared_work_is_done_once_and_not_again(onnx_model, images, tmp_path):
 
     target = Target("onnxruntime")
     first = dk.build(onnx_model, static(), images, target=target, store=tmp_path / "s")
-    assert first.notes["calibration_examples"] == len(next(iter(images.calibration().values())))
+    assert first.notes["quantize_static"]["calibration_examples"] == len(next(iter(images.calibration().values())))
     before = built()
     assert len(before) == 4, "the original model, its graph, its ranges and the artifact"
     second = dk.build(
@@ -128,7 +128,7 @@ def test_shared_work_is_done_once_and_not_again(onnx_model, images, tmp_path):
     assert len(built() - before) == 2
     kept = {node.op_type for node in onnx.load(second.path).graph.node}
     assert {"Conv", "QuantizeLinear"} <= kept
-    assert second.notes["float"]["Conv"] == 1
+    assert second.notes["quantize_static"]["float"]["Conv"] == 1
     sizes = [r["compressed_bytes"] for r in Store(tmp_path / "s").records("step").values()]
     assert sum(size == 0 for size in sizes) == 2, "what only other steps read is not compressed"
 

@@ -135,9 +135,7 @@ def profiled(folder, data):
             "data": str(folder / "data"),
         }  # fmt: skip
         found = shared().run(Task("deploykit.measuring.profile:profile", arguments, name="profile"))
-        # Notes by technique, as a sweep keeps them; the build gives those of its only step.
-        notes = {s.technique: built.notes for s in steps}
-        return CauseFacts(row(recipe, target, notes), at_rest(Comparison.from_json(found)), cores=2)
+        return CauseFacts(row(recipe, target, built.notes), at_rest(Comparison.from_json(found)), cores=2)
 
     return make
 

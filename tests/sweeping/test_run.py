@@ -302,6 +302,15 @@ def test_build_makes_one_candidate(onnx_model, images, tmp_path):
     assert Path(saved).read_bytes() == built.path.read_bytes()
 
 
+def test_a_build_notes_what_each_of_its_steps_reported(onnx_model, images):
+    steps = [Step("clip_weights"), Step("prune_magnitude"), Step("clip_weights"), Step("quantize_dynamic")]
+    notes = dk.build(onnx_model, steps, images, target="onnxruntime").notes
+    assert list(notes) == ["clip_weights", "prune_magnitude", "clip_weights 2", "quantize_dynamic"]
+    assert notes["clip_weights"]["sparsity"] == 0 < notes["clip_weights 2"]["sparsity"]
+    assert notes["prune_magnitude"]["sparsity"] == notes["clip_weights 2"]["sparsity"]
+    assert notes["quantize_dynamic"]["quantized"]
+
+
 def test_clean_keeps_what_rows_need(swept, tmp_path):
     store = shutil.copytree(swept[0], tmp_path / "copy")
     (store / "steps" / "leftover.tmp").mkdir()
