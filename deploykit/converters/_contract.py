@@ -56,11 +56,13 @@ class Converter(Adapter):
         accepts: Format it reads.
         produces: Format it writes.
         refuses: What techniques may have done to a model that it cannot convert then.
+        keeps_layers: Whether names, types and shapes of layers stay as they are.
     """
 
     accepts: ClassVar[str]
     produces: ClassVar[str]
     refuses: ClassVar[frozenset[Effect]] = frozenset()
+    keeps_layers: ClassVar[bool] = False
 
     def convert(self, job: Job) -> None:
         """Convert ``job.source`` into ``job.target``.

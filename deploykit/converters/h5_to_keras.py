@@ -19,6 +19,7 @@ class H5ToKeras(Converter):
     group = "tensorflow"
     accepts = "h5"
     produces = "keras"
+    keeps_layers = True
 
     def _convert(self, job: Job) -> None:
         try:

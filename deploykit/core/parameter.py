@@ -38,6 +38,7 @@ class Parameter(Plain):
         binding: A way of doing the technique that does not use it cannot stand in when it is set: such a combination
             is left out with the reason instead of being taken for the default.
         replaces: Name of the setting whose place it takes when it is set, which has no effect then; "": of none.
+        under: Name of the setting it only matters with: it has no effect while that one is empty, off or 0.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Parameter(Plain):
     shown: bool = False
     binding: bool = False
     replaces: str = ""
+    under: str = ""
 
     def check(self, value: Any, owner: str) -> Value:
         """The value in its canonical type.
@@ -141,3 +143,50 @@ def complete(declared: tuple[Parameter, ...], given: dict[str, Any], owner: str)
         if name not in known:
             raise unknown_name(f"parameter for {owner}", name, known)
     return {name: known[name].check(given.get(name, known[name].default), owner) for name in sorted(known)}
+
+
+def replaced(declared: tuple[Parameter, ...], values: dict[str, Any]) -> dict[str, str]:
+    """Settings without effect, each with the name of the one that is set in its place."""
+    return {p.replaces: p.name for p in declared if p.replaces and values[p.name] != p.default}
+
+
+def idle(declared: tuple[Parameter, ...], values: dict[str, Any], label: str) -> dict[str, str]:
+    """Settings that are not at their defaults and have no effect beside the others, each with the reason.
+
+    Args:
+        declared: All parameters.
+        values: A value of each.
+        label: What they are settings of, in messages.
+    """
+    instead = replaced(declared, values)
+    found = {}
+    for p in declared:
+        if values[p.name] == p.default:
+            continue
+        if other := instead.get(p.name):
+            found[p.name] = f"{other} of {label} takes the place of {p.name}: leave one of them out"
+        elif p.under and not values[p.under]:
+            where = f"with {p.under}=0" if values[p.under] == 0 else f"without {p.under}"
+            found[p.name] = f"{p.name} of {label} has no effect {where}: set {p.under}, or leave {p.name} out"
+    return found
+
+
+def described(declared: tuple[Parameter, ...], values: dict[str, Any], label: str) -> str:
+    """A label with the settings that are always shown, and in parentheses those that differ from their defaults."""
+    unused = replaced(declared, values)
+    always = [_value(p, values[p.name]) for p in declared if p.shown and p.name not in unused]
+    others = [_named(p, values[p.name]) for p in declared if not p.shown and values[p.name] != p.default]
+    return " ".join([label, *always]) + (f" ({', '.join(others)})" if others else "")
+
+
+def _named(parameter: Parameter, value: Value) -> str:
+    name = parameter.label or parameter.name.replace("_", " ")
+    if isinstance(value, bool):
+        return name if value else f"no {name}"
+    return f"{name} {_value(parameter, value)}"
+
+
+def _value(parameter: Parameter, value: Value) -> str:
+    if isinstance(value, float):
+        return f"{100 * value:g} %" if parameter.unit == "share" else f"{value:g}"
+    return short(str(value)) if parameter.kind == "text" else str(value).replace("_", " ")

@@ -10,7 +10,7 @@ from deploykit.converters._contract import CONVERTERS, Converter
 from deploykit.converters._route import shortest
 from deploykit.core.adapter import Adapter
 from deploykit.core.candidate import Recipe, Step, Target
-from deploykit.core.model import Model
+from deploykit.core.model import Layer, Model
 from deploykit.core.problem import Effect, Problem
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
@@ -41,6 +41,7 @@ class Route:
         steps: Its build steps in order.
         format: Format of the artifact.
         problems: What its techniques say against it.
+        unused: Settings that the recipe turns on and that no step uses, in words; they are dropped.
     """
 
     recipe: Recipe
@@ -51,6 +52,7 @@ class Route:
     steps: tuple[BuildStep, ...]
     format: str
     problems: tuple[Problem, ...]
+    unused: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
@@ -151,7 +153,8 @@ class Routes:
         identity = (target, route.effects)
         if identity not in self._runs:
             self._runs[identity] = tuple(route.runtime.problems(target, route.effects, self._make.facts))
-        return list(dict.fromkeys([*route.problems, *self._runs[identity]]))
+        unused = [Problem("note", reason) for reason in route.unused]
+        return list(dict.fromkeys([*route.problems, *unused, *self._runs[identity]]))
 
     def lacks(self, step: Step) -> bool:
         """Whether no variant of a technique has the packages and data that it would need with these settings."""
@@ -160,8 +163,8 @@ class Routes:
 
     def _find(self, recipe: Recipe, runtime: Runtime) -> Route | Impossible:
         wanted = [self._wanted(step) for step in recipe.steps]
-        if reason := next(filter(None, map(_dropped, wanted)), ""):
-            return Impossible(reason)
+        if idle := [reason for one in wanted for reason in one.technique.idle(one.values).values()]:
+            return Impossible("; ".join(idle))
         if reason := self._refused([(one, one.technique.variants) for one in wanted]):
             return Impossible(reason)
         if reason := self._lacking(runtime):
@@ -201,30 +204,39 @@ class Routes:
         canonical: list[Step] = []
         judged: list[_Judged] = []
         labels: list[str] = []
+        unused: list[str] = []
+        layers = self.model.layers  # as far as they are known of what a step is given
         for edge in path:
             if isinstance(edge, Converter):
                 steps += self._make.convert(source, edge, changed=bool(canonical))
+                layers = layers if edge.keeps_layers else ()
             else:
                 one, (technique, variant) = next(left), edge
                 values = {k: v for k, v in one.values.items() if k in variant.uses}
                 steps += self._make.transform(source, current, technique, variant, values)
                 defaults = {p.name: p.default for p in technique.parameters}
+                on = [k for k, v in one.values.items() if v and v != defaults[k] and k not in variant.uses]
+                unused += [f"{variant.label} does not use {', '.join(on)}: leave that out"] if on else []
                 canonical.append(replace(one.step, parameters={k: v for k, v in values.items() if v != defaults[k]}))
                 labels.append(technique.describe(canonical[-1].parameters))
-                judged.append(self._judge(steps[-1].key, variant, values))
+                judged.append(self._judge(steps[-1].key, variant, values, layers))
+                layers = layers if variant.keeps_layers else ()
+                if "smaller" in judged[-1].effects:
+                    layers = tuple(replace(layer, shape=None) for layer in layers)
             source, current = steps[-1].key, steps[-1].format
         recipe = Recipe(tuple(canonical))
         effects = frozenset[Effect]().union(*(said.effects for said in judged))
         return Route(
             recipe, runtime, " → ".join(labels) or "original", families.of_recipe(recipe), effects, tuple(steps),
-            current, tuple(problem for said in judged for problem in said.problems),
+            current, tuple(problem for said in judged for problem in said.problems), tuple(unused),
         )  # fmt: skip
 
-    def _judge(self, key: str, variant: Variant, values: dict[str, Any]) -> _Judged:
+    def _judge(self, key: str, variant: Variant, values: dict[str, Any], layers: Sequence[Layer]) -> _Judged:
         """What a variant says, asked once for each step that differs."""
         if key not in self._judged:
-            said = tuple(variant.problems(values, self._make.facts))
-            self._judged[key] = _Judged(said, variant.effects(values))
+            said = [*variant.problems(values, self._make.facts)]
+            said += variant.unsuited(values, layers, self._make.facts) if layers else ()
+            self._judged[key] = _Judged(tuple(said), variant.effects(values))
         return self._judged[key]
 
     def _search(self, wanted: list[_Wanted], goals: frozenset[str]) -> tuple[_Edge, ...] | None:
@@ -276,7 +288,7 @@ class Routes:
     def _why_not(self, wanted: list[_Wanted], runtime: Runtime) -> str:
         for one in wanted:
             if len(one.lacking) == len(one.technique.variants):
-                return f"{one.technique.label}: {next(iter(one.lacking.values()))}"
+                return f"{one.technique.label}: {self._lack(one, runtime) or next(iter(one.lacking.values()))}"
         plain = self._search([], runtime.accepts)
         if plain is None:
             own, wanted_formats = FORMATS.get(self.model.format).label, _either(runtime.accepts)
@@ -294,9 +306,8 @@ class Routes:
 
     def _why_not_alone(self, one: _Wanted, runtime: Runtime) -> str:
         label, variants = one.technique.label, one.technique.variants
-        if one.lacking and (path := self._search([replace(one, lacking={})], runtime.accepts)) is not None:
-            needed = next(edge[1].name for edge in path if not isinstance(edge, Converter))
-            return f"{label}: {one.lacking[needed]}"
+        if reason := self._lack(one, runtime):
+            return f"{label}: {reason}"
         if one.binding and self._search([replace(one, binding=frozenset())], runtime.accepts) is not None:
             able = " or ".join(v.label for v in variants if one.binding <= set(v.uses)) or "nothing"
             return (
@@ -309,19 +320,16 @@ class Routes:
         made = _either({v.produces for v in variants})
         return f"{label} makes {'an' if made[0] in 'AEIOU' else 'a'} {made} file; {runtime.label} cannot run it"
 
+    def _lack(self, one: _Wanted, runtime: Runtime) -> str:
+        """What the variant lacks that would be taken; "" when none would be."""
+        path = self._search([replace(one, lacking={})], runtime.accepts) if one.lacking else None
+        chosen = [edge[1].name for edge in path or () if not isinstance(edge, Converter)]
+        return one.lacking.get(chosen[0], "") if chosen else ""
+
     def _missing_converters(self) -> str:
         found = [c for c in CONVERTERS.all() if c.accepts == self.model.format]
         reasons = {reason for c in found if (reason := c.missing())}
         return f" ({'; '.join(sorted(reasons))})" if reasons else ""
-
-
-def _dropped(one: _Wanted) -> str:
-    """Which setting of a step would have no effect, since another one is set in its place; "" when there is none."""
-    defaults = {p.name: p.default for p in one.technique.parameters}
-    for name, other in one.technique.replaced(one.values).items():
-        if one.values[name] != defaults[name]:
-            return f"{other} of {one.technique.label} takes the place of {name}: leave one of them out"
-    return ""
 
 
 def describe(recipe: Recipe) -> str:

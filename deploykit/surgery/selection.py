@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from deploykit.core.errors import SettingError
 from deploykit.core.layers.kinds import WORDS, LayerKind
+from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter
+from deploykit.core.problem import Problem
 
 #: Before a name: everything else is left as it is.
 NOT = "!"
+#: Classes of inner models, which no reader lists.
+_INNER = ("Functional", "Model", "Sequential")
 _SHOWN = 3
 
 
@@ -88,6 +93,27 @@ def excluded(text: str, parts: Sequence[Selectable], what: str, kind: str) -> se
         return bool(alone) and not part.follows and not alone & part.called
 
     return {part.name for part in parts if stays(part)}
+
+
+def unsuited(text: str, layers: Iterable[Layer], what: str, kind: str) -> Iterator[Problem]:
+    """The first name of a setting that no layer of a model has, as far as that is known before building.
+
+    Args:
+        text: The setting; see `excluded`.
+        layers: Layers of the model, as its reader lists them. Layers of inner models are called by their path there,
+            and nodes without a name by their type and number.
+        what: What a part is called in messages.
+        kind: What a type of them is called.
+    """
+    parts = [Selectable(layer.name, layer.type, layer.parameters, kind=layer.kind) for layer in layers]
+    known = {name for part in parts for name in part.called}
+    known |= {piece for part in parts if "/" in part.name for piece in (*part.name.split("/"), *_INNER)}
+    wanted = [name for piece in text.split(",") if (name := piece.strip().removeprefix(NOT).strip())]
+    types = {part.type for part in parts}
+    absent = [name for name in wanted if name not in known and re.sub(r"_\d+$", "", name) not in types]
+    if parts and absent:
+        error = _unknown(absent[0], {p.name for p in parts if p.name}, types, what, kind)
+        yield Problem("impossible", f"{error.message.rstrip('.')}: {error.remedy.rstrip('.')}")
 
 
 def units(parts: Sequence[Selectable], left: set[str]) -> list[list[Any]]:

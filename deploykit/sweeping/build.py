@@ -127,6 +127,9 @@ def build(
         if isinstance(route, Impossible):
             reasons.append(route.reason)
             continue
+        if route.unused:
+            reasons += route.unused
+            continue
         opened = Store(store or _scratch(), create=True)
         given_files.keep(opened, joined.files, route.steps)
         with opened.writer(), start("local", threading.Event()) as running:

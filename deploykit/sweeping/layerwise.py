@@ -201,7 +201,7 @@ class Pass:
     # -- recipes ----------------------------------------------------------------------------------------------------
 
     def _recipe(self, text: str) -> Recipe:
-        given = {**self._question.parameters, **self._technique.one_shot, self._technique.excluding: text}
+        given = {**self._technique.single(self._question.parameters), self._technique.excluding: text}
         return Recipe((Step(self._technique.name, given),))
 
     def _texts(self, group: LayerGroup) -> tuple[str, str]:

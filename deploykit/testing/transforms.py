@@ -9,7 +9,7 @@ from typing import Any, get_args
 from deploykit.core.candidate import Step
 from deploykit.core.digest import path_digest
 from deploykit.core.errors import DatasetError, SettingError
-from deploykit.core.parameter import Parameter
+from deploykit.core.parameter import Parameter, Value
 from deploykit.loading._contract import FORMATS
 from deploykit.loading._load import load
 from deploykit.sandbox.groups._contract import GROUPS
@@ -87,6 +87,22 @@ class TechniqueConformance:
             if parameter.kind in ("float", "int"):
                 assert parameter.minimum is not None, f"{parameter.name} has no lower bound"
 
+    def test_settings_without_effect_are_refused(self, name: str) -> None:
+        """A setting that only matters with another one, or that another one replaces, is named beside it."""
+        technique = TRANSFORMS.get(name)
+        declared = {p.name: p for p in technique.parameters}
+        for parameter in technique.parameters:
+            assert {parameter.under, parameter.replaces} <= {"", *declared}
+            if parameter.under:
+                off: Value = "" if declared[parameter.under].kind == "text" else 0
+                given = {parameter.under: off, parameter.name: another(parameter)}
+                assert parameter.name in technique.idle(technique.complete(given))
+                assert parameter.name not in technique.single(given) or technique.one_shot.get(parameter.under)
+            if parameter.replaces:
+                given = {p.name: another(p) for p in (parameter, declared[parameter.replaces])}
+                assert parameter.replaces in technique.idle(technique.complete(given))
+        assert not technique.idle(technique.complete({}))
+
     def test_steps_survive_json(self, name: str) -> None:
         """A step with all parameters is the same after a round trip, and is described without its defaults."""
         technique = TRANSFORMS.get(name)
@@ -133,6 +149,11 @@ class VariantConformance:
         assert after.format == declared.produces
         assert {s.name for s in after.inputs} == {s.name for s in before.inputs}
         assert {s.name for s in after.outputs} == {s.name for s in before.outputs}
+        if declared.keeps_layers:
+            known = {layer.name: layer for layer in before.layers}
+            assert {(x.name, x.type) for x in after.layers} <= {(x.name, x.type) for x in known.values()}
+            smaller = "smaller" in declared.effects(TRANSFORMS.get(name).complete(quick(name)))
+            assert smaller or all(x.shape == known[x.name].shape for x in after.layers)
         feeds = {before.inputs[0].name: np.random.default_rng(0).random((6, 8, 8, 1), np.float32)}
         given, found = (work.predicted(p, f, feeds) for p, f in ((source, before.format), (target, after.format)))
         for key, value in given.items():
@@ -177,6 +198,19 @@ def quick(name: str) -> dict[str, Any]:
     """Settings that make a technique quick to run."""
     declared = {p.name for p in TRANSFORMS.get(name).parameters}
     return {k: v for k, v in {"epochs": 1, "batch_size": 8, "train_examples": 32}.items() if k in declared}
+
+
+def another(parameter: Parameter) -> Value:
+    """A value that is not the default, and is neither empty, off nor 0."""
+    if parameter.kind == "choice":
+        return next(c for c in parameter.choices if c != parameter.default)
+    if parameter.kind in ("text", "path"):
+        return "another"
+    if parameter.kind == "bool":
+        return not parameter.default
+    low, high = parameter.minimum or 0, parameter.maximum
+    ends = (high, low, low + 1 if high is None else (low + high) / 2)
+    return next(type(parameter.default or 1.0)(x) for x in ends if x and x != parameter.default)
 
 
 def _bad_values(parameter: Parameter) -> list[tuple[Any, str]]:

@@ -19,6 +19,11 @@ from deploykit.surgery.layers.spans import Span, chosen
 
 #: Layers keep a multiple of so many channels where they have them: kernels are fastest at that.
 _MULTIPLE = 8
+#: What is said of a model that cannot be made shallower.
+NO_BLOCK = (
+    "the model has no block that can be left out: none adds to its input, and no layer gives the shape that it takes"
+)
+NO_DEPTH = "leave depth at 1, and make the model narrower with width"
 
 
 def narrowed(traced: Traced | KerasTraced, width: float) -> set[int]:
@@ -71,11 +76,7 @@ def blocks(found: Sequence[Span]) -> list[Span]:
     """
     outer = chosen(sorted(found, key=lambda span: -len(span.nodes)), len(found))
     if not outer:
-        raise UnsupportedModelError(
-            "The model has no block that can be left out: none adds to its input, and no layer gives the shape that it "
-            "takes.",
-            remedy="leave depth at 1, and make the model narrower with width.",
-        )
+        raise UnsupportedModelError(f"{NO_BLOCK[0].upper()}{NO_BLOCK[1:]}.", remedy=f"{NO_DEPTH}.")
     return outer
 
 

@@ -11,7 +11,7 @@ import contextlib
 import json
 import tempfile
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
@@ -19,7 +19,8 @@ from typing import Any, ClassVar, Literal, get_args
 from deploykit.converters._contract import Job
 from deploykit.core.adapter import Adapter, Group
 from deploykit.core.errors import DatasetError, DeploykitError, SettingError
-from deploykit.core.parameter import Parameter, Value, complete, short
+from deploykit.core.model import Layer
+from deploykit.core.parameter import Parameter, Value, complete, described, idle
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.core.registry import Registry
 from deploykit.data.dataset import Dataset
@@ -221,11 +222,14 @@ class Variant(_Work):
         produces: Format it writes.
         stages: What may be done before it and may be shared; the first one reads the model, each other one the folder
             of the one before.
+        keeps_layers: Whether each layer of its file has name and type of a layer of the model that it is given, and the
+            same shape unless its effects say ``smaller``: what a plan knows of layers then holds for steps after it.
     """
 
     accepts: ClassVar[frozenset[str]]
     produces: ClassVar[str]
     stages: ClassVar[tuple[Stage, ...]] = ()
+    keeps_layers: ClassVar[bool] = False
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """What it does to an artifact that decides which kernels a runtime has for it."""
@@ -266,6 +270,17 @@ class Variant(_Work):
                 "note",
                 f"batches of {size} leave over {count % size} of {count} calibration examples, which are not used",
             )
+
+    def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
+        """What the layers of the model that it is given show to be wrong; asked where they are known.
+
+        Args:
+            parameters: Those that it uses.
+            layers: All layers; shapes are None where a step before may have changed them.
+            facts: Of the original model.
+        """
+        del parameters, layers, facts
+        return iter(())
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """Bytes its file stores for a weight, on average: what a plan expects of its size."""
@@ -350,17 +365,19 @@ class Transform(Adapter):
         """All parameters, checked, defaults filled in."""
         return complete(self.parameters, given, self.name)
 
-    def replaced(self, values: dict[str, Any]) -> dict[str, str]:
-        """Settings without effect, each with the name of the one that is set in its place."""
-        return {p.replaces: p.name for p in self.parameters if p.replaces and values[p.name] != p.default}
+    def idle(self, values: dict[str, Any]) -> dict[str, str]:
+        """Settings that are not at their defaults and have no effect beside the others, each with the reason."""
+        return idle(self.parameters, values, self.label)
+
+    def single(self, given: dict[str, Any]) -> dict[str, Any]:
+        """A step's parameters in the form of `one_shot`, without those that have no effect then."""
+        found = {**given, **self.one_shot}
+        idle = self.idle(self.complete(found))
+        return {name: value for name, value in found.items() if name not in idle}
 
     def describe(self, given: dict[str, Any]) -> str:
         """The step in a few words, for tables: label, shown parameters, and those that differ from the defaults."""
-        values = self.complete(given)
-        unused = self.replaced(values)
-        always = [_value(p, values[p.name]) for p in self.parameters if p.shown and p.name not in unused]
-        others = [_named(p, values[p.name]) for p in self.parameters if not p.shown and values[p.name] != p.default]
-        return " ".join([self.label, *always]) + (f" ({', '.join(others)})" if others else "")
+        return described(self.parameters, self.complete(given), self.label)
 
     def effects(self, given: dict[str, Any]) -> frozenset[Effect]:
         """What a step does to a model, whichever of the variants does it.
@@ -377,19 +394,6 @@ class Transform(Adapter):
             if variant.name == name:
                 return variant
         raise SettingError(f"{self.name} has no variant {name!r}.")
-
-
-def _named(parameter: Parameter, value: Value) -> str:
-    name = parameter.label or parameter.name.replace("_", " ")
-    if isinstance(value, bool):
-        return name if value else f"no {name}"
-    return f"{name} {_value(parameter, value)}"
-
-
-def _value(parameter: Parameter, value: Value) -> str:
-    if isinstance(value, float):
-        return f"{100 * value:g} %" if parameter.unit == "share" else f"{value:g}"
-    return short(str(value)) if parameter.kind == "text" else str(value).replace("_", " ")
 
 
 TRANSFORMS: Registry[Transform] = Registry("deploykit.transforms", "technique")

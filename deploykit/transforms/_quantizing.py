@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from deploykit.core.layers.kinds import WORDS, LayerKind
+from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
 from deploykit.surgery import selection
@@ -45,6 +46,14 @@ def problems(parameters: dict[str, Any], facts: Facts, *, floating: Iterable[Lay
             f"operator set {facts.model.operator_set} lacks operators that quantization needs: the graph is first "
             f"raised to {OPERATORS}",
         )
+
+
+def unsuited(parameters: dict[str, Any], layers: Iterable[Layer]) -> Iterator[Problem]:
+    """Names in ``exclude`` that no node has; a note, since preparing the graph gives some nodes other names."""
+    for problem in selection.unsuited(parameters["exclude"], layers, "node", "operator"):
+        said, _, known = problem.reason.partition(": ")[2].partition(": ")
+        reason = f"{said}, and building refuses that unless preparing the graph makes one ({known})"
+        yield Problem("note", f"exclude: {reason}")
 
 
 def _words(kinds: Iterable[LayerKind]) -> str:

@@ -34,15 +34,20 @@ PARAMETERS = (
     ),
     Parameter(
         "learning_rate", "float", 2e-3, "Learning rate of the first step; it decays along a cosine.",
-        minimum=1e-7, maximum=1.0,
+        minimum=1e-7, maximum=1.0, under="epochs",
     ),
-    Parameter("batch_size", "int", 64, "Examples per step.", minimum=1, maximum=65536, step=1, unit="examples"),
+    Parameter(
+        "batch_size", "int", 64, "Examples per step.", minimum=1, maximum=65536, step=1, unit="examples",
+        under="epochs",
+    ),
     Parameter(
         "train_examples", "int", 15000,
         "Training examples, sampled in proportion to the classes; a tenth of them decides when to stop. 0 uses all.",
-        minimum=0, step=1000, unit="examples",
+        minimum=0, step=1000, unit="examples", under="epochs",
     ),
-    Parameter("optimizer", "choice", "adam", "Optimizer; sgd has momentum 0.9.", choices=tuple(OPTIMIZERS)),
+    Parameter(
+        "optimizer", "choice", "adam", "Optimizer; sgd has momentum 0.9.", choices=tuple(OPTIMIZERS), under="epochs"
+    ),
 )  # fmt: skip
 USES = tuple(parameter.name for parameter in PARAMETERS)
 
@@ -62,6 +67,7 @@ class Training(Variant):
     group = "tensorflow"
     extra = "tensorflow"
     as_used: ClassVar[bool] = False
+    keeps_layers = True
 
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Nothing when nothing is trained."""

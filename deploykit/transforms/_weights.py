@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.layers.kinds import LayerKind
 from deploykit.core.model import Layer
+from deploykit.core.problem import Facts, Problem
 from deploykit.loading._contract import FORMATS
 from deploykit.surgery import selection
 from deploykit.transforms._conditions import Condition, Without
@@ -20,6 +22,10 @@ if TYPE_CHECKING:
 
 #: Share of the weights in the layers that are spared by default: mostly the first and the last one, which suffer most.
 _SMALL = 0.01
+#: What is expected where weights are changed: that they are float.
+FLOAT_WEIGHTS = Without("quantized", "already quantized", "quantize last", "start from the float model")
+#: Kinds of layers that have no kernel if they have no weights; of others, weights may be shared or computed.
+_WITHOUT_KERNELS = frozenset[LayerKind]({"activation", "arithmetic", "conversion", "input", "pooling", "reshape"})
 
 
 def small_kernels(kernels: Sequence[Kernel]) -> set[str]:
@@ -45,10 +51,16 @@ class Weights(Variant):
 
     types: ClassVar[str]
     seeded = False
+    keeps_layers = True
+
+    def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
+        """Names that no layer with a kernel has."""
+        with_kernels = [layer for layer in layers if layer.parameters or layer.kind not in _WITHOUT_KERNELS]
+        yield from selection.unsuited(parameters["exclude"], with_kernels, "layer", self.types)
 
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Weights in float."""
-        return (Without("quantized", "already quantized", "quantize last", "start from the float model"),)
+        return (FLOAT_WEIGHTS,)
 
     @abstractmethod
     def _open(self, job: TransformJob) -> Any:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery import selection
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 #: Files of the stage: the Keras model, and spans with the damage of each, the smallest first.
 _FILE = "model.keras"
 _ORDER = "spans.json"
+#: What is said of a model without spans.
+_NOTHING = "no layer of the model can be cut: none gives the shape that it takes, and no block adds to its input"
+_INSTEAD = "use prune_channels to make its layers smaller"
 
 
 class _Measuring(Stage):
@@ -42,10 +46,7 @@ class _Measuring(Stage):
             UnsupportedModelError: There are none.
         """
         if not ordered:
-            raise UnsupportedModelError(
-                "No layer of the model can be cut: none gives the shape that it takes, and no block adds to its input.",
-                remedy="use prune_channels to make its layers smaller.",
-            )
+            raise UnsupportedModelError(f"{_NOTHING[0].upper()}{_NOTHING[1:]}.", remedy=f"{_INSTEAD}.")
         order = [[span.to_json(), damage] for span, damage in ordered]
         (job.target / _ORDER).write_text(json.dumps(order), "utf-8")
 
@@ -92,6 +93,7 @@ class _Cutting(Variant):
     types: ClassVar[str]
     uses = ("ratio", "count", "reconstruct", "exclude")
     needs = ("calibration",)
+    keeps_layers = True
 
     def effects(self, parameters: dict[str, Any]) -> frozenset[Effect]:
         """Fewer layers, all of them dense."""
@@ -106,6 +108,14 @@ class _Cutting(Variant):
         yield from super().problems(parameters, facts)
         if not _anything(parameters):
             yield Problem("pointless", "a count or ratio of 0 cuts nothing")
+
+    def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
+        """Names that no layer has, and shapes that show that there is nothing to cut."""
+        from deploykit.surgery.layers import spans
+
+        yield from selection.unsuited(parameters["exclude"], layers, "layer", self.types)
+        if spans.impossible(layers, facts.model.inputs):
+            yield Problem("impossible", f"{_NOTHING}: {_INSTEAD}")
 
     @abstractmethod
     def _cut(self, job: TransformJob, damages: Mapping[Span, float]) -> tuple[list[Span], Mapping[str, str]]:

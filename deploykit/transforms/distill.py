@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.converters._contract import Job
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.loading._contract import FORMATS
@@ -38,13 +41,32 @@ class _ByTeacher(Training):
     comparable: ClassVar[frozenset[str]]
     as_used = True
 
+    def unable(self, parameters: dict[str, Any]) -> str:
+        """A setting that changes nothing."""
+        if parameters["loss"] != "mse" or parameters["temperature"] == _TEMPERATURE:
+            return ""
+        return "temperature softens class scores for kl, and has no effect with loss=mse: leave one of them out"
+
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
-        """Layers that the original does not show, and settings that change nothing."""
+        """Layers that the original does not have."""
         yield from super().problems(parameters, facts)
         if parameters["hidden"] and facts.model.format not in self.comparable:
             yield Problem("impossible", self._incomparable(facts.model.format))
-        if parameters["loss"] == "mse" and parameters["temperature"] != _TEMPERATURE:
-            yield Problem("note", "temperature softens class scores for kl; with mse it has no effect")
+        elif absent := _absent(parameters["hidden"], [layer.name for layer in facts.model.layers]):
+            yield self._unnamed(absent)
+
+    def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
+        """Shapes that show that a student cannot be shallower."""
+        from deploykit.surgery.layers import spans
+        from deploykit.training import students
+
+        yield from super().unsuited(parameters, layers, facts)
+        if parameters["depth"] < 1 and spans.impossible(layers, facts.model.inputs):
+            yield Problem("impossible", f"{students.NO_BLOCK}: {students.NO_DEPTH}")
+
+    @abstractmethod
+    def _unnamed(self, name: str) -> Problem:
+        """What it means that no layer of the original has a name."""
 
     def _incomparable(self, original: str) -> str:
         return (
@@ -89,6 +111,12 @@ class _ByTeacher(Training):
         return found
 
 
+def _absent(text: str, layers: Sequence[str]) -> str:
+    """The first name of a setting that no layer has; "" when there is none, or the layers are not known."""
+    names = filter(None, map(str.strip, text.split(","))) if layers else ()
+    return next((name for name in names if not any(fnmatchcase(layer, name) or layer == name for layer in layers)), "")
+
+
 def _smaller(parameters: dict[str, Any]) -> bool:
     """Whether the model is made smaller first."""
     return bool(parameters["width"] < 1 or parameters["depth"] < 1)
@@ -101,6 +129,10 @@ class _Onnx(_ByTeacher, TrainedOnnx):
     uses = _USES
     needs = _NEEDS
     comparable = frozenset({"onnx"})
+
+    def _unnamed(self, name: str) -> Problem:
+        reason = f"no node of the original is called {name!r}, which hidden names: only a tensor could be"
+        return Problem("note", reason)
 
     def _student(self, job: TransformJob) -> Any:
         from deploykit.loading._onnx_parts import weight_count
@@ -148,6 +180,9 @@ class _Keras(_ByTeacher, TrainedKeras):
     uses = _USES
     needs = _NEEDS
     comparable = frozenset({"keras", "h5"})
+
+    def _unnamed(self, name: str) -> Problem:
+        return Problem("impossible", f"no layer of the original is called {name!r}, which hidden names: correct it")
 
     def _student(self, job: TransformJob) -> Any:
         from deploykit.loading._keras.open import custom_objects
@@ -223,7 +258,7 @@ class Distill(Transform):
         ),
         Parameter(
             "hidden_weight", "float", 1.0, "Weight of the hidden layers' mean loss, added to the answers'.",
-            minimum=0.0, maximum=1e6,
+            minimum=0.0, maximum=1e6, under="hidden",
         ),
         Parameter(
             "width", "float", 1.0,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
+from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery import selection
@@ -44,6 +45,7 @@ class _Cutting(Variant):
     types: ClassVar[str]
     uses = ("ratio", "criterion", "budget", "multiple", "reconstruct", "exclude")
     needs = ("calibration", "train")
+    keeps_layers = True
 
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Nothing where weights alone decide and stay as they are."""
@@ -75,6 +77,15 @@ class _Cutting(Variant):
         yield from super().problems(parameters, facts)
         if not parameters["ratio"]:
             yield Problem("pointless", "a ratio of 0 removes nothing")
+
+    def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
+        """Names that no layer has, and a criterion that looks at layers that are not there."""
+        yield from selection.unsuited(parameters["exclude"], layers, "layer", self.types)
+        if parameters["criterion"] == "batchnorm" and all(layer.type != "BatchNormalization" for layer in layers):
+            yield Problem(
+                "impossible",
+                "the model has no batch normalization for criterion=batchnorm to look at: choose another criterion",
+            )
 
     def _chosen(
         self, job: TransformJob, traced: AnyTraced, kinds: dict[str, str], spending: Callable[..., list[Expense]]

@@ -7,18 +7,18 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from deploykit.core.errors import SettingError, UnsupportedModelError
+from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.model import Layer
-from deploykit.core.parameter import Parameter, Value
+from deploykit.core.parameter import Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery import selection
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Transform, TransformJob, Variant
 from deploykit.transforms._keras_weights import KerasWeights, Opened
+from deploykit.transforms._magnitude import PARAMETERS, check, impossible, without_training
 from deploykit.transforms._onnx_weights import OnnxWeights
-from deploykit.transforms._settings import SMALL_LAYERS
 from deploykit.transforms._training import LabelsOf, TrainedKeras, TrainedOnnx, Training
-from deploykit.transforms._weights import Weights, small_kernels, zeros
+from deploykit.transforms._weights import FLOAT_WEIGHTS, Weights, small_kernels, zeros
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +47,11 @@ class _TFMOT(Variant):
         "exclude",
     )  # fmt: skip
     needs = ("train", "labels")
+    keeps_layers = True
+
+    def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
+        """Names that no layer has."""
+        yield from selection.unsuited(parameters["exclude"], layers, "layer", "layer type")
 
     def needs_for(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """No labels when nothing is trained: the examples only show that the copy computes the same."""
@@ -60,6 +65,10 @@ class _TFMOT(Variant):
         """Zeros."""
         return frozenset({"sparse"} if parameters["sparsity"] else ())
 
+    def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
+        """Weights in float."""
+        return (FLOAT_WEIGHTS,)
+
     def ensures(self, parameters: dict[str, Any]) -> Iterable[Condition]:
         """Zeros."""
         return (*super().ensures(parameters), Zeros(parameters["sparsity"]))
@@ -67,7 +76,7 @@ class _TFMOT(Variant):
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Rounds that could not raise the sparsity, or have nothing between them."""
         yield from super().problems(parameters, facts)
-        yield from _impossible(parameters)
+        yield from impossible(parameters)
 
     def _apply(self, job: TransformJob) -> None:
         from deploykit.converters import _keras
@@ -77,7 +86,7 @@ class _TFMOT(Variant):
         from deploykit.training.tf_keras_trainer import fine_tune
         from deploykit.training.tfmot import Pruning
 
-        _check(job)
+        check(job)
         data, rounds = job.examples, job["rounds"]
         model = _keras.load(job)
         schedule = Schedule.of(
@@ -117,10 +126,10 @@ class _Pruning(Weights):
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Settings that exclude each other."""
         yield from super().problems(parameters, facts)
-        yield from _impossible(parameters)
+        yield from impossible(parameters)
 
     def _apply(self, job: TransformJob) -> None:
-        _check(job)
+        check(job)
         super()._apply(job)
 
     def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
@@ -182,16 +191,20 @@ class _Rounds(_Pruning):
     def _apply(self, job: TransformJob) -> None:
         from deploykit.training.schedule import raised
 
-        _check(job)
+        check(job)
         rounds, model, stay = job["rounds"], self._open(job), set[int]()
-        shares = []
+        shares, told = [], list[dict[str, Any]]()
         for number in range(1, rounds + 1):
             self._part = raised(number, rounds)
             stay = self._change(job, model)
             shares.append(zeros(self._read(model))["sparsity"])
             if job["epochs"]:
-                model = self._trained(job, model, number)
-        job.notes["sparsity_by_round"] = shares
+                told.append({})
+                model = self._trained(replace(job, notes=told[-1]), model, number)
+        every = {k: v for k, v in told[0].items() if all(notes.get(k) == v for notes in told)} if told else {}
+        job.notes |= {"sparsity_by_round": shares, **every}
+        if len(told) > 1:
+            job.notes["rounds"] = [{k: v for k, v in notes.items() if k not in every} for notes in told]
         self._finish(job, model, stay)
 
     def _changed(self, job: TransformJob, model: Any, kernels: Sequence[Kernel]) -> Sequence[NDArray[Any] | None]:
@@ -248,6 +261,15 @@ class _Keras(_Rounds, KerasWeights):
     help = "Prunes and fine-tunes the Keras 3 model itself, on labels or to answer as before; depthwise filters stay."
     training = _KerasAnswering()
 
+    def unable(self, parameters: dict[str, Any]) -> str:
+        """A setting of TF-MOT's."""
+        if parameters["schedule"] == "polynomial":
+            return ""
+        return (
+            f"only {_TFMOT.label} has a schedule, which takes labels, and neither scope, threshold nor pattern: leave "
+            "schedule out"
+        )
+
     def _spares(self, kernel: Kernel) -> bool:
         return kernel.part == "depthwise" or kernel.type.startswith("Depthwise")
 
@@ -261,8 +283,12 @@ class _Onnx(_Pruning, OnnxWeights):
     label = "magnitude pruning (ONNX)"
     help = "Sets weights of the graph to zero in one go, without training; the graph stays as it is."
 
+    def unable(self, parameters: dict[str, Any]) -> str:
+        """Settings of training have no effect."""
+        return without_training(parameters)
+
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
-        """Settings of training have no effect here."""
+        """Nothing is trained."""
         yield from super().problems(parameters, facts)
         yield Problem("note", "ONNX files are pruned in one go, without fine-tuning: rounds=2 or more fine-tune them")
 
@@ -276,39 +302,12 @@ class _OnnxRounds(_Rounds, OnnxWeights):
     group = "tensorflow"
     training = _OnnxAnswering()
 
+    def unable(self, parameters: dict[str, Any]) -> str:
+        """One round is pruning in one go, which has a way of its own."""
+        return "" if parameters["rounds"] > 1 else without_training(parameters)
+
     def _tuned(self, job: TransformJob, model: Any) -> Any:
         return self.training.trained(job, model)
-
-
-def _conflict(parameters: Mapping[str, Any]) -> str:
-    """Why some settings cannot go together; "" when they can."""
-    if parameters.get("pattern", "unstructured") != "unstructured" and parameters.get("threshold") is not None:
-        return "pattern and threshold both say which weights go: leave one of them out"
-    if parameters.get("scope") == "global" and (
-        parameters.get("threshold") is not None or parameters["pattern"] != "unstructured"
-    ):
-        return 'scope="global" compares shares, and a threshold or pattern is not a share: leave scope out'
-    if parameters.get("rounds", 1) > 1 and not parameters["epochs"]:
-        return "rounds fine-tune between them, and epochs is 0: raise epochs, or leave rounds out"
-    if parameters.get("rounds", 1) > 1 and parameters.get("schedule") == "constant":
-        return 'rounds raise the sparsity step by step, and schedule="constant" does not: leave one of them out'
-    return ""
-
-
-def _impossible(parameters: Mapping[str, Any]) -> Iterator[Problem]:
-    if reason := _conflict(parameters):
-        yield Problem("impossible", reason)
-
-
-def _check(job: TransformJob) -> None:
-    """Refuse settings that exclude each other.
-
-    Raises:
-        SettingError: They do.
-    """
-    if reason := _conflict(job.parameters or {}):
-        said, _, remedy = reason.partition(": ")
-        raise SettingError(f"Magnitude pruning: {said}.", remedy=f"{remedy}.")
 
 
 def _named(model: Any, text: str) -> list[Any]:
@@ -333,55 +332,7 @@ class PruneMagnitude(Transform):
         "well. Makes the compressed file smaller. No runtime here skips single zeros, so it is no faster."
     )
     family = PRUNE
-    parameters = (
-        Parameter(
-            "sparsity", "float", 0.5, "Share of each layer's weights that become zero.", minimum=0.0, maximum=0.99,
-            step=0.05, unit="share", shown=True,
-        ),
-        Parameter(
-            "scope", "choice", "layer",
-            "layer: the same share of every layer; global: the smallest weights of all layers together.",
-            choices=("layer", "global"), binding=True,
-        ),
-        Parameter(
-            "threshold", "float", None, "Set weights below this size to zero, instead of a share of them.",
-            minimum=0.0, binding=True, replaces="sparsity",
-        ),
-        Parameter(
-            "pattern", "choice", "unstructured",
-            "N:M keeps the largest N of every M input channels at each place of a kernel, as sparse kernels of GPUs "
-            "want them; the sparsity is then about 1 − N/M.",
-            choices=("unstructured", "1:2", "1:4", "2:4", "4:8"), binding=True, replaces="sparsity",
-        ),
-        Parameter(
-            "rounds", "int", 1,
-            "Raise the sparsity in so many rounds, along a polynomial, each followed by the epochs of fine-tuning. "
-            "With 1, Keras models are fine-tuned while it rises, and ONNX files are pruned without fine-tuning.",
-            minimum=1, maximum=20, step=1, binding=True,
-        ),
-        Parameter(
-            "schedule", "choice", "polynomial",
-            "Polynomial raises the sparsity step by step; constant prunes all at once and then recovers.",
-            choices=("polynomial", "constant"),
-        ),
-        SMALL_LAYERS,
-        Parameter(
-            "epochs", "int", 2, "Passes over the training examples, in each round; 0 prunes without fine-tuning.",
-            minimum=0, maximum=1000, step=1, unit="epochs",
-        ),
-        Parameter("batch_size", "int", 64, "Examples per step.", minimum=1, maximum=65536, step=1, unit="examples"),
-        Parameter(
-            "learning_rate", "float", 1e-3,
-            "Adam's learning rate at the first step of fine-tuning; it decays along a cosine.",
-            minimum=1e-7, maximum=1.0,
-        ),
-        Parameter(
-            "train_examples", "int", 4000,
-            "Training examples to fine-tune on, sampled in proportion to the classes; 0 uses all.",
-            minimum=0, step=1000, unit="examples",
-        ),
-        selection.setting("layers", "layer types", "stay dense"),
-    )  # fmt: skip
+    parameters = PARAMETERS
     variants = (_TFMOT(), _Onnx(), _Keras(), _OnnxRounds())
     excluding = "exclude"
     one_shot: ClassVar[dict[str, Value]] = {"epochs": 0}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from deploykit.core.extras import require
 from deploykit.core.layers.kinds import CONVOLUTIONS
+from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.transforms import _onnx_stages, _quantizing
@@ -81,6 +82,10 @@ class _OnnxRuntime(Variant):
         yield from super().problems(parameters, facts)
         floating = () if parameters["convolutions"] else CONVOLUTIONS
         yield from _quantizing.problems(parameters, facts, floating=floating)
+
+    def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
+        """Names that no node has."""
+        yield from _quantizing.unsuited(parameters, layers)
 
     def _apply(self, job: TransformJob) -> None:
         from deploykit.surgery.quantization import write

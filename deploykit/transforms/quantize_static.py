@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar
 
 from deploykit.core.extras import require
+from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.transforms import _onnx_stages, _quantizing
@@ -100,6 +101,10 @@ class _OnnxRuntime(Variant):
         """Batches that do not fit, layers without an integer operator."""
         yield from super().problems(parameters, facts)
         yield from _quantizing.problems(parameters, facts, floating=("recurrent",))
+
+    def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
+        """Names that no node has."""
+        yield from _quantizing.unsuited(parameters, layers)
 
     def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Nothing: a stage has measured the ranges."""

@@ -38,7 +38,8 @@ def space():
             known = {p.name for p in technique.parameters}
             steps[technique.name] = dk.Step(technique.name, {k: v for k, v in _QUICK.items() if k in known})
     chain = tuple(steps[name] for name in ("prune_channels", "distill", "quantize_static"))
-    recipes = [*(dk.Recipe((step,)) for step in steps.values()), dk.Recipe(chain)]
+    at_once = dk.Step("prune_magnitude", {"epochs": 0})  # ONNX files are not trained without rounds
+    recipes = [*(dk.Recipe((step,)) for step in (*steps.values(), at_once)), dk.Recipe(chain)]
     return dk.Space(recipes, [dk.Target("litert"), dk.Target("onnxruntime")])
 
 

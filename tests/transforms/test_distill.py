@@ -395,11 +395,12 @@ def test_keras_students_are_shallower(unlabeled, tmp_path):
 
 
 def test_a_plan_says_that_a_student_is_smaller(unlabeled):
-    routes = dk.plan(
-        dk.load(MODEL), Dataset.open(unlabeled),
-        dk.Space([dk.Recipe((dk.Step("distill", {"width": 0.5, "depth": 0.5}),))], [dk.Target("onnxruntime")]),
-    )  # fmt: skip
-    labels = [c.label for c in routes.candidates]
-    assert any("width 50 %" in label and "depth 50 %" in label for label in labels), labels
+    shares = ({"width": 0.5}, {"depth": 0.5})
+    space = dk.Space([dk.Recipe((dk.Step("distill", share),)) for share in shares], [dk.Target("onnxruntime")])
+    plan = dk.plan(dk.load(MODEL), Dataset.open(unlabeled), space)
+    assert [c.label for c in plan.candidates] == ["original", "distillation (width 50 %)"]
+    (left,) = plan.left_out
+    assert "depth 50 %" in left.label
+    assert "no block that can be left out" in left.reason, "the network has neither blocks nor layers of one shape"
     assert "smaller" in TRANSFORMS.get("distill").effects({"width": 0.5})
     assert not TRANSFORMS.get("distill").effects({})

@@ -216,6 +216,8 @@ def test_rounds_raise_the_sparsity_and_zeros_stay(variant, labels, data, unlabel
     assert notes["sparsity_by_round"] == pytest.approx([0.8 * (1 - (1 - k / 3) ** 3) for k in (1, 2, 3)], abs=0.01)
     assert notes["sparsity"] == pytest.approx(0.8, abs=0.01)
     assert ("CategoricalCrossentropy" in notes["loss"]) == labels
+    assert [len(told["loss_by_epoch"]) for told in notes["rounds"]] == [1, 1, 1]
+    assert len({told["loss_by_epoch"][0] for told in notes["rounds"]}) == 3, "each round has its own"
     assert notes["reports"][-1][0] == notes["reports"][-1][1]
     assert notes["reports"][-1][2].endswith("round 3 of 3")
     if variant == "onnx_rounds":

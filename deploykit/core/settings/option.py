@@ -77,7 +77,6 @@ class Option(Parameter):
     exclusive: bool = False
     named: tuple[Named, ...] = ()
     adapters: tuple[str, str] | None = None
-    under: str = ""
     panel: bool = False
     hint: str = ""
     of_goal: bool = False

@@ -119,7 +119,7 @@ class SensitivityTable(Plain):
         """
         column = self.levels[level]
         technique = TRANSFORMS.get(column.technique)
-        given = {**column.parameters, **technique.one_shot}
+        given = technique.single(column.parameters)
         names = [
             cells[level].names[0] if cells[level].names else layer
             for layer, cells in zip(self.layers, self.cells, strict=True)

@@ -8,11 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
+from deploykit.core.layers.kinds import CONVOLUTIONS, LayerKind
+from deploykit.core.model import Layer, TensorSpec
 from deploykit.core.serial import Plain
 
 _Step = TypeVar("_Step")
+Shape: TypeAlias = tuple[int | None, ...] | None
+#: Kinds of layers that have the weights of a span.
+_HEAVY = frozenset[LayerKind]({"dense", "embedding", *CONVOLUTIONS})
+#: Kinds of layers that give one tensor, of which a summary has the shape.
+_ONE_TENSOR = frozenset[LayerKind](
+    {*_HEAVY, "normalization", "activation", "pooling", "reshape", "conversion", "arithmetic", "input"}
+)
+#: Layers and operators in which branches of a block may meet.
+_MEETINGS = frozenset({"Add", "Mul", "Multiply"})
 
 
 @dataclass(frozen=True)
@@ -51,6 +62,33 @@ def chosen(ordered: Sequence[Span], count: int) -> list[Span]:
         if not any(set(span.nodes) <= set(other.nodes) for other in found):
             found = [*(other for other in found if not set(other.nodes) <= set(span.nodes)), span]
     return found
+
+
+def impossible(layers: Sequence[Layer], inputs: Iterable[TensorSpec]) -> bool:
+    """Whether it is known without running a model that it has no span.
+
+    Args:
+        layers: All layers in the order in which they run.
+        inputs: What the model takes.
+    """
+    shapes = [spec.shape for spec in inputs]
+    for place, layer in enumerate(layers):
+        if layer.shape is None or layer.kind not in _ONE_TENSOR or layer.type == "Split":
+            return False
+        if layer.type in _MEETINGS and not layer.parameters:
+            return False
+        if layer.kind in _HEAVY:
+            after = [later.shape for later in layers[place:]]
+            if any(_may_be_equal(start, end) for start in shapes for end in after):
+                return False
+        shapes.append(layer.shape)
+    return True
+
+
+def _may_be_equal(one: Shape, other: Shape) -> bool:
+    if one is None or other is None:
+        return True
+    return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))
 
 
 def separate(found: Sequence[Span]) -> int:
