@@ -7,6 +7,7 @@ parent reads the file: asking costs the server nothing and counts as no request.
 from __future__ import annotations
 
 import mmap
+import threading
 from bisect import bisect_left
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,7 +54,7 @@ def read(path: Path) -> Traffic:
 
 
 class Counters:
-    """One worker's row. Belongs to one thread.
+    """One worker's row. Any thread may count.
 
     Args:
         path: The file, made by `create`.
@@ -61,13 +62,16 @@ class Counters:
     """
 
     def __init__(self, path: Path, slot: int) -> None:
+        self._lock = threading.Lock()
         with path.open("r+b") as file:
             self._cells = memoryview(mmap.mmap(file.fileno(), 0)).cast("q")[slot * _CELLS : (slot + 1) * _CELLS]
 
     def answered(self, seconds: float) -> None:
         """Count a prediction."""
-        self._cells[1 + bisect_left(BOUNDS_S, seconds)] += 1
+        with self._lock:
+            self._cells[1 + bisect_left(BOUNDS_S, seconds)] += 1
 
     def refused(self) -> None:
         """Count one that was not answered."""
-        self._cells[0] += 1
+        with self._lock:
+            self._cells[0] += 1
