@@ -31,12 +31,7 @@ def listen(host: str, port: int, workers: int) -> list[socket.socket]:
         ServeError: The address cannot be used.
         SettingError: No such port.
     """
-    if type(port) is not int or not 0 <= port <= 65535:
-        raise SettingError(f"port must be a whole number from 0 to 65535, got {port!r}.", remedy="0 picks a free one.")
-    try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    except OSError as error:
-        raise ServeError(f"Unknown host {host!r}: {error.strerror}.", remedy="use 127.0.0.1 or 0.0.0.0.") from error
+    family, address = _resolve(host, port)
     count = workers if _SPREADS else 1
     if count > 1 and port:  # sockets that share a port do not notice a stranger who shares it too
         _bind(family, address, host, shared=False).close()
@@ -51,6 +46,32 @@ def listen(host: str, port: int, workers: int) -> list[socket.socket]:
     for bound in found:
         bound.listen(_BACKLOG)
     return found
+
+
+def hold(host: str, port: int) -> list[socket.socket]:
+    """One socket that holds a port and does not listen, so that workers can with sockets of their own.
+
+    Where sockets cannot share a port, it listens, and the one worker binds the port again.
+
+    Raises:
+        DeploykitError: As `listen`.
+    """
+    if not hasattr(socket, "SO_REUSEPORT"):
+        return listen(host, port, 1)
+    family, address = _resolve(host, port)
+    if port:
+        _bind(family, address, host, shared=False).close()
+    return [_bind(family, address, host, shared=True)]
+
+
+def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, object]:
+    if type(port) is not int or not 0 <= port <= 65535:
+        raise SettingError(f"port must be a whole number from 0 to 65535, got {port!r}.", remedy="0 picks a free one.")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise ServeError(f"Unknown host {host!r}: {error.strerror}.", remedy="use 127.0.0.1 or 0.0.0.0.") from error
+    return family, address
 
 
 def _bind(family: int, address: object, host: str, *, shared: bool) -> socket.socket:

@@ -22,9 +22,9 @@ from deploykit.exporters._verify import verify
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic
-from deploykit.serving.listen import listen
+from deploykit.serving.listen import hold, listen
 from deploykit.serving.traffic import Traffic
-from deploykit.serving.wires._contract import WIRES
+from deploykit.serving.wires._contract import WIRES, PortWire
 from deploykit.serving.worker import log_file
 from deploykit.serving.workers import Workers
 
@@ -259,7 +259,7 @@ def serve(
     try:
         for name, one in wanted.items():
             try:
-                listeners[name] = listen(host, one, workers)
+                listeners[name] = hold(host, one) if _opens_port(name) else listen(host, one, workers)
             except PortInUseError as error:
                 raise _named(error, one) from error
         bound = {name: int(some[0].getsockname()[1]) for name, some in listeners.items()}
@@ -281,6 +281,11 @@ def serve(
         server.stop()
         raise
     return server
+
+
+def _opens_port(name: str) -> bool:
+    wire = WIRES.get(name) if name else None
+    return isinstance(wire, PortWire) and wire.opens_port
 
 
 def _close(listeners: _Listeners) -> None:

@@ -82,9 +82,15 @@ class Wire(Adapter):
 
 
 class PortWire(Wire):
-    """A protocol on a port of its own. It is served if the user gives it a port."""
+    """A protocol on a port of its own. It is served if the user gives it a port.
+
+    Attributes:
+        opens_port: Whether its library listens by itself: the socket it gets holds the port for it and does not listen.
+            While a worker is restarted, connections are then refused instead of waiting.
+    """
 
     own_port = True
+    opens_port: ClassVar[bool] = False
 
     @abstractmethod
     async def start(self, service: Service, listener: socket.socket) -> Stop:
@@ -95,7 +101,8 @@ class PortWire(Wire):
 
         Args:
             service: What is served.
-            listener: A socket that listens already; every worker has one on the same port.
+            listener: A socket that listens already; every worker has one on the same port. With `opens_port`, it only
+                holds the port, on which the library listens with ``SO_REUSEPORT`` where that exists.
 
         Returns:
             What ends it.
