@@ -207,14 +207,14 @@ def read_infer(plane: DataPlane, message: Any, blobs: memoryview) -> tuple[Batch
             raise InvalidInputError(f"Input {spec.name!r} is given twice.")
         size = _parameters(tensor, f"Input {spec.name!r}").get("binary_data_size")
         if size is None:
-            arrays[spec.name] = _read_tensor(plane, tensor, spec, None)
+            arrays[spec.name] = read_tensor(plane, tensor, spec, None)
             continue
         if type(size) is not int or not 0 <= size <= len(blobs) - position:
             left = len(blobs) - position
             raise InvalidInputError(
                 f"Input {spec.name!r}: binary_data_size is {shown(size)}, {left} bytes of binary data are left."
             )
-        arrays[spec.name] = _read_tensor(plane, tensor, spec, blobs[position : position + size])
+        arrays[spec.name] = read_tensor(plane, tensor, spec, blobs[position : position + size])
         position += size
     if position != len(blobs):
         raise InvalidInputError(f"The inputs name {position} bytes of binary data, the body has {len(blobs)}.")
@@ -283,7 +283,18 @@ def model_config(model: ServedModel) -> bytes:
     )
 
 
-def _read_tensor(plane: DataPlane, tensor: dict[str, Any], spec: TensorSpec, blob: memoryview | None) -> NDArray[Any]:
+def read_tensor(plane: DataPlane, tensor: dict[str, Any], spec: TensorSpec, blob: memoryview | None) -> NDArray[Any]:
+    """An input from a tensor of the protocol.
+
+    Args:
+        plane: The model.
+        tensor: Its ``datatype`` and ``shape``, and its ``data`` unless these are bytes.
+        spec: The input.
+        blob: Its data as bytes; None when they are not.
+
+    Raises:
+        InvalidInputError: It does not fit the input.
+    """
     where = f"Input {spec.name!r}"
     wire, shape = tensor.get("datatype"), tensor.get("shape")
     wanted = DATATYPES.get(spec.dtype, "")

@@ -1,0 +1,171 @@
+"""What the gRPC protocols share: a request's way to the model and back, and faults as status codes."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from deploykit.serving.batches import Batch
+from deploykit.serving.faults import DeadlineError, Fault, InvalidInputError
+from deploykit.serving.service import ServedModel, Service
+from deploykit.serving.wires._messages import message, pool
+
+if TYPE_CHECKING:
+    from deploykit.serving.batches import Outputs
+
+T = TypeVar("T")
+
+#: Kind of a fault → name of its status code.
+CODES: Mapping[str, str] = {
+    "invalid": "INVALID_ARGUMENT",
+    "not_found": "NOT_FOUND",
+    "method": "UNIMPLEMENTED",
+    "deadline": "DEADLINE_EXCEEDED",
+    "too_large": "RESOURCE_EXHAUSTED",
+    "encoding": "INVALID_ARGUMENT",
+    "overload": "RESOURCE_EXHAUSTED",
+    "internal": "INTERNAL",
+    "unavailable": "UNAVAILABLE",
+    "gone": "CANCELLED",
+}
+
+
+class UnimplementedError(Fault):
+    """The protocol has the method, this server does not."""
+
+    kind = "method"
+
+
+class GoneError(Fault):
+    """The client cancelled; it reads no answer."""
+
+    kind = "gone"
+
+
+class Call:
+    """One request, in a thread of the gRPC server.
+
+    Args:
+        service: What is served.
+        loop: The event loop that the service belongs to.
+        context: A ``grpc.ServicerContext``.
+
+    Attributes:
+        service: What is served.
+        context: What the library knows of the call.
+        began: When the request was there, by ``time.perf_counter``.
+    """
+
+    __slots__ = ("_loop", "began", "context", "service")
+
+    def __init__(self, service: Service, loop: asyncio.AbstractEventLoop, context: Any) -> None:
+        self.service = service
+        self.began = time.perf_counter()
+        self._loop = loop
+        self.context = context
+
+    def run(self, model: ServedModel, batch: Batch) -> Outputs:
+        """Outputs by name.
+
+        Raises:
+            DeadlineError: The client's deadline has passed. What has not begun by then is not computed.
+            GoneError: The client cancelled.
+            Fault: What the runner raises.
+        """
+        return self._wait(lambda: model.runner.run(batch))
+
+    def ask(self, question: Callable[[], T]) -> T:
+        """Call a function in the service's event loop."""
+
+        async def answer() -> T:
+            return question()
+
+        return self._wait(answer)
+
+    def _wait(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+        """Run a coroutine in the loop; `asyncio.run_coroutine_threadsafe` takes 20 µs more."""
+        left = self.context.time_remaining()
+        if left is not None and left <= 0:
+            raise DeadlineError("The request's deadline passed before its turn.")
+        tasks: list[asyncio.Task[T]] = []
+        done = threading.Lock()
+        done.acquire()
+
+        def begin() -> None:
+            tasks.append(task := self._loop.create_task(start()))
+            task.add_done_callback(lambda _: done.release())
+
+        def cancel() -> None:
+            for task in tasks:
+                task.cancel()
+
+        def end() -> None:  # called when the call is over, whether it was answered or cancelled
+            if done.locked():
+                self._loop.call_soon_threadsafe(cancel)
+
+        if not self.context.add_callback(end):
+            raise GoneError("The client cancelled the request.")
+        self._loop.call_soon_threadsafe(begin)
+        if not done.acquire(timeout=-1 if left is None else min(left, threading.TIMEOUT_MAX)):
+            self._loop.call_soon_threadsafe(cancel)
+            raise DeadlineError("The answer was not ready by the request's deadline.")
+        done.release()
+        if tasks[0].cancelled():
+            raise GoneError("The client cancelled the request.")
+        return tasks[0].result()
+
+
+#: The message of a request → the message of its answer.
+Method = Callable[[Any, Call], Any]
+
+
+@dataclass(frozen=True)
+class GrpcService:
+    """One gRPC service.
+
+    Attributes:
+        full_name: Its name with its package.
+        predictions: Methods that run a model; they are counted, and answered in the thread that read the request.
+        questions: Methods about models and the server; answered in the service's event loop.
+        streams: Methods with a stream of requests, each of which gets an answer: what answers one, and what answers a
+            request that is refused.
+        refused: Methods that the protocol has and this server does not, with the reason.
+    """
+
+    full_name: str
+    predictions: Mapping[str, Method] = field(default_factory=dict)
+    questions: Mapping[str, Method] = field(default_factory=dict)
+    streams: Mapping[str, tuple[Method, Callable[[Fault], Any]]] = field(default_factory=dict)
+    refused: Mapping[str, str] = field(default_factory=dict)
+
+    @cached_property
+    def requests(self) -> Mapping[str, Any]:
+        """Classes of the methods' requests, by the methods' names."""
+        return {m.name: message(m.input_type.full_name) for m in pool().FindServiceByName(self.full_name).methods}
+
+    def read(self, method: str, data: bytes) -> Any:
+        """The message of a request.
+
+        Raises:
+            InvalidInputError: It is not one.
+        """
+        return parse(self.requests[method], data)
+
+
+def parse(kind: Any, data: bytes) -> Any:
+    """The message that bytes are.
+
+    Raises:
+        InvalidInputError: They are none of that kind.
+    """
+    from google.protobuf.message import DecodeError
+
+    try:
+        return kind.FromString(data)
+    except DecodeError as error:
+        raise InvalidInputError(f"Expected a message of type {kind.DESCRIPTOR.full_name}: {error}.") from error

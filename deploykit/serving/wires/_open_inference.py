@@ -1,0 +1,206 @@
+"""The Open Inference Protocol v2 over gRPC, with the extensions that Triton's clients use.
+
+What a request means is what it means over HTTP (`rest_v2`); here are the messages. Tensors come as raw bytes, which is
+what clients use in practice, or as typed values; answers come back the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from deploykit._version import __version__
+from deploykit.artifacts.wire import DATATYPES, DTYPES, datatype, objects, to_bytes
+from deploykit.core.model import TensorSpec
+from deploykit.serving.classification import classified
+from deploykit.serving.faults import Fault, InvalidInputError, UnavailableError
+from deploykit.serving.service import ServedModel
+from deploykit.serving.wires._grpc_service import Call, GrpcService
+from deploykit.serving.wires._messages import message
+from deploykit.serving.wires.rest_v2 import Wanted, read_tensor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
+#: Datatype → the field of its typed values; the others travel as raw bytes only.
+_CONTENTS = {
+    "BOOL": "bool_contents",
+    "INT8": "int_contents",
+    "INT16": "int_contents",
+    "INT32": "int_contents",
+    "INT64": "int64_contents",
+    "UINT8": "uint_contents",
+    "UINT16": "uint_contents",
+    "UINT32": "uint_contents",
+    "UINT64": "uint64_contents",
+    "FP32": "fp32_contents",
+    "FP64": "fp64_contents",
+    "BYTES": "bytes_contents",
+}
+_NO_REPOSITORY = "This server serves what it was started with; it cannot load or unload models by request."
+
+
+def _infer(request: Any, call: Call) -> Any:
+    model = call.service.model(request.model_name, request.model_version or None)
+    wanted = Wanted(model.plane, _request(request))
+    raw = request.raw_input_contents
+    inputs = request.inputs
+    if raw and len(raw) != len(inputs):
+        raise InvalidInputError(
+            f"Expected raw_input_contents for all {len(inputs)} inputs or for none, got {len(raw)} of them."
+        )
+    arrays: dict[str, NDArray[Any]] = {}
+    for place, tensor in enumerate(inputs):
+        spec = model.plane.spec(tensor.name)
+        if spec.name in arrays:
+            raise InvalidInputError(f"Input {spec.name!r} is given twice.")
+        arrays[spec.name] = _tensor(model, tensor, spec, raw[place] if raw else None)
+    outputs = call.run(model, model.plane.batch(arrays))
+    return _response(model, outputs, wanted, raw=bool(raw))
+
+
+def _request(request: Any) -> dict[str, Any]:
+    """What is wanted back, as over HTTP."""
+    found: dict[str, Any] = {"id": request.id}
+    if request.parameters:
+        found["parameters"] = _parameters(request.parameters)
+    if request.outputs:
+        found["outputs"] = [{"name": o.name, "parameters": _parameters(o.parameters)} for o in request.outputs]
+    return found
+
+
+def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: getattr(value, kind) for name, value in given.items() if (kind := value.WhichOneof("parameter_choice"))
+    }
+
+
+def _tensor(model: ServedModel, tensor: Any, spec: TensorSpec, blob: bytes | None) -> NDArray[Any]:
+    found = {"datatype": tensor.datatype, "shape": list(tensor.shape)}
+    if blob is not None:
+        if tensor.HasField("contents"):
+            raise InvalidInputError(f"Input {spec.name!r}: expected either contents or raw_input_contents, got both.")
+        return read_tensor(model.plane, found, spec, memoryview(blob))
+    if tensor.datatype in DTYPES:
+        field = _CONTENTS.get(tensor.datatype)
+        if field is None:
+            raise InvalidInputError(f"Input {spec.name!r}: {tensor.datatype} is sent in raw_input_contents only.")
+        values = getattr(tensor.contents, field)
+        if field == "bytes_contents":
+            return read_tensor(model.plane, found, spec, memoryview(to_bytes(objects(values))))
+        found["data"] = list(values)
+    return read_tensor(model.plane, found, spec, None)
+
+
+def _response(model: ServedModel, outputs: dict[str, NDArray[Any]], wanted: Wanted, *, raw: bool) -> Any:
+    plane = model.plane
+    answer = message("inference.ModelInferResponse")(
+        model_name=plane.name, model_version=model.version, id=wanted.id or ""
+    )
+    arrays = {}
+    for name in wanted.outputs:
+        array = outputs[name]
+        if name in wanted.classes:
+            meaning = plane.meanings[name]
+            names = plane.classes if meaning.role == "scored" else ()
+            array = classified(array, meaning, wanted.classes[name], names)
+        arrays[name] = array
+    raw = raw or not all(datatype(array) in _CONTENTS for array in arrays.values())
+    for name, array in arrays.items():
+        tensor = answer.outputs.add(name=name, datatype=datatype(array), shape=array.shape)
+        if raw:
+            answer.raw_output_contents.append(to_bytes(array))
+        else:
+            values = array.ravel().tolist()
+            if tensor.datatype == "BYTES":
+                values = [v if isinstance(v, bytes) else str(v).encode() for v in values]
+            getattr(tensor.contents, _CONTENTS[tensor.datatype]).extend(values)
+    return answer
+
+
+def _infer_streamed(request: Any, call: Call) -> Any:
+    return message("inference.ModelStreamInferResponse")(infer_response=_infer(request, call))
+
+
+def _refused(fault: Fault) -> Any:
+    return message("inference.ModelStreamInferResponse")(error_message=fault.message)
+
+
+def _server_ready(_: Any, call: Call) -> Any:
+    return message("inference.ServerReadyResponse")(ready=_ready(call))
+
+
+def _ready(call: Call) -> bool:
+    try:
+        call.service.check_ready()
+    except UnavailableError:
+        return False
+    return True
+
+
+def _server_metadata(_: Any, __: Call) -> Any:
+    return message("inference.ServerMetadataResponse")(name="deploykit", version=__version__, extensions=_EXTENSIONS)
+
+
+def _model_ready(request: Any, call: Call) -> Any:
+    call.service.model(request.name, request.version or None)
+    return message("inference.ModelReadyResponse")(ready=_ready(call))
+
+
+def _model_metadata(request: Any, call: Call) -> Any:
+    plane = call.service.model(request.name, request.version or None).plane
+    answer = message("inference.ModelMetadataResponse")(
+        name=plane.name, versions=call.service.versions(plane.name), platform=plane.platform
+    )
+    for specs, tensors in ((plane.inputs, answer.inputs), (plane.outputs, answer.outputs)):
+        for spec in specs.values():
+            tensors.add(name=spec.name, datatype=DATATYPES.get(spec.dtype, spec.dtype), shape=_shape(spec))
+    return answer
+
+
+def _model_config(request: Any, call: Call) -> Any:
+    """Shapes are whole, batch first, so that there is no other largest batch than 0."""
+    plane = call.service.model(request.name, request.version or None).plane
+    answer = message("inference.ModelConfigResponse")()
+    answer.config.name, answer.config.platform = plane.name, plane.platform
+    for spec in plane.inputs.values():
+        answer.config.input.add(
+            name=spec.name, data_type=_type(spec), dims=_shape(spec), optional=spec.name not in plane.needed
+        )
+    for spec in plane.outputs.values():
+        answer.config.output.add(name=spec.name, data_type=_type(spec), dims=_shape(spec))
+    return answer
+
+
+def _index(request: Any, call: Call) -> Any:
+    answer = message("inference.RepositoryIndexResponse")()
+    for name in call.service.names:
+        for version in call.service.versions(name):
+            answer.models.add(name=name, version=version, state="READY")
+    return answer
+
+
+def _shape(spec: TensorSpec) -> list[int]:
+    return [-1 if d is None else d for d in spec.shape or ()]
+
+
+def _type(spec: TensorSpec) -> str:
+    return f"TYPE_{DATATYPES.get(spec.dtype, 'INVALID')}".replace("BYTES", "STRING")
+
+
+SERVICE = GrpcService(
+    "inference.GRPCInferenceService",
+    predictions={"ModelInfer": _infer},
+    streams={"ModelStreamInfer": (_infer_streamed, _refused)},
+    questions={
+        "ServerLive": lambda _, __: message("inference.ServerLiveResponse")(live=True),
+        "ServerReady": _server_ready,
+        "ServerMetadata": _server_metadata,
+        "ModelReady": _model_ready,
+        "ModelMetadata": _model_metadata,
+        "ModelConfig": _model_config,
+        "RepositoryIndex": _index,
+    },
+    refused={"RepositoryModelLoad": _NO_REPOSITORY, "RepositoryModelUnload": _NO_REPOSITORY},
+)
