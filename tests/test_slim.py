@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import deploykit as dk
 from deploykit.core.extras import EXTRAS
 from deploykit.testing import models
 
@@ -133,6 +134,13 @@ def test_what_measures_names_its_pip_line_where_only_a_server_is_installed(serve
     done = server(*(a.format(**places) for a in arguments), status=1)
     assert "Traceback" not in done.stderr
     assert re.search(r"not installed.*pip install 'deploykit\[sweep\]'", done.stderr)
+
+
+def test_an_artifact_is_verified_where_only_a_server_is_installed(server, tiny, tmp_path):
+    x = np.random.default_rng(0).random((60, 1, 8, 8), np.float32)
+    built = dk.build(dk.load(tiny["cnn_onnx"]), dk.Recipe(), (x, np.arange(60) % 3), target="onnxruntime")
+    dk.export(built, tmp_path / "served")
+    assert json.loads(server("verify", tmp_path / "served", "--json").stdout)["ok"]
 
 
 def test_another_runtime_names_its_pip_line(server):

@@ -126,8 +126,8 @@ def read_structure(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         ``extra_files`` the model refers to, and what in it is ``stateful``.
     """
     reader = FORMATS.get(arguments["format"])
-    summary = reader.read(Path(arguments["path"]), trusted=arguments["trusted"], imports=())
-    return {"extra_files": list(summary.extra_files), "stateful": list(summary.stateful)}
+    found = reader.parts(Path(arguments["path"]), trusted=arguments["trusted"])
+    return {"extra_files": list(found.extra_files), "stateful": list(found.stateful)}
 
 
 def compare(

@@ -51,12 +51,12 @@ def prove(artifact: Artifact, *, trusted: bool) -> Proof:
         group=runtime.group,
         deadline_s=_DEADLINE_S,
         name=f"running {manifest.model} on its golden inputs",
-        fresh=True,
     )
     try:
-        with artifact.opened() as files:
-            structure(files.model, manifest.format, trusted=trusted)
-        found = shared().run(replay)
+        with shared().once(runtime.group) as child:
+            with artifact.opened() as files:
+                child.call(_reading(files.model, manifest.format, trusted=trusted))
+            found = child.call(replay)
     except (ModelFileError, UnsupportedModelError, CandidateError, DatasetError, ExportError) as error:
         return Proof((str(error),))
     return Proof(tuple(found["problems"]), found["difference"])
@@ -81,14 +81,17 @@ def structure(path: Path, format_name: str, *, trusted: bool) -> Structure:
     Raises:
         ModelFileError: Broken or hostile.
     """
-    task = Task(
+    found = shared().run(_reading(path, format_name, trusted=trusted))
+    folder = os.path.realpath(path.parent)
+    extra = (os.path.relpath(os.path.realpath(file), folder) for file in found["extra_files"])
+    return Structure(tuple(extra), tuple(found["stateful"]))
+
+
+def _reading(path: Path, format_name: str, *, trusted: bool) -> Task:
+    return Task(
         "deploykit.artifacts.golden:read_structure",
         {"path": str(path), "format": format_name, "trusted": trusted},
         group=FORMATS.get(format_name).group,
         deadline_s=_DEADLINE_S,
         name=f"reading {path.name}",
     )
-    found = shared().run(task)
-    folder = os.path.realpath(path.parent)
-    extra = (os.path.relpath(os.path.realpath(file), folder) for file in found["extra_files"])
-    return Structure(tuple(extra), tuple(found["stateful"]))

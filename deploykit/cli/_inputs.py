@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import deploykit as dk
 from deploykit.cli._options import add_options, given
 from deploykit.core.settings.options import BuildOptions, SeedOptions, SignatureOptions
-from deploykit.core.settings.synthesis import METHODS, PARAMETERS
+from deploykit.core.settings.synthesis import BETWEEN, METHODS, PARAMETERS
 from deploykit.data.preprocess import CHANNEL_ORDERS, LAYOUTS
 from deploykit.reporting.progress import Lines, TerminalBar
 
@@ -100,6 +100,12 @@ def add_data(parser: argparse.ArgumentParser, *, required: bool = True, synthesi
                 help=f"with --synthesize: {parameter.help[0].lower()}{parameter.help[1:].rstrip('.')} "
                 f"(default: {parameter.default})",
             )
+        group.add_argument(
+            "--synthesized-between",
+            metavar="LOW,HIGH",
+            type=_numbers,
+            help=f"with --synthesize: {BETWEEN[0].lower()}{BETWEEN[1:].rstrip('.')}",
+        )
 
 
 def _add_meaning(parser: argparse.ArgumentParser) -> None:
@@ -127,15 +133,16 @@ def data(options: argparse.Namespace) -> Dataset:
 
 def model_and_data(options: argparse.Namespace) -> tuple[Model, Dataset]:
     """The model and the data that were named; with ``--synthesize``, calibration and training inputs are made."""
-    counts = {p.name: getattr(options, f"synthesized_{p.name}") for p in PARAMETERS[1:]}
-    counts = {name: value for name, value in counts.items() if value is not None}
-    if counts and options.synthesize is None:
-        raise argparse.ArgumentTypeError(f"--synthesized-{next(iter(counts))} applies only with --synthesize.")
+    flags = {p.name: getattr(options, f"synthesized_{p.name}") for p in PARAMETERS[1:]}
+    flags["between"] = options.synthesized_between
+    flags = {name: value for name, value in flags.items() if value is not None}
+    if flags and options.synthesize is None:
+        raise argparse.ArgumentTypeError(f"--synthesized-{next(iter(flags))} applies only with --synthesize.")
     found, examples = model(options), data(options)
     if options.synthesize is None:
         return found, examples
     shown = TerminalBar(sys.stderr) if sys.stderr.isatty() else Lines(sys.stderr)
-    settings = {**counts, **given(options, BuildOptions)}
+    settings = {**flags, **given(options, BuildOptions)}
     return found, dk.synthesize(found, examples, method=options.synthesize, progress=shown, **settings)
 
 

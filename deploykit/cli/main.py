@@ -61,6 +61,9 @@ def _parser(chosen: str) -> tuple[argparse.ArgumentParser, dict[str, ModuleType]
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     modules = {}
     for name in VERBS:
+        if chosen not in (name, ""):  # its help is not asked for: a server starts sooner without the other verbs
+            verbs.add_parser(name)
+            continue
         module = modules[name] = importlib.import_module(f"deploykit.cli.{name}")
         verb = verbs.add_parser(
             name,
@@ -69,7 +72,7 @@ def _parser(chosen: str) -> tuple[argparse.ArgumentParser, dict[str, ModuleType]
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
-        if name == chosen:  # the others' choices need not be looked up
+        if chosen:
             module.arguments(verb)
         verb.add_argument("--json", action="store_true", help="print JSON on stdout instead of text")
         verb.add_argument("--debug", action="store_true", help="show the full traceback of an error")

@@ -18,10 +18,11 @@ from deploykit.core.errors import ServeError
 from deploykit.core.model import TensorSpec
 from deploykit.core.parameter import Parameter, Value, complete
 from deploykit.core.registry import Registry, registry
-from deploykit.measuring.exportable import Exportable
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from deploykit.measuring.exportable import Exportable
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,14 @@ class Summary(Plain):
     stateful: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Parts(Plain):
+    """What a model file consists of; the fields are those of `Summary`."""
+
+    extra_files: tuple[str, ...] = ()
+    stateful: tuple[str, ...] = ()
+
+
 class Format(Adapter):
     """A model file format.
 
@@ -126,6 +134,18 @@ class Format(Adapter):
             ModelFileError: Truncated, broken or hostile; names the file and the member.
             UnsafeModelError: It would run code of its own and ``trusted`` is false.
         """
+
+    def parts(self, path: Path, *, trusted: bool) -> Parts:
+        """What the file consists of, checked like `read`: asked before a runtime opens an exported model.
+
+        Fill this where `read` needs packages that a server does not have.
+
+        Raises:
+            ModelFileError: Truncated, broken or hostile; names the file and the member.
+            UnsafeModelError: It would run code of its own and ``trusted`` is false.
+        """
+        found = self.read(path, trusted=trusted, imports=())
+        return Parts(found.extra_files, found.stateful)
 
     def takes(self, thing: object) -> bool:
         """Whether ``dk.load(thing)`` means this format. Called for any object; imports nothing."""

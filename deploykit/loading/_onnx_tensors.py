@@ -15,6 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from deploykit.core.errors import ModelFileError
+from deploykit.readers import onnx_messages
 from deploykit.sandbox import gate
 
 _BLOCK = 1 << 24
@@ -73,17 +74,15 @@ def check_tensor(tensor: Any, path: Path, *, sparse: bool) -> Stored:
     Raises:
         ModelFileError: Its data are outside the model's folder, too short, or not of the size it claims.
     """
-    from onnx import TensorProto
-
     name = tensor.name or "(unnamed)"
-    external = tensor.data_location == TensorProto.EXTERNAL or len(tensor.external_data) > 0
+    external = tensor.data_location == onnx_messages.EXTERNAL or len(tensor.external_data) > 0
     if any(d < 0 for d in tensor.dims):
         raise ModelFileError(f"{path}: tensor {name!r} has a negative size {list(tensor.dims)}.", remedy=_AGAIN)
     count = math.prod(tensor.dims)
     if external:
         if sparse:
             raise ModelFileError(f"{path}: the sparse tensor {name!r} has external data.", remedy=_HOSTILE)
-        file, offset, length = _place(tensor, path, name, _bits(tensor))
+        file, offset, length = _place(tensor, path, name, onnx_messages.BITS.get(tensor.data_type, 0))
         return Stored(count, _flaw_outside(tensor, file, offset, length), str(file))
     if tensor.HasField("segment"):
         raise ModelFileError(f"{path}: tensor {name!r} is stored in segments.", remedy=_AGAIN)
@@ -96,39 +95,19 @@ def check_tensor(tensor: Any, path: Path, *, sparse: bool) -> Stored:
     return Stored(held, _flaw_inside(tensor, held), "")
 
 
-def _bits(tensor: Any) -> int:
-    """Bits of one value, 0 for strings."""
-    from onnx import TensorProto, helper
-
-    name = TensorProto.DataType.Name(tensor.data_type) if _known(tensor.data_type) else ""
-    if small := re.fullmatch(r"U?(?:INT|FLOAT)([24])(?:E\w+)?", name):
-        return int(small[1])
-    if name in ("", "UNDEFINED", "STRING"):
-        return 0
-    return 8 * int(helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
-
-
-def _known(data_type: int) -> bool:
-    from onnx import TensorProto
-
-    return data_type in TensorProto.DataType.values()
-
-
 def _held(tensor: Any) -> int:
     """Number of values a tensor holds in the model file."""
-    from onnx import TensorProto
-
     count = math.prod(tensor.dims)
-    if tensor.data_type == TensorProto.STRING:
+    if tensor.data_type == onnx_messages.STRING:
         return len(tensor.string_data)
-    bits = _bits(tensor)
+    bits = onnx_messages.BITS.get(tensor.data_type, 0)
     if tensor.HasField("raw_data"):
         if bits == 0:
             return 0
         return count if len(tensor.raw_data) == -(-count * bits // 8) else len(tensor.raw_data) * 8 // bits
     lists = (tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data, tensor.uint64_data)
     held = sum(len(values) for values in lists)
-    if tensor.data_type in (TensorProto.COMPLEX64, TensorProto.COMPLEX128):
+    if tensor.data_type in (onnx_messages.COMPLEX64, onnx_messages.COMPLEX128):
         return held // 2
     return count if bits in (2, 4) and held == -(-count * bits // 8) else held
 
@@ -205,17 +184,16 @@ def _number(entries: dict[str, str], key: str, default: int, path: Path, name: s
 
 def _flaw_inside(tensor: Any, held: int) -> str:
     import numpy as np
-    from onnx import TensorProto
 
     if not held:
         return ""
     if tensor.HasField("raw_data"):
         return _judge(np.frombuffer(tensor.raw_data, np.uint8), tensor.data_type)
     if tensor.float_data:
-        return _judge(np.asarray(tensor.float_data, np.float32).view(np.uint8), TensorProto.FLOAT)
+        return _judge(np.asarray(tensor.float_data, np.float32).view(np.uint8), onnx_messages.FLOAT)
     if tensor.double_data:
-        return _judge(np.asarray(tensor.double_data, np.float64).view(np.uint8), TensorProto.DOUBLE)
-    if tensor.data_type in (TensorProto.FLOAT16, TensorProto.BFLOAT16):
+        return _judge(np.asarray(tensor.double_data, np.float64).view(np.uint8), onnx_messages.DOUBLE)
+    if tensor.data_type in (onnx_messages.FLOAT16, onnx_messages.BFLOAT16):
         return _judge(np.asarray(tensor.int32_data, np.int32).astype(np.uint16).view(np.uint8), tensor.data_type)
     return ""
 
@@ -238,10 +216,9 @@ def _flaw_outside(tensor: Any, file: Path, offset: int, length: int) -> str:
 def _judge(data: Any, data_type: int) -> str:
     """What is wrong with the float values in some bytes."""
     import numpy as np
-    from onnx import TensorProto
 
-    kinds = {TensorProto.FLOAT: "<f4", TensorProto.DOUBLE: "<f8", TensorProto.FLOAT16: "<f2"}
-    if data_type == TensorProto.BFLOAT16:  # the upper half of a float32
+    kinds = {onnx_messages.FLOAT: "<f4", onnx_messages.DOUBLE: "<f8", onnx_messages.FLOAT16: "<f2"}
+    if data_type == onnx_messages.BFLOAT16:  # the upper half of a float32
         values = (data.view("<u2").astype("<u4") << 16).view("<f4")
     elif data_type in kinds:
         values = data.view(kinds[data_type])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +11,12 @@ from deploykit.core import extras
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.loading import _onnx_kinds, _onnx_tensors
-from deploykit.loading._contract import Format, Saved, Summary, Weight
+from deploykit.loading._contract import Format, Parts, Saved, Summary, Weight
 from deploykit.loading._live import classes, keep
 from deploykit.loading._nodes import GraphNode, Values
 from deploykit.loading._onnx_graph import check_graph
 from deploykit.loading._onnx_shapes import inferred
+from deploykit.readers import onnx_messages
 from deploykit.readers import protobuf as _wire
 from deploykit.runtimes._contract import Session
 
@@ -105,21 +106,18 @@ class Onnx(Format):
         model = _parse(path)
         _check_texts(model, path)
         _check_versions(model, path)
-        files: dict[str, None] = {}
-        flaws: list[str] = []
-        for tensor, sparse in _onnx_tensors.all_tensors(model):
-            stored = _onnx_tensors.check_tensor(tensor, path, sparse=sparse)
-            if stored.file and stored.file != str(path):
-                files[stored.file] = None
-            if stored.flaw == "NaN":
-                flaws.append(f"the tensor {tensor.name!r} holds NaN: outputs will be wrong; export the model again.")
-            elif stored.flaw:
-                flaws.append(f"the tensor {tensor.name!r} holds {stored.flaw}: fine for a mask, wrong for weights.")
-        check_graph(model, path)
+        files, flaws = _check(model, path)
         flaws += _unknown_operators(model)
         inputs, outputs = signature(model, path)
         layers, total = _layers(model)
-        return Summary(inputs, outputs, layers, total, tuple(flaws), tuple(files), _operator_set(model))
+        return Summary(inputs, outputs, layers, total, tuple(flaws), files, _operator_set(model))
+
+    def parts(self, path: Path, *, trusted: bool) -> Parts:
+        """The checks of `read` without the ``onnx`` package; the runtime knows which versions and types it can run."""
+        del trusted
+        model = _parse(path, onnx_messages.parse)
+        _check_texts(model, path)
+        return Parts(_check(model, path)[0])
 
     def weights(self, path: Path) -> Iterator[Weight]:
         """Constants of the main graph, by the nodes that use them; external data are checked before they are read."""
@@ -148,9 +146,8 @@ class Onnx(Format):
         return _onnx_nodes.values(onnx.load(path), feeds)
 
 
-def _parse(path: Path) -> Any:
-    import onnx
-
+def _parse(path: Path, parse: Callable[[bytes], Any] | None = None) -> Any:
+    """A parsed file, by ``onnx`` if no other parser is given."""
     data = path.read_bytes()
     try:
         for _ in _wire.fields(memoryview(data)):
@@ -162,12 +159,28 @@ def _parse(path: Path) -> Any:
             ) from error
         raise ModelFileError(f"{path}: damaged ONNX file: {error}.", remedy=_AGAIN) from error
     try:
-        model = onnx.load_model_from_string(data, format="protobuf")
+        model = parse(data) if parse else extras.require("onnx").load_model_from_string(data, format="protobuf")
     except Exception as error:  # protobuf's DecodeError has no stable home
         raise ModelFileError(f"{path}: truncated or damaged ONNX file: {error}.", remedy=_AGAIN) from error
     if not model.HasField("graph") or not (model.graph.node or model.graph.output):
         raise ModelFileError(f"{path}: an ONNX file without a graph.", remedy=_AGAIN)
     return model
+
+
+def _check(model: Any, path: Path) -> tuple[tuple[str, ...], list[str]]:
+    """Check all tensors and the graph: files beside the model's own that hold tensors, and flaws of values."""
+    files: dict[str, None] = {}
+    flaws: list[str] = []
+    for tensor, sparse in _onnx_tensors.all_tensors(model):
+        stored = _onnx_tensors.check_tensor(tensor, path, sparse=sparse)
+        if stored.file and stored.file != str(path):
+            files[stored.file] = None
+        if stored.flaw == "NaN":
+            flaws.append(f"the tensor {tensor.name!r} holds NaN: outputs will be wrong; export the model again.")
+        elif stored.flaw:
+            flaws.append(f"the tensor {tensor.name!r} holds {stored.flaw}: fine for a mask, wrong for weights.")
+    check_graph(model, path)
+    return tuple(files), flaws
 
 
 def _check_texts(model: Any, path: Path) -> None:

@@ -1,7 +1,8 @@
 """The program a child runs.
 
-Two ways to start: ``spawn`` runs tasks in this very process; ``fork`` imports the group's modules once and forks a
-child for each request (see `deploykit.sandbox.supervisor`). Either way the child ends when its driver is gone.
+Three ways to start: ``spawn`` runs tasks in this very process; ``once`` does so without importing the group's modules
+first; ``fork`` imports them once and forks a child for each request (see `deploykit.sandbox.supervisor`). In all of
+them the child ends when its driver is gone.
 """
 
 from __future__ import annotations
@@ -211,7 +212,7 @@ def _become_child(connection: socket.socket, log: str) -> None:
 
 
 def main() -> None:
-    """``python -m deploykit.sandbox.child fork|spawn GROUP LOG``."""
+    """``python -m deploykit.sandbox.child fork|spawn|once GROUP LOG``."""
     method, name, log = sys.argv[1:4]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the driver's to handle
     # The log says where a crash, or a hang that the driver ends, has found the process.
@@ -228,7 +229,8 @@ def main() -> None:
     else:
         reader, writer = os.fdopen(_detach_input(), "rb"), os.fdopen(os.dup(1), "wb")
         _redirect(log)
-        preload(group)
+        if method == "spawn":
+            preload(group)
         run_tasks(Wire(reader, writer), log)
 
 

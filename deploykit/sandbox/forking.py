@@ -150,10 +150,16 @@ class ForkParent:
             self._process.wait()
 
 
-def spawn(group: Group, log: str) -> Child:
-    """A child that imports what it needs itself."""
+def spawn(group: Group, log: str, *, preloads: bool = True) -> Child:
+    """A child that imports what it needs itself.
+
+    Args:
+        group: Its import group.
+        log: Where it writes.
+        preloads: Whether it imports what any task of its group may need, as a child that is kept should.
+    """
     process = subprocess.Popen(  # noqa: S603  our own interpreter
-        [sys.executable, "-m", "deploykit.sandbox.child", "spawn", group, log],
+        [sys.executable, "-m", "deploykit.sandbox.child", "spawn" if preloads else "once", group, log],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

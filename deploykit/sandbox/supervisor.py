@@ -104,6 +104,25 @@ class Supervisor:
         else:
             child.close()
 
+    @contextlib.contextmanager
+    def once(self, group: Group) -> Iterator[Child]:
+        """A child of one's own for tasks after which the group may never be needed again, as before a model is served.
+
+        It is forked if the group's modules have been imported already. Else it imports what its tasks need and nothing
+        more, and no parent stays behind.
+
+        Raises:
+            ProcessLost: None could be started, twice.
+        """
+        with self._lock:
+            parent = self._parents.get(group)
+        imported = parent is not None and parent.alive
+        child = self.child(group) if imported else spawn(group, self._log(group), preloads=False)
+        try:
+            yield child
+        finally:
+            child.close()
+
     def run(
         self, task: Task, on_report: OnReport | None = None, cancel: threading.Event | None = None
     ) -> dict[str, Any]:

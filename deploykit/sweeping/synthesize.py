@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Unpack
 
 from deploykit.core import extras
-from deploykit.core.errors import DatasetError, SettingError
+from deploykit.core.errors import DatasetError
 from deploykit.core.model import Model
 from deploykit.core.parameter import complete as completed
 from deploykit.core.settings.option import complete, takes
 from deploykit.core.settings.options import BuildOptions
 from deploykit.core.settings.synthesis import PARAMETERS
+from deploykit.core.settings.synthesis import limits as checked_range
 from deploykit.data.dataset import Dataset
 from deploykit.data.splitting import evaluated_only, synthesized
 from deploykit.planning.limits import Limits
@@ -82,7 +83,7 @@ def synthesize(
     given = completed(PARAMETERS, {"method": method, "examples": examples, "steps": steps}, "synthesize")
     settings = complete(BuildOptions, options)
     declared, limits = declared_of(settings), Limits.of(settings)
-    limited = _limited(between)
+    limited = None if between is None else _arrays(checked_range(between))
     known = None if data is None else evaluated_only(Dataset.of(data)).check(model, declared)
     base = _bare(model, settings["constants"] or {}).check(model, declared) if known is None else known
     shapes = {i.name: base.batch("evaluation", slice(0, 1))[i.name].shape[1:] for i in base.checked.inputs if i.source}
@@ -115,18 +116,10 @@ def synthesize(
     return synthesized(base, inputs, note, evaluated=more)
 
 
-def _limited(between: tuple[float, float] | None) -> tuple[NDArray[Any], NDArray[Any]] | None:
+def _arrays(pair: tuple[float, float]) -> tuple[NDArray[Any], NDArray[Any]]:
     import numpy as np
 
-    if between is None:
-        return None
-    try:
-        low, high = (float(value) for value in between)
-    except (TypeError, ValueError):
-        raise SettingError(f"The range between= must be two numbers, got {between!r}.") from None
-    if not (np.isfinite([low, high]).all() and low < high):
-        raise SettingError(f"The range between= must be two finite numbers, the smaller one first, got {between!r}.")
-    return np.array(low), np.array(high)
+    return np.array(pair[0]), np.array(pair[1])
 
 
 def _range(data: Dataset, name: str) -> tuple[NDArray[Any], NDArray[Any]] | None:

@@ -382,7 +382,7 @@ def test_no_process_is_left_behind(tmp_path, artifact):
 def test_plan_with_synthesized_inputs(cli, desk, data_flags):
     status, out, err = cli(
         "plan", desk / "net.onnx", *data_flags, "--synthesize", "generator", "--synthesized-examples", "32",
-        "--synthesized-steps", "2", "--json",
+        "--synthesized-steps", "2", "--synthesized-between", "0,1", "--json",
     )  # fmt: skip
     assert status == 0, err
     assert json.loads(out)["evaluation_examples"] == 72, "all 120 examples evaluate or test"

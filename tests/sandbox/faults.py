@@ -19,6 +19,10 @@ def echo(arguments, report):
     return {"pid": os.getpid(), **arguments}
 
 
+def imported(arguments, report):
+    return {"pid": os.getpid(), "modules": sorted({name.partition(".")[0] for name in sys.modules})}
+
+
 def steps(arguments, report):
     for i in range(3):
         report(i, 3, f"step {i}")

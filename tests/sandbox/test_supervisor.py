@@ -67,6 +67,27 @@ def test_a_fresh_task_has_a_process_of_its_own(supervisor):
     assert supervisor.run(Task("faults:echo"))["pid"] == pooled
 
 
+def test_a_child_for_one_use_leaves_no_process_behind_and_imports_nothing(tmp_path):
+    own = Supervisor(tmp_path)
+    try:
+        with own.once("light") as child:
+            first, second = (child.call(Task("faults:imported")) for _ in range(2))
+        assert first["pid"] == second["pid"] == child.pid
+        assert not {"numpy", "onnx", "onnxruntime", "ai_edge_litert", "h5py"} & set(first["modules"])
+        until(lambda: gone(child.pid), "the end of the child")
+        assert own.start_seconds() == {}  # no parent
+    finally:
+        own.close()
+
+
+def test_a_child_for_one_use_is_forked_where_the_modules_are_imported(supervisor):
+    pooled = supervisor.run(Task("faults:imported"))
+    with supervisor.once("light") as child:
+        found = child.call(Task("faults:imported"))
+    assert found["pid"] == child.pid != pooled["pid"]
+    assert ("numpy" in found["modules"]) is (supervisor.method == "fork")
+
+
 def test_progress_arrives_in_order(supervisor):
     seen = []
     supervisor.run(Task("faults:steps"), lambda *state: seen.append(state))
@@ -389,9 +410,8 @@ def test_the_start_of_a_parent_can_be_cancelled(forking):
 @needs_signals
 @pytest.mark.parametrize(("function", "deadline_s"), [("hang", 1.0), ("segfault", 60.0)])
 def test_the_log_says_where_a_task_was_ended(supervisor, function, deadline_s, tmp_path):
-    log = tmp_path / "end.log"
+    log, started = tmp_path / "end.log", {"started": str(tmp_path / "started")}
     with pytest.raises(errors.CandidateError):
-        started = {"started": str(tmp_path / "started")}
         supervisor.run(Task(f"faults:{function}", started, deadline_s=deadline_s, log=str(log)))
     assert f"in {function}" in log.read_text()
 

@@ -6,6 +6,9 @@ import pytest
 from deploykit_widgets.memory import FILE, Given, Memory
 from deploykit_widgets.workbench import Workbench
 
+import deploykit as dk
+from deploykit.testing import models as tiny
+
 #: What the first version wrote, for a cell with two launches.
 FIRST = {
     "version": 1,
@@ -58,3 +61,14 @@ def test_what_was_written_is_restored_but_for_options_that_are_not_known(restore
     known = {name: value for name, value in options.items() if name != "of_a_later_version"}
     assert dict(state.options) == {"launches": 5, **known}
     assert written["options"] == known
+
+
+def test_inputs_that_were_synthesized_are_synthesized_again(restored, tmp_path):
+    model = tiny.build("cnn_onnx", tmp_path)
+    settings = {"method": "generator", "examples": 16, "steps": 2}
+    kept = {**FIRST, "version": 2, "options": {}, "model": str(model)}
+    state, written = restored({**kept, "data": {"synthesis": {"settings": settings, "alone": True}}})
+    assert state.problems.get("data", "") == ""
+    wanted = dk.synthesize(dk.load(model), **settings, progress=lambda _: None)
+    assert state.data.digest == wanted.digest
+    assert written["data"] == {"synthesis": {"settings": settings, "alone": True}}

@@ -89,6 +89,8 @@ class Memory:
         self._written = b""
         #: Saved parts that have not been restored yet; they stay in the file.
         self._pending: dict[str, Any] = {}
+        #: How inputs were synthesized, until they are again.
+        self._synthesis: Mapping[str, Any] | None = None
 
     def begin(self) -> None:
         """Restore what was clicked, load the rest from the cell, and save what is clicked from now on."""
@@ -104,6 +106,8 @@ class Memory:
         state = self._state
         state.observe(lambda: self._commands.desk.at_most_every(_WRITE_EVERY_S, "memory", self._write), *_FIELDS)
         state.observe(self._choose, "report")
+        state.observe(self._synthesize, "model", "data")
+        self._synthesize()
 
     @property
     def _path(self) -> Path:
@@ -153,6 +157,7 @@ class Memory:
             commands.load_model(given.model)
         if data:
             self._pending["data"] = dict(data)
+            self._synthesis = data.get("synthesis")
         if data and "path" in data and data["reader"] in READERS:
             commands.load_data(DataSource(data["path"], data["reader"], Preprocess.from_json(data["preprocess"])))
         elif given.data is not None or (data and data.get("name")):
@@ -170,6 +175,14 @@ class Memory:
             self._state.problem("data", error, until=("data",))
             return
         self._commands.use(data=data, name=name_of(data) or str(kept.get("name", "")), step=step)
+
+    def _synthesize(self) -> None:
+        """Make inputs again, as soon as there is what they were made from: the same seed makes the same."""
+        state, settings = self._state, self._synthesis
+        if settings is None or state.model is None or (state.data is None and not settings["alone"]):
+            return
+        self._synthesis = None
+        self._commands.synthesize(settings["settings"])
 
     def _choose(self) -> None:
         """Restore the selection as soon as the store's results are loaded."""
@@ -207,7 +220,7 @@ class Memory:
             "version": _VERSION,
             "given": self._said,
             "model": shown_path(state.model.path) if state.model is not None and not state.model.origin else "",
-            "data": _data(state),
+            "data": _data(state, self._synthesis),
             "declared": dict(state.declared),
             "space": self._space.kept(),
             "launches": value_of(state.options, "launches"),
@@ -226,7 +239,14 @@ def _migrated(options: Mapping[str, Any]) -> dict[str, Any]:
     return losers.get(options.get("losers", ""), {}) | others
 
 
-def _data(state: State) -> dict[str, Any] | None:
+def _data(state: State, later: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """How the data were read; ``later`` is how inputs are about to be synthesized."""
+    found, made = _read_as(state), state.synthesis
+    how = {"settings": dict(made.settings), "alone": made.given is None} if made else later
+    return found if how is None else {**(found or {}), "synthesis": how}
+
+
+def _read_as(state: State) -> dict[str, Any] | None:
     if state.data_source is not None:
         source = state.data_source
         return {"path": shown_path(source.path), "reader": source.reader, "preprocess": source.preprocess.to_json()}

@@ -55,6 +55,19 @@ class DataSource:
 
 
 @dataclass(frozen=True)
+class Synthesis:
+    """Where synthesized inputs come from; see ``dk.synthesize``.
+
+    Attributes:
+        settings: Its arguments: what differs from the defaults.
+        given: The data they were added to, None if there were none.
+    """
+
+    settings: Mapping[str, Any]
+    given: Dataset | None = None
+
+
+@dataclass(frozen=True)
 class Check:
     """A step of an export.
 
@@ -80,6 +93,8 @@ class State:
         data_source: How the data were read; None when a Dataset was given.
         data_name: The notebook's name for its data, "" if they have no name or were read from a file.
         data_step: Preprocessing that the panel applied to the notebook's data; None if they are unchanged.
+        synthesis: How training and calibration inputs of ``data`` were synthesized; None if they were not.
+        synthesizing: How far that is, in words; "" while it is not running.
         declared: The declared signature: arguments of ``dk.sweep`` (output, scores, state, constants).
         space: The space that the controls define; None if they do not define one.
         space_choice: The values of the controls.
@@ -120,6 +135,8 @@ class State:
     data_source: DataSource | None = None
     data_name: str = ""
     data_step: Preprocess | None = None
+    synthesis: Synthesis | None = None
+    synthesizing: str = ""
     declared: Mapping[str, Any] = field(default_factory=dict)
     space: Space | None = None
     space_choice: SpaceChoice | None = None

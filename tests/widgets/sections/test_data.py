@@ -19,6 +19,7 @@ from PIL import Image
 
 import deploykit as dk
 from deploykit.core.errors import SettingError
+from deploykit.testing import models as tiny
 from tests.measuring import variants
 
 
@@ -304,3 +305,52 @@ def test_examples_are_counted_as_the_sweep_splits_them(section, commands, zoo):
     assert shown["train"] == data.calibration_size < sizes["train"]
     assert sum(shown.values()) == 1000
     assert shown["evaluation"] == plan.evaluation_examples > sizes["evaluation"]
+
+
+def test_inputs_are_synthesized_added_to_the_data_and_left_out_again(section, ask, commands, tmp_path):
+    model = dk.load(tiny.build("cnn_onnx", tmp_path))
+    rng = np.random.default_rng(0)
+    arrays = (rng.random((60, 1, 8, 8), np.float32), rng.integers(0, 3, 60))
+    given = dk.Dataset.from_arrays(*arrays)
+    with pytest.raises(SettingError, match="smaller one first"):
+        ask(section, "synthesize", between="1, 0")
+    with pytest.raises(SettingError, match="steps"):
+        ask(section, "synthesize", method="generator", examples="16", steps="none")
+    ask(section, "synthesize", method="generator", examples="16", steps="2")
+    assert "Load a model first" in commands.state.problems["data"]
+    use(commands, given, model=model, data_name="data", options={"seed": 3})
+    ask(section, "synthesize", method="generator", examples="16", steps="2")
+    assert commands.state.problems.get("data", "") == ""
+    settings = {"method": "generator", "examples": 16, "steps": 2}
+    wanted = dk.synthesize(model, dk.Dataset.from_arrays(*arrays), **settings, seed=3, progress=lambda _: None)
+    assert commands.state.data.digest == wanted.digest
+    value = section.value()
+    assert value["synthesis"]["used"]
+    assert not value["synthesis"]["alone"]
+    assert [s["value"] for s in value["synthesis"]["settings"]] == ["generator", "16", "2", ""]
+    assert {s["name"]: s["count"] for s in value["facts"]["splits"]}["train"] == 16
+    line = 'data = dk.synthesize(model, data, method="generator", examples=16, steps=2, seed=3)'
+    assert line in inputs_script(commands.state).splitlines()
+
+    ask(section, "leave_out_synthesized")
+    assert commands.state.data is given
+    assert "dk.synthesize" not in inputs_script(commands.state)
+
+
+def test_without_data_synthesized_inputs_evaluate_as_well(section, ask, commands, tmp_path):
+    model = dk.load(tiny.build("cnn_onnx", tmp_path))
+    commands.desk.post(lambda: commands.state.change(model=model))
+    ask(section, "synthesize", method="generator", examples="16", steps="2", between="-1/2, 1")
+    value = section.value()
+    assert value["synthesis"]["alone"]
+    made = commands.state.data.splits["train"].inputs["image"]
+    assert (-0.5 <= made.min() < 0) & (made.max() <= 1)
+    assert value["facts"]["labels"] == "none"
+    assert (
+        'data = dk.synthesize(model, method="generator", examples=16, steps=2, between=[-0.5, 1.0])'
+        in inputs_script(commands.state)
+    )
+    commands.desk.post(lambda: commands.load_model(tiny.build("matmul_onnx", tmp_path)))
+    assert commands.desk.settle()
+    assert commands.state.data is None  # they were made from the other model
+    assert not section.value()["synthesis"]["used"]

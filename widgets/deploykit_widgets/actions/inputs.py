@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import deploykit as dk
 from deploykit.core.errors import StoreError
+from deploykit.core.settings.option import options_of
+from deploykit.core.settings.options import BuildOptions
 from deploykit.data.preprocess import Preprocess
+from deploykit.reporting.events import Progress
 from deploykit.reporting.report import Report
 from deploykit_widgets.actions.long_work import LongWork
 from deploykit_widgets.space.obstacles import Obstacles
-from deploykit_widgets.state import DataSource, State
+from deploykit_widgets.state import DataSource, State, Synthesis
 
 _RUNNING = {
     "model": "A sweep of this model is running. Cancel it first.",
@@ -33,6 +37,10 @@ _FRESH: dict[str, Any] = {
     "obstacles": None,
     "sweep": "idle",
 }
+
+
+#: How often the panel hears how far synthesizing is.
+_SAID_EVERY_S = 0.3
 
 
 def being_read(state: State) -> str:
@@ -60,14 +68,18 @@ class Inputs(LongWork):
         def take(model: dk.Model) -> None:
             before = self.state.model
             other = before is not None and before.digest != model.digest
-            # What was said of the outputs of one model is not meant for another.
-            self._take("model", model=model, declared={} if other else self.state.declared)
+            # What was said of the outputs of one model, or made from it, is not meant for another.
+            made = self.state.synthesis if other else None
+            own = {"data": made.given, "synthesis": None} if made else {}
+            self._take("model", model=model, declared={} if other else self.state.declared, **own)
 
         self._long("model", lambda: dk.load(path, cancel=cancel), take, cancel=cancel)
 
     def cancel_loading(self, panel: Literal["model", "data"]) -> None:
-        """Cancel reading in this panel; the process that reads a model is killed. The previous model or data stay."""
+        """Cancel reading in this panel; a process that works for it is killed. The previous model or data stay."""
         self._give_up(panel)
+        if panel == "data":
+            self.state.change(synthesizing="")
 
     def load_data(self, source: DataSource) -> None:
         """Read data from a file or folder."""
@@ -84,7 +96,11 @@ class Inputs(LongWork):
             return data
 
         self._long(
-            "data", read, lambda data: self._take("data", data=data, data_source=source, data_name="", data_step=None)
+            "data",
+            read,
+            lambda data: self._take(
+                "data", data=data, data_source=source, data_name="", data_step=None, synthesis=None
+            ),
         )
 
     def use(self, *, data: Any, name: str = "", step: Preprocess | None = None) -> None:
@@ -99,19 +115,67 @@ class Inputs(LongWork):
         self._long(
             "data",
             read,
-            lambda found: self._take("data", data=found, data_source=None, data_name=name, data_step=step),
+            lambda found: self._take(
+                "data", data=found, data_source=None, data_name=name, data_step=step, synthesis=None
+            ),
         )
+
+    def synthesize(self, settings: Mapping[str, Any]) -> None:
+        """Make calibration and training inputs from the model; the data only evaluate then.
+
+        Args:
+            settings: Arguments of ``dk.synthesize`` that differ from its defaults.
+        """
+        state = self.state
+        if self._sweeps("data"):
+            return
+        if state.model is None:
+            state.problem("data", "Load a model first: the inputs are made from it.", until=("model",))
+            return
+        model, given = state.model, state.synthesis.given if state.synthesis else state.data
+        options = {n: v for n, v in {**state.options, **state.declared}.items() if n in options_of(BuildOptions)}
+        cancel, last = threading.Event(), 0.0
+
+        def show(progress: Progress) -> None:
+            nonlocal last
+            if (now := time.monotonic()) > last + _SAID_EVERY_S and not cancel.is_set():
+                last = now
+                words = progress.doing
+                self.desk.post(lambda: state.change(synthesizing=words if "data" in state.busy else ""))
+
+        def take(data: dk.Dataset) -> None:
+            state.change(synthesizing="")
+            if state.model is model:
+                self._take("data", data=data, synthesis=Synthesis(dict(settings), given))
+
+        self._long(
+            "data",
+            lambda: dk.synthesize(model, given, **settings, **options, progress=show, cancel=cancel),
+            take,
+            lambda _error: state.change(synthesizing=""),
+            cancel=cancel,
+            until=("data", "model"),
+        )
+
+    def leave_out_synthesized(self) -> None:
+        """Use the data as they were given again."""
+        made = self.state.synthesis
+        if made is not None and not self._sweeps("data"):
+            self._take("data", data=made.given, synthesis=None)
 
     def preprocess(self, step: Preprocess) -> None:
         """Read the notebook's data with different preprocessing."""
-        data = self.state.data
+        made = self.state.synthesis
+        data = made.given if made else self.state.data
         if data is None or self._sweeps("data"):
             return
         name, source = self.state.data_name, self.state.data_source
         self._long(
             "data",
             lambda: data.preprocessed(step),
-            lambda found: self._take("data", data=found, data_source=source, data_name=name, data_step=step),
+            lambda found: self._take(
+                "data", data=found, data_source=source, data_name=name, data_step=step, synthesis=None
+            ),
         )
 
     def declare(self, said: Mapping[str, Any]) -> None:

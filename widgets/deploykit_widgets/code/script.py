@@ -12,6 +12,8 @@ from typing import Any
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.model import Model
 from deploykit.core.registry import registry
+from deploykit.core.settings.option import options_of
+from deploykit.core.settings.options import BuildOptions
 from deploykit.core.space import Space
 from deploykit_widgets.space import options
 from deploykit_widgets.space.choice import SpaceChoice
@@ -79,6 +81,7 @@ def parts(state: State, values: Values, data: str = "") -> list[list[str]]:
         opened = f"report = dk.Report.open({values.of('store', values.path(state.store))})"
         return [["import deploykit as dk"], [opened], [_choice(state, values)]]
     inputs = [_model(state.model, values), *([f"data = {data}"] if data else _data(state, values))]
+    inputs += [_synthesis(state, values, given=bool(data))] if state.synthesis else []
     space = _space(state.space_choice)
     imports = ["import dataclasses", ""] if any("dataclasses." in line for line in space) else []
     work = [*inputs, *space, _sweep(state, values, spaced=bool(space))]
@@ -96,6 +99,7 @@ def inputs(state: State) -> str:
     none = Values()
     model = [_model(state.model, none)] if state.model is not None else []
     data = _data(state, none) if state.data is not None else []
+    data += [_synthesis(state, none)] if state.synthesis else []
     return "\n".join(["import deploykit as dk\n", *model, *data]) + "\n"
 
 
@@ -170,7 +174,9 @@ def _data(state: State, values: Values) -> list[str]:
     if state.data_source is not None:
         arguments = data_arguments(state.data_source, values)
         return [call(f"dk.Dataset.{state.data_source.reader}", arguments, "data = ")]
-    if state.report is not None:
+    if state.synthesis is not None and state.synthesis.given is None:
+        return []
+    if state.report is not None and state.synthesis is None:
         saved = string(values.path(state.report.path / state.report.facts["data"]))
         return [f"data = dk.Dataset.open({saved})  # as the sweep saved it"]
     variable = state.data_name
@@ -180,6 +186,17 @@ def _data(state: State, values: Values) -> list[str]:
     if variable:
         return ["# data: the Dataset of this notebook" if variable == "data" else f"data = {variable}", *read]
     return ["# data: the Dataset given to the Workbench", *read]
+
+
+def _synthesis(state: State, values: Values, *, given: bool = False) -> str:
+    """Inputs that are made from the model; ``given`` is whether they are added to other data in any case."""
+    assert state.synthesis is not None
+    arguments = ["model", *(["data"] if given or state.synthesis.given is not None else [])]
+    arguments += [f"{name}={literal(value)}" for name, value in state.synthesis.settings.items()]
+    for name, value in {**state.options, **state.declared}.items():
+        if name in options_of(BuildOptions):
+            arguments.append(f"{name}={values.of(name, value) if isinstance(value, int | float) else literal(value)}")
+    return call("dk.synthesize", arguments, "data = ")
 
 
 def data_arguments(source: DataSource, values: Values) -> list[str]:

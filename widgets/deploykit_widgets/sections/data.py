@@ -7,16 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from deploykit.core.errors import SettingError
+from deploykit.core.parameter import complete
 from deploykit.core.resolution import TYPICAL_FLIPS, half_width
+from deploykit.core.settings.synthesis import BETWEEN, PARAMETERS, limits
 from deploykit.data.dataset import Dataset
 from deploykit.data.preprocess import Preprocess
-from deploykit.reporting import numbers
+from deploykit.reporting import numbers as rounded
 from deploykit_widgets.actions.commands import Commands
 from deploykit_widgets.answers import Command, Later, Reply
 from deploykit_widgets.data.fit import doubtful, fits, on_screen, remedies
 from deploykit_widgets.data.notebook_names import found_in, names_of_data
 from deploykit_widgets.data.source import source_of
-from deploykit_widgets.data.typed import as_typed, fraction, preprocess_of, shape
+from deploykit_widgets.data.typed import as_typed, fraction, numbers, preprocess_of, shape
 from deploykit_widgets.evidence import samples
 from deploykit_widgets.evidence.pictures import png
 from deploykit_widgets.listing import listing
@@ -39,7 +41,7 @@ class DataSection(Panel):
     title = "Data"
     order = 20
     hinted = ("data", "model", "plan", "misfit")
-    fields = ("data", "data_source", "data_name", "plan", "misfit", "goal")
+    fields = ("data", "data_source", "data_name", "synthesis", "synthesizing", "plan", "misfit", "goal")
 
     def __init__(self, commands: Commands) -> None:
         super().__init__(commands)
@@ -66,6 +68,7 @@ class DataSection(Panel):
             **as_typed(source.preprocess if source else None),
             "resolution": resolution(state, classes=bool(shown and shown["classes"])),
             "meaning": meaning(state),
+            "synthesis": synthesis(state),
         }
 
     def commands(self) -> Mapping[str, Command]:
@@ -79,6 +82,8 @@ class DataSection(Panel):
             "data_names": names_of_data,
             "data_samples": self._samples,
             "apply_remedy": self._apply,
+            "synthesize": self._synthesize,
+            "leave_out_synthesized": self._commands.leave_out_synthesized,
         }
 
     def _load(self, path: str, **typed: str) -> None:
@@ -107,6 +112,10 @@ class DataSection(Panel):
         """Use a variable of the notebook."""
         self._commands.use(data=found_in(name), name=name)
 
+    def _synthesize(self, **typed: str) -> None:
+        """Make inputs from the model, with settings as they were typed."""
+        self._commands.synthesize(synthesis_of(typed))
+
     def _browse(self, folder: str = "") -> Later:
         return Later("browse", lambda: listing(folder, lambda p: p.suffix.lower() in _ENDINGS))
 
@@ -114,6 +123,42 @@ class DataSection(Panel):
         """The first examples of the evaluation split, as pictures or as cells of a table."""
         data = self._state.data
         return Later("samples", lambda: _sampled(data) if data is not None and data.digest == digest else Reply([]))
+
+
+def synthesis(state: State) -> dict[str, Any]:
+    """See ``ISynthesis`` in data/section.ts."""
+    used = state.synthesis.settings if state.synthesis else {}
+    settings = [
+        {"name": p.name, "label": p.name.capitalize(), "help": p.help, "choices": list(p.choices),
+         "value": str(used.get(p.name, p.default)), "example": ""}
+        for p in PARAMETERS
+    ]  # fmt: skip
+    low_high = ", ".join(f"{value:g}" for value in used.get("between", ()))
+    settings.append({"name": "between", "label": "Between", "help": BETWEEN, "choices": [], "value": low_high,
+                     "example": "0, 1"})  # fmt: skip
+    alone = state.synthesis is not None and state.synthesis.given is None
+    return {
+        "settings": settings,
+        "used": state.synthesis is not None,
+        "alone": alone,
+        "running": state.synthesizing,
+    }
+
+
+def synthesis_of(typed: Mapping[str, str]) -> dict[str, Any]:
+    """Arguments of ``dk.synthesize`` that differ from its defaults.
+
+    Raises:
+        SettingError: A field does not hold what it is for, or is not one of its settings.
+    """
+    given: dict[str, Any] = {}
+    for name, text in typed.items():
+        words = text.strip()
+        given[name] = int(words) if words.isdecimal() else words
+    between = numbers("between", str(given.pop("between", "")))
+    whole = complete(PARAMETERS, given, "synthesize")
+    found: dict[str, Any] = {p.name: whole[p.name] for p in PARAMETERS if whole[p.name] != p.default}
+    return found if between is None else {**found, "between": limits(between)}
 
 
 def _check_setting(name: str, text: str) -> None:
@@ -195,7 +240,7 @@ def resolution(state: State, *, classes: bool) -> dict[str, Any]:
     size = f"{count:,} samples".replace(",", "\u2009")
     if resolves > limit:
         words = (
-            f"{size} give about ± {100 * resolves:.2g} pp: a limit of {numbers.limit(limit)} cannot be settled. "
+            f"{size} give about ± {100 * resolves:.2g} pp: a limit of {rounded.limit(limit)} cannot be settled. "
             "Add samples or raise the limit."
         )
         return {"words": words, "enough": False}

@@ -9,6 +9,7 @@ import { Classes, Facts } from './facts';
 import { Meaning, Misgivings } from './meaning';
 import { Samples } from './samples';
 import type { IData } from './section';
+import { Synthesis } from './synthesis';
 
 export default function DataPanel(): ReactElement | null {
   const data = useSection('data');
@@ -18,7 +19,8 @@ export default function DataPanel(): ReactElement | null {
   return (
     <div className="dk-data">
       <Choose data={data} />
-      <PanelStatus panel="data" doing="reading the data" cancel="cancel_data" />
+      <Synthesis data={data} />
+      <PanelStatus panel="data" doing={data.synthesis.running || 'reading the data'} cancel="cancel_data" />
       {data.meaning && <Misgivings meaning={data.meaning} />}
       {data.facts && data.meaning?.lines.length !== 0 && <Resolution {...data.resolution} />}
       {data.facts && (

@@ -32,6 +32,17 @@ export interface IMeaning {
   suspicions: ISuspicion[];
 }
 
+export interface ISynthesis {
+  /** Arguments of `dk.synthesize`, as they are typed. */
+  settings: { name: string; label: string; help: string; choices: string[]; value: string; example: string }[];
+  /** Whether the inputs that calibrate and train are synthesized. */
+  used: boolean;
+  /** Whether they evaluate as well, since no data were given. */
+  alone: boolean;
+  /** How far it is, '' while it is not running. */
+  running: string;
+}
+
 export interface IData {
   facts: IDataFacts | null;
   /** What everything is taken to mean, null before that is known. */
@@ -45,6 +56,7 @@ export interface IData {
   mean: string;
   std: string;
   resolution: { words: string; enough: boolean };
+  synthesis: ISynthesis;
 }
 
 declare module '../protocol' {
