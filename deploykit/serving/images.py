@@ -12,7 +12,6 @@ from deploykit.artifacts.artifact import Manifest
 from deploykit.artifacts.wire import objects
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec
-from deploykit.data.axes import channel_order
 from deploykit.data.preprocess import Preprocess
 from deploykit.data.resize import resized
 from deploykit.data.sources._picture import decoded
@@ -26,6 +25,8 @@ Read = TypeVar("Read")
 #: Most pixels of one request: 200 MB in three colors.
 MOST_PIXELS = 1 << 26
 _BYTE = 255
+#: Channels of the images that are read: gray, or three colors.
+_CHANNELS = (1, 3)
 
 
 class Images:
@@ -80,7 +81,7 @@ class Images:
         batch = np.stack(images)
         if len(dims) == 2:
             batch = batch[..., 0]
-        elif channel_order(dims) == "channels_first":
+        elif _channel_axis(dims) == 0:
             batch = np.moveaxis(batch, -1, 1)
         if spec.shape is not None and len(spec.shape) == 2:
             batch = batch.reshape(len(batch), -1)
@@ -111,9 +112,9 @@ class _Pixels:
 
     def __init__(self, spec: TensorSpec, dims: tuple[int | None, ...]) -> None:
         self._name = spec.name
-        first = channel_order(dims) == "channels_first"
-        self._channels = 1 if len(dims) == 2 else dims[0] if first else dims[-1]
-        self._size = (dims[1], dims[2]) if first else (dims[0], dims[1])
+        axis = None if len(dims) == 2 else _channel_axis(dims)
+        self._channels = 1 if axis is None else dims[axis]
+        self._size = (dims[1], dims[2]) if axis == 0 else (dims[0], dims[1])
         self._left = MOST_PIXELS
 
     def read(self, file: bytes) -> NDArray[Any]:
@@ -167,7 +168,13 @@ def _dims(spec: TensorSpec, step: Preprocess) -> tuple[int | None, ...]:
         dims = step.reshape
     if len(dims) == 2:
         return dims
-    return dims if len(dims) == 3 and channel_order(dims) and {dims[0], dims[-1]} & {1, 3} else ()
+    return dims if len(dims) == 3 and _channel_axis(dims) is not None else ()
+
+
+def _channel_axis(dims: tuple[int | None, ...]) -> int | None:
+    """The axis of one channel or three, None if neither end is that, or both could be."""
+    first, last = dims[0] in _CHANNELS, dims[-1] in _CHANNELS
+    return None if first == last else 0 if first else -1
 
 
 def _holds_bytes(array: NDArray[Any]) -> bool:

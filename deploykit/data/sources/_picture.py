@@ -152,9 +152,8 @@ def _opened(file: Path | io.BytesIO) -> Iterator[Any]:
         with image_module.open(file, formats=_FORMATS if received else None) as picture:
             yield picture
     except (OSError, ValueError, SyntaxError, EOFError, image_module.DecompressionBombError, *_ODD) as error:
-        why = "it is empty" if not _size(file) else str(error)
-        if received:
-            why = why if not isinstance(error, image_module.UnidentifiedImageError) else f"expected {_NAMES}"
+        unknown = received and isinstance(error, image_module.UnidentifiedImageError)
+        why = "it is empty" if not _size(file) else f"expected {_NAMES}" if unknown else str(error)
         name = "The file" if received else file
         raise DatasetError(f"{name} is not a readable image: {why}.", remedy="remove or replace it.") from error
 
