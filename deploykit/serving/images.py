@@ -35,12 +35,16 @@ class Images:
     Args:
         manifest: Holds the preprocessing of raw examples.
         golden: Raw examples by input name: real numbers are taken for bytes of images only if these are.
+
+    Attributes:
+        names: Inputs of numbers that take images.
     """
 
     def __init__(self, manifest: Manifest, golden: Mapping[str, NDArray[Any]]) -> None:
         self._steps = manifest.preprocess
         self._given = {i.name: i.given for i in manifest.contract.inputs if not i.raw}
         self._bytes = {name for name, array in golden.items() if _holds_bytes(array)}
+        self.names = frozenset(s.name for s in manifest.inputs if s.dtype != "string" and not self._refusal(s))
 
     async def apart(self, read: Callable[[], Read]) -> Read:
         """What reads images, in a thread of their own: it holds up no other request, and one is read at a time."""
@@ -49,10 +53,6 @@ class Images:
     @cached_property
     def _thread(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(1, thread_name_prefix="deploykit-images")
-
-    def takes(self, spec: TensorSpec) -> bool:
-        """Whether an input takes images."""
-        return not self._refusal(spec)
 
     def read(self, spec: TensorSpec, files: Sequence[bytes]) -> NDArray[Any]:
         """Raw examples, one for each file; an input of text gets the files as they are.

@@ -83,7 +83,7 @@ async def _predict(service: Service, name: str, version: str | None, body: bytes
         truths = b"u" in body or b"l" in body
         message = read_json(body)
         read = partial(read_predict, plane, message, truths=truths)
-        batch, rows = await plane.images.apart(read) if b'"b64"' in body else read()
+        batch, rows = await plane.images.apart(read) if plane.images.names and _sends_images(message) else read()
         count = message.get(CLASSIFICATION)
     else:
         batch, rows = await plane.images.apart(partial(batch_of, plane, upload)), True
@@ -266,6 +266,15 @@ def _input(plane: DataPlane, spec: TensorSpec, value: Any, truths: bool) -> NDAr
     if spec.dtype != "string" and isinstance(value, list) and value and type(value[0]) is dict:
         return plane.images.read(spec, [encoded(one, spec) for one in value])
     return from_lists(value, spec, real=plane.real.get(spec.name, ""), truths=truths)
+
+
+def _sends_images(message: Any) -> bool:
+    """Whether the first example is, or holds, an encoded image or text."""
+    found = message.get("instances", message.get("inputs")) if isinstance(message, dict) else None
+    first = found[0] if isinstance(found, list) and found else found
+    if not isinstance(first, dict):
+        return False
+    return "b64" in first or any(type(v[0] if isinstance(v, list) and v else v) is dict for v in first.values())
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

@@ -96,7 +96,7 @@ async def _infer(service: Service, name: str, version: str | None, body: bytes, 
         length = _json_length(headers, len(body))
         message = read_json(body if length == len(body) else body[:length])
         read = partial(read_infer, model.plane, message, memoryview(body)[length:])
-        batch, wanted = await model.plane.images.apart(read) if b"BYTES" in body else read()
+        batch, wanted = await model.plane.images.apart(read) if _sends_images(model.plane, message) else read()
     else:
         asked = {} if upload.classification is None else {CLASSIFICATION: upload.classification}
         wanted = Wanted(model.plane, {"parameters": asked})
@@ -107,6 +107,14 @@ async def _infer(service: Service, name: str, version: str | None, body: bytes, 
     if not wanted.binary:
         return Response(200, text)
     return Response(200, text + blobs, _BINARY, ((_LENGTH, str(len(text)).encode()),))
+
+
+def _sends_images(plane: DataPlane, message: Any) -> bool:
+    """Whether an input of numbers comes as encoded images."""
+    if not plane.images.names or not isinstance(message, dict):
+        return False
+    tensors = message.get("inputs")
+    return isinstance(tensors, list) and any(isinstance(t, dict) and t.get("datatype") == "BYTES" for t in tensors)
 
 
 async def _repository(service: Service, what: str | None, _: bytes, __: Headers) -> Response:
@@ -300,7 +308,7 @@ def read_tensor(plane: DataPlane, tensor: dict[str, Any], spec: TensorSpec, blob
     wanted = DATATYPES.get(spec.dtype, "")
     if not isinstance(shape, list) or not all(type(d) is int and d >= 0 for d in shape):
         raise InvalidInputError(f"{where}: expected 'shape', a list of whole numbers, got {shown(shape)}.")
-    if wire == "BYTES" != wanted and plane.images.takes(spec):
+    if wire == "BYTES" and spec.name in plane.images.names:
         return _read_images(plane, tensor, spec, blob)
     if not isinstance(wire, str) or (wire != wanted and not (wire in _NUMBERS and wanted in _NUMBERS)):
         known = "" if isinstance(wire, str) and wire in DTYPES else f"; datatypes are {', '.join((*DTYPES, BF16))}"
