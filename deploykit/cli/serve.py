@@ -8,7 +8,9 @@ from typing import Any
 
 import deploykit as dk
 from deploykit.cli._show import show
+from deploykit.core.parameter import Parameter
 from deploykit.core.registry import registry
+from deploykit.core.settings.limits import LIMITS
 
 HELP = "Serve an artifact over HTTP (TensorFlow Serving's REST protocol and Open Inference v2) until Ctrl-C."
 
@@ -24,6 +26,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             help=f"also serve {wire.label} on this port; 0 picks a free one",
         )  # fmt: skip
     parser.add_argument("--workers", metavar="N", type=int, default=1, help="number of worker processes (default: 1)")
+    parser.add_argument(
+        "--allow-host", metavar="NAME", action="append", default=[],
+        help="take requests for this name, beside addresses and localhost; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--limit", metavar="NAME=VALUE", action="append", default=[], type=_limit,
+        help="set a limit; may be repeated. " + " ".join(_described(limit) for limit in LIMITS),
+    )  # fmt: skip
 
 
 def _with_ports() -> list[Any]:
@@ -35,12 +45,40 @@ def run(options: argparse.Namespace) -> None:
     """Run the verb."""
     asked = {wire.name: getattr(options, f"port_of_{wire.name}") for wire in _with_ports()}
     ports = {name: port for name, port in asked.items() if port is not None}
-    server = dk.serve(options.artifact, host=options.host, port=options.port, ports=ports, workers=options.workers)
-    facts = {"url": server.url, "ports": server.ports, "name": server.name, "pids": server.pids, "log": str(server.log)}
 
-    def announce() -> None:
+    def announce(server: dk.Server) -> None:
+        facts = {
+            "url": server.url,
+            "ports": server.ports,
+            "name": server.name,
+            "pids": server.pids,
+            "log": str(server.log),
+        }
         more = "".join(f"\n{name} on port {port}" for name, port in server.ports.items())
         show(options, f"{server.name} at {server.url}/v1/models/{server.name}:predict{more}\nlog {server.log}", facts)
         sys.stdout.flush()
 
-    server.wait(announce)
+    dk.serve(
+        options.artifact,
+        host=options.host,
+        port=options.port,
+        ports=ports,
+        workers=options.workers,
+        limits=dict(options.limit),
+        hosts=options.allow_host,
+        block=True,
+        ready=announce,
+    )
+
+
+def _described(limit: Parameter) -> str:
+    return f"{limit.name} ({limit.default:g}): {limit.help}"
+
+
+def _limit(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        number = float(value)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected NAME=NUMBER, got {text!r}") from None
+    return name.strip(), int(number) if number.is_integer() else number

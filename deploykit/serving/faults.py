@@ -65,15 +65,36 @@ class TooLargeError(Fault):
 
 
 class OverloadError(Fault):
-    """More requests wait than the server keeps."""
+    """More requests wait than the server keeps.
+
+    Args:
+        message: What there is too much of.
+        retry_s: Seconds after which the client may try again.
+    """
 
     kind = "overload"
 
+    def __init__(self, message: str, retry_s: int = 1) -> None:
+        super().__init__(message)
+        self.retry_s = retry_s
+
+
+class ExpiredError(Fault):
+    """The answer was not ready within the time that a request has."""
+
+    kind = "expired"
+
 
 class UnavailableError(Fault):
-    """The server is going down."""
+    """The server cannot answer now: it is going down, or a worker is being replaced."""
 
     kind = "unavailable"
+
+
+class PoisonError(Fault):
+    """The same examples have ended a worker more than once."""
+
+    kind = "poison"
 
 
 class InternalError(Fault):

@@ -7,6 +7,7 @@ being refused.
 from __future__ import annotations
 
 import errno
+import ipaddress
 import socket
 import sys
 
@@ -72,6 +73,14 @@ def _resolve(host: str, port: int) -> tuple[socket.AddressFamily, object]:
     except OSError as error:
         raise ServeError(f"Unknown host {host!r}: {error.strerror}.", remedy="use 127.0.0.1 or 0.0.0.0.") from error
     return family, address
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine reaches an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def _bind(family: int, address: object, host: str, *, shared: bool) -> socket.socket:

@@ -10,7 +10,8 @@ import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -18,11 +19,13 @@ from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.client import Client
 from deploykit.core.errors import PortInUseError, RequestError, ServeError, SettingError, unknown_name
 from deploykit.core.model import TensorSpec
+from deploykit.core.settings.limits import ServerLimits
 from deploykit.exporters._verify import verify
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic
-from deploykit.serving.listen import hold, listen
+from deploykit.serving.listen import hold, is_loopback, listen
+from deploykit.serving.signals import Terminated, signals, terminable
 from deploykit.serving.traffic import Traffic
 from deploykit.serving.wires._contract import WIRES, PortWire
 from deploykit.serving.worker import log_file
@@ -56,10 +59,14 @@ class Server:
     """
 
     def __init__(
-        self, artifact: Artifact, host: str, ports: dict[str, int], listeners: _Listeners, workers: int
-    ) -> None:
+        self, artifact: Artifact, host: str, ports: dict[str, int], listeners: _Listeners, workers: int,
+        limits: ServerLimits, hosts: tuple[str, ...],
+    ) -> None:  # fmt: skip
         self.artifact = artifact
         self.host = host
+        self._limits = limits
+        self._hosts = hosts
+        self._hurry = threading.Event()
         self.port = port = ports.pop("")
         self.ports = ports
         self.log = log_file(shared().log_dir, port)
@@ -90,6 +97,8 @@ class Server:
                 "port": self.port,
                 "ports": self.ports,
                 "counters": str(self._counters),
+                "limits": vars(self._limits),
+                "hosts": list(self._hosts),
             }
         )
         _live.add(self)
@@ -157,14 +166,22 @@ class Server:
             found = client.infer(self.name, {name: _as_array(v, specs.get(name)) for name, v in given.items()})
         return found if len(found) > 1 else next(iter(found.values()))
 
-    def stop(self) -> None:
-        """Stop the server: requests in progress are answered, the port is released, and all processes end."""
+    def stop(self, *, grace_seconds: float = 0.0) -> None:
+        """Stop the server: requests in progress are answered, the port is released, and all processes end.
+
+        Args:
+            grace_seconds: Time in which it still takes requests while it says that it is not ready, and that clients
+                should connect elsewhere.
+        """
         with self._lock:
             if self._stopped.is_set():
                 return
             try:
+                if grace_seconds:
+                    self._workers.drain()
+                    self._hurry.wait(grace_seconds)
                 _close(self._listeners)
-                self._workers.stop()
+                self._workers.stop(self._limits.drain_seconds)
                 self._last = traffic.read(self._counters)
                 with contextlib.suppress(OSError):  # a file that is left over does no harm
                     self._counters.unlink(missing_ok=True)
@@ -175,17 +192,24 @@ class Server:
     def wait(self, ready: Callable[[], None] | None = None) -> None:
         """Block until the server is stopped: by Ctrl-C or SIGTERM (in the main thread), or by `stop` elsewhere.
 
+        SIGTERM leaves it the limit ``grace_seconds``; a second signal ends that time.
+
         Args:
             ready: Called first, when Ctrl-C and SIGTERM can already stop the server, for example to print a message.
 
         Raises:
             ServeError: A worker could not be restarted; the server has stopped.
         """
-        with _interruptible(self):
-            if ready is not None:
-                ready()
-            while not self._stopped.wait(0.2):  # a wait without end could not be interrupted on Windows
-                pass
+        with terminable():
+            try:
+                if ready is not None:
+                    ready()
+                while not self._stopped.wait(0.2):  # a wait without end could not be interrupted on Windows
+                    pass
+            except KeyboardInterrupt as interrupt:
+                grace = self._limits.grace_seconds if isinstance(interrupt, Terminated) else 0.0
+                with signals(self._hurry.set, signal.SIGTERM, signal.SIGINT):
+                    self.stop(grace_seconds=grace)
         if self._workers.failure is not None:
             raise self._workers.failure
 
@@ -207,7 +231,10 @@ def serve(
     port: int = 8501,
     ports: Mapping[str, int] | None = None,
     workers: int = 1,
+    limits: Mapping[str, float] | None = None,
+    hosts: Sequence[str] = (),
     block: bool = False,
+    ready: Callable[[Server], None] | None = None,
     trusted: bool = False,
 ) -> Server:
     """Serve an artifact over HTTP: TensorFlow Serving's REST protocol and the Open Inference Protocol v2.
@@ -224,7 +251,12 @@ def serve(
         ports: Ports of protocols that have their own, by the protocol's name; 0 for any free one. Those without a port
             are not served. Protocols over HTTP are always served, on ``port``.
         workers: Number of processes, each with the model in memory; one per core gives the highest throughput.
+        limits: Limits by name, for example ``{"request_bytes": 1_000_000}``; ``deploykit serve --help`` lists them.
+        hosts: Names that requests may ask for in their Host header, for example that of the proxy in front. Addresses
+            and localhost are always taken. Without names, a server on loopback takes no others, so that a page on the
+            web cannot reach it by a name of its own; a server on another address takes any.
         block: Serve until Ctrl-C, SIGTERM or `Server.stop`, as the command line does, instead of in the background.
+        ready: Called with the server when it is ready, for example to print a message; for use with ``block``.
         trusted: Allow operators that touch files or run code. Can only be set in code.
 
     Returns:
@@ -248,6 +280,10 @@ def serve(
         raise SettingError(f"workers must be a whole number from 1 to 256, got {workers!r}.")
     if os.name == "nt" and workers != 1:
         raise SettingError("workers must be 1 on Windows, where processes cannot share a port.")
+    allowed = ServerLimits.of(limits)
+    if isinstance(hosts, str) or not all(map(str.strip, hosts)):
+        raise SettingError(f"hosts must be a list of names, got {hosts!r}.")
+    names = tuple(hosts) or ((host,) if is_loopback(host) else ())
     wanted = {"": port, **(ports or {})}
     known = [wire.name for wire in WIRES.all() if wire.own_port]
     for name in wanted:
@@ -266,20 +302,24 @@ def serve(
         if os.name == "nt":  # sockets are not inherited: the worker binds the ports again
             _close(listeners)
             listeners = {}
-        server = Server(opened, host, bound, listeners, workers)
+        server = Server(opened, host, bound, listeners, workers, allowed, names)
     except BaseException:
         _close(listeners)
         raise
     try:
-        if block:
-            with _interruptible(server):
-                server._start(trusted=trusted)
-                server.wait()
-        else:
+        with terminable():
             server._start(trusted=trusted)
-    except BaseException:
+    except BaseException as error:
         server.stop()
+        if isinstance(error, Terminated):  # as the signal would have it, but with no process left
+            if block:
+                return server
+            raise SystemExit(128 + signal.SIGTERM) from None
         raise
+    if ready is not None and not block:
+        ready(server)
+    if block:
+        server.wait(None if ready is None else partial(ready, server))
     return server
 
 
@@ -324,20 +364,6 @@ def _as_array(value: Any, spec: TensorSpec | None) -> NDArray[Any]:
         else:
             same = np.array_equal(cast.astype(array.dtype), array)
     return cast if same else array
-
-
-@contextlib.contextmanager
-def _interruptible(server: Server) -> Iterator[None]:
-    """Let Ctrl-C and SIGTERM stop the server and end the block; signals belong to the main thread."""
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler) if main else None
-    try:
-        yield
-    except KeyboardInterrupt:
-        server.stop()
-    finally:
-        if main:
-            signal.signal(signal.SIGTERM, before or signal.SIG_DFL)
 
 
 @atexit.register

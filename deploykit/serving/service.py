@@ -10,27 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from deploykit.core.settings.limits import ServerLimits
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.faults import NotFoundError, UnavailableError
 from deploykit.serving.runner import Runner
 
 if TYPE_CHECKING:
     from deploykit.serving.traffic import Counters
-
-
-@dataclass(frozen=True)
-class ServerLimits:
-    """What one server takes.
-
-    Attributes:
-        request_bytes: Largest request, after decompression.
-        request_seconds: Time a request may take to arrive.
-        waiting: Batches of one model that may wait for it; more are refused.
-    """
-
-    request_bytes: int = 64 << 20
-    request_seconds: float = 30.0
-    waiting: int = 512
 
 
 @dataclass(frozen=True)

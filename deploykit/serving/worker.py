@@ -1,12 +1,13 @@
 """One worker process: ``python -m deploykit.serving.worker MODULE…``.
 
 It imports what it needs at once, then waits on standard input for one line: what to serve, sent when a child process
-has proved the artifact. It answers on standard output with one line, ready or an error. When standard input closes the
-parent is gone or wants it to end: requests in progress are answered, then it ends.
+has proved the artifact. It answers on standard output with one line, ready or an error. A line "drain" ends readiness.
+When standard input closes the parent is gone or wants it to end: requests in progress are answered, then it ends.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import importlib
 import logging
@@ -15,30 +16,32 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.core import errors
 from deploykit.core.serial import dump, parse
+from deploykit.core.settings.limits import ServerLimits
 
 if TYPE_CHECKING:
     from deploykit.serving.service import Service
     from deploykit.serving.wires._contract import Stop
 
-#: Time for requests in progress when the server goes down.
-DRAIN_SECONDS = 10
+#: What the parent says when requests are still welcome but readiness is over.
+DRAIN = b"drain\n"
+#: Exit status of a worker that had to be replaced.
+EXIT_STUCK = 3
 
 
 def main() -> None:
     """Serve until standard input closes."""
-    if hasattr(signal, "SIGINT"):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
+    for number in (signal.SIGINT, signal.SIGTERM):  # the parent's to handle: it may be sent to all of its processes
+        signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes to the log
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for module in ("numpy", "msgspec", "uvicorn", "uvicorn.protocols.http.httptools_impl", "uvloop", *sys.argv[1:]):
+    for module in ("numpy", "msgspec", "httptools", "uvloop", *sys.argv[1:]):
         with contextlib.suppress(ImportError):
             importlib.import_module(module)
     line = sys.stdin.buffer.readline()
@@ -70,68 +73,62 @@ def _load(order: dict[str, Any]) -> Service:
     counters = None
     with contextlib.suppress(OSError, ValueError):  # gone, as when old temporary files were removed: serve uncounted
         counters = Counters(Path(order["counters"]), order["slot"])
-    return Service([DataPlane(artifact)], counters=counters)
+    return Service([DataPlane(artifact)], limits=ServerLimits.of(order["limits"]), counters=counters)
 
 
 def _serve(service: Service, order: dict[str, Any], answers: Any) -> None:
-    import uvicorn
-
-    from deploykit.serving.http import App
-
-    class Server(uvicorn.Server):
-        async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-            await super().startup(sockets)
-            self._stops = [await _start(name, service, order) for name in order["ports"]]
-            _say(answers, {"ready": True})
-
-        async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-            for stop in self._stops:
-                await stop()
-            await super().shutdown(sockets)
-
-        @contextlib.contextmanager
-        def capture_signals(self) -> Iterator[None]:
-            signal.signal(signal.SIGTERM, lambda *_: end())
-            yield
-
-    config = uvicorn.Config(
-        App(service),
-        host=order["host"],
-        port=order["port"],
-        http="httptools",
-        ws="none",
-        lifespan="off",
-        interface="asgi3",
-        log_config=None,
-        access_log=False,
-        proxy_headers=False,
-        server_header=False,
-        date_header=False,
-        backlog=1024,
-        timeout_keep_alive=75,  # longer than the usual proxy's, so that no request meets a closing connection
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-    server = Server(config)
-
-    def end() -> None:
-        service.draining = True
-        server.should_exit = True
-
-    def watch() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stdin.buffer.read(1)
-        end()
-        # A model that hangs must not outlive the server.
-        threading.Timer(DRAIN_SECONDS + 5, os._exit, (1,)).start()
-
-    threading.Thread(target=watch, name="deploykit-parent", daemon=True).start()
-    descriptor = order["sockets"].get("")
     try:
-        server.run(None if descriptor is None else [socket.socket(fileno=descriptor)])
+        _new_loop().run_until_complete(_live(service, order, answers))
     except errors.DeploykitError as error:  # a protocol could not start
         _say(answers, {"error": errors.to_json(error)})
     logging.shutdown()
     os._exit(0)  # some runtimes crash while the interpreter is taken down
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """That of uvloop where there is one: it takes half the time for each request."""
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+async def _live(service: Service, order: dict[str, Any], answers: Any) -> None:
+    """Serve until the parent says that it is enough, or is gone.
+
+    Raises:
+        DeploykitError: A protocol could not start.
+    """
+    from deploykit.serving.http_server import HTTPServer
+
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    seconds = service.limits.drain_seconds
+
+    def drain() -> None:
+        service.draining = True
+
+    def watch() -> None:
+        with contextlib.suppress(OSError, ValueError):
+            while sys.stdin.buffer.readline() == DRAIN:
+                loop.call_soon_threadsafe(drain)
+        loop.call_soon_threadsafe(ended.set)
+        # A model that hangs must not outlive the server.
+        threading.Timer(seconds + 2, os._exit, (EXIT_STUCK,)).start()
+
+    http = HTTPServer(service, order["hosts"])
+    await http.start(_listener("", order))
+    stops = [await _start(name, service, order) for name in order["ports"]]
+    _say(answers, {"ready": True})
+    threading.Thread(target=watch, name="deploykit-parent", daemon=True).start()
+    await ended.wait()
+    service.draining = True
+    ends = [asyncio.wait_for(stop(), seconds) for stop in stops]
+    for problem in await asyncio.gather(http.drain(seconds), *ends, return_exceptions=True):
+        if isinstance(problem, Exception):
+            logging.getLogger("deploykit.serving").error("while ending: %r", problem)
 
 
 async def _start(name: str, service: Service, order: dict[str, Any]) -> Stop:
@@ -140,14 +137,9 @@ async def _start(name: str, service: Service, order: dict[str, Any]) -> Stop:
     Raises:
         DeploykitError: It cannot start.
     """
-    from deploykit.serving.listen import listen
     from deploykit.serving.wires._contract import WIRES
 
-    descriptor = order["sockets"].get(name)
-    if descriptor is None:
-        listener = listen(order["host"], order["ports"][name], 1)[0]
-    else:
-        listener = socket.socket(fileno=descriptor)
+    listener = _listener(name, order)
     try:
         return await WIRES.get(name).start(service, listener)
     except errors.DeploykitError:
@@ -155,6 +147,16 @@ async def _start(name: str, service: Service, order: dict[str, Any]) -> Stop:
     except Exception as error:
         logging.getLogger("deploykit.serving").exception("cannot start %s", name)
         raise errors.ServeError(f"The protocol {name} cannot start: {type(error).__name__}: {error}") from error
+
+
+def _listener(name: str, order: dict[str, Any]) -> socket.socket:
+    """The socket of a protocol, that of HTTP by "": inherited, or opened where sockets are not inherited."""
+    from deploykit.serving.listen import listen
+
+    descriptor = order["sockets"].get(name)
+    if descriptor is not None:
+        return socket.socket(fileno=descriptor)
+    return listen(order["host"], order["ports"][name] if name else order["port"], 1)[0]
 
 
 def _say(answers: Any, message: dict[str, Any]) -> None:

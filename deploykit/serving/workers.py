@@ -18,14 +18,16 @@ from deploykit.core.serial import dump, parse
 from deploykit.runtimes._contract import Runtime
 from deploykit.sandbox.groups._contract import GROUPS
 from deploykit.sandbox.task import parent_paths
+from deploykit.serving.worker import DRAIN
 
 #: Time a worker may take until it is ready; TensorFlow on a busy machine takes most of a minute.
 START_SECONDS = 180.0
-#: Time for requests in progress, and a little, before a worker is killed.
-STOP_SECONDS = 12.0
+#: Time beyond that for requests in progress before a worker is killed.
+_STOP_SECONDS = 2.0
 #: A worker that lived this long has proved itself: its end is an accident, not a pattern.
 _SETTLED_SECONDS = 10.0
-_MAX_FAILURES = 5
+#: Longest time before a worker that keeps dying is started again.
+_MOST_BACKOFF_SECONDS = 10.0
 
 
 def _appending(log: Path) -> IO[bytes]:
@@ -103,6 +105,18 @@ class Worker:
             error.log = error.log or str(self._log)
             raise error
 
+    def drain(self) -> None:
+        """Have it say that it is not ready, while it still answers."""
+        with contextlib.suppress(OSError, ValueError):
+            stream = self._stream(self.process.stdin)
+            stream.write(DRAIN)
+            stream.flush()
+
+    def kill(self) -> None:
+        """End it at once."""
+        self.process.kill()
+        self.end()
+
     def end(self) -> None:
         """Ask it to end; does not wait."""
         with contextlib.suppress(OSError):
@@ -153,6 +167,7 @@ class Workers:
         self._on_failure = on_failure
         self._order: dict[str, Any] = {}
         self._stopping = threading.Event()
+        self._serving = False
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self.failure: errors.DeploykitError | None = None
@@ -162,7 +177,7 @@ class Workers:
             for slot in range(count):
                 self._workers.append(self._start(slot))
         except OSError as error:
-            self.stop()
+            self.stop(0.0)
             raise errors.ServeError(f"Cannot start a worker: {error.strerror}.") from error
 
     @property
@@ -189,19 +204,33 @@ class Workers:
             worker.order(order)
         for worker in self._workers:
             worker.ready()
+        self._serving = True
         for slot in range(len(self._workers)):
             thread = threading.Thread(target=self._keep, args=(slot,), name=f"deploykit-serve-{slot}", daemon=True)
             thread.start()
             self._threads.append(thread)
 
-    def stop(self) -> None:
-        """End all workers; requests in progress are answered. Returns when no process is left."""
+    def drain(self) -> None:
+        """Have all workers say that they are not ready; requests are still answered."""
+        with self._lock:
+            for worker in self._workers:
+                worker.drain()
+
+    def stop(self, seconds: float) -> None:
+        """End all workers, and return when no process is left.
+
+        Args:
+            seconds: Time for requests in progress; workers that have not begun to serve are ended at once.
+        """
         self._stopping.set()
         with self._lock:
             workers = list(self._workers)
         for worker in workers:
-            worker.end()
-        deadline = time.monotonic() + STOP_SECONDS
+            if self._serving:
+                worker.end()
+            else:
+                worker.kill()
+        deadline = time.monotonic() + seconds + _STOP_SECONDS
         for worker in workers:
             worker.join(deadline)
         for thread in self._threads:
@@ -212,16 +241,16 @@ class Workers:
         return Worker(own, self._runtime, self._log, slot)
 
     def _keep(self, slot: int) -> None:
-        """Restart a worker whenever it dies, ever later; give up when it says why it cannot, or dies too often."""
+        """Restart a worker whenever it dies, ever later; give up when it says why it cannot.
+
+        However often it dies, it is started again: requests can be the reason, and must not be able to end the server.
+        """
         failures, started = 0, time.monotonic()
         while True:
             self._workers[slot].process.wait()
             failures = 1 if time.monotonic() - started > _SETTLED_SECONDS else failures + 1
-            if failures > _MAX_FAILURES:
-                text = f"A worker died {failures} times in a row."
-                self._give_up(errors.ServeError(text, remedy="see the log.", log=str(self._log)))
-                return
-            if self._stopping.wait(0.0 if failures == 1 else min(0.1 * 2**failures, 3.0)):
+            pause = 0.0 if failures == 1 else min(0.1 * 2 ** min(failures, 10), _MOST_BACKOFF_SECONDS)
+            if self._stopping.wait(pause):
                 return
             with self._lock:
                 if self._stopping.is_set():

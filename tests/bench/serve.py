@@ -10,7 +10,9 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -31,6 +33,7 @@ from deploykit.artifacts.wire import JSON_LENGTH, datatype, to_bytes
 ROOT = Path(__file__).resolve().parents[2]
 CONNECTIONS = (1, 8, 32)
 FASTAPI = "FastAPI + pydantic"
+_LENGTH = re.compile(rb"(?i)content-length: *([0-9]+)")
 
 
 def main() -> None:
@@ -40,22 +43,23 @@ def main() -> None:
     parser.add_argument("--runtime", default="onnxruntime", help="what runs the tutorial's CNN")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each server, taken in turns")
+    parser.add_argument("--alone", action="store_true", help="without FastAPI")
     parser.add_argument("--load", nargs=3, metavar=("URL", "BODIES", "CONNECTIONS"), help=argparse.SUPPRESS)
     parser.add_argument("--fastapi", type=int, metavar="PORT", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.load:
         url, bodies, connections = arguments.load
-        print(json.dumps(asyncio.run(drive(url, Path(bodies), int(connections), arguments.seconds))))
+        print(json.dumps(drive(url, Path(bodies), int(connections), arguments.seconds)))
     elif arguments.fastapi:
         serve_fastapi(arguments.artifact, arguments.fastapi)
     else:
-        compare(arguments.artifact, arguments.runtime, arguments.seconds, arguments.rounds)
+        compare(arguments.artifact, arguments.runtime, arguments.seconds, arguments.rounds, alone=arguments.alone)
 
 
 # -- the comparison ---------------------------------------------------------------------------------------------------
 
 
-def compare(path: Path | None, runtime: str, seconds: float, rounds: int) -> None:
+def compare(path: Path | None, runtime: str, seconds: float, rounds: int, *, alone: bool) -> None:
     """Measure both servers in turns, so that whatever else the machine does hits both, and print the medians."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[0]})  # the servers inherit it
@@ -66,23 +70,25 @@ def compare(path: Path | None, runtime: str, seconds: float, rounds: int) -> Non
         json_bodies, binary_bodies = write_bodies(raw, Path(folder))
         size = json_bodies.stat().st_size // 2 // len(next(iter(raw.values())))  # hexadecimal
         name = artifact.manifest.name
-        process, fastapi = start_fastapi(artifact.path)
+        process, fastapi = (None, "") if alone else start_fastapi(artifact.path)
         try:
             with dk.serve(artifact, port=0) as server:
                 (pid,) = server.pids
                 ways = {
                     "deploykit, TF Serving JSON": (f"{server.url}/v1/models/{name}:predict", json_bodies, pid),
                     "deploykit, v2 binary": (f"{server.url}/v2/models/{name}/infer", binary_bodies, pid),
-                    FASTAPI: (f"{fastapi}/predict", json_bodies, process.pid),
                 }
+                if process is not None:
+                    ways[FASTAPI] = f"{fastapi}/predict", json_bodies, process.pid
                 turns = [(label, count) for _ in range(rounds) for count in CONNECTIONS for label in ways]
                 found: dict[tuple[str, int], list[dict[str, float]]] = {turn: [] for turn in turns}
                 for label, count in turns:
                     url, bodies, owner = ways[label]
                     found[label, count].append(measure(url, bodies, count, owner, seconds, cores[-1]))
         finally:
-            process.terminate()
-            process.wait()
+            if process is not None:
+                process.terminate()
+                process.wait()
     load = os.getloadavg()[0]
     print(f"{artifact.manifest.target.runtime}; one example a request, about {size:,} bytes of JSON; one core for the")
     print(f"server, one for the load; medians of {rounds} rounds in turns; load average now {load:.1f}\n")
@@ -99,7 +105,7 @@ def print_table(rows: list[tuple[str, int, dict[str, float]]]) -> None:
     for label, count, found in rows:
         print(
             f"{label:28} {count:4} {found['rps']:8,.0f} {found['p50_ms']:8.2f} {found['p99_ms']:8.2f} "
-            f"{found['cpu_us']:7.0f} {found['mb']:5.0f} {found['rps'] / base[count]:9.2f}"
+            f"{found['cpu_us']:7.0f} {found['mb']:5.0f} {found['rps'] / base.get(count, math.nan):9.2f}"
         )
 
 
@@ -141,8 +147,14 @@ def write_bodies(raw: dict[str, np.ndarray], folder: Path) -> tuple[Path, Path]:
 # -- the load ---------------------------------------------------------------------------------------------------------
 
 
-async def drive(url: str, bodies: Path, connections: int, seconds: float) -> dict[str, float]:
+def drive(url: str, bodies: Path, connections: int, seconds: float) -> dict[str, float]:
     """Send requests over keep-alive connections, the next one when the answer is there."""
+    import uvloop
+
+    return uvloop.run(_drive(url, bodies, connections, seconds))
+
+
+async def _drive(url: str, bodies: Path, connections: int, seconds: float) -> dict[str, float]:
     parts = urlsplit(url)
     requests = []
     for headers, body in json.loads(bodies.read_text()):
@@ -150,10 +162,15 @@ async def drive(url: str, bodies: Path, connections: int, seconds: float) -> dic
         lines = [f"POST {parts.path} HTTP/1.1", f"Host: {parts.netloc}", f"Content-Length: {len(data)}"]
         lines += ["Content-Type: application/json", *(f"{k}: {v}" for k, v in headers.items())]
         requests.append("\r\n".join([*lines, "", ""]).encode() + data)
-    end = asyncio.get_running_loop().time() + seconds + 0.5
+    loop = asyncio.get_running_loop()
+    ends = [loop.create_future() for _ in range(connections)]
+    end = time.monotonic() + seconds + 0.5
     settled = end - seconds
-    runs = [_connection(parts.hostname or "", parts.port or 80, requests, i, end) for i in range(connections)]
-    samples = [sample for part in await asyncio.gather(*runs) for sample in part]
+    for number, done in enumerate(ends):
+        await loop.create_connection(
+            lambda number=number, done=done: Driver(requests, number, end, done), parts.hostname, parts.port
+        )
+    samples = [sample for part in await asyncio.gather(*ends) for sample in part]
     times = sorted(taken for at, taken in samples if at >= settled)
     return {
         "all": len(samples),
@@ -163,21 +180,48 @@ async def drive(url: str, bodies: Path, connections: int, seconds: float) -> dic
     }
 
 
-async def _connection(host: str, port: int, requests: list[bytes], first: int, end: float) -> list[tuple[float, float]]:
-    reader, writer = await asyncio.open_connection(host, port)
-    samples = []
-    number = first
-    while (start := time.monotonic()) < end:
-        writer.write(requests[number % len(requests)])
-        head = await reader.readuntil(b"\r\n\r\n")
-        if b" 200 " not in head[:20]:
-            raise RuntimeError(head.decode())
-        length = next(line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        await reader.readexactly(int(length.partition(b":")[2]))
-        samples.append((start, time.monotonic() - start))
-        number += 1
-    writer.close()
-    return samples
+class Driver(asyncio.Protocol):
+    """One connection; does no more than it must, since it shares its core with the others."""
+
+    def __init__(self, requests: list[bytes], first: int, end: float, done: asyncio.Future[Any]) -> None:
+        self._requests, self._number, self._end, self._done = requests, first, end, done
+        self._samples: list[tuple[float, float]] = []
+        self._answer = b""
+
+    def connection_made(self, transport: Any) -> None:
+        """Send the first request."""
+        self._transport = transport
+        self._send()
+
+    def _send(self) -> None:
+        self._began = time.monotonic()
+        if self._began >= self._end:
+            self._transport.close()
+            self._done.set_result(self._samples)
+            return
+        self._transport.write(self._requests[self._number % len(self._requests)])
+        self._number += 1
+
+    def data_received(self, data: bytes) -> None:
+        """Send the next request when the answer is complete."""
+        self._answer = answer = self._answer + data if self._answer else data
+        head = answer.find(b"\r\n\r\n")
+        if head < 0:
+            return
+        if b" 200 " not in answer[:20]:
+            self._done.set_exception(RuntimeError(answer[:500].decode()))
+            self._transport.close()
+            return
+        length = _LENGTH.search(answer, 0, head)
+        if len(answer) >= head + 4 + int(length[1]):  # type: ignore[index]  # every answer has one
+            self._answer = b""
+            self._samples.append((self._began, time.monotonic() - self._began))
+            self._send()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Report a connection that was closed too early."""
+        if not self._done.done():
+            self._done.set_exception(error or RuntimeError("The server closed the connection."))
 
 
 # -- the servers ------------------------------------------------------------------------------------------------------

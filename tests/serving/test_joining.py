@@ -8,9 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import uvicorn
 from onnx import TensorProto, helper, numpy_helper, save
-from uvicorn.server import ServerState
 
 from deploykit.artifacts.arrays import load_arrays
 from deploykit.artifacts.artifact import Artifact
@@ -22,7 +20,8 @@ from deploykit.measuring.exportable import Exportable
 from deploykit.serving import dataplane
 from deploykit.serving.batches import independent, split
 from deploykit.serving.dataplane import DataPlane
-from deploykit.serving.http import App
+from deploykit.serving.http_server import HTTPServer
+from deploykit.serving.listen import listen
 from deploykit.serving.runner import Runner
 from deploykit.serving.service import Service
 
@@ -188,24 +187,20 @@ def exchange(plane, bodies):
     """Send all bodies at once, each over its own connection: status and message of each answer."""
 
     async def talk():
-        config = uvicorn.Config(App(Service([plane])), http="httptools", lifespan="off", log_config=None)
-        config.load()
-        state = ServerState()
-        server = await asyncio.get_running_loop().create_server(
-            lambda: config.http_protocol_class(config=config, server_state=state, app_state={}), "127.0.0.1", 0
-        )
-        port = server.sockets[0].getsockname()[1]
+        server = HTTPServer(Service([plane]))
+        listener = listen("127.0.0.1", 0, 1)[0]
+        port = listener.getsockname()[1]
+        await server.start(listener)
         pairs = [await asyncio.open_connection("127.0.0.1", port) for _ in bodies]
         for (_, writer), body in zip(pairs, bodies, strict=True):
             data = json.dumps(body).encode()
-            head = f"POST /v1/models/{plane.name}:predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            head = f"POST /v1/models/{plane.name}:predict HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
             writer.write(f"{head}Content-Length: {len(data)}\r\n\r\n".encode() + data)
         answers = [await reader.read() for reader, _ in pairs]
         for _, writer in pairs:
             writer.close()
             await writer.wait_closed()
-        server.close()
-        await server.wait_closed()
+        await server.drain(10)
         return answers
 
     parts = [answer.partition(b"\r\n\r\n") for answer in asyncio.run(talk())]

@@ -10,6 +10,7 @@ from deploykit.artifacts.artifact import Artifact
 from deploykit.serving import faults
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.faults import Fault, NotFoundError, UnavailableError
+from deploykit.serving.heads import Heads
 from deploykit.serving.http import App
 from deploykit.serving.service import Service
 from deploykit.serving.wires._contract import STATUSES, WIRES
@@ -31,16 +32,9 @@ def service(planes):
 
 
 def call(app, method, path, body=b""):
-    sent = []
-
-    async def receive():
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(message):
-        sent.append(message)
-
-    asyncio.run(app({"path": path, "method": method, "headers": []}, receive, send))
-    return sent[0]["status"], json.loads(sent[1]["body"])
+    head = Heads(1 << 16, 128).parse(f"{method} {path} HTTP/1.1\r\nHost: localhost".encode())
+    found = asyncio.run(app.answer(head, body))
+    return found.status, json.loads(found.body)
 
 
 def test_models_are_found_by_name_and_version(service, planes):

@@ -25,9 +25,15 @@ STATUSES: Mapping[str, int] = {
     "deadline": 408,
     "too_large": 413,
     "encoding": 415,
+    "expectation": 417,
+    "host": 421,
+    "poison": 422,
     "overload": 429,
+    "head": 431,
     "internal": 500,
     "unavailable": 503,
+    "expired": 504,
+    "version": 505,
 }
 
 

@@ -1,0 +1,349 @@
+"""One connection of the HTTP server: requests out of bytes, one after the other, answers into bytes.
+
+A connection works on one request at a time; what a client sends ahead waits, within a bound. Each state has a deadline
+that `HTTPServer` looks at, so that a request costs no timer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from http import HTTPStatus
+from typing import TYPE_CHECKING, cast
+
+from deploykit.serving.bodies import Chunks
+from deploykit.serving.faults import DeadlineError, ExpiredError, Fault, OverloadError, TooLargeError
+from deploykit.serving.heads import Head
+from deploykit.serving.wires._contract import Response
+
+if TYPE_CHECKING:
+    from deploykit.serving.http_server import HTTPServer
+
+#: Time and bytes that a client has to read a last answer, and to stop sending, before its connection is cut.
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 1 << 30
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+_REASONS = {status.value: status.phrase for status in HTTPStatus}
+#: Starts of answers by status and content type: few, as protocols write few.
+_starts: dict[tuple[int, bytes], bytes] = {}
+
+
+class State(enum.Enum):
+    """What a connection is doing."""
+
+    FRESH = "waits for its first request"
+    IDLE = "waits for a further request"
+    HEAD = "receives a head"
+    BODY = "receives a body"
+    BUSY = "waits for an answer"
+    WRITING = "waits for the client to read"
+    ENDING = "waits for the client to close"
+
+
+class Connection(asyncio.Protocol):
+    """One connection.
+
+    Args:
+        server: The server it belongs to.
+
+    Attributes:
+        state: What it is doing.
+        deadline: When that must be over, in the loop's time.
+        since: When it came into that state.
+    """
+
+    __slots__ = (
+        "_ahead", "_body", "_dropped", "_head", "_held", "_paused", "_server", "_task", "_transport", "_unsent",
+        "deadline", "since", "state",
+    )  # fmt: skip
+
+    def __init__(self, server: HTTPServer) -> None:
+        self._server = server
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._ahead = b""
+        self._head: Head | None = None
+        self._body: bytearray | Chunks | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._held = 0
+        self._dropped = 0
+        self._unsent = 0
+        self._paused = False
+        self.state = State.FRESH
+        self.deadline = self.since = 0.0
+
+    # -- what the loop calls -------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Join the server, or hear that it is full."""
+        self._transport = cast("asyncio.Transport", transport)
+        self._enter(State.FRESH, self._server.limits.header_seconds)
+        self._server.join(self)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Leave; whatever is still to be run for it is not run."""
+        self._give_up()
+        self._hold(-self._held)
+        self._server.leave(self)
+
+    def eof_received(self) -> bool:
+        """The client sends no more: as when it is gone, a request that has not been answered is given up."""
+        self._give_up()
+        return False
+
+    def data_received(self, data: bytes) -> None:
+        """Take bytes."""
+        if self.state is State.ENDING:
+            self._dropped += len(data)
+            if self._dropped > _LINGER_BYTES:
+                self._transport.abort()
+        elif self._task is not None or self.state is State.WRITING:
+            self._ahead += data
+            self._hold(len(data))
+            if not self._paused:  # one packet ahead is enough
+                self._paused = True
+                self._transport.pause_reading()
+        else:
+            self._take(data)
+
+    def pause_writing(self) -> None:
+        """The client does not read as fast as it is answered."""
+        if self.state is not State.ENDING:
+            self._wait_for_reader(State.WRITING)
+
+    def resume_writing(self) -> None:
+        """It has read."""
+        if self.state is State.WRITING:
+            self._proceed()
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def _take(self, data: bytes) -> None:
+        try:
+            if self._head is None:
+                self._take_head(data)
+            else:
+                self._take_body(data)
+        except Fault as fault:
+            self._refuse(fault)
+
+    def _take_head(self, data: bytes) -> None:
+        heads = self._server.heads
+        if self._ahead:
+            data, self._ahead = self._ahead + data, b""
+        if data[0] in b"\r\n":  # an empty line before a request is passed over
+            data = data.lstrip(b"\r\n")
+        end = data.find(b"\r\n\r\n")
+        if end < 0:
+            self._ahead = data
+            self._hold(len(data) - self._held)
+            if data and self.state is not State.HEAD:
+                self._enter(State.HEAD, self._server.limits.header_seconds)
+            if data:
+                heads.check_start(data)
+            return
+        self._head = head = heads.parse(data[:end])
+        start = end + 4
+        if head.length == len(data) - start:  # as nearly all are: in one packet
+            self._run(head, data[start:])
+        else:
+            self._begin_body(head, data[start:])
+
+    def _begin_body(self, head: Head, data: bytes) -> None:
+        """A body that has not come whole, or has more behind it."""
+        server, length = self._server, head.length
+        limit = server.limits.request_bytes
+        if length is not None and length <= len(data):
+            self._ahead = data[length:]
+            self._run(head, data[:length])
+            return
+        server.app.check(head)
+        if length is not None and length > limit:
+            raise TooLargeError(f"{length:,}", limit, close=True)
+        self._check_room(length or 0)
+        self._enter(State.BODY, server.limits.request_seconds)
+        if head.waits and not data:
+            self._transport.write(_CONTINUE)
+        self._body = Chunks(limit) if length is None else bytearray()
+        if data:
+            self._take_body(data)
+
+    def _take_body(self, data: bytes) -> None:
+        head, body = self._head, self._body
+        assert head is not None
+        assert body is not None
+        self._hold(len(data))
+        self._check_room()
+        if isinstance(body, Chunks):
+            self._ahead = body.feed(data)
+            if body.done:
+                self._run(head, body.body())
+            return
+        left = cast("int", head.length) - len(body)
+        body += data[:left] if len(data) > left else data
+        if len(data) >= left:
+            self._ahead = data[left:]
+            self._run(head, bytes(body))
+
+    def _run(self, head: Head, body: bytes) -> None:
+        self._body = None
+        self._hold(len(body) + len(self._ahead) - self._held)
+        self._check_room()
+        if len(body) > self._server.limits.request_bytes:
+            raise TooLargeError(f"{len(body):,}", self._server.limits.request_bytes, close=True)
+        self._enter(State.BUSY, self._server.limits.answer_seconds)
+        self._task = self._server.loop.create_task(self._answer(head, body))
+
+    async def _answer(self, head: Head, body: bytes) -> None:
+        response = await self._server.app.answer(head, body)
+        del body  # or it would be held until the next request
+        self._task = None
+        self._write(head, response, close=not head.keep_alive or self._server.draining)
+
+    # -- answers -------------------------------------------------------------------------------------------------------
+
+    def _write(self, head: Head | None, response: Response, *, close: bool) -> None:
+        """Write an answer, and turn to the next request."""
+        status, body, kind, headers = response
+        start = _starts.get((status, kind))
+        if start is None:
+            start = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: " % (
+                status, _REASONS.get(status, "").encode(), kind,
+            )  # fmt: skip
+            if len(_starts) < 256:
+                _starts[status, kind] = start
+        more = b"".join(b"%b: %b\r\n" % pair for pair in headers) if headers else b""
+        if close:
+            more += b"connection: close\r\n"
+        elif head is not None and head.old:
+            more += b"connection: keep-alive\r\n"
+        text = b"%b%d\r\n%b\r\n" % (start, len(body), more)
+        self._head = None
+        self._hold(len(self._ahead) - self._held)
+        self.state = State.IDLE  # writing may lead to another one
+        if head is not None and head.method == "HEAD":
+            self._transport.write(text)
+        elif len(body) < 1 << 16:
+            self._transport.write(text + body)
+        else:
+            self._transport.write(text)
+            self._transport.write(body)
+        if close:
+            self._end()
+        elif self.state is State.IDLE:
+            self._proceed()
+
+    def _proceed(self) -> None:
+        """Turn to what has come meanwhile."""
+        if self._transport.is_closing():
+            return
+        self._enter(State.IDLE, self._server.limits.idle_seconds)
+        if self._ahead:
+            self._server.loop.call_soon(self._take_ahead)
+        elif self._paused:
+            self._resume()
+
+    def _take_ahead(self) -> None:
+        if self.state is not State.IDLE or self._transport.is_closing():
+            return
+        self._resume()
+        data, self._ahead = self._ahead, b""
+        self._hold(-len(data))
+        self._take(data)
+
+    def _resume(self) -> None:
+        if self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    def _refuse(self, fault: Fault) -> None:
+        """Answer a request that is not read to its end: the connection is of no use afterwards."""
+        head, unread, self._body, self._ahead = self._head, self.state is State.BODY, None, b""
+        self._write(head, self._server.app.refuse(head, fault), close=True)
+        if unread and self.state is State.ENDING:  # a client that sends all before it reads
+            self.deadline = self.since + self._server.limits.request_seconds
+
+    def _end(self) -> None:
+        """Close when the client has read the answer: closing while it still sends would take the answer from it."""
+        if self._transport.is_closing():
+            return
+        self._ahead = b""
+        self._wait_for_reader(State.ENDING)
+        self._resume()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    # -- what the server calls -----------------------------------------------------------------------------------------
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        limits = self._server.limits
+        if self.state in (State.FRESH, State.HEAD):
+            self._refuse(DeadlineError(f"Expected a request within {limits.header_seconds:g} s."))
+        elif self.state is State.BODY:
+            self._refuse(DeadlineError(f"The body did not arrive within {limits.request_seconds:g} s."))
+        elif self.state is State.BUSY:
+            self._cancel()
+            self._refuse(ExpiredError(f"The answer was not ready within {limits.answer_seconds:g} s."))
+        elif self.state is State.IDLE:
+            self._transport.close()
+        elif 0 < self._transport.get_write_buffer_size() < self._unsent:
+            self._wait_for_reader(self.state)  # slow, but it reads
+        else:
+            self._transport.abort()
+
+    def turn_away(self, fault: Fault) -> None:
+        """Answer with a fault and close: there is no room."""
+        self._refuse(fault)
+
+    def close(self) -> None:
+        """Close without an answer."""
+        self._transport.close()
+
+    def cut(self) -> None:
+        """Close at once."""
+        self._transport.abort()
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for the client alone, with nothing of a further request."""
+        return self.state is State.IDLE and not self._ahead
+
+    @property
+    def flushed(self) -> bool:
+        """Whether the client has all of its last answer."""
+        return self.state is State.ENDING and not self._transport.get_write_buffer_size()
+
+    def _give_up(self) -> None:
+        """Whatever is still to be run is not run."""
+        if self._task is not None:
+            self._cancel()
+            self._server.app.given_up(self._head)
+
+    def _cancel(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
+
+    def _enter(self, state: State, seconds: float) -> None:
+        self.state = state
+        self.since = now = self._server.loop.time()
+        self.deadline = now + seconds
+
+    def _wait_for_reader(self, state: State) -> None:
+        self._unsent = self._transport.get_write_buffer_size()
+        self._enter(state, self._server.limits.write_seconds if self._unsent else _LINGER_SECONDS)
+
+    def _hold(self, more: int) -> None:
+        """Count bytes in memory."""
+        self._held += more
+        self._server.held += more
+
+    def _check_room(self, coming: int = 0) -> None:
+        """Raise an `OverloadError` unless there is room for what has come, and is coming, beside the others'."""
+        held, limit = self._server.held + coming, self._server.limits.held_bytes
+        if held > limit and held > self._held + coming:
+            raise OverloadError(
+                f"Expected requests of at most {limit:,} bytes together, got {held:,}; try again later."
+            )
