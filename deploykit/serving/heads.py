@@ -7,9 +7,11 @@ past a proxy.
 from __future__ import annotations
 
 import ipaddress
+import re
 import urllib.parse
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from deploykit.serving.faults import Fault, InvalidInputError
 
@@ -19,6 +21,7 @@ _METHODS = tuple(
     method.encode() for method in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT")
 )
 _LOCAL = ("localhost",)
+_HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:/?#@\[\]\s]+))(?::[0-9]*)?")
 
 
 class HeadSizeError(Fault):
@@ -125,7 +128,7 @@ class Heads:
         if len(data) > self.limit:
             raise self.too_large(len(data))
         seen = _Seen()
-        parser = httptools.HttpRequestParser(seen)
+        seen.parser = parser = httptools.HttpRequestParser(seen)
         try:
             parser.feed_data(data + b"\r\n\r\n")
         except httptools.HttpParserUpgrade:  # declined, by an answer in HTTP/1.1
@@ -142,12 +145,13 @@ class Heads:
         length, expects = _framing(seen, old=old)
         if expects and (old or expects.lower() != b"100-continue"):
             raise ExpectationError(f"Expected Expect: 100-continue or none, got {expects.decode('latin-1')!r}.")
+        method = parser.get_method().decode("ascii")
         return Head(
-            method=parser.get_method().decode("ascii"),
+            method=method,
             path=_path(seen.url),
             headers=seen.headers,
             length=length,
-            keep_alive=parser.should_keep_alive(),
+            keep_alive=seen.keep_alive and method != "CONNECT",
             waits=bool(expects),
             old=old,
             encoding=seen.only(b"content-encoding").lower(),
@@ -176,6 +180,8 @@ class _Seen:
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.complete = False
+        self.keep_alive = False
+        self.parser: Any = None
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -185,6 +191,7 @@ class _Seen:
 
     def on_headers_complete(self) -> None:
         self.complete = True
+        self.keep_alive = self.parser.should_keep_alive()  # known only now: a request without a body is over at once
 
     def only(self, name: bytes) -> bytes:
         """The value of a header that may come once, b"" without it."""
@@ -217,11 +224,9 @@ def _path(url: bytes) -> str:
 
 
 def _host_name(text: str) -> str:
-    """The host of "host:port", in lower case."""
-    text = text.strip().lower()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0].rstrip(".")
+    """The host of "host:port", in lower case; "" if it is not that."""
+    match = _HOST.fullmatch(text.strip().lower())
+    return "" if match is None else (match[1] or match[2].rstrip("."))
 
 
 def _is_address(name: str) -> bool:
