@@ -7,7 +7,7 @@ import zlib
 
 from deploykit.serving.faults import InvalidInputError, TooLargeError
 
-#: Longest line that gives a chunk's size, and trailers in all; sizes beyond eight digits are no sizes.
+#: Longest line that gives a chunk's size, and trailers in all; of at most eight digits.
 _LINE_BYTES, _TRAILER_BYTES = 1024, 8192
 _SIZE = re.compile(rb"([0-9A-Fa-f]{1,8})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
 #: So many chunks may be smaller than this on average, bytes.

@@ -105,7 +105,7 @@ class Heads:
         return found
 
     def check_start(self, data: bytes) -> None:
-        """Raise a `Fault` if this cannot become a head: what is no HTTP is refused before its time is up.
+        """Raise a `Fault` if this cannot become a head, instead of waiting for the rest of it.
 
         Args:
             data: The first bytes of a head, without the empty line that ends it.

@@ -282,7 +282,7 @@ def serve(
         raise SettingError("workers must be 1 on Windows, where processes cannot share a port.")
     allowed = ServerLimits.of(limits)
     if isinstance(hosts, str) or not all(map(str.strip, hosts)):
-        raise SettingError(f"hosts must be a list of names, got {hosts!r}.")
+        raise SettingError(f"The hosts must be a list of names, got {hosts!r}.")
     names = tuple(hosts) or ((host,) if is_loopback(host) else ())
     wanted = {"": port, **(ports or {})}
     known = [wire.name for wire in WIRES.all() if wire.own_port]
