@@ -14,6 +14,7 @@ from deploykit.serving.heads import Heads
 from deploykit.serving.http import App
 from deploykit.serving.service import Service
 from deploykit.serving.wires._contract import STATUSES, WIRES
+from deploykit.serving.wires._grpc_service import CODES
 
 
 @pytest.fixture(scope="module")
@@ -92,13 +93,16 @@ def test_readiness_is_a_matter_of_the_service(service):
         service.check_ready()
 
 
-def kinds(base=Fault):
-    return {base.kind}.union(*(kinds(child) for child in base.__subclasses__()))
+def kinds(within, base=Fault):
+    own = {base.kind} if base.__module__.startswith(within) else set()
+    return own.union(*(kinds(within, child) for child in base.__subclasses__()))
 
 
 def test_every_fault_has_a_status(planes):
     App(Service([planes["cnn_onnx"]]))  # HTTP has faults of its own
-    assert kinds() == set(STATUSES)
+    wires = kinds("deploykit.serving.wires")
+    assert kinds("deploykit.serving") - wires <= set(STATUSES) <= kinds("deploykit.serving")
+    assert kinds("deploykit.serving.faults") <= set(CODES)
     for wire in WIRES.all():
         answer = wire.refusal(faults.OverloadError("later"))
         assert (answer.status, json.loads(answer.body)) == (429, {"error": "later"})

@@ -28,9 +28,11 @@ CODES: Mapping[str, str] = {
     "deadline": "DEADLINE_EXCEEDED",
     "too_large": "RESOURCE_EXHAUSTED",
     "encoding": "INVALID_ARGUMENT",
+    "poison": "FAILED_PRECONDITION",
     "overload": "RESOURCE_EXHAUSTED",
     "internal": "INTERNAL",
     "unavailable": "UNAVAILABLE",
+    "expired": "DEADLINE_EXCEEDED",
     "gone": "CANCELLED",
 }
 
