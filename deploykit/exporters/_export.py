@@ -21,6 +21,7 @@ from deploykit.core.parameter import Value
 from deploykit.core.serial import from_plain, to_plain
 from deploykit.exporters._contract import EXPORTERS, Draft, Exporter
 from deploykit.exporters._files import copy_to, new_folder
+from deploykit.exporters._wheel import requirements
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.exportable import Exportable
 from deploykit.runtimes._contract import RUNTIMES
@@ -76,7 +77,7 @@ def export(
     Example:
         >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
         >>> artifact = dk.export(built, "exported/example", overwrite=True)
-        >>> sorted(path.name for path in artifact.path.iterdir())
+        >>> sorted(path.name for path in artifact.path.iterdir() if path.suffix != ".whl")
         ['Dockerfile', 'README.md', 'golden', 'manifest.json', 'model.onnx', 'requirements.txt']
     """
     chosen = _exportable(candidate)
@@ -192,7 +193,7 @@ def _write(
         inputs=from_plain(tuple[TensorSpec, ...], recorded["inputs"]),
         outputs=from_plain(tuple[TensorSpec, ...], recorded["outputs"]),
         examples=_by_number(load_arrays(scratch / "prepared.npz")),
-        requirements=_requirements(runtime.versions()),
+        requirements=requirements(runtime),
         suffix=next(iter(FORMATS.get(chosen.format).suffixes), ""),
         extra_files=parts.extra_files,
         stateful=parts.stateful,
@@ -235,13 +236,6 @@ def _by_number(arrays: dict[str, Any]) -> tuple[dict[str, Any], ...]:
         number, _, inner = name.partition("/")
         found.setdefault(number, {})[inner] = array
     return tuple(found.values())
-
-
-def _requirements(versions: dict[str, str]) -> tuple[str, ...]:
-    import numpy as np
-
-    pinned = {"deploykit": __version__, "numpy": np.__version__, **versions}
-    return tuple(f"{package}=={version}" for package, version in sorted(pinned.items()) if version)
 
 
 def _check(artifact: Artifact, *, trusted: bool) -> None:

@@ -12,6 +12,7 @@ from deploykit.exporters import _tfserving_client
 from deploykit.exporters._contract import Draft, Exporter
 from deploykit.exporters._files import copy_model
 from deploykit.exporters._texts import readme
+from deploykit.exporters._wheel import write_wheel
 from deploykit.measuring.exportable import Exportable
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _DOCKERFILE = """\
 FROM python:{python}-slim
 WORKDIR /srv
 COPY requirements.txt *.whl ./
-RUN pip install --no-cache-dir --find-links . -r requirements.txt
+RUN pip install --no-cache-dir -r requirements.txt
 COPY . artifact
 USER nobody
 EXPOSE 8501
@@ -32,7 +33,7 @@ CMD ["deploykit", "serve", "artifact", "--host", "0.0.0.0", "--port", "8501"]
 _RUN = """\
 ## Run it
 
-    pip install --find-links . -r requirements.txt
+    pip install -r requirements.txt
     deploykit verify .
     deploykit serve . --port 8501
 
@@ -41,7 +42,8 @@ or, with Docker:
     docker build -t {image} .
     docker run -p 8501:8501 {image}
 
-If `deploykit` is not on your package index, put its wheel in this folder.
+The wheel in this folder is deploykit as it was when this was exported, without notebooks and JupyterLab. Its version
+ends in `+server`, so that pip takes it and not another one from an index.
 
 ## Query it
 
@@ -58,15 +60,17 @@ class Folder(Exporter):
 
     name = "folder"
     label = "Folder"
-    help = "Any format: model, requirements.txt, Dockerfile and README; served by deploykit serve."
+    help = "Any format: model, deploykit's wheel, requirements.txt, Dockerfile and README; served by deploykit serve."
 
     def write(self, candidate: Exportable, draft: Draft, folder: Path) -> str:
-        """Write the model, ``requirements.txt``, ``Dockerfile`` and ``README.md``."""
+        """Write the model, deploykit's wheel, ``requirements.txt``, ``Dockerfile`` and ``README.md``."""
         model = f"model{draft.suffix}"
         copy_model(candidate.path, folder / model)
         for name in draft.extra_files:
             copy_model(candidate.path.parent / name, folder / name)
-        (folder / "requirements.txt").write_text("".join(f"{r}\n" for r in draft.requirements), encoding="utf-8")
+        write_wheel(folder)
+        lines = ["--find-links .", *draft.requirements]  # relative to this file, wherever pip is started
+        (folder / "requirements.txt").write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         python = f"{sys.version_info.major}.{sys.version_info.minor}"
         (folder / "Dockerfile").write_text(_DOCKERFILE.format(python=python), encoding="utf-8")
         needed = [i for i in candidate.data.checked.inputs if i.how not in ("constant", "state")]

@@ -70,6 +70,7 @@ class LiteRT(Runtime):
     label = "LiteRT"
     help = "TensorFlow Lite's interpreter with XNNPACK kernels: small, fast int8 on ARM and x86."
     note = "Weights pruned to zero are still multiplied: sparsity saves storage, not time."
+    extra = "tflite"
     requires = ("ai_edge_litert",)
     accepts = frozenset({"tflite"})
     native_to = frozenset({"tflite"})

@@ -109,6 +109,7 @@ class OnnxRuntime(Runtime):
         "Dynamic int8 of convolutions, and on x86 QOperator files with int8 activations, were slower than float32 "
         "(1.31 on AVX512-VNNI). The plan shows what was measured on this CPU."
     )
+    extra = "onnx"
     requires = ("onnxruntime",)
     accepts = frozenset({"onnx"})
     native_to = frozenset({"onnx"})

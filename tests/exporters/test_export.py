@@ -34,7 +34,7 @@ def test_the_manifest_says_what_clients_send_and_get(cnn, tmp_path):
     assert manifest.source["digest"] == cnn.model.digest
     assert manifest.target == cnn.target
     assert any(r.startswith("onnxruntime==") for r in manifest.requirements)
-    assert any(r.startswith("deploykit==") for r in manifest.requirements)
+    assert any(r.startswith("deploykit[onnx]==") for r in manifest.requirements)
 
 
 def test_golden_data_are_raw_examples_and_the_measured_answers(cnn, tmp_path):

@@ -3,9 +3,11 @@
 import json
 import re
 import sys
+from importlib.metadata import version
 
 import pytest
 
+import deploykit as dk
 from deploykit.core.model import TensorSpec
 from deploykit.exporters._export import export
 from deploykit.testing.exporters import exportable
@@ -21,9 +23,11 @@ def read(artifact, name):
 
 
 def test_requirements_pin_the_runtime_and_nothing_of_training(artifact):
-    lines = read(artifact, "requirements.txt").splitlines()
+    first, *lines = read(artifact, "requirements.txt").splitlines()
+    assert first == "--find-links ."
     assert tuple(lines) == artifact.manifest.requirements
-    assert [re.fullmatch(r"([a-z-]+)==[\w.]+", line)[1] for line in lines] == ["deploykit", "numpy", "onnxruntime"]
+    assert lines[0] == f"deploykit[onnx]=={dk.__version__}+server"
+    assert lines[1:] == [f"numpy=={version('numpy')}", f"onnxruntime=={version('onnxruntime')}"]
 
 
 def test_the_dockerfile_serves_the_folder(artifact):

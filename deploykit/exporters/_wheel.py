@@ -1,0 +1,129 @@
+"""A wheel of deploykit as it runs here, for an artifact's folder: what serves it needs no index that has deploykit.
+
+It holds what serving takes: no notebooks, and nothing of JupyterLab. So that pip neither takes it for a release nor
+takes a release for it, its version has a local part, which indexes refuse. The same code gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import importlib.metadata
+import tomllib
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import deploykit
+from deploykit._version import __version__
+from deploykit.core.errors import ExportError
+from deploykit.core.extras import EXTRAS, distribution
+from deploykit.runtimes._contract import Runtime
+
+VERSION = f"{__version__}+server"
+#: Folders of the package that serving does not take, and the extras that need what is left out.
+_LEFT_OUT = frozenset({"_notebooks", "__pycache__"})
+_EXTRAS_LEFT_OUT = frozenset({"jupyter", "all"})
+_WHEEL = f"Wheel-Version: 1.0\nGenerator: deploykit {__version__}\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def write_wheel(folder: Path) -> str:
+    """Pack the wheel into a folder and return its name.
+
+    Raises:
+        ExportError: deploykit is imported from a folder that is neither an installation nor a checkout.
+    """
+    root = Path(deploykit.__file__).parent
+    info = f"deploykit-{VERSION}.dist-info"
+    contents = {f"deploykit/{name}": (root / name).read_bytes() for name in _members(root)}
+    contents |= {f"{info}/{name}": text.encode() for name, text in _information(root.parent).items()}
+    record = [f"{name},sha256={_digest(data)},{len(data)}" for name, data in contents.items()]
+    contents[f"{info}/RECORD"] = "\n".join([*record, f"{info}/RECORD,,", ""]).encode()
+    wheel = f"deploykit-{VERSION}-py3-none-any.whl"
+    with zipfile.ZipFile(folder / wheel, "w") as archive:
+        for name, data in contents.items():
+            member = zipfile.ZipInfo(name, _TIME)
+            member.compress_type, member.create_system, member.external_attr = zipfile.ZIP_DEFLATED, 3, 0o100644 << 16
+            archive.writestr(member, data)
+    return wheel
+
+
+def requirements(runtime: Runtime) -> tuple[str, ...]:
+    """What runs an artifact, in the versions that it was measured with: deploykit, numpy and the runtime.
+
+    The runtime's extra is named where it holds nothing else: not for TensorFlow's, which converts as well, nor for a
+    build of ONNX Runtime for GPUs, which must not be joined by the one for CPUs.
+    """
+    import numpy as np
+
+    versions = runtime.versions()
+    held = {distribution(module) for module in EXTRAS.get(runtime.extra, ())}
+    extra = f"[{runtime.extra}]" if held and held <= versions.keys() else ""
+    pinned = sorted({"numpy": np.__version__, **versions}.items())
+    return (f"deploykit{extra}=={VERSION}", *(f"{name}=={version}" for name, version in pinned if version))
+
+
+def _members(root: Path) -> list[str]:
+    paths = (path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    return sorted(p.as_posix() for p in paths if not any(part in _LEFT_OUT or part[0] == "." for part in p.parts))
+
+
+def _information(beside: Path) -> dict[str, str]:
+    """The files of the metadata by name; ``beside`` is where the package lies."""
+    lines, found = _of_checkout(beside) or _of_installation()
+    own = (
+        "Metadata-Version: 2.4", "Name: deploykit", f"Version: {VERSION}", "License-Expression: BSD-3-Clause",
+        "License-File: LICENSE",
+    )  # fmt: skip
+    return {"METADATA": "".join(f"{line}\n" for line in (*own, *lines)), "WHEEL": _WHEEL, **found}
+
+
+def _of_checkout(folder: Path) -> tuple[list[str], dict[str, str]] | None:
+    """Lines for METADATA and further files by what a checkout declares now; None if this is not one.
+
+    What an editable installation has noted when it was made may be out of date.
+    """
+    file = folder / "pyproject.toml"
+    project: dict[str, Any] = tomllib.loads(file.read_text("utf-8")).get("project", {}) if file.is_file() else {}
+    if project.get("name") != "deploykit":
+        return None
+    scripts = "".join(f"{name} = {place}\n" for name, place in project["scripts"].items())
+    return [
+        f"Requires-Python: {project['requires-python']}",
+        *(f"Requires-Dist: {requirement}" for requirement in project["dependencies"]),
+        *_of_extras(project["optional-dependencies"]),
+    ], {
+        "entry_points.txt": f"[console_scripts]\n{scripts}",
+        "licenses/LICENSE": (folder / "LICENSE").read_text("utf-8"),
+    }
+
+
+def _of_extras(declared: Mapping[str, list[str]]) -> Iterator[str]:
+    for extra, requirements in declared.items():
+        if extra in _EXTRAS_LEFT_OUT:
+            continue
+        yield f"Provides-Extra: {extra}"
+        for package, _, marker in (requirement.partition(";") for requirement in requirements):
+            also = f"({marker.strip()}) and " if marker else ""
+            yield f"Requires-Dist: {package.strip()}; {also}extra == '{extra}'"
+
+
+def _of_installation() -> tuple[list[str], dict[str, str]]:
+    try:
+        installed = importlib.metadata.distribution("deploykit")
+    except importlib.metadata.PackageNotFoundError as error:
+        raise ExportError("The package deploykit is not installed.", remedy="install it with pip.") from error
+    metadata: Any = installed.metadata
+    lines = []
+    for name, value in metadata.items():
+        extra = value if name == "Provides-Extra" else value.partition("extra == ")[2].strip("'\"")
+        if name in ("Requires-Python", "Requires-Dist", "Provides-Extra") and extra not in _EXTRAS_LEFT_OUT:
+            lines.append(f"{name}: {value}")
+    names = ("entry_points.txt", "licenses/LICENSE")
+    return lines, {name: text for name in names if (text := installed.read_text(name))}
+
+
+def _digest(data: bytes) -> str:
+    return base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
