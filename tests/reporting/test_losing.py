@@ -76,6 +76,57 @@ def test_a_form_that_has_no_such_setting_is_not_told_to_use_it():
     assert losing.remedy(both, Goal()).target == ORT
 
 
+GIVEN = Step("existing_file", {"file": f"model_int8.onnx#onnx:quantized:{24 * '0'}"})
+CUT = Step("prune_channels", {"ratio": 0.9})
+
+
+def test_a_quantized_file_that_exists_already_is_an_int8_candidate():
+    loses, keeps = (row(drop, GIVEN, integer=False) for drop in (0.2, 0.004))
+    assert losing.sentence([BASELINE, row(0.35, STATIC), keeps], Goal(), relative=False) == ""
+    said = losing.sentence([BASELINE, row(0.35, STATIC), loses], Goal(), relative=False)
+    assert said.startswith("All 2 int8 candidates lose")
+    assert "conv_matmul" in said
+    alone = losing.sentence([BASELINE, loses], Goal(), relative=False)
+    assert alone.startswith("The only int8 candidate loses")
+    assert "quantize the original model here" in alone
+    plain = Step("existing_file", {"file": f"model.onnx#onnx:{24 * '0'}"})
+    assert losing.sentence([BASELINE, row(0.2, plain, integer=False)], Goal(), relative=False) == ""
+
+
+def test_what_cutting_cost_is_not_blamed_on_int8():
+    """Channel pruning alone loses nearly as much as with int8 after it."""
+    cut, both = row(0.2, CUT, integer=False), row(0.22, CUT, STATIC)
+    rows = [BASELINE, replace(cut, label="channel pruning 90 %"), both]
+    said = losing.sentence(rows, Goal(), relative=False)
+    assert "The cause is not int8: channel pruning 90 % alone loses 20.00 pp." in said
+    assert "calibration" not in said
+    fix = losing.remedy(rows, Goal())
+    assert fix.recipe.steps == (Step("prune_channels", {"ratio": 0.25}), STATIC)
+    assert "Share of the channels" in said
+    mixed = losing.sentence([*rows, row(0.3, STATIC)], Goal(), relative=False)
+    assert "The cause of 1 of them is not int8" in mixed
+    assert losing.remedy([*rows, row(0.3, STATIC)], Goal()).recipe.steps == (CAREFUL,)
+    mild = Step("prune_channels", {"ratio": 0.1})
+    rows = [BASELINE, row(0.2, mild, integer=False), row(0.22, mild, STATIC)]
+    assert losing.remedy(rows, Goal()) is None, "a smaller ratio than the careful one was tried"
+    assert "milder settings of that step" in losing.sentence(rows, Goal(), relative=False)
+
+
+def test_int8_is_the_cause_where_what_comes_before_it_keeps_enough():
+    rows = [BASELINE, row(0.008, CUT, integer=False, target=LITERT), row(0.22, CUT, STATIC)]
+    said = losing.sentence(rows, Goal(), relative=False)
+    assert "not int8" not in said
+    assert losing.remedy(rows, Goal()).recipe.steps == (CUT, CAREFUL)
+
+
+def test_a_cause_that_was_not_measured_is_not_guessed():
+    rows = [BASELINE, row(0.22, CUT, STATIC)]
+    said = losing.sentence(rows, Goal(), relative=False)
+    assert "Whether int8 or what comes before it is the cause is not known." in said
+    assert said.endswith("To try: prune channels (ratio 0.9) on ONNX Runtime.")
+    assert losing.remedy(rows, Goal()) is None
+
+
 def outliers(path):
     """A classifier whose scores pass through an addition that int8 ruins: one of its inputs has a wide range."""
     rng = np.random.default_rng(0)
