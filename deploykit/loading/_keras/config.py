@@ -17,6 +17,8 @@ from deploykit.loading._keras.shapes import Shape, infer, result_type
 
 #: A tensor of a graph: the layer that gives it, which of its calls, and the number of the output.
 Source = tuple[str, int, int]
+#: Where a tensor is in a structure of lists and dictionaries.
+Path = tuple[str | int, ...]
 #: Its shape and NumPy dtype.
 KerasTensor = tuple[Shape, str]
 _MODELS = frozenset({"Functional", "Sequential", "Model"})
@@ -36,6 +38,8 @@ class Node:
         tensors: Shape and NumPy dtype of what it gives, where they are known, by call and number of the output.
         dtype: NumPy name of the type it computes in.
         graph: The layers inside, when it is a model.
+        given: What a model inside is called with first: name of the layer by the place in the structure, dictionaries
+            sorted by their keys. Files of Keras 2 do not note it.
     """
 
     name: str
@@ -46,6 +50,7 @@ class Node:
     tensors: dict[tuple[int, int], KerasTensor] = field(default_factory=dict)
     dtype: str = "float32"
     graph: Graph | None = None
+    given: dict[Path, str] = field(default_factory=dict)
 
     @property
     def inputs(self) -> list[str]:
@@ -67,12 +72,14 @@ class Graph:
         inputs: Name in the signature → what it is in the graph.
         outputs: The same for outputs.
         flat: The outputs in the order in which Keras counts them, which sorts the keys of dictionaries.
+        taken: The layers that stand for the inputs, by their place in the structure, in the same order.
     """
 
     nodes: list[Node]
     inputs: dict[str, Source]
     outputs: dict[str, Source]
     flat: list[Source]
+    taken: dict[Path, str]
 
     def node(self, name: str) -> Node | None:
         """The layer of that name."""
@@ -133,10 +140,13 @@ def _node(item: dict[str, Any], shown: str, prefix: str) -> Node:
 def _functional(config: dict[str, Any], layers: list[Any], nodes: list[Node]) -> Graph:
     ends = [config["input_layers"], config["output_layers"]]
     inputs, outputs = ({name: _source(leaf) for name, leaf in _named(end)} for end in ends)
-    graph = Graph(nodes, inputs, outputs, [_source(leaf) for _, leaf in _named(_by_alphabet(ends[1]))])
+    flat = [_source(leaf) for _, leaf in _named(_by_alphabet(ends[1]))]
+    graph = Graph(nodes, inputs, outputs, flat, dict(_places(ends[0])))
     noted: dict[Source, KerasTensor] = {}
     for node, layer in zip(nodes, layers, strict=True):
         for call in layer.get("inbound_nodes") or []:
+            if node.graph is not None and not node.calls and isinstance(call, dict):
+                node.given = dict(_places((call.get("args") or [None])[0]))
             node.calls.append([])
             for source, shape, dtype in _sources(call):
                 node.calls[-1].append(source)
@@ -191,7 +201,7 @@ def _sequential(config: dict[str, Any], nodes: list[Node], shown: str) -> Graph:
         nodes.insert(0, given)
     nodes[0].tensors[0, 0] = shape, nodes[0].dtype
     ends = [(nodes[0].name, 0, 0), (nodes[-1].name, 0, 0)]
-    graph = Graph(nodes, {ends[0][0]: ends[0]}, {ends[1][0]: ends[1]}, ends[1:])
+    graph = Graph(nodes, {ends[0][0]: ends[0]}, {ends[1][0]: ends[1]}, ends[1:], {(): nodes[0].name})
     for before, node in pairwise(nodes):
         node.calls = [[(before.name, 0, 0)]]
         if before.graph is None or len(before.graph.flat) == 1:
@@ -245,6 +255,20 @@ def _sources(call: Any) -> Iterator[tuple[Source, Shape | None, str]]:
         entries = [call] if call and isinstance(call[0], str) else call
         for entry in entries:
             yield _source(entry), None, ""
+
+
+def _places(item: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
+    """The layers whose tensors are in a structure, each with its place; dictionaries sorted by their keys."""
+    if isinstance(item, dict) and item.get("class_name") == "__keras_tensor__":
+        yield path, _source(item["config"]["keras_history"])[0]
+    elif isinstance(item, dict):
+        for key in sorted(item, key=str):
+            yield from _places(item[key], (*path, str(key)))
+    elif isinstance(item, list) and item and isinstance(item[0], str):
+        yield path, item[0]
+    elif isinstance(item, list):
+        for number, part in enumerate(item):
+            yield from _places(part, (*path, number))
 
 
 def _source(entry: Any) -> Source:

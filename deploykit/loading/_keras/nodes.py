@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.layers.kinds import LayerKind
 from deploykit.core.model import Layer
-from deploykit.loading._keras.config import Graph
+from deploykit.loading._keras.config import Graph, Node
 from deploykit.loading._nodes import GraphNode, NodeWeight, Values
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ def _walk(
             continue
         read = [tensors.get(name, name) for name in node.inputs]
         if node.graph is not None:
-            inner = [source[0] for source in node.graph.inputs.values()]
-            tensors[node.name] = _walk(node.graph, dict(zip(inner, read, strict=False)), weights, kind_of, found)
+            inner = {name: tensors.get(outer, outer) for name, outer in _entering(node, node.graph).items()}
+            tensors[node.name] = _walk(node.graph, inner, weights, kind_of, found)
             continue
         tensors[node.name] = node.path
         if node.type == "InputLayer":
@@ -62,6 +62,21 @@ def _walk(
             )
         )  # fmt: skip
     return tensors.get(graph.flat[0][0], "") if graph.flat else ""
+
+
+def _entering(node: Node, graph: Graph) -> dict[str, str]:
+    """What an inner model is given in the place of each of its inputs, by names of layers.
+
+    Places of the two structures are paired: an input that may be left out moves no other one, and dictionaries may have
+    any order. Keras also takes one structure for another with as many tensors; if there are more or fewer, nothing is
+    known of the inputs, and they stay inputs of the graph.
+    """
+    given = node.given or {(number,): name for number, name in enumerate(node.inputs)}
+    if found := {name: given[path] for path, name in graph.taken.items() if path in given}:
+        return found
+    if len(given) != len(graph.taken):
+        return {}
+    return dict(zip(graph.taken.values(), given.values(), strict=True))
 
 
 def _text(value: Any) -> str:
