@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import html
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from deploykit.choosing.goals import Decision, Goal
 from deploykit.core.candidate import Recipe
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     import threading
 
     from numpy.typing import NDArray
+
+_Found = TypeVar("_Found")
 
 
 @dataclass(frozen=True)
@@ -170,12 +173,7 @@ class Picked:
             CandidateError: Outputs are missing and cannot be made; see `outputs`.
             SettingError: ``against`` belongs to a different model or different data.
         """
-        other, words = self._other(against)
-        data = self.report.data
-        return flips.find(
-            self.scores(split, on_report=on_report), other.scores(split, on_report=on_report), data.labels(split),
-            data.classes, meaning=self.report.contract.scored, split=split, against=words,
-        )  # fmt: skip
+        return self._compared(flips.find, against, split, on_report)
 
     def classes(
         self, against: Picked | None = None, *, split: str = "evaluation", on_report: OnReport | None = None
@@ -192,12 +190,7 @@ class Picked:
             CandidateError: Outputs are missing and cannot be made; see `outputs`.
             SettingError: ``against`` belongs to a different model or different data.
         """
-        other, words = self._other(against)
-        data = self.report.data
-        return class_changes.compare(
-            self.scores(split, on_report=on_report), other.scores(split, on_report=on_report), data.labels(split),
-            data.classes, meaning=self.report.contract.scored, split=split, against=words,
-        )  # fmt: skip
+        return self._compared(class_changes.compare, against, split, on_report)
 
     def weights(self, against: Picked | None = None, *, on_report: OnReport | None = None) -> Weights:
         """Sparsity and histograms of its weight tensors before and after; the files are read in a child process.
@@ -273,6 +266,17 @@ class Picked:
         """
         self._other(other)
         return verdict.compare(self.result, other.result, self.goal, relative=self.report.relative)
+
+    def _compared(
+        self, compare: Callable[..., _Found], against: Picked | None, split: str, on_report: OnReport | None
+    ) -> _Found:
+        """What a comparison of scored outputs with those of another candidate finds."""
+        other, words = self._other(against)
+        data = self.report.data
+        return compare(
+            self.scores(split, on_report=on_report), other.scores(split, on_report=on_report), data.labels(split),
+            data.classes, meaning=self.report.contract.scored, split=split, against=words,
+        )  # fmt: skip
 
     def _other(self, against: Picked | None) -> tuple[Picked, str]:
         """What this is compared with, and in words."""
