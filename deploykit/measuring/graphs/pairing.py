@@ -107,38 +107,17 @@ def pair(old: Sequence[GraphNode], new: Sequence[GraphNode], *, same_format: boo
         new: Those of the other graph.
         same_format: Whether both are of one format: other formats have layers where this one has operators.
     """
-    found: dict[int, tuple[int, How]] = {}
-    taken: set[int] = set()
-
-    def put(i: int, j: int, how: How) -> None:
-        if i not in found and j not in taken:
-            found[i] = (j, how)
-            taken.add(j)
-
-    def unique(key: Callable[[GraphNode], str], how: How) -> None:
-        ours = _places(old, key, found)
-        theirs = _places(new, key, taken)
-        for word, places in ours.items():
-            others = theirs.get(word, [])
-            if len(places) == len(others) == 1 and alike(old[places[0]], new[others[0]]):
-                i, j = places[0], others[0]
-                put(i, j, "name" if plain(old[i].name) == plain(new[j].name) else how)
-
-    unique(_weights, "weights")
-    unique(lambda n: plain(n.name), "name")
-    unique(lambda n: plain(n.outputs[0]) if n.outputs else "", "name")
+    pairs = _Pairs(old, new)
+    pairs.unique(_weights, "weights")
+    pairs.unique(lambda n: plain(n.name), "name")
+    pairs.unique(lambda n: plain(n.outputs[0]) if n.outputs else "", "name")
     if not same_format:
-        for j, members in layers_of(old, new).items():
-            fitting = [i for i in members if alike(old[i], new[j]) or old[i].kind == new[j].kind]
-            if len(members) == 1 and new[j].kind != "conversion":
-                fitting = members
-            if fitting:
-                put(max(fitting, key=lambda i: old[i].parameters), j, "layer")
-    _by_layers(old, new, found, taken, put)
-    _by_structure(old, new, found, taken, put)
-    _by_order(old, new, found, put)
-    _by_structure(old, new, found, taken, put)
-    return found
+        pairs.by_names_inside()
+    pairs.by_layers()
+    pairs.by_structure()
+    pairs.by_order()
+    pairs.by_structure()
+    return pairs.found
 
 
 def layers_of(old: Sequence[GraphNode], new: Sequence[GraphNode]) -> dict[int, list[int]]:
@@ -170,66 +149,94 @@ def _weights(node: GraphNode) -> str:
     return f"{largest.digest} {family(node.operator)}"
 
 
-def _by_layers(
-    old: Sequence[GraphNode],
-    new: Sequence[GraphNode],
-    found: dict[int, tuple[int, How]],
-    taken: set[int],
-    put: Callable[[int, int, How], None],
-) -> None:
-    ours = [i for i in range(len(old)) if i not in found and not quantizes(old[i])]
-    theirs = [j for j in range(len(new)) if j not in taken and not quantizes(new[j])]
-    counts = Counter(new[j].name for j in theirs)
-    theirs = [j for j in theirs if counts[new[j].name] == 1]
-    for j, place in zip(theirs, same_layers([[old[i].name] for i in ours], [new[j].name for j in theirs]), strict=True):
-        if place is not None and alike(old[ours[place]], new[j]):
-            put(ours[place], j, "layer")
+class _Pairs:
+    """The pairs that are known so far; each way of finding more leaves them as they are.
 
+    Args:
+        old: Nodes in the order in which they run.
+        new: Those of the other graph.
 
-def _by_structure(
-    old: Sequence[GraphNode],
-    new: Sequence[GraphNode],
-    found: dict[int, tuple[int, How]],
-    taken: set[int],
-    put: Callable[[int, int, How], None],
-) -> None:
-    """Neighbors of known pairs, as far as there is only one of a family on each side."""
-    added = {j for j, node in enumerate(new) if j not in taken and quantizes(node)}
-    ours, theirs = Links(old), Links(new, added)
-    waiting = [(i, j) for i, (j, _) in found.items()]
-    while waiting:
-        i, j = waiting.pop()
-        for near, far in (
-            (ours.readers(i), theirs.readers(j)),
-            ([s for s in ours.sources(i) if s is not None], [s for s in theirs.sources(j) if s is not None]),
-        ):
-            free = [n for n in dict.fromkeys(near) if n not in found]
-            left = [n for n in dict.fromkeys(far) if n not in taken]
-            for n in free:
-                fitting = [m for m in left if family(old[n].operator) == family(new[m].operator)]
-                alone = sum(family(old[k].operator) == family(old[n].operator) for k in free) == 1
-                if len(fitting) == 1 and alone and fitting[0] not in taken:
-                    put(n, fitting[0], "structure")
-                    waiting.append((n, fitting[0]))
+    Attributes:
+        found: Place of an old node → place of a new one, and how that was found.
+    """
 
+    def __init__(self, old: Sequence[GraphNode], new: Sequence[GraphNode]) -> None:
+        self._old, self._new = old, new
+        self._taken = set[int]()
+        self.found: dict[int, tuple[int, How]] = {}
 
-def _by_order(
-    old: Sequence[GraphNode],
-    new: Sequence[GraphNode],
-    found: dict[int, tuple[int, How]],
-    put: Callable[[int, int, How], None],
-) -> None:
-    """Stretches between known pairs, where families come in the same order."""
-    begin, start = 0, 0
-    for i, j in [*((i, found[i][0]) for i in sorted(found)), (len(old), len(new))]:
-        if j < start:  # pairs that cross: the graph was put in another order
-            continue
-        taken = {place for place, _ in found.values()}
-        ours = [k for k in range(begin, i) if k not in found and not quantizes(old[k])]
-        theirs = [k for k in range(start, j) if k not in taken and not quantizes(new[k])]
-        if ours and theirs and len(ours) + len(theirs) <= _LONGEST:
-            words, others = ([family(side[k].operator) for k in some] for side, some in ((old, ours), (new, theirs)))
-            for a, b, size in SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks():
-                for step in range(size):
-                    put(ours[a + step], theirs[b + step], "order")
-        begin, start = i + 1, j + 1
+    def _put(self, i: int, j: int, how: How) -> None:
+        if i not in self.found and j not in self._taken:
+            self.found[i] = (j, how)
+            self._taken.add(j)
+
+    def unique(self, key: Callable[[GraphNode], str], how: How) -> None:
+        """Those that alone have a word in each graph; "" is none."""
+        old, new = self._old, self._new
+        ours, theirs = _places(old, key, self.found), _places(new, key, self._taken)
+        for word, places in ours.items():
+            others = theirs.get(word, [])
+            if len(places) == len(others) == 1 and alike(old[places[0]], new[others[0]]):
+                i, j = places[0], others[0]
+                self._put(i, j, "name" if plain(old[i].name) == plain(new[j].name) else how)
+
+    def by_names_inside(self) -> None:
+        """The heaviest of the nodes whose names are in the name of one in another format."""
+        old, new = self._old, self._new
+        for j, members in layers_of(old, new).items():
+            fitting = [i for i in members if alike(old[i], new[j]) or old[i].kind == new[j].kind]
+            if len(members) == 1 and new[j].kind != "conversion":
+                fitting = members
+            if fitting:
+                self._put(max(fitting, key=lambda i: old[i].parameters), j, "layer")
+
+    def by_layers(self) -> None:
+        """Those whose names stand for one layer."""
+        old, new = self._old, self._new
+        ours = [i for i in range(len(old)) if i not in self.found and not quantizes(old[i])]
+        theirs = [j for j in range(len(new)) if j not in self._taken and not quantizes(new[j])]
+        counts = Counter(new[j].name for j in theirs)
+        theirs = [j for j in theirs if counts[new[j].name] == 1]
+        same = same_layers([[old[i].name] for i in ours], [new[j].name for j in theirs])
+        for j, place in zip(theirs, same, strict=True):
+            if place is not None and alike(old[ours[place]], new[j]):
+                self._put(ours[place], j, "layer")
+
+    def by_structure(self) -> None:
+        """Neighbors of known pairs, as far as there is only one of a family on each side."""
+        old, new, found, taken = self._old, self._new, self.found, self._taken
+        added = {j for j, node in enumerate(new) if j not in taken and quantizes(node)}
+        ours, theirs = Links(old), Links(new, added)
+        waiting = [(i, j) for i, (j, _) in found.items()]
+        while waiting:
+            i, j = waiting.pop()
+            for near, far in (
+                (ours.readers(i), theirs.readers(j)),
+                ([s for s in ours.sources(i) if s is not None], [s for s in theirs.sources(j) if s is not None]),
+            ):
+                free = [n for n in dict.fromkeys(near) if n not in found]
+                left = [n for n in dict.fromkeys(far) if n not in taken]
+                for n in free:
+                    fitting = [m for m in left if family(old[n].operator) == family(new[m].operator)]
+                    alone = sum(family(old[k].operator) == family(old[n].operator) for k in free) == 1
+                    if len(fitting) == 1 and alone and fitting[0] not in taken:
+                        self._put(n, fitting[0], "structure")
+                        waiting.append((n, fitting[0]))
+
+    def by_order(self) -> None:
+        """Stretches between known pairs, where families come in the same order."""
+        old, new = self._old, self._new
+        begin, start = 0, 0
+        for i, j in [*((i, self.found[i][0]) for i in sorted(self.found)), (len(old), len(new))]:
+            if j < start:  # pairs that cross: the graph was put in another order
+                continue
+            ours = [k for k in range(begin, i) if k not in self.found and not quantizes(old[k])]
+            theirs = [k for k in range(start, j) if k not in self._taken and not quantizes(new[k])]
+            if ours and theirs and len(ours) + len(theirs) <= _LONGEST:
+                words, others = (
+                    [family(side[k].operator) for k in some] for side, some in ((old, ours), (new, theirs))
+                )
+                for a, b, size in SequenceMatcher(None, words, others, autojunk=False).get_matching_blocks():
+                    for step in range(size):
+                        self._put(ours[a + step], theirs[b + step], "order")
+            begin, start = i + 1, j + 1
