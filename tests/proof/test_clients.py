@@ -5,9 +5,11 @@ import json
 import shutil
 import subprocess
 
+import ml_dtypes
 import numpy as np
 import onnxruntime
 import pytest
+from PIL import Image
 
 from deploykit.artifacts.arrays import load_arrays
 from deploykit.exporters._export import export
@@ -46,6 +48,39 @@ def test_triton_client(two, given, wanted, packages, versions, tmp_path):
         assert set(found["answers"][form]) == set(wanted)
         for name, value in wanted.items():
             np.testing.assert_allclose(np.array(found["answers"][form][name]), value, atol=1e-6)
+    name = two.artifact.manifest.name
+    assert found["index"] == [{"name": name, "version": "1", "state": "READY", "reason": ""}]
+    assert [(i["name"], i["data_type"]) for i in found["config"]["input"]] == [
+        ("left", "TYPE_FP32"), ("right", "TYPE_INT64"),
+    ]  # fmt: skip
+    session = onnxruntime.InferenceSession(two.artifact.model_path)
+    left = given["left"].astype(ml_dtypes.bfloat16).astype(np.float32)
+    (label,) = session.run(["label"], {**given, "left": left})
+    places = [[int(text.split(":")[1]) for text in row] for row in found["bfloat16_classes"]]
+    assert places == np.argsort(-label, axis=1)[:, :2].tolist()
+
+
+@pytest.mark.proof("Images from a form and from a file are answered, with names", against="curl")
+def test_curl_sends_images(tmp_path, versions):
+    if (curl := shutil.which("curl")) is None:
+        pytest.skip("curl is not installed")
+    versions(curl=subprocess.check_output([curl, "--version"], text=True).split()[1])
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "image.png")
+    file = str(tmp_path / "image.png")
+    with serve(export(exportable("cnn_onnx", tmp_path), tmp_path / "out"), port=0) as server:
+        url = f"{server.url}/v1/models/{server.name}"
+
+        def ask(*arguments):
+            done = subprocess.run([curl, "-sS", *arguments], capture_output=True, check=True)
+            return json.loads(done.stdout)
+
+        wanted = ask("-d", json.dumps({"instances": [pixels.tolist()]}), f"{url}:predict")
+        assert ask("-F", f"image=@{file}", f"{url}:predict") == wanted
+        assert ask("-H", "Content-Type: image/png", "--data-binary", f"@{file}", f"{url}:predict") == wanted
+        best = ask("-F", f"image=@{file}", "-F", "classification=3", f"{url}:predict")["predictions"][0]
+        scores = sorted(zip(wanted["predictions"][0], ("boot", "coat", "shirt"), strict=True), reverse=True)
+        assert [(one["score"], one["label"]) for one in best] == scores
 
 
 @pytest.mark.proof("The request in an exported folder's README is answered", against="curl")
