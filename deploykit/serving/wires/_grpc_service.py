@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploykit.serving.batches import Batch
@@ -26,13 +27,13 @@ CODES: Mapping[str, str] = {
     "not_found": "NOT_FOUND",
     "method": "UNIMPLEMENTED",
     "deadline": "DEADLINE_EXCEEDED",
-    "too_large": "RESOURCE_EXHAUSTED",
+    "expired": "DEADLINE_EXCEEDED",
     "encoding": "INVALID_ARGUMENT",
+    "too_large": "RESOURCE_EXHAUSTED",
     "poison": "FAILED_PRECONDITION",
     "overload": "RESOURCE_EXHAUSTED",
     "internal": "INTERNAL",
     "unavailable": "UNAVAILABLE",
-    "expired": "DEADLINE_EXCEEDED",
     "gone": "CANCELLED",
 }
 
@@ -137,6 +138,7 @@ class GrpcService:
         streams: Methods with a stream of requests, each of which gets an answer: what answers one, and what answers a
             request that is refused.
         refused: Methods that the protocol has and this server does not, with the reason.
+        details: The words of a status for a fault.
     """
 
     full_name: str
@@ -144,6 +146,7 @@ class GrpcService:
     questions: Mapping[str, Method] = field(default_factory=dict)
     streams: Mapping[str, tuple[Method, Callable[[Fault], Any]]] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
+    details: Callable[[Fault], str] = attrgetter("message")
 
     @cached_property
     def requests(self) -> Mapping[str, Any]:

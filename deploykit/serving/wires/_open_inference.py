@@ -22,7 +22,7 @@ from deploykit.serving.wires.rest_v2 import Wanted, read_tensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
+_EXTENSIONS = ("classification", "model_configuration", "model_repository")
 #: Datatype → the field of its typed values; the others travel as raw bytes only.
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -39,6 +39,7 @@ _CONTENTS = {
     "BYTES": "bytes_contents",
 }
 _NO_REPOSITORY = "This server serves what it was started with; it cannot load or unload models by request."
+_NO_STATISTICS = "This server counts the predictions of all models and protocols together, not those of one model."
 
 
 def _infer(request: Any, call: Call) -> Any:
@@ -202,5 +203,9 @@ SERVICE = GrpcService(
         "ModelConfig": _model_config,
         "RepositoryIndex": _index,
     },
-    refused={"RepositoryModelLoad": _NO_REPOSITORY, "RepositoryModelUnload": _NO_REPOSITORY},
+    refused={
+        "ModelStatistics": _NO_STATISTICS,
+        "RepositoryModelLoad": _NO_REPOSITORY,
+        "RepositoryModelUnload": _NO_REPOSITORY,
+    },
 )

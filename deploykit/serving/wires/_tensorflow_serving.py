@@ -6,28 +6,35 @@ version that answered is in ``model_spec``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deploykit.serving.faults import InvalidInputError
+from deploykit.artifacts.wire import text_or_bytes
+from deploykit.serving import examples
+from deploykit.serving.faults import InvalidInputError, shown
 from deploykit.serving.service import ServedModel
-from deploykit.serving.wires._grpc_service import Call, GrpcService
+from deploykit.serving.wires._grpc_service import Call, GrpcService, UnimplementedError
 from deploykit.serving.wires._messages import message
 from deploykit.serving.wires._tensor_proto import number, read_tensor, write_tensor
-from deploykit.serving.wires.rest_v1 import SIGNATURE
+from deploykit.serving.wires.rest_v1 import SIGNATURE, words
 
 if TYPE_CHECKING:
     from deploykit.core.model import TensorSpec
+    from deploykit.serving.batches import Batch, Outputs
+    from deploykit.serving.dataplane import DataPlane
 
 _METADATA = "signature_def"
 
 
 def _model(request: Any, call: Call) -> ServedModel:
     if not request.HasField("model_spec"):
-        raise InvalidInputError("Missing ModelSpec.")
+        raise InvalidInputError("Expected the model's name in model_spec.", "Missing ModelSpec")
     spec = request.model_spec
-    signature = spec.signature_name or SIGNATURE
-    if signature != SIGNATURE:
-        raise InvalidInputError(f"Serving signature name {signature!r} not found; expected {SIGNATURE!r}.")
+    if spec.signature_name not in ("", SIGNATURE):
+        raise InvalidInputError(
+            f"Expected {SIGNATURE!r}, the only signature.",
+            f"Serving signature key {shown(spec.signature_name)} not found.",
+        )
     return call.service.model(spec.name, _version(spec))
 
 
@@ -49,7 +56,10 @@ def _predict(request: Any, call: Call) -> Any:
     wanted = list(dict.fromkeys(request.output_filter)) or list(plane.outputs)
     for name in wanted:
         if name not in plane.outputs:
-            raise InvalidInputError(f"Unknown output {name!r}; expected {', '.join(map(repr, plane.outputs))}.")
+            raise InvalidInputError(
+                f"Unknown output {shown(name)}; expected {', '.join(map(repr, plane.outputs))}.",
+                f"output tensor alias not found in signature: {shown(name)[1:-1]}",
+            )
     limit = call.service.limits.request_bytes
     plane.check_names(request.inputs)
     arrays = {
@@ -64,13 +74,109 @@ def _predict(request: Any, call: Call) -> Any:
     return answer
 
 
+def _classify(request: Any, call: Call) -> Any:
+    model = _model(request, call)
+    examples.check_classifies(model.plane)
+    outputs = call.run(model, _examples(model.plane, request.input))
+    answer = message("tensorflow.serving.ClassificationResponse")()
+    _name(answer, model)
+    _write_classes(model.plane, outputs, answer.result)
+    return answer
+
+
+def _regress(request: Any, call: Call) -> Any:
+    model = _model(request, call)
+    examples.check_regresses(model.plane)
+    outputs = call.run(model, _examples(model.plane, request.input))
+    answer = message("tensorflow.serving.RegressionResponse")()
+    _name(answer, model)
+    _write_values(model.plane, outputs, answer.result)
+    return answer
+
+
+def _infer_several(request: Any, call: Call) -> Any:
+    """Several readings of one run."""
+    if not request.tasks:
+        raise InvalidInputError("Expected at least one task, got none.")
+    models = [_model(task, call) for task in request.tasks]
+    if any(model is not models[0] for model in models):
+        raise InvalidInputError(
+            "Expected one model and version in all tasks.",
+            "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
+        )
+    plane = models[0].plane
+    for task in request.tasks:
+        if task.method_name not in _READINGS:
+            raise UnimplementedError(
+                f"Unsupported signature method_name: {shown(task.method_name)}; expected {' or '.join(_READINGS)}."
+            )
+        _READINGS[task.method_name].check(plane)
+    outputs = call.run(models[0], _examples(plane, request.input))
+    answer = message("tensorflow.serving.MultiInferenceResponse")()
+    for task in request.tasks:
+        result = answer.results.add()
+        _name(result, models[0])
+        reading = _READINGS[task.method_name]
+        reading.write(plane, outputs, getattr(result, reading.field))
+    return answer
+
+
+def _write_classes(plane: DataPlane, outputs: Outputs, result: Any) -> None:
+    result.SetInParent()
+    for scores in examples.classifications(plane, outputs):
+        one = result.classifications.add()
+        for label, score in scores:
+            one.classes.add(label=label, score=score)
+
+
+def _write_values(plane: DataPlane, outputs: Outputs, result: Any) -> None:
+    result.SetInParent()
+    for value in examples.regressions(plane, outputs):
+        result.regressions.add(value=value)
+
+
+class _Reading(NamedTuple):
+    """What a task of `MultiInference` may ask for."""
+
+    check: Callable[[DataPlane], None]
+    write: Callable[[DataPlane, Outputs, Any], None]
+    field: str
+
+
+_READINGS = {
+    "tensorflow/serving/classify": _Reading(examples.check_classifies, _write_classes, "classification_result"),
+    "tensorflow/serving/regress": _Reading(examples.check_regresses, _write_values, "regression_result"),
+}
+
+
+def _examples(plane: DataPlane, given: Any) -> Batch:
+    """The batch of a request's ``tf.Example`` messages."""
+    kind = given.WhichOneof("kind")
+    held = getattr(given, kind) if kind else None
+    if held is None or not held.examples:
+        raise InvalidInputError("Expected at least one example, got none.", "Input is empty.")
+    context = _features(held.context) if kind == "example_list_with_context" else None
+    return examples.read_examples(plane, [_features(one) for one in held.examples], context)
+
+
+def _features(example: Any) -> dict[str, list[Any]]:
+    found = {}
+    for name, feature in example.features.feature.items():
+        kind = feature.WhichOneof("kind")
+        values = getattr(feature, kind).value if kind else ()
+        found[name] = [text_or_bytes(v) for v in values] if kind == "bytes_list" else list(values)
+    return found
+
+
 def _metadata(request: Any, call: Call) -> Any:
     model = _model(request, call)
     if not request.metadata_field:
-        raise InvalidInputError(f"GetModelMetadataRequest must specify at least one metadata_field: {_METADATA!r}.")
+        raise InvalidInputError(
+            f"Expected {_METADATA!r}.", "GetModelMetadataRequest must specify at least one metadata_field"
+        )
     for field in request.metadata_field:
         if field != _METADATA:
-            raise InvalidInputError(f"Metadata field {field!r} is not supported; expected {_METADATA!r}.")
+            raise InvalidInputError(f"Expected {_METADATA!r}.", f"Metadata field {shown(field)} is not supported")
     signatures = message("tensorflow.serving.SignatureDefMap")()
     signature = signatures.signature_def[SIGNATURE]
     signature.method_name = "tensorflow/serving/predict"
@@ -102,8 +208,9 @@ def _status(request: Any, call: Call) -> Any:
 
 PREDICTIONS = GrpcService(
     "tensorflow.serving.PredictionService",
-    predictions={"Predict": _predict},
+    predictions={"Predict": _predict, "Classify": _classify, "Regress": _regress, "MultiInference": _infer_several},
     questions={"GetModelMetadata": _metadata},
+    details=words,
 )
 MODELS = GrpcService(
     "tensorflow.serving.ModelService",
@@ -111,4 +218,5 @@ MODELS = GrpcService(
     refused={
         "HandleReloadConfigRequest": "This server serves what it was started with; it cannot load models by request."
     },
+    details=words,
 )

@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from operator import attrgetter
 from typing import Any
 
 from deploykit.serving.faults import Fault, InternalError, InvalidInputError, OverloadError
@@ -36,8 +37,8 @@ _QUESTION_THREADS = 4
 _STREAMS = 64
 #: A stream without a request for so long is ended.
 _STREAM_SECONDS = 600.0
-#: Time for requests in progress when the server goes down, and then for the last answers to leave.
-_DRAIN_SECONDS, _LEAVE_SECONDS = 10.0, 0.5
+#: Time for the last answers to leave when all requests are answered.
+_LEAVE_SECONDS = 0.5
 #: A status travels in a header, whose size clients limit.
 _MOST_CHARACTERS = 1000
 
@@ -103,12 +104,13 @@ class _Server:
         """Take no more calls, answer those in progress, then end the streams that are left."""
         self._timer.cancel()
         self._health.enter_graceful_shutdown()
-        ended = self._server.stop(_DRAIN_SECONDS)
+        seconds = self._service.limits.drain_seconds
+        ended = self._server.stop(seconds)
 
         def drain() -> None:
-            until = time.monotonic() + _DRAIN_SECONDS
+            until = time.monotonic() + seconds
             with contextlib.suppress(TimeoutError):  # a pool works in order: what it had then has begun
-                self._threads.submit(int).result(_DRAIN_SECONDS)
+                self._threads.submit(int).result(seconds)
             with self._changed:
                 self._changed.wait_for(lambda: not self._busy, until - time.monotonic())
             self._server.stop(_LEAVE_SECONDS)
@@ -128,15 +130,20 @@ class _Server:
             return f"/{service.full_name}/{name}"
 
         for name, method in service.predictions.items():
-            yield path(name), self._unary(answered(name, method, counted=True), self._threads)
+            yield path(name), self._unary(answered(name, method, counted=True), self._threads, service.details)
         for name, method in service.questions.items():
-            yield path(name), self._unary(answered(name, _asked(method)), self._question_threads)
+            yield path(name), self._unary(answered(name, _asked(method)), self._question_threads, service.details)
         for name, reason in service.refused.items():
-            yield path(name), self._unary(answered(name, _refusing(reason)), self._question_threads)
+            yield path(name), self._unary(answered(name, _refusing(reason)), self._question_threads, service.details)
         for name, (method, refusal) in service.streams.items():
             yield path(name), self._stream(answered(name, method, counted=True), refusal)
 
-    def _unary(self, answer: Callable[[bytes, Call], bytes], threads: ThreadPoolExecutor) -> Any:
+    def _unary(
+        self,
+        answer: Callable[[bytes, Call], bytes],
+        threads: ThreadPoolExecutor,
+        details: Callable[[Fault], str] = attrgetter("message"),
+    ) -> Any:
         def behave(requests: Iterator[bytes], context: Any) -> bytes:
             with self._working():
                 data = self._next(requests, context, self._service.limits.request_seconds)
@@ -145,7 +152,7 @@ class _Server:
                         raise InvalidInputError("Expected one request message, got none.")
                     return answer(data, Call(self._service, self._loop, context))
                 except Fault as fault:
-                    raise self._abort(context, fault) from None
+                    raise self._abort(context, fault, details(fault)) from None
 
         return self._grpc.stream_unary_rpc_method_handler(_in(threads, behave))
 
@@ -153,7 +160,7 @@ class _Server:
         def behave(requests: Iterator[bytes], context: Any) -> Iterator[bytes]:
             if not self._streams.acquire(blocking=False):
                 fault = OverloadError(f"Expected at most {_STREAMS} streams at the same time; try again later.")
-                raise self._abort(context, fault)
+                raise self._abort(context, fault, fault.message)
             try:
                 while (data := self._next(requests, context, _STREAM_SECONDS)) is not None:
                     with self._working():
@@ -183,11 +190,11 @@ class _Server:
             self._service.answered(time.perf_counter() - call.began)
         return answer
 
-    def _abort(self, context: Any, fault: Fault) -> Exception:
+    def _abort(self, context: Any, fault: Fault, details: str) -> Exception:
         """End a call with a status: `context.abort` raises what the library expects."""
-        details = fault.message[:_MOST_CHARACTERS].encode("utf-8", "replace").decode()
+        said = details[:_MOST_CHARACTERS].encode("utf-8", "replace").decode()
         try:
-            context.abort(getattr(self._grpc.StatusCode, CODES[fault.kind]), details)
+            context.abort(getattr(self._grpc.StatusCode, CODES[fault.kind]), said)
         except Exception as error:
             return error
         raise AssertionError

@@ -69,9 +69,16 @@ class RestV1(HTTPWire):
 
     def refusal(self, fault: Fault) -> Response:
         """TensorFlow Serving's words come first where it has some for this."""
-        if isinstance(fault, InvalidInputError) and fault.serving:
-            return refusal(InvalidInputError(f"{fault.serving.rstrip('.')}. {fault.message}"))
+        if (said := words(fault)) != fault.message:
+            return refusal(InvalidInputError(said))
         return refusal(fault)
+
+
+def words(fault: Fault) -> str:
+    """What went wrong, first in TensorFlow Serving's words where it has some for it."""
+    if isinstance(fault, InvalidInputError) and fault.serving:
+        return f"{fault.serving.rstrip('.')}. {fault.message}"
+    return fault.message
 
 
 async def _predict(service: Service, name: str, version: str | None, body: bytes, headers: Headers) -> Response:
