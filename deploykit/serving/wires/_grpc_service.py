@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploykit.serving.batches import Batch
-from deploykit.serving.faults import DeadlineError, Fault, InvalidInputError
+from deploykit.serving.faults import DeadlineError, ExpiredError, Fault, InvalidInputError
 from deploykit.serving.service import ServedModel, Service
 from deploykit.serving.wires._messages import message, pool
 
@@ -77,6 +77,7 @@ class Call:
 
         Raises:
             DeadlineError: The client's deadline has passed. What has not begun by then is not computed.
+            ExpiredError: The server's own limit has passed.
             GoneError: The client cancelled.
             Fault: What the runner raises.
         """
@@ -114,8 +115,11 @@ class Call:
         if not self.context.add_callback(end):
             raise GoneError("The client cancelled the request.")
         self._loop.call_soon_threadsafe(begin)
-        if not done.acquire(timeout=-1 if left is None else min(left, threading.TIMEOUT_MAX)):
+        limit = self.service.limits.answer_seconds
+        if not done.acquire(timeout=limit if left is None else min(left, limit)):
             self._loop.call_soon_threadsafe(cancel)
+            if left is None or left > limit:
+                raise ExpiredError(f"The answer was not ready within {limit:g} s.")
             raise DeadlineError("The answer was not ready by the request's deadline.")
         done.release()
         if tasks[0].cancelled():

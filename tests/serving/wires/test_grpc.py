@@ -158,7 +158,7 @@ def mutated(data, rng):
     return bytes(data)
 
 
-# -- in this process, with a model that answers when it is told to -----------------------------------------------------
+# -- in this process, with a model that waits for the test -----------------------------------------------------
 
 
 class Model:
@@ -232,6 +232,14 @@ def test_an_answer_after_the_deadline_is_not_waited_for(plane):
     with running(plane) as server:
         late = call(server, timeout=0.3)
         assert late.exception().code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert server.model.cancelled.wait(60)
+
+
+def test_an_answer_beyond_the_limit_is_not_waited_for(plane):
+    with running(plane, answer_seconds=0.1) as server:
+        error = call(server).exception()
+        assert error.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert error.details() == "The answer was not ready within 0.1 s."
         assert server.model.cancelled.wait(60)
 
 
