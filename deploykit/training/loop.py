@@ -15,7 +15,7 @@ from deploykit.sandbox.task import Report
 from deploykit.training.choices import OPTIMIZERS
 from deploykit.training.early_stop import EarlyStop
 from deploykit.training.progress import Progress, Trained
-from deploykit.training.schedule import LAST_RATE, Schedule
+from deploykit.training.schedule import Schedule
 
 if TYPE_CHECKING:
     import numpy as np
@@ -87,13 +87,13 @@ def fit(trainee: Trainee, schedule: Schedule, loss: str, report: Report, *, pati
 
 
 def optimizer(name: str, schedule: Schedule) -> Any:
-    """A Keras optimizer whose learning rate falls along a cosine.
+    """A Keras optimizer whose learning rate rises over the first steps, then decays along a cosine.
 
     Args:
         name: One of `deploykit.training.choices.OPTIMIZERS`.
-        schedule: Gives the first rate and the number of steps.
+        schedule: Gives the rate of each step.
     """
     keras = require("keras", "tensorflow")
-    rate = keras.optimizers.schedules.CosineDecay(schedule.learning_rate, max(1, schedule.steps), alpha=LAST_RATE)
+    rate = keras.optimizers.schedules.CosineDecay(**schedule.cosine())
     options = {"momentum": _MOMENTUM} if name == "sgd" else {}
     return getattr(keras.optimizers, OPTIMIZERS[name])(rate, **options)

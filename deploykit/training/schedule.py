@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from deploykit.data.dataset import Dataset
 from deploykit.data.splits import shuffled
@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-#: Learning rate of the last step, as a share of the first one's.
-LAST_RATE = 0.02
+#: Learning rate of the last step, as a share of the highest one.
+_LAST_RATE = 0.02
+#: Share of the steps in which the rate rises: Adam's first ones move each weight by all of it, whatever the slope.
+_RISING = 0.05
 
 
 def raised(number: int, rounds: int) -> float:
@@ -33,7 +35,7 @@ class Schedule:
         examples: Indices into the training split.
         batch_size: Examples a step.
         epochs: Passes over the examples.
-        learning_rate: Of Adam at the first step; it falls along a cosine.
+        learning_rate: The highest one: it rises over the first steps, then decays along a cosine.
         seed: Of the order of the examples and of dropout.
         held_out: Indices into the training split that are not trained on: they show when to stop.
     """
@@ -57,7 +59,7 @@ class Schedule:
             examples: Training examples to take, in proportion to the classes; 0 takes all.
             batch_size: Examples a step; fewer where there are not that many.
             epochs: Passes over the examples.
-            learning_rate: Of Adam at the first step.
+            learning_rate: The highest one.
             seed: Of the choice and the order of the examples.
             held_out: Share of the examples that are not trained on.
         """
@@ -77,6 +79,14 @@ class Schedule:
     def steps(self) -> int:
         """All steps."""
         return self.steps_per_epoch * self.epochs
+
+    def cosine(self) -> dict[str, Any]:
+        """Arguments of a ``CosineDecay`` of the learning rate, the same in Keras 3 and tf-keras."""
+        rising = round(_RISING * self.steps)
+        return {
+            "initial_learning_rate": self.learning_rate / (rising + 1), "warmup_target": self.learning_rate,
+            "warmup_steps": rising, "decay_steps": max(1, self.steps - rising), "alpha": _LAST_RATE,
+        }  # fmt: skip
 
     def batches(self) -> Iterator[NDArray[np.int64]]:
         """Indices of the examples of each step, sorted, since memory maps are read fastest in order; does not end."""

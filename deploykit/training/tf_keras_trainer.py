@@ -13,7 +13,7 @@ from deploykit.training.bridge import Bridge
 from deploykit.training.keras_ends import activation_name, arranged, final_operation
 from deploykit.training.objective import objective
 from deploykit.training.progress import MOMENTUM, Progress, Trained
-from deploykit.training.schedule import LAST_RATE, Schedule
+from deploykit.training.schedule import Schedule
 
 if TYPE_CHECKING:
     import numpy as np
@@ -54,7 +54,7 @@ def fine_tune(
     for pair in bridge.pairs:
         if type(pair.twin).__name__ == "BatchNormalization":
             pair.twin.momentum = min(pair.twin.momentum, MOMENTUM)
-    rate = tf_keras.optimizers.schedules.CosineDecay(schedule.learning_rate, schedule.steps, alpha=LAST_RATE)
+    rate = tf_keras.optimizers.schedules.CosineDecay(**schedule.cosine())
     trained.compile(optimizer=tf_keras.optimizers.Adam(rate), loss=goal.of(tf_keras))
     progress = Progress(schedule, report)
     history = trained.fit(

@@ -54,7 +54,8 @@ PARAMETERS = (
     ),
     Parameter(
         "learning_rate", "float", 1e-3,
-        "Adam's learning rate at the first step of fine-tuning; it decays along a cosine.",
+        "Adam's highest learning rate in fine-tuning: it rises over the first twentieth of the steps, then decays "
+        "along a cosine.",
         minimum=1e-7, maximum=1.0, under="epochs",
     ),
     Parameter(

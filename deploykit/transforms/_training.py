@@ -33,7 +33,8 @@ PARAMETERS = (
         minimum=0, maximum=1000, step=1, unit="epochs",
     ),
     Parameter(
-        "learning_rate", "float", 2e-3, "Learning rate of the first step; it decays along a cosine.",
+        "learning_rate", "float", 2e-3,
+        "Highest learning rate: it rises over the first twentieth of the steps, then decays along a cosine.",
         minimum=1e-7, maximum=1.0, under="epochs",
     ),
     Parameter(
