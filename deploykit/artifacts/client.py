@@ -22,12 +22,13 @@ class Client:
 
     Args:
         url: Its address, for example ``http://127.0.0.1:8501``.
+        token: What it asks for, if it does.
 
     Raises:
         SettingError: The address is none.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, token: str = "") -> None:
         parts = urllib.parse.urlsplit(url)
         try:
             port = parts.port
@@ -37,6 +38,7 @@ class Client:
             raise SettingError(f"{url!r} is not a server address.", remedy="it looks like http://127.0.0.1:8501.")
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.url = url
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._base = parts.path.rstrip("/")
         self._connection = kind(parts.hostname, port, timeout=_TIMEOUT_S)
 
@@ -103,7 +105,7 @@ class Client:
         self, method: str, path: str, body: bytes | None, headers: dict[str, str]
     ) -> tuple[http.client.HTTPMessage, bytes]:
         try:
-            self._connection.request(method, self._base + path, body, headers)
+            self._connection.request(method, self._base + path, body, {**self._headers, **headers})
             response = self._connection.getresponse()
             data = response.read()
         except (OSError, http.client.HTTPException) as error:
@@ -113,7 +115,8 @@ class Client:
                 f"No answer from {self.url}: {reason}.", remedy="check that the server is running."
             ) from error
         if response.status >= 400:
-            raise RequestError(f"The server answered {response.status}: {_message(data)}")
+            remedy = "set DEPLOYKIT_TOKEN to a token of the server." if response.status == 401 else ""
+            raise RequestError(f"The server answered {response.status}: {_message(data)}", remedy=remedy)
         return response.headers, data
 
 

@@ -31,6 +31,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="take requests for this name, beside addresses and localhost; may be repeated",
     )  # fmt: skip
     parser.add_argument(
+        "--tokens", metavar="FILE",
+        help="let in only requests with a token of this file; see deploykit token",
+    )  # fmt: skip
+    parser.add_argument(
+        "--insecure", action="store_true",
+        help="listen on another address than loopback without tokens, where only a proxy can reach it",
+    )  # fmt: skip
+    parser.add_argument(
         "--limit", metavar="NAME=VALUE", action="append", default=[], type=_limit,
         help="set a limit; may be repeated. " + " ".join(_described(limit) for limit in LIMITS),
     )  # fmt: skip
@@ -66,6 +74,8 @@ def run(options: argparse.Namespace) -> None:
         workers=options.workers,
         limits=dict(options.limit),
         hosts=options.allow_host,
+        tokens=options.tokens,
+        insecure=options.insecure,
         block=True,
         ready=announce,
     )

@@ -6,6 +6,7 @@ Source: TensorFlow Serving's RESTful API documentation.
 from __future__ import annotations
 
 import base64
+import os
 import urllib.parse
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ def ask(url: str, manifest: Manifest, inputs: Mapping[str, NDArray[Any]]) -> dic
             value = np.broadcast_to(value, dims)
         feeds[there] = value
     theirs = [manifest.output_names.get(o.name, o.name) for o in manifest.contract.outputs]
-    with Client(url) as client:
+    with Client(url, os.environ.get("DEPLOYKIT_TOKEN", "")) as client:
         found = predict(client, manifest.name, feeds, theirs)
     return {
         o.name: np.repeat(found[there][None], count, axis=0) if o.fixed else np.moveaxis(found[there], o.batch_axis, 0)

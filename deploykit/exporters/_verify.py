@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -119,7 +120,7 @@ def _ask(artifact: Artifact, url: str) -> tuple[float, list[str]]:
     manifest = artifact.manifest
     with artifact.opened() as files:
         inputs, golden = files.golden()
-    with Client(url) as client:
+    with Client(url, os.environ.get("DEPLOYKIT_TOKEN", "")) as client:
         found = client.infer(manifest.name, _declared(manifest, inputs)) if client.is_deploykit() else None
     if found is None:
         found = _ask_as_exported(manifest, url, inputs)

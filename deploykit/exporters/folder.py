@@ -27,7 +27,7 @@ RUN pip install --no-cache-dir -r requirements.txt
 COPY . artifact
 USER nobody
 EXPOSE 8501
-CMD ["deploykit", "serve", "artifact", "--host", "0.0.0.0", "--port", "8501"]
+CMD ["deploykit", "serve", "artifact", "--host", "0.0.0.0", "--port", "8501", "--insecure"]
 """
 
 _RUN = """\

@@ -19,8 +19,10 @@ from deploykit.serving.faults import (
     OverloadError,
     UnavailableError,
 )
+from deploykit.serving.guard import CALLER, UnauthorizedError
 from deploykit.serving.heads import Head
 from deploykit.serving.service import Service
+from deploykit.serving.tokens import bearer
 from deploykit.serving.wires._contract import WIRES, Endpoint, HTTPWire, Response, refusal
 
 _KNOWN_PATHS = 256
@@ -70,7 +72,7 @@ class App:
         """Answer one request; whatever goes wrong is an answer as well."""
         began = time.perf_counter()
         try:
-            _, (_, handler) = self._endpoint(head)
+            _, (_, handler, _) = self._endpoint(head)
             if head.encoding and _check_encoding(head):
                 body = await _unzip(body, self._service.limits.request_bytes)
             response = await handler(body, head.headers)
@@ -104,6 +106,8 @@ class App:
             return response._replace(headers=(*response.headers, (b"allow", fault.allowed.encode())))
         if isinstance(fault, OverloadError):
             return response._replace(headers=(*response.headers, (b"retry-after", str(fault.retry_s).encode())))
+        if isinstance(fault, UnauthorizedError):
+            return response._replace(headers=(*response.headers, (b"www-authenticate", b"Bearer")))
         if isinstance(fault, UnavailableError):
             return response._replace(headers=(*response.headers, (b"retry-after", b"1")))
         return response
@@ -121,11 +125,27 @@ class App:
         """
         known = self._known.get(head.path)
         if known is None:
-            known = self._find(head.path)
-        method = known[1].method
+            try:
+                known = self._find(head.path)
+            except Fault:
+                self._admit(head, "predict")  # what there is and is not is for those with a token
+                raise
+        method, scope = known[1].method, known[1].scope
+        if scope:
+            self._admit(head, scope)
         if head.method != method and not (head.method == "HEAD" and method == "GET"):
             raise MethodError(head.method, method)
         return known
+
+    def _admit(self, head: Head, scope: str) -> None:
+        """Have the request run as its caller.
+
+        Raises:
+            UnauthorizedError: It has no valid token, where tokens are needed.
+            ForbiddenError: Its token is for something else.
+        """
+        if self._service.guard is not None:
+            CALLER.set(self._service.guard.caller(bearer(head.headers), scope))
 
     def _wire(self, path: str) -> HTTPWire | None:
         """The protocol whose paths begin like this one."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from deploykit.serving.batches import Batch, join, split
 from deploykit.serving.dataplane import INLINE_SECONDS, DataPlane
 from deploykit.serving.faults import OverloadError
+from deploykit.serving.guard import CALLER
 
 if TYPE_CHECKING:
     from deploykit.serving.batches import Outputs
@@ -44,8 +45,16 @@ class Runner:
 
         Raises:
             InvalidInputError: The examples cannot be preprocessed, or the model cannot hold their values.
-            OverloadError: Too many batches wait already.
+            OverloadError: Too many batches wait already, or the caller may not have more.
+            ForbiddenError: The caller may not see such outputs.
         """
+        caller = CALLER.get()
+        if caller is None:
+            return await self._run(batch)
+        with caller.admitted(batch.count):
+            return caller.shown(await self._run(batch), self._plane)
+
+    async def _run(self, batch: Batch) -> Outputs:
         outputs = None
         if batch.count < self._plane.most_joined and not self._in_thread:
             outputs = await self._run_joined(batch)

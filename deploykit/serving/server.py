@@ -26,6 +26,7 @@ from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic
 from deploykit.serving.listen import hold, is_loopback, listen
 from deploykit.serving.signals import Terminated, signals, terminable
+from deploykit.serving.tokens import SCOPES, Tokens
 from deploykit.serving.traffic import Traffic
 from deploykit.serving.wires._contract import WIRES, PortWire
 from deploykit.serving.worker import log_file
@@ -60,12 +61,16 @@ class Server:
 
     def __init__(
         self, artifact: Artifact, host: str, ports: dict[str, int], listeners: _Listeners, workers: int,
-        limits: ServerLimits, hosts: tuple[str, ...],
+        limits: ServerLimits, hosts: tuple[str, ...], tokens: Path | None,
     ) -> None:  # fmt: skip
         self.artifact = artifact
         self.host = host
         self._limits = limits
         self._hosts = hosts
+        self._tokens = tokens
+        own = Tokens()
+        self._secret = "" if tokens is None else own.add("server", scopes=SCOPES)
+        self._own = [token.to_json() for token in own.by_name.values()]
         self._hurry = threading.Event()
         self.port = port = ports.pop("")
         self.ports = ports
@@ -99,6 +104,8 @@ class Server:
                 "counters": str(self._counters),
                 "limits": vars(self._limits),
                 "hosts": list(self._hosts),
+                "tokens": "" if self._tokens is None else str(self._tokens),
+                "own": self._own,
             }
         )
         _live.add(self)
@@ -162,7 +169,7 @@ class Server:
                 remedy="give a dictionary with one array for each input.",
             )
         given: Mapping[str, Any] = x if isinstance(x, Mapping) else {needed[0]: x}
-        with Client(self.url) as client:
+        with Client(self.url, self._secret) as client:
             found = client.infer(self.name, {name: _as_array(v, specs.get(name)) for name, v in given.items()})
         return found if len(found) > 1 else next(iter(found.values()))
 
@@ -233,6 +240,8 @@ def serve(
     workers: int = 1,
     limits: Mapping[str, float] | None = None,
     hosts: Sequence[str] = (),
+    tokens: str | Path | None = None,
+    insecure: bool = False,
     block: bool = False,
     ready: Callable[[Server], None] | None = None,
     trusted: bool = False,
@@ -242,7 +251,8 @@ def serve(
     First a child process verifies the artifact (digests, golden outputs); only then do worker processes load it. This
     process never runs the model. A worker that dies is restarted, and all workers end with this process.
 
-    There is no authentication and no TLS: listen on loopback (the default), or put a proxy in front of it.
+    With ``tokens``, every request but those for health needs one. Without, the server listens on loopback (the default)
+    unless ``insecure`` is set. It has no TLS: put a proxy in front of it, since tokens must not travel in the clear.
 
     Args:
         artifact: What `export` returned, or its folder.
@@ -255,6 +265,9 @@ def serve(
         hosts: Names that requests may ask for in their Host header, for example that of the proxy in front. Addresses
             and localhost are always taken. Without names, a server on loopback takes no others, so that a page on the
             web cannot reach it by a name of its own; a server on another address takes any.
+        tokens: File of tokens, made with ``deploykit token``; it is read again when it changes.
+        insecure: Allow another address than loopback without tokens, for example in a container that only a proxy
+            reaches.
         block: Serve until Ctrl-C, SIGTERM or `Server.stop`, as the command line does, instead of in the background.
         ready: Called with the server when it is ready, for example to print a message; for use with ``block``.
         trusted: Allow operators that touch files or run code. Can only be set in code.
@@ -281,6 +294,15 @@ def serve(
     if os.name == "nt" and workers != 1:
         raise SettingError("workers must be 1 on Windows, where processes cannot share a port.")
     allowed = ServerLimits.of(limits)
+    known_tokens = None if tokens is None else Path(tokens).absolute()
+    if known_tokens is not None:
+        Tokens.open(known_tokens)
+    elif not insecure and not is_loopback(host):
+        raise SettingError(
+            f"Without tokens, anyone who can reach {host} can use the model.",
+            remedy="pass tokens= (--tokens FILE, see deploykit token), or insecure=True (--insecure) if only those can "
+            "reach it who may.",
+        )
     if isinstance(hosts, str) or not all(map(str.strip, hosts)):
         raise SettingError(f"The hosts must be a list of names, got {hosts!r}.")
     names = tuple(hosts) or ((host,) if is_loopback(host) else ())
@@ -302,7 +324,7 @@ def serve(
         if os.name == "nt":  # sockets are not inherited: the worker binds the ports again
             _close(listeners)
             listeners = {}
-        server = Server(opened, host, bound, listeners, workers, allowed, names)
+        server = Server(opened, host, bound, listeners, workers, allowed, names, known_tokens)
     except BaseException:
         _close(listeners)
         raise

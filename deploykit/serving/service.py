@@ -16,6 +16,7 @@ from deploykit.serving.faults import NotFoundError, UnavailableError
 from deploykit.serving.runner import Runner
 
 if TYPE_CHECKING:
+    from deploykit.serving.guard import Guard
     from deploykit.serving.traffic import Counters
 
 
@@ -41,16 +42,24 @@ class Service:
         planes: What is served, each as version 1.
         limits: What it takes.
         counters: Where predictions are counted; None: nowhere.
+        guard: Whose requests are answered; None: everyone's.
 
     Attributes:
         limits: What it takes.
+        guard: Whose requests are answered; None: everyone's.
         draining: Set when the server goes down: readiness is over, requests in progress are still answered.
     """
 
     def __init__(
-        self, planes: Iterable[DataPlane] = (), *, limits: ServerLimits | None = None, counters: Counters | None = None
+        self,
+        planes: Iterable[DataPlane] = (),
+        *,
+        limits: ServerLimits | None = None,
+        counters: Counters | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.limits = limits or ServerLimits()
+        self.guard = guard
         self.draining = False
         self._counters = counters
         #: By name and version; a model's highest version also by None.

@@ -61,7 +61,9 @@ def main() -> None:
 
 def _load(order: dict[str, Any]) -> Service:
     from deploykit.serving.dataplane import DataPlane
+    from deploykit.serving.guard import Guard
     from deploykit.serving.service import Service
+    from deploykit.serving.tokens import Token
     from deploykit.serving.traffic import Counters
 
     artifact = Artifact.open(order["artifact"])
@@ -73,7 +75,8 @@ def _load(order: dict[str, Any]) -> Service:
     counters = None
     with contextlib.suppress(OSError, ValueError):  # gone, as when old temporary files were removed: serve uncounted
         counters = Counters(Path(order["counters"]), order["slot"])
-    return Service([DataPlane(artifact)], limits=ServerLimits.of(order["limits"]), counters=counters)
+    guard = Guard(Path(order["tokens"]), map(Token.from_json, order["own"])) if order["tokens"] else None
+    return Service([DataPlane(artifact)], limits=ServerLimits.of(order["limits"]), counters=counters, guard=guard)
 
 
 def _serve(service: Service, order: dict[str, Any], answers: Any) -> None:

@@ -34,7 +34,7 @@ def test_the_dockerfile_serves_the_folder(artifact):
     lines = read(artifact, "Dockerfile").splitlines()
     assert f"FROM python:{sys.version_info.major}.{sys.version_info.minor}-slim" in lines
     command = json.loads(next(line for line in lines if line.startswith("CMD")).removeprefix("CMD "))
-    assert command == ["deploykit", "serve", "artifact", "--host", "0.0.0.0", "--port", "8501"]
+    assert command == ["deploykit", "serve", "artifact", "--host", "0.0.0.0", "--port", "8501", "--insecure"]
 
 
 def test_the_readme_names_tensors_and_preprocessing(artifact):

@@ -305,16 +305,16 @@ def test_an_impossible_number_of_workers(made, workers):
 @pytest.mark.parametrize("host", ["256.1.1.1", "no.such.host.invalid"])
 def test_an_unknown_host(made, host):
     with pytest.raises(ServeError, match="Unknown host"):
-        serve(made("cnn_onnx"), host=host, port=0)
+        serve(made("cnn_onnx"), host=host, port=0, insecure=True)
 
 
 def test_an_address_of_another_machine(made):
     with pytest.raises(ServeError, match=r"Cannot listen on 192\.0\.2\.1"):
-        serve(made("cnn_onnx"), host="192.0.2.1", port=0)
+        serve(made("cnn_onnx"), host="192.0.2.1", port=0, insecure=True)
 
 
 def test_all_addresses_are_reached_over_loopback(made, golden):
-    with serve(made("cnn_onnx"), host="0.0.0.0", port=0) as server:
+    with serve(made("cnn_onnx"), host="0.0.0.0", port=0, insecure=True) as server:
         assert server.url == f"http://127.0.0.1:{server.port}"
         inputs, outputs = golden(server)
         np.testing.assert_array_equal(server.predict(inputs["image"]), outputs["probabilities"])

@@ -20,6 +20,8 @@ JSON = b"application/json"
 #: Kind of a fault → status, as REST protocols use them.
 STATUSES: Mapping[str, int] = {
     "invalid": 400,
+    "unauthorized": 401,
+    "forbidden": 403,
     "not_found": 404,
     "method": 405,
     "deadline": 408,
@@ -62,10 +64,12 @@ class Endpoint(NamedTuple):
     Attributes:
         method: The only HTTP method it takes; GET includes HEAD. A POST is a prediction and is counted as one.
         handler: Body and headers (lower case) → response. It may raise a `Fault`.
+        scope: What a token must be for, see `deploykit.serving.tokens`; "": nothing, since it says nothing.
     """
 
     method: str
     handler: Handler
+    scope: str = "predict"
 
 
 #: Ends what a protocol has started; requests in progress are answered.
@@ -151,10 +155,10 @@ def refusal(fault: Fault) -> Response:
 WIRES: Registry[Wire] = Registry("deploykit.serving.wires", "protocol")
 
 
-def get(answer: Callable[[], bytes]) -> Endpoint:
+def get(answer: Callable[[], bytes], scope: str = "predict") -> Endpoint:
     """An endpoint for GET, without a body."""
 
     async def handler(_: bytes, __: Headers) -> Response:
         return Response(200, answer())
 
-    return Endpoint("GET", handler)
+    return Endpoint("GET", handler, scope)

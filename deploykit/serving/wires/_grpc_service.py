@@ -24,6 +24,8 @@ T = TypeVar("T")
 #: Kind of a fault → name of its status code.
 CODES: Mapping[str, str] = {
     "invalid": "INVALID_ARGUMENT",
+    "unauthorized": "UNAUTHENTICATED",
+    "forbidden": "PERMISSION_DENIED",
     "not_found": "NOT_FOUND",
     "method": "UNIMPLEMENTED",
     "deadline": "DEADLINE_EXCEEDED",

@@ -23,7 +23,9 @@ from operator import attrgetter
 from typing import Any
 
 from deploykit.serving.faults import Fault, InternalError, InvalidInputError, OverloadError
+from deploykit.serving.guard import CALLER
 from deploykit.serving.service import Service
+from deploykit.serving.tokens import bearer
 from deploykit.serving.wires import _open_inference, _tensorflow_serving
 from deploykit.serving.wires._contract import PortWire, Stop
 from deploykit.serving.wires._grpc_service import CODES, Call, GrpcService, Method, UnimplementedError, parse
@@ -178,6 +180,8 @@ class _Server:
         self, service: GrpcService, name: str, method: Method, data: bytes, call: Call, *, counted: bool
     ) -> bytes:
         try:
+            if self._service.guard is not None:
+                CALLER.set(self._service.guard.caller(_secret(call.context), "predict"))
             answer: bytes = method(service.read(name, data), call).SerializeToString()
         except Exception as error:
             if counted:
@@ -265,6 +269,12 @@ class _Server:
             "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": mirror,
         }
         return servicer
+
+
+def _secret(context: Any) -> bytes | None:
+    """What a call shows in its metadata."""
+    pairs = [(key.encode(), value) for key, value in context.invocation_metadata()]
+    return bearer((key, value.encode() if isinstance(value, str) else value) for key, value in pairs)
 
 
 def _asked(method: Method) -> Method:

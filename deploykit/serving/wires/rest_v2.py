@@ -60,11 +60,11 @@ class RestV2(HTTPWire):
         if plain == "/v2":
             return get(server_metadata)
         if plain == "/v2/health/live":
-            return get(lambda: b'{"live":true}')
+            return get(lambda: b'{"live":true}', "")
         if plain == "/v2/health/ready":
-            return get(partial(_ready, service, b'{"ready":true}'))
+            return get(partial(_ready, service, b'{"ready":true}'), "")
         if (match := _REPOSITORY.fullmatch(path)) is not None:
-            return Endpoint("POST", partial(_repository, service, match["what"]))
+            return Endpoint("POST", partial(_repository, service, match["what"]), "admin")
         match = _PATH.fullmatch(path)
         if match is None:
             return None

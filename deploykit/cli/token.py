@@ -1,0 +1,74 @@
+"""``deploykit token``: who may use a server."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from deploykit.cli._show import show
+from deploykit.core.errors import SettingError
+from deploykit.serving.tokens import SCOPES, Token, Tokens
+
+HELP = "Make, list and remove the tokens that deploykit serve --tokens asks for."
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("action", choices=("add", "list", "remove"), help="what to do")
+    parser.add_argument("file", metavar="FILE", type=Path, help="file of tokens; add makes it")
+    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="name of the token, to add or remove it")
+    group = parser.add_argument_group("rules of a new token")
+    group.add_argument(
+        "--scope", action="append", choices=SCOPES, help="what it is for; may be repeated (default: predict)"
+    )
+    group.add_argument("--per-second", metavar="N", type=float, default=0.0, help="most predictions per second")
+    group.add_argument("--at-once", metavar="N", type=int, default=0, help="most predictions in progress in a worker")
+    group.add_argument("--per-day", metavar="N", type=int, default=0, help="most examples a day (UTC)")
+    group.add_argument(
+        "--outputs",
+        metavar="RULE",
+        default="all",
+        help="how much of an answer it sees: all, label, top-N (scores of the best classes) or rounded-N (digits)",
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Run the verb."""
+    path: Path = options.file
+    if (options.action == "list") == bool(options.name):
+        raise argparse.ArgumentTypeError("give NAME to add or remove a token, and only then.")
+    tokens = Tokens() if options.action == "add" and not path.exists() else Tokens.open(path)
+    if options.action == "list":
+        shown = "\n".join(_line(token) for token in tokens.by_name.values()) or "no tokens"
+        show(options, shown, [{k: v for k, v in t.to_json().items() if k != "digest"} for t in tokens.by_name.values()])
+    elif options.action == "remove":
+        tokens.remove(options.name)
+        tokens.save(path)
+        show(options, f"removed {options.name}", {"removed": options.name})
+    else:
+        secret = tokens.add(
+            options.name,
+            scopes=tuple(dict.fromkeys(options.scope or ["predict"])),
+            per_second=options.per_second,
+            at_once=options.at_once,
+            per_day=options.per_day,
+            outputs=options.outputs,
+        )
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SettingError(f"Cannot make {path.parent}: {error.strerror}.", remedy="choose another.") from error
+        tokens.save(path)
+        # The only time that it is shown: the file has its digest.
+        show(options, secret, {"name": options.name, "token": secret})
+
+
+def _line(token: Token) -> str:
+    rules = [
+        ", ".join(token.scopes),
+        *([f"{token.per_second:g} a second"] if token.per_second else []),
+        *([f"{token.at_once} at once"] if token.at_once else []),
+        *([f"{token.per_day:,} examples a day"] if token.per_day else []),
+        *([f"outputs {token.outputs}"] if token.outputs != "all" else []),
+    ]
+    return f"{token.name}: {'; '.join(rules)}"

@@ -1,0 +1,296 @@
+"""Who is let in, how often, and what of an answer they see."""
+
+import json
+import os
+import stat
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deploykit.core.contract import OutputMeaning
+from deploykit.core.errors import SettingError
+from deploykit.exporters._verify import verify
+from deploykit.serving.faults import OverloadError
+from deploykit.serving.guard import Ledger
+from deploykit.serving.limited import limited
+from deploykit.serving.server import serve
+from deploykit.serving.tokens import Token, Tokens, bearer
+
+TOKEN = Token("one", "0" * 64)
+SCORES = np.array([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3]], np.float32)
+
+
+def meaning(kind, **more):
+    return OutputMeaning("y", kind, "scored", "float32", **more)
+
+
+# -- the file ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_file_holds_tokens_without_their_secrets(tmp_path):
+    path, tokens = tmp_path / "tokens.json", Tokens()
+    secret = tokens.add("ci", scopes=("predict", "metrics"), per_second=2.5, outputs="top-3")
+    other = tokens.add("web")
+    tokens.save(path)
+    assert len(secret) > 40
+    assert secret not in path.read_text()
+    if os.name == "posix":
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    found = Tokens.open(path)
+    assert found.find(secret.encode()) == tokens.by_name["ci"]
+    assert found.find(other.encode()).name == "web"
+    for wrong in (b"", b"x", secret.encode() + b"x", secret.encode()[:-1]):
+        assert found.find(wrong) is None
+    found.remove("ci")
+    assert found.find(secret.encode()) is None
+    with pytest.raises(SettingError, match="'web'"):
+        found.add("web")
+    with pytest.raises(SettingError, match="token 'ci'"):
+        found.remove("ci")
+
+
+GOOD = TOKEN.to_json()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "holds no tokens"),
+        ({"version": 2, "tokens": []}, "version 1"),
+        ({"version": 1, "tokens": {}}, "list of tokens"),
+        ({"version": 1, "tokens": [GOOD, GOOD]}, "two tokens of one name"),
+        ({"version": 1, "tokens": [{**GOOD, "scope": "admin"}]}, "'scope'"),
+        ({"version": 1, "tokens": [{**GOOD, "scopes": ["root"]}]}, "'root'"),
+        ({"version": 1, "tokens": [{**GOOD, "scopes": []}]}, "no scope"),
+        ({"version": 1, "tokens": [{**GOOD, "digest": "ff"}]}, "SHA-256"),
+        ({"version": 1, "tokens": [{**GOOD, "name": "a b"}]}, "letters, digits"),
+        ({"version": 1, "tokens": [{**GOOD, "per_second": -1}]}, "per_second"),
+        ({"version": 1, "tokens": [{**GOOD, "per_day": 1.5}]}, "per_day"),
+        ({"version": 1, "tokens": [{**GOOD, "at_once": True}]}, "at_once"),
+        ({"version": 1, "tokens": [{**GOOD, "outputs": "top"}]}, "top-N"),
+        ({"version": 1, "tokens": [{**GOOD, "outputs": 3}]}, "outputs must be text"),
+        ({"version": 1, "tokens": ["x"]}, "name and a digest"),
+    ],
+)
+def test_a_wrong_file_is_refused(tmp_path, content, message):
+    path = tmp_path / "tokens.json"
+    path.touch(0o600)
+    path.write_text(content if isinstance(content, str) else json.dumps(content))
+    with pytest.raises(SettingError, match=message):
+        Tokens.open(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_a_file_that_others_may_write_is_refused(tmp_path):
+    path = tmp_path / "tokens.json"
+    Tokens([TOKEN]).save(path)
+    path.chmod(0o620)
+    with pytest.raises(SettingError, match="chmod 600"):
+        Tokens.open(path)
+
+
+@pytest.mark.parametrize(
+    ("value", "secret"),
+    [(b"Bearer x", b"x"), (b"bearer  x ", b"x"), (b"Basic x", None), (b"Bearer", None), (b"Bearer ", None)],
+)
+def test_the_header(value, secret):
+    assert bearer([(b"host", b"a"), (b"authorization", value)]) == secret
+    assert bearer([(b"authorization", value), (b"authorization", value)]) is None
+
+
+# -- limits -----------------------------------------------------------------------------------------------------------
+
+
+def test_workers_and_restarts_share_a_daily_budget(tmp_path):
+    token = replace(TOKEN, per_day=10)
+    one, other = Ledger(tmp_path / "usage"), Ledger(tmp_path / "usage")
+    one.admit(token, 4)
+    other.admit(token, 6)
+    with pytest.raises(OverloadError, match="10 examples a day and has had 10") as refused:
+        one.admit(token, 1)
+    assert 0 < refused.value.retry_s <= 86400
+    with pytest.raises(OverloadError):
+        Ledger(tmp_path / "usage").admit(token, 1)
+    Ledger(tmp_path / "usage").admit(replace(token, name="two", digest="1" * 64), 10)
+
+
+def test_a_new_day_is_a_new_budget(tmp_path, monkeypatch):
+    token, ledger = replace(TOKEN, per_day=3), Ledger(tmp_path / "usage")
+    now = time.time()
+    ledger.admit(token, 3)
+    monkeypatch.setattr(time, "time", lambda: now + 86400)
+    ledger.admit(token, 3)
+    with pytest.raises(OverloadError):
+        ledger.admit(token, 1)
+
+
+def test_a_rate_is_kept_over_two_seconds(tmp_path, monkeypatch):
+    token, ledger = replace(TOKEN, per_second=5.0), Ledger(tmp_path / "usage")
+    now = time.time_ns()
+
+    def admitted(seconds):
+        monkeypatch.setattr(time, "time_ns", lambda: now + int(1e9 * seconds))
+        count = 0
+        while True:
+            try:
+                ledger.admit(token, 1)
+            except OverloadError:
+                return count
+            count += 1
+
+    assert [admitted(s) for s in (0, 0, 1.001, 1.101, 11)] == [10, 0, 5, 0, 10]
+
+
+# -- less of an answer ------------------------------------------------------------------------------------------------
+
+
+def test_labels_alone():
+    for kind in ("probabilities", "scores"):
+        np.testing.assert_array_equal(limited(SCORES, meaning(kind), "label"), np.eye(3)[SCORES.argmax(1)])
+    tied = limited(np.array([[1, 1, 0]], np.uint8), meaning("scores"), "label")
+    np.testing.assert_array_equal(tied, [[1, 0, 0]])
+    assert tied.dtype == np.uint8
+    np.testing.assert_array_equal(limited(SCORES, meaning("several", threshold=0.4), "label"), SCORES > 0.4)
+    np.testing.assert_array_equal(limited(SCORES - 0.4, meaning("logit"), "label"), SCORES > 0.4)
+
+
+def test_the_best_scores_alone():
+    np.testing.assert_array_equal(
+        limited(SCORES, meaning("probabilities"), "top-2"), np.float32([[0, 0.6, 0.3], [0.5, 0, 0.3]])
+    )
+    found = limited(SCORES - 5, meaning("scores"), "top-1")
+    np.testing.assert_array_equal(found.argmax(1), SCORES.argmax(1))
+    np.testing.assert_allclose(found[0], [-5.4, -4.4, -5.4], rtol=1e-6)
+    np.testing.assert_array_equal(limited(SCORES, meaning("probabilities"), "top-9"), SCORES)
+    maps = np.moveaxis(np.stack([SCORES, SCORES[::-1]]), -1, 1)  # classes on the second axis
+    first = limited(maps, meaning("probabilities", class_axis=1), "top-1")
+    np.testing.assert_array_equal(first.argmax(1), maps.argmax(1))
+    assert (first > 0).sum() == 4
+
+
+def test_rounded_scores_and_outputs_without_scores():
+    np.testing.assert_array_equal(limited(SCORES / 3, None, "rounded-2"), np.round(SCORES / 3, 2))
+    whole = np.array([[1, 2]])
+    assert limited(whole, None, "rounded-2") is not None
+    assert limited(SCORES, meaning("values"), "label") is None
+    assert limited(SCORES, None, "label") is None
+    assert limited(whole, meaning("label"), "label") is whole  # it is one already
+
+
+# -- a server ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def guarded(made, tmp_path_factory):
+    path, tokens = tmp_path_factory.mktemp("tokens") / "tokens.json", Tokens()
+    rules = {
+        "all": {}, "labels": {"outputs": "label"}, "seldom": {"per_second": 0.01}, "few": {"per_day": 3},
+        "metrics": {"scopes": ("metrics",)},
+    }  # fmt: skip
+    secrets = {name: tokens.add(name, **rule) for name, rule in rules.items()}
+    tokens.save(path)
+    with serve(made("cnn_onnx"), port=0, ports={"grpc": 0}, tokens=path) as server:
+        yield server, secrets, path
+
+
+def instances(count):
+    return {"instances": np.random.default_rng(0).integers(0, 255, (count, 8, 8)).tolist()}
+
+
+def test_only_requests_with_a_token_are_answered(guarded, ask, made, served):
+    server, secrets, _ = guarded
+    predict = f"/v1/models/{server.name}:predict"
+    for method, path, body in (
+        ("POST", predict, instances(1)), ("GET", f"/v1/models/{server.name}", None), ("GET", "/v2", None),
+        ("GET", "/nothing", None), ("POST", f"/v2/models/{server.name}/infer", {}),
+    ):  # fmt: skip
+        for headers in ({}, {"Authorization": "Bearer dk_wrong"}, {"Authorization": f"Basic {secrets['all']}"}):
+            refused = ask(server, method, path, body, **headers)
+            assert refused.status == 401
+            assert refused.headers["www-authenticate"] == "Bearer"
+            assert server.name not in refused.error
+    for path in ("/v2/health/live", "/v2/health/ready"):
+        assert ask(server, "GET", path).status == 200
+    refused = ask(server, "POST", predict, instances(1), Authorization=f"Bearer {secrets['metrics']}")
+    assert refused.status == 403
+    assert "is for metrics" in refused.error
+    given = ask(server, "POST", predict, instances(4), Authorization=f"Bearer {secrets['all']}")
+    assert given.json == ask(served("cnn_onnx"), "POST", predict, instances(4)).json
+
+
+def test_a_token_sees_what_it_may(guarded, ask, served):
+    server, secrets, _ = guarded
+    bearer = {"Authorization": f"Bearer {secrets['labels']}"}
+    whole = np.array(
+        ask(served("cnn_onnx"), "POST", f"/v1/models/{server.name}:predict", instances(5)).json["predictions"]
+    )
+    seen = ask(server, "POST", f"/v1/models/{server.name}:predict", instances(5), **bearer).json["predictions"]
+    np.testing.assert_array_equal(seen, np.eye(whole.shape[1])[whole.argmax(1)])
+
+
+def test_limits_say_when_to_come_back(guarded, ask):
+    server, secrets, _ = guarded
+    predict = f"/v1/models/{server.name}:predict"
+    seldom, few = ({"Authorization": f"Bearer {secrets[name]}"} for name in ("seldom", "few"))
+    assert ask(server, "POST", predict, instances(1), **seldom).status == 200
+    refused = ask(server, "POST", predict, instances(1), **seldom)
+    assert refused.status == 429
+    assert 90 <= int(refused.headers["retry-after"]) <= 100
+    assert ask(server, "POST", predict, instances(2), **few).status == 200
+    assert ask(server, "POST", predict, instances(2), **few).status == 429
+    assert ask(server, "POST", predict, instances(1), **few).status == 200
+
+
+def test_tokens_may_change_while_the_server_runs(guarded, ask):
+    server, _, path = guarded
+    tokens = Tokens.open(path)
+    secret = tokens.add("new")
+    tokens.save(path)
+
+    def status():
+        return ask(server, "GET", "/v2", Authorization=f"Bearer {secret}").status
+
+    end = time.monotonic() + 30
+    while status() != 200:
+        assert time.monotonic() < end
+    tokens.remove("new")
+    tokens.save(path)
+    while status() != 401:
+        assert time.monotonic() < end
+
+
+def test_grpc_asks_for_the_same_tokens(guarded):
+    grpc = pytest.importorskip("grpc")
+    server, secrets, _ = guarded
+    with grpc.insecure_channel(f"127.0.0.1:{server.ports['grpc']}") as channel:
+        live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        for call, name, code in (
+            (live, "", "UNAUTHENTICATED"), (live, "metrics", "PERMISSION_DENIED"), (infer, "", "UNAUTHENTICATED"),
+            (infer, "all", "NOT_FOUND"),
+        ):  # fmt: skip
+            metadata = [("authorization", f"Bearer {secrets[name]}")] if name else []
+            with pytest.raises(grpc.RpcError) as refused:
+                call(b"", metadata=metadata, timeout=30)
+            assert refused.value.code().name == code
+        assert live(b"", metadata=[("authorization", f"Bearer {secrets['all']}")], timeout=30) == b"\x08\x01"
+
+
+def test_another_address_takes_tokens_or_a_word(made, tmp_path):
+    with pytest.raises(SettingError, match=r"--insecure"):
+        serve(made("cnn_onnx"), host="0.0.0.0", port=0)
+    with pytest.raises(SettingError, match="Cannot read tokens"):
+        serve(made("cnn_onnx"), port=0, tokens=tmp_path / "none.json")
+
+
+def test_who_starts_a_server_may_use_it_and_others_are_told_how(guarded, served, monkeypatch):
+    server, secrets, _ = guarded
+    images = np.random.default_rng(0).integers(0, 255, (2, 8, 8)).astype(np.uint8)
+    wanted = served("cnn_onnx").predict(images)
+    np.testing.assert_array_equal(server.predict(images), wanted)
+    monkeypatch.delenv("DEPLOYKIT_TOKEN", raising=False)
+    assert "401" in str(verify(server.artifact, url=server.url).problems)
+    monkeypatch.setenv("DEPLOYKIT_TOKEN", secrets["all"])
+    assert verify(server.artifact, url=server.url)
