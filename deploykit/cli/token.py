@@ -7,7 +7,7 @@ from pathlib import Path
 
 from deploykit.cli._show import show
 from deploykit.core.errors import SettingError
-from deploykit.serving.tokens import SCOPES, Token, Tokens
+from deploykit.core.tokens import SCOPES, Token, Tokens
 
 HELP = "Make, list and remove the tokens that deploykit serve --tokens asks for."
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DeploykitError, SettingError
+from deploykit.core.tokens import Token, Tokens
 from deploykit.serving.faults import Fault, OverloadError
 from deploykit.serving.limited import limited
-from deploykit.serving.tokens import Token, Tokens
 
 if TYPE_CHECKING:
     from deploykit.serving.batches import Outputs
@@ -202,7 +202,7 @@ class Guard:
         """Who a request is from.
 
         Args:
-            secret: What it shows, see `deploykit.serving.tokens.bearer`.
+            secret: What it shows, see `deploykit.core.tokens.bearer`.
             scope: What it is for.
 
         Raises:
@@ -242,3 +242,12 @@ class Guard:
         except OSError:
             return ()
         return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def bearer(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
+    """The secret of an ``Authorization: Bearer …`` header, whose name is in lower case; None without exactly one."""
+    given = [value for name, value in headers if name == b"authorization"]
+    if len(given) != 1:
+        return None
+    scheme, _, secret = given[0].strip().partition(b" ")
+    return secret.strip() if scheme.lower() == b"bearer" and secret.strip() else None

@@ -19,10 +19,9 @@ from deploykit.serving.faults import (
     OverloadError,
     UnavailableError,
 )
-from deploykit.serving.guard import CALLER, UnauthorizedError
+from deploykit.serving.guard import CALLER, UnauthorizedError, bearer
 from deploykit.serving.heads import Head
 from deploykit.serving.service import Service
-from deploykit.serving.tokens import bearer
 from deploykit.serving.wires._contract import WIRES, Endpoint, HTTPWire, Response, refusal
 
 _KNOWN_PATHS = 256

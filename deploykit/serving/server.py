@@ -20,13 +20,13 @@ from deploykit.artifacts.client import Client
 from deploykit.core.errors import PortInUseError, RequestError, ServeError, SettingError, unknown_name
 from deploykit.core.model import TensorSpec
 from deploykit.core.settings.limits import ServerLimits
+from deploykit.core.tokens import SCOPES, Tokens
 from deploykit.exporters._verify import verify
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic
 from deploykit.serving.listen import hold, is_loopback, listen
 from deploykit.serving.signals import Terminated, signals, terminable
-from deploykit.serving.tokens import SCOPES, Tokens
 from deploykit.serving.traffic import Traffic
 from deploykit.serving.wires._contract import WIRES, PortWire
 from deploykit.serving.worker import log_file

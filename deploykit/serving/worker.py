@@ -60,10 +60,10 @@ def main() -> None:
 
 
 def _load(order: dict[str, Any]) -> Service:
+    from deploykit.core.tokens import Token
     from deploykit.serving.dataplane import DataPlane
     from deploykit.serving.guard import Guard
     from deploykit.serving.service import Service
-    from deploykit.serving.tokens import Token
     from deploykit.serving.traffic import Counters
 
     artifact = Artifact.open(order["artifact"])

@@ -16,6 +16,7 @@ import pytest
 import deploykit
 from deploykit.cli._show import columns, printable
 from deploykit.core.model import Model
+from deploykit.core.tokens import Tokens
 
 
 @pytest.fixture(scope="module")
@@ -389,3 +390,21 @@ def test_plan_with_synthesized_inputs(cli, desk, data_flags):
     status, _, err = cli("plan", desk / "net.onnx", *data_flags, "--synthesized-steps", "2")
     assert status == 2
     assert "--synthesized-steps applies only with --synthesize" in err
+
+
+def test_tokens_are_made_listed_and_removed(cli, tmp_path):
+    file = tmp_path / "secret" / "tokens.json"
+    status, out, _ = cli("token", "add", file, "web", "--per-day", 1000, "--outputs", "top-3", "--scope", "predict")
+    assert status == 0
+    assert Tokens.open(file).find(out.strip().encode()).per_day == 1000
+    status, out, _ = cli("token", "add", file, "ci", "--scope", "metrics", "--scope", "admin", "--json")
+    assert Tokens.open(file).find(json.loads(out)["token"].encode()).scopes == ("metrics", "admin")
+    status, out, _ = cli("token", "list", file)
+    assert out.splitlines() == ["web: predict; 1,000 examples a day; outputs top-3", "ci: metrics, admin"]
+    status, out, _ = cli("token", "list", file, "--json")
+    assert "digest" not in out
+    assert cli("token", "add", file, "ci")[0] == 1
+    assert cli("token", "remove", file, "ci")[0] == 0
+    assert list(Tokens.open(file).by_name) == ["web"]
+    assert cli("token", "remove", file)[0] == 2
+    assert cli("token", "list", tmp_path / "none.json")[0] == 1

@@ -64,7 +64,7 @@ class Endpoint(NamedTuple):
     Attributes:
         method: The only HTTP method it takes; GET includes HEAD. A POST is a prediction and is counted as one.
         handler: Body and headers (lower case) → response. It may raise a `Fault`.
-        scope: What a token must be for, see `deploykit.serving.tokens`; "": nothing, since it says nothing.
+        scope: What a token must be for, see `deploykit.core.tokens`; "": nothing, since it says nothing.
     """
 
     method: str

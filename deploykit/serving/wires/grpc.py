@@ -23,9 +23,8 @@ from operator import attrgetter
 from typing import Any
 
 from deploykit.serving.faults import Fault, InternalError, InvalidInputError, OverloadError
-from deploykit.serving.guard import CALLER
+from deploykit.serving.guard import CALLER, bearer
 from deploykit.serving.service import Service
-from deploykit.serving.tokens import bearer
 from deploykit.serving.wires import _open_inference, _tensorflow_serving
 from deploykit.serving.wires._contract import PortWire, Stop
 from deploykit.serving.wires._grpc_service import CODES, Call, GrpcService, Method, UnimplementedError, parse

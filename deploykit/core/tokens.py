@@ -12,7 +12,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -187,13 +187,3 @@ class Tokens:
 
 def _digest(secret: bytes) -> str:
     return hashlib.sha256(secret).hexdigest()
-
-
-def bearer(headers: Iterable[tuple[bytes, bytes]] | Mapping[bytes, bytes]) -> bytes | None:
-    """The secret of an ``Authorization: Bearer …`` header, whose name is in lower case; None without exactly one."""
-    pairs = headers.items() if isinstance(headers, Mapping) else headers
-    given = [value for name, value in pairs if name == b"authorization"]
-    if len(given) != 1:
-        return None
-    scheme, _, secret = given[0].strip().partition(b" ")
-    return secret.strip() if scheme.lower() == b"bearer" and secret.strip() else None
