@@ -15,7 +15,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import deploykit
 from deploykit._version import __version__
 from deploykit.core.errors import ExportError
 from deploykit.core.extras import EXTRAS, distribution
@@ -35,7 +34,7 @@ def write_wheel(folder: Path) -> str:
     Raises:
         ExportError: deploykit is imported from a folder that is neither an installation nor a checkout.
     """
-    root = Path(deploykit.__file__).parent
+    root = Path(__file__).parents[1]
     info = f"deploykit-{VERSION}.dist-info"
     contents = {f"deploykit/{name}": (root / name).read_bytes() for name in _members(root)}
     contents |= {f"{info}/{name}": text.encode() for name, text in _information(root.parent).items()}
