@@ -80,7 +80,7 @@ class App:
         except Exception:
             _log.exception("request to %r failed", head.path)
             return self.refuse(head, InternalError())
-        if head.method == "POST":
+        if self._predicts(head):
             if response.status == 200:
                 self._service.answered(time.perf_counter() - began)
             else:
@@ -96,7 +96,7 @@ class App:
         """
         wire = None
         if head is not None:
-            if head.method == "POST":
+            if self._predicts(head):
                 self._service.refused()
             known = self._known.get(head.path)
             wire = known[0] if known else self._wire(head.path)
@@ -113,8 +113,15 @@ class App:
 
     def given_up(self, head: Head | None) -> None:
         """Count a request whose client is gone."""
-        if head is not None and head.method == "POST":
+        if head is not None and self._predicts(head):
             self._service.refused()
+
+    def _predicts(self, head: Head) -> bool:
+        """Whether a request counts as a prediction; one for a path that there is not is taken for one."""
+        if head.method != "POST":
+            return False
+        known = self._known.get(head.path)
+        return known is None or known[1].scope == "predict"
 
     def _endpoint(self, head: Head) -> tuple[HTTPWire, Endpoint]:
         """The protocol and what it answers a request with.

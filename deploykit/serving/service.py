@@ -17,7 +17,7 @@ from deploykit.serving.runner import Runner
 
 if TYPE_CHECKING:
     from deploykit.serving.guard import Guard
-    from deploykit.serving.traffic import Counters
+    from deploykit.serving.traffic import Counters, Traffic
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ class Service:
         self._counters = counters
         #: By name and version; a model's highest version also by None.
         self._models: dict[tuple[str, str | None], ServedModel] = {}
+        #: By name and label.
+        self._labels: dict[tuple[str, str], str] = {}
         for plane in planes:
             self.add(plane)
 
@@ -72,6 +74,14 @@ class Service:
         name = plane.name
         self._models[name, version] = ServedModel(plane, version, Runner(plane, self.limits.waiting))
         self._models[name, None] = self._models[name, self.versions(name)[-1]]
+
+    def label(self, name: str, label: str, version: str) -> None:
+        """Let a label stand for a version of a model, such as ``stable`` or ``canary``.
+
+        Raises:
+            NotFoundError: There is no such version.
+        """
+        self._labels[name, label] = self.model(name, version).version
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,15 +92,16 @@ class Service:
         """Versions of a model, the highest last."""
         return tuple(sorted((v for n, v in self._models if n == name and v is not None), key=int))
 
-    def model(self, name: str, version: str | None = None) -> ServedModel:
-        """A model, in its highest version unless another one is asked for.
+    def model(self, name: str, version: str | None = None, label: str | None = None) -> ServedModel:
+        """A model, in its highest version unless another one is asked for, by its number or its label.
 
         Raises:
             NotFoundError: There is none, in TensorFlow Serving's words.
         """
         try:
-            return self._models[name, version]
+            return self._models[name, version if label is None else self._labels[name, label]]
         except KeyError:
+            version = version if label is None else label
             request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
             served = "; ".join(
                 f"{n!r}, version{'s' if len(self.versions(n)) > 1 else ''} {', '.join(self.versions(n))}"
@@ -107,6 +118,10 @@ class Service:
         """Count a prediction that was answered."""
         if self._counters is not None:
             self._counters.answered(seconds)
+
+    def traffic(self) -> Traffic | None:
+        """What all workers have answered and refused, over all models; None if nothing is counted."""
+        return None if self._counters is None else self._counters.total()
 
     def refused(self) -> None:
         """Count a prediction that was not answered."""

@@ -8,7 +8,7 @@ import pytest
 from deploykit import __version__
 
 INFER = "/v2/models/cnn/infer"
-EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration"]
+EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
 
 
 def tensor(**changes):
@@ -217,3 +217,87 @@ def test_broken_binary_text_is_400(text, ask, blob):
     answer = ask(text, "POST", "/v2/models/text/infer", body, **headers)
     assert answer.status == 400
     assert "BYTES" in answer.error
+
+
+def test_triton_clients_read_configuration_and_index(two, ask):
+    found = ask(two, "GET", "/v2/models/two/config").json
+    assert found["input"] == [
+        {"name": "left", "data_type": "TYPE_FP32", "dims": [-1, 4]},
+        {"name": "right", "data_type": "TYPE_INT64", "dims": [-1, 6]},
+    ]
+    assert [t["dims"] for t in found["output"]] == [[-1, 1], [-1, 3]]
+    model = {"name": "two", "version": "1", "state": "READY", "reason": ""}
+    assert ask(two, "POST", "/v2/repository/index", b"{}").json == [model]
+    for what in ("load", "unload"):
+        answer = ask(two, "POST", f"/v2/repository/models/two/{what}", b"{}")
+        assert answer.status == 400
+        assert answer.error == f"Models cannot be {what}ed by clients; restart the server with the models you want."
+
+
+@pytest.mark.parametrize("path", ["/v2/models/stats", "/v2/models/cnn/stats", "/v2/models/cnn/versions/1/stats"])
+def test_statistics_count_predictions_and_nothing_else(cnn, ask, path):
+    def counts():
+        (found,) = ask(cnn, "GET", path).json["model_stats"]
+        assert (found["name"], found["version"]) == ("cnn", "1")
+        success, fail = found["inference_stats"]["success"]["count"], found["inference_stats"]["fail"]["count"]
+        assert found["inference_count"] == success
+        return success, fail
+
+    before = counts()
+    for message in ({"inputs": [tensor()]}, {"inputs": [tensor()]}, {}):
+        ask(cnn, "POST", INFER, message)
+    ask(cnn, "POST", "/v2/repository/index")
+    ask(cnn, "POST", "/v2/repository/models/cnn/load")
+    assert counts() == (before[0] + 2, before[1] + 1)
+
+
+def test_brain_floats_are_taken_where_the_model_takes_real_numbers(log, ask):
+    half = np.array([1.0, 2.5, 0.5, 8.0], np.float32)
+    blob = (half.view(np.uint32) >> 16).astype("<u2").tobytes()
+    features = {"name": "features", "shape": [1, 4], "datatype": "BF16", "parameters": {"binary_data_size": len(blob)}}
+    body, headers = binary([features], [blob])
+    found = ask(log, "POST", "/v2/models/log/infer", body, **headers).json["outputs"][0]["data"]
+    np.testing.assert_allclose(found, np.log(half), rtol=1e-6)
+    wrong = {**features, "parameters": {"binary_data_size": 6}}
+    body, headers = binary([wrong], [blob[:6]])
+    assert (
+        "BF16 of shape [1, 4] needs 8 bytes, got 6." in ask(log, "POST", "/v2/models/log/infer", body, **headers).error
+    )
+
+
+def test_classes_can_be_asked_for_all_outputs_at_once(cnn, ask):
+    found = ask(cnn, "POST", INFER, {"inputs": [tensor()], "parameters": {"classification": 2}}).json["outputs"]
+    assert [(o["datatype"], o["shape"]) for o in found] == [("BYTES", [1, 2])]
+
+
+@pytest.mark.parametrize(
+    ("message", "words"),
+    [
+        ({"inputs": [tensor()], "outputs": [{"name": []}]}, "Unknown output []; expected 'probabilities'."),
+        (
+            {"inputs": [tensor()], "outputs": [{"name": "probabilities"}] * 2},
+            "Output 'probabilities' is asked for twice.",
+        ),
+        ({"inputs": [tensor(datatype=[])]}, "expected datatype UINT8, got []; datatypes are BOOL, "),
+        ({"inputs": [tensor(shape=[1] * 65)]}, "expected a shape of at most 64 dimensions, got 65."),
+        ({"inputs": [tensor(shape=[0, 2**62, 4], data=[])]}, "expected a shape of at most "),
+        (
+            {"inputs": [tensor()], "parameters": {"binary_data_output": 1}},
+            "'binary_data_output' to be true or false, got 1",
+        ),
+        (
+            {"inputs": [tensor()], "parameters": {"classification": 0}},
+            "'classification' to be a whole number, 1 or more",
+        ),
+    ],
+)
+def test_values_of_other_kinds_are_400(cnn, ask, message, words):
+    answer = ask(cnn, "POST", INFER, message)
+    assert answer.status == 400
+    assert words in answer.error
+
+
+def test_a_length_of_thousands_of_digits_is_400(cnn, ask):
+    answer = ask(cnn, "POST", INFER, b"{}", Inference_Header_Content_Length="9" * 5000)
+    assert answer.status == 400
+    assert "Inference-Header-Content-Length: expected a number up to the body's 2 bytes, got '999" in answer.error

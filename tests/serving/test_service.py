@@ -75,6 +75,22 @@ def test_the_protocols_serve_all_of_them(service):
     assert "/v1/models/log[:predict]" in call(app, "GET", "/v1/models/log/x")[1]["error"]
 
 
+def test_labels_stand_for_versions_and_are_not_numbers_of_them(service):
+    app = App(service)
+    service.label("cnn", "stable", "2")
+    for path in ("/v1/models/cnn/labels/stable/metadata", "/v1/models/cnn/versions/2/metadata"):
+        assert call(app, "GET", path)[1]["model_spec"]["version"] == "2"
+    images = json.dumps({"instances": np.zeros((1, 8, 8), int).tolist()}).encode()
+    assert call(app, "POST", "/v1/models/cnn/labels/stable:predict", images)[0] == 200
+    assert [s["version"] for s in call(app, "GET", "/v1/models/cnn/labels/stable")[1]["model_version_status"]] == ["2"]
+    for label in ("2", "canary"):
+        status, found = call(app, "GET", f"/v1/models/cnn/labels/{label}/metadata")
+        assert status == 404
+        assert found["error"].startswith(f"Servable not found for request: Specific(cnn, {label}).")
+    with pytest.raises(NotFoundError):
+        service.label("cnn", "old", "1")
+
+
 def test_a_model_that_is_added_later_is_served_on_paths_that_were_asked_before(planes):
     service = Service([planes["cnn_onnx"]])
     app = App(service)

@@ -11,7 +11,7 @@ from deploykit.core.adapter import Adapter
 from deploykit.core.registry import Registry
 from deploykit.core.serial import dump
 from deploykit.serving.faults import Fault
-from deploykit.serving.service import Service
+from deploykit.serving.service import ServedModel, Service
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -57,12 +57,15 @@ class Response(NamedTuple):
 
 Handler = Callable[[bytes, Headers], Awaitable[Response]]
 
+#: Finds the model of a path for each request again, since others may have been added; it may raise a `NotFoundError`.
+Find = Callable[[], ServedModel]
+
 
 class Endpoint(NamedTuple):
     """What answers a path.
 
     Attributes:
-        method: The only HTTP method it takes; GET includes HEAD. A POST is a prediction and is counted as one.
+        method: The only HTTP method it takes; GET includes HEAD.
         handler: Body and headers (lower case) → response. It may raise a `Fault`.
         scope: What a token must be for, see `deploykit.core.tokens`; "": nothing, since it says nothing.
     """

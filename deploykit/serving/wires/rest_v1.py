@@ -24,7 +24,7 @@ from deploykit.serving.faults import Fault, InvalidInputError, shown
 from deploykit.serving.service import ServedModel, Service
 from deploykit.serving.tensors import encoded, from_lists, to_json
 from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
-from deploykit.serving.wires._contract import Endpoint, Headers, HTTPWire, Response, get, refusal
+from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Response, get, refusal
 from deploykit.serving.wires._json import read_json, write_json
 
 if TYPE_CHECKING:
@@ -52,16 +52,17 @@ class RestV1(HTTPWire):
         match = _PATH.fullmatch(path)
         if match is None:
             return None
-        name, version = match["model"], match["version"] or match["label"]
-        service.model(name, version)
+        name, version, label = match["model"], match["version"], match["label"]
+        find = partial(service.model, name, version, label)
+        find()
         what = (match["what"] or "").lower()
         if what == ":predict":
-            return Endpoint("POST", partial(_predict, service, name, version))
+            return Endpoint("POST", partial(_predict, find))
         if what in (":classify", ":regress"):
-            return Endpoint("POST", partial(_examine, service, name, version, what[1:]))
+            return Endpoint("POST", partial(_examine, find, what[1:]))
         if what == "/metadata":
-            return get(lambda: dump(metadata(service.model(name, version))))
-        return get(lambda: dump(status([service.model(name, version).version] if version else service.versions(name))))
+            return get(lambda: dump(metadata(find())))
+        return get(lambda: dump(status([find().version] if version or label else service.versions(name))))
 
     def example(self, model: str) -> str:
         """Where to predict."""
@@ -81,8 +82,8 @@ def words(fault: Fault) -> str:
     return fault.message
 
 
-async def _predict(service: Service, name: str, version: str | None, body: bytes, headers: Headers) -> Response:
-    model = service.model(name, version)
+async def _predict(find: Find, body: bytes, headers: Headers) -> Response:
+    model = find()
     plane = model.plane
     upload = read_upload(body, headers)
     if upload is None:
@@ -104,11 +105,9 @@ async def _predict(service: Service, name: str, version: str | None, body: bytes
     return Response(200, write_json(_arranged(values, rows=rows), outputs))
 
 
-async def _examine(
-    service: Service, name: str, version: str | None, method: str, body: bytes, headers: Headers
-) -> Response:
+async def _examine(find: Find, method: str, body: bytes, headers: Headers) -> Response:
     """Classify or regress."""
-    model = service.model(name, version)
+    model = find()
     plane = model.plane
     classify = method == "classify"
     (examples.check_classifies if classify else examples.check_regresses)(plane)

@@ -1,4 +1,4 @@
-"""Messages of the Open Inference Protocol v2, with Triton's extensions for binary tensors, classification and others.
+"""Messages of the Open Inference Protocol v2, with Triton's extensions for binary tensors and classification.
 
 Beyond them, the body of an inference may be an image or a web form.
 """
@@ -11,10 +11,8 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from deploykit._version import __version__
 from deploykit.artifacts.wire import BF16, DATATYPES, DTYPES, JSON_LENGTH, datatype, from_bytes, to_bytes
 from deploykit.core.model import TensorSpec
-from deploykit.core.serial import dump
 from deploykit.serving.batches import Batch
 from deploykit.serving.classification import check, classified, takes
 from deploykit.serving.dataplane import DataPlane
@@ -22,26 +20,24 @@ from deploykit.serving.faults import InvalidInputError, shown
 from deploykit.serving.service import ServedModel, Service
 from deploykit.serving.tensors import converted, encoded, from_lists, to_json
 from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
-from deploykit.serving.wires._contract import Endpoint, Headers, HTTPWire, Response, get
+from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Response
 from deploykit.serving.wires._json import read_json, write_json
+from deploykit.serving.wires._v2_facts import endpoint_of, server_endpoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _PATH = re.compile(
-    r"/v2/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?(?P<what>/ready|/infer|/config)?/?",
+    r"/v2/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"
+    r"(?P<what>/ready|/infer|/config|/stats)?/?",
     re.IGNORECASE,
 )
 _BINARY = b"application/octet-stream"
 _LENGTH = JSON_LENGTH.lower().encode()
 #: Datatypes that stand for one another where no number changes.
 _NUMBERS = (frozenset(DTYPES) | {BF16}) - {"BOOL", "BYTES"}
-_REPOSITORY = re.compile(r"/v2/repository/(?:index|models/(?P<model>[^/]+)/(?P<what>load|unload))/?", re.IGNORECASE)
 #: Most digits of a length in a header.
 _MOST_DIGITS = 12
-#: What a model's configuration says of batches: that there is no limit but the request's size.
-_MOST_BATCH = 1 << 20
-_EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration")
 #: Parameters of Triton's sequence extension.
 _SEQUENCES = ("sequence_id", "sequence_start", "sequence_end")
 
@@ -56,41 +52,23 @@ class RestV2(HTTPWire):
 
     def endpoint(self, path: str, service: Service) -> Endpoint | None:
         """Health and metadata of the server; readiness, metadata or infer of a model."""
-        plain = path.lower().rstrip("/")
-        if plain == "/v2":
-            return get(server_metadata)
-        if plain == "/v2/health/live":
-            return get(lambda: b'{"live":true}', "")
-        if plain == "/v2/health/ready":
-            return get(partial(_ready, service, b'{"ready":true}'), "")
-        if (match := _REPOSITORY.fullmatch(path)) is not None:
-            return Endpoint("POST", partial(_repository, service, match["what"]), "admin")
+        if (found := server_endpoint(service, path.lower().rstrip("/"))) is not None:
+            return found
         match = _PATH.fullmatch(path)
         if match is None:
             return None
-        name, version = match["model"], match["version"] or match["label"]
-        service.model(name, version)
+        find = partial(service.model, match["model"], match["version"], match["label"])
+        find()
         what = (match["what"] or "").lower()
-        if what == "/infer":
-            return Endpoint("POST", partial(_infer, service, name, version))
-        if what == "/ready":
-            return get(partial(_ready, service, dump({"name": name, "ready": True})))
-        if what == "/config":
-            return get(lambda: model_config(service.model(name, version)))
-        return get(lambda: model_metadata(service.model(name, version), service.versions(name)))
+        return Endpoint("POST", partial(_infer, find)) if what == "/infer" else endpoint_of(service, what, find)
 
     def example(self, model: str) -> str:
         """Where to predict."""
         return f"/v2/models/{model}[/infer]"
 
 
-def _ready(service: Service, body: bytes) -> bytes:
-    service.check_ready()
-    return body
-
-
-async def _infer(service: Service, name: str, version: str | None, body: bytes, headers: Headers) -> Response:
-    model = service.model(name, version)
+async def _infer(find: Find, body: bytes, headers: Headers) -> Response:
+    model = find()
     upload = read_upload(body, headers)
     if upload is None:
         length = _json_length(headers, len(body))
@@ -115,20 +93,6 @@ def _sends_images(plane: DataPlane, message: Any) -> bool:
         return False
     tensors = message.get("inputs")
     return isinstance(tensors, list) and any(isinstance(t, dict) and t.get("datatype") == "BYTES" for t in tensors)
-
-
-async def _repository(service: Service, what: str | None, _: bytes, __: Headers) -> Response:
-    """The index of models; they are loaded and unloaded by who started the server, not by clients."""
-    if what is not None:
-        raise InvalidInputError(
-            f"Models cannot be {what.lower()}ed by clients; restart the server with the models you want."
-        )
-    index = [
-        {"name": name, "version": version, "state": "READY", "reason": ""}
-        for name in service.names
-        for version in service.versions(name)
-    ]
-    return Response(200, dump(index))
 
 
 def _json_length(headers: Headers, size: int) -> int:
@@ -249,48 +213,6 @@ def write_infer(model: ServedModel, outputs: dict[str, NDArray[Any]], wanted: Wa
     return message if wanted.id is None else {**message, "id": wanted.id}, b"".join(blobs)
 
 
-def server_metadata() -> bytes:
-    """Answer to ``GET /v2``."""
-    return dump({"name": "deploykit", "version": __version__, "extensions": list(_EXTENSIONS)})
-
-
-def model_metadata(model: ServedModel, versions: Sequence[str]) -> bytes:
-    """Answer to ``GET /v2/models/NAME``; class names come as a parameter of the scored output."""
-    plane = model.plane
-    outputs = [_metadata(spec) for spec in plane.outputs.values()]
-    for output in outputs:
-        if plane.classes and plane.meanings[output["name"]].role == "scored":
-            output["parameters"] = {"classes": list(plane.classes)}
-    return dump(
-        {
-            "name": plane.name,
-            "versions": list(versions),
-            "platform": plane.platform,
-            "inputs": [_metadata(spec) for spec in plane.inputs.values()],
-            "outputs": outputs,
-        }
-    )
-
-
-def model_config(model: ServedModel) -> bytes:
-    """Answer to ``GET /v2/models/NAME/config``: what Triton's clients read of a model's configuration."""
-    plane = model.plane
-
-    def tensors(specs: Mapping[str, TensorSpec]) -> list[dict[str, Any]]:
-        found = [_metadata(spec) for spec in specs.values()]
-        return [{"name": t["name"], "data_type": _config_type(t["datatype"]), "dims": t["shape"][1:]} for t in found]
-
-    return dump(
-        {
-            "name": plane.name,
-            "platform": plane.platform,
-            "max_batch_size": _MOST_BATCH,
-            "input": tensors(plane.inputs),
-            "output": tensors(plane.outputs),
-        }
-    )
-
-
 def read_tensor(plane: DataPlane, tensor: dict[str, Any], spec: TensorSpec, blob: memoryview | None) -> NDArray[Any]:
     """An input from a tensor of the protocol.
 
@@ -359,15 +281,6 @@ def _flag(parameters: Mapping[str, Any], name: str, where: str, *, otherwise: bo
     if type(found) is not bool:
         raise InvalidInputError(f"{where}: expected {name!r} to be true or false, got {shown(found)}.")
     return found
-
-
-def _config_type(wire: str) -> str:
-    return "TYPE_STRING" if wire == "BYTES" else f"TYPE_{wire}"
-
-
-def _metadata(spec: TensorSpec) -> dict[str, Any]:
-    shape = [-1 if d is None else d for d in spec.shape or ()]
-    return {"name": spec.name, "datatype": DATATYPES.get(spec.dtype, spec.dtype), "shape": shape}
 
 
 ADAPTER = RestV2()
