@@ -98,7 +98,7 @@ def test_the_whole_way(slim, tiny, tmp_path, kind, shape):
     [
         (["demo"], "The package 'papermill' is not installed. Remedy: pip install 'deploykit[jupyter]'"),
         (
-            ["batch", "06_batch.ipynb"],
+            ["batch", "nowhere.ipynb"],
             "The package 'papermill' is not installed. Remedy: pip install 'deploykit[jupyter]'",
         ),
         (["lab"], "The package 'jupyterlab' is not installed. Remedy: pip install 'deploykit[jupyter]'"),

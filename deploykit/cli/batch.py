@@ -8,6 +8,7 @@ from pathlib import Path
 from deploykit.cli import _notebooks
 from deploykit.cli._show import note, show
 from deploykit.core.errors import DeploykitError, SettingError
+from deploykit.core.extras import needs
 
 HELP = "Run a notebook with papermill. Unknown parameters and values of the wrong type are rejected before it starts."
 _EPILOG = """\
@@ -43,6 +44,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the verb."""
+    needs("papermill")
     try:
         notebook = _find(options.notebook)
         values = _notebooks.typed(notebook, dict(options.parameters))

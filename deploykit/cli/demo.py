@@ -9,7 +9,7 @@ from deploykit.cli import _notebooks
 from deploykit.cli._inputs import named
 from deploykit.cli._show import note, show
 from deploykit.core.errors import SettingError
-from deploykit.core.extras import installed
+from deploykit.core.extras import installed, needs
 
 HELP = (
     "Run the quickstart notebook without a browser: sweep, choose, export and serve the small model that ships with it."
@@ -35,6 +35,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Run the verb."""
+    needs("papermill")
     notebook = _notebooks.find(_NOTEBOOK)
     store = Path(options.store).absolute()
     executed = store / _NOTEBOOK

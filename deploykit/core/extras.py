@@ -58,9 +58,17 @@ def require(module: str, extra: str = "") -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name.split(".")[0]):
             raise
-        raise MissingExtraError(
-            f"The package {distribution(module)!r} is not installed.", remedy=pip_line([module], extra)
-        ) from error
+        raise _missing(module, extra) from error
+
+
+def needs(module: str) -> None:
+    """Check that a package is installed, without importing it.
+
+    Raises:
+        MissingExtraError: It is not; names the pip line.
+    """
+    if not installed(module):
+        raise _missing(module)
 
 
 def check(extra: str) -> None:
@@ -82,7 +90,13 @@ def explained(error: ModuleNotFoundError) -> MissingExtraError | None:
     module = (error.name or "").partition(".")[0]
     if not any(module in modules for modules in EXTRAS.values()):
         return None
-    return MissingExtraError(f"The package {distribution(module)!r} is not installed.", remedy=pip_line([module]))
+    return _missing(module)
+
+
+def _missing(module: str, extra: str = "") -> MissingExtraError:
+    return MissingExtraError(
+        f"The package {distribution(module)!r} is not installed.", remedy=pip_line([module], extra)
+    )
 
 
 def pip_line(modules: Iterable[str], extra: str = "") -> str:

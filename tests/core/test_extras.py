@@ -28,6 +28,9 @@ def test_the_extra_that_holds_a_package_is_found(monkeypatch):
         extras.require("no_such_package_at_all.part")
     with pytest.raises(MissingExtraError, match=rf"not installed: no_such_package_at_all\. Remedy: {line}"):
         extras.check("sweep")
+    with pytest.raises(MissingExtraError, match=line):
+        extras.needs("no_such_package_at_all")
+    extras.needs("numpy")
     with pytest.raises(ModuleNotFoundError) as caught:
         importlib.import_module("no_such_package_at_all")
     assert line.replace("\\", "") in str(extras.explained(caught.value))
