@@ -134,7 +134,7 @@ class VariantConformance:
     """Derive, and give fixtures ``name``, ``variant``, ``source`` (a model it reads) and ``data`` (a saved Dataset)."""
 
     def test_a_model_is_written(self, name: str, variant: str, source: Path, data: Path, tmp_path: Path) -> None:
-        """The file is of the declared format, keeps all names, and gives finite outputs near the source's.
+        """The file has the declared format, keeps all names, and gives finite outputs near the source's.
 
         That it has what the variant ensures is checked as it is written.
         """
@@ -145,6 +145,10 @@ class VariantConformance:
         notes = work.transformed(name, variant, source, target, data, **quick(name))
         assert notes["reports"] or not declared.needs, "work that reads data takes long enough to report progress"
         assert not notes.get("not_checked"), "something that it ensures does not show in the file"
+        technique = TRANSFORMS.get(name)
+        values = technique.complete(quick(name))
+        asleep = {p.name for p in technique.parameters if p.under and not values[p.under]}
+        assert set(declared.uses) - asleep <= set(notes["read"]), "a setting that it says to use is never read"
         before, after = load(source), load(target)
         assert after.format == declared.produces
         assert {s.name for s in after.inputs} == {s.name for s in before.inputs}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +56,26 @@ def convert(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     return {"notes": job.notes}
 
 
+class _Seen(dict[str, Any]):
+    """Parameters that remember which of them were read; all of them when they are copied."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        super().__init__(values)
+        self.read = set[str]()
+
+    def __getitem__(self, name: str) -> Any:
+        self.read.add(name)
+        return super().__getitem__(name)
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """As `dict.get`."""
+        self.read.add(name)
+        return super().get(name, default)
+
+    def __iter__(self) -> Iterator[str]:
+        return super().__iter__()  # having one of its own, a copy reads each value
+
+
 def transform(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Task: run one variant of a technique."""
     technique = TRANSFORMS.get(arguments["technique"])
@@ -66,11 +86,12 @@ def transform(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         reports.append((done, total, words))
         report(done, total, words)
 
+    parameters = _Seen(technique.complete(arguments["parameters"]))
     job = TransformJob(
         Path(arguments["source"]),
         Path(arguments["target"]),
         min(variant.accepts),
-        parameters=technique.complete(arguments["parameters"]),
+        parameters=parameters,
         data=Dataset.open(Path(arguments["data"])) if arguments["data"] else None,
         teacher=Path(arguments["teacher"]),
         teacher_format=arguments["teacher_format"],
@@ -78,7 +99,7 @@ def transform(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         report=tell,
     )
     variant.apply(job)
-    return {"notes": job.notes, "reports": reports}
+    return {"notes": job.notes, "reports": reports, "read": sorted(parameters.read)}
 
 
 def predict(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -241,7 +262,7 @@ def transformed(
     teacher: Path | None = None,
     **parameters: Any,
 ) -> dict[str, Any]:
-    """Apply a variant in a child; gives the notes, with what was reported as ``"reports"``.
+    """Apply a variant in a child; gives the notes, with ``"reports"`` and ``"read"``, the parameters that it asked for.
 
     The source is the original model as well unless another ``teacher`` is named.
     """
@@ -258,7 +279,7 @@ def transformed(
         parameters=parameters,
         seed=seed,
     )
-    return {**result["notes"], "reports": result["reports"]}
+    return {**result["notes"], "reports": result["reports"], "read": result["read"]}
 
 
 def predicted(path: Path, format_name: str, feeds: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
