@@ -21,6 +21,7 @@ from deploykit.serving.faults import (
 )
 from deploykit.serving.guard import CALLER, UnauthorizedError, bearer
 from deploykit.serving.heads import Head
+from deploykit.serving.meter import VISIT, Visit
 from deploykit.serving.service import Service
 from deploykit.serving.wires._contract import WIRES, Endpoint, HTTPWire, Response, refusal
 
@@ -69,17 +70,23 @@ class App:
 
     async def answer(self, head: Head, body: bytes) -> Response:
         """Answer one request; whatever goes wrong is an answer as well."""
-        began = time.perf_counter()
+        visit = Visit(time.perf_counter())
+        VISIT.set(visit)
+        response = await self._answer(head, body, visit.arrived)
+        self._count(head, response, visit)
+        return response
+
+    async def _answer(self, head: Head, body: bytes, began: float) -> Response:
         try:
             _, (_, handler, _) = self._endpoint(head)
             if head.encoding and _check_encoding(head):
                 body = await _unzip(body, self._service.limits.request_bytes)
             response = await handler(body, head.headers)
         except Fault as fault:
-            return self.refuse(head, fault)
+            return self._refused(head, fault)
         except Exception:
             _log.exception("request to %r failed", head.path)
-            return self.refuse(head, InternalError())
+            return self._refused(head, InternalError())
         if self._predicts(head):
             if response.status == 200:
                 self._service.answered(time.perf_counter() - began)
@@ -94,12 +101,14 @@ class App:
             head: The request; None if not even its head could be read.
             fault: Why.
         """
-        wire = None
-        if head is not None:
-            if self._predicts(head):
-                self._service.refused()
-            known = self._known.get(head.path)
-            wire = known[0] if known else self._wire(head.path)
+        response = self._refused(head, fault)
+        self._count(head, response, Visit(time.perf_counter()))
+        return response
+
+    def _refused(self, head: Head | None, fault: Fault) -> Response:
+        if head is not None and self._predicts(head):
+            self._service.refused()
+        wire = self._wire_of(head)
         response = refusal(fault) if wire is None else wire.refusal(fault)
         if isinstance(fault, MethodError):
             return response._replace(headers=(*response.headers, (b"allow", fault.allowed.encode())))
@@ -115,6 +124,17 @@ class App:
         """Count a request whose client is gone."""
         if head is not None and self._predicts(head):
             self._service.refused()
+
+    def _count(self, head: Head | None, response: Response, visit: Visit) -> None:
+        if self._service.meter is not None:
+            wire = self._wire_of(head)
+            self._service.meter.answered(visit, "http" if wire is None else wire.name, str(response.status))
+
+    def _wire_of(self, head: Head | None) -> HTTPWire | None:
+        if head is None:
+            return None
+        known = self._known.get(head.path)
+        return known[0] if known else self._wire(head.path)
 
     def _predicts(self, head: Head) -> bool:
         """Whether a request counts as a prediction; one for a path that there is not is taken for one."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
@@ -17,12 +18,16 @@ from deploykit.serving.batches import Batch, join, split
 from deploykit.serving.dataplane import INLINE_SECONDS, DataPlane
 from deploykit.serving.faults import OverloadError
 from deploykit.serving.guard import CALLER
+from deploykit.serving.meter import VISIT
 
 if TYPE_CHECKING:
     from deploykit.serving.batches import Outputs
+    from deploykit.serving.meter import Meter
 
+    #: Outputs, and when their batch began to run and ended.
+    Ran = tuple[Outputs, float, float]
     #: A batch and its answer, which is None when the batch must run alone.
-    Arrived = tuple[Batch, asyncio.Future[Outputs | None]]
+    Arrived = tuple[Batch, asyncio.Future[Ran | None]]
 
 
 class Runner:
@@ -31,10 +36,14 @@ class Runner:
     Args:
         plane: The data plane.
         waiting: Batches that may wait for the thread; more are refused.
+        version: The plane's version, for the meter.
+        meter: Counts batches; None: nothing is counted.
     """
 
-    def __init__(self, plane: DataPlane, waiting: int) -> None:
+    def __init__(self, plane: DataPlane, waiting: int, version: str = "1", meter: Meter | None = None) -> None:
         self._plane = plane
+        self._version = version
+        self._meter = meter
         self._waiting = waiting
         self._in_thread = 0
         self._arrived: dict[tuple[object, ...], deque[Arrived]] = {}
@@ -55,28 +64,47 @@ class Runner:
             return caller.shown(await self._run(batch), self._plane)
 
     async def _run(self, batch: Batch) -> Outputs:
-        outputs = None
+        visit = VISIT.get()
+        if visit is not None:
+            visit.model, visit.version, visit.decoded = self._plane.name, self._version, time.perf_counter()
+        ran = None
         if batch.count < self._plane.most_joined and not self._in_thread:
-            outputs = await self._run_joined(batch)
-        return await self._run_alone(batch) if outputs is None else outputs
+            ran = await self._run_joined(batch)
+        outputs, began, ended = await self._run_alone(batch) if ran is None else ran
+        if visit is not None:
+            visit.began, visit.ended = began, ended
+        return outputs
 
-    async def _run_alone(self, batch: Batch) -> Outputs:
+    def _infer(self, batch: Batch) -> Ran:
+        began = time.perf_counter()
+        outputs = self._plane.infer(batch)
+        ended = time.perf_counter()
+        if self._meter is not None:
+            self._meter.ran(self._plane.name, self._version, batch.count)
+        return outputs, began, ended
+
+    async def _run_alone(self, batch: Batch) -> Ran:
         # The session belongs to one thread at a time: while the other thread has work, all work goes there.
         if not self._in_thread and batch.count * self._plane.example_seconds <= INLINE_SECONDS:
-            return self._plane.infer(batch)
+            return self._infer(batch)
         if self._in_thread >= self._waiting:
             raise OverloadError(f"{self._in_thread} requests are already waiting; try again later.")
-        self._in_thread += 1
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._plane.infer, batch)
+        self._wait(1)
+        work = asyncio.get_running_loop().run_in_executor(self._thread, self._infer, batch)
         work.add_done_callback(self._leave_thread)
         return await asyncio.shield(work)  # who stops waiting does not stop the thread: the session is still in use
 
-    def _leave_thread(self, _: asyncio.Future[Outputs]) -> None:
-        self._in_thread -= 1
+    def _leave_thread(self, _: asyncio.Future[Ran]) -> None:
+        self._wait(-1)
 
-    async def _run_joined(self, batch: Batch) -> Outputs | None:
+    def _wait(self, more: int) -> None:
+        self._in_thread += more
+        if self._meter is not None:
+            self._meter.waiting(self._plane.name, self._version, self._in_thread)
+
+    async def _run_joined(self, batch: Batch) -> Ran | None:
         loop = asyncio.get_running_loop()
-        future: asyncio.Future[Outputs | None] = loop.create_future()
+        future: asyncio.Future[Ran | None] = loop.create_future()
         if not self._arrived:
             loop.call_soon(self._run_arrived)
         self._arrived.setdefault(batch.kind, deque()).append((batch, future))
@@ -86,10 +114,11 @@ class Runner:
         """Run one batch; the next one has its turn when this one's answers are on their way."""
         group = self._take_arrived()
         batches = [batch for batch, _ in group]
-        answers: list[Outputs] | list[None] = [None] * len(group)
+        answers: list[Ran] | list[None] = [None] * len(group)
         if len(group) > 1 and not self._in_thread:
             with contextlib.suppress(Exception):  # one request's fault is not the others': each runs alone
-                answers = split(self._plane.infer(join(batches)), batches)
+                outputs, began, ended = self._infer(join(batches))
+                answers = [(part, began, ended) for part in split(outputs, batches)]
         for (_, future), answer in zip(group, answers, strict=True):
             future.set_result(answer)
         if self._arrived:

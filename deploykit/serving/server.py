@@ -85,7 +85,7 @@ class Server:
         try:
             self._workers = Workers(listeners, workers, runtime, self.log, self.stop)
         except BaseException:
-            self._counters.unlink(missing_ok=True)
+            traffic.remove(self._counters)
             raise
 
     def _start(self, *, trusted: bool) -> None:
@@ -191,7 +191,7 @@ class Server:
                 self._workers.stop(self._limits.drain_seconds)
                 self._last = traffic.read(self._counters)
                 with contextlib.suppress(OSError):  # a file that is left over does no harm
-                    self._counters.unlink(missing_ok=True)
+                    traffic.remove(self._counters)
             finally:  # or those waiting for the server would wait forever
                 self._stopped.set()
                 _live.discard(self)

@@ -17,6 +17,7 @@ from deploykit.serving.runner import Runner
 
 if TYPE_CHECKING:
     from deploykit.serving.guard import Guard
+    from deploykit.serving.meter import Meter
     from deploykit.serving.traffic import Counters, Traffic
 
 
@@ -43,10 +44,12 @@ class Service:
         limits: What it takes.
         counters: Where predictions are counted; None: nowhere.
         guard: Whose requests are answered; None: everyone's.
+        meter: What counts for metrics; None: nothing.
 
     Attributes:
         limits: What it takes.
         guard: Whose requests are answered; None: everyone's.
+        meter: What counts for metrics; None: nothing.
         draining: Set when the server goes down: readiness is over, requests in progress are still answered.
     """
 
@@ -57,9 +60,11 @@ class Service:
         limits: ServerLimits | None = None,
         counters: Counters | None = None,
         guard: Guard | None = None,
+        meter: Meter | None = None,
     ) -> None:
         self.limits = limits or ServerLimits()
         self.guard = guard
+        self.meter = meter
         self.draining = False
         self._counters = counters
         #: By name and version; a model's highest version also by None.
@@ -72,7 +77,8 @@ class Service:
     def add(self, plane: DataPlane, version: str = "1") -> None:
         """Serve one more model, or one more version of a model."""
         name = plane.name
-        self._models[name, version] = ServedModel(plane, version, Runner(plane, self.limits.waiting))
+        runner = Runner(plane, self.limits.waiting, version, self.meter)
+        self._models[name, version] = ServedModel(plane, version, runner)
         self._models[name, None] = self._models[name, self.versions(name)[-1]]
 
     def label(self, name: str, label: str, version: str) -> None:

@@ -38,6 +38,22 @@ class Traffic(Plain):
     bounds_ms: tuple[float, ...]
 
 
+def meter_file(path: Path, slot: int) -> Path:
+    """The file of a worker's `Meter`, beside the counters."""
+    return path.with_name(f"{path.name}.{slot}.meter")
+
+
+def meter_files(path: Path) -> list[Path]:
+    """The files of all workers' meters."""
+    return sorted(path.parent.glob(f"{path.name}.*.meter"))
+
+
+def remove(path: Path) -> None:
+    """Delete the counters, with all that is beside them."""
+    for file in (path, *meter_files(path)):
+        file.unlink(missing_ok=True)
+
+
 def create(path: Path, workers: int) -> None:
     """Make the file for so many workers."""
     path.write_bytes(bytes(workers * _CELLS * _CELL))

@@ -61,8 +61,10 @@ def main() -> None:
 
 def _load(order: dict[str, Any]) -> Service:
     from deploykit.core.tokens import Token
+    from deploykit.serving import traffic
     from deploykit.serving.dataplane import DataPlane
     from deploykit.serving.guard import Guard
+    from deploykit.serving.meter import Meter
     from deploykit.serving.service import Service
     from deploykit.serving.traffic import Counters
 
@@ -72,11 +74,14 @@ def _load(order: dict[str, Any]) -> Service:
         raise errors.ServeError(
             f"{artifact.path} has changed since it was checked.", remedy="start the server again to check it."
         )
-    counters = None
+    counters = meter = None
     with contextlib.suppress(OSError, ValueError):  # gone, as when old temporary files were removed: serve uncounted
         counters = Counters(Path(order["counters"]), order["slot"])
+        meter = Meter(traffic.meter_file(Path(order["counters"]), order["slot"]))
     guard = Guard(Path(order["tokens"]), map(Token.from_json, order["own"])) if order["tokens"] else None
-    return Service([DataPlane(artifact)], limits=ServerLimits.of(order["limits"]), counters=counters, guard=guard)
+    return Service(
+        [DataPlane(artifact)], limits=ServerLimits.of(order["limits"]), counters=counters, guard=guard, meter=meter
+    )
 
 
 def _serve(service: Service, order: dict[str, Any], answers: Any) -> None:
@@ -121,7 +126,8 @@ async def _live(service: Service, order: dict[str, Any], answers: Any) -> None:
         # A model that hangs must not outlive the server.
         threading.Timer(seconds + 2, os._exit, (EXIT_STUCK,)).start()
 
-    http = HTTPServer(service, order["hosts"])
+    tick = (lambda: None) if service.meter is None else service.meter.flush
+    http = HTTPServer(service, order["hosts"], tick=tick)
     await http.start(_listener("", order))
     stops = [await _start(name, service, order) for name in order["ports"]]
     _say(answers, {"ready": True})

@@ -24,6 +24,7 @@ from typing import Any
 
 from deploykit.serving.faults import Fault, InternalError, InvalidInputError, OverloadError
 from deploykit.serving.guard import CALLER, bearer
+from deploykit.serving.meter import VISIT, Visit
 from deploykit.serving.service import Service
 from deploykit.serving.wires import _open_inference, _tensorflow_serving
 from deploykit.serving.wires._contract import PortWire, Stop
@@ -178,6 +179,8 @@ class _Server:
     def _answer(
         self, service: GrpcService, name: str, method: Method, data: bytes, call: Call, *, counted: bool
     ) -> bytes:
+        visit = Visit(call.began)
+        VISIT.set(visit)
         try:
             if self._service.guard is not None:
                 CALLER.set(self._service.guard.caller(_secret(call.context), "predict"))
@@ -185,13 +188,19 @@ class _Server:
         except Exception as error:
             if counted:
                 self._service.refused()
+            self._count(visit, CODES[error.kind if isinstance(error, Fault) else "internal"])
             if isinstance(error, Fault):
                 raise
             _log.exception("request to %s/%s failed", service.full_name, name)
             raise InternalError from error
         if counted:
             self._service.answered(time.perf_counter() - call.began)
+        self._count(visit, "OK")
         return answer
+
+    def _count(self, visit: Visit, status: str) -> None:
+        if self._service.meter is not None:
+            self._service.meter.answered(visit, "grpc", status)
 
     def _abort(self, context: Any, fault: Fault, details: str) -> Exception:
         """End a call with a status: `context.abort` raises what the library expects."""

@@ -1,0 +1,189 @@
+"""What a worker has done, in numbers that those of other workers and servers can be added to.
+
+Each worker counts in a file of its own, so nothing is shared while it counts; whoever is asked for metrics adds up the
+files. A worker that is restarted counts on. Times fall into buckets of fixed bounds, two for each factor of two.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mmap
+import os
+import threading
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+from typing import NamedTuple
+
+#: Upper ends of the buckets of times, seconds: 1 µs, 1.5 µs, 2 µs, 3 µs, … 100 s; there is one more without an end.
+BOUNDS_S = tuple(1e-6 * (1.5 if half else 1.0) * 2**octave for octave in range(27) for half in (0, 1))
+#: Upper ends of the buckets of batch sizes.
+BOUNDS_EXAMPLES = tuple(2**octave for octave in range(13))
+#: Stages of a request: it is read, waits for its batch, runs, and its answer is written.
+STAGES = ("decode", "queue", "run", "encode")
+_KEY_BYTES, _CELLS = 240, len(BOUNDS_S) + 2
+_RECORD = _KEY_BYTES + 8 * _CELLS
+_RECORDS = 512
+#: Requests of one kind whose times are kept before they are written.
+_MOST_TIMES = 2048
+_SEPARATOR = "\x1f"
+
+
+class Visit:
+    """One request on its way. Times are those of `time.perf_counter`.
+
+    Attributes:
+        arrived: When it was there.
+        model: What ran it, "" until then.
+        version: Version of the model.
+        decoded: When its batch was made.
+        began: When its batch began to run.
+        ended: When that was over.
+    """
+
+    __slots__ = ("arrived", "began", "decoded", "ended", "model", "version")
+
+    def __init__(self, arrived: float) -> None:
+        self.arrived = arrived
+        self.model = self.version = ""
+        self.decoded = self.began = self.ended = 0.0
+
+
+#: The request that the work in progress is for.
+VISIT: ContextVar[Visit | None] = ContextVar("deploykit_visit", default=None)
+
+
+class Series(NamedTuple):
+    """Numbers of one kind with the same labels.
+
+    Attributes:
+        kind: What is counted: ``"requests"``, ``"seconds"``, ``"examples"``, ``"waiting"`` or ``"process"``.
+        labels: Values of its labels.
+        total: The number itself; the sum of all values where they fall into buckets (times: nanoseconds).
+        buckets: How many fell into each bucket.
+    """
+
+    kind: str
+    labels: tuple[str, ...]
+    total: int
+    buckets: tuple[int, ...]
+
+
+class Meter:
+    """Counts what one worker does. Any thread may count.
+
+    Args:
+        path: Its file; one that is there is continued.
+
+    Attributes:
+        path: Its file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            os.truncate(file, _RECORD * _RECORDS)
+            self._memory = memoryview(mmap.mmap(file, _RECORD * _RECORDS))
+        finally:
+            os.close(file)
+        self._cells: dict[tuple[str, ...], memoryview] = {}
+        #: Times of requests by model, version, protocol and status, until they are written.
+        self._times: dict[tuple[str, str, str, str], list[tuple[float, ...]]] = {}
+        for place, key in enumerate(_keys(self._memory)):
+            self._cells[key] = _cells(self._memory, place)
+        self._cells_of("process")[0] = os.getpid()
+
+    def answered(self, visit: Visit, protocol: str, status: str) -> None:
+        """Count a request whose answer is ready.
+
+        Args:
+            visit: The request.
+            protocol: The protocol's name.
+            status: Its status in the protocol's words.
+        """
+        key = visit.model, visit.version, protocol, status
+        with self._lock:
+            times = self._times.get(key)
+            if times is None:
+                times = self._times[key] = []
+            times.append((visit.arrived, visit.decoded, visit.began, visit.ended, time.perf_counter()))
+            if len(times) >= _MOST_TIMES:
+                self._write(key, times)
+
+    def flush(self) -> None:
+        """Write what is not in the file yet; called every second."""
+        with self._lock:
+            for key, times in self._times.items():
+                if times:
+                    self._write(key, times)
+
+    def _write(self, key: tuple[str, str, str, str], times: list[tuple[float, ...]]) -> None:
+        """Sort the times of some requests into buckets: many at once take a tenth of the time of one by one."""
+        import numpy as np
+
+        self._cells_of("requests", *key)[0] += len(times)
+        marks = np.array(times)
+        times.clear()
+        marks = marks[marks[:, 3] > 0]  # those that ran
+        if not len(marks):
+            return
+        seconds = np.column_stack((np.diff(marks), marks[:, 4] - marks[:, 0]))
+        for stage, column in zip((*STAGES, ""), seconds.T, strict=True):
+            cells = self._cells_of("seconds", *key[:3], stage)
+            cells[0] += int(column.sum() * 1e9)
+            counts = np.bincount(np.searchsorted(BOUNDS_S, column))
+            for place in counts.nonzero()[0].tolist():
+                cells[1 + place] += int(counts[place])
+
+    def ran(self, model: str, version: str, examples: int) -> None:
+        """Count a batch."""
+        with self._lock:
+            cells = self._cells_of("examples", model, version)
+            cells[0] += examples
+            cells[1 + bisect_left(BOUNDS_EXAMPLES, examples)] += 1
+
+    def waiting(self, model: str, version: str, batches: int) -> None:
+        """Say how many batches of a model wait or run in its thread."""
+        with self._lock:
+            self._cells_of("waiting", model, version)[0] = batches
+
+    def _cells_of(self, *key: str) -> memoryview:
+        found = self._cells.get(key)
+        if found is None:
+            name = _SEPARATOR.join(key).encode()[:_KEY_BYTES]
+            place = len(self._cells)
+            if place >= _RECORDS:  # as with thousands of versions: no more series, the others count on
+                return self._cells["process",]
+            found = self._cells[key] = _cells(self._memory, place)
+            self._memory[place * _RECORD : place * _RECORD + len(name)] = name
+        return found
+
+
+def read(paths: Iterable[Path]) -> list[Series]:
+    """All series of these files, each with its own file's numbers; files that are gone are passed over."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            memory = memoryview(path.read_bytes())
+            for place, (kind, *labels) in enumerate(_keys(memory)):
+                total, *buckets = _cells(memory, place)
+                found.append(Series(kind, tuple(labels), total, tuple(buckets)))
+    return found
+
+
+def _keys(memory: memoryview) -> Iterator[tuple[str, ...]]:
+    """Keys of the records in use, in their order."""
+    for start in range(0, len(memory) - _RECORD + 1, _RECORD):
+        name = bytes(memory[start : start + _KEY_BYTES]).rstrip(b"\0")
+        if not name:
+            return
+        yield tuple(name.decode(errors="replace").split(_SEPARATOR))
+
+
+def _cells(memory: memoryview, place: int) -> memoryview:
+    start = place * _RECORD + _KEY_BYTES
+    return memory[start : start + 8 * _CELLS].cast("q")

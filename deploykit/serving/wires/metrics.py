@@ -1,0 +1,147 @@
+"""Metrics as Prometheus asks for them, of all workers together: any of them may be asked."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+from deploykit.serving.faults import UnavailableError
+from deploykit.serving.meter import BOUNDS_EXAMPLES, BOUNDS_S, Series, read
+from deploykit.serving.service import Service
+from deploykit.serving.wires._contract import Endpoint, Headers, HTTPWire, Response
+
+#: The smallest upper end that is shown: no request is quicker.
+_SMALLEST_S = 4e-6
+_MODEL = ("model", "version")
+
+
+class Metrics(HTTPWire):
+    """Counters, histograms and gauges."""
+
+    name = "metrics"
+    label = "Prometheus metrics"
+    help = "Requests, their stages, batches, processes: of all workers together, for Prometheus."
+    prefix = "/metrics"
+
+    def endpoint(self, path: str, service: Service) -> Endpoint | None:
+        """The metrics."""
+        return Endpoint("GET", partial(_metrics, service), "metrics") if path.rstrip("/") == "/metrics" else None
+
+    def example(self, model: str) -> str:
+        """Where they are."""
+        return "/metrics"
+
+
+async def _metrics(service: Service, _: bytes, headers: Headers) -> Response:
+    if service.meter is None:
+        raise UnavailableError("The server does not count: its temporary files were removed. Restart it.")
+    service.meter.flush()
+    accepted = next((value.decode("latin-1") for name, value in headers if name == b"accept"), "")
+    # In a thread: it imports the library the first time, and reads the files of all workers.
+    work = partial(_rendered, service, accepted)
+    body, kind = await asyncio.get_running_loop().run_in_executor(None, work)
+    return Response(200, body, kind.encode())
+
+
+def _rendered(service: Service, accepted: str) -> tuple[bytes, str]:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.exposition import choose_encoder
+
+    assert service.meter is not None
+    own = service.meter.path
+    files = sorted(own.parent.glob(f"{own.name.rsplit('.', 2)[0]}.*.meter"))
+
+    class Collector:
+        def collect(self) -> Iterator[Any]:
+            yield from families(read(files))
+            yield _models(service)
+
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(Collector())
+    encode, kind = choose_encoder(accepted)
+    return encode(registry), kind
+
+
+def families(found: Iterable[Series]) -> Iterator[Any]:
+    """Metrics of these series, those of several workers added up."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+
+    sums: dict[tuple[str, tuple[str, ...]], list[int]] = defaultdict(lambda: [0] * (len(BOUNDS_S) + 2))
+    pids = []
+    for series in found:
+        if series.kind == "process":
+            pids.append(series.total)
+            continue
+        cells = sums[series.kind, series.labels]
+        for place, value in enumerate((series.total, *series.buckets)):
+            cells[place] += value
+    requests = CounterMetricFamily("deploykit_requests", "Requests by status.", labels=[*_MODEL, "protocol", "status"])
+    stages = HistogramMetricFamily(
+        "deploykit_stage_seconds", "Time of the stages of predictions.", labels=[*_MODEL, "protocol", "stage"]
+    )
+    whole = HistogramMetricFamily(
+        "deploykit_request_seconds", "Time of predictions, from their last byte to their answer.",
+        labels=[*_MODEL, "protocol"],
+    )  # fmt: skip
+    batches = HistogramMetricFamily("deploykit_batch_examples", "Examples that ran together.", labels=_MODEL)
+    waiting = GaugeMetricFamily(
+        "deploykit_waiting_batches", "Batches that wait or run where a model is not quick.", labels=_MODEL
+    )
+    for (kind, labels), numbers in sorted(sums.items()):
+        total, buckets = numbers[0], numbers[1:]
+        if kind == "requests":
+            requests.add_metric(labels, total)
+        elif kind == "seconds" and labels[-1]:
+            stages.add_metric(labels, _cumulative(BOUNDS_S, buckets), total / 1e9)
+        elif kind == "seconds":
+            whole.add_metric(labels[:-1], _cumulative(BOUNDS_S, buckets), total / 1e9)
+        elif kind == "examples":
+            batches.add_metric(labels, _cumulative(BOUNDS_EXAMPLES, buckets), total)
+        elif kind == "waiting":
+            waiting.add_metric(labels, total)
+    yield from (requests, stages, whole, batches, waiting, *_processes(pids))
+
+
+def _cumulative(bounds: Sequence[float], buckets: Sequence[int]) -> list[tuple[str, float]]:
+    """Upper end and how many are not above it, as Prometheus wants them."""
+    found, count = [], 0
+    for place, bound in enumerate(bounds):
+        count += buckets[place]
+        if bound >= _SMALLEST_S:
+            found.append((repr(float(bound)), float(count)))
+    return [*found, ("+Inf", float(count + sum(buckets[len(bounds) :])))]
+
+
+def _processes(pids: Sequence[int]) -> Iterator[Any]:
+    """CPU and memory of the workers."""
+    import psutil
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    cpu = CounterMetricFamily("deploykit_worker_cpu_seconds", "CPU time of a worker.", labels=["pid"])
+    memory = GaugeMetricFamily("deploykit_worker_resident_bytes", "Resident memory of a worker.", labels=["pid"])
+    for pid in pids:
+        try:
+            process = psutil.Process(pid)
+            with process.oneshot():
+                times, resident = process.cpu_times(), process.memory_info().rss
+        except psutil.Error:  # it has ended, and its successor is not there yet
+            continue
+        cpu.add_metric([str(pid)], times.user + times.system)
+        memory.add_metric([str(pid)], resident)
+    yield from (cpu, memory)
+
+
+def _models(service: Service) -> Any:
+    from prometheus_client.core import GaugeMetricFamily
+
+    served = GaugeMetricFamily("deploykit_model", "Models that are served.", labels=[*_MODEL, "platform"])
+    for name in service.names:
+        for version in service.versions(name):
+            served.add_metric([name, version, service.model(name, version).plane.platform], 1)
+    return served
+
+
+ADAPTER = Metrics()
