@@ -6,11 +6,14 @@ threads, batches put together from several requests) needs to know no more than 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.predictor import Predictor
@@ -25,6 +28,8 @@ from deploykit.serving.tensors import check_shape
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+Read = TypeVar("Read")
 
 _WARM_RUNS = 5
 #: Longest time the event loop may be held up by one batch.
@@ -102,6 +107,14 @@ class DataPlane:
         """Up to so many golden examples, each a batch."""
         count = min(most, *(len(array) for array in golden.values()))
         return [self.batch({name: array[i : i + 1] for name, array in golden.items()}) for i in range(count)]
+
+    async def reading(self, read: Callable[[], Read]) -> Read:
+        """Read a request that takes long, apart from the event loop; one at a time, so that memory is bounded."""
+        return await asyncio.get_running_loop().run_in_executor(self._reader, read)
+
+    @cached_property
+    def _reader(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(1, thread_name_prefix="deploykit-reading")
 
     def spec(self, name: Any) -> TensorSpec:
         """The input called ``name``.

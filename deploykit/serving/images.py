@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Manifest
 from deploykit.artifacts.wire import objects
@@ -19,8 +16,6 @@ from deploykit.serving.faults import InvalidInputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-Read = TypeVar("Read")
 
 #: Most pixels of one request: 200 MB in three colors.
 MOST_PIXELS = 1 << 26
@@ -45,14 +40,6 @@ class Images:
         self._given = {i.name: i.given for i in manifest.contract.inputs if not i.raw}
         self._bytes = {name for name, array in golden.items() if _holds_bytes(array)}
         self.names = frozenset(s.name for s in manifest.inputs if s.dtype != "string" and not self._refusal(s))
-
-    async def apart(self, read: Callable[[], Read]) -> Read:
-        """What reads images, in a thread of their own: it holds up no other request, and one is read at a time."""
-        return await asyncio.get_running_loop().run_in_executor(self._thread, read)
-
-    @cached_property
-    def _thread(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1, thread_name_prefix="deploykit-images")
 
     def read(self, spec: TensorSpec, files: Sequence[bytes]) -> NDArray[Any]:
         """Raw examples, one for each file; an input of text gets the files as they are.

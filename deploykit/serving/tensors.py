@@ -83,9 +83,14 @@ def to_lists(name: str, array: NDArray[Any]) -> Any:
 
 def to_json(name: str, array: NDArray[Any]) -> Any:
     """What a JSON writer that knows arrays takes for an output: all digits of its numbers, texts as from `to_lists`."""
+    import numpy as np
+
     if array.dtype.kind in "SUO":
         return to_lists(name, array)
-    return array.astype("float64") if array.dtype.kind == "f" else array
+    if array.dtype.kind != "f":
+        return array
+    with np.errstate(invalid="ignore"):  # NaN of the signaling kind
+        return array.astype(np.float64)
 
 
 def checked_sizes(shape: tuple[int, ...], spec: TensorSpec) -> None:
@@ -125,7 +130,7 @@ def converted(array: NDArray[Any], spec: TensorSpec, *, real: str = "") -> NDArr
     if array.dtype == wanted or not array.size:
         return array.astype(wanted, copy=False)
     if wanted.kind == "f":
-        with np.errstate(over="ignore"):
+        with np.errstate(over="ignore", invalid="ignore"):
             cast = array.astype(wanted)
         lost = np.isinf(cast) & ~np.isinf(array)
         if array.dtype.kind in "iu":

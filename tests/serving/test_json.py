@@ -1,16 +1,22 @@
 """JSON bodies: one meaning whichever parser reads them, and no body that costs more than it should."""
 
+import asyncio
+import base64
 import gc
+import io
 import json
 import math
+import threading
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from deploykit.serving.faults import InvalidInputError, shown
 from deploykit.serving.wires._json import MOST_LISTS, MOST_VALUES, read_json, write_json
+from deploykit.serving.wires.rest_v1 import ADAPTER
 
 NUMBERS = st.integers(-(2**70), 2**70) | st.floats(allow_nan=False, allow_infinity=False)
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]))
@@ -128,3 +134,35 @@ def nested(depth):
 )
 def test_values_are_shown_shortly(value, text):
     assert shown(value) == text
+
+
+def large():
+    """More than is read between two turns of the event loop: 2,000 images."""
+    return json.dumps({"instances": [[[7] * 8] * 8] * 2000}).encode()
+
+
+def image():
+    file = io.BytesIO()
+    Image.new("L", (8, 8), 7).save(file, "PNG")
+    return json.dumps({"instances": [{"b64": base64.b64encode(file.getvalue()).decode()}]}).encode()
+
+
+@pytest.mark.parametrize("body", [large(), image()], ids=["large", "image"])
+def test_what_takes_long_to_read_holds_up_no_other_request(held, body):
+    handler = ADAPTER.endpoint("/v1/models/cnn_onnx:predict", held).handler
+    small = json.dumps({"instances": [[[7] * 8] * 8]}).encode()
+    free = threading.Event()
+
+    async def exchange():
+        busy = asyncio.create_task(held.model("cnn_onnx").plane.reading(lambda: free.wait(60)))
+        slow = asyncio.create_task(handler(body, []))
+        for _ in range(50):
+            quick = await handler(small, [])
+        assert not slow.done()
+        free.set()
+        await busy
+        return quick, await slow
+
+    quick, slow = asyncio.run(exchange())
+    wanted = json.loads(quick.body)["predictions"][0]
+    np.testing.assert_allclose(json.loads(slow.body)["predictions"][-1], wanted, rtol=1e-5)

@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.faults import InvalidInputError
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 
 #: Most lists and objects, and most values, of one body: an empty list takes thirty times as much memory as text.
 MOST_LISTS, MOST_VALUES = 1 << 21, 1 << 23
-#: Bodies up to this size cannot hold enough to matter.
-_SMALL_BYTES = 1 << 18
+#: Bodies up to this size cannot hold enough to matter, and are read within milliseconds.
+SMALL_BYTES = 1 << 18
 #: What orjson says → what TensorFlow Serving's clients know.
 _WORDS = {"empty document": "The document is empty", "infinity when parsed": "number is out of range"}
 
@@ -32,12 +33,26 @@ def read_json(body: bytes) -> Any:
     Raises:
         InvalidInputError: It is not JSON, or holds too many lists or values.
     """
-    if len(body) <= _SMALL_BYTES:
+    if len(body) <= SMALL_BYTES:
         return _parsed(body)
     _check_count("lists and objects", body.count(b"[") + body.count(b"{"), MOST_LISTS)
     _check_count("values", body.count(b","), MOST_VALUES)
     with _without_collection():
         return _parsed(body)
+
+
+def takes_long(plane: DataPlane, body: bytes, image: bytes = b"", end: int | None = None) -> bool:
+    """Whether reading a body may take so long that it must not hold up the event loop.
+
+    Args:
+        plane: The model.
+        body: JSON, and perhaps binary data.
+        image: What is in the JSON if it holds encoded images.
+        end: Length of the JSON, if there are binary data.
+    """
+    if (len(body) if end is None else end) > SMALL_BYTES:
+        return True
+    return bool(image and plane.images.names) and body.find(image, 0, end) >= 0
 
 
 def write_json(message: Any, outputs: Mapping[str, NDArray[Any]]) -> bytes:

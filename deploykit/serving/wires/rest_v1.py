@@ -25,7 +25,7 @@ from deploykit.serving.service import ServedModel, Service
 from deploykit.serving.tensors import encoded, from_lists, to_json
 from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
 from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Response, get, refusal
-from deploykit.serving.wires._json import read_json, write_json
+from deploykit.serving.wires._json import read_json, takes_long, write_json
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -87,14 +87,10 @@ async def _predict(find: Find, body: bytes, headers: Headers) -> Response:
     plane = model.plane
     upload = read_upload(body, headers)
     if upload is None:
-        # Neither true nor false is in a body without these letters, as in most: to look for words takes longer.
-        truths = b"u" in body or b"l" in body
-        message = read_json(body)
-        read = partial(read_predict, plane, message, truths=truths)
-        batch, rows = await plane.images.apart(read) if plane.images.names and _sends_images(message) else read()
-        count = message.get(CLASSIFICATION)
+        read = partial(_read_body, plane, body)
+        batch, rows, count = await plane.reading(read) if takes_long(plane, body, b'"b64"') else read()
     else:
-        batch, rows = await plane.images.apart(partial(batch_of, plane, upload)), True
+        batch, rows = await plane.reading(partial(batch_of, plane, upload)), True
         count = upload.classification
     scored = [] if count is None else _scored(plane, count)
     outputs = await model.runner.run(batch)
@@ -113,12 +109,22 @@ async def _examine(find: Find, method: str, body: bytes, headers: Headers) -> Re
     (examples.check_classifies if classify else examples.check_regresses)(plane)
     upload = read_upload(body, headers)
     if upload is None:
-        batch = _read_examples(plane, read_json(body), method)
+        message = await plane.reading(partial(read_json, body)) if takes_long(plane, body) else read_json(body)
+        batch = _read_examples(plane, message, method)
     else:
-        batch = await plane.images.apart(partial(batch_of, plane, upload))
+        batch = await plane.reading(partial(batch_of, plane, upload))
     outputs = await model.runner.run(batch)
     found = examples.classifications(plane, outputs) if classify else examples.regressions(plane, outputs)
     return Response(200, write_json({"results": found}, outputs))
+
+
+def _read_body(plane: DataPlane, body: bytes) -> tuple[Batch, bool, Any]:
+    """The batch, whether it came in rows, and how many of the best classes are wanted."""
+    # Neither true nor false is in a body without these letters, as in most: to look for words takes longer.
+    truths = b"u" in body or b"l" in body
+    message = read_json(body)
+    batch, rows = read_predict(plane, message, truths=truths)
+    return batch, rows, message.get(CLASSIFICATION)
 
 
 def read_predict(plane: DataPlane, message: Any, *, truths: bool = True) -> tuple[Batch, bool]:
@@ -272,15 +278,6 @@ def _input(plane: DataPlane, spec: TensorSpec, value: Any, truths: bool) -> NDAr
     if spec.dtype != "string" and isinstance(value, list) and value and type(value[0]) is dict:
         return plane.images.read(spec, [encoded(one, spec) for one in value])
     return from_lists(value, spec, real=plane.real.get(spec.name, ""), truths=truths)
-
-
-def _sends_images(message: Any) -> bool:
-    """Whether the first example is, or holds, an encoded image or text."""
-    found = message.get("instances", message.get("inputs")) if isinstance(message, dict) else None
-    first = found[0] if isinstance(found, list) and found else found
-    if not isinstance(first, dict):
-        return False
-    return "b64" in first or any(type(v[0] if isinstance(v, list) and v else v) is dict for v in first.values())
 
 
 def _tensor(spec: TensorSpec) -> dict[str, Any]:

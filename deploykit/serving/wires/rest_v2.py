@@ -21,7 +21,7 @@ from deploykit.serving.service import ServedModel, Service
 from deploykit.serving.tensors import converted, encoded, from_lists, to_json
 from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
 from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Response
-from deploykit.serving.wires._json import read_json, write_json
+from deploykit.serving.wires._json import read_json, takes_long, write_json
 from deploykit.serving.wires._v2_facts import endpoint_of, server_endpoint
 
 if TYPE_CHECKING:
@@ -69,16 +69,16 @@ class RestV2(HTTPWire):
 
 async def _infer(find: Find, body: bytes, headers: Headers) -> Response:
     model = find()
+    plane = model.plane
     upload = read_upload(body, headers)
     if upload is None:
         length = _json_length(headers, len(body))
-        message = read_json(body if length == len(body) else body[:length])
-        read = partial(read_infer, model.plane, message, memoryview(body)[length:])
-        batch, wanted = await model.plane.images.apart(read) if _sends_images(model.plane, message) else read()
+        read = partial(_read_body, plane, body, length)
+        batch, wanted = await plane.reading(read) if takes_long(plane, body, b"BYTES", length) else read()
     else:
         asked = {} if upload.classification is None else {CLASSIFICATION: upload.classification}
-        wanted = Wanted(model.plane, {"parameters": asked})
-        batch = await model.plane.images.apart(partial(batch_of, model.plane, upload))
+        wanted = Wanted(plane, {"parameters": asked})
+        batch = await plane.reading(partial(batch_of, plane, upload))
     outputs = await model.runner.run(batch)
     answer, blobs = write_infer(model, outputs, wanted)
     text = write_json(answer, outputs)
@@ -87,12 +87,10 @@ async def _infer(find: Find, body: bytes, headers: Headers) -> Response:
     return Response(200, text + blobs, _BINARY, ((_LENGTH, str(len(text)).encode()),))
 
 
-def _sends_images(plane: DataPlane, message: Any) -> bool:
-    """Whether an input of numbers comes as encoded images."""
-    if not plane.images.names or not isinstance(message, dict):
-        return False
-    tensors = message.get("inputs")
-    return isinstance(tensors, list) and any(isinstance(t, dict) and t.get("datatype") == "BYTES" for t in tensors)
+def _read_body(plane: DataPlane, body: bytes, length: int) -> tuple[Batch, Wanted]:
+    """The batch, and what is wanted back, from a body whose JSON has a length."""
+    message = read_json(body if length == len(body) else body[:length])
+    return read_infer(plane, message, memoryview(body)[length:])
 
 
 def _json_length(headers: Headers, size: int) -> int:
