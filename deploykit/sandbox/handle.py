@@ -15,7 +15,7 @@ from deploykit.core import errors
 from deploykit.core.adapter import Group
 from deploykit.sandbox.scratch import named
 from deploykit.sandbox.task import Task, parent_paths
-from deploykit.sandbox.watching import Standstill, resident_bytes, stopped
+from deploykit.sandbox.watching import Standstill, private_bytes, stopped
 from deploykit.sandbox.wire import Wire, encode
 
 #: Resident size at which a child is killed, unless a task says otherwise.
@@ -156,7 +156,7 @@ class Child:
                 remedy="raise timeout=, or use fewer data.",
                 log=log,
             )
-        if (used := resident_bytes(self.pid)) > limit:
+        if (used := private_bytes(self.pid)) > limit:
             self._tell_where()
             self.close()
             raise errors.CandidateMemory(
@@ -176,7 +176,7 @@ class Child:
         self.alive = False
         self._wire.close()
         end = time.monotonic() + _END_S
-        while resident_bytes(self.pid) and time.monotonic() < end:  # it has hung up and is about to end
+        while private_bytes(self.pid) and time.monotonic() < end:  # it has hung up and is about to end
             time.sleep(0.01)
         self._kill()
         code = self._reap()

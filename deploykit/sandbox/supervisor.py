@@ -21,7 +21,7 @@ from deploykit.sandbox.forking import ForkParent, ParentLost, spawn
 from deploykit.sandbox.handle import Child, OnReport
 from deploykit.sandbox.scratch import scratch
 from deploykit.sandbox.task import Task
-from deploykit.sandbox.watching import resident_bytes
+from deploykit.sandbox.watching import private_bytes
 
 __all__ = ["Child", "OnReport", "Supervisor", "default_method", "shared", "warm_groups"]
 
@@ -98,7 +98,7 @@ class Supervisor:
             if child.alive:
                 child.close()
             raise
-        if child.usable and resident_bytes(child.pid) < _RETIRE_BYTES:
+        if child.usable and private_bytes(child.pid) < _RETIRE_BYTES:
             with self._lock:
                 self._idle.setdefault(group, []).append(child)
         else:

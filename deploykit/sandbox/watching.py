@@ -9,12 +9,17 @@ import time
 STILL_S = 5.0
 
 
-def resident_bytes(pid: int) -> int:
-    """Resident memory of a process, 0 when it is gone."""
+def private_bytes(pid: int) -> int:
+    """Memory that a process has for itself, 0 when it is gone.
+
+    Pages of mapped files do not count where the system says how many there are (Linux): it takes them back when it
+    needs them, and with a large data set a process would look as if it had grown.
+    """
     import psutil
 
     try:
-        return int(psutil.Process(pid).memory_info().rss)
+        memory = psutil.Process(pid).memory_info()
+        return int(memory.rss - getattr(memory, "shared", 0))
     except psutil.Error:
         return 0
 

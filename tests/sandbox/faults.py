@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import json
+import mmap
 import os
 import signal
 import socket
@@ -11,6 +12,8 @@ import sys
 import threading
 import time
 from pathlib import Path
+
+import psutil
 
 from deploykit.core import errors
 
@@ -88,6 +91,15 @@ def grow(arguments, report):
         held.append(b"x" * 100_000_000)
         time.sleep(0.1)
     return {}
+
+
+def read_mapped(arguments, report):
+    """Reads a file through a memory map, and reports after each 10 MB."""
+    with Path(arguments["path"]).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        for start in range(0, len(mapped), 10_000_000):
+            sum(mapped[start : start + 10_000_000 : mmap.PAGESIZE])
+            report(start, len(mapped), "reading")
+        return {"resident": psutil.Process().memory_info().rss}
 
 
 def temporary(arguments, report):

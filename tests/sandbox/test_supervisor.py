@@ -205,6 +205,15 @@ def test_a_task_that_grows_is_killed(supervisor):
         supervisor.run(Task("faults:grow", memory_bytes=limit))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux says how much of a process is mapped")
+def test_a_task_may_read_files_larger_than_its_limit(supervisor, tmp_path):
+    path, limit = tmp_path / "data", 400_000_000
+    with path.open("wb") as file:
+        file.truncate(1_000_000_000)  # holes take no space
+    found = supervisor.run(Task("faults:read_mapped", {"path": str(path)}, memory_bytes=limit))
+    assert found["resident"] > 2 * limit
+
+
 def test_a_pooled_child_that_was_killed_is_replaced_without_a_word(supervisor):
     pid = supervisor.run(Task("faults:echo"))["pid"]
     psutil.Process(pid).kill()
