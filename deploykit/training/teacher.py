@@ -63,8 +63,10 @@ class Answers:
 
         self._data, self._session = data, session
         self._index = np.concatenate([p for p in (schedule.examples, schedule.held_out) if p is not None])
+        # Not more at once than in training: what lies between the layers is held for all of them.
+        self._size = min(_SAMPLE, schedule.batch_size)
         few = self._index[: min(_SAMPLE, len(schedule.examples))]
-        self.samples: dict[str, NDArray[Any]] = self._session.predict(data.batch("train", np.sort(few)))
+        self.samples = self._answers(np.sort(few))
         self._row: dict[int, int] = {}
         self._rows: dict[str, NDArray[Any]] = {}
         size = sum(sample.nbytes for sample in self.samples.values()) / len(few)
@@ -75,11 +77,17 @@ class Answers:
         import numpy as np
 
         order = np.sort(self._index)
-        parts = [order[start : start + _SAMPLE] for start in range(0, len(order), _SAMPLE)]
         with closing(self._session):
-            found = [self._session.predict(self._data.batch("train", part)) for part in parts]
+            self._rows = self._answers(order)
         self._row = {int(i): row for row, i in enumerate(order)}
-        self._rows = {name: np.concatenate([answers[name] for answers in found]) for name in self.samples}
+
+    def _answers(self, index: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """The answers to training examples, by the names of outputs."""
+        import numpy as np
+
+        parts = [index[start : start + self._size] for start in range(0, len(index), self._size)]
+        found = [self._session.predict(self._data.batch("train", part)) for part in parts]
+        return {name: np.concatenate([answers[name] for answers in found]) for name in found[0]}
 
     def ask(self, name: str) -> Callable[[NDArray[np.int64], Inputs], Any]:
         """What gives an output for training examples."""

@@ -1,0 +1,40 @@
+"""What the original model is asked, and when."""
+
+import numpy as np
+import pytest
+
+from deploykit.data.dataset import Dataset
+from deploykit.training.schedule import Schedule
+from deploykit.training.teacher import Answers
+
+EXAMPLES = np.random.default_rng(0).random((500, 3)).astype(np.float32)
+
+
+class Doubling:
+    """Doubles its input, and remembers how many examples it was given at once."""
+
+    def __init__(self):
+        self.asked = []
+
+    def predict(self, feeds):
+        (values,) = feeds.values()
+        self.asked.append(len(values))
+        return {"doubled": 2 * values}
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize("size", [8, 48, 200])
+def test_it_is_never_asked_for_more_at_once_than_a_step_of_training(size):
+    data, original = Dataset.from_arrays(EXAMPLES), Doubling()
+    count = len(data.splits["train"])
+    schedule = Schedule(np.arange(20, count), size, 1, 1e-3, 0, held_out=np.arange(20))
+    answers = Answers(original, data, schedule)
+    assert max(original.asked) <= min(size, 64)
+    once = len(original.asked)
+    index = np.array([count - 1, 5, 30])
+    given = data.batch("train", index)["input"]
+    assert np.array_equal(answers.ask("doubled")(index, []), 2 * given)
+    assert len(original.asked) == once  # it is remembered
+    assert answers.samples["doubled"].shape == (64, 3)
