@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import ssl
 import urllib.parse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Self
@@ -23,12 +24,13 @@ class Client:
     Args:
         url: Its address, for example ``http://127.0.0.1:8501``.
         token: What it asks for, if it does.
+        tls: How its certificate is checked; None: as that of any server.
 
     Raises:
         SettingError: The address is none.
     """
 
-    def __init__(self, url: str, token: str = "") -> None:
+    def __init__(self, url: str, token: str = "", tls: ssl.SSLContext | None = None) -> None:
         parts = urllib.parse.urlsplit(url)
         try:
             port = parts.port
@@ -36,11 +38,14 @@ class Client:
             port = -1
         if parts.scheme not in ("http", "https") or not parts.hostname or port == -1:
             raise SettingError(f"{url!r} is not a server address.", remedy="it looks like http://127.0.0.1:8501.")
-        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         self.url = url
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._base = parts.path.rstrip("/")
-        self._connection = kind(parts.hostname, port, timeout=_TIMEOUT_S)
+        self._connection = (
+            http.client.HTTPSConnection(parts.hostname, port, timeout=_TIMEOUT_S, context=tls)
+            if parts.scheme == "https"
+            else http.client.HTTPConnection(parts.hostname, port, timeout=_TIMEOUT_S)
+        )
 
     def __enter__(self) -> Self:
         return self

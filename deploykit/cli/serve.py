@@ -38,6 +38,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--insecure", action="store_true",
         help="listen on another address than loopback without tokens, where only a proxy can reach it",
     )  # fmt: skip
+    parser.add_argument("--tls-cert", metavar="FILE", help="certificate (PEM); all ports then take TLS alone")
+    parser.add_argument("--tls-key", metavar="FILE", help="its private key (PEM), without a password")
+    parser.add_argument(
+        "--tls-clients", metavar="FILE", help="let in only clients with a certificate of these authorities (PEM)"
+    )
     parser.add_argument(
         "--limit", metavar="NAME=VALUE", action="append", default=[], type=_limit,
         help="set a limit; may be repeated. " + " ".join(_described(limit) for limit in LIMITS),
@@ -76,6 +81,9 @@ def run(options: argparse.Namespace) -> None:
         hosts=options.allow_host,
         tokens=options.tokens,
         insecure=options.insecure,
+        tls_certificate=options.tls_cert,
+        tls_key=options.tls_key,
+        tls_clients=options.tls_clients,
         block=True,
         ready=announce,
     )

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from collections.abc import Callable, Collection
+from typing import Any
 
 from deploykit.serving.connection import Connection, State
 from deploykit.serving.faults import UnavailableError
@@ -59,6 +61,7 @@ class HTTPServer:
         times = (limits.header_seconds, limits.request_seconds, limits.answer_seconds, limits.idle_seconds)
         self._every = min(_MOST_TICK, max(_LEAST_TICK, min(*times, limits.write_seconds) / 4))
         self._listener: socket.socket | None = None
+        self._tls: dict[str, Any] = {}
         self._server: asyncio.Server | None = None
         self._empty = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -73,11 +76,13 @@ class HTTPServer:
         """How many are open."""
         return len(self._open)
 
-    async def start(self, listener: socket.socket) -> None:
-        """Begin to answer on a socket that listens; the socket is the server's from now on."""
+    async def start(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Begin to answer on a socket that listens, with TLS if wanted; the socket is the server's from now on."""
         listener.setblocking(False)
         self._listener = listener.dup()
-        self._server = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=1024)
+        #: A handshake is the head of a connection, as far as patience goes.
+        self._tls = {} if tls is None else {"ssl": tls, "ssl_handshake_timeout": self.limits.header_seconds}
+        self._server = await self.loop.create_server(lambda: Connection(self), sock=listener, backlog=1024, **self._tls)
         self._look()
 
     async def drain(self, seconds: float) -> None:
@@ -111,12 +116,15 @@ class HTTPServer:
         if self._server is None or self._listener is None:
             return
         self._server.close()
+        joining = []
         while True:
             try:
                 accepted, _ = self._listener.accept()
             except OSError:
                 break
-            await self.loop.connect_accepted_socket(lambda: Connection(self), accepted)
+            accepted.setblocking(False)
+            joining.append(self.loop.connect_accepted_socket(lambda: Connection(self), accepted, **self._tls))
+        await asyncio.gather(*joining, return_exceptions=True)  # a handshake that fails is its client's affair
         self._listener.close()
         self._server = self._listener = None
 

@@ -1,7 +1,7 @@
 """What a worker has done, in numbers that those of other workers and servers can be added to.
 
-Each worker counts in a file of its own, so nothing is shared while it counts; whoever is asked for metrics adds up the
-files. A worker that is restarted counts on. Times fall into buckets of fixed bounds, two for each factor of two.
+Each worker counts in a file of its own, so nothing is shared while it counts; the worker that is asked for metrics adds
+up the files. A worker that is restarted counts on. Times fall into buckets of fixed bounds, two for each factor of two.
 """
 
 from __future__ import annotations

@@ -27,6 +27,7 @@ from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic
 from deploykit.serving.listen import hold, is_loopback, listen
 from deploykit.serving.signals import Terminated, signals, terminable
+from deploykit.serving.tls import Tls
 from deploykit.serving.traffic import Traffic
 from deploykit.serving.wires._contract import WIRES, PortWire
 from deploykit.serving.worker import log_file
@@ -61,13 +62,14 @@ class Server:
 
     def __init__(
         self, artifact: Artifact, host: str, ports: dict[str, int], listeners: _Listeners, workers: int,
-        limits: ServerLimits, hosts: tuple[str, ...], tokens: Path | None,
+        limits: ServerLimits, hosts: tuple[str, ...], tokens: Path | None, tls: Tls | None,
     ) -> None:  # fmt: skip
         self.artifact = artifact
         self.host = host
         self._limits = limits
         self._hosts = hosts
         self._tokens = tokens
+        self._tls = tls
         own = Tokens()
         self._secret = "" if tokens is None else own.add("server", scopes=SCOPES)
         self._own = [token.to_json() for token in own.by_name.values()]
@@ -106,6 +108,7 @@ class Server:
                 "hosts": list(self._hosts),
                 "tokens": "" if self._tokens is None else str(self._tokens),
                 "own": self._own,
+                "tls": {} if self._tls is None else self._tls.to_json(),
             }
         )
         _live.add(self)
@@ -118,7 +121,8 @@ class Server:
             address = ipaddress.ip_address(host)
             if address.is_unspecified:
                 host = "127.0.0.1" if address.version == 4 else "::1"
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        scheme = "http" if self._tls is None else "https"
+        return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
 
     @property
     def name(self) -> str:
@@ -169,7 +173,7 @@ class Server:
                 remedy="give a dictionary with one array for each input.",
             )
         given: Mapping[str, Any] = x if isinstance(x, Mapping) else {needed[0]: x}
-        with Client(self.url, self._secret) as client:
+        with Client(self.url, self._secret, None if self._tls is None else self._tls.own_context()) as client:
             found = client.infer(self.name, {name: _as_array(v, specs.get(name)) for name, v in given.items()})
         return found if len(found) > 1 else next(iter(found.values()))
 
@@ -242,6 +246,9 @@ def serve(
     hosts: Sequence[str] = (),
     tokens: str | Path | None = None,
     insecure: bool = False,
+    tls_certificate: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    tls_clients: str | Path | None = None,
     block: bool = False,
     ready: Callable[[Server], None] | None = None,
     trusted: bool = False,
@@ -252,7 +259,7 @@ def serve(
     process never runs the model. A worker that dies is restarted, and all workers end with this process.
 
     With ``tokens``, every request but those for health needs one. Without, the server listens on loopback (the default)
-    unless ``insecure`` is set. It has no TLS: put a proxy in front of it, since tokens must not travel in the clear.
+    unless ``insecure`` is set. Tokens must not travel in the clear: give a certificate, or put a proxy in front.
 
     Args:
         artifact: What `export` returned, or its folder.
@@ -268,6 +275,10 @@ def serve(
         tokens: File of tokens, made with ``deploykit token``; it is read again when it changes.
         insecure: Allow another address than loopback without tokens, for example in a container that only a proxy
             reaches.
+        tls_certificate: PEM file of the server's certificate, followed by those that lead to its authority; all ports
+            then take TLS alone.
+        tls_key: PEM file of its private key, without a password.
+        tls_clients: PEM file of authorities: only clients with a certificate of theirs are let in.
         block: Serve until Ctrl-C, SIGTERM or `Server.stop`, as the command line does, instead of in the background.
         ready: Called with the server when it is ready, for example to print a message; for use with ``block``.
         trusted: Allow operators that touch files or run code. Can only be set in code.
@@ -294,14 +305,15 @@ def serve(
     if os.name == "nt" and workers != 1:
         raise SettingError("workers must be 1 on Windows, where processes cannot share a port.")
     allowed = ServerLimits.of(limits)
+    tls = Tls.of(tls_certificate, tls_key, tls_clients)
     known_tokens = None if tokens is None else Path(tokens).absolute()
     if known_tokens is not None:
         Tokens.open(known_tokens)
-    elif not insecure and not is_loopback(host):
+    elif not insecure and not is_loopback(host) and (tls is None or tls.clients is None):
         raise SettingError(
             f"Without tokens, anyone who can reach {host} can use the model.",
-            remedy="pass tokens= (--tokens FILE, see deploykit token), or insecure=True (--insecure) if only those can "
-            "reach it who may.",
+            remedy="pass tokens= (--tokens FILE, see deploykit token) or tls_clients= (--tls-clients FILE), or "
+            "insecure=True (--insecure) if only those can reach it who may.",
         )
     if isinstance(hosts, str) or not all(map(str.strip, hosts)):
         raise SettingError(f"The hosts must be a list of names, got {hosts!r}.")
@@ -324,24 +336,24 @@ def serve(
         if os.name == "nt":  # sockets are not inherited: the worker binds the ports again
             _close(listeners)
             listeners = {}
-        server = Server(opened, host, bound, listeners, workers, allowed, names, known_tokens)
+        server = Server(opened, host, bound, listeners, workers, allowed, names, known_tokens, tls)
     except BaseException:
         _close(listeners)
         raise
     try:
         with terminable():
             server._start(trusted=trusted)
+            if block:
+                server.wait(None if ready is None else partial(ready, server))
     except BaseException as error:
         server.stop()
+        if block and isinstance(error, KeyboardInterrupt):  # it came while the server started
+            return server
         if isinstance(error, Terminated):  # as the signal would have it, but with no process left
-            if block:
-                return server
             raise SystemExit(128 + signal.SIGTERM) from None
         raise
     if ready is not None and not block:
         ready(server)
-    if block:
-        server.wait(None if ready is None else partial(ready, server))
     return server
 
 

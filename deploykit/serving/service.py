@@ -18,6 +18,7 @@ from deploykit.serving.runner import Runner
 if TYPE_CHECKING:
     from deploykit.serving.guard import Guard
     from deploykit.serving.meter import Meter
+    from deploykit.serving.tls import Tls
     from deploykit.serving.traffic import Counters, Traffic
 
 
@@ -45,11 +46,13 @@ class Service:
         counters: Where predictions are counted; None: nowhere.
         guard: Whose requests are answered; None: everyone's.
         meter: What counts for metrics; None: nothing.
+        tls: Files of the server's TLS; None: it has none.
 
     Attributes:
         limits: What it takes.
         guard: Whose requests are answered; None: everyone's.
         meter: What counts for metrics; None: nothing.
+        tls: Files of the server's TLS, for protocols with a port of their own; None: it has none.
         draining: Set when the server goes down: readiness is over, requests in progress are still answered.
     """
 
@@ -61,10 +64,12 @@ class Service:
         counters: Counters | None = None,
         guard: Guard | None = None,
         meter: Meter | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self.limits = limits or ServerLimits()
         self.guard = guard
         self.meter = meter
+        self.tls = tls
         self.draining = False
         self._counters = counters
         #: By name and version; a model's highest version also by None.

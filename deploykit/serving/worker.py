@@ -66,6 +66,7 @@ def _load(order: dict[str, Any]) -> Service:
     from deploykit.serving.guard import Guard
     from deploykit.serving.meter import Meter
     from deploykit.serving.service import Service
+    from deploykit.serving.tls import Tls
     from deploykit.serving.traffic import Counters
 
     artifact = Artifact.open(order["artifact"])
@@ -80,7 +81,12 @@ def _load(order: dict[str, Any]) -> Service:
         meter = Meter(traffic.meter_file(Path(order["counters"]), order["slot"]))
     guard = Guard(Path(order["tokens"]), map(Token.from_json, order["own"])) if order["tokens"] else None
     return Service(
-        [DataPlane(artifact)], limits=ServerLimits.of(order["limits"]), counters=counters, guard=guard, meter=meter
+        [DataPlane(artifact)],
+        limits=ServerLimits.of(order["limits"]),
+        counters=counters,
+        guard=guard,
+        meter=meter,
+        tls=Tls.from_json(order["tls"]) if order["tls"] else None,
     )
 
 
@@ -128,7 +134,7 @@ async def _live(service: Service, order: dict[str, Any], answers: Any) -> None:
 
     tick = (lambda: None) if service.meter is None else service.meter.flush
     http = HTTPServer(service, order["hosts"], tick=tick)
-    await http.start(_listener("", order))
+    await http.start(_listener("", order), None if service.tls is None else service.tls.context())
     stops = [await _start(name, service, order) for name in order["ports"]]
     _say(answers, {"ready": True})
     threading.Thread(target=watch, name="deploykit-parent", daemon=True).start()

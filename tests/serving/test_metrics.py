@@ -1,4 +1,4 @@
-"""What Prometheus is told, against the requests that were made and times taken apart."""
+"""What Prometheus gets, against the requests that were made and times taken apart."""
 
 import json
 import re

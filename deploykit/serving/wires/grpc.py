@@ -98,7 +98,14 @@ class _Server:
                 ("grpc.server_handshake_timeout_ms", int(1000 * service.limits.request_seconds)),
             ],
         )
-        self._server.add_insecure_port(_address(listener))
+        if service.tls is None:
+            self._server.add_insecure_port(_address(listener))
+        else:
+            key, certificate, clients = service.tls.content()
+            credentials = grpc.ssl_server_credentials(
+                [(key, certificate)], root_certificates=clients, require_client_auth=clients is not None
+            )
+            self._server.add_secure_port(_address(listener), credentials)
         self._server.start()
         self._timer = self._loop.call_later(1.0, self._give_up)
 
