@@ -105,10 +105,12 @@ def unsuited(text: str, layers: Iterable[Layer], what: str, kind: str) -> Iterat
         what: What a part is called in messages.
         kind: What a type of them is called.
     """
+    wanted = [name for piece in text.split(",") if (name := piece.strip().removeprefix(NOT).strip())]
+    if not wanted:
+        return
     parts = [Selectable(layer.name, layer.type, layer.parameters, kind=layer.kind) for layer in layers]
     known = {name for part in parts for name in part.called}
     known |= {piece for part in parts if "/" in part.name for piece in (*part.name.split("/"), *_INNER)}
-    wanted = [name for piece in text.split(",") if (name := piece.strip().removeprefix(NOT).strip())]
     types = {part.type for part in parts}
     absent = [name for name in wanted if name not in known and re.sub(r"_\d+$", "", name) not in types]
     if parts and absent:

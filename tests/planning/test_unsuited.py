@@ -6,6 +6,7 @@ import pytest
 import deploykit as dk
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import UnsupportedModelError
+from deploykit.core.model import Layer, TensorSpec
 from deploykit.planning.routes import Impossible, Routes
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.surgery.layers import spans
@@ -173,3 +174,32 @@ def test_what_is_quantized_is_refused_for_one_reason(first, then, model):
     reasons = {said(model, Step(first), Step(then), target=Target(r))[0] for r in ("onnxruntime", "litert")}
     (reason,) = reasons
     assert f"{TRANSFORMS.get(then).label} after {TRANSFORMS.get(first).label}: it is already quantized" in reason
+
+
+@pytest.mark.parametrize(
+    ("layers", "possible"),
+    [
+        ([("dense", 8), ("dense", 3)], False),
+        ([("dense", 8), ("dense", 8)], True),
+        ([("dense", 4), ("dense", 3)], True),  # as wide as the input
+        ([("dense", 8), ("activation", 8), ("dense", 3)], False),  # no weights between
+        ([("dense", 8), ("dense", 3), ("activation", 8)], True),
+        ([("dense", 8), ("dense", None)], True),  # an open dimension may be any
+        ([("dense", 8), ("dense", 0)], True),  # and so may a shape that is not known
+        ([("dense", 8), ("other", 3)], True),
+    ],
+)
+def test_shapes_that_come_again_may_enclose_a_span(layers, possible):
+    made = [
+        Layer(f"l{i}", kind, None if size == 0 else (None, size), 10 * (kind == "dense"), kind)
+        for i, (kind, size) in enumerate(layers)
+    ]
+    assert spans.impossible(made, [TensorSpec("x", (None, 4), "float32")]) != possible
+
+
+def test_wide_networks_are_judged_at_once():
+    """Two thousand layers of different shapes, one of them open: each shape is looked at once."""
+    sizes = [*range(3, 2000), None]
+    made = [Layer(f"l{size}", "Gemm", (None, size), 10, "dense") for size in sizes]
+    assert not spans.impossible(made, [TensorSpec("x", (None, 2), "float32")])
+    assert spans.impossible(made[:-1], [TensorSpec("x", (None, 2), "float32")])

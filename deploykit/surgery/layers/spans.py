@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import TypeAlias, TypeVar
 
 from deploykit.core.layers.kinds import CONVOLUTIONS, LayerKind
@@ -15,7 +16,7 @@ from deploykit.core.model import Layer, TensorSpec
 from deploykit.core.serial import Plain
 
 _Step = TypeVar("_Step")
-Shape: TypeAlias = tuple[int | None, ...] | None
+_Shape: TypeAlias = tuple[int | None, ...]
 #: Kinds of layers that have the weights of a span.
 _HEAVY = frozenset[LayerKind]({"dense", "embedding", *CONVOLUTIONS})
 #: Kinds of layers that give one tensor, of which a summary has the shape.
@@ -71,23 +72,32 @@ def impossible(layers: Sequence[Layer], inputs: Iterable[TensorSpec]) -> bool:
         layers: All layers in the order in which they run.
         inputs: What the model takes.
     """
-    shapes = [spec.shape for spec in inputs]
-    for place, layer in enumerate(layers):
+    if any(spec.shape is None for spec in inputs):
+        return False
+    first: dict[_Shape, int] = {tuple(spec.shape or ()): 0 for spec in inputs}
+    last, heavy = dict(first), 0  # how many layers with weights come before a shape is seen first, and last
+    for layer in layers:
         if layer.shape is None or layer.kind not in _ONE_TENSOR or layer.type == "Split":
             return False
         if layer.type in _MEETINGS and not layer.parameters:
             return False
-        if layer.kind in _HEAVY:
-            after = [later.shape for later in layers[place:]]
-            if any(_may_be_equal(start, end) for start in shapes for end in after):
-                return False
-        shapes.append(layer.shape)
-    return True
+        heavy += layer.kind in _HEAVY
+        first.setdefault(layer.shape, heavy)
+        last[layer.shape] = heavy
+    if any(first[shape] < last[shape] for shape in first):
+        return False
+    alike: dict[tuple[bool, ...], list[_Shape]] = {}
+    for shape in first:
+        alike.setdefault(tuple(size is None for size in shape), []).append(shape)
+    others = ((one, other) for a, b in combinations(alike.values(), 2) for one in a for other in b)
+    return not any(
+        _may_be_equal(one, other) and min(first[one], first[other]) < max(last[one], last[other])
+        for one, other in others
+    )
 
 
-def _may_be_equal(one: Shape, other: Shape) -> bool:
-    if one is None or other is None:
-        return True
+def _may_be_equal(one: _Shape, other: _Shape) -> bool:
+    """Whether shapes are the same where both are known."""
     return len(one) == len(other) and all(a == b or None in (a, b) for a, b in zip(one, other, strict=True))
 
 
