@@ -197,17 +197,23 @@ def test_grpc_asks_for_the_same_tokens(guarded):
     grpc = pytest.importorskip("grpc")
     server, secrets, _ = guarded
     with grpc.insecure_channel(f"127.0.0.1:{server.ports['grpc']}") as channel:
-        live = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
-        infer = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        for call, name, code in (
-            (live, "", "UNAUTHENTICATED"), (live, "metrics", "PERMISSION_DENIED"), (infer, "", "UNAUTHENTICATED"),
-            (infer, "all", "NOT_FOUND"),
-        ):  # fmt: skip
+
+        def call(method, name):
             metadata = [("authorization", f"Bearer {secrets[name]}")] if name else []
-            with pytest.raises(grpc.RpcError) as refused:
-                call(b"", metadata=metadata, timeout=30)
-            assert refused.value.code().name == code
-        assert live(b"", metadata=[("authorization", f"Bearer {secrets['all']}")], timeout=30) == b"\x08\x01"
+            ask = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+            try:
+                return ask(b"", metadata=metadata, timeout=30)
+            except grpc.RpcError as error:
+                return error.code().name
+
+        assert call("ServerLive", "") == call("ServerReady", "") == b"\x08\x01"  # as over HTTP
+        assert call("ServerMetadata", "") == call("ModelInfer", "") == "UNAUTHENTICATED"
+        assert call("ServerMetadata", "metrics") == call("ModelInfer", "metrics") == "PERMISSION_DENIED"
+        assert b"deploykit" in call("ServerMetadata", "all")
+        assert call("ModelInfer", "all") == "NOT_FOUND"
+        assert server.name.encode() in call("ModelStatistics", "metrics")
+        assert call("ModelStatistics", "all") == "PERMISSION_DENIED"
+        assert call("RepositoryIndex", "all") == call("RepositoryModelLoad", "all") == "PERMISSION_DENIED"
 
 
 def test_another_address_takes_tokens_or_a_word(made, tmp_path):

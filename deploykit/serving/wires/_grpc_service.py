@@ -145,6 +145,7 @@ class GrpcService:
             request that is refused.
         refused: Methods that the protocol has and this server does not, with the reason.
         details: The words of a status for a fault.
+        scopes: What a token must be for, by method: "predict" unless another is named; "" if none is needed.
     """
 
     full_name: str
@@ -153,6 +154,7 @@ class GrpcService:
     streams: Mapping[str, tuple[Method, Callable[[Fault], Any]]] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     details: Callable[[Fault], str] = attrgetter("message")
+    scopes: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def requests(self) -> Mapping[str, Any]:

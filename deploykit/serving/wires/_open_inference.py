@@ -22,7 +22,7 @@ from deploykit.serving.wires.rest_v2 import Wanted, read_tensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_EXTENSIONS = ("classification", "model_configuration", "model_repository")
+_EXTENSIONS = ("classification", "model_configuration", "statistics")
 #: Datatype → the field of its typed values; the others travel as raw bytes only.
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -39,7 +39,6 @@ _CONTENTS = {
     "BYTES": "bytes_contents",
 }
 _NO_REPOSITORY = "This server serves what it was started with; it cannot load or unload models by request."
-_NO_STATISTICS = "This server counts the predictions of all models and protocols together, not those of one model."
 
 
 def _infer(request: Any, call: Call) -> Any:
@@ -104,8 +103,7 @@ def _response(model: ServedModel, outputs: dict[str, NDArray[Any]], wanted: Want
         array = outputs[name]
         if name in wanted.classes:
             meaning = plane.meanings[name]
-            names = plane.classes if meaning.role == "scored" else ()
-            array = classified(array, meaning, wanted.classes[name], names)
+            array = classified(array, meaning, wanted.classes[name], plane.classes_of(meaning))
         arrays[name] = array
     raw = raw or not all(datatype(array) in _CONTENTS for array in arrays.values())
     for name, array in arrays.items():
@@ -174,12 +172,30 @@ def _model_config(request: Any, call: Call) -> Any:
     return answer
 
 
-def _index(request: Any, call: Call) -> Any:
-    answer = message("inference.RepositoryIndexResponse")()
-    for name in call.service.names:
-        for version in call.service.versions(name):
-            answer.models.add(name=name, version=version, state="READY")
+def _statistics(request: Any, call: Call) -> Any:
+    """Predictions over all workers, where they are those of one model: counters are the server's."""
+    every = _served(call)
+    models = [call.service.model(request.name, request.version or None)] if request.name else every
+    traffic = call.service.traffic() if len(every) == 1 else None
+    answer = message("inference.ModelStatisticsResponse")()
+    for model in models:
+        one = answer.model_stats.add(name=model.plane.name, version=model.version)
+        if traffic is not None:
+            one.inference_count = one.inference_stats.success.count = traffic.answered
+            one.inference_stats.fail.count = traffic.refused
     return answer
+
+
+def _index(_: Any, call: Call) -> Any:
+    answer = message("inference.RepositoryIndexResponse")()
+    for model in _served(call):
+        answer.models.add(name=model.plane.name, version=model.version, state="READY")
+    return answer
+
+
+def _served(call: Call) -> list[ServedModel]:
+    service = call.service
+    return [service.model(name, version) for name in service.names for version in service.versions(name)]
 
 
 def _shape(spec: TensorSpec) -> list[int]:
@@ -201,11 +217,19 @@ SERVICE = GrpcService(
         "ModelReady": _model_ready,
         "ModelMetadata": _model_metadata,
         "ModelConfig": _model_config,
+        "ModelStatistics": _statistics,
         "RepositoryIndex": _index,
     },
     refused={
-        "ModelStatistics": _NO_STATISTICS,
         "RepositoryModelLoad": _NO_REPOSITORY,
         "RepositoryModelUnload": _NO_REPOSITORY,
+    },
+    scopes={
+        "ServerLive": "",
+        "ServerReady": "",
+        "ModelStatistics": "metrics",
+        "RepositoryIndex": "admin",
+        "RepositoryModelLoad": "admin",
+        "RepositoryModelUnload": "admin",
     },
 )

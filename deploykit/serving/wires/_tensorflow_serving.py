@@ -19,6 +19,8 @@ from deploykit.serving.wires._tensor_proto import number, read_tensor, write_ten
 from deploykit.serving.wires.rest_v1 import SIGNATURE, words
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from deploykit.core.model import TensorSpec
     from deploykit.serving.batches import Batch, Outputs
     from deploykit.serving.dataplane import DataPlane
@@ -35,13 +37,8 @@ def _model(request: Any, call: Call) -> ServedModel:
             f"Expected {SIGNATURE!r}, the only signature.",
             f"Serving signature key {shown(spec.signature_name)} not found.",
         )
-    return call.service.model(spec.name, _version(spec))
-
-
-def _version(spec: Any) -> str | None:
-    if spec.HasField("version"):
-        return str(spec.version.value)
-    return spec.version_label or None
+    version = str(spec.version.value) if spec.HasField("version") else None
+    return call.service.model(spec.name, version, spec.version_label or None)
 
 
 def _name(answer: Any, model: ServedModel, signature: str = SIGNATURE) -> None:
@@ -62,16 +59,20 @@ def _predict(request: Any, call: Call) -> Any:
             )
     limit = call.service.limits.request_bytes
     plane.check_names(request.inputs)
-    arrays = {
-        name: read_tensor(tensor, plane.inputs[name], real=plane.real.get(name, ""), limit=limit)
-        for name, tensor in request.inputs.items()
-    }
+    arrays = {name: _input(plane, plane.inputs[name], tensor, limit) for name, tensor in request.inputs.items()}
     outputs = call.run(model, plane.batch(arrays))
     answer = message("tensorflow.serving.PredictResponse")()
     _name(answer, model)
     for name in wanted:
         answer.outputs[name].CopyFrom(write_tensor(outputs[name]))
     return answer
+
+
+def _input(plane: DataPlane, spec: TensorSpec, tensor: Any, limit: int) -> NDArray[Any]:
+    """Examples of an input: encoded images where there is text for an input of numbers."""
+    if spec.name in plane.images.names and tensor.dtype == number("string"):
+        return plane.images.read(spec, list(tensor.string_val))
+    return read_tensor(tensor, spec, real=plane.real.get(spec.name, ""), limit=limit)
 
 
 def _classify(request: Any, call: Call) -> Any:
@@ -198,7 +199,7 @@ def _describe(spec: TensorSpec, info: Any) -> None:
 
 def _status(request: Any, call: Call) -> Any:
     model = _model(request, call)
-    asked = _version(request.model_spec)
+    asked = request.model_spec.WhichOneof("version_choice")
     answer = message("tensorflow.serving.GetModelStatusResponse")()
     for version in [model.version] if asked else call.service.versions(model.plane.name):
         one = answer.model_version_status.add(version=int(version), state="AVAILABLE")
@@ -219,4 +220,5 @@ MODELS = GrpcService(
         "HandleReloadConfigRequest": "This server serves what it was started with; it cannot load models by request."
     },
     details=words,
+    scopes={"HandleReloadConfigRequest": "admin"},
 )

@@ -189,8 +189,9 @@ class _Server:
         visit = Visit(call.began)
         VISIT.set(visit)
         try:
-            if self._service.guard is not None:
-                CALLER.set(self._service.guard.caller(_secret(call.context), "predict"))
+            scope = service.scopes.get(name, "predict")
+            if self._service.guard is not None and scope:
+                CALLER.set(self._service.guard.caller(_secret(call.context), scope))
             answer: bytes = method(service.read(name, data), call).SerializeToString()
         except Exception as error:
             if counted:

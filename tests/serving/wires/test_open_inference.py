@@ -1,9 +1,11 @@
 """The Open Inference Protocol over gRPC: what comes back is what the bare runtime answers, bit for bit."""
 
+import io
 import struct
 
 import numpy as np
 import onnxruntime
+import PIL.Image
 import pytest
 
 import deploykit as dk
@@ -213,6 +215,32 @@ def test_facts_of_the_server_and_the_model(two):
     config = two("ModelConfig", name=name).config
     assert [(t.name, t.data_type) for t in config.input] == [("left", 11), ("right", 9)]
     assert [(m.name, m.version, m.state) for m in two("RepositoryIndex").models] == [(name, "1", "READY")]
+
+
+def test_statistics_are_those_of_all_workers(two, given):
+    before = two.server.traffic()
+    two("ModelInfer", infer("two", {"left": ("FP32", given["left"]), "right": ("INT64", given["right"])}))
+    for asked in ("two", ""):
+        (found,) = two("ModelStatistics", name=asked).model_stats
+        assert (found.name, found.version, found.inference_count) == ("two", "1", before.answered + 1)
+        stats = found.inference_stats
+        assert (stats.success.count, stats.fail.count) == (before.answered + 1, before.refused)
+
+
+@pytest.mark.parametrize("raw", [True, False])
+def test_images_come_encoded_as_well(spoken, raw):
+    cnn = spoken("cnn_onnx")
+    pixels = np.random.default_rng(4).integers(0, 256, (2, 8, 8)).astype("u1")
+    files = np.array([png(image) for image in pixels], object)
+    encoded = cnn("ModelInfer", infer("cnn", {"image": ("BYTES", files)}, raw=raw))
+    plain = cnn("ModelInfer", infer("cnn", {"image": ("UINT8", pixels)}, raw=raw))
+    assert encoded == plain
+
+
+def png(image):
+    file = io.BytesIO()
+    PIL.Image.fromarray(image).save(file, "PNG")
+    return file.getvalue()
 
 
 def test_what_the_server_does_not_do_is_said(two, refusal):

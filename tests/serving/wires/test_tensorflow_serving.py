@@ -176,6 +176,12 @@ def test_bfloat16_is_taken_for_float32(spoken):
     np.testing.assert_array_equal(tf.make_ndarray(found), np.log(np.array([[1, 2, 4, 0.5]], np.float32)))
 
 
+def test_images_come_encoded_as_well(cnn):
+    pixels = np.random.default_rng(4).integers(0, 256, (2, 8, 8)).astype("u1")
+    files = np.array([tf.io.encode_png(image[..., None]).numpy() for image in pixels], object)
+    assert predict(cnn, {"image": files}).outputs == predict(cnn, {"image": pixels}).outputs
+
+
 def example(**features):
     found = tf.train.Example()
     for name, given in features.items():
