@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import shutil
 import subprocess
+from pathlib import Path
 
 import ml_dtypes
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image
 from deploykit.artifacts.arrays import load_arrays
 from deploykit.exporters._export import export
 from deploykit.serving.server import serve
+from deploykit.serving.wires import _messages
 from deploykit.testing.exporters import exportable
 
 
@@ -21,7 +23,7 @@ from deploykit.testing.exporters import exportable
 def two(tmp_path_factory):
     """A served model: left (batch, 4) float32, right (batch, 6) int64 → score (batch, 1), label (batch, 3)."""
     folder = tmp_path_factory.mktemp("two")
-    with serve(export(exportable("two_inputs_onnx", folder), folder / "out"), port=0) as server:
+    with serve(export(exportable("two_inputs_onnx", folder), folder / "out"), port=0, ports={"grpc": 0}) as server:
         yield server
 
 
@@ -58,6 +60,30 @@ def test_triton_client(two, given, wanted, packages, versions, tmp_path):
     (label,) = session.run(["label"], {**given, "left": left})
     places = [[int(text.split(":")[1]) for text in row] for row in found["bfloat16_classes"]]
     assert places == np.argsort(-label, axis=1)[:, :2].tolist()
+
+
+@pytest.mark.proof("A client of the Open Inference protocol is answered over gRPC", against="tritonclient")
+def test_triton_grpc_client(two, given, wanted, packages, versions, tmp_path):
+    ask = packages("tritonclient[grpc]>=2.60,<3")
+    np.savez(tmp_path / "inputs.npz", **given)
+    name = two.artifact.manifest.name
+    address = f"127.0.0.1:{two.ports['grpc']}"
+    definitions = Path(_messages.__file__).parent / "_protos" / "messages.binpb"
+    found = ask("triton_grpc_client.py", address, name, tmp_path / "inputs.npz", definitions)
+    versions(tritonclient=found["version"], onnxruntime=onnxruntime.__version__)
+    assert found["live"] is found["ready"] is found["model_ready"] is True
+    for form in ("plain", "compressed", "streamed"):
+        for output, value in wanted.items():
+            np.testing.assert_array_equal(np.array(found["answers"][form][output], value.dtype), value)
+    places = [[int(text.split(":")[1]) for text in row] for row in found["classes"]]
+    assert places == np.argsort(-wanted["label"], axis=1)[:, :2].tolist()
+    missing = "Servable not found for request: Latest(other). This server has 'two', version 1."
+    assert found["error"] == ["StatusCode.NOT_FOUND", missing]
+    assert missing in found["streamed_error"]
+    assert (found["index"], found["config"]) == ([name], list(given))
+    assert found["statistics"] >= 4
+    assert found["different"] == []
+    assert found["fields"] > 100
 
 
 @pytest.mark.proof("Images from a form and from a file are answered, with names", against="curl")
