@@ -110,7 +110,8 @@ def unsuited(text: str, layers: Iterable[Layer], what: str, kind: str) -> Iterat
         return
     parts = [Selectable(layer.name, layer.type, layer.parameters, kind=layer.kind) for layer in layers]
     known = {name for part in parts for name in part.called}
-    known |= {piece for part in parts if "/" in part.name for piece in (*part.name.split("/"), *_INNER)}
+    inside = [part.name.split("/") for part in parts if "/" in part.name.strip("/") and part.name[0] != "/"]
+    known |= {piece for path in inside for piece in (*path, *_INNER)}
     types = {part.type for part in parts}
     absent = [name for name in wanted if name not in known and re.sub(r"_\d+$", "", name) not in types]
     if parts and absent:
