@@ -97,6 +97,11 @@ class Meter:
             self._cells[key] = _cells(self._memory, place)
         self._cells_of("process")[0] = os.getpid()
 
+    @property
+    def files(self) -> list[Path]:
+        """The files of all workers of its server."""
+        return sorted(self.path.parent.glob(f"{self.path.name.rsplit('.', 2)[0]}.*.meter"))
+
     def answered(self, visit: Visit, protocol: str, status: str) -> None:
         """Count a request whose answer is ready.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from deploykit.serving.guard import Guard
     from deploykit.serving.meter import Meter
     from deploykit.serving.tls import Tls
-    from deploykit.serving.traffic import Counters, Traffic
+    from deploykit.serving.traffic import Counters
 
 
 @dataclass(frozen=True)
@@ -129,10 +129,6 @@ class Service:
         """Count a prediction that was answered."""
         if self._counters is not None:
             self._counters.answered(seconds)
-
-    def traffic(self) -> Traffic | None:
-        """What all workers have answered and refused, over all models; None if nothing is counted."""
-        return None if self._counters is None else self._counters.total()
 
     def refused(self) -> None:
         """Count a prediction that was not answered."""

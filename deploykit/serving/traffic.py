@@ -65,10 +65,6 @@ def read(path: Path) -> Traffic:
         cells = memoryview(path.read_bytes()).cast("q")
     except OSError:
         cells = memoryview(bytes(_CELLS * _CELL)).cast("q")
-    return _summed(cells)
-
-
-def _summed(cells: memoryview[int]) -> Traffic:
     counts = tuple(sum(cells[i::_CELLS]) for i in range(1, _CELLS))
     return Traffic(sum(counts), sum(cells[0::_CELLS]), counts, tuple(1000 * b for b in BOUNDS_S))
 
@@ -84,12 +80,7 @@ class Counters:
     def __init__(self, path: Path, slot: int) -> None:
         self._lock = threading.Lock()
         with path.open("r+b") as file:
-            self._all = memoryview(mmap.mmap(file.fileno(), 0)).cast("q")
-        self._cells = self._all[slot * _CELLS : (slot + 1) * _CELLS]
-
-    def total(self) -> Traffic:
-        """The sums over all workers."""
-        return _summed(self._all)
+            self._cells = memoryview(mmap.mmap(file.fileno(), 0)).cast("q")[slot * _CELLS : (slot + 1) * _CELLS]
 
     def answered(self, seconds: float) -> None:
         """Count a prediction."""

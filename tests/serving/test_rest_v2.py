@@ -235,20 +235,29 @@ def test_triton_clients_read_configuration_and_index(two, ask):
 
 
 @pytest.mark.parametrize("path", ["/v2/models/stats", "/v2/models/cnn/stats", "/v2/models/cnn/versions/1/stats"])
-def test_statistics_count_predictions_and_nothing_else(cnn, ask, path):
-    def counts():
+def test_statistics_are_those_of_predictions(cnn, ask, path):
+    def read():
         (found,) = ask(cnn, "GET", path).json["model_stats"]
         assert (found["name"], found["version"]) == ("cnn", "1")
-        success, fail = found["inference_stats"]["success"]["count"], found["inference_stats"]["fail"]["count"]
-        assert found["inference_count"] == success
-        return success, fail
+        return found
 
-    before = counts()
-    for message in ({"inputs": [tensor()]}, {"inputs": [tensor()]}, {}):
-        ask(cnn, "POST", INFER, message)
+    before = read()
+    examples = [tensor(), tensor(shape=[3, 8, 8], data=[1] * 192), tensor()]
+    for message in ({"inputs": [one]} for one in examples):
+        assert ask(cnn, "POST", INFER, message).status == 200
     ask(cnn, "POST", "/v2/repository/index")
-    ask(cnn, "POST", "/v2/repository/models/cnn/load")
-    assert counts() == (before[0] + 2, before[1] + 1)
+    after = read()
+    assert after["inference_count"] - before["inference_count"] == 5
+    assert after["execution_count"] - before["execution_count"] == 3
+    assert list(after["inference_stats"]) == [
+        "success", "fail", "queue", "compute_input", "compute_infer", "compute_output",
+    ]  # fmt: skip
+    took = {}
+    for stage in ("success", "queue", "compute_input", "compute_infer", "compute_output"):
+        earlier, later = (some["inference_stats"][stage] for some in (before, after))
+        assert later["count"] - earlier["count"] == 3
+        took[stage] = later["ns"] - earlier["ns"]
+    assert took.pop("success") == pytest.approx(sum(took.values()), abs=20)  # each is rounded to a nanosecond
 
 
 def test_brain_floats_are_taken_where_the_model_takes_real_numbers(log, ask):

@@ -5,7 +5,9 @@ Source: Triton Inference Server's protocol extensions "Model Configuration", "Mo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
 
@@ -13,10 +15,15 @@ from deploykit._version import __version__
 from deploykit.artifacts.wire import DATATYPES
 from deploykit.core.model import TensorSpec
 from deploykit.core.serial import dump
-from deploykit.serving.faults import InvalidInputError
+from deploykit.serving.faults import InvalidInputError, UnavailableError
+from deploykit.serving.meter import Series, read
 from deploykit.serving.service import ServedModel, Service
 from deploykit.serving.wires._contract import Endpoint, Find, Headers, Response, get
 
+#: Statuses of requests that were answered, over HTTP and gRPC.
+_SUCCESS = ("200", "OK")
+#: Stages of a request as the meter counts them → as Triton's statistics call them.
+_STAGES = {"queue": "queue", "decode": "compute_input", "run": "compute_infer", "encode": "compute_output"}
 _EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "statistics")
 
 
@@ -35,7 +42,7 @@ def endpoint_of(service: Service, what: str, find: Find) -> Endpoint | None:
     if what == "/config":
         return get(lambda: _config(find()))
     if what == "/stats":
-        return get(lambda: _statistics(service, [find()]), "metrics")
+        return Endpoint("GET", partial(_statistics, service, lambda: [find()]), "metrics")
     return None
 
 
@@ -53,7 +60,7 @@ def server_endpoint(service: Service, path: str) -> Endpoint | None:
     if path == "/v2/health/ready":
         return get(lambda: _ready(service, {"ready": True}), "")
     if path == "/v2/models/stats" and "stats" not in service.names:
-        return get(lambda: _statistics(service, _models(service)), "metrics")
+        return Endpoint("GET", partial(_statistics, service, partial(_models, service)), "metrics")
     if path == "/v2/repository/index":
         return Endpoint("POST", partial(_index, service), "admin")
     if path.startswith("/v2/repository/models/") and path.endswith(("/load", "/unload")):
@@ -119,14 +126,38 @@ def _config(model: ServedModel) -> bytes:
     )
 
 
-def _statistics(service: Service, models: list[ServedModel]) -> bytes:
-    """Predictions over all workers, where they are those of one model: counters are the server's."""
-    traffic = service.traffic() if len(_models(service)) == 1 else None
-    counted = {} if traffic is None else {
-        "inference_count": traffic.answered,
-        "inference_stats": {"success": {"count": traffic.answered}, "fail": {"count": traffic.refused}},
-    }  # fmt: skip
-    return dump({"model_stats": [{"name": m.plane.name, "version": m.version, **counted} for m in models]})
+async def _statistics(service: Service, find: Callable[[], list[ServedModel]], _: bytes, __: Headers) -> Response:
+    """What all workers have done, as their meters say."""
+    models = find()
+    if service.meter is None:
+        raise UnavailableError("The server does not count: its temporary files were removed. Restart it.")
+    service.meter.flush()
+    series = await asyncio.get_running_loop().run_in_executor(None, read, service.meter.files)
+    return Response(200, dump({"model_stats": [_counted(series, model) for model in models]}))
+
+
+def _counted(series: Iterable[Series], model: ServedModel) -> dict[str, Any]:
+    """A model's statistics; times are those of requests that ran."""
+    name, version = key = model.plane.name, model.version
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for one in series:
+        if one.labels[:2] != key:
+            continue
+        if one.kind == "requests":
+            sums["success" if one.labels[3] in _SUCCESS else "fail"][0] += one.total
+            continue
+        place = _STAGES.get(one.labels[3], "success time") if one.kind == "seconds" else one.kind
+        sums[place][0] += sum(one.buckets)
+        sums[place][1] += one.total
+    sums["success"][1] = sums.pop("success time", [0, 0])[1]
+    stages = ("success", "fail", *_STAGES.values())
+    return {
+        "name": name,
+        "version": version,
+        "inference_count": sums["examples"][1],
+        "execution_count": sums["examples"][0],
+        "inference_stats": {stage: {"count": sums[stage][0], "ns": sums[stage][1]} for stage in stages},
+    }
 
 
 def _type(wire: str) -> str:

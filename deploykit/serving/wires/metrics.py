@@ -51,8 +51,7 @@ def _rendered(service: Service, accepted: str) -> tuple[bytes, str]:
     from prometheus_client.exposition import choose_encoder
 
     assert service.meter is not None
-    own = service.meter.path
-    files = sorted(own.parent.glob(f"{own.name.rsplit('.', 2)[0]}.*.meter"))
+    files = service.meter.files
 
     class Collector:
         def collect(self) -> Iterator[Any]:
