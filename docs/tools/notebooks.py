@@ -34,6 +34,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "05_cluster": {"launches": 3, "model_path": "models/fashion_cnn.onnx"},
     "06_batch": {"launches": 2, "max_drop": 0.05, "space": "small.json"},
     "07_smaller_models": {"launches": 2, "max_drop": 0.05},
+    "08_serving": {"launches": 2, "max_drop": 0.05, "requests": 50},
 }
 #: Both ways from Keras, and pruning with one short epoch.
 _PRUNE = {"technique": "prune_magnitude", "parameters": {"sparsity": 0.5, "epochs": 1, "train_examples": 1000}}
