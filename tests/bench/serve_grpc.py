@@ -2,8 +2,9 @@
 
 Serves an MLP 784-128-10 as ONNX on one core and drives it from another process on another core with ``ModelInfer`` of
 one example each, as raw bytes, over 1, 8 and 32 connections. The load writes HTTP/2 frames itself: a client of a gRPC
-library takes more time than the servers do. MLServer serves the same model on the same core in the same rounds; it is
-installed into ``~/.cache/deploykit-bench`` the first time (400 MB). Needs a quiet machine with two cores.
+library takes more time than the servers do. MLServer and Triton serve the same model on the same core in the same
+rounds; they are installed into ``~/.cache/deploykit-bench`` the first time (850 MB). Triton's core is C++, and this
+release of it is for loopback only. Needs a quiet machine with two cores.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import http.client
 import json
 import os
+import shutil
 import socket
 import statistics
 import subprocess
 import sys
+import sysconfig
 import tempfile
 import time
 from collections.abc import Iterator
@@ -32,8 +36,9 @@ from deploykit.testing import graphs
 
 CONNECTIONS = (1, 8, 32)
 PATH = "/inference.GRPCInferenceService/ModelInfer"
-OURS, MLSERVER = "deploykit", "MLServer"
-_CACHE = Path("~/.cache/deploykit-bench/mlserver").expanduser()
+OURS, MLSERVER, TRITON = "deploykit", "MLServer", "Triton"
+_CACHE = Path("~/.cache/deploykit-bench").expanduser()
+_PEERS = Path(__file__).parent / "peers"
 
 
 def main() -> None:
@@ -56,7 +61,9 @@ def main() -> None:
 
 def compare(seconds: float, rounds: int, *, peers: bool) -> None:
     """Measure the servers in turns, so that whatever else the machine does hits all, and print the medians."""
-    python = mlserver() if peers else None
+    if peers:
+        installed("mlserver", "mlserver==1.7.1", "onnxruntime")
+        installed("triton", "nvidia-pytriton==0.7.0", "onnxruntime", "numpy<2")
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[0]})  # the servers inherit it
     with contextlib.ExitStack() as stack:
@@ -68,8 +75,10 @@ def compare(seconds: float, rounds: int, *, peers: bool) -> None:
         body.write_bytes(request(artifact.manifest.name, rows[:1]))
         server = stack.enter_context(dk.serve(artifact, port=0, ports={"grpc": 0}))
         ways = {OURS: (server.ports["grpc"], server.pids[0])}
-        if python is not None:
-            ways[MLSERVER] = stack.enter_context(start_mlserver(python, model, artifact.manifest.name, folder))
+        if peers:
+            name = artifact.manifest.name
+            ways[MLSERVER] = stack.enter_context(start_mlserver(model, name, folder))
+            ways[TRITON] = stack.enter_context(start_triton(model, name, folder))
         found: dict[tuple[str, int], list[dict[str, float]]] = {}
         for _ in range(rounds):
             for count in CONNECTIONS:
@@ -91,15 +100,20 @@ def compare(seconds: float, rounds: int, *, peers: bool) -> None:
 def measure(port: int, body: Path, connections: int, pid: int, seconds: float, core: int) -> dict[str, float]:
     """Drive a server from another process; adds its CPU time for each request and its memory."""
     server = psutil.Process(pid)
-    before = server.cpu_times()
+    processes = [server, *server.children(recursive=True)]  # Triton runs Python backends in processes of their own
+    before = spent(processes)
     command = [sys.executable, __file__, "--seconds", str(seconds), "--load", str(port), str(body), str(connections)]
     output = subprocess.run(
         command, check=True, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core})
     )
-    after = server.cpu_times()
     found: dict[str, float] = json.loads(output.stdout)
-    spent = after.user + after.system - before.user - before.system
-    return {**found, "cpu_us": spent / found["all"] * 1e6, "mb": server.memory_info().rss / 1e6}
+    cpu_s, memory = spent(processes) - before, sum(one.memory_info().rss for one in processes)
+    return {**found, "cpu_us": cpu_s / found["all"] * 1e6, "mb": memory / 1e6}
+
+
+def spent(processes: list[psutil.Process]) -> float:
+    """CPU seconds of processes."""
+    return sum(times.user + times.system for times in (one.cpu_times() for one in processes))
 
 
 def mlp(folder: Path) -> Path:
@@ -184,21 +198,21 @@ def _frame(kind: int, flags: int, stream: int, content: bytes = b"") -> bytes:
     return len(content).to_bytes(3, "big") + bytes([kind, flags]) + stream.to_bytes(4, "big") + content
 
 
-# -- the peer ---------------------------------------------------------------------------------------------------------
+# -- the peers --------------------------------------------------------------------------------------------------------
 
 
-def mlserver() -> Path:
-    """The interpreter of an environment with MLServer."""
-    python = _CACHE / "bin" / "python"
-    if not (_CACHE / ".installed").exists():
-        subprocess.run([sys.executable, "-m", "venv", _CACHE], check=True)
-        subprocess.run([python, "-m", "pip", "install", "--quiet", "mlserver==1.7.1", "onnxruntime"], check=True)
-        (_CACHE / ".installed").touch()
-    return python
+def installed(name: str, *requirements: str) -> Path:
+    """An environment with a peer."""
+    folder = _CACHE / name
+    if requirements and not (folder / "complete").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *requirements], check=True)
+        (folder / "complete").touch()
+    return folder
 
 
 @contextlib.contextmanager
-def start_mlserver(python: Path, model: Path, name: str, folder: Path) -> Iterator[tuple[int, int]]:
+def start_mlserver(model: Path, name: str, folder: Path) -> Iterator[tuple[int, int]]:
     """Start MLServer and wait until it answers: its port and its process id."""
     ports = _free_ports(3)
     settings: dict[str, Any] = dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True))
@@ -207,20 +221,58 @@ def start_mlserver(python: Path, model: Path, name: str, folder: Path) -> Iterat
     (home / "settings.json").write_text(json.dumps({**settings, "parallel_workers": 0, "host": "127.0.0.1"}))
     described = {"name": name, "implementation": "mlserver_onnx.OnnxModel", "parameters": {"uri": str(model)}}
     (home / "model-settings.json").write_text(json.dumps(described))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent / "peers")}
-    log = (folder / "mlserver.log").open("wb")
-    with log, subprocess.Popen(
-        [python.parent / "mlserver", "start", home], env=environment, stdout=log, stderr=log
+    command = [installed("mlserver") / "bin" / "mlserver", "start", home]
+    with _started(command, {"PYTHONPATH": str(_PEERS)}, ports[0], name, folder / "mlserver.log") as pid:
+        yield ports[1], pid
+
+
+@contextlib.contextmanager
+def start_triton(model: Path, name: str, folder: Path) -> Iterator[tuple[int, int]]:
+    """Start Triton and wait until it answers: its port and its process id."""
+    (packages,) = installed("triton").glob("lib/python*/site-packages")
+    server, version = packages / "pytriton" / "tritonserver", f"{sys.version_info[0]}.{sys.version_info[1]}"
+    backends, models = folder / "backends", folder / "models"
+    shutil.copytree(server / "backends" / "python", backends / "python")
+    shutil.copy(server / "python_backend_stubs" / version / "triton_python_backend_stub", backends / "python")
+    for home, file, called in (
+        (backends / "onnx", _PEERS / "triton_onnx.py", "model.py"),
+        (models / name / "1", model, "model.onnx"),
+    ):
+        home.mkdir(parents=True)
+        shutil.copy(file, home / called)
+    (models / name / "config.pbtxt").write_text(
+        'backend: "onnx"\nmax_batch_size: 8\ndynamic_batching {}\n'
+        'input [{name: "x" data_type: TYPE_FP32 dims: [784]}]\noutput [{name: "y" data_type: TYPE_FP32 dims: [10]}]\n'
+    )
+    ports = _free_ports(2)
+    command = [
+        server / "bin" / "tritonserver", f"--model-repository={models}", f"--backend-directory={backends}",
+        "--http-address=127.0.0.1", f"--http-port={ports[0]}", "--grpc-address=127.0.0.1", f"--grpc-port={ports[1]}",
+        "--allow-metrics=false",
+    ]  # fmt: skip
+    libraries = f"{packages / 'nvidia_pytriton.libs'}:{sysconfig.get_config_var('LIBDIR')}"
+    environment = {"LD_LIBRARY_PATH": libraries, "TRITON_PACKAGES": str(packages)}
+    with _started(command, environment, ports[0], name, folder / "triton.log") as pid:
+        yield ports[1], pid
+
+
+@contextlib.contextmanager
+def _started(command: list[Any], environment: dict[str, str], port: int, name: str, log: Path) -> Iterator[int]:
+    """A process of a server, once its model is ready by HTTP."""
+    with log.open("wb") as out, subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=out, stderr=out
     ) as process:  # fmt: skip
         try:
             while process.poll() is None:
-                with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", ports[1]), timeout=1):
-                    break
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    connection.request("GET", f"/v2/models/{name}/ready")
+                    if connection.getresponse().status == 200:
+                        break
                 time.sleep(0.1)
             else:
-                raise RuntimeError((folder / "mlserver.log").read_text()[-2000:])
-            time.sleep(2)  # it listens before the model is loaded
-            yield ports[1], process.pid
+                raise RuntimeError(log.read_text()[-2000:])
+            yield process.pid
         finally:
             process.terminate()
 
