@@ -141,6 +141,7 @@ class GrpcService:
         full_name: Its name with its package.
         predictions: Methods that run a model; they are counted, and answered in the thread that read the request.
         questions: Methods about models and the server; answered in the service's event loop.
+        long_questions: Those that take a while; answered in a thread.
         streams: Methods with a stream of requests, each of which gets an answer: what answers one, and what answers a
             request that is refused.
         refused: Methods that the protocol has and this server does not, with the reason.
@@ -151,6 +152,7 @@ class GrpcService:
     full_name: str
     predictions: Mapping[str, Method] = field(default_factory=dict)
     questions: Mapping[str, Method] = field(default_factory=dict)
+    long_questions: Mapping[str, Method] = field(default_factory=dict)
     streams: Mapping[str, tuple[Method, Callable[[Fault], Any]]] = field(default_factory=dict)
     refused: Mapping[str, str] = field(default_factory=dict)
     details: Callable[[Fault], str] = attrgetter("message")

@@ -17,6 +17,7 @@ from deploykit.serving.faults import Fault, InvalidInputError, UnavailableError
 from deploykit.serving.service import ServedModel
 from deploykit.serving.wires._grpc_service import Call, GrpcService
 from deploykit.serving.wires._messages import message
+from deploykit.serving.wires._v2_facts import counted, series_of
 from deploykit.serving.wires.rest_v2 import Wanted, read_tensor
 
 if TYPE_CHECKING:
@@ -173,17 +174,13 @@ def _model_config(request: Any, call: Call) -> Any:
 
 
 def _statistics(request: Any, call: Call) -> Any:
-    """Predictions over all workers, where they are those of one model: counters are the server's."""
-    every = _served(call)
-    models = [call.service.model(request.name, request.version or None)] if request.name else every
-    traffic = call.service.traffic() if len(every) == 1 else None
-    answer = message("inference.ModelStatisticsResponse")()
-    for model in models:
-        one = answer.model_stats.add(name=model.plane.name, version=model.version)
-        if traffic is not None:
-            one.inference_count = one.inference_stats.success.count = traffic.answered
-            one.inference_stats.fail.count = traffic.refused
-    return answer
+    """What all workers have done."""
+
+    def find() -> list[ServedModel]:
+        return [call.service.model(request.name, request.version or None)] if request.name else _served(call)
+
+    models, series = call.ask(find), series_of(call.service)
+    return message("inference.ModelStatisticsResponse")(model_stats=[counted(series, model) for model in models])
 
 
 def _index(_: Any, call: Call) -> Any:
@@ -217,9 +214,9 @@ SERVICE = GrpcService(
         "ModelReady": _model_ready,
         "ModelMetadata": _model_metadata,
         "ModelConfig": _model_config,
-        "ModelStatistics": _statistics,
         "RepositoryIndex": _index,
     },
+    long_questions={"ModelStatistics": _statistics},
     refused={
         "RepositoryModelLoad": _NO_REPOSITORY,
         "RepositoryModelUnload": _NO_REPOSITORY,

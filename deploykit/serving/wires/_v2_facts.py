@@ -129,15 +129,24 @@ def _config(model: ServedModel) -> bytes:
 async def _statistics(service: Service, find: Callable[[], list[ServedModel]], _: bytes, __: Headers) -> Response:
     """What all workers have done, as their meters say."""
     models = find()
+    series = await asyncio.get_running_loop().run_in_executor(None, series_of, service)
+    return Response(200, dump({"model_stats": [counted(series, model) for model in models]}))
+
+
+def series_of(service: Service) -> list[Series]:
+    """What the meters of all workers say; it takes a while.
+
+    Raises:
+        UnavailableError: There are none.
+    """
     if service.meter is None:
         raise UnavailableError("The server does not count: its temporary files were removed. Restart it.")
     service.meter.flush()
-    series = await asyncio.get_running_loop().run_in_executor(None, read, service.meter.files)
-    return Response(200, dump({"model_stats": [_counted(series, model) for model in models]}))
+    return read(service.meter.files)
 
 
-def _counted(series: Iterable[Series], model: ServedModel) -> dict[str, Any]:
-    """A model's statistics; times are those of requests that ran."""
+def counted(series: Iterable[Series], model: ServedModel) -> dict[str, Any]:
+    """A model's statistics, of the series of all workers; times are those of requests that ran."""
     name, version = key = model.plane.name, model.version
     sums: dict[str, list[int]] = defaultdict(lambda: [0, 0])
     for one in series:

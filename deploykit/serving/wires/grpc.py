@@ -140,10 +140,13 @@ class _Server:
 
         for name, method in service.predictions.items():
             yield path(name), self._unary(answered(name, method, counted=True), self._threads, service.details)
-        for name, method in service.questions.items():
-            yield path(name), self._unary(answered(name, _asked(method)), self._question_threads, service.details)
-        for name, reason in service.refused.items():
-            yield path(name), self._unary(answered(name, _refusing(reason)), self._question_threads, service.details)
+        questions = {
+            **{name: _asked(method) for name, method in service.questions.items()},
+            **service.long_questions,
+            **{name: _refusing(reason) for name, reason in service.refused.items()},
+        }
+        for name, method in questions.items():
+            yield path(name), self._unary(answered(name, method), self._question_threads, service.details)
         for name, (method, refusal) in service.streams.items():
             yield path(name), self._stream(answered(name, method, counted=True), refusal)
 

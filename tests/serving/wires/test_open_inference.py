@@ -217,14 +217,26 @@ def test_facts_of_the_server_and_the_model(two):
     assert [(m.name, m.version, m.state) for m in two("RepositoryIndex").models] == [(name, "1", "READY")]
 
 
-def test_statistics_are_those_of_all_workers(two, given):
-    before = two.server.traffic()
-    two("ModelInfer", infer("two", {"left": ("FP32", given["left"]), "right": ("INT64", given["right"])}))
-    for asked in ("two", ""):
-        (found,) = two("ModelStatistics", name=asked).model_stats
-        assert (found.name, found.version, found.inference_count) == ("two", "1", before.answered + 1)
-        stats = found.inference_stats
-        assert (stats.success.count, stats.fail.count) == (before.answered + 1, before.refused)
+def test_statistics_are_those_of_the_meters(two, given, refusal):
+    def ask(name):
+        (found,) = two("ModelStatistics", name=name).model_stats
+        assert (found.name, found.version) == ("two", "1")
+        return found
+
+    request = infer("two", {"left": ("FP32", given["left"]), "right": ("INT64", given["right"])})
+    two("ModelInfer", request)
+    before = ask("two")
+    two("ModelInfer", request)
+    after = ask("")
+    assert after.inference_count == before.inference_count + len(given["left"])
+    assert after.execution_count == before.execution_count + 1
+    for stage in ("success", "queue", "compute_input", "compute_infer", "compute_output"):
+        old, new = getattr(before.inference_stats, stage), getattr(after.inference_stats, stage)
+        assert new.count == old.count + 1
+        assert new.ns > old.ns
+    assert after.inference_stats.fail == before.inference_stats.fail
+    with refusal("NOT_FOUND", "Latest(other)"):
+        ask("other")
 
 
 @pytest.mark.parametrize("raw", [True, False])
