@@ -44,7 +44,8 @@ _NO_REPOSITORY = "This server serves what it was started with; it cannot load or
 
 def _infer(request: Any, call: Call) -> Any:
     model = call.service.model(request.model_name, request.model_version or None)
-    wanted = Wanted(model.plane, _request(request))
+    # Most requests want all outputs as they are, and reading their wishes would take longer than reading their tensors.
+    wanted = Wanted(model.plane, _wishes(request)) if request.parameters or request.outputs else None
     raw = request.raw_input_contents
     inputs = request.inputs
     if raw and len(raw) != len(inputs):
@@ -58,17 +59,15 @@ def _infer(request: Any, call: Call) -> Any:
             raise InvalidInputError(f"Input {spec.name!r} is given twice.")
         arrays[spec.name] = _tensor(model, tensor, spec, raw[place] if raw else None)
     outputs = call.run(model, model.plane.batch(arrays))
-    return _response(model, outputs, wanted, raw=bool(raw))
+    return _response(model, request, outputs, wanted, raw=bool(raw))
 
 
-def _request(request: Any) -> dict[str, Any]:
+def _wishes(request: Any) -> dict[str, Any]:
     """What is wanted back, as over HTTP."""
-    found: dict[str, Any] = {"id": request.id}
-    if request.parameters:
-        found["parameters"] = _parameters(request.parameters)
-    if request.outputs:
-        found["outputs"] = [{"name": o.name, "parameters": _parameters(o.parameters)} for o in request.outputs]
-    return found
+    return {
+        "parameters": _parameters(request.parameters),
+        "outputs": [{"name": o.name, "parameters": _parameters(o.parameters)} for o in request.outputs],
+    }
 
 
 def _parameters(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -94,18 +93,16 @@ def _tensor(model: ServedModel, tensor: Any, spec: TensorSpec, blob: bytes | Non
     return read_tensor(model.plane, found, spec, None)
 
 
-def _response(model: ServedModel, outputs: dict[str, NDArray[Any]], wanted: Wanted, *, raw: bool) -> Any:
+def _response(
+    model: ServedModel, request: Any, outputs: dict[str, NDArray[Any]], wanted: Wanted | None, *, raw: bool
+) -> Any:
     plane = model.plane
-    answer = message("inference.ModelInferResponse")(
-        model_name=plane.name, model_version=model.version, id=wanted.id or ""
-    )
-    arrays = {}
-    for name in wanted.outputs:
-        array = outputs[name]
-        if name in wanted.classes:
+    answer = message("inference.ModelInferResponse")(model_name=plane.name, model_version=model.version, id=request.id)
+    arrays = {name: outputs[name] for name in (plane.outputs if wanted is None else wanted.outputs)}
+    for name, count in ({} if wanted is None else wanted.classes).items():
+        if name in arrays:
             meaning = plane.meanings[name]
-            array = classified(array, meaning, wanted.classes[name], plane.classes_of(meaning))
-        arrays[name] = array
+            arrays[name] = classified(arrays[name], meaning, count, plane.classes_of(meaning))
     raw = raw or not all(datatype(array) in _CONTENTS for array in arrays.values())
     for name, array in arrays.items():
         tensor = answer.outputs.add(name=name, datatype=datatype(array), shape=array.shape)
