@@ -30,7 +30,7 @@ help:
 	@echo "make test-quick     the Python tests that need neither a browser nor notebooks (a third of the time)"
 	@echo "make proof          slow proofs against foreign engines and clients (installs several GB), before a release; renews their table"
 	@echo "make lint           lint, types and layers only"
-	@echo "make bench          start-up times, planning, the server beside FastAPI, the Workbench in a browser (use a quiet machine)"
+	@echo "make bench          start-up times, planning, the server beside FastAPI, MLServer and Triton (850 MB), the Workbench in a browser (use a quiet machine)"
 	@echo "make bench-sweep    sweeps beside a plain script and Olive (whose environment takes 2 GB), and their overhead"
 	@echo "make readme-tables  rewrite the README's tables from the adapters"
 	@echo "make clean          remove .venv*, caches and built wheels; results in runs/ stay"
@@ -81,6 +81,7 @@ bench: $(EXTENSION)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --group bench
 	$(BIN)/python tests/bench/startup.py
 	$(BIN)/python tests/bench/serve.py
+	$(BIN)/python tests/bench/serve_grpc.py
 	$(BIN)/python tests/bench/plan.py
 	$(BIN)/python tests/bench/workbench.py
 
