@@ -2,8 +2,10 @@
 
 import asyncio
 import contextlib
+import os
 import queue
 import random
+import signal
 import threading
 from types import SimpleNamespace
 
@@ -14,7 +16,9 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 import deploykit as dk
+from deploykit.artifacts.artifact import Artifact
 from deploykit.core.settings.limits import ServerLimits
+from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.listen import hold
 from deploykit.serving.server import serve
 from deploykit.serving.service import Service
@@ -59,6 +63,20 @@ def test_workers_share_the_port_and_count_what_they_answer(made):
             serve(made("log_onnx"), port=0, ports={"grpc": port})
     with hold_free(port):
         pass
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="no such signal")
+def test_a_restarted_worker_has_its_port_again(made):
+    with serve(made("log_onnx"), port=0, ports={"grpc": 0}) as server:
+        (pid,) = server.pids
+        os.kill(pid, signal.SIGKILL)
+        with grpc.insecure_channel(f"127.0.0.1:{server.ports['grpc']}") as channel:
+            ask = channel.unary_unary(INFER)
+            answer = message("inference.ModelInferResponse").FromString(
+                ask(infer().SerializeToString(), timeout=60, wait_for_ready=True)
+            )
+        assert answer.model_name == "log"
+        assert server.pids != (pid,)
 
 
 @contextlib.contextmanager
@@ -185,12 +203,14 @@ class Model:
 
 
 @contextlib.contextmanager
-def running(plane, **limits):
-    """A server in this process; stops at the end."""
-    service = Service([plane], limits=ServerLimits(**limits))
+def running(*planes, real=False, **limits):
+    """A server in this process; stops at the end. The first model waits for the test unless it is to be real."""
+    service = Service(planes, limits=ServerLimits(**limits))
     model = Model()
-    served = SimpleNamespace(plane=plane, version="1", runner=model)
-    service._models[plane.name, "1"] = service._models[plane.name, None] = served
+    plane = planes[0]
+    if not real:
+        served = SimpleNamespace(plane=plane, version="1", runner=model)
+        service._models[plane.name, "1"] = service._models[plane.name, None] = served
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -218,10 +238,24 @@ def running(plane, **limits):
 
 @pytest.fixture(scope="module")
 def plane(made):
-    from deploykit.artifacts.artifact import Artifact
-    from deploykit.serving.dataplane import DataPlane
-
     return DataPlane(Artifact.open(made("log_onnx").path))
+
+
+def test_each_name_has_its_own_model(plane, made):
+    other = DataPlane(Artifact.open(made("matmul_onnx").path))
+    row = np.array([[1, 2, 4, 8]], np.float32)
+    wanted = {
+        one.name: next(iter(one.infer(one.batch({"features": row})).values())).tobytes() for one in (plane, other)
+    }
+    assert len(wanted) == len(set(wanted.values())) == 2
+    with running(plane, other, real=True) as server:
+        for name in (*wanted, *reversed(wanted)):
+            request = infer(name)
+            request.raw_input_contents[0] = row.tobytes()
+            answer = server.caller("ModelInfer", request)
+            assert (answer.model_name, answer.raw_output_contents[0]) == (name, wanted[name])
+        assert [m.name for m in server.caller("RepositoryIndex").models] == list(wanted)
+        assert call(server, request=infer("third")).exception().code() is grpc.StatusCode.NOT_FOUND
 
 
 def call(server, timeout=60, request=None):
