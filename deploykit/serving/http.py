@@ -60,7 +60,8 @@ class App:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        self._wires = tuple(wire for wire in WIRES.all() if isinstance(wire, HTTPWire))
+        wires = (wire for wire in WIRES.all() if isinstance(wire, HTTPWire))
+        self._wires = tuple(sorted(wires, key=lambda wire: -len(wire.prefix)))
         self._known: dict[str, tuple[HTTPWire, Endpoint]] = {}
 
     def check(self, head: Head) -> None:

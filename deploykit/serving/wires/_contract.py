@@ -126,7 +126,7 @@ class HTTPWire(Wire):
     """A protocol over HTTP.
 
     Attributes:
-        prefix: Start of its paths, in lower case; no other protocol's paths begin with it.
+        prefix: Start of its paths, in lower case. Of protocols whose prefixes begin a path, the longest has it.
     """
 
     prefix: ClassVar[str]

@@ -1,0 +1,194 @@
+"""A page for people, and the description of the REST protocols for programs (OpenAPI)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache, partial
+from importlib.resources import files
+from typing import Any
+
+from deploykit._version import __version__
+from deploykit.artifacts.wire import DATATYPES
+from deploykit.core.model import TensorSpec
+from deploykit.core.serial import dump
+from deploykit.serving.service import ServedModel, Service
+from deploykit.serving.wires._contract import JSON, Endpoint, Headers, HTTPWire, Response
+
+#: Files of the page: path → its file and content type. They say nothing about the server.
+_FILES = {
+    "/": ("index.html", b"text/html; charset=utf-8"),
+    "/page.css": ("page.css", b"text/css; charset=utf-8"),
+    "/page.js": ("page.js", b"text/javascript; charset=utf-8"),
+}
+#: Nothing from elsewhere, and no frame around it.
+_POLICY = (
+    b"default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src blob: data:; "
+    b"base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_HEADERS = (
+    (b"content-security-policy", _POLICY),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-cache"),
+)
+_NUMBERS = {"bool": "boolean", "string": "string"}
+
+
+class Page(HTTPWire):
+    """Models, live rates and a form that tries one request; ``/openapi.json``."""
+
+    name = "page"
+    label = "Page"
+    help = "A page at / that shows models and traffic and tries requests; /openapi.json describes the REST protocols."
+    prefix = "/"
+
+    def endpoint(self, path: str, service: Service) -> Endpoint | None:
+        """A file of the page, or the description."""
+        if path == "/openapi.json":
+            return Endpoint("GET", partial(_openapi, service))
+        found = _FILES.get(path)
+        return None if found is None else Endpoint("GET", partial(_file, *found), "")
+
+    def example(self, model: str) -> str:
+        """Where it is."""
+        return "/"
+
+
+async def _file(name: str, kind: bytes, _: bytes, __: Headers) -> Response:
+    return Response(200, _content(name), kind, _HEADERS)
+
+
+@cache
+def _content(name: str) -> bytes:
+    return files("deploykit.serving").joinpath("page", name).read_bytes()
+
+
+async def _openapi(service: Service, _: bytes, __: Headers) -> Response:
+    return Response(200, dump(openapi(service)), JSON)
+
+
+def openapi(service: Service) -> dict[str, Any]:
+    """The description of what the server answers, for its models."""
+    models = [service.model(name, version) for name in service.names for version in service.versions(name)]
+    paths: dict[str, Any] = {
+        "/v2/health/live": {"get": _operation("Whether the server runs", open_to_all=True)},
+        "/v2/health/ready": {"get": _operation("Whether it takes requests", open_to_all=True)},
+        "/v2": {"get": _operation("Its name, version and extensions")},
+        "/metrics": {"get": _operation("Metrics for Prometheus", kind="text/plain")},
+    }
+    for name in service.names:
+        latest = service.model(name)
+        paths |= {
+            f"/v1/models/{name}": {"get": _operation("Status of the versions")},
+            f"/v1/models/{name}/metadata": {"get": _operation("Signature")},
+            f"/v1/models/{name}:predict": {
+                "post": _operation("Predict, examples as rows or columns", body=_predict_body(latest))
+            },
+            f"/v2/models/{name}": {"get": _operation("Inputs and outputs")},
+            f"/v2/models/{name}/ready": {"get": _operation("Whether the model answers")},
+            f"/v2/models/{name}/infer": {"post": _operation("Predict, tensors by name", body=_infer_body(latest))},
+        }
+    described: dict[str, Any] = {
+        "openapi": "3.1.0",
+        "info": {"title": "deploykit model server", "version": __version__},
+        "paths": paths,
+        "components": {"schemas": {"Error": _ERROR}},
+        "x-models": [_model(model) for model in models],
+    }
+    if service.guard is not None:
+        described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
+        described["security"] = [{"token": []}]
+    return described
+
+
+_ERROR = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
+
+
+def _operation(
+    summary: str, *, body: dict[str, Any] | None = None, kind: str = "application/json", open_to_all: bool = False
+) -> dict[str, Any]:
+    content = {kind: {} if kind != "application/json" else {"schema": {"type": "object"}}}
+    refused = {
+        "description": "Why not",
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
+    found: dict[str, Any] = {
+        "summary": summary,
+        "responses": {"200": {"description": "OK", "content": content}, "default": refused},
+    }
+    if body is not None:
+        found["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
+    if open_to_all:
+        found["security"] = []
+    return found
+
+
+def _predict_body(model: ServedModel) -> dict[str, Any]:
+    """Rows: one example each; columns: each input with all examples."""
+    specs = list(model.plane.inputs.values())
+    row = (
+        _nested(specs[0].example_shape, specs[0])
+        if len(specs) == 1
+        else _object({s.name: _nested(s.example_shape, s) for s in specs})
+    )
+    column = (
+        _nested(specs[0].shape, specs[0]) if len(specs) == 1 else _object({s.name: _nested(s.shape, s) for s in specs})
+    )
+    return {
+        "oneOf": [
+            _object({"instances": {"type": "array", "minItems": 1, "items": row}}),
+            _object({"inputs": column}),
+        ]
+    }
+
+
+def _infer_body(model: ServedModel) -> dict[str, Any]:
+    tensors = [
+        _object(
+            {
+                "name": {"const": spec.name},
+                "datatype": {"const": DATATYPES.get(spec.dtype, spec.dtype)},
+                "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
+                "data": {"type": "array"},
+            }
+        )
+        for spec in model.plane.inputs.values()
+    ]
+    return _object({"inputs": {"type": "array", "minItems": 1, "items": {"anyOf": tensors}}})
+
+
+def _object(properties: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "required": list(properties), "properties": properties}
+
+
+def _nested(shape: Sequence[int | None] | None, spec: TensorSpec) -> dict[str, Any]:
+    """Nested lists of a shape; anything where it is not known."""
+    if shape is None:
+        return {}
+    schema: dict[str, Any] = {"type": _NUMBERS.get(spec.dtype, "number")}
+    for size in reversed(shape):
+        schema = {"type": "array", "items": schema} | ({} if size is None else {"minItems": size, "maxItems": size})
+    return schema
+
+
+def _model(model: ServedModel) -> dict[str, Any]:
+    """What the page shows of a model."""
+    plane = model.plane
+    return {
+        "name": plane.name,
+        "version": model.version,
+        "platform": plane.platform,
+        "inputs": [_tensor(spec) for spec in plane.inputs.values()],
+        "outputs": [_tensor(spec) for spec in plane.outputs.values()],
+        "needed": list(plane.needed),
+        "classes": list(plane.classes),
+        "images": sorted(plane.images.names),
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, Any]:
+    shape = None if spec.shape is None else [-1 if size is None else size for size in spec.shape]
+    return {"name": spec.name, "dtype": spec.dtype, "shape": shape}
+
+
+ADAPTER = Page()
