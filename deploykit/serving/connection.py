@@ -1,7 +1,7 @@
 """One connection of the HTTP server: requests out of bytes, one after the other, answers into bytes.
 
 A connection works on one request at a time; what a client sends ahead waits, within a bound. Each state has a deadline
-that `HTTPServer` looks at, so that a request costs no timer.
+that its server looks at, so that a request costs no timer.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from deploykit.serving.bodies import Chunks
 from deploykit.serving.faults import DeadlineError, ExpiredError, Fault, OverloadError, TooLargeError
@@ -17,7 +17,9 @@ from deploykit.serving.heads import Head
 from deploykit.serving.wires._contract import Response
 
 if TYPE_CHECKING:
-    from deploykit.serving.http_server import HTTPServer
+    from deploykit.core.settings.limits import ServerLimits
+    from deploykit.serving.heads import Heads
+    from deploykit.serving.http import App
 
 #: Time and bytes that a client has to read a last answer, and to stop sending, before its connection is cut.
 _LINGER_SECONDS = 2.0
@@ -40,6 +42,34 @@ class State(enum.Enum):
     ENDING = "waits for the client to close"
 
 
+class Owner(Protocol):
+    """The server that connections belong to.
+
+    Attributes:
+        app: What answers.
+        heads: What parses heads.
+        limits: Limits of the server.
+        loop: The event loop.
+        held: Bytes of requests in memory.
+    """
+
+    app: App
+    heads: Heads
+    limits: ServerLimits
+    loop: asyncio.AbstractEventLoop
+    held: int
+
+    @property
+    def draining(self) -> bool:
+        """Whether connections end with their next answer."""
+
+    def join(self, connection: Connection) -> None:
+        """Take a connection in."""
+
+    def leave(self, connection: Connection) -> None:
+        """Let a connection go."""
+
+
 class Connection(asyncio.Protocol):
     """One connection.
 
@@ -57,7 +87,7 @@ class Connection(asyncio.Protocol):
         "deadline", "since", "state",
     )  # fmt: skip
 
-    def __init__(self, server: HTTPServer) -> None:
+    def __init__(self, server: Owner) -> None:
         self._server = server
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._ahead = b""

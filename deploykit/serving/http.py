@@ -183,7 +183,8 @@ class App:
         wire = self._wire(path)
         endpoint = None if wire is None else wire.endpoint(path, self._service)
         if wire is None or endpoint is None:
-            there = " and ".join(wire.example(name) for name in self._service.names for wire in self._wires)
+            examples = (wire.example(name) for name in self._service.names for wire in self._wires)
+            there = " and ".join(filter(None, examples))
             raise NotFoundError(f"No such route: {path[:200]}; there are {there}.")
         if len(self._known) < _KNOWN_PATHS:
             self._known[path] = wire, endpoint

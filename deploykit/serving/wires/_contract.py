@@ -143,7 +143,7 @@ class HTTPWire(Wire):
 
     @abstractmethod
     def example(self, model: str) -> str:
-        """Paths of a model, for messages."""
+        """Paths of a model, for messages; "" for a protocol that is not about models."""
 
     def refusal(self, fault: Fault) -> Response:
         """What goes back for a request that is not answered."""

@@ -31,8 +31,8 @@ class Metrics(HTTPWire):
         return Endpoint("GET", partial(_metrics, service), "metrics") if path.rstrip("/") == "/metrics" else None
 
     def example(self, model: str) -> str:
-        """Where they are."""
-        return "/metrics"
+        """None: metrics are of the server."""
+        return ""
 
 
 async def _metrics(service: Service, _: bytes, headers: Headers) -> Response:

@@ -50,8 +50,8 @@ class Page(HTTPWire):
         return None if found is None else Endpoint("GET", partial(_file, *found), "")
 
     def example(self, model: str) -> str:
-        """Where it is."""
-        return "/"
+        """None: the page is of the server."""
+        return ""
 
 
 async def _file(name: str, kind: bytes, _: bytes, __: Headers) -> Response:
