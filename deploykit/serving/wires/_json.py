@@ -123,7 +123,7 @@ def _lists(array: Any) -> Any:
 
 
 def _not_json(error: Exception) -> InvalidInputError:
-    if isinstance(error, RecursionError) or "depth limit" in str(error):
+    if isinstance(error, RecursionError) or "depth" in str(error):
         reason = "it is nested too deeply"
     elif isinstance(error, json.JSONDecodeError):
         words = next((theirs for ours, theirs in _WORDS.items() if ours in error.msg), error.msg)
