@@ -120,7 +120,7 @@ def golden():
 @pytest.fixture(scope="session")
 def within():
     """Ask the protocols of a service in this process, without HTTP: a fault is its status, anything else is raised."""
-    wires = [wire for wire in WIRES.all() if isinstance(wire, HTTPWire)]
+    wires = sorted((w for w in WIRES.all() if isinstance(w, HTTPWire)), key=lambda wire: -len(wire.prefix))
 
     def send(service, method, path, body=b"", **headers):
         if not isinstance(body, bytes):

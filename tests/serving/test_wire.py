@@ -30,7 +30,8 @@ def _lives_on(cnn, ask):
 
 
 @pytest.mark.parametrize(
-    "path", ["/other", "/v1", "/v1/models", "/v2/model/cnn", "/v1/models/cnn:explain", "/v2/models/cnn/infer/x", "/../etc"]
+    "path",
+    ["/other", "/v1", "/v1/models", "/v2/model/cnn", "/v1/models/cnn:explain", "/v2/models/cnn/infer/x", "/../etc"],
 )
 def test_an_unknown_route_is_404_and_names_the_known_ones(cnn, ask, path):
     answer = ask(cnn, "GET", path)
