@@ -15,6 +15,8 @@ from deploykit.core.errors import RequestError, ServeError, SettingError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from deploykit.core.model import TensorSpec
+
 _TIMEOUT_S = 60.0
 
 
@@ -123,6 +125,27 @@ class Client:
             remedy = "set DEPLOYKIT_TOKEN to a token of the server." if response.status == 401 else ""
             raise RequestError(f"The server answered {response.status}: {_message(data)}", remedy=remedy)
         return response.headers, data
+
+
+def as_array(value: Any, spec: TensorSpec | None) -> NDArray[Any]:
+    """An array in the input's dtype where no value changes but for rounding; else as it is, for the server to judge."""
+    import numpy as np
+
+    array = np.asarray(value)
+    if array.dtype.kind == "U" and not isinstance(value, np.ndarray):
+        array = np.asarray(value, object)  # a fixed width would cut zero bytes off
+    if spec is None or spec.dtype == "string" or array.dtype.kind not in "fiu" or array.dtype.name == spec.dtype:
+        return array
+    wanted = np.dtype(spec.dtype)
+    if wanted.kind == "b":
+        return array
+    with np.errstate(all="ignore"):
+        cast = array.astype(wanted)
+        if wanted.kind == "f" and array.dtype.kind == "f":
+            same = bool((np.isinf(cast) == np.isinf(array)).all())
+        else:
+            same = np.array_equal(cast.astype(array.dtype), array)
+    return cast if same else array
 
 
 def _read_tensors(json_length: str | None, body: bytes) -> dict[str, NDArray[Any]]:

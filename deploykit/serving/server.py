@@ -13,28 +13,24 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from deploykit.artifacts.artifact import Artifact
-from deploykit.artifacts.client import Client
+from deploykit.artifacts.client import Client, as_array
 from deploykit.core.errors import PortInUseError, RequestError, ServeError, SettingError, unknown_name
-from deploykit.core.model import TensorSpec
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.core.tokens import SCOPES, Tokens
 from deploykit.exporters._verify import verify
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic
-from deploykit.serving.listen import hold, is_loopback, listen
 from deploykit.serving.signals import Terminated, signals, terminable
 from deploykit.serving.tls import Tls
 from deploykit.serving.traffic import Traffic
+from deploykit.serving.transport.listen import hold, is_loopback, listen
 from deploykit.serving.wires._contract import WIRES, PortWire
 from deploykit.serving.worker import log_file
 from deploykit.serving.workers import Workers
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 #: Listening sockets by protocol, those of HTTP by "".
 _Listeners = dict[str, list[socket.socket]]
@@ -174,7 +170,7 @@ class Server:
             )
         given: Mapping[str, Any] = x if isinstance(x, Mapping) else {needed[0]: x}
         with Client(self.url, self._secret, None if self._tls is None else self._tls.own_context()) as client:
-            found = client.infer(self.name, {name: _as_array(v, specs.get(name)) for name, v in given.items()})
+            found = client.infer(self.name, {name: as_array(v, specs.get(name)) for name, v in given.items()})
         return found if len(found) > 1 else next(iter(found.values()))
 
     def stop(self, *, grace_seconds: float = 0.0) -> None:
@@ -377,27 +373,6 @@ def _named(error: PortInUseError, port: int) -> PortInUseError:
                 remedy=f"stop that one first with its stop() method; or: {error.remedy}",
             )
     return error
-
-
-def _as_array(value: Any, spec: TensorSpec | None) -> NDArray[Any]:
-    """An array in the input's dtype where no value changes but for rounding; else as it is, for the server to judge."""
-    import numpy as np
-
-    array = np.asarray(value)
-    if array.dtype.kind == "U" and not isinstance(value, np.ndarray):
-        array = np.asarray(value, object)  # a fixed width would cut zero bytes off
-    if spec is None or spec.dtype == "string" or array.dtype.kind not in "fiu" or array.dtype.name == spec.dtype:
-        return array
-    wanted = np.dtype(spec.dtype)
-    if wanted.kind == "b":
-        return array
-    with np.errstate(all="ignore"):
-        cast = array.astype(wanted)
-        if wanted.kind == "f" and array.dtype.kind == "f":
-            same = bool((np.isinf(cast) == np.isinf(array)).all())
-        else:
-            same = np.array_equal(cast.astype(array.dtype), array)
-    return cast if same else array
 
 
 @atexit.register

@@ -115,7 +115,7 @@ async def _live(service: Service, order: dict[str, Any], answers: Any) -> None:
     Raises:
         DeploykitError: A protocol could not start.
     """
-    from deploykit.serving.http_server import HTTPServer
+    from deploykit.serving.transport.http_server import HTTPServer
 
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
@@ -166,7 +166,7 @@ async def _start(name: str, service: Service, order: dict[str, Any]) -> Stop:
 
 def _listener(name: str, order: dict[str, Any]) -> socket.socket:
     """The socket of a protocol, that of HTTP by "": inherited, or opened where sockets are not inherited."""
-    from deploykit.serving.listen import listen
+    from deploykit.serving.transport.listen import listen
 
     descriptor = order["sockets"].get(name)
     if descriptor is not None:

@@ -13,9 +13,9 @@ import uvloop
 from deploykit.artifacts.artifact import Artifact
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.serving.dataplane import DataPlane
-from deploykit.serving.http_server import HTTPServer
-from deploykit.serving.listen import listen
 from deploykit.serving.service import Service
+from deploykit.serving.transport.http_server import HTTPServer
+from deploykit.serving.transport.listen import listen
 
 BODY = json.dumps({"instances": [[[1] * 8] * 8]}).encode()
 assert len(BODY) == 225

@@ -20,10 +20,10 @@ from deploykit.measuring.exportable import Exportable
 from deploykit.serving import dataplane
 from deploykit.serving.batches import independent, split
 from deploykit.serving.dataplane import DataPlane
-from deploykit.serving.http_server import HTTPServer
-from deploykit.serving.listen import listen
 from deploykit.serving.runner import Runner
 from deploykit.serving.service import Service
+from deploykit.serving.transport.http_server import HTTPServer
+from deploykit.serving.transport.listen import listen
 
 
 def exported(folder, nodes, data, *, batch="batch", weights=(), dtype=TensorProto.FLOAT):

@@ -10,9 +10,9 @@ from deploykit.artifacts.artifact import Artifact
 from deploykit.serving import faults
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.faults import Fault, NotFoundError, UnavailableError
-from deploykit.serving.heads import Heads
-from deploykit.serving.http import App
 from deploykit.serving.service import Service
+from deploykit.serving.transport.heads import Heads
+from deploykit.serving.transport.http import App
 from deploykit.serving.wires._contract import STATUSES, WIRES, HTTPWire
 from deploykit.serving.wires._grpc_service import CODES
 

@@ -11,11 +11,11 @@ import pytest
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.core.settings.limits import ServerLimits
-from deploykit.serving import http
 from deploykit.serving.dataplane import DataPlane
-from deploykit.serving.heads import Heads
 from deploykit.serving.runner import Runner
 from deploykit.serving.service import Service
+from deploykit.serving.transport import http
+from deploykit.serving.transport.heads import Heads
 
 PREDICT = "/v1/models/cnn:predict"
 BODY = json.dumps({"instances": [[[1] * 8] * 8]}).encode()

@@ -10,11 +10,11 @@ import ssl
 from collections.abc import Callable, Collection
 from typing import Any
 
-from deploykit.serving.connection import Connection, State
 from deploykit.serving.faults import UnavailableError
-from deploykit.serving.heads import Heads
-from deploykit.serving.http import App
 from deploykit.serving.service import Service
+from deploykit.serving.transport.connection import Connection, State
+from deploykit.serving.transport.heads import Heads
+from deploykit.serving.transport.http import App
 
 #: Descriptors that connections leave to models, logs and other protocols.
 _RESERVED_FILES = 64

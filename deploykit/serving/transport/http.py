@@ -2,7 +2,7 @@
 
 No framework stands in the way: parsing the body is the bill, and the rest of a request takes a few microseconds. Paths
 belong to the protocols in `deploykit.serving.wires`; they match without regard to case, as TensorFlow Serving's do, and
-model names are compared exactly. Connections are the business of `deploykit.serving.connection`.
+model names are compared exactly. Connections are the business of `deploykit.serving.transport.connection`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import asyncio
 import logging
 import time
 
-from deploykit.serving.bodies import QUICK_BYTES, Unpacker
 from deploykit.serving.faults import (
     Fault,
     InternalError,
@@ -20,9 +19,10 @@ from deploykit.serving.faults import (
     UnavailableError,
 )
 from deploykit.serving.guard import CALLER, UnauthorizedError, bearer
-from deploykit.serving.heads import Head
 from deploykit.serving.meter import VISIT, Visit
 from deploykit.serving.service import Service
+from deploykit.serving.transport.bodies import QUICK_BYTES, Unpacker
+from deploykit.serving.transport.heads import Head
 from deploykit.serving.wires._contract import WIRES, Endpoint, HTTPWire, Response, refusal
 
 _KNOWN_PATHS = 256

@@ -11,15 +11,15 @@ import enum
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Protocol, cast
 
-from deploykit.serving.bodies import Chunks
 from deploykit.serving.faults import DeadlineError, ExpiredError, Fault, OverloadError, TooLargeError
-from deploykit.serving.heads import Head
+from deploykit.serving.transport.bodies import Chunks
+from deploykit.serving.transport.heads import Head
 from deploykit.serving.wires._contract import Response
 
 if TYPE_CHECKING:
     from deploykit.core.settings.limits import ServerLimits
-    from deploykit.serving.heads import Heads
-    from deploykit.serving.http import App
+    from deploykit.serving.transport.heads import Heads
+    from deploykit.serving.transport.http import App
 
 #: Time and bytes that a client has to read a last answer, and to stop sending, before its connection is cut.
 _LINGER_SECONDS = 2.0

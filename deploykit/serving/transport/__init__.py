@@ -1,0 +1,1 @@
+"""HTTP from sockets to requests: connections, heads, bodies, TLS, and what answers."""
