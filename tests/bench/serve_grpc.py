@@ -31,7 +31,7 @@ import numpy as np
 import psutil
 
 import deploykit as dk
-from deploykit.serving.wires._messages import message
+from deploykit.core.messages import message
 from deploykit.testing import graphs
 
 CONNECTIONS = (1, 8, 32)

@@ -11,10 +11,10 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from deploykit.core.messages import message, pool
 from deploykit.serving.batches import Batch
 from deploykit.serving.faults import DeadlineError, ExpiredError, Fault, InvalidInputError
 from deploykit.serving.service import ServedModel, Service
-from deploykit.serving.wires._messages import message, pool
 
 if TYPE_CHECKING:
     from deploykit.serving.batches import Outputs

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit._version import __version__
 from deploykit.artifacts.wire import DATATYPES, DTYPES, datatype, objects, to_bytes
+from deploykit.core.messages import message
 from deploykit.core.model import TensorSpec
 from deploykit.serving.classification import classified
 from deploykit.serving.faults import Fault, InvalidInputError, UnavailableError
 from deploykit.serving.service import ServedModel
 from deploykit.serving.wires._grpc_service import Call, GrpcService
-from deploykit.serving.wires._messages import message
 from deploykit.serving.wires._v2_facts import counted, series_of
 from deploykit.serving.wires.rest_v2 import Wanted, read_tensor
 

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploykit.artifacts.wire import text_or_bytes
+from deploykit.core.messages import message
 from deploykit.serving import examples
 from deploykit.serving.faults import InvalidInputError, shown
 from deploykit.serving.service import ServedModel
 from deploykit.serving.wires._grpc_service import Call, GrpcService, UnimplementedError
-from deploykit.serving.wires._messages import message
 from deploykit.serving.wires._tensor_proto import number, read_tensor, write_tensor
 from deploykit.serving.wires.rest_v1 import SIGNATURE, words
 

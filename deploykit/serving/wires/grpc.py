@@ -22,6 +22,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
+from deploykit.core.messages import pool
 from deploykit.serving.faults import Fault, InternalError, InvalidInputError, OverloadError
 from deploykit.serving.guard import CALLER, bearer
 from deploykit.serving.meter import VISIT, Visit
@@ -29,7 +30,6 @@ from deploykit.serving.service import Service
 from deploykit.serving.wires import _open_inference, _tensorflow_serving
 from deploykit.serving.wires._contract import PortWire, Stop
 from deploykit.serving.wires._grpc_service import CODES, Call, GrpcService, Method, UnimplementedError, parse
-from deploykit.serving.wires._messages import pool
 
 #: Threads for predictions: so many requests may be read, or wait for the model, at the same time.
 _THREADS = 16

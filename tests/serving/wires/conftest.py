@@ -6,8 +6,8 @@ from typing import Any
 import grpc
 import pytest
 
+from deploykit.core.messages import message, pool
 from deploykit.serving.server import serve
-from deploykit.serving.wires._messages import message, pool
 
 
 class Caller:

@@ -17,13 +17,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 import deploykit as dk
 from deploykit.artifacts.artifact import Artifact
+from deploykit.core.messages import message, pool
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.server import serve
 from deploykit.serving.service import Service
 from deploykit.serving.transport.listen import hold
 from deploykit.serving.wires import grpc as wire
-from deploykit.serving.wires._messages import message, pool
 
 from .conftest import Caller
 

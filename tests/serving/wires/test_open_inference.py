@@ -9,8 +9,8 @@ import PIL.Image
 import pytest
 
 import deploykit as dk
+from deploykit.core.messages import message
 from deploykit.serving.server import serve
-from deploykit.serving.wires._messages import message
 from deploykit.testing import graphs
 
 from .conftest import Caller

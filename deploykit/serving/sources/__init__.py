@@ -1,0 +1,1 @@
+"""What a server is asked to serve, and where it finds it."""

@@ -1,0 +1,214 @@
+"""Which models and versions are wanted: TensorFlow Serving's ``models.config`` and folders, Triton's repositories.
+
+Sources: TensorFlow Serving's ``ModelServerConfig`` and its ``file_system_storage_path_source.cc``, which decides what
+counts as a version; Triton's model repository and model configuration.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from deploykit.core.errors import ServeError
+from deploykit.core.messages import read_text
+
+#: A models.config and a model's configuration in a Triton repository, as messages.
+_SERVER, _TRITON = "tensorflow.serving.ModelServerConfig", "inference.ModelConfig"
+_TRITON_FILE = "config.pbtxt"
+#: What a Triton repository may name as what runs a model: each has a runtime here.
+_BACKENDS = frozenset({"onnxruntime", "tensorflow"})
+_PLATFORMS = frozenset({"onnxruntime_onnx", "tensorflow_savedmodel"})
+#: What becomes a part of URLs.
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_LARGEST = (1 << 63) - 1
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One model that is wanted, whatever is there now.
+
+    Attributes:
+        name: Name to serve it by.
+        path: Absolute path of the folder of its versions.
+        policy: Which versions: the ``latest`` ones, ``all``, or ``specific`` ones.
+        numbers: The versions of policy ``specific``.
+        labels: Label → version.
+        count: How many versions of policy ``latest``.
+    """
+
+    name: str
+    path: Path
+    policy: Literal["latest", "all", "specific"] = "latest"
+    numbers: tuple[int, ...] = ()
+    labels: Mapping[str, int] = field(default_factory=dict)
+    count: int = 1
+
+    def of(self, versions: Iterable[int]) -> tuple[int, ...]:
+        """Those of the versions that are wanted, the highest last."""
+        there = sorted(versions)
+        if self.policy == "latest":
+            return tuple(there[-self.count :])
+        return tuple(v for v in there if self.policy == "all" or v in self.numbers)
+
+
+def versions_of(path: Path) -> dict[int, Path]:
+    """Versions in a model's folder: folders whose names are whole numbers, leading zeros or not; the highest last.
+
+    Of two names for one version the last one counts, as in TensorFlow Serving. A folder that is not there has none.
+    """
+    found = {}
+    try:
+        folders = sorted(one for one in path.iterdir() if one.name.isascii() and one.name.isdigit() and one.is_dir())
+    except OSError:
+        return {}
+    for folder in folders:
+        if (number := int(folder.name)) <= _LARGEST:
+            found[number] = folder
+    return dict(sorted(found.items()))
+
+
+def wishes_in(path: str | Path, name: str = "") -> tuple[Wish, ...]:
+    """What a path asks to serve: a ``models.config``, a folder of one model's versions, or a folder of such folders.
+
+    Args:
+        path: The file or folder.
+        name: Name of the model, for a folder of its versions; "" for the folder's own.
+
+    Raises:
+        ServeError: There is nothing like that, or it is not as it must be; names the file and the field.
+    """
+    place = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  resolve() would follow links
+    if place.is_file():
+        return read_models_config(place)
+    if versions_of(place):
+        return (Wish(_checked(name or place.name, place), place),)
+    wishes = read_repository(place) if place.is_dir() else ()
+    if not wishes:
+        raise ServeError(
+            f"{place} {'holds no model' if place.exists() else 'does not exist'}.",
+            remedy="give a file models.config, a folder with a folder for each version (1, 2, …), or a folder of such "
+            "folders, one for each model.",
+        )
+    return wishes
+
+
+def read_models_config(source: str | Path | Any) -> tuple[Wish, ...]:
+    """The models of a ``models.config``.
+
+    Args:
+        source: The file, whose relative paths start at its folder; or the message, ``ModelServerConfig`` of this
+            project's or TensorFlow Serving's own definitions, in which paths must be absolute.
+
+    Raises:
+        ServeError: The file cannot be read, or a field is not as it must be.
+    """
+    if isinstance(source, str | Path):
+        file = Path(source).absolute()
+        config = read_text(_SERVER, file, "the configuration of the models", ServeError)
+        return _wishes(config, str(file), file.parent)
+    return _wishes(source, "The configuration", None)
+
+
+def read_repository(folder: Path) -> tuple[Wish, ...]:
+    """The models of a Triton repository: a folder for each, with a folder for each version, ``config.pbtxt`` or none.
+
+    Raises:
+        ServeError: A configuration cannot be read, or asks for what is not served here.
+    """
+    wishes = []
+    for place in sorted(one for one in folder.iterdir() if one.is_dir() and not one.name.startswith(".")):
+        file = place / _TRITON_FILE
+        if file.exists():
+            wishes.append(_triton(place, file))
+        elif versions_of(place):
+            wishes.append(Wish(_checked(place.name, place), place))
+    return tuple(wishes)
+
+
+def _wishes(config: Any, where: str, root: Path | None) -> tuple[Wish, ...]:
+    if config.WhichOneof("config") != "model_config_list":
+        raise ServeError(
+            f"{where}: it has no model_config_list.", remedy="list the models in model_config_list { config { … } }."
+        )
+    wishes: dict[str, Wish] = {}
+    for number, one in enumerate(config.model_config_list.config):
+        wish = _wish(one, f"{where}: model_config_list.config[{number}]", root)
+        if wish.name in wishes:
+            raise ServeError(
+                f"{where}: name {wish.name!r} is there twice.",
+                remedy="list each model once; several versions of it are a matter of model_version_policy.",
+            )
+        wishes[wish.name] = wish
+    return tuple(wishes.values())
+
+
+def _wish(config: Any, where: str, root: Path | None) -> Wish:
+    if not config.name:
+        raise ServeError(f"{where}: name is missing.", remedy="name the model.")
+    where = f"{where} ({config.name!r})"
+    if config.model_platform not in ("", "tensorflow") or config.model_type == 2:  # OTHER
+        raise ServeError(
+            f"{where}: model_platform is {config.model_platform or 'OTHER'!r}; expected 'tensorflow' or none.",
+            remedy="leave model_platform out: the format of a model is found by its files.",
+        )
+    policy = config.model_version_policy
+    return Wish(
+        name=_checked(config.name, f"{where}: name"),
+        path=_base(config.base_path, where, root),
+        **_policy(policy, f"{where}: model_version_policy"),
+        labels={label: int(version) for label, version in sorted(config.version_labels.items())},
+    )
+
+
+def _base(text: str, where: str, root: Path | None) -> Path:
+    if "://" in text:
+        raise ServeError(
+            f"{where}: base_path is {text!r}; models are read from this machine's folders alone.",
+            remedy="mount or copy it to a folder.",
+        )
+    if not text or (root is None and not Path(text).is_absolute()):
+        got = repr(text) if text else "none"
+        raise ServeError(f"{where}: expected an absolute base_path, got {got}.", remedy="give the folder's whole path.")
+    return Path(os.path.abspath((root or Path()) / text))  # noqa: PTH100  resolve() would follow links
+
+
+def _policy(policy: Any, where: str) -> dict[str, Any]:
+    """Fields of a wish from a policy: TensorFlow Serving and Triton give its fields the same names."""
+    choice = policy.WhichOneof("policy_choice") or "latest"
+    if choice == "latest":
+        return {"policy": "latest", "count": max(policy.latest.num_versions, 1)}
+    if choice == "all":
+        return {"policy": "all"}
+    numbers = tuple(sorted(set(policy.specific.versions)))
+    if not numbers or numbers[0] < 0:
+        got = ", ".join(map(str, numbers)) or "none"
+        raise ServeError(
+            f"{where}: expected specific versions from 0 on, got {got}.", remedy="name at least one: versions: 1."
+        )
+    return {"policy": "specific", "numbers": numbers}
+
+
+def _triton(place: Path, file: Path) -> Wish:
+    config = read_text(_TRITON, file, "the configuration of the model", ServeError, unknown=True)
+    if config.name not in ("", place.name):
+        raise ServeError(
+            f"{file}: name is {config.name!r}; expected {place.name!r}, the name of its folder.",
+            remedy="rename one of them, or leave the name out.",
+        )
+    for field_, given, known in (("backend", config.backend, _BACKENDS), ("platform", config.platform, _PLATFORMS)):
+        if given and given not in known:
+            raise ServeError(
+                f"{file}: {field_} is {given!r}; expected {' or '.join(map(repr, sorted(known)))}.",
+                remedy="convert the model to ONNX, or move it out of this folder.",
+            )
+    return Wish(_checked(place.name, file), place, **_policy(config.version_policy, f"{file}: version_policy"))
+
+
+def _checked(name: str, where: object) -> str:
+    if not _NAME.fullmatch(name):
+        raise ServeError(f"{where}: {name!r} cannot be part of a URL.", remedy="use letters, digits, '.', '_' and '-'.")
+    return name
