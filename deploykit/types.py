@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from deploykit.core.model import Layer, TensorSpec
     from deploykit.core.result import Failure, Finding, Interval, Judged, Latency, LayerTime, Measurement, Score
     from deploykit.core.settings.options import SweepOptions
+    from deploykit.core.settings.serving import ServingSettings
     from deploykit.core.space import Refine
     from deploykit.data.reading import ClassCounts, Reading
     from deploykit.data.split import Split
@@ -95,6 +96,7 @@ __all__ = [
     "SensitivityCell",
     "SensitivityRow",
     "SensitivityTable",
+    "ServingSettings",
     "Split",
     "Suggestion",
     "Suspicion",
@@ -157,6 +159,7 @@ _HOMES = {
     "SensitivityCell": "deploykit.reporting.evidence.sensitivity_table",
     "SensitivityRow": "deploykit.reporting.evidence.sensitivity_rows",
     "SensitivityTable": "deploykit.reporting.evidence.sensitivity_table",
+    "ServingSettings": "deploykit.core.settings.serving",
     "Split": "deploykit.data.split",
     "Suggestion": "deploykit.reporting.evidence.sensitivity",
     "Suspicion": "deploykit.core.check",

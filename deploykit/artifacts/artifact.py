@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Self
 
@@ -16,11 +16,12 @@ from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
 from deploykit.core.digest import file_digest
 from deploykit.core.errors import ExportError, SettingError
-from deploykit.core.files import read_small
+from deploykit.core.files import read_small, replace_whole
 from deploykit.core.model import TensorSpec
 from deploykit.core.parameter import Value
 from deploykit.core.result import Result
 from deploykit.core.serial import Plain, dump, parse
+from deploykit.core.settings.serving import ServingSettings
 from deploykit.data.preprocess import Preprocess
 
 if TYPE_CHECKING:
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
 MANIFEST = "manifest.json"
 #: Most bytes of a manifest, and of any other file of an artifact.
 _MOST_MANIFEST_BYTES, _MOST_FILE_BYTES = 64 << 20, 16 << 30
-SCHEMA = 3
+SCHEMA = 4
 #: Takes a manifest of one schema (plain data) to the next, by the schema it starts from. Manifests of a version from
 #: which no step starts are refused: what inputs and outputs mean, which schema 2 says, is not in those of schema 1.
 MIGRATIONS: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {
     2: lambda manifest: {**manifest, "parameters": {}},
+    3: lambda manifest: {**manifest, "serving": None},
 }
 
 
@@ -68,6 +70,7 @@ class Manifest(Plain):
         input_names: Input → its name in the model file.
         output_names: Output → its name in the model file.
         parameters: The layout's parameters.
+        serving: How to serve it, as ``dk.tune`` found; None: it was not tuned.
         schema: Version of this layout.
     """
 
@@ -95,8 +98,15 @@ class Manifest(Plain):
     input_names: dict[str, str] = field(default_factory=dict)
     output_names: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, Value] = field(default_factory=dict)
+    serving: ServingSettings | None = None
     schema: int = SCHEMA
     extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def served_target(self) -> Target:
+        """What the server runs it on: that on which it was measured, with the threads it was tuned to."""
+        threads = self.serving.threads if self.serving else 0
+        return replace(self.target, threads=threads) if threads else self.target
 
 
 @dataclass(frozen=True)
@@ -179,7 +189,11 @@ class Artifact:
 
     def save(self) -> None:
         """Write the manifest."""
-        (self.path / MANIFEST).write_bytes(dump(self.manifest, indent=True))
+        file, content = self.path / MANIFEST, dump(self.manifest, indent=True)
+        if file.exists():  # a server may be reading it
+            replace_whole(file, content)
+        else:
+            file.write_bytes(content)
 
     @contextlib.contextmanager
     def opened(self, key: str | None = None) -> Iterator[OpenedArtifact]:
@@ -207,10 +221,26 @@ class Artifact:
         """The model file or folder."""
         return self.path / self.manifest.model
 
+    def served_with(self, settings: ServingSettings | None) -> Self:
+        """The same artifact with other settings of its server; `save` keeps them.
+
+        Example:
+            >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+            >>> artifact = dk.export(built, "exported/settled", overwrite=True)
+            >>> settled = artifact.served_with(dk.types.ServingSettings(workers=2))
+            >>> settled.save()
+            >>> print(dk.Artifact.open(artifact.path).manifest.serving)
+            2 workers
+        """
+        return replace(self, manifest=replace(self.manifest, serving=settings))
+
     @property
     def digest(self) -> str:
-        """SHA-256 of what its manifest says, which includes the digests of all its other files."""
-        return hashlib.sha256(dump(self.manifest)).hexdigest()
+        """SHA-256 of what its manifest says, which includes the digests of all its other files.
+
+        How it is served is left out: a server that is running when an artifact is tuned still runs the same artifact.
+        """
+        return hashlib.sha256(dump(self.served_with(None).manifest)).hexdigest()
 
     @property
     def own_files(self) -> list[str]:

@@ -20,6 +20,7 @@ from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.core.errors import ExportError
 from deploykit.core.serial import from_plain, to_plain
+from deploykit.core.settings.serving import ServingSettings
 from deploykit.data.preprocess import Preprocess
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.dependence import depends_on_batch
@@ -85,11 +86,17 @@ def _as_the_file_takes_them(session: Session, prepared: Mapping[str, NDArray[Any
 def replay(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     """Task: run an artifact's model on its golden inputs.
 
+    Args:
+        arguments: ``artifact``, its folder, and ``serving``, other settings than none to prove it with.
+        report: Not used.
+
     Returns:
         ``difference``: the largest one, relative to the output's range; ``problems``: a sentence for each output that
         differs too much, and for a model that remembers.
     """
+    settings = arguments.get("serving")
     artifact = Artifact.open(arguments["artifact"])
+    artifact = artifact.served_with(ServingSettings.of(settings) if settings else None)
     manifest = artifact.manifest
     with artifact.opened() as files:
         inputs, golden = files.golden()

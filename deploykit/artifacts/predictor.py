@@ -34,7 +34,7 @@ class Predictor:
     def open(cls, files: OpenedArtifact) -> Self:
         """Open the model of an artifact, which stays open as long as it is used."""
         manifest = files.manifest
-        session = open_session(files.model, manifest.target, manifest.format, manifest.contract)
+        session = open_session(files.model, manifest.served_target, manifest.format, manifest.contract)
         return cls(session, manifest.preprocess, manifest.target.batch_size if manifest.batch_dependent else 0)
 
     def prepare(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

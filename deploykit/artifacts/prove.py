@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.core.errors import CandidateError, DatasetError, ExportError, ModelFileError, UnsupportedModelError
+from deploykit.core.serial import to_plain
 from deploykit.loading._contract import FORMATS
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
@@ -33,7 +34,7 @@ def prove(artifact: Artifact, *, trusted: bool) -> Proof:
     """Compare digests; only if they agree read the model's structure, load it and run it on the golden inputs.
 
     Args:
-        artifact: What to check.
+        artifact: What to check, with the threads its server will use.
         trusted: Let the model hold operators that touch files or run code.
 
     Raises:
@@ -47,7 +48,7 @@ def prove(artifact: Artifact, *, trusted: bool) -> Proof:
     runtime.check_installed()
     replay = Task(
         "deploykit.artifacts.golden:replay",
-        {"artifact": str(artifact.path)},
+        {"artifact": str(artifact.path), "serving": to_plain(manifest.serving)},
         group=runtime.group,
         deadline_s=_DEADLINE_S,
         name=f"running {manifest.model} on its golden inputs",

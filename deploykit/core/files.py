@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -61,6 +62,8 @@ def read_small(path: Path, limit_bytes: int, what: str, error: type[DeploykitErr
 def replace_whole(path: Path, content: bytes) -> None:
     """Write a file that other processes see as it was or as it is now, and never in between.
 
+    One that is there keeps its permissions; only this user can read a new one.
+
     Args:
         path: The file; its folder exists.
         content: All of it.
@@ -72,6 +75,8 @@ def replace_whole(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
+        with contextlib.suppress(FileNotFoundError):
+            shutil.copymode(path, name)
         os.replace(name, path)  # noqa: PTH105  atomic on every system
     except BaseException:
         Path(name).unlink(missing_ok=True)
