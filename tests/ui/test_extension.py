@@ -1,10 +1,12 @@
 """Models as graphs in JupyterLab, and notebooks made for them, driven in Chromium; nothing from the network."""
 
+import io
 import shutil
 
 import nbformat
 import pytest
 from lab_driver import TOKEN, poll, run_all_cells
+from PIL import Image, ImageStat
 
 from deploykit.reporting.views.drawing import MIME_TYPE
 from deploykit.testing import models
@@ -154,17 +156,10 @@ def test_graphs_side_by_side_move_and_zoom_together_unless_told_otherwise(page, 
 
     def look(place):
         """Zoom of the graph at a place from the left, and the share of it that the middle of its room is at."""
-        return page.evaluate(
-            """place => {
-                const seen = [...document.querySelectorAll('.dk-Graph iframe')].filter(e => e.getClientRects().length);
-                const { contentWindow: inner } = seen.sort((a, b) => a.getBoundingClientRect().x
-                    - b.getBoundingClientRect().x)[place];
-                const [room, drawn] = ['target', 'canvas'].map(id => inner.document.getElementById(id)
-                    .getBoundingClientRect());
-                return [inner.__view__.target.zoom, (room.top + room.height / 2 - drawn.top) / drawn.height];
-            }""",
-            place,
-        )
+        frame = frames[place]
+        room, drawn = (frame.locator(f"#{name}").bounding_box() for name in ("target", "canvas"))
+        _, _, width, _ = map(float, frame.locator("#canvas").get_attribute("viewBox").split())
+        return drawn["width"] / width, (room["y"] + room["height"] / 2 - drawn["y"]) / drawn["height"]
 
     def together():
         (zoom, at), (other_zoom, other_at) = map(look, (0, 1))
@@ -198,16 +193,20 @@ def test_graphs_follow_the_theme(page):
     item(page, "cnn_onnx.onnx").dblclick()
     node(page, "Conv").wait_for()
     graph(page).locator("body.default").wait_for()  # before, the color is that of the welcome page
-    # Asked from outside: Netron takes the frame's eval away.
-    background = """() => {
-        const frame = [...document.querySelectorAll('.dk-Graph iframe')].find(f => f.offsetParent);
-        return frame ? getComputedStyle(frame.contentDocument.body).backgroundColor : "hidden";
-    }"""
-    light = page.evaluate(background)
+
+    def brightness():
+        """Mean brightness of the graph, from 0 to 255; -1 while it is hidden."""
+        frame = page.locator(".dk-Graph iframe:visible")
+        if not frame.count():
+            return -1
+        picture = Image.open(io.BytesIO(frame.first.screenshot()))
+        return ImageStat.Stat(picture.convert("L")).mean[0]
+
+    assert brightness() > 200
     set_theme(page, "JupyterLab Dark")  # hides the page for a moment
-    poll(page, lambda: page.evaluate(background) not in {light, "hidden"}, "the graph is dark")
+    poll(page, lambda: 0 <= brightness() < 80, "the graph is dark")
     set_theme(page, "JupyterLab Light")
-    poll(page, lambda: page.evaluate(background) == light, "the graph is light again")
+    poll(page, lambda: brightness() > 200, "the graph is light again")
 
 
 def set_theme(page, name):
@@ -218,7 +217,46 @@ def test_names_of_layers_are_text(page):
     item(page, "hostile.onnx").dblclick()
     node(page, "<img src=x").wait_for()
     assert graph(page).locator('img[src="x"]').count() == 0
-    assert page.evaluate("() => [window, ...Array.from(window.frames)].map(w => w.ran ?? null)") == [None, None]
+    assert page.evaluate("() => window.ran ?? null") is None
+    assert inside(page, "window.ran ?? null") is None
+
+
+def inside(page, expression):
+    """The value of an expression in the page of the graph in front, whose own eval Netron takes away."""
+    frame = page.locator(".dk-Graph:visible iframe").element_handle().content_frame()
+    session = page.context.new_cdp_session(frame)
+    return session.send("Runtime.evaluate", {"expression": expression, "returnByValue": True})["result"].get("value")
+
+
+def test_the_page_of_a_graph_can_do_nothing_in_the_name_of_the_user(page):
+    """Netron parses files from anywhere: what such a file made it do must stay in the frame."""
+    item(page, "cnn_onnx.onnx").dblclick()
+    node(page, "Conv").wait_for()
+    caught = "(() => {{ try {{ {} ; return 'done' }} catch (error) {{ return error.name }} }})()"
+    assert inside(page, "window.origin") == "null"
+    assert inside(page, caught.format("parent.document.title")) == "SecurityError"
+    assert inside(page, caught.format("document.cookie")) == "SecurityError"
+    # Its port answers like the one of Netron's own requests, for files of the model's folder alone.
+    ask = """name => new Promise(done => {
+        const { port1, port2 } = new MessageChannel();
+        port1.onmessage = ({ data }) => done(data.reason ?? data.bytes.byteLength);
+        parent.postMessage({ source: 'deploykit-graph', type: 'read', name }, location.origin, [port2]);
+    })"""
+    frame = page.locator(".dk-Graph:visible iframe").element_handle().content_frame()
+    session = page.context.new_cdp_session(frame)
+
+    def asked(name):
+        given = {"expression": f"({ask})({name!r})", "awaitPromise": True, "returnByValue": True}
+        return session.send("Runtime.evaluate", given)["result"]["value"]
+
+    assert asked("cnn_tflite.tflite") > 0
+    assert asked("../hostile.onnx") == "../hostile.onnx is not in the folder of the model."
+    assert "404" in asked("nothing.data")
+    # What it asks the server for itself is asked as a stranger.
+    away = "fetch(location.origin + '{}', {{ credentials: 'include' }}).then(a => a.status, e => e.name)"
+    url = f"{page.url.partition('/lab')[0].partition('://')[2].partition('/')[2]}/files/{FOLDER}/cnn_onnx.onnx"
+    given = {"expression": away.format("/" + url), "awaitPromise": True, "returnByValue": True}
+    assert session.send("Runtime.evaluate", given)["result"]["value"] == "TypeError"
 
 
 def test_a_notebook_is_made_beside_the_model_and_shows_the_workbench(page, graphs):

@@ -22,6 +22,20 @@ export function modelOf(path: string): string {
   return nameOf(path) === SAVED_MODEL && folderOf(path) ? folderOf(path) : path;
 }
 
+/** The path of a file that a model names relative to its own folder; null unless it is in there. */
+export function besideModel(model: string, name: string): string | null {
+  const parts: string[] = [];
+  for (const part of name.replaceAll('\\', '/').split('/').filter(isNamed)) {
+    if (part !== '..') {
+      parts.push(part);
+    } else if (parts.pop() === undefined) {
+      return null;
+    }
+  }
+  const folder = folderOf(model);
+  return parts.length > 0 && !/^[/\\]/.test(name) ? [...(folder ? [folder] : []), ...parts].join('/') : null;
+}
+
 /** A notebook's name beside the model: never one that is taken. */
 export function notebookName(model: string, taken: Iterable<string>): string {
   const names = new Set(taken);

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { folderOf, graphFile, matchOpen, modelOf, nameOf, notebookName, storeFor } from '../src/paths';
+import { besideModel, folderOf, graphFile, matchOpen, modelOf, nameOf, notebookName, storeFor } from '../src/paths';
 
 describe('paths', () => {
   it('are split at the last slash', () => {
@@ -14,6 +14,20 @@ describe('paths', () => {
     expect(modelOf('saved_model.pb')).toBe('saved_model.pb');
     expect(modelOf('models/frozen.pb')).toBe('models/frozen.pb');
   });
+});
+
+describe('a file that a model names', () => {
+  it('is in the folder of the model', () => {
+    expect(besideModel('a/b/net.onnx', 'net.onnx.data')).toBe('a/b/net.onnx.data');
+    expect(besideModel('net.onnx', './variables/../weights/1')).toBe('weights/1');
+  });
+
+  it.each(['../other.onnx', 'x/../../other', '..\\other', '/etc/passwd', '\\\\host\\share', '', '.', 'x/..'])(
+    'is not %j',
+    name => {
+      expect(besideModel('a/net.onnx', name)).toBeNull();
+    }
+  );
 });
 
 describe('a notebook', () => {

@@ -10,7 +10,6 @@ import sys
 import time
 from importlib.resources import files
 from pathlib import Path
-from urllib.parse import urljoin
 
 import nbformat
 import pytest
@@ -91,61 +90,93 @@ def _wait(server, log):
 
 
 @pytest.fixture(scope="module")
+def page(server):
+    """Where the page is, which only users who may read files come to know."""
+    status, headers, _ = server.get("/deploykit/netron/?path=a%20b.onnx&theme=dark")
+    assert status == 302
+    path, _, query = headers["Location"].removeprefix(BASE).partition("?")
+    assert re.fullmatch("/deploykit/netron/[0-9a-f]{32}/", path)
+    assert query == "path=a%20b.onnx&theme=dark"
+    return path
+
+
+@pytest.fixture(scope="module")
 def cookie(server):
     """Of a visitor who came with the token once, as browsers do."""
     _, headers, _ = server.get(f"/api/status?token={TOKEN}", token=False)
     return "; ".join(c.partition(";")[0] for c in headers.get_all("Set-Cookie"))
 
 
-def test_the_page_is_served_under_the_base_url_and_framed_by_this_server_only(server):
-    status, headers, body = server.get("/deploykit/netron/")
+def test_the_page_is_framed_by_this_server_only_and_has_an_origin_of_its_own(server, page):
+    status, headers, body = server.get(page, token=False)
     assert status == 200
     assert headers["Content-Type"] == "text/html; charset=utf-8"
     policy = dict(part.strip().partition(" ")[::2] for part in headers["Content-Security-Policy"].split(";"))
-    assert {policy[name] for name in ("frame-ancestors", "script-src", "connect-src", "worker-src")} == {"'self'"}
+    assert {policy[name] for name in ("frame-ancestors", "script-src", "connect-src")} == {"'self'"}
     assert policy["default-src"] == "'none'"
-    assert "sandbox" not in policy  # its worker dies in one
-    page = body.decode()
-    assert page.index(netron_app.BRIDGE) < page.index('src="index.js"')  # before Netron, or it is too late
+    assert "allow-scripts" in policy["sandbox"]
+    assert "allow-same-origin" not in policy["sandbox"]  # or it could do what JupyterLab may
+    assert headers["Referrer-Policy"] == "no-referrer"
+    assert "Set-Cookie" not in headers
+    text = body.decode()
+    assert text.index(netron_app.BRIDGE) < text.index('src="index.js"')  # before Netron, or it is too late
 
 
-def test_every_file_of_the_page_has_its_type(server):
+def test_every_file_of_the_page_has_its_type(server, page):
     for name, kind in (("view.js", "text/javascript"), ("grapher.css", "text/css"), ("onnx-metadata.json", "json")):
-        status, headers, body = server.get(f"/deploykit/netron/{name}")
+        # As the page asks for them, whose origin is its own.
+        status, headers, body = server.get(page + name, token=False, Origin="null")
         assert (status, kind in headers["Content-Type"], headers["X-Content-Type-Options"]) == (200, True, "nosniff")
+        assert (headers["Access-Control-Allow-Origin"], "Access-Control-Allow-Credentials" in headers) == ("*", False)
         assert body
-        assert server.get(f"/deploykit/netron/{name}", **{"If-None-Match": headers["Etag"]})[0] == 304
+        assert server.get(page + name, token=False, **{"If-None-Match": headers["Etag"]})[0] == 304
 
 
-@pytest.mark.parametrize("path", ["/deploykit/netron/", "/deploykit/netron/view.js", "/deploykit/template"])
+@pytest.mark.parametrize("path", ["/deploykit/netron/", "/deploykit/template"])
 def test_strangers_and_the_unauthorized_get_nothing(server, path):
     status, headers, _ = server.get(path, token=False)
     assert status == 403 or (status == 302 and "/login" in headers["Location"])
     assert server.get(f"{path}?refuse=contents:read")[0] == 403
 
 
-@pytest.mark.parametrize("path", ["/deploykit/netron/view.js", "/files/net.onnx"])
-def test_other_sites_can_embed_neither_the_page_nor_a_model(server, cookie, path):
+def test_the_page_is_nowhere_else(server, page):
+    for other in ("0" * 32, "0", page.split("/")[3] + "0"):
+        status, _, body = server.get(f"/deploykit/netron/{other}/view.js")
+        assert status == 404
+        assert b"Open it again" in body
+
+
+@pytest.mark.parametrize(
+    ("path", "allowed"), [("/deploykit/netron/", 302), ("/deploykit/template", 200), ("/files/net.onnx", 200)]
+)
+def test_other_sites_can_embed_neither_the_page_nor_a_model_nor_a_template(server, cookie, path, allowed):
     def asked(**headers):
         return server.get(path, token=False, Cookie=cookie, **headers)[0]
 
     assert asked() == 403
     assert asked(Referer="https://elsewhere.example/") == 403
-    assert asked(Referer=f"http://127.0.0.1:{server.port}{BASE}/lab") == 200
+    assert asked(Referer=f"http://127.0.0.1:{server.port}{BASE}/lab") == allowed
 
 
 @pytest.mark.parametrize(
     "name",
     ["server.py", "__init__.py", "../netron/view.js", "..%2fnetron%2fview.js", "%2e%2e/view.js", "%2fetc%2fpasswd",
-     "x.js", "..", "__pycache__", "net.onnx"],
+     "x.js", "..", "__pycache__", "net.onnx", "." * 300 + "js", "view.js%00"],
 )  # fmt: skip
-def test_nothing_else_is_served(server, name):
-    assert server.get(f"/deploykit/netron/{name}")[0] in {403, 404}
+def test_nothing_else_is_served(server, page, name):
+    assert server.get(page + name)[0] in {403, 404}
 
 
-def test_a_model_is_read_where_the_server_serves_files(server):
-    """The bridge asks for ../../files/PATH, seen from the page."""
-    assert server.get(urljoin("/deploykit/netron/", "../../files/net.onnx"))[2] == b"bytes of a model"
+@pytest.mark.parametrize("length", [300, 5000])
+def test_a_long_name_is_not_found_and_shown_in_part(server, page, length):
+    status, _, body = server.get(f"{page}{'x' * length}.js")
+    assert status == 404
+    assert f"Netron does not have a file named {'x' * 80}… ({length + 3:,} characters)." in body.decode()
+
+
+def test_models_are_read_by_those_who_may_read_files_alone(server):
+    assert server.get("/files/net.onnx")[2] == b"bytes of a model"
+    assert server.get("/files/net.onnx", token=False, Origin="null")[0] in {302, 403}  # as the page could ask
     assert server.get("/files/%2e%2e/asked.py")[0] in {403, 404}
 
 

@@ -2,11 +2,13 @@
 
 The original asks a geolocation service where the user is, shows a consent dialog, reports usage, and refuses to work
 180 days after it was built. All of that is removed here, and a script is added that informs JupyterLab of selections.
+Its page runs in a sandbox, with an origin of its own: it has no access to JupyterLab, which reads files for it.
 Each patch names the text it replaces; if a version of Netron has different text, nothing is served.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from functools import cache
 from importlib.metadata import version
@@ -15,6 +17,7 @@ from typing import NamedTuple
 
 BRIDGE = "deploykit_bridge.js"
 LINK = "deploykit_link.js"
+WORKER = "deploykit_worker.js"
 TYPES = {
     "html": "text/html; charset=utf-8",
     "js": "text/javascript; charset=utf-8",
@@ -43,7 +46,18 @@ CHANGES: dict[str, tuple[Change, ...]] = {
             '<script type="text/javascript" src="index.js"></script>',
             f'<script type="text/javascript" src="{BRIDGE}"></script>\n'
             f'<script type="text/javascript" src="{LINK}"></script>\n'
+            f'<script type="text/javascript" src="{WORKER}"></script>\n'
             '<script type="text/javascript" src="index.js"></script>',
+        ),
+        # It allows no workers but the server's; the policy that the page is served with is stricter otherwise.
+        Change(
+            """<meta http-equiv="Content-Security-Policy" content="script-src 'self'; frame-src 'none'">""",
+            "",
+        ),
+        # The bridge reads its rules, which only a page of the same origin may do otherwise.
+        Change(
+            '<link rel="stylesheet" type="text/css" href="grapher.css">',
+            '<link rel="stylesheet" type="text/css" href="grapher.css" crossorigin="anonymous">',
         ),
     ),
     "browser.js": (
@@ -60,6 +74,22 @@ CHANGES: dict[str, tuple[Change, ...]] = {
         # A link must not make it load a model from another address.
         Change("const url = hash ? hash : params.get('url');", "const url = null;"),
         Change("const gist = params.get('gist');", "const gist = null;"),
+        # Nothing but JupyterLab can read files of the user's.
+        Change(
+            "    async _request(url, headers, encoding, callback, timeout) {",
+            """    async _request(url, headers, encoding, callback, timeout) {
+        const given = this.window.deploykitRead?.(url);
+        if (given) {
+            const bytes = await given;
+            return encoding ? new TextDecoder(encoding).decode(bytes) : new base.BinaryStream(bytes);
+        }""",
+        ),
+        # Workers must have the page's origin, which no file of the server has in a sandbox.
+        Change(
+            "return new window.Worker(`${id}.js`, { type: 'module' });",
+            "const source = new Blob([window.deploykitWorker], { type: 'text/javascript' });\n"
+            "        return new window.Worker(URL.createObjectURL(source));",
+        ),
         # It would leave the frame; clicked links open a new page instead.
         Change("window.location = url;", "window.open(url, '_blank', 'noopener,noreferrer');"),
     ),
@@ -108,6 +138,14 @@ CHANGES: dict[str, tuple[Change, ...]] = {
     "index.js": (Change("window.__view__.start();", "window.__view__.start();"),),
     "base.js": (),
 }
+#: Files that become one script in front of the page's, from which it starts its worker: it must not import anything.
+WORKER_CHANGES: dict[str, tuple[Change, ...]] = {
+    "dagre.js": (Change("export const { layout, Graph } = dagre;", ""),),
+    "worker.js": (
+        Change("    import('./dagre.js');\n", ""),
+        Change("const dagre = await import('./dagre.js');", ""),
+    ),
+}
 #: Files in which external addresses are disabled, in case the patches above leave one reachable.
 _WITHOUT_ADDRESSES = ("browser.js", "base.js")
 _ADDRESS = re.compile(r"https?://(?!www\.w3\.org/)")
@@ -124,22 +162,29 @@ def read(name: str) -> tuple[bytes, str] | None:
     changed = _changed()
     if name in changed:
         return changed[name], str(kind)
-    source = files("netron") / name
-    if kind is None or "/" in name or not source.is_file():
+    if kind is None or name not in _names():
         return None
-    return source.read_bytes(), kind
+    return (files("netron") / name).read_bytes(), kind
+
+
+@cache
+def _names() -> frozenset[str]:
+    """Netron's files. What a request names never becomes a path unless it is one of them."""
+    return frozenset(file.name for file in files("netron").iterdir() if file.is_file())
 
 
 @cache
 def _changed() -> dict[str, bytes]:
-    found = {name: _change(name) for name in CHANGES}
+    found = {name: _change(name, changes).encode() for name, changes in CHANGES.items()}
     own = {BRIDGE: "netron_bridge.js", LINK: "netron_link.js"}
-    return found | {name: files("deploykit_widgets.server").joinpath(file).read_bytes() for name, file in own.items()}
+    found |= {name: files("deploykit_widgets.server").joinpath(file).read_bytes() for name, file in own.items()}
+    worker = "\n".join(_change(name, changes) for name, changes in WORKER_CHANGES.items())
+    return found | {WORKER: f"window.deploykitWorker = {json.dumps(worker)};\n".encode()}
 
 
-def _change(name: str) -> bytes:
+def _change(name: str, changes: tuple[Change, ...]) -> str:
     text = (files("netron") / name).read_text("utf-8")
-    for old, new in CHANGES[name]:
+    for old, new in changes:
         if (count := text.count(old)) != 1:
             raise NetronChangedError(
                 f"netron {version('netron')}: {name} holds {count} times {old!r}, expected once. "
@@ -148,4 +193,4 @@ def _change(name: str) -> bytes:
         text = text.replace(old, new)
     if name in _WITHOUT_ADDRESSES:
         text = _ADDRESS.sub("blocked://", text)
-    return text.encode()
+    return text

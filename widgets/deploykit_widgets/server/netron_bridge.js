@@ -1,7 +1,8 @@
 // @ts-check
 /**
- * Runs inside Netron's page, before Netron does: tells it which model to show, gives it JupyterLab's theme, tells
- * JupyterLab which layer was selected, and selects the layer JupyterLab names. Messages are described in src/messages.ts.
+ * Runs inside Netron's page, before Netron does: tells it which model to show, asks JupyterLab for the model's files, gives
+ * the page JupyterLab's theme, tells JupyterLab which layer was selected, and selects the layer JupyterLab names. Messages
+ * are described in src/graph/messages.ts.
  */
 (() => {
   const parameters = new URLSearchParams(window.location.search);
@@ -26,11 +27,47 @@
     meta.content = content;
     document.head.appendChild(meta);
   };
+  /** Files beside the model are found beside this address, which nothing but this script understands. */
+  const FILES = 'deploykit-model/';
   if (path) {
-    // The server's own address of files, with its own checks; files beside the model are found there too.
-    addMeta('file', `../../files/${path.split('/').map(encodeURIComponent).join('/')}`);
-    addMeta('identifier', path.split('/').pop() ?? path);
+    const name = path.split('/').pop() ?? path;
+    addMeta('file', FILES + encodeURIComponent(name));
+    addMeta('identifier', name);
   }
+
+  /**
+   * The bytes of the model or of a file beside it, by the address Netron has for it; null for other addresses. JupyterLab
+   * reads them: this page has an origin of its own, and the server gives it nothing.
+   * @param {string} url
+   * @returns {Promise<Uint8Array> | null}
+   */
+  const read = url => {
+    const [, name] = url.split('?')[0]?.split(`/${FILES}`) ?? [];
+    if (name === undefined) {
+      return null;
+    }
+    return new Promise((resolve, reject) => {
+      const { port1, port2 } = new MessageChannel(); // its answer reaches no other page, wherever the frame is by then
+      port1.onmessage = ({ data }) => {
+        port1.close();
+        if (data?.bytes instanceof ArrayBuffer) {
+          resolve(new Uint8Array(data.bytes));
+        } else {
+          reject(new Error(String(data?.reason ?? 'The file could not be read.')));
+        }
+      };
+      const message = { source: 'deploykit-graph', type: 'read', name: decodeName(name) };
+      window.parent.postMessage(message, window.location.origin, [port2]);
+    });
+  };
+  /** @param {string} name */
+  const decodeName = name => {
+    try {
+      return decodeURIComponent(name);
+    } catch {
+      return name; // a model may name files beside it as it likes
+    }
+  };
 
   // Netron follows the system's theme; here its dark rules follow JupyterLab's.
   let dark = parameters.get('theme') === 'dark';
@@ -75,6 +112,7 @@
 
   Object.assign(window, {
     deploykitFacts: facts,
+    deploykitRead: read,
     /** @param {string} message */
     deploykitBroken: message => {
       tell({ type: 'failed', message: String(message) });

@@ -1,4 +1,4 @@
-/** A model's graph: Netron in a frame, and the messages to and from it. */
+/** A model's graph: Netron in a sandboxed frame, and the messages to and from it. */
 
 import { PageConfig, URLExt } from '@jupyterlab/coreutils';
 import type { DocumentRegistry } from '@jupyterlab/docregistry';
@@ -6,8 +6,9 @@ import type { Contents } from '@jupyterlab/services';
 import type { Message } from '@lumino/messaging';
 import { type ISignal, Signal } from '@lumino/signaling';
 import { Widget } from '@lumino/widgets';
+import { besideModel } from '../paths';
 import type { ILayerSelection } from '../tokens';
-import { type FromGraph, parse, type ToGraph, wrap } from './messages';
+import { type FromGraph, GRAPH_ORIGIN, type IFile, type INoFile, parse, SANDBOX, type ToGraph, wrap } from './messages';
 
 /** Why a file has no graph, in our words; Netron's are at the end, for those who want to know. */
 export function unreadable(path: string, reason: string): string {
@@ -22,17 +23,20 @@ export class GraphPanel extends Widget {
    * @param context The model's file; its content is never read here.
    * @param path Its path on the server, without the name of a drive.
    * @param dark Whether the theme is dark, asked whenever the page is loaded.
+   * @param read Reads a file of the server.
    */
   constructor(
     private readonly context: DocumentRegistry.Context,
     private readonly path: string,
-    private readonly dark: () => boolean
+    private readonly dark: () => boolean,
+    private readonly read: (path: string) => Promise<ArrayBuffer>
   ) {
     super();
     this.addClass('dk-Graph');
     this.notice.className = 'dk-Graph-notice';
     this.notice.setAttribute('role', 'status');
     this.frame.title = `Graph of ${path}`;
+    this.frame.setAttribute('sandbox', SANDBOX);
     this.node.append(this.notice, this.frame);
     window.addEventListener('message', this.onMessage);
     context.fileChanged.connect(this.onFileChanged, this);
@@ -111,7 +115,7 @@ export class GraphPanel extends Widget {
   }
 
   private tell(message: ToGraph): void {
-    this.frame.contentWindow?.postMessage(wrap(message), window.location.origin);
+    this.frame.contentWindow?.postMessage(wrap(message), '*'); // a sandbox has no origin to name
   }
 
   /** The file was rewritten: JupyterLab says so on the first reading too. */
@@ -124,16 +128,33 @@ export class GraphPanel extends Widget {
   }
 
   private readonly onMessage = (event: MessageEvent): void => {
-    if (event.source !== this.frame.contentWindow || event.origin !== window.location.origin) {
+    if (event.source !== this.frame.contentWindow || event.origin !== GRAPH_ORIGIN) {
       return;
     }
     const message = parse(event.data);
-    if (message) {
+    if (message?.type === 'read') {
+      void this.give(message.name, event.ports[0]);
+    } else if (message) {
       this.handle(message);
     }
   };
 
-  private handle(message: FromGraph): void {
+  /** Give the page the model's file or one beside it, and no other: what a model names must not become a way out. */
+  private async give(name: string, port: MessagePort | undefined): Promise<void> {
+    try {
+      const path = besideModel(this.path, name);
+      if (path === null) {
+        throw new Error(`${name} is not in the folder of the model.`);
+      }
+      const found: IFile = { bytes: await this.read(path) };
+      port?.postMessage(found, [found.bytes]);
+    } catch (error) {
+      const none: INoFile = { reason: error instanceof Error ? error.message : String(error) };
+      port?.postMessage(none);
+    }
+  }
+
+  private handle(message: Exclude<FromGraph, { type: 'read' }>): void {
     switch (message.type) {
       case 'ready':
         this.connected = true;

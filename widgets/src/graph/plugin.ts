@@ -2,6 +2,7 @@
 
 import { ILayoutRestorer, type JupyterFrontEnd, type JupyterFrontEndPlugin } from '@jupyterlab/application';
 import { Dialog, IThemeManager, showDialog, ToolbarButton, WidgetTracker } from '@jupyterlab/apputils';
+import { URLExt } from '@jupyterlab/coreutils';
 import {
   ABCWidgetFactory,
   Base64ModelFactory,
@@ -10,7 +11,7 @@ import {
   DocumentWidget
 } from '@jupyterlab/docregistry';
 import { IFileBrowserFactory } from '@jupyterlab/filebrowser';
-import type { Contents } from '@jupyterlab/services';
+import { type Contents, ServerConnection } from '@jupyterlab/services';
 import { ReactiveToolbar } from '@jupyterlab/ui-components';
 import { Signal } from '@lumino/signaling';
 import { Widget } from '@lumino/widgets';
@@ -90,7 +91,7 @@ class GraphFactory extends ABCWidgetFactory<GraphDocument> {
 
   protected createNewWidget(context: DocumentRegistry.Context): GraphDocument {
     const path = this.app.serviceManager.contents.localPath(context.path);
-    const widget = new GraphDocument({ context, content: new GraphPanel(context, path, this.dark) });
+    const widget = new GraphDocument({ context, content: new GraphPanel(context, path, this.dark, this.read) });
     context.save = () => Promise.resolve(); // "Save All" asks every document
     const optimize = new ToolbarButton({
       label: 'Optimize with deploykit',
@@ -109,6 +110,17 @@ class GraphFactory extends ABCWidgetFactory<GraphDocument> {
     widget.toolbar.addItem('optimize', optimize);
     return widget;
   }
+
+  /** A file as the server gives it out, with its own checks. */
+  private readonly read = async (path: string): Promise<ArrayBuffer> => {
+    const settings = this.app.serviceManager.serverSettings;
+    const url = URLExt.join(settings.baseUrl, 'files', URLExt.encodeParts(path));
+    const response = await ServerConnection.makeRequest(url, {}, settings);
+    if (!response.ok) {
+      throw new Error(`The server answered with status ${response.status} for ${path}.`);
+    }
+    return response.arrayBuffer();
+  };
 }
 
 class Layers implements ILayers {

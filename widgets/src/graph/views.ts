@@ -1,5 +1,7 @@
 /** What open graphs show, passed from one to the others. */
 
+import { GRAPH_ORIGIN } from './messages';
+
 /** Which part of a graph is shown: its middle as shares of the graph, and how large. */
 export interface ISeen {
   x: number;
@@ -32,7 +34,7 @@ export class GraphLink {
 
   /** A message of any page: what a linked graph shows goes to all others that are seen. */
   readonly onMessage = (event: Pick<MessageEvent, 'data' | 'origin' | 'source'>): void => {
-    const found = event.origin === window.location.origin ? seen(event.data) : null;
+    const found = event.origin === GRAPH_ORIGIN ? seen(event.data) : null;
     const from = found && [...this.graphs].find(graph => graph.frame()?.contentWindow === event.source);
     if (!found || !from?.linked) {
       return;
@@ -40,7 +42,7 @@ export class GraphLink {
     for (const graph of this.graphs) {
       if (graph !== from && graph.linked && graph.isVisible()) {
         const message = { source: 'deploykit', type: 'view', ...found };
-        graph.frame()?.contentWindow?.postMessage(message, window.location.origin);
+        graph.frame()?.contentWindow?.postMessage(message, '*'); // a sandbox has no origin to name
       }
     }
   };

@@ -8,13 +8,20 @@ type Handler = (event: unknown) => void;
 /** As much of a page as the bridge touches. */
 class Page {
   readonly told: Record<string, unknown>[] = [];
+  readonly ports: MessagePort[] = [];
   readonly meta: { name: string; content: string }[] = [];
   readonly handlers = new Map<string, Handler>();
   readonly window: Record<string, unknown> & { __view__?: unknown };
 
   constructor(search: string) {
     const origin = 'https://example.org';
-    const parent = { postMessage: (message: Record<string, unknown>) => this.told.push(message) };
+    const parent = {
+      postMessage: (message: Record<string, unknown>, target: string, ports: MessagePort[] = []) => {
+        expect(target).toBe(origin);
+        this.told.push(message);
+        this.ports.push(...ports);
+      }
+    };
     const addEventListener = (name: string, handler: Handler) => this.handlers.set(name, handler);
     this.window = { location: { search, origin }, parent, addEventListener };
     const document = {
@@ -78,12 +85,24 @@ function open(): { page: Page; view: View; target: Target } {
 }
 
 describe('the bridge', () => {
-  it('names the model by the address of files, with every part escaped', () => {
+  it('asks JupyterLab for the files of the model, and for nothing else', async () => {
     const { page } = open();
     expect(page.meta).toEqual([
-      { name: 'file', content: '../../files/a%20b/net%231.onnx' },
+      { name: 'file', content: 'deploykit-model/net%231.onnx' },
       { name: 'identifier', content: 'net#1.onnx' }
     ]);
+    const read = page.window.deploykitRead as (url: string) => Promise<Uint8Array> | null;
+    expect(read('https://example.org/deploykit/netron/ab/onnx-metadata.json?version=1')).toBeNull();
+    const folder = 'https://example.org/deploykit/netron/ab/deploykit-model';
+    const [model, beside] = [read(`${folder}/net%231.onnx?cb=1`), read(`${folder}/100%.data?cb=1`)];
+    expect(page.told.slice(-2)).toEqual([
+      { source: 'deploykit-graph', type: 'read', name: 'net#1.onnx' },
+      { source: 'deploykit-graph', type: 'read', name: '100%.data' }
+    ]);
+    page.ports[0]?.postMessage({ bytes: new Uint8Array([1, 2]).buffer });
+    page.ports[1]?.postMessage({ reason: 'There is none.' });
+    expect(await model).toEqual(new Uint8Array([1, 2]));
+    await expect(beside).rejects.toThrow('There is none.');
   });
 
   it('tells once which layer was selected, with all names it has', async () => {

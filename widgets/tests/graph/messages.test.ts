@@ -9,6 +9,7 @@ describe('messages of a graph', () => {
     expect(parse({ source, ...selected, more: 1 })).toEqual(selected);
     expect(parse({ source, type: 'ready', layers: 3 })).toEqual({ type: 'ready', layers: 3 });
     expect(parse({ source, type: 'missing', layer: 'a' })).toEqual({ type: 'missing', layer: 'a' });
+    expect(parse({ source, type: 'read', name: 'a.data' })).toEqual({ type: 'read', name: 'a.data' });
     expect(parse({ source, type: 'broken', message: 'why' })).toEqual({ type: 'broken', message: 'why' });
   });
 
@@ -19,6 +20,7 @@ describe('messages of a graph', () => {
     { source: 'other', type: 'ready', layers: 3 },
     { source, type: 'selected', layer: 1, names: [], operator: '' },
     { source, type: 'selected', layer: 'a', names: [1], operator: '' },
+    { source, type: 'read', name: 1 },
     { source, type: 'unknown' }
   ])('are ignored otherwise: %j', message => {
     expect(parse(message)).toBeNull();

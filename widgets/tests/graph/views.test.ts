@@ -1,5 +1,6 @@
 // @vitest-environment jsdom
 import { expect, it, vi } from 'vitest';
+import { GRAPH_ORIGIN } from '../../src/graph/messages';
 import { GraphLink, seen } from '../../src/graph/views';
 
 const VIEW = { source: 'deploykit-graph', type: 'view', x: 0.5, y: 0.25, zoom: 1.2 };
@@ -10,12 +11,7 @@ function graph(linked = true, visible = true) {
   return { contentWindow, frame: () => frame, isVisible: () => visible, linked };
 }
 
-function tell(
-  link: GraphLink,
-  from: { contentWindow: unknown },
-  data: unknown = VIEW,
-  origin = window.location.origin
-) {
+function tell(link: GraphLink, from: { contentWindow: unknown }, data: unknown = VIEW, origin = GRAPH_ORIGIN) {
   link.onMessage({ data, origin, source: from.contentWindow as MessageEventSource });
 }
 
@@ -33,10 +29,10 @@ it('passes it to the other graphs that are in sight and linked, never back', () 
   tell(link, one);
   expect(other.contentWindow.postMessage).toHaveBeenCalledExactlyOnceWith(
     { source: 'deploykit', type: 'view', x: 0.5, y: 0.25, zoom: 1.2 },
-    window.location.origin
+    '*'
   );
   tell(link, alone); // moves by itself
-  tell(link, one, VIEW, 'https://elsewhere.example');
+  tell(link, one, VIEW, window.location.origin); // no sandbox
   tell(link, { contentWindow: {} });
   closes[1]?.();
   tell(link, one);
