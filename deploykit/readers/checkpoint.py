@@ -15,12 +15,15 @@ from typing import Any
 
 from deploykit.core.errors import ModelFileError
 from deploykit.readers.protobuf import WireError, fields
+from deploykit.readers.snappy import decompress
 from deploykit.readers.tensorflow import DTYPES, Shape, read_shape
 
 _MAGIC = 0xDB4775248B80FB57
 _FOOTER = 48
 _TRAILER = 5
 _BLOCK = 1 << 24
+#: How a block of the table is compressed.
+_SNAPPY = 1
 _AGAIN = "copy, download or export the model again."
 
 
@@ -128,11 +131,13 @@ def _block(data: memoryview, where: tuple[int, int]) -> Iterator[tuple[bytes, me
     offset, size = where
     if offset + size + _TRAILER > len(data):
         raise ValueError(f"a block ends at byte {offset + size:,}, there are {len(data):,}")
-    if data[offset + size] != 0:
-        raise ValueError("it is compressed")
     block = data[offset : offset + size]
-    (restarts,) = struct.unpack_from("<I", block, size - 4)
-    end = size - 4 - 4 * restarts
+    if (kind := data[offset + size]) == _SNAPPY:
+        block = memoryview(decompress(block))
+    elif kind != 0:
+        raise ValueError(f"a block is compressed in an unknown way ({kind})")
+    (restarts,) = struct.unpack_from("<I", block, len(block) - 4)
+    end = len(block) - 4 - 4 * restarts
     at, key = 0, b""
     while at < end:
         shared, at = _number(block, at)

@@ -210,3 +210,45 @@ def test_the_checkpoint_is_that_of_tensorflow(made, zoo):
     told = made("checkpoint", path=path / "variables")
     ours = {e.key: [list(e.shape), e.dtype] for e in _checkpoint.read_entries(path, "m") if e.dtype != "string"}
     assert ours == told
+
+
+def varint(value):
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def table_block(pairs):
+    """A block of LevelDB's tables, its keys written out, with one restart."""
+    entries = (b"\0" + varint(len(key)) + varint(len(value)) + key + value for key, value in pairs)
+    return b"".join(entries) + struct.pack("<II", 0, 1)
+
+
+def as_snappy(block):
+    """Compressed by Snappy: literals of up to 60 bytes, which a compressor may write where nothing repeats."""
+    parts = [block[at : at + 60] for at in range(0, len(block), 60)]
+    return varint(len(block)) + b"".join(bytes([len(part) - 1 << 2]) + part for part in parts)
+
+
+def test_a_compressed_index_is_read(copy):
+    """TensorFlow wrote such indexes for years: those of TensorFlow Serving's own test models are compressed."""
+    path = copy("cnn_saved_model")
+    index = path / INDEX
+    pairs = [(key, bytes(value)) for key, value in _checkpoint._pairs(memoryview(index.read_bytes()))]
+    plain = _checkpoint.read_entries(path / "variables", "m")
+    data = as_snappy(table_block(pairs))
+    empty = table_block([])
+    places, at = [], 0
+    for block in (data, empty):
+        places.append(varint(at) + varint(len(block)))
+        at += len(block) + 5
+    last = as_snappy(table_block([(b"\xff", places[0])]))
+    footer = (places[1] + varint(at) + varint(len(last))).ljust(40, b"\0") + struct.pack("<Q", 0xDB4775248B80FB57)
+    index.write_bytes(data + b"\1" + bytes(4) + empty + bytes(5) + last + b"\1" + bytes(4) + footer)
+    assert _checkpoint.read_entries(path / "variables", "m") == plain
+    whole = index.read_bytes()
+    index.write_bytes(whole.replace(data + b"\1", data + b"\7"))
+    with pytest.raises(ModelFileError, match=r"compressed in an unknown way \(7\)"):
+        load(path)
