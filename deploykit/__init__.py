@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from deploykit.reporting.comparison import ReportComparison, compare_reports
     from deploykit.reporting.evidence.sensitivity import Sensitivity
     from deploykit.reporting.report import Choice, Report
-    from deploykit.serving.server import Server, serve
+    from deploykit.serving._serve import serve
+    from deploykit.serving.server import Server
+    from deploykit.serving.splits import Split
     from deploykit.sweeping.build import BuiltCandidate, build
     from deploykit.sweeping.clean import Cleaned, clean
     from deploykit.sweeping.run import SweepHandle, start_sweep, sweep
@@ -66,6 +68,7 @@ __all__ = [
     "SensitivityHandle",
     "Server",
     "Space",
+    "Split",
     "Step",
     "Surface",
     "SweepHandle",
@@ -115,6 +118,7 @@ _HOMES = {
     "Sensitivity": "deploykit.reporting.evidence.sensitivity",
     "SensitivityHandle": "deploykit.sweeping.sensitivity",
     "Server": "deploykit.serving.server",
+    "Split": "deploykit.serving.splits",
     "Space": "deploykit.core.space",
     "Step": "deploykit.core.candidate",
     "Surface": "deploykit_widgets",
@@ -132,7 +136,7 @@ _HOMES = {
     "load": "deploykit.loading._load",
     "plan": "deploykit.planning.preview",
     "sensitivity": "deploykit.sweeping.sensitivity",
-    "serve": "deploykit.serving.server",
+    "serve": "deploykit.serving._serve",
     "start_sensitivity": "deploykit.sweeping.sensitivity",
     "start_sweep": "deploykit.sweeping.run",
     "sweep": "deploykit.sweeping.run",

@@ -35,6 +35,7 @@ PUBLIC = [
     "SensitivityHandle",
     "Server",
     "Space",
+    "Split",
     "Step",
     "Surface",
     "SweepHandle",

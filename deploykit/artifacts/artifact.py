@@ -297,6 +297,11 @@ def _today(data: Any, file: Path) -> dict[str, Any]:
     return found
 
 
+def is_artifact(folder: Path) -> bool:
+    """Whether a folder is one that was exported."""
+    return (folder / MANIFEST).is_file()
+
+
 def files_of(folder: Path, below: str = "") -> list[str]:
     """Relative paths, with forward slashes, of the files of a folder (or of a folder in it), sorted."""
     return sorted(p.relative_to(folder).as_posix() for p in (folder / below).rglob("*") if not p.is_dir())

@@ -85,8 +85,13 @@ class Client:
         text = json.dumps(body).encode()
         return _parse(self._send("POST", path, text, {"Content-Type": "application/json"})[1])
 
-    def infer(self, model: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    def infer(self, model: str, inputs: Mapping[str, NDArray[Any]], version: str = "") -> dict[str, NDArray[Any]]:
         """Predict over the Open Inference Protocol v2 with binary tensors: dtypes and bits arrive unchanged.
+
+        Args:
+            model: Name of the model.
+            inputs: Examples by input name, batch first.
+            version: Its version; "" for the one that the server chooses.
 
         Raises:
             RequestError: The server refuses the inputs; says what it expected and what it got.
@@ -104,7 +109,8 @@ class Client:
         ]
         head = json.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}}).encode()
         headers = {"Content-Type": "application/octet-stream", JSON_LENGTH: str(len(head))}
-        path = f"/v2/models/{urllib.parse.quote(model)}/infer"
+        place = f"/versions/{urllib.parse.quote(version)}" if version else ""
+        path = f"/v2/models/{urllib.parse.quote(model)}{place}/infer"
         answer_headers, body = self._send("POST", path, b"".join([head, *blobs]), headers)
         return _read_tensors(answer_headers.get(JSON_LENGTH), body)
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from deploykit.artifacts.golden import compare
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Outputs = dict[str, NDArray[Any]]
+Outputs: TypeAlias = "dict[str, NDArray[Any]]"
 
 #: Largest difference, relative to an output's range, between an example alone and among others: rounding.
 _CLOSE = 1e-4

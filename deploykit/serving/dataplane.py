@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import math
 import time
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -45,6 +46,7 @@ class DataPlane:
 
     Args:
         artifact: What to serve; opened in this process, so only in one made for it.
+        name: Name to serve it by; "": its own.
 
     Attributes:
         name: Name it is served by.
@@ -60,9 +62,9 @@ class DataPlane:
         most_joined: Most examples of several requests that may run as one batch; 1 when each must run alone.
     """
 
-    def __init__(self, artifact: Artifact) -> None:
+    def __init__(self, artifact: Artifact, name: str = "") -> None:
         manifest = artifact.manifest
-        self.name = manifest.name
+        self.name = name or manifest.name
         self.inputs: dict[str, TensorSpec] = {spec.name: spec for spec in manifest.inputs}
         self.outputs: dict[str, TensorSpec] = {spec.name: spec for spec in manifest.outputs}
         contract = manifest.contract
@@ -85,7 +87,7 @@ class DataPlane:
             self._shapes = {name: array.shape[1:] for name, array in golden.items()}
             self._proved = self._examples(golden, 1)[0]
             self.most_joined = 1 if manifest.batch_dependent else self._try_joining(golden)
-            self._files = stack.pop_all()  # a runtime may read from them as long as it runs
+            weakref.finalize(self, stack.pop_all().close)  # a runtime may read from them as long as it runs
 
     def _warm_up(self, golden: Mapping[str, NDArray[Any]]) -> float:
         batch = self._examples(golden, 1)[0]

@@ -59,7 +59,8 @@ class Series(NamedTuple):
     """Numbers of one kind with the same labels.
 
     Attributes:
-        kind: What is counted: ``"requests"``, ``"seconds"``, ``"examples"``, ``"waiting"`` or ``"process"``.
+        kind: What is counted: ``"requests"``, ``"seconds"``, ``"examples"``, ``"waiting"``,
+            ``"shadow"`` or ``"process"``.
         labels: Values of its labels.
         total: The number itself; the sum of all values where they fall into buckets (times: nanoseconds).
         buckets: How many fell into each bucket.
@@ -150,6 +151,18 @@ class Meter:
             cells = self._cells_of("examples", model, version)
             cells[0] += examples
             cells[1 + bisect_left(BOUNDS_EXAMPLES, examples)] += 1
+
+    def shadowed(self, model: str, version: str, answered: str, outcome: str) -> None:
+        """Count a copy of a request.
+
+        Args:
+            model: Name of the model.
+            version: The version that got the copy.
+            answered: The version that answered.
+            outcome: How their answers compare.
+        """
+        with self._lock:
+            self._cells_of("shadow", model, version, answered, outcome)[0] += 1
 
     def waiting(self, model: str, version: str, batches: int) -> None:
         """Say how many batches of a model wait or run in its thread."""

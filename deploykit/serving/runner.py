@@ -11,8 +11,10 @@ import asyncio
 import contextlib
 import time
 from collections import deque
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
 
 from deploykit.serving.batches import Batch, join, split
 from deploykit.serving.dataplane import INLINE_SECONDS, DataPlane
@@ -49,8 +51,17 @@ class Runner:
         self._arrived: dict[tuple[object, ...], deque[Arrived]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deploykit-inference")
 
-    async def run(self, batch: Batch) -> Outputs:
+    @property
+    def waiting(self) -> int:
+        """Batches that wait for the thread, or run in it."""
+        return self._in_thread
+
+    async def run(self, batch: Batch, copied: Callable[[Batch, Outputs], None] | None = None) -> Outputs:
         """Outputs by name.
+
+        Args:
+            batch: The examples.
+            copied: Called with them and the whole outputs.
 
         Raises:
             InvalidInputError: The examples cannot be preprocessed, or the model cannot hold their values.
@@ -58,10 +69,18 @@ class Runner:
             ForbiddenError: The caller may not see such outputs.
         """
         caller = CALLER.get()
-        if caller is None:
+        if caller is None and copied is None:
             return await self._run(batch)
-        with caller.admitted(batch.count):
-            return caller.shown(await self._run(batch), self._plane)
+        with nullcontext() if caller is None else caller.admitted(batch.count):
+            outputs = await self._run(batch)
+            if copied is not None:
+                copied(batch, outputs)
+            return outputs if caller is None else caller.shown(outputs, self._plane)
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do something with the plane in its thread, when what waits there is done."""
+        self._wait(1)
+        asyncio.get_running_loop().run_in_executor(self._thread, work).add_done_callback(self._leave_thread)
 
     async def _run(self, batch: Batch) -> Outputs:
         visit = VISIT.get()
@@ -94,7 +113,7 @@ class Runner:
         work.add_done_callback(self._leave_thread)
         return await asyncio.shield(work)  # who stops waiting does not stop the thread: the session is still in use
 
-    def _leave_thread(self, _: asyncio.Future[Ran]) -> None:
+    def _leave_thread(self, _: asyncio.Future[Any]) -> None:
         self._wait(-1)
 
     def _wait(self, more: int) -> None:

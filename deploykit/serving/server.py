@@ -1,39 +1,41 @@
-"""``dk.serve``: an artifact behind HTTP, in processes of its own."""
+"""A running server: models behind HTTP and gRPC, in processes of their own."""
 
 from __future__ import annotations
 
 import atexit
+import base64
 import contextlib
 import ipaddress
-import os
+import logging
 import secrets
 import signal
 import socket
 import threading
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.client import Client, as_array
-from deploykit.core.errors import PortInUseError, RequestError, ServeError, SettingError, unknown_name
+from deploykit.core.errors import PortInUseError, RequestError, ServeError
+from deploykit.core.messages import message
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.core.tokens import SCOPES, Tokens
-from deploykit.exporters._verify import verify
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic
 from deploykit.serving.signals import Terminated, signals, terminable
+from deploykit.serving.sources.catalog import Catalog
+from deploykit.serving.sources.wishes import Wish, read_models_config
+from deploykit.serving.splits import Split
 from deploykit.serving.tls import Tls
 from deploykit.serving.traffic import Traffic
-from deploykit.serving.transport.listen import hold, is_loopback, listen
-from deploykit.serving.wires._contract import WIRES, PortWire
+from deploykit.serving.transport.listen import is_loopback
 from deploykit.serving.worker import log_file
 from deploykit.serving.workers import Workers
 
 #: Listening sockets by protocol, those of HTTP by "".
-_Listeners = dict[str, list[socket.socket]]
+Listeners = dict[str, list[socket.socket]]
 #: Running servers of this process: one without references keeps running, and is stopped at the end.
 _live: set[Server] = set()
 
@@ -42,7 +44,6 @@ class Server:
     """A running server, made by `serve`. As a context manager, it stops at the end.
 
     Attributes:
-        artifact: The artifact it serves.
         host: Address it listens on.
         port: Port it listens on.
         ports: Further ports, of protocols that have their own, by name.
@@ -57,10 +58,11 @@ class Server:
     """
 
     def __init__(
-        self, artifact: Artifact, host: str, ports: dict[str, int], listeners: _Listeners, workers: int,
-        limits: ServerLimits, hosts: tuple[str, ...], tokens: Path | None, tls: Tls | None,
+        self, catalog: Catalog, host: str, ports: dict[str, int], listeners: Listeners, workers: int,
+        limits: ServerLimits, hosts: tuple[str, ...], tokens: Path | None, tls: Tls | None, poll_seconds: float,
     ) -> None:  # fmt: skip
-        self.artifact = artifact
+        self._catalog = catalog
+        self._poll_seconds = poll_seconds
         self.host = host
         self._limits = limits
         self._hosts = hosts
@@ -79,24 +81,21 @@ class Server:
         self._stopped = threading.Event()
         self._last: Traffic | None = None
         self._lock = threading.Lock()
-        runtime = RUNTIMES.get(artifact.manifest.target.runtime)
         try:
-            self._workers = Workers(listeners, workers, runtime, self.log, self.stop)
+            names = {artifact.manifest.target.runtime for artifact in catalog.open()}
+            runtimes = [RUNTIMES.get(name) for name in sorted(names)]
+            self._workers = Workers(listeners, workers, runtimes, self.log, self._control, self.stop)
         except BaseException:
             traffic.remove(self._counters)
             raise
 
-    def _start(self, *, trusted: bool) -> None:
-        checked = verify(self.artifact, trusted=trusted)
-        if not checked:
-            raise ServeError(
-                f"{checked.artifact} is not served: {' '.join(checked.problems)}", remedy="export it again."
-            )
+    def _start(self) -> None:
         self._workers.serve(
             {
-                "artifact": str(self.artifact.path),
-                "digest": self.artifact.digest,
+                "state": self._catalog.prove(),
                 "host": self.host,
+                # Orders are for those who could also stop this process, or who show that they may give them.
+                "control": self._tokens is not None or is_loopback(self.host),
                 "port": self.port,
                 "ports": self.ports,
                 "counters": str(self._counters),
@@ -107,7 +106,65 @@ class Server:
                 "tls": {} if self._tls is None else self._tls.to_json(),
             }
         )
+        self._catalog.serve(self._workers.become)
         _live.add(self)
+        if self._poll_seconds:
+            threading.Thread(target=self._poll, name="deploykit-serve-poll", daemon=True).start()
+
+    def _poll(self) -> None:
+        while not self._stopped.wait(self._poll_seconds):
+            try:
+                self._catalog.poll()
+            except Exception:  # such as a child that could not be started: the next look may find it well
+                logging.getLogger("deploykit.serving").exception("cannot look for new versions")
+
+    def _control(self, what: str, arguments: Mapping[str, Any]) -> Any:
+        """Do what a client wants done; see `deploykit.serving.control`."""
+        actions: dict[str, Callable[..., Any]] = {
+            "load": self.load,
+            "unload": self.unload,
+            "split": lambda name, split: self.split(name, Split.from_json(split)),
+            "reload": lambda config: self._catalog.reload(_models_of(config)),
+        }
+        return actions[what](**arguments)
+
+    @property
+    def artifact(self) -> Artifact:
+        """The artifact it serves; of several models the first one's highest version."""
+        return self._catalog.first
+
+    @property
+    def models(self) -> list[dict[str, Any]]:
+        """Models it serves or has served: name, versions with their states, labels, and how requests are spread."""
+        return self._catalog.facts()
+
+    def load(self, name: str) -> None:
+        """Look for new versions of a model, and serve it again if it was unloaded.
+
+        A version whose files have changed is loaded again. It is served when it has given its golden outputs in a child
+        process and all workers have it warm; until then, the versions before it answer.
+
+        Raises:
+            SettingError: There is no such model.
+            DeploykitError: The version that is wanted cannot be served; those before it still are.
+        """
+        self._catalog.load(name)
+
+    def unload(self, name: str) -> None:
+        """Serve a model no more, until `load`; requests in progress are answered.
+
+        Raises:
+            SettingError: There is no such model.
+        """
+        self._catalog.unload(name)
+
+    def split(self, name: str, split: Split) -> None:
+        """Spread the requests for a model that name no version over its versions, from now on.
+
+        Raises:
+            SettingError: There is no such model, or such a version is not served.
+        """
+        self._catalog.split(name, split)
 
     @property
     def url(self) -> str:
@@ -122,8 +179,8 @@ class Server:
 
     @property
     def name(self) -> str:
-        """The name the model is served under."""
-        return self.artifact.manifest.name
+        """The name the model is served under; of several models the first one's."""
+        return self._catalog.first_name
 
     @property
     def alive(self) -> bool:
@@ -144,11 +201,13 @@ class Server:
         """Its traffic since it was started, over all workers."""
         return self._last or traffic.read(self._counters)
 
-    def predict(self, x: Any) -> Any:
+    def predict(self, x: Any, *, name: str = "", version: int | str = "") -> Any:
         """Predict over HTTP, as any client would.
 
         Args:
             x: Raw examples, batch first: an array, or a dictionary by input name.
+            name: Name of the model; "" for the first one.
+            version: Its version; "" for the one that answers such requests.
 
         Returns:
             The output, or a dictionary by name if there are several.
@@ -160,7 +219,8 @@ class Server:
         if self._stopped.is_set():
             reason = f": {self._workers.failure}" if self._workers.failure else "."
             raise ServeError(f"{self!r} is not running{reason}", remedy="start it again with dk.serve.")
-        manifest = self.artifact.manifest
+        name = name or self.name
+        manifest = self._catalog.artifact(name, str(version)).manifest
         specs = {spec.name: spec for spec in manifest.inputs}
         needed = [i.name for i in manifest.contract.inputs if i.how not in ("constant", "state")]
         if not isinstance(x, Mapping) and len(needed) != 1:
@@ -170,7 +230,8 @@ class Server:
             )
         given: Mapping[str, Any] = x if isinstance(x, Mapping) else {needed[0]: x}
         with Client(self.url, self._secret, None if self._tls is None else self._tls.own_context()) as client:
-            found = client.infer(self.name, {name: as_array(v, specs.get(name)) for name, v in given.items()})
+            arrays = {key: as_array(value, specs.get(key)) for key, value in given.items()}
+            found = client.infer(name, arrays, str(version))
         return found if len(found) > 1 else next(iter(found.values()))
 
     def stop(self, *, grace_seconds: float = 0.0) -> None:
@@ -187,7 +248,7 @@ class Server:
                 if grace_seconds:
                     self._workers.drain()
                     self._hurry.wait(grace_seconds)
-                _close(self._listeners)
+                close(self._listeners)
                 self._workers.stop(self._limits.drain_seconds)
                 self._last = traffic.read(self._counters)
                 with contextlib.suppress(OSError):  # a file that is left over does no harm
@@ -231,140 +292,19 @@ class Server:
         return f"Server({self.name!r} at {self.url}, {state})"
 
 
-def serve(
-    artifact: Artifact | str | Path,
-    *,
-    host: str = "127.0.0.1",
-    port: int = 8501,
-    ports: Mapping[str, int] | None = None,
-    workers: int = 1,
-    limits: Mapping[str, float] | None = None,
-    hosts: Sequence[str] = (),
-    tokens: str | Path | None = None,
-    insecure: bool = False,
-    tls_certificate: str | Path | None = None,
-    tls_key: str | Path | None = None,
-    tls_clients: str | Path | None = None,
-    block: bool = False,
-    ready: Callable[[Server], None] | None = None,
-    trusted: bool = False,
-) -> Server:
-    """Serve an artifact over HTTP: TensorFlow Serving's REST protocol and the Open Inference Protocol v2.
-
-    First a child process verifies the artifact (digests, golden outputs); only then do worker processes load it. This
-    process never runs the model. A worker that dies is restarted, and all workers end with this process.
-
-    With ``tokens``, every request but those for health needs one. Without, the server listens on loopback (the default)
-    unless ``insecure`` is set. Tokens must not travel in the clear: give a certificate, or put a proxy in front.
-
-    Args:
-        artifact: What `export` returned, or its folder.
-        host: Address to listen on; ``"0.0.0.0"`` for all.
-        port: Port; 0 for any free one.
-        ports: Ports of protocols that have their own, by the protocol's name; 0 for any free one. Those without a port
-            are not served. Protocols over HTTP are always served, on ``port``.
-        workers: Number of processes, each with the model in memory; one per core gives the highest throughput.
-        limits: Limits by name, for example ``{"request_bytes": 1_000_000}``; ``deploykit serve --help`` lists them.
-        hosts: Names that requests may ask for in their Host header, for example that of the proxy in front. Addresses
-            and localhost are always taken. Without names, a server on loopback takes no others, so that a page on the
-            web cannot reach it by a name of its own; a server on another address takes any.
-        tokens: File of tokens, made with ``deploykit token``; it is read again when it changes.
-        insecure: Allow another address than loopback without tokens, for example in a container that only a proxy
-            reaches.
-        tls_certificate: PEM file of the server's certificate, followed by those that lead to its authority; all ports
-            then take TLS alone.
-        tls_key: PEM file of its private key, without a password.
-        tls_clients: PEM file of authorities: only clients with a certificate of theirs are let in.
-        block: Serve until Ctrl-C, SIGTERM or `Server.stop`, as the command line does, instead of in the background.
-        ready: Called with the server when it is ready, for example to print a message; for use with ``block``.
-        trusted: Allow operators that touch files or run code. Can only be set in code.
-
-    Returns:
-        The server, which is ready, or stopped if ``block`` is set.
-
-    Raises:
-        PortInUseError: Another program uses the port; the message suggests a free one.
-        ServeError: The artifact has changed since it was exported, or a worker could not start.
-        ExportError: There is no artifact at that path.
-        MissingExtraError: The runtime it needs is not installed.
-
-    Example:
-        >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
-        >>> artifact = dk.export(built, "exported/served", overwrite=True)
-        >>> with dk.serve(artifact, port=0) as server:
-        ...     server.predict(data.sample(2)).shape
-        (2, 10)
-    """
-    opened = Artifact.open(artifact.path if isinstance(artifact, Artifact) else artifact)
-    if type(workers) is not int or not 1 <= workers <= 256:
-        raise SettingError(f"workers must be a whole number from 1 to 256, got {workers!r}.")
-    if os.name == "nt" and workers != 1:
-        raise SettingError("workers must be 1 on Windows, where processes cannot share a port.")
-    allowed = ServerLimits.of(limits)
-    tls = Tls.of(tls_certificate, tls_key, tls_clients)
-    known_tokens = None if tokens is None else Path(tokens).absolute()
-    if known_tokens is not None:
-        Tokens.open(known_tokens)
-    elif not insecure and not is_loopback(host) and (tls is None or tls.clients is None):
-        raise SettingError(
-            f"Without tokens, anyone who can reach {host} can use the model.",
-            remedy="pass tokens= (--tokens FILE, see deploykit token) or tls_clients= (--tls-clients FILE), or "
-            "insecure=True (--insecure) if only those can reach it who may.",
-        )
-    if isinstance(hosts, str) or not all(map(str.strip, hosts)):
-        raise SettingError(f"The hosts must be a list of names, got {hosts!r}.")
-    names = tuple(hosts) or ((host,) if is_loopback(host) else ())
-    wanted = {"": port, **(ports or {})}
-    known = [wire.name for wire in WIRES.all() if wire.own_port]
-    for name in wanted:
-        if name and name not in known:
-            raise unknown_name("protocol with a port of its own", name, known)
-        if name:
-            WIRES.get(name).check_installed()
-    listeners: _Listeners = {}
-    try:
-        for name, one in wanted.items():
-            try:
-                listeners[name] = hold(host, one) if _opens_port(name) else listen(host, one, workers)
-            except PortInUseError as error:
-                raise _named(error, one) from error
-        bound = {name: int(some[0].getsockname()[1]) for name, some in listeners.items()}
-        if os.name == "nt":  # sockets are not inherited: the worker binds the ports again
-            _close(listeners)
-            listeners = {}
-        server = Server(opened, host, bound, listeners, workers, allowed, names, known_tokens, tls)
-    except BaseException:
-        _close(listeners)
-        raise
-    try:
-        with terminable():
-            server._start(trusted=trusted)
-            if block:
-                server.wait(None if ready is None else partial(ready, server))
-    except BaseException as error:
-        server.stop()
-        if block and isinstance(error, KeyboardInterrupt):  # it came while the server started
-            return server
-        if isinstance(error, Terminated):  # as the signal would have it, but with no process left
-            raise SystemExit(128 + signal.SIGTERM) from None
-        raise
-    if ready is not None and not block:
-        ready(server)
-    return server
+def _models_of(config: str) -> tuple[Wish, ...]:
+    """The wishes of a serialized ``ModelServerConfig``, in base64."""
+    return read_models_config(message("tensorflow.serving.ModelServerConfig").FromString(base64.b64decode(config)))
 
 
-def _opens_port(name: str) -> bool:
-    wire = WIRES.get(name) if name else None
-    return isinstance(wire, PortWire) and wire.opens_port
-
-
-def _close(listeners: _Listeners) -> None:
+def close(listeners: Listeners) -> None:
+    """Close sockets."""
     for some in listeners.values():
         for listener in some:
             listener.close()
 
 
-def _named(error: PortInUseError, port: int) -> PortInUseError:
+def named(error: PortInUseError, port: int) -> PortInUseError:
     """The same error, naming this process's own server where that has the port."""
     for server in tuple(_live):
         if port in (server.port, *server.ports.values()) and server.alive:

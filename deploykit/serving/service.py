@@ -6,14 +6,17 @@ translate the outputs, or the `Fault`, back.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.serving.dataplane import DataPlane
-from deploykit.serving.faults import NotFoundError, UnavailableError
+from deploykit.serving.faults import InvalidInputError, NotFoundError, UnavailableError
 from deploykit.serving.runner import Runner
+from deploykit.serving.served import ServedModel, State
+from deploykit.serving.splits import Shadowed, Split
 
 if TYPE_CHECKING:
     from deploykit.serving.guard import Guard
@@ -23,18 +26,24 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class ServedModel:
-    """One version of a model.
+class Table:
+    """What is served at one time. It is replaced as a whole, so that a request never sees half of a change.
 
     Attributes:
-        plane: What it accepts and how it predicts.
-        version: Its version, a whole number as text.
-        runner: Runs its batches.
+        models: By name and version.
+        labels: Version by label, by name.
+        splits: By name.
+        states: Of versions that are not served, by version, by name.
     """
 
-    plane: DataPlane
-    version: str
-    runner: Runner
+    models: Mapping[tuple[str, str], ServedModel] = field(default_factory=dict)
+    labels: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    splits: Mapping[str, Split] = field(default_factory=dict)
+    states: Mapping[str, Mapping[str, State]] = field(default_factory=dict)
+
+
+#: Has the server do something: what, and with which arguments → what there is to say.
+Control = Callable[[str, Mapping[str, Any]], Awaitable[Any]]
 
 
 class Service:
@@ -54,6 +63,8 @@ class Service:
         meter: What counts for metrics; None: nothing.
         tls: Files of the server's TLS, for protocols with a port of their own; None: it has none.
         draining: Set when the server goes down: readiness is over, requests in progress are still answered.
+        control: Has the server load and unload models and spread requests; None: it cannot be asked to.
+        split: Whether any model's requests are spread over versions.
     """
 
     def __init__(
@@ -71,20 +82,64 @@ class Service:
         self.meter = meter
         self.tls = tls
         self.draining = False
+        self.control: Control | None = None
         self._counters = counters
-        #: By name and version; a model's highest version also by None.
-        self._models: dict[tuple[str, str | None], ServedModel] = {}
-        #: By name and label.
-        self._labels: dict[tuple[str, str], str] = {}
+        self.table = Table()
         for plane in planes:
             self.add(plane)
 
+    # -- what is served -----------------------------------------------------------------------------------------------
+
+    @property
+    def table(self) -> Table:
+        """What is served now."""
+        return self._table
+
+    @table.setter
+    def table(self, table: Table) -> None:
+        versions: dict[str, tuple[str, ...]] = {}
+        for name in dict.fromkeys(name for name, _ in table.models):
+            versions[name] = tuple(sorted((v for n, v in table.models if n == name), key=int))
+        #: By name and version; what answers requests that name no version also by None.
+        found: dict[tuple[str, str | None], ServedModel] = {}
+        found.update(table.models.items())
+        chosen: dict[str, tuple[Split, ServedModel, ServedModel | None]] = {}
+        for name, numbers in versions.items():
+            split = table.splits.get(name, Split())
+            canary = self._version_of(table, name, split.canary)
+            shadow = self._version_of(table, name, split.shadow)
+            stable = [number for number in numbers if number not in (canary, shadow)] or list(numbers)
+            found[name, None] = table.models[name, stable[-1]]
+            if not canary and not shadow:
+                continue
+            models = [found[name, None], table.models[name, canary] if canary else None]
+            if shadow:
+                copies = table.models[name, shadow]
+                models = [one and self._shadowed(one, copies) for one in models]
+            assert models[0] is not None
+            chosen[name] = split, models[0], models[1]
+        self._table, self._models, self._versions, self._chosen = table, found, versions, chosen
+
+    def _shadowed(self, model: ServedModel, shadow: ServedModel) -> ServedModel:
+        return ServedModel(model.plane, model.version, Shadowed(model, shadow, self.meter))
+
+    @staticmethod
+    def _version_of(table: Table, name: str, wanted: str) -> str:
+        """The version that a version or label stands for, "" when it is not served."""
+        if not wanted:
+            return ""
+        version = table.labels.get(name, {}).get(wanted, wanted)
+        return version if (name, version) in table.models else ""
+
+    def serve(self, plane: DataPlane, version: str) -> ServedModel:
+        """A version that can be put into a table."""
+        return ServedModel(plane, version, Runner(plane, self.limits.waiting, version, self.meter))
+
     def add(self, plane: DataPlane, version: str = "1") -> None:
         """Serve one more model, or one more version of a model."""
-        name = plane.name
-        runner = Runner(plane, self.limits.waiting, version, self.meter)
-        self._models[name, version] = ServedModel(plane, version, runner)
-        self._models[name, None] = self._models[name, self.versions(name)[-1]]
+        more = {(plane.name, version): self.serve(plane, version)}
+        table = self.table
+        self.table = Table({**table.models, **more}, table.labels, table.splits, table.states)
 
     def label(self, name: str, label: str, version: str) -> None:
         """Let a label stand for a version of a model, such as ``stable`` or ``canary``.
@@ -92,38 +147,90 @@ class Service:
         Raises:
             NotFoundError: There is no such version.
         """
-        self._labels[name, label] = self.model(name, version).version
+        self.model(name, version)
+        table = self.table
+        labels = {**table.labels, name: {**table.labels.get(name, {}), label: version}}
+        self.table = Table(table.models, labels, table.splits, table.states)
+
+    @property
+    def split(self) -> bool:
+        """Whether any model's requests are spread over versions."""
+        return bool(self._chosen)
 
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all models."""
-        return tuple(name for name, version in self._models if version is None)
+        return tuple(self._versions)
+
+    @property
+    def known(self) -> tuple[str, ...]:
+        """Names of all models, those that are not served any more or not yet among them."""
+        return tuple(dict.fromkeys((*self._versions, *self._table.states)))
 
     def versions(self, name: str) -> tuple[str, ...]:
         """Versions of a model, the highest last."""
-        return tuple(sorted((v for n, v in self._models if n == name and v is not None), key=int))
+        return self._versions.get(name, ())
+
+    @property
+    def models(self) -> list[ServedModel]:
+        """All versions of all models."""
+        return [self._models[name, version] for name, versions in self._versions.items() for version in versions]
 
     def model(self, name: str, version: str | None = None, label: str | None = None) -> ServedModel:
         """A model, in its highest version unless another one is asked for, by its number or its label.
 
+        A version that only gets a share of the requests, or copies of them, does not count as the highest.
+
         Raises:
             NotFoundError: There is none, in TensorFlow Serving's words.
+            InvalidInputError: There is no such label.
         """
         try:
-            return self._models[name, version if label is None else self._labels[name, label]]
+            return self._models[name, version if label is None else self._table.labels[name][label]]
         except KeyError:
-            version = version if label is None else label
+            if label is not None:
+                known = ", ".join(self._table.labels.get(name, ())) or "none"
+                raise InvalidInputError(
+                    f"The labels of {name!r} are: {known}.", f"Unrecognized servable version label: {label}"
+                ) from None
             request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
             served = "; ".join(
-                f"{n!r}, version{'s' if len(self.versions(n)) > 1 else ''} {', '.join(self.versions(n))}"
-                for n in self.names
+                f"{n!r}, version{'s' if len(numbers) > 1 else ''} {', '.join(numbers)}"
+                for n, numbers in self._versions.items()
             )
-            raise NotFoundError(f"Servable not found for request: {request}. This server has {served}.") from None
+            raise NotFoundError(
+                f"Servable not found for request: {request}. This server has {served or 'no models'}."
+            ) from None
+
+    def chosen(self, name: str, version: str | None = None, label: str | None = None) -> ServedModel:
+        """What answers a prediction: as `model`, but the requests for no version are spread as they shall be.
+
+        Raises:
+            NotFoundError: There is none.
+        """
+        if version is None and label is None and (found := self._chosen.get(name)) is not None:
+            split, stable, canary = found
+            return canary if canary is not None and split.for_canary() else stable
+        return self.model(name, version, label)
+
+    def states(self, name: str) -> Mapping[str, State]:
+        """States of all versions of a model that are known, the highest first, by version.
+
+        Raises:
+            NotFoundError: There is no such model.
+        """
+        known = self._table.states.get(name, {})
+        if not known and name not in self._versions:
+            self.model(name)
+        found = {**known, **{version: State("AVAILABLE") for version in self.versions(name)}}
+        return MappingProxyType(dict(sorted(found.items(), key=lambda item: -int(item[0]))))
 
     def check_ready(self) -> None:
         """Raise `UnavailableError` unless new requests are welcome."""
         if self.draining:
             raise UnavailableError("The server is shutting down.")
+
+    # -- what is counted ----------------------------------------------------------------------------------------------
 
     def answered(self, seconds: float) -> None:
         """Count a prediction that was answered."""

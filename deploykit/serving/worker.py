@@ -1,8 +1,10 @@
 """One worker process: ``python -m deploykit.serving.worker MODULE…``.
 
 It imports what it needs at once, then waits on standard input for one line: what to serve, sent when a child process
-has proved the artifact. It answers on standard output with one line, ready or an error. A line "drain" ends readiness.
-When standard input closes the parent is gone or wants it to end: requests in progress are answered, then it ends.
+has proved the artifacts. It answers on standard output with one line, ready or an error. Then lines go both ways, see
+`Channel`: the parent says what to serve from now on, or that readiness is over; the worker has its parent do what
+clients want done to the server. When standard input closes the parent is gone or wants it to end: requests in progress
+are answered, then it ends.
 """
 
 from __future__ import annotations
@@ -10,16 +12,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib
+import itertools
 import logging
 import os
 import signal
 import socket
 import sys
 import threading
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from deploykit.artifacts.artifact import Artifact
 from deploykit.core import errors
 from deploykit.core.serial import dump, parse
 from deploykit.core.settings.limits import ServerLimits
@@ -28,8 +31,6 @@ if TYPE_CHECKING:
     from deploykit.serving.service import Service
     from deploykit.serving.wires._contract import Stop
 
-#: What the parent says when requests are still welcome but readiness is over.
-DRAIN = b"drain\n"
 #: Exit status of a worker that had to be replaced.
 EXIT_STUCK = 3
 
@@ -48,40 +49,36 @@ def main() -> None:
     if not line:
         return
     order = parse(line)
+    channel = Channel(answers)
+    status = 0
     try:
-        service = _load(order)
+        service = _service(order)
+        new_loop().run_until_complete(_live(service, order, channel))
     except BaseException as error:
-        logging.getLogger("deploykit.serving").exception("cannot serve %s", order["artifact"])
+        logging.getLogger("deploykit.serving").exception("cannot serve")
         if not isinstance(error, errors.DeploykitError):
             error = errors.ServeError(f"{type(error).__name__}: {error}")
-        _say(answers, {"error": errors.to_json(error)})
-        sys.exit(1)
-    _serve(service, order, answers)
+        channel.say({"error": errors.to_json(error)})
+        status = 1
+    logging.shutdown()
+    os._exit(status)  # some runtimes crash while the interpreter is taken down
 
 
-def _load(order: dict[str, Any]) -> Service:
+def _service(order: dict[str, Any]) -> Service:
     from deploykit.core.tokens import Token
     from deploykit.serving import traffic
-    from deploykit.serving.dataplane import DataPlane
     from deploykit.serving.guard import Guard
     from deploykit.serving.meter import Meter
     from deploykit.serving.service import Service
     from deploykit.serving.tls import Tls
     from deploykit.serving.traffic import Counters
 
-    artifact = Artifact.open(order["artifact"])
-    # Between the proof and now (or since, when this is a restart) someone may have exported to the same folder.
-    if artifact.digest != order["digest"] or artifact.problems():
-        raise errors.ServeError(
-            f"{artifact.path} has changed since it was checked.", remedy="start the server again to check it."
-        )
     counters = meter = None
     with contextlib.suppress(OSError, ValueError):  # gone, as when old temporary files were removed: serve uncounted
         counters = Counters(Path(order["counters"]), order["slot"])
         meter = Meter(traffic.meter_file(Path(order["counters"]), order["slot"]))
     guard = Guard(Path(order["tokens"]), map(Token.from_json, order["own"])) if order["tokens"] else None
     return Service(
-        [DataPlane(artifact)],
         limits=ServerLimits.of(order["limits"]),
         counters=counters,
         guard=guard,
@@ -90,16 +87,7 @@ def _load(order: dict[str, Any]) -> Service:
     )
 
 
-def _serve(service: Service, order: dict[str, Any], answers: Any) -> None:
-    try:
-        _new_loop().run_until_complete(_live(service, order, answers))
-    except errors.DeploykitError as error:  # a protocol could not start
-        _say(answers, {"error": errors.to_json(error)})
-    logging.shutdown()
-    os._exit(0)  # some runtimes crash while the interpreter is taken down
-
-
-def _new_loop() -> asyncio.AbstractEventLoop:
+def new_loop() -> asyncio.AbstractEventLoop:
     """That of uvloop where there is one: it takes half the time for each request."""
     try:
         import uvloop
@@ -109,36 +97,103 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-async def _live(service: Service, order: dict[str, Any], answers: Any) -> None:
+class Channel:
+    """A worker's side of the pipes to its parent: lines of JSON. Belongs to one event loop once it is `open`.
+
+    Args:
+        answers: Where to write.
+    """
+
+    def __init__(self, answers: IO[bytes]) -> None:
+        self._answers = answers
+        self._asked: dict[int, asyncio.Future[Any]] = {}
+        self._numbers = itertools.count()
+
+    def say(self, message: Mapping[str, Any]) -> None:
+        """Write a line."""
+        with contextlib.suppress(OSError):
+            self._answers.write(dump(message) + b"\n")
+            self._answers.flush()
+
+    async def ask(self, what: str, arguments: Mapping[str, Any]) -> Any:
+        """Have the parent do something.
+
+        Raises:
+            DeploykitError: Why it did not.
+        """
+        number = next(self._numbers)
+        self._asked[number] = answer = asyncio.get_running_loop().create_future()
+        self.say({"ask": number, "what": what, "arguments": arguments})
+        try:
+            return await answer
+        finally:
+            del self._asked[number]
+
+    def open(self, on_line: Callable[[dict[str, Any]], None], on_end: Callable[[], None]) -> None:
+        """Call a function in the event loop for each line of the parent's but answers, and another at their end."""
+        loop = asyncio.get_running_loop()
+
+        def answered(line: dict[str, Any]) -> None:
+            future = self._asked.get(line["reply"])
+            if future is None or future.done():  # who asked is gone
+                return
+            if "error" in line:
+                future.set_exception(errors.from_json(line["error"]))
+            else:
+                future.set_result(line.get("said"))
+
+        def read() -> None:
+            with contextlib.suppress(OSError, ValueError):
+                while text := sys.stdin.buffer.readline():
+                    line = parse(text)
+                    loop.call_soon_threadsafe(answered if "reply" in line else on_line, line)
+            loop.call_soon_threadsafe(on_end)
+
+        threading.Thread(target=read, name="deploykit-parent", daemon=True).start()
+
+
+async def _live(service: Service, order: dict[str, Any], channel: Channel) -> None:
     """Serve until the parent says that it is enough, or is gone.
 
     Raises:
-        DeploykitError: A protocol could not start.
+        DeploykitError: A model cannot be served, or a protocol cannot start.
     """
+    from deploykit.serving.holder import Holder
     from deploykit.serving.transport.http_server import HTTPServer
 
-    loop = asyncio.get_running_loop()
     ended = asyncio.Event()
     seconds = service.limits.drain_seconds
+    holder = Holder(service)
+    for failed in await holder.become(order["state"]):
+        raise errors.from_json(failed["error"])
+    changes: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
 
-    def drain() -> None:
-        service.draining = True
+    def do(line: dict[str, Any]) -> None:
+        if "drain" in line:
+            service.draining = True
+        else:
+            changes.put_nowait(line)
 
-    def watch() -> None:
-        with contextlib.suppress(OSError, ValueError):
-            while sys.stdin.buffer.readline() == DRAIN:
-                loop.call_soon_threadsafe(drain)
-        loop.call_soon_threadsafe(ended.set)
+    def end() -> None:
         # A model that hangs must not outlive the server.
         threading.Timer(seconds + 2, os._exit, (EXIT_STUCK,)).start()
+        ended.set()
+
+    async def change() -> None:
+        while True:
+            line = await changes.get()
+            channel.say({"became": line["number"], "failed": await holder.become(line["state"])})
 
     tick = (lambda: None) if service.meter is None else service.meter.flush
     http = HTTPServer(service, order["hosts"], tick=tick)
     await http.start(_listener("", order), None if service.tls is None else service.tls.context())
     stops = [await _start(name, service, order) for name in order["ports"]]
-    _say(answers, {"ready": True})
-    threading.Thread(target=watch, name="deploykit-parent", daemon=True).start()
+    service.control = channel.ask if order["control"] else None
+    channel.say({"ready": True})
+    channel.open(do, end)
+    changing = asyncio.create_task(change())
     await ended.wait()
+    changing.cancel()
     service.draining = True
     ends = [asyncio.wait_for(stop(), seconds) for stop in stops]
     for problem in await asyncio.gather(http.drain(seconds), *ends, return_exceptions=True):
@@ -172,12 +227,6 @@ def _listener(name: str, order: dict[str, Any]) -> socket.socket:
     if descriptor is not None:
         return socket.socket(fileno=descriptor)
     return listen(order["host"], order["ports"][name] if name else order["port"], 1)[0]
-
-
-def _say(answers: Any, message: dict[str, Any]) -> None:
-    with contextlib.suppress(OSError):
-        answers.write(dump(message) + b"\n")
-        answers.flush()
 
 
 def log_file(folder: Path, port: int) -> Path:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import logging
 import os
+import queue
 import socket
 import subprocess
 import sys
@@ -18,7 +21,6 @@ from deploykit.core.serial import dump, parse
 from deploykit.runtimes._contract import Runtime
 from deploykit.sandbox.groups._contract import GROUPS
 from deploykit.sandbox.task import parent_paths
-from deploykit.serving.worker import DRAIN
 
 #: Time a worker may take until it is ready; TensorFlow on a busy machine takes most of a minute.
 START_SECONDS = 180.0
@@ -26,6 +28,8 @@ START_SECONDS = 180.0
 _STOP_SECONDS = 2.0
 #: A worker that lived this long has proved itself: its end is an accident, not a pattern.
 _SETTLED_SECONDS = 10.0
+#: How often a worker may end while it changes what it serves, until the change is given up.
+_TRIES = 3
 #: Longest time before a worker that keeps dying is started again.
 _MOST_BACKOFF_SECONDS = 10.0
 
@@ -43,29 +47,53 @@ class WorkerDeath(errors.ServeError):
     """A worker ended for an unknown reason."""
 
 
+#: Does what a client wants done to the server: what, and with which arguments → what there is to say.
+Control = Callable[[str, dict[str, Any]], Any]
+
+
 class Worker:
     """One worker process.
 
     Args:
         listeners: Sockets it inherits, by protocol, that of HTTP by ""; none where sockets cannot be inherited.
-        runtime: Its modules are imported while the artifact is being checked.
+        runtimes: Their modules are imported while the artifacts are being checked.
         log: File for what it prints.
         slot: Its number among the server's workers.
+        control: Does what its clients want done to the server; called in threads of their own.
     """
 
-    def __init__(self, listeners: Mapping[str, socket.socket], runtime: Runtime, log: Path, slot: int) -> None:
+    def __init__(
+        self,
+        listeners: Mapping[str, socket.socket],
+        runtimes: Sequence[Runtime],
+        log: Path,
+        slot: int,
+        control: Control,
+    ) -> None:
         paths = os.pathsep.join(p for p in parent_paths() if Path(p).is_dir())
+        variables: dict[str, str] = {}
+        for runtime in runtimes:
+            variables |= GROUPS.get(runtime.group).variables()
+        modules = dict.fromkeys(module for runtime in runtimes for module in runtime.requires)
+        self._control = control
+        self._writing = threading.Lock()
+        self._numbers = itertools.count()
+        #: What it says of a change, by the change's number; None: it has ended.
+        self._changes: dict[int, queue.SimpleQueue[list[dict[str, Any]] | None]] = {}
+        #: The first line it says: that it serves, or why it does not; None: it has ended before that.
+        self._first: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
+        self._ended = False
         self._listeners = {name: one.fileno() for name, one in listeners.items()}
         self._log = log
         self._slot = slot
         with _appending(log) as output:
             self.process = subprocess.Popen(  # noqa: S603  our own interpreter
-                [sys.executable, "-m", "deploykit.serving.worker", *runtime.requires],
+                [sys.executable, "-m", "deploykit.serving.worker", *modules],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,
                 env={
-                    **GROUPS.get(runtime.group).variables(),
+                    **variables,
                     "PYTHONPATH": paths,
                     "PYTHONUNBUFFERED": "1",
                     "PYTHONSAFEPATH": "1",
@@ -73,12 +101,16 @@ class Worker:
                 pass_fds=tuple(self._listeners.values()),
                 start_new_session=os.name == "posix",  # Ctrl-C in a terminal reaches the parent alone
             )
+        threading.Thread(target=self._listen, name=f"deploykit-worker-{slot}", daemon=True).start()
 
     def order(self, order: dict[str, Any]) -> None:
-        """Say what to serve."""
-        stream = self._stream(self.process.stdin)
-        with contextlib.suppress(OSError):  # a dead worker is noticed by ready()
-            stream.write(dump({**order, "sockets": self._listeners, "slot": self._slot}) + b"\n")
+        """Say what to serve; a dead worker is noticed by `ready`."""
+        self._say({**order, "sockets": self._listeners, "slot": self._slot})
+
+    def _say(self, message: Mapping[str, Any]) -> None:
+        with contextlib.suppress(OSError, ValueError), self._writing:
+            stream = self._stream(self.process.stdin)
+            stream.write(dump(message) + b"\n")
             stream.flush()
 
     def ready(self) -> None:
@@ -88,29 +120,68 @@ class Worker:
             WorkerDeath: It ended without a word.
             DeploykitError: What kept it from serving.
         """
-        timer = threading.Timer(START_SECONDS, self.process.kill)
-        timer.start()
         try:
-            line = self._stream(self.process.stdout).readline()
-        except ValueError:  # closed by stop()
-            line = b""
-        finally:
-            timer.cancel()
-        if not line:
+            answer = self._first.get(timeout=START_SECONDS)
+        except queue.Empty:
+            self.process.kill()
+            answer = None
+        if answer is None:
             code = self.process.wait()
             raise WorkerDeath(f"A worker exited during startup (status {code}).", log=str(self._log))
-        answer = parse(line)
         if "error" in answer:
             error = errors.from_json(answer["error"])
             error.log = error.log or str(self._log)
             raise error
 
+    def become(self, state: Mapping[str, Any]) -> list[dict[str, Any]] | None:
+        """Have it serve something else, and wait until it does.
+
+        Returns:
+            What could not be loaded, see `Holder.become`; None: it has ended.
+        """
+        number = next(self._numbers)
+        answer: queue.SimpleQueue[list[dict[str, Any]] | None] = queue.SimpleQueue()
+        self._changes[number] = answer
+        if self._ended:
+            answer.put(None)
+        self._say({"number": number, "state": state})
+        try:
+            return answer.get(timeout=START_SECONDS)
+        except queue.Empty:
+            self.process.kill()
+            return None
+        finally:
+            del self._changes[number]
+
+    def _listen(self) -> None:
+        """Read what it says, until it ends."""
+        with contextlib.suppress(OSError, ValueError), self._stream(self.process.stdout) as stream:
+            for text in stream:
+                line = parse(text)
+                if "became" in line:
+                    if (answer := self._changes.get(line["became"])) is not None:
+                        answer.put(line["failed"])
+                elif "ask" in line:
+                    threading.Thread(target=self._do, args=(line,), name="deploykit-control", daemon=True).start()
+                else:
+                    self._first.put(line)
+        self._ended = True
+        self._first.put(None)
+        for answer in list(self._changes.values()):
+            answer.put(None)
+
+    def _do(self, line: dict[str, Any]) -> None:
+        try:
+            self._say({"reply": line["ask"], "said": self._control(line["what"], line["arguments"])})
+        except Exception as error:
+            if not isinstance(error, errors.DeploykitError):
+                logging.getLogger("deploykit.serving").exception("%s failed", line["what"])
+                error = errors.ServeError("The server could not do it; its log has the details.")
+            self._say({"reply": line["ask"], "error": errors.to_json(error)})
+
     def drain(self) -> None:
         """Have it say that it is not ready, while it still answers."""
-        with contextlib.suppress(OSError, ValueError):
-            stream = self._stream(self.process.stdin)
-            stream.write(DRAIN)
-            stream.flush()
+        self._say({"drain": True})
 
     def kill(self) -> None:
         """End it at once."""
@@ -119,7 +190,7 @@ class Worker:
 
     def end(self) -> None:
         """Ask it to end; does not wait."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ValueError):
             self._stream(self.process.stdin).close()
 
     def join(self, deadline: float) -> None:
@@ -129,7 +200,6 @@ class Worker:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-        self._stream(self.process.stdout).close()
 
     @staticmethod
     def _stream(stream: IO[bytes] | None) -> IO[bytes]:
@@ -144,8 +214,9 @@ class Workers:
         listeners: By protocol, that of HTTP by "": one socket for each worker, or one for all; empty where sockets
             cannot be inherited.
         count: How many workers.
-        runtime: Its modules are what they import first.
+        runtimes: Their modules are what they import first.
         log: File for what they print.
+        control: Does what clients want done to the server.
         on_failure: Called from a thread of its own when a worker is given up.
 
     Attributes:
@@ -157,18 +228,23 @@ class Workers:
         self,
         listeners: Mapping[str, Sequence[socket.socket]],
         count: int,
-        runtime: Runtime,
+        runtimes: Sequence[Runtime],
         log: Path,
+        control: Control,
         on_failure: Callable[[], None],
     ) -> None:
         self._listeners = {name: tuple(some) for name, some in listeners.items() if some}
-        self._runtime = runtime
+        self._runtimes = runtimes
         self._log = log
+        self._control = control
         self._on_failure = on_failure
         self._order: dict[str, Any] = {}
         self._stopping = threading.Event()
         self._serving = False
-        self._lock = threading.Lock()
+        #: Guards the list of workers; told of each new one.
+        self._replaced = threading.Condition()
+        #: Held while what is served changes.
+        self._changing = threading.Lock()
         self._threads: list[threading.Thread] = []
         self.failure: errors.DeploykitError | None = None
         self.restarts = 0
@@ -183,13 +259,13 @@ class Workers:
     @property
     def pids(self) -> tuple[int, ...]:
         """Process ids of the workers, in their slots' order."""
-        with self._lock:
+        with self._replaced:
             return tuple(w.process.pid for w in self._workers)
 
     @property
     def alive(self) -> bool:
         """Whether all workers run."""
-        with self._lock:
+        with self._replaced:
             running = all(w.process.poll() is None for w in self._workers)
         return running and self.failure is None and not self._stopping.is_set()
 
@@ -210,9 +286,41 @@ class Workers:
             thread.start()
             self._threads.append(thread)
 
+    def become(self, state: dict[str, Any]) -> list[dict[str, Any]]:
+        """Have all workers serve something else, and wait until they do; those restarted from now on serve it as well.
+
+        Returns:
+            What some worker could not load, see `Holder.become`, or a worker's end, without name and version. If there
+            is any, all serve what they did before.
+        """
+        with self._changing:
+            done: list[int] = []
+            for slot in range(len(self._workers)):
+                if failed := self._change(slot, state):
+                    for other in done:
+                        self._change(other, self._order["state"])
+                    return failed
+                done.append(slot)
+            self._order = {**self._order, "state": state}
+        return []
+
+    def _change(self, slot: int, state: Mapping[str, Any]) -> list[dict[str, Any]]:
+        """Have one worker serve something else; one that ends meanwhile may have had other reasons."""
+        for _ in range(_TRIES):
+            with self._replaced:
+                worker = self._workers[slot]
+            answer = worker.become(state)
+            if answer is not None or self._stopping.is_set():
+                return answer or []
+            end = time.monotonic() + START_SECONDS
+            with self._replaced:
+                while self._workers[slot] is worker and not self._stopping.is_set() and time.monotonic() < end:
+                    self._replaced.wait(1.0)
+        return [{"error": errors.to_json(WorkerDeath("Workers ended while they loaded it.", log=str(self._log)))}]
+
     def drain(self) -> None:
         """Have all workers say that they are not ready; requests are still answered."""
-        with self._lock:
+        with self._replaced:
             for worker in self._workers:
                 worker.drain()
 
@@ -223,7 +331,8 @@ class Workers:
             seconds: Time for requests in progress; workers that have not begun to serve are ended at once.
         """
         self._stopping.set()
-        with self._lock:
+        with self._replaced:
+            self._replaced.notify_all()
             workers = list(self._workers)
         for worker in workers:
             if self._serving:
@@ -238,7 +347,7 @@ class Workers:
 
     def _start(self, slot: int) -> Worker:
         own = {name: some[slot % len(some)] for name, some in self._listeners.items()}
-        return Worker(own, self._runtime, self._log, slot)
+        return Worker(own, self._runtimes, self._log, slot, self._control)
 
     def _keep(self, slot: int) -> None:
         """Restart a worker whenever it dies, ever later; give up when it says why it cannot.
@@ -252,15 +361,17 @@ class Workers:
             pause = 0.0 if failures == 1 else min(0.1 * 2 ** min(failures, 10), _MOST_BACKOFF_SECONDS)
             if self._stopping.wait(pause):
                 return
-            with self._lock:
+            with self._replaced:
                 if self._stopping.is_set():
                     return
                 self._workers[slot].end()
                 self._workers[slot].join(time.monotonic())
                 self._workers[slot] = worker = self._start(slot)
+                self._replaced.notify_all()
                 self.restarts += 1
             started = time.monotonic()
-            worker.order(self._order)
+            ordered = self._order
+            worker.order(ordered)
             try:
                 worker.ready()
             except WorkerDeath:
@@ -268,10 +379,13 @@ class Workers:
             except errors.DeploykitError as error:
                 self._give_up(error)
                 return
+            with self._changing:
+                if self._order is not ordered:  # a change was over before this worker was there
+                    worker.become(self._order["state"])
 
     def _give_up(self, error: errors.DeploykitError) -> None:
         """End the whole server: connections that the kernel gives to a worker that never comes back would hang."""
-        with self._lock:
+        with self._replaced:
             if self._stopping.is_set() or self.failure is not None:
                 return
             self.failure = error

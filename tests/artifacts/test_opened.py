@@ -15,8 +15,8 @@ from deploykit.artifacts.artifact import MANIFEST, Artifact, OpenedArtifact
 from deploykit.core.errors import ExportError
 from deploykit.exporters import _verify
 from deploykit.exporters._export import export
+from deploykit.serving._serve import serve
 from deploykit.serving.dataplane import DataPlane
-from deploykit.serving.server import serve
 from deploykit.testing.exporters import exportable
 
 ROOT = Path(deploykit.__file__).parents[1]

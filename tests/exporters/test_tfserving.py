@@ -23,7 +23,7 @@ from deploykit.loading._load import load
 from deploykit.measuring.exportable import Exportable
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
-from deploykit.serving.server import serve
+from deploykit.serving._serve import serve
 from deploykit.testing.exporters import data_for
 from deploykit.testing.graphs import exported, graph, node, value
 

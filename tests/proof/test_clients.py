@@ -15,7 +15,7 @@ from PIL import Image
 from deploykit.artifacts.arrays import load_arrays
 from deploykit.core import messages
 from deploykit.exporters._export import export
-from deploykit.serving.server import serve
+from deploykit.serving._serve import serve
 from deploykit.testing.exporters import exportable
 
 

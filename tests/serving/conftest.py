@@ -7,9 +7,9 @@ import pytest
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.exporters._export import export
+from deploykit.serving._serve import serve
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.faults import Fault
-from deploykit.serving.server import serve
 from deploykit.serving.service import Service
 from deploykit.serving.wires._contract import WIRES, HTTPWire, Response
 from deploykit.testing.exporters import exportable

@@ -5,9 +5,9 @@ import pytest
 
 import deploykit as dk
 from deploykit.core.contract import OutputMeaning
+from deploykit.serving._serve import serve
 from deploykit.serving.classification import classified
 from deploykit.serving.faults import InvalidInputError
-from deploykit.serving.server import serve
 from deploykit.testing.graphs import exported, graph, node, value
 
 ROWS = np.array([[0.1, 0.7, 0.2], [0.5, 0.25, 0.25]], np.float32)

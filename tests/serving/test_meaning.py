@@ -12,8 +12,8 @@ from deploykit.artifacts.artifact import Artifact
 from deploykit.core.digest import file_digest
 from deploykit.core.errors import RequestError, ServeError
 from deploykit.exporters._verify import verify
+from deploykit.serving._serve import serve
 from deploykit.serving.dataplane import DataPlane
-from deploykit.serving.server import serve
 from deploykit.testing.graphs import carrying, exported, graph, node, value
 
 

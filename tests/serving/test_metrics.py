@@ -11,8 +11,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from deploykit.core.tokens import Tokens
+from deploykit.serving._serve import serve
 from deploykit.serving.meter import BOUNDS_S, STAGES, Meter, Visit, read
-from deploykit.serving.server import serve
 from deploykit.serving.wires.metrics import families
 
 

@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 from deploykit.core.tokens import Tokens
-from deploykit.serving.server import serve
+from deploykit.serving._serve import serve
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)
 ROW = np.random.default_rng(0).integers(0, 255, (8, 8))

@@ -82,7 +82,6 @@ def test_paths_match_without_regard_to_case(cnn, ask, path):
         ("GET", "/v1/models/dog", "Latest(dog)"),
         ("GET", "/v1/models/dog/metadata", "Latest(dog)"),
         ("POST", "/v1/models/cnn/versions/2:predict", "Specific(cnn, 2)"),
-        ("POST", "/v1/models/cnn/labels/stable:predict", "Specific(cnn, stable)"),
     ],
 )
 def test_a_missing_model_or_version_is_404(cnn, ask, method, path, servable):

@@ -8,7 +8,7 @@ import pytest
 from deploykit import __version__
 
 INFER = "/v2/models/cnn/infer"
-EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "statistics"]
+EXTENSIONS = ["binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics"]
 
 
 def tensor(**changes):
@@ -228,10 +228,6 @@ def test_triton_clients_read_configuration_and_index(two, ask):
     assert [t["dims"] for t in found["output"]] == [[-1, 1], [-1, 3]]
     model = {"name": "two", "version": "1", "state": "READY", "reason": ""}
     assert ask(two, "POST", "/v2/repository/index", b"{}").json == [model]
-    for what in ("load", "unload"):
-        answer = ask(two, "POST", f"/v2/repository/models/two/{what}", b"{}")
-        assert answer.status == 400
-        assert answer.error == f"Models cannot be {what}ed by clients; restart the server with the models you want."
 
 
 @pytest.mark.parametrize("path", ["/v2/models/stats", "/v2/models/cnn/stats", "/v2/models/cnn/versions/1/stats"])

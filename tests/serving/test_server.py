@@ -21,7 +21,7 @@ from deploykit.core.errors import ExportError, PortInUseError, RequestError, Ser
 from deploykit.exporters._export import export
 from deploykit.exporters._tfserving_client import predict
 from deploykit.exporters._verify import verify
-from deploykit.serving.server import serve
+from deploykit.serving._serve import serve
 from deploykit.testing.exporters import exportable
 
 
@@ -332,5 +332,7 @@ def test_a_tampered_model_is_not_served(made, tmp_path):
 
 
 def test_no_artifact(tmp_path):
-    with pytest.raises(ExportError, match="is not an exported artifact"):
+    with pytest.raises(ServeError, match="holds no model"):
         serve(tmp_path, port=0)
+    with pytest.raises(ExportError, match="is not an exported artifact"):
+        serve(tmp_path / "none", port=0)

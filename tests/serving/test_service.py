@@ -64,7 +64,7 @@ def test_the_protocols_serve_all_of_them(service):
         assert call(app, "POST", f"/v1/models/{path}:predict", images)[0] == 200
     assert call(app, "POST", "/v1/models/log/versions/2:predict", ones)[0] == 404
     states = call(app, "GET", "/v1/models/cnn")[1]["model_version_status"]
-    assert [s["version"] for s in states] == ["2", "10"]
+    assert [s["version"] for s in states] == ["10", "2"]
     assert [s["version"] for s in call(app, "GET", "/v1/models/cnn/versions/2")[1]["model_version_status"]] == ["2"]
     assert call(app, "GET", "/v1/models/cnn/metadata")[1]["model_spec"]["version"] == "10"
     assert call(app, "GET", "/v2/models/cnn/versions/2")[1]["versions"] == ["2", "10"]
@@ -85,8 +85,8 @@ def test_labels_stand_for_versions_and_are_not_numbers_of_them(service):
     assert [s["version"] for s in call(app, "GET", "/v1/models/cnn/labels/stable")[1]["model_version_status"]] == ["2"]
     for label in ("2", "canary"):
         status, found = call(app, "GET", f"/v1/models/cnn/labels/{label}/metadata")
-        assert status == 404
-        assert found["error"].startswith(f"Servable not found for request: Specific(cnn, {label}).")
+        assert status == 400  # TensorFlow Serving's status and words
+        assert found["error"].startswith(f"Unrecognized servable version label: {label}.")
     with pytest.raises(NotFoundError):
         service.label("cnn", "old", "1")
 

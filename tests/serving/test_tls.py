@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deploykit.core.errors import SettingError
-from deploykit.serving.server import serve
+from deploykit.serving._serve import serve
 from deploykit.serving.tls import Tls
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")

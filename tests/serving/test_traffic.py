@@ -10,7 +10,7 @@ import pytest
 
 from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic
-from deploykit.serving.server import serve
+from deploykit.serving._serve import serve
 
 
 def test_times_fall_into_their_buckets(tmp_path):

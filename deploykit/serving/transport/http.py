@@ -21,6 +21,7 @@ from deploykit.serving.faults import (
 from deploykit.serving.guard import CALLER, UnauthorizedError, bearer
 from deploykit.serving.meter import VISIT, Visit
 from deploykit.serving.service import Service
+from deploykit.serving.splits import ASKED, CANARY_HEADER
 from deploykit.serving.transport.bodies import QUICK_BYTES, Unpacker
 from deploykit.serving.transport.heads import Head
 from deploykit.serving.wires._contract import WIRES, Endpoint, HTTPWire, Response, refusal
@@ -80,6 +81,8 @@ class App:
     async def _answer(self, head: Head, body: bytes, began: float) -> Response:
         try:
             _, (_, handler, _) = self._endpoint(head)
+            if self._service.split:
+                ASKED.set(next((v.decode("latin-1") for n, v in head.headers if n == CANARY_HEADER), ""))
             if head.encoding and _check_encoding(head):
                 body = await _unzip(body, self._service.limits.request_bytes)
             response = await handler(body, head.headers)

@@ -11,7 +11,8 @@ from deploykit.core.adapter import Adapter
 from deploykit.core.registry import Registry
 from deploykit.core.serial import dump
 from deploykit.serving.faults import Fault
-from deploykit.serving.service import ServedModel, Service
+from deploykit.serving.served import ServedModel
+from deploykit.serving.service import Service
 
 Headers = list[tuple[bytes, bytes]]
 

@@ -13,13 +13,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploykit.core.messages import message, pool
 from deploykit.serving.batches import Batch
+from deploykit.serving.control import control
 from deploykit.serving.faults import DeadlineError, ExpiredError, Fault, InvalidInputError
-from deploykit.serving.service import ServedModel, Service
+from deploykit.serving.served import ServedModel
+from deploykit.serving.service import Service
 
 if TYPE_CHECKING:
     from deploykit.serving.batches import Outputs
 
 T = TypeVar("T")
+
+#: Time for what a client has done to the server.
+_ORDER_SECONDS = 600.0
 
 #: Kind of a fault → name of its status code.
 CODES: Mapping[str, str] = {
@@ -93,7 +98,11 @@ class Call:
 
         return self._wait(answer)
 
-    def _wait(self, start: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    def order(self, what: str, arguments: Mapping[str, Any]) -> None:
+        """Have the server do something, see `deploykit.serving.control`; it may take as long as models take to load."""
+        self._wait(lambda: control(self.service, what, arguments), _ORDER_SECONDS)
+
+    def _wait(self, start: Callable[[], Coroutine[Any, Any, T]], limit: float | None = None) -> T:
         """Run a coroutine in the loop; `asyncio.run_coroutine_threadsafe` takes 20 µs more."""
         left = self.context.time_remaining()
         if left is not None and left <= 0:
@@ -117,7 +126,7 @@ class Call:
         if not self.context.add_callback(end):
             raise GoneError("The client cancelled the request.")
         self._loop.call_soon_threadsafe(begin)
-        limit = self.service.limits.answer_seconds
+        limit = limit or self.service.limits.answer_seconds
         if not done.acquire(timeout=limit if left is None else min(left, limit)):
             self._loop.call_soon_threadsafe(cancel)
             if left is None or left > limit:
@@ -144,7 +153,7 @@ class GrpcService:
         long_questions: Those that take a while; answered in a thread.
         streams: Methods with a stream of requests, each of which gets an answer: what answers one, and what answers a
             request that is refused.
-        refused: Methods that the protocol has and this server does not, with the reason.
+        orders: Methods that have something done to the server.
         details: The words of a status for a fault.
         scopes: What a token must be for, by method: "predict" unless another is named; "" if none is needed.
     """
@@ -153,8 +162,8 @@ class GrpcService:
     predictions: Mapping[str, Method] = field(default_factory=dict)
     questions: Mapping[str, Method] = field(default_factory=dict)
     long_questions: Mapping[str, Method] = field(default_factory=dict)
+    orders: Mapping[str, Method] = field(default_factory=dict)
     streams: Mapping[str, tuple[Method, Callable[[Fault], Any]]] = field(default_factory=dict)
-    refused: Mapping[str, str] = field(default_factory=dict)
     details: Callable[[Fault], str] = attrgetter("message")
     scopes: Mapping[str, str] = field(default_factory=dict)
 

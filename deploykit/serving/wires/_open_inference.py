@@ -15,15 +15,15 @@ from deploykit.core.messages import message
 from deploykit.core.model import TensorSpec
 from deploykit.serving.classification import classified
 from deploykit.serving.faults import Fault, InvalidInputError, UnavailableError
-from deploykit.serving.service import ServedModel
+from deploykit.serving.served import ServedModel
 from deploykit.serving.wires._grpc_service import Call, GrpcService
-from deploykit.serving.wires._v2_facts import counted, series_of
+from deploykit.serving.wires._v2_facts import check_parameters, counted, index, series_of
 from deploykit.serving.wires.rest_v2 import Wanted, read_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_EXTENSIONS = ("classification", "model_configuration", "statistics")
+_EXTENSIONS = ("classification", "model_configuration", "model_repository", "statistics")
 #: Datatype → the field of its typed values; the others travel as raw bytes only.
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -39,11 +39,10 @@ _CONTENTS = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-_NO_REPOSITORY = "This server serves what it was started with; it cannot load or unload models by request."
 
 
 def _infer(request: Any, call: Call) -> Any:
-    model = call.service.model(request.model_name, request.model_version or None)
+    model = call.service.chosen(request.model_name, request.model_version or None)
     # Most requests want all outputs as they are, and reading their wishes would take longer than reading their tensors.
     wanted = Wanted(model.plane, _wishes(request)) if request.parameters or request.outputs else None
     raw = request.raw_input_contents
@@ -180,16 +179,27 @@ def _statistics(request: Any, call: Call) -> Any:
     return message("inference.ModelStatisticsResponse")(model_stats=[counted(series, model) for model in models])
 
 
-def _index(_: Any, call: Call) -> Any:
+def _index(request: Any, call: Call) -> Any:
     answer = message("inference.RepositoryIndexResponse")()
-    for model in _served(call):
-        answer.models.add(name=model.plane.name, version=model.version, state="READY")
+    for found in index(call.service, ready=request.ready):
+        answer.models.add(**found)
     return answer
 
 
+def _load(request: Any, call: Call) -> Any:
+    check_parameters(request.parameters)
+    call.order("load", {"name": request.model_name})
+    return message("inference.RepositoryModelLoadResponse")()
+
+
+def _unload(request: Any, call: Call) -> Any:
+    check_parameters(request.parameters)
+    call.order("unload", {"name": request.model_name})
+    return message("inference.RepositoryModelUnloadResponse")()
+
+
 def _served(call: Call) -> list[ServedModel]:
-    service = call.service
-    return [service.model(name, version) for name in service.names for version in service.versions(name)]
+    return call.service.models
 
 
 def _shape(spec: TensorSpec) -> list[int]:
@@ -214,10 +224,7 @@ SERVICE = GrpcService(
         "RepositoryIndex": _index,
     },
     long_questions={"ModelStatistics": _statistics},
-    refused={
-        "RepositoryModelLoad": _NO_REPOSITORY,
-        "RepositoryModelUnload": _NO_REPOSITORY,
-    },
+    orders={"RepositoryModelLoad": _load, "RepositoryModelUnload": _unload},
     scopes={
         "ServerLive": "",
         "ServerReady": "",

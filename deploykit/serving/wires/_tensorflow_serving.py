@@ -6,6 +6,7 @@ version that answered is in ``model_spec``.
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,10 +14,10 @@ from deploykit.artifacts.wire import text_or_bytes
 from deploykit.core.messages import message
 from deploykit.serving import examples
 from deploykit.serving.faults import InvalidInputError, shown
-from deploykit.serving.service import ServedModel
+from deploykit.serving.served import ServedModel
 from deploykit.serving.wires._grpc_service import Call, GrpcService, UnimplementedError
 from deploykit.serving.wires._tensor_proto import number, read_tensor, write_tensor
-from deploykit.serving.wires.rest_v1 import SIGNATURE, words
+from deploykit.serving.wires.rest_v1 import SIGNATURE, status_of, words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _METADATA = "signature_def"
 
 
-def _model(request: Any, call: Call) -> ServedModel:
+def _model(request: Any, call: Call, *, predicts: bool = True) -> ServedModel:
     if not request.HasField("model_spec"):
         raise InvalidInputError("Expected the model's name in model_spec.", "Missing ModelSpec")
     spec = request.model_spec
@@ -38,7 +39,8 @@ def _model(request: Any, call: Call) -> ServedModel:
             f"Serving signature key {shown(spec.signature_name)} not found.",
         )
     version = str(spec.version.value) if spec.HasField("version") else None
-    return call.service.model(spec.name, version, spec.version_label or None)
+    find = call.service.chosen if predicts else call.service.model
+    return find(spec.name, version, spec.version_label or None)
 
 
 def _name(answer: Any, model: ServedModel, signature: str = SIGNATURE) -> None:
@@ -170,7 +172,7 @@ def _features(example: Any) -> dict[str, list[Any]]:
 
 
 def _metadata(request: Any, call: Call) -> Any:
-    model = _model(request, call)
+    model = _model(request, call, predicts=False)
     if not request.metadata_field:
         raise InvalidInputError(
             f"Expected {_METADATA!r}.", "GetModelMetadataRequest must specify at least one metadata_field"
@@ -198,12 +200,22 @@ def _describe(spec: TensorSpec, info: Any) -> None:
 
 
 def _status(request: Any, call: Call) -> Any:
-    model = _model(request, call)
-    asked = request.model_spec.WhichOneof("version_choice")
+    if not request.HasField("model_spec"):
+        raise InvalidInputError("Expected the model's name in model_spec.", "Missing ModelSpec")
+    spec = request.model_spec
+    version = str(spec.version.value) if spec.HasField("version") else None
     answer = message("tensorflow.serving.GetModelStatusResponse")()
-    for version in [model.version] if asked else call.service.versions(model.plane.name):
-        one = answer.model_version_status.add(version=int(version), state="AVAILABLE")
-        one.status.error_code = 0
+    for known, found in status_of(call.service, spec.name, version, spec.version_label or None).items():
+        one = answer.model_version_status.add(version=int(known), state=found.state)
+        one.status.error_code = 0 if found.code == "OK" else 2
+        one.status.error_message = found.message
+    return answer
+
+
+def _reload(request: Any, call: Call) -> Any:
+    call.order("reload", {"config": base64.b64encode(request.config.SerializeToString()).decode()})
+    answer = message("tensorflow.serving.ReloadConfigResponse")()
+    answer.status.error_code = 0
     return answer
 
 
@@ -216,9 +228,7 @@ PREDICTIONS = GrpcService(
 MODELS = GrpcService(
     "tensorflow.serving.ModelService",
     questions={"GetModelStatus": _status},
-    refused={
-        "HandleReloadConfigRequest": "This server serves what it was started with; it cannot load models by request."
-    },
+    orders={"HandleReloadConfigRequest": _reload},
     details=words,
     scopes={"HandleReloadConfigRequest": "admin"},
 )

@@ -6,6 +6,7 @@ Source: Triton Inference Server's protocol extensions "Model Configuration", "Mo
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -15,16 +16,22 @@ from deploykit._version import __version__
 from deploykit.artifacts.wire import DATATYPES
 from deploykit.core.model import TensorSpec
 from deploykit.core.serial import dump
-from deploykit.serving.faults import InvalidInputError, UnavailableError
+from deploykit.serving.control import check_origin, control
+from deploykit.serving.faults import InvalidInputError, UnavailableError, shown
 from deploykit.serving.meter import Series, read
-from deploykit.serving.service import ServedModel, Service
+from deploykit.serving.served import ServedModel
+from deploykit.serving.service import Service
 from deploykit.serving.wires._contract import Endpoint, Find, Headers, Response, get
+from deploykit.serving.wires._json import read_json
 
 #: Statuses of requests that were answered, over HTTP and gRPC.
 _SUCCESS = ("200", "OK")
+_REPOSITORY = re.compile(r"/v2/repository/models/(?P<model>[^/:]+)/(?P<what>load|unload)/?", re.IGNORECASE)
+#: State of a version → as Triton's index says it.
+_REPOSITORY_STATES = {"AVAILABLE": "READY", "LOADING": "LOADING", "UNLOADING": "UNLOADING", "END": "UNAVAILABLE"}
 #: Stages of a request as the meter counts them → as Triton's statistics call them.
 _STAGES = {"queue": "queue", "decode": "compute_input", "run": "compute_infer", "encode": "compute_output"}
-_EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "statistics")
+_EXTENSIONS = ("binary_tensor_data", "classification", "model_configuration", "model_repository", "statistics")
 
 
 def endpoint_of(service: Service, what: str, find: Find) -> Endpoint | None:
@@ -60,12 +67,16 @@ def server_endpoint(service: Service, path: str) -> Endpoint | None:
     if path == "/v2/health/ready":
         return get(lambda: _ready(service, {"ready": True}), "")
     if path == "/v2/models/stats" and "stats" not in service.names:
-        return Endpoint("GET", partial(_statistics, service, partial(_models, service)), "metrics")
+        return Endpoint("GET", partial(_statistics, service, lambda: service.models), "metrics")
     if path == "/v2/repository/index":
         return Endpoint("POST", partial(_index, service), "admin")
-    if path.startswith("/v2/repository/models/") and path.endswith(("/load", "/unload")):
-        return Endpoint("POST", partial(_load, path.rpartition("/")[2]), "admin")
     return None
+
+
+def repository_endpoint(service: Service, path: str) -> Endpoint | None:
+    """What loads or unloads a model, None if a path is not of that."""
+    match = _REPOSITORY.fullmatch(path)
+    return match and Endpoint("POST", partial(_load, service, match["what"].lower(), match["model"]), "admin")
 
 
 def _ready(service: Service, said: dict[str, Any]) -> bytes:
@@ -73,20 +84,41 @@ def _ready(service: Service, said: dict[str, Any]) -> bytes:
     return dump(said)
 
 
-def _models(service: Service) -> list[ServedModel]:
-    return [service.model(name, version) for name in service.names for version in service.versions(name)]
+async def _index(service: Service, body: bytes, _: Headers) -> Response:
+    asked = read_json(body) if body.strip() else {}
+    ready = asked.get("ready", False) if isinstance(asked, dict) else None
+    if not isinstance(ready, bool):
+        raise InvalidInputError("Expected a JSON object, with 'ready' as true or false if it is there.")
+    return Response(200, dump(index(service, ready=ready)))
 
 
-async def _index(service: Service, _: bytes, __: Headers) -> Response:
-    models = [
-        {"name": model.plane.name, "version": model.version, "state": "READY", "reason": ""}
-        for model in _models(service)
+def index(service: Service, *, ready: bool) -> list[dict[str, str]]:
+    """All versions of all models, or those that are ready, with their states."""
+    return [
+        {"name": name, "version": version, "state": _REPOSITORY_STATES[state.state], "reason": state.message}
+        for name in service.known
+        for version, state in service.states(name).items()
+        if not ready or state.state == "AVAILABLE"
     ]
-    return Response(200, dump(models))
 
 
-async def _load(what: str, _: bytes, __: Headers) -> Response:
-    raise InvalidInputError(f"Models cannot be {what}ed by clients; restart the server with the models you want.")
+async def _load(service: Service, what: str, name: str, body: bytes, headers: Headers) -> Response:
+    check_origin(headers)
+    asked = read_json(body) if body.strip() else {}
+    parameters = asked.get("parameters", {}) if isinstance(asked, dict) else None
+    if not isinstance(parameters, dict):
+        raise InvalidInputError("Expected a JSON object, with 'parameters' as an object if they are there.")
+    check_parameters(parameters)
+    await control(service, what, {"name": name})
+    return Response(200, b"{}")
+
+
+def check_parameters(parameters: Iterable[str]) -> None:
+    """Raise `InvalidInputError` for parameters of a load that would replace what is in the model's folder."""
+    if odd := [name for name in parameters if name != "unload_dependents"]:
+        raise InvalidInputError(
+            f"Parameters {', '.join(map(shown, odd))} are not supported; put the model's files into its folder."
+        )
 
 
 def _metadata(model: ServedModel, service: Service) -> bytes:

@@ -27,9 +27,10 @@ from deploykit.serving.faults import Fault, InternalError, InvalidInputError, Ov
 from deploykit.serving.guard import CALLER, bearer
 from deploykit.serving.meter import VISIT, Visit
 from deploykit.serving.service import Service
+from deploykit.serving.splits import ASKED, CANARY_HEADER
 from deploykit.serving.wires import _open_inference, _tensorflow_serving
 from deploykit.serving.wires._contract import PortWire, Stop
-from deploykit.serving.wires._grpc_service import CODES, Call, GrpcService, Method, UnimplementedError, parse
+from deploykit.serving.wires._grpc_service import CODES, Call, GrpcService, Method, parse
 
 #: Threads for predictions: so many requests may be read, or wait for the model, at the same time.
 _THREADS = 16
@@ -143,10 +144,11 @@ class _Server:
         questions = {
             **{name: _asked(method) for name, method in service.questions.items()},
             **service.long_questions,
-            **{name: _refusing(reason) for name, reason in service.refused.items()},
         }
         for name, method in questions.items():
             yield path(name), self._unary(answered(name, method), self._question_threads, service.details)
+        for name, method in service.orders.items():
+            yield path(name), self._unary(answered(name, method), self._stream_threads, service.details)
         for name, (method, refusal) in service.streams.items():
             yield path(name), self._stream(answered(name, method, counted=True), refusal)
 
@@ -195,6 +197,8 @@ class _Server:
             scope = service.scopes.get(name, "predict")
             if self._service.guard is not None and scope:
                 CALLER.set(self._service.guard.caller(_secret(call.context), scope))
+            if self._service.split:
+                ASKED.set(_canary(call.context))
             answer: bytes = method(service.read(name, data), call).SerializeToString()
         except Exception as error:
             if counted:
@@ -296,16 +300,15 @@ def _secret(context: Any) -> bytes | None:
     return bearer((key, value.encode() if isinstance(value, str) else value) for key, value in pairs)
 
 
+def _canary(context: Any) -> str:
+    """What a call says in its metadata of the canary."""
+    wanted = CANARY_HEADER.decode()
+    return next((value for key, value in context.invocation_metadata() if key == wanted), "")
+
+
 def _asked(method: Method) -> Method:
     """The same method, in the service's event loop."""
     return lambda request, call: call.ask(lambda: method(request, call))
-
-
-def _refusing(reason: str) -> Method:
-    def refuse(_: Any, __: Call) -> Any:
-        raise UnimplementedError(reason)
-
-    return refuse
 
 
 def _in(threads: ThreadPoolExecutor, behave: Callable[..., Any]) -> Callable[..., Any]:

@@ -86,6 +86,9 @@ def families(found: Iterable[Series]) -> Iterator[Any]:
         labels=[*_MODEL, "protocol"],
     )  # fmt: skip
     batches = HistogramMetricFamily("deploykit_batch_examples", "Examples that ran together.", labels=_MODEL)
+    copies = CounterMetricFamily(
+        "deploykit_shadow", "Copies of requests by how their answers compare.", labels=[*_MODEL, "answered", "outcome"]
+    )
     waiting = GaugeMetricFamily(
         "deploykit_waiting_batches", "Batches that wait or run where a model is not quick.", labels=_MODEL
     )
@@ -101,7 +104,9 @@ def families(found: Iterable[Series]) -> Iterator[Any]:
             batches.add_metric(labels, _cumulative(BOUNDS_EXAMPLES, buckets), total)
         elif kind == "waiting":
             waiting.add_metric(labels, total)
-    yield from (requests, stages, whole, batches, waiting, *_processes(pids))
+        elif kind == "shadow":
+            copies.add_metric(labels, total)
+    yield from (requests, stages, whole, batches, copies, waiting, *_processes(pids))
 
 
 def _cumulative(bounds: Sequence[float], buckets: Sequence[int]) -> list[tuple[str, float]]:
@@ -137,9 +142,8 @@ def _models(service: Service) -> Any:
     from prometheus_client.core import GaugeMetricFamily
 
     served = GaugeMetricFamily("deploykit_model", "Models that are served.", labels=[*_MODEL, "platform"])
-    for name in service.names:
-        for version in service.versions(name):
-            served.add_metric([name, version, service.model(name, version).plane.platform], 1)
+    for model in service.models:
+        served.add_metric([model.name, model.version, model.plane.platform], 1)
     return served
 
 

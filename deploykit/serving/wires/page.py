@@ -11,7 +11,8 @@ from deploykit._version import __version__
 from deploykit.artifacts.wire import DATATYPES
 from deploykit.core.model import TensorSpec
 from deploykit.core.serial import dump
-from deploykit.serving.service import ServedModel, Service
+from deploykit.serving.served import ServedModel
+from deploykit.serving.service import Service
 from deploykit.serving.wires._contract import JSON, Endpoint, Headers, HTTPWire, Response
 
 #: Files of the page: path → its file and content type. They say nothing about the server.
@@ -69,7 +70,6 @@ async def _openapi(service: Service, _: bytes, __: Headers) -> Response:
 
 def openapi(service: Service) -> dict[str, Any]:
     """The description of what the server answers, for its models."""
-    models = [service.model(name, version) for name in service.names for version in service.versions(name)]
     paths: dict[str, Any] = {
         "/v2/health/live": {"get": _operation("Whether the server runs", open_to_all=True)},
         "/v2/health/ready": {"get": _operation("Whether it takes requests", open_to_all=True)},
@@ -93,7 +93,7 @@ def openapi(service: Service) -> dict[str, Any]:
         "info": {"title": "deploykit model server", "version": __version__},
         "paths": paths,
         "components": {"schemas": {"Error": _ERROR}},
-        "x-models": [_model(model) for model in models],
+        "x-models": [_model(model) for model in service.models],
     }
     if service.guard is not None:
         described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}

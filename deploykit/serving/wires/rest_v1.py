@@ -9,7 +9,7 @@ signature is nested in ``signature_def.signature_def``).
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from deploykit.serving.batches import Batch
 from deploykit.serving.classification import check, labelled, takes
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.faults import Fault, InvalidInputError, shown
-from deploykit.serving.service import ServedModel, Service
+from deploykit.serving.served import ServedModel, State
+from deploykit.serving.service import Service
 from deploykit.serving.tensors import encoded, from_lists, to_json
 from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
 from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Response, get, refusal
@@ -53,16 +54,17 @@ class RestV1(HTTPWire):
         if match is None:
             return None
         name, version, label = match["model"], match["version"], match["label"]
-        find = partial(service.model, name, version, label)
-        find()
         what = (match["what"] or "").lower()
+        if not what:
+            status_of(service, name, version, label)
+            return get(lambda: dump(status(status_of(service, name, version, label))))
+        find = partial(service.model if what == "/metadata" else service.chosen, name, version, label)
+        find()
         if what == ":predict":
             return Endpoint("POST", partial(_predict, find))
         if what in (":classify", ":regress"):
             return Endpoint("POST", partial(_examine, find, what[1:]))
-        if what == "/metadata":
-            return get(lambda: dump(metadata(find())))
-        return get(lambda: dump(status([find().version] if version or label else service.versions(name))))
+        return get(lambda: dump(metadata(find())))
 
     def example(self, model: str) -> str:
         """Where to predict."""
@@ -217,10 +219,33 @@ def _read_examples(plane: DataPlane, message: Any, method: str) -> Batch:
     return examples.read_examples(plane, found, context)
 
 
-def status(versions: Sequence[str]) -> dict[str, Any]:
+def status_of(service: Service, name: str, version: str | None, label: str | None) -> Mapping[str, State]:
+    """States of a model's versions, or of the one that is asked for.
+
+    Raises:
+        NotFoundError: There is no such model or version.
+    """
+    known = service.states(name)
+    if version is None and label is None:
+        return known
+    if version is not None and version in known:
+        return {version: known[version]}
+    found = service.model(name, version, label).version
+    return {found: known[found]}
+
+
+def status(versions: Mapping[str, State]) -> dict[str, Any]:
     """States of a model's versions."""
-    ok = {"error_code": "OK", "error_message": ""}
-    return {"model_version_status": [{"version": v, "state": "AVAILABLE", "status": ok} for v in versions]}
+    return {
+        "model_version_status": [
+            {
+                "version": version,
+                "state": found.state,
+                "status": {"error_code": found.code, "error_message": found.message},
+            }
+            for version, found in versions.items()
+        ]
+    }
 
 
 def metadata(model: ServedModel) -> dict[str, Any]:

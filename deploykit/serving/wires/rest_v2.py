@@ -17,12 +17,13 @@ from deploykit.serving.batches import Batch
 from deploykit.serving.classification import check, classified, takes
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.faults import InvalidInputError, shown
-from deploykit.serving.service import ServedModel, Service
+from deploykit.serving.served import ServedModel
+from deploykit.serving.service import Service
 from deploykit.serving.tensors import converted, encoded, from_lists, to_json
 from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
 from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Response
 from deploykit.serving.wires._json import read_json, takes_long, write_json
-from deploykit.serving.wires._v2_facts import endpoint_of, server_endpoint
+from deploykit.serving.wires._v2_facts import endpoint_of, repository_endpoint, server_endpoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,13 +55,16 @@ class RestV2(HTTPWire):
         """Health and metadata of the server; readiness, metadata or infer of a model."""
         if (found := server_endpoint(service, path.lower().rstrip("/"))) is not None:
             return found
+        if (found := repository_endpoint(service, path)) is not None:
+            return found
         match = _PATH.fullmatch(path)
         if match is None:
             return None
-        find = partial(service.model, match["model"], match["version"], match["label"])
-        find()
         what = (match["what"] or "").lower()
-        return Endpoint("POST", partial(_infer, find)) if what == "/infer" else endpoint_of(service, what, find)
+        infers = what == "/infer"
+        find = partial(service.chosen if infers else service.model, match["model"], match["version"], match["label"])
+        find()
+        return Endpoint("POST", partial(_infer, find)) if infers else endpoint_of(service, what, find)
 
     def example(self, model: str) -> str:
         """Where to predict."""

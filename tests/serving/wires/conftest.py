@@ -7,7 +7,7 @@ import grpc
 import pytest
 
 from deploykit.core.messages import message, pool
-from deploykit.serving.server import serve
+from deploykit.serving._serve import serve
 
 
 class Caller:

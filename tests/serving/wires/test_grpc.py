@@ -19,8 +19,8 @@ import deploykit as dk
 from deploykit.artifacts.artifact import Artifact
 from deploykit.core.messages import message, pool
 from deploykit.core.settings.limits import ServerLimits
+from deploykit.serving._serve import serve
 from deploykit.serving.dataplane import DataPlane
-from deploykit.serving.server import serve
 from deploykit.serving.service import Service
 from deploykit.serving.transport.listen import hold
 from deploykit.serving.wires import grpc as wire

@@ -10,7 +10,7 @@ import pytest
 
 import deploykit as dk
 from deploykit.core.messages import message
-from deploykit.serving.server import serve
+from deploykit.serving._serve import serve
 from deploykit.testing import graphs
 
 from .conftest import Caller
@@ -256,9 +256,6 @@ def png(image):
 
 
 def test_what_the_server_does_not_do_is_said(two, refusal):
-    for method in ("RepositoryModelLoad", "RepositoryModelUnload"):
-        with refusal("UNIMPLEMENTED", "cannot load or unload models by request"):
-            two(method, model_name="x")
     with refusal("UNIMPLEMENTED", "Method not found"):
         two.raw("/inference.GRPCInferenceService/CudaSharedMemoryStatus", b"")
 

@@ -22,7 +22,7 @@ from tensorflow_serving.apis import (  # noqa: E402
 )
 
 import deploykit as dk  # noqa: E402
-from deploykit.serving.server import serve  # noqa: E402
+from deploykit.serving._serve import serve  # noqa: E402
 from deploykit.testing import graphs  # noqa: E402
 
 from .conftest import Caller  # noqa: E402
@@ -262,7 +262,7 @@ def test_status_of_the_versions(two, refusal):
     asked.model_spec.version.value = 9
     with refusal("NOT_FOUND", "Specific(two, 9)"):
         stub.GetModelStatus(asked)
-    with refusal("UNIMPLEMENTED", "cannot load models by request"):
+    with refusal("INVALID_ARGUMENT", "it has no model_config_list"):
         stub.HandleReloadConfigRequest(model_management_pb2.ReloadConfigRequest())
 
 

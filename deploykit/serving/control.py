@@ -1,0 +1,56 @@
+"""What clients may have done to a server, the same for all protocols: load, unload, other models, other shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from deploykit.core.errors import DeploykitError
+from deploykit.serving.faults import Fault, InvalidInputError
+from deploykit.serving.guard import ForbiddenError
+
+if TYPE_CHECKING:
+    from deploykit.serving.service import Service
+
+
+async def control(service: Service, what: str, arguments: Mapping[str, Any]) -> Any:
+    """Have the server do something to all of its workers, this one included, and wait until it is done.
+
+    Args:
+        service: The worker's service.
+        what: ``"load"`` or ``"unload"`` (``name``), ``"split"`` (``name``, ``split``), or ``"reload"`` (``config``).
+        arguments: With what.
+
+    Raises:
+        ForbiddenError: This server takes no orders.
+        InvalidInputError: It could not be done; says why.
+    """
+    if service.control is None:
+        raise ForbiddenError(
+            "This server takes no orders from clients: anyone could give them, as it has no tokens and listens on more "
+            "than loopback. Start it with tokens."
+        )
+    try:
+        # Who gives up waiting does not stop what has begun.
+        return await asyncio.shield(asyncio.ensure_future(service.control(what, arguments)))
+    except Fault:
+        raise
+    except DeploykitError as error:
+        raise InvalidInputError(str(error)) from error
+
+
+def check_origin(headers: Iterable[tuple[bytes, bytes]]) -> None:
+    """Refuse orders that a page of another server has a browser send.
+
+    Raises:
+        ForbiddenError: The request comes from such a page.
+    """
+    found = dict(headers)
+    origin = found.get(b"origin")
+    if origin is None:
+        return
+    host = urlsplit(origin.decode("latin-1")).netloc
+    if not host or host.lower() != found.get(b"host", b"").decode("latin-1").lower():
+        raise ForbiddenError("This server takes no orders from pages of other servers.")

@@ -1,0 +1,381 @@
+"""What a server serves: which versions of which models are there, proved, and wanted, and how requests are spread.
+
+It lives in the server's parent process and never runs a model: children prove a version, then all workers load it, and
+only then is it served. What was served before stays until then, and if there is nothing better: a version that cannot
+be loaded takes no other's place, and a folder that is empty for a moment unloads nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deploykit.artifacts.artifact import Artifact, is_artifact
+from deploykit.core import errors
+from deploykit.core.errors import DeploykitError, ServeError, unknown_name
+from deploykit.exporters._verify import verify
+from deploykit.serving.sources.wishes import Wish, read_models_config, versions_of
+from deploykit.serving.splits import Split
+
+_log = logging.getLogger("deploykit.serving")
+#: Versions that are served no more and still have a state, for each model.
+_PAST = 8
+#: Versions are told from what they were by the sizes and times of so many of their files.
+_MOST_FILES = 10_000
+
+
+@dataclass(frozen=True)
+class Held:
+    """A version that is proved.
+
+    Attributes:
+        artifact: What it is.
+        seen: Sizes and times of its folder's files when it was opened.
+    """
+
+    artifact: Artifact
+    seen: frozenset[tuple[str, int, int]]
+
+
+#: Has all workers serve a state, see `deploykit.serving.holder`, and says what could not be loaded.
+Become = Callable[[dict[str, Any]], list[dict[str, Any]]]
+
+
+class Catalog:
+    """What a server serves. Any thread may call it; changes are made one after the other.
+
+    Args:
+        wishes: What is wanted.
+        config: A ``models.config`` that they come from and that is read again when it changes; None: they stay.
+        trusted: Allow operators that touch files or run code.
+    """
+
+    def __init__(self, wishes: Iterable[Wish], config: Path | None = None, *, trusted: bool = False) -> None:
+        self._wishes = {wish.name: wish for wish in wishes}
+        self._config = config
+        self._config_seen = _seen(config) if config else frozenset()
+        self._trusted = trusted
+        #: Held while versions are looked for and proved, which takes long.
+        self._lock = threading.RLock()
+        #: Held while what is served changes.
+        self._putting = threading.RLock()
+        self._become: Become = lambda _: []
+        self._held: dict[str, dict[int, Held]] = {}
+        self._failed: dict[tuple[str, int], tuple[frozenset[tuple[str, int, int]], DeploykitError]] = {}
+        self._states: dict[str, dict[int, tuple[str, str, str]]] = {}
+        self._unloaded: set[str] = set()
+        self._splits: dict[str, Split] = {}
+
+    # -- the start ----------------------------------------------------------------------------------------------------
+
+    def open(self) -> tuple[Artifact, ...]:
+        """Find what is wanted; it is not proved yet.
+
+        Raises:
+            DeploykitError: A model has no version, or one of them cannot be opened.
+        """
+        for wish in self._wishes.values():
+            there = versions_in(wish)
+            wanted = wish.of(there)
+            missing = ", ".join(str(v) for v in wish.numbers if v not in there)
+            if missing or not wanted:
+                raise ServeError(
+                    f"The model {wish.name!r} has no version {missing or 'at all'} in {wish.path}.",
+                    remedy="put each version into a folder there with a number for its name.",
+                )
+            self._held[wish.name] = {v: self._opened(there[v], wish.name) for v in wanted}
+        return tuple(held.artifact for versions in self._held.values() for held in versions.values())
+
+    def prove(self) -> dict[str, Any]:
+        """Prove what was found: the state that workers begin with.
+
+        Raises:
+            ServeError: A version does not answer as it should.
+        """
+        for versions in self._held.values():
+            for held in versions.values():
+                self._prove(held.artifact)
+        return self._state()
+
+    def serve(self, become: Become) -> None:
+        """Say what has workers change, now that they serve."""
+        self._become = become
+
+    # -- changes ------------------------------------------------------------------------------------------------------
+
+    def poll(self) -> None:
+        """Look for new versions, and for another ``models.config``; what cannot be loaded is in the log."""
+        with self._lock:
+            if self._config is not None and (seen := _seen(self._config)) != self._config_seen:
+                self._config_seen = seen
+                try:
+                    self._wish(read_models_config(self._config))
+                except DeploykitError as error:
+                    _log.error("the models stay as they were: %s", error)
+            for name in tuple(self._wishes):
+                self._refresh(name)
+
+    def load(self, name: str) -> None:
+        """Look for versions of a model, unloaded before or not; one that has changed since is loaded again.
+
+        Raises:
+            DeploykitError: There is no such model, or the version that is wanted cannot be loaded.
+        """
+        with self._lock:
+            self._check_known(name)
+            self._unloaded.discard(name)
+            if (error := self._refresh(name, again=True)) is not None:
+                raise error
+
+    def unload(self, name: str) -> None:
+        """Serve a model no more, until it is loaded again.
+
+        Raises:
+            SettingError: There is no such model.
+        """
+        with self._lock:
+            self._check_known(name)
+            self._unloaded.add(name)
+            self._put(name, {})
+
+    def reload(self, wishes: Iterable[Wish]) -> None:
+        """Serve other models from now on.
+
+        Raises:
+            DeploykitError: One of them cannot be loaded; the others are served.
+        """
+        with self._lock:
+            self._wish(wishes)
+            self._config = None
+            problems = [self._refresh(name) for name in tuple(self._wishes)]
+        if found := [problem for problem in problems if problem is not None]:
+            raise found[0]
+
+    def split(self, name: str, split: Split) -> None:
+        """Spread a model's requests over its versions from now on.
+
+        Raises:
+            SettingError: There is no such model, or such a version is not served.
+        """
+        with self._putting:
+            self._check_known(name)
+            for version in filter(None, (split.canary, split.shadow)):
+                number = self._wishes[name].labels.get(version, version)
+                served = list(map(str, self._held.get(name, {})))
+                if str(number) not in served:
+                    raise unknown_name(f"served version of {name!r}", version, served)
+            before = self._splits.get(name)
+            self._splits[name] = split
+            if failed := self._become(self._state()):
+                self._splits[name] = before or Split()
+                raise errors.from_json(failed[0]["error"])
+
+    # -- what there is ------------------------------------------------------------------------------------------------
+
+    @property
+    def first_name(self) -> str:
+        """Name of the first model; "" when there is none."""
+        return next(iter(self._wishes), "")
+
+    @property
+    def first(self) -> Artifact:
+        """The artifact of the first model's highest version.
+
+        Raises:
+            ServeError: Nothing is served.
+        """
+        for versions in list(self._held.values()):
+            if versions:
+                return versions[max(versions)].artifact
+        raise ServeError("The server has no models.", remedy="load one.")
+
+    def artifact(self, name: str, version: str = "") -> Artifact:
+        """What is served under a name, in its highest version unless another one is asked for.
+
+        Raises:
+            SettingError: It is not served.
+        """
+        versions = {str(v): held.artifact for v, held in self._held.get(name, {}).items()}
+        if not versions:
+            raise unknown_name("model", name, [n for n, held in list(self._held.items()) if held])
+        if version and version not in versions:
+            raise unknown_name(f"version of {name!r}", version, list(versions))
+        return versions[version or list(versions)[-1]]
+
+    def facts(self) -> list[dict[str, Any]]:
+        """Names, versions, their states, labels, and how requests are spread."""
+        with self._putting:
+            state = self._state()
+        served = {(one["name"], one["version"]) for one in state["models"]}
+        return [
+            {
+                "name": name,
+                "versions": [
+                    {"version": version, **dict(zip(("state", "code", "message"), said, strict=True))}
+                    for version, said in sorted(
+                        {
+                            **state["states"].get(name, {}),
+                            **{v: ("AVAILABLE", "OK", "") for n, v in served if n == name},
+                        }.items(),
+                        key=lambda item: int(item[0]),
+                    )
+                ],
+                "labels": state["labels"].get(name, {}),
+                "split": state["splits"].get(name, Split().to_json()),
+            }
+            for name in dict.fromkeys((*self._wishes, *state["states"]))
+        ]
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _wish(self, wishes: Iterable[Wish]) -> None:
+        """Take other wishes; models that are wanted no more are unloaded."""
+        self._wishes = {wish.name: wish for wish in wishes}
+        self._unloaded.clear()
+        for name in tuple(self._held):
+            if name not in self._wishes:
+                self._put(name, {})
+                del self._held[name]
+                self._splits.pop(name, None)
+
+    def _refresh(self, name: str, *, again: bool = False) -> DeploykitError | None:
+        """Serve what is wanted of a model.
+
+        Args:
+            name: The model.
+            again: Try again what failed, and load again what has changed.
+
+        Returns:
+            Why something that is wanted is not served.
+        """
+        if name in self._unloaded:
+            return None
+        wish, served = self._wishes[name], self._held.get(name, {})
+        there = versions_in(wish)
+        wanted = wish.of(there)
+        found: dict[int, Held] = {}
+        problem: DeploykitError | None = None
+        for version in wanted:
+            held = served.get(version)
+            if held is None or (again and _seen(there[version]) != held.seen):
+                new, error = self._new(name, version, there[version], again=again)
+                held, problem = new or held, error or problem
+            if held is not None:
+                found[version] = held
+        if len(found) < len(wanted) or not wanted:  # what is there is better than nothing
+            kept = served if wish.policy != "specific" or not found else {}
+            most = max(wish.count if wish.policy == "latest" else len(kept), len(found))
+            for version in sorted(kept, reverse=True):
+                if len(found) < most:
+                    found.setdefault(version, kept[version])
+        if not wanted and problem is None and again:
+            problem = ServeError(f"The model {name!r} has no version in {wish.path}.", remedy="put one there.")
+        if found != served and (error := self._put(name, found)) is not None:
+            return error
+        return problem
+
+    def _new(self, name: str, version: int, folder: Path, *, again: bool) -> tuple[Held | None, DeploykitError | None]:
+        """A version that is not served yet, proved; or why not."""
+        before, error = self._failed.get((name, version), (None, None))
+        seen = _seen(folder)
+        if before == seen and not again:
+            return None, error
+        self._say(name, version, "LOADING")
+        try:
+            held = self._opened(folder, name)
+            self._prove(held.artifact)
+        except DeploykitError as failure:
+            self._fail(name, version, seen, failure)
+            return None, failure
+        self._failed.pop((name, version), None)
+        return held, None
+
+    def _fail(self, name: str, version: int, seen: frozenset[tuple[str, int, int]], error: DeploykitError) -> None:
+        _log.error("%s, version %d, is not served: %s", name, version, error)
+        self._failed[name, version] = seen, error
+        self._say(name, version, "END", "UNKNOWN", error.message)
+
+    def _say(self, name: str, version: int, state: str, code: str = "OK", message: str = "") -> None:
+        """Have workers say it of a version that is not served."""
+        with self._putting:
+            states = self._states.setdefault(name, {})
+            states[version] = state, code, message
+            for old in sorted(states)[:-_PAST]:
+                del states[old]
+            self._become(self._state())
+
+    def _put(self, name: str, versions: dict[int, Held]) -> DeploykitError | None:
+        """Serve these versions of a model and no others; why not, if workers cannot load one."""
+        with self._putting:
+            before = self._held.get(name, {})
+            self._held[name] = dict(sorted(versions.items()))
+            states = self._states.setdefault(name, {})
+            for version in before:
+                if version not in versions:
+                    states[version] = "END", "OK", ""
+            for version in versions:
+                states.pop(version, None)
+            failed = self._become(self._state())
+            if not failed:
+                return None
+            self._held[name] = before
+        error = errors.from_json(failed[0]["error"])
+        for version, held in versions.items():
+            if before.get(version) is not held:
+                self._fail(name, version, held.seen, error)
+        return error
+
+    def _opened(self, folder: Path, name: str) -> Held:
+        seen = _seen(folder)
+        return Held(Artifact.open(folder), seen)
+
+    def _prove(self, artifact: Artifact) -> None:
+        checked = verify(artifact, trusted=self._trusted)
+        if not checked:
+            raise ServeError(
+                f"{checked.artifact} is not served: {' '.join(checked.problems)}", remedy="export it again."
+            )
+
+    def _check_known(self, name: str) -> None:
+        if name not in self._wishes:
+            raise unknown_name("model", name, list(self._wishes))
+
+    def _state(self) -> dict[str, Any]:
+        """What workers shall serve."""
+        return {
+            "models": [
+                {"name": n, "version": str(v), "artifact": str(h.artifact.path), "digest": h.artifact.digest}
+                for n, versions in self._held.items()
+                for v, h in versions.items()
+            ],
+            "labels": {n: {label: str(v) for label, v in wish.labels.items()} for n, wish in self._wishes.items()},
+            "splits": {n: split.to_json() for n, split in self._splits.items()},
+            "states": {
+                n: {str(v): state for v, state in states.items() if v not in self._held.get(n, {})}
+                for n, states in self._states.items()
+            },
+        }
+
+
+def versions_in(wish: Wish) -> Mapping[int, Path]:
+    """Versions of a model by number; an artifact that stands alone is version 1."""
+    return {1: wish.path} if is_artifact(wish.path) else versions_of(wish.path)
+
+
+def _seen(path: Path) -> frozenset[tuple[str, int, int]]:
+    """Sizes and times of a file, or of a folder's files."""
+    found = []
+    files = [path] if path.is_file() else path.rglob("*")
+    for file in files:
+        try:
+            state = file.stat()
+        except OSError:
+            continue
+        found.append((str(file), state.st_size, state.st_mtime_ns))
+        if len(found) >= _MOST_FILES:
+            break
+    return frozenset(found)
