@@ -53,11 +53,11 @@ class Split(Plain):
     def __post_init__(self) -> None:
         for name in ("canary", "shadow"):
             if not isinstance(version := getattr(self, name), str):
-                raise SettingError(f"{name} must be the text of a version or label, got {version!r}.")
+                raise SettingError(f"The {name} must be the text of a version or label, got {version!r}.")
         for name in ("share", "shadow_share"):
             share = getattr(self, name)
             if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
-                raise SettingError(f"{name} must be a number from 0 to 1, got {share!r}.")
+                raise SettingError(f"The {name} must be a number from 0 to 1, got {share!r}.")
         if self.share and not self.canary:
             raise SettingError("A share needs the version that it goes to.", remedy="name the canary.")
         if self.canary and self.canary == self.shadow:

@@ -24,7 +24,7 @@ from deploykit.serving.splits import Split
 _log = logging.getLogger("deploykit.serving")
 #: Versions that are served no more and still have a state, for each model.
 _PAST = 8
-#: Versions are told from what they were by the sizes and times of so many of their files.
+#: Whether a version has changed is decided by the sizes and times of so many of its files.
 _MOST_FILES = 10_000
 
 

@@ -37,7 +37,7 @@ class ControlWire(HTTPWire):
         return Endpoint("POST", partial(_split, service, match["model"]), "admin")
 
     def example(self, model: str) -> str:
-        """None: orders are no predictions."""
+        """None: it is not about predictions."""
         return ""
 
 
