@@ -1,4 +1,4 @@
-"""``deploykit serve ARTIFACT``."""
+"""``deploykit serve SOURCE``."""
 
 from __future__ import annotations
 
@@ -12,12 +12,30 @@ from deploykit.core.parameter import Parameter
 from deploykit.core.registry import registry
 from deploykit.core.settings.limits import LIMITS
 
-HELP = "Serve an artifact over HTTP (TensorFlow Serving's REST protocol and Open Inference v2) until Ctrl-C."
+HELP = "Serve models over HTTP (TensorFlow Serving's REST protocol and Open Inference v2) until Ctrl-C."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("artifact", metavar="ARTIFACT", help="artifact folder")
+    parser.add_argument(
+        "source", metavar="SOURCE",
+        help="artifact folder, folder of a model's versions or of several such folders, or models.config",
+    )  # fmt: skip
+    parser.add_argument(
+        "--name", default="", help="name to serve the one model by (default: the artifact's, or folder's)"
+    )
+    parser.add_argument(
+        "--versions", default="latest", type=_versions,
+        help="versions of a folder: latest, latest:N, all, or numbers such as 1,3 (default: latest)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--label", metavar="LABEL=VERSION", action="append", default=[], type=_label,
+        help="name for a version of the one model; may be repeated",
+    )  # fmt: skip
+    parser.add_argument(
+        "--poll-seconds", metavar="S", type=float,
+        help="time between looks for new versions; 0: never (default: 1 for folders of versions and models.config)",
+    )  # fmt: skip
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8501, help="port to listen on; 0 picks a free one (default: 8501)")
     for wire in _with_ports():
@@ -64,19 +82,25 @@ def run(options: argparse.Namespace) -> None:
             "url": server.url,
             "ports": server.ports,
             "name": server.name,
+            "models": [one["name"] for one in server.models],
             "pids": server.pids,
             "log": str(server.log),
         }
         more = "".join(f"\n{name} on port {port}" for name, port in server.ports.items())
-        show(options, f"{server.name} at {server.url}/v1/models/{server.name}:predict{more}\nlog {server.log}", facts)
+        served = "\n".join(f"{one['name']} at {server.url}/v1/models/{one['name']}:predict" for one in server.models)
+        show(options, f"{served}{more}\nlog {server.log}", facts)
         sys.stdout.flush()
 
     dk.serve(
-        options.artifact,
+        options.source,
         host=options.host,
         port=options.port,
         ports=ports,
         workers=options.workers,
+        name=options.name,
+        versions=options.versions,
+        labels=dict(options.label),
+        poll_seconds=options.poll_seconds,
         limits=dict(options.limit),
         hosts=options.allow_host,
         tokens=options.tokens,
@@ -91,6 +115,17 @@ def run(options: argparse.Namespace) -> None:
 
 def _described(limit: Parameter) -> str:
     return f"{limit.name} ({limit.default:g}): {limit.help}"
+
+
+def _versions(text: str) -> str | list[int]:
+    return [int(one) for one in text.split(",")] if text.replace(",", "").isdigit() else text
+
+
+def _label(text: str) -> tuple[str, int]:
+    label, _, version = text.partition("=")
+    if not label or not version.isdigit():
+        raise argparse.ArgumentTypeError(f"expected LABEL=VERSION, got {text!r}")
+    return label, int(version)
 
 
 def _limit(text: str) -> tuple[str, float]:

@@ -175,7 +175,9 @@ def _wishes(
     """
     if isinstance(source, Mapping):
         if name or labels:
-            raise SettingError("The arguments name and labels are for one model.", remedy="leave them out, or use a models.config.")
+            raise SettingError(
+                "The arguments name and labels are for one model.", remedy="leave them out, or use a models.config."
+            )
         found = [_wishes(path, key, versions, None)[0] for key, path in source.items()]
         if not found or any(len(some) != 1 for some in found):
             raise SettingError("Each name must have one model's folder.", remedy="give a dictionary name → folder.")

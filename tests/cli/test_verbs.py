@@ -322,7 +322,7 @@ def test_serve_until_ctrl_c(artifact):
 def test_serve_something_else(cli, tmp_path):
     status, _, err = cli("serve", tmp_path)
     assert status == 1
-    assert "is not an exported artifact" in err
+    assert "holds no model" in err
 
 
 def test_doctor(cli):
