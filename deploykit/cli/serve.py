@@ -43,7 +43,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
             f"--{wire.name.replace('_', '-')}-port", metavar="PORT", type=int, dest=f"port_of_{wire.name}",
             help=f"also serve {wire.label} on this port; 0 picks a free one",
         )  # fmt: skip
-    parser.add_argument("--workers", metavar="N", type=int, default=1, help="number of worker processes (default: 1)")
+    parser.add_argument(
+        "--workers", metavar="N", type=int,
+        help="number of worker processes (default: what deploykit tune found for the artifact, or 1)",
+    )  # fmt: skip
     parser.add_argument(
         "--allow-host", metavar="NAME", action="append", default=[],
         help="take requests for this name, beside addresses and localhost; may be repeated",

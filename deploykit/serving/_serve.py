@@ -13,6 +13,7 @@ from typing import Any
 from deploykit.artifacts.artifact import Artifact, is_artifact
 from deploykit.core.errors import PortInUseError, SettingError, unknown_name
 from deploykit.core.settings.limits import ServerLimits
+from deploykit.core.settings.serving import ServingSettings
 from deploykit.core.tokens import Tokens
 from deploykit.serving.server import Listeners, Server, close, named
 from deploykit.serving.signals import Terminated, terminable
@@ -29,7 +30,8 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8501,
     ports: Mapping[str, int] | None = None,
-    workers: int = 1,
+    workers: int | None = None,
+    settings: ServingSettings | Mapping[str, int] | None = None,
     name: str = "",
     versions: str | Sequence[int] = "latest",
     labels: Mapping[str, int] | None = None,
@@ -63,7 +65,9 @@ def serve(
         port: Port; 0 for any free one.
         ports: Ports of protocols that have their own, by the protocol's name; 0 for any free one. Those without a port
             are not served. Protocols over HTTP are always served, on ``port``.
-        workers: Number of processes, each with the model in memory; one per core gives the highest throughput.
+        workers: Number of processes, each with the model in memory; None: that of the settings.
+        settings: How models are served, for example ``{"workers": 2, "largest_batch": 16}``; None: each as its manifest
+            says, by the most workers of any, or by one worker with the threads that were measured.
         name: Name to serve the one model by; "" for the artifact's, or the folder's.
         versions: Which versions of a folder: ``"latest"``, ``"latest:2"`` for the two highest, ``"all"``, or numbers.
         labels: Names for versions of the one model, for example ``{"stable": 1}``.
@@ -105,6 +109,13 @@ def serve(
         poll_seconds = 0.0 if all(is_artifact(wish.path) for wish in wishes) and config is None else 1.0
     if not 0 <= poll_seconds < 1e6:
         raise SettingError(f"The argument poll_seconds must be a number from 0 on, got {poll_seconds!r}.")
+    chosen = None if settings is None else ServingSettings.of(settings)
+    catalog = Catalog(wishes, config, trusted=trusted, settings=chosen)
+    artifacts = catalog.open()
+    if workers is None:
+        workers = (
+            1 if os.name == "nt" else max(a.manifest.serving.workers if a.manifest.serving else 1 for a in artifacts)
+        )
     if type(workers) is not int or not 1 <= workers <= 256:
         raise SettingError(f"workers must be a whole number from 1 to 256, got {workers!r}.")
     if os.name == "nt" and workers != 1:
@@ -140,7 +151,6 @@ def serve(
         if os.name == "nt":  # sockets are not inherited: the worker binds the ports again
             close(listeners)
             listeners = {}
-        catalog = Catalog(wishes, config, trusted=trusted)
         server = Server(catalog, host, bound, listeners, workers, allowed, taken, known_tokens, tls, poll_seconds)
     except BaseException:
         close(listeners)

@@ -22,6 +22,7 @@ from deploykit.artifacts.signature import takes_real
 from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec
+from deploykit.core.settings.serving import ServingSettings
 from deploykit.serving.batches import Batch, independent, join
 from deploykit.serving.faults import InvalidInputError, shown
 from deploykit.serving.images import Images
@@ -35,7 +36,7 @@ Read = TypeVar("Read")
 _WARM_RUNS = 5
 #: Longest time the event loop may be held up by one batch.
 INLINE_SECONDS = 0.005
-#: Most examples of several requests that are tried, and run, as one batch.
+#: Most examples of several requests that are tried, and run, as one batch, unless the artifact was tuned.
 _MOST_JOINED = 8
 #: Names of unknown inputs that a message shows.
 _SHOWN_NAMES = 8
@@ -78,6 +79,7 @@ class DataPlane:
         self.meanings: dict[str, OutputMeaning] = {o.name: o for o in contract.outputs}
         self.classes = manifest.classes or contract.labels.named
         self.platform = f"{manifest.target.runtime}_{manifest.format}"
+        self._settings = manifest.serving or ServingSettings()
         with contextlib.ExitStack() as stack:
             files = stack.enter_context(artifact.opened())
             self._predictor = Predictor.open(files)
@@ -95,11 +97,16 @@ class DataPlane:
 
     def _try_joining(self, golden: Mapping[str, NDArray[Any]]) -> int:
         """Whether joining changes no answer and saves time depends on the model and its runtime: find out."""
-        most = min(_MOST_JOINED, int(INLINE_SECONDS / self.example_seconds))
+        chosen = self._settings.largest_batch
+        most = min(chosen or _MOST_JOINED, int(INLINE_SECONDS / self.example_seconds))
         examples = self._examples(golden, most)
+        if chosen:  # more than there are golden examples: again, which `independent` makes other ones
+            examples = [examples[i % len(examples)] for i in range(most)] if examples else []
         # A session fills up a fixed batch, or cuts up what does not fit it.
         if self._predictor.session.batch_size or len(examples) < 2 or not independent(self.infer, examples):
             return 1
+        if chosen:  # whether it saves time was measured with real requests
+            return len(examples)
         # Sizes change from batch to batch, and some runtimes allocate again for each size: that counts as well.
         sizes = range(1, len(examples) + 1)
         taken = _least_seconds(lambda size: self.infer(join(examples[:size])), sizes)
@@ -111,12 +118,12 @@ class DataPlane:
         return [self.batch({name: array[i : i + 1] for name, array in golden.items()}) for i in range(count)]
 
     async def reading(self, read: Callable[[], Read]) -> Read:
-        """Read a request that takes long, apart from the event loop; one at a time, so that memory is bounded."""
+        """Read a request that takes long, apart from the event loop; few at a time, so that memory is bounded."""
         return await asyncio.get_running_loop().run_in_executor(self._reader, read)
 
     @cached_property
     def _reader(self) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1, thread_name_prefix="deploykit-reading")
+        return ThreadPoolExecutor(self._settings.readers, thread_name_prefix="deploykit-reading")
 
     def spec(self, name: Any) -> TensorSpec:
         """The input called ``name``.

@@ -1,8 +1,8 @@
 """The models of a worker process: it holds what its parent wants, and changes from one set to the next as a whole.
 
 What is wanted is plain data, made by `deploykit.serving.sources.catalog`: ``models`` (each with ``name``, ``version``,
-``artifact``, ``digest``), ``labels``, ``splits`` and ``states``. All of it is there before anything of it is served; if
-a model cannot be loaded, what was served stays.
+``artifact``, ``digest``, ``serving``), ``labels``, ``splits`` and ``states``. All of it is there before anything is
+served; if a model cannot be loaded, what was served stays.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from typing import Any
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.core import errors
+from deploykit.core.settings.serving import ServingSettings
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.served import ServedModel, State
 from deploykit.serving.service import Service, Table
@@ -38,8 +39,8 @@ class Holder:
 
     def __init__(self, service: Service) -> None:
         self._service = service
-        #: Digest of what is served, by name and version.
-        self._digests: dict[tuple[str, str], str] = {}
+        #: What is served, and how, by name and version.
+        self._served: dict[tuple[str, str], tuple[Any, ...]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deploykit-loading")
         self._tidying: asyncio.TimerHandle | None = None
 
@@ -55,7 +56,7 @@ class Holder:
         failed = []
         for one in wanted["models"]:
             key = one["name"], one["version"]
-            if self._digests.get(key) == one["digest"]:
+            if self._served.get(key) == _identity(one):
                 models[key] = self._service.table.models[key]
                 continue
             try:
@@ -76,7 +77,7 @@ class Holder:
                 for name, states in wanted["states"].items()
             },
         )
-        self._digests = {(one["name"], one["version"]): one["digest"] for one in wanted["models"]}
+        self._served = {(one["name"], one["version"]): _identity(one) for one in wanted["models"]}
         if gone:
             self._tidy_later()
         else:
@@ -88,6 +89,10 @@ class Holder:
         if self._tidying is not None:
             self._tidying.cancel()
         self._tidying = asyncio.get_running_loop().call_later(_TIDY_SECONDS, _tidy)
+
+
+def _identity(one: Mapping[str, Any]) -> tuple[Any, ...]:
+    return one["digest"], one["serving"]
 
 
 def _opened(one: Mapping[str, Any]) -> DataPlane:
@@ -103,7 +108,8 @@ def _opened(one: Mapping[str, Any]) -> DataPlane:
             raise errors.ServeError(
                 f"{artifact.path} has changed since it was checked.", remedy="start the server again to check it."
             )
-        return DataPlane(artifact, one["name"])
+        settings = ServingSettings.of(one["serving"]) if one["serving"] else None
+        return DataPlane(artifact.served_with(settings), one["name"])
     except BaseException as error:
         _log.exception("cannot serve %s", one["artifact"])
         if isinstance(error, errors.DeploykitError):

@@ -82,7 +82,7 @@ class Server:
         self._last: Traffic | None = None
         self._lock = threading.Lock()
         try:
-            names = {artifact.manifest.target.runtime for artifact in catalog.open()}
+            names = {artifact.manifest.target.runtime for artifact in catalog.artifacts}
             runtimes = [RUNTIMES.get(name) for name in sorted(names)]
             self._workers = Workers(listeners, workers, runtimes, self.log, self._control, self.stop)
         except BaseException:

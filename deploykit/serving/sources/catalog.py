@@ -15,9 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from deploykit.artifacts.artifact import Artifact, is_artifact
+from deploykit.artifacts.prove import prove
 from deploykit.core import errors
 from deploykit.core.errors import DeploykitError, ServeError, unknown_name
-from deploykit.exporters._verify import verify
+from deploykit.core.serial import to_plain
+from deploykit.core.settings.serving import ServingSettings
 from deploykit.serving.sources.wishes import Wish, read_models_config, versions_of
 from deploykit.serving.splits import Split
 
@@ -52,9 +54,18 @@ class Catalog:
         wishes: What is wanted.
         config: A ``models.config`` that they come from and that is read again when it changes; None: they stay.
         trusted: Allow operators that touch files or run code.
+        settings: How all models are served; None: as their manifests say.
     """
 
-    def __init__(self, wishes: Iterable[Wish], config: Path | None = None, *, trusted: bool = False) -> None:
+    def __init__(
+        self,
+        wishes: Iterable[Wish],
+        config: Path | None = None,
+        *,
+        trusted: bool = False,
+        settings: ServingSettings | None = None,
+    ) -> None:
+        self._settings = settings
         self._wishes = {wish.name: wish for wish in wishes}
         self._config = config
         self._config_seen = _seen(config) if config else frozenset()
@@ -88,6 +99,11 @@ class Catalog:
                     remedy="put each version into a folder there with a number for its name.",
                 )
             self._held[wish.name] = {v: self._opened(there[v], wish.name) for v in wanted}
+        return self.artifacts
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """All that is served, or found to be served."""
         return tuple(held.artifact for versions in self._held.values() for held in versions.values())
 
     def prove(self) -> dict[str, Any]:
@@ -331,14 +347,12 @@ class Catalog:
 
     def _opened(self, folder: Path, name: str) -> Held:
         seen = _seen(folder)
-        return Held(Artifact.open(folder), seen)
+        artifact = Artifact.open(folder)
+        return Held(artifact.served_with(self._settings) if self._settings else artifact, seen)
 
     def _prove(self, artifact: Artifact) -> None:
-        checked = verify(artifact, trusted=self._trusted)
-        if not checked:
-            raise ServeError(
-                f"{checked.artifact} is not served: {' '.join(checked.problems)}", remedy="export it again."
-            )
+        if problems := prove(artifact, trusted=self._trusted).problems:
+            raise ServeError(f"{artifact.path} is not served: {' '.join(problems)}", remedy="export it again.")
 
     def _check_known(self, name: str) -> None:
         if name not in self._wishes:
@@ -348,7 +362,13 @@ class Catalog:
         """What workers shall serve."""
         return {
             "models": [
-                {"name": n, "version": str(v), "artifact": str(h.artifact.path), "digest": h.artifact.digest}
+                {
+                    "name": n,
+                    "version": str(v),
+                    "artifact": str(h.artifact.path),
+                    "digest": h.artifact.digest,
+                    "serving": to_plain(h.artifact.manifest.serving),
+                }
                 for n, versions in self._held.items()
                 for v, h in versions.items()
             ],
