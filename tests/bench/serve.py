@@ -1,16 +1,18 @@
 """How fast the server is: ``python tests/bench/serve.py [ARTIFACT]``.
 
-Serves an artifact on one core, drives it from another process on another core with real JSON bodies of one example
-each, and prints requests a second, latency, CPU time and memory; FastAPI with pydantic runs the same model on the same
-core in the same run. Needs a quiet machine with two cores, and the packages of the bench group.
+Serves an MLP 784-128-10 as ONNX on one core, drives it from another process on another core with real bodies of one
+example each, and prints requests a second, latency, CPU time and memory. FastAPI with pydantic, Triton, MLServer and
+KServe's SDK serve the same model on the same core in the same rounds; the last three are installed into
+``~/.cache/deploykit-bench`` the first time (1.5 GB). Triton's release is for loopback only. With an artifact, or
+``--tutorial``, its peer is FastAPI alone. Needs a quiet machine with two cores, and the packages of the bench group.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
-import math
 import os
 import re
 import statistics
@@ -19,31 +21,37 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 import numpy as np
-import psutil
+from peers import servers
 
 import deploykit as dk
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.predictor import Predictor
 from deploykit.artifacts.wire import JSON_LENGTH, datatype, to_bytes
+from deploykit.testing import graphs
 
 ROOT = Path(__file__).resolve().parents[2]
 CONNECTIONS = (1, 8, 32)
 FASTAPI = "FastAPI + pydantic"
+PEERS = {"triton": servers.start_triton, "mlserver": servers.start_mlserver, "kserve": servers.start_kserve}
 _LENGTH = re.compile(rb"(?i)content-length: *([0-9]+)")
 
 
 def main() -> None:
     """Run the part that the arguments ask for."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("artifact", nargs="?", type=Path, help="an exported folder; the tutorial's CNN by default")
+    parser.add_argument("artifact", nargs="?", type=Path, help="an exported folder, instead of the MLP")
+    parser.add_argument("--tutorial", action="store_true", help="the tutorial's CNN, instead of the MLP")
     parser.add_argument("--runtime", default="onnxruntime", help="what runs the tutorial's CNN")
     parser.add_argument("--seconds", type=float, default=2.0, help="length of one measurement")
     parser.add_argument("--rounds", type=int, default=3, help="measurements of each server, taken in turns")
-    parser.add_argument("--alone", action="store_true", help="without FastAPI")
+    parser.add_argument("--alone", action="store_true", help="without peers")
+    parser.add_argument(
+        "--peers", nargs="*", choices=list(PEERS), default=list(PEERS), help="which of them, for the MLP"
+    )
     parser.add_argument("--load", nargs=3, metavar=("URL", "BODIES", "CONNECTIONS"), help=argparse.SUPPRESS)
     parser.add_argument("--fastapi", type=int, metavar="PORT", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -53,79 +61,114 @@ def main() -> None:
     elif arguments.fastapi:
         serve_fastapi(arguments.artifact, arguments.fastapi)
     else:
-        compare(arguments.artifact, arguments.runtime, arguments.seconds, arguments.rounds, alone=arguments.alone)
+        compare(arguments)
 
 
 # -- the comparison ---------------------------------------------------------------------------------------------------
 
 
-def compare(path: Path | None, runtime: str, seconds: float, rounds: int, *, alone: bool) -> None:
-    """Measure both servers in turns, so that whatever else the machine does hits both, and print the medians."""
+class Way(NamedTuple):
+    """One way to ask a server.
+
+    Attributes:
+        url: Where.
+        bodies: File of the requests.
+        pid: The server's process.
+    """
+
+    url: str
+    bodies: Path
+    pid: int
+
+
+def compare(arguments: argparse.Namespace) -> None:
+    """Measure the servers in turns, so that whatever else the machine does hits all, and print the medians."""
+    usual = arguments.artifact is None and not arguments.tutorial
+    peers = [] if arguments.alone or not usual else arguments.peers
+    for peer in peers:
+        servers.installed(peer)
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[0]})  # the servers inherit it
-    with tempfile.TemporaryDirectory(prefix="deploykit-bench-") as folder:
-        artifact = Artifact.open(path) if path else export_tutorial(runtime, Path(folder))
+    found: dict[tuple[str, int], list[dict[str, float]]] = {}
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deploykit-bench-")))
+        artifact = chosen(arguments, folder)
         with artifact.opened() as files:
             raw, _ = files.golden()
-        json_bodies, binary_bodies = write_bodies(raw, Path(folder))
-        size = json_bodies.stat().st_size // 2 // len(next(iter(raw.values())))  # hexadecimal
+            model = files.model
+        rows, v2, binary = write_bodies(raw, folder)
+        size = rows.stat().st_size // 2 // len(next(iter(raw.values())))  # hexadecimal
         name = artifact.manifest.name
-        process, fastapi = (None, "") if alone else start_fastapi(artifact.path)
-        try:
-            with dk.serve(artifact, port=0) as server:
-                (pid,) = server.pids
-                ways = {
-                    "deploykit, TF Serving JSON": (f"{server.url}/v1/models/{name}:predict", json_bodies, pid),
-                    "deploykit, v2 binary": (f"{server.url}/v2/models/{name}/infer", binary_bodies, pid),
-                }
-                if process is not None:
-                    ways[FASTAPI] = f"{fastapi}/predict", json_bodies, process.pid
-                turns = [(label, count) for _ in range(rounds) for count in CONNECTIONS for label in ways]
-                found: dict[tuple[str, int], list[dict[str, float]]] = {turn: [] for turn in turns}
-                for label, count in turns:
-                    url, bodies, owner = ways[label]
-                    found[label, count].append(measure(url, bodies, count, owner, seconds, cores[-1]))
-        finally:
-            if process is not None:
-                process.terminate()
-                process.wait()
-    load = os.getloadavg()[0]
+        server = stack.enter_context(dk.serve(artifact, port=0))
+        rest, infer = f"/v1/models/{name}:predict", f"/v2/models/{name}/infer"
+        ways = {
+            "deploykit, TF Serving JSON": Way(server.url + rest, rows, server.pids[0]),
+            "deploykit, v2 JSON": Way(server.url + infer, v2, server.pids[0]),
+            "deploykit, v2 binary": Way(server.url + infer, binary, server.pids[0]),
+        }
+        for peer in peers:
+            running = stack.enter_context(PEERS[peer](model, name, folder))
+            url = f"http://127.0.0.1:{running.port}"
+            if peer == "triton":
+                ways["Triton, v2 binary"] = Way(url + infer, binary, running.pid)
+            if peer == "kserve":
+                ways["KServe's SDK, v1 JSON"] = Way(url + rest, rows, running.pid)
+            else:
+                label = {"triton": "Triton", "mlserver": "MLServer"}[peer]
+                ways[f"{label}, v2 JSON"] = Way(url + infer, v2, running.pid)
+        if not arguments.alone:
+            process, url = start_fastapi(artifact.path)
+            stack.callback(process.wait)
+            stack.callback(process.terminate)
+            ways[FASTAPI] = Way(f"{url}/predict", rows, process.pid)
+        for _ in range(arguments.rounds):
+            for count in CONNECTIONS:
+                for label, way in ways.items():
+                    measured = measure(way, count, arguments.seconds, cores[-1])
+                    found.setdefault((label, count), []).append(measured)
+        load = os.getloadavg()[0]
     print(f"{artifact.manifest.target.runtime}; one example a request, about {size:,} bytes of JSON; one core for the")
-    print(f"server, one for the load; medians of {rounds} rounds in turns; load average now {load:.1f}\n")
+    print(f"server, one for the load; medians of {arguments.rounds} rounds in turns; load average now {load:.1f}\n")
     medians = {turn: {k: statistics.median(r[k] for r in rows) for k in rows[0]} for turn, rows in found.items()}
     print_table([(label, count, medians[label, count]) for label in ways for count in CONNECTIONS])
 
 
+def chosen(arguments: argparse.Namespace, folder: Path) -> Artifact:
+    """What is served."""
+    if arguments.artifact is not None:
+        return Artifact.open(arguments.artifact)
+    if arguments.tutorial:
+        return export_tutorial(arguments.runtime, folder)
+    rows = np.random.default_rng(0).random((60, 784), np.float32)
+    return graphs.exported(servers.mlp(folder), dk.Dataset.from_arrays({"x": rows}))
+
+
 def print_table(rows: list[tuple[str, int, dict[str, float]]]) -> None:
-    """One line for each server and number of connections; the ratio is to FastAPI's requests a second."""
-    base = {count: found["rps"] for label, count, found in rows if label == FASTAPI}
-    print(
-        f"{'server':28} {'conn':>4} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'CPU µs':>7} {'MB':>5} {'× FastAPI':>9}"
-    )
+    """One line for each server and number of connections."""
+    print(f"{'server':28} {'conn':>4} {'req/s':>8} {'p50 ms':>8} {'p99 ms':>8} {'CPU µs':>7} {'MB':>5}")
     for label, count, found in rows:
         print(
             f"{label:28} {count:4} {found['rps']:8,.0f} {found['p50_ms']:8.2f} {found['p99_ms']:8.2f} "
-            f"{found['cpu_us']:7.0f} {found['mb']:5.0f} {found['rps'] / base.get(count, math.nan):9.2f}"
+            f"{found['cpu_us']:7.0f} {found['mb']:5.0f}"
         )
 
 
-def measure(url: str, bodies: Path, connections: int, pid: int, seconds: float, core: int) -> dict[str, float]:
+def measure(way: Way, connections: int, seconds: float, core: int) -> dict[str, float]:
     """Drive a server from another process; adds its CPU time for each request and its memory."""
-    server = psutil.Process(pid)
-    before = server.cpu_times()
-    command = [sys.executable, __file__, "--seconds", str(seconds), "--load", url, str(bodies), str(connections)]
+    processes = servers.family(way.pid)
+    before = servers.spent(processes)
+    command = [sys.executable, __file__, "--seconds", str(seconds), "--load", way.url, way.bodies, str(connections)]
     output = subprocess.run(
         command, check=True, capture_output=True, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core})
     )
-    after = server.cpu_times()
     found: dict[str, float] = json.loads(output.stdout)
-    spent = after.user + after.system - before.user - before.system
-    return {**found, "cpu_us": spent / found["all"] * 1e6, "mb": server.memory_info().rss / 1e6}
+    cpu_s, memory = servers.spent(processes) - before, sum(one.memory_info().rss for one in processes)
+    return {**found, "cpu_us": cpu_s / found["all"] * 1e6, "mb": memory / 1e6}
 
 
-def write_bodies(raw: dict[str, np.ndarray], folder: Path) -> tuple[Path, Path]:
-    """Bodies of one example each: TF Serving JSON, and the v2 protocol's binary tensors."""
-    texts, blobs = [], []
+def write_bodies(raw: dict[str, np.ndarray], folder: Path) -> tuple[Path, Path, Path]:
+    """Bodies of one example each: TF Serving JSON, and the v2 protocol's JSON and binary tensors."""
+    texts, lists, blobs = [], [], []
     for i in range(len(next(iter(raw.values())))):
         row = {name: array[i : i + 1] for name, array in raw.items()}
         columns = {name: array.tolist() for name, array in row.items()}
@@ -136,10 +179,15 @@ def write_bodies(raw: dict[str, np.ndarray], folder: Path) -> tuple[Path, Path]:
             {"name": n, "shape": list(a.shape), "datatype": datatype(a), "parameters": {"binary_data_size": len(p)}}
             for (n, a), p in zip(row.items(), parts, strict=True)
         ]
+        written = [
+            {**{key: t[key] for key in ("name", "shape", "datatype")}, "data": a.ravel().tolist()}
+            for t, a in zip(tensors, row.values(), strict=True)
+        ]
+        lists.append([{}, json.dumps({"inputs": written}, separators=(",", ":")).encode().hex()])
         head = json.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}}).encode()
         blobs.append([{JSON_LENGTH: str(len(head))}, b"".join([head, *parts]).hex()])
-    paths = folder / "json_bodies.json", folder / "binary_bodies.json"
-    for path, bodies in zip(paths, (texts, blobs), strict=True):
+    paths = folder / "json_bodies.json", folder / "v2_bodies.json", folder / "binary_bodies.json"
+    for path, bodies in zip(paths, (texts, lists, blobs), strict=True):
         path.write_text(json.dumps(bodies))
     return paths
 

@@ -1,0 +1,166 @@
+"""Other servers, each in an environment of its own, and the model that all of them serve."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import psutil
+
+from deploykit.testing import graphs
+
+HOME = Path(__file__).parent
+_CACHE = Path("~/.cache/deploykit-bench").expanduser()
+#: What is installed for each peer; KServe's SDK, MLServer and Triton take 1.5 GB together.
+REQUIREMENTS = {
+    "mlserver": ("mlserver==1.7.1", "onnxruntime"),
+    "triton": ("nvidia-pytriton==0.7.0", "onnxruntime", "numpy<2"),
+    "kserve": ("kserve==0.15.2", "onnxruntime"),
+}
+
+
+class Running(NamedTuple):
+    """A server that answers.
+
+    Attributes:
+        port: Its port for HTTP.
+        pid: Its process.
+        grpc_port: Its port for gRPC.
+    """
+
+    port: int
+    pid: int
+    grpc_port: int = 0
+
+
+def mlp(folder: Path) -> Path:
+    """The model."""
+    rng = np.random.default_rng(0)
+    nodes = [
+        graphs.node("MatMul", ["x", "w1"], ["h1"]),
+        graphs.node("Relu", ["h1"], ["h2"]),
+        graphs.node("MatMul", ["h2", "w2"], ["h3"]),
+        graphs.node("Softmax", ["h3"], ["y"]),
+    ]
+    inputs, outputs = [graphs.value("x", "float32", "N", 784)], [graphs.value("y", "float32", "N", 10)]
+    weights = {name: rng.normal(0, 0.05, size).astype("f4") for name, size in (("w1", (784, 128)), ("w2", (128, 10)))}
+    return graphs.graph(folder, nodes, inputs, outputs, **weights)
+
+
+def family(pid: int) -> list[psutil.Process]:
+    """A server's processes: Triton runs Python backends in processes of their own."""
+    server = psutil.Process(pid)
+    return [server, *server.children(recursive=True)]
+
+
+def spent(processes: list[psutil.Process]) -> float:
+    """CPU seconds of processes."""
+    return sum(times.user + times.system for times in (one.cpu_times() for one in processes))
+
+
+def installed(name: str) -> Path:
+    """An environment with a peer."""
+    folder = _CACHE / name
+    if not (folder / "complete").exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", folder], check=True)
+        subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", *REQUIREMENTS[name]], check=True)
+        (folder / "complete").touch()
+    return folder
+
+
+@contextlib.contextmanager
+def start_mlserver(model: Path, name: str, folder: Path) -> Iterator[Running]:
+    """Start MLServer and wait until it answers."""
+    ports = _free_ports(3)
+    settings: dict[str, Any] = dict(zip(("http_port", "grpc_port", "metrics_port"), ports, strict=True))
+    home = folder / "mlserver"
+    home.mkdir()
+    (home / "settings.json").write_text(json.dumps({**settings, "parallel_workers": 0, "host": "127.0.0.1"}))
+    described = {"name": name, "implementation": "mlserver_onnx.OnnxModel", "parameters": {"uri": str(model)}}
+    (home / "model-settings.json").write_text(json.dumps(described))
+    command = [installed("mlserver") / "bin" / "mlserver", "start", home]
+    with _started(command, {"PYTHONPATH": str(HOME)}, ports[0], name, folder / "mlserver.log") as pid:
+        yield Running(ports[0], pid, ports[1])
+
+
+@contextlib.contextmanager
+def start_triton(model: Path, name: str, folder: Path) -> Iterator[Running]:
+    """Start Triton and wait until it answers."""
+    (packages,) = installed("triton").glob("lib/python*/site-packages")
+    server, version = packages / "pytriton" / "tritonserver", f"{sys.version_info[0]}.{sys.version_info[1]}"
+    backends, models = folder / "backends", folder / "models"
+    shutil.copytree(server / "backends" / "python", backends / "python")
+    shutil.copy(server / "python_backend_stubs" / version / "triton_python_backend_stub", backends / "python")
+    for home, file, called in (
+        (backends / "onnx", HOME / "triton_onnx.py", "model.py"),
+        (models / name / "1", model, "model.onnx"),
+    ):
+        home.mkdir(parents=True)
+        shutil.copy(file, home / called)
+    (models / name / "config.pbtxt").write_text(
+        'backend: "onnx"\nmax_batch_size: 8\ndynamic_batching {}\n'
+        'input [{name: "x" data_type: TYPE_FP32 dims: [784]}]\noutput [{name: "y" data_type: TYPE_FP32 dims: [10]}]\n'
+    )
+    ports = _free_ports(2)
+    command = [
+        server / "bin" / "tritonserver", f"--model-repository={models}", f"--backend-directory={backends}",
+        "--http-address=127.0.0.1", f"--http-port={ports[0]}", "--grpc-address=127.0.0.1", f"--grpc-port={ports[1]}",
+        "--allow-metrics=false",
+    ]  # fmt: skip
+    libraries = f"{packages / 'nvidia_pytriton.libs'}:{sysconfig.get_config_var('LIBDIR')}"
+    environment = {"LD_LIBRARY_PATH": libraries, "TRITON_PACKAGES": str(packages)}
+    with _started(command, environment, ports[0], name, folder / "triton.log") as pid:
+        yield Running(ports[0], pid, ports[1])
+
+
+@contextlib.contextmanager
+def start_kserve(model: Path, name: str, folder: Path) -> Iterator[Running]:
+    """Start a model of KServe's SDK and wait until it answers."""
+    ports = _free_ports(2)
+    command = [
+        installed("kserve") / "bin" / "python", HOME / "kserve_onnx.py", "--model_name", name, "--model", model,
+        "--http_port", ports[0], "--grpc_port", ports[1], "--workers", 1,
+    ]  # fmt: skip
+    with _started(list(map(str, command)), {}, ports[0], name, folder / "kserve.log") as pid:
+        yield Running(ports[0], pid, ports[1])
+
+
+@contextlib.contextmanager
+def _started(command: list[Any], environment: dict[str, str], port: int, name: str, log: Path) -> Iterator[int]:
+    """A process of a server, once its model is ready by HTTP."""
+    with log.open("wb") as out, subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=out, stderr=out
+    ) as process:  # fmt: skip
+        try:
+            while process.poll() is None:
+                connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+                with contextlib.suppress(OSError, http.client.HTTPException):
+                    connection.request("GET", f"/v2/models/{name}/ready")
+                    if connection.getresponse().status == 200:
+                        break
+                time.sleep(0.1)
+            else:
+                raise RuntimeError(log.read_text()[-2000:])
+            yield process.pid
+        finally:
+            process.terminate()
+
+
+def _free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]
