@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from deploykit.data.batch import Batch
 from deploykit.data.dataset import Dataset
 from deploykit.sandbox.task import Report
 from deploykit.testing import architectures
@@ -26,12 +27,12 @@ def loss(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
     del report
     kind = getattr(targets, arguments["goal"], None) or getattr(hidden, arguments["goal"])
-    goal: TrainingGoal = kind(lambda _, inputs: inputs[0], **arguments["options"])
+    goal: TrainingGoal = kind(lambda batch: batch.inputs["wanted"], **arguments["options"])
     if arguments.get("alpha"):
         labels = Labels(Objective("SparseCategoricalCrossentropy", from_logits=False), np.array(arguments["labels"]))
         goal = targets.Mixed(labels, goal, arguments["alpha"])
-    index = np.arange(len(arguments["wanted"]))
-    wanted = goal.targets(index, [np.array(arguments["wanted"], np.float32)])
+    given = {"wanted": np.array(arguments["wanted"], np.float32)}
+    wanted = goal.targets(Batch(np.arange(len(arguments["wanted"])), given))
     return {"loss": float(goal.loss(wanted, np.array(arguments["found"], np.float32)))}
 
 
@@ -71,7 +72,7 @@ def recover(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         found = np.asarray(model(images, training=False))
         return float((found.argmax(-1) == wanted.argmax(-1)).mean())
 
-    goal: TrainingGoal = Teacher(lambda _, inputs: teacher(inputs[0], training=False), temperature=2.0)
+    goal: TrainingGoal = Teacher(lambda batch: teacher(batch.inputs["input"], training=False), temperature=2.0)
     if arguments["goal"] == "labels":
         labels = data.labels("train")
         assert labels is not None

@@ -11,3 +11,9 @@ LOSSES = {
 #: How answers are compared: auto: the divergence of class scores, and the squared error of values; kl: the divergence;
 #: mse: the squared error of what comes before softmax or sigmoid.
 COMPARISONS = ("auto", "kl", "mse")
+#: Inputs are trained on as they are.
+NO_CHANGE = "none"
+#: How images are changed at random at each step: see `deploykit.training.augment`.
+AUGMENTATIONS = (
+    NO_CHANGE, "flip", "crops", "mixup", "flip+crops", "flip+mixup", "crops+mixup", "flip+crops+mixup",
+)  # fmt: skip

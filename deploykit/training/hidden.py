@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import SettingError, UnsupportedModelError
 from deploykit.core.extras import require
-from deploykit.training.targets import Inputs, Teacher, TrainingGoal, Values
+from deploykit.data.batch import Batch
+from deploykit.training.targets import Teacher, TrainingGoal, Values
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
 _LEAST = 1e-12
@@ -55,9 +55,7 @@ def matching(text: str, student: Iterable[str], teacher: Iterable[str]) -> list[
     return [name for name in both if name in found]
 
 
-def hidden_goal(
-    layer: str, ask: Callable[[NDArray[np.int64], Inputs], Any], wanted: NDArray[Any], found: NDArray[Any]
-) -> Teacher:
+def hidden_goal(layer: str, ask: Callable[[Batch], Any], wanted: NDArray[Any], found: NDArray[Any]) -> Teacher:
     """What comparing a layer with the original's means.
 
     Args:
@@ -102,9 +100,9 @@ class Weighted(TrainingGoal):
         self.name = f"{weight:g} × {goal.name}"
         self._goal, self._weight = goal, weight
 
-    def targets(self, index: NDArray[np.int64], inputs: Inputs) -> Any:
+    def targets(self, batch: Batch) -> Any:
         """Those of the goal."""
-        return self._goal.targets(index, inputs)
+        return self._goal.targets(batch)
 
     def loss(self, targets: Any, outputs: Any) -> Any:
         """The loss of the goal times the weight."""
@@ -162,7 +160,7 @@ class Similarity(Teacher):
 
 
 def weighted(
-    chosen: Mapping[str, Callable[[NDArray[np.int64], Inputs], Any]], wanted: Mapping[str, NDArray[Any]],
+    chosen: Mapping[str, Callable[[Batch], Any]], wanted: Mapping[str, NDArray[Any]],
     found: Mapping[str, NDArray[Any]], weight: float,
 ) -> tuple[list[TrainingGoal], dict[str, str]]:  # fmt: skip
     """The goals of some layers, and what each compares; together they count as much as ``weight``.

@@ -12,6 +12,7 @@ from deploykit.core.extras import require
 from deploykit.data.dataset import Dataset
 from deploykit.loading._keras.open import graph_of
 from deploykit.sandbox.task import Report
+from deploykit.training.augment import Batches
 from deploykit.training.keras_ends import arranged
 from deploykit.training.keras_hidden import watched
 from deploykit.training.loop import Trainee, fit, optimizer
@@ -79,13 +80,17 @@ def train(
     def measure(inputs: Any, targets: Any) -> Any:
         return goal.loss(targets, outputs(inputs, training=False))
 
-    def batch(index: NDArray[np.int64]) -> tuple[Any, Any]:
-        inputs = arranged(model, data.batch("train", index), data.contract)
-        return [tf.convert_to_tensor(v) for v in inputs], goal.targets(index, inputs)
+    batches = Batches(data, schedule)
+
+    def given(index: NDArray[np.int64], *, training: bool) -> tuple[Any, Any]:
+        batch = batches.changed(index) if training else batches.plain(index)
+        inputs = arranged(model, batch.inputs, data.contract)
+        return [tf.convert_to_tensor(v) for v in inputs], goal.targets(batch)
 
     trainee = Trainee(
-        step=lambda index: float(step(*batch(index))),
-        measure=lambda index: float(measure(*batch(index))),
+        given=given,
+        step=lambda made: float(step(*made)),
+        measure=lambda made: float(measure(*made)),
         weights=model.get_weights,
         restore=model.set_weights,
     )

@@ -5,10 +5,13 @@ A task is cancelled by ending its process, so the loop only has to report betwee
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
 
 from deploykit.core.extras import require
 from deploykit.sandbox.task import Report
@@ -25,19 +28,29 @@ if TYPE_CHECKING:
 _MOMENTUM = 0.9
 
 
+class Given(Protocol):
+    """Gives what training examples are fed and are to give."""
+
+    def __call__(self, index: NDArray[np.int64], *, training: bool) -> Any:
+        """For the examples at some places of the training split."""
+
+
 @dataclass(frozen=True)
 class Trainee:
     """What is trained.
 
     Attributes:
-        step: Trains on some training examples; gives their mean loss before the step.
-        measure: The mean loss of some training examples.
+        given: What some training examples are fed and are to give. Called in a thread of its own, for a step while
+            the one before it trains; ``training`` is false when they are only measured.
+        step: Trains on what was given; gives the mean loss before the step.
+        measure: The mean loss of what was given.
         weights: Gives the weights.
         restore: Takes them back.
     """
 
-    step: Callable[[NDArray[np.int64]], float]
-    measure: Callable[[NDArray[np.int64]], float]
+    given: Given
+    step: Callable[[Any], float]
+    measure: Callable[[Any], float]
     weights: Callable[[], Any]
     restore: Callable[[Any], None]
 
@@ -63,27 +76,46 @@ def fit(trainee: Trainee, schedule: Schedule, loss: str, report: Report, *, pati
     batches = schedule.batches()
     apart = [] if schedule.held_out is None else schedule.parts(schedule.held_out)
 
-    def remaining() -> float:
-        """The loss of the examples that are held out."""
-        return sum(len(part) * trainee.measure(part) for part in apart) / sum(map(len, apart))
+    with ThreadPoolExecutor(1) as worker:  # one: what answers need not be asked by several threads at a time
+        ahead = _ahead(worker, partial(trainee.given, training=True), itertools.islice(batches, schedule.steps))
 
-    first, start = trainee.weights(), remaining() if apart else math.inf
-    for _epoch in range(schedule.epochs):
-        total = 0.0
-        for _ in range(schedule.steps_per_epoch):
-            total += trainee.step(next(batches))
-            progress.step()
-        losses.append(total / schedule.steps_per_epoch)
-        Trained.checked(loss, losses)
-        if not apart:
-            continue
-        held_out.append(remaining())
-        if stop.stops(held_out[-1], trainee.weights()):
-            break
+        def remaining() -> float:
+            """The loss of the examples that are held out."""
+            given = _ahead(worker, partial(trainee.given, training=False), apart)
+            return sum(len(part) * trainee.measure(one) for part, one in zip(apart, given, strict=True)) / sum(
+                map(len, apart)
+            )
+
+        first, start = trainee.weights(), remaining() if apart else math.inf
+        for _epoch in range(schedule.epochs):
+            total = 0.0
+            for given in itertools.islice(ahead, schedule.steps_per_epoch):
+                total += trainee.step(given)
+                progress.step()
+            losses.append(total / schedule.steps_per_epoch)
+            Trained.checked(loss, losses)
+            if not apart:
+                continue
+            held_out.append(remaining())
+            if stop.stops(held_out[-1], trainee.weights()):
+                break
     unchanged = bool(apart) and stop.best >= start
     if apart:
         trainee.restore(first if unchanged else stop.weights)
     return Trained.checked(loss, losses, held_out, unchanged=unchanged)
+
+
+def _ahead(
+    worker: Executor, given: Callable[[NDArray[np.int64]], Any], parts: Iterable[NDArray[np.int64]]
+) -> Iterator[Any]:
+    """What each part is given, made while the one before is used."""
+    upcoming = None
+    for part in parts:
+        made, upcoming = upcoming, worker.submit(given, part)
+        if made is not None:
+            yield made.result()
+    if upcoming is not None:
+        yield upcoming.result()
 
 
 def optimizer(name: str, schedule: Schedule) -> Any:

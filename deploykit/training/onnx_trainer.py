@@ -16,6 +16,7 @@ from deploykit.data.feeding import Feeding, forms
 from deploykit.loading.onnx import signature
 from deploykit.sandbox.task import Report
 from deploykit.training import onnx_weights
+from deploykit.training.augment import Batches
 from deploykit.training.loop import Trainee, fit, optimizer
 from deploykit.training.onnx_hidden import opened_up
 from deploykit.training.progress import Trained
@@ -145,9 +146,12 @@ class OnnxTrainer:
         def measure(inputs: Any, targets: Any) -> Any:
             return goal.loss(targets, self._graph(inputs, variables))
 
-        def batch(index: NDArray[np.int64]) -> tuple[Any, Any]:
-            inputs = self.feeds(index)
-            return [tf.convert_to_tensor(v) for v in inputs], goal.targets(index, inputs)
+        batches = Batches(self.data, schedule)
+
+        def given(index: NDArray[np.int64], *, training: bool) -> tuple[Any, Any]:
+            batch = batches.changed(index) if training else batches.plain(index)
+            inputs = self.feeding.arrange(batch.inputs)
+            return [tf.convert_to_tensor(v) for v in inputs], goal.targets(batch)
 
         def restore(weights: dict[str, NDArray[Any]]) -> None:
             for name, array in weights.items():
@@ -157,8 +161,9 @@ class OnnxTrainer:
             return {name: variable.numpy() for name, variable in variables.items()}
 
         trainee = Trainee(
-            step=lambda index: float(step(*batch(index))),
-            measure=lambda index: float(measure(*batch(index))),
+            given=given,
+            step=lambda made: float(step(*made)),
+            measure=lambda made: float(measure(*made)),
             weights=weights,
             restore=restore,
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.data.dataset import Dataset
 from deploykit.data.splits import shuffled
+from deploykit.training.choices import NO_CHANGE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +39,7 @@ class Schedule:
         learning_rate: The highest one: it rises over the first steps, then decays along a cosine.
         seed: Of the order of the examples and of dropout.
         held_out: Indices into the training split that are not trained on: they show when to stop.
+        augment: How the inputs are changed at each step, one of `deploykit.training.choices.AUGMENTATIONS`.
     """
 
     examples: NDArray[np.int64]
@@ -46,11 +48,12 @@ class Schedule:
     learning_rate: float
     seed: int
     held_out: NDArray[np.int64] | None = None
+    augment: str = NO_CHANGE
 
     @classmethod
     def of(
         cls, data: Dataset, *, examples: int, batch_size: int, epochs: int, learning_rate: float, seed: int,
-        held_out: float = 0.0,
+        held_out: float = 0.0, augment: str = NO_CHANGE,
     ) -> Schedule:  # fmt: skip
         """A schedule on the training split: evaluation and test examples are never trained on.
 
@@ -62,13 +65,20 @@ class Schedule:
             learning_rate: The highest one.
             seed: Of the choice and the order of the examples.
             held_out: Share of the examples that are not trained on.
+            augment: How the inputs are changed at each step.
         """
         train = data.splits["train"]
         order = shuffled(len(train), train.labels, seed)
         chosen = order[: examples or len(order)]
         apart = round(held_out * len(chosen))
         kept = chosen[apart:]
-        return cls(kept, min(batch_size, len(kept)), epochs, learning_rate, seed, chosen[:apart] if apart else None)
+        size = min(batch_size, len(kept))
+        return cls(kept, size, epochs, learning_rate, seed, chosen[:apart] if apart else None, augment)
+
+    @property
+    def changes(self) -> bool:
+        """Whether inputs are changed at each step."""
+        return self.augment != NO_CHANGE
 
     @property
     def steps_per_epoch(self) -> int:

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.extras import require
+from deploykit.data.batch import Batch
 from deploykit.training.objective import Objective
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
 
-#: The inputs of a batch, in the order in which Keras counts them.
-Inputs = Sequence["NDArray[Any]"]
 #: Smallest probability whose logarithm is taken.
 _LEAST = 1e-7
 
@@ -30,12 +28,11 @@ class TrainingGoal(ABC):
     name: str
 
     @abstractmethod
-    def targets(self, index: NDArray[np.int64], inputs: Inputs) -> Any:
+    def targets(self, batch: Batch) -> Any:
         """What some training examples are to give.
 
         Args:
-            index: Places of the examples in the training split.
-            inputs: What the model is fed for them.
+            batch: The examples, as the model is fed them.
         """
 
     @abstractmethod
@@ -56,13 +53,17 @@ class Labels(TrainingGoal):
         self._labels = labels
         self._loss = objective.of(require("keras", "tensorflow"))
 
-    def targets(self, index: NDArray[np.int64], inputs: Inputs) -> Any:
-        """Their labels."""
-        return self._labels[index]
+    def targets(self, batch: Batch) -> Any:
+        """Their labels; of examples that are mixed both, and the share of the first."""
+        labels, mixing = self._labels[batch.index], batch.mixing
+        return labels if mixing is None else (labels, labels[mixing.partners], mixing.shares)
 
     def loss(self, targets: Any, outputs: Any) -> Any:
-        """As `Objective` says."""
-        return self._loss(targets, outputs)
+        """As `Objective` says; of examples that are mixed by the share of each label (Zhang et al. 2018)."""
+        if not isinstance(targets, tuple):
+            return self._loss(targets, outputs)
+        own, partners, shares = targets
+        return self._loss(own, outputs, sample_weight=shares) + self._loss(partners, outputs, sample_weight=1 - shares)
 
 
 @dataclass
@@ -76,15 +77,15 @@ class Teacher(TrainingGoal):
         axis: Axis of the classes.
     """
 
-    ask: Callable[[NDArray[np.int64], Inputs], Any]
+    ask: Callable[[Batch], Any]
     temperature: float = 1.0
     probabilities: bool = True
     axis: int = -1
     name: str = "KLDivergence"
 
-    def targets(self, index: NDArray[np.int64], inputs: Inputs) -> Any:
+    def targets(self, batch: Batch) -> Any:
         """What the teacher gives."""
-        return self.ask(index, inputs)
+        return self.ask(batch)
 
     def loss(self, targets: Any, outputs: Any) -> Any:
         """The divergence."""
@@ -154,7 +155,7 @@ class Logits(Values):
 
     @classmethod
     def of(
-        cls, ask: Callable[[NDArray[np.int64], Inputs], Any], sample: NDArray[Any], *, probabilities: bool,
+        cls, ask: Callable[[Batch], Any], sample: NDArray[Any], *, probabilities: bool,
         axis: int | None,
     ) -> Logits:  # fmt: skip
         """The goal for some answers.
@@ -199,9 +200,9 @@ class Mixed(TrainingGoal):
         self.name = f"{alpha:g} × {labels.name} + {teacher.name}"
         self._labels, self._teacher, self._alpha = labels, teacher, alpha
 
-    def targets(self, index: NDArray[np.int64], inputs: Inputs) -> Any:
+    def targets(self, batch: Batch) -> Any:
         """Both."""
-        return self._labels.targets(index, inputs), self._teacher.targets(index, inputs)
+        return self._labels.targets(batch), self._teacher.targets(batch)
 
     def loss(self, targets: Any, outputs: Any) -> Any:
         """The sum."""
@@ -220,9 +221,9 @@ class Several(TrainingGoal):
         self.name = " + ".join(dict.fromkeys(goal.name for goal in goals.values()))
         self._goals = dict(goals)
 
-    def targets(self, index: NDArray[np.int64], inputs: Inputs) -> Any:
+    def targets(self, batch: Batch) -> Any:
         """Those of each goal."""
-        return [goal.targets(index, inputs) for goal in self._goals.values()]
+        return [goal.targets(batch) for goal in self._goals.values()]
 
     def loss(self, targets: Any, outputs: Any) -> Any:
         """The sum."""

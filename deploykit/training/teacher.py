@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deploykit.converters._contract import Job
 from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import UnsupportedModelError
+from deploykit.data.batch import Batch
 from deploykit.data.dataset import Dataset
 from deploykit.loading._contract import FORMATS
 from deploykit.training.schedule import Schedule
-from deploykit.training.targets import Inputs, Logits, Teacher, TrainingGoal, TwoClasses, Values
+from deploykit.training.targets import Logits, Teacher, TrainingGoal, TwoClasses, Values
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,22 +63,26 @@ class Answers:
         import numpy as np
 
         self._data, self._session = data, session
-        self._index = np.concatenate([p for p in (schedule.examples, schedule.held_out) if p is not None])
+        asked_again = () if schedule.changes else (schedule.examples,)
+        apart = () if schedule.held_out is None else (schedule.held_out,)
+        self._index = np.concatenate([np.empty(0, np.int64), *asked_again, *apart])
+        self._open = schedule.changes
         # Not more at once than in training: what lies between the layers is held for all of them.
         self._size = min(_SAMPLE, schedule.batch_size)
         few = self._index[: min(_SAMPLE, len(schedule.examples))]
         self.samples = self._answers(np.sort(few))
+        self._last: tuple[Batch, dict[str, NDArray[Any]]] | None = None
         self._row: dict[int, int] = {}
         self._rows: dict[str, NDArray[Any]] = {}
         size = sum(sample.nbytes for sample in self.samples.values()) / len(few)
-        if size * len(self._index) < _REMEMBERED_BYTES:
+        if len(self._index) and size * len(self._index) < _REMEMBERED_BYTES:
             self._remember()
 
     def _remember(self) -> None:
         import numpy as np
 
         order = np.sort(self._index)
-        with closing(self._session):
+        with nullcontext() if self._open else closing(self._session):
             self._rows = self._answers(order)
         self._row = {int(i): row for row, i in enumerate(order)}
 
@@ -89,13 +94,15 @@ class Answers:
         found = [self._session.predict(self._data.batch("train", part)) for part in parts]
         return {name: np.concatenate([answers[name] for answers in found]) for name in found[0]}
 
-    def ask(self, name: str) -> Callable[[NDArray[np.int64], Inputs], Any]:
+    def ask(self, name: str) -> Callable[[Batch], Any]:
         """What gives an output for training examples."""
 
-        def asked(index: NDArray[np.int64], _inputs: Inputs) -> Any:
-            if name in self._rows:
-                return self._rows[name][[self._row[int(i)] for i in index]]
-            return self._session.predict(self._data.batch("train", index))[name]
+        def asked(batch: Batch) -> Any:
+            if name in self._rows and not batch.changed:
+                return self._rows[name][[self._row[int(i)] for i in batch.index]]
+            if self._last is None or self._last[0] is not batch:  # all outputs of a batch are asked for one by one
+                self._last = batch, self._session.predict(dict(batch.inputs))
+            return self._last[1][name]
 
         return asked
 

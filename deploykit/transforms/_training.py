@@ -7,10 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
-from deploykit.training.choices import OPTIMIZERS
+from deploykit.training.choices import NO_CHANGE, OPTIMIZERS
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import Need, TransformJob, Variant
 
@@ -145,6 +146,7 @@ class LabelsOf:
 
     def __init__(self, job: TransformJob, activation: str, sample: NDArray[Any]) -> None:
         self._job, self._activation, self._sample = job, activation, sample
+        self._changed = (job.parameters or {}).get("augment", NO_CHANGE) != NO_CHANGE
 
     def __call__(self, loss: str = "auto") -> TrainingGoal:
         """The labels as a goal; ``loss`` is one of `deploykit.training.choices.LOSSES`."""
@@ -154,7 +156,13 @@ class LabelsOf:
         labels = self._job.examples.labels("train")
         assert labels is not None
         shape = (None, *self._sample.shape[1:])
-        return Labels(objective(self._activation, shape, labels, self._sample, loss), labels)
+        chosen = objective(self._activation, shape, labels, self._sample, loss)
+        if self._changed and not (chosen.loss.endswith("Crossentropy") and self._sample.ndim == 2):
+            raise UnsupportedModelError(
+                "Images are changed by augment, and the labels are not of whole images: what they refer to would move.",
+                remedy="leave out augment, or alpha: the original's answers follow the changes.",
+            )
+        return Labels(chosen, labels)
 
 
 def schedule_of(job: TransformJob, fixed: int | None) -> Schedule:
@@ -175,6 +183,7 @@ def schedule_of(job: TransformJob, fixed: int | None) -> Schedule:
     return Schedule.of(
         job.examples, examples=job["train_examples"], batch_size=size, epochs=job["epochs"],
         learning_rate=job["learning_rate"], seed=job.seed, held_out=apart,
+        augment=(job.parameters or {}).get("augment", NO_CHANGE),
     )  # fmt: skip
 
 

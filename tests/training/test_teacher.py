@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from deploykit.data.batch import Batch
 from deploykit.data.dataset import Dataset
 from deploykit.training.schedule import Schedule
 from deploykit.training.teacher import Answers
@@ -34,7 +35,7 @@ def test_it_is_never_asked_for_more_at_once_than_a_step_of_training(size):
     assert max(original.asked) <= min(size, 64)
     once = len(original.asked)
     index = np.array([count - 1, 5, 30])
-    given = data.batch("train", index)["input"]
-    assert np.array_equal(answers.ask("doubled")(index, []), 2 * given)
+    batch = Batch(index, data.batch("train", index))
+    assert np.array_equal(answers.ask("doubled")(batch), 2 * batch.inputs["input"])
     assert len(original.asked) == once  # it is remembered
     assert answers.samples["doubled"].shape == (64, 3)

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from deploykit.core.extras import require
+from deploykit.data.batch import Batch
 from deploykit.surgery.reconstruction.damage import Labeled, with_others
 from deploykit.surgery.reconstruction.linear import Linear
 from deploykit.surgery.reconstruction.walk import Examples
@@ -29,8 +30,8 @@ Answer = Callable[[Mapping[str, Any], Mapping[str, Any]], Sequence[Any]]
 class Compared(Protocol):
     """What outputs are compared with."""
 
-    def targets(self, index: NDArray[Any], inputs: Sequence[NDArray[Any]]) -> Any:
-        """What some of the examples are to give; ``index``: their places among all."""
+    def targets(self, batch: Batch) -> Any:
+        """What some of the examples are to give; their places are those among all."""
 
     def loss(self, targets: Any, outputs: Any) -> Any:
         """The mean loss of a batch."""
@@ -99,7 +100,7 @@ def scores(
     components = {name: traced.labels.roots(axis) for name, axis in _channels(traced, places)}
     for start in range(0, total, unit):
         feeds = examples.part(slice(start, start + unit))
-        targets = goal.targets(np.arange(start, start + unit), list(feeds.values()))
+        targets = goal.targets(Batch(np.arange(start, start + unit), feeds))
         made = derivatives({name: tf.convert_to_tensor(value) for name, value in feeds.items()}, targets)
         for name, value in made.items():
             rows = np.moveaxis(value.numpy(), places[name], -1).astype(np.float64)

@@ -59,7 +59,7 @@ class _Keras(Variant):
                 job.examples, examples=0, batch_size=job["batch_size"], epochs=job["epochs"], learning_rate=1e-3,
                 seed=job.seed, held_out=0.2,
             )  # fmt: skip
-            goal = Teacher(lambda _, inputs: teacher(inputs[0], training=False))
+            goal = Teacher(lambda batch: teacher(*batch.inputs.values(), training=False))
             job.notes |= train(model, job.examples, schedule, goal, report=job.report).notes
         _keras.save(model, job.target)
 
