@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from deploykit.data.batch import Batch
+from deploykit.data.batch import Batch, Mixing
 from deploykit.data.dataset import Dataset
 from deploykit.sandbox.task import Report
 from deploykit.testing import architectures
 from deploykit.training import hidden, targets
+from deploykit.training.augment import Batches
 from deploykit.training.keras_trainer import train
 from deploykit.training.objective import Objective
 from deploykit.training.schedule import Schedule
@@ -20,7 +21,7 @@ def loss(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
 
     Args:
         arguments: ``goal``: a class of `deploykit.training.targets` or ``hidden``; its other ``options``; ``wanted``;
-            ``found``; with ``labels`` and ``alpha``, labels count as well.
+            ``found``; with ``labels`` and ``alpha``, labels count as well, with ``partners`` and ``shares`` mixed ones.
         report: Not used.
     """
     import numpy as np
@@ -32,8 +33,33 @@ def loss(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         labels = Labels(Objective("SparseCategoricalCrossentropy", from_logits=False), np.array(arguments["labels"]))
         goal = targets.Mixed(labels, goal, arguments["alpha"])
     given = {"wanted": np.array(arguments["wanted"], np.float32)}
-    wanted = goal.targets(Batch(np.arange(len(arguments["wanted"])), given))
+    mixing = None
+    if "shares" in arguments:
+        mixing = Mixing(np.array(arguments["partners"]), np.array(arguments["shares"], np.float32))
+    wanted = goal.targets(Batch(np.arange(len(arguments["wanted"])), given, mixing=mixing))
     return {"loss": float(goal.loss(wanted, np.array(arguments["found"], np.float32)))}
+
+
+def augment(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: change some of ``images`` as a schedule with ``augment`` and ``seed`` says, ``calls`` times.
+
+    Returns:
+        For each call the images, and how they were mixed.
+    """
+    import numpy as np
+
+    del report
+    images = np.array(arguments["images"], arguments["dtype"])
+    data = Dataset.from_arrays(images, x_test=images[:20])
+    index = np.array(arguments["index"])
+    batches = Batches(data, Schedule(index, len(index), 1, 1e-3, arguments["seed"], augment=arguments["augment"]))
+    calls = []
+    for _ in range(arguments["calls"]):
+        batch = batches.changed(index)
+        mixing = batch.mixing
+        how = {} if mixing is None else {"partners": mixing.partners.tolist(), "shares": mixing.shares.tolist()}
+        calls.append({"images": next(iter(batch.inputs.values())).tolist(), **how})
+    return {"calls": calls}
 
 
 def recover(arguments: dict[str, Any], report: Report) -> dict[str, Any]:

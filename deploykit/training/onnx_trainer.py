@@ -18,6 +18,7 @@ from deploykit.sandbox.task import Report
 from deploykit.training import onnx_weights
 from deploykit.training.augment import Batches
 from deploykit.training.loop import Trainee, fit, optimizer
+from deploykit.training.onnx_folded import folded
 from deploykit.training.onnx_hidden import opened_up
 from deploykit.training.progress import Trained
 from deploykit.training.schedule import Schedule
@@ -56,7 +57,7 @@ class OnnxTrainer:
                 "The model carries a state from step to step, which is not trained.",
                 remedy="use techniques that need no training for this model.",
             )
-        self._graph = Graph(opened_up(self.model, self.watched))
+        self._graph = Graph(folded(opened_up(self.model, self.watched)))
         self._weights = onnx_weights.trainable(self.model)
         if not self._weights:
             raise UnsupportedModelError(

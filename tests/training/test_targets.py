@@ -7,9 +7,11 @@ from deploykit.testing import work
 
 WANTED, FOUND = (np.random.default_rng(seed).normal(0, 2, (4, 3)) for seed in (0, 1))
 
+ABOUT_LABELS = ("labels", "alpha", "partners", "shares")
+
 
 def loss(goal, wanted, found, **more):
-    options = {name: more.pop(name) for name in list(more) if name not in ("labels", "alpha")}
+    options = {name: more.pop(name) for name in list(more) if name not in ABOUT_LABELS}
     given = {"goal": goal, "options": options, "wanted": wanted.tolist(), "found": found.tolist(), **more}
     return work.run("training:loss", "tensorflow", **given)["loss"]
 
@@ -49,6 +51,17 @@ def test_numbers_that_are_classes_of_their_own(probabilities):
 def test_values_are_compared_relative_to_their_variance():
     found = loss("Values", WANTED, FOUND, variance=float(WANTED.var()))
     assert found == pytest.approx(((WANTED - FOUND) ** 2).mean() / WANTED.var(), rel=1e-5)
+
+
+def test_labels_of_mixed_examples_count_by_their_shares():
+    """As the cross-entropy with the distribution over both labels."""
+    labels, partners, shares = [0, 2, 1, 1], [1, 0, 3, 2], [0.25, 0.5, 1.0, 0.125]
+    found = loss("Teacher", soft(WANTED), soft(FOUND), labels=labels, alpha=0.5, partners=partners, shares=shares)
+    wanted = (
+        np.eye(3)[labels] * np.array(shares)[:, None] + np.eye(3)[labels][partners] * (1 - np.array(shares))[:, None]
+    )
+    crossed = -(wanted * np.log(soft(FOUND))).sum(1).mean()
+    assert found == pytest.approx(0.5 * crossed + divergence(WANTED, FOUND, 1.0), rel=1e-4)
 
 
 def test_labels_count_by_alpha():

@@ -5,6 +5,7 @@ import pytest
 
 from deploykit.data.batch import Batch
 from deploykit.data.dataset import Dataset
+from deploykit.training.augment import Batches
 from deploykit.training.schedule import Schedule
 from deploykit.training.teacher import Answers
 
@@ -39,3 +40,27 @@ def test_it_is_never_asked_for_more_at_once_than_a_step_of_training(size):
     assert np.array_equal(answers.ask("doubled")(batch), 2 * batch.inputs["input"])
     assert len(original.asked) == once  # it is remembered
     assert answers.samples["doubled"].shape == (64, 3)
+
+
+def test_changed_examples_are_answered_as_they_are_fed():
+    """Once for all outputs; what is held out is never changed, and its answers are remembered."""
+
+    class Both(Doubling):
+        def predict(self, feeds):
+            return super().predict(feeds) | {"negative": -next(iter(feeds.values()))}
+
+    images = np.random.default_rng(1).random((60, 4, 4, 1)).astype(np.float32)
+    data, original = Dataset.from_arrays(images, x_test=images), Both()
+    schedule = Schedule(np.arange(20, 60), 8, 1, 1e-3, 0, held_out=np.arange(20), augment="flip+mixup")
+    answers, batches = Answers(original, data, schedule), Batches(data, schedule)
+    once = len(original.asked)
+    apart = batches.plain(np.array([2, 19]))
+    assert np.array_equal(answers.ask("doubled")(apart), 2 * images[[2, 19]])
+    assert len(original.asked) == once
+    for _ in range(2):
+        batch = batches.changed(np.arange(20, 28))
+        fed = batch.inputs["input"]
+        assert (fed != images[20:28]).any()
+        assert np.array_equal(answers.ask("doubled")(batch), 2 * fed)
+        assert np.array_equal(answers.ask("negative")(batch), -fed)
+    assert len(original.asked) == once + 2

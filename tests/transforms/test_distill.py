@@ -351,6 +351,43 @@ def test_a_student_has_half_of_the_blocks(tmp_path):
         work.transformed("distill", "onnx", plain, tmp_path / "none", tmp_path / "data", width=0.5)
 
 
+@pytest.mark.parametrize("variant", ["onnx", "keras"])
+def test_both_models_see_the_same_changed_images(variant, unlabeled, tmp_path):
+    """A model cannot be told from a teacher that is the same, whatever the images."""
+    source = MODEL if variant == "onnx" else NOTEBOOKS / "models" / "fashion_cnn.keras"
+    settings = {**FEW, "learning_rate": 1e-7, "augment": "flip+crops+mixup"}
+    notes = work.transformed("distill", variant, source, tmp_path / "out", unlabeled, teacher=source, **settings)
+    assert notes["loss_by_epoch"][0] < 1e-5
+
+
+def test_changed_images_repeat_with_the_seed(pruned, unlabeled, tmp_path):
+    settings = {**FEW, "augment": "crops+mixup", "learning_rate": 1e-3}
+    for name, seed in (("one", 1), ("two", 1), ("three", 2)):
+        train("distill", pruned, tmp_path / name, unlabeled, seed=seed, **settings)
+    one, two, three = ((tmp_path / name).read_bytes() for name in ("one", "two", "three"))
+    assert one == two != three
+    train("distill", pruned, tmp_path / "plain", unlabeled, seed=1, learning_rate=1e-3, **FEW)
+    assert (tmp_path / "plain").read_bytes() != one
+
+
+def test_changed_images_with_labels(pruned, labeled, tmp_path):
+    notes = train("distill", pruned, tmp_path / "out", labeled, alpha=0.5, augment="flip+mixup", **FEW)
+    assert notes["loss"] == "0.5 × SparseCategoricalCrossentropy + KLDivergence"
+    assert np.isfinite(notes["loss_by_epoch"]).all()
+
+
+def test_what_takes_no_images_cannot_have_them_changed(tmp_path):
+    rng = np.random.default_rng(0)
+    source = graph(
+        tmp_path, [node("MatMul", ["x", "w"], ["y"])], [value("x", "float32", "N", 4)],
+        [value("y", "float32", "N", 3)], w=rng.normal(size=(4, 3)).astype(np.float32),
+    )  # fmt: skip
+    data = Dataset.from_arrays(rng.normal(size=(300, 4)).astype(np.float32))
+    space = dk.Space([dk.Recipe((dk.Step("distill", {"augment": "flip"}),))], [dk.Target("onnxruntime")])
+    (left,) = dk.plan(dk.load(source), data, space).left_out
+    assert left.reason.endswith("the input 'x' takes float32 (?, 4): leave out augment for this model")
+
+
 def test_a_given_student_learns_from_the_original(unlabeled, test_images, tmp_path):
     """A perceptron that was never trained, with the signature of the tutorial's network."""
     rng = np.random.default_rng(0)
