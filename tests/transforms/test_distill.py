@@ -353,7 +353,7 @@ def test_a_student_has_half_of_the_blocks(tmp_path):
 
 @pytest.mark.parametrize("variant", ["onnx", "keras"])
 def test_both_models_see_the_same_changed_images(variant, unlabeled, tmp_path):
-    """A model cannot be told from a teacher that is the same, whatever the images."""
+    """A model answers as a teacher that is the same, whatever the images, if they get the same."""
     source = MODEL if variant == "onnx" else NOTEBOOKS / "models" / "fashion_cnn.keras"
     settings = {**FEW, "learning_rate": 1e-7, "augment": "flip+crops+mixup"}
     notes = work.transformed("distill", variant, source, tmp_path / "out", unlabeled, teacher=source, **settings)
