@@ -64,6 +64,19 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tls-clients", metavar="FILE", help="let in only clients with a certificate of these authorities (PEM)"
     )
+    parser.add_argument("--access-log", metavar="FILE", help="write a line for each request; - for standard output")
+    parser.add_argument(
+        "--log-format", choices=("text", "json"), default="text",
+        help="form of the access log and the server's own log (default: text)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--audit", metavar="FILE",
+        help="write who asked for which predictions and gave which orders; see deploykit token audit",
+    )  # fmt: skip
+    parser.add_argument(
+        "--traces", action="store_true",
+        help="send OpenTelemetry traces to where OTEL_EXPORTER_OTLP_ENDPOINT says (deploykit[otel])",
+    )  # fmt: skip
     parser.add_argument(
         "--limit", metavar="NAME=VALUE", action="append", default=[], type=_limit,
         help="set a limit; may be repeated. " + " ".join(_described(limit) for limit in LIMITS),
@@ -111,6 +124,10 @@ def run(options: argparse.Namespace) -> None:
         tls_certificate=options.tls_cert,
         tls_key=options.tls_key,
         tls_clients=options.tls_clients,
+        access_log=options.access_log,
+        log_format=options.log_format,
+        audit=options.audit,
+        traces=options.traces,
         block=True,
         ready=announce,
     )

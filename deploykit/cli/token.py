@@ -6,17 +6,24 @@ import argparse
 from pathlib import Path
 
 from deploykit.cli._show import show
+from deploykit.core.audit import verify_audit
 from deploykit.core.errors import SettingError
 from deploykit.core.tokens import SCOPES, Token, Tokens
 
-HELP = "Make, list and remove the tokens that deploykit serve --tokens asks for."
+HELP = "Make, list and remove the tokens that deploykit serve --tokens asks for; check an audit log."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
-    parser.add_argument("action", choices=("add", "list", "remove"), help="what to do")
-    parser.add_argument("file", metavar="FILE", type=Path, help="file of tokens; add makes it")
-    parser.add_argument("name", metavar="NAME", nargs="?", default="", help="name of the token, to add or remove it")
+    parser.add_argument(
+        "action", choices=("add", "list", "remove", "audit"),
+        help="what to do; audit checks the file of deploykit serve --audit",
+    )  # fmt: skip
+    parser.add_argument("file", metavar="FILE", type=Path, help="file of tokens, which add makes; or an audit log")
+    parser.add_argument(
+        "name", metavar="NAME", nargs="?", default="",
+        help="name of the token, to add or remove it; or the digest of a line that must be in the audit log",
+    )  # fmt: skip
     group = parser.add_argument_group("rules of a new token")
     group.add_argument(
         "--scope", action="append", choices=SCOPES, help="what it is for; may be repeated (default: predict)"
@@ -35,6 +42,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the verb."""
     path: Path = options.file
+    if options.action == "audit":
+        found = verify_audit(path, options.name)
+        show(
+            options, f"{found.lines:,} lines, none changed or removed; the last one has the digest\n{found.last}", found
+        )
+        return
     if (options.action == "list") == bool(options.name):
         raise argparse.ArgumentTypeError("give NAME to add or remove a token, and only then.")
     tokens = Tokens() if options.action == "add" and not path.exists() else Tokens.open(path)

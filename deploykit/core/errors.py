@@ -22,6 +22,7 @@
     ├── ServeError            the server could not start
     │   └── PortInUseError
     ├── RequestError          a request to the server is wrong (each protocol in ``serving`` maps it to a status)
+    ├── AuditError            an audit log is not as it was written
     ├── GoalMissed            no candidate meets the goal (raised by ``best.require()`` only)
     └── Cancelled             the user stopped the work
 
@@ -154,6 +155,10 @@ class PortInUseError(ServeError):
 
 class RequestError(DeploykitError):
     """A request to the server is wrong."""
+
+
+class AuditError(DeploykitError):
+    """An audit log is not as it was written: a line was changed or removed."""
 
 
 class GoalMissed(DeploykitError):

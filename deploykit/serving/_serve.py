@@ -8,13 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from deploykit.artifacts.artifact import Artifact, is_artifact
 from deploykit.core.errors import PortInUseError, SettingError, unknown_name
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.core.settings.serving import ServingSettings
 from deploykit.core.tokens import Tokens
+from deploykit.serving.records.settings import Recording
 from deploykit.serving.server import Listeners, Server, close, named
 from deploykit.serving.signals import Terminated, terminable
 from deploykit.serving.sources.catalog import Catalog
@@ -43,6 +44,10 @@ def serve(
     tls_certificate: str | Path | None = None,
     tls_key: str | Path | None = None,
     tls_clients: str | Path | None = None,
+    access_log: str | Path | None = None,
+    log_format: Literal["text", "json"] = "text",
+    audit: str | Path | None = None,
+    traces: bool = False,
     block: bool = False,
     ready: Callable[[Server], None] | None = None,
     trusted: bool = False,
@@ -84,6 +89,14 @@ def serve(
             then take TLS alone.
         tls_key: PEM file of its private key, without a password.
         tls_clients: PEM file of authorities: only clients with a certificate of theirs are let in.
+        access_log: File that gets a line for each request: its id, path, model, status, size, token and the times of
+            its stages; never its content. ``"-"`` for standard output. It is rotated, see the limit ``log_bytes``.
+        log_format: Form of the access log and of the server's own: ``"text"``, or ``"json"`` with an object in each
+            line.
+        audit: File that gets a line for each prediction, each request that was turned away and each order, by token;
+            ``deploykit token audit`` shows whether any was changed or removed since.
+        traces: Send OpenTelemetry traces to where the environment says (``OTEL_EXPORTER_OTLP_ENDPOINT``); takes
+            deploykit[otel].
         block: Serve until Ctrl-C, SIGTERM or `Server.stop`, as the command line does, instead of in the background.
         ready: Called with the server when it is ready, for example to print a message; for use with ``block``.
         trusted: Allow operators that touch files or run code. Can only be set in code.
@@ -122,6 +135,7 @@ def serve(
         raise SettingError("workers must be 1 on Windows, where processes cannot share a port.")
     allowed = ServerLimits.of(limits)
     tls = Tls.of(tls_certificate, tls_key, tls_clients)
+    recording = Recording.of(access_log, log_format, audit, traces=traces)
     known_tokens = None if tokens is None else Path(tokens).absolute()
     if known_tokens is not None:
         Tokens.open(known_tokens)
@@ -151,7 +165,9 @@ def serve(
         if os.name == "nt":  # sockets are not inherited: the worker binds the ports again
             close(listeners)
             listeners = {}
-        server = Server(catalog, host, bound, listeners, workers, allowed, taken, known_tokens, tls, poll_seconds)
+        server = Server(
+            catalog, host, bound, listeners, workers, allowed, taken, known_tokens, tls, poll_seconds, recording
+        )
     except BaseException:
         close(listeners)
         raise

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from deploykit.core.errors import DeploykitError
 from deploykit.serving.faults import Fault, InvalidInputError
-from deploykit.serving.guard import ForbiddenError
+from deploykit.serving.guard import CALLER, ForbiddenError
+from deploykit.serving.meter import VISIT
+from deploykit.serving.records.recorder import Act
 
 if TYPE_CHECKING:
     from deploykit.serving.service import Service
@@ -34,11 +37,31 @@ async def control(service: Service, what: str, arguments: Mapping[str, Any]) -> 
         )
     try:
         # Who gives up waiting does not stop what has begun.
-        return await asyncio.shield(asyncio.ensure_future(service.control(what, arguments)))
+        found = await asyncio.shield(asyncio.ensure_future(service.control(what, arguments)))
+        _record(service, what, arguments, "")
+        return found
     except Fault:
         raise
     except DeploykitError as error:
+        _record(service, what, arguments, str(error))
         raise InvalidInputError(str(error)) from error
+
+
+def _record(service: Service, what: str, arguments: Mapping[str, Any], problem: str) -> None:
+    """Record who had the server do what, for its audit log."""
+    if service.recorder is None:
+        return
+    caller, visit = CALLER.get(), VISIT.get()
+    service.recorder.add(
+        Act(
+            at=round(time.time(), 3),
+            action=what,
+            token="" if caller is None else caller.token.name,
+            request_id="" if visit is None else visit.id,
+            **{key: value for key, value in arguments.items() if key != "config"},
+            **({"problem": problem} if problem else {}),
+        )
+    )
 
 
 def check_origin(headers: Iterable[tuple[bytes, bytes]]) -> None:

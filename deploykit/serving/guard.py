@@ -220,6 +220,11 @@ class Guard:
             caller = self._callers[token.digest] = Caller(token, self._ledger)
         return caller
 
+    def name_of(self, secret: bytes | None) -> str:
+        """Name of the token that a request shows, whatever it is for; "" without one that is known."""
+        token = None if secret is None else self._tokens.find(secret) or self._more.find(secret)
+        return "" if token is None else token.name
+
     def _look(self) -> None:
         """Read the tokens again if they have changed; those that cannot be read change nothing but the log."""
         now = time.monotonic()

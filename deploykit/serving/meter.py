@@ -41,13 +41,16 @@ class Visit:
         decoded: When its batch was made.
         began: When its batch began to run.
         ended: When that was over.
+        examples: How many it has, once its batch is made.
+        id: The id it is known by; "" where none is needed.
     """
 
-    __slots__ = ("arrived", "began", "decoded", "ended", "model", "version")
+    __slots__ = ("arrived", "began", "decoded", "ended", "examples", "id", "model", "version")
 
     def __init__(self, arrived: float) -> None:
         self.arrived = arrived
-        self.model = self.version = ""
+        self.model = self.version = self.id = ""
+        self.examples = 0
         self.decoded = self.began = self.ended = 0.0
 
 

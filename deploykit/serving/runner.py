@@ -85,7 +85,8 @@ class Runner:
     async def _run(self, batch: Batch) -> Outputs:
         visit = VISIT.get()
         if visit is not None:
-            visit.model, visit.version, visit.decoded = self._plane.name, self._version, time.perf_counter()
+            visit.model, visit.version, visit.examples = self._plane.name, self._version, batch.count
+            visit.decoded = time.perf_counter()
         ran = None
         if batch.count < self._plane.most_joined and not self._in_thread:
             ran = await self._run_joined(batch)

@@ -24,6 +24,7 @@ from deploykit.core.tokens import SCOPES, Tokens
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic
+from deploykit.serving.records.settings import Recording
 from deploykit.serving.signals import Terminated, signals, terminable
 from deploykit.serving.sources.catalog import Catalog
 from deploykit.serving.sources.wishes import Wish, read_models_config
@@ -60,6 +61,7 @@ class Server:
     def __init__(
         self, catalog: Catalog, host: str, ports: dict[str, int], listeners: Listeners, workers: int,
         limits: ServerLimits, hosts: tuple[str, ...], tokens: Path | None, tls: Tls | None, poll_seconds: float,
+        recording: Recording,
     ) -> None:  # fmt: skip
         self._catalog = catalog
         self._poll_seconds = poll_seconds
@@ -68,6 +70,7 @@ class Server:
         self._hosts = hosts
         self._tokens = tokens
         self._tls = tls
+        self._recording = recording
         own = Tokens()
         self._secret = "" if tokens is None else own.add("server", scopes=SCOPES)
         self._own = [token.to_json() for token in own.by_name.values()]
@@ -104,6 +107,7 @@ class Server:
                 "tokens": "" if self._tokens is None else str(self._tokens),
                 "own": self._own,
                 "tls": {} if self._tls is None else self._tls.to_json(),
+                "recording": self._recording.to_json(),
             }
         )
         self._catalog.serve(self._workers.become)

@@ -21,6 +21,7 @@ from deploykit.serving.splits import Shadowed, Split
 if TYPE_CHECKING:
     from deploykit.serving.guard import Guard
     from deploykit.serving.meter import Meter
+    from deploykit.serving.records.recorder import Recorder
     from deploykit.serving.tls import Tls
     from deploykit.serving.traffic import Counters
 
@@ -56,12 +57,14 @@ class Service:
         guard: Whose requests are answered; None: everyone's.
         meter: What counts for metrics; None: nothing.
         tls: Files of the server's TLS; None: it has none.
+        recorder: What records requests; None: nothing.
 
     Attributes:
         limits: What it takes.
         guard: Whose requests are answered; None: everyone's.
         meter: What counts for metrics; None: nothing.
         tls: Files of the server's TLS, for protocols with a port of their own; None: it has none.
+        recorder: What records requests; None: nothing.
         draining: Set when the server goes down: readiness is over, requests in progress are still answered.
         control: Has the server load and unload models and spread requests; None: it cannot be asked to.
         split: Whether any model's requests are spread over versions.
@@ -76,11 +79,13 @@ class Service:
         guard: Guard | None = None,
         meter: Meter | None = None,
         tls: Tls | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.limits = limits or ServerLimits()
         self.guard = guard
         self.meter = meter
         self.tls = tls
+        self.recorder = recorder
         self.draining = False
         self.control: Control | None = None
         self._counters = counters

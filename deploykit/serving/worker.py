@@ -69,6 +69,7 @@ def _service(order: dict[str, Any]) -> Service:
     from deploykit.serving import traffic
     from deploykit.serving.guard import Guard
     from deploykit.serving.meter import Meter
+    from deploykit.serving.records.settings import Recording
     from deploykit.serving.service import Service
     from deploykit.serving.tls import Tls
     from deploykit.serving.traffic import Counters
@@ -78,12 +79,16 @@ def _service(order: dict[str, Any]) -> Service:
         counters = Counters(Path(order["counters"]), order["slot"])
         meter = Meter(traffic.meter_file(Path(order["counters"]), order["slot"]))
     guard = Guard(Path(order["tokens"]), map(Token.from_json, order["own"])) if order["tokens"] else None
+    limits = ServerLimits.of(order["limits"])
+    recording = Recording.from_json(order["recording"])
+    recording.use_format()
     return Service(
-        limits=ServerLimits.of(order["limits"]),
+        limits=limits,
         counters=counters,
         guard=guard,
         meter=meter,
         tls=Tls.from_json(order["tls"]) if order["tls"] else None,
+        recorder=recording.recorder(limits.log_bytes),
     )
 
 
@@ -199,6 +204,8 @@ async def _live(service: Service, order: dict[str, Any], channel: Channel) -> No
     for problem in await asyncio.gather(http.drain(seconds), *ends, return_exceptions=True):
         if isinstance(problem, Exception):
             logging.getLogger("deploykit.serving").error("while ending: %r", problem)
+    if service.recorder is not None:
+        service.recorder.close()
 
 
 async def _start(name: str, service: Service, order: dict[str, Any]) -> Stop:

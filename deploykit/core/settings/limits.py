@@ -48,6 +48,10 @@ class ServerLimits:
         0, "Memory of a worker beyond which it is replaced; 0: twice what it takes when it is ready, and 2 GiB.", 0,
         1 << 44, "bytes",
     )  # fmt: skip
+    log_bytes: int = ranged(
+        64 << 20, "Size from which on the access log begins a new file; three older ones are kept.", 4096, 1 << 40,
+        "bytes",
+    )  # fmt: skip
     grace_seconds: float = ranged(
         1.0,
         "Time in which a server that gets SIGTERM still takes requests, and says that it is not ready.",

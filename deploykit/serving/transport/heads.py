@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deploykit.serving.faults import Fault, InvalidInputError
+from deploykit.serving.records.entry import ID_HEADER, sane_id, sane_trace
 
 #: Clients repeat their heads: these many are remembered, up to so many bytes each.
 _KNOWN, _KNOWN_BYTES = 512, 2048
@@ -21,6 +22,8 @@ _METHODS = tuple(
     method.encode() for method in ("GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE", "CONNECT")
 )
 _LOCAL = ("localhost",)
+_ID, _TRACE = ID_HEADER.encode(), b"traceparent"
+_MARKS = frozenset((_ID, _TRACE))
 _HOST = re.compile(r"(?:\[([0-9a-f:.]+)\]|([^:/?#@\[\]\s]+))(?::[0-9]*)?")
 
 
@@ -61,6 +64,8 @@ class Head:
         waits: Whether the client waits for "100 Continue" before it sends the body.
         old: Whether it speaks HTTP/1.0, where a kept connection must be confirmed.
         encoding: Content-Encoding of the body, b"" without one.
+        request_id: The id that the client gives it, b"" without one.
+        trace: The client's ``traceparent``, b"" without one.
     """
 
     method: str
@@ -71,6 +76,8 @@ class Head:
     waits: bool
     old: bool
     encoding: bytes
+    request_id: bytes
+    trace: bytes
 
 
 class Heads:
@@ -98,7 +105,7 @@ class Heads:
         if known is not None:
             return known
         found = self._parse(data)
-        if len(data) <= _KNOWN_BYTES:
+        if len(data) <= _KNOWN_BYTES and not (found.request_id or found.trace):  # these do not come again
             if len(self._known) >= _KNOWN:
                 self._known.clear()
             self._known[data] = found
@@ -146,6 +153,7 @@ class Heads:
         if expects and (old or expects.lower() != b"100-continue"):
             raise ExpectationError(f"Expected Expect: 100-continue or none, got {expects.decode('latin-1')!r}.")
         method = parser.get_method().decode("ascii")
+        marks = {name: value for name, value in seen.headers if name in _MARKS}
         return Head(
             method=method,
             path=_path(seen.url),
@@ -155,6 +163,8 @@ class Heads:
             waits=bool(expects),
             old=old,
             encoding=seen.only(b"content-encoding").lower(),
+            request_id=sane_id(marks[_ID].strip()) if _ID in marks else b"",
+            trace=sane_trace(marks[_TRACE].strip()) if _TRACE in marks else b"",
         )
 
     def _check_host(self, seen: _Seen, *, old: bool) -> None:

@@ -20,6 +20,7 @@ from deploykit.serving.faults import (
 )
 from deploykit.serving.guard import CALLER, UnauthorizedError, bearer
 from deploykit.serving.meter import VISIT, Visit
+from deploykit.serving.records.entry import ID_HEADER, Entry, request_id
 from deploykit.serving.service import Service
 from deploykit.serving.splits import ASKED, CANARY_HEADER
 from deploykit.serving.transport.bodies import QUICK_BYTES, Unpacker
@@ -27,6 +28,8 @@ from deploykit.serving.transport.heads import Head
 from deploykit.serving.wires._contract import WIRES, Endpoint, HTTPWire, Response, refusal
 
 _KNOWN_PATHS = 256
+#: Status of a request whose client did not wait, in records; nothing is sent.
+_GONE = 499
 
 _log = logging.getLogger("deploykit.serving")
 
@@ -74,11 +77,14 @@ class App:
         """Answer one request; whatever goes wrong is an answer as well."""
         visit = Visit(time.perf_counter())
         VISIT.set(visit)
-        response = await self._answer(head, body, visit.arrived)
+        recorded = head.request_id or self._service.recorder is not None
+        if recorded:
+            visit.id = request_id(head.request_id)
+        response = await self._answer(head, body, visit)
         self._count(head, response, visit)
-        return response
+        return self._recorded(head, response, visit) if recorded else response
 
-    async def _answer(self, head: Head, body: bytes, began: float) -> Response:
+    async def _answer(self, head: Head, body: bytes, visit: Visit) -> Response:
         try:
             _, (_, handler, _) = self._endpoint(head)
             if self._service.split:
@@ -89,11 +95,11 @@ class App:
         except Fault as fault:
             return self._refused(head, fault)
         except Exception:
-            _log.exception("request to %r failed", head.path)
+            _log.exception("request %sto %r failed", f"{visit.id} " if visit.id else "", head.path)
             return self._refused(head, InternalError())
         if self._predicts(head):
             if response.status == 200:
-                self._service.answered(time.perf_counter() - began)
+                self._service.answered(time.perf_counter() - visit.arrived)
             else:
                 self._service.refused()
         return response
@@ -106,8 +112,13 @@ class App:
             fault: Why.
         """
         response = self._refused(head, fault)
-        self._count(head, response, Visit(time.perf_counter()))
-        return response
+        visit = Visit(time.perf_counter())
+        self._count(head, response, visit)
+        given = b"" if head is None else head.request_id
+        if not given and self._service.recorder is None:
+            return response
+        visit.id = request_id(given)
+        return self._recorded(head, response, visit)
 
     def _refused(self, head: Head | None, fault: Fault) -> Response:
         if head is not None and self._predicts(head):
@@ -128,6 +139,32 @@ class App:
         """Count a request whose client is gone."""
         if head is not None and self._predicts(head):
             self._service.refused()
+        if head is not None and self._service.recorder is not None:
+            visit = Visit(time.perf_counter())
+            visit.id = request_id(head.request_id)
+            self._recorded(head, Response(_GONE, b""), visit)
+
+    def _recorded(self, head: Head | None, response: Response, visit: Visit) -> Response:
+        """The response with the request's id, which is recorded where that is asked for."""
+        service = self._service
+        if service.recorder is not None:
+            wire = self._wire_of(head)
+            service.recorder.add(
+                Entry(
+                    id=visit.id,
+                    protocol="http" if wire is None else wire.name,
+                    method="" if head is None else head.method,
+                    path="" if head is None else head.path,
+                    status=str(response.status),
+                    size=len(response.body),
+                    predicts=head is not None and self._predicts(head),
+                    token="" if head is None or service.guard is None else service.guard.name_of(bearer(head.headers)),
+                    client=b"" if head is None else head.trace,
+                    visit=visit,
+                    ended=time.perf_counter(),
+                )
+            )
+        return response._replace(headers=(*response.headers, (ID_HEADER.encode(), visit.id.encode())))
 
     def _count(self, head: Head | None, response: Response, visit: Visit) -> None:
         if self._service.meter is not None:

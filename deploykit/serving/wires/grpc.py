@@ -26,6 +26,7 @@ from deploykit.core.messages import pool
 from deploykit.serving.faults import Fault, InternalError, InvalidInputError, OverloadError
 from deploykit.serving.guard import CALLER, bearer
 from deploykit.serving.meter import VISIT, Visit
+from deploykit.serving.records.entry import ID_HEADER, Entry, request_id, sane_id, sane_trace
 from deploykit.serving.service import Service
 from deploykit.serving.splits import ASKED, CANARY_HEADER
 from deploykit.serving.wires import _open_inference, _tensorflow_serving
@@ -193,6 +194,8 @@ class _Server:
     ) -> bytes:
         visit = Visit(call.began)
         VISIT.set(visit)
+        trace = self._identify(visit, call.context)
+        path = f"/{service.full_name}/{name}"
         try:
             scope = service.scopes.get(name, "predict")
             if self._service.guard is not None and scope:
@@ -203,19 +206,41 @@ class _Server:
         except Exception as error:
             if counted:
                 self._service.refused()
-            self._count(visit, CODES[error.kind if isinstance(error, Fault) else "internal"])
+            self._count(
+                visit, CODES[error.kind if isinstance(error, Fault) else "internal"], 0, path, call, trace, counted
+            )
             if isinstance(error, Fault):
                 raise
-            _log.exception("request to %s/%s failed", service.full_name, name)
+            _log.exception("request %sto %s failed", f"{visit.id} " if visit.id else "", path)
             raise InternalError from error
         if counted:
             self._service.answered(time.perf_counter() - call.began)
-        self._count(visit, "OK")
+        self._count(visit, "OK", len(answer), path, call, trace, counted)
         return answer
 
-    def _count(self, visit: Visit, status: str) -> None:
+    def _identify(self, visit: Visit, context: Any) -> bytes:
+        """Give a request its id, which goes back to the client; the trace of the client's that it is part of."""
+        given = trace = b""
+        for key, value in context.invocation_metadata():
+            if key == ID_HEADER:
+                given = sane_id(value.encode())
+            elif key == "traceparent":
+                trace = sane_trace(value.encode())
+        if given or self._service.recorder is not None:
+            visit.id = request_id(given)
+            context.set_trailing_metadata(((ID_HEADER, visit.id),))
+        return trace
+
+    def _count(self, visit: Visit, status: str, size: int, path: str, call: Call, trace: bytes, predicts: bool) -> None:
+        guard = self._service.guard
         if self._service.meter is not None:
             self._service.meter.answered(visit, "grpc", status)
+        if self._service.recorder is not None:
+            token = "" if guard is None else guard.name_of(_secret(call.context))
+            ended = time.perf_counter()
+            self._service.recorder.add(
+                Entry(visit.id, "grpc", "POST", path, status, size, predicts, token, trace, visit, ended)
+            )
 
     def _abort(self, context: Any, fault: Fault, details: str) -> Exception:
         """End a call with a status: `context.abort` raises what the library expects."""
