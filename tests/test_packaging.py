@@ -48,7 +48,7 @@ def test_every_imported_package_is_declared(folder):
     for module, path in imported(ROOT / folder).items():
         if module in sys.stdlib_module_names or module in {"deploykit", "deploykit_widgets", "__future__"}:
             continue
-        distributions = {d.lower().replace("_", "-") for d in owners.get(module, [module])}
+        distributions = {d.lower().replace("_", "-") for d in owners.get(module, [extras.distribution(module)])}
         assert distributions & declared, f"{path} imports {module}, which pyproject.toml does not declare"
 
 

@@ -22,6 +22,8 @@ _DISTRIBUTIONS = {
     "tf_keras": "tf-keras",
     "IPython": "ipython",
     "PIL": "pillow",
+    "opentelemetry": "opentelemetry-exporter-otlp",
+    "pynvml": "nvidia-ml-py",
     "yaml": "pyyaml",
     "vl_convert": "vl-convert-python",
 }
@@ -40,6 +42,8 @@ EXTRAS = {
     ),
     "search": ("optuna",),
     "dask": ("distributed",),
+    "otel": ("opentelemetry",),
+    "gpu": ("pynvml",),
 }  # fmt: skip
 
 

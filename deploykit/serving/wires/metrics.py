@@ -12,6 +12,7 @@ from deploykit.serving.faults import UnavailableError
 from deploykit.serving.meter import BOUNDS_EXAMPLES, BOUNDS_S, Series, read
 from deploykit.serving.service import Service
 from deploykit.serving.wires._contract import Endpoint, Headers, HTTPWire, Response
+from deploykit.serving.wires._gpus import gpus
 
 #: The smallest upper end that is shown: no request is quicker.
 _SMALLEST_S = 4e-6
@@ -106,7 +107,7 @@ def families(found: Iterable[Series]) -> Iterator[Any]:
             waiting.add_metric(labels, total)
         elif kind == "shadow":
             copies.add_metric(labels, total)
-    yield from (requests, stages, whole, batches, copies, waiting, *_processes(pids))
+    yield from (requests, stages, whole, batches, copies, waiting, *_processes(pids), *gpus(pids))
 
 
 def _cumulative(bounds: Sequence[float], buckets: Sequence[int]) -> list[tuple[str, float]]:
