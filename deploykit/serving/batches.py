@@ -24,15 +24,17 @@ class Batch:
     Attributes:
         arrays: Input name → examples, batch first.
         count: How many examples.
+        kind: What is the same in batches that can be joined: dtypes and shapes of the examples.
     """
 
     arrays: dict[str, NDArray[Any]]
     count: int
+    kind: tuple[object, ...] = ()
 
-    @property
-    def kind(self) -> tuple[object, ...]:
-        """What is the same in batches that can be joined: dtypes and shapes of the examples."""
-        return tuple((name, a.dtype, a.shape[1:]) for name, a in self.arrays.items())
+    def __post_init__(self) -> None:
+        if not self.kind:
+            kind = tuple([(name, a.dtype, a.shape[1:]) for name, a in self.arrays.items()])
+            object.__setattr__(self, "kind", kind)
 
 
 def join(batches: Sequence[Batch]) -> Batch:

@@ -37,7 +37,7 @@ _WARM_RUNS = 5
 #: Longest time the event loop may be held up by one batch.
 INLINE_SECONDS = 0.005
 #: Most examples of several requests that are tried, and run, as one batch, unless the artifact was tuned.
-_MOST_JOINED = 8
+_MOST_JOINED = 32
 #: Names of unknown inputs that a message shows.
 _SHOWN_NAMES = 8
 
@@ -100,22 +100,21 @@ class DataPlane:
         chosen = self._settings.largest_batch
         most = min(chosen or _MOST_JOINED, int(INLINE_SECONDS / self.example_seconds))
         examples = self._examples(golden, most)
-        if chosen:  # more than there are golden examples: again, which `independent` makes other ones
-            examples = [examples[i % len(examples)] for i in range(most)] if examples else []
         # A session fills up a fixed batch, or cuts up what does not fit it.
         if self._predictor.session.batch_size or len(examples) < 2 or not independent(self.infer, examples):
             return 1
         if chosen:  # whether it saves time was measured with real requests
             return len(examples)
         # Sizes change from batch to batch, and some runtimes allocate again for each size: that counts as well.
-        sizes = range(1, len(examples) + 1)
+        sizes = [size for size in (1, 2, 3, 5, 8, 13, 21, 32) if size <= len(examples)]
         taken = _least_seconds(lambda size: self.infer(join(examples[:size])), sizes)
         return len(examples) if taken < sum(sizes) * self.example_seconds else 1
 
     def _examples(self, golden: Mapping[str, NDArray[Any]], most: int) -> list[Batch]:
-        """Up to so many golden examples, each a batch."""
-        count = min(most, *(len(array) for array in golden.values()))
-        return [self.batch({name: array[i : i + 1] for name, array in golden.items()}) for i in range(count)]
+        """So many golden examples, each a batch; where there are fewer, they come again: `independent` changes them."""
+        count = min(len(array) for array in golden.values())
+        places = [place % count for place in range(most)]
+        return [self.batch({name: array[i : i + 1] for name, array in golden.items()}) for i in places]
 
     async def reading(self, read: Callable[[], Read]) -> Read:
         """Read a request that takes long, apart from the event loop; few at a time, so that memory is bounded."""

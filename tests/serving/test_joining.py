@@ -96,7 +96,7 @@ def _every_run_takes_as_long(monkeypatch):
 @pytest.mark.usefixtures("_every_run_takes_as_long")
 @pytest.mark.parametrize("kind", ["cnn_onnx", "two_inputs_onnx", "text_onnx", "cnn_tflite"])
 def test_a_model_that_takes_examples_one_by_one_is_joinable(made, kind):
-    assert opened(made(kind)).most_joined == 8
+    assert opened(made(kind)).most_joined == 32
 
 
 @pytest.mark.usefixtures("_every_run_takes_as_long")
@@ -122,7 +122,7 @@ def test_a_quantization_over_the_batch_is_found_although_all_examples_have_the_s
 
 
 @pytest.mark.usefixtures("_every_run_takes_as_long")
-@pytest.mark.parametrize(("batch", "most"), [(1, 1), (4, 1), ("batch", 8)])
+@pytest.mark.parametrize(("batch", "most"), [(1, 1), (4, 1), ("batch", 32)])
 def test_a_fixed_batch_size_runs_alone(tmp_path, batch, most):
     artifact = exported(tmp_path, [helper.make_node("Relu", ["x"], ["y"])], normal(), batch=batch)
     assert opened(artifact).most_joined == most
@@ -142,7 +142,7 @@ def test_a_model_that_is_no_faster_together_runs_alone(made, monkeypatch):
     monkeypatch.setattr(DataPlane, "infer", noted)
     monkeypatch.setattr(dataplane, "time", SimpleNamespace(perf_counter=clock))
     assert opened(made("cnn_onnx")).most_joined == 1
-    assert max(sizes) == 8
+    assert max(sizes) == 32
 
 
 def test_a_slow_model_is_not_tried_together(made, monkeypatch):

@@ -306,3 +306,42 @@ def test_a_length_of_thousands_of_digits_is_400(cnn, ask):
     answer = ask(cnn, "POST", INFER, b"{}", Inference_Header_Content_Length="9" * 5000)
     assert answer.status == 400
     assert "Inference-Header-Content-Length: expected a number up to the body's 2 bytes, got '999" in answer.error
+
+
+def pair(left, right, *, tail=b"", **fields):
+    """A request of ``two`` in binary tensors, and the length of its JSON."""
+    tensors = [
+        {"name": n, "datatype": d, "shape": list(a.shape), "parameters": {"binary_data_size": a.nbytes}}
+        for n, d, a in (("right", "INT64", right), ("left", "FP32", left))
+    ]
+    head = json.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}, **fields}).encode()
+    return head + right.tobytes() + left.tobytes() + tail, str(len(head))
+
+
+def test_a_request_like_one_before_is_read_for_itself(two, ask):
+    """The second and third requests have the JSON of the first: their numbers are their own, and their faults too."""
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        left, right = rng.normal(size=(2, 4)).astype("f4"), rng.integers(0, 9, (2, 6))
+        body, length = pair(left, right)
+        answer = ask(two, "POST", "/v2/models/two/infer", body, Inference_Header_Content_Length=length)
+        assert answer.status == 200
+        size = int(answer.headers["inference-header-content-length"])
+        score, label = json.loads(answer.body[:size])["outputs"]
+        blob = answer.body[size:]
+        assert [score["name"], label["name"]] == ["score", "label"]
+        cut = score["parameters"]["binary_data_size"]
+        wanted = two.predict({"left": left, "right": right})
+        for tensor, data in ((score, blob[:cut]), (label, blob[cut:])):
+            found = np.frombuffer(data, {"FP32": "f4", "INT64": "i8"}[tensor["datatype"]]).reshape(tensor["shape"])
+            np.testing.assert_array_equal(found, wanted[tensor["name"]])
+    for tail in (b"x", b"x" * 100):
+        body, length = pair(left, right, tail=tail)
+        answer = ask(two, "POST", "/v2/models/two/infer", body, Inference_Header_Content_Length=length)
+        assert (answer.status, "bytes of binary data, the body has" in answer.error) == (400, True)
+    body, length = pair(left, right)
+    answer = ask(two, "POST", "/v2/models/two/infer", body[:-4], Inference_Header_Content_Length=length)
+    assert (answer.status, "binary_data_size is 32, 28 bytes" in answer.error) == (400, True)
+    body, length = pair(left, right, id="7")
+    answer = ask(two, "POST", "/v2/models/two/infer", body, Inference_Header_Content_Length=length)
+    assert json.loads(answer.body[: int(answer.headers["inference-header-content-length"])])["id"] == "7"

@@ -41,7 +41,7 @@ def test_the_model_runs_with_as_many_threads_as_they_say(artifact, settings, thr
     assert session_options(plane).intra_op_num_threads == threads
 
 
-@pytest.mark.parametrize(("largest", "most"), [(0, 8), (1, 1), (4, 4), (32, 32)])
+@pytest.mark.parametrize(("largest", "most"), [(0, 32), (1, 1), (4, 4), (32, 32)])
 def test_so_many_examples_are_joined_as_they_say(artifact, monkeypatch, largest, most):
     monkeypatch.setattr(dataplane, "_least_seconds", lambda run, arguments: 1e-5 * len(arguments) ** 0.5)
     assert DataPlane(artifact.served_with(ServingSettings(largest_batch=largest))).most_joined == most

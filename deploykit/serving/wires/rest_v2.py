@@ -23,6 +23,7 @@ from deploykit.serving.tensors import converted, encoded, from_lists, to_json
 from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
 from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Response
 from deploykit.serving.wires._json import read_json, takes_long, write_json
+from deploykit.serving.wires._plans import BINARY, LENGTH, Plans
 from deploykit.serving.wires._v2_facts import endpoint_of, repository_endpoint, server_endpoint
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ _PATH = re.compile(
     r"(?P<what>/ready|/infer|/config|/stats)?/?",
     re.IGNORECASE,
 )
-_BINARY = b"application/octet-stream"
-_LENGTH = JSON_LENGTH.lower().encode()
 #: Datatypes that stand for one another where no number changes.
 _NUMBERS = (frozenset(DTYPES) | {BF16}) - {"BOOL", "BYTES"}
 #: Most digits of a length in a header.
@@ -64,20 +63,22 @@ class RestV2(HTTPWire):
         infers = what == "/infer"
         find = partial(service.chosen if infers else service.model, match["model"], match["version"], match["label"])
         find()
-        return Endpoint("POST", partial(_infer, find)) if infers else endpoint_of(service, what, find)
+        return Endpoint("POST", partial(_infer, find, Plans())) if infers else endpoint_of(service, what, find)
 
     def example(self, model: str) -> str:
         """Where to predict."""
         return f"/v2/models/{model}[/infer]"
 
 
-async def _infer(find: Find, body: bytes, headers: Headers) -> Response:
+async def _infer(find: Find, plans: Plans, body: bytes, headers: Headers) -> Response:
     model = find()
     plane = model.plane
     upload = read_upload(body, headers)
     if upload is None:
         length = _json_length(headers, len(body))
-        read = partial(_read_body, plane, body, length)
+        if (plan := plans.find(model, body[:length])) is not None and (known := plan.batch(body, length)) is not None:
+            return plan.response(await model.runner.run(known))
+        read = partial(_read_body, model, plans, body, length)
         batch, wanted = await plane.reading(read) if takes_long(plane, body, b"BYTES", length) else read()
     else:
         asked = {} if upload.classification is None else {CLASSIFICATION: upload.classification}
@@ -88,18 +89,22 @@ async def _infer(find: Find, body: bytes, headers: Headers) -> Response:
     text = write_json(answer, outputs)
     if not wanted.binary:
         return Response(200, text)
-    return Response(200, text + blobs, _BINARY, ((_LENGTH, str(len(text)).encode()),))
+    return Response(200, text + blobs, BINARY, ((LENGTH, str(len(text)).encode()),))
 
 
-def _read_body(plane: DataPlane, body: bytes, length: int) -> tuple[Batch, Wanted]:
+def _read_body(model: ServedModel, plans: Plans, body: bytes, length: int) -> tuple[Batch, Wanted]:
     """The batch, and what is wanted back, from a body whose JSON has a length."""
-    message = read_json(body if length == len(body) else body[:length])
-    return read_infer(plane, message, memoryview(body)[length:])
+    head = body if length == len(body) else body[:length]
+    message = read_json(head)
+    batch, wanted = read_infer(model.plane, message, memoryview(body)[length:])
+    if head is not body and wanted.plain:
+        plans.learn(model, head, message, wanted.outputs)
+    return batch, wanted
 
 
 def _json_length(headers: Headers, size: int) -> int:
     for name, value in headers:
-        if name == _LENGTH:
+        if name == LENGTH:
             if not value.isdigit() or len(value) > _MOST_DIGITS or int(value) > size:
                 got = shown(value.decode("latin-1"))
                 raise InvalidInputError(f"{JSON_LENGTH}: expected a number up to the body's {size} bytes, got {got}.")
@@ -118,6 +123,11 @@ class Wanted:
     """
 
     __slots__ = ("binary", "classes", "id", "outputs")
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is outputs as binary tensors and nothing else."""
+        return self.id is None and not self.classes and len(self.binary) == len(self.outputs)
 
     def __init__(self, plane: DataPlane, message: Mapping[str, Any]) -> None:
         self.id = message.get("id")

@@ -317,7 +317,7 @@ def test_what_is_wrong_with_a_request_is_said(two, cnn, given, refusal):
         service(two).Predict(asked)
     asked = request(predict_pb2.PredictRequest, two)
     asked.model_spec.version_label = "stable"
-    with refusal("NOT_FOUND", "stable"):
+    with refusal("INVALID_ARGUMENT", "Unrecognized servable version label: stable"):
         service(two).Predict(asked)
     with refusal("INVALID_ARGUMENT", "Input is empty."):
         service(cnn).Classify(request(classification_pb2.ClassificationRequest, cnn))

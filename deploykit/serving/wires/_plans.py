@@ -1,0 +1,134 @@
+"""Requests of binary tensors whose JSON part has been seen before, as most of a client's have: only numbers differ.
+
+Reading the JSON, checking it and writing that of the answer takes several times as long as a small model does.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from deploykit.artifacts.wire import DTYPES, JSON_LENGTH, datatype, to_bytes
+from deploykit.core.serial import dump
+from deploykit.serving.batches import Batch
+from deploykit.serving.wires._contract import Response
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from deploykit.serving.batches import Outputs
+    from deploykit.serving.served import ServedModel
+
+BINARY = b"application/octet-stream"
+LENGTH = JSON_LENGTH.lower().encode()
+#: JSON parts that are remembered for a path, up to so many bytes each.
+_KNOWN, _KNOWN_BYTES = 128, 2048
+#: Bytes that are these numbers whatever they are; others are looked at one by one.
+_PLAIN = frozenset(DTYPES) - {"BOOL", "BYTES"}
+
+
+class Plan:
+    """How requests with one JSON part are read and answered.
+
+    Args:
+        model: What they are for.
+        tensors: Name, datatype and shape of each input, in the order of the bytes.
+        wanted: Names of the outputs that go back as bytes.
+    """
+
+    __slots__ = ("_count", "_heads", "_kind", "_parts", "_size", "_wanted", "model")
+
+    def __init__(self, model: ServedModel, tensors: list[tuple[str, str, tuple[int, ...]]], wanted: list[str]) -> None:
+        import numpy as np
+
+        self.model = model
+        parts, start = {}, 0
+        for name, wire, shape in tensors:
+            dtype = np.dtype(DTYPES[wire]).newbyteorder("<")
+            size = math.prod(shape)
+            parts[name] = dtype, size, start, shape
+            start += size * dtype.itemsize
+        self._size = start
+        self._parts = [(name, *parts[name]) for name in model.plane.inputs if name in parts]
+        self._count = tensors[0][2][0]
+        self._kind = tuple((name, dtype, shape[1:]) for name, dtype, _, _, shape in self._parts)
+        self._wanted = wanted
+        #: JSON part of an answer, with the header of its length, by the outputs' dtypes and shapes.
+        self._heads: dict[tuple[Any, ...], tuple[bytes, tuple[tuple[bytes, bytes], ...]]] = {}
+
+    def batch(self, body: bytes, start: int) -> Batch | None:
+        """The examples of a request whose bytes begin there; None if there are more or fewer of them than it says."""
+        import numpy as np
+
+        if len(body) - start != self._size:
+            return None
+        return Batch(
+            {
+                name: np.frombuffer(body, dtype, size, start + offset).reshape(shape)
+                for name, dtype, size, offset, shape in self._parts
+            },
+            self._count,
+            self._kind,
+        )
+
+    def response(self, outputs: Outputs) -> Response:
+        """The answer."""
+        arrays = [outputs[name] for name in self._wanted]
+        key = tuple([(array.dtype, array.shape) for array in arrays])
+        found = self._heads.get(key)
+        blobs = [to_bytes(array) for array in arrays]
+        if found is None:
+            found = self._head(outputs, blobs)
+            if len(self._heads) < _KNOWN and all(array.dtype.kind not in "SUO" for array in arrays):
+                self._heads[key] = found
+        return Response(200, b"".join((found[0], *blobs)), BINARY, found[1])
+
+    def _head(self, outputs: Outputs, blobs: list[bytes]) -> tuple[bytes, tuple[tuple[bytes, bytes], ...]]:
+        tensors = [
+            {
+                "name": name,
+                "datatype": datatype(outputs[name]),
+                "shape": list(outputs[name].shape),
+                "parameters": {"binary_data_size": len(blob)},
+            }
+            for name, blob in zip(self._wanted, blobs, strict=True)
+        ]
+        text = dump({"model_name": self.model.name, "model_version": self.model.version, "outputs": tensors})
+        return text, ((LENGTH, str(len(text)).encode()),)
+
+
+class Plans:
+    """Plans by the JSON part of their requests."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Plan] = {}
+
+    def find(self, model: ServedModel, head: bytes) -> Plan | None:
+        """The plan for a JSON part, None if there is none for this model."""
+        plan = self._known.get(head)
+        return plan if plan is not None and plan.model is model else None
+
+    def learn(self, model: ServedModel, head: bytes, message: Mapping[str, Any], wanted: list[str]) -> None:
+        """Remember how a request that was right is read, if its numbers can be read without a look at each.
+
+        Args:
+            model: What it is for.
+            head: Its JSON part.
+            message: The same as plain data.
+            wanted: Names of the outputs that go back, all of them as bytes and with nothing else.
+        """
+        tensors = []
+        for tensor in message["inputs"]:
+            name, wire = tensor["name"], tensor["datatype"]
+            spec = model.plane.inputs[name]
+            if wire not in _PLAIN or DTYPES[wire] != spec.dtype or set(tensor.get("parameters", ())) != _SIZE:
+                return
+            tensors.append((name, wire, tuple(tensor["shape"])))
+        if len(head) > _KNOWN_BYTES:
+            return
+        if len(self._known) >= _KNOWN:
+            self._known.clear()
+        self._known[bytes(head)] = Plan(model, tensors, wanted)
+
+
+_SIZE = {"binary_data_size"}
