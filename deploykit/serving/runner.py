@@ -13,23 +13,35 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import TYPE_CHECKING
 
 from deploykit.serving.batches import Batch, join, split
 from deploykit.serving.dataplane import INLINE_SECONDS, DataPlane
 from deploykit.serving.faults import OverloadError
 from deploykit.serving.guard import CALLER
 from deploykit.serving.meter import VISIT
+from deploykit.serving.vitals import key_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from deploykit.serving.batches import Outputs
     from deploykit.serving.meter import Meter
+    from deploykit.serving.suspects import Wary
+    from deploykit.serving.vitals import Vitals
 
     #: Outputs, and when their batch began to run and ended.
     Ran = tuple[Outputs, float, float]
     #: A batch and its answer, which is None when the batch must run alone.
     Arrived = tuple[Batch, asyncio.Future[Ran | None]]
+
+#: A batch that holds up the event loop for so long, against expectation, sends those that follow to the thread: the
+#: time of such a model depends on more than the number of examples.
+_SURPRISE_SECONDS = 0.1
+#: How many quick batches in the thread restore the trust.
+_TRUST_RUNS = 64
 
 
 class Runner:
@@ -40,14 +52,24 @@ class Runner:
         waiting: Batches that may wait for the thread; more are refused.
         version: The plane's version, for the meter.
         meter: Counts batches; None: nothing is counted.
+        vitals: Where the parent sees what runs; None: nowhere.
+        wary: Knows the batches that worker processes died of; None: nobody does.
     """
 
-    def __init__(self, plane: DataPlane, waiting: int, version: str = "1", meter: Meter | None = None) -> None:
+    def __init__(
+        self, plane: DataPlane, waiting: int, version: str = "1", meter: Meter | None = None,
+        vitals: Vitals | None = None, wary: Wary | None = None,
+    ) -> None:  # fmt: skip
         self._plane = plane
         self._version = version
         self._meter = meter
         self._waiting = waiting
+        self._vitals = vitals
+        self._wary = wary
+        self._key = b"" if vitals is None and wary is None else key_of(plane.name, version)
         self._in_thread = 0
+        #: Batches that still have to be quick in the thread before the event loop runs them again.
+        self._distrust = 0
         self._arrived: dict[tuple[object, ...], deque[Arrived]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deploykit-inference")
 
@@ -67,6 +89,7 @@ class Runner:
             InvalidInputError: The examples cannot be preprocessed, or the model cannot hold their values.
             OverloadError: Too many batches wait already, or the caller may not have more.
             ForbiddenError: The caller may not see such outputs.
+            PoisonError: Worker processes have died of this batch.
         """
         caller = CALLER.get()
         if caller is None and copied is None:
@@ -77,10 +100,28 @@ class Runner:
                 copied(batch, outputs)
             return outputs if caller is None else caller.shown(outputs, self._plane)
 
-    def later(self, work: Callable[[], None]) -> None:
-        """Do something with the plane in its thread, when what waits there is done."""
+    def later(self, work: Callable[[], None], batch: Batch) -> None:
+        """Run a batch of which nobody waits for the outputs, in the thread, when what waits there is done.
+
+        Args:
+            work: Has the plane infer it.
+            batch: The batch.
+
+        Raises:
+            PoisonError: Worker processes have died of this batch.
+        """
+        if self._wary is not None:
+            self._wary.suspects(self._key, batch)
+
+        def watched() -> None:
+            with self._watched(batch):
+                work()
+
         self._wait(1)
-        asyncio.get_running_loop().run_in_executor(self._thread, work).add_done_callback(self._leave_thread)
+        asyncio.get_running_loop().run_in_executor(self._thread, watched).add_done_callback(lambda _: self._wait(-1))
+
+    def _watched(self, batch: Batch) -> AbstractContextManager[None]:
+        return nullcontext() if self._vitals is None else self._vitals.in_thread(self._key, batch)
 
     async def _run(self, batch: Batch) -> Outputs:
         visit = VISIT.get()
@@ -88,9 +129,10 @@ class Runner:
             visit.model, visit.version, visit.examples = self._plane.name, self._version, batch.count
             visit.decoded = time.perf_counter()
         ran = None
-        if batch.count < self._plane.most_joined and not self._in_thread:
+        suspect = self._wary is not None and self._wary.suspects(self._key, batch)
+        if not suspect and not self._distrust and not self._in_thread and batch.count < self._plane.most_joined:
             ran = await self._run_joined(batch)
-        outputs, began, ended = await self._run_alone(batch) if ran is None else ran
+        outputs, began, ended = await self._run_alone(batch, suspect=suspect) if ran is None else ran
         if visit is not None:
             visit.began, visit.ended = began, ended
         return outputs
@@ -103,19 +145,53 @@ class Runner:
             self._meter.ran(self._plane.name, self._version, batch.count)
         return outputs, began, ended
 
-    async def _run_alone(self, batch: Batch) -> Ran:
-        # The session belongs to one thread at a time: while the other thread has work, all work goes there.
-        if not self._in_thread and batch.count * self._plane.example_seconds <= INLINE_SECONDS:
+    def _infer_here(self, batch: Batch, parts: Sequence[Batch] = ()) -> Ran:
+        """Run a batch, that of several requests or of one, on the event loop."""
+        if self._vitals is None:
             return self._infer(batch)
+        self._vitals.begin(self._key, batch, parts)
+        try:
+            ran = self._infer(batch)
+        finally:
+            self._vitals.end()
+        if ran[2] - ran[1] > _SURPRISE_SECONDS:
+            self._distrust = _TRUST_RUNS
+        return ran
+
+    def _infer_in_thread(self, batch: Batch, answer: asyncio.Future[Ran]) -> Ran | None:
+        if answer.done():  # nobody waits for it any more
+            return None
+        with self._watched(batch):
+            return self._infer(batch)
+
+    async def _run_alone(self, batch: Batch, *, suspect: bool) -> Ran:
+        # The session belongs to one thread at a time: while the other thread has work, all work goes there.
+        quick = not (suspect or self._distrust or self._in_thread)
+        if quick and batch.count * self._plane.example_seconds <= INLINE_SECONDS:
+            return self._infer_here(batch)
         if self._in_thread >= self._waiting:
             raise OverloadError(f"{self._in_thread} requests are already waiting; try again later.")
         self._wait(1)
-        work = asyncio.get_running_loop().run_in_executor(self._thread, self._infer, batch)
-        work.add_done_callback(self._leave_thread)
-        return await asyncio.shield(work)  # who stops waiting does not stop the thread: the session is still in use
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Ran] = loop.create_future()
+        work = loop.run_in_executor(self._thread, self._infer_in_thread, batch, answer)
+        work.add_done_callback(partial(self._leave_thread, answer))
+        return await answer  # who stops waiting does not stop the thread: the session is still in use
 
-    def _leave_thread(self, _: asyncio.Future[Any]) -> None:
+    def _leave_thread(self, answer: asyncio.Future[Ran], work: asyncio.Future[Ran | None]) -> None:
         self._wait(-1)
+        if work.cancelled():
+            answer.cancel()
+            return
+        error, ran = work.exception(), None
+        if error is None and (ran := work.result()) is not None and ran[2] - ran[1] <= INLINE_SECONDS:
+            self._distrust = max(0, self._distrust - 1)
+        if answer.done():
+            return
+        if error is not None:
+            answer.set_exception(error)
+        elif ran is not None:
+            answer.set_result(ran)
 
     def _wait(self, more: int) -> None:
         self._in_thread += more
@@ -137,7 +213,7 @@ class Runner:
         answers: list[Ran] | list[None] = [None] * len(group)
         if len(group) > 1 and not self._in_thread:
             with contextlib.suppress(Exception):  # one request's fault is not the others': each runs alone
-                outputs, began, ended = self._infer(join(batches))
+                outputs, began, ended = self._infer_here(join(batches), batches)
                 answers = [(part, began, ended) for part in split(outputs, batches)]
         for (_, future), answer in zip(group, answers, strict=True):
             future.set_result(answer)

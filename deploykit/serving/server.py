@@ -32,6 +32,7 @@ from deploykit.serving.splits import Split
 from deploykit.serving.tls import Tls
 from deploykit.serving.traffic import Traffic
 from deploykit.serving.transport.listen import is_loopback
+from deploykit.serving.watch import Watch
 from deploykit.serving.worker import log_file
 from deploykit.serving.workers import Workers
 
@@ -79,20 +80,18 @@ class Server:
         self.ports = ports
         self.log = log_file(shared().log_dir, port)
         self._counters = self.log.with_suffix(f".{secrets.token_hex(4)}.counters")
-        traffic.create(self._counters, workers)
         self._listeners = listeners
         self._stopped = threading.Event()
         self._last: Traffic | None = None
         self._lock = threading.Lock()
-        try:
-            names = {artifact.manifest.target.runtime for artifact in catalog.artifacts}
-            runtimes = [RUNTIMES.get(name) for name in sorted(names)]
-            self._workers = Workers(listeners, workers, runtimes, self.log, self._control, self.stop)
-        except BaseException:
-            traffic.remove(self._counters)
-            raise
+        names = {artifact.manifest.target.runtime for artifact in catalog.artifacts}
+        runtimes = [RUNTIMES.get(name) for name in sorted(names)]
+        self._watch = Watch(self._counters, limits, tls)
+        self._workers = Workers(listeners, workers, runtimes, self.log, self._control, self._watch, self.stop)
+        traffic.create(self._counters, workers)
 
     def _start(self) -> None:
+        self._workers.start()
         self._workers.serve(
             {
                 "state": self._catalog.prove(),
@@ -252,8 +251,10 @@ class Server:
                 if grace_seconds:
                     self._workers.drain()
                     self._hurry.wait(grace_seconds)
+                self._watch.settle()
                 close(self._listeners)
                 self._workers.stop(self._limits.drain_seconds)
+                self._watch.close()
                 self._last = traffic.read(self._counters)
                 with contextlib.suppress(OSError):  # a file that is left over does no harm
                     traffic.remove(self._counters)

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
     from deploykit.serving.guard import Guard
     from deploykit.serving.meter import Meter
     from deploykit.serving.records.recorder import Recorder
+    from deploykit.serving.suspects import Wary
     from deploykit.serving.tls import Tls
     from deploykit.serving.traffic import Counters
+    from deploykit.serving.vitals import Vitals
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,8 @@ class Service:
         meter: What counts for metrics; None: nothing.
         tls: Files of the server's TLS; None: it has none.
         recorder: What records requests; None: nothing.
+        vitals: Where the parent sees what runs; None: nowhere.
+        wary: Knows the batches that worker processes died of; None: nobody does.
 
     Attributes:
         limits: What it takes.
@@ -65,6 +69,7 @@ class Service:
         meter: What counts for metrics; None: nothing.
         tls: Files of the server's TLS, for protocols with a port of their own; None: it has none.
         recorder: What records requests; None: nothing.
+        vitals: Where the parent sees what runs; None: nowhere.
         draining: Set when the server goes down: readiness is over, requests in progress are still answered.
         control: Has the server load and unload models and spread requests; None: it cannot be asked to.
         split: Whether any model's requests are spread over versions.
@@ -80,6 +85,8 @@ class Service:
         meter: Meter | None = None,
         tls: Tls | None = None,
         recorder: Recorder | None = None,
+        vitals: Vitals | None = None,
+        wary: Wary | None = None,
     ) -> None:
         self.limits = limits or ServerLimits()
         self.guard = guard
@@ -88,6 +95,8 @@ class Service:
         self.recorder = recorder
         self.draining = False
         self.control: Control | None = None
+        self.vitals = vitals
+        self._wary = wary
         self._counters = counters
         self.table = Table()
         for plane in planes:
@@ -138,7 +147,8 @@ class Service:
 
     def serve(self, plane: DataPlane, version: str) -> ServedModel:
         """A version that can be put into a table."""
-        return ServedModel(plane, version, Runner(plane, self.limits.waiting, version, self.meter))
+        runner = Runner(plane, self.limits.waiting, version, self.meter, self.vitals, self._wary)
+        return ServedModel(plane, version, runner)
 
     def add(self, plane: DataPlane, version: str = "1") -> None:
         """Serve one more model, or one more version of a model."""
@@ -234,6 +244,11 @@ class Service:
         """Raise `UnavailableError` unless new requests are welcome."""
         if self.draining:
             raise UnavailableError("The server is shutting down.")
+
+    @property
+    def stands_still(self) -> bool:
+        """Whether a model has held up the event loop for long, as other threads can ask."""
+        return self.vitals is not None and self.vitals.stands_still
 
     # -- what is counted ----------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from deploykit.artifacts.golden import compare
 from deploykit.core.errors import SettingError
 from deploykit.core.serial import Plain
+from deploykit.serving.faults import PoisonError
 from deploykit.serving.runner import Runner
 
 if TYPE_CHECKING:
@@ -101,8 +102,11 @@ class Shadowed:
         runner = self._shadow_runner
         if runner.waiting >= _WAITING_COPIES:
             self._count("dropped")
-        else:
-            runner.later(lambda: self._compare(batch, outputs))
+            return
+        try:
+            runner.later(lambda: self._compare(batch, outputs), batch)
+        except PoisonError:
+            self._count("failed")
 
     def _compare(self, batch: Batch, outputs: Outputs) -> None:
         try:

@@ -49,8 +49,8 @@ def meter_files(path: Path) -> list[Path]:
 
 
 def remove(path: Path) -> None:
-    """Delete the counters, with all that is beside them."""
-    for file in (path, *meter_files(path)):
+    """Delete the counters, with all that is beside them: meters, vitals, suspects."""
+    for file in (path, *path.parent.glob(f"{path.name}.*")):
         file.unlink(missing_ok=True)
 
 

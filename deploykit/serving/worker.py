@@ -2,9 +2,9 @@
 
 It imports what it needs at once, then waits on standard input for one line: what to serve, sent when a child process
 has proved the artifacts. It answers on standard output with one line, ready or an error. Then lines go both ways, see
-`Channel`: the parent says what to serve from now on, or that readiness is over; the worker has its parent do what
-clients want done to the server. When standard input closes the parent is gone or wants it to end: requests in progress
-are answered, then it ends.
+`Channel`: the parent says "go", so that no answer leaves before the parent is ready as well, then what to serve from
+now on, or that readiness is over; the worker has its parent do what clients want done to the server. When standard
+input closes the parent is gone or wants it to end: requests in progress are answered, then it ends.
 """
 
 from __future__ import annotations
@@ -30,9 +30,6 @@ from deploykit.core.settings.limits import ServerLimits
 if TYPE_CHECKING:
     from deploykit.serving.service import Service
     from deploykit.serving.wires._contract import Stop
-
-#: Exit status of a worker that had to be replaced.
-EXIT_STUCK = 3
 
 
 def main() -> None:
@@ -71,13 +68,18 @@ def _service(order: dict[str, Any]) -> Service:
     from deploykit.serving.meter import Meter
     from deploykit.serving.records.settings import Recording
     from deploykit.serving.service import Service
+    from deploykit.serving.suspects import Wary, suspects_file
     from deploykit.serving.tls import Tls
     from deploykit.serving.traffic import Counters
+    from deploykit.serving.vitals import Vitals, vitals_file
 
-    counters = meter = None
+    counters = meter = vitals = wary = None
     with contextlib.suppress(OSError, ValueError):  # gone, as when old temporary files were removed: serve uncounted
         counters = Counters(Path(order["counters"]), order["slot"])
         meter = Meter(traffic.meter_file(Path(order["counters"]), order["slot"]))
+    with contextlib.suppress(OSError, ValueError):
+        vitals = Vitals(vitals_file(Path(order["counters"]), order["slot"]))
+        wary = Wary(suspects_file(Path(order["counters"])))
     guard = Guard(Path(order["tokens"]), map(Token.from_json, order["own"])) if order["tokens"] else None
     limits = ServerLimits.of(order["limits"])
     recording = Recording.from_json(order["recording"])
@@ -89,6 +91,8 @@ def _service(order: dict[str, Any]) -> Service:
         meter=meter,
         tls=Tls.from_json(order["tls"]) if order["tls"] else None,
         recorder=recording.recorder(limits.log_bytes),
+        vitals=vitals,
+        wary=wary,
     )
 
 
@@ -164,9 +168,10 @@ async def _live(service: Service, order: dict[str, Any], channel: Channel) -> No
         DeploykitError: A model cannot be served, or a protocol cannot start.
     """
     from deploykit.serving.holder import Holder
+    from deploykit.serving.pulse import EXIT_STUCK, Pulse
     from deploykit.serving.transport.http_server import HTTPServer
 
-    ended = asyncio.Event()
+    going, ended = asyncio.Event(), asyncio.Event()
     seconds = service.limits.drain_seconds
     holder = Holder(service)
     for failed in await holder.become(order["state"]):
@@ -176,6 +181,8 @@ async def _live(service: Service, order: dict[str, Any], channel: Channel) -> No
     def do(line: dict[str, Any]) -> None:
         if "drain" in line:
             service.draining = True
+        elif "go" in line:
+            going.set()
         else:
             changes.put_nowait(line)
 
@@ -183,23 +190,33 @@ async def _live(service: Service, order: dict[str, Any], channel: Channel) -> No
         # A model that hangs must not outlive the server.
         threading.Timer(seconds + 2, os._exit, (EXIT_STUCK,)).start()
         ended.set()
+        going.set()
 
     async def change() -> None:
         while True:
             line = await changes.get()
-            channel.say({"became": line["number"], "failed": await holder.become(line["state"])})
+            failed = await holder.become(line["state"])
+            if service.vitals is not None:
+                service.vitals.loaded()
+            channel.say({"became": line["number"], "failed": failed})
 
     tick = (lambda: None) if service.meter is None else service.meter.flush
     http = HTTPServer(service, order["hosts"], tick=tick)
-    await http.start(_listener("", order), None if service.tls is None else service.tls.context())
+    listener, tls = _listener("", order), None if service.tls is None else service.tls.context()
     stops = [await _start(name, service, order) for name in order["ports"]]
     service.control = channel.ask if order["control"] else None
+    handover = socket.socket(fileno=order["handover"]) if "handover" in order else None
+    pulse = Pulse(service.vitals, http, service.limits.answer_seconds, handover)
     channel.say({"ready": True})
     channel.open(do, end)
     changing = asyncio.create_task(change())
+    await going.wait()
+    if not ended.is_set():
+        await http.start(listener, tls)
     await ended.wait()
     changing.cancel()
     service.draining = True
+    pulse.end()
     ends = [asyncio.wait_for(stop(), seconds) for stop in stops]
     for problem in await asyncio.gather(http.drain(seconds), *ends, return_exceptions=True):
         if isinstance(problem, Exception):

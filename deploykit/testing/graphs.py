@@ -69,3 +69,39 @@ def exported(path: Path, data: Any, *, name: str = "out", **said: Any) -> Artifa
         **said: What is said of its signature, as arguments of ``dk.build``.
     """
     return export(build(load(path), Recipe(), data, target="onnxruntime", **said), path.parent / name)
+
+
+def moody(folder: Path) -> Path:
+    """What (N, 3) int64, that is turns, divisor and size → quotient (N, 1) = turns // divisor, for positive numbers.
+
+    On the way it goes through a loop of so many turns and fills so many floats, which change nothing: a request decides
+    how long it takes and how much memory. The smallest number by -1 ends the process on processors that trap it (x86).
+    """
+    import numpy as np
+    from onnx import helper
+
+    one = helper.make_node("Constant", [], ["one"], value_int=1)
+    turn = helper.make_graph(
+        [one, node("Identity", ["on"], ["still_on"]), node("Add", ["done", "one"], ["more"])],
+        "turn",
+        [value("number", "int64"), value("on", "bool"), value("done", "int64")],
+        [value("still_on", "bool"), value("more", "int64")],
+    )
+    nodes = [
+        node("Split", ["what"], ["turns", "divisor", "size"], axis=1),
+        node("Div", ["turns", "divisor"], ["plain"]),
+        node("ReduceMax", ["turns"], ["most_turns"], keepdims=0),
+        node("Loop", ["most_turns", "true", "zero"], ["turned"], body=turn),
+        node("ReduceMax", ["size"], ["most_floats"], keepdims=0),
+        node("Reshape", ["most_floats", "vector"], ["shape"]),
+        node("ConstantOfShape", ["shape"], ["floats"], value=helper.make_tensor("value", 1, [1], [1.0])),
+        node("ReduceMax", ["floats"], ["float"], keepdims=0),
+        node("Cast", ["float"], ["whole"], to=7),
+        node("Mul", ["turned", "zero"], ["nothing"]),
+        node("Mul", ["whole", "zero"], ["nothing_more"]),
+        node("Sub", ["plain", "nothing"], ["same"]),
+        node("Sub", ["same", "nothing_more"], ["quotient"]),
+    ]
+    inputs, outputs = [value("what", "int64", "N", 3)], [value("quotient", "int64", "N", 1)]
+    scalar = np.array(0, np.int64)
+    return graph(folder, nodes, inputs, outputs, true=np.array(True), zero=scalar, vector=np.array([1]))

@@ -5,6 +5,7 @@ import contextlib
 import gzip
 import json
 import socket
+import threading
 import zlib
 
 import pytest
@@ -224,8 +225,6 @@ def test_a_quick_batch_waits_behind_a_long_one(plane):
         def __init__(self, count):
             self.count = count
 
-    import threading
-
     released = threading.Event()
 
     async def both():
@@ -242,3 +241,35 @@ def test_a_quick_batch_waits_behind_a_long_one(plane):
 
     asyncio.run(both())
     assert order == [("begin", 1000), ("end", 1000), ("begin", 1), ("end", 1)]
+
+
+def test_what_has_expired_while_it_waited_is_not_run():
+    begun = []
+
+    class Slow:
+        example_seconds = 1.0
+        most_joined = 1
+
+        def infer(self, batch):
+            begun.append(batch.count)
+            released.wait(60)
+            return {}
+
+    class Count:
+        def __init__(self, count):
+            self.count = count
+
+    released = threading.Event()
+
+    async def three():
+        runner = Runner(Slow(), 3)
+        tasks = [asyncio.create_task(runner.run(Count(n))) for n in (1, 2, 3)]
+        while not begun:
+            await asyncio.sleep(0)
+        tasks[1].cancel()  # as a connection does whose time is over, or whose client is gone
+        await asyncio.wait([tasks[1]])
+        released.set()
+        await asyncio.gather(tasks[0], tasks[2])
+
+    asyncio.run(three())
+    assert begun == [1, 3]

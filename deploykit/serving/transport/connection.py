@@ -7,11 +7,14 @@ that its server looks at, so that a request costs no timer.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import enum
-from http import HTTPStatus
+import os
+import socket
 from typing import TYPE_CHECKING, Protocol, cast
 
 from deploykit.serving.faults import DeadlineError, ExpiredError, Fault, OverloadError, TooLargeError
+from deploykit.serving.transport.answers import start_of
 from deploykit.serving.transport.bodies import Chunks
 from deploykit.serving.transport.heads import Head
 from deploykit.serving.wires._contract import Response
@@ -25,9 +28,6 @@ if TYPE_CHECKING:
 _LINGER_SECONDS = 2.0
 _LINGER_BYTES = 1 << 30
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_REASONS = {status.value: status.phrase for status in HTTPStatus}
-#: Starts of answers by status and content type: few, as protocols write few.
-_starts: dict[tuple[int, bytes], bytes] = {}
 
 
 class State(enum.Enum):
@@ -233,20 +233,8 @@ class Connection(asyncio.Protocol):
 
     def _write(self, head: Head | None, response: Response, *, close: bool) -> None:
         """Write an answer, and turn to the next request."""
-        status, body, kind, headers = response
-        start = _starts.get((status, kind))
-        if start is None:
-            start = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: " % (
-                status, _REASONS.get(status, "").encode(), kind,
-            )  # fmt: skip
-            if len(_starts) < 256:
-                _starts[status, kind] = start
-        more = b"".join(b"%b: %b\r\n" % pair for pair in headers) if headers else b""
-        if close:
-            more += b"connection: close\r\n"
-        elif head is not None and head.old:
-            more += b"connection: keep-alive\r\n"
-        text = b"%b%d\r\n%b\r\n" % (start, len(body), more)
+        body = response.body
+        text = start_of(head, response, close=close)
         self._head = None
         self._hold(len(self._ahead) - self._held)
         self.state = State.IDLE  # writing may lead to another one
@@ -322,6 +310,20 @@ class Connection(asyncio.Protocol):
             self._wait_for_reader(self.state)  # slow, but it reads
         else:
             self._transport.abort()
+
+    def last_words(self, fault: Fault) -> None:
+        """Answer, from another thread while the loop stands still, a request that will have no other answer.
+
+        Without TLS alone: what else encrypts belongs to the loop.
+        """
+        transport = self._transport
+        sock = transport.get_extra_info("socket")
+        if self.state is not State.BUSY or transport.get_write_buffer_size() or transport.get_extra_info("sslcontext"):
+            return
+        response = self._server.app.refuse(self._head, fault)
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as own:
+            own.send(start_of(self._head, response, close=True) + response.body)
+            own.shutdown(socket.SHUT_WR)
 
     def turn_away(self, fault: Fault) -> None:
         """Answer with a fault and close: there is no room."""

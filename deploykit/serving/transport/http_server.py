@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Collection
 from typing import Any
 
-from deploykit.serving.faults import UnavailableError
+from deploykit.serving.faults import Fault, UnavailableError
 from deploykit.serving.service import Service
 from deploykit.serving.transport.connection import Connection, State
 from deploykit.serving.transport.heads import Heads
@@ -57,6 +57,7 @@ class HTTPServer:
         self._service = service
         self._tick = tick
         self._open: set[Connection] = set()
+        self._joining: set[asyncio.Task[Any]] = set()
         self._most = min(limits.connections, _free_files())
         times = (limits.header_seconds, limits.request_seconds, limits.answer_seconds, limits.idle_seconds)
         self._every = min(_MOST_TICK, max(_LEAST_TICK, min(*times, limits.write_seconds) / 4))
@@ -116,17 +117,40 @@ class HTTPServer:
         if self._server is None or self._listener is None:
             return
         self._server.close()
-        joining = []
         while True:
             try:
                 accepted, _ = self._listener.accept()
             except OSError:
                 break
-            accepted.setblocking(False)
-            joining.append(self.loop.connect_accepted_socket(lambda: Connection(self), accepted, **self._tls))
-        await asyncio.gather(*joining, return_exceptions=True)  # a handshake that fails is its client's affair
+            self.take(accepted, tls=True)
+        await asyncio.gather(*self._joining, return_exceptions=True)
         self._listener.close()
         self._server = self._listener = None
+
+    def take(self, accepted: socket.socket, *, tls: bool) -> None:
+        """Serve a connection that another process has accepted.
+
+        Args:
+            accepted: The connection; it is the server's from now on.
+            tls: Whether to speak TLS if the server does; else that is done on its way here.
+        """
+        accepted.setblocking(False)
+        options = self._tls if tls else {}
+        joining = self.loop.create_task(
+            self.loop.connect_accepted_socket(lambda: Connection(self), accepted, **options)
+        )
+        self._joining.add(joining)
+        joining.add_done_callback(self._joined)
+
+    def _joined(self, task: asyncio.Task[Any]) -> None:
+        self._joining.discard(task)
+        if not task.cancelled():
+            task.exception()  # a handshake that fails is its client's affair
+
+    def last_words(self, fault: Fault) -> None:
+        """Tell those who wait for an answer that there will be none, from a thread while the loop stands still."""
+        for connection in tuple(self._open):
+            connection.last_words(fault)
 
     def join(self, connection: Connection) -> None:
         """Take a connection in; makes room for it at the cost of the one that has waited longest for its client."""

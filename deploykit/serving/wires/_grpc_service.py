@@ -150,7 +150,8 @@ class GrpcService:
         full_name: Its name with its package.
         predictions: Methods that run a model; they are counted, and answered in the thread that read the request.
         questions: Methods about models and the server; answered in the service's event loop.
-        long_questions: Those that take a while; answered in a thread.
+        long_questions: Those that take a while, or are answered while a model holds up the event loop; answered in a
+            thread.
         streams: Methods with a stream of requests, each of which gets an answer: what answers one, and what answers a
             request that is refused.
         orders: Methods that have something done to the server.

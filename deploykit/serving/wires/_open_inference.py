@@ -124,7 +124,7 @@ def _refused(fault: Fault) -> Any:
 
 
 def _server_ready(_: Any, call: Call) -> Any:
-    return message("inference.ServerReadyResponse")(ready=_ready(call))
+    return message("inference.ServerReadyResponse")(ready=_ready(call) and not call.service.stands_still)
 
 
 def _ready(call: Call) -> bool:
@@ -215,15 +215,17 @@ SERVICE = GrpcService(
     predictions={"ModelInfer": _infer},
     streams={"ModelStreamInfer": (_infer_streamed, _refused)},
     questions={
-        "ServerLive": lambda _, __: message("inference.ServerLiveResponse")(live=True),
-        "ServerReady": _server_ready,
         "ServerMetadata": _server_metadata,
         "ModelReady": _model_ready,
         "ModelMetadata": _model_metadata,
         "ModelConfig": _model_config,
         "RepositoryIndex": _index,
     },
-    long_questions={"ModelStatistics": _statistics},
+    long_questions={
+        "ServerLive": lambda _, __: message("inference.ServerLiveResponse")(live=True),
+        "ServerReady": _server_ready,
+        "ModelStatistics": _statistics,
+    },
     orders={"RepositoryModelLoad": _load, "RepositoryModelUnload": _unload},
     scopes={
         "ServerLive": "",

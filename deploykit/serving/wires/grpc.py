@@ -304,7 +304,10 @@ class _Server:
         def check(data: bytes, call: Call) -> bytes:
             if self._service.draining:
                 servicer.enter_graceful_shutdown()
-            answer: bytes = servicer.Check(parse(request, data), call.context).SerializeToString()
+            found = servicer.Check(parse(request, data), call.context)
+            if self._service.stands_still:
+                found.status = response.NOT_SERVING
+            answer: bytes = found.SerializeToString()
             return answer
 
         handlers |= {
