@@ -155,33 +155,30 @@ def serve(
             raise unknown_name("protocol with a port of its own", protocol, known)
         WIRES.get(protocol).check_installed()
     listeners: Listeners = {}
-    try:
-        for protocol, one in wanted.items():
-            try:
-                listeners[protocol] = hold(host, one) if _opens_port(protocol) else listen(host, one, workers)
-            except PortInUseError as error:
-                raise named(error, one) from error
-        bound = {protocol: int(some[0].getsockname()[1]) for protocol, some in listeners.items()}
-        if os.name == "nt":  # sockets are not inherited: the worker binds the ports again
-            close(listeners)
-            listeners = {}
-        server = Server(
-            catalog, host, bound, listeners, workers, allowed, taken, known_tokens, tls, poll_seconds, recording
-        )
-    except BaseException:
-        close(listeners)
-        raise
+    server: Server | None = None
     try:
         with terminable():
+            for protocol, one in wanted.items():
+                try:
+                    listeners[protocol] = hold(host, one) if _opens_port(protocol) else listen(host, one, workers)
+                except PortInUseError as error:
+                    raise named(error, one) from error
+            bound = {protocol: int(some[0].getsockname()[1]) for protocol, some in listeners.items()}
+            if os.name == "nt":  # sockets are not inherited: the worker binds the ports again
+                close(listeners)
+                listeners = {}
+            server = Server(
+                catalog, host, bound, listeners, workers, allowed, taken, known_tokens, tls, poll_seconds, recording
+            )
             server._start()
             if block:
                 server.wait(None if ready is None else partial(ready, server))
     except BaseException as error:
-        server.stop()
-        if block and isinstance(error, KeyboardInterrupt):  # it came while the server started
+        close(listeners) if server is None else server.stop()
+        if isinstance(error, Terminated) and not (block and server is not None and server._workers.serving):
+            raise SystemExit(128 + signal.SIGTERM) from None  # as the signal would have it, but with no process left
+        if block and isinstance(error, KeyboardInterrupt) and server is not None:  # it came while the server started
             return server
-        if isinstance(error, Terminated):  # as the signal would have it, but with no process left
-            raise SystemExit(128 + signal.SIGTERM) from None
         raise
     if ready is not None and not block:
         ready(server)
