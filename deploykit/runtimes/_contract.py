@@ -71,6 +71,9 @@ class Session:
         """Run once on arrays that `arrange` has made: the call whose latency is measured."""
         return self._run(arrays)
 
+    def hasten(self) -> None:
+        """Get ready for many calls with inputs of one form, which may take seconds; most have nothing to do."""
+
     def follow(self, contract: Contract | None) -> Self:
         """Take examples and give outputs by the names of a contract, with its constants, state and batch axes.
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from deploykit.converters._contract import Job
 from deploykit.data.batch import Batch, Mixing
 from deploykit.data.dataset import Dataset
 from deploykit.sandbox.task import Report
@@ -14,6 +16,7 @@ from deploykit.training.keras_trainer import train
 from deploykit.training.objective import Objective
 from deploykit.training.schedule import Schedule
 from deploykit.training.targets import Labels, Teacher, TrainingGoal
+from deploykit.training.teacher import opened
 
 
 def loss(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
@@ -60,6 +63,19 @@ def augment(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         how = {} if mixing is None else {"partners": mixing.partners.tolist(), "shares": mixing.shares.tolist()}
         calls.append({"images": next(iter(batch.inputs.values())).tolist(), **how})
     return {"calls": calls}
+
+
+def ask(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
+    """Task: what the Keras model at ``path``, asked at each step, gives for the examples beside it, twice by name."""
+    import numpy as np
+
+    del report
+    path = Path(arguments["path"])
+    with np.load(path.with_suffix(".inputs.npz")) as file:
+        feeds = dict(file)
+    session = opened(Job(path, path, "keras"), Dataset.from_arrays(feeds), often=True)
+    calls = [session.predict({name: array[part] for name, array in feeds.items()}) for part in (slice(9), slice(4))]
+    return {"calls": [{name: array.tolist() for name, array in call.items()} for call in calls]}
 
 
 def recover(arguments: dict[str, Any], report: Report) -> dict[str, Any]:

@@ -35,16 +35,20 @@ class Asked(Protocol):
         """No more is asked."""
 
 
-def opened(original: Job, data: Dataset) -> Asked:
+def opened(original: Job, data: Dataset, *, often: bool = False) -> Asked:
     """The original model.
 
     Args:
         original: The original model.
         data: The data, with the contract if there is one.
+        often: Whether it is asked at each step.
     """
-    return FORMATS.get(original.source_format).open_given(
+    session = FORMATS.get(original.source_format).open_given(
         original.source, data.contract, imports=original.imports, trusted=original.trusted
     )
+    if often:
+        session.hasten()
+    return session
 
 
 class Answers:

@@ -100,7 +100,7 @@ class _ByTeacher(Training):
         from deploykit.training.targets import Mixed
         from deploykit.training.teacher import Answers, opened
 
-        session = opened(job.original, job.examples)
+        session = opened(job.original, job.examples, often=schedule.changes)
         found = Answers(session, job.examples, schedule).goals(job["temperature"], job["loss"])
         if not found:
             raise UnsupportedModelError(

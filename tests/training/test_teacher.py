@@ -5,6 +5,7 @@ import pytest
 
 from deploykit.data.batch import Batch
 from deploykit.data.dataset import Dataset
+from deploykit.testing import work
 from deploykit.training.augment import Batches
 from deploykit.training.schedule import Schedule
 from deploykit.training.teacher import Answers
@@ -40,6 +41,17 @@ def test_it_is_never_asked_for_more_at_once_than_a_step_of_training(size):
     assert np.array_equal(answers.ask("doubled")(batch), 2 * batch.inputs["input"])
     assert len(original.asked) == once  # it is remembered
     assert answers.samples["doubled"].shape == (64, 3)
+
+
+@pytest.mark.parametrize("name", ["residual_cnn", "two_inputs"])
+def test_one_that_is_asked_often_answers_the_same(name, tmp_path):
+    """In batches of two sizes."""
+    path = work.made(name, tmp_path, 40)
+    for count, found in zip((9, 4), work.run("training:ask", "tensorflow", path=str(path))["calls"], strict=True):
+        wanted = work.outputs_of(path)
+        assert found.keys() == wanted.keys()
+        for key, values in wanted.items():
+            np.testing.assert_allclose(found[key], values[:count], atol=1e-5)
 
 
 def test_changed_examples_are_answered_as_they_are_fed():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,7 @@ class KerasSession(Session):
             model = graph = called_once(model, shown)
         inputs, outputs = ends(graph)
         self._model = model
+        self._answer: Callable[[Any], Any] = partial(model, training=False)
         self.graph = graph
         self._tree = keras.tree
         self._numpy = keras.ops.convert_to_numpy
@@ -47,8 +49,14 @@ class KerasSession(Session):
 
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         fed = self._tree.pack_sequence_as(self._structure, self.flat(arrays))
-        found = self._tree.flatten(self._model(fed, training=False))
+        found = self._tree.flatten(self._answer(fed))
         return [self._array(found[place]) for place in self._given]
+
+    def hasten(self) -> None:
+        """Trace the model: its layers are no longer called one by one."""
+        import tensorflow as tf
+
+        self._answer = tf.function(self._answer, reduce_retracing=True)
 
     def flat(self, arrays: Sequence[NDArray[Any]]) -> list[Any]:
         """Tensors in the order in which Keras counts the model's inputs."""
