@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     from deploykit.reporting.comparison import ReportComparison, compare_reports
     from deploykit.reporting.evidence.sensitivity import Sensitivity
     from deploykit.reporting.report import Choice, Report
-    from deploykit.serving._serve import serve
+    from deploykit.serving._prepare import ServerCheck
+    from deploykit.serving._serve import check_server, serve
     from deploykit.serving.server import Server
     from deploykit.serving.splits import Split
     from deploykit.sweeping.build import BuiltCandidate, build
@@ -67,6 +68,7 @@ __all__ = [
     "Sensitivity",
     "SensitivityHandle",
     "Server",
+    "ServerCheck",
     "Space",
     "Split",
     "Step",
@@ -78,6 +80,7 @@ __all__ = [
     "__version__",
     "build",
     "check_parameters",
+    "check_server",
     "clean",
     "compare_reports",
     "doctor",
@@ -118,6 +121,7 @@ _HOMES = {
     "Sensitivity": "deploykit.reporting.evidence.sensitivity",
     "SensitivityHandle": "deploykit.sweeping.sensitivity",
     "Server": "deploykit.serving.server",
+    "ServerCheck": "deploykit.serving._prepare",
     "Split": "deploykit.serving.splits",
     "Space": "deploykit.core.space",
     "Step": "deploykit.core.candidate",
@@ -128,6 +132,7 @@ _HOMES = {
     "Workbench": "deploykit_widgets",
     "build": "deploykit.sweeping.build",
     "check_parameters": "deploykit.core.settings.notebook",
+    "check_server": "deploykit.serving._serve",
     "clean": "deploykit.sweeping.clean",
     "compare_reports": "deploykit.reporting.comparison",
     "doctor": "deploykit.measuring.doctor",

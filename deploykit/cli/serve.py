@@ -64,6 +64,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tls-clients", metavar="FILE", help="let in only clients with a certificate of these authorities (PEM)"
     )
+    parser.add_argument(
+        "--check", action="store_true",
+        help="do everything short of serving: verify the models, read all files, open the ports; one line for each",
+    )  # fmt: skip
     parser.add_argument("--access-log", metavar="FILE", help="write a line for each request; - for standard output")
     parser.add_argument(
         "--log-format", choices=("text", "json"), default="text",
@@ -88,7 +92,7 @@ def _with_ports() -> list[Any]:
     return [wire for wire in registry("deploykit.serving.wires", "protocol").all() if wire.own_port]
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int:
     """Run the verb."""
     asked = {wire.name: getattr(options, f"port_of_{wire.name}") for wire in _with_ports()}
     ports = {name: port for name, port in asked.items() if port is not None}
@@ -107,30 +111,33 @@ def run(options: argparse.Namespace) -> None:
         show(options, f"{served}{more}\nlog {server.log}", facts)
         sys.stdout.flush()
 
-    dk.serve(
-        options.source,
-        host=options.host,
-        port=options.port,
-        ports=ports,
-        workers=options.workers,
-        name=options.name,
-        versions=options.versions,
-        labels=dict(options.label),
-        poll_seconds=options.poll_seconds,
-        limits=dict(options.limit),
-        hosts=options.allow_host,
-        tokens=options.tokens,
-        insecure=options.insecure,
-        tls_certificate=options.tls_cert,
-        tls_key=options.tls_key,
-        tls_clients=options.tls_clients,
-        access_log=options.access_log,
-        log_format=options.log_format,
-        audit=options.audit,
-        traces=options.traces,
-        block=True,
-        ready=announce,
-    )
+    arguments: dict[str, Any] = {
+        "host": options.host,
+        "port": options.port,
+        "ports": ports,
+        "workers": options.workers,
+        "name": options.name,
+        "versions": options.versions,
+        "labels": dict(options.label),
+        "poll_seconds": options.poll_seconds,
+        "limits": dict(options.limit),
+        "hosts": options.allow_host,
+        "tokens": options.tokens,
+        "insecure": options.insecure,
+        "tls_certificate": options.tls_cert,
+        "tls_key": options.tls_key,
+        "tls_clients": options.tls_clients,
+        "access_log": options.access_log,
+        "log_format": options.log_format,
+        "audit": options.audit,
+        "traces": options.traces,
+    }
+    if options.check:
+        found = dk.check_server(options.source, **arguments)
+        show(options, found, found)
+        return 0 if found else 1
+    dk.serve(options.source, **arguments, block=True, ready=announce)
+    return 0
 
 
 def _described(limit: Parameter) -> str:

@@ -1,28 +1,18 @@
-"""``dk.serve``: starts a server."""
+"""``dk.serve`` starts a server, and ``dk.check_server`` does all of it but that."""
 
 from __future__ import annotations
 
-import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from deploykit.artifacts.artifact import Artifact, is_artifact
-from deploykit.core.errors import PortInUseError, SettingError, unknown_name
-from deploykit.core.settings.limits import ServerLimits
+from deploykit.artifacts.artifact import Artifact
 from deploykit.core.settings.serving import ServingSettings
-from deploykit.core.tokens import Tokens
-from deploykit.serving.records.settings import Recording
-from deploykit.serving.server import Listeners, Server, close, named
+from deploykit.serving._prepare import Preparation, ServerCheck
+from deploykit.serving.server import Server
 from deploykit.serving.signals import Terminated, terminable
-from deploykit.serving.sources.catalog import Catalog
-from deploykit.serving.sources.wishes import Wish, wishes_in
-from deploykit.serving.tls import Tls
-from deploykit.serving.transport.listen import hold, is_loopback, listen
-from deploykit.serving.wires._contract import WIRES, PortWire
 
 
 def serve(
@@ -117,64 +107,23 @@ def serve(
         ...     server.predict(data.sample(2)).shape
         (2, 10)
     """
-    wishes, config = _wishes(source, name, versions, labels)
-    if poll_seconds is None:
-        poll_seconds = 0.0 if all(is_artifact(wish.path) for wish in wishes) and config is None else 1.0
-    if not 0 <= poll_seconds < 1e6:
-        raise SettingError(f"The argument poll_seconds must be a number from 0 on, got {poll_seconds!r}.")
-    chosen = None if settings is None else ServingSettings.of(settings)
-    catalog = Catalog(wishes, config, trusted=trusted, settings=chosen)
-    artifacts = catalog.open()
-    if workers is None:
-        workers = (
-            1 if os.name == "nt" else max(a.manifest.serving.workers if a.manifest.serving else 1 for a in artifacts)
-        )
-    if type(workers) is not int or not 1 <= workers <= 256:
-        raise SettingError(f"workers must be a whole number from 1 to 256, got {workers!r}.")
-    if os.name == "nt" and workers != 1:
-        raise SettingError("workers must be 1 on Windows, where processes cannot share a port.")
-    allowed = ServerLimits.of(limits)
-    tls = Tls.of(tls_certificate, tls_key, tls_clients)
-    recording = Recording.of(access_log, log_format, audit, traces=traces)
-    known_tokens = None if tokens is None else Path(tokens).absolute()
-    if known_tokens is not None:
-        Tokens.open(known_tokens)
-    elif not insecure and not is_loopback(host) and (tls is None or tls.clients is None):
-        raise SettingError(
-            f"Without tokens, anyone who can reach {host} can use the model.",
-            remedy="pass tokens= (--tokens FILE, see deploykit token) or tls_clients= (--tls-clients FILE), or "
-            "insecure=True (--insecure) if only those can reach it who may.",
-        )
-    if isinstance(hosts, str) or not all(map(str.strip, hosts)):
-        raise SettingError(f"The hosts must be a list of names, got {hosts!r}.")
-    taken = tuple(hosts) or ((host,) if is_loopback(host) else ())
-    wanted = {"": port, **(ports or {})}
-    known = [wire.name for wire in WIRES.all() if wire.own_port]
-    for protocol in filter(None, wanted):
-        if protocol not in known:
-            raise unknown_name("protocol with a port of its own", protocol, known)
-        WIRES.get(protocol).check_installed()
-    listeners: Listeners = {}
+    prepared = Preparation(
+        source=source, host=host, port=port, ports=ports, workers=workers, settings=settings, name=name,
+        versions=versions, labels=labels, poll_seconds=poll_seconds, limits=limits, hosts=hosts, tokens=tokens,
+        insecure=insecure, tls_certificate=tls_certificate, tls_key=tls_key, tls_clients=tls_clients,
+        access_log=access_log, log_format=log_format, audit=audit, traces=traces, trusted=trusted,
+    )  # fmt: skip
     server: Server | None = None
     try:
         with terminable():
-            for protocol, one in wanted.items():
-                try:
-                    listeners[protocol] = hold(host, one) if _opens_port(protocol) else listen(host, one, workers)
-                except PortInUseError as error:
-                    raise named(error, one) from error
-            bound = {protocol: int(some[0].getsockname()[1]) for protocol, some in listeners.items()}
-            if os.name == "nt":  # sockets are not inherited: the worker binds the ports again
-                close(listeners)
-                listeners = {}
-            server = Server(
-                catalog, host, bound, listeners, workers, allowed, taken, known_tokens, tls, poll_seconds, recording
-            )
+            for step in prepared.steps.values():
+                step()
+            server = prepared.server()
             server._start()
             if block:
                 server.wait(None if ready is None else partial(ready, server))
     except BaseException as error:
-        close(listeners) if server is None else server.stop()
+        prepared.close() if server is None else server.stop()
         if isinstance(error, Terminated) and not (block and server is not None and server._workers.serving):
             raise SystemExit(128 + signal.SIGTERM) from None  # as the signal would have it, but with no process left
         if block and isinstance(error, KeyboardInterrupt) and server is not None:  # it came while the server started
@@ -185,61 +134,28 @@ def serve(
     return server
 
 
-def _wishes(
-    source: Artifact | str | Path | Mapping[str, str | Path],
-    name: str,
-    versions: str | Sequence[int],
-    labels: Mapping[str, int] | None,
-) -> tuple[tuple[Wish, ...], Path | None]:
-    """What is wanted, and the ``models.config`` that says so.
+def check_server(source: Artifact | str | Path | Mapping[str, str | Path], **options: Any) -> ServerCheck:
+    """Check everything that `serve` needs, without serving: models, packages, files and ports.
+
+    Each model is verified (digests, golden outputs) in a child process, as `serve` does it.
+
+    Args:
+        source: As for `serve`.
+        options: As for `serve`.
+
+    Returns:
+        What was checked, and what is wrong; true if nothing is.
 
     Raises:
-        DeploykitError: It is not there, or not as it must be.
+        TypeError: `serve` has no such argument.
+
+    Example:
+        >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+        >>> artifact = dk.export(built, "exported/checked", overwrite=True)
+        >>> bool(dk.check_server(artifact, port=0))
+        True
+        >>> found = dk.check_server(artifact, port=0, tls_certificate="missing.pem", tls_key="missing.key")
+        >>> [step for step, problem in found.steps.items() if problem]
+        ['tls']
     """
-    if isinstance(source, Mapping):
-        if name or labels:
-            raise SettingError(
-                "The arguments name and labels are for one model.", remedy="leave them out, or use a models.config."
-            )
-        found = [_wishes(path, key, versions, None)[0] for key, path in source.items()]
-        if not found or any(len(some) != 1 for some in found):
-            raise SettingError("Each name must have one model's folder.", remedy="give a dictionary name → folder.")
-        return tuple(wish for some in found for wish in some), None
-    path = source.path if isinstance(source, Artifact) else Path(source).expanduser().absolute()
-    if is_artifact(path) or not path.exists():
-        wishes: tuple[Wish, ...] = (Wish(name or Artifact.open(path).manifest.name, path),)
-    else:
-        wishes = wishes_in(path, name)
-    if path.is_file():
-        if name or labels or versions != "latest":
-            raise SettingError("A models.config has names, versions and labels itself.", remedy="leave them out.")
-        return wishes, path
-    if len(wishes) > 1 and (name or labels):
-        raise SettingError(f"{path} holds several models; name and labels are for one.", remedy="leave them out.")
-    policy = _policy(versions)
-    if not policy:
-        return tuple(replace(wish, labels=dict(labels or wish.labels)) for wish in wishes), None
-    return tuple(replace(wish, labels=dict(labels or wish.labels), **policy) for wish in wishes), None
-
-
-def _policy(versions: str | Sequence[int]) -> dict[str, Any]:
-    """Fields of a wish; none for what its folder says itself."""
-    if versions == "latest":
-        return {}
-    if versions == "all":
-        return {"policy": "all"}
-    if isinstance(versions, str):
-        word, _, count = versions.partition(":")
-        if word == "latest" and count.isdigit() and int(count):
-            return {"policy": "latest", "count": int(count)}
-    elif versions and all(type(v) is int and v >= 0 for v in versions):
-        return {"policy": "specific", "numbers": tuple(sorted(set(versions)))}
-    raise SettingError(
-        f"The argument versions must be 'latest', 'latest:N', 'all' or a list of numbers, got {versions!r}.",
-        remedy="for example versions='latest:2' (--versions latest:2).",
-    )
-
-
-def _opens_port(name: str) -> bool:
-    wire = WIRES.get(name) if name else None
-    return isinstance(wire, PortWire) and wire.opens_port
+    return Preparation(source=source, **options).check()

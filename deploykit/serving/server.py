@@ -29,6 +29,7 @@ from deploykit.serving.signals import Terminated, signals, terminable
 from deploykit.serving.sources.catalog import Catalog
 from deploykit.serving.sources.wishes import Wish, read_models_config
 from deploykit.serving.splits import Split
+from deploykit.serving.systemd import Notices
 from deploykit.serving.tls import Tls
 from deploykit.serving.traffic import Traffic
 from deploykit.serving.transport.listen import is_loopback
@@ -273,13 +274,16 @@ class Server:
         Raises:
             ServeError: A worker could not be restarted; the server has stopped.
         """
+        notices = Notices()
         with terminable():
             try:
                 if ready is not None:
                     ready()
+                notices.ready()
                 while not self._stopped.wait(0.2):  # a wait without end could not be interrupted on Windows
-                    pass
+                    notices.living()
             except KeyboardInterrupt as interrupt:
+                notices.stopping()
                 grace = self._limits.grace_seconds if isinstance(interrupt, Terminated) else 0.0
                 with signals(self._hurry.set, signal.SIGTERM, signal.SIGINT):
                     self.stop(grace_seconds=grace)

@@ -1,0 +1,259 @@
+"""What happens before a server listens to clients, step by step: so that it can also be checked without serving."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeGuard
+
+from deploykit.artifacts.artifact import Artifact, is_artifact
+from deploykit.core.errors import DeploykitError, PortInUseError, SettingError, unknown_name
+from deploykit.core.serial import Plain
+from deploykit.core.settings.limits import ServerLimits
+from deploykit.core.settings.serving import ServingSettings
+from deploykit.core.tokens import Tokens
+from deploykit.serving.records.settings import Recording
+from deploykit.serving.server import Listeners, Server, close, named
+from deploykit.serving.sources.catalog import Catalog
+from deploykit.serving.sources.wishes import Wish, wishes_in
+from deploykit.serving.tls import Tls
+from deploykit.serving.transport.listen import hold, is_loopback, listen
+from deploykit.serving.wires._contract import WIRES, PortWire
+
+
+@dataclass(frozen=True)
+class ServerCheck(Plain):
+    """What `check_server` found. It is true if a server can start.
+
+    Attributes:
+        steps: What was checked → what is wrong with it, "" if nothing is.
+
+    Example:
+        >>> built = dk.build(model, dk.Step("quantize_dynamic"), data, target="onnxruntime")
+        >>> artifact = dk.export(built, "exported/steps", overwrite=True)
+        >>> print(dk.check_server(artifact, port=0))
+        models: fine
+        limits: fine
+        tls: fine
+        tokens: fine
+        records: fine
+        protocols: fine
+        ports: fine
+        proof: fine
+    """
+
+    steps: Mapping[str, str]
+
+    def __bool__(self) -> bool:
+        return not any(self.steps.values())
+
+    def __str__(self) -> str:
+        return "\n".join(f"{name}: {problem or 'fine'}" for name, problem in self.steps.items())
+
+
+@dataclass
+class Preparation:
+    """Prepares a server. The fields are the arguments of `deploykit.serve`, which explains them."""
+
+    source: Artifact | str | Path | Mapping[str, str | Path]
+    host: str = "127.0.0.1"
+    port: int = 8501
+    ports: Mapping[str, int] | None = None
+    workers: int | None = None
+    settings: ServingSettings | Mapping[str, int] | None = None
+    name: str = ""
+    versions: str | Sequence[int] = "latest"
+    labels: Mapping[str, int] | None = None
+    poll_seconds: float | None = None
+    limits: Mapping[str, float] | None = None
+    hosts: Sequence[str] = ()
+    tokens: str | Path | None = None
+    insecure: bool = False
+    tls_certificate: str | Path | None = None
+    tls_key: str | Path | None = None
+    tls_clients: str | Path | None = None
+    access_log: str | Path | None = None
+    log_format: str = "text"
+    audit: str | Path | None = None
+    traces: bool = False
+    trusted: bool = False
+    _listeners: Listeners = field(init=False, default_factory=dict)
+    _tls: Tls | None = field(init=False, default=None)
+
+    @property
+    def steps(self) -> Mapping[str, Callable[[], None]]:
+        """What is to be done, in its order; each step raises a `DeploykitError` that says what is wrong."""
+        return {
+            "models": self._find_models,
+            "limits": self._set_limits,
+            "tls": self._read_certificates,
+            "tokens": self._read_tokens,
+            "records": self._open_records,
+            "protocols": self._find_protocols,
+            "ports": self._open_ports,
+        }
+
+    def check(self) -> ServerCheck:
+        """Do all steps, whatever comes of the others; prove the models, and leave nothing behind."""
+        found: dict[str, str] = {}
+        try:
+            for name, step in self.steps.items():
+                found[name] = _problem(step)
+            found["proof"] = "Without the models, nothing can be proved." if found["models"] else _problem(self._prove)
+        finally:
+            self.close()
+        return ServerCheck(found)
+
+    def server(self) -> Server:
+        """The server, which has not been started."""
+        bound = {protocol: int(some[0].getsockname()[1]) for protocol, some in self._listeners.items()}
+        if os.name == "nt":  # sockets are not inherited: the worker binds the ports again
+            self.close()
+        return Server(
+            self._catalog, self.host, bound, self._listeners, self._count, self._limits, self._taken, self._tokens,
+            self._tls, self._poll_seconds, self._recording,
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Give the ports back."""
+        close(self._listeners)
+        self._listeners = {}
+
+    # -- steps --------------------------------------------------------------------------------------------------------
+
+    def _find_models(self) -> None:
+        self._count = self.workers if _is_count(self.workers) else 1
+        wishes, config = _wishes(self.source, self.name, self.versions, self.labels)
+        seconds = self.poll_seconds
+        if seconds is None:
+            seconds = 0.0 if all(is_artifact(wish.path) for wish in wishes) and config is None else 1.0
+        if not 0 <= seconds < 1e6:
+            raise SettingError(f"The argument poll_seconds must be a number from 0 on, got {seconds!r}.")
+        self._poll_seconds = seconds
+        chosen = None if self.settings is None else ServingSettings.of(self.settings)
+        self._catalog = Catalog(wishes, config, trusted=self.trusted, settings=chosen)
+        artifacts = self._catalog.open()
+        if self.workers is None and os.name != "nt":
+            self._count = max(a.manifest.serving.workers if a.manifest.serving else 1 for a in artifacts)
+
+    def _set_limits(self) -> None:
+        if self.workers is not None and not _is_count(self.workers):
+            raise SettingError(f"workers must be a whole number from 1 to 256, got {self.workers!r}.")
+        if os.name == "nt" and self._count != 1:
+            raise SettingError("workers must be 1 on Windows, where processes cannot share a port.")
+        self._limits = ServerLimits.of(self.limits)
+        if isinstance(self.hosts, str) or not all(map(str.strip, self.hosts)):
+            raise SettingError(f"The hosts must be a list of names, got {self.hosts!r}.")
+        self._taken = tuple(self.hosts) or ((self.host,) if is_loopback(self.host) else ())
+
+    def _read_certificates(self) -> None:
+        self._tls = Tls.of(self.tls_certificate, self.tls_key, self.tls_clients)
+
+    def _read_tokens(self) -> None:
+        self._tokens = None if self.tokens is None else Path(self.tokens).absolute()
+        if self._tokens is not None:
+            Tokens.open(self._tokens)
+        elif not self.insecure and not is_loopback(self.host) and (self._tls is None or self._tls.clients is None):
+            raise SettingError(
+                f"Without tokens, anyone who can reach {self.host} can use the model.",
+                remedy="pass tokens= (--tokens FILE, see deploykit token) or tls_clients= (--tls-clients FILE), or "
+                "insecure=True (--insecure) if only those can reach it who may.",
+            )
+
+    def _open_records(self) -> None:
+        self._recording = Recording.of(self.access_log, self.log_format, self.audit, traces=self.traces)
+
+    def _find_protocols(self) -> None:
+        known = [wire.name for wire in WIRES.all() if wire.own_port]
+        for protocol in self.ports or {}:
+            if protocol not in known:
+                raise unknown_name("protocol with a port of its own", protocol, known)
+            WIRES.get(protocol).check_installed()
+
+    def _open_ports(self) -> None:
+        for protocol, port in {"": self.port, **(self.ports or {})}.items():
+            try:
+                self._listeners[protocol] = (
+                    hold(self.host, port) if _opens_port(protocol) else listen(self.host, port, self._count)
+                )
+            except PortInUseError as error:
+                raise named(error, port) from error
+
+    def _prove(self) -> None:
+        """Only for a check: a server proves its models while its workers start."""
+        self._catalog.prove()
+
+
+def _problem(step: Callable[[], None]) -> str:
+    """What is wrong with a step, "" if nothing is."""
+    try:
+        step()
+    except DeploykitError as error:
+        return str(error)
+    return ""
+
+
+def _is_count(workers: Any) -> TypeGuard[int]:
+    return type(workers) is int and 1 <= workers <= 256
+
+
+def _wishes(
+    source: Artifact | str | Path | Mapping[str, str | Path],
+    name: str,
+    versions: str | Sequence[int],
+    labels: Mapping[str, int] | None,
+) -> tuple[tuple[Wish, ...], Path | None]:
+    """What is wanted, and the ``models.config`` that says so.
+
+    Raises:
+        DeploykitError: It is not there, or not as it must be.
+    """
+    if isinstance(source, Mapping):
+        if name or labels:
+            raise SettingError(
+                "The arguments name and labels are for one model.", remedy="leave them out, or use a models.config."
+            )
+        found = [_wishes(path, key, versions, None)[0] for key, path in source.items()]
+        if not found or any(len(some) != 1 for some in found):
+            raise SettingError("Each name must have one model's folder.", remedy="give a dictionary name → folder.")
+        return tuple(wish for some in found for wish in some), None
+    path = source.path if isinstance(source, Artifact) else Path(source).expanduser().absolute()
+    if is_artifact(path) or not path.exists():
+        wishes: tuple[Wish, ...] = (Wish(name or Artifact.open(path).manifest.name, path),)
+    else:
+        wishes = wishes_in(path, name)
+    if path.is_file():
+        if name or labels or versions != "latest":
+            raise SettingError("A models.config has names, versions and labels itself.", remedy="leave them out.")
+        return wishes, path
+    if len(wishes) > 1 and (name or labels):
+        raise SettingError(f"{path} holds several models; name and labels are for one.", remedy="leave them out.")
+    policy = _policy(versions)
+    if not policy:
+        return tuple(replace(wish, labels=dict(labels or wish.labels)) for wish in wishes), None
+    return tuple(replace(wish, labels=dict(labels or wish.labels), **policy) for wish in wishes), None
+
+
+def _policy(versions: str | Sequence[int]) -> dict[str, Any]:
+    """Fields of a wish; none for what its folder says itself."""
+    if versions == "latest":
+        return {}
+    if versions == "all":
+        return {"policy": "all"}
+    if isinstance(versions, str):
+        word, _, count = versions.partition(":")
+        if word == "latest" and count.isdigit() and int(count):
+            return {"policy": "latest", "count": int(count)}
+    elif versions and all(type(v) is int and v >= 0 for v in versions):
+        return {"policy": "specific", "numbers": tuple(sorted(set(versions)))}
+    raise SettingError(
+        f"The argument versions must be 'latest', 'latest:N', 'all' or a list of numbers, got {versions!r}.",
+        remedy="for example versions='latest:2' (--versions latest:2).",
+    )
+
+
+def _opens_port(name: str) -> bool:
+    wire = WIRES.get(name) if name else None
+    return isinstance(wire, PortWire) and wire.opens_port

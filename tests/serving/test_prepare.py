@@ -1,0 +1,85 @@
+"""Checking a server without serving: what is wrong is named, all at once, and nothing stays behind."""
+
+import json
+import os
+import shutil
+import socket
+
+import pytest
+
+import deploykit as dk
+from deploykit.cli.main import main
+from deploykit.core.tokens import Tokens
+
+
+@pytest.fixture
+def folder(made, tmp_path):
+    return shutil.copytree(made("log_onnx").path, tmp_path / "model")
+
+
+def test_all_is_fine_and_the_port_is_free_afterwards(folder, capsys):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    assert main(["serve", str(folder), "--port", str(port), "--grpc-port", "0", "--check", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["steps"]
+    assert list(found) == ["models", "limits", "tls", "tokens", "records", "protocols", "ports", "proof"]
+    assert set(found.values()) == {""}
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))
+
+
+def test_each_thing_that_is_wrong_has_a_line(folder, tmp_path, capsys):
+    tokens = Tokens()
+    tokens.add("one")
+    tokens.save(tmp_path / "tokens")
+    (tmp_path / "tokens").chmod(0o666)
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        more = [
+            "--port",
+            str(port),
+            "--tokens",
+            str(tmp_path / "tokens"),
+            "--tls-cert",
+            "no.pem",
+            "--tls-key",
+            "no.key",
+        ]
+        model = folder / "model.onnx"
+        content = bytearray(model.read_bytes())
+        content[len(content) // 2] ^= 1
+        model.write_bytes(content)
+        status = main(
+            ["serve", str(folder), *more, "--limit", "waiting=0", "--access-log", str(tmp_path / "x" / "y"), "--check"]
+        )
+    assert status == 1
+    lines = dict(line.split(": ", 1) for line in capsys.readouterr().out.splitlines())
+    assert lines["models"] == lines["protocols"] == "fine"
+    assert "waiting" in lines["limits"]
+    assert "no.key" in lines["tls"]
+    assert "Cannot write the access log" in lines["records"]
+    assert f"Port {port} on 127.0.0.1 is in use." in lines["ports"]
+    assert "model.onnx" in lines["proof"]
+    if os.name == "posix":
+        assert "Other users may write" in lines["tokens"]
+
+
+def test_without_models_nothing_is_proved(tmp_path):
+    found = dk.check_server(tmp_path / "nothing", port=0)
+    assert not found
+    assert "nothing" in found.steps["models"]
+    assert found.steps["proof"] == "Without the models, nothing can be proved."
+    assert str(found).splitlines()[1] == "limits: fine"
+
+
+def test_another_address_takes_tokens(folder):
+    assert "anyone who can reach" in dk.check_server(folder, port=0, host="0.0.0.0").steps["tokens"]
+    assert dk.check_server(folder, port=0, host="0.0.0.0", insecure=True)
+
+
+def test_it_takes_what_serve_takes(folder):
+    with pytest.raises(TypeError, match="tint"):
+        dk.check_server(folder, tint="red")
