@@ -114,14 +114,23 @@ class Meter:
             protocol: The protocol's name.
             status: Its status in the protocol's words.
         """
-        key = visit.model, visit.version, protocol, status
+        times = visit.arrived, visit.decoded, visit.began, visit.ended, time.perf_counter()
+        self.record((visit.model, visit.version, protocol, status), times)
+
+    def record(self, key: tuple[str, str, str, str], times: tuple[float, ...]) -> None:
+        """Count a request whose answer is ready.
+
+        Args:
+            key: Model, version, protocol, status.
+            times: When it arrived, was decoded, began and ended to run, and when its answer was ready.
+        """
         with self._lock:
-            times = self._times.get(key)
-            if times is None:
-                times = self._times[key] = []
-            times.append((visit.arrived, visit.decoded, visit.began, visit.ended, time.perf_counter()))
-            if len(times) >= _MOST_TIMES:
-                self._write(key, times)
+            known = self._times.get(key)
+            if known is None:
+                known = self._times[key] = []
+            known.append(times)
+            if len(known) >= _MOST_TIMES:
+                self._write(key, known)
 
     def flush(self) -> None:
         """Write what is not in the file yet; called every second."""

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from deploykit.serving.batches import Batch, join, split
 from deploykit.serving.dataplane import INLINE_SECONDS, DataPlane
@@ -34,14 +34,39 @@ if TYPE_CHECKING:
 
     #: Outputs, and when their batch began to run and ended.
     Ran = tuple[Outputs, float, float]
-    #: A batch and its answer, which is None when the batch must run alone.
-    Arrived = tuple[Batch, asyncio.Future[Ran | None]]
 
 #: A batch that holds up the event loop for so long, against expectation, sends those that follow to the thread: the
 #: time of such a model depends on more than the number of examples.
 _SURPRISE_SECONDS = 0.1
 #: How many quick batches in the thread restore the trust.
 _TRUST_RUNS = 64
+
+
+class Waiter(Protocol):
+    """What waits for the outputs of a batch."""
+
+    @property
+    def gone(self) -> bool:
+        """Whether it has stopped waiting."""
+
+    def take(self, ran: Ran | None) -> None:
+        """Take them; None: the batch must run alone."""
+
+
+class _Awaited:
+    """A coroutine that waits."""
+
+    __slots__ = ("future",)
+
+    def __init__(self) -> None:
+        self.future: asyncio.Future[Ran | None] = asyncio.get_running_loop().create_future()
+
+    @property
+    def gone(self) -> bool:
+        return self.future.done()
+
+    def take(self, ran: Ran | None) -> None:
+        self.future.set_result(ran)
 
 
 class Runner:
@@ -70,7 +95,7 @@ class Runner:
         self._in_thread = 0
         #: Batches that still have to be quick in the thread before the event loop runs them again.
         self._distrust = 0
-        self._arrived: dict[tuple[object, ...], deque[Arrived]] = {}
+        self._arrived: dict[tuple[object, ...], deque[tuple[Batch, Waiter]]] = {}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="deploykit-inference")
 
     @property
@@ -130,8 +155,9 @@ class Runner:
             visit.decoded = time.perf_counter()
         ran = None
         suspect = self._wary is not None and self._wary.suspects(self._key, batch)
-        if not suspect and not self._distrust and not self._in_thread and batch.count < self._plane.most_joined:
-            ran = await self._run_joined(batch)
+        waiter = _Awaited()
+        if not suspect and self._join(batch, waiter):
+            ran = await waiter.future
         outputs, began, ended = await self._run_alone(batch, suspect=suspect) if ran is None else ran
         if visit is not None:
             visit.began, visit.ended = began, ended
@@ -198,38 +224,56 @@ class Runner:
         if self._meter is not None:
             self._meter.waiting(self._plane.name, self._version, self._in_thread)
 
-    async def _run_joined(self, batch: Batch) -> Ran | None:
-        loop = asyncio.get_running_loop()
-        future: asyncio.Future[Ran | None] = loop.create_future()
+    def soon(self, batch: Batch, waiter: Waiter) -> bool:
+        """Run a batch with others that arrive in the same turn of the event loop.
+
+        Returns:
+            Whether it will; if not, `run` is the way.
+
+        Raises:
+            PoisonError: Worker processes have died of this batch.
+        """
+        suspect = self._wary is not None and self._wary.suspects(self._key, batch)
+        return not suspect and self._join(batch, waiter)
+
+    def _join(self, batch: Batch, waiter: Waiter) -> bool:
+        if self._distrust or self._in_thread or batch.count >= self._plane.most_joined:
+            return False
         if not self._arrived:
-            loop.call_soon(self._run_arrived)
-        self._arrived.setdefault(batch.kind, deque()).append((batch, future))
-        return await future
+            asyncio.get_running_loop().call_soon(self._run_arrived)
+        queue = self._arrived.get(batch.kind)
+        if queue is None:
+            queue = self._arrived[batch.kind] = deque()
+        queue.append((batch, waiter))
+        return True
 
     def _run_arrived(self) -> None:
         """Run one batch; the next one has its turn when this one's answers are on their way."""
         group = self._take_arrived()
         batches = [batch for batch, _ in group]
         answers: list[Ran] | list[None] = [None] * len(group)
-        if len(group) > 1 and not self._in_thread:
+        if group and not self._in_thread:
             with contextlib.suppress(Exception):  # one request's fault is not the others': each runs alone
-                outputs, began, ended = self._infer_here(join(batches), batches)
-                answers = [(part, began, ended) for part in split(outputs, batches)]
-        for (_, future), answer in zip(group, answers, strict=True):
-            future.set_result(answer)
+                if len(group) == 1:
+                    answers = [self._infer_here(batches[0])]
+                else:
+                    outputs, began, ended = self._infer_here(join(batches), batches)
+                    answers = [(part, began, ended) for part in split(outputs, batches)]
+        for (_, waiter), answer in zip(group, answers, strict=True):
+            waiter.take(answer)
         if self._arrived:
             asyncio.get_running_loop().call_soon(self._run_arrived)
 
-    def _take_arrived(self) -> list[Arrived]:
+    def _take_arrived(self) -> list[tuple[Batch, Waiter]]:
         """As many of the kind that waits longest as may run together; the rest of them go behind the other kinds."""
         kind = next(iter(self._arrived))
         queue = self._arrived.pop(kind)
-        group: list[Arrived] = []
+        group: list[tuple[Batch, Waiter]] = []
         left = self._plane.most_joined
         while queue and queue[0][0].count <= left:
-            batch, future = queue.popleft()
-            if not future.done():  # the client stopped waiting
-                group.append((batch, future))
+            batch, waiter = queue.popleft()
+            if not waiter.gone:
+                group.append((batch, waiter))
                 left -= batch.count
         if queue:
             self._arrived[kind] = queue

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from deploykit.core.settings.limits import ServerLimits
     from deploykit.serving.transport.heads import Heads
     from deploykit.serving.transport.http import App
+    from deploykit.serving.transport.lane import Ride
 
 #: Time and bytes that a client has to read a last answer, and to stop sending, before its connection is cut.
 _LINGER_SECONDS = 2.0
@@ -93,7 +94,7 @@ class Connection(asyncio.Protocol):
         self._ahead = b""
         self._head: Head | None = None
         self._body: bytearray | Chunks | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task: asyncio.Task[None] | Ride | None = None
         self._held = 0
         self._dropped = 0
         self._unsent = 0
@@ -221,13 +222,23 @@ class Connection(asyncio.Protocol):
         if len(body) > self._server.limits.request_bytes:
             raise TooLargeError(f"{len(body):,}", self._server.limits.request_bytes, close=True)
         self._enter(State.BUSY, self._server.limits.answer_seconds)
+        self._task = self._server.app.ride(head, body, self)
+        if self._task is None:
+            self.again(head, body)
+
+    def again(self, head: Head, body: bytes) -> None:
+        """Have a request answered the usual way."""
         self._task = self._server.loop.create_task(self._answer(head, body))
+
+    def answered(self, head: Head, response: Response) -> None:
+        """Take the answer to the request in progress."""
+        self._task = None
+        self._write(head, response, close=not head.keep_alive or self._server.draining)
 
     async def _answer(self, head: Head, body: bytes) -> None:
         response = await self._server.app.answer(head, body)
         del body  # or it would be held until the next request
-        self._task = None
-        self._write(head, response, close=not head.keep_alive or self._server.draining)
+        self.answered(head, response)
 
     # -- answers -------------------------------------------------------------------------------------------------------
 

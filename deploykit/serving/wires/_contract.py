@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 from abc import abstractmethod
 from collections.abc import Awaitable, Callable, Mapping
-from typing import ClassVar, NamedTuple
+from typing import TYPE_CHECKING, ClassVar, NamedTuple
 
 from deploykit.core.adapter import Adapter
 from deploykit.core.registry import Registry
@@ -13,6 +13,9 @@ from deploykit.core.serial import dump
 from deploykit.serving.faults import Fault
 from deploykit.serving.served import ServedModel
 from deploykit.serving.service import Service
+
+if TYPE_CHECKING:
+    from deploykit.serving.batches import Batch, Outputs
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -62,6 +65,20 @@ Handler = Callable[[bytes, Headers], Awaitable[Response]]
 Find = Callable[[], ServedModel]
 
 
+class Ready(NamedTuple):
+    """A request that has been read.
+
+    Attributes:
+        model: What runs it.
+        batch: Its examples.
+        write: The outputs → the response.
+    """
+
+    model: ServedModel
+    batch: Batch
+    write: Callable[[Outputs], Response]
+
+
 class Endpoint(NamedTuple):
     """What answers a path.
 
@@ -69,11 +86,14 @@ class Endpoint(NamedTuple):
         method: The only HTTP method it takes; GET includes HEAD.
         handler: Body and headers (lower case) → response. It may raise a `Fault`.
         scope: What a token must be for, see `deploykit.core.tokens`; "": nothing, since it says nothing.
+        quick: Reads an ordinary request, and leaves all others, and those that it would take long to read, to the
+            handler: it then returns None, or raises whatever it likes.
     """
 
     method: str
     handler: Handler
     scope: str = "predict"
+    quick: Callable[[bytes, Headers], Ready | None] | None = None
 
 
 #: Ends what a protocol has started; requests in progress are answered.

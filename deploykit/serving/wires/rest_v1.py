@@ -25,7 +25,7 @@ from deploykit.serving.served import ServedModel, State
 from deploykit.serving.service import Service
 from deploykit.serving.tensors import encoded, from_lists, to_json
 from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
-from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Response, get, refusal
+from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Ready, Response, get, refusal
 from deploykit.serving.wires._json import read_json, takes_long, write_json
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class RestV1(HTTPWire):
         find = partial(service.model if what == "/metadata" else service.chosen, name, version, label)
         find()
         if what == ":predict":
-            return Endpoint("POST", partial(_predict, find))
+            return Endpoint("POST", partial(_predict, find), quick=partial(_ready, find))
         if what in (":classify", ":regress"):
             return Endpoint("POST", partial(_examine, find, what[1:]))
         return get(lambda: dump(metadata(find())))
@@ -84,6 +84,19 @@ def words(fault: Fault) -> str:
     return fault.message
 
 
+def _ready(find: Find, body: bytes, _: Headers) -> Ready | None:
+    """An ordinary request."""
+    model = find()
+    if not body.startswith(b"{") or takes_long(model.plane, body, b'"b64"'):
+        return None
+    batch, rows, count = _read_body(model.plane, body)
+    return None if count is not None else Ready(model, batch, partial(_respond, rows))
+
+
+def _respond(rows: bool, outputs: dict[str, NDArray[Any]]) -> Response:
+    return Response(200, write_json(write_predict(outputs, rows=rows), outputs))
+
+
 async def _predict(find: Find, body: bytes, headers: Headers) -> Response:
     model = find()
     plane = model.plane
@@ -97,7 +110,7 @@ async def _predict(find: Find, body: bytes, headers: Headers) -> Response:
     scored = [] if count is None else _scored(plane, count)
     outputs = await model.runner.run(batch)
     if not scored:
-        return Response(200, write_json(write_predict(outputs, rows=rows), outputs))
+        return _respond(rows, outputs)
     best = {m.name: labelled(outputs[m.name], m, count, plane.classes_of(m)) for m in scored}
     values = {n: best.get(n, to_json(n, a)) for n, a in outputs.items()}
     return Response(200, write_json(_arranged(values, rows=rows), outputs))

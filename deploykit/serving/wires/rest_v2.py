@@ -21,7 +21,7 @@ from deploykit.serving.served import ServedModel
 from deploykit.serving.service import Service
 from deploykit.serving.tensors import converted, encoded, from_lists, to_json
 from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
-from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Response
+from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Ready, Response
 from deploykit.serving.wires._json import read_json, takes_long, write_json
 from deploykit.serving.wires._plans import BINARY, LENGTH, Plans
 from deploykit.serving.wires._v2_facts import endpoint_of, repository_endpoint, server_endpoint
@@ -63,11 +63,28 @@ class RestV2(HTTPWire):
         infers = what == "/infer"
         find = partial(service.chosen if infers else service.model, match["model"], match["version"], match["label"])
         find()
-        return Endpoint("POST", partial(_infer, find, Plans())) if infers else endpoint_of(service, what, find)
+        if not infers:
+            return endpoint_of(service, what, find)
+        plans = Plans()
+        return Endpoint("POST", partial(_infer, find, plans), quick=partial(_ready, find, plans))
 
     def example(self, model: str) -> str:
         """Where to predict."""
         return f"/v2/models/{model}[/infer]"
+
+
+def _ready(find: Find, plans: Plans, body: bytes, headers: Headers) -> Ready | None:
+    """An ordinary request."""
+    length = _json_length(headers, len(body))
+    model = find()
+    if length < len(body):
+        plan = plans.find(model, body[:length])
+        known = None if plan is None else plan.batch(body, length)
+        return None if plan is None or known is None else Ready(model, known, plan.response)
+    if not body.startswith(b"{") or takes_long(model.plane, body, b"BYTES"):
+        return None
+    batch, wanted = _read_body(model, plans, body, length)
+    return Ready(model, batch, partial(_respond, model, wanted))
 
 
 async def _infer(find: Find, plans: Plans, body: bytes, headers: Headers) -> Response:
@@ -84,7 +101,10 @@ async def _infer(find: Find, plans: Plans, body: bytes, headers: Headers) -> Res
         asked = {} if upload.classification is None else {CLASSIFICATION: upload.classification}
         wanted = Wanted(plane, {"parameters": asked})
         batch = await plane.reading(partial(batch_of, plane, upload))
-    outputs = await model.runner.run(batch)
+    return _respond(model, wanted, await model.runner.run(batch))
+
+
+def _respond(model: ServedModel, wanted: Wanted, outputs: dict[str, NDArray[Any]]) -> Response:
     answer, blobs = write_infer(model, outputs, wanted)
     text = write_json(answer, outputs)
     if not wanted.binary:
