@@ -146,8 +146,10 @@ def converted(array: NDArray[Any], spec: TensorSpec, *, real: str = "") -> NDArr
             whole = np.isfinite(array) & (np.trunc(array) == array)
         if not whole.all() and not real:
             raise _wrong_kind(spec, [array[~whole][0].item()])
-        # Compared as a real number, the largest whole one of 64 bits is rounded up to the power of two.
-        inside = (array >= limits.min) & (array <= limits.max) & (array < float(int(limits.max) + 1))  # NaN is not
+        # Compared as a real number, the largest whole one of 64 bits is rounded up to the power of two; as one of 16
+        # bits it is beyond all of them.
+        wide = array.astype(np.float64)
+        inside = (wide >= limits.min) & (wide <= limits.max) & (wide < float(int(limits.max) + 1))  # NaN is not
         if not inside.all():
             raise _out_of_range(spec, array[~inside][0].item())
         return array.astype(wanted if whole.all() else real)

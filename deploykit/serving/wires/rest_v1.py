@@ -27,6 +27,7 @@ from deploykit.serving.tensors import encoded, from_lists, to_json
 from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
 from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Ready, Response, get, refusal
 from deploykit.serving.wires._json import read_json, takes_long, write_json
+from deploykit.serving.wires._numbers import Forms
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class RestV1(HTTPWire):
         find = partial(service.model if what == "/metadata" else service.chosen, name, version, label)
         find()
         if what == ":predict":
-            return Endpoint("POST", partial(_predict, find), quick=partial(_ready, find))
+            return Endpoint("POST", partial(_predict, find), quick=partial(_ready, find, Forms()))
         if what in (":classify", ":regress"):
             return Endpoint("POST", partial(_examine, find, what[1:]))
         return get(lambda: dump(metadata(find())))
@@ -84,13 +85,19 @@ def words(fault: Fault) -> str:
     return fault.message
 
 
-def _ready(find: Find, body: bytes, _: Headers) -> Ready | None:
+def _ready(find: Find, forms: Forms[bool], body: bytes, _: Headers) -> Ready | None:
     """An ordinary request."""
     model = find()
     if not body.startswith(b"{") or takes_long(model.plane, body, b'"b64"'):
         return None
-    batch, rows, count = _read_body(model.plane, body)
-    return None if count is not None else Ready(model, batch, partial(_respond, rows))
+    if (found := forms.read(model, body)) is not None:
+        batch, rows = found
+    else:
+        batch, rows, count = _read_body(model.plane, body)
+        if count is not None:
+            return None
+        forms.learn(model, body, batch, rows)
+    return Ready(model, batch, partial(_respond, rows))
 
 
 def _respond(rows: bool, outputs: dict[str, NDArray[Any]]) -> Response:

@@ -23,6 +23,7 @@ from deploykit.serving.tensors import converted, encoded, from_lists, to_json
 from deploykit.serving.uploads import CLASSIFICATION, batch_of, read_upload
 from deploykit.serving.wires._contract import Endpoint, Find, Headers, HTTPWire, Ready, Response
 from deploykit.serving.wires._json import read_json, takes_long, write_json
+from deploykit.serving.wires._numbers import Forms
 from deploykit.serving.wires._plans import BINARY, LENGTH, Plans
 from deploykit.serving.wires._v2_facts import endpoint_of, repository_endpoint, server_endpoint
 
@@ -66,14 +67,14 @@ class RestV2(HTTPWire):
         if not infers:
             return endpoint_of(service, what, find)
         plans = Plans()
-        return Endpoint("POST", partial(_infer, find, plans), quick=partial(_ready, find, plans))
+        return Endpoint("POST", partial(_infer, find, plans), quick=partial(_ready, find, plans, Forms(b'"data"')))
 
     def example(self, model: str) -> str:
         """Where to predict."""
         return f"/v2/models/{model}[/infer]"
 
 
-def _ready(find: Find, plans: Plans, body: bytes, headers: Headers) -> Ready | None:
+def _ready(find: Find, plans: Plans, forms: Forms[Wanted], body: bytes, headers: Headers) -> Ready | None:
     """An ordinary request."""
     length = _json_length(headers, len(body))
     model = find()
@@ -83,7 +84,12 @@ def _ready(find: Find, plans: Plans, body: bytes, headers: Headers) -> Ready | N
         return None if plan is None or known is None else Ready(model, known, plan.response)
     if not body.startswith(b"{") or takes_long(model.plane, body, b"BYTES"):
         return None
-    batch, wanted = _read_body(model, plans, body, length)
+    if (found := forms.read(model, body)) is not None:
+        batch, wanted = found
+    else:
+        batch, wanted = _read_body(model, plans, body, length)
+        if wanted.id is None:  # one id comes once
+            forms.learn(model, body, batch, wanted)
     return Ready(model, batch, partial(_respond, model, wanted))
 
 

@@ -1,0 +1,115 @@
+"""Requests that are read by their numbers alone mean what they mean when they are read as a whole."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deploykit.core.model import TensorSpec
+from deploykit.serving.batches import Batch
+from deploykit.serving.wires._numbers import Forms
+
+DTYPES = ("float32", "float64", "int8", "int32", "int64", "uint8")
+SHAPE = (2, 3, 4)
+
+
+def model_of(dtype, real=()):
+    """As much of a served model as is looked at: one input ``x``."""
+    plane = SimpleNamespace(inputs={"x": TensorSpec("x", (None, *SHAPE[1:]), dtype)}, real=dict.fromkeys(real))
+    return SimpleNamespace(plane=plane)
+
+
+def learned(dtype, text, array):
+    model, forms = model_of(dtype), Forms(b'"data"')
+    forms.learn(model, text, Batch({"x": array}, len(array)), "said")
+    return model, forms
+
+
+def request(data, space=""):
+    return f'{{"inputs": [{{"name": "x1e", "shape": [2, 3, 4], "data":{space}{data}}}]}}'.encode()
+
+
+numbers = st.one_of(
+    st.integers(-(2**70), 2**70), st.floats(allow_nan=True, allow_infinity=True), st.booleans(), st.none(), st.text()
+)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_whatever_is_read_is_what_it_says(dtype, data):
+    first = np.arange(24, dtype=dtype).reshape(SHAPE)
+    model, forms = learned(dtype, request(json.dumps(first.tolist())), first)
+    values = data.draw(st.one_of(st.lists(numbers, min_size=24, max_size=24), st.just(list(range(24)))))
+    if data.draw(st.booleans()):
+        values = [data.draw(st.integers(-300, 300)) if dtype[0] in "iu" else data.draw(st.floats(-1e39, 1e39))] * 24
+    nested = np.array(values, object).reshape(SHAPE).tolist()
+    text = request(
+        json.dumps(nested, separators=data.draw(st.sampled_from([(",", ":"), (", ", ": "), ("\n,\t", ":")])))
+    )
+    found = forms.read(model, text)
+    if found is None:
+        return
+    array = found[0].arrays["x"]
+    wanted = np.array(values, np.float64 if dtype[0] == "f" else object).reshape(SHAPE)
+    assert not any(type(value) in (bool, str, type(None)) for value in values)
+    assert array.dtype == dtype
+    assert found[1] == "said"
+    if dtype[0] in "iu":
+        assert array.astype(object).tolist() == wanted.tolist()
+    else:
+        assert np.isfinite(array).all()
+        np.testing.assert_array_equal(array, wanted.astype(dtype))
+
+
+def test_ordinary_requests_are_read_this_way():
+    pytest.importorskip("simdjson")
+    first = np.zeros(SHAPE, np.float32)
+    model, forms = learned("float32", request(json.dumps(first.tolist())), first)
+    other = np.random.default_rng(0).normal(size=SHAPE).astype("f4")
+    batch, _ = forms.read(model, request(json.dumps(other.tolist())))
+    np.testing.assert_array_equal(batch.arrays["x"], other)
+    assert (batch.count, batch.kind) == (2, Batch({"x": other}, 2).kind)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        request(json.dumps(np.zeros(SHAPE).tolist())).replace(b"x1e", b"x2e"),  # another name
+        request(json.dumps(np.zeros(SHAPE).tolist())).replace(b"[2, 3, 4]", b"[2, 4, 3]"),
+        request(json.dumps(np.zeros((2, 4, 3)).tolist())),  # as many numbers, nested otherwise
+        request(json.dumps(np.zeros(24).tolist())),
+        request(json.dumps([[[1] * 4] * 3, [[1] * 4, [1] * 5, [1] * 3]])),
+        request(json.dumps(np.zeros(SHAPE).tolist())) + b"x",
+        request(json.dumps(np.zeros(SHAPE).tolist()).replace("0.0", "1e39")),
+        request(json.dumps(np.zeros(SHAPE).tolist()).replace("0.0", "1-1", 1)),
+        request(json.dumps(np.zeros(SHAPE).tolist()).replace("0.0", "01", 1)),
+        request(json.dumps(np.zeros(SHAPE).tolist()).replace("0.0", "NaN", 1)),
+        request(json.dumps(np.zeros(SHAPE).tolist()).replace("0.0", "true", 1)),
+        request(json.dumps(np.zeros(SHAPE).tolist()).replace("0.0", '"0"', 1)),
+        request(json.dumps(np.zeros(SHAPE).tolist()).replace("0.0", "", 1)),
+    ],
+)
+def test_what_is_not_alike_is_left_to_others(text):
+    first = np.zeros(SHAPE, np.float32)
+    model, forms = learned("float32", request(json.dumps(first.tolist())), first)
+    assert forms.read(model, request(json.dumps(first.tolist()))) is not None
+    assert forms.read(model, text) is None
+
+
+def test_another_model_reads_for_itself():
+    first = np.zeros(SHAPE, np.float32)
+    text = request(json.dumps(first.tolist()))
+    _, forms = learned("float32", text, first)
+    assert forms.read(model_of("float32"), text) is None
+
+
+@pytest.mark.parametrize("dtype", ["bool", "string", "uint64", "float16"])
+def test_what_must_be_looked_at_one_by_one_is_not_learned(dtype):
+    first = np.zeros(SHAPE, "U1" if dtype == "string" else dtype)
+    text = request(json.dumps(np.zeros(SHAPE).tolist()))
+    model, forms = learned(dtype, text, first)
+    assert forms.read(model, text) is None
