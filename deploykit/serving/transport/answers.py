@@ -10,8 +10,9 @@ if TYPE_CHECKING:
     from deploykit.serving.wires._contract import Response
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
-#: Starts of answers by status and content type: few, as protocols write few.
-_starts: dict[tuple[int, bytes], bytes] = {}
+#: Answers up to their length, and from there to their body: few, as protocols write few.
+_known: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
+_MOST_KNOWN = 256
 
 
 def start_of(head: Head | None, response: Response, *, close: bool) -> bytes:
@@ -23,16 +24,20 @@ def start_of(head: Head | None, response: Response, *, close: bool) -> bytes:
         close: Whether the connection ends with it.
     """
     status, body, kind, headers = response
-    start = _starts.get((status, kind))
-    if start is None:
-        start = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: " % (
-            status, _REASONS.get(status, "").encode(), kind,
-        )  # fmt: skip
-        if len(_starts) < 256:
-            _starts[status, kind] = start
-    more = b"".join(b"%b: %b\r\n" % pair for pair in headers) if headers else b""
-    if close:
-        more += b"connection: close\r\n"
-    elif head is not None and head.old:
-        more += b"connection: keep-alive\r\n"
-    return b"%b%d\r\n%b\r\n" % (start, len(body), more)
+    old = head is not None and head.old
+    known = _known.get((status, kind, headers, close, old))
+    if known is None:
+        reason = _REASONS.get(status, "").encode()
+        more = b"".join(b"%b: %b\r\n" % pair for pair in headers)
+        if close:
+            more += b"connection: close\r\n"
+        elif old:
+            more += b"connection: keep-alive\r\n"
+        known = (
+            b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\ncontent-length: " % (status, reason, kind),
+            b"\r\n%b\r\n" % more,
+        )
+        if len(_known) >= _MOST_KNOWN:  # ids of requests are headers that do not come again
+            _known.clear()
+        _known[status, kind, headers, close, old] = known
+    return b"%b%d%b" % (known[0], len(body), known[1])
