@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from deploykit.serving._serve import check_server, serve
     from deploykit.serving.server import Server
     from deploykit.serving.splits import Split
+    from deploykit.serving.tuning.run import tune
+    from deploykit.serving.tuning.tuning import Tuning
     from deploykit.sweeping.build import BuiltCandidate, build
     from deploykit.sweeping.clean import Cleaned, clean
     from deploykit.sweeping.run import SweepHandle, start_sweep, sweep
@@ -75,6 +77,7 @@ __all__ = [
     "Surface",
     "SweepHandle",
     "Target",
+    "Tuning",
     "Verification",
     "Workbench",
     "__version__",
@@ -95,6 +98,7 @@ __all__ = [
     "start_sweep",
     "sweep",
     "synthesize",
+    "tune",
     "types",
     "verify",
 ]
@@ -128,6 +132,7 @@ _HOMES = {
     "Surface": "deploykit_widgets",
     "SweepHandle": "deploykit.sweeping.run",
     "Target": "deploykit.core.candidate",
+    "Tuning": "deploykit.serving.tuning.tuning",
     "Verification": "deploykit.exporters._verify",
     "Workbench": "deploykit_widgets",
     "build": "deploykit.sweeping.build",
@@ -146,6 +151,7 @@ _HOMES = {
     "start_sweep": "deploykit.sweeping.run",
     "sweep": "deploykit.sweeping.run",
     "synthesize": "deploykit.sweeping.synthesize",
+    "tune": "deploykit.serving.tuning.run",
     "verify": "deploykit.exporters._verify",
 }
 

@@ -44,6 +44,8 @@ if TYPE_CHECKING:
     from deploykit.reporting.verdict import Verdict
     from deploykit.runtimes._contract import Device
     from deploykit.serving.traffic import Traffic
+    from deploykit.serving.tuning.grid import TuningGrid, TuningPoint
+    from deploykit.serving.tuning.rows import TuningRow
     from deploykit.storage.rows import Rows
 
 __all__ = [
@@ -104,6 +106,9 @@ __all__ = [
     "TensorFacts",
     "TensorSpec",
     "Traffic",
+    "TuningGrid",
+    "TuningPoint",
+    "TuningRow",
     "Verdict",
     "Weights",
     "Why",
@@ -167,6 +172,9 @@ _HOMES = {
     "TensorFacts": "deploykit.loading._weights",
     "TensorSpec": "deploykit.core.model",
     "Traffic": "deploykit.serving.traffic",
+    "TuningGrid": "deploykit.serving.tuning.grid",
+    "TuningPoint": "deploykit.serving.tuning.grid",
+    "TuningRow": "deploykit.serving.tuning.rows",
     "Verdict": "deploykit.reporting.verdict",
     "Weights": "deploykit.reporting.evidence.weights",
     "Why": "deploykit.reporting.evidence.why",

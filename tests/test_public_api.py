@@ -41,6 +41,7 @@ PUBLIC = [
     "Surface",
     "SweepHandle",
     "Target",
+    "Tuning",
     "Verification",
     "Workbench",
     "__version__",
@@ -61,6 +62,7 @@ PUBLIC = [
     "start_sweep",
     "sweep",
     "synthesize",
+    "tune",
     "types",
     "verify",
 ]

@@ -125,6 +125,7 @@ def test_keras_models_need_tensorflow_to_run(slim, tiny, tmp_path):
         ["explain", "{store}"],
         ["compare", "{store}", "{store}"],
         ["export", "{store}", "--out", "served"],
+        ["tune", "{store}", "--p99-ms", "20"],
     ],
     ids=lambda arguments: arguments[0],
 )

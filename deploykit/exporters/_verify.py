@@ -121,7 +121,7 @@ def _ask(artifact: Artifact, url: str) -> tuple[float, list[str]]:
     with artifact.opened() as files:
         inputs, golden = files.golden()
     with Client(url, os.environ.get("DEPLOYKIT_TOKEN", "")) as client:
-        found = client.infer(manifest.name, _declared(manifest, inputs)) if client.is_deploykit() else None
+        found = client.infer(manifest.name, declared(manifest, inputs)) if client.is_deploykit() else None
     if found is None:
         found = _ask_as_exported(manifest, url, inputs)
     return compare(golden, found, manifest.tolerance)
@@ -142,7 +142,7 @@ def _ask_as_exported(manifest: Manifest, url: str, inputs: dict[str, NDArray[Any
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _declared(manifest: Manifest, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def declared(manifest: Manifest, inputs: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Golden inputs in the dtypes that clients are given: data may have come in others."""
     dtypes = {spec.name: spec.dtype for spec in manifest.inputs}
     return {n: a if a.dtype.kind in "SUO" else a.astype(dtypes[n], copy=False) for n, a in inputs.items()}
