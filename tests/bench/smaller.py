@@ -10,8 +10,9 @@ may be lost) that its files do better than.
 
 ``--efficientnet MODEL.keras IMAGES.npz`` measures another network instead, which is not in the repository: arrays
 ``x_train`` (some thousand images) and ``x_test``, as it takes them. Without labels, the share of answers that agree
-with the original's stands for accuracy. It is distilled in small batches with a low learning rate for ``--epochs``,
-which takes most of the time. Wants a quiet machine; the load is printed.
+with the original's stands for accuracy. It is distilled in small batches with a low learning rate for ``--epochs``, on
+images that ``--augment`` changes at random, which takes most of the time. What stands in ``x_test`` decides what is
+shown: other parts of the pictures of ``x_train``, or other pictures. Wants a quiet machine; the load is printed.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Case:
     points: float = 1.0
     faster: float = 2.0
     calibration: int = 600
-    distill: dict[str, float] = field(default_factory=dict)
+    distill: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_json(cls, text: str) -> Case:
@@ -327,6 +328,7 @@ def main() -> None:
         "--efficientnet", nargs=2, type=Path, metavar=("MODEL", "IMAGES"), help="another network: .keras and .npz"
     )
     parser.add_argument("--epochs", type=int, default=12, help="of the distillation of that network")
+    parser.add_argument("--augment", default="none", help="of the distillation of that network: flip+crops, …")
     parser.add_argument("--child", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -337,7 +339,7 @@ def main() -> None:
         model, images = (path.resolve() for path in arguments.efficientnet)
         case = Case(
             model, images, limit=50.0, points=15.0, faster=1.0, calibration=160,
-            distill=_GENTLE | {"epochs": arguments.epochs},
+            distill=_GENTLE | {"epochs": arguments.epochs, "augment": arguments.augment},
         )  # fmt: skip
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
