@@ -151,6 +151,9 @@ class HTTPServer:
         """Tell those who wait for an answer that there will be none, from a thread while the loop stands still."""
         for connection in tuple(self._open):
             connection.last_words(fault)
+        self._tick()
+        if self._service.recorder is not None:
+            self._service.recorder.close()
 
     def join(self, connection: Connection) -> None:
         """Take a connection in; makes room for it at the cost of the one that has waited longest for its client."""
