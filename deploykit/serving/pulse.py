@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BEAT_SECONDS = 0.1
 #: Exit status of a worker that a batch was stuck in.
 EXIT_STUCK = 3
-#: Beyond its time, so that whoever can say that it is over, as the event loop can while a batch runs in a thread, does.
+#: Beyond its time, so that the event loop can say that it is over, if it still turns.
 _MARGIN_SECONDS = 1.25
 #: Time for the event loop to stand still, and for the last words to leave.
 _PARK_SECONDS, _LEAVE_SECONDS = 0.5, 0.25
@@ -107,11 +107,12 @@ class Pulse:
         end = time.monotonic() + _PARK_SECONDS
         while not (still := vitals.parked or vitals.busy) and time.monotonic() < end:
             time.sleep(0.01)
-        fault: Fault = UnavailableError("A model got stuck, and its worker is being replaced; try again.")
-        if on_loop:  # all that have no answer have waited as long as that batch
-            fault = ExpiredError(f"The answer was not ready within {self._seconds - _MARGIN_SECONDS:g} s.")
+        lost: Fault = UnavailableError("A model got stuck, and its worker is being replaced; try again.")
+        late: Fault = lost
+        if on_loop:  # all whose requests were read have waited as long as that batch
+            late = ExpiredError(f"The answer was not ready within {self._seconds - _MARGIN_SECONDS:g} s.")
         if still:
             with contextlib.suppress(Exception):
-                self._http.last_words(fault)
+                self._http.last_words(late, lost)
         time.sleep(_LEAVE_SECONDS)
         os._exit(EXIT_STUCK)

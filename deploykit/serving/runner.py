@@ -78,7 +78,7 @@ class Runner:
         version: The plane's version, for the meter.
         meter: Counts batches; None: nothing is counted.
         vitals: Where the parent sees what runs; None: nowhere.
-        wary: Knows the batches that worker processes died of; None: nobody does.
+        wary: Knows the batches that worker processes died of; None: they are not known.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class Runner:
             return outputs if caller is None else caller.shown(outputs, self._plane)
 
     def later(self, work: Callable[[], None], batch: Batch) -> None:
-        """Run a batch of which nobody waits for the outputs, in the thread, when what waits there is done.
+        """Run a batch for its effects alone, in the thread, when what waits there is done.
 
         Args:
             work: Has the plane infer it.
@@ -185,7 +185,7 @@ class Runner:
         return ran
 
     def _infer_in_thread(self, batch: Batch, answer: asyncio.Future[Ran]) -> Ran | None:
-        if answer.done():  # nobody waits for it any more
+        if answer.done():  # its client is gone, or its time is over
             return None
         with self._watched(batch):
             return self._infer(batch)

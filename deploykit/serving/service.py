@@ -61,7 +61,7 @@ class Service:
         tls: Files of the server's TLS; None: it has none.
         recorder: What records requests; None: nothing.
         vitals: Where the parent sees what runs; None: nowhere.
-        wary: Knows the batches that worker processes died of; None: nobody does.
+        wary: Knows the batches that worker processes died of; None: they are not known.
 
     Attributes:
         limits: What it takes.

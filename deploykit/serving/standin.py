@@ -44,7 +44,7 @@ class StandIn:
         self._tls = tls
         self._ready = ready
         self._accepting: set[socket.socket] = set()
-        #: Connections whose requests nobody has read, and what looks after them.
+        #: Connections whose requests have not been read, and what looks after them.
         self._unread: dict[socket.socket, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         #: Where connections can be handed over, in turn.
@@ -74,7 +74,7 @@ class StandIn:
         return bool(self._accepting or self._tasks)
 
     def settle(self, ways: Sequence[socket.socket]) -> None:
-        """Accept no more, and hand over what there is, or say that nobody will answer; returns when that is done."""
+        """Accept no more; hand over what there is, or say that there will be no answer. Returns when that is done."""
         self._ask(self._settle, list(ways))
 
     def close(self) -> None:

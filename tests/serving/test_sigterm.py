@@ -93,15 +93,15 @@ def test_forty_requests_in_flight_are_answered_over_http_and_grpc(moody):
 
 @pytest.mark.parametrize("when", ["listening", "started", "proved"])
 def test_a_signal_while_it_starts_leaves_no_process(moody, when):
-    where, name = {
-        "listening": ("_serve", "listen"),
-        "started": ("workers.Workers", "start"),
-        "proved": ("_serve.Catalog", "prove"),
+    module, owner, name = {
+        "listening": ("_prepare", "", "listen"),
+        "started": ("workers", "Workers", "start"),
+        "proved": ("sources.catalog", "Catalog", "prove"),
     }[when]
     text = f"""
-import functools, importlib, psutil
-first, *rest = {where!r}.split(".")
-place = functools.reduce(getattr, rest, importlib.import_module("deploykit.serving." + first))
+import importlib, psutil
+place = importlib.import_module("deploykit.serving.{module}")
+place = getattr(place, {owner!r}) if {owner!r} else place
 before = getattr(place, {name!r})
 def slowly(*arguments, **more):
     found = before(*arguments, **more)

@@ -136,6 +136,25 @@ def test_a_stuck_batch_is_504_health_is_answered_and_the_worker_is_replaced(runn
     assert server.alive
 
 
+def test_a_connection_that_a_stuck_worker_has_not_read_is_503(running):
+    server = running(limits={"answer_seconds": 2.0})
+    held = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    idle = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    for connection in (held, idle):
+        connection.request("GET", "/v2")
+        assert connection.getresponse().read()
+    stuck = Asked(server, [(FOREVER, 3, 1)])
+    until(lambda: server._watch._posts[0].signs.runs(), "it to run")
+    held.request("GET", "/v2")
+    answer = held.getresponse()
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert json.loads(answer.read()) == {"error": "A model got stuck, and its worker is being replaced; try again."}
+    assert idle.sock.recv(100) == b"", "closed, not reset"
+    assert stuck.done().status == 504
+    for connection in (held, idle):
+        connection.close()
+
+
 def test_stuck_in_its_thread_the_requests_behind_it_are_503(running):
     server = running(limits={"answer_seconds": 3.0})
     (first,) = server.pids

@@ -322,18 +322,22 @@ class Connection(asyncio.Protocol):
         else:
             self._transport.abort()
 
-    def last_words(self, fault: Fault) -> None:
-        """Answer, from another thread while the loop stands still, a request that will have no other answer.
+    def last_words(self, late: Fault, lost: Fault) -> None:
+        """Say, from another thread while the loop stands still, that there will be no answer; see the server's.
 
         Without TLS alone: what else encrypts belongs to the loop.
         """
-        transport = self._transport
-        sock = transport.get_extra_info("socket")
-        if self.state is not State.BUSY or transport.get_write_buffer_size() or transport.get_extra_info("sslcontext"):
+        transport, busy = self._transport, self.state is State.BUSY
+        if self.state is State.ENDING or transport.get_write_buffer_size() or transport.get_extra_info("sslcontext"):
             return
-        response = self._server.app.refuse(self._head, fault)
+        sock = transport.get_extra_info("socket")
         with contextlib.suppress(OSError), socket.socket(fileno=os.dup(sock.fileno())) as own:
-            own.send(start_of(self._head, response, close=True) + response.body)
+            unread = False
+            with contextlib.suppress(BlockingIOError):  # bytes that are not read would make the end a reset
+                unread = bool(own.recv(1 << 20))
+            if busy or unread:
+                response = self._server.app.refuse(self._head, late if busy else lost)
+                own.send(start_of(self._head, response, close=True) + response.body)
             own.shutdown(socket.SHUT_WR)
 
     def turn_away(self, fault: Fault) -> None:

@@ -147,10 +147,15 @@ class HTTPServer:
         if not task.cancelled():
             task.exception()  # a handshake that fails is its client's affair
 
-    def last_words(self, fault: Fault) -> None:
-        """Tell those who wait for an answer that there will be none, from a thread while the loop stands still."""
+    def last_words(self, late: Fault, lost: Fault) -> None:
+        """Say that there will be no answer, from a thread while the loop stands still.
+
+        Args:
+            late: To those whose requests were read.
+            lost: To those whose requests were not.
+        """
         for connection in tuple(self._open):
-            connection.last_words(fault)
+            connection.last_words(late, lost)
         self._tick()
         if self._service.recorder is not None:
             self._service.recorder.close()
