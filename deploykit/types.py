@@ -13,8 +13,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from deploykit.artifacts.adopted import Adopted, AdoptedSignature
     from deploykit.artifacts.artifact import Manifest, OpenedArtifact
     from deploykit.choosing.goals import Decision, Goal
+    from deploykit.core.calling import Calling
     from deploykit.core.check import BaselineCheck, Suspicion
     from deploykit.core.contract import InputMeaning, LabelMeaning, OutputMeaning
     from deploykit.core.model import Layer, TensorSpec
@@ -49,8 +51,11 @@ if TYPE_CHECKING:
     from deploykit.storage.rows import Rows
 
 __all__ = [
+    "Adopted",
+    "AdoptedSignature",
     "BaselineCheck",
     "BuildStep",
+    "Calling",
     "Changed",
     "ClassChange",
     "ClassChanges",
@@ -115,8 +120,11 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Adopted": "deploykit.artifacts.adopted",
+    "AdoptedSignature": "deploykit.artifacts.adopted",
     "BaselineCheck": "deploykit.core.check",
     "BuildStep": "deploykit.planning.steps",
+    "Calling": "deploykit.core.calling",
     "Changed": "deploykit.reporting.beside",
     "ClassChange": "deploykit.reporting.evidence.class_changes",
     "ClassChanges": "deploykit.reporting.evidence.class_changes",

@@ -6,11 +6,13 @@ import contextlib
 import hashlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, Self
 
+from deploykit.artifacts.adopted import Adopted
 from deploykit.artifacts.arrays import load_arrays
+from deploykit.core.calling import Calling
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
@@ -71,6 +73,7 @@ class Manifest(Plain):
         output_names: Output → its name in the model file.
         parameters: The layout's parameters.
         serving: How to serve it, as ``dk.tune`` found; None: it was not tuned.
+        adopted: What is known of a model that deploykit did not export; None: it did.
         schema: Version of this layout.
     """
 
@@ -99,6 +102,7 @@ class Manifest(Plain):
     output_names: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, Value] = field(default_factory=dict)
     serving: ServingSettings | None = None
+    adopted: Adopted | None = None
     schema: int = SCHEMA
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -107,6 +111,11 @@ class Manifest(Plain):
         """What the server runs it on: that on which it was measured, with the threads it was tuned to."""
         threads = self.serving.threads if self.serving else 0
         return replace(self.target, threads=threads) if threads else self.target
+
+    @property
+    def calling(self) -> Calling | None:
+        """How the file is called if deploykit did not export it."""
+        return self.adopted.signatures[self.adopted.chosen].calling if self.adopted else None
 
 
 @dataclass(frozen=True)
@@ -233,6 +242,20 @@ class Artifact:
             2 workers
         """
         return replace(self, manifest=replace(self.manifest, serving=settings))
+
+    def signature(self, name: str) -> Self:
+        """The same artifact with another one of its functions; see `deploykit.artifacts.adopted`."""
+        adopted = self.manifest.adopted
+        assert adopted is not None
+        found = adopted.signatures[name]
+        kept = {f.name: getattr(found, f.name) for f in fields(found) if f.name not in ("calling", "method")}
+        return replace(self, manifest=replace(self.manifest, adopted=replace(adopted, chosen=name), **kept))
+
+    @property
+    def signatures(self) -> tuple[Self, ...]:
+        """It with each of its functions; it alone where the model has but one."""
+        adopted = self.manifest.adopted
+        return (self,) if adopted is None else tuple(map(self.signature, adopted.signatures))
 
     @property
     def digest(self) -> str:

@@ -97,6 +97,16 @@ def replay(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
     settings = arguments.get("serving")
     artifact = Artifact.open(arguments["artifact"])
     artifact = artifact.served_with(ServingSettings.of(settings) if settings else None)
+    largest, problems = 0.0, []
+    for one in artifact.signatures:
+        difference, found = _replayed(one)
+        largest = max(largest, difference)
+        problems += found
+    return {"difference": largest, "problems": problems}
+
+
+def _replayed(artifact: Artifact) -> tuple[float, list[str]]:
+    """The largest difference from the golden outputs, and what is wrong."""
     manifest = artifact.manifest
     with artifact.opened() as files:
         inputs, golden = files.golden()
@@ -108,7 +118,7 @@ def replay(arguments: dict[str, Any], report: Report) -> dict[str, Any]:
         difference, problems = compare(golden, predictor(inputs), manifest.tolerance)
         if not problems and (said := remembers(predictor, inputs, manifest.tolerance)):
             problems.append(said)
-    return {"difference": difference, "problems": problems}
+    return difference, problems
 
 
 def remembers(predictor: Predictor, inputs: Mapping[str, NDArray[Any]], tolerance: float) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from deploykit.artifacts.artifact import OpenedArtifact
+from deploykit.core.calling import Calling
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.data.preprocess import Preprocess
@@ -34,7 +35,9 @@ class Predictor:
     def open(cls, files: OpenedArtifact) -> Self:
         """Open the model of an artifact, which stays open as long as it is used."""
         manifest = files.manifest
-        session = open_session(files.model, manifest.served_target, manifest.format, manifest.contract)
+        session = open_session(
+            files.model, manifest.served_target, manifest.format, manifest.contract, manifest.calling
+        )
         return cls(session, manifest.preprocess, manifest.target.batch_size if manifest.batch_dependent else 0)
 
     def prepare(self, raw: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
@@ -69,6 +72,8 @@ class Predictor:
         return self.run(self.prepare(raw))
 
 
-def open_session(path: Path, target: Target, format_name: str, contract: Contract) -> Session:
+def open_session(
+    path: Path, target: Target, format_name: str, contract: Contract, calling: Calling | None = None
+) -> Session:
     """Open a model file on the runtime, device and threads it was measured on; in a child process."""
-    return RUNTIMES.get(target.runtime).open(path, target, format_name, contract)
+    return RUNTIMES.get(target.runtime).open(path, target, format_name, contract, calling)

@@ -19,7 +19,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument(
         "source", metavar="SOURCE",
-        help="artifact folder, folder of a model's versions or of several such folders, or models.config",
+        help="artifact folder, folder of a model's versions or of several such folders, models.config, or a model "
+        "(SavedModel, ONNX, TFLite)",
     )  # fmt: skip
     parser.add_argument(
         "--name", default="", help="name to serve the one model by (default: the artifact's, or folder's)"

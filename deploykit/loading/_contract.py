@@ -99,6 +99,40 @@ class Parts(Plain):
     stateful: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Feature(Plain):
+    """What a model looks for in the ``tf.Example`` messages that it is given.
+
+    Attributes:
+        name: Its name.
+        dtype: Of its values: ``"float32"``, ``"int64"`` or ``"string"``.
+        size: How many values.
+    """
+
+    name: str
+    dtype: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Described(Plain):
+    """One of the functions of a model file.
+
+    Attributes:
+        method: What it is for, in TensorFlow Serving's words (``"tensorflow/serving/predict"``).
+        inputs: Names of its inputs in the file, by its own names.
+        outputs: Names of its outputs in the file, by its own names.
+        stateful: What it changes when it runs.
+        features: What it looks for in ``tf.Example`` messages.
+    """
+
+    method: str
+    inputs: dict[str, str]
+    outputs: dict[str, str]
+    stateful: tuple[str, ...] = ()
+    features: tuple[Feature, ...] = ()
+
+
 class Format(Adapter):
     """A model file format.
 
@@ -146,6 +180,14 @@ class Format(Adapter):
         """
         found = self.read(path, trusted=trusted, imports=())
         return Parts(found.extra_files, found.stateful)
+
+    def signatures(self, path: Path) -> dict[str, Described]:
+        """Functions of a file that `read` or `parts` has accepted, by name; empty where the format has but one.
+
+        Called in a child process.
+        """
+        del path
+        return {}
 
     def takes(self, thing: object) -> bool:
         """Whether ``dk.load(thing)`` means this format. Called for any object; imports nothing."""

@@ -109,7 +109,7 @@ def _load(
     limits: _Limits,
 ) -> Model:
     passed = gate.check(path)
-    form = _format(passed)
+    form = format_of(passed)
     form.check_installed()
     warnings = [*_suffix_warnings(passed.path, form)]
     if modules and form.full_group is None:
@@ -162,7 +162,7 @@ def _modules(imports: Sequence[str]) -> tuple[str, ...]:
     return tuple(imports)
 
 
-def _format(passed: gate.Passed) -> Format:
+def format_of(passed: gate.Passed) -> Format:
     """The format whose content this is."""
     candidates = [f for f in FORMATS.all() if f.is_folder == passed.is_folder]
     for form in candidates:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,8 +11,9 @@ from typing import Any
 from deploykit.core.errors import ModelFileError, UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
-from deploykit.loading._contract import Format, Saved, Summary, Weight
+from deploykit.loading._contract import Described, Format, Saved, Summary, Weight
 from deploykit.loading._live import classes, keep
+from deploykit.loading._saved_model.features import features_of
 from deploykit.loading._saved_model.graph import MetaGraph, Signature, TensorInfo, read_saved_model, variable_name
 from deploykit.loading._saved_model.kinds import KINDS
 from deploykit.loading._saved_model.layers import collect
@@ -80,7 +81,7 @@ class SavedModel(Format):
         if not trusted:
             for graph in graphs:
                 check_operators(graph, str(file))
-        meta = next((graph for graph in graphs if "serve" in graph.tags), graphs[0])
+        meta = _serving(graphs)
         key, warnings = _choose(meta, path)
         signature = meta.signatures[key]
         _check_variables(path, meta, signature)
@@ -94,13 +95,29 @@ class SavedModel(Format):
             stateful=written_by(meta, signature),
         )
 
+    def signatures(self, path: Path) -> dict[str, Described]:
+        """The serving graph's signatures."""
+        graphs = read_saved_model(memoryview((path / GRAPH).read_bytes()))
+        meta = _serving(graphs)
+        return {
+            name: Described(
+                found.method,
+                {tensor.key: tensor.name for tensor in found.inputs},
+                {tensor.key: tensor.name for tensor in found.outputs},
+                written_by(meta, found),
+                features_of(meta, found),
+            )
+            for name, found in sorted(meta.signatures.items())
+            if name != _INIT and found.outputs
+        }
+
     def weights(self, path: Path) -> Iterator[Weight]:
         """Variables of the checkpoint by the layer their name tells; frozen graphs have none."""
         folder = path / "variables"
         if not folder.is_dir() or not any(folder.iterdir()):
             return
         graphs = read_saved_model(memoryview((path / GRAPH).read_bytes()))
-        meta = next((graph for graph in graphs if "serve" in graph.tags), graphs[0])
+        meta = _serving(graphs)
         seen: set[tuple[str, tuple[int, ...], str]] = set()
         for entry in _checkpoint.read_entries(folder, str(path)):
             if entry.dtype in ("float16", "float32", "float64") and len(entry.shape) >= 2:
@@ -111,6 +128,11 @@ class SavedModel(Format):
                 if copy not in seen:  # Keras saves its variables twice, under two keys
                     seen.add(copy)
                     yield Weight(name.rpartition("/")[0] or name, name, shape, entry.dtype, load)
+
+
+def _serving(graphs: Sequence[MetaGraph]) -> MetaGraph:
+    """The graph to serve."""
+    return next((graph for graph in graphs if "serve" in graph.tags), graphs[0])
 
 
 def _choose(meta: MetaGraph, path: Path) -> tuple[str, tuple[str, ...]]:

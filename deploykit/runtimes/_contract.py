@@ -12,12 +12,13 @@ import tempfile
 import weakref
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from deploykit.core.adapter import Adapter
+from deploykit.core.calling import Calling
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract, OutputMeaning
 from deploykit.core.errors import CandidateError, DeviceError, UnsupportedModelError, unknown_name
@@ -66,6 +67,18 @@ class Session:
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """Run once: arrays in the order of ``inputs``, results in the order of ``outputs``."""
         raise NotImplementedError
+
+    def as_it_is(self, *, any_shape: bool) -> Self:
+        """Take and give the file's own numbers, quantized or not.
+
+        Args:
+            any_shape: Leave examples of other shapes than the declared ones to the runtime.
+        """
+        self.inputs, self.outputs = (
+            tuple(replace(s, scale=0.0, zero_point=0, shape=None if any_shape else s.shape) for s in specs)
+            for specs in (self.inputs, self.outputs)
+        )
+        return self
 
     def run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         """Run once on arrays that `arrange` has made: the call whose latency is measured."""
@@ -204,6 +217,7 @@ class Runtime(Adapter):
         default: Spaces that name no target include it.
         profiles: It can tell the time of each node (`profile`).
         sparse_kernels: It multiplies fewer numbers when weights are zero.
+        checks_shapes: It refuses examples of other shapes than a file declares, also where these would do.
         compiles: It builds what it runs (an engine, a library) for one device of one machine, see `_compile_file`. A
             sweep does so in a step of its own, apart from latency; elsewhere it compiles what it opens.
     """
@@ -215,6 +229,7 @@ class Runtime(Adapter):
     default: ClassVar[bool] = True
     profiles: ClassVar[bool] = False
     sparse_kernels: ClassVar[bool] = False
+    checks_shapes: ClassVar[bool] = True
     compiles: ClassVar[bool] = False
 
     def problems(self, target: Target, effects: frozenset[Effect], facts: Facts) -> Iterator[Problem]:
@@ -280,7 +295,19 @@ class Runtime(Adapter):
     def _open(self, path: Path, target: Target) -> Session:
         """Open a file whose format is accepted. Called in a child process."""
 
-    def open(self, path: Path, target: Target, format_name: str, contract: Contract | None = None) -> Session:
+    def _open_signature(self, path: Path, target: Target, signature: str) -> Session:
+        """Open one of several functions of a file. Fill this where formats have such."""
+        del target
+        raise UnsupportedModelError(f"{self.label} opens {path.name} as a whole, not its signature {signature!r}.")
+
+    def open(
+        self,
+        path: Path,
+        target: Target,
+        format_name: str,
+        contract: Contract | None = None,
+        calling: Calling | None = None,
+    ) -> Session:
         """Open a model file, to be fed and read as a contract says.
 
         Args:
@@ -288,6 +315,7 @@ class Runtime(Adapter):
             target: Where it runs.
             format_name: Its format; ``COMPILED`` when `compile` has written it on this machine.
             contract: What its inputs and outputs mean; None: examples are fed by the file's own names.
+            calling: How a model is called that deploykit did not export; None: as it exports models.
 
         Raises:
             UnsupportedModelError: The format is not accepted, or the runtime lacks an operator.
@@ -297,6 +325,8 @@ class Runtime(Adapter):
         self._check(format_name, target.device)
         if self.compiles and format_name != COMPILED:
             session = self._open_compiled(path, target, format_name)
+        elif calling is not None and calling.signature:
+            session = self._open_signature(path, target, calling.signature)
         else:
             session = self._open(path, target)
         if session.delegate != target.device:
@@ -305,6 +335,8 @@ class Runtime(Adapter):
                 f"{self.label}: asked for {target.device!r}, but ran on {session.delegate!r}.",
                 remedy=f"install the driver of {target.device!r}, or choose {session.delegate!r}.",
             )
+        if calling is not None:
+            session.as_it_is(any_shape=calling.any_shape)
         return session.follow(contract)
 
     def _open_compiled(self, path: Path, target: Target, format_name: str) -> Session:

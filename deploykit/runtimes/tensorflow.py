@@ -11,6 +11,7 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec, signature_order
 from deploykit.runtimes._contract import Device, Runtime, Session
+from deploykit.runtimes._tensorflow_graph import open_signature
 from deploykit.runtimes._writes import written_variables
 
 if TYPE_CHECKING:
@@ -37,8 +38,7 @@ class _TensorFlowSession(Session):
         self._state = [(variable, variable.numpy()) for variable in written_variables(self._function)]
         self.inputs = tuple(_spec(name, taken[name]) for name in self._names)
         self.outputs = tuple(_spec(name, given[name]) for name in self._wanted)
-        # TensorFlow places operators on the CPU without a word when it cannot open the GPU.
-        self.delegate = device if device == "cpu" or tf.config.list_logical_devices("GPU") else "cpu"
+        self.delegate = _delegate(tf, device)
 
     def _run(self, arrays: Sequence[NDArray[Any]]) -> Sequence[NDArray[Any]]:
         constant = self._tf.constant
@@ -61,6 +61,7 @@ class TensorFlow(Runtime):
     native_to = frozenset({"keras", "h5", "saved_model"})
     group = "tensorflow"
     fresh_process = True
+    checks_shapes = False
 
     def devices(self) -> tuple[Device, ...]:
         """The CPU, and CUDA GPUs TensorFlow can see."""
@@ -85,9 +86,25 @@ class TensorFlow(Runtime):
         try:
             loaded = tf.saved_model.load(str(path))
         except (OSError, ValueError, tf.errors.OpError) as error:
-            text = " ".join(str(error).split())[:400]
-            raise UnsupportedModelError(f"TensorFlow {tf.__version__} cannot load {path.name}: {text}.") from error
+            raise _unloadable(tf, path, error) from error
         return _TensorFlowSession(tf, loaded, path, target.device)
+
+    def _open_signature(self, path: Path, target: Target, signature: str) -> Session:
+        tf = require("tensorflow", self.extra)
+        try:
+            return open_signature(tf, path, target, signature, _delegate(tf, target.device))
+        except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
+            raise _unloadable(tf, path, error) from error
+
+
+def _delegate(tf: Any, device: str) -> str:
+    """What really runs: TensorFlow places operators on the CPU without a word when it cannot open the GPU."""
+    return device if device == "cpu" or tf.config.list_logical_devices("GPU") else "cpu"
+
+
+def _unloadable(tf: Any, path: Path, error: Exception) -> UnsupportedModelError:
+    text = " ".join(str(error).split())[:400]
+    return UnsupportedModelError(f"TensorFlow {tf.__version__} cannot load {path.name}: {text}.")
 
 
 def _spec(name: str, spec: Any) -> TensorSpec:

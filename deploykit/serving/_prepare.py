@@ -17,7 +17,7 @@ from deploykit.core.tokens import Tokens
 from deploykit.serving.records.settings import Recording
 from deploykit.serving.server import Listeners, Server, close, named
 from deploykit.serving.sources.catalog import Catalog
-from deploykit.serving.sources.wishes import Wish, wishes_in
+from deploykit.serving.sources.wishes import Wish, stands_alone, wishes_in
 from deploykit.serving.tls import Tls
 from deploykit.serving.transport.listen import hold, is_loopback, listen
 from deploykit.serving.wires._contract import WIRES, PortWire
@@ -128,7 +128,7 @@ class Preparation:
         wishes, config = _wishes(self.source, self.name, self.versions, self.labels)
         seconds = self.poll_seconds
         if seconds is None:
-            seconds = 0.0 if all(is_artifact(wish.path) for wish in wishes) and config is None else 1.0
+            seconds = 0.0 if all(stands_alone(wish.path) for wish in wishes) and config is None else 1.0
         if not 0 <= seconds < 1e6:
             raise SettingError(f"The argument poll_seconds must be a number from 0 on, got {seconds!r}.")
         self._poll_seconds = seconds
@@ -224,7 +224,7 @@ def _wishes(
         wishes: tuple[Wish, ...] = (Wish(name or Artifact.open(path).manifest.name, path),)
     else:
         wishes = wishes_in(path, name)
-    if path.is_file():
+    if path.is_file() and not stands_alone(path):
         if name or labels or versions != "latest":
             raise SettingError("A models.config has names, versions and labels itself.", remedy="leave them out.")
         return wishes, path

@@ -55,7 +55,9 @@ def serve(
 
     Args:
         source: What `export` returned or its folder; a folder of a model's versions, or of such folders; a file
-            ``models.config`` of TensorFlow Serving; or folders by the names to serve them by.
+            ``models.config`` of TensorFlow Serving; or folders by the names to serve them by. A model that was not
+            exported (SavedModel, ONNX, TFLite), alone or as a version, takes what its file declares: it is proved by
+            loading it and calling it, with its recorded warm-up requests where it has some.
         host: Address to listen on; ``"0.0.0.0"`` for all.
         port: Port; 0 for any free one.
         ports: Ports of protocols that have their own, by the protocol's name; 0 for any free one. Those without a port

@@ -13,12 +13,14 @@ import time
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.predictor import Predictor
 from deploykit.artifacts.signature import takes_real
+from deploykit.core.calling import Method
 from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import DatasetError
 from deploykit.core.model import TensorSpec
@@ -32,6 +34,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Read = TypeVar("Read")
+
+#: The function that is called unless another one is asked for, by TensorFlow Serving's name.
+DEFAULT_SIGNATURE = "serving_default"
 
 _WARM_RUNS = 5
 #: Longest time the event loop may be held up by one batch.
@@ -51,6 +56,11 @@ class DataPlane:
 
     Attributes:
         name: Name it is served by.
+        signature: Which of the model's functions it is.
+        method: What that is for.
+        tensors: Names in the file by names of inputs and outputs; empty for models that deploykit exported.
+        left_out: Functions of the model that cannot be served, and why not.
+        parses: Whether it takes ``tf.Example`` messages as text, and looks for features in them itself.
         inputs: Raw inputs by name; a state among them may be left out, see ``needed``.
         needed: Names of the inputs that every request must have.
         real: Inputs that take real numbers although their dtype is one of whole numbers → dtype of those.
@@ -66,7 +76,17 @@ class DataPlane:
     def __init__(self, artifact: Artifact, name: str = "") -> None:
         manifest = artifact.manifest
         self.name = name or manifest.name
+        adopted = manifest.adopted
+        self.signature = adopted.chosen if adopted else DEFAULT_SIGNATURE
+        self.method: Method = adopted.signatures[adopted.chosen].method if adopted else "predict"
+        self.left_out = adopted.left_out if adopted else {}
+        self.tensors = {**manifest.input_names, **manifest.output_names} if adopted else {}
         self.inputs: dict[str, TensorSpec] = {spec.name: spec for spec in manifest.inputs}
+        #: What examples are checked against.
+        self._specs = self.inputs
+        if manifest.calling is not None and manifest.calling.any_shape:
+            self._specs = {name: replace(spec, shape=None) for name, spec in self.inputs.items()}
+        self.parses = bool(adopted) and [(s.name, s.dtype) for s in manifest.inputs] == [("inputs", "string")]
         self.outputs: dict[str, TensorSpec] = {spec.name: spec for spec in manifest.outputs}
         contract = manifest.contract
         self.needed = tuple(i.name for i in contract.inputs if i.how not in ("constant", "state"))
@@ -131,7 +151,7 @@ class DataPlane:
             InvalidInputError: There is none; lists those there are.
         """
         try:
-            return self.inputs[name]
+            return self._specs[name]
         except (KeyError, TypeError):
             raise InvalidInputError(
                 f"Unknown input {shown(name)}; expected {self._names()}.",
@@ -154,7 +174,7 @@ class DataPlane:
                 "instances is a plain list, but expecting list of objects as multiple input tensors required as per "
                 "tensorinfo_map",
             )
-        return self.inputs[self.needed[0]]
+        return self._specs[self.needed[0]]
 
     def check_names(self, names: Iterable[str]) -> None:
         """Raise `InvalidInputError` unless the model's inputs are named, states or none of them."""
@@ -176,7 +196,7 @@ class DataPlane:
             self.check_names(arrays)
         counts = {}
         for name, array in arrays.items():
-            check_shape(array.shape, self.inputs[name])
+            check_shape(array.shape, self._specs[name])
             counts[name] = len(array) if array.ndim else 0
         count = next(iter(counts.values()))
         if any(other != count for other in counts.values()):

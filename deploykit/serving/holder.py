@@ -60,11 +60,11 @@ class Holder:
                 models[key] = self._service.table.models[key]
                 continue
             try:
-                plane = await loop.run_in_executor(self._thread, _opened, one)
+                plane, *others = await loop.run_in_executor(self._thread, _opened, one)
             except errors.DeploykitError as error:
                 failed.append({"name": key[0], "version": key[1], "error": errors.to_json(error)})
             else:
-                models[key] = self._service.serve(plane, key[1])
+                models[key] = self._service.serve(plane, key[1], others)
         if failed:
             return failed
         gone = bool(self._service.table.models)
@@ -95,8 +95,8 @@ def _identity(one: Mapping[str, Any]) -> tuple[Any, ...]:
     return one["digest"], one["serving"]
 
 
-def _opened(one: Mapping[str, Any]) -> DataPlane:
-    """A data plane, warmed up.
+def _opened(one: Mapping[str, Any]) -> list[DataPlane]:
+    """Its data planes, warmed up: one for each of a model's functions, the one that its manifest describes first.
 
     Raises:
         DeploykitError: It cannot be served, whatever the reason.
@@ -109,7 +109,9 @@ def _opened(one: Mapping[str, Any]) -> DataPlane:
                 f"{artifact.path} has changed since it was checked.", remedy="start the server again to check it."
             )
         settings = ServingSettings.of(one["serving"]) if one["serving"] else None
-        return DataPlane(artifact.served_with(settings), one["name"])
+        artifact = artifact.served_with(settings)
+        parts = sorted(artifact.signatures, key=lambda part: part.manifest.calling != artifact.manifest.calling)
+        return [DataPlane(part, one["name"]) for part in parts]
     except BaseException as error:
         _log.exception("cannot serve %s", one["artifact"])
         if isinstance(error, errors.DeploykitError):

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from deploykit.serving.dataplane import DataPlane
+from deploykit.serving.dataplane import DEFAULT_SIGNATURE, DataPlane
+from deploykit.serving.faults import InvalidInputError, shown
 
 if TYPE_CHECKING:
     from deploykit.serving.batches import Batch, Outputs
@@ -26,16 +28,41 @@ class ServedModel:
         plane: What it accepts and how it predicts.
         version: Its version, a whole number as text.
         runner: Runs its batches.
+        others: Its other functions by name, where it has several: SavedModels call them signatures.
     """
 
     plane: DataPlane
     version: str
     runner: Runs
+    others: Mapping[str, ServedModel] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The model's name."""
         return self.plane.name
+
+    def signature(self, name: str) -> ServedModel:
+        """One of its functions.
+
+        Args:
+            name: Its name; "" for TensorFlow Serving's default.
+
+        Raises:
+            InvalidInputError: There is none, or it cannot be served.
+        """
+        wanted = name or DEFAULT_SIGNATURE
+        if wanted == self.plane.signature:
+            return self
+        if (found := self.others.get(wanted)) is not None:
+            return found
+        known = ", ".join(map(repr, (self.plane.signature, *self.others)))
+        said = self.plane.left_out.get(wanted)
+        raise InvalidInputError(
+            f"Signature {wanted!r} cannot be served: {said} There are {known}."
+            if said
+            else f"Expected {known}{'' if self.others else ', the only signature'}.",
+            f"Serving signature key {shown(wanted)} not found.",
+        )
 
 
 class State(NamedTuple):

@@ -7,7 +7,7 @@ translate the outputs, or the `Fault`, back.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +135,7 @@ class Service:
         self._table, self._models, self._versions, self._chosen = table, found, versions, chosen
 
     def _shadowed(self, model: ServedModel, shadow: ServedModel) -> ServedModel:
-        return ServedModel(model.plane, model.version, Shadowed(model, shadow, self.meter))
+        return replace(model, runner=Shadowed(model, shadow, self.meter))
 
     @staticmethod
     def _version_of(table: Table, name: str, wanted: str) -> str:
@@ -145,10 +145,10 @@ class Service:
         version = table.labels.get(name, {}).get(wanted, wanted)
         return version if (name, version) in table.models else ""
 
-    def serve(self, plane: DataPlane, version: str) -> ServedModel:
-        """A version that can be put into a table."""
+    def serve(self, plane: DataPlane, version: str, others: Iterable[DataPlane] = ()) -> ServedModel:
+        """A version that can be put into a table, with the other functions that it has."""
         runner = Runner(plane, self.limits.waiting, version, self.meter, self.vitals, self._wary)
-        return ServedModel(plane, version, runner)
+        return ServedModel(plane, version, runner, {other.signature: self.serve(other, version) for other in others})
 
     def add(self, plane: DataPlane, version: str = "1") -> None:
         """Serve one more model, or one more version of a model."""

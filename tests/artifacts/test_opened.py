@@ -20,9 +20,15 @@ from deploykit.serving.dataplane import DataPlane
 from deploykit.testing.exporters import exportable
 
 ROOT = Path(deploykit.__file__).parents[1]
-#: What opens an artifact's files by their paths. `exporters._export` writes them; the suite damages them on purpose.
+#: What opens an artifact's files by their paths. `exporters._export` and `sources.adopt` write them; the suite damages
+#: them on purpose.
 _PATHS = {"model_path", "golden_inputs", "golden_outputs", "load_arrays", "MANIFEST"}
-_WRITERS = ("deploykit/artifacts/", "deploykit/exporters/_export.py", "deploykit/testing/exporters.py")
+_WRITERS = (
+    "deploykit/artifacts/",
+    "deploykit/exporters/_export.py",
+    "deploykit/serving/sources/adopt.py",
+    "deploykit/testing/exporters.py",
+)
 
 
 @pytest.fixture

@@ -73,10 +73,11 @@ class TensorInfo:
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature."""
+    """A signature, and what it is for in TensorFlow Serving's words."""
 
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
+    method: str = ""
 
 
 @dataclass
@@ -189,7 +190,7 @@ def _collection(entry: memoryview) -> tuple[str, ...]:
 
 def _signature(data: memoryview) -> Signature:
     parts = message(data)
-    return Signature(_tensors(parts[1]), _tensors(parts[2]))
+    return Signature(_tensors(parts[1]), _tensors(parts[2]), _last(parts[3]))
 
 
 def _tensors(entries: list[memoryview]) -> tuple[TensorInfo, ...]:

@@ -22,8 +22,8 @@ def check_operators(meta: MetaGraph, shown: str) -> None:
     used = _backward(meta, [*_signature_nodes(meta), *meta.starters])
     saver_nodes = _backward(meta, meta.saver) - used
     others = [node for name, node in meta.nodes.items() if name not in saver_nodes]
-    used_functions = _called(meta, others)
-    saver_functions = _called(meta, [meta.nodes[n] for n in saver_nodes]) - used_functions
+    used_functions = called_by(meta, others)
+    saver_functions = called_by(meta, [meta.nodes[n] for n in saver_nodes]) - used_functions
     _check(others, "", HARMLESS, meta, shown)
     _check((meta.nodes[name] for name in saver_nodes), "", HARMLESS | SAVER, meta, shown)
     for name, function in meta.functions.items():
@@ -90,7 +90,7 @@ def _backward(meta: MetaGraph, names: Iterable[str]) -> set[str]:
     return found
 
 
-def _called(meta: MetaGraph, nodes: Iterable[Node]) -> set[str]:
+def called_by(meta: MetaGraph, nodes: Iterable[Node]) -> set[str]:
     """The functions some nodes call, directly or not."""
     found: set[str] = set()
     waiting = [name for node in nodes for name in (node.op, *node.functions())]

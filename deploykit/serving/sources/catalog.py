@@ -20,7 +20,8 @@ from deploykit.core import errors
 from deploykit.core.errors import DeploykitError, ServeError, unknown_name
 from deploykit.core.serial import to_plain
 from deploykit.core.settings.serving import ServingSettings
-from deploykit.serving.sources.wishes import Wish, read_models_config, versions_of
+from deploykit.serving.sources.adopt import adopt
+from deploykit.serving.sources.wishes import Wish, read_models_config, stands_alone, versions_of
 from deploykit.serving.splits import Split
 
 _log = logging.getLogger("deploykit.serving")
@@ -37,10 +38,12 @@ class Held:
     Attributes:
         artifact: What it is.
         seen: Sizes and times of its folder's files when it was opened.
+        source: What it was made of: an adopted one's folder stays as long as this does.
     """
 
     artifact: Artifact
     seen: frozenset[tuple[str, int, int]]
+    source: Artifact
 
 
 #: Has all workers serve a state, see `deploykit.serving.holder`, and says what could not be loaded.
@@ -347,8 +350,8 @@ class Catalog:
 
     def _opened(self, folder: Path, name: str) -> Held:
         seen = _seen(folder)
-        artifact = Artifact.open(folder)
-        return Held(artifact.served_with(self._settings) if self._settings else artifact, seen)
+        whole = Artifact.open(folder) if is_artifact(folder) else adopt(folder, name, trusted=self._trusted)
+        return Held(whole.served_with(self._settings) if self._settings else whole, seen, whole)
 
     def _prove(self, artifact: Artifact) -> None:
         if problems := prove(artifact, trusted=self._trusted).problems:
@@ -382,8 +385,8 @@ class Catalog:
 
 
 def versions_in(wish: Wish) -> Mapping[int, Path]:
-    """Versions of a model by number; an artifact that stands alone is version 1."""
-    return {1: wish.path} if is_artifact(wish.path) else versions_of(wish.path)
+    """Versions of a model by number; one that stands alone is version 1."""
+    return {1: wish.path} if stands_alone(wish.path) else versions_of(wish.path)
 
 
 def _seen(path: Path) -> frozenset[tuple[str, int, int]]:

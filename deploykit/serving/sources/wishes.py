@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from deploykit.artifacts.artifact import is_artifact
 from deploykit.core.errors import ServeError
 from deploykit.core.messages import read_text
 
@@ -22,6 +23,8 @@ _TRITON_FILE = "config.pbtxt"
 #: What a Triton repository may name as what runs a model: each has a runtime here.
 _BACKENDS = frozenset({"onnxruntime", "tensorflow"})
 _PLATFORMS = frozenset({"onnxruntime_onnx", "tensorflow_savedmodel"})
+#: Endings of files that are models.
+_FILES = (".onnx", ".tflite")
 #: What becomes a part of URLs.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LARGEST = (1 << 63) - 1
@@ -55,6 +58,11 @@ class Wish:
         return tuple(v for v in there if self.policy == "all" or v in self.numbers)
 
 
+def stands_alone(path: Path) -> bool:
+    """Whether a path is a model, exported or not, and no folder of versions: it is served as version 1."""
+    return is_artifact(path) or (path / "saved_model.pb").is_file() or (path.suffix in _FILES and path.is_file())
+
+
 def versions_of(path: Path) -> dict[int, Path]:
     """Versions in a model's folder: folders whose names are whole numbers, leading zeros or not; the highest last.
 
@@ -72,7 +80,7 @@ def versions_of(path: Path) -> dict[int, Path]:
 
 
 def wishes_in(path: str | Path, name: str = "") -> tuple[Wish, ...]:
-    """What a path asks to serve: a ``models.config``, a folder of one model's versions, or a folder of such folders.
+    """What a path asks to serve: a model, a folder of its versions, a folder of such folders, or a ``models.config``.
 
     Args:
         path: The file or folder.
@@ -82,6 +90,8 @@ def wishes_in(path: str | Path, name: str = "") -> tuple[Wish, ...]:
         ServeError: There is nothing like that, or it is not as it must be; names the file and the field.
     """
     place = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  resolve() would follow links
+    if stands_alone(place):
+        return (Wish(_checked(name or place.stem, place), place),)
     if place.is_file():
         return read_models_config(place)
     if versions_of(place):
@@ -90,8 +100,8 @@ def wishes_in(path: str | Path, name: str = "") -> tuple[Wish, ...]:
     if not wishes:
         raise ServeError(
             f"{place} {'holds no model' if place.exists() else 'does not exist'}.",
-            remedy="give a file models.config, a folder with a folder for each version (1, 2, …), or a folder of such "
-            "folders, one for each model.",
+            remedy="give a model, a file models.config, a folder with a folder for each version (1, 2, …), or a folder "
+            "of such folders, one for each model.",
         )
     return wishes
 

@@ -17,7 +17,7 @@ from deploykit.serving.faults import InvalidInputError, shown
 from deploykit.serving.served import ServedModel
 from deploykit.serving.wires._grpc_service import Call, GrpcService, UnimplementedError
 from deploykit.serving.wires._tensor_proto import number, read_tensor, write_tensor
-from deploykit.serving.wires.rest_v1 import SIGNATURE, status_of, words
+from deploykit.serving.wires.rest_v1 import status_of, words
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,20 +33,17 @@ def _model(request: Any, call: Call, *, predicts: bool = True) -> ServedModel:
     if not request.HasField("model_spec"):
         raise InvalidInputError("Expected the model's name in model_spec.", "Missing ModelSpec")
     spec = request.model_spec
-    if spec.signature_name not in ("", SIGNATURE):
-        raise InvalidInputError(
-            f"Expected {SIGNATURE!r}, the only signature.",
-            f"Serving signature key {shown(spec.signature_name)} not found.",
-        )
     version = str(spec.version.value) if spec.HasField("version") else None
     find = call.service.chosen if predicts else call.service.model
-    return find(spec.name, version, spec.version_label or None)
+    found = find(spec.name, version, spec.version_label or None)
+    return found.signature(spec.signature_name) if predicts else found
 
 
-def _name(answer: Any, model: ServedModel, signature: str = SIGNATURE) -> None:
+def _name(answer: Any, model: ServedModel, signature: str | None = None) -> None:
     """Put what answered into an answer."""
     spec = answer.model_spec
-    spec.name, spec.signature_name, spec.version.value = model.plane.name, signature, int(model.version)
+    spec.name, spec.version.value = model.plane.name, int(model.version)
+    spec.signature_name = model.plane.signature if signature is None else signature
 
 
 def _predict(request: Any, call: Call) -> Any:
@@ -61,7 +58,7 @@ def _predict(request: Any, call: Call) -> Any:
             )
     limit = call.service.limits.request_bytes
     plane.check_names(request.inputs)
-    arrays = {name: _input(plane, plane.inputs[name], tensor, limit) for name, tensor in request.inputs.items()}
+    arrays = {name: _input(plane, plane.spec(name), tensor, limit) for name, tensor in request.inputs.items()}
     outputs = call.run(model, plane.batch(arrays))
     answer = message("tensorflow.serving.PredictResponse")()
     _name(answer, model)
@@ -98,29 +95,31 @@ def _regress(request: Any, call: Call) -> Any:
 
 
 def _infer_several(request: Any, call: Call) -> Any:
-    """Several readings of one run."""
+    """Several readings: of one run where they are of one signature."""
     if not request.tasks:
         raise InvalidInputError("Expected at least one task, got none.")
     models = [_model(task, call) for task in request.tasks]
-    if any(model is not models[0] for model in models):
+    if len({(model.plane.name, model.version) for model in models}) > 1:
         raise InvalidInputError(
             "Expected one model and version in all tasks.",
             "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
         )
-    plane = models[0].plane
-    for task in request.tasks:
+    for task, model in zip(request.tasks, models, strict=True):
         if task.method_name not in _READINGS:
             raise UnimplementedError(
                 f"Unsupported signature method_name: {shown(task.method_name)}; expected {' or '.join(_READINGS)}."
             )
-        _READINGS[task.method_name].check(plane)
-    outputs = call.run(models[0], _examples(plane, request.input))
+        _READINGS[task.method_name].check(model.plane)
+    ran: dict[str, Outputs] = {}
     answer = message("tensorflow.serving.MultiInferenceResponse")()
-    for task in request.tasks:
+    for task, model in zip(request.tasks, models, strict=True):
+        plane = model.plane
+        if plane.signature not in ran:
+            ran[plane.signature] = call.run(model, _examples(plane, request.input))
         result = answer.results.add()
-        _name(result, models[0])
+        _name(result, model)
         reading = _READINGS[task.method_name]
-        reading.write(plane, outputs, getattr(result, reading.field))
+        reading.write(plane, ran[plane.signature], getattr(result, reading.field))
     return answer
 
 
@@ -181,19 +180,20 @@ def _metadata(request: Any, call: Call) -> Any:
         if field != _METADATA:
             raise InvalidInputError(f"Expected {_METADATA!r}.", f"Metadata field {shown(field)} is not supported")
     signatures = message("tensorflow.serving.SignatureDefMap")()
-    signature = signatures.signature_def[SIGNATURE]
-    signature.method_name = "tensorflow/serving/predict"
-    for specs, tensors in ((model.plane.inputs, signature.inputs), (model.plane.outputs, signature.outputs)):
-        for spec in specs.values():
-            _describe(spec, tensors[spec.name])
+    for plane in (model.plane, *(other.plane for other in model.others.values())):
+        signature = signatures.signature_def[plane.signature]
+        signature.method_name = f"tensorflow/serving/{plane.method}"
+        for specs, tensors in ((plane.inputs, signature.inputs), (plane.outputs, signature.outputs)):
+            for spec in specs.values():
+                _describe(spec, plane.tensors.get(spec.name, spec.name), tensors[spec.name])
     answer = message("tensorflow.serving.GetModelMetadataResponse")()
     _name(answer, model, "")
     answer.metadata[_METADATA].Pack(signatures)
     return answer
 
 
-def _describe(spec: TensorSpec, info: Any) -> None:
-    info.name, info.dtype = spec.name, number(spec.dtype)
+def _describe(spec: TensorSpec, name: str, info: Any) -> None:
+    info.name, info.dtype = name, number(spec.dtype)
     info.tensor_shape.unknown_rank = spec.shape is None
     for size in spec.shape or ():
         info.tensor_shape.dim.add(size=-1 if size is None else size)

@@ -19,7 +19,7 @@ from deploykit.core.serial import dump
 from deploykit.serving import examples
 from deploykit.serving.batches import Batch
 from deploykit.serving.classification import check, labelled, takes
-from deploykit.serving.dataplane import DataPlane
+from deploykit.serving.dataplane import DEFAULT_SIGNATURE, DataPlane
 from deploykit.serving.faults import Fault, InvalidInputError, shown
 from deploykit.serving.served import ServedModel, State
 from deploykit.serving.service import Service
@@ -32,7 +32,6 @@ from deploykit.serving.wires._numbers import Forms
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SIGNATURE = "serving_default"
 _PATH = re.compile(
     r"/v1/models/(?P<model>[^/:]+)(?:/versions/(?P<version>[^/:]+)|/labels/(?P<label>[^/:]+))?"
     r"(?P<what>/metadata|:predict|:classify|:regress)?/?",
@@ -93,10 +92,12 @@ def _ready(find: Find, forms: Forms[bool], body: bytes, _: Headers) -> Ready | N
     if (found := forms.read(model, body)) is not None:
         batch, rows = found
     else:
-        batch, rows, count = _read_body(model.plane, body)
+        named, batch, rows, count = _read_body(model, body)
         if count is not None:
             return None
-        forms.learn(model, body, batch, rows)
+        if named is model:
+            forms.learn(model, body, batch, rows)
+        model = named
     return Ready(model, batch, partial(_respond, rows))
 
 
@@ -109,8 +110,9 @@ async def _predict(find: Find, body: bytes, headers: Headers) -> Response:
     plane = model.plane
     upload = read_upload(body, headers)
     if upload is None:
-        read = partial(_read_body, plane, body)
-        batch, rows, count = await plane.reading(read) if takes_long(plane, body, b'"b64"') else read()
+        read = partial(_read_body, model, body)
+        model, batch, rows, count = await plane.reading(read) if takes_long(plane, body, b'"b64"') else read()
+        plane = model.plane
     else:
         batch, rows = await plane.reading(partial(batch_of, plane, upload)), True
         count = upload.classification
@@ -128,25 +130,30 @@ async def _examine(find: Find, method: str, body: bytes, headers: Headers) -> Re
     model = find()
     plane = model.plane
     classify = method == "classify"
-    (examples.check_classifies if classify else examples.check_regresses)(plane)
+    check_method = examples.check_classifies if classify else examples.check_regresses
     upload = read_upload(body, headers)
     if upload is None:
         message = await plane.reading(partial(read_json, body)) if takes_long(plane, body) else read_json(body)
+        model = _signature(model, message, "'examples'")
+        plane = model.plane
+        check_method(plane)
         batch = _read_examples(plane, message, method)
     else:
+        check_method(plane)
         batch = await plane.reading(partial(batch_of, plane, upload))
     outputs = await model.runner.run(batch)
     found = examples.classifications(plane, outputs) if classify else examples.regressions(plane, outputs)
     return Response(200, write_json({"results": found}, outputs))
 
 
-def _read_body(plane: DataPlane, body: bytes) -> tuple[Batch, bool, Any]:
-    """The batch, whether it came in rows, and how many of the best classes are wanted."""
+def _read_body(model: ServedModel, body: bytes) -> tuple[ServedModel, Batch, bool, Any]:
+    """The signature that is asked for, the batch, whether it came in rows, and how many best classes are wanted."""
     # Neither true nor false is in a body without these letters, as in most: to look for words takes longer.
     truths = b"u" in body or b"l" in body
     message = read_json(body)
-    batch, rows = read_predict(plane, message, truths=truths)
-    return batch, rows, message.get(CLASSIFICATION)
+    model = _signature(model, message, "'instances' or 'inputs'")
+    batch, rows = read_predict(model.plane, message, truths=truths)
+    return model, batch, rows, message.get(CLASSIFICATION)
 
 
 def read_predict(plane: DataPlane, message: Any, *, truths: bool = True) -> tuple[Batch, bool]:
@@ -160,7 +167,6 @@ def read_predict(plane: DataPlane, message: Any, *, truths: bool = True) -> tupl
     Raises:
         InvalidInputError: The request is wrong.
     """
-    _check_message(message, "'instances' or 'inputs'")
     rows, columns = "instances" in message, "inputs" in message
     if rows == columns:
         raise InvalidInputError(
@@ -195,8 +201,12 @@ def _scored(plane: DataPlane, count: Any) -> list[OutputMeaning]:
     return found
 
 
-def _check_message(message: Any, keys: str) -> None:
-    """Raise `InvalidInputError` unless a request is an object for the model's signature."""
+def _signature(model: ServedModel, message: Any, keys: str) -> ServedModel:
+    """The signature of a model that a request asks for.
+
+    Raises:
+        InvalidInputError: The request is no object, or there is no such signature.
+    """
     if not isinstance(message, dict):
         raise InvalidInputError(
             f"Expected a JSON object with {keys}, got {_kind(message)}.", f"JSON Value: {shown(message)} Is not object"
@@ -207,15 +217,14 @@ def _check_message(message: Any, keys: str) -> None:
             f"'signature_name': expected text, got {_kind(signature)}.",
             f"JSON Value: {shown(message)} not formatted correctly. 'signature_name' key must be a string value.",
         )
-    if signature not in ("", SIGNATURE):
-        raise InvalidInputError(
-            f"Expected {SIGNATURE!r}, the only signature.",
-            f"Serving signature name: {dump(shown(signature)[1:-1]).decode()} not found in signature def",
-        )
+    try:
+        return model.signature(signature)
+    except InvalidInputError as error:
+        asked = dump(shown(signature or DEFAULT_SIGNATURE)[1:-1]).decode()
+        raise InvalidInputError(error.message, f"Serving signature name: {asked} not found in signature def") from None
 
 
 def _read_examples(plane: DataPlane, message: Any, method: str) -> Batch:
-    _check_message(message, "'examples'")
     found, context = message.get("examples"), message.get("context")
     start = f"JSON Value: {shown(message)}"
     if "examples" not in message:
@@ -271,14 +280,21 @@ def status(versions: Mapping[str, State]) -> dict[str, Any]:
 def metadata(model: ServedModel) -> dict[str, Any]:
     """Names, dtypes and shapes of inputs and outputs."""
     plane = model.plane
-    signature = {
-        "inputs": {name: _tensor(spec) for name, spec in plane.inputs.items()},
-        "outputs": {name: _tensor(spec) for name, spec in plane.outputs.items()},
-        "method_name": "tensorflow/serving/predict",
-    }
+    planes = (plane, *(other.plane for other in model.others.values()))
     return {
         "model_spec": {"name": plane.name, "signature_name": "", "version": model.version},
-        "metadata": {"signature_def": {"signature_def": {SIGNATURE: signature}}},
+        "metadata": {"signature_def": {"signature_def": {one.signature: _described(one) for one in planes}}},
+    }
+
+
+def _described(plane: DataPlane) -> dict[str, Any]:
+    """A signature as TensorFlow has it."""
+    names = plane.tensors
+    return {
+        "inputs": {name: _tensor(spec, names.get(name, name)) for name, spec in plane.inputs.items()},
+        "outputs": {name: _tensor(spec, names.get(name, name)) for name, spec in plane.outputs.items()},
+        "method_name": f"tensorflow/serving/{plane.method}",
+        "defaults": {},
     }
 
 
@@ -303,14 +319,14 @@ def _rows(plane: DataPlane, rows: Any, truths: bool) -> dict[str, NDArray[Any]]:
                 raise InvalidInputError(
                     f"'instances': expected the same inputs in all objects, not at position {number}."
                 )
-    return {n: _input(plane, plane.inputs[n], [row[n] for row in rows], truths) for n in names}
+    return {n: _input(plane, plane.spec(n), [row[n] for row in rows], truths) for n in names}
 
 
 def _columns(plane: DataPlane, columns: Any, truths: bool) -> dict[str, NDArray[Any]]:
     if not isinstance(columns, dict) or set(columns) == {"b64"}:
         return _sole(plane, columns, truths)
     plane.check_names(columns)
-    return {n: _input(plane, plane.inputs[n], value, truths) for n, value in columns.items()}
+    return {n: _input(plane, plane.spec(n), value, truths) for n, value in columns.items()}
 
 
 def _sole(plane: DataPlane, value: Any, truths: bool) -> dict[str, NDArray[Any]]:
@@ -325,12 +341,12 @@ def _input(plane: DataPlane, spec: TensorSpec, value: Any, truths: bool) -> NDAr
     return from_lists(value, spec, real=plane.real.get(spec.name, ""), truths=truths)
 
 
-def _tensor(spec: TensorSpec) -> dict[str, Any]:
+def _tensor(spec: TensorSpec, name: str) -> dict[str, Any]:
     dims = [{"size": str(-1 if d is None else d), "name": ""} for d in spec.shape or ()]
     return {
         "dtype": _TYPES.get(spec.dtype, f"DT_{spec.dtype.upper()}"),
         "tensor_shape": {"dim": dims, "unknown_rank": spec.shape is None},
-        "name": spec.name,
+        "name": name,
     }
 
 
