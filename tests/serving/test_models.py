@@ -146,7 +146,7 @@ def test_a_version_that_does_not_answer_as_it_did_is_not_served(two, scaled):
         assert factor(server) == 3
         assert states(server) == {"3": "END", "2": "AVAILABLE"}
         shutil.rmtree(broken)
-        scaled(5, two / "3")  # the same version, mended
+        scaled(5, two / "3")  # the same version, fixed
         server.load("by")
         assert factor(server) == 5
 

@@ -93,7 +93,7 @@ def tune(
         seconds: Length of a round; slow models get up to five times as long.
         share: Share of the combinations that is measured; 1: all, thoroughly.
         save: Write the choice to the manifest.
-        resume: File that keeps what the search has measured; a run with the same file goes on from there.
+        resume: File that keeps what the search has measured; a run with the same file continues from there.
         progress: Called whenever the state changes; None: a bar or lines. Ctrl-C ends it with what is measured.
 
     Returns:

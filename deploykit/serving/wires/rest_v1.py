@@ -205,7 +205,7 @@ def _signature(model: ServedModel, message: Any, keys: str) -> ServedModel:
     """The signature of a model that a request asks for.
 
     Raises:
-        InvalidInputError: The request is no object, or there is no such signature.
+        InvalidInputError: The request is not an object, or there is no such signature.
     """
     if not isinstance(message, dict):
         raise InvalidInputError(

@@ -252,7 +252,7 @@ def test_the_golden_inputs_are_sent_as_clients_would(tmp_path, model, kind):
 
 
 def test_what_a_server_refuses_is_said(artifact, quiet):
-    with Bench({"onnxruntime": artifact}, [b"POST /v1/models/nobody:predict HTTP/1.1\r\nHost: localhost\r\n"
+    with Bench({"onnxruntime": artifact}, [b"POST /v1/models/none:predict HTTP/1.1\r\nHost: localhost\r\n"
                                             b"Content-Length: 2\r\n\r\n{}"], 0.05) as bench:  # fmt: skip
         point = measuring.TuningPoint("onnxruntime", ServingSettings(), 2)
         with pytest.raises(measuring.ServeError, match="did not answer a request: 404"):
