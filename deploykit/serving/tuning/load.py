@@ -1,8 +1,8 @@
 """Sends requests to a server, as cheaply as Python can: ``python -m deploykit.serving.tuning.load [CORE]``.
 
-A process of its own, so that it does not take turns with the process that tunes. It reads orders from standard input, a line of
-JSON each, and answers each with one line. The first order has the requests; those after it open connections and send
-requests over them, the next one of each when its answer is there.
+A process of its own, so that it does not take turns with the process that tunes. It reads orders from standard input,
+a line of JSON each, and answers each with one line. The first order has the requests; those after it open connections
+and send requests over them, the next one of each when its answer is there.
 """
 
 from __future__ import annotations
