@@ -214,3 +214,33 @@ def test_the_page_and_its_files_pass(proxied):
     status, headers, body = proxied.ask("GET", "/")
     assert (status, headers["content-type"]) == (200, "text/html; charset=utf-8")
     assert b"page.js" in body
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        "Content-Length: 6\r\nTransfer-Encoding: chunked", "Transfer-Encoding: chunked\r\nContent-Length: 6",
+        "Transfer-Encoding: \x0bchunked\r\nContent-Length: 0", "Transfer-Encoding: xchunked\r\nContent-Length: 0",
+        "Content-Length: 0\r\nContent-Length: 60", "Content-Length: 0\r\n Transfer-Encoding: chunked",
+        "Content-Length: +0", "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+    ],
+)  # fmt: skip
+def test_no_request_is_smuggled_past_nginx(proxied, framing):
+    """What nginx takes for a body never becomes a request of its own."""
+    mark = f"hidden-{abs(hash(framing))}"
+    attack = (
+        f"POST /v2/models/{proxied.server.name}/infer HTTP/1.1\r\nHost: {NAME}\r\n{framing}\r\n\r\n"
+        f"0\r\n\r\nGET /{mark} HTTP/1.1\r\nHost: {NAME}\r\nX-Request-Id: {mark}\r\n\r\n"
+    )
+    with (
+        socket.create_connection(("127.0.0.1", proxied.port), timeout=5) as plain,
+        proxied.context.wrap_socket(plain, server_hostname=NAME) as client,
+    ):
+        client.sendall(attack.encode("latin-1"))
+        found = client.recv(1 << 16)
+    assert found.startswith(b"HTTP/1.1 "), found
+    assert proxied.ask("GET", "/v2", X_Request_Id=f"after-{mark}")[0] == 200
+    deadline = time.monotonic() + 30
+    while f"after-{mark}" not in (text := proxied.log.read_text()):
+        assert time.monotonic() < deadline
+    assert f"/{mark}" not in text

@@ -32,7 +32,7 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-cache"),
 )
-_NUMBERS = {"bool": "boolean", "string": "string"}
+_KINDS = {"bool": "boolean", "string": "string"}
 
 
 class Page(HTTPWire):
@@ -127,12 +127,14 @@ def _predict_body(model: ServedModel) -> dict[str, Any]:
     """Rows: one example each; columns: each input with all examples."""
     specs = list(model.plane.inputs.values())
     row = (
-        _nested(specs[0].example_shape, specs[0])
+        _nested(specs[0].example_shape, _value(model, specs[0]))
         if len(specs) == 1
-        else _object({s.name: _nested(s.example_shape, s) for s in specs})
+        else _object({s.name: _nested(s.example_shape, _value(model, s)) for s in specs})
     )
     column = (
-        _nested(specs[0].shape, specs[0]) if len(specs) == 1 else _object({s.name: _nested(s.shape, s) for s in specs})
+        _nested(specs[0].shape, _value(model, specs[0]))
+        if len(specs) == 1
+        else _object({s.name: _nested(s.shape, _value(model, s)) for s in specs})
     )
     return {
         "oneOf": [
@@ -148,8 +150,8 @@ def _infer_body(model: ServedModel) -> dict[str, Any]:
             {
                 "name": {"const": spec.name},
                 "datatype": {"const": DATATYPES.get(spec.dtype, spec.dtype)},
-                "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}},
-                "data": {"type": "array"},
+                "shape": _shape(spec.shape),
+                "data": {"type": "array", "items": _value(model, spec)},
             }
         )
         for spec in model.plane.inputs.values()
@@ -161,14 +163,36 @@ def _object(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "object", "required": list(properties), "properties": properties}
 
 
-def _nested(shape: Sequence[int | None] | None, spec: TensorSpec) -> dict[str, Any]:
-    """Nested lists of a shape; anything where it is not known."""
+def _nested(shape: Sequence[int | None] | None, schema: dict[str, Any]) -> dict[str, Any]:
+    """Nested lists of a shape, with such values; anything where it is not known."""
     if shape is None:
         return {}
-    schema: dict[str, Any] = {"type": _NUMBERS.get(spec.dtype, "number")}
     for size in reversed(shape):
-        schema = {"type": "array", "items": schema} | ({} if size is None else {"minItems": size, "maxItems": size})
+        schema = {"type": "array", "items": schema, "minItems": 1 if size is None else size} | (
+            {} if size is None else {"maxItems": size}
+        )
     return schema
+
+
+def _shape(shape: Sequence[int | None] | None) -> dict[str, Any]:
+    """A tensor's shape, which its data must have; that cannot be said here."""
+    if shape is None:
+        return {"type": "array", "items": {"type": "integer", "minimum": 0}}
+    sizes = [{"type": "integer", "minimum": 1} if size is None else {"const": size} for size in shape]
+    return {"type": "array", "prefixItems": sizes, "minItems": len(sizes), "maxItems": len(sizes)}
+
+
+def _value(model: ServedModel, spec: TensorSpec) -> dict[str, Any]:
+    """One value of a tensor."""
+    import numpy as np
+
+    if spec.dtype in _KINDS:
+        return {"type": _KINDS[spec.dtype]}
+    dtype = np.dtype(spec.dtype) if spec.dtype in np.sctypeDict else None
+    if dtype is None or dtype.kind not in "iu":
+        return {"type": "number"}
+    kind = "number" if spec.name in model.plane.real else "integer"
+    return {"type": kind, "minimum": int(np.iinfo(dtype).min), "maximum": int(np.iinfo(dtype).max)}
 
 
 def _model(model: ServedModel) -> dict[str, Any]:
