@@ -44,6 +44,8 @@ declare module '../protocol' {
   }
 }
 
+/** A page is reached where the kernel runs, which may not be where the browser does. */
+const PAGE = "The server's page, in a new tab: models, traffic and a form. It is on the machine of the kernel.";
 const BUSY = 'The server is being started or stopped.';
 const POLL_MS = 1000;
 const USUAL_PORT = 8501;
@@ -119,7 +121,10 @@ function Control({ serve }: { serve: IServe }): ReactElement {
           {server && !busy && (
             <span className="dk-serving">
               <span className="dk-dot" aria-hidden="true" />
-              <b>Running</b> <code>{server.url}</code>
+              <b>Running</b>{' '}
+              <a href={`${server.url}/`} target="_blank" rel="noopener noreferrer" title={PAGE}>
+                <code>{server.url}</code>
+              </a>
             </span>
           )}
         </span>
