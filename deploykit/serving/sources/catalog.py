@@ -9,41 +9,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from deploykit.artifacts.artifact import Artifact, is_artifact
+from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.prove import prove
 from deploykit.core import errors
 from deploykit.core.errors import DeploykitError, ServeError, unknown_name
 from deploykit.core.serial import to_plain
 from deploykit.core.settings.serving import ServingSettings
-from deploykit.serving.sources.adopt import adopt
-from deploykit.serving.sources.wishes import Wish, read_models_config, stands_alone, versions_of
+from deploykit.serving.sources.held import Held, Seen, seen_of, versions_in
+from deploykit.serving.sources.wishes import Wish, read_models_config
 from deploykit.serving.splits import Split
 
 _log = logging.getLogger("deploykit.serving")
 #: Versions that are served no more and still have a state, for each model.
 _PAST = 8
-#: Whether a version has changed is decided by the sizes and times of so many of its files.
-_MOST_FILES = 10_000
-
-
-@dataclass(frozen=True)
-class Held:
-    """A version that is proved.
-
-    Attributes:
-        artifact: What it is.
-        seen: Sizes and times of its folder's files when it was opened.
-        source: What it was made of: an adopted one's folder stays as long as this does.
-    """
-
-    artifact: Artifact
-    seen: frozenset[tuple[str, int, int]]
-    source: Artifact
 
 
 #: Has all workers serve a state, see `deploykit.serving.holder`, and says what could not be loaded.
@@ -71,7 +53,7 @@ class Catalog:
         self._settings = settings
         self._wishes = {wish.name: wish for wish in wishes}
         self._config = config
-        self._config_seen = _seen(config) if config else frozenset()
+        self._config_seen = seen_of(config) if config else frozenset()
         self._trusted = trusted
         #: Held while versions are looked for and proved, which takes long.
         self._lock = threading.RLock()
@@ -79,7 +61,7 @@ class Catalog:
         self._putting = threading.RLock()
         self._become: Become = lambda _: []
         self._held: dict[str, dict[int, Held]] = {}
-        self._failed: dict[tuple[str, int], tuple[frozenset[tuple[str, int, int]], DeploykitError]] = {}
+        self._failed: dict[tuple[str, int], tuple[Seen, DeploykitError]] = {}
         self._states: dict[str, dict[int, tuple[str, str, str]]] = {}
         self._unloaded: set[str] = set()
         self._splits: dict[str, Split] = {}
@@ -129,7 +111,7 @@ class Catalog:
     def poll(self) -> None:
         """Look for new versions, and for another ``models.config``; what cannot be loaded is in the log."""
         with self._lock:
-            if self._config is not None and (seen := _seen(self._config)) != self._config_seen:
+            if self._config is not None and (seen := seen_of(self._config)) != self._config_seen:
                 self._config_seen = seen
                 try:
                     self._wish(read_models_config(self._config))
@@ -280,7 +262,7 @@ class Catalog:
         problem: DeploykitError | None = None
         for version in wanted:
             held = served.get(version)
-            if held is None or (again and _seen(there[version]) != held.seen):
+            if held is None or (again and seen_of(there[version]) != held.seen):
                 new, error = self._new(name, version, there[version], again=again)
                 held, problem = new or held, error or problem
             if held is not None:
@@ -300,7 +282,7 @@ class Catalog:
     def _new(self, name: str, version: int, folder: Path, *, again: bool) -> tuple[Held | None, DeploykitError | None]:
         """A version that is not served yet, proved; or why not."""
         before, error = self._failed.get((name, version), (None, None))
-        seen = _seen(folder)
+        seen = seen_of(folder)
         if before == seen and not again:
             return None, error
         self._say(name, version, "LOADING")
@@ -313,7 +295,7 @@ class Catalog:
         self._failed.pop((name, version), None)
         return held, None
 
-    def _fail(self, name: str, version: int, seen: frozenset[tuple[str, int, int]], error: DeploykitError) -> None:
+    def _fail(self, name: str, version: int, seen: Seen, error: DeploykitError) -> None:
         _log.error("%s, version %d, is not served: %s", name, version, error)
         self._failed[name, version] = seen, error
         self._say(name, version, "END", "UNKNOWN", error.message)
@@ -349,9 +331,7 @@ class Catalog:
         return error
 
     def _opened(self, folder: Path, name: str) -> Held:
-        seen = _seen(folder)
-        whole = Artifact.open(folder) if is_artifact(folder) else adopt(folder, name, trusted=self._trusted)
-        return Held(whole.served_with(self._settings) if self._settings else whole, seen, whole)
+        return Held.open(folder, name, settings=self._settings, trusted=self._trusted)
 
     def _prove(self, artifact: Artifact) -> None:
         if problems := prove(artifact, trusted=self._trusted).problems:
@@ -382,23 +362,3 @@ class Catalog:
                 for n, states in self._states.items()
             },
         }
-
-
-def versions_in(wish: Wish) -> Mapping[int, Path]:
-    """Versions of a model by number; one that stands alone is version 1."""
-    return {1: wish.path} if stands_alone(wish.path) else versions_of(wish.path)
-
-
-def _seen(path: Path) -> frozenset[tuple[str, int, int]]:
-    """Sizes and times of a file, or of a folder's files."""
-    found = []
-    files = [path] if path.is_file() else path.rglob("*")
-    for file in files:
-        try:
-            state = file.stat()
-        except OSError:
-            continue
-        found.append((str(file), state.st_size, state.st_mtime_ns))
-        if len(found) >= _MOST_FILES:
-            break
-    return frozenset(found)

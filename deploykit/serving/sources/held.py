@@ -1,0 +1,70 @@
+"""A version of a model, and whether its files are still what they were."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from deploykit.artifacts.artifact import Artifact, is_artifact
+from deploykit.core.settings.serving import ServingSettings
+from deploykit.serving.sources.adopt import adopt
+from deploykit.serving.sources.wishes import Wish, stands_alone, versions_of
+
+#: Paths, sizes and times of files.
+Seen = frozenset[tuple[str, int, int]]
+#: Whether a version has changed is decided by so many of its files.
+_MOST_FILES = 10_000
+
+
+@dataclass(frozen=True)
+class Held:
+    """A version that is proved.
+
+    Attributes:
+        artifact: What it is.
+        seen: Sizes and times of its folder's files when it was opened.
+        source: What it was made of: an adopted one's folder stays as long as this does.
+    """
+
+    artifact: Artifact
+    seen: Seen
+    source: Artifact
+
+    @classmethod
+    def open(cls, folder: Path, name: str, *, settings: ServingSettings | None, trusted: bool) -> Self:
+        """Open the folder of a version.
+
+        Args:
+            folder: An artifact, or a model that was not exported.
+            name: Name of the model.
+            settings: How it is served; None: as its manifest says.
+            trusted: Allow operators that touch files or run code.
+
+        Raises:
+            DeploykitError: It cannot be opened.
+        """
+        seen = seen_of(folder)
+        whole = Artifact.open(folder) if is_artifact(folder) else adopt(folder, name, trusted=trusted)
+        return cls(whole.served_with(settings) if settings else whole, seen, whole)
+
+
+def versions_in(wish: Wish) -> Mapping[int, Path]:
+    """Versions of a model by number; one that stands alone is version 1."""
+    return {1: wish.path} if stands_alone(wish.path) else versions_of(wish.path)
+
+
+def seen_of(path: Path) -> Seen:
+    """Sizes and times of a file, or of a folder's files."""
+    found = []
+    files = [path] if path.is_file() else path.rglob("*")
+    for file in files:
+        try:
+            state = file.stat()
+        except OSError:
+            continue
+        found.append((str(file), state.st_size, state.st_mtime_ns))
+        if len(found) >= _MOST_FILES:
+            break
+    return frozenset(found)
