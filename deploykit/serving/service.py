@@ -228,6 +228,19 @@ class Service:
             return canary if canary is not None and split.for_canary() else stable
         return self.model(name, version, label)
 
+    def gets(self, model: ServedModel) -> str:
+        """Which requests a served version gets, in words."""
+        name, version = model.name, model.version
+        split = self._table.splits.get(name, Split())
+        if version == self._version_of(self._table, name, split.shadow):
+            return f"copies of {split.shadow_share:.0%} (shadow)"
+        if version == self._version_of(self._table, name, split.canary):
+            return f"{split.share:.0%} (canary)"
+        if version != self.model(name).version:
+            return "those that name it"
+        canary = name in self._chosen and self._chosen[name][2] is not None
+        return f"{1 - split.share:.0%}" if canary else "all that name no version"
+
     def states(self, name: str) -> Mapping[str, State]:
         """States of all versions of a model that are known, the highest first, by version.
 

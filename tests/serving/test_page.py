@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 
+import deploykit as dk
 from deploykit.core.tokens import Tokens
 from deploykit.serving._serve import serve
 
@@ -36,7 +37,9 @@ def test_a_request_is_tried_on_the_page(served, browser, ask):
         page.emulate_media(color_scheme=theme)
         page.goto(server.url)
         page.locator("#models td").first.wait_for()
-        assert page.locator("#models td").all_inner_texts()[:3] == [server.name, "1", "onnxruntime, onnx"]
+        assert page.locator("#models td").all_inner_texts()[:4] == [
+            server.name, "1", "all that name no version", "onnxruntime, onnx",
+        ]  # fmt: skip
         assert json.loads(page.get_by_label("Request").input_value()) == {"instances": [np.zeros((8, 8)).tolist()]}
         page.get_by_label("Request").fill(json.dumps({"instances": [ROW.tolist()]}))
         page.get_by_role("button", name="Predict").click()
@@ -103,3 +106,37 @@ def test_the_page_lets_nothing_else_in(served, ask):
     assert "frame-ancestors 'none'" in policy
     assert ask(served("cnn_onnx"), "GET", "/page.js").headers["x-content-type-options"] == "nosniff"
     assert ask(served("cnn_onnx"), "GET", "/page/../x").status == 404
+
+
+@pytest.mark.browser
+def test_versions_come_and_go_on_the_page(made, browser, tmp_path):
+    for version in ("1", "2"):
+        shutil.copytree(made("cnn_onnx").path, tmp_path / "cnn" / version)
+    with serve(tmp_path / "cnn", port=0, versions="all", labels={"stable": 1}, poll_seconds=0) as server:
+        server.split("cnn", dk.Split(canary="2", share=0.1))
+        page = browser.new_page(viewport={"width": 1100, "height": 1000})
+        page.goto(server.url)
+        rows = page.locator("#models tr")
+        rows.nth(1).wait_for()
+        shown = [row.locator("td").all_inner_texts()[:3] for row in rows.all()]
+        assert shown == [["cnn", "1, stable", "90%"], ["cnn", "2", "10% (canary)"]]
+        page.get_by_label("Model", exact=True).select_option(label="cnn, version 2")
+        page.get_by_label("Request", exact=True).fill("mine")
+        server.split("cnn", dk.Split(shadow="2", shadow_share=0.5))
+        shutil.copytree(made("cnn_onnx").path, tmp_path / "cnn" / "3")
+        broken = tmp_path / "cnn" / "4"
+        shutil.copytree(made("cnn_onnx").path, broken)
+        (broken / "model.onnx").write_bytes(b"no model")
+        with pytest.raises(dk.DeploykitError):
+            server.load("cnn")
+        rows.nth(3).wait_for()
+        shown = [row.locator("td").all_inner_texts()[:3] for row in rows.all()]
+        assert shown == [
+            ["cnn", "1, stable", "those that name it"], ["cnn", "2", "copies of 50% (shadow)"],
+            ["cnn", "3", "all that name no version"], ["cnn", "4", "not served"],
+        ]  # fmt: skip
+        assert "has changed since the export" in rows.nth(3).inner_text()
+        assert page.get_by_label("Request", exact=True).input_value() == "mine"
+        assert page.get_by_label("Model", exact=True).locator("option:checked").inner_text() == "cnn, version 2"
+        page.screenshot(path=tmp_path / "page.png")
+        page.close()

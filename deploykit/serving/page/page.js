@@ -3,12 +3,15 @@
 
 const at = id => document.getElementById(id);
 const EVERY_MS = 2000;
+/* How often to look for versions: every third time that the traffic is read. */
+const LOOK_TICKS = 3;
 const POINTS = 60;
 const MOST_BARS = 10;
 let token = '';
 let models = [];
 let image = null;
 let before = null;
+let ticks = 0;
 const rates = [];
 
 async function ask(path, options = {}) {
@@ -31,9 +34,11 @@ function shape(tensor) {
 }
 
 async function load() {
+  let missing;
   try {
     const found = await (await ask('openapi.json')).json();
     models = found['x-models'];
+    missing = found['x-missing'];
     at('login').hidden = !found.security;
     at('state').textContent = `deploykit ${found.info.version}, ${models.length === 1 ? '1 model' : `${models.length} models`}`;
   } catch (error) {
@@ -41,22 +46,63 @@ async function load() {
     at('state').textContent = error.status === 401 ? 'This server asks for a token.' : error.message;
     return;
   }
-  at('models').replaceChildren(
-    ...models.map(model => {
-      const row = document.createElement('tr');
-      cell(row, model.name);
-      cell(row, model.version);
-      cell(row, model.platform.replace('_', ', '));
-      cell(row, model.inputs.map(shape).join('; '));
-      cell(row, model.outputs.map(shape).join('; '));
-      return row;
-    })
-  );
+  list(missing);
   at('model').replaceChildren(
     ...models.map((model, place) => new Option(`${model.name}, version ${model.version}`, String(place)))
   );
   choose();
   void watch();
+}
+
+/* The table: what is served, then what is not, and why. */
+function list(missing) {
+  at('models').replaceChildren(
+    ...models.map(model => {
+      const row = document.createElement('tr');
+      cell(row, model.name);
+      cell(row, [model.version, ...model.labels].join(', '));
+      cell(row, model.gets);
+      cell(row, model.platform.replace('_', ', '));
+      cell(row, model.inputs.map(shape).join('; '));
+      cell(row, model.outputs.map(shape).join('; '));
+      return row;
+    }),
+    ...missing.map(one => {
+      const row = Object.assign(document.createElement('tr'), { className: 'missing' });
+      cell(row, one.name);
+      cell(row, one.version);
+      cell(row, one.state === 'LOADING' ? 'is loading' : 'not served');
+      const why = Object.assign(document.createElement('td'), { colSpan: 3, textContent: one.message });
+      row.append(why);
+      return row;
+    })
+  );
+}
+
+const key = model => `${model.name} ${model.version}`;
+
+/* Look whether versions have come or gone; the form stays as it is unless its model is gone. */
+async function look() {
+  try {
+    const found = await (await ask('openapi.json')).json();
+    const known = models.map(key).join();
+    if (found['x-models'].map(key).join() !== known) {
+      const chosen = models[Number(at('model').value)];
+      models = found['x-models'];
+      at('model').replaceChildren(
+        ...models.map((model, place) => new Option(`${model.name}, version ${model.version}`, String(place)))
+      );
+      const place = chosen ? models.findIndex(model => key(model) === key(chosen)) : -1;
+      at('model').value = String(Math.max(0, place));
+      if (place < 0) {
+        choose();
+      }
+    }
+    models = found['x-models'];
+    list(found['x-missing']);
+  } catch {
+    // the traffic says that the server does not answer
+  }
 }
 
 /* An example of zeros, or of words, in the shape that the model takes. */
@@ -195,6 +241,10 @@ async function watch() {
   } catch (error) {
     at('no-traffic').hidden = false;
     at('no-traffic').textContent = error.status === 403 ? 'This token is not for metrics.' : error.message;
+  }
+  ticks += 1;
+  if (ticks % LOOK_TICKS === 0) {
+    await look();
   }
   clearTimeout(watch.timer);
   watch.timer = setTimeout(() => void watch(), EVERY_MS);

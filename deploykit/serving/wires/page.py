@@ -93,7 +93,8 @@ def openapi(service: Service) -> dict[str, Any]:
         "info": {"title": "deploykit model server", "version": __version__},
         "paths": paths,
         "components": {"schemas": {"Error": _ERROR}},
-        "x-models": [_model(model) for model in service.models],
+        "x-models": [_model(service, model) for model in service.models],
+        "x-missing": _missing(service),
     }
     if service.guard is not None:
         described["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
@@ -195,12 +196,25 @@ def _value(model: ServedModel, spec: TensorSpec) -> dict[str, Any]:
     return {"type": kind, "minimum": int(np.iinfo(dtype).min), "maximum": int(np.iinfo(dtype).max)}
 
 
-def _model(model: ServedModel) -> dict[str, Any]:
+def _missing(service: Service) -> list[dict[str, str]]:
+    """Versions that cannot be served, and those that are on their way."""
+    return [
+        {"name": name, "version": version, "state": state.state, "message": state.message}
+        for name in service.known
+        for version, state in service.states(name).items()
+        if state.state == "LOADING" or state.code != "OK"
+    ]
+
+
+def _model(service: Service, model: ServedModel) -> dict[str, Any]:
     """What the page shows of a model."""
     plane = model.plane
+    labels = service.table.labels.get(plane.name, {})
     return {
         "name": plane.name,
         "version": model.version,
+        "labels": sorted(label for label, version in labels.items() if version == model.version),
+        "gets": service.gets(model),
         "platform": plane.platform,
         "inputs": [_tensor(spec) for spec in plane.inputs.values()],
         "outputs": [_tensor(spec) for spec in plane.outputs.values()],
