@@ -12,6 +12,7 @@ let models = [];
 let image = null;
 let before = null;
 let ticks = 0;
+let version = '';
 const rates = [];
 
 async function ask(path, options = {}) {
@@ -40,7 +41,7 @@ async function load() {
     models = found['x-models'];
     missing = found['x-missing'];
     at('login').hidden = !found.security;
-    at('state').textContent = `deploykit ${found.info.version}, ${models.length === 1 ? '1 model' : `${models.length} models`}`;
+    version = found.info.version;
   } catch (error) {
     at('login').hidden = error.status !== 401;
     at('state').textContent = error.status === 401 ? 'This server asks for a token.' : error.message;
@@ -56,6 +57,9 @@ async function load() {
 
 /* The table: what is served, then what is not, and why. */
 function list(missing) {
+  const count = (number, word) => `${number} ${word}${number === 1 ? '' : 's'}`;
+  const names = count(new Set(models.map(model => model.name)).size, 'model');
+  at('state').textContent = `deploykit ${version}, ${names}, ${count(models.length, 'version')}`;
   at('models').replaceChildren(
     ...models.map(model => {
       const row = document.createElement('tr');
