@@ -6,10 +6,10 @@ import itertools
 import re
 import secrets
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from functools import lru_cache
+from typing import NamedTuple
 
-if TYPE_CHECKING:
-    from deploykit.serving.meter import Visit
+from deploykit.serving.meter import STAGES, Visit
 
 #: The header and the metadata that an id travels in.
 ID_HEADER = "x-request-id"
@@ -54,14 +54,15 @@ class Entry(NamedTuple):
     ended: float
 
     @property
-    def stages(self) -> dict[str, float]:
-        """Seconds of its stages by name, and ``"total"``, which is all there is of one that was not run."""
-        from deploykit.serving.meter import STAGES
-
-        visit = self.visit
-        marks = (visit.arrived, visit.decoded, visit.began, visit.ended, self.ended)
-        found = {} if not visit.ended else {s: marks[i + 1] - marks[i] for i, s in enumerate(STAGES)}
-        return {**found, "total": self.ended - visit.arrived}
+    def stages(self) -> list[tuple[str, float]]:
+        """Seconds of its stages, and ``"total"``, which is all there is of one that was not run."""
+        visit, ended = self.visit, self.ended
+        arrived, decoded, began, over = visit.arrived, visit.decoded, visit.began, visit.ended
+        total = ("total", ended - arrived)
+        if not over:
+            return [total]
+        times = (decoded - arrived, began - decoded, over - began, ended - over)
+        return [*zip(STAGES, times, strict=True), total]
 
     @property
     def shown_path(self) -> str:
@@ -92,4 +93,9 @@ def wall(moment: float) -> float:
 def iso(moment: float) -> str:
     """A moment as text, in UTC."""
     seconds = wall(moment)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+    return f"{_second(int(seconds))}.{int(seconds % 1 * 1000):03d}Z"
+
+
+@lru_cache(8)
+def _second(seconds: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))

@@ -20,12 +20,13 @@ from deploykit.serving.faults import (
 )
 from deploykit.serving.guard import CALLER, UnauthorizedError, bearer
 from deploykit.serving.meter import VISIT, Visit
-from deploykit.serving.records.entry import ID_HEADER, Entry, request_id
+from deploykit.serving.records.entry import request_id
 from deploykit.serving.service import Service
 from deploykit.serving.splits import ASKED, CANARY_HEADER
 from deploykit.serving.transport.bodies import QUICK_BYTES, Unpacker
 from deploykit.serving.transport.heads import Head
 from deploykit.serving.transport.lane import Asker, Ride
+from deploykit.serving.transport.recorded import recorded
 from deploykit.serving.wires._contract import WIRES, Endpoint, HTTPWire, Response, refusal
 
 _KNOWN_PATHS = 256
@@ -77,10 +78,10 @@ class App:
     def ride(self, head: Head, body: bytes, asker: Asker) -> Ride | None:
         """Have a request answered the short way; None where it must take the usual one."""
         service, known = self._service, self._known.get(head.path)
-        if known is None or head.method != "POST" or head.encoding or head.request_id:
+        if known is None or head.method != "POST" or head.encoding:
             return None
         wire, endpoint = known
-        if endpoint.quick is None or service.split or service.guard is not None or service.recorder is not None:
+        if endpoint.quick is None or service.split or service.guard is not None:
             return None
         arrived = time.perf_counter()
         try:
@@ -96,12 +97,12 @@ class App:
         """Answer one request; whatever goes wrong is an answer as well."""
         visit = Visit(time.perf_counter())
         VISIT.set(visit)
-        recorded = head.request_id or self._service.recorder is not None
-        if recorded:
+        marked = head.request_id or self._service.recorder is not None
+        if marked:
             visit.id = request_id(head.request_id)
         response = await self._answer(head, body, visit)
         self._count(head, response, visit)
-        return self._recorded(head, response, visit) if recorded else response
+        return self._recorded(head, response, visit) if marked else response
 
     async def _answer(self, head: Head, body: bytes, visit: Visit) -> Response:
         try:
@@ -165,25 +166,11 @@ class App:
 
     def _recorded(self, head: Head | None, response: Response, visit: Visit) -> Response:
         """The response with the request's id, which is recorded where that is asked for."""
-        service = self._service
-        if service.recorder is not None:
-            wire = self._wire_of(head)
-            service.recorder.add(
-                Entry(
-                    id=visit.id,
-                    protocol="http" if wire is None else wire.name,
-                    method="" if head is None else head.method,
-                    path="" if head is None else head.path,
-                    status=str(response.status),
-                    size=len(response.body),
-                    predicts=head is not None and self._predicts(head),
-                    token="" if head is None or service.guard is None else service.guard.name_of(bearer(head.headers)),
-                    client=b"" if head is None else head.trace,
-                    visit=visit,
-                    ended=time.perf_counter(),
-                )
-            )
-        return response._replace(headers=(*response.headers, (ID_HEADER.encode(), visit.id.encode())))
+        wire = self._wire_of(head)
+        return recorded(
+            self._service, "http" if wire is None else wire.name, head, response, visit,
+            predicts=head is not None and self._predicts(head),
+        )  # fmt: skip
 
     def _count(self, head: Head | None, response: Response, visit: Visit) -> None:
         if self._service.meter is not None:

@@ -1,6 +1,6 @@
 """The short way for requests that a quick model answers: no task, no future, nothing it can do without.
 
-It is taken where nothing but the answer is asked for: no token, no record, no share of a canary. Whatever goes wrong on
+It is taken where nothing but the answer is asked for: no token, no share of a canary. Whatever goes wrong on
 it, the request takes the usual way from the start, which says what is wrong.
 """
 
@@ -9,7 +9,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from deploykit.serving.meter import Visit
+from deploykit.serving.records.entry import request_id
 from deploykit.serving.runner import Runner
+from deploykit.serving.transport.recorded import recorded
 
 if TYPE_CHECKING:
     from deploykit.serving.runner import Ran
@@ -74,7 +77,7 @@ class Ride:
         head, asker, service = self._head, self._asker, self._service
         response = None
         if ran is not None:
-            model, _, write = self._ready
+            model, batch, write = self._ready
             try:
                 response = write(ran[0])
             except Exception:  # the usual way says what it is
@@ -87,4 +90,10 @@ class Ride:
         if service.meter is not None:
             key = model.name, model.version, self._wire, "200"
             service.meter.record(key, (self._arrived, self._decoded, ran[1], ran[2], ended))
+        if head.request_id or service.recorder is not None:
+            visit = Visit(self._arrived)
+            visit.id, visit.examples = request_id(head.request_id), batch.count
+            visit.model, visit.version, visit.decoded = model.name, model.version, self._decoded
+            visit.began, visit.ended = ran[1], ran[2]
+            response = recorded(service, self._wire, head, response, visit, predicts=True)
         asker.answered(head, response)

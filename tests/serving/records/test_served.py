@@ -121,3 +121,22 @@ def test_a_restarted_worker_writes_on_and_the_log_can_be_text(made, ask, tmp_pat
     first, second = (tmp_path / "access").read_text().splitlines()
     assert " one rest_v2 GET /v2/health/live 200 " in first
     assert " two rest_v2 GET /v2 200 " in second
+
+
+def test_requests_of_a_quick_model_without_tokens_are_recorded_as_all_others(made, ask, tmp_path):
+    head = json.dumps(
+        {"inputs": [{"name": "features", "datatype": "FP32", "shape": [2, 4], "parameters": {"binary_data_size": 32}}]}
+    ).encode()
+    body, length = head + np.ones((2, 4), "<f4").tobytes(), str(len(head))
+    with serve(made("log_onnx"), port=0, access_log=tmp_path / "access", log_format="json") as server:
+        for number in range(20):
+            answer = ask(
+                server, "POST", f"/v2/models/{server.name}/infer", body,
+                Inference_Header_Content_Length=length, X_Request_Id=f"id-{number}",
+            )  # fmt: skip
+            assert (answer.status, answer.headers["x-request-id"]) == (200, f"id-{number}")
+    found = lines(tmp_path / "access")
+    assert [one["request_id"] for one in found] == [f"id-{number}" for number in range(20)]
+    assert {(one["model"], one["examples"], tuple(one["ms"])) for one in found} == {
+        (server.name, 2, ("decode", "queue", "run", "encode", "total"))
+    }
