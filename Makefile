@@ -28,7 +28,7 @@ help:
 	@echo "make test           lint, types, layers and all tests, notebooks and browser included, in Python and TypeScript"
 	@echo "make docs           build the documentation site in docs/_build/html; executes notebooks that have changed"
 	@echo "make test-quick     the Python tests that need neither a browser nor notebooks (a third of the time)"
-	@echo "make proof          slow proofs against foreign engines and clients (installs several GB), before a release; renews their table"
+	@echo "make proof          slow proofs against foreign engines and clients (installs several GB), before a release; renews their table; TF_SERVING=CHECKOUT adds TensorFlow Serving's own tests"
 	@echo "make lint           lint, types and layers only"
 	@echo "make bench          start-up times, planning, the server beside FastAPI, MLServer and Triton (850 MB), the Workbench in a browser (use a quiet machine)"
 	@echo "make bench-serve-long  a thousand changes of a model under load, and ten minutes of trouble (about half an hour)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from deploykit.core.errors import CandidateError, DatasetError, ExportError, Mod
 from deploykit.core.serial import to_plain
 from deploykit.loading._contract import FORMATS
 from deploykit.runtimes._contract import RUNTIMES
+from deploykit.sandbox.handle import Child
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
 
@@ -30,12 +32,13 @@ class Proof:
     difference: float | None = None
 
 
-def prove(artifact: Artifact, *, trusted: bool) -> Proof:
+def prove(artifact: Artifact, *, trusted: bool, child: Child | None = None) -> Proof:
     """Compare digests; only if they agree read the model's structure, load it and run it on the golden inputs.
 
     Args:
         artifact: What to check, with the threads its server will use.
         trusted: Let the model hold operators that touch files or run code.
+        child: A child that has what it takes already; None: one of its own.
 
     Raises:
         MissingExtraError: The runtime is not installed here.
@@ -54,10 +57,10 @@ def prove(artifact: Artifact, *, trusted: bool) -> Proof:
         name=f"running {manifest.model} on its golden inputs",
     )
     try:
-        with shared().once(runtime.group) as child:
+        with shared().once(runtime.group) if child is None else nullcontext(child) as prover:
             with artifact.opened() as files:
-                child.call(_reading(files.model, manifest.format, trusted=trusted))
-            found = child.call(replay)
+                prover.call(_reading(files.model, manifest.format, trusted=trusted))
+            found = prover.call(replay)
     except (ModelFileError, UnsupportedModelError, CandidateError, DatasetError, ExportError) as error:
         return Proof((str(error),))
     return Proof(tuple(found["problems"]), found["difference"])
@@ -76,13 +79,14 @@ class Structure:
     stateful: tuple[str, ...]
 
 
-def structure(path: Path, format_name: str, *, trusted: bool) -> Structure:
-    """Parse a model file in a child process.
+def structure(path: Path, format_name: str, *, trusted: bool, child: Child | None = None) -> Structure:
+    """Parse a model file in a child process, which may be given.
 
     Raises:
         ModelFileError: Broken or hostile.
     """
-    found = shared().run(_reading(path, format_name, trusted=trusted))
+    task = _reading(path, format_name, trusted=trusted)
+    found = shared().run(task) if child is None else child.call(task)
     folder = os.path.realpath(path.parent)
     extra = (os.path.relpath(os.path.realpath(file), folder) for file in found["extra_files"])
     return Structure(tuple(extra), tuple(found["stateful"]))

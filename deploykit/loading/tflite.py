@@ -79,7 +79,7 @@ class TfLite(Format):
         check_bounds(path)
         interpreter = _interpreter(path)
         try:
-            inputs, outputs = _signature(interpreter)
+            inputs, outputs = _signature(interpreter, path)
             layers, total, flaws = _layers(interpreter)
         except (UnicodeDecodeError, ValueError, TypeError) as error:  # names that are not text, types that are none
             raise _explain(path, error) from error
@@ -190,9 +190,9 @@ def _prepare(interpreter: Any, path: Path, *, dynamic: bool) -> list[str]:
     return []
 
 
-def _signature(interpreter: Any) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
+def _signature(interpreter: Any, path: Path) -> tuple[tuple[TensorSpec, ...], tuple[TensorSpec, ...]]:
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
-    names = signature_names(interpreter)
+    names = signature_names(interpreter, path)
     makers = {int(i): op for op in interpreter._get_ops_details() for i in op["outputs"]}
     return tuple(_spec(d, name) for d, name in zip(inputs, names[0], strict=True)), tuple(
         dataclasses.replace(_spec(d, name), operator=_operator(int(d["index"]), makers))

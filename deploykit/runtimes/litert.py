@@ -28,7 +28,7 @@ _CARRYING = frozenset(
 
 
 class _LiteRTSession(Session):
-    def __init__(self, opened: Callable[[], Any]) -> None:
+    def __init__(self, opened: Callable[[], Any], path: Path) -> None:
         self._opened = opened
         self._interpreter = interpreter = opened()
         operators = interpreter._get_ops_details()
@@ -36,7 +36,7 @@ class _LiteRTSession(Session):
         self._writes = bool(written_variables(operators))
         self._inputs = interpreter.get_input_details()
         self._outputs = interpreter.get_output_details()
-        names = signature_names(interpreter)
+        names = signature_names(interpreter, path)
         self.inputs = tuple(_spec(d, name) for d, name in zip(self._inputs, names[0], strict=True))
         self.outputs = tuple(_spec(d, name) for d, name in zip(self._outputs, names[1], strict=True))
         self._shapes: list[tuple[int, ...]] = [tuple(d["shape"]) for d in self._inputs]
@@ -97,7 +97,7 @@ class LiteRT(Runtime):
         interpreter_module = require("ai_edge_litert.interpreter", "")
         try:
             return _LiteRTSession(
-                lambda: interpreter_module.Interpreter(model_path=str(path), num_threads=target.threads or 1)
+                lambda: interpreter_module.Interpreter(model_path=str(path), num_threads=target.threads or 1), path
             )
         except (RuntimeError, ValueError) as error:
             text = " ".join(str(error).split())

@@ -61,12 +61,14 @@ class Preparation:
     host: str = "127.0.0.1"
     port: int = 8501
     ports: Mapping[str, int] | None = None
+    sockets: Mapping[str, str | Path] | None = None
     workers: int | None = None
     settings: ServingSettings | Mapping[str, int] | None = None
     name: str = ""
     versions: str | Sequence[int] = "latest"
     labels: Mapping[str, int] | None = None
     poll_seconds: float | None = None
+    reread: bool = True
     limits: Mapping[str, float] | None = None
     hosts: Sequence[str] = ()
     tokens: str | Path | None = None
@@ -114,6 +116,7 @@ class Preparation:
         return Server(
             self._catalog, self.host, bound, self._listeners, self._count, self._limits, self._taken, self._tokens,
             self._tls, self._poll_seconds, self._recording,
+            {name: str(Path(path).absolute()) for name, path in (self.sockets or {}).items()},
         )  # fmt: skip
 
     def close(self) -> None:
@@ -133,7 +136,7 @@ class Preparation:
             raise SettingError(f"The argument poll_seconds must be a number from 0 on, got {seconds!r}.")
         self._poll_seconds = seconds
         chosen = None if self.settings is None else ServingSettings.of(self.settings)
-        self._catalog = Catalog(wishes, config, trusted=self.trusted, settings=chosen)
+        self._catalog = Catalog(wishes, config if self.reread else None, trusted=self.trusted, settings=chosen)
         artifacts = self._catalog.open()
         if self.workers is None and os.name != "nt":
             self._count = max(a.manifest.serving.workers if a.manifest.serving else 1 for a in artifacts)
@@ -167,6 +170,12 @@ class Preparation:
 
     def _find_protocols(self) -> None:
         known = [wire.name for wire in WIRES.all() if wire.own_port]
+        for protocol in self.sockets or {}:
+            if protocol not in (self.ports or {}) or not _opens_port(protocol):
+                raise SettingError(
+                    f"The argument sockets has a path for {protocol!r}, which has no port, or cannot have both.",
+                    remedy="give gRPC a port as well: ports={'grpc': 8500}.",
+                )
         for protocol in self.ports or {}:
             if protocol not in known:
                 raise unknown_name("protocol with a port of its own", protocol, known)

@@ -21,12 +21,14 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 8501,
     ports: Mapping[str, int] | None = None,
+    sockets: Mapping[str, str | Path] | None = None,
     workers: int | None = None,
     settings: ServingSettings | Mapping[str, int] | None = None,
     name: str = "",
     versions: str | Sequence[int] = "latest",
     labels: Mapping[str, int] | None = None,
     poll_seconds: float | None = None,
+    reread: bool = True,
     limits: Mapping[str, float] | None = None,
     hosts: Sequence[str] = (),
     tokens: str | Path | None = None,
@@ -62,6 +64,8 @@ def serve(
         port: Port; 0 for any free one.
         ports: Ports of protocols that have their own, by the protocol's name; 0 for any free one. Those without a port
             are not served. Protocols over HTTP are always served, on ``port``.
+        sockets: Paths of Unix sockets of protocols that have ports, by the protocol's name, beside the port; with
+            several workers the last one to start has it.
         workers: Number of processes, each with the model in memory; None: that of the settings.
         settings: How models are served, for example ``{"workers": 2, "largest_batch": 16}``; None: each as its manifest
             says, by the most workers of any, or by one worker with the threads that were measured.
@@ -70,6 +74,7 @@ def serve(
         labels: Names for versions of the one model, for example ``{"stable": 1}``.
         poll_seconds: Time between looks for new versions; 0: only `Server.load` looks. None: 1 second for folders of
             versions and ``models.config``.
+        reread: Look at ``models.config`` as well, and serve other models when it changes.
         limits: Limits by name, for example ``{"request_bytes": 1_000_000}``; ``deploykit serve --help`` lists them.
         hosts: Names that requests may ask for in their Host header, for example that of the proxy in front. Addresses
             and localhost are always taken. Without names, a server on loopback takes no others, so that a page on the
@@ -110,10 +115,11 @@ def serve(
         (2, 10)
     """
     prepared = Preparation(
-        source=source, host=host, port=port, ports=ports, workers=workers, settings=settings, name=name,
-        versions=versions, labels=labels, poll_seconds=poll_seconds, limits=limits, hosts=hosts, tokens=tokens,
-        insecure=insecure, tls_certificate=tls_certificate, tls_key=tls_key, tls_clients=tls_clients,
-        access_log=access_log, log_format=log_format, audit=audit, traces=traces, trusted=trusted,
+        source=source, host=host, port=port, ports=ports, sockets=sockets, workers=workers, settings=settings,
+        name=name, versions=versions, labels=labels, poll_seconds=poll_seconds, reread=reread, limits=limits,
+        hosts=hosts, tokens=tokens, insecure=insecure, tls_certificate=tls_certificate, tls_key=tls_key,
+        tls_clients=tls_clients, access_log=access_log, log_format=log_format, audit=audit, traces=traces,
+        trusted=trusted,
     )  # fmt: skip
     server: Server | None = None
     try:

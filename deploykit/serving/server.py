@@ -63,7 +63,7 @@ class Server:
     def __init__(
         self, catalog: Catalog, host: str, ports: dict[str, int], listeners: Listeners, workers: int,
         limits: ServerLimits, hosts: tuple[str, ...], tokens: Path | None, tls: Tls | None, poll_seconds: float,
-        recording: Recording,
+        recording: Recording, sockets: Mapping[str, str],
     ) -> None:  # fmt: skip
         self._catalog = catalog
         self._poll_seconds = poll_seconds
@@ -73,6 +73,7 @@ class Server:
         self._tokens = tokens
         self._tls = tls
         self._recording = recording
+        self._sockets = dict(sockets)
         own = Tokens()
         self._secret = "" if tokens is None else own.add("server", scopes=SCOPES)
         self._own = [token.to_json() for token in own.by_name.values()]
@@ -101,6 +102,7 @@ class Server:
                 "control": self._tokens is not None or is_loopback(self.host),
                 "port": self.port,
                 "ports": self.ports,
+                "unix": self._sockets,
                 "counters": str(self._counters),
                 "limits": vars(self._limits),
                 "hosts": list(self._hosts),

@@ -62,6 +62,7 @@ class Service:
         recorder: What records requests; None: nothing.
         vitals: Where the parent sees what runs; None: nowhere.
         wary: Knows the batches that worker processes died of; None: they are not known.
+        sockets: Paths of Unix sockets by the names of protocols, which answer there as well.
 
     Attributes:
         limits: What it takes.
@@ -70,6 +71,7 @@ class Service:
         tls: Files of the server's TLS, for protocols with a port of their own; None: it has none.
         recorder: What records requests; None: nothing.
         vitals: Where the parent sees what runs; None: nowhere.
+        sockets: Paths of Unix sockets by the names of protocols, which answer there as well.
         draining: Set when the server goes down: readiness is over, requests in progress are still answered.
         control: Has the server load and unload models and spread requests; None: it cannot be asked to.
         split: Whether any model's requests are spread over versions.
@@ -87,12 +89,14 @@ class Service:
         recorder: Recorder | None = None,
         vitals: Vitals | None = None,
         wary: Wary | None = None,
+        sockets: Mapping[str, str] | None = None,
     ) -> None:
         self.limits = limits or ServerLimits()
         self.guard = guard
         self.meter = meter
         self.tls = tls
         self.recorder = recorder
+        self.sockets = dict(sockets or {})
         self.draining = False
         self.control: Control | None = None
         self.vitals = vitals

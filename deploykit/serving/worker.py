@@ -91,6 +91,7 @@ def _service(order: dict[str, Any]) -> Service:
         meter=meter,
         tls=Tls.from_json(order["tls"]) if order["tls"] else None,
         recorder=recording.recorder(limits.log_bytes),
+        sockets=order["unix"],
         vitals=vitals,
         wary=wary,
     )

@@ -12,21 +12,24 @@ import re
 import shutil
 import tempfile
 import weakref
+from collections.abc import Iterable
 from pathlib import Path
 
 from deploykit._version import __version__
 from deploykit.artifacts.adopted import Adopted
 from deploykit.artifacts.artifact import MANIFEST, Artifact, Manifest, files_of
-from deploykit.artifacts.prove import structure
+from deploykit.artifacts.prove import prove, structure
 from deploykit.core.candidate import Recipe, Target
 from deploykit.core.digest import file_digest
 from deploykit.core.errors import ServeError
 from deploykit.core.serial import to_plain
+from deploykit.core.settings.serving import ServingSettings
 from deploykit.exporters._wheel import requirements
 from deploykit.loading._contract import Format
 from deploykit.loading._load import format_of
 from deploykit.runtimes._contract import RUNTIMES, Runtime
 from deploykit.sandbox import gate
+from deploykit.sandbox.handle import Child
 from deploykit.sandbox.scratch import scratch
 from deploykit.sandbox.supervisor import shared
 from deploykit.sandbox.task import Task
@@ -43,9 +46,14 @@ _USUAL = ("saved_model.pb", "model.savedmodel", "model.onnx", "model.tflite")
 
 
 def adopt(
-    path: str | Path, name: str, *, prefer_tflite: bool = False, threads: int = 1, trusted: bool = False
+    path: str | Path,
+    name: str,
+    *,
+    prefer_tflite: bool = False,
+    settings: ServingSettings | None = None,
+    trusted: bool = False,
 ) -> Artifact:
-    """Make an artifact of a model that deploykit did not export.
+    """Make an artifact of a model that deploykit did not export, and prove it.
 
     The folder holds links to the model's files where the file system has such, and is removed when the artifact is not
     used any more.
@@ -54,11 +62,11 @@ def adopt(
         path: A model file or SavedModel folder, or the folder of one version of a model.
         name: Name to serve it by.
         prefer_tflite: Of a SavedModel and a TFLite file in one folder, take the latter.
-        threads: Threads of one inference.
+        settings: How it will be served; it is proved with them.
         trusted: Allow operators that touch files or run code.
 
     Raises:
-        ServeError: There is no model, or none that is served as it is.
+        ServeError: There is no model, or none that is served as it is, or it does not give the same answers again.
         ModelFileError: It is damaged or hostile.
         UnsupportedModelError: It cannot be served; says why.
         MissingExtraError: Its runtime is not installed.
@@ -66,47 +74,18 @@ def adopt(
     source = find_model(Path(path), prefer_tflite=prefer_tflite)
     form = format_of(gate.check(source))
     runtime = _runtime(form, source)
-    parts = structure(source, form.name, trusted=trusted)
     folder = Path(tempfile.mkdtemp(prefix=f"{LAYOUT}-", dir=scratch()))
     try:
-        model = re.sub(r"[^A-Za-z0-9._-]+", "_", source.name) or "model"
-        if form.is_folder:
-            _put_tree(source, folder / model)
-        else:
-            _put(source, folder / model)
-        for extra in parts.extra_files:
-            _put(source.parent / extra, folder / extra)
-        (folder / _GOLDEN).mkdir(exist_ok=True)
-        target = Target(runtime.name, threads=threads)
-        adopted = _called(folder, folder / model, form, runtime, target)
-        chosen = adopted.signatures[adopted.chosen]
-        manifest = Manifest(
-            name=name,
-            layout=LAYOUT,
-            format=form.name,
-            model=model,
-            target=target,
-            inputs=chosen.inputs,
-            outputs=chosen.outputs,
-            preprocess={},
-            classes=(),
-            recipe=Recipe(),
-            source={"name": source.name, "format": form.name, "digest": ""},
-            result=None,
-            files={f: file_digest(folder / f) for f in files_of(folder) if f != MANIFEST},
-            golden_inputs=chosen.golden_inputs,
-            golden_outputs=chosen.golden_outputs,
-            tolerance=chosen.tolerance,
-            requirements=requirements(runtime),
-            version=__version__,
-            contract=chosen.contract,
-            batch_dependent=chosen.batch_dependent,
-            input_names=chosen.input_names,
-            output_names=chosen.output_names,
-            adopted=adopted,
-        )
-        artifact = Artifact(folder, manifest)
-        artifact.save()
+        with shared().once(runtime.group) as child:
+            extra = structure(source, form.name, trusted=trusted, child=child).extra_files
+            model = _laid_out(source, folder, extra)
+            artifact = _called(folder, model, name, form, runtime, child)
+            problems = prove(artifact.served_with(settings), trusted=trusted, child=child).problems
+        if problems:
+            raise ServeError(
+                f"{source} cannot be served: {' '.join(problems)}",
+                remedy="export it again without what makes its answers differ from time to time.",
+            )
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise
@@ -150,11 +129,26 @@ def _runtime(form: Format, source: Path) -> Runtime:
     return runtime
 
 
-def _called(folder: Path, model: Path, form: Format, runtime: Runtime, target: Target) -> Adopted:
+def _laid_out(source: Path, folder: Path, extra_files: Iterable[str]) -> str:
+    """Put a model into a folder: its name there."""
+    name = re.sub(r"[^A-Za-z0-9._-]+", "_", source.name) or "model"
+    if source.is_dir():
+        _put_tree(source, folder / name)
+    else:
+        _put(source, folder / name)
+    for extra in extra_files:
+        _put(source.parent / extra, folder / extra)
+    (folder / _GOLDEN).mkdir(exist_ok=True)
+    return name
+
+
+def _called(folder: Path, model: str, name: str, form: Format, runtime: Runtime, child: Child) -> Artifact:
+    """The artifact that calling a model makes of it."""
+    target = Target(runtime.name)
     task = Task(
         "deploykit.serving.sources._adopting:adopt_model",
         {
-            "path": str(model),
+            "path": str(folder / model),
             "format": form.name,
             "target": to_plain(target),
             "folder": str(folder),
@@ -162,11 +156,38 @@ def _called(folder: Path, model: Path, form: Format, runtime: Runtime, target: T
         },
         group=runtime.group,
         deadline_s=_DEADLINE_S,
-        name=f"calling {model.name}",
-        fresh=True,
+        name=f"calling {model}",
     )
-    with shared().once(runtime.group) as child:
-        return Adopted.from_json(child.call(task)["adopted"])
+    adopted = Adopted.from_json(child.call(task)["adopted"])
+    chosen = adopted.signatures[adopted.chosen]
+    manifest = Manifest(
+        name=name,
+        layout=LAYOUT,
+        format=form.name,
+        model=model,
+        target=target,
+        inputs=chosen.inputs,
+        outputs=chosen.outputs,
+        preprocess={},
+        classes=(),
+        recipe=Recipe(),
+        source={"name": model, "format": form.name, "digest": ""},
+        result=None,
+        files={f: file_digest(folder / f) for f in files_of(folder) if f != MANIFEST},
+        golden_inputs=chosen.golden_inputs,
+        golden_outputs=chosen.golden_outputs,
+        tolerance=chosen.tolerance,
+        requirements=requirements(runtime),
+        version=__version__,
+        contract=chosen.contract,
+        batch_dependent=chosen.batch_dependent,
+        input_names=chosen.input_names,
+        output_names=chosen.output_names,
+        adopted=adopted,
+    )
+    artifact = Artifact(folder, manifest)
+    artifact.save()
+    return artifact
 
 
 def _put_tree(source: Path, target: Path) -> None:

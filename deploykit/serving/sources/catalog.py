@@ -99,7 +99,7 @@ class Catalog:
         """
         for versions in self._held.values():
             for held in versions.values():
-                self._prove(held.artifact)
+                self._prove(held)
         return self._state()
 
     def serve(self, become: Become) -> None:
@@ -288,7 +288,7 @@ class Catalog:
         self._say(name, version, "LOADING")
         try:
             held = self._opened(folder, name)
-            self._prove(held.artifact)
+            self._prove(held)
         except DeploykitError as failure:
             self._fail(name, version, seen, failure)
             return None, failure
@@ -333,7 +333,10 @@ class Catalog:
     def _opened(self, folder: Path, name: str) -> Held:
         return Held.open(folder, name, settings=self._settings, trusted=self._trusted)
 
-    def _prove(self, artifact: Artifact) -> None:
+    def _prove(self, held: Held) -> None:
+        artifact = held.artifact
+        if held.proved:
+            return
         if problems := prove(artifact, trusted=self._trusted).problems:
             raise ServeError(f"{artifact.path} is not served: {' '.join(problems)}", remedy="export it again.")
 

@@ -26,11 +26,13 @@ class Held:
         artifact: What it is.
         seen: Sizes and times of its folder's files when it was opened.
         source: What it was made of: an adopted one's folder stays as long as this does.
+        proved: Whether it has been proved already, as adopting a model does.
     """
 
     artifact: Artifact
     seen: Seen
     source: Artifact
+    proved: bool
 
     @classmethod
     def open(cls, folder: Path, name: str, *, settings: ServingSettings | None, trusted: bool) -> Self:
@@ -46,8 +48,9 @@ class Held:
             DeploykitError: It cannot be opened.
         """
         seen = seen_of(folder)
-        whole = Artifact.open(folder) if is_artifact(folder) else adopt(folder, name, trusted=trusted)
-        return cls(whole.served_with(settings) if settings else whole, seen, whole)
+        exported = is_artifact(folder)
+        whole = Artifact.open(folder) if exported else adopt(folder, name, settings=settings, trusted=trusted)
+        return cls(whole.served_with(settings) if settings else whole, seen, whole, proved=not exported)
 
 
 def versions_in(wish: Wish) -> Mapping[int, Path]:

@@ -68,6 +68,8 @@ class App:
         self._service = service
         wires = (wire for wire in WIRES.all() if isinstance(wire, HTTPWire))
         self._wires = tuple(sorted(wires, key=lambda wire: -len(wire.prefix)))
+        ways = [(prefix, wire) for wire in self._wires for prefix in (wire.prefix, *wire.others)]
+        self._prefixes = tuple(sorted(ways, key=lambda way: -len(way[0])))
         self._known: dict[str, tuple[HTTPWire, Endpoint]] = {}
 
     def check(self, head: Head) -> None:
@@ -223,7 +225,7 @@ class App:
     def _wire(self, path: str) -> HTTPWire | None:
         """The protocol whose paths begin like this one."""
         lower = path.lower()
-        return next((wire for wire in self._wires if lower.startswith(wire.prefix)), None)
+        return next((wire for prefix, wire in self._prefixes if lower.startswith(prefix)), None)
 
     def _find(self, path: str) -> tuple[HTTPWire, Endpoint]:
         wire = self._wire(path)

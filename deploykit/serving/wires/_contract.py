@@ -148,9 +148,11 @@ class HTTPWire(Wire):
 
     Attributes:
         prefix: Start of its paths, in lower case. Of protocols whose prefixes begin a path, the longest has it.
+        others: Further prefixes, of paths that other servers have for the same.
     """
 
     prefix: ClassVar[str]
+    others: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def endpoint(self, path: str, service: Service) -> Endpoint | None:

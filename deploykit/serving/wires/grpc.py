@@ -100,14 +100,17 @@ class _Server:
                 ("grpc.server_handshake_timeout_ms", int(1000 * service.limits.request_seconds)),
             ],
         )
+        addresses = [_address(listener), *(f"unix:{path}" for path in (service.sockets.get(Grpc.name),) if path)]
         if service.tls is None:
-            self._server.add_insecure_port(_address(listener))
+            add: Callable[[str], int] = self._server.add_insecure_port
         else:
             key, certificate, clients = service.tls.content()
             credentials = grpc.ssl_server_credentials(
                 [(key, certificate)], root_certificates=clients, require_client_auth=clients is not None
             )
-            self._server.add_secure_port(_address(listener), credentials)
+            add = partial(self._server.add_secure_port, server_credentials=credentials)
+        for address in addresses:
+            add(address)
         self._server.start()
         self._timer = self._loop.call_later(1.0, self._give_up)
 

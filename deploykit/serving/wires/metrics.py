@@ -26,10 +26,13 @@ class Metrics(HTTPWire):
     label = "Prometheus metrics"
     help = "Requests, their stages, batches, processes: of all workers together, for Prometheus."
     prefix = "/metrics"
+    others = ("/monitoring/prometheus/metrics",)  # TensorFlow Serving's
 
     def endpoint(self, path: str, service: Service) -> Endpoint | None:
         """The metrics."""
-        return Endpoint("GET", partial(_metrics, service), "metrics") if path.rstrip("/") == "/metrics" else None
+        if path.rstrip("/") not in (self.prefix, *self.others):
+            return None
+        return Endpoint("GET", partial(_metrics, service), "metrics")
 
     def example(self, model: str) -> str:
         """None: metrics are of the server."""
