@@ -54,7 +54,7 @@ async def drive(
         connections: How many there are at once.
         first: Number of the first connection; each begins with another request.
         settle: Time before measuring begins.
-        seconds: Time that is measured.
+        seconds: Time that is measured; of a slow model, each connection has one request at least.
 
     Returns:
         ``sent``: all requests; ``times``: those of the requests that began while it was measured, 32-bit floats in
@@ -105,7 +105,7 @@ class _Connection(asyncio.Protocol):
 
     def _send(self) -> None:
         self._began = time.monotonic()
-        if self._began >= self._end:
+        if self._began >= self._end and (self._times or not self._end):
             self.done.set_result((self._times, self._sent))
             self.close()
             return

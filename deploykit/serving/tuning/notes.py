@@ -100,6 +100,11 @@ class Notes:
         note = self._notes.get(point)
         return _value([r.p99_ms for r in note.counted]).value if note and note.counted else math.inf
 
+    def memory_bytes(self, point: TuningPoint) -> int:
+        """Memory of the workers at a point; 0 when it is not known."""
+        note = self._notes.get(point)
+        return note.inside.memory_bytes if note and note.inside else 0
+
     def rows(self) -> tuple[TuningRow, ...]:
         """A row for each point."""
         return tuple(map(_row, self._notes.values()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +28,8 @@ _BESIDE: dict[str, dict[str, Any]] = {
 _FEWEST_ROUNDS = 3
 _HEADERS = ("Runtime", "Settings", "Connections", "Requests/s", "p50, ms", "p99, ms", "Examples/batch", "CPU, µs",
             "Memory, MB", "")  # fmt: skip
+#: Half-width of an interval, as a share of its value, from which on its ends are shown.
+_WIDE = 0.2
 #: Columns of words: runtime and settings, and what the row is.
 _WORDS = (0, 1, 9)
 
@@ -150,11 +151,10 @@ def _values(alt: Any, rows: list[dict[str, Any]]) -> Any:
 
 
 def whole(interval: Interval) -> str:
-    """A rate with its interval, in whole requests: ``12,340 ± 150``."""
-    half = interval.half_width
-    if not math.isfinite(half) or half >= 1e6:
-        return f"{interval.value:,.0f}"
-    return f"{interval.value:,.0f} ± {half:,.0f}"
+    """A rate with its interval, in whole requests: ``12,340 ± 150``; wide ones, which are lopsided, keep their ends."""
+    if interval.half_width > _WIDE * interval.value:
+        return f"{interval.value:,.0f} [{interval.low:,.0f}, {interval.high:,.0f}]"
+    return f"{interval.value:,.0f} ± {interval.half_width:,.0f}"
 
 
 def cells(records: Sequence[Mapping[str, Any]]) -> list[list[str]]:

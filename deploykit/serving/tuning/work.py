@@ -11,9 +11,9 @@ from deploykit.core.settings.serving import ServingSettings
 from deploykit.reporting.events import OnProgress, Progress
 from deploykit.reporting.places import runtime_label
 from deploykit.serving.tuning.grid import TuningGrid, TuningPoint
-from deploykit.serving.tuning.measuring import Bench
+from deploykit.serving.tuning.measuring import Bench, spare_bytes
 from deploykit.serving.tuning.notes import Notes
-from deploykit.serving.tuning.rows import choose
+from deploykit.serving.tuning.rows import choose, rate_of
 from deploykit.serving.tuning.search import FEWEST, Seen, budget_of, order, search
 
 #: Rounds at a point while searching.
@@ -46,6 +46,7 @@ class Work:
     ) -> None:  # fmt: skip
         self._bench, self._grid, self._notes = bench, grid, notes
         self._limit, self._rounds, self._baseline = p99_ms, rounds, baseline
+        self._allowed = int(share * grid.size * rounds)
         self._whole = budget_of(grid, share) >= grid.size
         self._later = (_FINALISTS + 2 + len(grid.concurrency) - 1) * rounds
         self._budget = grid.size if self._whole else self._affordable(share)
@@ -61,7 +62,7 @@ class Work:
 
     def _affordable(self, share: float) -> int:
         """Points of the search: a share of the grid, and no more than leaves that share of all rounds for the rest."""
-        left = int(share * self._grid.size * self._rounds) - self._later
+        left = self._allowed - self._later
         return min(budget_of(self._grid, share), max(FEWEST, left // self._each))
 
     def run(self) -> bool:
@@ -71,6 +72,7 @@ class Work:
             seen = search(self._grid, self._limit, self._look, self._budget, start)
             if ranked := order(seen, self._limit):
                 self._in_turns(self._finalists(ranked))
+                self._in_turns(self._challengers(ranked))
                 self._in_turns(self._curve())
         except KeyboardInterrupt:
             self._say("cancelled", "stopped; what is measured is kept")
@@ -95,11 +97,14 @@ class Work:
         """Measure points again in turns: whatever the machine does meanwhile hits them all."""
         left = list(points)
         self._bench.keep(left)
+        together = sum({(p.source, p.settings): self._notes.memory_bytes(p) for p in left}.values()) < spare_bytes()
         for number in range(self._rounds):
             shift = number % max(1, len(left))
             for point in left[shift:] + left[:shift]:
                 self._say("latency", f"{_named(point)}, round {number + 1} of {self._rounds}")
                 try:
+                    if not together:  # each server is started again for its round
+                        self._bench.keep([point])
                     self._notes.again(point, self._bench.once(point, self._notes.rate(point)))
                 except DeploykitError as error:
                     self._fail(point, error)
@@ -112,6 +117,21 @@ class Work:
         found += [p for p in ranked if self._notes.p99_ms(p) <= _SAFE * self._limit][:1]
         found += [p for p in ranked if self._is_usual(p)][:1]
         return list(dict.fromkeys(found))
+
+    def _challengers(self, ranked: Sequence[TuningPoint]) -> list[TuningPoint]:
+        """What looked better in the search than the choice does now, beside the choice; as far as the budget goes."""
+        rows = self._notes.rows()
+        best = choose(rows, self._limit)
+        confirmed = {TuningPoint(row.runtime, row.settings, row.concurrency) for row in rows if row.confirmed}
+        spare = self._allowed - self._notes.rounds - (len(self._grid.concurrency) - 1) * self._rounds
+        better = [
+            point
+            for point in ranked
+            if point not in confirmed
+            and self._notes.p99_ms(point) <= self._limit
+            and (not best.holds(self._limit) or self._notes.rate(point) > rate_of(best))
+        ][: max(0, spare // self._rounds - 1)]
+        return [TuningPoint(best.runtime, best.settings, best.concurrency), *better] if better else []
 
     def _curve(self) -> list[TuningPoint]:
         """The other loads of the choice, which were not measured in turns."""

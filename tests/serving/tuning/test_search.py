@@ -49,20 +49,23 @@ def test_it_lands_within_five_percent_on_computed_machines(noise):
 
 
 @pytest.mark.parametrize("path", RECORDED, ids=lambda path: path.stem)
-@pytest.mark.parametrize("share_of_slowest", [0.05, 0.2, 0.5, 1.0])
-def test_it_lands_within_five_percent_on_recorded_machines(path, share_of_slowest):
-    """Grids that were measured as a whole; limits from those that few settings hold to one that all do."""
+def test_it_lands_within_five_percent_on_recorded_machines(path):
+    """Grids that tests/bench/tune.py measured as a whole; each p99 in them is a limit that it just holds."""
     recorded = json.loads(path.read_text())
     grid = TuningGrid.from_json(recorded["grid"])
     table = {TuningPoint.from_json(one["point"]): Seen(one["rate"], one["p99_ms"]) for one in recorded["points"]}
+    assert set(table) == {grid.same(point) for point in grid.points()}
 
     def truth(point):
         return table[grid.same(point)]
 
-    limit = share_of_slowest * max(seen.p99_ms for seen in table.values())
-    seen = search(grid, limit, truth, budget_of(grid), start(grid))
-    assert len(seen) <= grid.size / 5
-    assert shortfall(grid, truth, seen, limit) <= 0.05
+    missed = {}
+    for limit in sorted(seen.p99_ms for seen in table.values()):
+        seen = search(grid, limit, truth, budget_of(grid), start(grid))
+        assert len(seen) <= grid.size / 5
+        if (short := shortfall(grid, truth, seen, limit)) > 0.05:
+            missed[limit] = short
+    assert not missed
 
 
 def test_each_point_is_measured_once_and_in_its_own_form():

@@ -18,7 +18,7 @@ from deploykit.exporters._export import export
 from deploykit.exporters._verify import verify
 from deploykit.loading._load import load
 from deploykit.serving._serve import serve
-from deploykit.serving.tuning import measuring
+from deploykit.serving.tuning import measuring, work
 from deploykit.serving.tuning.bodies import requests_of
 from deploykit.serving.tuning.measuring import Bench
 from deploykit.serving.tuning.run import tune
@@ -146,6 +146,26 @@ def stop_once(stop):
                 raise
 
     return progress
+
+
+def test_servers_run_one_after_the_other_where_memory_is_short(artifact, quiet, monkeypatch):
+    running, most = set(), []
+
+    def counted(artifact, *, settings, **options):
+        server = serve(artifact, settings=settings, **options)
+        stop = server.stop
+        running.add(server)
+        most.append(len(running))
+        monkeypatch.setattr(server, "stop", lambda: (running.discard(server), stop()))
+        return server
+
+    monkeypatch.setattr(measuring, "serve", counted)
+    tune(artifact, progress=quiet[1], **{**BRIEF, "concurrency": [2]})
+    assert max(most) == 2, "the finalists run together"
+    most.clear()
+    monkeypatch.setattr(work, "spare_bytes", lambda: 0)
+    tune(artifact, progress=quiet[1], **{**BRIEF, "concurrency": [2]})
+    assert max(most) == 1
 
 
 def test_a_run_resumes_from_its_file(artifact, quiet, measured, tmp_path):
