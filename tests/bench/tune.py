@@ -1,8 +1,9 @@
 """Whether tuning finds what measuring everything finds: ``python tests/bench/tune.py [ARTIFACT]``.
 
-Measures the whole grid of settings on this machine, then lets the search look for the best ones on its own, and in the
-end measures both choices in turns. Prints both, the ratio of their rates with its interval, and what each has measured.
-Needs a quiet machine with at least two cores, and about ten minutes.
+Measures the whole grid of settings in passes, with all servers running, so that whatever else the machine does hits all
+points alike. Then tunes, which starts from nothing, and in the end measures both choices in turns. Prints both, the
+ratio of their rates with its interval, and what each has measured. Needs a quiet machine with at least two cores, 6 GB
+of memory, and ten minutes.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import io
 import json
 import math
 import os
+import random
+import statistics
 import sys
 import tempfile
 import time
@@ -19,10 +22,11 @@ from pathlib import Path
 
 import deploykit as dk
 from deploykit.artifacts.artifact import Artifact
+from deploykit.measuring.environment import core_count
 from deploykit.measuring.statistics import t_interval
 from deploykit.serving.tuning.bodies import requests_of
-from deploykit.serving.tuning.grid import TuningPoint
-from deploykit.serving.tuning.measuring import Bench
+from deploykit.serving.tuning.grid import TuningGrid, TuningPoint
+from deploykit.serving.tuning.measuring import Bench, Round
 from deploykit.serving.tuning.search import Seen, order
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,9 +39,9 @@ def main() -> None:
     parser.add_argument("artifact", nargs="?", type=Path, help="an exported folder; the tutorial's CNN by default")
     parser.add_argument("--runtime", default="onnxruntime", help="what runs the tutorial's CNN")
     parser.add_argument("--p99-ms", type=float, default=20.0, help="the limit")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds at each point")
-    parser.add_argument("--seconds", type=float, default=0.5, help="length of a round")
-    parser.add_argument("--turns", type=int, default=10, help="rounds of both choices in the end")
+    parser.add_argument("--passes", type=int, default=5, help="measurements of each point of the grid")
+    parser.add_argument("--seconds", type=float, default=0.5, help="length of one measurement")
+    parser.add_argument("--turns", type=int, default=10, help="measurements of both choices in the end")
     parser.add_argument("--record", type=Path, help="write the whole grid to this file, for tests of the search")
     parser.add_argument("--pictures", type=Path, help="write the curve as NAME.png and NAME-dark.png")
     arguments = parser.parse_args()
@@ -48,68 +52,67 @@ def main() -> None:
 
 def compare(artifact: Artifact, arguments: argparse.Namespace) -> None:
     """Both ways, then their choices in turns."""
-    found = {}
-    for name, share in (("exhaustive", 1.0), ("search", 0.2)):
-        began = time.perf_counter()
-        found[name] = tuning = dk.tune(
-            artifact,
-            p99_ms=arguments.p99_ms,
-            rounds=arguments.rounds,
-            seconds=arguments.seconds,
-            share=share,
-            save=False,
-        )
-        print(f"\n{name}, {time.perf_counter() - began:.0f} s:\n{tuning.explain()}\n", flush=True)
+    runtime, limit = artifact.manifest.target.runtime, arguments.p99_ms
+    grid = TuningGrid.of([runtime], [1, 8, 32], core_count())
+    sent = requests_of(artifact, "binary")
+    began = time.perf_counter()
+    with Bench({runtime: artifact}, sent, arguments.seconds) as bench:
+        table = exhaustive(bench, grid, arguments.passes)
+    best = order(dict(table), limit)[0]
+    spent = time.perf_counter() - began
+    print(f"exhaustive: {len(table)} different points of {grid.size}, {spent:.0f} s; load {os.getloadavg()[0]:.1f}")
+    print(f"  {said(best)}: {table[best].rate:,.0f} requests/s, p99 {table[best].p99_ms:.1f} ms\n", flush=True)
     if arguments.record:
-        record(found["exhaustive"], arguments.record)
+        record(grid, table, arguments.record)
+    began = time.perf_counter()
+    tuning = dk.tune(artifact, p99_ms=limit, seconds=arguments.seconds, save=False)
+    print(
+        f"\nsearch, {time.perf_counter() - began:.0f} s; load {os.getloadavg()[0]:.1f}:\n{tuning.explain()}\n",
+        flush=True,
+    )
     if arguments.pictures:
-        draw(found["search"], arguments.pictures)
-    points = {name: TuningPoint(t.best.runtime, t.best.settings, t.best.concurrency) for name, t in found.items()}
-    if points["exhaustive"] == points["search"]:
+        draw(tuning, arguments.pictures)
+    chosen = TuningPoint(runtime, tuning.best.settings, tuning.best.concurrency)
+    if chosen == best:
         print("Both chose the same settings at the same load.")
-    else:
-        in_turns(artifact, points, arguments)
-    whole, some = found["exhaustive"], found["search"]
-    print(
-        f"The search measured {some.rounds} rounds, {100 * some.rounds / (whole.grid.size * arguments.rounds):.0f} % of"
-    )
-    print(f"the {whole.grid.size * arguments.rounds} of the grid; load average now {os.getloadavg()[0]:.1f}.")
+        return
+    with Bench({runtime: artifact}, sent, arguments.seconds) as bench:
+        rounds = [[bench.once(point, 0.0) for point in (best, chosen)] for _ in range(arguments.turns)]
+    for point, own in zip((best, chosen), zip(*rounds, strict=True), strict=True):
+        rate, p99 = (statistics.median(getattr(one, name) for one in own) for name in ("rate", "p99_ms"))
+        print(f"{said(point)}: {rate:,.0f} requests/s, p99 {p99:.1f} ms")
+    ratio = t_interval([math.log(ours.rate / theirs.rate) for theirs, ours in rounds])
+    value, low, high = (math.exp(end) for end in (ratio.value, ratio.low, ratio.high))
+    print(f"In turns, the search's choice has {value:.3f}× the rate of the exhaustive one's [{low:.3f}, {high:.3f}].")
+    if chosen in table:
+        print(f"In the table of the grid, it has {table[chosen].rate / table[best].rate:.3f}×.")
 
 
-def in_turns(artifact: Artifact, points: dict[str, TuningPoint], arguments: argparse.Namespace) -> None:
-    """The rates of both choices, round by round."""
-    runtime = artifact.manifest.target.runtime
-    logs, rounds = [], {name: [] for name in points}
-    with Bench({runtime: artifact}, requests_of(artifact, "binary"), arguments.seconds) as bench:
-        for _ in range(arguments.turns):
-            for name, point in points.items():
-                rounds[name].append(bench.once(point, 0.0))
-            logs.append(math.log(rounds["search"][-1].rate / rounds["exhaustive"][-1].rate))
-    ratio = t_interval(logs)
-    for name, point in points.items():
-        rate = sum(r.rate for r in rounds[name]) / len(rounds[name])
-        p99 = sorted(r.p99_ms for r in rounds[name])[len(rounds[name]) // 2]
-        print(f"{name:10} {point.settings}, {point.concurrency} connections: {rate:,.0f} requests/s, p99 {p99:.1f} ms")
-    low, value, high = (math.exp(v) for v in (ratio.low, ratio.value, ratio.high))
-    print(
-        f"The search's choice has {value:.3f}× the rate of the exhaustive one's, 95 % interval [{low:.3f}, {high:.3f}]."
-    )
-
-
-def record(tuning: dk.Tuning, path: Path) -> None:
-    """The grid as a table: rate and p99 at each point, and which is best, to look at."""
-    rows = [row for row in tuning.rows if row.rate is not None and row.p99_ms is not None]
-    table = {
-        TuningPoint(row.runtime, row.settings, row.concurrency): Seen(row.rate.value, row.p99_ms.value)  # type: ignore[union-attr]
-        for row in rows
+def exhaustive(bench: Bench, grid: TuningGrid, passes: int) -> dict[TuningPoint, Seen]:
+    """Medians at all points that differ, measured in random order in each pass."""
+    points = list(dict.fromkeys(map(grid.same, grid.points())))
+    found: dict[TuningPoint, list[Round]] = {point: [] for point in points}
+    draw = random.Random(0)
+    for number in range(passes):
+        for point in draw.sample(points, len(points)):
+            found[point].append(bench.once(point, 0.0))
+        print(f"pass {number + 1} of {passes}, load {os.getloadavg()[0]:.1f}", file=sys.stderr, flush=True)
+    return {
+        point: Seen(statistics.median(r.rate for r in rounds), statistics.median(r.p99_ms for r in rounds))
+        for point, rounds in found.items()
     }
-    facts = {name: tuning.environment[name] for name in ("cpu", "cores", "load")}
+
+
+def said(point: TuningPoint) -> str:
+    """A point in words."""
+    return f"{point.settings}, {point.concurrency} connections"
+
+
+def record(grid: TuningGrid, table: dict[TuningPoint, Seen], path: Path) -> None:
+    """The grid as a table."""
     points = [{"point": p.to_json(), "rate": round(s.rate, 1), "p99_ms": round(s.p99_ms, 3)} for p, s in table.items()]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(
-        json.dumps({"environment": facts, "grid": tuning.grid.to_json(), "points": points}, indent=1) + "\n"
-    )
-    print(f"{len(points)} points in {path}; best within {tuning.p99_ms:g} ms: {order(dict(table), tuning.p99_ms)[0]}")
+    lines = ",\n".join(f"  {json.dumps(point)}" for point in points)
+    path.write_text(f'{{\n "grid": {json.dumps(grid.to_json())},\n "points": [\n{lines}\n ]\n}}\n')
 
 
 def draw(tuning: dk.Tuning, path: Path) -> None:
