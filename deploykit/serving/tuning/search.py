@@ -1,10 +1,10 @@
 """Which points are measured: a climb along the axes of the grid, in a fraction of its measurements.
 
 More connections give a higher rate and longer times, so that settings are judged by the most connections whose p99
-holds; where already their rate is lower than the best one so far, fewer connections are not tried. From the best
-settings so far, the search goes along one axis as long as it gets better, then along the next one; workers and threads
-share the cores, so that one is also raised while the other is lowered. When nothing around is better, it starts again
-from what is most unlike, as far as the budget goes.
+holds; where already their rate is lower than the best one so far, fewer connections are not tried. The first to be tried
+are one step more than have held so far. From the best settings so far, the search goes along one axis as long as it gets
+better, then along the next one; workers and threads share the cores, so that one is also raised while the other is
+lowered. When nothing around is better, it starts again from what is most unlike, as far as the budget goes.
 """
 
 from __future__ import annotations
@@ -116,6 +116,8 @@ class _Climb:
         self.seen: dict[TuningPoint, Seen | None] = {}
         self._axes = (grid.sources, grid.workers, grid.threads, grid.largest_batch, grid.readers)
         self._scores: dict[_Place, _Score] = {}
+        #: Place of the most connections at which any settings hold, -1 while none do.
+        self._most_held = -1
 
     def look(self, point: TuningPoint) -> Seen | None:
         """What is seen at a point, measured when it is new."""
@@ -152,18 +154,28 @@ class _Climb:
         return self._scores[place]
 
     def _judge(self, place: _Place) -> _Score:
+        """From one step above the most connections that hold so far: up while p99 holds, or down until it does."""
         best = max((score.rate for score in self._scores.values()), default=0.0)
-        missed = 0.0
-        for concurrency in reversed(self._grid.concurrency):
-            found = self.look(self._point(place, concurrency))
+        loads = self._grid.concurrency
+        at = min(self._most_held + 1, len(loads) - 1) if self._scores else len(loads) - 1
+        rate, missed = 0.0, 0.0
+        up = down = True
+        while 0 <= at < len(loads):
+            found = self.look(self._point(place, loads[at]))
             if found is None:
                 return _Score(0.0, float("inf"))
             if found.p99_ms <= self._limit:
-                return _Score(found.rate, missed)
-            missed = found.p99_ms
-            if found.rate < best * (1 - _HOPELESS):
-                break
-        return _Score(0.0, missed)
+                self._most_held = max(self._most_held, at)
+                rate, down = found.rate, False
+                if not up:
+                    break
+                at += 1
+            else:
+                missed, up = found.p99_ms, False
+                if not down or found.rate < best * (1 - _HOPELESS):
+                    break
+                at -= 1
+        return _Score(rate, missed)
 
     def _fewer_connections(self, place: _Place) -> None:
         """Look whether fewer connections give more after all, as where they get into each other's way."""
