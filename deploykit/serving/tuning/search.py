@@ -1,10 +1,10 @@
 """Which points are measured: a climb along the axes of the grid, in a fraction of its measurements.
 
 More connections give a higher rate and longer times, so that settings are judged by the most connections whose p99
-holds; where already their rate is lower than the best one so far, fewer connections are not tried. The first to be tried
-are one step more than have held so far. From the best settings so far, the search goes along one axis as long as it gets
-better, then along the next one; workers and threads share the cores, so that one is also raised while the other is
-lowered. When nothing around is better, it starts again from what is most unlike, as far as the budget goes.
+holds; where already their rate is lower than the best one so far, fewer connections are not tried. The first to be
+tried are one step more than have held so far. From the best settings so far, the search goes along one axis as long as
+it gets better, then along the next one; workers and threads share the cores, so that one is also raised while the other
+is lowered. When nothing around is better, it starts again from what is most unlike, as far as the budget goes.
 """
 
 from __future__ import annotations
