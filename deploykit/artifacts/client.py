@@ -97,21 +97,11 @@ class Client:
             RequestError: The server refuses the inputs; says what it expected and what it got.
             ServeError: Nothing answers there.
         """
-        blobs = [to_bytes(array) for array in inputs.values()]
-        tensors = [
-            {
-                "name": name,
-                "shape": list(array.shape),
-                "datatype": datatype(array),
-                "parameters": {"binary_data_size": len(blob)},
-            }
-            for (name, array), blob in zip(inputs.items(), blobs, strict=True)
-        ]
-        head = json.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}}).encode()
+        head, data = binary_request(inputs)
         headers = {"Content-Type": "application/octet-stream", JSON_LENGTH: str(len(head))}
         place = f"/versions/{urllib.parse.quote(version)}" if version else ""
         path = f"/v2/models/{urllib.parse.quote(model)}{place}/infer"
-        answer_headers, body = self._send("POST", path, b"".join([head, *blobs]), headers)
+        answer_headers, body = self._send("POST", path, head + data, headers)
         return _read_tensors(answer_headers.get(JSON_LENGTH), body)
 
     def _send(
@@ -131,6 +121,22 @@ class Client:
             remedy = "set DEPLOYKIT_TOKEN to a token of the server." if response.status == 401 else ""
             raise RequestError(f"The server answered {response.status}: {_message(data)}", remedy=remedy)
         return response.headers, data
+
+
+def binary_request(inputs: Mapping[str, NDArray[Any]]) -> tuple[bytes, bytes]:
+    """Head and data of a request's body with binary tensors, which asks for binary outputs."""
+    blobs = [to_bytes(array) for array in inputs.values()]
+    tensors = [
+        {
+            "name": name,
+            "shape": list(array.shape),
+            "datatype": datatype(array),
+            "parameters": {"binary_data_size": len(blob)},
+        }
+        for (name, array), blob in zip(inputs.items(), blobs, strict=True)
+    ]
+    head = json.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}}).encode()
+    return head, b"".join(blobs)
 
 
 def as_array(value: Any, spec: TensorSpec | None) -> NDArray[Any]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.artifact import Artifact
-from deploykit.artifacts.wire import JSON_LENGTH, datatype, to_bytes
+from deploykit.artifacts.client import binary_request
+from deploykit.artifacts.wire import JSON_LENGTH
 from deploykit.core.errors import unknown_name
 from deploykit.exporters._verify import declared
 
@@ -40,7 +41,7 @@ def requests_of(artifact: Artifact, kind: str) -> list[bytes]:
         return [_request(f"/v1/models/{name}:predict", "application/json", _as_json(row)) for row in rows]
     found = []
     for row in rows:
-        head, data = _as_tensors(row)
+        head, data = binary_request(row)
         length = f"{JSON_LENGTH}: {len(head)}"
         found.append(_request(f"/v2/models/{name}/infer", "application/octet-stream", head + data, length))
     return found
@@ -66,13 +67,3 @@ def _plain(value: Any) -> Any:
 
         return {"b64": base64.b64encode(value).decode()}
     return value
-
-
-def _as_tensors(row: Mapping[str, NDArray[Any]]) -> tuple[bytes, bytes]:
-    parts = [to_bytes(array) for array in row.values()]
-    tensors = [
-        {"name": n, "shape": list(a.shape), "datatype": datatype(a), "parameters": {"binary_data_size": len(p)}}
-        for (n, a), p in zip(row.items(), parts, strict=True)
-    ]
-    head = json.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}}).encode()
-    return head, b"".join(parts)
