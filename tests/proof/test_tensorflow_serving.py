@@ -35,5 +35,5 @@ def test_its_server_tests_pass(packages, versions, tmp_path):
     versions(
         **{"tensorflow-serving": f"{commit.stdout.strip() or 'unknown'}, {passed}"}, tensorflow=version("tensorflow")
     )
-    assert len(found) > 35
+    assert len(found) >= 30
     assert set(failed) == set(EXPECTED), "\n\n".join(f"{n}: {s}" for n, s in failed.items() if n not in EXPECTED)

@@ -14,6 +14,7 @@ import unittest
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ["TF_USE_LEGACY_KERAS"] = "1"  # the tests save models as Keras 2 did: by the names of their inputs
 #: Servers that run at the same time: each holds TensorFlow.
 MOST = 3
 
