@@ -144,6 +144,12 @@ def test_an_artifact_is_verified_where_only_a_server_is_installed(server, tiny, 
     assert json.loads(server("verify", tmp_path / "served", "--json").stdout)["ok"]
 
 
+def test_a_model_that_was_not_exported_is_served_where_only_a_server_is_installed(server, tiny):
+    steps = server("serve", tiny["cnn_onnx"], "--check", "--port", "0").stdout.splitlines()
+    assert len(steps) > 5
+    assert all(step.endswith("fine") for step in steps)
+
+
 def test_another_runtime_names_its_pip_line(server):
     found = json.loads(server("doctor", "--json").stdout)
     problems = {r["name"]: r["problem"] for r in found["runtimes"]}
