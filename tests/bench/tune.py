@@ -131,7 +131,7 @@ def draw(tuning: dk.Tuning, path: Path) -> None:
         )
         file = path.with_name(f"{path.name}{'-dark' if dark else ''}.png")
         drawn = Image.open(io.BytesIO(vl_convert.vegalite_to_png(chart.to_dict(), scale=1.5)))
-        drawn.convert("RGB").quantize(64).save(file, optimize=True)
+        drawn.convert("RGB").quantize(256).save(file, optimize=True)
 
 
 if __name__ == "__main__":

@@ -134,12 +134,19 @@ class Work:
         return [TuningPoint(best.runtime, best.settings, best.concurrency), *better] if better else []
 
     def _curve(self) -> list[TuningPoint]:
-        """The other loads of the choice, which were not measured in turns."""
+        """The other loads of the choice and, as far as the budget goes, of the usual settings."""
         rows = self._notes.rows()
         best = choose(rows, self._limit)
         done = {TuningPoint(row.runtime, row.settings, row.concurrency) for row in rows if row.confirmed}
-        found = [TuningPoint(best.runtime, best.settings, concurrency) for concurrency in self._grid.concurrency]
-        return [point for point in map(self._grid.same, found) if point not in done]
+
+        def others(source: str, settings: ServingSettings) -> list[TuningPoint]:
+            points = [self._grid.same(TuningPoint(source, settings, load)) for load in self._grid.concurrency]
+            return [point for point in points if point not in done]
+
+        found = others(best.runtime, best.settings)
+        spare = (self._allowed - self._notes.rounds) // self._rounds - len(found)
+        usual = [p for p in others(self._grid.sources[0], self._baseline) if p not in found]
+        return found + usual[: max(0, spare)]
 
     def _is_usual(self, point: TuningPoint) -> bool:
         same = self._grid.same_settings(self._baseline, point.concurrency)
