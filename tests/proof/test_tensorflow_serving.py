@@ -15,7 +15,8 @@ import pytest
 #: Tests that need what only its C++ server has; docs/how-to/model-server.md says the same.
 EXPECTED = {
     "test_profiler_service_with_valid_trace_request": "TensorFlow's profiler service is part of its C++ server.",
-    "test_tf_text": "TF Text's operators are linked into its server; the test itself ends at flags.os with TensorFlow 2.21.",
+    # With TensorFlow 2.21 it does not get that far: it ends at a name that is gone (flags.os).
+    "test_tf_text": "TF Text's operators are linked into its server.",
 }
 CHECKOUT = os.environ.get("TF_SERVING", "")
 
