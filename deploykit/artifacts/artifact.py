@@ -244,7 +244,7 @@ class Artifact:
         return replace(self, manifest=replace(self.manifest, serving=settings))
 
     def signature(self, name: str) -> Self:
-        """The same artifact with another one of its functions; see `deploykit.artifacts.adopted`."""
+        """The same artifact with another one of the functions of a model that has several."""
         adopted = self.manifest.adopted
         assert adopted is not None
         found = adopted.signatures[name]
