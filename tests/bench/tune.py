@@ -128,11 +128,10 @@ def judge(grid: TuningGrid, passes: dict[TuningPoint, list[Round]]) -> None:
             measured = max(measured, len(seen))
     ratios.sort()
     within = sum(ratio >= 0.95 for ratio in ratios)
+    middle, low = ratios[len(ratios) // 2], ratios[len(ratios) // 10]
     print(f"  one half chooses, the other judges, {len(ratios)} limits, at most {measured} points in the search:")
-    print(
-        f"  its rate is {ratios[len(ratios) // 2]:.3f}× the exhaustive choice's (median), {ratios[len(ratios) // 10]:.3f}× at the"
-    )
-    print(f"  10th percentile, {ratios[0]:.3f}× at worst; within 5 % or better for {within} of {len(ratios)}")
+    print(f"  its rate is {middle:.3f}× the exhaustive choice's (median), {low:.3f}× at the 10th percentile,")
+    print(f"  {ratios[0]:.3f}× at worst; within 5 % or better for {within} of {len(ratios)}\n")
 
 
 def said(point: TuningPoint) -> str:

@@ -48,9 +48,9 @@ def test_it_lands_within_five_percent_on_computed_machines(noise):
     assert len(missed) <= 5, missed
 
 
-#: Of the 44 limits of each recorded grid, those for which the search ends more than 5 % below the best of the table. The
-#: search was adjusted with the first two grids in view; the other two were recorded afterwards and show what it does on
-#: grids it has not seen. All are of the same model on a machine with two cores on which other work ran.
+#: Of the 44 limits of each recorded grid, those for which the search ends more than 5 % below the best of the table.
+#: The search was adjusted with the first two grids in view; the other two were recorded afterwards and show what it
+#: does on grids it has not seen. All are of the same model on a machine with two cores on which other work ran.
 MISSED = {"grid_1": 0, "grid_2": 0, "grid_3": 13, "grid_4": 23}
 
 
