@@ -144,11 +144,11 @@ def converted(array: NDArray[Any], spec: TensorSpec, *, real: str = "") -> NDArr
     if array.dtype.kind == "f":
         with np.errstate(invalid="ignore"):  # NaN of the signaling kind
             whole = np.isfinite(array) & (np.trunc(array) == array)
+            wide = array.astype(np.float64)
         if not whole.all() and not real:
             raise _wrong_kind(spec, [array[~whole][0].item()])
         # Compared as a real number, the largest whole one of 64 bits is rounded up to the power of two; as one of 16
         # bits it is beyond all of them.
-        wide = array.astype(np.float64)
         inside = (wide >= limits.min) & (wide <= limits.max) & (wide < float(int(limits.max) + 1))  # NaN is not
         if not inside.all():
             raise _out_of_range(spec, array[~inside][0].item())
