@@ -84,7 +84,7 @@ def verify(artifact: Artifact | str | Path, *, url: str | None = None, trusted: 
         The findings; an artifact that fails does not raise an error.
 
     Raises:
-        ExportError: There is no artifact at that path.
+        ExportError: The path does not hold an artifact.
         MissingExtraError: The runtime it needs is not installed.
         DeviceError: The device it needs is absent.
 

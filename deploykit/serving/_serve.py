@@ -104,7 +104,7 @@ def serve(
     Raises:
         PortInUseError: Another program uses the port; the message suggests a free one.
         ServeError: The artifact has changed since it was exported, or a worker could not start.
-        ExportError: There is no artifact at that path.
+        ExportError: The path does not hold an artifact.
         MissingExtraError: The runtime it needs is not installed.
 
     Example:

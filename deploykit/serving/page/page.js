@@ -48,9 +48,7 @@ async function load() {
     return;
   }
   list(missing);
-  at('model').replaceChildren(
-    ...models.map((model, place) => new Option(`${model.name}, version ${model.version}`, String(place)))
-  );
+  offer();
   choose();
   void watch();
 }
@@ -83,6 +81,13 @@ function list(missing) {
   );
 }
 
+/* The models that can be asked. */
+function offer() {
+  at('model').replaceChildren(
+    ...models.map((model, place) => new Option(`${model.name}, version ${model.version}`, String(place)))
+  );
+}
+
 const key = model => `${model.name} ${model.version}`;
 
 /* Look whether versions have come or gone; the form stays as it is unless its model is gone. */
@@ -93,9 +98,7 @@ async function look() {
     if (found['x-models'].map(key).join() !== known) {
       const chosen = models[Number(at('model').value)];
       models = found['x-models'];
-      at('model').replaceChildren(
-        ...models.map((model, place) => new Option(`${model.name}, version ${model.version}`, String(place)))
-      );
+      offer();
       const place = chosen ? models.findIndex(model => key(model) === key(chosen)) : -1;
       at('model').value = String(Math.max(0, place));
       if (place < 0) {

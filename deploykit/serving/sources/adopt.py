@@ -66,7 +66,7 @@ def adopt(
         trusted: Allow operators that touch files or run code.
 
     Raises:
-        ServeError: There is no model, or none that is served as it is, or it does not give the same answers again.
+        ServeError: The folder holds no model that can be served as it is, or its answers change from call to call.
         ModelFileError: It is damaged or hostile.
         UnsupportedModelError: It cannot be served; says why.
         MissingExtraError: Its runtime is not installed.

@@ -199,8 +199,8 @@ def _opened(source: Artifact | Report | str | Path) -> Artifact | Report:
     """What there is to tune.
 
     Raises:
-        ExportError: There is no artifact at that path.
-        StoreError: There is no report in that store.
+        ExportError: The path does not hold an artifact.
+        StoreError: The store does not hold a report.
     """
     if isinstance(source, Artifact | Report):
         return source

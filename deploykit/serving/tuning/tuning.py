@@ -125,7 +125,7 @@ class Tuning(Plain):
 
         Raises:
             SettingError: A report was tuned, and no artifact is given.
-            ExportError: There is no artifact at that path.
+            ExportError: The path does not hold an artifact.
             GoalMissed: p99 is not confirmed to hold.
         """
         self.require()
