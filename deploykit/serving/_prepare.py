@@ -14,11 +14,11 @@ from deploykit.core.serial import Plain
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.core.settings.serving import ServingSettings
 from deploykit.core.tokens import Tokens
+from deploykit.serving.protection.tls import Tls
 from deploykit.serving.records.settings import Recording
 from deploykit.serving.server import Listeners, Server, close, named
 from deploykit.serving.sources.catalog import Catalog
 from deploykit.serving.sources.wishes import Wish, stands_alone, wishes_in
-from deploykit.serving.tls import Tls
 from deploykit.serving.transport.listen import hold, is_loopback, listen
 from deploykit.serving.wires._contract import WIRES, PortWire
 

@@ -11,8 +11,8 @@ from typing import Any, Literal
 from deploykit.artifacts.artifact import Artifact
 from deploykit.core.settings.serving import ServingSettings
 from deploykit.serving._prepare import Preparation, ServerCheck
+from deploykit.serving.processes.signals import Terminated, terminable
 from deploykit.serving.server import Server
-from deploykit.serving.signals import Terminated, terminable
 
 
 def serve(

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from deploykit.core.errors import DeploykitError
 from deploykit.serving.faults import Fault, InvalidInputError
-from deploykit.serving.guard import CALLER, ForbiddenError
 from deploykit.serving.meter import VISIT
+from deploykit.serving.protection.guard import CALLER, ForbiddenError
 from deploykit.serving.records.recorder import Act
 
 if TYPE_CHECKING:

@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Protocol
 from deploykit.serving.batches import Batch, join, split
 from deploykit.serving.dataplane import INLINE_SECONDS, DataPlane
 from deploykit.serving.faults import OverloadError
-from deploykit.serving.guard import CALLER
+from deploykit.serving.health.vitals import key_of
 from deploykit.serving.meter import VISIT
-from deploykit.serving.vitals import key_of
+from deploykit.serving.protection.guard import CALLER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from deploykit.serving.batches import Outputs
+    from deploykit.serving.health.suspects import Wary
+    from deploykit.serving.health.vitals import Vitals
     from deploykit.serving.meter import Meter
-    from deploykit.serving.suspects import Wary
-    from deploykit.serving.vitals import Vitals
 
     #: Outputs, and when their batch began to run and ended.
     Ran = tuple[Outputs, float, float]

@@ -24,18 +24,18 @@ from deploykit.core.tokens import SCOPES, Tokens
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic
+from deploykit.serving.processes.signals import Terminated, signals, terminable
+from deploykit.serving.processes.systemd import Notices
+from deploykit.serving.processes.watch import Watch
+from deploykit.serving.processes.worker import log_file
+from deploykit.serving.processes.workers import Workers
+from deploykit.serving.protection.tls import Tls
 from deploykit.serving.records.settings import Recording
-from deploykit.serving.signals import Terminated, signals, terminable
 from deploykit.serving.sources.catalog import Catalog
 from deploykit.serving.sources.wishes import Wish, read_models_config
 from deploykit.serving.splits import Split
-from deploykit.serving.systemd import Notices
-from deploykit.serving.tls import Tls
 from deploykit.serving.traffic import Traffic
 from deploykit.serving.transport.listen import is_loopback
-from deploykit.serving.watch import Watch
-from deploykit.serving.worker import log_file
-from deploykit.serving.workers import Workers
 
 #: Listening sockets by protocol, those of HTTP by "".
 Listeners = dict[str, list[socket.socket]]

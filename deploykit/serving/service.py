@@ -19,13 +19,13 @@ from deploykit.serving.served import ServedModel, State
 from deploykit.serving.splits import Shadowed, Split
 
 if TYPE_CHECKING:
-    from deploykit.serving.guard import Guard
+    from deploykit.serving.health.suspects import Wary
+    from deploykit.serving.health.vitals import Vitals
     from deploykit.serving.meter import Meter
+    from deploykit.serving.protection.guard import Guard
+    from deploykit.serving.protection.tls import Tls
     from deploykit.serving.records.recorder import Recorder
-    from deploykit.serving.suspects import Wary
-    from deploykit.serving.tls import Tls
     from deploykit.serving.traffic import Counters
-    from deploykit.serving.vitals import Vitals
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from deploykit.exporters._export import export
 from deploykit.serving import dataplane
 from deploykit.serving._serve import serve
 from deploykit.serving.dataplane import DataPlane
-from deploykit.serving.holder import Holder
+from deploykit.serving.processes.holder import Holder
 from deploykit.serving.service import Service
 from deploykit.serving.sources.catalog import Catalog
 from deploykit.serving.sources.wishes import Wish

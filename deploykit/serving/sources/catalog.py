@@ -28,7 +28,7 @@ _log = logging.getLogger("deploykit.serving")
 _PAST = 8
 
 
-#: Has all workers serve a state, see `deploykit.serving.holder`, and says what could not be loaded.
+#: Has all workers serve a state, see `deploykit.serving.processes.holder`, and says what could not be loaded.
 Become = Callable[[dict[str, Any]], list[dict[str, Any]]]
 
 

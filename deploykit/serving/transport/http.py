@@ -18,8 +18,8 @@ from deploykit.serving.faults import (
     OverloadError,
     UnavailableError,
 )
-from deploykit.serving.guard import CALLER, UnauthorizedError, bearer
 from deploykit.serving.meter import VISIT, Visit
+from deploykit.serving.protection.guard import CALLER, UnauthorizedError, bearer
 from deploykit.serving.records.entry import request_id
 from deploykit.serving.service import Service
 from deploykit.serving.splits import ASKED, CANARY_HEADER

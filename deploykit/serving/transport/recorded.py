@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from deploykit.serving.guard import bearer
+from deploykit.serving.protection.guard import bearer
 from deploykit.serving.records.entry import ID_HEADER, Entry
 
 if TYPE_CHECKING:

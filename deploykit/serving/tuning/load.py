@@ -19,7 +19,7 @@ from functools import partial
 from typing import Any
 
 from deploykit.core.serial import dump, parse
-from deploykit.serving.worker import new_loop
+from deploykit.serving.processes.worker import new_loop
 
 _LENGTH = re.compile(rb"(?i)\r\ncontent-length: *([0-9]+)")
 #: Most bytes of an answer that says what went wrong.

@@ -15,8 +15,8 @@ from deploykit.core.messages import message, pool
 from deploykit.serving.batches import Batch
 from deploykit.serving.control import control
 from deploykit.serving.faults import DeadlineError, ExpiredError, Fault, InvalidInputError
-from deploykit.serving.guard import CALLER
 from deploykit.serving.meter import VISIT
+from deploykit.serving.protection.guard import CALLER
 from deploykit.serving.runner import Runner
 from deploykit.serving.served import ServedModel
 from deploykit.serving.service import Service

@@ -24,8 +24,8 @@ from typing import Any
 
 from deploykit.core.messages import pool
 from deploykit.serving.faults import Fault, InternalError, InvalidInputError, OverloadError
-from deploykit.serving.guard import CALLER, bearer
 from deploykit.serving.meter import VISIT, Visit
+from deploykit.serving.protection.guard import CALLER, bearer
 from deploykit.serving.records.entry import ID_HEADER, Entry, request_id, sane_id, sane_trace
 from deploykit.serving.service import Service
 from deploykit.serving.splits import ASKED, CANARY_HEADER

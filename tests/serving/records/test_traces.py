@@ -135,7 +135,7 @@ def test_a_server_sends_them_by_otlp(made, ask, monkeypatch):
 def test_nothing_of_it_is_imported_where_it_is_not_asked_for():
     code = (
         "import sys; from deploykit.serving.records.settings import Recording;"
-        "import deploykit.serving._serve, deploykit.serving.worker, deploykit.serving.transport.http_server;"
+        "import deploykit.serving._serve, deploykit.serving.processes.worker, deploykit.serving.transport.http_server;"
         "Recording().recorder(1); print([m for m in sys.modules if m.startswith('opentelemetry')])"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout.strip() == b"[]"

@@ -12,8 +12,8 @@ from deploykit.core.tokens import Token, Tokens
 from deploykit.exporters._verify import verify
 from deploykit.serving._serve import serve
 from deploykit.serving.faults import OverloadError
-from deploykit.serving.guard import Ledger, bearer
-from deploykit.serving.limited import limited
+from deploykit.serving.protection.guard import Ledger, bearer
+from deploykit.serving.protection.limited import limited
 
 TOKEN = Token("one", "0" * 64)
 SCORES = np.array([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3]], np.float32)

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
-from deploykit.serving.pulse import PLAIN, RAW
+from deploykit.serving.processes.pulse import PLAIN, RAW
 
 if TYPE_CHECKING:
     import ssl

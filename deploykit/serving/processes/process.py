@@ -1,4 +1,4 @@
-"""One worker process, as its parent sees it; `deploykit.serving.worker` is what runs in it."""
+"""One worker process, as its parent sees it; `deploykit.serving.processes.worker` is what runs in it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class Worker:
         inherited = [*self._listeners.values(), *([] if theirs is None else [theirs.fileno()])]
         with _appending(log) as output:
             self.process = subprocess.Popen(  # noqa: S603  our own interpreter
-                [sys.executable, "-m", "deploykit.serving.worker", *modules],
+                [sys.executable, "-m", "deploykit.serving.processes.worker", *modules],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=output,

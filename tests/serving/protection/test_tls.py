@@ -13,7 +13,7 @@ import pytest
 
 from deploykit.core.errors import SettingError
 from deploykit.serving._serve import serve
-from deploykit.serving.tls import Tls
+from deploykit.serving.protection.tls import Tls
 
 pytestmark = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")
 

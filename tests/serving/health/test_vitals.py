@@ -4,11 +4,11 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from deploykit.serving import suspects
 from deploykit.serving.batches import Batch, join
 from deploykit.serving.faults import PoisonError
-from deploykit.serving.suspects import Suspects, Wary, suspects_file
-from deploykit.serving.vitals import Run, Signs, Vitals, digest_of, key_of, vitals_file
+from deploykit.serving.health import suspects
+from deploykit.serving.health.suspects import Suspects, Wary, suspects_file
+from deploykit.serving.health.vitals import Run, Signs, Vitals, digest_of, key_of, vitals_file
 
 KEY = key_of("model", "1")
 

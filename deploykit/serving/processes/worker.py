@@ -1,4 +1,4 @@
-"""One worker process: ``python -m deploykit.serving.worker MODULE…``.
+"""One worker process: ``python -m deploykit.serving.processes.worker MODULE…``.
 
 It imports what it needs at once, then waits on standard input for one line: what to serve, sent when a child process
 has proved the artifacts. It answers on standard output with one line, ready or an error. Then lines go both ways, see
@@ -64,14 +64,14 @@ def main() -> None:
 def _service(order: dict[str, Any]) -> Service:
     from deploykit.core.tokens import Token
     from deploykit.serving import traffic
-    from deploykit.serving.guard import Guard
+    from deploykit.serving.health.suspects import Wary, suspects_file
+    from deploykit.serving.health.vitals import Vitals, vitals_file
     from deploykit.serving.meter import Meter
+    from deploykit.serving.protection.guard import Guard
+    from deploykit.serving.protection.tls import Tls
     from deploykit.serving.records.settings import Recording
     from deploykit.serving.service import Service
-    from deploykit.serving.suspects import Wary, suspects_file
-    from deploykit.serving.tls import Tls
     from deploykit.serving.traffic import Counters
-    from deploykit.serving.vitals import Vitals, vitals_file
 
     counters = meter = vitals = wary = None
     with contextlib.suppress(OSError, ValueError):  # gone, as when old temporary files were removed: serve uncounted
@@ -168,8 +168,8 @@ async def _live(service: Service, order: dict[str, Any], channel: Channel) -> No
     Raises:
         DeploykitError: A model cannot be served, or a protocol cannot start.
     """
-    from deploykit.serving.holder import Holder
-    from deploykit.serving.pulse import EXIT_STUCK, Pulse
+    from deploykit.serving.processes.holder import Holder
+    from deploykit.serving.processes.pulse import EXIT_STUCK, Pulse
     from deploykit.serving.transport.http_server import HTTPServer
 
     going, ended = asyncio.Event(), asyncio.Event()

@@ -95,7 +95,7 @@ def test_forty_requests_in_flight_are_answered_over_http_and_grpc(moody):
 def test_a_signal_while_it_starts_leaves_no_process(moody, when):
     module, owner, name = {
         "listening": ("_prepare", "", "listen"),
-        "started": ("workers", "Workers", "start"),
+        "started": ("processes.workers", "Workers", "start"),
         "proved": ("sources.catalog", "Catalog", "prove"),
     }[when]
     text = f"""

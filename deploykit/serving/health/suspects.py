@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deploykit.serving.faults import PoisonError
-from deploykit.serving.vitals import DIGEST_BYTES, Run, digest_of
+from deploykit.serving.health.vitals import DIGEST_BYTES, Run, digest_of
 
 if TYPE_CHECKING:
     from deploykit.serving.batches import Batch
@@ -102,7 +102,7 @@ class Wary:
         """Whether a batch must run alone. Costs next to nothing as long as no worker has crashed.
 
         Args:
-            key: The model's, see `deploykit.serving.vitals.key_of`.
+            key: The model's, see `deploykit.serving.health.vitals.key_of`.
             batch: The batch.
 
         Raises:

@@ -11,8 +11,8 @@ from typing import Any
 
 from deploykit.core import errors
 from deploykit.runtimes._contract import Runtime
-from deploykit.serving.process import START_SECONDS, Control, Worker, WorkerDeath
-from deploykit.serving.watch import Watch
+from deploykit.serving.processes.process import START_SECONDS, Control, Worker, WorkerDeath
+from deploykit.serving.processes.watch import Watch
 
 #: Time beyond that for requests in progress before a worker is killed.
 _STOP_SECONDS = 2.0

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from deploykit.serving.faults import ExpiredError, Fault, UnavailableError
 
 if TYPE_CHECKING:
+    from deploykit.serving.health.vitals import Vitals
     from deploykit.serving.transport.http_server import HTTPServer
-    from deploykit.serving.vitals import Vitals
 
 #: Time between two beats.
 BEAT_SECONDS = 0.1

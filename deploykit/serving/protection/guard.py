@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.errors import DeploykitError, SettingError
 from deploykit.core.tokens import Token, Tokens
 from deploykit.serving.faults import Fault, OverloadError
-from deploykit.serving.limited import limited
+from deploykit.serving.protection.limited import limited
 
 if TYPE_CHECKING:
     from deploykit.serving.batches import Outputs

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from deploykit.cli.main import main
-from deploykit.serving.systemd import Notices
+from deploykit.serving.processes.systemd import Notices
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX") or os.name == "nt", reason="systemd is Linux's")
-UNIT = Path(__file__).parents[2] / "docs" / "how-to" / "deploykit.service"
+UNIT = Path(__file__).parents[3] / "docs" / "how-to" / "deploykit.service"
 
 
 @pytest.fixture

@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.sandbox.watching import Standstill, private_bytes
-from deploykit.serving.pulse import EXIT_STUCK
-from deploykit.serving.standin import StandIn
-from deploykit.serving.suspects import Suspects, suspects_file
-from deploykit.serving.vitals import NOT_READY_SECONDS, Signs, vitals_file
+from deploykit.serving.health.suspects import Suspects, suspects_file
+from deploykit.serving.health.vitals import NOT_READY_SECONDS, Signs, vitals_file
+from deploykit.serving.processes.pulse import EXIT_STUCK
+from deploykit.serving.processes.standin import StandIn
 
 if TYPE_CHECKING:
-    from deploykit.serving.process import Worker
-    from deploykit.serving.tls import Tls
+    from deploykit.serving.processes.process import Worker
+    from deploykit.serving.protection.tls import Tls
 
 _LOOK_SECONDS = 0.1
 #: An event loop that is silent for so long has a stand-in.

@@ -1,0 +1,1 @@
+"""Who may ask a server, how often, what of an answer they see, and how it travels."""
