@@ -24,7 +24,7 @@ from deploykit.core.settings.serving import ServingSettings
 from deploykit.data.preprocess import Preprocess
 from deploykit.loading._contract import FORMATS
 from deploykit.measuring.dependence import depends_on_batch
-from deploykit.runtimes._contract import Session
+from deploykit.runtimes._session import Session
 from deploykit.sandbox.task import Report
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ from deploykit.core.calling import Calling
 from deploykit.core.candidate import Target
 from deploykit.core.contract import Contract
 from deploykit.data.preprocess import Preprocess
-from deploykit.runtimes._contract import RUNTIMES, Session
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.runtimes._session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

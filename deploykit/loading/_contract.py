@@ -22,7 +22,8 @@ from deploykit.core.model import Layer, Model, TensorSpec
 from deploykit.core.registry import Registry
 from deploykit.core.serial import Plain
 from deploykit.loading._nodes import GraphNode, NodeWeight, Values, digest_of
-from deploykit.runtimes._contract import RUNTIMES, Runtime, Session
+from deploykit.runtimes._contract import RUNTIMES, Runtime
+from deploykit.runtimes._session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

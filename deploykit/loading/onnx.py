@@ -18,7 +18,7 @@ from deploykit.loading._onnx_graph import check_graph
 from deploykit.loading._onnx_shapes import inferred
 from deploykit.readers import onnx_messages
 from deploykit.readers import protobuf as _wire
-from deploykit.runtimes._contract import Session
+from deploykit.runtimes._session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -17,7 +17,7 @@ from deploykit.loading._live import keep
 from deploykit.loading._nodes import GraphNode, Values
 from deploykit.loading._tflite_kinds import KINDS
 from deploykit.readers.flatbuffers import FlatbufferError, Table
-from deploykit.runtimes._contract import Session
+from deploykit.runtimes._session import Session
 from deploykit.runtimes._tflite_names import signature_names, written_variables
 
 if TYPE_CHECKING:

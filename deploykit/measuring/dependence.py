@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DeploykitError
-from deploykit.runtimes._contract import Session
+from deploykit.runtimes._session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -12,8 +12,9 @@ from deploykit.core.candidate import Target
 from deploykit.data.dataset import Dataset
 from deploykit.measuring.profile_match import Profile, compare
 from deploykit.measuring.session_work import timed_inputs
-from deploykit.runtimes._contract import RUNTIMES, Session
+from deploykit.runtimes._contract import RUNTIMES
 from deploykit.runtimes._profile import NodeTime, quick_mean
+from deploykit.runtimes._session import Session
 from deploykit.sandbox.task import Report
 
 #: Raised when what a comparison holds changes: old ones are then made again.

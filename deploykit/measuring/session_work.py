@@ -20,7 +20,8 @@ from deploykit.measuring.dependence import EXAMPLES, depends_on_batch
 from deploykit.measuring.examination.examining import without_rows
 from deploykit.measuring.judging import Judging
 from deploykit.measuring.racing import Race, Racer, Stopped
-from deploykit.runtimes._contract import RUNTIMES, Session
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.runtimes._session import Session
 from deploykit.sandbox.task import Report
 from deploykit.storage.disk import make_private
 

@@ -13,7 +13,7 @@ from deploykit.core.model import Model, TensorSpec
 from deploykit.core.space import Space
 from deploykit.data.dataset import Dataset
 from deploykit.loading._load import load
-from deploykit.runtimes._contract import Session
+from deploykit.runtimes._session import Session
 from deploykit.transforms._contract import TRANSFORMS
 from deploykit.transforms._given_files import GivenFile
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.core.candidate import Target
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.model import TensorSpec, signature_order
-from deploykit.runtimes._contract import Session
+from deploykit.runtimes._session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,7 +11,8 @@ from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.runtimes._contract import Device, Runtime, Session
+from deploykit.runtimes._contract import Device, Runtime
+from deploykit.runtimes._session import Session
 from deploykit.runtimes._tflite_names import signature_names, written_variables
 
 if TYPE_CHECKING:

@@ -17,9 +17,10 @@ from deploykit.core.extras import require
 from deploykit.core.layers.kinds import Work
 from deploykit.core.model import TensorSpec
 from deploykit.core.problem import Effect, Facts, Form, Problem
-from deploykit.runtimes._contract import Device, Runtime, Session
+from deploykit.runtimes._contract import Device, Runtime
 from deploykit.runtimes._onnx_probe import write
 from deploykit.runtimes._profile import NodeTime, quick_mean
+from deploykit.runtimes._session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

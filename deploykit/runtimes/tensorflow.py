@@ -10,7 +10,8 @@ from deploykit.core.candidate import Target
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec, signature_order
-from deploykit.runtimes._contract import Device, Runtime, Session
+from deploykit.runtimes._contract import Device, Runtime
+from deploykit.runtimes._session import Session
 from deploykit.runtimes._tensorflow_graph import open_signature
 from deploykit.runtimes._writes import written_variables
 

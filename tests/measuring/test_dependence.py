@@ -7,7 +7,7 @@ import pytest
 
 from deploykit.core.model import TensorSpec
 from deploykit.measuring.dependence import depends_on_batch
-from deploykit.runtimes._contract import Session
+from deploykit.runtimes._session import Session
 
 
 class Lengths(Session):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from deploykit.loading._contract import Format, Summary, held
 from deploykit.loading._keras.kinds import KINDS
 from deploykit.loading._nodes import GraphNode, Values
-from deploykit.runtimes._contract import Session
+from deploykit.runtimes._session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.loading._keras.open import called_once, ends, graph_of, open_keras, spec_of
-from deploykit.runtimes._contract import Session
+from deploykit.runtimes._session import Session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

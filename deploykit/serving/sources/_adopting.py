@@ -25,7 +25,8 @@ from deploykit.core.model import TensorSpec
 from deploykit.core.serial import to_plain
 from deploykit.loading._contract import FORMATS, Described
 from deploykit.measuring.dependence import depends_on_batch
-from deploykit.runtimes._contract import RUNTIMES, Session
+from deploykit.runtimes._contract import RUNTIMES
+from deploykit.runtimes._session import Session
 from deploykit.sandbox.task import Report
 from deploykit.serving.dataplane import DEFAULT_SIGNATURE
 from deploykit.serving.sources.made_up import candidates

@@ -12,7 +12,8 @@ from deploykit.core.candidate import Target
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
 from deploykit.runtimes._compile import CompileJob
-from deploykit.runtimes._contract import Device, Runtime, Session
+from deploykit.runtimes._contract import Device, Runtime
+from deploykit.runtimes._session import Session
 
 
 class _CompiledSession(Session):

@@ -14,7 +14,7 @@ from deploykit.core.layers.kinds import LayerKind
 from deploykit.core.model import Layer, TensorSpec
 from deploykit.loading._contract import Format, Saved, Summary, Weight
 from deploykit.loading._live import keep
-from deploykit.runtimes._contract import Session
+from deploykit.runtimes._session import Session
 
 _MAGIC = b'{"layered": '
 

@@ -9,7 +9,8 @@ from typing import Any
 from deploykit.core.candidate import Target
 from deploykit.core.extras import require
 from deploykit.core.model import TensorSpec
-from deploykit.runtimes._contract import Device, Runtime, Session
+from deploykit.runtimes._contract import Device, Runtime
+from deploykit.runtimes._session import Session
 
 
 class _ReferenceSession(Session):
