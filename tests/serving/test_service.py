@@ -1,7 +1,9 @@
 """Several models and versions behind one service, whatever the protocol."""
 
 import asyncio
+import gc
 import json
+import weakref
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ from deploykit.artifacts.artifact import Artifact
 from deploykit.serving import faults
 from deploykit.serving.dataplane import DataPlane
 from deploykit.serving.faults import Fault, NotFoundError, UnavailableError
-from deploykit.serving.service import Service
+from deploykit.serving.service import Service, Table
 from deploykit.serving.transport.heads import Heads
 from deploykit.serving.transport.http import App
 from deploykit.serving.wires._contract import STATUSES, WIRES, HTTPWire
@@ -122,3 +124,38 @@ def test_every_fault_has_a_status(planes):
     for wire in (w for w in WIRES.all() if isinstance(w, HTTPWire)):
         answer = wire.refusal(faults.OverloadError("later"))
         assert (answer.status, json.loads(answer.body)) == (429, {"error": "later"})
+
+
+def test_a_model_that_is_served_no_more_is_gone(made):
+    """Whatever is remembered of requests, so that those like them are read quickly, keeps no model in memory."""
+    service = Service([DataPlane(Artifact.open(made("cnn_onnx").path), "cnn")])
+    app = App(service)
+    images = np.zeros((2, 8, 8), np.uint8)
+    tensor = {"name": "image", "datatype": "UINT8", "shape": [2, 8, 8]}
+    binary = json.dumps(
+        {
+            "inputs": [{**tensor, "parameters": {"binary_data_size": images.nbytes}}],
+            "parameters": {"binary_data_output": True},
+        }
+    ).encode()
+    bodies = {
+        "/v1/models/cnn:predict": (json.dumps({"instances": images.tolist()}).encode(), []),
+        "/v1/models/cnn/versions/1:predict": (json.dumps({"instances": images.tolist()}).encode(), []),
+        "/v2/models/cnn/infer": (json.dumps({"inputs": [{**tensor, "data": images.ravel().tolist()}]}).encode(), []),
+        "/v2/models/cnn/versions/1/infer": (
+            binary + images.tobytes(),
+            [(b"inference-header-content-length", str(len(binary)).encode())],
+        ),
+    }
+    for path, (body, headers) in bodies.items():
+        endpoint = app._find(path)[1]
+        for _ in range(2):  # the second is read by what was learned from the first
+            ready = endpoint.quick(body, headers)
+            response = asyncio.run(endpoint.handler(body, headers))
+            assert response.status == 200
+        assert ready.write(ready.model.plane.infer(ready.batch)).body == response.body
+    plane = weakref.ref(service.model("cnn").plane)
+    del ready, endpoint
+    service.table = Table()
+    gc.collect()
+    assert plane() is None

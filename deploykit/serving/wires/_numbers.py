@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
+import weakref
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -40,7 +41,7 @@ _parsers = threading.local()
 class _Form(Generic[T]):
     """A request without its numbers."""
 
-    model: ServedModel
+    model: weakref.ref[ServedModel]  # or what is remembered would keep a model that is served no more
     name: str
     dtype: str
     shape: tuple[int, ...]
@@ -69,7 +70,7 @@ class Forms(Generic[T]):
                 continue
             numbers = body[start : len(body) - len(end)]
             form = forms.get(numbers.translate(None, _OF_NUMBERS))
-            if form is not None and form.model is model and (array := _array(numbers, form.dtype)) is not None:
+            if form is not None and form.model() is model and (array := _array(numbers, form.dtype)) is not None:
                 return Batch({form.name: array.reshape(form.shape)}, form.shape[0], form.kind), form.said
         return None
 
@@ -87,7 +88,7 @@ class Forms(Generic[T]):
             return
         ((name, array),) = batch.arrays.items()
         spec, found = model.plane.inputs[name], _NESTED.match(body, start)
-        if spec.dtype not in _READ_AS or name in model.plane.real or array.size < _FEWEST or found is None:
+        if spec.dtype not in _READ_AS or array.dtype != spec.dtype or array.size < _FEWEST or found is None:
             return
         numbers = found[0].rstrip(b", \t\r\n")
         nesting = numbers.translate(None, _OF_NUMBERS)
@@ -100,7 +101,7 @@ class Forms(Generic[T]):
             self._count = 0
         self._count += 1
         forms = self._known.setdefault(before, {}).setdefault(end, {})
-        forms[nesting] = _Form(model, name, spec.dtype, array.shape, batch.kind, said)
+        forms[nesting] = _Form(weakref.ref(model), name, spec.dtype, array.shape, batch.kind, said)
 
     def _start(self, body: bytes) -> int:
         """Where the numbers begin, -1 if nowhere."""

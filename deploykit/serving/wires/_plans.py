@@ -6,6 +6,7 @@ Reading the JSON, checking it and writing that of the answer takes several times
 from __future__ import annotations
 
 import math
+import weakref
 from typing import TYPE_CHECKING, Any
 
 from deploykit.artifacts.wire import DTYPES, JSON_LENGTH, datatype, to_bytes
@@ -36,12 +37,13 @@ class Plan:
         wanted: Names of the outputs that go back as bytes.
     """
 
-    __slots__ = ("_count", "_heads", "_kind", "_parts", "_size", "_wanted", "model")
+    __slots__ = ("_count", "_heads", "_kind", "_model", "_named", "_parts", "_size", "_wanted")
 
     def __init__(self, model: ServedModel, tensors: list[tuple[str, str, tuple[int, ...]]], wanted: list[str]) -> None:
         import numpy as np
 
-        self.model = model
+        self._model = weakref.ref(model)  # what is remembered must not keep a model that is served no more
+        self._named = {"model_name": model.name, "model_version": model.version}
         parts, start = {}, 0
         for name, wire, shape in tensors:
             dtype = np.dtype(DTYPES[wire]).newbyteorder("<")
@@ -55,6 +57,10 @@ class Plan:
         self._wanted = wanted
         #: JSON part of an answer, with the header of its length, by the outputs' dtypes and shapes.
         self._heads: dict[tuple[Any, ...], tuple[bytes, tuple[tuple[bytes, bytes], ...]]] = {}
+
+    def is_for(self, model: ServedModel) -> bool:
+        """Whether it was made for this model, in this version."""
+        return self._model() is model
 
     def batch(self, body: bytes, start: int) -> Batch | None:
         """The examples of a request whose bytes begin there; None if there are more or fewer of them than it says."""
@@ -93,7 +99,7 @@ class Plan:
             }
             for name, blob in zip(self._wanted, blobs, strict=True)
         ]
-        text = dump({"model_name": self.model.name, "model_version": self.model.version, "outputs": tensors})
+        text = dump({**self._named, "outputs": tensors})
         return text, ((LENGTH, str(len(text)).encode()),)
 
 
@@ -106,7 +112,7 @@ class Plans:
     def find(self, model: ServedModel, head: bytes) -> Plan | None:
         """The plan for a JSON part, None if there is none for this model."""
         plan = self._known.get(head)
-        return plan if plan is not None and plan.model is model else None
+        return plan if plan is not None and plan.is_for(model) else None
 
     def learn(self, model: ServedModel, head: bytes, message: Mapping[str, Any], wanted: list[str]) -> None:
         """Remember how a request that was right is read, if its numbers can be read without a look at each.

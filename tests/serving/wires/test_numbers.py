@@ -16,10 +16,13 @@ DTYPES = ("float32", "float64", "int8", "int32", "int64", "uint8")
 SHAPE = (2, 3, 4)
 
 
-def model_of(dtype, real=()):
-    """As much of a served model as is looked at: one input ``x``."""
-    plane = SimpleNamespace(inputs={"x": TensorSpec("x", (None, *SHAPE[1:]), dtype)}, real=dict.fromkeys(real))
-    return SimpleNamespace(plane=plane)
+class Model(SimpleNamespace):
+    """As much of a served model as is looked at."""
+
+
+def model_of(dtype):
+    """A model with one input ``x``."""
+    return Model(plane=SimpleNamespace(inputs={"x": TensorSpec("x", (None, *SHAPE[1:]), dtype)}))
 
 
 def learned(dtype, text, array):
@@ -112,4 +115,17 @@ def test_what_must_be_looked_at_one_by_one_is_not_learned(dtype):
     first = np.zeros(SHAPE, "U1" if dtype == "string" else dtype)
     text = request(json.dumps(np.zeros(SHAPE).tolist()))
     model, forms = learned(dtype, text, first)
+    assert forms.read(model, text) is None
+
+
+def test_real_numbers_for_an_input_of_whole_ones_are_left_to_others():
+    """Preprocessing may take both: whole numbers get the input's dtype, as they do when they are read as a whole."""
+    first = np.zeros(SHAPE, np.uint8)
+    model, forms = learned("uint8", request(json.dumps(first.tolist())), first)
+    assert forms.read(model, request(json.dumps(first.tolist()).replace("0", "7")))[0].arrays["x"].tolist() == (
+        np.full(SHAPE, 7).tolist()
+    )
+    assert forms.read(model, request(json.dumps((first + 0.5).tolist()))) is None
+    text = request(json.dumps((first + 0.5).tolist()))
+    forms.learn(model, text, Batch({"x": first + np.float32(0.5)}, 2), "said")
     assert forms.read(model, text) is None
