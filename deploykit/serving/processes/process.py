@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import IO, Any
 
 from deploykit.core import errors
-from deploykit.core.serial import dump, parse
 from deploykit.runtimes._contract import Runtime
 from deploykit.sandbox.groups._contract import GROUPS
 from deploykit.sandbox.task import parent_paths
+from deploykit.serving.processes.lines import lines_of, say
 
 #: Time a worker may take until it is ready; TensorFlow on a busy machine takes most of a minute.
 START_SECONDS = 180.0
@@ -114,10 +114,8 @@ class Worker:
         self._say({**order, **self._order})
 
     def _say(self, message: Mapping[str, Any]) -> None:
-        with contextlib.suppress(OSError, ValueError), self._writing:
-            stream = self._stream(self.process.stdin)
-            stream.write(dump(message) + b"\n")
-            stream.flush()
+        with self._writing:
+            say(self._stream(self.process.stdin), message)
 
     def ready(self) -> None:
         """Wait until it can serve.
@@ -161,20 +159,24 @@ class Worker:
 
     def _listen(self) -> None:
         """Read what it says, until it ends."""
-        with contextlib.suppress(OSError, ValueError), self._stream(self.process.stdout) as stream:
-            for text in stream:
-                line = parse(text)
-                if "became" in line:
-                    if (answer := self._changes.get(line["became"])) is not None:
-                        answer.put(line["failed"])
-                elif "ask" in line:
-                    threading.Thread(target=self._do, args=(line,), name="deploykit-control", daemon=True).start()
-                else:
-                    self._first.put(line)
-        self._ended = True
-        self._first.put(None)
-        for answer in list(self._changes.values()):
-            answer.put(None)
+        try:
+            with self._stream(self.process.stdout) as stream:
+                for line in lines_of(stream):
+                    self._hear(line)
+        finally:
+            self._ended = True
+            self._first.put(None)
+            for answer in list(self._changes.values()):
+                answer.put(None)
+
+    def _hear(self, line: dict[str, Any]) -> None:
+        if "became" in line:
+            if (answer := self._changes.get(line["became"])) is not None:
+                answer.put(line["failed"])
+        elif "ask" in line:
+            threading.Thread(target=self._do, args=(line,), name="deploykit-control", daemon=True).start()
+        else:
+            self._first.put(line)
 
     def _do(self, line: dict[str, Any]) -> None:
         try:

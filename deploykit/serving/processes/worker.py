@@ -24,8 +24,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from deploykit.core import errors
-from deploykit.core.serial import dump, parse
+from deploykit.core.serial import parse
 from deploykit.core.settings.limits import ServerLimits
+from deploykit.serving.processes.lines import lines_of, say
 
 if TYPE_CHECKING:
     from deploykit.serving.service import Service
@@ -121,9 +122,7 @@ class Channel:
 
     def say(self, message: Mapping[str, Any]) -> None:
         """Write a line."""
-        with contextlib.suppress(OSError):
-            self._answers.write(dump(message) + b"\n")
-            self._answers.flush()
+        say(self._answers, message)
 
     async def ask(self, what: str, arguments: Mapping[str, Any]) -> Any:
         """Have the parent do something.
@@ -153,11 +152,11 @@ class Channel:
                 future.set_result(line.get("said"))
 
         def read() -> None:
-            with contextlib.suppress(OSError, ValueError):
-                while text := sys.stdin.buffer.readline():
-                    line = parse(text)
+            try:
+                for line in lines_of(sys.stdin.buffer):
                     loop.call_soon_threadsafe(answered if "reply" in line else on_line, line)
-            loop.call_soon_threadsafe(on_end)
+            finally:
+                loop.call_soon_threadsafe(on_end)
 
         threading.Thread(target=read, name="deploykit-parent", daemon=True).start()
 

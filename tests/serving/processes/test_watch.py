@@ -123,6 +123,7 @@ def test_a_stuck_batch_is_504_health_is_answered_and_the_worker_is_replaced(runn
     (first,) = server.pids
     assert server.predict([[64, 8, 1]]).tolist() == [[8]]
     stuck = Asked(server, [(FOREVER, 1, 1)])
+    until(lambda: server._watch._posts[0].signs.runs(), "it to run")  # a connection before that would be its own
     until(lambda: health(server, "ready") == (503, {"error": "All workers are busy; try again."}), "readiness to end")
     assert health(server) == (200, {"live": True})
     assert server.pids == (first,)
