@@ -18,7 +18,7 @@ import deploykit as dk
 from deploykit._version import __version__
 from deploykit.cli._tensorflow_flags import FLAGS, Flag
 from deploykit.core.errors import DeploykitError, SettingError
-from deploykit.core.messages import read_text
+from deploykit.core.protos.messages import read_text
 from deploykit.core.settings.limits import LIMITS
 from deploykit.core.settings.ranged import parameters_of
 from deploykit.core.settings.serving import ServingSettings

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 
 from deploykit.cli._show import show
-from deploykit.core.audit import verify_audit
 from deploykit.core.errors import SettingError
-from deploykit.core.tokens import SCOPES, Token, Tokens
+from deploykit.core.security.audit import verify_audit
+from deploykit.core.security.tokens import SCOPES, Token, Tokens
 
 HELP = "Make, list and remove the tokens that deploykit serve --tokens asks for; check an audit log."
 

@@ -6,7 +6,7 @@ import mmap
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.messages import message
+from deploykit.core.protos.messages import message
 from deploykit.readers.flatbuffers import FlatbufferError, Table
 
 #: Where files of TensorFlow 1 keep their signatures: fields of the schema's tables.

@@ -10,10 +10,10 @@ from typing import Any, TypeGuard
 
 from deploykit.artifacts.artifact import Artifact, is_artifact
 from deploykit.core.errors import DeploykitError, PortInUseError, SettingError, unknown_name
+from deploykit.core.security.tokens import Tokens
 from deploykit.core.serial import Plain
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.core.settings.serving import ServingSettings
-from deploykit.core.tokens import Tokens
 from deploykit.serving.protection.tls import Tls
 from deploykit.serving.records.settings import Recording
 from deploykit.serving.server import Listeners, Server, close, named

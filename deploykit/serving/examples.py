@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.contract import OutputMeaning
-from deploykit.core.messages import message
 from deploykit.core.model import TensorSpec
+from deploykit.core.protos.messages import message
 from deploykit.serving.batches import Batch
 from deploykit.serving.classification import named, scores, takes
 from deploykit.serving.dataplane import DataPlane

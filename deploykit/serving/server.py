@@ -18,9 +18,9 @@ from typing import Any, Self
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.client import Client, as_array
 from deploykit.core.errors import PortInUseError, RequestError, ServeError
-from deploykit.core.messages import message
+from deploykit.core.protos.messages import message
+from deploykit.core.security.tokens import SCOPES, Tokens
 from deploykit.core.settings.limits import ServerLimits
-from deploykit.core.tokens import SCOPES, Tokens
 from deploykit.runtimes._contract import RUNTIMES
 from deploykit.sandbox.supervisor import shared
 from deploykit.serving import traffic

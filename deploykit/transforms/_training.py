@@ -214,7 +214,7 @@ class TrainedOnnx(Training):
 
     def trained(self, job: TransformJob, model: Any) -> Any:
         """A trained copy of a ``ModelProto``."""
-        from deploykit.training.onnx_trainer import OnnxTrainer
+        from deploykit.training.onnx.trainer import OnnxTrainer
         from deploykit.training.targets import Several
 
         inside = self._inside(job, model)

@@ -171,7 +171,7 @@ class _Onnx(_ByTeacher, TrainedOnnx):
 
     def _inside(self, job: TransformJob, student: Any) -> Inside:
         from deploykit.training import hidden
-        from deploykit.training.onnx_hidden import OnnxLayers, tensors
+        from deploykit.training.onnx.hidden import OnnxLayers, tensors
 
         if not job["hidden"]:
             return Inside()

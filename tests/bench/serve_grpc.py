@@ -25,7 +25,7 @@ import numpy as np
 from peers import servers
 
 import deploykit as dk
-from deploykit.core.messages import message
+from deploykit.core.protos.messages import message
 from deploykit.testing import graphs
 
 CONNECTIONS = (1, 8, 32)

@@ -218,7 +218,7 @@ def by_grpc(port: int, trouble: Trouble) -> Callable[[random.Random], None]:
     """Ask over gRPC."""
     import grpc
 
-    from deploykit.core.messages import message
+    from deploykit.core.protos.messages import message
 
     request, response = message("inference.ModelInferRequest"), message("inference.ModelInferResponse")
 

@@ -84,7 +84,7 @@ def test_a_script_s_flags_serve_the_model(base, start, tmp_path):
 def test_a_models_config_is_served_over_grpc_and_its_socket(base, start, tmp_path):
     import grpc
 
-    from deploykit.core.messages import message
+    from deploykit.core.protos.messages import message
 
     config, socket = tmp_path / "models.config", tmp_path / "grpc.sock"
     config.write_text(

@@ -16,7 +16,7 @@ import pytest
 import deploykit
 from deploykit.cli._show import columns, printable
 from deploykit.core.model import Model
-from deploykit.core.tokens import Tokens
+from deploykit.core.security.tokens import Tokens
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from deploykit.artifacts.arrays import load_arrays
-from deploykit.core import messages
+from deploykit.core.protos import messages
 from deploykit.exporters._export import export
 from deploykit.serving._serve import serve
 from deploykit.testing.exporters import exportable
@@ -68,7 +68,7 @@ def test_triton_grpc_client(two, given, wanted, packages, versions, tmp_path):
     np.savez(tmp_path / "inputs.npz", **given)
     name = two.artifact.manifest.name
     address = f"127.0.0.1:{two.ports['grpc']}"
-    definitions = Path(messages.__file__).parent / "protos" / "messages.binpb"
+    definitions = Path(messages.__file__).parent / "messages.binpb"
     found = ask("triton_grpc_client.py", address, name, tmp_path / "inputs.npz", definitions)
     versions(tritonclient=found["version"], onnxruntime=onnxruntime.__version__)
     assert found["live"] is found["ready"] is found["model_ready"] is True

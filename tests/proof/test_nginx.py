@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from deploykit.artifacts.arrays import load_arrays
-from deploykit.core.messages import message
+from deploykit.core.protos.messages import message
 from deploykit.exporters._export import export
 from deploykit.serving._serve import serve
 from deploykit.testing.exporters import exportable

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from deploykit.core.tokens import SCOPES, Tokens
+from deploykit.core.security.tokens import SCOPES, Tokens
 from deploykit.exporters._export import export
 from deploykit.serving._serve import serve
 from deploykit.testing.exporters import exportable

@@ -8,7 +8,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from flatbuffers import flexbuffers
 
-from deploykit.core.messages import message
+from deploykit.core.protos.messages import message
 from deploykit.loading._load import load
 from deploykit.runtimes._tflite_names import _only_text, signature_names
 

@@ -10,7 +10,7 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as open_metrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from deploykit.core.tokens import Tokens
+from deploykit.core.security.tokens import Tokens
 from deploykit.serving._serve import serve
 from deploykit.serving.meter import BOUNDS_S, STAGES, Meter, Visit, read
 from deploykit.serving.wires.metrics import families

@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import deploykit as dk
 from deploykit.core.errors import ServeError, SettingError
-from deploykit.core.tokens import Tokens
+from deploykit.core.security.tokens import Tokens
 from deploykit.serving._serve import serve
 from deploykit.testing.graphs import exported, graph, node, value
 

@@ -8,7 +8,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 
 import deploykit as dk
-from deploykit.core.tokens import Tokens
+from deploykit.core.security.tokens import Tokens
 from deploykit.serving._serve import serve
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))), None)

@@ -9,7 +9,7 @@ import pytest
 
 import deploykit as dk
 from deploykit.cli.main import main
-from deploykit.core.tokens import Tokens
+from deploykit.core.security.tokens import Tokens
 
 
 @pytest.fixture

@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _service(order: dict[str, Any]) -> Service:
-    from deploykit.core.tokens import Token
+    from deploykit.core.security.tokens import Token
     from deploykit.serving import traffic
     from deploykit.serving.health.suspects import Wary, suspects_file
     from deploykit.serving.health.vitals import Vitals, vitals_file

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import DeploykitError, SettingError
-from deploykit.core.tokens import Token, Tokens
+from deploykit.core.security.tokens import Token, Tokens
 from deploykit.serving.faults import Fault, OverloadError
 from deploykit.serving.protection.limited import limited
 
@@ -202,7 +202,7 @@ class Guard:
         """Who a request is from.
 
         Args:
-            secret: What it shows, see `deploykit.core.tokens.bearer`.
+            secret: What it shows, see `deploykit.core.security.tokens.bearer`.
             scope: What it is for.
 
         Raises:

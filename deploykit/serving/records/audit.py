@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from deploykit.core.audit import Audit
+from deploykit.core.security.audit import Audit
 from deploykit.serving.records.entry import Entry, wall
 from deploykit.serving.records.recorder import Act, Sink
 

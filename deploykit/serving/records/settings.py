@@ -44,7 +44,7 @@ class Recording:
             raise SettingError(f"The form of logs must be one of {', '.join(get_args(Format))}, got {log_format!r}.")
         path = None if access_log is None else _access_path(str(access_log))
         if audit is not None:
-            from deploykit.core.audit import Audit
+            from deploykit.core.security.audit import Audit
 
             audit = Path(audit).absolute()
             Audit(audit).close()

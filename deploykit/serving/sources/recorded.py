@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import ModelFileError
 from deploykit.core.files import read_small
-from deploykit.core.messages import message
 from deploykit.core.model import TensorSpec
+from deploykit.core.protos.messages import message
 from deploykit.serving.dataplane import DEFAULT_SIGNATURE
 from deploykit.serving.examples import serialized
 from deploykit.serving.faults import Fault

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from deploykit.artifacts.artifact import is_artifact
 from deploykit.core.errors import ServeError
-from deploykit.core.messages import read_text
+from deploykit.core.protos.messages import read_text
 
 #: A models.config and a model's configuration in a Triton repository, as messages.
 _SERVER, _TRITON = "tensorflow.serving.ModelServerConfig", "inference.ModelConfig"

@@ -85,7 +85,7 @@ class Endpoint(NamedTuple):
     Attributes:
         method: The only HTTP method it takes; GET includes HEAD.
         handler: Body and headers (lower case) → response. It may raise a `Fault`.
-        scope: What a token must be for, see `deploykit.core.tokens`; "": nothing, since it says nothing.
+        scope: What a token must be for, see `deploykit.core.security.tokens`; "": nothing, since it says nothing.
         quick: Reads an ordinary request, and leaves all others, and those that it would take long to read, to the
             handler: it then returns None, or raises whatever it likes.
     """

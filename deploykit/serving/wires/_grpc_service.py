@@ -11,7 +11,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from deploykit.core.messages import message, pool
+from deploykit.core.protos.messages import message, pool
 from deploykit.serving.batches import Batch
 from deploykit.serving.control import control
 from deploykit.serving.faults import DeadlineError, ExpiredError, Fault, InvalidInputError

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit._version import __version__
 from deploykit.artifacts.wire import DATATYPES, DTYPES, datatype, objects, to_bytes
-from deploykit.core.messages import message
 from deploykit.core.model import TensorSpec
+from deploykit.core.protos.messages import message
 from deploykit.serving.classification import classified
 from deploykit.serving.faults import Fault, InvalidInputError, UnavailableError
 from deploykit.serving.served import ServedModel

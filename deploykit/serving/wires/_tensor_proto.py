@@ -10,8 +10,8 @@ import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploykit.artifacts.wire import objects, text_or_bytes
-from deploykit.core.messages import message
 from deploykit.core.model import TensorSpec
+from deploykit.core.protos.messages import message
 from deploykit.serving.faults import InvalidInputError
 from deploykit.serving.tensors import check_shape, converted
 

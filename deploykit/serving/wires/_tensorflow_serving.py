@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deploykit.artifacts.wire import text_or_bytes
-from deploykit.core.messages import message
+from deploykit.core.protos.messages import message
 from deploykit.serving import examples
 from deploykit.serving.faults import InvalidInputError, shown
 from deploykit.serving.served import ServedModel

@@ -22,7 +22,7 @@ from functools import partial
 from operator import attrgetter
 from typing import Any
 
-from deploykit.core.messages import pool
+from deploykit.core.protos.messages import pool
 from deploykit.serving.faults import Fault, InternalError, InvalidInputError, OverloadError
 from deploykit.serving.meter import VISIT, Visit
 from deploykit.serving.protection.guard import CALLER, bearer

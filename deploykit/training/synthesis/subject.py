@@ -20,8 +20,8 @@ from deploykit.loading._contract import FORMATS
 from deploykit.loading._keras.open import graph_of
 from deploykit.training.keras_ends import feeding
 from deploykit.training.keras_hidden import layers, watched
-from deploykit.training.onnx_trainer import OnnxTrainer
-from deploykit.training.onnx_weights import stored
+from deploykit.training.onnx.trainer import OnnxTrainer
+from deploykit.training.onnx.weights import stored
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -43,7 +43,7 @@ dk.serve(sys.argv[1], port=0, ports={"grpc": 0}, block=True, ready=ready,
 
 def test_forty_requests_in_flight_are_answered_over_http_and_grpc(moody):
     grpc = pytest.importorskip("grpc")
-    from deploykit.core.messages import message
+    from deploykit.core.protos.messages import message
 
     parent = program(moody.path, SERVING)
     port, grpc_port = map(int, parent.stdout.readline().split())

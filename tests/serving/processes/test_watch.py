@@ -329,7 +329,7 @@ def test_grpc_says_what_http_says(running):
     grpc = pytest.importorskip("grpc")
     from grpc_health.v1 import health_pb2
 
-    from deploykit.core.messages import message
+    from deploykit.core.protos.messages import message
 
     server = running(ports={"grpc": 0}, limits={"answer_seconds": 4.0})
     (first,) = server.pids

@@ -8,7 +8,7 @@ import pytest
 
 from deploykit.core.contract import OutputMeaning
 from deploykit.core.errors import SettingError
-from deploykit.core.tokens import Token, Tokens
+from deploykit.core.security.tokens import Token, Tokens
 from deploykit.exporters._verify import verify
 from deploykit.serving._serve import serve
 from deploykit.serving.faults import OverloadError

@@ -10,8 +10,8 @@ import time
 
 import pytest
 
-from deploykit.core.audit import verify_audit
 from deploykit.core.errors import SettingError
+from deploykit.core.security.audit import verify_audit
 from deploykit.serving.meter import Visit
 from deploykit.serving.records.access import AccessLog, JsonFormatter, LogFile
 from deploykit.serving.records.entry import Entry, iso, request_id, sane_id, sane_trace

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from deploykit.cli.main import main
-from deploykit.core.audit import verify_audit
-from deploykit.core.messages import message
-from deploykit.core.tokens import Tokens
+from deploykit.core.protos.messages import message
+from deploykit.core.security.audit import verify_audit
+from deploykit.core.security.tokens import Tokens
 from deploykit.serving._serve import serve
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"

@@ -6,7 +6,7 @@ from typing import Any
 import grpc
 import pytest
 
-from deploykit.core.messages import message, pool
+from deploykit.core.protos.messages import message, pool
 from deploykit.serving._serve import serve
 
 

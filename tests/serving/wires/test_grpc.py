@@ -17,7 +17,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 import deploykit as dk
 from deploykit.artifacts.artifact import Artifact
-from deploykit.core.messages import message, pool
+from deploykit.core.protos.messages import message, pool
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.serving._serve import serve
 from deploykit.serving.dataplane import DataPlane

@@ -9,7 +9,7 @@ import PIL.Image
 import pytest
 
 import deploykit as dk
-from deploykit.core.messages import message
+from deploykit.core.protos.messages import message
 from deploykit.serving._serve import serve
 from deploykit.testing import graphs
 

@@ -14,7 +14,7 @@ from typing import Any
 from deploykit.core.errors import DeploykitError
 from deploykit.core.files import read_small
 
-_FILE = Path(__file__).parent / "protos" / "messages.binpb"
+_FILE = Path(__file__).with_name("messages.binpb")
 #: Most bytes of a file in text format.
 _MOST_TEXT_BYTES = 16 << 20
 

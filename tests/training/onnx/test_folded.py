@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 
 from deploykit.testing.graphs import graph, node, value
-from deploykit.training.onnx_folded import folded
+from deploykit.training.onnx.folded import folded
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(2, 3, 8, 8)).astype(np.float32)

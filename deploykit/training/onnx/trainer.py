@@ -15,11 +15,11 @@ from deploykit.data.dataset import Dataset
 from deploykit.data.feeding import Feeding, forms
 from deploykit.loading.onnx import signature
 from deploykit.sandbox.task import Report
-from deploykit.training import onnx_weights
 from deploykit.training.augment import Batches
 from deploykit.training.loop import Trainee, fit, optimizer
-from deploykit.training.onnx_folded import folded
-from deploykit.training.onnx_hidden import opened_up
+from deploykit.training.onnx import weights as onnx_weights
+from deploykit.training.onnx.folded import folded
+from deploykit.training.onnx.hidden import opened_up
 from deploykit.training.progress import Trained
 from deploykit.training.schedule import Schedule
 from deploykit.training.targets import TrainingGoal

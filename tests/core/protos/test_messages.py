@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from google.protobuf import descriptor_pb2, descriptor_pool
 
-from deploykit.core import messages
-from deploykit.core.messages import message, pool
+from deploykit.core.protos import messages
+from deploykit.core.protos.messages import message, pool
 
-FOLDER = Path(messages.__file__).parent / "protos"
+FOLDER = Path(messages.__file__).parent
 
 
 def test_the_compiled_definitions_are_those_of_the_texts(tmp_path):

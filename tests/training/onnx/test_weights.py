@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from deploykit.training import onnx_weights
+from deploykit.training.onnx import weights as onnx_weights
 
 RNG = np.random.default_rng(0)
 CONSTANTS = {

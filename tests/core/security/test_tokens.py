@@ -7,7 +7,7 @@ import stat
 import pytest
 
 from deploykit.core.errors import SettingError
-from deploykit.core.tokens import Token, Tokens
+from deploykit.core.security.tokens import Token, Tokens
 
 TOKEN = Token("one", "0" * 64)
 

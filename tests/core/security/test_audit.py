@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from deploykit.core.audit import Audit, verify_audit
 from deploykit.core.errors import AuditError, SettingError
+from deploykit.core.security.audit import Audit, verify_audit
 
 
 @pytest.fixture

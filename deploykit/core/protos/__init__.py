@@ -1,0 +1,1 @@
+"""Messages of other servers, from their published definitions."""

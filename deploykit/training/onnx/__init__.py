@@ -1,0 +1,1 @@
+"""Training ONNX files, whose graphs do not change."""
