@@ -186,7 +186,7 @@ def test_the_parent_of_children_imports_the_work_without_frameworks():
     done = modules_loaded_by(code)
     assert {
         "deploykit.converters._tensorflow_graph.write", "deploykit.surgery.channels.onnx_cut",
-        "deploykit.training.keras_trainer", "deploykit.transforms._own_answers",
+        "deploykit.training.keras_trainer", "deploykit.transforms._training.own_answers",
     } <= done  # fmt: skip
     assert not {module.partition(".")[0] for module in done} & HEAVY - {"msgspec", "psutil"}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from deploykit.cli import _notebooks
-from deploykit.cli._show import note, show
+from deploykit.cli._shared import notebooks
+from deploykit.cli._shared.show import note, show
 from deploykit.core.errors import DeploykitError, SettingError
 from deploykit.core.extras import needs
 
@@ -47,12 +47,12 @@ def run(options: argparse.Namespace) -> None:
     needs("papermill")
     try:
         notebook = _find(options.notebook)
-        values = _notebooks.typed(notebook, dict(options.parameters))
+        values = notebooks.typed(notebook, dict(options.parameters))
         out = _output(options.out, notebook)
     except SettingError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     note(options, f"running {notebook}; output notebook: {out}")
-    _notebooks.execute(notebook, out, _notebooks.beside(notebook) | values, cwd=Path.cwd(), quiet=options.json)
+    notebooks.execute(notebook, out, notebooks.beside(notebook) | values, cwd=Path.cwd(), quiet=options.json)
     show(options, f"done      {out}", {"notebook": str(out), "parameters": values})
 
 
@@ -61,10 +61,10 @@ def _find(name: str) -> Path:
     if path.is_file():
         return path
     try:
-        return _notebooks.find(name)
+        return notebooks.find(name)
     except DeploykitError:
         raise SettingError(
-            f"There is no notebook {name!r}.", remedy=f"known: {', '.join(_notebooks.names())}."
+            f"There is no notebook {name!r}.", remedy=f"known: {', '.join(notebooks.names())}."
         ) from None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import deploykit as dk
-from deploykit.cli._show import show
+from deploykit.cli._shared.show import show
 
 HELP = "Delete what no row of a store needs: intermediate artifacts, unfinished files, logs of work that succeeded."
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import deploykit as dk
-from deploykit.cli._show import note, show
+from deploykit.cli._shared.show import note, show
 
 HELP = "Compare the results of two sweeps, for example from two days or two machines."
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from deploykit.cli import _notebooks
-from deploykit.cli._inputs import named
-from deploykit.cli._show import note, show
+from deploykit.cli._shared import notebooks
+from deploykit.cli._shared.inputs import named
+from deploykit.cli._shared.show import note, show
 from deploykit.core.errors import SettingError
 from deploykit.core.extras import installed, needs
 
@@ -36,15 +36,15 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the verb."""
     needs("papermill")
-    notebook = _notebooks.find(_NOTEBOOK)
+    notebook = notebooks.find(_NOTEBOOK)
     store = Path(options.store).absolute()
     executed = store / _NOTEBOOK
     note(options, f"running {notebook} with its store in {store}; Ctrl-C stops it, the same command resumes it")
     try:
-        values = _notebooks.typed(notebook, {**_start(), **dict(options.parameters), "store": str(store)})
+        values = notebooks.typed(notebook, {**_start(), **dict(options.parameters), "store": str(store)})
     except SettingError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-    _notebooks.execute(notebook, executed, values, quiet=options.json)
+    notebooks.execute(notebook, executed, values, quiet=options.json)
     text = f"notebook  {executed}\nshow the report again with: deploykit report {options.store}"
     show(options, text, {"notebook": str(executed), "store": str(store)})
 

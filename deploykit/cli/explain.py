@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 import deploykit as dk
-from deploykit.cli._inputs import add_goal
-from deploykit.cli._show import columns, note, show
+from deploykit.cli._shared.inputs import add_goal
+from deploykit.cli._shared.show import columns, note, show
 
 HELP = "Explain why a candidate is or is not faster: the layers, kernels and settings behind it, and what would help."
 _MOST = 10

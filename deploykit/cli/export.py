@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 import deploykit as dk
-from deploykit.cli._choices import describe, names
-from deploykit.cli._inputs import add_goal, add_settings
-from deploykit.cli._show import note, show
+from deploykit.cli._shared.choices import describe, names
+from deploykit.cli._shared.inputs import add_goal, add_settings
+from deploykit.cli._shared.show import note, show
 
 HELP = (
     "Export a candidate as a folder that can be served. The export is reloaded and compared before it counts as done."

@@ -6,9 +6,9 @@ import argparse
 from typing import TYPE_CHECKING
 
 import deploykit as dk
-from deploykit.cli._inputs import add_data, add_model, data, model
-from deploykit.cli._options import add_options, given
-from deploykit.cli._show import columns, show
+from deploykit.cli._shared.inputs import add_data, add_model, data, model
+from deploykit.cli._shared.options import add_options, given
+from deploykit.cli._shared.show import columns, show
 from deploykit.core.settings.options import ExamineOptions
 
 if TYPE_CHECKING:

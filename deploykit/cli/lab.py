@@ -9,8 +9,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from deploykit.cli import _notebooks
-from deploykit.cli._show import note, show
+from deploykit.cli._shared import notebooks
+from deploykit.cli._shared.show import note, show
 from deploykit.core.extras import require
 
 HELP = "Open JupyterLab on the Workbench notebook. The notebook and its data are copied here; nothing is overwritten."
@@ -58,7 +58,7 @@ def _copy(name: str, folder: Path) -> bool:
     target = folder / name
     if target.exists():
         return False
-    source = _notebooks.find(name)
+    source = notebooks.find(name)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(source, target)
     return True

@@ -16,7 +16,7 @@ from typing import Any
 
 import deploykit as dk
 from deploykit._version import __version__
-from deploykit.cli._tensorflow_flags import FLAGS, Flag
+from deploykit.cli._shared.tensorflow_flags import FLAGS, Flag
 from deploykit.core.errors import DeploykitError, SettingError
 from deploykit.core.protos.messages import read_text
 from deploykit.core.settings.limits import LIMITS

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 import deploykit as dk
-from deploykit.cli._choices import describe
-from deploykit.cli._inputs import add_candidates, add_data, add_model, add_space, model_and_data, space
-from deploykit.cli._options import add_options, given
-from deploykit.cli._show import show
+from deploykit.cli._shared.choices import describe
+from deploykit.cli._shared.inputs import add_candidates, add_data, add_model, add_space, model_and_data, space
+from deploykit.cli._shared.options import add_options, given
+from deploykit.cli._shared.show import show
 from deploykit.core.settings.options import SweepOptions
 
 HELP = "Show what a sweep would run, what it cannot run and why, and how long it will take. Nothing is built."

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 import deploykit as dk
-from deploykit.cli._inputs import add_goal
-from deploykit.cli._show import note, show
+from deploykit.cli._shared.inputs import add_goal
+from deploykit.cli._shared.show import note, show
 from deploykit.core.errors import CandidateError
 
 HELP = "Show the results of a sweep, finished or not, and which candidate is best so far and why."

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 import deploykit as dk
-from deploykit.cli._choices import names
-from deploykit.cli._inputs import add_data, add_model, add_settings, model_and_data
-from deploykit.cli._options import add_options, given
-from deploykit.cli._show import note, show
-from deploykit.cli._watch import Watch, add_store
+from deploykit.cli._shared.choices import names
+from deploykit.cli._shared.inputs import add_data, add_model, add_settings, model_and_data
+from deploykit.cli._shared.options import add_options, given
+from deploykit.cli._shared.show import note, show
+from deploykit.cli._shared.watch import Watch, add_store
 from deploykit.core.settings.options import SensitivityOptions
 
 HELP = "Measure which layers and operator types a technique harms: applied to one at a time, and to all but one."

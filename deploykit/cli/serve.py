@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 import deploykit as dk
-from deploykit.cli._show import show
+from deploykit.cli._shared.show import show
 from deploykit.core.parameter import Parameter
 from deploykit.core.registry import registry
 from deploykit.core.settings.limits import LIMITS

@@ -5,11 +5,11 @@ from __future__ import annotations
 import argparse
 
 import deploykit as dk
-from deploykit.cli._choices import describe
-from deploykit.cli._inputs import add_candidates, add_data, add_model, add_space, model_and_data, space
-from deploykit.cli._options import add_options, given
-from deploykit.cli._show import show
-from deploykit.cli._watch import Watch, add_store
+from deploykit.cli._shared.choices import describe
+from deploykit.cli._shared.inputs import add_candidates, add_data, add_model, add_space, model_and_data, space
+from deploykit.cli._shared.options import add_options, given
+from deploykit.cli._shared.show import show
+from deploykit.cli._shared.watch import Watch, add_store
 from deploykit.core.settings.options import SweepOptions
 
 HELP = "Build, evaluate and time every candidate. A second sweep on the same store does only what is new."

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from deploykit.cli._show import show
+from deploykit.cli._shared.show import show
 from deploykit.core.errors import SettingError
 from deploykit.core.security.audit import verify_audit
 from deploykit.core.security.tokens import SCOPES, Token, Tokens

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 
 import deploykit as dk
-from deploykit.cli._show import show
-from deploykit.cli._watch import Watch
+from deploykit.cli._shared.show import show
+from deploykit.cli._shared.watch import Watch
 
 HELP = (
     "Find how to serve a model: the workers, threads, batches and runtime that give the highest rate whose 99th "

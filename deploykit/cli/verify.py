@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 import deploykit as dk
-from deploykit.cli._show import show
+from deploykit.cli._shared.show import show
 
 HELP = "Check an artifact's digests and golden outputs, and optionally the outputs of a server that runs it."
 

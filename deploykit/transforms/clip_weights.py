@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from deploykit.core.parameter import Parameter, Value
 from deploykit.surgery import selection
 from deploykit.transforms._contract import QUANTIZE, Transform, TransformJob
-from deploykit.transforms._keras_weights import KerasWeights
-from deploykit.transforms._onnx_weights import OnnxWeights
-from deploykit.transforms._weights import Weights
+from deploykit.transforms._weights.keras import KerasWeights
+from deploykit.transforms._weights.kernels import Weights
+from deploykit.transforms._weights.onnx import OnnxWeights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

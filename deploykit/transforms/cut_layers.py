@@ -19,9 +19,9 @@ from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery import selection
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import PRUNE, UNITS, Stage, Transform, TransformJob, Variant
-from deploykit.transforms._keras_weights import Opened, opened
-from deploykit.transforms._onnx_weights import GRAPH, REQUIRES, float_model
-from deploykit.transforms._settings import RECONSTRUCT
+from deploykit.transforms._weights.keras import Opened, opened
+from deploykit.transforms._weights.onnx import GRAPH, REQUIRES, float_model
+from deploykit.transforms._weights.settings import RECONSTRUCT
 
 if TYPE_CHECKING:
     from deploykit.surgery.channels.keras_graph import Flat
@@ -58,7 +58,7 @@ class _MeasuredOnnx(_Measuring):
 
     def _prepare(self, job: TransformJob) -> None:
         from deploykit.surgery.layers import onnx_loss, onnx_spans
-        from deploykit.transforms._onnx_examples import examples_of
+        from deploykit.transforms._examples.onnx import examples_of
 
         model = float_model(job)
         examples = examples_of(model, job)
@@ -190,7 +190,7 @@ class _Onnx(_Cutting):
         from deploykit.surgery.layers.loss import loss
         from deploykit.surgery.quantization import prepare
         from deploykit.surgery.reconstruction import onnx_solve
-        from deploykit.transforms._onnx_examples import examples_of
+        from deploykit.transforms._examples.onnx import examples_of
 
         onnx = require("onnx", "")
         model = onnx.load(str(job.source / GRAPH))

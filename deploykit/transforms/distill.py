@@ -18,9 +18,17 @@ from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.loading._contract import FORMATS
 from deploykit.training.choices import AUGMENTATIONS, COMPARISONS, NO_CHANGE
 from deploykit.transforms._contract import TRAIN, Need, Transform, TransformJob
-from deploykit.transforms._keras_weights import opened as keras_opened
-from deploykit.transforms._onnx_weights import float_model
-from deploykit.transforms._training import PARAMETERS, USES, Inside, LabelsOf, TrainedKeras, TrainedOnnx, Training
+from deploykit.transforms._training.trained import (
+    PARAMETERS,
+    USES,
+    Inside,
+    LabelsOf,
+    TrainedKeras,
+    TrainedOnnx,
+    Training,
+)
+from deploykit.transforms._weights.keras import opened as keras_opened
+from deploykit.transforms._weights.onnx import float_model
 
 if TYPE_CHECKING:
     from deploykit.training.schedule import Schedule
@@ -150,7 +158,7 @@ class _Onnx(_ByTeacher, TrainedOnnx):
         from deploykit.surgery.channels import onnx_cut, onnx_trace
         from deploykit.surgery.layers import onnx_loss, onnx_spans
         from deploykit.training.students import blocks, channels, left_out, narrowed
-        from deploykit.transforms._onnx_examples import examples_of
+        from deploykit.transforms._examples.onnx import examples_of
 
         if not _smaller(job.parameters or {}):
             return super()._student(job)

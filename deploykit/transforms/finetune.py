@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from deploykit.core.parameter import Parameter
 from deploykit.training.choices import LOSSES
 from deploykit.transforms._contract import TRAIN, Transform, TransformJob
-from deploykit.transforms._training import PARAMETERS, USES, LabelsOf, TrainedKeras, TrainedOnnx, Training
+from deploykit.transforms._training.trained import PARAMETERS, USES, LabelsOf, TrainedKeras, TrainedOnnx, Training
 
 if TYPE_CHECKING:
     from deploykit.training.schedule import Schedule

@@ -12,9 +12,9 @@ from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Facts, Problem
 from deploykit.surgery import selection
 from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob
-from deploykit.transforms._keras_weights import KerasWeights
-from deploykit.transforms._onnx_weights import OnnxWeights, float_model
-from deploykit.transforms._weights import Weights
+from deploykit.transforms._weights.keras import KerasWeights
+from deploykit.transforms._weights.kernels import Weights
+from deploykit.transforms._weights.onnx import OnnxWeights, float_model
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

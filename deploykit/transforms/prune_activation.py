@@ -13,9 +13,9 @@ from deploykit.core.problem import Effect
 from deploykit.surgery import selection
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, Transform, TransformJob
-from deploykit.transforms._keras_weights import KerasWeights, Opened
-from deploykit.transforms._onnx_weights import OnnxWeights
-from deploykit.transforms._weights import Weights
+from deploykit.transforms._weights.keras import KerasWeights, Opened
+from deploykit.transforms._weights.kernels import Weights
+from deploykit.transforms._weights.onnx import OnnxWeights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,7 +107,7 @@ class _Onnx(_Pruning, OnnxWeights):
 
     def _sizes(self, model: Any, job: TransformJob) -> dict[tuple[str, str], tuple[NDArray[Any], NDArray[Any]]]:
         from deploykit.surgery.layers import onnx_chains
-        from deploykit.transforms._onnx_examples import examples_of
+        from deploykit.transforms._examples.onnx import examples_of
 
         found = onnx_chains.sizes(model, examples_of(model, job))
         return {(name, ""): pair for name, pair in found.items()}

@@ -14,8 +14,8 @@ from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery import selection
-from deploykit.transforms import _channel_times
-from deploykit.transforms._channel_ranks import (
+from deploykit.transforms._channels import times
+from deploykit.transforms._channels.ranks import (
     FILE,
     GRAPH,
     RANKS,
@@ -23,16 +23,16 @@ from deploykit.transforms._channel_ranks import (
     RankedKeras,
     RankedOnnx,
 )
-from deploykit.transforms._channel_times import TimesKeras, TimesOnnx
+from deploykit.transforms._channels.times import TimesKeras, TimesOnnx
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Stage, Transform, TransformJob, Variant
-from deploykit.transforms._onnx_weights import REQUIRES
-from deploykit.transforms._settings import RECONSTRUCT
+from deploykit.transforms._weights.onnx import REQUIRES
+from deploykit.transforms._weights.settings import RECONSTRUCT
 
 if TYPE_CHECKING:
     from deploykit.surgery.channels.budget import Expense
     from deploykit.surgery.channels.labels import Ranking
-    from deploykit.transforms._channel_ranks import AnyTraced
+    from deploykit.transforms._channels.ranks import AnyTraced
 
 
 class _Cutting(Variant):
@@ -115,7 +115,7 @@ class _Cutting(Variant):
             counts = [size - labels.kept_count(size, ratio, multiple) for size in sizes]
         else:
             timed = budget == "latency"
-            costs = _channel_times.expenses(job.source, traced, free) if timed else spending(traced, free, budget)
+            costs = times.expenses(job.source, traced, free) if timed else spending(traced, free, budget)
             counts = spread(free, costs, ratio, multiple)
         gone = {c for ranking, count in zip(free, counts, strict=True) for c, _ in ranking.order[:count]}
         gone -= traced.labels.spared(free, gone)
@@ -136,7 +136,7 @@ class _Cutting(Variant):
     def _time(self, job: TransformJob, traced: AnyTraced, models: Sequence[Any]) -> None:
         """Note what the model before and the one after take on one thread of this machine."""
         if job["budget"] == "latency":
-            job.notes["measured_ms"] = [round(1e3 * _channel_times.taken(traced, model), 4) for model in models]
+            job.notes["measured_ms"] = [round(1e3 * times.taken(traced, model), 4) for model in models]
 
     def stages_for(self, parameters: dict[str, Any]) -> tuple[Stage, ...]:
         """TensorFlow only where there are gradients, times only where they count."""
@@ -163,7 +163,7 @@ class _Keras(_Cutting):
         from deploykit.surgery.channels import keras_cut, keras_expenses, keras_trace
         from deploykit.surgery.channels.keras_graph import flat
         from deploykit.surgery.reconstruction import keras_solve
-        from deploykit.transforms._keras_examples import keras_examples
+        from deploykit.transforms._examples.keras import keras_examples
 
         model = _keras.load(replace(job, source=job.source / FILE))
         traced = keras_trace.trace(model)
@@ -203,7 +203,7 @@ class _Onnx(_Cutting):
         from deploykit.surgery.channels.onnx_trace import trace
         from deploykit.surgery.quantization import prepare
         from deploykit.surgery.reconstruction.onnx_solve import reconstruct
-        from deploykit.transforms._onnx_examples import examples_of
+        from deploykit.transforms._examples.onnx import examples_of
 
         onnx = require("onnx", "")
         traced = trace(onnx.load(str(job.source / GRAPH)))

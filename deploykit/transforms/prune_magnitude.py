@@ -14,11 +14,11 @@ from deploykit.core.problem import Effect, Facts, Problem
 from deploykit.surgery import selection
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, UNITS, Need, Transform, TransformJob, Variant
-from deploykit.transforms._keras_weights import KerasWeights, Opened
-from deploykit.transforms._magnitude import PARAMETERS, check, impossible, without_training
-from deploykit.transforms._onnx_weights import OnnxWeights
-from deploykit.transforms._training import LabelsOf, TrainedKeras, TrainedOnnx, Training
-from deploykit.transforms._weights import FLOAT_WEIGHTS, Weights, small_kernels, zeros
+from deploykit.transforms._training.trained import LabelsOf, TrainedKeras, TrainedOnnx, Training
+from deploykit.transforms._weights.keras import KerasWeights, Opened
+from deploykit.transforms._weights.kernels import FLOAT_WEIGHTS, Weights, small_kernels, zeros
+from deploykit.transforms._weights.magnitude import PARAMETERS, check, impossible, without_training
+from deploykit.transforms._weights.onnx import OnnxWeights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -11,10 +11,10 @@ from deploykit.core.problem import Effect
 from deploykit.surgery import selection
 from deploykit.transforms._conditions import Condition, Zeros
 from deploykit.transforms._contract import PRUNE, Transform, TransformJob
-from deploykit.transforms._keras_weights import KerasWeights
-from deploykit.transforms._onnx_weights import OnnxWeights
-from deploykit.transforms._settings import SMALL_LAYERS
-from deploykit.transforms._weights import Weights, small_kernels
+from deploykit.transforms._weights.keras import KerasWeights
+from deploykit.transforms._weights.kernels import Weights, small_kernels
+from deploykit.transforms._weights.onnx import OnnxWeights
+from deploykit.transforms._weights.settings import SMALL_LAYERS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,9 +10,9 @@ from deploykit.core.layers.kinds import CONVOLUTIONS
 from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.transforms import _onnx_stages, _quantizing
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition
 from deploykit.transforms._contract import QUANTIZE, UNITS, Transform, TransformJob, Variant
+from deploykit.transforms._quantizing import settings, stages
 
 
 class _TFLite(Variant):
@@ -53,12 +53,12 @@ class _OnnxRuntime(Variant):
     name = "onnxruntime"
     label = "int8 dynamic (ONNX Runtime)"
     help = "Integer matrix products, and convolutions if requested."
-    requires = _onnx_stages.REQUIRES
-    accepts = _onnx_stages.ACCEPTS
+    requires = stages.REQUIRES
+    accepts = stages.ACCEPTS
     produces = "onnx"
     uses = ("per_channel", "convolutions", "reduce_range", "exclude")
     seeded = False
-    stages = (_onnx_stages.GRAPH,)
+    stages = (stages.GRAPH,)
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """Integers of 8 bits, but for what stays float."""
@@ -81,11 +81,11 @@ class _OnnxRuntime(Variant):
         """Layers that stay float."""
         yield from super().problems(parameters, facts)
         floating = () if parameters["convolutions"] else CONVOLUTIONS
-        yield from _quantizing.problems(parameters, facts, floating=floating)
+        yield from settings.problems(parameters, facts, floating=floating)
 
     def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
         """Names that no node has."""
-        yield from _quantizing.unsuited(parameters, layers)
+        yield from settings.unsuited(parameters, layers)
 
     def _apply(self, job: TransformJob) -> None:
         from deploykit.surgery.quantization import write
@@ -114,7 +114,7 @@ class _OnnxRuntime(Variant):
             )
 
         job.notes[UNITS] = write.write(
-            _onnx_stages.graph(job.source), job.target, sorted(types), quantizer, exclude=job["exclude"],
+            stages.graph(job.source), job.target, sorted(types), quantizer, exclude=job["exclude"],
             notes=job.notes, per_channel=bool(job["per_channel"]),
         )  # fmt: skip
 
@@ -130,7 +130,7 @@ class QuantizeDynamic(Transform):
     )
     family = QUANTIZE
     parameters = (
-        _quantizing.PER_CHANNEL,
+        settings.PER_CHANNEL,
         Parameter(
             "convolutions",
             "bool",
@@ -138,11 +138,11 @@ class QuantizeDynamic(Transform):
             "Also quantize convolutions: smaller, but ONNX Runtime's integer convolution is 2 to 10 times slower than "
             "its float one.",
         ),
-        _quantizing.REDUCE_RANGE,
-        _quantizing.EXCLUDE,
+        settings.REDUCE_RANGE,
+        settings.EXCLUDE,
     )
     variants = (_TFLite(), _OnnxRuntime())
-    excluding = _quantizing.EXCLUDE.name
+    excluding = settings.EXCLUDE.name
 
 
 ADAPTER = QuantizeDynamic()

@@ -9,9 +9,9 @@ from deploykit.core.extras import require
 from deploykit.core.model import Layer
 from deploykit.core.parameter import Parameter, Value
 from deploykit.core.problem import Effect, Facts, Problem
-from deploykit.transforms import _onnx_stages, _quantizing
 from deploykit.transforms._conditions import FLOAT_LAYERS, Condition, SameSignature
 from deploykit.transforms._contract import QUANTIZE, UNITS, Need, Transform, TransformJob, Variant
+from deploykit.transforms._quantizing import settings, stages
 
 
 class _TFLite(Variant):
@@ -69,13 +69,13 @@ class _OnnxRuntime(Variant):
     name = "onnxruntime"
     label = "int8 static (ONNX Runtime)"
     help = "Integer kernels for the operators that have one; ranges are measured once and shared by all settings."
-    requires = _onnx_stages.REQUIRES
-    accepts = _onnx_stages.ACCEPTS
+    requires = stages.REQUIRES
+    accepts = stages.ACCEPTS
     produces = "onnx"
     uses = ("form", "per_channel", "calibration", "operators", "activations", "reduce_range", "exclude")
     needs = ("calibration",)
     seeded = False
-    stages = (_onnx_stages.GRAPH, _onnx_stages.RANGES)
+    stages = (stages.GRAPH, stages.RANGES)
 
     def bytes_a_weight(self, parameters: dict[str, Any], facts: Facts) -> float:
         """Integers of 8 bits."""
@@ -100,11 +100,11 @@ class _OnnxRuntime(Variant):
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Batches that do not fit, layers without an integer operator."""
         yield from super().problems(parameters, facts)
-        yield from _quantizing.problems(parameters, facts, floating=("recurrent",))
+        yield from settings.problems(parameters, facts, floating=("recurrent",))
 
     def unsuited(self, parameters: dict[str, Any], layers: Sequence[Layer], facts: Facts) -> Iterator[Problem]:
         """Names that no node has."""
-        yield from _quantizing.unsuited(parameters, layers)
+        yield from settings.unsuited(parameters, layers)
 
     def finishing_needs(self, parameters: dict[str, Any]) -> frozenset[Need]:
         """Nothing: a stage has measured the ranges."""
@@ -116,7 +116,7 @@ class _OnnxRuntime(Variant):
         kinds = require("onnxruntime.quantization", "").QuantType
         heavy = job["operators"] == "conv_matmul"
         make = {"qdq": _qdq, "qoperator": _qoperator}[job["form"]]
-        ranges = _onnx_stages.ranges(job.source)
+        ranges = stages.ranges(job.source)
         options = {
             "per_channel": job["per_channel"],
             "reduce_range": job["reduce_range"],
@@ -127,7 +127,7 @@ class _OnnxRuntime(Variant):
             "extra_options": {},
         }
         job.notes[UNITS] = write.write(
-            _onnx_stages.graph(job.source),
+            stages.graph(job.source),
             job.target,
             graphs.HEAVY if heavy else graphs.operator_types(),
             lambda model, names, types: make(model, **options, nodes_to_exclude=names, op_types_to_quantize=types),
@@ -178,7 +178,7 @@ class QuantizeStatic(Transform):
             "was measured on this CPU.",
             choices=("qdq", "qoperator"),
         ),
-        _quantizing.PER_CHANNEL,
+        settings.PER_CHANNEL,
         Parameter(
             "calibration",
             "choice",
@@ -201,11 +201,11 @@ class QuantizeStatic(Transform):
             "Type of the activations: uint8 suits x86, int8 suits ARM and accelerators.",
             choices=("uint8", "int8"),
         ),
-        _quantizing.REDUCE_RANGE,
-        _quantizing.EXCLUDE,
+        settings.REDUCE_RANGE,
+        settings.EXCLUDE,
     )
     variants = (_TFLite(), _OnnxRuntime())
-    excluding = _quantizing.EXCLUDE.name
+    excluding = settings.EXCLUDE.name
     careful: ClassVar[dict[str, Value]] = {"operators": "conv_matmul"}
 
 

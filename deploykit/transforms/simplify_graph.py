@@ -8,7 +8,7 @@ from typing import Any
 from deploykit.core.extras import require
 from deploykit.transforms._conditions import Condition, Without
 from deploykit.transforms._contract import Family, Transform, TransformJob, Variant
-from deploykit.transforms._onnx_weights import REQUIRES, float_model
+from deploykit.transforms._weights.onnx import REQUIRES, float_model
 
 
 class _Onnx(Variant):

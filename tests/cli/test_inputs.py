@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from deploykit.cli import _inputs
+from deploykit.cli._shared import inputs
 from deploykit.core.errors import DatasetError, SettingError
 
 X, Y = np.zeros((60, 4), np.uint8), np.arange(60) % 3
@@ -14,13 +14,13 @@ X, Y = np.zeros((60, 4), np.uint8), np.arange(60) % 3
 
 def parsed(*arguments):
     parser = argparse.ArgumentParser()
-    _inputs.add_data(parser)
-    _inputs.add_space(parser)
+    inputs.add_data(parser)
+    inputs.add_space(parser)
     return parser.parse_args([str(a) for a in arguments])
 
 
 def data(*arguments):
-    return _inputs.data(parsed(*arguments))
+    return inputs.data(parsed(*arguments))
 
 
 def test_npz_with_flags(tmp_path):
@@ -109,9 +109,9 @@ def test_data_of_another_kind(tmp_path):
 
 
 def test_spaces_by_name_and_by_file(desk, tmp_path):
-    assert _inputs.space(parsed("--data", "d", "--space", "balanced")).name == "balanced"
-    assert len(_inputs.space(parsed("--data", "d", "--space", desk / "space.json")).targets) == 2
+    assert inputs.space(parsed("--data", "d", "--space", "balanced")).name == "balanced"
+    assert len(inputs.space(parsed("--data", "d", "--space", desk / "space.json")).targets) == 2
     with pytest.raises(SettingError, match=r"Unknown preset 'quik'.*did you mean 'quick'"):
-        _inputs.space(parsed("--data", "d", "--space", "quik"))
+        inputs.space(parsed("--data", "d", "--space", "quik"))
     with pytest.raises(SettingError, match=r"Cannot read the space '.*none\.json'"):
-        _inputs.space(parsed("--data", "d", "--space", tmp_path / "none.json"))
+        inputs.space(parsed("--data", "d", "--space", tmp_path / "none.json"))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from deploykit.cli import model_server
-from deploykit.cli._tensorflow_flags import FLAGS
+from deploykit.cli._shared.tensorflow_flags import FLAGS
 from deploykit.testing.graphs import graph, node, value
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")

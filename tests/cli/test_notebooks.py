@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from deploykit.cli import _notebooks
+from deploykit.cli._shared import notebooks
 from deploykit.core.errors import DeploykitError
 from deploykit.reporting import progress
 from deploykit.reporting.events import Progress
@@ -35,7 +35,7 @@ def notebook(tmp_path):
 def test_a_notebook_runs_in_its_folder_and_shows_its_output(notebook, tmp_path, capfd):
     path = notebook("from pathlib import Path\nprint(Path.cwd().name, repr(count), repr(share), say, loud)")
     given = {"count": "3", "share": "0.25", "say": "hallo", "loud": "true"}
-    _notebooks.execute(path, tmp_path / "out" / "done.ipynb", _notebooks.typed(path, given))
+    notebooks.execute(path, tmp_path / "out" / "done.ipynb", notebooks.typed(path, given))
     assert capfd.readouterr().out == "folder 3 0.25 hallo True\n"  # a kernel may warn of its own affairs
     done = nbformat.read(tmp_path / "out" / "done.ipynb", 4)
     assert "hallo" in done.cells[-1].outputs[0].text
@@ -44,14 +44,14 @@ def test_a_notebook_runs_in_its_folder_and_shows_its_output(notebook, tmp_path, 
 def test_a_cell_that_fails_is_named(notebook, tmp_path):
     path = notebook("1 / 0")
     with pytest.raises(DeploykitError, match=r"tiny\.ipynb failed in cell 2: ZeroDivisionError.*done\.ipynb"):
-        _notebooks.execute(path, tmp_path / "done.ipynb", {})
+        notebooks.execute(path, tmp_path / "done.ipynb", {})
 
 
 def test_parameters_papermill_does_not_see_are_parameters(notebook):
     path = notebook(first="sign: str = '='\nlimit: int | None = None\nplain = 3  # no type\nold = 4  # type: int")
-    assert _notebooks.parameters(path) == {"sign": "str", "limit": "int | None", "plain": "", "old": "int"}
+    assert notebooks.parameters(path) == {"sign": "str", "limit": "int | None", "plain": "", "old": "int"}
     given = {"sign": "a=b", "limit": "None", "plain": "0.5", "old": "4"}
-    assert _notebooks.typed(path, given) == {"sign": "a=b", "limit": None, "plain": 0.5, "old": 4}
+    assert notebooks.typed(path, given) == {"sign": "a=b", "limit": None, "plain": 0.5, "old": 4}
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_batch_ends_with_status_1_when_a_cell_fails(cli, notebook, tmp_path):
 def test_progress_lines_are_one_bar_in_a_terminal(monkeypatch):
     monkeypatch.setenv("COLUMNS", "60")
     stream = io.StringIO()
-    live = _notebooks.Live(stream)
+    live = notebooks.Live(stream)
     lines = io.StringIO()
     show = progress.Lines(lines)
     for done, phase in [(1, "build"), (3, "accuracy"), (4, "latency")]:
@@ -155,12 +155,12 @@ def test_progress_lines_are_one_bar_in_a_terminal(monkeypatch):
 
 def test_a_notebook_that_is_not_installed():
     with pytest.raises(DeploykitError, match=r"no notebook '99_none\.ipynb' in .*notebooks"):
-        _notebooks.find("99_none.ipynb")
+        notebooks.find("99_none.ipynb")
 
 
 def test_the_demo_is_the_quickstart_with_its_store_here(cli, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(_notebooks, "execute", lambda *given, **options: calls.append((given, options)))
+    monkeypatch.setattr(notebooks, "execute", lambda *given, **options: calls.append((given, options)))
     monkeypatch.chdir(tmp_path)
     status, out, _ = cli("demo", "-p", "launches=2", "-p", "space=x=y", "--json")
     assert status == 0
@@ -179,7 +179,7 @@ def test_the_demo_is_the_quickstart_with_its_store_here(cli, monkeypatch, tmp_pa
 
 def test_the_demo_starts_from_onnx_without_tensorflow(cli, monkeypatch, tmp_path):
     calls = []
-    monkeypatch.setattr(_notebooks, "execute", lambda *given, **options: calls.append(given))
+    monkeypatch.setattr(notebooks, "execute", lambda *given, **options: calls.append(given))
     monkeypatch.setattr("deploykit.cli.demo.installed", lambda module: False)
     assert cli("demo", "--store", tmp_path)[0] == 0
     assert calls[0][2] == {"store": str(tmp_path)}
@@ -201,7 +201,7 @@ def test_lab_copies_what_the_workbench_needs_and_overwrites_nothing(cli, tmp_pat
         "02_workbench.ipynb", "models/fashion_cnn.keras", "models/fashion_cnn.onnx",
     ]  # fmt: skip
     assert mine.read_bytes() == b"my own"
-    assert (tmp_path / "02_workbench.ipynb").read_bytes() == _notebooks.find("02_workbench.ipynb").read_bytes()
+    assert (tmp_path / "02_workbench.ipynb").read_bytes() == notebooks.find("02_workbench.ipynb").read_bytes()
     _, out, _ = cli("lab", "--folder", tmp_path, "--no-start", "--json")
     assert json.loads(out)["copied"] == []
 

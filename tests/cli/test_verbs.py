@@ -14,7 +14,7 @@ from contextlib import closing
 import pytest
 
 import deploykit
-from deploykit.cli._show import columns, printable
+from deploykit.cli._shared.show import columns, printable
 from deploykit.core.model import Model
 from deploykit.core.security.tokens import Tokens
 

@@ -9,7 +9,7 @@ import pytest
 
 import deploykit as dk
 from deploykit.artifacts.artifact import MANIFEST, Artifact, Manifest
-from deploykit.cli import _notebooks
+from deploykit.cli._shared import notebooks
 from deploykit.core.errors import DatasetError, ExportError, SettingError, StoreError
 from deploykit.core.files import read_small, replace_whole
 from deploykit.storage.store import Store
@@ -54,7 +54,7 @@ def test_odd_spaces(make, suffix, tmp_path):
 @pytest.mark.parametrize("make", ODD)
 def test_odd_notebooks(make, tmp_path):
     with pytest.raises(SettingError, match=rf"Cannot read the notebook '.*n\.ipynb': .*{ODD[make]}"):
-        _notebooks.typed(make(tmp_path / "n.ipynb"), {})
+        notebooks.typed(make(tmp_path / "n.ipynb"), {})
 
 
 @pytest.mark.parametrize("make", ODD)

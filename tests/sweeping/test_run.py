@@ -14,7 +14,7 @@ import pytest
 from onnx import TensorProto, helper
 
 import deploykit as dk
-from deploykit.cli._watch import Watch
+from deploykit.cli._shared.watch import Watch
 from deploykit.core.candidate import Recipe, Step, Target
 from deploykit.core.errors import CandidateError, SettingError, StoreError
 from deploykit.storage.store import Store

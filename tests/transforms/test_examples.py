@@ -8,7 +8,7 @@ from deploykit.core.model import TensorSpec
 from deploykit.data.dataset import Dataset
 from deploykit.surgery.reconstruction.walk import MOST
 from deploykit.transforms._contract import TransformJob
-from deploykit.transforms._examples import gathered
+from deploykit.transforms._examples.inputs import gathered
 
 
 def job(count):

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from deploykit.core.extras import require
-from deploykit.transforms._channel_ranks import FILE, GRAPH, RANKS
+from deploykit.transforms._channels.ranks import FILE, GRAPH, RANKS
 from deploykit.transforms._contract import Stage, TransformJob
-from deploykit.transforms._onnx_stages import link
-from deploykit.transforms._onnx_weights import REQUIRES
+from deploykit.transforms._quantizing.stages import link
+from deploykit.transforms._weights.onnx import REQUIRES
 
 if TYPE_CHECKING:
     from deploykit.surgery.channels.budget import Expense
     from deploykit.surgery.channels.labels import Ranking
     from deploykit.surgery.layer_times import Times
-    from deploykit.transforms._channel_ranks import AnyTraced
+    from deploykit.transforms._channels.ranks import AnyTraced
 
 #: File of the stages.
 _TIMES = "times.json"

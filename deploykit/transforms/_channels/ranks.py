@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.transforms._contract import Need, Stage, TransformJob
-from deploykit.transforms._onnx_weights import REQUIRES, float_model
+from deploykit.transforms._weights.onnx import REQUIRES, float_model
 
 if TYPE_CHECKING:
     from deploykit.surgery.channels.keras_axes import Traced as KerasTraced
     from deploykit.surgery.channels.labels import Ranking
     from deploykit.surgery.channels.onnx_axes import Traced
-    from deploykit.transforms._own_answers import Ends
+    from deploykit.transforms._training.own_answers import Ends
 
     AnyTraced: TypeAlias = Traced | KerasTraced
 
@@ -70,7 +70,7 @@ class RankedOnnx(_Ranked):
     def _prepare(self, job: TransformJob) -> None:
         from deploykit.surgery.channels.onnx_trace import trace
         from deploykit.surgery.reconstruction import onnx_damage
-        from deploykit.transforms._onnx_examples import examples_of
+        from deploykit.transforms._examples.onnx import examples_of
 
         onnx = require("onnx", "")
         model = float_model(job)
@@ -88,8 +88,8 @@ class RankedOnnx(_Ranked):
         from deploykit.loading.onnx import signature
         from deploykit.surgery.onnx_session import runner
         from deploykit.surgery.reconstruction import onnx_damage
-        from deploykit.transforms._onnx_examples import examples_of
-        from deploykit.transforms._own_answers import Ends, goal_of
+        from deploykit.transforms._examples.onnx import examples_of
+        from deploykit.transforms._training.own_answers import Ends, goal_of
 
         specs = signature(traced.model, job.source)[1]
         ends, examples = Ends(specs, range(len(specs)), runner(traced.model)), examples_of(traced.model, job)
@@ -117,7 +117,7 @@ class RankedKeras(_Ranked):
         from deploykit.converters import _keras
         from deploykit.surgery.channels import keras_trace
         from deploykit.surgery.reconstruction import keras_damage
-        from deploykit.transforms._keras_examples import keras_examples
+        from deploykit.transforms._examples.keras import keras_examples
 
         model = _keras.load(job)
         shutil.copyfile(job.source, job.target / FILE)
@@ -134,8 +134,8 @@ class RankedKeras(_Ranked):
 
     def _gradients(self, traced: KerasTraced, job: TransformJob) -> dict[int, float]:
         from deploykit.surgery.reconstruction import keras_damage
-        from deploykit.transforms._keras_examples import keras_examples
-        from deploykit.transforms._own_answers import goal_of
+        from deploykit.transforms._examples.keras import keras_examples
+        from deploykit.transforms._training.own_answers import goal_of
 
         examples = keras_examples(traced.model, traced.flat, job)
         return keras_damage.gradients(traced, examples, goal_of(job, _keras_ends(traced), examples))
@@ -172,7 +172,7 @@ def _keras_ends(traced: KerasTraced) -> Ends:
     from deploykit.converters import _keras
     from deploykit.loading._keras.open import ends, graph_of, spec_of
     from deploykit.training.keras_ends import activation_name, final_operation
-    from deploykit.transforms._own_answers import Ends
+    from deploykit.transforms._training.own_answers import Ends
 
     made = _keras.exportable(traced.model)
     given = ends(graph_of(traced.model))[1]

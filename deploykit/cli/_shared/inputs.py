@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import deploykit as dk
-from deploykit.cli._options import add_options, given
+from deploykit.cli._shared.options import add_options, given
 from deploykit.core.settings.options import BuildOptions, SeedOptions, SignatureOptions
 from deploykit.core.settings.synthesis import BETWEEN, METHODS, PARAMETERS
 from deploykit.data.preprocess import CHANNEL_ORDERS, LAYOUTS

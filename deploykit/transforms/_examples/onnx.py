@@ -8,7 +8,7 @@ from deploykit.loading.onnx import signature
 from deploykit.surgery.onnx_session import runner
 from deploykit.surgery.reconstruction.walk import Examples
 from deploykit.transforms._contract import TransformJob
-from deploykit.transforms._examples import gathered
+from deploykit.transforms._examples.inputs import gathered
 
 
 def examples_of(model: Any, job: TransformJob) -> Examples:

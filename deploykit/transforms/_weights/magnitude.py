@@ -10,7 +10,7 @@ from deploykit.core.parameter import Parameter
 from deploykit.core.problem import Problem
 from deploykit.surgery import selection
 from deploykit.transforms._contract import TransformJob
-from deploykit.transforms._settings import SMALL_LAYERS
+from deploykit.transforms._weights.settings import SMALL_LAYERS
 
 PARAMETERS = (
     Parameter(

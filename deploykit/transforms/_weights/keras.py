@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.transforms._contract import TransformJob
-from deploykit.transforms._weights import Weights
+from deploykit.transforms._weights.kernels import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -36,7 +36,7 @@ class Opened:
     def examples(self, job: TransformJob) -> Examples:
         """The calibration inputs of a job; from then on each call of the model begins with fresh state."""
         from deploykit.converters import _keras
-        from deploykit.transforms._keras_examples import keras_examples
+        from deploykit.transforms._examples.keras import keras_examples
 
         found = keras_examples(self.model, self.flat, job)
         self.carrying += _keras.make_stateless(self.model)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from deploykit.core.errors import UnsupportedModelError
 from deploykit.core.extras import require
 from deploykit.transforms._contract import TransformJob
-from deploykit.transforms._weights import Weights
+from deploykit.transforms._weights.kernels import Weights
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -68,6 +68,6 @@ class OnnxWeights(Weights):
 
     def _norms(self, model: Any, job: TransformJob) -> Mapping[tuple[str, str], NDArray[Any]]:
         from deploykit.surgery.reconstruction.onnx_damage import input_norms
-        from deploykit.transforms._onnx_examples import examples_of
+        from deploykit.transforms._examples.onnx import examples_of
 
         return {(name, ""): norms for name, norms in input_norms(model, examples_of(model, job)).items()}

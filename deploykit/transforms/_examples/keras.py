@@ -9,7 +9,7 @@ from deploykit.loading._keras.open import ends, graph_of, spec_of
 from deploykit.surgery.channels.keras_graph import Flat
 from deploykit.surgery.reconstruction.walk import Examples
 from deploykit.transforms._contract import TransformJob
-from deploykit.transforms._examples import gathered
+from deploykit.transforms._examples.inputs import gathered
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -1,0 +1,1 @@
+"""Calibration inputs as work on graphs takes them."""

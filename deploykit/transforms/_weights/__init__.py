@@ -1,0 +1,1 @@
+"""Changing the weights of a model one kernel at a time."""
