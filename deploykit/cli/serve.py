@@ -76,7 +76,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument(
         "--audit", metavar="FILE",
-        help="write who asked for which predictions and gave which orders; see deploykit token audit",
+        help="write who asked for which predictions, gave which orders, and which versions were served; see deploykit "
+        "token audit",
     )  # fmt: skip
     parser.add_argument(
         "--traces", action="store_true",

@@ -90,8 +90,9 @@ def serve(
             its stages; never its content. ``"-"`` for standard output. It is rotated, see the limit ``log_bytes``.
         log_format: Form of the access log and of the server's own: ``"text"``, or ``"json"`` with an object in each
             line.
-        audit: File that gets a line for each prediction, each request that was turned away and each order, by token;
-            ``deploykit token audit`` shows whether any was changed or removed since.
+        audit: File that gets a line for each prediction, each request that was turned away and each order, by token,
+            and for each version that begins or ceases to be served; ``deploykit token audit`` shows whether any line
+            was changed or removed since.
         traces: Send OpenTelemetry traces to where the environment says (``OTEL_EXPORTER_OTLP_ENDPOINT``); takes
             deploykit[otel].
         block: Serve until Ctrl-C, SIGTERM or `Server.stop`, as the command line does, instead of in the background.

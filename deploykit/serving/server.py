@@ -11,6 +11,7 @@ import secrets
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +31,7 @@ from deploykit.serving.processes.watch import Watch
 from deploykit.serving.processes.worker import log_file
 from deploykit.serving.processes.workers import Workers
 from deploykit.serving.protection.tls import Tls
+from deploykit.serving.records.recorder import Act, Recorder
 from deploykit.serving.records.settings import Recording
 from deploykit.serving.sources.catalog import Catalog
 from deploykit.serving.sources.wishes import Wish, read_models_config
@@ -73,6 +75,7 @@ class Server:
         self._tokens = tokens
         self._tls = tls
         self._recording = recording
+        self._auditor: Recorder | None = None
         self._sockets = dict(sockets)
         own = Tokens()
         self._secret = "" if tokens is None else own.add("server", scopes=SCOPES)
@@ -112,7 +115,8 @@ class Server:
                 "recording": self._recording.to_json(),
             }
         )
-        self._catalog.serve(self._workers.become)
+        self._auditor = self._recording.auditor()
+        self._catalog.serve(self._workers.become, self._record)
         _live.add(self)
         if self._poll_seconds:
             threading.Thread(target=self._poll, name="deploykit-serve-poll", daemon=True).start()
@@ -123,6 +127,11 @@ class Server:
                 self._catalog.poll()
             except Exception:  # such as a child that could not be started: the next look may find it well
                 logging.getLogger("deploykit.serving").exception("cannot look for new versions")
+
+    def _record(self, what: str, facts: Mapping[str, Any]) -> None:
+        """Record what becomes of a version; an order of a client that was the reason has a line of its own as well."""
+        if self._auditor is not None:
+            self._auditor.add(Act(at=round(time.time(), 3), action=what, by="server", token="", **facts))
 
     def _control(self, what: str, arguments: Mapping[str, Any]) -> Any:
         """Do what a client wants done; see `deploykit.serving.control`."""
@@ -257,6 +266,8 @@ class Server:
                 self._watch.settle()
                 close(self._listeners)
                 self._workers.stop(self._limits.drain_seconds)
+                if self._auditor is not None:
+                    self._auditor.close()
                 self._watch.close()
                 self._last = traffic.read(self._counters)
                 with contextlib.suppress(OSError):  # a file that is left over does no harm

@@ -11,6 +11,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 import deploykit as dk
+from deploykit.artifacts.artifact import Artifact
 from deploykit.core.errors import ServeError, SettingError
 from deploykit.core.security.tokens import Tokens
 from deploykit.serving._serve import serve
@@ -137,8 +138,8 @@ def test_a_new_version_takes_over_without_a_failed_request(two, scaled):
     assert seen.index(5) > seen.index(3)
 
 
-def test_a_version_that_does_not_answer_as_it_did_is_not_served(two, scaled):
-    with serve(two, port=0, poll_seconds=0) as server:
+def test_a_version_that_does_not_answer_as_it_did_is_not_served(two, scaled, tmp_path):
+    with serve(two, port=0, poll_seconds=0, audit=tmp_path / "audit") as server:
         broken = scaled(5, two / "3")
         (broken / "model.onnx").write_bytes(b"no model")
         with pytest.raises(ServeError, match="has changed since the export"):
@@ -147,8 +148,17 @@ def test_a_version_that_does_not_answer_as_it_did_is_not_served(two, scaled):
         assert states(server) == {"3": "END", "2": "AVAILABLE"}
         shutil.rmtree(broken)
         scaled(5, two / "3")  # the same version, fixed
-        server.load("by")
+        server._catalog.poll()
         assert factor(server) == 5
+        server.unload("by")
+    acts = [json.loads(line) for line in (tmp_path / "audit").read_text().splitlines()]
+    acts = [one for one in acts if one["action"] != "predict"]
+    assert [(one["action"], one["name"], one["version"]) for one in acts] == [
+        ("serve", "by", "2"), ("fail", "by", "3"), ("end", "by", "2"), ("serve", "by", "3"), ("end", "by", "3"),
+    ]  # fmt: skip
+    assert {(one["by"], one["token"]) for one in acts} == {("server", "")}
+    assert "has changed since the export" in acts[1]["problem"]
+    assert [acts[n]["digest"] for n in (0, 3)] == [Artifact.open(two / n).digest for n in "23"]
 
 
 def test_a_worker_that_is_restarted_serves_what_the_others_do(two, scaled):

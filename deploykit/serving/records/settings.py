@@ -77,11 +77,7 @@ class Recording:
         Raises:
             DeploykitError: A file cannot be written.
         """
-        sinks: list[Sink] = []
-        if self.audit:
-            from deploykit.serving.records.audit import AuditLog
-
-            sinks.append(AuditLog(Path(self.audit)))
+        sinks = self._audit_sinks()
         if self.access_log:
             sinks.append(AccessLog(Path(self.access_log), self.log_format, most_bytes))
         if self.traces:
@@ -89,6 +85,22 @@ class Recording:
 
             sinks.append(Traces())
         return Recorder(sinks) if sinks else None
+
+    def auditor(self) -> Recorder | None:
+        """What records what the server does of itself; None without an audit log.
+
+        Raises:
+            DeploykitError: The file cannot be written.
+        """
+        sinks = self._audit_sinks()
+        return Recorder(sinks) if sinks else None
+
+    def _audit_sinks(self) -> list[Sink]:
+        if not self.audit:
+            return []
+        from deploykit.serving.records.audit import AuditLog
+
+        return [AuditLog(Path(self.audit))]
 
 
 def _access_path(given: str) -> Path:

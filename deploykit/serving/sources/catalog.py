@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ _PAST = 8
 
 #: Has all workers serve a state, see `deploykit.serving.processes.holder`, and says what could not be loaded.
 Become = Callable[[dict[str, Any]], list[dict[str, Any]]]
+#: Learns what becomes of versions: ``"serve"``, ``"end"`` or ``"fail"``, with its facts.
+Tell = Callable[[str, dict[str, Any]], None]
 
 
 class Catalog:
@@ -60,6 +62,7 @@ class Catalog:
         #: Held while what is served changes.
         self._putting = threading.RLock()
         self._become: Become = lambda _: []
+        self._tell: Tell = lambda _, __: None
         self._held: dict[str, dict[int, Held]] = {}
         self._failed: dict[tuple[str, int], tuple[Seen, DeploykitError]] = {}
         self._states: dict[str, dict[int, tuple[str, str, str]]] = {}
@@ -102,9 +105,11 @@ class Catalog:
                 self._prove(held)
         return self._state()
 
-    def serve(self, become: Become) -> None:
-        """Say what has workers change, now that they serve."""
-        self._become = become
+    def serve(self, become: Become, tell: Tell) -> None:
+        """Say what has workers change, now that they serve, and what learns of it."""
+        self._become, self._tell = become, tell
+        for name, versions in self._held.items():
+            self._tell_of(name, {}, versions)
 
     # -- changes ------------------------------------------------------------------------------------------------------
 
@@ -117,6 +122,7 @@ class Catalog:
                     self._wish(read_models_config(self._config))
                 except DeploykitError as error:
                     _log.error("the models stay as they were: %s", error)
+                    self._tell("fail", {"config": str(self._config), "problem": str(error)})
             for name in tuple(self._wishes):
                 self._refresh(name)
 
@@ -298,6 +304,7 @@ class Catalog:
     def _fail(self, name: str, version: int, seen: Seen, error: DeploykitError) -> None:
         _log.error("%s, version %d, is not served: %s", name, version, error)
         self._failed[name, version] = seen, error
+        self._tell("fail", {"name": name, "version": str(version), "problem": str(error)})
         self._say(name, version, "END", "UNKNOWN", error.message)
 
     def _say(self, name: str, version: int, state: str, code: str = "OK", message: str = "") -> None:
@@ -322,6 +329,7 @@ class Catalog:
                 states.pop(version, None)
             failed = self._become(self._state())
             if not failed:
+                self._tell_of(name, before, self._held[name])
                 return None
             self._held[name] = before
         error = errors.from_json(failed[0]["error"])
@@ -329,6 +337,15 @@ class Catalog:
             if before.get(version) is not held:
                 self._fail(name, version, held.seen, error)
         return error
+
+    def _tell_of(self, name: str, before: Mapping[int, Held], now: Mapping[int, Held]) -> None:
+        for version in sorted({*before, *now}):
+            old, new = before.get(version), now.get(version)
+            facts = {"name": name, "version": str(version)}
+            if new is None:
+                self._tell("end", facts)
+            elif new is not old:
+                self._tell("serve", {**facts, "digest": new.artifact.digest})
 
     def _opened(self, folder: Path, name: str) -> Held:
         return Held.open(folder, name, settings=self._settings, trusted=self._trusted)
