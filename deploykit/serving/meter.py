@@ -13,7 +13,7 @@ import threading
 import time
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 from typing import NamedTuple
@@ -81,12 +81,13 @@ class Meter:
 
     Args:
         path: Its file; one that is there is continued.
+        works: Whether this process is a worker, whose memory and CPU time are to be seen.
 
     Attributes:
         path: Its file.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, works: bool = True) -> None:
         self.path = path
         self._lock = threading.Lock()
         file = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -96,11 +97,16 @@ class Meter:
         finally:
             os.close(file)
         self._cells: dict[tuple[str, ...], memoryview] = {}
+        self._places: dict[tuple[str, ...], int] = {}
+        #: Models with their versions whose numbers must stay.
+        self._served: Container[tuple[str, ...]] = frozenset()
         #: Times of requests by model, version, protocol and status, until they are written.
         self._times: dict[tuple[str, str, str, str], array[float]] = {}
         for place, key in enumerate(_keys(self._memory)):
             self._cells[key] = _cells(self._memory, place)
-        self._cells_of("process")[0] = os.getpid()
+            self._places[key] = place
+        if works:
+            self._cells_of("process")[0] = os.getpid()
 
     @property
     def files(self) -> list[Path]:
@@ -131,6 +137,16 @@ class Meter:
         known.extend(times)  # all five at once, in whatever thread: no other code runs meanwhile
         if len(known) >= _MOST_TIMES:
             self.flush()
+
+    def serves(self, models: Collection[tuple[str, str]]) -> None:
+        """Say which models are served, in which versions: where there is no more room, the numbers of others go."""
+        with self._lock:
+            self._served = frozenset(models)
+
+    def turned(self, protocol: str, status: str) -> None:
+        """Count a request that no model ran for, at once."""
+        with self._lock:
+            self._cells_of("requests", "", "", protocol, status)[0] += 1
 
     def flush(self) -> None:
         """Write what is not in the file yet; called every second."""
@@ -185,13 +201,23 @@ class Meter:
     def _cells_of(self, *key: str) -> memoryview:
         found = self._cells.get(key)
         if found is None:
+            place = len(self._cells) if len(self._cells) < _RECORDS else self._freed()
+            if place is None:  # so much is served at once: no more series, the others count on
+                return memoryview(bytearray(8 * _CELLS)).cast("q")
             name = _SEPARATOR.join(key).encode()[:_KEY_BYTES]
-            place = len(self._cells)
-            if place >= _RECORDS:  # as with thousands of versions: no more series, the others count on
-                return self._cells["process",]
+            # As a whole: who reads the file meanwhile would take a record without a name for the end.
+            self._memory[place * _RECORD : (place + 1) * _RECORD] = name.ljust(_RECORD, b"\0")
             found = self._cells[key] = _cells(self._memory, place)
-            self._memory[place * _RECORD : place * _RECORD + len(name)] = name
+            self._places[key] = place
         return found
+
+    def _freed(self) -> int | None:
+        """The record of the oldest series of a version that is not served any more, None if there is none."""
+        for key in self._cells:
+            if len(key) > 2 and key[1] and key[1:3] not in self._served:
+                del self._cells[key]
+                return self._places.pop(key)
+        return None
 
 
 def read(paths: Iterable[Path]) -> list[Series]:

@@ -38,8 +38,8 @@ class Traffic(Plain):
     bounds_ms: tuple[float, ...]
 
 
-def meter_file(path: Path, slot: int) -> Path:
-    """The file of a worker's `Meter`, beside the counters."""
+def meter_file(path: Path, slot: int | str) -> Path:
+    """The file of the `Meter` of a worker, or of what stands in for workers, beside the counters."""
     return path.with_name(f"{path.name}.{slot}.meter")
 
 

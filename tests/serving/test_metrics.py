@@ -1,6 +1,7 @@
 """What Prometheus gets, against the requests that were made and times taken apart."""
 
 import json
+import os
 import re
 import time
 from pathlib import Path
@@ -62,6 +63,32 @@ def test_meters_of_several_workers_add_up_and_restarts_count_on(tmp_path):
         assert np.abs(np.cumsum(counts) - np.cumsum(wanted)).max() <= 1  # the clock's own rounding
         assert sum(s.total for s in series) == pytest.approx(1e9 * times[:, column].sum(), rel=1e-6)
     assert sum(s.total for s in found["examples"]) == 30
+
+
+def test_numbers_of_versions_that_are_gone_make_room_for_new_ones(tmp_path):
+    meter = Meter(tmp_path / "c.0.meter")
+
+    def requests():
+        return {s.labels[1]: s.total for s in read([meter.path]) if s.kind == "requests" and s.labels[0]}
+
+    meter.turned("p", "404")
+    for version in map(str, range(1, 201)):  # five series of times and two more for each
+        meter.serves([("m", "1"), ("m", version)])
+        for one in ("1", version):
+            meter.answered(visit(1.0, 1.0, 1.0, 1.0, version=one), "p", "200")
+            meter.ran("m", one, 1)
+        meter.flush()
+    found = requests()
+    assert found["1"] == 201, "what is served counts on"
+    assert found["200"] == 1
+    assert "2" not in found
+    assert 50 < len(found) < 100
+    assert [s.total for s in read([meter.path]) if s.labels == ("", "", "p", "404")] == [1]
+    assert [s.total for s in read([meter.path]) if s.kind == "process"] == [os.getpid()]
+    meter.serves([("m", str(version)) for version in range(1, 400)])
+    for version in map(str, range(201, 400)):
+        meter.ran("m", version, 1)
+    assert [s.total for s in read([meter.path]) if s.kind == "process"] == [os.getpid()], "nothing counts elsewhere"
 
 
 def test_merged_histograms_of_three_servers_give_the_99th_percentile(tmp_path):

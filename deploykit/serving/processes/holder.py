@@ -78,6 +78,8 @@ class Holder:
             },
         )
         self._served = {(one["name"], one["version"]): _identity(one) for one in wanted["models"]}
+        if self._service.meter is not None:
+            self._service.meter.serves(self._served)
         if gone:
             self._tidy_later()
         else:

@@ -27,6 +27,8 @@ _LINE_BYTES = 256
 #: How often a connection is looked at whose first line comes in pieces.
 _PIECE_SECONDS = 0.02
 _CHUNK = 1 << 16
+#: Protocols that answers are counted for: that of health, and that of requests that were not read.
+_HEALTH, _UNREAD = "rest_v2", "http"
 _BUSY = "No worker can answer now: they are busy, or being replaced; try again."
 
 
@@ -37,12 +39,20 @@ class StandIn:
         limits: The server's limits.
         tls: What it shakes hands with, None without TLS.
         ready: Whether the server takes requests, and the reason if it does not.
+        count: Counts an answer: the protocol's name, and the status.
     """
 
-    def __init__(self, limits: ServerLimits, tls: ssl.SSLContext | None, ready: Callable[[], tuple[bool, str]]) -> None:
+    def __init__(
+        self,
+        limits: ServerLimits,
+        tls: ssl.SSLContext | None,
+        ready: Callable[[], tuple[bool, str]],
+        count: Callable[[str, int], None] = lambda _, __: None,
+    ) -> None:
         self._limits = limits
         self._tls = tls
         self._ready = ready
+        self._count = count
         self._accepting: set[socket.socket] = set()
         #: Connections whose requests have not been read, and what looks after them.
         self._unread: dict[socket.socket, asyncio.Task[None]] = {}
@@ -140,7 +150,7 @@ class StandIn:
         for connection, task in list(self._unread.items()):
             task.cancel()
             del self._unread[connection]
-            _say_goodbye(connection, 503, "The server is shutting down.")
+            self._say_goodbye(connection, _UNREAD, 503, "The server is shutting down.")
         self._way_there.set()
 
     def _accept(self, listener: socket.socket) -> None:
@@ -156,7 +166,7 @@ class StandIn:
         if self._ways and self._hand_over(connection, RAW):
             return
         if len(self._tasks) >= self._limits.connections:
-            _say_goodbye(connection, 503, _BUSY)
+            self._say_goodbye(connection, _UNREAD, 503, _BUSY)
         elif self._tls is None:
             self._unread[connection] = self._start(self._look_after(connection))
         else:
@@ -188,16 +198,17 @@ class StandIn:
         with contextlib.suppress(OSError):  # the time is over, or the client is gone
             async with asyncio.timeout(self._limits.header_seconds):
                 line = await self._first_line(connection)
-        if (health := self._health(line)) is None and line:
+        protocol, health = _HEALTH, self._health(line)
+        if health is None and line:
             await asyncio.sleep(self._limits.answer_seconds)
-            health = 504, f"The answer was not ready within {self._limits.answer_seconds:g} s."
+            protocol, health = _UNREAD, (504, f"The answer was not ready within {self._limits.answer_seconds:g} s.")
         del self._unread[connection]
         if health is None:  # nothing has come, or the client is gone
             connection.close()
             return
         with contextlib.suppress(OSError):
             connection.recv(_CHUNK)  # unread bytes would make closing a reset
-        _say_goodbye(connection, *health, head_only=line.startswith(b"HEAD"))
+        self._say_goodbye(connection, protocol, *health, head_only=line.startswith(b"HEAD"))
 
     async def _first_line(self, connection: socket.socket) -> bytes:
         """The first line, left in the connection, or as much of it as is looked at; b"" when the client is gone."""
@@ -229,6 +240,16 @@ class StandIn:
             return (200, '{"ready":true}') if ready else (503, reason)
         return None
 
+    def _say_goodbye(
+        self, connection: socket.socket, protocol: str, status: int, words: str, *, head_only: bool = False
+    ) -> None:
+        """Answer and close, without waiting."""
+        self._count(protocol, status)
+        with contextlib.suppress(OSError):
+            connection.send(_answer(status, words, head_only=head_only))
+            connection.shutdown(socket.SHUT_WR)
+        connection.close()
+
     async def _secured(self, connection: socket.socket, tls: ssl.SSLContext) -> None:
         """Shake hands, then the same; what is handed over is passed on in both directions."""
         reader = asyncio.StreamReader()
@@ -241,9 +262,11 @@ class StandIn:
             )
             writer = asyncio.StreamWriter(transport, protocol, reader, self._loop)
             line = await asyncio.wait_for(reader.readuntil(b"\n"), seconds)
-            if (health := self._health(line.rstrip())) is None:
-                health = await self._pass_on(line, reader, writer)
+            counted, health = _HEALTH, self._health(line.rstrip())
+            if health is None:
+                counted, health = _UNREAD, await self._pass_on(line, reader, writer)
             if health is not None:
+                self._count(counted, health[0])
                 writer.write(_answer(*health, head_only=line.startswith(b"HEAD")))
                 await asyncio.wait_for(writer.drain(), seconds)
         except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
@@ -300,14 +323,6 @@ async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
             await writer.drain()
         if writer.can_write_eof():
             writer.write_eof()
-
-
-def _say_goodbye(connection: socket.socket, status: int, words: str, *, head_only: bool = False) -> None:
-    """Answer and close, without waiting."""
-    with contextlib.suppress(OSError):
-        connection.send(_answer(status, words, head_only=head_only))
-        connection.shutdown(socket.SHUT_WR)
-    connection.close()
 
 
 def _answer(status: int, words: str, *, head_only: bool = False) -> bytes:

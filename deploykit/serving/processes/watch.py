@@ -22,8 +22,10 @@ from deploykit.core.settings.limits import ServerLimits
 from deploykit.sandbox.watching import Standstill, private_bytes
 from deploykit.serving.health.suspects import Suspects, suspects_file
 from deploykit.serving.health.vitals import NOT_READY_SECONDS, Signs, vitals_file
+from deploykit.serving.meter import Meter
 from deploykit.serving.processes.pulse import EXIT_STUCK
 from deploykit.serving.processes.standin import StandIn
+from deploykit.serving.traffic import meter_file
 
 if TYPE_CHECKING:
     from deploykit.serving.processes.process import Worker
@@ -105,6 +107,7 @@ class Watch:
         self._draining = False
         self._closing = threading.Event()
         self._stand_in: StandIn | None = None
+        self._meter: Meter | None = None
         self._followed: tuple[Sequence[socket.socket], Sequence[socket.socket]] = ((), ())
         self._thread = threading.Thread(target=self._run, name="deploykit-watch", daemon=True)
 
@@ -119,7 +122,8 @@ class Watch:
         """
         self._listeners = tuple(listeners.get("", ()))
         if self._listeners and hasattr(socket, "send_fds"):
-            self._stand_in = StandIn(self._limits, None if self._tls is None else self._tls.context(), self._readiness)
+            tls = None if self._tls is None else self._tls.context()
+            self._stand_in = StandIn(self._limits, tls, self._readiness, self._count)
         self._thread.start()
 
     def started(self, slot: int, worker: Worker) -> None:
@@ -261,6 +265,15 @@ class Watch:
             if wanted != self._followed or self._stand_in.engaged:
                 self._followed = wanted
                 self._stand_in.follow(*wanted)
+
+    def _count(self, protocol: str, status: int) -> None:
+        """Count what the stand-in answers, beside what the workers count; called in its thread alone."""
+        if self._meter is None:
+            try:
+                self._meter = Meter(meter_file(self._counters, "stand-in"), works=False)
+            except OSError:  # temporary files were removed: the workers' are gone as well
+                return
+        self._meter.turned(protocol, str(status))
 
     def _readiness(self) -> tuple[bool, str]:
         if self._draining:

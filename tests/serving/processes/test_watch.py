@@ -4,6 +4,7 @@ import http.client
 import json
 import os
 import platform
+import re
 import shutil
 import signal
 import socket
@@ -11,6 +12,7 @@ import ssl
 import subprocess
 import threading
 import time
+import urllib.request
 
 import numpy as np
 import psutil
@@ -124,8 +126,10 @@ def test_a_stuck_batch_is_504_health_is_answered_and_the_worker_is_replaced(runn
     assert server.predict([[64, 8, 1]]).tolist() == [[8]]
     stuck = Asked(server, [(FOREVER, 1, 1)])
     until(lambda: server._watch._posts[0].signs.runs(), "it to run")  # a connection before that would be its own
-    until(lambda: health(server, "ready") == (503, {"error": "All workers are busy; try again."}), "readiness to end")
+    busy = 503, {"error": "All workers are busy; try again."}
+    until(lambda: health(server, "ready") == busy, "readiness to end")
     assert health(server) == (200, {"live": True})
+    assert health(server, "ready") == busy
     assert server.pids == (first,)
     assert stuck.done().status == 504
     assert stuck.error == "The answer was not ready within 6 s."
@@ -135,6 +139,12 @@ def test_a_stuck_batch_is_504_health_is_answered_and_the_worker_is_replaced(runn
     assert server.pids != (first,)
     assert health(server, "ready") == (200, {"ready": True})
     assert server.alive
+    with urllib.request.urlopen(f"{server.url}/metrics", timeout=60) as answer:
+        found = answer.read().decode()
+    requests = 'deploykit_requests_total{model="",protocol="rest_v2",status="%d",version=""}'
+    assert f"{requests % 503} 2.0" in found, "what the stand-in answers counts as well"
+    pids = {int(pid) for pid in re.findall(r'deploykit_worker_resident_bytes{pid="(\d+)"}', found)}
+    assert pids == set(server.pids), "and it does not count as a worker"
 
 
 def test_a_connection_that_a_stuck_worker_has_not_read_is_503(running):
