@@ -1,6 +1,7 @@
 import os
 import shutil
 import subprocess
+from collections import Counter
 from pathlib import Path
 
 import filelock
@@ -32,10 +33,22 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 _NOT_RUN = pytest.StashKey[int]()
 
 
+def _has(item, marker):
+    return item.get_closest_marker(marker) is not None
+
+
 @pytest.hookimpl(trylast=True)  # when -m has left out what it does
 def pytest_collection_modifyitems(config, items):
-    """Without a browser its tests are left out, said in red at the end; in CI that is an error."""
-    browser = [item for item in items if item.get_closest_marker("browser")]
+    """Without a browser its tests are left out, said in red at the end; in CI that is an error.
+
+    Where several processes share the files, those that take long come first, so that none is left with one at the end.
+    """
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        weights = Counter()
+        for item in items:
+            weights[item.path] += 20 * _has(item, "browser") + 5 * _has(item, "long")
+        items.sort(key=lambda item: -weights[item.path])
+    browser = [item for item in items if _has(item, "browser")]
     if not browser or any(map(shutil.which, BROWSERS)):
         return
     if os.environ.get("CI"):

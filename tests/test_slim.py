@@ -77,6 +77,7 @@ def test_models_are_read(slim, tiny, kind):
     assert found["layers"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "shape"), [("cnn_onnx", "1,8,8"), ("cnn_tflite", "8,8,1")])
 def test_the_whole_way(slim, tiny, tmp_path, kind, shape):
     rng = np.random.default_rng(0)

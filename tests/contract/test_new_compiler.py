@@ -97,6 +97,7 @@ def test_a_sweep_compiles_once_and_measures_what_it_has_compiled(model, data, tm
     assert {Path(row.compiled).parent.name for row in own} == compiled(tmp_path / "s"), "rows name it"
 
 
+@pytest.mark.long
 def test_a_store_on_another_machine_compiles_again_and_never_reuses(model, data, tmp_path, monkeypatch):
     sweep(model, data, tmp_path / "s")
     before = compiled(tmp_path / "s")

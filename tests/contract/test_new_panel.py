@@ -54,6 +54,7 @@ def test_it_can_be_shown_in_a_cell_of_its_own(bench):
         bench.panel("failure")
 
 
+@pytest.mark.long
 def test_the_browser_finds_its_file(tmp_path):
     widgets = ROOT / "widgets"
     if not (widgets / "node_modules").is_dir():

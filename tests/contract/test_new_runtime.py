@@ -34,6 +34,7 @@ def test_the_registry_lists_it():
     assert RUNTIMES.get("reference").label == "ONNX reference evaluator"
 
 
+@pytest.mark.long
 def test_a_sweep_runs_it(tmp_path):
     model = dk.load(models.build("cnn_onnx", tmp_path))
     rng = np.random.default_rng(0)

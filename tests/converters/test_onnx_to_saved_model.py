@@ -37,6 +37,7 @@ def test_operators_compute_what_onnx_runtime_does(name, differences):
     assert differences[name] < 1e-5
 
 
+@pytest.mark.long
 def test_operators_do_what_the_standards_own_tests_say():
     """Right, or refused by name: nothing is converted wrongly."""
     with pytest.MonkeyPatch.context() as patch:

@@ -120,6 +120,7 @@ def overlaps(found):
     ]  # fmt: skip
 
 
+@pytest.mark.long
 def test_the_rows_are_those_of_a_local_sweep_and_nothing_overlaps_a_timing(cluster, model, data, spans, tmp_path):
     events = []
     far = dk.sweep(
@@ -234,6 +235,7 @@ def test_a_worker_ends_what_a_killed_driver_has_asked_for(cluster, tmp_path):
     assert wait_until(lambda: not any(p.is_running() and p.status() != psutil.STATUS_ZOMBIE for p in spinning), 5)
 
 
+@pytest.mark.long
 def test_one_kind_of_hardware_times_all(cluster, model, data, spans, tmp_path):
     """A third worker may use one core only: it builds and evaluates, and times nothing."""
     usual = cluster.pids()
@@ -251,6 +253,7 @@ def test_one_kind_of_hardware_times_all(cluster, model, data, spans, tmp_path):
     assert wait_until(lambda: len(cluster.pids()) == 2)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fault", [signal.SIGKILL, signal.SIGSTOP])
 def test_a_lost_worker_loses_nothing(fault, cluster, model, data, spans, tmp_path):
     """The worker that times is killed, or cut off; the launch is redone on another one, and the rows say so."""

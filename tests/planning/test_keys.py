@@ -59,6 +59,7 @@ def key(runtime):
     return measurement_key("a" * 64, Target(runtime), "d" * 64, hardware(), Protocol())
 
 
+@pytest.mark.long
 def test_a_plugin_that_is_upgraded_is_measured_again_and_nothing_else_is(plugin, tmp_path):
     model = dk.load(models.build("cnn_onnx", tmp_path))
     rng = np.random.default_rng(0)
@@ -87,6 +88,7 @@ def test_the_key_of_a_latency_has_the_versions_of_its_own_runtime(monkeypatch):
     assert here()["packages"]["numpy"] == np.__version__
 
 
+@pytest.mark.long
 def test_a_speedup_over_another_baseline_is_another_one(plugin, tmp_path):
     model = dk.load(models.build("cnn_onnx", tmp_path))
     data = dk.Dataset.from_arrays(np.ones((60, 1, 8, 8), np.float32), np.arange(60) % 3)

@@ -219,6 +219,7 @@ def test_a_plan_says_what_was_read(tmp_path):
     assert type(plan).from_json(plan.to_json()).reading == plan.reading
 
 
+@pytest.mark.long
 def test_planning_imports_no_framework():
     code = (
         "import sys, numpy as np, deploykit as dk\n"

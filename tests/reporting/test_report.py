@@ -187,6 +187,7 @@ def test_without_a_profile_the_reason_is_said(report):
         report.choice_for(report.baseline).chart_layers()
 
 
+@pytest.mark.long
 def test_a_notebook_with_thousands_of_candidates_stays_small(report):
     like = next(r for r in report.rows if r.key != report.baseline and r.status == "measured")
     slower = dataclasses.replace(

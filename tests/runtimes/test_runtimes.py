@@ -38,6 +38,7 @@ def test_an_operator_onnx_runtime_lacks_is_named(tmp_path):
         call("onnxruntime", "run", **arguments(path, "onnx", (4,)))
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("kind", "name"), [("saved_model", "total"), ("tflite", "total"), ("tflite_tensors", "lstm")])
 def test_state_does_not_pass_from_call_to_call(kind, name, tmp_path):
     path = tmp_path / "m"

@@ -139,6 +139,7 @@ def round_of(server, seed):
     assert not any(thread.is_alive() for thread in slow)
 
 
+@pytest.mark.long
 def test_others_are_answered_and_memory_stays(server):
     pids = server.pids
     round_of(server, 0)

@@ -111,6 +111,7 @@ def test_the_client_of_tensorflow_serving_predicts_alike(two, golden):
         np.testing.assert_array_equal(found[name], array)
 
 
+@pytest.mark.long
 def test_int8_models_and_saved_models_are_served(tmp_path):
     for kind, layout in (("cnn_int8_tflite", "folder"), ("cnn_saved_model", "tfserving")):
         candidate = exportable(kind, tmp_path)

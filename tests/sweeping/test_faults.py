@@ -90,6 +90,7 @@ def test_a_driver_killed_again_and_again_does_only_what_was_not_committed(model_
     assert wait_until(lambda: not marked(tmp_path), 5)
 
 
+@pytest.mark.long
 def test_a_killed_child_is_a_row_that_the_next_sweep_tries_again(onnx_model, tmp_path):
     killed = []
 
@@ -119,6 +120,7 @@ def busy_children():
     return [p for p in everybody if p.ppid() != os.getpid() and p.pid not in parents]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("phase", "stage", "children"),
     [("accuracy", ("evaluating int8 dynamic", " of "), 1), ("latency", ("round 2",), 4)],
@@ -197,6 +199,7 @@ def test_the_data_of_somebody_else(swept, tmp_path):
         (copied / "data").chmod(0o700)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("fill", [":", "build: int8", "latency: timing all 3 models, round 2"])
 def test_a_full_disk_ends_the_sweep_and_keeps_what_was_committed(fill, model_path, tmp_path):
     """The store is on a small file system of its own, which is filled in the middle of the work."""
@@ -245,6 +248,7 @@ def test_a_read_only_store_is_read_and_refuses_sweeps(model_path, swept, tmp_pat
     assert "is not writable" in found["text"]
 
 
+@pytest.mark.long
 def test_clocks_may_jump(model_path, tmp_path):
     """Every process of the sweep sees a wall clock that jumps by hours, back and forth, at each look."""
     (tmp_path / "sitecustomize.py").write_text(

@@ -51,6 +51,7 @@ def bare(path, feeds):
     return ort.InferenceSession(str(path)).run(None, feeds)
 
 
+@pytest.mark.long
 def test_other_outputs_are_judged_beside_the_original(tmp_path):
     model = two_heads(tmp_path)
     x = G.normal(size=(400, 64)).astype("f")
@@ -110,6 +111,7 @@ def test_a_model_that_no_technique_trains_is_evaluated_on_more():
     assert any("cannot be trained" in note for note in plan.reading.notes)
 
 
+@pytest.mark.long
 def test_what_the_first_output_is_does_not_depend_on_the_command(tmp_path):
     model = variants.save(tmp_path, "two", variants.two_outputs())
     x, y, _ = variants.tutorial(600)

@@ -25,6 +25,7 @@ def swept(tmp_path_factory):
     return run
 
 
+@pytest.mark.long
 def test_each_quantized_candidate_is_profiled_beside_float32_on_its_runtime(swept):
     report = swept()
     found = {r.candidate.target.runtime: r.measurement for r in report.rows if r.candidate.recipe.steps}

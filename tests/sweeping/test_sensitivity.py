@@ -205,6 +205,7 @@ def test_a_cancelled_pass_keeps_what_it_has_and_goes_on(fragile, tmp_path):
     assert all(r.only and r.all_but for r in whole.rows)
 
 
+@pytest.mark.long
 def test_a_sweep_tries_what_the_pass_suggests(fragile, tmp_path):
     space = dk.Space([Recipe((Step("quantize_static"),)), Recipe((Step("quantize_float16"),))], [ON])
     events = []
@@ -247,6 +248,7 @@ def test_one_layer_is_the_whole(tmp_path, onnx_model, images):
     assert found.suggest() == ()
 
 
+@pytest.mark.long
 def test_pruning_layer_by_layer_needs_no_training(tmp_path):
     model = dk.load(models.build("cnn_keras", tmp_path))
     rng = np.random.default_rng(0)

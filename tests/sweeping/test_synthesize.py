@@ -99,6 +99,7 @@ def test_statistics_match_afterwards(which, request):
     assert apart(images, *stored) < 0.4 * apart(noise, *stored)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", ["batchnorm", "generator"])
 def test_runs_repeat_whatever_the_data_that_evaluate(method, keras_file):
     model = dk.load(keras_file)

@@ -11,6 +11,7 @@ UNSUPPORTED = {
 }
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", sorted(set(ARCHITECTURES) - set(UNSUPPORTED) - {"mixed_precision"}))
 def test_the_copy_computes_the_same_and_weights_come_back(name):
     found = work.run("bridge:there_and_back", "tf_keras", name=name)

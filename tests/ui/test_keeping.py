@@ -326,7 +326,7 @@ def test_what_was_clicked_comes_back_after_a_restart_and_the_page_lands_where_it
     page.locator(".dk-chart-canvas canvas").wait_for()
     assert tab(page, "Explore").get_attribute("aria-selected") == "true"
     poll(page, lambda: kernel_value(page, "bench._state.picked") == picked, "the choice is back")
-    assert kernel_value(page, "bench.code") == code
+    poll(page, lambda: kernel_value(page, "bench.code") == code, "the code is back: runtimes are known with the plan")
     assert page.locator(".dk-space-line .dk-soft").text_content() == space
     assert kernel_value(page, "bench._state.data_source.preprocess.reshape") == [1, 8, 8]
 

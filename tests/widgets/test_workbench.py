@@ -200,6 +200,7 @@ def test_inputs_cannot_be_changed_under_a_sweep(opened, model, data, space):
     bench._desk.post(lambda: bench._state.change(sweep="idle"))
 
 
+@pytest.mark.long
 def test_one_candidate_is_run_anew(opened, model, data, space, store, tmp_path):
     """A failed one is tried again, a measured one is timed more often; nothing else is."""
     folder = shutil.copytree(store, tmp_path / "copy")
@@ -249,6 +250,7 @@ def test_clicks_are_code(done, tmp_path):
     assert ran.returncode == 0, ran.stderr
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_a_saved_notebook_does_the_same_under_papermill(done, tmp_path, elsewhere):
     """Also with another store, which is what its first cell tells people to do."""
@@ -270,6 +272,7 @@ def test_a_saved_notebook_does_the_same_under_papermill(done, tmp_path, elsewher
         assert report.data.digest == bench.report.data.digest
 
 
+@pytest.mark.long
 def test_a_notebook_saved_before_a_sweep_has_the_data_that_no_file_holds(
     opened, model, data, space, tmp_path, monkeypatch
 ):

@@ -120,6 +120,7 @@ def health(server, what="live", context=None):
 # -- stuck -------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 def test_a_stuck_batch_is_504_health_is_answered_and_the_worker_is_replaced(running):
     server = running(limits={"answer_seconds": 6.0})
     (first,) = server.pids
@@ -166,6 +167,7 @@ def test_a_connection_that_a_stuck_worker_has_not_read_is_503(running):
         connection.close()
 
 
+@pytest.mark.long
 def test_stuck_in_its_thread_the_requests_behind_it_are_503(running):
     server = running(limits={"answer_seconds": 3.0})
     (first,) = server.pids
@@ -192,6 +194,7 @@ def test_a_long_batch_is_answered_and_so_are_those_who_come_meanwhile(running):
     assert server.pids == (first,)
 
 
+@pytest.mark.long
 def test_a_stopped_worker_is_noticed_and_replaced(running):
     server = running(limits={"answer_seconds": 60.0})
     (first,) = server.pids
@@ -313,6 +316,7 @@ def test_work_that_nobody_waits_for_is_not_begun(running):
 # -- TLS and gRPC ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
 def test_the_stand_in_speaks_tls_and_passes_connections_on(running, tmp_path):
     subprocess.run(
@@ -335,6 +339,7 @@ def test_the_stand_in_speaks_tls_and_passes_connections_on(running, tmp_path):
     until(lambda: health(server, "ready", context) == (200, {"ready": True}), "readiness")
 
 
+@pytest.mark.long
 def test_grpc_says_what_http_says(running):
     grpc = pytest.importorskip("grpc")
     from grpc_health.v1 import health_pb2
