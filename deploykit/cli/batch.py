@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from deploykit.cli._shared import notebooks
+from deploykit.cli._shared.once import Pairs
 from deploykit.cli._shared.show import note, show
 from deploykit.core.errors import DeploykitError, SettingError
 from deploykit.core.extras import needs
@@ -35,8 +36,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         dest="parameters",
         metavar=("NAME", "VALUE"),
         nargs=2,
-        action="append",
-        default=[],
+        action=Pairs,
+        default={},
         help="notebook parameter, for example -p max_drop 0.01 (repeatable)",
     )
     parser.epilog = _EPILOG
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     needs("papermill")
     try:
         notebook = _find(options.notebook)
-        values = notebooks.typed(notebook, dict(options.parameters))
+        values = notebooks.typed(notebook, options.parameters)
         out = _output(options.out, notebook)
     except SettingError as error:
         raise argparse.ArgumentTypeError(str(error)) from error

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from deploykit.cli._shared import notebooks
 from deploykit.cli._shared.inputs import named
+from deploykit.cli._shared.once import Pairs
 from deploykit.cli._shared.show import note, show
 from deploykit.core.errors import SettingError
 from deploykit.core.extras import installed, needs
@@ -27,8 +28,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         dest="parameters",
         metavar="NAME=VALUE",
         type=named,
-        action="append",
-        default=[],
+        action=Pairs,
+        default={},
         help="notebook parameter, for example -p launches=2 (repeatable)",
     )
 
@@ -41,7 +42,7 @@ def run(options: argparse.Namespace) -> None:
     executed = store / _NOTEBOOK
     note(options, f"running {notebook} with its store in {store}; Ctrl-C stops it, the same command resumes it")
     try:
-        values = notebooks.typed(notebook, {**_start(), **dict(options.parameters), "store": str(store)})
+        values = notebooks.typed(notebook, {**_start(), **options.parameters, "store": str(store)})
     except SettingError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
     notebooks.execute(notebook, executed, values, quiet=options.json)

@@ -51,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
         options.out,
         layout=options.layout,
         name=options.name,
-        parameters=dict(options.set),
+        parameters=options.set,
         overwrite=options.overwrite,
     )
     show(

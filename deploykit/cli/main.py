@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from deploykit._version import __version__
+from deploykit.cli._shared.once import refuse_repeats
 from deploykit.core.errors import DeploykitError
 from deploykit.core.extras import explained
 
@@ -72,6 +73,7 @@ def _parser(chosen: str) -> tuple[argparse.ArgumentParser, dict[str, ModuleType]
             formatter_class=argparse.RawDescriptionHelpFormatter,
             allow_abbrev=False,
         )
+        refuse_repeats(verb)
         if chosen:
             module.arguments(verb)
         verb.add_argument("--json", action="store_true", help="print JSON on stdout instead of text")

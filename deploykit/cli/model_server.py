@@ -9,6 +9,7 @@ import argparse
 import difflib
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,7 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.version:
         print(f"{_PROGRAM}: deploykit {__version__}")
         return 0
-    given = {argument.lstrip("-").partition("=")[0] for argument in arguments if argument.startswith("--")}
+    given = Counter(argument.lstrip("-").partition("=")[0] for argument in arguments if argument.startswith("--"))
+    for name, count in given.items():
+        if count > 1:  # as where a script hands its own flags on behind those of an image
+            _say(f"--{name} is given {count} times; the last one counts.")
     for flag in (flag for flag in FLAGS if flag.name in given and not flag.help):
         if flag.refused and getattr(options, flag.name) != flag.default:
             return _usage(f"--{flag.name}: {flag.note}.")
@@ -114,7 +118,7 @@ def _unknown(argument: str) -> str:
 def _serve(options: argparse.Namespace, tls: dict[str, Path]) -> None:
     limits: dict[str, float] = {"answer_seconds": options.rest_api_timeout_in_ms / 1000}
     settings: dict[str, int] = {}
-    if options.workers:
+    if options.workers is not None:
         settings["workers"] = options.workers
     if threads := options.tensorflow_intra_op_parallelism or options.tensorflow_session_parallelism:
         settings["threads"] = threads
@@ -122,7 +126,11 @@ def _serve(options: argparse.Namespace, tls: dict[str, Path]) -> None:
         _batch(options, limits, settings)
     if options.monitoring_config_file:
         _monitor(Path(options.monitoring_config_file))
-    several = bool(options.model_config_file)
+    several, reread = bool(options.model_config_file), options.model_config_file_poll_wait_seconds
+    if several and options.model_base_path:
+        _say("--model_base_path does nothing beside --model_config_file.")
+    if reread > 0 >= options.file_system_poll_wait_seconds:
+        _say("--model_config_file_poll_wait_seconds also has new versions looked for.")
     dk.serve(
         options.model_config_file if several else options.model_base_path,
         name="" if several else options.model_name,
@@ -130,8 +138,8 @@ def _serve(options: argparse.Namespace, tls: dict[str, Path]) -> None:
         port=options.rest_api_port,
         ports={"grpc": options.port} if options.port else None,
         sockets={"grpc": options.grpc_socket_path} if options.grpc_socket_path else None,
-        poll_seconds=max(options.file_system_poll_wait_seconds, 0),
-        reread=options.model_config_file_poll_wait_seconds > 0,
+        poll_seconds=max(options.file_system_poll_wait_seconds, 0) or max(reread, 0),
+        reread=reread > 0,
         limits=limits,
         settings=settings or None,
         tokens=options.tokens,

@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     found = dk.sensitivity(
         *model_and_data(options),
         options.technique,
-        parameters=dict(options.set),
+        parameters=options.set,
         runtime=options.runtime,
         store=options.store,
         by=options.by or ("layer", "type"),

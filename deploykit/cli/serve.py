@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 import deploykit as dk
+from deploykit.cli._shared.once import Pairs
 from deploykit.cli._shared.show import show
 from deploykit.core.parameter import Parameter
 from deploykit.core.registry import registry
@@ -30,7 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="versions of a folder: latest, latest:N, all, or numbers such as 1,3 (default: latest)",
     )  # fmt: skip
     parser.add_argument(
-        "--label", metavar="LABEL=VERSION", action="append", default=[], type=_label,
+        "--label", metavar="LABEL=VERSION", action=Pairs, default={}, type=_label,
         help="name for a version of the one model; may be repeated",
     )  # fmt: skip
     parser.add_argument(
@@ -84,7 +85,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="send OpenTelemetry traces to where OTEL_EXPORTER_OTLP_ENDPOINT says (deploykit[otel])",
     )  # fmt: skip
     parser.add_argument(
-        "--limit", metavar="NAME=VALUE", action="append", default=[], type=_limit,
+        "--limit", metavar="NAME=VALUE", action=Pairs, default={}, type=_limit,
         help="set a limit; may be repeated. " + " ".join(_described(limit) for limit in LIMITS),
     )  # fmt: skip
 
@@ -120,9 +121,9 @@ def run(options: argparse.Namespace) -> int:
         "workers": options.workers,
         "name": options.name,
         "versions": options.versions,
-        "labels": dict(options.label),
+        "labels": options.label,
         "poll_seconds": options.poll_seconds,
-        "limits": dict(options.limit),
+        "limits": options.limit,
         "hosts": options.allow_host,
         "tokens": options.tokens,
         "insecure": options.insecure,
@@ -147,12 +148,16 @@ def _described(limit: Parameter) -> str:
 
 
 def _versions(text: str) -> str | list[int]:
-    return [int(one) for one in text.split(",")] if text.replace(",", "").isdigit() else text
+    if not text.isascii() or not text.replace(",", "").isdigit():
+        return text
+    if not all(numbers := text.split(",")):
+        raise argparse.ArgumentTypeError(f"expected numbers separated by single commas, got {text!r}")
+    return [int(one) for one in numbers]
 
 
 def _label(text: str) -> tuple[str, int]:
     label, _, version = text.partition("=")
-    if not label or not version.isdigit():
+    if not label or not version.isascii() or not version.isdigit():
         raise argparse.ArgumentTypeError(f"expected LABEL=VERSION, got {text!r}")
     return label, int(version)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +19,7 @@ from deploykit.serving.protection.tls import Tls
 from deploykit.serving.records.settings import Recording
 from deploykit.serving.server import Listeners, Server, close, named
 from deploykit.serving.sources.catalog import Catalog
-from deploykit.serving.sources.wishes import Wish, stands_alone, wishes_in
+from deploykit.serving.sources.wishes import Wish, checked, labelled, stands_alone, wishes_in
 from deploykit.serving.transport.listen import hold, is_loopback, listen
 from deploykit.serving.wires._contract import WIRES, PortWire
 
@@ -139,7 +140,7 @@ class Preparation:
         self._catalog = Catalog(wishes, config if self.reread else None, trusted=self.trusted, settings=chosen)
         artifacts = self._catalog.open()
         if self.workers is None and os.name != "nt":
-            self._count = max(a.manifest.serving.workers if a.manifest.serving else 1 for a in artifacts)
+            self._count = max((a.manifest.serving.workers if a.manifest.serving else 1 for a in artifacts), default=1)
 
     def _set_limits(self) -> None:
         if self.workers is not None and not _is_count(self.workers):
@@ -147,8 +148,14 @@ class Preparation:
         if os.name == "nt" and self._count != 1:
             raise SettingError("workers must be 1 on Windows, where processes cannot share a port.")
         self._limits = ServerLimits.of(self.limits)
-        if isinstance(self.hosts, str) or not all(map(str.strip, self.hosts)):
+        if isinstance(self.hosts, str):
             raise SettingError(f"The hosts must be a list of names, got {self.hosts!r}.")
+        for host in self.hosts:
+            if not _HOST.fullmatch(host):
+                raise SettingError(
+                    f"The hosts must be names, got {host!r}.",
+                    remedy="give each as in model.example.org, without scheme and port; addresses are always taken.",
+                )
         self._taken = tuple(self.hosts) or ((self.host,) if is_loopback(self.host) else ())
 
     def _read_certificates(self) -> None:
@@ -166,7 +173,23 @@ class Preparation:
             )
 
     def _open_records(self) -> None:
+        self._check_apart()
         self._recording = Recording.of(self.access_log, self.log_format, self.audit, traces=self.traces)
+
+    def _check_apart(self) -> None:
+        """Raise `SettingError` for a log whose lines would go into another of the files."""
+        named = ("audit", "access_log", "tokens", "tls_certificate", "tls_key", "tls_clients", "source")
+        places = {name: getattr(self, name) for name in named}
+        files = {
+            name: Path(one).resolve() for name, one in places.items() if isinstance(one, str | Path) and one != "-"
+        }
+        for log in ("audit", "access_log"):
+            for name, file in files.items():
+                if name != log and file == files.get(log):
+                    raise SettingError(
+                        f"The arguments {log} and {name} name one file, {file}.",
+                        remedy="give the log a file of its own.",
+                    )
 
     def _find_protocols(self) -> None:
         known = [wire.name for wire in WIRES.all() if wire.own_port]
@@ -182,7 +205,12 @@ class Preparation:
             WIRES.get(protocol).check_installed()
 
     def _open_ports(self) -> None:
-        for protocol, port in {"": self.port, **(self.ports or {})}.items():
+        wanted = {"": self.port, **(self.ports or {})}
+        for protocol, port in wanted.items():
+            if port and protocol and list(wanted.values()).count(port) > 1:
+                raise SettingError(
+                    f"Port {port} is to be that of {protocol} and of another protocol.", remedy="give each its own."
+                )
             try:
                 self._listeners[protocol] = (
                     hold(self.host, port) if _opens_port(protocol) else listen(self.host, port, self._count)
@@ -193,6 +221,10 @@ class Preparation:
     def _prove(self) -> None:
         """Only for a check: a server proves its models while its workers start."""
         self._catalog.prove()
+
+
+#: A name in a Host header.
+_HOST = re.compile(r"[^\s/:@?#*\[\]]+")
 
 
 def _problem(step: Callable[[], None]) -> str:
@@ -228,9 +260,11 @@ def _wishes(
         if not found or any(len(some) != 1 for some in found):
             raise SettingError("Each name must have one model's folder.", remedy="give a dictionary name → folder.")
         return tuple(wish for some in found for wish in some), None
+    if source == "":  # which would be the current folder, as from a variable that is not set
+        raise SettingError("The source is empty.", remedy="name what to serve; '.' is the current folder.")
     path = source.path if isinstance(source, Artifact) else Path(source).expanduser().absolute()
-    if is_artifact(path) or not path.exists():
-        wishes: tuple[Wish, ...] = (Wish(name or Artifact.open(path).manifest.name, path),)
+    if is_artifact(path):
+        wishes: tuple[Wish, ...] = (Wish(checked(name or Artifact.open(path).manifest.name, path), path),)
     else:
         wishes = wishes_in(path, name)
     if path.is_file() and not stands_alone(path):
@@ -239,10 +273,15 @@ def _wishes(
         return wishes, path
     if len(wishes) > 1 and (name or labels):
         raise SettingError(f"{path} holds several models; name and labels are for one.", remedy="leave them out.")
-    policy = _policy(versions)
-    if not policy:
-        return tuple(replace(wish, labels=dict(labels or wish.labels)) for wish in wishes), None
-    return tuple(replace(wish, labels=dict(labels or wish.labels), **policy) for wish in wishes), None
+    if stands_alone(path) and (others := {v for v in (labels or {}).values() if v != 1}):
+        raise SettingError(
+            f"{path} is one model, version 1, and there are labels for {', '.join(map(str, others))}.",
+            remedy="label version 1, or serve a folder of versions.",
+        )
+    wishes = tuple(replace(wish, **_policy(versions)) for wish in wishes)
+    if labels:
+        wishes = tuple(labelled(wish, labels.items(), f"Labels of {wish.name!r}") for wish in wishes)
+    return wishes, None
 
 
 def _policy(versions: str | Sequence[int]) -> dict[str, Any]:

@@ -104,8 +104,8 @@ def serve(
 
     Raises:
         PortInUseError: Another program uses the port; the message suggests a free one.
-        ServeError: The artifact has changed since it was exported, or a worker could not start.
-        ExportError: The path does not hold an artifact.
+        ServeError: The path holds no model, an artifact has changed since it was exported, or a worker could not
+            start.
         MissingExtraError: The runtime it needs is not installed.
 
     Example:

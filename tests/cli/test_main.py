@@ -40,6 +40,13 @@ def test_every_verb_explains_itself(cli, verb):
         (["sweep", "m.onnx", "--data", "d.npz", "--metric", "acuracy"], "invalid choice: 'acuracy'"),
         (["export", "runs", "--out", "x", "--layout", "zip"], "invalid choice: 'zip'"),
         (["demo", "-p", "launches"], "'launches' is not NAME=VALUE"),
+        (["serve", "m", "--port", "1", "--port=2"], "argument --port: given twice, with 1 and 2; expected it once"),
+        (["serve", "m", "--label", "x=1", "--label", "x=2"], "argument --label: 'x' is given twice, with 1 and 2"),
+        (["serve", "m", "--limit", "waiting=1", "--limit", "waiting=1"], "argument --limit: 'waiting' is given twice"),
+        (["serve", "m", "--label", "x=²"], "expected LABEL=VERSION, got 'x=²'"),
+        (["serve", "m", "--versions", "1,,2"], "expected numbers separated by single commas, got '1,,2'"),
+        (["export", "runs", "--out", "x", "--set", "a=1", "--set", "a=2"], "argument --set: 'a' is given twice"),
+        (["batch", "n", "-p", "a", "1", "-p", "a", "2"], "argument -p/--parameter: 'a' is given twice, with 1 and 2"),
     ],
 )
 def test_wrong_usage_is_status_2(cli, arguments, message):

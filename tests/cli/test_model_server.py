@@ -171,8 +171,22 @@ def test_wrong_files_are_named(flag, text, message, base, tmp_path, capsys):
     file.write_text(text)
     assert model_server.main([f"--model_base_path={base}", f"--{flag}={file}", "--port=0"]) == 1
     error = capsys.readouterr().err
-    assert error.startswith("Failed to start server. Error: ")
+    assert error.splitlines()[-1].startswith("Failed to start server. Error: ")
     assert message in error
+
+
+def test_flags_that_do_nothing_are_named(base, tmp_path, capsys):
+    (tmp_path / "models.config").write_text("nonsense")
+    files = [f"--model_config_file={tmp_path / 'models.config'}", f"--model_base_path={base}"]
+    polls = ["--file_system_poll_wait_seconds=0", "--model_config_file_poll_wait_seconds=60"]
+    assert model_server.main([*files, *polls, "--port=1", "--port=0", "--rest_api_num_threads=8"]) == 1
+    said = capsys.readouterr().err
+    assert "--port is given 2 times; the last one counts." in said
+    assert "--model_base_path does nothing beside --model_config_file." in said
+    assert "--model_config_file_poll_wait_seconds also has new versions looked for." in said
+    assert "--rest_api_num_threads does nothing: connections need no threads here." in said
+    assert model_server.main([f"--model_base_path={base}", "--port=0", "--workers=0"]) == 1
+    assert "workers must be" in capsys.readouterr().err
 
 
 def test_another_address_needs_tokens_or_a_word(base, capsys):

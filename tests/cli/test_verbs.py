@@ -162,7 +162,8 @@ def test_explain_writes_what_would_help_as_a_space(cli, desk, data_flags, tmp_pa
     recipes = [{"steps": [{"technique": "quantize_dynamic"}]}]
     space.write_text(json.dumps({"recipes": recipes, "targets": [{"runtime": "onnxruntime"}]}))
     runs, fixes = tmp_path / "runs", tmp_path / "fixes.json"
-    cli("sweep", desk / "net.onnx", *data_flags, "--store", runs, "--space", space, "--launches", 2)
+    flags = [*data_flags[:-1], space, "--store", runs, "--launches", 2]
+    cli("sweep", desk / "net.onnx", *flags)
     _, out, _ = cli("report", runs, "--json")
     key = next(r["key"] for r in json.loads(out)["rows"] if not r["is_baseline"])
     status, out, _ = cli("explain", runs, "--candidate", key, "--fixes", fixes)

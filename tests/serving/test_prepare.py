@@ -83,3 +83,31 @@ def test_another_address_takes_tokens(folder):
 def test_it_takes_what_serve_takes(folder):
     with pytest.raises(TypeError, match="tint"):
         dk.check_server(folder, tint="red")
+
+
+def test_what_would_be_dropped_in_silence_is_refused(folder, tmp_path):
+    found = dk.check_server(
+        folder, labels={"new": 2}, port=8501, ports={"grpc": 8501}, hosts=["http://model.example.org/"],
+        access_log=folder.parent / "log", audit=tmp_path / "log",
+    ).steps  # fmt: skip
+    assert "model is one model, version 1, and there are labels for 2" in found["models"]
+    assert "The hosts must be names, got 'http://model.example.org/'" in found["limits"]
+    assert "The arguments audit and access_log name one file" in found["records"]
+    assert "Port 8501 is to be that of grpc and of another protocol" in found["ports"]
+    assert not (tmp_path / "log").exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "arguments", "message"),
+    [
+        ("", {}, "The source is empty"),
+        ("model", {"name": "a/b"}, "'a/b' cannot be part of a URL"),
+        ("model", {"labels": {"a/b": 1}}, "Labels of 'log': 'a/b' cannot be part of a URL"),
+        ("versions", {"labels": {"a": 3}, "versions": [1, 2]}, "'a' is for version 3; expected 1, 2"),
+    ],
+)
+def test_what_nobody_could_ask_for_is_refused(folder, source, arguments, message):
+    (folder.parent / "versions").mkdir()
+    (folder.parent / "versions" / "1").symlink_to(folder)
+    (folder.parent / "versions" / "2").symlink_to(folder)
+    assert message in dk.check_server(source and folder.parent / source, port=0, **arguments).steps["models"]

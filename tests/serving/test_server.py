@@ -17,7 +17,7 @@ import pytest
 import deploykit as dk
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.client import Client
-from deploykit.core.errors import ExportError, PortInUseError, RequestError, ServeError, SettingError
+from deploykit.core.errors import PortInUseError, RequestError, ServeError, SettingError
 from deploykit.exporters._export import export
 from deploykit.exporters._tfserving_client import predict
 from deploykit.exporters._verify import verify
@@ -335,5 +335,5 @@ def test_a_tampered_model_is_not_served(made, tmp_path):
 def test_no_artifact(tmp_path):
     with pytest.raises(ServeError, match="holds no model"):
         serve(tmp_path, port=0)
-    with pytest.raises(ExportError, match="is not an exported artifact"):
+    with pytest.raises(ServeError, match="none does not exist"):
         serve(tmp_path / "none", port=0)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import deploykit as dk
+from deploykit.cli._shared.once import Pairs
 from deploykit.cli._shared.options import add_options, given
 from deploykit.core.settings.options import BuildOptions, SeedOptions, SignatureOptions
 from deploykit.core.settings.synthesis import BETWEEN, METHODS, PARAMETERS
@@ -228,8 +229,8 @@ def add_settings(parser: argparse.ArgumentParser, owner: str) -> None:
         "--set",
         metavar="NAME=VALUE",
         type=setting,
-        action="append",
-        default=[],
+        action=Pairs,
+        default={},
         help=f"parameter of the {owner} (repeatable)",
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from deploykit.cli._shared.once import Pairs
 from deploykit.core.settings.option import Option, options_of
 
 
@@ -34,18 +35,10 @@ def _add(parser: argparse._ActionsContainer, name: str, option: Option) -> None:
         dest=name,
         metavar=option.metavar,
         type=_reader(option),
-        action=_Pairs if option.pairs else "store",
+        action=Pairs if option.pairs else "store",
         help=f"{_sentence(option)}{_default(option)}{_repeatable(option)}".replace("%", "%%"),
         choices=option.known if option.adapters and not option.address else None,
     )
-
-
-class _Pairs(argparse.Action):
-    """Collects NAME=VALUE arguments in a dictionary."""
-
-    def __call__(self, _parser: Any, namespace: argparse.Namespace, values: Any, _flag: str | None = None) -> None:
-        name, value = values
-        setattr(namespace, self.dest, {**(getattr(namespace, self.dest) or {}), name: value})
 
 
 def _reader(option: Option) -> Any:

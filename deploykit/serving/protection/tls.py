@@ -41,7 +41,9 @@ class Tls:
             raise SettingError(
                 "TLS needs both a certificate and its key.", remedy="give both, in PEM form, or neither of them."
             )
-        found = cls(Path(certificate).absolute(), Path(key).absolute(), Path(clients).absolute() if clients else None)
+        found = cls(
+            Path(certificate).absolute(), Path(key).absolute(), None if clients is None else Path(clients).absolute()
+        )
         found.context()
         return found
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +28,8 @@ _FILES = (".onnx", ".tflite")
 #: What becomes a part of URLs.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _LARGEST = (1 << 63) - 1
+#: Bytes of a file that show whether it is text.
+_LOOK_BYTES = 4096
 
 
 @dataclass(frozen=True)
@@ -91,12 +93,15 @@ def wishes_in(path: str | Path, name: str = "") -> tuple[Wish, ...]:
     """
     place = Path(os.path.abspath(Path(path).expanduser()))  # noqa: PTH100  resolve() would follow links
     if stands_alone(place):
-        return (Wish(_checked(name or place.stem, place), place),)
+        return (Wish(checked(name or place.stem, place), place),)
     if place.is_file():
+        _check_text(place)
         return read_models_config(place)
     if versions_of(place):
-        return (Wish(_checked(name or place.name, place), place),)
+        return (Wish(checked(name or place.name, place), place),)
     wishes = read_repository(place) if place.is_dir() else ()
+    if name and len(wishes) == 1:
+        wishes = (replace(wishes[0], name=checked(name, place)),)
     if not wishes:
         raise ServeError(
             f"{place} {'holds no model' if place.exists() else 'does not exist'}.",
@@ -104,6 +109,21 @@ def wishes_in(path: str | Path, name: str = "") -> tuple[Wish, ...]:
             "of such folders, one for each model.",
         )
     return wishes
+
+
+def _check_text(file: Path) -> None:
+    """Raise `ServeError` for a file that is not text, such as a model of a format that is not served as it is."""
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(_LOOK_BYTES)
+    except OSError:  # who reads it says why
+        return
+    if b"\0" in start:
+        raise ServeError(
+            f"{file} is neither text, as a models.config is, nor a model that is served as it is "
+            f"({', '.join(_FILES)}, or the folder of a SavedModel).",
+            remedy="export other models with deploykit export, and give the folder.",
+        )
 
 
 def read_models_config(source: str | Path | Any) -> tuple[Wish, ...]:
@@ -135,7 +155,7 @@ def read_repository(folder: Path) -> tuple[Wish, ...]:
         if file.exists():
             wishes.append(_triton(place, file))
         elif versions_of(place):
-            wishes.append(Wish(_checked(place.name, place), place))
+            wishes.append(Wish(checked(place.name, place), place))
     return tuple(wishes)
 
 
@@ -166,12 +186,30 @@ def _wish(config: Any, where: str, root: Path | None) -> Wish:
             remedy="leave model_platform out: the format of a model is found by its files.",
         )
     policy = config.model_version_policy
-    return Wish(
-        name=_checked(config.name, f"{where}: name"),
+    wish = Wish(
+        name=checked(config.name, f"{where}: name"),
         path=_base(config.base_path, where, root),
         **_policy(policy, f"{where}: model_version_policy"),
-        labels={label: int(version) for label, version in sorted(config.version_labels.items())},
     )
+    return labelled(wish, sorted(config.version_labels.items()), f"{where}: version_labels")
+
+
+def labelled(wish: Wish, labels: Iterable[tuple[str, int]], where: str) -> Wish:
+    """A wish with labels for its versions.
+
+    Raises:
+        ServeError: Clients cannot ask for one, or there is no such version by the wish's policy.
+    """
+    found = {label: int(version) for label, version in labels}
+    for label, version in found.items():
+        if not label or "/" in label or ":" in label:
+            raise ServeError(f"{where}: {label!r} cannot be part of a URL.", remedy="name it without '/' and ':'.")
+        if version < 0 or (wish.numbers and version not in wish.numbers):
+            wanted = ", ".join(map(str, wish.numbers)) or "a number from 0 on"
+            raise ServeError(
+                f"{where}: {label!r} is for version {version}; expected {wanted}.", remedy="label a version it has."
+            )
+    return replace(wish, labels=found)
 
 
 def _base(text: str, where: str, root: Path | None) -> Path:
@@ -215,10 +253,15 @@ def _triton(place: Path, file: Path) -> Wish:
                 f"{file}: {field_} is {given!r}; expected {' or '.join(map(repr, sorted(known)))}.",
                 remedy="convert the model to ONNX, or move it out of this folder.",
             )
-    return Wish(_checked(place.name, file), place, **_policy(config.version_policy, f"{file}: version_policy"))
+    return Wish(checked(place.name, file), place, **_policy(config.version_policy, f"{file}: version_policy"))
 
 
-def _checked(name: str, where: object) -> str:
+def checked(name: str, where: object) -> str:
+    """A model's name, if clients can ask for it.
+
+    Raises:
+        ServeError: It cannot be part of a URL.
+    """
     if not _NAME.fullmatch(name):
         raise ServeError(f"{where}: {name!r} cannot be part of a URL.", remedy="use letters, digits, '.', '_' and '-'.")
     return name

@@ -127,10 +127,11 @@ def test_only_clients_with_a_certificate_are_let_in(made, files):
         (("names", "server.key", None), "cannot be used"),
         (("none.pem", "server.key", None), "Cannot read the certificate"),
         (("server.pem", "server.key", "names"), "no certificates of authorities"),
+        (("server.pem", "server.key", ""), "Cannot read the clients' authorities"),
     ],
 )
 def test_wrong_files_are_refused_before_anything_starts(made, files, names, message):
-    certificate, key, clients = (name and files / name for name in names)
+    certificate, key, clients = (name and str(files / name) for name in names)
     with pytest.raises(SettingError, match=message):
         serve(made("cnn_onnx"), port=0, tls_certificate=certificate, tls_key=key, tls_clients=clients)
 

@@ -139,6 +139,21 @@ ONE = "model_config_list {{ config {{ {} }} }}"
             "model_config_list { config { name: 'a' base_path: '/a' } config { name: 'a' base_path: '/b' } }",
             "name 'a' is there twice",
         ),
+        (
+            ONE.format('name: "a" base_path: "/a" version_labels { key: "x/y" value: 1 }'),
+            "config[0] ('a'): version_labels: 'x/y' cannot be part of a URL",
+        ),
+        (
+            ONE.format('name: "a" base_path: "/a" version_labels { key: "x" value: -1 }'),
+            "version_labels: 'x' is for version -1; expected a number from 0 on",
+        ),
+        (
+            ONE.format(
+                'name: "a" base_path: "/a" model_version_policy { specific { versions: [1, 3] } } '
+                'version_labels { key: "x" value: 2 }'
+            ),
+            "version_labels: 'x' is for version 2; expected 1, 3",
+        ),
     ],
 )
 def test_errors_name_the_file_and_the_field(text, message, tmp_path):
@@ -152,6 +167,8 @@ def test_a_file_that_is_missing_or_no_text_is_named(tmp_path):
     assert "models.config" in refused(read_models_config, tmp_path / "models.config")
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     assert "Error parsing text-format" in refused(read_models_config, tmp_path / "binary")
+    said = refused(wishes_in, tmp_path / "binary")
+    assert said.startswith(f"{tmp_path / 'binary'} is neither text, as a models.config is, nor a model that")
 
 
 def test_a_folder_of_versions_is_one_model(tmp_path):
@@ -184,6 +201,7 @@ def test_a_triton_repository_is_read(tmp_path):
         Wish("second", root / "second", "specific", (1, 3)),
         Wish("third", root / "third", "all"),
     )
+    assert wishes_in(folders(tmp_path / "one", "first/1"), "mine") == (Wish("mine", tmp_path / "one" / "first"),)
 
 
 @pytest.mark.parametrize(
