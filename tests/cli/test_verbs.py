@@ -162,15 +162,18 @@ def test_explain_writes_what_would_help_as_a_space(cli, desk, data_flags, tmp_pa
     recipes = [{"steps": [{"technique": "quantize_dynamic"}]}]
     space.write_text(json.dumps({"recipes": recipes, "targets": [{"runtime": "onnxruntime"}]}))
     runs, fixes = tmp_path / "runs", tmp_path / "fixes.json"
-    flags = [*data_flags[:-1], space, "--store", runs, "--launches", 2]
-    cli("sweep", desk / "net.onnx", *flags)
+
+    def sweep(wanted):
+        cli("sweep", desk / "net.onnx", *data_flags[:-1], wanted, "--store", runs, "--launches", 2)
+
+    sweep(space)
     _, out, _ = cli("report", runs, "--json")
     key = next(r["key"] for r in json.loads(out)["rows"] if not r["is_baseline"])
     status, out, _ = cli("explain", runs, "--candidate", key, "--fixes", fixes)
     assert status == 0
     assert "slowest layers" in out
     assert f"--store {runs} --space {fixes}" in out
-    cli("sweep", desk / "net.onnx", *data_flags, "--store", runs, "--space", fixes, "--launches", 2)
+    sweep(fixes)
     status, out, _ = cli("explain", runs, "--candidate", key, "--fixes", tmp_path / "more.json")
     assert "Tried already: int8 static" in out
     assert "was not written" in out
