@@ -207,10 +207,16 @@ class Service:
         try:
             return self._models[name, version if label is None else self._table.labels[name][label]]
         except KeyError:
+            known = self._table.labels.get(name, {})
+            if label in known:
+                raise NotFoundError(
+                    f"Servable not found for request: Specific({name}, {known[label]}). The label {label!r} is for "
+                    f"this version of {name!r}, and there are {', '.join(self.versions(name)) or 'none'}."
+                ) from None
             if label is not None:
-                known = ", ".join(self._table.labels.get(name, ())) or "none"
                 raise InvalidInputError(
-                    f"The labels of {name!r} are: {known}.", f"Unrecognized servable version label: {label}"
+                    f"The labels of {name!r} are: {', '.join(known) or 'none'}.",
+                    f"Unrecognized servable version label: {label}",
                 ) from None
             request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
             served = "; ".join(

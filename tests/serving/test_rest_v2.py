@@ -184,6 +184,11 @@ def test_a_wrong_message_is_400_with_expected_and_got(cnn, ask, message, words):
     assert words in answer.error
 
 
+def test_data_in_json_beside_binary_data_are_400(cnn, ask):
+    body, headers = binary([tensor(parameters={"binary_data_size": 64})], [bytes(64)])
+    assert "either 'data' or binary_data_size, got both" in ask(cnn, "POST", INFER, body, **headers).error
+
+
 @pytest.mark.parametrize(
     ("size", "blob", "words"),
     [
@@ -275,6 +280,22 @@ def test_classes_can_be_asked_for_all_outputs_at_once(cnn, ask):
     assert [(o["datatype"], o["shape"]) for o in found] == [("BYTES", [1, 2])]
 
 
+def test_classes_of_the_outputs_that_are_asked_for(two, ask):
+    given = {"right": ("INT64", [1] * 6), "left": ("FP32", [1] * 4)}
+    inputs = [{"name": n, "datatype": d, "shape": [1, len(v)], "data": v} for n, (d, v) in given.items()]
+
+    def infer(*outputs):
+        body = {"inputs": inputs, "parameters": {"classification": 2}, "outputs": list(outputs)}
+        return ask(two, "POST", f"/v2/models/{two.name}/infer", body)
+
+    one = {"name": "label", "parameters": {"classification": 1}}
+    found = [[o["shape"] for o in infer(*outputs).json["outputs"]] for outputs in ((), ({"name": "label"},), (one,))]
+    assert found == [[[1, 1], [1, 2]], [[1, 2]], [[1, 1]]]
+    answer = infer({"name": "score"})
+    assert answer.status == 400
+    assert "'classification' is for class scores" in answer.error
+
+
 @pytest.mark.parametrize(
     ("message", "words"),
     [
@@ -293,6 +314,19 @@ def test_classes_can_be_asked_for_all_outputs_at_once(cnn, ask):
         (
             {"inputs": [tensor()], "parameters": {"classification": 0}},
             "'classification' to be a whole number, 1 or more",
+        ),
+        ({"inputs": [tensor()], "outputs": {}}, "'outputs': expected a list of objects."),
+        ({"inputs": [tensor()], "outputs": False}, "'outputs': expected a list of objects."),
+        (
+            {"inputs": [tensor(parameters={"shared_memory_region": "r", "shared_memory_byte_size": 64})]},
+            "Input 'image': shared_memory_region is not supported; send and take the data themselves.",
+        ),
+        (
+            {
+                "inputs": [tensor()],
+                "outputs": [{"name": "probabilities", "parameters": {"shared_memory_region": "r"}}],
+            },
+            "Output 'probabilities': shared_memory_region is not supported",
         ),
     ],
 )

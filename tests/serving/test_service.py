@@ -4,6 +4,7 @@ import asyncio
 import gc
 import json
 import weakref
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -91,6 +92,11 @@ def test_labels_stand_for_versions_and_are_not_numbers_of_them(service):
         assert found["error"].startswith(f"Unrecognized servable version label: {label}.")
     with pytest.raises(NotFoundError):
         service.label("cnn", "old", "1")
+    table = service.table
+    service.table = replace(table, labels={"cnn": {**table.labels["cnn"], "next": "9"}})
+    status, found = call(app, "POST", "/v1/models/cnn/labels/next:predict", images)
+    assert status == 404
+    assert found["error"].startswith("Servable not found for request: Specific(cnn, 9). The label 'next' is for ")
 
 
 def test_a_model_that_is_added_later_is_served_on_paths_that_were_asked_before(planes):

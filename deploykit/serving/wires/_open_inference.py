@@ -18,7 +18,7 @@ from deploykit.serving.faults import Fault, InvalidInputError, UnavailableError
 from deploykit.serving.served import ServedModel
 from deploykit.serving.wires._grpc_service import Call, GrpcService
 from deploykit.serving.wires._v2_facts import check_parameters, counted, index, series_of
-from deploykit.serving.wires.rest_v2 import Wanted, read_tensor
+from deploykit.serving.wires.rest_v2 import Wanted, check_memory, read_tensor
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,6 +47,9 @@ def _infer(request: Any, call: Call) -> Any:
     wanted = Wanted(model.plane, _wishes(request)) if request.parameters or request.outputs else None
     raw = request.raw_input_contents
     inputs = request.inputs
+    if len(raw) != len(inputs):  # typed values, or something odd
+        for tensor in inputs:
+            check_memory(tensor.parameters, f"Input {tensor.name!r}")
     if raw and len(raw) != len(inputs):
         raise InvalidInputError(
             f"Expected raw_input_contents for all {len(inputs)} inputs or for none, got {len(raw)} of them."
@@ -116,7 +119,9 @@ def _response(
 
 
 def _infer_streamed(request: Any, call: Call) -> Any:
-    return message("inference.ModelStreamInferResponse")(infer_response=_infer(request, call))
+    answer = _infer(request, call)
+    answer.parameters["triton_final_response"].bool_param = True  # there may be several for a request elsewhere
+    return message("inference.ModelStreamInferResponse")(infer_response=answer)
 
 
 def _refused(fault: Fault) -> Any:

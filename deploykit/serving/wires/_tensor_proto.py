@@ -135,6 +135,8 @@ def _from_list(proto: Any, kind: _Type, shape: tuple[int, ...], where: str, limi
 
     values = getattr(proto, kind.field)
     size = math.prod(shape)
+    if not values and (others := [field.name for field, _ in proto.ListFields() if field.name.endswith("_val")]):
+        raise InvalidInputError(f"{where}: expected values of {kind.dtype} in {kind.field}, got {', '.join(others)}.")
     if len(values) > size:
         raise InvalidInputError(
             f"{where}: {kind.field} of shape {list(shape)} holds at most {size} values, got {len(values)}."

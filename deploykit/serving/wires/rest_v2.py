@@ -6,7 +6,7 @@ Beyond them, the body of an inference may be an image or a web form.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,8 @@ _PATH = re.compile(
 _NUMBERS = (frozenset(DTYPES) | {BF16}) - {"BOOL", "BYTES"}
 #: Most digits of a length in a header.
 _MOST_DIGITS = 12
+#: Parameter of Triton's extension for shared memory.
+_MEMORY = "shared_memory_region"
 #: Parameters of Triton's sequence extension.
 _SEQUENCES = ("sequence_id", "sequence_start", "sequence_end")
 
@@ -168,12 +170,9 @@ class Wanted:
         everything_binary = _flag(general, "binary_data_output", "The request")
         self.binary: set[str] = set()
         self.classes: dict[str, int] = {}
-        if (count := general.get(CLASSIFICATION)) is not None:
-            found = [m for m in plane.meanings.values() if takes(m)]
-            for meaning in found or plane.meanings.values():
-                check(meaning, count)
-            self.classes = {meaning.name: count for meaning in found}
-        listed = message.get("outputs") or [{"name": name} for name in plane.outputs]
+        listed = message.get("outputs")
+        if listed is None or listed == []:
+            listed = [{"name": name} for name in plane.outputs]
         if not isinstance(listed, list) or not all(isinstance(o, dict) for o in listed):
             raise InvalidInputError("'outputs': expected a list of objects.")
         self.outputs: list[str] = []
@@ -187,11 +186,18 @@ class Wanted:
                 raise InvalidInputError(f"Output {name!r} is asked for twice.")
             self.outputs.append(name)
             asked = _parameters(output, f"Output {name!r}")
+            check_memory(asked, f"Output {name!r}")
             if _flag(asked, "binary_data", f"Output {name!r}", otherwise=everything_binary):
                 self.binary.add(name)
             if (count := asked.get(CLASSIFICATION)) is not None:
                 check(plane.meanings[name], count)
                 self.classes[name] = count
+        if (count := general.get(CLASSIFICATION)) is not None:
+            meanings = [plane.meanings[name] for name in self.outputs]
+            found = [meaning for meaning in meanings if takes(meaning)]
+            for meaning in found or meanings:
+                check(meaning, count)
+            self.classes = {**{meaning.name: count for meaning in found}, **self.classes}
 
 
 def read_infer(plane: DataPlane, message: Any, blobs: memoryview) -> tuple[Batch, Wanted]:
@@ -215,7 +221,9 @@ def read_infer(plane: DataPlane, message: Any, blobs: memoryview) -> tuple[Batch
         spec = plane.spec(tensor.get("name"))
         if spec.name in arrays:
             raise InvalidInputError(f"Input {spec.name!r} is given twice.")
-        size = _parameters(tensor, f"Input {spec.name!r}").get("binary_data_size")
+        given = _parameters(tensor, f"Input {spec.name!r}")
+        check_memory(given, f"Input {spec.name!r}")
+        size = given.get("binary_data_size")
         if size is None:
             arrays[spec.name] = read_tensor(plane, tensor, spec, None)
             continue
@@ -224,6 +232,8 @@ def read_infer(plane: DataPlane, message: Any, blobs: memoryview) -> tuple[Batch
             raise InvalidInputError(
                 f"Input {spec.name!r}: binary_data_size is {shown(size)}, {left} bytes of binary data are left."
             )
+        if "data" in tensor:
+            raise InvalidInputError(f"Input {spec.name!r}: expected either 'data' or binary_data_size, got both.")
         arrays[spec.name] = read_tensor(plane, tensor, spec, blobs[position : position + size])
         position += size
     if position != len(blobs):
@@ -310,6 +320,12 @@ def _parameters(holder: Mapping[str, Any], where: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise InvalidInputError(f"{where}: expected 'parameters' to be an object.")
     return found
+
+
+def check_memory(parameters: Iterable[str], where: str) -> None:
+    """Raise `InvalidInputError` for a tensor in shared memory: who expects it there would read what it held before."""
+    if _MEMORY in parameters:
+        raise InvalidInputError(f"{where}: {_MEMORY} is not supported; send and take the data themselves.")
 
 
 def _flag(parameters: Mapping[str, Any], name: str, where: str, *, otherwise: bool = False) -> bool:

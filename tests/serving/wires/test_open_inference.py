@@ -196,6 +196,8 @@ def test_a_stream_answers_each_request_and_says_which_it_refuses(two, given):
     assert [a.infer_response.id for a in answers] == ["a", "", "a", ""]
     assert answers[1].error_message.startswith("Servable not found for request: Latest(other).")
     assert answers[3].error_message.startswith("Expected a message of type inference.ModelInferRequest")
+    final = [a.infer_response.parameters["triton_final_response"].bool_param for a in answers]
+    assert final == [True, False, True, False], "clients wait for it"
     wanted = bare(two.server, given)
     assert arrays(answers[2].infer_response)["score"].tobytes() == wanted["score"].tobytes()
 
@@ -268,6 +270,10 @@ def test_an_unknown_model_or_version_is_not_found(two, refusal, method):
         two(method, name="two", version="7")
 
 
+def region(tensor):
+    return tensor.parameters["shared_memory_region"]
+
+
 def broken(change):
     rng = np.random.default_rng(3)
     wires = {"left": ("FP32", rng.normal(size=(2, 4)).astype("f4")), "right": ("INT64", rng.integers(0, 9, (2, 6)))}
@@ -294,6 +300,16 @@ def broken(change):
         (lambda r: r.inputs[0].contents.fp32_contents.append(1), "INVALID_ARGUMENT", "got both"),
         (lambda r: r.outputs.add(name="up"), "INVALID_ARGUMENT", "Unknown output 'up'"),
         (lambda r: setattr(r.parameters["sequence_id"], "int64_param", 5), "INVALID_ARGUMENT", "not supported"),
+        (
+            lambda r: r.raw_input_contents.pop() and setattr(region(r.inputs[0]), "string_param", "r"),
+            "INVALID_ARGUMENT",
+            "Input 'left': shared_memory_region is not supported",
+        ),
+        (
+            lambda r: setattr(region(r.outputs.add(name="label")), "string_param", "r"),
+            "INVALID_ARGUMENT",
+            "Output 'label': shared_memory_region is not supported",
+        ),
         (lambda r: r.inputs.pop() and r.raw_input_contents.pop(), "INVALID_ARGUMENT", "Expected the inputs"),
         (lambda r: r.Clear() or setattr(r, "model_name", "two"), "INVALID_ARGUMENT", "Expected the inputs"),
     ],

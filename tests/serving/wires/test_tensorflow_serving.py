@@ -297,6 +297,7 @@ def changed(**fields):
         ({"dims": [1 << 22, 4]}, "are not filled up"),
         ({"dtype": 6, "int_val": [300]}, "expected int8 (-128 to 127), got 300"),
         ({"dtype": 2, "double_val": [1e39]}, "got 1e+39"),
+        ({"double_val": [1.0] * 8}, "expected values of float32 in float_val, got double_val"),
     ],
 )
 def test_what_is_wrong_with_a_tensor_is_said(two, refusal, left, text):
