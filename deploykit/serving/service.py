@@ -208,7 +208,7 @@ class Service:
             return self._models[name, version if label is None else self._table.labels[name][label]]
         except KeyError:
             known = self._table.labels.get(name, {})
-            if label in known:
+            if label is not None and label in known:
                 raise NotFoundError(
                     f"Servable not found for request: Specific({name}, {known[label]}). The label {label!r} is for "
                     f"this version of {name!r}, and there are {', '.join(self.versions(name)) or 'none'}."
