@@ -104,6 +104,8 @@ def find_model(path: Path, *, prefer_tflite: bool = False) -> Path:
     usual = sorted(_USUAL, key=lambda name: not (prefer_tflite and name.endswith(".tflite")))
     for name in usual:
         if (found := path / name).exists():
+            if (inner := found / name).is_file():  # with the files of its weights
+                return inner
             return path if name == "saved_model.pb" else found
     files = sorted(file for file in path.iterdir() if file.suffix in (".onnx", ".tflite") and file.is_file())
     if len(files) == 1:

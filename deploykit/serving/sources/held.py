@@ -55,7 +55,10 @@ class Held:
 
 def versions_in(wish: Wish) -> Mapping[int, Path]:
     """Versions of a model by number; one that stands alone is version 1."""
-    return {1: wish.path} if stands_alone(wish.path) else versions_of(wish.path)
+    if stands_alone(wish.path):
+        return {1: wish.path}
+    found = versions_of(wish.path)
+    return {v: folder / wish.file if wish.file and not is_artifact(folder) else folder for v, folder in found.items()}
 
 
 def seen_of(path: Path) -> Seen:

@@ -23,6 +23,8 @@ _TRITON_FILE = "config.pbtxt"
 #: What a Triton repository may name as what runs a model: each has a runtime here.
 _BACKENDS = frozenset({"onnxruntime", "tensorflow"})
 _PLATFORMS = frozenset({"onnxruntime_onnx", "tensorflow_savedmodel"})
+#: What has a Triton repository answer otherwise than a model does by itself: it is not there here.
+_UNLIKE = ("sequence_batching", "ensemble_scheduling", "batch_input", "batch_output")
 #: Endings of files that are models.
 _FILES = (".onnx", ".tflite")
 #: What becomes a part of URLs.
@@ -43,6 +45,7 @@ class Wish:
         numbers: The versions of policy ``specific``.
         labels: Label → version.
         count: How many versions of policy ``latest``.
+        file: Name of the model in the folder of each version; "" for the usual ones.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Wish:
     numbers: tuple[int, ...] = ()
     labels: Mapping[str, int] = field(default_factory=dict)
     count: int = 1
+    file: str = ""
 
     def of(self, versions: Iterable[int]) -> tuple[int, ...]:
         """Those of the versions that are wanted, the highest last."""
@@ -253,7 +257,18 @@ def _triton(place: Path, file: Path) -> Wish:
                 f"{file}: {field_} is {given!r}; expected {' or '.join(map(repr, sorted(known)))}.",
                 remedy="convert the model to ONNX, or move it out of this folder.",
             )
-    return Wish(checked(place.name, file), place, **_policy(config.version_policy, f"{file}: version_policy"))
+    if odd := [field_.name for field_, _ in config.ListFields() if field_.name in _UNLIKE]:
+        raise ServeError(
+            f"{file}: {', '.join(odd)} cannot be had here: each request is answered by one model and by itself.",
+            remedy="move the model out of this folder, or leave the field out if the model works without it.",
+        )
+    if "/" in config.default_model_filename or config.default_model_filename in (".", ".."):
+        raise ServeError(
+            f"{file}: default_model_filename is {config.default_model_filename!r}; expected a name without '/'.",
+            remedy="name a file or folder in the folders of the versions.",
+        )
+    policy = _policy(config.version_policy, f"{file}: version_policy")
+    return Wish(checked(place.name, file), place, **policy, file=config.default_model_filename)
 
 
 def checked(name: str, where: object) -> str:

@@ -288,6 +288,10 @@ def test_the_model_of_a_version_is_found(tmp_path, sums):
     assert find_model(folder) == folder / "net.onnx"
     shutil.copy(sums, folder / "model.onnx")
     assert find_model(folder) == folder / "model.onnx"
+    (folder / "model.onnx").unlink()
+    (folder / "model.onnx").mkdir()
+    shutil.copy(sums, folder / "model.onnx" / "model.onnx")
+    assert find_model(folder) == folder / "model.onnx" / "model.onnx"
     (folder / "model.tflite").touch()
     (folder / "saved_model.pb").touch()
     assert find_model(folder) == folder

@@ -3,6 +3,7 @@
 import pytest
 
 from deploykit.core.errors import ServeError
+from deploykit.serving.sources.held import versions_in
 from deploykit.serving.sources.wishes import Wish, read_models_config, versions_of, wishes_in
 
 
@@ -195,12 +196,14 @@ optimization { execution_accelerators { gpu_execution_accelerator : [ { name : "
 def test_a_triton_repository_is_read(tmp_path):
     root = folders(tmp_path, "first/1", "second/1", "second/2", "second/3", "third/1", ".git/1", "notes")
     (root / "second/config.pbtxt").write_text(TRITON)
-    (root / "third/config.pbtxt").write_text('backend: "onnxruntime" version_policy: { all: {} }')
+    third = 'backend: "onnxruntime" version_policy: { all: {} } default_model_filename: "net.onnx"'
+    (root / "third/config.pbtxt").write_text(third)
     assert wishes_in(root) == (
         Wish("first", root / "first"),
         Wish("second", root / "second", "specific", (1, 3)),
-        Wish("third", root / "third", "all"),
+        Wish("third", root / "third", "all", file="net.onnx"),
     )
+    assert versions_in(wishes_in(root)[2]) == {1: root / "third" / "1" / "net.onnx"}
     assert wishes_in(folders(tmp_path / "one", "first/1"), "mine") == (Wish("mine", tmp_path / "one" / "first"),)
 
 
@@ -211,6 +214,8 @@ def test_a_triton_repository_is_read(tmp_path):
         ('backend: "python"', "backend is 'python'; expected 'onnxruntime' or 'tensorflow'"),
         ('platform: "ensemble"', "platform is 'ensemble'; expected 'onnxruntime_onnx' or 'tensorflow_savedmodel'"),
         ("version_policy: { specific: {} }", "version_policy: expected specific versions from 0 on, got none"),
+        ("sequence_batching {}", "sequence_batching cannot be had here"),
+        ('default_model_filename: "../x.onnx"', "default_model_filename is '../x.onnx'; expected a name"),
         ("name: [", "Error parsing text-format inference.ModelConfig: 1:7 : "),
     ],
 )
