@@ -10,6 +10,8 @@ from deploykit.core.errors import SettingError
 from deploykit.core.security.audit import verify_audit
 from deploykit.core.security.tokens import SCOPES, Token, Tokens
 
+#: What rules are unless they are given.
+_RULES = {"scope": None, "per_second": 0.0, "at_once": 0, "per_day": 0, "outputs": "all"}
 HELP = "Make, list and remove the tokens that deploykit serve --tokens asks for; check an audit log."
 
 
@@ -42,6 +44,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> None:
     """Run the verb."""
     path: Path = options.file
+    if options.action != "add" and (rules := [name for name, value in _RULES.items() if vars(options)[name] != value]):
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in rules)
+        raise argparse.ArgumentTypeError(f"{flags}: only a token that is added has rules; remove it and add it again.")
     if options.action == "audit":
         found = verify_audit(path, options.name)
         show(

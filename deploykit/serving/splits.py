@@ -61,6 +61,8 @@ class Split(Plain):
                 raise SettingError(f"The {name} must be a number from 0 to 1, got {share!r}.")
         if self.share and not self.canary:
             raise SettingError("A share needs the version that it goes to.", remedy="name the canary.")
+        if self.shadow_share != 1.0 and not self.shadow:
+            raise SettingError("A shadow_share needs the version that it goes to.", remedy="name the shadow.")
         if self.canary and self.canary == self.shadow:
             raise SettingError(f"Version {self.canary} cannot be both the canary and the shadow.")
 

@@ -411,4 +411,7 @@ def test_tokens_are_made_listed_and_removed(cli, tmp_path):
     assert cli("token", "remove", file, "ci")[0] == 0
     assert list(Tokens.open(file).by_name) == ["web"]
     assert cli("token", "remove", file)[0] == 2
+    status, _, err = cli("token", "list", file, "--outputs", "label", "--per-day", 3)
+    assert status == 2
+    assert err.startswith("deploykit token: --per-day, --outputs: only a token that is added has rules")
     assert cli("token", "list", tmp_path / "none.json")[0] == 1

@@ -5,6 +5,7 @@ import shutil
 import threading
 import urllib.error
 import urllib.request
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from deploykit.artifacts.artifact import Artifact
 from deploykit.core.errors import ServeError, SettingError
 from deploykit.core.security.tokens import Tokens
 from deploykit.serving._serve import serve
+from deploykit.serving.sources.wishes import read_models_config
 from deploykit.testing.graphs import exported, graph, node, value
 
 ROWS = np.array([[1.0, 2.0, 3.0], [-4.0, 5.0, 0.5]], np.float32)
@@ -208,7 +210,7 @@ def test_orders_need_a_token_of_an_administrator(two, tmp_path):
 
 
 def test_a_canary_gets_its_share_and_those_who_ask_for_it(two):
-    with serve(two, port=0, versions="all", workers=2, poll_seconds=0) as server:
+    with serve(two, port=0, versions="all", labels={"new": 2}, workers=2, poll_seconds=0) as server:
         server.split("by", dk.Split(canary="2", share=0.3))
         found = [factor(server) for _ in range(300)]
         # 300 draws at 0.3: five standard deviations are 40.
@@ -222,6 +224,10 @@ def test_a_canary_gets_its_share_and_those_who_ask_for_it(two):
         assert factor(server) == 3
         with pytest.raises(SettingError, match="served version of 'by' '7'"):
             server.split("by", dk.Split(canary="7", share=0.5))
+        with pytest.raises(SettingError, match="2 and new are the same version of 'by'"):
+            server.split("by", dk.Split(canary="2", share=0.5, shadow="new"))
+        status, found = post(server, "/control/models/by/split", {"canary": "1", "shadow_share": 0.5})
+        assert (status, found["error"][:48]) == (400, "A shadow_share needs the version that it goes to")
         status, found = post(server, "/control/models/by/split", {"canary": "1", "share": 2})
         assert (status, found["error"]) == (400, "The share must be a number from 0 to 1, got 2.")
 
@@ -249,7 +255,7 @@ def shadows(server):
     return {tuple(one.labels[name] for name in ("answered", "version", "outcome")): one.value for one in found.samples}
 
 
-def test_a_models_config_that_changes_changes_what_is_served(two, scaled, tmp_path):
+def test_a_models_config_that_changes_changes_what_is_served(two, tmp_path, caplog):
     def config(*names):
         found = tmp_path / "models.config"
         text = "".join(f'config {{ name: "{name}" base_path: "{two}" }}' for name in names)
@@ -265,6 +271,15 @@ def test_a_models_config_that_changes_changes_what_is_served(two, scaled, tmp_pa
         (tmp_path / "models.config").write_text("nonsense")
         server._catalog.poll()
         assert factor(server, "/v1/models/b") == 3
+        text = 'model_config_list {{ config {{ name: "b" base_path: "{}" {} }} }}'
+        (tmp_path / "models.config").write_text(text.format(tmp_path / "nowhere", ""))
+        server._catalog.poll()
+        assert f"The model 'b' has no version at all in {tmp_path / 'nowhere'}" in caplog.text
+        assert factor(server, "/v1/models/b") == 3, "what is there is better than nothing"
+        wishes = read_models_config(config("b"))
+        with pytest.raises(ServeError, match="has no version 7 in"):
+            server._catalog.reload([replace(one, policy="specific", numbers=(2, 7)) for one in wishes])
+        assert factor(server, "/v1/models/b/versions/2") == 3
 
 
 def test_a_folder_that_vanishes_unloads_nothing(two):

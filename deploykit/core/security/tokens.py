@@ -26,7 +26,8 @@ SCOPES = ("predict", "admin", "metrics")
 _VERSION = 1
 _MOST_BYTES = 4 << 20
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,63}")
-_OUTPUTS = re.compile(r"all|label|(?:top|rounded)-\d{1,3}")
+#: The best class is the least there can be of them, and no float has more digits after the point that mean something.
+_OUTPUTS = re.compile(r"all|label|top-[1-9][0-9]{0,2}|rounded-1?[0-9]")
 #: Bytes of a secret: too many to guess.
 _SECRET_BYTES = 32
 
@@ -73,7 +74,8 @@ class Token:
                 raise SettingError(f"Token {self.name!r}: {field} must be a number, 0 or more, got {value!r}.")
         if not _OUTPUTS.fullmatch(self.outputs):
             raise SettingError(
-                f"Token {self.name!r}: outputs must be all, label, top-N or rounded-N, got {self.outputs!r}.",
+                f"Token {self.name!r}: outputs must be all, label, top-N (1 to 999) or rounded-N (0 to 19), got "
+                f"{self.outputs!r}.",
                 remedy='for example "top-3".',
             )
 

@@ -34,8 +34,11 @@ def limited(array: NDArray[Any], meaning: OutputMeaning | None, rule: str) -> ND
     if kind == "rounded":
         if array.dtype.kind not in "fc":
             return array
-        rounded: NDArray[Any] = np.round(array, int(number)).astype(array.dtype)
-        return rounded
+        wide = array.astype(np.result_type(array.dtype, np.float64))
+        with np.errstate(over="ignore", invalid="ignore"):  # NumPy multiplies before it rounds
+            rounded = np.round(wide, int(number))
+        kept: NDArray[Any] = np.where(np.isfinite(rounded), rounded, wide).astype(array.dtype)
+        return kept
     if array.dtype.kind in "OSU" or meaning is None or meaning.kind not in _CLASSES | _LABELS:
         return None if array.dtype.kind in "fc" or meaning is None or meaning.kind in _CLASSES | _LABELS else array
     if meaning.kind in _LABELS:

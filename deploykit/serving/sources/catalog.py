@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from deploykit.artifacts.artifact import Artifact
 from deploykit.artifacts.prove import prove
 from deploykit.core import errors
-from deploykit.core.errors import DeploykitError, ServeError, unknown_name
+from deploykit.core.errors import DeploykitError, ServeError, SettingError, unknown_name
 from deploykit.core.serial import to_plain
 from deploykit.core.settings.serving import ServingSettings
 from deploykit.serving.sources.held import Held, Seen, seen_of, versions_in
@@ -79,14 +79,9 @@ class Catalog:
         """
         for wish in self._wishes.values():
             there = versions_in(wish)
-            wanted = wish.of(there)
-            missing = ", ".join(str(v) for v in wish.numbers if v not in there)
-            if missing or not wanted:
-                raise ServeError(
-                    f"The model {wish.name!r} has no version {missing or 'at all'} in {wish.path}.",
-                    remedy="put each version into a folder there with a number for its name.",
-                )
-            self._held[wish.name] = {v: self._opened(there[v], wish.name) for v in wanted}
+            if (problem := _absent(wish, there)) is not None:
+                raise problem
+            self._held[wish.name] = {v: self._opened(there[v], wish.name) for v in wish.of(there)}
         return self.artifacts
 
     @property
@@ -116,15 +111,17 @@ class Catalog:
     def poll(self) -> None:
         """Look for new versions, and for another ``models.config``; what cannot be loaded is in the log."""
         with self._lock:
+            asked = False
             if self._config is not None and (seen := seen_of(self._config)) != self._config_seen:
                 self._config_seen = seen
                 try:
                     self._wish(read_models_config(self._config))
+                    asked = True
                 except DeploykitError as error:
                     _log.error("the models stay as they were: %s", error)
                     self._tell("fail", {"config": str(self._config), "problem": str(error)})
             for name in tuple(self._wishes):
-                self._refresh(name)
+                self._refresh(name, asked=asked)
 
     def load(self, name: str) -> None:
         """Look for versions of a model, unloaded before or not; one that has changed since is loaded again.
@@ -135,7 +132,7 @@ class Catalog:
         with self._lock:
             self._check_known(name)
             self._unloaded.discard(name)
-            if (error := self._refresh(name, again=True)) is not None:
+            if (error := self._refresh(name, asked=True, again=True)) is not None:
                 raise error
 
     def unload(self, name: str) -> None:
@@ -158,7 +155,7 @@ class Catalog:
         with self._lock:
             self._wish(wishes)
             self._config = None
-            problems = [self._refresh(name) for name in tuple(self._wishes)]
+            problems = [self._refresh(name, asked=True) for name in tuple(self._wishes)]
         if found := [problem for problem in problems if problem is not None]:
             raise found[0]
 
@@ -170,11 +167,13 @@ class Catalog:
         """
         with self._putting:
             self._check_known(name)
-            for version in filter(None, (split.canary, split.shadow)):
-                number = self._wishes[name].labels.get(version, version)
-                served = list(map(str, self._held.get(name, {})))
-                if str(number) not in served:
+            served, labels = list(map(str, self._held.get(name, {}))), self._wishes[name].labels
+            wanted = {one: str(labels.get(one, one)) for one in (split.canary, split.shadow) if one}
+            for version, number in wanted.items():
+                if number not in served:
                     raise unknown_name(f"served version of {name!r}", version, served)
+            if len(set(wanted.values())) < len(wanted):
+                raise SettingError(f"{' and '.join(wanted)} are the same version of {name!r}.")
             before = self._splits.get(name)
             self._splits[name] = split
             if failed := self._become(self._state()):
@@ -249,11 +248,12 @@ class Catalog:
                 del self._held[name]
                 self._splits.pop(name, None)
 
-    def _refresh(self, name: str, *, again: bool = False) -> DeploykitError | None:
+    def _refresh(self, name: str, *, asked: bool = False, again: bool = False) -> DeploykitError | None:
         """Serve what is wanted of a model.
 
         Args:
             name: The model.
+            asked: Someone has just asked for it: that a version is not there is a problem, and in the log.
             again: Try again what failed, and load again what has changed.
 
         Returns:
@@ -279,8 +279,8 @@ class Catalog:
             for version in sorted(kept, reverse=True):
                 if len(found) < most:
                     found.setdefault(version, kept[version])
-        if not wanted and problem is None and again:
-            problem = ServeError(f"The model {name!r} has no version in {wish.path}.", remedy="put one there.")
+        if asked and problem is None and (problem := _absent(wish, there)) is not None:
+            _log.error("%s", problem)
         if found != served and (error := self._put(name, found)) is not None:
             return error
         return problem
@@ -382,3 +382,14 @@ class Catalog:
                 for n, states in self._states.items()
             },
         }
+
+
+def _absent(wish: Wish, there: Collection[int]) -> ServeError | None:
+    """What is wrong if a version that is wanted, or any at all, is not there."""
+    missing = ", ".join(str(v) for v in wish.numbers if v not in there)
+    if not missing and wish.of(there):
+        return None
+    return ServeError(
+        f"The model {wish.name!r} has no version {missing or 'at all'} in {wish.path}.",
+        remedy="put each version into a folder there with a number for its name.",
+    )

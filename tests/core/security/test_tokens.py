@@ -53,6 +53,8 @@ GOOD = TOKEN.to_json()
         ({"version": 1, "tokens": [{**GOOD, "per_day": 1.5}]}, "per_day"),
         ({"version": 1, "tokens": [{**GOOD, "at_once": True}]}, "at_once"),
         ({"version": 1, "tokens": [{**GOOD, "outputs": "top"}]}, "top-N"),
+        ({"version": 1, "tokens": [{**GOOD, "outputs": "top-0"}]}, "top-N"),
+        ({"version": 1, "tokens": [{**GOOD, "outputs": "rounded-400"}]}, "rounded-N"),
         ({"version": 1, "tokens": [{**GOOD, "outputs": 3}]}, "outputs must be text"),
         ({"version": 1, "tokens": ["x"]}, "name and a digest"),
     ],

@@ -106,6 +106,10 @@ def test_rounded_scores_and_outputs_without_scores():
     np.testing.assert_array_equal(limited(SCORES / 3, None, "rounded-2"), np.round(SCORES / 3, 2))
     whole = np.array([[1, 2]])
     assert limited(whole, None, "rounded-2") is not None
+    small = limited(np.float16([0.7612, 60000, np.inf, np.nan]), None, "rounded-3")
+    np.testing.assert_array_equal(small, np.float16([0.761, 60000, np.inf, np.nan]))
+    large = np.float64([0.5, 1e300, -np.inf])
+    np.testing.assert_array_equal(limited(large, None, "rounded-19"), large)
     assert limited(SCORES, meaning("values"), "label") is None
     assert limited(SCORES, None, "label") is None
     assert limited(whole, meaning("label"), "label") is whole  # it is one already
