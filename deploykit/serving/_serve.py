@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +13,7 @@ from deploykit.artifacts.artifact import Artifact
 from deploykit.core.settings.serving import ServingSettings
 from deploykit.serving._prepare import Preparation, ServerCheck
 from deploykit.serving.processes.signals import Terminated, terminable
+from deploykit.serving.records.access import own_log
 from deploykit.serving.server import Server
 
 
@@ -124,7 +126,7 @@ def serve(
     )  # fmt: skip
     server: Server | None = None
     try:
-        with terminable():
+        with terminable(), own_log(log_format) if block else nullcontext():
             for step in prepared.steps.values():
                 step()
             server = prepared.server()

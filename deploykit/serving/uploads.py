@@ -57,6 +57,11 @@ def read_upload(body: bytes, headers: list[tuple[bytes, bytes]]) -> Upload | Non
     if not lower.startswith("multipart/form-data"):
         return None
     files, fields = _form(body, _parameters(kind).get("boundary", ""))
+    if classes is not None and fields.get(CLASSIFICATION, classes) != classes:
+        raise InvalidInputError(
+            f"'classification': got {shown(fields[CLASSIFICATION])} in the form and {shown(classes)} in the header; "
+            "expected it once."
+        )
     return Upload(files, fields, _count(fields.pop(CLASSIFICATION, classes)))
 
 

@@ -118,6 +118,8 @@ def test_the_best_classes_come_with_names_when_asked(held, within):
     assert [text.split(":")[1:] for text in found["outputs"][0]["data"]] == [
         [str(o["index"]), o["label"]] for o in wanted[0]
     ]
+    said = refused(within, held, CNN, body, Inference_Classification="3", **FORM)
+    assert said == "'classification': got '2' in the form and '3' in the header; expected it once."
 
 
 @pytest.mark.parametrize("count", [0, -1, "2", 1.5, True, [1]])

@@ -27,6 +27,7 @@ from deploykit.core import errors
 from deploykit.core.serial import parse
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.serving.processes.lines import lines_of, say
+from deploykit.serving.records.access import LINE
 
 if TYPE_CHECKING:
     from deploykit.serving.service import Service
@@ -39,7 +40,7 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what libraries print goes to the log
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.basicConfig(level=logging.WARNING, format=LINE)
     for module in ("numpy", "msgspec", "httptools", "uvloop", *sys.argv[1:]):
         with contextlib.suppress(ImportError):
             importlib.import_module(module)

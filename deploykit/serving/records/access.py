@@ -9,7 +9,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +19,8 @@ from deploykit.serving.records.entry import Entry, iso
 from deploykit.serving.records.recorder import Act, Sink
 
 Format = Literal["text", "json"]
+#: A line of the server's own log as text.
+LINE = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 #: So many older files are kept when the log is rotated.
 _KEPT = 3
 
@@ -167,6 +169,22 @@ def use(form: Format) -> None:
     if form == "json":
         for handler in logging.getLogger().handlers:
             handler.setFormatter(JsonFormatter())
+
+
+@contextlib.contextmanager
+def own_log(form: Format) -> Iterator[None]:
+    """Have a server's parent log as its workers do, unless the program that it is has set up logging."""
+    logger = logging.getLogger("deploykit")
+    if logger.hasHandlers():
+        yield
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if form == "json" else logging.Formatter(LINE))
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def standard_output() -> Path | None:

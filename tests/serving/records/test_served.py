@@ -1,6 +1,7 @@
 """What a running server records, and the ids that it gives back."""
 
 import json
+import logging
 import socket
 import time
 
@@ -98,6 +99,23 @@ def test_every_request_is_in_the_access_log_and_predictions_in_the_audit_log(mad
     audit.write_bytes(audit.read_bytes().replace(b'"token":"alice"', b'"token":"mallory"', 1))
     assert main(["token", "audit", str(audit)]) == 1
     assert "it was changed, or one before it" in capsys.readouterr().err
+
+
+def test_a_server_that_blocks_logs_as_its_workers_do(made, monkeypatch, capsys):
+    def ready(server):
+        logging.getLogger("deploykit.serving").error("odd")
+        server.stop()
+
+    logger = logging.getLogger("deploykit")
+    monkeypatch.setattr(logger, "propagate", False)  # to the handlers of the tests
+    for form in ("json", "text"):
+        serve(made("log_onnx"), port=0, log_format=form, block=True, ready=ready)
+    as_json, as_text = capsys.readouterr().err.splitlines()
+    assert {k: v for k, v in json.loads(as_json).items() if k != "time"} == {
+        "level": "ERROR", "logger": "deploykit.serving", "message": "odd",
+    }  # fmt: skip
+    assert as_text.endswith(" ERROR deploykit.serving: odd")
+    assert not logger.handlers
 
 
 def test_without_a_log_only_ids_of_clients_go_back(log, ask):
