@@ -10,6 +10,7 @@ from deploykit.core.registry import registry
 from deploykit.core.result import Finding, Latency, LayerTime, Measurement, Result
 from deploykit.reporting import numbers, speed
 from deploykit.reporting.effects import has_effect
+from deploykit.reporting.packing import packed_bytes
 from deploykit.reporting.places import place
 from deploykit.reporting.verdict import Verdict
 
@@ -50,6 +51,11 @@ def sentences(
         f"Size {numbers.kilobytes(measurement.size_bytes)} kB, {numbers.kilobytes(measurement.compressed_bytes)} kB "
         "after gzip."
     )
+    if (packed := packed_bytes(row)) is not None:
+        lines.append(
+            f"With as few bits for each weight as it needs, it would take {numbers.kilobytes(packed)} kB: computed, "
+            "since the file stores float weights and no runtime here reads others."
+        )
     sparse = has_effect(row.candidate.recipe, "sparse") and not measurement.findings
     if sparse and measurement.latency is not None and speed.claim(measurement.latency) != "faster":
         note = getattr(registry("deploykit.runtimes", "runtime").get(row.candidate.target.runtime), "note", "")

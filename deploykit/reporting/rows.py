@@ -12,6 +12,7 @@ from deploykit.core.check import BaselineCheck
 from deploykit.core.contract import Contract
 from deploykit.core.result import Interval, Judged, Latency, Result, Score
 from deploykit.reporting import speed
+from deploykit.reporting.packing import packed_bytes
 from deploykit.reporting.places import place
 from deploykit.reporting.verdict import samples_needed
 from deploykit.storage.rows import Rows
@@ -112,6 +113,7 @@ def _record(row: Result, baseline: str, on_front: set[str]) -> dict[str, Any]:
         **_latency(latency),
         "size_bytes": measurement.size_bytes if measurement else None,
         "compressed_bytes": measurement.compressed_bytes if measurement else None,
+        "packed_bytes": packed_bytes(row),
         "peak_memory_bytes": measurement.peak_memory_bytes if measurement else None,
         "flips": measurement.changed if measurement else None,
         "output_error": _worst(measurement.others, "error") if measurement else None,

@@ -13,6 +13,7 @@ from deploykit.core.serial import Plain
 from deploykit.measuring.ratios import MARGIN
 from deploykit.reporting import numbers, speed
 from deploykit.reporting.effects import has_effect
+from deploykit.reporting.packing import packed_bytes, storage
 
 Kind = Literal[
     "baseline", "faster", "maybe inside", "outside", "not faster", "slower", "noisy", "inconclusive", "target missed",
@@ -294,6 +295,8 @@ def _because(measurement: Measurement, latency: Latency) -> str:
 
 def _smaller(row: Result, measurement: Measurement) -> str:
     compressed = f"{numbers.kilobytes(measurement.compressed_bytes)} kB"
+    if packed_bytes(row) is not None:
+        return f"Smaller when compressed: {storage(row)}."
     if has_effect(row.candidate.recipe, "sparse"):
         return f"Smaller when compressed: {compressed}."
     return f"{numbers.kilobytes(measurement.size_bytes)} kB, {compressed} compressed."

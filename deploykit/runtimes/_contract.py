@@ -94,6 +94,10 @@ class Runtime(Adapter):
             yield Problem(
                 severity, f"{self.label} multiplies zeros like any other weight: zeros save storage, not time"
             )
+        if "shared values" in effects and "quantized" not in effects:
+            yield Problem(
+                "pointless", f"{self.label} multiplies shared values like any others: they save storage, not time"
+            )
         yield from slow_kernels(self.label, effects, facts.kernels(self.name))
         if "int8" in effects and facts.lacks_dot_products and "uint8" not in facts.kernels(self.name):
             yield Problem(

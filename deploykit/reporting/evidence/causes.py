@@ -29,6 +29,7 @@ from deploykit.reporting.evidence.integer_causes import (
     signed_activations,
     slower_layers,
 )  # fmt: skip
+from deploykit.reporting.packing import packed_bytes, storage
 
 __all__ = ["CAUSES", "CauseFacts", "findings"]
 
@@ -63,6 +64,19 @@ def sparsity(facts: CauseFacts) -> Finding | None:
     fix = None if quantizes(facts.recipe) else calibrated(facts)
     remedy = "Add int8 quantization, which changes the kernels" if fix else "Remove whole channels instead of weights"
     return Finding("sparsity without a kernel", text, 0.0, (), f"{remedy}.", fix)
+
+
+def shared_values(facts: CauseFacts) -> Finding | None:
+    """Few different weights, which are multiplied like any others."""
+    if packed_bytes(facts.row) is None or facts.latency.claim == "baseline":
+        return None
+    text = (
+        f"Its weights have few different values, which {facts.runtime.label} multiplies like any others: they only "
+        f"save storage ({storage(facts.row)})."
+    )
+    fix = calibrated(facts)
+    remedy = "Add int8 quantization, which changes the kernels." if fix else "Remove whole channels."
+    return Finding("shared values without a kernel", text, 0.0, (), remedy, fix)
 
 
 def memory_bound(facts: CauseFacts) -> Finding | None:
@@ -165,5 +179,5 @@ def noise(facts: CauseFacts) -> Finding | None:
 
 CAUSES: tuple[Callable[[CauseFacts], Finding | None], ...] = (
     not_quantized, reference_kernels, conversions, slower_layers, dynamic_convolutions, signed_activations, sparsity,
-    memory_bound, threads, little_to_gain, faster_layers, noise,
+    shared_values, memory_bound, threads, little_to_gain, faster_layers, noise,
 )  # fmt: skip

@@ -80,8 +80,11 @@ class Training(Variant):
         return round(_BATCHED * super().examples(parameters, calibration, train))
 
     def expects(self, parameters: dict[str, Any]) -> Iterable[Condition]:
-        """Weights in float."""
-        return (Without("quantized", "already quantized", "train first", "train the float model it was made from"),)
+        """Weights in float, none of which share their values."""
+        return (
+            Without("quantized", "already quantized", "train first", "train the float model it was made from"),
+            Without("shared values", "already made of few values, which training would not keep", "train first"),
+        )
 
     def problems(self, parameters: dict[str, Any], facts: Facts) -> Iterator[Problem]:
         """Nothing is trained."""
