@@ -55,7 +55,8 @@ def test_an_unknown_layer_is_named_by_the_plan(technique, model):
         return
     assert "no layer" in reason or "no node" in reason
     assert "'no_such'" in reason
-    assert left != technique.startswith("quantize"), "preparing a graph makes nodes with other names"
+    prepared = technique in {"quantize_dynamic", "quantize_static"}
+    assert left != prepared, "preparing a graph makes nodes with other names"
     heavy = next(layer for layer in model.layers if layer.kind in ("convolution", "dense"))
     for name in (heavy.name, heavy.type, f"!{heavy.name}"):
         assert "'no_such'" not in said(model, Step(technique, {exclude: name}))[0]
@@ -174,6 +175,18 @@ def test_what_is_quantized_is_refused_for_one_reason(first, then, model):
     reasons = {said(model, Step(first), Step(then), target=Target(r))[0] for r in ("onnxruntime", "litert")}
     (reason,) = reasons
     assert f"{TRANSFORMS.get(then).label} after {TRANSFORMS.get(first).label}: it is already quantized" in reason
+
+
+@pytest.mark.parametrize("first", ["cluster_weights", "quantize_simulated"])
+def test_values_that_are_shared_are_not_trained_and_not_faster(first, onnx_cnn):
+    label = TRANSFORMS.get(first).label
+    for then in ("distill", "finetune"):
+        reason, left = said(onnx_cnn, Step(first), Step(then))
+        assert left
+        assert f"{TRANSFORMS.get(then).label} after {label}: it is already made of few values" in reason
+    assert "ONNX Runtime multiplies shared values like any others" in said(onnx_cnn, Step(first))[0]
+    assert "shared values like" not in said(onnx_cnn, Step(first), Step("quantize_dynamic"))[0]
+    assert "is measured, the size in bits is computed" in said(onnx_cnn, Step("quantize_simulated"))[0]
 
 
 @pytest.mark.parametrize(

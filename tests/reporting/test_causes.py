@@ -290,6 +290,19 @@ def test_sparsity_without_a_kernel():
     assert "sparsity without a kernel" not in causes(CauseFacts(row(Recipe((STATIC,)), Target("onnxruntime"))))
 
 
+@pytest.mark.parametrize("technique", ["cluster_weights", "quantize_simulated"])
+def test_shared_values_without_a_kernel(technique):
+    """The file has 1,000 bytes, 500 after gzip."""
+    notes = {technique: {"saved_bytes": 700}}
+    shared_values = row(Recipe((Step(technique),)), Target("onnxruntime"), notes)
+    found = causes(CauseFacts(shared_values))["shared values without a kernel"]
+    assert "few different values, which ONNX Runtime multiplies like any others" in found.text
+    assert "(0.5 kB compressed, 0.3 kB packed (computed))" in found.text
+    assert found.fix == Recipe((Step(technique), STATIC))
+    quantized = row(Recipe((Step(technique), STATIC)), Target("onnxruntime"), notes)
+    assert "shared values without a kernel" not in causes(CauseFacts(quantized))
+
+
 def test_threads():
     one = row(Recipe((STATIC,)), Target("onnxruntime"))
     four = row(Recipe((STATIC,)), Target("onnxruntime", threads=4))
