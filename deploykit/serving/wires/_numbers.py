@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 import threading
 import weakref
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from deploykit.serving.batches import Batch
+from deploykit.serving.faults import InvalidInputError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +31,7 @@ _READ_AS = {
 }  # fmt: skip
 #: What numbers and the space between them are made of.
 _OF_NUMBERS = b"0123456789.eE+- \t\r\n"
+_NUMBER = re.compile(rb"[0-9.eE+\-]+")
 _NESTED = re.compile(rb"[\[\],0-9.eE+\- \t\r\n]*")
 #: Fewer numbers are read quickly by any parser.
 _FEWEST = 16
@@ -74,7 +77,7 @@ class Forms(Generic[T]):
                 return Batch({form.name: array.reshape(form.shape)}, form.shape[0], form.kind), form.said
         return None
 
-    def learn(self, model: ServedModel, body: bytes, batch: Batch, said: T) -> None:
+    def learn(self, model: ServedModel, body: bytes, batch: Batch, said: T, meaning: Callable[[bytes], Batch]) -> None:
         """Remember a request that was right.
 
         Args:
@@ -82,6 +85,7 @@ class Forms(Generic[T]):
             body: The request.
             batch: What it means.
             said: What else it says.
+            meaning: Reads such a request as a whole; may raise an `InvalidInputError`.
         """
         start = self._start(body)
         if start < 0 or len(batch.arrays) != 1:
@@ -95,6 +99,8 @@ class Forms(Generic[T]):
         before, end = body[:start], body[start + len(numbers) :]
         size = len(before) + len(nesting) + len(end)
         if nesting.count(b"[") != nesting.count(b"]") or size > _KNOWN_BYTES or not _is(array, numbers, spec.dtype):
+            return
+        if not _means(array, name, before, numbers, end, meaning):
             return
         if self._count >= _KNOWN:
             self._known.clear()
@@ -115,6 +121,21 @@ def _is(array: NDArray[Any], numbers: bytes, dtype: str) -> bool:
 
     found = _array(numbers, dtype)
     return found is not None and found.size == array.size and np.array_equal(found, array.ravel())
+
+
+def _means(
+    array: NDArray[Any], name: str, before: bytes, numbers: bytes, end: bytes, meaning: Callable[[bytes], Batch]
+) -> bool:
+    """Whether these numbers count: the same may stand in a list that does not, or for a name given twice."""
+    import numpy as np
+
+    other, wanted = int(array.flat[0] != 1), array.copy()
+    wanted.flat[0] = other
+    probe = b"".join((before, _NUMBER.sub(b"%d" % other, numbers, count=1), end))
+    try:
+        return np.array_equal(meaning(probe).arrays[name], wanted)
+    except InvalidInputError:
+        return False
 
 
 def _array(numbers: bytes, dtype: str) -> NDArray[Any] | None:

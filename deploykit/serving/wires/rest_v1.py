@@ -96,7 +96,7 @@ def _ready(find: Find, forms: Forms[bool], body: bytes, _: Headers) -> Ready | N
         if count is not None:
             return None
         if named is model:
-            forms.learn(model, body, batch, rows)
+            forms.learn(model, body, batch, rows, lambda probe: _read_body(model, probe)[1])
         model = named
     return Ready(model, batch, partial(_respond, rows))
 

@@ -91,7 +91,7 @@ def _ready(find: Find, plans: Plans, forms: Forms[Wanted], body: bytes, headers:
     else:
         batch, wanted = _read_body(model, plans, body, length)
         if wanted.id is None:  # one id comes once
-            forms.learn(model, body, batch, wanted)
+            forms.learn(model, body, batch, wanted, lambda probe: _read_body(model, plans, probe, len(probe))[0])
     return Ready(model, batch, partial(_respond, model, wanted))
 
 

@@ -27,8 +27,16 @@ def model_of(dtype):
 
 def learned(dtype, text, array):
     model, forms = model_of(dtype), Forms(b'"data"')
-    forms.learn(model, text, Batch({"x": array}, len(array)), "said")
+    forms.learn(model, text, Batch({"x": array}, len(array)), "said", meaning(dtype))
     return model, forms
+
+
+def meaning(dtype):
+    def read(text):
+        data = json.loads(text)["inputs"][0]["data"]
+        return Batch({"x": np.array(data, dtype).reshape(SHAPE)}, SHAPE[0])
+
+    return read
 
 
 def request(data, space=""):
@@ -127,5 +135,19 @@ def test_real_numbers_for_an_input_of_whole_ones_are_left_to_others():
     )
     assert forms.read(model, request(json.dumps((first + 0.5).tolist()))) is None
     text = request(json.dumps((first + 0.5).tolist()))
-    forms.learn(model, text, Batch({"x": first + np.float32(0.5)}, 2), "said")
+    forms.learn(model, text, Batch({"x": first + np.float32(0.5)}, 2), "said", meaning("float32"))
     assert forms.read(model, text) is None
+
+
+def test_numbers_that_do_not_count_are_not_taken_for_those_that_do(log, ask):
+    """The same list stands twice in the first requests; in the next ones the two differ."""
+    first, other = (np.full((5, 4), value, np.float32).tolist() for value in (2, 3))
+    rows = ('{{"note": {}, "instances": {}}}', '{{"instances": {}, "instances": {}}}')
+    tensor = '{{"name": "features", "shape": [5, 4], "datatype": "FP32", "data": {}}}'
+    tensors = ('{{"parameters": {{"data": {}}}, "inputs": [' + tensor + "]}}",)
+    for path, texts in ((f"/v1/models/{log.name}:predict", rows), (f"/v2/models/{log.name}/infer", tensors)):
+        for text in texts:
+            for noted, counted in ((first, first), (first, first), (other, first), (first, other)):
+                answer = ask(log, "POST", path, text.format(noted, counted).encode()).json
+                found = answer["predictions"] if "predictions" in answer else answer["outputs"][0]["data"]
+                np.testing.assert_allclose(np.ravel(found), np.log(np.ravel(counted)), 1e-6)
