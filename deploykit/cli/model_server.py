@@ -179,7 +179,10 @@ def _batch(options: argparse.Namespace, limits: dict[str, float], settings: dict
 def _within(parameters: Sequence[Any], name: str, value: int) -> int:
     """A number, or the nearest one that is allowed."""
     allowed = next(parameter for parameter in parameters if parameter.name == name)
-    return int(min(max(value, allowed.minimum), allowed.maximum))
+    found = int(min(max(value, allowed.minimum), allowed.maximum))
+    if found != value:
+        _say(f"{value} batches or examples are not possible: {found} is the nearest number that is.")
+    return found
 
 
 def _monitor(file: Path) -> None:

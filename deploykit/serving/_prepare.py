@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -199,6 +200,7 @@ class Preparation:
                     f"The argument sockets has a path for {protocol!r}, which has no port, or cannot have both.",
                     remedy="give gRPC a port as well: ports={'grpc': 8500}.",
                 )
+            _check_socket(Path((self.sockets or {})[protocol]).absolute())
         for protocol in self.ports or {}:
             if protocol not in known:
                 raise unknown_name("protocol with a port of its own", protocol, known)
@@ -223,6 +225,8 @@ class Preparation:
         self._catalog.prove()
 
 
+#: Longest path of a Unix socket.
+_SOCKET_BYTES = 107 if sys.platform == "linux" else 103
 #: A name in a Host header.
 _HOST = re.compile(r"[^\s/:@?#*\[\]]+")
 
@@ -234,6 +238,20 @@ def _problem(step: Callable[[], None]) -> str:
     except DeploykitError as error:
         return str(error)
     return ""
+
+
+def _check_socket(path: Path) -> None:
+    """Raise `SettingError` unless a Unix socket can be made there; libraries do not say why not."""
+    size = len(os.fsencode(path))
+    if path.exists() and not path.is_socket():
+        reason = f"a {'folder' if path.is_dir() else 'file'} is there"
+    elif not path.parent.is_dir():
+        reason = "its folder does not exist"
+    elif size > _SOCKET_BYTES:
+        reason = f"its path has {size} bytes, and this system takes {_SOCKET_BYTES}"
+    else:
+        return
+    raise SettingError(f"The socket {path} cannot be made: {reason}.", remedy="choose another path.")
 
 
 def _is_count(workers: Any) -> TypeGuard[int]:

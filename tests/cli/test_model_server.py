@@ -185,8 +185,12 @@ def test_flags_that_do_nothing_are_named(base, tmp_path, capsys):
     assert "--model_base_path does nothing beside --model_config_file." in said
     assert "--model_config_file_poll_wait_seconds also has new versions looked for." in said
     assert "--rest_api_num_threads does nothing: connections need no threads here." in said
-    assert model_server.main([f"--model_base_path={base}", "--port=0", "--workers=0"]) == 1
-    assert "workers must be" in capsys.readouterr().err
+    (tmp_path / "batching").write_text("max_enqueued_batches { value: 0 }")
+    batching = ["--enable_batching", f"--batching_parameters_file={tmp_path / 'batching'}"]
+    assert model_server.main([f"--model_base_path={base}", "--port=0", "--workers=0", *batching]) == 1
+    said = capsys.readouterr().err
+    assert "0 batches or examples are not possible: 1 is the nearest number that is." in said
+    assert "workers must be" in said
 
 
 def test_another_address_needs_tokens_or_a_word(base, capsys):

@@ -98,6 +98,22 @@ def test_what_would_be_dropped_in_silence_is_refused(folder, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("", "a folder is there"),
+        ("file", "a file is there"),
+        ("no/x", "its folder does not exist"),
+        ("x" * 120, "bytes"),
+    ],
+)
+def test_a_socket_that_cannot_be_made_is_named(tmp_path, path, reason):
+    (tmp_path / "file").touch()
+    found = dk.check_server("", port=0, ports={"grpc": 0}, sockets={"grpc": tmp_path / path}).steps["protocols"]
+    assert found.startswith(f"The socket {tmp_path / path} cannot be made: ")
+    assert reason in found
+
+
+@pytest.mark.parametrize(
     ("source", "arguments", "message"),
     [
         ("", {}, "The source is empty"),

@@ -7,6 +7,7 @@ time to time, and ask for it (`verify_audit`).
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -52,18 +53,25 @@ class Audit:
         self._lock = FileLock(f"{path}.lock", timeout=_LOCK_SECONDS, mode=0o600)
         try:
             path.parent.stat()  # the lock would make it
+            self._check_own()
             with self._lock:
+                self._check_own()
                 self._file = _open(path)
-                if not self._head.exists() and os.fstat(self._file).st_size:
-                    raise SettingError(
-                        f"{path} is not empty, and {self._head.name} is not beside it.",
-                        remedy="name a new file, or bring the other back.",
-                    )
                 os.close(_open(self._head))
         except OSError as error:
             raise SettingError(
                 f"Cannot write the audit log {path}: {error.strerror}.", remedy="choose another folder."
             ) from error
+
+    def _check_own(self) -> None:
+        """Raise `SettingError`, or `OSError`, for what is something else: nothing is to be changed about it."""
+        if self._path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not self._head.exists() and self._path.is_file() and self._path.stat().st_size:
+            raise SettingError(
+                f"{self._path} is not empty, and {self._head.name} is not beside it.",
+                remedy="name a new file, or bring the other back.",
+            )
 
     def add(self, found: Iterable[Mapping[str, Any]]) -> None:
         """Add what has happened.

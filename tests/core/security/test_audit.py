@@ -116,3 +116,16 @@ def test_files_that_cannot_be_one_are_refused(tmp_path, path):
     (tmp_path / "audit.jsonl.head").write_text("text\n")
     with pytest.raises(AuditError, match=r"audit\.jsonl\.head is not what belongs to an audit log"):
         verify_audit(path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+def test_a_file_that_is_something_else_stays_as_it_was(tmp_path):
+    notes = tmp_path / "notes"
+    notes.write_text("mine")
+    notes.chmod(0o644)
+    for path in (notes, tmp_path):
+        with pytest.raises(SettingError):
+            Audit(path)
+    assert [one.name for one in tmp_path.iterdir()] == ["notes"]
+    assert notes.stat().st_mode & 0o777 == 0o644
+    assert not tmp_path.with_name(f"{tmp_path.name}.lock").exists()
