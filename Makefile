@@ -12,9 +12,9 @@ EXTENSION := $(VENV)/.extension
 EXTENSION_SOURCES := $(wildcard widgets/*.json widgets/*.py widgets/*.lock $(foreach folder,src style schema,widgets/$(folder)/* widgets/$(folder)/*/* widgets/$(folder)/*/*/*))
 
 # Tests run on all cores, at most four at a time (a gigabyte each), and those of a file in one process, which takes files
-# in the order tests/conftest.py gives them. A second run has one process, for the tests that nothing may disturb: those
-# that time, and notebooks, of which one uses what another leaves. Ctrl-C (status 2) ends both.
-ALONE := alone or notebook
+# in the order tests/conftest.py gives them. A second run has one process, for the tests that nothing may disturb. Ctrl-C
+# (status 2) ends both.
+ALONE := alone or browser or notebook
 define pytest
 $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder -m "not ($(ALONE))$(1)"; status=$$?; \
 	[ $$status -ne 2 ] || exit 2; \
@@ -28,7 +28,7 @@ help:
 	@echo "make lab            open JupyterLab on the Workbench notebook"
 	@echo "make test           lint, types, layers and all tests, notebooks and browser included, in Python and TypeScript"
 	@echo "make docs           build the documentation site in docs/_build/html; executes notebooks that have changed"
-	@echo "make test-quick     the Python tests that take less than five seconds and need neither a browser nor notebooks (a third of the time)"
+	@echo "make test-quick     the Python tests that need neither a browser nor notebooks, without long ones (a third of the time)"
 	@echo "make proof          slow proofs against foreign engines and clients (installs several GB), before a release; renews their table; TF_SERVING=CHECKOUT adds TensorFlow Serving's own tests"
 	@echo "make lint           lint, types and layers only"
 	@echo "make bench          start-up times, planning, the server beside FastAPI, MLServer and Triton (850 MB), the Workbench in a browser (use a quiet machine)"

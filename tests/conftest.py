@@ -44,10 +44,8 @@ def pytest_collection_modifyitems(config, items):
     Where several processes share the files, those that take long come first, so that none is left with one at the end.
     """
     if "PYTEST_XDIST_WORKER" in os.environ:
-        weights = Counter()
-        for item in items:
-            weights[item.path] += 20 * _has(item, "browser") + 5 * _has(item, "long")
-        items.sort(key=lambda item: -weights[item.path])
+        long = Counter(item.path for item in items if _has(item, "long"))
+        items.sort(key=lambda item: -long[item.path])
     browser = [item for item in items if _has(item, "browser")]
     if not browser or any(map(shutil.which, BROWSERS)):
         return

@@ -10,6 +10,8 @@ import pytest
 import deploykit
 from docs.tools import examples
 
+pytestmark = pytest.mark.long
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 

@@ -16,6 +16,8 @@ from deploykit.surgery.reconstruction.keras_walk import Walk
 from deploykit.surgery.reconstruction.walk import Examples
 from tests.surgery import keras_models
 
+pytestmark = pytest.mark.long
+
 #: Sizes of the groups of channels that each model has, counted by hand.
 GROUPS = {
     "residual": [8],

@@ -12,6 +12,8 @@ from deploykit.data.dataset import Dataset
 from deploykit.testing import models, work
 from deploykit.testing.graphs import graph, node, value
 
+pytestmark = pytest.mark.long
+
 TUTORIAL = Path(__file__).parents[2] / "notebooks" / "models" / "fashion_cnn.keras"
 
 
@@ -99,7 +101,6 @@ def test_statistics_match_afterwards(which, request):
     assert apart(images, *stored) < 0.4 * apart(noise, *stored)
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("method", ["batchnorm", "generator"])
 def test_runs_repeat_whatever_the_data_that_evaluate(method, keras_file):
     model = dk.load(keras_file)

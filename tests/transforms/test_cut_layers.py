@@ -11,6 +11,8 @@ from deploykit.testing import work
 from deploykit.transforms._contract import TRANSFORMS
 from tests.surgery import graphs, keras_models
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(params=["residual", "depthwise", "attention"])
 def name(request):

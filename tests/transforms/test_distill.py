@@ -16,6 +16,8 @@ from deploykit.testing import work
 from deploykit.testing.graphs import graph, node, value
 from deploykit.transforms._contract import TRANSFORMS
 
+pytestmark = pytest.mark.long
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 MODEL = NOTEBOOKS / "models" / "fashion_cnn.onnx"
 IMAGES = NOTEBOOKS / "data" / "fashion-mnist.npz"
@@ -67,7 +69,6 @@ def train(technique, source, target, data, **settings):
     return work.transformed(technique, "onnx", source, target, data, teacher=MODEL, **settings)
 
 
-@pytest.mark.long
 def test_a_pruned_file_comes_within_a_point_without_labels(pruned, unlabeled, test_images, tmp_path):
     notes = train("distill", pruned, tmp_path / "out", unlabeled)
     given, before, after = (accuracy(path, test_images) for path in (MODEL, pruned, tmp_path / "out"))
@@ -123,7 +124,6 @@ def test_fine_tuning_learns_labels(labeled, test_images, tmp_path):
     assert notes["loss"] == "SparseCategoricalCrossentropy"
 
 
-@pytest.mark.long
 def test_hidden_layers_come_nearer_to_the_original(pruned, unlabeled, test_images, tmp_path):
     """Attention maps of a convolution with half of the channels, by an independent run of both files."""
     nodes = onnx.load(str(MODEL)).graph.node
@@ -254,7 +254,6 @@ def test_all_outputs_are_distilled(tmp_path):
         assert np.abs(after[name] - array).mean() < 0.2 * np.abs(before[name] - array).mean()
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("technique", ["distill", "finetune"])
 def test_keras_models_train_natively(technique, labeled, tmp_path):
     source = NOTEBOOKS / "models" / "fashion_cnn.keras"
@@ -287,7 +286,6 @@ def test_keras_models_are_distilled_as_they_predict(unlabeled, tmp_path):
     assert "mean and variance stay" in notes["batch_normalization"]
 
 
-@pytest.mark.long
 def test_pruned_distilled_and_quantized_it_runs_on_litert(unlabeled, test_images):
     steps = [("prune_channels", {"ratio": 0.5}), ("distill", {"epochs": 2}), ("quantize_dynamic", {})]
     recipe = dk.Recipe(tuple(dk.Step(*step) for step in steps))
@@ -298,7 +296,6 @@ def test_pruned_distilled_and_quantized_it_runs_on_litert(unlabeled, test_images
     assert built.path.stat().st_size < 50_000
 
 
-@pytest.mark.long
 def test_a_student_with_half_of_the_width_has_the_architecture_of_pruning(unlabeled, test_images, pruned, tmp_path):
     """It starts from the channels with the largest norms, and learns the answers of the original."""
     start = train("distill", MODEL, tmp_path / "start", unlabeled, width=0.5, epochs=0)

@@ -11,6 +11,8 @@ from deploykit.loading._load import load
 from deploykit.testing import work
 from tests.surgery import keras_models
 
+pytestmark = pytest.mark.long
+
 #: Models whose layers are convolutions and products in the converted file as well.
 MODELS = ["depthwise", "grouped", "concatenated", "nested", "heads"]
 

@@ -16,6 +16,8 @@ from deploykit.testing import work
 from deploykit.transforms._contract import TRANSFORMS
 from tests.surgery import graphs
 
+pytestmark = pytest.mark.long
+
 NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 MODEL = NOTEBOOKS / "models" / "fashion_cnn.onnx"
 KERAS = NOTEBOOKS / "models" / "fashion_cnn.keras"
@@ -174,7 +176,6 @@ def prune_keras(source, target, data=None, **settings):
     return work.transformed("prune_channels", "keras", source, target, data, **settings)
 
 
-@pytest.mark.long
 def test_a_keras_model_keeps_its_answers_and_stays_a_keras_model(fashion, images, tmp_path):
     notes = prune_keras(KERAS, tmp_path / "half", fashion)
     prune_keras(KERAS, tmp_path / "again", fashion)
@@ -245,7 +246,6 @@ def test_the_channels_with_the_smallest_scales_go(tmp_path):
     np.testing.assert_allclose(found["w1"], arrays["w1"][np.abs(scale) > 4].astype(np.float32))
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("labels", [True, False])
 @pytest.mark.parametrize(("cutting", "source", "form"), [(prune, MODEL, "onnx"), (prune_keras, KERAS, "keras")])
 def test_channels_that_hardly_change_the_loss_go(cutting, source, form, labels, fashion, images, tmp_path):

@@ -15,6 +15,8 @@ from deploykit.training.schedule import raised
 from deploykit.training.tfmot import sparse
 from deploykit.transforms._contract import TRANSFORMS
 
+pytestmark = pytest.mark.long
+
 TECHNIQUE = TRANSFORMS.get("prune_magnitude")
 
 
@@ -244,7 +246,6 @@ def test_tfmot_raises_the_sparsity_in_the_same_rounds(data, folder, tmp_path):
     assert max(done for done, _ in steps) == 3 * 10, "an epoch of ten steps for each round"
 
 
-@pytest.mark.long
 def test_the_schedule_and_patterns_are_those_of_tfmot(folder, tmp_path):
     source = work.made("wide_cnn", folder)
     notes = work.transformed(

@@ -91,7 +91,7 @@ def _load_data(page):
     assert kernel_value(page, "workbench._state.data is None and not workbench._state.busy")
     page.get_by_role("button", name="Load", exact=True).click()
     page.get_by_role("img", name="sample").first.wait_for()
-    assert page.get_by_role("tab", name="Data").locator(".dk-tab-wrong").count()
+    page.get_by_role("tab", name="Data").locator(".dk-tab-wrong").wait_for()
     for remedy in ("Reshape to 28 × 28 × 1", 'Score output "class"', "Scale by 1/255"):
         page.get_by_role("button", name=remedy).click()
         page.get_by_role("button", name=remedy).wait_for(state="detached")

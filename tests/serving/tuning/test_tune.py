@@ -26,6 +26,8 @@ from deploykit.sweeping.run import sweep
 from deploykit.testing import models
 from deploykit.testing.exporters import exportable
 
+pytestmark = pytest.mark.long
+
 BRIEF = {"workers": [1], "threads": [1], "concurrency": [1, 2], "rounds": 2, "seconds": 0.05, "p99_ms": 1e6}
 posix = pytest.mark.skipif(os.name != "posix", reason="processes cannot share a port on Windows")
 
@@ -94,7 +96,6 @@ def test_a_server_follows_the_choice(artifact, quiet):
         assert server.predict(np.zeros((1, 8, 8), np.uint8)).shape == (1, 3)
 
 
-@pytest.mark.long
 def test_nothing_is_written_unless_it_holds_and_is_wanted(artifact, quiet):
     assert tune(artifact, progress=quiet[1], save=False, **BRIEF).met
     assert settings_of(artifact) is None
@@ -149,7 +150,6 @@ def stop_once(stop):
     return progress
 
 
-@pytest.mark.long
 def test_servers_run_one_after_the_other_where_memory_is_short(artifact, quiet, monkeypatch):
     running, most = set(), []
 
@@ -170,7 +170,6 @@ def test_servers_run_one_after_the_other_where_memory_is_short(artifact, quiet, 
     assert max(most) == 1
 
 
-@pytest.mark.long
 def test_a_run_resumes_from_its_file(artifact, quiet, measured, tmp_path):
     file = tmp_path / "kept" / "tuning.json"
     first = tune(artifact, progress=quiet[1], resume=file, **BRIEF)
@@ -219,7 +218,6 @@ def report(tmp_path_factory):
     return sweep(model, data, space, store=folder / "runs", launches=2, progress=lambda _: None)
 
 
-@pytest.mark.long
 def test_the_best_candidate_on_each_runtime_is_tried(report, quiet, tmp_path):
     found = tune(report, max_drop=1.0, out=tmp_path / "served", progress=quiet[1], **{**BRIEF, "largest_batch": [2]})
     assert set(found.grid.sources) == {"onnxruntime", "openvino"}
@@ -288,7 +286,6 @@ def test_what_a_server_refuses_is_said(artifact, quiet):
 # -- the command line --------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.long
 def test_the_command_line(artifact, capsys):
     from deploykit.cli.main import main
 
