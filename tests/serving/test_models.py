@@ -255,7 +255,7 @@ def shadows(server):
     return {tuple(one.labels[name] for name in ("answered", "version", "outcome")): one.value for one in found.samples}
 
 
-def test_a_models_config_that_changes_changes_what_is_served(two, tmp_path, caplog):
+def test_a_models_config_that_changes_changes_what_is_served(two, scaled, tmp_path, caplog):
     def config(*names):
         found = tmp_path / "models.config"
         text = "".join(f'config {{ name: "{name}" base_path: "{two}" }}' for name in names)
@@ -272,10 +272,18 @@ def test_a_models_config_that_changes_changes_what_is_served(two, tmp_path, capl
         server._catalog.poll()
         assert factor(server, "/v1/models/b") == 3
         text = 'model_config_list {{ config {{ name: "b" base_path: "{}" {} }} }}'
+        label = 'model_version_policy {{ all {{}} }} version_labels {{ key: "stable" value: {} }}'
+        for version, wanted in ((1, 2), (2, 3), (9, 3)):  # nothing but the label changes; version 9 is not there yet
+            (tmp_path / "models.config").write_text(text.format(two, label.format(version)) + " " * version)
+            server._catalog.poll()
+            assert factor(server, "/v1/models/b/labels/stable") == wanted
+        scaled(7, two / "9")
+        server._catalog.poll()
+        assert factor(server, "/v1/models/b/labels/stable") == 7
         (tmp_path / "models.config").write_text(text.format(tmp_path / "nowhere", ""))
         server._catalog.poll()
         assert f"The model 'b' has no version at all in {tmp_path / 'nowhere'}" in caplog.text
-        assert factor(server, "/v1/models/b") == 3, "what is there is better than nothing"
+        assert factor(server, "/v1/models/b") == 7, "what is there is better than nothing"
         wishes = read_models_config(config("b"))
         with pytest.raises(ServeError, match="has no version 7 in"):
             server._catalog.reload([replace(one, policy="specific", numbers=(2, 7)) for one in wishes])

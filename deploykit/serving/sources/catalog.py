@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from deploykit.core import errors
 from deploykit.core.errors import DeploykitError, ServeError, SettingError, unknown_name
 from deploykit.core.serial import to_plain
 from deploykit.core.settings.serving import ServingSettings
-from deploykit.serving.sources.held import Held, Seen, seen_of, versions_in
+from deploykit.serving.sources.held import Held, Seen, absent, seen_of, versions_in
 from deploykit.serving.sources.wishes import Wish, read_models_config
 from deploykit.serving.splits import Split
 
@@ -68,6 +68,8 @@ class Catalog:
         self._states: dict[str, dict[int, tuple[str, str, str]]] = {}
         self._unloaded: set[str] = set()
         self._splits: dict[str, Split] = {}
+        #: Labels as clients find them.
+        self._labels: dict[str, dict[str, int]] = {}
 
     # -- the start ----------------------------------------------------------------------------------------------------
 
@@ -79,7 +81,7 @@ class Catalog:
         """
         for wish in self._wishes.values():
             there = versions_in(wish)
-            if (problem := _absent(wish, there)) is not None:
+            if (problem := absent(wish, there)) is not None:
                 raise problem
             self._held[wish.name] = {v: self._opened(there[v], wish.name) for v in wish.of(there)}
         return self.artifacts
@@ -122,6 +124,8 @@ class Catalog:
                     self._tell("fail", {"config": str(self._config), "problem": str(error)})
             for name in tuple(self._wishes):
                 self._refresh(name, asked=asked)
+            if asked:
+                self._relabel()
 
     def load(self, name: str) -> None:
         """Look for versions of a model, unloaded before or not; one that has changed since is loaded again.
@@ -156,6 +160,7 @@ class Catalog:
             self._wish(wishes)
             self._config = None
             problems = [self._refresh(name, asked=True) for name in tuple(self._wishes)]
+            self._relabel()
         if found := [problem for problem in problems if problem is not None]:
             raise found[0]
 
@@ -279,7 +284,7 @@ class Catalog:
             for version in sorted(kept, reverse=True):
                 if len(found) < most:
                     found.setdefault(version, kept[version])
-        if asked and problem is None and (problem := _absent(wish, there)) is not None:
+        if asked and problem is None and (problem := absent(wish, there)) is not None:
             _log.error("%s", problem)
         if found != served and (error := self._put(name, found)) is not None:
             return error
@@ -361,8 +366,19 @@ class Catalog:
         if name not in self._wishes:
             raise unknown_name("model", name, list(self._wishes))
 
+    def _relabel(self) -> None:
+        """Have workers know the labels, which alone may have changed."""
+        with self._putting:
+            self._become(self._state())
+
     def _state(self) -> dict[str, Any]:
-        """What workers shall serve."""
+        """What workers shall serve. A label stays where it was until the version that it moves to is served."""
+        for name, wish in self._wishes.items():
+            held, before = self._held.get(name, {}), self._labels.get(name, {})
+            self._labels[name] = {
+                label: before[label] if version not in held and before.get(label) in held else version
+                for label, version in wish.labels.items()
+            }
         return {
             "models": [
                 {
@@ -375,21 +391,10 @@ class Catalog:
                 for n, versions in self._held.items()
                 for v, h in versions.items()
             ],
-            "labels": {n: {label: str(v) for label, v in wish.labels.items()} for n, wish in self._wishes.items()},
+            "labels": {n: {label: str(v) for label, v in self._labels[n].items()} for n in self._wishes},
             "splits": {n: split.to_json() for n, split in self._splits.items()},
             "states": {
                 n: {str(v): state for v, state in states.items() if v not in self._held.get(n, {})}
                 for n, states in self._states.items()
             },
         }
-
-
-def _absent(wish: Wish, there: Collection[int]) -> ServeError | None:
-    """What is wrong if a version that is wanted, or any at all, is not there."""
-    missing = ", ".join(str(v) for v in wish.numbers if v not in there)
-    if not missing and wish.of(there):
-        return None
-    return ServeError(
-        f"The model {wish.name!r} has no version {missing or 'at all'} in {wish.path}.",
-        remedy="put each version into a folder there with a number for its name.",
-    )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
 from deploykit.artifacts.artifact import Artifact, is_artifact
+from deploykit.core.errors import ServeError
 from deploykit.core.settings.serving import ServingSettings
 from deploykit.serving.sources.adopt import adopt
 from deploykit.serving.sources.wishes import Wish, stands_alone, versions_of
@@ -59,6 +60,17 @@ def versions_in(wish: Wish) -> Mapping[int, Path]:
         return {1: wish.path}
     found = versions_of(wish.path)
     return {v: folder / wish.file if wish.file and not is_artifact(folder) else folder for v, folder in found.items()}
+
+
+def absent(wish: Wish, there: Collection[int]) -> ServeError | None:
+    """What is wrong if a version that is wanted, or any at all, is not there."""
+    missing = ", ".join(str(v) for v in wish.numbers if v not in there)
+    if not missing and wish.of(there):
+        return None
+    return ServeError(
+        f"The model {wish.name!r} has no version {missing or 'at all'} in {wish.path}.",
+        remedy="put each version into a folder there with a number for its name.",
+    )
 
 
 def seen_of(path: Path) -> Seen:

@@ -28,7 +28,7 @@ _UNLIKE = ("sequence_batching", "ensemble_scheduling", "batch_input", "batch_out
 #: Endings of files that are models.
 _FILES = (".onnx", ".tflite")
 #: What becomes a part of URLs.
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LARGEST = (1 << 63) - 1
 #: Bytes of a file that show whether it is text.
 _LOOK_BYTES = 4096
@@ -278,5 +278,7 @@ def checked(name: str, where: object) -> str:
         ServeError: It cannot be part of a URL.
     """
     if not _NAME.fullmatch(name):
-        raise ServeError(f"{where}: {name!r} cannot be part of a URL.", remedy="use letters, digits, '.', '_' and '-'.")
+        raise ServeError(
+            f"{where}: {name!r} cannot be part of a URL.", remedy="use up to 128 letters, digits, '.', '_' and '-'."
+        )
     return name
