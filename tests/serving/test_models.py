@@ -272,6 +272,10 @@ def test_a_models_config_that_changes_changes_what_is_served(two, scaled, tmp_pa
         server._catalog.poll()
         assert factor(server, "/v1/models/b") == 3
         text = 'model_config_list {{ config {{ name: "b" base_path: "{}" {} }} }}'
+        scaled(5, tmp_path / "elsewhere" / "2")
+        (tmp_path / "models.config").write_text(text.format(tmp_path / "elsewhere", ""))
+        server._catalog.poll()
+        assert factor(server, "/v1/models/b") == 5, "the same version from another folder is another one"
         label = 'model_version_policy {{ all {{}} }} version_labels {{ key: "stable" value: {} }}'
         for version, wanted in ((1, 2), (2, 3), (9, 3)):  # nothing but the label changes; version 9 is not there yet
             (tmp_path / "models.config").write_text(text.format(two, label.format(version)) + " " * version)

@@ -273,7 +273,7 @@ class Catalog:
         problem: DeploykitError | None = None
         for version in wanted:
             held = served.get(version)
-            if held is None or (again and seen_of(there[version]) != held.seen):
+            if held is None or held.folder != there[version] or (again and seen_of(there[version]) != held.seen):
                 new, error = self._new(name, version, there[version], again=again)
                 held, problem = new or held, error or problem
             if held is not None:

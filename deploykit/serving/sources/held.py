@@ -25,12 +25,14 @@ class Held:
 
     Attributes:
         artifact: What it is.
+        folder: Where it was opened.
         seen: Sizes and times of its folder's files when it was opened.
         source: What it was made of: an adopted one's folder stays as long as this does.
         proved: Whether it has been proved already, as adopting a model does.
     """
 
     artifact: Artifact
+    folder: Path
     seen: Seen
     source: Artifact
     proved: bool
@@ -51,7 +53,7 @@ class Held:
         seen = seen_of(folder)
         exported = is_artifact(folder)
         whole = Artifact.open(folder) if exported else adopt(folder, name, settings=settings, trusted=trusted)
-        return cls(whole.served_with(settings) if settings else whole, seen, whole, proved=not exported)
+        return cls(whole.served_with(settings) if settings else whole, folder, seen, whole, proved=not exported)
 
 
 def versions_in(wish: Wish) -> Mapping[int, Path]:
