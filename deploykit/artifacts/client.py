@@ -114,9 +114,9 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             self.close()
             reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise ServeError(
-                f"No answer from {self.url}: {reason}.", remedy="check that the server is running."
-            ) from error
+            unknown = "CERTIFICATE_VERIFY_FAILED" in reason
+            remedy = "trust its authority (SSL_CERT_FILE=FILE)." if unknown else "check that the server is running."
+            raise ServeError(f"No answer from {self.url}: {reason}.", remedy=remedy) from error
         if response.status >= 400:
             remedy = "set DEPLOYKIT_TOKEN to a token of the server." if response.status == 401 else ""
             raise RequestError(f"The server answered {response.status}: {_message(data)}", remedy=remedy)

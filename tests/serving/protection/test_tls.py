@@ -11,7 +11,8 @@ import time
 import numpy as np
 import pytest
 
-from deploykit.core.errors import SettingError
+from deploykit.artifacts.client import Client
+from deploykit.core.errors import ServeError, SettingError
 from deploykit.serving._serve import serve
 from deploykit.serving.protection.tls import Tls
 
@@ -60,6 +61,11 @@ def test_answers_are_encrypted_and_the_same(secured, served, files):
     assert live(secured, ssl.create_default_context(cafile=files / "ca.pem")) == 200
     with pytest.raises(ssl.SSLCertVerificationError):
         live(secured, ssl.create_default_context())
+    with (
+        Client(secured.url) as stranger,
+        pytest.raises(ServeError, match=r"trust its authority \(SSL_CERT_FILE=FILE\)"),
+    ):
+        stranger.infer("cnn", {})
     images = np.random.default_rng(0).integers(0, 255, (3, 8, 8)).astype(np.uint8)
     np.testing.assert_array_equal(secured.predict(images), served("cnn_onnx").predict(images))
 
