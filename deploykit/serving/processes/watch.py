@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deploykit.core.errors import SettingError
 from deploykit.core.settings.limits import ServerLimits
 from deploykit.sandbox.watching import Standstill, private_bytes
 from deploykit.serving.health.suspects import Suspects, suspects_file
@@ -125,6 +126,15 @@ class Watch:
             tls = None if self._tls is None else self._tls.context()
             self._stand_in = StandIn(self._limits, tls, self._readiness, self._count)
         self._thread.start()
+
+    def check_fits(self, worker: Worker) -> None:
+        """Raise `SettingError` if a worker that has answered nothing takes more memory than it may."""
+        limit, used = self._limits.memory_bytes, private_bytes(worker.process.pid)
+        if limit and used > limit:
+            raise SettingError(
+                f"The limit memory_bytes is {limit:,}, and a worker takes {used:,} bytes before its first request.",
+                remedy="raise the limit, or leave it out.",
+            )
 
     def started(self, slot: int, worker: Worker) -> None:
         """A worker has been started and has no order yet."""

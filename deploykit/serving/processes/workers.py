@@ -108,6 +108,7 @@ class Workers:
             worker.order(order)
         for worker in self._workers:
             worker.ready()
+            self._watch.check_fits(worker)
         self.serving = True
         for slot, worker in enumerate(self._workers):
             worker.go()

@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from deploykit.artifacts.client import Client
+from deploykit.core.errors import SettingError
 from deploykit.data.dataset import Dataset
 from deploykit.serving._serve import serve
 from deploykit.testing import graphs
@@ -280,6 +281,11 @@ def test_a_worker_that_grows_beyond_its_limit_is_replaced(running):
 
 
 # -- overload ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_memory_limit_that_no_worker_keeps_is_refused(made):
+    with pytest.raises(SettingError, match=r"a worker takes [0-9,]+ bytes before its first request"):
+        serve(made("log_onnx"), port=0, limits={"memory_bytes": 1})
 
 
 def test_beyond_what_may_wait_it_is_429(running):
