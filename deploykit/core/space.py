@@ -81,7 +81,8 @@ class Space(Plain):
         """A ready-made space.
 
         Args:
-            name: ``"quick"``, ``"balanced"`` or ``"thorough"``.
+            name: ``"quick"``, ``"balanced"`` or ``"thorough"``; or ``"smallest"``, which prunes, shares values and
+                quantizes for the smallest compressed file.
             **changes: For a technique, the values to try instead of the preset's:
                 ``prune_magnitude={"sparsity": [0.5, 0.8]}``. Each recipe of the preset that uses the technique is
                 repeated for every combination of values.

@@ -98,6 +98,14 @@ def test_quick_is_a_preset_and_carries_its_name():
     assert len({r.key for r in space.recipes}) == len(space.recipes) > 5
 
 
+def test_the_smallest_files_are_made_in_the_order_of_deep_compression():
+    """Each step would undo the one that comes before it in the other order."""
+    order = ["prune_magnitude", "cluster_weights", "quantize_static", "quantize_dynamic"]
+    made = [[order.index(s.technique) for s in r.steps] for r in Space.preset("smallest").recipes]
+    assert made == [sorted(steps) for steps in made]
+    assert sum(len(steps) == 3 for steps in made) >= 2
+
+
 def test_unknown_presets_list_the_known():
     with pytest.raises(SettingError, match=r"Unknown preset 'quik'\. Remedy: did you mean 'quick'\? known: .*quick"):
         Space.preset("quik")

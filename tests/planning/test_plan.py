@@ -133,7 +133,7 @@ def test_the_preset_quick_tries_convolutions_and_matrix_products_alone():
     assert any(parameters.get("operators") == "conv_matmul" for parameters in tried)
 
 
-@pytest.mark.parametrize("preset", ["quick", "balanced", "thorough"])
+@pytest.mark.parametrize("preset", ["quick", "balanced", "thorough", "smallest"])
 def test_presets_train_on_labels_only_where_there_are_some(preset):
     """Without labels the same recipes are tried, and the teacher alone says what is right."""
 

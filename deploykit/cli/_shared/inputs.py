@@ -153,7 +153,7 @@ def add_space(parser: argparse.ArgumentParser) -> None:
         "--space",
         metavar="NAME|FILE",
         default="quick",
-        help="what to try: quick, balanced or thorough, or a .json or .yaml file (default: quick)",
+        help="what to try: quick, balanced, thorough or smallest, or a .json or .yaml file (default: quick)",
     )
 
 

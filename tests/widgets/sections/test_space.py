@@ -121,7 +121,7 @@ def test_without_model_and_data_it_says_what_is_missing(drive, model):
 def test_it_shows_presets_techniques_runtimes_and_counts(drive, model, data):
     driver = drive(model, data)
     shown = driver.shown
-    assert [p["name"] for p in shown["presets"]] == ["quick", "balanced", "thorough"]
+    assert [p["name"] for p in shown["presets"]] == ["quick", "balanced", "thorough", "smallest"]
     assert sorted(t["name"] for t in shown["techniques"]) == sorted(TECHNIQUES.names())
     for technique in shown["techniques"]:
         declared = TECHNIQUES.get(technique["name"]).parameters

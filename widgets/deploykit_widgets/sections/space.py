@@ -33,6 +33,7 @@ _PRESET_HELP = {
     "quick": "A few candidates per technique. Takes minutes.",
     "balanced": "More settings and combinations.",
     "thorough": "The most settings and combinations. Start it before lunch.",
+    "smallest": "For storage and downloads: prunes, shares values and quantizes, and trains in between. Takes minutes.",
     "": "The space given in code.",
 }
 _THREADS = Parameter("threads", "int", 1, "Threads per inference.", minimum=1, maximum=1024, step=1)

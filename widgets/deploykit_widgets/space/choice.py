@@ -13,8 +13,8 @@ from deploykit.core.parameter import Parameter, Value
 from deploykit.core.registry import registry
 from deploykit.core.space import Space
 
-#: Presets in order of cost.
-PRESETS = ("quick", "balanced", "thorough")
+#: Presets in order of cost, and the one for storage.
+PRESETS = ("quick", "balanced", "thorough", "smallest")
 
 Values = tuple[Value, ...]
 
