@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -93,12 +94,18 @@ def _value(text: str, spec: TensorSpec, real: str) -> NDArray[Any]:
     """One example from the text of a field."""
     for attempt in (text, f"[{text}]"):
         try:
-            found = json.loads(attempt)
+            found = json.loads(attempt, parse_float=_finite)
         except (ValueError, RecursionError):
             continue
         if spec.dtype != "string" or not isinstance(found, int | float):
             return from_lists([found], spec, real=real)
     return from_lists([text], spec, real=real)
+
+
+def _finite(text: str) -> float:
+    if math.isinf(found := float(text)):  # Infinity itself is another word in JSON
+        raise ValueError(f"number {text[:40]} is out of range")
+    return found
 
 
 def _count(text: str | None) -> int | None:

@@ -199,6 +199,8 @@ def test_a_form_holds_a_row_of_a_table(held, within):
     wanted = answer(within, held, path, {"instances": [{"left": [1, 2, 3.5, 4], "right": [1, 2, 3, 4, 5, 6]}]})
     body = form(("left", b"1, 2, 3.5, 4"), ("right", b"[1, 2, 3, 4, 5, 6]"))
     assert answer(within, held, path, body, **FORM) == wanted
+    body = form(("features", b"1, 1, 1e999, 1"))  # beyond what any float holds, and not infinity
+    assert "expected float32 (real numbers)" in refused(within, held, "/v1/models/log_onnx:predict", body, **FORM)
     body = form(("words", b'["red", "gr\xc3\xbcn"]'))
     assert answer(within, held, "/v1/models/text_onnx:predict", body, **FORM) == {"predictions": [["red", "grün"]]}
 
