@@ -14,7 +14,7 @@ from deploykit.artifacts.wire import DATATYPES, DTYPES, datatype, objects, to_by
 from deploykit.core.model import TensorSpec
 from deploykit.core.protos.messages import message
 from deploykit.serving.classification import classified
-from deploykit.serving.faults import Fault, InvalidInputError, UnavailableError
+from deploykit.serving.faults import Fault, InvalidInputError, NotFoundError, UnavailableError
 from deploykit.serving.served import ServedModel
 from deploykit.serving.wires._grpc_service import Call, GrpcService
 from deploykit.serving.wires._v2_facts import check_parameters, counted, index, series_of
@@ -145,7 +145,11 @@ def _server_metadata(_: Any, __: Call) -> Any:
 
 
 def _model_ready(request: Any, call: Call) -> Any:
-    call.service.model(request.name, request.version or None)
+    """What is not there is not ready: clients that wait for a model take any other status for a failure."""
+    try:
+        call.service.model(request.name, request.version or None)
+    except NotFoundError:
+        return message("inference.ModelReadyResponse")(ready=False)
     return message("inference.ModelReadyResponse")(ready=_ready(call))
 
 

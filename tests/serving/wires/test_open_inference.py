@@ -207,6 +207,8 @@ def test_facts_of_the_server_and_the_model(two):
     assert two("ServerLive").live
     assert two("ServerReady").ready
     assert two("ModelReady", name=name, version="1").ready
+    assert not two("ModelReady", name=name, version="7").ready, "clients wait for it"
+    assert not two("ModelReady", name="other").ready
     assert two("ServerMetadata").name == "deploykit"
     found = two("ModelMetadata", name=name)
     assert (found.name, list(found.versions)) == (name, ["1"])
@@ -262,7 +264,7 @@ def test_what_the_server_does_not_do_is_said(two, refusal):
         two.raw("/inference.GRPCInferenceService/CudaSharedMemoryStatus", b"")
 
 
-@pytest.mark.parametrize("method", ["ModelReady", "ModelMetadata", "ModelConfig"])
+@pytest.mark.parametrize("method", ["ModelMetadata", "ModelConfig"])
 def test_an_unknown_model_or_version_is_not_found(two, refusal, method):
     with refusal("NOT_FOUND", "Servable not found for request: Latest(other)"):
         two(method, name="other")
