@@ -56,7 +56,7 @@ def classified(array: NDArray[Any], meaning: OutputMeaning, count: int, names: S
     found, best = _best(array, meaning, count)
     known = names if len(names) == found.shape[1] else ()
     texts = [
-        f"{found[row, place]!s}:{place}{f':{known[place]}' if known else ''}"
+        f"{found[row, place]!s}:{place}{f':{known[place]}' if known and known[place] else ''}"
         for row, places in enumerate(best)
         for place in places.tolist()
     ]

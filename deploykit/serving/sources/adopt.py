@@ -12,11 +12,11 @@ import re
 import shutil
 import tempfile
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from deploykit._version import __version__
-from deploykit.artifacts.adopted import Adopted
+from deploykit.artifacts.adopted import Adopted, AdoptedSignature
 from deploykit.artifacts.artifact import MANIFEST, Artifact, Manifest, files_of
 from deploykit.artifacts.prove import prove, structure
 from deploykit.core.candidate import Recipe, Target
@@ -50,6 +50,7 @@ def adopt(
     name: str,
     *,
     prefer_tflite: bool = False,
+    classes: Mapping[str, Sequence[str]] | None = None,
     settings: ServingSettings | None = None,
     trusted: bool = False,
 ) -> Artifact:
@@ -62,6 +63,7 @@ def adopt(
         path: A model file or SavedModel folder, or the folder of one version of a model.
         name: Name to serve it by.
         prefer_tflite: Of a SavedModel and a TFLite file in one folder, take the latter.
+        classes: Names of classes by index, by the name of the output that scores them.
         settings: How it will be served; it is proved with them.
         trusted: Allow operators that touch files or run code.
 
@@ -79,7 +81,7 @@ def adopt(
         with shared().once(runtime.group) as child:
             extra = structure(source, form.name, trusted=trusted, child=child).extra_files
             model = _laid_out(source, folder, extra)
-            artifact = _called(folder, model, name, form, runtime, child)
+            artifact = _called(folder, model, name, form, runtime, child, classes or {})
             problems = prove(artifact.served_with(settings), trusted=trusted, child=child).problems
         if problems:
             raise ServeError(
@@ -144,7 +146,10 @@ def _laid_out(source: Path, folder: Path, extra_files: Iterable[str]) -> str:
     return name
 
 
-def _called(folder: Path, model: str, name: str, form: Format, runtime: Runtime, child: Child) -> Artifact:
+def _called(
+    folder: Path, model: str, name: str, form: Format, runtime: Runtime, child: Child,
+    classes: Mapping[str, Sequence[str]],
+) -> Artifact:  # fmt: skip
     """The artifact that calling a model makes of it."""
     target = Target(runtime.name)
     task = Task(
@@ -171,7 +176,7 @@ def _called(folder: Path, model: str, name: str, form: Format, runtime: Runtime,
         inputs=chosen.inputs,
         outputs=chosen.outputs,
         preprocess={},
-        classes=(),
+        classes=_class_names(chosen, classes),
         recipe=Recipe(),
         source={"name": model, "format": form.name, "digest": ""},
         result=None,
@@ -190,6 +195,16 @@ def _called(folder: Path, model: str, name: str, form: Format, runtime: Runtime,
     artifact = Artifact(folder, manifest)
     artifact.save()
     return artifact
+
+
+def _class_names(chosen: AdoptedSignature, classes: Mapping[str, Sequence[str]]) -> tuple[str, ...]:
+    """Names of the classes that the scored output has: as with Triton, one without a name has an empty one."""
+    scored = next(one for one in chosen.contract.outputs if one.role == "scored")
+    names = list(classes.get(scored.name, ()))
+    count = scored.shape[-1] if scored.shape else None
+    if not names or count is None:
+        return tuple(names)
+    return tuple([*names, *[""] * (count - len(names))][:count])
 
 
 def _put_tree(source: Path, target: Path) -> None:

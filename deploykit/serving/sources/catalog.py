@@ -353,7 +353,7 @@ class Catalog:
                 self._tell("serve", {**facts, "digest": new.artifact.digest})
 
     def _opened(self, folder: Path, name: str) -> Held:
-        return Held.open(folder, name, settings=self._settings, trusted=self._trusted)
+        return Held.open(folder, self._wishes[name], settings=self._settings, trusted=self._trusted)
 
     def _prove(self, held: Held) -> None:
         artifact = held.artifact

@@ -38,12 +38,12 @@ class Held:
     proved: bool
 
     @classmethod
-    def open(cls, folder: Path, name: str, *, settings: ServingSettings | None, trusted: bool) -> Self:
+    def open(cls, folder: Path, wish: Wish, *, settings: ServingSettings | None, trusted: bool) -> Self:
         """Open the folder of a version.
 
         Args:
             folder: An artifact, or a model that was not exported.
-            name: Name of the model.
+            wish: The model.
             settings: How it is served; None: as its manifest says.
             trusted: Allow operators that touch files or run code.
 
@@ -52,7 +52,10 @@ class Held:
         """
         seen = seen_of(folder)
         exported = is_artifact(folder)
-        whole = Artifact.open(folder) if exported else adopt(folder, name, settings=settings, trusted=trusted)
+        if exported:
+            whole = Artifact.open(folder)
+        else:
+            whole = adopt(folder, wish.name, classes=wish.classes, settings=settings, trusted=trusted)
         return cls(whole.served_with(settings) if settings else whole, folder, seen, whole, proved=not exported)
 
 

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from deploykit.artifacts.artifact import is_artifact
 from deploykit.core.errors import ServeError
+from deploykit.core.files import read_small
 from deploykit.core.protos.messages import read_text
 
 #: A models.config and a model's configuration in a Triton repository, as messages.
@@ -30,6 +31,8 @@ _FILES = (".onnx", ".tflite")
 #: What becomes a part of URLs.
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _LARGEST = (1 << 63) - 1
+#: Most bytes of a file with names of classes.
+_MOST_NAMES_BYTES = 16 << 20
 #: Bytes of a file that show whether it is text.
 _LOOK_BYTES = 4096
 
@@ -46,6 +49,7 @@ class Wish:
         labels: Label → version.
         count: How many versions of policy ``latest``.
         file: Name of the model in the folder of each version; "" for the usual ones.
+        classes: Names of classes by index, by the name of the output that scores them.
     """
 
     name: str
@@ -55,6 +59,7 @@ class Wish:
     labels: Mapping[str, int] = field(default_factory=dict)
     count: int = 1
     file: str = ""
+    classes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def of(self, versions: Iterable[int]) -> tuple[int, ...]:
         """Those of the versions that are wanted, the highest last."""
@@ -268,7 +273,16 @@ def _triton(place: Path, file: Path) -> Wish:
             remedy="name a file or folder in the folders of the versions.",
         )
     policy = _policy(config.version_policy, f"{file}: version_policy")
-    return Wish(checked(place.name, file), place, **policy, file=config.default_model_filename)
+    classes = {one.name: _names(place / one.label_filename) for one in config.output if one.label_filename}
+    return Wish(checked(place.name, file), place, **policy, file=config.default_model_filename, classes=classes)
+
+
+def _names(file: Path) -> tuple[str, ...]:
+    """Names of classes, one in each line."""
+    try:
+        return tuple(read_small(file, _MOST_NAMES_BYTES, "the names of the classes", ServeError).decode().splitlines())
+    except UnicodeDecodeError as error:
+        raise ServeError(f"{file}: expected one name of a class in each line, got no text.") from error
 
 
 def checked(name: str, where: object) -> str:

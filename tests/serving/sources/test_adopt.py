@@ -113,7 +113,9 @@ def test_probabilities_are_seen(tmp_path):
         [value("x", "float32", "N", 4)],
         [value("raw", "float32", "N", 4), value("p", "float32", "N", 4)],
     )
-    contract = adopt(path, "classes").manifest.contract
+    manifest = adopt(path, "classes", classes={"p": ["cat", "dog"]}).manifest
+    contract = manifest.contract
+    assert manifest.classes == ("cat", "dog", "", ""), "as many as there are classes"
     assert {o.name: (o.kind, o.role) for o in contract.outputs} == {
         "raw": ("values", "judged"), "p": ("probabilities", "scored")
     }  # fmt: skip

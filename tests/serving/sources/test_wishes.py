@@ -196,13 +196,17 @@ optimization { execution_accelerators { gpu_execution_accelerator : [ { name : "
 def test_a_triton_repository_is_read(tmp_path):
     root = folders(tmp_path, "first/1", "second/1", "second/2", "second/3", "third/1", ".git/1", "notes")
     (root / "second/config.pbtxt").write_text(TRITON)
+    (root / "second/labels.txt").write_text("cat\nbig dog\n")
     third = 'backend: "onnxruntime" version_policy: { all: {} } default_model_filename: "net.onnx"'
     (root / "third/config.pbtxt").write_text(third)
     assert wishes_in(root) == (
         Wish("first", root / "first"),
-        Wish("second", root / "second", "specific", (1, 3)),
+        Wish("second", root / "second", "specific", (1, 3), classes={"output0": ("cat", "big dog")}),
         Wish("third", root / "third", "all", file="net.onnx"),
     )
+    (root / "second/labels.txt").rename(root / "second/names.txt")
+    assert "labels.txt" in refused(wishes_in, root)
+    (root / "second/names.txt").rename(root / "second/labels.txt")
     assert versions_in(wishes_in(root)[2]) == {1: root / "third" / "1" / "net.onnx"}
     assert wishes_in(folders(tmp_path / "one", "first/1"), "mine") == (Wish("mine", tmp_path / "one" / "first"),)
 
